@@ -1,0 +1,1 @@
+"""What this project costs beside what people would use instead, measured in one run."""

@@ -1,0 +1,115 @@
+"""Work that sleeps: uneven durations beside pebble, and faults beside what cannot be avoided."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+from .measure import Figure, interleave, run_program
+
+WORKERS = 4
+
+_SCRIPT = """
+import os, signal, sys, time
+
+def run(mini_batch):
+    for path in mini_batch:
+        with open(path) as file:
+            what, seconds = file.read().split()
+        if what == "raise":
+            raise ValueError(path)
+        if what == "exit":
+            os._exit(3)
+        if what == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(float(seconds))
+    return mini_batch
+"""
+
+_OURS = """
+import json, os, sys
+from parallelrun_jupyter import ParallelRunConfig, submit
+from parallelrun_jupyter.events import AttemptFailed, AttemptSucceeded, StateEntered
+folder, files = sys.argv[1:3]
+os.environ["PARALLELRUN_HOME"] = os.path.join(folder, "home")
+config = ParallelRunConfig(
+    entry_script=os.path.join(folder, "work.py"), mini_batch_size=1, process_count_per_node=4,
+    run_max_try=1, run_invocation_timeout=1, error_threshold=-1)
+run = submit(config, inputs=files)
+run.wait_for_completion(show_output=False)
+events = list(run.events(follow=False))
+began = next(e.at_ms for e in events if isinstance(e, StateEntered))
+ends = [e for e in events if isinstance(e, (AttemptSucceeded, AttemptFailed))]
+print(json.dumps([(max(e.at_ms for e in ends) - began) / 1000, len({e.mini_batch for e in ends}),
+                  sum(isinstance(e, AttemptFailed) for e in ends)]))
+"""
+
+_PEBBLE = """
+import json, os, sys, time
+from concurrent.futures import wait
+from pebble import ProcessPool
+folder, files = sys.argv[1:3]
+sys.path.insert(0, folder)
+from work import run
+if __name__ == "__main__":
+    paths = sorted(os.path.join(files, name) for name in os.listdir(files))
+    with ProcessPool(4) as pool:
+        wait([pool.schedule(time.sleep, args=[0.3], timeout=9) for _ in range(4)])  # all are up
+        began = time.monotonic()
+        futures = [pool.schedule(run, args=[[path]], timeout=1) for path in paths]
+        wait(futures)
+        seconds = time.monotonic() - began
+    failed = sum(future.exception() is not None for future in futures)
+    print(json.dumps([seconds, len(futures), failed]))
+"""
+
+
+def _write(folder: Path, name: str, lines: list[str]) -> Path:
+    files = folder / name
+    files.mkdir()
+    for number, line in enumerate(lines):
+        (files / f"{number:04d}.txt").write_text(line)
+    (folder / "work.py").write_text(_SCRIPT)
+    return files
+
+
+def _checked(code: str, folder: Path, files: Path, count: int, failed: int) -> float:
+    seconds, done, lost = json.loads(run_program(code, folder, files))
+    if (done, lost) != (count, failed):
+        msg = f"{done} of {count} accounted for, {lost} of {failed} failures"
+        raise RuntimeError(msg)
+    return float(seconds)
+
+
+def measure(folder: Path, rounds: int) -> list[Figure]:
+    """Return the figures of uneven work and of faults."""
+    rng = random.Random(3)
+    uneven = _write(
+        folder, "uneven", [f"sleep {rng.uniform(0.010, 0.300):.4f}" for _ in range(200)]
+    )
+    lines = ["sleep 0.005"] * 1000
+    places = rng.sample(range(1000), 20)
+    for kind, count in (("raise", 10), ("hang", 5), ("exit", 3), ("kill", 2)):
+        for _ in range(count):
+            lines[places.pop()] = f"{kind} 1000"
+    faults = _write(folder, "faults", lines)
+    ideal = (980 * 0.005 + 5 * 1.0) / WORKERS
+    print("200 uneven mini-batches of 10 to 300 ms, from the first assignment on")
+    found = interleave(
+        rounds,
+        ours=lambda: _checked(_OURS, folder, uneven, 200, 0),
+        pebble=lambda: _checked(_PEBBLE, folder, uneven, 200, 0),
+    )
+    print("1,000 mini-batches of 5 ms with faults, from the first assignment on")
+    hurt = interleave(rounds, ours=lambda: _checked(_OURS, folder, faults, 1000, 20))
+    return [
+        Figure(
+            "200 mini-batches of 10 to 300 ms, 4 workers", found["ours"], "pebble, warm",
+            found["pebble"], "s", 1.01,
+        ),
+        Figure(
+            "1,000 of 5 ms, 20 of them faulty, all accounted for", hurt["ours"],
+            "what cannot be avoided", [ideal] * rounds, "s", 1.5,
+        ),
+    ]  # fmt: skip

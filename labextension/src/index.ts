@@ -1,0 +1,3 @@
+import { livePlugin, panelPlugin, rendererPlugin } from './lab/plugins';
+
+export default [livePlugin, rendererPlugin, panelPlugin];

@@ -1,0 +1,60 @@
+/** Numbers, times and shares for people: the same words as the Python side's. */
+
+const NUMBERS = new Intl.NumberFormat('en-US');
+
+export function count(value: number): string {
+  return NUMBERS.format(value);
+}
+
+export function plural(value: number, noun: string): string {
+  const ending = value === 1 ? '' : /(s|ch)$/.test(noun) ? 'es' : 's';
+  return `${count(value)} ${noun}${ending}`;
+}
+
+/** `0.4 s`, `12 s`, `3:05` or `2:03:05`. */
+export function duration(seconds: number): string {
+  if (seconds < 9.95) {
+    return `${Math.max(seconds, 0).toFixed(1)} s`;
+  }
+  const whole = Math.round(seconds);
+  if (whole < 60) {
+    return `${whole} s`;
+  }
+  const two = (value: number): string => String(value).padStart(2, '0');
+  const minutes = Math.floor(whole / 60);
+  if (minutes < 60) {
+    return `${minutes}:${two(whole % 60)}`;
+  }
+  return `${Math.floor(minutes / 60)}:${two(minutes % 60)}:${two(whole % 60)}`;
+}
+
+/** Whole seconds, for what counts on in the page: no digit that flickers. */
+export function clock(seconds: number): string {
+  return seconds < 59.5 ? `${Math.floor(seconds)} s` : duration(seconds);
+}
+
+export function rate(perSecond: number): string {
+  if (perSecond < 0.05) {
+    return '–';
+  }
+  const value = perSecond >= 10 ? count(Math.round(perSecond)) : perSecond.toFixed(1);
+  return `${value} items/s`;
+}
+
+/** A share as whole percents; 100 only when all is done. */
+export function percent(part: number, whole: number): number {
+  return whole > 0 ? Math.floor((100 * part) / whole) : 0;
+}
+
+/** The time of day, here. */
+export function timeOfDay(epochSeconds: number): string {
+  return new Date(epochSeconds * 1000).toLocaleTimeString([], { hour12: false });
+}
+
+/** The day and time, here. */
+export function dayAndTime(epochSeconds: number): string {
+  const date = new Date(epochSeconds * 1000);
+  const two = (value: number): string => String(value).padStart(2, '0');
+  const day = `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;
+  return `${day} ${two(date.getHours())}:${two(date.getMinutes())}`;
+}

@@ -1,0 +1,88 @@
+import { count, percent } from '../model/format';
+import type { RunOutput, Snapshot } from '../model/wire';
+import { el, setHidden, setText } from './dom';
+import type { Part } from './part';
+
+interface Kind {
+  readonly name: string;
+  readonly glyph: string;
+  readonly words: string;
+  readonly always: boolean;
+  value(snapshot: Snapshot): number;
+}
+
+/** Glyph and hatch beside each colour: nobody needs to see the colours. */
+const KINDS: readonly Kind[] = [
+  { name: 'done', glyph: '✓', words: 'done', always: true, value: (s) => s.succeeded },
+  { name: 'failed', glyph: '✗', words: 'failed', always: true, value: (s) => s.failed },
+  { name: 'running', glyph: '▶', words: 'running', always: true, value: (s) => s.running },
+  {
+    name: 'left',
+    glyph: '○',
+    words: 'left',
+    always: true,
+    value: (s) => Math.max(0, s.left - s.running - s.retrying),
+  },
+  { name: 'retrying', glyph: '↻', words: 'to retry', always: false, value: (s) => s.retrying },
+];
+
+/** The bar of mini-batches, and what its parts are. */
+export class Bar implements Part {
+  readonly node: HTMLElement;
+  private readonly track = el('div', 'pr-bar');
+  private readonly share = el('span', 'pr-share');
+  private readonly pieces = KINDS.map((kind) => ({
+    kind,
+    fill: el('span', `pr-fill pr-${kind.name}`),
+    value: el('b'),
+    label: el('span', `pr-key pr-key-${kind.name}`),
+  }));
+
+  constructor() {
+    this.track.setAttribute('role', 'progressbar');
+    this.track.setAttribute('aria-label', 'Mini-batches done');
+    const legend = el('div', 'pr-legend');
+    for (const { kind, fill, value, label } of this.pieces) {
+      const glyph = el('i', '', kind.glyph);
+      glyph.setAttribute('aria-hidden', 'true');
+      label.append(glyph, value, ` ${kind.words}`);
+      legend.append(label);
+      if (kind.name !== 'left') {
+        this.track.append(fill);
+      }
+    }
+    this.node = el('div', 'pr-progress', el('div', 'pr-track', this.track, this.share), legend);
+  }
+
+  draw({ snapshot }: RunOutput): void {
+    const total = snapshot.mini_batches;
+    const over = snapshot.succeeded + snapshot.failed;
+    const isKnown = snapshot.plan_finished;
+    this.track.classList.toggle('pr-listing', !isKnown && !snapshot.is_final);
+    for (const { kind, fill, value, label } of this.pieces) {
+      const amount = kind.value(snapshot);
+      const width = isKnown && total > 0 ? `${((100 * amount) / total).toFixed(3)}%` : '0';
+      if (fill.style.width !== width) {
+        fill.style.width = width;
+      }
+      setText(value, count(amount));
+      setHidden(label, !kind.always && amount === 0);
+      label.classList.toggle('pr-none', amount === 0);
+    }
+    this.say(isKnown ? percent(over, total) : null, over, snapshot);
+  }
+
+  private say(share: number | null, over: number, snapshot: Snapshot): void {
+    const isFull = snapshot.state === 'Completed' && snapshot.mini_batches === 0;
+    setText(this.share, share === null ? 'listing' : `${isFull ? 100 : share} %`);
+    const batches = `${count(over)} of ${count(snapshot.mini_batches)} mini-batches`;
+    const failed = snapshot.failed ? `, ${count(snapshot.failed)} failed` : '';
+    if (share === null) {
+      this.track.removeAttribute('aria-valuenow');
+      this.track.setAttribute('aria-valuetext', `listing the inputs, ${batches} so far${failed}`);
+    } else {
+      this.track.setAttribute('aria-valuenow', String(share));
+      this.track.setAttribute('aria-valuetext', `${share} percent, ${batches}${failed}`);
+    }
+  }
+}

@@ -1,0 +1,69 @@
+/** The few things that views do to the page. Text only ever goes in as text. */
+
+export function el<K extends keyof HTMLElementTagNameMap>(
+  tag: K,
+  className = '',
+  ...children: (Node | string)[]
+): HTMLElementTagNameMap[K] {
+  const node = document.createElement(tag);
+  if (className) {
+    node.className = className;
+  }
+  node.append(...children);
+  return node;
+}
+
+export function button(className: string, label: string, onClick: () => void): HTMLButtonElement {
+  const node = el('button', className, label);
+  node.type = 'button';
+  node.addEventListener('click', onClick);
+  return node;
+}
+
+/** Sets a text where it differs, so that selections and screen readers are left in peace. */
+export function setText(node: HTMLElement, text: string): void {
+  if (node.textContent !== text) {
+    node.textContent = text;
+  }
+}
+
+export function setHidden(node: HTMLElement, hidden: boolean): void {
+  if (node.hidden !== hidden) {
+    node.hidden = hidden;
+  }
+}
+
+export interface Row<T> {
+  readonly node: HTMLElement;
+  draw(item: T): void;
+}
+
+/** A list of nodes, kept by key: nodes that stay are patched in place. */
+export class Rows<T> {
+  private readonly rows = new Map<string, Row<T>>();
+
+  constructor(
+    private readonly parent: HTMLElement,
+    private readonly key: (item: T) => string,
+    private readonly make: (item: T) => Row<T>,
+  ) {}
+
+  draw(items: readonly T[]): void {
+    const wanted = new Set(items.map(this.key));
+    for (const [key, row] of this.rows) {
+      if (!wanted.has(key)) {
+        row.node.remove();
+        this.rows.delete(key);
+      }
+    }
+    items.forEach((item, index) => {
+      const key = this.key(item);
+      const row = this.rows.get(key) ?? this.make(item);
+      this.rows.set(key, row);
+      row.draw(item);
+      if (this.parent.children[index] !== row.node) {
+        this.parent.insertBefore(row.node, this.parent.children[index] ?? null);
+      }
+    });
+  }
+}

@@ -1,0 +1,115 @@
+import { count, plural } from '../model/format';
+import { type Host, sentence } from '../model/host';
+import type { GroupRow, RunOutput } from '../model/wire';
+import { el, Rows, setHidden, setText } from './dom';
+import { FailureDetail } from './failure_detail';
+import type { Part } from './part';
+
+const AGAIN_MS = 2000;
+
+/** What went wrong, by the line that raised it, with the traceback. */
+export class Failures implements Part {
+  readonly node = el('section', 'pr-failures');
+  private readonly groups = el('div');
+  private readonly more = el('div', 'pr-more');
+  private readonly warnings = el('div');
+  private readonly groupRows: Rows<GroupRow>;
+  private readonly warningRows: Rows<string>;
+  private hasFailed = false;
+
+  constructor(host: Host, showLog: (miniBatch: number) => void) {
+    this.node.append(this.groups, this.more, this.warnings);
+    this.node.setAttribute('aria-label', 'Failures');
+    this.groupRows = new Rows(
+      this.groups,
+      (group) => group.group,
+      (group) => {
+        const row = new Group(host, group.group, showLog);
+        row.node.open = this.hasFailed && this.groups.children.length === 0;
+        return row;
+      },
+    );
+    this.warningRows = new Rows(
+      this.warnings,
+      (text) => text,
+      (text) => ({ node: el('div', 'pr-warning', `! ${text}`), draw: () => undefined }),
+    );
+  }
+
+  draw({ snapshot }: RunOutput): void {
+    const becameFailed = snapshot.state === 'Failed' && !this.hasFailed;
+    this.hasFailed = snapshot.state === 'Failed';
+    setHidden(this.node, snapshot.groups.length + snapshot.warnings.length === 0);
+    this.groupRows.draw(snapshot.groups);
+    this.warningRows.draw(snapshot.warnings);
+    setHidden(this.more, snapshot.groups_hidden === 0);
+    const others = plural(snapshot.groups_hidden, 'other kind');
+    setText(this.more, `and ${others} of failure: run.failures() shows all`);
+    const first = this.groups.firstElementChild;
+    if (becameFailed && first instanceof HTMLDetailsElement) {
+      first.open = true;
+    }
+  }
+}
+
+class Group {
+  readonly node: HTMLDetailsElement;
+  private readonly title = el('b');
+  private readonly message = el('span', 'pr-message');
+  private readonly fate = el('small');
+  private readonly detail: FailureDetail;
+  private drawn = 0;
+  private hasAttempts = false;
+  private asked = 0;
+  private askedAt = 0;
+
+  constructor(
+    private readonly host: Host,
+    private readonly group: string,
+    showLog: (miniBatch: number) => void,
+  ) {
+    this.detail = new FailureDetail(showLog);
+    const glyph = el('i', 'pr-alarm', '✗');
+    glyph.setAttribute('aria-hidden', 'true');
+    const summary = el('summary', '', glyph, this.title, this.message, this.fate);
+    this.node = el('details', 'pr-group', summary, this.detail.node);
+    this.node.addEventListener('toggle', () => this.ask());
+  }
+
+  draw(group: GroupRow): void {
+    setText(this.title, group.group);
+    setText(this.message, group.message);
+    setText(this.fate, fate(group));
+    if (group.traceback) {
+      this.detail.drawTraceback(group.traceback);
+    }
+    this.drawn = group.attempts;
+    this.hasAttempts = group.first_mini_batch >= 0;
+    if (this.drawn !== this.asked && Date.now() - this.askedAt > AGAIN_MS) {
+      this.ask();
+    }
+  }
+
+  private ask(): void {
+    if (!this.node.open || !this.hasAttempts) {
+      return;
+    }
+    const asked = this.drawn;
+    this.asked = asked;
+    this.askedAt = Date.now();
+    this.host
+      .failures(this.group)
+      .then((found) => this.detail.draw(found, asked))
+      .catch((error: unknown) => this.detail.say(sentence(error)));
+  }
+}
+
+function fate(group: GroupRow): string {
+  const attempts = plural(group.attempts, 'attempt');
+  if (group.first_mini_batch < 0) {
+    return `${attempts} to start a worker`;
+  }
+  const lost = group.mini_batches_lost;
+  const what = lost ? `${plural(lost, 'mini-batch')} lost` : 'retried';
+  return `${attempts}, ${what}, first in mini-batch ${count(group.first_mini_batch)}`;
+}

@@ -1,0 +1,25 @@
+import { GLYPHS, type RunOutput } from '../model/wire';
+import { el, setText } from './dom';
+import type { Part } from './part';
+
+/** The state, the name and the id. */
+export class Header implements Part {
+  readonly node: HTMLElement;
+  private readonly glyph = el('span', 'pr-glyph');
+  private readonly name = el('strong', 'pr-name');
+  private readonly state = el('span', 'pr-state');
+  private readonly id = el('span', 'pr-id');
+
+  constructor(action: HTMLElement) {
+    this.glyph.setAttribute('aria-hidden', 'true');
+    this.node = el('header', 'pr-head', this.glyph, this.name, this.state, this.id, action);
+  }
+
+  draw({ run_id, headline, snapshot }: RunOutput): void {
+    setText(this.glyph, GLYPHS[snapshot.state]);
+    setText(this.name, snapshot.name);
+    setText(this.state, headline);
+    setText(this.id, run_id);
+    this.state.title = headline;
+  }
+}

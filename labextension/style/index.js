@@ -1,0 +1,2 @@
+import './run.css';
+import './lab.css';

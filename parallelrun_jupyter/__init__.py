@@ -1,0 +1,78 @@
+"""ParallelRunStep in the notebook: run an entry script over many mini-batches, and watch it live.
+
+The route of a run, and the modules along it:
+
+    magics, cli          ->  what was typed              options
+    config, step         ->  what to run on what         environment, compute, data/
+    submission, launch   ->  run folder, driver process  runs/ (store, record)
+    engine/driver        ->  plan, scheduler, nodes      backends/ (where the nodes are)
+    worker/              ->  the user's script           (standard library only, Python 3.7+)
+    runs/journal         ->  events, one writer          events
+    runs/state, snapshot ->  where a run stands          runs/ (follow, outputs, logs)
+    widget/, run         ->  what is shown
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from .version import __version__
+
+if TYPE_CHECKING:
+    from .compute import LocalCompute
+    from .config import ParallelRunConfig
+    from .data.files import FileDataset
+    from .environment import Environment
+    from .errors import ParallelRunError
+    from .run import Run
+    from .step import ParallelRunStep
+    from .submission import submit
+    from .widget.details import RunDetails
+
+_HOMES = {
+    "Environment": "environment",
+    "FileDataset": "data.files",
+    "LocalCompute": "compute",
+    "ParallelRunConfig": "config",
+    "ParallelRunError": "errors",
+    "ParallelRunStep": "step",
+    "Run": "run",
+    "RunDetails": "widget.details",
+    "submit": "submission",
+}
+
+__all__ = [
+    "Environment",
+    "FileDataset",
+    "LocalCompute",
+    "ParallelRunConfig",
+    "ParallelRunError",
+    "ParallelRunStep",
+    "Run",
+    "RunDetails",
+    "__version__",
+    "submit",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used: importing the package stays cheap."""
+    home = _HOMES.get(name)
+    if home is None:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    value = getattr(importlib.import_module(f".{home}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def load_ipython_extension(ipython: Any) -> None:
+    """Add ``%%parallelrun`` and ``%parallelrun`` to a notebook: ``%load_ext parallelrun_jupyter``."""
+    from .magics import load
+
+    load(ipython)

@@ -1,0 +1,27 @@
+"""Where runs run. One module a backend, found by its name and imported on use."""
+
+from __future__ import annotations
+
+import importlib
+
+from ..engine.pool import PoolFactory
+from ..errors import ConfigError
+
+
+def find_backend(name: str) -> PoolFactory:
+    """Return what makes the pools of a backend.
+
+    Raises
+    ------
+    ConfigError
+        There is no backend of that name.
+    """
+    try:
+        module = importlib.import_module(f".{name}", __name__)
+    except ModuleNotFoundError as error:
+        if error.name != f"{__name__}.{name}":
+            raise
+        msg = f"the run names the backend {name!r}, which this version does not have."
+        raise ConfigError(msg) from error
+    factory: PoolFactory = module.make_pool
+    return factory

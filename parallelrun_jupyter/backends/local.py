@@ -1,0 +1,138 @@
+"""This machine: the nodes live in the driver's own process, and share its loop."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import time
+from collections.abc import Callable, Mapping
+
+from ..engine.node import Node, NodeLimits
+from ..engine.signals import Signal
+from ..engine.worker_process import WorkerSpec
+from ..runs.record import RunRecord
+from ..runs.store import RunFolder
+from ..settings import thread_caps, visible_gpus
+
+
+class LocalPool:
+    """The nodes of a run on this machine."""
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        record: RunRecord,
+        keep_rows: Callable[[bytes], tuple[int, int]],
+        environ: Mapping[str, str] = os.environ,
+    ) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._woken, self._waker = os.pipe()
+        os.set_blocking(self._woken, False)
+        os.set_blocking(self._waker, False)
+        self._selector.register(self._woken, selectors.EVENT_READ, None)
+        origin = time.monotonic() - (time.time() - record.created_at)
+        self._nodes = {
+            name: Node(
+                name,
+                record.process_count_per_node,
+                worker_spec(folder, record, environ),
+                NodeLimits(
+                    record.run_invocation_timeout_s,
+                    record.first_task_creation_timeout_s,
+                    record.task_overhead_timeout_s,
+                ),
+                selector=self._selector,
+                keep_rows=keep_rows,
+                origin=origin,
+            )
+            for name in (f"n{number}" for number in range(record.node_count))
+        }
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """Names of the nodes."""
+        return tuple(self._nodes)
+
+    def assign(self, node: str, first: int, attempt: int, lines: list[bytes]) -> None:
+        """Give mini-batches from ``first`` on to a node, a plan line each."""
+        self._nodes[node].assign(first, attempt, lines)
+
+    def stop(self, *, drain: bool) -> None:
+        """End the workers of all nodes."""
+        for node in self._nodes.values():
+            node.stop(drain=drain)
+
+    def wait(self, timeout_s: float) -> list[Signal]:
+        """Return what has happened, waiting at most so long for something to happen."""
+        found: list[Signal] = []
+        due = min(node.next_step_at() for node in self._nodes.values())
+        timeout_s = max(0.0, min(timeout_s, due - time.monotonic()))
+        for key, _ in self._selector.select(timeout_s):
+            if key.data is None:
+                self._drain_waker()
+                continue
+            for node in self._nodes.values():
+                found += node.handle(key.data, key.fd)
+        now = time.monotonic()
+        for node in self._nodes.values():
+            if now >= node.next_step_at():
+                found += node.step()
+        return found
+
+    def wake(self) -> None:
+        """Let a ``wait`` return now."""
+        try:
+            os.write(self._waker, b"!")
+        except BlockingIOError:
+            pass  # full of earlier calls: it will wake
+
+    def _drain_waker(self) -> None:
+        try:
+            os.read(self._woken, 4096)
+        except BlockingIOError:
+            pass
+
+    def close(self) -> None:
+        """End what still runs, and give everything back."""
+        self.stop(drain=False)
+        while any(node.next_step_at() != float("inf") for node in self._nodes.values()):
+            self.wait(0.05)
+        self._selector.close()
+        os.close(self._woken)
+        os.close(self._waker)
+
+
+def worker_spec(folder: RunFolder, record: RunRecord, environ: Mapping[str, str]) -> WorkerSpec:
+    """Return what the workers of a run on this machine are started with."""
+    given = {k: v for k, v in record.environment_variables.items() if v is not None}
+    workers = record.process_count_per_node * record.node_count
+    merged = {**environ, **given}
+    merged.update(thread_caps(workers, record.cores, merged))
+    output_dir = record.output or str(folder.output)
+    merged["AZUREML_BI_OUTPUT_PATH"] = output_dir
+    snapshot = str(folder.script)
+    script = record.script_path(snapshot)
+    return WorkerSpec(
+        python=record.python,
+        environ=merged,
+        logs=folder.user_logs,
+        start={
+            "script": script,
+            "argv": [script, *record.arguments],
+            "cwd": record.working_directory(snapshot),
+            "sys_path": record.import_paths(snapshot),
+            "append_rows": record.append_rows,
+            "logging_level": record.logging_level,
+            "roots": [snapshot, record.cwd] if record.source_directory is None else [snapshot],
+            "output_dir": output_dir,
+            "log_dir": str(folder.user_logs / "entry_script"),
+        },
+        gpus=visible_gpus(merged),
+    )
+
+
+def make_pool(
+    folder: RunFolder, record: RunRecord, keep_rows: Callable[[bytes], tuple[int, int]]
+) -> LocalPool:
+    """Make the pool of a run."""
+    return LocalPool(folder, record, keep_rows)

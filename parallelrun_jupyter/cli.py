@@ -1,0 +1,176 @@
+"""The terminal's ``parallelrun``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from .errors import ConfigError, ParallelRunError, RunFailedError
+from .options import OptionParser, config_of, run_options, split_script_arguments
+from .run import Run
+from .submission import submit
+from .version import __version__
+from .widget.text import headline, plain, progress_line
+
+FAILED = 1
+USAGE = 2
+INTERRUPTED = 130
+
+
+def main(words: Sequence[str]) -> int:
+    """Run a command; return its exit status (0 done, 1 the run failed, 2 wrong usage)."""
+    ours, script_words = split_script_arguments(words)
+    parser = make_parser()
+    if not words:
+        parser.print_help(sys.stderr)
+        return USAGE
+    try:
+        given, unknown = parser.parse_known_args(ours)
+        if unknown:
+            given.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+        if script_words:
+            given.script_words = script_words
+        status: int = given.command(given)
+    except RunFailedError as error:
+        print(error, file=sys.stderr)
+        return FAILED
+    except ParallelRunError as error:
+        print(f"parallelrun: {error}", file=sys.stderr)
+        return USAGE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return status
+
+
+def make_parser() -> OptionParser:
+    """Return the parser of the whole command line."""
+    parser = OptionParser(
+        prog="parallelrun", description="Run a script over many mini-batches, and watch it."
+    )
+    parser.set_defaults(parser=parser)
+    parser.add_argument("--version", action="version", version=f"parallelrun {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    run = commands.add_parser(
+        "run",
+        parents=[run_options("parallelrun run")],
+        help="start a run of SCRIPT and watch it",
+        description="Start a run and watch it. What follows a bare -- goes to the script.",
+    )
+    run.add_argument("script", metavar="SCRIPT", help="Script with init() and run(mini_batch).")
+    run.add_argument("--detach", "-d", action="store_true", help="Do not watch; print the run id.")
+    run.set_defaults(parser=run, command=_run, script_words=[])
+
+    listing = commands.add_parser("list", help="list the runs, newest first")
+    listing.add_argument("--limit", "-n", type=int, default=20, help="at most so many (default 20)")
+    listing.set_defaults(parser=listing, command=_list)
+
+    watching = commands.add_parser("watch", help="watch a run until it ends")
+    _add_run(watching)
+    watching.set_defaults(parser=watching, command=_watch)
+
+    logs = commands.add_parser("logs", help="print what the script printed")
+    _add_run(logs)
+    logs.add_argument("--lines", "-n", type=int, default=100, help="at most so many (default 100)")
+    logs.add_argument("--worker", help="of this worker only")
+    logs.add_argument("--mini-batch", type=int, help="while this mini-batch ran")
+    logs.set_defaults(parser=logs, command=_logs)
+
+    cancel = commands.add_parser("cancel", help="ask a run to end")
+    _add_run(cancel)
+    cancel.add_argument("--drain", action="store_true", help="let running mini-batches finish")
+    cancel.set_defaults(parser=cancel, command=_cancel)
+
+    resume = commands.add_parser("resume", help="go on with a run that has ended")
+    _add_run(resume)
+    resume.add_argument("--failed-only", action="store_true", help="only what had failed")
+    resume.add_argument("--entry-script", metavar="SCRIPT", help="a corrected script")
+    resume.set_defaults(parser=resume, command=_resume)
+
+    demo = commands.add_parser("demo", help="classify real handwritten digits, in half a minute")
+    demo.add_argument("--folder", type=Path, default=Path("parallelrun-demo"), help="where")
+    demo.add_argument("--open", action="store_true", help="then open the quickstart notebook")
+    demo.set_defaults(parser=demo, command=_demo)
+    return parser
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", nargs="?", help="its id (default: the newest run)")
+
+
+def _named(given: argparse.Namespace) -> Run:
+    if given.run:
+        return Run.attach(given.run)
+    newest = Run.list(1)
+    if not newest:
+        msg = "there is no run yet; start one with 'parallelrun run SCRIPT --input PATH'."
+        raise ConfigError(msg)
+    return newest[0]
+
+
+def _run(given: argparse.Namespace) -> int:
+    if not given.input:
+        msg = "there is no --input; write for example --input 'digits/*.png'."
+        raise ConfigError(msg)
+    run = submit(
+        config_of(given, entry_script=given.script),
+        inputs=given.input,
+        output=given.output,
+        arguments=[*(given.arg or ()), *given.script_words],
+        compute=given.compute,
+        name=given.name,
+    )
+    if given.detach:
+        print(run.run_id)
+        return 0
+    return _wait(run)
+
+
+def _wait(run: Run) -> int:
+    print(f"run {run.run_id}; Ctrl-C stops the watching, not the run", flush=True)
+    return 0 if run.wait_for_completion(show_output=True) == "Completed" else FAILED
+
+
+def _list(given: argparse.Namespace) -> int:
+    for run in Run.list(given.limit):
+        snapshot = run.snapshot()
+        print(f"{run.run_id}  {plain(run.name):<16} {plain(headline(snapshot))}")
+        print(f"{'':<{len(run.run_id)}}  {progress_line(snapshot)}")
+    return 0
+
+
+def _watch(given: argparse.Namespace) -> int:
+    return _wait(_named(given))
+
+
+def _logs(given: argparse.Namespace) -> int:
+    run = _named(given)
+    text = run.logs(given.lines, worker=given.worker, mini_batch=given.mini_batch)
+    for line in text.split("\n") if text else ():
+        print(plain(line))
+    return 0
+
+
+def _cancel(given: argparse.Namespace) -> int:
+    run = _named(given)
+    run.cancel(drain=given.drain)
+    print(f"asked {run.run_id} to end")
+    return 0
+
+
+def _resume(given: argparse.Namespace) -> int:
+    run = _named(given).resume(failed_only=given.failed_only, entry_script=given.entry_script)
+    return _wait(run)
+
+
+def _demo(given: argparse.Namespace) -> int:
+    from .demo import run_demo
+
+    return run_demo(given.folder, opens=given.open)
+
+
+def console() -> int:
+    """Run the command that was typed (the ``parallelrun`` program)."""
+    return main(sys.argv[1:])

@@ -1,0 +1,1 @@
+"""What a run reads: inputs, and how they become items."""

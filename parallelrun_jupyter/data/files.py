@@ -1,0 +1,245 @@
+"""Files as items: a dataset of paths, folders and globs, listed lazily in a fixed order."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from operator import attrgetter
+from pathlib import Path
+from typing import TypeAlias
+
+from ..errors import InputError
+from ..parsing import plural
+
+_MAGIC = re.compile(r"[*?[]")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+
+
+FileItem: TypeAlias = tuple[str, int, int]
+"""One file: its path, size in bytes and modification time in nanoseconds."""
+
+
+class FileDataset:
+    """Files to run over, each one an item.
+
+    Parameters
+    ----------
+    path
+        A file, a folder (all files below it), a glob (``*``, ``?``, ``[...]`` inside one name,
+        ``**`` for any depth), or a list of these. Relative paths start at the current directory,
+        now. Names that begin with a dot are left out unless they are written.
+
+    Notes
+    -----
+    The order is: the paths as given; inside a folder or a glob sorted by name, folder by folder,
+    the files of a folder before those of its subfolders. The same path given twice counts twice.
+
+    Raises
+    ------
+    InputError
+        No path is given, or one is empty or a URL.
+    """
+
+    def __init__(self, path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> None:
+        given = [path] if isinstance(path, str | os.PathLike) else list(path)
+        if not given:
+            msg = "FileDataset was given an empty list; give a file, a folder or a glob."
+            raise InputError(msg)
+        self.paths = tuple(_absolute(os.fspath(one)) for one in given)
+
+    def __repr__(self) -> str:
+        if len(self.paths) == 1:
+            return f"FileDataset({self.paths[0]!r})"
+        return f"FileDataset({plural(len(self.paths), 'path')}, first {self.paths[0]!r})"
+
+    def to_path(self) -> list[str]:
+        """Return the paths of all files, in order."""
+        return [path for files in self.folders() for path, _, _ in files]
+
+    def folders(self) -> Iterator[list[FileItem]]:
+        """List the files, in order: the files of one folder at a time, while they are read.
+
+        Raises
+        ------
+        InputError
+            A path that is no glob does not exist, or a folder cannot be read.
+        """
+        for path in self.paths:
+            try:
+                yield from _list_path(path)
+            except OSError as error:
+                msg = (
+                    f"the input {path!r} could not be listed: {error.strerror or error}"
+                    f"{f' ({error.filename})' if error.filename else ''}. "
+                    "Check the path and its permissions."
+                )
+                raise InputError(msg) from error
+
+    def check(self) -> None:
+        """See that every path exists and that there is at least one file.
+
+        Raises
+        ------
+        InputError
+            A path matches nothing; the message says what is there instead.
+        """
+        for path in self.paths:
+            if os.path.isfile(path):
+                continue
+            is_there = os.path.lexists(path) or _MAGIC.search(path)
+            if not is_there or next(FileDataset(path).folders(), None) is None:
+                raise InputError(_nothing_found(path))
+
+
+def _absolute(path: str) -> str:
+    if not path.strip():
+        msg = "an input path is empty; give a file, a folder or a glob such as 'digits/*.png'."
+        raise InputError(msg)
+    if path.startswith("file://"):
+        path = path.removeprefix("file://")
+    elif _URL.match(path):
+        msg = (
+            f"the input {path!r} is a URL; this version reads local files. "
+            "Download or mount it, and give the local folder."
+        )
+        raise InputError(msg)
+    return os.path.abspath(os.path.expanduser(path))
+
+
+def _list_path(path: str) -> Iterator[list[FileItem]]:
+    """List one path; no list is empty."""
+    if os.path.isdir(path):
+        yield from _walk(path)
+    elif not _MAGIC.search(path) or os.path.lexists(path):
+        stat = os.stat(path)
+        yield [(path, stat.st_size, stat.st_mtime_ns)]
+    else:
+        yield from _expand(path)
+
+
+def _walk(folder: str) -> Iterator[list[FileItem]]:
+    """List a folder: its files by name, then its subfolders by name."""
+    files, folders = _scan(folder, "*")
+    if files:
+        yield files
+    for subfolder in _without_loops(folders, folder):
+        yield from _walk(subfolder)
+
+
+def _scan(folder: str, pattern: str) -> tuple[list[FileItem], list[str]]:
+    """Return the files and the subfolders of one folder whose names match, sorted by name."""
+    matches = re.compile(fnmatch.translate(pattern)).match
+    hidden = pattern.startswith(".")
+    files, folders = [], []
+    prefix = os.path.join(folder, "")
+    # By descriptor, the kernel looks each name up in this folder, not along the whole path.
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with os.scandir(fd) as found:
+            entries = [e for e in found if hidden or e.name[0] != "."]
+            if pattern != "*":
+                entries = [e for e in entries if matches(e.name)]
+            entries.sort(key=attrgetter("name"))
+            for entry in entries:
+                if entry.is_dir():
+                    folders.append(prefix + entry.name)
+                else:
+                    stat = entry.stat()
+                    files.append((prefix + entry.name, stat.st_size, stat.st_mtime_ns))
+    finally:
+        os.close(fd)
+    return files, folders
+
+
+def _without_loops(folders: list[str], parent: str) -> Iterator[str]:
+    """Leave out links back to a folder that is being listed already."""
+    for folder in folders:
+        if os.path.islink(folder):
+            inside = os.path.realpath(parent) + os.sep
+            if inside.startswith(os.path.realpath(folder) + os.sep):
+                continue
+        yield folder
+
+
+def _expand(glob: str) -> Iterator[list[FileItem]]:
+    """List the files that a glob matches, folder by folder."""
+    parts = Path(glob).parts
+    fixed = next(i for i, part in enumerate(parts) if _MAGIC.search(part))
+    found = _match(os.path.join(*parts[:fixed]), parts[fixed:])
+    if parts.count("**") < 2:
+        yield from found
+        return
+    seen: set[str] = set()  # two ** reach a folder by several ways
+    for files in found:
+        new = [item for item in files if item[0] not in seen]
+        seen.update(item[0] for item in new)
+        if new:
+            yield new
+
+
+def _match(folder: str, parts: Sequence[str]) -> Iterator[list[FileItem]]:
+    if not os.path.isdir(folder):
+        return
+    part, rest = parts[0], parts[1:]
+    if part == "**":
+        yield from _match(folder, rest or ("*",))
+        for subfolder in _without_loops(_scan(folder, "*")[1], folder):
+            yield from _match(subfolder, parts)
+        return
+    files, folders = _scan(folder, part)
+    if not rest:
+        if files:
+            yield files
+        return
+    for subfolder in folders:
+        yield from _match(subfolder, rest)
+
+
+def _nothing_found(path: str) -> str:
+    """Say why a path gives no file, from what is there."""
+    if not _MAGIC.search(path):
+        if os.path.isdir(path):
+            return f"the input folder {path!r} holds no files. Give a folder or a glob with files."
+        near = _existing_parent(path)
+        return f"the input {path!r} does not exist; {_what_is_in(near)}"
+    parts = Path(path).parts
+    fixed = next(i for i, part in enumerate(parts) if _MAGIC.search(part))
+    folder = os.path.join(*parts[:fixed])
+    if not os.path.isdir(folder):
+        near = _existing_parent(folder)
+        return f"the glob {path!r} matches no file: {folder!r} does not exist; {_what_is_in(near)}"
+    return f"the glob {path!r} matches no file; {_what_is_in(folder)}"
+
+
+def _existing_parent(path: str) -> str:
+    folder = os.path.dirname(path)
+    while not os.path.isdir(folder):
+        folder = os.path.dirname(folder)
+    return folder
+
+
+def _what_is_in(folder: str) -> str:
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError as error:
+        return f"{folder!r} cannot be read ({error.strerror})."
+    if not names:
+        return f"{folder!r} is empty."
+    shown = ", ".join(names[:4])
+    more = f" and {len(names) - 4:,} more" if len(names) > 4 else ""
+    return f"{folder!r} holds {shown}{more}."
+
+
+def group_items(folders: Iterable[list[FileItem]], size: int) -> Iterator[list[FileItem]]:
+    """Cut the files of a dataset into mini-batches of ``size``, the last one shorter."""
+    rest: list[FileItem] = []
+    for files in folders:
+        held = rest + files if rest else files
+        end = len(held) - len(held) % size
+        for start in range(0, end, size):
+            yield held[start : start + size]
+        rest = held[end:]
+    if rest:
+        yield rest

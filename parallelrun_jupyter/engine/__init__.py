@@ -1,0 +1,1 @@
+"""The engine: plan, scheduler, nodes and the driver that joins them."""

@@ -1,0 +1,217 @@
+"""The driver: the loop that joins plan, scheduler, pool and journal, and does what they say."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+from ..errors import OutputError
+from ..events import AttemptSucceeded, RunFinished
+from ..runs.journal import JournalReader
+from ..runs.liveness import DriverClaim
+from ..runs.outputs import CommittedRows, publish, remove_parts
+from ..runs.record import RunRecord
+from ..runs.reports import write_reports
+from ..runs.resume import read_resume
+from ..runs.state import SUCCEEDED, RunState
+from ..runs.state_file import write_state
+from ..runs.store import RunFolder
+from . import signals
+from .commits import Commits
+from .plan import PlanFile
+from .planner import Planner
+from .policy import Limits
+from .pool import Pool, PoolFactory
+from .scheduler import Scheduler
+from .signals import Action, Assign, Finish, Publish, Record, Signal, StopNodes
+
+_log = logging.getLogger(__name__)
+
+_LONGEST_WAIT_S = 0.25
+_CONTROL_S = 0.1
+_SAVE_S = 0.3
+"""The fold is written so often, and less often where that would take two percent of the time."""
+
+
+class Driver:
+    """Runs one run from its folder to its end.
+
+    Parameters
+    ----------
+    folder
+        The run.
+    make_pool
+        Makes the nodes; from the backend that the run's record names.
+    clock
+        Seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        make_pool: PoolFactory,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._folder = folder
+        self._clock = clock
+        self._claim = DriverClaim(folder)
+        self._record = folder.read_record()
+        self._rows = CommittedRows()
+        state = self._read_journal()
+        self._resume = read_resume(folder)
+        self._commits = Commits(folder, part=state.drivers)
+        self._plan = PlanFile(folder.plan)
+        self._told: deque[Signal] = deque()
+        self._pool: Pool = make_pool(folder, self._record, self._commits.keep_rows)
+        is_done = (lambda k: state.status_of(k) == SUCCEEDED) if state.drivers else None
+        self._planner = Planner(self._record, folder.plan, self._tell, is_done)
+        self._scheduler = Scheduler(
+            Limits.of(self._record), self._pool.nodes, state, failed_only=self._resume.failed_only
+        )
+        self._control_at = 0.0
+        self._save_at = time.monotonic() + _SAVE_S
+        self._seen_requests: set[str] = set()
+        self._is_over = False
+
+    def run(self) -> None:
+        """Drive the run to a final state, which the journal holds in any case."""
+        try:
+            self._planner.start()
+            me = (os.getpid(), socket.gethostname(), self._resume.script)
+            self._perform(self._scheduler.start(self._now_ms(), *me))
+            while not self._is_over:
+                self._turn()
+            state = self._scheduler.state
+            self._save_state()
+            if state.state == "Completed" and not state.failed:
+                remove_parts(self._folder)  # where something failed, a resume will want them
+            self._report()
+        except OSError as error:
+            _log.exception("the driver cannot go on")
+            self._record_end(
+                f"{error.strerror or error}{f': {error.filename}' if error.filename else ''} (run "
+                f"folder {self._folder.path}). What was committed is kept: put that right, and "
+                "run.resume() goes on"
+            )
+        except Exception as error:  # the driver's top: whatever it is, the journal says so
+            _log.exception("the driver failed")
+            self._record_end(
+                f"the driver failed: {type(error).__name__}: {error}; see {self._folder.driver_log}"
+            )
+        finally:
+            self._close()
+
+    def _read_journal(self) -> RunState:
+        """Fold what earlier drivers recorded; nothing, for a new run."""
+        state = RunState()
+        for event in JournalReader(self._folder.journal).read():
+            state.apply(event)
+            if isinstance(event, AttemptSucceeded):
+                self._rows.add(event)
+        return state
+
+    def _turn(self) -> None:
+        now = time.monotonic()
+        wait_s = min(_LONGEST_WAIT_S, max(0.0, self._commits.due_at() - now))
+        for signal in self._pool.wait(0.0 if self._told else wait_s):
+            self._handle(signal)
+        while self._told:
+            self._handle(self._told.popleft())
+        self._commits.step()
+        if time.monotonic() >= self._save_at:
+            self._save_state()
+        self._claim.beat()
+        self._read_control()
+
+    def _save_state(self) -> None:
+        """Write the fold, for whoever attaches: a cache, so a disk that refuses it is no matter."""
+        began = time.monotonic()
+        size_bytes = self._commits.flush()
+        try:
+            write_state(self._folder, self._scheduler.state, size_bytes)
+        except OSError:
+            _log.exception("state.json could not be written")
+        now = time.monotonic()
+        self._save_at = now + max(_SAVE_S, 50 * (now - began))
+
+    def _tell(self, signal: Signal) -> None:
+        """Take a signal from another thread."""
+        self._told.append(signal)
+        self._pool.wake()
+
+    def _handle(self, signal: Signal) -> None:
+        self._perform(self._scheduler.handle(signal, self._now_ms()))
+
+    def _now_ms(self) -> int:
+        return int((self._clock() - self._record.created_at) * 1000)
+
+    def _perform(self, actions: list[Action]) -> None:
+        for action in actions:
+            match action:
+                case Record(event):
+                    self._commits.record(event)
+                    if isinstance(event, AttemptSucceeded):
+                        self._rows.add(event)
+                case Assign(node, first, count, attempt):
+                    self._pool.assign(node, first, attempt, self._plan.lines(first, count))
+                case StopNodes(drain):
+                    self._planner.stop()
+                    self._pool.stop(drain=drain)
+                case Publish():
+                    self._publish()
+                case Finish():
+                    self._is_over = True
+
+    def _publish(self) -> None:
+        target = final_file(self._folder, self._record)
+        try:
+            self._commits.flush()
+            size_bytes = publish(self._folder, self._rows, target)
+        except OutputError as error:
+            self._tell(signals.OutputNotPublished(str(error)))
+        else:
+            self._tell(signals.OutputPublished(str(target), size_bytes))
+
+    def _read_control(self) -> None:
+        now = time.monotonic()
+        if now < self._control_at:
+            return
+        self._control_at = now + _CONTROL_S
+        self._handle(signals.TimePassed())
+        for name in os.listdir(self._folder.control):
+            if name not in self._seen_requests:
+                self._seen_requests.add(name)
+                if name in {"cancel", "cancel-drain"}:
+                    self._handle(signals.CancelAsked(drain=name == "cancel-drain"))
+
+    def _report(self) -> None:
+        """Write the reports; the run has ended, and does not fail for a lack of them."""
+        try:
+            events = JournalReader(self._folder.journal).read()
+            write_reports(self._folder, self._record, events)
+        except OSError:
+            _log.exception("the reports could not be written")
+
+    def _record_end(self, reason: str) -> None:
+        """Say in the journal that the run has failed for a reason of the driver's own."""
+        try:
+            self._commits.last_word(RunFinished(self._now_ms(), "Failed", reason, "", 0))
+        except OSError:  # then the dead driver will be seen as such
+            _log.exception("the journal could not be written")
+
+    def _close(self) -> None:
+        self._planner.stop()
+        self._pool.close()
+        self._commits.close()
+        self._plan.close()
+        self._claim.release()
+
+
+def final_file(folder: RunFolder, record: RunRecord) -> Path:
+    """Return where the run's final file goes."""
+    return (Path(record.output) if record.output else folder.output) / record.output_file

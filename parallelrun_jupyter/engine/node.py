@@ -1,0 +1,374 @@
+"""A node: one machine's share of a run. It owns the workers, feeds them, and ends them on time."""
+
+from __future__ import annotations
+
+import selectors
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import ceil
+
+from ..worker.status_page import PHASES, RUNNING
+from . import signals
+from .plan import count_items
+from .signals import Failure, Signal, Success
+from .stack_dump import read_stack
+from .worker_process import CAN_WATCH_PIDS, Given, Reply, WorkerProcess, WorkerSpec
+
+FED_AHEAD_S = 0.010
+"""Workers hold about this much work, so that they never wait for a message, and none when
+mini-batches take longer."""
+
+SHORT_S = 0.003
+FED_SHORT_S = 0.030
+"""Mini-batches under three milliseconds are held three times as long: half the messages."""
+
+MOST_FED = 2048
+SAMPLE_S = 1.0
+_FIRST_LOOK_S = 0.2
+_LOOK_S = 0.02
+_TERM_PATIENCE_S = 0.5
+_STOP_PATIENCE_S = 10.0
+_RESTART_DELAYS_S = (0.0, 0.0, 0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeLimits:
+    """Seconds that things may take on a node."""
+
+    run_s: float
+    init_s: float = 600.0
+    overhead_s: float = 600.0
+
+
+class Node:
+    """The workers of one machine.
+
+    It is driven by whoever owns its selector: ``handle`` when a descriptor is ready, ``step`` at
+    the time that ``next_step_at`` says. Both return signals for the scheduler.
+
+    Parameters
+    ----------
+    name
+        The node's name; its workers are ``<name>w0``, ``<name>w1`` and so on.
+    slots
+        Number of workers.
+    spec
+        What a worker is started with.
+    limits
+        The time limits.
+    selector
+        Where the workers' descriptors are registered, with the worker as their data.
+    keep_rows
+        Stores the rows of finished mini-batches; returns their part and offset.
+    origin
+        ``time.monotonic()`` at the run's creation.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        slots: int,
+        spec: WorkerSpec,
+        limits: NodeLimits,
+        *,
+        selector: selectors.BaseSelector,
+        keep_rows: Callable[[bytes], tuple[int, int]],
+        origin: float,
+    ) -> None:
+        self.name = name
+        self._slots = slots
+        self._spec = spec
+        self._limits = limits
+        self._selector = selector
+        self._keep_rows = keep_rows
+        self._origin = origin
+        self._workers: list[WorkerProcess] = []
+        self._numbers = 0
+        self._backlog: deque[tuple[int, Given]] = deque()
+        self._failed_starts = 0
+        self._spawn_at = 0.0
+        self._offered = -1
+        self._sampled_at = 0.0
+        self._sampled: tuple[tuple[str, str, int, int], ...] = ()
+        self._stopping = False
+        self._stopped = False
+
+    # What it is told
+
+    def assign(self, first: int, attempt: int, lines: list[bytes]) -> None:
+        """Take mini-batches from ``first`` on, a plan line each."""
+        if self._stopping:
+            return
+        for index, line in enumerate(lines, first):
+            self._backlog.append((index, Given(attempt, line)))
+        self._feed()
+
+    def stop(self, *, drain: bool) -> None:
+        """End the workers: after the mini-batches they have (drain), or at once."""
+        self._stopping = True
+        self._backlog.clear()
+        for worker in self._workers:
+            if worker.has_stopped:
+                continue
+            if not drain or not worker.is_ready:
+                worker.kill("stopped")
+            elif not worker.stop_asked_at:
+                worker.send(["stop"])
+            worker.stop_asked_at = worker.stop_asked_at or time.monotonic()
+
+    # Its course
+
+    def next_step_at(self) -> float:
+        """Return the ``time.monotonic()`` by which ``step`` is wanted."""
+        if self._stopping and not self._workers:
+            return 0.0 if not self._stopped else float("inf")
+        times = [self._sampled_at + SAMPLE_S]
+        if not CAN_WATCH_PIDS:
+            times.append(time.monotonic() + _LOOK_S)
+        if len(self._workers) < self._slots and not self._stopping:
+            times.append(self._spawn_at)
+        times += [self._deadline(worker)[0] for worker in self._workers]
+        return min(times)
+
+    def step(self) -> list[Signal]:
+        """Start missing workers, end those that are over their time, look at all of them."""
+        now = time.monotonic()
+        found: list[Signal] = []
+        for worker in list(self._workers):
+            deadline, reason = self._deadline(worker)
+            if worker.has_ended():
+                found += self._bury(worker)
+            elif now >= deadline:
+                if reason and not worker.kill_reason:
+                    worker.terminate(reason, now)
+                else:
+                    worker.kill(reason)
+        if not self._stopping and now >= self._spawn_at:
+            found += self._spawn_missing()
+        return found + self._sample(now) + self._offer() + self._say_stopped()
+
+    def handle(self, worker: WorkerProcess, fd: int) -> list[Signal]:
+        """Deal with a ready descriptor of one of the workers."""
+        if worker not in self._workers:
+            return []
+        found: list[Signal] = []
+        for reply in worker.handle(fd):
+            found += self._take(worker, reply)
+        if fd == worker.pidfd:
+            found += self._bury(worker)
+        return found + self._offer() + self._say_stopped()
+
+    def _say_stopped(self) -> list[Signal]:
+        if not self._stopping or self._stopped:
+            return []
+        if not all(worker.has_stopped for worker in self._workers):
+            return []
+        self._stopped = True
+        return [signals.NodeStopped(self.name)]
+
+    def _deadline(self, worker: WorkerProcess) -> tuple[float, str]:
+        """Return when the worker's time is over, and what to say of it then."""
+        ending = worker.kill_at(_TERM_PATIENCE_S)
+        if ending is not None:
+            return ending, ""
+        phase, _, since = worker.page.read()
+        limits = self._limits
+        if not worker.is_ready:
+            text = f"it was not ready after first_task_creation_timeout = {limits.init_s:g} s"
+            return worker.started_at + limits.init_s, text
+        if phase == RUNNING:
+            text = f"run() took longer than run_invocation_timeout = {limits.run_s:g} s"
+            return since + limits.run_s, text
+        if worker.stop_asked_at:
+            begun = max(since, worker.stop_asked_at)
+            return begun + _STOP_PATIENCE_S, "it did not stop when asked to"
+        if worker.given:
+            text = f"it did not begin a mini-batch within {limits.overhead_s:g} s"
+            return max(since, worker.given_at) + limits.overhead_s, text
+        return float("inf"), ""
+
+    def _spawn_missing(self) -> list[Signal]:
+        found: list[Signal] = []
+        while len(self._workers) < self._slots:
+            name = f"{self.name}w{self._numbers}"
+            self._numbers += 1
+            slot = min(set(range(self._slots)) - {w.slot for w in self._workers})
+            worker = WorkerProcess(name, self._spec, self._selector, slot)
+            self._workers.append(worker)
+            found.append(signals.WorkerSpawned(self.name, name, worker.pid))
+        return found
+
+    # What workers say
+
+    def _take(self, worker: WorkerProcess, reply: Reply) -> list[Signal]:
+        worker.has_reported = worker.has_reported or reply.message[0] in {"done", "failed"}
+        match reply.message:
+            case ["done", elapsed_us, _, rows]:
+                return [self._done(worker, elapsed_us, rows, reply.payload)]
+            case ["failed", mini_batch, attempt, items, duration_us, failure]:
+                worker.given.pop(mini_batch, None)
+                worker.depth = 1
+                self._feed_one(worker)
+                return [
+                    signals.AttemptEndedBadly(
+                        self.name,
+                        worker.name,
+                        mini_batch,
+                        attempt,
+                        items,
+                        duration_us,
+                        Failure(**failure),
+                    )
+                ]
+            case ["ready", init_ms]:
+                worker.is_ready = True
+                # Soon after it has begun, it is seen to: not "waiting" for the rest of the second.
+                self._sampled_at = min(
+                    self._sampled_at, time.monotonic() - SAMPLE_S + _FIRST_LOOK_S
+                )
+                self._feed_one(worker)
+                return [signals.WorkerInitialised(self.name, worker.name, init_ms)]
+            case ["stopped"]:
+                worker.has_stopped = True
+                return []
+            case ["init_failed", failure]:
+                worker.kill("init failed")
+                return [self._not_ready(worker, Failure(**failure))]
+            case _:
+                msg = f"worker {worker.name} sent an unknown message: {reply.message[:1]}"
+                raise ValueError(msg)
+
+    def _done(
+        self, worker: WorkerProcess, elapsed_us: int, rows: list[list[int]], payload: bytes
+    ) -> Signal:
+        for row in rows:
+            worker.given.pop(row[0], None)
+        longest_us = max(row[4] for row in rows)
+        each_s = max(elapsed_us / len(rows), longest_us / 2, 1) / 1e6
+        ahead_s = FED_SHORT_S if each_s < SHORT_S else FED_AHEAD_S
+        fitting = min(MOST_FED, ceil(ahead_s / each_s)) if each_s < FED_AHEAD_S else 1
+        worker.depth = min(fitting, 2 * max(worker.depth, len(rows)))
+        self._feed_one(worker)
+        part, offset = self._keep_rows(payload) if payload else (0, 0)
+        successes = tuple(map(Success._make, rows))
+        return signals.AttemptsSucceeded(self.name, worker.name, successes, part, offset)
+
+    def _not_ready(self, worker: WorkerProcess, failure: Failure) -> Signal:
+        self._delay_start(barren=True)
+        return signals.WorkerNotReady(self.name, worker.name, failure)
+
+    def _delay_start(self, *, barren: bool) -> None:
+        """Start the next worker later and later, while they end without having done anything."""
+        self._failed_starts = self._failed_starts + 1 if barren else 0
+        round_number = max(0, self._failed_starts - 1) // max(1, self._slots)
+        delay = _RESTART_DELAYS_S[min(round_number, len(_RESTART_DELAYS_S) - 1)]
+        self._spawn_at = time.monotonic() + delay
+
+    # Feeding
+
+    def _offer(self) -> list[Signal]:
+        """Tell how many mini-batches the node can hold, when that has changed."""
+        if self._stopping:
+            return []
+        # Twice what the workers hold: one share in their pipes, one here to refill them from.
+        capacity = sum(w.depth if w.depth == 1 else 2 * w.depth for w in self._ready())
+        if capacity == self._offered:
+            return []
+        self._offered = capacity
+        return [signals.NodeOffered(self.name, self._slots, capacity)]
+
+    def _ready(self) -> list[WorkerProcess]:
+        return [w for w in self._workers if w.is_ready and not w.kill_reason]
+
+    def _feed(self) -> None:
+        for worker in self._ready():
+            if not self._backlog:
+                return
+            self._feed_one(worker)
+
+    def _feed_one(self, worker: WorkerProcess) -> None:
+        """Fill a worker up, once it has worked off half of what it may hold."""
+        held = len(worker.given)
+        if not self._backlog or worker.kill_reason or held > worker.depth // 2:
+            return
+        # Near the end nobody takes more than a share: all workers finish together.
+        share = ceil(len(self._backlog) / max(1, len(self._ready())))
+        count = min(worker.depth - held, share)
+        if count > 0:
+            worker.give([self._backlog.popleft() for _ in range(count)])
+
+    # Their end
+
+    def _bury(self, worker: WorkerProcess) -> list[Signal]:
+        """Take leave of a process that has ended: nothing it was given gets lost."""
+        found: list[Signal] = []
+        for reply in worker.last_words():
+            found += self._take(worker, reply)
+        phase, mini_batch, since = worker.page.read()
+        if phase != RUNNING and worker.given and not (worker.has_reported or worker.kill_reason):
+            # It has never reported anything: somebody has to pay, or this would go on for ever.
+            phase, mini_batch = RUNNING, next(iter(worker.given))
+        blamed = worker.given.pop(mini_batch, None) if phase == RUNNING else None
+        duration_us = int((time.monotonic() - since) * 1e6)
+        if not self._stopping:
+            self._backlog.extendleft(reversed(worker.given.items()))
+        worker.given.clear()
+        self._workers.remove(worker)
+        where, stack = read_stack(worker.read_dump(), self._spec.start["roots"])
+        if stack and worker.kill_reason != "stopped":
+            worker.log_text(b"ERROR", mini_batch, stack.encode("utf-8", "replace"))
+        ending = worker.close()
+        failure = _failure(worker, ending, where, stack)
+        if blamed is not None and worker.kill_reason != "stopped":
+            found.append(
+                signals.AttemptEndedBadly(
+                    self.name,
+                    worker.name,
+                    mini_batch,
+                    blamed.attempt,
+                    count_items(blamed.line),
+                    duration_us,
+                    failure,
+                )
+            )
+        if not self._stopping:
+            if worker.is_ready:
+                self._delay_start(barren=not worker.has_reported)
+                reason = worker.kill_reason or ending
+                found.append(signals.WorkerEnded(self.name, worker.name, reason))
+            elif worker.kill_reason != "init failed":
+                found.append(self._not_ready(worker, failure))
+            if time.monotonic() >= self._spawn_at:
+                found += self._spawn_missing()
+        self._feed()
+        return found
+
+    def _sample(self, now: float) -> list[Signal]:
+        """Look at what the workers are doing, once a second, and tell where it has changed."""
+        if now < self._sampled_at + SAMPLE_S:
+            return []
+        self._sampled_at = now
+        rows = tuple(self._look_at(worker) for worker in self._workers)
+        changed = tuple(row for row in rows if row not in self._sampled)
+        self._sampled = rows
+        return [signals.NodeLooked(self.name, changed)] if changed else []
+
+    def _look_at(self, worker: WorkerProcess) -> tuple[str, str, int, int]:
+        phase, mini_batch, since = worker.page.read()
+        since_ms = int((max(since, worker.started_at) - self._origin) * 1000)
+        return worker.name, PHASES[phase], mini_batch, since_ms
+
+
+def _failure(worker: WorkerProcess, ending: str, where: str, stack: str) -> Failure:
+    """Describe the end of a worker that could not describe it itself."""
+    place = where or ("run()" if worker.is_ready else "init()")
+    if worker.kill_reason:
+        kind, error, message = "timeout", "Timeout", worker.kill_reason
+    else:
+        kind, error = "worker_lost", "WorkerLost"
+        message = f"the worker process died with {ending}"
+        if ending.startswith("signal 9 "):  # the kernel's way of ending who takes too much
+            message += ": killed from outside, often for want of memory"
+    return Failure(kind, error, message, f"{error} at {place}", stack)

@@ -1,0 +1,221 @@
+"""The plan: the mini-batches of a run, in input order, a line each, listed while others run.
+
+A line of files is ``["f", input, [paths], [sizes], [mtimes]]``. It is also what a worker gets, so
+that the driver passes lines on without reading them. The last line is ``["end", mini_batches,
+items]``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from array import array
+from collections.abc import Callable, Iterator
+from json.encoder import encode_basestring_ascii
+from pathlib import Path
+from typing import IO, Any
+
+from ..data.files import FileDataset, FileItem, group_items
+from ..errors import InputError
+from ..runs.record import RunRecord
+
+_WRITE_BYTES = 1 << 17
+_WRITE_S = 0.05
+_READ_BYTES = 1 << 18
+_MARK_EVERY = 16
+_END = b'["end",'
+
+
+class PlanFile:
+    """The lines of a plan, found by mini-batch while the file grows.
+
+    It remembers where every sixteenth line begins: half a byte of memory for each mini-batch.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._fd = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._marks = array("Q", [0])
+        self._seen = 0
+        self._end = 0
+
+    def lines(self, first: int, count: int) -> list[bytes]:
+        """Return the lines of mini-batches ``first`` to ``first + count - 1``, which are there."""
+        while self._seen < first + count:
+            self._scan()
+        mark, skipped = divmod(first, _MARK_EVERY)
+        start = self._marks[mark]
+        behind = -(-(first + count) // _MARK_EVERY)
+        end = self._marks[behind] if behind < len(self._marks) else self._end
+        return os.pread(self._fd, end - start, start).split(b"\n")[skipped : skipped + count]
+
+    def _scan(self) -> None:
+        """Find the ends of some more lines."""
+        size = _READ_BYTES
+        while True:
+            data = os.pread(self._fd, size, self._end)
+            *lines, _rest = data.split(b"\n")
+            if lines:
+                break
+            if len(data) < size:
+                msg = f"the plan ends after {self._seen} mini-batches: it was cut off"
+                raise EOFError(msg)
+            size *= 2  # a mini-batch of very many items
+        for line in lines:
+            self._end += len(line) + 1
+            self._seen += 1
+            if self._seen % _MARK_EVERY == 0:
+                self._marks.append(self._end)
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._fd)
+
+
+def write_plan(
+    record: RunRecord,
+    path: Path,
+    tell: Callable[[int, int, bool], None],
+    is_done: Callable[[int], bool] | None = None,
+) -> None:
+    """List the inputs into a plan file, in blocks; the first mini-batch goes out at once.
+
+    A plan that is there already, from an earlier driver, is kept: where it is whole, the inputs of
+    what is still to be done are looked at; where it was cut off, listing begins again, checks what
+    is there, and goes on behind it.
+
+    Parameters
+    ----------
+    record
+        What to list.
+    path
+        The file.
+    tell
+        Called with (mini_batches, items, is_end) after each block.
+    is_done
+        Says of a mini-batch whether its rows are kept; of an earlier plan only.
+
+    Raises
+    ------
+    InputError
+        An input cannot be listed, or has changed since it was planned.
+    OSError
+        The plan cannot be written.
+    """
+    with open(path, "ab+", buffering=0) as file:
+        known = list(_whole_lines(file)) if is_done else []
+        if known and known[-1].startswith(_END):
+            _, mini_batches, items = json.loads(known[-1])
+            check_unchanged(known[:-1], is_done or (lambda _: False))
+            tell(mini_batches, items, True)  # noqa: FBT003 - the parameter's name says it
+            return
+        if not known:
+            file.truncate(0)
+        _list_all(record, file, known, tell)
+
+
+def _list_all(
+    record: RunRecord, file: IO[bytes], known: list[bytes], tell: Callable[[int, int, bool], None]
+) -> None:
+    """List the inputs; write what is not ``known``, which has to be what is listed first."""
+    total = items = size = 0
+    lines: list[bytes] = []
+    written_at = 0.0
+    for number, batch in _mini_batches(record):
+        line = file_line(number, batch)
+        total += 1
+        items += len(batch)
+        if total <= len(known):
+            if line != known[total - 1]:
+                raise InputError(_changed(json.loads(known[total - 1]), json.loads(line)))
+            continue
+        lines.append(line)
+        size += len(line)
+        if total == 1 or size >= _WRITE_BYTES or time.monotonic() - written_at > _WRITE_S:
+            _write(file.fileno(), lines)
+            tell(total, items, False)  # noqa: FBT003 - the parameter's name says it
+            lines, size, written_at = [], 0, time.monotonic()
+    if total < len(known):
+        raise InputError(_changed(json.loads(known[total]), None))
+    lines.append(b"%b%d,%d]\n" % (_END, total, items))
+    _write(file.fileno(), lines)
+    os.fsync(file.fileno())
+    tell(total, items, True)  # noqa: FBT003 - the parameter's name says it
+
+
+def _whole_lines(file: IO[bytes]) -> Iterator[bytes]:
+    """Yield the lines of an earlier plan, and cut off a torn last one."""
+    file.seek(0)
+    end = 0
+    for line in file.read().splitlines(keepends=True):
+        if line.endswith(b"\n"):
+            end += len(line)
+            yield line
+    file.truncate(end)
+
+
+def check_unchanged(lines: list[bytes], is_done: Callable[[int], bool]) -> None:
+    """See that the files of mini-batches that are still to be done are what they were.
+
+    Raises
+    ------
+    InputError
+        One is gone, or has another size or time.
+    """
+    for mini_batch, line in enumerate(lines):
+        if is_done(mini_batch):
+            continue
+        row = json.loads(line)
+        for path, size_bytes, mtime_ns in zip(*row[2:], strict=True):
+            try:
+                stat = os.stat(path)
+            except OSError:
+                raise InputError(_changed_file(path, "is gone")) from None
+            if (stat.st_size, stat.st_mtime_ns) != (size_bytes, mtime_ns):
+                raise InputError(_changed_file(path, "has changed"))
+
+
+def _changed(before: list[Any], now: list[Any] | None) -> str:
+    """Say which file of a mini-batch is not what it was."""
+    old = list(zip(*before[2:], strict=True))
+    new = list(zip(*now[2:], strict=True)) if now else []
+    for position, item in enumerate(old):
+        other = new[position] if position < len(new) else None
+        if other != item:
+            what = "has changed" if other and other[0] == item[0] else "is no longer in its place"
+            return _changed_file(item[0], what)
+    return _changed_file(old[-1][0], "is followed by other files than before")
+
+
+def _changed_file(path: str, what: str) -> str:
+    return (
+        f"the input {path!r} {what} since the run was planned, so that a resume would mix rows of "
+        "two versions. Start a new run, or put the input back as it was and resume."
+    )
+
+
+def _write(fd: int, lines: list[bytes]) -> None:
+    data = memoryview(b"".join(lines))
+    while data:
+        data = data[os.write(fd, data) :]
+
+
+def _mini_batches(record: RunRecord) -> Iterator[tuple[int, list[FileItem]]]:
+    for number, given in enumerate(record.inputs):
+        dataset = FileDataset(given["paths"])
+        for batch in group_items(dataset.folders(), record.mini_batch_size):
+            yield number, batch
+
+
+def file_line(number: int, batch: list[FileItem]) -> bytes:
+    """Return the plan line of a mini-batch of files from input ``number``."""
+    paths, sizes, times = zip(*batch, strict=True)
+    # json.dumps of the whole row takes three times as long, and listing is what a run waits for.
+    quoted = ",".join(map(encode_basestring_ascii, paths))
+    line = f'["f",{number},[{quoted}],{[*sizes]},{[*times]}]\n'
+    return line.encode("ascii")
+
+
+def count_items(line: bytes) -> int:
+    """Return the number of items of a plan line."""
+    return len(json.loads(line)[2])

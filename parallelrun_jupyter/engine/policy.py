@@ -1,0 +1,94 @@
+"""The rules that end a run early, and the limits they watch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..parsing import plural
+from ..runs.record import RunRecord
+from ..runs.state import RunState
+
+INIT_TRIES = 3
+"""Failed starts in a row, per worker slot of a node, after which nobody can start (rule R21)."""
+
+TRACEBACKS_PER_GROUP = 10
+"""Later attempts of the same group keep their message only; a million would fill the disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a run tolerates; -1 and 100 percent tolerate everything, None is not checked."""
+
+    run_max_try: int = 3
+    error_threshold: int = 0
+    allowed_failed_count: int | None = None
+    allowed_failed_percent: float | None = None
+    append_rows: bool = True
+    first_task_creation_timeout_s: float = 600.0
+    progress_update_timeout_s: float = 1260.0
+
+    @classmethod
+    def of(cls, record: RunRecord) -> Limits:
+        """Return the limits that a run was given."""
+        return cls(
+            record.run_max_try,
+            record.error_threshold,
+            record.allowed_failed_count,
+            record.allowed_failed_percent,
+            record.append_rows,
+            record.first_task_creation_timeout_s,
+            record.progress_update_timeout_s,
+        )
+
+
+def exceeded(state: RunState, limits: Limits) -> str:
+    """Return why the run must fail now, or nothing (Azure's three independent levels)."""
+    if 0 <= limits.error_threshold < state.items_failed:
+        return (
+            f"{plural(state.items_failed, 'item')} failed; "
+            f"error_threshold allows {limits.error_threshold:,}"
+        )
+    count = limits.allowed_failed_count
+    if count is not None and 0 <= count < state.failed:
+        return f"{plural(state.failed, 'mini-batch')} failed; allowed_failed_count allows {count:,}"
+    percent = limits.allowed_failed_percent
+    if percent is not None and state.plan_finished and state.planned:
+        share = 100 * state.failed / state.planned
+        if share > percent:
+            return (
+                f"{share:.3g} % of the mini-batches failed; "
+                f"allowed_failed_percent allows {percent:g} %"
+            )
+    return ""
+
+
+def stalled(state: RunState, limits: Limits, now_ms: int, started_ms: int, moved_ms: int) -> str:
+    """Return why a run in which nothing happens must fail now, or nothing.
+
+    Parameters
+    ----------
+    state, limits
+        Where it stands, and what it tolerates.
+    now_ms, started_ms, moved_ms
+        The time, when this driver took it up, and when something last happened.
+    """
+    if state.planned == 0 and now_ms - started_ms > limits.first_task_creation_timeout_s * 1000:
+        return (
+            "no mini-batch was listed within first_task_creation_timeout = "
+            f"{limits.first_task_creation_timeout_s:g} s; the store of the inputs may be stalled"
+        )
+    if now_ms - moved_ms > limits.progress_update_timeout_s * 1000:
+        return (
+            "nothing has happened for progress_update_timeout = "
+            f"{limits.progress_update_timeout_s:g} s"
+        )
+    return ""
+
+
+def completion_failure(state: RunState, limits: Limits) -> str:
+    """Return why a run whose mini-batches are all over has failed, or nothing (rule R17)."""
+    if state.planned == 0:
+        return "the inputs hold no items: nothing to run"
+    if limits.append_rows and state.succeeded == 0:
+        return "no mini-batch succeeded, so there is no row to write"
+    return ""

@@ -1,0 +1,45 @@
+"""What the driver wants of a backend: the nodes of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from ..runs.record import RunRecord
+from ..runs.store import RunFolder
+from .signals import Signal
+
+
+class Pool(Protocol):
+    """The nodes of a run, wherever they are."""
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """Names of the nodes."""
+
+    def assign(self, node: str, first: int, attempt: int, lines: list[bytes]) -> None:
+        """Give mini-batches from ``first`` on to a node, a plan line each."""
+
+    def stop(self, *, drain: bool) -> None:
+        """End the workers of all nodes: after what they have (drain), or at once."""
+
+    def wait(self, timeout_s: float) -> list[Signal]:
+        """Return what has happened, waiting at most so long for something to happen."""
+
+    def wake(self) -> None:
+        """Let a ``wait`` return now; may be called from any thread."""
+
+    def close(self) -> None:
+        """Give everything back, ending what still runs."""
+
+
+class PoolFactory(Protocol):
+    """Makes the pool of a run; a module in ``backends`` has one by the name ``make_pool``."""
+
+    def __call__(
+        self,
+        folder: RunFolder,
+        record: RunRecord,
+        keep_rows: Callable[[bytes], tuple[int, int]],
+    ) -> Pool:
+        """Make a pool that stores the rows of finished mini-batches by ``keep_rows``."""

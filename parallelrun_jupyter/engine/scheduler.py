@@ -1,0 +1,372 @@
+"""The scheduler: signals in, actions out. No input or output, no clock: time is an argument."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from ..events import (
+    SCHEMA,
+    AttemptFailed,
+    AttemptSucceeded,
+    CancelRequested,
+    Event,
+    InitFailed,
+    MiniBatchesPlanned,
+    NodeSampled,
+    PlanFinished,
+    RunFinished,
+    RunResumed,
+    RunStarted,
+    StateEntered,
+    WarningRaised,
+    WorkerLost,
+    WorkerReady,
+    WorkerStarted,
+)
+from ..parsing import plural
+from ..runs.state import LEFT, RETRYING, RunState
+from . import policy, signals
+from .policy import Limits
+from .signals import Action, Assign, Finish, Publish, Record, Signal, StopNodes
+
+_PROGRESS = (
+    signals.Planned,
+    signals.AttemptsSucceeded,
+    signals.AttemptEndedBadly,
+    signals.NodeStopped,
+    signals.OutputPublished,
+)
+"""What counts as progress: a worker that starts and dies again and again does not."""
+
+
+@dataclass(slots=True)
+class NodeState:
+    """What the scheduler knows of a node."""
+
+    slots: int = 0
+    capacity: int = 0
+    held: int = 0
+    failed_starts: int = 0
+    was_ready: bool = False
+    stopped: bool = False
+
+
+class Scheduler:
+    """Decides which node gets which mini-batch, what is tried again, and when the run is over.
+
+    Never change its attributes; only ``handle`` does. ``state`` is the fold of the events that it
+    recorded, by the same code as everywhere.
+
+    Parameters
+    ----------
+    limits
+        What the run tolerates.
+    nodes
+        Names of the nodes; they offer their capacity by signal.
+    state
+        The fold of an earlier driver's journal, for a resume.
+    failed_only
+        For a resume: leave alone what no attempt has failed of.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        nodes: tuple[str, ...],
+        state: RunState | None = None,
+        *,
+        failed_only: bool = False,
+    ) -> None:
+        self.state = state or RunState()
+        self._failed_only = failed_only
+        self._limits = limits
+        self._nodes = {name: NodeState() for name in nodes}
+        #: (mini_batch, attempt) waiting for another try
+        self._retries: deque[tuple[int, int]] = deque()
+        #: whether the planner has vouched for what is planned: a resume checks the inputs first
+        self._plan_holds = True
+        #: failed attempts of mini-batches before this driver: a resume grants run_max_try anew
+        self._before: dict[int, int] = {}
+        #: the first mini-batch that was never assigned
+        self._next = 0
+        #: mini_batch -> (attempt, node) of every attempt that is out
+        self._held: dict[int, tuple[int, str]] = {}
+        #: what the run ends as once the nodes have stopped
+        self._ending: tuple[str, str] | None = None
+        self._published: tuple[str, int] | None = None
+        self._warned_long = False
+        self._now = self._started = self._moved = 0
+        self._actions: list[Action] = []
+
+    def start(self, now_ms: int, pid: int, host: str, script: str = "") -> list[Action]:
+        """Record that a driver took up the run, for the first time or again.
+
+        Parameters
+        ----------
+        now_ms, pid, host
+            When, and which process.
+        script
+            The SHA-256 of a script that was corrected for a resume.
+        """
+        self._now = self._started = self._moved = now_ms
+        is_resume = self.state.drivers > 0
+        self._plan_holds = not is_resume
+        self._record(RunStarted(now_ms, SCHEMA, pid, host))
+        if is_resume:
+            state = self.state
+            count = (
+                state.failed + state.retrying
+                if self._failed_only
+                else state.planned - state.succeeded
+            )
+            self._record(RunResumed(now_ms, self._failed_only, count, script))
+            self._before = dict(state.tries)
+            again = [k for k, status in enumerate(state.statuses) if status == RETRYING]
+            self._retries.extend((k, self._before.get(k, 0) + 1) for k in again)
+        return self._taken()
+
+    def handle(self, signal: Signal, now_ms: int) -> list[Action]:  # noqa: C901, PLR0912 - one flat match over the closed union
+        """Take one signal into account, at ``now_ms`` since the run's creation."""
+        self._now = now_ms
+        if self.state.is_final:
+            return []
+        if isinstance(signal, _PROGRESS):
+            self._moved = now_ms
+        match signal:
+            case signals.AttemptsSucceeded():
+                self._succeeded(signal)
+            case signals.AttemptEndedBadly():
+                self._ended_badly(signal)
+            case signals.NodeOffered(node, slots, capacity):
+                known = self._nodes[node]
+                known.slots, known.capacity = slots, capacity
+            case signals.NodeLooked(node, workers):
+                self._record(NodeSampled(self._now, node, workers))
+            case signals.Planned(mini_batches, items, is_end):
+                self._plan_holds = True
+                kind = PlanFinished if is_end else MiniBatchesPlanned
+                self._record(kind(self._now, mini_batches, items))
+            case signals.PlanFailed(reason):
+                self._end("Failed", reason, drain=False)
+            case signals.TimePassed():
+                self._check_stall()
+            case signals.CancelAsked(drain):
+                self._cancel(drain=drain)
+            case signals.NodeStopped(node):
+                self._nodes[node].stopped = True
+            case signals.OutputPublished(path, size_bytes):
+                self._published = (path, size_bytes)
+            case signals.OutputNotPublished(reason):
+                self._ending = ("Failed", reason)
+                self._published = ("", 0)
+            case _:
+                self._worker_changed(signal)
+        self._go_on()
+        return self._taken()
+
+    def _taken(self) -> list[Action]:
+        actions, self._actions = self._actions, []
+        return actions
+
+    def _record(self, event: Event) -> None:
+        self.state.apply(event)
+        self._actions.append(Record(event))
+
+    # Workers
+
+    def _worker_changed(
+        self,
+        signal: signals.WorkerSpawned
+        | signals.WorkerInitialised
+        | signals.WorkerNotReady
+        | signals.WorkerEnded,
+    ) -> None:
+        node = self._nodes[signal.node]
+        match signal:
+            case signals.WorkerSpawned(name, worker, pid):
+                self._record(WorkerStarted(self._now, worker, name, pid))
+            case signals.WorkerInitialised(_, worker, init_ms):
+                node.was_ready, node.failed_starts = True, 0
+                self._record(WorkerReady(self._now, worker, init_ms))
+            case signals.WorkerEnded(_, worker, reason):
+                self._record(WorkerLost(self._now, worker, reason))
+            case signals.WorkerNotReady(_, worker, failure):
+                node.failed_starts += 1
+                f = failure
+                self._record(
+                    InitFailed(self._now, worker, f.kind, f.error, f.message, f.group, f.traceback)
+                )
+                self._check_starts(f"{f.group}: {f.message}")
+
+    def _check_starts(self, why: str) -> None:
+        """End the run when no worker can start anywhere (rule R21)."""
+        hopeless = all(
+            not node.was_ready and node.failed_starts >= policy.INIT_TRIES * max(1, node.slots)
+            for node in self._nodes.values()
+        )
+        if hopeless and self._ending is None:
+            self._end("Failed", f"no worker could start: {why}", drain=False)
+
+    def _check_stall(self) -> None:
+        if self._ending is None:
+            reason = policy.stalled(self.state, self._limits, self._now, self._started, self._moved)
+            if reason:
+                self._end("Failed", reason, drain=False)
+
+    # Attempts
+
+    def _take_back(self, mini_batch: int, attempt: int, node: str) -> bool:
+        """Return whether this attempt is the one that is out, and end it."""
+        if self._held.get(mini_batch) != (attempt, node):
+            return False  # late news of an attempt that was given up
+        del self._held[mini_batch]
+        self._nodes[node].held -= 1
+        return True
+
+    def _succeeded(self, signal: signals.AttemptsSucceeded) -> None:
+        offset = signal.offset
+        record, now, worker, part = self._record, self._now, signal.worker, signal.part
+        for success in signal.successes:
+            mini_batch, attempt, items, rows, duration_us, length, crc = success
+            if self._take_back(mini_batch, attempt, signal.node):
+                record(
+                    AttemptSucceeded(
+                        mini_batch,
+                        attempt,
+                        worker,
+                        now,
+                        duration_us,
+                        items,
+                        min(items, rows),
+                        rows,
+                        part,
+                        offset,
+                        length,
+                        crc,
+                    )
+                )
+                if rows > items and not self._warned_long:
+                    self._warn_long(mini_batch, items, rows)
+            offset += length
+
+    def _warn_long(self, mini_batch: int, items: int, rows: int) -> None:
+        self._warned_long = True
+        text = (
+            f"run() returned {plural(rows, 'row')} for the {plural(items, 'item')} of mini-batch "
+            f"{mini_batch}; all rows are kept, and at most {items:,} count as succeeded items"
+        )
+        self._record(WarningRaised(self._now, text))
+
+    def _ended_badly(self, signal: signals.AttemptEndedBadly) -> None:
+        if not self._take_back(signal.mini_batch, signal.attempt, signal.node):
+            return
+        tries = signal.attempt - self._before.get(signal.mini_batch, 0)
+        is_last = tries >= self._limits.run_max_try
+        f = signal.failure
+        group = self.state.groups.get(f.group)
+        shown = group is None or group.attempts < policy.TRACEBACKS_PER_GROUP
+        self._record(
+            AttemptFailed(
+                signal.mini_batch,
+                signal.attempt,
+                signal.worker,
+                self._now,
+                signal.duration_us,
+                signal.items,
+                is_last,
+                f.kind,
+                f.error,
+                f.message,
+                f.group,
+                f.traceback if shown else "",
+            )
+        )
+        if not is_last:
+            self._retries.append((signal.mini_batch, signal.attempt + 1))
+
+    # The course of the run
+
+    def _cancel(self, *, drain: bool) -> None:
+        if not self.state.cancel:
+            self._record(CancelRequested(self._now, drain))
+        if self._ending is None or not drain:
+            self._end("Canceled", "canceled on request", drain=drain)
+
+    def _end(self, state: str, reason: str, *, drain: bool) -> None:
+        """Assign no more, and end the run as ``state`` once the nodes have stopped."""
+        if self._ending is None:
+            self._ending = (state, reason)
+        self._actions.append(StopNodes(drain))
+
+    def _go_on(self) -> None:
+        if self._ending is None and self._plan_holds:
+            reason = policy.exceeded(self.state, self._limits)
+            if reason:
+                self._end("Failed", reason, drain=False)
+            elif self.state.plan_finished and self.state.left == 0:
+                self._complete()
+            elif self._failed_only and not self._retries and not self._held:
+                left = plural(self.state.left, "mini-batch")
+                self._end(
+                    "Failed", f"{left} had not run before; run.resume() runs them", drain=True
+                )
+            else:
+                self._assign()
+        if self._ending is not None and all(node.stopped for node in self._nodes.values()):
+            self._finish(*self._ending)
+
+    def _complete(self) -> None:
+        reason = policy.completion_failure(self.state, self._limits)
+        if reason:
+            self._end("Failed", reason, drain=True)
+            return
+        self._record(StateEntered(self._now, "Finalizing"))
+        self._end("Completed", "", drain=True)
+        if self._limits.append_rows:
+            self._actions.append(Publish())
+        else:
+            self._published = ("", 0)
+
+    def _finish(self, state: str, reason: str) -> None:
+        if state == "Completed" and self._published is None:
+            return  # the output is still being written
+        output, size_bytes = self._published or ("", 0)
+        self._record(RunFinished(self._now, state, reason, output, size_bytes))
+        self._actions.append(Finish())
+
+    def _assign(self) -> None:
+        for name, node in self._nodes.items():
+            free = node.capacity - node.held
+            # A long queue is filled up in steps worth a message, a short one at once.
+            if free <= 0 or free < node.capacity // 4:
+                continue
+            while free > 0 and self._retries:
+                mini_batch, attempt = self._retries.popleft()
+                self._give(name, node, mini_batch, 1, attempt)
+                free -= 1
+            free -= self._assign_fresh(name, node, free)
+
+    def _assign_fresh(self, name: str, node: NodeState, free: int) -> int:
+        """Give up to ``free`` mini-batches that nobody had yet; return how many."""
+        state = self.state
+        while self._next < state.planned and state.status_of(self._next) != LEFT:
+            self._next += 1  # a resume: done before, or among the retries
+        end = min(self._next + free, state.planned)
+        known = state.statuses[self._next : end]
+        count = len(known) - len(known.lstrip(bytes([LEFT])))
+        if count == len(known):
+            count = end - self._next  # behind the last one that anything is known of
+        if count <= 0 or self._failed_only:
+            return 0
+        self._give(name, node, self._next, count, 1)
+        self._next += count
+        return count
+
+    def _give(self, name: str, node: NodeState, first: int, count: int, attempt: int) -> None:
+        if self.state.state == "Planning":
+            self._record(StateEntered(self._now, "Running"))
+        for mini_batch in range(first, first + count):
+            self._held[mini_batch] = (attempt, name)
+        node.held += count
+        self._actions.append(Assign(name, first, count, attempt))

@@ -1,0 +1,217 @@
+"""What the scheduler is told (signals) and what it answers (actions): two closed unions.
+
+Neither is stored. What is to be stored comes out as ``Record(event)``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+from ..events import Event
+
+
+class Success(NamedTuple):
+    """A finished attempt as the worker reports it; ``length`` bytes of rows with ``crc``."""
+
+    mini_batch: int
+    attempt: int
+    items: int
+    rows: int
+    duration_us: int
+    length: int
+    crc: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What went wrong; ``group`` is the error and the line of user code that raised it."""
+
+    kind: str
+    error: str
+    message: str
+    group: str
+    traceback: str
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """The plan has these totals by now."""
+
+    mini_batches: int
+    items: int
+    is_end: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PlanFailed:
+    """The inputs cannot be listed."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeOffered:
+    """A node with so many worker slots can hold so many mini-batches now."""
+
+    node: str
+    slots: int
+    capacity: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSpawned:
+    """A node started a worker."""
+
+    node: str
+    worker: str
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerInitialised:
+    """A worker is ready for mini-batches."""
+
+    node: str
+    worker: str
+    init_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerNotReady:
+    """A worker failed before it was ready."""
+
+    node: str
+    worker: str
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerEnded:
+    """A ready worker ended or was killed; what it was doing is a signal of its own."""
+
+    node: str
+    worker: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptsSucceeded:
+    """Attempts whose rows lie one after another from ``offset`` of part ``part``."""
+
+    node: str
+    worker: str
+    successes: tuple[Success, ...]
+    part: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptEndedBadly:
+    """An attempt failed."""
+
+    node: str
+    worker: str
+    mini_batch: int
+    attempt: int
+    items: int
+    duration_us: int
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class NodeLooked:
+    """What the workers of a node are doing."""
+
+    node: str
+    workers: tuple[tuple[str, str, int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStopped:
+    """A node has ended all its workers."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class TimePassed:
+    """Nothing else: about once a second, so that what should have happened is missed."""
+
+
+@dataclass(frozen=True, slots=True)
+class CancelAsked:
+    """Somebody wants the run to end: after what is running now (drain), or at once."""
+
+    drain: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OutputPublished:
+    """The final file is in place."""
+
+    path: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class OutputNotPublished:
+    """The final file could not be written."""
+
+    reason: str
+
+
+Signal: TypeAlias = (
+    Planned
+    | PlanFailed
+    | NodeOffered
+    | WorkerSpawned
+    | WorkerInitialised
+    | WorkerNotReady
+    | WorkerEnded
+    | AttemptsSucceeded
+    | AttemptEndedBadly
+    | NodeLooked
+    | NodeStopped
+    | TimePassed
+    | CancelAsked
+    | OutputPublished
+    | OutputNotPublished
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Append this event to the journal."""
+
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class Assign:
+    """Give mini-batches ``first`` to ``first + count - 1``, for this attempt, to a node."""
+
+    node: str
+    first: int
+    count: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class StopNodes:
+    """End the workers: after what they have been given (drain), or at once."""
+
+    drain: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Make the final file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """Nothing is left to do; the driver ends."""
+
+
+Action: TypeAlias = Record | Assign | StopNodes | Publish | Finish

@@ -1,0 +1,306 @@
+"""One worker process as its node sees it: pipes, status page, log, and how it ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..worker import protocol
+from ..worker.status_page import SIZE, StatusPage
+from ..worker.streams import tag_lines
+
+WORKER_FOLDER = Path(__file__).resolve().parent.parent / "worker"
+_READ_BYTES = 1 << 18
+_DUMP_BYTES = 1 << 15
+CAN_WATCH_PIDS = hasattr(os, "pidfd_open")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSpec:
+    """What every worker of a node is started with; ``start`` holds ``protocol.START_KEYS``."""
+
+    python: str
+    environ: Mapping[str, str]
+    logs: Path
+    start: Mapping[str, Any]
+    gpus: Sequence[str] = ()
+
+    def environ_of(self, slot: int) -> dict[str, str]:
+        """Return the variables of the worker in a slot: one GPU each, while they last."""
+        if not self.gpus:
+            return dict(self.environ)
+        mine = self.gpus[slot] if slot < len(self.gpus) else ""
+        return {**self.environ, "CUDA_VISIBLE_DEVICES": mine}
+
+
+@dataclass(slots=True)
+class Given:
+    """A mini-batch that was sent to a worker."""
+
+    attempt: int
+    line: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One message of a worker, and the raw bytes that came with it."""
+
+    message: list[Any]
+    payload: bytes
+
+
+class WorkerProcess:
+    """Starts a worker in a session of its own and talks to it without ever blocking."""
+
+    def __init__(
+        self, name: str, spec: WorkerSpec, selector: selectors.BaseSelector, slot: int = 0
+    ) -> None:
+        self.name = name
+        self.slot = slot
+        self.log = spec.logs / f"{name}.log"
+        self.given: dict[int, Given] = {}
+        self.depth = 1
+        self.is_ready = False
+        self.stop_asked_at = 0.0
+        self.has_stopped = False
+        self.has_reported = False
+        self.given_at = 0.0
+        self.kill_reason = ""
+        self.started_at = time.monotonic()
+        self._term_at: float | None = None
+        self._selector = selector
+        self._inbox = bytearray()
+        self._outbox = bytearray()
+        self._writing = False
+        self._partial = {b"STDOUT": b"", b"STDERR": b""}
+        self._spawn(spec)
+        agent = f"process{name.rpartition('w')[2]:0>3}"  # as Azure names its processes
+        self.send(["start", {**spec.start, "log": str(self.log), "agent_name": agent}])
+
+    def _spawn(self, spec: WorkerSpec) -> None:
+        commands_out, self._commands = os.pipe()
+        self._replies, replies_in = os.pipe()
+        self._stdout, stdout_in = os.pipe()
+        self._stderr, stderr_in = os.pipe()
+        self._dump = tempfile.TemporaryFile()  # noqa: SIM115 - read when the worker has ended
+        with tempfile.TemporaryFile() as page:
+            page.truncate(SIZE)
+            self.page = StatusPage(page.fileno())
+            passed = (commands_out, replies_in, page.fileno(), self._dump.fileno())
+            try:
+                self._process = subprocess.Popen(
+                    [spec.python, str(WORKER_FOLDER), *map(str, passed)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=stdout_in,
+                    stderr=stderr_in,
+                    pass_fds=passed,
+                    start_new_session=True,
+                    env=spec.environ_of(self.slot),
+                )
+            finally:
+                for fd in (commands_out, replies_in, stdout_in, stderr_in):
+                    os.close(fd)
+        self.pid = self._process.pid
+        self._log_fd = os.open(
+            self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
+        )
+        for fd in (self._commands, self._replies, self._stdout, self._stderr):
+            os.set_blocking(fd, False)
+        for fd in (self._replies, self._stdout, self._stderr):
+            self._selector.register(fd, selectors.EVENT_READ, self)
+        self.pidfd = -1
+        if CAN_WATCH_PIDS:
+            self.pidfd = os.pidfd_open(self.pid)
+            self._selector.register(self.pidfd, selectors.EVENT_READ, self)
+
+    # To the worker
+
+    def send(self, message: list[Any]) -> None:
+        """Send a message, now or as soon as the pipe takes it."""
+        self.send_line(protocol.encode(message))
+
+    def send_line(self, line: bytes) -> None:
+        """Send a line that is already a message."""
+        self._outbox += line
+        self._write()
+
+    def give(self, bundle: list[tuple[int, Given]]) -> None:
+        """Send mini-batches to run; plan lines travel as they are."""
+        rows = b",".join(b"[%d,%d,%b]" % (k, given.attempt, given.line) for k, given in bundle)
+        self.given.update(bundle)
+        self.given_at = time.monotonic()
+        self.send_line(b'["run",[%b]]\n' % rows)
+
+    def _write(self) -> None:
+        while self._outbox:
+            try:
+                written = os.write(self._commands, self._outbox)
+            except BlockingIOError:
+                break
+            except BrokenPipeError:
+                self._outbox.clear()  # it is dead or dying: its end is seen by wait
+                break
+            del self._outbox[:written]
+        if bool(self._outbox) != self._writing:
+            self._writing = bool(self._outbox)
+            if self._writing:
+                self._selector.register(self._commands, selectors.EVENT_WRITE, self)
+            else:
+                self._selector.unregister(self._commands)
+
+    # From the worker
+
+    def handle(self, fd: int) -> list[Reply]:
+        """Deal with a descriptor that is ready; return the replies that came."""
+        if fd == self._commands:
+            self._write()
+        elif fd == self._replies:
+            return self._read_replies()
+        elif fd == self._stdout:
+            self._read_text(fd, b"STDOUT")
+        elif fd == self._stderr:
+            self._read_text(fd, b"STDERR")
+        return []
+
+    def _read(self, fd: int) -> bytes | None:
+        """Return what there is to read; nothing at the end; None where there is nothing yet."""
+        try:
+            data = os.read(fd, _READ_BYTES)
+        except BlockingIOError:
+            return None
+        if not data:
+            self._forget(fd)
+        return data
+
+    def _read_replies(self) -> list[Reply]:
+        data = self._read(self._replies)
+        if data:
+            self._inbox += data
+        return self._parse()
+
+    def _parse(self) -> list[Reply]:
+        replies = []
+        start = 0
+        while True:
+            newline = self._inbox.find(b"\n", start)
+            if newline < 0:
+                break
+            message = json.loads(bytes(self._inbox[start:newline]))
+            end = newline + 1
+            length = message[2] if message[0] == "done" else 0
+            if len(self._inbox) < end + length:
+                break
+            replies.append(Reply(message, bytes(self._inbox[end : end + length])))
+            start = end + length
+        del self._inbox[:start]
+        return replies
+
+    def _read_text(self, fd: int, level: bytes) -> bool:
+        # Looked at before reading: a worker waits in its mini-batch until its pipes are empty.
+        mini_batch = self.page.read()[1]
+        data = self._read(fd)
+        if not data:
+            return False
+        lines, newline, rest = (self._partial[level] + data).rpartition(b"\n")
+        self._partial[level] = rest
+        if newline:
+            self.log_text(level, mini_batch, lines)
+        return True
+
+    def log_text(self, level: bytes, mini_batch: int, text: bytes) -> None:
+        """Write lines to the worker's log on its behalf."""
+        tag = b"#%d" % mini_batch if mini_batch >= 0 else b"#-"
+        try:
+            os.write(self._log_fd, tag_lines(level, tag, text, time.time()))
+        except OSError:
+            pass  # a full disk loses log lines, and nothing else
+
+    def read_dump(self) -> str:
+        """Return the stack that the worker wrote when it crashed or was asked to end."""
+        size = os.fstat(self._dump.fileno()).st_size
+        data = os.pread(self._dump.fileno(), _DUMP_BYTES, max(0, size - _DUMP_BYTES))
+        return data.decode("utf-8", "replace")
+
+    def last_words(self) -> list[Reply]:
+        """Read what a dead worker left in its pipes."""
+        replies = []
+        while self._replies >= 0 and (data := self._read(self._replies)):
+            self._inbox += data
+            replies += self._parse()
+        for fd, level in ((self._stdout, b"STDOUT"), (self._stderr, b"STDERR")):
+            while fd >= 0 and fd in (self._stdout, self._stderr) and self._read_text(fd, level):
+                pass
+            if self._partial[level]:
+                self.log_text(level, self.page.read()[1], self._partial[level])
+        return replies
+
+    # Its end
+
+    def terminate(self, reason: str, now: float) -> None:
+        """Ask it to end, which makes it write where it is; ``kill`` follows when it does not."""
+        if not self.kill_reason:
+            self.kill_reason = reason
+            self._term_at = now
+            self._signal(signal.SIGTERM)
+
+    def kill(self, reason: str) -> None:
+        """End it and everything that it started, at once."""
+        self.kill_reason = self.kill_reason or reason
+        try:
+            os.killpg(self.pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):  # macOS says the latter of a zombie
+            pass
+
+    def kill_at(self, patience_s: float) -> float | None:
+        """Return when a worker that was asked to end will have had ``patience_s`` for it."""
+        return None if self._term_at is None else self._term_at + patience_s
+
+    def _signal(self, number: int) -> None:
+        try:
+            os.kill(self.pid, number)
+        except ProcessLookupError:
+            pass
+
+    def has_ended(self) -> bool:
+        """Say whether the process is over, without waiting and without reaping it."""
+        if self._process.returncode is not None:
+            return True
+        flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        return os.waitid(os.P_PID, self.pid, flags) is not None
+
+    def close(self) -> str:
+        """Reap an ended worker, end what it started, and return how it ended."""
+        self.kill("")  # its group, while its zombie still holds the number
+        status = self._process.wait()
+        for fd in (self._commands, self._replies, self._stdout, self._stderr, self.pidfd):
+            self._forget(fd)
+        os.close(self._log_fd)
+        self._dump.close()
+        self.page.close()
+        if status >= 0:
+            return f"exit code {status}"
+        try:
+            return f"signal {-status} ({signal.Signals(-status).name})"
+        except ValueError:
+            return f"signal {-status}"
+
+    def _forget(self, fd: int) -> None:
+        if fd < 0:
+            return
+        try:
+            self._selector.unregister(fd)
+        except KeyError:
+            pass  # the command pipe is registered only while it is full
+        os.close(fd)
+        for name in ("_commands", "_replies", "_stdout", "_stderr", "pidfd"):
+            if getattr(self, name) == fd:
+                setattr(self, name, -1)

@@ -1,0 +1,111 @@
+"""Starts drivers: the only place that does."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+from collections.abc import Mapping
+from typing import Any
+
+from .backends import find_backend
+from .engine.driver import Driver
+from .engine.worker_process import WORKER_FOLDER
+from .errors import LaunchError
+from .runs.logs import text_from
+from .runs.store import RunFolder, find
+
+_START_LIMIT_S = 60.0
+
+
+def launch(folder: RunFolder, python: str, variables: Mapping[str, str]) -> None:
+    """Start the driver of a run, detached: it outlives this process.
+
+    Parameters
+    ----------
+    folder
+        The run.
+    python
+        The interpreter that runs the driver.
+    variables
+        Environment variables for the driver and its workers, on top of this process's.
+
+    Raises
+    ------
+    LaunchError
+        The interpreter did not start, or has no parallelrun-jupyter.
+    """
+    log_start = folder.driver_log.stat().st_size if folder.driver_log.exists() else 0
+    try:
+        with open(folder.driver_log, "ab") as log:
+            # The started process forks and ends, so that no zombie is left in a notebook's kernel.
+            # Its directory is the run's, since -m puts that first on sys.path: a random.py beside
+            # the notebook must not become the driver's.
+            done = subprocess.run(
+                [python, "-m", "parallelrun_jupyter", "drive", str(folder.path)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **variables},
+                cwd=folder.path,
+                start_new_session=True,
+                timeout=_START_LIMIT_S,
+                check=False,
+            )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        msg = f"the driver did not start with {python}: {error}. Is that interpreter still there?"
+        raise LaunchError(msg) from error
+    if done.returncode != 0:
+        said = text_from(folder.driver_log, log_start).strip()
+        msg = (
+            f"the driver did not start with {python} (exit code {done.returncode}): "
+            f"{said[-1000:] or 'it said nothing'}. It needs parallelrun-jupyter: "
+            f"{python} -m pip install parallelrun-jupyter"
+        )
+        raise LaunchError(msg)
+
+
+def end_leftovers(folder: RunFolder) -> None:
+    """End workers that a dead driver of this run may have left, before another one starts.
+
+    They end with their parent; this is for those that could not, such as stopped ones.
+    """
+    import psutil
+
+    run = str(folder.path)
+    for process in psutil.process_iter(["cmdline", "pid"]):
+        words = process.info["cmdline"] or []
+        try:
+            if any(word == str(WORKER_FOLDER) for word in words) and _belongs(process, run):
+                os.killpg(process.info["pid"], signal.SIGKILL)
+        except (psutil.Error, ProcessLookupError, PermissionError):
+            continue  # gone by now, or somebody else's
+
+
+def _belongs(process: Any, run: str) -> bool:
+    """Say whether a process is a worker of the run in this folder, by the files it has open."""
+    return any(file.path.startswith(run + os.sep) for file in process.open_files())
+
+
+def detach() -> None:
+    """Fork, and end the process that was started: the driver goes on without a parent."""
+    if os.fork() != 0:
+        os._exit(0)
+
+
+def drive(path: str) -> None:
+    """Be the driver of a run, to its end.
+
+    Raises
+    ------
+    RunNotFoundError
+        There is no run in that folder.
+    RunFolderError
+        It has a driver already.
+    """
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    folder = find(path)
+    record = folder.read_record()
+    logging.getLogger("parallelrun_jupyter").setLevel(record.logging_level)
+    Driver(folder, find_backend(record.backend)).run()

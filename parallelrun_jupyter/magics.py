@@ -1,0 +1,201 @@
+"""``%%parallelrun`` and ``%parallelrun`` in a notebook."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+from typing import Any
+
+from IPython.core.error import UsageError
+from IPython.core.magic import Magics, line_cell_magic, magics_class
+
+from .data.files import group_items
+from .errors import ConfigError, InputError, ParallelRunError
+from .options import OptionParser, config_of, run_options, split_script_arguments
+from .run import Run
+from .script_check import check_script
+from .step import ParallelRunStep
+from .submission import Script, submit_script
+from .trial import Trial
+from .widget.details import RunDetails
+from .widget.live import in_notebook
+
+CELL = "%%parallelrun"
+_WORDS = ("list", "show", "logs", "cancel", "resume", "try")
+_EXAMPLES = """
+Run the cell, an entry script with init() and run(mini_batch), over many files. The cell is checked
+first; the run starts in processes of its own, the cell returns at once, and the run goes on when
+the kernel ends. The Run is in the variable that --as names.
+
+Examples:
+
+    %%parallelrun --input "digits/*.png" --mini-batch-size 5 --workers 2 --as run
+    def init(): ...
+    def run(mini_batch): return [...]
+
+    %%parallelrun -i images/ -i more/*.jpg --error-threshold 10 --output predictions/ -- --top 3
+
+Then, in other cells: run.wait_for_completion(), run.to_pandas(), run.failures(), run.cancel(),
+%parallelrun list | show | logs | cancel [--drain] | resume [RUN], and %parallelrun try 17 [RUN], which runs
+mini-batch 17 here in the kernel, so that %debug works
+"""
+
+
+def cell_options() -> OptionParser:
+    """Return the parser of the line behind ``%%parallelrun``."""
+    parser = run_options(CELL)
+    parser.add_argument("--as", dest="variable", metavar="NAME", default="run",
+                        help="Variable that holds the Run. Default: run.")  # fmt: skip
+    parser.add_argument("--try", dest="try_first", action="store_true",
+                        help="First run the first mini-batch here in the kernel.")  # fmt: skip
+    parser.add_argument("--wait", action="store_true", help="Wait for the end of the run.")
+    return parser
+
+
+@magics_class
+class ParallelRunMagics(Magics):
+    """The magics; every mistake of the user's is one line that says what to do."""
+
+    @line_cell_magic
+    def parallelrun(self, line: str, cell: str | None = None) -> None:
+        """Run a cell, or say something of a run; the options are added to this text below."""
+        try:
+            if cell is None:
+                self._line(line)
+            else:
+                self._cell(line, cell)
+        except ParallelRunError as error:
+            raise UsageError(str(error)) from None
+
+    def _cell(self, line: str, cell: str) -> None:
+        parser = cell_options()
+        words, script_words = split_script_arguments(_split(line))
+        given = parser.parse_args(words)
+        if not given.variable.isidentifier():
+            msg = f"--as is {given.variable!r}; expected the name of a variable, such as 'run'."
+            raise ConfigError(msg)
+        if not given.input:
+            msg = "there is no --input; write for example --input 'digits/*.png'."
+            raise InputError(msg)
+        script = self._script(given.source_directory, cell)
+        config = config_of(given, entry_script=script.path.name)
+        step = ParallelRunStep(
+            given.name or "", config, given.input, given.output,
+            arguments=[*(given.arg or ()), *script_words],
+        )  # fmt: skip
+        if given.try_first:
+            self._try_first(step, cell)
+        run = submit_script(step, script, compute=given.compute, name=given.name or "cell")
+        self._names()[given.variable] = run
+        if given.wait:
+            run.wait_for_completion(show_output=True)
+        elif in_notebook():
+            RunDetails(run).show()
+        else:
+            print(f"started {run.run_id}; {given.variable}.wait_for_completion() shows it live")
+
+    @staticmethod
+    def _try_first(step: ParallelRunStep, cell: str) -> None:
+        """Run the first mini-batch in the kernel: what raises here is what %debug sees."""
+        check_script(cell, "cell.py")
+        step.inputs[0].check()
+        files = next(group_items(step.inputs[0].folders(), step.files_per_mini_batch))
+        cwd = os.getcwd()
+        variables = step.config.environment_variables or {}
+        trial = Trial(cell, os.path.join(cwd, "cell.py"), step.arguments, cwd, [cwd], variables)
+        trial.run([path for path, _, _ in files])
+
+    @staticmethod
+    def _script(source_directory: str | None, cell: str) -> Script:
+        source = Path(source_directory).expanduser().absolute() if source_directory else None
+        if source is not None and not source.is_dir():
+            msg = f"--source-directory is {source_directory!r}, which is not a folder."
+            raise ConfigError(msg)
+        return Script((source or Path.cwd()) / "cell.py", text=cell, source_directory=source)
+
+    def _line(self, line: str) -> None:
+        words = _split(line)
+        if not words or words[0] not in _WORDS:
+            given = f"{words[0]!r} is none of its words; " if words else ""
+            msg = f"{given}write %parallelrun {' | '.join(_WORDS)}, or %%parallelrun for a cell."
+            raise ConfigError(msg)
+        if words[0] == "try":
+            self._try(words[1:])
+            return
+        if words[0] == "list":
+            print("\n".join(map(repr, Run.list(20))) or "no runs yet")
+            return
+        drain = words[0] == "cancel" and "--drain" in words
+        run = self._named_run([word for word in words[1:] if word != "--drain"])
+        if words[0] == "show" and in_notebook():
+            RunDetails(run).show()
+        elif words[0] == "show":
+            print(repr(run))
+        elif words[0] == "logs":
+            print(run.logs())
+        elif words[0] == "resume":
+            run.resume()
+            if in_notebook():
+                RunDetails(run).show()
+            else:
+                print(f"{run.run_id} goes on; run.wait_for_completion() shows it live")
+        else:
+            run.cancel(drain=drain)
+            print(f"asked {run.run_id} to end{', after what is running now' if drain else ''}")
+
+    def _try(self, words: list[str]) -> None:
+        if not words or not words[0].isdigit():
+            msg = "name a mini-batch: %parallelrun try 17, or %parallelrun try 17 RUN."
+            raise ConfigError(msg)
+        self._names()["_"] = self._named_run(words[1:]).try_one(int(words[0]))
+
+    def _names(self) -> dict[str, Any]:
+        """Return the variables of the notebook."""
+        shell = self.shell
+        return {} if shell is None else shell.user_ns
+
+    def _named_run(self, words: list[str]) -> Run:
+        """Return the run that was named: by a variable, by its id, or the newest one."""
+        if len(words) > 1:
+            msg = f"{' '.join(words)!r} is more than one run; name one, or none for the newest."
+            raise ConfigError(msg)
+        if words:
+            value = self._names().get(words[0])
+            return value if isinstance(value, Run) else Run.attach(words[0])
+        newest = Run.list(1)
+        if not newest:
+            msg = "there is no run yet; start one with %%parallelrun."
+            raise ConfigError(msg)
+        return newest[0]
+
+
+ParallelRunMagics.parallelrun.__doc__ = f"{_EXAMPLES}\n{cell_options().format_help()}"
+
+
+def _split(line: str) -> list[str]:
+    try:
+        return shlex.split(line)
+    except ValueError as error:
+        msg = f"the line could not be split into words ({error}); close every quote."
+        raise ConfigError(msg) from error
+
+
+def complete(_shell: Any, event: Any) -> list[str]:
+    """Complete the options of the magics and their values on tab."""
+    before = event.line[: len(event.text_until_cursor)] if event.text_until_cursor else event.line
+    words = before.split()
+    if not before.lstrip().startswith(CELL):
+        return [word for word in _WORDS if word.startswith(event.symbol)]
+    parser = cell_options()
+    at_new_word = before[-1:].isspace()
+    previous = words[-1] if at_new_word else words[-2] if len(words) > 1 else ""
+    values = parser.values_of(previous)
+    return [word for word in values or parser.flags() if word.startswith(event.symbol)]
+
+
+def load(ipython: Any) -> None:
+    """Register the magics and their completion."""
+    ipython.register_magics(ParallelRunMagics)
+    for key in (CELL, "%parallelrun"):
+        ipython.set_hook("complete_command", complete, str_key=key)

@@ -1,0 +1,81 @@
+"""Small grammars that users write: sizes, settings by name, durations for people."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from .errors import ConfigError
+
+_SIZE = re.compile(r"(\d+)\s*([kKmMgG][bB])?", re.ASCII)
+_UNITS = {"kb": 1024, "mb": 1024**2, "gb": 1024**3}
+
+
+@dataclass(frozen=True, slots=True)
+class MiniBatchSize:
+    """A mini-batch size as written.
+
+    Parameters
+    ----------
+    count
+        Number of files, or of bytes.
+    has_unit
+        Whether a unit was written, so that only bytes can be meant.
+    """
+
+    count: int
+    has_unit: bool
+
+
+def parse_mini_batch_size(value: int | str) -> MiniBatchSize:
+    """Read a mini-batch size in Azure's grammar (reference rule R11).
+
+    Parameters
+    ----------
+    value
+        A whole number from 1, or text such as ``"5"``, ``"10KB"``, ``"1 MB"`` or ``"2gb"``
+        (1 KB is 1024 bytes). A bare number counts files for file inputs and bytes for tables.
+
+    Raises
+    ------
+    ConfigError
+        Anything else; the message shows a valid example.
+    """
+    match = None if isinstance(value, bool) else _SIZE.fullmatch(str(value).strip())
+    count = int(match[1]) if match else 0
+    if match is None or count < 1:
+        msg = (
+            f"mini_batch_size is {value!r}; expected a whole number from 1, or a number with "
+            "KB, MB or GB. Write for example 5 (files) or '1MB' (bytes of a table)."
+        )
+        raise ConfigError(msg)
+    unit = match[2]
+    return MiniBatchSize(count * (_UNITS[unit.lower()] if unit else 1), unit is not None)
+
+
+def nearest_hint(given: str, valid: Iterable[str]) -> str:
+    """Return ``" Did you mean 'x'?"`` for the valid name nearest to ``given``, or nothing."""
+    near = difflib.get_close_matches(given, list(valid), n=1, cutoff=0.6)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def format_duration(seconds: float) -> str:
+    """Return a duration for people: ``0.4 s``, ``12 s``, ``3:05`` or ``2:03:05``."""
+    if seconds < 9.95:
+        return f"{max(seconds, 0):.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes}:{rest:02d}"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}"
+
+
+def plural(count: int, noun: str) -> str:
+    """Return ``"1 file"``, ``"2,000 files"`` or ``"3 mini-batches"``."""
+    ending = "" if count == 1 else "es" if noun.endswith(("s", "ch")) else "s"
+    return f"{count:,} {noun}{ending}"

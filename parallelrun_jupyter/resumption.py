@@ -1,0 +1,114 @@
+"""Takes up a run that has ended: the same run, the same folder, a new driver."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from .errors import ConfigError, EntryScriptError, LaunchError, RunFolderError
+from .launch import end_leftovers, launch
+from .runs.follow import Follower
+from .runs.logs import text_from
+from .runs.record import RunRecord
+from .runs.resume import ResumeRequest, write_resume
+from .runs.snapshot import Snapshot
+from .runs.store import RunFolder
+from .script_check import check_script
+
+_START_LIMIT_S = 20.0
+_LOOK_S = 0.02
+
+
+def resume_run(
+    follower: Follower,
+    *,
+    failed_only: bool,
+    entry_script: str | os.PathLike[str] | None,
+    environ: Mapping[str, str] = os.environ,
+) -> None:
+    """Launch another driver for a run that has ended, and wait until it has taken over.
+
+    Parameters
+    ----------
+    follower
+        The run.
+    failed_only
+        Try again what failed, and nothing else.
+    entry_script
+        A corrected script; its file name may differ.
+    environ
+        Where variables that look like secrets are looked for: the run's folder has only their names.
+
+    Raises
+    ------
+    RunFolderError
+        The run is still going, or there is nothing to do.
+    ConfigError
+        A secret variable is missing.
+    EntryScriptError
+        The corrected script cannot be used.
+    LaunchError
+        The driver did not start.
+    """
+    folder, record = follower.folder, follower.record
+    snapshot = follower.refresh()
+    _check_resumable(snapshot, failed_only=failed_only)
+    missing = [k for k, v in record.environment_variables.items() if v is None and k not in environ]
+    if missing:
+        msg = (
+            f"run {folder.run_id} was given the environment variable {missing[0]}, whose value is "
+            f"not kept on disk. Set it before you resume: os.environ[{missing[0]!r}] = ..."
+        )
+        raise ConfigError(msg)
+    end_leftovers(folder)
+    script = _replace_script(folder, record, Path(entry_script)) if entry_script else ""
+    drivers = follower.state.drivers
+    log_start = folder.driver_log.stat().st_size if folder.driver_log.exists() else 0
+    write_resume(folder, ResumeRequest(failed_only=failed_only, script=script))
+    launch(folder, record.driver_python, {})
+    until = time.monotonic() + _START_LIMIT_S
+    while follower.state.drivers == drivers:
+        if time.monotonic() > until:
+            said = text_from(folder.driver_log, log_start).strip()[-1000:]
+            msg = f"the driver did not take up run {folder.run_id}: {said or 'it said nothing'}"
+            raise LaunchError(msg)
+        time.sleep(_LOOK_S)
+        follower.refresh()
+
+
+def _check_resumable(snapshot: Snapshot, *, failed_only: bool) -> None:
+    run_id = snapshot["run_id"]
+    if not snapshot["is_final"]:
+        msg = (
+            f"run {run_id} is {snapshot['state']}: it is still going. Wait for its end, or end it "
+            "with run.cancel()."
+        )
+        raise RunFolderError(msg)
+    over = snapshot["plan_finished"] and not snapshot["left"]
+    if over and not snapshot["failed"] and snapshot["state"] == "Completed":
+        msg = f"run {run_id} is Completed and nothing in it failed: there is nothing to resume."
+        raise RunFolderError(msg)
+    if failed_only and not snapshot["failed"] and not snapshot["retrying"]:
+        msg = f"no mini-batch of run {run_id} has failed; run.resume() runs those that are left."
+        raise RunFolderError(msg)
+
+
+def _replace_script(folder: RunFolder, record: RunRecord, path: Path) -> str:
+    """Put a corrected script in the place of the run's; keep the earlier one beside it."""
+    path = path.expanduser().absolute()
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"the corrected entry script {path} could not be read: {error}"
+        raise EntryScriptError(msg) from error
+    if record.python == record.driver_python:
+        check_script(text, path.name)
+    target = folder.script / record.script
+    number = 1 + len(list(target.parent.glob(f"{target.name}.*.before")))
+    shutil.copyfile(target, target.with_name(f"{target.name}.{number}.before"))
+    shutil.copyfile(path, target)
+    return hashlib.sha256(target.read_bytes()).hexdigest()

@@ -1,0 +1,377 @@
+"""The user's handle on a run."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from .errors import (
+    OutputError,
+    ParallelRunError,
+    RunFailedError,
+    RunInterruptedError,
+    WaitTimeoutError,
+)
+from .events import AttemptFailed, Event
+from .parsing import plural
+from .resumption import resume_run
+from .runs import logs, store
+from .runs.follow import POLL_S, Follower, watch
+from .runs.journal import JournalReader
+from .runs.outputs import committed_rows, read_committed
+from .runs.snapshot import Snapshot
+from .runs.store import RunFolder
+from .trial import items_of, trial_of
+from .widget import live, text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_FAILURE_COLUMNS = (
+    "mini_batch",
+    "attempt",
+    "worker",
+    "kind",
+    "group",
+    "error",
+    "message",
+    "traceback",
+    "items",
+)
+_GROUP_COLUMNS = (
+    "group",
+    "kind",
+    "error",
+    "message",
+    "attempts",
+    "mini_batches_lost",
+    "first_mini_batch",
+)
+
+
+class Run:
+    """One execution, by its folder. `submit` makes one; `Run.attach` finds one again.
+
+    It holds no process and no connection: the run goes on without it, and any number of them, in
+    any notebook or terminal, see the same.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._follower = Follower(folder)
+
+    @classmethod
+    def attach(cls, run_id: str) -> Run:
+        """Return the handle of a run, by its id or the path of its folder.
+
+        Raises
+        ------
+        RunNotFoundError
+            There is no such run.
+        """
+        return cls(store.find(run_id))
+
+    @classmethod
+    def list(cls, limit: int | None = None) -> list[Run]:
+        """Return the runs of this home, newest first, at most ``limit`` of them."""
+        found = []
+        for folder in store.every()[:limit]:
+            try:
+                found.append(cls(folder))
+            except ParallelRunError as error:
+                warnings.warn(f"left out: {error}", stacklevel=2)
+        return found
+
+    @property
+    def folder(self) -> RunFolder:
+        """The run's folder."""
+        return self._follower.folder
+
+    @property
+    def run_id(self) -> str:
+        """The id, which sorts by time."""
+        return self.folder.run_id
+
+    @property
+    def name(self) -> str:
+        """The name for people."""
+        return self._follower.record.name
+
+    @property
+    def status(self) -> str:
+        """The state, now: one of ``events.RUN_STATES``; Interrupted when its driver is gone."""
+        return self.snapshot()["state"]
+
+    def snapshot(self) -> Snapshot:
+        """Return where the run stands now, as one JSON value."""
+        return self._follower.refresh()
+
+    def __repr__(self) -> str:
+        snapshot = self.snapshot()
+        return f"Run({self.run_id!r}: {text.headline(snapshot)}, {text.progress_line(snapshot)})"
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: FBT001 - IPython's protocol
+        printer.text("Run(...)" if cycle else text.text_view(self.snapshot()))
+
+    def wait_for_completion(
+        self,
+        show_output: bool = True,  # noqa: FBT001, FBT002 - Azure's signature
+        raise_on_error: bool = True,  # noqa: FBT001, FBT002 - Azure's signature
+        timeout_s: float | None = None,
+    ) -> str:
+        """Wait until the run has ended, and return its state.
+
+        Parameters
+        ----------
+        show_output
+            Show the progress meanwhile.
+        raise_on_error
+            Raise when the run did not complete.
+        timeout_s
+            Seconds to wait at most; None for no limit.
+
+        Raises
+        ------
+        RunFailedError
+            The run failed; the user's own exception comes first.
+        RunInterruptedError
+            Its driver is gone.
+        WaitTimeoutError
+            It is still going after ``timeout_s``.
+        KeyboardInterrupt
+            Ctrl-C ends the watching, not the run.
+        """
+        try:
+            if show_output:
+                last = live.watch_here(self._follower, timeout_s)
+            else:
+                last = watch(self._follower, lambda _: None, every_s=0.05, timeout_s=timeout_s)
+        except KeyboardInterrupt:
+            print(
+                f"stopped watching; run {self.run_id} goes on. "
+                "run.wait_for_completion() watches again, run.cancel() ends it.",
+                file=sys.stderr,
+            )
+            raise
+        if not last["is_final"]:
+            msg = (
+                f"run {self.run_id} is still {last['state']} after {timeout_s:g} s; it goes on. "
+                "Wait again, or end it with run.cancel()."
+            )
+            raise WaitTimeoutError(msg)
+        if raise_on_error:
+            self._raise_unless_completed(last)
+        return last["state"]
+
+    def _raise_unless_completed(self, last: Snapshot) -> None:
+        if last["state"] == "Failed":
+            raise RunFailedError(failure_message(self._follower, last), self.run_id)
+        if last["state"] == "Interrupted":
+            msg = f"run {self.run_id} was interrupted: {last['reason']}. Its rows so far are kept; run.resume() goes on."
+            raise RunInterruptedError(msg)
+
+    def cancel(self, drain: bool = False) -> None:  # noqa: FBT001, FBT002 - the design's signature
+        """Ask the run to end.
+
+        Parameters
+        ----------
+        drain
+            Let the mini-batches that are running now finish; otherwise they are stopped.
+        """
+        self.folder.request("cancel-drain" if drain else "cancel")
+
+    def resume(
+        self,
+        failed_only: bool = False,  # noqa: FBT001, FBT002 - the design's signature
+        entry_script: str | os.PathLike[str] | None = None,
+    ) -> Run:
+        """Go on with a run that has ended: the same run, in the same folder.
+
+        Mini-batches that succeeded are kept; the others run, those that had failed with
+        ``run_max_try`` new attempts. An earlier final file is replaced by rename at the end.
+
+        Parameters
+        ----------
+        failed_only
+            Only those that had failed.
+        entry_script
+            A corrected script; the earlier one is kept beside it, and the journal says so.
+
+        Raises
+        ------
+        RunFolderError
+            The run is still going, or nothing is left to do.
+        ConfigError
+            An environment variable with a secret is not set here; the message names it.
+        EntryScriptError, LaunchError
+            The corrected script cannot be used, or the driver did not start.
+        """
+        resume_run(self._follower, failed_only=failed_only, entry_script=entry_script)
+        return self
+
+    def events(self, follow: bool = True, since: int = 0) -> Iterator[Event]:  # noqa: FBT001, FBT002 - the design's signature
+        """Yield the run's events: the progress event stream that every face is built on.
+
+        Parameters
+        ----------
+        follow
+            Wait for further events until the run has ended; otherwise stop at the last one.
+        since
+            Number of events to leave out from the start.
+        """
+        reader = JournalReader(self.folder.journal)
+        seen = 0
+        while True:
+            # Asked before reading: what the driver wrote until its end is then read below.
+            is_over = not follow or self.snapshot()["is_final"]
+            for event in reader.read():
+                seen += 1
+                if seen > since:
+                    yield event
+            if is_over:
+                return
+            time.sleep(POLL_S)
+
+    def logs(
+        self, lines: int = 100, *, worker: str | None = None, mini_batch: int | None = None
+    ) -> str:
+        """Return the last lines of what the script printed and logged.
+
+        Parameters
+        ----------
+        lines
+            At most so many.
+        worker
+            Of this worker only, such as ``n0w1``.
+        mini_batch
+            Only what was printed while this mini-batch ran.
+        """
+        if mini_batch is not None:
+            return "\n".join(logs.of_mini_batch(self.folder, mini_batch, lines))
+        return "\n".join(logs.tail(self.folder, lines, worker))
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return the rows that ``append_row`` joined, in input order: one column, ``row``.
+
+        Rows are lines as ``run()`` returned them. Where the run has not completed, the rows of the
+        mini-batches that succeeded so far are read, and a warning says so.
+
+        Raises
+        ------
+        OutputError
+            The run writes no rows (``summary_only``), or its file is gone.
+        """
+        import pandas as pd
+
+        lines = self._read_rows().decode("utf-8").split("\n")
+        frame: pd.DataFrame = pd.DataFrame({"row": lines[:-1]}, dtype="str")
+        return frame
+
+    def _read_rows(self) -> bytes:
+        record = self._follower.record
+        if not record.append_rows:
+            msg = (
+                f"run {self.run_id} has output_action 'summary_only': its script writes its own "
+                "output. Submit it with output_action='append_row' to have rows here."
+            )
+            raise OutputError(msg)
+        snapshot = self.snapshot()
+        if snapshot["output"]:
+            try:
+                with open(snapshot["output"], "rb") as file:
+                    return file.read()
+            except OSError as error:
+                msg = f"the output of run {self.run_id} is gone: {snapshot['output']}"
+                raise OutputError(msg) from error
+        over = snapshot["succeeded"]
+        warnings.warn(
+            f"run {self.run_id} is {snapshot['state']}: these are the rows of "
+            f"{plural(over, 'mini-batch')} of {snapshot['mini_batches']:,}, not all",
+            stacklevel=3,
+        )
+        rows = committed_rows(JournalReader(self.folder.journal).read())
+        return b"".join(read_committed(self.folder, rows))
+
+    def failures(self) -> pd.DataFrame:
+        """Return one row for each failed attempt.
+
+        Columns: mini_batch, attempt, worker, kind, group (the error and the line that raised it),
+        error, message, traceback, items (their number). An attempt whose group has shown ten
+        tracebacks has the group's first.
+        """
+        import pandas as pd
+
+        rows = []
+        first: dict[str, str] = {}
+        for event in JournalReader(self.folder.journal).read():
+            if isinstance(event, AttemptFailed):
+                shown = first.setdefault(event.group, event.traceback)
+                values = {name: getattr(event, name) for name in _FAILURE_COLUMNS}
+                rows.append({**values, "traceback": event.traceback or shown})
+        frame: pd.DataFrame = pd.DataFrame(rows, columns=list(_FAILURE_COLUMNS))
+        return frame
+
+    def failure_groups(self) -> pd.DataFrame:
+        """Return one row for each place in the user's code that raised, the costliest first.
+
+        Columns: group (the error and the line that raised it), kind, error, message, attempts,
+        mini_batches_lost, first_mini_batch (-1 for failures in ``init()``), traceback.
+        """
+        import pandas as pd
+
+        self.snapshot()
+        groups = self._follower.state.groups.values()
+        ordered = sorted(groups, key=lambda g: (-g.mini_batches_lost, -g.attempts))
+        columns = (*_GROUP_COLUMNS, "traceback")
+        rows = [[getattr(group, name) for name in columns] for group in ordered]
+        frame: pd.DataFrame = pd.DataFrame(rows, columns=list(columns))
+        return frame
+
+    def try_one(self, mini_batch: int) -> Any:
+        """Call ``init()`` and ``run()`` of the run's script on one mini-batch, in this process.
+
+        The exception is the real one, so ``%debug`` goes to the line that raised it. The script
+        sees its arguments, directory and variables, but this interpreter.
+
+        Parameters
+        ----------
+        mini_batch
+            Its number, as in ``run.failures()``.
+
+        Returns
+        -------
+        object
+            What ``run()`` returned.
+
+        Raises
+        ------
+        InputError
+            The run has no such mini-batch.
+        """
+        items = items_of(self.folder, mini_batch)
+        return trial_of(self.folder, self._follower.record).run(items)
+
+
+def failure_message(follower: Follower, last: Snapshot) -> str:
+    """Return what to say of a failed run: the user's own exception first."""
+    groups = sorted(follower.state.groups.values(), key=lambda g: -g.mini_batches_lost)
+    head = ""
+    for group in groups[:1]:
+        body = group.traceback.rstrip()
+        said = f"{group.error}: {text.plain(group.message)}"
+        if not body.endswith(said):
+            body = f"{body}\n\n{said}".strip()
+        place = group.group.removeprefix(f"{group.error} at ")
+        if group.first_mini_batch < 0:
+            where = f"{plural(group.attempts, 'worker')} failed to start there"
+        else:
+            where = (
+                f"first in mini-batch {group.first_mini_batch}; "
+                f"{plural(group.attempts, 'attempt')} failed there"
+            )
+        head = f"{body}\nraised at {place}, {where}"
+    tail = f"run {last['run_id']} failed: {last['reason']}. run.failures() and run.logs() say more."
+    return f"{head}\n{tail}" if head else tail

@@ -1,0 +1,1 @@
+"""The run folder: its record, its journal, and what is folded from them."""

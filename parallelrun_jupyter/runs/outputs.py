@@ -1,0 +1,133 @@
+"""The rows of a run: which bytes of the parts are committed, and the file they make."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from array import array
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO
+
+from ..errors import OutputError
+from ..events import AttemptSucceeded, Event
+from .store import RunFolder, remove_quietly
+
+_COPY_BYTES = 1 << 22
+
+
+class CommittedRows:
+    """Where the rows of each succeeded mini-batch are, in 18 bytes a mini-batch."""
+
+    def __init__(self) -> None:
+        self._places = array("q")  # offset, -1 for none
+        self._lengths = array("I")  # the worker refuses rows of 4 GB and more for one mini-batch
+        self._crcs = array("I")
+        self._parts = array("H")
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def add(self, event: AttemptSucceeded) -> None:
+        """Take a committed range into account."""
+        missing = event.mini_batch + 1 - len(self._places)
+        if missing > 0:
+            self._places.extend([-1] * missing)
+            for column in (self._lengths, self._crcs, self._parts):
+                column.extend([0] * missing)
+        index = event.mini_batch
+        self._places[index] = event.offset
+        self._lengths[index] = event.length
+        self._crcs[index] = event.crc
+        self._parts[index] = event.part
+
+    def ranges(self) -> Iterator[tuple[int, int, int, int, int]]:
+        """Yield (mini_batch, part, offset, length, crc) in input order, the empty ones left out."""
+        for index, place in enumerate(self._places):
+            if place >= 0 and self._lengths[index]:
+                yield index, self._parts[index], place, self._lengths[index], self._crcs[index]
+
+
+def committed_rows(events: Iterable[Event]) -> CommittedRows:
+    """Collect the committed ranges of a journal."""
+    rows = CommittedRows()
+    for event in events:
+        if isinstance(event, AttemptSucceeded):
+            rows.add(event)
+    return rows
+
+
+def part_path(folder: RunFolder, part: int) -> Path:
+    """Return the path of a part file."""
+    return folder.output / f"part-{part}.rows"
+
+
+def read_committed(folder: RunFolder, rows: CommittedRows) -> Iterator[bytes]:
+    """Yield the rows of every succeeded mini-batch, in input order.
+
+    Raises
+    ------
+    OutputError
+        A part file is missing or its bytes are not those that were committed.
+    """
+    files: dict[int, IO[bytes]] = {}
+    try:
+        for mini_batch, part, offset, length, crc in rows.ranges():
+            if part not in files:
+                files[part] = _open_part(folder, part)
+            data = os.pread(files[part].fileno(), length, offset)
+            if len(data) != length or zlib.crc32(data) != crc:
+                msg = (
+                    f"the rows of mini-batch {mini_batch} in {part_path(folder, part)} are not "
+                    "those that were committed: the file was changed or the disk is failing. "
+                    "Start the run anew; its inputs and script are unchanged."
+                )
+                raise OutputError(msg)
+            yield data
+    finally:
+        for file in files.values():
+            file.close()
+
+
+def _open_part(folder: RunFolder, part: int) -> IO[bytes]:
+    path = part_path(folder, part)
+    try:
+        return open(path, "rb")
+    except OSError as error:
+        msg = f"the part file {path} could not be read ({error.strerror}); start the run anew."
+        raise OutputError(msg) from error
+
+
+def publish(folder: RunFolder, rows: CommittedRows, target: Path) -> int:
+    """Write the final file, in input order, and let it appear by rename; return its bytes.
+
+    Raises
+    ------
+    OutputError
+        The target cannot be written; the parts stay, and nothing is lost.
+    """
+    temporary = target.with_name(f".{target.name}.{folder.run_id}.tmp")
+    written = 0
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb", buffering=_COPY_BYTES) as file:
+            for data in read_committed(folder, rows):
+                written += file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    except OSError as error:
+        msg = (
+            f"the output {target} could not be written ({error.strerror or error}). "
+            f"The rows are safe in {folder.output}; make room or give another output."
+        )
+        raise OutputError(msg) from error
+    finally:
+        remove_quietly(temporary)
+    return written
+
+
+def remove_parts(folder: RunFolder) -> None:
+    """Delete the part files: the final file holds their rows."""
+    for path in folder.output.glob("part-*.rows"):
+        path.unlink()

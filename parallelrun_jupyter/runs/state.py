@@ -1,0 +1,256 @@
+"""The fold of a journal: where a run stands. The scheduler, resume and every face use this one."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from ..events import (
+    FINAL_STATES,
+    AttemptFailed,
+    AttemptSucceeded,
+    CancelRequested,
+    Event,
+    InitFailed,
+    MiniBatchesPlanned,
+    NodeSampled,
+    PlanFinished,
+    RunFinished,
+    RunResumed,
+    RunStarted,
+    StateEntered,
+    WarningRaised,
+    WorkerLost,
+    WorkerReady,
+    WorkerStarted,
+)
+
+LEFT, SUCCEEDED, FAILED, RETRYING = range(4)
+"""What a mini-batch is: not done yet, done, given up, or failed and to be tried again."""
+
+RATE_WINDOW_S = 10
+"""Rates are measured over the last ten seconds."""
+
+_KEPT_WARNINGS = 20
+
+
+@dataclass(slots=True)
+class WorkerState:
+    """One worker process as last heard of."""
+
+    worker: str
+    node: str
+    pid: int
+    phase: str = "starting"
+    mini_batch: int = -1
+    since_ms: int = 0
+    succeeded: int = 0
+    failed: int = 0
+
+
+@dataclass(slots=True)
+class FailureGroup:
+    """Failed attempts that were raised at the same line.
+
+    ``first_mini_batch`` is -1 for failures before any: at the import of the script or in ``init()``.
+    """
+
+    group: str
+    kind: str
+    error: str
+    message: str
+    traceback: str
+    first_mini_batch: int
+    attempts: int = 0
+    mini_batches_lost: int = 0
+
+
+@dataclass(slots=True)
+class RunState:
+    """Where a run stands after the events that were applied."""
+
+    state: str = "Queued"
+    reason: str = ""
+    at_ms: int = 0
+    drivers: int = 0
+    planned: int = 0
+    planned_items: int = 0
+    plan_finished: bool = False
+    succeeded: int = 0
+    failed: int = 0
+    retrying: int = 0
+    attempts_failed: int = 0
+    items_succeeded: int = 0
+    items_failed: int = 0
+    items_lost: int = 0
+    rows: int = 0
+    cancel: bool = False
+    output: str = ""
+    output_bytes: int = 0
+    first_done_ms: int | None = None
+    last_done_ms: int | None = None
+    statuses: bytearray = field(default_factory=bytearray)
+    #: failed attempts of each mini-batch that had any
+    tries: dict[int, int] = field(default_factory=dict)
+    workers: dict[str, WorkerState] = field(default_factory=dict)
+    workers_lost: int = 0
+    groups: dict[str, FailureGroup] = field(default_factory=dict)
+    warnings: deque[str] = field(default_factory=lambda: deque(maxlen=_KEPT_WARNINGS))
+    done_by_second: deque[tuple[int, int]] = field(
+        default_factory=lambda: deque(maxlen=RATE_WINDOW_S + 1)
+    )
+
+    @property
+    def done(self) -> int:
+        """Mini-batches that are over, succeeded or given up."""
+        return self.succeeded + self.failed
+
+    @property
+    def left(self) -> int:
+        """Planned mini-batches that are not over."""
+        return self.planned - self.done
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the run has ended."""
+        return self.state in FINAL_STATES
+
+    def status_of(self, mini_batch: int) -> int:
+        """Return what a mini-batch is: LEFT, SUCCEEDED, FAILED or RETRYING."""
+        return self.statuses[mini_batch] if mini_batch < len(self.statuses) else LEFT
+
+    def apply_all(self, events: Iterable[Event]) -> bool:
+        """Apply events in order; return whether there were any."""
+        changed = False
+        for event in events:
+            self.apply(event)
+            changed = True
+        return changed
+
+    def apply(self, event: Event) -> None:  # noqa: C901 - one flat match over the closed union
+        """Take one event into account."""
+        self.at_ms = event.at_ms
+        match event:
+            case AttemptSucceeded():
+                self._succeed(event)
+            case AttemptFailed():
+                self._fail(event)
+            case MiniBatchesPlanned() | PlanFinished():
+                self.planned = event.mini_batches
+                self.planned_items = event.items
+                self.plan_finished = isinstance(event, PlanFinished)
+            case RunStarted():
+                self.state, self.reason, self.cancel = "Planning", "", False
+                self.workers.clear()
+                self.drivers += 1
+            case RunResumed():
+                self._take_up_again()
+            case StateEntered():
+                self.state = event.state
+            case CancelRequested():
+                self.cancel = True
+            case WarningRaised():
+                self.warnings.append(event.text)
+            case RunFinished():
+                self.state, self.reason = event.state, event.reason
+                self.output, self.output_bytes = event.output, event.output_bytes
+                for worker in self.workers.values():
+                    worker.phase, worker.mini_batch = "ended", -1
+            case _:
+                self._apply_worker(event)
+
+    def _apply_worker(
+        self, event: WorkerStarted | WorkerReady | WorkerLost | InitFailed | NodeSampled
+    ) -> None:
+        match event:
+            case WorkerStarted():
+                self.workers[event.worker] = WorkerState(
+                    event.worker, event.node, event.pid, since_ms=event.at_ms
+                )
+            case WorkerReady():
+                self._set_phase(event.worker, "waiting", -1, event.at_ms)
+            case WorkerLost():
+                self.workers_lost += 1
+                self.workers.pop(event.worker, None)
+            case InitFailed():
+                self._group_of(event, -1).attempts += 1
+                self.workers.pop(event.worker, None)
+            case NodeSampled():
+                for worker, phase, mini_batch, since_ms in event.workers:
+                    self._set_phase(worker, phase, mini_batch, since_ms)
+
+    def _set_phase(self, name: str, phase: str, mini_batch: int, since_ms: int) -> None:
+        worker = self.workers.get(name)
+        if worker is not None:
+            worker.phase, worker.mini_batch, worker.since_ms = phase, mini_batch, since_ms
+
+    def _settle(self, mini_batch: int, status: int) -> None:
+        """Move a mini-batch to another status, keeping the count of those to be retried."""
+        missing = mini_batch + 1 - len(self.statuses)
+        if missing > 0:
+            self.statuses.extend(bytes(missing))
+        if self.statuses[mini_batch] == RETRYING:
+            self.retrying -= 1
+        if status == RETRYING:
+            self.retrying += 1
+        self.statuses[mini_batch] = status
+
+    def _succeed(self, event: AttemptSucceeded) -> None:
+        self._settle(event.mini_batch, SUCCEEDED)
+        self.succeeded += 1
+        self.items_succeeded += event.items_succeeded
+        self.items_failed += event.items - event.items_succeeded
+        self.rows += event.rows
+        worker = self.workers.get(event.worker)
+        if worker is not None:
+            worker.succeeded += 1
+        self._count_done(event.at_ms)
+
+    def _fail(self, event: AttemptFailed) -> None:
+        self._settle(event.mini_batch, FAILED if event.is_last else RETRYING)
+        self.tries[event.mini_batch] = event.attempt
+        self.attempts_failed += 1
+        group = self._group_of(event, event.mini_batch)
+        group.attempts += 1
+        worker = self.workers.get(event.worker)
+        if worker is not None:
+            worker.failed += 1
+        if event.is_last:
+            group.mini_batches_lost += 1
+            self.failed += 1
+            self.items_failed += event.items
+            self.items_lost += event.items
+            self._count_done(event.at_ms)
+
+    def _take_up_again(self) -> None:
+        """Count what had been given up as to be tried again."""
+        self.retrying += self.failed
+        self.failed = 0
+        self.items_failed -= self.items_lost
+        self.items_lost = 0
+        self.statuses = self.statuses.replace(bytes([FAILED]), bytes([RETRYING]))
+        for group in self.groups.values():
+            group.mini_batches_lost = 0
+        self.output, self.output_bytes = "", 0
+        self.done_by_second.clear()
+
+    def _group_of(self, event: AttemptFailed | InitFailed, mini_batch: int) -> FailureGroup:
+        """Return the group of a failure, a new one where it is the first of its kind."""
+        group = self.groups.get(event.group)
+        if group is None:
+            group = FailureGroup(
+                event.group, event.kind, event.error, event.message, event.traceback, mini_batch
+            )
+            self.groups[event.group] = group
+        return group
+
+    def _count_done(self, at_ms: int) -> None:
+        if self.first_done_ms is None:
+            self.first_done_ms = at_ms
+        self.last_done_ms = at_ms
+        second = at_ms // 1000
+        if self.done_by_second and self.done_by_second[-1][0] == second:
+            self.done_by_second[-1] = (second, self.done)
+        else:
+            self.done_by_second.append((second, self.done))

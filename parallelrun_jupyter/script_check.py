@@ -1,0 +1,82 @@
+"""Checks an entry script before anything starts, without running it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable
+
+from .errors import EntryScriptError
+from .parsing import nearest_hint
+
+
+def check_script(source: str, name: str) -> None:
+    """See that an entry script is Python and defines ``run``.
+
+    Parameters
+    ----------
+    source
+        The text of the script.
+    name
+        What to call it in messages.
+
+    Raises
+    ------
+    EntryScriptError
+        A syntax error, with its line; no ``run`` at the top level; or a ``run`` that takes no
+        mini-batch.
+    """
+    try:
+        tree = ast.parse(source, filename=name)
+    except SyntaxError as error:
+        line = (error.text or "").strip()
+        msg = f"{name}, line {error.lineno}: {error.msg}: {line}"
+        raise EntryScriptError(msg) from None
+    names = set(_defined(tree.body))
+    if "run" not in names and "*" not in names:
+        functions = [n.name for n in tree.body if isinstance(n, ast.FunctionDef)]
+        msg = (
+            f"{name} defines no function run(mini_batch).{nearest_hint('run', functions)} "
+            "Write: def run(mini_batch): return [...]  (one element for each item)."
+        )
+        raise EntryScriptError(msg)
+    for node in tree.body:
+        if isinstance(node, ast.AsyncFunctionDef) and node.name == "run":
+            msg = f"{name}, line {node.lineno}: run is async; expected a plain function."
+            raise EntryScriptError(msg)
+        if isinstance(node, ast.FunctionDef) and node.name == "run":
+            _check_parameters(node, name)
+
+
+def _check_parameters(node: ast.FunctionDef, name: str) -> None:
+    arguments = node.args
+    positional = len(arguments.posonlyargs) + len(arguments.args)
+    required = positional - len(arguments.defaults)
+    if (positional == 0 and arguments.vararg is None) or required > 1:
+        given = ", ".join(a.arg for a in (*arguments.posonlyargs, *arguments.args))
+        msg = (
+            f"{name}, line {node.lineno}: run({given}) is called with one argument, the "
+            "mini-batch. Write: def run(mini_batch)."
+        )
+        raise EntryScriptError(msg)
+
+
+def _defined(body: Iterable[ast.stmt]) -> Iterable[str]:
+    """Yield the names that statements bind, looking into if, try and with blocks."""
+    for node in body:
+        match node:
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+                yield node.name
+            case ast.Import() | ast.ImportFrom():
+                yield from (alias.asname or alias.name for alias in node.names)
+            case ast.Assign():
+                found = (n for t in node.targets for n in ast.walk(t))
+                yield from (n.id for n in found if isinstance(n, ast.Name))
+            case ast.AnnAssign(target=ast.Name(id=name)):
+                yield name
+            case ast.If() | ast.For() | ast.While():
+                yield from _defined([*node.body, *node.orelse])
+            case ast.With():
+                yield from _defined(node.body)
+            case ast.Try():
+                handlers = [statement for h in node.handlers for statement in h.body]
+                yield from _defined([*node.body, *handlers, *node.orelse, *node.finalbody])

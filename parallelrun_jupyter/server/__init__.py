@@ -1,0 +1,21 @@
+"""The server extension: runs over HTTP, for pages whose kernel is busy, restarted or gone.
+
+Every handler asks for the Jupyter token, reads run folders of this home only, and does its
+reading in threads, so that the server stays quick.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def _jupyter_server_extension_points() -> list[dict[str, str]]:
+    return [{"module": "parallelrun_jupyter.server"}]
+
+
+def _load_jupyter_server_extension(server_app: Any) -> None:
+    from .handlers import handlers
+
+    base_url = server_app.web_app.settings["base_url"]
+    server_app.web_app.add_handlers(".*$", handlers(base_url))
+    server_app.log.info("parallelrun_jupyter: runs are at %sparallelrun/runs", base_url)

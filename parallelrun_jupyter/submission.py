@@ -1,0 +1,247 @@
+"""Checks a run, lays down its folder and launches its driver."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import shutil
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .compute import as_compute
+from .config import ParallelRunConfig
+from .environment import as_environment
+from .errors import ConfigError, EntryScriptError, RunFolderError
+from .launch import launch
+from .parsing import nearest_hint
+from .run import Run
+from .runs import store
+from .runs.record import RunRecord
+from .script_check import check_script
+from .settings import require_posix, usable_cores
+from .step import Inputs, ParallelRunStep
+from .version import __version__
+from .worker.results import SETTINGS_FILE
+
+_SECRET = re.compile(
+    r"key|secret|token|passw|credential|sas\b|connection_string|auth", re.IGNORECASE
+)
+_NOT_COPIED = {"__pycache__", ".git", ".ipynb_checkpoints", ".venv", "node_modules"}
+_LARGE_SOURCE_BYTES = 300 * 1024**2
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """An entry script to be run: a file, or the text of a cell under a file name."""
+
+    path: Path
+    text: str | None = None
+    source_directory: Path | None = None
+
+
+def submit(
+    config_or_step: ParallelRunConfig | ParallelRunStep,
+    *,
+    inputs: Inputs | None = None,
+    output: str | os.PathLike[str] | None = None,
+    arguments: Sequence[Any] = (),
+    side_inputs: Sequence[Any] = (),
+    compute: object = None,
+    name: str | None = None,
+) -> Run:
+    """Start a run and return at once.
+
+    Parameters
+    ----------
+    config_or_step
+        How to run; a step has its inputs, output and arguments bound.
+    inputs, output, arguments, side_inputs
+        As in `ParallelRunStep`; for a configuration only.
+    compute
+        Where to run; wins over the configuration's ``compute_target``, and says so.
+    name
+        A name for people. Default: the step's, or the script's.
+
+    Returns
+    -------
+    Run
+        The handle of the run, which goes on without this process.
+
+    Raises
+    ------
+    ConfigError, InputError, EntryScriptError
+        Something is wrong with what was given; nothing was started.
+    LaunchError
+        The driver did not start.
+    """
+    if isinstance(config_or_step, ParallelRunStep):
+        step = config_or_step
+        if inputs is not None or output is not None or arguments or side_inputs:
+            msg = (
+                "inputs, output, arguments and side_inputs are bound in the step; "
+                "give them to ParallelRunStep(...), or submit a ParallelRunConfig."
+            )
+            raise ConfigError(msg)
+    else:
+        step = ParallelRunStep(
+            name or "",
+            config_or_step,
+            inputs if inputs is not None else [],
+            output,
+            side_inputs=side_inputs,
+            arguments=arguments,
+        )
+    return submit_script(step, _script_of(step.config), compute=compute, name=name)
+
+
+def submit_script(
+    step: ParallelRunStep, script: Script, *, compute: object = None, name: str | None = None
+) -> Run:
+    """Start a run of a script, which may be the text of a cell.
+
+    Raises
+    ------
+    ConfigError, InputError, EntryScriptError, LaunchError
+        As `submit`.
+    """
+    require_posix()
+    step.config.check()
+    _check_entry(script, step.config)
+    for dataset in (*step.inputs, *step.side_inputs):
+        dataset.check()
+    record = _make_record(step, script, compute, name or step.name)
+    folder = store.create(record.run_id)
+    variables = step.config.environment_variables or {}
+    try:
+        _snapshot(script, folder)
+        store.write_atomically(folder.record, record.to_json())
+        launch(folder, record.driver_python, variables)
+    except (OSError, RunFolderError):
+        shutil.rmtree(folder.path, ignore_errors=True)
+        raise
+    return Run(folder)
+
+
+def _script_of(config: ParallelRunConfig) -> Script:
+    if config.entry_script is None:
+        msg = (
+            "entry_script is missing; expected the path of a script with run(mini_batch). "
+            "Write for example ParallelRunConfig(entry_script='score.py')."
+        )
+        raise ConfigError(msg)
+    if config.source_directory is None:
+        return Script(Path(config.entry_script).expanduser().absolute())
+    source = Path(config.source_directory).expanduser().absolute()
+    if not source.is_dir():
+        msg = f"source_directory is {config.source_directory!r}, which is not a folder."
+        raise ConfigError(msg)
+    path = source / config.entry_script
+    if not path.resolve().is_relative_to(source.resolve()):
+        msg = (
+            f"entry_script is {config.entry_script!r}, which is outside of source_directory "
+            f"{config.source_directory!r}; give its path relative to that folder."
+        )
+        raise EntryScriptError(msg)
+    return Script(path, source_directory=source)
+
+
+def _check_entry(script: Script, config: ParallelRunConfig) -> None:
+    text = script.text
+    if text is None:
+        if not script.path.is_file():
+            folder = script.path.parent
+            beside = os.listdir(folder) if folder.is_dir() else []
+            start = "source_directory" if script.source_directory else "the current directory"
+            msg = (
+                f"entry_script is {config.entry_script!r}, but there is no file {script.path}."
+                f"{nearest_hint(script.path.name, beside)} Give a path relative to {start}."
+            )
+            raise EntryScriptError(msg)
+        try:
+            text = script.path.read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            msg = f"the entry script {script.path} could not be read: {error}"
+            raise EntryScriptError(msg) from error
+    if as_environment(config.environment).python == sys.executable:
+        check_script(text, script.path.name)  # another Python may know another syntax
+
+
+def _make_record(step: ParallelRunStep, script: Script, compute: object, name: str) -> RunRecord:
+    config = step.config
+    if compute is not None and config.compute_target is not None:
+        text = f"compute={compute!r} is used, not compute_target={config.compute_target!r}"
+        warnings.warn(text, stacklevel=4)
+    target = as_compute(compute if compute is not None else config.compute_target)
+    cores = usable_cores()
+    now = time.time()
+    source = script.source_directory
+    variables = config.environment_variables or {}
+    return RunRecord(
+        run_id=store.new_run_id(now, random.Random()),  # noqa: S311 - a name, not a secret
+        name=name or script.path.stem,
+        created_at=now,
+        version=__version__,
+        driver_python=sys.executable,
+        python=as_environment(config.environment).resolve(),
+        script=str(script.path.relative_to(source)) if source else script.path.name,
+        source_directory=str(source) if source else None,
+        cwd=os.getcwd(),
+        inputs=[{"kind": "files", "paths": list(dataset.paths)} for dataset in step.inputs],
+        mini_batch_size=step.files_per_mini_batch,
+        output=step.output,
+        output_file=config.output_file,
+        arguments=step.arguments,
+        config={k: v for k, v in config.to_dict().items() if k != "environment_variables"},
+        backend=target.backend,
+        node_count=config.node_count,
+        process_count_per_node=config.process_count_per_node or cores,
+        cores=cores,
+        error_threshold=config.error_threshold,
+        allowed_failed_count=config.allowed_failed_count,
+        allowed_failed_percent=config.allowed_failed_percent,
+        run_invocation_timeout_s=config.run_invocation_timeout,
+        task_overhead_timeout_s=config.task_overhead_timeout,
+        first_task_creation_timeout_s=config.first_task_creation_timeout,
+        progress_update_timeout_s=config.progress_update_timeout
+        or config.run_invocation_timeout
+        + config.task_overhead_timeout
+        + config.first_task_creation_timeout,
+        run_max_try=config.run_max_try,
+        append_rows=config.output_action == "append_row",
+        logging_level=config.logging_level,
+        environment_variables={k: None if _SECRET.search(k) else v for k, v in variables.items()},
+    )
+
+
+def _snapshot(script: Script, folder: store.RunFolder) -> None:
+    """Copy the script, or its source directory, into the run."""
+    if script.text is not None:
+        (folder.script / script.path.name).write_text(script.text, encoding="utf-8")
+    elif script.source_directory is None:
+        shutil.copyfile(script.path, folder.script / script.path.name)
+        settings = script.path.with_name(SETTINGS_FILE)
+        if settings.is_file():
+            shutil.copyfile(settings, folder.script / SETTINGS_FILE)
+    else:
+        _check_size(script.source_directory)
+        store.copy_source(script.source_directory, folder.script, _NOT_COPIED.__contains__)
+
+
+def _check_size(source: Path) -> None:
+    total = 0
+    for folder, folders, files in os.walk(source):
+        folders[:] = [name for name in folders if name not in _NOT_COPIED]
+        total += sum(os.lstat(os.path.join(folder, name)).st_size for name in files)
+        if total > _LARGE_SOURCE_BYTES:
+            msg = (
+                f"source_directory {source} holds more than {_LARGE_SOURCE_BYTES >> 20} MB, and "
+                "all of it would be copied into the run. Move data and models out of it, or give "
+                "the folder of the script only."
+            )
+            raise ConfigError(msg)

@@ -1,0 +1,109 @@
+"""Runs one mini-batch in this very process: the real traceback, and a debugger that works."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import linecache
+import os
+import sys
+import types
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .errors import InputError
+from .parsing import plural
+from .runs.record import RunRecord
+from .runs.store import RunFolder
+from .worker.results import encode_result
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What to call, and where: as a worker would, but in this process."""
+
+    source: str
+    filename: str
+    arguments: Sequence[str]
+    cwd: str
+    sys_path: Sequence[str]
+    variables: Mapping[str, str]
+
+    def run(self, items: Sequence[str]) -> Any:
+        """Call ``init()`` and ``run()`` on these items; return what ``run()`` returned.
+
+        Raises
+        ------
+        BadResult
+            The result is none that a worker would take.
+        Exception
+            What the user's code raises, untouched.
+        """
+        # A cell has no file; its lines are put where tracebacks and debuggers look for them.
+        lines = self.source.splitlines(keepends=True)
+        linecache.cache[self.filename] = (len(self.source), None, lines, self.filename)
+        with self._surroundings():
+            module = types.ModuleType(Path(self.filename).stem)
+            module.__file__ = self.filename
+            exec(compile(self.source, self.filename, "exec"), module.__dict__)  # noqa: S102 - as asked
+            if hasattr(module, "init"):
+                module.init()
+            result = module.run(list(items))
+        rows, _ = encode_result(result, append_rows=True)
+        print(f"run() returned {plural(rows, 'row')} for {plural(len(items), 'item')}")
+        return result
+
+    @contextlib.contextmanager
+    def _surroundings(self) -> Iterator[None]:
+        """Give the script its argv, directory, paths and variables, and take them back."""
+        argv, path, cwd, environ = sys.argv[:], sys.path[:], os.getcwd(), dict(os.environ)
+        try:
+            sys.argv[:] = [self.filename, *self.arguments]
+            sys.path[:0] = self.sys_path
+            os.chdir(self.cwd)
+            os.environ.update(self.variables)
+            yield
+        finally:
+            sys.argv[:], sys.path[:] = argv, path
+            os.chdir(cwd)
+            os.environ.clear()
+            os.environ.update(environ)
+
+
+def trial_of(folder: RunFolder, record: RunRecord) -> Trial:
+    """Return the trial of a run: its script as it was snapshotted, or corrected."""
+    snapshot = str(folder.script)
+    path = record.script_path(snapshot)
+    return Trial(
+        source=Path(path).read_text(encoding="utf-8-sig"),
+        filename=path,
+        arguments=record.arguments,
+        cwd=record.working_directory(snapshot),
+        sys_path=record.import_paths(snapshot),
+        variables={k: v for k, v in record.environment_variables.items() if v is not None},
+    )
+
+
+def items_of(folder: RunFolder, mini_batch: int) -> list[str]:
+    """Return the items of a mini-batch of a run.
+
+    Raises
+    ------
+    InputError
+        The run has no such mini-batch (yet).
+    """
+    count = 0
+    try:
+        with open(folder.plan, "rb") as lines:
+            for count, line in enumerate(lines):
+                if count == mini_batch and line.endswith(b"\n") and not line.startswith(b'["end"'):
+                    return list(json.loads(line)[2])
+    except FileNotFoundError:
+        pass  # nothing is planned yet: said below
+    msg = (
+        f"run {folder.run_id} has no mini-batch {mini_batch!r}; its numbers go from 0 to "
+        f"{max(0, count - 1):,}. run.failures() names those that failed."
+    )
+    raise InputError(msg)

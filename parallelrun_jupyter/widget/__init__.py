@@ -1,0 +1,1 @@
+"""What is shown of a run. Everything here draws snapshots; nothing here decides what they mean."""

@@ -1,0 +1,32 @@
+"""Start a worker: ``python <this folder> COMMANDS REPLIES STATUS DUMP``, inherited descriptors."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+
+PACKAGE = "_parallelrun_worker"
+
+
+def _main() -> int:
+    folder = os.path.dirname(os.path.abspath(__file__))
+    # Running a folder puts it first on sys.path, where its modules would shadow the user's.
+    if sys.path and os.path.abspath(sys.path[0]) == folder:
+        del sys.path[0]
+    spec = importlib.util.spec_from_file_location(
+        PACKAGE, os.path.join(folder, "__init__.py"), submodule_search_locations=[folder]
+    )
+    if spec is None or spec.loader is None:
+        return 70
+    package = importlib.util.module_from_spec(spec)
+    sys.modules[PACKAGE] = package
+    spec.loader.exec_module(package)
+    serve = importlib.import_module(PACKAGE + ".serve")
+    result = serve.main([int(fd) for fd in sys.argv[1:5]])
+    return int(result)
+
+
+if __name__ == "__main__":
+    sys.exit(_main())

@@ -1,0 +1,78 @@
+"""The messages between a node and its workers.
+
+Every message is one JSON array on a line of its own. Commands, to the worker::
+
+    ["start", {...}]                                    once; the keys are in ``START_KEYS``
+    ["run", [[mini_batch, attempt, plan_line], ...]]    a bundle, run in order
+    ["stop"]                                            finish what was given, then end
+
+Replies, to the node::
+
+    ["ready", init_ms]
+    ["init_failed", {failure}]
+    ["done", elapsed_us, payload_bytes, [[mini_batch, attempt, items, rows, duration_us,
+             length, crc], ...]]                        followed by that many raw bytes of rows
+    ["stopped"]                                         after shutdown(), when told to stop
+    ["failed", mini_batch, attempt, items, duration_us, {failure}]
+
+A plan line of files is ``["f", input, [paths], [sizes], [mtimes]]``: what ``run`` gets are the
+paths. A failure is an object with ``kind, error, message, group, traceback``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing is not worth its import in a worker
+    from typing import Any
+
+START_KEYS = (
+    "script",
+    "argv",
+    "cwd",
+    "sys_path",
+    "log",
+    "append_rows",
+    "logging_level",
+    "roots",
+    "output_dir",
+    "log_dir",
+    "agent_name",
+)
+
+FLUSH_AFTER_S = 0.015
+"""Finished mini-batches are reported in bundles, at most this long after the first of them."""
+
+
+def encode(message: list[Any]) -> bytes:
+    """Return the line of a message; ASCII only, so that odd file names survive."""
+    return json.dumps(message, separators=(",", ":")).encode("ascii") + b"\n"
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write all of ``data`` to a blocking descriptor."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+class LineReader:
+    """Reads whole lines from a blocking descriptor."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._buffer = b""
+
+    def read(self) -> bytes:
+        """Return the next line, or nothing at the end of the stream."""
+        while True:
+            line, newline, rest = self._buffer.partition(b"\n")
+            if newline:
+                self._buffer = rest
+                return line
+            chunk = os.read(self._fd, 1 << 18)
+            if not chunk:
+                return b""
+            self._buffer += chunk

@@ -1,0 +1,40 @@
+"""Loads the user's entry script and knows its functions."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing is not worth its import in a worker
+    from typing import Any
+
+
+class EntryScript:
+    """The user's script: ``init()`` and ``shutdown()`` are optional, ``run()`` is not."""
+
+    def __init__(self, path: str) -> None:
+        name = os.path.splitext(os.path.basename(path))[0]
+        spec = importlib.util.spec_from_file_location(name, path)
+        if spec is None or spec.loader is None:
+            raise ImportError("the entry script %r is not a Python file" % path)
+        module = importlib.util.module_from_spec(spec)
+        sys.modules.setdefault(name, module)  # pickled classes of the script find their module
+        spec.loader.exec_module(module)
+        self._module = module
+        self.run: Any = getattr(module, "run", None)
+        if not callable(self.run):
+            raise AttributeError("the entry script has no function run(mini_batch)")
+
+    def init(self) -> None:
+        """Call the script's ``init()`` where it has one."""
+        function = getattr(self._module, "init", None)
+        if function is not None:
+            function()
+
+    def shutdown(self) -> None:
+        """Call the script's ``shutdown()`` where it has one."""
+        function = getattr(self._module, "shutdown", None)
+        if function is not None:
+            function()

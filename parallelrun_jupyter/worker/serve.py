@@ -1,0 +1,186 @@
+"""The life of a worker: start, ``init()`` once, then one bundle of mini-batches after another."""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import os
+import signal
+import sys
+import time
+import zlib
+
+from . import azureml_user, protocol, status_page
+from .failures import describe
+from .parent import die_with_parent
+from .results import encode_result, read_frame_options
+from .script import EntryScript
+from .status_page import StatusPage
+from .streams import UserStreams, WorkerLog
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing is not worth its import in a worker
+    from typing import Any
+
+
+class Worker:
+    """Serves one node over two pipes and a status page."""
+
+    def __init__(self, commands: int, replies: int, page: StatusPage, dump: int) -> None:
+        self._dump = dump
+        self._commands = protocol.LineReader(commands)
+        self._replies = replies
+        self._page = page
+        self._done: list[tuple[int, ...]] = []
+        self._payload: list[bytes] = []
+        self._flushed = time.monotonic()
+
+    def serve(self) -> int:
+        """Work until told to stop; return the exit status."""
+        line = self._commands.read()
+        if not line:
+            return 0
+        self._start(json.loads(line.decode("ascii"))[1])
+        if not self._init():
+            return 1
+        while True:
+            line = self._commands.read()
+            if not line:
+                return 0
+            command = json.loads(line.decode("ascii"))
+            if command[0] == "stop":
+                return self._shutdown()
+            self._run_bundle(command[1])
+
+    def _start(self, start: dict[str, Any]) -> None:
+        self._append_rows = start["append_rows"]
+        self._roots = start["roots"]
+        self._script_path = start["script"]
+        self._log = WorkerLog(start["log"])
+        # Where it was when it crashed, or was ended for a timeout: the node reads that.
+        faulthandler.enable(file=self._dump, all_threads=False)
+        faulthandler.register(signal.SIGTERM, file=self._dump, all_threads=False, chain=True)
+        self._streams = UserStreams(self._log, start["logging_level"])
+        os.chdir(start["cwd"])
+        sys.path[:0] = start["sys_path"]
+        sys.argv[:] = start["argv"]
+        names = ("output_dir", "log_dir", "agent_name")
+        azureml_user.install({**{k: start[k] for k in names}, "working_dir": start["cwd"]})
+        self._frame_options = read_frame_options(os.path.dirname(start["script"]))
+
+    def _init(self) -> bool:
+        began = time.monotonic()
+        self._page.write(status_page.INIT, -1, began)
+        function = "import"
+        try:
+            script = EntryScript(self._script_path)
+            function = "init"
+            script.init()
+        except (Exception, SystemExit) as error:  # the user's code
+            failure = self._describe(error, function)
+            self._send(protocol.encode(["init_failed", failure]))
+            return False
+        finally:
+            self._streams.end_mini_batch()
+        self._script = script
+        now = time.monotonic()
+        self._page.write(status_page.WAITING, -1, now)
+        self._send(protocol.encode(["ready", int((now - began) * 1000)]))
+        self._flushed = now
+        return True
+
+    def _run_bundle(self, bundle: list[Any]) -> None:
+        self._flushed = time.monotonic()
+        for mini_batch, attempt, line in bundle:
+            now = self._attempt(mini_batch, attempt, line)
+            if now - self._flushed > protocol.FLUSH_AFTER_S:
+                self._flush(now)
+        self._flush(time.monotonic())
+
+    def _attempt(self, mini_batch: int, attempt: int, line: list[Any]) -> float:
+        """Run one mini-batch and keep, or report, how it ended; return the time of that."""
+        items = line[2]
+        self._log.set_mini_batch(mini_batch)
+        began = time.monotonic()
+        self._page.write(status_page.RUNNING, mini_batch, began)
+        try:
+            rows, text = self._encode(self._script.run(list(items)), mini_batch)
+            self._streams.end_mini_batch()
+        except (Exception, SystemExit) as error:  # the user's code
+            now = time.monotonic()
+            failure = self._describe(error, "run")
+            self._page.write(status_page.WAITING, -1, now)
+            self._flush(now)
+            micros = int((now - began) * 1e6)
+            self._send(
+                protocol.encode(["failed", mini_batch, attempt, len(items), micros, failure])
+            )
+        else:
+            now = time.monotonic()
+            self._done.append(
+                (
+                    mini_batch,
+                    attempt,
+                    len(items),
+                    rows,
+                    int((now - began) * 1e6),
+                    len(text),
+                    zlib.crc32(text),
+                )
+            )
+            self._payload.append(text)
+            self._page.write(status_page.WAITING, -1, now)
+        self._log.set_mini_batch(-1)
+        return now
+
+    def _encode(self, result: Any, mini_batch: int) -> tuple[int, bytes]:
+        options = self._frame_options
+        if options.get("header") and mini_batch > 0:
+            options = dict(options, header=False)  # the joined file has one header, at its top
+        return encode_result(result, append_rows=self._append_rows, frame_options=options)
+
+    def _flush(self, now: float) -> None:
+        """Report what has finished since the last time, in one message."""
+        if self._done:
+            payload = b"".join(self._payload)
+            elapsed = int((now - self._flushed) * 1e6)
+            head = protocol.encode(["done", elapsed, len(payload), self._done])
+            self._send(head + payload)
+            self._done = []
+            self._payload = []
+        self._flushed = now
+
+    def _shutdown(self) -> int:
+        self._page.write(status_page.STOPPING, -1, time.monotonic())
+        try:
+            self._script.shutdown()
+        except (Exception, SystemExit) as error:  # the user's code
+            self._describe(error, "shutdown")
+        self._streams.end_mini_batch()
+        # The run need not wait for the interpreter's own end: TensorFlow's takes a second.
+        self._send(protocol.encode(["stopped"]))
+        return 0
+
+    def _describe(self, error: BaseException, function: str) -> dict[str, Any]:
+        """Return the failure of user code, logged beside what the script printed before it."""
+        failure = describe(error, self._roots, function)
+        self._streams.end_mini_batch()
+        text = failure["traceback"] or failure["message"]
+        self._log.write_lines(b"ERROR", text.encode("utf-8", "backslashreplace"))
+        return failure
+
+    def _send(self, data: bytes) -> None:
+        try:
+            protocol.write_all(self._replies, data)
+        except BrokenPipeError:  # the node is gone; the watch on it may not have seen it yet
+            os._exit(0)
+
+
+def main(descriptors: list[int]) -> int:
+    """Serve over (commands, replies, status page, stack dump); return the exit status."""
+    parent = os.getppid()
+    for fd in descriptors:
+        os.set_inheritable(fd, False)  # noqa: FBT003 - the script's own children must not hold our pipes
+    commands, replies, page, dump = descriptors
+    die_with_parent(parent)
+    return Worker(commands, replies, StatusPage(page), dump).serve()

@@ -1,0 +1,185 @@
+"""The log of a worker: every line the script prints or logs, with time, level and mini-batch.
+
+A line is ``2026-11-23T06:20:40.123Z STDOUT #17 text``: ``#-`` outside of any mini-batch.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import os
+import stat
+import sys
+import termios
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing is not worth its import in a worker
+    from typing import Any
+
+
+_READ_PATIENCE_S = 2.0
+
+
+class WorkerLog:
+    """Appends whole tagged lines to the worker's log file."""
+
+    def __init__(self, path: str) -> None:
+        self.fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self.tag = b"#-"
+
+    def set_mini_batch(self, mini_batch: int) -> None:
+        """Tag the lines from here on; -1 for none."""
+        self.tag = b"#%d" % mini_batch if mini_batch >= 0 else b"#-"
+
+    def write_lines(self, level: bytes, text: bytes) -> None:
+        """Append the lines of ``text``, which needs no line end."""
+        try:
+            os.write(self.fd, tag_lines(level, self.tag, text, time.time()))
+        except OSError:
+            pass  # a full disk loses log lines; it must not fail the script that prints them
+
+
+def tag_lines(level: bytes, tag: bytes, text: bytes, now: float) -> bytes:
+    """Return the lines of ``text``, each behind its time, level and mini-batch."""
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
+    head = b"%s.%03dZ %s %s " % (stamp.encode("ascii"), int(now * 1000) % 1000, level, tag)
+    body = text[:-1] if text.endswith(b"\n") else text
+    return b"".join(head + line + b"\n" for line in body.split(b"\n"))
+
+
+class _Tagger(io.RawIOBase):
+    """The raw end of a replaced ``sys.stdout``: completes lines, then logs them."""
+
+    def __init__(self, log: WorkerLog, level: bytes, fd: int) -> None:
+        super(_Tagger, self).__init__()
+        self._log = log
+        self._level = level
+        self._fd = fd
+        self._partial = b""
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._fd  # subprocess.run(..., stdout=sys.stdout) goes through the node's pipe
+
+    def write(self, data: Any) -> int:
+        text = self._partial + bytes(data)
+        lines, newline, self._partial = text.rpartition(b"\n")
+        if newline:
+            self._log.write_lines(self._level, lines)
+        return len(data)
+
+    def end_line(self) -> None:
+        """Log what has no line end yet: the mini-batch is over."""
+        if self._partial:
+            text, self._partial = self._partial, b""
+            self._log.write_lines(self._level, text)
+
+
+class UserStreams:
+    """Replaces ``sys.stdout`` and ``sys.stderr``, and listens to ``logging`` once it is imported.
+
+    Descriptors 1 and 2 stay what the node made them, pipes that it logs in the same form: there
+    goes what C code and child processes write.
+    """
+
+    def __init__(self, log: WorkerLog, logging_level: str) -> None:
+        self._log = log
+        self._level = logging_level
+        self._out = _Tagger(log, b"STDOUT", 1)
+        self._err = _Tagger(log, b"STDERR", 2)
+        sys.stdout = self._stream(self._out)
+        sys.stderr = self._stream(self._err)
+        self._streams = (sys.stdout, sys.stderr)
+        self._pipes = [1, 2]
+        sys.meta_path.insert(0, _LoggingHook(self._listen))
+
+    @staticmethod
+    def _stream(raw: _Tagger) -> io.TextIOWrapper:
+        return io.TextIOWrapper(
+            io.BufferedWriter(raw), encoding="utf-8", errors="backslashreplace", line_buffering=True
+        )
+
+    def end_mini_batch(self) -> None:
+        """Write out what the mini-batch left without a line end."""
+        for stream in self._streams:
+            if not stream.closed:
+                stream.flush()
+        self._out.end_line()
+        self._err.end_line()
+        self._pipes = [fd for fd in self._pipes if _is_read_empty(fd)]
+
+    def _listen(self, logging: Any) -> None:
+        """Log records that no handler of the script takes, from the run's level on.
+
+        ``logging.lastResort`` is the hook that leaves a script's own ``basicConfig`` in force.
+        """
+        log = self._log
+
+        class Handler(logging.Handler):  # type: ignore[misc]
+            def emit(self, record: Any) -> None:
+                try:
+                    text = self.format(record).encode("utf-8", "backslashreplace")
+                except Exception:  # the user's message and arguments, formatted
+                    self.handleError(record)
+                    return
+                log.write_lines(record.levelname.encode("utf-8", "replace"), text)
+
+        handler = Handler(level=getattr(logging, self._level))
+        handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
+        logging.lastResort = handler
+        logging.getLogger().setLevel(getattr(logging, self._level))
+
+
+def _is_read_empty(fd: int) -> bool:
+    """Wait until the node has read the pipe, so that it tags the text with the right mini-batch.
+
+    False says that there is no use in asking again: the script has put something else there.
+    """
+    until = 0.0
+    while True:
+        try:
+            waiting = fcntl.ioctl(fd, termios.FIONREAD, b"\0\0\0\0")
+        except OSError:
+            return False
+        if waiting == b"\0\0\0\0":
+            return True
+        now = time.monotonic()
+        if not until:
+            if not stat.S_ISFIFO(os.fstat(fd).st_mode):
+                return False
+            until = now + _READ_PATIENCE_S
+        if now > until:
+            return True  # a node that busy: its tags may be wrong for once
+        time.sleep(0.0002)
+
+
+class _LoggingHook:
+    """A finder that calls back after the first ``import logging``, then stands aside.
+
+    So a script that does not log does not pay for importing ``logging``.
+    """
+
+    def __init__(self, callback: Any) -> None:
+        self._callback = callback
+
+    def find_spec(self, name: str, *_: Any) -> Any:
+        """Take part in the import of ``logging`` only."""
+        if name != "logging":
+            return None
+        import importlib.util
+
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.loader is None:
+            return None
+        execute, callback = spec.loader.exec_module, self._callback
+
+        def exec_module(module: Any) -> None:
+            execute(module)
+            callback(module)
+
+        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec

@@ -1,0 +1,63 @@
+"""What every test gets: a home of its own, and a look at what it left behind."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+SCRIPTS = Path(__file__).parent / "entry_scripts"
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("PARALLELRUN_HOME", str(folder))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Fail a test that leaves a process, a thread or a temporary file behind."""
+    threads = set(threading.enumerate())
+    yield
+    deadline = time.monotonic() + 15
+    while (left := _processes_of(home)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    lines = [f"{p.pid}: {' '.join(p.info['cmdline'] or [])}" for p in left]
+    for process in left:
+        process.kill()
+    assert not lines, f"processes left: {lines}"
+    started = [t for t in threading.enumerate() if t not in threads and t.is_alive()]
+    ours = [t for t in started if not t.name.startswith(("Thread-", "IPython", "pydevd"))]
+    assert not ours, f"threads left: {ours}"
+    assert not list(home.rglob("*.tmp")), "temporary files left in the home"
+
+
+def _processes_of(home: Path) -> list[psutil.Process]:
+    """Return the living processes that were started with this test's home."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        if process.pid == os.getpid():
+            continue
+        try:
+            if process.environ().get("PARALLELRUN_HOME") == str(home):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return [p for p in found if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+
+
+@pytest.fixture
+def numbers(tmp_path: Path) -> Path:
+    """Return a folder of 60 files, 000.txt to 059.txt, each holding its number."""
+    folder = tmp_path / "numbers"
+    folder.mkdir()
+    for number in range(60):
+        (folder / f"{number:03d}.txt").write_text(str(number))
+    return folder

@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from parallelrun_jupyter import FileDataset, ParallelRunConfig, ParallelRunStep
+from parallelrun_jupyter.environment import Environment
+from parallelrun_jupyter.errors import ConfigError, InputError
+
+
+def test_native_defaults() -> None:
+    config = ParallelRunConfig(entry_script="score.py")
+    assert config.error_threshold == 0
+    assert config.output_action == "append_row"
+    assert config.node_count == 1
+    assert config.run_invocation_timeout == 60
+    assert config.run_max_try == 3
+    assert config.logging_level == "INFO"
+    assert config.output_file == "parallel_run_step.txt"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("error_threshold", -2, "error_threshold is -2; expected a whole number from -1."),
+        ("error_threshold", 1.5, "error_threshold is 1.5; expected a whole number from -1."),
+        ("error_threshold", True, "error_threshold is True; expected a whole number from -1."),
+        ("allowed_failed_percent", 101,
+         "allowed_failed_percent is 101; expected a number from 0 to 100."),
+        ("allowed_failed_count", "3",
+         "allowed_failed_count is '3'; expected a whole number from -1."),
+        ("run_max_try", 0, "run_max_try is 0; expected a whole number from 1."),
+        ("run_invocation_timeout", 0,
+         "run_invocation_timeout is 0; expected a whole number from 1."),
+        ("process_count_per_node", 0,
+         "process_count_per_node is 0; expected a whole number from 1."),
+        ("output_action", "apend_row", "output_action is 'apend_row'; expected 'append_row' or "
+         "'summary_only'. Did you mean 'append_row'?"),
+        ("append_row_file_name", "a/b.txt", "append_row_file_name is 'a/b.txt'; expected a file "
+         'name of at least one character, with none of ~ " # % & * : < > ? / \\ { | }.'),
+        ("append_row_file_name", "..", None),
+        ("append_row_file_name", "", None),
+        ("environment_variables", {"A": 1},
+         "environment_variables is {'A': 1}; expected a dict of variable names and their texts."),
+        ("partition_keys", "user", "partition_keys is 'user'; expected a list of texts."),
+        ("mini_batch_size", "1.5MB", None),
+        ("compute_target", "cluster", "compute_target is 'cluster'; expected 'local' (this "
+         "machine), the default."),
+        ("environment", 5, "environment is 5; expected None (this interpreter), the path of a "
+         "python, or an Environment."),
+    ],
+)  # fmt: skip
+def test_a_wrong_value_says_what_is_expected(field: str, value: Any, message: str | None) -> None:
+    with pytest.raises(ConfigError) as caught:
+        ParallelRunConfig(entry_script="score.py", **{field: value})
+    assert isinstance(caught.value, ValueError)
+    assert message is None or str(caught.value) == message
+
+
+def test_a_value_is_checked_when_it_is_assigned_too() -> None:
+    config = ParallelRunConfig(entry_script="score.py")
+    with pytest.raises(ConfigError, match="run_max_try is 0"):
+        config.run_max_try = 0
+    assert config.run_max_try == 3
+
+
+def test_an_unknown_field_names_the_nearest_one() -> None:
+    with pytest.raises(ConfigError, match=r"no field 'mini_batchsize'\. Did you mean 'mini_batch_"):
+        ParallelRunConfig(mini_batchsize=5)
+
+
+def test_names_are_read_in_any_case() -> None:
+    config = ParallelRunConfig(output_action="SUMMARY_ONLY", logging_level="debug")
+    assert (config.output_action, config.logging_level) == ("summary_only", "DEBUG")
+
+
+def test_size_and_keys_exclude_each_other() -> None:
+    with pytest.raises(ConfigError, match="mini_batch_size is 5 and partition_keys is"):
+        ParallelRunConfig(mini_batch_size=5, partition_keys=["user"])
+
+
+def test_yaml_round_trip_keeps_every_field(tmp_path: Path) -> None:
+    config = ParallelRunConfig(
+        entry_script="score.py",
+        source_directory="src",
+        environment=Environment("/opt/py37/bin/python"),
+        compute_target="local",
+        mini_batch_size="5",
+        error_threshold=-1,
+        allowed_failed_count=3,
+        allowed_failed_percent=2.5,
+        append_row_file_name="rows.txt",
+        environment_variables={"A": "1"},
+        description="it's a: test",
+        run_max_try=1,
+    )
+    config.save_to_yaml(tmp_path / "config.yml")
+    again = ParallelRunConfig.load_yaml(tmp_path / "config.yml")
+    assert again.to_dict() == config.to_dict()
+    assert again.allowed_failed_percent == 2.5
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: [", "could not be read as YAML"),
+        ("a: 1", "has no mapping under the key 'parallel_run_config'"),
+        ("parallel_run_config: {run_max_try: 0}", "run_max_try is 0; expected"),
+    ],
+)
+def test_a_bad_yaml_file_is_named(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "config.yml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=message) as caught:
+        ParallelRunConfig.load_yaml(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_missing_yaml_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none\.yml"):
+        ParallelRunConfig.load_yaml(tmp_path / "none.yml")
+
+
+def test_a_step_counts_files() -> None:
+    config = ParallelRunConfig(entry_script="score.py")
+    assert ParallelRunStep("a", config, "x/*.png").files_per_mini_batch == 10
+    config.mini_batch_size = "1KB"
+    with pytest.raises(ConfigError, match="'1KB', a size in bytes; file inputs are counted in fi"):
+        _ = ParallelRunStep("a", config, "x/*.png").files_per_mini_batch
+
+
+def test_a_step_refuses_what_it_cannot_use() -> None:
+    config = ParallelRunConfig(entry_script="score.py")
+    with pytest.raises(InputError, match="inputs is empty"):
+        ParallelRunStep("a", config, [])
+    with pytest.raises(InputError, match="inputs holds a int; expected a FileDataset"):
+        ParallelRunStep("a", config, [3])
+    with pytest.raises(ConfigError, match="expected a ParallelRunConfig"):
+        ParallelRunStep("a", "config", "x")
+    with pytest.raises(ConfigError, match="output is 's3://b/o'; expected a local folder"):
+        ParallelRunStep("a", config, "x", output="s3://b/o")
+    with pytest.raises(ConfigError, match="the inputs have no partition keys"):
+        ParallelRunStep("a", ParallelRunConfig(partition_keys=["user"]), "x")
+
+
+def test_a_dataset_among_the_arguments_is_its_path(tmp_path: Path) -> None:
+    config = ParallelRunConfig(entry_script="score.py")
+    step = ParallelRunStep("a", config, "x", arguments=["--side", FileDataset(tmp_path), 3])
+    assert step.arguments == ["--side", str(tmp_path), "3"]
+
+
+def test_environments_are_resolved(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="'/no/python', which is not an executable file"):
+        Environment("/no/python").resolve()
+    fake = tmp_path / "python"
+    fake.write_text("#!/bin/sh\necho 2 7\n")
+    fake.chmod(0o755)
+    with pytest.raises(ConfigError, match=r"Python 2\.7; workers need Python 3\.7 or newer"):
+        Environment(str(fake)).resolve()
+    fake.write_text("#!/bin/sh\necho hello\n")
+    with pytest.raises(ConfigError, match="did not answer as a Python interpreter"):
+        Environment(str(fake)).resolve()

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from parallelrun_jupyter import events as ev
+from parallelrun_jupyter.errors import RunFolderError
+from parallelrun_jupyter.runs.journal import JournalReader, JournalWriter
+
+COUNT = st.integers(0, 2**53)
+TEXT = st.text(max_size=30)
+KINDS = {
+    ev.RunStarted: (COUNT, COUNT, COUNT, TEXT),
+    ev.RunResumed: (COUNT, st.booleans(), COUNT, TEXT),
+    ev.MiniBatchesPlanned: (COUNT, COUNT, COUNT),
+    ev.PlanFinished: (COUNT, COUNT, COUNT),
+    ev.StateEntered: (COUNT, TEXT),
+    ev.WorkerStarted: (COUNT, TEXT, TEXT, COUNT),
+    ev.WorkerReady: (COUNT, TEXT, COUNT),
+    ev.InitFailed: (COUNT, *[TEXT] * 6),
+    ev.WorkerLost: (COUNT, TEXT, TEXT),
+    ev.AttemptSucceeded: (COUNT, COUNT, st.just("n0w1"), *[COUNT] * 9),
+    ev.AttemptFailed: (COUNT, COUNT, TEXT, COUNT, COUNT, COUNT, st.booleans(), *[TEXT] * 5),
+    ev.NodeSampled: (
+        COUNT,
+        TEXT,
+        st.lists(st.tuples(TEXT, TEXT, COUNT, COUNT), max_size=3).map(tuple),
+    ),
+    ev.WarningRaised: (COUNT, TEXT),
+    ev.CancelRequested: (COUNT, st.booleans()),
+    ev.RunFinished: (COUNT, TEXT, TEXT, TEXT, COUNT),
+}
+EVENTS = st.one_of(*(st.builds(kind, *fields) for kind, fields in KINDS.items()))
+
+
+@given(EVENTS)
+def test_every_event_survives_the_journal(event: ev.Event) -> None:
+    line = ev.encode(event)
+    assert "\n" not in line
+    assert line.isascii()
+    assert ev.decode(line) == event
+
+
+def test_every_kind_of_event_is_tried_above() -> None:
+    assert set(KINDS) == set(ev.Event.__args__)
+
+
+def test_an_attempt_costs_less_than_150_bytes() -> None:
+    event = ev.AttemptSucceeded(
+        999_999, 3, "n199w63", 86_400_000, 60_000_000, 1000, 1000, 1000, 9, 10**12, 10**9, 2**32 - 1
+    )
+    assert len(ev.encode(event)) < 120
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["", "x", "[]", '["z",1]', '["s",1]', "{}", '{"event":"Nothing"}', '{"event":"RunStarted"}'],
+)
+def test_a_line_that_is_no_event_is_a_clear_error(line: str) -> None:
+    with pytest.raises(RunFolderError, match="is not an event that schema 1 knows"):
+        ev.decode(line)
+
+
+def test_a_field_of_a_newer_version_is_ignored() -> None:
+    line = '{"event":"StateEntered","at_ms":5,"state":"Running","mood":"good"}'
+    assert ev.decode(line) == ev.StateEntered(5, "Running")
+
+
+@given(st.lists(EVENTS, max_size=8), st.integers(0, 200))
+def test_a_torn_last_line_waits_for_its_end(
+    tmp_path_factory: pytest.TempPathFactory, written: list[ev.Event], cut: int
+) -> None:
+    path = tmp_path_factory.mktemp("journal") / "events.jsonl"
+    writer = JournalWriter(path)
+    writer.append(written)
+    writer.close()
+    data = path.read_bytes()
+    path.write_bytes(data[:cut])
+    reader = JournalReader(path)
+    first = list(reader.read())
+    path.write_bytes(data)
+    assert first + list(reader.read()) == written
+    assert list(reader.read()) == []
+
+
+@given(st.integers(0, 120))
+def test_a_new_writer_cuts_off_a_torn_line(
+    tmp_path_factory: pytest.TempPathFactory, cut: int
+) -> None:
+    path = tmp_path_factory.mktemp("journal") / "events.jsonl"
+    events = [ev.StateEntered(k, "Running") for k in range(3)]
+    writer = JournalWriter(path)
+    writer.append(events)
+    writer.close()
+    whole = path.read_bytes()
+    path.write_bytes(whole[:cut])
+    kept = whole[:cut].count(b"\n")
+    writer = JournalWriter(path)
+    writer.append([ev.StateEntered(9, "Finalizing")])
+    writer.close()
+    assert list(JournalReader(path).read()) == [*events[:kept], ev.StateEntered(9, "Finalizing")]
+
+
+def test_a_journal_that_is_not_there_yet_is_empty(tmp_path: Path) -> None:
+    assert list(JournalReader(tmp_path / "none").read()) == []

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from parallelrun_jupyter.engine.plan import PlanFile, count_items, file_line, write_plan
+from parallelrun_jupyter.errors import InputError
+from tests.pure.test_state import record
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(1, 40), max_size=90), st.data())
+def test_any_stretch_of_lines_is_found_while_the_file_grows(
+    tmp_path_factory: pytest.TempPathFactory, sizes: list[int], data: st.DataObject
+) -> None:
+    path = tmp_path_factory.mktemp("plan") / "plan.jsonl"
+    lines = [b"x" * size + b"%d\n" % number for number, size in enumerate(sizes)]
+    plan = PlanFile(path)
+    written = 0
+    while written < len(lines):
+        step = data.draw(st.integers(1, 40))
+        with path.open("ab") as file:
+            file.write(b"".join(lines[written : written + step]))
+        written = min(len(lines), written + step)
+        first = data.draw(st.integers(0, written - 1))
+        count = data.draw(st.integers(1, written - first))
+        expected = [line[:-1] for line in lines[first : first + count]]
+        assert plan.lines(first, count) == expected
+    plan.close()
+
+
+def plan_of(tmp_path: Path, **known: Any) -> tuple[bytes, list[tuple[int, int, bool]]]:
+    told: list[tuple[int, int, bool]] = []
+    path = tmp_path / "plan.jsonl"
+    inputs = [{"kind": "files", "paths": [str(tmp_path / "in")]}]
+    write_plan(record(inputs=inputs), path, lambda *counts: told.append(counts), **known)
+    return path.read_bytes(), told
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> Path:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for number in range(23):
+        (folder / f"{number:02d} é\udc80.txt").write_text("x" * number)
+    return folder
+
+
+def test_a_plan_is_written_and_read(tmp_path: Path, inputs: Path) -> None:
+    data, told = plan_of(tmp_path)
+    lines = data.splitlines()
+    assert len(lines) == 6
+    assert lines[-1] == b'["end",5,23]'
+    assert [count_items(line) for line in lines[:-1]] == [5, 5, 5, 5, 3]
+    assert (told[0][:2], told[-1]) == ((1, 5), (5, 23, True))
+
+
+@given(cut=st.integers(0, 2000))
+@settings(max_examples=40, deadline=None)
+def test_a_plan_that_was_cut_off_is_completed_to_the_same_bytes(
+    tmp_path_factory: pytest.TempPathFactory, cut: int
+) -> None:
+    tmp_path = tmp_path_factory.mktemp("cut")
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for number in range(23):
+        (folder / f"{number:02d}.txt").write_text("x")
+    whole, _ = plan_of(tmp_path)
+    (tmp_path / "plan.jsonl").write_bytes(whole[:cut])
+    again, told = plan_of(tmp_path, is_done=lambda _: False)
+    assert again == whole
+    assert told[-1] == (5, 23, True)
+
+
+@pytest.mark.parametrize(
+    ("change", "whole", "message"),
+    [
+        ("edit", True, "has changed"), ("edit", False, "has changed"), ("remove", True, "is gone"),
+        ("remove", False, "is no longer in its place"), ("add", False, "is no longer in its place"),
+    ],
+)  # fmt: skip
+def test_inputs_that_changed_are_named(
+    tmp_path: Path, inputs: Path, change: str, whole: bool, message: str
+) -> None:
+    data, _ = plan_of(tmp_path)
+    if not whole:
+        (tmp_path / "plan.jsonl").write_bytes(data[: data.index(b'["end"')])
+    path = sorted(inputs.iterdir())[7]
+    if change == "edit":
+        path.write_text("something else")
+    elif change == "remove":
+        path.unlink()
+    else:
+        (inputs / "00a.txt").write_text("new")
+    with pytest.raises(InputError, match=f"{message} since the run was planned.*Start a new run"):
+        plan_of(tmp_path, is_done=lambda _: False)
+
+
+def test_what_is_done_need_not_be_there_any_more(tmp_path: Path, inputs: Path) -> None:
+    plan_of(tmp_path)
+    sorted(inputs.iterdir())[7].unlink()
+    _, told = plan_of(tmp_path, is_done=lambda mini_batch: mini_batch == 1)
+    assert told == [(5, 23, True)]
+
+
+def test_odd_names_survive() -> None:
+    line = file_line(3, [('/a/\udc80 é\n".png', 1, 2)])
+    assert line.endswith(b"\n")
+    assert line.count(b"\n") == 1
+    assert line.isascii()

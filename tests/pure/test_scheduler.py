@@ -1,0 +1,338 @@
+"""The scheduler's rules: every fault is a list of signals, and no test waits for anything."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from parallelrun_jupyter.engine import signals as sg
+from parallelrun_jupyter.engine.policy import TRACEBACKS_PER_GROUP, Limits
+from parallelrun_jupyter.engine.scheduler import Scheduler
+from parallelrun_jupyter.events import AttemptFailed, AttemptSucceeded, RunFinished, decode, encode
+from parallelrun_jupyter.runs.state import RunState
+
+BAD = sg.Failure("exception", "ValueError", "bad", "ValueError at s.py:1 in run", "Traceback ...")
+
+
+class Bench:
+    """A scheduler, what it recorded, and what is out."""
+
+    def __init__(self, limits: Limits | None = None, nodes: tuple[str, ...] = ("n0",)) -> None:
+        self.scheduler = Scheduler(limits or Limits(), nodes)
+        self.now = 0
+        self.events: list[Any] = []
+        self.out: list[tuple[str, int, int]] = []
+        self.stops: list[bool] = []
+        self.published = False
+        self.finished = False
+        self._do(self.scheduler.start(0, 1, "host"))
+
+    def tell(self, *told: sg.Signal) -> None:
+        for signal in told:
+            self.now += 1
+            self._do(self.scheduler.handle(signal, self.now))
+
+    def _do(self, actions: Iterable[sg.Action]) -> None:
+        for action in actions:
+            match action:
+                case sg.Record(event):
+                    self.events.append(event)
+                case sg.Assign(node, first, count, attempt):
+                    self.out += [(node, k, attempt) for k in range(first, first + count)]
+                case sg.StopNodes(drain):
+                    self.stops.append(drain)
+                case sg.Publish():
+                    self.published = True
+                case sg.Finish():
+                    self.finished = True
+
+    def succeed(
+        self, node: str, mini_batch: int, attempt: int, items: int = 5, rows: int = 5
+    ) -> None:
+        self.out.remove((node, mini_batch, attempt))
+        success = sg.Success(mini_batch, attempt, items, rows, 10, 3 * rows, 0)
+        self.tell(sg.AttemptsSucceeded(node, f"{node}w0", (success,), 0, 0))
+
+    def fail(self, node: str, mini_batch: int, attempt: int, items: int = 5) -> None:
+        self.out.remove((node, mini_batch, attempt))
+        self.tell(sg.AttemptEndedBadly(node, f"{node}w0", mini_batch, attempt, items, 10, BAD))
+
+    def stop_all(self) -> None:
+        if self.published:
+            self.tell(sg.OutputPublished("/out", 1))
+        self.tell(*(sg.NodeStopped(name) for name in self.scheduler._nodes))
+
+    @property
+    def end(self) -> RunFinished:
+        assert self.finished
+        assert isinstance(self.events[-1], RunFinished)
+        return self.events[-1]
+
+
+def ready(limits: Limits | None = None, mini_batches: int = 4, capacity: int = 2) -> Bench:
+    bench = Bench(limits)
+    bench.tell(sg.Planned(mini_batches, mini_batches * 5, is_end=True))
+    bench.tell(sg.NodeOffered("n0", 2, capacity))
+    return bench
+
+
+def test_a_run_from_start_to_end() -> None:
+    bench = ready()
+    assert bench.out == [("n0", 0, 1), ("n0", 1, 1)]
+    for mini_batch in (1, 0, 2, 3):
+        bench.succeed("n0", mini_batch, 1)
+    assert bench.stops == [True]
+    assert not bench.finished
+    bench.stop_all()
+    assert (bench.end.state, bench.end.output) == ("Completed", "/out")
+    states = [e.state for e in bench.events if hasattr(e, "state")]
+    assert states == ["Running", "Finalizing", "Completed"]
+
+
+def test_the_first_mini_batch_runs_while_listing_goes_on() -> None:
+    bench = Bench()
+    bench.tell(sg.NodeOffered("n0", 1, 2), sg.Planned(1, 5, is_end=False))
+    assert bench.out == [("n0", 0, 1)]
+    bench.succeed("n0", 0, 1)
+    assert bench.scheduler.state.state == "Running"
+    bench.tell(sg.Planned(3, 15, is_end=False))
+    assert bench.out == [("n0", 1, 1), ("n0", 2, 1)]
+
+
+def test_a_failed_attempt_is_tried_again_before_new_work() -> None:
+    bench = ready(mini_batches=5)
+    bench.fail("n0", 0, 1)
+    assert bench.out == [("n0", 1, 1), ("n0", 0, 2)]
+    bench.succeed("n0", 0, 2)
+    assert bench.scheduler.state.items_failed == 0
+
+
+def test_attempts_end_at_run_max_try_and_then_count_all_items() -> None:
+    bench = ready(Limits(run_max_try=2, error_threshold=5), mini_batches=2)
+    bench.fail("n0", 0, 1)
+    bench.fail("n0", 0, 2)
+    bench.succeed("n0", 1, 1)
+    bench.stop_all()
+    assert bench.end.state == "Completed"
+    assert [e.is_last for e in bench.events if isinstance(e, AttemptFailed)] == [False, True]
+    assert bench.scheduler.state.items_failed == 5
+
+
+def test_the_error_threshold_trips_only_above_its_value() -> None:
+    bench = ready(Limits(run_max_try=1, error_threshold=5), mini_batches=3)
+    bench.fail("n0", 0, 1)
+    assert bench.stops == []
+    bench.succeed("n0", 1, 1, items=5, rows=4)
+    assert bench.stops == [False]
+    bench.stop_all()
+    assert bench.end.state == "Failed"
+    assert bench.end.reason == "6 items failed; error_threshold allows 5"
+
+
+def test_items_of_a_short_result_fail_and_those_of_a_long_one_do_not() -> None:
+    bench = ready(Limits(error_threshold=-1), mini_batches=2)
+    bench.succeed("n0", 0, 1, items=5, rows=2)
+    bench.succeed("n0", 1, 1, items=5, rows=9)
+    state = bench.scheduler.state
+    assert (state.items_succeeded, state.items_failed, state.rows) == (7, 3, 11)
+    assert "run() returned 9 rows for the 5 items of mini-batch 1" in state.warnings[0]
+
+
+def test_failed_mini_batches_have_thresholds_of_their_own() -> None:
+    limits = Limits(run_max_try=1, error_threshold=-1, allowed_failed_count=1)
+    bench = ready(limits)
+    bench.fail("n0", 0, 1)
+    assert bench.stops == []
+    bench.fail("n0", 1, 1)
+    bench.stop_all()
+    assert bench.end.reason == "2 mini-batches failed; allowed_failed_count allows 1"
+
+
+def test_the_percentage_waits_for_the_end_of_the_listing() -> None:
+    limits = Limits(run_max_try=1, error_threshold=-1, allowed_failed_percent=10)
+    bench = Bench(limits)
+    bench.tell(sg.NodeOffered("n0", 1, 1), sg.Planned(2, 10, is_end=False))
+    bench.fail("n0", 0, 1)
+    assert bench.stops == []
+    bench.tell(sg.Planned(4, 20, is_end=True))
+    bench.stop_all()
+    assert bench.end.reason == "25 % of the mini-batches failed; allowed_failed_percent allows 10 %"
+
+
+@pytest.mark.parametrize(("append_rows", "state"), [(True, "Failed"), (False, "Completed")])
+def test_a_run_without_any_success_has_no_rows_to_write(append_rows: bool, state: str) -> None:
+    bench = ready(Limits(run_max_try=1, error_threshold=-1, append_rows=append_rows), 1)
+    bench.fail("n0", 0, 1)
+    bench.stop_all()
+    assert bench.end.state == state
+
+
+def test_late_news_of_an_attempt_that_was_given_up_changes_nothing() -> None:
+    bench = ready(mini_batches=3)
+    bench.fail("n0", 0, 1)
+    before = len(bench.events)
+    success = sg.Success(0, 1, 5, 5, 10, 3, 0)
+    bench.tell(sg.AttemptsSucceeded("n0", "n0w0", (success, success), 0, 0))
+    assert len(bench.events) == before
+    bench.succeed("n0", 0, 2)
+    bench.tell(sg.AttemptsSucceeded("n0", "n0w0", (success._replace(attempt=2),), 0, 0))
+    assert sum(isinstance(e, AttemptSucceeded) for e in bench.events) == 1
+
+
+def test_offsets_go_on_within_one_message() -> None:
+    bench = ready(capacity=3)
+    successes = tuple(sg.Success(k, 1, 5, 5, 10, 10 + k, 0) for k in range(3))
+    bench.tell(sg.AttemptsSucceeded("n0", "n0w0", successes, 2, 100))
+    ranges = [(e.part, e.offset, e.length) for e in bench.events if isinstance(e, AttemptSucceeded)]
+    assert ranges == [(2, 100, 10), (2, 110, 11), (2, 121, 12)]
+
+
+def test_cancel_now_and_cancel_after_what_runs() -> None:
+    bench = ready()
+    bench.tell(sg.CancelAsked(drain=True))
+    assert bench.stops == [True]
+    bench.succeed("n0", 0, 1)
+    assert [k for _, k, _ in bench.out] == [1], "nothing new is assigned"
+    bench.tell(sg.CancelAsked(drain=False))
+    assert bench.stops == [True, False]
+    bench.stop_all()
+    assert bench.end.state == "Canceled"
+    assert bench.scheduler.state.items_succeeded == 5
+
+
+def test_an_init_that_cannot_succeed_ends_the_run() -> None:
+    bench = ready()
+    for number in range(6):
+        assert bench.stops == []
+        bench.tell(sg.WorkerSpawned("n0", f"n0w{number}", number))
+        bench.tell(sg.WorkerNotReady("n0", f"n0w{number}", BAD))
+    bench.stop_all()
+    assert bench.end.reason == "no worker could start: ValueError at s.py:1 in run: bad"
+
+
+def test_a_worker_that_was_ready_once_keeps_the_run_alive() -> None:
+    bench = ready()
+    bench.tell(sg.WorkerInitialised("n0", "n0w0", 5))
+    for number in range(20):
+        bench.tell(sg.WorkerNotReady("n0", f"n0w{number}", BAD))
+    assert bench.stops == []
+
+
+def test_inputs_that_cannot_be_listed_fail_the_run() -> None:
+    bench = Bench()
+    bench.tell(sg.PlanFailed("the input '/x' could not be listed"))
+    bench.stop_all()
+    assert (bench.end.state, bench.end.reason) == ("Failed", "the input '/x' could not be listed")
+
+
+def test_inputs_without_items_fail_the_run() -> None:
+    bench = Bench()
+    bench.tell(sg.Planned(0, 0, is_end=True))
+    bench.stop_all()
+    assert bench.end.reason == "the inputs hold no items: nothing to run"
+
+
+def test_an_output_that_cannot_be_written_fails_the_run() -> None:
+    bench = ready(mini_batches=1)
+    bench.succeed("n0", 0, 1)
+    bench.published = False
+    bench.tell(sg.OutputNotPublished("disk full"))
+    bench.stop_all()
+    assert (bench.end.state, bench.end.reason) == ("Failed", "disk full")
+
+
+def test_a_group_keeps_only_its_first_tracebacks() -> None:
+    bench = ready(Limits(run_max_try=1, error_threshold=-1), mini_batches=30, capacity=30)
+    for mini_batch in range(30):
+        bench.fail("n0", mini_batch, 1)
+    shown = [bool(e.traceback) for e in bench.events if isinstance(e, AttemptFailed)]
+    assert shown == [True] * TRACEBACKS_PER_GROUP + [False] * (30 - TRACEBACKS_PER_GROUP)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    mini_batches=st.integers(1, 40),
+    nodes=st.integers(1, 3),
+    failing=st.floats(0, 0.9),
+    run_max_try=st.integers(1, 4),
+    threshold=st.sampled_from([-1, 0, 3, 20]),
+    append_rows=st.booleans(),
+)
+def test_whatever_happens_every_item_is_accounted_for(
+    seed: int,
+    mini_batches: int,
+    nodes: int,
+    failing: float,
+    run_max_try: int,
+    threshold: int,
+    append_rows: bool,
+) -> None:
+    rng = random.Random(seed)
+    names = tuple(f"n{k}" for k in range(nodes))
+    limits = Limits(run_max_try, threshold, append_rows=append_rows)
+    bench = Bench(limits, names)
+    planned = 0
+    while not bench.stops:
+        choice = rng.random()
+        if planned < mini_batches and choice < 0.3:
+            planned = min(mini_batches, planned + rng.randint(1, 9))
+            bench.tell(sg.Planned(planned, planned * 5, is_end=planned == mini_batches))
+        elif choice < 0.5 or not bench.out:
+            bench.tell(sg.NodeOffered(rng.choice(names), 2, rng.randint(1, 12)))
+        else:
+            node, mini_batch, attempt = rng.choice(bench.out)
+            if rng.random() < failing:
+                bench.fail(node, mini_batch, attempt)
+            else:
+                bench.succeed(node, mini_batch, attempt, rows=rng.choice([5, 5, 4, 6]))
+    bench.stop_all()
+    state = bench.scheduler.state
+    # Nothing twice, and every failure was tried as often as it may be.
+    succeeded = [e.mini_batch for e in bench.events if isinstance(e, AttemptSucceeded)]
+    lost = [e.mini_batch for e in bench.events if isinstance(e, AttemptFailed) and e.is_last]
+    assert len(set(succeeded + lost)) == len(succeeded + lost)
+    assert state.items_succeeded + state.items_failed == 5 * state.done
+    # A threshold trips exactly when it is passed.
+    if bench.end.state == "Completed":
+        assert state.left == 0
+        assert threshold == -1 or state.items_failed <= threshold
+    elif threshold != -1 and "error_threshold" in bench.end.reason:
+        assert state.items_failed > threshold
+    else:
+        assert succeeded == []
+    # The journal alone tells the same.
+    again = RunState()
+    again.apply_all(decode(encode(event)) for event in bench.events)
+    assert again == state
+
+
+def test_a_store_that_gives_no_first_mini_batch_ends_the_run() -> None:
+    bench = Bench(Limits(first_task_creation_timeout_s=5))
+    bench.now = 4_990
+    bench.tell(sg.TimePassed())
+    assert bench.stops == []
+    bench.now = 5_010
+    bench.tell(sg.TimePassed())
+    bench.stop_all()
+    assert bench.end.reason.startswith("no mini-batch was listed within first_task_creation_timeo")
+
+
+def test_a_run_in_which_nothing_happens_ends() -> None:
+    bench = Bench(Limits(progress_update_timeout_s=60))
+    bench.tell(sg.Planned(3, 15, is_end=False), sg.NodeOffered("n0", 1, 1))
+    bench.now = 50_000
+    bench.succeed("n0", 0, 1)
+    for seconds in range(51, 110):
+        bench.now = seconds * 1000
+        bench.tell(sg.TimePassed(), sg.NodeLooked("n0", ()))
+        assert bench.stops == []
+    bench.now = 110_100
+    bench.tell(sg.TimePassed())
+    bench.stop_all()
+    assert bench.end.reason == "nothing has happened for progress_update_timeout = 60 s"

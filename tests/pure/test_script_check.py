@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import pytest
+
+from parallelrun_jupyter.errors import EntryScriptError
+from parallelrun_jupyter.script_check import check_script
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "def run(mini_batch): return mini_batch",
+        "def run(mini_batch, top=3): return []",
+        "def run(mini_batch, *, verbose=False): return []",
+        "def run(*args): return []",
+        "run = lambda b: b",
+        "from scoring import run",
+        "from scoring import score as run",
+        "from scoring import *",
+        "if True:\n    def run(b): return b",
+        "try:\n    from a import run\nexcept ImportError:\n    from b import run",
+        "a, run = 1, print",
+        "run: object = print",
+    ],
+)
+def test_scripts_that_define_run(source: str) -> None:
+    check_script(source, "cell")
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("def run(b:\n  return b", "cell, line 1: "),
+        (
+            "def runn(b): return b",
+            r"cell defines no function run\(mini_batch\)\. Did you mean 'runn'",
+        ),
+        ("x = 1", r"cell defines no function run\(mini_batch\)\. Write: def run"),
+        ("async def run(b): return b", "cell, line 1: run is async; expected a plain function"),
+        ("\ndef run(): return 1", r"cell, line 2: run\(\) is called with one argument"),
+        ("def run(a, b, c): return 1", r"run\(a, b, c\) is called with one argument"),
+    ],
+)
+def test_scripts_that_cannot_run(source: str, message: str) -> None:
+    with pytest.raises(EntryScriptError, match=message):
+        check_script(source, "cell")

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from parallelrun_jupyter import settings
+from parallelrun_jupyter.errors import ConfigError, RunNotFoundError
+from parallelrun_jupyter.runs import store
+
+
+def test_the_home_is_where_it_was_asked_for(tmp_path: Path) -> None:
+    assert settings.home({"PARALLELRUN_HOME": str(tmp_path)}) == tmp_path
+    assert settings.home({}).name == "parallelrun"
+
+
+def put(root: Path, path: str, text: str) -> None:
+    (root / path).parent.mkdir(parents=True, exist_ok=True)
+    (root / path).write_text(text)
+
+
+@pytest.mark.parametrize(("quota", "cores"), [("150000 100000", 2), ("50000 100000", 1)])
+def test_a_quota_bounds_the_cores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quota: str, cores: int
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
+    put(tmp_path, "proc/self/cgroup", "0::/user/box\n")
+    put(tmp_path, "sys/fs/cgroup/user/box/cpu.max", "max 100000")
+    assert settings.usable_cores(tmp_path) == 64
+    put(tmp_path, "sys/fs/cgroup/user/cpu.max", quota)
+    assert settings.usable_cores(tmp_path) == cores
+
+
+def test_a_quota_of_the_first_kind_bounds_the_cores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
+    put(tmp_path, "proc/self/cgroup", "5:memory:/x\n4:cpu,cpuacct:/box\n")
+    put(tmp_path, "sys/fs/cgroup/cpu/box/cpu.cfs_quota_us", "300000")
+    put(tmp_path, "sys/fs/cgroup/cpu/box/cpu.cfs_period_us", "100000")
+    assert settings.usable_cores(tmp_path) == 3
+
+
+def test_workers_share_the_cores_unless_the_user_said_otherwise() -> None:
+    caps = settings.thread_caps(2, 8, {"OMP_NUM_THREADS": "7"})
+    assert caps["MKL_NUM_THREADS"] == "4"
+    assert "OMP_NUM_THREADS" not in caps
+    assert settings.thread_caps(16, 8, {})["TF_NUM_INTRAOP_THREADS"] == "1"
+
+
+def test_windows_is_told_about_wsl(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "os", type("os", (), {"name": "nt"}))
+    with pytest.raises(ConfigError, match="this is Windows. Start Jupyter inside WSL"):
+        settings.require_posix()
+
+
+def test_run_ids_sort_by_time() -> None:
+    import random
+
+    ids = [store.new_run_id(1_795_416_040 + k / 1000, random.Random(k)) for k in range(2000)]
+    assert ids == sorted(ids)
+    assert len(set(ids)) == 2000
+
+
+def test_an_unknown_run_names_the_nearest_one(home: Path) -> None:
+    folder = store.create("20261123-062040381-k3f9")
+    folder.record.write_text("{}")
+    with pytest.raises(RunNotFoundError, match="Did you mean '20261123-062040381-k3f9'"):
+        store.find("20261123-062040381-k3f8")
+    for bad in ("", ".", "..", "../runs", "/etc"):
+        with pytest.raises(RunNotFoundError):
+            store.find(bad)
+    assert (folder.path.stat().st_mode & 0o777) == 0o700

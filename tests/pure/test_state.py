@@ -1,0 +1,252 @@
+from __future__ import annotations
+
+import json
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from parallelrun_jupyter import events as ev
+from parallelrun_jupyter.errors import RunFolderError
+from parallelrun_jupyter.runs import liveness
+from parallelrun_jupyter.runs.journal import JournalReader, JournalWriter
+from parallelrun_jupyter.runs.record import RunRecord
+from parallelrun_jupyter.runs.snapshot import Snapshot, take_snapshot
+from parallelrun_jupyter.runs.state import RunState
+from parallelrun_jupyter.runs.state_file import read_state, write_state
+from parallelrun_jupyter.runs.store import RunFolder
+from parallelrun_jupyter.widget.text import LinePrinter, bar, plain, text_view
+
+CREATED = 1_000_000.0
+
+
+def record(**changed: Any) -> RunRecord:
+    values: dict[str, Any] = {
+        "run_id": "r", "name": "digits", "created_at": CREATED, "version": "0", "driver_python": "",
+        "python": "", "script": "s.py", "source_directory": None, "cwd": "/", "inputs": [],
+        "mini_batch_size": 5, "output": None, "output_file": "f", "arguments": [], "config": {},
+        "backend": "local", "node_count": 1, "process_count_per_node": 2, "cores": 2,
+        "error_threshold": 0, "allowed_failed_count": None, "allowed_failed_percent": None,
+        "run_invocation_timeout_s": 60, "task_overhead_timeout_s": 600,
+        "first_task_creation_timeout_s": 600, "progress_update_timeout_s": 1260, "run_max_try": 3, "append_rows": True,
+        "logging_level": "INFO",
+    }  # fmt: skip
+    return RunRecord(**{**values, **changed})
+
+
+def succeeded(mini_batch: int, at_ms: int, items: int = 5) -> ev.AttemptSucceeded:
+    return ev.AttemptSucceeded(mini_batch, 1, "n0w0", at_ms, 9, items, items, items, 0, 0, 1, 0)
+
+
+def failed(mini_batch: int, at_ms: int, *, is_last: bool, group: str = "E at s.py:1") -> ev.Event:
+    return ev.AttemptFailed(
+        mini_batch, 1, "n0w0", at_ms, 9, 5, is_last, "exception", "E", "bad", group, "Trace"
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    """Return a run whose driver is this very process."""
+    path = tmp_path / "r"
+    path.mkdir()
+    (path / "driver.json").write_text(json.dumps(liveness.identity(os.getpid())))
+    return RunFolder(path)
+
+
+def snapshot_of(folder: RunFolder, *events: ev.Event, at_s: float = 10.0) -> Snapshot:
+    state = RunState()
+    state.apply_all(events)
+    return take_snapshot(folder, record(), state, CREATED + at_s)
+
+
+STARTED = (ev.RunStarted(0, 1, 1, "h"), ev.WorkerStarted(1, "n0w0", "n0", 7))
+PLANNED = (*STARTED, ev.PlanFinished(5, 100, 500), ev.StateEntered(6, "Running"))
+
+
+def test_the_snapshot_adds_up(folder: RunFolder) -> None:
+    shown = snapshot_of(
+        folder,
+        *PLANNED,
+        ev.NodeSampled(7, "n0", (("n0w0", "running", 3, 5000),)),
+        succeeded(0, 1000),
+        failed(1, 2000, is_last=False),
+        failed(2, 3000, is_last=True),
+    )
+    assert (shown["succeeded"], shown["failed"], shown["retrying"], shown["left"]) == (1, 1, 1, 98)
+    assert shown["items"] == shown["items_succeeded"] + shown["items_failed"] + shown["items_left"]
+    assert shown["running"] == 1
+    assert shown["workers"][0]["since_s"] == 5.0
+    assert shown["groups"][0]["attempts"] == 2
+    assert shown["groups"][0]["mini_batches_lost"] == 1
+
+
+def test_a_retry_that_succeeds_is_no_longer_to_be_retried(folder: RunFolder) -> None:
+    shown = snapshot_of(folder, *PLANNED, failed(1, 10, is_last=False), succeeded(1, 20))
+    assert (shown["retrying"], shown["items_failed"], shown["attempts_failed"]) == (0, 0, 1)
+
+
+def test_the_rate_is_that_of_the_last_ten_seconds(folder: RunFolder) -> None:
+    events = [succeeded(k, 100 * k) for k in range(50)]  # ten a second for five seconds
+    shown = snapshot_of(folder, *PLANNED, *events, at_s=5.0)
+    assert shown["items_per_s"] == pytest.approx(50, rel=0.1)
+    assert shown["eta_s"] == pytest.approx(5, rel=0.1)
+    stalled = snapshot_of(folder, *PLANNED, *events, at_s=30.0)
+    assert stalled["items_per_s"] == 0
+    assert stalled["eta_s"] is None
+
+
+def test_no_end_is_promised_before_it_means_something(folder: RunFolder) -> None:
+    assert snapshot_of(folder, *PLANNED, succeeded(0, 100))["eta_s"] is None
+    listing = (*STARTED, ev.MiniBatchesPlanned(5, 100, 500), *(succeeded(k, k) for k in range(50)))
+    assert snapshot_of(folder, *listing)["eta_s"] is None
+
+
+def test_a_snapshot_is_bounded(folder: RunFolder) -> None:
+    long = "\\x00é" * 5000
+    many: list[ev.Event] = list(PLANNED)
+    many += [ev.WorkerStarted(1, f"n{k}w{k}", "n0", k) for k in range(5000)]
+    many += [
+        ev.AttemptFailed(k, 1, "n0w0", 5, 9, 5, True, "exception", "E", long, f"{k}{long}", long)
+        for k in range(500)
+    ]
+    many += [ev.WarningRaised(1, long)] * 50
+    shown = snapshot_of(folder, *many)
+    assert len(json.dumps(shown)) < 20_000
+    assert (len(shown["workers"]), shown["workers_hidden"]) == (50, 4950)
+    assert shown["groups_hidden"] == 500 - len(shown["groups"])
+
+
+def test_a_final_run_no_longer_moves(folder: RunFolder) -> None:
+    end = ev.RunFinished(7000, "Completed", "", "/out", 5)
+    shown = snapshot_of(folder, *PLANNED, succeeded(0, 1000), end, at_s=5000)
+    assert shown["elapsed_s"] == 7.0
+    assert shown["workers"] == []
+    assert shown["is_final"]
+
+
+def test_the_cached_state_is_the_fold_and_may_be_lost(folder: RunFolder) -> None:
+    events = [
+        *PLANNED,
+        ev.NodeSampled(7, "n0", (("n0w0", "running", 3, 5000),)),
+        succeeded(0, 1000),
+        failed(1, 2000, is_last=False),
+        failed(2, 3000, is_last=True),
+        ev.WarningRaised(4000, "careful"),
+        succeeded(3, 5000),
+    ]
+    writer = JournalWriter(folder.journal)
+    for cut in range(len(events) + 1):
+        folder.journal.write_bytes(b"")
+        state = RunState()
+        state.apply_all(events[:cut])
+        writer.append(events[:cut])
+        write_state(folder, state, writer.size_bytes())
+        writer.append(events[cut:])
+        cached, offset = read_state(folder)
+        assert cached == state
+        cached.apply_all(JournalReader(folder.journal, offset).read())
+        state.apply_all(events[cut:])
+        assert cached == state
+    for damage in (b"{", b"{}", b'{"schema":99}', folder.state.read_bytes()[:-9]):
+        folder.state.write_bytes(damage)
+        assert read_state(folder) == (RunState(), 0)
+    write_state(folder, state, 10**9)
+    assert read_state(folder) == (RunState(), 0), "ahead of its journal"
+    writer.close()
+
+
+# Drivers that are gone
+
+
+def test_a_dead_driver_makes_the_run_interrupted(folder: RunFolder) -> None:
+    identity = json.loads(folder.driver.read_text())
+    for change in ({"process_start": "1"}, {"boot_id": "other"}, {"pid": 2**22 + 1}):
+        folder.driver.write_text(json.dumps({**identity, **change}))
+        shown = snapshot_of(folder, *PLANNED)
+        assert shown["state"] == "Interrupted", change
+        assert shown["reason"] == "driver lost: the process that ran it is gone"
+        assert shown["is_final"]
+
+
+def test_another_hosts_driver_is_judged_by_its_heartbeat(folder: RunFolder) -> None:
+    identity = {**json.loads(folder.driver.read_text()), "host": f"not-{socket.gethostname()}"}
+    folder.driver.write_text(json.dumps(identity))
+    os.utime(folder.driver, (CREATED, CREATED))
+    assert snapshot_of(folder, *PLANNED, at_s=10)["state"] == "Running"
+    assert snapshot_of(folder, *PLANNED, at_s=100)["state"] == "Interrupted"
+
+
+def test_a_driver_that_never_started_is_seen_after_a_while(folder: RunFolder) -> None:
+    folder.driver.unlink()
+    assert snapshot_of(folder, at_s=1)["state"] == "Queued"
+    late = snapshot_of(folder, at_s=60)
+    assert late["state"] == "Interrupted"
+    assert "its driver did not start" in late["reason"]
+
+
+def test_a_zombie_is_dead(folder: RunFolder) -> None:
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    try:
+        folder.driver.write_text(json.dumps({**liveness.identity(os.getpid()), "pid": pid}))
+        assert snapshot_of(folder, *PLANNED)["state"] == "Interrupted"
+    finally:
+        os.waitpid(pid, 0)
+
+
+def test_only_one_driver_can_hold_a_run(folder: RunFolder) -> None:
+    claim = liveness.DriverClaim(folder)
+    with pytest.raises(RunFolderError, match="run r already has a driver; watch it with"):
+        liveness.DriverClaim(folder)
+    claim.release()
+    liveness.DriverClaim(folder).release()
+
+
+# Text
+
+
+def test_the_text_view_of_a_failing_run(folder: RunFolder) -> None:
+    shown = snapshot_of(folder, *PLANNED, succeeded(0, 1000), failed(1, 2000, is_last=True))
+    assert text_view(shown).splitlines() == [
+        "digits  Running  [r]",
+        "▌" + "░" * 23 + "   2%  10 of 500 items · 2 of 100 mini-batches · 5 failed · "
+        "1.1 items/s · 10 s",
+        "✗ E at s.py:1: bad  (1 attempt, 1 mini-batch lost, first in mini-batch 1)",
+        "  n0w0         1 done, 1 failed  starting",
+    ]
+
+
+def test_a_completed_run_with_failed_items_says_so(folder: RunFolder) -> None:
+    end = ev.RunFinished(7000, "Completed", "", "/out", 5)
+    shown = snapshot_of(folder, *PLANNED, succeeded(0, 1), failed(1, 2, is_last=True), end)
+    assert text_view(shown).startswith("digits  Completed, 5 items failed  [r]")
+    assert LinePrinter().lines(shown)[1].startswith("Completed, 5 items failed: 2 %")
+
+
+def test_what_a_user_wrote_cannot_command_a_terminal(folder: RunFolder) -> None:
+    evil = "\x1b[2J\x1b]0;title\x07 <b>bold</b>\r\n\u202ereversed"
+    shown = snapshot_of(folder, *PLANNED, failed(1, 2, is_last=True, group=evil))
+    text = text_view(shown)
+    assert "\x1b" not in text
+    assert "\r" not in text
+    assert "\u202e" not in plain(evil)
+    assert "<b>bold</b>" in text
+
+
+def test_lines_are_said_once_per_step(folder: RunFolder) -> None:
+    printer = LinePrinter(step_percent=10)
+    said = []
+    for done in range(101):
+        events = [*PLANNED, *(succeeded(k, k) for k in range(done))]
+        said += printer.lines(snapshot_of(folder, *events))
+    assert len(said) == 11
+
+
+def test_bars_are_as_long_as_they_should_be() -> None:
+    assert [len(bar(share / 100)) for share in range(101)] == [24] * 101
+    assert bar(0) == "░" * 24
+    assert bar(1) == "█" * 24

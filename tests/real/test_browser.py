@@ -1,0 +1,330 @@
+"""What people see: a run in JupyterLab and Notebook 7, in a real browser.
+
+``PARALLELRUN_SHOTS=FOLDER`` keeps screenshots of every stage, to be looked at.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("playwright")
+from tests.real.jupyter_pages import Jupyter, NotebookPage, browser, chromium, percent
+
+pytestmark = [
+    pytest.mark.skipif(
+        chromium() is None and "CI" not in os.environ,
+        reason="there is no Chromium: apt-get install chromium",
+    ),
+    # Playwright's own event loop leaves these to the garbage collector.
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+RUN_MIME = "application/vnd.parallelrun.run+json"
+WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
+LOAD = "%load_ext parallelrun_jupyter"
+BLOCK = "import time\nfor _ in range(80): time.sleep(0.1)"
+KNOWN_ERRORS = ("reading 'schema'",)  # a stock Notebook 7.6 throws this one
+
+
+def run_cell(seconds: float = 0.1, files: str = "*", options: str = "", fails: str = "") -> str:
+    """Return a cell that runs over the numbers."""
+    raises = f"    if {fails!r} in mini_batch[0]: raise ValueError('no <b>number</b>: ' + mini_batch[0])\n"
+    return (
+        f'%%parallelrun --input "numbers/{files}.txt" --mini-batch-size 2 --workers 2 '
+        f"--name numbers {options}\n"
+        "import time\n"
+        "def init():\n    print('model loaded')\n"
+        "def run(mini_batch):\n"
+        f"    time.sleep({seconds})\n"
+        "    print('read', mini_batch[0])\n"
+        f"{raises if fails else ''}"
+        "    return [open(path).read() for path in mini_batch]\n"
+    )
+
+
+@pytest.fixture(autouse=True)
+def nothing_left() -> None:
+    """The runs belong to the server's home; Playwright keeps threads of its own."""
+
+
+@pytest.fixture(scope="module", params=["lab", "notebook"])
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Jupyter]:
+    started = Jupyter(tmp_path_factory.mktemp("jupyter"), request.param)
+    numbers = started.notebooks / "numbers"
+    numbers.mkdir()
+    for number in range(200):
+        (numbers / f"{number:03d}.txt").write_text(f"number {number}")
+    try:
+        yield started
+    finally:
+        started.stop()
+
+
+@pytest.fixture(scope="module")
+def opened() -> Iterator[Any]:
+    with browser() as found:
+        yield found
+
+
+Open = Callable[..., NotebookPage]
+
+
+@pytest.fixture
+def open_page(server: Jupyter, opened: Any, request: pytest.FixtureRequest) -> Iterator[Open]:
+    """Give what opens a notebook of some cells; its kernels end with the test."""
+    contexts = []
+
+    def open_one(cells: list[str], **options: Any) -> NotebookPage:
+        name = re.sub(r"\W", "_", request.node.name) + ".ipynb"
+        server.write(name, cells)
+        contexts.append(opened.new_context(viewport={"width": 1280, "height": 900}, **options))
+        return NotebookPage(contexts[-1], server, name, server.app)
+
+    yield open_one
+    for context in contexts:
+        context.close()
+    server.end_kernels()
+
+
+def shot(page: NotebookPage, name: str) -> None:
+    folder = os.environ.get("PARALLELRUN_SHOTS")
+    if folder:
+        page.page.screenshot(path=Path(folder) / f"{page.app}-{name}.png")
+
+
+def test_a_run_is_seen_to_move_while_another_cell_blocks_the_kernel_and_to_end(
+    open_page: Open, server: Jupyter
+) -> None:
+    page = open_page([LOAD, run_cell(options="--error-threshold 9", fails="012"), BLOCK])
+    page.run(0)
+    page.run(1)
+    view = page.view(1)
+    view.wait_for()
+    page.run(2)
+    seen = set()
+    while page.is_busy(2):
+        seen.add(percent(view))
+        time.sleep(0.1)
+    assert len({share for share in seen if 0 < share < 100}) >= 5, seen
+    shot(page, "running")
+    page.page.wait_for_selector(".pr-run[data-state=Completed]")
+    assert percent(view) == 100
+    assert "Completed, 2 items failed" in view.inner_text()
+    assert "ValueError at cell.py" in view.inner_text()
+    failure = view.locator(".pr-group")
+    failure.locator("summary").click()
+    view.locator(".pr-traceback", has_text="Traceback (most recent call last)").wait_for()
+    view.locator(".pr-attempts tbody tr").nth(2).wait_for()
+    assert view.locator("b", has_text="number").count() == 0, "markup of the user's became ours"
+    view.locator("button", has_text="log").first.click()
+    view.locator(".pr-log", has_text="#6 ").wait_for()
+    shot(page, "failures")
+    page.save()
+    (output,) = server.read(page.name).cells[1].outputs
+    assert output.data[RUN_MIME]["snapshot"]["state"] == "Completed"
+    assert WIDGET_MIME not in output.data
+    assert "Completed, 2 items failed" in output.data["text/html"]
+    assert "Completed, 2 items failed" in output.data["text/plain"]
+    assert "widgets" not in server.read(page.name).metadata
+    assert page.outside_requests() == []
+    assert [e for e in page.errors if not any(known in e for known in KNOWN_ERRORS)] == []
+
+
+def test_a_run_is_canceled_while_the_kernel_is_busy(open_page: Open) -> None:
+    page = open_page([LOAD, run_cell(0.5), BLOCK])
+    page.run(0)
+    page.run(1)
+    view = page.view(1)
+    view.locator(".pr-workers td.pr-busy").first.wait_for()
+    page.run(2)
+    view.locator("button", has_text="Cancel").click()
+    shot(page, "cancel")
+    began = time.monotonic()
+    view.locator("button", has_text="Stop now").click()
+    page.page.wait_for_selector(".pr-run[data-state=Canceled]", timeout=10_000)
+    assert page.is_busy(2), "the kernel was free, so nothing is proven"
+    assert time.monotonic() - began < 5
+    assert 0 <= percent(view) < 100
+    shot(page, "canceled")
+
+
+def test_a_reloaded_page_shows_the_run_as_it_is(open_page: Open) -> None:
+    page = open_page([LOAD, run_cell(0.15)])
+    page.run(0)
+    page.run(1)
+    view = page.view(1)
+    view.locator(".pr-workers td.pr-busy").first.wait_for()
+    page.save()
+    saved = percent(view)
+    page.open()
+    view.wait_for()
+    deadline = time.monotonic() + 15
+    while percent(view) <= saved:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    page.page.wait_for_selector(".pr-run[data-state=Completed]")
+    page.open()  # after the end, too
+    page.page.wait_for_selector(".pr-run[data-state=Completed]")
+    assert percent(view) == 100
+    assert "200 rows" in view.inner_text()
+
+
+def test_a_run_goes_on_when_its_kernel_is_restarted_and_is_saved_as_it_ended(
+    open_page: Open, server: Jupyter
+) -> None:
+    page = open_page([LOAD, run_cell(0.15), "1 + 1"])
+    page.run(0)
+    page.run(1)
+    view = page.view(1)
+    view.locator(".pr-workers td.pr-busy").first.wait_for()
+    server.restart_kernel(page.name)
+    before = percent(view)
+    page.run(2)
+    page.wait_until_run(2)
+    page.page.wait_for_selector(".pr-run[data-state=Completed]")
+    assert before < 100
+    server.end_kernels()
+    page.save()
+    (output,) = server.read(page.name).cells[1].outputs
+    assert output.data[RUN_MIME]["snapshot"]["succeeded"] == 100
+    assert "Completed" in output.data["text/html"]
+    assert WIDGET_MIME not in output.data
+
+
+def test_a_notebook_that_is_saved_in_the_middle_says_when_that_was(
+    open_page: Open, server: Jupyter
+) -> None:
+    page = open_page([LOAD, run_cell(0.3)])
+    page.run(0)
+    page.run(1)
+    view = page.view(1)
+    view.locator(".pr-workers td.pr-busy").first.wait_for()
+    server.end_kernels()
+    began = percent(view)
+    deadline = time.monotonic() + 30
+    while percent(view) < max(began + 20, 30):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    shown = percent(view)
+    page.save()
+    (output,) = server.read(page.name).cells[1].outputs
+    snapshot = output.data[RUN_MIME]["snapshot"]
+    assert snapshot["state"] == "Running"
+    assert snapshot["succeeded"] >= shown - 25
+    assert "the run may have gone on since" in output.data["text/html"]
+    view.locator("button", has_text="Cancel").click()
+    view.locator("button", has_text="Finish running ones").click()
+    page.page.wait_for_selector(".pr-run[data-state=Canceled]")
+
+
+def test_a_run_that_the_server_cannot_read_is_drawn_by_its_widget(
+    open_page: Open, server: Jupyter, tmp_path: Path
+) -> None:
+    elsewhere = f"import os\nos.environ['PARALLELRUN_HOME'] = {str(tmp_path / 'other')!r}\n"
+    page = open_page([elsewhere + LOAD, run_cell(0.15), BLOCK])
+    page.run(0)
+    page.wait_until_run(0)
+    page.run(1)
+    page.wait_until_run(1)
+    view = page.view(1)
+    view.wait_for()
+    page.cell(1).locator(".jp-OutputArea-output .jupyter-widgets, .pr-run").first.wait_for()
+    view.locator(".pr-workers td.pr-busy").first.wait_for()
+    page.run(2)
+    seen = set()
+    while page.is_busy(2):
+        seen.add(percent(view))
+        time.sleep(0.1)
+    assert len({share for share in seen if 0 < share < 100}) >= 5, seen
+    page.page.wait_for_selector(".pr-run[data-state=Completed]:visible")
+    assert percent(page.view(1)) == 100
+
+
+def test_the_panel_lists_runs_and_opens_one(open_page: Open) -> None:
+    page = open_page([LOAD, run_cell(0.05)])
+    page.run(0)
+    page.run(1)
+    page.view(1).wait_for()
+    page.show_panel()
+    row = page.page.locator(".pr-panel .pr-row", has_text="numbers").first
+    row.wait_for()
+    page.page.locator(".pr-panel .pr-row[data-state=Completed]").first.wait_for()
+    shot(page, "panel")
+    row.click()
+    tab = page.page.locator(".pr-tab .pr-run[data-state=Completed]:visible")
+    tab.wait_for()
+    assert "numbers" in tab.inner_text()
+    shot(page, "tab")
+
+
+def test_a_saved_notebook_is_a_plain_page_that_tells_the_truth(
+    open_page: Open, server: Jupyter, opened: Any, tmp_path: Path
+) -> None:
+    page = open_page([LOAD, run_cell(0.01, options="--error-threshold 9", fails="012")])
+    page.run(0)
+    page.run(1)
+    page.page.wait_for_selector(".pr-run[data-state=Completed]")
+    page.save()
+    pages = {
+        theme: plain_page(server.read(page.name), tmp_path / f"{theme}.html", theme)
+        for theme in ("light", "dark")
+    }
+    for theme, path in pages.items():
+        context = opened.new_context(
+            color_scheme=theme, offline=True, viewport={"width": 1000, "height": 700}
+        )
+        plain = context.new_page()
+        plain.goto(path.as_uri(), wait_until="domcontentloaded")
+        saved = plain.locator(".pr-saved")
+        assert "Completed, 2 items failed" in saved.inner_text()
+        assert "100 of 100" in saved.inner_text()
+        assert saved.locator("pre", has_text="ValueError: no <b>number</b>").is_visible()
+        assert saved.locator(".pr-ok").evaluate("e => e.getBoundingClientRect().width") > 300
+        if os.environ.get("PARALLELRUN_SHOTS"):
+            folder = Path(os.environ["PARALLELRUN_SHOTS"])
+            plain.screenshot(path=folder / f"{server.app}-plain-{theme}.png")
+        context.close()
+
+
+def plain_page(notebook: Any, target: Path, theme: str) -> Path:
+    from nbconvert import HTMLExporter
+
+    body, _ = HTMLExporter(theme=theme).from_notebook_node(notebook)
+    target.write_text(body, encoding="utf-8")
+    return target
+
+
+def test_the_dark_theme_is_followed(open_page: Open, server: Jupyter) -> None:
+    server.theme("JupyterLab Dark")
+    try:
+        page = open_page([LOAD, run_cell(0.1, options="--error-threshold 9", fails="012")])
+        page.run(0)
+        page.run(1)
+        view = page.view(1)
+        view.locator(".pr-group").wait_for()
+        view.locator("summary", has_text="Log").click()
+        view.locator(".pr-log", has_text="STDOUT").wait_for()
+        color = view.evaluate("e => getComputedStyle(e).backgroundColor")
+        text = view.evaluate("e => getComputedStyle(e).color")
+        assert brightness(color) < 60
+        assert brightness(text) > 150
+        shot(page, "dark")
+        page.page.wait_for_selector(".pr-run[data-state=Completed]")
+    finally:
+        server.theme("JupyterLab Light")
+
+
+def brightness(color: str) -> float:
+    """Return how bright a computed colour is, 0 to 255."""
+    parts = [float(part) for part in re.findall(r"[\d.]+", color)[:3]]
+    return sum(parts) / 3

@@ -1,0 +1,147 @@
+"""The terminal, as programs that are started."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from parallelrun_jupyter import Run
+from parallelrun_jupyter.cli import main
+from tests.conftest import SCRIPTS
+from tests.real.conftest import end_of
+
+ECHO = str(SCRIPTS / "echo.py")
+
+
+def parallelrun(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "parallelrun_jupyter", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=60)
+
+
+def test_a_run_is_shown_line_by_line_where_there_is_no_terminal(numbers: Path) -> None:
+    done = parallelrun("run", SCRIPTS / "slow.py", "-i", numbers, "-w", 2, "--mini-batch-size", 5)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert re.match(r"run \d{8}-\d{9}-\w{4}; Ctrl-C stops the watching, not the run", lines[0])
+    percents = [int(m[1]) for line in lines if (m := re.search(r": (\d+) % · ", line))]
+    assert percents == sorted(percents)
+    assert len(percents) <= 22
+    assert percents[-1] == 100
+    assert lines[-2].startswith("Completed: 100 % · 60 of 60 items · 12 of 12 mini-batches")
+    assert lines[-1].startswith("60 rows in ")
+
+
+def test_a_run_is_shown_in_place_on_a_terminal(numbers: Path) -> None:
+    command = [sys.executable, "-m", "parallelrun_jupyter", "run", str(SCRIPTS / "slow.py"),
+               "-i", str(numbers), "-w", "2", "--mini-batch-size", "5"]  # fmt: skip
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.environ.update(TERM="xterm-256color", COLUMNS="120", LINES="40")
+        os.execv(command[0], command)
+    shown = b""
+    try:
+        while chunk := os.read(terminal, 4096):
+            shown += chunk
+    except OSError:  # how Linux ends a terminal
+        pass
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    os.close(terminal)
+    text = shown.decode()
+    assert "\x1b[1A" in text, "it moves up and draws again"
+    assert "60 of 60 items" in text
+    assert "█" in text
+
+
+def test_list_watch_logs_and_cancel(
+    start: Callable[..., Run], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = start("slow.py", arguments=["x"])
+    assert main(["cancel", run.run_id]) == 0
+    end_of(run)
+    assert main(["watch"]) == 1, "a run that did not complete"
+    assert main(["list"]) == 0
+    shown = capsys.readouterr().out
+    assert f"asked {run.run_id} to end" in shown
+    assert f"{run.run_id}  slow             Canceled: canceled on request" in shown
+
+
+def test_logs_of_one_mini_batch(
+    start: Callable[..., Run], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = start("talks.py", environment_variables={"MARKS": str(tmp_path)})
+    end_of(run)
+    assert main(["logs", "--mini-batch", "9", "-n", "3"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert all(" #9 " in line for line in lines)
+
+
+def test_what_follows_two_dashes_goes_to_the_script(numbers: Path) -> None:
+    words = ["-i", numbers, "--mini-batch-size", "100", "--error-threshold=-1", "--arg=--first"]
+    done = parallelrun("run", SCRIPTS / "inspects.py", "-d", *words, "--", "--top", "3")
+    assert done.returncode == 0, done.stderr
+    run = Run.attach(done.stdout.strip())
+    assert end_of(run) == "Completed"
+    assert '"--first", "--top", "3"]' in run.to_pandas()["row"][0]
+
+
+def test_a_failed_run_shows_the_users_exception(numbers: Path, tmp_path: Path) -> None:
+    done = parallelrun(
+        "run", SCRIPTS / "faults.py", "-i", numbers, "--run-max-try", 1, "--", tmp_path, "raise=5"
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("Traceback (most recent call last):")
+    assert "number 5 is bad" in done.stderr
+    assert "cli.py" not in done.stderr, "no frame of ours"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["run", ECHO, "--inputt", "x"],
+         "--inputt is no option of 'parallelrun run'. Did you mean '--input'?"),
+        (["run", ECHO], "there is no --input; write for example --input 'digits/*.png'."),
+        (["run", ECHO, "-i", "/none/*.png"],
+         "the glob '/none/*.png' matches no file: '/none' does not exist; '/' holds"),
+        (["run", "/none.py", "-i", "/etc/hosts"], "there is no file /none.py"),
+        (["run", ECHO, "-i", "/etc/hosts", "--workers", "0"],
+         "process_count_per_node is 0; expected a whole number from 1."),
+        (["run", ECHO, "-i", "/etc/hosts", "--workers", "two"],
+         "argument --workers/-w: invalid int value: 'two'"),
+        (["run", ECHO, "-i", "/etc/hosts", "-w", "2", "--process-count-per-node", "3"],
+         "they mean the same, so give one of them"),
+        (["run", ECHO, "-i", "/etc/hosts", "--output-action", "append"], "invalid choice: 'append'"),
+        (["run", ECHO, "-i", "/etc/hosts", "--environment-variables", "A"],
+         "--environment-variables is 'A'; expected NAME=VALUE."),
+        (["watch", "nothing"], "there is no run 'nothing'"),
+        (["logs"], "there is no run yet; start one with 'parallelrun run SCRIPT --input PATH'."),
+        (["wach"], "invalid choice: 'wach'"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_one_line_that_says_what_to_do(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str], home: Path
+) -> None:
+    assert main(words) == 2
+    shown = capsys.readouterr()
+    assert message in shown.err
+    assert shown.err.count("\n") == 1
+    assert shown.out == ""
+    assert list(home.iterdir()) == [], "nothing was started"
+
+
+def test_the_demo_from_start_to_picture(tmp_path: Path) -> None:
+    done = parallelrun("demo", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    match = re.search(r"([\d,]+) of 5,188 predictions are right \(([\d.]+)%\)", done.stdout)
+    assert match, done.stdout
+    assert float(match[2]) > 85
+    picture = tmp_path / "parallelrun-demo" / "predictions.png"
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert "Next:" in done.stdout

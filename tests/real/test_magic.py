@@ -1,0 +1,228 @@
+"""The cell, in IPython and in a real kernel."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from IPython.core.completer import provisionalcompleter
+from IPython.core.error import UsageError
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.testing.globalipapp import start_ipython
+from jupyter_client.manager import KernelManager, start_new_kernel
+
+from parallelrun_jupyter import Run
+from tests.real.conftest import end_of, rows_of
+
+CELL = "import os\ndef run(mini_batch):\n    return [os.path.basename(p) for p in mini_batch]\n"
+
+
+@pytest.fixture(scope="module")
+def shared_shell() -> InteractiveShell:
+    shell = start_ipython() or InteractiveShell.instance()
+    shell.run_line_magic("load_ext", "parallelrun_jupyter")
+    return shell
+
+
+@pytest.fixture
+def shell(shared_shell: InteractiveShell) -> Iterator[InteractiveShell]:
+    yield shared_shell
+    shared_shell.user_ns.pop("run", None)
+    shared_shell.user_ns.pop("mine", None)
+
+
+def cell(shell: InteractiveShell, line: str, text: str = CELL) -> None:
+    shell.run_cell_magic("parallelrun", line, text)
+
+
+def test_the_cell_is_the_entry_script(shell: InteractiveShell, numbers: Path) -> None:
+    cell(shell, f'--input "{numbers}/*.txt" --mini-batch-size 5 --workers 2 --as mine')
+    run = shell.user_ns["mine"]
+    assert isinstance(run, Run)
+    assert end_of(run) == "Completed"
+    assert rows_of(run) == [f"{k:03d}.txt" for k in range(60)]
+    assert (run.folder.script / "cell.py").read_text() == CELL
+    assert json.loads(run.folder.record.read_text())["config"]["mini_batch_size"] == "5"
+
+
+def test_waiting_shows_the_progress(
+    shell: InteractiveShell, numbers: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cell(shell, f"-i {numbers} -w 1 --wait --output {numbers.parent / 'out'}")
+    assert "Completed: 100 % · 60 of 60 items" in capsys.readouterr().out
+    assert (numbers.parent / "out" / "parallel_run_step.txt").exists()
+
+
+def test_the_lines_for_fingers(
+    shell: InteractiveShell, numbers: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(UsageError, match="there is no run yet; start one with %%parallelrun"):
+        shell.run_line_magic("parallelrun", "logs")
+    text = "import time\ndef run(b):\n    print('hello'); time.sleep(1)\n    return b\n"
+    cell(shell, f"-i {numbers} -w 1 --mini-batch-size 1", text)
+    run = shell.user_ns["run"]
+    while "hello" not in run.logs():
+        time.sleep(0.05)
+    for line in ("list", "show", "show run", "logs run", f"cancel {run.run_id}"):
+        shell.run_line_magic("parallelrun", line)
+    assert end_of(run) == "Canceled"
+    shown = capsys.readouterr().out
+    assert shown.count(f"Run('{run.run_id}'") == 3
+    assert "STDOUT #0 hello" in shown
+    assert f"asked {run.run_id} to end" in shown
+
+
+@pytest.mark.parametrize(
+    ("line", "text", "message"),
+    [
+        ("", CELL, "there is no --input; write for example --input 'digits/*.png'."),
+        ("-i {n} --worker 2", CELL,
+         "--worker is no option of %%parallelrun. Did you mean '--workers'? %%parallelrun? shows"),
+        ("-i {n}", "x = 1", r"cell.py defines no function run(mini_batch). Write: def run"),
+        ("-i {n}", "def run(b):\n  retrun b", "cell.py, line 2: invalid syntax"),
+        ("-i {n}/*.png", CELL, "matches no file; "),
+        ("-i {n} --error-threshold=-5", CELL,
+         "error_threshold is -5; expected a whole number from -1."),
+        ("-i {n} --as 2x", CELL, "--as is '2x'; expected the name of a variable, such as 'run'."),
+        ("-i '{n}", CELL, "could not be split into words (No closing quotation); close every quote"),
+        ("-i {n} --source-directory /none", CELL, "'/none', which is not a folder"),
+        ("-i {n} --compute moon", CELL, "compute_target is 'moon'; expected 'local'"),
+        ("-i {n} --mini-batch-size 1KB", CELL, "file inputs are counted in files"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_one_line_and_start_nothing(
+    shell: InteractiveShell, numbers: Path, home: Path, line: str, text: str, message: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        cell(shell, line.replace("{n}", str(numbers)), text)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert list(home.iterdir()) == []
+
+
+def test_help_shows_every_option_with_examples(shell: InteractiveShell) -> None:
+    from parallelrun_jupyter.config import field_names
+
+    info = shell.object_inspect("%%parallelrun")
+    assert info["found"]
+    for name in set(field_names()) - {"entry_script", "compute_target"}:
+        assert "--" + name.replace("_", "-") in info["docstring"]
+    assert 'parallelrun --input "digits/*.png"' in info["docstring"]
+
+
+@pytest.mark.parametrize(
+    ("line", "expected", "absent"),
+    [
+        ("%%parallelrun --mini", {"--mini-batch-size"}, {"--workers"}),
+        ("%%parallelrun --input x --w", {"--workers", "--wait"}, {"--mini-batch-size"}),
+        ("%%parallelrun --output-action ", {"append_row", "summary_only"}, {"--workers"}),
+        ("%%parallelrun --logging-level D", {"DEBUG"}, {"INFO"}),
+        ("%parallelrun c", {"cancel"}, {"list"}),
+    ],
+)
+def test_options_complete_on_tab(
+    shell: InteractiveShell, line: str, expected: set[str], absent: set[str]
+) -> None:
+    with provisionalcompleter():
+        found = {c.text for c in shell.Completer.completions(line, len(line))}
+    assert expected <= found, found
+    assert not absent & found
+
+
+@pytest.fixture
+def kernel(home: Path, tmp_path: Path) -> Iterator[tuple[KernelManager, Any]]:
+    manager, client = start_new_kernel(
+        kernel_name="python3", cwd=str(tmp_path), startup_timeout=60, env=dict(os.environ)
+    )
+    yield manager, client
+    client.stop_channels()
+    if manager.is_alive():
+        manager.shutdown_kernel(now=True)
+    manager.cleanup_resources()
+
+
+def outputs(client: Any, message_ids: set[str], seconds: float) -> Iterator[tuple[str, str]]:
+    """Yield (type, text) of what requests show within so many seconds."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        try:
+            message = client.get_iopub_msg(timeout=0.2)
+        except Exception:
+            continue
+        content = message["content"]
+        if message["parent_header"].get("msg_id") not in message_ids:
+            continue
+        if message["msg_type"] in {"display_data", "update_display_data"}:
+            yield message["msg_type"], content["data"]["text/plain"]
+        elif message["msg_type"] == "error":
+            yield "error", "\n".join(content["traceback"])
+        elif message["msg_type"] == "stream":
+            yield "stream", content["text"]
+
+
+SLOW_CELL = (
+    "%%parallelrun --input {numbers} --mini-batch-size 1 --workers 2\n"
+    "import time\ndef run(b):\n    time.sleep(0.2)\n    return ['row'] * len(b)\n"
+)
+
+
+def test_a_run_is_live_in_a_busy_kernel_and_outlives_it(
+    kernel: tuple[KernelManager, Any], numbers: Path, home: Path
+) -> None:
+    manager, client = kernel
+    client.execute("%load_ext parallelrun_jupyter")
+    shown = client.execute(SLOW_CELL.format(numbers=numbers))
+    busy = client.execute("import time; time.sleep(30)")  # the kernel is busy from here on
+    views = [text for _, text in outputs(client, {shown, busy}, 4.5)]
+    done = [int(view.splitlines()[1].split("%")[1].split()[0]) for view in views if "items" in view]
+    assert len(set(done)) >= 2, views
+    assert 0 < done[-1] < 60, (
+        "what is saved is refreshed at the milestones, while another cell runs"
+    )
+    os.kill(manager.provisioner.pid, signal.SIGKILL)
+    [run] = Run.list()
+    assert run.status == "Running"
+    assert end_of(run) == "Completed"
+    assert rows_of(run) == ["row"] * 60
+
+
+def test_waiting_in_a_notebook_updates_one_output_and_ctrl_c_ends_only_the_watching(
+    kernel: tuple[KernelManager, Any], numbers: Path
+) -> None:
+    manager, client = kernel
+    client.execute("%load_ext parallelrun_jupyter")
+    client.execute(SLOW_CELL.format(numbers=numbers))
+    waiting = client.execute("run.wait_for_completion(show_output=True)")
+    found = list(outputs(client, {waiting}, 2))
+    kinds = [kind for kind, _ in found]
+    assert kinds[0] == "display_data"
+    assert set(kinds[1:]) <= {"update_display_data"}
+    assert "Running" in found[-1][1] or "Planning" in found[-1][1]
+    manager.interrupt_kernel()
+    late = list(outputs(client, {waiting}, 2))
+    assert any("stopped watching; run" in text for kind, text in late if kind == "stream")
+    [run] = Run.list()
+    assert run.status == "Running"
+    assert end_of(run) == "Completed"
+
+
+def test_the_first_mini_batch_can_be_tried_in_the_kernel(
+    shell: InteractiveShell, numbers: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = "def run(mini_batch):\n    return [1 / 0 for path in mini_batch]\n"
+    with pytest.raises(ZeroDivisionError):
+        cell(shell, f"-i {numbers} --try", broken)
+    assert list(home.iterdir()) == [], "nothing was started"
+    cell(shell, f"-i {numbers} -w 1 --mini-batch-size 4 --try")
+    assert "run() returned 4 rows for 4 items" in capsys.readouterr().out
+    assert end_of(shell.user_ns["run"]) == "Completed"
+    shell.run_line_magic("parallelrun", "try 2")
+    assert shell.user_ns["_"] == ["008.txt", "009.txt", "010.txt", "011.txt"]
+    with pytest.raises(UsageError, match="name a mini-batch: %parallelrun try 17"):
+        shell.run_line_magic("parallelrun", "try")

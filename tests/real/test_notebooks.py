@@ -1,0 +1,77 @@
+"""Every notebook, from top to bottom, in a folder of its own."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from tests import digits
+
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+
+
+def execute(name: str, folder: Path) -> Any:
+    shutil.copy(NOTEBOOKS / name, folder)
+    notebook = nbformat.read(folder / name, as_version=4)
+    client = NotebookClient(
+        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
+    )
+    client.execute()
+    return notebook
+
+
+def text_of(notebook: Any) -> str:
+    """Return what all cells show as text."""
+    parts = []
+    for cell in notebook.cells:
+        for output in cell.get("outputs", ()):
+            data = output.get("data", {})
+            parts.append(output.get("text", "") or data.get("text/plain", ""))
+    return "\n".join(parts)
+
+
+def test_the_quickstart(tmp_path: Path) -> None:
+    notebook = execute("01_quickstart.ipynb", tmp_path)
+    text = text_of(notebook)
+    match = re.search(r"([\d,]+) of 5,188 predictions are right \(([\d.]+)%\)", text)
+    assert match, text
+    assert float(match[2]) > 88
+    assert "Completed, 5 items failed" in text
+    assert "UnidentifiedImageError at cell.py:5 in" in text
+    assert (tmp_path / "predictions" / "predictions.txt").read_text().count("\n") == 5188
+    pictures = [
+        o for c in notebook.cells for o in c.get("outputs", ()) if "image/png" in o.get("data", {})
+    ]
+    assert len(pictures) == 1
+
+
+@pytest.mark.parametrize("data", ["bundled", "mnist"])
+def test_the_tensorflow_notebook(
+    tmp_path: Path, data: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MNIST_FOLDER", raising=False)
+    if data == "mnist":
+        if not digits.MNIST.is_dir():
+            return  # the bundled digits are the same test
+        monkeypatch.setenv("MNIST_FOLDER", str(digits.MNIST))
+    text = text_of(execute("02_mnist_tensorflow.ipynb", tmp_path))
+    match = re.search(r"([\d,]+) of 10,000 predictions are right; rows in input order: True", text)
+    assert match, text
+    right = int(match[1].replace(",", ""))
+    assert right == digits.MNIST_RIGHT if data == "mnist" else right > 9_000
+
+
+@pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda p: p.name)
+def test_notebooks_are_kept_without_outputs(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    assert "widgets" not in notebook.metadata
+    assert not [
+        cell for cell in notebook.cells if cell.get("outputs") or cell.get("execution_count")
+    ]

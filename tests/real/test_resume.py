@@ -1,0 +1,204 @@
+"""Going on after an end: nothing that succeeded runs again, nothing is lost, nothing is twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from parallelrun_jupyter import ParallelRunConfig, Run, submit
+from parallelrun_jupyter.demo import write_digits
+from parallelrun_jupyter.engine.worker_process import WORKER_FOLDER
+from parallelrun_jupyter.errors import ConfigError, RunFailedError, RunFolderError
+from parallelrun_jupyter.events import AttemptSucceeded, RunResumed
+from tests.conftest import SCRIPTS
+from tests.real.conftest import end_of, rows_of
+
+NAMES = [f"{number:03d}.txt" for number in range(60)]
+
+
+def driver_pid(run: Run) -> int:
+    return int(json.loads(run.folder.driver.read_text())["pid"])
+
+
+def successes(run: Run) -> Counter[int]:
+    return Counter(
+        e.mini_batch for e in run.events(follow=False) if isinstance(e, AttemptSucceeded)
+    )
+
+
+def wait_for(run: Run, count: int) -> None:
+    while run.snapshot()["succeeded"] < count:
+        assert not run.snapshot()["is_final"]
+        time.sleep(0.01)
+
+
+def test_a_canceled_run_goes_on(start: Callable[..., Run]) -> None:
+    run = start("slow.py")
+    wait_for(run, 5)
+    run.cancel()
+    assert end_of(run) == "Canceled"
+    kept = run.snapshot()["succeeded"]
+    assert run.resume() is run
+    assert end_of(run) == "Completed"
+    assert rows_of(run) == NAMES
+    assert successes(run) == Counter(range(60))
+    [resumed] = [e for e in run.events(follow=False) if isinstance(e, RunResumed)]
+    assert resumed.mini_batches == 60 - kept
+
+
+def test_a_killed_driver_is_seen_within_seconds_and_the_run_goes_on(
+    start: Callable[..., Run],
+) -> None:
+    run = start("slow.py")
+    wait_for(run, 5)
+    pid = driver_pid(run)
+    workers = psutil.Process(pid).children(recursive=True)
+    os.kill(pid, signal.SIGKILL)
+    until = time.monotonic() + 5
+    while run.status != "Interrupted":
+        assert time.monotonic() < until
+    assert run.snapshot()["reason"].startswith("driver lost")
+    _, alive = psutil.wait_procs(workers, timeout=5)
+    assert not alive, "workers do not outlive their driver"
+    run.resume()
+    assert end_of(run) == "Completed"
+    assert rows_of(run) == NAMES
+    assert successes(run) == Counter(range(60))
+
+
+def test_failed_only_with_a_corrected_script(start: Callable[..., Run], tmp_path: Path) -> None:
+    run = start("faults.py", arguments=[tmp_path, "raise=5", "raise=6"], run_max_try=2,
+                error_threshold=-1)  # fmt: skip
+    assert end_of(run) == "Completed"
+    assert len(rows_of(run)) == 58
+    fixed = tmp_path / "fixed.py"
+    fixed.write_text((SCRIPTS / "faults.py").read_text().replace('kind == "raise"', "False"))
+    run.resume(failed_only=True, entry_script=fixed)
+    assert end_of(run) == "Completed"
+    assert rows_of(run) == NAMES
+    assert run.snapshot()["items_failed"] == 0
+    assert sorted(run.failures()["attempt"]) == [1, 1, 2, 2]
+    [resumed] = [e for e in run.events(follow=False) if isinstance(e, RunResumed)]
+    assert (resumed.failed_only, resumed.mini_batches, len(resumed.script)) == (True, 2, 64)
+    assert (run.folder.script / "faults.py.1.before").read_text() == (
+        SCRIPTS / "faults.py"
+    ).read_text()
+    with pytest.raises(RunFolderError, match="nothing in it failed: there is nothing to resume"):
+        run.resume()
+
+
+def test_a_run_that_failed_goes_on_with_new_attempts(
+    start: Callable[..., Run], tmp_path: Path
+) -> None:
+    run = start("faults.py", arguments=[tmp_path, "raise=5"], run_max_try=2)
+    assert end_of(run) == "Failed"
+    run.resume()
+    with pytest.raises(RunFailedError):
+        run.wait_for_completion(show_output=False)
+    assert sorted(run.failures()["attempt"]) == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("change", ["edit", "remove"])
+def test_inputs_that_changed_are_a_clear_error(
+    start: Callable[..., Run], numbers: Path, change: str
+) -> None:
+    run = start("slow.py")
+    wait_for(run, 3)
+    run.cancel()
+    end_of(run)
+    if change == "edit":
+        (numbers / "059.txt").write_text("something else")
+    else:
+        (numbers / "059.txt").unlink()
+    run.resume()
+    with pytest.raises(RunFailedError, match=r"059\.txt' (has changed|is gone) since the run was"):
+        run.wait_for_completion(show_output=False)
+
+
+def test_a_running_run_is_not_resumed(start: Callable[..., Run]) -> None:
+    run = start("slow.py")
+    wait_for(run, 1)
+    with pytest.raises(RunFolderError, match="it is still going. Wait for its end, or end it with"):
+        run.resume()
+    assert end_of(run) == "Completed"
+
+
+def test_secrets_are_asked_for_by_name(
+    start: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = start("slow.py", environment_variables={"MY_API_KEY": "hush"})
+    wait_for(run, 1)
+    run.cancel()
+    end_of(run)
+    with pytest.raises(ConfigError, match=r"MY_API_KEY, whose value is not kept on disk"):
+        run.resume()
+    monkeypatch.setenv("MY_API_KEY", "hush")
+    run.resume()
+    assert end_of(run) == "Completed"
+
+
+def test_a_listing_that_was_cut_off_goes_on(start: Callable[..., Run]) -> None:
+    run = start("slow.py")
+    wait_for(run, 5)
+    os.kill(driver_pid(run), signal.SIGKILL)
+    while run.status != "Interrupted":
+        pass
+    lines = run.folder.plan.read_bytes().splitlines(keepends=True)
+    run.folder.plan.write_bytes(b"".join(lines[:40]) + lines[40][:17])
+    run.resume()
+    assert end_of(run) == "Completed"
+    assert rows_of(run) == NAMES
+    assert run.folder.plan.read_bytes() == b"".join(lines)
+
+
+KILLS = int(os.environ.get("STORM_KILLS", "10"))
+"""``make storm`` asks for more."""
+
+
+def test_a_storm_of_kills_changes_no_byte(tmp_path: Path) -> None:
+    rng = random.Random(KILLS)
+    write_digits(tmp_path)
+    config = ParallelRunConfig(
+        entry_script=tmp_path / "classify.py", mini_batch_size=5, process_count_per_node=2,
+        run_max_try=100,
+    )  # fmt: skip
+    inputs = [tmp_path / "digits"] * max(1, KILLS // 10)
+    digits = {"inputs": inputs, "arguments": [tmp_path / "model.npz"]}
+    quiet = submit(config, output=tmp_path / "quiet", **digits)
+    assert end_of(quiet) == "Completed"
+    run = submit(config, output=tmp_path / "storm", **digits)
+    kills = resumes = 0
+    while (status := run.status) != "Completed":
+        assert status not in {"Failed", "Canceled"}, run.snapshot()["reason"]
+        time.sleep(rng.uniform(0.02, 0.25))
+        if status == "Interrupted":
+            run.resume()
+            resumes += 1
+        elif kills < KILLS:
+            kills += kill_one(run, rng)
+    assert kills >= KILLS * 3 // 4, "the run was over too soon to be tried"
+    assert resumes > 0
+    mini_batches = run.snapshot()["mini_batches"]
+    assert successes(run) == Counter(range(mini_batches))
+    name = "parallel_run_step.txt"
+    assert (tmp_path / "storm" / name).read_bytes() == (tmp_path / "quiet" / name).read_bytes()
+
+
+def kill_one(run: Run, rng: random.Random) -> int:
+    """Kill the driver or one of its workers; return how many were killed."""
+    try:
+        driver = psutil.Process(driver_pid(run))
+        workers = [p for p in driver.children() if str(WORKER_FOLDER) in p.cmdline()]
+        rng.choice([driver, *workers, *workers]).kill()
+    except (psutil.NoSuchProcess, FileNotFoundError):
+        return 0
+    return 1

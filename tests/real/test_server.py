@@ -1,0 +1,212 @@
+"""The server extension: what it answers, and that it answers nobody without the token."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import urllib.parse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from parallelrun_jupyter import ParallelRunConfig, Run, submit
+from parallelrun_jupyter.server.handlers import handlers
+from tests.conftest import SCRIPTS
+from tests.real.jupyter_process import TOKEN, Jupyter
+
+BASE = "/hub/user-1/"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jupyter]:
+    started = Jupyter(tmp_path_factory.mktemp("server"), "server", BASE)
+    try:
+        yield started
+    finally:
+        started.stop()
+
+
+@pytest.fixture
+def home(server: Jupyter, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PARALLELRUN_HOME", str(server.home))
+    return server.home
+
+
+@pytest.fixture(autouse=True)
+def nothing_left() -> None:
+    """The server has the tests' home in its environment, and stays for the module."""
+
+
+def ask(
+    server: Jupyter,
+    path: str,
+    method: str = "GET",
+    body: object = None,
+    headers: dict[str, str] | None = None,
+) -> tuple[int, dict[str, str], Any]:
+    """Return the status, the headers and the JSON of an answer."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    sent = {"Authorization": f"token {TOKEN}"} if headers is None else headers
+    data = None if body is None else json.dumps(body)
+    connection.request(method, f"{BASE}parallelrun/runs{path}", data, sent)
+    response = connection.getresponse()
+    text = response.read()
+    connection.close()
+    kind = response.getheader("Content-Type", "")
+    answer = json.loads(text) if text and "json" in kind else text
+    return response.status, dict(response.getheaders()), answer
+
+
+def start(numbers: Path, script: str = "echo.py", **settings: Any) -> Run:
+    config = ParallelRunConfig(
+        entry_script=str(SCRIPTS / script),
+        **{"mini_batch_size": 5, "process_count_per_node": 1, **settings},
+    )
+    return submit(config, inputs=str(numbers / "*.txt"))
+
+
+def test_every_handler_refuses_without_the_token(server: Jupyter, numbers: Path) -> None:
+    run = start(numbers)
+    run.wait_for_completion(show_output=False)
+    routes = handlers(BASE)
+    assert len(routes) == 6
+    for route, handler, _ in routes:
+        path = route.replace("([^/]+)", run.run_id).removeprefix(f"{BASE}parallelrun/runs")
+        methods = [name for name in ("get", "post", "put", "delete") if name in vars(handler)]
+        assert methods
+        for method in methods:
+            for headers in ({}, {"Authorization": "token wrong"}):
+                status, _, answer = ask(server, path, method.upper(), {}, headers)
+                assert status == 403, (path, method, answer)
+                assert run.run_id not in str(answer)
+    assert run.status == "Completed"
+
+
+def test_a_cookie_alone_cancels_nothing(server: Jupyter, numbers: Path) -> None:
+    run = start(numbers)
+    run.wait_for_completion(show_output=False)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    connection.request("GET", f"{BASE}tree?token={TOKEN}")
+    response = connection.getresponse()
+    cookies = [v.split(";")[0] for k, v in response.getheaders() if k.lower() == "set-cookie"]
+    response.read()
+    connection.close()
+    assert any(cookie.startswith("username-") for cookie in cookies)
+    headers = {"Cookie": "; ".join(cookies)}
+    assert ask(server, f"/{run.run_id}/snapshot", headers=headers)[0] == 200
+    status, _, answer = ask(server, f"/{run.run_id}/cancel", "POST", {}, headers)
+    assert status == 403
+    assert "_xsrf" in str(answer)
+    assert list(run.folder.control.iterdir()) == []
+    token = next(c.partition("=")[2] for c in cookies if c.startswith("_xsrf="))
+    headers["X-XSRFToken"] = urllib.parse.unquote(token)
+    assert ask(server, f"/{run.run_id}/cancel", "POST", {"drain": True}, headers)[0] == 202
+    assert [path.name for path in run.folder.control.iterdir()] == ["cancel-drain"]
+
+
+def test_a_run_is_listed_looked_at_and_read(
+    server: Jupyter, numbers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MARKS", str(tmp_path))
+    run = start(numbers, "talks.py")
+    run.wait_for_completion(show_output=False, raise_on_error=False)
+    _, _, listed = ask(server, "")
+    row = next(row for row in listed["runs"] if row["run_id"] == run.run_id)
+    assert row["is_read"]
+    assert row["state"] == run.status
+    status, headers, output = ask(server, f"/{run.run_id}/snapshot")
+    assert status == 200
+    assert output["snapshot"]["run_id"] == run.run_id
+    assert output["snapshot"]["mini_batches"] == 12
+    seen = headers["X-Run-Version"]
+    assert ask(server, f"/{run.run_id}/snapshot?seen={seen}")[0] == 204
+    _, _, log = ask(server, f"/{run.run_id}/logs?lines=3")
+    assert len(log["lines"]) == 3
+    _, _, one = ask(server, f"/{run.run_id}/logs?mini_batch=2")
+    assert one["lines"]
+    assert all("#2 " in line for line in one["lines"] if "#" in line)
+    _, _, bundle = ask(server, f"/{run.run_id}/output")
+    assert set(bundle) == {
+        "application/vnd.parallelrun.run+json", "text/html", "text/plain",
+    }  # fmt: skip
+    assert TOKEN not in json.dumps(bundle)
+
+
+def test_failures_are_told_by_their_group(server: Jupyter, numbers: Path) -> None:
+    run = start(numbers, "init_raises.py")
+    run.wait_for_completion(show_output=False, raise_on_error=False)
+    _, _, output = ask(server, f"/{run.run_id}/snapshot")
+    assert output["snapshot"]["state"] == "Failed"
+    assert output["headline"].startswith("Failed")
+    _, _, none = ask(server, f"/{run.run_id}/failures?group=nothing%20like%20it")
+    assert none == {"group": "nothing like it", "traceback": "", "rows": [], "attempts": 0}
+
+
+def test_a_run_is_canceled(server: Jupyter, numbers: Path) -> None:
+    run = start(numbers, "slow.py")
+    status, _, _ = ask(server, f"/{run.run_id}/cancel", "POST", {})
+    assert status == 202
+    assert run.wait_for_completion(show_output=False, raise_on_error=False) == "Canceled"
+    _, _, output = ask(server, f"/{run.run_id}/snapshot")
+    assert output["snapshot"]["state"] == "Canceled"
+
+
+@pytest.mark.parametrize(
+    "run_id",
+    ["..", "%2e%2e", "..%2f..%2foutside", "%2fetc", ".hidden", "a%2fb", "a%5cb", "%00", "x" * 200],
+)
+def test_ids_do_not_lead_out_of_the_runs_folder(server: Jupyter, run_id: str) -> None:
+    for what in ("snapshot", "logs", "output", "failures"):
+        status, _, answer = ask(server, f"/{run_id}/{what}")
+        assert status == 404
+        assert "outside" not in str(answer) or "%2f" in run_id
+
+
+def test_a_link_does_not_lead_out_of_the_runs_folder(
+    server: Jupyter, numbers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PARALLELRUN_HOME", str(tmp_path / "other"))
+    run = start(numbers)
+    run.wait_for_completion(show_output=False)
+    link = server.home / "runs" / "linked"
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to(run.folder.path)
+    try:
+        for what in ("snapshot", "logs", "output", "failures"):
+            assert ask(server, f"/linked/{what}")[0] == 404
+        assert ask(server, "/linked/cancel", "POST", {})[0] == 404
+    finally:
+        link.unlink()
+    assert list(run.folder.control.iterdir()) == []
+
+
+def test_questions_that_make_no_sense_are_answered_with_a_sentence(
+    server: Jupyter, numbers: Path
+) -> None:
+    status, _, answer = ask(server, "/20261123-000000000-none/snapshot")
+    assert status == 404
+    assert "there is no run" in answer["message"]
+    run = start(numbers)
+    run.wait_for_completion(show_output=False)
+    status, _, answer = ask(server, f"/{run.run_id}/logs?lines=many")
+    assert status == 400
+    assert answer["message"] == "lines is 'many'; expected a whole number."
+
+
+def test_a_damaged_run_does_not_hide_the_others(server: Jupyter, numbers: Path) -> None:
+    run = start(numbers)
+    run.wait_for_completion(show_output=False)
+    damaged = server.home / "runs" / "20991231-000000000-bad1"
+    damaged.mkdir()
+    (damaged / "run.json").write_text("{")
+    try:
+        _, _, listed = ask(server, "")
+        assert run.run_id in [row["run_id"] for row in listed["runs"]]
+        status, _, answer = ask(server, f"/{damaged.name}/snapshot")
+        assert status == 500
+        assert "damaged" in answer["message"]
+    finally:
+        (damaged / "run.json").unlink()
+        damaged.rmdir()

@@ -25,7 +25,7 @@ from .runs.journal import JournalReader
 from .runs.outputs import committed_rows, read_committed
 from .runs.snapshot import Snapshot
 from .runs.store import RunFolder
-from .trial import items_of, trial_of
+from .trial import line_of, trial_of
 from .widget import live, text
 
 if TYPE_CHECKING:
@@ -351,8 +351,8 @@ class Run:
         InputError
             The run has no such mini-batch.
         """
-        items = items_of(self.folder, mini_batch)
-        return trial_of(self.folder, self._follower.record).run(items)
+        line = line_of(self.folder, mini_batch)
+        return trial_of(self.folder, self._follower.record).run(line)
 
 
 def failure_message(follower: Follower, last: Snapshot) -> str:

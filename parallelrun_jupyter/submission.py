@@ -192,7 +192,7 @@ def _make_record(step: ParallelRunStep, script: Script, compute: object, name: s
         script=str(script.path.relative_to(source)) if source else script.path.name,
         source_directory=str(source) if source else None,
         cwd=os.getcwd(),
-        inputs=[{"kind": "files", "paths": list(dataset.paths)} for dataset in step.inputs],
+        inputs=[dataset.spec() for dataset in step.inputs],
         mini_batch_size=step.files_per_mini_batch,
         output=step.output,
         output_file=config.output_file,

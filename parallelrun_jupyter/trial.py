@@ -17,6 +17,7 @@ from .errors import InputError
 from .parsing import plural
 from .runs.record import RunRecord
 from .runs.store import RunFolder
+from .worker.mini_batches import count_items, load
 from .worker.results import encode_result
 
 
@@ -31,8 +32,8 @@ class Trial:
     sys_path: Sequence[str]
     variables: Mapping[str, str]
 
-    def run(self, items: Sequence[str]) -> Any:
-        """Call ``init()`` and ``run()`` on these items; return what ``run()`` returned.
+    def run(self, line: bytes) -> Any:
+        """Call ``init()`` and ``run()`` on the mini-batch of a plan line; return what ``run()`` did.
 
         Raises
         ------
@@ -50,9 +51,10 @@ class Trial:
             exec(compile(self.source, self.filename, "exec"), module.__dict__)  # noqa: S102 - as asked
             if hasattr(module, "init"):
                 module.init()
-            result = module.run(list(items))
+            row = json.loads(line)
+            result = module.run(load(row))
         rows, _ = encode_result(result, append_rows=True)
-        print(f"run() returned {plural(rows, 'row')} for {plural(len(items), 'item')}")
+        print(f"run() returned {plural(rows, 'row')} for {plural(count_items(row), 'item')}")
         return result
 
     @contextlib.contextmanager
@@ -86,8 +88,8 @@ def trial_of(folder: RunFolder, record: RunRecord) -> Trial:
     )
 
 
-def items_of(folder: RunFolder, mini_batch: int) -> list[str]:
-    """Return the items of a mini-batch of a run.
+def line_of(folder: RunFolder, mini_batch: int) -> bytes:
+    """Return the plan line of a mini-batch of a run.
 
     Raises
     ------
@@ -99,7 +101,7 @@ def items_of(folder: RunFolder, mini_batch: int) -> list[str]:
         with open(folder.plan, "rb") as lines:
             for count, line in enumerate(lines):
                 if count == mini_batch and line.endswith(b"\n") and not line.startswith(b'["end"'):
-                    return list(json.loads(line)[2])
+                    return line
     except FileNotFoundError:
         pass  # nothing is planned yet: said below
     msg = (

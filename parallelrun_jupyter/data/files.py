@@ -6,12 +6,14 @@ import fnmatch
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from json.encoder import encode_basestring_ascii
 from operator import attrgetter
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 from ..errors import InputError
 from ..parsing import plural
+from .cut import Cut
 
 _MAGIC = re.compile(r"[*?[]")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
@@ -41,6 +43,8 @@ class FileDataset:
     InputError
         No path is given, or one is empty or a URL.
     """
+
+    kind: ClassVar[str] = "files"
 
     def __init__(self, path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> None:
         given = [path] if isinstance(path, str | os.PathLike) else list(path)
@@ -76,6 +80,20 @@ class FileDataset:
                     "Check the path and its permissions."
                 )
                 raise InputError(msg) from error
+
+    def spec(self) -> dict[str, Any]:
+        """Return what a run's record says of this dataset: JSON, and no secret."""
+        return {"kind": self.kind, "paths": list(self.paths)}
+
+    @classmethod
+    def of_spec(cls, spec: dict[str, Any]) -> FileDataset:
+        """Return the dataset that a run's record describes."""
+        return cls(spec["paths"])
+
+    def mini_batches(self, number: int, cut: Cut) -> Iterator[tuple[bytes, int]]:
+        """Yield the plan line and the number of items of each mini-batch, as input ``number``."""
+        for batch in group_items(self.folders(), cut.size):
+            yield file_line(number, batch), len(batch)
 
     def check(self) -> None:
         """See that every path exists and that there is at least one file.
@@ -230,6 +248,39 @@ def _what_is_in(folder: str) -> str:
     shown = ", ".join(names[:4])
     more = f" and {len(names) - 4:,} more" if len(names) > 4 else ""
     return f"{folder!r} holds {shown}{more}."
+
+
+def file_line(number: int, batch: list[FileItem]) -> bytes:
+    """Return the plan line of a mini-batch of files from input ``number``."""
+    paths, sizes, times = zip(*batch, strict=True)
+    # json.dumps of the whole row takes three times as long, and listing is what a run waits for.
+    quoted = ",".join(map(encode_basestring_ascii, paths))
+    line = f'["f",{number},[{quoted}],{[*sizes]},{[*times]}]\n'
+    return line.encode("ascii")
+
+
+def changed_since(row: list[Any]) -> str:
+    """Return which file of a plan line is not what it was, and how; nothing where all are."""
+    for path, size_bytes, mtime_ns in zip(*row[2:5], strict=True):
+        try:
+            stat = os.stat(path)
+        except OSError:
+            return f"the input {path!r} is gone"
+        if (stat.st_size, stat.st_mtime_ns) != (size_bytes, mtime_ns):
+            return f"the input {path!r} has changed"
+    return ""
+
+
+def difference(before: list[Any], now: list[Any] | None) -> str:
+    """Return which file of a mini-batch is not what is listed now, and how."""
+    old = list(zip(*before[2:5], strict=True))
+    new = list(zip(*now[2:5], strict=True)) if now else []
+    for position, item in enumerate(old):
+        other = new[position] if position < len(new) else None
+        if other != item:
+            what = "has changed" if other and other[0] == item[0] else "is no longer in its place"
+            return f"the input {item[0]!r} {what}"
+    return f"the input {old[-1][0]!r} is followed by other files than before"
 
 
 def group_items(folders: Iterable[list[FileItem]], size: int) -> Iterator[list[FileItem]]:

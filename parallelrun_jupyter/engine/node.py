@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
 
+from ..data.inputs import count_items
 from ..worker.status_page import PHASES, RUNNING
 from . import signals
-from .plan import count_items
 from .signals import Failure, Signal, Success
 from .stack_dump import read_stack
 from .worker_process import CAN_WATCH_PIDS, Given, Reply, WorkerProcess, WorkerSpec

@@ -1,8 +1,7 @@
 """The plan: the mini-batches of a run, in input order, a line each, listed while others run.
 
-A line of files is ``["f", input, [paths], [sizes], [mtimes]]``. It is also what a worker gets, so
-that the driver passes lines on without reading them. The last line is ``["end", mini_batches,
-items]``.
+``data.inputs`` makes the lines. They are also what a worker gets, so that the driver passes them on
+without reading them. The last line is ``["end", mini_batches, items]``.
 """
 
 from __future__ import annotations
@@ -12,11 +11,11 @@ import os
 import time
 from array import array
 from collections.abc import Callable, Iterator
-from json.encoder import encode_basestring_ascii
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
-from ..data.files import FileDataset, FileItem, group_items
+from ..data import inputs
+from ..data.cut import Cut
 from ..errors import InputError
 from ..runs.record import RunRecord
 
@@ -121,13 +120,12 @@ def _list_all(
     total = items = size = 0
     lines: list[bytes] = []
     written_at = 0.0
-    for number, batch in _mini_batches(record):
-        line = file_line(number, batch)
+    for line, count in inputs.mini_batches(record.inputs, Cut(record.mini_batch_size)):
         total += 1
-        items += len(batch)
+        items += count
         if total <= len(known):
             if line != known[total - 1]:
-                raise InputError(_changed(json.loads(known[total - 1]), json.loads(line)))
+                raise InputError(_refusal(inputs.difference(known[total - 1], line)))
             continue
         lines.append(line)
         size += len(line)
@@ -136,7 +134,7 @@ def _list_all(
             tell(total, items, False)  # noqa: FBT003 - the parameter's name says it
             lines, size, written_at = [], 0, time.monotonic()
     if total < len(known):
-        raise InputError(_changed(json.loads(known[total]), None))
+        raise InputError(_refusal(inputs.difference(known[total], None)))
     lines.append(b"%b%d,%d]\n" % (_END, total, items))
     _write(file.fileno(), lines)
     os.fsync(file.fileno())
@@ -163,34 +161,16 @@ def check_unchanged(lines: list[bytes], is_done: Callable[[int], bool]) -> None:
         One is gone, or has another size or time.
     """
     for mini_batch, line in enumerate(lines):
-        if is_done(mini_batch):
-            continue
-        row = json.loads(line)
-        for path, size_bytes, mtime_ns in zip(*row[2:], strict=True):
-            try:
-                stat = os.stat(path)
-            except OSError:
-                raise InputError(_changed_file(path, "is gone")) from None
-            if (stat.st_size, stat.st_mtime_ns) != (size_bytes, mtime_ns):
-                raise InputError(_changed_file(path, "has changed"))
+        if not is_done(mini_batch):
+            change = inputs.changed_since(line)
+            if change:
+                raise InputError(_refusal(change))
 
 
-def _changed(before: list[Any], now: list[Any] | None) -> str:
-    """Say which file of a mini-batch is not what it was."""
-    old = list(zip(*before[2:], strict=True))
-    new = list(zip(*now[2:], strict=True)) if now else []
-    for position, item in enumerate(old):
-        other = new[position] if position < len(new) else None
-        if other != item:
-            what = "has changed" if other and other[0] == item[0] else "is no longer in its place"
-            return _changed_file(item[0], what)
-    return _changed_file(old[-1][0], "is followed by other files than before")
-
-
-def _changed_file(path: str, what: str) -> str:
+def _refusal(change: str) -> str:
     return (
-        f"the input {path!r} {what} since the run was planned, so that a resume would mix rows of "
-        "two versions. Start a new run, or put the input back as it was and resume."
+        f"{change} since the run was planned, so that a resume would mix rows of two versions. "
+        "Start a new run, or put the input back as it was and resume."
     )
 
 
@@ -198,24 +178,3 @@ def _write(fd: int, lines: list[bytes]) -> None:
     data = memoryview(b"".join(lines))
     while data:
         data = data[os.write(fd, data) :]
-
-
-def _mini_batches(record: RunRecord) -> Iterator[tuple[int, list[FileItem]]]:
-    for number, given in enumerate(record.inputs):
-        dataset = FileDataset(given["paths"])
-        for batch in group_items(dataset.folders(), record.mini_batch_size):
-            yield number, batch
-
-
-def file_line(number: int, batch: list[FileItem]) -> bytes:
-    """Return the plan line of a mini-batch of files from input ``number``."""
-    paths, sizes, times = zip(*batch, strict=True)
-    # json.dumps of the whole row takes three times as long, and listing is what a run waits for.
-    quoted = ",".join(map(encode_basestring_ascii, paths))
-    line = f'["f",{number},[{quoted}],{[*sizes]},{[*times]}]\n'
-    return line.encode("ascii")
-
-
-def count_items(line: bytes) -> int:
-    """Return the number of items of a plan line."""
-    return len(json.loads(line)[2])

@@ -12,6 +12,7 @@ import zlib
 
 from . import azureml_user, protocol, status_page
 from .failures import describe
+from .mini_batches import count_items, load
 from .parent import die_with_parent
 from .results import encode_result, read_frame_options
 from .script import EntryScript
@@ -99,12 +100,12 @@ class Worker:
 
     def _attempt(self, mini_batch: int, attempt: int, line: list[Any]) -> float:
         """Run one mini-batch and keep, or report, how it ended; return the time of that."""
-        items = line[2]
+        items = count_items(line)
         self._log.set_mini_batch(mini_batch)
         began = time.monotonic()
         self._page.write(status_page.RUNNING, mini_batch, began)
         try:
-            rows, text = self._encode(self._script.run(list(items)), mini_batch)
+            rows, text = self._encode(self._script.run(load(line)), mini_batch)
             self._streams.end_mini_batch()
         except (Exception, SystemExit) as error:  # the user's code
             now = time.monotonic()
@@ -112,16 +113,14 @@ class Worker:
             self._page.write(status_page.WAITING, -1, now)
             self._flush(now)
             micros = int((now - began) * 1e6)
-            self._send(
-                protocol.encode(["failed", mini_batch, attempt, len(items), micros, failure])
-            )
+            self._send(protocol.encode(["failed", mini_batch, attempt, items, micros, failure]))
         else:
             now = time.monotonic()
             self._done.append(
                 (
                     mini_batch,
                     attempt,
-                    len(items),
+                    items,
                     rows,
                     int((now - began) * 1e6),
                     len(text),

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parallelrun_jupyter.engine.plan import PlanFile, count_items, file_line, write_plan
+from parallelrun_jupyter.data.files import file_line
+from parallelrun_jupyter.data.inputs import count_items
+from parallelrun_jupyter.engine.plan import PlanFile, write_plan
 from parallelrun_jupyter.errors import InputError
 from tests.pure.test_state import record
 

@@ -95,6 +95,16 @@ class NotebookPage:
             assert time.monotonic() < deadline, f"cell {index} runs on"
             time.sleep(0.05)
 
+    def run_to_end(self, index: int) -> None:
+        """Run a cell until it has run; again where a restarting kernel has lost the request."""
+        for _ in range(5):
+            self.run(index)
+            with contextlib.suppress(AssertionError):
+                self.wait_until_run(index, timeout_s=12)
+                return
+        msg = f"cell {index} was lost five times"
+        raise AssertionError(msg)
+
     def is_busy(self, index: int) -> bool:
         """Say whether a cell is running."""
         return "*" in self.cell(index).locator(".jp-InputPrompt").inner_text()

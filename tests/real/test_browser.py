@@ -189,8 +189,7 @@ def test_a_run_goes_on_when_its_kernel_is_restarted_and_is_saved_as_it_ended(
     view.locator(".pr-workers td.pr-busy").first.wait_for()
     server.restart_kernel(page.name)
     before = percent(view)
-    page.run(2)
-    page.wait_until_run(2)
+    page.run_to_end(2)
     page.page.wait_for_selector(".pr-run[data-state=Completed]")
     assert before < 100
     server.end_kernels()

@@ -1,0 +1,18 @@
+"""How inputs are cut into mini-batches: what a run's record says, for datasets of every kind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """The cut of a run.
+
+    Parameters
+    ----------
+    size
+        Files per mini-batch for files; bytes of the source, about, for tables.
+    """
+
+    size: int

@@ -1,0 +1,70 @@
+"""Inputs of any kind: what a run's record says of them, as datasets, and the plan's lines.
+
+A plan line is a JSON array whose first element says the kind and whose second the input's number.
+Lines of files are ``["f", input, [paths], [sizes], [mtimes]]``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any, ClassVar, Protocol
+
+from ..errors import RunFolderError
+from ..worker import mini_batches as loading
+from . import files
+from .cut import Cut
+from .files import FileDataset
+
+
+class Dataset(Protocol):
+    """What inputs of every kind can do."""
+
+    kind: ClassVar[str]
+
+    def spec(self) -> dict[str, Any]:
+        """Return what a run's record says of this dataset: JSON, and no secret."""
+
+    def check(self) -> None:
+        """See, at submit, that there is something to read."""
+
+    def mini_batches(self, number: int, cut: Cut) -> Iterator[tuple[bytes, int]]:
+        """Yield the plan line and the number of items of each mini-batch, as input ``number``."""
+
+
+def dataset_of(spec: dict[str, Any]) -> Dataset:
+    """Return the dataset that a run's record describes.
+
+    Raises
+    ------
+    RunFolderError
+        The record is of a newer version.
+    """
+    if spec.get("kind") == FileDataset.kind:
+        return FileDataset.of_spec(spec)
+    msg = (
+        f"the run has inputs of the kind {spec.get('kind')!r}, which this version does not know; "
+        "upgrade parallelrun-jupyter."
+    )
+    raise RunFolderError(msg)
+
+
+def mini_batches(specs: list[dict[str, Any]], cut: Cut) -> Iterator[tuple[bytes, int]]:
+    """Yield the plan line and the number of items of every mini-batch, input by input."""
+    for number, spec in enumerate(specs):
+        yield from dataset_of(spec).mini_batches(number, cut)
+
+
+def count_items(line: bytes) -> int:
+    """Return the number of items of a plan line."""
+    return loading.count_items(json.loads(line))
+
+
+def changed_since(line: bytes) -> str:
+    """Return what of a plan line's input is not what it was, and how; nothing where all is."""
+    return files.changed_since(json.loads(line))
+
+
+def difference(before: bytes, now: bytes | None) -> str:
+    """Return what of a plan line is not what is listed now, and how."""
+    return files.difference(json.loads(before), json.loads(now) if now else None)

@@ -1,7 +1,9 @@
 """Inputs of any kind: what a run's record says of them, as datasets, and the plan's lines.
 
 A plan line is a JSON array whose first element says the kind and whose second the input's number.
-Lines of files are ``["f", input, [paths], [sizes], [mtimes]]``.
+Lines of files are ``["f", input, [paths], [sizes], [mtimes]]``, those of tables ``["t", input,
+[paths], [sizes], [mtimes], [[start, end], ...], rows, {table}]``, with a range for each path: bytes
+of text, row groups of Parquet. ``table`` says how they are read: columns, types and dialect.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from ..worker import mini_batches as loading
 from . import files
 from .cut import Cut
 from .files import FileDataset
+from .tabular import TabularDataset
 
 
 class Dataset(Protocol):
@@ -42,6 +45,8 @@ def dataset_of(spec: dict[str, Any]) -> Dataset:
     """
     if spec.get("kind") == FileDataset.kind:
         return FileDataset.of_spec(spec)
+    if spec.get("kind") == TabularDataset.kind:
+        return TabularDataset.of_spec(spec)
     msg = (
         f"the run has inputs of the kind {spec.get('kind')!r}, which this version does not know; "
         "upgrade parallelrun-jupyter."
@@ -50,7 +55,10 @@ def dataset_of(spec: dict[str, Any]) -> Dataset:
 
 
 def mini_batches(specs: list[dict[str, Any]], cut: Cut) -> Iterator[tuple[bytes, int]]:
-    """Yield the plan line and the number of items of every mini-batch, input by input."""
+    """Yield the plan line and the number of items of every mini-batch, input by input.
+
+    `cut.STILL_READING`, which is no line, comes in between where an input is read ahead.
+    """
     for number, spec in enumerate(specs):
         yield from dataset_of(spec).mini_batches(number, cut)
 
@@ -67,4 +75,7 @@ def changed_since(line: bytes) -> str:
 
 def difference(before: bytes, now: bytes | None) -> str:
     """Return what of a plan line is not what is listed now, and how."""
-    return files.difference(json.loads(before), json.loads(now) if now else None)
+    old, new = json.loads(before), json.loads(now) if now else None
+    if new and old[:5] == new[:5] and before != now:
+        return f"how the input {old[2][0]!r} is cut and read has changed"
+    return files.difference(old, new)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import random
 import re
@@ -17,7 +18,7 @@ from typing import Any
 from .compute import as_compute
 from .config import ParallelRunConfig
 from .environment import as_environment
-from .errors import ConfigError, EntryScriptError, RunFolderError
+from .errors import ConfigError, EntryScriptError, MissingExtraError, RunFolderError
 from .launch import launch
 from .parsing import nearest_hint
 from .run import Run
@@ -27,6 +28,7 @@ from .script_check import check_script
 from .settings import require_posix, usable_cores
 from .step import Inputs, ParallelRunStep
 from .version import __version__
+from .worker.formats import PARQUET, TEXT
 from .worker.results import SETTINGS_FILE
 
 _SECRET = re.compile(
@@ -112,6 +114,7 @@ def submit_script(
     """
     require_posix()
     step.config.check()
+    _check_format(step.config)
     _check_entry(script, step.config)
     for dataset in (*step.inputs, *step.side_inputs):
         dataset.check()
@@ -172,6 +175,15 @@ def _check_entry(script: Script, config: ParallelRunConfig) -> None:
         check_script(text, script.path.name)  # another Python may know another syntax
 
 
+def _check_format(config: ParallelRunConfig) -> None:
+    if config.output_format == PARQUET and importlib.util.find_spec("pyarrow") is None:
+        msg = (
+            "output_format is 'parquet', which needs pyarrow: "
+            "pip install 'parallelrun-jupyter[parquet]'."
+        )
+        raise MissingExtraError(msg)
+
+
 def _make_record(step: ParallelRunStep, script: Script, compute: object, name: str) -> RunRecord:
     config = step.config
     if compute is not None and config.compute_target is not None:
@@ -198,6 +210,7 @@ def _make_record(step: ParallelRunStep, script: Script, compute: object, name: s
         mini_batch_rows=cut.rows,
         output=step.output,
         output_file=config.output_file,
+        output_format=config.output_format or TEXT,
         arguments=step.arguments,
         config={k: v for k, v in config.to_dict().items() if k != "environment_variables"},
         backend=target.backend,

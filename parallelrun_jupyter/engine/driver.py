@@ -171,7 +171,7 @@ class Driver:
         target = final_file(self._folder, self._record)
         try:
             self._commits.flush()
-            size_bytes = publish(self._folder, self._rows, target)
+            size_bytes = publish(self._folder, self._rows, target, self._record.output_format)
         except OutputError as error:
             self._tell(signals.OutputNotPublished(str(error)))
         else:

@@ -52,6 +52,7 @@ class RunRecord:
     logging_level: str
     environment_variables: dict[str, str | None] = field(default_factory=dict)
     mini_batch_rows: int = 0
+    output_format: str = "text"
     schema: int = RECORD_SCHEMA
 
     def script_path(self, snapshot: str) -> str:

@@ -36,6 +36,7 @@ START_KEYS = (
     "sys_path",
     "log",
     "append_rows",
+    "output_format",
     "logging_level",
     "roots",
     "output_dir",

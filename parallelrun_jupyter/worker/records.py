@@ -62,7 +62,7 @@ def with_line_feeds(data: bytes, separator: str, quote: str) -> bytes:
     array = np.frombuffer(data, np.uint8).copy()
     lasts = split_rows(data, separator, quote, is_last=True)[0] - 1
     array[lasts[array[lasts] == _CR]] = _LF
-    return array.tobytes()
+    return bytes(array.tobytes())
 
 
 def _line_ends(np: Any, array: Any, data: bytes, *, is_last: bool) -> Any:

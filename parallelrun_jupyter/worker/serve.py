@@ -67,7 +67,9 @@ class Worker:
         sys.argv[:] = start["argv"]
         names = ("output_dir", "log_dir", "agent_name")
         azureml_user.install({**{k: start[k] for k in names}, "working_dir": start["cwd"]})
-        self._frame_options = read_frame_options(os.path.dirname(start["script"]))
+        self._form = start["output_format"]
+        folder = os.path.dirname(start["script"])
+        self._frame_options = read_frame_options(folder, start["argv"], self._form)
 
     def _init(self) -> bool:
         began = time.monotonic()
@@ -107,7 +109,7 @@ class Worker:
         try:
             loaded = self._load(mini_batch, line, began)
             function = "run"
-            rows, text = self._encode(self._script.run(loaded), mini_batch)
+            rows, text = self._encode(self._script.run(loaded))
             self._streams.end_mini_batch()
         except (Exception, SystemExit) as error:  # the user's code
             now = time.monotonic()
@@ -145,11 +147,13 @@ class Worker:
         self._page.write(status_page.RUNNING, mini_batch, began)
         return loaded
 
-    def _encode(self, result: Any, mini_batch: int) -> tuple[int, bytes]:
-        options = self._frame_options
-        if options.get("header") and mini_batch > 0:
-            options = dict(options, header=False)  # the joined file has one header, at its top
-        return encode_result(result, append_rows=self._append_rows, frame_options=options)
+    def _encode(self, result: Any) -> tuple[int, bytes]:
+        return encode_result(
+            result,
+            append_rows=self._append_rows,
+            frame_options=self._frame_options,
+            form=self._form,
+        )
 
     def _flush(self, now: float) -> None:
         """Report what has finished since the last time, in one message."""

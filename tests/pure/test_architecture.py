@@ -155,6 +155,7 @@ OLD_STDLIB = frozenset(
 """What the worker uses of the standard library; every one of these is in Python 3.7."""
 
 FOR_TABLES = {
+    "formats.py": {"pandas", "pyarrow"},
     "records.py": {"numpy"},
     "tables.py": {"pandas"},
 }

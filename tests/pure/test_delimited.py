@@ -94,10 +94,9 @@ def test_whatever_pandas_reads_is_what_the_mini_batches_hold(
         patch.setattr(text_files, "BLOCK_BYTES", 4 * block)
         try:
             lines = [json.loads(line) for line, _ in dataset.mini_batches(0, Cut(size)) if line]
-        except InputError as error:  # not even the first row has an end
+        except InputError:  # not even the first row has an end
             with pytest.raises(pd.errors.ParserError, match="EOF inside string starting"):
                 whole(text, 1, separator, quote, encoding)
-            assert "EOF inside string" in str(error)
             return
         if not lines:
             assert not text.decode(encoding).replace("\ufeff", "").strip(" \t\r\n")

@@ -351,6 +351,7 @@ class Run:
         InputError
             The run has no such mini-batch.
         """
+        __tracebackhide__ = True
         line = line_of(self.folder, mini_batch)
         return trial_of(self.folder, self._follower.record).run(line)
 

@@ -42,6 +42,7 @@ class Trial:
         Exception
             What the user's code raises, untouched.
         """
+        __tracebackhide__ = True  # IPython then begins the traceback in the user's own code
         # A cell has no file; its lines are put where tracebacks and debuggers look for them.
         lines = self.source.splitlines(keepends=True)
         linecache.cache[self.filename] = (len(self.source), None, lines, self.filename)

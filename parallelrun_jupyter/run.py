@@ -352,7 +352,7 @@ class Run:
             The run has no such mini-batch.
         """
         line = line_of(self.folder, mini_batch)
-        return trial_of(self.folder, self._follower.record).run(line)
+        return trial_of(self.folder, self._follower.record).run(line, mini_batch)
 
 
 def failure_message(follower: Follower, last: Snapshot) -> str:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from operator import itemgetter
+from typing import Any, TypeAlias
 
 from ..errors import InputError
+from .partition_format import PartitionFormat, combination
+
+Item: TypeAlias = tuple[str, int, Any]
+"""One file: its path, its size and what else says that it is unchanged."""
 
 _CACHE_KIB = 32 * 1024
 _BLOCK = 4096
@@ -63,5 +69,48 @@ def _gather(
         " (SELECT combination, MIN(place) AS first FROM item GROUP BY combination) AS group_"
         " ON item.combination = group_.combination ORDER BY group_.first, item.place"
     )
-    for combination, group in itertools.groupby(rows, key=itemgetter(0)):
-        yield combination, [item for _, item in group]
+    for values, group in itertools.groupby(rows, key=itemgetter(0)):
+        yield values, [item for _, item in group]
+
+
+def gather_files(
+    items: Iterable[Item], form: PartitionFormat, keys: Sequence[str]
+) -> Iterator[tuple[str, list[Item]]]:
+    """Bring the files together whose paths have the same values of ``keys``.
+
+    Yields
+    ------
+    tuple
+        The values, as JSON, and the files; both as `gather` orders them.
+
+    Raises
+    ------
+    InputError
+        A path does not match the format.
+    """
+
+    def pairs() -> Iterator[tuple[str, str]]:
+        for item in items:
+            values = form.values(item[0])
+            yield combination({key: values[key] for key in keys}), json.dumps(item)
+
+    for values, found in gather(pairs()):
+        yield values, [(path, size, time) for path, size, time in map(json.loads, found)]
+
+
+def combinations_of(
+    paths: Iterable[str], form: PartitionFormat, keys: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Return the values of ``keys`` that paths have, each combination once, in order.
+
+    Raises
+    ------
+    InputError
+        A path does not match the format.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for path in paths:
+        values = form.values(path)
+        wanted = {key: values[key] for key in keys}
+        found.setdefault(combination(wanted), wanted)
+    return list(found.values())

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import fnmatch
-import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from json.encoder import encode_basestring_ascii
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
-from ..errors import InputError
+from ..errors import ConfigError, InputError
 from ..parsing import plural
-from .combinations import gather
+from .combinations import combinations_of, gather_files
 from .cut import Cut
-from .partition_format import KeyValue, PartitionFormat, check_keys, combination
+from .partition_format import PartitionFormat, check_keys
+
+MLTABLE = "MLTable"
+"""Name of the files that say what lies beside them, as Azure ML reads them."""
 
 _MAGIC = re.compile(r"[*?[]")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
@@ -34,7 +37,8 @@ class FileDataset:
     path
         A file, a folder (all files below it), a glob (``*``, ``?``, ``[...]`` inside one name,
         ``**`` for any depth), or a list of these. Relative paths start at the current directory,
-        now. Names that begin with a dot are left out unless they are written.
+        now. Names that begin with a dot, and files named MLTable, which only tell of others, are
+        left out unless they are written.
     partition_format
         Which parts of the paths are which keys, such as ``{user}/{day:yyyy/MM/dd}/*.wav``; the
         grammar is that of `PartitionFormat`. None: the files have no keys.
@@ -134,34 +138,26 @@ class FileDataset:
         """
         wanted = self.partition_keys if keys is None else list(keys)
         check_keys(wanted, self.partition_keys, repr(self))
-        found: dict[str, dict[str, Any]] = {}
-        for files in self.folders():
-            for path, _, _ in files:
-                values = self._key_values(path, wanted)
-                found.setdefault(combination(values), values)
-        return list(found.values())
+        return combinations_of(
+            (path for files in self.folders() for path, _, _ in files), self.key_format(), wanted
+        )
+
+    def key_format(self) -> PartitionFormat:
+        """Return the format of the paths' keys, where there is one."""
+        if self.partition_format is None:
+            msg = f"{self!r} has no partition_format."
+            raise ConfigError(msg)
+        return self.partition_format
 
     def mini_batches(self, number: int, cut: Cut) -> Iterator[tuple[bytes, int]]:
         """Yield the plan line and the number of items of each mini-batch, as input ``number``."""
         if cut.keys:
-            yield from self._by_combination(number, cut.keys)
+            items = chain.from_iterable(self.folders())
+            for values, found in gather_files(items, self.key_format(), cut.keys):
+                yield file_line(number, found, f'{{"keys":{values}}}'), len(found)
             return
         for batch in group_items(self.folders(), cut.size):
             yield file_line(number, batch), len(batch)
-
-    def _by_combination(self, number: int, keys: Sequence[str]) -> Iterator[tuple[bytes, int]]:
-        items = (
-            (combination(self._key_values(item[0], keys)), json.dumps(item))
-            for files in self.folders()
-            for item in files
-        )
-        for values, batch in gather(items):
-            yield file_line(number, [*map(json.loads, batch)], f'{{"keys":{values}}}'), len(batch)
-
-    def _key_values(self, path: str, keys: Sequence[str]) -> dict[str, KeyValue]:
-        """Return what a file's path says of some of the keys."""
-        values = self.partition_format.values(path) if self.partition_format else {}
-        return {key: values[key] for key in keys}
 
     def check(self) -> None:
         """See that every path exists, that there is at least one file, and that the first has keys.
@@ -219,14 +215,14 @@ def _walk(folder: str) -> Iterator[list[FileItem]]:
 def _scan(folder: str, pattern: str) -> tuple[list[FileItem], list[str]]:
     """Return the files and the subfolders of one folder whose names match, sorted by name."""
     matches = re.compile(fnmatch.translate(pattern)).match
-    hidden = pattern.startswith(".")
+    hidden = pattern.startswith(".") or pattern == MLTABLE
     files, folders = [], []
     prefix = os.path.join(folder, "")
     # By descriptor, the kernel looks each name up in this folder, not along the whole path.
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         with os.scandir(fd) as found:
-            entries = [e for e in found if hidden or e.name[0] != "."]
+            entries = [e for e in found if hidden or (e.name[0] != "." and e.name != MLTABLE)]
             if pattern != "*":
                 entries = [e for e in entries if matches(e.name)]
             entries.sort(key=attrgetter("name"))

@@ -10,7 +10,7 @@ from typing import Any
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, magics_class
 
-from .data.cut import Cut
+from .data.inputs import mini_batches
 from .errors import ConfigError, InputError, ParallelRunError
 from .options import OptionParser, config_of, run_options, split_script_arguments
 from .run import Run
@@ -103,7 +103,7 @@ class ParallelRunMagics(Magics):
         __tracebackhide__ = True
         check_script(cell, "cell.py")
         step.inputs[0].check()
-        line, _ = next(step.inputs[0].mini_batches(0, Cut(step.files_per_mini_batch)))
+        line, _ = next(mini_batches([step.inputs[0].spec()], step.cut))
         cwd = os.getcwd()
         variables = step.config.environment_variables or {}
         trial = Trial(cell, os.path.join(cwd, "cell.py"), step.arguments, cwd, [cwd], variables)

@@ -353,7 +353,7 @@ class Run:
         """
         __tracebackhide__ = True
         line = line_of(self.folder, mini_batch)
-        return trial_of(self.folder, self._follower.record).run(line)
+        return trial_of(self.folder, self._follower.record).run(line, mini_batch)
 
 
 def failure_message(follower: Follower, last: Snapshot) -> str:

@@ -216,6 +216,7 @@ def _make_record(step: ParallelRunStep, script: Script, compute: object, name: s
         append_rows=config.output_action == "append_row",
         logging_level=config.logging_level,
         environment_variables={k: None if _SECRET.search(k) else v for k, v in variables.items()},
+        partition_keys=list(config.partition_keys or ()),
     )
 
 

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
+from ..data.inputs import count_items
 from ..errors import OutputError
 from ..events import AttemptSucceeded, RunFinished
 from ..runs.journal import JournalReader
@@ -25,10 +26,10 @@ from . import signals
 from .commits import Commits
 from .plan import PlanFile
 from .planner import Planner
-from .policy import Limits
+from .policy import NODES_TAKEN, Limits
 from .pool import Pool, PoolFactory
 from .scheduler import Scheduler
-from .signals import Action, Assign, Finish, Publish, Record, Signal, StopNodes
+from .signals import Action, Assign, Charge, Finish, Publish, Record, Signal, StopNodes
 
 _log = logging.getLogger(__name__)
 
@@ -159,6 +160,8 @@ class Driver:
                         self._rows.add(event)
                 case Assign(node, first, count, attempt):
                     self._pool.assign(node, first, attempt, self._plan.lines(first, count))
+                case Charge():
+                    self._tell(self._charged(action))
                 case StopNodes(drain):
                     self._planner.stop()
                     self._pool.stop(drain=drain)
@@ -166,6 +169,16 @@ class Driver:
                     self._publish()
                 case Finish():
                     self._is_over = True
+
+    def _charged(self, charge: Charge) -> Signal:
+        """Return the failure of an attempt that went down with its node, once too often."""
+        [line] = self._plan.lines(charge.mini_batch, 1)
+        text = f"its node was lost while it ran, as {NODES_TAKEN - 1} or more before it: {charge.reason}"
+        failure = signals.Failure("node_lost", "NodeLost", text, "NodeLost at run()", "")
+        node = charge.node
+        return signals.AttemptEndedBadly(
+            node, node, charge.mini_batch, charge.attempt, count_items(line), 0, failure
+        )
 
     def _publish(self) -> None:
         target = final_file(self._folder, self._record)

@@ -81,6 +81,12 @@ class Nodes:
             given_back.append((mini_batch, attempt))
         return given_back, charged
 
+    def stop(self, name: str) -> None:
+        """Note that a node has ended all its workers."""
+        node = self._known.get(name)
+        if node is not None:
+            node.stopped = True
+
     def offer(self, name: str, slots: int, capacity: int) -> None:
         """Note how many mini-batches a node can hold now."""
         node = self._known.get(name)

@@ -187,13 +187,9 @@ class Scheduler:
             case signals.NodeGone(name, reason, blames):
                 self._lose(name, reason, blames=blames)
             case signals.NodeStopped(name):
-                node = self._nodes.get(name)
-                if node is not None:
-                    node.stopped = True
+                self._nodes.stop(name)
             case signals.MiniBatchesReturned(name, returned):
-                for mini_batch, attempt in returned:
-                    if self._nodes.take_back(mini_batch, attempt, name):
-                        self._retries.append((mini_batch, attempt))
+                self._retries.extend(r for r in returned if self._nodes.take_back(*r, name))
             case signals.PoolLost(reason, is_resumable):
                 for name in self._nodes.names():
                     self._lose(name, reason, blames=False)

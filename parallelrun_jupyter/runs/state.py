@@ -133,7 +133,7 @@ class RunState:
             changed = True
         return changed
 
-    def apply(self, event: Event) -> None:  # noqa: C901 - one flat match over the closed union
+    def apply(self, event: Event) -> None:  # noqa: C901, PLR0912 - one flat match over the closed union
         """Take one event into account."""
         self.at_ms = event.at_ms
         match event:

@@ -13,6 +13,7 @@ from pathlib import Path
 from ..data.inputs import count_items
 from ..errors import OutputError
 from ..events import AttemptSucceeded, RunFinished
+from ..runs import remote_logs
 from ..runs.journal import JournalReader
 from ..runs.liveness import DriverClaim
 from ..runs.outputs import CommittedRows, publish, remove_parts
@@ -197,7 +198,10 @@ class Driver:
         self._control_at = now + _CONTROL_S
         self._handle(signals.TimePassed())
         for name in os.listdir(self._folder.control):
-            if name not in self._seen_requests:
+            if name == remote_logs.REQUEST:
+                (self._folder.control / name).unlink(missing_ok=True)  # to be asked again and again
+                self._pool.bring_logs()
+            elif name not in self._seen_requests:
                 self._seen_requests.add(name)
                 if name in {"cancel", "cancel-drain"}:
                     self._handle(signals.CancelAsked(drain=name == "cancel-drain"))

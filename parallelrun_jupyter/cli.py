@@ -86,6 +86,9 @@ def make_parser() -> OptionParser:
     resume = commands.add_parser("resume", help="go on with a run that has ended")
     _add_run(resume)
     resume.add_argument("--failed-only", action="store_true", help="only what had failed")
+    resume.add_argument(
+        "--compute", metavar="WHERE", help="go on elsewhere (default: where it was)"
+    )
     resume.add_argument("--entry-script", metavar="SCRIPT", help="a corrected script")
     resume.set_defaults(parser=resume, command=_resume)
 
@@ -161,7 +164,9 @@ def _cancel(given: argparse.Namespace) -> int:
 
 
 def _resume(given: argparse.Namespace) -> int:
-    run = _named(given).resume(failed_only=given.failed_only, entry_script=given.entry_script)
+    run = _named(given).resume(
+        failed_only=given.failed_only, entry_script=given.entry_script, compute=given.compute
+    )
     return _wait(run)
 
 

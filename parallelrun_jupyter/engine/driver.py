@@ -62,10 +62,10 @@ class Driver:
         self._folder = folder
         self._clock = clock
         self._claim = DriverClaim(folder)
-        self._record = folder.read_record()
+        self._resume = read_resume(folder)
+        self._record = self._resume.applied_to(folder.read_record())
         self._rows = CommittedRows()
         state = self._read_journal()
-        self._resume = read_resume(folder)
         self._commits = Commits(folder, part=state.drivers)
         self._plan = PlanFile(folder.plan)
         self._told: deque[Signal] = deque()

@@ -16,7 +16,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = (
     ("errors", "events", "version", "worker"),
     ("settings", "parsing"),
-    ("runs", "data", "config", "compute", "environment", "script_check"),
+    ("runs", "data", "config", "compute", "dask_compute", "environment", "script_check"),
     ("engine", "widget", "step"),
     ("backends",),
     ("launch", "resumption", "trial", "run", "submission", "options"),

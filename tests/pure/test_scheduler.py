@@ -27,6 +27,7 @@ class Bench:
         self.now = 0
         self.events: list[Any] = []
         self.out: list[tuple[str, int, int]] = []
+        self.charges: list[tuple[str, int, int, str]] = []
         self.stops: list[bool] = []
         self.published = False
         self.finished = False
@@ -44,6 +45,8 @@ class Bench:
                     self.events.append(event)
                 case sg.Assign(node, first, count, attempt):
                     self.out += [(node, k, attempt) for k in range(first, first + count)]
+                case sg.Charge(node, mini_batch, attempt, reason):
+                    self.charges.append((node, mini_batch, attempt, reason))
                 case sg.StopNodes(drain):
                     self.stops.append(drain)
                 case sg.Publish():
@@ -65,7 +68,7 @@ class Bench:
     def stop_all(self) -> None:
         if self.published:
             self.tell(sg.OutputPublished("/out", 1))
-        self.tell(*(sg.NodeStopped(name) for name in self.scheduler._nodes))
+        self.tell(*(sg.NodeStopped(name) for name in self.scheduler._nodes.names()))
 
     @property
     def end(self) -> RunFinished:

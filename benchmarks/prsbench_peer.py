@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 import time
 
-from parallelrun_jupyter import ParallelRunConfig, submit
+from parallelrun_jupyter import ParallelRunConfig, Run, submit
 from parallelrun_jupyter.events import AttemptFailed, AttemptSucceeded
 
-from ..api import Result
+from ..api import Result, Workload
 
 VARIANTS = {"parallelrun": {}}
 KINDS = {"noop", "digits", "sleepy", "faults"}
@@ -29,7 +29,7 @@ def run(mini_batch):
 """
 
 
-def run(workload, workers):
+def run(workload: Workload, workers: int) -> Result:
     """Run a workload; report when the first and the last mini-batch were over."""
     inputs, script = _prepare(workload)
     os.environ["PARALLELRUN_HOME"] = os.path.join(workload.scratch, "home")
@@ -48,7 +48,7 @@ def run(workload, workers):
     return _account(handle, workload, began)
 
 
-def _prepare(workload):
+def _prepare(workload: Workload) -> tuple[str, str]:
     """Return the inputs and the script; items that are no files become empty ones."""
     if workload.kind == "digits":
         return os.path.dirname(workload.items[0]), workload.script_path
@@ -63,7 +63,7 @@ def _prepare(workload):
     return root, script
 
 
-def _account(handle, workload, began):
+def _account(handle: Run, workload: Workload, began: float) -> Result:
     """Tell the harness how every mini-batch ended."""
     created = handle.folder.read_record().created_at
     first = last = None

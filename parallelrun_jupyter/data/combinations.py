@@ -64,10 +64,17 @@ def _gather(
     pairs = iter(items)
     while block := list(itertools.islice(pairs, _BLOCK)):
         database.executemany("INSERT INTO item (combination, item) VALUES (?, ?)", block)
+    database.execute(
+        "CREATE TABLE first (combination TEXT PRIMARY KEY, place INTEGER) WITHOUT ROWID"
+    )
+    database.execute(
+        "INSERT INTO first SELECT combination, MIN(place) FROM item GROUP BY combination"
+    )
+    # CROSS JOIN keeps the items as the outer loop: one pass over them and one sort by merging.
+    # The other way round, every combination would look for its items all over the file.
     rows = database.execute(
-        "SELECT item.combination, item.item FROM item JOIN"
-        " (SELECT combination, MIN(place) AS first FROM item GROUP BY combination) AS group_"
-        " ON item.combination = group_.combination ORDER BY group_.first, item.place"
+        "SELECT item.combination, item.item FROM item CROSS JOIN first"
+        " ON item.combination = first.combination ORDER BY first.place, item.place"
     )
     for values, group in itertools.groupby(rows, key=itemgetter(0)):
         yield values, [item for _, item in group]

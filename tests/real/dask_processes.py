@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -109,18 +108,24 @@ class DaskProcesses:
         return found
 
     def close(self) -> None:
-        """End all, and see that no worker process of a run is left."""
-        processes = [*self.workers.values(), *([self.scheduler] if self.scheduler else [])]
-        for process in processes:
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-        for process in processes:
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        wait_until(lambda: not self.run_workers(), "worker processes to end", limit_s=20)
+        """See that no worker process of a run is left, then end all."""
+        try:
+            wait_until(lambda: not self.run_workers(), "worker processes to end", limit_s=20)
+        finally:
+            # Workers first: Dask's own closing may hang where both go at once.
+            for group in (list(self.workers.values()), [self.scheduler] if self.scheduler else []):
+                for process in group:
+                    process.terminate()
+                for process in group:
+                    _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    try:
+        process.wait(5)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def wait_until(

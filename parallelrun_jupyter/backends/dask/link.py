@@ -39,6 +39,7 @@ class Link:
         self.name = name
         self._key = key
         self._future: Any = None
+        self._letting_go: asyncio.Future[Any] | None = None
         self._actor: Any = None
         self._commands: list[Command] = []
         self._bell = asyncio.Event()
@@ -125,13 +126,16 @@ class Link:
             except (OSError, RuntimeError, KeyError, asyncio.TimeoutError):
                 pass  # it is gone, or ends by itself when nobody listens
         self.release()
+        if self._letting_go is not None:
+            await asyncio.wait({self._letting_go}, timeout=_HALT_S)
 
     def release(self) -> None:
         """Let the actor go: the Dask worker forgets it."""
         self._actor = None
         future, self._future = self._future, None
-        if future is not None:
-            future.release()
+        if future is not None and self._client.status == "running":
+            # Released alone, it would live on until the last proxy of it is collected.
+            self._letting_go = asyncio.ensure_future(self._client.cancel([future], force=True))
 
     async def _call(self, method: Callable[..., Any], *arguments: Any) -> Any:
         async def call() -> Any:

@@ -9,6 +9,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from .data.credentials import variables_for_driver
+from .data.storage import Storage
 from .errors import ConfigError, EntryScriptError, LaunchError, RunFolderError
 from .launch import end_leftovers, launch
 from .runs.follow import Follower
@@ -48,7 +50,7 @@ def resume_run(
     RunFolderError
         The run is still going, or there is nothing to do.
     ConfigError
-        A secret variable is missing.
+        A secret variable is missing, or the credential of a store.
     EntryScriptError
         The corrected script cannot be used.
     LaunchError
@@ -64,12 +66,14 @@ def resume_run(
             f"not kept on disk. Set it before you resume: os.environ[{missing[0]!r}] = ..."
         )
         raise ConfigError(msg)
+    found = (pair for spec in record.storages() for pair in Storage.of_spec(spec).references())
+    variables = variables_for_driver(found, environ)
     end_leftovers(folder)
     script = _replace_script(folder, record, Path(entry_script)) if entry_script else ""
     drivers = follower.state.drivers
     log_start = folder.driver_log.stat().st_size if folder.driver_log.exists() else 0
     write_resume(folder, ResumeRequest(failed_only=failed_only, script=script))
-    launch(folder, record.driver_python, {})
+    launch(folder, record.driver_python, variables)
     until = time.monotonic() + _START_LIMIT_S
     while follower.state.drivers == drivers:
         if time.monotonic() > until:

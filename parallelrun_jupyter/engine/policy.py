@@ -16,6 +16,15 @@ TRACEBACKS_PER_GROUP = 10
 
 
 @dataclass(frozen=True, slots=True)
+class NodeLimits:
+    """Seconds that things may take on a node."""
+
+    run_s: float
+    init_s: float = 600.0
+    overhead_s: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """What a run tolerates; -1 and 100 percent tolerate everything, None is not checked."""
 

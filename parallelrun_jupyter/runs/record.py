@@ -19,6 +19,8 @@ class RunRecord:
     Paths are absolute. ``python`` is the interpreter of the workers, ``driver_python`` the one
     that starts drivers. ``environment_variables`` of None have a value that looks like a secret:
     it was handed to the driver in memory, and has to be in the environment of a resume.
+    ``side_inputs`` are those in stores; an argument ``{"side": k}`` stands for the local path of
+    number ``k``. ``output`` is a folder, or with ``output_storage`` a URL.
     """
 
     run_id: str
@@ -34,7 +36,7 @@ class RunRecord:
     mini_batch_size: int
     output: str | None
     output_file: str
-    arguments: list[str]
+    arguments: list[Any]
     config: dict[str, Any]
     backend: str
     node_count: int
@@ -51,7 +53,19 @@ class RunRecord:
     append_rows: bool
     logging_level: str
     environment_variables: dict[str, str | None] = field(default_factory=dict)
+    output_storage: dict[str, Any] | None = None
+    side_inputs: list[dict[str, Any]] = field(default_factory=list)
     schema: int = RECORD_SCHEMA
+
+    def storages(self) -> list[dict[str, Any]]:
+        """Return the specs of the stores that the run reads and writes."""
+        found = [spec.get("storage") for spec in (*self.inputs, *self.side_inputs)]
+        return [spec for spec in (*found, self.output_storage) if spec]
+
+    def secret_variables(self) -> set[str]:
+        """Return the variables in which a driver is given the credentials of those stores."""
+        places = [where for spec in self.storages() for where in spec["secrets"].values()]
+        return {where["memory"] for where in places if "memory" in where}
 
     def script_path(self, snapshot: str) -> str:
         """Return the path of the entry script in the run's snapshot."""

@@ -139,8 +139,11 @@ def test_a_step_refuses_what_it_cannot_use() -> None:
         ParallelRunStep("a", config, [3])
     with pytest.raises(ConfigError, match="expected a ParallelRunConfig"):
         ParallelRunStep("a", "config", "x")
-    with pytest.raises(ConfigError, match="output is 's3://b/o'; expected a local folder"):
-        ParallelRunStep("a", config, "x", output="s3://b/o")
+    with pytest.raises(
+        ConfigError,
+        match="output is 'https://b/o', where nothing can be written: a web server takes no",
+    ):
+        ParallelRunStep("a", config, "x", output="https://b/o")
     with pytest.raises(ConfigError, match="the inputs have no partition keys"):
         ParallelRunStep("a", ParallelRunConfig(partition_keys=["user"]), "x")
 

@@ -22,6 +22,8 @@ from .version import __version__
 if TYPE_CHECKING:
     from .compute import LocalCompute
     from .config import ParallelRunConfig
+    from .data.credentials import EnvironmentVariable, Keyring
+    from .data.datastores import Datastore
     from .data.files import FileDataset
     from .environment import Environment
     from .errors import ParallelRunError
@@ -31,8 +33,11 @@ if TYPE_CHECKING:
     from .widget.details import RunDetails
 
 _HOMES = {
+    "Datastore": "data.datastores",
     "Environment": "environment",
+    "EnvironmentVariable": "data.credentials",
     "FileDataset": "data.files",
+    "Keyring": "data.credentials",
     "LocalCompute": "compute",
     "ParallelRunConfig": "config",
     "ParallelRunError": "errors",
@@ -43,8 +48,11 @@ _HOMES = {
 }
 
 __all__ = [
+    "Datastore",
     "Environment",
+    "EnvironmentVariable",
     "FileDataset",
+    "Keyring",
     "LocalCompute",
     "ParallelRunConfig",
     "ParallelRunError",

@@ -17,6 +17,7 @@ from typing import Any
 from .compute import as_compute
 from .config import ParallelRunConfig
 from .data.credentials import variables_for_driver
+from .data.remote import Store
 from .data.storage import Storage
 from .environment import as_environment
 from .errors import ConfigError, EntryScriptError, RunFolderError
@@ -117,11 +118,16 @@ def submit_script(
     _check_entry(script, step.config)
     for dataset in (*step.inputs, *step.side_inputs):
         dataset.check()
+    if step.output and step.output_storage:
+        with Store(step.output_storage) as out:
+            out.check_container(step.output)
     record = _make_record(step, script, compute, name or step.name)
     folder = store.create(record.run_id)
     variables = {**(step.config.environment_variables or {}), **_secrets(record)}
     try:
         _snapshot(script, folder)
+        if record.output_storage:
+            os.makedirs(folder.script_output(record))
         store.write_atomically(folder.record, record.to_json())
         launch(folder, record.driver_python, variables)
     except (OSError, RunFolderError):

@@ -32,8 +32,11 @@ class Fetcher:
 
     async def _open(self) -> Any:
         if self._files is None:
+            # Of Azure's only the client is used, which is at home where it is first called; the file
+            # system itself closes things at exit, in a loop that has to be there still.
             loop = asyncio.get_running_loop()
-            files = self.storage.open(asynchronous=True, loop=loop)
+            how = {} if self.storage.protocol == "az" else {"asynchronous": True, "loop": loop}
+            files = self.storage.open(**how)
             if hasattr(files, "set_session"):
                 await files.set_session()
             self._files = files

@@ -101,6 +101,28 @@ class Store:
         if next(self.folders(url), None) is None:
             raise InputError(self.nothing_found(url))
 
+    def check_container(self, url: str) -> None:
+        """See that the container of a URL is there, as far as the credential may look.
+
+        Raises
+        ------
+        InputError
+            It is not, or the store refuses or cannot be reached.
+        """
+        protocol, _, path = url.partition("://")
+        with plain_errors(self.storage, url):
+            try:
+                self.files.info(f"{protocol}://{path.partition('/')[0]}")
+            except FileNotFoundError:
+                raise
+            except store_errors() as error:
+                # A token may be good for writing blobs and for nothing else.
+                if (
+                    getattr(error, "status_code", 0) != 403
+                    or "sas_token" not in self.storage.secrets
+                ):
+                    raise
+
     def nothing_found(self, url: str) -> str:
         """Say why a URL names no file, from what is there."""
         what = "glob" if _MAGIC.search(url) else "input"

@@ -35,6 +35,7 @@ class Limits:
     append_rows: bool = True
     first_task_creation_timeout_s: float = 600.0
     progress_update_timeout_s: float = 1260.0
+    puts_in_store: bool = False
 
     @classmethod
     def of(cls, record: RunRecord) -> Limits:
@@ -47,6 +48,7 @@ class Limits:
             record.append_rows,
             record.first_task_creation_timeout_s,
             record.progress_update_timeout_s,
+            record.output_storage is not None,
         )
 
 

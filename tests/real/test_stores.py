@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from parallelrun_jupyter import FileDataset, Run
+from parallelrun_jupyter import Datastore, FileDataset, Run
 from tests.azurite_process import ACCOUNT, KEY, Azurite
 from tests.real.conftest import end_of, rows_of
 
@@ -73,3 +73,35 @@ def test_a_public_container_needs_no_credential(
     run = start("reads.py", inputs=FileDataset(url, storage_options={"anon": True}))
     assert end_of(run) == "Completed"
     assert [row.partition("=")[2] for row in rows_of(run)] == list(map(str, range(60)))
+
+
+def test_the_output_goes_to_a_store(
+    start: Callable[..., Run], azurite: Azurite, keyed: dict[str, Any]
+) -> None:
+    container = azurite.make_container(BLOBS)
+    name = container.container_name
+    inputs = FileDataset(f"az://{name}/mnist", storage_options=keyed)
+    run = start("echo.py", inputs=inputs, output=f"az://{name}/predictions/today")
+    assert end_of(run) == "Completed", run.snapshot()["reason"]
+    url = f"az://{name}/predictions/today/parallel_run_step.txt"
+    assert run.snapshot()["output"] == url
+    text = "".join(f"{k:03d}.txt\n" for k in range(60))
+    blob = container.get_blob_client("predictions/today/parallel_run_step.txt")
+    assert blob.download_blob().readall().decode() == text
+    assert rows_of(run) == text.split()
+    (run.folder.output / "parallel_run_step.txt").unlink()
+    assert rows_of(run) == text.split(), "without the run's own copy it is read from the store"
+
+
+def test_what_a_script_writes_itself_goes_there_too(
+    start: Callable[..., Run], azurite: Azurite, numbers: Path
+) -> None:
+    container = azurite.make_container({})
+    store = Datastore.register_azure_blob_container(
+        "out", container.container_name, ACCOUNT, account_key=KEY
+    )
+    run = start("writes_files.py", output=store.path("own"), output_action="summary_only")
+    assert end_of(run) == "Completed", run.snapshot()["reason"]
+    names = sorted(blob.name for blob in container.list_blobs())
+    assert [n for n in names if "/end/" not in n] == [f"own/{k:03d}.txt.out" for k in range(60)]
+    assert len([n for n in names if "/end/" in n]) == 2, "also what shutdown() wrote"

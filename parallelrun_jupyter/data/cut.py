@@ -16,9 +16,13 @@ class Cut:
     ----------
     size
         Files per mini-batch for files; bytes of the source, about, for tables.
+    keys
+        Partition keys: where there are any, every combination of their values is one mini-batch of
+        any size.
     rows
         Rows per mini-batch, for tables: where it is not 0, ``size`` does not matter.
     """
 
     size: int
+    keys: tuple[str, ...] = ()
     rows: int = 0

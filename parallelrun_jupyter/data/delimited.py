@@ -13,7 +13,7 @@ from ..settings import usable_cores
 from ..worker.records import with_line_feeds
 from .column_types import Inference, kinds_of
 from .cut import Cut
-from .files import FileItem
+from .local import FileItem
 from .ranges import Range, RowScan
 from .text_files import TextFile, text_file
 

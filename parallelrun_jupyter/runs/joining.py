@@ -43,10 +43,10 @@ def _with_one_header(pieces: Pieces, form: str) -> Iterator[bytes]:
     first: tuple[int, bytes] | None = None
     for mini_batch, data in pieces():
         header, start = split_frame(data)
-        if start and first is None:
+        if header and first is None:
             first = (mini_batch, header)
             yield header
-        elif start and form == CSV and first is not None and header != first[1]:
+        elif header and form == CSV and first is not None and header != first[1]:
             raise _conflict(mini_batch, _shown(header), first[0], _shown(first[1]))
         yield data[start:] if start else data
 

@@ -40,12 +40,26 @@ def split_frame(data: bytes) -> tuple[bytes, int]:
     return data[start : start + length], start + length
 
 
-def frame_text(frame: Any, options: dict[str, Any]) -> bytes:
+def frame_text(frame: Any, options: dict[str, Any], form: str = TEXT) -> bytes:
     """Return the ``to_csv`` of a DataFrame; where a header is asked for, it is framed."""
-    rows = frame.to_csv(**dict(options, header=False))
+    rows = _csv_rows(frame, dict(options, header=False), form)
     if not options.get("header"):
-        return bytes(rows.encode("utf-8"))
-    return framed(frame.head(0).to_csv(**options), rows)
+        return unframed(rows.encode("utf-8"))
+    return framed(_csv_rows(frame.head(0), options, form), rows)
+
+
+def unframed(rows: bytes) -> bytes:
+    """Return rows that have no header, so that nobody takes their beginning for one."""
+    return HEADER_MARK + bytes(4) + rows if rows.startswith(HEADER_MARK) else rows
+
+
+def _csv_rows(frame: Any, options: dict[str, Any], form: str) -> str:
+    text: str = frame.to_csv(**options)
+    own = {"quoting", "lineterminator", "line_terminator"} & set(options)
+    if form == CSV and "\r" in text and not own:
+        # pandas leaves lone carriage returns bare, where they would end a row.
+        text = frame.to_csv(**dict(options, quoting=2))  # all that is no number
+    return text
 
 
 def encode_table(result: Any, form: str, options: dict[str, Any]) -> bytes:
@@ -76,7 +90,7 @@ def encode_table(result: Any, form: str, options: dict[str, Any]) -> bytes:
     except (TypeError, ValueError) as error:
         raise BadResult("wrong_result", "run() returned what makes no table: %s" % error)
     if form == CSV:
-        return frame_text(frame, options)
+        return frame_text(frame, options, form)
     if form == JSONL:
         return _json_lines(_records(frame))
     return _arrow_stream(frame)

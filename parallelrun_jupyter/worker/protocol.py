@@ -15,9 +15,10 @@ Replies, to the node::
     ["stopped"]                                         after shutdown(), when told to stop
     ["failed", mini_batch, attempt, items, duration_us, {failure}]
 
-A plan line of files is ``["f", input, [paths], [sizes], [mtimes]]``: what ``run`` gets are the
-paths. One of tables is ``["t", input, [paths], [sizes], [mtimes], [[start, end], ...], rows,
-{table}]``: ``run`` gets the rows of these ranges as a DataFrame. A failure is an object with ``kind, error, message, group, traceback``.
+A plan line of files is ``["f", input, [paths], [sizes], [mtimes], {extra}]``: what ``run`` gets are
+the paths. One of tables is ``["t", input, [paths], [sizes], [mtimes], [[start, end], ...], {table},
+rows, {extra}]``: ``run`` gets the rows of these ranges as a DataFrame. A failure is an object with
+``kind, error, message, group, traceback``.
 """
 
 from __future__ import annotations

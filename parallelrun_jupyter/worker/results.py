@@ -6,7 +6,7 @@ import json
 import os
 
 from .failures import BadResult
-from .formats import CSV, TEXT, encode_table, frame_text
+from .formats import CSV, TEXT, encode_table, frame_text, unframed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import in a worker
@@ -83,7 +83,7 @@ def encode_result(
         elif hasattr(result, "to_csv") and hasattr(result, "columns"):
             data = frame_text(result, frame_options)
         else:
-            data = ("\n".join(map(str, result)) + "\n").encode("utf-8")
+            data = unframed(("\n".join(map(str, result)) + "\n").encode("utf-8"))
     except UnicodeEncodeError as error:
         message = "a returned row is not valid Unicode (%s); encode or escape it in run()" % error
         raise BadResult("wrong_result", message)

@@ -11,6 +11,7 @@ import time
 import zlib
 
 from . import azureml_user, protocol, status_page
+from .context import with_context
 from .failures import describe
 from .mini_batches import TABLE, count_items, load
 from .parent import die_with_parent
@@ -86,6 +87,7 @@ class Worker:
         finally:
             self._streams.end_mini_batch()
         self._script = script
+        self._run = with_context(script.run, self._load)
         now = time.monotonic()
         self._page.write(status_page.WAITING, -1, now)
         self._send(protocol.encode(["ready", int((now - began) * 1000)]))
@@ -105,15 +107,12 @@ class Worker:
         items = count_items(line)
         self._log.set_mini_batch(mini_batch)
         began = time.monotonic()
-        function = "load"
         try:
-            loaded = self._load(mini_batch, line, began)
-            function = "run"
-            rows, text = self._encode(self._script.run(loaded))
+            rows, text = self._encode(self._run(line, mini_batch))
             self._streams.end_mini_batch()
         except (Exception, SystemExit) as error:  # the user's code
             now = time.monotonic()
-            failure = self._describe(error, function)
+            failure = self._describe(error, "run")
             self._page.write(status_page.WAITING, -1, now)
             self._flush(now)
             micros = int((now - began) * 1e6)
@@ -136,15 +135,12 @@ class Worker:
         self._log.set_mini_batch(-1)
         return now
 
-    def _load(self, mini_batch: int, line: list[Any], began: float) -> Any:
+    def _load(self, line: list[Any], mini_batch: int) -> Any:
         """Return what ``run()`` gets; loading a table has a clock of its own."""
         if line[0] == TABLE:
-            self._page.write(status_page.LOADING, mini_batch, began)
-            loaded = load(line)
-            began = time.monotonic()
-        else:
-            loaded = load(line)
-        self._page.write(status_page.RUNNING, mini_batch, began)
+            self._page.write(status_page.LOADING, mini_batch, time.monotonic())
+        loaded = load(line)
+        self._page.write(status_page.RUNNING, mini_batch, time.monotonic())
         return loaded
 
     def _encode(self, result: Any) -> tuple[int, bytes]:

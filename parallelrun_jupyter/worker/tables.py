@@ -33,7 +33,7 @@ def load_table(row: list[Any]) -> Any:
             "tables are read with pandas, which this interpreter cannot import (%s); "
             "add pandas to the run's environment" % error
         )
-    table = row[7]
+    table = row[6]
     frames = []
     for path, size, time, part in zip(row[2], row[3], row[4], row[5]):
         _check_unchanged(path, size, time)

@@ -31,6 +31,7 @@ class Storm:
         self._cluster = cluster
         self._rng = rng
         self._numbers = 0
+        self._struck_at = 0
         self.killed: Counter[str] = Counter()
 
     def fill_up(self) -> None:
@@ -43,8 +44,16 @@ class Storm:
             self._numbers += 1
 
     def strike(self, run: Run) -> None:
-        kind = self._rng.choice(["node", "node", "worker", "worker", "driver"])
-        if kind == "node":
+        """Kill the next one, once something has come of the run since the last."""
+        succeeded = run.snapshot()["succeeded"]
+        if succeeded <= self._struck_at:
+            return
+        count = self.killed.total()
+        kinds = ("node", "worker", "driver", "node", "worker", "scheduler")
+        kind = kinds[count % len(kinds)]
+        if kind == "scheduler":
+            self.restart_scheduler()
+        elif kind == "node":
             self._cluster.kill(self._rng.choice(list(self._cluster.workers)))
         elif kind == "worker":
             workers = self._cluster.run_workers()
@@ -57,6 +66,7 @@ class Storm:
             except (psutil.NoSuchProcess, FileNotFoundError):
                 return
         self.killed[kind] += 1
+        self._struck_at = succeeded
 
     def restart_scheduler(self) -> None:
         port = self._cluster.port
@@ -64,7 +74,6 @@ class Storm:
         for name in list(self._cluster.workers):
             self._cluster.kill(name)
         self._cluster.start_scheduler(port)
-        self.killed["scheduler"] += 1
 
 
 @pytest.fixture
@@ -82,7 +91,11 @@ def test_a_storm_of_kills_on_a_cluster_changes_no_byte(
 ) -> None:
     rng = random.Random(KILLS)
     write_digits(tmp_path)
-    settings = {"entry_script": tmp_path / "classify.py", "mini_batch_size": 5, "run_max_try": 100}
+    script = tmp_path / "classify.py"
+    head = "def run(mini_batch):\n"
+    slower = f"import time\n\n\n{head}    time.sleep(0.01)\n"
+    script.write_text(script.read_text().replace(head, slower))
+    settings = {"entry_script": script, "mini_batch_size": 5, "run_max_try": 100}
     digits = {"inputs": [tmp_path / "digits"] * max(1, KILLS // 10),
               "arguments": [tmp_path / "model.npz"]}  # fmt: skip
     config = ParallelRunConfig(process_count_per_node=2, **settings)
@@ -103,14 +116,12 @@ def test_a_storm_of_kills_on_a_cluster_changes_no_byte(
         if status == "Interrupted":
             run.resume()
             resumes += 1
-        elif run.snapshot()["succeeded"] and storm.killed.total() < KILLS:
-            if storm.killed.total() == KILLS // 2:
-                storm.restart_scheduler()
-            else:
-                storm.strike(run)
+        elif storm.killed.total() < KILLS:
+            storm.strike(run)
     print(f"killed {dict(storm.killed)}; {resumes} resumes")
     assert storm.killed.total() >= KILLS * 3 // 4, "the run was over too soon to be tried"
-    assert storm.killed["scheduler"] == 1
+    assert storm.killed["scheduler"] >= 1
+    assert resumes == storm.killed["driver"] >= 1
     assert of_kind(run, NodeLost)
     done = Counter(e.mini_batch for e in of_kind(run, AttemptSucceeded))
     assert done == Counter(range(run.snapshot()["mini_batches"]))

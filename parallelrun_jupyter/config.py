@@ -119,10 +119,11 @@ class _FileName(_Text):
 
 
 class _Names(_Setting):
-    expected = "a list of texts"
+    expected = "a list of at least one name, each of them once"
 
     def accepts(self, value: Any) -> bool:
-        return isinstance(value, list | tuple) and all(isinstance(v, str) for v in value)
+        is_list = isinstance(value, list | tuple) and all(isinstance(v, str) for v in value)
+        return is_list and 0 < len(value) == len(set(value))
 
 
 class _Variables(_Setting):

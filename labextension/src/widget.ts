@@ -1,5 +1,5 @@
-import type { Host } from './model/host';
-import type { Failures, LogWindow, RunOutput } from './model/wire';
+import type { Actions, Host, LogQuestion } from './model/host';
+import type { Failures, Grid, LogWindow, MiniBatchDetail, RunOutput } from './model/wire';
 import { RunView } from './views/run';
 
 /** What anywidget hands over, as far as it is used here. */
@@ -23,16 +23,37 @@ class CommHost implements Host {
 
   constructor(private readonly model: Model) {}
 
-  logs(worker: string, miniBatch: number): Promise<LogWindow> {
-    return this.ask({ ask: 'logs', worker, mini_batch: miniBatch }) as Promise<LogWindow>;
+  readonly actions: Actions = {
+    cancel: async (drain) => {
+      await this.ask({ ask: 'cancel', drain });
+    },
+    resume: async (failedOnly) => {
+      await this.ask({ ask: 'resume', failed_only: failedOnly });
+    },
+  };
+
+  logs(question: LogQuestion): Promise<LogWindow> {
+    return this.ask({ ask: 'logs', ...question }) as Promise<LogWindow>;
   }
 
   failures(group: string): Promise<Failures> {
     return this.ask({ ask: 'failures', group }) as Promise<Failures>;
   }
 
-  async cancel(drain: boolean): Promise<void> {
-    await this.ask({ ask: 'cancel', drain });
+  miniBatch(miniBatch: number): Promise<MiniBatchDetail> {
+    return this.ask({ ask: 'mini_batch', mini_batch: miniBatch }) as Promise<MiniBatchDetail>;
+  }
+
+  grid(first: number, count: number): Promise<Grid> {
+    return this.ask({ ask: 'grid', first, count }) as Promise<Grid>;
+  }
+
+  logFile(): null {
+    return null; // a comm hands over no files; run.logs() and the run folder do
+  }
+
+  resultFile(): null {
+    return null;
   }
 
   readonly receive = (content: unknown): void => {

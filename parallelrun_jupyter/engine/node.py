@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from math import ceil
 
 from ..data.inputs import count_items
+from ..events import WorkerSample
 from ..worker.status_page import PHASES, RUNNING
 from . import signals
+from .resources import ResourceMeter
 from .signals import Failure, Signal, Success
 from .stack_dump import read_stack
 from .worker_process import CAN_WATCH_PIDS, Given, Reply, WorkerProcess, WorkerSpec
@@ -91,7 +93,8 @@ class Node:
         self._spawn_at = 0.0
         self._offered = -1
         self._sampled_at = 0.0
-        self._sampled: tuple[tuple[str, str, int, int], ...] = ()
+        self._sampled: tuple[WorkerSample, ...] = ()
+        self._meter = ResourceMeter(spec.gpus)
         self._stopping = False
         self._stopped = False
 
@@ -108,6 +111,7 @@ class Node:
     def stop(self, *, drain: bool) -> None:
         """End the workers: after the mini-batches they have (drain), or at once."""
         self._stopping = True
+        self._meter.close()
         self._backlog.clear()
         for worker in self._workers:
             if worker.has_stopped:
@@ -351,7 +355,12 @@ class Node:
             return []
         self._sampled_at = now
         rows = tuple(self._look_at(worker) for worker in self._workers)
-        changed = tuple(row for row in rows if row not in self._sampled)
+        used = self._meter.changes({w.name: (w.pid, w.slot) for w in self._workers})
+        changed = tuple(
+            (*row, *used[row[0]]) if row[0] in used else row
+            for row in rows
+            if row[0] in used or row not in self._sampled
+        )
         self._sampled = rows
         return [signals.NodeLooked(self.name, changed)] if changed else []
 

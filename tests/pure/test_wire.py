@@ -79,6 +79,7 @@ def test_the_bundles_are_small_and_of_these_sources(hook: Any) -> None:
 
 def test_the_widget_asks_no_other_machine() -> None:
     code = (STATIC / "widget.js").read_text() + (STATIC / "widget.css").read_text()
+    code = code.replace("http://www.w3.org/2000/svg", "")  # a name of what is drawn, not an address
     assert not re.search(r"https?://|import\(|\beval\b|innerHTML|insertAdjacentHTML", code)
 
 

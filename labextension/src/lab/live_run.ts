@@ -1,5 +1,5 @@
 import { Token } from '@lumino/coreutils';
-import { sentence } from '../model/host';
+import { type Host, sentence } from '../model/host';
 import type { RunOutput } from '../model/wire';
 import { NotHere, type RunsClient } from './client';
 
@@ -118,6 +118,11 @@ export class LiveRuns {
   private readonly runs = new Map<string, LiveRun>();
 
   constructor(readonly client: RunsClient) {}
+
+  /** Answers the questions of the views of a run. */
+  host(runId: string): Host {
+    return this.client.host(runId, () => this.runs.get(runId)?.hurry());
+  }
 
   find(runId: string): LiveRun {
     let run = this.runs.get(runId);

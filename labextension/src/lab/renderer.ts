@@ -79,7 +79,7 @@ export class RunRenderer extends Panel implements IRenderMime.IRenderer, Watcher
   private start(output: RunOutput): void {
     this.stop();
     this.runId = output.run_id;
-    this.view = new RunView(this.runs.client.host(output.run_id));
+    this.view = new RunView(this.runs.host(output.run_id));
     this.view.draw(output, false);
     this.node.append(this.view.node);
     const run = this.runs.find(output.run_id);

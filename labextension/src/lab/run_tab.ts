@@ -15,7 +15,7 @@ export class RunTab extends Widget implements Watcher {
   ) {
     super();
     this.addClass('pr-tab');
-    this.view = new RunView(runs.client.host(runId));
+    this.view = new RunView(runs.host(runId));
     this.node.append(this.view.node);
     this.view.node.hidden = true;
   }

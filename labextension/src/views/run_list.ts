@@ -1,5 +1,6 @@
 import { count, dayAndTime, percent } from '../model/format';
 import { GLYPHS, type RunList, type RunRow } from '../model/wire';
+import { t } from '../model/words';
 import { button, el, Rows, setHidden, setText } from './dom';
 
 /** The runs, newest first; a click opens one. */
@@ -16,13 +17,13 @@ export class RunListView {
       (row) => row.run_id,
       (row) => new ListRow(row, open),
     );
-    this.say('reading the runs');
+    this.say(t('reading the runs'));
   }
 
   draw({ runs, hidden }: RunList): void {
     this.rows.draw(runs);
-    const none = 'No runs yet. Start one in a notebook with %%parallelrun.';
-    const older = hidden > 0 ? `and ${count(hidden)} older: parallelrun list` : '';
+    const none = t('No runs yet. Start one in a notebook with %%parallelrun.');
+    const older = hidden > 0 ? t('and {0} older: parallelrun list', count(hidden)) : '';
     this.say(runs.length === 0 ? none : older);
   }
 

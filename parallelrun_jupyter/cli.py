@@ -10,8 +10,10 @@ from pathlib import Path
 from .errors import ConfigError, ParallelRunError, RunFailedError
 from .options import OptionParser, config_of, run_options, split_script_arguments
 from .run import Run
+from .runs.follow import Follower
 from .submission import submit
 from .version import __version__
+from .widget.live import watch_json
 from .widget.text import headline, plain, progress_line
 
 FAILED = 1
@@ -69,7 +71,15 @@ def make_parser() -> OptionParser:
 
     watching = commands.add_parser("watch", help="watch a run until it ends")
     _add_run(watching)
+    watching.add_argument(
+        "--json", action="store_true", help="one JSON value a line, whenever something is new"
+    )
     watching.set_defaults(parser=watching, command=_watch)
+
+    report = commands.add_parser("report", help="write where a run stands as one HTML file")
+    _add_run(report)
+    report.add_argument("--to", metavar="FILE", default="run.html", help="default: run.html")
+    report.set_defaults(parser=report, command=_report)
 
     logs = commands.add_parser("logs", help="print what the script printed")
     _add_run(logs)
@@ -142,7 +152,16 @@ def _list(given: argparse.Namespace) -> int:
 
 
 def _watch(given: argparse.Namespace) -> int:
-    return _wait(_named(given))
+    run = _named(given)
+    if not given.json:
+        return _wait(run)
+    last = watch_json(Follower(run.folder), sys.stdout)
+    return 0 if last["state"] == "Completed" else FAILED
+
+
+def _report(given: argparse.Namespace) -> int:
+    print(_named(given).report(given.to))
+    return 0
 
 
 def _logs(given: argparse.Namespace) -> int:

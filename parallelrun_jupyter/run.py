@@ -7,6 +7,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import (
@@ -252,6 +253,32 @@ class Run:
         if mini_batch is not None:
             return "\n".join(logs.of_mini_batch(self.folder, mini_batch, lines))
         return "\n".join(logs.tail(self.folder, lines, worker))
+
+    def report(self, path: str | os.PathLike[str]) -> Path:
+        """Write where the run stands as one HTML file, with the views that the notebook has.
+
+        It needs no network, no Jupyter and not this package; what it holds of the log and of single
+        mini-batches is the last of it, and what had failed.
+
+        Parameters
+        ----------
+        path
+            The file, such as ``run.html``.
+
+        Returns
+        -------
+        Path
+            The absolute path.
+
+        Raises
+        ------
+        OutputError
+            The file cannot be written.
+        """
+        from .widget.report import write_report
+
+        snapshot = self.snapshot()
+        return write_report(self.folder, self._follower.state, snapshot, path)
 
     def to_pandas(self) -> pd.DataFrame:
         """Return the rows that ``append_row`` joined, in input order: one column, ``row``.

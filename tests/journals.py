@@ -84,7 +84,7 @@ def events_of(course: Course) -> Iterator[ev.Event]:
                 f"Traceback (most recent call last):\n  File score.py, line 9\nValueError: {course.message}\n",
             )  # fmt: skip
             if not is_last:
-                queue.insert(0, (k, attempt + 1))
+                queue.append((k, attempt + 1))
         else:
             yield ev.AttemptSucceeded(
                 k, attempt, name, at_ms, took_us, ITEMS, ITEMS, ITEMS, 1, k * 10, 10, 0

@@ -1,6 +1,7 @@
 import type { Actions, Host, LogQuestion } from './model/host';
 import type { Failures, Grid, LogWindow, MiniBatchDetail, RunOutput } from './model/wire';
 import { RunView } from './views/run';
+import { Sight } from './views/sight';
 
 /** What anywidget hands over, as far as it is used here. */
 interface Model {
@@ -85,9 +86,10 @@ function render({ model, el }: { model: Model; el: HTMLElement }): () => void {
     view.draw(model.get('output'), !problem);
     view.say(problem);
   };
-  // A hidden page asks for nothing, and the kernel then sends nothing.
-  const greet = (): void => model.send({ say: document.hidden ? 'bye' : 'hello', view: name });
+  // What nobody sees asks for nothing, and the kernel then sends nothing.
+  const greet = (): void => model.send({ say: sight.isVisible ? 'hello' : 'bye', view: name });
   el.append(view.node);
+  const sight = new Sight(view.node, greet);
   model.on('change:output', draw);
   model.on('change:problem', draw);
   model.on('msg:custom', host.receive);
@@ -95,6 +97,7 @@ function render({ model, el }: { model: Model; el: HTMLElement }): () => void {
   draw();
   greet();
   return () => {
+    sight.dispose();
     document.removeEventListener('visibilitychange', greet);
     model.off('change:output', draw);
     model.off('change:problem', draw);

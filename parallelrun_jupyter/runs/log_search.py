@@ -75,8 +75,11 @@ class _Search:
         self._until = clock() + SEARCHED_S
         self.is_partial = False
 
-    def read(self, path: Path, start: int, end: int) -> tuple[list[bytes], int]:
-        """Return the last lines wanted of a part of a log, in order, and from where on it was read."""
+    def read(self, path: Path, start: int, end: int) -> tuple[list[bytes], int, int]:
+        """Return the last lines wanted of a part of a log, where reading began, and how many others.
+
+        The others were read and wanted, and are more than was asked for.
+        """
         found: list[bytes] = []
         rest = b""
         position = end
@@ -98,7 +101,8 @@ class _Search:
                 rest = first + newline if position > start else b""
                 matching = [line for line in whole.splitlines() if line and self._accepts(line)]
                 found = matching + found
-        return found[-self._wanted :], position + len(rest)
+        dropped = max(0, len(found) - self._wanted)
+        return found[dropped:], position + len(rest), dropped
 
 
 def find_lines(
@@ -120,10 +124,10 @@ def find_lines(
         end = _whole_lines(path)
         start = known if known is not None and known <= end else 0
         result.ends[path.stem] = end
-        lines, read_from = search.read(path, start, end)
-        if read_from > start:
-            result.has_older = True
-            unread += _count_lines(path, start, read_from) if known is not None else 0
+        lines, read_from, dropped = search.read(path, start, end)
+        result.has_older = result.has_older or read_from > start or dropped > 0
+        if known is not None:
+            unread += dropped + _count_lines(path, start, read_from)
         rows += [(line[:24], path.stem, line) for line in lines]
     rows.sort(key=lambda row: (row[0], row[1]))
     shown = rows[-query.lines :]

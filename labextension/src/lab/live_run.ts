@@ -117,6 +117,9 @@ export class LiveRun {
 export class LiveRuns {
   private readonly runs = new Map<string, LiveRun>();
 
+  /** Called when a run is looked at for the first time: there may be a new one. */
+  opened: () => void = () => undefined;
+
   constructor(readonly client: RunsClient) {}
 
   /** Answers the questions of the views of a run. */
@@ -129,6 +132,7 @@ export class LiveRuns {
     if (!run) {
       run = new LiveRun(this.client, runId, () => this.runs.delete(runId));
       this.runs.set(runId, run);
+      this.opened();
     }
     return run;
   }

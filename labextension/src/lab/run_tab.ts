@@ -11,7 +11,7 @@ export class RunTab extends Widget implements Watcher {
 
   constructor(
     private readonly runs: LiveRuns,
-    private readonly runId: string,
+    readonly runId: string,
   ) {
     super();
     this.addClass('pr-tab');

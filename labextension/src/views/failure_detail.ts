@@ -19,7 +19,7 @@ export class FailureDetail {
     this.table.hidden = true;
     this.traceback.hidden = true;
     this.traceback.tabIndex = 0;
-    this.traceback.setAttribute('role', 'region');
+    this.traceback.setAttribute('role', 'group');
     this.traceback.setAttribute('aria-label', t('Traceback'));
     this.node = el(
       'div',

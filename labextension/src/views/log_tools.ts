@@ -41,14 +41,19 @@ export class LogTools {
     const label = el('label', 'pr-check', this.regex, t('regex'));
     this.node = el('span', 'pr-tools', this.worker, this.level, this.text, label);
     for (const node of [this.worker, this.level, this.regex]) {
-      node.addEventListener('change', this.changed);
+      node.addEventListener('change', () => this.change());
     }
     this.text.addEventListener('input', () => {
       clearTimeout(this.typed);
-      this.typed = setTimeout(this.changed, TYPED_MS);
+      this.typed = setTimeout(() => this.change(), TYPED_MS);
     });
     this.text.addEventListener('keydown', (event) => event.stopPropagation());
     this.offer([]);
+  }
+
+  private change(): void {
+    clearTimeout(this.typed); // what is typed is taken along
+    this.changed();
   }
 
   get wanted(): Wanted {

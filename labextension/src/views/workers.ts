@@ -38,7 +38,7 @@ export class Workers implements Part {
     this.table = el('table', 'pr-workers', el('thead', '', head), body);
     const scroll = el('div', 'pr-scroll', this.table);
     scroll.tabIndex = 0;
-    scroll.setAttribute('role', 'region');
+    scroll.setAttribute('role', 'group');
     scroll.setAttribute('aria-label', t('Workers'));
     this.node = el('details', 'pr-section', this.title, scroll, this.more);
     this.node.open = true;

@@ -11,13 +11,14 @@ from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, magics_class
 
 from .data.cut import Cut
+from .data.staging import local_line
 from .errors import ConfigError, InputError, ParallelRunError
 from .options import OptionParser, config_of, run_options, split_script_arguments
 from .run import Run
 from .script_check import check_script
 from .step import ParallelRunStep
 from .submission import Script, submit_script
-from .trial import Trial
+from .trial import Trial, local_arguments
 from .widget.details import RunDetails
 from .widget.live import in_notebook
 
@@ -103,8 +104,9 @@ class ParallelRunMagics(Magics):
         line, _ = next(step.inputs[0].mini_batches(0, Cut(step.files_per_mini_batch)))
         cwd = os.getcwd()
         variables = step.config.environment_variables or {}
-        trial = Trial(cell, os.path.join(cwd, "cell.py"), step.arguments, cwd, [cwd], variables)
-        trial.run(line)
+        words = local_arguments(step.arguments, step.staged_sides)
+        trial = Trial(cell, os.path.join(cwd, "cell.py"), words, cwd, [cwd], variables)
+        trial.run(local_line(line, [step.inputs[0].spec()]))
 
     @staticmethod
     def _script(source_directory: str | None, cell: str) -> Script:

@@ -81,11 +81,25 @@ def trial_of(folder: RunFolder, record: RunRecord) -> Trial:
     return Trial(
         source=Path(path).read_text(encoding="utf-8-sig"),
         filename=path,
-        arguments=record.arguments,
+        arguments=local_arguments(record.arguments, record.side_inputs),
         cwd=record.working_directory(snapshot),
         sys_path=record.import_paths(snapshot),
         variables={k: v for k, v in record.environment_variables.items() if v is not None},
     )
+
+
+def local_arguments(
+    arguments: Sequence[Any], side_inputs: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    """Return the arguments with a local path for each that stands for a side input in a store."""
+    if not side_inputs:
+        return list(arguments)
+    from .data.staging import local_root
+
+    return [
+        word if isinstance(word, str) else local_root(side_inputs[word["side"]])
+        for word in arguments
+    ]
 
 
 def line_of(folder: RunFolder, mini_batch: int) -> bytes:

@@ -139,6 +139,8 @@ async def download(store: Any, url: str, path: str, version: int | str) -> None:
     except ResourceNotFoundError as error:
         raise FileNotFoundError(2, "it is gone from the store", url) from error
     except ResourceModifiedError as error:
+        if not await blob.exists():  # a condition that nothing meets comes before "not found"
+            raise FileNotFoundError(2, "it is gone from the store", url) from error
         msg = (
             f"the input {url!r} has changed since the run was planned, so that its rows would be "
             "of another version. Start a new run."

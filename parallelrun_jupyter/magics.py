@@ -18,7 +18,7 @@ from .run import Run
 from .script_check import check_script
 from .step import ParallelRunStep
 from .submission import Script, submit_script
-from .trial import Trial, local_arguments
+from .trial import Trial
 from .widget.details import RunDetails
 from .widget.live import in_notebook
 
@@ -104,8 +104,7 @@ class ParallelRunMagics(Magics):
         line, _ = next(step.inputs[0].mini_batches(0, Cut(step.files_per_mini_batch)))
         cwd = os.getcwd()
         variables = step.config.environment_variables or {}
-        words = local_arguments(step.arguments, step.staged_sides)
-        trial = Trial(cell, os.path.join(cwd, "cell.py"), words, cwd, [cwd], variables)
+        trial = Trial(cell, os.path.join(cwd, "cell.py"), step.arguments, cwd, [cwd], variables)
         trial.run(local_line(line, [step.inputs[0].spec()]))
 
     @staticmethod

@@ -355,8 +355,11 @@ class Run:
         Raises
         ------
         InputError
-            The run has no such mini-batch.
+            The run has no such mini-batch, or its files do not come from their store.
         """
         __tracebackhide__ = True
-        line = line_of(self.folder, mini_batch)
-        return trial_of(self.folder, self._follower.record).run(line, mini_batch)
+        from .data.staging import local_line
+
+        record = self._follower.record
+        line = local_line(line_of(self.folder, mini_batch), record.inputs)
+        return trial_of(self.folder, record).run(line, mini_batch)

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any
 from .version import __version__
 
 if TYPE_CHECKING:
-    from .compute import LocalCompute
+    from .compute import LocalCompute, name_compute
     from .config import ParallelRunConfig
+    from .dask_compute import DaskCompute
     from .data.files import FileDataset
     from .environment import Environment
     from .errors import ParallelRunError
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from .widget.details import RunDetails
 
 _HOMES = {
+    "DaskCompute": "dask_compute",
     "Environment": "environment",
     "FileDataset": "data.files",
     "LocalCompute": "compute",
@@ -39,10 +41,12 @@ _HOMES = {
     "ParallelRunStep": "step",
     "Run": "run",
     "RunDetails": "widget.details",
+    "name_compute": "compute",
     "submit": "submission",
 }
 
 __all__ = [
+    "DaskCompute",
     "Environment",
     "FileDataset",
     "LocalCompute",
@@ -52,6 +56,7 @@ __all__ = [
     "Run",
     "RunDetails",
     "__version__",
+    "name_compute",
     "submit",
 ]
 

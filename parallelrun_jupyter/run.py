@@ -187,6 +187,7 @@ class Run:
         self,
         failed_only: bool = False,  # noqa: FBT001, FBT002 - the design's signature
         entry_script: str | os.PathLike[str] | None = None,
+        compute: object = None,
     ) -> Run:
         """Go on with a run that has ended: the same run, in the same folder.
 
@@ -199,6 +200,8 @@ class Run:
             Only those that had failed.
         entry_script
             A corrected script; the earlier one is kept beside it, and the journal says so.
+        compute
+            Where to go on, as in `submit`. Default: where it was.
 
         Raises
         ------
@@ -209,7 +212,9 @@ class Run:
         EntryScriptError, LaunchError
             The corrected script cannot be used, or the driver did not start.
         """
-        resume_run(self._follower, failed_only=failed_only, entry_script=entry_script)
+        resume_run(
+            self._follower, failed_only=failed_only, entry_script=entry_script, compute=compute
+        )
         return self
 
     def events(self, follow: bool = True, since: int = 0) -> Iterator[Event]:  # noqa: FBT001, FBT002 - the design's signature
@@ -351,8 +356,9 @@ class Run:
         InputError
             The run has no such mini-batch.
         """
+        __tracebackhide__ = True
         line = line_of(self.folder, mini_batch)
-        return trial_of(self.folder, self._follower.record).run(line)
+        return trial_of(self.folder, self._follower.record).run(line, mini_batch)
 
 
 def failure_message(follower: Follower, last: Snapshot) -> str:

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from .config import ParallelRunConfig
+from .data.cut import Cut
 from .data.files import FileDataset
+from .data.partition_format import check_keys
 from .errors import ConfigError, InputError
 from .parsing import parse_mini_batch_size
 
@@ -92,13 +94,16 @@ class ParallelRunStep:
             raise ConfigError(msg)
         return size.count
 
+    @property
+    def cut(self) -> Cut:
+        """How the inputs are cut into mini-batches."""
+        return Cut(self.files_per_mini_batch, tuple(self.config.partition_keys or ()))
+
     def _check_keys(self) -> None:
-        if self.config.partition_keys:
-            msg = (
-                f"partition_keys is {self.config.partition_keys!r}, but the inputs have no "
-                "partition keys. Leave partition_keys out and give mini_batch_size."
-            )
-            raise ConfigError(msg)
+        """See that every input has the keys that are asked for (Azure: a subset of its own)."""
+        keys = self.config.partition_keys
+        for dataset in self.inputs if keys else ():
+            check_keys(keys, dataset.partition_keys, repr(dataset))
 
 
 def as_datasets(inputs: Inputs, what: str = "inputs") -> list[FileDataset]:

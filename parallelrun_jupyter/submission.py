@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .compute import as_compute
+from .compute import Compute, as_compute, node_counts
 from .config import ParallelRunConfig
 from .environment import as_environment
 from .errors import ConfigError, EntryScriptError, RunFolderError
@@ -115,13 +115,14 @@ def submit_script(
     _check_entry(script, step.config)
     for dataset in (*step.inputs, *step.side_inputs):
         dataset.check()
-    record = _make_record(step, script, compute, name or step.name)
+    target = _target(step.config, compute)
+    record = _make_record(step, script, target, name or step.name)
     folder = store.create(record.run_id)
     variables = step.config.environment_variables or {}
     try:
         _snapshot(script, folder)
         store.write_atomically(folder.record, record.to_json())
-        launch(folder, record.driver_python, variables)
+        launch(folder, record.driver_python, {**variables, **target.secrets()})
     except (OSError, RunFolderError):
         shutil.rmtree(folder.path, ignore_errors=True)
         raise
@@ -172,13 +173,19 @@ def _check_entry(script: Script, config: ParallelRunConfig) -> None:
         check_script(text, script.path.name)  # another Python may know another syntax
 
 
-def _make_record(step: ParallelRunStep, script: Script, compute: object, name: str) -> RunRecord:
-    config = step.config
+def _target(config: ParallelRunConfig, compute: object) -> Compute:
     if compute is not None and config.compute_target is not None:
         text = f"compute={compute!r} is used, not compute_target={config.compute_target!r}"
         warnings.warn(text, stacklevel=4)
     target = as_compute(compute if compute is not None else config.compute_target)
+    target.check()
+    return target
+
+
+def _make_record(step: ParallelRunStep, script: Script, target: Compute, name: str) -> RunRecord:
+    config = step.config
     cores = usable_cores()
+    counts = node_counts(target, config.node_count, config.process_count_per_node, cores)
     now = time.time()
     source = script.source_directory
     variables = config.environment_variables or {}
@@ -199,8 +206,9 @@ def _make_record(step: ParallelRunStep, script: Script, compute: object, name: s
         arguments=step.arguments,
         config={k: v for k, v in config.to_dict().items() if k != "environment_variables"},
         backend=target.backend,
-        node_count=config.node_count,
-        process_count_per_node=config.process_count_per_node or cores,
+        node_count=counts[0],
+        process_count_per_node=counts[1],
+        compute=target.spec(),
         cores=cores,
         error_threshold=config.error_threshold,
         allowed_failed_count=config.allowed_failed_count,
@@ -216,6 +224,7 @@ def _make_record(step: ParallelRunStep, script: Script, compute: object, name: s
         append_rows=config.output_action == "append_row",
         logging_level=config.logging_level,
         environment_variables={k: None if _SECRET.search(k) else v for k, v in variables.items()},
+        partition_keys=list(config.partition_keys or ()),
     )
 
 

@@ -6,14 +6,20 @@ import fnmatch
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from json.encoder import encode_basestring_ascii
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
-from ..errors import InputError
+from ..errors import ConfigError, InputError
 from ..parsing import plural
+from .combinations import combinations_of, gather_files
 from .cut import Cut
+from .partition_format import PartitionFormat, check_keys
+
+MLTABLE = "MLTable"
+"""Name of the files that say what lies beside them, as Azure ML reads them."""
 
 _MAGIC = re.compile(r"[*?[]")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
@@ -31,7 +37,11 @@ class FileDataset:
     path
         A file, a folder (all files below it), a glob (``*``, ``?``, ``[...]`` inside one name,
         ``**`` for any depth), or a list of these. Relative paths start at the current directory,
-        now. Names that begin with a dot are left out unless they are written.
+        now. Names that begin with a dot, and files named MLTable, which only tell of others, are
+        left out unless they are written.
+    partition_format
+        Which parts of the paths are which keys, such as ``{user}/{day:yyyy/MM/dd}/*.wav``; the
+        grammar is that of `PartitionFormat`. None: the files have no keys.
 
     Notes
     -----
@@ -42,16 +52,24 @@ class FileDataset:
     ------
     InputError
         No path is given, or one is empty or a URL.
+    ConfigError
+        ``partition_format`` is none.
     """
 
     kind: ClassVar[str] = "files"
 
-    def __init__(self, path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+        *,
+        partition_format: str | None = None,
+    ) -> None:
         given = [path] if isinstance(path, str | os.PathLike) else list(path)
         if not given:
             msg = "FileDataset was given an empty list; give a file, a folder or a glob."
             raise InputError(msg)
         self.paths = tuple(_absolute(os.fspath(one)) for one in given)
+        self.partition_format = PartitionFormat(partition_format) if partition_format else None
 
     def __repr__(self) -> str:
         if len(self.paths) == 1:
@@ -83,32 +101,80 @@ class FileDataset:
 
     def spec(self) -> dict[str, Any]:
         """Return what a run's record says of this dataset: JSON, and no secret."""
-        return {"kind": self.kind, "paths": list(self.paths)}
+        spec: dict[str, Any] = {"kind": self.kind, "paths": list(self.paths)}
+        if self.partition_format:
+            spec["partition_format"] = self.partition_format.text
+        return spec
 
     @classmethod
     def of_spec(cls, spec: dict[str, Any]) -> FileDataset:
         """Return the dataset that a run's record describes."""
-        return cls(spec["paths"])
+        return cls(spec["paths"], partition_format=spec.get("partition_format"))
+
+    @property
+    def partition_keys(self) -> list[str]:
+        """Names of the keys that the paths carry, in their order; none without a format."""
+        return self.partition_format.keys if self.partition_format else []
+
+    def get_partition_key_values(self, keys: Sequence[str] | None = None) -> list[dict[str, Any]]:
+        """Return the combinations of the keys' values that the files have, each one once.
+
+        Parameters
+        ----------
+        keys
+            Some of the partition keys. Default: all of them.
+
+        Returns
+        -------
+        list
+            A dict for each combination, in order of its first file; times are ``datetime``.
+
+        Raises
+        ------
+        ConfigError
+            One of ``keys`` is no key of this dataset.
+        InputError
+            The files cannot be listed, or a path does not match the format.
+        """
+        wanted = self.partition_keys if keys is None else list(keys)
+        check_keys(wanted, self.partition_keys, repr(self))
+        return combinations_of(
+            (path for files in self.folders() for path, _, _ in files), self.key_format(), wanted
+        )
+
+    def key_format(self) -> PartitionFormat:
+        """Return the format of the paths' keys, where there is one."""
+        if self.partition_format is None:
+            msg = f"{self!r} has no partition_format."
+            raise ConfigError(msg)
+        return self.partition_format
 
     def mini_batches(self, number: int, cut: Cut) -> Iterator[tuple[bytes, int]]:
         """Yield the plan line and the number of items of each mini-batch, as input ``number``."""
+        if cut.keys:
+            items = chain.from_iterable(self.folders())
+            for values, found in gather_files(items, self.key_format(), cut.keys):
+                yield file_line(number, found, f'{{"keys":{values}}}'), len(found)
+            return
         for batch in group_items(self.folders(), cut.size):
             yield file_line(number, batch), len(batch)
 
     def check(self) -> None:
-        """See that every path exists and that there is at least one file.
+        """See that every path exists, that there is at least one file, and that the first has keys.
 
         Raises
         ------
         InputError
-            A path matches nothing; the message says what is there instead.
+            A path matches nothing; the message says what is there instead. Or the first file of a
+            path does not match the partition format.
         """
         for path in self.paths:
-            if os.path.isfile(path):
-                continue
             is_there = os.path.lexists(path) or _MAGIC.search(path)
-            if not is_there or next(FileDataset(path).folders(), None) is None:
+            first = next(FileDataset(path).folders(), None) if is_there else None
+            if first is None:
                 raise InputError(_nothing_found(path))
+            if self.partition_format:
+                self.partition_format.values(first[0][0])
 
 
 def _absolute(path: str) -> str:
@@ -149,14 +215,14 @@ def _walk(folder: str) -> Iterator[list[FileItem]]:
 def _scan(folder: str, pattern: str) -> tuple[list[FileItem], list[str]]:
     """Return the files and the subfolders of one folder whose names match, sorted by name."""
     matches = re.compile(fnmatch.translate(pattern)).match
-    hidden = pattern.startswith(".")
+    hidden = pattern.startswith(".") or pattern == MLTABLE
     files, folders = [], []
     prefix = os.path.join(folder, "")
     # By descriptor, the kernel looks each name up in this folder, not along the whole path.
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         with os.scandir(fd) as found:
-            entries = [e for e in found if hidden or e.name[0] != "."]
+            entries = [e for e in found if hidden or (e.name[0] != "." and e.name != MLTABLE)]
             if pattern != "*":
                 entries = [e for e in entries if matches(e.name)]
             entries.sort(key=attrgetter("name"))
@@ -250,12 +316,13 @@ def _what_is_in(folder: str) -> str:
     return f"{folder!r} holds {shown}{more}."
 
 
-def file_line(number: int, batch: list[FileItem]) -> bytes:
-    """Return the plan line of a mini-batch of files from input ``number``."""
+def file_line(number: int, batch: Sequence[FileItem], extra: str = "") -> bytes:
+    """Return the plan line of a mini-batch of files from input ``number``; ``extra`` is JSON."""
     paths, sizes, times = zip(*batch, strict=True)
     # json.dumps of the whole row takes three times as long, and listing is what a run waits for.
     quoted = ",".join(map(encode_basestring_ascii, paths))
-    line = f'["f",{number},[{quoted}],{[*sizes]},{[*times]}]\n'
+    end = f",{extra}]\n" if extra else "]\n"
+    line = f'["f",{number},[{quoted}],{[*sizes]},{[*times]}{end}'
     return line.encode("ascii")
 
 

@@ -92,6 +92,7 @@ class Node:
         self._offered = -1
         self._sampled_at = 0.0
         self._sampled: tuple[tuple[str, str, int, int], ...] = ()
+        self._paused = False
         self._stopping = False
         self._stopped = False
 
@@ -104,6 +105,24 @@ class Node:
         for index, line in enumerate(lines, first):
             self._backlog.append((index, Given(attempt, line)))
         self._feed()
+
+    def pause(self) -> list[Signal]:
+        """Take nothing more, and give back what no worker has yet: the machine is wanted."""
+        self._paused = True
+        returned = tuple((index, given.attempt) for index, given in self._backlog)
+        self._backlog.clear()
+        back: list[Signal] = [signals.MiniBatchesReturned(self.name, returned)] if returned else []
+        return self._offer() + back
+
+    def unpause(self) -> list[Signal]:
+        """Take mini-batches again."""
+        self._paused = False
+        return self._offer()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no worker has anything to do."""
+        return not self._backlog and not any(worker.given for worker in self._workers)
 
     def stop(self, *, drain: bool) -> None:
         """End the workers: after the mini-batches they have (drain), or at once."""
@@ -274,6 +293,7 @@ class Node:
             return []
         # Twice what the workers hold: one share in their pipes, one here to refill them from.
         capacity = sum(w.depth if w.depth == 1 else 2 * w.depth for w in self._ready())
+        capacity = 0 if self._paused else capacity
         if capacity == self._offered:
             return []
         self._offered = capacity

@@ -19,6 +19,8 @@ class RunRecord:
     Paths are absolute. ``python`` is the interpreter of the workers, ``driver_python`` the one
     that starts drivers. ``environment_variables`` of None have a value that looks like a secret:
     it was handed to the driver in memory, and has to be in the environment of a resume.
+    ``compute`` is what the backend needs to find its machines; there, a ``node_count`` of 0 means
+    all that there are, and a ``process_count_per_node`` of 0 what each of them may use.
     """
 
     run_id: str
@@ -51,6 +53,8 @@ class RunRecord:
     append_rows: bool
     logging_level: str
     environment_variables: dict[str, str | None] = field(default_factory=dict)
+    partition_keys: list[str] = field(default_factory=list)
+    compute: dict[str, Any] = field(default_factory=dict)
     schema: int = RECORD_SCHEMA
 
     def script_path(self, snapshot: str) -> str:

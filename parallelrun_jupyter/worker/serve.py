@@ -11,8 +11,9 @@ import time
 import zlib
 
 from . import azureml_names, azureml_user, protocol, status_page
+from .context import with_context
 from .failures import describe
-from .mini_batches import count_items, load
+from .mini_batches import count_items
 from .parent import die_with_parent
 from .results import encode_result, read_frame_options
 from .script import EntryScript
@@ -95,6 +96,7 @@ class Worker:
         finally:
             self._streams.end_mini_batch()
         self._script = script
+        self._run = with_context(script.run)
         now = time.monotonic()
         self._page.write(status_page.WAITING, -1, now)
         self._send(protocol.encode(["ready", int((now - began) * 1000)]))
@@ -116,7 +118,7 @@ class Worker:
         began = time.monotonic()
         self._page.write(status_page.RUNNING, mini_batch, began)
         try:
-            rows, text = self._encode(self._script.run(load(line)), mini_batch)
+            rows, text = self._encode(self._run(line, mini_batch), mini_batch)
             self._streams.end_mini_batch()
         except (Exception, SystemExit) as error:  # the user's code
             now = time.monotonic()

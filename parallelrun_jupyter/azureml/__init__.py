@@ -11,8 +11,6 @@ from typing import Any
 
 from .finder import install, uninstall
 
-SWITCH_VARIABLE = "PARALLELRUN_AZUREML"
-
 __all__ = ["install", "load_ipython_extension", "uninstall", "unload_ipython_extension"]
 
 

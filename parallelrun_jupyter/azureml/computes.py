@@ -9,13 +9,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ..compute import named_compute
 from ..pipelines import registered
 from ..runs.store import write_atomically
 from .exceptions import ComputeTargetException
 from .workspace import Workspace, as_workspace
 
 COMPUTE_VARIABLE = "PARALLELRUN_COMPUTE"
-"""Where the steps of pipelines run; nothing, or ``local``, for this machine."""
+"""Where the steps of pipelines run, whatever their compute target; ``local`` is this machine."""
 
 
 class ComputeTarget:
@@ -318,16 +319,26 @@ def _nodes(name: str, value: Any) -> int:
     return count
 
 
-def compute_setting() -> str:
-    """Return where steps run, from ``PARALLELRUN_COMPUTE``; empty for this machine."""
+def compute_setting(target: Any) -> str:
+    """Return where a step runs, whose compute target this is; empty for this machine.
+
+    The variable ``PARALLELRUN_COMPUTE`` says so for all of them; otherwise a compute of the target's
+    name that ``name_compute`` has put into the home.
+    """
     given = os.environ.get(COMPUTE_VARIABLE, "").strip()
-    return "" if given == "local" else given
+    if given:
+        return "" if given == "local" else given
+    name = target if isinstance(target, str) else str(target.name)
+    return name if name != "local" and named_compute(name) is not None else ""
 
 
-def say_where(name: str, node_count: Any) -> None:
-    """Say once what a compute target is here, where more than one node was asked for."""
-    where = compute_setting() or "this machine"
-    print(
-        f"compute target {name}: {node_count} nodes are groups of processes of {where}",
-        file=sys.stderr,
+def say_where(target: Any, node_count: Any) -> None:
+    """Say what a compute target is here, where more than one node was asked for."""
+    name = target if isinstance(target, str) else target.name
+    where = compute_setting(target)
+    nodes = (
+        f"its nodes are those of {where}"
+        if where
+        else (f"its {node_count} nodes are groups of processes of this machine")
     )
+    print(f"compute target {name!r}: {nodes}", file=sys.stderr)

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..data.files import FileDataset as NativeFiles
 from ..data.inputs import dataset_of
-from ..errors import InputError, OutsideSurfaceError
+from ..errors import InputError
 from ..pipelines import registered
 from .consumption import DatasetConsumptionConfig
 from .exceptions import DatasetValidationError, UserErrorException
@@ -236,10 +236,8 @@ class FileDatasetFactory:
 
 
 def _native_files(path: Any, partition_format: str | None) -> NativeFiles:
-    if partition_format is not None:
-        msg = "partition_format needs a newer parallelrun-jupyter."
-        raise OutsideSurfaceError(msg)
-    return NativeFiles([native_path(one) for one in paths_of(path)])
+    paths = [native_path(one) for one in paths_of(path)]
+    return NativeFiles(paths, partition_format=partition_format)
 
 
 def _target(target: Any) -> tuple[Any, str]:

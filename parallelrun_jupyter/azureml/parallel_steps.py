@@ -87,9 +87,8 @@ class ParallelRunStep(PipelineStep):
         self.side_inputs = [_as_side_input(one) for one in side_inputs or ()]
         _check_inputs(self.inputs)
         nodes = default_of(parallel_run_config.node_count)
-        target = parallel_run_config.compute_target
         if str(nodes) != "1":
-            say_where(target if isinstance(target, str) else target.name, nodes)
+            say_where(parallel_run_config.compute_target, nodes)
 
     def reads(self) -> list[Any]:
         """Return everything that the step reads."""

@@ -149,7 +149,6 @@ class Recorder:
             driver_python=sys.executable,
             steps=[self._step(step) for step in self._steps],
             environment_policy=as_policy(policy()),
-            compute=compute_setting(),
             context={
                 "workspace": workspace.name,
                 "subscription_id": workspace.subscription_id,
@@ -197,6 +196,9 @@ class Recorder:
             variables={k: None if _SECRET.search(k) else v for k, v in variables.items()},
             allow_reuse=step.allow_reuse,
             after=[self._keys[id(before)] for before in step.producers()],
+            compute=compute_setting(step.config.compute_target)
+            if isinstance(step, ParallelRunStep)
+            else "",
         )
 
     def _wiring(self, step: PipelineStep) -> tuple[list[InputRecord], list[InputRecord], list[Any]]:

@@ -128,7 +128,7 @@ class PipelineDriver:
             variables = split_secrets(step.variables)
             variables[CONTEXT_VARIABLE] = str(self._write_context(step, bindings, step_run_id))
             if step.kind == "parallel":
-                compute = self._record.compute
+                compute = step.compute
                 going = start_parallel(
                     step,
                     bindings,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -150,6 +151,9 @@ def start_parallel(
     settings = {k: v for k, v in bindings.settings().items() if v is not None}
     for name in _WHOLE_NUMBERS & settings.keys():
         settings[name] = _whole(settings[name])
+    keys = settings.get("partition_keys")
+    if isinstance(keys, str):  # a parameter of a pipeline has no lists
+        settings["partition_keys"] = json.loads(keys)
     output = bindings.output_folder(step.outputs[0]) if step.outputs else None
     if output is not None and "://" not in output:
         os.makedirs(output, exist_ok=True)  # a summary_only script may write there at once

@@ -77,7 +77,8 @@ class StepRecord:
     """One step. ``kind`` is ``parallel`` (over mini-batches) or ``script`` (a plain Python script).
 
     ``settings`` are fields of the native configuration, ``environment`` says which packages and
-    which Python were asked for, ``variables`` of None have a value that looks like a secret.
+    which Python were asked for, ``variables`` of None have a value that looks like a secret,
+    ``compute`` is where it runs (empty for this machine).
     """
 
     key: str
@@ -93,6 +94,7 @@ class StepRecord:
     variables: dict[str, str | None]
     allow_reuse: bool
     after: list[str]
+    compute: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,6 @@ class PipelineRecord:
     tags: dict[str, str] = field(default_factory=dict)
     context: dict[str, Any] = field(default_factory=dict)
     environment_policy: str = "current"
-    compute: str = ""
     continue_on_step_failure: bool = False
     regenerate_outputs: bool = False
     schema: int = PIPELINE_SCHEMA

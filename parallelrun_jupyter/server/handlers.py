@@ -1,4 +1,4 @@
-"""The handlers, all under ``parallelrun/runs``; each refuses without the Jupyter token."""
+"""The handlers, all under ``parallelrun``; each refuses without the Jupyter token."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from jupyter_server.base.handlers import APIHandler
 from jupyter_server.utils import url_path_join
 from tornado import web
 
-from ..errors import ParallelRunError, RunNotFoundError
+from ..errors import ConfigError, ParallelRunError, RunNotFoundError
+from ..pipelines.start import start_published
 from ..runs import store
 from ..runs.store import RunFolder, runs_folder
 from ..widget import requests
@@ -41,6 +42,8 @@ class RunsHandler(APIHandler):
             return await asyncio.get_running_loop().run_in_executor(None, ask)
         except RunNotFoundError as error:
             raise web.HTTPError(404, str(error), reason="no such run") from error
+        except ConfigError as error:
+            raise web.HTTPError(400, str(error), reason=_one_line(str(error))) from error
         except (ParallelRunError, OSError) as error:
             raise web.HTTPError(500, str(error), reason=_one_line(str(error))) from error
 
@@ -138,6 +141,23 @@ class CancelHandler(RunsHandler):
         self.finish("{}")
 
 
+class PublishedHandler(RunsHandler):
+    """A published pipeline: what the notebooks call its REST endpoint."""
+
+    @web.authenticated
+    @authorized
+    async def post(self, published_id: str) -> None:
+        """Start it with the ``ParameterAssignments`` of the body; answer with the run's ``Id``."""
+        body = self.get_json_body() or {}
+        given = body.get("ParameterAssignments") or {}
+        if not _RUN_ID.fullmatch(published_id) or not isinstance(given, dict):
+            msg = 'expected JSON such as {"ExperimentName": "digits", "ParameterAssignments": {}}.'
+            raise web.HTTPError(400, msg, reason=_one_line(msg))
+        name = str(body.get("ExperimentName") or "")
+        folder = await self.answer(lambda: start_published(published_id, given, name))
+        self.finish(json.dumps({"Id": folder.run_id}))
+
+
 def find_run(run_id: str) -> RunFolder:
     """Return the folder of a run of this home, and of nowhere else.
 
@@ -161,6 +181,7 @@ def handlers(base_url: str) -> list[tuple[str, type[RunsHandler], dict[str, Any]
     shared = {"followers": Followers()}
     runs = url_path_join(base_url, "parallelrun", "runs")
     one = url_path_join(runs, "([^/]+)")
+    published = url_path_join(base_url, "parallelrun", "published", "([^/]+)")
     return [
         (runs, ListHandler, shared),
         (url_path_join(one, "snapshot"), SnapshotHandler, shared),
@@ -168,6 +189,7 @@ def handlers(base_url: str) -> list[tuple[str, type[RunsHandler], dict[str, Any]
         (url_path_join(one, "logs"), LogsHandler, shared),
         (url_path_join(one, "failures"), FailuresHandler, shared),
         (url_path_join(one, "cancel"), CancelHandler, shared),
+        (published, PublishedHandler, shared),
     ]
 
 

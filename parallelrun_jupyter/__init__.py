@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from .compute import LocalCompute, name_compute
     from .config import ParallelRunConfig
     from .dask_compute import DaskCompute
+    from .data.credentials import EnvironmentVariable, Keyring
+    from .data.datastores import Datastore
     from .data.files import FileDataset
     from .environment import Environment
     from .errors import ParallelRunError
@@ -33,8 +35,11 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "DaskCompute": "dask_compute",
+    "Datastore": "data.datastores",
     "Environment": "environment",
+    "EnvironmentVariable": "data.credentials",
     "FileDataset": "data.files",
+    "Keyring": "data.credentials",
     "LocalCompute": "compute",
     "ParallelRunConfig": "config",
     "ParallelRunError": "errors",
@@ -47,8 +52,11 @@ _HOMES = {
 
 __all__ = [
     "DaskCompute",
+    "Datastore",
     "Environment",
+    "EnvironmentVariable",
     "FileDataset",
+    "Keyring",
     "LocalCompute",
     "ParallelRunConfig",
     "ParallelRunError",

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from .compute import Compute, as_compute, node_counts
+from .data.credentials import variables_for_driver
+from .data.storage import Storage
 from .errors import ConfigError, EntryScriptError, LaunchError, RunFolderError
 from .launch import end_leftovers, launch
 from .runs.follow import Follower
@@ -54,7 +56,7 @@ def resume_run(
     RunFolderError
         The run is still going, or there is nothing to do.
     ConfigError
-        A secret variable is missing, or the compute cannot be used.
+        A secret variable is missing, or the credential of a store; the compute cannot be used.
     EntryScriptError
         The corrected script cannot be used.
     LaunchError
@@ -73,13 +75,19 @@ def resume_run(
     target = None if compute is None else as_compute(compute, environ)
     if target is not None:
         target.check()
+    found = (pair for spec in record.storages() for pair in Storage.of_spec(spec).references())
+    variables = variables_for_driver(found, environ)
     end_leftovers(folder)
     script = _replace_script(folder, record, Path(entry_script)) if entry_script else ""
     drivers = follower.state.drivers
     log_start = folder.driver_log.stat().st_size if folder.driver_log.exists() else 0
     place = {} if target is None else _place(target, record)
     write_resume(folder, ResumeRequest(failed_only=failed_only, script=script, place=place))
-    launch(folder, record.driver_python, {} if target is None else target.secrets())
+    launch(
+        folder,
+        record.driver_python,
+        {**variables, **({} if target is None else target.secrets())},
+    )
     until = time.monotonic() + _START_LIMIT_S
     while follower.state.drivers == drivers:
         if time.monotonic() > until:

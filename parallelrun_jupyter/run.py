@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from .errors import (
+    InputError,
     OutputError,
     ParallelRunError,
     RunFailedError,
@@ -23,6 +24,7 @@ from .runs import logs, store
 from .runs.follow import POLL_S, Follower, watch
 from .runs.journal import JournalReader
 from .runs.outputs import committed_rows, read_committed
+from .runs.record import RunRecord
 from .runs.snapshot import Snapshot
 from .runs.store import RunFolder
 from .trial import line_of, trial_of
@@ -285,12 +287,7 @@ class Run:
             raise OutputError(msg)
         snapshot = self.snapshot()
         if snapshot["output"]:
-            try:
-                with open(snapshot["output"], "rb") as file:
-                    return file.read()
-            except OSError as error:
-                msg = f"the output of run {self.run_id} is gone: {snapshot['output']}"
-                raise OutputError(msg) from error
+            return self._read_final(snapshot["output"], record)
         over = snapshot["succeeded"]
         warnings.warn(
             f"run {self.run_id} is {snapshot['state']}: these are the rows of "
@@ -299,6 +296,20 @@ class Run:
         )
         rows = committed_rows(JournalReader(self.folder.journal).read())
         return b"".join(read_committed(self.folder, rows))
+
+    def _read_final(self, output: str, record: RunRecord) -> bytes:
+        """Read the final file; of one in a store, the run's own copy where it is still here."""
+        from .data.staging import local_copy
+
+        path = self.folder.output / record.output_file if record.output_storage else output
+        try:
+            if record.output_storage and not os.path.exists(path):
+                path = local_copy(output, record.output_storage)
+            with open(path, "rb") as file:
+                return file.read()
+        except (OSError, InputError) as error:
+            msg = f"the output of run {self.run_id} is gone: {output}"
+            raise OutputError(msg) from error
 
     def failures(self) -> pd.DataFrame:
         """Return one row for each failed attempt.

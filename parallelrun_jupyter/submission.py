@@ -16,6 +16,9 @@ from typing import Any
 
 from .compute import Compute, as_compute, node_counts
 from .config import ParallelRunConfig
+from .data.credentials import variables_for_driver
+from .data.remote import Store
+from .data.storage import Storage
 from .environment import as_environment
 from .errors import ConfigError, EntryScriptError, RunFolderError
 from .launch import launch
@@ -25,7 +28,7 @@ from .runs import store
 from .runs.record import RunRecord
 from .script_check import check_script
 from .settings import require_posix, usable_cores
-from .step import Inputs, ParallelRunStep
+from .step import Inputs, Output, ParallelRunStep
 from .version import __version__
 from .worker.results import SETTINGS_FILE
 
@@ -49,7 +52,7 @@ def submit(
     config_or_step: ParallelRunConfig | ParallelRunStep,
     *,
     inputs: Inputs | None = None,
-    output: str | os.PathLike[str] | None = None,
+    output: Output | None = None,
     arguments: Sequence[Any] = (),
     side_inputs: Sequence[Any] = (),
     compute: object = None,
@@ -115,18 +118,30 @@ def submit_script(
     _check_entry(script, step.config)
     for dataset in (*step.inputs, *step.side_inputs):
         dataset.check()
+    if step.output and step.output_storage:
+        with Store(step.output_storage) as out:
+            out.check_container(step.output)
     target = _target(step.config, compute)
     record = _make_record(step, script, target, name or step.name)
     folder = store.create(record.run_id)
-    variables = step.config.environment_variables or {}
+    variables = {**(step.config.environment_variables or {}), **_secrets(record)}
     try:
         _snapshot(script, folder)
+        if record.output_storage:
+            os.makedirs(folder.script_output(record))
         store.write_atomically(folder.record, record.to_json())
         launch(folder, record.driver_python, {**variables, **target.secrets()})
     except (OSError, RunFolderError):
         shutil.rmtree(folder.path, ignore_errors=True)
         raise
     return Run(folder)
+
+
+def _secrets(record: RunRecord) -> dict[str, str]:
+    """Return the variables that give the driver the credentials which were typed here."""
+    storages = map(Storage.of_spec, record.storages())
+    found = (pair for storage in storages for pair in storage.references())
+    return variables_for_driver(found, os.environ)
 
 
 def _script_of(config: ParallelRunConfig) -> Script:
@@ -202,6 +217,8 @@ def _make_record(step: ParallelRunStep, script: Script, target: Compute, name: s
         inputs=[dataset.spec() for dataset in step.inputs],
         mini_batch_size=step.files_per_mini_batch,
         output=step.output,
+        output_storage=step.output_storage.spec() if step.output_storage else None,
+        side_inputs=step.staged_sides,
         output_file=config.output_file,
         arguments=step.arguments,
         config={k: v for k, v in config.to_dict().items() if k != "environment_variables"},

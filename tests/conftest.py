@@ -13,6 +13,9 @@ import pytest
 
 from tests.real.dask_processes import DaskProcesses
 
+_OTHERS = ("Thread-", "IPython", "pydevd", "fsspecIO", "asyncio_")
+"""Threads of libraries, which live as long as the process."""
+
 SCRIPTS = Path(__file__).parent / "entry_scripts"
 
 
@@ -36,7 +39,7 @@ def nothing_left(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         process.kill()
     assert not lines, f"processes left: {lines}"
     started = [t for t in threading.enumerate() if t not in threads and t.is_alive()]
-    ours = [t for t in started if not t.name.startswith(("Thread-", "IPython", "pydevd"))]
+    ours = [t for t in started if not t.name.startswith(_OTHERS)]
     assert not ours, f"threads left: {ours}"
     assert not list(home.rglob("*.tmp")), "temporary files left in the home"
 

@@ -7,8 +7,10 @@ import selectors
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from ..engine.node import Node, NodeLimits
+from ..engine.node import Node
+from ..engine.policy import NodeLimits
 from ..engine.signals import Signal
+from ..engine.staging import Staging, staging_spec
 from ..engine.worker_process import WorkerSpec
 from ..runs.record import RunRecord
 from ..runs.store import RunFolder
@@ -55,6 +57,7 @@ class LocalPool:
                 selector=self._selector,
                 keep_rows=keep_rows,
                 origin=origin,
+                staging=_staging(record, name, environ, self._selector),
             )
             for name in names or [f"n{number}" for number in range(record.node_count)]
         }
@@ -134,13 +137,21 @@ class LocalPool:
         os.close(self._waker)
 
 
+def _staging(
+    record: RunRecord, node: str, environ: Mapping[str, str], selector: selectors.BaseSelector
+) -> Staging | None:
+    spec = staging_spec(record, node, environ)
+    return Staging(spec, environ, selector) if spec else None
+
+
 def worker_spec(folder: RunFolder, record: RunRecord, environ: Mapping[str, str]) -> WorkerSpec:
     """Return what the workers of a run on this machine are started with."""
     given = {k: v for k, v in record.environment_variables.items() if v is not None}
     workers = record.process_count_per_node * record.node_count
-    merged = {**environ, **given}
+    secrets = record.secret_variables()  # the driver's, to open stores with; not the script's
+    merged = {**{k: v for k, v in environ.items() if k not in secrets}, **given}
     merged.update(thread_caps(workers, record.cores, merged))
-    output_dir = record.output or str(folder.output)
+    output_dir = folder.script_output(record)
     merged["AZUREML_BI_OUTPUT_PATH"] = output_dir
     snapshot = str(folder.script)
     script = record.script_path(snapshot)
@@ -150,7 +161,7 @@ def worker_spec(folder: RunFolder, record: RunRecord, environ: Mapping[str, str]
         logs=folder.user_logs,
         start={
             "script": script,
-            "argv": [script, *record.arguments],
+            "argv": [script, *(word for word in record.arguments if isinstance(word, str))],
             "cwd": record.working_directory(snapshot),
             "sys_path": record.import_paths(snapshot),
             "append_rows": record.append_rows,

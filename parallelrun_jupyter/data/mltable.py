@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..parsing import nearest_hint
-from .files import MLTABLE
+from .local import MLTABLE
 
 PATH_COLUMN = "Path"
 """What the column of ``include_path_column`` is called, as in Azure."""

@@ -31,6 +31,7 @@ from .policy import NODES_TAKEN, Limits
 from .pool import Pool, PoolFactory
 from .scheduler import Scheduler
 from .signals import Action, Assign, Charge, Finish, Publish, Record, Signal, StopNodes
+from .uploading import Upload
 
 _log = logging.getLogger(__name__)
 
@@ -79,6 +80,7 @@ class Driver:
         self._save_at = time.monotonic() + _SAVE_S
         self._seen_requests: set[str] = set()
         self._is_over = False
+        self._upload: Upload | None = None
 
     def run(self) -> None:
         """Drive the run to a final state, which the journal holds in any case."""
@@ -182,12 +184,19 @@ class Driver:
         )
 
     def _publish(self) -> None:
-        target = final_file(self._folder, self._record)
+        record = self._record
+        target = final_file(self._folder, record) if record.append_rows else None
+        size_bytes = 0
         try:
             self._commits.flush()
-            size_bytes = publish(self._folder, self._rows, target)
+            if target is not None:
+                size_bytes = publish(self._folder, self._rows, target)
         except OutputError as error:
             self._tell(signals.OutputNotPublished(str(error)))
+            return
+        if record.output_storage:
+            self._upload = Upload(self._folder, record, target, self._tell)
+            self._upload.start()
         else:
             self._tell(signals.OutputPublished(str(target), size_bytes))
 
@@ -223,6 +232,8 @@ class Driver:
 
     def _close(self) -> None:
         self._planner.stop()
+        if self._upload is not None:
+            self._upload.close()
         self._pool.close()
         self._commits.close()
         self._plan.close()
@@ -230,5 +241,6 @@ class Driver:
 
 
 def final_file(folder: RunFolder, record: RunRecord) -> Path:
-    """Return where the run's final file goes."""
-    return (Path(record.output) if record.output else folder.output) / record.output_file
+    """Return where the run's final file goes; one for a store goes there from the run's folder."""
+    here = None if record.output_storage else record.output
+    return (Path(here) if here else folder.output) / record.output_file

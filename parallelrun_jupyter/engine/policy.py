@@ -20,6 +20,15 @@ TRACEBACKS_PER_GROUP = 10
 
 
 @dataclass(frozen=True, slots=True)
+class NodeLimits:
+    """Seconds that things may take on a node."""
+
+    run_s: float
+    init_s: float = 600.0
+    overhead_s: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """What a run tolerates; -1 and 100 percent tolerate everything, None is not checked."""
 
@@ -30,6 +39,7 @@ class Limits:
     append_rows: bool = True
     first_task_creation_timeout_s: float = 600.0
     progress_update_timeout_s: float = 1260.0
+    puts_in_store: bool = False
 
     @classmethod
     def of(cls, record: RunRecord) -> Limits:
@@ -42,6 +52,7 @@ class Limits:
             record.append_rows,
             record.first_task_creation_timeout_s,
             record.progress_update_timeout_s,
+            record.output_storage is not None,
         )
 
 

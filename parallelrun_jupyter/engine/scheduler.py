@@ -85,6 +85,7 @@ class Scheduler:
         #: what the run ends as once the nodes have stopped
         self._ending: tuple[str, str] | None = None
         self._published: tuple[str, int] | None = None
+        self._publishes_late = False
         self._warned_long = False
         self._now = self._started = self._moved = 0
         self._actions: list[Action] = []
@@ -348,13 +349,18 @@ class Scheduler:
             return
         self._record(StateEntered(self._now, "Finalizing"))
         self._end("Completed", "", drain=True)
-        if self._limits.append_rows:
+        if self._limits.puts_in_store:
+            self._publishes_late = True  # with what shutdown() writes
+        elif self._limits.append_rows:
             self._actions.append(Publish())
         else:
             self._published = ("", 0)
 
     def _finish(self, state: str, reason: str) -> None:
         if state == "Completed" and self._published is None:
+            if self._publishes_late:
+                self._publishes_late = False
+                self._actions.append(Publish())
             return  # the output is still being written
         output, size_bytes = self._published or ("", 0)
         self._record(RunFinished(self._now, state, reason, output, size_bytes))

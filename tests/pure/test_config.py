@@ -143,8 +143,11 @@ def test_a_step_refuses_what_it_cannot_use() -> None:
         ParallelRunStep("a", config, [3])
     with pytest.raises(ConfigError, match="expected a ParallelRunConfig"):
         ParallelRunStep("a", "config", "x")
-    with pytest.raises(ConfigError, match="output is 's3://b/o'; expected a local folder"):
-        ParallelRunStep("a", config, "x", output="s3://b/o")
+    with pytest.raises(
+        ConfigError,
+        match="output is 'https://b/o', where nothing can be written: a web server takes no",
+    ):
+        ParallelRunStep("a", config, "x", output="https://b/o")
     keyed = ParallelRunConfig(partition_keys=["user"])
     with pytest.raises(ConfigError, match=r"FileDataset\('.*x'\) has no partition keys. Give it a"):
         ParallelRunStep("a", keyed, "x")

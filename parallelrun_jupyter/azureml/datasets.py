@@ -11,11 +11,14 @@ from typing import Any
 
 from ..data.files import FileDataset as NativeFiles
 from ..data.inputs import dataset_of
+from ..data.staging import local_copies
+from ..data.storage import Place
 from ..errors import InputError
 from ..pipelines import registered
+from ..pipelines.bindings import common_folder
 from .consumption import DatasetConsumptionConfig
 from .exceptions import DatasetValidationError, UserErrorException
-from .places import common_root, native_path, paths_of
+from .places import native_path, paths_of
 from .workspace import Workspace, as_workspace
 
 DOCUMENTATION = "docs/azureml.md"
@@ -124,12 +127,12 @@ class FileDataset(AbstractDataset):
 
     def to_path(self) -> list[str]:
         """Return the paths of all files, relative to the dataset, as Azure does."""
-        root = common_root(list(self._native.paths))
-        return ["/" + os.path.relpath(path, root) for path in self._files()]
+        items = self._items()
+        root = common_folder(list(self._native.paths), [item[0] for item in items])
+        return ["/" + os.path.relpath(item[0], root) for item in items]
 
-    def _files(self) -> list[str]:
-        files: list[str] = self._native.to_path()
-        return files
+    def _items(self) -> list[tuple[str, int, Any]]:
+        return [item for files in self._native.folders() for item in files]
 
     def download(
         self,
@@ -137,12 +140,22 @@ class FileDataset(AbstractDataset):
         overwrite: bool = False,
         ignore_not_found: bool = False,
     ) -> list[str]:
-        """Copy the files into a folder; return their paths there."""
+        """Copy the files into a folder; return their paths there.
+
+        Raises
+        ------
+        UserErrorException
+            A file is there already, and ``overwrite`` is False.
+        """
         target = target_path or tempfile.mkdtemp()
-        root = common_root(list(self._native.paths))
+        items = self._items()
+        here = [item[0] for item in items]
+        if self._native.storage:
+            here = local_copies(items, self._native.storage)
+        root = common_folder(list(self._native.paths), [item[0] for item in items])
         written = []
-        for path in self._files():
-            place = os.path.join(target, os.path.relpath(path, root))
+        for path, (name, _, _) in zip(here, items, strict=True):
+            place = os.path.join(target, os.path.relpath(name, root))
             if os.path.exists(place) and not overwrite:
                 msg = f"{place} is there already; give overwrite=True to replace it."
                 raise UserErrorException(msg)
@@ -164,11 +177,15 @@ class FileDataset(AbstractDataset):
 
     def take(self, count: int) -> FileDataset:
         """Return a dataset of the first files."""
-        return FileDataset(NativeFiles(self._files()[:count]))
+        return self._of(self._items()[:count])
 
     def skip(self, count: int) -> FileDataset:
         """Return a dataset without the first files."""
-        return FileDataset(NativeFiles(self._files()[count:]))
+        return self._of(self._items()[count:])
+
+    def _of(self, items: list[tuple[str, int, Any]]) -> FileDataset:
+        places = [Place(item[0], self._native.storage) for item in items]
+        return FileDataset(NativeFiles(places))
 
 
 class _Mounted:

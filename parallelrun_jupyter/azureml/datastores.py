@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..data.datastores import Datastore as NativeDatastore
+from ..data.storage import Storage
 from ..pipelines import registered
 from ..runs.store import write_atomically
 from .exceptions import UserErrorException
@@ -16,6 +17,7 @@ from .references import DataReference
 from .workspace import Workspace, as_workspace
 
 DEFAULT_NAME = "workspaceblobstore"
+_CLOUD = "core.windows.net"
 _OWN = (DEFAULT_NAME, "workspacefilestore", "workspaceartifactstore", "workspaceworkingdirectory")
 
 
@@ -33,7 +35,7 @@ class AbstractAzureStorageDatastore:
         self.account_key = None
         self.sas_token = None
         self.protocol = record.get("protocol", "https")
-        self.endpoint = record.get("endpoint", "core.windows.net")
+        self.endpoint = record.get("endpoint", _CLOUD)
 
     def __repr__(self) -> str:
         return json.dumps(
@@ -48,25 +50,26 @@ class AbstractAzureStorageDatastore:
         )
 
     @property
-    def root(self) -> str:
-        """The folder of a datastore of this machine.
+    def native(self) -> NativeDatastore:
+        """The datastore as the rest of this package has it.
 
         Raises
         ------
         UserErrorException
-            It is somewhere else.
+            It is a file share, which cannot be read from here.
         """
         folder = self._record.get("folder")
-        if folder is None:
-            msg = f"datastore {self.name!r} is not a folder of this machine."
+        if folder is not None:
+            os.makedirs(folder, mode=0o700, exist_ok=True)
+            return NativeDatastore(self.name, str(folder), None)
+        if "storage" not in self._record:
+            msg = (
+                f"datastore {self.name!r} is a file share, which is recorded only. Mount it, and "
+                "give the paths of its files as local ones."
+            )
             raise UserErrorException(msg)
-        os.makedirs(folder, mode=0o700, exist_ok=True)
-        return str(folder)
-
-    @property
-    def is_local(self) -> bool:
-        """Whether it is a folder of this machine."""
-        return "folder" in self._record
+        storage = Storage.of_spec(self._record["storage"])
+        return NativeDatastore(self.name, self._record["url"], storage)
 
     def path(
         self, path: str | None = None, data_reference_name: str | None = None
@@ -95,15 +98,13 @@ class AbstractAzureStorageDatastore:
 
         Raises
         ------
-        UserErrorException
-            ``src_dir`` is not a folder.
+        InputError
+            ``src_dir`` is not a folder, or the store refuses.
         """
-        folder = os.path.abspath(os.path.expanduser(src_dir))
-        if not os.path.isdir(folder):
-            msg = f"src_dir is {src_dir!r}, which is not a folder; upload_files takes files."
-            raise UserErrorException(msg)
-        found = [os.path.join(at, name) for at, _, names in os.walk(folder) for name in names]
-        return self.upload_files(sorted(found), folder, target_path, overwrite, show_progress)
+        self.native.upload(src_dir, (target_path or "").strip("/"), overwrite)
+        if show_progress:
+            print(f"Uploaded {src_dir} to {self.name}:{target_path or ''}")
+        return self.path(target_path or "")
 
     def upload_files(
         self,
@@ -119,36 +120,15 @@ class AbstractAzureStorageDatastore:
 
         Raises
         ------
-        UserErrorException
-            A file is missing, or is not below ``relative_root``.
+        InputError
+            A file is missing or not below ``relative_root``, or the store refuses.
         """
-        pairs = []
-        for file in files:
-            path = os.path.abspath(os.path.expanduser(os.fspath(file)))
-            if not os.path.isfile(path):
-                msg = f"files holds {os.fspath(file)!r}, which is not a file; upload takes folders."
-                raise UserErrorException(msg)
-            root = os.path.abspath(relative_root) if relative_root else os.path.dirname(path)
-            inside = os.path.relpath(path, root)
-            if inside.startswith(".."):
-                msg = f"the file {path!r} is not below relative_root {root!r}."
-                raise UserErrorException(msg)
-            pairs.append((path, inside))
-        count = self._copy_in(pairs, (target_path or "").strip("/"), overwrite=overwrite)
+        self.native.upload_files(
+            files, relative_root, (target_path or "").strip("/").removeprefix("."), overwrite
+        )
         if show_progress:
-            print(f"Uploaded {count} of {len(pairs)} files to {self.name}:{target_path or ''}")
+            print(f"Uploaded {len(files)} files to {self.name}:{target_path or ''}")
         return self.path(target_path or "")
-
-    def _copy_in(self, pairs: list[tuple[str, str]], target: str, *, overwrite: bool) -> int:
-        count = 0
-        for path, inside in pairs:
-            place = os.path.normpath(os.path.join(self.root, target, inside))
-            if os.path.exists(place) and not overwrite:
-                continue
-            os.makedirs(os.path.dirname(place), exist_ok=True)
-            shutil.copyfile(path, place)
-            count += 1
-        return count
 
     def download(
         self,
@@ -161,24 +141,9 @@ class AbstractAzureStorageDatastore:
 
         Paths stay as they are in the datastore.
         """
-        count = self._copy_out(os.path.abspath(target_path), prefix or "", overwrite=overwrite)
+        count = self.native.download(target_path, prefix or "", overwrite)
         if show_progress:
             print(f"Downloaded {count} files to {target_path}")
-        return count
-
-    def _copy_out(self, target: str, prefix: str, *, overwrite: bool) -> int:
-        count = 0
-        for folder, _, names in os.walk(self.root):
-            for name in sorted(names):
-                path = os.path.join(folder, name)
-                inside = os.path.relpath(path, self.root)
-                if not inside.startswith(prefix.strip("/")):
-                    continue
-                place = os.path.join(target, inside)
-                if overwrite or not os.path.exists(place):
-                    os.makedirs(os.path.dirname(place), exist_ok=True)
-                    shutil.copyfile(path, place)
-                    count += 1
         return count
 
     def set_as_default(self) -> None:
@@ -253,12 +218,22 @@ class Datastore:
         UserErrorException
             There is a datastore of that name already, and ``overwrite`` is False.
         """
+        native = NativeDatastore.register_azure_blob_container(
+            f"{as_workspace(workspace).folder.name}_{datastore_name}",
+            container_name,
+            account_name,
+            account_key=account_key,
+            sas_token=sas_token,
+            blob_endpoint=_endpoint(protocol, endpoint),
+        )
         record = {
             "type": "AzureBlob",
             "container_name": container_name,
             "account_name": account_name,
             "protocol": protocol or "https",
-            "endpoint": endpoint or "core.windows.net",
+            "endpoint": endpoint or _CLOUD,
+            "url": native.url,
+            "storage": native.storage.spec() if native.storage else None,
         }
         return _register(workspace, datastore_name, record, overwrite=overwrite)
 
@@ -282,9 +257,16 @@ class Datastore:
             "container_name": file_share_name,
             "account_name": account_name,
             "protocol": protocol or "https",
-            "endpoint": endpoint or "core.windows.net",
+            "endpoint": endpoint or _CLOUD,
         }
         return _register(workspace, datastore_name, record, overwrite=overwrite)
+
+
+def _endpoint(protocol: str | None, endpoint: str | None) -> str | None:
+    """Return the template of another cloud's endpoints; None for the usual one, or the setting's."""
+    if os.environ.get(ENDPOINT_VARIABLE) or not (protocol or endpoint):
+        return None
+    return f"{protocol or 'https'}://{{account}}.blob.{endpoint or _CLOUD}"
 
 
 def _register(workspace: Workspace, name: str, record: dict[str, Any], *, overwrite: bool) -> Any:

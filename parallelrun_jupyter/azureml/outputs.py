@@ -28,19 +28,19 @@ class _Output:
     def record(self, default_datastore: Any) -> OutputRecord:
         """Return what the producing step's record says of this output."""
         datastore = self.datastore if self.datastore is not None else default_datastore
-        root, options = place_of(datastore)
+        native = datastore.native
         return OutputRecord(
-            self.name, datastore.name, root, self.where(), options, register_as=self.register_as
+            self.name,
+            datastore.name,
+            native.url,
+            self.where(),
+            native.storage.spec() if native.storage else None,
+            register_as=self.register_as,
         )
 
     def reading(self) -> tuple[Any, str, dict[str, Any]]:
         """Return the output to be read, as what, and how."""
         return self, "files", {}
-
-
-def place_of(datastore: Any) -> tuple[str, dict[str, Any]]:
-    """Return the folder of a datastore."""
-    return datastore.root, {}
 
 
 class PipelineData(_Output):

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 from .exceptions import UserErrorException
 from .references import DataPath, DataReference
-
-_MAGIC = "*?["
 
 
 def paths_of(path: Any) -> list[Any]:
@@ -50,22 +47,4 @@ def native_path(path: Any) -> Any:
 
 def in_datastore(datastore: Any, path: str) -> Any:
     """Return a place in a datastore as a dataset takes it."""
-    inside = path.strip("/").removeprefix("./")
-    if datastore.is_local:
-        return os.path.join(datastore.root, inside) if inside not in {"", "."} else datastore.root
-    return datastore.native_path(inside)
-
-
-def common_root(paths: list[str]) -> str:
-    """Return the folder that paths of files are relative to: what all globs have in common."""
-    fixed = []
-    for path in paths:
-        parts = Path(path).parts
-        cut = next((i for i, part in enumerate(parts) if any(s in part for s in _MAGIC)), None)
-        if cut is not None:
-            fixed.append(os.path.join(*parts[:cut]))
-        elif os.path.isdir(path):
-            fixed.append(path)
-        else:
-            fixed.append(os.path.dirname(path))
-    return os.path.commonpath(fixed)
+    return datastore.native.path(path.strip("/")).place()

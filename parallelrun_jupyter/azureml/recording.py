@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from ..data.files import FileDataset
 from ..environment.build import as_policy, policy
 from ..runs.pipeline_record import InputRecord, OutputRecord, PipelineRecord, StepRecord
 from ..runs.store import copy_source
@@ -246,9 +247,11 @@ class Recorder:
         if isinstance(value, DatasetConsumptionConfig):
             return value.record(self._outputs)
         if isinstance(value, DataReference):
-            path = in_datastore(value.datastore, value.path_on_datastore)
-            spec = {"kind": "files", "paths": [path]}
-            return InputRecord(value.data_reference_name, spec)
+            place = in_datastore(value.datastore, value.path_on_datastore)
+            spec = FileDataset(place).spec()
+            return InputRecord(
+                value.data_reference_name, spec, path_on_compute=value.path_on_compute or ""
+            )
         if isinstance(value, PipelineOutputAbstractDataset):
             return DatasetConsumptionConfig(value.name, value).record(self._outputs)
         if isinstance(value, _Output):

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ..data.storage import Place
+from ..data.transfer import download_all
 from ..run import Run as NativeRun
 from ..runs.pipeline_journal import StepState
 from ..runs.pipeline_record import StepRecord
@@ -57,22 +59,11 @@ class PortDataReference:
 
         So a file is at ``local_path/path_on_datastore/name`` afterwards, as in Azure.
         """
-        target = os.path.join(local_path, self.path_on_datastore)
-        place = self._place
-        count = 0
-        if os.path.isfile(place):
-            os.makedirs(os.path.dirname(target), exist_ok=True)
-            shutil.copyfile(place, target)
-            return 1
-        for folder, _, names in os.walk(place):
-            for name in names:
-                copy = os.path.join(target, os.path.relpath(folder, place), name)
-                copy = os.path.normpath(copy)
-                if overwrite or not os.path.exists(copy):
-                    os.makedirs(os.path.dirname(copy), exist_ok=True)
-                    shutil.copyfile(os.path.join(folder, name), copy)
-                    count += 1
-        return count
+        native = self.datastore.native
+        root = self._place[: len(self._place) - len(self.path_on_datastore)]
+        return download_all(
+            Place(self._place, native.storage), root, local_path, overwrite=bool(overwrite)
+        )
 
 
 class StepRunOutput:

@@ -8,8 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..data.datastores import DataPath, Datastore
 from ..data.files import FileDataset
-from ..data.inputs import Dataset, dataset_of
+from ..data.inputs import dataset_of
+from ..data.staging import local_copies
+from ..data.storage import Place, Storage
 from ..errors import ConfigError
 from ..runs.pipeline_journal import PipelineState
 from ..runs.pipeline_record import (
@@ -64,7 +67,7 @@ class Bindings:
             case {"input": str(name)}:
                 return self.local_path(self._input(name))
             case {"write": str(name)}:
-                return self.output_folder(self._output(name))
+                return self._writing(self._output(name))
             case _:
                 return given
 
@@ -82,6 +85,22 @@ class Bindings:
     def _output(self, name: str) -> OutputRecord:
         return next(one for one in self._step.outputs if one.name == name)
 
+    def _writing(self, output: OutputRecord) -> str:
+        """Return the folder that the script writes: for a store, one whose files go there later."""
+        if output.storage is None or self._step.kind == "parallel":
+            return self.output_folder(output)
+        folder = self._folder / "outputs" / output.name
+        folder.mkdir(parents=True, exist_ok=True)
+        return str(folder)
+
+    def held_names(self) -> set[str]:
+        """Return the variables with credentials of stores, which are not for the script."""
+        stores = [one.storage for step in self._record.steps for one in step.outputs]
+        inputs = [self.dataset(one) for one in (*self._step.inputs, *self._step.side_inputs)]
+        known = [Storage.of_spec(spec) for spec in stores if spec]
+        known += [one.storage for one in inputs if getattr(one, "storage", None)]
+        return {name for storage in known for name in storage.held_names()}
+
     def settings(self) -> dict[str, Any]:
         """Return the settings of the step, its parameters filled in."""
         return {name: self.value(given) for name, given in self._step.settings.items()}
@@ -90,39 +109,76 @@ class Bindings:
         """Return the words of the script's command line."""
         return [_word(self.value(given)) for given in self._step.arguments]
 
-    def dataset(self, one: InputRecord) -> Dataset:
+    def arguments_for_nodes(self) -> list[Any]:
+        """Return the arguments of a run on any nodes: each brings its own copy of what is remote."""
+        words: list[Any] = []
+        for given in self._step.arguments:
+            match given:
+                case {"input": str(name)} if (far := self._far_away(self._input(name))) is not None:
+                    words.append(far)
+                case _:
+                    words.append(_word(self.value(given)))
+        return words
+
+    def _far_away(self, one: InputRecord) -> FileDataset | None:
+        """Return an input as a dataset, where it is a single path of a store."""
+        dataset = self.dataset(one)
+        if isinstance(dataset, FileDataset) and dataset.storage and len(dataset.paths) == 1:
+            return dataset
+        return None
+
+    def dataset(self, one: InputRecord) -> Any:
         """Return an input as a dataset, which is split."""
         value = self.value(one.value)
         if isinstance(value, str):  # a folder that an earlier step wrote
-            return _read_as(one, value)
+            return _read_as(one, self._written(one, value))
         return dataset_of(value)
+
+    def _written(self, one: InputRecord, place: str) -> Place:
+        """Return where an earlier step wrote an output."""
+        step, name = one.value["output"]
+        outputs = self._record.step(step).outputs
+        storage = next(output.storage for output in outputs if output.name == name)
+        return Place(place, Storage.of_spec(storage) if storage else None)
 
     def output_folder(self, output: OutputRecord) -> str:
         """Return the folder, or the URL, of an output."""
         path = output.path.replace(STEP_RUN_ID, self._step_run_id)
         return f"{output.root.rstrip('/')}/{path}"
 
+    def output_place(self, output: OutputRecord) -> DataPath:
+        """Return the place of an output in its datastore."""
+        storage = Storage.of_spec(output.storage) if output.storage else None
+        path = output.path.replace(STEP_RUN_ID, self._step_run_id)
+        return Datastore(output.datastore, output.root, storage).path(path)
+
     def local_path(self, one: InputRecord) -> str:
         """Return where the script finds an input that it reads whole.
 
-        A folder is itself, and so is a single file; files that a glob or a list chose are links in
-        a folder, at their places relative to what they have in common.
+        A local folder is itself, and so is a single file; files that a glob or a list chose, and
+        those of stores, are links in a folder, at their places relative to what they have in common.
         """
-        value = self.value(one.value)
-        if isinstance(value, str):
-            return self._placed(one, value)
-        dataset = dataset_of(value)
+        dataset = self.dataset(one)
         if not isinstance(dataset, FileDataset):
             msg = f"the input {one.name!r} is a table; only files can be mounted as a side input."
             raise ConfigError(msg)
         paths = dataset.paths
-        if len(paths) == 1 and not any(sign in paths[0] for sign in _MAGIC):
+        is_one = len(paths) == 1 and not any(sign in paths[0] for sign in _MAGIC)
+        if is_one and not dataset.storage:
             return self._placed(one, paths[0])
-        files = dataset.to_path()
-        common = _common_folder(list(paths))
+        return self._linked(one, dataset)
+
+    def _linked(self, one: InputRecord, dataset: FileDataset) -> str:
+        items = [item for files in dataset.folders() for item in files]
+        here = [item[0] for item in items]
+        if dataset.storage:
+            here = local_copies(items, dataset.storage)
+            if len(items) == 1 and items[0][0] == dataset.paths[0]:
+                return self._placed(one, here[0])  # a single file is itself
+        common = common_folder(list(dataset.paths), [item[0] for item in items])
         target = Path(one.path_on_compute or self._folder / "inputs" / one.name)
-        for path in files:
-            link = target / os.path.relpath(path, common)
+        for path, (url, _, _) in zip(here, items, strict=True):
+            link = target / os.path.relpath(url, common)
             link.parent.mkdir(parents=True, exist_ok=True)
             if not link.is_symlink():
                 link.symlink_to(path)
@@ -142,26 +198,37 @@ class Bindings:
         return wanted if os.path.realpath(wanted) == os.path.realpath(path) else path
 
 
-def _common_folder(paths: list[str]) -> str:
-    """Return the folder that all paths and the fixed parts of all globs have in common."""
+def common_folder(paths: list[str], files: list[str]) -> str:
+    """Return the folder that files are relative to: what the globs and folders have in common.
+
+    Parameters
+    ----------
+    paths
+        Folders, files and globs as they were given.
+    files
+        What was found there.
+    """
+    known = set(files)
     fixed = []
     for path in paths:
-        parts = Path(path).parts
-        cut = next((i for i, part in enumerate(parts) if any(s in part for s in _MAGIC)), -1)
-        head = os.path.join(*parts[:cut]) if cut >= 0 else path
-        fixed.append(head if cut >= 0 or os.path.isdir(head) else os.path.dirname(head))
-    return os.path.commonpath(fixed)
+        parts = path.rstrip("/").split("/")
+        cut = next((i for i, part in enumerate(parts) if any(s in part for s in _MAGIC)), None)
+        if cut is not None:
+            fixed.append("/".join(parts[:cut]))
+        else:
+            fixed.append("/".join(parts[:-1]) if path in known else "/".join(parts))
+    return os.path.commonpath(fixed) if len(fixed) > 1 else fixed[0]
 
 
 def _word(value: Any) -> str:
     return json.dumps(value) if isinstance(value, list | dict) else str(value)
 
 
-def _read_as(one: InputRecord, folder: str) -> Dataset:
+def _read_as(one: InputRecord, place: Place) -> Any:
     if one.reads != "files":
         msg = f"the output {one.name!r} is read as {one.reads}, which this version cannot."
         raise ConfigError(msg)
-    return FileDataset(folder)
+    return FileDataset(place)
 
 
 def split_secrets(

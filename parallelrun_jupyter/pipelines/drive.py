@@ -34,7 +34,14 @@ from ..runs.store import new_run_id, write_atomically
 from .bindings import Bindings, split_secrets
 from .registered import register_outputs, staged_datasets
 from .reuse import Finished, find_finished, keep_finished, try_fingerprint
-from .steps import CONTEXT_VARIABLE, Going, start_parallel, start_script, take_up_parallel
+from .steps import (
+    CONTEXT_VARIABLE,
+    Going,
+    publish_outputs,
+    start_parallel,
+    start_script,
+    take_up_parallel,
+)
 
 _log = logging.getLogger(__name__)
 _LOOK_S = 0.05
@@ -149,6 +156,7 @@ class PipelineDriver:
             self._write(StepStarted(self._clock(), step.key, step_run_id, going.run_id, outputs))
         state, reason = self._wait(going)
         if state == "Completed":
+            publish_outputs(step, outputs, place)
             register_outputs(Path(self._record.workspace), step, outputs)
             if key:
                 keep_finished(self._record, key, Finished(step_run_id, going.run_id, outputs))

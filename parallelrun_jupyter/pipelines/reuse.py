@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from ..data.cut import Cut
-from ..data.inputs import dataset_of
 from ..errors import ParallelRunError
 from ..runs.pipeline_record import InputRecord, PipelineRecord, StepRecord
 from ..runs.store import write_atomically
@@ -72,16 +71,10 @@ def _fixed(bindings: Bindings, given: Any) -> Any:
 
 def _identity(bindings: Bindings, one: InputRecord) -> Iterator[bytes]:
     """Yield what tells the contents of an input: names, sizes, times."""
-    value = bindings.value(one.value)
     yield json.dumps([one.name, one.reads, one.options, one.path_on_compute]).encode()
-    if isinstance(value, str):
-        for path in _files_below(Path(value)):
-            stat = path.stat()
-            row = [str(path), stat.st_size, stat.st_mtime_ns]
-            yield json.dumps(row).encode()
-        return
-    yield json.dumps(value, sort_keys=True).encode()
-    for line, _ in dataset_of(value).mini_batches(0, Cut(1000)):
+    dataset = bindings.dataset(one)
+    yield json.dumps(dataset.spec(), sort_keys=True).encode()
+    for line, _ in dataset.mini_batches(0, Cut(1000)):
         yield line
 
 

@@ -7,11 +7,13 @@ import os
 import random
 import shutil
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from ..data.credentials import variables_for_driver
+from ..data.storage import Storage
 from ..errors import ConfigError, RunFolderError, RunNotFoundError
 from ..launch import launch
 from ..parsing import nearest_hint
@@ -46,17 +48,44 @@ def start_pipeline(
     ------
     RunFolderError, LaunchError
         The folder cannot be written, or the driver did not start; nothing is left.
+    ConfigError
+        A credential that was typed in another session is not here.
     """
     folder = create_pipeline(record.run_id)
     try:
         snapshot(folder)
         write_atomically(folder.record, record.to_json())
         _note_experiment(record)
-        launch(folder, record.driver_python, secrets)
-    except (OSError, RunFolderError):
+        launch(folder, record.driver_python, {**secrets, **held_credentials(record)})
+    except (OSError, RunFolderError, ConfigError):
         shutil.rmtree(folder.path, ignore_errors=True)
         raise
     return folder
+
+
+def held_credentials(record: PipelineRecord) -> dict[str, str]:
+    """Return the variables with the credentials of stores that were typed in this process.
+
+    Raises
+    ------
+    ConfigError
+        One is not here any more; the message names its variable.
+    """
+    storages = [Storage.of_spec(spec) for spec in _storages(asdict(record))]
+    found = (pair for storage in storages for pair in storage.references())
+    return variables_for_driver(found, os.environ)
+
+
+def _storages(value: Any) -> Iterator[dict[str, Any]]:
+    """Yield the descriptions of stores in a record, wherever they are."""
+    if isinstance(value, dict):
+        if {"protocol", "secrets"} <= value.keys():
+            yield value
+        for inside in value.values():
+            yield from _storages(inside)
+    elif isinstance(value, list):
+        for inside in value:
+            yield from _storages(inside)
 
 
 def _note_experiment(record: PipelineRecord) -> None:

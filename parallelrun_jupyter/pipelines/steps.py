@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..config import ParallelRunConfig
+from ..data.storage import Place, Storage
+from ..data.transfer import upload_all
 from ..engine.worker_process import WORKER_FOLDER
 from ..errors import ParallelRunError, RunFolderError
 from ..run import Run, failure_message
@@ -154,9 +156,11 @@ def start_parallel(
     keys = settings.get("partition_keys")
     if isinstance(keys, str):  # a parameter of a pipeline has no lists
         settings["partition_keys"] = json.loads(keys)
-    output = bindings.output_folder(step.outputs[0]) if step.outputs else None
-    if output is not None and "://" not in output:
-        os.makedirs(output, exist_ok=True)  # a summary_only script may write there at once
+    output = bindings.output_place(step.outputs[0]) if step.outputs else None
+    if output is not None and output.datastore.storage is None:
+        os.makedirs(
+            output.place().path, exist_ok=True
+        )  # a summary_only script may write there at once
     config = ParallelRunConfig(
         entry_script=step.script,
         source_directory=str(script),
@@ -170,7 +174,7 @@ def start_parallel(
         config,
         [bindings.dataset(one) for one in step.inputs],
         output,
-        arguments=bindings.arguments(),
+        arguments=bindings.arguments_for_nodes(),
     )
     return ParallelStep(submit(bound).run_id)
 
@@ -200,11 +204,11 @@ def start_script(
         The interpreter did not start.
     """
     for output in step.outputs:
-        folder = bindings.output_folder(output)
-        if "://" not in folder:
-            os.makedirs(os.path.dirname(folder), exist_ok=True)
+        if output.storage is None:
+            os.makedirs(os.path.dirname(bindings.output_folder(output)), exist_ok=True)
     arguments = bindings.arguments()
-    environ = {**os.environ, **variables}
+    held = {name for name in os.environ if name in bindings.held_names()}
+    environ = {k: v for k, v in {**os.environ, **variables}.items() if k not in held}
     return ScriptStep(
         python or sys.executable,
         script / step.script,
@@ -213,6 +217,23 @@ def start_script(
         log=log,
         environ=environ,
     )
+
+
+def publish_outputs(step: StepRecord, outputs: dict[str, str], place: Path) -> None:
+    """Put what a plain script wrote for a store into the store.
+
+    Raises
+    ------
+    InputError
+        The store refuses.
+    """
+    for output in step.outputs:
+        folder = place / "outputs" / output.name
+        if step.kind == "script" and output.storage is not None and folder.exists():
+            found = [p for p in sorted(folder.rglob("*")) if p.is_file()]
+            pairs = [(str(path), str(path.relative_to(folder))) for path in found]
+            target = Place(outputs[output.name], Storage.of_spec(output.storage))
+            upload_all(pairs, target, overwrite=True)
 
 
 def take_up_parallel(run_id: str) -> ParallelStep:

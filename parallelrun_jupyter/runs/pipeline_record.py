@@ -33,8 +33,8 @@ class OutputRecord:
         The datastore's folder, or its URL.
     path
         Where in the datastore, with ``{run-id}`` for the id of the step's run.
-    storage_options
-        What opens the URL; never a secret.
+    storage
+        What opens the URL, with credentials by reference; None for a folder.
     register_as
         Name under which the files are registered as a dataset when the step has completed.
     """
@@ -43,7 +43,7 @@ class OutputRecord:
     datastore: str
     root: str
     path: str
-    storage_options: dict[str, Any] = field(default_factory=dict)
+    storage: dict[str, Any] | None = None
     register_as: str = ""
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..data.datastores import Datastore as NativeDatastore
 from ..data.storage import Storage
+from ..data.urls import ENDPOINT_VARIABLE
 from ..pipelines import registered
 from ..runs.store import write_atomically
 from .exceptions import UserErrorException

@@ -6,7 +6,14 @@ import os
 from pathlib import Path
 from typing import Any
 
-PYTHON_DEFAULT_VERSION = "3.8"
+
+class _Default(str):
+    """A version that nobody asked for."""
+
+    __slots__ = ()
+
+
+PYTHON_DEFAULT_VERSION = _Default("3.8")
 
 
 class CondaDependencies:
@@ -23,7 +30,7 @@ class CondaDependencies:
     def __init__(
         self, conda_dependencies_file_path: str | None = None, _underlying_structure: Any = None
     ) -> None:
-        self._python = PYTHON_DEFAULT_VERSION
+        self._python: str = PYTHON_DEFAULT_VERSION
         self._conda: list[str] = []
         self._pip: list[str] = []
         self._channels: list[str] = ["anaconda", "conda-forge"]
@@ -55,7 +62,7 @@ class CondaDependencies:
     ) -> CondaDependencies:
         """Return packages; the Python version and the pins are met where an environment is built."""
         made = CondaDependencies()
-        made._python = str(python_version)
+        made._python = python_version if isinstance(python_version, str) else str(python_version)
         for one in conda_packages or ():
             made.add_conda_package(one)
         for one in pip_packages or ():
@@ -104,6 +111,15 @@ class CondaDependencies:
         """Set the Python version."""
         self._python = str(version)
 
+    @property
+    def asked_python(self) -> str:
+        """The Python version that was asked for; empty where none was."""
+        return "" if isinstance(self._python, _Default) else self._python
+
+    def forget_python_version(self) -> None:
+        """Let any Python version do."""
+        self._python = PYTHON_DEFAULT_VERSION
+
     def get_python_version(self) -> str:
         """Return the Python version."""
         return self._python
@@ -125,7 +141,7 @@ class CondaDependencies:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the packages as conda's YAML has them."""
-        packages: list[Any] = [f"python={self._python}"]
+        packages: list[Any] = [f"python={self._python!s}"]
         if self._pip:
             packages.append({"pip": list(self._pip)})
         packages += self._conda

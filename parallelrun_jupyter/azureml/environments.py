@@ -206,7 +206,10 @@ class Environment:
         made.environment_variables = dict(record.get("variables") or {})
         structure = record.get("conda_dependencies")
         if structure is not None:
-            made.python.conda_dependencies = CondaDependencies(_underlying_structure=structure)
+            packages = CondaDependencies(_underlying_structure=structure)
+            if not record.get("python_version"):
+                packages.forget_python_version()
+            made.python.conda_dependencies = packages
         made.python.user_managed_dependencies = bool(record.get("user_managed"))
         made.docker.base_image = record.get("base_image")
         return made
@@ -228,7 +231,7 @@ class Environment:
         if given is not None:
             record["conda_dependencies"] = given.as_dict()
             if not user_managed:
-                record["python_version"] = given.get_python_version()
+                record["python_version"] = given.asked_python
                 record["pip"], record["conda"] = (
                     list(given.pip_packages),
                     list(given.conda_packages),

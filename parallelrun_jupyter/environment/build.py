@@ -12,16 +12,19 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from ..errors import ConfigError, EnvironmentBuildError, MissingExtraError
 from ..settings import home
 from . import Environment
-from .packages import PackageSet, differences
+from .packages import PackageSet, differences, era_constraints
 
 POLICY_VARIABLE = "PARALLELRUN_ENVIRONMENT"
 CURRENT, BUILD = "current", "build"
 _SAID_BYTES = 2000
+_OLDEST = "3.7"
+_OLDER = ("3.10", "3.8", "3.7")
 
 
 def policy(environ: Mapping[str, str] = os.environ) -> str:
@@ -85,25 +88,66 @@ def _answers(python: str, version: str) -> bool:
 
 
 def _built(packages: PackageSet, log: Path) -> tuple[str, list[str]]:
-    wanted = packages.python_version
-    base = sys.executable
-    notes = []
-    if wanted and not _is_running(wanted):
-        found = find_python(wanted)
-        if found is None:
-            notes.append(f"no Python {wanted} was found here; {sys.version.split()[0]} is used")
-        base = found or base
-    requirements = packages.requirements()
+    """Return the interpreter of a built environment; the first that can be built, of some."""
+    python, notes = _pythons(packages.python_version)
+    failure: EnvironmentBuildError | None = None
+    for base in python:
+        for requirements, said in _choices(packages):
+            try:
+                return _cached(packages.name, base, requirements, log), [*notes, *said]
+            except EnvironmentBuildError as error:
+                failure = failure or error
+    assert failure is not None
+    raise failure
+
+
+def _pythons(wanted: str) -> tuple[list[str], list[str]]:
+    """Return the interpreters to try, and what there is to say about that.
+
+    One that was asked for is the only one; where none was, this one and the older ones that are
+    here, since old packages need old interpreters.
+    """
+    if not wanted:
+        older = [found for v in _OLDER if (found := find_python(v)) is not None]
+        return [sys.executable, *older], []
+    if _is_running(wanted):
+        return [sys.executable], []
+    needed = _OLDEST if _as_numbers(wanted) < _as_numbers(_OLDEST) else wanted
+    found = find_python(needed)
+    if found is None:
+        note = f"no Python {needed} was found here; {sys.version.split()[0]} is used"
+        return [sys.executable], [note]
+    if needed != wanted:
+        return [found], [f"Python {needed} is used, {wanted} was asked for: workers need {_OLDEST}"]
+    return [found], []
+
+
+def _as_numbers(version: str) -> list[int]:
+    return [int(part) for part in version.split(".")[:2] if part.isdigit()]
+
+
+def _choices(packages: PackageSet) -> Iterator[tuple[list[str], list[str]]]:
+    """Yield what to install: everything; and without what only conda has, where that fails."""
+    added = era_constraints(packages.requirements())
+    said = [f"{one} was added: newer ones do not work with what was asked for" for one in added]
+    yield [*packages.requirements(), *added], said
+    from_pip = replace(packages, conda=[]).requirements()
+    if len(from_pip) < len(packages.requirements()):
+        names = ", ".join(packages.conda)
+        note = f"conda's {names} could not be installed from the package index, and are left out"
+        yield [*from_pip, *era_constraints(from_pip)], [*said, note]
+
+
+def _cached(name: str, base: str, requirements: list[str], log: Path) -> str:
     key = hashlib.sha256(json.dumps([os.path.realpath(base), requirements]).encode()).hexdigest()
     folder = home() / "environments" / key[:16]
-    python = folder / "bin" / "python"
     with _lock(folder):
         if not (folder / "built.json").is_file():
             shutil.rmtree(folder, ignore_errors=True)
             _make(folder, base, requirements, log)
-            record = {"name": packages.name, "python": base, "requirements": requirements}
+            record = {"name": name, "python": base, "requirements": requirements}
             (folder / "built.json").write_text(json.dumps(record, indent=1))
-    return str(python), notes
+    return str(folder / "bin" / "python")
 
 
 def _is_running(version: str) -> bool:

@@ -99,6 +99,21 @@ def _without_azure(requirement: str) -> list[str]:
     return ["pandas"] if "pandas" in (match[2] or "") else []
 
 
+def era_constraints(requirements: list[str]) -> list[str]:
+    """Return what packages of their time need beside them, and did not say.
+
+    TensorFlow before 2.9 takes any newer protobuf, and cannot be imported with it.
+    """
+    names = {}
+    for one in requirements:
+        match = _NAME.match(one)
+        if match:
+            names[match[1].lower()] = match[3]
+    pins = (names.get(name, "") for name in ("tensorflow", "tensorflow-gpu", "tensorflow-cpu"))
+    is_old = any(re.match(r"==\s*(1\.|2\.[0-8](\.|$))", pin) for pin in pins)
+    return ["protobuf<3.21"] if is_old and "protobuf" not in names else []
+
+
 def differences(packages: PackageSet, python: str) -> list[str]:
     """Return in words where an interpreter differs from what was asked for; often nothing.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import shutil
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,11 +16,16 @@ import pytest
 from azure.storage.blob import BlobServiceClient, PublicAccess
 from PIL import Image
 
+import tests.azureml_notebooks
+import tests.digits
+from parallelrun_jupyter.environment.build import find_python
 from parallelrun_jupyter.kernel import install_kernel
 from tests.azureml_notebooks import KERNEL, execute, text_of
 from tests.azurite_process import Azurite
 
 COUNT = 60
+RIGHT_OF_1000 = 972
+"""How many of the first thousand digits of MNIST the tutorial's model gets right on raw bytes."""
 
 
 @pytest.fixture(autouse=True)
@@ -141,3 +147,59 @@ def test_three_steps_wired_by_data(work: Path) -> None:
     (again,) = (work / "again").rglob("joined.txt")
     assert again.read_text() == "0 100 200 300 400 500 600"
     assert text.rstrip().endswith("True")
+
+
+@pytest.fixture(scope="module")
+def mnist(tmp_path_factory: pytest.TempPathFactory) -> tests.digits.Digits:
+    return tests.digits.write_digits(tmp_path_factory.mktemp("mnist"))
+
+
+def tar_of(folder: Path, archive: Path) -> Path:
+    """Pack the files of a folder, as the tutorial's model is packed."""
+    with tarfile.open(archive, "w:gz") as tar:
+        for path in sorted(folder.iterdir()):
+            tar.add(path, path.name)
+    return archive
+
+
+def run_preview(work: Path, mnist: tests.digits.Digits, files: list[Path], azurite: Azurite) -> Any:
+    """Run the tutorial over these digits; return its notebook."""
+    fill(azurite, "mnistdata", {f"mnist/{path.name}": path.read_bytes() for path in files})
+    archive = tar_of(mnist.model, work.parent / "mnist-tf.tar.gz")
+    url = "https://pipelinedata.blob.core.windows.net/mnist-model/mnist-tf.tar.gz"
+    return execute("preview_tutorial", work, redirect(url, archive), timeout_s=300)
+
+
+def predictions(work: Path) -> list[tuple[str, int]]:
+    (file,) = (work / "mnist_results").rglob("parallel_run_step.txt")
+    rows = (line.split(": ") for line in file.read_text().splitlines())
+    return [(name, int(digit)) for name, digit in rows]
+
+
+@pytest.mark.usefixtures("endpoint")
+@pytest.mark.parametrize("tensorflow", ["1.13.1", "installed"])
+def test_the_tutorial_of_the_preview(
+    work: Path, mnist: tests.digits.Digits, azurite: Azurite, tensorflow: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Under TensorFlow 1.13.1 of 2019 where Python 3.7 is found, and under the one that is here."""
+    if tensorflow == "1.13.1":
+        if find_python("3.7") is None or shutil.which("uv") is None:
+            return  # the other half of this test runs the same notebook
+        monkeypatch.setenv("PARALLELRUN_ENVIRONMENT", "build")
+    else:
+        # TensorFlow 2 has the names of 1 below compat.v1: the one line that has changed since.
+        changed = {"import tensorflow as tf": "import tensorflow.compat.v1 as tf"}
+        monkeypatch.setattr(tests.azureml_notebooks, "SUBSTITUTES", changed)
+    files = sorted(mnist.folder.iterdir())[:1000]
+    notebook = run_preview(work, mnist, files, azurite)
+    text = text_of(notebook)
+    assert "Prediction has  1000  rows" in text
+    rows = predictions(work)
+    assert [name for name, _ in rows] == [path.name for path in files]
+    right = sum(digit == label for (_, digit), label in zip(rows, mnist.labels, strict=False))
+    assert right == RIGHT_OF_1000 if tests.digits.MNIST.is_dir() else right > 900
+    (shown,) = [cell for cell in notebook.cells if "RunDetails(" in cell.source]
+    pages = [out.data.get("text/html", "") for out in shown.outputs if "data" in out]
+    assert any("predict-digits-mnist" in page and "Finished" in page for page in pages)
+    assert any("1,000 of 1,000" in page for page in pages)

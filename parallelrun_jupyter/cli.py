@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import ConfigError, ParallelRunError, RunFailedError
+from .kernel import install_kernel
 from .options import OptionParser, config_of, run_options, split_script_arguments
 from .run import Run
 from .runs.follow import Follower
@@ -59,6 +60,7 @@ def make_parser() -> OptionParser:
     _add_start(commands)
     _add_watching(commands)
     _add_ending(commands)
+    _add_kernel(commands)
     demo = commands.add_parser("demo", help="classify real handwritten digits, in half a minute")
     demo.add_argument("--folder", type=Path, default=Path("parallelrun-demo"), help="where")
     demo.add_argument("--open", action="store_true", help="then open the quickstart notebook")
@@ -117,6 +119,20 @@ def _add_ending(commands: Any) -> None:
     )
     resume.add_argument("--entry-script", metavar="SCRIPT", help="a corrected script")
     resume.set_defaults(parser=resume, command=_resume)
+
+
+def _add_kernel(commands: Any) -> None:
+    kernel = commands.add_parser("kernel", help="a Jupyter kernel for notebooks of Azure's SDK v1")
+    kinds = kernel.add_subparsers(metavar="COMMAND", required=True)
+    install = kinds.add_parser(
+        "install", help="install it: import azureml works from the first cell"
+    )
+    install.add_argument("--name", default="parallelrun-azureml",
+                         help="its name; the notebooks' own, such as python38-azureml, fits them")  # fmt: skip
+    install.add_argument("--display-name", default="", help="what people see")
+    install.add_argument("--prefix", help="folder of an environment (default: for this user)")
+    install.add_argument("--sys-prefix", action="store_true", help="into this environment")
+    install.set_defaults(parser=install, command=_install_kernel)
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
@@ -197,6 +213,13 @@ def _resume(given: argparse.Namespace) -> int:
         failed_only=given.failed_only, entry_script=given.entry_script, compute=given.compute
     )
     return _wait(run)
+
+
+def _install_kernel(given: argparse.Namespace) -> int:
+    prefix = sys.prefix if given.sys_prefix else given.prefix
+    folder = install_kernel(given.name, given.display_name, prefix)
+    print(f"installed the kernel {given.name} in {folder}")
+    return 0
 
 
 def _demo(given: argparse.Namespace) -> int:

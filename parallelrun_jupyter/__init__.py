@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .compute import LocalCompute
     from .config import ParallelRunConfig
     from .data.files import FileDataset
+    from .data.tabular import TabularDataset
     from .environment import Environment
     from .errors import ParallelRunError
     from .run import Run
@@ -39,6 +40,7 @@ _HOMES = {
     "ParallelRunStep": "step",
     "Run": "run",
     "RunDetails": "widget.details",
+    "TabularDataset": "data.tabular",
     "submit": "submission",
 }
 
@@ -51,6 +53,7 @@ __all__ = [
     "ParallelRunStep",
     "Run",
     "RunDetails",
+    "TabularDataset",
     "__version__",
     "submit",
 ]

@@ -166,7 +166,10 @@ class ParallelRunConfig(HasTraits):
     process_count_per_node = _Number(
         None, "Worker processes per node. Default: the number of usable cores.", low=1
     )
-    mini_batch_size = _Size(None, "Files per mini-batch. Default: 10.")
+    mini_batch_size = _Size(
+        None, "Files per mini-batch (default: 10), or about so many bytes of a table (1MB)."
+    )
+    mini_batch_rows = _Number(None, "Rows per mini-batch of a table, in place of a size.", low=1)
     partition_keys = _Names(None, "One mini-batch for each combination of these keys.")
     output_action = _OneOf(
         OUTPUT_ACTIONS, "append_row", "append_row joins all rows in one file; summary_only: none."
@@ -229,6 +232,18 @@ class ParallelRunConfig(HasTraits):
                 f"mini_batch_size is {self.mini_batch_size!r} and partition_keys is "
                 f"{self.partition_keys!r}; expected one of the two. With partition_keys every "
                 "combination of the keys is one mini-batch, so leave mini_batch_size out."
+            )
+            raise ConfigError(msg)
+        if self.mini_batch_rows is not None and self.partition_keys is not None:
+            msg = (
+                f"mini_batch_rows is {self.mini_batch_rows!r} and partition_keys is "
+                f"{self.partition_keys!r}; expected one of the two."
+            )
+            raise ConfigError(msg)
+        if self.mini_batch_size is not None and self.mini_batch_rows is not None:
+            msg = (
+                f"mini_batch_size is {self.mini_batch_size!r} and mini_batch_rows is "
+                f"{self.mini_batch_rows!r}; expected one of the two."
             )
             raise ConfigError(msg)
         as_environment(self.environment)

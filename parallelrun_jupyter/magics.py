@@ -100,7 +100,8 @@ class ParallelRunMagics(Magics):
         """Run the first mini-batch in the kernel: what raises here is what %debug sees."""
         check_script(cell, "cell.py")
         step.inputs[0].check()
-        line, _ = next(mini_batches([step.inputs[0].spec()], step.cut))
+        listed = mini_batches([step.inputs[0].spec()], step.cut)
+        line = next((line for line, _ in listed if line), b"")
         cwd = os.getcwd()
         variables = step.config.environment_variables or {}
         trial = Trial(cell, os.path.join(cwd, "cell.py"), step.arguments, cwd, [cwd], variables)

@@ -11,6 +11,7 @@ from .errors import ConfigError
 from .parsing import nearest_hint
 
 _TYPES: dict[str, Any] = {
+    "mini_batch_rows": int,
     "node_count": int,
     "process_count_per_node": int,
     "error_threshold": int,

@@ -10,13 +10,18 @@ from .config import ParallelRunConfig
 from .data.cut import Cut
 from .data.files import FileDataset
 from .data.partition_format import check_keys
+from .data.tabular import TabularDataset
 from .errors import ConfigError, InputError
 from .parsing import parse_mini_batch_size
 
 DEFAULT_FILES = 10
 """Files per mini-batch where none is given, as in Azure."""
 
-Inputs = FileDataset | str | os.PathLike[str] | Sequence[Any]
+DEFAULT_BYTES = 1024**2
+"""Bytes of a table per mini-batch where none are given, as in Azure."""
+
+Dataset = FileDataset | TabularDataset
+Inputs = FileDataset | TabularDataset | str | os.PathLike[str] | Sequence[Any]
 
 
 class ParallelRunStep:
@@ -69,35 +74,48 @@ class ParallelRunStep:
         self.output = None if output is None else _output_folder(output)
         self.arguments = [_argument(value) for value in arguments]
         self._check_keys()
+        self._check_kinds()
 
     def __repr__(self) -> str:
         return f"ParallelRunStep({self.name!r}, {self.config!r}, inputs={self.inputs!r})"
 
     @property
-    def files_per_mini_batch(self) -> int:
-        """Number of files in a mini-batch.
+    def cut(self) -> Cut:
+        """How the inputs are cut into mini-batches.
 
         Raises
         ------
         ConfigError
-            The size has a unit of bytes, which files are not counted in.
+            The size has a unit of bytes, which files are not counted in, or is one of rows.
         """
-        given = self.config.mini_batch_size
+        given, rows = self.config.mini_batch_size, self.config.mini_batch_rows
+        is_table = isinstance(self.inputs[0], TabularDataset)
+        if rows is not None and not is_table:
+            msg = (
+                f"mini_batch_rows is {rows!r}, but the inputs are files, which are not read. Give "
+                "mini_batch_size=5 (files), or inputs=TabularDataset.from_delimited_files(...)."
+            )
+            raise ConfigError(msg)
+        if self.config.partition_keys:
+            return Cut(1, keys=tuple(self.config.partition_keys))
         if given is None:
-            return DEFAULT_FILES
+            return Cut(DEFAULT_BYTES if is_table else DEFAULT_FILES, rows or 0)
         size = parse_mini_batch_size(given)
-        if size.has_unit:
+        if size.has_unit and not is_table:
             msg = (
                 f"mini_batch_size is {given!r}, a size in bytes; file inputs are counted in "
                 "files. Write for example mini_batch_size=5."
             )
             raise ConfigError(msg)
-        return size.count
+        return Cut(size.count)
 
-    @property
-    def cut(self) -> Cut:
-        """How the inputs are cut into mini-batches."""
-        return Cut(self.files_per_mini_batch, tuple(self.config.partition_keys or ()))
+    def _check_kinds(self) -> None:
+        if len({type(dataset) for dataset in self.inputs}) > 1:
+            msg = (
+                "inputs holds files and tables; a run's inputs are of one kind. Start one run for "
+                "each."
+            )
+            raise ConfigError(msg)
 
     def _check_keys(self) -> None:
         """See that every input has the keys that are asked for (Azure: a subset of its own)."""
@@ -106,7 +124,7 @@ class ParallelRunStep:
             check_keys(keys, dataset.partition_keys, repr(dataset))
 
 
-def as_datasets(inputs: Inputs, what: str = "inputs") -> list[FileDataset]:
+def as_datasets(inputs: Inputs, what: str = "inputs") -> list[Dataset]:
     """Read ``inputs`` as the API takes them: datasets, paths and globs, one or a list of them.
 
     Raises
@@ -121,13 +139,13 @@ def as_datasets(inputs: Inputs, what: str = "inputs") -> list[FileDataset]:
     return [_as_dataset(one, what) for one in given]
 
 
-def _as_dataset(value: Any, what: str) -> FileDataset:
-    if isinstance(value, FileDataset):
+def _as_dataset(value: Any, what: str) -> Dataset:
+    if isinstance(value, FileDataset | TabularDataset):
         return value
     if isinstance(value, str | os.PathLike):
         return FileDataset(value)
     msg = (
-        f"{what} holds a {type(value).__name__}; expected a FileDataset, a path or a glob. "
+        f"{what} holds a {type(value).__name__}; expected a FileDataset, a TabularDataset, a path or a glob. "
         "Write for example inputs=FileDataset('digits/*.png')."
     )
     raise InputError(msg)
@@ -142,6 +160,8 @@ def _output_folder(output: str | os.PathLike[str]) -> str:
 
 
 def _argument(value: Any) -> str:
+    if isinstance(value, TabularDataset):
+        value = value.files
     if isinstance(value, FileDataset):
         if len(value.paths) != 1:
             msg = f"arguments holds {value!r}; an argument can stand for one path only."

@@ -181,6 +181,7 @@ def _make_record(step: ParallelRunStep, script: Script, compute: object, name: s
     cores = usable_cores()
     now = time.time()
     source = script.source_directory
+    cut = step.cut
     variables = config.environment_variables or {}
     return RunRecord(
         run_id=store.new_run_id(now, random.Random()),  # noqa: S311 - a name, not a secret
@@ -193,7 +194,8 @@ def _make_record(step: ParallelRunStep, script: Script, compute: object, name: s
         source_directory=str(source) if source else None,
         cwd=os.getcwd(),
         inputs=[dataset.spec() for dataset in step.inputs],
-        mini_batch_size=step.files_per_mini_batch,
+        mini_batch_size=cut.size,
+        mini_batch_rows=cut.rows,
         output=step.output,
         output_file=config.output_file,
         arguments=step.arguments,

@@ -18,7 +18,7 @@ from .parsing import plural
 from .runs.record import RunRecord
 from .runs.store import RunFolder
 from .worker.context import with_context
-from .worker.mini_batches import count_items
+from .worker.mini_batches import count_items, load
 from .worker.results import encode_result
 
 
@@ -55,7 +55,7 @@ class Trial:
             if hasattr(module, "init"):
                 module.init()
             row = json.loads(line)
-            result = with_context(module.run)(row, mini_batch)
+            result = with_context(module.run)(load(row), row, mini_batch)
         rows, _ = encode_result(result, append_rows=True)
         print(f"run() returned {plural(rows, 'row')} for {plural(count_items(row), 'item')}")
         return result

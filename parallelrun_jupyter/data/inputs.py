@@ -1,9 +1,12 @@
 """Inputs of any kind: what a run's record says of them, as datasets, and the plan's lines.
 
 A plan line is a JSON array whose first element says the kind and whose second the input's number.
-Lines of files are ``["f", input, [paths], [sizes], [mtimes]]``. The last element of a line is an
-object: ``first`` is the number of the mini-batch's first item in the run, ``keys`` has the values
-of the partition keys that were asked for.
+Lines of files are ``["f", input, [paths], [sizes], [mtimes]]``, those of tables ``["t", input,
+[paths], [sizes], [mtimes], [[start, end], ...], rows, {table}]``, with a range for each path: bytes
+of text, row groups of Parquet. ``table`` says how they are read: columns, types and dialect.
+
+The last element of every line is an object: ``first`` is the number of the mini-batch's first item
+in the run, ``keys`` has the values of the partition keys that were asked for.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from ..worker import mini_batches as loading
 from . import files
 from .cut import Cut
 from .files import FileDataset
+from .tabular import TabularDataset
 
 
 class Dataset(Protocol):
@@ -48,6 +52,8 @@ def dataset_of(spec: dict[str, Any]) -> Dataset:
     """
     if spec.get("kind") == FileDataset.kind:
         return FileDataset.of_spec(spec)
+    if spec.get("kind") == TabularDataset.kind:
+        return TabularDataset.of_spec(spec)
     msg = (
         f"the run has inputs of the kind {spec.get('kind')!r}, which this version does not know; "
         "upgrade parallelrun-jupyter."
@@ -56,11 +62,14 @@ def dataset_of(spec: dict[str, Any]) -> Dataset:
 
 
 def mini_batches(specs: list[dict[str, Any]], cut: Cut) -> Iterator[tuple[bytes, int]]:
-    """Yield the plan line and the number of items of every mini-batch, input by input."""
+    """Yield the plan line and the number of items of every mini-batch, input by input.
+
+    `cut.STILL_READING`, which is no line, comes in between where an input is read ahead.
+    """
     first = 0
     for number, spec in enumerate(specs):
         for line, items in dataset_of(spec).mini_batches(number, cut):
-            yield _with_first(line, first), items
+            yield (_with_first(line, first) if line else line), items
             first += items
 
 
@@ -84,4 +93,7 @@ def changed_since(line: bytes) -> str:
 
 def difference(before: bytes, now: bytes | None) -> str:
     """Return what of a plan line is not what is listed now, and how."""
-    return files.difference(json.loads(before), json.loads(now) if now else None)
+    old, new = json.loads(before), json.loads(now) if now else None
+    if new and old[:5] == new[:5] and before != now:
+        return f"how the input {old[2][0]!r} is cut and read has changed"
+    return files.difference(old, new)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from ..data.inputs import count_items
-from ..worker.status_page import PHASES, RUNNING
+from ..worker.status_page import LOADING, PHASES, RUNNING
 from . import signals
 from .signals import Failure, Signal, Success
 from .stack_dump import read_stack
@@ -30,6 +30,7 @@ _FIRST_LOOK_S = 0.2
 _LOOK_S = 0.02
 _TERM_PATIENCE_S = 0.5
 _STOP_PATIENCE_S = 10.0
+_LOADING_TOOK = "loading the mini-batch took longer than"
 _RESTART_DELAYS_S = (0.0, 0.0, 0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 
 
@@ -181,6 +182,9 @@ class Node:
         if phase == RUNNING:
             text = f"run() took longer than run_invocation_timeout = {limits.run_s:g} s"
             return since + limits.run_s, text
+        if phase == LOADING:
+            text = f"{_LOADING_TOOK} task_overhead_timeout = {limits.overhead_s:g} s"
+            return since + limits.overhead_s, text
         if worker.stop_asked_at:
             begun = max(since, worker.stop_asked_at)
             return begun + _STOP_PATIENCE_S, "it did not stop when asked to"
@@ -307,10 +311,11 @@ class Node:
         for reply in worker.last_words():
             found += self._take(worker, reply)
         phase, mini_batch, since = worker.page.read()
-        if phase != RUNNING and worker.given and not (worker.has_reported or worker.kill_reason):
+        is_busy = phase in {LOADING, RUNNING}
+        if not is_busy and worker.given and not (worker.has_reported or worker.kill_reason):
             # It has never reported anything: somebody has to pay, or this would go on for ever.
-            phase, mini_batch = RUNNING, next(iter(worker.given))
-        blamed = worker.given.pop(mini_batch, None) if phase == RUNNING else None
+            is_busy, mini_batch = True, next(iter(worker.given))
+        blamed = worker.given.pop(mini_batch, None) if is_busy else None
         duration_us = int((time.monotonic() - since) * 1e6)
         if not self._stopping:
             self._backlog.extendleft(reversed(worker.given.items()))
@@ -364,7 +369,9 @@ class Node:
 def _failure(worker: WorkerProcess, ending: str, where: str, stack: str) -> Failure:
     """Describe the end of a worker that could not describe it itself."""
     place = where or ("run()" if worker.is_ready else "init()")
-    if worker.kill_reason:
+    if worker.kill_reason.startswith(_LOADING_TOOK):
+        kind, error, message, place = "load_timeout", "Timeout", worker.kill_reason, "loading"
+    elif worker.kill_reason:
         kind, error, message = "timeout", "Timeout", worker.kill_reason
     else:
         kind, error = "worker_lost", "WorkerLost"

@@ -51,6 +51,7 @@ class RunRecord:
     append_rows: bool
     logging_level: str
     environment_variables: dict[str, str | None] = field(default_factory=dict)
+    mini_batch_rows: int = 0
     partition_keys: list[str] = field(default_factory=list)
     schema: int = RECORD_SCHEMA
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .columns import key_values
 from .mini_batches import extra_of, load
 
 TYPE_CHECKING = False
@@ -70,25 +71,11 @@ class MiniBatchContext:
         )
 
 
-def key_values(values: dict[str, Any]) -> dict[str, Any]:
-    """Return the values of keys as a plan line has them, with times as ``datetime``."""
-    return {
-        key: _time(value["datetime"]) if isinstance(value, dict) else value
-        for key, value in values.items()
-    }
-
-
-def _time(text: str) -> Any:
-    from datetime import datetime
-
-    return datetime.fromisoformat(text)
-
-
-def with_context(run: Callable[..., Any]) -> Callable[[list[Any], int], Any]:
-    """Return what calls a script's ``run`` on a plan line and the mini-batch's number."""
+def with_context(run: Callable[..., Any]) -> Callable[[Any, list[Any], int], Any]:
+    """Return what calls a script's ``run`` on what was loaded, its plan line and its number."""
     if takes_context(run):
-        return lambda row, mini_batch: run(load(row), MiniBatchContext(row, mini_batch))
-    return lambda row, _: run(load(row))
+        return lambda loaded, row, number: run(loaded, MiniBatchContext(row, number))
+    return lambda loaded, _row, _number: run(loaded)
 
 
 def takes_context(run: Callable[..., Any]) -> bool:

@@ -1,0 +1,49 @@
+"""Arranges the columns of a table's frame: those of the path, and those that are left out."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing is not worth its import in a worker
+    from typing import Any
+
+
+def arrange_columns(pd: Any, frame: Any, path: str, table: dict[str, Any]) -> Any:
+    """Return a frame with what a plan line's table says beside its file's columns.
+
+    The keys of the path are the last columns, in place of columns of the same names; the path
+    itself is the first one.
+    """
+    keys = key_values(table.get("key_columns", {}))
+    for name, value in keys.items():
+        if name in frame:
+            del frame[name]
+        decided = table["key_types"][name]
+        frame[name] = pd.Series([value] * len(frame), index=frame.index, dtype=_dtype(pd, decided))
+    if table.get("path_column"):
+        if table["path_column"] in frame:
+            del frame[table["path_column"]]
+        frame.insert(0, table["path_column"], path)
+    drops = [name for name in table.get("drops", ()) if name in frame]
+    return frame.drop(columns=drops) if drops else frame
+
+
+def key_values(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the values of keys as a plan line has them, with times as ``datetime``."""
+    return {
+        key: _time(value["datetime"]) if isinstance(value, dict) else value
+        for key, value in values.items()
+    }
+
+
+def _time(text: str) -> Any:
+    from datetime import datetime
+
+    return datetime.fromisoformat(text)
+
+
+def _dtype(pd: Any, decided: str) -> Any:
+    if decided.startswith("datetime"):
+        return "datetime64[ns]"
+    if decided == "str":
+        return "str" if int(pd.__version__.split(".")[0]) >= 3 else object
+    return decided

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ..errors import InputError
+from ..parsing import nearest_hint
 from .column_types import Types, type_name
 from .combinations import gather
 from .cut import STILL_READING
@@ -25,16 +27,19 @@ class Arrangement:
         Name of a first column with the file's path; empty for none.
     drops
         Columns that are left out.
+    empty_is_text
+        Whether in columns of text every field is text, the empty one too; else it is missing, as is
+        what pandas takes for missing (``NA``, ``null`` and so on).
     """
 
     key_types: dict[str, str] = field(default_factory=dict)
     path_column: str = ""
     drops: tuple[str, ...] = ()
+    empty_is_text: bool = False
 
     def spec(self) -> dict[str, Any]:
         """Return what a run's record says of it; nothing for an arrangement that changes nothing."""
-        spec = {"key_types": self.key_types, "path_column": self.path_column, "drops": self.drops}
-        return {name: value for name, value in spec.items() if value}
+        return {name: value for name, value in asdict(self).items() if value}
 
     @classmethod
     def of_spec(cls, spec: Mapping[str, Any]) -> Arrangement:
@@ -106,6 +111,8 @@ def _arranged(
         said["path_column"] = arrangement.path_column
     if arrangement.drops:
         said["drops"] = list(arrangement.drops)
+    if arrangement.empty_is_text:
+        said["empty_is_text"] = True
     path = ""
     for line, items in lines:
         if not line:
@@ -116,7 +123,19 @@ def _arranged(
             path = row[2][0]
             said = {**said, "key_columns": as_json(form.values(path)), "key_types": form.types()}
         row[-1].update(said)
+        _check_drops(row[-1], path_column=arrangement.path_column)
         yield row, items
+
+
+def _check_drops(table: dict[str, Any], path_column: str) -> None:
+    columns = [*table["columns"], *table.get("key_columns", ()), path_column]
+    for name in table.get("drops", ()):
+        if name not in columns:
+            msg = (
+                f"the column {name!r} is to be left out, but the input does not have it."
+                f"{nearest_hint(name, columns)} Its columns are: {', '.join(columns[:20])}."
+            )
+            raise InputError(msg)
 
 
 def _joined(rows: list[list[Any]]) -> tuple[list[Any], int]:

@@ -133,6 +133,10 @@ class TabularDataset:
         arrangement = Arrangement.of_spec(spec.get("arrangement", {}))
         return cls(FileDataset.of_spec(spec["files"]), spec["form"], spec["options"], arrangement)
 
+    def arranged(self, arrangement: Arrangement) -> TabularDataset:
+        """Return this table with other columns of its own: keys' types, the path, what is left out."""
+        return type(self)(self.files, self.form, self.options, arrangement)
+
     @property
     def partition_keys(self) -> list[str]:
         """Names of the keys that the paths carry: the last columns of the table."""

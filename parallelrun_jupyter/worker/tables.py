@@ -18,6 +18,10 @@ if TYPE_CHECKING:  # typing is not worth its import in a worker
 
 SHOWN = 60
 
+MISSING = ["", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND",
+           "1.#QNAN", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"]  # fmt: skip
+"""What pandas documents as missing."""
+
 
 def load_table(row: list[Any]) -> Any:
     """Return the DataFrame of a plan line ``["t", ...]``, with a fresh index.
@@ -157,6 +161,7 @@ class _Delimited:
         self._names = table.get("names") or table["columns"]
         known = dict(zip(table["columns"], table["types"]))
         self._types = [known[name] for name in self._names]
+        self._empty_is_text = table.get("empty_is_text", False)
         self._is_transparent = table.get("is_transparent", True)
         self._data = data if self._is_transparent else self._transcoded()
         if self._is_whole:
@@ -205,7 +210,16 @@ class _Delimited:
             encoding=self._encoding if self._is_transparent else "utf-8",
             quotechar=self._quote or '"',
             quoting=0 if self._quote else 3,
+            **self._missing(),
         )
+
+    def _missing(self) -> dict[str, Any]:
+        """Return what is read as missing, where that is not what pandas takes for it."""
+        if not self._empty_is_text:
+            return {}
+        of_columns = {k: MISSING for k, decided in enumerate(self._types) if decided != "str"}
+        of_columns[len(self._types)] = [""]
+        return {"keep_default_na": False, "na_values": of_columns}
 
     # What is wrong with it
 

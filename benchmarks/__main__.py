@@ -10,7 +10,7 @@ from pathlib import Path
 
 from parallelrun_jupyter.version import __version__
 
-from . import overhead, scale, seed, starts, window, work
+from . import growth, overhead, scale, seed, starts, window, work
 from .measure import HEAD
 
 _ALL = {
@@ -20,6 +20,7 @@ _ALL = {
     "work": work.measure,
     "scale": scale.measure,
     "window": window.measure,
+    "growth": growth.measure,
 }
 
 

@@ -20,8 +20,11 @@ from typing import TYPE_CHECKING, Any
 from .version import __version__
 
 if TYPE_CHECKING:
-    from .compute import LocalCompute
+    from .compute import LocalCompute, name_compute
     from .config import ParallelRunConfig
+    from .dask_compute import DaskCompute
+    from .data.credentials import EnvironmentVariable, Keyring
+    from .data.datastores import Datastore
     from .data.files import FileDataset
     from .data.tabular import TabularDataset
     from .environment import Environment
@@ -32,8 +35,12 @@ if TYPE_CHECKING:
     from .widget.details import RunDetails
 
 _HOMES = {
+    "DaskCompute": "dask_compute",
+    "Datastore": "data.datastores",
     "Environment": "environment",
+    "EnvironmentVariable": "data.credentials",
     "FileDataset": "data.files",
+    "Keyring": "data.credentials",
     "LocalCompute": "compute",
     "ParallelRunConfig": "config",
     "ParallelRunError": "errors",
@@ -41,12 +48,17 @@ _HOMES = {
     "Run": "run",
     "RunDetails": "widget.details",
     "TabularDataset": "data.tabular",
+    "name_compute": "compute",
     "submit": "submission",
 }
 
 __all__ = [
+    "DaskCompute",
+    "Datastore",
     "Environment",
+    "EnvironmentVariable",
     "FileDataset",
+    "Keyring",
     "LocalCompute",
     "ParallelRunConfig",
     "ParallelRunError",
@@ -55,6 +67,7 @@ __all__ = [
     "RunDetails",
     "TabularDataset",
     "__version__",
+    "name_compute",
     "submit",
 ]
 

@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from .errors import ConfigError, ParallelRunError, RunFailedError
 from .options import OptionParser, config_of, inputs_of, run_options, split_script_arguments
@@ -83,17 +84,24 @@ def make_parser() -> OptionParser:
     cancel.add_argument("--drain", action="store_true", help="let running mini-batches finish")
     cancel.set_defaults(parser=cancel, command=_cancel)
 
-    resume = commands.add_parser("resume", help="go on with a run that has ended")
-    _add_run(resume)
-    resume.add_argument("--failed-only", action="store_true", help="only what had failed")
-    resume.add_argument("--entry-script", metavar="SCRIPT", help="a corrected script")
-    resume.set_defaults(parser=resume, command=_resume)
+    _add_resume(commands)
 
     demo = commands.add_parser("demo", help="classify real handwritten digits, in half a minute")
     demo.add_argument("--folder", type=Path, default=Path("parallelrun-demo"), help="where")
     demo.add_argument("--open", action="store_true", help="then open the quickstart notebook")
     demo.set_defaults(parser=demo, command=_demo)
     return parser
+
+
+def _add_resume(commands: Any) -> None:
+    resume = commands.add_parser("resume", help="go on with a run that has ended")
+    _add_run(resume)
+    resume.add_argument("--failed-only", action="store_true", help="only what had failed")
+    resume.add_argument(
+        "--compute", metavar="WHERE", help="go on elsewhere (default: where it was)"
+    )
+    resume.add_argument("--entry-script", metavar="SCRIPT", help="a corrected script")
+    resume.set_defaults(parser=resume, command=_resume)
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
@@ -158,7 +166,9 @@ def _cancel(given: argparse.Namespace) -> int:
 
 
 def _resume(given: argparse.Namespace) -> int:
-    run = _named(given).resume(failed_only=given.failed_only, entry_script=given.entry_script)
+    run = _named(given).resume(
+        failed_only=given.failed_only, entry_script=given.entry_script, compute=given.compute
+    )
     return _wait(run)
 
 

@@ -10,11 +10,12 @@ from typing import Any, ClassVar
 from traitlets import Any as AnyTrait
 from traitlets import HasTraits, TraitType
 
-from .compute import LocalCompute, as_compute
+from .compute import as_compute
 from .environment import Environment, as_environment
 from .errors import ConfigError
 from .parsing import nearest_hint, parse_mini_batch_size
 
+OUTPUT_FORMATS = ("csv", "parquet", "jsonl")
 OUTPUT_ACTIONS = ("append_row", "summary_only")
 LOGGING_LEVELS = ("WARNING", "INFO", "DEBUG")
 DEFAULT_OUTPUT_FILE = "parallel_run_step.txt"
@@ -78,7 +79,7 @@ class _Number(_Setting):
 
 
 class _OneOf(_Setting):
-    def __init__(self, values: tuple[str, ...], default: str, text: str) -> None:
+    def __init__(self, values: tuple[str, ...], default: str | None, text: str) -> None:
         super().__init__(default, text)
         self.values = values
 
@@ -91,6 +92,8 @@ class _OneOf(_Setting):
 
     def validate(self, obj: Any, value: Any) -> Any:
         text = super().validate(obj, value)
+        if text is None:
+            return None
         for known in self.values:
             if text.lower() == known.lower():
                 return known
@@ -161,10 +164,15 @@ class ParallelRunConfig(HasTraits):
     environment = AnyTrait(
         None, help="Path of the python that runs the script. Default: the current one."
     )
-    compute_target = AnyTrait(None, help="Where to run. Default: local, this machine.")
-    node_count = _Number(1, "Number of nodes.", low=1)
+    compute_target = AnyTrait(
+        None,
+        help="Where to run: local, tcp://SCHEDULER of Dask, or a name. Default: local, this machine.",
+    )
+    node_count = _Number(
+        None, "Number of nodes. Default: 1; on a cluster, one on each of its workers.", low=1
+    )
     process_count_per_node = _Number(
-        None, "Worker processes per node. Default: the number of usable cores.", low=1
+        None, "Worker processes per node. Default: the number of cores it may use.", low=1
     )
     mini_batch_size = _Size(
         None, "Files per mini-batch (default: 10), or about so many bytes of a table (1MB)."
@@ -175,6 +183,9 @@ class ParallelRunConfig(HasTraits):
         OUTPUT_ACTIONS, "append_row", "append_row joins all rows in one file; summary_only: none."
     )
     append_row_file_name = _FileName(None, f"Name of that file. Default: {DEFAULT_OUTPUT_FILE}.")
+    output_format = _OneOf(
+        OUTPUT_FORMATS, None, "What that file is. Default: text, as Azure writes it."
+    )
     error_threshold = _Number(0, "Failed items tolerated; -1 ignores them.", low=-1)
     allowed_failed_count = _Number(
         None, "Failed mini-batches tolerated; -1 ignores them. Default: not checked.", low=-1
@@ -252,7 +263,10 @@ class ParallelRunConfig(HasTraits):
     @property
     def output_file(self) -> str:
         """Name of the file that ``append_row`` writes."""
-        return self.append_row_file_name or DEFAULT_OUTPUT_FILE
+        default = DEFAULT_OUTPUT_FILE
+        if self.output_format is not None:
+            default = f"{Path(default).stem}.{self.output_format}"
+        return self.append_row_file_name or default
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields that differ from their defaults, as plain YAML and JSON values."""
@@ -261,8 +275,8 @@ class ParallelRunConfig(HasTraits):
             value = getattr(self, name)
             if isinstance(value, Environment):
                 value = value.python
-            elif isinstance(value, LocalCompute):
-                value = "local"
+            elif name == "compute_target" and value is not None:
+                value = as_compute(value).setting()
             elif isinstance(value, os.PathLike):
                 value = str(value)
             elif isinstance(value, tuple):

@@ -146,7 +146,8 @@ class AttemptSucceeded:
 class AttemptFailed:
     """One try of a mini-batch failed; ``is_last`` when it will not be tried again.
 
-    ``kind`` is exception, timeout, load_timeout, no_result, wrong_result or worker_lost.
+    ``kind`` is exception, timeout, load_timeout, no_result, wrong_result, worker_lost
+    or node_lost.
     ``traceback`` is empty where the same group has shown its own often enough.
     """
 
@@ -171,6 +172,24 @@ class NodeSampled:
     at_ms: int
     node: str
     workers: tuple[tuple[str, str, int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeJoined:
+    """A node came from outside; ``place`` says where it is. This machine's own have no such event."""
+
+    at_ms: int
+    node: str
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeLost:
+    """A node is gone, with its workers; what it held runs elsewhere."""
+
+    at_ms: int
+    node: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +232,8 @@ Event: TypeAlias = (
     | AttemptSucceeded
     | AttemptFailed
     | NodeSampled
+    | NodeJoined
+    | NodeLost
     | WarningRaised
     | CancelRequested
     | RunFinished
@@ -231,6 +252,8 @@ _NAMED: dict[str, type[Any]] = {
         InitFailed,
         WorkerLost,
         NodeSampled,
+        NodeJoined,
+        NodeLost,
         WarningRaised,
         CancelRequested,
         RunFinished,

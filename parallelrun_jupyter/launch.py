@@ -14,6 +14,7 @@ from .engine.driver import Driver
 from .engine.worker_process import WORKER_FOLDER
 from .errors import LaunchError
 from .runs.logs import text_from
+from .runs.resume import read_resume
 from .runs.store import RunFolder, find
 
 _START_LIMIT_S = 60.0
@@ -106,6 +107,6 @@ def drive(path: str) -> None:
     """
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     folder = find(path)
-    record = folder.read_record()
+    record = read_resume(folder).applied_to(folder.read_record())
     logging.getLogger("parallelrun_jupyter").setLevel(record.logging_level)
     Driver(folder, find_backend(record.backend)).run()

@@ -7,7 +7,14 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
-from .config import LOGGING_LEVELS, OUTPUT_ACTIONS, ParallelRunConfig, field_help, field_names
+from .config import (
+    LOGGING_LEVELS,
+    OUTPUT_ACTIONS,
+    OUTPUT_FORMATS,
+    ParallelRunConfig,
+    field_help,
+    field_names,
+)
 from .data.inputs import FORMATS, is_dataset, open_path
 from .errors import ConfigError, InputError
 from .parsing import nearest_hint
@@ -25,7 +32,11 @@ _TYPES: dict[str, Any] = {
     "first_task_creation_timeout": int,
     "progress_update_timeout": int,
 }
-_CHOICES = {"output_action": OUTPUT_ACTIONS, "logging_level": LOGGING_LEVELS}
+_CHOICES = {
+    "output_action": OUTPUT_ACTIONS,
+    "output_format": OUTPUT_FORMATS,
+    "logging_level": LOGGING_LEVELS,
+}
 _METAVARS = {
     "mini_batch_size": "SIZE",
     "source_directory": "DIR",
@@ -80,7 +91,11 @@ def run_options(prog: str) -> OptionParser:
     add("--output", "-o", metavar="DIR", help="Folder for the joined rows. Default: the run's.")
     add("--workers", "-w", type=int, metavar="N", help="Same as --process-count-per-node.")
     add("--name", metavar="NAME", help="A name for the run.")
-    add("--compute", metavar="WHERE", help="Where to run. Default: local, this machine.")
+    add(
+        "--compute",
+        metavar="WHERE",
+        help="Where to run: local, tcp://SCHEDULER of Dask, or a name. Default: local.",
+    )
     add("--arg", action="append", metavar="ARG", help="One argument of the script (--arg=--model).")
     for name in field_names():
         if name in _NOT_OPTIONS:

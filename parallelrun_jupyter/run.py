@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from .errors import (
+    InputError,
     OutputError,
     ParallelRunError,
     RunFailedError,
@@ -22,7 +23,8 @@ from .resumption import resume_run
 from .runs import logs, store
 from .runs.follow import POLL_S, Follower, watch
 from .runs.journal import JournalReader
-from .runs.outputs import committed_rows, read_committed
+from .runs.outputs import committed_rows, final_bytes, read_rows
+from .runs.record import RunRecord
 from .runs.snapshot import Snapshot
 from .runs.store import RunFolder
 from .trial import line_of, trial_of
@@ -187,6 +189,7 @@ class Run:
         self,
         failed_only: bool = False,  # noqa: FBT001, FBT002 - the design's signature
         entry_script: str | os.PathLike[str] | None = None,
+        compute: object = None,
     ) -> Run:
         """Go on with a run that has ended: the same run, in the same folder.
 
@@ -199,6 +202,8 @@ class Run:
             Only those that had failed.
         entry_script
             A corrected script; the earlier one is kept beside it, and the journal says so.
+        compute
+            Where to go on, as in `submit`. Default: where it was.
 
         Raises
         ------
@@ -209,7 +214,9 @@ class Run:
         EntryScriptError, LaunchError
             The corrected script cannot be used, or the driver did not start.
         """
-        resume_run(self._follower, failed_only=failed_only, entry_script=entry_script)
+        resume_run(
+            self._follower, failed_only=failed_only, entry_script=entry_script, compute=compute
+        )
         return self
 
     def events(self, follow: bool = True, since: int = 0) -> Iterator[Event]:  # noqa: FBT001, FBT002 - the design's signature
@@ -254,21 +261,18 @@ class Run:
         return "\n".join(logs.tail(self.folder, lines, worker))
 
     def to_pandas(self) -> pd.DataFrame:
-        """Return the rows that ``append_row`` joined, in input order: one column, ``row``.
+        """Return the rows that ``append_row`` joined, in input order.
 
-        Rows are lines as ``run()`` returned them. Where the run has not completed, the rows of the
-        mini-batches that succeeded so far are read, and a warning says so.
+        They are lines as ``run()`` returned them, in one column ``row``; where the run has an
+        ``output_format``, the table with its columns and types. Where the run has not completed,
+        the rows of the mini-batches that succeeded so far are read, and a warning says so.
 
         Raises
         ------
         OutputError
             The run writes no rows (``summary_only``), or its file is gone.
         """
-        import pandas as pd
-
-        lines = self._read_rows().decode("utf-8").split("\n")
-        frame: pd.DataFrame = pd.DataFrame({"row": lines[:-1]}, dtype="str")
-        return frame
+        return read_rows(self._read_rows(), self._follower.record.output_format)
 
     def _read_rows(self) -> bytes:
         record = self._follower.record
@@ -280,12 +284,7 @@ class Run:
             raise OutputError(msg)
         snapshot = self.snapshot()
         if snapshot["output"]:
-            try:
-                with open(snapshot["output"], "rb") as file:
-                    return file.read()
-            except OSError as error:
-                msg = f"the output of run {self.run_id} is gone: {snapshot['output']}"
-                raise OutputError(msg) from error
+            return self._read_final(snapshot["output"], record)
         over = snapshot["succeeded"]
         warnings.warn(
             f"run {self.run_id} is {snapshot['state']}: these are the rows of "
@@ -293,7 +292,21 @@ class Run:
             stacklevel=3,
         )
         rows = committed_rows(JournalReader(self.folder.journal).read())
-        return b"".join(read_committed(self.folder, rows))
+        return b"".join(final_bytes(self.folder, rows, record.output_format))
+
+    def _read_final(self, output: str, record: RunRecord) -> bytes:
+        """Read the final file; of one in a store, the run's own copy where it is still here."""
+        from .data.staging import local_copy
+
+        path = self.folder.output / record.output_file if record.output_storage else output
+        try:
+            if record.output_storage and not os.path.exists(path):
+                path = local_copy(output, record.output_storage)
+            with open(path, "rb") as file:
+                return file.read()
+        except (OSError, InputError) as error:
+            msg = f"the output of run {self.run_id} is gone: {output}"
+            raise OutputError(msg) from error
 
     def failures(self) -> pd.DataFrame:
         """Return one row for each failed attempt.
@@ -351,6 +364,7 @@ class Run:
         InputError
             The run has no such mini-batch.
         """
+        __tracebackhide__ = True
         line = line_of(self.folder, mini_batch)
         return trial_of(self.folder, self._follower.record).run(line, mini_batch)
 

@@ -8,9 +8,13 @@ from typing import Any
 
 from .config import ParallelRunConfig
 from .data.cut import Cut
-from .data.files import FileDataset
+from .data.datastores import DataPath, Datastore, place_of
+from .data.files import FileDataset, is_several
 from .data.partition_format import check_keys
+from .data.storage import Place, Storage
 from .data.tabular import TabularDataset
+from .data.transfer import why_not_written
+from .data.urls import local_path
 from .errors import ConfigError, InputError
 from .parsing import parse_mini_batch_size
 
@@ -21,7 +25,8 @@ DEFAULT_BYTES = 1024**2
 """Bytes of a table per mini-batch where none are given, as in Azure."""
 
 Dataset = FileDataset | TabularDataset
-Inputs = FileDataset | TabularDataset | str | os.PathLike[str] | Sequence[Any]
+Inputs = FileDataset | TabularDataset | str | os.PathLike[str] | DataPath | Sequence[Any]
+Output = str | os.PathLike[str] | DataPath | tuple[Datastore, str]
 
 
 class ParallelRunStep:
@@ -34,14 +39,15 @@ class ParallelRunStep:
     parallel_run_config
         How to run.
     inputs
-        What to run over: datasets, paths or globs, one or a list. Each is split on its own, and a
-        mini-batch never mixes two.
+        What to run over: datasets, paths, globs or URLs, one or a list. Each is split on its own,
+        and a mini-batch never mixes two.
     output
-        Folder that receives ``append_row_file_name``; None for the run folder's own.
+        Folder or URL that receives ``append_row_file_name``; None for the run folder's own.
     side_inputs
-        Paths or datasets that the script reads whole; they are not split.
+        Paths or datasets that the script reads whole; they are not split. Those in stores are
+        brought to every node before its workers start.
     arguments
-        The script's own command line. A dataset among them stands for its path.
+        The script's own command line. A dataset among them stands for its local path on the node.
 
     Raises
     ------
@@ -56,7 +62,7 @@ class ParallelRunStep:
         name: str,
         parallel_run_config: object,
         inputs: Inputs,
-        output: str | os.PathLike[str] | None = None,
+        output: Output | None = None,
         *,
         side_inputs: Sequence[Any] = (),
         arguments: Sequence[Any] = (),
@@ -70,9 +76,14 @@ class ParallelRunStep:
         self.name = name
         self.config = parallel_run_config
         self.inputs = as_datasets(inputs)
-        self.side_inputs = as_datasets(side_inputs, "side_inputs") if side_inputs else []
-        self.output = None if output is None else _output_folder(output)
-        self.arguments = [_argument(value) for value in arguments]
+        sides = as_datasets(side_inputs, "side_inputs") if side_inputs else []
+        self.side_inputs = [d.files if isinstance(d, TabularDataset) else d for d in sides]
+        self.output: str | None = None
+        self.output_storage: Storage | None = None
+        if output is not None:
+            place = _output_place(output, self.inputs)
+            self.output, self.output_storage = place.path, place.storage
+        self.arguments = [self._argument(value) for value in arguments]
         self._check_keys()
         self._check_kinds()
 
@@ -89,6 +100,7 @@ class ParallelRunStep:
             The size has a unit of bytes, which files are not counted in, or is one of rows.
         """
         given, rows = self.config.mini_batch_size, self.config.mini_batch_rows
+        keys = tuple(self.config.partition_keys or ())
         is_table = isinstance(self.inputs[0], TabularDataset)
         if rows is not None and not is_table:
             msg = (
@@ -96,10 +108,8 @@ class ParallelRunStep:
                 "mini_batch_size=5 (files), or inputs=TabularDataset.from_delimited_files(...)."
             )
             raise ConfigError(msg)
-        if self.config.partition_keys:
-            return Cut(1, keys=tuple(self.config.partition_keys))
         if given is None:
-            return Cut(DEFAULT_BYTES if is_table else DEFAULT_FILES, rows or 0)
+            return Cut(DEFAULT_BYTES if is_table else DEFAULT_FILES, keys, rows or 0)
         size = parse_mini_batch_size(given)
         if size.has_unit and not is_table:
             msg = (
@@ -107,7 +117,7 @@ class ParallelRunStep:
                 "files. Write for example mini_batch_size=5."
             )
             raise ConfigError(msg)
-        return Cut(size.count)
+        return Cut(size.count, keys)
 
     def _check_kinds(self) -> None:
         if len({type(dataset) for dataset in self.inputs}) > 1:
@@ -116,6 +126,33 @@ class ParallelRunStep:
                 "each."
             )
             raise ConfigError(msg)
+
+    @property
+    def staged_sides(self) -> list[dict[str, Any]]:
+        """The side inputs that are in stores, as a run's record has them."""
+        remote = [side for side in self.side_inputs if side.storage]
+        return [{**side.spec(), "name": side.name} for side in remote]
+
+    def _argument(self, value: Any) -> Any:
+        """Return an argument as a run's record has it: text, or which side input it stands for."""
+        if isinstance(value, DataPath) or (isinstance(value, tuple) and not is_several(value)):
+            value = FileDataset(value)
+        if isinstance(value, TabularDataset):
+            value = value.files
+        if not isinstance(value, FileDataset):
+            return str(value)
+        if len(value.paths) != 1:
+            msg = f"arguments holds {value!r}; an argument can stand for one path only."
+            raise ConfigError(msg)
+        if not value.storage:
+            return value.paths[0]
+        key = (value.paths, value.storage)
+        remote = [side for side in self.side_inputs if side.storage]
+        known = [(side.paths, side.storage) for side in remote]
+        if key not in known:
+            self.side_inputs.append(value)
+            return {"side": len(known)}
+        return {"side": known.index(key)}
 
     def _check_keys(self) -> None:
         """See that every input has the keys that are asked for (Azure: a subset of its own)."""
@@ -132,7 +169,8 @@ def as_datasets(inputs: Inputs, what: str = "inputs") -> list[Dataset]:
     InputError
         There is none, or one is of another type.
     """
-    given = list(inputs) if isinstance(inputs, list | tuple) else [inputs]
+    several = isinstance(inputs, list | tuple) and is_several(inputs)
+    given: list[Any] = list(inputs) if several else [inputs]  # type: ignore[arg-type] # narrowed above
     if not given or inputs is None:
         msg = f"{what} is empty; give a dataset, a file, a folder or a glob such as 'digits/*.png'."
         raise InputError(msg)
@@ -142,7 +180,7 @@ def as_datasets(inputs: Inputs, what: str = "inputs") -> list[Dataset]:
 def _as_dataset(value: Any, what: str) -> Dataset:
     if isinstance(value, FileDataset | TabularDataset):
         return value
-    if isinstance(value, str | os.PathLike):
+    if not is_several(value):
         return FileDataset(value)
     msg = (
         f"{what} holds a {type(value).__name__}; expected a FileDataset, a TabularDataset, a path or a glob. "
@@ -151,20 +189,25 @@ def _as_dataset(value: Any, what: str) -> Dataset:
     raise InputError(msg)
 
 
-def _output_folder(output: str | os.PathLike[str]) -> str:
-    text = os.fspath(output)
-    if not text.strip() or "://" in text.removeprefix("file://"):
-        msg = f"output is {text!r}; expected a local folder, which is made when it is missing."
+def _output_place(output: Output, inputs: Sequence[Dataset]) -> Place:
+    """Return where the output goes; a container without an account is the inputs' account's."""
+    if isinstance(output, str | os.PathLike) and not os.fspath(output).strip():
+        msg = (
+            f"output is {output!r}; expected a folder, which is made when it is missing, or a URL."
+        )
         raise ConfigError(msg)
-    return os.path.abspath(os.path.expanduser(text.removeprefix("file://")))
-
-
-def _argument(value: Any) -> str:
-    if isinstance(value, TabularDataset):
-        value = value.files
-    if isinstance(value, FileDataset):
-        if len(value.paths) != 1:
-            msg = f"arguments holds {value!r}; an argument can stand for one path only."
-            raise ConfigError(msg)
-        return value.paths[0]
-    return str(value)
+    try:
+        place = place_of(output)
+    except ConfigError:
+        lent = [d.storage for d in inputs if d.storage and d.storage.protocol == "az"]
+        text = output if isinstance(output, str) else ""
+        if not lent or not text.startswith("az://") or "@" in text:
+            raise
+        place = Place(text, lent[0])
+    if place.storage is None:
+        return Place(os.path.abspath(os.path.expanduser(local_path(place.path))))
+    reason = why_not_written(place.storage)
+    if reason:
+        msg = f"output is {place.path!r}, where nothing can be written: {reason}"
+        raise ConfigError(msg)
+    return Place(place.path.rstrip("/"), place.storage)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import random
 import re
@@ -14,10 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .compute import as_compute
+from .compute import Compute, as_compute, node_counts
 from .config import ParallelRunConfig
+from .data.credentials import variables_for_driver
+from .data.remote import Store
+from .data.storage import Storage
 from .environment import as_environment
-from .errors import ConfigError, EntryScriptError, RunFolderError
+from .errors import ConfigError, EntryScriptError, MissingExtraError, RunFolderError
 from .launch import launch
 from .parsing import nearest_hint
 from .run import Run
@@ -25,8 +29,9 @@ from .runs import store
 from .runs.record import RunRecord
 from .script_check import check_script
 from .settings import require_posix, usable_cores
-from .step import Inputs, ParallelRunStep
+from .step import Inputs, Output, ParallelRunStep
 from .version import __version__
+from .worker.formats import PARQUET, TEXT
 from .worker.results import SETTINGS_FILE
 
 _SECRET = re.compile(
@@ -49,7 +54,7 @@ def submit(
     config_or_step: ParallelRunConfig | ParallelRunStep,
     *,
     inputs: Inputs | None = None,
-    output: str | os.PathLike[str] | None = None,
+    output: Output | None = None,
     arguments: Sequence[Any] = (),
     side_inputs: Sequence[Any] = (),
     compute: object = None,
@@ -112,20 +117,34 @@ def submit_script(
     """
     require_posix()
     step.config.check()
+    _check_format(step.config)
     _check_entry(script, step.config)
     for dataset in (*step.inputs, *step.side_inputs):
         dataset.check()
-    record = _make_record(step, script, compute, name or step.name)
+    if step.output and step.output_storage:
+        with Store(step.output_storage) as out:
+            out.check_container(step.output)
+    target = _target(step.config, compute)
+    record = _make_record(step, script, target, name or step.name)
     folder = store.create(record.run_id)
-    variables = step.config.environment_variables or {}
+    variables = {**(step.config.environment_variables or {}), **_secrets(record)}
     try:
         _snapshot(script, folder)
+        if record.output_storage:
+            os.makedirs(folder.script_output(record))
         store.write_atomically(folder.record, record.to_json())
-        launch(folder, record.driver_python, variables)
+        launch(folder, record.driver_python, {**variables, **target.secrets()})
     except (OSError, RunFolderError):
         shutil.rmtree(folder.path, ignore_errors=True)
         raise
     return Run(folder)
+
+
+def _secrets(record: RunRecord) -> dict[str, str]:
+    """Return the variables that give the driver the credentials which were typed here."""
+    storages = map(Storage.of_spec, record.storages())
+    found = (pair for storage in storages for pair in storage.references())
+    return variables_for_driver(found, os.environ)
 
 
 def _script_of(config: ParallelRunConfig) -> Script:
@@ -172,13 +191,28 @@ def _check_entry(script: Script, config: ParallelRunConfig) -> None:
         check_script(text, script.path.name)  # another Python may know another syntax
 
 
-def _make_record(step: ParallelRunStep, script: Script, compute: object, name: str) -> RunRecord:
-    config = step.config
+def _check_format(config: ParallelRunConfig) -> None:
+    if config.output_format == PARQUET and importlib.util.find_spec("pyarrow") is None:
+        msg = (
+            "output_format is 'parquet', which needs pyarrow: "
+            "pip install 'parallelrun-jupyter[parquet]'."
+        )
+        raise MissingExtraError(msg)
+
+
+def _target(config: ParallelRunConfig, compute: object) -> Compute:
     if compute is not None and config.compute_target is not None:
         text = f"compute={compute!r} is used, not compute_target={config.compute_target!r}"
         warnings.warn(text, stacklevel=4)
     target = as_compute(compute if compute is not None else config.compute_target)
+    target.check()
+    return target
+
+
+def _make_record(step: ParallelRunStep, script: Script, target: Compute, name: str) -> RunRecord:
+    config = step.config
     cores = usable_cores()
+    counts = node_counts(target, config.node_count, config.process_count_per_node, cores)
     now = time.time()
     source = script.source_directory
     cut = step.cut
@@ -197,12 +231,16 @@ def _make_record(step: ParallelRunStep, script: Script, compute: object, name: s
         mini_batch_size=cut.size,
         mini_batch_rows=cut.rows,
         output=step.output,
+        output_storage=step.output_storage.spec() if step.output_storage else None,
+        side_inputs=step.staged_sides,
         output_file=config.output_file,
+        output_format=config.output_format or TEXT,
         arguments=step.arguments,
         config={k: v for k, v in config.to_dict().items() if k != "environment_variables"},
         backend=target.backend,
-        node_count=config.node_count,
-        process_count_per_node=config.process_count_per_node or cores,
+        node_count=counts[0],
+        process_count_per_node=counts[1],
+        compute=target.spec(),
         cores=cores,
         error_threshold=config.error_threshold,
         allowed_failed_count=config.allowed_failed_count,

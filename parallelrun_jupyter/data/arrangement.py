@@ -14,6 +14,9 @@ from .combinations import gather
 from .cut import STILL_READING
 from .partition_format import PartitionFormat, as_json, combination
 
+_TABLE = 6
+"""Where a plan line says how its table is read."""
+
 
 @dataclass(frozen=True, slots=True)
 class Arrangement:
@@ -98,8 +101,7 @@ def arrange(
             yield STILL_READING
             continue
         row, items = _joined([json.loads(one) for one in group[1]])
-        row[-1]["keys"] = json.loads(group[0])
-        yield _line([*first, *row]), items
+        yield _line([*first, *row, {"keys": json.loads(group[0])}]), items
 
 
 def _arranged(
@@ -107,8 +109,6 @@ def _arranged(
 ) -> Iterator[tuple[list[Any], int]]:
     """Yield the plan lines as lists, with the arrangement in their tables; empty for no line."""
     said: dict[str, Any] = {}
-    if arrangement.path_column:
-        said["path_column"] = arrangement.path_column
     if arrangement.drops:
         said["drops"] = list(arrangement.drops)
     if arrangement.empty_is_text:
@@ -119,11 +119,15 @@ def _arranged(
             yield [], 0
             continue
         row = json.loads(line)
-        if form is not None and path != row[2][0]:
+        if path != row[2][0]:
             path = row[2][0]
-            said = {**said, "key_columns": as_json(form.values(path)), "key_types": form.types()}
-        row[-1].update(said)
-        _check_drops(row[-1], path_column=arrangement.path_column)
+            if arrangement.path_column:
+                said["path_column"] = [arrangement.path_column, path]
+            if form is not None:
+                said["key_columns"] = as_json(form.values(path))
+                said["key_types"] = form.types()
+        row[_TABLE].update(said)
+        _check_drops(row[_TABLE], path_column=arrangement.path_column)
         yield row, items
 
 
@@ -140,13 +144,13 @@ def _check_drops(table: dict[str, Any], path_column: str) -> None:
 
 def _joined(rows: list[list[Any]]) -> tuple[list[Any], int]:
     """Return one line of the lines of several files, without its head, and its number of rows."""
-    *columns, counts, tables = (list(column) for column in zip(*rows, strict=True))
+    *columns, tables, counts = (list(column) for column in zip(*rows, strict=True))
     joined = [[value for one in column for value in one] for column in columns]
     common = {k: v for k, v in tables[0].items() if all(t.get(k, ...) == v for t in tables)}
     each = [{k: v for k, v in table.items() if k not in common} for table in tables]
     if any(each):
         common["each"] = each
-    return [*joined, sum(counts), common], sum(counts)
+    return [*joined, common, sum(counts)], sum(counts)
 
 
 def _line(row: list[Any]) -> bytes:

@@ -16,13 +16,13 @@ class Cut:
     ----------
     size
         Files per mini-batch for files; bytes of the source, about, for tables.
-    rows
-        Rows per mini-batch, for tables: where it is not 0, ``size`` does not matter.
     keys
         Partition keys: where there are any, every combination of their values is one mini-batch of
         any size.
+    rows
+        Rows per mini-batch, for tables: where it is not 0, ``size`` does not matter.
     """
 
     size: int
-    rows: int = 0
     keys: tuple[str, ...] = ()
+    rows: int = 0

@@ -10,9 +10,10 @@ from typing import Any
 
 from ..errors import InputError
 from ..settings import usable_cores
+from ..worker.records import with_line_feeds
 from .column_types import Inference, kinds_of
 from .cut import Cut
-from .files import FileItem
+from .local import FileItem
 from .ranges import Range, RowScan
 from .text_files import TextFile, text_file
 
@@ -110,7 +111,7 @@ def _header_names(head: bytes, text: TextFile, dialect: Dialect) -> list[str]:
     import pandas as pd
 
     frame = pd.read_csv(
-        io.BytesIO(head),
+        io.BytesIO(b"\n" + head),  # behind an empty line, no character is taken for a mark
         sep=dialect.separator,
         nrows=0,
         index_col=False,
@@ -175,7 +176,7 @@ class DelimitedPass:
         found = {file.names[k]: Inference() for k in wanted}
         try:
             frame = pd.read_csv(
-                io.BytesIO(data),
+                io.BytesIO(with_line_feeds(data, self.dialect.separator, self.dialect.quote)),
                 sep=self.dialect.separator,
                 header=None,
                 names=list(range(len(file.names))),

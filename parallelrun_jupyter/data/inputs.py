@@ -1,19 +1,19 @@
 """Inputs of any kind: what a run's record says of them, as datasets, and the plan's lines.
 
 A plan line is a JSON array whose first element says the kind and whose second the input's number.
-Lines of files are ``["f", input, [paths], [sizes], [mtimes]]``, those of tables ``["t", input,
-[paths], [sizes], [mtimes], [[start, end], ...], rows, {table}]``, with a range for each path: bytes
-of text, row groups of Parquet. ``table`` says how they are read: columns, types and dialect.
-
-The last element of every line is an object: ``first`` is the number of the mini-batch's first item
-in the run, ``keys`` has the values of the partition keys that were asked for.
+Lines of files are ``["f", input, [paths], [sizes], [mtimes]]``, with URLs and ETags where they are
+in a store: the node stages those, and the worker gets the line with the paths of the copies. Lines
+of tables are ``["t", input, [paths], [sizes], [mtimes], [[start, end], ...], {table}, rows]``, with a
+range for each path: bytes of text, row groups of Parquet; ``table`` says how they are read. The last
+element of a line is an object: ``first`` is the number of the mini-batch's first item in the run,
+``keys`` has the values of the partition keys that were asked for.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar, Protocol
 
 from ..errors import InputError, RunFolderError
@@ -64,8 +64,6 @@ def dataset_of(spec: dict[str, Any]) -> Dataset:
 
 
 FORMATS = tuple(MAKERS)
-
-
 """What a path can be said to hold, where it is more than files."""
 
 
@@ -112,7 +110,7 @@ def mini_batches(specs: list[dict[str, Any]], cut: Cut) -> Iterator[tuple[bytes,
     first = 0
     for number, spec in enumerate(specs):
         for line, items in dataset_of(spec).mini_batches(number, cut):
-            yield (_with_first(line, first) if line else line), items
+            yield _with_first(line, first) if line else line, items
             first += items
 
 
@@ -129,9 +127,26 @@ def count_items(line: bytes) -> int:
     return loading.count_items(json.loads(line))
 
 
-def changed_since(line: bytes) -> str:
-    """Return what of a plan line's input is not what it was, and how; nothing where all is."""
-    return files.changed_since(json.loads(line))
+def changed_since(lines: Iterable[bytes], specs: list[dict[str, Any]]) -> str:
+    """Return what of the inputs of plan lines is not what it was, and how; nothing where all is.
+
+    Local files are looked at one by one; a store is listed again, once.
+    """
+    planned: dict[int, dict[str, tuple[int, Any]]] = {}
+    for line in lines:
+        row = json.loads(line)
+        if not specs[row[1]].get("storage"):
+            change = files.changed_since(row)
+            if change:
+                return change
+            continue
+        known = planned.setdefault(row[1], {})
+        known.update((url, (size, tag)) for url, size, tag in zip(*row[2:5], strict=True))
+    for number, known in planned.items():
+        change = files.changed_in_store(specs[number], known)
+        if change:
+            return change
+    return ""
 
 
 def difference(before: bytes, now: bytes | None) -> str:

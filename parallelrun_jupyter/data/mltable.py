@@ -10,7 +10,8 @@ from typing import Any
 from ..errors import InputError
 from ..parsing import nearest_hint
 from .arrangement import Arrangement
-from .files import MLTABLE, FileDataset
+from .files import FileDataset
+from .local import MLTABLE
 from .tabular import TabularDataset
 
 PATH_COLUMN = "Path"

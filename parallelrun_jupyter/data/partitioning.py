@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError, InputError, MissingExtraError
 from ..parsing import nearest_hint
-from .files import MLTABLE
+from .local import MLTABLE
 from .partition_format import KeyValue, PartitionFormat
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def write_partitions(
 def _arrow() -> Any:
     try:
         import pyarrow as pa
-        import pyarrow.parquet  # noqa: F401 - read as an attribute of pyarrow
+        import pyarrow.parquet
     except ImportError as error:
         msg = (
             "a partitioned copy is written as Parquet, which needs pyarrow: "

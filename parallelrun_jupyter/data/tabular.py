@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -16,15 +15,17 @@ from .column_types import Types, given_types, known_types
 from .combinations import combinations_of
 from .cut import STILL_READING, Cut
 from .delimited import DelimitedPass, Dialect, TableFile, header_mode, open_table
-from .files import FileDataset, FileItem
+from .files import FileDataset, PathLike
+from .local import FileItem
 from .partition_format import PartitionFormat, check_keys
 from .ranges import Range
+from .storage import Storage
 from .text_files import codec_name
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+Paths = PathLike | Sequence[PathLike]
 
 _TAKE_BYTES = 1 << 16
 _WHOLE_FILES = 1 << 62
@@ -70,6 +71,7 @@ class TabularDataset:
         encoding: str = "utf8",
         quote: str | None = '"',
         column_types: Types = None,
+        storage_options: Mapping[str, Any] | None = None,
         support_multi_line: bool = False,  # noqa: ARG003 - Azure's; quoted line ends always count
         partition_format: str | None = None,
     ) -> TabularDataset:
@@ -96,6 +98,8 @@ class TabularDataset:
             ``"str"``, ``"Int64"``, ``"datetime"``, ``"datetime:%d.%m.%Y"`` and others. What is not
             given is inferred from all rows before the first one runs; where all are given, the run
             starts at once.
+        storage_options
+            For URLs, as for `FileDataset`. Files of a store are brought here once, by the pass.
         support_multi_line
             Accepted and not needed: a line end in quotes never ends a row.
         partition_format
@@ -115,23 +119,27 @@ class TabularDataset:
             "header": header_mode(header),
         }
         options = {**dialect, "column_types": given_types(column_types)}
-        return cls(FileDataset(path, partition_format=partition_format), "delimited", options)
+        files = FileDataset(
+            path, partition_format=partition_format, storage_options=storage_options
+        )
+        return cls(files, "delimited", options)
+
+    @property
+    def storage(self) -> Storage | None:
+        """The store that the files are in; None on this machine."""
+        return self.files.storage
 
     def spec(self) -> dict[str, Any]:
         """Return what a run's record says of this dataset: JSON, and no secret."""
-        return {
-            "kind": self.kind,
-            "form": self.form,
-            "files": self.files.spec(),
-            "options": self.options,
-            "arrangement": self.arrangement.spec(),
-        }
+        files = {k: v for k, v in self.files.spec().items() if k != "kind"}
+        spec = {"kind": self.kind, "form": self.form, "options": self.options, **files}
+        return {**spec, "arrangement": self.arrangement.spec()}
 
     @classmethod
     def of_spec(cls, spec: dict[str, Any]) -> TabularDataset:
         """Return the dataset that a run's record describes."""
         arrangement = Arrangement.of_spec(spec.get("arrangement", {}))
-        return cls(FileDataset.of_spec(spec["files"]), spec["form"], spec["options"], arrangement)
+        return cls(FileDataset.of_spec(spec), spec["form"], spec["options"], arrangement)
 
     def arranged(self, arrangement: Arrangement) -> TabularDataset:
         """Return this table with other columns of its own: keys' types, the path, what is left out."""
@@ -303,4 +311,4 @@ def _line_parts(number: int, item: FileItem, table: dict[str, Any]) -> tuple[str
 
 def _line(head: str, found: Range, tail: str) -> bytes:
     start, end, rows = found
-    return f"{head},[[{start},{end}]],{rows},{tail}]\n".encode("ascii")
+    return f"{head},[[{start},{end}]],{tail},{rows}]\n".encode("ascii")

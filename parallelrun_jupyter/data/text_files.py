@@ -101,8 +101,9 @@ class TextFile:
         decode = None
         if not self.is_transparent:
             decode = codecs.getincrementaldecoder(self.encoding)("replace")
+        skipped = self.start if self.is_whole and decode is not None else 0
         with open_compressed(self.path, self.compression) as file:
-            file.seek(self.start)
+            file.seek(self.start - skipped)
             chunk = file.read(BLOCK_BYTES)
             while True:
                 following = file.read(BLOCK_BYTES) if chunk else b""
@@ -110,7 +111,9 @@ class TextFile:
                 if decode is None:
                     yield chunk, is_last
                 else:
-                    yield decode.decode(chunk, is_last).encode("utf-8", "replace"), is_last
+                    text = decode.decode(chunk, is_last).encode("utf-8", "replace")
+                    yield text[skipped:], is_last
+                    skipped = max(0, skipped - len(text))
                 if is_last:
                     return
                 chunk = following
@@ -149,15 +152,21 @@ def text_file(path: str, encoding: str, characters: str) -> TextFile:
     """
     compression = compression_of(path)
     with open_compressed(path, compression) as file:
-        head = file.read(4)
+        head = file.read(8)
     is_transparent = _is_transparent(encoding, characters)
-    start = 3 if encoding == "utf-8" and head.startswith(codecs.BOM_UTF8) else 0
-    if encoding in _MARKS and not compression:
-        for mark, exact in _MARKS[encoding]:
+    start = 0
+    if not compression:
+        for mark, exact in _MARKS.get(encoding, ()):
             if head.startswith(mark):
                 encoding, start = exact, len(mark)
                 break
-        else:
-            encoding += "-le"
+        encoding = f"{encoding}-le" if encoding in _MARKS else encoding
     is_whole = bool(compression) or not (is_transparent or encoding in _WIDE)
+    # Whatever the encoding, pandas leaves out one mark where the text begins with it.
+    if encoding in _WIDE and not is_whole:
+        mark = "\ufeff".encode(encoding)
+        start += len(mark) if head.startswith(mark, start) else 0
+    elif encoding == "utf-8" or not is_transparent:
+        text = codecs.getincrementaldecoder(encoding)("replace").decode(head)
+        start = 3 if text.startswith("\ufeff") else 0
     return TextFile(path, compression, encoding, is_transparent, is_whole, start)

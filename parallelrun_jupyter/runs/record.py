@@ -19,6 +19,10 @@ class RunRecord:
     Paths are absolute. ``python`` is the interpreter of the workers, ``driver_python`` the one
     that starts drivers. ``environment_variables`` of None have a value that looks like a secret:
     it was handed to the driver in memory, and has to be in the environment of a resume.
+    ``compute`` is what the backend needs to find its machines; there, a ``node_count`` of 0 means
+    all that there are, and a ``process_count_per_node`` of 0 what each of them may use.
+    ``side_inputs`` are those in stores; an argument ``{"side": k}`` stands for the local path of
+    number ``k``. ``output`` is a folder, or with ``output_storage`` a URL.
     """
 
     run_id: str
@@ -34,7 +38,7 @@ class RunRecord:
     mini_batch_size: int
     output: str | None
     output_file: str
-    arguments: list[str]
+    arguments: list[Any]
     config: dict[str, Any]
     backend: str
     node_count: int
@@ -52,8 +56,22 @@ class RunRecord:
     logging_level: str
     environment_variables: dict[str, str | None] = field(default_factory=dict)
     mini_batch_rows: int = 0
+    output_format: str = "text"
     partition_keys: list[str] = field(default_factory=list)
+    compute: dict[str, Any] = field(default_factory=dict)
+    output_storage: dict[str, Any] | None = None
+    side_inputs: list[dict[str, Any]] = field(default_factory=list)
     schema: int = RECORD_SCHEMA
+
+    def storages(self) -> list[dict[str, Any]]:
+        """Return the specs of the stores that the run reads and writes."""
+        found = [spec.get("storage") for spec in (*self.inputs, *self.side_inputs)]
+        return [spec for spec in (*found, self.output_storage) if spec]
+
+    def secret_variables(self) -> set[str]:
+        """Return the variables in which a driver is given the credentials of those stores."""
+        places = [where for spec in self.storages() for where in spec["secrets"].values()]
+        return {where["memory"] for where in places if "memory" in where}
 
     def script_path(self, snapshot: str) -> str:
         """Return the path of the entry script in the run's snapshot."""

@@ -14,6 +14,8 @@ from ..events import (
     Event,
     InitFailed,
     MiniBatchesPlanned,
+    NodeJoined,
+    NodeLost,
     NodeSampled,
     PlanFinished,
     RunFinished,
@@ -95,6 +97,9 @@ class RunState:
     tries: dict[int, int] = field(default_factory=dict)
     workers: dict[str, WorkerState] = field(default_factory=dict)
     workers_lost: int = 0
+    #: where the nodes are that came from outside
+    nodes: dict[str, str] = field(default_factory=dict)
+    nodes_lost: int = 0
     groups: dict[str, FailureGroup] = field(default_factory=dict)
     warnings: deque[str] = field(default_factory=lambda: deque(maxlen=_KEPT_WARNINGS))
     done_by_second: deque[tuple[int, int]] = field(
@@ -113,8 +118,8 @@ class RunState:
 
     @property
     def is_final(self) -> bool:
-        """Whether the run has ended."""
-        return self.state in FINAL_STATES
+        """Whether the run has ended; one that lost its nodes is interrupted by its driver itself."""
+        return self.state in FINAL_STATES or self.state == "Interrupted"
 
     def status_of(self, mini_batch: int) -> int:
         """Return what a mini-batch is: LEFT, SUCCEEDED, FAILED or RETRYING."""
@@ -128,7 +133,7 @@ class RunState:
             changed = True
         return changed
 
-    def apply(self, event: Event) -> None:  # noqa: C901 - one flat match over the closed union
+    def apply(self, event: Event) -> None:  # noqa: C901, PLR0912 - one flat match over the closed union
         """Take one event into account."""
         self.at_ms = event.at_ms
         match event:
@@ -143,6 +148,7 @@ class RunState:
             case RunStarted():
                 self.state, self.reason, self.cancel = "Planning", "", False
                 self.workers.clear()
+                self.nodes.clear()
                 self.drivers += 1
             case RunResumed():
                 self._take_up_again()
@@ -150,6 +156,10 @@ class RunState:
                 self.state = event.state
             case CancelRequested():
                 self.cancel = True
+            case NodeJoined():
+                self.nodes[event.node] = event.place
+            case NodeLost():
+                self._lose_node(event.node)
             case WarningRaised():
                 self.warnings.append(event.text)
             case RunFinished():
@@ -179,6 +189,11 @@ class RunState:
             case NodeSampled():
                 for worker, phase, mini_batch, since_ms in event.workers:
                     self._set_phase(worker, phase, mini_batch, since_ms)
+
+    def _lose_node(self, node: str) -> None:
+        self.nodes_lost += 1
+        self.nodes.pop(node, None)
+        self.workers = {k: worker for k, worker in self.workers.items() if worker.node != node}
 
     def _set_phase(self, name: str, phase: str, mini_batch: int, since_ms: int) -> None:
         worker = self.workers.get(name)

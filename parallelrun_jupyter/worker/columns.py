@@ -7,7 +7,7 @@ if TYPE_CHECKING:  # typing is not worth its import in a worker
     from typing import Any
 
 
-def arrange_columns(pd: Any, frame: Any, path: str, table: dict[str, Any]) -> Any:
+def arrange_columns(pd: Any, frame: Any, table: dict[str, Any]) -> Any:
     """Return a frame with what a plan line's table says beside its file's columns.
 
     The keys of the path are the last columns, in place of columns of the same names; the path
@@ -19,10 +19,11 @@ def arrange_columns(pd: Any, frame: Any, path: str, table: dict[str, Any]) -> An
             del frame[name]
         decided = table["key_types"][name]
         frame[name] = pd.Series([value] * len(frame), index=frame.index, dtype=_dtype(pd, decided))
-    if table.get("path_column"):
-        if table["path_column"] in frame:
-            del frame[table["path_column"]]
-        frame.insert(0, table["path_column"], path)
+    if "path_column" in table:
+        name, path = table["path_column"]
+        if name in frame:
+            del frame[name]
+        frame.insert(0, name, path)
     drops = [name for name in table.get("drops", ()) if name in frame]
     return frame.drop(columns=drops) if drops else frame
 

@@ -26,7 +26,7 @@ def load(row: list[Any]) -> Any:
 
 def count_items(row: list[Any]) -> int:
     """Return the number of items of a plan line: files, or rows."""
-    return int(row[6]) if row[0] == TABLE else len(row[2])
+    return int(row[7]) if row[0] == TABLE else len(row[2])
 
 
 def extra_of(row: list[Any]) -> dict[str, Any]:

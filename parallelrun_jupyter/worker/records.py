@@ -49,6 +49,22 @@ def split_rows(data: bytes, separator: str, quote: str, *, is_last: bool) -> tup
     return ends, _rows_among(np, array, data, ends, separator), unclosed
 
 
+def with_line_feeds(data: bytes, separator: str, quote: str) -> bytes:
+    """Return text whose lines end in line feeds where they ended in lone carriage returns.
+
+    pandas loses a separator behind an empty line that ends in one, and reads lines twice where the
+    next one begins with a space.
+    """
+    if b"\r" not in data or data.count(b"\r\n") == data.count(b"\r"):
+        return data
+    import numpy as np
+
+    array = np.frombuffer(data, np.uint8).copy()
+    lasts = split_rows(data, separator, quote, is_last=True)[0] - 1
+    array[lasts[array[lasts] == _CR]] = _LF
+    return bytes(array.tobytes())
+
+
 def _line_ends(np: Any, array: Any, data: bytes, *, is_last: bool) -> Any:
     """Return the offsets behind all line ends, quoted ones too."""
     ends = np.flatnonzero(array == _LF) + 1

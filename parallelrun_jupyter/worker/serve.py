@@ -68,7 +68,9 @@ class Worker:
         sys.argv[:] = start["argv"]
         names = ("output_dir", "log_dir", "agent_name")
         azureml_user.install({**{k: start[k] for k in names}, "working_dir": start["cwd"]})
-        self._frame_options = read_frame_options(os.path.dirname(start["script"]))
+        self._form = start["output_format"]
+        folder = os.path.dirname(start["script"])
+        self._frame_options = read_frame_options(folder, start["argv"], self._form)
 
     def _init(self) -> bool:
         began = time.monotonic()
@@ -85,7 +87,7 @@ class Worker:
         finally:
             self._streams.end_mini_batch()
         self._script = script
-        self._run = with_context(script.run)
+        self._run = with_context(script.run, self._load)
         now = time.monotonic()
         self._page.write(status_page.WAITING, -1, now)
         self._send(protocol.encode(["ready", int((now - began) * 1000)]))
@@ -105,15 +107,12 @@ class Worker:
         items = count_items(line)
         self._log.set_mini_batch(mini_batch)
         began = time.monotonic()
-        function = "load"
         try:
-            loaded = self._load(mini_batch, line, began)
-            function = "run"
-            rows, text = self._encode(self._run(loaded, line, mini_batch), mini_batch)
+            rows, text = self._encode(self._run(line, mini_batch))
             self._streams.end_mini_batch()
         except (Exception, SystemExit) as error:  # the user's code
             now = time.monotonic()
-            failure = self._describe(error, function)
+            failure = self._describe(error, "run")
             self._page.write(status_page.WAITING, -1, now)
             self._flush(now)
             micros = int((now - began) * 1e6)
@@ -136,22 +135,21 @@ class Worker:
         self._log.set_mini_batch(-1)
         return now
 
-    def _load(self, mini_batch: int, line: list[Any], began: float) -> Any:
+    def _load(self, line: list[Any], mini_batch: int) -> Any:
         """Return what ``run()`` gets; loading a table has a clock of its own."""
         if line[0] == TABLE:
-            self._page.write(status_page.LOADING, mini_batch, began)
-            loaded = load(line)
-            began = time.monotonic()
-        else:
-            loaded = load(line)
-        self._page.write(status_page.RUNNING, mini_batch, began)
+            self._page.write(status_page.LOADING, mini_batch, time.monotonic())
+        loaded = load(line)
+        self._page.write(status_page.RUNNING, mini_batch, time.monotonic())
         return loaded
 
-    def _encode(self, result: Any, mini_batch: int) -> tuple[int, bytes]:
-        options = self._frame_options
-        if options.get("header") and mini_batch > 0:
-            options = dict(options, header=False)  # the joined file has one header, at its top
-        return encode_result(result, append_rows=self._append_rows, frame_options=options)
+    def _encode(self, result: Any) -> tuple[int, bytes]:
+        return encode_result(
+            result,
+            append_rows=self._append_rows,
+            frame_options=self._frame_options,
+            form=self._form,
+        )
 
     def _flush(self, now: float) -> None:
         """Report what has finished since the last time, in one message."""

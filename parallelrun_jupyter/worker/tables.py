@@ -10,7 +10,7 @@ import os
 
 from .columns import arrange_columns
 from .failures import BadInput
-from .records import split_rows
+from .records import split_rows, with_line_feeds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import in a worker
@@ -38,13 +38,13 @@ def load_table(row: list[Any]) -> Any:
             "tables are read with pandas, which this interpreter cannot import (%s); "
             "add pandas to the run's environment" % error
         )
-    each = row[7].get("each") or [{}] * len(row[2])
+    each = row[6].get("each") or [{}] * len(row[2])
     frames = []
     for path, size, time, part, own in zip(row[2], row[3], row[4], row[5], each):
         _check_unchanged(path, size, time)
-        table = dict(row[7], **own)
+        table = dict(row[6], **own)
         frame = READERS[table["format"]](pd, path, part, table)
-        frames.append(arrange_columns(pd, frame, path, table))
+        frames.append(arrange_columns(pd, frame, table))
     return frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
 
 
@@ -176,9 +176,11 @@ class _Delimited:
     def frame(self) -> Any:
         """Return the rows as a DataFrame, whatever is ragged or of the wrong type refused."""
         count = len(self._names)
-        self._check_first_row(count)
         try:
-            frame = self._read({k: pandas_type(t) for k, t in enumerate(self._types)})
+            self._check_first_row(count)
+            types = {k: pandas_type(t) for k, t in enumerate(self._types)}
+            # Where there is nothing, which is everywhere, numbers take the least time.
+            frame = self._read({**types, count: "float64"})
         except UnicodeDecodeError as error:
             raise self._undecodable(error)
         except self._pd.errors.ParserError as error:
@@ -193,9 +195,8 @@ class _Delimited:
         return frame
 
     def _read(self, types: dict[int, str]) -> Any:
-        count = len(self._names)
-        types[count] = "str"  # one column more than there are: what stands there is too much
-        data = self._data
+        count = len(self._names)  # one column more is read: what stands there is too much
+        data = with_line_feeds(self._data, self._separator, self._quote)
         if data.startswith(b"\xef\xbb\xbf"):
             data = b"\n" + data  # the parser would take a first character for a mark
         return self._pd.read_csv(
@@ -283,9 +284,10 @@ class _Delimited:
         )
 
     def _mistyped(self, error: Exception) -> BadInput:
-        """Find the first value that does not fit its column."""
+        """Find the first value that does not fit its column, or has none."""
         pd = self._pd
-        texts = self._read(dict.fromkeys(range(len(self._names)), "str"))
+        texts = self._read(dict.fromkeys(range(len(self._names) + 1), "str"))
+        self._check_width(texts[len(self._names)])
         for position, decided in enumerate(self._types):
             column = texts[position]
             row = _first_bad(pd, column, decided)

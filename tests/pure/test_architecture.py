@@ -16,7 +16,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = (
     ("errors", "events", "version", "worker"),
     ("settings", "parsing"),
-    ("runs", "data", "config", "compute", "environment", "script_check"),
+    ("runs", "data", "config", "compute", "dask_compute", "environment", "script_check"),
     ("engine", "widget", "step"),
     ("backends",),
     ("launch", "resumption", "trial", "run", "submission", "options"),
@@ -157,6 +157,7 @@ OLD_STDLIB = frozenset(
 """What the worker uses of the standard library; every one of these is in Python 3.7."""
 
 FOR_TABLES = {
+    "formats.py": {"pandas", "pyarrow"},
     "records.py": {"numpy"},
     "tables.py": {"pandas"},
 }

@@ -71,7 +71,7 @@ ROW = ["f", 0, ["/a/x.wav", "/a/y.wav"], [1, 2], [3, 4],
 
 
 def test_a_context_tells_of_its_mini_batch() -> None:
-    context = with_context(lambda mini_batch, context: (mini_batch, context))([], ROW, 7)[1]
+    context = with_context(lambda mini_batch, context: (mini_batch, context))(ROW, 7)[1]
     assert context.partition_key_value == {"user": "ada", "day": datetime(2019, 1, 31)}
     assert (context.minibatch_index, context.global_row_index_lower_bound) == (7, 40)
     assert context.dataset.to_path() == ["/a/x.wav", "/a/y.wav"]
@@ -85,4 +85,4 @@ def test_a_context_tells_of_its_mini_batch() -> None:
 
 def test_without_keys_there_are_none() -> None:
     assert MiniBatchContext(["f", 0, ["/x"], [1], [2], {"first": 3}], 3).partition_key_value == {}
-    assert with_context(lambda mini_batch: mini_batch)(ROW[2], ROW, 0) == ["/a/x.wav", "/a/y.wav"]
+    assert with_context(lambda mini_batch: mini_batch)(ROW, 0) == ["/a/x.wav", "/a/y.wav"]

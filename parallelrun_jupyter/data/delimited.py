@@ -11,10 +11,10 @@ from typing import Any
 from ..errors import InputError
 from ..settings import usable_cores
 from ..worker.records import with_line_feeds
-from .column_types import Inference, kinds_of
+from .column_types import Inference, kinds_of, known_types
 from .cut import Cut
-from .local import FileItem
 from .ranges import Range, RowScan
+from .sources import Plan, Planned, Source, Sources, table_text, unreadable
 from .text_files import TextFile, text_file
 
 HEADERS = (
@@ -66,44 +66,32 @@ def header_mode(given: Any) -> str:
 class TableFile:
     """One file of a dataset: where it is, how it is read, and its own column names."""
 
-    item: FileItem
+    source: Source
     text: TextFile
     names: list[str]
     scan: RowScan
     start: int
 
 
-def open_table(item: FileItem, dialect: Dialect, *, is_first: bool) -> TableFile:
+def open_table(source: Source, dialect: Dialect, *, is_first: bool) -> TableFile:
     """Open a file and read its header, or count its columns where it has none.
 
     Raises
     ------
-    InputError
+    OSError, EOFError, ValueError
         It cannot be read.
     """
-    path = item[0]
-    try:
-        text = text_file(path, dialect.encoding, dialect.separator + dialect.quote)
+    text = text_file(source.path, dialect.encoding, dialect.separator + dialect.quote)
+    scan = RowScan(text, dialect.separator, dialect.quote)
+    has_header = dialect.header != "no_header" and (is_first or dialect.header != "from_first_file")
+    head, start = scan.first_row()
+    names = _header_names(head, text, dialect) if head else []
+    if not has_header:
+        # The row that was looked at is data; the scan begins again.
+        names = [f"Column{number + 1}" for number in range(len(names))]
         scan = RowScan(text, dialect.separator, dialect.quote)
-        has_header = dialect.header != "no_header" and (
-            is_first or dialect.header != "from_first_file"
-        )
-        head, start = scan.first_row()
-        names = _header_names(head, text, dialect) if head else []
-        if not has_header:
-            # The row that was looked at is data; the scan begins again.
-            names = [f"Column{number + 1}" for number in range(len(names))]
-            scan = RowScan(text, dialect.separator, dialect.quote)
-            start = text.start
-    except (OSError, EOFError, ValueError) as error:
-        raise unreadable(path, error) from error
-    return TableFile(item, text, names, scan, start)
-
-
-def unreadable(path: str, error: Exception) -> InputError:
-    """Return the error of an input that cannot be read while it is planned."""
-    msg = f"the input {path!r} could not be read: {error}. Check that it is whole and of this kind."
-    return InputError(msg)
+        start = text.start
+    return TableFile(source, text, names, scan, start)
 
 
 def _header_names(head: bytes, text: TextFile, dialect: Dialect) -> list[str]:
@@ -203,16 +191,10 @@ class DelimitedPass:
             "format": "delimited",
             "separator": self.dialect.separator,
             "quote": self.dialect.quote,
-            "encoding": file.text.encoding,
             "columns": self.columns,
             "types": types,
+            **file.text.table(),
         }
-        if file.text.compression:
-            table["compression"] = file.text.compression
-        if not file.text.is_transparent:
-            table["is_transparent"] = False
-        if file.text.is_whole:
-            table["is_whole"] = True
         if self.dialect.header == "all_files_different_headers" and file.names != self.columns:
             table["names"] = file.names
         return table
@@ -229,7 +211,7 @@ class DelimitedPass:
             return
         if file.names != self.columns:
             msg = (
-                f"the header of {file.item[0]!r} is {_shown(file.names)}, but that of {first!r} is "
+                f"the header of {file.source.name!r} is {_shown(file.names)}, but that of {first!r} is "
                 f"{_shown(self.columns)}. Give header='all_files_different_headers' to join the "
                 "columns by name."
             )
@@ -238,3 +220,100 @@ class DelimitedPass:
 
 def _shown(names: list[str]) -> str:
     return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+
+
+def dialect_of(options: dict[str, Any]) -> Dialect:
+    """Return the dialect among a dataset's options."""
+    return Dialect(**{k: v for k, v in options.items() if k != "column_types"})
+
+
+def check_delimited(source: Source, options: dict[str, Any]) -> None:
+    """See that the header of the first file can be read, and has the columns that have types.
+
+    Raises
+    ------
+    InputError
+        It cannot be read, or a type is given for no column.
+    """
+    try:
+        first = open_table(source, dialect_of(options), is_first=True)
+    except (OSError, EOFError, ValueError) as error:
+        msg = f"the input {source.name!r} could not be read as delimited text: {error}"
+        raise InputError(msg) from error
+    if options["header"] != "all_files_different_headers":
+        known_types(options["column_types"], first.names)
+
+
+def plan_delimited(sources: Sources, options: dict[str, Any], cut: Cut) -> Plan:
+    """Yield the mini-batches of delimited text; None while types are not decided yet.
+
+    Raises
+    ------
+    InputError
+        The files do not fit together, or a type is given for no column.
+    """
+    dialect = dialect_of(options)
+    columns, first = _columns(sources, dialect)
+    reading = DelimitedPass(dialect, columns, known_types(options["column_types"], columns))
+    held: list[tuple[TableFile, list[Range]] | Planned] = []
+    for source in sources():
+        try:
+            file = _open_checked(source, reading, first)
+            if file is not None and not reading.seen:
+                table = table_text(reading.table(file, reading.types()), source)
+                for found in reading.ranges(file, cut):
+                    yield Planned(source, found, table)
+            elif file is not None:
+                held.append((file, ranges := []))
+                for found in reading.ranges(file, cut):
+                    ranges.append(found)
+                    yield None
+        except InputError:
+            raise
+        except (OSError, EOFError, ValueError) as error:
+            bad = unreadable(source, error)
+            held.append(bad)
+            yield None if reading.seen else bad
+    if reading.seen:
+        yield from _decided(held, reading)
+
+
+def _open_checked(source: Source, reading: DelimitedPass, first: str) -> TableFile | None:
+    """Open a file that fits its dataset; None where it has not a single row."""
+    file = open_table(source, reading.dialect, is_first=source.name == first)
+    if not file.names:
+        return None
+    reading.check_header(file, first)
+    if reading.dialect.header in {"no_header", "from_first_file"}:
+        file.names = reading.columns
+    return file
+
+
+def _decided(
+    held: list[tuple[TableFile, list[Range]] | Planned], reading: DelimitedPass
+) -> Iterator[Planned]:
+    """Yield what was held back until the types of all columns were known."""
+    types = reading.types()
+    for one in held:
+        if isinstance(one, Planned):
+            yield one
+            continue
+        table = table_text(reading.table(one[0], types), one[0].source)
+        for found in one[1]:
+            yield Planned(one[0].source, found, table)
+
+
+def _columns(sources: Sources, dialect: Dialect) -> tuple[list[str], str]:
+    """Return the columns of the dataset, and the file that they come from."""
+    columns: dict[str, None] = {}
+    first = ""
+    for source in sources():
+        try:
+            names = open_table(source, dialect, is_first=not first).names
+        except (OSError, EOFError, ValueError):
+            continue  # it will be a mini-batch that says so
+        first = first or (source.name if names else "")
+        columns.update(dict.fromkeys(names))
+        if names and dialect.header != "all_files_different_headers":
+            break
+    return list(columns), first

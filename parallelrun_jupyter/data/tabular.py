@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from ..errors import InputError
 from ..worker.failures import BadInput
 from ..worker.tables import load_table
 from .arrangement import Arrangement, arrange, split_types
-from .column_types import Types, given_types, known_types
+from .column_types import Types, given_types
 from .combinations import combinations_of
 from .cut import STILL_READING, Cut
-from .delimited import DelimitedPass, Dialect, TableFile, header_mode, open_table
+from .delimited import check_delimited, header_mode, plan_delimited
 from .files import FileDataset, PathLike
-from .local import FileItem
+from .json_lines import check_json_lines, plan_json_lines
+from .parquet import check_parquet, plan_parquet, require_pyarrow
 from .partition_format import PartitionFormat, check_keys
-from .ranges import Range
+from .sources import Plan, Planned, Source, sources_of
 from .storage import Storage
 from .text_files import codec_name
 
@@ -124,6 +124,64 @@ class TabularDataset:
         )
         return cls(files, "delimited", options)
 
+    @classmethod
+    def from_parquet_files(
+        cls,
+        path: Paths,
+        *,
+        partition_format: str | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> TabularDataset:
+        """Return the rows of Parquet files; a mini-batch is one or more whole row groups.
+
+        Parameters
+        ----------
+        path, partition_format, storage_options
+            As for `from_delimited_files`; keys are texts and times. All files have the same columns; their types may differ as
+            far as one can hold the other.
+
+        Raises
+        ------
+        MissingExtraError
+            pyarrow is not installed.
+        """
+        require_pyarrow()
+        files = FileDataset(
+            path, partition_format=partition_format, storage_options=storage_options
+        )
+        return cls(files, "parquet", {})
+
+    @classmethod
+    def from_json_lines_files(
+        cls,
+        path: Paths,
+        *,
+        encoding: str = "utf8",
+        column_types: Types = None,
+        partition_format: str | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> TabularDataset:
+        """Return the rows of files that have a JSON object in each line.
+
+        Parameters
+        ----------
+        path, encoding, partition_format, storage_options
+            As for `from_delimited_files`, compressed files too.
+        column_types
+            Types of some columns; the others are decided from all rows. Columns are the names that
+            any row has, in order of appearance. Lists, objects and mixtures stay as they are.
+
+        Raises
+        ------
+        InputError
+            An encoding or a type that cannot be used.
+        """
+        options = {"encoding": codec_name(encoding), "column_types": given_types(column_types)}
+        files = FileDataset(
+            path, partition_format=partition_format, storage_options=storage_options
+        )
+        return cls(files, "json_lines", options)
+
     @property
     def storage(self) -> Storage | None:
         """The store that the files are in; None on this machine."""
@@ -173,7 +231,9 @@ class TabularDataset:
         wanted = self.partition_keys if keys is None else list(keys)
         check_keys(wanted, self.partition_keys, repr(self))
         form = cast("PartitionFormat", self.key_format)  # where there are keys, there is a format
-        return combinations_of((path for path, *_ in self._items()), form, wanted)
+        return combinations_of(
+            (item[0] for folder in self.files.folders() for item in folder), form, wanted
+        )
 
     def check(self) -> None:
         """See that every path exists, and that the first file can be read.
@@ -181,14 +241,12 @@ class TabularDataset:
         Raises
         ------
         InputError
-            A path matches nothing, a header cannot be read, or a type is given for no column.
+            A path matches nothing, a file is not of this kind, or a type is given for no column.
         """
         self.files.check()
-        for item in self._items():
-            if item[1]:
-                first = open_table(item, self._dialect(), is_first=True)
-                if self.options["header"] != "all_files_different_headers":
-                    known_types(self.options["column_types"], first.names)
+        for source in self._sources():
+            if source.item[1]:
+                _FORMS[self.form][0](source, self.options)
                 return
 
     def mini_batches(self, number: int, cut: Cut) -> Iterator[tuple[bytes, int]]:
@@ -203,27 +261,11 @@ class TabularDataset:
 
     def _ranges(self, number: int, cut: Cut) -> Iterator[tuple[bytes, int]]:
         """Yield the plan line and the number of rows of each range of the files."""
-        columns, first = self._columns()
-        known = known_types(self.options["column_types"], columns)
-        reading = DelimitedPass(self._dialect(), columns, known)
-        if not reading.seen:
-            for file in self._tables(reading, first):
-                head, tail = _line_parts(number, file.item, reading.table(file, reading.types()))
-                for found in reading.ranges(file, cut):
-                    yield _line(head, found, tail), found[2]
-            return
-        planned: list[tuple[FileItem, dict[str, Any], list[Range]]] = []
-        for file in self._tables(reading, first):
-            ranges: list[Range] = []
-            for found in reading.ranges(file, cut):
-                ranges.append(found)
+        for planned in _FORMS[self.form][1](self._sources, self.options, cut):
+            if planned is None:
                 yield STILL_READING
-            planned.append((file.item, reading.table(file, []), ranges))
-        types = reading.types()
-        for item, table, ranges in planned:
-            head, tail = _line_parts(number, item, {**table, "types": types})
-            for found in ranges:
-                yield _line(head, found, tail), found[2]
+            else:
+                yield _line(number, planned), planned.range[2]
 
     def to_pandas_dataframe(self) -> pd.DataFrame:
         """Return all rows, as the mini-batches have them.
@@ -256,7 +298,7 @@ class TabularDataset:
             if count is not None and rows >= count:
                 break
             try:
-                frames.append(load_table(json.loads(line)))
+                frames.append(load_table(self._here(json.loads(line))))
             except BadInput as error:
                 raise InputError(str(error)) from error
             rows += len(frames[-1])
@@ -264,35 +306,16 @@ class TabularDataset:
         taken: pd.DataFrame = joined[:count]
         return taken
 
-    def _items(self) -> Iterator[FileItem]:
-        return chain.from_iterable(self.files.folders())
+    def _here(self, row: list[Any]) -> list[Any]:
+        """Return a plan line with paths on this machine."""
+        if self.files.storage is not None:
+            from .staging import local_copies
 
-    def _dialect(self) -> Dialect:
-        return Dialect(**{k: v for k, v in self.options.items() if k != "column_types"})
+            row[2] = local_copies(list(zip(*row[2:5], strict=True)), self.files.storage)
+        return row
 
-    def _columns(self) -> tuple[list[str], str]:
-        """Return the columns of the dataset, and the file that they come from."""
-        dialect = self._dialect()
-        columns: dict[str, None] = {}
-        first = ""
-        for item in self._items():
-            names = open_table(item, dialect, is_first=not first).names
-            first = first or (item[0] if names else "")
-            columns.update(dict.fromkeys(names))
-            if names and dialect.header != "all_files_different_headers":
-                break
-        return list(columns), first
-
-    def _tables(self, reading: DelimitedPass, first: str) -> Iterator[TableFile]:
-        """Open the files in turn; those without a single row are left out."""
-        for item in self._items():
-            file = open_table(item, reading.dialect, is_first=item[0] == first)
-            if not file.names:
-                continue
-            reading.check_header(file, first)
-            if reading.dialect.header in {"no_header", "from_first_file"}:
-                file.names = reading.columns
-            yield file
+    def _sources(self) -> Iterator[Source]:
+        return sources_of(self.files)
 
 
 def _one_character(given: Any, what: str) -> str:
@@ -302,13 +325,15 @@ def _one_character(given: Any, what: str) -> str:
     return given
 
 
-def _line_parts(number: int, item: FileItem, table: dict[str, Any]) -> tuple[str, str]:
-    """Return what stands before and behind the range and the rows in a file's plan lines."""
-    path, size_bytes, mtime_ns = item
-    head = json.dumps(["t", number, [path], [size_bytes], [mtime_ns]], separators=(",", ":"))
-    return head[:-1], json.dumps(table, separators=(",", ":"))
+def _line(number: int, planned: Planned) -> bytes:
+    path, size_bytes, version = planned.source.item
+    start, end, rows = planned.range
+    head = json.dumps(["t", number, [path], [size_bytes], [version]], separators=(",", ":"))
+    return f"{head[:-1]},[[{start},{end}]],{planned.table},{rows}]\n".encode("ascii")
 
 
-def _line(head: str, found: Range, tail: str) -> bytes:
-    start, end, rows = found
-    return f"{head},[[{start},{end}]],{tail},{rows}]\n".encode("ascii")
+_FORMS: dict[str, tuple[Callable[..., None], Callable[..., Plan]]] = {
+    "delimited": (check_delimited, plan_delimited),
+    "json_lines": (check_json_lines, plan_json_lines),
+    "parquet": (check_parquet, plan_parquet),
+}

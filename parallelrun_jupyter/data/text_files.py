@@ -9,13 +9,14 @@ counted in its UTF-8 content, and is one mini-batch.
 from __future__ import annotations
 
 import codecs
+import io
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from ..errors import InputError
-from ..worker.tables import open_compressed
+from ..worker.text_ranges import Decompressed
 
 BLOCK_BYTES = 1 << 22
 
@@ -90,6 +91,17 @@ class TextFile:
     is_whole: bool
     start: int
 
+    def table(self) -> dict[str, Any]:
+        """Return what a worker has to know of the text."""
+        table: dict[str, Any] = {"encoding": self.encoding}
+        if self.compression:
+            table["compression"] = self.compression
+        if not self.is_transparent:
+            table["is_transparent"] = False
+        if self.is_whole:
+            table["is_whole"] = True
+        return table
+
     def blocks(self) -> Iterator[tuple[bytes, bool]]:
         """Yield (text, is_last): the content from ``start`` on, the last block perhaps empty.
 
@@ -102,8 +114,8 @@ class TextFile:
         if not self.is_transparent:
             decode = codecs.getincrementaldecoder(self.encoding)("replace")
         skipped = self.start if self.is_whole and decode is not None else 0
-        with open_compressed(self.path, self.compression) as file:
-            file.seek(self.start - skipped)
+        with _open(self.path, self.compression) as file:
+            file.read(self.start - skipped)
             chunk = file.read(BLOCK_BYTES)
             while True:
                 following = file.read(BLOCK_BYTES) if chunk else b""
@@ -133,6 +145,10 @@ class TextFile:
         return counts[ends - 1]
 
 
+def _open(path: str, compression: str) -> io.RawIOBase:
+    return Decompressed(path, compression) if compression else io.FileIO(path)
+
+
 def text_file(path: str, encoding: str, characters: str) -> TextFile:
     """Look at a file's name and first bytes.
 
@@ -151,7 +167,7 @@ def text_file(path: str, encoding: str, characters: str) -> TextFile:
         It cannot be read.
     """
     compression = compression_of(path)
-    with open_compressed(path, compression) as file:
+    with _open(path, compression) as file:
         head = file.read(8)
     is_transparent = _is_transparent(encoding, characters)
     start = 0

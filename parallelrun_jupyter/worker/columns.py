@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from .failures import BadInput
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import in a worker
     from typing import Any
@@ -12,6 +14,11 @@ def arrange_columns(pd: Any, frame: Any, table: dict[str, Any]) -> Any:
 
     The keys of the path are the last columns, in place of columns of the same names; the path
     itself is the first one.
+
+    Raises
+    ------
+    BadInput
+        A column that is to be left out is not there.
     """
     keys = key_values(table.get("key_columns", {}))
     for name, value in keys.items():
@@ -24,7 +31,14 @@ def arrange_columns(pd: Any, frame: Any, table: dict[str, Any]) -> Any:
         if name in frame:
             del frame[name]
         frame.insert(0, name, path)
-    drops = [name for name in table.get("drops", ()) if name in frame]
+    drops = table.get("drops", ())
+    for name in drops:
+        if name not in frame:
+            columns = ", ".join(map(str, frame.columns[:20]))
+            raise BadInput(
+                "the column %r is to be left out, but the input does not have it. Its columns are: %s"
+                % (name, columns)
+            )
     return frame.drop(columns=drops) if drops else frame
 
 

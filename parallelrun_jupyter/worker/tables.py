@@ -5,22 +5,14 @@ pandas is imported here, on the first table; pyarrow only for Parquet.
 
 from __future__ import annotations
 
-import io
 import os
 
 from .columns import arrange_columns
 from .failures import BadInput
-from .records import split_rows, with_line_feeds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import in a worker
     from typing import Any
-
-SHOWN = 60
-
-MISSING = ["", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND",
-           "1.#QNAN", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"]  # fmt: skip
-"""What pandas documents as missing."""
 
 
 def load_table(row: list[Any]) -> Any:
@@ -41,9 +33,9 @@ def load_table(row: list[Any]) -> Any:
     each = row[6].get("each") or [{}] * len(row[2])
     frames = []
     for path, size, time, part, own in zip(row[2], row[3], row[4], row[5], each):
-        _check_unchanged(path, size, time)
         table = dict(row[6], **own)
-        frame = READERS[table["format"]](pd, path, part, table)
+        _check_unchanged(path, size, None if table.get("is_copy") else time)
+        frame = _reader(table["format"])(pd, path, part, table)
         frames.append(arrange_columns(pd, frame, table))
     return frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
 
@@ -53,305 +45,31 @@ def _check_unchanged(path: str, size: int, time: Any) -> None:
         found = os.stat(path)
     except OSError as error:
         raise BadInput("the input %s is gone (%s)" % (path, error.strerror))
-    if found.st_size != size or (isinstance(time, int) and found.st_mtime_ns != time):
+    if (size >= 0 and found.st_size != size) or (
+        isinstance(time, int) and found.st_mtime_ns != time
+    ):
         raise BadInput(
             "the input %s was changed after the run had been planned: its rows are elsewhere now. "
             "Start a new run" % path
         )
 
 
-def read_range(path: str, start: int, end: int) -> bytes:
-    """Return bytes ``start`` to ``end`` of a file.
-
-    Raises
-    ------
-    BadInput
-        The file cannot be read, or is shorter.
-    """
-    try:
-        with open(path, "rb", buffering=0) as file:
-            file.seek(start)
-            data = file.read(end - start)
-            while len(data) < end - start:
-                more = file.read(end - start - len(data))
-                if not more:
-                    raise BadInput("the input %s ends at byte %d" % (path, start + len(data)))
-                data += more
-            return data
-    except OSError as error:
-        raise BadInput("the input %s could not be read: %s" % (path, error))
+def _unreadable(_: Any, __: str, ___: list[int], table: dict[str, Any]) -> Any:
+    raise BadInput(table["why"])
 
 
-def read_whole(path: str, compression: str) -> bytes:
-    """Return the content of a file, decompressed.
+def _reader(form: str) -> Any:
+    """Return what reads a format; its module is imported when it is first needed."""
+    if form == "json_lines":
+        from .json_rows import read_json_rows
 
-    Raises
-    ------
-    BadInput
-        The file cannot be read or decompressed.
-    """
-    import zlib
+        return read_json_rows
+    if form == "parquet":
+        from .row_groups import read_row_groups
 
-    try:
-        with open_compressed(path, compression) as file:
-            return bytes(file.read())
-    except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise BadInput("the input %s could not be read: %s" % (path, error))
+        return lambda _, *rest: read_row_groups(*rest)
+    if form == "delimited":
+        from .delimited import read_delimited
 
-
-def open_compressed(path: str, compression: str) -> Any:
-    """Return the content of a file, decompressed, as a file.
-
-    Raises
-    ------
-    OSError, ValueError
-        It is not what its name says.
-    """
-    import importlib
-
-    if not compression:
-        return open(path, "rb", buffering=0)
-    if compression == "zip":
-        archive = importlib.import_module("zipfile").ZipFile(path)
-        names = [name for name in archive.namelist() if not name.endswith("/")]
-        if len(names) != 1:
-            raise ValueError("the archive holds %d files; expected one" % len(names))
-        return archive.open(names[0])
-    return importlib.import_module(compression).open(path, "rb")
-
-
-def _read_delimited(pd: Any, path: str, part: list[int], table: dict[str, Any]) -> Any:
-    start, end = part
-    if table.get("is_whole"):  # places count the UTF-8 content
-        data = read_whole(path, table.get("compression", ""))
-    else:
-        data = read_range(path, start, end)
-    reading = _Delimited(pd, path, part, data, table)
-    frame = reading.frame()
-    if "names" not in table:
-        return frame
-    # This file has some of the dataset's columns, in its own order.
-    frame = frame.reindex(columns=table["columns"])
-    return frame.astype({k: t for k, t in _types_by_name(table).items() if k not in table["names"]})
-
-
-def _types_by_name(table: dict[str, Any]) -> dict[str, str]:
-    return {k: pandas_type(t) for k, t in zip(table["columns"], table["types"])}
-
-
-def pandas_type(decided: str) -> str:
-    """Return what a decided type is read as; dates are read as text and converted then."""
-    return "str" if decided.startswith("datetime") else decided
-
-
-class _Delimited:
-    """One range of a delimited file, and what to say when it cannot be read."""
-
-    def __init__(
-        self, pd: Any, path: str, part: list[int], data: bytes, table: dict[str, Any]
-    ) -> None:
-        self._pd = pd
-        self._path = path
-        self._start = part[0]
-        self._is_whole = table.get("is_whole", False)
-        self._raw = data
-        self._encoding = table["encoding"]
-        self._separator = table["separator"]
-        self._quote = table["quote"]
-        self._names = table.get("names") or table["columns"]
-        known = dict(zip(table["columns"], table["types"]))
-        self._types = [known[name] for name in self._names]
-        self._empty_is_text = table.get("empty_is_text", False)
-        self._is_transparent = table.get("is_transparent", True)
-        self._data = data if self._is_transparent else self._transcoded()
-        if self._is_whole:
-            self._data = self._data[part[0] : part[1]]
-
-    def _transcoded(self) -> bytes:
-        try:
-            return self._raw.decode(self._encoding).encode("utf-8")
-        except UnicodeDecodeError as error:
-            raise self._undecodable(error)
-
-    def frame(self) -> Any:
-        """Return the rows as a DataFrame, whatever is ragged or of the wrong type refused."""
-        count = len(self._names)
-        try:
-            self._check_first_row(count)
-            types = {k: pandas_type(t) for k, t in enumerate(self._types)}
-            # Where there is nothing, which is everywhere, numbers take the least time.
-            frame = self._read({**types, count: "float64"})
-        except UnicodeDecodeError as error:
-            raise self._undecodable(error)
-        except self._pd.errors.ParserError as error:
-            raise self._unparsable(error)
-        except (ValueError, OverflowError, TypeError) as error:
-            raise self._mistyped(error)
-        self._check_width(frame.pop(count))
-        for position, decided in enumerate(self._types):
-            if decided.startswith("datetime"):
-                frame[position] = self._dates(frame[position], decided, position)
-        frame.columns = self._names
-        return frame
-
-    def _read(self, types: dict[int, str]) -> Any:
-        count = len(self._names)  # one column more is read: what stands there is too much
-        data = with_line_feeds(self._data, self._separator, self._quote)
-        if data.startswith(b"\xef\xbb\xbf"):
-            data = b"\n" + data  # the parser would take a first character for a mark
-        return self._pd.read_csv(
-            io.BytesIO(data),
-            sep=self._separator,
-            header=None,
-            names=list(range(count + 1)),
-            dtype=types,
-            index_col=False,
-            engine="c",
-            low_memory=False,
-            encoding=self._encoding if self._is_transparent else "utf-8",
-            quotechar=self._quote or '"',
-            quoting=0 if self._quote else 3,
-            **self._missing(),
-        )
-
-    def _missing(self) -> dict[str, Any]:
-        """Return what is read as missing, where that is not what pandas takes for it."""
-        if not self._empty_is_text:
-            return {}
-        of_columns = {k: MISSING for k, decided in enumerate(self._types) if decided != "str"}
-        of_columns[len(self._types)] = [""]
-        return {"keep_default_na": False, "na_values": of_columns}
-
-    # What is wrong with it
-
-    def _check_first_row(self, count: int) -> None:
-        """Count the fields of the first row, which pandas does not."""
-        if self._fields_of_first_row() > count + 1:
-            raise BadInput(self._ragged(0))
-
-    def _fields_of_first_row(self) -> int:
-        data = self._data.lstrip(b"\r\n")
-        ends = [at for at in (data.find(b"\n"), data.find(b"\r")) if at >= 0]
-        line = data[: min(ends)] if ends else data
-        if not self._quote or self._quote.encode("ascii") not in line:
-            return line.count(self._separator.encode("ascii")) + 1
-        frame = self._pd.read_csv(
-            io.BytesIO(self._data),
-            sep=self._separator,
-            header=None,
-            nrows=1,
-            dtype="str",
-            encoding="latin-1",
-            quotechar=self._quote,
-        )
-        return int(frame.shape[1])
-
-    def _check_width(self, beyond: Any) -> None:
-        filled = beyond.notna().to_numpy()
-        if filled.any():
-            raise BadInput(self._ragged(int(filled.argmax())))
-
-    def _ragged(self, row: int) -> str:
-        return (
-            "%s: the row at byte %d has more fields than the %d columns; quote fields that hold "
-            "the separator %r, or correct the row"
-            % (self._path, self._offset_of(row), len(self._names), self._separator)
-        )
-
-    def _unparsable(self, error: Exception) -> BadInput:
-        """Name the place of what pandas could not split."""
-        import re
-
-        found = re.search(r"in line (\d+)", str(error))
-        if found:
-            return BadInput(self._ragged(int(found.group(1)) - 1))
-        unclosed = self._rows(is_last=True)[2]
-        if unclosed >= 0:
-            return BadInput(
-                "%s: the quote at byte %d is never closed" % (self._path, self._byte(unclosed))
-            )
-        return BadInput("%s, from byte %d: %s" % (self._path, self._start, error))
-
-    def _undecodable(self, error: UnicodeDecodeError) -> BadInput:
-        at, reason = error.start, error.reason
-        try:
-            self._raw.decode(self._encoding)
-        except UnicodeDecodeError as exact:  # pandas counts from the start of a chunk
-            at, reason = exact.start, exact.reason
-        return BadInput(
-            "%s: the byte 0x%02x at offset %d is not %s (%s); give the file's encoding="
-            % (self._path, self._raw[at], self._start + at, self._encoding, reason)
-        )
-
-    def _mistyped(self, error: Exception) -> BadInput:
-        """Find the first value that does not fit its column, or has none."""
-        pd = self._pd
-        texts = self._read(dict.fromkeys(range(len(self._names) + 1), "str"))
-        self._check_width(texts[len(self._names)])
-        for position, decided in enumerate(self._types):
-            column = texts[position]
-            row = _first_bad(pd, column, decided)
-            if row >= 0:
-                value = column.iloc[row]
-                what = "nothing" if pd.isna(value) else repr(str(value)[:SHOWN])
-                return BadInput(
-                    "%s: column %r holds %s in the row at byte %d, which is no %s; give the column "
-                    "another type in column_types="
-                    % (self._path, self._names[position], what, self._offset_of(row), decided)
-                )
-        return BadInput("%s, from byte %d: %s" % (self._path, self._start, error))
-
-    def _dates(self, column: Any, decided: str, position: int) -> Any:
-        form = decided.partition(":")[2] or None
-        if form is None and int(self._pd.__version__.split(".")[0]) >= 2:
-            form = "ISO8601"
-        dates = self._pd.to_datetime(column, format=form, errors="coerce")
-        wrong = (dates.isna() & column.notna()).to_numpy()
-        if wrong.any():
-            row = int(wrong.argmax())
-            raise BadInput(
-                "%s: column %r holds %r in the row at byte %d, which is no date of the form %s; "
-                "write the form in column_types=, such as 'datetime:%%d.%%m.%%Y'"
-                % (self._path, self._names[position], str(column.iloc[row])[:SHOWN],
-                   self._offset_of(row), form or "ISO 8601")
-            )  # fmt: skip
-        return dates.astype("datetime64[ns]")
-
-    def _rows(self, *, is_last: bool) -> Any:
-        return split_rows(self._data, self._separator, self._quote, is_last=is_last)
-
-    def _offset_of(self, row: int) -> int:
-        """Return where a row begins in the file; rows are counted without blank lines."""
-        ends, is_row, _ = self._rows(is_last=True)
-        starts = [0] + [int(end) for end in ends[:-1]]
-        kept = [start for start, is_kept in zip(starts, is_row) if is_kept]
-        return self._byte(kept[min(row, len(kept) - 1)]) if kept else self._start
-
-    def _byte(self, offset: int) -> int:
-        """Return an offset in the text as one in the file."""
-        if self._is_transparent:
-            return self._start + offset
-        text = self._data[:offset].decode("utf-8", "replace")
-        return self._start + len(text.encode(self._encoding, "replace"))
-
-
-def _first_bad(pd: Any, column: Any, decided: str) -> int:
-    """Return the row of the first value that cannot be of the decided type, -1 for none."""
-    if pandas_type(decided) == "str":
-        return -1
-    missing = column.isna()
-    if decided in ("bool", "boolean"):
-        known = column.str.lower().isin(["true", "false"])
-        wrong = ~known if decided == "bool" else ~known & ~missing
-    else:
-        numbers = pd.to_numeric(column, errors="coerce")
-        wrong = numbers.isna() & ~missing
-        if decided.lower().startswith(("int", "uint")):
-            wrong |= (numbers % 1 != 0) & ~missing
-        if decided.startswith(("int", "uint")):
-            wrong |= missing
-    rows = wrong.to_numpy()
-    return int(rows.argmax()) if rows.any() else -1
-
-
-READERS = {"delimited": _read_delimited}
+        return read_delimited
+    return _unreadable

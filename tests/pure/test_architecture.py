@@ -132,6 +132,7 @@ OLD_STDLIB = frozenset(
     [
         "__future__",
         "_thread",
+        "base64",
         "ctypes",
         "datetime",
         "faulthandler",
@@ -159,6 +160,7 @@ OLD_STDLIB = frozenset(
 FOR_TABLES = {
     "formats.py": {"pandas", "pyarrow"},
     "records.py": {"numpy"},
+    "row_groups.py": {"pyarrow"},
     "tables.py": {"pandas"},
 }
 """What is imported for tabular input only, inside functions."""

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from parallelrun_jupyter import TabularDataset
 from parallelrun_jupyter.data import text_files
 from parallelrun_jupyter.data.cut import Cut
-from parallelrun_jupyter.errors import InputError
 from parallelrun_jupyter.worker.failures import BadInput
 from parallelrun_jupyter.worker.tables import load_table
 
@@ -92,16 +91,11 @@ def test_whatever_pandas_reads_is_what_the_mini_batches_hold(
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(text_files, "BLOCK_BYTES", 4 * block)
-        try:
-            lines = [json.loads(line) for line, _ in dataset.mini_batches(0, Cut(size)) if line]
-        except InputError:  # not even the first row has an end
-            with pytest.raises(pd.errors.ParserError, match="EOF inside string starting"):
-                whole(text, 1, separator, quote, encoding)
-            return
+        lines = [json.loads(line) for line, _ in dataset.mini_batches(0, Cut(size)) if line]
         if not lines:
             assert not text.decode(encoding).replace("\ufeff", "").strip(" \t\r\n")
             return
-        columns = len(lines[0][6]["columns"])
+        columns = len(lines[0][6].get("columns", "1"))
         try:
             expected = whole(text, columns, separator, quote, encoding)
         except (pd.errors.ParserError, ValueError):

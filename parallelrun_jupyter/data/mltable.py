@@ -20,6 +20,8 @@ PATH_COLUMN = "Path"
 READERS = {"read_delimited": "csv", "read_parquet": "parquet", "read_json_lines": "jsonl"}
 MAKERS: dict[str, Callable[..., TabularDataset]] = {
     "csv": TabularDataset.from_delimited_files,
+    "parquet": TabularDataset.from_parquet_files,
+    "jsonl": TabularDataset.from_json_lines_files,
 }
 """What makes a table of files, by their format."""
 

@@ -218,7 +218,7 @@ def _typed(value: KeyValue, decided: str) -> KeyValue:
     if not isinstance(value, str) or decided in {"", "str"}:
         return value
     name, _, form = decided.partition(":")
-    if name == "datetime":
+    if name.startswith("datetime"):
         return datetime.strptime(value, form) if form else datetime.fromisoformat(value)  # noqa: DTZ007 - a path names no zone
     if name in {"bool", "boolean"}:
         if value.lower() not in {"true", "false"}:

@@ -12,17 +12,20 @@ from ..errors import ConfigError, InputError, MissingExtraError
 from ..parsing import nearest_hint
 from .local import MLTABLE
 from .partition_format import KeyValue, PartitionFormat
+from .storage import Place
+from .transfer import upload_all
 
 if TYPE_CHECKING:
     import pandas as pd
 
+_PREFIX = "partitions-"
 _MLTABLE_TYPES = {"int": "int", "uint": "int", "float": "float", "bool": "boolean",
                   "datetime": "datetime"}  # fmt: skip
 
 
 def write_partitions(
-    frames: Iterable[pd.DataFrame], keys: Sequence[str], target: str, name: str | None
-) -> tuple[str, str, dict[str, str]]:
+    frames: Iterable[pd.DataFrame], keys: Sequence[str], target: Place, name: str | None
+) -> tuple[Place, str, dict[str, str]]:
     """Write frames as Parquet files below a new folder in ``target``, one folder a combination.
 
     Each frame gives each of its combinations one file, so that memory holds one frame at a time. An
@@ -35,7 +38,7 @@ def write_partitions(
     keys
         Columns that become folders, the first one outermost.
     target
-        The folder for the copy; it is made when it is missing.
+        The folder for the copy, here or in a store; it is made when it is missing.
     name
         A name for people, kept in the ``MLTable`` file.
 
@@ -49,33 +52,47 @@ def write_partitions(
     ConfigError
         A key is no column, or all columns are keys.
     InputError
-        There are no rows, or a key has values that no path can carry.
+        There are no rows, a key has values that no path can carry, or the store refuses.
     MissingExtraError
         pyarrow is not installed.
     OSError
         The folder cannot be written.
     """
     arrow = _arrow()
-    form = PartitionFormat("/".join(f"{key}={{{key}}}" for key in keys) + "/*.parquet")
-    os.makedirs(target, exist_ok=True)
-    folder = tempfile.mkdtemp(prefix="partitions-", dir=target)
+    if target.storage is None:
+        os.makedirs(target.path, exist_ok=True)
+        folder = tempfile.mkdtemp(prefix=_PREFIX, dir=target.path)
+        return Place(folder), *_write(arrow, frames, keys, folder, name)
+    with tempfile.TemporaryDirectory(prefix=_PREFIX) as folder:
+        form, types = _write(arrow, frames, keys, folder, name)
+        there = Place(f"{target.path.rstrip('/')}/{os.path.basename(folder)}", target.storage)
+        found = [os.path.join(at, file) for at, _, files in os.walk(folder) for file in files]
+        pairs = [(path, os.path.relpath(path, folder)) for path in sorted(found, reverse=True)]
+        upload_all(pairs, there, overwrite=True)
+    return there, form, types
+
+
+def _write(
+    arrow: Any, frames: Iterable[pd.DataFrame], keys: Sequence[str], folder: str, name: str | None
+) -> tuple[str, dict[str, str]]:
+    form = "/".join(f"{key}={{{key}}}" for key in keys) + "/*.parquet"
     schema: Any = None
-    types: dict[str, str] = {}
     for number, frame in enumerate(frames):
         if schema is None:
             _check_keys(frame, keys)
             types = {key: _type(frame, key) for key in keys}
             schema = _schema(arrow, frame.drop(columns=list(keys)))
+            tree = PartitionFormat(form)
         for values, rows in _groups(frame, keys):
-            path = os.path.join(folder, form.path(values).replace("*", f"part-{number:05d}"))
+            path = os.path.join(folder, tree.path(values).replace("*", f"part-{number:05d}"))
             os.makedirs(os.path.dirname(path), exist_ok=True)
             table = arrow.Table.from_pandas(rows, schema=schema, preserve_index=False)
             arrow.parquet.write_table(table, path)
     if schema is None:
         msg = "the table has no rows, so that there is nothing to partition; check its input."
         raise InputError(msg)
-    _write_mltable(folder, form.text, types, name)
-    return folder, form.text, types
+    _write_mltable(folder, form, types, name)
+    return form, types
 
 
 def _arrow() -> Any:
@@ -114,7 +131,7 @@ def _type(frame: pd.DataFrame, key: str) -> str:
         if "," in name:
             msg = f"the key {key!r} holds times with a zone, which a path cannot carry; convert it."
             raise InputError(msg)
-        return "datetime"
+        return name
     return "str" if name in {"object", "string", "str", "category"} else name
 
 

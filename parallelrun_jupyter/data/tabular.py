@@ -13,11 +13,13 @@ from .arrangement import Arrangement, arrange, split_types
 from .column_types import Types, given_types
 from .combinations import combinations_of
 from .cut import STILL_READING, Cut
+from .datastores import place_of
 from .delimited import check_delimited, header_mode, plan_delimited
 from .files import FileDataset, PathLike
 from .json_lines import check_json_lines, plan_json_lines
 from .parquet import check_parquet, plan_parquet, require_pyarrow
 from .partition_format import PartitionFormat, check_keys
+from .partitioning import write_partitions
 from .sources import Plan, Planned, Source, sources_of
 from .storage import Storage
 from .text_files import codec_name
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 Paths = PathLike | Sequence[PathLike]
 
 _TAKE_BYTES = 1 << 16
+_COPY_BYTES = 1 << 26
 _WHOLE_FILES = 1 << 62
 
 
@@ -286,6 +289,46 @@ class TabularDataset:
             A file cannot be read.
         """
         return self._frame(self.mini_batches(0, Cut(_TAKE_BYTES)), count)
+
+    def partition_by(
+        self, partition_keys: Sequence[str], target: PathLike, name: str | None = None
+    ) -> TabularDataset:
+        """Write a copy of this table, partitioned by the values of some columns, and return it.
+
+        The copy is Parquet, in folders ``key=value``, so that all types survive; its keys are its
+        last columns. Rows of a combination keep their order. An ``MLTable`` file in the folder says
+        how to read it: give the folder as an input later. Memory holds 64 MB of the source at a
+        time.
+
+        Parameters
+        ----------
+        partition_keys
+            Columns, the first one the outermost folder.
+        target
+            A folder, here or in a store, in which a new folder is made for the copy.
+        name
+            A name for people, kept in the ``MLTable`` file.
+
+        Returns
+        -------
+        TabularDataset
+            The copy; a run over it takes any of the keys as its ``partition_keys``.
+
+        Raises
+        ------
+        ConfigError
+            A key is no column, or all columns are keys.
+        InputError
+            The table cannot be read, has no rows, or a key's values cannot stand in a path.
+        MissingExtraError
+            pyarrow is not installed.
+        """
+        lines = self.mini_batches(0, Cut(_COPY_BYTES))
+        frames = (self._frame(iter([line]), None) for line in lines if line[0])
+        keys = list(partition_keys)
+        place, form, types = write_partitions(frames, keys, place_of(target), name)
+        copy = type(self).from_parquet_files(place, partition_format=form)
+        return copy.arranged(Arrangement(types))
 
     def _frame(self, lines: Iterator[tuple[bytes, int]], count: int | None) -> pd.DataFrame:
         import pandas as pd

@@ -57,8 +57,10 @@ def _time(text: str) -> Any:
 
 
 def _dtype(pd: Any, decided: str) -> Any:
+    version = int(pd.__version__.split(".")[0])
     if decided.startswith("datetime"):
-        return "datetime64[ns]"
+        is_exact = decided.startswith("datetime64[") and version >= 2
+        return decided if is_exact else "datetime64[ns]"
     if decided == "str":
-        return "str" if int(pd.__version__.split(".")[0]) >= 3 else object
+        return "str" if version >= 3 else object
     return decided

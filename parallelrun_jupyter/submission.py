@@ -232,7 +232,7 @@ def _make_record(step: ParallelRunStep, script: Script, target: Compute, name: s
         mini_batch_rows=cut.rows,
         output=step.output,
         output_storage=step.output_storage.spec() if step.output_storage else None,
-        side_inputs=step.staged_sides,
+        side_inputs=step.side_specs,
         output_file=config.output_file,
         output_format=config.output_format or TEXT,
         arguments=step.arguments,

@@ -19,7 +19,8 @@ FLOORS = (
     ("runs", "data", "config", "compute", "dask_compute", "environment", "script_check"),
     ("engine", "widget", "step"),
     ("backends",),
-    ("launch", "resumption", "trial", "run", "submission", "options"),
+    ("launch", "resumption", "trial", "failures", "run", "submission", "options", "kernel"),
+    ("pipelines",),
     ("__init__", "magics", "demo", "cli", "server", "azureml"),
     ("__main__",),
 )
@@ -137,6 +138,7 @@ OLD_STDLIB = frozenset(
         "datetime",
         "faulthandler",
         "fcntl",
+        "glob",
         "importlib",
         "inspect",
         "io",
@@ -145,6 +147,8 @@ OLD_STDLIB = frozenset(
         "mmap",
         "os",
         "re",
+        "runpy",
+        "shutil",
         "signal",
         "stat",
         "struct",
@@ -158,6 +162,7 @@ OLD_STDLIB = frozenset(
 """What the worker uses of the standard library; every one of these is in Python 3.7."""
 
 FOR_TABLES = {
+    "azureml_tables.py": {"pandas"},
     "formats.py": {"pandas", "pyarrow"},
     "records.py": {"numpy"},
     "row_groups.py": {"pyarrow"},

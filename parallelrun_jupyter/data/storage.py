@@ -67,7 +67,11 @@ class Storage:
     def title(self) -> str:
         """What to call it in a message."""
         account = self.options.get("account_name")
-        return f"the storage account {account!r}" if account else f"{self.protocol}://"
+        if account:
+            return f"the storage account {account!r}"
+        return (
+            "the web server" if self.protocol in {"http", "https"} else f"the {self.protocol} store"
+        )
 
     @property
     def identity(self) -> str:

@@ -119,7 +119,7 @@ def submit_script(
     for dataset in (*step.inputs, *step.side_inputs):
         dataset.check()
     if step.output and step.output_storage:
-        with Store(step.output_storage) as out:
+        with Store(step.output_storage.hasty()) as out:
             out.check_container(step.output)
     record = _make_record(step, script, compute, name or step.name)
     folder = store.create(record.run_id)

@@ -170,7 +170,7 @@ class FileDataset:
             A path matches nothing; the message says what is there instead.
         """
         if self.storage:
-            with Store(self.storage) as store:
+            with Store(self.storage.hasty()) as store:
                 for url in self.paths:
                     store.check(url)
             return

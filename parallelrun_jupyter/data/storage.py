@@ -8,7 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..errors import ConfigError, InputError, MissingExtraError
@@ -88,6 +88,12 @@ class Storage:
     def held_names(self) -> set[str]:
         """Return the variables in which a driver is given credentials."""
         return {where.name for where in self.secrets.values() if isinstance(where, Held)}
+
+    def hasty(self) -> Storage:
+        """Return the same for somebody who waits in front of it: it gives up within a minute."""
+        if self.protocol != "az":
+            return self
+        return replace(self, options={"read_timeout": 15, "retry_total": 1, **self.options})
 
     def open(self, environ: Mapping[str, str] = os.environ, **how: Any) -> Any:
         """Return the file system; ``how`` is fsspec's own, such as ``asynchronous=True``.

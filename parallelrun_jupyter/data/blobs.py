@@ -27,7 +27,7 @@ _CHUNK_BYTES = 4 << 20
 _OURS = {
     "account_name", "account_key", "connection_string", "sas_token", "client_id",
     "client_secret", "tenant_id", "anon", "blob_endpoint", "account_host",
-    "connection_timeout", "read_timeout", "retry_total",
+    "connection_timeout", "read_timeout", "retry_total", "retry_connect",
 }  # fmt: skip
 
 
@@ -76,7 +76,7 @@ def _client(options: Mapping[str, Any], title: str) -> tuple[Any, Any]:
         "retry_policy": ExponentialRetry(
             initial_backoff=1, increment_base=2, random_jitter_range=1,
             retry_total=options.get("retry_total", 4),
-            retry_connect=1,  # a mistyped account is said in seconds
+            retry_connect=options.get("retry_connect", 3),
         ),
         "connection_timeout": options.get("connection_timeout", _CONNECT_S),
         "read_timeout": options.get("read_timeout", _READ_S),

@@ -296,7 +296,7 @@ class Datastore:
         from .transfer import download_all
 
         target = os.path.abspath(os.path.expanduser(os.fspath(target_path)))
-        return download_all(self.path(prefix).place(), self.url, target, overwrite=overwrite)
+        return len(download_all(self.path(prefix).place(), self.url, target, overwrite=overwrite))
 
 
 def place_of(path: Any, storage_options: Mapping[str, Any] | None = None) -> Place:
@@ -364,6 +364,7 @@ def _registry() -> Iterator[dict[str, Any]]:
         yield known
         temporary = path.with_name(f".{_FILE}.tmp")
         temporary.write_text(json.dumps(known, indent=1), encoding="utf-8")
+        temporary.chmod(0o600)
         temporary.replace(path)
     finally:
         os.close(lock)

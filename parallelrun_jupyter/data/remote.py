@@ -66,6 +66,8 @@ class Store:
             from fsspec.asyn import sync
 
             sync(self.files.loop, client.close)
+            if self.files.credential is not None:
+                sync(self.files.loop, self.files.credential.close)
 
     def url_of(self, name: str) -> str:
         """Return the URL of a name that the store gave."""

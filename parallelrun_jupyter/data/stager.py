@@ -115,6 +115,7 @@ class Stager:
     def close(self) -> None:
         """Give back the view; the objects stay for others."""
         self._view.close()
+        self._cache.settle()
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.ensure_future(work)

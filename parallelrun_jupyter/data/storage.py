@@ -28,6 +28,10 @@ AZURE_VARIABLES = {
 """What adlfs reads where no credential is given; a run refers to them by name."""
 
 _AZURE_CREDENTIALS = ("account_key", "connection_string", "sas_token", "client_secret")
+_HASTE = {"read_timeout": 15, "retry_total": 1, "retry_connect": 1}
+_MANNERS = {*_HASTE, "anon", "connection_timeout", "max_concurrency", "timeout"}
+"""Options that say how a store is talked to, not which one it is."""
+
 _EXTRAS = {"az": "azure", "http": "azure", "https": "azure"}
 
 
@@ -76,7 +80,7 @@ class Storage:
     @property
     def identity(self) -> str:
         """What tells this store from others, whatever it is opened with."""
-        known = {k: v for k, v in self.options.items() if k != "anon"}
+        known = {k: v for k, v in self.options.items() if k not in _MANNERS}
         text = json.dumps([self.protocol, known], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -93,7 +97,7 @@ class Storage:
         """Return the same for somebody who waits in front of it: it gives up within a minute."""
         if self.protocol != "az":
             return self
-        return replace(self, options={"read_timeout": 15, "retry_total": 1, **self.options})
+        return replace(self, options={**_HASTE, **self.options})
 
     def open(self, environ: Mapping[str, str] = os.environ, **how: Any) -> Any:
         """Return the file system; ``how`` is fsspec's own, such as ``asynchronous=True``.

@@ -191,6 +191,12 @@ class Staging:
             self._held.difference_update(mine)
             self._send(["release", mine])
 
+    def stop(self) -> None:
+        """Bring nothing more; what is here stays for those who read it."""
+        waiting = list(self._waiting)
+        self._waiting.clear()
+        self.release(*waiting)
+
     def took(self, each_s: float) -> None:
         """Learn how long a mini-batch keeps a worker."""
         self._each_s += (each_s - self._each_s) / (4 if self._each_s else 1)

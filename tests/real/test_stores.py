@@ -322,6 +322,8 @@ def test_datastores_take_and_give_files(
     dataset = FileDataset(signed)
     assert len(dataset.to_path()) == 60
     assert token not in json.dumps(dataset.spec())
+    copies = FileDataset((Datastore.get("key"), "key/a*/00*.txt")).download(tmp_path / "copy")
+    assert copies == [str(tmp_path / "copy" / "all" / f"00{k}.txt") for k in range(10)]
     assert FileDataset((Datastore.get("key"), "key/all")).take(2).to_path() == [
         f"az://{container.container_name}/key/all/00{k}.txt" for k in range(2)
     ]
@@ -361,3 +363,16 @@ def test_two_runs_share_the_cache_and_a_small_one_still_serves(
         assert "\n".join(rows_of(other)) == text
     objects = [path for path in (home / "cache" / "objects").rglob("*") if path.is_file()]
     assert len(objects) == 30, "each version once"
+
+
+def test_thousands_of_small_blobs_in_many_folders(
+    start: Callable[..., Run], azurite: Azurite, keyed: dict[str, Any]
+) -> None:
+    blobs = {f"in/{k % 40:02d}/{k:04d}.txt": str(k) for k in range(2000)}
+    container = azurite.make_container(blobs)
+    inputs = FileDataset(f"az://{container.container_name}/in", storage_options=keyed)
+    run = start("reads.py", inputs=inputs, mini_batch_size=7)
+    assert end_of(run) == "Completed", run.snapshot()["reason"]
+    name = container.container_name
+    assert rows_of(run) == [f"{name}/{blob}={blobs[blob]}" for blob in sorted(blobs)]
+    assert run.snapshot()["mini_batches"] == 286

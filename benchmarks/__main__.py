@@ -10,7 +10,7 @@ from pathlib import Path
 
 from parallelrun_jupyter.version import __version__
 
-from . import overhead, scale, seed, staging, starts, window, work
+from . import growth, overhead, scale, seed, staging, starts, window, work
 from .measure import HEAD
 
 _ALL = {
@@ -21,6 +21,7 @@ _ALL = {
     "scale": scale.measure,
     "staging": staging.measure,
     "window": window.measure,
+    "growth": growth.measure,
 }
 
 

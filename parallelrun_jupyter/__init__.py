@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any
 from .version import __version__
 
 if TYPE_CHECKING:
-    from .compute import LocalCompute
+    from .compute import LocalCompute, name_compute
     from .config import ParallelRunConfig
+    from .dask_compute import DaskCompute
     from .data.credentials import EnvironmentVariable, Keyring
     from .data.datastores import Datastore
     from .data.files import FileDataset
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from .widget.details import RunDetails
 
 _HOMES = {
+    "DaskCompute": "dask_compute",
     "Datastore": "data.datastores",
     "Environment": "environment",
     "EnvironmentVariable": "data.credentials",
@@ -44,10 +46,12 @@ _HOMES = {
     "ParallelRunStep": "step",
     "Run": "run",
     "RunDetails": "widget.details",
+    "name_compute": "compute",
     "submit": "submission",
 }
 
 __all__ = [
+    "DaskCompute",
     "Datastore",
     "Environment",
     "EnvironmentVariable",
@@ -60,6 +64,7 @@ __all__ = [
     "Run",
     "RunDetails",
     "__version__",
+    "name_compute",
     "submit",
 ]
 

@@ -146,7 +146,8 @@ class AttemptSucceeded:
 class AttemptFailed:
     """One try of a mini-batch failed; ``is_last`` when it will not be tried again.
 
-    ``kind`` is exception, timeout, load_timeout, no_result, wrong_result or worker_lost.
+    ``kind`` is exception, timeout, load_timeout, no_result, wrong_result, worker_lost
+    or node_lost.
     ``traceback`` is empty where the same group has shown its own often enough.
     """
 
@@ -164,13 +165,36 @@ class AttemptFailed:
     traceback: str
 
 
+WorkerSample: TypeAlias = tuple[str, str, int, int] | tuple[str, str, int, int, int, int, int, int]
+"""A worker's name, phase, mini-batch and since when (ms); now and then also what it uses: CPU
+(percent of one core), memory (MiB), GPU (percent) and GPU memory (MiB), -1 where there is none."""
+
+
 @dataclass(frozen=True, slots=True)
 class NodeSampled:
-    """What the workers of a node were doing: rows of (worker, phase, mini_batch, since_ms)."""
+    """What the workers of a node were doing, and every other second what they used."""
 
     at_ms: int
     node: str
-    workers: tuple[tuple[str, str, int, int], ...]
+    workers: tuple[WorkerSample, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeJoined:
+    """A node came from outside; ``place`` says where it is. This machine's own have no such event."""
+
+    at_ms: int
+    node: str
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeLost:
+    """A node is gone, with its workers; what it held runs elsewhere."""
+
+    at_ms: int
+    node: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +237,8 @@ Event: TypeAlias = (
     | AttemptSucceeded
     | AttemptFailed
     | NodeSampled
+    | NodeJoined
+    | NodeLost
     | WarningRaised
     | CancelRequested
     | RunFinished
@@ -231,6 +257,8 @@ _NAMED: dict[str, type[Any]] = {
         InitFailed,
         WorkerLost,
         NodeSampled,
+        NodeJoined,
+        NodeLost,
         WarningRaised,
         CancelRequested,
         RunFinished,

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from .config import ParallelRunConfig
+from .data.cut import Cut
 from .data.datastores import DataPath, Datastore, place_of
 from .data.files import FileDataset, is_several
+from .data.partition_format import check_keys
 from .data.storage import Place, Storage
 from .data.transfer import why_not_written
 from .data.urls import local_path
@@ -103,6 +105,11 @@ class ParallelRunStep:
         return size.count
 
     @property
+    def cut(self) -> Cut:
+        """How the inputs are cut into mini-batches."""
+        return Cut(self.files_per_mini_batch, tuple(self.config.partition_keys or ()))
+
+    @property
     def side_specs(self) -> list[dict[str, Any]]:
         """The side inputs, as a run's record has them."""
         return [{**side.spec(), "name": side.name} for side in self.side_inputs]
@@ -124,12 +131,10 @@ class ParallelRunStep:
         return {"side": [*known, (value.paths, value.storage)].index((value.paths, value.storage))}
 
     def _check_keys(self) -> None:
-        if self.config.partition_keys:
-            msg = (
-                f"partition_keys is {self.config.partition_keys!r}, but the inputs have no "
-                "partition keys. Leave partition_keys out and give mini_batch_size."
-            )
-            raise ConfigError(msg)
+        """See that every input has the keys that are asked for (Azure: a subset of its own)."""
+        keys = self.config.partition_keys
+        for dataset in self.inputs if keys else ():
+            check_keys(keys, dataset.partition_keys, repr(dataset))
 
 
 def as_datasets(inputs: Inputs, what: str = "inputs") -> list[FileDataset]:

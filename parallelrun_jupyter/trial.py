@@ -17,7 +17,8 @@ from .errors import InputError
 from .parsing import plural
 from .runs.record import RunRecord
 from .runs.store import RunFolder
-from .worker.mini_batches import count_items, load
+from .worker.context import with_context
+from .worker.mini_batches import count_items
 from .worker.results import encode_result
 
 
@@ -32,8 +33,10 @@ class Trial:
     sys_path: Sequence[str]
     variables: Mapping[str, str]
 
-    def run(self, line: bytes) -> Any:
+    def run(self, line: bytes, mini_batch: int = 0) -> Any:
         """Call ``init()`` and ``run()`` on the mini-batch of a plan line; return what ``run()`` did.
+
+        ``mini_batch`` is its number, which a context tells.
 
         Raises
         ------
@@ -42,6 +45,7 @@ class Trial:
         Exception
             What the user's code raises, untouched.
         """
+        __tracebackhide__ = True  # IPython then begins the traceback in the user's own code
         # A cell has no file; its lines are put where tracebacks and debuggers look for them.
         lines = self.source.splitlines(keepends=True)
         linecache.cache[self.filename] = (len(self.source), None, lines, self.filename)
@@ -52,7 +56,7 @@ class Trial:
             if hasattr(module, "init"):
                 module.init()
             row = json.loads(line)
-            result = module.run(load(row))
+            result = with_context(module.run)(row, mini_batch)
         rows, _ = encode_result(result, append_rows=True)
         print(f"run() returned {plural(rows, 'row')} for {plural(count_items(row), 'item')}")
         return result

@@ -11,6 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.real.dask_processes import DaskProcesses
+
 _OTHERS = ("Thread-", "IPython", "pydevd", "fsspecIO", "asyncio_")
 """Threads of libraries, which live as long as the process."""
 
@@ -64,3 +66,17 @@ def numbers(tmp_path: Path) -> Path:
     for number in range(60):
         (folder / f"{number:03d}.txt").write_text(str(number))
     return folder
+
+
+@pytest.fixture(scope="session")
+def dask_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaskProcesses]:
+    """Return a Dask cluster of three workers, which quiet tests share."""
+    cluster = DaskProcesses(tmp_path_factory.mktemp("dask"))
+    try:
+        cluster.start_scheduler()
+        for name in ("a", "b", "c"):
+            cluster.add_worker(name)
+        cluster.wait_for_workers()
+        yield cluster
+    finally:
+        cluster.close()

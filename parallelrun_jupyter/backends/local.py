@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import selectors
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from ..engine.node import Node
 from ..engine.policy import NodeLimits
@@ -18,7 +18,17 @@ from ..settings import thread_caps, visible_gpus
 
 
 class LocalPool:
-    """The nodes of a run on this machine."""
+    """The nodes of a run on this machine.
+
+    Parameters
+    ----------
+    folder, record, keep_rows
+        As of every pool.
+    environ
+        The variables that workers inherit.
+    names
+        Names of the nodes. Default: ``node_count`` of them, from ``n0`` on.
+    """
 
     def __init__(
         self,
@@ -26,6 +36,7 @@ class LocalPool:
         record: RunRecord,
         keep_rows: Callable[[bytes], tuple[int, int]],
         environ: Mapping[str, str] = os.environ,
+        names: Sequence[str] = (),
     ) -> None:
         self._selector = selectors.DefaultSelector()
         self._woken, self._waker = os.pipe()
@@ -48,7 +59,7 @@ class LocalPool:
                 origin=origin,
                 staging=_staging(record, name, environ, self._selector),
             )
-            for name in (f"n{number}" for number in range(record.node_count))
+            for name in names or [f"n{number}" for number in range(record.node_count)]
         }
 
     @property
@@ -76,11 +87,32 @@ class LocalPool:
                 continue
             for node in self._nodes.values():
                 found += node.handle(key.data, key.fd)
+        return found + self.step()
+
+    def step(self) -> list[Signal]:
+        """Do what is due, and read nothing: whoever cannot take more rows now calls this alone."""
+        found: list[Signal] = []
         now = time.monotonic()
         for node in self._nodes.values():
             if now >= node.next_step_at():
                 found += node.step()
         return found
+
+    def pause(self) -> list[Signal]:
+        """Take nothing more, and give back what has not begun."""
+        return [signal for node in self._nodes.values() for signal in node.pause()]
+
+    def unpause(self) -> list[Signal]:
+        """Take mini-batches again."""
+        return [signal for node in self._nodes.values() for signal in node.unpause()]
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no worker has anything to do."""
+        return all(node.is_idle for node in self._nodes.values())
+
+    def bring_logs(self) -> None:
+        """Do nothing: the logs are here."""
 
     def wake(self) -> None:
         """Let a ``wait`` return now."""

@@ -296,7 +296,7 @@ class Datastore:
         from .transfer import download_all
 
         target = os.path.abspath(os.path.expanduser(os.fspath(target_path)))
-        return len(download_all(self.path(prefix).place(), self.url, target, overwrite=overwrite))
+        return download_all(self.path(prefix).place(), self.url, target, overwrite=overwrite)
 
 
 def place_of(path: Any, storage_options: Mapping[str, Any] | None = None) -> Place:

@@ -6,18 +6,20 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
-from itertools import islice
+from itertools import chain, islice
 from json.encoder import encode_basestring_ascii
 from typing import Any, ClassVar, TypeAlias
 
-from ..errors import InputError
+from ..errors import ConfigError, InputError
 from ..parsing import plural
+from .combinations import combinations_of, gather_files
 from .cut import Cut
 from .datastores import DataPath, Datastore, place_of
 from .local import MAGIC, FileItem, list_path, local_nothing_found
+from .partition_format import PartitionFormat, check_keys
 from .remote import Store
 from .storage import Place, Storage
-from .transfer import download_all
+from .transfer import copies_of
 
 PathLike: TypeAlias = str | os.PathLike[str] | DataPath | Datastore | tuple[Datastore, str] | Place
 """What names files: a path, folder, glob or URL, or one of these in a datastore."""
@@ -31,9 +33,13 @@ class FileDataset:
     path
         A file, a folder (all files below it), a glob (``*``, ``?``, ``[...]`` inside one name,
         ``**`` for any depth), or a list of these. Relative paths start at the current directory,
-        now. Names that begin with a dot are left out unless they are written. It may be a URL
-        (``az://container/digits/*.png``, ``https://...``, any protocol of fsspec), or
-        ``datastore.path("digits")``, also written ``(datastore, "digits")``.
+        now. Names that begin with a dot, and files named MLTable, which only tell of others, are
+        left out unless they are written. It may be a URL (``az://container/digits/*.png``,
+        ``https://...``, any protocol of fsspec), or ``datastore.path("digits")``, also written
+        ``(datastore, "digits")``.
+    partition_format
+        Which parts of the paths are which keys, such as ``{user}/{day:yyyy/MM/dd}/*.wav``; the
+        grammar is that of `PartitionFormat`. None: the files have no keys.
     storage_options
         For URLs: what fsspec is given to open the store, such as ``account_name`` and
         ``account_key``. Credentials are never stored with a run.
@@ -48,7 +54,8 @@ class FileDataset:
     InputError
         No path is given, one is empty, or they are of several stores.
     ConfigError, MissingExtraError
-        The store cannot be told from the URL and the options, or its package is missing.
+        ``partition_format`` is none, the store cannot be told from the URL and the options, or its
+        package is missing.
     """
 
     kind: ClassVar[str] = "files"
@@ -57,6 +64,7 @@ class FileDataset:
         self,
         path: PathLike | Sequence[PathLike],
         *,
+        partition_format: str | None = None,
         storage_options: Mapping[str, Any] | None = None,
     ) -> None:
         given: list[Any] = [*path] if is_several(path) else [path]  # type: ignore[misc] # narrowed
@@ -73,6 +81,7 @@ class FileDataset:
             raise InputError(msg)
         paths = [place.path for place in places]
         self.paths = tuple(paths) if self.storage else tuple(map(_absolute, paths))
+        self.partition_format = PartitionFormat(partition_format) if partition_format else None
         self.name: str | None = None
 
     def __repr__(self) -> str:
@@ -117,7 +126,7 @@ class FileDataset:
             fixed = MAGIC.split(path)[0]
             root = fixed.rpartition("/")[0] if fixed != path or not os.path.isdir(path) else path
             place = Place(path, self.storage)
-            paths += download_all(place, root, target, overwrite=overwrite)
+            paths += copies_of(place, root, target, overwrite=overwrite)
         return paths
 
     def as_named_input(self, name: str) -> FileDataset:
@@ -168,6 +177,8 @@ class FileDataset:
     def spec(self) -> dict[str, Any]:
         """Return what a run's record says of this dataset: JSON, and no secret."""
         spec: dict[str, Any] = {"kind": self.kind, "paths": list(self.paths)}
+        if self.partition_format:
+            spec["partition_format"] = self.partition_format.text
         if self.storage:
             spec["storage"] = self.storage.spec()
         return spec
@@ -176,20 +187,65 @@ class FileDataset:
     def of_spec(cls, spec: dict[str, Any]) -> FileDataset:
         """Return the dataset that a run's record describes."""
         storage = Storage.of_spec(spec["storage"]) if spec.get("storage") else None
-        return cls([Place(path, storage) for path in spec["paths"]])
+        places = [Place(path, storage) for path in spec["paths"]]
+        return cls(places, partition_format=spec.get("partition_format"))
+
+    @property
+    def partition_keys(self) -> list[str]:
+        """Names of the keys that the paths carry, in their order; none without a format."""
+        return self.partition_format.keys if self.partition_format else []
+
+    def get_partition_key_values(self, keys: Sequence[str] | None = None) -> list[dict[str, Any]]:
+        """Return the combinations of the keys' values that the files have, each one once.
+
+        Parameters
+        ----------
+        keys
+            Some of the partition keys. Default: all of them.
+
+        Returns
+        -------
+        list
+            A dict for each combination, in order of its first file; times are ``datetime``.
+
+        Raises
+        ------
+        ConfigError
+            One of ``keys`` is no key of this dataset.
+        InputError
+            The files cannot be listed, or a path does not match the format.
+        """
+        wanted = self.partition_keys if keys is None else list(keys)
+        check_keys(wanted, self.partition_keys, repr(self))
+        return combinations_of(
+            (path for files in self.folders() for path, _, _ in files), self.key_format(), wanted
+        )
+
+    def key_format(self) -> PartitionFormat:
+        """Return the format of the paths' keys, where there is one."""
+        if self.partition_format is None:
+            msg = f"{self!r} has no partition_format."
+            raise ConfigError(msg)
+        return self.partition_format
 
     def mini_batches(self, number: int, cut: Cut) -> Iterator[tuple[bytes, int]]:
         """Yield the plan line and the number of items of each mini-batch, as input ``number``."""
+        if cut.keys:
+            items = chain.from_iterable(self.folders())
+            for values, found in gather_files(items, self.key_format(), cut.keys):
+                yield file_line(number, found, f'{{"keys":{values}}}'), len(found)
+            return
         for batch in group_items(self.folders(), cut.size):
             yield file_line(number, batch), len(batch)
 
     def check(self) -> None:
-        """See that every path exists and that there is at least one file.
+        """See that every path exists, that there is at least one file, and that the first has keys.
 
         Raises
         ------
         InputError
-            A path matches nothing; the message says what is there instead.
+            A path matches nothing; the message says what is there instead. Or the first file of a
+            path does not match the partition format.
         """
         if self.storage:
             with Store(self.storage.hasty()) as store:
@@ -197,11 +253,12 @@ class FileDataset:
                     store.check(url)
             return
         for path in self.paths:
-            if os.path.isfile(path):
-                continue
             is_there = os.path.lexists(path) or MAGIC.search(path)
-            if not is_there or next(FileDataset(path).folders(), None) is None:
+            first = next(FileDataset(path).folders(), None) if is_there else None
+            if first is None:
                 raise InputError(local_nothing_found(path))
+            if self.partition_format:
+                self.partition_format.values(first[0][0])
 
 
 def is_several(path: Any) -> bool:
@@ -218,13 +275,14 @@ def _absolute(path: str) -> str:
     return os.path.abspath(os.path.expanduser(path))
 
 
-def file_line(number: int, batch: list[FileItem]) -> bytes:
-    """Return the plan line of a mini-batch of files from input ``number``."""
+def file_line(number: int, batch: Sequence[FileItem], extra: str = "") -> bytes:
+    """Return the plan line of a mini-batch of files from input ``number``; ``extra`` is JSON."""
     paths, sizes, times = zip(*batch, strict=True)
     # json.dumps of the whole row takes three times as long, and listing is what a run waits for.
     quoted = ",".join(map(encode_basestring_ascii, paths))
     versions = json.dumps(times) if isinstance(times[0], str) else str([*times])
-    line = f'["f",{number},[{quoted}],{[*sizes]},{versions}]\n'
+    end = f",{extra}]\n" if extra else "]\n"
+    line = f'["f",{number},[{quoted}],{[*sizes]},{versions}{end}'
     return line.encode("ascii")
 
 

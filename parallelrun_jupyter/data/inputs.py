@@ -2,7 +2,9 @@
 
 A plan line is a JSON array whose first element says the kind and whose second the input's number.
 Lines of files are ``["f", input, [paths], [sizes], [mtimes]]``, with URLs and ETags where they are
-in a store: the node stages those, and the worker gets the line with the paths of the copies.
+in a store: the node stages those, and the worker gets the line with the paths of the copies. The
+last element of a line is an object: ``first`` is the number of the mini-batch's first item in the
+run, ``keys`` has the values of the partition keys that were asked for.
 """
 
 from __future__ import annotations
@@ -22,6 +24,10 @@ class Dataset(Protocol):
     """What inputs of every kind can do."""
 
     kind: ClassVar[str]
+
+    @property
+    def partition_keys(self) -> list[str]:
+        """Names of the keys that the input carries."""
 
     def spec(self) -> dict[str, Any]:
         """Return what a run's record says of this dataset: JSON, and no secret."""
@@ -52,8 +58,19 @@ def dataset_of(spec: dict[str, Any]) -> Dataset:
 
 def mini_batches(specs: list[dict[str, Any]], cut: Cut) -> Iterator[tuple[bytes, int]]:
     """Yield the plan line and the number of items of every mini-batch, input by input."""
+    first = 0
     for number, spec in enumerate(specs):
-        yield from dataset_of(spec).mini_batches(number, cut)
+        for line, items in dataset_of(spec).mini_batches(number, cut):
+            yield _with_first(line, first), items
+            first += items
+
+
+def _with_first(line: bytes, first: int) -> bytes:
+    """Return a plan line that says which item of the run is its first."""
+    # Spliced, not parsed: listing is what a run waits for.
+    if line.endswith(b"}]\n"):
+        return b'%b,"first":%d}]\n' % (line[:-3], first)
+    return b'%b,{"first":%d}]\n' % (line[:-2], first)
 
 
 def count_items(line: bytes) -> int:

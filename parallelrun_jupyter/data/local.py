@@ -10,6 +10,9 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TypeAlias
 
+MLTABLE = "MLTable"
+"""Name of the files that say what lies beside them, as Azure ML reads them."""
+
 MAGIC = re.compile(r"[*?[]")
 
 FileItem: TypeAlias = tuple[str, int, int | str]
@@ -40,7 +43,7 @@ def _walk(folder: str) -> Iterator[list[FileItem]]:
 def _scan(folder: str, pattern: str) -> tuple[list[FileItem], list[str]]:
     """Return the files and the subfolders of one folder whose names match, sorted by name."""
     matches = re.compile(fnmatch.translate(pattern)).match
-    hidden = pattern.startswith(".")
+    hidden = pattern.startswith(".") or pattern == MLTABLE
     files: list[FileItem] = []
     folders = []
     prefix = os.path.join(folder, "")
@@ -48,7 +51,7 @@ def _scan(folder: str, pattern: str) -> tuple[list[FileItem], list[str]]:
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         with os.scandir(fd) as found:
-            entries = [e for e in found if hidden or e.name[0] != "."]
+            entries = [e for e in found if hidden or (e.name[0] != "." and e.name != MLTABLE)]
             if pattern != "*":
                 entries = [e for e in entries if matches(e.name)]
             entries.sort(key=attrgetter("name"))

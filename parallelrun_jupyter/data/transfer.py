@@ -74,7 +74,15 @@ def upload_all(pairs: Sequence[tuple[str, str]], target: Place, *, overwrite: bo
         list(pool.map(one, pairs))
 
 
-def download_all(source: Place, root: str, target: str, *, overwrite: bool) -> list[str]:
+def download_all(source: Place, root: str, target: str, *, overwrite: bool) -> int:
+    """Copy what a path, folder or glob names to a local folder; return the number of files.
+
+    The parameters and errors are those of `copies_of`.
+    """
+    return len(copies_of(source, root, target, overwrite=overwrite))
+
+
+def copies_of(source: Place, root: str, target: str, *, overwrite: bool) -> list[str]:
     """Copy what a path, folder or glob names to a local folder; return the paths of the copies.
 
     Parameters

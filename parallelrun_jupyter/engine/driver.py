@@ -10,8 +10,10 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
+from ..data.inputs import count_items
 from ..errors import OutputError
 from ..events import AttemptSucceeded, RunFinished
+from ..runs import remote_logs
 from ..runs.journal import JournalReader
 from ..runs.liveness import DriverClaim
 from ..runs.outputs import CommittedRows, publish, remove_parts
@@ -25,10 +27,10 @@ from . import signals
 from .commits import Commits
 from .plan import PlanFile
 from .planner import Planner
-from .policy import Limits
+from .policy import NODES_TAKEN, Limits
 from .pool import Pool, PoolFactory
 from .scheduler import Scheduler
-from .signals import Action, Assign, Finish, Publish, Record, Signal, StopNodes
+from .signals import Action, Assign, Charge, Finish, Publish, Record, Signal, StopNodes
 from .uploading import Upload
 
 _log = logging.getLogger(__name__)
@@ -61,10 +63,10 @@ class Driver:
         self._folder = folder
         self._clock = clock
         self._claim = DriverClaim(folder)
-        self._record = folder.read_record()
+        self._resume = read_resume(folder)
+        self._record = self._resume.applied_to(folder.read_record())
         self._rows = CommittedRows()
         state = self._read_journal()
-        self._resume = read_resume(folder)
         self._commits = Commits(folder, part=state.drivers)
         self._plan = PlanFile(folder.plan)
         self._told: deque[Signal] = deque()
@@ -161,6 +163,8 @@ class Driver:
                         self._rows.add(event)
                 case Assign(node, first, count, attempt):
                     self._pool.assign(node, first, attempt, self._plan.lines(first, count))
+                case Charge():
+                    self._tell(self._charged(action))
                 case StopNodes(drain):
                     self._planner.stop()
                     self._pool.stop(drain=drain)
@@ -168,6 +172,16 @@ class Driver:
                     self._publish()
                 case Finish():
                     self._is_over = True
+
+    def _charged(self, charge: Charge) -> Signal:
+        """Return the failure of an attempt that went down with its node, once too often."""
+        [line] = self._plan.lines(charge.mini_batch, 1)
+        text = f"its node was lost while it ran, as {NODES_TAKEN - 1} or more before it: {charge.reason}"
+        failure = signals.Failure("node_lost", "NodeLost", text, "NodeLost at run()", "")
+        node = charge.node
+        return signals.AttemptEndedBadly(
+            node, node, charge.mini_batch, charge.attempt, count_items(line), 0, failure
+        )
 
     def _publish(self) -> None:
         record = self._record
@@ -193,7 +207,10 @@ class Driver:
         self._control_at = now + _CONTROL_S
         self._handle(signals.TimePassed())
         for name in os.listdir(self._folder.control):
-            if name not in self._seen_requests:
+            if name == remote_logs.REQUEST:
+                (self._folder.control / name).unlink(missing_ok=True)  # to be asked again and again
+                self._pool.bring_logs()
+            elif name not in self._seen_requests:
                 self._seen_requests.add(name)
                 if name in {"cancel", "cancel-drain"}:
                     self._handle(signals.CancelAsked(drain=name == "cancel-drain"))

@@ -9,9 +9,11 @@ from collections.abc import Callable
 from math import ceil
 
 from ..data.inputs import count_items
-from ..worker.status_page import PHASES, RUNNING
+from ..worker.status_page import RUNNING
 from . import signals
+from .deadlines import deadline_of
 from .policy import NodeLimits
+from .sampling import Sampler
 from .signals import Failure, Signal, Success
 from .stack_dump import read_stack
 from .staging import Staged, Staging
@@ -29,8 +31,6 @@ MOST_FED = 2048
 SAMPLE_S = 1.0
 _FIRST_LOOK_S = 0.2
 _LOOK_S = 0.02
-_TERM_PATIENCE_S = 0.5
-_STOP_PATIENCE_S = 10.0
 _RESTART_DELAYS_S = (0.0, 0.0, 0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 
 
@@ -79,7 +79,6 @@ class Node:
         self._limits = limits
         self._selector = selector
         self._keep_rows = keep_rows
-        self._origin = origin
         self._workers: list[WorkerProcess] = []
         self._numbers = 0
         self._backlog: deque[tuple[int, Given]] = deque()
@@ -87,7 +86,8 @@ class Node:
         self._spawn_at = 0.0
         self._offered = -1
         self._sampled_at = 0.0
-        self._sampled: tuple[tuple[str, str, int, int], ...] = ()
+        self._sampler = Sampler(spec.gpus, origin)
+        self._paused = False
         self._stopping = False
         self._stopped = False
 
@@ -104,9 +104,30 @@ class Node:
                 self._backlog.append((index, given))
         self._feed()
 
+    def pause(self) -> list[Signal]:
+        """Take nothing more, and give back what no worker has yet: the machine is wanted."""
+        self._paused = True
+        held = [*self._backlog, *(self._staging.give_back() if self._staging else ())]
+        returned = tuple((index, given.attempt) for index, given in held)
+        self._release(*(index for index, _ in held))
+        self._backlog.clear()
+        back: list[Signal] = [signals.MiniBatchesReturned(self.name, returned)] if returned else []
+        return self._offer() + back
+
+    def unpause(self) -> list[Signal]:
+        """Take mini-batches again."""
+        self._paused = False
+        return self._offer()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no worker has anything to do."""
+        return not self._backlog and not any(worker.given for worker in self._workers)
+
     def stop(self, *, drain: bool) -> None:
         """End the workers: after the mini-batches they have (drain), or at once."""
         self._stopping = True
+        self._sampler.close()
         self._backlog.clear()
         if self._staging is not None:
             self._staging.stop()
@@ -132,7 +153,7 @@ class Node:
             times.append(time.monotonic() + _LOOK_S)
         if len(self._workers) < self._slots and not self._stopping:
             times.append(self._spawn_at)
-        times += [self._deadline(worker)[0] for worker in self._workers]
+        times += [deadline_of(worker, self._limits)[0] for worker in self._workers]
         return min(times)
 
     def step(self) -> list[Signal]:
@@ -140,7 +161,7 @@ class Node:
         now = time.monotonic()
         found: list[Signal] = []
         for worker in list(self._workers):
-            deadline, reason = self._deadline(worker)
+            deadline, reason = deadline_of(worker, self._limits)
             if worker.has_ended():
                 found += self._bury(worker)
             elif now >= deadline:
@@ -176,27 +197,6 @@ class Node:
             return []
         self._stopped = True
         return [signals.NodeStopped(self.name)]
-
-    def _deadline(self, worker: WorkerProcess) -> tuple[float, str]:
-        """Return when the worker's time is over, and what to say of it then."""
-        ending = worker.kill_at(_TERM_PATIENCE_S)
-        if ending is not None:
-            return ending, ""
-        phase, _, since = worker.page.read()
-        limits = self._limits
-        if not worker.is_ready:
-            text = f"it was not ready after first_task_creation_timeout = {limits.init_s:g} s"
-            return worker.started_at + limits.init_s, text
-        if phase == RUNNING:
-            text = f"run() took longer than run_invocation_timeout = {limits.run_s:g} s"
-            return since + limits.run_s, text
-        if worker.stop_asked_at:
-            begun = max(since, worker.stop_asked_at)
-            return begun + _STOP_PATIENCE_S, "it did not stop when asked to"
-        if worker.given:
-            text = f"it did not begin a mini-batch within {limits.overhead_s:g} s"
-            return max(since, worker.given_at) + limits.overhead_s, text
-        return float("inf"), ""
 
     def _spawn_missing(self) -> list[Signal]:
         found: list[Signal] = []
@@ -293,6 +293,7 @@ class Node:
         capacity = sum(w.depth if w.depth == 1 else 2 * w.depth for w in self._ready())
         if self._staging is not None:
             capacity += self._staging.ahead(self._slots)
+        capacity = 0 if self._paused else capacity
         if capacity == self._offered:
             return []
         self._offered = capacity
@@ -389,12 +390,5 @@ class Node:
         if now < self._sampled_at + SAMPLE_S:
             return []
         self._sampled_at = now
-        rows = tuple(self._look_at(worker) for worker in self._workers)
-        changed = tuple(row for row in rows if row not in self._sampled)
-        self._sampled = rows
+        changed = self._sampler.changes(self._workers)
         return [signals.NodeLooked(self.name, changed)] if changed else []
-
-    def _look_at(self, worker: WorkerProcess) -> tuple[str, str, int, int]:
-        phase, mini_batch, since = worker.page.read()
-        since_ms = int((max(since, worker.started_at) - self._origin) * 1000)
-        return worker.name, PHASES[phase], mini_batch, since_ms

@@ -120,7 +120,8 @@ def _list_all(
     total = items = size = 0
     lines: list[bytes] = []
     written_at = 0.0
-    for line, count in inputs.mini_batches(record.inputs, Cut(record.mini_batch_size)):
+    cut = Cut(record.mini_batch_size, tuple(record.partition_keys))
+    for line, count in inputs.mini_batches(record.inputs, cut):
         total += 1
         items += count
         if total <= len(known):

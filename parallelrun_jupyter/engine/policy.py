@@ -11,6 +11,10 @@ from ..runs.state import RunState
 INIT_TRIES = 3
 """Failed starts in a row, per worker slot of a node, after which nobody can start (rule R21)."""
 
+NODES_TAKEN = 3
+"""The loss of a node is charged to a mini-batch only when it was the third with that one on it
+(rule R18)."""
+
 TRACEBACKS_PER_GROUP = 10
 """Later attempts of the same group keep their message only; a million would fill the disk."""
 

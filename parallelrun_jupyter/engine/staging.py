@@ -193,9 +193,13 @@ class Staging:
 
     def stop(self) -> None:
         """Bring nothing more; what is here stays for those who read it."""
-        waiting = list(self._waiting)
+        self.release(*(number for number, _ in self.give_back()))
+
+    def give_back(self) -> list[tuple[int, Given]]:
+        """Return the mini-batches that are on their way here, and wait for them no longer."""
+        waiting = [(number, given) for number, (given, _) in self._waiting.items()]
         self._waiting.clear()
-        self.release(*waiting)
+        return waiting
 
     def took(self, each_s: float) -> None:
         """Learn how long a mini-batch keeps a worker."""

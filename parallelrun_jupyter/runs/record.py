@@ -20,6 +20,8 @@ class RunRecord:
     Paths are absolute. ``python`` is the interpreter of the workers, ``driver_python`` the one
     that starts drivers. ``environment_variables`` of None have a value that looks like a secret:
     it was handed to the driver in memory, and has to be in the environment of a resume.
+    ``compute`` is what the backend needs to find its machines; there, a ``node_count`` of 0 means
+    all that there are, and a ``process_count_per_node`` of 0 what each of them may use.
     An argument ``{"side": k}`` stands for the local path of side input ``k``, which is in a store.
     ``output`` is a folder, or with ``output_storage`` a URL.
     """
@@ -54,6 +56,8 @@ class RunRecord:
     append_rows: bool
     logging_level: str
     environment_variables: dict[str, str | None] = field(default_factory=dict)
+    partition_keys: list[str] = field(default_factory=list)
+    compute: dict[str, Any] = field(default_factory=dict)
     output_storage: dict[str, Any] | None = None
     side_inputs: list[dict[str, Any]] = field(default_factory=list)
     schema: int = RECORD_SCHEMA

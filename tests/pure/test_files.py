@@ -23,6 +23,7 @@ def tree(tmp_path: Path) -> Path:
         "sub/d.png",
         "sub/deep/e.png",
         "z/a.png",
+        "z/MLTable",
     ]:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -51,6 +52,7 @@ def test_a_folder_is_listed_folder_by_folder(tree: Path) -> None:
         ("[ab].png", ["a.png", "b.png"]),
         ("?.txt", ["c.txt"]),
         (".*.png", [".hidden.png"]),
+        ("*/MLTable", ["z/MLTable"]),
         ("s*/deep/*", ["sub/deep/e.png"]),
     ],
 )

@@ -129,6 +129,8 @@ class Node:
         self._stopping = True
         self._sampler.close()
         self._backlog.clear()
+        if self._staging is not None:
+            self._staging.stop()
         for worker in self._workers:
             if worker.has_stopped:
                 continue
@@ -325,6 +327,8 @@ class Node:
 
     def _take_staged(self, staged: Staged) -> list[Signal]:
         """Take what has been brought here, and what could not be."""
+        if self._stopping:
+            return []
         self._backlog.extend(staged.ready)
         self._feed()
         found = staged.failures(self.name)

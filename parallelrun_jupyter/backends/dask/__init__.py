@@ -11,7 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -63,7 +63,9 @@ class DaskPool:
         self._folder = folder
         self._record = record
         self._keep_rows = keep_rows
-        self._environment = {k: environ[k] for k in record.environment_variables if k in environ}
+        staged = replace(record, output_storage=None)  # nodes read from stores; the driver writes
+        names = {*record.environment_variables, *staged.secret_variables()}
+        self._environment = {name: environ[name] for name in names if name in environ}
         compute = DaskCompute.of_spec(record.compute)
         texts = json.loads(environ.get(TLS_VARIABLE, "{}"))
         self._cluster = Cluster(compute, record.node_count, {**compute.tls, **texts}, environ)

@@ -279,11 +279,16 @@ def _record_here(record: RunRecord, order: Order, threads: int, now: float) -> R
                 f"{socket.gethostname()}; install it there, or leave environment out."
             )
             raise ConfigError(msg)
-    shared = os.path.join(order.run_folder, "output")
+    output = record.output
+    if output is None or record.output_storage:
+        # Where the run's folder is on a file system that this machine sees too, scripts write there.
+        shared = RunFolder(Path(order.run_folder))
+        output = shared.script_output(record) if shared.output.is_dir() else None
     return replace(
         record,
         python=python,
-        output=record.output or (shared if os.path.isdir(shared) else None),
+        output=output,
+        output_storage=None,
         node_count=1,
         process_count_per_node=record.process_count_per_node or threads,
         cores=threads,

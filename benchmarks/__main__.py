@@ -10,7 +10,7 @@ from pathlib import Path
 
 from parallelrun_jupyter.version import __version__
 
-from . import growth, overhead, scale, seed, starts, window, work
+from . import cluster, crowd, growth, overhead, scale, seed, starts, window, work
 from .measure import HEAD
 
 _ALL = {
@@ -21,6 +21,8 @@ _ALL = {
     "scale": scale.measure,
     "window": window.measure,
     "growth": growth.measure,
+    "cluster": cluster.measure,
+    "crowd": crowd.measure,
 }
 
 

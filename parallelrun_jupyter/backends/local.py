@@ -111,6 +111,9 @@ class LocalPool:
         """Whether no worker has anything to do."""
         return all(node.is_idle for node in self._nodes.values())
 
+    def expect(self, mini_batches: int) -> None:
+        """Do nothing: this machine does not grow."""
+
     def bring_logs(self) -> None:
         """Do nothing: the logs are here."""
 

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 from ...engine import signals
@@ -32,10 +33,11 @@ _BACK_OFF_S = (1.0, 2.0, 5.0, 15.0, 60.0)
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What a run wants of its cluster: at most ``nodes`` of them (0: all)."""
+    """What a run wants of its cluster: at most ``nodes`` (0: all), with ``slots`` each (or more)."""
 
     run_id: str
     nodes: int
+    slots: int
     scheduler_timeout_s: float
 
 
@@ -88,6 +90,7 @@ class Members:
         self._has_joined = False
         self._began = time.monotonic()
         self._said_lonely = False
+        self.mini_batches_left = 0
 
     # What the driver says
 
@@ -130,6 +133,7 @@ class Members:
             return
         while True:
             try:
+                await self._cluster.want(ceil(self.mini_batches_left / self._terms.slots))
                 await asyncio.wait_for(self._census(), 3 * ASK_S)
             except (OSError, asyncio.TimeoutError) as error:
                 _log.warning("the scheduler does not answer: %r", error)

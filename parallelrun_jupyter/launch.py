@@ -7,7 +7,8 @@ import os
 import signal
 import subprocess
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 from .backends import find_backend
 from .engine.driver import Driver
@@ -20,7 +21,19 @@ from .runs.store import RunFolder, find
 _START_LIMIT_S = 60.0
 
 
-def launch(folder: RunFolder, python: str, variables: Mapping[str, str]) -> None:
+class Launched(Protocol):
+    """The folder of what a driver is started for: a run, or a pipeline."""
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+
+    @property
+    def driver_log(self) -> Path:
+        """What the driver itself has to say."""
+
+
+def launch(folder: Launched, python: str, variables: Mapping[str, str]) -> None:
     """Start the driver of a run, detached: it outlives this process.
 
     Parameters

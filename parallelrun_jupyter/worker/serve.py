@@ -10,7 +10,7 @@ import sys
 import time
 import zlib
 
-from . import azureml_user, protocol, status_page
+from . import azureml_names, azureml_user, protocol, status_page
 from .context import with_context
 from .failures import describe
 from .mini_batches import count_items
@@ -68,7 +68,18 @@ class Worker:
         sys.argv[:] = start["argv"]
         names = ("output_dir", "log_dir", "agent_name")
         azureml_user.install({**{k: start[k] for k in names}, "working_dir": start["cwd"]})
+        azureml_names.install()
+        self._link_models()
         self._frame_options = read_frame_options(os.path.dirname(start["script"]))
+
+    @staticmethod
+    def _link_models() -> None:
+        """Put the registered models where Azure's own SDK looks, for steps of a workspace."""
+        if os.environ.get(azureml_names.CONTEXT_VARIABLE):
+            from .azureml_script import read_context
+            from .model_store import link_models
+
+            link_models(read_context()["workspace_folder"])
 
     def _init(self) -> bool:
         began = time.monotonic()

@@ -28,6 +28,9 @@ RETIRED_S = 60.0
 
 _LONELY_S = 20.0
 _RETRY_S = 1.0
+_MESSAGES_PER_S = 2000
+_LINGER_S = 0.005
+_LONGEST_LINGER_S = 0.25
 _BACK_OFF_S = (1.0, 2.0, 5.0, 15.0, 60.0)
 
 
@@ -271,7 +274,11 @@ class Members:
                 await asyncio.gather(self._store_tails(link), return_exceptions=True)
             await self._deliver(link.name, news)
 
-        await link.serve(deliver)
+        await link.serve(deliver, self._linger_s)
+
+    def _linger_s(self) -> float:
+        """Return how long a node's news gather: a driver hears some two thousand messages a second."""
+        return min(max(_LINGER_S, len(self._links) / _MESSAGES_PER_S), _LONGEST_LINGER_S)
 
     def _ended(self, link: Link, task: asyncio.Task[None]) -> None:
         """Take note of a link's end: it has stopped, or its node is lost."""

@@ -188,8 +188,10 @@ def test_the_tutorial_of_the_preview(
             return  # the other half of this test runs the same notebook
         monkeypatch.setenv("PARALLELRUN_ENVIRONMENT", "build")
     else:
-        # TensorFlow 2 has the names of 1 below compat.v1: the one line that has changed since.
-        changed = {"import tensorflow as tf": "import tensorflow.compat.v1 as tf"}
+        # TensorFlow 2 has the names of 1 below compat.v1: two lines that have changed since.
+        changed = {
+            "import tensorflow as tf": "import tensorflow.compat.v1 as tf\n\ntf.disable_eager_execution()"
+        }
         monkeypatch.setattr(tests.azureml_notebooks, "SUBSTITUTES", changed)
     files = sorted(mnist.folder.iterdir())[:1000]
     notebook = run_preview(work, mnist, files, azurite)

@@ -63,7 +63,7 @@ types: $(VENV)/.test labextension/node_modules/.package-lock.json
 	cd labextension && PATH="$(CURDIR)/$(BIN):$$PATH" npm run --silent test
 
 storm: $(VENV)/.test
-	STORM_KILLS=60 $(BIN)/python -m pytest tests/real/test_resume.py -k storm
+	STORM_KILLS=60 $(BIN)/python -m pytest tests/real/test_resume.py tests/real/test_dask_storm.py -k storm
 
 bench: $(VENV)/.test tests/azurite/node_modules/.package-lock.json
 	$(BIN)/python -m benchmarks

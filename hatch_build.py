@@ -24,11 +24,13 @@ _SOURCES = (
     "src",
     "style",
     "scripts",
+    "schema",
 )
 _STAMP = "parallelrun_jupyter/widget/static/sources.json"
 _MADE = (
     "parallelrun_jupyter/labextension/package.json",
     "parallelrun_jupyter/widget/static/widget.js",
+    "parallelrun_jupyter/widget/static/report.js",
 )
 
 

@@ -12,8 +12,10 @@ from .errors import ConfigError, ParallelRunError, RunFailedError
 from .kernel import install_kernel
 from .options import OptionParser, config_of, run_options, split_script_arguments
 from .run import Run
+from .runs.follow import Follower
 from .submission import submit
 from .version import __version__
+from .widget.live import watch_json
 from .widget.text import headline, plain, progress_line
 
 FAILED = 1
@@ -55,6 +57,18 @@ def make_parser() -> OptionParser:
     parser.add_argument("--version", action="version", version=f"parallelrun {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
+    _add_start(commands)
+    _add_watching(commands)
+    _add_ending(commands)
+    _add_kernel(commands)
+    demo = commands.add_parser("demo", help="classify real handwritten digits, in half a minute")
+    demo.add_argument("--folder", type=Path, default=Path("parallelrun-demo"), help="where")
+    demo.add_argument("--open", action="store_true", help="then open the quickstart notebook")
+    demo.set_defaults(parser=demo, command=_demo)
+    return parser
+
+
+def _add_start(commands: Any) -> None:
     run = commands.add_parser(
         "run",
         parents=[run_options("parallelrun run")],
@@ -65,13 +79,23 @@ def make_parser() -> OptionParser:
     run.add_argument("--detach", "-d", action="store_true", help="Do not watch; print the run id.")
     run.set_defaults(parser=run, command=_run, script_words=[])
 
+
+def _add_watching(commands: Any) -> None:
     listing = commands.add_parser("list", help="list the runs, newest first")
     listing.add_argument("--limit", "-n", type=int, default=20, help="at most so many (default 20)")
     listing.set_defaults(parser=listing, command=_list)
 
     watching = commands.add_parser("watch", help="watch a run until it ends")
     _add_run(watching)
+    watching.add_argument(
+        "--json", action="store_true", help="one JSON value a line, whenever something is new"
+    )
     watching.set_defaults(parser=watching, command=_watch)
+
+    report = commands.add_parser("report", help="write where a run stands as one HTML file")
+    _add_run(report)
+    report.add_argument("--to", metavar="FILE", default="run.html", help="default: run.html")
+    report.set_defaults(parser=report, command=_report)
 
     logs = commands.add_parser("logs", help="print what the script printed")
     _add_run(logs)
@@ -80,22 +104,13 @@ def make_parser() -> OptionParser:
     logs.add_argument("--mini-batch", type=int, help="while this mini-batch ran")
     logs.set_defaults(parser=logs, command=_logs)
 
+
+def _add_ending(commands: Any) -> None:
     cancel = commands.add_parser("cancel", help="ask a run to end")
     _add_run(cancel)
     cancel.add_argument("--drain", action="store_true", help="let running mini-batches finish")
     cancel.set_defaults(parser=cancel, command=_cancel)
 
-    _add_resume(commands)
-
-    _add_kernel(commands)
-    demo = commands.add_parser("demo", help="classify real handwritten digits, in half a minute")
-    demo.add_argument("--folder", type=Path, default=Path("parallelrun-demo"), help="where")
-    demo.add_argument("--open", action="store_true", help="then open the quickstart notebook")
-    demo.set_defaults(parser=demo, command=_demo)
-    return parser
-
-
-def _add_resume(commands: Any) -> None:
     resume = commands.add_parser("resume", help="go on with a run that has ended")
     _add_run(resume)
     resume.add_argument("--failed-only", action="store_true", help="only what had failed")
@@ -112,8 +127,11 @@ def _add_kernel(commands: Any) -> None:
     install = kinds.add_parser(
         "install", help="install it: import azureml works from the first cell"
     )
-    install.add_argument("--name", default="parallelrun-azureml",
-                         help="its name; the notebooks' own, such as python38-azureml, fits them")  # fmt: skip
+    install.add_argument(
+        "--name",
+        default="parallelrun-azureml",
+        help="its name; the notebooks' own, such as python38-azureml, fits them",
+    )
     install.add_argument("--display-name", default="", help="what people see")
     install.add_argument("--prefix", help="folder of an environment (default: for this user)")
     install.add_argument("--sys-prefix", action="store_true", help="into this environment")
@@ -166,7 +184,16 @@ def _list(given: argparse.Namespace) -> int:
 
 
 def _watch(given: argparse.Namespace) -> int:
-    return _wait(_named(given))
+    run = _named(given)
+    if not given.json:
+        return _wait(run)
+    last = watch_json(Follower(run.folder), sys.stdout)
+    return 0 if last["state"] == "Completed" else FAILED
+
+
+def _report(given: argparse.Namespace) -> int:
+    print(_named(given).report(given.to))
+    return 0
 
 
 def _logs(given: argparse.Namespace) -> int:

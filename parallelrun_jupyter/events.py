@@ -165,13 +165,18 @@ class AttemptFailed:
     traceback: str
 
 
+WorkerSample: TypeAlias = tuple[str, str, int, int] | tuple[str, str, int, int, int, int, int, int]
+"""A worker's name, phase, mini-batch and since when (ms); now and then also what it uses: CPU
+(percent of one core), memory (MiB), GPU (percent) and GPU memory (MiB), -1 where there is none."""
+
+
 @dataclass(frozen=True, slots=True)
 class NodeSampled:
-    """What the workers of a node were doing: rows of (worker, phase, mini_batch, since_ms)."""
+    """What the workers of a node were doing, and every other second what they used."""
 
     at_ms: int
     node: str
-    workers: tuple[tuple[str, str, int, int], ...]
+    workers: tuple[WorkerSample, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, magics_class
 
 from .data.inputs import mini_batches
+from .data.staging import local_line
 from .errors import ConfigError, InputError, ParallelRunError
 from .options import OptionParser, config_of, run_options, split_script_arguments
 from .run import Run
@@ -107,7 +108,7 @@ class ParallelRunMagics(Magics):
         cwd = os.getcwd()
         variables = step.config.environment_variables or {}
         trial = Trial(cell, os.path.join(cwd, "cell.py"), step.arguments, cwd, [cwd], variables)
-        trial.run(line)
+        trial.run(local_line(line, [step.inputs[0].spec()]))
 
     @staticmethod
     def _script(source_directory: str | None, cell: str) -> Script:

@@ -7,6 +7,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import (
@@ -17,7 +18,8 @@ from .errors import (
     RunInterruptedError,
     WaitTimeoutError,
 )
-from .events import AttemptFailed, Event
+from .events import Event
+from .failures import attempts_frame, failure_message, groups_frame
 from .parsing import plural
 from .resumption import resume_run
 from .runs import logs, store
@@ -32,27 +34,6 @@ from .widget import live, text
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_FAILURE_COLUMNS = (
-    "mini_batch",
-    "attempt",
-    "worker",
-    "kind",
-    "group",
-    "error",
-    "message",
-    "traceback",
-    "items",
-)
-_GROUP_COLUMNS = (
-    "group",
-    "kind",
-    "error",
-    "message",
-    "attempts",
-    "mini_batches_lost",
-    "first_mini_batch",
-)
 
 
 class Run:
@@ -260,6 +241,32 @@ class Run:
             return "\n".join(logs.of_mini_batch(self.folder, mini_batch, lines))
         return "\n".join(logs.tail(self.folder, lines, worker))
 
+    def report(self, path: str | os.PathLike[str]) -> Path:
+        """Write where the run stands as one HTML file, with the views that the notebook has.
+
+        It needs no network, no Jupyter and not this package; what it holds of the log and of single
+        mini-batches is the last of it, and what had failed.
+
+        Parameters
+        ----------
+        path
+            The file, such as ``run.html``.
+
+        Returns
+        -------
+        Path
+            The absolute path.
+
+        Raises
+        ------
+        OutputError
+            The file cannot be written.
+        """
+        from .widget.report import write_report
+
+        snapshot = self.snapshot()
+        return write_report(self.folder, self._follower.state, snapshot, path)
+
     def to_pandas(self) -> pd.DataFrame:
         """Return the rows that ``append_row`` joined, in input order: one column, ``row``.
 
@@ -318,17 +325,7 @@ class Run:
         error, message, traceback, items (their number). An attempt whose group has shown ten
         tracebacks has the group's first.
         """
-        import pandas as pd
-
-        rows = []
-        first: dict[str, str] = {}
-        for event in JournalReader(self.folder.journal).read():
-            if isinstance(event, AttemptFailed):
-                shown = first.setdefault(event.group, event.traceback)
-                values = {name: getattr(event, name) for name in _FAILURE_COLUMNS}
-                rows.append({**values, "traceback": event.traceback or shown})
-        frame: pd.DataFrame = pd.DataFrame(rows, columns=list(_FAILURE_COLUMNS))
-        return frame
+        return attempts_frame(JournalReader(self.folder.journal).read())
 
     def failure_groups(self) -> pd.DataFrame:
         """Return one row for each place in the user's code that raised, the costliest first.
@@ -336,15 +333,8 @@ class Run:
         Columns: group (the error and the line that raised it), kind, error, message, attempts,
         mini_batches_lost, first_mini_batch (-1 for failures in ``init()``), traceback.
         """
-        import pandas as pd
-
         self.snapshot()
-        groups = self._follower.state.groups.values()
-        ordered = sorted(groups, key=lambda g: (-g.mini_batches_lost, -g.attempts))
-        columns = (*_GROUP_COLUMNS, "traceback")
-        rows = [[getattr(group, name) for name in columns] for group in ordered]
-        frame: pd.DataFrame = pd.DataFrame(rows, columns=list(columns))
-        return frame
+        return groups_frame(self._follower.state.groups.values())
 
     def try_one(self, mini_batch: int) -> Any:
         """Call ``init()`` and ``run()`` of the run's script on one mini-batch, in this process.
@@ -365,30 +355,11 @@ class Run:
         Raises
         ------
         InputError
-            The run has no such mini-batch.
+            The run has no such mini-batch, or its files do not come from their store.
         """
         __tracebackhide__ = True
-        line = line_of(self.folder, mini_batch)
-        return trial_of(self.folder, self._follower.record).run(line, mini_batch)
+        from .data.staging import local_line
 
-
-def failure_message(follower: Follower, last: Snapshot) -> str:
-    """Return what to say of a failed run: the user's own exception first."""
-    groups = sorted(follower.state.groups.values(), key=lambda g: -g.mini_batches_lost)
-    head = ""
-    for group in groups[:1]:
-        body = group.traceback.rstrip()
-        said = f"{group.error}: {text.plain(group.message)}"
-        if not body.endswith(said):
-            body = f"{body}\n\n{said}".strip()
-        place = group.group.removeprefix(f"{group.error} at ")
-        if group.first_mini_batch < 0:
-            where = f"{plural(group.attempts, 'worker')} failed to start there"
-        else:
-            where = (
-                f"first in mini-batch {group.first_mini_batch}; "
-                f"{plural(group.attempts, 'attempt')} failed there"
-            )
-        head = f"{body}\nraised at {place}, {where}"
-    tail = f"run {last['run_id']} failed: {last['reason']}. run.failures() and run.logs() say more."
-    return f"{head}\n{tail}" if head else tail
+        record = self._follower.record
+        line = local_line(line_of(self.folder, mini_batch), record.inputs)
+        return trial_of(self.folder, record).run(line, mini_batch)

@@ -110,10 +110,9 @@ class ParallelRunStep:
         return Cut(self.files_per_mini_batch, tuple(self.config.partition_keys or ()))
 
     @property
-    def staged_sides(self) -> list[dict[str, Any]]:
-        """The side inputs that are in stores, as a run's record has them."""
-        remote = [side for side in self.side_inputs if side.storage]
-        return [{**side.spec(), "name": side.name} for side in remote]
+    def side_specs(self) -> list[dict[str, Any]]:
+        """The side inputs, as a run's record has them."""
+        return [{**side.spec(), "name": side.name} for side in self.side_inputs]
 
     def _argument(self, value: Any) -> Any:
         """Return an argument as a run's record has it: text, or which side input it stands for."""
@@ -124,15 +123,12 @@ class ParallelRunStep:
         if len(value.paths) != 1:
             msg = f"arguments holds {value!r}; an argument can stand for one path only."
             raise ConfigError(msg)
+        known = [(side.paths, side.storage) for side in self.side_inputs]
+        if (value.paths, value.storage) not in known:
+            self.side_inputs.append(value)
         if not value.storage:
             return value.paths[0]
-        key = (value.paths, value.storage)
-        remote = [side for side in self.side_inputs if side.storage]
-        known = [(side.paths, side.storage) for side in remote]
-        if key not in known:
-            self.side_inputs.append(value)
-            return {"side": len(known)}
-        return {"side": known.index(key)}
+        return {"side": [*known, (value.paths, value.storage)].index((value.paths, value.storage))}
 
     def _check_keys(self) -> None:
         """See that every input has the keys that are asked for (Azure: a subset of its own)."""

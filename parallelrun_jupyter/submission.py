@@ -218,7 +218,7 @@ def _make_record(step: ParallelRunStep, script: Script, target: Compute, name: s
         mini_batch_size=step.files_per_mini_batch,
         output=step.output,
         output_storage=step.output_storage.spec() if step.output_storage else None,
-        side_inputs=step.staged_sides,
+        side_inputs=step.side_specs,
         output_file=config.output_file,
         arguments=step.arguments,
         config={k: v for k, v in config.to_dict().items() if k != "environment_variables"},

@@ -82,14 +82,26 @@ def trial_of(folder: RunFolder, record: RunRecord) -> Trial:
     """Return the trial of a run: its script as it was snapshotted, or corrected."""
     snapshot = str(folder.script)
     path = record.script_path(snapshot)
+    paths = side_paths(record.side_inputs)
+    given = {k: v for k, v in record.environment_variables.items() if v is not None}
     return Trial(
         source=Path(path).read_text(encoding="utf-8-sig"),
         filename=path,
-        arguments=record.arguments,
+        arguments=record.script_arguments(paths),
         cwd=record.working_directory(snapshot),
         sys_path=record.import_paths(snapshot),
-        variables={k: v for k, v in record.environment_variables.items() if v is not None},
+        variables={**record.side_variables(paths), **given},
     )
+
+
+def side_paths(side_inputs: Sequence[Mapping[str, Any]]) -> dict[int, str]:
+    """Return local paths of the side inputs that are in stores, brought here now."""
+    remote = {k: spec for k, spec in enumerate(side_inputs) if spec.get("storage")}
+    if not remote:
+        return {}
+    from .data.staging import local_root
+
+    return {number: local_root(spec) for number, spec in remote.items()}
 
 
 def line_of(folder: RunFolder, mini_batch: int) -> bytes:

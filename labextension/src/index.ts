@@ -1,3 +1,4 @@
-import { livePlugin, panelPlugin, rendererPlugin } from './lab/plugins';
+import { panelPlugin } from './lab/panel_plugin';
+import { livePlugin, rendererPlugin } from './lab/plugins';
 
 export default [livePlugin, rendererPlugin, panelPlugin];

@@ -1,6 +1,7 @@
-import type { Host } from './model/host';
-import type { Failures, LogWindow, RunOutput } from './model/wire';
+import type { Actions, Host, LogQuestion } from './model/host';
+import type { Failures, Grid, LogWindow, MiniBatchDetail, RunOutput } from './model/wire';
 import { RunView } from './views/run';
+import { Sight } from './views/sight';
 
 /** What anywidget hands over, as far as it is used here. */
 interface Model {
@@ -23,16 +24,37 @@ class CommHost implements Host {
 
   constructor(private readonly model: Model) {}
 
-  logs(worker: string, miniBatch: number): Promise<LogWindow> {
-    return this.ask({ ask: 'logs', worker, mini_batch: miniBatch }) as Promise<LogWindow>;
+  readonly actions: Actions = {
+    cancel: async (drain) => {
+      await this.ask({ ask: 'cancel', drain });
+    },
+    resume: async (failedOnly) => {
+      await this.ask({ ask: 'resume', failed_only: failedOnly });
+    },
+  };
+
+  logs(question: LogQuestion): Promise<LogWindow> {
+    return this.ask({ ask: 'logs', ...question }) as Promise<LogWindow>;
   }
 
   failures(group: string): Promise<Failures> {
     return this.ask({ ask: 'failures', group }) as Promise<Failures>;
   }
 
-  async cancel(drain: boolean): Promise<void> {
-    await this.ask({ ask: 'cancel', drain });
+  miniBatch(miniBatch: number): Promise<MiniBatchDetail> {
+    return this.ask({ ask: 'mini_batch', mini_batch: miniBatch }) as Promise<MiniBatchDetail>;
+  }
+
+  grid(first: number, count: number): Promise<Grid> {
+    return this.ask({ ask: 'grid', first, count }) as Promise<Grid>;
+  }
+
+  logFile(): null {
+    return null; // a comm hands over no files; run.logs() and the run folder do
+  }
+
+  resultFile(): null {
+    return null;
   }
 
   readonly receive = (content: unknown): void => {
@@ -64,9 +86,10 @@ function render({ model, el }: { model: Model; el: HTMLElement }): () => void {
     view.draw(model.get('output'), !problem);
     view.say(problem);
   };
-  // A hidden page asks for nothing, and the kernel then sends nothing.
-  const greet = (): void => model.send({ say: document.hidden ? 'bye' : 'hello', view: name });
+  // What nobody sees asks for nothing, and the kernel then sends nothing.
+  const greet = (): void => model.send({ say: sight.isVisible ? 'hello' : 'bye', view: name });
   el.append(view.node);
+  const sight = new Sight(view.node, greet);
   model.on('change:output', draw);
   model.on('change:problem', draw);
   model.on('msg:custom', host.receive);
@@ -74,6 +97,7 @@ function render({ model, el }: { model: Model; el: HTMLElement }): () => void {
   draw();
   greet();
   return () => {
+    sight.dispose();
     document.removeEventListener('visibilitychange', greet);
     model.off('change:output', draw);
     model.off('change:problem', draw);

@@ -149,7 +149,9 @@ def worker_spec(folder: RunFolder, record: RunRecord, environ: Mapping[str, str]
     given = {k: v for k, v in record.environment_variables.items() if v is not None}
     workers = record.process_count_per_node * record.node_count
     secrets = record.secret_variables()  # the driver's, to open stores with; not the script's
-    merged = {**{k: v for k, v in environ.items() if k not in secrets}, **given}
+    merged = {k: v for k, v in environ.items() if k not in secrets}
+    merged.update(record.side_variables({}))
+    merged.update(given)
     merged.update(thread_caps(workers, record.cores, merged))
     output_dir = folder.script_output(record)
     merged["AZUREML_BI_OUTPUT_PATH"] = output_dir
@@ -161,7 +163,7 @@ def worker_spec(folder: RunFolder, record: RunRecord, environ: Mapping[str, str]
         logs=folder.user_logs,
         start={
             "script": script,
-            "argv": [script, *(word for word in record.arguments if isinstance(word, str))],
+            "argv": [script, *record.script_arguments({})],
             "cwd": record.working_directory(snapshot),
             "sys_path": record.import_paths(snapshot),
             "append_rows": record.append_rows,

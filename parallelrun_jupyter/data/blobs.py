@@ -70,6 +70,7 @@ def _client(options: Mapping[str, Any], title: str) -> tuple[Any, Any]:
         "retry_policy": ExponentialRetry(
             initial_backoff=1, increment_base=2, random_jitter_range=1,
             retry_total=options.get("retry_total", 4),
+            retry_connect=2,  # a mistyped account is said in seconds
         ),
         "connection_timeout": options.get("connection_timeout", _CONNECT_S),
         "read_timeout": options.get("read_timeout", _READ_S),
@@ -125,7 +126,7 @@ async def download(store: Any, url: str, path: str, version: int | str) -> None:
     InputError
         It has changed.
     """
-    container, name, _ = store.split_path(url)
+    container, _, name = url.removeprefix("az://").partition("/")
     blob = store.service_client.get_blob_client(container, name)
     same = {"etag": version, "match_condition": MatchConditions.IfNotModified} if version else {}
     try:
@@ -139,6 +140,8 @@ async def download(store: Any, url: str, path: str, version: int | str) -> None:
     except ResourceNotFoundError as error:
         raise FileNotFoundError(2, "it is gone from the store", url) from error
     except ResourceModifiedError as error:
+        if not await blob.exists():  # a condition that nothing meets comes before "not found"
+            raise FileNotFoundError(2, "it is gone from the store", url) from error
         msg = (
             f"the input {url!r} has changed since the run was planned, so that its rows would be "
             "of another version. Start a new run."

@@ -15,7 +15,7 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -252,6 +252,36 @@ def digest_of(identity: str, url: str, size: int, version: int | str, salt: str 
     own = "" if version else salt
     text = "\0".join((identity, url, str(size), str(version), own))
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:40]
+
+
+def path_in_store(url: str) -> str:
+    """Return the path by which a view shows a file: container, folders and name."""
+    return url.partition("://")[2].partition("?")[0]
+
+
+def root_of(folder: Path, url: str, paths: Sequence[str]) -> str:
+    """Return the path that stands for a dataset in a view: its file, or the folder it names.
+
+    Parameters
+    ----------
+    folder
+        The view's folder that the files are in.
+    url
+        A file, a folder or a glob.
+    paths
+        The files.
+    """
+    place = path_in_store(url).strip("/").split("/")
+    fixed = next((i for i, part in enumerate(place) if set(part) & set("*?[")), len(place))
+    root = str(folder.joinpath(*place[:fixed]))
+    return (
+        paths[0]
+        if len(paths) == 1
+        and fixed == len(place)
+        and os.path.isfile(paths[0])
+        and (os.path.basename(paths[0]) == place[-1])
+        else root
+    )
 
 
 def _link(path: Path, link: Path) -> None:

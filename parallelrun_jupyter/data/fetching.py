@@ -30,14 +30,20 @@ class Fetcher:
         self._threads = threads
         self._files: Any = None
 
-    async def _open(self) -> Any:
+    async def open(self) -> Any:
+        """Open the store, which imports its packages; return the file system.
+
+        Raises
+        ------
+        ConfigError, MissingExtraError
+            As `Storage.open`.
+        """
         if self._files is None:
             # Of Azure's only the client is used, which is at home where it is first called; the file
             # system itself closes things at exit, in a loop that has to be there still.
             loop = asyncio.get_running_loop()
-            how: dict[str, Any] = (
-                {} if self.storage.protocol == "az" else {"asynchronous": True, "loop": loop}
-            )
+            is_azure = self.storage.protocol == "az"
+            how: dict[str, Any] = {} if is_azure else {"asynchronous": True, "loop": loop}
             files = self.storage.open(**how)
             if hasattr(files, "set_session"):
                 await files.set_session()
@@ -61,7 +67,7 @@ class Fetcher:
         InputError
             It is not what was listed.
         """
-        files = await self._open()
+        files = await self.open()
         if self.storage.protocol == "az":
             from .blobs import download
 

@@ -33,7 +33,7 @@ from typing import Any, TypeAlias
 
 from ..errors import InputError
 from ..worker.parent import die_with_parent
-from .cache import Cache, View, digest_of
+from .cache import Cache, View, digest_of, path_in_store, root_of
 from .fetching import Fetcher
 from .remote import RemoteFile, Store, why_not
 from .storage import Storage
@@ -94,6 +94,10 @@ class Stager:
     async def serve(self, reader: asyncio.StreamReader) -> None:
         """Do what the lines say, until they end."""
         alive = asyncio.ensure_future(_say_alive())
+        # Importing takes a second, which is nobody's loading time. What fails here fails in use too.
+        numbers = [number for number, storage in enumerate(self._storages) if storage]
+        fetchers = [self._fetcher(number) for number in numbers]
+        await asyncio.gather(*(f.open() for f in fetchers), return_exceptions=True)
         while line := await reader.readline():
             match json.loads(line):
                 case ["stage", key, files]:
@@ -199,7 +203,7 @@ class Stager:
 
     async def _bring(self, file: File, digest: str, group: str) -> Path:
         number, url, size, version = file
-        link = self._view.place(group, url.partition("://")[2].partition("?")[0], digest)
+        link = self._view.place(group, path_in_store(url), digest)
         if self._cache.use(digest, link, size):
             return link
         async with self._slots:
@@ -263,14 +267,7 @@ class Stager:
         if isinstance(found, dict):
             _say(["failed", key, found, 0.0])
             return
-        _say(["side", key, self._root(number, spec["paths"][0], found)])
-
-    def _root(self, number: int, url: str, paths: list[str]) -> str:
-        """Return the path that stands for a dataset: its file, or the folder that it names."""
-        place = url.partition("://")[2].split("/")
-        fixed = next((i for i, part in enumerate(place) if set(part) & set("*?[")), len(place))
-        folder = self._view.path.joinpath(str(number), *place[:fixed])
-        return paths[0] if len(paths) == 1 and str(folder) == paths[0] else str(folder)
+        _say(["side", key, root_of(self._view.path / str(number), spec["paths"][0], found)])
 
 
 def _list(storage: Storage, urls: Sequence[str]) -> list[RemoteFile]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import json
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,13 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from .cache import View, digest_of, open_cache
+from .cache import View, digest_of, open_cache, path_in_store, root_of
 from .fetching import Fetcher
 from .remote import Store, plain_errors
 from .storage import Storage
 
 _views: dict[Path, View] = {}
 """The views of this process, by cache: what it was given stays while it lives."""
+
+_placed: dict[tuple[Path, str], Path] = {}
+"""Where in a view each object is."""
 
 
 def local_copy(
@@ -75,11 +79,13 @@ def local_copies(
         if version is None:
             size, version = _ask(url, storage)
         digest = digest_of(storage.identity, url, size, version, f"process {os.getpid()}")
-        link = view.path / digest[:16] / "/".join(url.split("/")[-1:]).partition("?")[0]
-        link.parent.mkdir(mode=0o700, exist_ok=True)
+        link = _placed.get((view.path, digest))
+        if link is None or not link.exists():
+            link = view.place("files", path_in_store(url), digest)
+            _placed[view.path, digest] = link
+            if not cache.use(digest, link, size):
+                missing.append((url, size, version, digest, link))
         placed.append(str(link))
-        if not link.exists() and not cache.use(digest, link, size):
-            missing.append((url, size, version, digest, link))
 
     async def fetch_all() -> None:
         with ThreadPoolExecutor(4) as threads:
@@ -98,6 +104,47 @@ def local_copies(
             _in_new_loop(fetch_all())
         cache.settle()
     return placed
+
+
+def local_line(line: bytes, specs: Sequence[Mapping[str, Any]]) -> bytes:
+    """Return a plan line with local paths: as it is, or with copies of what is in a store.
+
+    Parameters
+    ----------
+    line
+        The plan line.
+    specs
+        The inputs of the run.
+
+    Raises
+    ------
+    InputError, ConfigError
+        As `local_copy`.
+    """
+    row = json.loads(line)
+    storage = specs[row[1]].get("storage")
+    if not storage:
+        return line
+    row[2] = local_copies([*zip(*row[2:5], strict=True)], Storage.of_spec(storage))
+    return json.dumps(row, separators=(",", ":")).encode("ascii")
+
+
+def local_root(spec: Mapping[str, Any]) -> str:
+    """Return a local path for a whole dataset of a store: of its file, or of its folder.
+
+    Raises
+    ------
+    InputError, ConfigError
+        As `local_copy`; or there is no file.
+    """
+    storage = Storage.of_spec(spec["storage"])
+    [url] = spec["paths"]
+    with Store(storage) as store:
+        found = [item for files in store.folders(url) for item in files]
+        if not found:
+            raise InputError(store.nothing_found(url))
+    paths = local_copies(found, storage)
+    return root_of(_view_of(open_cache().folder, os.environ).path / "files", url, paths)
 
 
 def _ask(url: str, storage: Storage) -> tuple[int, int | str]:

@@ -103,14 +103,12 @@ def parse_url(text: str, endpoint: str = "") -> Url:
 
 
 def _azure(text: str) -> Url:
-    parts = urlsplit(text.replace("#", "%23").replace("?", "%3F"))
-    container, at, host = parts.netloc.rpartition("@")
-    options: dict[str, Any] = {}
-    if at:
-        options = _account_of(host, text)
-    else:
-        container = parts.netloc
-    return _blob(container, parts.path.replace("%23", "#").replace("%3F", "?"), options, text)
+    # Not by urlsplit: a blob's name may hold '?', '#' and line ends, and they belong to it.
+    place, slash, path = text.partition("://")[2].partition("/")
+    container, at, host = place.rpartition("@")
+    if not at:
+        return _blob(place, slash + path, {}, text)
+    return _blob(container, slash + path, _account_of(host, text), text)
 
 
 def _account_of(host: str, text: str) -> dict[str, Any]:

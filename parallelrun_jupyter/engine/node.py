@@ -9,10 +9,11 @@ from collections.abc import Callable
 from math import ceil
 
 from ..data.inputs import count_items
-from ..worker.status_page import PHASES, RUNNING
+from ..worker.status_page import RUNNING
 from . import signals
 from .deadlines import deadline_of
 from .policy import NodeLimits
+from .sampling import Sampler
 from .signals import Failure, Signal, Success
 from .stack_dump import read_stack
 from .staging import Staged, Staging
@@ -78,7 +79,6 @@ class Node:
         self._limits = limits
         self._selector = selector
         self._keep_rows = keep_rows
-        self._origin = origin
         self._workers: list[WorkerProcess] = []
         self._numbers = 0
         self._backlog: deque[tuple[int, Given]] = deque()
@@ -86,7 +86,7 @@ class Node:
         self._spawn_at = 0.0
         self._offered = -1
         self._sampled_at = 0.0
-        self._sampled: tuple[tuple[str, str, int, int], ...] = ()
+        self._sampler = Sampler(spec.gpus, origin)
         self._paused = False
         self._stopping = False
         self._stopped = False
@@ -127,6 +127,7 @@ class Node:
     def stop(self, *, drain: bool) -> None:
         """End the workers: after the mini-batches they have (drain), or at once."""
         self._stopping = True
+        self._sampler.close()
         self._backlog.clear()
         for worker in self._workers:
             if worker.has_stopped:
@@ -385,12 +386,5 @@ class Node:
         if now < self._sampled_at + SAMPLE_S:
             return []
         self._sampled_at = now
-        rows = tuple(self._look_at(worker) for worker in self._workers)
-        changed = tuple(row for row in rows if row not in self._sampled)
-        self._sampled = rows
+        changed = self._sampler.changes(self._workers)
         return [signals.NodeLooked(self.name, changed)] if changed else []
-
-    def _look_at(self, worker: WorkerProcess) -> tuple[str, str, int, int]:
-        phase, mini_batch, since = worker.page.read()
-        since_ms = int((max(since, worker.started_at) - self._origin) * 1000)
-        return worker.name, PHASES[phase], mini_batch, since_ms

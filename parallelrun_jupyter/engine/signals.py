@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
-from ..events import Event
+from ..events import Event, WorkerSample
 
 
 class Success(NamedTuple):
@@ -121,10 +121,10 @@ class AttemptEndedBadly:
 
 @dataclass(frozen=True, slots=True)
 class NodeLooked:
-    """What the workers of a node are doing."""
+    """What the workers of a node are doing, and what they use."""
 
     node: str
-    workers: tuple[tuple[str, str, int, int], ...]
+    workers: tuple[WorkerSample, ...]
 
 
 @dataclass(frozen=True, slots=True)

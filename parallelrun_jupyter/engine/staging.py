@@ -41,19 +41,21 @@ class StagingSpec:
         ``data.stager.START_KEYS``.
     remote
         The numbers of the inputs that are in stores.
-    sides
-        What the script's side inputs are: their specs, with the name each was given.
-    arguments
-        The script's arguments; ``{"side": k}`` stands for the path of side input ``k``.
+    record
+        The run; its side inputs that are in stores are brought here before workers start.
     cwd
         Where it works: no place of the user's, since Python looks for modules there.
     """
 
     start: Mapping[str, Any]
     remote: frozenset[int]
-    sides: tuple[Mapping[str, Any], ...]
-    arguments: tuple[Any, ...]
+    record: RunRecord
     cwd: str
+
+    @property
+    def sides(self) -> dict[int, Mapping[str, Any]]:
+        """The side inputs in stores, by number."""
+        return {k: spec for k, spec in enumerate(self.record.side_inputs) if spec.get("storage")}
 
 
 @dataclass(slots=True)
@@ -82,7 +84,7 @@ class Staged:
 def staging_spec(record: RunRecord, node: str, environ: Mapping[str, str]) -> StagingSpec | None:
     """Return what a node of a run needs for staging; None where everything is local."""
     storages = [spec.get("storage") for spec in record.inputs]
-    if not any(storages) and not record.side_inputs:
+    if not any(storages) and not any(spec.get("storage") for spec in record.side_inputs):
         return None
     cache = open_cache(environ)
     start = {
@@ -94,9 +96,7 @@ def staging_spec(record: RunRecord, node: str, environ: Mapping[str, str]) -> St
         "load_s": record.task_overhead_timeout_s,
     }
     remote = frozenset(number for number, storage in enumerate(storages) if storage)
-    return StagingSpec(
-        start, remote, tuple(record.side_inputs), tuple(record.arguments), str(cache.folder)
-    )
+    return StagingSpec(start, remote, record, str(cache.folder))
 
 
 class Staging:
@@ -140,9 +140,12 @@ class Staging:
         self._selector.register(self._replies, selectors.EVENT_READ, self)
         self._heard_at = time.monotonic()
         self._send(["start", dict(self._spec.start)])
-        for key in range(len(self._spec.sides)):
+        self._ask_for_sides()
+
+    def _ask_for_sides(self) -> None:
+        for key, side in self._spec.sides.items():
             if key not in self._sides:
-                self._send(["side", -1 - key, self._spec.sides[key]])
+                self._send(["side", -1 - key, side])
 
     # What the node says
 
@@ -193,15 +196,9 @@ class Staging:
         """Return how workers are started, with the paths of the side inputs; None until they are here."""
         if len(self._sides) < len(self._spec.sides):
             return None
-        words = [
-            word if isinstance(word, str) else self._sides[word["side"]]
-            for word in self._spec.arguments
-        ]
-        names = {
-            f"AZUREML_DATAREFERENCE_{side['name']}": self._sides[key]
-            for key, side in enumerate(self._spec.sides)
-            if side.get("name")
-        }
+        record = self._spec.record
+        words = record.script_arguments(self._sides)
+        names = record.side_variables(self._sides)
         start = {**spec.start, "argv": [spec.start["argv"][0], *words]}
         return replace(spec, start=start, environ={**spec.environ, **names})
 
@@ -271,9 +268,7 @@ class Staging:
         failure = self.side_failure
         assert failure is not None
         self.side_failure = None
-        for key, side in enumerate(self._spec.sides):
-            if key not in self._sides:
-                self._send(["side", -1 - key, side])
+        self._ask_for_sides()
         return failure
 
     def _died(self) -> Staged:

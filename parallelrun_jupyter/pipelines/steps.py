@@ -16,7 +16,8 @@ from ..data.storage import Place, Storage
 from ..data.transfer import upload_all
 from ..engine.worker_process import WORKER_FOLDER
 from ..errors import ParallelRunError, RunFolderError
-from ..run import Run, failure_message
+from ..failures import failure_message
+from ..run import Run
 from ..runs.follow import Follower
 from ..runs.pipeline_record import StepRecord
 from ..runs.store import find

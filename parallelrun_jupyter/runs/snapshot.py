@@ -6,29 +6,35 @@ import json
 import time
 from typing import TypedDict
 
+from . import progress
+from .grid import Grid, grid
 from .liveness import driver_is_alive
+from .progress import Budget, Pace, Straggler
 from .record import RunRecord
-from .state import RATE_WINDOW_S, FailureGroup, RunState, WorkerState
+from .state import FailureGroup, RunState, WorkerState
 from .store import RunFolder
+from .timeline import Lane, Uses, lanes, uses, window_ms
 
 SHOWN_WORKERS = 50
 SHOWN_GROUPS = 10
 _SHOWN_TEXT = 300
 _SHOWN_TRACEBACK = 3000
 _SHOWN_REASON = 1000
-_ETA_AFTER = 30
-_ETA_AFTER_SHARE = 0.05
+LIMIT_CHARS = 19_000
+"""What a snapshot takes at most as JSON: with what surrounds it, a message stays below 20 kB."""
 
 
-class WorkerRow(TypedDict):
-    """What one worker is doing."""
+class WorkerRow(Uses):
+    """What one worker is doing and using; ``restarts`` counts those that it has replaced."""
 
     worker: str
+    node: str
     phase: str
     mini_batch: int
     since_s: float
     succeeded: int
     failed: int
+    restarts: int
 
 
 class GroupRow(TypedDict):
@@ -43,7 +49,7 @@ class GroupRow(TypedDict):
     mini_batches_lost: int
 
 
-class Snapshot(TypedDict):
+class Snapshot(Pace):
     """Where a run stands. Times in seconds; None where a value is not known yet."""
 
     run_id: str
@@ -65,9 +71,12 @@ class Snapshot(TypedDict):
     rows: int
     attempts_failed: int
     error_threshold: int
-    elapsed_s: float
-    eta_s: float | None
-    items_per_s: float
+    run_max_try: int
+    budgets: list[Budget]
+    stragglers: list[Straggler]
+    grid: Grid
+    lanes_from_ms: int
+    lanes: list[Lane]
     workers: list[WorkerRow]
     workers_hidden: int
     workers_lost: int
@@ -81,14 +90,16 @@ def take_snapshot(
     folder: RunFolder, record: RunRecord, state: RunState, now: float | None = None
 ) -> Snapshot:
     """Draw up where the run stands at ``now``, in seconds since the epoch (default: the clock)."""
-    now = time.time() if now is None else now
+    return _fit(_whole_snapshot(folder, record, state, time.time() if now is None else now))
+
+
+def _whole_snapshot(folder: RunFolder, record: RunRecord, state: RunState, now: float) -> Snapshot:
     shown_state, reason = judged_state(folder, record, state, now)
     is_live = not state.is_final and shown_state != "Interrupted"
     at_ms = int((now - record.created_at) * 1000) if is_live else state.at_ms
-    rate = _rate(state, at_ms)
     items_done = state.items_succeeded + state.items_failed
-    per_mini_batch = items_done / state.done if state.done else 0.0
     workers = list(state.workers.values()) if is_live else []
+    running = [worker.mini_batch for worker in workers if worker.phase == "running"]
     groups = sorted(state.groups.values(), key=lambda g: (-g.mini_batches_lost, -g.attempts))
     return Snapshot(
         run_id=folder.run_id,
@@ -102,7 +113,7 @@ def take_snapshot(
         succeeded=state.succeeded,
         failed=state.failed,
         retrying=state.retrying,
-        running=sum(worker.phase == "running" for worker in workers),
+        running=len(running),
         left=state.left,
         items_succeeded=state.items_succeeded,
         items_failed=state.items_failed,
@@ -110,9 +121,13 @@ def take_snapshot(
         rows=state.rows,
         attempts_failed=state.attempts_failed,
         error_threshold=record.error_threshold,
-        elapsed_s=at_ms / 1000,
-        eta_s=_eta(state, rate) if is_live else None,
-        items_per_s=rate * per_mini_batch,
+        run_max_try=record.run_max_try,
+        budgets=progress.budgets(state, record),
+        **progress.pace(state, at_ms, is_live=is_live),
+        stragglers=progress.stragglers(state, workers, at_ms),
+        grid=grid(state, running),
+        lanes_from_ms=window_ms(state, at_ms)[0],
+        lanes=lanes(state, workers, at_ms),
         workers=[_worker_row(worker, at_ms) for worker in workers[:SHOWN_WORKERS]],
         workers_hidden=max(0, len(workers) - SHOWN_WORKERS),
         workers_lost=state.workers_lost,
@@ -123,14 +138,50 @@ def take_snapshot(
     )
 
 
+def _fit(snapshot: Snapshot) -> Snapshot:
+    """Leave out detail, the least missed first, until the snapshot is within its limit."""
+    for leave_out in (_fewer_bars, _no_series, _shorter_texts, _fewer_groups, _fewer_groups):
+        if len(json.dumps(snapshot)) <= LIMIT_CHARS:
+            break
+        leave_out(snapshot)
+    return snapshot
+
+
+def _fewer_bars(snapshot: Snapshot) -> None:
+    for lane in snapshot["lanes"]:
+        del lane["bars"][:-4]
+
+
+def _no_series(snapshot: Snapshot) -> None:
+    for row in snapshot["workers"]:
+        row["cpu"] = row["memory"] = row["gpu"] = ""
+
+
+def _shorter_texts(snapshot: Snapshot) -> None:
+    snapshot["lanes"] = []
+    for group in snapshot["groups"]:
+        group["group"] = shorten(group["group"], _SHOWN_TEXT // 2)
+        group["message"] = shorten(group["message"], _SHOWN_TEXT // 2)
+        group["traceback"] = shorten(group["traceback"], _SHOWN_TRACEBACK // 2)
+
+
+def _fewer_groups(snapshot: Snapshot) -> None:
+    kept = len(snapshot["groups"]) // 2
+    snapshot["groups_hidden"] += len(snapshot["groups"]) - kept
+    del snapshot["groups"][kept:]
+
+
 def _worker_row(worker: WorkerState, at_ms: int) -> WorkerRow:
     return WorkerRow(
         worker=worker.worker,
+        node=worker.node,
         phase=worker.phase,
         mini_batch=worker.mini_batch,
         since_s=max(0, at_ms - worker.since_ms) / 1000,
         succeeded=worker.succeeded,
         failed=worker.failed,
+        restarts=worker.restarts,
+        **uses(worker, at_ms),
     )
 
 
@@ -165,24 +216,3 @@ def judged_state(
     if state.state == "Queued":
         return "Interrupted", f"its driver did not start; {folder.driver_log} may say why"
     return "Interrupted", "driver lost: the process that ran it is gone"
-
-
-def _rate(state: RunState, at_ms: int) -> float:
-    """Return mini-batches per second: over the window while it runs, over all at the end."""
-    if state.first_done_ms is None or state.last_done_ms is None:
-        return 0.0
-    if state.is_final or not state.done_by_second:
-        spent_ms = state.last_done_ms - state.first_done_ms
-        return state.done / max(spent_ms / 1000, 0.001)
-    base = at_ms // 1000 - RATE_WINDOW_S
-    before = [done for second, done in state.done_by_second if second < base]
-    since_ms = max(state.first_done_ms, at_ms - RATE_WINDOW_S * 1000)
-    return (state.done - (before[-1] if before else 0)) / max((at_ms - since_ms) / 1000, 0.2)
-
-
-def _eta(state: RunState, rate: float) -> float | None:
-    """Return the seconds left, once enough is done for that to mean something."""
-    enough = state.done >= min(_ETA_AFTER, max(1, state.planned * _ETA_AFTER_SHARE))
-    if not (state.plan_finished and enough and rate > 0 and state.left):
-        return None
-    return state.left / rate

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from ..events import (
     FINAL_STATES,
@@ -34,12 +35,24 @@ LEFT, SUCCEEDED, FAILED, RETRYING = range(4)
 RATE_WINDOW_S = 10
 """Rates are measured over the last ten seconds."""
 
+KEPT_ATTEMPTS = 400
+"""So many of the last attempts are kept: for what ran lately, and for how long they take."""
+
+KEPT_USES = 32
+PACE_POINTS = 64
 _KEPT_WARNINGS = 20
+
+Lately: TypeAlias = tuple[str, int, int, int, int]
+"""An attempt that is over: worker, mini-batch, when (ms), how long (us), and what became of it:
+SUCCEEDED, FAILED, or RETRYING where it failed and will be tried again."""
+
+Use: TypeAlias = tuple[int, int, int, int, int]
+"""When (ms), CPU (percent of a core), memory (MiB), GPU (percent), GPU memory (MiB); -1: no GPU."""
 
 
 @dataclass(slots=True)
 class WorkerState:
-    """One worker process as last heard of."""
+    """One worker process as last heard of; ``restarts`` counts those that it has replaced."""
 
     worker: str
     node: str
@@ -49,6 +62,8 @@ class WorkerState:
     since_ms: int = 0
     succeeded: int = 0
     failed: int = 0
+    restarts: int = 0
+    uses: list[Use] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -90,8 +105,13 @@ class RunState:
     cancel: bool = False
     output: str = ""
     output_bytes: int = 0
+    #: the first and the last mini-batch that was over since the run was taken up
     first_done_ms: int | None = None
     last_done_ms: int | None = None
+    #: how many were over before
+    done_before: int = 0
+    #: when something last went on: a mini-batch planned or over, an attempt, a new state
+    moved_ms: int = 0
     statuses: bytearray = field(default_factory=bytearray)
     #: failed attempts of each mini-batch that had any
     tries: dict[int, int] = field(default_factory=dict)
@@ -100,6 +120,12 @@ class RunState:
     #: where the nodes are that came from outside
     nodes: dict[str, str] = field(default_factory=dict)
     nodes_lost: int = 0
+    #: restarts of the workers of a node that have ended and are still to be replaced
+    vacant: dict[str, list[int]] = field(default_factory=dict)
+    lately: deque[Lately] = field(default_factory=lambda: deque(maxlen=KEPT_ATTEMPTS))
+    #: (second, mini-batches over by then) of the whole course, thinned out as it grows
+    pace: list[tuple[int, int]] = field(default_factory=list)
+    pace_step_s: int = 1
     groups: dict[str, FailureGroup] = field(default_factory=dict)
     warnings: deque[str] = field(default_factory=lambda: deque(maxlen=_KEPT_WARNINGS))
     done_by_second: deque[tuple[int, int]] = field(
@@ -142,18 +168,21 @@ class RunState:
             case AttemptFailed():
                 self._fail(event)
             case MiniBatchesPlanned() | PlanFinished():
+                self.moved_ms = event.at_ms
                 self.planned = event.mini_batches
                 self.planned_items = event.items
                 self.plan_finished = isinstance(event, PlanFinished)
             case RunStarted():
                 self.state, self.reason, self.cancel = "Planning", "", False
+                self.moved_ms = event.at_ms
                 self.workers.clear()
                 self.nodes.clear()
+                self.vacant.clear()
                 self.drivers += 1
             case RunResumed():
                 self._take_up_again()
             case StateEntered():
-                self.state = event.state
+                self.state, self.moved_ms = event.state, event.at_ms
             case CancelRequested():
                 self.cancel = True
             case NodeJoined():
@@ -175,24 +204,42 @@ class RunState:
     ) -> None:
         match event:
             case WorkerStarted():
+                before = self.vacant.get(event.node)
+                restarts = before.pop(0) + 1 if before else 0
                 self.workers[event.worker] = WorkerState(
-                    event.worker, event.node, event.pid, since_ms=event.at_ms
+                    event.worker, event.node, event.pid, since_ms=event.at_ms, restarts=restarts
                 )
             case WorkerReady():
                 self._set_phase(event.worker, "waiting", -1, event.at_ms)
             case WorkerLost():
                 self.workers_lost += 1
-                self.workers.pop(event.worker, None)
+                self._leave(event.worker)
             case InitFailed():
                 self._group_of(event, -1).attempts += 1
-                self.workers.pop(event.worker, None)
+                self._leave(event.worker)
             case NodeSampled():
-                for worker, phase, mini_batch, since_ms in event.workers:
+                for worker, phase, mini_batch, since_ms, *used in event.workers:
                     self._set_phase(worker, phase, mini_batch, since_ms)
+                    if used:
+                        cpu, memory, gpu, gpu_memory = used
+                        self._use(worker, (event.at_ms, cpu, memory, gpu, gpu_memory))
+
+    def _leave(self, name: str) -> None:
+        """Count a worker out; the next one of its node takes its place."""
+        worker = self.workers.pop(name, None)
+        if worker is not None:
+            self.vacant.setdefault(worker.node, []).append(worker.restarts)
+
+    def _use(self, name: str, use: Use) -> None:
+        worker = self.workers.get(name)
+        if worker is not None:
+            worker.uses.append(use)
+            del worker.uses[:-KEPT_USES]
 
     def _lose_node(self, node: str) -> None:
         self.nodes_lost += 1
         self.nodes.pop(node, None)
+        self.vacant.pop(node, None)
         self.workers = {k: worker for k, worker in self.workers.items() if worker.node != node}
 
     def _set_phase(self, name: str, phase: str, mini_batch: int, since_ms: int) -> None:
@@ -220,10 +267,16 @@ class RunState:
         worker = self.workers.get(event.worker)
         if worker is not None:
             worker.succeeded += 1
+        self.lately.append(
+            (event.worker, event.mini_batch, event.at_ms, event.duration_us, SUCCEEDED)
+        )
         self._count_done(event.at_ms)
 
     def _fail(self, event: AttemptFailed) -> None:
-        self._settle(event.mini_batch, FAILED if event.is_last else RETRYING)
+        became = FAILED if event.is_last else RETRYING
+        self._settle(event.mini_batch, became)
+        self.moved_ms = event.at_ms
+        self.lately.append((event.worker, event.mini_batch, event.at_ms, event.duration_us, became))
         self.tries[event.mini_batch] = event.attempt
         self.attempts_failed += 1
         group = self._group_of(event, event.mini_batch)
@@ -248,7 +301,11 @@ class RunState:
         for group in self.groups.values():
             group.mini_batches_lost = 0
         self.output, self.output_bytes = "", 0
+        self.done_before = self.succeeded
+        self.first_done_ms = self.last_done_ms = None
         self.done_by_second.clear()
+        self.pace.clear()
+        self.pace_step_s = 1
 
     def _group_of(self, event: AttemptFailed | InitFailed, mini_batch: int) -> FailureGroup:
         """Return the group of a failure, a new one where it is the first of its kind."""
@@ -263,9 +320,18 @@ class RunState:
     def _count_done(self, at_ms: int) -> None:
         if self.first_done_ms is None:
             self.first_done_ms = at_ms
-        self.last_done_ms = at_ms
+        self.last_done_ms = self.moved_ms = at_ms
         second = at_ms // 1000
         if self.done_by_second and self.done_by_second[-1][0] == second:
             self.done_by_second[-1] = (second, self.done)
         else:
             self.done_by_second.append((second, self.done))
+            if not self.pace or second >= self.pace[-1][0] + self.pace_step_s:
+                self._keep_pace(second)
+
+    def _keep_pace(self, second: int) -> None:
+        """Note how far the run is; with every second point left out where there are too many."""
+        self.pace.append((second, self.done - 1))
+        if len(self.pace) > PACE_POINTS:
+            del self.pace[1::2]
+            self.pace_step_s *= 2

@@ -9,13 +9,13 @@ import base64
 import json
 import zlib
 from collections import deque
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import Any
 
-from .state import RATE_WINDOW_S, FailureGroup, RunState, WorkerState
+from .state import KEPT_ATTEMPTS, RATE_WINDOW_S, FailureGroup, RunState, WorkerState
 from .store import RunFolder, write_atomically
 
-STATE_SCHEMA = 1
+STATE_SCHEMA = 2
 
 
 def write_state(folder: RunFolder, state: RunState, journal_bytes: int) -> None:
@@ -26,7 +26,7 @@ def write_state(folder: RunFolder, state: RunState, journal_bytes: int) -> None:
         if field.name == "statuses":
             value = base64.b85encode(zlib.compress(bytes(value), 1)).decode("ascii")
         elif field.name in {"workers", "groups"}:
-            value = [asdict(row) for row in value.values()]
+            value = [{f.name: getattr(row, f.name) for f in fields(row)} for row in value.values()]
         elif field.name == "tries":
             value = list(value.items())
         elif isinstance(value, deque):
@@ -53,6 +53,10 @@ def read_state(folder: RunFolder) -> tuple[RunState, int]:
         record["groups"] = {row["group"]: FailureGroup(**row) for row in record["groups"]}
         record["tries"] = dict(record["tries"])
         record["warnings"] = deque(record["warnings"], maxlen=RunState().warnings.maxlen)
+        for worker in record["workers"].values():
+            worker.uses = list(map(tuple, worker.uses))
+        record["lately"] = deque(map(tuple, record["lately"]), maxlen=KEPT_ATTEMPTS)
+        record["pace"] = list(map(tuple, record["pace"]))
         seconds = map(tuple, record["done_by_second"])
         record["done_by_second"] = deque(seconds, maxlen=RATE_WINDOW_S + 1)
         return RunState(**record), journal_bytes

@@ -6,13 +6,17 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from ..errors import ParallelRunError
 from ..runs import store
 from ..runs.follow import Follower
 from ..runs.snapshot import Snapshot
+from ..runs.state import RunState
 from ..runs.store import RunFolder
 from ..widget.rows import RunList, RunRow, run_row, unread_row
+
+T = TypeVar("T")
 
 KEPT_RUNS = 200
 IDLE_S = 600.0
@@ -58,6 +62,19 @@ class Followers:
             The run cannot be read.
         """
         return self._find(folder).look()
+
+    def ask(self, folder: RunFolder, question: Callable[[RunState], T]) -> T:
+        """Return what a question makes of where a run stands now.
+
+        Raises
+        ------
+        RunFolderError
+            The run cannot be read.
+        """
+        followed = self._find(folder)
+        followed.look()
+        with followed.lock:
+            return question(followed.follower.state)
 
     def rows(self, limit: int) -> RunList:
         """Return the newest runs; damaged folders are left out."""

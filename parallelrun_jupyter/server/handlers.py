@@ -1,60 +1,26 @@
-"""The handlers, all under ``parallelrun``; each refuses without the Jupyter token."""
+"""The handlers, all under ``parallelrun/runs``; each refuses without the Jupyter token."""
 
 from __future__ import annotations
 
-import asyncio
 import json
-import re
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 from jupyter_server.auth.decorator import authorized
-from jupyter_server.base.handlers import APIHandler
 from jupyter_server.utils import url_path_join
 from tornado import web
 
-from ..errors import ConfigError, ParallelRunError, RunNotFoundError
-from ..pipelines.start import start_published
-from ..runs import store
-from ..runs.store import RunFolder, runs_folder
+from ..resumption import resume_run
+from ..runs.follow import Follower
+from ..runs.grid import Grid
+from ..runs.mini_batches import MiniBatchDetail, mini_batch_detail
 from ..widget import requests
 from ..widget.output import news, run_output, saved_bundle
+from .downloads import LogFileHandler, ResultHandler
 from .followers import Followers
+from .published import PublishedHandler
+from .run_handler import RunsHandler, find_run
 
-_RUN_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,99}", re.ASCII)
 _LISTED = 50
-
-T = TypeVar("T")
-
-
-class RunsHandler(APIHandler):
-    """What the handlers share: one set of followers, answers as JSON, errors as sentences."""
-
-    auth_resource = "parallelrun"
-
-    def initialize(self, followers: Followers) -> None:
-        """Take what the handlers share."""
-        self.followers = followers
-
-    async def answer(self, ask: Callable[[], T]) -> T:
-        """Return what ``ask`` returns, from a thread; its errors become HTTP's."""
-        try:
-            return await asyncio.get_running_loop().run_in_executor(None, ask)
-        except RunNotFoundError as error:
-            raise web.HTTPError(404, str(error), reason="no such run") from error
-        except ConfigError as error:
-            raise web.HTTPError(400, str(error), reason=_one_line(str(error))) from error
-        except (ParallelRunError, OSError) as error:
-            raise web.HTTPError(500, str(error), reason=_one_line(str(error))) from error
-
-    def number(self, name: str, default: int) -> int:
-        """Return a whole number of the query."""
-        text = self.get_query_argument(name, str(default))
-        try:
-            return int(text)
-        except ValueError as error:
-            msg = f"{name} is {text!r}; expected a whole number."
-            raise web.HTTPError(400, msg, reason=_one_line(msg)) from error
 
 
 class ListHandler(RunsHandler):
@@ -97,19 +63,47 @@ class OutputHandler(RunsHandler):
 
 
 class LogsHandler(RunsHandler):
-    """The last lines of a run's log."""
+    """A window of a run's log."""
+
+    @web.authenticated
+    @authorized
+    async def post(self, run_id: str) -> None:
+        """Answer a question about the log with a LogWindow."""
+        question = self.question()
+        found = await self.answer(
+            lambda: requests.log_window(find_run(run_id), requests.log_query(question))
+        )
+        self.finish(json.dumps(found))
+
+
+class MiniBatchHandler(RunsHandler):
+    """One mini-batch."""
 
     @web.authenticated
     @authorized
     async def get(self, run_id: str) -> None:
-        """Answer with a LogWindow."""
-        worker = self.get_query_argument("worker", "")
-        mini_batch = self.number("mini_batch", -1)
-        lines = self.number("lines", requests.LOG_LINES)
+        """Answer with a MiniBatchDetail."""
+        number = self.number("mini_batch", 0)
 
-        def read() -> requests.LogWindow:
-            return requests.log_window(
-                find_run(run_id), worker=worker, mini_batch=mini_batch, lines=lines
+        def read() -> MiniBatchDetail:
+            folder = find_run(run_id)
+            return self.followers.ask(folder, lambda s: mini_batch_detail(folder, s, number))
+
+        self.finish(json.dumps(await self.answer(read)))
+
+
+class GridHandler(RunsHandler):
+    """A part of the grid of mini-batches."""
+
+    @web.authenticated
+    @authorized
+    async def get(self, run_id: str) -> None:
+        """Answer with a Grid."""
+        first, count = self.number("first", 0), self.number("count", 0)
+
+        def read() -> Grid:
+            return self.followers.ask(
+                find_run(run_id), lambda state: requests.grid_part(state, first, count)
             )
 
         self.finish(json.dumps(await self.answer(read)))
@@ -134,46 +128,27 @@ class CancelHandler(RunsHandler):
     @authorized
     async def post(self, run_id: str) -> None:
         """Ask the run to end; ``{"drain": true}`` lets what runs now finish."""
-        body = self.get_json_body() or {}
-        drain = body.get("drain") is True if isinstance(body, dict) else False
+        drain = self.question().get("drain") is True
         await self.answer(lambda: requests.cancel(find_run(run_id), drain=drain))
         self.set_status(202)
         self.finish("{}")
 
 
-class PublishedHandler(RunsHandler):
-    """A published pipeline: what the notebooks call its REST endpoint."""
+class ResumeHandler(RunsHandler):
+    """A run that goes on, on request."""
 
     @web.authenticated
     @authorized
-    async def post(self, published_id: str) -> None:
-        """Start it with the ``ParameterAssignments`` of the body; answer with the run's ``Id``."""
-        body = self.get_json_body() or {}
-        given = body.get("ParameterAssignments") or {}
-        if not _RUN_ID.fullmatch(published_id) or not isinstance(given, dict):
-            msg = 'expected JSON such as {"ExperimentName": "digits", "ParameterAssignments": {}}.'
-            raise web.HTTPError(400, msg, reason=_one_line(msg))
-        name = str(body.get("ExperimentName") or "")
-        folder = await self.answer(lambda: start_published(published_id, given, name))
-        self.finish(json.dumps({"Id": folder.run_id}))
-
-
-def find_run(run_id: str) -> RunFolder:
-    """Return the folder of a run of this home, and of nowhere else.
-
-    Raises
-    ------
-    RunNotFoundError
-        The id is none, or leads out of the runs folder.
-    """
-    if not _RUN_ID.fullmatch(run_id):
-        msg = "that is no id of a run; Run.list() and 'parallelrun list' show the runs."
-        raise RunNotFoundError(msg)
-    folder = store.find(run_id)
-    if folder.path.resolve().parent != runs_folder().resolve():
-        msg = f"run {run_id} is a link that leads out of {runs_folder()}."
-        raise RunNotFoundError(msg)
-    return folder
+    async def post(self, run_id: str) -> None:
+        """Go on with a run that has ended; ``{"failed_only": true}``: with what failed in it."""
+        failed_only = self.question().get("failed_only") is True
+        await self.answer(
+            lambda: resume_run(
+                Follower(find_run(run_id)), failed_only=failed_only, entry_script=None
+            )
+        )
+        self.set_status(202)
+        self.finish("{}")
 
 
 def handlers(base_url: str) -> list[tuple[str, type[RunsHandler], dict[str, Any]]]:
@@ -187,12 +162,12 @@ def handlers(base_url: str) -> list[tuple[str, type[RunsHandler], dict[str, Any]
         (url_path_join(one, "snapshot"), SnapshotHandler, shared),
         (url_path_join(one, "output"), OutputHandler, shared),
         (url_path_join(one, "logs"), LogsHandler, shared),
+        (url_path_join(one, "log-file"), LogFileHandler, shared),
+        (url_path_join(one, "result"), ResultHandler, shared),
+        (url_path_join(one, "mini-batch"), MiniBatchHandler, shared),
+        (url_path_join(one, "grid"), GridHandler, shared),
+        (url_path_join(one, "resume"), ResumeHandler, shared),
         (url_path_join(one, "failures"), FailuresHandler, shared),
         (url_path_join(one, "cancel"), CancelHandler, shared),
         (published, PublishedHandler, shared),
     ]
-
-
-def _one_line(text: str) -> str:
-    """Return a text that may stand in an HTTP status line."""
-    return " ".join(text.split()).encode("ascii", "replace").decode("ascii")[:200]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..runs.follow import Follower
 from ..runs.snapshot import Snapshot
+from ..runs.state import RunState
 from ..runs.store import RunFolder
-from .feed import follow
+from .feed import Feed, follow
 from .output import RunOutput, run_output, saved_bundle
 from .place import Place, kernel_place
+from .requests import Asked
 
 if TYPE_CHECKING:
     from .live_widget import RunWidget
@@ -38,6 +41,7 @@ class RunDetails:
 
     def __init__(self, run: HasFolder) -> None:
         self._folder = run.folder
+        self._resume: Callable[..., Any] | None = getattr(run, "resume", None)
 
     def show(self) -> None:
         """Show the run under the cell and return at once; the view goes on by itself.
@@ -48,7 +52,7 @@ class RunDetails:
         if place is None:
             print(self)
             return
-        shown = Shown(self._folder, place)
+        shown = Shown(self._folder, place, self._resume)
         shown.open()
 
     def _ipython_display_(self) -> None:
@@ -69,25 +73,46 @@ class RunDetails:
 class Shown:
     """One output of a cell that shows a run: its live widget, and what is saved of it."""
 
-    def __init__(self, folder: RunFolder, place: Place) -> None:
+    def __init__(
+        self, folder: RunFolder, place: Place, resume: Callable[..., Any] | None = None
+    ) -> None:
         self._folder = folder
         self._place = place
+        self._resume = resume
+        self._feed: Feed | None = None
         self._stage = 0
         self._widget: RunWidget | None = None
 
     def open(self) -> None:
         """Put the output there, and follow the run where it has not ended."""
-        feed = follow(self._folder)
+        self._feed = feed = follow(self._folder)
         first = feed.latest
         output = run_output(first)
         self._stage = output["stage"]
         if self._place.has_views and not first["is_final"]:
             from .live_widget import RunWidget
 
-            self._widget = RunWidget(self._folder, output, feed)
+            resume = self._go_on if self._resume is not None else None
+            self._widget = RunWidget(Asked(self._folder, self._state, resume), output, feed)
         self._place.display(self._bundle(output))
         if not first["is_final"] and not feed.add(self):
             # It ended between the two.
+            self.show(feed.latest)
+            self.end("")
+
+    def _state(self) -> RunState:
+        """Return the fold that the views' questions are answered from."""
+        return self._feed.state if self._feed is not None else RunState()
+
+    def _go_on(self, failed_only: bool) -> None:  # noqa: FBT001 - one of two ways to resume
+        """Resume the run, and follow it again."""
+        if self._resume is not None:
+            self._resume(failed_only=failed_only)
+        self._feed = feed = follow(self._folder)
+        self._stage = 0
+        if self._widget is not None:
+            self._widget.follow_again(feed)
+        if not feed.add(self):
             self.show(feed.latest)
             self.end("")
 

@@ -11,6 +11,7 @@ from typing import Protocol
 from ..errors import ParallelRunError
 from ..runs.follow import Follower
 from ..runs.snapshot import Snapshot
+from ..runs.state import RunState
 from ..runs.store import RunFolder
 from .output import news
 
@@ -62,6 +63,11 @@ class Feed:
     def latest(self) -> Snapshot:
         """The last snapshot."""
         return self._latest
+
+    @property
+    def state(self) -> RunState:
+        """The fold of the run's journal, to be read only."""
+        return self._follower.state
 
     def add(self, listener: Listener) -> bool:
         """Tell this listener from now on; False when the feed has ended meanwhile."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from typing import IO, Protocol
 from ..runs.follow import Follower, watch
 from ..runs.snapshot import Snapshot
 from .details import RunDetails
+from .output import news
 from .text import LinePrinter, text_view
 
 
@@ -43,6 +45,20 @@ def stream_show(stream: IO[str]) -> Iterator[Show]:
                 print(line, file=stream, flush=True)
 
         yield say
+
+
+def watch_json(follower: Follower, stream: IO[str]) -> Snapshot:
+    """Write a snapshot as a line of JSON whenever there is news, until the run has ended."""
+    told = ""
+
+    def say(snapshot: Snapshot) -> None:
+        nonlocal told
+        new = news(snapshot)
+        if new != told:
+            told = new
+            print(json.dumps(snapshot, separators=(",", ":")), file=stream, flush=True)
+
+    return watch(follower, say)
 
 
 def in_notebook() -> bool:

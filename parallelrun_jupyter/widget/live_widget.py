@@ -10,10 +10,9 @@ import anywidget
 import traitlets
 
 from ..errors import ParallelRunError
-from ..runs.store import RunFolder
 from .feed import Feed
 from .output import RunOutput
-from .requests import answer
+from .requests import Asked, answer
 
 _STATIC = Path(__file__).with_name("static")
 _VIEW_MIME = "application/vnd.jupyter.widget-view+json"
@@ -27,9 +26,9 @@ class RunWidget(anywidget.AnyWidget):
     output = traitlets.Dict().tag(sync=True)
     problem = traitlets.Unicode("").tag(sync=True)
 
-    def __init__(self, folder: RunFolder, output: RunOutput, feed: Feed) -> None:
+    def __init__(self, asked: Asked, output: RunOutput, feed: Feed) -> None:
         super().__init__(output=dict(output))
-        self._folder = folder
+        self._asked = asked
         self._feed = feed
         self._latest = output
         self._views: set[str] = set()
@@ -54,6 +53,12 @@ class RunWidget(anywidget.AnyWidget):
             self._latest = output
             if self._views:
                 self.output = dict(output)
+
+    def follow_again(self, feed: Feed) -> None:
+        """Be told of a run that goes on after its end."""
+        with self._lock:
+            self._feed = feed
+            self._has_ended = False
 
     def finish(self, problem: str) -> None:
         """Say the last word; without a view left, free the widget on both sides."""
@@ -94,7 +99,7 @@ class RunWidget(anywidget.AnyWidget):
 
     def _reply(self, number: int, question: dict[str, Any]) -> None:
         try:
-            found = answer(self._folder, question)
+            found = answer(self._asked, question)
         except (ParallelRunError, OSError) as error:
             self.send({"id": number, "error": str(error)})
         else:

@@ -65,7 +65,17 @@ def news(snapshot: Snapshot) -> str:
         **snapshot,
         "elapsed_s": 0,
         "eta_s": None,
+        "eta_low_s": None,
+        "eta_high_s": None,
         "items_per_s": float(f"{snapshot['items_per_s']:.2g}"),
-        "workers": [{**row, "since_s": 0} for row in snapshot["workers"]],
+        "mini_batches_per_s": 0,
+        "rate_window_s": 0,
+        "quiet_s": 0,
+        "quiet_after_s": 0,
+        "lanes_from_ms": 0,
+        "stragglers": [row["mini_batch"] for row in snapshot["stragglers"]],
+        "workers": [
+            {**row, "since_s": 0, "cpu": "", "memory": "", "gpu": ""} for row in snapshot["workers"]
+        ],
     }
     return json.dumps(timeless, separators=(",", ":"))

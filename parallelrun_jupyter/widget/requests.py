@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, TypedDict
 
 from ..errors import ConfigError
 from ..events import AttemptFailed, decode
-from ..runs import logs
+from ..runs.grid import Grid, grid
+from ..runs.log_search import LogQuery, find_lines
+from ..runs.mini_batches import MiniBatchDetail, mini_batch_detail
+from ..runs.state import RunState
 from ..runs.store import RunFolder
 
 LOG_LINES = 200
@@ -21,11 +25,18 @@ _CUT = " ... "  # where a snapshot has cut a long name in its middle
 
 
 class LogWindow(TypedDict):
-    """The last lines of the log; ``has_older`` when there are more, ``cut_lines`` were shortened."""
+    """Lines of the log; ``has_older`` when there are more before, ``cut_lines`` were shortened.
+
+    ``skipped_lines`` are between those that were known and these; ``is_partial`` when the search
+    ended early; ``ends`` says how far each worker's log is known by now.
+    """
 
     lines: list[str]
     has_older: bool
     cut_lines: int
+    skipped_lines: int
+    is_partial: bool
+    ends: dict[str, int]
 
 
 class FailureRow(TypedDict):
@@ -50,28 +61,62 @@ class Failures(TypedDict):
     attempts: int
 
 
-def log_window(
-    folder: RunFolder, *, worker: str = "", mini_batch: int = -1, lines: int = LOG_LINES
-) -> LogWindow:
-    """Return the last lines of the log: of all, of one worker, or of one mini-batch."""
-    count = min(max(lines, 1), LOG_LINES_LIMIT)
-    if mini_batch >= 0:
-        found = logs.of_mini_batch(folder, mini_batch, count)
-    else:
-        found = logs.tail(folder, count, worker or None)
+def log_window(folder: RunFolder, query: LogQuery) -> LogWindow:
+    """Return a window of the log: the last lines, or those after what is known.
+
+    Raises
+    ------
+    ConfigError
+        The regular expression cannot be used.
+    """
+    found = find_lines(folder, query)
     kept: list[str] = []
     room = LOG_CHARS
-    for line in reversed(found):
+    for line in reversed(found.lines):
         room -= min(len(line), LOG_LINE_CHARS) + 1
         if room < 0:
             break
         kept.append(line[:LOG_LINE_CHARS])
-    shown = found[len(found) - len(kept) :]
+    left_out = len(found.lines) - len(kept)
+    shown = found.lines[left_out:]
     return LogWindow(
         lines=kept[::-1],
-        has_older=len(found) >= count or len(kept) < len(found),
+        has_older=found.has_older or left_out > 0,
         cut_lines=sum(len(line) > LOG_LINE_CHARS for line in shown),
+        skipped_lines=found.skipped + (left_out if query.since else 0),
+        is_partial=found.is_partial,
+        ends=found.ends,
     )
+
+
+def log_query(question: dict[str, Any]) -> LogQuery:
+    """Return the query that a view sent as JSON; what it leaves out has its default.
+
+    Raises
+    ------
+    ConfigError
+        Something in it is of the wrong kind.
+    """
+    since = question.get("since", {})
+    query = LogQuery(
+        worker=question.get("worker", ""),
+        mini_batch=question.get("mini_batch", -1),
+        level=question.get("level", ""),
+        text=question.get("text", ""),
+        is_regex=question.get("is_regex", False),
+        lines=question.get("lines", LOG_LINES),
+        since=since,
+    )
+    kinds = (
+        (query.worker, str), (query.mini_batch, int), (query.level, str), (query.text, str),
+        (query.is_regex, bool), (query.lines, int), (since, dict),
+        *((offset, int) for offset in (since.values() if isinstance(since, dict) else ())),
+    )  # fmt: skip
+    for value, kind in kinds:
+        if not isinstance(value, kind):
+            msg = f"a question about the log holds {value!r}; expected {kind.__name__}."
+            raise ConfigError(msg)
+    return replace(query, lines=min(max(query.lines, 1), LOG_LINES_LIMIT))
 
 
 def failures(folder: RunFolder, group: str) -> Failures:
@@ -120,21 +165,48 @@ def cancel(folder: RunFolder, *, drain: bool) -> None:
     folder.request("cancel-drain" if drain else "cancel")
 
 
-def answer(folder: RunFolder, question: dict[str, Any]) -> LogWindow | Failures | None:
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The run that a view asks about, and what can be done to it from here."""
+
+    folder: RunFolder
+    state: Callable[[], RunState]
+    resume: Callable[[bool], None] | None = None
+
+
+def answer(
+    asked: Asked, question: dict[str, Any]
+) -> LogWindow | Failures | MiniBatchDetail | Grid | None:
     """Answer what a view asked over the comm of its widget.
 
     Raises
     ------
     ConfigError
-        It is none of the questions that a view can ask.
+        It is none of the questions that a view can ask, or cannot be done from here.
     """
     match question:
-        case {"ask": "logs", "worker": str(worker), "mini_batch": int(mini_batch)}:
-            return log_window(folder, worker=worker, mini_batch=mini_batch)
+        case {"ask": "logs"}:
+            return log_window(asked.folder, log_query(question))
         case {"ask": "failures", "group": str(group)}:
-            return failures(folder, group)
+            return failures(asked.folder, group)
+        case {"ask": "mini_batch", "mini_batch": int(mini_batch)}:
+            return mini_batch_detail(asked.folder, asked.state(), mini_batch)
+        case {"ask": "grid", "first": int(first), "count": int(count)}:
+            return grid_part(asked.state(), first, count)
         case {"ask": "cancel", "drain": bool(drain)}:
-            cancel(folder, drain=drain)
+            cancel(asked.folder, drain=drain)
+            return None
+        case {"ask": "resume", "failed_only": bool(failed_only)}:
+            if asked.resume is None:
+                msg = f"run.resume() in a cell goes on with run {asked.folder.run_id}."
+                raise ConfigError(msg)
+            asked.resume(failed_only)
             return None
     msg = f"a view asked {list(islice(question, 5))}, which is no question; reload the page."
     raise ConfigError(msg)
+
+
+def grid_part(state: RunState, first: int, count: int) -> Grid:
+    """Return a part of the grid of a run, with what is running in it."""
+    running = [w.mini_batch for w in state.workers.values() if w.phase == "running"]
+    return grid(state, running, first, count)

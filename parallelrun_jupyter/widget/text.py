@@ -60,8 +60,35 @@ def progress_line(snapshot: Snapshot) -> str:
         parts.append(f"{rate:,.0f} items/s" if rate >= 10 else f"{rate:.1f} items/s")
     parts.append(format_duration(snapshot["elapsed_s"]))
     if snapshot["eta_s"] is not None and not snapshot["is_final"]:
-        parts.append(f"about {format_duration(snapshot['eta_s'])} left")
+        parts.append(f"{time_left(snapshot)} left")
     return " · ".join(parts)
+
+
+def time_left(snapshot: Snapshot) -> str:
+    """Return from when to when the run may end: ``12 s to 20 s``, or one time where that is all."""
+    low, high = (format_duration(snapshot[key] or 0) for key in ("eta_low_s", "eta_high_s"))
+    return f"about {high}" if low == high else f"{low} to {high}"
+
+
+def trouble_lines(snapshot: Snapshot) -> list[str]:
+    """Return what holds the run up, and how much of what may fail has failed."""
+    lines = []
+    if not snapshot["is_final"] and snapshot["quiet_s"] > snapshot["quiet_after_s"]:
+        lines.append(f"! no progress for {format_duration(snapshot['quiet_s'])}")
+    for row in snapshot["stragglers"]:
+        running = format_duration(row["for_s"])
+        lines.append(
+            f"! mini-batch {row['mini_batch']:,} is much slower than the others: "
+            f"on {row['worker']} for {running}"
+        )
+    for budget in snapshot["budgets"]:
+        if budget["used"] and budget["allowed"]:
+            things = plural(budget["allowed"], budget["noun"]).partition(" ")[2]
+            lines.append(
+                f"  {budget['used']:,} of {budget['allowed']:,} allowed failed {things} used "
+                f"({budget['limit']})"
+            )
+    return lines
 
 
 def bar(share: float, cells: int = BAR_CELLS) -> str:
@@ -115,6 +142,7 @@ def text_view(snapshot: Snapshot) -> str:
     lines = [f"{name}  {plain(headline(snapshot))}  [{snapshot['run_id']}]"]
     share = share_done(snapshot)
     lines.append(f"{bar(share)} {share:4.0%}  {progress_line(snapshot)}")
+    lines += trouble_lines(snapshot)
     lines += failure_lines(snapshot)
     lines += [f"! {plain(text)}" for text in snapshot["warnings"]]
     if snapshot["output"]:

@@ -13,7 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from ..events import FINAL_STATES, RUN_STATES
+from ..runs.grid import Grid
+from ..runs.mini_batches import AttemptRow, MiniBatchDetail
+from ..runs.progress import Budget, Straggler
 from ..runs.snapshot import GroupRow, Snapshot, WorkerRow
+from ..runs.timeline import Lane
 from .html import GLYPHS
 from .output import RUN_MIME, RunOutput
 from .requests import FailureRow, Failures, LogWindow
@@ -24,6 +28,10 @@ TARGET = Path(__file__).parents[2] / "labextension" / "src" / "model" / "wire.ts
 _SHAPES = (
     WorkerRow,
     GroupRow,
+    Budget,
+    Straggler,
+    Grid,
+    Lane,
     Snapshot,
     RunOutput,
     RunRow,
@@ -31,6 +39,8 @@ _SHAPES = (
     LogWindow,
     FailureRow,
     Failures,
+    AttemptRow,
+    MiniBatchDetail,
 )
 _PLAIN = {str: "string", bool: "boolean", int: "number", float: "number", type(None): "null"}
 
@@ -70,7 +80,10 @@ def _type(hint: Any, name: str = "") -> str:
         return _PLAIN[hint]
     arguments = typing.get_args(hint)
     if typing.get_origin(hint) is list:
-        return f"readonly {_type(arguments[0])}[]"
+        inner = _type(arguments[0])
+        return f"readonly ({inner})[]" if " " in inner else f"readonly {inner}[]"
+    if typing.get_origin(hint) is dict:
+        return f"Readonly<Record<string, {_type(arguments[1])}>>"
     if typing.get_origin(hint) in {types.UnionType, typing.Union}:
         return " | ".join(_type(argument) for argument in arguments)
     return str(hint.__name__)

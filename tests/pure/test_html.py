@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from parallelrun_jupyter.runs.grid import Grid
 from parallelrun_jupyter.runs.snapshot import GroupRow, Snapshot, WorkerRow
 from parallelrun_jupyter.widget.html import html_view
 from parallelrun_jupyter.widget.output import RUN_MIME, news, run_output, saved_bundle, stage
@@ -20,9 +21,21 @@ def snapshot(**values: Any) -> Snapshot:
         run_id="20261123-062040381-k3f9", name="digits", state="Running", reason="",
         is_final=False, plan_finished=True, mini_batches=100, items=500, succeeded=40, failed=2,
         retrying=1, running=2, left=58, items_succeeded=200, items_failed=10, items_left=290,
-        rows=200, attempts_failed=5, error_threshold=20, elapsed_s=12.0, eta_s=16.0,
-        items_per_s=17.5, workers=[], workers_hidden=0, workers_lost=0, groups=[],
+        rows=200, attempts_failed=5, error_threshold=20, run_max_try=3, budgets=[],
+        elapsed_s=12.0, eta_s=16.0, eta_low_s=12.0, eta_high_s=20.0, items_per_s=17.5,
+        mini_batches_per_s=3.5, rate_window_s=10.0, quiet_s=0.5, quiet_after_s=30.0, stragglers=[],
+        grid=Grid(first=0, count=100, per_cell=1, cells="#" * 100), lanes_from_ms=0, lanes=[],
+        workers=[], workers_hidden=0, workers_lost=0, groups=[],
         groups_hidden=0, warnings=[], output="",
+    )  # fmt: skip
+    return {**base, **values}  # type: ignore[typeddict-item]
+
+
+def worker(number: int = 0, **values: Any) -> WorkerRow:
+    base = WorkerRow(
+        worker=f"n0w{number}", node="n0", phase="running", mini_batch=number, since_s=1.5,
+        succeeded=9, failed=0, restarts=0, cpu_percent=95, memory_mb=210, gpu_percent=None,
+        gpu_memory_mb=None, cpu="0" * 20, memory="z" * 20, gpu="",
     )  # fmt: skip
     return {**base, **values}  # type: ignore[typeddict-item]
 
@@ -128,12 +141,14 @@ def test_a_saved_output_is_small_however_much_there_is() -> None:
 
 
 def test_news_is_what_more_than_the_clock_has_changed() -> None:
-    worker = WorkerRow(worker="w", phase="running", mini_batch=1, since_s=1, succeeded=1, failed=0)
-    before = snapshot(workers=[worker])
-    later = snapshot(workers=[{**worker, "since_s": 2}], elapsed_s=13.0, eta_s=15.0)
+    before = snapshot(workers=[worker()])
+    later = snapshot(
+        workers=[worker(since_s=2, cpu="1" * 20)], elapsed_s=13.0, eta_s=15.0, quiet_s=1.5
+    )
     assert news(before) == news(later)
-    assert news(before) != news(snapshot(workers=[{**worker, "mini_batch": 2}]))
-    assert news(before) != news(snapshot(workers=[worker], succeeded=41))
+    assert news(before) != news(snapshot(workers=[worker(mini_batch=2)]))
+    assert news(before) != news(snapshot(workers=[worker(cpu_percent=100)]))
+    assert news(before) != news(snapshot(workers=[worker()], succeeded=41))
 
 
 @pytest.mark.parametrize(

@@ -29,13 +29,22 @@ class DaskProcesses:
         tcp or tls.
     options
         Of every process, such as the paths of certificates.
+    host
+        The scheduler's address, and that of workers without one of their own.
     """
 
-    def __init__(self, folder: Path, scheme: str = "tcp", options: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        scheme: str = "tcp",
+        options: Sequence[str] = (),
+        host: str = "127.0.0.1",
+    ) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self._scheme = scheme
         self._options = list(options)
+        self._host = host
         self.scheduler_file = folder / "scheduler.json"
         self.scheduler: subprocess.Popen[bytes] | None = None
         self.workers: dict[str, subprocess.Popen[bytes]] = {}
@@ -56,11 +65,20 @@ class DaskProcesses:
     def port(self) -> int:
         return int(self.address.rpartition(":")[2])
 
-    def add_worker(self, name: str, *more: object, threads: int = 1, environ: dict[str, str] | None = None) -> None:  # fmt: skip
+    def add_worker(
+        self,
+        name: str,
+        *,
+        threads: int = 1,
+        environ: dict[str, str] | None = None,
+        host: str = "",
+        inside: Sequence[str] = (),
+    ) -> None:
+        """Start a worker; ``inside`` is the command that puts it into a network of its own."""
         self.workers[name] = self._start(
             "worker", self.address, "--name", name, "--nthreads", threads, "--nworkers", 1,
             "--no-nanny", "--local-directory", self.folder / name, "--death-timeout", START_S,
-            *more, log=name, environ=environ,
+            log=name, environ=environ, host=host, inside=inside,
         )  # fmt: skip
 
     def wait_for_workers(self) -> None:
@@ -69,12 +87,18 @@ class DaskProcesses:
             wait_until(lambda log=log: "Registered to" in log.read_text(), f"{name}", log)
 
     def _start(
-        self, kind: str, *words: object, log: str = "", environ: dict[str, str] | None = None
+        self,
+        kind: str,
+        *words: object,
+        log: str = "",
+        environ: dict[str, str] | None = None,
+        host: str = "",
+        inside: Sequence[str] = (),
     ) -> subprocess.Popen[bytes]:
         with open(self._log(log or kind), "wb") as out:
             return subprocess.Popen(
-                [sys.executable, "-m", "dask", kind, "--host", "127.0.0.1", "--no-dashboard",
-                 *self._options, *map(str, words)],
+                [*inside, sys.executable, "-m", "dask", kind, "--host", host or self._host,
+                 "--no-dashboard", *self._options, *map(str, words)],
                 stdout=out, stderr=out, cwd=self.folder,
                 env={**os.environ, "PARALLELRUN_HOME": str(self.folder / "home"), **(environ or {})},
             )  # fmt: skip

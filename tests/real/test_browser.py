@@ -126,7 +126,11 @@ def test_a_run_is_seen_to_move_while_another_cell_blocks_the_kernel_and_to_end(
     view.locator(".pr-traceback", has_text="Traceback (most recent call last)").wait_for()
     view.locator(".pr-attempts tbody tr").nth(2).wait_for()
     assert view.locator("b", has_text="number").count() == 0, "markup of the user's became ours"
-    view.locator("button", has_text="log").first.click()
+    view.locator(".pr-attempts button").first.click()
+    one = view.locator(".pr-one:visible")
+    one.locator("li", has_text="012.txt").wait_for()
+    one.locator("td", has_text="ValueError at cell.py").first.wait_for()
+    one.locator("button", has_text="log").click()
     view.locator(".pr-log", has_text="#6 ").wait_for()
     shot(page, "failures")
     page.save()

@@ -17,6 +17,11 @@ from tests.conftest import SCRIPTS
 from tests.real.jupyter_process import TOKEN, Jupyter
 
 BASE = "/hub/user-1/"
+ROUTES = (
+    *(("GET", what) for what in ("snapshot", "output", "failures", "mini-batch", "grid")),
+    *(("GET", what) for what in ("log-file", "result")),
+    *(("POST", what) for what in ("logs", "cancel", "resume")),
+)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +77,7 @@ def test_every_handler_refuses_without_the_token(server: Jupyter, numbers: Path)
     run = start(numbers)
     run.wait_for_completion(show_output=False)
     routes = handlers(BASE)
-    assert len(routes) == 7
+    assert len(routes) == 12
     for route, handler, _ in routes:
         path = route.replace("([^/]+)", run.run_id).removeprefix(f"{BASE}parallelrun/runs")
         methods = [name for name in ("get", "post", "put", "delete") if name in vars(handler)]
@@ -123,9 +128,9 @@ def test_a_run_is_listed_looked_at_and_read(
     assert output["snapshot"]["mini_batches"] == 12
     seen = headers["X-Run-Version"]
     assert ask(server, f"/{run.run_id}/snapshot?seen={seen}")[0] == 204
-    _, _, log = ask(server, f"/{run.run_id}/logs?lines=3")
+    _, _, log = ask(server, f"/{run.run_id}/logs", "POST", {"lines": 3})
     assert len(log["lines"]) == 3
-    _, _, one = ask(server, f"/{run.run_id}/logs?mini_batch=2")
+    _, _, one = ask(server, f"/{run.run_id}/logs", "POST", {"mini_batch": 2})
     assert one["lines"]
     assert all("#2 " in line for line in one["lines"] if "#" in line)
     _, _, bundle = ask(server, f"/{run.run_id}/output")
@@ -133,6 +138,62 @@ def test_a_run_is_listed_looked_at_and_read(
         "application/vnd.parallelrun.run+json", "text/html", "text/plain",
     }  # fmt: skip
     assert TOKEN not in json.dumps(bundle)
+
+
+def test_files_are_sent_whole_and_as_text(server: Jupyter, numbers: Path) -> None:
+    run = start(numbers, "talks.py", environment_variables={"MARKS": str(numbers)})
+    run.wait_for_completion(show_output=False, raise_on_error=False)
+    status, headers, text = ask(server, f"/{run.run_id}/log-file")
+    assert status == 200
+    assert headers["Content-Type"] == "text/plain; charset=utf-8"
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Content-Disposition"].startswith("attachment")
+    (log,) = run.folder.user_logs.glob("*.log")
+    assert text == f"==> {log.name} <==\n".encode() + log.read_bytes()
+    assert ask(server, f"/{run.run_id}/log-file?worker={log.stem}")[2] == log.read_bytes()
+    for worker in ("none", "..%2fdriver", "*"):
+        assert ask(server, f"/{run.run_id}/log-file?worker={worker}")[0] == 404
+    rows = start(numbers)
+    rows.wait_for_completion(show_output=False)
+    status, _, text = ask(server, f"/{rows.run_id}/result")
+    assert (status, text) == (200, Path(rows.snapshot()["output"]).read_bytes())
+    status, _, answer = ask(server, f"/{run.run_id}/result")
+    if run.status != "Completed":
+        assert (status, "no final file" in answer["message"]) == (500, True)
+
+
+def test_a_mini_batch_and_a_part_of_the_grid_are_told(server: Jupyter, numbers: Path) -> None:
+    run = start(numbers)
+    run.wait_for_completion(show_output=False)
+    _, _, detail = ask(server, f"/{run.run_id}/mini-batch?mini_batch=3")
+    assert detail["state"] == "succeeded"
+    assert [Path(item).stem for item in detail["items"]] == ["015", "016", "017", "018", "019"]
+    assert [(row["attempt"], row["succeeded"]) for row in detail["attempts"]] == [(1, True)]
+    _, _, none = ask(server, f"/{run.run_id}/mini-batch?mini_batch=999")
+    assert (none["state"], none["items"], none["attempts"]) == ("left", [], [])
+    _, _, part = ask(server, f"/{run.run_id}/grid?first=10&count=99")
+    assert (part["first"], part["count"], part["per_cell"], part["cells"]) == (10, 2, 1, "++")
+
+
+def test_a_run_is_resumed_with_what_had_failed(server: Jupyter, numbers: Path) -> None:
+    mark = numbers.parent / "mended"
+    script = numbers.parent / "mends.py"
+    script.write_text(
+        f"import os\ndef run(mini_batch):\n"
+        f"    assert os.path.exists({str(mark)!r}) or not mini_batch[0].endswith('010.txt')\n"
+        f"    return mini_batch\n"
+    )
+    run = start(numbers, str(script), error_threshold=10, run_max_try=1)
+    run.wait_for_completion(show_output=False)
+    assert run.snapshot()["failed"] == 1
+    mark.touch()
+    status, _, answer = ask(server, f"/{run.run_id}/resume", "POST", {"failed_only": True})
+    assert (status, answer) == (202, {})
+    assert run.wait_for_completion(show_output=False) == "Completed"
+    assert run.snapshot()["failed"] == 0
+    status, _, answer = ask(server, f"/{run.run_id}/resume", "POST", {})
+    assert status == 500
+    assert "nothing to resume" in answer["message"]
 
 
 def test_failures_are_told_by_their_group(server: Jupyter, numbers: Path) -> None:
@@ -159,8 +220,8 @@ def test_a_run_is_canceled(server: Jupyter, numbers: Path) -> None:
     ["..", "%2e%2e", "..%2f..%2foutside", "%2fetc", ".hidden", "a%2fb", "a%5cb", "%00", "x" * 200],
 )
 def test_ids_do_not_lead_out_of_the_runs_folder(server: Jupyter, run_id: str) -> None:
-    for what in ("snapshot", "logs", "output", "failures"):
-        status, _, answer = ask(server, f"/{run_id}/{what}")
+    for method, what in ROUTES:
+        status, _, answer = ask(server, f"/{run_id}/{what}", method, {})
         assert status == 404
         assert "outside" not in str(answer) or "%2f" in run_id
 
@@ -175,9 +236,8 @@ def test_a_link_does_not_lead_out_of_the_runs_folder(
     link.parent.mkdir(exist_ok=True)
     link.symlink_to(run.folder.path)
     try:
-        for what in ("snapshot", "logs", "output", "failures"):
-            assert ask(server, f"/linked/{what}")[0] == 404
-        assert ask(server, "/linked/cancel", "POST", {})[0] == 404
+        for method, what in ROUTES:
+            assert ask(server, f"/linked/{what}", method, {})[0] == 404
     finally:
         link.unlink()
     assert list(run.folder.control.iterdir()) == []
@@ -191,9 +251,17 @@ def test_questions_that_make_no_sense_are_answered_with_a_sentence(
     assert "there is no run" in answer["message"]
     run = start(numbers)
     run.wait_for_completion(show_output=False)
-    status, _, answer = ask(server, f"/{run.run_id}/logs?lines=many")
+    status, _, answer = ask(server, f"/{run.run_id}/grid?first=many")
     assert status == 400
-    assert answer["message"] == "lines is 'many'; expected a whole number."
+    assert answer["message"] == "first is 'many'; expected a whole number."
+    for question, said in (
+        ({"lines": "many"}, "a question about the log holds 'many'; expected int."),
+        ({"since": {"n0w0": "x"}}, "a question about the log holds 'x'; expected int."),
+        ({"text": "(a+)+b", "is_regex": True}, "repeats a repetition"),
+        ({"text": "(", "is_regex": True}, "is no regular expression"),
+    ):
+        status, _, answer = ask(server, f"/{run.run_id}/logs", "POST", question)
+        assert (status, said in answer["message"]) == (400, True), answer
 
 
 def test_a_damaged_run_does_not_hide_the_others(server: Jupyter, numbers: Path) -> None:

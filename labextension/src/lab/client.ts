@@ -2,7 +2,7 @@ import { URLExt } from '@jupyterlab/coreutils';
 import { ServerConnection } from '@jupyterlab/services';
 import type { PartialJSONObject } from '@lumino/coreutils';
 import type { Host } from '../model/host';
-import type { Failures, LogWindow, RunList, RunOutput } from '../model/wire';
+import type { Failures, Grid, LogWindow, MiniBatchDetail, RunList, RunOutput } from '../model/wire';
 
 /** The server has no such run, or no such handlers: something else must draw it. */
 export class NotHere extends Error {}
@@ -35,27 +35,46 @@ export class RunsClient {
     return this.json<Bundle>(one(runId, 'output'));
   }
 
-  host(runId: string): Host {
+  /** Asks a run to end. */
+  async cancel(runId: string, drain: boolean): Promise<void> {
+    await this.request(one(runId, 'cancel'), posted({ drain }));
+  }
+
+  /** Goes on with a run that has ended; with `failedOnly`, with what had failed. */
+  async resume(runId: string, failedOnly: boolean): Promise<void> {
+    await this.request(one(runId, 'resume'), posted({ failed_only: failedOnly }));
+  }
+
+  /**
+   * @param changed - Called when something was done to the run, so that it is looked at again.
+   */
+  host(runId: string, changed: () => void): Host {
     return {
-      logs: (worker, miniBatch) =>
-        this.json<LogWindow>(one(runId, 'logs', { worker, mini_batch: String(miniBatch) })),
+      logs: (question) => this.json<LogWindow>(one(runId, 'logs'), posted(question)),
       failures: (group) => this.json<Failures>(one(runId, 'failures', { group })),
-      cancel: async (drain) => {
-        await this.request(one(runId, 'cancel'), {
-          method: 'POST',
-          body: JSON.stringify({ drain }),
-        });
+      miniBatch: (number) =>
+        this.json<MiniBatchDetail>(one(runId, 'mini-batch', { mini_batch: String(number) })),
+      grid: (first, count) =>
+        this.json<Grid>(one(runId, 'grid', { first: String(first), count: String(count) })),
+      actions: {
+        cancel: (drain) => this.cancel(runId, drain).then(changed),
+        resume: (failedOnly) => this.resume(runId, failedOnly).then(changed),
       },
+      logFile: (worker) => this.url(one(runId, 'log-file', worker ? { worker } : {})),
+      resultFile: () => this.url(one(runId, 'result')),
     };
   }
 
-  private async json<T>(path: string): Promise<T> {
-    return (await (await this.request(path)).json()) as T;
+  private url(path: string): string {
+    return URLExt.join(this.settings.baseUrl, 'parallelrun', 'runs') + path;
+  }
+
+  private async json<T>(path: string, init: RequestInit = {}): Promise<T> {
+    return (await (await this.request(path, init)).json()) as T;
   }
 
   private async request(path: string, init: RequestInit = {}): Promise<Response> {
-    const url = URLExt.join(this.settings.baseUrl, 'parallelrun', 'runs') + path;
-    const response = await ServerConnection.makeRequest(url, init, this.settings);
+    const response = await ServerConnection.makeRequest(this.url(path), init, this.settings);
     if (response.status === 404) {
       throw new NotHere('the Jupyter server does not have this run');
     }
@@ -64,6 +83,10 @@ export class RunsClient {
     }
     return response;
   }
+}
+
+function posted(body: object): RequestInit {
+  return { method: 'POST', body: JSON.stringify(body) };
 }
 
 function one(runId: string, what: string, query: Record<string, string> = {}): string {

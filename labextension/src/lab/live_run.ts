@@ -1,5 +1,5 @@
 import { Token } from '@lumino/coreutils';
-import { sentence } from '../model/host';
+import { type Host, sentence } from '../model/host';
 import type { RunOutput } from '../model/wire';
 import { NotHere, type RunsClient } from './client';
 
@@ -117,13 +117,22 @@ export class LiveRun {
 export class LiveRuns {
   private readonly runs = new Map<string, LiveRun>();
 
+  /** Called when a run is looked at for the first time: there may be a new one. */
+  opened: () => void = () => undefined;
+
   constructor(readonly client: RunsClient) {}
+
+  /** Answers the questions of the views of a run. */
+  host(runId: string): Host {
+    return this.client.host(runId, () => this.runs.get(runId)?.hurry());
+  }
 
   find(runId: string): LiveRun {
     let run = this.runs.get(runId);
     if (!run) {
       run = new LiveRun(this.client, runId, () => this.runs.delete(runId));
       this.runs.set(runId, run);
+      this.opened();
     }
     return run;
   }

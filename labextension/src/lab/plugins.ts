@@ -1,23 +1,14 @@
-import {
-  ILabShell,
-  ILayoutRestorer,
-  type JupyterFrontEnd,
-  type JupyterFrontEndPlugin,
-} from '@jupyterlab/application';
-import { ICommandPalette, MainAreaWidget } from '@jupyterlab/apputils';
+import type { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
 import { INotebookTracker } from '@jupyterlab/notebook';
 import { IRenderMimeRegistry } from '@jupyterlab/rendermime';
-import { RUN_MIME, type RunRow } from '../model/wire';
+import { ITranslator } from '@jupyterlab/translation';
+import { RUN_MIME } from '../model/wire';
+import { setTranslator } from '../model/words';
 import { RunsClient } from './client';
 import { ILiveRuns, LiveRuns } from './live_run';
-import { RunsPanel, runsIcon } from './panel';
 import { RunRenderer } from './renderer';
-import { RunTab } from './run_tab';
 import { widgetDrawer } from './widget_drawer';
 
-const SHOW = 'parallelrun-jupyter:show-runs';
-const OPEN = 'parallelrun-jupyter:open-run';
-const CATEGORY = 'Parallel runs';
 /** Before the widgets' -10: a page that is reloaded has a server, but often no widget. */
 const RANK = -20;
 
@@ -27,8 +18,19 @@ export const livePlugin: JupyterFrontEndPlugin<LiveRuns> = {
   description: 'Asks the server about parallel runs.',
   autoStart: true,
   provides: ILiveRuns,
-  activate: (app: JupyterFrontEnd) =>
-    new LiveRuns(new RunsClient(app.serviceManager.serverSettings)),
+  optional: [ITranslator],
+  activate: (app: JupyterFrontEnd, translator: ITranslator | null) => {
+    const words = translator?.load('parallelrun_jupyter');
+    setTranslator(
+      words
+        ? {
+            text: (said) => words.gettext(said),
+            plural: (one, many, value) => words.ngettext(one, many, value),
+          }
+        : null,
+    );
+    return new LiveRuns(new RunsClient(app.serviceManager.serverSettings));
+  },
 };
 
 /** Draws the runs in saved outputs, and keeps those outputs true. */
@@ -66,56 +68,3 @@ export const rendererPlugin: JupyterFrontEndPlugin<void> = {
     });
   },
 };
-
-/** The panel that lists the runs, and the commands that open it and one of them. */
-export const panelPlugin: JupyterFrontEndPlugin<void> = {
-  id: 'parallelrun-jupyter:panel',
-  description: 'Lists the parallel runs, live, and opens one.',
-  autoStart: true,
-  requires: [ILiveRuns],
-  optional: [ILabShell, ICommandPalette, ILayoutRestorer],
-  activate: (
-    app: JupyterFrontEnd,
-    runs: LiveRuns,
-    lab: ILabShell | null,
-    palette: ICommandPalette | null,
-    restorer: ILayoutRestorer | null,
-  ) => {
-    const open = (row: Pick<RunRow, 'run_id' | 'name'>): boolean => {
-      if (lab) {
-        openTab(lab, runs, row);
-      }
-      return lab !== null;
-    };
-    const panel = new RunsPanel(runs, open);
-    app.shell.add(panel, 'left', { rank: 700, type: 'Parallel runs' });
-    restorer?.add(panel, panel.id);
-    app.commands.addCommand(SHOW, {
-      label: 'Show Parallel Runs',
-      caption: 'List the parallel runs, live',
-      execute: () => app.shell.activateById(panel.id),
-    });
-    app.commands.addCommand(OPEN, {
-      label: 'Open Parallel Run',
-      execute: ({ run_id, name }) =>
-        open({ run_id: String(run_id ?? ''), name: String(name ?? run_id ?? '') }),
-      isVisible: ({ run_id }) => run_id !== undefined,
-    });
-    palette?.addItem({ command: SHOW, category: CATEGORY });
-  },
-};
-
-function openTab(lab: ILabShell, runs: LiveRuns, row: Pick<RunRow, 'run_id' | 'name'>): void {
-  const id = `parallelrun-run-${row.run_id}`;
-  const isOpen = [...lab.widgets('main')].some((widget) => widget.id === id);
-  if (!isOpen) {
-    const tab = new MainAreaWidget({ content: new RunTab(runs, row.run_id) });
-    tab.id = id;
-    tab.title.label = row.name;
-    tab.title.icon = runsIcon;
-    tab.title.caption = row.run_id;
-    tab.title.closable = true;
-    lab.add(tab, 'main');
-  }
-  lab.activateById(id);
-}

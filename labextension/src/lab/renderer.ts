@@ -2,9 +2,9 @@ import type { IRenderMime } from '@jupyterlab/rendermime-interfaces';
 import { Panel, type Widget } from '@lumino/widgets';
 import type { RunOutput } from '../model/wire';
 import { RunView } from '../views/run';
+import { Sight } from '../views/sight';
 import type { LiveRuns, Watcher } from './live_run';
 import { SavedOutput, savedRun, WIDGET_MIME } from './saved_output';
-import { Sight } from './sight';
 
 const APART = 'no live connection to this run from here';
 
@@ -79,11 +79,15 @@ export class RunRenderer extends Panel implements IRenderMime.IRenderer, Watcher
   private start(output: RunOutput): void {
     this.stop();
     this.runId = output.run_id;
-    this.view = new RunView(this.runs.client.host(output.run_id));
+    this.view = new RunView(this.runs.host(output.run_id));
     this.view.draw(output, false);
     this.node.append(this.view.node);
     const run = this.runs.find(output.run_id);
-    this.sight = new Sight(this.node, run.hurry);
+    this.sight = new Sight(this.node, (isVisible) => {
+      if (isVisible) {
+        run.hurry();
+      }
+    });
     this.leave = run.add(this);
   }
 

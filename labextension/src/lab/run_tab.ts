@@ -11,11 +11,11 @@ export class RunTab extends Widget implements Watcher {
 
   constructor(
     private readonly runs: LiveRuns,
-    private readonly runId: string,
+    readonly runId: string,
   ) {
     super();
     this.addClass('pr-tab');
-    this.view = new RunView(runs.client.host(runId));
+    this.view = new RunView(runs.host(runId));
     this.node.append(this.view.node);
     this.view.node.hidden = true;
   }

@@ -1,14 +1,15 @@
 /** Numbers, times and shares for people: the same words as the Python side's. */
 
+import { noun, t } from './words';
+
 const NUMBERS = new Intl.NumberFormat('en-US');
 
 export function count(value: number): string {
   return NUMBERS.format(value);
 }
 
-export function plural(value: number, noun: string): string {
-  const ending = value === 1 ? '' : /(s|ch)$/.test(noun) ? 'es' : 's';
-  return `${count(value)} ${noun}${ending}`;
+export function plural(value: number, one: string): string {
+  return `${count(value)} ${noun(one, value)}`;
 }
 
 /** `0.4 s`, `12 s`, `3:05` or `2:03:05`. */
@@ -33,12 +34,26 @@ export function clock(seconds: number): string {
   return seconds < 59.5 ? `${Math.floor(seconds)} s` : duration(seconds);
 }
 
+/** From when to when: `5–8 s`, `0:50–1:20`, or one time where both are the same. */
+export function span(low: number, high: number): string {
+  const [first, last] = [clock(Math.max(0, low)), clock(Math.max(0, high))];
+  if (first === last) {
+    return `~ ${last}`;
+  }
+  const isSeconds = first.endsWith(' s') && last.endsWith(' s');
+  return `${isSeconds ? first.slice(0, -2) : first}–${last}`;
+}
+
 export function rate(perSecond: number): string {
   if (perSecond < 0.05) {
     return '–';
   }
   const value = perSecond >= 10 ? count(Math.round(perSecond)) : perSecond.toFixed(1);
-  return `${value} items/s`;
+  return t('{0} items/s', value);
+}
+
+export function megabytes(value: number): string {
+  return value < 1000 ? `${count(value)} MB` : `${(value / 1024).toFixed(1)} GB`;
 }
 
 /** A share as whole percents; 100 only when all is done. */

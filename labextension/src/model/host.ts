@@ -1,10 +1,33 @@
-import type { Failures, LogWindow } from './wire';
+import type { Failures, Grid, LogWindow, MiniBatchDetail } from './wire';
+
+/** Which lines of the log are wanted; `since` says how far each worker's log is known. */
+export interface LogQuestion {
+  readonly worker: string;
+  readonly mini_batch: number;
+  readonly level: string;
+  readonly text: string;
+  readonly is_regex: boolean;
+  readonly lines: number;
+  readonly since: Readonly<Record<string, number>>;
+}
 
 /** Answers what a view asks beyond its snapshot: the server in Lab, the comm in a widget. */
 export interface Host {
-  logs(worker: string, miniBatch: number): Promise<LogWindow>;
+  logs(question: LogQuestion): Promise<LogWindow>;
   failures(group: string): Promise<Failures>;
+  miniBatch(miniBatch: number): Promise<MiniBatchDetail>;
+  grid(first: number, count: number): Promise<Grid>;
+  /** What can be done to the run from here; null where nothing can. */
+  readonly actions: Actions | null;
+  /** Where the whole log of a worker (`''`: of all) can be had; null where it cannot. */
+  logFile(worker: string): string | null;
+  /** Where the final file can be had. */
+  resultFile(): string | null;
+}
+
+export interface Actions {
   cancel(drain: boolean): Promise<void>;
+  resume(failedOnly: boolean): Promise<void>;
 }
 
 /** What went wrong, as a sentence. */

@@ -36,14 +36,23 @@ export const PHASES: Readonly<Record<string, string>> = {
   ended: 'ended',
 };
 
-/** What one worker is doing. */
+/** What one worker is doing and using; ``restarts`` counts those that it has replaced. */
 export interface WorkerRow {
+  readonly cpu_percent: number | null;
+  readonly memory_mb: number | null;
+  readonly gpu_percent: number | null;
+  readonly gpu_memory_mb: number | null;
+  readonly cpu: string;
+  readonly memory: string;
+  readonly gpu: string;
   readonly worker: string;
+  readonly node: string;
   readonly phase: string;
   readonly mini_batch: number;
   readonly since_s: number;
   readonly succeeded: number;
   readonly failed: number;
+  readonly restarts: number;
 }
 
 /** Failures that were raised at the same place. */
@@ -57,8 +66,46 @@ export interface GroupRow {
   readonly mini_batches_lost: number;
 }
 
+/** How much of what may fail has failed; the run fails when ``used`` exceeds ``allowed``. */
+export interface Budget {
+  readonly limit: string;
+  readonly noun: string;
+  readonly used: number;
+  readonly allowed: number;
+}
+
+/** A mini-batch that runs for much longer than the others took. */
+export interface Straggler {
+  readonly worker: string;
+  readonly mini_batch: number;
+  readonly for_s: number;
+}
+
+/** Mini-batches from ``first`` on, ``per_cell`` of them in each cell, one character a cell. */
+export interface Grid {
+  readonly first: number;
+  readonly count: number;
+  readonly per_cell: number;
+  readonly cells: string;
+}
+
+/** The bars of one worker: rows of start (ms), length (ms), mini-batch, how many, what became. */
+export interface Lane {
+  readonly worker: string;
+  readonly bars: readonly (readonly number[])[];
+}
+
 /** Where a run stands. Times in seconds; None where a value is not known yet. */
 export interface Snapshot {
+  readonly elapsed_s: number;
+  readonly eta_s: number | null;
+  readonly eta_low_s: number | null;
+  readonly eta_high_s: number | null;
+  readonly items_per_s: number;
+  readonly mini_batches_per_s: number;
+  readonly rate_window_s: number;
+  readonly quiet_s: number;
+  readonly quiet_after_s: number;
   readonly run_id: string;
   readonly name: string;
   readonly state: RunState;
@@ -78,9 +125,12 @@ export interface Snapshot {
   readonly rows: number;
   readonly attempts_failed: number;
   readonly error_threshold: number;
-  readonly elapsed_s: number;
-  readonly eta_s: number | null;
-  readonly items_per_s: number;
+  readonly run_max_try: number;
+  readonly budgets: readonly Budget[];
+  readonly stragglers: readonly Straggler[];
+  readonly grid: Grid;
+  readonly lanes_from_ms: number;
+  readonly lanes: readonly Lane[];
   readonly workers: readonly WorkerRow[];
   readonly workers_hidden: number;
   readonly workers_lost: number;
@@ -122,11 +172,14 @@ export interface RunList {
   readonly hidden: number;
 }
 
-/** The last lines of the log; ``has_older`` when there are more, ``cut_lines`` were shortened. */
+/** Lines of the log; ``has_older`` when there are more before, ``cut_lines`` were shortened. */
 export interface LogWindow {
   readonly lines: readonly string[];
   readonly has_older: boolean;
   readonly cut_lines: number;
+  readonly skipped_lines: number;
+  readonly is_partial: boolean;
+  readonly ends: Readonly<Record<string, number>>;
 }
 
 /** One failed attempt. */
@@ -147,4 +200,26 @@ export interface Failures {
   readonly traceback: string;
   readonly rows: readonly FailureRow[];
   readonly attempts: number;
+}
+
+/** One try of a mini-batch that is over. */
+export interface AttemptRow {
+  readonly attempt: number;
+  readonly worker: string;
+  readonly succeeded: boolean;
+  readonly at_s: number;
+  readonly duration_s: number;
+  readonly rows: number;
+  readonly group: string;
+  readonly message: string;
+}
+
+/** A mini-batch: its state in a word, its first items, its attempts, who runs it now. */
+export interface MiniBatchDetail {
+  readonly mini_batch: number;
+  readonly state: RunState;
+  readonly worker: string;
+  readonly items: readonly string[];
+  readonly items_count: number;
+  readonly attempts: readonly AttemptRow[];
 }

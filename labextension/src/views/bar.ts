@@ -1,5 +1,6 @@
 import { count, percent } from '../model/format';
 import type { RunOutput, Snapshot } from '../model/wire';
+import { t } from '../model/words';
 import { el, setHidden, setText } from './dom';
 import type { Part } from './part';
 
@@ -40,12 +41,12 @@ export class Bar implements Part {
 
   constructor() {
     this.track.setAttribute('role', 'progressbar');
-    this.track.setAttribute('aria-label', 'Mini-batches done');
+    this.track.setAttribute('aria-label', t('Mini-batches done'));
     const legend = el('div', 'pr-legend');
     for (const { kind, fill, value, label } of this.pieces) {
       const glyph = el('i', '', kind.glyph);
       glyph.setAttribute('aria-hidden', 'true');
-      label.append(glyph, value, ` ${kind.words}`);
+      label.append(glyph, value, ` ${t(kind.words)}`);
       legend.append(label);
       if (kind.name !== 'left') {
         this.track.append(fill);
@@ -74,15 +75,18 @@ export class Bar implements Part {
 
   private say(share: number | null, over: number, snapshot: Snapshot): void {
     const isFull = snapshot.state === 'Completed' && snapshot.mini_batches === 0;
-    setText(this.share, share === null ? 'listing' : `${isFull ? 100 : share} %`);
-    const batches = `${count(over)} of ${count(snapshot.mini_batches)} mini-batches`;
-    const failed = snapshot.failed ? `, ${count(snapshot.failed)} failed` : '';
+    setText(this.share, share === null ? t('listing') : `${isFull ? 100 : share} %`);
+    const batches = t('{0} of {1} mini-batches', count(over), count(snapshot.mini_batches));
+    const failed = snapshot.failed ? `, ${t('{0} failed', count(snapshot.failed))}` : '';
     if (share === null) {
       this.track.removeAttribute('aria-valuenow');
-      this.track.setAttribute('aria-valuetext', `listing the inputs, ${batches} so far${failed}`);
+      this.track.setAttribute(
+        'aria-valuetext',
+        t('listing the inputs, {0} so far', batches) + failed,
+      );
     } else {
       this.track.setAttribute('aria-valuenow', String(share));
-      this.track.setAttribute('aria-valuetext', `${share} percent, ${batches}${failed}`);
+      this.track.setAttribute('aria-valuetext', `${t('{0} percent', share)}, ${batches}${failed}`);
     }
   }
 }

@@ -1,5 +1,6 @@
-import { clock, count, duration, rate } from '../model/format';
-import type { RunOutput } from '../model/wire';
+import { clock, count, duration, rate, span } from '../model/format';
+import type { RunOutput, Snapshot } from '../model/wire';
+import { t } from '../model/words';
 import { el, setText } from './dom';
 import type { Part } from './part';
 
@@ -10,18 +11,21 @@ type Name = (typeof NAMES)[number];
 export class Facts implements Part {
   readonly node = el('dl', 'pr-facts');
   private readonly values: Record<Name, HTMLElement>;
+  private readonly rateName: HTMLElement;
 
   constructor() {
     const cells = NAMES.map((name) => [name, el('dd')] as const);
-    for (const [name, value] of cells) {
-      this.node.append(el('div', '', el('dt', '', name), value));
-    }
+    const names = cells.map(([name]) => el('dt', '', t(name)));
+    cells.forEach(([, value], index) => {
+      this.node.append(el('div', '', names[index] ?? '', value));
+    });
+    this.rateName = names[NAMES.indexOf('Rate')] ?? el('dt');
     this.values = Object.fromEntries(cells) as Record<Name, HTMLElement>;
   }
 
   draw({ snapshot }: RunOutput, age: number): void {
     const total = (value: number): string =>
-      snapshot.plan_finished ? ` / ${count(value)}` : ` / ${count(value)} so far`;
+      snapshot.plan_finished ? ` / ${count(value)}` : ` / ${t('{0} so far', count(value))}`;
     const items = snapshot.items - snapshot.items_left;
     const batches = snapshot.succeeded + snapshot.failed;
     const isOver = snapshot.is_final;
@@ -29,13 +33,19 @@ export class Facts implements Part {
     this.set('Mini-batches', count(batches) + total(snapshot.mini_batches));
     this.set('Items failed', count(snapshot.items_failed));
     this.set('Rate', rate(snapshot.items_per_s));
+    const window = Math.round(snapshot.rate_window_s);
+    const said = isOver || window < 1 ? t('Rate') : t('Rate, last {0} s', window);
+    setText(this.rateName, said);
     this.set('Elapsed', isOver ? duration(snapshot.elapsed_s) : clock(snapshot.elapsed_s + age));
-    const eta = snapshot.eta_s;
-    this.set('Time left', isOver || eta === null ? '–' : `~ ${clock(Math.max(0, eta - age))}`);
+    this.set('Time left', timeLeft(snapshot, age));
     this.values['Items failed'].classList.toggle('pr-alarm', snapshot.items_failed > 0);
   }
 
   private set(name: Name, text: string): void {
     setText(this.values[name], text);
   }
+}
+
+function timeLeft({ is_final, eta_low_s: low, eta_high_s: high }: Snapshot, age: number): string {
+  return is_final || low === null || high === null ? '–' : span(low - age, high - age);
 }

@@ -1,5 +1,7 @@
 import { count, plural } from '../model/format';
 import type { FailureRow, Failures } from '../model/wire';
+import { t } from '../model/words';
+import { copyButton } from './copy';
 import { button, el, setHidden, setText } from './dom';
 
 /** One group of failures, opened: its traceback, and the attempts that failed there. */
@@ -10,13 +12,15 @@ export class FailureDetail {
   private readonly table: HTMLElement;
   private readonly note = el('div', 'pr-more');
 
-  constructor(private readonly showLog: (miniBatch: number) => void) {
-    const names = ['Mini-batch', 'Attempt', 'Worker', 'Items', 'Message', ''];
-    const head = el('tr', '', ...names.map((name) => el('th', '', name)));
+  constructor(private readonly showMiniBatch: (miniBatch: number) => void) {
+    const names = ['Mini-batch', 'Attempt', 'Worker', 'Items', 'Message', 'Again'];
+    const head = el('tr', '', ...names.map((name) => el('th', '', t(name))));
     this.table = el('table', 'pr-attempts', el('thead', '', head), this.body);
     this.table.hidden = true;
     this.traceback.hidden = true;
     this.traceback.tabIndex = 0;
+    this.traceback.setAttribute('role', 'group');
+    this.traceback.setAttribute('aria-label', t('Traceback'));
     this.node = el(
       'div',
       'pr-detail',
@@ -38,7 +42,8 @@ export class FailureDetail {
     this.body.replaceChildren(...found.rows.map((row) => this.row(row)));
     setHidden(this.table, found.rows.length === 0);
     const hidden = Math.max(found.attempts, known) - found.rows.length;
-    this.say(hidden > 0 ? `and ${plural(hidden, 'other attempt')}: run.failures() shows all` : '');
+    const others = t('and {0}: run.failures() shows all', plural(hidden, 'other attempt'));
+    this.say(hidden > 0 ? others : '');
   }
 
   say(text: string): void {
@@ -46,10 +51,14 @@ export class FailureDetail {
   }
 
   private row(row: FailureRow): HTMLElement {
-    const log = button('pr-link', 'log', () => this.showLog(row.mini_batch));
-    log.title = `Show the log of mini-batch ${count(row.mini_batch)}`;
-    const attempt = `${count(row.attempt)}${row.is_last ? ', last' : ''}`;
-    const texts = [count(row.mini_batch), attempt, row.worker, count(row.items), row.message];
-    return el('tr', '', ...texts.map((text) => el('td', '', text)), el('td', '', log));
+    const number = count(row.mini_batch);
+    const show = button('pr-link', number, () => this.showMiniBatch(row.mini_batch));
+    show.title = t('Show mini-batch {0}', number);
+    const line = `run.try_one(${row.mini_batch})`;
+    const copy = copyButton('pr-link', t('copy {0}', line), () => line);
+    const attempt = `${count(row.attempt)}${row.is_last ? `, ${t('last')}` : ''}`;
+    const texts = [attempt, row.worker, count(row.items), row.message];
+    const cells = texts.map((text) => el('td', '', text));
+    return el('tr', '', el('td', '', show), ...cells, el('td', '', copy));
   }
 }

@@ -1,7 +1,9 @@
 import { count, plural } from '../model/format';
 import { type Host, sentence } from '../model/host';
 import type { GroupRow, RunOutput } from '../model/wire';
-import { el, Rows, setHidden, setText } from './dom';
+import { t } from '../model/words';
+import type { RunActions } from './actions';
+import { button, el, Rows, setHidden, setText } from './dom';
 import { FailureDetail } from './failure_detail';
 import type { Part } from './part';
 
@@ -15,16 +17,22 @@ export class Failures implements Part {
   private readonly warnings = el('div');
   private readonly groupRows: Rows<GroupRow>;
   private readonly warningRows: Rows<string>;
+  private readonly retry: HTMLButtonElement;
   private hasFailed = false;
 
-  constructor(host: Host, showLog: (miniBatch: number) => void) {
-    this.node.append(this.groups, this.more, this.warnings);
-    this.node.setAttribute('aria-label', 'Failures');
+  constructor(
+    private readonly host: Host,
+    showMiniBatch: (miniBatch: number) => void,
+    actions: RunActions,
+  ) {
+    this.retry = button('pr-button', '', () => actions.send('retry'));
+    this.node.append(this.groups, this.more, this.retry, this.warnings);
+    this.node.setAttribute('aria-label', t('Failures'));
     this.groupRows = new Rows(
       this.groups,
       (group) => group.group,
       (group) => {
-        const row = new Group(host, group.group, showLog);
+        const row = new Group(host, group.group, showMiniBatch);
         row.node.open = this.hasFailed && this.groups.children.length === 0;
         return row;
       },
@@ -44,7 +52,10 @@ export class Failures implements Part {
     this.warningRows.draw(snapshot.warnings);
     setHidden(this.more, snapshot.groups_hidden === 0);
     const others = plural(snapshot.groups_hidden, 'other kind');
-    setText(this.more, `and ${others} of failure: run.failures() shows all`);
+    setText(this.more, t('and {0} of failure: run.failures() shows all', others));
+    const canRetry = snapshot.is_final && snapshot.failed > 0 && this.host.actions !== null;
+    setHidden(this.retry, !canRetry);
+    setText(this.retry, t('Retry only the failed {0}', plural(snapshot.failed, 'mini-batch')));
     const first = this.groups.firstElementChild;
     if (becameFailed && first instanceof HTMLDetailsElement) {
       first.open = true;
@@ -66,9 +77,9 @@ class Group {
   constructor(
     private readonly host: Host,
     private readonly group: string,
-    showLog: (miniBatch: number) => void,
+    showMiniBatch: (miniBatch: number) => void,
   ) {
-    this.detail = new FailureDetail(showLog);
+    this.detail = new FailureDetail(showMiniBatch);
     const glyph = el('i', 'pr-alarm', '✗');
     glyph.setAttribute('aria-hidden', 'true');
     const summary = el('summary', '', glyph, this.title, this.message, this.fate);
@@ -107,9 +118,10 @@ class Group {
 function fate(group: GroupRow): string {
   const attempts = plural(group.attempts, 'attempt');
   if (group.first_mini_batch < 0) {
-    return `${attempts} to start a worker`;
+    return t('{0} to start a worker', attempts);
   }
   const lost = group.mini_batches_lost;
-  const what = lost ? `${plural(lost, 'mini-batch')} lost` : 'retried';
-  return `${attempts}, ${what}, first in mini-batch ${count(group.first_mini_batch)}`;
+  const what = lost ? t('{0} lost', plural(lost, 'mini-batch')) : t('retried');
+  const first = count(group.first_mini_batch);
+  return t('{0}, {1}, first in mini-batch {2}', attempts, what, first);
 }

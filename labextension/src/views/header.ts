@@ -1,8 +1,10 @@
 import { GLYPHS, type RunOutput } from '../model/wire';
+import { t } from '../model/words';
+import { copyButton } from './copy';
 import { el, setText } from './dom';
 import type { Part } from './part';
 
-/** The state, the name and the id. */
+/** The state, the name and the id, which a click copies. */
 export class Header implements Part {
   readonly node: HTMLElement;
   private readonly glyph = el('span', 'pr-glyph');
@@ -10,9 +12,10 @@ export class Header implements Part {
   private readonly state = el('span', 'pr-state');
   private readonly id = el('span', 'pr-id');
 
-  constructor(action: HTMLElement) {
+  constructor(actions: HTMLElement) {
     this.glyph.setAttribute('aria-hidden', 'true');
-    this.node = el('header', 'pr-head', this.glyph, this.name, this.state, this.id, action);
+    const copy = copyButton('pr-link pr-quiet', t('copy id'), () => this.id.textContent ?? '');
+    this.node = el('header', 'pr-head', this.glyph, this.name, this.state, this.id, copy, actions);
   }
 
   draw({ run_id, headline, snapshot }: RunOutput): void {

@@ -11,4 +11,7 @@ export interface Part {
    * @param age - Seconds since then, to count on what only grows with the clock.
    */
   draw(output: RunOutput, age: number): void;
+
+  /** Lets go of what would outlive the view. */
+  dispose?(): void;
 }

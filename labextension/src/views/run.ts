@@ -1,24 +1,28 @@
 import { plural, timeOfDay } from '../model/format';
 import type { Host } from '../model/host';
 import type { RunOutput } from '../model/wire';
+import { t } from '../model/words';
+import { RunActions } from './actions';
 import { Bar } from './bar';
-import { Cancel } from './cancel';
+import { Detail } from './detail';
 import { el, setHidden, setText } from './dom';
 import { Facts } from './facts';
 import { Failures } from './failures';
+import { GridView } from './grid';
 import { Header } from './header';
 import { Log } from './log';
+import { Notices } from './notices';
 import type { Part } from './part';
+import { Timeline } from './timeline';
 import { Workers } from './workers';
 
 const TICK_MS = 1000;
-const SPOKEN_EVERY_MS = 15_000;
+const SPOKEN_EVERY_MS = 10_000;
 
 /** The whole view of a run: the same in the widget, in the panel and in a saved output. */
 export class RunView {
   readonly node: HTMLElement;
   private readonly parts: readonly Part[];
-  private readonly log: Log;
   private readonly rows = el('div', 'pr-output');
   private readonly note = el('div', 'pr-note');
   private readonly spoken = el('div', 'pr-spoken');
@@ -30,14 +34,22 @@ export class RunView {
   private spokenState = '';
 
   constructor(host: Host) {
-    this.log = new Log(host);
-    const cancel = new Cancel(host);
-    const header = new Header(cancel.node);
-    const bar = new Bar();
-    const facts = new Facts();
-    const failures = new Failures(host, (miniBatch) => this.log.show('', miniBatch));
-    const workers = new Workers((worker) => this.log.show(worker, -1));
-    this.parts = [header, cancel, bar, facts, failures, workers, this.log];
+    const log = new Log(host);
+    const detail = new Detail(host, (miniBatch) => log.show('', miniBatch));
+    const showOne = (miniBatch: number): void => {
+      grid.node.open = true;
+      detail.show(miniBatch);
+    };
+    const grid = new GridView(host, showOne, detail.node);
+    const actions = new RunActions(host);
+    const failures = new Failures(host, showOne, actions);
+    const workers = new Workers((worker) => log.show(worker, -1), showOne);
+    const [header, bar, facts] = [new Header(actions.node), new Bar(), new Facts()];
+    const [notices, timeline] = [new Notices(showOne), new Timeline(showOne)];
+    this.parts = [
+      ...[header, actions, bar, facts, notices, failures],
+      ...[grid, detail, timeline, workers, log],
+    ];
     this.spoken.setAttribute('role', 'status');
     this.node = el(
       'article',
@@ -45,10 +57,13 @@ export class RunView {
       header.node,
       bar.node,
       facts.node,
+      notices.node,
       this.rows,
       failures.node,
+      grid.node,
+      timeline.node,
       workers.node,
-      this.log.node,
+      log.node,
       this.note,
       this.spoken,
     );
@@ -71,29 +86,34 @@ export class RunView {
     this.drawnAt = Date.now();
     const { snapshot } = output;
     this.node.dataset.state = snapshot.state;
-    this.node.setAttribute('aria-label', `Run ${snapshot.name}`);
+    this.node.setAttribute('aria-label', t('Run {0}', snapshot.name));
     setHidden(this.rows, !snapshot.output);
-    setText(this.rows, `${plural(snapshot.rows, 'row')} in ${snapshot.output}`);
+    setText(this.rows, t('{0} in {1}', plural(snapshot.rows, 'row'), snapshot.output));
     this.drawParts();
     this.speak(output);
   }
 
   /** Says something of the view itself, such as that it is not live. */
   say(text: string): void {
-    const when = this.output ? `as of ${timeOfDay(this.output.at)}` : '';
+    const when = this.output ? t('as of {0}', timeOfDay(this.output.at)) : '';
     setText(this.note, [text, text && when].filter(Boolean).join(', '));
     setHidden(this.note, !text);
   }
 
   dispose(): void {
     clearInterval(this.timer);
-    this.log.dispose();
+    for (const part of this.parts) {
+      part.dispose?.();
+    }
     this.node.remove();
   }
 
   private tick(): void {
-    if (this.isLive && this.output && !this.output.snapshot.is_final && this.node.isConnected) {
-      this.drawParts();
+    if (this.isLive && this.output && this.node.isConnected && !document.hidden) {
+      if (!this.output.snapshot.is_final) {
+        this.drawParts();
+      }
+      this.speak(this.output);
     }
   }
 
@@ -106,15 +126,15 @@ export class RunView {
     }
   }
 
-  /** Tells screen readers of each new state, and in between now and then how far it is. */
+  /** Tells screen readers how far it is, and of each new state; never twice in ten seconds. */
   private speak({ headline, snapshot }: RunOutput): void {
     const now = Date.now();
-    const isNew = headline !== this.spokenState;
-    if (isNew || (!snapshot.is_final && now - this.spokenAt > SPOKEN_EVERY_MS)) {
+    const isNew = headline !== this.spokenState || !snapshot.is_final;
+    if (isNew && now - this.spokenAt > SPOKEN_EVERY_MS) {
       this.spokenAt = now;
       this.spokenState = headline;
       const done = plural(snapshot.succeeded + snapshot.failed, 'mini-batch');
-      setText(this.spoken, `${snapshot.name}: ${headline}, ${done} done`);
+      setText(this.spoken, t('{0}: {1}, {2} done', snapshot.name, headline, done));
     }
   }
 }

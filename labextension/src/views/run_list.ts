@@ -1,57 +1,114 @@
 import { count, dayAndTime, percent } from '../model/format';
-import { GLYPHS, type RunList, type RunRow } from '../model/wire';
+import { FINAL_STATES, GLYPHS, type RunList, type RunRow } from '../model/wire';
+import { t } from '../model/words';
 import { button, el, Rows, setHidden, setText } from './dom';
 
-/** The runs, newest first; a click opens one. */
+/** What a row of the list leads to; what cannot be done from here is left out. */
+export interface RowActions {
+  open(row: RunRow): void;
+  cancel?(row: RunRow): void;
+  resume?(row: RunRow): void;
+  attach?(row: RunRow): void;
+  canAttach?(): boolean;
+}
+
+/** The runs, newest first, of which a text filters some; arrow keys walk, a click opens. */
 export class RunListView {
   readonly node = el('div', 'pr-list');
+  private readonly filter = el('input', 'pr-input pr-filter');
+  private readonly body = el('div', 'pr-rows');
   private readonly rows: Rows<RunRow>;
   private readonly note = el('div', 'pr-note');
+  private list: RunList = { runs: [], hidden: 0 };
 
-  constructor(open: (row: RunRow) => void) {
-    const body = el('div', 'pr-rows');
-    this.node.append(body, this.note);
+  constructor(actions: RowActions) {
+    this.filter.type = 'search';
+    this.filter.placeholder = t('filter the runs');
+    this.filter.setAttribute('aria-label', t('Filter the runs by name, id or state'));
+    this.filter.addEventListener('input', () => this.show());
+    this.body.addEventListener('keydown', (event) => this.walk(event));
+    this.note.setAttribute('role', 'status');
+    this.node.append(this.filter, this.body, this.note);
     this.rows = new Rows(
-      body,
+      this.body,
       (row) => row.run_id,
-      (row) => new ListRow(row, open),
+      (row) => new ListRow(row, actions),
     );
-    this.say('reading the runs');
+    this.say(t('reading the runs'));
   }
 
-  draw({ runs, hidden }: RunList): void {
-    this.rows.draw(runs);
-    const none = 'No runs yet. Start one in a notebook with %%parallelrun.';
-    const older = hidden > 0 ? `and ${count(hidden)} older: parallelrun list` : '';
-    this.say(runs.length === 0 ? none : older);
+  draw(list: RunList): void {
+    this.list = list;
+    this.show();
   }
 
   say(text: string): void {
     setText(this.note, text);
     setHidden(this.note, !text);
   }
+
+  private show(): void {
+    const { runs, hidden } = this.list;
+    const wanted = this.filter.value.trim().toLowerCase();
+    const shown = wanted ? runs.filter((row) => textOf(row).includes(wanted)) : runs;
+    this.rows.draw(shown);
+    if (runs.length === 0) {
+      this.say(t('No runs yet. Start one in a notebook with %%parallelrun.'));
+    } else if (shown.length === 0) {
+      this.say(t('No run is like that.'));
+    } else {
+      this.say(hidden > 0 ? t('and {0} older: parallelrun list', count(hidden)) : '');
+    }
+  }
+
+  private walk(event: KeyboardEvent): void {
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    const links: (Element | null)[] = [...this.body.querySelectorAll('.pr-open')];
+    const at = links.indexOf(document.activeElement);
+    if (step !== undefined && at >= 0) {
+      (links[at + step] as HTMLElement | undefined)?.focus();
+      event.preventDefault();
+    }
+  }
+}
+
+function textOf(row: RunRow): string {
+  return `${row.name} ${row.run_id} ${row.headline} ${row.state}`.toLowerCase();
 }
 
 class ListRow {
-  readonly node: HTMLButtonElement;
+  readonly node = el('div', 'pr-row');
   private readonly glyph = el('span', 'pr-glyph');
   private readonly share = el('span', 'pr-share');
   private readonly state = el('span', 'pr-state');
   private readonly done = el('span', 'pr-fill pr-done');
   private readonly failed = el('span', 'pr-fill pr-failed');
   private readonly bar = el('span', 'pr-bar', this.done, this.failed);
+  private readonly cancel: HTMLButtonElement;
+  private readonly resume: HTMLButtonElement;
+  private readonly attach: HTMLButtonElement;
+  private row: RunRow;
 
-  constructor(row: RunRow, open: (row: RunRow) => void) {
-    this.node = button('pr-row', '', () => open(row));
-    this.node.title = row.run_id;
+  constructor(
+    first: RunRow,
+    private readonly actions: RowActions,
+  ) {
+    this.row = first;
+    const open = button('pr-open', '', () => actions.open(this.row));
+    open.title = first.run_id;
     this.glyph.setAttribute('aria-hidden', 'true');
-    const name = el('span', 'pr-name', row.name || row.run_id);
-    const when = el('time', '', dayAndTime(row.created_at));
+    const name = el('span', 'pr-name', first.name || first.run_id);
+    const when = el('time', '', dayAndTime(first.created_at));
     const top = el('span', 'pr-line', this.glyph, name, this.share);
-    this.node.append(top, this.bar, el('span', 'pr-line', this.state, when));
+    open.append(top, this.bar, el('span', 'pr-line', this.state, when));
+    this.cancel = button('pr-link', t('cancel'), () => actions.cancel?.(this.row));
+    this.resume = button('pr-link', t('resume'), () => actions.resume?.(this.row));
+    this.attach = button('pr-link', t('show in a cell'), () => actions.attach?.(this.row));
+    this.node.append(open, el('span', 'pr-row-actions', this.cancel, this.resume, this.attach));
   }
 
   draw(row: RunRow): void {
+    this.row = row;
     const over = row.succeeded + row.failed;
     this.node.dataset.state = row.state;
     setText(this.glyph, row.is_read ? GLYPHS[row.state] : '');
@@ -60,6 +117,11 @@ class ListRow {
     this.bar.classList.toggle('pr-listing', row.is_read && !row.plan_finished && !row.is_final);
     this.done.style.width = width(row.succeeded, row);
     this.failed.style.width = width(row.failed, row);
+    const isOver = row.is_final || FINAL_STATES.has(row.state);
+    const isWhole = row.state === 'Completed' && row.failed === 0;
+    setHidden(this.cancel, !this.actions.cancel || !row.is_read || isOver);
+    setHidden(this.resume, !this.actions.resume || !row.is_read || !isOver || isWhole);
+    setHidden(this.attach, !this.actions.attach || !this.actions.canAttach?.());
   }
 }
 

@@ -1,36 +1,51 @@
-import { clock, count, plural } from '../model/format';
+import { clock, count, megabytes, plural } from '../model/format';
 import { PHASES, type RunOutput, type WorkerRow } from '../model/wire';
+import { t } from '../model/words';
 import { button, el, Rows, setHidden, setText } from './dom';
 import type { Part } from './part';
+import { Sparkline } from './sparkline';
 
-const COLUMNS = ['Worker', 'Doing', 'Mini-batch', 'For', 'Done', 'Failed'] as const;
+const COLUMNS = [
+  'Worker',
+  'Doing',
+  'Mini-batch',
+  'For',
+  'Done',
+  'Failed',
+  'Restarts',
+  'CPU',
+  'Memory',
+  'GPU',
+] as const;
+type Column = (typeof COLUMNS)[number];
+const GPU = COLUMNS.length - 1;
 
-/** A row for each worker: what it does, on what, and since when. */
+/** A row for each worker, node by node: what it does, on what, since when, and what it uses. */
 export class Workers implements Part {
   readonly node: HTMLDetailsElement;
   private readonly title = el('summary');
   private readonly more = el('div', 'pr-more');
-  private readonly rows: Rows<WorkerRow>;
+  private readonly table: HTMLTableElement;
+  private readonly rows: Rows<WorkerRow | string>;
   private age = 0;
 
-  constructor(showLog: (worker: string) => void) {
+  constructor(
+    showLog: (worker: string) => void,
+    private readonly showMiniBatch: (miniBatch: number) => void,
+  ) {
     const body = el('tbody');
-    const head = el('tr', '', ...COLUMNS.map((name) => el('th', '', name)));
-    const table = el('table', 'pr-workers', el('thead', '', head), body);
-    const scroll = el('div', 'pr-scroll', table);
+    const head = el('tr', '', ...COLUMNS.map((name) => el('th', '', t(name))));
+    this.table = el('table', 'pr-workers', el('thead', '', head), body);
+    const scroll = el('div', 'pr-scroll', this.table);
     scroll.tabIndex = 0;
+    scroll.setAttribute('role', 'group');
+    scroll.setAttribute('aria-label', t('Workers'));
     this.node = el('details', 'pr-section', this.title, scroll, this.more);
     this.node.open = true;
-    this.rows = new Rows(
+    this.rows = new Rows<WorkerRow | string>(
       body,
-      (row) => row.worker,
-      ({ worker }) => {
-        const cells = COLUMNS.map(() => el('td'));
-        const name = button('pr-link', worker, () => showLog(worker));
-        name.title = `Show the log of ${worker}`;
-        cells[0]?.append(name);
-        return { node: el('tr', '', ...cells), draw: (row) => this.drawRow(cells, row) };
-      },
+      (row) => (typeof row === 'string' ? `node ${row}` : row.worker),
+      (row) => (typeof row === 'string' ? nodeRow(row) : this.workerRow(row, showLog)),
     );
   }
 
@@ -38,29 +53,86 @@ export class Workers implements Part {
     this.age = age;
     setHidden(this.node, snapshot.workers.length === 0);
     const all = snapshot.workers.length + snapshot.workers_hidden;
-    const lost = snapshot.workers_lost ? `, ${count(snapshot.workers_lost)} lost and replaced` : '';
-    setText(this.title, `${plural(all, 'worker')}${lost}`);
+    const lost = snapshot.workers_lost
+      ? `, ${t('{0} lost and replaced', count(snapshot.workers_lost))}`
+      : '';
+    setText(this.title, plural(all, 'worker') + lost);
     setHidden(this.more, snapshot.workers_hidden === 0);
-    setText(this.more, `and ${plural(snapshot.workers_hidden, 'other worker')}`);
-    this.rows.draw(snapshot.workers);
+    setText(this.more, t('and {0}', plural(snapshot.workers_hidden, 'other worker')));
+    const hasGpu = snapshot.workers.some((row) => row.gpu_percent !== null);
+    this.table.classList.toggle('pr-no-gpu', !hasGpu);
+    this.rows.draw(byNode(snapshot.workers));
   }
 
-  private drawRow(cells: HTMLElement[], row: WorkerRow): void {
-    const texts = [
-      null,
-      PHASES[row.phase] ?? row.phase,
-      row.mini_batch >= 0 ? count(row.mini_batch) : '',
-      clock(row.since_s + this.age),
-      count(row.succeeded),
-      row.failed ? `✗ ${count(row.failed)}` : '0',
-    ];
-    texts.forEach((text, index) => {
-      const cell = cells[index];
-      if (text !== null && cell) {
-        setText(cell, text);
+  private workerRow(first: WorkerRow, showLog: (worker: string) => void) {
+    const cells = Object.fromEntries(COLUMNS.map((name) => [name, el('td')])) as Cells;
+    const name = button('pr-link', first.worker, () => showLog(first.worker));
+    name.title = t('Show the log of {0}', first.worker);
+    cells.Worker.append(name);
+    let miniBatch = -1;
+    const number = button('pr-link', '', () => this.showMiniBatch(miniBatch));
+    cells['Mini-batch'].append(number);
+    const uses = [new Use(cells.CPU), new Use(cells.Memory), new Use(cells.GPU)] as const;
+    const draw = (row: WorkerRow | string): void => {
+      if (typeof row !== 'string') {
+        miniBatch = row.mini_batch;
+        setText(number, miniBatch >= 0 ? count(miniBatch) : '');
+        setHidden(number, miniBatch < 0);
+        this.drawRow(cells, row);
+        drawUses(uses, row);
       }
-    });
-    cells[1]?.classList.toggle('pr-busy', row.phase === 'running');
-    cells[5]?.classList.toggle('pr-alarm', row.failed > 0);
+    };
+    return { node: el('tr', '', ...COLUMNS.map((column) => cells[column])), draw };
   }
+
+  private drawRow(cells: Cells, row: WorkerRow): void {
+    setText(cells.Doing, t(PHASES[row.phase] ?? row.phase));
+    setText(cells.For, clock(row.since_s + this.age));
+    setText(cells.Done, count(row.succeeded));
+    setText(cells.Failed, row.failed ? `✗ ${count(row.failed)}` : '0');
+    setText(cells.Restarts, count(row.restarts));
+    cells.Doing.classList.toggle('pr-busy', row.phase === 'running');
+    cells.Failed.classList.toggle('pr-alarm', row.failed > 0);
+    cells.Restarts.classList.toggle('pr-alarm', row.restarts > 0);
+  }
+}
+
+type Cells = Record<Column, HTMLTableCellElement>;
+
+/** A number and how it went lately. */
+class Use {
+  private readonly line = new Sparkline();
+  private readonly value = el('span', 'pr-use');
+
+  constructor(cell: HTMLElement) {
+    cell.append(this.line.node, this.value);
+  }
+
+  draw(series: string, words: string): void {
+    this.line.draw(series);
+    setText(this.value, words);
+  }
+}
+
+function drawUses([cpu, memory, gpu]: readonly [Use, Use, Use], row: WorkerRow): void {
+  cpu.draw(row.cpu, row.cpu_percent === null ? '–' : `${row.cpu_percent} %`);
+  memory.draw(row.memory, row.memory_mb === null ? '–' : megabytes(row.memory_mb));
+  const used = row.gpu_memory_mb === null ? '' : `, ${megabytes(row.gpu_memory_mb)}`;
+  gpu.draw(row.gpu, row.gpu_percent === null ? '' : `${row.gpu_percent} %${used}`);
+}
+
+/** Puts a line before the workers of each node, where there is more than one node. */
+function byNode(workers: readonly WorkerRow[]): readonly (WorkerRow | string)[] {
+  const nodes = [...new Set(workers.map((row) => row.node))];
+  if (nodes.length < 2) {
+    return workers;
+  }
+  return nodes.flatMap((node) => [node, ...workers.filter((row) => row.node === node)]);
+}
+
+function nodeRow(node: string) {
+  const cell = el('th', 'pr-node', t('node {0}', node));
+  cell.colSpan = GPU + 1;
+  cell.scope = 'rowgroup';
+  return { node: el('tr', '', cell), draw: () => undefined };
 }

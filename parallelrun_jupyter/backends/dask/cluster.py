@@ -90,6 +90,7 @@ class Cluster:
 
         await self.disconnect()
         address, security = self._where()
+        _check_tls(address, security)
         make: Any = distributed.Client
         client: Any = make(
             address, security=security, asynchronous=True, timeout=timeout_s, direct_to_workers=True
@@ -137,6 +138,21 @@ class Cluster:
         made, self._made = self._made, None
         if made is not None:
             await asyncio.to_thread(made.close)
+
+
+def _check_tls(address: str, security: Any) -> None:
+    """Refuse TLS without certificates in words; Dask speaks of an ssl_context."""
+    import dask
+
+    if not address.startswith("tls://") or security is not None:
+        return
+    if not dask.config.get("distributed.comm.tls.ca-file", None):
+        msg = (
+            f"the Dask scheduler at {address} speaks TLS, and there are no certificates for it. Give "
+            "DaskCompute(address, security={'tls_ca_file': ..., 'tls_client_cert': ..., "
+            "'tls_client_key': ...}), or set distributed.comm.tls in Dask's own configuration."
+        )
+        raise ConfigError(msg)
 
 
 def find_class(dotted: str) -> Any:

@@ -1,14 +1,14 @@
-/** Knows whether an element is in sight, and says when it comes into it. */
+/** Knows whether an element is in sight, and says when it comes into it and goes out of it. */
 export class Sight {
   private readonly observer: IntersectionObserver;
   private isIn = true;
 
-  constructor(node: Element, appeared: () => void) {
+  constructor(node: Element, changed: (isVisible: boolean) => void) {
     this.observer = new IntersectionObserver((entries) => {
       const wasIn = this.isIn;
       this.isIn = entries[entries.length - 1]?.isIntersecting ?? true;
-      if (this.isIn && !wasIn) {
-        appeared();
+      if (this.isIn !== wasIn) {
+        changed(this.isVisible);
       }
     });
     this.observer.observe(node);

@@ -1,0 +1,44 @@
+import { Widget } from '@lumino/widgets';
+import { count, percent } from '../model/format';
+import { GLYPHS } from '../model/wire';
+import { t } from '../model/words';
+import { button, setHidden, setText } from '../views/dom';
+import type { ListFeed } from './list_feed';
+
+/** How far the newest living run is, in the status bar; a click shows it. */
+export class StatusItem extends Widget {
+  private readonly button: HTMLButtonElement;
+  private isWanted = true;
+
+  constructor(
+    private readonly feed: ListFeed,
+    open: () => void,
+  ) {
+    super();
+    this.addClass('pr-status');
+    this.button = button('pr-status-button', '', open);
+    this.node.append(this.button);
+    feed.changed.connect(this.draw, this);
+    this.draw();
+  }
+
+  /** Shows or hides it, as the user's settings say. */
+  want(isWanted: boolean): void {
+    this.isWanted = isWanted;
+    this.draw();
+  }
+
+  private draw(): void {
+    const [row, ...others] = this.feed.living;
+    setHidden(this.node, !row || !this.isWanted);
+    if (!row) {
+      return;
+    }
+    const over = row.succeeded + row.failed;
+    const share = row.plan_finished ? `${percent(over, row.mini_batches)} %` : t('listing');
+    const failed = row.items_failed > 0 ? ` ✗ ${count(row.items_failed)}` : '';
+    const more = others.length > 0 ? ` +${count(others.length)}` : '';
+    setText(this.button, `${GLYPHS[row.state]} ${row.name} ${share}${failed}${more}`);
+    this.button.title = t('Parallel run {0}: {1}', row.name, row.headline);
+  }
+}

@@ -1,0 +1,241 @@
+import { cellAt, rangeOf } from '../model/cells';
+import { count } from '../model/format';
+import { type Host, sentence } from '../model/host';
+import type { Grid, RunOutput } from '../model/wire';
+import { t } from '../model/words';
+import { Chart, type Colors } from './chart';
+import { button, el, setHidden, setText } from './dom';
+import type { Part } from './part';
+
+const FEW = 160;
+const BIG = 14;
+const SMALL = 9;
+const PART_EVERY_MS = 1000;
+const NONE: Grid = { first: 0, count: 0, per_cell: 1, cells: '' };
+
+/** The mini-batches as a grid of cells; a cell that holds many opens into a grid of its own. */
+export class GridView implements Part {
+  readonly node: HTMLDetailsElement;
+  private readonly title = el('summary');
+  private readonly out = button('pr-link', '', () => this.leave());
+  private readonly note = el('span', 'pr-more');
+  private readonly bar = el('div', 'pr-logbar');
+  private readonly chart: Cells;
+  private all = NONE;
+  private part: readonly [number, number] | null = null;
+  private askedAt = 0;
+
+  constructor(
+    private readonly host: Host,
+    showMiniBatch: (miniBatch: number) => void,
+    detail: HTMLElement,
+  ) {
+    this.chart = new Cells(
+      (first, last) => (first === last ? showMiniBatch(first) : this.enter(first, last)),
+      () => this.leave(),
+    );
+    this.node = el('details', 'pr-section pr-grid', this.title);
+    this.node.open = true;
+    setText(this.out, t('← all mini-batches'));
+    this.bar.append(this.out, this.note);
+    this.node.append(this.bar, this.chart.node, detail);
+    this.node.addEventListener('toggle', () => this.show());
+    this.drawBar();
+  }
+
+  draw({ snapshot }: RunOutput): void {
+    this.all = snapshot.grid;
+    setHidden(this.node, snapshot.grid.count === 0);
+    const each = this.all.per_cell;
+    const size = each > 1 ? t(', {0} in each cell', count(each)) : '';
+    setText(this.title, t('Mini-batches') + size);
+    this.show();
+  }
+
+  dispose(): void {
+    this.chart.dispose();
+  }
+
+  private show(): void {
+    if (!this.node.open) {
+      return;
+    }
+    if (!this.part) {
+      this.chart.draw(this.all);
+    } else if (Date.now() - this.askedAt > PART_EVERY_MS) {
+      this.ask(this.part);
+    }
+  }
+
+  private enter(first: number, last: number): void {
+    this.part = [first, last];
+    this.drawBar();
+    this.ask(this.part);
+  }
+
+  private leave(): void {
+    this.part = null;
+    this.drawBar();
+    this.show();
+  }
+
+  private drawBar(): void {
+    setHidden(this.bar, !this.part);
+    const [first, last] = this.part ?? [0, 0];
+    setText(this.note, this.part ? t('mini-batches {0} to {1}', count(first), count(last)) : '');
+  }
+
+  private ask(part: readonly [number, number]): void {
+    this.askedAt = Date.now();
+    this.host
+      .grid(part[0], part[1] - part[0] + 1)
+      .then((grid) => {
+        if (part === this.part) {
+          this.chart.draw(grid);
+        }
+      })
+      .catch((error: unknown) => setText(this.note, sentence(error)));
+  }
+}
+
+class Cells extends Chart {
+  private grid = NONE;
+  private columns = 1;
+  private pitch = SMALL;
+
+  constructor(
+    private readonly openRange: (first: number, last: number) => void,
+    private readonly leave: () => void,
+  ) {
+    super(t('Mini-batches, cell by cell'), t('point at a cell, or walk with the arrow keys'));
+  }
+
+  draw(grid: Grid): void {
+    if (grid.cells !== this.grid.cells || grid.first !== this.grid.first) {
+      this.grid = grid;
+      this.repaint();
+    }
+  }
+
+  protected size(): number {
+    return this.grid.cells.length;
+  }
+
+  protected height(): number {
+    this.pitch = this.size() <= FEW ? BIG : SMALL;
+    this.columns = Math.max(1, Math.floor((this.width + 1) / this.pitch));
+    return Math.max(1, Math.ceil(this.size() / this.columns)) * this.pitch;
+  }
+
+  protected paint(context: CanvasRenderingContext2D, colors: Colors): void {
+    const side = this.pitch - 1;
+    for (let index = 0; index < this.size(); index += 1) {
+      const x = (index % this.columns) * this.pitch;
+      const y = Math.floor(index / this.columns) * this.pitch;
+      this.paintCell(context, colors, index, x, y, side);
+    }
+    if (this.chosen >= 0 && this.chosen < this.size()) {
+      const x = (this.chosen % this.columns) * this.pitch;
+      const y = Math.floor(this.chosen / this.columns) * this.pitch;
+      context.strokeStyle = colors.text;
+      context.lineWidth = 2;
+      context.strokeRect(x, y, side, side);
+    }
+  }
+
+  private paintCell(
+    context: CanvasRenderingContext2D,
+    colors: Colors,
+    index: number,
+    x: number,
+    y: number,
+    side: number,
+  ): void {
+    const cell = cellAt(this.grid, index);
+    context.fillStyle = cell.running ? colors.running : colors.left;
+    context.fillRect(x, y, side, side);
+    const filled = Math.round((side * cell.eighths) / 8);
+    context.fillStyle = cell.failed ? colors.failed : colors.done;
+    if (cell.failed) {
+      context.fillRect(x, y, side, side);
+      cross(context, colors.page, x, y, side);
+    } else {
+      context.fillRect(x, y + side - filled, side, filled);
+    }
+    if (cell.retrying) {
+      context.fillStyle = colors.retrying;
+      context.fillRect(x, y, side, Math.ceil(side / 2.5));
+    }
+  }
+
+  protected hit(x: number, y: number): number {
+    const column = Math.floor(x / this.pitch);
+    const index = Math.floor(y / this.pitch) * this.columns + column;
+    return column < this.columns && index < this.size() ? index : -1;
+  }
+
+  protected describe(mark: number): string {
+    const [first, last] = rangeOf(this.grid, mark);
+    const cell = cellAt(this.grid, mark);
+    if (first === last) {
+      return t('mini-batch {0}: {1}', count(first), wordOf(cell));
+    }
+    const said = [
+      cell.eighths === 8 ? t('all done') : t('{0} in 8 done', cell.eighths),
+      cell.failed ? t('some failed') : '',
+      cell.retrying ? t('some to retry') : '',
+      cell.running ? t('some running') : '',
+    ];
+    const range = t('mini-batches {0} to {1}', count(first), count(last));
+    return `${range}: ${said.filter(Boolean).join(', ')}`;
+  }
+
+  protected open(mark: number): void {
+    this.openRange(...rangeOf(this.grid, mark));
+  }
+
+  protected override back(): void {
+    this.leave();
+  }
+
+  protected next(mark: number, key: string): number {
+    const steps: Record<string, number> = {
+      ArrowLeft: mark - 1,
+      ArrowRight: mark + 1,
+      ArrowUp: mark - this.columns,
+      ArrowDown: mark + this.columns,
+      PageUp: mark - 5 * this.columns,
+      PageDown: mark + 5 * this.columns,
+      Home: 0,
+      End: this.size() - 1,
+    };
+    return steps[key] ?? mark;
+  }
+}
+
+function wordOf(cell: ReturnType<typeof cellAt>): string {
+  if (cell.running) {
+    return t('running');
+  }
+  if (cell.failed || cell.retrying) {
+    return cell.failed ? t('failed') : t('to retry');
+  }
+  return cell.eighths === 8 ? t('done') : t('left');
+}
+
+function cross(
+  context: CanvasRenderingContext2D,
+  color: string,
+  x: number,
+  y: number,
+  side: number,
+): void {
+  context.strokeStyle = color;
+  context.lineWidth = side > 10 ? 2 : 1.2;
+  context.beginPath();
+  context.moveTo(x + 2, y + 2);
+  context.lineTo(x + side - 2, y + side - 2);
+  context.moveTo(x + side - 2, y + 2);
+  context.lineTo(x + 2, y + side - 2);
+  context.stroke();
+}

@@ -1,0 +1,70 @@
+import { clock, count } from '../model/format';
+import type { Budget, RunOutput, Snapshot } from '../model/wire';
+import { noun, t } from '../model/words';
+import { button, el, Rows, setHidden, setText } from './dom';
+import type { Part } from './part';
+
+/** What holds the run up, and how much may still fail. */
+export class Notices implements Part {
+  readonly node = el('div', 'pr-notices');
+  private readonly quiet = el('div', 'pr-notice');
+  private readonly stragglers = el('div', 'pr-notice');
+  private readonly budgets = el('div');
+  private readonly rows: Rows<Budget>;
+  private said = '';
+
+  constructor(private readonly showMiniBatch: (miniBatch: number) => void) {
+    this.node.append(this.quiet, this.stragglers, this.budgets);
+    this.rows = new Rows(
+      this.budgets,
+      (budget) => budget.limit,
+      () => {
+        const node = el('div', 'pr-budget');
+        return { node, draw: (budget) => drawBudget(node, budget) };
+      },
+    );
+  }
+
+  draw({ snapshot }: RunOutput, age: number): void {
+    const quiet = snapshot.quiet_s + age;
+    const isQuiet = !snapshot.is_final && quiet > snapshot.quiet_after_s;
+    setHidden(this.quiet, !isQuiet);
+    setText(this.quiet, isQuiet ? `! ${t('no progress for {0}', clock(quiet))}` : '');
+    this.drawStragglers(snapshot, age);
+    this.rows.draw(snapshot.budgets.filter((budget) => budget.used > 0));
+  }
+
+  private drawStragglers(snapshot: Snapshot, age: number): void {
+    const rows = snapshot.is_final ? [] : snapshot.stragglers;
+    setHidden(this.stragglers, rows.length === 0);
+    const said = rows.map((row) => row.mini_batch).join();
+    if (said !== this.said) {
+      this.said = said;
+      const links = rows.map((row, index) => {
+        const show = (): void => this.showMiniBatch(row.mini_batch);
+        const comma = index > 0 ? ', ' : '';
+        return el('span', '', comma, button('pr-link', count(row.mini_batch), show), el('span'));
+      });
+      this.stragglers.replaceChildren(
+        `! ${t('much slower than the others: mini-batch')} `,
+        ...links,
+      );
+    }
+    rows.forEach((row, index) => {
+      const words = this.stragglers.children[index]?.lastElementChild;
+      if (words instanceof HTMLElement) {
+        setText(words, ` ${t('on {0} for {1}', row.worker, clock(row.for_s + age))}`);
+      }
+    });
+  }
+}
+
+function drawBudget(node: HTMLElement, { limit, noun: what, used, allowed }: Budget): void {
+  const things = noun(what, allowed);
+  const words =
+    allowed === 0
+      ? t('no {0} may fail: {1} failed', things, count(used))
+      : t('{0} of {1} allowed failed {2} used', count(used), count(allowed), things);
+  setText(node, `${words} (${limit})`);
+  node.classList.toggle('pr-alarm', used > allowed);
+}

@@ -1,0 +1,199 @@
+"""Windows of the workers' logs: filtered, searched, and followed, at a bounded cost."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..errors import ConfigError
+from .logs import worker_logs
+from .store import RunFolder
+
+LEVELS = {
+    "DEBUG": 10,
+    "INFO": 20,
+    "STDOUT": 20,
+    "WARNING": 30,
+    "STDERR": 30,
+    "ERROR": 40,
+    "CRITICAL": 50,
+}
+"""How grave a line is; what is printed counts as said, what goes to stderr as a warning."""
+
+SEARCHED_BYTES = 64 << 20
+SEARCHED_S = 2.0
+_BLOCK = 1 << 18
+_LONGEST_LINE = 1 << 16
+_TAGGED = re.compile(rb"\d{4}-\d\d-\d\dT\S+Z (\S+) #(\d+|-) ")
+_ENDLESS = re.compile(r"\([^()]*[+*}][^()]*\)\s*[+*{]")
+
+
+@dataclass(frozen=True, slots=True)
+class LogQuery:
+    """Which lines are wanted.
+
+    ``since`` says, by worker, up to which byte the log is known; without it, the last lines are
+    wanted. ``text`` is looked for without regard to case, a regular expression as it is written.
+    """
+
+    worker: str = ""
+    mini_batch: int = -1
+    level: str = ""
+    text: str = ""
+    is_regex: bool = False
+    lines: int = 200
+    since: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class FoundLines:
+    """The last lines that were wanted, each behind its worker, and where their logs end.
+
+    ``skipped`` lines came after those that were known and were left out; ``has_older`` when there
+    are more before; ``is_partial`` when not all of the logs was searched.
+    """
+
+    lines: list[str] = field(default_factory=list)
+    ends: dict[str, int] = field(default_factory=dict)
+    skipped: int = 0
+    has_older: bool = False
+    is_partial: bool = False
+
+
+class _Search:
+    """Goes through logs backwards, until it has enough or has read enough."""
+
+    def __init__(self, query: LogQuery, clock: Callable[[], float]) -> None:
+        self._wanted = query.lines
+        self._accepts = _filter_of(query)
+        self._room = SEARCHED_BYTES
+        self._clock = clock
+        self._until = clock() + SEARCHED_S
+        self.is_partial = False
+
+    def read(self, path: Path, start: int, end: int) -> tuple[list[bytes], int, int]:
+        """Return the last lines wanted of a part of a log, where reading began, and how many others.
+
+        The others were read and wanted, and are more than was asked for.
+        """
+        found: list[bytes] = []
+        rest = b""
+        position = end
+        with open(path, "rb") as file:
+            while position > start and len(found) < self._wanted:
+                if self._room <= 0 or self._clock() > self._until:
+                    self.is_partial = True
+                    break
+                size = min(_BLOCK, position - start)
+                position -= size
+                self._room -= size
+                block = os.pread(file.fileno(), size, position) + rest
+                first, newline, whole = block.partition(b"\n")
+                if position == start:
+                    whole, first = block, b""
+                elif not newline:
+                    rest = block[:_LONGEST_LINE]
+                    continue
+                rest = first + newline if position > start else b""
+                matching = [line for line in whole.splitlines() if line and self._accepts(line)]
+                found = matching + found
+        dropped = max(0, len(found) - self._wanted)
+        return found[dropped:], position + len(rest), dropped
+
+
+def find_lines(
+    folder: RunFolder, query: LogQuery, clock: Callable[[], float] = time.monotonic
+) -> FoundLines:
+    """Return a window of the logs.
+
+    Raises
+    ------
+    ConfigError
+        The regular expression is none, or one that could take for ever.
+    """
+    search = _Search(query, clock)
+    result = FoundLines()
+    rows: list[tuple[bytes, str, bytes]] = []
+    unread = 0
+    for path in worker_logs(folder, query.worker or None):
+        known = query.since.get(path.stem)
+        end = _whole_lines(path)
+        start = known if known is not None and known <= end else 0
+        result.ends[path.stem] = end
+        lines, read_from, dropped = search.read(path, start, end)
+        result.has_older = result.has_older or read_from > start or dropped > 0
+        if known is not None:
+            unread += dropped + _count_lines(path, start, read_from)
+        rows += [(line[:24], path.stem, line) for line in lines]
+    rows.sort(key=lambda row: (row[0], row[1]))
+    shown = rows[-query.lines :]
+    result.has_older = result.has_older or len(shown) < len(rows)
+    result.skipped = unread + (len(rows) - len(shown) if query.since else 0)
+    result.is_partial = search.is_partial
+    result.lines = [f"{worker} {line.decode('utf-8', 'replace')}" for _, worker, line in shown]
+    return result
+
+
+def _filter_of(query: LogQuery) -> Callable[[bytes], bool]:
+    """Return what says of a line whether it is wanted."""
+    least = LEVELS.get(query.level, 0)
+    tag = b"%d" % query.mini_batch if query.mini_batch >= 0 else b""
+    has_text = _text_filter(query)
+
+    def accepts(line: bytes) -> bool:
+        match = _TAGGED.match(line)
+        if tag and not (match and match[2] == tag):
+            return False
+        if least and LEVELS.get(match[1].decode("ascii", "replace") if match else "", 20) < least:
+            return False
+        return has_text is None or has_text(line[match.end() if match else 0 :])
+
+    return accepts
+
+
+def _text_filter(query: LogQuery) -> Callable[[bytes], bool] | None:
+    if not query.text:
+        return None
+    if not query.is_regex:
+        wanted = query.text.casefold()
+        return lambda said: wanted in said.decode("utf-8", "replace").casefold()
+    if _ENDLESS.search(query.text):
+        msg = (
+            f"the regular expression {query.text!r} repeats a repetition, which could take for "
+            "ever; write it without one inside the other."
+        )
+        raise ConfigError(msg)
+    try:
+        pattern = re.compile(query.text)
+    except re.error as error:
+        msg = f"{query.text!r} is no regular expression: {error}."
+        raise ConfigError(msg) from error
+    return lambda said: bool(pattern.search(said.decode("utf-8", "replace")[:2000]))
+
+
+def _whole_lines(path: Path) -> int:
+    """Return where the last whole line of a log ends."""
+    with open(path, "rb") as file:
+        end = os.fstat(file.fileno()).st_size
+        while end > 0:
+            start = max(0, end - _BLOCK)
+            newline = os.pread(file.fileno(), end - start, start).rfind(b"\n")
+            if newline >= 0:
+                return start + newline + 1
+            end = start
+    return 0
+
+
+def _count_lines(path: Path, start: int, end: int) -> int:
+    """Return the number of lines in a part of a log."""
+    count = 0
+    with open(path, "rb") as file:
+        file.seek(start)
+        while start < end and (block := file.read(min(_BLOCK, end - start))):
+            count += block.count(b"\n")
+            start += len(block)
+    return count

@@ -1,0 +1,78 @@
+"""What the handlers share: threads for reading, errors as sentences, and which runs there are."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from jupyter_server.base.handlers import APIHandler
+from tornado import web
+
+from ..errors import ConfigError, ParallelRunError, RunNotFoundError
+from ..runs import store
+from ..runs.store import RunFolder, runs_folder
+from .followers import Followers
+
+_RUN_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,99}", re.ASCII)
+
+T = TypeVar("T")
+
+
+class RunsHandler(APIHandler):
+    """What the handlers share: one set of followers, answers as JSON, errors as sentences."""
+
+    auth_resource = "parallelrun"
+
+    def initialize(self, followers: Followers) -> None:
+        """Take what the handlers share."""
+        self.followers = followers
+
+    async def answer(self, ask: Callable[[], T]) -> T:
+        """Return what ``ask`` returns, from a thread; its errors become HTTP's."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(None, ask)
+        except RunNotFoundError as error:
+            raise web.HTTPError(404, str(error), reason="no such run") from error
+        except ConfigError as error:
+            raise web.HTTPError(400, str(error), reason=_one_line(str(error))) from error
+        except (ParallelRunError, OSError) as error:
+            raise web.HTTPError(500, str(error), reason=_one_line(str(error))) from error
+
+    def number(self, name: str, default: int) -> int:
+        """Return a whole number of the query."""
+        text = self.get_query_argument(name, str(default))
+        try:
+            return int(text)
+        except ValueError as error:
+            msg = f"{name} is {text!r}; expected a whole number."
+            raise web.HTTPError(400, msg, reason=_one_line(msg)) from error
+
+    def question(self) -> dict[str, Any]:
+        """Return the JSON object of the body."""
+        body = self.get_json_body()
+        return body if isinstance(body, dict) else {}
+
+
+def find_run(run_id: str) -> RunFolder:
+    """Return the folder of a run of this home, and of nowhere else.
+
+    Raises
+    ------
+    RunNotFoundError
+        The id is none, or leads out of the runs folder.
+    """
+    if not _RUN_ID.fullmatch(run_id):
+        msg = "that is no id of a run; Run.list() and 'parallelrun list' show the runs."
+        raise RunNotFoundError(msg)
+    folder = store.find(run_id)
+    if folder.path.resolve().parent != runs_folder().resolve():
+        msg = f"run {run_id} is a link that leads out of {runs_folder()}."
+        raise RunNotFoundError(msg)
+    return folder
+
+
+def _one_line(text: str) -> str:
+    """Return a text that may stand in an HTTP status line."""
+    return " ".join(text.split()).encode("ascii", "replace").decode("ascii")[:200]

@@ -1,0 +1,238 @@
+"""What JupyterLab knows of runs beyond the cell: panel, tabs, status bar, notifications, settings."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("playwright")
+from playwright.sync_api import Locator
+
+from tests.real.jupyter_pages import Jupyter, NotebookPage, browser, chromium
+from tests.real.test_browser import LOAD, run_cell
+
+pytestmark = [
+    pytest.mark.skipif(
+        chromium() is None and "CI" not in os.environ,
+        reason="there is no Chromium: apt-get install chromium",
+    ),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+SETTINGS = "lab/api/settings/parallelrun-jupyter:panel"
+
+
+@pytest.fixture(autouse=True)
+def nothing_left() -> None:
+    """The runs belong to the server's home; Playwright keeps threads of its own."""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jupyter]:
+    started = Jupyter(tmp_path_factory.mktemp("jupyter"), "lab")
+    numbers = started.notebooks / "numbers"
+    numbers.mkdir()
+    for number in range(200):
+        (numbers / f"{number:03d}.txt").write_text(f"number {number}")
+    try:
+        yield started
+    finally:
+        started.stop()
+
+
+@pytest.fixture(scope="module")
+def opened() -> Iterator[Any]:
+    with browser() as found:
+        yield found
+
+
+Open = Callable[..., NotebookPage]
+
+
+@pytest.fixture
+def open_page(server: Jupyter, opened: Any, request: pytest.FixtureRequest) -> Iterator[Open]:
+    contexts = []
+
+    def open_one(cells: list[str], **options: Any) -> NotebookPage:
+        name = re.sub(r"\W", "_", request.node.name) + ".ipynb"
+        server.write(name, cells)
+        contexts.append(opened.new_context(viewport={"width": 1280, "height": 900}, **options))
+        return NotebookPage(contexts[-1], server, name, "lab")
+
+    yield open_one
+    for context in contexts:
+        context.close()
+    server.end_kernels()
+
+
+def shot(page: NotebookPage, name: str) -> None:
+    folder = os.environ.get("PARALLELRUN_SHOTS")
+    if folder:
+        page.page.screenshot(path=Path(folder) / f"lab-{name}.png")
+
+
+def started(page: NotebookPage, name: str, seconds: float = 0.2, **options: Any) -> Locator:
+    """Run a cell of that name; return its view."""
+    page.run(0)
+    page.run(1)
+    view = page.view(1)
+    view.locator(".pr-workers td.pr-busy").first.wait_for()
+    return view
+
+
+def named_cell(name: str, seconds: float = 0.2, **options: Any) -> str:
+    return run_cell(seconds, **options).replace("--name numbers", f"--name {name}")
+
+
+def command(page: NotebookPage, words: str) -> None:
+    """Give a command by the palette."""
+    page.page.keyboard.press("Control+Shift+C")
+    box = page.page.locator(".lm-CommandPalette-input:visible")
+    box.fill(words)
+    page.page.locator(".lm-CommandPalette-item", has_text=words).first.click()
+
+
+def test_the_status_bar_shows_how_far_a_run_is_and_leads_to_it(open_page: Open) -> None:
+    page = open_page([LOAD, named_cell("passing", options="--error-threshold 9", fails="012")])
+    started(page, "passing")
+    item = page.page.locator(".pr-status-button", has_text=re.compile(r"▶ passing \d+ % ✗ 2"))
+    item.wait_for()
+    shot(page, "status")
+    assert "dle" not in item.inner_text(), "galata waits for Idle in the status bar"
+    item.click()
+    page.page.locator(".pr-tab .pr-run:visible").wait_for()
+    notice = page.page.locator(".Toastify__toast", has_text="passing: Completed, 2 items failed")
+    notice.wait_for(timeout=60_000)
+    shot(page, "notification")
+    page.page.locator(".pr-status:visible").wait_for(state="detached", timeout=15_000)
+
+
+def test_the_panel_filters_and_acts(open_page: Open, server: Jupyter) -> None:
+    page = open_page([LOAD, named_cell("cancelled", 0.5)])
+    started(page, "cancelled")
+    page.show_panel()
+    panel = page.page.locator(".pr-panel")
+    row = panel.locator(".pr-row", has_text="cancelled").first
+    row.wait_for()
+    box = panel.locator("input[type=search]")
+    box.fill("nothing like that")
+    panel.locator(".pr-note", has_text="No run is like that").wait_for()
+    assert panel.locator(".pr-row").count() == 0
+    box.fill("CANCELLED")
+    row.wait_for()
+    shot(page, "panel-filter")
+    row.locator("button", has_text="cancel").last.click()
+    page.page.locator(".jp-Dialog button", has_text="Stop now").click()
+    panel.locator(".pr-row[data-state=Canceled]", has_text="cancelled").wait_for(timeout=15_000)
+    row.locator("button", has_text="resume").click()
+    panel.locator(".pr-row[data-state=Running]", has_text="cancelled").wait_for(timeout=20_000)
+    row.locator("button", has_text="show in a cell").click()
+    page.view(2).wait_for(timeout=20_000)
+    assert "Run.attach(" in page.cell(2).locator(".cm-content").inner_text()
+    row.locator(".pr-open").focus()
+    box.fill("")
+    row.locator("button", has_text="cancel").last.click()
+    page.page.locator(".jp-Dialog button", has_text="Finish running ones").click()
+    panel.locator(".pr-row[data-state=Canceled]", has_text="cancelled").wait_for(timeout=15_000)
+
+
+def test_a_tab_is_there_again_after_a_reload(open_page: Open, opened: Any) -> None:
+    page = open_page([LOAD, named_cell("restored", 0.05)])
+    page.run(0)
+    page.run(1)
+    page.page.wait_for_selector(".pr-run[data-state=Completed]", timeout=60_000)
+    command(page, "Open the Newest Parallel Run")
+    page.page.locator(".pr-tab .pr-run:visible").wait_for()
+    page.page.wait_for_timeout(2500)  # Lab saves its layout now and then, and says so nowhere
+    page.page.goto(page.page.url.split("?")[0])
+    page.page.locator(".lm-TabBar-tabLabel", has_text="restored").first.wait_for(timeout=60_000)
+    page.page.locator(".lm-TabBar-tab", has_text="restored").first.click()
+    page.page.locator(".pr-tab .pr-run[data-state=Completed]:visible").wait_for()
+
+
+def test_running_sessions_name_the_run_and_end_it(open_page: Open) -> None:
+    page = open_page([LOAD, named_cell("among", 0.5)])
+    view = started(page, "among")
+    page.page.locator(".jp-SideBar [data-id=jp-running-sessions]").click()
+    item = page.page.locator(".jp-RunningSessions-item", has_text="among")
+    item.wait_for()
+    shot(page, "sessions")
+    item.hover()
+    item.locator("button").click()
+    page.page.wait_for_selector(".pr-run[data-state=Canceled]", timeout=15_000)
+    assert view.count() == 1
+
+
+def test_the_launcher_makes_a_notebook_that_runs(open_page: Open, server: Jupyter) -> None:
+    page = open_page(["1"])
+    command(page, "New Launcher")
+    card = page.page.locator(".jp-LauncherCard[title*='first parallel run']")
+    card.wait_for()
+    shot(page, "launcher")
+    card.click()
+    cells = page.page.locator(".jp-NotebookPanel:visible .jp-CodeCell")
+    cells.nth(3).wait_for(timeout=30_000)
+    page.page.locator(
+        ".jp-NotebookPanel:visible .jp-Notebook-ExecutionIndicator[data-status=idle]"
+    ).wait_for(state="attached", timeout=60_000)
+    command(page, "Run All Cells")
+    page.page.wait_for_selector(
+        ".jp-NotebookPanel:visible .pr-run[data-state=Completed]", timeout=90_000
+    )
+
+
+def test_settings_are_offered_and_obeyed(open_page: Open, server: Jupyter) -> None:
+    schema = server.ask("GET", SETTINGS)
+    assert set(schema["schema"]["properties"]) == {"notifications", "statusBar", "refreshSeconds"}
+    server.ask("PUT", SETTINGS, {"raw": json.dumps({"notifications": False, "statusBar": False})})
+    try:
+        page = open_page([LOAD, named_cell("silent", 0.1)])
+        started(page, "silent")
+        page.page.wait_for_selector(".pr-run[data-state=Completed]", timeout=60_000)
+        page.page.wait_for_timeout(6000)
+        assert page.page.locator(".pr-status:visible").count() == 0
+        assert page.page.locator(".Toastify__toast", has_text="silent").count() == 0
+    finally:
+        server.ask("PUT", SETTINGS, {"raw": "{}"})
+
+
+def test_the_cell_is_highlighted_as_python_and_its_options_complete(open_page: Open) -> None:
+    page = open_page([LOAD, "x = 1", run_cell(0.1)])
+    page.run(0)
+    page.wait_until_run(0)
+    page.run(1)
+    page.wait_until_run(1)
+    lines = page.cell(2).locator(".cm-line")
+    keywords = lines.filter(has_text="def run(mini_batch)").locator("span")
+    assert keywords.first.inner_text() == "def"
+    plain = page.cell(2).locator(".cm-line", has_text="import time").locator("span").first
+    color = "e => getComputedStyle(e).color"
+    editor = page.cell(2).locator(".cm-content").evaluate(color)
+    assert plain.inner_text() == "import"
+    assert plain.evaluate(color) != editor
+    assert keywords.first.evaluate(color) != editor
+    cell = page.cell(1)
+    cell.locator(".cm-content").click()
+    for typed, expected in (
+        ("%%parallelrun --err", "--error-threshold"),
+        ("%%parallelrun --output-action sum", "summary_only"),
+    ):
+        page.page.keyboard.press("Control+A")
+        page.page.keyboard.type(typed)
+        page.page.keyboard.press("Tab")
+        deadline = 20
+        while expected not in cell.locator(".cm-content").inner_text() and deadline:
+            if page.page.locator(".jp-Completer-item", has_text=expected).count():
+                break
+            page.page.wait_for_timeout(500)
+            deadline -= 1
+        assert deadline, cell.locator(".cm-content").inner_text()
+        page.page.keyboard.press("Escape")
+        cell.locator(".cm-content").click()

@@ -104,7 +104,8 @@ class ParallelRunMagics(Magics):
         __tracebackhide__ = True
         check_script(cell, "cell.py")
         step.inputs[0].check()
-        line, _ = next(mini_batches([step.inputs[0].spec()], step.cut))
+        listed = mini_batches([step.inputs[0].spec()], step.cut)
+        line = next((line for line, _ in listed if line), b"")
         cwd = os.getcwd()
         variables = step.config.environment_variables or {}
         trial = Trial(cell, os.path.join(cwd, "cell.py"), step.arguments, cwd, [cwd], variables)

@@ -6,11 +6,19 @@ import argparse
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from .config import LOGGING_LEVELS, OUTPUT_ACTIONS, ParallelRunConfig, field_help, field_names
+from .config import (
+    LOGGING_LEVELS,
+    OUTPUT_ACTIONS,
+    OUTPUT_FORMATS,
+    ParallelRunConfig,
+    field_help,
+    field_names,
+)
 from .errors import ConfigError
 from .parsing import nearest_hint
 
 _TYPES: dict[str, Any] = {
+    "mini_batch_rows": int,
     "node_count": int,
     "process_count_per_node": int,
     "error_threshold": int,
@@ -22,7 +30,11 @@ _TYPES: dict[str, Any] = {
     "first_task_creation_timeout": int,
     "progress_update_timeout": int,
 }
-_CHOICES = {"output_action": OUTPUT_ACTIONS, "logging_level": LOGGING_LEVELS}
+_CHOICES = {
+    "output_action": OUTPUT_ACTIONS,
+    "output_format": OUTPUT_FORMATS,
+    "logging_level": LOGGING_LEVELS,
+}
 _METAVARS = {
     "mini_batch_size": "SIZE",
     "source_directory": "DIR",

@@ -2,9 +2,11 @@
 
 A plan line is a JSON array whose first element says the kind and whose second the input's number.
 Lines of files are ``["f", input, [paths], [sizes], [mtimes]]``, with URLs and ETags where they are
-in a store: the node stages those, and the worker gets the line with the paths of the copies. The
-last element of a line is an object: ``first`` is the number of the mini-batch's first item in the
-run, ``keys`` has the values of the partition keys that were asked for.
+in a store: the node stages those, and the worker gets the line with the paths of the copies. Lines
+of tables are ``["t", input, [paths], [sizes], [mtimes], [[start, end], ...], {table}, rows]``, with a
+range for each path: bytes of text, row groups of Parquet; ``table`` says how they are read. The last
+element of a line is an object: ``first`` is the number of the mini-batch's first item in the run,
+``keys`` has the values of the partition keys that were asked for.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from ..worker import mini_batches as loading
 from . import files
 from .cut import Cut
 from .files import FileDataset
+from .tabular import TabularDataset
 
 
 class Dataset(Protocol):
@@ -49,6 +52,8 @@ def dataset_of(spec: dict[str, Any]) -> Dataset:
     """
     if spec.get("kind") == FileDataset.kind:
         return FileDataset.of_spec(spec)
+    if spec.get("kind") == TabularDataset.kind:
+        return TabularDataset.of_spec(spec)
     msg = (
         f"the run has inputs of the kind {spec.get('kind')!r}, which this version does not know; "
         "upgrade parallelrun-jupyter."
@@ -57,11 +62,14 @@ def dataset_of(spec: dict[str, Any]) -> Dataset:
 
 
 def mini_batches(specs: list[dict[str, Any]], cut: Cut) -> Iterator[tuple[bytes, int]]:
-    """Yield the plan line and the number of items of every mini-batch, input by input."""
+    """Yield the plan line and the number of items of every mini-batch, input by input.
+
+    `cut.STILL_READING`, which is no line, comes in between where an input is read ahead.
+    """
     first = 0
     for number, spec in enumerate(specs):
         for line, items in dataset_of(spec).mini_batches(number, cut):
-            yield _with_first(line, first), items
+            yield _with_first(line, first) if line else line, items
             first += items
 
 
@@ -102,4 +110,7 @@ def changed_since(lines: Iterable[bytes], specs: list[dict[str, Any]]) -> str:
 
 def difference(before: bytes, now: bytes | None) -> str:
     """Return what of a plan line is not what is listed now, and how."""
-    return files.difference(json.loads(before), json.loads(now) if now else None)
+    old, new = json.loads(before), json.loads(now) if now else None
+    if new and old[:5] == new[:5] and before != now:
+        return f"how the input {old[2][0]!r} is cut and read has changed"
+    return files.difference(old, new)

@@ -84,11 +84,27 @@ def _time(text: str) -> Any:
     return datetime.fromisoformat(text)
 
 
-def with_context(run: Callable[..., Any]) -> Callable[[list[Any], int], Any]:
-    """Return what calls a script's ``run`` on a plan line and the mini-batch's number."""
+def _load(row: list[Any], _: int) -> Any:
+    return load(row)
+
+
+def with_context(
+    run: Callable[..., Any], load_row: Callable[[list[Any], int], Any] = _load
+) -> Callable[[list[Any], int], Any]:
+    """Return what calls a script's ``run`` on a plan line and the mini-batch's number.
+
+    Parameters
+    ----------
+    run
+        The script's function.
+    load_row
+        Makes the mini-batch from the same two.
+    """
     if takes_context(run):
-        return lambda row, mini_batch: run(load(row), MiniBatchContext(row, mini_batch))
-    return lambda row, _: run(load(row))
+        return lambda row, mini_batch: run(
+            load_row(row, mini_batch), MiniBatchContext(row, mini_batch)
+        )
+    return lambda row, mini_batch: run(load_row(row, mini_batch))
 
 
 def takes_context(run: Callable[..., Any]) -> bool:

@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from .errors import ConfigError, ParallelRunError, RunFailedError
 from .options import OptionParser, config_of, run_options, split_script_arguments
@@ -69,6 +70,28 @@ def make_parser() -> OptionParser:
     listing.add_argument("--limit", "-n", type=int, default=20, help="at most so many (default 20)")
     listing.set_defaults(parser=listing, command=_list)
 
+    _add_looking(commands)
+
+    cancel = commands.add_parser("cancel", help="ask a run to end")
+    _add_run(cancel)
+    cancel.add_argument("--drain", action="store_true", help="let running mini-batches finish")
+    cancel.set_defaults(parser=cancel, command=_cancel)
+
+    resume = commands.add_parser("resume", help="go on with a run that has ended")
+    _add_run(resume)
+    resume.add_argument("--failed-only", action="store_true", help="only what had failed")
+    resume.add_argument("--entry-script", metavar="SCRIPT", help="a corrected script")
+    resume.set_defaults(parser=resume, command=_resume)
+
+    demo = commands.add_parser("demo", help="classify real handwritten digits, in half a minute")
+    demo.add_argument("--folder", type=Path, default=Path("parallelrun-demo"), help="where")
+    demo.add_argument("--open", action="store_true", help="then open the quickstart notebook")
+    demo.set_defaults(parser=demo, command=_demo)
+    return parser
+
+
+def _add_looking(commands: Any) -> None:
+    """Add the commands that look at a run."""
     watching = commands.add_parser("watch", help="watch a run until it ends")
     _add_run(watching)
     watching.add_argument(
@@ -87,23 +110,6 @@ def make_parser() -> OptionParser:
     logs.add_argument("--worker", help="of this worker only")
     logs.add_argument("--mini-batch", type=int, help="while this mini-batch ran")
     logs.set_defaults(parser=logs, command=_logs)
-
-    cancel = commands.add_parser("cancel", help="ask a run to end")
-    _add_run(cancel)
-    cancel.add_argument("--drain", action="store_true", help="let running mini-batches finish")
-    cancel.set_defaults(parser=cancel, command=_cancel)
-
-    resume = commands.add_parser("resume", help="go on with a run that has ended")
-    _add_run(resume)
-    resume.add_argument("--failed-only", action="store_true", help="only what had failed")
-    resume.add_argument("--entry-script", metavar="SCRIPT", help="a corrected script")
-    resume.set_defaults(parser=resume, command=_resume)
-
-    demo = commands.add_parser("demo", help="classify real handwritten digits, in half a minute")
-    demo.add_argument("--folder", type=Path, default=Path("parallelrun-demo"), help="where")
-    demo.add_argument("--open", action="store_true", help="then open the quickstart notebook")
-    demo.set_defaults(parser=demo, command=_demo)
-    return parser
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:

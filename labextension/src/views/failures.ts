@@ -55,7 +55,7 @@ export class Failures implements Part {
     setText(this.more, t('and {0} of failure: run.failures() shows all', others));
     const canRetry = snapshot.is_final && snapshot.failed > 0 && this.host.actions !== null;
     setHidden(this.retry, !canRetry);
-    setText(this.retry, t('Retry only the failed {0}', plural(snapshot.failed, 'mini-batch')));
+    setText(this.retry, t('Retry only the {0}', plural(snapshot.failed, 'failed mini-batch')));
     const first = this.groups.firstElementChild;
     if (becameFailed && first instanceof HTMLDetailsElement) {
       first.open = true;

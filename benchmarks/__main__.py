@@ -10,7 +10,19 @@ from pathlib import Path
 
 from parallelrun_jupyter.version import __version__
 
-from . import growth, overhead, scale, seed, staging, starts, tables, window, work
+from . import (
+    cluster,
+    crowd,
+    growth,
+    overhead,
+    scale,
+    seed,
+    staging,
+    starts,
+    tables,
+    window,
+    work,
+)
 from .measure import HEAD
 
 _ALL = {
@@ -23,6 +35,8 @@ _ALL = {
     "window": window.measure,
     "growth": growth.measure,
     "tables": tables.measure,
+    "cluster": cluster.measure,
+    "crowd": crowd.measure,
 }
 
 

@@ -248,7 +248,7 @@ def check_delimited(source: Source, options: dict[str, Any]) -> None:
 
 
 def plan_delimited(sources: Sources, options: dict[str, Any], cut: Cut) -> Plan:
-    """Yield the mini-batches of delimited text; None while types are not decided yet.
+    """Yield the mini-batches of delimited text; rows while types are not decided yet.
 
     Raises
     ------
@@ -270,13 +270,13 @@ def plan_delimited(sources: Sources, options: dict[str, Any], cut: Cut) -> Plan:
                 held.append((file, ranges := []))
                 for found in reading.ranges(file, cut):
                     ranges.append(found)
-                    yield None
+                    yield found[2]
         except InputError:
             raise
         except (OSError, EOFError, ValueError) as error:
             bad = unreadable(source, error)
             held.append(bad)
-            yield None if reading.seen else bad
+            yield 1 if reading.seen else bad
     if reading.seen:
         yield from _decided(held, reading)
 

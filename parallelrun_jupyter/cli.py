@@ -127,8 +127,11 @@ def _add_kernel(commands: Any) -> None:
     install = kinds.add_parser(
         "install", help="install it: import azureml works from the first cell"
     )
-    install.add_argument("--name", default="parallelrun-azureml",
-                         help="its name; the notebooks' own, such as python38-azureml, fits them")  # fmt: skip
+    install.add_argument(
+        "--name",
+        default="parallelrun-azureml",
+        help="its name; the notebooks' own, such as python38-azureml, fits them",
+    )
     install.add_argument("--display-name", default="", help="what people see")
     install.add_argument("--prefix", help="folder of an environment (default: for this user)")
     install.add_argument("--sys-prefix", action="store_true", help="into this environment")

@@ -85,10 +85,21 @@ def run_options(prog: str) -> OptionParser:
     """Return the parser of the options that the cell and the terminal share."""
     parser = OptionParser(prog=prog, add_help=False, allow_abbrev=False)
     add = parser.add_argument
-    add("--input", "-i", action="append", metavar="PATH", help="File, folder or glob; repeatable.")
+    add(
+        "--input",
+        "-i",
+        action="append",
+        metavar="PATH",
+        help="File, folder, glob or URL; repeatable.",
+    )
     add("--format", choices=FORMATS, help="What the paths hold: tables, read as such. Default: files"
         " that are not read, or what an MLTable file in the folder says.")  # fmt: skip
-    add("--output", "-o", metavar="DIR", help="Folder for the joined rows. Default: the run's.")
+    add(
+        "--output",
+        "-o",
+        metavar="DIR",
+        help="Folder or URL for the joined rows. Default: the run's.",
+    )
     add("--workers", "-w", type=int, metavar="N", help="Same as --process-count-per-node.")
     add("--name", metavar="NAME", help="A name for the run.")
     add(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
 from parallelrun_jupyter import Run, TabularDataset
+from tests.azurite_process import Azurite
 from tests.real.conftest import end_of, rows_of
 
 
@@ -65,3 +67,58 @@ def test_an_output_of_two_schemas_fails_and_names_the_mini_batches(
     assert end_of(run) == "Failed"
     assert "for mini-batch 1 the columns 'twice' as " in run.snapshot()["reason"]
     assert "but for mini-batch 0 'twice' as double" in run.snapshot()["reason"]
+
+
+def test_bad_rows_cost_their_mini_batches_and_nothing_else(
+    start: Callable[..., Run], tmp_path: Path
+) -> None:
+    good, bad = tmp_path / "a.csv", tmp_path / "b.csv"
+    good.write_text("id,price\n" + "".join(f"{k},1.5\n" for k in range(100)))
+    bad.write_text("id,price\n1,2.5\n2,2.5,oops\n")
+    (tmp_path / "c.csv").write_bytes(b"id,price\n3,1.5\n4,\xff\n")
+    table = TabularDataset.from_delimited_files(
+        [good, bad, tmp_path / "c.csv"], column_types={"id": int, "price": float}
+    )
+    run = start("rows.py", inputs=table, mini_batch_size="200", error_threshold=-1, run_max_try=2)
+    assert end_of(run) == "Completed"
+    assert len(rows_of(run)) == 100
+    snapshot = run.snapshot()
+    assert (snapshot["items_succeeded"], snapshot["items_failed"]) == (100, 4)
+    failures = run.failures()
+    assert set(failures["kind"]) == {"bad_input"}
+    assert len(failures) == 4
+    messages = "\n".join(failures["message"])
+    assert f"{bad}: the row at byte 15 has more fields than the 2 columns" in messages
+    assert "c.csv: the byte 0xff at offset 17 is not utf-8" in messages
+
+
+def test_loading_has_a_clock_of_its_own(start: Callable[..., Run], tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("id,price\n1,1.5\n")
+    table = TabularDataset.from_delimited_files(path, column_types={"id": int, "price": float})
+    run = start(
+        "loads_slowly.py", inputs=table, task_overhead_timeout=1, run_max_try=1, error_threshold=-1
+    )
+    assert end_of(run) == "Failed"
+    [failure] = run.failures().to_dict("records")
+    assert failure["kind"] == "load_timeout"
+    assert failure["group"] == "Timeout at loading"
+    assert failure["message"] == (
+        "loading the mini-batch took longer than task_overhead_timeout = 1 s"
+    )
+
+
+@pytest.mark.usefixtures("endpoint")
+def test_a_table_in_a_store_is_brought_here_once_and_read_as_ranges(
+    start: Callable[..., Run], azurite: Azurite, keyed: dict[str, Any], orders: Path
+) -> None:
+    two = "id,price,text\n5000,1250.0,x\n"
+    container = azurite.make_container({"t/one.csv": orders.read_text(), "t/two.csv": two})
+    table = TabularDataset.from_delimited_files(
+        f"az://{container.container_name}/t/*.csv", storage_options=keyed
+    )
+    run = start("rows.py", inputs=table, mini_batch_size="20KB")
+    assert end_of(run) == "Completed", run.snapshot()["reason"]
+    assert rows_of(run) == [f"{number} int64 float64 {number / 4}" for number in range(5001)]
+    assert run.snapshot()["mini_batches"] == 10
+    assert table.take(3)["id"].tolist() == [0, 1, 2]

@@ -98,7 +98,7 @@ def arrange(
 
     for group in gather(pairs()):
         if group is None:
-            yield STILL_READING
+            yield STILL_READING, 0
             continue
         row, items = _joined([json.loads(one) for one in group[1]])
         yield _line([*first, *row, {"keys": json.loads(group[0])}]), items
@@ -116,7 +116,7 @@ def _arranged(
     path = ""
     for line, items in lines:
         if not line:
-            yield [], 0
+            yield [], items
             continue
         row = json.loads(line)
         if path != row[2][0]:

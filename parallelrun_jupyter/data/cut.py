@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-STILL_READING = (b"", 0)
-"""What a dataset yields in place of a mini-batch while it reads ahead: nothing yet, but it moves."""
+STILL_READING = b""
+"""What a dataset yields in place of a plan line while it reads ahead, with the items it has seen."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import io
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from ..errors import InputError
@@ -85,7 +86,8 @@ def open_table(source: Source, dialect: Dialect, *, is_first: bool) -> TableFile
     scan = RowScan(text, dialect.separator, dialect.quote)
     has_header = dialect.header != "no_header" and (is_first or dialect.header != "from_first_file")
     head, start = scan.first_row()
-    names = _header_names(head, text, dialect) if head else []
+    encoding = text.encoding if text.is_transparent else "utf-8"
+    names = list(_header_names(head, encoding, dialect)) if head else []
     if not has_header:
         # The row that was looked at is data; the scan begins again.
         names = [f"Column{number + 1}" for number in range(len(names))]
@@ -94,7 +96,8 @@ def open_table(source: Source, dialect: Dialect, *, is_first: bool) -> TableFile
     return TableFile(source, text, names, scan, start)
 
 
-def _header_names(head: bytes, text: TextFile, dialect: Dialect) -> list[str]:
+@lru_cache(maxsize=64)
+def _header_names(head: bytes, encoding: str, dialect: Dialect) -> tuple[str, ...]:
     """Return the column names of a header, told apart as pandas does."""
     import pandas as pd
 
@@ -103,12 +106,12 @@ def _header_names(head: bytes, text: TextFile, dialect: Dialect) -> list[str]:
         sep=dialect.separator,
         nrows=0,
         index_col=False,
-        encoding=text.encoding if text.is_transparent else "utf-8",
+        encoding=encoding,
         encoding_errors="replace",
         quotechar=dialect.quote or '"',
         quoting=0 if dialect.quote else 3,
     )
-    return [str(name) for name in frame.columns]
+    return tuple(str(name) for name in frame.columns)
 
 
 class DelimitedPass:
@@ -245,7 +248,7 @@ def check_delimited(source: Source, options: dict[str, Any]) -> None:
 
 
 def plan_delimited(sources: Sources, options: dict[str, Any], cut: Cut) -> Plan:
-    """Yield the mini-batches of delimited text; None while types are not decided yet.
+    """Yield the mini-batches of delimited text; rows while types are not decided yet.
 
     Raises
     ------
@@ -267,13 +270,13 @@ def plan_delimited(sources: Sources, options: dict[str, Any], cut: Cut) -> Plan:
                 held.append((file, ranges := []))
                 for found in reading.ranges(file, cut):
                     ranges.append(found)
-                    yield None
+                    yield found[2]
         except InputError:
             raise
         except (OSError, EOFError, ValueError) as error:
             bad = unreadable(source, error)
             held.append(bad)
-            yield None if reading.seen else bad
+            yield 1 if reading.seen else bad
     if reading.seen:
         yield from _decided(held, reading)
 

@@ -234,7 +234,7 @@ class FileDataset:
             items = chain.from_iterable(self.folders())
             for group in gather_files(items, self.key_format(), cut.keys):
                 if group is None:
-                    yield STILL_READING
+                    yield STILL_READING, 0
                 else:
                     values, found = group
                     yield file_line(number, found, f'{{"keys":{values}}}'), len(found)

@@ -105,13 +105,17 @@ def open_path(
 def mini_batches(specs: list[dict[str, Any]], cut: Cut) -> Iterator[tuple[bytes, int]]:
     """Yield the plan line and the number of items of every mini-batch, input by input.
 
-    `cut.STILL_READING`, which is no line, comes in between where an input is read ahead.
+    `cut.STILL_READING`, which is no line, comes in between where an input is read ahead, with the
+    number of items that were seen since.
     """
     first = 0
     for number, spec in enumerate(specs):
         for line, items in dataset_of(spec).mini_batches(number, cut):
-            yield _with_first(line, first) if line else line, items
-            first += items
+            if line:
+                yield _with_first(line, first), items
+                first += items
+            else:
+                yield line, items
 
 
 def _with_first(line: bytes, first: int) -> bytes:

@@ -90,7 +90,7 @@ def plan_json_lines(sources: Sources, options: dict[str, Any], cut: Cut) -> Plan
             scan.watch(lambda data, text=text: _see(data, text, columns))  # type: ignore[misc] # bound now
             for found in scan.ranges(cut, text.start):
                 ranges.append(found)
-                yield None
+                yield found[2]
         except (OSError, EOFError, ValueError) as error:
             planned.append(unreadable(source, error))
         else:

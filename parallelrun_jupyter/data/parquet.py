@@ -61,7 +61,6 @@ def plan_parquet(sources: Sources, options: dict[str, Any], cut: Cut) -> Plan:  
     gaps: set[str] = set()
     planned: list[tuple[Source, list[tuple[int, int]]] | Planned] = []
     for source in sources():
-        yield None
         try:
             with pq.ParquetFile(source.path) as file:
                 found = _plain_schema(file.schema_arrow)
@@ -72,6 +71,7 @@ def plan_parquet(sources: Sources, options: dict[str, Any], cut: Cut) -> Plan:  
             continue
         schema, first = _united(schema, found, source.name, first), first or source.name
         planned.append((source, [(_size_of(group), group.num_rows) for group in groups]))
+        yield sum(group.num_rows for group in groups)
     for one in planned:
         if isinstance(one, Planned):
             yield one

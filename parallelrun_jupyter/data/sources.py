@@ -40,8 +40,8 @@ class Planned:
 
 
 Sources = Callable[[], Iterator[Source]]
-Plan = Iterator[Planned | None]
-"""Mini-batches in order; None in between says that reading ahead goes on."""
+Plan = Iterator[Planned | int]
+"""Mini-batches in order; in between, the number of rows by which reading ahead has gone on."""
 
 
 def sources_of(files: FileDataset) -> Iterator[Source]:

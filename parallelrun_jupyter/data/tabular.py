@@ -255,7 +255,7 @@ class TabularDataset:
     def mini_batches(self, number: int, cut: Cut) -> Iterator[tuple[bytes, int]]:
         """Yield the plan line and the number of rows of each mini-batch, as input ``number``.
 
-        `STILL_READING` comes in between while the column types are not decided yet.
+        `STILL_READING` and rows come in between while the column types are not decided yet.
         """
         lines = self._ranges(number, Cut(_WHOLE_FILES) if cut.keys else cut)
         if self.key_format or self.arrangement.spec():
@@ -265,8 +265,8 @@ class TabularDataset:
     def _ranges(self, number: int, cut: Cut) -> Iterator[tuple[bytes, int]]:
         """Yield the plan line and the number of rows of each range of the files."""
         for planned in _FORMS[self.form][1](self._sources, self.options, cut):
-            if planned is None:
-                yield STILL_READING
+            if isinstance(planned, int):
+                yield STILL_READING, planned
             else:
                 yield _line(number, planned), planned.range[2]
 

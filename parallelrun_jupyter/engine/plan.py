@@ -118,15 +118,16 @@ def _list_all(
     record: RunRecord, file: IO[bytes], known: list[bytes], tell: Callable[[int, int, bool], None]
 ) -> None:
     """List the inputs; write what is not ``known``, which has to be what is listed first."""
-    total = items = size = 0
+    total = items = seen = size = 0
     lines: list[bytes] = []
     written_at = 0.0
     cut = Cut(record.mini_batch_size, tuple(record.partition_keys), record.mini_batch_rows)
     for line, count in inputs.mini_batches(record.inputs, cut):
         if not line:
+            seen = max(seen, items) + count
             if time.monotonic() - written_at > _READING_S:
                 written_at = time.monotonic()
-                tell(total, items, False)  # noqa: FBT003 - the parameter's name says it
+                tell(total, seen, False)  # noqa: FBT003 - the parameter's name says it
             continue
         total += 1
         items += count

@@ -43,7 +43,10 @@ def headline(snapshot: Snapshot) -> str:
 def progress_line(snapshot: Snapshot) -> str:
     """Return one line with the counts, the rate and the time."""
     if not snapshot["mini_batches"] and not snapshot["plan_finished"]:
-        return f"listing the inputs · {format_duration(snapshot['elapsed_s'])}"
+        what = "listing the inputs"
+        if snapshot["items"]:  # tables are read once before they are cut
+            what = f"reading the inputs, {plural(snapshot['items'], 'row')} so far"
+        return f"{what} · {format_duration(snapshot['elapsed_s'])}"
     done = snapshot["items"] - snapshot["items_left"]
     if snapshot["plan_finished"]:
         total = f"{done:,} of {plural(snapshot['items'], 'item')}"

@@ -69,30 +69,47 @@ class DelimitedRange:
         known = dict(zip(table["columns"], table["types"]))
         self._types = [known[name] for name in self._names]
         self._empty_is_text = table.get("empty_is_text", False)
+        self._beyond = range(len(self._names), len(self._names) + self._more_columns())
 
     def frame(self) -> Any:
         """Return the rows as a DataFrame, whatever is ragged or of the wrong type refused."""
-        count = len(self._names)
         try:
-            self._check_first_row(count)
+            self._check_first_row()
             types = {k: pandas_type(t) for k, t in enumerate(self._types)}
             # Where there is nothing, which is everywhere, numbers take the least time.
-            frame = self._read({**types, count: "float64"})
+            frame = self._read({**types, **dict.fromkeys(self._beyond, "float64")})
         except UnicodeDecodeError as error:
             raise self._text.undecodable(error)
         except self._pd.errors.ParserError as error:
             raise self._unparsable(error)
         except (ValueError, OverflowError, TypeError) as error:
             raise self._mistyped(error)
-        self._check_width(frame.pop(count))
+        self._check_width(frame)
+        for position in self._beyond:
+            frame.pop(position)
         for position, decided in enumerate(self._types):
             if decided.startswith("datetime"):
                 frame[position] = self._dates(frame[position], decided, position)
         frame.columns = self._names
         return frame
 
+    def _more_columns(self) -> int:
+        """Return how many columns are read beyond those there are: what stands there is too much.
+
+        pandas refuses rows that are wider still; before version 1.4 it drops their fields silently,
+        so that as many are read as any row may have.
+        """
+        if tuple(map(int, self._pd.__version__.split(".")[:2])) >= (1, 4):
+            return 1
+        import numpy as np
+
+        separators = np.frombuffer(self._text.data, np.uint8) == ord(self._separator)
+        before = np.concatenate([np.zeros(1, np.int64), np.cumsum(separators)])
+        ends = np.concatenate([np.zeros(1, np.int64), self._rows(is_last=True)[0]])
+        widest = int(np.diff(before[ends]).max()) + 1 if len(ends) > 1 else 0
+        return max(1, widest - len(self._names))
+
     def _read(self, types: dict[int, str]) -> Any:
-        count = len(self._names)  # one column more is read: what stands there is too much
         data = with_line_feeds(self._text.data, self._separator, self._quote)
         if data.startswith(b"\xef\xbb\xbf"):
             data = b"\n" + data  # the parser would take a first character for a mark
@@ -100,7 +117,7 @@ class DelimitedRange:
             io.BytesIO(data),
             sep=self._separator,
             header=None,
-            names=list(range(count + 1)),
+            names=list(range(self._beyond.stop)),
             dtype=types,
             index_col=False,
             engine="c",
@@ -116,14 +133,14 @@ class DelimitedRange:
         if not self._empty_is_text:
             return {}
         of_columns = {k: MISSING for k, decided in enumerate(self._types) if decided != "str"}
-        of_columns[len(self._types)] = [""]
+        of_columns.update({key: [""] for key in self._beyond})
         return {"keep_default_na": False, "na_values": of_columns}
 
     # What is wrong with it
 
-    def _check_first_row(self, count: int) -> None:
+    def _check_first_row(self) -> None:
         """Count the fields of the first row, which pandas does not."""
-        if self._fields_of_first_row() > count + 1:
+        if self._fields_of_first_row() > self._beyond.stop:
             raise BadInput(self._ragged(0))
 
     def _fields_of_first_row(self) -> int:
@@ -143,10 +160,12 @@ class DelimitedRange:
         )
         return int(frame.shape[1])
 
-    def _check_width(self, beyond: Any) -> None:
-        filled = beyond.notna().to_numpy()
-        if filled.any():
-            raise BadInput(self._ragged(int(filled.argmax())))
+    def _check_width(self, frame: Any) -> None:
+        """See that there is nothing in the columns beyond those there are."""
+        for position in self._beyond:
+            filled = frame[position].notna().to_numpy()
+            if filled.any():
+                raise BadInput(self._ragged(int(filled.argmax())))
 
     def _ragged(self, row: int) -> str:
         return (
@@ -173,8 +192,8 @@ class DelimitedRange:
     def _mistyped(self, error: Exception) -> BadInput:
         """Find the first value that does not fit its column, or has none."""
         pd = self._pd
-        texts = self._read(dict.fromkeys(range(len(self._names) + 1), "str"))
-        self._check_width(texts[len(self._names)])
+        texts = self._read(dict.fromkeys(range(self._beyond.stop), "str"))
+        self._check_width(texts)
         for position, decided in enumerate(self._types):
             column = texts[position]
             row = _first_bad(pd, column, decided)

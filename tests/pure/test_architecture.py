@@ -163,6 +163,7 @@ OLD_STDLIB = frozenset(
 
 FOR_TABLES = {
     "azureml_tables.py": {"pandas"},
+    "delimited.py": {"numpy"},
     "formats.py": {"pandas", "pyarrow"},
     "records.py": {"numpy"},
     "row_groups.py": {"pyarrow"},

@@ -18,10 +18,16 @@ from hypothesis import strategies as st
 from parallelrun_jupyter import TabularDataset
 from parallelrun_jupyter.data import text_files
 from parallelrun_jupyter.data.cut import Cut
+from parallelrun_jupyter.engine.plan import write_plan
+from parallelrun_jupyter.engine.policy import Limits, stalled
 from parallelrun_jupyter.errors import InputError
+from parallelrun_jupyter.runs.state import RunState
+from parallelrun_jupyter.widget.text import progress_line
 from parallelrun_jupyter.worker.failures import BadInput
 from parallelrun_jupyter.worker.mini_batches import count_items
 from parallelrun_jupyter.worker.tables import load_table
+from tests.pure.test_html import snapshot
+from tests.pure.test_state import record
 
 LAW = settings(deadline=None, max_examples=120)
 WHOLE = Cut(1 << 60)
@@ -378,3 +384,52 @@ def test_take_and_the_whole(folder: Path) -> None:
     assert dataset.take(7)["a"].tolist() == list(range(7))
     pd.testing.assert_frame_equal(dataset.to_pandas_dataframe(), frame)
     assert repr(dataset) == f"TabularDataset of delimited FileDataset({str(path)!r})"
+
+
+def test_wide_rows(folder: Path) -> None:
+    frame = pd.DataFrame([[k * n for k in range(3000)] for n in range(6)])
+    path = folder / "wide.csv"
+    frame.to_csv(path, index=False)
+    frames = frames_of(TabularDataset.from_delimited_files(path), Cut(30_000))
+    assert len(frames) == 4, "the first three rows are shorter"
+    frame.columns = frame.columns.astype(str)
+    pd.testing.assert_frame_equal(
+        pd.concat(frames, ignore_index=True), frame, check_column_type=False
+    )
+
+
+def test_a_plan_of_a_table_says_that_it_reads_and_goes_on_where_it_was_cut_off(
+    folder: Path, tmp_path: Path
+) -> None:
+    [path] = write(folder, planned="a,b\n" + "".join(f"{k},x\n" for k in range(200)))
+    told: list[tuple[int, int, bool]] = []
+    spec = TabularDataset.from_delimited_files(path).spec()
+    run = record(inputs=[spec], mini_batch_size=100)
+    plan = tmp_path / "plan.jsonl"
+    write_plan(run, plan, lambda *counts: told.append(counts))
+    assert told[0][0] == 0, "it moves, before the types are known"
+    assert 0 < told[0][1] < 200
+    whole = plan.read_bytes()
+    assert told[-1] == (len(whole.splitlines()) - 1, 200, True)
+    firsts = [json.loads(line)[-1]["first"] for line in whole.splitlines()[:3]]
+    assert firsts[:2] == [0, json.loads(whole.splitlines()[0])[7]]
+    plan.write_bytes(whole[: len(whole) // 2])
+    write_plan(run, plan, lambda *counts: told.append(counts), lambda _: False)
+    assert plan.read_bytes() == whole
+    path.write_text(path.read_text() + "200,y\n")
+    with pytest.raises(InputError, match=r"planned\.csv' has changed since the run was planned"):
+        write_plan(run, plan, lambda *counts: told.append(counts), lambda _: False)
+    plan.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match=r"planned\.csv' has changed since the run was planned"):
+        write_plan(run, plan, lambda *counts: told.append(counts), lambda _: False)
+
+
+def test_reading_ahead_is_progress_and_is_shown() -> None:
+    limits = Limits(first_task_creation_timeout_s=600)
+    reading = RunState(planned_items=5_000_000)
+    assert stalled(reading, limits, 900_000, 0, 400_000) == ""
+    assert "no mini-batch was listed within" in stalled(reading, limits, 900_000, 0, 200_000)
+    shown = snapshot(mini_batches=0, items=5_000_000, plan_finished=False, elapsed_s=7.0)
+    assert progress_line(shown) == "reading the inputs, 5,000,000 rows so far · 7.0 s"
+    shown = snapshot(mini_batches=0, items=0, plan_finished=False, elapsed_s=7.0)
+    assert progress_line(shown) == "listing the inputs · 7.0 s"

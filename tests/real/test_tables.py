@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -122,3 +126,19 @@ def test_a_table_in_a_store_is_brought_here_once_and_read_as_ranges(
     assert rows_of(run) == [f"{number} int64 float64 {number / 4}" for number in range(5001)]
     assert run.snapshot()["mini_batches"] == 10
     assert table.take(3)["id"].tolist() == [0, 1, 2]
+    assert run.try_one(9) == ["5000 int64 float64 1250.0"]
+
+
+def test_a_table_goes_on_after_its_driver_was_killed(
+    start: Callable[..., Run], orders: Path
+) -> None:
+    table = TabularDataset.from_delimited_files(orders)
+    run = start("rows.py", inputs=table, mini_batch_size=None, mini_batch_rows=20,
+                arguments=["slow"])  # fmt: skip
+    while run.snapshot()["succeeded"] < 20:
+        time.sleep(0.02)
+    os.kill(json.loads((run.folder.path / "driver.json").read_text())["pid"], signal.SIGKILL)
+    assert end_of(run) == "Interrupted"
+    assert end_of(run.resume()) == "Completed"
+    assert rows_of(run) == [f"{number} int64 float64 {number / 4}" for number in range(5000)]
+    assert run.snapshot()["items_succeeded"] == 5000

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..errors import InputError, MissingExtraError
+from .local import MLTABLE
 from .storage import Storage
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ class Store:
     def _list(self, folder: str, pattern: str = "*") -> _Listing:
         """Return the files and the subfolders of a folder whose names match, sorted by name."""
         matches = re.compile(fnmatch.translate(pattern)).match
-        hidden = pattern.startswith(".")
+        hidden = pattern.startswith(".") or pattern == MLTABLE
         here = folder.rstrip("/")
         files, folders = [], []
         asked = here + "/"
@@ -180,7 +181,8 @@ class Store:
         for entry in entries:
             url = self.url_of(entry["name"]).rstrip("/")
             name = url.rpartition("/")[2]
-            if url == here or (name.startswith(".") and not hidden) or not matches(name):
+            is_hidden = name.startswith(".") or name == MLTABLE
+            if url == here or (is_hidden and not hidden) or not matches(name):
                 continue
             if entry["type"] == "directory":
                 folders.append(url)

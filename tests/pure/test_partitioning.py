@@ -12,7 +12,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parallelrun_jupyter import TabularDataset
+from parallelrun_jupyter import Datastore, TabularDataset
 from parallelrun_jupyter.data.inputs import open_path
 from parallelrun_jupyter.data.partitioning import write_partitions
 from parallelrun_jupyter.data.storage import Place
@@ -71,7 +71,8 @@ def test_the_folder_says_itself_what_it_holds(tmp_path: Path) -> None:
     values = table.get_partition_key_values(["store", "when"])
     assert {"store": 2, "when": datetime(2020, 1, 1)} in values
     assert len(table.to_pandas_dataframe()) == 5
-    second = source.partition_by(["store"], tmp_path / "copy")
+    store = Datastore.register_local("mine", tmp_path)
+    second = source.partition_by(["store"], (store, "copy"))
     assert len(list((tmp_path / "copy").iterdir())) == 2, "a copy is never mixed with another"
     assert len(second.to_pandas_dataframe()) == 5
 

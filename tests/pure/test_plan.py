@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from parallelrun_jupyter import FileDataset, TabularDataset
 from parallelrun_jupyter.data.files import file_line
 from parallelrun_jupyter.data.inputs import count_items
 from parallelrun_jupyter.engine.plan import PlanFile, write_plan
@@ -76,6 +77,35 @@ def test_a_plan_that_was_cut_off_is_completed_to_the_same_bytes(
     again, told = plan_of(tmp_path, is_done=lambda _: False)
     assert again == whole
     assert told[-1] == (5, 23, True)
+
+
+@given(cut=st.integers(0, 3000), is_table=st.booleans())
+@settings(max_examples=30, deadline=None)
+def test_a_plan_by_keys_that_was_cut_off_is_completed_to_the_same_bytes(
+    tmp_path_factory: pytest.TempPathFactory, cut: int, is_table: bool
+) -> None:
+    folder = tmp_path_factory.mktemp("keys")
+    for number in range(23):
+        (folder / f"{number % 5}-{number:02d}.csv").write_text("v\n1\n")
+    form = "{digit}-{number}.csv"
+    dataset = (
+        TabularDataset.from_delimited_files(folder, partition_format=form)
+        if is_table
+        else FileDataset(folder, partition_format=form)
+    )
+    asked = record(inputs=[dataset.spec()], partition_keys=["digit"])
+    path = folder / ".plan"
+    write_plan(asked, path, lambda *_: None)
+    whole = path.read_bytes()
+    assert whole.count(b"\n") == 6
+    path.write_bytes(whole[:cut])
+    told: list[tuple[int, int, bool]] = []
+    write_plan(asked, path, lambda *counts: told.append(counts), lambda _: False)
+    assert path.read_bytes() == whole
+    assert told[-1] == (5, 23, True)
+    (folder / "3-08.csv").write_text("v\n1\n2\n")
+    with pytest.raises(InputError, match=r"3-08\.csv' has changed since the run was planned"):
+        write_plan(asked, path, lambda *_: None, lambda _: False)
 
 
 @pytest.mark.parametrize(

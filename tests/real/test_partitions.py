@@ -172,3 +172,21 @@ def test_a_partitioned_folder_is_an_input_by_itself(
         == copy.get_partition_key_values()
         == [{"Brand": "dominicks"}, {"Brand": "minute.maid"}]
     )
+
+
+@pytest.mark.parametrize("version", ["3.7", "3.13"])
+def test_another_python_is_told_the_same(
+    start: Callable[..., Run], songs: Path, version: str
+) -> None:
+    found = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
+    if not found:
+        pytest.skip(f"no Python {version} on this machine")
+    (songs / "2020-02-29").mkdir()
+    (songs / "2020-02-29" / "x.wav").write_text("x")
+    run = start(
+        "tells_context.py", environment=str(found[0]), mini_batch_size=None, partition_keys=["day"],
+        inputs=FileDataset(songs / "2020*/*", partition_format="{day:yyyy-MM-dd}/*"),
+    )  # fmt: skip
+    assert end_of(run) == "Completed"
+    [told] = told_by(run)
+    assert (told["keys"], told["types"]) == ({"day": "2020-02-29 00:00:00"}, ["datetime"])

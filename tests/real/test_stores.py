@@ -18,8 +18,9 @@ from typing import Any
 import pytest
 from azure.storage.blob import generate_container_sas
 
-from parallelrun_jupyter import Datastore, FileDataset, Run
+from parallelrun_jupyter import Datastore, FileDataset, Run, TabularDataset
 from parallelrun_jupyter.data import credentials
+from parallelrun_jupyter.data.storage import Place
 from parallelrun_jupyter.errors import ConfigError, ParallelRunError
 from tests.azurite_process import ACCOUNT, KEY, Azurite
 from tests.real.conftest import end_of, rows_of
@@ -59,7 +60,7 @@ def test_the_order_is_that_of_a_local_listing(
     azurite: Azurite, keyed: dict[str, Any], tmp_path: Path
 ) -> None:
     names = [
-        "b.txt", "a.txt", "z/1.txt", "c/2.txt", "c/1.txt", "c/d/1.txt", "c.d/x.txt", ".hidden",
+        "b.txt", "a.txt", "z/1.txt", "z/MLTable", "c/2.txt", "c/1.txt", "c/d/1.txt", "c.d/x.txt", ".hidden",
         "c/.hidden/x.txt", "c!/1.txt", "ünï/ #?%20.txt", "c/a b.txt", "c2/10.txt", "c2/9.txt",
     ]  # fmt: skip
     container = azurite.make_container(dict.fromkeys(names, "x"))
@@ -202,6 +203,41 @@ def test_the_script_does_not_see_the_key(
     run = start(str(script), inputs=inputs)
     assert end_of(run) == "Completed"
     assert rows_of(run) == ["[]"]
+
+
+def test_keys_in_a_store_and_a_partitioned_copy_there(
+    start: Callable[..., Run], azurite: Azurite, keyed: dict[str, Any]
+) -> None:
+    rows = "week,Store,Brand\n" + "".join(f"{k},{k % 3},b{k % 2}\n" for k in range(12))
+    songs = [
+        f"songs/{name}.wav" for name in ("ada/summer/jazz", "ada/winter/jazz", "bob/summer/folk")
+    ]
+    container = azurite.make_container({"sales/a.csv": rows, **dict.fromkeys(songs, "x")})
+    root = f"az://{container.container_name}"
+    files = FileDataset(
+        f"{root}/songs", partition_format="{user}/{season}/{genres}.wav", storage_options=keyed
+    )
+    settings = {"mini_batch_size": None, "error_threshold": -1}
+    run = start("tells_context.py", inputs=files, partition_keys=["user", "genres"], **settings)
+    assert end_of(run) == "Completed", run.snapshot()["reason"]
+    told = [json.loads(row) for row in rows_of(run)]
+    assert [(one["index"], *one["keys"].values()) for one in told] == [
+        (0, "ada", "jazz"), (0, "ada", "jazz"), (1, "bob", "folk"),
+    ]  # fmt: skip
+    assert all(one["same"] for one in told), "the context has the copies' paths too"
+    sales = TabularDataset.from_delimited_files(f"{root}/sales", storage_options=keyed)
+    target = FileDataset(f"{root}/by_store", storage_options=keyed)
+    copy = sales.partition_by(["Store", "Brand"], Place(target.paths[0], target.storage))
+    assert [
+        blob.name for blob in container.list_blobs("by_store/") if blob.name.endswith("MLTable")
+    ]
+    run = start("tells_rows.py", inputs=copy, partition_keys=["Store"], **settings)
+    assert end_of(run) == "Completed", run.snapshot()["reason"]
+    told = [json.loads(row) for row in rows_of(run)]
+    assert [(one["keys"], sorted(one["weeks"])) for one in told] == [
+        ({"Store": k}, [k, k + 3, k + 6, k + 9]) for k in range(3)
+    ]
+    assert [one["first"] for one in told] == [0, 4, 8]
 
 
 @pytest.mark.parametrize(

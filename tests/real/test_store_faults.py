@@ -192,10 +192,10 @@ def test_a_store_that_stalls_at_the_end_loses_no_rows_and_a_resume_publishes_the
     name = container.container_name
     Datastore.register_azure_blob_container("out", name, **keyed)
     network.rule = lambda method, _path, _count: "stall" if method == "PUT" else "pass"
-    run = start("echo.py", output=f"az://{name}/out", task_overhead_timeout=3)
+    run = start("echo.py", output=f"az://{name}/out", task_overhead_timeout=4)
     assert end_of(run, 40) == "Failed"
     reason = run.snapshot()["reason"]
-    assert f"'az://{name}/out' did not take it within 3 s" in reason
+    assert f"'az://{name}/out' did not take it within 9 s" in reason
     assert "run.resume() publishes them" in reason
     assert not container.get_blob_client("out/parallel_run_step.txt").exists()
     network.rule = lambda *_: "pass"

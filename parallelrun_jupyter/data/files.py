@@ -13,7 +13,7 @@ from typing import Any, ClassVar, TypeAlias
 from ..errors import ConfigError, InputError
 from ..parsing import plural
 from .combinations import combinations_of, gather_files
-from .cut import Cut
+from .cut import STILL_READING, Cut
 from .datastores import DataPath, Datastore, place_of
 from .local import MAGIC, FileItem, list_path, local_nothing_found
 from .partition_format import PartitionFormat, check_keys
@@ -232,8 +232,12 @@ class FileDataset:
         """Yield the plan line and the number of items of each mini-batch, as input ``number``."""
         if cut.keys:
             items = chain.from_iterable(self.folders())
-            for values, found in gather_files(items, self.key_format(), cut.keys):
-                yield file_line(number, found, f'{{"keys":{values}}}'), len(found)
+            for group in gather_files(items, self.key_format(), cut.keys):
+                if group is None:
+                    yield STILL_READING
+                else:
+                    values, found = group
+                    yield file_line(number, found, f'{{"keys":{values}}}'), len(found)
             return
         for batch in group_items(self.folders(), cut.size):
             yield file_line(number, batch), len(batch)

@@ -18,11 +18,20 @@ from typing import Any
 import pytest
 from azure.storage.blob import generate_container_sas
 
-from parallelrun_jupyter import Datastore, FileDataset, Run
+from parallelrun_jupyter import (
+    DaskCompute,
+    Datastore,
+    FileDataset,
+    ParallelRunConfig,
+    Run,
+    submit,
+)
 from parallelrun_jupyter.data import credentials
 from parallelrun_jupyter.errors import ConfigError, ParallelRunError
 from tests.azurite_process import ACCOUNT, KEY, Azurite
+from tests.conftest import SCRIPTS
 from tests.real.conftest import end_of, rows_of
+from tests.real.dask_processes import DaskProcesses
 
 pytestmark = pytest.mark.usefixtures("endpoint")
 
@@ -376,3 +385,29 @@ def test_thousands_of_small_blobs_in_many_folders(
     name = container.container_name
     assert rows_of(run) == [f"{name}/{blob}={blobs[blob]}" for blob in sorted(blobs)]
     assert run.snapshot()["mini_batches"] == 172
+
+
+def test_the_nodes_of_a_cluster_stage_for_themselves(
+    azurite: Azurite, keyed: dict[str, Any], tmp_path: Path
+) -> None:
+    container = azurite.make_container(BLOBS)
+    name = container.container_name
+    inputs = FileDataset(f"az://{name}/mnist", storage_options=keyed)
+    cluster = DaskProcesses(tmp_path / "dask")
+    try:
+        cluster.start_scheduler()
+        for worker in "ab":
+            cluster.add_worker(worker)
+        cluster.wait_for_workers()
+        config = ParallelRunConfig(
+            entry_script=str(SCRIPTS / "reads.py"), mini_batch_size=2, process_count_per_node=1
+        )
+        compute = DaskCompute(cluster.address)
+        run = submit(config, inputs=inputs, output=f"az://{name}/out", compute=compute)
+        assert end_of(run, 120) == "Completed", run.snapshot()["reason"]
+        assert rows_of(run) == [f"{name}/mnist/{k:03d}.txt={k}" for k in range(60)]
+        assert container.get_blob_client("out/parallel_run_step.txt").exists()
+        for path in (tmp_path / "dask").rglob("*"):
+            assert not path.is_file() or KEY.encode() not in path.read_bytes(), path
+    finally:
+        cluster.close()

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 
-Fate = Literal["pass", "cut", "half", "503", "stall", "slow"]
+Fate = Literal["pass", "cut", "half", "403", "503", "stall", "slow"]
 """What becomes of a request: it passes; the connection is cut before or within the answer; the
-store is busy; nothing comes, ever; it takes 0.1 s more."""
+store refuses or is busy; nothing comes, ever; it takes 0.1 s more."""
 
 Rule = Callable[[str, str, int], Fate]
 """Tells the fate of a request from its method, its path, and how often that path was asked for."""
@@ -81,10 +81,11 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if fate == "slow":
             time.sleep(0.1)
-        if fate == "503":
-            self.send_response(503)
+        if fate in {"403", "503"}:
+            self.send_response(int(fate))
             self.send_header("Content-Length", "0")
-            self.send_header("x-ms-error-code", "ServerBusy")
+            code = "AuthenticationFailed" if fate == "403" else "ServerBusy"
+            self.send_header("x-ms-error-code", code)
             self.end_headers()
             return
         self._pass_on(body, half=fate == "half")

@@ -44,7 +44,7 @@ AT_ONCE = 32
 """Files in flight: more do not make a store faster, and each takes memory."""
 
 _ALIVE_S = 1.0
-_LINE_BYTES = 1 << 26
+_LINE_BYTES = 1 << 30
 
 File: TypeAlias = tuple[int, str, int, int | str]
 """The number of its input, URL, size and version."""

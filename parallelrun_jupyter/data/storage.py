@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import json
 import os
@@ -80,6 +79,8 @@ class Storage:
     @property
     def identity(self) -> str:
         """What tells this store from others, whatever it is opened with."""
+        import hashlib
+
         known = {k: v for k, v in self.options.items() if k not in _MANNERS}
         text = json.dumps([self.protocol, known], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()

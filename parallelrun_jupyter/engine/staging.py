@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from math import ceil
 from typing import Any
 
-from ..data.cache import open_cache
 from ..data.inputs import count_items
 from ..runs.record import RunRecord
 from .signals import AttemptEndedBadly, Failure, Signal
@@ -86,6 +85,8 @@ def staging_spec(record: RunRecord, node: str, environ: Mapping[str, str]) -> St
     storages = [spec.get("storage") for spec in record.inputs]
     if not any(storages) and not any(spec.get("storage") for spec in record.side_inputs):
         return None
+    from ..data.cache import open_cache
+
     cache = open_cache(environ)
     start = {
         "cache": str(cache.folder),

@@ -17,6 +17,7 @@ from . import signals
 from .signals import Signal
 
 _SLOWEST_BYTES_PER_S = 1 << 20
+_START_S = 5.0
 
 
 class Upload:
@@ -51,7 +52,8 @@ class Upload:
         self._process: subprocess.Popen[bytes] | None = None
         self._thread = threading.Thread(target=self._wait, name="upload")
         size_bytes = sum(os.path.getsize(path) for path, _ in self._files)
-        self._limit_s = record.task_overhead_timeout_s + size_bytes / _SLOWEST_BYTES_PER_S
+        data_s = size_bytes / _SLOWEST_BYTES_PER_S
+        self._limit_s = record.task_overhead_timeout_s + _START_S + data_s
 
     def start(self) -> None:
         """Begin; call it from the driver's lasting thread, whose end ends the process."""
@@ -89,7 +91,7 @@ class Upload:
             self.stop()
             return (
                 f"{self._record.output!r} did not take it within {self._limit_s:.0f} s "
-                "(task_overhead_timeout, and a second for each MB)."
+                "(task_overhead_timeout, 5 s to begin, and a second for each MB)."
             )
         if not said:
             return "the process that puts it died; logs/driver.log in the run's folder says more."

@@ -97,6 +97,20 @@ def test_a_run_from_start_to_end() -> None:
     assert states == ["Running", "Finalizing", "Completed"]
 
 
+@pytest.mark.parametrize("append_rows", [True, False])
+def test_what_goes_to_a_store_waits_for_what_shutdown_writes(append_rows: bool) -> None:
+    bench = ready(Limits(append_rows=append_rows, puts_in_store=True), mini_batches=2)
+    for mini_batch in (0, 1):
+        bench.succeed("n0", mini_batch, 1)
+    assert bench.stops == [True]
+    assert not bench.published
+    bench.tell(sg.NodeStopped("n0"))
+    assert bench.published
+    assert not bench.finished
+    bench.tell(sg.OutputPublished("az://c/out", 1))
+    assert (bench.end.state, bench.end.output) == ("Completed", "az://c/out")
+
+
 def test_the_first_mini_batch_runs_while_listing_goes_on() -> None:
     bench = Bench()
     bench.tell(sg.NodeOffered("n0", 1, 2), sg.Planned(1, 5, is_end=False))

@@ -192,10 +192,10 @@ def test_a_store_that_stalls_at_the_end_loses_no_rows_and_a_resume_publishes_the
     name = container.container_name
     Datastore.register_azure_blob_container("out", name, **keyed)
     network.rule = lambda method, _path, _count: "stall" if method == "PUT" else "pass"
-    run = start("echo.py", output=f"az://{name}/out", task_overhead_timeout=3)
+    run = start("echo.py", output=f"az://{name}/out", task_overhead_timeout=4)
     assert end_of(run, 40) == "Failed"
     reason = run.snapshot()["reason"]
-    assert f"'az://{name}/out' did not take it within 3 s" in reason
+    assert f"'az://{name}/out' did not take it within 9 s" in reason
     assert "run.resume() publishes them" in reason
     assert not container.get_blob_client("out/parallel_run_step.txt").exists()
     network.rule = lambda *_: "pass"
@@ -238,3 +238,35 @@ def test_a_large_blob_is_whole_and_not_held_in_memory(
         time.sleep(0.02)
     assert rows_of(run) == [hashlib.sha256(data).hexdigest()]
     assert 0 < peak < 170 << 20
+
+
+def test_a_credential_that_expires_meanwhile_is_said(
+    run_over: Callable[..., Run], network: BadNetwork, container: ContainerClient
+) -> None:
+    network.rule = lambda method, path, _count: (
+        "403" if method == "GET" and path.endswith("9.txt") else "pass"
+    )
+    run = run_over(run_max_try=1, error_threshold=4)
+    assert end_of(run) == "Completed", run.snapshot()["reason"]
+    assert rows_of(run) == rows_without(container, 9, 19, 29, 39)
+    messages = run.failures()["message"]
+    assert messages.str.contains(
+        "refused the credential (account_key in memory)", regex=False
+    ).all()
+    assert set(run.failures()["group"]) == {"ClientAuthenticationError while staging"}
+
+
+def test_a_run_that_waits_for_its_store_can_be_canceled(
+    run_over: Callable[..., Run], network: BadNetwork, home: Path
+) -> None:
+    network.rule = lambda method, path, _count: (
+        "stall" if method == "GET" and path.endswith(".txt") else "pass"
+    )
+    run = run_over()
+    while run.status != "Running":
+        time.sleep(0.02)
+    run.cancel()
+    assert end_of(run, 15) == "Canceled"
+    until = time.monotonic() + 10
+    while list((home / "cache" / "views").iterdir()):
+        assert time.monotonic() < until

@@ -18,12 +18,22 @@ from typing import Any
 import pytest
 from azure.storage.blob import generate_container_sas
 
-from parallelrun_jupyter import Datastore, FileDataset, Run, TabularDataset
+from parallelrun_jupyter import (
+    DaskCompute,
+    Datastore,
+    FileDataset,
+    ParallelRunConfig,
+    Run,
+    TabularDataset,
+    submit,
+)
 from parallelrun_jupyter.data import credentials
 from parallelrun_jupyter.data.storage import Place
 from parallelrun_jupyter.errors import ConfigError, ParallelRunError
 from tests.azurite_process import ACCOUNT, KEY, Azurite
+from tests.conftest import SCRIPTS
 from tests.real.conftest import end_of, rows_of
+from tests.real.dask_processes import DaskProcesses
 
 pytestmark = pytest.mark.usefixtures("endpoint")
 
@@ -404,11 +414,37 @@ def test_two_runs_share_the_cache_and_a_small_one_still_serves(
 def test_thousands_of_small_blobs_in_many_folders(
     start: Callable[..., Run], azurite: Azurite, keyed: dict[str, Any]
 ) -> None:
-    blobs = {f"in/{k % 40:02d}/{k:04d}.txt": str(k) for k in range(2000)}
+    blobs = {f"in/{k % 40:02d}/{k:04d}.txt": str(k) for k in range(1200)}
     container = azurite.make_container(blobs)
     inputs = FileDataset(f"az://{container.container_name}/in", storage_options=keyed)
     run = start("reads.py", inputs=inputs, mini_batch_size=7)
     assert end_of(run) == "Completed", run.snapshot()["reason"]
     name = container.container_name
     assert rows_of(run) == [f"{name}/{blob}={blobs[blob]}" for blob in sorted(blobs)]
-    assert run.snapshot()["mini_batches"] == 286
+    assert run.snapshot()["mini_batches"] == 172
+
+
+def test_the_nodes_of_a_cluster_stage_for_themselves(
+    azurite: Azurite, keyed: dict[str, Any], tmp_path: Path
+) -> None:
+    container = azurite.make_container(BLOBS)
+    name = container.container_name
+    inputs = FileDataset(f"az://{name}/mnist", storage_options=keyed)
+    cluster = DaskProcesses(tmp_path / "dask")
+    try:
+        cluster.start_scheduler()
+        for worker in "ab":
+            cluster.add_worker(worker)
+        cluster.wait_for_workers()
+        config = ParallelRunConfig(
+            entry_script=str(SCRIPTS / "reads.py"), mini_batch_size=2, process_count_per_node=1
+        )
+        compute = DaskCompute(cluster.address)
+        run = submit(config, inputs=inputs, output=f"az://{name}/out", compute=compute)
+        assert end_of(run, 120) == "Completed", run.snapshot()["reason"]
+        assert rows_of(run) == [f"{name}/mnist/{k:03d}.txt={k}" for k in range(60)]
+        assert container.get_blob_client("out/parallel_run_step.txt").exists()
+        for path in (tmp_path / "dask").rglob("*"):
+            assert not path.is_file() or KEY.encode() not in path.read_bytes(), path
+    finally:
+        cluster.close()

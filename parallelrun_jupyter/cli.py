@@ -10,7 +10,7 @@ from typing import Any
 
 from .errors import ConfigError, ParallelRunError, RunFailedError
 from .kernel import install_kernel
-from .options import OptionParser, config_of, run_options, split_script_arguments
+from .options import OptionParser, config_of, inputs_of, run_options, split_script_arguments
 from .run import Run
 from .runs.follow import Follower
 from .submission import submit
@@ -153,12 +153,9 @@ def _named(given: argparse.Namespace) -> Run:
 
 
 def _run(given: argparse.Namespace) -> int:
-    if not given.input:
-        msg = "there is no --input; write for example --input 'digits/*.png'."
-        raise ConfigError(msg)
     run = submit(
         config_of(given, entry_script=given.script),
-        inputs=given.input,
+        inputs=inputs_of(given.input, given.format),
         output=given.output,
         arguments=[*(given.arg or ()), *given.script_words],
         compute=given.compute,

@@ -245,6 +245,12 @@ class ParallelRunConfig(HasTraits):
                 "combination of the keys is one mini-batch, so leave mini_batch_size out."
             )
             raise ConfigError(msg)
+        if self.mini_batch_rows is not None and self.partition_keys is not None:
+            msg = (
+                f"mini_batch_rows is {self.mini_batch_rows!r} and partition_keys is "
+                f"{self.partition_keys!r}; expected one of the two."
+            )
+            raise ConfigError(msg)
         if self.mini_batch_size is not None and self.mini_batch_rows is not None:
             msg = (
                 f"mini_batch_size is {self.mini_batch_size!r} and mini_batch_rows is "

@@ -10,6 +10,7 @@ from .config import ParallelRunConfig
 from .data.cut import Cut
 from .data.datastores import DataPath, Datastore, place_of
 from .data.files import FileDataset, is_several
+from .data.inputs import open_path
 from .data.partition_format import check_keys
 from .data.storage import Place, Storage
 from .data.tabular import TabularDataset
@@ -40,7 +41,7 @@ class ParallelRunStep:
         How to run.
     inputs
         What to run over: datasets, paths, globs or URLs, one or a list. Each is split on its own,
-        and a mini-batch never mixes two.
+        and a mini-batch never mixes two. A folder with a file ``MLTable`` is what the file says.
     output
         Folder or URL that receives ``append_row_file_name``; None for the run folder's own.
     side_inputs
@@ -176,6 +177,8 @@ def as_datasets(inputs: Inputs, what: str = "inputs") -> list[Dataset]:
 def _as_dataset(value: Any, what: str) -> Dataset:
     if isinstance(value, FileDataset | TabularDataset):
         return value
+    if isinstance(value, str | os.PathLike) and what == "inputs":
+        return open_path(value)
     if not is_several(value):
         return FileDataset(value)
     msg = (

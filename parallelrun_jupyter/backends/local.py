@@ -98,6 +98,11 @@ class LocalPool:
                 found += node.step()
         return found
 
+    def look_ahead(self, latency_s: float) -> None:
+        """Let the nodes hold what they do in that time: whoever feeds them is far away."""
+        for node in self._nodes.values():
+            node.latency_s = latency_s
+
     def pause(self) -> list[Signal]:
         """Take nothing more, and give back what has not begun."""
         return [signal for node in self._nodes.values() for signal in node.pause()]
@@ -110,6 +115,9 @@ class LocalPool:
     def is_idle(self) -> bool:
         """Whether no worker has anything to do."""
         return all(node.is_idle for node in self._nodes.values())
+
+    def expect(self, mini_batches: int) -> None:
+        """Do nothing: this machine does not grow."""
 
     def bring_logs(self) -> None:
         """Do nothing: the logs are here."""

@@ -12,14 +12,16 @@ element of a line is an object: ``first`` is the number of the mini-batch's firs
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar, Protocol
 
-from ..errors import RunFolderError
+from ..errors import InputError, RunFolderError
 from ..worker import mini_batches as loading
 from . import files
 from .cut import Cut
 from .files import FileDataset
+from .mltable import MAKERS, mltable_at, open_mltable
 from .tabular import TabularDataset
 
 
@@ -59,6 +61,45 @@ def dataset_of(spec: dict[str, Any]) -> Dataset:
         "upgrade parallelrun-jupyter."
     )
     raise RunFolderError(msg)
+
+
+FORMATS = tuple(MAKERS)
+"""What a path can be said to hold, where it is more than files."""
+
+
+def is_dataset(value: object) -> bool:
+    """Say whether something is a dataset that a run can have as its input."""
+    return isinstance(value, FileDataset | TabularDataset)
+
+
+def open_path(
+    path: str | os.PathLike[str], form: str | None = None
+) -> FileDataset | TabularDataset:
+    """Return the dataset of a path: its files, or a table.
+
+    Parameters
+    ----------
+    path
+        A file, folder or glob. A folder with a file ``MLTable`` in it, or that file, is what the
+        file says.
+    form
+        ``"csv"``, ``"parquet"`` or ``"jsonl"``: the files are tables of that format.
+
+    Raises
+    ------
+    InputError
+        The path cannot be used; it has an ``MLTable`` file that cannot be read, or one and a form.
+    """
+    where = mltable_at(os.fspath(path))
+    if where is None:
+        return FileDataset(path) if form is None else MAKERS[form](path)
+    if form is not None:
+        msg = (
+            f"--format is {form!r}, but {where!r} says itself what the input holds. Leave --format "
+            "out, or give the files, such as a glob."
+        )
+        raise InputError(msg)
+    return open_mltable(where)
 
 
 def mini_batches(specs: list[dict[str, Any]], cut: Cut) -> Iterator[tuple[bytes, int]]:

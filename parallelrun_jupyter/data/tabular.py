@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from ..errors import InputError
 from ..worker.failures import BadInput
 from ..worker.tables import load_table
+from .arrangement import Arrangement, arrange, split_types
 from .column_types import Types, given_types
+from .combinations import combinations_of
 from .cut import STILL_READING, Cut
+from .datastores import place_of
 from .delimited import check_delimited, header_mode, plan_delimited
 from .files import FileDataset, PathLike
 from .json_lines import check_json_lines, plan_json_lines
 from .parquet import check_parquet, plan_parquet, require_pyarrow
+from .partition_format import PartitionFormat, check_keys
+from .partitioning import write_partitions
 from .sources import Plan, Planned, Source, sources_of
 from .storage import Storage
 from .text_files import codec_name
@@ -25,6 +30,8 @@ if TYPE_CHECKING:
 Paths = PathLike | Sequence[PathLike]
 
 _TAKE_BYTES = 1 << 16
+_COPY_BYTES = 1 << 26
+_WHOLE_FILES = 1 << 62
 
 
 class TabularDataset:
@@ -36,10 +43,23 @@ class TabularDataset:
 
     kind: ClassVar[str] = "tabular"
 
-    def __init__(self, files: FileDataset, form: str, options: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        files: FileDataset,
+        form: str,
+        options: dict[str, Any],
+        arrangement: Arrangement | None = None,
+    ) -> None:
         self.files = files
         self.form = form
-        self.options = options
+        types, of_keys = split_types(options.get("column_types"), files.partition_keys)
+        self.options = {**options, "column_types": types}
+        self.arrangement = arrangement or Arrangement(of_keys)
+        self.key_format = (
+            PartitionFormat(files.partition_format.text, self.arrangement.key_types)
+            if files.partition_format
+            else None
+        )
 
     def __repr__(self) -> str:
         return f"TabularDataset of {self.form} {self.files!r}"
@@ -56,6 +76,7 @@ class TabularDataset:
         column_types: Types = None,
         storage_options: Mapping[str, Any] | None = None,
         support_multi_line: bool = False,  # noqa: ARG003 - Azure's; quoted line ends always count
+        partition_format: str | None = None,
     ) -> TabularDataset:
         r"""Return the rows of delimited text files.
 
@@ -84,6 +105,10 @@ class TabularDataset:
             For URLs, as for `FileDataset`. Files of a store are brought here once, by the pass.
         support_multi_line
             Accepted and not needed: a line end in quotes never ends a row.
+        partition_format
+            Which parts of the paths are which keys, as for `FileDataset`. The keys are the last
+            columns of the table, in place of columns of these names in the files; ``column_types``
+            gives their types too.
 
         Raises
         ------
@@ -97,18 +122,25 @@ class TabularDataset:
             "header": header_mode(header),
         }
         options = {**dialect, "column_types": given_types(column_types)}
-        return cls(FileDataset(path, storage_options=storage_options), "delimited", options)
+        files = FileDataset(
+            path, partition_format=partition_format, storage_options=storage_options
+        )
+        return cls(files, "delimited", options)
 
     @classmethod
     def from_parquet_files(
-        cls, path: Paths, *, storage_options: Mapping[str, Any] | None = None
+        cls,
+        path: Paths,
+        *,
+        partition_format: str | None = None,
+        storage_options: Mapping[str, Any] | None = None,
     ) -> TabularDataset:
         """Return the rows of Parquet files; a mini-batch is one or more whole row groups.
 
         Parameters
         ----------
-        path, storage_options
-            As for `from_delimited_files`. All files have the same columns; their types may differ as
+        path, partition_format, storage_options
+            As for `from_delimited_files`; keys are texts and times. All files have the same columns; their types may differ as
             far as one can hold the other.
 
         Raises
@@ -117,7 +149,10 @@ class TabularDataset:
             pyarrow is not installed.
         """
         require_pyarrow()
-        return cls(FileDataset(path, storage_options=storage_options), "parquet", {})
+        files = FileDataset(
+            path, partition_format=partition_format, storage_options=storage_options
+        )
+        return cls(files, "parquet", {})
 
     @classmethod
     def from_json_lines_files(
@@ -126,13 +161,14 @@ class TabularDataset:
         *,
         encoding: str = "utf8",
         column_types: Types = None,
+        partition_format: str | None = None,
         storage_options: Mapping[str, Any] | None = None,
     ) -> TabularDataset:
         """Return the rows of files that have a JSON object in each line.
 
         Parameters
         ----------
-        path, encoding, storage_options
+        path, encoding, partition_format, storage_options
             As for `from_delimited_files`, compressed files too.
         column_types
             Types of some columns; the others are decided from all rows. Columns are the names that
@@ -144,27 +180,63 @@ class TabularDataset:
             An encoding or a type that cannot be used.
         """
         options = {"encoding": codec_name(encoding), "column_types": given_types(column_types)}
-        return cls(FileDataset(path, storage_options=storage_options), "json_lines", options)
+        files = FileDataset(
+            path, partition_format=partition_format, storage_options=storage_options
+        )
+        return cls(files, "json_lines", options)
 
     @property
     def storage(self) -> Storage | None:
         """The store that the files are in; None on this machine."""
         return self.files.storage
 
-    @property
-    def partition_keys(self) -> list[str]:
-        """Names of the keys that the paths carry; none without a format."""
-        return self.files.partition_keys
-
     def spec(self) -> dict[str, Any]:
         """Return what a run's record says of this dataset: JSON, and no secret."""
         files = {k: v for k, v in self.files.spec().items() if k != "kind"}
-        return {"kind": self.kind, "form": self.form, "options": self.options, **files}
+        spec = {"kind": self.kind, "form": self.form, "options": self.options, **files}
+        return {**spec, "arrangement": self.arrangement.spec()}
 
     @classmethod
     def of_spec(cls, spec: dict[str, Any]) -> TabularDataset:
         """Return the dataset that a run's record describes."""
-        return cls(FileDataset.of_spec(spec), spec["form"], spec["options"])
+        arrangement = Arrangement.of_spec(spec.get("arrangement", {}))
+        return cls(FileDataset.of_spec(spec), spec["form"], spec["options"], arrangement)
+
+    def arranged(self, arrangement: Arrangement) -> TabularDataset:
+        """Return this table with other columns of its own: keys' types, the path, what is left out."""
+        return type(self)(self.files, self.form, self.options, arrangement)
+
+    @property
+    def partition_keys(self) -> list[str]:
+        """Names of the keys that the paths carry: the last columns of the table."""
+        return self.files.partition_keys
+
+    def get_partition_key_values(self, keys: Sequence[str] | None = None) -> list[dict[str, Any]]:
+        """Return the combinations of the keys' values that there are, each one once.
+
+        Parameters
+        ----------
+        keys
+            Some of the partition keys. Default: all of them.
+
+        Returns
+        -------
+        list
+            A dict for each combination, in order of its first file.
+
+        Raises
+        ------
+        ConfigError
+            One of ``keys`` is no key of this dataset.
+        InputError
+            The files cannot be listed, or a path does not match the format.
+        """
+        wanted = self.partition_keys if keys is None else list(keys)
+        check_keys(wanted, self.partition_keys, repr(self))
+        form = cast("PartitionFormat", self.key_format)  # where there are keys, there is a format
+        return combinations_of(
+            (item[0] for folder in self.files.folders() for item in folder), form, wanted
+        )
 
     def check(self) -> None:
         """See that every path exists, and that the first file can be read.
@@ -185,6 +257,13 @@ class TabularDataset:
 
         `STILL_READING` comes in between while the column types are not decided yet.
         """
+        lines = self._ranges(number, Cut(_WHOLE_FILES) if cut.keys else cut)
+        if self.key_format or self.arrangement.spec():
+            lines = arrange(lines, self.arrangement, self.key_format, cut.keys)
+        return lines
+
+    def _ranges(self, number: int, cut: Cut) -> Iterator[tuple[bytes, int]]:
+        """Yield the plan line and the number of rows of each range of the files."""
         for planned in _FORMS[self.form][1](self._sources, self.options, cut):
             if planned is None:
                 yield STILL_READING
@@ -199,7 +278,7 @@ class TabularDataset:
         InputError
             A file cannot be read.
         """
-        return self._frame(self.mini_batches(0, Cut(1 << 62)), None)
+        return self._frame(self.mini_batches(0, Cut(_WHOLE_FILES)), None)
 
     def take(self, count: int) -> pd.DataFrame:
         """Return the first ``count`` rows; the types are still those of the whole dataset.
@@ -210,6 +289,46 @@ class TabularDataset:
             A file cannot be read.
         """
         return self._frame(self.mini_batches(0, Cut(_TAKE_BYTES)), count)
+
+    def partition_by(
+        self, partition_keys: Sequence[str], target: PathLike, name: str | None = None
+    ) -> TabularDataset:
+        """Write a copy of this table, partitioned by the values of some columns, and return it.
+
+        The copy is Parquet, in folders ``key=value``, so that all types survive; its keys are its
+        last columns. Rows of a combination keep their order. An ``MLTable`` file in the folder says
+        how to read it: give the folder as an input later. Memory holds 64 MB of the source at a
+        time.
+
+        Parameters
+        ----------
+        partition_keys
+            Columns, the first one the outermost folder.
+        target
+            A folder, here or in a store, in which a new folder is made for the copy.
+        name
+            A name for people, kept in the ``MLTable`` file.
+
+        Returns
+        -------
+        TabularDataset
+            The copy; a run over it takes any of the keys as its ``partition_keys``.
+
+        Raises
+        ------
+        ConfigError
+            A key is no column, or all columns are keys.
+        InputError
+            The table cannot be read, has no rows, or a key's values cannot stand in a path.
+        MissingExtraError
+            pyarrow is not installed.
+        """
+        lines = self.mini_batches(0, Cut(_COPY_BYTES))
+        frames = (self._frame(iter([line]), None) for line in lines if line[0])
+        keys = list(partition_keys)
+        place, form, types = write_partitions(frames, keys, place_of(target), name)
+        copy = type(self).from_parquet_files(place, partition_format=form)
+        return copy.arranged(Arrangement(types))
 
     def _frame(self, lines: Iterator[tuple[bytes, int]], count: int | None) -> pd.DataFrame:
         import pandas as pd

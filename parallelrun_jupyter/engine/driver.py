@@ -206,6 +206,7 @@ class Driver:
             return
         self._control_at = now + _CONTROL_S
         self._handle(signals.TimePassed())
+        self._pool.expect(self._scheduler.state.left)
         for name in os.listdir(self._folder.control):
             if name == remote_logs.REQUEST:
                 (self._folder.control / name).unlink(missing_ok=True)  # to be asked again and again

@@ -109,3 +109,11 @@ def completion_failure(state: RunState, limits: Limits) -> str:
     if limits.append_rows and state.succeeded == 0:
         return "no mini-batch succeeded, so there is no row to write"
     return ""
+
+
+def too_long(mini_batch: int, items: int, rows: int) -> str:
+    """Return what to say of a result with more rows than the mini-batch has items (rule R9)."""
+    return (
+        f"run() returned {plural(rows, 'row')} for the {plural(items, 'item')} of mini-batch "
+        f"{mini_batch}; all rows are kept, and at most {items:,} count as succeeded items"
+    )

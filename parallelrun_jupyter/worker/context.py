@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .columns import key_values
 from .mini_batches import extra_of, load
 
 TYPE_CHECKING = False
@@ -68,20 +69,6 @@ class MiniBatchContext:
             self.minibatch_index,
             self.partition_key_value,
         )
-
-
-def key_values(values: dict[str, Any]) -> dict[str, Any]:
-    """Return the values of keys as a plan line has them, with times as ``datetime``."""
-    return {
-        key: _time(value["datetime"]) if isinstance(value, dict) else value
-        for key, value in values.items()
-    }
-
-
-def _time(text: str) -> Any:
-    from datetime import datetime
-
-    return datetime.fromisoformat(text)
 
 
 def _load(row: list[Any], _: int) -> Any:

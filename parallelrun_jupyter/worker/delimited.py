@@ -14,6 +14,10 @@ if TYPE_CHECKING:  # typing is not worth its import in a worker
 
 SHOWN = 60
 
+MISSING = ["", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND",
+           "1.#QNAN", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"]  # fmt: skip
+"""What pandas documents as missing."""
+
 
 def read_delimited(pd: Any, path: str, part: list[int], table: dict[str, Any]) -> Any:
     """Return the rows of a range as a DataFrame of the dataset's columns and types."""
@@ -64,6 +68,7 @@ class DelimitedRange:
         self._names = table.get("names") or table["columns"]
         known = dict(zip(table["columns"], table["types"]))
         self._types = [known[name] for name in self._names]
+        self._empty_is_text = table.get("empty_is_text", False)
 
     def frame(self) -> Any:
         """Return the rows as a DataFrame, whatever is ragged or of the wrong type refused."""
@@ -103,7 +108,16 @@ class DelimitedRange:
             encoding=self._text.encoding,
             quotechar=self._quote or '"',
             quoting=0 if self._quote else 3,
+            **self._missing(),
         )
+
+    def _missing(self) -> dict[str, Any]:
+        """Return what is read as missing, where that is not what pandas takes for it."""
+        if not self._empty_is_text:
+            return {}
+        of_columns = {k: MISSING for k, decided in enumerate(self._types) if decided != "str"}
+        of_columns[len(self._types)] = [""]
+        return {"keep_default_na": False, "na_values": of_columns}
 
     # What is wrong with it
 

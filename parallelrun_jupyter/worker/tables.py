@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 
+from .columns import arrange_columns
 from .failures import BadInput
 
 TYPE_CHECKING = False
@@ -29,11 +30,13 @@ def load_table(row: list[Any]) -> Any:
             "tables are read with pandas, which this interpreter cannot import (%s); "
             "add pandas to the run's environment" % error
         )
-    table = row[6]
+    each = row[6].get("each") or [{}] * len(row[2])
     frames = []
-    for path, size, time, part in zip(row[2], row[3], row[4], row[5]):
+    for path, size, time, part, own in zip(row[2], row[3], row[4], row[5], each):
+        table = dict(row[6], **own)
         _check_unchanged(path, size, None if table.get("is_copy") else time)
-        frames.append(_reader(table["format"])(pd, path, part, table))
+        frame = _reader(table["format"])(pd, path, part, table)
+        frames.append(arrange_columns(pd, frame, table))
     return frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
 
 

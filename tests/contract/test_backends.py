@@ -57,7 +57,10 @@ def test_every_mini_batch_once_and_the_rows_in_order(
     assert (planned.mini_batches, planned.items) == (30, 60)
     done = [e for e in events if isinstance(e, AttemptSucceeded)]
     assert sorted(e.mini_batch for e in done) == list(range(30))
-    assert {e.worker.split("w")[0] for e in done} == {f"n{k}" for k in range(nodes)}
+    # A node that is slow to start may find everything done; all of them have begun.
+    names = {f"n{k}" for k in range(nodes)}
+    assert {e.worker.split("w")[0] for e in done} <= names
+    assert {e.node for e in events if isinstance(e, WorkerStarted)} == names
     assert isinstance(events[-1], RunFinished)
     expected = "".join(f"{k:03d}.txt\n" for k in range(60))
     assert Path(run.snapshot()["output"]).read_text() == expected

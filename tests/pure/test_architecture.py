@@ -203,7 +203,7 @@ def loaded_by(code: str) -> set[str]:
 
 
 HEAVY = {"IPython", "ipywidgets", "anywidget", "pandas", "numpy", "pyarrow", "dask", "distributed",
-         "azure", "rich", "traitlets", "yaml", "psutil", "asyncio"}  # fmt: skip
+         "azure", "fsspec", "adlfs", "aiohttp", "keyring", "rich", "traitlets", "yaml", "psutil", "asyncio"}  # fmt: skip
 
 
 @pytest.mark.parametrize(

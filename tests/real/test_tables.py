@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
 from parallelrun_jupyter import Run, TabularDataset
+from tests.azurite_process import Azurite
 from tests.real.conftest import end_of, rows_of
 
 
@@ -104,3 +106,19 @@ def test_loading_has_a_clock_of_its_own(start: Callable[..., Run], tmp_path: Pat
     assert failure["message"] == (
         "loading the mini-batch took longer than task_overhead_timeout = 1 s"
     )
+
+
+@pytest.mark.usefixtures("endpoint")
+def test_a_table_in_a_store_is_brought_here_once_and_read_as_ranges(
+    start: Callable[..., Run], azurite: Azurite, keyed: dict[str, Any], orders: Path
+) -> None:
+    two = "id,price,text\n5000,1250.0,x\n"
+    container = azurite.make_container({"t/one.csv": orders.read_text(), "t/two.csv": two})
+    table = TabularDataset.from_delimited_files(
+        f"az://{container.container_name}/t/*.csv", storage_options=keyed
+    )
+    run = start("rows.py", inputs=table, mini_batch_size="20KB")
+    assert end_of(run) == "Completed", run.snapshot()["reason"]
+    assert rows_of(run) == [f"{number} int64 float64 {number / 4}" for number in range(5001)]
+    assert run.snapshot()["mini_batches"] == 10
+    assert table.take(3)["id"].tolist() == [0, 1, 2]

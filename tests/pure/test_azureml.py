@@ -73,9 +73,7 @@ def test_both_spellings_are_served_and_differ() -> None:
 def test_a_name_outside_says_what_to_use_instead() -> None:
     import azureml.core
 
-    with pytest.raises(
-        ImportError, match=r"azureml\.train is not part .* PythonScriptStep"
-    ):
+    with pytest.raises(ImportError, match=r"azureml\.train is not part .* PythonScriptStep"):
         importlib.import_module("azureml.train.automl")
     with pytest.raises(
         ImportError, match=r"ScriptRunConfig is not part.*PythonScriptStep in a Pipe"
@@ -447,3 +445,21 @@ def test_finished_is_completed() -> None:
     assert status == "Completed"
     assert status in {"Failed", "Finished"}
     assert status != "Failed"
+
+
+def test_the_preview_takes_what_it_took(tmp_path: Path, ws: Any) -> None:
+    from azureml.contrib.pipeline.steps import ParallelRunStep
+    from azureml.core import Model
+
+    usual = step(tmp_path, ws)
+    given = {
+        "parallel_run_config": make(tmp_path, preview=True, mini_batch_size="5"),
+        "inputs": usual.inputs,
+        "output": usual.outputs[0],
+        "models": [Model.register(ws, "score.py", "m")],
+        "add_parallel_run_step_dependencies": False,
+        "tags": {"a": "b"},
+    }
+    assert ParallelRunStep("batch-mnist", **given).models[0].name == "m"
+    with pytest.raises(ValueError, match="3 to 32 characters"):
+        ParallelRunStep("Batch_MNIST", **given)

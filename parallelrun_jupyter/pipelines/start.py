@@ -17,7 +17,7 @@ from ..data.storage import Storage
 from ..errors import ConfigError, RunFolderError, RunNotFoundError
 from ..launch import launch
 from ..parsing import nearest_hint
-from ..runs.pipeline_record import PipelineRecord
+from ..runs.pipeline_record import PipelineRecord, StepRecord
 from ..runs.pipeline_store import PipelineFolder, create_pipeline
 from ..runs.store import new_run_id, write_atomically
 from ..settings import home
@@ -179,6 +179,33 @@ def change_published(published_id: str, changes: Mapping[str, Any]) -> None:
     write_atomically(path, json.dumps({**facts, **changes}))
 
 
+_SETTINGS = {
+    "mini_batch_size", "node_count", "process_count_per_node", "logging_level",
+    "run_invocation_timeout", "run_max_try", "error_threshold",
+}  # fmt: skip
+"""What a request may change of steps over mini-batches, though nobody made it a parameter."""
+
+
+def _settings_among(
+    record: PipelineRecord, given: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what of a request are settings of steps, and what are parameters."""
+    own = {name for name in given if name in _SETTINGS and name not in record.parameters}
+    settings = {name: given[name] for name in own}
+    return settings, {name: value for name, value in given.items() if name not in own}
+
+
+def _with_settings(step: StepRecord, changes: Mapping[str, Any]) -> StepRecord:
+    """Return a step with other settings, which are among its script's arguments as well."""
+    if not changes or step.kind != "parallel":
+        return step
+    words = list(step.arguments)
+    for name, value in changes.items():
+        if f"--{name}" in words:
+            words[words.index(f"--{name}") + 1] = value
+    return replace(step, settings={**step.settings, **changes}, arguments=words)
+
+
 def start_published(
     published_id: str, parameters: Mapping[str, Any], experiment: str = "", **facts: Any
 ) -> PipelineFolder:
@@ -208,13 +235,15 @@ def start_published(
     if known["status"] != "Active":
         msg = f"the published pipeline {published_id} is {known['status']}; enable it first."
         raise ConfigError(msg)
-    check_parameters(kept, parameters)
+    settings, values = _settings_among(kept, parameters)
+    check_parameters(kept, values)
     record = replace(
         kept,
+        steps=[_with_settings(step, settings) for step in kept.steps],
         run_id=new_id(),
         created_at=time.time(),
         experiment=experiment or str(known.get("name") or kept.experiment),
-        parameters={**kept.parameters, **parameters},
+        parameters={**kept.parameters, **values},
         tags={**kept.tags, "published_id": published_id},
         **facts,
     )

@@ -142,7 +142,7 @@ def test_a_config_is_found_upwards_and_names_the_workspace(
     monkeypatch.chdir(tmp_path / "a" / "b")
     ws = Workspace.from_config()
     assert (ws.name, ws.resource_group, ws.subscription_id) == ("mine", "g", "s")
-    assert "mine" in capsys.readouterr().err
+    assert "mine" in capsys.readouterr().out
     assert Workspace.get("mine", subscription_id="s", resource_group="g").folder == ws.folder
     ws.write_config(path=str(tmp_path / "a"))
     assert Workspace.from_config(str(tmp_path / "a")).folder == ws.folder
@@ -159,7 +159,7 @@ def test_without_a_config_a_default_workspace_is_made_and_said(
 
     ws = Workspace.from_config()
     assert ws.name == "local"
-    assert "No config.json" in capsys.readouterr().err
+    assert "No config.json" in capsys.readouterr().out
     with pytest.raises(WorkspaceException, match="there is no workspace 'other'"):
         Workspace.get("other")
     Workspace.create("other", show_output=False)

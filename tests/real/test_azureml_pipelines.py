@@ -343,3 +343,59 @@ def run(mini_batch):
         assert ask(server, path, body, TOKEN)[0] == 400
     finally:
         server.stop()
+
+
+def test_settings_of_steps_change_over_http_even_where_nobody_made_them_parameters(
+    ws: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from parallelrun_jupyter.errors import ConfigError
+    from parallelrun_jupyter.pipelines.start import start_published
+
+    step = parallel(ws, [files(ws).as_named_input("n")], arguments=["--a", "b"])
+    importlib.import_module("azureml.pipeline.core").Pipeline(ws, [step]).publish(name="p")
+    (published,) = importlib.import_module("azureml.pipeline.core").PublishedPipeline.list(ws)
+    folder = start_published(published.id, {"process_count_per_node": 1, "mini_batch_size": "5"})
+    run = importlib.import_module("azureml.pipeline.core").PipelineRun.get(ws, folder.run_id)
+    run.wait_for_completion(show_output=False)
+    record = run.get_steps()[0].native().folder.read_record()
+    assert (record.process_count_per_node, record.mini_batch_size) == (1, 5)
+    assert record.arguments[record.arguments.index("--process_count_per_node") + 1] == "1"
+    with pytest.raises(ConfigError, match="no parameter 'speed'"):
+        start_published(published.id, {"speed": 1})
+
+
+def test_two_steps_of_the_preview_keep_their_own_sizes(ws: Any) -> None:
+    from azureml.contrib.pipeline.steps import ParallelRunConfig, ParallelRunStep
+    from azureml.core import Environment
+    from azureml.pipeline.core import PipelineData
+
+    Path("score.py").write_text(SCORE)
+    steps = [
+        ParallelRunStep(
+            f"step-{size}",
+            ParallelRunConfig(
+                Environment("e"), "score.py", 0, "append_row", "cpu", 1, mini_batch_size=size
+            ),
+            [files(ws).as_named_input("n")], PipelineData(f"rows{size}"), allow_reuse=False,
+        )
+        for size in ("1", "3")
+    ]  # fmt: skip
+    one = submit(
+        ws, steps[0], pipeline_parameters={"aml_mini_batch_size": "5", "aml_node_count": 1}
+    )
+    both = submit(ws, *steps)
+    for run, expected in ((one, [1]), (both, [5, 2])):
+        run.wait_for_completion(show_output=False)
+        found = [step.native().snapshot()["mini_batches"] for step in run.get_steps()]
+        assert found == expected
+
+
+def test_the_console_shows_what_scripts_print(ws: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    from azureml.pipeline.steps import PythonScriptStep
+
+    Path("talks.py").write_text("print('hello from a step')")
+    run = submit(ws, PythonScriptStep("talks.py", allow_reuse=False))
+    run.wait_for_completion(show_output=True)
+    said = capsys.readouterr().out
+    assert "hello from a step" in said
+    assert said.index("StepRun( talks ) Status") < said.index("PipelineRun Status: Finished")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import re
 import sys
 from pathlib import Path
@@ -70,12 +71,19 @@ def signatures() -> str:
     ):
         given = inspect.signature(load(TABLE[module][name]).__init__).parameters.values()
         words = [
-            p.name if p.default is p.empty else f"{p.name}={p.default!r}"
+            p.name if p.default is p.empty else f"{p.name}={shown(p.default)}"
             for p in given
             if p.name != "self"
         ]
-        lines.append(f"# {module}\n{name}({', '.join(words)})")
+        call = f"{name}({', '.join(words)})"
+        if len(call) > 100:  # as the formatter would have it
+            call = "\n    ".join([f"{name}(", *(f"{word}," for word in words)]) + "\n)"
+        lines.append(f"# {module}\n{call}")
     return "\n".join([*lines, "```"])
+
+
+def shown(value: object) -> str:
+    return json.dumps(value) if isinstance(value, str) else repr(value)
 
 
 PARTS = {

@@ -14,13 +14,17 @@ from typing import Any
 
 from ..data.credentials import variables_for_driver
 from ..data.storage import Storage
-from ..errors import ConfigError, RunFolderError, RunNotFoundError
+from ..errors import ConfigError, LaunchError, RunFolderError, RunNotFoundError
 from ..launch import launch
 from ..parsing import nearest_hint
+from ..runs.logs import text_from
 from ..runs.pipeline_record import PipelineRecord, StepRecord
 from ..runs.pipeline_store import PipelineFolder, create_pipeline
 from ..runs.store import new_run_id, write_atomically
 from ..settings import home
+
+_START_LIMIT_S = 20.0
+_LOOK_S = 0.05
 
 
 def new_id() -> str:
@@ -61,6 +65,49 @@ def start_pipeline(
         shutil.rmtree(folder.path, ignore_errors=True)
         raise
     return folder
+
+
+def resume_pipeline(folder: PipelineFolder) -> None:
+    """Launch another driver for a pipeline that lost its own; steps that have ended are kept.
+
+    A step over mini-batches that was running has gone on meanwhile, and is taken up; a plain script
+    starts anew.
+
+    Raises
+    ------
+    RunFolderError
+        The pipeline is going, or has ended.
+    ConfigError
+        A variable with a secret is not set here; the message names it.
+    LaunchError
+        The driver did not start.
+    """
+    record = folder.read_record()
+    state = folder.read_state(record.created_at)
+    if state.state != "Interrupted":
+        msg = (
+            f"pipeline run {folder.run_id} is {state.state}; only one that lost its driver can be "
+            "resumed. Submit the pipeline anew: steps with allow_reuse are not run again."
+        )
+        raise RunFolderError(msg)
+    wanted = {
+        name for step in record.steps for name, value in step.variables.items() if value is None
+    }
+    missing = sorted(name for name in wanted if name not in os.environ)
+    if missing:
+        msg = (
+            f"pipeline run {folder.run_id} was given the environment variable {missing[0]}, whose "
+            f"value is not kept on disk. Set it first: os.environ[{missing[0]!r}] = ..."
+        )
+        raise ConfigError(msg)
+    launch(folder, record.driver_python, held_credentials(record))
+    until = time.monotonic() + _START_LIMIT_S
+    while folder.read_state(record.created_at).state == "Interrupted":
+        if time.monotonic() > until:
+            said = text_from(folder.driver_log, 0)[-1000:].strip()
+            msg = f"the driver did not take up pipeline run {folder.run_id}: {said}"
+            raise LaunchError(msg)
+        time.sleep(_LOOK_S)
 
 
 def held_credentials(record: PipelineRecord) -> dict[str, str]:

@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 
 from parallelrun_jupyter import azureml
+from parallelrun_jupyter.errors import RunFolderError
+from tests.real.dask_processes import DaskProcesses
 from tests.real.jupyter_process import TOKEN, Jupyter
 
 SCORE = """
@@ -399,3 +401,46 @@ def test_the_console_shows_what_scripts_print(ws: Any, capsys: pytest.CaptureFix
     said = capsys.readouterr().out
     assert "hello from a step" in said
     assert said.index("StepRun( talks ) Status") < said.index("PipelineRun Status: Finished")
+
+
+def test_a_pipeline_that_lost_its_driver_goes_on_where_it_stopped(ws: Any) -> None:
+    from azureml.core import Model
+    from azureml.pipeline.steps import PythonScriptStep
+
+    Path("first.py").write_text("print('once')")
+    Path("model.bin").write_text("w")
+    Model.register(ws, "model.bin", "m")
+    slow = (
+        "import os, time\n"
+        "def run(mini_batch):\n"
+        "    assert open('azureml-models/m/1/model.bin').read() == 'w'\n"  # where Azure's SDK looks
+        "    time.sleep(0.4)\n"
+        "    return [os.path.basename(p) for p in mini_batch]\n"
+    )
+    first = PythonScriptStep("first.py", allow_reuse=False)
+    step = parallel(ws, [files(ws, 12).as_named_input("n")], slow, mini_batch_size=1)
+    step.run_after(first)
+    run = submit(ws, step)
+    until = time.monotonic() + 60
+    while run.find_step_run("predict")[0].get_status() != "Running" and time.monotonic() < until:
+        time.sleep(0.05)
+    os.kill(json.loads(run.folder.driver.read_text())["pid"], signal.SIGKILL)
+    while run.get_status() != "Interrupted" and time.monotonic() < until:
+        time.sleep(0.05)
+    before = run.find_step_run("first")[0].id
+    assert run.resume().wait_for_completion(show_output=False) == "Finished"
+    assert run.find_step_run("first")[0].id == before
+    assert len(rows_of(run.find_step_run("predict")[0])) == 12
+    with pytest.raises(RunFolderError, match="is Completed"):
+        run.resume()
+
+
+def test_a_compute_target_may_be_a_dask_cluster(ws: Any, dask_cluster: DaskProcesses) -> None:
+    from parallelrun_jupyter.compute import name_compute
+
+    name_compute("cpu", dask_cluster.address)
+    run = submit(ws, parallel(ws, [files(ws).as_named_input("n")]))
+    run.wait_for_completion(show_output=False)
+    (step_run,) = run.find_step_run("predict")
+    assert step_run.native().folder.read_record().backend == "dask"
+    assert rows_of(step_run) == [f"{n}.txt {n}" for n in range(5)]

@@ -82,6 +82,12 @@ class AzureCliAuthentication(AbstractAuthentication):
     """The command line's login; here the Jupyter server's token."""
 
 
+def set_diagnostics_collection(
+    send_diagnostics: bool = True, verbosity: Any = None, reason: str = ""
+) -> None:
+    """Do nothing: nothing is collected."""
+
+
 class Keyvault:
     """Secrets of this session: environment variables, never on disk."""
 

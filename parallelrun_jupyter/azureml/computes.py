@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -341,4 +340,4 @@ def say_where(target: Any, node_count: Any) -> None:
         if where
         else (f"its {node_count} nodes are groups of processes of this machine")
     )
-    print(f"compute target {name!r}: {nodes}", file=sys.stderr)
+    print(f"compute target {name!r}: {nodes}")

@@ -262,6 +262,11 @@ class OutputFileDatasetConfig(_Output):
         """Return what is written there as an input of a next step."""
         return DatasetConsumptionConfig(name or self.name, self, "mount")
 
+    def reading(self) -> tuple[Any, str, dict[str, Any]]:
+        """Return the output to be read, as what, and how."""
+        keys = {"partition_format": self.partition_format} if self.partition_format else {}
+        return self, "files", keys
+
     def as_mount(self, disable_metadata_cache: bool = False) -> OutputFileDatasetConfig:
         """Return this, to be written through its path."""
         self.mode = "mount"

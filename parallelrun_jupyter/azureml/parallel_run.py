@@ -10,7 +10,7 @@ from typing import Any
 
 from .computes import AmlCompute
 from .environments import Environment
-from .parameters import PipelineParameter, bound, default_of
+from .parameters import PipelineParameter, PromotedParameter, bound, default_of
 from .workspace import Workspace, as_workspace
 
 OUTPUT_ACTIONS = ("append_row", "summary_only")
@@ -279,8 +279,14 @@ class ParallelRunConfig:
 
 
 def _environment(record: Any) -> Environment:
-    made = Environment((record or {}).get("name") or "environment")
-    return Environment._of({"name": made.name, **(record or {})})
+    """Return the environment of a YAML file, in our own form or in Azure's."""
+    given = dict(record or {})
+    given["name"] = given.get("name") or "environment"
+    packages = (given.get("python") or {}).get("condaDependencies")
+    if packages is not None:
+        given["conda_dependencies"] = packages
+        given["python_version"] = "as given"
+    return Environment._of(given)
 
 
 def check_size(size: Any) -> None:
@@ -355,8 +361,7 @@ class PreviewParallelRunConfig(ParallelRunConfig):
         given = super().parameters()
         names = (*PARAMETERS[:5], "error_threshold")
         return given + [
-            PipelineParameter(f"aml_{name}", getattr(self, name))
+            PromotedParameter(f"aml_{name}", getattr(self, name))
             for name in names
-            if getattr(self, name) is not None
-            and not isinstance(getattr(self, name), PipelineParameter)
+            if not isinstance(getattr(self, name), PipelineParameter)
         ]

@@ -47,6 +47,14 @@ class PipelineParameter:
         return f"PipelineParameter_Name:{self.name}_Default:{self.default_value}"
 
 
+class PromotedParameter(PipelineParameter):
+    """A setting of the preview's steps, which is a parameter of the pipeline by itself."""
+
+    def __init__(self, name: str, default_value: Any) -> None:
+        self.name = name
+        self.default_value = default_value
+
+
 def plain_value(value: Any) -> Any:
     """Return a parameter's value as a record has it: datasets by their description."""
     if hasattr(value, "native"):

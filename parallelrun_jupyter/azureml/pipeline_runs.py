@@ -155,6 +155,17 @@ class PipelineRun:
         """Ask the pipeline to end, with the step that runs now."""
         self._folder.request("cancel")
 
+    def resume(self) -> PipelineRun:
+        """Go on with a run whose driver is gone, where it stopped; Azure has nothing like it.
+
+        Raises
+        ------
+        RunFolderError
+            The run is going, or has ended.
+        """
+        start.resume_pipeline(self._folder)
+        return self
+
     def get_steps(self) -> list[StepRun]:
         """Return the runs of the steps, in order."""
         return [StepRun(self, step.key) for step in self._record.steps]

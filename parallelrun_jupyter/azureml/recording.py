@@ -22,7 +22,7 @@ from .consumption import DatasetConsumptionConfig
 from .exceptions import UserErrorException
 from .outputs import PipelineOutputAbstractDataset, _Output
 from .parallel_steps import ParallelRunStep
-from .parameters import PipelineParameter, plain_value
+from .parameters import PipelineParameter, PromotedParameter, default_of, plain_value
 from .places import in_datastore
 from .references import DataReference
 from .steps import PipelineStep, PythonScriptStep, output_of
@@ -97,6 +97,7 @@ class Recorder:
         self._steps = steps
         self._datastore = default_datastore
         self._keys = {id(s): f"{n:02d}-{_slug(s.name)}" for n, s in enumerate(steps)}
+        self._ambiguous = _ambiguous(steps)
         self._outputs = {
             id(output): (self._keys[id(step)], output.name)
             for step in steps
@@ -130,6 +131,8 @@ class Recorder:
         for step in self._steps:
             for parameter in step.parameters():
                 known = found.setdefault(parameter.name, parameter)
+                if parameter.name in self._ambiguous:
+                    continue
                 same = known.default_value is parameter.default_value
                 if not same and known.default_value != parameter.default_value:
                     msg = (
@@ -137,7 +140,11 @@ class Recorder:
                         "values; use one PipelineParameter in both places, or two names."
                     )
                     raise UserErrorException(msg)
-        return {name: plain_value(one.default_value) for name, one in found.items()}
+        return {
+            name: plain_value(one.default_value)
+            for name, one in found.items()
+            if name not in self._ambiguous
+        }
 
     def record(self, run_id: str, created_at: float, **facts: Any) -> PipelineRecord:
         """Return the record; ``facts`` are further fields of `PipelineRecord`."""
@@ -188,9 +195,7 @@ class Recorder:
             name=step.name,
             kind=step.kind,
             script=_script(step)[1],
-            settings={**step.config.settings(), **step.tuning}
-            if isinstance(step, ParallelRunStep)
-            else {},
+            settings=self._settings(step) if isinstance(step, ParallelRunStep) else {},
             environment={k: v for k, v in environment.items() if k != "variables"},
             arguments=[*(self._azures_own(step) if is_parallel else ()), *arguments],
             inputs=inputs,
@@ -262,24 +267,49 @@ class Recorder:
             return InputRecord(f"input_{id(value)}", value.native.spec())
         return None
 
-    @staticmethod
-    def _azures_own(step: Any) -> list[Any]:
+    def _settings(self, step: ParallelRunStep) -> dict[str, Any]:
+        """Return the settings of a step; those that two previews would share are its own."""
+        settings = {**step.config.settings(), **step.tuning}
+        for name in self._ambiguous:
+            field = name.removeprefix("aml_")
+            if settings.get(field) == {"parameter": name}:
+                settings[field] = getattr(step.config, field)
+        return settings
+
+    def _azures_own(self, step: Any) -> list[Any]:
         """Return the words that Azure puts before the script's own: settings it may look at."""
-        settings = step.config.settings()
+        settings = {
+            name: value
+            for name, value in self._settings(step).items()
+            if default_of(getattr(step.config, name, value)) is not None
+        }
         words: list[Any] = []
         for name in (
             "mini_batch_size", "error_threshold", "output_action", "logging_level",
             "run_invocation_timeout", "run_max_try", "allowed_failed_count",
             "allowed_failed_percent", "append_row_file_name",
         ):  # fmt: skip
-            if settings[name] is not None:
+            if settings.get(name) is not None:
                 words += [f"--{name}", settings[name]]
         if step.outputs:
             words += ["--output", {"write": step.outputs[0].name}]
         for name in ("process_count_per_node", "partition_keys"):
-            if settings[name] is not None:
+            if settings.get(name) is not None:
                 words += [f"--{name}", settings[name]]
         return words
+
+
+def _ambiguous(steps: list[PipelineStep]) -> set[str]:
+    """Return the parameters that steps of the preview have by themselves, with different values."""
+    seen: dict[str, Any] = {}
+    found = set()
+    for step in steps:
+        for parameter in step.parameters():
+            if isinstance(parameter, PromotedParameter):
+                before = seen.setdefault(parameter.name, parameter.default_value)
+                if before != parameter.default_value:
+                    found.add(parameter.name)
+    return found
 
 
 def _slug(name: str) -> str:

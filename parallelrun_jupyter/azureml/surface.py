@@ -186,6 +186,9 @@ TABLE: dict[str, dict[str, str]] = {
         "ParallelRunStep": "parallel_steps:ParallelRunStep"
     },
     "azureml.pipeline.steps.python_script_step": {"PythonScriptStep": "steps:PythonScriptStep"},
+    "azureml.telemetry": {
+        "set_diagnostics_collection": "authentication:set_diagnostics_collection"
+    },
     "azureml.widgets": {"RunDetails": "widgets:RunDetails"},
 }
 """Azure's module -> its names -> where they are: a module of this folder, and the name in it."""

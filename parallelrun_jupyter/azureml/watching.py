@@ -8,6 +8,7 @@ from typing import Any
 
 from ..errors import ParallelRunError
 from ..runs.follow import Follower
+from ..runs.logs import text_from
 from ..runs.pipeline_journal import FINAL_STEP_STATES, PipelineState, StepState
 from ..runs.pipeline_record import PipelineRecord
 from ..runs.pipeline_store import PipelineFolder
@@ -21,8 +22,10 @@ _LOOK_S = 0.2
 class Console:
     """Prints what is new of a pipeline: steps as they start and end, and the progress of each."""
 
-    def __init__(self, record: PipelineRecord, only: str = "") -> None:
+    def __init__(self, folder: PipelineFolder, record: PipelineRecord, only: str = "") -> None:
+        self._folder = folder
         self._record = record
+        self._read: dict[str, int] = {}
         self._only = only
         self._said: dict[str, str] = {}
         self._runs: dict[str, tuple[Follower, LinePrinter]] = {}
@@ -49,9 +52,20 @@ class Console:
                 print(f"StepRun( {name} ) reuses the outputs of {state.step_run_id}")
         elif state.run_id:
             self._say_progress(key, state.run_id)
+        else:
+            self._say_log(key)
         if state.state == "Failed" and before != "Failed":
             print(state.reason)
         self._said[key] = state.state
+
+    def _say_log(self, key: str) -> None:
+        """Print what a plain script has printed since the last time."""
+        start = self._read.get(key, 0)
+        text = text_from(self._folder.step(key) / "std_log.txt", start)
+        whole = text[: text.rfind("\n") + 1]
+        if whole:
+            self._read[key] = start + len(whole.encode())
+            print(whole, end="")
 
     def _say_progress(self, key: str, run_id: str) -> None:
         try:
@@ -74,7 +88,7 @@ def watch_pipeline(
     TimeoutError
         It is still going after ``timeout_s``.
     """
-    console = Console(record) if show else None
+    console = Console(folder, record) if show else None
     if show:
         print(f"PipelineRunId: {folder.run_id}\nLink to the run: {folder.path}")
     state = _watch(folder, record, console, timeout_s, lambda state: state.is_final)
@@ -94,7 +108,7 @@ def watch_step(
     TimeoutError
         It is still going after ``timeout_s``.
     """
-    console = Console(record, key) if show else None
+    console = Console(folder, record, key) if show else None
     state = _watch(
         folder, record, console, timeout_s,
         lambda state: state.is_final or state.step(key).state in FINAL_STEP_STATES,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 from ..errors import ParallelRunError
@@ -16,6 +17,7 @@ from .pipeline_views import html_table, text_lines
 from .step_runs import StepRun
 
 _LOOK_S = 0.5
+_REFRESH_S = 5.0
 
 
 class RunDetails:
@@ -109,6 +111,8 @@ class ShownPipeline:
 
     def _draw(self, state: PipelineState) -> None:
         said = "\n".join(f"{key}{step.state}" for key, step in state.steps.items()) + state.state
+        if not state.is_final:
+            said += str(int(time.monotonic() / _REFRESH_S))  # the elapsed time goes on
         if said != self._said:
             self._said = said
             self._place.update(self._bundle(state))

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -197,8 +196,7 @@ class Workspace:
             made = cls("", "", DEFAULT_NAME)
             print(
                 f"No config.json here or in a folder above; using the workspace {DEFAULT_NAME!r} "
-                f"of this machine: {made.folder}",
-                file=sys.stderr,
+                f"of this machine: {made.folder}"
             )
             return made
         try:
@@ -216,8 +214,7 @@ class Workspace:
         if is_new:
             print(
                 f"{found} names the workspace {name!r} of Azure; here that is the folder "
-                f"{opened.folder}",
-                file=sys.stderr,
+                f"{opened.folder}"
             )
         return opened
 
@@ -249,6 +246,10 @@ class Workspace:
     def get_details(self) -> dict[str, Any]:
         """Return what is known of the workspace."""
         return {**self._facts, "id": str(self.folder), "workspaceid": self.folder.name}
+
+    def get_portal_url(self) -> str:
+        """Return where the workspace is: its folder."""
+        return f"file://{self.folder}"
 
     def delete(self, delete_dependent_resources: bool = False, no_wait: bool = False) -> None:
         """Remove the workspace with everything in it; runs stay."""

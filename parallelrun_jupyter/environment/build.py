@@ -169,7 +169,7 @@ def _make(folder: Path, base: str, requirements: list[str], log: Path) -> None:
     if uv is None:
         msg = (
             f"{POLICY_VARIABLE}=build makes environments with uv, which is not installed. "
-            "Install it: pip install uv"
+            "Install it: pip install 'parallelrun-jupyter[environments]'"
         )
         raise MissingExtraError(msg)
     commands = [[uv, "venv", "--quiet", "--no-project", "--python", base, str(folder)]]

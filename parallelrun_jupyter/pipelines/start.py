@@ -14,13 +14,17 @@ from typing import Any
 
 from ..data.credentials import variables_for_driver
 from ..data.storage import Storage
-from ..errors import ConfigError, RunFolderError, RunNotFoundError
+from ..errors import ConfigError, LaunchError, RunFolderError, RunNotFoundError
 from ..launch import launch
 from ..parsing import nearest_hint
-from ..runs.pipeline_record import PipelineRecord
+from ..runs.logs import text_from
+from ..runs.pipeline_record import PipelineRecord, StepRecord
 from ..runs.pipeline_store import PipelineFolder, create_pipeline
 from ..runs.store import new_run_id, write_atomically
 from ..settings import home
+
+_START_LIMIT_S = 20.0
+_LOOK_S = 0.05
 
 
 def new_id() -> str:
@@ -61,6 +65,49 @@ def start_pipeline(
         shutil.rmtree(folder.path, ignore_errors=True)
         raise
     return folder
+
+
+def resume_pipeline(folder: PipelineFolder) -> None:
+    """Launch another driver for a pipeline that lost its own; steps that have ended are kept.
+
+    A step over mini-batches that was running has gone on meanwhile, and is taken up; a plain script
+    starts anew.
+
+    Raises
+    ------
+    RunFolderError
+        The pipeline is going, or has ended.
+    ConfigError
+        A variable with a secret is not set here; the message names it.
+    LaunchError
+        The driver did not start.
+    """
+    record = folder.read_record()
+    state = folder.read_state(record.created_at)
+    if state.state != "Interrupted":
+        msg = (
+            f"pipeline run {folder.run_id} is {state.state}; only one that lost its driver can be "
+            "resumed. Submit the pipeline anew: steps with allow_reuse are not run again."
+        )
+        raise RunFolderError(msg)
+    wanted = {
+        name for step in record.steps for name, value in step.variables.items() if value is None
+    }
+    missing = sorted(name for name in wanted if name not in os.environ)
+    if missing:
+        msg = (
+            f"pipeline run {folder.run_id} was given the environment variable {missing[0]}, whose "
+            f"value is not kept on disk. Set it first: os.environ[{missing[0]!r}] = ..."
+        )
+        raise ConfigError(msg)
+    launch(folder, record.driver_python, held_credentials(record))
+    until = time.monotonic() + _START_LIMIT_S
+    while folder.read_state(record.created_at).state == "Interrupted":
+        if time.monotonic() > until:
+            said = text_from(folder.driver_log, 0)[-1000:].strip()
+            msg = f"the driver did not take up pipeline run {folder.run_id}: {said}"
+            raise LaunchError(msg)
+        time.sleep(_LOOK_S)
 
 
 def held_credentials(record: PipelineRecord) -> dict[str, str]:
@@ -179,6 +226,33 @@ def change_published(published_id: str, changes: Mapping[str, Any]) -> None:
     write_atomically(path, json.dumps({**facts, **changes}))
 
 
+_SETTINGS = {
+    "mini_batch_size", "node_count", "process_count_per_node", "logging_level",
+    "run_invocation_timeout", "run_max_try", "error_threshold",
+}  # fmt: skip
+"""What a request may change of steps over mini-batches, though nobody made it a parameter."""
+
+
+def _settings_among(
+    record: PipelineRecord, given: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what of a request are settings of steps, and what are parameters."""
+    own = {name for name in given if name in _SETTINGS and name not in record.parameters}
+    settings = {name: given[name] for name in own}
+    return settings, {name: value for name, value in given.items() if name not in own}
+
+
+def _with_settings(step: StepRecord, changes: Mapping[str, Any]) -> StepRecord:
+    """Return a step with other settings, which are among its script's arguments as well."""
+    if not changes or step.kind != "parallel":
+        return step
+    words = list(step.arguments)
+    for name, value in changes.items():
+        if f"--{name}" in words:
+            words[words.index(f"--{name}") + 1] = value
+    return replace(step, settings={**step.settings, **changes}, arguments=words)
+
+
 def start_published(
     published_id: str, parameters: Mapping[str, Any], experiment: str = "", **facts: Any
 ) -> PipelineFolder:
@@ -208,13 +282,15 @@ def start_published(
     if known["status"] != "Active":
         msg = f"the published pipeline {published_id} is {known['status']}; enable it first."
         raise ConfigError(msg)
-    check_parameters(kept, parameters)
+    settings, values = _settings_among(kept, parameters)
+    check_parameters(kept, values)
     record = replace(
         kept,
+        steps=[_with_settings(step, settings) for step in kept.steps],
         run_id=new_id(),
         created_at=time.time(),
         experiment=experiment or str(known.get("name") or kept.experiment),
-        parameters={**kept.parameters, **parameters},
+        parameters={**kept.parameters, **values},
         tags={**kept.tags, "published_id": published_id},
         **facts,
     )

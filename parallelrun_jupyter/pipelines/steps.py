@@ -93,7 +93,7 @@ class ScriptStep:
         self._is_canceled = False
         with open(log, "ab") as file:
             self._process = subprocess.Popen(
-                [python, str(WORKER_FOLDER), "script", str(script), *arguments],
+                [python, str(WORKER_FOLDER), "script", str(os.getpid()), str(script), *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,

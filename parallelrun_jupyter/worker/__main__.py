@@ -1,6 +1,6 @@
 """Start a worker: ``python <this folder> COMMANDS REPLIES STATUS DUMP``, inherited descriptors.
 
-``python <this folder> script PATH ...`` runs a plain script of a pipeline instead.
+``python <this folder> script PARENT PATH ...`` runs a plain script of a pipeline instead.
 """
 
 from __future__ import annotations

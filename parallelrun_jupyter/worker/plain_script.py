@@ -13,8 +13,9 @@ from .parent import die_with_parent
 
 
 def main(words: list[str]) -> int:
-    """Run the script at ``words[0]`` with the other words as its arguments, as ``__main__``."""
-    die_with_parent(os.getppid())
+    """Run a script as ``__main__``; the words are its parent's process id, its path, its arguments."""
+    die_with_parent(int(words[0]))  # asked of the system, it might be gone already
+    words = words[1:]
     script = words[0]
     context = read_context()
     cwd = os.getcwd()

@@ -9,7 +9,7 @@ from azureml.pipeline.steps import ParallelRunConfig, ParallelRunStep
 ws = Workspace.from_config()
 datastore = ws.get_default_datastore()
 # %%
-datastore.upload_files(["./oj_sales_data/dominicks_OJ.csv"], ".", "oj_sales_data", overwrite=True)
+datastore.upload_files(["./dominicks_OJ.csv"], ".", "oj_sales_data", overwrite=True)
 dataset = Dataset.Tabular.from_delimited_files(
     path=(datastore, "oj_sales_data/*.csv"), validate=False
 )

@@ -245,8 +245,7 @@ def test_a_mini_batch_for_each_combination_of_two_columns(work: Path) -> None:
             "Revenue": rng.integers(1, 999, rows),
         }
     )
-    (work / "oj_sales_data").mkdir()
-    frame.to_csv(work / "oj_sales_data" / "dominicks_OJ.csv", index=False)
+    frame.to_csv(work / "dominicks_OJ.csv", index=False)
     text = text_of(execute("partition_per_column", work))
     assert "['Store', 'Brand']" in text
     assert "15 combinations ['partitioned_oj_data']" in text

@@ -34,10 +34,14 @@ labextension/node_modules/.package-lock.json: labextension/package-lock.json $(V
 	cd labextension && PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --no-audit --no-fund --silent
 	touch $@
 
+tests/azurite/node_modules/.package-lock.json: tests/azurite/package-lock.json $(VENV)/.test
+	cd tests/azurite && PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --no-audit --no-fund --silent
+	touch $@
+
 demo: $(VENV)/.demo
 	$(BIN)/parallelrun demo $(OPEN)
 
-test: browser lint types
+test: browser lint types tests/azurite/node_modules/.package-lock.json
 	$(BIN)/python -m pytest
 
 # The browser tests skip without Chromium on a laptop, and fail without it where CI is set.
@@ -59,11 +63,11 @@ types: $(VENV)/.test labextension/node_modules/.package-lock.json
 	cd labextension && PATH="$(CURDIR)/$(BIN):$$PATH" npm run --silent test
 
 storm: $(VENV)/.test
-	STORM_KILLS=60 $(BIN)/python -m pytest tests/real/test_resume.py -k storm
+	STORM_KILLS=60 $(BIN)/python -m pytest tests/real/test_resume.py tests/real/test_dask_storm.py -k storm
 
-bench: $(VENV)/.test
+bench: $(VENV)/.test tests/azurite/node_modules/.package-lock.json
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) labextension/node_modules labextension/lib parallelrun_jupyter/labextension \
+	rm -rf $(VENV) tests/azurite/node_modules labextension/node_modules labextension/lib parallelrun_jupyter/labextension \
 	    parallelrun_jupyter/widget/static parallelrun-demo .mypy_cache .pytest_cache .ruff_cache .hypothesis

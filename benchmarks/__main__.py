@@ -10,7 +10,7 @@ from pathlib import Path
 
 from parallelrun_jupyter.version import __version__
 
-from . import overhead, scale, seed, starts, window, work
+from . import growth, overhead, scale, seed, staging, starts, window, work
 from .measure import HEAD
 
 _ALL = {
@@ -19,7 +19,9 @@ _ALL = {
     "seed": seed.measure,
     "work": work.measure,
     "scale": scale.measure,
+    "staging": staging.measure,
     "window": window.measure,
+    "growth": growth.measure,
 }
 
 

@@ -20,8 +20,11 @@ from typing import TYPE_CHECKING, Any
 from .version import __version__
 
 if TYPE_CHECKING:
-    from .compute import LocalCompute
+    from .compute import LocalCompute, name_compute
     from .config import ParallelRunConfig
+    from .dask_compute import DaskCompute
+    from .data.credentials import EnvironmentVariable, Keyring
+    from .data.datastores import Datastore
     from .data.files import FileDataset
     from .environment import Environment
     from .errors import ParallelRunError
@@ -31,20 +34,29 @@ if TYPE_CHECKING:
     from .widget.details import RunDetails
 
 _HOMES = {
+    "DaskCompute": "dask_compute",
+    "Datastore": "data.datastores",
     "Environment": "environment",
+    "EnvironmentVariable": "data.credentials",
     "FileDataset": "data.files",
+    "Keyring": "data.credentials",
     "LocalCompute": "compute",
     "ParallelRunConfig": "config",
     "ParallelRunError": "errors",
     "ParallelRunStep": "step",
     "Run": "run",
     "RunDetails": "widget.details",
+    "name_compute": "compute",
     "submit": "submission",
 }
 
 __all__ = [
+    "DaskCompute",
+    "Datastore",
     "Environment",
+    "EnvironmentVariable",
     "FileDataset",
+    "Keyring",
     "LocalCompute",
     "ParallelRunConfig",
     "ParallelRunError",
@@ -52,6 +64,7 @@ __all__ = [
     "Run",
     "RunDetails",
     "__version__",
+    "name_compute",
     "submit",
 ]
 

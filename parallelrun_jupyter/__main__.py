@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 
 def main() -> int:
     """Run a command; return its exit status."""
     if sys.argv[1:2] == ["drive"]:
-        from .launch import detach, drive
+        from .launch import detach
 
         detach()
-        drive(sys.argv[2])
+        _drive(sys.argv[2])
         return 0
     from .cli import main as command
 
     return command(sys.argv[1:])
+
+
+def _drive(path: str) -> None:
+    """Be the driver of a run, or of a pipeline, whose folder this is."""
+    if (Path(path) / "pipeline.json").exists():
+        from .pipelines.drive import drive_pipeline
+
+        drive_pipeline(path)
+    else:
+        from .launch import drive
+
+        drive(path)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import ConfigError, ParallelRunError, RunFailedError
+from .kernel import install_kernel
 from .options import OptionParser, config_of, run_options, split_script_arguments
 from .run import Run
 from .runs.follow import Follower
@@ -56,6 +57,18 @@ def make_parser() -> OptionParser:
     parser.add_argument("--version", action="version", version=f"parallelrun {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
+    _add_start(commands)
+    _add_watching(commands)
+    _add_ending(commands)
+    _add_kernel(commands)
+    demo = commands.add_parser("demo", help="classify real handwritten digits, in half a minute")
+    demo.add_argument("--folder", type=Path, default=Path("parallelrun-demo"), help="where")
+    demo.add_argument("--open", action="store_true", help="then open the quickstart notebook")
+    demo.set_defaults(parser=demo, command=_demo)
+    return parser
+
+
+def _add_start(commands: Any) -> None:
     run = commands.add_parser(
         "run",
         parents=[run_options("parallelrun run")],
@@ -66,32 +79,12 @@ def make_parser() -> OptionParser:
     run.add_argument("--detach", "-d", action="store_true", help="Do not watch; print the run id.")
     run.set_defaults(parser=run, command=_run, script_words=[])
 
+
+def _add_watching(commands: Any) -> None:
     listing = commands.add_parser("list", help="list the runs, newest first")
     listing.add_argument("--limit", "-n", type=int, default=20, help="at most so many (default 20)")
     listing.set_defaults(parser=listing, command=_list)
 
-    _add_looking(commands)
-
-    cancel = commands.add_parser("cancel", help="ask a run to end")
-    _add_run(cancel)
-    cancel.add_argument("--drain", action="store_true", help="let running mini-batches finish")
-    cancel.set_defaults(parser=cancel, command=_cancel)
-
-    resume = commands.add_parser("resume", help="go on with a run that has ended")
-    _add_run(resume)
-    resume.add_argument("--failed-only", action="store_true", help="only what had failed")
-    resume.add_argument("--entry-script", metavar="SCRIPT", help="a corrected script")
-    resume.set_defaults(parser=resume, command=_resume)
-
-    demo = commands.add_parser("demo", help="classify real handwritten digits, in half a minute")
-    demo.add_argument("--folder", type=Path, default=Path("parallelrun-demo"), help="where")
-    demo.add_argument("--open", action="store_true", help="then open the quickstart notebook")
-    demo.set_defaults(parser=demo, command=_demo)
-    return parser
-
-
-def _add_looking(commands: Any) -> None:
-    """Add the commands that look at a run."""
     watching = commands.add_parser("watch", help="watch a run until it ends")
     _add_run(watching)
     watching.add_argument(
@@ -110,6 +103,36 @@ def _add_looking(commands: Any) -> None:
     logs.add_argument("--worker", help="of this worker only")
     logs.add_argument("--mini-batch", type=int, help="while this mini-batch ran")
     logs.set_defaults(parser=logs, command=_logs)
+
+
+def _add_ending(commands: Any) -> None:
+    cancel = commands.add_parser("cancel", help="ask a run to end")
+    _add_run(cancel)
+    cancel.add_argument("--drain", action="store_true", help="let running mini-batches finish")
+    cancel.set_defaults(parser=cancel, command=_cancel)
+
+    resume = commands.add_parser("resume", help="go on with a run that has ended")
+    _add_run(resume)
+    resume.add_argument("--failed-only", action="store_true", help="only what had failed")
+    resume.add_argument(
+        "--compute", metavar="WHERE", help="go on elsewhere (default: where it was)"
+    )
+    resume.add_argument("--entry-script", metavar="SCRIPT", help="a corrected script")
+    resume.set_defaults(parser=resume, command=_resume)
+
+
+def _add_kernel(commands: Any) -> None:
+    kernel = commands.add_parser("kernel", help="a Jupyter kernel for notebooks of Azure's SDK v1")
+    kinds = kernel.add_subparsers(metavar="COMMAND", required=True)
+    install = kinds.add_parser(
+        "install", help="install it: import azureml works from the first cell"
+    )
+    install.add_argument("--name", default="parallelrun-azureml",
+                         help="its name; the notebooks' own, such as python38-azureml, fits them")  # fmt: skip
+    install.add_argument("--display-name", default="", help="what people see")
+    install.add_argument("--prefix", help="folder of an environment (default: for this user)")
+    install.add_argument("--sys-prefix", action="store_true", help="into this environment")
+    install.set_defaults(parser=install, command=_install_kernel)
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
@@ -186,8 +209,17 @@ def _cancel(given: argparse.Namespace) -> int:
 
 
 def _resume(given: argparse.Namespace) -> int:
-    run = _named(given).resume(failed_only=given.failed_only, entry_script=given.entry_script)
+    run = _named(given).resume(
+        failed_only=given.failed_only, entry_script=given.entry_script, compute=given.compute
+    )
     return _wait(run)
+
+
+def _install_kernel(given: argparse.Namespace) -> int:
+    prefix = sys.prefix if given.sys_prefix else given.prefix
+    folder = install_kernel(given.name, given.display_name, prefix)
+    print(f"installed the kernel {given.name} in {folder}")
+    return 0
 
 
 def _demo(given: argparse.Namespace) -> int:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from traitlets import Any as AnyTrait
 from traitlets import HasTraits, TraitType
 
-from .compute import LocalCompute, as_compute
+from .compute import as_compute
 from .environment import Environment, as_environment
 from .errors import ConfigError
 from .parsing import nearest_hint, parse_mini_batch_size
@@ -119,10 +119,11 @@ class _FileName(_Text):
 
 
 class _Names(_Setting):
-    expected = "a list of texts"
+    expected = "a list of at least one name, each of them once"
 
     def accepts(self, value: Any) -> bool:
-        return isinstance(value, list | tuple) and all(isinstance(v, str) for v in value)
+        is_list = isinstance(value, list | tuple) and all(isinstance(v, str) for v in value)
+        return is_list and 0 < len(value) == len(set(value))
 
 
 class _Variables(_Setting):
@@ -160,10 +161,15 @@ class ParallelRunConfig(HasTraits):
     environment = AnyTrait(
         None, help="Path of the python that runs the script. Default: the current one."
     )
-    compute_target = AnyTrait(None, help="Where to run. Default: local, this machine.")
-    node_count = _Number(1, "Number of nodes.", low=1)
+    compute_target = AnyTrait(
+        None,
+        help="Where to run: local, tcp://SCHEDULER of Dask, or a name. Default: local, this machine.",
+    )
+    node_count = _Number(
+        None, "Number of nodes. Default: 1; on a cluster, one on each of its workers.", low=1
+    )
     process_count_per_node = _Number(
-        None, "Worker processes per node. Default: the number of usable cores.", low=1
+        None, "Worker processes per node. Default: the number of cores it may use.", low=1
     )
     mini_batch_size = _Size(None, "Files per mini-batch. Default: 10.")
     partition_keys = _Names(None, "One mini-batch for each combination of these keys.")
@@ -245,8 +251,8 @@ class ParallelRunConfig(HasTraits):
             value = getattr(self, name)
             if isinstance(value, Environment):
                 value = value.python
-            elif isinstance(value, LocalCompute):
-                value = "local"
+            elif name == "compute_target" and value is not None:
+                value = as_compute(value).setting()
             elif isinstance(value, os.PathLike):
                 value = str(value)
             elif isinstance(value, tuple):

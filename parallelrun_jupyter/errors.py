@@ -7,6 +7,8 @@
     ├── InputError          (ValueError)    an input is missing, empty or unreadable
     ├── EntryScriptError    (ValueError)    the entry script cannot be used
     ├── MissingExtraError   (ImportError)   an optional package is needed; names the command
+    ├── OutsideSurfaceError (ImportError)   a name of azureml that this package does not have
+    ├── EnvironmentBuildError (RuntimeError)  an environment's packages could not be installed
     ├── RunNotFoundError    (LookupError)   no run of that id in this home
     ├── RunFolderError      (RuntimeError)  a run folder is damaged or already in use
     ├── LaunchError         (RuntimeError)  the driver process did not start
@@ -43,6 +45,14 @@ class EntryScriptError(ParallelRunError, ValueError):
 
 class MissingExtraError(ParallelRunError, ImportError):
     """An optional package is not installed; the message names the command."""
+
+
+class OutsideSurfaceError(ParallelRunError, ImportError):
+    """A name of ``azureml`` is imported that has no counterpart here; says what to use instead."""
+
+
+class EnvironmentBuildError(ParallelRunError, RuntimeError):
+    """The packages of an environment could not be installed; has the installer's own words."""
 
 
 class RunNotFoundError(ParallelRunError, LookupError):

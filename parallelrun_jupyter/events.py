@@ -146,7 +146,8 @@ class AttemptSucceeded:
 class AttemptFailed:
     """One try of a mini-batch failed; ``is_last`` when it will not be tried again.
 
-    ``kind`` is exception, timeout, load_timeout, no_result, wrong_result or worker_lost.
+    ``kind`` is exception, timeout, load_timeout, no_result, wrong_result, worker_lost
+    or node_lost.
     ``traceback`` is empty where the same group has shown its own often enough.
     """
 
@@ -176,6 +177,24 @@ class NodeSampled:
     at_ms: int
     node: str
     workers: tuple[WorkerSample, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeJoined:
+    """A node came from outside; ``place`` says where it is. This machine's own have no such event."""
+
+    at_ms: int
+    node: str
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeLost:
+    """A node is gone, with its workers; what it held runs elsewhere."""
+
+    at_ms: int
+    node: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +237,8 @@ Event: TypeAlias = (
     | AttemptSucceeded
     | AttemptFailed
     | NodeSampled
+    | NodeJoined
+    | NodeLost
     | WarningRaised
     | CancelRequested
     | RunFinished
@@ -236,6 +257,8 @@ _NAMED: dict[str, type[Any]] = {
         InitFailed,
         WorkerLost,
         NodeSampled,
+        NodeJoined,
+        NodeLost,
         WarningRaised,
         CancelRequested,
         RunFinished,

@@ -7,19 +7,33 @@ import os
 import signal
 import subprocess
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 from .backends import find_backend
 from .engine.driver import Driver
 from .engine.worker_process import WORKER_FOLDER
 from .errors import LaunchError
 from .runs.logs import text_from
+from .runs.resume import read_resume
 from .runs.store import RunFolder, find
 
 _START_LIMIT_S = 60.0
 
 
-def launch(folder: RunFolder, python: str, variables: Mapping[str, str]) -> None:
+class Launched(Protocol):
+    """The folder of what a driver is started for: a run, or a pipeline."""
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+
+    @property
+    def driver_log(self) -> Path:
+        """What the driver itself has to say."""
+
+
+def launch(folder: Launched, python: str, variables: Mapping[str, str]) -> None:
     """Start the driver of a run, detached: it outlives this process.
 
     Parameters
@@ -106,6 +120,6 @@ def drive(path: str) -> None:
     """
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     folder = find(path)
-    record = folder.read_record()
+    record = read_resume(folder).applied_to(folder.read_record())
     logging.getLogger("parallelrun_jupyter").setLevel(record.logging_level)
     Driver(folder, find_backend(record.backend)).run()

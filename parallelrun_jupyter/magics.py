@@ -10,7 +10,8 @@ from typing import Any
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, magics_class
 
-from .data.cut import Cut
+from .data.inputs import mini_batches
+from .data.staging import local_line
 from .errors import ConfigError, InputError, ParallelRunError
 from .options import OptionParser, config_of, run_options, split_script_arguments
 from .run import Run
@@ -60,6 +61,7 @@ class ParallelRunMagics(Magics):
     @line_cell_magic
     def parallelrun(self, line: str, cell: str | None = None) -> None:
         """Run a cell, or say something of a run; the options are added to this text below."""
+        __tracebackhide__ = True  # IPython then begins the traceback in the user's own code
         try:
             if cell is None:
                 self._line(line)
@@ -69,6 +71,7 @@ class ParallelRunMagics(Magics):
             raise UsageError(str(error)) from None
 
     def _cell(self, line: str, cell: str) -> None:
+        __tracebackhide__ = True
         parser = cell_options()
         words, script_words = split_script_arguments(_split(line))
         given = parser.parse_args(words)
@@ -98,13 +101,14 @@ class ParallelRunMagics(Magics):
     @staticmethod
     def _try_first(step: ParallelRunStep, cell: str) -> None:
         """Run the first mini-batch in the kernel: what raises here is what %debug sees."""
+        __tracebackhide__ = True
         check_script(cell, "cell.py")
         step.inputs[0].check()
-        line, _ = next(step.inputs[0].mini_batches(0, Cut(step.files_per_mini_batch)))
+        line, _ = next(mini_batches([step.inputs[0].spec()], step.cut))
         cwd = os.getcwd()
         variables = step.config.environment_variables or {}
         trial = Trial(cell, os.path.join(cwd, "cell.py"), step.arguments, cwd, [cwd], variables)
-        trial.run(line)
+        trial.run(local_line(line, [step.inputs[0].spec()]))
 
     @staticmethod
     def _script(source_directory: str | None, cell: str) -> Script:
@@ -115,6 +119,7 @@ class ParallelRunMagics(Magics):
         return Script((source or Path.cwd()) / "cell.py", text=cell, source_directory=source)
 
     def _line(self, line: str) -> None:
+        __tracebackhide__ = True
         words = _split(line)
         if not words or words[0] not in _WORDS:
             given = f"{words[0]!r} is none of its words; " if words else ""
@@ -145,6 +150,7 @@ class ParallelRunMagics(Magics):
             print(f"asked {run.run_id} to end{', after what is running now' if drain else ''}")
 
     def _try(self, words: list[str]) -> None:
+        __tracebackhide__ = True
         if not words or not words[0].isdigit():
             msg = "name a mini-batch: %parallelrun try 17, or %parallelrun try 17 RUN."
             raise ConfigError(msg)

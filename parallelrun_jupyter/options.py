@@ -69,7 +69,11 @@ def run_options(prog: str) -> OptionParser:
     add("--output", "-o", metavar="DIR", help="Folder for the joined rows. Default: the run's.")
     add("--workers", "-w", type=int, metavar="N", help="Same as --process-count-per-node.")
     add("--name", metavar="NAME", help="A name for the run.")
-    add("--compute", metavar="WHERE", help="Where to run. Default: local, this machine.")
+    add(
+        "--compute",
+        metavar="WHERE",
+        help="Where to run: local, tcp://SCHEDULER of Dask, or a name. Default: local.",
+    )
     add("--arg", action="append", metavar="ARG", help="One argument of the script (--arg=--model).")
     for name in field_names():
         if name in _NOT_OPTIONS:

@@ -8,7 +8,11 @@ import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from .compute import Compute, as_compute, node_counts
+from .data.credentials import variables_for_driver
+from .data.storage import Storage
 from .errors import ConfigError, EntryScriptError, LaunchError, RunFolderError
 from .launch import end_leftovers, launch
 from .runs.follow import Follower
@@ -18,6 +22,7 @@ from .runs.resume import ResumeRequest, write_resume
 from .runs.snapshot import Snapshot
 from .runs.store import RunFolder
 from .script_check import check_script
+from .settings import usable_cores
 
 _START_LIMIT_S = 20.0
 _LOOK_S = 0.02
@@ -28,6 +33,7 @@ def resume_run(
     *,
     failed_only: bool,
     entry_script: str | os.PathLike[str] | None,
+    compute: object = None,
     environ: Mapping[str, str] = os.environ,
 ) -> None:
     """Launch another driver for a run that has ended, and wait until it has taken over.
@@ -40,6 +46,8 @@ def resume_run(
         Try again what failed, and nothing else.
     entry_script
         A corrected script; its file name may differ.
+    compute
+        Where to go on; None for where it was.
     environ
         Where variables that look like secrets are looked for: the run's folder has only their names.
 
@@ -48,7 +56,7 @@ def resume_run(
     RunFolderError
         The run is still going, or there is nothing to do.
     ConfigError
-        A secret variable is missing.
+        A secret variable is missing, or the credential of a store; the compute cannot be used.
     EntryScriptError
         The corrected script cannot be used.
     LaunchError
@@ -64,12 +72,22 @@ def resume_run(
             f"not kept on disk. Set it before you resume: os.environ[{missing[0]!r}] = ..."
         )
         raise ConfigError(msg)
+    target = None if compute is None else as_compute(compute, environ)
+    if target is not None:
+        target.check()
+    found = (pair for spec in record.storages() for pair in Storage.of_spec(spec).references())
+    variables = variables_for_driver(found, environ)
     end_leftovers(folder)
     script = _replace_script(folder, record, Path(entry_script)) if entry_script else ""
     drivers = follower.state.drivers
     log_start = folder.driver_log.stat().st_size if folder.driver_log.exists() else 0
-    write_resume(folder, ResumeRequest(failed_only=failed_only, script=script))
-    launch(folder, record.driver_python, {})
+    place = {} if target is None else _place(target, record)
+    write_resume(folder, ResumeRequest(failed_only=failed_only, script=script, place=place))
+    launch(
+        folder,
+        record.driver_python,
+        {**variables, **({} if target is None else target.secrets())},
+    )
     until = time.monotonic() + _START_LIMIT_S
     while follower.state.drivers == drivers:
         if time.monotonic() > until:
@@ -78,6 +96,20 @@ def resume_run(
             raise LaunchError(msg)
         time.sleep(_LOOK_S)
         follower.refresh()
+
+
+def _place(target: Compute, record: RunRecord) -> dict[str, Any]:
+    """Return what of a run's record is different on another compute."""
+    config = record.config
+    nodes, workers = node_counts(
+        target, config.get("node_count"), config.get("process_count_per_node"), usable_cores()
+    )
+    return {
+        "backend": target.backend,
+        "compute": target.spec(),
+        "node_count": nodes,
+        "process_count_per_node": workers,
+    }
 
 
 def _check_resumable(snapshot: Snapshot, *, failed_only: bool) -> None:

@@ -11,48 +11,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import (
+    InputError,
     OutputError,
     ParallelRunError,
     RunFailedError,
     RunInterruptedError,
     WaitTimeoutError,
 )
-from .events import AttemptFailed, Event
+from .events import Event
+from .failures import attempts_frame, failure_message, groups_frame
 from .parsing import plural
 from .resumption import resume_run
 from .runs import logs, store
 from .runs.follow import POLL_S, Follower, watch
 from .runs.journal import JournalReader
 from .runs.outputs import committed_rows, read_committed
+from .runs.record import RunRecord
 from .runs.snapshot import Snapshot
 from .runs.store import RunFolder
 from .trial import line_of, trial_of
 from .widget import live, text
-from .widget.failure_message import failure_message
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_FAILURE_COLUMNS = (
-    "mini_batch",
-    "attempt",
-    "worker",
-    "kind",
-    "group",
-    "error",
-    "message",
-    "traceback",
-    "items",
-)
-_GROUP_COLUMNS = (
-    "group",
-    "kind",
-    "error",
-    "message",
-    "attempts",
-    "mini_batches_lost",
-    "first_mini_batch",
-)
 
 
 class Run:
@@ -189,6 +170,7 @@ class Run:
         self,
         failed_only: bool = False,  # noqa: FBT001, FBT002 - the design's signature
         entry_script: str | os.PathLike[str] | None = None,
+        compute: object = None,
     ) -> Run:
         """Go on with a run that has ended: the same run, in the same folder.
 
@@ -201,6 +183,8 @@ class Run:
             Only those that had failed.
         entry_script
             A corrected script; the earlier one is kept beside it, and the journal says so.
+        compute
+            Where to go on, as in `submit`. Default: where it was.
 
         Raises
         ------
@@ -211,7 +195,9 @@ class Run:
         EntryScriptError, LaunchError
             The corrected script cannot be used, or the driver did not start.
         """
-        resume_run(self._follower, failed_only=failed_only, entry_script=entry_script)
+        resume_run(
+            self._follower, failed_only=failed_only, entry_script=entry_script, compute=compute
+        )
         return self
 
     def events(self, follow: bool = True, since: int = 0) -> Iterator[Event]:  # noqa: FBT001, FBT002 - the design's signature
@@ -308,12 +294,7 @@ class Run:
             raise OutputError(msg)
         snapshot = self.snapshot()
         if snapshot["output"]:
-            try:
-                with open(snapshot["output"], "rb") as file:
-                    return file.read()
-            except OSError as error:
-                msg = f"the output of run {self.run_id} is gone: {snapshot['output']}"
-                raise OutputError(msg) from error
+            return self._read_final(snapshot["output"], record)
         over = snapshot["succeeded"]
         warnings.warn(
             f"run {self.run_id} is {snapshot['state']}: these are the rows of "
@@ -323,6 +304,20 @@ class Run:
         rows = committed_rows(JournalReader(self.folder.journal).read())
         return b"".join(read_committed(self.folder, rows))
 
+    def _read_final(self, output: str, record: RunRecord) -> bytes:
+        """Read the final file; of one in a store, the run's own copy where it is still here."""
+        from .data.staging import local_copy
+
+        path = self.folder.output / record.output_file if record.output_storage else output
+        try:
+            if record.output_storage and not os.path.exists(path):
+                path = local_copy(output, record.output_storage)
+            with open(path, "rb") as file:
+                return file.read()
+        except (OSError, InputError) as error:
+            msg = f"the output of run {self.run_id} is gone: {output}"
+            raise OutputError(msg) from error
+
     def failures(self) -> pd.DataFrame:
         """Return one row for each failed attempt.
 
@@ -330,17 +325,7 @@ class Run:
         error, message, traceback, items (their number). An attempt whose group has shown ten
         tracebacks has the group's first.
         """
-        import pandas as pd
-
-        rows = []
-        first: dict[str, str] = {}
-        for event in JournalReader(self.folder.journal).read():
-            if isinstance(event, AttemptFailed):
-                shown = first.setdefault(event.group, event.traceback)
-                values = {name: getattr(event, name) for name in _FAILURE_COLUMNS}
-                rows.append({**values, "traceback": event.traceback or shown})
-        frame: pd.DataFrame = pd.DataFrame(rows, columns=list(_FAILURE_COLUMNS))
-        return frame
+        return attempts_frame(JournalReader(self.folder.journal).read())
 
     def failure_groups(self) -> pd.DataFrame:
         """Return one row for each place in the user's code that raised, the costliest first.
@@ -348,15 +333,8 @@ class Run:
         Columns: group (the error and the line that raised it), kind, error, message, attempts,
         mini_batches_lost, first_mini_batch (-1 for failures in ``init()``), traceback.
         """
-        import pandas as pd
-
         self.snapshot()
-        groups = self._follower.state.groups.values()
-        ordered = sorted(groups, key=lambda g: (-g.mini_batches_lost, -g.attempts))
-        columns = (*_GROUP_COLUMNS, "traceback")
-        rows = [[getattr(group, name) for name in columns] for group in ordered]
-        frame: pd.DataFrame = pd.DataFrame(rows, columns=list(columns))
-        return frame
+        return groups_frame(self._follower.state.groups.values())
 
     def try_one(self, mini_batch: int) -> Any:
         """Call ``init()`` and ``run()`` of the run's script on one mini-batch, in this process.
@@ -377,7 +355,11 @@ class Run:
         Raises
         ------
         InputError
-            The run has no such mini-batch.
+            The run has no such mini-batch, or its files do not come from their store.
         """
-        line = line_of(self.folder, mini_batch)
-        return trial_of(self.folder, self._follower.record).run(line)
+        __tracebackhide__ = True
+        from .data.staging import local_line
+
+        record = self._follower.record
+        line = local_line(line_of(self.folder, mini_batch), record.inputs)
+        return trial_of(self.folder, record).run(line, mini_batch)

@@ -22,8 +22,8 @@ def check_script(source: str, name: str) -> None:
     Raises
     ------
     EntryScriptError
-        A syntax error, with its line; no ``run`` at the top level; or a ``run`` that takes no
-        mini-batch.
+        A syntax error, with its line; no ``run`` at the top level; or a ``run`` that takes neither
+        (mini_batch) nor (mini_batch, context).
     """
     try:
         tree = ast.parse(source, filename=name)
@@ -51,11 +51,14 @@ def _check_parameters(node: ast.FunctionDef, name: str) -> None:
     arguments = node.args
     positional = len(arguments.posonlyargs) + len(arguments.args)
     required = positional - len(arguments.defaults)
-    if (positional == 0 and arguments.vararg is None) or required > 1:
-        given = ", ".join(a.arg for a in (*arguments.posonlyargs, *arguments.args))
+    by_name = [
+        a.arg for a, d in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if d is None
+    ]
+    if (positional == 0 and arguments.vararg is None) or required > 2 or by_name:
+        given = ast.unparse(arguments)
         msg = (
-            f"{name}, line {node.lineno}: run({given}) is called with one argument, the "
-            "mini-batch. Write: def run(mini_batch)."
+            f"{name}, line {node.lineno}: run({given}) is called with the mini-batch, or with the "
+            "mini-batch and its context. Write: def run(mini_batch) or def run(mini_batch, context)."
         )
         raise EntryScriptError(msg)
 

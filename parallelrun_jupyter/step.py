@@ -7,14 +7,21 @@ from collections.abc import Sequence
 from typing import Any
 
 from .config import ParallelRunConfig
-from .data.files import FileDataset
+from .data.cut import Cut
+from .data.datastores import DataPath, Datastore, place_of
+from .data.files import FileDataset, is_several
+from .data.partition_format import check_keys
+from .data.storage import Place, Storage
+from .data.transfer import why_not_written
+from .data.urls import local_path
 from .errors import ConfigError, InputError
 from .parsing import parse_mini_batch_size
 
 DEFAULT_FILES = 10
 """Files per mini-batch where none is given, as in Azure."""
 
-Inputs = FileDataset | str | os.PathLike[str] | Sequence[Any]
+Inputs = FileDataset | str | os.PathLike[str] | DataPath | Sequence[Any]
+Output = str | os.PathLike[str] | DataPath | tuple[Datastore, str]
 
 
 class ParallelRunStep:
@@ -27,14 +34,15 @@ class ParallelRunStep:
     parallel_run_config
         How to run.
     inputs
-        What to run over: datasets, paths or globs, one or a list. Each is split on its own, and a
-        mini-batch never mixes two.
+        What to run over: datasets, paths, globs or URLs, one or a list. Each is split on its own,
+        and a mini-batch never mixes two.
     output
-        Folder that receives ``append_row_file_name``; None for the run folder's own.
+        Folder or URL that receives ``append_row_file_name``; None for the run folder's own.
     side_inputs
-        Paths or datasets that the script reads whole; they are not split.
+        Paths or datasets that the script reads whole; they are not split. Those in stores are
+        brought to every node before its workers start.
     arguments
-        The script's own command line. A dataset among them stands for its path.
+        The script's own command line. A dataset among them stands for its local path on the node.
 
     Raises
     ------
@@ -49,7 +57,7 @@ class ParallelRunStep:
         name: str,
         parallel_run_config: object,
         inputs: Inputs,
-        output: str | os.PathLike[str] | None = None,
+        output: Output | None = None,
         *,
         side_inputs: Sequence[Any] = (),
         arguments: Sequence[Any] = (),
@@ -64,8 +72,12 @@ class ParallelRunStep:
         self.config = parallel_run_config
         self.inputs = as_datasets(inputs)
         self.side_inputs = as_datasets(side_inputs, "side_inputs") if side_inputs else []
-        self.output = None if output is None else _output_folder(output)
-        self.arguments = [_argument(value) for value in arguments]
+        self.output: str | None = None
+        self.output_storage: Storage | None = None
+        if output is not None:
+            place = _output_place(output, self.inputs)
+            self.output, self.output_storage = place.path, place.storage
+        self.arguments = [self._argument(value) for value in arguments]
         self._check_keys()
 
     def __repr__(self) -> str:
@@ -92,13 +104,37 @@ class ParallelRunStep:
             raise ConfigError(msg)
         return size.count
 
-    def _check_keys(self) -> None:
-        if self.config.partition_keys:
-            msg = (
-                f"partition_keys is {self.config.partition_keys!r}, but the inputs have no "
-                "partition keys. Leave partition_keys out and give mini_batch_size."
-            )
+    @property
+    def cut(self) -> Cut:
+        """How the inputs are cut into mini-batches."""
+        return Cut(self.files_per_mini_batch, tuple(self.config.partition_keys or ()))
+
+    @property
+    def side_specs(self) -> list[dict[str, Any]]:
+        """The side inputs, as a run's record has them."""
+        return [{**side.spec(), "name": side.name} for side in self.side_inputs]
+
+    def _argument(self, value: Any) -> Any:
+        """Return an argument as a run's record has it: text, or which side input it stands for."""
+        if isinstance(value, DataPath) or (isinstance(value, tuple) and not is_several(value)):
+            value = FileDataset(value)
+        if not isinstance(value, FileDataset):
+            return str(value)
+        if len(value.paths) != 1:
+            msg = f"arguments holds {value!r}; an argument can stand for one path only."
             raise ConfigError(msg)
+        known = [(side.paths, side.storage) for side in self.side_inputs]
+        if (value.paths, value.storage) not in known:
+            self.side_inputs.append(value)
+        if not value.storage:
+            return value.paths[0]
+        return {"side": [*known, (value.paths, value.storage)].index((value.paths, value.storage))}
+
+    def _check_keys(self) -> None:
+        """See that every input has the keys that are asked for (Azure: a subset of its own)."""
+        keys = self.config.partition_keys
+        for dataset in self.inputs if keys else ():
+            check_keys(keys, dataset.partition_keys, repr(dataset))
 
 
 def as_datasets(inputs: Inputs, what: str = "inputs") -> list[FileDataset]:
@@ -109,7 +145,8 @@ def as_datasets(inputs: Inputs, what: str = "inputs") -> list[FileDataset]:
     InputError
         There is none, or one is of another type.
     """
-    given = list(inputs) if isinstance(inputs, list | tuple) else [inputs]
+    several = isinstance(inputs, list | tuple) and is_several(inputs)
+    given: list[Any] = list(inputs) if several else [inputs]  # type: ignore[arg-type] # narrowed above
     if not given or inputs is None:
         msg = f"{what} is empty; give a dataset, a file, a folder or a glob such as 'digits/*.png'."
         raise InputError(msg)
@@ -119,7 +156,7 @@ def as_datasets(inputs: Inputs, what: str = "inputs") -> list[FileDataset]:
 def _as_dataset(value: Any, what: str) -> FileDataset:
     if isinstance(value, FileDataset):
         return value
-    if isinstance(value, str | os.PathLike):
+    if not is_several(value):
         return FileDataset(value)
     msg = (
         f"{what} holds a {type(value).__name__}; expected a FileDataset, a path or a glob. "
@@ -128,18 +165,25 @@ def _as_dataset(value: Any, what: str) -> FileDataset:
     raise InputError(msg)
 
 
-def _output_folder(output: str | os.PathLike[str]) -> str:
-    text = os.fspath(output)
-    if not text.strip() or "://" in text.removeprefix("file://"):
-        msg = f"output is {text!r}; expected a local folder, which is made when it is missing."
+def _output_place(output: Output, inputs: Sequence[FileDataset]) -> Place:
+    """Return where the output goes; a container without an account is the inputs' account's."""
+    if isinstance(output, str | os.PathLike) and not os.fspath(output).strip():
+        msg = (
+            f"output is {output!r}; expected a folder, which is made when it is missing, or a URL."
+        )
         raise ConfigError(msg)
-    return os.path.abspath(os.path.expanduser(text.removeprefix("file://")))
-
-
-def _argument(value: Any) -> str:
-    if isinstance(value, FileDataset):
-        if len(value.paths) != 1:
-            msg = f"arguments holds {value!r}; an argument can stand for one path only."
-            raise ConfigError(msg)
-        return value.paths[0]
-    return str(value)
+    try:
+        place = place_of(output)
+    except ConfigError:
+        lent = [d.storage for d in inputs if d.storage and d.storage.protocol == "az"]
+        text = output if isinstance(output, str) else ""
+        if not lent or not text.startswith("az://") or "@" in text:
+            raise
+        place = Place(text, lent[0])
+    if place.storage is None:
+        return Place(os.path.abspath(os.path.expanduser(local_path(place.path))))
+    reason = why_not_written(place.storage)
+    if reason:
+        msg = f"output is {place.path!r}, where nothing can be written: {reason}"
+        raise ConfigError(msg)
+    return Place(place.path.rstrip("/"), place.storage)

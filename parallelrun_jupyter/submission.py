@@ -14,8 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .compute import as_compute
+from .compute import Compute, as_compute, node_counts
 from .config import ParallelRunConfig
+from .data.credentials import variables_for_driver
+from .data.remote import Store
+from .data.storage import Storage
 from .environment import as_environment
 from .errors import ConfigError, EntryScriptError, RunFolderError
 from .launch import launch
@@ -25,7 +28,7 @@ from .runs import store
 from .runs.record import RunRecord
 from .script_check import check_script
 from .settings import require_posix, usable_cores
-from .step import Inputs, ParallelRunStep
+from .step import Inputs, Output, ParallelRunStep
 from .version import __version__
 from .worker.results import SETTINGS_FILE
 
@@ -49,7 +52,7 @@ def submit(
     config_or_step: ParallelRunConfig | ParallelRunStep,
     *,
     inputs: Inputs | None = None,
-    output: str | os.PathLike[str] | None = None,
+    output: Output | None = None,
     arguments: Sequence[Any] = (),
     side_inputs: Sequence[Any] = (),
     compute: object = None,
@@ -115,17 +118,30 @@ def submit_script(
     _check_entry(script, step.config)
     for dataset in (*step.inputs, *step.side_inputs):
         dataset.check()
-    record = _make_record(step, script, compute, name or step.name)
+    if step.output and step.output_storage:
+        with Store(step.output_storage) as out:
+            out.check_container(step.output)
+    target = _target(step.config, compute)
+    record = _make_record(step, script, target, name or step.name)
     folder = store.create(record.run_id)
-    variables = step.config.environment_variables or {}
+    variables = {**(step.config.environment_variables or {}), **_secrets(record)}
     try:
         _snapshot(script, folder)
+        if record.output_storage:
+            os.makedirs(folder.script_output(record))
         store.write_atomically(folder.record, record.to_json())
-        launch(folder, record.driver_python, variables)
+        launch(folder, record.driver_python, {**variables, **target.secrets()})
     except (OSError, RunFolderError):
         shutil.rmtree(folder.path, ignore_errors=True)
         raise
     return Run(folder)
+
+
+def _secrets(record: RunRecord) -> dict[str, str]:
+    """Return the variables that give the driver the credentials which were typed here."""
+    storages = map(Storage.of_spec, record.storages())
+    found = (pair for storage in storages for pair in storage.references())
+    return variables_for_driver(found, os.environ)
 
 
 def _script_of(config: ParallelRunConfig) -> Script:
@@ -172,13 +188,19 @@ def _check_entry(script: Script, config: ParallelRunConfig) -> None:
         check_script(text, script.path.name)  # another Python may know another syntax
 
 
-def _make_record(step: ParallelRunStep, script: Script, compute: object, name: str) -> RunRecord:
-    config = step.config
+def _target(config: ParallelRunConfig, compute: object) -> Compute:
     if compute is not None and config.compute_target is not None:
         text = f"compute={compute!r} is used, not compute_target={config.compute_target!r}"
         warnings.warn(text, stacklevel=4)
     target = as_compute(compute if compute is not None else config.compute_target)
+    target.check()
+    return target
+
+
+def _make_record(step: ParallelRunStep, script: Script, target: Compute, name: str) -> RunRecord:
+    config = step.config
     cores = usable_cores()
+    counts = node_counts(target, config.node_count, config.process_count_per_node, cores)
     now = time.time()
     source = script.source_directory
     variables = config.environment_variables or {}
@@ -195,12 +217,15 @@ def _make_record(step: ParallelRunStep, script: Script, compute: object, name: s
         inputs=[dataset.spec() for dataset in step.inputs],
         mini_batch_size=step.files_per_mini_batch,
         output=step.output,
+        output_storage=step.output_storage.spec() if step.output_storage else None,
+        side_inputs=step.side_specs,
         output_file=config.output_file,
         arguments=step.arguments,
         config={k: v for k, v in config.to_dict().items() if k != "environment_variables"},
         backend=target.backend,
-        node_count=config.node_count,
-        process_count_per_node=config.process_count_per_node or cores,
+        node_count=counts[0],
+        process_count_per_node=counts[1],
+        compute=target.spec(),
         cores=cores,
         error_threshold=config.error_threshold,
         allowed_failed_count=config.allowed_failed_count,
@@ -216,6 +241,7 @@ def _make_record(step: ParallelRunStep, script: Script, compute: object, name: s
         append_rows=config.output_action == "append_row",
         logging_level=config.logging_level,
         environment_variables={k: None if _SECRET.search(k) else v for k, v in variables.items()},
+        partition_keys=list(config.partition_keys or ()),
     )
 
 

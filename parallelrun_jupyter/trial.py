@@ -17,7 +17,8 @@ from .errors import InputError
 from .parsing import plural
 from .runs.record import RunRecord
 from .runs.store import RunFolder
-from .worker.mini_batches import count_items, load
+from .worker.context import with_context
+from .worker.mini_batches import count_items
 from .worker.results import encode_result
 
 
@@ -32,8 +33,10 @@ class Trial:
     sys_path: Sequence[str]
     variables: Mapping[str, str]
 
-    def run(self, line: bytes) -> Any:
+    def run(self, line: bytes, mini_batch: int = 0) -> Any:
         """Call ``init()`` and ``run()`` on the mini-batch of a plan line; return what ``run()`` did.
+
+        ``mini_batch`` is its number, which a context tells.
 
         Raises
         ------
@@ -42,6 +45,7 @@ class Trial:
         Exception
             What the user's code raises, untouched.
         """
+        __tracebackhide__ = True  # IPython then begins the traceback in the user's own code
         # A cell has no file; its lines are put where tracebacks and debuggers look for them.
         lines = self.source.splitlines(keepends=True)
         linecache.cache[self.filename] = (len(self.source), None, lines, self.filename)
@@ -52,7 +56,7 @@ class Trial:
             if hasattr(module, "init"):
                 module.init()
             row = json.loads(line)
-            result = module.run(load(row))
+            result = with_context(module.run)(row, mini_batch)
         rows, _ = encode_result(result, append_rows=True)
         print(f"run() returned {plural(rows, 'row')} for {plural(count_items(row), 'item')}")
         return result
@@ -78,14 +82,26 @@ def trial_of(folder: RunFolder, record: RunRecord) -> Trial:
     """Return the trial of a run: its script as it was snapshotted, or corrected."""
     snapshot = str(folder.script)
     path = record.script_path(snapshot)
+    paths = side_paths(record.side_inputs)
+    given = {k: v for k, v in record.environment_variables.items() if v is not None}
     return Trial(
         source=Path(path).read_text(encoding="utf-8-sig"),
         filename=path,
-        arguments=record.arguments,
+        arguments=record.script_arguments(paths),
         cwd=record.working_directory(snapshot),
         sys_path=record.import_paths(snapshot),
-        variables={k: v for k, v in record.environment_variables.items() if v is not None},
+        variables={**record.side_variables(paths), **given},
     )
+
+
+def side_paths(side_inputs: Sequence[Mapping[str, Any]]) -> dict[int, str]:
+    """Return local paths of the side inputs that are in stores, brought here now."""
+    remote = {k: spec for k, spec in enumerate(side_inputs) if spec.get("storage")}
+    if not remote:
+        return {}
+    from .data.staging import local_root
+
+    return {number: local_root(spec) for number, spec in remote.items()}
 
 
 def line_of(folder: RunFolder, mini_batch: int) -> bytes:

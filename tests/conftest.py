@@ -11,6 +11,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.real.dask_processes import DaskProcesses
+
+_OTHERS = ("Thread-", "IPython", "pydevd", "fsspecIO", "asyncio_")
+"""Threads of libraries, which live as long as the process."""
+
 SCRIPTS = Path(__file__).parent / "entry_scripts"
 
 
@@ -34,7 +39,7 @@ def nothing_left(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         process.kill()
     assert not lines, f"processes left: {lines}"
     started = [t for t in threading.enumerate() if t not in threads and t.is_alive()]
-    ours = [t for t in started if not t.name.startswith(("Thread-", "IPython", "pydevd"))]
+    ours = [t for t in started if not t.name.startswith(_OTHERS)]
     assert not ours, f"threads left: {ours}"
     assert not list(home.rglob("*.tmp")), "temporary files left in the home"
 
@@ -61,3 +66,17 @@ def numbers(tmp_path: Path) -> Path:
     for number in range(60):
         (folder / f"{number:03d}.txt").write_text(str(number))
     return folder
+
+
+@pytest.fixture(scope="session")
+def dask_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaskProcesses]:
+    """Return a Dask cluster of three workers, which quiet tests share."""
+    cluster = DaskProcesses(tmp_path_factory.mktemp("dask"))
+    try:
+        cluster.start_scheduler()
+        for name in ("a", "b", "c"):
+            cluster.add_worker(name)
+        cluster.wait_for_workers()
+        yield cluster
+    finally:
+        cluster.close()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import selectors
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
-from ..engine.node import Node, NodeLimits
+from ..engine.node import Node
+from ..engine.policy import NodeLimits
 from ..engine.signals import Signal
+from ..engine.staging import Staging, staging_spec
 from ..engine.worker_process import WorkerSpec
 from ..runs.record import RunRecord
 from ..runs.store import RunFolder
@@ -16,7 +18,17 @@ from ..settings import thread_caps, visible_gpus
 
 
 class LocalPool:
-    """The nodes of a run on this machine."""
+    """The nodes of a run on this machine.
+
+    Parameters
+    ----------
+    folder, record, keep_rows
+        As of every pool.
+    environ
+        The variables that workers inherit.
+    names
+        Names of the nodes. Default: ``node_count`` of them, from ``n0`` on.
+    """
 
     def __init__(
         self,
@@ -24,6 +36,7 @@ class LocalPool:
         record: RunRecord,
         keep_rows: Callable[[bytes], tuple[int, int]],
         environ: Mapping[str, str] = os.environ,
+        names: Sequence[str] = (),
     ) -> None:
         self._selector = selectors.DefaultSelector()
         self._woken, self._waker = os.pipe()
@@ -44,8 +57,9 @@ class LocalPool:
                 selector=self._selector,
                 keep_rows=keep_rows,
                 origin=origin,
+                staging=_staging(record, name, environ, self._selector),
             )
-            for name in (f"n{number}" for number in range(record.node_count))
+            for name in names or [f"n{number}" for number in range(record.node_count)]
         }
 
     @property
@@ -73,11 +87,32 @@ class LocalPool:
                 continue
             for node in self._nodes.values():
                 found += node.handle(key.data, key.fd)
+        return found + self.step()
+
+    def step(self) -> list[Signal]:
+        """Do what is due, and read nothing: whoever cannot take more rows now calls this alone."""
+        found: list[Signal] = []
         now = time.monotonic()
         for node in self._nodes.values():
             if now >= node.next_step_at():
                 found += node.step()
         return found
+
+    def pause(self) -> list[Signal]:
+        """Take nothing more, and give back what has not begun."""
+        return [signal for node in self._nodes.values() for signal in node.pause()]
+
+    def unpause(self) -> list[Signal]:
+        """Take mini-batches again."""
+        return [signal for node in self._nodes.values() for signal in node.unpause()]
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no worker has anything to do."""
+        return all(node.is_idle for node in self._nodes.values())
+
+    def bring_logs(self) -> None:
+        """Do nothing: the logs are here."""
 
     def wake(self) -> None:
         """Let a ``wait`` return now."""
@@ -102,13 +137,23 @@ class LocalPool:
         os.close(self._waker)
 
 
+def _staging(
+    record: RunRecord, node: str, environ: Mapping[str, str], selector: selectors.BaseSelector
+) -> Staging | None:
+    spec = staging_spec(record, node, environ)
+    return Staging(spec, environ, selector) if spec else None
+
+
 def worker_spec(folder: RunFolder, record: RunRecord, environ: Mapping[str, str]) -> WorkerSpec:
     """Return what the workers of a run on this machine are started with."""
     given = {k: v for k, v in record.environment_variables.items() if v is not None}
     workers = record.process_count_per_node * record.node_count
-    merged = {**environ, **given}
+    secrets = record.secret_variables()  # the driver's, to open stores with; not the script's
+    merged = {k: v for k, v in environ.items() if k not in secrets}
+    merged.update(record.side_variables({}))
+    merged.update(given)
     merged.update(thread_caps(workers, record.cores, merged))
-    output_dir = record.output or str(folder.output)
+    output_dir = folder.script_output(record)
     merged["AZUREML_BI_OUTPUT_PATH"] = output_dir
     snapshot = str(folder.script)
     script = record.script_path(snapshot)
@@ -118,7 +163,7 @@ def worker_spec(folder: RunFolder, record: RunRecord, environ: Mapping[str, str]
         logs=folder.user_logs,
         start={
             "script": script,
-            "argv": [script, *record.arguments],
+            "argv": [script, *record.script_arguments({})],
             "cwd": record.working_directory(snapshot),
             "sys_path": record.import_paths(snapshot),
             "append_rows": record.append_rows,

@@ -13,6 +13,10 @@ class Cut:
     ----------
     size
         Files per mini-batch for files; bytes of the source, about, for tables.
+    keys
+        Partition keys: where there are any, every combination of their values is one mini-batch of
+        any size.
     """
 
     size: int
+    keys: tuple[str, ...] = ()

@@ -1,13 +1,16 @@
 """Inputs of any kind: what a run's record says of them, as datasets, and the plan's lines.
 
 A plan line is a JSON array whose first element says the kind and whose second the input's number.
-Lines of files are ``["f", input, [paths], [sizes], [mtimes]]``.
+Lines of files are ``["f", input, [paths], [sizes], [mtimes]]``, with URLs and ETags where they are
+in a store: the node stages those, and the worker gets the line with the paths of the copies. The
+last element of a line is an object: ``first`` is the number of the mini-batch's first item in the
+run, ``keys`` has the values of the partition keys that were asked for.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar, Protocol
 
 from ..errors import RunFolderError
@@ -21,6 +24,10 @@ class Dataset(Protocol):
     """What inputs of every kind can do."""
 
     kind: ClassVar[str]
+
+    @property
+    def partition_keys(self) -> list[str]:
+        """Names of the keys that the input carries."""
 
     def spec(self) -> dict[str, Any]:
         """Return what a run's record says of this dataset: JSON, and no secret."""
@@ -51,8 +58,19 @@ def dataset_of(spec: dict[str, Any]) -> Dataset:
 
 def mini_batches(specs: list[dict[str, Any]], cut: Cut) -> Iterator[tuple[bytes, int]]:
     """Yield the plan line and the number of items of every mini-batch, input by input."""
+    first = 0
     for number, spec in enumerate(specs):
-        yield from dataset_of(spec).mini_batches(number, cut)
+        for line, items in dataset_of(spec).mini_batches(number, cut):
+            yield _with_first(line, first), items
+            first += items
+
+
+def _with_first(line: bytes, first: int) -> bytes:
+    """Return a plan line that says which item of the run is its first."""
+    # Spliced, not parsed: listing is what a run waits for.
+    if line.endswith(b"}]\n"):
+        return b'%b,"first":%d}]\n' % (line[:-3], first)
+    return b'%b,{"first":%d}]\n' % (line[:-2], first)
 
 
 def count_items(line: bytes) -> int:
@@ -60,9 +78,26 @@ def count_items(line: bytes) -> int:
     return loading.count_items(json.loads(line))
 
 
-def changed_since(line: bytes) -> str:
-    """Return what of a plan line's input is not what it was, and how; nothing where all is."""
-    return files.changed_since(json.loads(line))
+def changed_since(lines: Iterable[bytes], specs: list[dict[str, Any]]) -> str:
+    """Return what of the inputs of plan lines is not what it was, and how; nothing where all is.
+
+    Local files are looked at one by one; a store is listed again, once.
+    """
+    planned: dict[int, dict[str, tuple[int, Any]]] = {}
+    for line in lines:
+        row = json.loads(line)
+        if not specs[row[1]].get("storage"):
+            change = files.changed_since(row)
+            if change:
+                return change
+            continue
+        known = planned.setdefault(row[1], {})
+        known.update((url, (size, tag)) for url, size, tag in zip(*row[2:5], strict=True))
+    for number, known in planned.items():
+        change = files.changed_in_store(specs[number], known)
+        if change:
+            return change
+    return ""
 
 
 def difference(before: bytes, now: bytes | None) -> str:

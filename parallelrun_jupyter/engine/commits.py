@@ -18,6 +18,10 @@ EVERY_S = 0.1
 """What happened is in the journal after this long; a read of the disk's queue is not for each."""
 
 
+MOST_HELD_BYTES = 64 << 20
+"""Rows that wait for the disk; whoever brings more waits for it as well."""
+
+
 class Commits:
     """The one writer of a run's parts and journal. A thread does the waiting for the disk.
 
@@ -34,15 +38,26 @@ class Commits:
         self._part = part
         self._offset = 0
         self._rows: list[bytes] = []
+        self._held_bytes = 0
         self._events: list[Event] = []
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="commits")
         self._pending: Future[None] | None = None
         self._begun_at = 0.0
 
     def keep_rows(self, rows: bytes) -> tuple[int, int]:
-        """Take rows for the part file; return the part and their offset in it."""
+        """Take rows for the part file; return the part and their offset in it.
+
+        Raises
+        ------
+        OSError
+            So many were waiting that they had to be written first, and the disk refused.
+        """
+        if self._held_bytes >= MOST_HELD_BYTES:
+            self._wait()
+            self._write(*self._take())
         offset = self._offset
         self._rows.append(rows)
+        self._held_bytes += len(rows)
         self._offset += len(rows)
         return self._part, offset
 
@@ -77,9 +92,7 @@ class Commits:
 
     def flush(self) -> int:
         """Write all that has gathered, wait for it, and return the size of the journal."""
-        if self._pending is not None:
-            self._pending.result()
-            self._pending = None
+        self._wait()
         self._write(*self._take())
         self._journal.sync()
         return self._journal.size_bytes()
@@ -108,9 +121,15 @@ class Commits:
             os.close(self._fd)
         self._journal.close()
 
+    def _wait(self) -> None:
+        if self._pending is not None:
+            self._pending.result()
+            self._pending = None
+
     def _take(self) -> tuple[list[bytes], list[Event]]:
         taken = self._rows, self._events
         self._rows, self._events = [], []
+        self._held_bytes = 0
         return taken
 
     def _write(self, rows: list[bytes], events: list[Event]) -> None:

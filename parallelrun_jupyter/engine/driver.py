@@ -10,8 +10,10 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
+from ..data.inputs import count_items
 from ..errors import OutputError
 from ..events import AttemptSucceeded, RunFinished
+from ..runs import remote_logs
 from ..runs.journal import JournalReader
 from ..runs.liveness import DriverClaim
 from ..runs.outputs import CommittedRows, publish, remove_parts
@@ -25,10 +27,11 @@ from . import signals
 from .commits import Commits
 from .plan import PlanFile
 from .planner import Planner
-from .policy import Limits
+from .policy import NODES_TAKEN, Limits
 from .pool import Pool, PoolFactory
 from .scheduler import Scheduler
-from .signals import Action, Assign, Finish, Publish, Record, Signal, StopNodes
+from .signals import Action, Assign, Charge, Finish, Publish, Record, Signal, StopNodes
+from .uploading import Upload
 
 _log = logging.getLogger(__name__)
 
@@ -60,10 +63,10 @@ class Driver:
         self._folder = folder
         self._clock = clock
         self._claim = DriverClaim(folder)
-        self._record = folder.read_record()
+        self._resume = read_resume(folder)
+        self._record = self._resume.applied_to(folder.read_record())
         self._rows = CommittedRows()
         state = self._read_journal()
-        self._resume = read_resume(folder)
         self._commits = Commits(folder, part=state.drivers)
         self._plan = PlanFile(folder.plan)
         self._told: deque[Signal] = deque()
@@ -77,6 +80,7 @@ class Driver:
         self._save_at = time.monotonic() + _SAVE_S
         self._seen_requests: set[str] = set()
         self._is_over = False
+        self._upload: Upload | None = None
 
     def run(self) -> None:
         """Drive the run to a final state, which the journal holds in any case."""
@@ -159,6 +163,8 @@ class Driver:
                         self._rows.add(event)
                 case Assign(node, first, count, attempt):
                     self._pool.assign(node, first, attempt, self._plan.lines(first, count))
+                case Charge():
+                    self._tell(self._charged(action))
                 case StopNodes(drain):
                     self._planner.stop()
                     self._pool.stop(drain=drain)
@@ -167,13 +173,30 @@ class Driver:
                 case Finish():
                     self._is_over = True
 
+    def _charged(self, charge: Charge) -> Signal:
+        """Return the failure of an attempt that went down with its node, once too often."""
+        [line] = self._plan.lines(charge.mini_batch, 1)
+        text = f"its node was lost while it ran, as {NODES_TAKEN - 1} or more before it: {charge.reason}"
+        failure = signals.Failure("node_lost", "NodeLost", text, "NodeLost at run()", "")
+        node = charge.node
+        return signals.AttemptEndedBadly(
+            node, node, charge.mini_batch, charge.attempt, count_items(line), 0, failure
+        )
+
     def _publish(self) -> None:
-        target = final_file(self._folder, self._record)
+        record = self._record
+        target = final_file(self._folder, record) if record.append_rows else None
+        size_bytes = 0
         try:
             self._commits.flush()
-            size_bytes = publish(self._folder, self._rows, target)
+            if target is not None:
+                size_bytes = publish(self._folder, self._rows, target)
         except OutputError as error:
             self._tell(signals.OutputNotPublished(str(error)))
+            return
+        if record.output_storage:
+            self._upload = Upload(self._folder, record, target, self._tell)
+            self._upload.start()
         else:
             self._tell(signals.OutputPublished(str(target), size_bytes))
 
@@ -184,7 +207,10 @@ class Driver:
         self._control_at = now + _CONTROL_S
         self._handle(signals.TimePassed())
         for name in os.listdir(self._folder.control):
-            if name not in self._seen_requests:
+            if name == remote_logs.REQUEST:
+                (self._folder.control / name).unlink(missing_ok=True)  # to be asked again and again
+                self._pool.bring_logs()
+            elif name not in self._seen_requests:
                 self._seen_requests.add(name)
                 if name in {"cancel", "cancel-drain"}:
                     self._handle(signals.CancelAsked(drain=name == "cancel-drain"))
@@ -206,6 +232,8 @@ class Driver:
 
     def _close(self) -> None:
         self._planner.stop()
+        if self._upload is not None:
+            self._upload.close()
         self._pool.close()
         self._commits.close()
         self._plan.close()
@@ -213,5 +241,6 @@ class Driver:
 
 
 def final_file(folder: RunFolder, record: RunRecord) -> Path:
-    """Return where the run's final file goes."""
-    return (Path(record.output) if record.output else folder.output) / record.output_file
+    """Return where the run's final file goes; one for a store goes there from the run's folder."""
+    here = None if record.output_storage else record.output
+    return (Path(here) if here else folder.output) / record.output_file

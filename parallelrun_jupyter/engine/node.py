@@ -6,16 +6,17 @@ import selectors
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import ceil
 
 from ..data.inputs import count_items
-from ..events import WorkerSample
-from ..worker.status_page import PHASES, RUNNING
+from ..worker.status_page import RUNNING
 from . import signals
-from .resources import ResourceMeter
+from .deadlines import deadline_of
+from .policy import NodeLimits
+from .sampling import Sampler
 from .signals import Failure, Signal, Success
 from .stack_dump import read_stack
+from .staging import Staged, Staging
 from .worker_process import CAN_WATCH_PIDS, Given, Reply, WorkerProcess, WorkerSpec
 
 FED_AHEAD_S = 0.010
@@ -30,18 +31,7 @@ MOST_FED = 2048
 SAMPLE_S = 1.0
 _FIRST_LOOK_S = 0.2
 _LOOK_S = 0.02
-_TERM_PATIENCE_S = 0.5
-_STOP_PATIENCE_S = 10.0
 _RESTART_DELAYS_S = (0.0, 0.0, 0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
-
-
-@dataclass(frozen=True, slots=True)
-class NodeLimits:
-    """Seconds that things may take on a node."""
-
-    run_s: float
-    init_s: float = 600.0
-    overhead_s: float = 600.0
 
 
 class Node:
@@ -66,6 +56,8 @@ class Node:
         Stores the rows of finished mini-batches; returns their part and offset.
     origin
         ``time.monotonic()`` at the run's creation.
+    staging
+        What brings remote inputs here; None where there are none.
     """
 
     def __init__(
@@ -78,14 +70,15 @@ class Node:
         selector: selectors.BaseSelector,
         keep_rows: Callable[[bytes], tuple[int, int]],
         origin: float,
+        staging: Staging | None = None,
     ) -> None:
         self.name = name
+        self._staging = staging
         self._slots = slots
         self._spec = spec
         self._limits = limits
         self._selector = selector
         self._keep_rows = keep_rows
-        self._origin = origin
         self._workers: list[WorkerProcess] = []
         self._numbers = 0
         self._backlog: deque[tuple[int, Given]] = deque()
@@ -93,8 +86,8 @@ class Node:
         self._spawn_at = 0.0
         self._offered = -1
         self._sampled_at = 0.0
-        self._sampled: tuple[WorkerSample, ...] = ()
-        self._meter = ResourceMeter(spec.gpus)
+        self._sampler = Sampler(spec.gpus, origin)
+        self._paused = False
         self._stopping = False
         self._stopped = False
 
@@ -104,14 +97,37 @@ class Node:
         """Take mini-batches from ``first`` on, a plan line each."""
         if self._stopping:
             return
+        staging = self._staging
         for index, line in enumerate(lines, first):
-            self._backlog.append((index, Given(attempt, line)))
+            given = Given(attempt, line)
+            if staging is None or not staging.takes(index, given):
+                self._backlog.append((index, given))
         self._feed()
+
+    def pause(self) -> list[Signal]:
+        """Take nothing more, and give back what no worker has yet: the machine is wanted."""
+        self._paused = True
+        held = [*self._backlog, *(self._staging.give_back() if self._staging else ())]
+        returned = tuple((index, given.attempt) for index, given in held)
+        self._release(*(index for index, _ in held))
+        self._backlog.clear()
+        back: list[Signal] = [signals.MiniBatchesReturned(self.name, returned)] if returned else []
+        return self._offer() + back
+
+    def unpause(self) -> list[Signal]:
+        """Take mini-batches again."""
+        self._paused = False
+        return self._offer()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no worker has anything to do."""
+        return not self._backlog and not any(worker.given for worker in self._workers)
 
     def stop(self, *, drain: bool) -> None:
         """End the workers: after the mini-batches they have (drain), or at once."""
         self._stopping = True
-        self._meter.close()
+        self._sampler.close()
         self._backlog.clear()
         for worker in self._workers:
             if worker.has_stopped:
@@ -127,13 +143,15 @@ class Node:
     def next_step_at(self) -> float:
         """Return the ``time.monotonic()`` by which ``step`` is wanted."""
         if self._stopping and not self._workers:
-            return 0.0 if not self._stopped else float("inf")
+            return 0.0 if not self._stopped or self._staging else float("inf")
         times = [self._sampled_at + SAMPLE_S]
+        if self._staging is not None:
+            times.append(self._staging.deadline())
         if not CAN_WATCH_PIDS:
             times.append(time.monotonic() + _LOOK_S)
         if len(self._workers) < self._slots and not self._stopping:
             times.append(self._spawn_at)
-        times += [self._deadline(worker)[0] for worker in self._workers]
+        times += [deadline_of(worker, self._limits)[0] for worker in self._workers]
         return min(times)
 
     def step(self) -> list[Signal]:
@@ -141,7 +159,7 @@ class Node:
         now = time.monotonic()
         found: list[Signal] = []
         for worker in list(self._workers):
-            deadline, reason = self._deadline(worker)
+            deadline, reason = deadline_of(worker, self._limits)
             if worker.has_ended():
                 found += self._bury(worker)
             elif now >= deadline:
@@ -149,12 +167,18 @@ class Node:
                     worker.terminate(reason, now)
                 else:
                     worker.kill(reason)
+        if self._staging is not None and not self._staging.step(
+            now, is_over=self._stopping and not self._workers
+        ):
+            self._staging = None
         if not self._stopping and now >= self._spawn_at:
             found += self._spawn_missing()
         return found + self._sample(now) + self._offer() + self._say_stopped()
 
-    def handle(self, worker: WorkerProcess, fd: int) -> list[Signal]:
-        """Deal with a ready descriptor of one of the workers."""
+    def handle(self, worker: WorkerProcess | Staging, fd: int) -> list[Signal]:
+        """Deal with a ready descriptor of one of the workers, or of the stager."""
+        if isinstance(worker, Staging):
+            return self._take_staged(worker.handle(fd)) if worker is self._staging else []
         if worker not in self._workers:
             return []
         found: list[Signal] = []
@@ -172,34 +196,17 @@ class Node:
         self._stopped = True
         return [signals.NodeStopped(self.name)]
 
-    def _deadline(self, worker: WorkerProcess) -> tuple[float, str]:
-        """Return when the worker's time is over, and what to say of it then."""
-        ending = worker.kill_at(_TERM_PATIENCE_S)
-        if ending is not None:
-            return ending, ""
-        phase, _, since = worker.page.read()
-        limits = self._limits
-        if not worker.is_ready:
-            text = f"it was not ready after first_task_creation_timeout = {limits.init_s:g} s"
-            return worker.started_at + limits.init_s, text
-        if phase == RUNNING:
-            text = f"run() took longer than run_invocation_timeout = {limits.run_s:g} s"
-            return since + limits.run_s, text
-        if worker.stop_asked_at:
-            begun = max(since, worker.stop_asked_at)
-            return begun + _STOP_PATIENCE_S, "it did not stop when asked to"
-        if worker.given:
-            text = f"it did not begin a mini-batch within {limits.overhead_s:g} s"
-            return max(since, worker.given_at) + limits.overhead_s, text
-        return float("inf"), ""
-
     def _spawn_missing(self) -> list[Signal]:
         found: list[Signal] = []
+        spec = self._staging.fill(self._spec) if self._staging else self._spec
+        if spec is None:  # side inputs are on their way
+            self._spawn_at = float("inf")
+            return []
         while len(self._workers) < self._slots:
             name = f"{self.name}w{self._numbers}"
             self._numbers += 1
             slot = min(set(range(self._slots)) - {w.slot for w in self._workers})
-            worker = WorkerProcess(name, self._spec, self._selector, slot)
+            worker = WorkerProcess(name, spec, self._selector, slot)
             self._workers.append(worker)
             found.append(signals.WorkerSpawned(self.name, name, worker.pid))
         return found
@@ -213,6 +220,7 @@ class Node:
                 return [self._done(worker, elapsed_us, rows, reply.payload)]
             case ["failed", mini_batch, attempt, items, duration_us, failure]:
                 worker.given.pop(mini_batch, None)
+                self._release(mini_batch)
                 worker.depth = 1
                 self._feed_one(worker)
                 return [
@@ -239,7 +247,7 @@ class Node:
                 return []
             case ["init_failed", failure]:
                 worker.kill("init failed")
-                return [self._not_ready(worker, Failure(**failure))]
+                return [self._not_ready(worker.name, Failure(**failure))]
             case _:
                 msg = f"worker {worker.name} sent an unknown message: {reply.message[:1]}"
                 raise ValueError(msg)
@@ -249,8 +257,11 @@ class Node:
     ) -> Signal:
         for row in rows:
             worker.given.pop(row[0], None)
+        self._release(*(row[0] for row in rows))
         longest_us = max(row[4] for row in rows)
         each_s = max(elapsed_us / len(rows), longest_us / 2, 1) / 1e6
+        if self._staging is not None:
+            self._staging.took(elapsed_us / len(rows) / 1e6)
         ahead_s = FED_SHORT_S if each_s < SHORT_S else FED_AHEAD_S
         fitting = min(MOST_FED, ceil(ahead_s / each_s)) if each_s < FED_AHEAD_S else 1
         worker.depth = min(fitting, 2 * max(worker.depth, len(rows)))
@@ -259,9 +270,9 @@ class Node:
         successes = tuple(map(Success._make, rows))
         return signals.AttemptsSucceeded(self.name, worker.name, successes, part, offset)
 
-    def _not_ready(self, worker: WorkerProcess, failure: Failure) -> Signal:
+    def _not_ready(self, worker: str, failure: Failure) -> Signal:
         self._delay_start(barren=True)
-        return signals.WorkerNotReady(self.name, worker.name, failure)
+        return signals.WorkerNotReady(self.name, worker, failure)
 
     def _delay_start(self, *, barren: bool) -> None:
         """Start the next worker later and later, while they end without having done anything."""
@@ -278,6 +289,9 @@ class Node:
             return []
         # Twice what the workers hold: one share in their pipes, one here to refill them from.
         capacity = sum(w.depth if w.depth == 1 else 2 * w.depth for w in self._ready())
+        if self._staging is not None:
+            capacity += self._staging.ahead(self._slots)
+        capacity = 0 if self._paused else capacity
         if capacity == self._offered:
             return []
         self._offered = capacity
@@ -303,6 +317,23 @@ class Node:
         if count > 0:
             worker.give([self._backlog.popleft() for _ in range(count)])
 
+    # Staging
+
+    def _release(self, *mini_batches: int) -> None:
+        if self._staging is not None:
+            self._staging.release(*mini_batches)
+
+    def _take_staged(self, staged: Staged) -> list[Signal]:
+        """Take what has been brought here, and what could not be."""
+        self._backlog.extend(staged.ready)
+        self._feed()
+        found = staged.failures(self.name)
+        if self._staging is not None and self._staging.side_failure is not None:
+            found.append(self._not_ready(self.name, self._staging.take_side_failure()))
+        elif self._spawn_at == float("inf"):
+            self._spawn_at = 0.0
+        return found + self._offer()
+
     # Their end
 
     def _bury(self, worker: WorkerProcess) -> list[Signal]:
@@ -315,6 +346,7 @@ class Node:
             # It has never reported anything: somebody has to pay, or this would go on for ever.
             phase, mini_batch = RUNNING, next(iter(worker.given))
         blamed = worker.given.pop(mini_batch, None) if phase == RUNNING else None
+        self._release(*([mini_batch] if blamed else []))
         duration_us = int((time.monotonic() - since) * 1e6)
         if not self._stopping:
             self._backlog.extendleft(reversed(worker.given.items()))
@@ -324,7 +356,7 @@ class Node:
         if stack and worker.kill_reason != "stopped":
             worker.log_text(b"ERROR", mini_batch, stack.encode("utf-8", "replace"))
         ending = worker.close()
-        failure = _failure(worker, ending, where, stack)
+        failure = worker.failure(ending, where, stack)
         if blamed is not None and worker.kill_reason != "stopped":
             found.append(
                 signals.AttemptEndedBadly(
@@ -343,7 +375,7 @@ class Node:
                 reason = worker.kill_reason or ending
                 found.append(signals.WorkerEnded(self.name, worker.name, reason))
             elif worker.kill_reason != "init failed":
-                found.append(self._not_ready(worker, failure))
+                found.append(self._not_ready(worker.name, failure))
             if time.monotonic() >= self._spawn_at:
                 found += self._spawn_missing()
         self._feed()
@@ -354,30 +386,5 @@ class Node:
         if now < self._sampled_at + SAMPLE_S:
             return []
         self._sampled_at = now
-        rows = tuple(self._look_at(worker) for worker in self._workers)
-        used = self._meter.changes({w.name: (w.pid, w.slot) for w in self._workers})
-        changed = tuple(
-            (*row, *used[row[0]]) if row[0] in used else row
-            for row in rows
-            if row[0] in used or row not in self._sampled
-        )
-        self._sampled = rows
+        changed = self._sampler.changes(self._workers)
         return [signals.NodeLooked(self.name, changed)] if changed else []
-
-    def _look_at(self, worker: WorkerProcess) -> tuple[str, str, int, int]:
-        phase, mini_batch, since = worker.page.read()
-        since_ms = int((max(since, worker.started_at) - self._origin) * 1000)
-        return worker.name, PHASES[phase], mini_batch, since_ms
-
-
-def _failure(worker: WorkerProcess, ending: str, where: str, stack: str) -> Failure:
-    """Describe the end of a worker that could not describe it itself."""
-    place = where or ("run()" if worker.is_ready else "init()")
-    if worker.kill_reason:
-        kind, error, message = "timeout", "Timeout", worker.kill_reason
-    else:
-        kind, error = "worker_lost", "WorkerLost"
-        message = f"the worker process died with {ending}"
-        if ending.startswith("signal 9 "):  # the kernel's way of ending who takes too much
-            message += ": killed from outside, often for want of memory"
-    return Failure(kind, error, message, f"{error} at {place}", stack)

@@ -12,7 +12,7 @@ import time
 from array import array
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from ..data import inputs
 from ..data.cut import Cut
@@ -105,7 +105,7 @@ def write_plan(
         known = list(_whole_lines(file)) if is_done else []
         if known and known[-1].startswith(_END):
             _, mini_batches, items = json.loads(known[-1])
-            check_unchanged(known[:-1], is_done or (lambda _: False))
+            check_unchanged(known[:-1], is_done or (lambda _: False), record.inputs)
             tell(mini_batches, items, True)  # noqa: FBT003 - the parameter's name says it
             return
         if not known:
@@ -120,7 +120,8 @@ def _list_all(
     total = items = size = 0
     lines: list[bytes] = []
     written_at = 0.0
-    for line, count in inputs.mini_batches(record.inputs, Cut(record.mini_batch_size)):
+    cut = Cut(record.mini_batch_size, tuple(record.partition_keys))
+    for line, count in inputs.mini_batches(record.inputs, cut):
         total += 1
         items += count
         if total <= len(known):
@@ -152,19 +153,20 @@ def _whole_lines(file: IO[bytes]) -> Iterator[bytes]:
     file.truncate(end)
 
 
-def check_unchanged(lines: list[bytes], is_done: Callable[[int], bool]) -> None:
+def check_unchanged(
+    lines: list[bytes], is_done: Callable[[int], bool], specs: list[dict[str, Any]]
+) -> None:
     """See that the files of mini-batches that are still to be done are what they were.
 
     Raises
     ------
     InputError
-        One is gone, or has another size or time.
+        One is gone, or has another size, time or ETag.
     """
-    for mini_batch, line in enumerate(lines):
-        if not is_done(mini_batch):
-            change = inputs.changed_since(line)
-            if change:
-                raise InputError(_refusal(change))
+    to_do = (line for mini_batch, line in enumerate(lines) if not is_done(mini_batch))
+    change = inputs.changed_since(to_do, specs)
+    if change:
+        raise InputError(_refusal(change))
 
 
 def _refusal(change: str) -> str:

@@ -11,8 +11,21 @@ from ..runs.state import RunState
 INIT_TRIES = 3
 """Failed starts in a row, per worker slot of a node, after which nobody can start (rule R21)."""
 
+NODES_TAKEN = 3
+"""The loss of a node is charged to a mini-batch only when it was the third with that one on it
+(rule R18)."""
+
 TRACEBACKS_PER_GROUP = 10
 """Later attempts of the same group keep their message only; a million would fill the disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeLimits:
+    """Seconds that things may take on a node."""
+
+    run_s: float
+    init_s: float = 600.0
+    overhead_s: float = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +39,7 @@ class Limits:
     append_rows: bool = True
     first_task_creation_timeout_s: float = 600.0
     progress_update_timeout_s: float = 1260.0
+    puts_in_store: bool = False
 
     @classmethod
     def of(cls, record: RunRecord) -> Limits:
@@ -38,6 +52,7 @@ class Limits:
             record.append_rows,
             record.first_task_creation_timeout_s,
             record.progress_update_timeout_s,
+            record.output_storage is not None,
         )
 
 

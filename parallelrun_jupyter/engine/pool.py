@@ -15,7 +15,7 @@ class Pool(Protocol):
 
     @property
     def nodes(self) -> tuple[str, ...]:
-        """Names of the nodes."""
+        """Names of the nodes that are there from the start; others join by signal."""
 
     def assign(self, node: str, first: int, attempt: int, lines: list[bytes]) -> None:
         """Give mini-batches from ``first`` on to a node, a plan line each."""
@@ -28,6 +28,9 @@ class Pool(Protocol):
 
     def wake(self) -> None:
         """Let a ``wait`` return now; may be called from any thread."""
+
+    def bring_logs(self) -> None:
+        """Begin to bring what is new in the workers' logs into the run's folder."""
 
     def close(self) -> None:
         """Give everything back, ending what still runs."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 
 from ..events import (
     SCHEMA,
@@ -13,6 +12,8 @@ from ..events import (
     Event,
     InitFailed,
     MiniBatchesPlanned,
+    NodeJoined,
+    NodeLost,
     NodeSampled,
     PlanFinished,
     RunFinished,
@@ -27,29 +28,19 @@ from ..events import (
 from ..parsing import plural
 from ..runs.state import LEFT, RETRYING, RunState
 from . import policy, signals
+from .nodes import Nodes
 from .policy import Limits
-from .signals import Action, Assign, Finish, Publish, Record, Signal, StopNodes
+from .signals import Action, Assign, Charge, Finish, Publish, Record, Signal, StopNodes
 
 _PROGRESS = (
     signals.Planned,
     signals.AttemptsSucceeded,
     signals.AttemptEndedBadly,
+    signals.NodeJoined,
     signals.NodeStopped,
     signals.OutputPublished,
 )
 """What counts as progress: a worker that starts and dies again and again does not."""
-
-
-@dataclass(slots=True)
-class NodeState:
-    """What the scheduler knows of a node."""
-
-    slots: int = 0
-    capacity: int = 0
-    held: int = 0
-    failed_starts: int = 0
-    was_ready: bool = False
-    stopped: bool = False
 
 
 class Scheduler:
@@ -63,7 +54,8 @@ class Scheduler:
     limits
         What the run tolerates.
     nodes
-        Names of the nodes; they offer their capacity by signal.
+        Names of the nodes that are there from the start; others join by signal. They offer their
+        capacity by signal.
     state
         The fold of an earlier driver's journal, for a resume.
     failed_only
@@ -81,7 +73,7 @@ class Scheduler:
         self.state = state or RunState()
         self._failed_only = failed_only
         self._limits = limits
-        self._nodes = {name: NodeState() for name in nodes}
+        self._nodes = Nodes(nodes)
         #: (mini_batch, attempt) waiting for another try
         self._retries: deque[tuple[int, int]] = deque()
         #: whether the planner has vouched for what is planned: a resume checks the inputs first
@@ -90,11 +82,10 @@ class Scheduler:
         self._before: dict[int, int] = {}
         #: the first mini-batch that was never assigned
         self._next = 0
-        #: mini_batch -> (attempt, node) of every attempt that is out
-        self._held: dict[int, tuple[int, str]] = {}
         #: what the run ends as once the nodes have stopped
         self._ending: tuple[str, str] | None = None
         self._published: tuple[str, int] | None = None
+        self._publishes_late = False
         self._warned_long = False
         self._now = self._started = self._moved = 0
         self._actions: list[Action] = []
@@ -139,8 +130,7 @@ class Scheduler:
             case signals.AttemptEndedBadly():
                 self._ended_badly(signal)
             case signals.NodeOffered(node, slots, capacity):
-                known = self._nodes[node]
-                known.slots, known.capacity = slots, capacity
+                self._nodes.offer(node, slots, capacity)
             case signals.NodeLooked(node, workers):
                 self._record(NodeSampled(self._now, node, workers))
             case signals.Planned(mini_batches, items, is_end):
@@ -153,13 +143,21 @@ class Scheduler:
                 self._check_stall()
             case signals.CancelAsked(drain):
                 self._cancel(drain=drain)
-            case signals.NodeStopped(node):
-                self._nodes[node].stopped = True
             case signals.OutputPublished(path, size_bytes):
                 self._published = (path, size_bytes)
             case signals.OutputNotPublished(reason):
                 self._ending = ("Failed", reason)
                 self._published = ("", 0)
+            case signals.Noticed(text):
+                self._record(WarningRaised(self._now, text))
+            case (
+                signals.NodeJoined()
+                | signals.NodeGone()
+                | signals.NodeStopped()
+                | signals.MiniBatchesReturned()
+                | signals.PoolLost()
+            ):
+                self._node_changed(signal)
             case _:
                 self._worker_changed(signal)
         self._go_on()
@@ -173,6 +171,43 @@ class Scheduler:
         self.state.apply(event)
         self._actions.append(Record(event))
 
+    # Nodes
+
+    def _node_changed(
+        self,
+        signal: signals.NodeJoined
+        | signals.NodeGone
+        | signals.NodeStopped
+        | signals.MiniBatchesReturned
+        | signals.PoolLost,
+    ) -> None:
+        match signal:
+            case signals.NodeJoined(name, place):
+                self._nodes.join(name)
+                self._record(NodeJoined(self._now, name, place))
+            case signals.NodeGone(name, reason, blames):
+                self._lose(name, reason, blames=blames)
+            case signals.NodeStopped(name):
+                self._nodes.stop(name)
+            case signals.MiniBatchesReturned(name, returned):
+                self._retries.extend(r for r in returned if self._nodes.take_back(*r, name))
+            case signals.PoolLost(reason, is_resumable):
+                for name in self._nodes.names():
+                    self._lose(name, reason, blames=False)
+                if self._ending is None:
+                    self._ending = ("Interrupted" if is_resumable else "Failed", reason)
+
+    def _lose(self, name: str, reason: str, *, blames: bool) -> None:
+        """Take back what a node held: nothing of it is charged before rule R18 says so."""
+        if not self._nodes.is_known(name):
+            return
+        given_back, charged = self._nodes.remove(name, blames=blames and self._ending is None)
+        self._record(NodeLost(self._now, name, reason))
+        self._retries.extend(given_back)
+        for mini_batch in charged:
+            attempt = self._nodes.attempt_of(mini_batch)
+            self._actions.append(Charge(name, mini_batch, attempt, reason))
+
     # Workers
 
     def _worker_changed(
@@ -182,7 +217,9 @@ class Scheduler:
         | signals.WorkerNotReady
         | signals.WorkerEnded,
     ) -> None:
-        node = self._nodes[signal.node]
+        node = self._nodes.get(signal.node)
+        if node is None:
+            return  # late news of a node that is gone
         match signal:
             case signals.WorkerSpawned(name, worker, pid):
                 self._record(WorkerStarted(self._now, worker, name, pid))
@@ -201,11 +238,7 @@ class Scheduler:
 
     def _check_starts(self, why: str) -> None:
         """End the run when no worker can start anywhere (rule R21)."""
-        hopeless = all(
-            not node.was_ready and node.failed_starts >= policy.INIT_TRIES * max(1, node.slots)
-            for node in self._nodes.values()
-        )
-        if hopeless and self._ending is None:
+        if self._nodes.hopeless and self._ending is None:
             self._end("Failed", f"no worker could start: {why}", drain=False)
 
     def _check_stall(self) -> None:
@@ -216,20 +249,13 @@ class Scheduler:
 
     # Attempts
 
-    def _take_back(self, mini_batch: int, attempt: int, node: str) -> bool:
-        """Return whether this attempt is the one that is out, and end it."""
-        if self._held.get(mini_batch) != (attempt, node):
-            return False  # late news of an attempt that was given up
-        del self._held[mini_batch]
-        self._nodes[node].held -= 1
-        return True
-
     def _succeeded(self, signal: signals.AttemptsSucceeded) -> None:
         offset = signal.offset
         record, now, worker, part = self._record, self._now, signal.worker, signal.part
         for success in signal.successes:
             mini_batch, attempt, items, rows, duration_us, length, crc = success
-            if self._take_back(mini_batch, attempt, signal.node):
+            if self._nodes.take_back(mini_batch, attempt, signal.node):
+                self._nodes.forget(mini_batch)
                 record(
                     AttemptSucceeded(
                         mini_batch,
@@ -259,7 +285,7 @@ class Scheduler:
         self._record(WarningRaised(self._now, text))
 
     def _ended_badly(self, signal: signals.AttemptEndedBadly) -> None:
-        if not self._take_back(signal.mini_batch, signal.attempt, signal.node):
+        if not self._nodes.take_back(signal.mini_batch, signal.attempt, signal.node):
             return
         tries = signal.attempt - self._before.get(signal.mini_batch, 0)
         is_last = tries >= self._limits.run_max_try
@@ -306,14 +332,14 @@ class Scheduler:
                 self._end("Failed", reason, drain=False)
             elif self.state.plan_finished and self.state.left == 0:
                 self._complete()
-            elif self._failed_only and not self._retries and not self._held:
+            elif self._failed_only and not self._retries and not self._nodes.holds_any:
                 left = plural(self.state.left, "mini-batch")
                 self._end(
                     "Failed", f"{left} had not run before; run.resume() runs them", drain=True
                 )
             else:
                 self._assign()
-        if self._ending is not None and all(node.stopped for node in self._nodes.values()):
+        if self._ending is not None and self._nodes.all_stopped:
             self._finish(*self._ending)
 
     def _complete(self) -> None:
@@ -323,31 +349,34 @@ class Scheduler:
             return
         self._record(StateEntered(self._now, "Finalizing"))
         self._end("Completed", "", drain=True)
-        if self._limits.append_rows:
+        if self._limits.puts_in_store:
+            self._publishes_late = True  # with what shutdown() writes
+        elif self._limits.append_rows:
             self._actions.append(Publish())
         else:
             self._published = ("", 0)
 
     def _finish(self, state: str, reason: str) -> None:
         if state == "Completed" and self._published is None:
+            if self._publishes_late:
+                self._publishes_late = False
+                self._actions.append(Publish())
             return  # the output is still being written
         output, size_bytes = self._published or ("", 0)
         self._record(RunFinished(self._now, state, reason, output, size_bytes))
         self._actions.append(Finish())
 
     def _assign(self) -> None:
-        for name, node in self._nodes.items():
-            free = node.capacity - node.held
-            # A long queue is filled up in steps worth a message, a short one at once.
-            if free <= 0 or free < node.capacity // 4:
-                continue
-            while free > 0 and self._retries:
+        for name, free in self._nodes.hungry():
+            left = free
+            while left > 0 and self._retries:
                 mini_batch, attempt = self._retries.popleft()
-                self._give(name, node, mini_batch, 1, attempt)
-                free -= 1
-            free -= self._assign_fresh(name, node, free)
+                self._give(name, mini_batch, 1, attempt)
+                left -= 1
+            if left > 0 and not self._assign_fresh(name, left):
+                return  # there is nothing more for anybody
 
-    def _assign_fresh(self, name: str, node: NodeState, free: int) -> int:
+    def _assign_fresh(self, name: str, free: int) -> int:
         """Give up to ``free`` mini-batches that nobody had yet; return how many."""
         state = self.state
         while self._next < state.planned and state.status_of(self._next) != LEFT:
@@ -359,14 +388,12 @@ class Scheduler:
             count = end - self._next  # behind the last one that anything is known of
         if count <= 0 or self._failed_only:
             return 0
-        self._give(name, node, self._next, count, 1)
+        self._give(name, self._next, count, 1)
         self._next += count
         return count
 
-    def _give(self, name: str, node: NodeState, first: int, count: int, attempt: int) -> None:
+    def _give(self, name: str, first: int, count: int, attempt: int) -> None:
         if self.state.state == "Planning":
             self._record(StateEntered(self._now, "Running"))
-        for mini_batch in range(first, first + count):
-            self._held[mini_batch] = (attempt, name)
-        node.held += count
+        self._nodes.give(name, first, count, attempt)
         self._actions.append(Assign(name, first, count, attempt))

@@ -128,6 +128,46 @@ class NodeLooked:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeJoined:
+    """A node has come, at ``place``: a text for people."""
+
+    node: str
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeGone:
+    """A node is gone, with its workers; ``blames`` when what it ran may have brought it down."""
+
+    node: str
+    reason: str
+    blames: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MiniBatchesReturned:
+    """A node gives back (mini_batch, attempt) pairs that it has not begun."""
+
+    node: str
+    returned: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PoolLost:
+    """There are no nodes and there will be none: for now (``is_resumable``), or ever."""
+
+    reason: str
+    is_resumable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Noticed:
+    """A backend has something to say that fails nothing."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class NodeStopped:
     """A node has ended all its workers."""
 
@@ -172,6 +212,11 @@ Signal: TypeAlias = (
     | AttemptsSucceeded
     | AttemptEndedBadly
     | NodeLooked
+    | NodeJoined
+    | NodeGone
+    | MiniBatchesReturned
+    | PoolLost
+    | Noticed
     | NodeStopped
     | TimePassed
     | CancelAsked
@@ -198,6 +243,16 @@ class Assign:
 
 
 @dataclass(frozen=True, slots=True)
+class Charge:
+    """Tell how many items this attempt had, as one that ended badly with its node."""
+
+    node: str
+    mini_batch: int
+    attempt: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class StopNodes:
     """End the workers: after what they have been given (drain), or at once."""
 
@@ -214,4 +269,4 @@ class Finish:
     """Nothing is left to do; the driver ends."""
 
 
-Action: TypeAlias = Record | Assign | StopNodes | Publish | Finish
+Action: TypeAlias = Record | Assign | Charge | StopNodes | Publish | Finish

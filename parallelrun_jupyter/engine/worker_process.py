@@ -17,6 +17,7 @@ from typing import Any
 from ..worker import protocol
 from ..worker.status_page import SIZE, StatusPage
 from ..worker.streams import tag_lines
+from .signals import Failure
 
 WORKER_FOLDER = Path(__file__).resolve().parent.parent / "worker"
 _READ_BYTES = 1 << 18
@@ -276,6 +277,24 @@ class WorkerProcess:
             return True
         flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
         return os.waitid(os.P_PID, self.pid, flags) is not None
+
+    def failure(self, ending: str, where: str, stack: str) -> Failure:
+        """Describe the end of a worker that could not describe it itself.
+
+        Parameters
+        ----------
+        ending, where, stack
+            How it ended, and the line of the user's code and the stack where it was, if known.
+        """
+        place = where or ("run()" if self.is_ready else "init()")
+        if self.kill_reason:
+            kind, error, message = "timeout", "Timeout", self.kill_reason
+        else:
+            kind, error = "worker_lost", "WorkerLost"
+            message = f"the worker process died with {ending}"
+            if ending.startswith("signal 9 "):  # the kernel's way of ending who takes too much
+                message += ": killed from outside, often for want of memory"
+        return Failure(kind, error, message, f"{error} at {place}", stack)
 
     def close(self) -> str:
         """Reap an ended worker, end what it started, and return how it ended."""

@@ -9,10 +9,10 @@ import platform
 import socket
 import time
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 from ..errors import RunFolderError
-from .store import RunFolder, write_atomically
+from .store import write_atomically
 
 HEARTBEAT_S = 1.0
 HEARTBEAT_LIMIT_S = 30.0
@@ -24,10 +24,26 @@ START_LIMIT_S = 15.0
 """A run whose driver has said nothing for so long after its creation never had one."""
 
 
+class Driven(Protocol):
+    """The folder of what has a driver: a run, or a pipeline."""
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+
+    @property
+    def run_id(self) -> str:
+        """Its name."""
+
+    @property
+    def driver(self) -> Path:
+        """The file that says which process drives it."""
+
+
 class DriverClaim:
     """Holds a run for this process, as its driver, and keeps its heartbeat."""
 
-    def __init__(self, folder: RunFolder) -> None:
+    def __init__(self, folder: Driven) -> None:
         self._path = folder.driver
         self._lock = _lock(folder.path / "driver.lock", folder.run_id)
         self._beaten = time.monotonic()
@@ -67,7 +83,7 @@ def identity(pid: int) -> dict[str, str | int | None]:
     }
 
 
-def driver_is_alive(folder: RunFolder, created_at: float, now: float) -> bool:
+def driver_is_alive(folder: Driven, created_at: float, now: float) -> bool:
     """Say whether the run has a living driver, or may still be getting one.
 
     Parameters

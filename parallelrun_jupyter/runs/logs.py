@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
+from . import remote_logs
 from .store import RunFolder
 
 _TAIL_BYTES_PER_LINE = 400
@@ -22,6 +23,7 @@ def worker_logs(folder: RunFolder, worker: str | None = None) -> list[Path]:
 
 def tail(folder: RunFolder, lines: int, worker: str | None = None) -> list[str]:
     """Return the last lines of the workers' logs, in order of time, each behind its worker."""
+    remote_logs.bring(folder)
     found: list[tuple[bytes, str, bytes]] = []
     for path in worker_logs(folder, worker):
         size = path.stat().st_size
@@ -40,6 +42,7 @@ def tail(folder: RunFolder, lines: int, worker: str | None = None) -> list[str]:
 
 def of_mini_batch(folder: RunFolder, mini_batch: int, lines: int) -> list[str]:
     """Return the last lines that were logged while a mini-batch ran, by whichever worker."""
+    remote_logs.bring(folder)
     tag = b"#%d" % mini_batch
     found: deque[tuple[bytes, str, bytes]] = deque(maxlen=lines)
     for path in worker_logs(folder):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -19,6 +20,10 @@ class RunRecord:
     Paths are absolute. ``python`` is the interpreter of the workers, ``driver_python`` the one
     that starts drivers. ``environment_variables`` of None have a value that looks like a secret:
     it was handed to the driver in memory, and has to be in the environment of a resume.
+    ``compute`` is what the backend needs to find its machines; there, a ``node_count`` of 0 means
+    all that there are, and a ``process_count_per_node`` of 0 what each of them may use.
+    An argument ``{"side": k}`` stands for the local path of side input ``k``, which is in a store.
+    ``output`` is a folder, or with ``output_storage`` a URL.
     """
 
     run_id: str
@@ -34,7 +39,7 @@ class RunRecord:
     mini_batch_size: int
     output: str | None
     output_file: str
-    arguments: list[str]
+    arguments: list[Any]
     config: dict[str, Any]
     backend: str
     node_count: int
@@ -51,7 +56,42 @@ class RunRecord:
     append_rows: bool
     logging_level: str
     environment_variables: dict[str, str | None] = field(default_factory=dict)
+    partition_keys: list[str] = field(default_factory=list)
+    compute: dict[str, Any] = field(default_factory=dict)
+    output_storage: dict[str, Any] | None = None
+    side_inputs: list[dict[str, Any]] = field(default_factory=list)
     schema: int = RECORD_SCHEMA
+
+    def storages(self) -> list[dict[str, Any]]:
+        """Return the specs of the stores that the run reads and writes."""
+        found = [spec.get("storage") for spec in (*self.inputs, *self.side_inputs)]
+        return [spec for spec in (*found, self.output_storage) if spec]
+
+    def secret_variables(self) -> set[str]:
+        """Return the variables in which a driver is given the credentials of those stores."""
+        places = [where for spec in self.storages() for where in spec["secrets"].values()]
+        return {where["memory"] for where in places if "memory" in where}
+
+    def side_variables(self, paths: Mapping[int, str]) -> dict[str, str]:
+        """Return the variables, named as Azure names them, with the paths of named side inputs.
+
+        Parameters
+        ----------
+        paths
+            Where those are that are in stores, by number.
+        """
+        return {
+            f"AZUREML_DATAREFERENCE_{spec['name']}": paths.get(number, spec["paths"][0])
+            for number, spec in enumerate(self.side_inputs)
+            if spec.get("name")
+        }
+
+    def script_arguments(self, paths: Mapping[int, str]) -> list[str]:
+        """Return the script's arguments, with these paths for the side inputs in stores."""
+        return [
+            word if isinstance(word, str) else paths.get(word["side"], "")
+            for word in self.arguments
+        ]
 
     def script_path(self, snapshot: str) -> str:
         """Return the path of the entry script in the run's snapshot."""

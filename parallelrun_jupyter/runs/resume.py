@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 from ..errors import RunFolderError
+from .record import RunRecord
 from .store import RunFolder, write_atomically
 
 _NAME = "resume.json"
@@ -13,14 +15,28 @@ _NAME = "resume.json"
 
 @dataclass(frozen=True, slots=True)
 class ResumeRequest:
-    """How to go on with a run; ``script`` is the SHA-256 of a corrected entry script."""
+    """How to go on with a run.
+
+    ``script`` is the SHA-256 of a corrected entry script. ``place`` holds what of the record is
+    different where the run goes on elsewhere: backend, compute and the numbers of nodes and workers.
+    """
 
     failed_only: bool = False
     script: str = ""
+    place: dict[str, Any] = field(default_factory=dict)
+
+    def applied_to(self, record: RunRecord) -> RunRecord:
+        """Return the record as it holds from now on."""
+        return replace(record, **self.place)
 
 
 def write_resume(folder: RunFolder, request: ResumeRequest) -> None:
-    """Leave the request for the driver that is about to start, and take back older ones."""
+    """Leave the request for the driver that is about to start, and take back older ones.
+
+    A place that an earlier resume has moved the run to stays, until another one is given.
+    """
+    if not request.place:
+        request = replace(request, place=read_resume(folder).place)
     for path in folder.control.iterdir():
         path.unlink()
     write_atomically(folder.control / _NAME, json.dumps(asdict(request)))

@@ -15,6 +15,8 @@ from ..events import (
     Event,
     InitFailed,
     MiniBatchesPlanned,
+    NodeJoined,
+    NodeLost,
     NodeSampled,
     PlanFinished,
     RunFinished,
@@ -115,6 +117,9 @@ class RunState:
     tries: dict[int, int] = field(default_factory=dict)
     workers: dict[str, WorkerState] = field(default_factory=dict)
     workers_lost: int = 0
+    #: where the nodes are that came from outside
+    nodes: dict[str, str] = field(default_factory=dict)
+    nodes_lost: int = 0
     #: restarts of the workers of a node that have ended and are still to be replaced
     vacant: dict[str, list[int]] = field(default_factory=dict)
     lately: deque[Lately] = field(default_factory=lambda: deque(maxlen=KEPT_ATTEMPTS))
@@ -139,8 +144,8 @@ class RunState:
 
     @property
     def is_final(self) -> bool:
-        """Whether the run has ended."""
-        return self.state in FINAL_STATES
+        """Whether the run has ended; one that lost its nodes is interrupted by its driver itself."""
+        return self.state in FINAL_STATES or self.state == "Interrupted"
 
     def status_of(self, mini_batch: int) -> int:
         """Return what a mini-batch is: LEFT, SUCCEEDED, FAILED or RETRYING."""
@@ -154,7 +159,7 @@ class RunState:
             changed = True
         return changed
 
-    def apply(self, event: Event) -> None:  # noqa: C901 - one flat match over the closed union
+    def apply(self, event: Event) -> None:  # noqa: C901, PLR0912 - one flat match over the closed union
         """Take one event into account."""
         self.at_ms = event.at_ms
         match event:
@@ -171,6 +176,7 @@ class RunState:
                 self.state, self.reason, self.cancel = "Planning", "", False
                 self.moved_ms = event.at_ms
                 self.workers.clear()
+                self.nodes.clear()
                 self.vacant.clear()
                 self.drivers += 1
             case RunResumed():
@@ -179,6 +185,10 @@ class RunState:
                 self.state, self.moved_ms = event.state, event.at_ms
             case CancelRequested():
                 self.cancel = True
+            case NodeJoined():
+                self.nodes[event.node] = event.place
+            case NodeLost():
+                self._lose_node(event.node)
             case WarningRaised():
                 self.warnings.append(event.text)
             case RunFinished():
@@ -225,6 +235,12 @@ class RunState:
         if worker is not None:
             worker.uses.append(use)
             del worker.uses[:-KEPT_USES]
+
+    def _lose_node(self, node: str) -> None:
+        self.nodes_lost += 1
+        self.nodes.pop(node, None)
+        self.vacant.pop(node, None)
+        self.workers = {k: worker for k, worker in self.workers.items() if worker.node != node}
 
     def _set_phase(self, name: str, phase: str, mini_batch: int, since_ms: int) -> None:
         worker = self.workers.get(name)

@@ -58,6 +58,16 @@ class RunFolder:
         """Parts while running; the final file, where no other place was asked for."""
         return self.path / "output"
 
+    def script_output(self, record: RunRecord) -> str:
+        """Return the folder that a script may write its own files to.
+
+        It is the output folder; where the output is in a store, a folder of the run's whose files
+        are put there when the run completes.
+        """
+        if record.output_storage:
+            return str(self.output / "files")
+        return record.output or str(self.output)
+
     @property
     def reports(self) -> Path:
         """Summaries in Azure's shapes, at the end."""

@@ -1,4 +1,4 @@
-"""The handlers, all under ``parallelrun/runs``; each refuses without the Jupyter token."""
+"""The handlers, all under ``parallelrun``; each refuses without the Jupyter token."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from ..widget import requests
 from ..widget.output import news, run_output, saved_bundle
 from .downloads import LogFileHandler, ResultHandler
 from .followers import Followers
+from .published import PublishedHandler
 from .run_handler import RunsHandler, find_run
 
 _LISTED = 50
@@ -155,6 +156,7 @@ def handlers(base_url: str) -> list[tuple[str, type[RunsHandler], dict[str, Any]
     shared = {"followers": Followers()}
     runs = url_path_join(base_url, "parallelrun", "runs")
     one = url_path_join(runs, "([^/]+)")
+    published = url_path_join(base_url, "parallelrun", "published", "([^/]+)")
     return [
         (runs, ListHandler, shared),
         (url_path_join(one, "snapshot"), SnapshotHandler, shared),
@@ -167,4 +169,5 @@ def handlers(base_url: str) -> list[tuple[str, type[RunsHandler], dict[str, Any]
         (url_path_join(one, "resume"), ResumeHandler, shared),
         (url_path_join(one, "failures"), FailuresHandler, shared),
         (url_path_join(one, "cancel"), CancelHandler, shared),
+        (published, PublishedHandler, shared),
     ]

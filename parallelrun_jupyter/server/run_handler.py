@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from jupyter_server.base.handlers import APIHandler
 from tornado import web
@@ -45,14 +45,22 @@ class RunsHandler(APIHandler):
         text = self.get_query_argument(name, str(default))
         try:
             return int(text)
-        except ValueError as error:
-            msg = f"{name} is {text!r}; expected a whole number."
-            raise web.HTTPError(400, msg, reason=_one_line(msg)) from error
+        except ValueError:
+            self.refuse(f"{name} is {text!r}; expected a whole number.")
+
+    def refuse(self, msg: str) -> NoReturn:
+        """Answer that the question makes no sense."""
+        raise web.HTTPError(400, msg, reason=_one_line(msg))
 
     def question(self) -> dict[str, Any]:
         """Return the JSON object of the body."""
         body = self.get_json_body()
         return body if isinstance(body, dict) else {}
+
+
+def is_id(text: str) -> bool:
+    """Say whether a text can be an id, and so leads nowhere else."""
+    return _RUN_ID.fullmatch(text) is not None
 
 
 def find_run(run_id: str) -> RunFolder:
@@ -63,7 +71,7 @@ def find_run(run_id: str) -> RunFolder:
     RunNotFoundError
         The id is none, or leads out of the runs folder.
     """
-    if not _RUN_ID.fullmatch(run_id):
+    if not is_id(run_id):
         msg = "that is no id of a run; Run.list() and 'parallelrun list' show the runs."
         raise RunNotFoundError(msg)
     folder = store.find(run_id)

@@ -1,4 +1,7 @@
-"""Start a worker: ``python <this folder> COMMANDS REPLIES STATUS DUMP``, inherited descriptors."""
+"""Start a worker: ``python <this folder> COMMANDS REPLIES STATUS DUMP``, inherited descriptors.
+
+``python <this folder> script PATH ...`` runs a plain script of a pipeline instead.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,9 @@ def _main() -> int:
     package = importlib.util.module_from_spec(spec)
     sys.modules[PACKAGE] = package
     spec.loader.exec_module(package)
+    if sys.argv[1:2] == ["script"]:
+        plain_script = importlib.import_module(PACKAGE + ".plain_script")
+        return int(plain_script.main(sys.argv[2:]))
     serve = importlib.import_module(PACKAGE + ".serve")
     result = serve.main([int(fd) for fd in sys.argv[1:5]])
     return int(result)

@@ -15,3 +15,9 @@ def load(row: list[Any]) -> Any:
 def count_items(row: list[Any]) -> int:
     """Return the number of items of a plan line."""
     return len(row[2])
+
+
+def extra_of(row: list[Any]) -> dict[str, Any]:
+    """Return what a plan line says beside its items: ``first`` and ``keys``."""
+    extra: Any = row[-1]
+    return extra if isinstance(extra, dict) else {}

@@ -15,8 +15,8 @@ Replies, to the node::
     ["stopped"]                                         after shutdown(), when told to stop
     ["failed", mini_batch, attempt, items, duration_us, {failure}]
 
-A plan line of files is ``["f", input, [paths], [sizes], [mtimes]]``: what ``run`` gets are the
-paths. A failure is an object with ``kind, error, message, group, traceback``.
+A plan line of files is ``["f", input, [paths], [sizes], [mtimes], {extra}]``: what ``run`` gets are
+the paths. A failure is an object with ``kind, error, message, group, traceback``.
 """
 
 from __future__ import annotations

@@ -10,9 +10,10 @@ import sys
 import time
 import zlib
 
-from . import azureml_user, protocol, status_page
+from . import azureml_names, azureml_user, protocol, status_page
+from .context import with_context
 from .failures import describe
-from .mini_batches import count_items, load
+from .mini_batches import count_items
 from .parent import die_with_parent
 from .results import encode_result, read_frame_options
 from .script import EntryScript
@@ -67,7 +68,18 @@ class Worker:
         sys.argv[:] = start["argv"]
         names = ("output_dir", "log_dir", "agent_name")
         azureml_user.install({**{k: start[k] for k in names}, "working_dir": start["cwd"]})
+        azureml_names.install()
+        self._link_models()
         self._frame_options = read_frame_options(os.path.dirname(start["script"]))
+
+    @staticmethod
+    def _link_models() -> None:
+        """Put the registered models where Azure's own SDK looks, for steps of a workspace."""
+        if os.environ.get(azureml_names.CONTEXT_VARIABLE):
+            from .azureml_script import read_context
+            from .model_store import link_models
+
+            link_models(read_context()["workspace_folder"])
 
     def _init(self) -> bool:
         began = time.monotonic()
@@ -84,6 +96,7 @@ class Worker:
         finally:
             self._streams.end_mini_batch()
         self._script = script
+        self._run = with_context(script.run)
         now = time.monotonic()
         self._page.write(status_page.WAITING, -1, now)
         self._send(protocol.encode(["ready", int((now - began) * 1000)]))
@@ -105,7 +118,7 @@ class Worker:
         began = time.monotonic()
         self._page.write(status_page.RUNNING, mini_batch, began)
         try:
-            rows, text = self._encode(self._script.run(load(line)), mini_batch)
+            rows, text = self._encode(self._run(line, mini_batch), mini_batch)
             self._streams.end_mini_batch()
         except (Exception, SystemExit) as error:  # the user's code
             now = time.monotonic()

@@ -2,42 +2,168 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from parallelrun_jupyter import ParallelRunConfig, submit
+from parallelrun_jupyter import ParallelRunConfig, Run, submit
 from parallelrun_jupyter.backends import find_backend
 from parallelrun_jupyter.errors import ConfigError
-from parallelrun_jupyter.events import AttemptSucceeded, PlanFinished, RunFinished
+from parallelrun_jupyter.events import (
+    AttemptFailed,
+    AttemptSucceeded,
+    InitFailed,
+    NodeJoined,
+    PlanFinished,
+    RunFinished,
+    WorkerReady,
+    WorkerStarted,
+)
 from tests.conftest import SCRIPTS
 from tests.real.conftest import end_of
 
-BACKENDS = ["local"]
+BACKENDS = ["local", "dask"]
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.fixture(params=BACKENDS)
+def compute(request: pytest.FixtureRequest) -> str:
+    """Return where to run, for each backend."""
+    return place_of(request.param, request)
+
+
+def place_of(backend: str, request: pytest.FixtureRequest) -> str:
+    if backend == "local":
+        return "local"
+    address: str = request.getfixturevalue("dask_cluster").address
+    return address
+
+
+def start(script: str, numbers: Path, compute: str, arguments: Any = (), **settings: Any) -> Run:
+    settings = {"mini_batch_size": 7, "node_count": 1, "process_count_per_node": 2, **settings}
+    config = ParallelRunConfig(entry_script=str(SCRIPTS / script), **settings)
+    return submit(config, inputs=numbers, compute=compute, arguments=arguments)
+
+
 @pytest.mark.parametrize("nodes", [1, 3])
 def test_every_mini_batch_once_and_the_rows_in_order(
-    backend: str, nodes: int, numbers: Path
+    compute: str, nodes: int, numbers: Path
 ) -> None:
-    config = ParallelRunConfig(
-        entry_script=str(SCRIPTS / "slow.py"),
-        mini_batch_size=7,
-        node_count=nodes,
-        process_count_per_node=2,
-    )
-    run = submit(config, inputs=numbers, compute=backend)
+    run = start("slow.py", numbers, compute, node_count=nodes, mini_batch_size=2)
     assert end_of(run) == "Completed"
     events = list(run.events(follow=False))
     [planned] = [e for e in events if isinstance(e, PlanFinished)]
-    assert (planned.mini_batches, planned.items) == (9, 60)
+    assert (planned.mini_batches, planned.items) == (30, 60)
     done = [e for e in events if isinstance(e, AttemptSucceeded)]
-    assert sorted(e.mini_batch for e in done) == list(range(9))
-    assert {e.worker.split("w")[0] for e in done} == {f"n{k}" for k in range(nodes)}
+    assert sorted(e.mini_batch for e in done) == list(range(30))
+    # A node that is slow to start may find everything done; all of them have begun.
+    names = {f"n{k}" for k in range(nodes)}
+    assert {e.worker.split("w")[0] for e in done} <= names
+    assert {e.node for e in events if isinstance(e, WorkerStarted)} == names
     assert isinstance(events[-1], RunFinished)
     expected = "".join(f"{k:03d}.txt\n" for k in range(60))
     assert Path(run.snapshot()["output"]).read_text() == expected
+
+
+def test_workers_are_ready_before_they_work_and_belong_to_their_node(
+    compute: str, numbers: Path
+) -> None:
+    run = start("slow.py", numbers, compute)
+    assert end_of(run) == "Completed"
+    seen: set[str] = set()
+    started: dict[str, str] = {}
+    for event in run.events(follow=False):
+        if isinstance(event, WorkerStarted):
+            started[event.worker] = event.node
+        elif isinstance(event, WorkerReady):
+            seen.add(event.worker)
+        elif isinstance(event, AttemptSucceeded):
+            assert event.worker in seen
+    assert started == {"n0w0": "n0", "n0w1": "n0"}
+
+
+def meaning_of(run: Run) -> dict[int, list[Any]]:
+    """Return what the journal says became of each mini-batch: its attempts, whoever ran them."""
+    found: dict[int, list[Any]] = defaultdict(list)
+    for event in run.events(follow=False):
+        if isinstance(event, AttemptSucceeded):
+            found[event.mini_batch].append((event.attempt, event.items, event.rows, event.crc))
+        elif isinstance(event, AttemptFailed):
+            where = event.group if event.kind in {"exception", "timeout"} else ""
+            found[event.mini_batch].append(
+                (event.attempt, event.items, event.is_last, event.kind, event.error, where)
+            )
+    return dict(found)
+
+
+FAULTS = ["raise=3", "once-hang=8", "exit=17", "once-kill=25", "segfault=33", "none=41", "short=50"]
+
+
+def test_the_same_faults_have_the_same_meaning_and_the_same_bytes(
+    numbers: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    found: dict[str, Any] = {}
+    for backend in BACKENDS:
+        marks = tmp_path / backend
+        marks.mkdir()
+        run = start(
+            "faults.py", numbers, place_of(backend, request), [marks, *FAULTS], mini_batch_size=2,
+            error_threshold=-1, run_max_try=2, run_invocation_timeout=2,
+        )  # fmt: skip
+        assert end_of(run) == "Completed"
+        snapshot = run.snapshot()
+        counts = {k: snapshot[k] for k in ("succeeded", "failed", "items_failed", "rows")}  # type: ignore[literal-required]
+        found[backend] = (meaning_of(run), counts, Path(snapshot["output"]).read_bytes())
+    assert found["dask"] == found["local"]
+    assert found["local"][1] == {"succeeded": 26, "failed": 4, "items_failed": 10, "rows": 50}
+
+
+def test_an_init_that_cannot_succeed_ends_the_run(compute: str, numbers: Path) -> None:
+    run = start("init_raises.py", numbers, compute)
+    assert end_of(run) == "Failed"
+    failed = [e for e in run.events(follow=False) if isinstance(e, InitFailed)]
+    assert len(failed) >= 6
+    assert run.snapshot()["reason"].startswith(f"no worker could start: {failed[0].group}")
+
+
+@pytest.mark.parametrize("drain", [True, False])
+def test_cancel(compute: str, drain: bool, numbers: Path) -> None:
+    run = start("slow.py", numbers, compute, mini_batch_size=1)
+    while not run.snapshot()["succeeded"]:
+        assert not run.snapshot()["is_final"]
+    run.cancel(drain=drain)
+    assert end_of(run) == "Canceled"
+    assert 0 < run.snapshot()["succeeded"] < 60
+
+
+def test_what_the_script_prints_is_there(compute: str, numbers: Path, tmp_path: Path) -> None:
+    run = start(
+        "talks.py", numbers, compute, mini_batch_size=20,
+        environment_variables={"MARKS": str(tmp_path)},
+    )  # fmt: skip
+    assert end_of(run) == "Completed"
+    printed = run.logs(1000, mini_batch=1)
+    assert "STDOUT #1 " in printed
+    assert "#0 " not in printed
+
+
+def test_rows_of_many_megabytes(numbers: Path, request: pytest.FixtureRequest) -> None:
+    outputs = []
+    for backend in BACKENDS:
+        run = start("large_rows.py", numbers, place_of(backend, request), mini_batch_size=20)
+        assert end_of(run) == "Completed"
+        outputs.append(Path(run.snapshot()["output"]).read_bytes())
+    assert outputs[0] == outputs[1]
+    assert len(outputs[0]) > 1_000_000
+
+
+def test_a_cluster_says_where_its_nodes_are(dask_cluster: Any, numbers: Path) -> None:
+    run = start("echo.py", numbers, dask_cluster.address, node_count=2)
+    assert end_of(run) == "Completed"
+    joined = [e for e in run.events(follow=False) if isinstance(e, NodeJoined)]
+    assert 1 <= len(joined) <= 2
+    assert all(e.place.startswith("tcp://127.0.0.1:") for e in joined)
 
 
 def test_a_backend_that_is_not_there_is_named() -> None:

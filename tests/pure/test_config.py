@@ -14,7 +14,7 @@ def test_native_defaults() -> None:
     config = ParallelRunConfig(entry_script="score.py")
     assert config.error_threshold == 0
     assert config.output_action == "append_row"
-    assert config.node_count == 1
+    assert config.node_count is None  # one here, all there are on a cluster
     assert config.run_invocation_timeout == 60
     assert config.run_max_try == 3
     assert config.logging_level == "INFO"
@@ -44,10 +44,14 @@ def test_native_defaults() -> None:
         ("append_row_file_name", "", None),
         ("environment_variables", {"A": 1},
          "environment_variables is {'A': 1}; expected a dict of variable names and their texts."),
-        ("partition_keys", "user", "partition_keys is 'user'; expected a list of texts."),
+        ("partition_keys", "user", "partition_keys is 'user'; expected a list of at "
+         "least one name, each of them once."),
+        ("partition_keys", [], None),
+        ("partition_keys", ["user", "user"], None),
         ("mini_batch_size", "1.5MB", None),
         ("compute_target", "cluster", "compute_target is 'cluster'; expected 'local' (this "
-         "machine), the default."),
+         "machine), the default, the address of a Dask scheduler such as 'tcp://10.0.0.5:8786', or a "
+         "name that name_compute gave."),
         ("environment", 5, "environment is 5; expected None (this interpreter), the path of a "
          "python, or an Environment."),
     ],
@@ -139,10 +143,18 @@ def test_a_step_refuses_what_it_cannot_use() -> None:
         ParallelRunStep("a", config, [3])
     with pytest.raises(ConfigError, match="expected a ParallelRunConfig"):
         ParallelRunStep("a", "config", "x")
-    with pytest.raises(ConfigError, match="output is 's3://b/o'; expected a local folder"):
-        ParallelRunStep("a", config, "x", output="s3://b/o")
-    with pytest.raises(ConfigError, match="the inputs have no partition keys"):
-        ParallelRunStep("a", ParallelRunConfig(partition_keys=["user"]), "x")
+    with pytest.raises(
+        ConfigError,
+        match="output is 'https://b/o', where nothing can be written: a web server takes no",
+    ):
+        ParallelRunStep("a", config, "x", output="https://b/o")
+    keyed = ParallelRunConfig(partition_keys=["user"])
+    with pytest.raises(ConfigError, match=r"FileDataset\('.*x'\) has no partition keys. Give it a"):
+        ParallelRunStep("a", keyed, "x")
+    songs = FileDataset("x", partition_format="{user}/{season}.wav")
+    assert ParallelRunStep("a", keyed, songs).cut.keys == ("user",)
+    with pytest.raises(ConfigError, match="has no key 'user'. Its keys are: day"):
+        ParallelRunStep("a", keyed, [songs, FileDataset("x", partition_format="{day:yyyy}/*")])
 
 
 def test_a_dataset_among_the_arguments_is_its_path(tmp_path: Path) -> None:

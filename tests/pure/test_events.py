@@ -29,6 +29,8 @@ KINDS = {
         TEXT,
         st.lists(st.tuples(TEXT, TEXT, COUNT, COUNT), max_size=3).map(tuple),
     ),
+    ev.NodeJoined: (COUNT, TEXT, TEXT),
+    ev.NodeLost: (COUNT, TEXT, TEXT),
     ev.WarningRaised: (COUNT, TEXT),
     ev.CancelRequested: (COUNT, st.booleans()),
     ev.RunFinished: (COUNT, TEXT, TEXT, TEXT, COUNT),

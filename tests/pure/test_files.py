@@ -23,6 +23,7 @@ def tree(tmp_path: Path) -> Path:
         "sub/d.png",
         "sub/deep/e.png",
         "z/a.png",
+        "z/MLTable",
     ]:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -51,6 +52,7 @@ def test_a_folder_is_listed_folder_by_folder(tree: Path) -> None:
         ("[ab].png", ["a.png", "b.png"]),
         ("?.txt", ["c.txt"]),
         (".*.png", [".hidden.png"]),
+        ("*/MLTable", ["z/MLTable"]),
         ("s*/deep/*", ["sub/deep/e.png"]),
     ],
 )
@@ -107,9 +109,9 @@ def test_an_input_that_matches_nothing_says_what_is_there(
         FileDataset(tree / path).check()
 
 
-def test_urls_and_nothing_are_refused() -> None:
-    with pytest.raises(InputError, match="is a URL; this version reads local files"):
-        FileDataset("https://host/x.png")
+def test_what_no_worker_could_read_is_refused() -> None:
+    with pytest.raises(InputError, match="is in the memory of this process, and a run has"):
+        FileDataset("memory://x.png")
     with pytest.raises(InputError, match="an input path is empty"):
         FileDataset(" ")
     with pytest.raises(InputError, match="was given an empty list"):

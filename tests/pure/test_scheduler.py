@@ -27,6 +27,7 @@ class Bench:
         self.now = 0
         self.events: list[Any] = []
         self.out: list[tuple[str, int, int]] = []
+        self.charges: list[tuple[str, int, int, str]] = []
         self.stops: list[bool] = []
         self.published = False
         self.finished = False
@@ -44,6 +45,8 @@ class Bench:
                     self.events.append(event)
                 case sg.Assign(node, first, count, attempt):
                     self.out += [(node, k, attempt) for k in range(first, first + count)]
+                case sg.Charge(node, mini_batch, attempt, reason):
+                    self.charges.append((node, mini_batch, attempt, reason))
                 case sg.StopNodes(drain):
                     self.stops.append(drain)
                 case sg.Publish():
@@ -65,7 +68,7 @@ class Bench:
     def stop_all(self) -> None:
         if self.published:
             self.tell(sg.OutputPublished("/out", 1))
-        self.tell(*(sg.NodeStopped(name) for name in self.scheduler._nodes))
+        self.tell(*(sg.NodeStopped(name) for name in self.scheduler._nodes.names()))
 
     @property
     def end(self) -> RunFinished:
@@ -336,3 +339,159 @@ def test_a_run_in_which_nothing_happens_ends() -> None:
     bench.tell(sg.TimePassed())
     bench.stop_all()
     assert bench.end.reason == "nothing has happened for progress_update_timeout = 60 s"
+
+
+def test_a_node_that_joins_gets_work_and_what_a_lost_one_held_goes_elsewhere() -> None:
+    bench = Bench(Limits(run_max_try=1), nodes=())
+    bench.tell(sg.Planned(4, 20, is_end=True))
+    bench.tell(sg.NodeJoined("n0", "tcp://a"), sg.NodeOffered("n0", 2, 3))
+    assert bench.out == [("n0", 0, 1), ("n0", 1, 1), ("n0", 2, 1)]
+    bench.succeed("n0", 1, 1)
+    bench.out.clear()
+    bench.tell(sg.NodeGone("n0", "killed", blames=True))
+    bench.tell(sg.NodeJoined("n1", "tcp://b"), sg.NodeOffered("n1", 2, 9))
+    assert sorted(bench.out) == [("n1", 0, 1), ("n1", 2, 1), ("n1", 3, 1)]
+    assert bench.charges == []
+    before = len(bench.events)
+    late = sg.Success(0, 1, 5, 5, 10, 3, 0)
+    bench.tell(sg.AttemptsSucceeded("n0", "n0w0", (late,), 0, 0))
+    assert len(bench.events) == before, "what a lost node says is late news"
+    for mini_batch in (0, 2, 3):
+        bench.succeed("n1", mini_batch, 1)
+    bench.stop_all()
+    assert bench.end.state == "Completed"
+    assert bench.scheduler.state.nodes_lost == 1
+    assert bench.scheduler.state.nodes == {"n1": "tcp://b"}
+
+
+def lose_with(bench: Bench, count: int, *, blames: bool = True) -> None:
+    """Let so many nodes come, take the mini-batch, and go down."""
+    for number in range(count):
+        name = f"x{bench.now}-{number}"
+        bench.tell(sg.NodeJoined(name, ""), sg.NodeOffered(name, 1, 1))
+        assert bench.out[-1][0] == name
+        bench.out.pop()
+        bench.tell(sg.NodeGone(name, "killed", blames=blames))
+
+
+def test_a_mini_batch_is_charged_when_it_has_taken_three_nodes_with_it() -> None:
+    bench = Bench(Limits(run_max_try=2, error_threshold=-1), nodes=())
+    bench.tell(sg.Planned(1, 5, is_end=True))
+    lose_with(bench, 2)
+    assert bench.charges == []
+    lose_with(bench, 1)
+    [(node, mini_batch, attempt, reason)] = bench.charges
+    assert (mini_batch, attempt, reason) == (0, 1, "killed")
+    bench.tell(sg.NodeJoined("n9", ""), sg.NodeOffered("n9", 1, 1))
+    assert bench.out == [], "it is out until its failure is told"
+    bench.tell(sg.AttemptEndedBadly(node, node, 0, 1, 5, 0, BAD))
+    assert bench.out == [("n9", 0, 2)]
+    bench.succeed("n9", 0, 2)
+    bench.stop_all()
+    assert bench.scheduler.state.items_failed == 0
+
+
+def test_a_retired_node_blames_nobody_however_often() -> None:
+    bench = Bench(Limits(run_max_try=1), nodes=())
+    bench.tell(sg.Planned(1, 5, is_end=True))
+    lose_with(bench, 7, blames=False)
+    assert bench.charges == []
+
+
+def test_a_paused_node_gives_back_what_it_has_not_begun() -> None:
+    bench = Bench(nodes=("n0", "n1"))
+    bench.tell(sg.Planned(4, 20, is_end=True), sg.NodeOffered("n0", 2, 4))
+    assert [k for _, k, _ in bench.out] == [0, 1, 2, 3]
+    bench.tell(sg.NodeOffered("n0", 2, 0), sg.MiniBatchesReturned("n0", ((2, 1), (3, 1))))
+    bench.out = [row for row in bench.out if row[1] < 2]
+    bench.tell(sg.NodeOffered("n1", 2, 4))
+    assert bench.out[2:] == [("n1", 2, 1), ("n1", 3, 1)]
+    bench.tell(sg.MiniBatchesReturned("n0", ((2, 1),)))
+    assert len(bench.out) == 4, "it is another node's by now"
+
+
+def test_a_cluster_that_is_lost_interrupts_the_run_and_one_that_never_was_fails_it() -> None:
+    bench = Bench(nodes=())
+    bench.tell(sg.Planned(2, 10, is_end=True), sg.NodeJoined("n0", ""), sg.NodeOffered("n0", 1, 1))
+    bench.tell(sg.PoolLost("the scheduler is gone", is_resumable=True))
+    assert (bench.end.state, bench.end.reason) == ("Interrupted", "the scheduler is gone")
+    assert bench.scheduler.state.is_final
+    assert bench.scheduler.state.left == 2
+    bench = Bench(nodes=())
+    bench.tell(sg.PoolLost("no scheduler answers", is_resumable=False))
+    assert bench.end.state == "Failed"
+
+
+def test_a_run_without_nodes_can_be_canceled_and_a_lost_pool_does_not_change_its_end() -> None:
+    bench = Bench(nodes=())
+    bench.tell(sg.CancelAsked(drain=True))
+    assert bench.end.state == "Canceled"
+    bench = Bench(nodes=("n0",))
+    bench.tell(sg.CancelAsked(drain=True))
+    bench.tell(sg.PoolLost("gone", is_resumable=True))
+    assert bench.end.state == "Canceled"
+
+
+class Coming(Bench):
+    """A bench whose nodes come and go, each with what it was given and has not begun."""
+
+    def go(self, rng: random.Random, *, blames: bool) -> None:
+        name = rng.choice(self.scheduler._nodes.names())
+        self.out = [row for row in self.out if row[0] != name]
+        self.tell(sg.NodeGone(name, "killed", blames=blames))
+        while self.charges:
+            node, mini_batch, attempt, _ = self.charges.pop()
+            self.tell(sg.AttemptEndedBadly(node, node, mini_batch, attempt, 5, 0, BAD))
+
+    def give_back(self, rng: random.Random) -> None:
+        name = rng.choice(self.scheduler._nodes.names())
+        mine = [row for row in self.out if row[0] == name and rng.random() < 0.5]
+        self.out = [row for row in self.out if row not in mine]
+        back = tuple((k, attempt) for _, k, attempt in mine)
+        self.tell(sg.NodeOffered(name, 2, 0), sg.MiniBatchesReturned(name, back))
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    mini_batches=st.integers(1, 30),
+    failing=st.floats(0, 0.5),
+    run_max_try=st.integers(1, 3),
+)
+def test_whoever_comes_and_goes_nothing_is_lost_and_nothing_is_twice(
+    seed: int, mini_batches: int, failing: float, run_max_try: int
+) -> None:
+    rng = random.Random(seed)
+    bench = Coming(Limits(run_max_try, error_threshold=-1, append_rows=False), nodes=())
+    bench.tell(sg.Planned(mini_batches, mini_batches * 5, is_end=True))
+    said: list[sg.Signal] = []
+    while not bench.stops:
+        choice = rng.random()
+        names = bench.scheduler._nodes.names()
+        if not names or (choice < 0.1 and len(names) < 5):
+            bench.tell(sg.NodeJoined(f"n{bench.now}", "somewhere"))
+        elif choice < 0.15:
+            bench.go(rng, blames=rng.random() < 0.7)
+        elif choice < 0.2:
+            bench.give_back(rng)
+        elif choice < 0.25 and said:
+            bench.tell(rng.choice(said))  # said again, or after its node is gone
+        elif choice < 0.5 or not bench.out:
+            bench.tell(sg.NodeOffered(rng.choice(names), 2, rng.randint(1, 8)))
+        else:
+            node, mini_batch, attempt = rng.choice(bench.out)
+            success = sg.Success(mini_batch, attempt, 5, 5, 10, 15, 0)
+            said.append(sg.AttemptsSucceeded(node, f"{node}w0", (success,), 0, 0))
+            if rng.random() < failing:
+                bench.fail(node, mini_batch, attempt)
+            else:
+                bench.succeed(node, mini_batch, attempt)
+        held = {(k, attempt, node) for k, (attempt, node) in bench.scheduler._nodes._held.items()}
+        assert held == {(k, attempt, node) for node, k, attempt in bench.out}
+    bench.stop_all()
+    done = [e.mini_batch for e in bench.events if isinstance(e, AttemptSucceeded)]
+    lost = [e.mini_batch for e in bench.events if isinstance(e, AttemptFailed) and e.is_last]
+    assert sorted(done + lost) == list(range(mini_batches))
+    again = RunState()
+    again.apply_all(decode(encode(event)) for event in bench.events)
+    assert again == bench.scheduler.state

@@ -13,6 +13,8 @@ from parallelrun_jupyter.script_check import check_script
         "def run(mini_batch, top=3): return []",
         "def run(mini_batch, *, verbose=False): return []",
         "def run(*args): return []",
+        "def run(mini_batch, context): return []",
+        "def run(mini_batch, context, top=3, *, verbose=False): return []",
         "run = lambda b: b",
         "from scoring import run",
         "from scoring import score as run",
@@ -37,8 +39,12 @@ def test_scripts_that_define_run(source: str) -> None:
         ),
         ("x = 1", r"cell defines no function run\(mini_batch\)\. Write: def run"),
         ("async def run(b): return b", "cell, line 1: run is async; expected a plain function"),
-        ("\ndef run(): return 1", r"cell, line 2: run\(\) is called with one argument"),
-        ("def run(a, b, c): return 1", r"run\(a, b, c\) is called with one argument"),
+        ("\ndef run(): return 1", r"cell, line 2: run\(\) is called with the mini-batch, or"),
+        ("def run(a, b, c): return 1", r"run\(a, b, c\) is called with the mini-batch, or with"),
+        (
+            "def run(a, *, b): return 1",
+            r"run\(a, \*, b\).*Write: def run\(mini_batch\) or def run\(",
+        ),
     ],
 )
 def test_scripts_that_cannot_run(source: str, message: str) -> None:

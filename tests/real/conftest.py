@@ -2,16 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from parallelrun_jupyter import ParallelRunConfig, Run, submit
+from tests.azurite_process import ACCOUNT, KEY, Azurite
 from tests.conftest import SCRIPTS
 
 TIMEOUT_S = 60
+
+
+@pytest.fixture(scope="session")
+def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
+    """Return a store on loopback, one for all tests: each makes containers of its own."""
+    store = Azurite(tmp_path_factory.mktemp("azurite"))
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def endpoint(azurite: Azurite, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Make Azurite the place of all blobs, and clear what could lend a credential."""
+    for name in os.environ:
+        if name.startswith("AZURE_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("PARALLELRUN_BLOB_ENDPOINT", azurite.endpoint)
+    return azurite.endpoint
+
+
+@pytest.fixture
+def keyed() -> dict[str, str]:
+    """Return the storage options that open the account of the tests."""
+    return {"account_name": ACCOUNT, "account_key": KEY}
 
 
 @pytest.fixture

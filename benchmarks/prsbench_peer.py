@@ -1,0 +1,90 @@
+"""This project as a peer of prsbench: copy the file to ``prsbench/peers/parallelrun.py``.
+
+What the other peers get as Python lists, this one finds on the disk: the files of a workload without
+files are made, empty, before the clock starts, and listing them is inside the timing. Every
+mini-batch has its timeout, its attempts and its line in the journal; rows come in input order.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from parallelrun_jupyter import ParallelRunConfig, Run, submit
+from parallelrun_jupyter.events import AttemptFailed, AttemptSucceeded
+
+from ..api import Result, Workload
+
+VARIANTS = {"parallelrun": {}}
+KINDS = {"noop", "digits", "sleepy", "faults"}
+
+_KINDS = {"exception": "exception", "timeout": "timeout", "worker_lost": "crash"}
+_NAMED = """
+import os
+from {module} import init, run as run_named
+START = {start}
+
+def run(mini_batch):
+    return run_named([path[START:] for path in mini_batch])
+"""
+
+
+def run(workload: Workload, workers: int) -> Result:
+    """Run a workload; report when the first and the last mini-batch were over."""
+    inputs, script = _prepare(workload)
+    os.environ["PARALLELRUN_HOME"] = os.path.join(workload.scratch, "home")
+    os.environ["PYTHONPATH"] = os.getcwd()
+    config = ParallelRunConfig(
+        entry_script=script,
+        mini_batch_size=workload.mini_batch_size,
+        process_count_per_node=workers,
+        run_invocation_timeout=int(workload.timeout_s or 60),
+        run_max_try=1 + workload.max_retries,
+        error_threshold=-1,
+    )
+    began = time.time()
+    handle = submit(config, inputs=inputs, output=os.path.join(workload.scratch, "ours"))
+    handle.wait_for_completion(show_output=False, raise_on_error=False)
+    return _account(handle, workload, began)
+
+
+def _prepare(workload: Workload) -> tuple[str, str]:
+    """Return the inputs and the script; items that are no files become empty ones."""
+    if workload.kind == "digits":
+        return os.path.dirname(workload.items[0]), workload.script_path
+    root = os.path.join(workload.scratch, "items")
+    for item in workload.items:
+        path = os.path.join(root, item)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY))
+    script = os.path.join(workload.scratch, "named.py")
+    with open(script, "w", encoding="utf-8") as file:
+        file.write(_NAMED.format(module=workload.script, start=len(root) + 1))
+    return root, script
+
+
+def _account(handle: Run, workload: Workload, began: float) -> Result:
+    """Tell the harness how every mini-batch ended."""
+    created = handle.folder.read_record().created_at
+    first = last = None
+    for event in handle.events(follow=False):
+        if isinstance(event, AttemptSucceeded):
+            workload.sink.outcomes[event.mini_batch] = ("ok", "")
+            workload.sink.n_done += 1
+        elif isinstance(event, AttemptFailed) and event.is_last:
+            workload.sink.failed(event.mini_batch, _KINDS.get(event.kind, event.kind))
+        else:
+            continue
+        first = event.at_ms if first is None else first
+        last = event.at_ms
+    snapshot = handle.snapshot()
+    lag = created - began
+    start = time.perf_counter() - (time.time() - began)
+    workload.sink.t_first = start + lag + first / 1000
+    workload.sink.t_last = start + lag + last / 1000
+    return Result(
+        output_path=snapshot["output"],
+        first_s=lag + first / 1000,
+        total_s=lag + snapshot["elapsed_s"],
+        extra={"state": snapshot["state"]},
+    )

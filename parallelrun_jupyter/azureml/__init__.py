@@ -1,0 +1,29 @@
+"""Notebooks of Azure's SDK v1, unmodified: ``azureml`` from here, where the real one is absent.
+
+Switched on by ``%load_ext parallelrun_jupyter.azureml``, by a kernel that ``parallelrun kernel
+install`` made, or by the environment variable ``PARALLELRUN_AZUREML=1``.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from .finder import install, uninstall
+
+__all__ = ["install", "load_ipython_extension", "uninstall", "unload_ipython_extension"]
+
+
+def load_ipython_extension(ipython: Any) -> None:
+    """Switch the layer on in a notebook, or say why it stays off."""
+    if not install():
+        print(
+            "The real azureml-core is installed here, so the local layer stays off. To use the "
+            "layer, run the notebook in an environment without azureml-core.",
+            file=sys.stderr,
+        )
+
+
+def unload_ipython_extension(ipython: Any) -> None:
+    """Switch the layer off again."""
+    uninstall()

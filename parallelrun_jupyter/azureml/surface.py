@@ -1,0 +1,274 @@
+"""Azure's modules and names, and what stands for each of them here: the table of the import layer.
+
+``docs/azureml.md`` is generated from this table, so that it cannot say anything else.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+VERSION = "1.62.0+parallelrun"
+DOCUMENTATION = "docs/azureml.md"
+
+_DATA = {
+    "DataType": "dataset_types:DataType",
+    "PromoteHeadersBehavior": "dataset_types:PromoteHeadersBehavior",
+}
+_EXCEPTIONS = {
+    name: f"exceptions:{name}"
+    for name in (
+        "ActivityFailedException", "AzureMLException", "ComputeTargetException",
+        "DatasetExecutionError", "DatasetValidationError", "ExperimentException",
+        "ExperimentExecutionException", "ModelNotFoundException", "ProjectSystemException",
+        "RunConfigurationException", "UserErrorException", "WebserviceException",
+        "WorkspaceException",
+    )
+}  # fmt: skip
+_AUTHENTICATION = {
+    name: f"authentication:{name}"
+    for name in (
+        "AbstractAuthentication", "AzureCliAuthentication", "InteractiveLoginAuthentication",
+        "MsiAuthentication", "ServicePrincipalAuthentication",
+    )
+}  # fmt: skip
+_COMPUTE = {"AmlCompute": "computes:AmlCompute", "ComputeTarget": "computes:ComputeTarget"}
+_ENVIRONMENT = {
+    "DEFAULT_CPU_IMAGE": "environments:DEFAULT_CPU_IMAGE",
+    "DEFAULT_GPU_IMAGE": "environments:DEFAULT_GPU_IMAGE",
+    "CondaDependencies": "conda:CondaDependencies",
+    "DockerSection": "environments:DockerSection",
+    "PythonSection": "environments:PythonSection",
+}
+_STEPS = {
+    "ParallelRunConfig": "parallel_run:ParallelRunConfig",
+    "ParallelRunStep": "parallel_steps:ParallelRunStep",
+    "PythonScriptStep": "steps:PythonScriptStep",
+}
+_RUNS = {
+    "PipelineRun": "pipeline_runs:PipelineRun",
+    "StepRun": "step_runs:StepRun",
+    "StepRunOutput": "step_runs:StepRunOutput",
+    "PortDataReference": "step_runs:PortDataReference",
+}
+_PIPELINE_OUTPUTS = {
+    "PipelineData": "outputs:PipelineData",
+    "PipelineOutputFileDataset": "outputs:PipelineOutputFileDataset",
+    "PipelineOutputTabularDataset": "outputs:PipelineOutputTabularDataset",
+}
+
+TABLE: dict[str, dict[str, str]] = {
+    "azureml": {},
+    "azureml.core": {
+        "VERSION": "surface:VERSION",
+        "ComputeTarget": "computes:ComputeTarget",
+        "Dataset": "datasets:Dataset",
+        "Datastore": "datastores:Datastore",
+        "Environment": "environments:Environment",
+        "Experiment": "experiments:Experiment",
+        "Keyvault": "authentication:Keyvault",
+        "Model": "models:Model",
+        "Run": "runs:Run",
+        "RunConfiguration": "environments:RunConfiguration",
+        "Workspace": "workspace:Workspace",
+    },
+    "azureml.core.authentication": _AUTHENTICATION,
+    "azureml.core.compute": {
+        **_COMPUTE,
+        "ComputeTargetException": "exceptions:ComputeTargetException",
+    },
+    "azureml.core.compute.amlcompute": {
+        "AmlCompute": "computes:AmlCompute",
+        "AmlComputeProvisioningConfiguration": "computes:AmlComputeProvisioningConfiguration",
+        "AmlComputeStatus": "computes:AmlComputeStatus",
+    },
+    "azureml.core.compute.compute": {"ComputeTarget": "computes:ComputeTarget"},
+    "azureml.core.compute_target": {
+        **_COMPUTE,
+        "ComputeTargetException": "exceptions:ComputeTargetException",
+    },
+    "azureml.core.conda_dependencies": {"CondaDependencies": "conda:CondaDependencies"},
+    "azureml.core.dataset": {"Dataset": "datasets:Dataset"},
+    "azureml.core.datastore": {"Datastore": "datastores:Datastore"},
+    "azureml.core.environment": {
+        **_ENVIRONMENT,
+        "ContainerRegistry": "environments:ContainerRegistry",
+        "Environment": "environments:Environment",
+    },
+    "azureml.core.experiment": {"Experiment": "experiments:Experiment"},
+    "azureml.core.keyvault": {"Keyvault": "authentication:Keyvault"},
+    "azureml.core.model": {"Model": "models:Model"},
+    "azureml.core.run": {"Run": "runs:Run"},
+    "azureml.core.runconfig": {
+        **_ENVIRONMENT,
+        "ContainerRegistry": "environments:ContainerRegistry",
+        "DockerConfiguration": "environments:DockerConfiguration",
+        "MPI_CPU_IMAGE": "environments:MPI_CPU_IMAGE",
+        "MPI_GPU_IMAGE": "environments:MPI_GPU_IMAGE",
+        "RunConfiguration": "environments:RunConfiguration",
+    },
+    "azureml.core.workspace": {"Workspace": "workspace:Workspace"},
+    "azureml.contrib": {},
+    "azureml.contrib.pipeline": {},
+    "azureml.contrib.pipeline.steps": {
+        "ParallelRunConfig": "parallel_run:PreviewParallelRunConfig",
+        "ParallelRunStep": "parallel_steps:PreviewParallelRunStep",
+    },
+    "azureml.contrib.widgets": {
+        "ParallelRunStepDetails": "widgets:ParallelRunStepDetails",
+    },
+    "azureml.data": {
+        **_DATA,
+        "FileDataset": "datasets:FileDataset",
+        "OutputFileDatasetConfig": "outputs:OutputFileDatasetConfig",
+        "TabularDataset": "tables:TabularDataset",
+    },
+    "azureml.data.azure_storage_datastore": {
+        "AbstractAzureStorageDatastore": "datastores:AbstractAzureStorageDatastore",
+        "AzureBlobDatastore": "datastores:AzureBlobDatastore",
+        "AzureFileDatastore": "datastores:AzureFileDatastore",
+    },
+    "azureml.data.data_reference": {"DataReference": "references:DataReference"},
+    "azureml.data.datapath": {
+        "DataPath": "references:DataPath",
+        "DataPathComputeBinding": "references:DataPathComputeBinding",
+    },
+    "azureml.data.dataset_consumption_config": {
+        "DatasetConsumptionConfig": "consumption:DatasetConsumptionConfig",
+    },
+    "azureml.data.dataset_factory": {
+        "DataType": "dataset_types:DataType",
+        "FileDatasetFactory": "datasets:FileDatasetFactory",
+        "TabularDatasetFactory": "tables:TabularDatasetFactory",
+    },
+    "azureml.data.dataset_type_definitions": {
+        "PromoteHeadersBehavior": "dataset_types:PromoteHeadersBehavior",
+    },
+    "azureml.data.file_dataset": {"FileDataset": "datasets:FileDataset"},
+    "azureml.data.output_dataset_config": {
+        "OutputFileDatasetConfig": "outputs:OutputFileDatasetConfig",
+        "OutputTabularDatasetConfig": "outputs:OutputTabularDatasetConfig",
+    },
+    "azureml.data.tabular_dataset": {"TabularDataset": "tables:TabularDataset"},
+    "azureml.exceptions": _EXCEPTIONS,
+    "azureml._common": {},
+    "azureml._common.exceptions": {"AzureMLException": "exceptions:AzureMLException"},
+    "azureml.pipeline": {},
+    "azureml.pipeline.core": {
+        **_PIPELINE_OUTPUTS,
+        **_RUNS,
+        "Pipeline": "pipelines:Pipeline",
+        "PipelineParameter": "parameters:PipelineParameter",
+        "PipelineStep": "steps:PipelineStep",
+        "PublishedPipeline": "pipelines:PublishedPipeline",
+        "StepSequence": "steps:StepSequence",
+    },
+    "azureml.pipeline.core.builder": {
+        "PipelineData": "outputs:PipelineData",
+        "PipelineStep": "steps:PipelineStep",
+        "StepSequence": "steps:StepSequence",
+    },
+    "azureml.pipeline.core.graph": {
+        "PipelineParameter": "parameters:PipelineParameter",
+        "PublishedPipeline": "pipelines:PublishedPipeline",
+    },
+    "azureml.pipeline.core.pipeline": {"Pipeline": "pipelines:Pipeline"},
+    "azureml.pipeline.core.pipeline_output_dataset": {
+        "PipelineOutputFileDataset": "outputs:PipelineOutputFileDataset",
+        "PipelineOutputTabularDataset": "outputs:PipelineOutputTabularDataset",
+    },
+    "azureml.pipeline.core.run": _RUNS,
+    "azureml.pipeline.steps": _STEPS,
+    "azureml.pipeline.steps.parallel_run_config": {
+        "ParallelRunConfig": "parallel_run:ParallelRunConfig",
+    },
+    "azureml.pipeline.steps.parallel_run_step": {
+        "ParallelRunStep": "parallel_steps:ParallelRunStep"
+    },
+    "azureml.pipeline.steps.python_script_step": {"PythonScriptStep": "steps:PythonScriptStep"},
+    "azureml.widgets": {"RunDetails": "widgets:RunDetails"},
+}
+"""Azure's module -> its names -> where they are: a module of this folder, and the name in it."""
+
+INSTEAD: dict[str, str] = {
+    "azureml.core.ScriptRunConfig": "use PythonScriptStep in a Pipeline, or submit() of this package",
+    "azureml.core.script_run_config": "use PythonScriptStep in a Pipeline",
+    "azureml.core.webservice": "web services need Azure; score batches with ParallelRunStep",
+    "azureml.core.image": "images need Azure; environments are set by PARALLELRUN_ENVIRONMENT",
+    "azureml.core.Image": "images need Azure; environments are set by PARALLELRUN_ENVIRONMENT",
+    "azureml.core.Webservice": "web services need Azure; score batches with ParallelRunStep",
+    "azureml.train": "training estimators and AutoML need Azure; use PythonScriptStep",
+    "azureml.automl": "AutoML needs Azure; use PythonScriptStep with a library of your choice",
+    "azureml.contrib.automl": "AutoML pipelines need Azure; use ParallelRunStep",
+    "azureml.explain": "use the package interpret, which needs no Azure",
+    "azureml.interpret": "use the package interpret-community, which needs no Azure",
+    "azureml.opendatasets": "install azureml-opendatasets, or fetch the files yourself",
+    "azureml.tensorboard": "use tensorboard on the folder that the script writes",
+    "azureml.datadrift": "dataset monitors need Azure",
+    "azureml.data.dbfs_datastore": "register an Azure blob container, or use local files",
+    "azureml.data.azure_sql_database_datastore": (
+        "read the table into files, and make a dataset of them"
+    ),
+    "azureml.pipeline.core.schedule": "schedules need Azure; use cron and PublishedPipeline.submit",
+    "azureml.pipeline.core.Schedule": "use cron and PublishedPipeline.submit",
+    "azureml.pipeline.core.ScheduleRecurrence": "use cron and PublishedPipeline.submit",
+    "azureml.pipeline.core.PipelineEndpoint": "use PublishedPipeline",
+    "azureml.pipeline.core.PipelineDraft": "use Pipeline",
+    "azureml.pipeline.core.TrainingOutput": "use PipelineData",
+    "azureml.pipeline.core.InputPortBinding": "use PipelineData or a dataset",
+    "azureml.pipeline.core.OutputPortBinding": "use PipelineData",
+    "azureml.pipeline.core.module": "use PythonScriptStep",
+    "azureml.pipeline.core.Module": "use PythonScriptStep",
+    "azureml.pipeline.steps.AutoMLStep": "use PythonScriptStep",
+    "azureml.pipeline.steps.CommandStep": "use PythonScriptStep with a script that starts the command",
+    "azureml.pipeline.steps.DatabricksStep": "use PythonScriptStep",
+    "azureml.pipeline.steps.DataTransferStep": "use PythonScriptStep with fsspec",
+    "azureml.pipeline.steps.EstimatorStep": "use PythonScriptStep",
+    "azureml.pipeline.steps.HyperDriveStep": "use PythonScriptStep with a library of your choice",
+    "azureml.pipeline.steps.MpiStep": "use ParallelRunStep",
+    "azureml.pipeline.steps.RScriptStep": "use PythonScriptStep",
+    "azureml.pipeline.steps.AdlaStep": "use PythonScriptStep",
+    "azureml.pipeline.steps.SynapseSparkStep": "use PythonScriptStep",
+    "azureml.core.compute.ComputeInstance": "this machine is the compute; use AmlCompute by name",
+    "azureml.core.compute.AksCompute": "this machine is the compute; use AmlCompute by name",
+    "azureml.core.compute.RemoteCompute": "this machine is the compute; use AmlCompute by name",
+    "azureml.core.compute.BatchCompute": "this machine is the compute; use AmlCompute by name",
+    "azureml.core.compute.DataFactoryCompute": "this machine is the compute",
+    "azureml.core.compute.DatabricksCompute": "this machine is the compute",
+    "azureml.core.compute.HDInsightCompute": "this machine is the compute",
+    "azureml.core.compute.KubernetesCompute": "this machine is the compute",
+    "azureml.core.ContainerRegistry": "import it from azureml.core.runconfig",
+    "azureml.core.LinkedService": "linked services need Azure",
+    "azureml.core.Experiment.start_logging": "use Run.get_context().log in a step's script",
+    "azureml.data.LinkTabularOutputDatasetConfig": "use OutputFileDatasetConfig",
+    "azureml.data.LinkFileOutputDatasetConfig": "use OutputFileDatasetConfig",
+    "azureml.data.HDFSOutputDatasetConfig": "use OutputFileDatasetConfig",
+}
+"""Names that notebooks ask for and that have no counterpart, and what to use in their place."""
+
+
+def load(home: str) -> Any:
+    """Return what a home such as ``models:Model`` names, importing its module when first asked.
+
+    Modules here know each other as Azure's classes do, in circles; this is where those are cut.
+    """
+    module, _, name = home.partition(":")
+    return getattr(importlib.import_module(f".{module}", __package__), name)
+
+
+def advice(name: str) -> str:
+    """Return what to use in the place of a name of Azure's: of itself, or of what it is part of."""
+    parts = name.split(".")
+    for end in range(len(parts), 1, -1):
+        found = INSTEAD.get(".".join(parts[:end]))
+        if found:
+            return f"{found[0].upper()}{found[1:]}."
+    return "It needs the real Azure Machine Learning SDK, in an environment of its own."
+
+
+def outside(name: str) -> str:
+    """Return what to say of a name that the layer does not have."""
+    return (
+        f"{name} is not part of the local azureml layer of parallelrun-jupyter. {advice(name)} "
+        f"{DOCUMENTATION} lists what there is."
+    )

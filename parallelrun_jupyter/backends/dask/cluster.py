@@ -1,0 +1,234 @@
+"""The cluster of a run: found or made, connected to, and closed where it was made."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import importlib.metadata
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ...dask_compute import ENVIRONMENT_PREFIX, DaskCompute
+from ...errors import ConfigError
+
+PACKAGE = "parallelrun-jupyter"
+ASK_S = 10.0
+"""A scheduler that has not answered for so long counts as lost."""
+
+_DIRECT_S = 5.0
+
+
+class Cluster:
+    """What a `DaskCompute` describes.
+
+    Parameters
+    ----------
+    compute
+        Where it is, or how to make it.
+    node_count
+        Workers to ask for, where it is made and can be scaled; 0 for what it has by itself.
+    tls
+        Certificates by name: paths, or their texts.
+    environ
+        Where arguments ``env:NAME`` are looked up.
+    """
+
+    def __init__(
+        self,
+        compute: DaskCompute,
+        node_count: int,
+        tls: Mapping[str, str],
+        environ: Mapping[str, str] = os.environ,
+    ) -> None:
+        self._compute = compute
+        self._node_count = node_count
+        self._tls = tls
+        self._environ = environ
+        self._made: Any = None
+        self._client: Any = None
+
+    @property
+    def name(self) -> str:
+        """What to call it in messages."""
+        compute = self._compute
+        return compute.address or compute.scheduler_file or str(compute.cluster)
+
+    async def open(self) -> None:
+        """Make the cluster, where the run has to.
+
+        Raises
+        ------
+        ConfigError
+            There is no such class, or an environment variable that an argument names is not set.
+        """
+        if self._compute.cluster is None:
+            return
+        maker = find_class(self._compute.cluster)
+        arguments = fill_in(self._compute.arguments, self._environ)
+        self._made = await asyncio.to_thread(maker, **arguments)
+        adapt = self._compute.adapt
+        if adapt is not None:
+            minimum = max(adapt[0], min(self._node_count, adapt[1]))
+            await asyncio.to_thread(self._made.adapt, minimum=minimum, maximum=adapt[1])
+        elif self._node_count and hasattr(self._made, "scale"):
+            await asyncio.to_thread(self._made.scale, self._node_count)
+
+    async def connect(self, timeout_s: float) -> Any:
+        """Return a new client of the scheduler, which is asked where it is again.
+
+        Raises
+        ------
+        OSError, asyncio.TimeoutError
+            It does not answer.
+        ConfigError
+            It is one that nobody else can reach.
+        """
+        import distributed
+
+        await self.disconnect()
+        address, security = self._where()
+        _check_tls(address, security)
+        make: Any = distributed.Client
+        client: Any = make(
+            address, security=security, asynchronous=True, timeout=timeout_s, direct_to_workers=True
+        )
+        self._client = client
+        await client
+        return client
+
+    def _where(self) -> tuple[str, Any]:
+        if self._made is not None:
+            address, security = self._made.scheduler_address, getattr(self._made, "security", None)
+            if address.startswith("inproc://"):
+                msg = (
+                    f"the cluster {self.name} lives inside the driver's process (inproc://); "
+                    "give it workers that are processes, such as processes=True."
+                )
+                raise ConfigError(msg)
+            return address, security or self._security()
+        if self._compute.scheduler_file is not None:
+            text = Path(self._compute.scheduler_file).read_text(encoding="utf-8")
+            return json.loads(text)["address"], self._security()
+        return str(self._compute.address), self._security()
+
+    def _security(self) -> Any:
+        """Return what TLS needs; None leaves it to Dask's own configuration."""
+        if not self._tls:
+            return None
+        import distributed
+
+        make: Any = distributed.Security
+        return make(**self._tls, require_encryption=True)
+
+    async def disconnect(self) -> None:
+        """Let go of the scheduler, without waiting long for it."""
+        client, self._client = self._client, None
+        if client is not None:
+            try:
+                await asyncio.wait_for(client.close(), _DIRECT_S)
+            except (asyncio.TimeoutError, OSError):
+                pass  # it is gone
+
+    async def close(self) -> None:
+        """Disconnect, and close the cluster where the run made it."""
+        await self.disconnect()
+        made, self._made = self._made, None
+        if made is not None:
+            await asyncio.to_thread(made.close)
+
+
+def _check_tls(address: str, security: Any) -> None:
+    """Refuse TLS without certificates in words; Dask speaks of an ssl_context."""
+    import dask
+
+    if not address.startswith("tls://") or security is not None:
+        return
+    if not dask.config.get("distributed.comm.tls.ca-file", None):
+        msg = (
+            f"the Dask scheduler at {address} speaks TLS, and there are no certificates for it. Give "
+            "DaskCompute(address, security={'tls_ca_file': ..., 'tls_client_cert': ..., "
+            "'tls_client_key': ...}), or set distributed.comm.tls in Dask's own configuration."
+        )
+        raise ConfigError(msg)
+
+
+def find_class(dotted: str) -> Any:
+    """Import a class by its dotted name.
+
+    Raises
+    ------
+    ConfigError
+        There is none of that name.
+    """
+    module, _, name = dotted.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        msg = f"the cluster class {dotted!r} could not be imported: {error}."
+        raise ConfigError(msg) from error
+
+
+def fill_in(arguments: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
+    """Return arguments with the values of the variables that ``env:NAME`` stands for.
+
+    Raises
+    ------
+    ConfigError
+        A variable is not set.
+    """
+    filled = dict(arguments)
+    for name, value in arguments.items():
+        if isinstance(value, str) and value.startswith(ENVIRONMENT_PREFIX):
+            variable = value.removeprefix(ENVIRONMENT_PREFIX)
+            if variable not in environ:
+                msg = f"the cluster's argument {name} is in the variable {variable}, which is not set."
+                raise ConfigError(msg)
+            filled[name] = environ[variable]
+    return filled
+
+
+async def can_reach(address: str) -> bool:
+    """Say whether this process can connect to a Dask worker, or has to go through the scheduler."""
+    scheme, _, rest = address.partition("://")
+    host, _, port = rest.rpartition(":")
+    if scheme not in {"tcp", "tls"} or not port.isdigit():
+        return True
+    try:
+        opening = asyncio.open_connection(host.strip("[]"), int(port))
+        _, writer = await asyncio.wait_for(opening, _DIRECT_S)
+    except (OSError, asyncio.TimeoutError):
+        return False
+    writer.close()
+    return True
+
+
+async def refusals(client: Any, addresses: Sequence[str]) -> dict[str, str]:
+    """Return why Dask workers cannot be used: each needs this package, in this version."""
+    ours = importlib.metadata.version(PACKAGE)
+    answers = await client.run(
+        importlib.metadata.version, PACKAGE, workers=list(addresses), on_error="return"
+    )
+    return {
+        address: why
+        for address, answer in answers.items()
+        if (why := refusal(address, answer, ours))
+    }
+
+
+def refusal(address: str, answer: object, ours: str) -> str:
+    """Return why a Dask worker that answered so cannot be used, or nothing."""
+    if answer == ours:
+        return ""
+    if isinstance(answer, importlib.metadata.PackageNotFoundError):
+        has = f"has no {PACKAGE}"
+    elif isinstance(answer, BaseException):
+        return f"the Dask worker {address} could not be asked for its version: {answer!r}."
+    else:
+        has = f"has {PACKAGE} {answer}"
+    return (
+        f"the Dask worker {address} {has}, and this run was submitted with {ours}. Install the "
+        f"same there: pip install 'parallelrun-jupyter[dask]=={ours}'"
+    )

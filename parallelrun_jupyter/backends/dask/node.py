@@ -1,0 +1,321 @@
+"""A node on a Dask worker: an actor around the same node code as on any machine.
+
+It runs in the Dask worker's process, and user code never does: that is in worker processes of
+their own, as everywhere. What the actor does itself is carry messages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import socket
+import sys
+import tarfile
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from ...engine.news import News, Outbox
+from ...engine.signals import NodeStopped
+from ...errors import ConfigError, ParallelRunError
+from ...runs.record import RunRecord
+from ...runs.store import RunFolder
+from ..local import LocalPool
+
+HEARTBEAT_S = 2.0
+"""A node without news says at least this often that it is there."""
+
+LEASE_S = 30.0
+"""A node that nobody has listened to for so long ends: its driver is gone, or cut off."""
+
+_LOGS_KEPT_S = 60.0
+_TAIL_BYTES = 64 << 10
+_TAILS_BYTES = 1 << 20
+_TURN_S = 0.25
+_SNAPSHOT = "snapshot.tar"
+
+Command: TypeAlias = tuple[Any, ...]
+"""("assign", first, attempt, lines), ("stop", drain), ("pause",), ("unpause",) or ("leave",)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a node is begun with; ``environment`` is in memory only, secrets included."""
+
+    record: str
+    run_folder: str
+    environment: Mapping[str, str]
+    driver_time_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """The end of a worker's log: ``text`` from byte ``start`` on."""
+
+    worker: str
+    start: int
+    text: bytes
+
+
+class DaskNode:
+    """The actor. Its calls never wait for user code, and only ``listen`` waits at all."""
+
+    def __init__(self, name: str) -> None:
+        from distributed import get_worker
+
+        self._name = name
+        worker = get_worker()
+        self._threads = int(worker.state.nthreads)
+        self._place = f"{worker.address} on {socket.gethostname()}"
+        scratch = tempfile.mkdtemp(prefix=f"parallelrun-{name}-", dir=worker.local_directory)
+        self._scratch = Path(scratch)
+        self._work: _Work | None = None
+
+    def load(self, piece: bytes) -> None:
+        """Take a piece of the run's snapshot: the script, and what travels with it."""
+        with open(self._scratch / _SNAPSHOT, "ab") as file:
+            file.write(piece)
+
+    async def begin(self, order: Order) -> str:
+        """Start the workers; return where this is.
+
+        Raises
+        ------
+        ConfigError
+            The interpreter that the run names is not here.
+        """
+        work = _Work(self._name, self._scratch, order, self._threads, asyncio.get_running_loop())
+        self._work = work
+        work.thread.start()
+        await work.begun.wait()
+        if work.refusal:
+            raise ConfigError(work.refusal)
+        return self._place
+
+    async def tell(self, commands: list[Command]) -> None:
+        """Take commands, in order."""
+        if self._work is not None:
+            self._work.tell(commands)
+
+    async def listen(self) -> News:
+        """Return what there is to say, or nothing after a while: both show that the node is there."""
+        work = self._work
+        if work is None:
+            return News()
+        return await work.listen()
+
+    async def tails(self, known: dict[str, int]) -> list[Tail]:
+        """Return what the workers' logs hold beyond the bytes that are known, at most their ends."""
+        return await asyncio.to_thread(read_tails, self._scratch / "logs" / "user", known)
+
+    async def halt(self) -> None:
+        """End the workers at once."""
+        if self._work is not None:
+            self._work.halt()
+
+    def __del__(self) -> None:
+        # Dask forgets an actor when its client is gone: the driver has ended, in whatever way.
+        if self._work is not None:
+            self._work.halt()
+        else:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+
+
+class _Work:
+    """The thread that owns the worker processes: they end when the thread that spawned them does."""
+
+    def __init__(
+        self,
+        name: str,
+        scratch: Path,
+        order: Order,
+        threads: int,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._name = name
+        self._scratch = scratch
+        self._order = order
+        self._threads = threads
+        self._loop = loop
+        self._outbox = Outbox()
+        self._commands: deque[Command] = deque()
+        self._bell = asyncio.Event()
+        self._emptied = threading.Event()
+        self._halted = threading.Event()
+        self._heard_at = time.monotonic()
+        self._leaving = False
+        self._pool: LocalPool | None = None
+        self.begun = asyncio.Event()
+        self.refusal = ""
+        self.thread = threading.Thread(target=self._run, name=f"node-{name}", daemon=True)
+
+    # From the actor, in the Dask worker's event loop
+
+    def tell(self, commands: list[Command]) -> None:
+        self._commands.extend(commands)
+        self._wake()
+
+    async def listen(self) -> News:
+        self._heard_at = time.monotonic()
+        self._bell.clear()
+        if not self._outbox.has_news:
+            try:
+                await asyncio.wait_for(self._bell.wait(), HEARTBEAT_S)
+            except asyncio.TimeoutError:
+                pass
+        self._heard_at = time.monotonic()
+        news = self._outbox.take()
+        self._emptied.set()
+        return news
+
+    def halt(self) -> None:
+        self._halted.set()
+        self._wake()
+
+    def _wake(self) -> None:
+        pool = self._pool
+        if pool is not None:
+            try:
+                pool.wake()
+            except OSError:
+                pass  # it is closed: the node is over
+
+    # The thread
+
+    def _run(self) -> None:
+        try:
+            self._pool = self._make_pool()
+        except (OSError, tarfile.TarError, ParallelRunError) as error:
+            self.refusal = str(error)
+        finally:
+            self._call_loop(self.begun.set)
+        if self._pool is not None:
+            self._drive(self._pool)
+            self._halted.wait(_LOGS_KEPT_S)
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def _drive(self, pool: LocalPool) -> None:
+        over = False
+        try:
+            while not (over or self._halted.is_set()):
+                if time.monotonic() - self._heard_at > LEASE_S:
+                    break
+                while self._commands:
+                    self._do(pool, self._commands.popleft())
+                if self._outbox.is_full:
+                    self._emptied.clear()
+                    self._emptied.wait(0.05)
+                    found = pool.step()
+                else:
+                    found = pool.wait(_TURN_S)
+                if self._leaving and pool.is_idle:
+                    self._leaving = False
+                    pool.stop(drain=True)
+                over = any(isinstance(signal, NodeStopped) for signal in found)
+                self._say(found)
+        finally:
+            self._pool = None
+            pool.close()
+
+    def _do(self, pool: LocalPool, command: Command) -> None:
+        match command:
+            case ("assign", first, attempt, lines):
+                pool.assign(self._name, first, attempt, lines)
+            case ("stop", drain):
+                pool.stop(drain=drain)
+            case ("pause",):
+                self._say(pool.pause())
+            case ("unpause",):
+                self._say(pool.unpause())
+            case ("leave",):
+                self._say(pool.pause())
+                self._leaving = True
+
+    def _say(self, found: list[Any]) -> None:
+        if found:
+            self._outbox.put(found)
+            self._call_loop(self._bell.set)
+
+    def _call_loop(self, function: Any) -> None:
+        try:
+            self._loop.call_soon_threadsafe(function)
+        except RuntimeError:
+            pass  # the Dask worker's loop is closed: it is ending, and so are we
+
+    def _make_pool(self) -> LocalPool:
+        folder = RunFolder(self._scratch)
+        for place in (folder.script, folder.output, folder.user_logs):
+            place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        snapshot = self._scratch / _SNAPSHOT
+        with tarfile.open(snapshot) as archive:
+            archive.extractall(self._scratch, filter="data")
+        snapshot.unlink()
+        order = self._order
+        record = RunRecord.from_json(order.record, "the order of a node")
+        environ = {**_own_environ(os.environ), **order.environment}
+        return LocalPool(
+            folder,
+            _record_here(record, order, self._threads, time.time()),
+            self._outbox.keep_rows,
+            environ,
+            (self._name,),
+        )
+
+
+def _record_here(record: RunRecord, order: Order, threads: int, now: float) -> RunRecord:
+    """Return a run's record as it holds on this machine, one node of it."""
+    python = sys.executable
+    if record.config.get("environment") is not None:
+        python = record.python
+        if not os.access(python, os.X_OK):
+            msg = (
+                f"environment names the interpreter {python!r}, which is not on "
+                f"{socket.gethostname()}; install it there, or leave environment out."
+            )
+            raise ConfigError(msg)
+    shared = os.path.join(order.run_folder, "output")
+    return replace(
+        record,
+        python=python,
+        output=record.output or (shared if os.path.isdir(shared) else None),
+        node_count=1,
+        process_count_per_node=record.process_count_per_node or threads,
+        cores=threads,
+        created_at=record.created_at + (now - order.driver_time_s),  # by this machine's clock
+    )
+
+
+def _own_environ(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables without those that Dask's nanny sets for its own single thread."""
+    import dask
+
+    caps = dask.config.get("distributed.nanny.pre-spawn-environ", {})
+    return {k: v for k, v in environ.items() if k not in caps or v != str(caps[k])}
+
+
+def read_tails(folder: Path, known: Mapping[str, int]) -> list[Tail]:
+    """Return what is new in the logs of a folder, whole lines, at most the last 64 kB of each."""
+    found = []
+    room = _TAILS_BYTES
+    for path in sorted(folder.glob("*.log"), key=lambda p: -p.stat().st_mtime):
+        seen = known.get(path.stem, 0)
+        size = path.stat().st_size
+        if size <= seen or room <= 0:
+            continue
+        start = max(seen, size - min(_TAIL_BYTES, room))
+        with open(path, "rb") as file:
+            text = os.pread(file.fileno(), size - start, start)
+        if start > seen:
+            cut = text.find(b"\n") + 1
+            start, text = start + cut, text[cut:]
+        text = text[: text.rfind(b"\n") + 1]
+        if text:
+            room -= len(text)
+            found.append(Tail(path.stem, start, text))
+    return found

@@ -1,0 +1,143 @@
+"""Whole files to a store and from it: uploads, downloads, and the output of a run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from ..errors import InputError
+from .local import list_path
+from .remote import Store, plain_errors
+from .storage import Place, Storage
+
+_AT_ONCE = 8
+_APPEARS_WHOLE = {"az", "s3", "s3a", "gs", "gcs", "adl", "oss", "oci", "ocilake", "r2"}
+"""Stores in which a put appears at its end, at once: one request, or a list of blocks."""
+
+
+def put_file(store: Store, path: str, url: str) -> None:
+    """Put a local file in a store, where it appears whole or not at all.
+
+    Raises
+    ------
+    InputError
+        The store refuses or cannot be reached.
+    """
+    with plain_errors(store.storage, url):
+        if store.storage.protocol in _APPEARS_WHOLE:
+            store.files.put_file(path, url)
+            return
+        folder, _, name = url.rpartition("/")
+        temporary = f"{folder}/.{name}.{os.getpid()}.tmp"
+        store.files.makedirs(folder, exist_ok=True)
+        store.files.put_file(path, temporary)
+        store.files.mv(temporary, url)
+
+
+def upload_all(pairs: Sequence[tuple[str, str]], target: Place, *, overwrite: bool) -> None:
+    """Copy local files to below a place, many at a time.
+
+    Parameters
+    ----------
+    pairs
+        The path of each, and its path in the target.
+    target
+        A folder, here or in a store.
+    overwrite
+        Replace what is there; otherwise it is left as it is.
+
+    Raises
+    ------
+    InputError
+        A file is missing, or the store refuses.
+    """
+    missing = [path for path, _ in pairs if not os.path.isfile(path)]
+    if missing:
+        msg = f"the file {missing[0]!r} to be uploaded does not exist."
+        raise InputError(msg)
+    folder = target.path.rstrip("/")
+    if target.storage is None:
+        for path, inside in pairs:
+            _copy(path, f"{folder}/{inside}", overwrite=overwrite)
+        return
+    with Store(target.storage) as store, ThreadPoolExecutor(_AT_ONCE) as pool:
+
+        def one(pair: tuple[str, str]) -> None:
+            path, there = pair[0], f"{folder}/{pair[1]}"
+            with plain_errors(store.storage, there):
+                if not overwrite and store.files.exists(there):
+                    return
+            put_file(store, path, there)
+
+        list(pool.map(one, pairs))
+
+
+def download_all(source: Place, root: str, target: str, *, overwrite: bool) -> int:
+    """Copy what a path, folder or glob names to a local folder; return the number of files.
+
+    Parameters
+    ----------
+    source
+        What to copy.
+    root
+        What the paths in the target are relative to.
+    target
+        The local folder.
+    overwrite
+        Replace what is there; otherwise it is left as it is.
+
+    Raises
+    ------
+    InputError
+        There is nothing, or the store refuses.
+    """
+
+    def target_of(path: str) -> str:
+        return os.path.join(target, *path.removeprefix(root).strip("/").split("/"))
+
+    if source.storage is None:
+        found = [item[0] for files in list_path(source.path) for item in files]
+        for path in found:
+            _copy(path, target_of(path), overwrite=overwrite)
+        return _some(found, source.path)
+    with Store(source.storage) as store, ThreadPoolExecutor(_AT_ONCE) as pool:
+
+        def one(url: str) -> None:
+            path = target_of(url)
+            if overwrite or not os.path.exists(path):
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+                temporary = f"{path}.{os.getpid()}.tmp"
+                with plain_errors(store.storage, url):
+                    store.files.get_file(url, temporary)
+                os.replace(temporary, path)
+
+        found = [item[0] for files in store.folders(source.path) for item in files]
+        list(pool.map(one, found))
+    return _some(found, source.path)
+
+
+def _some(found: Sequence[str], path: str) -> int:
+    if not found:
+        msg = f"{path!r} holds no files to download. Check the path."
+        raise InputError(msg)
+    return len(found)
+
+
+def _copy(path: str, target: str, *, overwrite: bool) -> None:
+    if overwrite or not os.path.exists(target):
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        shutil.copyfile(path, target)
+
+
+def why_not_written(storage: Storage) -> str:
+    """Return why nothing can be written with this credential, as far as it can be told here."""
+    if storage.protocol in {"http", "https"}:
+        return "a web server takes no files. Give az://, another store, or a local folder."
+    if storage.options.get("anon"):
+        return (
+            "it is opened without a credential, and a public container is for reading only. "
+            "Register the container with a key or a token that may write, or give a local folder."
+        )
+    return ""

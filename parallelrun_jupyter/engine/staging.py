@@ -1,0 +1,353 @@
+"""A node's staging: the process that brings remote files here, and how far ahead it goes."""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from math import ceil
+from typing import Any
+
+from ..data.cache import open_cache
+from ..data.inputs import count_items
+from ..runs.record import RunRecord
+from .signals import AttemptEndedBadly, Failure, Signal
+from .worker_process import Given, WorkerSpec
+
+READ_AHEAD_S = 2.0
+"""Workers find about this much work staged, however short or long mini-batches are."""
+
+MOST_AHEAD = 1024
+_SILENT_S = 60.0
+"""The stager speaks once a second; one that is silent for so long hangs, and is replaced."""
+
+_MOST_DEATHS = 3
+_READ_BYTES = 1 << 18
+
+
+@dataclass(frozen=True, slots=True)
+class StagingSpec:
+    """What a node's stager is started with.
+
+    Parameters
+    ----------
+    start
+        ``data.stager.START_KEYS``.
+    remote
+        The numbers of the inputs that are in stores.
+    record
+        The run; its side inputs that are in stores are brought here before workers start.
+    cwd
+        Where it works: no place of the user's, since Python looks for modules there.
+    """
+
+    start: Mapping[str, Any]
+    remote: frozenset[int]
+    record: RunRecord
+    cwd: str
+
+    @property
+    def sides(self) -> dict[int, Mapping[str, Any]]:
+        """The side inputs in stores, by number."""
+        return {k: spec for k, spec in enumerate(self.record.side_inputs) if spec.get("storage")}
+
+
+@dataclass(slots=True)
+class Staged:
+    """What has come of the stager's replies."""
+
+    ready: list[tuple[int, Given]] = field(default_factory=list)
+    failed: list[tuple[int, Given, float, Failure]] = field(default_factory=list)
+
+    def failures(self, node: str) -> list[Signal]:
+        """Return the failed attempts, which no worker has seen."""
+        return [
+            AttemptEndedBadly(
+                node,
+                "",
+                number,
+                given.attempt,
+                count_items(given.line),
+                int(seconds * 1e6),
+                failure,
+            )
+            for number, given, seconds, failure in self.failed
+        ]
+
+
+def staging_spec(record: RunRecord, node: str, environ: Mapping[str, str]) -> StagingSpec | None:
+    """Return what a node of a run needs for staging; None where everything is local."""
+    storages = [spec.get("storage") for spec in record.inputs]
+    if not any(storages) and not any(spec.get("storage") for spec in record.side_inputs):
+        return None
+    cache = open_cache(environ)
+    start = {
+        "cache": str(cache.folder),
+        "limit_bytes": cache.limit_bytes,
+        "view": f"{record.run_id}-{node}",
+        "run": record.run_id,
+        "storages": storages,
+        "load_s": record.task_overhead_timeout_s,
+    }
+    remote = frozenset(number for number, storage in enumerate(storages) if storage)
+    return StagingSpec(start, remote, record, str(cache.folder))
+
+
+class Staging:
+    """The stager of a node: fed with plan lines, it gives them back with local paths.
+
+    Like a worker it is talked to through pipes that never block, by the node's selector.
+    """
+
+    def __init__(
+        self, spec: StagingSpec, environ: Mapping[str, str], selector: selectors.BaseSelector
+    ) -> None:
+        self._spec = spec
+        self._environ = dict(environ)
+        self._selector = selector
+        self._waiting: dict[int, tuple[Given, list[Any]]] = {}
+        self._held: set[int] = set()
+        self._sides: dict[int, str] = {}
+        self.side_failure: Failure | None = None
+        self._deaths = 0
+        self._files = 1.0
+        self._fetch_s = 0.05
+        self._each_s = 0.0
+        self._spawn()
+
+    def _spawn(self) -> None:
+        self._inbox, self._outbox = bytearray(), bytearray()
+        self._writing = False
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "parallelrun_jupyter.data.stager", str(os.getpid())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=self._environ,
+            cwd=self._spec.cwd,
+            start_new_session=True,
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._commands, self._replies = self._process.stdin.fileno(), self._process.stdout.fileno()
+        for fd in (self._commands, self._replies):
+            os.set_blocking(fd, False)
+        self._selector.register(self._replies, selectors.EVENT_READ, self)
+        self._heard_at = time.monotonic()
+        self._send(["start", dict(self._spec.start)])
+        self._ask_for_sides()
+
+    def _ask_for_sides(self) -> None:
+        for key, side in self._spec.sides.items():
+            if key not in self._sides:
+                self._send(["side", -1 - key, side])
+
+    # What the node says
+
+    def takes(self, number: int, given: Given) -> bool:
+        """Stage a mini-batch, if its files are in a store."""
+        row = json.loads(given.line)
+        if row[1] not in self._spec.remote:
+            return False
+        self._waiting[number] = (given, row)
+        self._held.add(number)
+        self._files += (len(row[2]) - self._files) / 8
+        self._ask(number, row)
+        return True
+
+    def _ask(self, number: int, row: list[Any]) -> None:
+        self._send(["stage", number, [[row[1], *item] for item in zip(*row[2:5], strict=True)]])
+
+    def release(self, *numbers: int) -> None:
+        """Say that nobody needs the files of these any more."""
+        mine = [number for number in numbers if number in self._held]
+        if mine:
+            self._held.difference_update(mine)
+            self._send(["release", mine])
+
+    def give_back(self) -> list[tuple[int, Given]]:
+        """Return the mini-batches that are on their way here, and wait for them no longer."""
+        waiting = [(number, given) for number, (given, _) in self._waiting.items()]
+        self._waiting.clear()
+        return waiting
+
+    def took(self, each_s: float) -> None:
+        """Learn how long a mini-batch keeps a worker."""
+        self._each_s += (each_s - self._each_s) / (4 if self._each_s else 1)
+
+    def ahead(self, workers: int) -> int:
+        """Return how many mini-batches to have here beside those that the workers hold.
+
+        As many as the workers get through while one is fetched, and `READ_AHEAD_S` more.
+        """
+        if not self._each_s:
+            return 2 * workers
+        wanted = ceil(workers * (self._fetch_s + READ_AHEAD_S) / self._each_s)
+        # In steps, so that the scheduler is not told of every small change.
+        steps: int = 1 << (max(wanted, workers) - 1).bit_length()
+        return min(steps, MOST_AHEAD)
+
+    def fill(self, spec: WorkerSpec) -> WorkerSpec | None:
+        """Return how workers are started, with the paths of the side inputs; None until they are here."""
+        if len(self._sides) < len(self._spec.sides):
+            return None
+        record = self._spec.record
+        words = record.script_arguments(self._sides)
+        names = record.side_variables(self._sides)
+        start = {**spec.start, "argv": [spec.start["argv"][0], *words]}
+        return replace(spec, start=start, environ={**spec.environ, **names})
+
+    # What the stager says
+
+    def handle(self, fd: int) -> Staged:
+        """Deal with a descriptor that is ready."""
+        if fd == self._commands:
+            self._write()
+            return Staged()
+        try:
+            data = os.read(self._replies, _READ_BYTES)
+        except BlockingIOError:
+            return Staged()
+        if not data:
+            return self._died()
+        self._heard_at = time.monotonic()
+        self._inbox += data
+        *lines, rest = self._inbox.split(b"\n")
+        self._inbox = bytearray(rest)
+        staged = Staged()
+        for line in lines:
+            self._take(json.loads(line), staged)
+        return staged
+
+    def _take(self, message: list[Any], staged: Staged) -> None:
+        match message:
+            case ["staged", number, paths, seconds] if number in self._waiting:
+                given, row = self._waiting.pop(number)
+                row[2] = paths
+                line = json.dumps(row, separators=(",", ":")).encode("ascii")
+                staged.ready.append((number, Given(given.attempt, line)))
+                self._fetch_s += (seconds - self._fetch_s) / 8
+                self._deaths = 0
+            case ["failed", number, failure, seconds] if number in self._waiting:
+                given, _ = self._waiting.pop(number)
+                self._held.discard(number)
+                staged.failed.append((number, given, seconds, Failure(**failure)))
+                self._deaths = 0
+            case ["failed", number, failure, _] if number < 0:
+                self.side_failure = Failure(**failure)
+            case ["side", number, path]:
+                self._sides[-1 - number] = path
+
+    def deadline(self) -> float:
+        """Return the ``time.monotonic()`` at which a silent stager is given up."""
+        return self._heard_at + _SILENT_S
+
+    def step(self, now: float, *, is_over: bool) -> bool:
+        """End a stager that hangs, whose end is then seen in ``handle``, and one that is not needed.
+
+        Returns
+        -------
+        bool
+            Whether there still is one.
+        """
+        if is_over:
+            self.close()
+            return False
+        if now >= self.deadline():
+            self._heard_at = now
+            self._kill()
+        return True
+
+    def take_side_failure(self) -> Failure:
+        """Return why side inputs did not come, and ask for them again."""
+        failure = self.side_failure
+        assert failure is not None
+        self.side_failure = None
+        self._ask_for_sides()
+        return failure
+
+    def _died(self) -> Staged:
+        """Replace a stager that has died; what it had is asked for again, and in the end fails."""
+        status = self._bury()
+        self._deaths += 1
+        staged = Staged()
+        if self._deaths >= _MOST_DEATHS:
+            message = (
+                f"the process that stages the inputs died again and again, at last with exit code "
+                f"{status}; logs/driver.log in the run's folder has its last words"
+            )
+            failure = Failure("worker_lost", "StagerLost", message, "StagerLost while staging", "")
+            for number, (given, _) in self._waiting.items():
+                staged.failed.append((number, given, 0.0, failure))
+                self._held.discard(number)
+            self._waiting.clear()
+            if len(self._sides) < len(self._spec.sides):
+                self.side_failure = failure
+        self._spawn()
+        for number, (_, row) in self._waiting.items():
+            self._ask(number, row)
+        return staged
+
+    def close(self) -> None:
+        """End the stager, and with it the run's view of the cache."""
+        self._waiting.clear()
+        if self._process.poll() is None and self._process.stdin is not None:
+            self._unregister()
+            self._process.stdin.close()  # it takes its view away, and ends
+            try:
+                self._process.wait(1.0)
+            except subprocess.TimeoutExpired:
+                pass  # what it leaves is swept by the next one
+        self._bury()
+
+    def _kill(self) -> None:
+        try:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            pass
+
+    def _bury(self) -> int:
+        self._unregister()
+        self._kill()
+        status = self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                try:
+                    pipe.close()
+                except BrokenPipeError:
+                    pass
+        return status
+
+    def _unregister(self) -> None:
+        for fd in (self._commands, self._replies):
+            try:
+                self._selector.unregister(fd)
+            except (KeyError, ValueError):
+                pass  # the commands are registered only while their pipe is full
+        self._writing = False
+
+    def _send(self, message: list[Any]) -> None:
+        self._outbox += json.dumps(message).encode("ascii") + b"\n"
+        self._write()
+
+    def _write(self) -> None:
+        while self._outbox:
+            try:
+                written = os.write(self._commands, self._outbox)
+            except BlockingIOError:
+                break
+            except BrokenPipeError:
+                self._outbox.clear()  # it is dead: seen where its replies end
+                break
+            del self._outbox[:written]
+        if bool(self._outbox) != self._writing:
+            self._writing = bool(self._outbox)
+            if self._writing:
+                self._selector.register(self._commands, selectors.EVENT_WRITE, self)
+            else:
+                self._selector.unregister(self._commands)

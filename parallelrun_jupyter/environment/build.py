@@ -1,0 +1,212 @@
+"""Which interpreter runs an Azure environment's scripts: this one, a named one, or one built for it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import glob
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from ..errors import ConfigError, EnvironmentBuildError, MissingExtraError
+from ..settings import home
+from . import Environment
+from .packages import PackageSet, differences, era_constraints
+
+POLICY_VARIABLE = "PARALLELRUN_ENVIRONMENT"
+CURRENT, BUILD = "current", "build"
+_SAID_BYTES = 2000
+_OLDEST = "3.7"
+_OLDER = ("3.10", "3.8", "3.7")
+
+
+def policy(environ: Mapping[str, str] = os.environ) -> str:
+    """Return the setting ``PARALLELRUN_ENVIRONMENT``: current, build, or the path of a python."""
+    return environ.get(POLICY_VARIABLE, "").strip() or CURRENT
+
+
+def interpreter(packages: PackageSet, how: str, log: Path) -> tuple[str, list[str]]:
+    """Return the interpreter for an environment, and what there is to say about it.
+
+    Parameters
+    ----------
+    packages
+        What the environment asks for.
+    how
+        ``current``: the running interpreter, and where it differs from the pins. ``build``: a
+        virtual environment of these packages, made once and kept in the home, of the Python
+        version that was asked for where one is found. Anything else: the path of a python.
+    log
+        Where the building writes what it does.
+
+    Raises
+    ------
+    ConfigError
+        The named interpreter cannot be used.
+    EnvironmentBuildError
+        The packages could not be installed; the message has the installer's own words.
+    MissingExtraError
+        Building needs uv.
+    """
+    if how == BUILD:
+        return _built(packages, log)
+    python = sys.executable if how == CURRENT else Environment(python=how).resolve()
+    return python, differences(packages, python)
+
+
+def find_python(version: str, environ: Mapping[str, str] = os.environ) -> str | None:
+    """Return a python of a version such as ``3.7``, from pyenv or the PATH, or None."""
+    parts = version.split(".")
+    short = ".".join(parts[:2])
+    roots = [environ.get("PYENV_ROOT", ""), os.path.join(environ.get("HOME", ""), ".pyenv")]
+    for root in filter(None, roots):
+        for name in (version, f"{short}.*"):
+            found = sorted(glob.glob(os.path.join(root, "versions", name, "bin", "python")))
+            if found:
+                return found[-1]
+    on_path = shutil.which(f"python{short}", path=environ.get("PATH"))
+    if on_path is not None and _answers(on_path, short):
+        return on_path
+    return None
+
+
+def _answers(python: str, version: str) -> bool:
+    """Say whether an interpreter starts and is of a version: pyenv's shims often do not."""
+    code = "import sys; print('%d.%d' % sys.version_info[:2])"
+    try:
+        done = subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=30)  # noqa: PLW1510 - its failing is an answer
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return done.stdout.strip() == version
+
+
+def _built(packages: PackageSet, log: Path) -> tuple[str, list[str]]:
+    """Return the interpreter of a built environment; the first that can be built, of some."""
+    python, notes = _pythons(packages.python_version)
+    failure: EnvironmentBuildError | None = None
+    for base in python:
+        for requirements, said in _choices(packages):
+            try:
+                return _cached(packages.name, base, requirements, log), [*notes, *said]
+            except EnvironmentBuildError as error:
+                failure = failure or error
+    assert failure is not None
+    raise failure
+
+
+def _pythons(wanted: str) -> tuple[list[str], list[str]]:
+    """Return the interpreters to try, and what there is to say about that.
+
+    One that was asked for is the only one; where none was, this one and the older ones that are
+    here, since old packages need old interpreters.
+    """
+    if not wanted:
+        older = [found for v in _OLDER if (found := find_python(v)) is not None]
+        return [sys.executable, *older], []
+    if _is_running(wanted):
+        return [sys.executable], []
+    needed = _OLDEST if _as_numbers(wanted) < _as_numbers(_OLDEST) else wanted
+    found = find_python(needed)
+    if found is None:
+        note = f"no Python {needed} was found here; {sys.version.split()[0]} is used"
+        return [sys.executable], [note]
+    if needed != wanted:
+        return [found], [f"Python {needed} is used, {wanted} was asked for: workers need {_OLDEST}"]
+    return [found], []
+
+
+def _as_numbers(version: str) -> list[int]:
+    return [int(part) for part in version.split(".")[:2] if part.isdigit()]
+
+
+def _choices(packages: PackageSet) -> Iterator[tuple[list[str], list[str]]]:
+    """Yield what to install: everything; and without what only conda has, where that fails."""
+    added = era_constraints(packages.requirements())
+    said = [f"{one} was added: newer ones do not work with what was asked for" for one in added]
+    yield [*packages.requirements(), *added], said
+    from_pip = replace(packages, conda=[]).requirements()
+    if len(from_pip) < len(packages.requirements()):
+        names = ", ".join(packages.conda)
+        note = f"conda's {names} could not be installed from the package index, and are left out"
+        yield [*from_pip, *era_constraints(from_pip)], [*said, note]
+
+
+def _cached(name: str, base: str, requirements: list[str], log: Path) -> str:
+    key = hashlib.sha256(json.dumps([os.path.realpath(base), requirements]).encode()).hexdigest()
+    folder = home() / "environments" / key[:16]
+    with _lock(folder):
+        if not (folder / "built.json").is_file():
+            shutil.rmtree(folder, ignore_errors=True)
+            _make(folder, base, requirements, log)
+            record = {"name": name, "python": base, "requirements": requirements}
+            (folder / "built.json").write_text(json.dumps(record, indent=1))
+    return str(folder / "bin" / "python")
+
+
+def _is_running(version: str) -> bool:
+    running = ".".join(map(str, sys.version_info[:3]))
+    return running == version or running.startswith(f"{version}.")
+
+
+@contextlib.contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    """Hold an environment, so that one process builds it and the others wait."""
+    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with open(folder.with_suffix(".lock"), "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _make(folder: Path, base: str, requirements: list[str], log: Path) -> None:
+    uv = shutil.which("uv") or shutil.which("uv", path=os.path.dirname(sys.executable))
+    if uv is None:
+        msg = (
+            f"{POLICY_VARIABLE}=build makes environments with uv, which is not installed. "
+            "Install it: pip install uv"
+        )
+        raise MissingExtraError(msg)
+    commands = [[uv, "venv", "--quiet", "--no-project", "--python", base, str(folder)]]
+    if requirements:
+        python = str(folder / "bin" / "python")
+        commands.append([uv, "pip", "install", "--python", python, *requirements])
+    for command in commands:
+        with open(log, "ab") as file:
+            start = file.tell()
+            file.write((" ".join(command) + "\n").encode())
+            file.flush()
+            try:
+                subprocess.run(
+                    command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, check=True
+                )
+            except (OSError, subprocess.CalledProcessError) as error:
+                said = log.read_bytes()[start:][-_SAID_BYTES:].decode("utf-8", "replace").strip()
+                msg = (
+                    f"the environment could not be built from {', '.join(requirements) or base}: "
+                    f"{said}\nChange its packages, or set {POLICY_VARIABLE}=current to use "
+                    "this interpreter."
+                )
+                raise EnvironmentBuildError(msg) from error
+
+
+def as_policy(how: str) -> str:
+    """Check a policy.
+
+    Raises
+    ------
+    ConfigError
+        It is neither a known word nor the path of a python.
+    """
+    if how in {CURRENT, BUILD} or shutil.which(os.path.expanduser(how)):
+        return how
+    msg = (
+        f"{POLICY_VARIABLE} is {how!r}; expected 'current' (this interpreter), 'build' (an "
+        "environment of the packages asked for), or the path of a python."
+    )
+    raise ConfigError(msg)

@@ -1,0 +1,230 @@
+"""The driver of a pipeline: launches its steps one by one, and writes its journal."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..environment.build import interpreter
+from ..environment.packages import PackageSet
+from ..errors import ParallelRunError
+from ..runs.liveness import DriverClaim
+from ..runs.pipeline_journal import (
+    FINAL_STEP_STATES,
+    PipelineEvent,
+    PipelineFinished,
+    PipelineStarted,
+    StepFinished,
+    StepPrepared,
+    StepReused,
+    StepStarted,
+    append_event,
+    fold,
+    read_events,
+)
+from ..runs.pipeline_record import StepRecord
+from ..runs.pipeline_store import PipelineFolder, find_pipeline
+from ..runs.store import new_run_id, write_atomically
+from .bindings import Bindings, split_secrets
+from .registered import register_outputs, staged_datasets
+from .reuse import Finished, find_finished, keep_finished, try_fingerprint
+from .steps import (
+    CONTEXT_VARIABLE,
+    Going,
+    publish_outputs,
+    start_parallel,
+    start_script,
+    take_up_parallel,
+)
+
+_log = logging.getLogger(__name__)
+_LOOK_S = 0.05
+
+
+class PipelineDriver:
+    """Drives one pipeline from its folder to its end.
+
+    Parameters
+    ----------
+    folder
+        The pipeline.
+    clock
+        Seconds since the epoch.
+    """
+
+    def __init__(self, folder: PipelineFolder, clock: Callable[[], float] = time.time) -> None:
+        self._folder = folder
+        self._clock = clock
+        self._claim = DriverClaim(folder)
+        self._record = folder.read_record()
+        self._state = fold(read_events(folder.journal))
+        self._rng = random.Random()  # noqa: S311 - a name, not a secret
+
+    def run(self) -> None:
+        """Run the steps that are left, and record how the pipeline ended."""
+        self._write(PipelineStarted(self._clock(), os.getpid()))
+        try:
+            for step in self._record.steps:
+                self._advance(step)
+            self._finish()
+        finally:
+            self._claim.release()
+
+    def _finish(self) -> None:
+        states = {step.key: self._state.step(step.key) for step in self._record.steps}
+        failed = [key for key, state in states.items() if state.state == "Failed"]
+        if self._is_canceled():
+            self._write(PipelineFinished(self._clock(), "Canceled", "cancel was asked for"))
+        elif failed:
+            name = self._record.step(failed[0]).name
+            reason = f"step {name} failed: {states[failed[0]].reason}"
+            self._write(PipelineFinished(self._clock(), "Failed", reason))
+        else:
+            self._write(PipelineFinished(self._clock(), "Completed", ""))
+
+    def _advance(self, step: StepRecord) -> None:
+        state = self._state.step(step.key)
+        if state.state in FINAL_STEP_STATES:
+            return  # an earlier driver saw its end
+        before = {key: self._state.step(key).state for key in step.after}
+        missing = [self._record.step(k).name for k, was in before.items() if was != "Completed"]
+        others_failed = any(s.state == "Failed" for s in self._state.steps.values())
+        if self._is_canceled():
+            self._end(step, "Canceled", "cancel was asked for")
+        elif missing:
+            self._end(step, "Skipped", f"step {missing[0]} did not complete")
+        elif others_failed and not self._record.continue_on_step_failure:
+            self._end(step, "Skipped", "an earlier step failed")
+        else:
+            self._try_step(step)
+
+    def _try_step(self, step: StepRecord) -> None:
+        try:
+            self._run_step(step)
+        except (ParallelRunError, OSError, KeyError) as error:
+            _log.exception("step %s", step.name)
+            kind = "" if isinstance(error, ParallelRunError) else f"{type(error).__name__}: "
+            self._end(step, "Failed", f"{kind}{error}")
+
+    def _run_step(self, step: StepRecord) -> None:
+        was = self._state.step(step.key)
+        place = self._folder.step(step.key)
+        if was.state == "Running" and was.run_id:
+            step_run_id, key, outputs = was.step_run_id, "", was.outputs
+            going: Going = take_up_parallel(was.run_id)
+        else:
+            step_run_id = new_run_id(self._clock(), self._rng)
+            log = place / "environment.log"
+            how = self._record.environment_policy
+            python, notes = interpreter(PackageSet.of(step.environment), how, log)
+            self._write(StepPrepared(self._clock(), step.key, step_run_id, notes))
+            bindings = Bindings(self._record, step, self._state, step_run_id, place)
+            script = place / "script"
+            key = ""
+            if step.allow_reuse:
+                key = try_fingerprint(self._record, step, bindings, script, python)
+                if key and not self._record.regenerate_outputs and self._reuse(step, key):
+                    return
+            outputs = {one.name: bindings.output_folder(one) for one in step.outputs}
+            variables = split_secrets(step.variables)
+            variables[CONTEXT_VARIABLE] = str(self._write_context(step, bindings, step_run_id))
+            if step.kind == "parallel":
+                compute = step.compute
+                going = start_parallel(
+                    step,
+                    bindings,
+                    script=script,
+                    python=python,
+                    variables=variables,
+                    compute=compute,
+                )
+            else:
+                going = start_script(
+                    step,
+                    bindings,
+                    script=script,
+                    python=python,
+                    variables=variables,
+                    log=place / "std_log.txt",
+                )
+            self._write(StepStarted(self._clock(), step.key, step_run_id, going.run_id, outputs))
+        state, reason = self._wait(going)
+        if state == "Completed":
+            publish_outputs(step, outputs, place)
+            register_outputs(Path(self._record.workspace), step, outputs)
+            if key:
+                keep_finished(self._record, key, Finished(step_run_id, going.run_id, outputs))
+        self._end(step, state, reason)
+
+    def _reuse(self, step: StepRecord, key: str) -> bool:
+        found = find_finished(self._record, key)
+        if found is None:
+            return False
+        self._write(
+            StepReused(self._clock(), step.key, found.step_run_id, found.run_id, found.outputs)
+        )
+        return True
+
+    def _wait(self, going: Going) -> tuple[str, str]:
+        is_asked = False
+        while True:
+            ended = going.poll()
+            if ended is not None:
+                return ended
+            if not is_asked and self._is_canceled():
+                is_asked = True
+                going.cancel()
+            self._claim.beat()
+            time.sleep(_LOOK_S)
+
+    def _write_context(self, step: StepRecord, bindings: Bindings, step_run_id: str) -> Path:
+        """Write down what the step's script may know, for the names of azureml in it."""
+        place = self._folder.step(step.key)
+        context: dict[str, Any] = {
+            **self._record.context,
+            "run_id": step_run_id,
+            "step": step.name,
+            "parent_id": self._record.run_id,
+            "experiment": self._record.experiment,
+            "workspace_folder": self._record.workspace,
+            "metrics": str(place / "metrics.jsonl"),
+            "files": str(place / "files"),
+            "inputs": {one.name: bindings.local_path(one) for one in step.side_inputs},
+            "outputs": {one.name: bindings.output_folder(one) for one in step.outputs},
+            "datasets": staged_datasets(Path(self._record.workspace)),
+        }
+        path = place / "context.json"
+        write_atomically(path, json.dumps(context))
+        return path
+
+    def _is_canceled(self) -> bool:
+        return (self._folder.control / "cancel").exists()
+
+    def _end(self, step: StepRecord, state: str, reason: str) -> None:
+        self._write(StepFinished(self._clock(), step.key, state, reason))
+
+    def _write(self, event: PipelineEvent) -> None:
+        append_event(self._folder.journal, event)
+        self._state.apply(event)
+
+
+def drive_pipeline(path: str) -> None:
+    """Be the driver of the pipeline in a folder, to its end.
+
+    Raises
+    ------
+    RunNotFoundError
+        There is no pipeline in that folder.
+    RunFolderError
+        It has a driver already.
+    """
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    PipelineDriver(find_pipeline(Path(path).name)).run()

@@ -1,0 +1,74 @@
+"""Datasets that a workspace knows by name: kept as JSON, with versions, for steps and notebooks."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ..runs.pipeline_record import StepRecord
+from ..runs.store import write_atomically
+
+
+@contextlib.contextmanager
+def lock(workspace: Path) -> Iterator[None]:
+    """Hold a workspace while something in it gets its next version."""
+    workspace.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with open(workspace / "workspace.lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def dataset_versions(workspace: Path, name: str) -> list[dict[str, Any]]:
+    """Return the versions of a dataset, the first one first."""
+    try:
+        kept = json.loads((workspace / "datasets" / f"{name}.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return []
+    versions: list[dict[str, Any]] = kept["versions"]
+    return versions
+
+
+def dataset_names(workspace: Path) -> list[str]:
+    """Return the names of the registered datasets."""
+    try:
+        names = os.listdir(workspace / "datasets")
+    except FileNotFoundError:
+        return []
+    return sorted(name.removesuffix(".json") for name in names if name.endswith(".json"))
+
+
+def add_dataset_version(workspace: Path, name: str, version: dict[str, Any]) -> int:
+    """Register a dataset, or its next version; return the number of the version."""
+    with lock(workspace):
+        versions = dataset_versions(workspace, name)
+        number = len(versions) + 1
+        versions.append({**version, "version": number, "registered_at": time.time()})
+        (workspace / "datasets").mkdir(mode=0o700, exist_ok=True)
+        text = json.dumps({"name": name, "versions": versions}, indent=1)
+        write_atomically(workspace / "datasets" / f"{name}.json", text)
+    return number
+
+
+def remove_dataset(workspace: Path, name: str) -> None:
+    """Forget a dataset with all of its versions; its files stay."""
+    with lock(workspace):
+        (workspace / "datasets" / f"{name}.json").unlink(missing_ok=True)
+
+
+def register_outputs(workspace: Path, step: StepRecord, outputs: dict[str, str]) -> None:
+    """Register what a completed step wrote, where that was asked for."""
+    for output in step.outputs:
+        if output.register_as:
+            spec = {"kind": "files", "paths": [outputs[output.name]]}
+            add_dataset_version(workspace, output.register_as, {"spec": spec})
+
+
+def staged_datasets(workspace: Path) -> dict[str, Any]:
+    """Return what scripts may open by name: the latest versions of the registered datasets."""
+    return {name: dataset_versions(workspace, name)[-1] for name in dataset_names(workspace)}

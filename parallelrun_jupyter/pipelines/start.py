@@ -1,0 +1,226 @@
+"""Starts pipelines: lays down the folder and launches the driver; publishes, and starts published ones."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from ..data.credentials import variables_for_driver
+from ..data.storage import Storage
+from ..errors import ConfigError, RunFolderError, RunNotFoundError
+from ..launch import launch
+from ..parsing import nearest_hint
+from ..runs.pipeline_record import PipelineRecord
+from ..runs.pipeline_store import PipelineFolder, create_pipeline
+from ..runs.store import new_run_id, write_atomically
+from ..settings import home
+
+
+def new_id() -> str:
+    """Return the id of a new pipeline run."""
+    return new_run_id(time.time(), random.Random())  # noqa: S311 - a name, not a secret
+
+
+def start_pipeline(
+    record: PipelineRecord,
+    snapshot: Callable[[PipelineFolder], None],
+    secrets: Mapping[str, str],
+) -> PipelineFolder:
+    """Lay down a pipeline and launch its driver.
+
+    Parameters
+    ----------
+    record
+        What it is.
+    snapshot
+        Puts the scripts of the steps into the folder.
+    secrets
+        Variables that go to the driver in memory only.
+
+    Raises
+    ------
+    RunFolderError, LaunchError
+        The folder cannot be written, or the driver did not start; nothing is left.
+    ConfigError
+        A credential that was typed in another session is not here.
+    """
+    folder = create_pipeline(record.run_id)
+    try:
+        snapshot(folder)
+        write_atomically(folder.record, record.to_json())
+        _note_experiment(record)
+        launch(folder, record.driver_python, {**secrets, **held_credentials(record)})
+    except (OSError, RunFolderError, ConfigError):
+        shutil.rmtree(folder.path, ignore_errors=True)
+        raise
+    return folder
+
+
+def held_credentials(record: PipelineRecord) -> dict[str, str]:
+    """Return the variables with the credentials of stores that were typed in this process.
+
+    Raises
+    ------
+    ConfigError
+        One is not here any more; the message names its variable.
+    """
+    storages = [Storage.of_spec(spec) for spec in _storages(asdict(record))]
+    found = (pair for storage in storages for pair in storage.references())
+    return variables_for_driver(found, os.environ)
+
+
+def _storages(value: Any) -> Iterator[dict[str, Any]]:
+    """Yield the descriptions of stores in a record, wherever they are."""
+    if isinstance(value, dict):
+        if {"protocol", "secrets"} <= value.keys():
+            yield value
+        for inside in value.values():
+            yield from _storages(inside)
+    elif isinstance(value, list):
+        for inside in value:
+            yield from _storages(inside)
+
+
+def _note_experiment(record: PipelineRecord) -> None:
+    """Let the workspace know the experiment."""
+    place = Path(record.workspace) / "experiments" / f"{record.experiment}.json"
+    if not place.exists():
+        place.parent.mkdir(mode=0o700, exist_ok=True)
+        text = json.dumps({"name": record.experiment, "created_at": record.created_at})
+        write_atomically(place, text)
+
+
+def check_parameters(record: PipelineRecord, given: Mapping[str, Any]) -> None:
+    """See that a pipeline has the parameters that are given.
+
+    Raises
+    ------
+    ConfigError
+        It has not; the message names the nearest one.
+    """
+    for name in given:
+        if name not in record.parameters:
+            known = ", ".join(sorted(record.parameters)) or "none"
+            msg = (
+                f"the pipeline has no parameter {name!r}.{nearest_hint(name, record.parameters)} "
+                f"Its parameters are: {known}."
+            )
+            raise ConfigError(msg)
+
+
+# Published pipelines
+
+
+def published_folder() -> Path:
+    """Return the folder of the published pipelines of this home."""
+    return home() / "published"
+
+
+def publish(
+    record: PipelineRecord, facts: Mapping[str, Any], snapshot: Callable[[Path], None]
+) -> str:
+    """Keep a pipeline, with its scripts, to be started again and again; return its id.
+
+    Parameters
+    ----------
+    record
+        The pipeline; its parameters are the default values.
+    facts
+        Name, description, version.
+    snapshot
+        Puts the steps' scripts into a folder.
+    """
+    folder = published_folder() / record.run_id
+    folder.mkdir(mode=0o700, parents=True)
+    snapshot(folder / "steps")
+    (folder / "pipeline.json").write_text(record.to_json(), encoding="utf-8")
+    text = json.dumps({"status": "Active", "published_at": time.time(), **facts})
+    write_atomically(folder / "published.json", text)
+    return record.run_id
+
+
+def published_ids() -> list[str]:
+    """Return the ids of the published pipelines, newest first."""
+    try:
+        return sorted(os.listdir(published_folder()), reverse=True)
+    except FileNotFoundError:
+        return []
+
+
+def read_published(published_id: str) -> tuple[PipelineRecord, dict[str, Any]]:
+    """Return a published pipeline: its record, and what else is known of it.
+
+    Raises
+    ------
+    RunNotFoundError
+        There is none of that id.
+    """
+    folder = published_folder() / published_id
+    is_name = published_id not in {"", ".", ".."} and os.sep not in published_id
+    if not is_name or not (folder / "published.json").is_file():
+        msg = f"there is no published pipeline {published_id!r} in {published_folder()}."
+        raise RunNotFoundError(msg)
+    text = (folder / "pipeline.json").read_text(encoding="utf-8")
+    facts: dict[str, Any] = json.loads((folder / "published.json").read_text(encoding="utf-8"))
+    return PipelineRecord.from_json(text, str(folder)), facts
+
+
+def change_published(published_id: str, changes: Mapping[str, Any]) -> None:
+    """Change what is known of a published pipeline, such as its status."""
+    _, facts = read_published(published_id)
+    path = published_folder() / published_id / "published.json"
+    write_atomically(path, json.dumps({**facts, **changes}))
+
+
+def start_published(
+    published_id: str, parameters: Mapping[str, Any], experiment: str = "", **facts: Any
+) -> PipelineFolder:
+    """Start a published pipeline.
+
+    Parameters
+    ----------
+    published_id
+        Which one.
+    parameters
+        Values in place of the defaults.
+    experiment
+        The experiment of the run. Default: the pipeline's name.
+    facts
+        Further fields of the record.
+
+    Raises
+    ------
+    RunNotFoundError
+        There is none of that id.
+    ConfigError
+        It has no such parameter, or it is disabled.
+    LaunchError
+        The driver did not start.
+    """
+    kept, known = read_published(published_id)
+    if known["status"] != "Active":
+        msg = f"the published pipeline {published_id} is {known['status']}; enable it first."
+        raise ConfigError(msg)
+    check_parameters(kept, parameters)
+    record = replace(
+        kept,
+        run_id=new_id(),
+        created_at=time.time(),
+        experiment=experiment or str(known.get("name") or kept.experiment),
+        parameters={**kept.parameters, **parameters},
+        tags={**kept.tags, "published_id": published_id},
+        **facts,
+    )
+    source = published_folder() / published_id / "steps"
+
+    def snapshot(folder: PipelineFolder) -> None:
+        shutil.copytree(source, folder.path / "steps", dirs_exist_ok=True)
+
+    return start_pipeline(record, snapshot, {})

@@ -1,0 +1,183 @@
+"""The small journal of a pipeline, and its fold: where each step stands."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+FINAL_PIPELINE_STATES = frozenset({"Completed", "Failed", "Canceled", "Interrupted"})
+FINAL_STEP_STATES = frozenset({"Completed", "Failed", "Canceled", "Skipped"})
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineStarted:
+    """A driver took up the pipeline, for the first time or again."""
+
+    at: float
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class StepPrepared:
+    """A step is being made ready: its environment, its side inputs."""
+
+    at: float
+    step: str
+    step_run_id: str
+    notes: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class StepStarted:
+    """A step runs; ``run_id`` is its run, empty for a plain script."""
+
+    at: float
+    step: str
+    step_run_id: str
+    run_id: str
+    outputs: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class StepReused:
+    """A step was not run: an earlier one with the same script, settings and inputs stands for it."""
+
+    at: float
+    step: str
+    step_run_id: str
+    run_id: str
+    outputs: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class StepFinished:
+    """A step is over."""
+
+    at: float
+    step: str
+    state: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineFinished:
+    """The pipeline is over."""
+
+    at: float
+    state: str
+    reason: str
+
+
+PipelineEvent: TypeAlias = (
+    PipelineStarted | StepPrepared | StepStarted | StepReused | StepFinished | PipelineFinished
+)
+_KINDS = {kind.__name__: kind for kind in PipelineEvent.__args__}
+
+
+def append_event(path: Path, event: PipelineEvent) -> None:
+    """Write an event, durably; for the pipeline's driver only."""
+    line = json.dumps({"event": type(event).__name__, **asdict(event)}) + "\n"
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(fd, line.encode("ascii"))
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def read_events(path: Path) -> list[PipelineEvent]:
+    """Return the events so far; a torn last line and kinds of newer versions are left out."""
+    try:
+        lines = path.read_bytes().split(b"\n")[:-1]
+    except FileNotFoundError:
+        return []
+    events = []
+    for line in lines:
+        try:
+            record = json.loads(line)
+            kind = _KINDS.get(record.pop("event"))
+            if kind is not None:
+                events.append(kind(**record))
+        except (ValueError, TypeError, KeyError):
+            continue  # torn by a crash, and followed by what came after it
+    return events
+
+
+@dataclass(slots=True)
+class StepState:
+    """Where a step stands."""
+
+    state: str = "NotStarted"
+    step_run_id: str = ""
+    run_id: str = ""
+    reason: str = ""
+    is_reused: bool = False
+    started_at: float | None = None
+    ended_at: float | None = None
+    outputs: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class PipelineState:
+    """Where a pipeline stands after its events."""
+
+    state: str = "NotStarted"
+    reason: str = ""
+    started_at: float | None = None
+    ended_at: float | None = None
+    steps: dict[str, StepState] = field(default_factory=dict)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether it is over."""
+        return self.state in FINAL_PIPELINE_STATES
+
+    def step(self, key: str) -> StepState:
+        """Return the state of a step."""
+        return self.steps.setdefault(key, StepState())
+
+    def apply(self, event: PipelineEvent) -> None:
+        """Take one event into account."""
+        match event:
+            case PipelineStarted():
+                self.state, self.started_at = "Running", self.started_at or event.at
+            case PipelineFinished():
+                self.state, self.reason, self.ended_at = event.state, event.reason, event.at
+            case StepPrepared():
+                self.steps[event.step] = StepState(
+                    "Preparing", event.step_run_id, started_at=event.at, notes=event.notes
+                )
+            case StepStarted():
+                step = self.step(event.step)
+                step.state, step.step_run_id, step.run_id = (
+                    "Running",
+                    event.step_run_id,
+                    event.run_id,
+                )
+                step.started_at = step.started_at or event.at
+                step.outputs = event.outputs
+            case StepReused():
+                self.steps[event.step] = StepState(
+                    "Completed", event.step_run_id, event.run_id, is_reused=True,
+                    started_at=event.at, ended_at=event.at, outputs=event.outputs,
+                )  # fmt: skip
+            case StepFinished():
+                step = self.step(event.step)
+                step.state, step.reason, step.ended_at = event.state, event.reason, event.at
+
+
+def fold(events: list[PipelineEvent]) -> PipelineState:
+    """Return where a pipeline stands after these events."""
+    state = PipelineState()
+    for event in events:
+        state.apply(event)
+    return state
+
+
+def as_json(state: PipelineState) -> dict[str, Any]:
+    """Return a state as plain values."""
+    return asdict(state)

@@ -1,0 +1,128 @@
+"""Registered datasets as scripts open them: files on this machine, and tables through pandas."""
+
+from __future__ import annotations
+
+import glob
+import os
+import shutil
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing is not worth its import in a worker
+    from typing import Any
+
+
+class FileDataset:
+    """The files of a registered dataset."""
+
+    def __init__(self, paths: list[str], name: str = "", version: int = 1) -> None:
+        self._paths = paths
+        self.name = name
+        self.version = version
+        self.id = "%s:%s" % (name, version)
+
+    def _files(self) -> list[tuple[str, str]]:
+        """Return each file and its place relative to what it was found below."""
+        found = []
+        for path in self._paths:
+            if "://" in path:
+                raise OSError(
+                    "the dataset %r is at %s, which was not staged for this script; hand it to the "
+                    "step as a side input" % (self.name, path)
+                )
+            if os.path.isdir(path):
+                inside = sorted(
+                    os.path.join(where, file)
+                    for where, _folders, files in os.walk(path)
+                    for file in files
+                )
+                found += [(file, os.path.relpath(file, path)) for file in inside]
+            elif os.path.exists(path):
+                found.append((path, os.path.basename(path)))
+            else:
+                root = path[: len(path) - len(path.lstrip("/"))] or "/"
+                for part in path.lstrip("/").split("/"):
+                    if glob.has_magic(part):
+                        break
+                    root = os.path.join(root, part)
+                matches = sorted(glob.glob(path, recursive=True))
+                found += [(file, os.path.relpath(file, root)) for file in matches]
+        return found
+
+    def to_path(self) -> list[str]:
+        """Return the paths of the files, relative to the dataset."""
+        return ["/" + place for _, place in self._files()]
+
+    def download(
+        self, target_path: str | None = None, overwrite: bool = False, **_: Any
+    ) -> list[str]:
+        """Copy the files into a folder; return where they are then."""
+        if target_path is None:
+            return [file for file, _ in self._files()]
+        written = []
+        for file, place in self._files():
+            target = os.path.join(target_path, place)
+            if os.path.exists(target) and not overwrite:
+                raise FileExistsError("%s is there already; give overwrite=True" % target)
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            shutil.copyfile(file, target)
+            written.append(target)
+        return written
+
+    def mount(self, mount_point: str | None = None, **_: Any) -> Any:
+        """Return a context with the folder of the files as ``mount_point``."""
+        return _Mount(self, mount_point)
+
+
+class _Mount:
+    """Files are on this machine already: mounting is naming their folder."""
+
+    def __init__(self, dataset: FileDataset, mount_point: str | None) -> None:
+        paths = dataset._paths
+        is_folder = len(paths) == 1 and os.path.isdir(paths[0])
+        self.mount_point = paths[0] if is_folder else mount_point or os.path.abspath(dataset.name)
+        if not is_folder:
+            dataset.download(self.mount_point, overwrite=True)
+
+    def start(self) -> None:
+        """Do nothing: the files are there."""
+
+    def stop(self) -> None:
+        """Do nothing: the files stay."""
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+class TabularDataset(FileDataset):
+    """The rows of a registered dataset."""
+
+    def __init__(self, spec: dict[str, Any], name: str = "", version: int = 1) -> None:
+        super().__init__(list(spec["paths"]), name, version)
+        self._spec = spec
+
+    def to_pandas_dataframe(self, **_: Any) -> Any:
+        """Return all rows as one DataFrame."""
+        import pandas as pd
+
+        frames = [self._read(pd, file) for file, _ in self._files()]
+        return pd.concat(frames, ignore_index=True)
+
+    def _read(self, pd: Any, file: str) -> Any:
+        kind = self._spec.get("format", "delimited")
+        if kind == "parquet":
+            return pd.read_parquet(file)
+        if kind in ("json", "jsonl", "json_lines"):
+            return pd.read_json(file, lines=True)
+        return pd.read_csv(file, sep=self._spec.get("separator", ","))
+
+
+def open_dataset(record: dict[str, Any], name: str) -> Any:
+    """Return a dataset from what is known of one of its versions."""
+    spec = record["spec"]
+    version = record.get("version", 1)
+    if spec["kind"] == "files":
+        return FileDataset(list(record.get("local") or spec["paths"]), name, version)
+    return TabularDataset(dict(spec, paths=record.get("local") or spec["paths"]), name, version)

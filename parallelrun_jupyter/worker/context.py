@@ -1,0 +1,128 @@
+"""What ``run(mini_batch, context)`` is told of its mini-batch, and which scripts are told."""
+
+from __future__ import annotations
+
+from .mini_batches import extra_of, load
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing is not worth its import in a worker
+    from typing import Any, Callable
+
+_VARIADIC = 0x04
+"""The flag of a code object that takes ``*args``."""
+
+
+class MiniBatchDataset:
+    """The part of the input that is in a mini-batch, and nothing beside it."""
+
+    def __init__(self, row: list[Any]) -> None:
+        self._row = row
+
+    def __repr__(self) -> str:
+        paths = self.to_path()
+        more = " and %d more" % (len(paths) - 1) if len(paths) > 1 else ""
+        return "MiniBatchDataset(%r%s)" % (paths[0] if paths else "", more)
+
+    def to_path(self) -> list[str]:
+        """Return the paths of the files that the mini-batch is of."""
+        return list(self._row[2])
+
+    def to_pandas_dataframe(self) -> Any:
+        """Return the rows of the mini-batch as a DataFrame of its own.
+
+        Raises
+        ------
+        TypeError
+            The mini-batch is of files, which have no rows.
+        """
+        if self._row[0] == "f":
+            raise TypeError("the input is files, which are no table; to_path() has their paths")
+        return load(self._row)
+
+
+class MiniBatchContext:
+    """What is known of a mini-batch beside its items, with Azure's names.
+
+    Attributes
+    ----------
+    partition_key_value
+        The values of the run's ``partition_keys``, by key; empty where there are none. Times are
+        ``datetime``.
+    dataset
+        The part of the input that is in this mini-batch.
+    minibatch_index
+        Number of the mini-batch, from 0 in input order.
+    global_row_index_lower_bound
+        Number of its first item (a file, or a row of a table), from 0 over all inputs.
+    """
+
+    def __init__(self, row: list[Any], mini_batch: int) -> None:
+        extra = extra_of(row)
+        self.partition_key_value = key_values(extra.get("keys", {}))
+        self.dataset = MiniBatchDataset(row)
+        self.minibatch_index = mini_batch
+        self.global_row_index_lower_bound = extra.get("first", 0)
+
+    def __repr__(self) -> str:
+        return "MiniBatchContext(minibatch_index=%d, partition_key_value=%r)" % (
+            self.minibatch_index,
+            self.partition_key_value,
+        )
+
+
+def key_values(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the values of keys as a plan line has them, with times as ``datetime``."""
+    return {
+        key: _time(value["datetime"]) if isinstance(value, dict) else value
+        for key, value in values.items()
+    }
+
+
+def _time(text: str) -> Any:
+    from datetime import datetime
+
+    return datetime.fromisoformat(text)
+
+
+def with_context(run: Callable[..., Any]) -> Callable[[list[Any], int], Any]:
+    """Return what calls a script's ``run`` on a plan line and the mini-batch's number."""
+    if takes_context(run):
+        return lambda row, mini_batch: run(load(row), MiniBatchContext(row, mini_batch))
+    return lambda row, _: run(load(row))
+
+
+def takes_context(run: Callable[..., Any]) -> bool:
+    """Say whether ``run`` is called with a context beside the mini-batch.
+
+    It is, when it takes a second positional argument. One that has a default gets it only when its
+    name says so (``context``, ``mini_batch_context``, ``ctx``): ``run(mini_batch, top=3)`` was
+    written before, and means something else. ``*args`` gets it.
+    """
+    code = getattr(run, "__code__", None)
+    if code is not None and type(run).__name__ == "function" and not hasattr(run, "__wrapped__"):
+        if code.co_argcount > 1:
+            defaults = getattr(run, "__defaults__", None) or ()
+            is_required = code.co_argcount - len(defaults) > 1
+            return is_required or _is_context(code.co_varnames[1])
+        return bool(code.co_flags & _VARIADIC)
+    return _takes_context(run)
+
+
+def _takes_context(run: Callable[..., Any]) -> bool:
+    """Ask the signature: of methods, partial functions, wrapped ones and other callables."""
+    import inspect  # takes longer than all else of a worker's start, so not for plain functions
+
+    try:
+        parameters = list(inspect.signature(run).parameters.values())
+    except (TypeError, ValueError):
+        return False  # one written in C that does not tell
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    positional = [p for p in parameters if p.kind in kinds]
+    if len(positional) > 1:
+        second = positional[1]
+        return second.default is inspect.Parameter.empty or _is_context(second.name)
+    return any(p.kind == inspect.Parameter.VAR_POSITIONAL for p in parameters)
+
+
+def _is_context(name: str) -> bool:
+    return "context" in name or "ctx" in name

@@ -1,0 +1,191 @@
+"""Where a run may run: what is accepted, and what is refused with the reason."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from parallelrun_jupyter import DaskCompute, ParallelRunConfig, name_compute
+from parallelrun_jupyter.backends.dask.cluster import fill_in, find_class, refusal
+from parallelrun_jupyter.backends.dask.node import read_tails
+from parallelrun_jupyter.compute import as_compute, named_compute, node_counts
+from parallelrun_jupyter.errors import ConfigError, MissingExtraError
+
+ADDRESS = "tcp://10.0.0.5:8786"
+
+
+def test_an_address_is_a_dask_cluster_wherever_it_is_given(tmp_path: Path) -> None:
+    config = ParallelRunConfig(entry_script="score.py", compute_target=ADDRESS)
+    assert as_compute(config.compute_target) == DaskCompute(ADDRESS)
+    assert as_compute(ADDRESS).backend == "dask"
+    config.save_to_yaml(tmp_path / "c.yml")
+    assert ParallelRunConfig.load_yaml(tmp_path / "c.yml").compute_target == ADDRESS
+    made = DaskCompute(cluster="dask_jobqueue.SLURMCluster", arguments={"cores": 4}, adapt=(0, 9))
+    config = ParallelRunConfig(entry_script="score.py", compute_target=made)
+    config.save_to_yaml(tmp_path / "c.yml")
+    assert as_compute(ParallelRunConfig.load_yaml(tmp_path / "c.yml").compute_target) == made
+
+
+class FakeCluster:
+    scheduler_address = ADDRESS
+    security = None
+
+
+class FakeScheduler:
+    address = ADDRESS
+
+
+class FakeClient:
+    scheduler = FakeScheduler()
+    cluster: Any = None
+    security = None
+
+    def scheduler_info(self) -> dict[str, Any]:
+        return {}
+
+
+def test_a_cluster_or_client_object_stands_for_its_address() -> None:
+    cluster, client = as_compute(FakeCluster()), as_compute(FakeClient())
+    assert isinstance(cluster, DaskCompute)
+    assert isinstance(client, DaskCompute)
+    assert cluster == client == DaskCompute(ADDRESS)
+    assert cluster.lives_here
+    assert not client.lives_here, "a client of a cluster elsewhere"
+    client_of_own = FakeClient()
+    client_of_own.cluster = FakeCluster()
+    assert DaskCompute(client_of_own).lives_here
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: DaskCompute("inproc://10.0.0.5/1/1"), "lives inside this process (processes=False), "
+         "where the run's driver, a process of its own, cannot reach it."),
+        (lambda: DaskCompute("gateway://host:80/x"), "DaskCompute(cluster='dask_gateway.GatewayCluster'"),
+        (lambda: DaskCompute("tpc://host:8786"), "is no address of a Dask scheduler; expected one such "
+         "as 'tcp://10.0.0.5:8786' or 'tls://...'. Did you mean 'tcp'?"),
+        (DaskCompute, "was given 0 of an address"),
+        (lambda: DaskCompute(ADDRESS, scheduler_file="x"), "was given 2 of an address"),
+        (lambda: DaskCompute(5), "DaskCompute was given 5; expected the address of a scheduler"),
+        (lambda: DaskCompute(cluster="SLURMCluster"), "expected the dotted name of a class"),
+        (lambda: DaskCompute(ADDRESS, arguments={"a": 1}), "arguments are those of cluster="),
+        (lambda: DaskCompute(ADDRESS, adapt=(1, 2)), "adapt is for a cluster that the run makes"),
+        (lambda: DaskCompute(cluster="a.B", adapt=(3, 2)), "expected (minimum, maximum) of workers"),
+        (lambda: DaskCompute(cluster="a.B", arguments={"api_token": "hush"}),
+         "whose value would be kept on disk. Put it into an environment variable, and give its name: "
+         "api_token='env:NAME'."),
+        (lambda: DaskCompute(cluster="a.B", arguments={"x": object()}), "arguments are kept as JSON"),
+        (lambda: DaskCompute(ADDRESS, security={"ca": "x"}), "security has no 'ca'."),
+        (lambda: DaskCompute(ADDRESS, security={"tls_ca_file": "/no/ca.pem"}),
+         "security names the file '/no/ca.pem', which is not there."),
+        (lambda: DaskCompute.of_spec({"adress": ADDRESS}), "no key 'adress'. Did you mean 'address'?"),
+    ],
+)  # fmt: skip
+def test_what_is_refused_is_refused_with_the_reason(make: Any, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        make()
+    assert message in str(caught.value)
+
+
+def test_certificates_that_are_texts_are_never_in_the_record(tmp_path: Path) -> None:
+    ca = tmp_path / "ca.pem"
+    ca.write_text("x")
+
+    class Security:
+        tls_ca_file = str(ca)
+        tls_client_cert = "-----BEGIN CERTIFICATE-----\nhush\n"
+        tls_client_key = "-----BEGIN PRIVATE KEY-----\nhush\n"
+
+    compute = DaskCompute("tls://10.0.0.5:8786", security=Security())
+    assert compute.spec() == {"address": "tls://10.0.0.5:8786", "tls": {"tls_ca_file": str(ca)}}
+    [text] = compute.secrets().values()
+    assert set(json.loads(text)) == {"tls_client_cert", "tls_client_key"}
+    assert "hush" not in repr(compute)
+    with pytest.raises(ConfigError, match="which are not kept on disk: give the paths of files"):
+        name_compute("farm", compute)
+
+
+def test_named_computes_live_in_the_home(home: Path) -> None:
+    name_compute("farm", DaskCompute(ADDRESS, scheduler_timeout_s=60))
+    name_compute("here", "local")
+    assert named_compute("farm") == DaskCompute(ADDRESS, scheduler_timeout_s=60)
+    assert as_compute("here").backend == "local"
+    assert (home / "computes.json").stat().st_mode & 0o777 == 0o600
+    with pytest.raises(ConfigError, match="Did you mean 'farm'"):
+        as_compute("fram")
+    name_compute("farm", None)
+    assert named_compute("farm") is None
+    (home / "computes.json").write_text("[")
+    with pytest.raises(ConfigError, match=r"computes\.json could not be read"):
+        as_compute("farm")
+
+
+def test_what_cannot_be_used_is_said_at_submit(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.raises(ConfigError, match=rf"nothing answers at tcp://127\.0\.0\.1:{port} \("):
+        DaskCompute(f"tcp://127.0.0.1:{port}").check()
+    with pytest.raises(ConfigError, match="scheduler_file is '.*', which is not there"):
+        DaskCompute(scheduler_file=tmp_path / "s.json").check()
+    with pytest.raises(MissingExtraError, match="pip install no-such-package-xyz"):
+        DaskCompute(cluster="no_such_package_xyz.Cluster").check()
+
+
+def test_without_dask_the_command_that_installs_it_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: None if name == "distributed" else find(name)
+    )
+    with pytest.raises(MissingExtraError, match=r"pip install 'parallelrun-jupyter\[dask\]'"):
+        DaskCompute(ADDRESS).check()
+
+
+def test_numbers_of_nodes_and_workers() -> None:
+    here, there = as_compute("local"), as_compute(ADDRESS)
+    assert node_counts(here, None, None, 8) == (1, 8)
+    assert node_counts(there, None, None, 8) == (0, 0)
+    assert node_counts(here, 2, 3, 8) == node_counts(there, 2, 3, 8) == (2, 3)
+
+
+def test_arguments_from_the_environment() -> None:
+    arguments = {"token": "env:MY_TOKEN", "n": 2}
+    assert fill_in(arguments, {"MY_TOKEN": "hush"}) == {"token": "hush", "n": 2}
+    with pytest.raises(ConfigError, match="in the variable MY_TOKEN, which is not set"):
+        fill_in(arguments, {})
+    with pytest.raises(ConfigError, match=r"'os\.Cluster' could not be imported"):
+        find_class("os.Cluster")
+
+
+def test_a_dask_worker_of_another_version_is_refused_by_name() -> None:
+    assert refusal("tcp://a:1", "1.2", "1.2") == ""
+    assert refusal("tcp://a:1", "1.1", "1.2") == (
+        "the Dask worker tcp://a:1 has parallelrun-jupyter 1.1, and this run was submitted with 1.2. "
+        "Install the same there: pip install 'parallelrun-jupyter[dask]==1.2'"
+    )
+    missing = importlib.metadata.PackageNotFoundError("parallelrun-jupyter")
+    assert "has no parallelrun-jupyter, and this run" in refusal("tcp://a:1", missing, "1.2")
+    assert "could not be asked" in refusal("tcp://a:1", OSError("boom"), "1.2")
+
+
+def test_tails_are_whole_lines_of_what_is_new(tmp_path: Path) -> None:
+    log = tmp_path / "n0w0.log"
+    log.write_bytes(b"one\ntwo\nthr")
+    [tail] = read_tails(tmp_path, {})
+    assert (tail.worker, tail.start, tail.text) == ("n0w0", 0, b"one\ntwo\n")
+    [tail] = read_tails(tmp_path, {"n0w0": 4})
+    assert (tail.start, tail.text) == (4, b"two\n")
+    log.write_bytes(b"".join(b"line %06d\n" % k for k in range(20_000)))
+    [tail] = read_tails(tmp_path, {"n0w0": 24})
+    assert tail.start > 24
+    assert tail.text.startswith(b"line ")
+    assert tail.text.endswith(b"line 019999\n")
+    assert 60_000 < len(tail.text) <= 65_536
+    assert read_tails(tmp_path, {"n0w0": log.stat().st_size}) == []

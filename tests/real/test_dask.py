@@ -1,0 +1,292 @@
+"""Runs on real Dask clusters: who comes, who goes, who is killed, and what is lost: nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+
+from parallelrun_jupyter import DaskCompute, ParallelRunConfig, Run, name_compute, submit
+from parallelrun_jupyter.errors import ConfigError
+from parallelrun_jupyter.events import (
+    AttemptFailed,
+    AttemptSucceeded,
+    NodeJoined,
+    NodeLost,
+    RunResumed,
+    WarningRaised,
+)
+from tests.conftest import SCRIPTS
+from tests.real.conftest import end_of, rows_of
+from tests.real.dask_processes import DaskProcesses, wait_until
+
+NAMES = [f"{number:03d}.txt" for number in range(60)]
+LONG_S = 120
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[DaskProcesses]:
+    """Return a cluster that a test may do anything to, with a scheduler only."""
+    found = DaskProcesses(tmp_path / "dask")
+    try:
+        found.start_scheduler()
+        yield found
+    finally:
+        found.close()
+
+
+def start(numbers: Path, compute: Any, script: str = "slow.py", arguments: Any = (), **settings: Any) -> Run:  # fmt: skip
+    settings = {"mini_batch_size": 1, "process_count_per_node": 2, **settings}
+    config = ParallelRunConfig(entry_script=str(SCRIPTS / script), **settings)
+    return submit(config, inputs=numbers, compute=compute, arguments=arguments)
+
+
+def of_kind(run: Run, kind: Any) -> list[Any]:
+    return [e for e in run.events(follow=False) if isinstance(e, kind)]
+
+
+def wait_for(run: Run, count: int) -> None:
+    wait_until(lambda: run.snapshot()["succeeded"] >= count, f"{count} successes", run.folder.driver_log)  # fmt: skip
+
+
+def assert_all_once(run: Run) -> None:
+    assert rows_of(run) == NAMES
+    done = Counter(e.mini_batch for e in of_kind(run, AttemptSucceeded))
+    assert done == Counter(range(60))
+
+
+def in_cluster(address: str, code: str) -> str:
+    """Run code with a ``client`` of a cluster, in a process of its own."""
+    head = f"from distributed import Client\nclient = Client({address!r})\n"
+    done = subprocess.run(
+        [sys.executable, "-c", head + code], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_killed_dask_worker_takes_its_workers_along_and_nothing_is_lost(
+    cluster: DaskProcesses, numbers: Path
+) -> None:
+    cluster.add_worker("a")
+    cluster.add_worker("b")
+    cluster.wait_for_workers()
+    run = start(numbers, cluster.address, run_max_try=1)
+    wait_until(lambda: len(of_kind(run, NodeJoined)) == 2, "two nodes")
+    wait_for(run, 6)
+    victims = [p for p in cluster.run_workers() if p.ppid() == cluster.workers["a"].pid]
+    assert len(victims) == 2
+    cluster.kill("a")
+    _, alive = psutil.wait_procs(victims, timeout=5)
+    assert not alive, "worker processes do not outlive their Dask worker"
+    assert end_of(run, LONG_S) == "Completed"
+    assert_all_once(run)
+    [lost] = of_kind(run, NodeLost)
+    assert "is gone" in lost.reason
+    assert not of_kind(run, AttemptFailed), "the loss of a node is not charged"
+
+
+def test_a_worker_that_joins_late_gets_work(cluster: DaskProcesses, numbers: Path) -> None:
+    cluster.add_worker("a")
+    cluster.wait_for_workers()
+    run = start(numbers, cluster.address, process_count_per_node=1)
+    wait_for(run, 2)
+    cluster.add_worker("b")
+    assert end_of(run, LONG_S) == "Completed"
+    assert_all_once(run)
+    workers = {e.worker for e in of_kind(run, AttemptSucceeded)}
+    # It takes seconds to start; where it came too late, it was still seen.
+    assert workers == {"n0w0", "n1w0"} or len(of_kind(run, NodeJoined)) == 1
+
+
+def test_a_retired_worker_finishes_what_runs_and_leaves(
+    cluster: DaskProcesses, numbers: Path
+) -> None:
+    cluster.add_worker("a")
+    cluster.add_worker("b")
+    cluster.wait_for_workers()
+    run = start([numbers] * 4, cluster.address, run_max_try=1)
+    wait_until(lambda: len(of_kind(run, NodeJoined)) == 2, "two nodes")
+    wait_for(run, 4)
+    retire = "print(client.retire_workers(names=['a'], close_workers=True))"
+    in_cluster(cluster.address, retire)
+    wait_until(lambda: bool(of_kind(run, NodeLost)), "the node to leave")
+    [lost] = of_kind(run, NodeLost)
+    assert lost.reason.endswith("is being retired")
+    # Dask itself moves no actor; now that the node has left, the worker can be retired.
+    wait_until(lambda: "'name': 'a'" in in_cluster(cluster.address, retire), "the retirement")
+    assert end_of(run, LONG_S) == "Completed"
+    assert not of_kind(run, AttemptFailed)
+    done = Counter(e.mini_batch for e in of_kind(run, AttemptSucceeded))
+    assert done == Counter(range(240))
+
+
+def test_a_mini_batch_that_takes_three_nodes_down_is_charged(
+    cluster: DaskProcesses, numbers: Path
+) -> None:
+    for name in "abcd":
+        cluster.add_worker(name)
+    cluster.wait_for_workers()
+    run = start(numbers, cluster.address, "kills_node.py", ["017.txt"], process_count_per_node=1,
+                run_max_try=1, error_threshold=1)  # fmt: skip
+    assert end_of(run, LONG_S) == "Completed"
+    [failed] = of_kind(run, AttemptFailed)
+    assert (failed.mini_batch, failed.items, failed.kind) == (17, 1, "node_lost")
+    assert "its node was lost while it ran, as 2 or more before it" in failed.message
+    assert rows_of(run) == [name for name in NAMES if name != "017.txt"]
+    assert len(of_kind(run, NodeLost)) == 3
+
+
+def test_a_scheduler_that_comes_back_is_waited_for(cluster: DaskProcesses, numbers: Path) -> None:
+    cluster.add_worker("a")
+    cluster.wait_for_workers()
+    port = cluster.port
+    run = start(numbers, cluster.address, run_max_try=1)
+    wait_for(run, 6)
+    cluster.kill_scheduler()
+    cluster.workers.pop("a").wait(60)
+    cluster.start_scheduler(port)
+    cluster.add_worker("b")
+    assert end_of(run, LONG_S) == "Completed"
+    assert_all_once(run)
+    said = [e.text for e in of_kind(run, WarningRaised)]
+    assert any("was lost; it is waited for, up to 300 s" in text for text in said)
+    assert any(text.endswith("is back") for text in said)
+    assert not of_kind(run, AttemptFailed)
+
+
+def test_a_scheduler_that_is_gone_interrupts_the_run_which_goes_on_elsewhere(
+    cluster: DaskProcesses, dask_cluster: DaskProcesses, numbers: Path
+) -> None:
+    cluster.add_worker("a")
+    cluster.wait_for_workers()
+    run = start(numbers, DaskCompute(cluster.address, scheduler_timeout_s=1))
+    wait_for(run, 6)
+    cluster.kill_scheduler()
+    assert end_of(run, LONG_S) == "Interrupted"
+    assert "was lost and did not come back within 1 s; run.resume()" in run.snapshot()["reason"]
+    kept = run.snapshot()["succeeded"]
+    with pytest.raises(ConfigError, match="nothing answers at tcp://"):
+        run.resume(compute=cluster.address)
+    run.resume(compute=dask_cluster.address)
+    assert end_of(run, LONG_S) == "Completed"
+    assert_all_once(run)
+    [resumed] = of_kind(run, RunResumed)
+    assert resumed.mini_batches == 60 - kept
+
+
+def test_a_killed_driver_leaves_no_worker_and_the_run_goes_on(
+    dask_cluster: DaskProcesses, numbers: Path
+) -> None:
+    run = start(numbers, dask_cluster.address)
+    wait_for(run, 6)
+    os.kill(json.loads(run.folder.driver.read_text())["pid"], 9)
+    wait_until(lambda: not dask_cluster.run_workers(), "worker processes to end", limit_s=20)
+    assert run.status == "Interrupted"
+    run.resume()
+    assert end_of(run, LONG_S) == "Completed"
+    assert_all_once(run)
+
+
+def test_another_version_is_a_clear_error_at_the_start(
+    cluster: DaskProcesses, numbers: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other" / "parallelrun_jupyter-9.9.9.dist-info"
+    other.mkdir(parents=True)
+    (other / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: parallelrun-jupyter\nVersion: 9.9.9\n"
+    )
+    cluster.add_worker("a", environ={"PYTHONPATH": str(other.parent)})
+    cluster.wait_for_workers()
+    run = start(numbers, cluster.address)
+    assert end_of(run) == "Failed"
+    reason = run.snapshot()["reason"]
+    assert "has parallelrun-jupyter 9.9.9, and this run was submitted with" in reason
+    assert "pip install 'parallelrun-jupyter[dask]==" in reason
+
+
+def test_logs_of_other_machines_come_when_they_are_asked_for(
+    dask_cluster: DaskProcesses, numbers: Path, tmp_path: Path
+) -> None:
+    script = tmp_path / "prints.py"
+    script.write_text(
+        "import time\n"
+        "def run(mini_batch):\n"
+        "    for number in range(1000):\n"
+        "        print(number, 'x' * 200)\n"
+        "    time.sleep(0.2)\n"
+        "    return mini_batch\n"
+    )
+    config = ParallelRunConfig(entry_script=script, mini_batch_size=2, node_count=1,
+                               process_count_per_node=1)  # fmt: skip
+    run = submit(config, inputs=numbers, compute=dask_cluster.address)
+    wait_for(run, 3)
+    assert not list(run.folder.user_logs.glob("*.log")), "nothing is sent that nobody asked for"
+    lines = run.logs(20).splitlines()
+    assert len(lines) == 20
+    assert lines[-1].startswith("n0w0 20")
+    wait_for(run, 8)
+    time.sleep(1.1)
+    assert run.logs(20).splitlines()[-1] > lines[-1]
+    run.cancel()
+    end_of(run)
+    text = (run.folder.user_logs / "n0w0.log").read_text()
+    assert "bytes of this log were not brought here ..." in text
+
+
+def test_a_scheduler_file_and_a_named_compute(
+    dask_cluster: DaskProcesses, numbers: Path, home: Path
+) -> None:
+    name_compute("farm", DaskCompute(scheduler_file=dask_cluster.scheduler_file))
+    run = start(numbers, "farm", node_count=1, mini_batch_size=10)
+    assert end_of(run) == "Completed"
+    assert rows_of(run) == NAMES
+    assert run.folder.read_record().compute == {"scheduler_file": str(dask_cluster.scheduler_file)}
+
+
+def test_a_cluster_that_the_run_makes_ends_with_it(numbers: Path) -> None:
+    compute = DaskCompute(
+        cluster="distributed.LocalCluster",
+        arguments={"n_workers": 1, "threads_per_worker": 2, "dashboard_address": None},
+        adapt=(1, 2),
+    )
+    run = start(numbers, compute, process_count_per_node=None, node_count=1, mini_batch_size=10)
+    assert end_of(run, LONG_S) == "Completed"
+    assert rows_of(run) == NAMES
+    workers = {e.worker for e in of_kind(run, AttemptSucceeded)}
+    assert workers <= {"n0w0", "n0w1"}, "a worker for each of the Dask worker's threads"
+    # That its processes are gone is seen by the fixture that watches every test.
+
+
+def test_a_cluster_object_of_this_process(dask_cluster: DaskProcesses, numbers: Path) -> None:
+    class Cluster:
+        scheduler_address = dask_cluster.address
+        security = None
+
+        def scale(self, count: int) -> None: ...
+
+    with pytest.warns(UserWarning, match="was made by this process and ends with it"):
+        run = start(numbers, Cluster(), mini_batch_size=10)
+    assert end_of(run) == "Completed"
+    assert rows_of(run) == NAMES
+
+
+def test_a_cell_runs_there_too(dask_cluster: DaskProcesses, numbers: Path) -> None:
+    shell = InteractiveShell.instance()
+    shell.run_line_magic("load_ext", "parallelrun_jupyter")
+    cell = "import os\ndef run(mini_batch):\n    return [os.path.basename(p) for p in mini_batch]\n"
+    line = f"--input {numbers} --compute {dask_cluster.address} --node-count 2 --as run"
+    shell.run_cell_magic("parallelrun", line, cell)
+    run = shell.user_ns["run"]
+    assert end_of(run) == "Completed"
+    assert rows_of(run) == NAMES

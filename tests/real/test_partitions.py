@@ -1,0 +1,113 @@
+"""Runs whose inputs carry keys: one mini-batch for each combination, and a context that says so."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from parallelrun_jupyter import FileDataset, Run
+from parallelrun_jupyter.errors import RunFailedError
+from tests.real.conftest import end_of, rows_of
+
+SONGS = ("ada/summer/jazz", "ada/winter/jazz", "ada/winter/rock", "bob/summer/folk",
+         "bob/winter/jazz", "cid/summer/rock")  # fmt: skip
+FORMAT = "songs/{user}/{season}/{genres}.wav"
+
+
+@pytest.fixture
+def songs(tmp_path: Path) -> Path:
+    for name in SONGS:
+        path = tmp_path / "songs" / f"{name}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    return tmp_path / "songs"
+
+
+def told_by(run: Run) -> list[dict[str, Any]]:
+    return [json.loads(row) for row in rows_of(run)]
+
+
+def test_folders_give_one_mini_batch_for_each_combination(
+    start: Callable[..., Run], songs: Path
+) -> None:
+    run = start(
+        "tells_context.py", inputs=FileDataset(songs / "**/*.wav", partition_format=FORMAT),
+        mini_batch_size=None, partition_keys=["user", "genres"],
+    )  # fmt: skip
+    assert end_of(run) == "Completed"
+    rows = told_by(run)
+    assert [(row["index"], *row["keys"].values(), row["first"]) for row in rows] == [
+        (0, "ada", "jazz", 0), (0, "ada", "jazz", 0), (1, "ada", "rock", 2),
+        (2, "bob", "folk", 3), (3, "bob", "jazz", 4), (4, "cid", "rock", 5),
+    ]  # fmt: skip
+    assert run.snapshot()["mini_batches"] == 5
+    assert all(row["same"] for row in rows)
+    assert list(rows[0]["keys"]) == ["user", "genres"], (
+        "the keys that were asked for, in that order"
+    )
+    [first, again] = run.try_one(0)
+    assert [json.loads(first), json.loads(again)] == rows[:2]
+
+
+def test_dates_arrive_as_datetime_and_without_keys_a_context_still_numbers(
+    start: Callable[..., Run], songs: Path, numbers: Path
+) -> None:
+    for day in ("2019/12/31", "2020/01/01"):
+        (numbers / day).mkdir(parents=True)
+        (numbers / "000.txt").rename(numbers / day / "a.txt")
+        (numbers / "000.txt").write_text("0")
+    dated = FileDataset(numbers / "20*/**", partition_format="{day:yyyy/MM/dd}/{name}.txt")
+    run = start("tells_context.py", inputs=dated, mini_batch_size=None, partition_keys=["day"])
+    assert end_of(run) == "Completed"
+    told = [(row["keys"]["day"], row["types"]) for row in told_by(run)]
+    assert told == [(f"{d} 00:00:00", ["datetime"]) for d in ("2019-12-31", "2020-01-01")]
+    run = start("tells_context.py", inputs=[dated, songs], mini_batch_size=4)
+    assert end_of(run) == "Completed"
+    assert [(row["index"], row["first"], row["keys"]) for row in told_by(run)] == [
+        (k, f, {}) for k, f in [(0, 0)] * 2 + [(1, 2)] * 4 + [(2, 6)] * 2
+    ]
+
+
+def test_a_path_that_does_not_match_ends_the_run_with_its_name(
+    start: Callable[..., Run], songs: Path
+) -> None:
+    (songs / "zoe" / "zoe").mkdir(parents=True)
+    (songs / "zoe" / "zoe" / "zoe.mp3").write_text("x")
+    inputs = FileDataset(songs, partition_format=FORMAT)
+    run = start("tells_context.py", inputs=inputs, mini_batch_size=None, partition_keys=["user"])
+    with pytest.raises(
+        RunFailedError, match=r"zoe\.mp3' has no keys by the partition_format 'songs"
+    ):
+        run.wait_for_completion(show_output=False)
+
+
+@pytest.mark.parametrize("change", ["none", "edit", "add"])
+def test_a_run_over_combinations_resumes(
+    start: Callable[..., Run], numbers: Path, change: str
+) -> None:
+    inputs = FileDataset(numbers, partition_format="numbers/0*{digit}.txt")
+    run = start("slow.py", inputs=inputs, mini_batch_size=None, partition_keys=["digit"])
+    while run.snapshot()["succeeded"] < 3:
+        pass
+    os.kill(json.loads((run.folder.path / "driver.json").read_text())["pid"], signal.SIGKILL)
+    while run.status != "Interrupted":
+        pass
+    lines = run.folder.plan.read_bytes().splitlines(keepends=True)
+    run.folder.plan.write_bytes(b"".join(lines[:-3]))
+    if change == "edit":
+        (numbers / "057.txt").write_text("something else")
+    elif change == "add":
+        (numbers / "00a0.txt").write_text("new")
+    run.resume()
+    if change == "none":
+        assert end_of(run) == "Completed"
+        assert run.folder.plan.read_bytes() == b"".join(lines)
+    else:
+        with pytest.raises(RunFailedError, match="since the run was planned"):
+            run.wait_for_completion(show_output=False)

@@ -1,0 +1,182 @@
+"""What networks, stores and people do to inputs in a store: the end is definite, nothing else is lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from azure.storage.blob import ContainerClient
+
+from parallelrun_jupyter import FileDataset, Run
+from tests.azurite_process import ACCOUNT, Azurite
+from tests.bad_network import BadNetwork, Fate
+from tests.real.conftest import end_of, rows_of
+
+BLOBS = {f"in/{number:02d}.txt": f"{number:05d}" * 10 for number in range(40)}
+
+
+@pytest.fixture
+def network(
+    azurite: Azurite, endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[BadNetwork]:
+    """Return a network between the run and the store that is good until it is told otherwise."""
+    proxy = BadNetwork(azurite.port, lambda *_: "pass")
+    monkeypatch.setenv("PARALLELRUN_BLOB_ENDPOINT", proxy.endpoint)
+    yield proxy
+    proxy.close()
+
+
+@pytest.fixture
+def container(azurite: Azurite) -> ContainerClient:
+    return azurite.make_container(BLOBS)
+
+
+@pytest.fixture
+def run_over(
+    start: Callable[..., Run], container: ContainerClient, keyed: dict[str, Any]
+) -> Callable[..., Run]:
+    def begin(**settings: Any) -> Run:
+        url = f"az://{container.container_name}/in"
+        inputs = FileDataset(url, storage_options={**keyed, **settings.pop("options", {})})
+        return start("reads.py", inputs=inputs, **settings)
+
+    return begin
+
+
+def rows_without(container: ContainerClient, *missing: int) -> list[str]:
+    name = container.container_name
+    return [
+        f"{name}/{blob}={text}"
+        for number, (blob, text) in enumerate(BLOBS.items())
+        if number not in missing
+    ]
+
+
+@pytest.mark.parametrize("fate", ["cut", "half", "503", "slow"])
+def test_what_passes_costs_nothing(
+    run_over: Callable[..., Run], network: BadNetwork, container: ContainerClient, fate: Fate
+) -> None:
+    def first_time(method: str, path: str, count: int) -> Fate:
+        hurt = path == "list" or path.endswith(("3.txt", "7.txt"))
+        return fate if hurt and count == 1 and method == "GET" else "pass"
+
+    network.rule = first_time
+    run = run_over()
+    assert end_of(run) == "Completed", run.snapshot()["reason"]
+    assert rows_of(run) == rows_without(container)
+
+
+def test_a_stalled_blob_is_a_load_timeout_and_lost_alone(
+    run_over: Callable[..., Run], network: BadNetwork, container: ContainerClient
+) -> None:
+    network.rule = lambda _method, path, _count: "stall" if path.endswith("05.txt") else "pass"
+    run = run_over(task_overhead_timeout=2, run_max_try=2, error_threshold=1)
+    assert end_of(run, 30) == "Completed"
+    assert rows_of(run) == rows_without(container, 5)
+    failures = run.failures()
+    assert list(failures["mini_batch"]) == [5, 5]
+    assert set(failures["kind"]) == {"load_timeout"}
+    assert (
+        failures["message"]
+        .str.contains(r"in/05\.txt' did not come within task_overhead_timeout = 2 s")
+        .all()
+    )
+
+
+def test_a_store_that_cuts_every_connection_ends_the_run(
+    run_over: Callable[..., Run], network: BadNetwork
+) -> None:
+    network.rule = lambda method, path, _count: (
+        "cut" if method == "GET" and path.endswith(".txt") else "pass"
+    )
+    run = run_over(options={"retry_total": 0}, run_max_try=1)
+    assert end_of(run, 30) == "Failed"
+    assert "1 item failed; error_threshold allows 0" in run.snapshot()["reason"]
+    assert run.failures()["message"].str.contains("did not answer as a store does").all()
+
+
+def test_a_blob_that_vanishes_or_changes_is_said_and_lost_alone(
+    run_over: Callable[..., Run], network: BadNetwork, container: ContainerClient
+) -> None:
+    def meddle(method: str, path: str, _count: int) -> Fate:
+        if method == "GET" and path.endswith("00.txt"):  # all is listed by now
+            if container.get_blob_client("in/20.txt").exists():
+                container.delete_blob("in/20.txt")
+            container.upload_blob("in/30.txt", "x" * 50, overwrite=True)
+        return "pass"
+
+    network.rule = meddle
+    run = run_over(run_max_try=2, error_threshold=2, process_count_per_node=1)
+    assert end_of(run) == "Completed"
+    assert rows_of(run) == rows_without(container, 20, 30)
+    failures = run.failures().drop_duplicates("mini_batch").set_index("mini_batch")
+    gone, changed = failures.loc[20], failures.loc[30]
+    assert gone["error"] == "FileNotFoundError"
+    assert f"in/20.txt' does not exist in the storage account '{ACCOUNT}'" in gone["message"]
+    assert "in/30.txt' has changed since the run was planned" in changed["message"]
+
+
+def _stagers(run: Run) -> list[psutil.Process]:
+    return [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if "parallelrun_jupyter.data.stager" in (process.info["cmdline"] or [])
+        and process.environ().get("PARALLELRUN_HOME") == str(run.folder.path.parent.parent)
+    ]
+
+
+def test_a_killed_stager_is_replaced(
+    run_over: Callable[..., Run], network: BadNetwork, container: ContainerClient
+) -> None:
+    network.rule = lambda *_: "slow"
+    run = run_over()
+    while run.snapshot()["succeeded"] < 5:
+        time.sleep(0.01)
+    for process in _stagers(run):
+        process.kill()
+    assert end_of(run) == "Completed", run.snapshot()["reason"]
+    assert rows_of(run) == rows_without(container)
+    assert run.failures().empty
+
+
+def test_a_killed_driver_leaves_nothing_that_stays_and_the_run_goes_on(
+    run_over: Callable[..., Run], network: BadNetwork, container: ContainerClient, home: Path
+) -> None:
+    network.rule = lambda *_: "slow"
+    run = run_over()
+    while run.snapshot()["succeeded"] < 5:
+        time.sleep(0.01)
+    stagers = _stagers(run)
+    os.kill(psutil.Process(stagers[0].pid).ppid(), signal.SIGKILL)
+    _, alive = psutil.wait_procs(stagers, timeout=5)
+    assert not alive
+    while run.status != "Interrupted":
+        time.sleep(0.05)
+    network.rule = lambda *_: "pass"
+    run.resume()
+    assert end_of(run) == "Completed", run.snapshot()["reason"]
+    assert rows_of(run) == rows_without(container)
+    until = time.monotonic() + 10
+    while list((home / "cache" / "views").iterdir()):
+        assert time.monotonic() < until
+
+
+def test_a_resume_refuses_a_blob_that_has_changed(
+    run_over: Callable[..., Run], network: BadNetwork, container: ContainerClient
+) -> None:
+    network.rule = lambda *_: "slow"
+    run = run_over()
+    while run.snapshot()["succeeded"] < 5:
+        time.sleep(0.01)
+    run.cancel()
+    end_of(run)
+    container.upload_blob("in/39.txt", "other", overwrite=True)
+    run.resume()
+    assert end_of(run) == "Failed"
+    assert "in/39.txt' has changed since the run was planned" in run.snapshot()["reason"]

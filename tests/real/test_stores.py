@@ -1,0 +1,196 @@
+"""Inputs in a store: a real Azurite, listed, staged ahead and run, with credentials kept off disk."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from parallelrun_jupyter import Datastore, FileDataset, Run
+from parallelrun_jupyter.data import credentials
+from parallelrun_jupyter.errors import ConfigError
+from tests.azurite_process import ACCOUNT, KEY, Azurite
+from tests.real.conftest import end_of, rows_of
+
+pytestmark = pytest.mark.usefixtures("endpoint")
+
+BLOBS = {f"mnist/{number:03d}.txt": str(number) for number in range(60)}
+
+
+def test_blobs_are_listed_staged_and_run_in_order(
+    start: Callable[..., Run], azurite: Azurite, keyed: dict[str, Any], home: Path
+) -> None:
+    container = azurite.make_container(BLOBS)
+    url = f"az://{container.container_name}/mnist/*.txt"
+    run = start("reads.py", inputs=FileDataset(url, storage_options=keyed), mini_batch_size=5)
+    assert end_of(run) == "Completed", run.snapshot()["reason"]
+    name = container.container_name
+    assert rows_of(run) == [f"{name}/mnist/{k:03d}.txt={k}" for k in range(60)]
+    first = json.loads(run.folder.plan.read_bytes().splitlines()[0])
+    assert first[:2] == ["f", 0]
+    assert first[2][0] == f"az://{name}/mnist/000.txt"
+    assert first[3] == [1] * 5
+    assert first[4][
+        0
+    ] == f'"{container.get_blob_client("mnist/000.txt").get_blob_properties().etag}"'.replace(
+        '""', '"'
+    )
+    for path in home.rglob("*"):
+        if path.is_file():
+            assert KEY.encode() not in path.read_bytes(), path
+    until = time.monotonic() + 10
+    while list((home / "cache" / "views").iterdir()):  # the run's view goes with it
+        assert time.monotonic() < until
+
+
+def test_the_order_is_that_of_a_local_listing(
+    azurite: Azurite, keyed: dict[str, Any], tmp_path: Path
+) -> None:
+    names = [
+        "b.txt", "a.txt", "z/1.txt", "c/2.txt", "c/1.txt", "c/d/1.txt", "c.d/x.txt", ".hidden",
+        "c/.hidden/x.txt", "c!/1.txt", "ünï/ #?%20.txt", "c/a b.txt", "c2/10.txt", "c2/9.txt",
+    ]  # fmt: skip
+    container = azurite.make_container(dict.fromkeys(names, "x"))
+    for name in names:
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).write_text("x")
+    root = f"az://{container.container_name}"
+    for pattern in ("", "**", "c", "c*", "*", "c/*.txt", "*/*.txt", "**/1.txt", "**/d/**", "c?/*",
+                    "**/**/*.txt", "c/[12].txt", "c/.hidden/x.txt"):  # fmt: skip
+        local = FileDataset(tmp_path / "in" / pattern).to_path()
+        remote = FileDataset(f"{root}/{pattern}", storage_options=keyed).to_path()
+        here, there = str(tmp_path / "in"), root
+        assert [p.removeprefix(there) for p in remote] == [p.removeprefix(here) for p in local], (
+            pattern
+        )
+        assert remote or pattern == "c*", pattern  # which matches folders only
+
+
+def test_a_public_container_needs_no_credential(
+    start: Callable[..., Run], azurite: Azurite
+) -> None:
+    container = azurite.make_container(BLOBS, public=True)
+    url = f"https://{ACCOUNT}.blob.core.windows.net/{container.container_name}/mnist"
+    run = start("reads.py", inputs=FileDataset(url, storage_options={"anon": True}))
+    assert end_of(run) == "Completed"
+    assert [row.partition("=")[2] for row in rows_of(run)] == list(map(str, range(60)))
+
+
+def test_the_output_goes_to_a_store(
+    start: Callable[..., Run], azurite: Azurite, keyed: dict[str, Any]
+) -> None:
+    container = azurite.make_container(BLOBS)
+    name = container.container_name
+    inputs = FileDataset(f"az://{name}/mnist", storage_options=keyed)
+    run = start("echo.py", inputs=inputs, output=f"az://{name}/predictions/today")
+    assert end_of(run) == "Completed", run.snapshot()["reason"]
+    url = f"az://{name}/predictions/today/parallel_run_step.txt"
+    assert run.snapshot()["output"] == url
+    text = "".join(f"{k:03d}.txt\n" for k in range(60))
+    blob = container.get_blob_client("predictions/today/parallel_run_step.txt")
+    assert blob.download_blob().readall().decode() == text
+    assert rows_of(run) == text.split()
+    (run.folder.output / "parallel_run_step.txt").unlink()
+    assert rows_of(run) == text.split(), "without the run's own copy it is read from the store"
+
+
+def test_what_a_script_writes_itself_goes_there_too(
+    start: Callable[..., Run], azurite: Azurite, numbers: Path
+) -> None:
+    container = azurite.make_container({})
+    store = Datastore.register_azure_blob_container(
+        "out", container.container_name, ACCOUNT, account_key=KEY
+    )
+    run = start("writes_files.py", output=store.path("own"), output_action="summary_only")
+    assert end_of(run) == "Completed", run.snapshot()["reason"]
+    names = sorted(blob.name for blob in container.list_blobs())
+    assert [n for n in names if "/end/" not in n] == [f"own/{k:03d}.txt.out" for k in range(60)]
+    assert [n for n in names if "/end/" in n], "also what shutdown() wrote"
+
+
+def test_side_inputs_are_local_paths_in_the_arguments(
+    start: Callable[..., Run], azurite: Azurite, keyed: dict[str, Any], numbers: Path
+) -> None:
+    container = azurite.make_container(
+        {"labels.txt": " ".join(f"L{k}" for k in range(60)), "model/b": "1", "model/a": "2"}
+    )
+    root = f"az://{container.container_name}"
+    labels = FileDataset(f"{root}/labels.txt", storage_options=keyed)
+    model = FileDataset(f"{root}/model", storage_options=keyed)
+    named = labels.as_named_input("labels").as_mount("/mnt/of/azure")
+    arguments = ["--labels", named, "--folder", model.as_download(), "--word", "w"]
+    run = start("side.py", arguments=arguments, mini_batch_size=20, node_count=2)
+    assert end_of(run) == "Completed", run.snapshot()["reason"]
+    assert rows_of(run) == [f"L{k} a b w labels.txt" for k in range(60)]
+    rows = run.try_one(0)
+    assert rows[0] == "L0 a b w labels.txt", "also in this process"
+
+
+def test_a_side_input_that_does_not_come_ends_the_run(
+    start: Callable[..., Run],
+    azurite: Azurite,
+    keyed: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    container = azurite.make_container({"labels.txt": "1"})
+    labels = FileDataset(f"az://{container.container_name}/labels.txt", storage_options=keyed)
+    labels.check()
+    container.delete_blob("labels.txt")
+    mounted = labels.as_mount()
+    monkeypatch.setattr(mounted, "check", lambda: None)  # as if it went just after the check
+    run = start("side.py", arguments=["--labels", mounted], process_count_per_node=1)
+    assert end_of(run, 30) == "Failed"
+    assert "labels.txt' matches no file" in run.snapshot()["reason"]
+
+
+def test_try_one_reads_from_the_store(
+    start: Callable[..., Run], azurite: Azurite, keyed: dict[str, Any]
+) -> None:
+    container = azurite.make_container(BLOBS)
+    url = f"az://{container.container_name}/mnist"
+    run = start("echo.py", inputs=FileDataset(url, storage_options=keyed), mini_batch_size=3)
+    assert end_of(run) == "Completed"
+    assert run.try_one(2) == ["006.txt", "007.txt", "008.txt"]
+
+
+def test_a_typed_key_is_asked_for_by_name_when_another_process_resumes(
+    start: Callable[..., Run],
+    azurite: Azurite,
+    keyed: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    container = azurite.make_container(BLOBS)
+    inputs = FileDataset(f"az://{container.container_name}/mnist", storage_options=keyed)
+    run = start("slow.py", inputs=inputs)
+    while run.snapshot()["succeeded"] < 5:
+        time.sleep(0.01)
+    run.cancel()
+    assert end_of(run) == "Canceled"
+    monkeypatch.setattr(credentials, "_held", {})  # as in another process
+    with pytest.raises(ConfigError, match=r"whose value is not kept on disk\. Set it first"):
+        run.resume()
+    [variable] = run.folder.read_record().secret_variables()
+    monkeypatch.setenv(variable, KEY)
+    run.resume()
+    assert end_of(run) == "Completed"
+    assert rows_of(run) == [f"{k:03d}.txt" for k in range(60)]
+
+
+def test_the_script_does_not_see_the_key(
+    start: Callable[..., Run], azurite: Azurite, keyed: dict[str, Any], tmp_path: Path
+) -> None:
+    container = azurite.make_container({"a.txt": "1"})
+    script = tmp_path / "environment.py"
+    script.write_text(
+        "import os\n"
+        "def run(mini_batch):\n"
+        "    return [sorted(k for k, v in os.environ.items() if 'ACCOUNT_KEY' in k)]\n"
+    )
+    inputs = FileDataset(f"az://{container.container_name}", storage_options=keyed)
+    run = start(str(script), inputs=inputs)
+    assert end_of(run) == "Completed"
+    assert rows_of(run) == ["[]"]

@@ -98,6 +98,11 @@ class LocalPool:
                 found += node.step()
         return found
 
+    def look_ahead(self, latency_s: float) -> None:
+        """Let the nodes hold what they do in that time: whoever feeds them is far away."""
+        for node in self._nodes.values():
+            node.latency_s = latency_s
+
     def pause(self) -> list[Signal]:
         """Take nothing more, and give back what has not begun."""
         return [signal for node in self._nodes.values() for signal in node.pause()]
@@ -110,6 +115,9 @@ class LocalPool:
     def is_idle(self) -> bool:
         """Whether no worker has anything to do."""
         return all(node.is_idle for node in self._nodes.values())
+
+    def expect(self, mini_batches: int) -> None:
+        """Do nothing: this machine does not grow."""
 
     def bring_logs(self) -> None:
         """Do nothing: the logs are here."""
@@ -167,6 +175,7 @@ def worker_spec(folder: RunFolder, record: RunRecord, environ: Mapping[str, str]
             "cwd": record.working_directory(snapshot),
             "sys_path": record.import_paths(snapshot),
             "append_rows": record.append_rows,
+            "output_format": record.output_format,
             "logging_level": record.logging_level,
             "roots": [snapshot, record.cwd] if record.source_directory is None else [snapshot],
             "output_dir": output_dir,

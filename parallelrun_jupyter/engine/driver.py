@@ -190,7 +190,7 @@ class Driver:
         try:
             self._commits.flush()
             if target is not None:
-                size_bytes = publish(self._folder, self._rows, target)
+                size_bytes = publish(self._folder, self._rows, target, record.output_format)
         except OutputError as error:
             self._tell(signals.OutputNotPublished(str(error)))
             return
@@ -206,6 +206,7 @@ class Driver:
             return
         self._control_at = now + _CONTROL_S
         self._handle(signals.TimePassed())
+        self._pool.expect(self._scheduler.state.left)
         for name in os.listdir(self._folder.control):
             if name == remote_logs.REQUEST:
                 (self._folder.control / name).unlink(missing_ok=True)  # to be asked again and again

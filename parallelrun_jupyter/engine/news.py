@@ -68,6 +68,11 @@ class Outbox:
         """Whether whoever puts has to wait."""
         return self._size_bytes >= self._full_bytes
 
+    @property
+    def is_urgent(self) -> bool:
+        """Whether a message's worth of rows has gathered."""
+        return self._size_bytes >= self._chunk_bytes
+
     def take(self) -> News:
         """Return what fits in one message, and forget it."""
         found: list[Signal] = []

@@ -9,9 +9,10 @@ from collections.abc import Callable
 from math import ceil
 
 from ..data.inputs import count_items
-from ..worker.status_page import RUNNING
+from ..worker.status_page import LOADING, RUNNING
 from . import signals
 from .deadlines import deadline_of
+from .feeding import depth_of, held_for_distance
 from .policy import NodeLimits
 from .sampling import Sampler
 from .signals import Failure, Signal, Success
@@ -19,18 +20,10 @@ from .stack_dump import read_stack
 from .staging import Staged, Staging
 from .worker_process import CAN_WATCH_PIDS, Given, Reply, WorkerProcess, WorkerSpec
 
-FED_AHEAD_S = 0.010
-"""Workers hold about this much work, so that they never wait for a message, and none when
-mini-batches take longer."""
-
-SHORT_S = 0.003
-FED_SHORT_S = 0.030
-"""Mini-batches under three milliseconds are held three times as long: half the messages."""
-
-MOST_FED = 2048
 SAMPLE_S = 1.0
 _FIRST_LOOK_S = 0.2
 _LOOK_S = 0.02
+_SMOOTHING = 0.2
 _RESTART_DELAYS_S = (0.0, 0.0, 0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 
 
@@ -90,6 +83,9 @@ class Node:
         self._paused = False
         self._stopping = False
         self._stopped = False
+        self._each_s = 0.0
+        #: seconds until the driver has heard of something and its answer is here
+        self.latency_s = 0.0
 
     # What it is told
 
@@ -129,6 +125,8 @@ class Node:
         self._stopping = True
         self._sampler.close()
         self._backlog.clear()
+        if self._staging is not None:
+            self._staging.stop()
         for worker in self._workers:
             if worker.has_stopped:
                 continue
@@ -262,9 +260,8 @@ class Node:
         each_s = max(elapsed_us / len(rows), longest_us / 2, 1) / 1e6
         if self._staging is not None:
             self._staging.took(elapsed_us / len(rows) / 1e6)
-        ahead_s = FED_SHORT_S if each_s < SHORT_S else FED_AHEAD_S
-        fitting = min(MOST_FED, ceil(ahead_s / each_s)) if each_s < FED_AHEAD_S else 1
-        worker.depth = min(fitting, 2 * max(worker.depth, len(rows)))
+        self._each_s += (each_s - self._each_s) * (_SMOOTHING if self._each_s else 1)
+        worker.depth = depth_of(worker.depth, each_s, len(rows))
         self._feed_one(worker)
         part, offset = self._keep_rows(payload) if payload else (0, 0)
         successes = tuple(map(Success._make, rows))
@@ -291,6 +288,7 @@ class Node:
         capacity = sum(w.depth if w.depth == 1 else 2 * w.depth for w in self._ready())
         if self._staging is not None:
             capacity += self._staging.ahead(self._slots)
+        capacity += held_for_distance(len(self._ready()), self._each_s, self.latency_s)
         capacity = 0 if self._paused else capacity
         if capacity == self._offered:
             return []
@@ -325,6 +323,8 @@ class Node:
 
     def _take_staged(self, staged: Staged) -> list[Signal]:
         """Take what has been brought here, and what could not be."""
+        if self._stopping:
+            return []
         self._backlog.extend(staged.ready)
         self._feed()
         found = staged.failures(self.name)
@@ -342,10 +342,11 @@ class Node:
         for reply in worker.last_words():
             found += self._take(worker, reply)
         phase, mini_batch, since = worker.page.read()
-        if phase != RUNNING and worker.given and not (worker.has_reported or worker.kill_reason):
+        is_busy = phase in {LOADING, RUNNING}
+        if not is_busy and worker.given and not (worker.has_reported or worker.kill_reason):
             # It has never reported anything: somebody has to pay, or this would go on for ever.
-            phase, mini_batch = RUNNING, next(iter(worker.given))
-        blamed = worker.given.pop(mini_batch, None) if phase == RUNNING else None
+            is_busy, mini_batch = True, next(iter(worker.given))
+        blamed = worker.given.pop(mini_batch, None) if is_busy else None
         self._release(*([mini_batch] if blamed else []))
         duration_us = int((time.monotonic() - since) * 1e6)
         if not self._stopping:

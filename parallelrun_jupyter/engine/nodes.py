@@ -44,19 +44,19 @@ class Nodes:
         """Return a node, or None where it is gone."""
         return self._known.get(name)
 
-    def is_known(self, name: str) -> bool:
-        """Say whether a node is there."""
-        return name in self._known
-
-    def remove(self, name: str, *, blames: bool) -> tuple[list[tuple[int, int]], list[int]]:
+    def remove(
+        self, name: str, running: set[int] | None
+    ) -> tuple[list[tuple[int, int]], list[int]]:
         """Take leave of a node.
 
         Parameters
         ----------
         name
             The node.
-        blames
-            Whether what it held may have brought it down.
+        running
+            What its workers were last seen to run: where each of them is still at what it was seen
+            with, only those may have brought the node down, and otherwise whatever it held.
+            None blames nobody.
 
         Returns
         -------
@@ -65,14 +65,15 @@ class Nodes:
             taken so many nodes with them that it is counted as a failed attempt (rule R18). These
             stay out, under its name, until their failure is told.
         """
-        if self._known.pop(name, None) is None:
+        gone = self._known.pop(name, None)
+        if gone is None:
             return [], []
         self._hungry.pop(name, None)
+        mine = [(k, attempt) for k, (attempt, node) in self._held.items() if node == name]
+        suspects = self._suspects({k for k, _ in mine}, running, gone.slots)
         given_back, charged = [], []
-        for mini_batch, (attempt, node) in list(self._held.items()):
-            if node != name:
-                continue
-            if blames:
+        for mini_batch, attempt in mine:
+            if mini_batch in suspects:
                 self._losses[mini_batch] = self._losses.get(mini_batch, 0) + 1
                 if self._losses[mini_batch] >= policy.NODES_TAKEN:
                     charged.append(mini_batch)
@@ -80,6 +81,13 @@ class Nodes:
             del self._held[mini_batch]
             given_back.append((mini_batch, attempt))
         return given_back, charged
+
+    @staticmethod
+    def _suspects(held: set[int], running: set[int] | None, slots: int) -> set[int]:
+        if running is None:
+            return set()
+        seen = held & running
+        return seen if len(seen) >= max(1, slots) else held
 
     def stop(self, name: str) -> None:
         """Note that a node has ended all its workers."""

@@ -29,6 +29,9 @@ class Pool(Protocol):
     def wake(self) -> None:
         """Let a ``wait`` return now; may be called from any thread."""
 
+    def expect(self, mini_batches: int) -> None:
+        """Take note of how many mini-batches are left, as far as is known by now."""
+
     def bring_logs(self) -> None:
         """Begin to bring what is new in the workers' logs into the run's folder."""
 

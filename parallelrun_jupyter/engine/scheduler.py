@@ -199,9 +199,10 @@ class Scheduler:
 
     def _lose(self, name: str, reason: str, *, blames: bool) -> None:
         """Take back what a node held: nothing of it is charged before rule R18 says so."""
-        if not self._nodes.is_known(name):
+        if self._nodes.get(name) is None:
             return
-        given_back, charged = self._nodes.remove(name, blames=blames and self._ending is None)
+        running = self.state.running_on(name) if blames and self._ending is None else None
+        given_back, charged = self._nodes.remove(name, running)
         self._record(NodeLost(self._now, name, reason))
         self._retries.extend(given_back)
         for mini_batch in charged:
@@ -273,16 +274,9 @@ class Scheduler:
                     )
                 )
                 if rows > items and not self._warned_long:
-                    self._warn_long(mini_batch, items, rows)
+                    self._warned_long = True
+                    record(WarningRaised(now, policy.too_long(mini_batch, items, rows)))
             offset += length
-
-    def _warn_long(self, mini_batch: int, items: int, rows: int) -> None:
-        self._warned_long = True
-        text = (
-            f"run() returned {plural(rows, 'row')} for the {plural(items, 'item')} of mini-batch "
-            f"{mini_batch}; all rows are kept, and at most {items:,} count as succeeded items"
-        )
-        self._record(WarningRaised(self._now, text))
 
     def _ended_badly(self, signal: signals.AttemptEndedBadly) -> None:
         if not self._nodes.take_back(signal.mini_batch, signal.attempt, signal.node):

@@ -151,6 +151,11 @@ class RunState:
         """Return what a mini-batch is: LEFT, SUCCEEDED, FAILED or RETRYING."""
         return self.statuses[mini_batch] if mini_batch < len(self.statuses) else LEFT
 
+    def running_on(self, node: str) -> set[int]:
+        """Return the mini-batches that the workers of a node were last seen to run."""
+        workers = self.workers.values()
+        return {w.mini_batch for w in workers if w.node == node and w.phase == "running"}
+
     def apply_all(self, events: Iterable[Event]) -> bool:
         """Apply events in order; return whether there were any."""
         changed = False

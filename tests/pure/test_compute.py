@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.metadata
 import json
 import socket
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from parallelrun_jupyter import DaskCompute, ParallelRunConfig, name_compute
-from parallelrun_jupyter.backends.dask.cluster import fill_in, find_class, refusal
+from parallelrun_jupyter.backends.dask.cluster import Cluster, fill_in, find_class, refusal
 from parallelrun_jupyter.backends.dask.node import read_tails
 from parallelrun_jupyter.compute import as_compute, named_compute, node_counts
 from parallelrun_jupyter.errors import ConfigError, MissingExtraError
@@ -162,6 +163,35 @@ def test_arguments_from_the_environment() -> None:
         fill_in(arguments, {})
     with pytest.raises(ConfigError, match=r"'os\.Cluster' could not be imported"):
         find_class("os.Cluster")
+
+
+class Growing:
+    """A cluster class that notes what it was asked for."""
+
+    asked: ClassVar[list[tuple[int, int]]] = []
+
+    def adapt(self, *, minimum: int, maximum: int) -> None:
+        self.asked.append((minimum, maximum))
+
+
+def test_a_cluster_that_adapts_grows_at_once_and_shrinks_slowly() -> None:
+    now = 100.0
+    compute = DaskCompute(cluster=f"{__name__}.Growing", adapt=(0, 8))
+    cluster = Cluster(compute, 0, {}, {}, clock=lambda: now)
+
+    async def ask() -> None:
+        nonlocal now
+        await cluster.open()
+        for nodes in (0, 3, 50, 20):  # it begins with one: somebody has to be there
+            await cluster.want(nodes)
+        now += 5
+        await cluster.want(2)
+        now += 6
+        await cluster.want(2)
+        await cluster.want(0)
+
+    asyncio.run(ask())
+    assert Growing.asked == [(1, 8), (3, 8), (8, 8), (2, 8)]
 
 
 def test_a_dask_worker_of_another_version_is_refused_by_name() -> None:

@@ -391,6 +391,19 @@ def test_a_mini_batch_is_charged_when_it_has_taken_three_nodes_with_it() -> None
     assert bench.scheduler.state.items_failed == 0
 
 
+def test_what_was_only_held_ahead_is_not_blamed_where_it_is_known_what_ran() -> None:
+    bench = Bench(Limits(run_max_try=1, error_threshold=-1), nodes=())
+    bench.tell(sg.Planned(3, 15, is_end=True))
+    for number in range(3):
+        name = f"n{number}"
+        bench.tell(sg.NodeJoined(name, ""), sg.NodeOffered(name, 1, 3))
+        bench.tell(sg.WorkerSpawned(name, f"{name}w0", 1))
+        bench.tell(sg.NodeLooked(name, ((f"{name}w0", "running", 0, 5),)))
+        bench.out.clear()
+        bench.tell(sg.NodeGone(name, "killed", blames=True))
+    assert [mini_batch for _, mini_batch, _, _ in bench.charges] == [0]
+
+
 def test_a_retired_node_blames_nobody_however_often() -> None:
     bench = Bench(Limits(run_max_try=1), nodes=())
     bench.tell(sg.Planned(1, 5, is_end=True))

@@ -257,8 +257,8 @@ def test_a_scheduler_file_and_a_named_compute(
 def test_a_cluster_that_the_run_makes_ends_with_it(numbers: Path) -> None:
     compute = DaskCompute(
         cluster="distributed.LocalCluster",
-        arguments={"n_workers": 1, "threads_per_worker": 2, "dashboard_address": None},
-        adapt=(1, 2),
+        arguments={"n_workers": 0, "threads_per_worker": 2, "dashboard_address": None},
+        adapt=(0, 2),
     )
     run = start(numbers, compute, process_count_per_node=None, node_count=1, mini_batch_size=10)
     assert end_of(run, LONG_S) == "Completed"

@@ -11,7 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -63,11 +63,18 @@ class DaskPool:
         self._folder = folder
         self._record = record
         self._keep_rows = keep_rows
-        self._environment = {k: environ[k] for k in record.environment_variables if k in environ}
+        staged = replace(record, output_storage=None)  # nodes read from stores; the driver writes
+        names = {*record.environment_variables, *staged.secret_variables()}
+        self._environment = {name: environ[name] for name in names if name in environ}
         compute = DaskCompute.of_spec(record.compute)
         texts = json.loads(environ.get(TLS_VARIABLE, "{}"))
         self._cluster = Cluster(compute, record.node_count, {**compute.tls, **texts}, environ)
-        self._terms = Terms(folder.run_id, record.node_count, compute.scheduler_timeout_s)
+        self._terms = Terms(
+            folder.run_id,
+            record.node_count,
+            max(1, record.process_count_per_node),
+            compute.scheduler_timeout_s,
+        )
         self._inboxes: dict[str, Inbox] = {}
         self._arrived: deque[_Delivery | Signal] = deque()
         self._bell = threading.Event()
@@ -115,6 +122,11 @@ class DaskPool:
     def wake(self) -> None:
         """Let a ``wait`` return now."""
         self._bell.set()
+
+    def expect(self, mini_batches: int) -> None:
+        """Note how many mini-batches are left: a cluster that adapts grows and shrinks with them."""
+        if self._members is not None:
+            self._members.mini_batches_left = mini_batches
 
     def bring_logs(self) -> None:
         """Begin to bring what is new in the nodes' logs."""

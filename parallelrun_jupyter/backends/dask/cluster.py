@@ -7,7 +7,8 @@ import importlib
 import importlib.metadata
 import json
 import os
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ ASK_S = 10.0
 """A scheduler that has not answered for so long counts as lost."""
 
 _DIRECT_S = 5.0
+_SHRINK_S = 10.0
 
 
 class Cluster:
@@ -34,6 +36,8 @@ class Cluster:
         Certificates by name: paths, or their texts.
     environ
         Where arguments ``env:NAME`` are looked up.
+    clock
+        Seconds that only grow.
     """
 
     def __init__(
@@ -42,7 +46,11 @@ class Cluster:
         node_count: int,
         tls: Mapping[str, str],
         environ: Mapping[str, str] = os.environ,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._clock = clock
+        self._wanted = -1
+        self._wanted_at = 0.0
         self._compute = compute
         self._node_count = node_count
         self._tls = tls
@@ -69,12 +77,27 @@ class Cluster:
         maker = find_class(self._compute.cluster)
         arguments = fill_in(self._compute.arguments, self._environ)
         self._made = await asyncio.to_thread(maker, **arguments)
-        adapt = self._compute.adapt
-        if adapt is not None:
-            minimum = max(adapt[0], min(self._node_count, adapt[1]))
-            await asyncio.to_thread(self._made.adapt, minimum=minimum, maximum=adapt[1])
+        if self._compute.adapt is not None:
+            await self.want(1)
         elif self._node_count and hasattr(self._made, "scale"):
             await asyncio.to_thread(self._made.scale, self._node_count)
+
+    async def want(self, nodes: int) -> None:
+        """Let a cluster that adapts have so many workers, within its bounds.
+
+        Dask itself looks at its tasks to say how many it needs, and a run is none: its actors wait.
+        Growing is at once; shrinking is not for every moment in which there is less to do.
+        """
+        bounds = self._compute.adapt
+        if self._made is None or bounds is None:
+            return
+        most = min(bounds[1], self._node_count or bounds[1])
+        wanted = max(bounds[0], min(nodes, most))
+        now = self._clock()
+        if wanted == self._wanted or (wanted < self._wanted and now < self._wanted_at + _SHRINK_S):
+            return
+        self._wanted, self._wanted_at = wanted, now
+        await asyncio.to_thread(self._made.adapt, minimum=wanted, maximum=max(wanted, most))
 
     async def connect(self, timeout_s: float) -> Any:
         """Return a new client of the scheduler, which is asked where it is again.

@@ -72,8 +72,10 @@ class Link:
         self.has_begun = True
         return place
 
-    async def serve(self, deliver: Callable[[News], Any]) -> None:
+    async def serve(self, deliver: Callable[[News], Any], linger_s: Callable[[], float]) -> None:
         """Pass on what the node says, until it has stopped; ``deliver`` waits until it is taken.
+
+        ``linger_s`` says how long its news are to gather.
 
         Raises
         ------
@@ -83,7 +85,7 @@ class Link:
         telling = asyncio.create_task(self._tell())
         try:
             while not self.has_stopped:
-                hearing = asyncio.create_task(self._call(self._actor.listen))
+                hearing = asyncio.create_task(self._call(self._actor.listen, linger_s()))
                 await asyncio.wait({hearing, telling}, return_when=asyncio.FIRST_COMPLETED)
                 if telling.done():
                     hearing.cancel()

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 from ...engine import signals
@@ -27,15 +28,19 @@ RETIRED_S = 60.0
 
 _LONELY_S = 20.0
 _RETRY_S = 1.0
+_MESSAGES_PER_S = 2000
+_LINGER_S = 0.005
+_LONGEST_LINGER_S = 0.25
 _BACK_OFF_S = (1.0, 2.0, 5.0, 15.0, 60.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What a run wants of its cluster: at most ``nodes`` of them (0: all)."""
+    """What a run wants of its cluster: at most ``nodes`` (0: all), with ``slots`` each (or more)."""
 
     run_id: str
     nodes: int
+    slots: int
     scheduler_timeout_s: float
 
 
@@ -88,6 +93,7 @@ class Members:
         self._has_joined = False
         self._began = time.monotonic()
         self._said_lonely = False
+        self.mini_batches_left = 0
 
     # What the driver says
 
@@ -130,6 +136,7 @@ class Members:
             return
         while True:
             try:
+                await self._cluster.want(ceil(self.mini_batches_left / self._terms.slots))
                 await asyncio.wait_for(self._census(), 3 * ASK_S)
             except (OSError, asyncio.TimeoutError) as error:
                 _log.warning("the scheduler does not answer: %r", error)
@@ -267,7 +274,11 @@ class Members:
                 await asyncio.gather(self._store_tails(link), return_exceptions=True)
             await self._deliver(link.name, news)
 
-        await link.serve(deliver)
+        await link.serve(deliver, self._linger_s)
+
+    def _linger_s(self) -> float:
+        """Return how long a node's news gather: a driver hears some two thousand messages a second."""
+        return min(max(_LINGER_S, len(self._links) / _MESSAGES_PER_S), _LONGEST_LINGER_S)
 
     def _ended(self, link: Link, task: asyncio.Task[None]) -> None:
         """Take note of a link's end: it has stopped, or its node is lost."""

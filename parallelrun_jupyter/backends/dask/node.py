@@ -38,6 +38,8 @@ _LOGS_KEPT_S = 60.0
 _TAIL_BYTES = 64 << 10
 _TAILS_BYTES = 1 << 20
 _TURN_S = 0.25
+_WAY_S = 0.02
+"""A message's way to the driver and back, when nobody lingers."""
 _SNAPSHOT = "snapshot.tar"
 
 Command: TypeAlias = tuple[Any, ...]
@@ -103,12 +105,16 @@ class DaskNode:
         if self._work is not None:
             self._work.tell(commands)
 
-    async def listen(self) -> News:
-        """Return what there is to say, or nothing after a while: both show that the node is there."""
+    async def listen(self, linger_s: float) -> News:
+        """Return what there is to say, or nothing after a while: both show that the node is there.
+
+        Between two messages are ``linger_s`` seconds, in which news gather: of many nodes, each
+        says less often.
+        """
         work = self._work
         if work is None:
             return News()
-        return await work.listen()
+        return await work.listen(linger_s)
 
     async def tails(self, known: dict[str, int]) -> list[Tail]:
         """Return what the workers' logs hold beyond the bytes that are known, at most their ends."""
@@ -149,6 +155,7 @@ class _Work:
         self._emptied = threading.Event()
         self._halted = threading.Event()
         self._heard_at = time.monotonic()
+        self._said_at = 0.0
         self._leaving = False
         self._pool: LocalPool | None = None
         self.begun = asyncio.Event()
@@ -161,7 +168,9 @@ class _Work:
         self._commands.extend(commands)
         self._wake()
 
-    async def listen(self) -> News:
+    async def listen(self, linger_s: float) -> News:
+        if self._pool is not None:
+            self._pool.look_ahead(_WAY_S + 2 * linger_s)
         self._heard_at = time.monotonic()
         self._bell.clear()
         if not self._outbox.has_news:
@@ -169,7 +178,10 @@ class _Work:
                 await asyncio.wait_for(self._bell.wait(), HEARTBEAT_S)
             except asyncio.TimeoutError:
                 pass
-        self._heard_at = time.monotonic()
+        early_s = self._said_at + linger_s - time.monotonic()
+        if early_s > 0 and not self._outbox.is_urgent:
+            await asyncio.sleep(early_s)
+        self._heard_at = self._said_at = time.monotonic()
         news = self._outbox.take()
         self._emptied.set()
         return news
@@ -279,11 +291,16 @@ def _record_here(record: RunRecord, order: Order, threads: int, now: float) -> R
                 f"{socket.gethostname()}; install it there, or leave environment out."
             )
             raise ConfigError(msg)
-    shared = os.path.join(order.run_folder, "output")
+    output = record.output
+    if output is None or record.output_storage:
+        # Where the run's folder is on a file system that this machine sees too, scripts write there.
+        shared = RunFolder(Path(order.run_folder))
+        output = shared.script_output(record) if shared.output.is_dir() else None
     return replace(
         record,
         python=python,
-        output=record.output or (shared if os.path.isdir(shared) else None),
+        output=output,
+        output_storage=None,
         node_count=1,
         process_count_per_node=record.process_count_per_node or threads,
         cores=threads,

@@ -44,6 +44,7 @@ class Course:
     duration_s: Callable[[int, random.Random], float] = lambda _k, rng: rng.uniform(0.3, 0.7)
     fails: Callable[[int, int], bool] = lambda _k, _attempt: False
     start_s: float = 0.4
+    sampled_s: float = 2.0
     message: str = "no picture in 0013.png"
 
 
@@ -71,9 +72,10 @@ def events_of(course: Course) -> Iterator[ev.Event]:
             took = course.duration_s(k, rng)
             heapq.heappush(busy, (max(at, now) + took, name, k, attempt, took))
         now, name, k, attempt, took = heapq.heappop(busy)
-        while sampled + 2 < now:
-            sampled += 2
-            yield _sample(sampled, busy, rng)
+        while sampled + course.sampled_s < now:
+            sampled += course.sampled_s
+            measures = sampled % 2 < course.sampled_s
+            yield _sample(sampled, busy, rng, measures=measures)
         free.append((now, name))
         at_ms, took_us = int(now * 1000), int(took * 1e6)
         if course.fails(k, attempt):
@@ -94,14 +96,18 @@ def events_of(course: Course) -> Iterator[ev.Event]:
 
 
 def _sample(
-    at_s: float, busy: list[tuple[float, str, int, int, float]], rng: random.Random
+    at_s: float,
+    busy: list[tuple[float, str, int, int, float]],
+    rng: random.Random,
+    *,
+    measures: bool,
 ) -> ev.NodeSampled:
-    rows = tuple(
-        (name, "running", k, int((until - took) * 1000), rng.randrange(60, 105, 5),
-         200 + rng.randrange(40), -1, -1)
-        for until, name, k, _, took in sorted(busy, key=lambda row: row[1])
-    )  # fmt: skip
-    return ev.NodeSampled(int(at_s * 1000), "n0", rows)
+    rows: list[ev.WorkerSample] = []
+    for until, name, k, _, took in sorted(busy, key=lambda row: row[1]):
+        doing = (name, "running", k, int((until - took) * 1000))
+        used = (rng.randrange(60, 105, 5), 200 + rng.randrange(40), -1, -1)
+        rows.append((*doing, *used) if measures else doing)
+    return ev.NodeSampled(int(at_s * 1000), "n0", tuple(rows))
 
 
 def write_run(home: Path, course: Course, until_s: float = 1e9, **settings: Any) -> RunFolder:

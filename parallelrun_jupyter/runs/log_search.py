@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import ConfigError
+from . import remote_logs
 from .logs import worker_logs
 from .store import RunFolder
 
@@ -115,6 +116,7 @@ def find_lines(
     ConfigError
         The regular expression is none, or one that could take for ever.
     """
+    remote_logs.bring(folder)
     search = _Search(query, clock)
     result = FoundLines()
     rows: list[tuple[bytes, str, bytes]] = []
@@ -128,7 +130,10 @@ def find_lines(
         result.has_older = result.has_older or read_from > start or dropped > 0
         if known is not None:
             unread += dropped + _count_lines(path, start, read_from)
-        rows += [(line[:24], path.stem, line) for line in lines]
+        stamp = b""
+        for line in lines:
+            stamp = line[:24] if _TAGGED.match(line) else stamp
+            rows.append((stamp, path.stem, line))
     rows.sort(key=lambda row: (row[0], row[1]))
     shown = rows[-query.lines :]
     result.has_older = result.has_older or len(shown) < len(rows)

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TypedDict
 
 from ..events import AttemptFailed, AttemptSucceeded, decode
+from ..parsing import plural
+from ..worker import mini_batches as loading
 from .state import FAILED, LEFT, RETRYING, SUCCEEDED, RunState
 from .store import RunFolder
 
@@ -59,14 +61,16 @@ def mini_batch_detail(folder: RunFolder, state: RunState, mini_batch: int) -> Mi
 
 
 def _items(folder: RunFolder, mini_batch: int) -> list[str]:
-    """Return the items of a mini-batch: paths, or what else its plan line says; nothing without one."""
+    """Return the items of a mini-batch: paths, or where its rows are; nothing without a plan line."""
     line = _line(folder.plan, mini_batch)
     if not line.endswith(b"\n") or line.startswith(b'["end"'):
         return []
     row = json.loads(line)
-    if row[0] == "f":
-        return [str(path) for path in row[2]]
-    return [json.dumps(row[2:], ensure_ascii=False)]
+    if row[0] == loading.TABLE:
+        rows = plural(loading.count_items(row), "row")
+        parts = zip(row[2], row[5], strict=False)
+        return [f"{rows}: bytes {start:,} to {end:,} of {path}" for path, (start, end) in parts]
+    return [str(path) for path in row[2]]
 
 
 def _line(path: Path, number: int) -> bytes:

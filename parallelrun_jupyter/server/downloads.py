@@ -10,6 +10,7 @@ from tornado import web
 from tornado.iostream import StreamClosedError
 
 from ..errors import OutputError
+from ..runs import remote_logs
 from ..runs.logs import worker_logs
 from ..runs.store import RunFolder
 from .followers import Followers
@@ -49,7 +50,13 @@ class LogFileHandler(_FileHandler):
     async def get(self, run_id: str) -> None:
         """Answer with the text."""
         worker = self.get_query_argument("worker", "")
-        paths = await self.answer(lambda: worker_logs(find_run(run_id), worker or None))
+
+        def find() -> list[Path]:
+            folder = find_run(run_id)
+            remote_logs.bring(folder)
+            return worker_logs(folder, worker or None)
+
+        paths = await self.answer(find)
         if worker and not paths:
             msg = f"run {run_id} has no log of a worker {worker!r}."
             raise web.HTTPError(404, msg, reason="no such log")

@@ -21,6 +21,7 @@ from parallelrun_jupyter.runs.journal import JournalReader
 from parallelrun_jupyter.runs.store import RunFolder
 from tests.real.jupyter_pages import Jupyter, NotebookPage, browser, chromium, percent
 from tests.real.test_browser import LOAD, run_cell
+from tests.real.view_page import AXE
 
 pytestmark = [
     pytest.mark.skipif(
@@ -134,6 +135,10 @@ def test_the_panel_filters_and_acts(open_page: Open, server: Jupyter) -> None:
     box.fill("CANCELLED")
     row.wait_for()
     shot(page, "panel-filter")
+    if AXE.is_file():
+        page.page.evaluate(AXE.read_text())
+        found = page.page.evaluate("axe.run('.pr-panel').then((r) => r.violations)")
+        assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in found] == []
     row.locator("button", has_text="cancel").last.click()
     page.page.locator(".jp-Dialog button", has_text="Stop now").click()
     panel.locator(".pr-row[data-state=Canceled]", has_text="cancelled").wait_for(timeout=15_000)

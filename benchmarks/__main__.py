@@ -10,7 +10,19 @@ from pathlib import Path
 
 from parallelrun_jupyter.version import __version__
 
-from . import cluster, crowd, growth, overhead, scale, seed, staging, starts, window, work
+from . import (
+    cluster,
+    crowd,
+    growth,
+    overhead,
+    scale,
+    seed,
+    staging,
+    starts,
+    tables,
+    window,
+    work,
+)
 from .measure import HEAD
 
 _ALL = {
@@ -22,6 +34,7 @@ _ALL = {
     "staging": staging.measure,
     "window": window.measure,
     "growth": growth.measure,
+    "tables": tables.measure,
     "cluster": cluster.measure,
     "crowd": crowd.measure,
 }

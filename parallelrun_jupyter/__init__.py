@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .data.credentials import EnvironmentVariable, Keyring
     from .data.datastores import Datastore
     from .data.files import FileDataset
+    from .data.tabular import TabularDataset
     from .environment import Environment
     from .errors import ParallelRunError
     from .run import Run
@@ -46,6 +47,7 @@ _HOMES = {
     "ParallelRunStep": "step",
     "Run": "run",
     "RunDetails": "widget.details",
+    "TabularDataset": "data.tabular",
     "name_compute": "compute",
     "submit": "submission",
 }
@@ -63,6 +65,7 @@ __all__ = [
     "ParallelRunStep",
     "Run",
     "RunDetails",
+    "TabularDataset",
     "__version__",
     "name_compute",
     "submit",

@@ -10,7 +10,7 @@ from typing import Any
 
 from .errors import ConfigError, ParallelRunError, RunFailedError
 from .kernel import install_kernel
-from .options import OptionParser, config_of, run_options, split_script_arguments
+from .options import OptionParser, config_of, inputs_of, run_options, split_script_arguments
 from .run import Run
 from .runs.follow import Follower
 from .submission import submit
@@ -127,8 +127,11 @@ def _add_kernel(commands: Any) -> None:
     install = kinds.add_parser(
         "install", help="install it: import azureml works from the first cell"
     )
-    install.add_argument("--name", default="parallelrun-azureml",
-                         help="its name; the notebooks' own, such as python38-azureml, fits them")  # fmt: skip
+    install.add_argument(
+        "--name",
+        default="parallelrun-azureml",
+        help="its name; the notebooks' own, such as python38-azureml, fits them",
+    )
     install.add_argument("--display-name", default="", help="what people see")
     install.add_argument("--prefix", help="folder of an environment (default: for this user)")
     install.add_argument("--sys-prefix", action="store_true", help="into this environment")
@@ -150,12 +153,9 @@ def _named(given: argparse.Namespace) -> Run:
 
 
 def _run(given: argparse.Namespace) -> int:
-    if not given.input:
-        msg = "there is no --input; write for example --input 'digits/*.png'."
-        raise ConfigError(msg)
     run = submit(
         config_of(given, entry_script=given.script),
-        inputs=given.input,
+        inputs=inputs_of(given.input, given.format),
         output=given.output,
         arguments=[*(given.arg or ()), *given.script_words],
         compute=given.compute,

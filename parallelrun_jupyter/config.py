@@ -15,6 +15,7 @@ from .environment import Environment, as_environment
 from .errors import ConfigError
 from .parsing import nearest_hint, parse_mini_batch_size
 
+OUTPUT_FORMATS = ("csv", "parquet", "jsonl")
 OUTPUT_ACTIONS = ("append_row", "summary_only")
 LOGGING_LEVELS = ("WARNING", "INFO", "DEBUG")
 DEFAULT_OUTPUT_FILE = "parallel_run_step.txt"
@@ -78,7 +79,7 @@ class _Number(_Setting):
 
 
 class _OneOf(_Setting):
-    def __init__(self, values: tuple[str, ...], default: str, text: str) -> None:
+    def __init__(self, values: tuple[str, ...], default: str | None, text: str) -> None:
         super().__init__(default, text)
         self.values = values
 
@@ -91,6 +92,8 @@ class _OneOf(_Setting):
 
     def validate(self, obj: Any, value: Any) -> Any:
         text = super().validate(obj, value)
+        if text is None:
+            return None
         for known in self.values:
             if text.lower() == known.lower():
                 return known
@@ -171,12 +174,18 @@ class ParallelRunConfig(HasTraits):
     process_count_per_node = _Number(
         None, "Worker processes per node. Default: the number of cores it may use.", low=1
     )
-    mini_batch_size = _Size(None, "Files per mini-batch. Default: 10.")
+    mini_batch_size = _Size(
+        None, "Files per mini-batch (default: 10), or about so many bytes of a table (1MB)."
+    )
+    mini_batch_rows = _Number(None, "Rows per mini-batch of a table, in place of a size.", low=1)
     partition_keys = _Names(None, "One mini-batch for each combination of these keys.")
     output_action = _OneOf(
         OUTPUT_ACTIONS, "append_row", "append_row joins all rows in one file; summary_only: none."
     )
     append_row_file_name = _FileName(None, f"Name of that file. Default: {DEFAULT_OUTPUT_FILE}.")
+    output_format = _OneOf(
+        OUTPUT_FORMATS, None, "What that file is. Default: text, as Azure writes it."
+    )
     error_threshold = _Number(0, "Failed items tolerated; -1 ignores them.", low=-1)
     allowed_failed_count = _Number(
         None, "Failed mini-batches tolerated; -1 ignores them. Default: not checked.", low=-1
@@ -236,13 +245,28 @@ class ParallelRunConfig(HasTraits):
                 "combination of the keys is one mini-batch, so leave mini_batch_size out."
             )
             raise ConfigError(msg)
+        if self.mini_batch_rows is not None and self.partition_keys is not None:
+            msg = (
+                f"mini_batch_rows is {self.mini_batch_rows!r} and partition_keys is "
+                f"{self.partition_keys!r}; expected one of the two."
+            )
+            raise ConfigError(msg)
+        if self.mini_batch_size is not None and self.mini_batch_rows is not None:
+            msg = (
+                f"mini_batch_size is {self.mini_batch_size!r} and mini_batch_rows is "
+                f"{self.mini_batch_rows!r}; expected one of the two."
+            )
+            raise ConfigError(msg)
         as_environment(self.environment)
         as_compute(self.compute_target)
 
     @property
     def output_file(self) -> str:
         """Name of the file that ``append_row`` writes."""
-        return self.append_row_file_name or DEFAULT_OUTPUT_FILE
+        default = DEFAULT_OUTPUT_FILE
+        if self.output_format is not None:
+            default = f"{Path(default).stem}.{self.output_format}"
+        return self.append_row_file_name or default
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields that differ from their defaults, as plain YAML and JSON values."""

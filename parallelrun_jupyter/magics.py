@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import shlex
 from pathlib import Path
@@ -10,10 +11,10 @@ from typing import Any
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, magics_class
 
-from .data.inputs import mini_batches
+from .data.inputs import is_dataset, mini_batches
 from .data.staging import local_line
-from .errors import ConfigError, InputError, ParallelRunError
-from .options import OptionParser, config_of, run_options, split_script_arguments
+from .errors import ConfigError, ParallelRunError
+from .options import OptionParser, config_of, inputs_of, run_options, split_script_arguments
 from .run import Run
 from .script_check import check_script
 from .step import ParallelRunStep
@@ -37,6 +38,9 @@ Examples:
 
     %%parallelrun -i images/ -i more/*.jpg --error-threshold 10 --output predictions/ -- --top 3
 
+    songs = FileDataset("songs/", partition_format="{user}/{season}/*.wav")   # in another cell
+    %%parallelrun --input songs --partition-keys user
+
 Then, in other cells: run.wait_for_completion(), run.to_pandas(), run.failures(), run.cancel(),
 %parallelrun list | show | logs | cancel [--drain] | resume [RUN], and %parallelrun try 17 [RUN], which runs
 mini-batch 17 here in the kernel, so that %debug works
@@ -46,6 +50,8 @@ mini-batch 17 here in the kernel, so that %debug works
 def cell_options() -> OptionParser:
     """Return the parser of the line behind ``%%parallelrun``."""
     parser = run_options(CELL)
+    parser.describe("--input", "File, folder or glob, or a variable that holds a dataset; repeatable."
+                    " A name that is both is an error: write ./name for the path.")  # fmt: skip
     parser.add_argument("--as", dest="variable", metavar="NAME", default="run",
                         help="Variable that holds the Run. Default: run.")  # fmt: skip
     parser.add_argument("--try", dest="try_first", action="store_true",
@@ -78,13 +84,11 @@ class ParallelRunMagics(Magics):
         if not given.variable.isidentifier():
             msg = f"--as is {given.variable!r}; expected the name of a variable, such as 'run'."
             raise ConfigError(msg)
-        if not given.input:
-            msg = "there is no --input; write for example --input 'digits/*.png'."
-            raise InputError(msg)
+        inputs = inputs_of(given.input, given.format, self._names())
         script = self._script(given.source_directory, cell)
         config = config_of(given, entry_script=script.path.name)
         step = ParallelRunStep(
-            given.name or "", config, given.input, given.output,
+            given.name or "", config, inputs, given.output,
             arguments=[*(given.arg or ()), *script_words],
         )  # fmt: skip
         if given.try_first:
@@ -104,7 +108,8 @@ class ParallelRunMagics(Magics):
         __tracebackhide__ = True
         check_script(cell, "cell.py")
         step.inputs[0].check()
-        line, _ = next(mini_batches([step.inputs[0].spec()], step.cut))
+        listed = mini_batches([step.inputs[0].spec()], step.cut)
+        line = next((line for line, _ in listed if line), b"")
         cwd = os.getcwd()
         variables = step.config.environment_variables or {}
         trial = Trial(cell, os.path.join(cwd, "cell.py"), step.arguments, cwd, [cwd], variables)
@@ -187,7 +192,7 @@ def _split(line: str) -> list[str]:
         raise ConfigError(msg) from error
 
 
-def complete(_shell: Any, event: Any) -> list[str]:
+def complete(shell: Any, event: Any) -> list[str]:
     """Complete the options of the magics and their values on tab."""
     before = event.line[: len(event.text_until_cursor)] if event.text_until_cursor else event.line
     words = before.split()
@@ -196,8 +201,17 @@ def complete(_shell: Any, event: Any) -> list[str]:
     parser = cell_options()
     at_new_word = before[-1:].isspace()
     previous = words[-1] if at_new_word else words[-2] if len(words) > 1 else ""
+    if previous in {"--input", "-i"}:
+        return _inputs_like(event.symbol, shell.user_ns)
     values = parser.values_of(previous)
     return [word for word in values or parser.flags() if word.startswith(event.symbol)]
+
+
+def _inputs_like(start: str, names: dict[str, Any]) -> list[str]:
+    """Return the variables with datasets and the paths that begin so."""
+    found = [name for name in names if name.startswith(start) and is_dataset(names[name])]
+    paths = sorted(glob.glob(glob.escape(start) + "*"))
+    return found + [f"{path}/" if os.path.isdir(path) else path for path in paths]
 
 
 def load(ipython: Any) -> None:

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
-from .config import LOGGING_LEVELS, OUTPUT_ACTIONS, ParallelRunConfig, field_help, field_names
-from .errors import ConfigError
+from .config import (
+    LOGGING_LEVELS,
+    OUTPUT_ACTIONS,
+    OUTPUT_FORMATS,
+    ParallelRunConfig,
+    field_help,
+    field_names,
+)
+from .data.inputs import FORMATS, is_dataset, open_path
+from .errors import ConfigError, InputError
 from .parsing import nearest_hint
 
 _TYPES: dict[str, Any] = {
+    "mini_batch_rows": int,
     "node_count": int,
     "process_count_per_node": int,
     "error_threshold": int,
@@ -22,7 +32,11 @@ _TYPES: dict[str, Any] = {
     "first_task_creation_timeout": int,
     "progress_update_timeout": int,
 }
-_CHOICES = {"output_action": OUTPUT_ACTIONS, "logging_level": LOGGING_LEVELS}
+_CHOICES = {
+    "output_action": OUTPUT_ACTIONS,
+    "output_format": OUTPUT_FORMATS,
+    "logging_level": LOGGING_LEVELS,
+}
 _METAVARS = {
     "mini_batch_size": "SIZE",
     "source_directory": "DIR",
@@ -53,6 +67,12 @@ class OptionParser(argparse.ArgumentParser):
         """Return the long options."""
         return [s for a in self._actions for s in a.option_strings if s.startswith("--")]
 
+    def describe(self, flag: str, text: str) -> None:
+        """Change the help of an option."""
+        for action in self._actions:
+            if flag in action.option_strings:
+                action.help = text
+
     def values_of(self, flag: str) -> list[str]:
         """Return the values that an option can have, where they are a closed set."""
         for action in self._actions:
@@ -65,8 +85,21 @@ def run_options(prog: str) -> OptionParser:
     """Return the parser of the options that the cell and the terminal share."""
     parser = OptionParser(prog=prog, add_help=False, allow_abbrev=False)
     add = parser.add_argument
-    add("--input", "-i", action="append", metavar="PATH", help="File, folder or glob; repeatable.")
-    add("--output", "-o", metavar="DIR", help="Folder for the joined rows. Default: the run's.")
+    add(
+        "--input",
+        "-i",
+        action="append",
+        metavar="PATH",
+        help="File, folder, glob or URL; repeatable.",
+    )
+    add("--format", choices=FORMATS, help="What the paths hold: tables, read as such. Default: files"
+        " that are not read, or what an MLTable file in the folder says.")  # fmt: skip
+    add(
+        "--output",
+        "-o",
+        metavar="DIR",
+        help="Folder or URL for the joined rows. Default: the run's.",
+    )
     add("--workers", "-w", type=int, metavar="N", help="Same as --process-count-per-node.")
     add("--name", metavar="NAME", help="A name for the run.")
     add(
@@ -130,6 +163,63 @@ def config_of(given: argparse.Namespace, **settings: Any) -> ParallelRunConfig:
             raise ConfigError(msg)
         settings["process_count_per_node"] = given.workers
     return ParallelRunConfig(**settings)
+
+
+def inputs_of(
+    words: Sequence[str] | None, form: str | None = None, names: Mapping[str, Any] | None = None
+) -> list[Any]:
+    """Return the inputs that were typed: paths, and variables that hold datasets.
+
+    Parameters
+    ----------
+    words
+        The values of ``--input``.
+    form
+        The value of ``--format``.
+    names
+        The variables that there are; none in a terminal.
+
+    Raises
+    ------
+    InputError
+        There is no input, or a path cannot be read.
+    ConfigError
+        A word is a path and a dataset's variable as well, or ``--format`` has nothing to say.
+    """
+    if not words:
+        msg = "there is no --input; write for example --input 'digits/*.png'."
+        raise InputError(msg)
+    inputs = []
+    for word in words:
+        value = (names or {}).get(word)
+        if is_dataset(value):
+            inputs.append(_named_dataset(word, value, form))
+        elif value is not None and not os.path.lexists(word):
+            msg = (
+                f"--input is {word!r}: there is no such file, and the variable of that name holds a "
+                f"{type(value).__name__}, not a dataset. Write {word} = FileDataset(...) first, or "
+                f"{{{word}}} for a path in it."
+            )
+            raise InputError(msg)
+        else:
+            inputs.append(open_path(word, form))
+    return inputs
+
+
+def _named_dataset(word: str, value: Any, form: str | None) -> Any:
+    if os.path.lexists(word):
+        msg = (
+            f"--input is {word!r}, which is a path here and also the variable of {value!r}. Write "
+            f"./{word} for the path; for the dataset, give it another name."
+        )
+        raise ConfigError(msg)
+    if form is not None:
+        msg = (
+            f"--format is {form!r}, but --input {word} is {value!r}, which knows what it holds. "
+            "Leave --format out, or give a path."
+        )
+        raise ConfigError(msg)
+    return value
 
 
 def _variable(text: str) -> tuple[str, str]:

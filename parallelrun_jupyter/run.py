@@ -25,7 +25,7 @@ from .resumption import resume_run
 from .runs import logs, store
 from .runs.follow import POLL_S, Follower, watch
 from .runs.journal import JournalReader
-from .runs.outputs import committed_rows, read_committed
+from .runs.outputs import committed_rows, final_bytes, read_rows
 from .runs.record import RunRecord
 from .runs.snapshot import Snapshot
 from .runs.store import RunFolder
@@ -268,21 +268,18 @@ class Run:
         return write_report(self.folder, self._follower.state, snapshot, path)
 
     def to_pandas(self) -> pd.DataFrame:
-        """Return the rows that ``append_row`` joined, in input order: one column, ``row``.
+        """Return the rows that ``append_row`` joined, in input order.
 
-        Rows are lines as ``run()`` returned them. Where the run has not completed, the rows of the
-        mini-batches that succeeded so far are read, and a warning says so.
+        They are lines as ``run()`` returned them, in one column ``row``; where the run has an
+        ``output_format``, the table with its columns and types. Where the run has not completed,
+        the rows of the mini-batches that succeeded so far are read, and a warning says so.
 
         Raises
         ------
         OutputError
             The run writes no rows (``summary_only``), or its file is gone.
         """
-        import pandas as pd
-
-        lines = self._read_rows().decode("utf-8").split("\n")
-        frame: pd.DataFrame = pd.DataFrame({"row": lines[:-1]}, dtype="str")
-        return frame
+        return read_rows(self._read_rows(), self._follower.record.output_format)
 
     def _read_rows(self) -> bytes:
         record = self._follower.record
@@ -302,7 +299,7 @@ class Run:
             stacklevel=3,
         )
         rows = committed_rows(JournalReader(self.folder.journal).read())
-        return b"".join(read_committed(self.folder, rows))
+        return b"".join(final_bytes(self.folder, rows, record.output_format))
 
     def _read_final(self, output: str, record: RunRecord) -> bytes:
         """Read the final file; of one in a store, the run's own copy where it is still here."""

@@ -10,8 +10,10 @@ from .config import ParallelRunConfig
 from .data.cut import Cut
 from .data.datastores import DataPath, Datastore, place_of
 from .data.files import FileDataset, is_several
+from .data.inputs import open_path
 from .data.partition_format import check_keys
 from .data.storage import Place, Storage
+from .data.tabular import TabularDataset
 from .data.transfer import why_not_written
 from .data.urls import local_path
 from .errors import ConfigError, InputError
@@ -20,7 +22,11 @@ from .parsing import parse_mini_batch_size
 DEFAULT_FILES = 10
 """Files per mini-batch where none is given, as in Azure."""
 
-Inputs = FileDataset | str | os.PathLike[str] | DataPath | Sequence[Any]
+DEFAULT_BYTES = 1024**2
+"""Bytes of a table per mini-batch where none are given, as in Azure."""
+
+Dataset = FileDataset | TabularDataset
+Inputs = FileDataset | TabularDataset | str | os.PathLike[str] | DataPath | Sequence[Any]
 Output = str | os.PathLike[str] | DataPath | tuple[Datastore, str]
 
 
@@ -35,7 +41,7 @@ class ParallelRunStep:
         How to run.
     inputs
         What to run over: datasets, paths, globs or URLs, one or a list. Each is split on its own,
-        and a mini-batch never mixes two.
+        and a mini-batch never mixes two. A folder with a file ``MLTable`` is what the file says.
     output
         Folder or URL that receives ``append_row_file_name``; None for the run folder's own.
     side_inputs
@@ -71,7 +77,8 @@ class ParallelRunStep:
         self.name = name
         self.config = parallel_run_config
         self.inputs = as_datasets(inputs)
-        self.side_inputs = as_datasets(side_inputs, "side_inputs") if side_inputs else []
+        sides = as_datasets(side_inputs, "side_inputs") if side_inputs else []
+        self.side_inputs = [d.files if isinstance(d, TabularDataset) else d for d in sides]
         self.output: str | None = None
         self.output_storage: Storage | None = None
         if output is not None:
@@ -79,35 +86,47 @@ class ParallelRunStep:
             self.output, self.output_storage = place.path, place.storage
         self.arguments = [self._argument(value) for value in arguments]
         self._check_keys()
+        self._check_kinds()
 
     def __repr__(self) -> str:
         return f"ParallelRunStep({self.name!r}, {self.config!r}, inputs={self.inputs!r})"
 
     @property
-    def files_per_mini_batch(self) -> int:
-        """Number of files in a mini-batch.
+    def cut(self) -> Cut:
+        """How the inputs are cut into mini-batches.
 
         Raises
         ------
         ConfigError
-            The size has a unit of bytes, which files are not counted in.
+            The size has a unit of bytes, which files are not counted in, or is one of rows.
         """
-        given = self.config.mini_batch_size
+        given, rows = self.config.mini_batch_size, self.config.mini_batch_rows
+        keys = tuple(self.config.partition_keys or ())
+        is_table = isinstance(self.inputs[0], TabularDataset)
+        if rows is not None and not is_table:
+            msg = (
+                f"mini_batch_rows is {rows!r}, but the inputs are files, which are not read. Give "
+                "mini_batch_size=5 (files), or inputs=TabularDataset.from_delimited_files(...)."
+            )
+            raise ConfigError(msg)
         if given is None:
-            return DEFAULT_FILES
+            return Cut(DEFAULT_BYTES if is_table else DEFAULT_FILES, keys, rows or 0)
         size = parse_mini_batch_size(given)
-        if size.has_unit:
+        if size.has_unit and not is_table:
             msg = (
                 f"mini_batch_size is {given!r}, a size in bytes; file inputs are counted in "
                 "files. Write for example mini_batch_size=5."
             )
             raise ConfigError(msg)
-        return size.count
+        return Cut(size.count, keys)
 
-    @property
-    def cut(self) -> Cut:
-        """How the inputs are cut into mini-batches."""
-        return Cut(self.files_per_mini_batch, tuple(self.config.partition_keys or ()))
+    def _check_kinds(self) -> None:
+        if len({type(dataset) for dataset in self.inputs}) > 1:
+            msg = (
+                "inputs holds files and tables; a run's inputs are of one kind. Start one run for "
+                "each."
+            )
+            raise ConfigError(msg)
 
     @property
     def side_specs(self) -> list[dict[str, Any]]:
@@ -118,6 +137,8 @@ class ParallelRunStep:
         """Return an argument as a run's record has it: text, or which side input it stands for."""
         if isinstance(value, DataPath) or (isinstance(value, tuple) and not is_several(value)):
             value = FileDataset(value)
+        if isinstance(value, TabularDataset):
+            value = value.files
         if not isinstance(value, FileDataset):
             return str(value)
         if len(value.paths) != 1:
@@ -137,7 +158,7 @@ class ParallelRunStep:
             check_keys(keys, dataset.partition_keys, repr(dataset))
 
 
-def as_datasets(inputs: Inputs, what: str = "inputs") -> list[FileDataset]:
+def as_datasets(inputs: Inputs, what: str = "inputs") -> list[Dataset]:
     """Read ``inputs`` as the API takes them: datasets, paths and globs, one or a list of them.
 
     Raises
@@ -153,19 +174,21 @@ def as_datasets(inputs: Inputs, what: str = "inputs") -> list[FileDataset]:
     return [_as_dataset(one, what) for one in given]
 
 
-def _as_dataset(value: Any, what: str) -> FileDataset:
-    if isinstance(value, FileDataset):
+def _as_dataset(value: Any, what: str) -> Dataset:
+    if isinstance(value, FileDataset | TabularDataset):
         return value
+    if isinstance(value, str | os.PathLike) and what == "inputs":
+        return open_path(value)
     if not is_several(value):
         return FileDataset(value)
     msg = (
-        f"{what} holds a {type(value).__name__}; expected a FileDataset, a path or a glob. "
+        f"{what} holds a {type(value).__name__}; expected a FileDataset, a TabularDataset, a path or a glob. "
         "Write for example inputs=FileDataset('digits/*.png')."
     )
     raise InputError(msg)
 
 
-def _output_place(output: Output, inputs: Sequence[FileDataset]) -> Place:
+def _output_place(output: Output, inputs: Sequence[Dataset]) -> Place:
     """Return where the output goes; a container without an account is the inputs' account's."""
     if isinstance(output, str | os.PathLike) and not os.fspath(output).strip():
         msg = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import random
 import re
@@ -20,7 +21,7 @@ from .data.credentials import variables_for_driver
 from .data.remote import Store
 from .data.storage import Storage
 from .environment import as_environment
-from .errors import ConfigError, EntryScriptError, RunFolderError
+from .errors import ConfigError, EntryScriptError, MissingExtraError, RunFolderError
 from .launch import launch
 from .parsing import nearest_hint
 from .run import Run
@@ -30,6 +31,7 @@ from .script_check import check_script
 from .settings import require_posix, usable_cores
 from .step import Inputs, Output, ParallelRunStep
 from .version import __version__
+from .worker.formats import PARQUET, TEXT
 from .worker.results import SETTINGS_FILE
 
 _SECRET = re.compile(
@@ -115,11 +117,12 @@ def submit_script(
     """
     require_posix()
     step.config.check()
+    _check_format(step.config)
     _check_entry(script, step.config)
     for dataset in (*step.inputs, *step.side_inputs):
         dataset.check()
     if step.output and step.output_storage:
-        with Store(step.output_storage) as out:
+        with Store(step.output_storage.hasty()) as out:
             out.check_container(step.output)
     target = _target(step.config, compute)
     record = _make_record(step, script, target, name or step.name)
@@ -188,6 +191,15 @@ def _check_entry(script: Script, config: ParallelRunConfig) -> None:
         check_script(text, script.path.name)  # another Python may know another syntax
 
 
+def _check_format(config: ParallelRunConfig) -> None:
+    if config.output_format == PARQUET and importlib.util.find_spec("pyarrow") is None:
+        msg = (
+            "output_format is 'parquet', which needs pyarrow: "
+            "pip install 'parallelrun-jupyter[parquet]'."
+        )
+        raise MissingExtraError(msg)
+
+
 def _target(config: ParallelRunConfig, compute: object) -> Compute:
     if compute is not None and config.compute_target is not None:
         text = f"compute={compute!r} is used, not compute_target={config.compute_target!r}"
@@ -203,6 +215,7 @@ def _make_record(step: ParallelRunStep, script: Script, target: Compute, name: s
     counts = node_counts(target, config.node_count, config.process_count_per_node, cores)
     now = time.time()
     source = script.source_directory
+    cut = step.cut
     variables = config.environment_variables or {}
     return RunRecord(
         run_id=store.new_run_id(now, random.Random()),  # noqa: S311 - a name, not a secret
@@ -215,11 +228,13 @@ def _make_record(step: ParallelRunStep, script: Script, target: Compute, name: s
         source_directory=str(source) if source else None,
         cwd=os.getcwd(),
         inputs=[dataset.spec() for dataset in step.inputs],
-        mini_batch_size=step.files_per_mini_batch,
+        mini_batch_size=cut.size,
+        mini_batch_rows=cut.rows,
         output=step.output,
         output_storage=step.output_storage.spec() if step.output_storage else None,
         side_inputs=step.side_specs,
         output_file=config.output_file,
+        output_format=config.output_format or TEXT,
         arguments=step.arguments,
         config={k: v for k, v in config.to_dict().items() if k != "environment_variables"},
         backend=target.backend,

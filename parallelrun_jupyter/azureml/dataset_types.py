@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import Enum
+from typing import Any
 
 
 class PromoteHeadersBehavior(Enum):
@@ -13,6 +14,19 @@ class PromoteHeadersBehavior(Enum):
     ONLY_FIRST_FILE_HAS_HEADERS = 1
     COMBINE_ALL_FILES_HEADERS = 2
     ALL_FILES_HAVE_SAME_HEADERS = 3
+
+
+_HEADERS = {
+    PromoteHeadersBehavior.NO_HEADERS: "no_header",
+    PromoteHeadersBehavior.ONLY_FIRST_FILE_HAS_HEADERS: "from_first_file",
+    PromoteHeadersBehavior.COMBINE_ALL_FILES_HEADERS: "all_files_different_headers",
+    PromoteHeadersBehavior.ALL_FILES_HAVE_SAME_HEADERS: "all_files_same_headers",
+}
+
+
+def plain_header(value: Any) -> Any:
+    """Return which lines are headers, in this package's words; other values as they are."""
+    return _HEADERS[value] if isinstance(value, PromoteHeadersBehavior) else value
 
 
 class DataType:

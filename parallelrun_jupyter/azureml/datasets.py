@@ -13,12 +13,14 @@ from ..data.files import FileDataset as NativeFiles
 from ..data.inputs import dataset_of
 from ..data.staging import local_copies
 from ..data.storage import Place
-from ..errors import InputError
+from ..data.tabular import TabularDataset as NativeTable
+from ..errors import ConfigError, InputError
 from ..pipelines import registered
 from ..pipelines.bindings import common_folder
 from .consumption import DatasetConsumptionConfig
 from .exceptions import DatasetValidationError, UserErrorException
-from .places import native_path, paths_of
+from .places import native_path, paths_of, target_of
+from .surface import load
 from .workspace import Workspace, as_workspace
 
 DOCUMENTATION = "docs/azureml.md"
@@ -235,7 +237,7 @@ class FileDatasetFactory:
         """
         dataset = FileDataset(_native_files(path, partition_format))
         if validate:
-            _check(dataset.native)
+            check_there(dataset.native)
         return dataset
 
     @staticmethod
@@ -247,7 +249,7 @@ class FileDatasetFactory:
         show_progress: bool = True,
     ) -> FileDataset:
         """Copy a folder into a datastore; return it as a dataset."""
-        datastore, path = _target(target)
+        datastore, path = target_of(target)
         datastore.upload(src_dir, path, overwrite, show_progress)
         return FileDatasetFactory.from_files((datastore, path), validate=False)
 
@@ -257,17 +259,17 @@ def _native_files(path: Any, partition_format: str | None) -> NativeFiles:
     return NativeFiles(paths, partition_format=partition_format)
 
 
-def _target(target: Any) -> tuple[Any, str]:
-    """Return the datastore and the path of a target, as notebooks give it."""
-    if isinstance(target, tuple) and len(target) == 2:
-        return target[0], str(target[1])
-    return target.datastore, target.path_on_datastore
+def check_there(native: Any) -> None:
+    """See that the files of a dataset are there.
 
-
-def _check(native: Any) -> None:
+    Raises
+    ------
+    DatasetValidationError
+        They are not, or cannot be read.
+    """
     try:
         native.check()
-    except InputError as error:
+    except (InputError, ConfigError) as error:
         raise DatasetValidationError(str(error)) from error
 
 
@@ -275,6 +277,7 @@ class Dataset:
     """Makes datasets, and finds registered ones."""
 
     File = FileDatasetFactory
+    Tabular: Any = None  # tables puts its factory here
 
     @staticmethod
     def get_by_name(workspace: Workspace, name: str, version: Any = "latest") -> Any:
@@ -325,4 +328,6 @@ def _registered(workspace: Workspace, name: str, record: dict[str, Any]) -> Any:
 
 def wrap(native: Any, facts: dict[str, Any] | None = None) -> Any:
     """Return a dataset of this package as one of Azure's names."""
+    if isinstance(native, NativeTable):
+        return load("tables:TabularDataset")(native, facts)
     return FileDataset(native, facts)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ..data.datastores import Datastore as NativeDatastore
-from ..data.storage import Storage
+from ..data.storage import Place, Storage
+from ..data.transfer import upload_all
 from ..data.urls import ENDPOINT_VARIABLE
 from ..pipelines import registered
 from ..runs.store import write_atomically
@@ -146,6 +148,14 @@ class AbstractAzureStorageDatastore:
         if show_progress:
             print(f"Downloaded {count} files to {target_path}")
         return count
+
+    def put_frame(self, frame: Any, place: Any) -> None:
+        """Write a DataFrame as one Parquet file to a place in the datastore."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, os.path.basename(place.path))
+            frame.to_parquet(path, index=False)
+            parent, _, name = place.path.rpartition("/")
+            upload_all([(path, name)], Place(parent, place.storage), overwrite=True)
 
     def set_as_default(self) -> None:
         """Make it the default datastore of its workspace."""

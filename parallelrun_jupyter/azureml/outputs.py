@@ -7,6 +7,7 @@ from typing import Any
 
 from ..runs.pipeline_record import STEP_RUN_ID, OutputRecord
 from .consumption import DatasetConsumptionConfig
+from .dataset_types import plain_header
 from .exceptions import UserErrorException
 
 _NAME = re.compile(r"\w+", re.ASCII)
@@ -200,7 +201,9 @@ class PipelineOutputTabularDataset(PipelineOutputAbstractDataset):
     def __init__(self, pipeline_data: Any, reads: str, options: dict[str, Any]) -> None:
         super().__init__(pipeline_data)
         self._reads = reads
-        self._options = {key: value for key, value in options.items() if value is not None}
+        self._options = {
+            key: plain_header(value) for key, value in options.items() if value is not None
+        }
 
     def reading(self) -> tuple[Any, str, dict[str, Any]]:
         """Return the output to be read, as what, and how."""

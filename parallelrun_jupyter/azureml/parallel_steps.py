@@ -25,6 +25,10 @@ RESERVED = (
 """Names of arguments that Azure gives to the script itself."""
 
 
+TUNING = ("task_overhead_timeout", "progress_update_timeout", "first_task_creation_timeout")
+"""Arguments that Azure reads itself, and that are settings here."""
+
+
 class ParallelRunStep(PipelineStep):
     """Runs an entry script over mini-batches.
 
@@ -77,6 +81,7 @@ class ParallelRunStep(PipelineStep):
         if output is None and parallel_run_config.output_action != "summary_only":
             msg = "Please specify output parameter: output_action is 'append_row'."
             raise ValueError(msg)
+        self.tuning = tuning_of(arguments or ())
         super().__init__(
             name,
             [_as_input(one) for one in _listed(inputs)],
@@ -99,6 +104,28 @@ class ParallelRunStep(PipelineStep):
         sides = (getattr(one, "dataset", one) for one in self.side_inputs)
         more = [one for one in sides if isinstance(one, PipelineParameter)]
         return [*super().parameters(), *more, *self.config.parameters()]
+
+
+def tuning_of(arguments: Sequence[Any]) -> dict[str, int]:
+    """Return the settings that Azure takes from a script's arguments: three of its timeouts.
+
+    Raises
+    ------
+    ValueError
+        One is no whole number from 1.
+    """
+    found = {}
+    for position, value in enumerate(arguments):
+        name, _, given = str(value).removeprefix("--").partition("=")
+        if not str(value).startswith("--") or name not in TUNING:
+            continue
+        if not given and position + 1 < len(arguments):
+            given = str(arguments[position + 1])
+        if not given.isdigit() or not int(given):
+            msg = f"argument --{name} is {given!r}; expected a whole number of seconds from 1."
+            raise ValueError(msg)
+        found[name] = int(given)
+    return found
 
 
 def _listed(inputs: Any) -> list[Any]:

@@ -48,3 +48,21 @@ def native_path(path: Any) -> Any:
 def in_datastore(datastore: Any, path: str) -> Any:
     """Return a place in a datastore as a dataset takes it."""
     return datastore.native.path(path.strip("/")).place()
+
+
+def target_of(target: Any) -> tuple[Any, str]:
+    """Return the datastore and the path of a target, as notebooks give it.
+
+    Raises
+    ------
+    UserErrorException
+        It is none.
+    """
+    if isinstance(target, tuple | list) and _is_in_datastore(tuple(target)):
+        return target[0], str(target[1])
+    if isinstance(target, DataPath | DataReference):
+        return target.datastore, target.path_on_datastore
+    if hasattr(target, "datastore_type"):
+        return target, ""
+    msg = f"target is {target!r}; expected (datastore, path) or what datastore.path(...) returns."
+    raise UserErrorException(msg)

@@ -188,7 +188,9 @@ class Recorder:
             name=step.name,
             kind=step.kind,
             script=_script(step)[1],
-            settings=step.config.settings() if isinstance(step, ParallelRunStep) else {},
+            settings={**step.config.settings(), **step.tuning}
+            if isinstance(step, ParallelRunStep)
+            else {},
             environment={k: v for k, v in environment.items() if k != "variables"},
             arguments=[*(self._azures_own(step) if is_parallel else ()), *arguments],
             inputs=inputs,

@@ -62,7 +62,7 @@ TABLE: dict[str, dict[str, str]] = {
     "azureml.core": {
         "VERSION": "surface:VERSION",
         "ComputeTarget": "computes:ComputeTarget",
-        "Dataset": "datasets:Dataset",
+        "Dataset": "tables:Dataset",
         "Datastore": "datastores:Datastore",
         "Environment": "environments:Environment",
         "Experiment": "experiments:Experiment",
@@ -88,7 +88,7 @@ TABLE: dict[str, dict[str, str]] = {
         "ComputeTargetException": "exceptions:ComputeTargetException",
     },
     "azureml.core.conda_dependencies": {"CondaDependencies": "conda:CondaDependencies"},
-    "azureml.core.dataset": {"Dataset": "datasets:Dataset"},
+    "azureml.core.dataset": {"Dataset": "tables:Dataset"},
     "azureml.core.datastore": {"Datastore": "datastores:Datastore"},
     "azureml.core.environment": {
         **_ENVIRONMENT,

@@ -273,7 +273,7 @@ class Workspace:
     @property
     def datasets(self) -> dict[str, Any]:
         """The latest version of each registered dataset, by name."""
-        get = load("datasets:Dataset").get_by_name
+        get = load("tables:Dataset").get_by_name
         return {name: get(self, name) for name in registered.dataset_names(self.folder)}
 
     @property

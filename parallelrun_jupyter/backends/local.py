@@ -175,6 +175,7 @@ def worker_spec(folder: RunFolder, record: RunRecord, environ: Mapping[str, str]
             "cwd": record.working_directory(snapshot),
             "sys_path": record.import_paths(snapshot),
             "append_rows": record.append_rows,
+            "output_format": record.output_format,
             "logging_level": record.logging_level,
             "roots": [snapshot, record.cwd] if record.source_directory is None else [snapshot],
             "output_dir": output_dir,

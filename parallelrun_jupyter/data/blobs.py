@@ -6,6 +6,7 @@ the client is made here, and given to it.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ from azure.core.exceptions import ResourceModifiedError, ResourceNotFoundError
 from azure.storage.blob.aio import BlobServiceClient, ExponentialRetry
 
 from ..errors import ConfigError, InputError
+from ..parsing import nearest_hint
 from .urls import DEFAULT_ENDPOINT
 
 _CONNECT_S = 20
@@ -25,7 +27,7 @@ _CHUNK_BYTES = 4 << 20
 _OURS = {
     "account_name", "account_key", "connection_string", "sas_token", "client_id",
     "client_secret", "tenant_id", "anon", "blob_endpoint", "account_host",
-    "connection_timeout", "read_timeout", "retry_total",
+    "connection_timeout", "read_timeout", "retry_total", "retry_connect",
 }  # fmt: skip
 
 
@@ -48,17 +50,21 @@ def open_blobs(made: Any, options: Mapping[str, Any], title: str, how: Mapping[s
     ConfigError
         The credentials do not fit each other or the endpoint.
     """
-    client, credential = _client(options, title)
     others = {k: v for k, v in options.items() if k not in _OURS}
-    try:
-        # anon keeps it from looking for an identity of its own.
-        store = made(
-            account_name=options.get("account_name") or "unnamed", anon=True,
-            use_listings_cache=False, skip_instance_cache=True, **others, **how,
-        )  # fmt: skip
-    except (TypeError, ValueError) as error:
-        msg = f"{title} could not be opened with the given storage_options: {error}"
-        raise ConfigError(msg) from error
+    known = _OURS.union(inspect.signature(made.__init__).parameters) - {"self", "kwargs"}
+    for name in others:
+        if name not in known:  # adlfs takes anything, and says nothing
+            msg = (
+                f"storage_options holds {name!r}, which {title} does not know."
+                f"{nearest_hint(name, known)} It knows {', '.join(sorted(known))}."
+            )
+            raise ConfigError(msg)
+    client, credential = _client(options, title)
+    # anon keeps it from looking for an identity of its own.
+    store = made(
+        account_name=options.get("account_name") or "unnamed", anon=True,
+        use_listings_cache=False, skip_instance_cache=True, **others, **how,
+    )  # fmt: skip
     store.service_client = client
     store.credential = credential
     return store
@@ -70,7 +76,7 @@ def _client(options: Mapping[str, Any], title: str) -> tuple[Any, Any]:
         "retry_policy": ExponentialRetry(
             initial_backoff=1, increment_base=2, random_jitter_range=1,
             retry_total=options.get("retry_total", 4),
-            retry_connect=2,  # a mistyped account is said in seconds
+            retry_connect=options.get("retry_connect", 3),
         ),
         "connection_timeout": options.get("connection_timeout", _CONNECT_S),
         "read_timeout": options.get("read_timeout", _READ_S),
@@ -87,8 +93,10 @@ def _client(options: Mapping[str, Any], title: str) -> tuple[Any, Any]:
         url = template.replace("{account}", account)
         credential, closed = _credential(options, url, title)
         return BlobServiceClient(url, credential=credential, **tuning), closed
+    except ConfigError:
+        raise
     except ValueError as error:
-        msg = f"{title} could not be opened: {error}. Check its key, token or connection string."
+        msg = f"{title} could not be opened: {str(error).rstrip('.')}. Check its key, token or connection string."
         raise ConfigError(msg) from error
 
 

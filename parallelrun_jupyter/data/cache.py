@@ -167,15 +167,20 @@ class View:
         The cache.
     name
         The folder's name.
+    keeps
+        Take over what a process of that name that has died has left; otherwise it is removed.
     """
 
-    def __init__(self, cache: Cache, name: str) -> None:
+    def __init__(self, cache: Cache, name: str, *, keeps: bool = False) -> None:
+        self._cache = cache
         self._views = cache.folder / "views"
         self.path = self._views / name
         self._folders: set[Path] = set()
         with cache.locked():  # nobody sweeps between the file of a lock and the lock
             self._lock = _lock(self._views / f".{name}.lock")
             _sweep(self._views)
+            if not keeps:
+                shutil.rmtree(self.path, ignore_errors=True)
             self.path.mkdir(mode=0o700, exist_ok=True)
 
     def place(self, group: str, name: str, digest: str) -> Path:
@@ -188,7 +193,7 @@ class View:
         path = self.path.joinpath(group, *parts)
         try:
             self._make(path.parent)
-            is_free = not os.path.lexists(path)
+            is_free = not os.path.lexists(path) or self._is(path, digest)
         except (NotADirectoryError, FileExistsError):
             is_free = False
         except OSError as error:
@@ -199,6 +204,13 @@ class View:
             path = self.path / group / f"~{digest[:16]}" / parts[-1]
             self._make(path.parent)
         return path
+
+    def _is(self, path: Path, digest: str) -> bool:
+        """Say whether a file of the view is this object: then it is left from a process before."""
+        try:
+            return os.path.samefile(path, self._cache.path_of(digest))
+        except FileNotFoundError:
+            return False
 
     def _make(self, folder: Path) -> None:
         if folder not in self._folders:

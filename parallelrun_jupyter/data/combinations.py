@@ -19,7 +19,10 @@ _CACHE_KIB = 32 * 1024
 _BLOCK = 4096
 
 
-def gather(items: Iterable[tuple[str, str]]) -> Iterator[tuple[str, list[str]]]:
+Pair: TypeAlias = tuple[str, str]
+
+
+def gather(items: Iterable[Pair | None]) -> Iterator[tuple[str, list[str]] | None]:
     """Bring the items of each combination together.
 
     A combination is whole only when everything has been listed, so all of it is read first. What
@@ -29,12 +32,13 @@ def gather(items: Iterable[tuple[str, str]]) -> Iterator[tuple[str, list[str]]]:
     Parameters
     ----------
     items
-        (combination, item) pairs.
+        (combination, item) pairs; None where there is none yet.
 
     Yields
     ------
-    tuple
-        A combination and its items in their order; combinations in order of their first item.
+    tuple or None
+        A combination and its items in their order; combinations in order of their first item. None
+        now and then while items are read: nothing yet, but it moves.
 
     Raises
     ------
@@ -56,39 +60,53 @@ def gather(items: Iterable[tuple[str, str]]) -> Iterator[tuple[str, list[str]]]:
 
 
 def _gather(
-    database: sqlite3.Connection, items: Iterable[tuple[str, str]]
-) -> Iterator[tuple[str, list[str]]]:
-    for pragma in (f"cache_size = -{_CACHE_KIB}", "temp_store = FILE", "journal_mode = OFF"):
+    database: sqlite3.Connection, items: Iterable[Pair | None]
+) -> Iterator[tuple[str, list[str]] | None]:
+    for pragma in (
+        f"cache_size = -{_CACHE_KIB}",
+        "temp_store = FILE",
+        "journal_mode = OFF",
+        "synchronous = OFF",
+    ):
         database.execute(f"PRAGMA {pragma}")
     database.execute("CREATE TABLE item (place INTEGER PRIMARY KEY, combination TEXT, item TEXT)")
-    pairs = iter(items)
-    while block := list(itertools.islice(pairs, _BLOCK)):
-        database.executemany("INSERT INTO item (combination, item) VALUES (?, ?)", block)
+    block: list[Pair] = []
+    for pair in items:
+        if pair is None:
+            yield None
+            continue
+        block.append(pair)
+        if len(block) == _BLOCK:
+            _insert(database, block)
+            yield None
+    _insert(database, block)
+    database.execute("CREATE TABLE known (combination TEXT PRIMARY KEY, first INT) WITHOUT ROWID")
     database.execute(
-        "CREATE TABLE first (combination TEXT PRIMARY KEY, place INTEGER) WITHOUT ROWID"
+        "INSERT INTO known SELECT combination, MIN(place) FROM item GROUP BY combination"
     )
-    database.execute(
-        "INSERT INTO first SELECT combination, MIN(place) FROM item GROUP BY combination"
-    )
-    # CROSS JOIN keeps the items as the outer loop: one pass over them and one sort by merging.
-    # The other way round, every combination would look for its items all over the file.
+    # CROSS keeps the order of the loops: each item once, each time with a look into what is known.
     rows = database.execute(
-        "SELECT item.combination, item.item FROM item CROSS JOIN first"
-        " ON item.combination = first.combination ORDER BY first.place, item.place"
+        "SELECT known.combination, item.item FROM item CROSS JOIN known"
+        " ON known.combination = item.combination ORDER BY known.first, item.place"
     )
     for values, group in itertools.groupby(rows, key=itemgetter(0)):
         yield values, [item for _, item in group]
 
 
+def _insert(database: sqlite3.Connection, block: list[Pair]) -> None:
+    database.executemany("INSERT INTO item (combination, item) VALUES (?, ?)", block)
+    block.clear()
+
+
 def gather_files(
     items: Iterable[Item], form: PartitionFormat, keys: Sequence[str]
-) -> Iterator[tuple[str, list[Item]]]:
+) -> Iterator[tuple[str, list[Item]] | None]:
     """Bring the files together whose paths have the same values of ``keys``.
 
     Yields
     ------
-    tuple
-        The values, as JSON, and the files; both as `gather` orders them.
+    tuple or None
+        The values, as JSON, and the files; ordered as by `gather`, with its None in between.
 
     Raises
     ------
@@ -101,8 +119,8 @@ def gather_files(
             values = form.values(item[0])
             yield combination({key: values[key] for key in keys}), json.dumps(item)
 
-    for values, found in gather(pairs()):
-        yield values, [(path, size, time) for path, size, time in map(json.loads, found)]
+    for group in gather(pairs()):
+        yield group and (group[0], [tuple(json.loads(item)) for item in group[1]])
 
 
 def combinations_of(

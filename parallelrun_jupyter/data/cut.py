@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+STILL_READING = (b"", 0)
+"""What a dataset yields in place of a mini-batch while it reads ahead: nothing yet, but it moves."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cut:
@@ -16,7 +19,10 @@ class Cut:
     keys
         Partition keys: where there are any, every combination of their values is one mini-batch of
         any size.
+    rows
+        Rows per mini-batch, for tables: where it is not 0, ``size`` does not matter.
     """
 
     size: int
     keys: tuple[str, ...] = ()
+    rows: int = 0

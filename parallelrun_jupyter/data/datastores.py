@@ -364,6 +364,7 @@ def _registry() -> Iterator[dict[str, Any]]:
         yield known
         temporary = path.with_name(f".{_FILE}.tmp")
         temporary.write_text(json.dumps(known, indent=1), encoding="utf-8")
+        temporary.chmod(0o600)
         temporary.replace(path)
     finally:
         os.close(lock)

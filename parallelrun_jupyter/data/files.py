@@ -13,12 +13,13 @@ from typing import Any, ClassVar, TypeAlias
 from ..errors import ConfigError, InputError
 from ..parsing import plural
 from .combinations import combinations_of, gather_files
-from .cut import Cut
+from .cut import STILL_READING, Cut
 from .datastores import DataPath, Datastore, place_of
 from .local import MAGIC, FileItem, list_path, local_nothing_found
 from .partition_format import PartitionFormat, check_keys
 from .remote import Store
 from .storage import Place, Storage
+from .transfer import copies_of
 
 PathLike: TypeAlias = str | os.PathLike[str] | DataPath | Datastore | tuple[Datastore, str] | Place
 """What names files: a path, folder, glob or URL, or one of these in a datastore."""
@@ -106,6 +107,27 @@ class FileDataset:
             msg = f"take({count!r}) of {self!r} gives no file; expected a count from 1, and files."
             raise InputError(msg)
         return FileDataset([Place(path, self.storage) for path in paths])
+
+    def download(
+        self,
+        target_path: str | os.PathLike[str],
+        overwrite: bool = False,  # noqa: FBT001, FBT002 - Azure's signature
+    ) -> list[str]:
+        """Copy the files to a local folder, below which they keep their own; return their paths.
+
+        Raises
+        ------
+        InputError
+            There are none, or the store refuses.
+        """
+        target = os.path.abspath(os.path.expanduser(os.fspath(target_path)))
+        paths = []
+        for path in self.paths:
+            fixed = MAGIC.split(path)[0]
+            root = fixed.rpartition("/")[0] if fixed != path or not os.path.isdir(path) else path
+            place = Place(path, self.storage)
+            paths += copies_of(place, root, target, overwrite=overwrite)
+        return paths
 
     def as_named_input(self, name: str) -> FileDataset:
         """Return this dataset under a name: ``AZUREML_DATAREFERENCE_<name>`` has its path."""
@@ -210,8 +232,12 @@ class FileDataset:
         """Yield the plan line and the number of items of each mini-batch, as input ``number``."""
         if cut.keys:
             items = chain.from_iterable(self.folders())
-            for values, found in gather_files(items, self.key_format(), cut.keys):
-                yield file_line(number, found, f'{{"keys":{values}}}'), len(found)
+            for group in gather_files(items, self.key_format(), cut.keys):
+                if group is None:
+                    yield STILL_READING
+                else:
+                    values, found = group
+                    yield file_line(number, found, f'{{"keys":{values}}}'), len(found)
             return
         for batch in group_items(self.folders(), cut.size):
             yield file_line(number, batch), len(batch)
@@ -226,7 +252,7 @@ class FileDataset:
             path does not match the partition format.
         """
         if self.storage:
-            with Store(self.storage) as store:
+            with Store(self.storage.hasty()) as store:
                 for url in self.paths:
                     store.check(url)
             return

@@ -2,22 +2,27 @@
 
 A plan line is a JSON array whose first element says the kind and whose second the input's number.
 Lines of files are ``["f", input, [paths], [sizes], [mtimes]]``, with URLs and ETags where they are
-in a store: the node stages those, and the worker gets the line with the paths of the copies. The
-last element of a line is an object: ``first`` is the number of the mini-batch's first item in the
-run, ``keys`` has the values of the partition keys that were asked for.
+in a store: the node stages those, and the worker gets the line with the paths of the copies. Lines
+of tables are ``["t", input, [paths], [sizes], [mtimes], [[start, end], ...], {table}, rows]``, with a
+range for each path: bytes of text, row groups of Parquet; ``table`` says how they are read. The last
+element of a line is an object: ``first`` is the number of the mini-batch's first item in the run,
+``keys`` has the values of the partition keys that were asked for.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar, Protocol
 
-from ..errors import RunFolderError
+from ..errors import InputError, RunFolderError
 from ..worker import mini_batches as loading
 from . import files
 from .cut import Cut
 from .files import FileDataset
+from .mltable import MAKERS, mltable_at, open_mltable
+from .tabular import TabularDataset
 
 
 class Dataset(Protocol):
@@ -49,6 +54,8 @@ def dataset_of(spec: dict[str, Any]) -> Dataset:
     """
     if spec.get("kind") == FileDataset.kind:
         return FileDataset.of_spec(spec)
+    if spec.get("kind") == TabularDataset.kind:
+        return TabularDataset.of_spec(spec)
     msg = (
         f"the run has inputs of the kind {spec.get('kind')!r}, which this version does not know; "
         "upgrade parallelrun-jupyter."
@@ -56,12 +63,54 @@ def dataset_of(spec: dict[str, Any]) -> Dataset:
     raise RunFolderError(msg)
 
 
+FORMATS = tuple(MAKERS)
+"""What a path can be said to hold, where it is more than files."""
+
+
+def is_dataset(value: object) -> bool:
+    """Say whether something is a dataset that a run can have as its input."""
+    return isinstance(value, FileDataset | TabularDataset)
+
+
+def open_path(
+    path: str | os.PathLike[str], form: str | None = None
+) -> FileDataset | TabularDataset:
+    """Return the dataset of a path: its files, or a table.
+
+    Parameters
+    ----------
+    path
+        A file, folder or glob. A folder with a file ``MLTable`` in it, or that file, is what the
+        file says.
+    form
+        ``"csv"``, ``"parquet"`` or ``"jsonl"``: the files are tables of that format.
+
+    Raises
+    ------
+    InputError
+        The path cannot be used; it has an ``MLTable`` file that cannot be read, or one and a form.
+    """
+    where = mltable_at(os.fspath(path))
+    if where is None:
+        return FileDataset(path) if form is None else MAKERS[form](path)
+    if form is not None:
+        msg = (
+            f"--format is {form!r}, but {where!r} says itself what the input holds. Leave --format "
+            "out, or give the files, such as a glob."
+        )
+        raise InputError(msg)
+    return open_mltable(where)
+
+
 def mini_batches(specs: list[dict[str, Any]], cut: Cut) -> Iterator[tuple[bytes, int]]:
-    """Yield the plan line and the number of items of every mini-batch, input by input."""
+    """Yield the plan line and the number of items of every mini-batch, input by input.
+
+    `cut.STILL_READING`, which is no line, comes in between where an input is read ahead.
+    """
     first = 0
     for number, spec in enumerate(specs):
         for line, items in dataset_of(spec).mini_batches(number, cut):
-            yield _with_first(line, first), items
+            yield _with_first(line, first) if line else line, items
             first += items
 
 
@@ -102,4 +151,7 @@ def changed_since(lines: Iterable[bytes], specs: list[dict[str, Any]]) -> str:
 
 def difference(before: bytes, now: bytes | None) -> str:
     """Return what of a plan line is not what is listed now, and how."""
-    return files.difference(json.loads(before), json.loads(now) if now else None)
+    old, new = json.loads(before), json.loads(now) if now else None
+    if new and old[:5] == new[:5] and before != now:
+        return f"how the input {old[2][0]!r} is cut and read has changed"
+    return files.difference(old, new)

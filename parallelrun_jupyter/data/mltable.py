@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import InputError
 from ..parsing import nearest_hint
+from .arrangement import Arrangement
+from .files import FileDataset
 from .local import MLTABLE
+from .tabular import TabularDataset
 
 PATH_COLUMN = "Path"
 """What the column of ``include_path_column`` is called, as in Azure."""
 
 READERS = {"read_delimited": "csv", "read_parquet": "parquet", "read_json_lines": "jsonl"}
+MAKERS: dict[str, Callable[..., TabularDataset]] = {
+    "csv": TabularDataset.from_delimited_files,
+    "parquet": TabularDataset.from_parquet_files,
+    "jsonl": TabularDataset.from_json_lines_files,
+}
+"""What makes a table of files, by their format."""
+
 _TYPES = {"string": "str", "int": "Int64", "float": "float64", "boolean": "boolean",
           "datetime": "datetime"}  # fmt: skip
 _PATH_KINDS = ("file", "folder", "pattern")
@@ -93,6 +104,39 @@ def read_mltable(where: str) -> MLTable:
     if table.form is None and (table.drops or table.types):
         raise _refusal(where, "it has columns, but reads no table", f"Add {_listed(READERS)}")
     return table
+
+
+def open_mltable(where: str) -> FileDataset | TabularDataset:
+    """Return the dataset that an ``MLTable`` file describes.
+
+    Raises
+    ------
+    InputError
+        It is no such file, or it says something beyond the subset; the message names that.
+    ConfigError
+        Its partition format is none.
+    """
+    said = read_mltable(where)
+    if said.form is None:
+        return FileDataset(said.paths, partition_format=said.partition_format)
+    names = {"delimiter": "separator", "encoding": "encoding", "header": "header"}
+    options = {ours: said.reading[name] for name, ours in names.items() if name in said.reading}
+    if said.form != "parquet":
+        options["column_types"] = said.types or None
+    table = MAKERS[said.form](said.paths, partition_format=said.partition_format, **options)
+    keys = set(table.partition_keys)
+    of_files = [name for name in said.types if name not in keys]
+    if said.form == "parquet" and of_files:
+        what = f"convert_column_types names {of_files[0]!r}, a column of Parquet files"
+        raise _refusal(where, what, "Those have their types; convert it in run()")
+    return table.arranged(
+        Arrangement(
+            key_types={name: one for name, one in said.types.items() if name in keys},
+            path_column=PATH_COLUMN if said.reading.get("include_path_column") else "",
+            drops=tuple(said.drops),
+            empty_is_text=bool(said.reading.get("empty_as_string")),
+        )
+    )
 
 
 def _path(where: str, given: Any) -> str:

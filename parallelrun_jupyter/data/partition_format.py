@@ -55,13 +55,17 @@ class PartitionFormat:
         Neither a key nor ``*`` reaches over a ``/``. In the form ``key={key}``, which other tools
         write, values are percent-decoded and ``__HIVE_DEFAULT_PARTITION__`` is None.
 
+    types
+        Types of keys, by their names in ``column_types``; values that are not named stay texts.
+
     Raises
     ------
     ConfigError
         The text is no such format.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, types: Mapping[str, str] | None = None) -> None:
+        self._types = dict(types or {})
         if not isinstance(text, str) or not text.strip("/ "):
             raise _refusal(text, "it is empty")
         self.text = text
@@ -83,6 +87,13 @@ class PartitionFormat:
         """The names of the keys, in the order of the path."""
         return [key.name for key in self._keys]
 
+    def types(self) -> dict[str, str]:
+        """Return the type of every key, by its name in ``column_types``."""
+        return {
+            key.name: self._types.get(key.name, "datetime" if key.units else "str")
+            for key in self._keys
+        }
+
     def values(self, path: str) -> dict[str, KeyValue]:
         """Return the keys' values of a path.
 
@@ -99,7 +110,8 @@ class PartitionFormat:
         values = {}
         for key in self._keys:
             try:
-                values[key.name] = key.value([next(texts) for _ in range(len(key.units) or 1)])
+                value = key.value([next(texts) for _ in range(len(key.units) or 1)])
+                values[key.name] = _typed(value, self._types.get(key.name, ""))
             except ValueError as error:
                 raise InputError(self._mismatch(path, f"{key.name!r}: {error}")) from error
         return values
@@ -188,6 +200,32 @@ def _written(key: _Key, value: KeyValue) -> str:
     if not key.is_encoded:
         return str(value)
     return MISSING if value is None else quote(str(value), safe=" ")
+
+
+def _typed(value: KeyValue, decided: str) -> KeyValue:
+    """Return a text as a value of the type.
+
+    Raises
+    ------
+    ValueError
+        It is none.
+    """
+    if value is None:
+        if decided.startswith(("int", "uint")) or decided == "bool":
+            msg = f"it has no value, which the type {decided} cannot say; give Int64 or boolean"
+            raise ValueError(msg)
+        return None
+    if not isinstance(value, str) or decided in {"", "str"}:
+        return value
+    name, _, form = decided.partition(":")
+    if name.startswith("datetime"):
+        return datetime.strptime(value, form) if form else datetime.fromisoformat(value)  # noqa: DTZ007 - a path names no zone
+    if name in {"bool", "boolean"}:
+        if value.lower() not in {"true", "false"}:
+            msg = f"{value!r} is neither True nor False"
+            raise ValueError(msg)
+        return value.lower() == "true"
+    return float(value) if name.lower().startswith("float") else int(value)
 
 
 def _refusal(text: object, why: str) -> ConfigError:

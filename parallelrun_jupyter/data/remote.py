@@ -54,7 +54,8 @@ class Store:
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
         self.files = storage.open()
-        self._prefix = "" if storage.protocol in {"http", "https"} else f"{storage.protocol}://"
+        self._is_web = storage.protocol in {"http", "https"}
+        self._prefix = "" if self._is_web else f"{storage.protocol}://"
 
     def __enter__(self) -> Self:
         return self
@@ -65,6 +66,8 @@ class Store:
             from fsspec.asyn import sync
 
             sync(self.files.loop, client.close)
+            if self.files.credential is not None:
+                sync(self.files.loop, self.files.credential.close)
 
     def url_of(self, name: str) -> str:
         """Return the URL of a name that the store gave."""
@@ -139,6 +142,7 @@ class Store:
                     more = f" and {len(names) - 4:,} more" if len(names) > 4 else ""
                     return f"the {what} {url!r} matches no file in {self.storage.title}; {folder!r} holds {shown}{more}."
         root = f"{protocol}://{parts[0]}"
+        self.check_container(root)
         return f"the {what} {url!r} matches no file in {self.storage.title}; {root!r} is empty."
 
     def _look(self, url: str) -> dict[str, Any] | None:
@@ -153,7 +157,7 @@ class Store:
         return entry
 
     def _item(self, entry: dict[str, Any]) -> RemoteFile:
-        if entry.get("size") is None and self.storage.protocol in {"http", "https"}:
+        if entry.get("size") is None and self._is_web:
             entry = self._look(entry["name"]) or entry  # a page of links knows no sizes
         size = entry.get("size")
         return self.url_of(entry["name"]), -1 if size is None else int(size), version_of(entry)
@@ -164,8 +168,11 @@ class Store:
         hidden = pattern.startswith(".")
         here = folder.rstrip("/")
         files, folders = [], []
+        asked = here + "/"
+        if not self._is_web:  # a zip knows its names alone; a web server redirects to the slash
+            asked = self.files._strip_protocol(here)  # noqa: SLF001 - what fsspec's own ls does
         try:
-            entries = self.files.ls(here + "/", detail=True)
+            entries = self.files.ls(asked, detail=True)
         except FileNotFoundError as error:
             if "No such container" in str(error):
                 raise
@@ -267,7 +274,7 @@ def why_not(storage: Storage, url: str, error: BaseException) -> str:
         return f"{url!r} does not exist in {storage.title}. Check the path."
     if "No such container" in said or "ContainerNotFound" in said:
         return (
-            f"{url!r} could not be read: {storage.title} has no container {container!r}. "
+            f"{url!r} cannot be used: {storage.title} has no container {container!r}. "
             "Check its name, and the account."
         )
     if status in {401, 403, 404, 409} or "authenticat" in said.lower():
@@ -276,23 +283,23 @@ def why_not(storage: Storage, url: str, error: BaseException) -> str:
         "{account}", str(storage.options.get("account_name", ""))
     )
     return (
-        f"{url!r} could not be read: {storage.title}{f' at {where}' if where else ''} did not "
-        f"answer as a store does ({said}). Check the name of the account and the network, and try again."
+        f"{url!r} cannot be used: {storage.title}{f' at {where}' if where else ''} did not "
+        f"answer as a store does ({said}). Check its name and the network, and try again."
     )
 
 
 def _refused(storage: Storage, url: str, container: str, said: str) -> str:
     if storage.options.get("anon"):
         return (
-            f"{url!r} could not be read without a credential: {storage.title} has no container "
+            f"{url!r} cannot be used without a credential: {storage.title} has no container "
             f"{container!r}, or it is not public ({said}). Give storage_options with an "
             "account_key or sas_token, or register the container with one."
         )
     names = ", ".join(f"{k} in {_place(v.spec())}" for k, v in storage.secrets.items())
     tried = names or "the identity of this machine or of az login"
     return (
-        f"{url!r} could not be read: {storage.title} refused the credential ({tried}): {said}. "
-        "Check that it is of this account, has not expired and may list and read."
+        f"{url!r} cannot be used: {storage.title} refused the credential ({tried}): {said}. "
+        "Check that it is of this account, has not expired and permits this."
     )
 
 
@@ -302,8 +309,9 @@ def _place(spec: dict[str, Any]) -> str:
 
 
 def _short(error: BaseException) -> str:
-    """Return the first line of an error, and its code where Azure gives one."""
+    """Return the first sentence of an error, and its code where Azure gives one."""
     lines = str(error).strip().splitlines() or [""]
     code = getattr(error, "error_code", None)
     known = f"{getattr(code, 'value', code)}: " if code else ""
-    return f"{type(error).__name__}: {known}{lines[0].strip() or 'no further word'}"[:300]
+    sentence = lines[0].partition(". ")[0].strip(" .'")
+    return f"{type(error).__name__}: {known}{sentence or 'no further word'}"[:300]

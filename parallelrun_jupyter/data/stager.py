@@ -38,7 +38,7 @@ from .fetching import Fetcher
 from .remote import RemoteFile, Store, why_not
 from .storage import Storage
 
-START_KEYS = ("cache", "limit_bytes", "view", "run", "storages", "load_s")
+START_KEYS = ("cache", "limit_bytes", "view", "keeps", "run", "storages", "load_s")
 
 AT_ONCE = 32
 """Files in flight: more do not make a store faster, and each takes memory."""
@@ -77,7 +77,7 @@ class Stager:
 
     def __init__(self, start: Mapping[str, Any]) -> None:
         self._cache = Cache(Path(start["cache"]), start["limit_bytes"])
-        self._view = View(self._cache, start["view"])
+        self._view = View(self._cache, start["view"], keeps=start["keeps"])
         self._run: str = start["run"]
         self._load_s: float = start["load_s"]
         self._threads = ThreadPoolExecutor(AT_ONCE)
@@ -115,6 +115,7 @@ class Stager:
     def close(self) -> None:
         """Give back the view; the objects stay for others."""
         self._view.close()
+        self._cache.settle()
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.ensure_future(work)

@@ -17,6 +17,8 @@ from .fetching import Fetcher
 from .remote import Store, plain_errors
 from .storage import Storage
 
+_AT_ONCE = 8
+
 _views: dict[Path, View] = {}
 """The views of this process, by cache: what it was given stays while it lives."""
 
@@ -88,16 +90,22 @@ def local_copies(
         placed.append(str(link))
 
     async def fetch_all() -> None:
-        with ThreadPoolExecutor(4) as threads:
-            fetcher = Fetcher(storage, threads)
-            for url, size, version, digest, link in missing:
-                temporary = cache.temporary(digest)
-                try:
-                    await fetcher.fetch(url, size, version, temporary)
-                    cache.add(digest, temporary, link)
-                finally:
-                    temporary.unlink(missing_ok=True)
-            await fetcher.close()
+        with ThreadPoolExecutor(_AT_ONCE) as threads:
+            fetcher, slots = Fetcher(storage, threads), asyncio.Semaphore(_AT_ONCE)
+
+            async def one(url: str, size: int, version: int | str, digest: str, link: Path) -> None:
+                async with slots:
+                    temporary = cache.temporary(digest)
+                    try:
+                        await fetcher.fetch(url, size, version, temporary)
+                        cache.add(digest, temporary, link)
+                    finally:
+                        temporary.unlink(missing_ok=True)
+
+            try:
+                await asyncio.gather(*(one(*file) for file in missing))
+            finally:
+                await fetcher.close()
 
     if missing:
         with plain_errors(storage, missing[0][0]):

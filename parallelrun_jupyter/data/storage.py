@@ -8,7 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..errors import ConfigError, InputError, MissingExtraError
@@ -28,6 +28,10 @@ AZURE_VARIABLES = {
 """What adlfs reads where no credential is given; a run refers to them by name."""
 
 _AZURE_CREDENTIALS = ("account_key", "connection_string", "sas_token", "client_secret")
+_HASTE = {"read_timeout": 15, "retry_total": 1, "retry_connect": 1}
+_MANNERS = {*_HASTE, "anon", "connection_timeout", "max_concurrency", "timeout"}
+"""Options that say how a store is talked to, not which one it is."""
+
 _EXTRAS = {"az": "azure", "http": "azure", "https": "azure"}
 
 
@@ -67,12 +71,16 @@ class Storage:
     def title(self) -> str:
         """What to call it in a message."""
         account = self.options.get("account_name")
-        return f"the storage account {account!r}" if account else f"{self.protocol}://"
+        if account:
+            return f"the storage account {account!r}"
+        return (
+            "the web server" if self.protocol in {"http", "https"} else f"the {self.protocol} store"
+        )
 
     @property
     def identity(self) -> str:
         """What tells this store from others, whatever it is opened with."""
-        known = {k: v for k, v in self.options.items() if k != "anon"}
+        known = {k: v for k, v in self.options.items() if k not in _MANNERS}
         text = json.dumps([self.protocol, known], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -84,6 +92,12 @@ class Storage:
     def held_names(self) -> set[str]:
         """Return the variables in which a driver is given credentials."""
         return {where.name for where in self.secrets.values() if isinstance(where, Held)}
+
+    def hasty(self) -> Storage:
+        """Return the same for somebody who waits in front of it: it gives up within a minute."""
+        if self.protocol != "az":
+            return self
+        return replace(self, options={**_HASTE, **self.options})
 
     def open(self, environ: Mapping[str, str] = os.environ, **how: Any) -> Any:
         """Return the file system; ``how`` is fsspec's own, such as ``asynchronous=True``.

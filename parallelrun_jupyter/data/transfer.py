@@ -77,6 +77,14 @@ def upload_all(pairs: Sequence[tuple[str, str]], target: Place, *, overwrite: bo
 def download_all(source: Place, root: str, target: str, *, overwrite: bool) -> int:
     """Copy what a path, folder or glob names to a local folder; return the number of files.
 
+    The parameters and errors are those of `copies_of`.
+    """
+    return len(copies_of(source, root, target, overwrite=overwrite))
+
+
+def copies_of(source: Place, root: str, target: str, *, overwrite: bool) -> list[str]:
+    """Copy what a path, folder or glob names to a local folder; return the paths of the copies.
+
     Parameters
     ----------
     source
@@ -101,28 +109,24 @@ def download_all(source: Place, root: str, target: str, *, overwrite: bool) -> i
         found = [item[0] for files in list_path(source.path) for item in files]
         for path in found:
             _copy(path, target_of(path), overwrite=overwrite)
-        return _some(found, source.path)
-    with Store(source.storage) as store, ThreadPoolExecutor(_AT_ONCE) as pool:
+    else:
+        with Store(source.storage) as store, ThreadPoolExecutor(_AT_ONCE) as pool:
 
-        def one(url: str) -> None:
-            path = target_of(url)
-            if overwrite or not os.path.exists(path):
-                os.makedirs(os.path.dirname(path), exist_ok=True)
-                temporary = f"{path}.{os.getpid()}.tmp"
-                with plain_errors(store.storage, url):
-                    store.files.get_file(url, temporary)
-                os.replace(temporary, path)
+            def one(url: str) -> None:
+                path = target_of(url)
+                if overwrite or not os.path.exists(path):
+                    os.makedirs(os.path.dirname(path), exist_ok=True)
+                    temporary = f"{path}.{os.getpid()}.tmp"
+                    with plain_errors(store.storage, url):
+                        store.files.get_file(url, temporary)
+                    os.replace(temporary, path)
 
-        found = [item[0] for files in store.folders(source.path) for item in files]
-        list(pool.map(one, found))
-    return _some(found, source.path)
-
-
-def _some(found: Sequence[str], path: str) -> int:
+            found = [item[0] for files in store.folders(source.path) for item in files]
+            list(pool.map(one, found))
     if not found:
-        msg = f"{path!r} holds no files to download. Check the path."
+        msg = f"{source.path!r} holds no files to download. Check the path."
         raise InputError(msg)
-    return len(found)
+    return [target_of(path) for path in found]
 
 
 def _copy(path: str, target: str, *, overwrite: bool) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..worker.status_page import RUNNING
+from ..worker.status_page import LOADING, RUNNING
 from .policy import NodeLimits
-from .worker_process import WorkerProcess
+from .worker_process import LOADING_TOOK, WorkerProcess
 
 _TERM_PATIENCE_S = 0.5
 _STOP_PATIENCE_S = 10.0
@@ -25,6 +25,9 @@ def deadline_of(worker: WorkerProcess, limits: NodeLimits) -> tuple[float, str]:
     if phase == RUNNING:
         text = f"run() took longer than run_invocation_timeout = {limits.run_s:g} s"
         return since + limits.run_s, text
+    if phase == LOADING:
+        text = f"{LOADING_TOOK} task_overhead_timeout = {limits.overhead_s:g} s"
+        return since + limits.overhead_s, text
     if worker.stop_asked_at:
         begun = max(since, worker.stop_asked_at)
         return begun + _STOP_PATIENCE_S, "it did not stop when asked to"

@@ -190,7 +190,7 @@ class Driver:
         try:
             self._commits.flush()
             if target is not None:
-                size_bytes = publish(self._folder, self._rows, target)
+                size_bytes = publish(self._folder, self._rows, target, record.output_format)
         except OutputError as error:
             self._tell(signals.OutputNotPublished(str(error)))
             return

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from math import ceil
 
 from ..data.inputs import count_items
-from ..worker.status_page import RUNNING
+from ..worker.status_page import LOADING, RUNNING
 from . import signals
 from .deadlines import deadline_of
 from .feeding import depth_of, held_for_distance
@@ -125,6 +125,8 @@ class Node:
         self._stopping = True
         self._sampler.close()
         self._backlog.clear()
+        if self._staging is not None:
+            self._staging.stop()
         for worker in self._workers:
             if worker.has_stopped:
                 continue
@@ -321,6 +323,8 @@ class Node:
 
     def _take_staged(self, staged: Staged) -> list[Signal]:
         """Take what has been brought here, and what could not be."""
+        if self._stopping:
+            return []
         self._backlog.extend(staged.ready)
         self._feed()
         found = staged.failures(self.name)
@@ -338,10 +342,11 @@ class Node:
         for reply in worker.last_words():
             found += self._take(worker, reply)
         phase, mini_batch, since = worker.page.read()
-        if phase != RUNNING and worker.given and not (worker.has_reported or worker.kill_reason):
+        is_busy = phase in {LOADING, RUNNING}
+        if not is_busy and worker.given and not (worker.has_reported or worker.kill_reason):
             # It has never reported anything: somebody has to pay, or this would go on for ever.
-            phase, mini_batch = RUNNING, next(iter(worker.given))
-        blamed = worker.given.pop(mini_batch, None) if phase == RUNNING else None
+            is_busy, mini_batch = True, next(iter(worker.given))
+        blamed = worker.given.pop(mini_batch, None) if is_busy else None
         self._release(*([mini_batch] if blamed else []))
         duration_us = int((time.monotonic() - since) * 1e6)
         if not self._stopping:

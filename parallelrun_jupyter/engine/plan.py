@@ -21,6 +21,7 @@ from ..runs.record import RunRecord
 
 _WRITE_BYTES = 1 << 17
 _WRITE_S = 0.05
+_READING_S = 1.0
 _READ_BYTES = 1 << 18
 _MARK_EVERY = 16
 _END = b'["end",'
@@ -120,8 +121,13 @@ def _list_all(
     total = items = size = 0
     lines: list[bytes] = []
     written_at = 0.0
-    cut = Cut(record.mini_batch_size, tuple(record.partition_keys))
+    cut = Cut(record.mini_batch_size, tuple(record.partition_keys), record.mini_batch_rows)
     for line, count in inputs.mini_batches(record.inputs, cut):
+        if not line:
+            if time.monotonic() - written_at > _READING_S:
+                written_at = time.monotonic()
+                tell(total, items, False)  # noqa: FBT003 - the parameter's name says it
+            continue
         total += 1
         items += count
         if total <= len(known):

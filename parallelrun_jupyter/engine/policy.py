@@ -87,7 +87,9 @@ def stalled(state: RunState, limits: Limits, now_ms: int, started_ms: int, moved
     now_ms, started_ms, moved_ms
         The time, when this driver took it up, and when something last happened.
     """
-    if state.planned == 0 and now_ms - started_ms > limits.first_task_creation_timeout_s * 1000:
+    # Reading a table ahead counts as progress: its planner says that it moves.
+    begun_ms = max(started_ms, moved_ms)
+    if state.planned == 0 and now_ms - begun_ms > limits.first_task_creation_timeout_s * 1000:
         return (
             "no mini-batch was listed within first_task_creation_timeout = "
             f"{limits.first_task_creation_timeout_s:g} s; the store of the inputs may be stalled"

@@ -99,6 +99,26 @@ def staging_spec(record: RunRecord, node: str, environ: Mapping[str, str]) -> St
     return StagingSpec(start, remote, record, str(cache.folder))
 
 
+def read_ahead(workers: int, fetch_s: float, each_s: float) -> int:
+    """Return how many mini-batches to fetch ahead of the workers: by time, within bounds.
+
+    As many as they get through while one is fetched, and in `READ_AHEAD_S` more; at least one for
+    each worker. In powers of two, so that the scheduler is not told of every small change.
+
+    Parameters
+    ----------
+    workers
+        Their number.
+    fetch_s, each_s
+        Seconds for a mini-batch to come here, and for a worker to run it; 0 where nothing is known.
+    """
+    if not each_s:
+        return 2 * workers
+    wanted = max(workers, ceil(workers * (fetch_s + READ_AHEAD_S) / each_s))
+    steps: int = 1 << (wanted - 1).bit_length()
+    return min(steps, MOST_AHEAD)
+
+
 class Staging:
     """The stager of a node: fed with plan lines, it gives them back with local paths.
 
@@ -139,7 +159,8 @@ class Staging:
             os.set_blocking(fd, False)
         self._selector.register(self._replies, selectors.EVENT_READ, self)
         self._heard_at = time.monotonic()
-        self._send(["start", dict(self._spec.start)])
+        # The second stager of a node finds what the first had staged; a resume begins with nothing.
+        self._send(["start", {**self._spec.start, "keeps": self._deaths > 0}])
         self._ask_for_sides()
 
     def _ask_for_sides(self) -> None:
@@ -170,6 +191,10 @@ class Staging:
             self._held.difference_update(mine)
             self._send(["release", mine])
 
+    def stop(self) -> None:
+        """Bring nothing more; what is here stays for those who read it."""
+        self.release(*(number for number, _ in self.give_back()))
+
     def give_back(self) -> list[tuple[int, Given]]:
         """Return the mini-batches that are on their way here, and wait for them no longer."""
         waiting = [(number, given) for number, (given, _) in self._waiting.items()]
@@ -181,16 +206,8 @@ class Staging:
         self._each_s += (each_s - self._each_s) / (4 if self._each_s else 1)
 
     def ahead(self, workers: int) -> int:
-        """Return how many mini-batches to have here beside those that the workers hold.
-
-        As many as the workers get through while one is fetched, and `READ_AHEAD_S` more.
-        """
-        if not self._each_s:
-            return 2 * workers
-        wanted = ceil(workers * (self._fetch_s + READ_AHEAD_S) / self._each_s)
-        # In steps, so that the scheduler is not told of every small change.
-        steps: int = 1 << (max(wanted, workers) - 1).bit_length()
-        return min(steps, MOST_AHEAD)
+        """Return how many mini-batches to have here beside those that the workers hold."""
+        return read_ahead(workers, self._fetch_s, self._each_s)
 
     def fill(self, spec: WorkerSpec) -> WorkerSpec | None:
         """Return how workers are started, with the paths of the side inputs; None until they are here."""

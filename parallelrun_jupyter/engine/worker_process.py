@@ -22,6 +22,7 @@ from .signals import Failure
 WORKER_FOLDER = Path(__file__).resolve().parent.parent / "worker"
 _READ_BYTES = 1 << 18
 _DUMP_BYTES = 1 << 15
+LOADING_TOOK = "loading the mini-batch took longer than"
 CAN_WATCH_PIDS = hasattr(os, "pidfd_open")
 
 
@@ -287,7 +288,9 @@ class WorkerProcess:
             How it ended, and the line of the user's code and the stack where it was, if known.
         """
         place = where or ("run()" if self.is_ready else "init()")
-        if self.kill_reason:
+        if self.kill_reason.startswith(LOADING_TOOK):
+            kind, error, message, place = "load_timeout", "Timeout", self.kill_reason, "loading"
+        elif self.kill_reason:
             kind, error, message = "timeout", "Timeout", self.kill_reason
         else:
             kind, error = "worker_lost", "WorkerLost"

@@ -13,6 +13,7 @@ from ..data.files import FileDataset
 from ..data.inputs import dataset_of
 from ..data.staging import local_copies
 from ..data.storage import Place, Storage
+from ..data.tabular import TabularDataset
 from ..errors import ConfigError
 from ..runs.pipeline_journal import PipelineState
 from ..runs.pipeline_record import (
@@ -225,10 +226,13 @@ def _word(value: Any) -> str:
 
 
 def _read_as(one: InputRecord, place: Place) -> Any:
-    if one.reads != "files":
-        msg = f"the output {one.name!r} is read as {one.reads}, which this version cannot."
-        raise ConfigError(msg)
-    return FileDataset(place)
+    """Return what an earlier step wrote as a dataset: files, or the rows of them."""
+    options = dict(one.options)
+    if one.reads == "delimited":
+        return TabularDataset.from_delimited_files(place, **options)
+    if one.reads == "parquet":
+        return TabularDataset.from_parquet_files(place, **options)
+    return FileDataset(place, **options)
 
 
 def split_secrets(

@@ -36,6 +36,7 @@ from .registered import register_outputs, staged_datasets
 from .reuse import Finished, find_finished, keep_finished, try_fingerprint
 from .steps import (
     CONTEXT_VARIABLE,
+    OF_THEIR_TIME,
     Going,
     publish_outputs,
     start_parallel,
@@ -132,7 +133,7 @@ class PipelineDriver:
                 if key and not self._record.regenerate_outputs and self._reuse(step, key):
                     return
             outputs = {one.name: bindings.output_folder(one) for one in step.outputs}
-            variables = split_secrets(step.variables)
+            variables = {**OF_THEIR_TIME, **split_secrets(step.variables)}
             variables[CONTEXT_VARIABLE] = str(self._write_context(step, bindings, step_run_id))
             if step.kind == "parallel":
                 compute = step.compute
@@ -197,11 +198,19 @@ class PipelineDriver:
             "files": str(place / "files"),
             "inputs": {one.name: bindings.local_path(one) for one in step.side_inputs},
             "outputs": {one.name: bindings.output_folder(one) for one in step.outputs},
-            "datasets": staged_datasets(Path(self._record.workspace)),
+            "datasets": staged_datasets(
+                Path(self._record.workspace), self._words(step), place / "datasets"
+            ),
         }
         path = place / "context.json"
         write_atomically(path, json.dumps(context))
         return path
+
+    def _words(self, step: StepRecord) -> str:
+        """Return the text in which a step may name what it opens."""
+        scripts = sorted((self._folder.step(step.key) / "script").rglob("*.py"))
+        texts = [path.read_text(encoding="utf-8", errors="replace") for path in scripts]
+        return "\n".join([*texts, json.dumps(step.arguments)])
 
     def _is_canceled(self) -> bool:
         return (self._folder.control / "cancel").exists()

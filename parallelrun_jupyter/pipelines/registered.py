@@ -11,8 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ..data.inputs import dataset_of
+from ..data.staging import local_copies
 from ..runs.pipeline_record import StepRecord
 from ..runs.store import write_atomically
+from .bindings import common_folder
 
 
 @contextlib.contextmanager
@@ -69,6 +72,38 @@ def register_outputs(workspace: Path, step: StepRecord, outputs: dict[str, str])
             add_dataset_version(workspace, output.register_as, {"spec": spec})
 
 
-def staged_datasets(workspace: Path) -> dict[str, Any]:
-    """Return what scripts may open by name: the latest versions of the registered datasets."""
-    return {name: dataset_versions(workspace, name)[-1] for name in dataset_names(workspace)}
+def staged_datasets(workspace: Path, words: str, folder: Path) -> dict[str, Any]:
+    """Return what scripts may open by name: the latest versions of the registered datasets.
+
+    Parameters
+    ----------
+    workspace
+        The workspace.
+    words
+        The text of the step's scripts and arguments. Datasets of stores that are named in it are
+        brought here; the others are not.
+    folder
+        Where to put them.
+    """
+    found = {}
+    for name in dataset_names(workspace):
+        record = dict(dataset_versions(workspace, name)[-1])
+        if record["spec"].get("storage") and name in words:
+            record["local"] = [_brought(record["spec"], folder / name)]
+        found[name] = record
+    return found
+
+
+def _brought(spec: dict[str, Any], folder: Path) -> str:
+    """Bring the files of a dataset here; return the folder of them, as links."""
+    dataset = dataset_of(spec)
+    files: Any = getattr(dataset, "files", dataset)
+    items = [item for found in files.folders() for item in found]
+    here = local_copies(items, files.storage)
+    common = common_folder(list(files.paths), [item[0] for item in items])
+    for path, (url, _, _) in zip(here, items, strict=True):
+        link = folder / os.path.relpath(url, common)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        if not link.is_symlink():
+            link.symlink_to(path)
+    return str(folder)

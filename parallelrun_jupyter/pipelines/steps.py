@@ -28,6 +28,9 @@ from .bindings import Bindings
 CONTEXT_VARIABLE = "PARALLELRUN_AZUREML_CONTEXT"
 """Names the file that says what a script may know: run, workspace, models, datasets."""
 
+OF_THEIR_TIME = {"PANDAS_FUTURE_INFER_STRING": "0"}
+"""Scripts of pipelines were written for pandas 1 and 2, whose texts are objects; pandas 3 reads this."""
+
 _PATIENCE_S = 10.0
 _SAID_LINES = 30
 _WHOLE_NUMBERS = {

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import zlib
 from array import array
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from ..errors import OutputError
 from ..events import AttemptSucceeded, Event
+from ..worker.formats import CSV, JSONL, TEXT
+from .joining import joined
 from .store import RunFolder, remove_quietly
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _COPY_BYTES = 1 << 22
 
@@ -62,8 +69,19 @@ def part_path(folder: RunFolder, part: int) -> Path:
     return folder.output / f"part-{part}.rows"
 
 
-def read_committed(folder: RunFolder, rows: CommittedRows) -> Iterator[bytes]:
-    """Yield the rows of every succeeded mini-batch, in input order.
+def final_bytes(folder: RunFolder, rows: CommittedRows, form: str = TEXT) -> Iterator[bytes]:
+    """Yield the bytes of the final file: the rows of every succeeded mini-batch, in input order.
+
+    Raises
+    ------
+    OutputError
+        As `read_committed` and `joined`.
+    """
+    return joined(lambda: read_committed(folder, rows), form)
+
+
+def read_committed(folder: RunFolder, rows: CommittedRows) -> Iterator[tuple[int, bytes]]:
+    """Yield (mini_batch, rows) of every succeeded mini-batch, in input order.
 
     Raises
     ------
@@ -83,7 +101,7 @@ def read_committed(folder: RunFolder, rows: CommittedRows) -> Iterator[bytes]:
                     "Start the run anew; its inputs and script are unchanged."
                 )
                 raise OutputError(msg)
-            yield data
+            yield mini_batch, data
     finally:
         for file in files.values():
             file.close()
@@ -98,7 +116,7 @@ def _open_part(folder: RunFolder, part: int) -> IO[bytes]:
         raise OutputError(msg) from error
 
 
-def publish(folder: RunFolder, rows: CommittedRows, target: Path) -> int:
+def publish(folder: RunFolder, rows: CommittedRows, target: Path, form: str = TEXT) -> int:
     """Write the final file, in input order, and let it appear by rename; return its bytes.
 
     Raises
@@ -111,7 +129,7 @@ def publish(folder: RunFolder, rows: CommittedRows, target: Path) -> int:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb", buffering=_COPY_BYTES) as file:
-            for data in read_committed(folder, rows):
+            for data in final_bytes(folder, rows, form):
                 written += file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -131,3 +149,21 @@ def remove_parts(folder: RunFolder) -> None:
     """Delete the part files: the final file holds their rows."""
     for path in folder.output.glob("part-*.rows"):
         path.unlink()
+
+
+def read_rows(data: bytes, form: str) -> pd.DataFrame:
+    """Return the rows of a final file of a format; lines of text are one column ``row``."""
+    import pandas as pd
+
+    frame: pd.DataFrame
+    if form == TEXT:
+        frame = pd.DataFrame({"row": data.decode("utf-8").split("\n")[:-1]}, dtype="str")
+    elif not data:
+        frame = pd.DataFrame()
+    elif form == CSV:
+        frame = pd.read_csv(io.BytesIO(data))
+    elif form == JSONL:
+        frame = pd.DataFrame([json.loads(line) for line in data.split(b"\n")[:-1]])
+    else:
+        frame = pd.read_parquet(io.BytesIO(data))
+    return frame

@@ -7,7 +7,7 @@ import statistics
 from typing import TypedDict
 
 from .record import RunRecord
-from .state import RATE_WINDOW_S, RunState, WorkerState
+from .state import RATE_WINDOW_S, RETRYING, RunState, WorkerState
 
 ETA_AFTER = 30
 ETA_AFTER_SHARE = 0.05
@@ -18,7 +18,10 @@ _KNOWN_DURATIONS = 20
 _SHOWN_STRAGGLERS = 5
 _QUIET_S = 10.0
 _CONFIDENCE = 1.7
-_SLACK = 0.06
+_SLACK = 0.08
+_LEAST_SPAN_S = 0.5
+_LAST_FEW = 12
+_STEEPEST = 0.5
 """What the interval is widened by on both sides, beyond what the durations so far tell."""
 
 
@@ -108,6 +111,7 @@ def eta(state: RunState, at_ms: int) -> tuple[float, float, float] | None:
     if recent <= 0:
         return None
     rates = [recent, *_rates_of_parts(state, at_ms)]
+    rates.append(rates[-1] * _trend(rates))  # it may go on getting faster, or slower
     durations = [row[3] / 1e6 for row in state.lately]
     scatter = _scatter(durations) * math.sqrt(1 / done + 1 / state.left)
     spread = _CONFIDENCE * scatter + _SLACK
@@ -118,7 +122,7 @@ def eta(state: RunState, at_ms: int) -> tuple[float, float, float] | None:
 
 
 def _rates_of_parts(state: RunState, at_ms: int) -> list[float]:
-    """Return the rates since the start, over the later half and over the last quarter."""
+    """Return the rates since the start, over later and later parts, and of the last few."""
     first_ms = state.first_done_ms or 0
     points = [(first_ms, state.done_before), *((s * 1000, over) for s, over in state.pace)]
     found = []
@@ -126,9 +130,19 @@ def _rates_of_parts(state: RunState, at_ms: int) -> list[float]:
         since = at_ms - share * (at_ms - first_ms)
         start_ms, over = max(point for point in points if point[0] <= max(since, first_ms))
         span_s = (at_ms - start_ms) / 1000
-        if span_s >= 0.5 and state.done > over:
+        if span_s >= _LEAST_SPAN_S and state.done > over:
             found.append((state.done - over) / span_s)
+    ends = [at for _, _, at, _, became in state.lately if became != RETRYING and at >= first_ms]
+    last = ends[-max(_LAST_FEW, len(ends) // 4) :]
+    if last and at_ms - last[0] >= 1000 * _LEAST_SPAN_S / 2:
+        found.append(len(last) * 1000 / (at_ms - last[0]))
     return found
+
+
+def _trend(rates: list[float]) -> float:
+    """Return by what the rate has changed since the start, at most by half of what that says."""
+    change = rates[-1] / rates[1] if len(rates) > 2 else 1.0
+    return min(max(change, _STEEPEST), 1 / _STEEPEST)
 
 
 def _scatter(durations: list[float]) -> float:

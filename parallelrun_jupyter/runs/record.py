@@ -56,6 +56,8 @@ class RunRecord:
     append_rows: bool
     logging_level: str
     environment_variables: dict[str, str | None] = field(default_factory=dict)
+    mini_batch_rows: int = 0
+    output_format: str = "text"
     partition_keys: list[str] = field(default_factory=list)
     compute: dict[str, Any] = field(default_factory=dict)
     output_storage: dict[str, Any] | None = None

@@ -1,4 +1,4 @@
-"""The handlers, all under ``parallelrun``; each refuses without the Jupyter token."""
+"""The handlers, all under ``parallelrun/runs``; each refuses without the Jupyter token."""
 
 from __future__ import annotations
 

@@ -111,12 +111,19 @@ class TabularDataset(FileDataset):
         return pd.concat(frames, ignore_index=True)
 
     def _read(self, pd: Any, file: str) -> Any:
-        kind = self._spec.get("format", "delimited")
+        kind = self._spec.get("form")
+        options = self._spec.get("options", {})
         if kind == "parquet":
             return pd.read_parquet(file)
-        if kind in ("json", "jsonl", "json_lines"):
-            return pd.read_json(file, lines=True)
-        return pd.read_csv(file, sep=self._spec.get("separator", ","))
+        if kind == "json_lines":
+            return pd.read_json(file, lines=True, encoding=options["encoding"])
+        header = None if options.get("header") == "no_header" else 0
+        frame = pd.read_csv(
+            file, sep=options["separator"], header=header, encoding=options["encoding"]
+        )
+        if header is None:
+            frame.columns = ["Column%d" % (number + 1) for number in range(frame.shape[1])]
+        return frame
 
 
 def open_dataset(record: dict[str, Any], name: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .columns import key_values
 from .mini_batches import extra_of, load
 
 TYPE_CHECKING = False
@@ -70,25 +71,27 @@ class MiniBatchContext:
         )
 
 
-def key_values(values: dict[str, Any]) -> dict[str, Any]:
-    """Return the values of keys as a plan line has them, with times as ``datetime``."""
-    return {
-        key: _time(value["datetime"]) if isinstance(value, dict) else value
-        for key, value in values.items()
-    }
+def _load(row: list[Any], _: int) -> Any:
+    return load(row)
 
 
-def _time(text: str) -> Any:
-    from datetime import datetime
+def with_context(
+    run: Callable[..., Any], load_row: Callable[[list[Any], int], Any] = _load
+) -> Callable[[list[Any], int], Any]:
+    """Return what calls a script's ``run`` on a plan line and the mini-batch's number.
 
-    return datetime.fromisoformat(text)
-
-
-def with_context(run: Callable[..., Any]) -> Callable[[list[Any], int], Any]:
-    """Return what calls a script's ``run`` on a plan line and the mini-batch's number."""
+    Parameters
+    ----------
+    run
+        The script's function.
+    load_row
+        Makes the mini-batch from the same two.
+    """
     if takes_context(run):
-        return lambda row, mini_batch: run(load(row), MiniBatchContext(row, mini_batch))
-    return lambda row, _: run(load(row))
+        return lambda row, mini_batch: run(
+            load_row(row, mini_batch), MiniBatchContext(row, mini_batch)
+        )
+    return lambda row, mini_batch: run(load_row(row, mini_batch))
 
 
 def takes_context(run: Callable[..., Any]) -> bool:

@@ -20,6 +20,10 @@ class BadResult(Exception):
         self.kind = kind
 
 
+class BadInput(Exception):
+    """A mini-batch cannot be loaded: its file is gone, was changed or cannot be understood."""
+
+
 def describe(error: BaseException, roots: list[str], function: str) -> dict[str, Any]:
     """Return the failure object of an exception that the user's code raised.
 
@@ -37,6 +41,8 @@ def describe(error: BaseException, roots: list[str], function: str) -> dict[str,
     if isinstance(error, BadResult):
         where = "%s()" % function
         return _failure(error.kind, "BadResult", str(error), where, "")
+    if isinstance(error, BadInput):
+        return _failure("bad_input", "BadInput", str(error), "loading", "")
     name = type(error).__name__
     frames = [f for f in traceback.extract_tb(error.__traceback__) if not _is_ours(f.filename)]
     own = [f for f in frames if _is_under(f.filename, roots)] or frames

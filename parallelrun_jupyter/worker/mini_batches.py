@@ -6,15 +6,27 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import in a worker
     from typing import Any
 
+TABLE = "t"
+
 
 def load(row: list[Any]) -> Any:
-    """Return the mini-batch of a plan line: of files, the list of their paths."""
+    """Return the mini-batch of a plan line: of files, the list of their paths; else a DataFrame.
+
+    Raises
+    ------
+    BadInput
+        The file of a table cannot be read as it was planned.
+    """
+    if row[0] == TABLE:
+        from .tables import load_table
+
+        return load_table(row)
     return list(row[2])
 
 
 def count_items(row: list[Any]) -> int:
-    """Return the number of items of a plan line."""
-    return len(row[2])
+    """Return the number of items of a plan line: files, or rows."""
+    return int(row[7]) if row[0] == TABLE else len(row[2])
 
 
 def extra_of(row: list[Any]) -> dict[str, Any]:

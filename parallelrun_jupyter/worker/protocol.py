@@ -16,7 +16,9 @@ Replies, to the node::
     ["failed", mini_batch, attempt, items, duration_us, {failure}]
 
 A plan line of files is ``["f", input, [paths], [sizes], [mtimes], {extra}]``: what ``run`` gets are
-the paths. A failure is an object with ``kind, error, message, group, traceback``.
+the paths. One of tables is ``["t", input, [paths], [sizes], [mtimes], [[start, end], ...], {table},
+rows, {extra}]``: ``run`` gets the rows of these ranges as a DataFrame. A failure is an object with
+``kind, error, message, group, traceback``.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ START_KEYS = (
     "sys_path",
     "log",
     "append_rows",
+    "output_format",
     "logging_level",
     "roots",
     "output_dir",

@@ -6,6 +6,7 @@ import json
 import os
 
 from .failures import BadResult
+from .formats import CSV, TEXT, encode_table, frame_text, unframed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import in a worker
@@ -22,27 +23,43 @@ FRAME_OPTIONS = {"sep": " ", "header": False, "index": False}
 SETTINGS_FILE = "parallel_run_step.settings.json"
 
 
-def read_frame_options(folder: str) -> dict[str, Any]:
-    """Return how DataFrames are written: as Azure does, with what the script's folder overrides.
+CSV_OPTIONS = {"sep": ",", "header": True, "index": False}
+"""How a DataFrame is written where ``output_format`` is CSV."""
 
-    The override is Azure's file ``parallel_run_step.settings.json``, an object ``append_row`` with
-    an object ``pandas.DataFrame.to_csv`` of keyword arguments.
+HEADER_ARGUMENT = "--append_row_dataframe_header"
+
+
+def read_frame_options(folder: str, argv: list[str], form: str = TEXT) -> dict[str, Any]:
+    """Return how DataFrames are written: as Azure does, with what the run overrides.
+
+    The overrides are Azure's: the argument ``--append_row_dataframe_header True``, and the file
+    ``parallel_run_step.settings.json`` beside the script, an object ``append_row`` with an object
+    ``pandas.DataFrame.to_csv`` of keyword arguments.
     """
+    options: dict[str, Any] = dict(CSV_OPTIONS if form == CSV else FRAME_OPTIONS)
+    words = " ".join(argv).replace("=", " ").split()
+    if HEADER_ARGUMENT in words[:-1]:
+        options["header"] = words[words.index(HEADER_ARGUMENT) + 1].lower() == "true"
     try:
         with open(os.path.join(folder, SETTINGS_FILE), encoding="utf-8") as file:
             settings = json.load(file)
     except FileNotFoundError:
-        return FRAME_OPTIONS
-    return dict(FRAME_OPTIONS, **settings["append_row"]["pandas.DataFrame.to_csv"])
+        return options
+    return dict(options, **settings["append_row"]["pandas.DataFrame.to_csv"])
 
 
 def encode_result(
-    result: Any, *, append_rows: bool, frame_options: dict[str, Any] = FRAME_OPTIONS
+    result: Any,
+    *,
+    append_rows: bool,
+    frame_options: dict[str, Any] = FRAME_OPTIONS,
+    form: str = TEXT,
 ) -> tuple[int, bytes]:
     """Return (rows, text): the number of elements, and their lines as UTF-8 bytes.
 
     A list, tuple, array or Series gives one line per element, ``str(element)``, without quoting.
-    A DataFrame gives the lines of its ``to_csv`` with ``frame_options``.
+    A DataFrame gives the lines of its ``to_csv`` with ``frame_options``. Where ``form`` is a
+    format of tables, the result is written as such, as ``formats`` says.
 
     Raises
     ------
@@ -60,12 +77,13 @@ def encode_result(
         raise BadResult("wrong_result", message)
     if not append_rows or rows == 0:
         return rows, b""
-    if hasattr(result, "to_csv") and hasattr(result, "columns"):
-        text = result.to_csv(**frame_options)
-    else:
-        text = "\n".join(map(str, result)) + "\n"
     try:
-        data = text.encode("utf-8")
+        if form != TEXT:
+            data = encode_table(result, form, frame_options)
+        elif hasattr(result, "to_csv") and hasattr(result, "columns"):
+            data = frame_text(result, frame_options)
+        else:
+            data = unframed(("\n".join(map(str, result)) + "\n").encode("utf-8"))
     except UnicodeEncodeError as error:
         message = "a returned row is not valid Unicode (%s); encode or escape it in run()" % error
         raise BadResult("wrong_result", message)

@@ -13,7 +13,7 @@ import zlib
 from . import azureml_names, azureml_user, protocol, status_page
 from .context import with_context
 from .failures import describe
-from .mini_batches import count_items
+from .mini_batches import TABLE, count_items, load
 from .parent import die_with_parent
 from .results import encode_result, read_frame_options
 from .script import EntryScript
@@ -70,7 +70,9 @@ class Worker:
         azureml_user.install({**{k: start[k] for k in names}, "working_dir": start["cwd"]})
         azureml_names.install()
         self._link_models()
-        self._frame_options = read_frame_options(os.path.dirname(start["script"]))
+        self._form = start["output_format"]
+        folder = os.path.dirname(start["script"])
+        self._frame_options = read_frame_options(folder, start["argv"], self._form)
 
     @staticmethod
     def _link_models() -> None:
@@ -96,7 +98,7 @@ class Worker:
         finally:
             self._streams.end_mini_batch()
         self._script = script
-        self._run = with_context(script.run)
+        self._run = with_context(script.run, self._load)
         now = time.monotonic()
         self._page.write(status_page.WAITING, -1, now)
         self._send(protocol.encode(["ready", int((now - began) * 1000)]))
@@ -116,9 +118,8 @@ class Worker:
         items = count_items(line)
         self._log.set_mini_batch(mini_batch)
         began = time.monotonic()
-        self._page.write(status_page.RUNNING, mini_batch, began)
         try:
-            rows, text = self._encode(self._run(line, mini_batch), mini_batch)
+            rows, text = self._encode(self._run(line, mini_batch))
             self._streams.end_mini_batch()
         except (Exception, SystemExit) as error:  # the user's code
             now = time.monotonic()
@@ -145,11 +146,21 @@ class Worker:
         self._log.set_mini_batch(-1)
         return now
 
-    def _encode(self, result: Any, mini_batch: int) -> tuple[int, bytes]:
-        options = self._frame_options
-        if options.get("header") and mini_batch > 0:
-            options = dict(options, header=False)  # the joined file has one header, at its top
-        return encode_result(result, append_rows=self._append_rows, frame_options=options)
+    def _load(self, line: list[Any], mini_batch: int) -> Any:
+        """Return what ``run()`` gets; loading a table has a clock of its own."""
+        if line[0] == TABLE:
+            self._page.write(status_page.LOADING, mini_batch, time.monotonic())
+        loaded = load(line)
+        self._page.write(status_page.RUNNING, mini_batch, time.monotonic())
+        return loaded
+
+    def _encode(self, result: Any) -> tuple[int, bytes]:
+        return encode_result(
+            result,
+            append_rows=self._append_rows,
+            frame_options=self._frame_options,
+            form=self._form,
+        )
 
     def _flush(self, now: float) -> None:
         """Report what has finished since the last time, in one message."""

@@ -133,6 +133,7 @@ OLD_STDLIB = frozenset(
     [
         "__future__",
         "_thread",
+        "base64",
         "ctypes",
         "datetime",
         "faulthandler",
@@ -145,6 +146,7 @@ OLD_STDLIB = frozenset(
         "logging",
         "mmap",
         "os",
+        "re",
         "runpy",
         "shutil",
         "signal",
@@ -161,6 +163,10 @@ OLD_STDLIB = frozenset(
 
 FOR_TABLES = {
     "azureml_tables.py": {"pandas"},
+    "formats.py": {"pandas", "pyarrow"},
+    "records.py": {"numpy"},
+    "row_groups.py": {"pyarrow"},
+    "tables.py": {"pandas"},
 }
 """What is imported for tabular input only, inside functions."""
 
@@ -181,6 +187,9 @@ def test_the_worker_is_python_37_and_standard_library_only(path: Path) -> None:
             names = [(node.module or "").split(".")[0]]
         allowed = OLD_STDLIB | {"typing"} | FOR_TABLES.get(path.name, set())
         assert set(names) <= allowed, f"{path.name}: {names}"
+    for node in tree.body:
+        if isinstance(node, ast.Import):
+            assert {alias.name.split(".")[0] for alias in node.names} <= OLD_STDLIB, path.name
     text = path.read_text()
     assert "from typing" not in text or "TYPE_CHECKING = False" in text
 
@@ -194,7 +203,7 @@ def loaded_by(code: str) -> set[str]:
 
 
 HEAVY = {"IPython", "ipywidgets", "anywidget", "pandas", "numpy", "pyarrow", "dask", "distributed",
-         "azure", "rich", "traitlets", "yaml", "psutil", "asyncio"}  # fmt: skip
+         "azure", "fsspec", "adlfs", "aiohttp", "keyring", "rich", "traitlets", "yaml", "psutil", "asyncio"}  # fmt: skip
 
 
 @pytest.mark.parametrize(

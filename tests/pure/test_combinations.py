@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parallelrun_jupyter import FileDataset
@@ -17,12 +17,15 @@ from parallelrun_jupyter.data.cut import Cut
 from parallelrun_jupyter.errors import InputError
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.text("abé ", max_size=2), st.text("xy"))))
 def test_items_are_gathered_in_order_of_first_appearance(items: list[tuple[str, str]]) -> None:
     expected: dict[str, list[str]] = {}
     for key, item in items:
         expected.setdefault(key, []).append(item)
     assert list(gather(items)) == list(expected.items())
+    moves = [None, *items, None]
+    assert list(gather(moves)) == [None, None, *expected.items()]
 
 
 def test_what_cannot_be_gathered_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,7 +47,7 @@ def test_memory_does_not_grow_with_the_number_of_items() -> None:
         "most = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "before = most()\n"
         "items = ((str(n % 1000), str(n).rjust(400)) for n in range(300_000))\n"
-        "groups = sum(len(group) == 300 for _, group in gather(items))\n"
+        "groups = sum(len(group[1]) == 300 for group in gather(items) if group)\n"
         "print(groups, most() - before)\n"
     )
     command = [sys.executable, "-c", program]
@@ -86,7 +89,7 @@ def test_each_combination_is_one_mini_batch_and_items_are_numbered(songs: Path) 
         dataset_of(songs).spec(),
         FileDataset(songs, partition_format="{user}/*/{genres}.wav").spec(),
     ]
-    found = list(inputs.mini_batches(specs, Cut(10, ("user", "genres"))))
+    found = list(inputs.mini_batches(specs, Cut(10, keys=("user", "genres"))))
     rows = [json.loads(line) for line, _ in found]
     shown = [[str(Path(p).relative_to(songs)) for p in row[2]] for row in rows]
     assert shown[:5] == [

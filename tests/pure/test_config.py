@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from parallelrun_jupyter import FileDataset, ParallelRunConfig, ParallelRunStep
+from parallelrun_jupyter.data.cut import Cut
 from parallelrun_jupyter.environment import Environment
 from parallelrun_jupyter.errors import ConfigError, InputError
 
@@ -129,10 +130,10 @@ def test_a_missing_yaml_file_is_named(tmp_path: Path) -> None:
 
 def test_a_step_counts_files() -> None:
     config = ParallelRunConfig(entry_script="score.py")
-    assert ParallelRunStep("a", config, "x/*.png").files_per_mini_batch == 10
+    assert ParallelRunStep("a", config, "x/*.png").cut == Cut(10)
     config.mini_batch_size = "1KB"
     with pytest.raises(ConfigError, match="'1KB', a size in bytes; file inputs are counted in fi"):
-        _ = ParallelRunStep("a", config, "x/*.png").files_per_mini_batch
+        _ = ParallelRunStep("a", config, "x/*.png").cut
 
 
 def test_a_step_refuses_what_it_cannot_use() -> None:

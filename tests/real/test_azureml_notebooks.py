@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import pickle
 import re
 import shutil
 import tarfile
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from azure.storage.blob import BlobServiceClient, PublicAccess
 from PIL import Image
@@ -188,8 +190,10 @@ def test_the_tutorial_of_the_preview(
             return  # the other half of this test runs the same notebook
         monkeypatch.setenv("PARALLELRUN_ENVIRONMENT", "build")
     else:
-        # TensorFlow 2 has the names of 1 below compat.v1: the one line that has changed since.
-        changed = {"import tensorflow as tf": "import tensorflow.compat.v1 as tf"}
+        # TensorFlow 2 has the names of 1 below compat.v1: two lines that have changed since.
+        changed = {
+            "import tensorflow as tf": "import tensorflow.compat.v1 as tf\n\ntf.disable_eager_execution()"
+        }
         monkeypatch.setattr(tests.azureml_notebooks, "SUBSTITUTES", changed)
     files = sorted(mnist.folder.iterdir())[:1000]
     notebook = run_preview(work, mnist, files, azurite)
@@ -203,3 +207,52 @@ def test_the_tutorial_of_the_preview(
     pages = [out.data.get("text/html", "") for out in shown.outputs if "data" in out]
     assert any("predict-digits-mnist" in page and "Finished" in page for page in pages)
     assert any("1,000 of 1,000" in page for page in pages)
+
+
+@pytest.mark.usefixtures("endpoint")
+def test_rows_by_a_pickled_model(work: Path, azurite: Azurite) -> None:
+    from sklearn.datasets import load_iris
+    from sklearn.linear_model import LogisticRegression
+
+    frame = load_iris(as_frame=True).data
+    model = LogisticRegression(max_iter=500).fit(
+        frame.to_numpy(), load_iris().target_names[load_iris().target]
+    )
+    fill(azurite, "irissample", {
+        "iris/a.csv": frame[:90].to_csv(index=False).encode(),
+        "iris/b.csv": frame[90:].to_csv(index=False).encode(),
+    })  # fmt: skip
+    fill(azurite, "iris-model", {"iris_model.pkl": pickle.dumps(model)})
+    text = text_of(execute("tabular_scoring", work))
+    assert "Prediction has  150  rows" in text
+    assert re.search(r"azureml-models/iris-prs/1/iris_model\.pkl$", text, re.MULTILINE)
+    found = pd.read_csv(work / "predictions.csv")
+    assert np.allclose(found.iloc[:, :4], frame)
+    assert list(found["variety"]) == list(model.predict(frame.to_numpy()))
+
+
+def test_a_mini_batch_for_each_combination_of_two_columns(work: Path) -> None:
+    rng = np.random.default_rng(7)
+    rows = 600
+    frame = pd.DataFrame(
+        {
+            "WeekStarting": [f"1990-06-{1 + n % 28:02d}" for n in range(rows)],
+            "Store": rng.integers(2, 7, rows),
+            "Brand": rng.choice(["dominicks", "minute.maid", "tropicana"], rows),
+            "Quantity": rng.integers(64, 9_999, rows),
+            "logQuantity": rng.random(rows).round(6),
+            "Price": rng.random(rows).round(2),
+            "Revenue": rng.integers(1, 999, rows),
+        }
+    )
+    (work / "oj_sales_data").mkdir()
+    frame.to_csv(work / "oj_sales_data" / "dominicks_OJ.csv", index=False)
+    text = text_of(execute("partition_per_column", work))
+    assert "['Store', 'Brand']" in text
+    assert "15 combinations ['partitioned_oj_data']" in text
+    found = pd.read_csv(work / "revenue.csv")
+    assert len(found) == rows
+    expected = frame.groupby(["Store", "Brand"])["Revenue"].sum()
+    for (store, brand), group in found.groupby(["Store", "Brand"]):
+        assert set(group["total_income"]) == {expected[store, brand]}
+    assert found["Quantity"].sum() == frame["Quantity"].sum()

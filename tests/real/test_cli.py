@@ -92,6 +92,17 @@ def test_what_follows_two_dashes_goes_to_the_script(numbers: Path) -> None:
     assert '"--first", "--top", "3"]' in run.to_pandas()["row"][0]
 
 
+def test_a_path_is_said_to_hold_a_table(tmp_path: Path) -> None:
+    (tmp_path / "some.csv").write_text("a,b\n1,x\n2,y\n")
+    script = tmp_path / "doubles.py"
+    script.write_text("def run(frame):\n    return list(frame.a * 2)\n")
+    done = parallelrun("run", script, "-d", "-i", "some.csv", "--format", "csv", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    run = Run.attach(done.stdout.strip())
+    assert end_of(run) == "Completed"
+    assert list(run.to_pandas()["row"]) == ["2", "4"]
+
+
 def test_a_failed_run_shows_the_users_exception(numbers: Path, tmp_path: Path) -> None:
     done = parallelrun(
         "run", SCRIPTS / "faults.py", "-i", numbers, "--run-max-try", 1, "--", tmp_path, "raise=5"
@@ -111,6 +122,7 @@ def test_a_failed_run_shows_the_users_exception(numbers: Path, tmp_path: Path) -
         (["run", ECHO, "-i", "/none/*.png"],
          "the glob '/none/*.png' matches no file: '/none' does not exist; '/' holds"),
         (["run", "/none.py", "-i", "/etc/hosts"], "there is no file /none.py"),
+        (["run", ECHO, "-i", "/etc/hosts", "--format", "xls"], "invalid choice: 'xls'"),
         (["run", ECHO, "-i", "/etc/hosts", "--workers", "0"],
          "process_count_per_node is 0; expected a whole number from 1."),
         (["run", ECHO, "-i", "/etc/hosts", "--workers", "two"],

@@ -17,7 +17,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.testing.globalipapp import start_ipython
 from jupyter_client.manager import KernelManager, start_new_kernel
 
-from parallelrun_jupyter import Run
+from parallelrun_jupyter import FileDataset, Run
 from tests.real.conftest import end_of, rows_of
 
 CELL = "import os\ndef run(mini_batch):\n    return [os.path.basename(p) for p in mini_batch]\n"
@@ -133,6 +133,71 @@ def test_options_complete_on_tab(
         found = {c.text for c in shell.Completer.completions(line, len(line))}
     assert expected <= found, found
     assert not absent & found
+
+
+@pytest.fixture
+def songs(shell: InteractiveShell, numbers: Path) -> Iterator[FileDataset]:
+    """Return a dataset that the notebook's variable ``songs`` holds."""
+    shell.user_ns["songs"] = FileDataset(numbers, partition_format="{tens}*.txt")
+    yield shell.user_ns["songs"]
+    del shell.user_ns["songs"]
+
+
+def test_a_variable_that_holds_a_dataset_is_an_input(
+    shell: InteractiveShell, songs: FileDataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = "def run(mini_batch, context):\n    return [context.minibatch_index] * len(mini_batch)\n"
+    cell(shell, "--input songs --partition-keys tens --try", text)
+    run = shell.user_ns["run"]
+    assert end_of(run) == "Completed"
+    assert rows_of(run) == ["0"] * 60, "the first key takes as little as it can: the leading 0"
+    assert json.loads(run.folder.record.read_text())["inputs"] == [songs.spec()]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("-i songs -i numbers", "--input is 'songs', which is a path here and also the variable of "
+         "FileDataset('"),
+        ("-i songs --format csv", "is a path here and also the variable"),
+        ("-i song", "the input '"),
+        ("-i text", "--input is 'text': there is no such file, and the variable of that name holds a "
+         "str, not a dataset. Write text = FileDataset(...) first, or {text} for a path in it."),
+        ("-i numbers --format xml", "invalid choice: 'xml'"),
+    ],
+)  # fmt: skip
+def test_names_that_could_be_meant_otherwise_are_refused(
+    shell: InteractiveShell, songs: FileDataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+    line: str, message: str,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(shell.user_ns, "text", "numbers/*.txt")
+    (tmp_path / "songs").mkdir()
+    with pytest.raises(UsageError) as caught:
+        cell(shell, line)
+    assert message in str(caught.value)
+    (tmp_path / "songs").rmdir()
+    with pytest.raises(UsageError, match="which knows what it holds. Leave --format out"):
+        cell(shell, "-i songs --format csv")
+
+
+def test_a_format_makes_a_path_a_table_and_datasets_and_paths_complete(
+    shell: InteractiveShell, songs: FileDataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "some.csv").write_text("a,b\n1,x\n2,y\n")
+    cell(shell, "-i some.csv --format csv", "def run(frame):\n    return list(frame.a + 1)\n")
+    run = shell.user_ns["run"]
+    assert end_of(run) == "Completed"
+    assert rows_of(run) == ["2", "3"]
+    with provisionalcompleter():
+        for line, expected in [
+            ("%%parallelrun --input so", {"songs", "some.csv"}), ("%%parallelrun -i num", {"numbers/"}),
+            ("%%parallelrun --format ", {"csv", "parquet", "jsonl"}),
+        ]:  # fmt: skip
+            found = {c.text for c in shell.Completer.completions(line, len(line))}
+            assert expected <= found, line
 
 
 @pytest.fixture

@@ -9,9 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
-from parallelrun_jupyter import FileDataset, Run
+from parallelrun_jupyter import FileDataset, Run, TabularDataset
 from parallelrun_jupyter.errors import RunFailedError
 from tests.real.conftest import end_of, rows_of
 
@@ -111,3 +112,63 @@ def test_a_run_over_combinations_resumes(
     else:
         with pytest.raises(RunFailedError, match="since the run was planned"):
             run.wait_for_completion(show_output=False)
+
+
+def oj_sales(folder: Path) -> Path:
+    """Write two files of sales in which stores and brands take turns; week is the row's number."""
+    rows = [
+        (k, (2, 5, 8)[k % 3], ("dominicks", "minute.maid")[k // 5 % 2], k * 1.5) for k in range(40)
+    ]
+    frame = pd.DataFrame(rows, columns=["week", "Store", "Brand", "Revenue"])
+    folder.mkdir()
+    frame[:23].to_csv(folder / "a.csv", index=False)
+    frame[23:].to_csv(folder / "b.csv", index=False)
+    return folder
+
+
+def test_columns_give_one_mini_batch_for_each_combination_with_keys_last(
+    start: Callable[..., Run], tmp_path: Path
+) -> None:
+    source = TabularDataset.from_delimited_files(oj_sales(tmp_path / "oj"))
+    copy = source.partition_by(["Store", "Brand"], tmp_path / "by_store", name="oj")
+    run = start(
+        "tells_rows.py", inputs=copy, mini_batch_size=None, partition_keys=["Store", "Brand"],
+        error_threshold=-1,
+    )  # fmt: skip
+    assert end_of(run) == "Completed"
+    told = [json.loads(row) for row in rows_of(run)]
+    assert len(told) == run.snapshot()["mini_batches"] == 6
+    whole = source.to_pandas_dataframe()
+    first = 0
+    for number, one in enumerate(told):
+        keys = one["keys"]
+        assert (type(keys["Store"]), type(keys["Brand"])) == (int, str), "types survive"
+        expected = whole[(whole["Store"] == keys["Store"]) & (whole["Brand"] == keys["Brand"])]
+        assert one["weeks"] == expected["week"].tolist(), "rows keep their order"
+        assert one["columns"] == ["week", "Revenue", "Store", "Brand"], "keys come last"
+        assert (one["index"], one["first"], one["same"]) == (number, first, True)
+        first += len(expected)
+    assert first == 40 == run.snapshot()["items_succeeded"] + run.snapshot()["items_failed"]
+
+
+def test_a_partitioned_folder_is_an_input_by_itself(
+    start: Callable[..., Run], tmp_path: Path
+) -> None:
+    copy = TabularDataset.from_delimited_files(oj_sales(tmp_path / "oj")).partition_by(
+        ["Brand"], tmp_path / "by_brand"
+    )
+    [folder] = (tmp_path / "by_brand").iterdir()
+    run = start(
+        "tells_rows.py",
+        inputs=folder,
+        mini_batch_size=None,
+        partition_keys=["Brand"],
+        error_threshold=-1,
+    )
+    assert end_of(run) == "Completed"
+    values = [json.loads(row)["keys"] for row in rows_of(run)]
+    assert (
+        values
+        == copy.get_partition_key_values()
+        == [{"Brand": "dominicks"}, {"Brand": "minute.maid"}]
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import time
@@ -13,7 +14,7 @@ import psutil
 import pytest
 from azure.storage.blob import ContainerClient
 
-from parallelrun_jupyter import FileDataset, Run
+from parallelrun_jupyter import Datastore, FileDataset, Run
 from tests.azurite_process import ACCOUNT, Azurite
 from tests.bad_network import BadNetwork, Fate
 from tests.real.conftest import end_of, rows_of
@@ -180,3 +181,60 @@ def test_a_resume_refuses_a_blob_that_has_changed(
     run.resume()
     assert end_of(run) == "Failed"
     assert "in/39.txt' has changed since the run was planned" in run.snapshot()["reason"]
+
+
+def test_a_store_that_stalls_at_the_end_loses_no_rows_and_a_resume_publishes_them(
+    start: Callable[..., Run],
+    network: BadNetwork,
+    container: ContainerClient,
+    keyed: dict[str, Any],
+) -> None:
+    name = container.container_name
+    Datastore.register_azure_blob_container("out", name, **keyed)
+    network.rule = lambda method, _path, _count: "stall" if method == "PUT" else "pass"
+    run = start("echo.py", output=f"az://{name}/out", task_overhead_timeout=3)
+    assert end_of(run, 40) == "Failed"
+    reason = run.snapshot()["reason"]
+    assert f"'az://{name}/out' did not take it within 3 s" in reason
+    assert "run.resume() publishes them" in reason
+    assert not container.get_blob_client("out/parallel_run_step.txt").exists()
+    network.rule = lambda *_: "pass"
+    run.resume()
+    assert end_of(run) == "Completed", run.snapshot()["reason"]
+    text = container.download_blob("out/parallel_run_step.txt").readall().decode()
+    assert text.split() == [f"{k:03d}.txt" for k in range(60)]
+
+
+def test_a_listing_that_stalls_is_ended_by_the_progress_timeout(
+    run_over: Callable[..., Run], network: BadNetwork
+) -> None:
+    run = run_over(progress_update_timeout=3)
+    network.rule = lambda _method, path, _count: "stall" if path == "list" else "pass"
+    assert end_of(run, 40) == "Failed"
+    assert "progress_update_timeout" in run.snapshot()["reason"]
+
+
+def test_a_large_blob_is_whole_and_not_held_in_memory(
+    start: Callable[..., Run], endpoint: str, azurite: Azurite, keyed: dict[str, Any],
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    data = os.urandom(1 << 20) * 64
+    big = azurite.make_container({"big.bin": data})
+    script = tmp_path / "digests.py"
+    script.write_text(
+        "import hashlib\n"
+        "def run(mini_batch):\n"
+        "    return [hashlib.sha256(open(p, 'rb').read()).hexdigest() for p in mini_batch]\n"
+    )
+    inputs = FileDataset(f"az://{big.container_name}", storage_options=keyed)
+    run = start(str(script), inputs=inputs, process_count_per_node=1)
+    peak = 0
+    while not run.snapshot()["is_final"]:
+        for process in _stagers(run):
+            try:
+                peak = max(peak, process.memory_info().rss)
+            except psutil.NoSuchProcess:
+                pass
+        time.sleep(0.02)
+    assert rows_of(run) == [hashlib.sha256(data).hexdigest()]
+    assert 0 < peak < 170 << 20

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import threading
 import time
+import zipfile
 from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from azure.storage.blob import generate_container_sas
 
 from parallelrun_jupyter import Datastore, FileDataset, Run
 from parallelrun_jupyter.data import credentials
-from parallelrun_jupyter.errors import ConfigError
+from parallelrun_jupyter.errors import ConfigError, ParallelRunError
 from tests.azurite_process import ACCOUNT, KEY, Azurite
 from tests.real.conftest import end_of, rows_of
 
@@ -194,3 +202,177 @@ def test_the_script_does_not_see_the_key(
     run = start(str(script), inputs=inputs)
     assert end_of(run) == "Completed"
     assert rows_of(run) == ["[]"]
+
+
+@pytest.mark.parametrize(
+    ("path", "options", "message"),
+    [
+        ("az://nothere/in/*.txt", {}, "has no container 'nothere'. Check its name, and the account."),
+        ("az://C/in/*.txt", {"account_key": "d3Jvbmc="},
+         "refused the credential (account_key in memory): HttpResponseError: "
+         "AuthorizationFailure: Server failed to authenticate the request. Check that it is of"),
+        ("az://C/in/*.txt", {"account_key": None, "anon": True},
+         "cannot be used without a credential: the storage account 'pipelinedata' has no container "
+         "'C', or it is not public"),
+        ("az://C/in/*.txt", {"account_key": None, "sas_token": "sv=2020-01-01&sig=xx"},
+         "refused the credential (sas_token in memory)"),
+        ("az://C/in/*.txt", {"account_name": "otheraccount"},
+         "the storage account 'otheraccount' has no container 'C'."),
+        ("az://C/in/*.txt", {"account_key": None, "credential": "identity"},
+         "an identity's token goes over https only. Give a key, a SAS token or anon=True"),
+        ("az://C/in/*.txt", {"acount_name": "x"}, "'acount_name', which the storage account "
+         "'pipelinedata' does not know. Did you mean 'account_name'?"),
+        ("az://C/in/*.png", {}, "matches no file in the storage account 'pipelinedata'; "
+         "'az://C/in' holds 000.txt."),
+        ("az://C/inn", {}, "the input 'az://C/inn' matches no file in the storage account "
+         "'pipelinedata'; 'az://C' holds in."),
+        ("az://*/in", {}, "leaves the container open; name it: az://CONTAINER/*"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said_before_anything_starts(
+    start: Callable[..., Run],
+    azurite: Azurite,
+    keyed: dict[str, Any],
+    path: str,
+    options: dict[str, Any],
+    message: str,
+) -> None:
+    name = azurite.make_container({"in/000.txt": "0"}).container_name
+    with pytest.raises(ParallelRunError) as caught:
+        start("echo.py", inputs=FileDataset(path.replace("C", name, 1) if "://C" in path else path,
+                                            storage_options={**keyed, **options}))  # fmt: skip
+    assert message in str(caught.value).replace(name, "C")
+    assert not Run.list()
+
+
+def test_an_output_that_cannot_be_written_is_said_before_anything_starts(
+    start: Callable[..., Run], azurite: Azurite
+) -> None:
+    public = Datastore.register_azure_blob_container(
+        "public", azurite.make_container({}, public=True).container_name, ACCOUNT
+    )
+    with pytest.raises(ConfigError, match="nothing can be written: it is opened without a cred"):
+        start("echo.py", output=public.path("out"))
+    Datastore.register_azure_blob_container("gone", "nothere", ACCOUNT, account_key=KEY)
+    with pytest.raises(ParallelRunError, match="has no container 'nothere'"):
+        start("echo.py", output="az://nothere/out")
+    assert not Run.list()
+
+
+def test_a_web_server_is_an_input(start: Callable[..., Run], numbers: Path) -> None:
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(numbers)))
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        base = f"http://127.0.0.1:{server.server_port}"
+        run = start("echo.py", inputs=[f"{base}/0[0-4]*.txt", f"{base}/059.txt"])
+        assert end_of(run) == "Completed", run.snapshot()["reason"]
+        assert rows_of(run) == [f"{k:03d}.txt" for k in (*range(50), 59)]
+        with pytest.raises(ParallelRunError, match=r"matches no file in the web server; .* holds"):
+            FileDataset(f"{base}/none.txt").check()
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_other_file_systems_of_fsspec_are_inputs(start: Callable[..., Run], tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for k in range(20):
+            archive.writestr(f"in/{k:02d}.txt", str(k))
+    options = {"fo": str(tmp_path / "a.zip")}
+    run = start("reads.py", inputs=FileDataset("zip://in/*.txt", storage_options=options))
+    assert end_of(run) == "Completed", run.snapshot()["reason"]
+    assert rows_of(run) == [f"in/{k:02d}.txt={k}" for k in range(20)]
+
+
+def test_datastores_take_and_give_files(
+    azurite: Azurite, keyed: dict[str, Any], tmp_path: Path, numbers: Path
+) -> None:
+    container = azurite.make_container({})
+    token = generate_container_sas(
+        ACCOUNT, container.container_name, account_key=KEY, permission="rwcl",
+        expiry=datetime.now(timezone.utc) + timedelta(hours=1),
+    )  # fmt: skip
+    ways: dict[str, Any] = {
+        "key": {"account_key": KEY},
+        "sas": {"sas_token": token},
+        "string": {"connection_string": azurite.connection_string},
+    }
+    for way, credential in ways.items():
+        store = Datastore.register_azure_blob_container(
+            way, container.container_name, ACCOUNT, **credential
+        )
+        where = store.upload(numbers, f"{way}/all")
+        assert len(FileDataset(where).to_path()) == 60
+        (numbers / "000.txt").write_text(way)
+        store.upload_files([numbers / "000.txt"], target_path=f"{way}/all")
+        store.upload_files([numbers / "001.txt"], None, f"{way}/one", overwrite=True)
+        assert store.download(tmp_path / way, f"{way}/all") == 60
+        assert (tmp_path / way / way / "all" / "000.txt").read_text() != way, "it was there before"
+        store.upload_files([numbers / "000.txt"], target_path=f"{way}/all", overwrite=True)
+        store.download(tmp_path / way, f"{way}/all/000.txt", overwrite=True)
+        assert (tmp_path / way / way / "all" / "000.txt").read_text() == way
+    assert Datastore.get("sas").storage is not None
+    signed = f"https://{ACCOUNT}.blob.core.windows.net/{container.container_name}/key/all?{token}"
+    dataset = FileDataset(signed)
+    assert len(dataset.to_path()) == 60
+    assert token not in json.dumps(dataset.spec())
+    copies = FileDataset((Datastore.get("key"), "key/a*/00*.txt")).download(tmp_path / "copy")
+    assert copies == [str(tmp_path / "copy" / "all" / f"00{k}.txt") for k in range(10)]
+    assert FileDataset((Datastore.get("key"), "key/all")).take(2).to_path() == [
+        f"az://{container.container_name}/key/all/00{k}.txt" for k in range(2)
+    ]
+
+
+def test_two_processes_register_at_once(home: Path) -> None:
+    code = (
+        "import sys; from parallelrun_jupyter import Datastore\n"
+        "for k in range(20):\n"
+        "    Datastore.register_azure_blob_container(f'{sys.argv[1]}{k}', 'c', 'acct')\n"
+    )
+    both = [subprocess.Popen([sys.executable, "-c", code, name]) for name in "ab"]
+    assert [process.wait() for process in both] == [0, 0]
+    assert len(Datastore.list()) == 40
+
+
+def test_two_runs_share_the_cache_and_a_small_one_still_serves(
+    start: Callable[..., Run],
+    azurite: Azurite,
+    keyed: dict[str, Any],
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    blobs = {f"in/{k:02d}.txt": f"{k:02d}" * 50_000 for k in range(30)}
+    container = azurite.make_container(blobs)
+    inputs = FileDataset(f"az://{container.container_name}/in", storage_options=keyed)
+    monkeypatch.setenv("PARALLELRUN_CACHE_SIZE", "500KB")
+    run = start("reads.py", inputs=inputs, mini_batch_size=2)
+    assert end_of(run) == "Completed", run.snapshot()["reason"]
+    text = "\n".join(rows_of(run))
+    objects = [path for path in (home / "cache" / "objects").rglob("*") if path.is_file()]
+    assert 0 < sum(path.stat().st_size for path in objects) < 2_000_000
+    monkeypatch.setenv("PARALLELRUN_CACHE_SIZE", "50MB")
+    runs = [start("reads.py", inputs=inputs, mini_batch_size=2) for _ in range(2)]
+    for other in runs:
+        assert end_of(other) == "Completed", other.snapshot()["reason"]
+        assert "\n".join(rows_of(other)) == text
+    objects = [path for path in (home / "cache" / "objects").rglob("*") if path.is_file()]
+    assert len(objects) == 30, "each version once"
+
+
+def test_thousands_of_small_blobs_in_many_folders(
+    start: Callable[..., Run], azurite: Azurite, keyed: dict[str, Any]
+) -> None:
+    blobs = {f"in/{k % 40:02d}/{k:04d}.txt": str(k) for k in range(2000)}
+    container = azurite.make_container(blobs)
+    inputs = FileDataset(f"az://{container.container_name}/in", storage_options=keyed)
+    run = start("reads.py", inputs=inputs, mini_batch_size=7)
+    assert end_of(run) == "Completed", run.snapshot()["reason"]
+    name = container.container_name
+    assert rows_of(run) == [f"{name}/{blob}={blobs[blob]}" for blob in sorted(blobs)]
+    assert run.snapshot()["mini_batches"] == 286

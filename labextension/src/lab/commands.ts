@@ -81,5 +81,5 @@ export function addCommands(app: JupyterFrontEnd, parts: Parts): void {
   for (const command of Object.values(listed)) {
     palette?.addItem({ command, category: t('Parallel runs') });
   }
-  launcher?.add({ command: COMMANDS.quickstart, category: 'Notebook', rank: 900 });
+  launcher?.add({ command: COMMANDS.quickstart, category: 'Other', rank: 0 });
 }

@@ -5,7 +5,7 @@ export interface Piece {
 }
 
 // biome-ignore lint/suspicious/noControlCharactersInRegex: escape codes are what this is about
-const ESCAPE = /\x1b(?:\[([0-9;:]*)([@-~])|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])/g;
+const ESCAPE = /(?:\x1b\[|\x9b)([0-9;:?]*)([@-~])|\x1b(?:\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])/g;
 // biome-ignore lint/suspicious/noControlCharactersInRegex: what a terminal would obey is left out
 const CONTROL = /[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
 
@@ -23,6 +23,13 @@ export function pieces(line: string): Piece[] {
   }
   push(found, line.slice(end), style.classes());
   return found;
+}
+
+/** A text of the user's without what a terminal would obey: for everything that is no log. */
+export function plain(text: string): string {
+  return pieces(text)
+    .map((piece) => piece.text)
+    .join('');
 }
 
 function push(found: Piece[], text: string, classes: string): void {

@@ -128,7 +128,8 @@ export abstract class Chart {
       this.back();
     } else if (KEYS.includes(event.key)) {
       const last = this.size() - 1;
-      const next = this.chosen < 0 ? 0 : this.next(this.chosen, event.key);
+      const isFirst = this.chosen < 0 && event.key !== 'End';
+      const next = isFirst ? 0 : this.next(Math.max(0, this.chosen), event.key);
       this.choose(Math.max(0, Math.min(last, next)));
     } else {
       return;

@@ -1,3 +1,4 @@
+import { plain } from '../model/ansi';
 import { count, duration, plural } from '../model/format';
 import { type Host, sentence } from '../model/host';
 import type { AttemptRow, MiniBatchDetail, RunOutput } from '../model/wire';
@@ -19,6 +20,11 @@ export class Detail implements Part {
   private readonly body = el('tbody');
   private readonly table: HTMLElement;
   private readonly note = el('div', 'pr-note');
+  private readonly copy = copyButton(
+    'pr-link',
+    () => t('copy {0}', this.line()),
+    () => this.line(),
+  );
   private shown = -1;
   private askedAt = 0;
   private isSettled = false;
@@ -39,7 +45,7 @@ export class Detail implements Part {
       this.title,
       this.state,
       button('pr-link', t('log'), () => showLog(this.shown)),
-      copyButton('pr-link', t('copy run.try_one({0})', '…'), () => `run.try_one(${this.shown})`),
+      this.copy,
       button('pr-link', t('close'), () => this.close()),
     );
     this.node.append(bar, this.items, this.more, this.table, this.note);
@@ -52,6 +58,7 @@ export class Detail implements Part {
     this.items.replaceChildren();
     setText(this.title, t('Mini-batch {0}', count(miniBatch)));
     setText(this.state, '');
+    setText(this.copy, t('copy {0}', this.line()));
     setText(this.more, '');
     setHidden(this.table, true);
     setHidden(this.node, false);
@@ -65,6 +72,10 @@ export class Detail implements Part {
       this.isSettled = snapshot.is_final;
       this.ask();
     }
+  }
+
+  private line(): string {
+    return `run.try_one(${this.shown})`;
   }
 
   private close(): void {
@@ -89,7 +100,7 @@ export class Detail implements Part {
     const where = detail.worker ? ` ${t('on {0}', detail.worker)}` : '';
     setText(this.state, t(WORDS[detail.state] ?? detail.state) + where);
     if (this.items.children.length !== detail.items.length) {
-      this.items.replaceChildren(...detail.items.map((item) => el('li', '', item)));
+      this.items.replaceChildren(...detail.items.map((item) => el('li', '', plain(item))));
     }
     const hidden = detail.items_count - detail.items.length;
     setText(this.more, hidden > 0 ? t('and {0}', plural(hidden, 'other item')) : '');
@@ -115,7 +126,7 @@ function attemptRow(row: AttemptRow): HTMLElement {
     row.succeeded ? `✓ ${t('done')}, ${plural(row.rows, 'row')}` : `✗ ${t('failed')}`,
     duration(row.at_s),
     duration(row.duration_s),
-    [row.group, row.message].filter(Boolean).join(': '),
+    plain([row.group, row.message].filter(Boolean).join(': ')),
   ];
   return el('tr', '', ...texts.map((text) => el('td', '', text)));
 }

@@ -1,3 +1,4 @@
+import { plain } from '../model/ansi';
 import { count, plural } from '../model/format';
 import type { FailureRow, Failures } from '../model/wire';
 import { t } from '../model/words';
@@ -31,7 +32,7 @@ export class FailureDetail {
   }
 
   drawTraceback(text: string): void {
-    setText(this.traceback, text.trimEnd());
+    setText(this.traceback, plain(text.trimEnd()));
     setHidden(this.traceback, false);
   }
 
@@ -55,9 +56,13 @@ export class FailureDetail {
     const show = button('pr-link', number, () => this.showMiniBatch(row.mini_batch));
     show.title = t('Show mini-batch {0}', number);
     const line = `run.try_one(${row.mini_batch})`;
-    const copy = copyButton('pr-link', t('copy {0}', line), () => line);
+    const copy = copyButton(
+      'pr-link',
+      () => t('copy {0}', line),
+      () => line,
+    );
     const attempt = `${count(row.attempt)}${row.is_last ? `, ${t('last')}` : ''}`;
-    const texts = [attempt, row.worker, count(row.items), row.message];
+    const texts = [attempt, row.worker, count(row.items), plain(row.message)];
     const cells = texts.map((text) => el('td', '', text));
     return el('tr', '', el('td', '', show), ...cells, el('td', '', copy));
   }

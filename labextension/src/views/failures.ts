@@ -1,3 +1,4 @@
+import { plain } from '../model/ansi';
 import { count, plural } from '../model/format';
 import { type Host, sentence } from '../model/host';
 import type { GroupRow, RunOutput } from '../model/wire';
@@ -40,7 +41,7 @@ export class Failures implements Part {
     this.warningRows = new Rows(
       this.warnings,
       (text) => text,
-      (text) => ({ node: el('div', 'pr-warning', `! ${text}`), draw: () => undefined }),
+      (text) => ({ node: el('div', 'pr-warning', `! ${plain(text)}`), draw: () => undefined }),
     );
   }
 
@@ -55,7 +56,7 @@ export class Failures implements Part {
     setText(this.more, t('and {0} of failure: run.failures() shows all', others));
     const canRetry = snapshot.is_final && snapshot.failed > 0 && this.host.actions !== null;
     setHidden(this.retry, !canRetry);
-    setText(this.retry, t('Retry only the failed {0}', plural(snapshot.failed, 'mini-batch')));
+    setText(this.retry, t('Retry only the {0}', plural(snapshot.failed, 'failed mini-batch')));
     const first = this.groups.firstElementChild;
     if (becameFailed && first instanceof HTMLDetailsElement) {
       first.open = true;
@@ -88,8 +89,8 @@ class Group {
   }
 
   draw(group: GroupRow): void {
-    setText(this.title, group.group);
-    setText(this.message, group.message);
+    setText(this.title, plain(group.group));
+    setText(this.message, plain(group.message));
     setText(this.fate, fate(group));
     if (group.traceback) {
       this.detail.drawTraceback(group.traceback);

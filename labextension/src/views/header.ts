@@ -1,3 +1,4 @@
+import { plain } from '../model/ansi';
 import { GLYPHS, type RunOutput } from '../model/wire';
 import { t } from '../model/words';
 import { copyButton } from './copy';
@@ -14,14 +15,18 @@ export class Header implements Part {
 
   constructor(actions: HTMLElement) {
     this.glyph.setAttribute('aria-hidden', 'true');
-    const copy = copyButton('pr-link pr-quiet', t('copy id'), () => this.id.textContent ?? '');
+    const copy = copyButton(
+      'pr-link pr-quiet',
+      () => t('copy id'),
+      () => this.id.textContent ?? '',
+    );
     this.node = el('header', 'pr-head', this.glyph, this.name, this.state, this.id, copy, actions);
   }
 
   draw({ run_id, headline, snapshot }: RunOutput): void {
     setText(this.glyph, GLYPHS[snapshot.state]);
-    setText(this.name, snapshot.name);
-    setText(this.state, headline);
+    setText(this.name, plain(snapshot.name));
+    setText(this.state, plain(headline));
     setText(this.id, run_id);
     this.state.title = headline;
   }

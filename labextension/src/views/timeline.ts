@@ -57,6 +57,7 @@ class Lanes extends Chart {
   private names: readonly string[] = [];
   private from = 0;
   private until = 1;
+  private isLive = true;
 
   constructor(private readonly show: (miniBatch: number) => void) {
     super(
@@ -67,6 +68,7 @@ class Lanes extends Chart {
 
   draw(snapshot: Snapshot, age: number): void {
     const isLive = !snapshot.is_final;
+    this.isLive = isLive;
     this.until = 1000 * (snapshot.elapsed_s + (isLive ? age : 0));
     this.from = Math.min(snapshot.lanes_from_ms + (isLive ? 1000 * age : 0), this.until - 100);
     this.names = snapshot.lanes.map((lane) => lane.worker);
@@ -122,7 +124,7 @@ class Lanes extends Chart {
     context.fillStyle = colors.quiet;
     context.fillText(`−${duration((this.until - this.from) / 1000)}`, LABEL, y);
     context.textAlign = 'right';
-    context.fillText(t('now'), this.width, y);
+    context.fillText(this.isLive ? t('now') : t('end'), this.width, y);
     context.textAlign = 'left';
   }
 

@@ -1,0 +1,234 @@
+"""Reads ranges of delimited text with pandas, and says what is wrong where it cannot."""
+
+from __future__ import annotations
+
+import io
+
+from .failures import BadInput
+from .records import split_rows, with_line_feeds
+from .text_ranges import TextRange
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing is not worth its import in a worker
+    from typing import Any
+
+SHOWN = 60
+
+MISSING = ["", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND",
+           "1.#QNAN", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"]  # fmt: skip
+"""What pandas documents as missing."""
+
+
+def read_delimited(pd: Any, path: str, part: list[int], table: dict[str, Any]) -> Any:
+    """Return the rows of a range as a DataFrame of the dataset's columns and types."""
+    frame = DelimitedRange(pd, TextRange(path, part, table), table).frame()
+    if "names" not in table:
+        return frame
+    # This file has some of the dataset's columns, in its own order.
+    types = dict(zip(table["columns"], table["types"]))
+    return pd.DataFrame(
+        {
+            name: frame[name]
+            if name in frame.columns
+            else _gaps(pd, path, name, types[name], len(frame))
+            for name in table["columns"]
+        }
+    )
+
+
+def _gaps(pd: Any, path: str, name: str, decided: str, rows: int) -> Any:
+    """Return a column that the file does not have."""
+    kind = "datetime64[ns]" if decided.startswith("datetime") else decided
+    if kind == "bool" or kind.startswith(("int", "uint")):
+        raise BadInput(
+            "%s has no column %r, and %s has no missing values; give the column another type in "
+            "column_types=, such as 'Int64' or 'boolean'" % (path, name, decided)
+        )
+    return pd.Series([None] * rows, dtype=text_type(pd) if kind == "str" else kind)
+
+
+def text_type(pd: Any) -> Any:
+    """Return the type that ``read_csv`` makes of text: old pandas has objects."""
+    return "str" if int(pd.__version__.split(".")[0]) >= 3 else object
+
+
+def pandas_type(decided: str) -> str:
+    """Return what a decided type is read as; dates are read as text and converted then."""
+    return "str" if decided.startswith("datetime") else decided
+
+
+class DelimitedRange:
+    """One range of a delimited file, and what to say when it cannot be read."""
+
+    def __init__(self, pd: Any, text: TextRange, table: dict[str, Any]) -> None:
+        self._pd = pd
+        self._text = text
+        self._separator = table["separator"]
+        self._quote = table["quote"]
+        self._names = table.get("names") or table["columns"]
+        known = dict(zip(table["columns"], table["types"]))
+        self._types = [known[name] for name in self._names]
+        self._empty_is_text = table.get("empty_is_text", False)
+
+    def frame(self) -> Any:
+        """Return the rows as a DataFrame, whatever is ragged or of the wrong type refused."""
+        count = len(self._names)
+        try:
+            self._check_first_row(count)
+            types = {k: pandas_type(t) for k, t in enumerate(self._types)}
+            # Where there is nothing, which is everywhere, numbers take the least time.
+            frame = self._read({**types, count: "float64"})
+        except UnicodeDecodeError as error:
+            raise self._text.undecodable(error)
+        except self._pd.errors.ParserError as error:
+            raise self._unparsable(error)
+        except (ValueError, OverflowError, TypeError) as error:
+            raise self._mistyped(error)
+        self._check_width(frame.pop(count))
+        for position, decided in enumerate(self._types):
+            if decided.startswith("datetime"):
+                frame[position] = self._dates(frame[position], decided, position)
+        frame.columns = self._names
+        return frame
+
+    def _read(self, types: dict[int, str]) -> Any:
+        count = len(self._names)  # one column more is read: what stands there is too much
+        data = with_line_feeds(self._text.data, self._separator, self._quote)
+        if data.startswith(b"\xef\xbb\xbf"):
+            data = b"\n" + data  # the parser would take a first character for a mark
+        return self._pd.read_csv(
+            io.BytesIO(data),
+            sep=self._separator,
+            header=None,
+            names=list(range(count + 1)),
+            dtype=types,
+            index_col=False,
+            engine="c",
+            low_memory=False,
+            encoding=self._text.encoding,
+            quotechar=self._quote or '"',
+            quoting=0 if self._quote else 3,
+            **self._missing(),
+        )
+
+    def _missing(self) -> dict[str, Any]:
+        """Return what is read as missing, where that is not what pandas takes for it."""
+        if not self._empty_is_text:
+            return {}
+        of_columns = {k: MISSING for k, decided in enumerate(self._types) if decided != "str"}
+        of_columns[len(self._types)] = [""]
+        return {"keep_default_na": False, "na_values": of_columns}
+
+    # What is wrong with it
+
+    def _check_first_row(self, count: int) -> None:
+        """Count the fields of the first row, which pandas does not."""
+        if self._fields_of_first_row() > count + 1:
+            raise BadInput(self._ragged(0))
+
+    def _fields_of_first_row(self) -> int:
+        data = self._text.data.lstrip(b"\r\n")
+        ends = [at for at in (data.find(b"\n"), data.find(b"\r")) if at >= 0]
+        line = data[: min(ends)] if ends else data
+        if not self._quote or self._quote.encode("ascii") not in line:
+            return line.count(self._separator.encode("ascii")) + 1
+        frame = self._pd.read_csv(
+            io.BytesIO(self._text.data),
+            sep=self._separator,
+            header=None,
+            nrows=1,
+            dtype="str",
+            encoding="latin-1",
+            quotechar=self._quote,
+        )
+        return int(frame.shape[1])
+
+    def _check_width(self, beyond: Any) -> None:
+        filled = beyond.notna().to_numpy()
+        if filled.any():
+            raise BadInput(self._ragged(int(filled.argmax())))
+
+    def _ragged(self, row: int) -> str:
+        return (
+            "%s: the row at byte %d has more fields than the %d columns; quote fields that hold "
+            "the separator %r, or correct the row"
+            % (self._text.path, self._offset_of(row), len(self._names), self._separator)
+        )
+
+    def _unparsable(self, error: Exception) -> BadInput:
+        """Name the place of what pandas could not split."""
+        import re
+
+        found = re.search(r"in line (\d+)", str(error))
+        if found:
+            return BadInput(self._ragged(int(found.group(1)) - 1))
+        unclosed = self._rows(is_last=True)[2]
+        if unclosed >= 0:
+            return BadInput(
+                "%s: the quote at byte %d is never closed"
+                % (self._text.path, self._text.byte(unclosed))
+            )
+        return BadInput("%s, from byte %d: %s" % (self._text.path, self._text.start, error))
+
+    def _mistyped(self, error: Exception) -> BadInput:
+        """Find the first value that does not fit its column, or has none."""
+        pd = self._pd
+        texts = self._read(dict.fromkeys(range(len(self._names) + 1), "str"))
+        self._check_width(texts[len(self._names)])
+        for position, decided in enumerate(self._types):
+            column = texts[position]
+            row = _first_bad(pd, column, decided)
+            if row >= 0:
+                value = column.iloc[row]
+                what = "nothing" if pd.isna(value) else repr(str(value)[:SHOWN])
+                return BadInput(
+                    "%s: column %r holds %s in the row at byte %d, which is no %s; give the column "
+                    "another type in column_types="
+                    % (self._text.path, self._names[position], what, self._offset_of(row), decided)
+                )
+        return BadInput("%s, from byte %d: %s" % (self._text.path, self._text.start, error))
+
+    def _dates(self, column: Any, decided: str, position: int) -> Any:
+        form = decided.partition(":")[2] or None
+        if form is None and int(self._pd.__version__.split(".")[0]) >= 2:
+            form = "ISO8601"
+        dates = self._pd.to_datetime(column, format=form, errors="coerce")
+        wrong = (dates.isna() & column.notna()).to_numpy()
+        if wrong.any():
+            row = int(wrong.argmax())
+            raise BadInput(
+                "%s: column %r holds %r in the row at byte %d, which is no date of the form %s; "
+                "write the form in column_types=, such as 'datetime:%%d.%%m.%%Y'"
+                % (self._text.path, self._names[position], str(column.iloc[row])[:SHOWN],
+                   self._offset_of(row), form or "ISO 8601")
+            )  # fmt: skip
+        return dates.astype("datetime64[ns]")
+
+    def _rows(self, *, is_last: bool) -> Any:
+        return split_rows(self._text.data, self._separator, self._quote, is_last=is_last)
+
+    def _offset_of(self, row: int) -> int:
+        """Return where a row begins in the file; rows are counted without blank lines."""
+        ends, is_row, _ = self._rows(is_last=True)
+        starts = [0] + [int(end) for end in ends[:-1]]
+        kept = [start for start, is_kept in zip(starts, is_row) if is_kept]
+        return self._text.byte(kept[min(row, len(kept) - 1)]) if kept else self._text.start
+
+
+def _first_bad(pd: Any, column: Any, decided: str) -> int:
+    """Return the row of the first value that cannot be of the decided type, -1 for none."""
+    if pandas_type(decided) == "str":
+        return -1
+    missing = column.isna()
+    if decided in ("bool", "boolean"):
+        known = column.str.lower().isin(["true", "false"])
+        wrong = ~known if decided == "bool" else ~known & ~missing
+    else:
+        numbers = pd.to_numeric(column, errors="coerce")
+        wrong = numbers.isna() & ~missing
+        if decided.lower().startswith(("int", "uint")):
+            wrong |= (numbers % 1 != 0) & ~missing
+        if decided.startswith(("int", "uint")):
+            wrong |= missing
+    rows = wrong.to_numpy()
+    return int(rows.argmax()) if rows.any() else -1

@@ -1,0 +1,91 @@
+"""Reads ranges of JSON lines."""
+
+from __future__ import annotations
+
+import json
+
+from .delimited import SHOWN, text_type
+from .failures import BadInput
+from .text_ranges import TextRange
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing is not worth its import in a worker
+    from typing import Any
+
+
+def read_json_rows(pd: Any, path: str, part: list[int], table: dict[str, Any]) -> Any:
+    """Return the rows of a range as a DataFrame of the dataset's columns and types."""
+    text = TextRange(path, part, table)
+    rows, starts = _rows(text)
+    columns = {}
+    for name, decided in zip(table["columns"], table["types"]):
+        values = [row.get(name) for row in rows]
+        try:
+            columns[name] = _column(pd, decided, values)
+        except (ValueError, TypeError, OverflowError):
+            row = _first_bad(pd, decided, values)
+            raise BadInput(
+                "%s: column %r holds %s in the line at byte %d, which is no %s; give the column "
+                "another type in column_types="
+                % (path, name, repr(values[row])[:SHOWN], text.byte(starts[row]), decided)
+            )
+    return pd.DataFrame(columns, columns=table["columns"])
+
+
+def _rows(text: TextRange) -> tuple[list[dict[str, Any]], list[int]]:
+    """Return the objects, and where their lines begin in the text."""
+    rows, starts = [], []
+    start = 0
+    for line in text.data.split(b"\n"):
+        if line.strip(b" \t\r"):
+            try:
+                row = json.loads(line.decode(text.encoding))
+            except UnicodeDecodeError as error:
+                raise text.undecodable(error)
+            except ValueError as error:
+                at = text.byte(start + getattr(error, "pos", 0))
+                raise BadInput(
+                    "%s: the line at byte %d is not JSON at byte %d (%s)"
+                    % (text.path, text.byte(start), at, getattr(error, "msg", error))
+                )
+            if not isinstance(row, dict):
+                raise BadInput(
+                    "%s: the line at byte %d is a %s; expected a JSON object in every line"
+                    % (text.path, text.byte(start), type(row).__name__)
+                )
+            rows.append(row)
+            starts.append(start)
+        start += len(line) + 1
+    return rows, starts
+
+
+def _column(pd: Any, decided: str, values: list[Any]) -> Any:
+    """Return values as a column of a type.
+
+    Raises
+    ------
+    ValueError, TypeError, OverflowError
+        One of them is of another type.
+    """
+    if decided == "object":
+        return pd.Series(values, dtype=object)
+    if decided == "str":
+        if not all(value is None or isinstance(value, str) for value in values):
+            raise ValueError("not text")
+        nan = float("nan")
+        return pd.Series([nan if v is None else v for v in values], dtype=text_type(pd))
+    if decided.startswith("datetime"):
+        form = decided.partition(":")[2] or None
+        return pd.Series(pd.to_datetime(values, format=form)).astype("datetime64[ns]")
+    if decided == "bool" and not all(isinstance(value, bool) for value in values):
+        raise ValueError("not a truth value")
+    return pd.Series(values, dtype=decided)
+
+
+def _first_bad(pd: Any, decided: str, values: list[Any]) -> int:
+    for row, value in enumerate(values):
+        try:
+            _column(pd, decided, [value])
+        except (ValueError, TypeError, OverflowError):
+            return row
+    return 0

@@ -1,0 +1,132 @@
+"""Ranges of text files: their bytes, decompressed and in UTF-8 where they have to be."""
+
+from __future__ import annotations
+
+import importlib
+import io
+
+from .failures import BadInput
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing is not worth its import in a worker
+    from typing import Any
+
+
+class Decompressed(io.RawIOBase):
+    """The content of a compressed file; whatever is wrong with it is an OSError."""
+
+    def __init__(self, path: str, compression: str) -> None:
+        super(Decompressed, self).__init__()
+        try:
+            self._file = self._open(path, compression)
+        except OSError:
+            raise
+        except Exception as error:  # each module has its own
+            raise OSError("%s (%s)" % (error, type(error).__name__))
+
+    @staticmethod
+    def _open(path: str, compression: str) -> Any:
+        if compression != "zip":
+            return importlib.import_module(compression).open(path, "rb")
+        archive = importlib.import_module("zipfile").ZipFile(path)
+        names = [name for name in archive.namelist() if not name.endswith("/")]
+        if len(names) != 1:
+            raise ValueError("the archive holds %d files; expected one" % len(names))
+        return archive.open(names[0])
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """Return the next bytes, fewer at the end only."""
+        try:
+            return bytes(self._file.read(size))
+        except OSError:
+            raise
+        except Exception as error:  # each module has its own
+            raise OSError("%s (%s)" % (error, type(error).__name__))
+
+    def close(self) -> None:
+        if hasattr(self, "_file"):
+            self._file.close()
+        super(Decompressed, self).close()
+
+
+def read_range(path: str, start: int, end: int) -> bytes:
+    """Return bytes ``start`` to ``end`` of a file.
+
+    Raises
+    ------
+    BadInput
+        The file cannot be read, or is shorter.
+    """
+    try:
+        with open(path, "rb", buffering=0) as file:
+            file.seek(start)
+            data = file.read(end - start)
+            while len(data) < end - start:
+                more = file.read(end - start - len(data))
+                if not more:
+                    raise BadInput("the input %s ends at byte %d" % (path, start + len(data)))
+                data += more
+            return data
+    except OSError as error:
+        raise BadInput("the input %s could not be read: %s" % (path, error))
+
+
+class TextRange:
+    """A range of a text file, in an encoding in which ASCII is ASCII.
+
+    ``data`` is its text and ``encoding`` what that is in; ``byte`` turns an offset in it into one
+    in the file, of decompressed content where the file is compressed.
+    """
+
+    def __init__(self, path: str, part: list[int], table: dict[str, Any]) -> None:
+        self.path = path
+        self.start = part[0]
+        self._given = table["encoding"]
+        self._is_transparent = table.get("is_transparent", True)
+        self._is_whole = table.get("is_whole", False)
+        self.encoding = self._given if self._is_transparent else "utf-8"
+        self._raw = self._read(part, table.get("compression", ""))
+        self.data = self._raw if self._is_transparent else self._transcoded()
+        if self._is_whole:
+            self.data = self.data[part[0] : part[1]]
+
+    def _read(self, part: list[int], compression: str) -> bytes:
+        if not self._is_whole:
+            return read_range(self.path, part[0], part[1])
+        try:
+            if compression:
+                with Decompressed(self.path, compression) as file:
+                    return file.read()
+            with open(self.path, "rb") as plain:
+                return plain.read()
+        except (OSError, EOFError) as error:
+            raise BadInput("the input %s could not be read: %s" % (self.path, error))
+
+    def _transcoded(self) -> bytes:
+        try:
+            return self._raw.decode(self._given).encode("utf-8")
+        except UnicodeDecodeError as error:
+            raise self.undecodable(error)
+
+    def undecodable(self, error: UnicodeDecodeError) -> BadInput:
+        """Name the first byte that is not in the encoding."""
+        at, reason = error.start, error.reason
+        try:
+            self._raw.decode(self._given)
+        except UnicodeDecodeError as exact:  # pandas counts from the start of a chunk
+            at, reason = exact.start, exact.reason
+        base = 0 if self._is_whole else self.start
+        return BadInput(
+            "%s: the byte 0x%02x at offset %d is not %s (%s); give the file's encoding="
+            % (self.path, self._raw[at], base + at, self._given, reason)
+        )
+
+    def byte(self, offset: int) -> int:
+        """Return an offset in the text as one in the file."""
+        if self._is_transparent or self._is_whole:
+            return self.start + offset
+        text = self.data[:offset].decode("utf-8", "replace")
+        return self.start + len(text.encode(self._given, "replace"))

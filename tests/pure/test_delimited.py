@@ -1,0 +1,118 @@
+"""Delimited text is never misread: the mini-batches together are what pandas reads of the whole."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+
+from parallelrun_jupyter import TabularDataset
+from parallelrun_jupyter.data import text_files
+from parallelrun_jupyter.data.cut import Cut
+from parallelrun_jupyter.worker.failures import BadInput
+from parallelrun_jupyter.worker.tables import load_table
+
+LAW = settings(deadline=None, max_examples=250)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("tables")
+
+
+def frames_of(dataset: TabularDataset, cut: Cut) -> list[pd.DataFrame]:
+    lines = [(json.loads(line), rows) for line, rows in dataset.mini_batches(0, cut) if line]
+    frames = []
+    for line, rows in lines:
+        frame = load_table(line)
+        assert len(frame) == rows, "rows are counted as they are read"
+        assert list(frame.index) == list(range(rows))
+        frames.append(frame)
+    return frames
+
+
+def whole(text: bytes, columns: int, separator: str, quote: str, encoding: str) -> pd.DataFrame:
+    """Return what pandas makes of all of it; it raises what it cannot make a table of."""
+    frame = pd.read_csv(
+        io.BytesIO(text),
+        sep=separator,
+        header=None,
+        names=range(columns + 1),
+        dtype="str",
+        index_col=False,
+        engine="c",
+        encoding=encoding,
+        quotechar=quote or '"',
+        quoting=0 if quote else 3,
+    )
+    if frame.pop(columns).notna().any():
+        msg = "a row is too wide"
+        raise ValueError(msg)
+    return frame
+
+
+SOUP = st.lists(
+    st.sampled_from(['"', ",", ";", "\n", "\r\n", "\r", " ", "\t", "a", "1", "é", "😀", "\ufeff", '""',
+                     '"\n"', ',"', '",', 'x"y', '5" pipe'])
+).map("".join)  # fmt: skip
+
+
+@LAW
+@given(
+    soup=SOUP,
+    size=st.integers(1, 40),
+    block=st.integers(1, 30),
+    separator=st.sampled_from(",;\t"),
+    quote=st.sampled_from(['"', ""]),
+    encoding=st.sampled_from(["utf-8", "utf-16", "utf-16-le", "utf-32", "gbk", "latin-1"]),
+)
+@example('a"b\n"c\nd"\n', 1, 4, ",", '"', "utf-8")
+@example('"a""\n"\n', 1, 3, ",", '"', "utf-8")
+@example("a\r\nb\r", 1, 2, ",", '"', "utf-8")
+def test_whatever_pandas_reads_is_what_the_mini_batches_hold(
+    folder: Path, soup: str, size: int, block: int, separator: str, quote: str, encoding: str
+) -> None:
+    # There pandas itself loses fields or reads lines twice; see the test below.
+    assume(not re.search(rf"\r[ \t{separator}]", soup))
+    try:
+        text = soup.encode(encoding)
+    except UnicodeEncodeError:
+        assume(False)
+    path = folder / "soup.csv"
+    path.write_bytes(text)
+    dataset = TabularDataset.from_delimited_files(
+        path, separator=separator, quote=quote, header=False, encoding=encoding, column_types="str"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(text_files, "BLOCK_BYTES", 4 * block)
+        lines = [json.loads(line) for line, _ in dataset.mini_batches(0, Cut(size)) if line]
+        if not lines:
+            assert not text.decode(encoding).replace("\ufeff", "").strip(" \t\r\n")
+            return
+        columns = len(lines[0][6].get("columns", "1"))
+        try:
+            expected = whole(text, columns, separator, quote, encoding)
+        except (pd.errors.ParserError, ValueError):
+            with pytest.raises(BadInput, match=r"soup\.csv"):
+                frames_of(dataset, Cut(size))
+            return
+        frames = frames_of(dataset, Cut(size))
+    joined = pd.concat(frames, ignore_index=True)
+    expected.columns = joined.columns
+    pd.testing.assert_frame_equal(joined, expected)
+    assert all(len(frame) for frame in frames)
+
+
+@pytest.mark.parametrize("size", [1, 5, 1000])
+def test_lone_carriage_returns_end_lines_where_pandas_stumbles(folder: Path, size: int) -> None:
+    path = folder / "old_mac.csv"
+    path.write_bytes(b'a,b\r\r,1\r  x,"2\r3"\r \r,\r')
+    dataset = TabularDataset.from_delimited_files(path, column_types="str")
+    joined = pd.concat(frames_of(dataset, Cut(size)), ignore_index=True)
+    assert joined.fillna("-").to_numpy().tolist() == [["-", "1"], ["  x", "2\r3"], ["-", "-"]]

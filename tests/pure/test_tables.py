@@ -1,0 +1,380 @@
+"""Tables of every format: one set of types, one way to be whole, and clear words for what is not."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from parallelrun_jupyter import TabularDataset
+from parallelrun_jupyter.data import text_files
+from parallelrun_jupyter.data.cut import Cut
+from parallelrun_jupyter.errors import InputError
+from parallelrun_jupyter.worker.failures import BadInput
+from parallelrun_jupyter.worker.mini_batches import count_items
+from parallelrun_jupyter.worker.tables import load_table
+
+LAW = settings(deadline=None, max_examples=120)
+WHOLE = Cut(1 << 60)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("tables")
+
+
+def rows_of(dataset: TabularDataset, cut: Cut = WHOLE) -> list[Any]:
+    return [json.loads(line) for line, _ in dataset.mini_batches(0, cut) if line]
+
+
+def frames_of(dataset: TabularDataset, cut: Cut = WHOLE) -> list[pd.DataFrame]:
+    frames = []
+    for row in rows_of(dataset, cut):
+        frames.append(load_table(row))
+        assert len(frames[-1]) == count_items(row)
+    return frames
+
+
+def same_types(frames: list[pd.DataFrame]) -> None:
+    for frame in frames:
+        assert list(frame.dtypes) == list(frames[0].dtypes)
+
+
+CELLS = {
+    "int": st.integers(-(2**62), 2**62).map(str),
+    "float": st.floats(-1e9, 1e9).map(lambda x: repr(round(x, 3))),
+    "bool": st.sampled_from(["True", "False"]),
+    "text": st.text(st.sampled_from('ab",;\n\r é😀\t'), min_size=1, max_size=5).map(
+        lambda t: "x" + t
+    ),
+    "gap": st.just(""),
+    "int or gap": st.sampled_from(["1", "22", ""]),
+    "bool or gap": st.sampled_from(["True", ""]),
+    "int or float": st.sampled_from(["1", "2.5"]),
+    "int or text": st.sampled_from(["1", "x"]),
+    "bool or int": st.sampled_from(["True", "1"]),
+    "large": st.sampled_from([str(2**63 + 5), "3"]),
+    "large or negative": st.sampled_from([str(2**63 + 5), "-3"]),
+}
+
+
+@st.composite
+def typed_tables(draw: st.DrawFn) -> tuple[list[str], list[list[str]]]:
+    kinds = draw(st.lists(st.sampled_from(sorted(CELLS)), min_size=1, max_size=4))
+    count = draw(st.integers(1, 12))
+    columns = [draw(st.lists(CELLS[kind], min_size=count, max_size=count)) for kind in kinds]
+    if len(kinds) == 1:  # a line of nothing but a gap is no row
+        columns.append(["z"] * count)
+        kinds = [*kinds, "text"]
+    return kinds, [list(row) for row in zip(*columns, strict=True)]
+
+
+@LAW
+@given(
+    table=typed_tables(),
+    size=st.integers(1, 60),
+    separator=st.sampled_from(",;\t|"),
+    line_end=st.sampled_from(["\n", "\r\n"]),
+    encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "gb18030"]),
+    quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
+)
+def test_types_are_decided_once_for_all_mini_batches(
+    folder: Path, table: tuple[list[str], list[list[str]]], size: int, separator: str,
+    line_end: str, encoding: str, quoting: Any,
+) -> None:  # fmt: skip
+    kinds, rows = table
+    names = [f"c{k}" for k in range(len(kinds))]
+    path = folder / "typed.csv"
+    with path.open("w", encoding=encoding, newline="") as file:
+        writer = csv.writer(file, delimiter=separator, lineterminator=line_end, quoting=quoting)
+        writer.writerows([names, *rows])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(text_files, "BLOCK_BYTES", 64)
+        dataset = TabularDataset.from_delimited_files(path, separator=separator, encoding=encoding)
+        lines = rows_of(dataset, Cut(size))
+        frames = frames_of(dataset, Cut(size))
+    types = dict(zip(names, lines[0][6]["types"], strict=True))
+    read = {"sep": separator, "encoding": encoding, "index_col": False}
+    expected = pd.read_csv(path, dtype=types, **read)
+    pd.testing.assert_frame_equal(pd.concat(frames, ignore_index=True), expected)
+    same_types(frames)
+    for name, inferred in pd.read_csv(path, low_memory=False, **read).dtypes.items():
+        if inferred.name in {"int64", "uint64", "bool", "float64"}:
+            assert types[str(name)] == inferred.name
+        else:
+            assert types[str(name)] == "str"
+
+
+@LAW
+@given(parts=st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=9), min_size=1, max_size=4),
+       rows=st.integers(1, 5))  # fmt: skip
+def test_mini_batches_of_so_many_rows_never_cross_a_file(
+    folder: Path, parts: list[list[int]], rows: int
+) -> None:
+    paths = []
+    for number, values in enumerate(parts):
+        paths.append(folder / f"part{number}.csv")
+        pd.DataFrame({"a": values}).to_csv(paths[-1], index=False)
+    frames = frames_of(TabularDataset.from_delimited_files(paths), Cut(1, rows=rows))
+    expected = [
+        values[start : start + rows] for values in parts for start in range(0, len(values), rows)
+    ]
+    assert [list(frame["a"]) for frame in frames] == expected
+
+
+def write(folder: Path, **texts: str) -> list[Path]:
+    paths = []
+    for name, text in texts.items():
+        paths.append(folder / f"{name}.csv")
+        paths[-1].write_text(text)
+    return paths
+
+
+def test_headers(folder: Path) -> None:
+    paths = write(folder, one="a,b\n1,x\n", two="a,b\n2,y\n", empty="", bare="a,b\n")
+    read = TabularDataset.from_delimited_files
+    assert read(paths).to_pandas_dataframe().to_dict("list") == {"a": [1, 2], "b": ["x", "y"]}
+    none = read(paths, header="no_header").to_pandas_dataframe()
+    assert none.to_dict("list") == {
+        "Column1": ["a", "1", "a", "2", "a"], "Column2": ["b", "x", "b", "y", "b"]
+    }  # fmt: skip
+    first = read(paths[:2], header="from_first_file").to_pandas_dataframe()
+    assert first["a"].tolist() == ["1", "a", "2"]
+    other = write(folder, three="c,a\n0.5,3\n")
+    joined = read([*paths, *other], header="all_files_different_headers")
+    frames = frames_of(joined)
+    same_types(frames)
+    assert list(frames[0].columns) == ["a", "b", "c"]
+    assert joined.to_pandas_dataframe()["a"].tolist() == [1, 2, 3]
+    assert joined.to_pandas_dataframe()["c"].fillna(-1).tolist() == [-1, -1, 0.5]
+    with pytest.raises(
+        InputError, match=r"the header of '.*three\.csv' is c, a, but that of '.*one"
+    ):
+        rows_of(read([*paths, *other]))
+    with pytest.raises(InputError, match="header is 'maybe'; expected 'all_files_same_headers'"):
+        read(paths, header="maybe")
+
+
+def test_a_column_that_a_file_lacks_is_no_whole_number(folder: Path) -> None:
+    paths = write(folder, one="a,b\n1,True\n", two="a\n2\n")
+    dataset = TabularDataset.from_delimited_files(
+        paths, header="all_files_different_headers", column_types={"a": int, "b": bool}
+    )
+    first, second = rows_of(dataset)
+    assert load_table(first)["b"].tolist() == [True]
+    with pytest.raises(
+        BadInput, match=r"two\.csv has no column 'b', and bool has no missing values"
+    ):
+        load_table(second)
+
+
+def test_given_types(folder: Path) -> None:
+    paths = write(folder, dates="day,n,code,m\n2026-01-02,1,007,\n2026-02-03,,08,4\n")
+    types = {"day": "datetime", "n": "Int64", "code": str, "m": float}
+    frame = TabularDataset.from_delimited_files(paths, column_types=types).to_pandas_dataframe()
+    assert [t.name for t in frame.dtypes] == ["datetime64[ns]", "Int64", "str", "float64"]
+    assert frame["code"].tolist() == ["007", "08"]
+    assert frame["day"].dt.month.tolist() == [1, 2]
+    texts = TabularDataset.from_delimited_files(paths, column_types="str").take(1)
+    assert texts["n"].tolist() == ["1"]
+    with pytest.raises(InputError, match="names the column 'dya', .* Did you mean 'day'"):
+        TabularDataset.from_delimited_files(paths, column_types={"dya": str}).check()
+    with pytest.raises(InputError, match="holds 'itn64'; expected one of str, .* mean 'int64'"):
+        TabularDataset.from_delimited_files(paths, column_types={"n": "itn64"})
+
+
+@pytest.mark.parametrize("ending", ["gz", "bz2", "xz", "zip"])
+def test_a_compressed_file_is_one_mini_batch(folder: Path, ending: str) -> None:
+    frame = pd.DataFrame({"a": range(50), "b": ["x\ny"] * 50})
+    path = folder / f"packed.csv.{ending}"
+    frame.to_csv(path, index=False)
+    frames = frames_of(TabularDataset.from_delimited_files(path), Cut(20))
+    assert len(frames) == 1
+    pd.testing.assert_frame_equal(frames[0], frame)
+
+
+VALUES = st.one_of(st.integers(-(2**63), 2**63 - 1), st.none(), st.booleans(), st.text(max_size=4),
+                   st.floats(allow_nan=False, allow_infinity=False), st.lists(st.integers(), max_size=2))  # fmt: skip
+
+
+@LAW
+@given(
+    rows=st.lists(
+        st.dictionaries(st.sampled_from("abc"), VALUES, min_size=1), min_size=1, max_size=9
+    ),
+    size=st.integers(1, 80),
+    encoding=st.sampled_from(["utf-8", "utf-16"]),
+)
+def test_json_lines(folder: Path, rows: list[dict[str, Any]], size: int, encoding: str) -> None:
+    path = folder / "rows.jsonl"
+    path.write_text(
+        "\n\n".join(json.dumps(row, ensure_ascii=False) for row in rows), encoding=encoding
+    )
+    dataset = TabularDataset.from_json_lines_files(path, encoding=encoding)
+    frames = frames_of(dataset, Cut(size))
+    same_types(frames)
+    joined = pd.concat(frames, ignore_index=True)
+    assert set(joined.columns) == {name for row in rows for name in row}
+    for name in joined.columns:
+        for found, row in zip(joined[name].tolist(), rows, strict=True):
+            value = row.get(name)
+            assert (value is None and pd.isna(found)) or found == value
+
+
+@LAW
+@given(
+    values=st.lists(st.one_of(st.none(), st.integers(-(2**53), 2**53)), min_size=1, max_size=12),
+    group=st.integers(1, 4),
+    cut=st.sampled_from([Cut(1), Cut(200), Cut(1, rows=3), WHOLE]),
+)
+def test_parquet(folder: Path, values: list[int | None], group: int, cut: Cut) -> None:
+    frame = pd.DataFrame({
+        "n": pd.array(values, dtype="Int64"),
+        "is": pd.array([None if v is None else v > 0 for v in values], dtype="boolean"),
+        "s": [None if v is None else str(v) for v in values],
+    })  # fmt: skip
+    path = folder / "rows.parquet"
+    frame.to_parquet(path, row_group_size=group, index=False)
+    frames = frames_of(TabularDataset.from_parquet_files(path), cut)
+    same_types(frames)
+    joined = pd.concat(frames, ignore_index=True)
+    has_gap = None in values
+    assert joined["n"].dtype.name == ("float64" if has_gap else "int64")
+    assert joined["is"].dtype.name == ("object" if has_gap else "bool")
+    assert [None if pd.isna(v) else int(v) for v in joined["n"]] == values
+    texts = [None if v is None else str(v) for v in values]
+    assert [None if pd.isna(v) else v for v in joined["s"]] == texts
+
+
+def test_parquet_files_of_other_columns_or_types(folder: Path) -> None:
+    paths = [folder / f"{name}.parquet" for name in ("one", "two", "three", "four")]
+    pd.DataFrame({"a": [1], "b": ["x"]}).to_parquet(paths[0])
+    pd.DataFrame({"b": ["y"], "a": [0.5]}).to_parquet(paths[1])
+    pd.DataFrame({"a": [1]}).to_parquet(paths[2])
+    pd.DataFrame({"a": ["x"], "b": ["x"]}).to_parquet(paths[3])
+    read = TabularDataset.from_parquet_files
+    assert read(paths[:2]).to_pandas_dataframe().to_dict("list") == {
+        "a": [1.0, 0.5],
+        "b": ["x", "y"],
+    }
+    with pytest.raises(InputError, match=r"'.*three\.parquet' has the columns a, but '.*one"):
+        rows_of(read([paths[0], paths[2]]))
+    with pytest.raises(InputError, match=r"the types of '.*four\.parquet' do not fit those of"):
+        rows_of(read([paths[0], paths[3]]))
+
+
+BAD = [
+    (b"a,b\n1,x\n2,y,z\n", {}, r"bad\.csv: the row at byte 8 has more fields than the 2 columns"),
+    (b"a,b\n1,x,,,\n", {}, r"the row at byte 4 has more fields"),
+    (b"a,b\n1,x\n\n2,y,z,w\n", {}, r"the row at byte 9 has more fields"),
+    (b'a,b\n1,x\n2,"y\n', {}, r"bad\.csv: the quote at byte 10 is never closed"),
+    (b"a,b\n1,x\n2,\xff\n", {}, r"the byte 0xff at offset 10 is not utf-8 \(invalid start byte\)"),
+    (
+        b"a,b\n1,x\nq,y\n",
+        {"a": int},
+        r"column 'a' holds 'q' in the row at byte 8, which is no int64",
+    ),
+    (b"a,b\n1,x\n,y\n", {"a": int}, r"column 'a' holds nothing in the row at byte 8"),
+    (b"a,b\nTrue,x\n,y\n", {"a": bool}, r"column 'a' holds nothing in the row at byte 11, .* bool"),
+    (
+        b"a,b\n1.5,x\n",
+        {"a": int},
+        r"column 'a' holds '1.5' in the row at byte 4, which is no int64",
+    ),
+    (b"a,b\n2026-13-01,x\n", {"a": "datetime"}, r"holds '2026-13-01' in the row at byte 4"),
+]
+
+
+@pytest.mark.parametrize(("text", "types", "message"), BAD)
+def test_bad_text_is_named_by_file_and_offset(
+    folder: Path, text: bytes, types: dict[str, Any], message: str
+) -> None:
+    path = folder / "bad.csv"
+    path.write_bytes(text)
+    dataset = TabularDataset.from_delimited_files(path, column_types=types or None)
+    with pytest.raises(BadInput, match=message):
+        frames_of(dataset)
+    with pytest.raises(InputError, match=message):
+        dataset.to_pandas_dataframe()
+
+
+def test_bad_json_and_parquet(folder: Path) -> None:
+    path = folder / "bad.jsonl"
+    path.write_text('{"a": 1}\n{"a": }\n[1]\n{"a": 2}\n')
+    rows = rows_of(TabularDataset.from_json_lines_files(path), Cut(1))
+    assert load_table(rows[0])["a"].tolist() == [1]
+    with pytest.raises(BadInput, match=r"bad\.jsonl: the line at byte 9 is not JSON at byte 15"):
+        load_table(rows[1])
+    with pytest.raises(BadInput, match=r"the line at byte 17 is a list; expected a JSON object"):
+        load_table(rows[2])
+    assert load_table(rows[3])["a"].tolist() == [2]
+    good, torn = folder / "good.parquet", folder / "torn.parquet"
+    pd.DataFrame({"a": [1, 2]}).to_parquet(good)
+    torn.write_bytes(good.read_bytes()[:-20])
+    first, second = rows_of(TabularDataset.from_parquet_files([good, torn]))
+    assert load_table(first)["a"].tolist() == [1, 2]
+    with pytest.raises(BadInput, match=r"torn\.parquet could not be read"):
+        load_table(second)
+    with pytest.raises(InputError, match=r"torn\.parquet' is no Parquet file that can be read"):
+        TabularDataset.from_parquet_files(torn).check()
+    data = bytearray(good.read_bytes())
+    data[10:40] = bytes(30)
+    good.write_bytes(data)
+    with pytest.raises(BadInput, match=r"good\.parquet: row groups 0 to 0 could not be read"):
+        frames_of(TabularDataset.from_parquet_files(good))
+
+
+def test_a_file_that_is_gone_changed_or_torn_costs_its_own_mini_batches(folder: Path) -> None:
+    paths = write(folder, kept="a\n1\n", gone="a\n2\n", changed="a\n3\n")
+    packed = folder / "torn.csv.gz"
+    packed.write_bytes(gzip.compress(b"a\n" + b"4\n" * 1000)[:-9])
+    archive = folder / "two.csv.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("one.csv", "a\n1\n")
+        file.writestr("two.csv", "a\n1\n")
+    dataset = TabularDataset.from_delimited_files([*paths, packed, archive])
+    kept, gone, changed, torn, two = rows_of(dataset)
+    paths[1].unlink()
+    paths[2].write_text("a\n3\n4\n")
+    assert load_table(kept)["a"].tolist() == [1]
+    for row, message in [
+        (gone, r"the input .*gone\.csv is gone \(No such file"),
+        (changed, r"the input .*changed\.csv was changed after the run had been planned"),
+        (torn, r"the input .*torn\.csv\.gz could not be read: .*[Ee]nd"),
+        (two, r"two\.csv\.zip could not be read: the archive holds 2 files; expected one"),
+    ]:
+        with pytest.raises(BadInput, match=message):
+            load_table(row)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"separator": "::"}, "separator is '::'; expected one ASCII character"),
+        ({"quote": "''"}, "quote is \"''\"; expected one ASCII character"),
+        ({"encoding": "utf9"}, "encoding is 'utf9', which is none; write for example 'utf8'"),
+    ],
+)
+def test_options_that_cannot_be_used(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        TabularDataset.from_delimited_files("x.csv", **options)
+
+
+def test_take_and_the_whole(folder: Path) -> None:
+    frame = pd.DataFrame({"a": range(30)})
+    text = io.StringIO()
+    frame.to_csv(text, index=False)
+    [path] = write(folder, whole=text.getvalue())
+    dataset = TabularDataset.from_delimited_files(path)
+    assert dataset.take(7)["a"].tolist() == list(range(7))
+    pd.testing.assert_frame_equal(dataset.to_pandas_dataframe(), frame)
+    assert repr(dataset) == f"TabularDataset of delimited FileDataset({str(path)!r})"

@@ -1,0 +1,124 @@
+"""Runs over tables: what run() gets, what is counted, and what bad input does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from parallelrun_jupyter import Run, TabularDataset
+from tests.azurite_process import Azurite
+from tests.real.conftest import end_of, rows_of
+
+
+@pytest.fixture
+def orders(tmp_path: Path) -> Path:
+    frame = pd.DataFrame(
+        {
+            "id": range(5000),
+            "price": [number / 4 for number in range(5000)],
+            "text": [f'say "{number}",\nplease' for number in range(5000)],
+        }
+    )
+    frame.to_csv(tmp_path / "orders.csv", index=False)
+    return tmp_path / "orders.csv"
+
+
+@pytest.mark.parametrize("settings", [{"mini_batch_size": "20KB"}, {"mini_batch_rows": 700}])
+def test_rows_are_items_and_come_in_order(
+    start: Callable[..., Run], orders: Path, settings: dict[str, object]
+) -> None:
+    run = start(
+        "rows.py",
+        inputs=TabularDataset.from_delimited_files(orders),
+        **{"mini_batch_size": None, **settings},
+    )
+    assert end_of(run) == "Completed"
+    assert rows_of(run) == [f"{number} int64 float64 {number / 4}" for number in range(5000)]
+    snapshot = run.snapshot()
+    assert (snapshot["items"], snapshot["items_succeeded"]) == (5000, 5000)
+    assert snapshot["mini_batches"] == (8 if "mini_batch_rows" in settings else 9)
+    if "mini_batch_rows" in settings:
+        assert run.try_one(3)[0].startswith("2100 ")
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+def test_an_output_format_is_one_file_that_reads_back_with_types(
+    start: Callable[..., Run], orders: Path, form: str
+) -> None:
+    table = TabularDataset.from_delimited_files(orders)
+    run = start("frames.py", inputs=table, mini_batch_size="20KB", output_format=form)
+    assert end_of(run) == "Completed"
+    assert run.snapshot()["output"].endswith(f"parallel_run_step.{form}")
+    expected = pd.read_csv(orders)
+    expected["twice"] = expected["price"] * 2
+    pd.testing.assert_frame_equal(run.to_pandas(), expected)
+
+
+def test_an_output_of_two_schemas_fails_and_names_the_mini_batches(
+    start: Callable[..., Run], orders: Path
+) -> None:
+    table = TabularDataset.from_delimited_files(orders)
+    run = start("frames.py", inputs=table, mini_batch_rows=1000, mini_batch_size=None,
+                output_format="parquet", arguments=["odd"])  # fmt: skip
+    assert end_of(run) == "Failed"
+    assert "for mini-batch 1 the columns 'twice' as " in run.snapshot()["reason"]
+    assert "but for mini-batch 0 'twice' as double" in run.snapshot()["reason"]
+
+
+def test_bad_rows_cost_their_mini_batches_and_nothing_else(
+    start: Callable[..., Run], tmp_path: Path
+) -> None:
+    good, bad = tmp_path / "a.csv", tmp_path / "b.csv"
+    good.write_text("id,price\n" + "".join(f"{k},1.5\n" for k in range(100)))
+    bad.write_text("id,price\n1,2.5\n2,2.5,oops\n")
+    (tmp_path / "c.csv").write_bytes(b"id,price\n3,1.5\n4,\xff\n")
+    table = TabularDataset.from_delimited_files(
+        [good, bad, tmp_path / "c.csv"], column_types={"id": int, "price": float}
+    )
+    run = start("rows.py", inputs=table, mini_batch_size="200", error_threshold=-1, run_max_try=2)
+    assert end_of(run) == "Completed"
+    assert len(rows_of(run)) == 100
+    snapshot = run.snapshot()
+    assert (snapshot["items_succeeded"], snapshot["items_failed"]) == (100, 4)
+    failures = run.failures()
+    assert set(failures["kind"]) == {"bad_input"}
+    assert len(failures) == 4
+    messages = "\n".join(failures["message"])
+    assert f"{bad}: the row at byte 15 has more fields than the 2 columns" in messages
+    assert "c.csv: the byte 0xff at offset 17 is not utf-8" in messages
+
+
+def test_loading_has_a_clock_of_its_own(start: Callable[..., Run], tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("id,price\n1,1.5\n")
+    table = TabularDataset.from_delimited_files(path, column_types={"id": int, "price": float})
+    run = start(
+        "loads_slowly.py", inputs=table, task_overhead_timeout=1, run_max_try=1, error_threshold=-1
+    )
+    assert end_of(run) == "Failed"
+    [failure] = run.failures().to_dict("records")
+    assert failure["kind"] == "load_timeout"
+    assert failure["group"] == "Timeout at loading"
+    assert failure["message"] == (
+        "loading the mini-batch took longer than task_overhead_timeout = 1 s"
+    )
+
+
+@pytest.mark.usefixtures("endpoint")
+def test_a_table_in_a_store_is_brought_here_once_and_read_as_ranges(
+    start: Callable[..., Run], azurite: Azurite, keyed: dict[str, Any], orders: Path
+) -> None:
+    two = "id,price,text\n5000,1250.0,x\n"
+    container = azurite.make_container({"t/one.csv": orders.read_text(), "t/two.csv": two})
+    table = TabularDataset.from_delimited_files(
+        f"az://{container.container_name}/t/*.csv", storage_options=keyed
+    )
+    run = start("rows.py", inputs=table, mini_batch_size="20KB")
+    assert end_of(run) == "Completed", run.snapshot()["reason"]
+    assert rows_of(run) == [f"{number} int64 float64 {number / 4}" for number in range(5001)]
+    assert run.snapshot()["mini_batches"] == 10
+    assert table.take(3)["id"].tolist() == [0, 1, 2]

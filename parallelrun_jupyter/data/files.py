@@ -12,14 +12,13 @@ from typing import Any, ClassVar, TypeAlias
 
 from ..errors import ConfigError, InputError
 from ..parsing import plural
-from .combinations import combinations_of, gather_files
 from .cut import STILL_READING, Cut
 from .datastores import DataPath, Datastore, place_of
 from .local import MAGIC, FileItem, list_path, local_nothing_found
 from .partition_format import PartitionFormat, check_keys
-from .remote import Store
 from .storage import Place, Storage
-from .transfer import copies_of
+
+# What opens stores and gathers by keys is imported on use: a driver of local files starts without.
 
 PathLike: TypeAlias = str | os.PathLike[str] | DataPath | Datastore | tuple[Datastore, str] | Place
 """What names files: a path, folder, glob or URL, or one of these in a datastore."""
@@ -120,6 +119,8 @@ class FileDataset:
         InputError
             There are none, or the store refuses.
         """
+        from .transfer import copies_of
+
         target = os.path.abspath(os.path.expanduser(os.fspath(target_path)))
         paths = []
         for path in self.paths:
@@ -159,6 +160,8 @@ class FileDataset:
             A path that is no glob does not exist, or a folder cannot be read.
         """
         if self.storage:
+            from .remote import Store
+
             with Store(self.storage) as store:
                 for path in self.paths:
                     yield from store.folders(path)
@@ -215,6 +218,8 @@ class FileDataset:
         InputError
             The files cannot be listed, or a path does not match the format.
         """
+        from .combinations import combinations_of
+
         wanted = self.partition_keys if keys is None else list(keys)
         check_keys(wanted, self.partition_keys, repr(self))
         return combinations_of(
@@ -231,6 +236,8 @@ class FileDataset:
     def mini_batches(self, number: int, cut: Cut) -> Iterator[tuple[bytes, int]]:
         """Yield the plan line and the number of items of each mini-batch, as input ``number``."""
         if cut.keys:
+            from .combinations import gather_files
+
             items = chain.from_iterable(self.folders())
             for group in gather_files(items, self.key_format(), cut.keys):
                 if group is None:
@@ -252,6 +259,8 @@ class FileDataset:
             path does not match the partition format.
         """
         if self.storage:
+            from .remote import Store
+
             with Store(self.storage.hasty()) as store:
                 for url in self.paths:
                     store.check(url)

@@ -14,15 +14,21 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from ..errors import InputError, RunFolderError
 from ..worker import mini_batches as loading
 from . import files
 from .cut import Cut
 from .files import FileDataset
-from .mltable import MAKERS, mltable_at, open_mltable
-from .tabular import TabularDataset
+
+if TYPE_CHECKING:
+    from .tabular import TabularDataset
+
+# What reads tables is imported on use: a driver of files starts without it.
+
+FORMATS = ("csv", "parquet", "jsonl")
+"""What a path can be said to hold, where it is more than files: the keys of ``mltable.MAKERS``."""
 
 
 class Dataset(Protocol):
@@ -54,7 +60,9 @@ def dataset_of(spec: dict[str, Any]) -> Dataset:
     """
     if spec.get("kind") == FileDataset.kind:
         return FileDataset.of_spec(spec)
-    if spec.get("kind") == TabularDataset.kind:
+    if spec.get("kind") == "tabular":
+        from .tabular import TabularDataset
+
         return TabularDataset.of_spec(spec)
     msg = (
         f"the run has inputs of the kind {spec.get('kind')!r}, which this version does not know; "
@@ -63,13 +71,13 @@ def dataset_of(spec: dict[str, Any]) -> Dataset:
     raise RunFolderError(msg)
 
 
-FORMATS = tuple(MAKERS)
-"""What a path can be said to hold, where it is more than files."""
-
-
 def is_dataset(value: object) -> bool:
     """Say whether something is a dataset that a run can have as its input."""
-    return isinstance(value, FileDataset | TabularDataset)
+    if isinstance(value, FileDataset):
+        return True
+    from .tabular import TabularDataset
+
+    return isinstance(value, TabularDataset)
 
 
 def open_path(
@@ -90,6 +98,8 @@ def open_path(
     InputError
         The path cannot be used; it has an ``MLTable`` file that cannot be read, or one and a form.
     """
+    from .mltable import MAKERS, mltable_at, open_mltable
+
     where = mltable_at(os.fspath(path))
     if where is None:
         return FileDataset(path) if form is None else MAKERS[form](path)

@@ -15,6 +15,8 @@ from .text_files import TextFile, text_file
 
 _KINDS = {bool: "bool", int: "int", float: "float", str: "str", type(None): "null"}
 _LARGEST = 1 << 63
+_LARGEST_OF_FLOAT = 1 << 53
+"""A whole number up to this is the same as a float."""
 
 
 @dataclass
@@ -28,18 +30,20 @@ class _Column:
         kind = _KINDS.get(type(value), "other")
         if kind == "int" and not -_LARGEST <= value < _LARGEST:
             kind = "other"
+        elif kind == "int" and abs(value) > _LARGEST_OF_FLOAT:
+            kind = "long"
         self.kinds.add(kind)
         self.count += 1
 
     def decide(self, rows: int) -> str:
-        """Return the one type: where values are missing, numbers are floats."""
+        """Return the one type: where values are missing, numbers are floats, if none is changed."""
         kinds = self.kinds - {"null"}
         has_gap = self.count < rows or "null" in self.kinds
         if kinds == {"str"}:
             return "str"
         if kinds == {"bool"} and not has_gap:
             return "bool"
-        if kinds == {"int"} and not has_gap:
+        if kinds and kinds <= {"int", "long"} and not has_gap:
             return "int64"
         return "float64" if kinds and kinds <= {"int", "float"} else "object"
 

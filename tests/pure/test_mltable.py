@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from parallelrun_jupyter.data.mltable import MLTable, mltable_at, read_mltable
+from parallelrun_jupyter.data.inputs import FORMATS
+from parallelrun_jupyter.data.mltable import MAKERS, MLTable, mltable_at, read_mltable
 from parallelrun_jupyter.errors import InputError
 
 
@@ -114,3 +115,7 @@ def test_where_such_a_file_is(tmp_path: Path) -> None:
     (tmp_path / "MLTable").write_text("")
     found: Any = str(tmp_path / "MLTable")
     assert mltable_at(str(tmp_path)) == mltable_at(found) == found
+
+
+def test_every_format_that_can_be_named_can_be_read() -> None:
+    assert tuple(MAKERS) == FORMATS

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from parallelrun_jupyter import TabularDataset
@@ -213,6 +213,7 @@ VALUES = st.one_of(st.integers(-(2**63), 2**63 - 1), st.none(), st.booleans(), s
 
 
 @LAW
+@example(rows=[{"a": None}, {"a": 2**53 + 1}], size=80, encoding="utf-8")
 @given(
     rows=st.lists(
         st.dictionaries(st.sampled_from("abc"), VALUES, min_size=1), min_size=1, max_size=9

@@ -10,11 +10,15 @@ from pathlib import Path
 
 import psutil
 import pytest
+from hypothesis import settings
 
 from tests.real.dask_processes import DaskProcesses
 
 _OTHERS = ("Thread-", "IPython", "pydevd", "fsspecIO", "asyncio_")
 """Threads of libraries, which live as long as the process."""
+
+settings.register_profile("untimed", deadline=None)  # how long an example takes proves nothing
+settings.load_profile("untimed")
 
 SCRIPTS = Path(__file__).parent / "entry_scripts"
 

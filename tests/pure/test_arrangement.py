@@ -146,7 +146,7 @@ def test_a_table_without_keys_says_what_to_do(sales: Path) -> None:
         TabularDataset.from_delimited_files(sales).get_partition_key_values()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     files=st.lists(
         st.tuples(st.sampled_from("ab"), st.sampled_from("xyz"), st.integers(0, 4)),

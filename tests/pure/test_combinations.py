@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from parallelrun_jupyter import FileDataset
@@ -17,7 +17,6 @@ from parallelrun_jupyter.data.cut import Cut
 from parallelrun_jupyter.errors import InputError
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.text("abé ", max_size=2), st.text("xy"))))
 def test_items_are_gathered_in_order_of_first_appearance(items: list[tuple[str, str]]) -> None:
     expected: dict[str, list[str]] = {}

@@ -18,7 +18,7 @@ from parallelrun_jupyter.data.cut import Cut
 from parallelrun_jupyter.worker.failures import BadInput
 from parallelrun_jupyter.worker.tables import load_table
 
-LAW = settings(deadline=None, max_examples=250)
+LAW = settings(max_examples=250)
 
 
 @pytest.fixture(scope="module")

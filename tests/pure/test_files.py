@@ -134,7 +134,7 @@ def test_groups_hold_every_item_once_in_order(folder_sizes: list[int], size: int
     assert all(group for group in groups)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.sets(st.text("ab.", min_size=1, max_size=3).filter(lambda n: n.strip(".")), max_size=8),
     st.text("ab.*?", min_size=1, max_size=4),

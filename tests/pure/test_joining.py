@@ -46,7 +46,7 @@ ROWS = st.lists(
 
 
 @pytest.mark.parametrize("form", FORMATS)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(parts=st.lists(ROWS, min_size=1, max_size=4), gaps=st.sets(st.integers(0, 4)))
 def test_what_was_returned_is_in_the_file_once_and_in_order(
     form: str, parts: list[list[tuple[Any, ...]]], gaps: set[int]

@@ -5,7 +5,7 @@ import zlib
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from parallelrun_jupyter.errors import OutputError
@@ -36,7 +36,6 @@ def write_parts(folder: RunFolder, rows: list[bytes], seed: int) -> list[Attempt
     return events
 
 
-@settings(deadline=None)
 @given(st.lists(st.binary(max_size=40).map(unframed), max_size=20), st.integers(0, 99))
 def test_the_final_file_holds_the_committed_rows_in_input_order(
     tmp_path_factory: pytest.TempPathFactory, rows: list[bytes], seed: int

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from parallelrun_jupyter.data.partition_format import (
@@ -100,7 +100,6 @@ DATES = ("yyyy", "yyyy/MM", "yyyyMMdd", "yyyy/MM/dd", "dd-MM-yyyy", "yyyy/MM/dd/
 TIME = st.datetimes(min_value=datetime(1, 1, 1), allow_imaginary=False)
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_a_path_made_of_values_gives_them_back(data: st.DataObject) -> None:
     names = data.draw(st.lists(NAME, min_size=1, max_size=5, unique=True))
@@ -131,7 +130,6 @@ def test_a_path_made_of_values_gives_them_back(data: st.DataObject) -> None:
     assert list(fmt.values(path)) == names
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.text(), st.none() | st.booleans() | st.integers() | st.text() | TIME))
 def test_values_travel_to_a_worker_as_they_are(values: dict[str, Any]) -> None:
     there = key_values(json.loads(json.dumps(as_json(values))))

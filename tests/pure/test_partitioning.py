@@ -77,7 +77,7 @@ def test_the_folder_says_itself_what_it_holds(tmp_path: Path) -> None:
     assert len(second.to_pandas_dataframe()) == 5
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.tuples(st.text(max_size=3), st.integers(-3, 3)), min_size=1, max_size=12))
 def test_rows_of_a_combination_keep_their_order(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, int]]

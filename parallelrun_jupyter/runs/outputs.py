@@ -90,21 +90,45 @@ def read_committed(folder: RunFolder, rows: CommittedRows) -> Iterator[tuple[int
     """
     files: dict[int, IO[bytes]] = {}
     try:
-        for mini_batch, part, offset, length, crc in rows.ranges():
+        for part, offset, stretch in _stretches(rows):
             if part not in files:
                 files[part] = _open_part(folder, part)
-            data = os.pread(files[part].fileno(), length, offset)
-            if len(data) != length or zlib.crc32(data) != crc:
-                msg = (
-                    f"the rows of mini-batch {mini_batch} in {part_path(folder, part)} are not "
-                    "those that were committed: the file was changed or the disk is failing. "
-                    "Start the run anew; its inputs and script are unchanged."
-                )
-                raise OutputError(msg)
-            yield mini_batch, data
+            data = os.pread(files[part].fileno(), sum(row[1] for row in stretch), offset)
+            start = 0
+            for mini_batch, length, crc in stretch:
+                piece = data[start : start + length]
+                start += length
+                if len(piece) != length or zlib.crc32(piece) != crc:
+                    msg = (
+                        f"the rows of mini-batch {mini_batch} in {part_path(folder, part)} are not "
+                        "those that were committed: the file was changed or the disk is failing. "
+                        "Start the run anew; its inputs and script are unchanged."
+                    )
+                    raise OutputError(msg)
+                yield mini_batch, piece
     finally:
         for file in files.values():
             file.close()
+
+
+def _stretches(rows: CommittedRows) -> Iterator[tuple[int, int, list[tuple[int, int, int]]]]:
+    """Yield (part, offset, [(mini_batch, length, crc), ...]) of ranges that follow one another.
+
+    Mini-batches that were finished together lie together: a read for each would cost more than the
+    reading. A stretch has at most four megabytes, or one mini-batch.
+    """
+    stretch: list[tuple[int, int, int]] = []
+    first = (-1, -1)
+    size = 0
+    for mini_batch, part, offset, length, crc in rows.ranges():
+        if (part, offset) != (first[0], first[1] + size) or size + length > _COPY_BYTES:
+            if stretch:
+                yield *first, stretch
+            stretch, first, size = [], (part, offset), 0
+        stretch.append((mini_batch, length, crc))
+        size += length
+    if stretch:
+        yield *first, stretch
 
 
 def _open_part(folder: RunFolder, part: int) -> IO[bytes]:

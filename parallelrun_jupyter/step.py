@@ -30,6 +30,14 @@ Inputs = FileDataset | TabularDataset | str | os.PathLike[str] | DataPath | Sequ
 Output = str | os.PathLike[str] | DataPath | tuple[Datastore, str]
 
 
+class OutputFolder:
+    """Stands among the arguments for the folder that the script writes its own files to.
+
+    That is ``AZUREML_BI_OUTPUT_PATH``: the output folder, or where the output is in a store, a
+    local folder whose files are put there when the run completes.
+    """
+
+
 class ParallelRunStep:
     """What to run on what.
 
@@ -137,6 +145,8 @@ class ParallelRunStep:
         """Return an argument as a run's record has it: text, or which side input it stands for."""
         if isinstance(value, DataPath) or (isinstance(value, tuple) and not is_several(value)):
             value = FileDataset(value)
+        if isinstance(value, OutputFolder):
+            return {"output": ""}
         if isinstance(value, TabularDataset):
             value = value.files
         if not isinstance(value, FileDataset):

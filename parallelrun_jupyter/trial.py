@@ -87,7 +87,7 @@ def trial_of(folder: RunFolder, record: RunRecord) -> Trial:
     return Trial(
         source=Path(path).read_text(encoding="utf-8-sig"),
         filename=path,
-        arguments=record.script_arguments(paths),
+        arguments=record.script_arguments(paths, folder.script_output(record)),
         cwd=record.working_directory(snapshot),
         sys_path=record.import_paths(snapshot),
         variables={**record.side_variables(paths), **given},

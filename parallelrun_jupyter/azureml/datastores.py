@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data.datastores import Datastore as NativeDatastore
+from ..data.remote import Store
 from ..data.storage import Place, Storage
 from ..data.transfer import upload_all
 from ..data.urls import ENDPOINT_VARIABLE
@@ -237,6 +238,9 @@ class Datastore:
             sas_token=sas_token,
             blob_endpoint=_endpoint(protocol, endpoint),
         )
+        if create_if_not_exists and native.storage is not None:
+            with Store(native.storage) as store:
+                store.make_container(native.url)
         record = {
             "type": "AzureBlob",
             "container_name": container_name,

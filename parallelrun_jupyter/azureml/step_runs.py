@@ -227,10 +227,10 @@ class StepRun:
                 "identifier": {"savedId": name},
                 "outputType": "RunOutput",
                 "outputDetails": {"outputName": name},
-                "dataset": FileDatasetFactory.from_files(place, validate=False),
+                "dataset": self._dataset_of(name),
             }
             for name, place in state.outputs.items()
-            if os.path.exists(place)
+            if os.path.exists(place) or ("://" in place and state.ended_at)
         ]
         return {
             "runId": self.id,
@@ -250,6 +250,13 @@ class StepRun:
             "outputDatasets": outputs,
             "logFiles": {name: str(path) for name, path in self._files().items()},
         }
+
+    def _dataset_of(self, name: str) -> Any:
+        """Return an output as a dataset of its datastore."""
+        port = self.get_output_data(name)
+        return FileDatasetFactory.from_files(
+            (port.datastore, port.path_on_datastore), validate=False
+        )
 
     def get_properties(self) -> dict[str, str]:
         """Return the properties of the step's run."""

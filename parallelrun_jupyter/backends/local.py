@@ -171,7 +171,7 @@ def worker_spec(folder: RunFolder, record: RunRecord, environ: Mapping[str, str]
         logs=folder.user_logs,
         start={
             "script": script,
-            "argv": [script, *record.script_arguments({})],
+            "argv": [script, *record.script_arguments({}, output_dir)],
             "cwd": record.working_directory(snapshot),
             "sys_path": record.import_paths(snapshot),
             "append_rows": record.append_rows,

@@ -127,6 +127,20 @@ class Store:
                 ):
                     raise
 
+    def make_container(self, url: str) -> None:
+        """Make the container of a URL where there is none.
+
+        Raises
+        ------
+        InputError
+            The store refuses or cannot be reached.
+        """
+        protocol, _, path = url.partition("://")
+        container = path.partition("/")[0]
+        with plain_errors(self.storage, url):
+            if not self.files.exists(f"{protocol}://{container}"):
+                self.files.mkdir(container)
+
     def nothing_found(self, url: str) -> str:
         """Say why a URL names no file, from what is there."""
         what = "glob" if _MAGIC.search(url) else "input"

@@ -215,7 +215,7 @@ class Staging:
         if len(self._sides) < len(self._spec.sides):
             return None
         record = self._spec.record
-        words = record.script_arguments(self._sides)
+        words = record.script_arguments(self._sides, spec.start["output_dir"])
         names = record.side_variables(self._sides)
         start = {**spec.start, "argv": [spec.start["argv"][0], *words]}
         return replace(spec, start=start, environ={**spec.environ, **names})

@@ -23,6 +23,7 @@ from ..runs.pipeline_record import (
     PipelineRecord,
     StepRecord,
 )
+from ..step import OutputFolder
 
 _MAGIC = "*?["
 
@@ -117,6 +118,8 @@ class Bindings:
             match given:
                 case {"input": str(name)} if (far := self._far_away(self._input(name))) is not None:
                     words.append(far)
+                case {"write": str(name)} if self._output(name).storage is not None:
+                    words.append(OutputFolder())
                 case _:
                     words.append(_word(self.value(given)))
         return words

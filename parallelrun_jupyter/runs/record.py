@@ -22,7 +22,8 @@ class RunRecord:
     it was handed to the driver in memory, and has to be in the environment of a resume.
     ``compute`` is what the backend needs to find its machines; there, a ``node_count`` of 0 means
     all that there are, and a ``process_count_per_node`` of 0 what each of them may use.
-    An argument ``{"side": k}`` stands for the local path of side input ``k``, which is in a store.
+    An argument ``{"side": k}`` stands for the local path of side input ``k``, which is in a store,
+    ``{"output": ""}`` for the folder that the script writes its own files to.
     ``output`` is a folder, or with ``output_storage`` a URL.
     """
 
@@ -88,12 +89,27 @@ class RunRecord:
             if spec.get("name")
         }
 
-    def script_arguments(self, paths: Mapping[int, str]) -> list[str]:
-        """Return the script's arguments, with these paths for the side inputs in stores."""
-        return [
-            word if isinstance(word, str) else paths.get(word["side"], "")
-            for word in self.arguments
-        ]
+    def script_arguments(self, paths: Mapping[int, str], output_dir: str) -> list[str]:
+        """Return the script's arguments.
+
+        Parameters
+        ----------
+        paths
+            Local paths of the side inputs in stores, by their numbers.
+        output_dir
+            The folder that the script writes its own files to.
+        """
+
+        def word_of(given: Any) -> str:
+            match given:
+                case {"side": number}:
+                    return paths.get(number, "")
+                case {"output": _}:
+                    return output_dir
+                case _:
+                    return str(given)
+
+        return [word_of(given) for given in self.arguments]
 
     def script_path(self, snapshot: str) -> str:
         """Return the path of the entry script in the run's snapshot."""

@@ -13,7 +13,7 @@ REQUEST = "logs"
 """Name of the request that asks the driver for them."""
 
 FRESH_S = 1.0
-_PATIENCE_S = 1.0
+_PATIENCE_S = 2.0
 _LOOK_S = 0.02
 
 
@@ -21,8 +21,15 @@ def _mark(folder: RunFolder) -> Path:
     return folder.path / "logs" / "brought"
 
 
+def begin(folder: RunFolder) -> None:
+    """Note that the logs of this run are elsewhere; nothing was brought yet."""
+    path = _mark(folder)
+    path.touch(mode=0o600)
+    os.utime(path, (0, 0))
+
+
 def mark(folder: RunFolder) -> None:
-    """Note that the logs of this run are elsewhere, and that their ends were brought just now."""
+    """Note that the ends of the logs were brought just now."""
     _mark(folder).touch(mode=0o600)
 
 

@@ -8,6 +8,7 @@ import pickle
 import re
 import shutil
 import tarfile
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ import tests.digits
 from parallelrun_jupyter.environment.build import find_python
 from parallelrun_jupyter.kernel import install_kernel
 from tests.azureml_notebooks import KERNEL, execute, text_of
-from tests.azurite_process import Azurite
+from tests.azurite_process import ACCOUNT, KEY, Azurite
 
 COUNT = 60
 RIGHT_OF_1000 = 972
@@ -94,6 +95,23 @@ def sampledata(azurite: Azurite, endpoint: str, digits: Any) -> Iterator[None]:
     return
 
 
+@pytest.fixture(params=["on this machine", "in a container"])
+def default_datastore(request: pytest.FixtureRequest) -> str:
+    """Return the cell that says where the workspace's own files are."""
+    if request.param == "on this machine":
+        return "pass"
+    request.getfixturevalue("azurite")
+    request.getfixturevalue("endpoint")
+    return (
+        "from azureml.core import Datastore, Workspace\n"
+        "workspace = Workspace.from_config()\n"
+        "Datastore.register_azure_blob_container(\n"
+        f"    workspace, 'own', {uuid.uuid4().hex!r}, {ACCOUNT!r}, account_key={KEY!r},\n"
+        "    create_if_not_exists=True)\n"
+        "workspace.set_default_datastore('own')\n"
+    )
+
+
 @pytest.mark.usefixtures("sampledata")
 def test_file_scoring_with_a_resubmit(work: Path, home: Path, digits: Any) -> None:
     model, expected, _ = digits
@@ -118,7 +136,9 @@ def test_file_scoring_with_a_resubmit(work: Path, home: Path, digits: Any) -> No
     assert "numpy" in text  # the pin that differs is said
 
 
-def test_a_mini_batch_for_each_combination_of_keys_in_the_folders(work: Path) -> None:
+def test_a_mini_batch_for_each_combination_of_keys_in_the_folders(
+    work: Path, default_datastore: str
+) -> None:
     sizes = {}
     for user, season, genre, size in (
         ("user1", "winter", "disco", 100), ("user1", "fall", "disco", 20),
@@ -129,7 +149,7 @@ def test_a_mini_batch_for_each_combination_of_keys_in_the_folders(work: Path) ->
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(bytes(size))
         sizes[user, genre] = sizes.get((user, genre), 0) + size
-    text = text_of(execute("partition_per_folder", work))
+    text = text_of(execute("partition_per_folder", work, default_datastore))
     assert "['user', 'season', 'genres']" in text
     assert "Prediction has 5 rows" in text
     rows = re.findall(r"^([^,\n]+),(\d+),([\d.]+),(user\d),(\w+)$", text, re.MULTILINE)
@@ -137,10 +157,10 @@ def test_a_mini_batch_for_each_combination_of_keys_in_the_folders(work: Path) ->
     assert sum("+" in name for name, *_ in rows) == 1
 
 
-def test_three_steps_wired_by_data(work: Path) -> None:
+def test_three_steps_wired_by_data(work: Path, default_datastore: str) -> None:
     (work / "style.json").write_text('{"candy": 2, "mosaic": 100}')
     (work / "video.txt").write_text("".join(f"{n}\n" for n in range(7)))
-    text = text_of(execute("three_steps", work))
+    text = text_of(execute("three_steps", work, default_datastore))
     assert "joined: 0 2 4 6 8 10 12" in text
     assert "metrics: {'frames': 7, 'ends': {'first': 0, 'last': 12}}" in text
     assert "steps: ['split video', 'style-transfer', 'join']" in text
@@ -231,7 +251,9 @@ def test_rows_by_a_pickled_model(work: Path, azurite: Azurite) -> None:
     assert list(found["variety"]) == list(model.predict(frame.to_numpy()))
 
 
-def test_a_mini_batch_for_each_combination_of_two_columns(work: Path) -> None:
+def test_a_mini_batch_for_each_combination_of_two_columns(
+    work: Path, default_datastore: str
+) -> None:
     rng = np.random.default_rng(7)
     rows = 600
     frame = pd.DataFrame(
@@ -246,7 +268,7 @@ def test_a_mini_batch_for_each_combination_of_two_columns(work: Path) -> None:
         }
     )
     frame.to_csv(work / "dominicks_OJ.csv", index=False)
-    text = text_of(execute("partition_per_column", work))
+    text = text_of(execute("partition_per_column", work, default_datastore))
     assert "['Store', 'Brand']" in text
     assert "15 combinations ['partitioned_oj_data']" in text
     found = pd.read_csv(work / "revenue.csv")

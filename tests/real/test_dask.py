@@ -286,7 +286,7 @@ def test_a_cluster_object_of_this_process(dask_cluster: DaskProcesses, numbers: 
 
 
 def test_a_cell_runs_there_too(dask_cluster: DaskProcesses, numbers: Path) -> None:
-    shell = InteractiveShell.instance()
+    shell = InteractiveShell()  # not the instance, which other tests have
     shell.run_line_magic("load_ext", "parallelrun_jupyter")
     cell = "import os\ndef run(mini_batch):\n    return [os.path.basename(p) for p in mini_batch]\n"
     line = f"--input {numbers} --compute {dask_cluster.address} --node-count 2 --as run"

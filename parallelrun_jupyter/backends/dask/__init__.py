@@ -85,7 +85,7 @@ class DaskPool:
         self._closing: asyncio.Event | None = None
         self._thread: threading.Thread | None = None
         self._background: set[asyncio.Task[None]] = set()
-        remote_logs.mark(folder)
+        remote_logs.begin(folder)
 
     # The driver's thread
 

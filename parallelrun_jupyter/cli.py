@@ -203,8 +203,10 @@ def _logs(given: argparse.Namespace) -> int:
 
 def _cancel(given: argparse.Namespace) -> int:
     run = _named(given)
-    run.cancel(drain=given.drain)
-    print(f"asked {run.run_id} to end")
+    if run.cancel(drain=given.drain):
+        print(f"asked {run.run_id} to end")
+    else:
+        print(f"{run.run_id} has ended already: {run.status}")
     return 0
 
 

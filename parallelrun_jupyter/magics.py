@@ -151,8 +151,14 @@ class ParallelRunMagics(Magics):
             else:
                 print(f"{run.run_id} goes on; run.wait_for_completion() shows it live")
         else:
-            run.cancel(drain=drain)
+            self._cancel(run, drain=drain)
+
+    @staticmethod
+    def _cancel(run: Run, *, drain: bool) -> None:
+        if run.cancel(drain=drain):
             print(f"asked {run.run_id} to end{', after what is running now' if drain else ''}")
+        else:
+            print(f"{run.run_id} has ended already: {run.status}")
 
     def _try(self, words: list[str]) -> None:
         __tracebackhide__ = True

@@ -156,15 +156,23 @@ class Run:
             msg = f"run {self.run_id} was interrupted: {last['reason']}. Its rows so far are kept; run.resume() goes on."
             raise RunInterruptedError(msg)
 
-    def cancel(self, drain: bool = False) -> None:  # noqa: FBT001, FBT002 - the design's signature
+    def cancel(self, drain: bool = False) -> bool:  # noqa: FBT001, FBT002 - the design's signature
         """Ask the run to end.
 
         Parameters
         ----------
         drain
             Let the mini-batches that are running now finish; otherwise they are stopped.
+
+        Returns
+        -------
+        bool
+            Whether there was anything to end: a run that has ended is left as it is.
         """
+        if self.snapshot()["is_final"]:
+            return False
         self.folder.request("cancel-drain" if drain else "cancel")
+        return True
 
     def resume(
         self,

@@ -35,7 +35,7 @@ class Finder:
             parent, _, last = name.rpartition(".")
             if not is_ours(sys.modules.get(parent)) or last.startswith("_"):
                 return None  # below a real package: its own business
-            raise OutsideSurfaceError(outside(name) + nearest_hint(last, _names_of(parent)))
+            raise OutsideSurfaceError(outside(name, nearest_hint(last, _names_of(parent))))
         loader: Any = self
         return importlib.util.spec_from_loader(name, loader, is_package=True)
 
@@ -51,7 +51,7 @@ class Finder:
             if home is None:
                 full = f"{module.__name__}.{name}"
                 hint = "" if name.startswith("__") else nearest_hint(name, names)
-                raise AttributeError(outside(full) + hint)
+                raise AttributeError(outside(full, hint))
             value = load(home)
             setattr(module, name, value)
             return value

@@ -259,19 +259,21 @@ def load(home: str) -> Any:
     return getattr(importlib.import_module(f".{module}", __package__), name)
 
 
-def advice(name: str) -> str:
-    """Return what to use in the place of a name of Azure's: of itself, or of what it is part of."""
+def advice(name: str, hint: str = "") -> str:
+    """Return what to use in the place of a name: of itself, or of what it is part of; else the hint."""
     parts = name.split(".")
     for end in range(len(parts), 1, -1):
         found = INSTEAD.get(".".join(parts[:end]))
         if found:
             return f"{found[0].upper()}{found[1:]}."
-    return "It needs the real Azure Machine Learning SDK, in an environment of its own."
+    return hint.strip() or (
+        "It needs the real Azure Machine Learning SDK, in an environment of its own."
+    )
 
 
-def outside(name: str) -> str:
-    """Return what to say of a name that the layer does not have."""
+def outside(name: str, hint: str = "") -> str:
+    """Return what to say of a name that the layer does not have; ``hint`` is a name near to it."""
     return (
-        f"{name} is not part of the local azureml layer of parallelrun-jupyter. {advice(name)} "
-        f"{DOCUMENTATION} lists what there is."
+        f"{name} is not part of the local azureml layer of parallelrun-jupyter. "
+        f"{advice(name, hint)} {DOCUMENTATION} lists what there is."
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -35,6 +36,9 @@ _OTHER_HEADERS = {
     "false": "no_header",
     "none": "no_header",
 }
+
+_OPEN_ROW = re.compile(r"EOF inside string starting at row (\d+)")
+"""What pandas says of a quote that is never closed; rows count from 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,9 +169,11 @@ class DelimitedPass:
         import pandas as pd
 
         found = {file.names[k]: Inference() for k in wanted}
-        try:
-            frame = pd.read_csv(
-                io.BytesIO(with_line_feeds(data, self.dialect.separator, self.dialect.quote)),
+        text = with_line_feeds(data, self.dialect.separator, self.dialect.quote)
+
+        def read(**more: Any) -> Any:
+            return pd.read_csv(
+                io.BytesIO(text),
                 sep=self.dialect.separator,
                 header=None,
                 names=list(range(len(file.names))),
@@ -178,9 +184,21 @@ class DelimitedPass:
                 encoding_errors="replace",
                 quotechar=self.dialect.quote or '"',
                 quoting=0 if self.dialect.quote else 3,
+                **more,
             )
-        except (pd.errors.ParserError, pd.errors.EmptyDataError):
-            return found  # whoever reads this mini-batch will say what is wrong with it
+
+        try:
+            frame = read()
+        except pd.errors.EmptyDataError:
+            return found
+        except pd.errors.ParserError as error:
+            # Whoever reads the bad row will say what is wrong with it; the others decide the types.
+            open_row = _OPEN_ROW.search(str(error))
+            rows = {"nrows": int(open_row[1])} if open_row else {}
+            try:
+                frame = read(on_bad_lines="skip", **rows)
+            except pd.errors.ParserError:
+                return found
         kinds_of(frame, list(found.values()))
         return found
 

@@ -141,7 +141,7 @@ def _class_of(protocol: str) -> Any:
     command = (
         f"pip install 'parallelrun-jupyter[{extra}]'"
         if extra
-        else f"the package of fsspec for {protocol}://"
+        else f"pip install fsspec, and the package that gives it {protocol}:// (s3fs, gcsfs, ...)"
     )
     try:
         fsspec = importlib.import_module("fsspec")

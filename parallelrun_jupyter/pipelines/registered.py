@@ -68,7 +68,9 @@ def register_outputs(workspace: Path, step: StepRecord, outputs: dict[str, str])
     """Register what a completed step wrote, where that was asked for."""
     for output in step.outputs:
         if output.register_as:
-            spec = {"kind": "files", "paths": [outputs[output.name]]}
+            spec: dict[str, Any] = {"kind": "files", "paths": [outputs[output.name]]}
+            if output.storage:
+                spec["storage"] = output.storage
             add_dataset_version(workspace, output.register_as, {"spec": spec})
 
 

@@ -279,6 +279,17 @@ def test_parquet_files_of_other_columns_or_types(folder: Path) -> None:
         rows_of(read([paths[0], paths[3]]))
 
 
+@pytest.mark.parametrize("bad", ['4,"open,4', "4,ok,4,5,6"])
+def test_a_bad_row_does_not_decide_the_types_of_the_others(folder: Path, bad: str) -> None:
+    rows = [bad if number == 4 else f"{number},ok,{number}" for number in range(6)]
+    path = folder / "bad.csv"
+    path.write_text("\n".join(["i,text,j", *rows, ""]))
+    first, *_ = rows_of(TabularDataset.from_delimited_files(path), Cut(1, rows=4))
+    frame = load_table(first)
+    assert [kind.name for kind in frame.dtypes] == ["int64", "str", "int64"]
+    assert list(frame["text"]) == ["ok"] * 4
+
+
 BAD = [
     (b"a,b\n1,x\n2,y,z\n", {}, r"bad\.csv: the row at byte 8 has more fields than the 2 columns"),
     (b"a,b\n1,x,,,\n", {}, r"the row at byte 4 has more fields"),

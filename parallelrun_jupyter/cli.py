@@ -115,6 +115,9 @@ def _add_ending(commands: Any) -> None:
     _add_run(resume)
     resume.add_argument("--failed-only", action="store_true", help="only what had failed")
     resume.add_argument(
+        "--group", metavar="GROUP", help="only what had failed in this group of failures"
+    )
+    resume.add_argument(
         "--compute", metavar="WHERE", help="go on elsewhere (default: where it was)"
     )
     resume.add_argument("--entry-script", metavar="SCRIPT", help="a corrected script")
@@ -212,7 +215,10 @@ def _cancel(given: argparse.Namespace) -> int:
 
 def _resume(given: argparse.Namespace) -> int:
     run = _named(given).resume(
-        failed_only=given.failed_only, entry_script=given.entry_script, compute=given.compute
+        failed_only=given.failed_only,
+        entry_script=given.entry_script,
+        compute=given.compute,
+        group=given.group,
     )
     return _wait(run)
 

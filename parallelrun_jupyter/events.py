@@ -43,14 +43,17 @@ class RunStarted:
 class RunResumed:
     """A run that had ended is going on: what succeeded is kept, what had failed is tried again.
 
-    ``mini_batches`` of them are to be done; with ``failed_only`` those that had failed. ``script``
-    is the SHA-256 of a corrected entry script, or empty where it is the same.
+    ``mini_batches`` of them are to be done; with ``failed_only`` those that had failed, with
+    ``group`` those whose last attempt failed in that group: the other failed ones stay as they are.
+    ``script`` is the SHA-256 of a corrected entry script, or empty where it is the same. Journals
+    from before there was ``group`` have none.
     """
 
     at_ms: int
     failed_only: bool
     mini_batches: int
     script: str
+    group: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,7 +329,7 @@ def decode(line: str | bytes) -> Event:
         kind = _NAMED[name]
         if kind is NodeSampled:
             record["workers"] = tuple(tuple(row) for row in record["workers"])
-        event: Event = kind(**{key: record[key] for key in _FIELDS[name]})
+        event: Event = kind(**{k: record[k] for k in _FIELDS[name] if k in record})
     except (ValueError, KeyError, TypeError, IndexError) as error:
         text = line.decode("utf-8", "replace") if isinstance(line, bytes) else line
         msg = (

@@ -15,17 +15,20 @@ from .data.credentials import variables_for_driver
 from .data.storage import Storage
 from .errors import ConfigError, EntryScriptError, LaunchError, RunFolderError
 from .launch import end_leftovers, launch
+from .parsing import nearest_hint
 from .runs.follow import Follower
 from .runs.logs import text_from
 from .runs.record import RunRecord
 from .runs.resume import ResumeRequest, write_resume
-from .runs.snapshot import Snapshot
+from .runs.snapshot import Snapshot, is_shown_as
+from .runs.state import RunState
 from .runs.store import RunFolder
 from .script_check import check_script
 from .settings import usable_cores
 
 _START_LIMIT_S = 20.0
 _LOOK_S = 0.02
+_SHOWN_GROUPS = 5
 
 
 def resume_run(
@@ -34,6 +37,7 @@ def resume_run(
     failed_only: bool,
     entry_script: str | os.PathLike[str] | None,
     compute: object = None,
+    group: str | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> None:
     """Launch another driver for a run that has ended, and wait until it has taken over.
@@ -48,6 +52,9 @@ def resume_run(
         A corrected script; its file name may differ.
     compute
         Where to go on; None for where it was.
+    group
+        Of what failed, only the mini-batches whose last attempt failed in this group, by its name
+        as a snapshot shows it; None for all.
     environ
         Where variables that look like secrets are looked for: the run's folder has only their names.
 
@@ -56,7 +63,8 @@ def resume_run(
     RunFolderError
         The run is still going, or there is nothing to do.
     ConfigError
-        A secret variable is missing, or the credential of a store; the compute cannot be used.
+        A secret variable is missing, or the credential of a store; the compute cannot be used; no
+        failed mini-batch is in the group.
     EntryScriptError
         The corrected script cannot be used.
     LaunchError
@@ -64,7 +72,8 @@ def resume_run(
     """
     folder, record = follower.folder, follower.record
     snapshot = follower.refresh()
-    _check_resumable(snapshot, failed_only=failed_only)
+    _check_resumable(snapshot, failed_only=failed_only or group is not None)
+    group = "" if group is None else _failed_group(follower.state, group, folder.run_id)
     missing = [k for k, v in record.environment_variables.items() if v is None and k not in environ]
     if missing:
         msg = (
@@ -82,7 +91,8 @@ def resume_run(
     drivers = follower.state.drivers
     log_start = folder.driver_log.stat().st_size if folder.driver_log.exists() else 0
     place = {} if target is None else _place(target, record)
-    write_resume(folder, ResumeRequest(failed_only=failed_only, script=script, place=place))
+    failed_only = failed_only or bool(group)
+    write_resume(folder, ResumeRequest(failed_only, group, script, place))
     launch(
         folder,
         record.driver_python,
@@ -127,6 +137,21 @@ def _check_resumable(snapshot: Snapshot, *, failed_only: bool) -> None:
     if failed_only and not snapshot["failed"] and not snapshot["retrying"]:
         msg = f"no mini-batch of run {run_id} has failed; run.resume() runs those that are left."
         raise RunFolderError(msg)
+
+
+def _failed_group(state: RunState, name: str, run_id: str) -> str:
+    """Return the whole name of a group that has failed mini-batches."""
+    known = sorted(set(state.failed_in.values()))
+    found = [name] if name in known else [one for one in known if is_shown_as(one, name)]
+    if len(found) == 1:
+        return found[0]
+    listed = ", ".join(map(repr, known[:_SHOWN_GROUPS]))
+    more = f" and {len(known) - _SHOWN_GROUPS:,} more" if len(known) > _SHOWN_GROUPS else ""
+    msg = (
+        f"no failed mini-batch of run {run_id} is in the group {name!r}.{nearest_hint(name, known)} "
+        f"The groups are: {listed}{more}. run.failure_groups() shows them."
+    )
+    raise ConfigError(msg)
 
 
 def _replace_script(folder: RunFolder, record: RunRecord, path: Path) -> str:

@@ -179,6 +179,8 @@ class Run:
         failed_only: bool = False,  # noqa: FBT001, FBT002 - the design's signature
         entry_script: str | os.PathLike[str] | None = None,
         compute: object = None,
+        *,
+        group: str | None = None,
     ) -> Run:
         """Go on with a run that has ended: the same run, in the same folder.
 
@@ -193,18 +195,26 @@ class Run:
             A corrected script; the earlier one is kept beside it, and the journal says so.
         compute
             Where to go on, as in `submit`. Default: where it was.
+        group
+            Only those whose last attempt failed in this group of `failure_groups`; the others that
+            failed stay failed, and count. Implies ``failed_only``.
 
         Raises
         ------
         RunFolderError
             The run is still going, or nothing is left to do.
         ConfigError
-            An environment variable with a secret is not set here; the message names it.
+            An environment variable with a secret is not set here; the message names it. Or no
+            mini-batch has failed in the group.
         EntryScriptError, LaunchError
             The corrected script cannot be used, or the driver did not start.
         """
         resume_run(
-            self._follower, failed_only=failed_only, entry_script=entry_script, compute=compute
+            self._follower,
+            failed_only=failed_only,
+            entry_script=entry_script,
+            compute=compute,
+            group=group,
         )
         return self
 

@@ -28,8 +28,8 @@ class CommHost implements Host {
     cancel: async (drain) => {
       await this.ask({ ask: 'cancel', drain });
     },
-    resume: async (failedOnly) => {
-      await this.ask({ ask: 'resume', failed_only: failedOnly });
+    resume: async (failedOnly, group) => {
+      await this.ask({ ask: 'resume', failed_only: failedOnly, group });
     },
   };
 

@@ -73,8 +73,13 @@ class Driver:
         self._pool: Pool = make_pool(folder, self._record, self._commits.keep_rows)
         is_done = (lambda k: state.status_of(k) == SUCCEEDED) if state.drivers else None
         self._planner = Planner(self._record, folder.plan, self._tell, is_done)
+        asked = self._resume
         self._scheduler = Scheduler(
-            Limits.of(self._record), self._pool.nodes, state, failed_only=self._resume.failed_only
+            Limits.of(self._record),
+            self._pool.nodes,
+            state,
+            failed_only=asked.failed_only,
+            group=asked.group,
         )
         self._control_at = 0.0
         self._save_at = time.monotonic() + _SAVE_S

@@ -26,7 +26,7 @@ from ..events import (
     WorkerStarted,
 )
 from ..parsing import plural
-from ..runs.state import LEFT, RETRYING, RunState
+from ..runs.state import LEFT, RunState
 from . import policy, signals
 from .nodes import Nodes
 from .policy import Limits
@@ -60,6 +60,8 @@ class Scheduler:
         The fold of an earlier driver's journal, for a resume.
     failed_only
         For a resume: leave alone what no attempt has failed of.
+    group
+        And what failed last in another group than this; what of it was given up stays so.
     """
 
     def __init__(
@@ -69,9 +71,11 @@ class Scheduler:
         state: RunState | None = None,
         *,
         failed_only: bool = False,
+        group: str = "",
     ) -> None:
         self.state = state or RunState()
-        self._failed_only = failed_only
+        self._failed_only, self._group = failed_only or bool(group), group
+        self._items_left_failed = -1
         self._limits = limits
         self._nodes = Nodes(nodes)
         #: (mini_batch, attempt) waiting for another try
@@ -106,14 +110,11 @@ class Scheduler:
         self._record(RunStarted(now_ms, SCHEMA, pid, host))
         if is_resume:
             state = self.state
-            count = (
-                state.failed + state.retrying
-                if self._failed_only
-                else state.planned - state.succeeded
-            )
-            self._record(RunResumed(now_ms, self._failed_only, count, script))
+            again = state.failed_ones(self._group)
+            count = len(again) if self._failed_only else state.planned - state.succeeded
+            self._record(RunResumed(now_ms, self._failed_only, count, script, self._group))
+            self._items_left_failed = state.items_failed if self._group else -1
             self._before = dict(state.tries)
-            again = [k for k, status in enumerate(state.statuses) if status == RETRYING]
             self._retries.extend((k, self._before.get(k, 0) + 1) for k in again)
         return self._taken()
 
@@ -321,16 +322,17 @@ class Scheduler:
 
     def _go_on(self) -> None:
         if self._ending is None and self._plan_holds:
+            is_busy = bool(self._retries) or self._nodes.holds_any
+            # What was left alone must not keep a group from being tried: only what fails anew.
+            waits = is_busy and self.state.items_failed == self._items_left_failed
             reason = policy.exceeded(self.state, self._limits)
-            if reason:
+            if reason and not waits:
                 self._end("Failed", reason, drain=False)
             elif self.state.plan_finished and self.state.left == 0:
                 self._complete()
-            elif self._failed_only and not self._retries and not self._nodes.holds_any:
-                left = plural(self.state.left, "mini-batch")
-                self._end(
-                    "Failed", f"{left} had not run before; run.resume() runs them", drain=True
-                )
+            elif self._failed_only and not is_busy:
+                left = f"{plural(self.state.left, 'mini-batch')} had not run to an end before"
+                self._end("Failed", f"{left}; run.resume() runs them", drain=True)
             else:
                 self._assign()
         if self._ending is not None and self._nodes.all_stopped:

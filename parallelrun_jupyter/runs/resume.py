@@ -17,11 +17,12 @@ _NAME = "resume.json"
 class ResumeRequest:
     """How to go on with a run.
 
-    ``script`` is the SHA-256 of a corrected entry script. ``place`` holds what of the record is
+    ``group`` leaves alone what failed in another one. ``script`` is the SHA-256 of a corrected entry script. ``place`` holds what of the record is
     different where the run goes on elsewhere: backend, compute and the numbers of nodes and workers.
     """
 
     failed_only: bool = False
+    group: str = ""
     script: str = ""
     place: dict[str, Any] = field(default_factory=dict)
 

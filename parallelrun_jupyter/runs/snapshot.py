@@ -17,6 +17,7 @@ from .timeline import Lane, Uses, lanes, uses, window_ms
 
 SHOWN_WORKERS = 50
 SHOWN_GROUPS = 10
+_CUT = " ... "
 _SHOWN_TEXT = 300
 _SHOWN_TRACEBACK = 3000
 _SHOWN_REASON = 1000
@@ -203,8 +204,16 @@ def shorten(text: str, limit: int) -> str:
     kept = limit
     while len(json.dumps(text)) > limit:
         kept = kept * 3 // 4
-        text = f"{text[: kept // 2]} ... {text[-kept // 2 :]}"
+        text = f"{text[: kept // 2]}{_CUT}{text[-kept // 2 :]}"
     return text
+
+
+def is_shown_as(text: str, shown: str) -> bool:
+    """Say whether ``shown`` is ``text``, or what `shorten` may have made of it."""
+    head, cut, rest = shown.partition(_CUT)
+    return (
+        text.startswith(head) and text.endswith(rest.rpartition(_CUT)[2]) if cut else text == shown
+    )
 
 
 def judged_state(

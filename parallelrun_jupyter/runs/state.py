@@ -81,6 +81,7 @@ class FailureGroup:
     first_mini_batch: int
     attempts: int = 0
     mini_batches_lost: int = 0
+    items_lost: int = 0
 
 
 @dataclass(slots=True)
@@ -100,7 +101,6 @@ class RunState:
     attempts_failed: int = 0
     items_succeeded: int = 0
     items_failed: int = 0
-    items_lost: int = 0
     rows: int = 0
     cancel: bool = False
     output: str = ""
@@ -115,6 +115,8 @@ class RunState:
     statuses: bytearray = field(default_factory=bytearray)
     #: failed attempts of each mini-batch that had any
     tries: dict[int, int] = field(default_factory=dict)
+    #: the group of the last failed attempt of each mini-batch that has not succeeded since
+    failed_in: dict[int, str] = field(default_factory=dict)
     workers: dict[str, WorkerState] = field(default_factory=dict)
     workers_lost: int = 0
     #: where the nodes are that came from outside
@@ -151,6 +153,10 @@ class RunState:
         """Return what a mini-batch is: LEFT, SUCCEEDED, FAILED or RETRYING."""
         return self.statuses[mini_batch] if mini_batch < len(self.statuses) else LEFT
 
+    def failed_ones(self, group: str = "") -> list[int]:
+        """Return the mini-batches that failed last, in one group or in any: given up or retrying."""
+        return sorted(k for k, name in self.failed_in.items() if not group or name == group)
+
     def running_on(self, node: str) -> set[int]:
         """Return the mini-batches that the workers of a node were last seen to run."""
         workers = self.workers.values()
@@ -185,7 +191,7 @@ class RunState:
                 self.vacant.clear()
                 self.drivers += 1
             case RunResumed():
-                self._take_up_again()
+                self._take_up_again(event.group)
             case StateEntered():
                 self.state, self.moved_ms = event.state, event.at_ms
             case CancelRequested():
@@ -265,6 +271,7 @@ class RunState:
 
     def _succeed(self, event: AttemptSucceeded) -> None:
         self._settle(event.mini_batch, SUCCEEDED)
+        self.failed_in.pop(event.mini_batch, None)
         self.succeeded += 1
         self.items_succeeded += event.items_succeeded
         self.items_failed += event.items - event.items_succeeded
@@ -286,27 +293,29 @@ class RunState:
         self.attempts_failed += 1
         group = self._group_of(event, event.mini_batch)
         group.attempts += 1
+        self.failed_in[event.mini_batch] = group.group
         worker = self.workers.get(event.worker)
         if worker is not None:
             worker.failed += 1
         if event.is_last:
             group.mini_batches_lost += 1
+            group.items_lost += event.items
             self.failed += 1
             self.items_failed += event.items
-            self.items_lost += event.items
             self._count_done(event.at_ms)
 
-    def _take_up_again(self) -> None:
-        """Count what had been given up as to be tried again."""
-        self.retrying += self.failed
-        self.failed = 0
-        self.items_failed -= self.items_lost
-        self.items_lost = 0
-        self.statuses = self.statuses.replace(bytes([FAILED]), bytes([RETRYING]))
+    def _take_up_again(self, only: str) -> None:
+        """Count what had been given up, in one group or in any, as to be tried again."""
+        for mini_batch in self.failed_ones(only):
+            if self.statuses[mini_batch] == FAILED:
+                self._settle(mini_batch, RETRYING)
         for group in self.groups.values():
-            group.mini_batches_lost = 0
+            if not only or group.group == only:
+                self.failed -= group.mini_batches_lost
+                self.items_failed -= group.items_lost
+                group.mini_batches_lost = group.items_lost = 0
         self.output, self.output_bytes = "", 0
-        self.done_before = self.succeeded
+        self.done_before = self.done
         self.first_done_ms = self.last_done_ms = None
         self.done_by_second.clear()
         self.pace.clear()

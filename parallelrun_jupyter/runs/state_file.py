@@ -15,7 +15,7 @@ from typing import Any
 from .state import KEPT_ATTEMPTS, RATE_WINDOW_S, FailureGroup, RunState, WorkerState
 from .store import RunFolder, write_atomically
 
-STATE_SCHEMA = 2
+STATE_SCHEMA = 3
 
 
 def write_state(folder: RunFolder, state: RunState, journal_bytes: int) -> None:
@@ -27,7 +27,7 @@ def write_state(folder: RunFolder, state: RunState, journal_bytes: int) -> None:
             value = base64.b85encode(zlib.compress(bytes(value), 1)).decode("ascii")
         elif field.name in {"workers", "groups"}:
             value = [{f.name: getattr(row, f.name) for f in fields(row)} for row in value.values()]
-        elif field.name == "tries":
+        elif field.name in {"tries", "failed_in"}:
             value = list(value.items())
         elif isinstance(value, deque):
             value = list(value)
@@ -52,6 +52,7 @@ def read_state(folder: RunFolder) -> tuple[RunState, int]:
         record["workers"] = {row["worker"]: WorkerState(**row) for row in record["workers"]}
         record["groups"] = {row["group"]: FailureGroup(**row) for row in record["groups"]}
         record["tries"] = dict(record["tries"])
+        record["failed_in"] = dict(record["failed_in"])
         record["warnings"] = deque(record["warnings"], maxlen=RunState().warnings.maxlen)
         for worker in record["workers"].values():
             worker.uses = list(map(tuple, worker.uses))

@@ -140,11 +140,18 @@ class ResumeHandler(RunsHandler):
     @web.authenticated
     @authorized
     async def post(self, run_id: str) -> None:
-        """Go on with a run that has ended; ``{"failed_only": true}``: with what failed in it."""
-        failed_only = self.question().get("failed_only") is True
+        """Go on with a run that has ended; ``{"failed_only": true}``: with what failed in it.
+
+        ``{"group": "..."}`` besides: with what failed in that group.
+        """
+        question = self.question()
+        failed_only, group = question.get("failed_only") is True, question.get("group")
         await self.answer(
             lambda: resume_run(
-                Follower(find_run(run_id)), failed_only=failed_only, entry_script=None
+                Follower(find_run(run_id)),
+                failed_only=failed_only,
+                entry_script=None,
+                group=str(group) if group else None,
             )
         )
         self.set_status(202)

@@ -104,10 +104,10 @@ class Shown:
         """Return the fold that the views' questions are answered from."""
         return self._feed.state if self._feed is not None else RunState()
 
-    def _go_on(self, failed_only: bool) -> None:  # noqa: FBT001 - one of two ways to resume
+    def _go_on(self, failed_only: bool, group: str | None) -> None:  # noqa: FBT001 - one of two ways to resume
         """Resume the run, and follow it again."""
         if self._resume is not None:
-            self._resume(failed_only=failed_only)
+            self._resume(failed_only=failed_only, group=group)
         self._feed = feed = follow(self._folder)
         self._stage = 0
         if self._widget is not None:

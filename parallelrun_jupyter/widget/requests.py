@@ -12,6 +12,7 @@ from ..events import AttemptFailed, decode
 from ..runs.grid import Grid, grid
 from ..runs.log_search import LogQuery, find_lines
 from ..runs.mini_batches import MiniBatchDetail, mini_batch_detail
+from ..runs.snapshot import is_shown_as
 from ..runs.state import RunState
 from ..runs.store import RunFolder
 
@@ -21,7 +22,6 @@ LOG_LINE_CHARS = 2000
 LOG_CHARS = 100_000
 FAILURES_SHOWN = 20
 TRACEBACK_CHARS = 20_000
-_CUT = " ... "  # where a snapshot has cut a long name in its middle
 
 
 class LogWindow(TypedDict):
@@ -121,12 +121,11 @@ def log_query(question: dict[str, Any]) -> LogQuery:
 
 def failures(folder: RunFolder, group: str) -> Failures:
     """Return the failed attempts of a group, by its name as a snapshot shows it."""
-    head, tail = group.split(_CUT, maxsplit=1)[0], group.rsplit(_CUT, maxsplit=1)[-1]
     rows: list[FailureRow] = []
     attempts = 0
     traceback = ""
     for event in _failed_attempts(folder):
-        if not (event.group.startswith(head) and event.group.endswith(tail)):
+        if not is_shown_as(event.group, group):
             continue
         attempts += 1
         traceback = traceback or event.traceback[-TRACEBACK_CHARS:]
@@ -171,7 +170,7 @@ class Asked:
 
     folder: RunFolder
     state: Callable[[], RunState]
-    resume: Callable[[bool], None] | None = None
+    resume: Callable[[bool, str | None], None] | None = None
 
 
 def answer(
@@ -200,7 +199,8 @@ def answer(
             if asked.resume is None:
                 msg = f"run.resume() in a cell goes on with run {asked.folder.run_id}."
                 raise ConfigError(msg)
-            asked.resume(failed_only)
+            only = question.get("group")
+            asked.resume(failed_only, str(only) if only else None)
             return None
     msg = f"a view asked {list(islice(question, 5))}, which is no question; reload the page."
     raise ConfigError(msg)

@@ -14,7 +14,7 @@ COUNT = st.integers(0, 2**53)
 TEXT = st.text(max_size=30)
 KINDS = {
     ev.RunStarted: (COUNT, COUNT, COUNT, TEXT),
-    ev.RunResumed: (COUNT, st.booleans(), COUNT, TEXT),
+    ev.RunResumed: (COUNT, st.booleans(), COUNT, TEXT, TEXT),
     ev.MiniBatchesPlanned: (COUNT, COUNT, COUNT),
     ev.PlanFinished: (COUNT, COUNT, COUNT),
     ev.StateEntered: (COUNT, TEXT),
@@ -69,6 +69,11 @@ def test_a_line_that_is_no_event_is_a_clear_error(line: str) -> None:
 def test_a_field_of_a_newer_version_is_ignored() -> None:
     line = '{"event":"StateEntered","at_ms":5,"state":"Running","mood":"good"}'
     assert ev.decode(line) == ev.StateEntered(5, "Running")
+
+
+def test_a_resume_of_before_there_were_groups_is_one_of_all_that_failed() -> None:
+    line = '{"event":"RunResumed","at_ms":5,"failed_only":true,"mini_batches":2,"script":""}'
+    assert ev.decode(line) == ev.RunResumed(5, True, 2, "", "")
 
 
 @given(st.lists(EVENTS, max_size=8), st.integers(0, 200))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,25 +14,39 @@ from hypothesis import strategies as st
 from parallelrun_jupyter.engine import signals as sg
 from parallelrun_jupyter.engine.policy import TRACEBACKS_PER_GROUP, Limits
 from parallelrun_jupyter.engine.scheduler import Scheduler
-from parallelrun_jupyter.events import AttemptFailed, AttemptSucceeded, RunFinished, decode, encode
-from parallelrun_jupyter.runs.state import RunState
+from parallelrun_jupyter.events import (
+    AttemptFailed,
+    AttemptSucceeded,
+    RunFinished,
+    RunResumed,
+    decode,
+    encode,
+)
+from parallelrun_jupyter.runs.state import FAILED, RunState
 
 BAD = sg.Failure("exception", "ValueError", "bad", "ValueError at s.py:1 in run", "Traceback ...")
+WORSE = replace(BAD, group="KeyError at s.py:2 in run")
 
 
 class Bench:
     """A scheduler, what it recorded, and what is out."""
 
-    def __init__(self, limits: Limits | None = None, nodes: tuple[str, ...] = ("n0",)) -> None:
-        self.scheduler = Scheduler(limits or Limits(), nodes)
-        self.now = 0
+    def __init__(
+        self,
+        limits: Limits | None = None,
+        nodes: tuple[str, ...] = ("n0",),
+        state: RunState | None = None,
+        group: str = "",
+    ) -> None:
+        self.scheduler = Scheduler(limits or Limits(), nodes, state, group=group)
+        self.now = state.at_ms if state else 0
         self.events: list[Any] = []
         self.out: list[tuple[str, int, int]] = []
         self.charges: list[tuple[str, int, int, str]] = []
         self.stops: list[bool] = []
         self.published = False
         self.finished = False
-        self._do(self.scheduler.start(0, 1, "host"))
+        self._do(self.scheduler.start(self.now, 1, "host"))
 
     def tell(self, *told: sg.Signal) -> None:
         for signal in told:
@@ -61,9 +76,11 @@ class Bench:
         success = sg.Success(mini_batch, attempt, items, rows, 10, 3 * rows, 0)
         self.tell(sg.AttemptsSucceeded(node, f"{node}w0", (success,), 0, 0))
 
-    def fail(self, node: str, mini_batch: int, attempt: int, items: int = 5) -> None:
+    def fail(
+        self, node: str, mini_batch: int, attempt: int, items: int = 5, failure: sg.Failure = BAD
+    ) -> None:
         self.out.remove((node, mini_batch, attempt))
-        self.tell(sg.AttemptEndedBadly(node, f"{node}w0", mini_batch, attempt, items, 10, BAD))
+        self.tell(sg.AttemptEndedBadly(node, f"{node}w0", mini_batch, attempt, items, 10, failure))
 
     def stop_all(self) -> None:
         if self.published:
@@ -522,3 +539,104 @@ def test_whoever_comes_and_goes_nothing_is_lost_and_nothing_is_twice(
     again = RunState()
     again.apply_all(decode(encode(event)) for event in bench.events)
     assert again == bench.scheduler.state
+
+
+def folded(events: Iterable[Any]) -> RunState:
+    """Return what another reader makes of a journal."""
+    state = RunState()
+    state.apply_all(decode(encode(event)) for event in events)
+    return state
+
+
+def two_groups(limits: Limits) -> Bench:
+    """Return a run of which mini-batch 0 failed in one group, 1 and 2 in another."""
+    bench = ready(limits, mini_batches=4, capacity=4)
+    bench.fail("n0", 0, 1)
+    bench.fail("n0", 1, 1, failure=WORSE)
+    bench.fail("n0", 2, 1, failure=WORSE)
+    bench.succeed("n0", 3, 1)
+    bench.stop_all()
+    return bench
+
+
+def test_one_group_is_tried_again_and_the_other_stays_failed() -> None:
+    limits = Limits(run_max_try=1, error_threshold=-1)
+    first = two_groups(limits)
+    again = Bench(limits, state=folded(first.events), group=WORSE.group)
+    assert again.events[-1] == RunResumed(again.now, True, 2, "", WORSE.group)
+    state = again.scheduler.state
+    assert (state.failed, state.retrying, state.items_failed) == (1, 2, 5)
+    again.tell(sg.Planned(4, 20, is_end=True), sg.NodeOffered("n0", 2, 9))
+    assert again.out == [("n0", 1, 2), ("n0", 2, 2)]
+    again.succeed("n0", 1, 2)
+    again.fail("n0", 2, 2)
+    again.stop_all()
+    assert again.end.state == "Completed"
+    assert (state.succeeded, state.failed, state.left) == (2, 2, 0)
+    assert [g.mini_batches_lost for g in state.groups.values()] == [2, 0]
+    assert state.failed_ones(BAD.group) == [0, 2]
+
+
+def test_what_was_left_failed_counts_and_yet_the_group_is_tried() -> None:
+    first = two_groups(Limits(run_max_try=1, error_threshold=-1))
+    for ends_well in (True, False):
+        limits = Limits(run_max_try=1, error_threshold=4)
+        again = Bench(limits, state=folded(first.events), group=WORSE.group)
+        again.tell(sg.Planned(4, 20, is_end=True), sg.NodeOffered("n0", 2, 9))
+        assert again.stops == []
+        if ends_well:
+            again.succeed("n0", 1, 2)
+            again.succeed("n0", 2, 2)
+        else:
+            again.fail("n0", 1, 2)
+        again.stop_all()
+        failed = 5 if ends_well else 10
+        assert again.end.reason == f"{failed} items failed; error_threshold allows 4"
+        assert again.scheduler.state.succeeded == (3 if ends_well else 1)
+
+
+@settings(max_examples=150)
+@given(
+    seed=st.integers(0, 2**32),
+    mini_batches=st.integers(1, 30),
+    run_max_try=st.integers(1, 3),
+    drivers=st.integers(1, 4),
+)
+def test_however_often_groups_are_tried_again_every_item_is_accounted_for(
+    seed: int, mini_batches: int, run_max_try: int, drivers: int
+) -> None:
+    rng = random.Random(seed)
+    limits = Limits(run_max_try, error_threshold=-1, append_rows=False)
+    bench = Bench(limits)
+    events: list[Any] = []
+    kept: set[int] = set()
+    for driver in range(drivers):
+        bench.tell(sg.Planned(mini_batches, mini_batches * 5, is_end=True))
+        bench.tell(sg.NodeOffered("n0", 2, mini_batches))
+        breaks_off = driver < drivers - 1 and rng.random() < 0.3
+        while not bench.stops and not (breaks_off and rng.random() < 0.1):
+            bench.tell(sg.NodeOffered("n0", 2, mini_batches))
+            if bench.out:
+                node, mini_batch, attempt = rng.choice(bench.out)
+                assert mini_batch not in kept
+                failure = rng.choice((None, BAD, WORSE))
+                if failure is None:
+                    bench.succeed(node, mini_batch, attempt, rows=rng.choice([5, 4]))
+                else:
+                    bench.fail(node, mini_batch, attempt, failure=failure)
+            state = bench.scheduler.state
+            assert state.items_succeeded + state.items_failed == 5 * state.done
+            assert state.done + state.left == mini_batches
+            lost = [k for k in range(mini_batches) if state.status_of(k) == FAILED]
+            assert len(lost) == state.failed
+            assert sum(g.mini_batches_lost for g in state.groups.values()) == state.failed
+            assert all(state.status_of(k) == FAILED for k in kept)
+        if bench.stops:
+            bench.stop_all()
+        events += bench.events
+        state = folded(events)
+        assert state == bench.scheduler.state
+        group = rng.choice(["", BAD.group, WORSE.group])
+        lost = [k for k in range(mini_batches) if state.status_of(k) == FAILED]
+        kept = {k for k in lost if group and k not in state.failed_ones(group)}
+        bench = Bench(limits, state=state, group=group)

@@ -87,6 +87,27 @@ def test_a_retry_that_succeeds_is_no_longer_to_be_retried(folder: RunFolder) -> 
     assert (shown["retrying"], shown["items_failed"], shown["attempts_failed"]) == (0, 0, 1)
 
 
+def test_a_resume_of_one_group_leaves_the_others_failed(folder: RunFolder) -> None:
+    other = "F at s.py:2"
+    lost = (
+        failed(1, 10, is_last=True),
+        failed(2, 20, is_last=True, group=other),
+        failed(3, 30, is_last=True, group=other),
+        failed(4, 40, is_last=False),
+    )
+    taken = (ev.RunStarted(50, 1, 1, "h"), ev.RunResumed(50, True, 2, "", other))
+    shown = snapshot_of(folder, *PLANNED, succeeded(0, 5), *lost, *taken)
+    assert (shown["succeeded"], shown["failed"], shown["retrying"], shown["left"]) == (1, 1, 3, 98)
+    assert (shown["items_failed"], shown["items_left"]) == (5, 490)
+    assert [(row["group"], row["mini_batches_lost"]) for row in shown["groups"]] == [
+        ("E at s.py:1", 1),
+        (other, 0),
+    ]
+    before = ev.RunResumed(50, True, 4, "")
+    shown = snapshot_of(folder, *PLANNED, succeeded(0, 5), *lost, taken[0], before)
+    assert (shown["failed"], shown["retrying"], shown["items_failed"]) == (0, 4, 0)
+
+
 def test_the_rate_is_that_of_the_last_ten_seconds(folder: RunFolder) -> None:
     events = [succeeded(k, 100 * k) for k in range(50)]  # ten a second for five seconds
     shown = snapshot_of(folder, *PLANNED, *events, at_s=5.0)
@@ -135,6 +156,10 @@ def test_the_cached_state_is_the_fold_and_may_be_lost(folder: RunFolder) -> None
         failed(2, 3000, is_last=True),
         ev.WarningRaised(4000, "careful"),
         succeeded(3, 5000),
+        failed(4, 5500, is_last=True, group="F at s.py:2"),
+        ev.RunStarted(6000, 1, 1, "h"),
+        ev.RunResumed(6000, True, 1, "", "F at s.py:2"),
+        succeeded(4, 7000),
     ]
     writer = JournalWriter(folder.journal)
     for cut in range(len(events) + 1):

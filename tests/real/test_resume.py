@@ -96,6 +96,42 @@ def test_failed_only_with_a_corrected_script(start: Callable[..., Run], tmp_path
         run.resume()
 
 
+def test_one_group_of_failures_is_retried_with_a_corrected_script(
+    start: Callable[..., Run], tmp_path: Path
+) -> None:
+    text = (
+        "import os\n"
+        "def run(mini_batch):\n"
+        "    number = int(open(mini_batch[0]).read())\n"
+        "    if number in (5, 6):\n        1 / 0\n"
+        "    if number == 7:\n        {}['seven']\n"
+        "    return [os.path.basename(path) for path in mini_batch]\n"
+    )
+    script = tmp_path / "groups.py"
+    script.write_text(text)
+    fixed = tmp_path / "fixed.py"
+    run = start(str(script), run_max_try=1, error_threshold=-1)
+    assert end_of(run) == "Completed"
+    assert run.snapshot()["failed"] == 3
+    divided, missing = "ZeroDivisionError at groups.py:5 in run", "KeyError at groups.py:7 in run"
+    with pytest.raises(ConfigError, match=rf"groups.py:6 in run'. Did you mean '{divided}'\?"):
+        run.resume(group=divided.replace(":5", ":6"))
+    fixed.write_text(text.replace("1 / 0", "pass").replace("{}['seven']", "{}['still']"))
+    assert run.resume(group=divided, entry_script=fixed) is run
+    assert end_of(run) == "Completed"
+    assert rows_of(run) == [name for name in NAMES if name != "007.txt"]
+    assert (run.snapshot()["failed"], run.snapshot()["items_failed"]) == (1, 1)
+    assert successes(run) == Counter({k: 1 for k in range(60) if k != 7})
+    [resumed] = [e for e in run.events(follow=False) if isinstance(e, RunResumed)]
+    assert (resumed.failed_only, resumed.mini_batches, resumed.group) == (True, 2, divided)
+    with pytest.raises(ConfigError, match=rf"The groups are: '{missing}'\. run\.failure_groups"):
+        run.resume(group=divided)
+    fixed.write_text(text.replace("{}['seven']", "pass"))
+    run.resume(group=missing, entry_script=fixed)
+    assert end_of(run) == "Completed"
+    assert rows_of(run) == NAMES
+
+
 def test_a_run_that_failed_goes_on_with_new_attempts(
     start: Callable[..., Run], tmp_path: Path
 ) -> None:

@@ -187,7 +187,12 @@ def test_a_run_is_resumed_with_what_had_failed(server: Jupyter, numbers: Path) -
     run.wait_for_completion(show_output=False)
     assert run.snapshot()["failed"] == 1
     mark.touch()
-    status, _, answer = ask(server, f"/{run.run_id}/resume", "POST", {"failed_only": True})
+    wrong = {"failed_only": True, "group": "AssertionError at mends.py:9 in run"}
+    status, _, answer = ask(server, f"/{run.run_id}/resume", "POST", wrong)
+    assert status == 400
+    assert "Did you mean 'AssertionError at mends.py:3 in run'?" in answer["message"]
+    right = {"failed_only": True, "group": "AssertionError at mends.py:3 in run"}
+    status, _, answer = ask(server, f"/{run.run_id}/resume", "POST", right)
     assert (status, answer) == (202, {})
     assert run.wait_for_completion(show_output=False) == "Completed"
     assert run.snapshot()["failed"] == 0

@@ -361,3 +361,23 @@ def test_every_text_goes_through_the_translator(show: Any) -> None:
     plain = [text for text in found if "⟦" not in text and not any(d in text for d in data)]
     assert len(found) > 40
     assert plain == []
+
+
+def test_the_button_of_a_group_asks_for_that_group_alone(show: Any) -> None:
+    page = show("Failed")
+    if not page.page.locator(".pr-group[open]").count():
+        page.page.locator(".pr-group > summary").first.click()
+    retry = page.page.locator(".pr-group button:visible", has_text="Retry th")
+    lost = page.output()["snapshot"]["groups"][0]
+    assert lost["mini_batches_lost"] > 1
+    assert retry.inner_text() == f"Retry these {lost['mini_batches_lost']}"
+    retry.click()
+    [sent] = [one for one in page.page.evaluate("window.sent") if one.get("ask") == "resume"]
+    assert (sent["failed_only"], sent["group"]) == (True, lost["group"])
+
+
+def test_no_group_offers_a_retry_while_the_run_goes_on(show: Any) -> None:
+    page = show("Running")
+    page.page.locator(".pr-group > summary").first.click()
+    page.page.locator(".pr-attempts button").first.wait_for()
+    assert page.page.locator(".pr-group button:visible", has_text="Retry").count() == 0

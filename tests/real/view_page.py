@@ -93,7 +93,7 @@ class ViewPage:
     def _answer(self, text: str) -> str:
         question = json.loads(text)
         try:
-            asked = Asked(self.folder, lambda: self.state, lambda _: None)
+            asked = Asked(self.folder, lambda: self.state, lambda *_: None)
             return json.dumps({"id": question["id"], "answer": answer(asked, question)})
         except (ParallelRunError, OSError) as error:
             return json.dumps({"id": question["id"], "error": str(error)})

@@ -40,9 +40,9 @@ export class RunsClient {
     await this.request(one(runId, 'cancel'), posted({ drain }));
   }
 
-  /** Goes on with a run that has ended; with `failedOnly`, with what had failed. */
-  async resume(runId: string, failedOnly: boolean): Promise<void> {
-    await this.request(one(runId, 'resume'), posted({ failed_only: failedOnly }));
+  /** Goes on with a run that has ended; with `failedOnly`, with what had failed, in a `group` of it. */
+  async resume(runId: string, failedOnly: boolean, group = ''): Promise<void> {
+    await this.request(one(runId, 'resume'), posted({ failed_only: failedOnly, group }));
   }
 
   /**
@@ -58,7 +58,7 @@ export class RunsClient {
         this.json<Grid>(one(runId, 'grid', { first: String(first), count: String(count) })),
       actions: {
         cancel: (drain) => this.cancel(runId, drain).then(changed),
-        resume: (failedOnly) => this.resume(runId, failedOnly).then(changed),
+        resume: (failedOnly, group) => this.resume(runId, failedOnly, group).then(changed),
       },
       logFile: (worker) => this.url(one(runId, 'log-file', worker ? { worker } : {})),
       resultFile: () => this.url(one(runId, 'result')),

@@ -27,7 +27,8 @@ export interface Host {
 
 export interface Actions {
   cancel(drain: boolean): Promise<void>;
-  resume(failedOnly: boolean): Promise<void>;
+  /** With a `group`, only what failed in it. */
+  resume(failedOnly: boolean, group: string): Promise<void>;
 }
 
 /** What went wrong, as a sentence. */

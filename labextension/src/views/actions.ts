@@ -58,8 +58,8 @@ export class RunActions implements Part {
     }
   }
 
-  /** Sends what was chosen, and says what becomes of it. */
-  send(what: 'stop' | 'drain' | 'resume' | 'retry'): void {
+  /** Sends what was chosen, for a `group` of failures or all, and says what becomes of it. */
+  send(what: 'stop' | 'drain' | 'resume' | 'retry', group = ''): void {
     const { actions } = this.host;
     if (!actions || this.wasAsked) {
       return;
@@ -76,7 +76,7 @@ export class RunActions implements Part {
       },
       isEnd ? SLOW_MS : 10 * SLOW_MS,
     );
-    const sent = isEnd ? actions.cancel(what === 'drain') : actions.resume(what === 'retry');
+    const sent = isEnd ? actions.cancel(what === 'drain') : actions.resume(what === 'retry', group);
     sent
       .then(() => setText(this.said, what === 'drain' ? t('canceling after those running') : doing))
       .catch((error: unknown) => {

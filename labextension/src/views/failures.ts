@@ -20,6 +20,7 @@ export class Failures implements Part {
   private readonly warningRows: Rows<string>;
   private readonly retry: HTMLButtonElement;
   private hasFailed = false;
+  private canRetry = false;
 
   constructor(
     private readonly host: Host,
@@ -33,9 +34,9 @@ export class Failures implements Part {
       this.groups,
       (group) => group.group,
       (group) => {
-        const row = new Group(host, group.group, showMiniBatch);
+        const row = new Group(host, group.group, showMiniBatch, actions);
         row.node.open = this.hasFailed && this.groups.children.length === 0;
-        return row;
+        return { node: row.node, draw: (now) => row.draw(now, this.canRetry) };
       },
     );
     this.warningRows = new Rows(
@@ -49,13 +50,13 @@ export class Failures implements Part {
     const becameFailed = snapshot.state === 'Failed' && !this.hasFailed;
     this.hasFailed = snapshot.state === 'Failed';
     setHidden(this.node, snapshot.groups.length + snapshot.warnings.length === 0);
-    this.groupRows.draw(snapshot.groups);
     this.warningRows.draw(snapshot.warnings);
     setHidden(this.more, snapshot.groups_hidden === 0);
     const others = plural(snapshot.groups_hidden, 'other kind');
     setText(this.more, t('and {0} of failure: run.failures() shows all', others));
-    const canRetry = snapshot.is_final && snapshot.failed > 0 && this.host.actions !== null;
-    setHidden(this.retry, !canRetry);
+    this.canRetry = snapshot.is_final && snapshot.failed > 0 && this.host.actions !== null;
+    setHidden(this.retry, !this.canRetry);
+    this.groupRows.draw(snapshot.groups);
     setText(this.retry, t('Retry only the {0}', plural(snapshot.failed, 'failed mini-batch')));
     const first = this.groups.firstElementChild;
     if (becameFailed && first instanceof HTMLDetailsElement) {
@@ -69,6 +70,7 @@ class Group {
   private readonly title = el('b');
   private readonly message = el('span', 'pr-message');
   private readonly fate = el('small');
+  private readonly retry: HTMLButtonElement;
   private readonly detail: FailureDetail;
   private drawn = 0;
   private hasAttempts = false;
@@ -79,16 +81,21 @@ class Group {
     private readonly host: Host,
     private readonly group: string,
     showMiniBatch: (miniBatch: number) => void,
+    actions: RunActions,
   ) {
+    this.retry = button('pr-button', '', () => actions.send('retry', group));
     this.detail = new FailureDetail(showMiniBatch);
     const glyph = el('i', 'pr-alarm', '✗');
     glyph.setAttribute('aria-hidden', 'true');
     const summary = el('summary', '', glyph, this.title, this.message, this.fate);
-    this.node = el('details', 'pr-group', summary, this.detail.node);
+    this.node = el('details', 'pr-group', summary, this.retry, this.detail.node);
     this.node.addEventListener('toggle', () => this.ask());
   }
 
-  draw(group: GroupRow): void {
+  draw(group: GroupRow, canRetry: boolean): void {
+    const lost = group.mini_batches_lost;
+    setHidden(this.retry, !canRetry || lost === 0);
+    setText(this.retry, lost === 1 ? t('Retry this one') : t('Retry these {0}', count(lost)));
     setText(this.title, plain(group.group));
     setText(this.message, plain(group.message));
     setText(this.fate, fate(group));

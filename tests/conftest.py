@@ -17,7 +17,9 @@ from tests.real.dask_processes import DaskProcesses
 _OTHERS = ("Thread-", "IPython", "pydevd", "fsspecIO", "asyncio_")
 """Threads of libraries, which live as long as the process."""
 
-settings.register_profile("untimed", deadline=None)  # how long an example takes proves nothing
+# How long an example takes proves nothing. Where a change is judged, the examples are always the
+# same; everywhere else they are new ones each time.
+settings.register_profile("untimed", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("untimed")
 
 SCRIPTS = Path(__file__).parent / "entry_scripts"

@@ -177,7 +177,6 @@ class DelimitedPass:
                 sep=self.dialect.separator,
                 header=None,
                 names=list(range(len(file.names))),
-                usecols=wanted,
                 index_col=False,
                 low_memory=False,
                 encoding=file.text.encoding if file.text.is_transparent else "utf-8",
@@ -188,15 +187,16 @@ class DelimitedPass:
             )
 
         try:
-            frame = read()
+            frame = read(usecols=wanted)
         except pd.errors.EmptyDataError:
             return found
         except pd.errors.ParserError as error:
-            # Whoever reads the bad row will say what is wrong with it; the others decide the types.
+            # Whoever reads a bad row will say what is wrong with it; the others decide the types.
+            # And where every row is short, pandas refuses to be asked for the columns behind.
             open_row = _OPEN_ROW.search(str(error))
             rows = {"nrows": int(open_row[1])} if open_row else {}
             try:
-                frame = read(on_bad_lines="skip", **rows)
+                frame = read(on_bad_lines="skip", **rows)[wanted]
             except pd.errors.ParserError:
                 return found
         kinds_of(frame, list(found.values()))

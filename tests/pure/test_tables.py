@@ -85,6 +85,10 @@ def typed_tables(draw: st.DrawFn) -> tuple[list[str], list[list[str]]]:
 
 
 @LAW
+@example(
+    table=(["gap", "text", "int"], [["", "x;", "-1000000"]] * 7 + [["", "xé\r", "0"]]),
+    size=1, separator=",", line_end="\n", encoding="utf-8", quoting=csv.QUOTE_MINIMAL,
+)  # fmt: skip
 @given(
     table=typed_tables(),
     size=st.integers(1, 60),

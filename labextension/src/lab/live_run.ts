@@ -7,6 +7,7 @@ const LIVE_MS = 400;
 const ASIDE_MS = 15_000;
 const LOST_MS = 3000;
 const INTERRUPTED_MS = 5000;
+const ENDED_MS = 10_000;
 
 /** A view of a run, as far as the one who asks the server needs to know it. */
 export interface Watcher {
@@ -94,15 +95,15 @@ export class LiveRun {
     }
   }
 
-  /** How long to wait; null for ever, when the run has ended. */
+  /** How long to wait; null until a view comes into sight, when the run has ended. */
   private pause(): number | null {
     if (this.last?.snapshot.state === 'Interrupted') {
       return INTERRUPTED_MS; // it may be resumed
     }
-    if (this.last?.snapshot.is_final) {
-      return null;
-    }
     const isSeen = [...this.watchers].some((watcher) => watcher.isSeen());
+    if (this.last?.snapshot.is_final) {
+      return isSeen ? ENDED_MS : null; // it may be resumed, here or from anywhere else
+    }
     return isSeen ? LIVE_MS : ASIDE_MS;
   }
 

@@ -13,7 +13,7 @@ from .progress import Budget, Pace, Straggler
 from .record import RunRecord
 from .state import FailureGroup, RunState, WorkerState
 from .store import RunFolder
-from .timeline import Lane, Uses, lanes, uses, window_ms
+from .timeline import Lane, Uses, timeline, uses
 
 SHOWN_WORKERS = 50
 SHOWN_GROUPS = 10
@@ -101,6 +101,7 @@ def _whole_snapshot(folder: RunFolder, record: RunRecord, state: RunState, now: 
     items_done = state.items_succeeded + state.items_failed
     workers = list(state.workers.values()) if is_live else []
     running = [worker.mini_batch for worker in workers if worker.phase == "running"]
+    since_ms, lanes = timeline(state, workers, at_ms)
     groups = sorted(state.groups.values(), key=lambda g: (-g.mini_batches_lost, -g.attempts))
     return Snapshot(
         run_id=folder.run_id,
@@ -127,8 +128,8 @@ def _whole_snapshot(folder: RunFolder, record: RunRecord, state: RunState, now: 
         **progress.pace(state, at_ms, is_live=is_live),
         stragglers=progress.stragglers(state, workers, at_ms),
         grid=grid(state, running),
-        lanes_from_ms=window_ms(state, at_ms)[0],
-        lanes=lanes(state, workers, at_ms),
+        lanes_from_ms=since_ms,
+        lanes=lanes,
         workers=[_worker_row(worker, at_ms) for worker in workers[:SHOWN_WORKERS]],
         workers_hidden=max(0, len(workers) - SHOWN_WORKERS),
         workers_lost=state.workers_lost,

@@ -39,15 +39,19 @@ class Uses(TypedDict):
     gpu: str
 
 
-def window_ms(state: RunState, at_ms: int) -> tuple[int, int]:
+def _window_ms(state: RunState, at_ms: int) -> tuple[int, int]:
     """Return from when to when there are bars to show."""
     starts = [at - duration // 1000 for _, _, at, duration, _ in state.lately]
     return max(0, at_ms - WINDOW_MS, min(starts, default=0)), at_ms
 
 
-def lanes(state: RunState, workers: Sequence[WorkerState], at_ms: int) -> list[Lane]:
-    """Return what the workers did in the last minute; of workers that have ended, too."""
-    since, until = window_ms(state, at_ms)
+def timeline(state: RunState, workers: Sequence[WorkerState], at_ms: int) -> tuple[int, list[Lane]]:
+    """Return since when (ms) what is shown, and what the workers did since; of ended ones, too.
+
+    It is the last minute, or less where a worker has had more bars than are shown: what would be
+    empty only for want of room is not shown at all.
+    """
+    since, until = _window_ms(state, at_ms)
     resolution = max(1, (until - since) // _MERGED_SHARE)
     by_worker: dict[str, list[Lately]] = {worker.worker: [] for worker in workers}
     for row in state.lately:
@@ -55,7 +59,12 @@ def lanes(state: RunState, workers: Sequence[WorkerState], at_ms: int) -> list[L
             by_worker.setdefault(row[0], []).append(row)
     names = list(by_worker)[:SHOWN_LANES]
     each = max(6, SHOWN_BARS // max(1, len(names)))
-    return [Lane(worker=name, bars=_bars(by_worker[name], resolution)[-each:]) for name in names]
+    bars = {name: _bars(by_worker[name], resolution) for name in names}
+    since = max([since, *(found[-each][0] for found in bars.values() if len(found) > each)])
+    return since, [
+        Lane(worker=name, bars=[bar for bar in found if bar[0] + bar[1] >= since][-each:])
+        for name, found in bars.items()
+    ]
 
 
 def _bars(rows: list[Lately], resolution: int) -> list[list[int]]:

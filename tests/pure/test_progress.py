@@ -13,7 +13,7 @@ from parallelrun_jupyter import events as ev
 from parallelrun_jupyter.runs import progress
 from parallelrun_jupyter.runs.grid import LEVELS, grid
 from parallelrun_jupyter.runs.state import FAILED, LEFT, RETRYING, SUCCEEDED, RunState
-from parallelrun_jupyter.runs.timeline import lanes, uses
+from parallelrun_jupyter.runs.timeline import timeline, uses
 from tests.journals import Course, events_of, record
 
 RECORDED = sorted((Path(__file__).parents[1] / "recorded").glob("*.jsonl.gz"))
@@ -179,12 +179,23 @@ def test_the_lanes_hold_what_ran_lately_and_join_what_is_short() -> None:
     state = RunState()
     for event in events_of(Course(mini_batches=3000, duration_s=lambda k, _r: 0.001 + (k == 2900))):
         state.apply(event)
-    shown = lanes(state, list(state.workers.values()), state.at_ms)
+    _, shown = timeline(state, list(state.workers.values()), state.at_ms)
     bars = [bar for lane in shown for bar in lane["bars"]]
     assert sum(bar[3] for bar in bars) >= 100
     assert max(bar[3] for bar in bars) > 10
     (long,) = [bar for bar in bars if bar[1] > 900]
     assert long[2:] == [2900, 1, SUCCEEDED]
+
+
+def test_a_timeline_begins_where_its_bars_do() -> None:
+    state = RunState()
+    for event in events_of(Course(mini_batches=390, duration_s=lambda _k, _r: 0.3)):
+        state.apply(event)
+    since_ms, shown = timeline(state, list(state.workers.values()), state.at_ms)
+    first = [lane["bars"][0] for lane in shown]
+    assert since_ms > 0
+    assert all(start <= since_ms + 600 for start, *_ in first), "no lane is empty for want of room"
+    assert all(start + length >= since_ms for start, length, *_ in first)
 
 
 def test_what_a_worker_uses_keeps_its_place_in_time() -> None:

@@ -16,6 +16,13 @@ from tests.conftest import SCRIPTS
 TIMEOUT_S = 60
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where a change is judged, give real processes a second chance; the summary shows who took it."""
+    for item in items if "CI" in os.environ else ():
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.flaky(reruns=1))
+
+
 @pytest.fixture(scope="session")
 def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
     """Return a store on loopback, one for all tests: each makes containers of its own."""

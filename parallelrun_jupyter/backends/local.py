@@ -103,6 +103,11 @@ class LocalPool:
         for node in self._nodes.values():
             node.latency_s = latency_s
 
+    @property
+    def each_s(self) -> float:
+        """How long a mini-batch takes, on the slowest node; 0 before the first has ended."""
+        return max(node.each_s for node in self._nodes.values())
+
     def pause(self) -> list[Signal]:
         """Take nothing more, and give back what has not begun."""
         return [signal for node in self._nodes.values() for signal in node.pause()]

@@ -83,7 +83,8 @@ class Node:
         self._paused = False
         self._stopping = False
         self._stopped = False
-        self._each_s = 0.0
+        #: how long a mini-batch takes here, of late
+        self.each_s = 0.0
         #: seconds until the driver has heard of something and its answer is here
         self.latency_s = 0.0
 
@@ -260,7 +261,7 @@ class Node:
         each_s = max(elapsed_us / len(rows), longest_us / 2, 1) / 1e6
         if self._staging is not None:
             self._staging.took(elapsed_us / len(rows) / 1e6)
-        self._each_s += (each_s - self._each_s) * (_SMOOTHING if self._each_s else 1)
+        self.each_s += (each_s - self.each_s) * (_SMOOTHING if self.each_s else 1)
         worker.depth = depth_of(worker.depth, each_s, len(rows))
         self._feed_one(worker)
         part, offset = self._keep_rows(payload) if payload else (0, 0)
@@ -288,7 +289,7 @@ class Node:
         capacity = sum(w.depth if w.depth == 1 else 2 * w.depth for w in self._ready())
         if self._staging is not None:
             capacity += self._staging.ahead(self._slots)
-        capacity += held_for_distance(len(self._ready()), self._each_s, self.latency_s)
+        capacity += held_for_distance(len(self._ready()), self.each_s, self.latency_s)
         capacity = 0 if self._paused else capacity
         if capacity == self._offered:
             return []

@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from ...engine.feeding import SHORT_S
 from ...engine.news import News, Outbox
 from ...engine.signals import NodeStopped
 from ...errors import ConfigError, ParallelRunError
@@ -40,6 +41,9 @@ _TAILS_BYTES = 1 << 20
 _TURN_S = 0.25
 _WAY_S = 0.02
 """A message's way to the driver and back, when nobody lingers."""
+
+_SHORT_LINGER_S = 0.03
+"""News of short mini-batches gather for so long: a message costs as much as one of them."""
 _SNAPSHOT = "snapshot.tar"
 
 Command: TypeAlias = tuple[Any, ...]
@@ -170,6 +174,8 @@ class _Work:
 
     async def listen(self, linger_s: float) -> News:
         if self._pool is not None:
+            if 0 < self._pool.each_s < SHORT_S:
+                linger_s = max(linger_s, _SHORT_LINGER_S)
             self._pool.look_ahead(_WAY_S + 2 * linger_s)
         self._heard_at = time.monotonic()
         self._bell.clear()

@@ -12,14 +12,14 @@ def main() -> int:
         from .launch import detach
 
         detach()
-        _drive(sys.argv[2])
+        _drive(*sys.argv[2:4])
         return 0
     from .cli import main as command
 
     return command(sys.argv[1:])
 
 
-def _drive(path: str) -> None:
+def _drive(path: str, channel: str = "-1") -> None:
     """Be the driver of a run, or of a pipeline, whose folder this is."""
     if (Path(path) / "pipeline.json").exists():
         from .pipelines.drive import drive_pipeline
@@ -28,7 +28,7 @@ def _drive(path: str) -> None:
     else:
         from .launch import drive
 
-        drive(path)
+        drive(path, int(channel))
 
 
 if __name__ == "__main__":

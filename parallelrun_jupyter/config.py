@@ -129,6 +129,17 @@ class _Names(_Setting):
         return is_list and 0 < len(value) == len(set(value))
 
 
+class _Modules(_Setting):
+    expected = "'auto' (what the script imports at its top) or a list of module names"
+
+    def accepts(self, value: Any) -> bool:
+        if isinstance(value, str):
+            return value == "auto"
+        return isinstance(value, list | tuple) and all(
+            isinstance(v, str) and all(map(str.isidentifier, v.split("."))) for v in value
+        )
+
+
 class _Variables(_Setting):
     expected = "a dict of variable names and their texts"
 
@@ -211,6 +222,11 @@ class ParallelRunConfig(HasTraits):
         high=259_200,
     )
     run_max_try = _Number(3, "Attempts for each mini-batch.", low=1)
+    preload = _Modules(
+        None,
+        "Modules to import once, in a template that the workers are forked from (Linux, this "
+        "machine): auto for what the script imports. Default: each worker imports for itself.",
+    )
     logging_level = _OneOf(LOGGING_LEVELS, "INFO", "What of the script's logging is kept.")
     environment_variables = _Variables(None, "Environment variables of the script.")
     description = _Text(None, "A line about the run, for people.")

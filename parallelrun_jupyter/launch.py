@@ -5,18 +5,25 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import subprocess
+import threading
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from .backends import find_backend
 from .engine.driver import Driver
-from .engine.worker_process import WORKER_FOLDER
+from .engine.template import WORKER_FOLDER, Templates
 from .errors import LaunchError
 from .runs.logs import text_from
 from .runs.resume import read_resume
 from .runs.store import RunFolder, find
+from .standby import Standby, Standbys, say_ending, wait_for_folder
+
+standbys = Standbys()
+"""The drivers of this process that have stayed for its next run."""
 
 _START_LIMIT_S = 60.0
 
@@ -50,6 +57,22 @@ def launch(folder: Launched, python: str, variables: Mapping[str, str]) -> None:
     LaunchError
         The interpreter did not start, or has no parallelrun-jupyter.
     """
+    environ = {**os.environ, **variables}
+    if not isinstance(folder, RunFolder):
+        _start(folder, python, environ)
+    elif not standbys.take_up(str(folder.path), python, environ):
+        standby = Standby(python, environ)
+        try:
+            _start(folder, python, environ, standby.theirs.fileno())
+        except LaunchError:
+            standby.close()
+            standby.theirs.close()
+            raise
+        standbys.add(standby)
+
+
+def _start(folder: Launched, python: str, environ: Mapping[str, str], *channel: int) -> None:
+    """Start a new driver; ``channel`` is the descriptor by which it is asked for further runs."""
     log_start = folder.driver_log.stat().st_size if folder.driver_log.exists() else 0
     try:
         with open(folder.driver_log, "ab") as log:
@@ -57,11 +80,19 @@ def launch(folder: Launched, python: str, variables: Mapping[str, str]) -> None:
             # Its directory is the run's, since -m puts that first on sys.path: a random.py beside
             # the notebook must not become the driver's.
             done = subprocess.run(
-                [python, "-m", "parallelrun_jupyter", "drive", str(folder.path)],
+                [
+                    python,
+                    "-m",
+                    "parallelrun_jupyter",
+                    "drive",
+                    str(folder.path),
+                    *map(str, channel),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, **variables},
+                env=environ,
+                pass_fds=channel,
                 cwd=folder.path,
                 start_new_session=True,
                 timeout=_START_LIMIT_S,
@@ -108,8 +139,15 @@ def detach() -> None:
         os._exit(0)
 
 
-def drive(path: str) -> None:
-    """Be the driver of a run, to its end.
+def drive(path: str, channel: int = -1) -> None:
+    """Be the driver of a run, to its end, and then of those that are asked for.
+
+    Parameters
+    ----------
+    path
+        The folder of the run.
+    channel
+        Descriptor by which other runs are asked for; -1 for none.
 
     Raises
     ------
@@ -119,7 +157,30 @@ def drive(path: str) -> None:
         It has a driver already.
     """
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    folder = find(path)
+    templates = Templates()
+    asking = socket.socket(fileno=channel) if channel >= 0 else None
+    if asking is not None:
+        os.set_inheritable(asking.fileno(), False)  # noqa: FBT003 - os.set_inheritable's own signature
+    found: str | None = path
+    try:
+        while found is not None:
+            is_well = _drive(find(found), templates, asking)
+            # What a backend leaves running in this process is no start for another run.
+            can_stay = is_well and asking is not None and threading.active_count() == 1
+            found = wait_for_folder(asking) if can_stay and asking is not None else None
+    finally:
+        templates.close()
+
+
+def _drive(folder: RunFolder, templates: Templates, asking: socket.socket | None) -> bool:
     record = read_resume(folder).applied_to(folder.read_record())
     logging.getLogger("parallelrun_jupyter").setLevel(record.logging_level)
-    Driver(folder, find_backend(record.backend)).run()
+    make_pool = partial(find_backend(record.backend), templates=templates)
+    driver = Driver(folder, make_pool)
+    try:
+        is_well = driver.run()
+        if asking is not None and templates.is_kept:
+            say_ending(asking)  # its last workers may take a second for their ends
+    finally:
+        driver.close()
+    return is_well

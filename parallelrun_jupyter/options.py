@@ -44,6 +44,7 @@ _METAVARS = {
     "append_row_file_name": "NAME",
     "environment_variables": "NAME=VALUE",
     "partition_keys": "KEY",
+    "preload": "MODULE",
     "description": "TEXT",
 }
 _NOT_OPTIONS = {"entry_script", "compute_target"}  # what is run, and --compute
@@ -112,7 +113,7 @@ def run_options(prog: str) -> OptionParser:
         if name in _NOT_OPTIONS:
             continue
         flag = "--" + name.replace("_", "-")
-        if name in {"environment_variables", "partition_keys"}:
+        if name in {"environment_variables", "partition_keys", "preload"}:
             add(flag, action="append", metavar=_METAVARS[name], help=_help(name) + " Repeatable.")
         elif name in _CHOICES:
             add(flag, choices=_CHOICES[name], help=_help(name))
@@ -152,6 +153,8 @@ def config_of(given: argparse.Namespace, **settings: Any) -> ParallelRunConfig:
         value = getattr(given, name, None)
         if value is not None:
             settings[name] = value
+    if given.preload == ["auto"]:
+        settings["preload"] = "auto"
     if given.environment_variables:
         settings["environment_variables"] = dict(map(_variable, given.environment_variables))
     if given.workers is not None:

@@ -47,6 +47,43 @@ def check_script(source: str, name: str) -> None:
             _check_parameters(node, name)
 
 
+def imported_modules(source: str, beside: Iterable[str]) -> list[str]:
+    """Return the modules that a script imports at its top level, in order, each once.
+
+    Parameters
+    ----------
+    source
+        The text of the script. One that cannot be read imports nothing.
+    beside
+        Names of the files and folders beside it: its own modules, which may have changed when the
+        next run imports them.
+    """
+    try:
+        tree = ast.parse(source)
+    except SyntaxError:
+        return []
+    own = {name.removesuffix(".py") for name in beside}
+    found = [name for node in _statements(tree.body) for name in _modules_of(node)]
+    return [name for name in dict.fromkeys(found) if name.partition(".")[0] not in own]
+
+
+def _modules_of(node: ast.stmt) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module != "__future__":
+        return [node.module or ""]
+    return []
+
+
+def _statements(body: Iterable[ast.stmt]) -> Iterable[ast.stmt]:
+    """Yield statements, and those inside of if, try and with blocks."""
+    for node in body:
+        yield node
+        for field in ("body", "orelse", "finalbody"):
+            if isinstance(node, ast.If | ast.Try | ast.With):
+                yield from _statements(getattr(node, field, ()))
+
+
 def _check_parameters(node: ast.FunctionDef, name: str) -> None:
     arguments = node.args
     positional = len(arguments.posonlyargs) + len(arguments.args)

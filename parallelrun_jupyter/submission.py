@@ -20,6 +20,7 @@ from .config import ParallelRunConfig
 from .data.credentials import variables_for_driver
 from .data.remote import Store
 from .data.storage import Storage
+from .engine.template import CAN_FORK
 from .environment import as_environment
 from .errors import ConfigError, EntryScriptError, MissingExtraError, RunFolderError
 from .launch import launch
@@ -27,7 +28,7 @@ from .parsing import nearest_hint
 from .run import Run
 from .runs import store
 from .runs.record import RunRecord
-from .script_check import check_script
+from .script_check import check_script, imported_modules
 from .settings import require_posix, usable_cores
 from .step import Inputs, Output, ParallelRunStep
 from .version import __version__
@@ -257,7 +258,21 @@ def _make_record(step: ParallelRunStep, script: Script, target: Compute, name: s
         logging_level=config.logging_level,
         environment_variables={k: None if _SECRET.search(k) else v for k, v in variables.items()},
         partition_keys=list(config.partition_keys or ()),
+        preload=_preload(script, config, target),
     )
+
+
+def _preload(script: Script, config: ParallelRunConfig, target: Compute) -> list[str]:
+    """Return the modules that are imported once for all workers."""
+    if config.preload and not (CAN_FORK and target.backend == "local"):
+        text = f"preload={config.preload!r} has no effect: only on this machine, and on Linux"
+        warnings.warn(f"{text}, workers are forked; here each imports for itself", stacklevel=5)
+        return []
+    if config.preload != "auto":
+        return list(config.preload or ())
+    text = script.text or script.path.read_text(encoding="utf-8-sig")
+    folders = {script.path.parent, script.source_directory, Path.cwd()} - {None}
+    return imported_modules(text, [name for at in folders if at for name in os.listdir(at)])
 
 
 def _snapshot(script: Script, folder: store.RunFolder) -> None:

@@ -6,11 +6,14 @@ import os
 import selectors
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
+from ..engine import signals
 from ..engine.node import Node
 from ..engine.policy import NodeLimits
 from ..engine.signals import Signal
 from ..engine.staging import Staging, staging_spec
+from ..engine.template import CAN_FORK, Template, Templates
 from ..engine.worker_process import WorkerSpec
 from ..runs.record import RunRecord
 from ..runs.store import RunFolder
@@ -28,6 +31,8 @@ class LocalPool:
         The variables that workers inherit.
     names
         Names of the nodes. Default: ``node_count`` of them, from ``n0`` on.
+    templates
+        What workers are forked from, where the run has imports to share; None starts them plainly.
     """
 
     def __init__(
@@ -36,7 +41,9 @@ class LocalPool:
         record: RunRecord,
         keep_rows: Callable[[bytes], tuple[int, int]],
         environ: Mapping[str, str] = os.environ,
+        *,
         names: Sequence[str] = (),
+        templates: Templates | None = None,
     ) -> None:
         self._selector = selectors.DefaultSelector()
         self._woken, self._waker = os.pipe()
@@ -44,11 +51,17 @@ class LocalPool:
         os.set_blocking(self._waker, False)
         self._selector.register(self._woken, selectors.EVENT_READ, None)
         origin = time.monotonic() - (time.time() - record.created_at)
+        spec = worker_spec(folder, record, environ)
+        self._template: Template | None = None
+        if templates is not None and record.preload and CAN_FORK:
+            self._template = templates.take(spec.python, record.preload, spec.environ)
+            self._template.begin(self._selector)
+            spec = replace(spec, template=self._template)
         self._nodes = {
             name: Node(
                 name,
                 record.process_count_per_node,
-                worker_spec(folder, record, environ),
+                spec,
                 NodeLimits(
                     record.run_invocation_timeout_s,
                     record.first_task_creation_timeout_s,
@@ -85,9 +98,27 @@ class LocalPool:
             if key.data is None:
                 self._drain_waker()
                 continue
+            if isinstance(key.data, Template):
+                found += self._take_born(key.data)
+                continue
             for node in self._nodes.values():
                 found += node.handle(key.data, key.fd)
-        return found + self.step()
+        return found + self.step() + self._say_given_up()
+
+    def _take_born(self, template: Template) -> list[Signal]:
+        """Say which workers a template has forked."""
+        return [
+            signals.WorkerSpawned(worker.name.rpartition("w")[0], worker.name, worker.pid)
+            for worker in template.handle()
+        ]
+
+    def _say_given_up(self) -> list[Signal]:
+        """Say, once, why a template forks no more."""
+        if self._template is None or not self._template.reason:
+            return []
+        text = f"workers are no longer forked from a template ({self._template.reason})"
+        self._template = None
+        return [signals.Noticed(f"{text}: they are started plainly, and import for themselves")]
 
     def step(self) -> list[Signal]:
         """Do what is due, and read nothing: whoever cannot take more rows now calls this alone."""
@@ -145,6 +176,8 @@ class LocalPool:
         self.stop(drain=False)
         while any(node.next_step_at() != float("inf") for node in self._nodes.values()):
             self.wait(0.05)
+        if self._template is not None:
+            self._template.end()
         self._selector.close()
         os.close(self._woken)
         os.close(self._waker)
@@ -191,7 +224,10 @@ def worker_spec(folder: RunFolder, record: RunRecord, environ: Mapping[str, str]
 
 
 def make_pool(
-    folder: RunFolder, record: RunRecord, keep_rows: Callable[[bytes], tuple[int, int]]
+    folder: RunFolder,
+    record: RunRecord,
+    keep_rows: Callable[[bytes], tuple[int, int]],
+    templates: Templates | None = None,
 ) -> LocalPool:
     """Make the pool of a run."""
-    return LocalPool(folder, record, keep_rows)
+    return LocalPool(folder, record, keep_rows, templates=templates)

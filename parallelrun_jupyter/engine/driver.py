@@ -87,8 +87,15 @@ class Driver:
         self._is_over = False
         self._upload: Upload | None = None
 
-    def run(self) -> None:
-        """Drive the run to a final state, which the journal holds in any case."""
+    def run(self) -> bool:
+        """Drive the run to a final state, which the journal holds in any case; then `close`.
+
+        Returns
+        -------
+        bool
+            Whether this process is in order, and could drive another run.
+        """
+        is_well = False
         try:
             self._planner.start()
             me = (os.getpid(), socket.gethostname(), self._resume.script)
@@ -100,6 +107,7 @@ class Driver:
             if state.state == "Completed" and not state.failed:
                 remove_parts(self._folder)  # where something failed, a resume will want them
             self._report()
+            is_well = True
         except OSError as error:
             _log.exception("the driver cannot go on")
             self._record_end(
@@ -112,8 +120,7 @@ class Driver:
             self._record_end(
                 f"the driver failed: {type(error).__name__}: {error}; see {self._folder.driver_log}"
             )
-        finally:
-            self._close()
+        return is_well
 
     def _read_journal(self) -> RunState:
         """Fold what earlier drivers recorded; nothing, for a new run."""
@@ -236,7 +243,8 @@ class Driver:
         except OSError:  # then the dead driver will be seen as such
             _log.exception("the journal could not be written")
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """End what is still there, and let others drive the run."""
         self._planner.stop()
         if self._upload is not None:
             self._upload.close()

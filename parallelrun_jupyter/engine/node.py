@@ -18,13 +18,13 @@ from .sampling import Sampler
 from .signals import Failure, Signal, Success
 from .stack_dump import read_stack
 from .staging import Staged, Staging
+from .starting import Starts
 from .worker_process import CAN_WATCH_PIDS, Given, Reply, WorkerProcess, WorkerSpec
 
 SAMPLE_S = 1.0
 _FIRST_LOOK_S = 0.2
 _LOOK_S = 0.02
 _SMOOTHING = 0.2
-_RESTART_DELAYS_S = (0.0, 0.0, 0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 
 
 class Node:
@@ -73,10 +73,8 @@ class Node:
         self._selector = selector
         self._keep_rows = keep_rows
         self._workers: list[WorkerProcess] = []
-        self._numbers = 0
         self._backlog: deque[tuple[int, Given]] = deque()
-        self._failed_starts = 0
-        self._spawn_at = 0.0
+        self._starts = Starts(name, slots)
         self._offered = -1
         self._sampled_at = 0.0
         self._sampler = Sampler(spec.gpus, origin)
@@ -149,7 +147,7 @@ class Node:
         if not CAN_WATCH_PIDS:
             times.append(time.monotonic() + _LOOK_S)
         if len(self._workers) < self._slots and not self._stopping:
-            times.append(self._spawn_at)
+            times.append(self._starts.due_at)
         times += [deadline_of(worker, self._limits)[0] for worker in self._workers]
         return min(times)
 
@@ -170,7 +168,7 @@ class Node:
             now, is_over=self._stopping and not self._workers
         ):
             self._staging = None
-        if not self._stopping and now >= self._spawn_at:
+        if not self._stopping and now >= self._starts.due_at:
             found += self._spawn_missing()
         return found + self._sample(now) + self._offer() + self._say_stopped()
 
@@ -183,7 +181,7 @@ class Node:
         found: list[Signal] = []
         for reply in worker.handle(fd):
             found += self._take(worker, reply)
-        if fd == worker.pidfd:
+        if fd == worker.pidfd or worker.has_vanished:
             found += self._bury(worker)
         return found + self._offer() + self._say_stopped()
 
@@ -199,11 +197,10 @@ class Node:
         found: list[Signal] = []
         spec = self._staging.fill(self._spec) if self._staging else self._spec
         if spec is None:  # side inputs are on their way
-            self._spawn_at = float("inf")
+            self._starts.due_at = float("inf")
             return []
         while len(self._workers) < self._slots:
-            name = f"{self.name}w{self._numbers}"
-            self._numbers += 1
+            name = self._starts.next_name()
             slot = min(set(range(self._slots)) - {w.slot for w in self._workers})
             worker = WorkerProcess(name, spec, self._selector, slot)
             self._workers.append(worker)
@@ -269,15 +266,8 @@ class Node:
         return signals.AttemptsSucceeded(self.name, worker.name, successes, part, offset)
 
     def _not_ready(self, worker: str, failure: Failure) -> Signal:
-        self._delay_start(barren=True)
+        self._starts.put_off(barren=True)
         return signals.WorkerNotReady(self.name, worker, failure)
-
-    def _delay_start(self, *, barren: bool) -> None:
-        """Start the next worker later and later, while they end without having done anything."""
-        self._failed_starts = self._failed_starts + 1 if barren else 0
-        round_number = max(0, self._failed_starts - 1) // max(1, self._slots)
-        delay = _RESTART_DELAYS_S[min(round_number, len(_RESTART_DELAYS_S) - 1)]
-        self._spawn_at = time.monotonic() + delay
 
     # Feeding
 
@@ -331,14 +321,16 @@ class Node:
         found = staged.failures(self.name)
         if self._staging is not None and self._staging.side_failure is not None:
             found.append(self._not_ready(self.name, self._staging.take_side_failure()))
-        elif self._spawn_at == float("inf"):
-            self._spawn_at = 0.0
+        elif self._starts.due_at == float("inf"):
+            self._starts.due_at = 0.0
         return found + self._offer()
 
     # Their end
 
     def _bury(self, worker: WorkerProcess) -> list[Signal]:
         """Take leave of a process that has ended: nothing it was given gets lost."""
+        if worker.has_vanished:
+            return self._forget(worker)
         found: list[Signal] = []
         for reply in worker.last_words():
             found += self._take(worker, reply)
@@ -372,16 +364,25 @@ class Node:
                 )
             )
         if not self._stopping:
-            if worker.is_ready:
-                self._delay_start(barren=not worker.has_reported)
-                reason = worker.kill_reason or ending
-                found.append(signals.WorkerEnded(self.name, worker.name, reason))
-            elif worker.kill_reason != "init failed":
-                found.append(self._not_ready(worker.name, failure))
-            if time.monotonic() >= self._spawn_at:
-                found += self._spawn_missing()
+            found += self._replace(worker, ending, failure)
         self._feed()
         return found
+
+    def _replace(self, worker: WorkerProcess, ending: str, failure: Failure) -> list[Signal]:
+        found: list[Signal] = []
+        if worker.is_ready:
+            self._starts.put_off(barren=not worker.has_reported)
+            reason = worker.kill_reason or ending
+            found.append(signals.WorkerEnded(self.name, worker.name, reason))
+        elif worker.kill_reason != "init failed":
+            found.append(self._not_ready(worker.name, failure))
+        return found + (self._spawn_missing() if time.monotonic() >= self._starts.due_at else [])
+
+    def _forget(self, worker: WorkerProcess) -> list[Signal]:
+        """Take leave of a worker that never was; another one is started in its place."""
+        self._workers.remove(worker)
+        worker.close()
+        return [] if self._stopping else self._spawn_missing()
 
     def _sample(self, now: float) -> list[Signal]:
         """Look at what the workers are doing, once a second, and tell where it has changed."""

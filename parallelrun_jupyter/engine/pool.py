@@ -8,6 +8,7 @@ from typing import Protocol
 from ..runs.record import RunRecord
 from ..runs.store import RunFolder
 from .signals import Signal
+from .template import Templates
 
 
 class Pool(Protocol):
@@ -47,5 +48,9 @@ class PoolFactory(Protocol):
         folder: RunFolder,
         record: RunRecord,
         keep_rows: Callable[[bytes], tuple[int, int]],
+        templates: Templates | None = None,
     ) -> Pool:
-        """Make a pool that stores the rows of finished mini-batches by ``keep_rows``."""
+        """Make a pool that stores the rows of finished mini-batches by ``keep_rows``.
+
+        What its workers are forked from is kept in ``templates``, where they can be forked.
+        """

@@ -29,7 +29,7 @@ class Sampler:
     def changes(self, workers: Sequence[WorkerProcess]) -> tuple[WorkerSample, ...]:
         """Return a row for each worker that does or uses something else than before."""
         rows = tuple(self._look_at(worker) for worker in workers)
-        used = self._meter.changes({w.name: (w.pid, w.slot) for w in workers})
+        used = self._meter.changes({w.name: (w.pid, w.slot) for w in workers if w.pid})
         last, self._last = self._last, rows
         return tuple(
             (*row, *used[row[0]]) if row[0] in used else row

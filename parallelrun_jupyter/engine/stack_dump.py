@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Sequence
 
-from .worker_process import WORKER_FOLDER
+from .template import WORKER_FOLDER
 
 _FRAME = re.compile(r'^  File "(?P<file>.*)", line (?P<line>\d+) in (?P<name>.*)$')
 

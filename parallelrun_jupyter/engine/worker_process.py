@@ -18,8 +18,8 @@ from ..worker import protocol
 from ..worker.status_page import SIZE, StatusPage
 from ..worker.streams import tag_lines
 from .signals import Failure
+from .template import WORKER_FOLDER, Template
 
-WORKER_FOLDER = Path(__file__).resolve().parent.parent / "worker"
 _READ_BYTES = 1 << 18
 _DUMP_BYTES = 1 << 15
 LOADING_TOOK = "loading the mini-batch took longer than"
@@ -35,6 +35,7 @@ class WorkerSpec:
     logs: Path
     start: Mapping[str, Any]
     gpus: Sequence[str] = ()
+    template: Template | None = None
 
     def environ_of(self, slot: int) -> dict[str, str]:
         """Return the variables of the worker in a slot: one GPU each, while they last."""
@@ -84,6 +85,11 @@ class WorkerProcess:
         self._outbox = bytearray()
         self._writing = False
         self._partial = {b"STDOUT": b"", b"STDERR": b""}
+        #: 0 until it is there, where it is forked from a template
+        self.pid = 0
+        self.pidfd = -1
+        self.has_vanished = False
+        self._template: Template | None = None
         self._spawn(spec)
         agent = f"process{name.rpartition('w')[2]:0>3}"  # as Azure names its processes
         self.send(["start", {**spec.start, "log": str(self.log), "agent_name": agent}])
@@ -99,19 +105,10 @@ class WorkerProcess:
             self.page = StatusPage(page.fileno())
             passed = (commands_out, replies_in, page.fileno(), self._dump.fileno())
             try:
-                self._process = subprocess.Popen(
-                    [spec.python, str(WORKER_FOLDER), *map(str, passed)],
-                    stdin=subprocess.DEVNULL,
-                    stdout=stdout_in,
-                    stderr=stderr_in,
-                    pass_fds=passed,
-                    start_new_session=True,
-                    env=spec.environ_of(self.slot),
-                )
+                self._start(spec, passed, stdout_in, stderr_in)
             finally:
                 for fd in (commands_out, replies_in, stdout_in, stderr_in):
                     os.close(fd)
-        self.pid = self._process.pid
         self._log_fd = os.open(
             self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
         )
@@ -119,10 +116,37 @@ class WorkerProcess:
             os.set_blocking(fd, False)
         for fd in (self._replies, self._stdout, self._stderr):
             self._selector.register(fd, selectors.EVENT_READ, self)
-        self.pidfd = -1
+
+    def _start(
+        self, spec: WorkerSpec, passed: tuple[int, ...], stdout_in: int, stderr_in: int
+    ) -> None:
+        environ = spec.environ_of(self.slot)
+        if spec.template is not None and not spec.template.reason:
+            self._template = spec.template
+            self._template.ask(self, (*passed, stdout_in, stderr_in), environ)
+            return
+        process = subprocess.Popen(
+            [spec.python, str(WORKER_FOLDER), *map(str, passed)],
+            stdin=subprocess.DEVNULL,
+            stdout=stdout_in,
+            stderr=stderr_in,
+            pass_fds=passed,
+            start_new_session=True,
+            env=environ,
+        )
+        process.returncode = 0  # this class waits for it, as it does for forked ones
+        self.be_born(process.pid)
+
+    def be_born(self, pid: int) -> None:
+        """Take note of the process, which is there now."""
+        self.pid = pid
         if CAN_WATCH_PIDS:
-            self.pidfd = os.pidfd_open(self.pid)
+            self.pidfd = os.pidfd_open(pid)
             self._selector.register(self.pidfd, selectors.EVENT_READ, self)
+
+    def be_lost(self) -> None:
+        """Take note that there will be no process; the node sees it as its pipes end."""
+        self.has_vanished = True
 
     # To the worker
 
@@ -249,7 +273,9 @@ class WorkerProcess:
 
     def terminate(self, reason: str, now: float) -> None:
         """Ask it to end, which makes it write where it is; ``kill`` follows when it does not."""
-        if not self.kill_reason:
+        if not self.pid and self._template is not None:
+            self._template.give_up(reason)
+        elif not self.kill_reason:
             self.kill_reason = reason
             self._term_at = now
             self._signal(signal.SIGTERM)
@@ -257,6 +283,10 @@ class WorkerProcess:
     def kill(self, reason: str) -> None:
         """End it and everything that it started, at once."""
         self.kill_reason = self.kill_reason or reason
+        if not self.pid:
+            if self._template is not None and not self.has_vanished:
+                self._template.withdraw(self)
+            return
         try:
             os.killpg(self.pid, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):  # macOS says the latter of a zombie
@@ -274,8 +304,8 @@ class WorkerProcess:
 
     def has_ended(self) -> bool:
         """Say whether the process is over, without waiting and without reaping it."""
-        if self._process.returncode is not None:
-            return True
+        if not self.pid:
+            return self.has_vanished
         flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
         return os.waitid(os.P_PID, self.pid, flags) is not None
 
@@ -299,10 +329,18 @@ class WorkerProcess:
                 message += ": killed from outside, often for want of memory"
         return Failure(kind, error, message, f"{error} at {place}", stack)
 
+    def _doubt_template(self) -> None:
+        """Fork no more where a forked worker has hung or crashed before it had done anything."""
+        was_well = self.has_reported or self.has_stopped
+        was_ended = self.kill_reason in {"stopped", "init failed"}
+        if self._template is not None and self.pid and not (was_well or was_ended):
+            self._template.give_up(f"{self.name}, forked from it, ended and had done nothing")
+
     def close(self) -> str:
         """Reap an ended worker, end what it started, and return how it ended."""
+        self._doubt_template()
         self.kill("")  # its group, while its zombie still holds the number
-        status = self._process.wait()
+        status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1]) if self.pid else 0
         for fd in (self._commands, self._replies, self._stdout, self._stderr, self.pidfd):
             self._forget(fd)
         os.close(self._log_fd)

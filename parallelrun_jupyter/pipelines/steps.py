@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from ..config import ParallelRunConfig
 from ..data.storage import Place, Storage
 from ..data.transfer import upload_all
-from ..engine.worker_process import WORKER_FOLDER
+from ..engine.template import WORKER_FOLDER
 from ..errors import ParallelRunError, RunFolderError
 from ..failures import failure_message
 from ..run import Run

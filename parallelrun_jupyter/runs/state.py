@@ -214,6 +214,8 @@ class RunState:
         self, event: WorkerStarted | WorkerReady | WorkerLost | InitFailed | NodeSampled
     ) -> None:
         match event:
+            case WorkerStarted() if event.worker in self.workers:
+                self.workers[event.worker].pid = event.pid  # it was asked for, and is there now
             case WorkerStarted():
                 before = self.vacant.get(event.node)
                 restarts = before.pop(0) + 1 if before else 0

@@ -1,6 +1,7 @@
 """Start a worker: ``python <this folder> COMMANDS REPLIES STATUS DUMP``, inherited descriptors.
 
-``python <this folder> script PARENT PATH ...`` runs a plain script of a pipeline instead.
+``python <this folder> script PARENT PATH ...`` runs a plain script of a pipeline instead, and
+``python <this folder> template SOCKET MODULE ...`` forks workers.
 """
 
 from __future__ import annotations
@@ -29,8 +30,13 @@ def _main() -> int:
     if sys.argv[1:2] == ["script"]:
         plain_script = importlib.import_module(PACKAGE + ".plain_script")
         return int(plain_script.main(sys.argv[2:]))
+    descriptors = [int(fd) for fd in sys.argv[1:5]] if sys.argv[1] != "template" else None
+    if descriptors is None:
+        descriptors = importlib.import_module(PACKAGE + ".template").main(sys.argv[2:])
+        if descriptors is None:
+            return 0
     serve = importlib.import_module(PACKAGE + ".serve")
-    result = serve.main([int(fd) for fd in sys.argv[1:5]])
+    result = serve.main(descriptors)
     return int(result)
 
 

@@ -16,13 +16,14 @@ def die_with_parent(parent: int) -> None:
     second does it elsewhere, and for the rest of the process group.
     """
     if sys.platform == "linux":
-        _set_death_signal()
+        set_death_signal()
     if os.getppid() != parent:  # it died before the signal was set
         _end_group()
     _thread.start_new_thread(_watch, (parent,))
 
 
-def _set_death_signal() -> None:
+def set_death_signal() -> None:
+    """Let the kernel end this process with the thread that started it, where it can (Linux)."""
     try:
         import ctypes
 

@@ -94,7 +94,10 @@ class UserStreams:
         sys.stderr = self._stream(self._err)
         self._streams = (sys.stdout, sys.stderr)
         self._pipes = [1, 2]
-        sys.meta_path.insert(0, _LoggingHook(self._listen))
+        if "logging" in sys.modules:  # a template has imported it
+            self._listen(sys.modules["logging"])
+        else:
+            sys.meta_path.insert(0, _LoggingHook(self._listen))
 
     @staticmethod
     def _stream(raw: _Tagger) -> io.TextIOWrapper:

@@ -49,6 +49,9 @@ def test_native_defaults() -> None:
          "least one name, each of them once."),
         ("partition_keys", [], None),
         ("partition_keys", ["user", "user"], None),
+        ("preload", "tensorflow", "preload is 'tensorflow'; expected 'auto' (what the script "
+         "imports at its top) or a list of module names."),
+        ("preload", ["not a name"], None),
         ("mini_batch_size", "1.5MB", None),
         ("compute_target", "cluster", "compute_target is 'cluster'; expected 'local' (this "
          "machine), the default, the address of a Dask scheduler such as 'tcp://10.0.0.5:8786', or a "

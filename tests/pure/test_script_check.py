@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from parallelrun_jupyter.errors import EntryScriptError
-from parallelrun_jupyter.script_check import check_script
+from parallelrun_jupyter.script_check import check_script, imported_modules
 
 
 @pytest.mark.parametrize(
@@ -50,3 +50,15 @@ def test_scripts_that_define_run(source: str) -> None:
 def test_scripts_that_cannot_run(source: str, message: str) -> None:
     with pytest.raises(EntryScriptError, match=message):
         check_script(source, "cell")
+
+
+def test_what_a_script_imports_at_its_top_is_found() -> None:
+    source = (
+        "from __future__ import annotations\nimport json, os.path as p\nimport json\n"
+        "try:\n    from tensorflow.compat import v1\nexcept ImportError:\n    import torch\n"
+        "finally:\n    import gc\nif True:\n    import numpy\nfrom . import near\nimport mine.part\n"
+        "def init():\n    import late\n"
+    )
+    found = imported_modules(source, ["mine", "score.py"])
+    assert found == ["json", "os.path", "tensorflow.compat", "gc", "numpy"]
+    assert imported_modules("def", []) == []

@@ -275,3 +275,11 @@ def test_bars_are_as_long_as_they_should_be() -> None:
     assert [len(bar(share / 100)) for share in range(101)] == [24] * 101
     assert bar(0) == "░" * 24
     assert bar(1) == "█" * 24
+
+
+def test_a_worker_that_is_forked_later_gets_its_process_and_is_no_restart() -> None:
+    state = RunState()
+    for pid in (0, 41):
+        state.apply(ev.WorkerStarted(5, "n0w0", "n0", pid))
+    assert (state.workers["n0w0"].pid, state.workers["n0w0"].restarts) == (41, 0)
+    assert len(state.workers) == 1

@@ -16,7 +16,7 @@ import pytest
 
 from parallelrun_jupyter import ParallelRunConfig, Run, submit
 from parallelrun_jupyter.demo import write_digits
-from parallelrun_jupyter.engine.worker_process import WORKER_FOLDER
+from parallelrun_jupyter.engine.template import WORKER_FOLDER
 from parallelrun_jupyter.errors import ConfigError, RunFailedError, RunFolderError
 from parallelrun_jupyter.events import AttemptSucceeded, RunResumed
 from tests.conftest import SCRIPTS

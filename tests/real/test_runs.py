@@ -19,7 +19,13 @@ from parallelrun_jupyter.errors import (
     LaunchError,
     WaitTimeoutError,
 )
-from parallelrun_jupyter.events import AttemptSucceeded, RunFinished, RunStarted, WorkerReady
+from parallelrun_jupyter.events import (
+    AttemptSucceeded,
+    RunFinished,
+    RunStarted,
+    WarningRaised,
+    WorkerReady,
+)
 from tests.conftest import SCRIPTS
 from tests.real.conftest import end_of, rows_of
 
@@ -223,13 +229,20 @@ def test_a_driver_that_cannot_start_says_why(
         submit(config, inputs=numbers)
 
 
+@pytest.mark.parametrize("preload", [None, "auto"])
 @pytest.mark.parametrize("version", ["3.7", "3.8", "3.13"])
-def test_workers_run_under_another_python(start: Callable[..., Run], version: str) -> None:
+def test_workers_run_under_another_python(
+    start: Callable[..., Run], version: str, preload: str | None
+) -> None:
     found = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
     if not found:
         pytest.skip(f"no Python {version} on this machine")
-    run = start("old_python.py", environment=str(found[0]), arguments=["--model", "m1"])
+    environment = str(found[0])
+    run = start(
+        "old_python.py", environment=environment, arguments=["--model", "m1"], preload=preload
+    )
     assert end_of(run) == "Completed"
+    assert not [e for e in run.events(follow=False) if isinstance(e, WarningRaised)]
     assert rows_of(run) == [f"{version} m1"] * 60
     assert "model is m1" in run.logs(lines=1000)
     assert os.path.samefile(json.loads(run.folder.record.read_text())["python"], found[0])

@@ -19,6 +19,7 @@ from ...dask_compute import TLS_VARIABLE, DaskCompute, require_dask
 from ...engine import signals
 from ...engine.news import Inbox, News
 from ...engine.signals import Signal
+from ...engine.template import Templates
 from ...runs import remote_logs
 from ...runs.record import RunRecord
 from ...runs.store import RunFolder
@@ -238,7 +239,10 @@ def _pack(folder: RunFolder) -> int:
 
 
 def make_pool(
-    folder: RunFolder, record: RunRecord, keep_rows: Callable[[bytes], tuple[int, int]]
+    folder: RunFolder,
+    record: RunRecord,
+    keep_rows: Callable[[bytes], tuple[int, int]],
+    templates: Templates | None = None,  # noqa: ARG001 - a Dask worker takes in no orphans
 ) -> DaskPool:
     """Make the pool of a run."""
     return DaskPool(folder, record, keep_rows)

@@ -282,7 +282,7 @@ class _Work:
             _record_here(record, order, self._threads, time.time()),
             self._outbox.keep_rows,
             environ,
-            (self._name,),
+            names=(self._name,),
         )
 
 

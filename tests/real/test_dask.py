@@ -135,6 +135,55 @@ def test_a_retired_worker_finishes_what_runs_and_leaves(
     assert all(e.worker.split("w")[0] != lost.node for e in done if e.at_ms > lost.at_ms)
 
 
+def test_a_paused_worker_gives_back_what_has_not_begun_and_comes_back(
+    cluster: DaskProcesses, numbers: Path
+) -> None:
+    for name in ("a", "b"):  # its own memory monitor would let it go on at once
+        cluster.add_worker(name, environ={"DASK_DISTRIBUTED__WORKER__MEMORY__PAUSE": "False"})
+    cluster.wait_for_workers()
+    run = start([numbers] * 40, cluster.address, run_max_try=1)
+    wait_until(lambda: len(of_kind(run, NodeJoined)) == 2, "two nodes")
+    wait_for(run, 4)
+    turn = (
+        "from distributed.core import Status\n"
+        "def turn(status, dask_worker):\n    dask_worker.status = getattr(Status, status)\n"
+        "    return dask_worker.address\n"
+        "rows = client.scheduler_info(n_workers=-1)['workers']\n"
+        "[address] = [key for key, row in rows.items() if row['name'] == 'a']\n"
+        "print(*client.run(turn, {status!r}, workers=[address]).values())\n"
+    )
+    address = in_cluster(cluster.address, turn.format(status="paused")).strip()
+    [node] = {e.node for e in of_kind(run, NodeJoined) if e.place.startswith(address)}
+    wait_until(lambda: any("is paused" in e.text for e in of_kind(run, WarningRaised)), "a word")
+    time.sleep(0.5)  # what was running ends
+
+    def done_by_node() -> Counter[str]:
+        return Counter(e.worker.split("w")[0] for e in of_kind(run, AttemptSucceeded))
+
+    before = done_by_node()
+    wait_for(run, before.total() + 10)
+    assert done_by_node()[node] == before[node], "it gets no more"
+    in_cluster(cluster.address, turn.format(status="running"))
+    wait_until(lambda: done_by_node()[node] > before[node], "the node to work again")
+    run.cancel(drain=True)
+    assert end_of(run, LONG_S) == "Canceled"
+    assert not of_kind(run, AttemptFailed)
+    done = of_kind(run, AttemptSucceeded)
+    assert max(Counter(e.mini_batch for e in done).values()) == 1
+
+
+def test_what_remote_workers_use_is_measured_there(
+    dask_cluster: DaskProcesses, numbers: Path
+) -> None:
+    run = start([numbers] * 10, dask_cluster.address, process_count_per_node=1)
+    wait_until(
+        lambda: sum(row["memory"] != "" for row in run.snapshot()["workers"]) == 3,
+        "what all three use", run.folder.driver_log,
+    )  # fmt: skip
+    run.cancel()
+    assert end_of(run) == "Canceled"
+
+
 def test_a_mini_batch_that_takes_three_nodes_down_is_charged(
     cluster: DaskProcesses, numbers: Path
 ) -> None:

@@ -27,6 +27,7 @@ from .launch import launch
 from .parsing import nearest_hint
 from .run import Run
 from .runs import store
+from .runs.folders import write_atomically
 from .runs.record import RunRecord
 from .script_check import check_script, imported_modules
 from .settings import require_posix, usable_cores
@@ -133,7 +134,7 @@ def submit_script(
         _snapshot(script, folder)
         if record.output_storage:
             os.makedirs(folder.script_output(record))
-        store.write_atomically(folder.record, record.to_json())
+        write_atomically(folder.record, record.to_json())
         launch(folder, record.driver_python, {**variables, **target.secrets()})
     except (OSError, RunFolderError):
         shutil.rmtree(folder.path, ignore_errors=True)

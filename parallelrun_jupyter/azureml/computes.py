@@ -10,7 +10,7 @@ from typing import Any
 
 from ..compute import named_compute
 from ..pipelines import registered
-from ..runs.store import write_atomically
+from ..runs.folders import write_atomically
 from .exceptions import ComputeTargetException
 from .workspace import Workspace, as_workspace
 

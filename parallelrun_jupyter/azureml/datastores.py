@@ -15,7 +15,7 @@ from ..data.storage import Place, Storage
 from ..data.transfer import upload_all
 from ..data.urls import ENDPOINT_VARIABLE
 from ..pipelines import registered
-from ..runs.store import write_atomically
+from ..runs.folders import write_atomically
 from .exceptions import UserErrorException
 from .references import DataReference
 from .workspace import Workspace, as_workspace

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..pipelines import registered
-from ..runs.store import write_atomically
+from ..runs.folders import write_atomically
 from .conda import CondaDependencies
 from .exceptions import UserErrorException
 from .workspace import Workspace, as_workspace

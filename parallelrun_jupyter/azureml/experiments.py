@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from ..runs.folders import write_atomically
 from ..runs.pipeline_store import every_pipeline
-from ..runs.store import write_atomically
 from .exceptions import UserErrorException
 from .pipelines import Pipeline, PublishedPipeline
 from .steps import PipelineStep

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..pipelines import registered
-from ..runs.store import write_atomically
+from ..runs.folders import write_atomically
 from ..settings import home
 from ..worker.model_store import ModelStore
 from .exceptions import UserErrorException, WorkspaceException

@@ -7,9 +7,10 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from ..events import Event
+from ..runs.folders import remove_quietly
 from ..runs.journal import JournalWriter
 from ..runs.outputs import part_path
-from ..runs.store import RunFolder, remove_quietly
+from ..runs.store import RunFolder
 
 RESERVE_BYTES = 1 << 16
 """Room that is kept for the last line of the journal, on a disk that has become full."""

@@ -14,6 +14,7 @@ from typing import Any
 from ..environment.build import interpreter
 from ..environment.packages import PackageSet
 from ..errors import ParallelRunError
+from ..runs.folders import write_atomically
 from ..runs.liveness import DriverClaim
 from ..runs.pipeline_journal import (
     FINAL_STEP_STATES,
@@ -30,7 +31,7 @@ from ..runs.pipeline_journal import (
 )
 from ..runs.pipeline_record import StepRecord
 from ..runs.pipeline_store import PipelineFolder, find_pipeline
-from ..runs.store import new_run_id, write_atomically
+from ..runs.store import new_run_id
 from .bindings import Bindings, split_secrets
 from .registered import register_outputs, staged_datasets
 from .reuse import Finished, find_finished, keep_finished, try_fingerprint

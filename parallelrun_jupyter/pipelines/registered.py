@@ -13,8 +13,8 @@ from typing import Any
 
 from ..data.inputs import dataset_of
 from ..data.staging import local_copies
+from ..runs.folders import write_atomically
 from ..runs.pipeline_record import StepRecord
-from ..runs.store import write_atomically
 from .bindings import common_folder
 
 

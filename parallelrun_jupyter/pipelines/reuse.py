@@ -16,8 +16,8 @@ from typing import Any
 
 from ..data.cut import Cut
 from ..errors import ParallelRunError
+from ..runs.folders import write_atomically
 from ..runs.pipeline_record import InputRecord, PipelineRecord, StepRecord
-from ..runs.store import write_atomically
 from .bindings import Bindings
 
 

@@ -17,10 +17,11 @@ from ..data.storage import Storage
 from ..errors import ConfigError, LaunchError, RunFolderError, RunNotFoundError
 from ..launch import launch
 from ..parsing import nearest_hint
+from ..runs.folders import write_atomically
 from ..runs.logs import text_from
 from ..runs.pipeline_record import PipelineRecord, StepRecord
 from ..runs.pipeline_store import PipelineFolder, create_pipeline
-from ..runs.store import new_run_id, write_atomically
+from ..runs.store import new_run_id
 from ..settings import home
 
 _START_LIMIT_S = 20.0

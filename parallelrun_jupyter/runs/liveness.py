@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from ..errors import RunFolderError
-from .store import write_atomically
+from .folders import write_atomically
 
 HEARTBEAT_S = 1.0
 HEARTBEAT_LIMIT_S = 30.0

@@ -14,8 +14,9 @@ from typing import IO, TYPE_CHECKING
 from ..errors import OutputError
 from ..events import AttemptSucceeded, Event
 from ..worker.formats import CSV, JSONL, TEXT
+from .folders import remove_quietly
 from .joining import joined
-from .store import RunFolder, remove_quietly
+from .store import RunFolder
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,52 +7,25 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import RunFolderError, RunNotFoundError
+from ..errors import RunNotFoundError
 from ..parsing import nearest_hint
 from ..settings import home
+from .folders import Folder, names_in
 from .liveness import driver_is_alive
 from .pipeline_journal import PipelineState, fold, read_events
 from .pipeline_record import PipelineRecord
-from .store import write_atomically
 
 RECORD_NAME = "pipeline.json"
 
 
 @dataclass(frozen=True, slots=True)
-class PipelineFolder:
+class PipelineFolder(Folder):
     """One pipeline's folder and the places in it."""
-
-    path: Path
-
-    @property
-    def run_id(self) -> str:
-        """The folder's name."""
-        return self.path.name
 
     @property
     def record(self) -> Path:
         """What was asked for."""
         return self.path / RECORD_NAME
-
-    @property
-    def journal(self) -> Path:
-        """The events."""
-        return self.path / "events.jsonl"
-
-    @property
-    def control(self) -> Path:
-        """Requests to the driver."""
-        return self.path / "control"
-
-    @property
-    def driver(self) -> Path:
-        """Which process drives the pipeline."""
-        return self.path / "driver.json"
-
-    @property
-    def driver_log(self) -> Path:
-        """What the driver itself has to say."""
-        return self.path / "logs" / "driver.log"
 
     def step(self, key: str) -> Path:
         """Return the folder of a step: its script, its logs, what its script may know."""
@@ -66,12 +39,7 @@ class PipelineFolder:
         RunFolderError
             The record is missing or damaged.
         """
-        try:
-            text = self.record.read_text(encoding="utf-8")
-        except OSError as error:
-            msg = f"{self.record} could not be read ({error.strerror}); the folder is damaged."
-            raise RunFolderError(msg) from error
-        return PipelineRecord.from_json(text, str(self.record))
+        return PipelineRecord.from_json(self.record_text(), str(self.record))
 
     def read_state(self, created_at: float, now: float | None = None) -> PipelineState:
         """Return where the pipeline stands; Interrupted when its driver is gone.
@@ -93,10 +61,6 @@ class PipelineFolder:
                 state.reason = f"the process that drives it is gone; see {self.driver_log}"
         return state
 
-    def request(self, name: str) -> None:
-        """Leave a request for the driver, such as ``cancel``."""
-        write_atomically(self.control / name, "")
-
 
 def pipelines_folder() -> Path:
     """Return the folder of all pipelines of this home."""
@@ -112,27 +76,13 @@ def create_pipeline(run_id: str) -> PipelineFolder:
         The home cannot be written.
     """
     folder = PipelineFolder(pipelines_folder() / run_id)
-    try:
-        folder.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder.path.mkdir(mode=0o700)
-        for place in (folder.control, folder.driver_log.parent, folder.path / "steps"):
-            place.mkdir(mode=0o700)
-    except OSError as error:
-        msg = (
-            f"the pipeline folder {folder.path} could not be made ({error.strerror}). "
-            "Set PARALLELRUN_HOME to a folder that you can write."
-        )
-        raise RunFolderError(msg) from error
+    folder.make("pipeline", (folder.control, folder.driver_log.parent, folder.path / "steps"))
     return folder
 
 
 def every_pipeline() -> list[PipelineFolder]:
     """Return the folders of all pipelines, newest first."""
-    try:
-        names = sorted(os.listdir(pipelines_folder()), reverse=True)
-    except FileNotFoundError:
-        return []
-    folders = (PipelineFolder(pipelines_folder() / name) for name in names)
+    folders = (PipelineFolder(pipelines_folder() / name) for name in names_in(pipelines_folder()))
     return [folder for folder in folders if folder.record.is_file()]
 
 

@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from ..errors import RunFolderError
+from .folders import write_atomically
 from .record import RunRecord
-from .store import RunFolder, write_atomically
+from .store import RunFolder
 
 _NAME = "resume.json"
 

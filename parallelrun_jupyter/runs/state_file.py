@@ -12,8 +12,9 @@ from collections import deque
 from dataclasses import fields
 from typing import Any
 
+from .folders import write_atomically
 from .state import KEPT_ATTEMPTS, RATE_WINDOW_S, FailureGroup, RunState, WorkerState
-from .store import RunFolder, write_atomically
+from .store import RunFolder
 
 STATE_SCHEMA = 3
 

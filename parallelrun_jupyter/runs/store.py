@@ -11,22 +11,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import RunFolderError, RunNotFoundError
+from ..errors import RunNotFoundError
 from ..parsing import nearest_hint
 from ..settings import home
+from .folders import Folder, names_in
 from .record import RunRecord
 
 
 @dataclass(frozen=True, slots=True)
-class RunFolder:
+class RunFolder(Folder):
     """One run's folder and the places in it."""
-
-    path: Path
-
-    @property
-    def run_id(self) -> str:
-        """The folder's name."""
-        return self.path.name
 
     @property
     def record(self) -> Path:
@@ -42,11 +36,6 @@ class RunFolder:
     def plan(self) -> Path:
         """The mini-batches, a line each."""
         return self.path / "plan.jsonl"
-
-    @property
-    def journal(self) -> Path:
-        """The events."""
-        return self.path / "events.jsonl"
 
     @property
     def state(self) -> Path:
@@ -78,21 +67,6 @@ class RunFolder:
         """The log of each worker."""
         return self.path / "logs" / "user"
 
-    @property
-    def driver_log(self) -> Path:
-        """What the driver itself has to say."""
-        return self.path / "logs" / "driver.log"
-
-    @property
-    def control(self) -> Path:
-        """Requests to the driver."""
-        return self.path / "control"
-
-    @property
-    def driver(self) -> Path:
-        """Which process drives the run."""
-        return self.path / "driver.json"
-
     def read_record(self) -> RunRecord:
         """Read what was asked for.
 
@@ -101,16 +75,7 @@ class RunFolder:
         RunFolderError
             The record is missing or damaged.
         """
-        try:
-            text = self.record.read_text(encoding="utf-8")
-        except OSError as error:
-            msg = f"{self.record} could not be read ({error.strerror}); the folder is damaged."
-            raise RunFolderError(msg) from error
-        return RunRecord.from_json(text, str(self.record))
-
-    def request(self, name: str) -> None:
-        """Leave a request for the driver, such as ``cancel``."""
-        write_atomically(self.control / name, "")
+        return RunRecord.from_json(self.record_text(), str(self.record))
 
 
 def new_run_id(now: float, rng: random.Random) -> str:
@@ -134,17 +99,7 @@ def create(run_id: str) -> RunFolder:
         The home cannot be written.
     """
     folder = RunFolder(runs_folder() / run_id)
-    try:
-        folder.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder.path.mkdir(mode=0o700)
-        for place in (folder.script, folder.output, folder.user_logs, folder.control):
-            place.mkdir(mode=0o700, parents=True)
-    except OSError as error:
-        msg = (
-            f"the run folder {folder.path} could not be made ({error.strerror}). "
-            "Set PARALLELRUN_HOME to a folder that you can write."
-        )
-        raise RunFolderError(msg) from error
+    folder.make("run", (folder.script, folder.output, folder.user_logs, folder.control))
     return folder
 
 
@@ -170,30 +125,8 @@ def find(run_id: str) -> RunFolder:
 
 def every() -> list[RunFolder]:
     """Return the folders of all runs, newest first."""
-    try:
-        names = sorted(os.listdir(runs_folder()), reverse=True)
-    except FileNotFoundError:
-        return []
-    folders = (RunFolder(runs_folder() / name) for name in names)
+    folders = (RunFolder(runs_folder() / name) for name in names_in(runs_folder()))
     return [folder for folder in folders if folder.record.is_file()]
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a small file so that readers see the old text or the new, never a half."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        remove_quietly(temporary)
-
-
-def remove_quietly(path: Path) -> None:
-    """Remove a temporary file where it is; what kept it from being written stays the error."""
-    try:
-        path.unlink()
-    except OSError:
-        pass  # never made, renamed by now, or on a disk that has troubles of its own
 
 
 def copy_source(source: Path, target: Path, ignore: Callable[[str], bool]) -> None:

@@ -1,0 +1,111 @@
+"""What the folders of runs and of pipelines have in common: how one is made, found and read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import RunFolderError
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """The folder of something that a process drives, and the places that each one has."""
+
+    path: Path
+
+    @property
+    def run_id(self) -> str:
+        """The folder's name."""
+        return self.path.name
+
+    @property
+    def record(self) -> Path:
+        """What was asked for."""
+        raise NotImplementedError
+
+    @property
+    def journal(self) -> Path:
+        """The events."""
+        return self.path / "events.jsonl"
+
+    @property
+    def driver_log(self) -> Path:
+        """What the driver itself has to say."""
+        return self.path / "logs" / "driver.log"
+
+    @property
+    def control(self) -> Path:
+        """Requests to the driver."""
+        return self.path / "control"
+
+    @property
+    def driver(self) -> Path:
+        """Which process is the driver."""
+        return self.path / "driver.json"
+
+    def request(self, name: str) -> None:
+        """Leave a request for the driver, such as ``cancel``."""
+        write_atomically(self.control / name, "")
+
+    def record_text(self) -> str:
+        """Return the text of the record.
+
+        Raises
+        ------
+        RunFolderError
+            It is missing.
+        """
+        try:
+            return self.record.read_text(encoding="utf-8")
+        except OSError as error:
+            msg = f"{self.record} could not be read ({error.strerror}); the folder is damaged."
+            raise RunFolderError(msg) from error
+
+    def make(self, what: str, places: Sequence[Path]) -> None:
+        """Make the folder and the places in it, readable by their owner only.
+
+        Raises
+        ------
+        RunFolderError
+            The home cannot be written; the message says ``what`` was to be made.
+        """
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.path.mkdir(mode=0o700)
+            for place in places:
+                place.mkdir(mode=0o700, parents=True)
+        except OSError as error:
+            msg = (
+                f"the {what} folder {self.path} could not be made ({error.strerror}). "
+                "Set PARALLELRUN_HOME to a folder that you can write."
+            )
+            raise RunFolderError(msg) from error
+
+
+def names_in(parent: Path) -> list[str]:
+    """Return the names of the folders in a folder, newest first; none where that is not there."""
+    try:
+        return sorted(os.listdir(parent), reverse=True)
+    except FileNotFoundError:
+        return []
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a small file so that readers see the old text or the new, never a half."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        remove_quietly(temporary)
+
+
+def remove_quietly(path: Path) -> None:
+    """Remove a temporary file where it is; what kept it from being written stays the error."""
+    try:
+        path.unlink()
+    except OSError:
+        pass  # never made, renamed by now, or on a disk that has troubles of its own

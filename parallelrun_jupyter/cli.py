@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from .errors import ConfigError, ParallelRunError, RunFailedError
+from .failures import failures_text
 from .kernel import install_kernel
-from .options import OptionParser, config_of, inputs_of, run_options, split_script_arguments
+from .options import (
+    OptionParser,
+    add_resume_options,
+    config_of,
+    inputs_of,
+    run_options,
+    split_script_arguments,
+)
 from .run import Run
 from .runs.follow import Follower
 from .submission import submit
 from .version import __version__
 from .widget.live import watch_json
 from .widget.text import headline, plain, progress_line
+
+_METHOD = re.compile(r"\b[Rr]un\.(failures|logs|resume|cancel|list|wait_for_completion)\(\)")
+_COMMANDS = {"wait_for_completion": "watch"}
 
 FAILED = 1
 USAGE = 2
@@ -38,14 +50,21 @@ def main(words: Sequence[str]) -> int:
             given.script_words = script_words
         status: int = given.command(given)
     except RunFailedError as error:
-        print(error, file=sys.stderr)
+        print(in_a_terminal(str(error)), file=sys.stderr)
         return FAILED
     except ParallelRunError as error:
-        print(f"parallelrun: {error}", file=sys.stderr)
+        print(f"parallelrun: {in_a_terminal(str(error))}", file=sys.stderr)
         return USAGE
     except KeyboardInterrupt:
         return INTERRUPTED
     return status
+
+
+def in_a_terminal(text: str) -> str:
+    """Return a message with the commands to type in place of the methods to call."""
+    found = re.search(r"\brun (\d{8}-\d{9}-\w{4})\b", text)
+    run = f" {found[1]}" if found else ""
+    return _METHOD.sub(lambda m: f"'parallelrun {_COMMANDS.get(m[1], m[1])}{run}'", text)
 
 
 def make_parser() -> OptionParser:
@@ -97,6 +116,10 @@ def _add_watching(commands: Any) -> None:
     report.add_argument("--to", metavar="FILE", default="run.html", help="default: run.html")
     report.set_defaults(parser=report, command=_report)
 
+    failures = commands.add_parser("failures", help="print what failed, by where it was raised")
+    _add_run(failures)
+    failures.set_defaults(parser=failures, command=_failures)
+
     logs = commands.add_parser("logs", help="print what the script printed")
     _add_run(logs)
     logs.add_argument("--lines", "-n", type=int, default=100, help="at most so many (default 100)")
@@ -113,14 +136,7 @@ def _add_ending(commands: Any) -> None:
 
     resume = commands.add_parser("resume", help="go on with a run that has ended")
     _add_run(resume)
-    resume.add_argument("--failed-only", action="store_true", help="only what had failed")
-    resume.add_argument(
-        "--group", metavar="GROUP", help="only what had failed in this group of failures"
-    )
-    resume.add_argument(
-        "--compute", metavar="WHERE", help="go on elsewhere (default: where it was)"
-    )
-    resume.add_argument("--entry-script", metavar="SCRIPT", help="a corrected script")
+    add_resume_options(resume)
     resume.set_defaults(parser=resume, command=_resume)
 
 
@@ -193,6 +209,13 @@ def _watch(given: argparse.Namespace) -> int:
 
 def _report(given: argparse.Namespace) -> int:
     print(_named(given).report(given.to))
+    return 0
+
+
+def _failures(given: argparse.Namespace) -> int:
+    follower = Follower(_named(given).folder)
+    follower.refresh()
+    print(failures_text(follower.state.groups.values()) or "nothing has failed")
     return 0
 
 

@@ -66,20 +66,32 @@ def groups_frame(groups: Iterable[FailureGroup]) -> pd.DataFrame:
 def failure_message(follower: Follower, last: Snapshot) -> str:
     """Return what to say of a failed run: the user's own exception first."""
     groups = sorted(follower.state.groups.values(), key=lambda g: -g.mini_batches_lost)
-    head = ""
-    for group in groups[:1]:
-        body = group.traceback.rstrip()
-        said = f"{group.error}: {text.plain(group.message)}"
-        if not body.endswith(said):
-            body = f"{body}\n\n{said}".strip()
-        place = group.group.removeprefix(f"{group.error} at ")
-        if group.first_mini_batch < 0:
-            where = f"{plural(group.attempts, 'worker')} failed to start there"
-        else:
-            where = (
-                f"first in mini-batch {group.first_mini_batch}; "
-                f"{plural(group.attempts, 'attempt')} failed there"
-            )
-        head = f"{body}\nraised at {place}, {where}"
+    head = group_text(groups[0]) if groups else ""
     tail = f"run {last['run_id']} failed: {last['reason']}. run.failures() and run.logs() say more."
     return f"{head}\n{tail}" if head else tail
+
+
+def group_text(group: FailureGroup) -> str:
+    """Return the traceback of a group of failures, and what it did."""
+    body = group.traceback.rstrip()
+    said = f"{group.error}: {text.plain(group.message)}"
+    if not body.endswith(said):
+        body = f"{body}\n\n{said}".strip()
+    place = group.group.removeprefix(f"{group.error} at ")
+    if group.first_mini_batch < 0:
+        where = f"{plural(group.attempts, 'worker')} failed to start there"
+    else:
+        where = (
+            f"first in mini-batch {group.first_mini_batch}; "
+            f"{plural(group.attempts, 'attempt')} failed there"
+        )
+    return f"{body}\nraised at {place}, {where}"
+
+
+def failures_text(groups: Iterable[FailureGroup]) -> str:
+    """Return what failed for a terminal: every group, the costliest first."""
+    ordered = sorted(groups, key=lambda g: (-g.mini_batches_lost, -g.attempts))
+    return "\n\n".join(
+        f"{group_text(group)}; {plural(group.mini_batches_lost, 'mini-batch')} lost"
+        for group in ordered
+    )

@@ -13,8 +13,15 @@ from IPython.core.magic import Magics, line_cell_magic, magics_class
 
 from .data.inputs import is_dataset, mini_batches
 from .data.staging import local_line
-from .errors import ConfigError, ParallelRunError
-from .options import OptionParser, config_of, inputs_of, run_options, split_script_arguments
+from .errors import ConfigError, ParallelRunError, RunFailedError
+from .options import (
+    OptionParser,
+    add_resume_options,
+    config_of,
+    inputs_of,
+    run_options,
+    split_script_arguments,
+)
 from .run import Run
 from .script_check import check_script
 from .step import ParallelRunStep
@@ -42,7 +49,7 @@ Examples:
     %%parallelrun --input songs --partition-keys user
 
 Then, in other cells: run.wait_for_completion(), run.to_pandas(), run.failures(), run.cancel(),
-%parallelrun list | show | logs | cancel [--drain] | resume [RUN], and %parallelrun try 17 [RUN], which runs
+%parallelrun list | show | logs | cancel [--drain] | resume [--failed-only] [RUN], and %parallelrun try 17 [RUN], which runs
 mini-batch 17 here in the kernel, so that %debug works
 """
 
@@ -73,6 +80,8 @@ class ParallelRunMagics(Magics):
                 self._line(line)
             else:
                 self._cell(line, cell)
+        except RunFailedError as error:
+            raise error from None  # not for what was typed
         except ParallelRunError as error:
             raise UsageError(str(error)) from None
 
@@ -136,6 +145,9 @@ class ParallelRunMagics(Magics):
         if words[0] == "list":
             print("\n".join(map(repr, Run.list(20))) or "no runs yet")
             return
+        if words[0] == "resume":
+            self._resume(words[1:])
+            return
         drain = words[0] == "cancel" and "--drain" in words
         run = self._named_run([word for word in words[1:] if word != "--drain"])
         if words[0] == "show" and in_notebook():
@@ -144,14 +156,24 @@ class ParallelRunMagics(Magics):
             print(repr(run))
         elif words[0] == "logs":
             print(run.logs())
-        elif words[0] == "resume":
-            run.resume()
-            if in_notebook():
-                RunDetails(run).show()
-            else:
-                print(f"{run.run_id} goes on; run.wait_for_completion() shows it live")
         else:
             self._cancel(run, drain=drain)
+
+    def _resume(self, words: list[str]) -> None:
+        parser = OptionParser(prog="%parallelrun resume", add_help=False, allow_abbrev=False)
+        parser.add_argument("run", nargs="*")
+        add_resume_options(parser)
+        given = parser.parse_args(words)
+        run = self._named_run(given.run).resume(
+            failed_only=given.failed_only,
+            entry_script=given.entry_script,
+            compute=given.compute,
+            group=given.group,
+        )
+        if in_notebook():
+            RunDetails(run).show()
+        else:
+            print(f"{run.run_id} goes on; run.wait_for_completion() shows it live")
 
     @staticmethod
     def _cancel(run: Run, *, drain: bool) -> None:

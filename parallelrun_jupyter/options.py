@@ -123,6 +123,15 @@ def run_options(prog: str) -> OptionParser:
     return parser
 
 
+def add_resume_options(parser: argparse.ArgumentParser) -> None:
+    """Add what can be said of a resume, in a cell and in a terminal."""
+    add = parser.add_argument
+    add("--failed-only", action="store_true", help="Only what had failed.")
+    add("--group", metavar="GROUP", help="Only what had failed in this group of failures.")
+    add("--compute", metavar="WHERE", help="Go on elsewhere. Default: where it was.")
+    add("--entry-script", metavar="SCRIPT", help="A corrected script.")
+
+
 def _help(name: str) -> str:
     """Return the help of an option, which has to double what argparse would fill in."""
     text = field_help(name)

@@ -59,6 +59,22 @@ def test_a_run_is_shown_in_place_on_a_terminal(numbers: Path) -> None:
     assert "█" in text
 
 
+def test_what_failed_is_printed_with_commands_for_a_terminal(numbers: Path, tmp_path: Path) -> None:
+    script = tmp_path / "bad.py"
+    script.write_text(
+        "def run(mini_batch):\n    if mini_batch[0].endswith('000.txt'):\n"
+        "        raise KeyError('first')\n    raise ValueError('second')\n"
+    )
+    words = ("-i", numbers, "--mini-batch-size", 30, "--run-max-try", 1, "--error-threshold", -1)
+    done = parallelrun("run", script, *words)
+    [run] = Run.list()
+    assert f"'parallelrun failures {run.run_id}' and 'parallelrun logs {run.run_id}'" in done.stderr
+    shown = parallelrun("failures").stdout
+    assert "KeyError: 'first'" in shown
+    assert "raised at bad.py:4 in run, first in mini-batch 1; 1 attempt failed there; " in shown
+    assert parallelrun("failures", run.run_id).stdout == shown
+
+
 def test_list_watch_logs_and_cancel(
     start: Callable[..., Run], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -18,6 +18,7 @@ from IPython.testing.globalipapp import start_ipython
 from jupyter_client.manager import KernelManager, start_new_kernel
 
 from parallelrun_jupyter import FileDataset, Run
+from parallelrun_jupyter.errors import RunFailedError
 from tests.real.conftest import end_of, rows_of
 
 CELL = "import os\ndef run(mini_batch):\n    return [os.path.basename(p) for p in mini_batch]\n"
@@ -57,6 +58,25 @@ def test_waiting_shows_the_progress(
     cell(shell, f"-i {numbers} -w 1 --wait --output {numbers.parent / 'out'}")
     assert "Completed: 100 % · 60 of 60 items" in capsys.readouterr().out
     assert (numbers.parent / "out" / "parallel_run_step.txt").exists()
+
+
+def test_a_failure_that_was_waited_for_is_no_usage_error(
+    shell: InteractiveShell, numbers: Path, tmp_path: Path
+) -> None:
+    flag = tmp_path / "mended"
+    text = (
+        "import os\ndef run(b):\n"
+        f"    if os.path.basename(b[0]) == '004.txt' and not os.path.exists({str(flag)!r}):\n"
+        "        raise ValueError('bad one')\n    return b\n"
+    )
+    with pytest.raises(RunFailedError, match="ValueError: bad one"):
+        cell(shell, f"-i {numbers} -w 1 --mini-batch-size 1 --run-max-try 1 --wait", text)
+    run = shell.user_ns["run"]
+    flag.touch()
+    with pytest.raises(UsageError, match="--failed-onl is no option of %parallelrun resume"):
+        shell.run_line_magic("parallelrun", "resume --failed-onl")
+    shell.run_line_magic("parallelrun", "resume run")
+    assert end_of(run) == "Completed"
 
 
 def test_the_lines_for_fingers(

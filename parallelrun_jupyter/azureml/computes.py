@@ -12,13 +12,14 @@ from ..compute import named_compute
 from ..pipelines import registered
 from ..runs.folders import write_atomically
 from .exceptions import ComputeTargetException
+from .missing import Partial
 from .workspace import Workspace, as_workspace
 
 COMPUTE_VARIABLE = "PARALLELRUN_COMPUTE"
 """Where the steps of pipelines run, whatever their compute target; ``local`` is this machine."""
 
 
-class ComputeTarget:
+class ComputeTarget(Partial):
     """A compute target of a workspace, by its name.
 
     Parameters

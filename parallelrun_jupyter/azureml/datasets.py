@@ -19,15 +19,16 @@ from ..pipelines import registered
 from ..pipelines.bindings import common_folder
 from .consumption import DatasetConsumptionConfig
 from .exceptions import DatasetValidationError, UserErrorException
+from .missing import Partial
 from .places import native_path, paths_of, target_of
 from .surface import load
 from .workspace import Workspace, as_workspace
 
-DOCUMENTATION = "docs/azureml.md"
 
-
-class AbstractDataset:
+class AbstractDataset(Partial):
     """What datasets of both kinds have in common."""
+
+    _instead = " Transform the rows in the entry script, where they come as a DataFrame."
 
     def __init__(self, native: Any, facts: dict[str, Any] | None = None) -> None:
         self._native = native
@@ -37,15 +38,6 @@ class AbstractDataset:
         self.description: str | None = facts.get("description")
         self.tags: dict[str, str] = facts.get("tags") or {}
         self.workspace: Workspace | None = facts.get("workspace")
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        msg = (
-            f"{type(self).__name__}.{name} is not part of the local layer; {DOCUMENTATION} lists "
-            "what is. Transform the rows in the entry script, where they come as a DataFrame."
-        )
-        raise AttributeError(msg)
 
     @property
     def id(self) -> str | None:

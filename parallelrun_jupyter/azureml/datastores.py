@@ -17,6 +17,7 @@ from ..data.urls import ENDPOINT_VARIABLE
 from ..pipelines import registered
 from ..runs.folders import write_atomically
 from .exceptions import UserErrorException
+from .missing import Partial
 from .references import DataReference
 from .workspace import Workspace, as_workspace
 
@@ -25,7 +26,7 @@ _CLOUD = "core.windows.net"
 _OWN = (DEFAULT_NAME, "workspacefilestore", "workspaceartifactstore", "workspaceworkingdirectory")
 
 
-class AbstractAzureStorageDatastore:
+class AbstractAzureStorageDatastore(Partial):
     """A datastore of a workspace. ``Datastore.get`` and ``ws.datastores`` make them."""
 
     datastore_type = "AzureBlob"

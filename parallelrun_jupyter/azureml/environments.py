@@ -10,6 +10,7 @@ from ..pipelines import registered
 from ..runs.folders import write_atomically
 from .conda import CondaDependencies
 from .exceptions import UserErrorException
+from .missing import Partial
 from .workspace import Workspace, as_workspace
 
 DEFAULT_CPU_IMAGE = "mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu20.04"
@@ -91,7 +92,7 @@ class SparkSection(_Section):
         super().__init__(**settings)
 
 
-class Environment:
+class Environment(Partial):
     """The environment of a step: packages, and settings for Docker and Spark that are recorded.
 
     Which interpreter runs a step is the setting ``PARALLELRUN_ENVIRONMENT`` when the pipeline is

@@ -11,6 +11,7 @@ from typing import Any
 from ..runs.folders import write_atomically
 from ..runs.pipeline_store import every_pipeline
 from .exceptions import UserErrorException
+from .missing import Partial
 from .pipelines import Pipeline, PublishedPipeline
 from .steps import PipelineStep
 from .surface import load
@@ -19,7 +20,7 @@ from .workspace import Workspace, as_workspace
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,254}", re.ASCII)
 
 
-class Experiment:
+class Experiment(Partial):
     """An experiment of a workspace, made when it is first used.
 
     Parameters

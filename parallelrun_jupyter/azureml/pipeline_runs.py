@@ -14,6 +14,7 @@ from ..runs.pipeline_journal import PipelineState
 from ..runs.pipeline_store import PipelineFolder, every_pipeline, find_pipeline
 from .exceptions import ActivityFailedException, ExperimentException, UserErrorException
 from .experiments import Experiment
+from .missing import Partial
 from .pipeline_views import html_table, text_lines
 from .pipelines import PublishedPipeline
 from .statuses import Status, run_status
@@ -22,7 +23,7 @@ from .watching import watch_pipeline
 from .workspace import Workspace
 
 
-class PipelineRun:
+class PipelineRun(Partial):
     """A run of a pipeline.
 
     Parameters

@@ -12,13 +12,14 @@ from ..pipelines import start
 from ..runs.pipeline_record import PipelineRecord
 from ..runs.pipeline_store import PipelineFolder
 from .exceptions import PipelineNotFoundException, UserErrorException
+from .missing import Partial
 from .parameters import plain_value
 from .recording import Recorder, in_order
 from .surface import load
 from .workspace import Workspace, as_workspace
 
 
-class Pipeline:
+class Pipeline(Partial):
     """Steps that are run together.
 
     Parameters
@@ -203,7 +204,7 @@ def with_parameters(record: PipelineRecord, given: Mapping[str, Any] | None) -> 
     return replace(record, parameters={**record.parameters, **values})
 
 
-class PublishedPipeline:
+class PublishedPipeline(Partial):
     """A pipeline that was published: it can be started again, with other parameters.
 
     `Pipeline.publish` and `PipelineRun.publish_pipeline` make them.

@@ -17,6 +17,7 @@ from ..runs.pipeline_record import StepRecord
 from .datasets import FileDatasetFactory
 from .datastores import get as get_datastore
 from .exceptions import ActivityFailedException, UserErrorException
+from .missing import Partial
 from .statuses import Status, run_status
 from .watching import watch_step
 
@@ -78,7 +79,7 @@ class StepRunOutput:
         return self._reference
 
 
-class StepRun:
+class StepRun(Partial):
     """The run of one step.
 
     Parameters

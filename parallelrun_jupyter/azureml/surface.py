@@ -8,8 +8,9 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from .missing import DOCUMENTATION
+
 VERSION = "1.62.0+parallelrun"
-DOCUMENTATION = "docs/azureml.md"
 
 _DATA = {
     "DataType": "dataset_types:DataType",

@@ -17,6 +17,7 @@ from ..runs.folders import write_atomically
 from ..settings import home
 from ..worker.model_store import ModelStore
 from .exceptions import UserErrorException, WorkspaceException
+from .missing import Partial
 from .surface import load
 
 DEFAULT_NAME = "local"
@@ -25,7 +26,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{1,32}", re.ASCII)
 _FACTS = ("subscription_id", "resource_group", "location")
 
 
-class Workspace:
+class Workspace(Partial):
     """A workspace: datastores, datasets, models, experiments, environments, compute targets.
 
     Parameters

@@ -463,3 +463,14 @@ def test_the_preview_takes_what_it_took(tmp_path: Path, ws: Any) -> None:
     assert ParallelRunStep("batch-mnist", **given).models[0].name == "m"
     with pytest.raises(ValueError, match="3 to 32 characters"):
         ParallelRunStep("Batch_MNIST", **given)
+
+
+def test_what_a_class_does_not_have_says_what_there_is() -> None:
+    from parallelrun_jupyter.azureml.workspace import Workspace
+
+    workspace = Workspace.create("ws", exist_ok=True)
+    with pytest.raises(AttributeError, match=r"Workspace.get_detials is not part of the local"):
+        workspace.get_detials
+    with pytest.raises(AttributeError, match=r"Did you mean 'datastores'\?"):
+        workspace.datastore
+    assert not hasattr(workspace, "webservices_of_another_time")

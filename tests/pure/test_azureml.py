@@ -470,7 +470,7 @@ def test_what_a_class_does_not_have_says_what_there_is() -> None:
 
     workspace = Workspace.create("ws", exist_ok=True)
     with pytest.raises(AttributeError, match=r"Workspace.get_detials is not part of the local"):
-        workspace.get_detials
+        _ = workspace.get_detials
     with pytest.raises(AttributeError, match=r"Did you mean 'datastores'\?"):
-        workspace.datastore
+        _ = workspace.datastore
     assert not hasattr(workspace, "webservices_of_another_time")

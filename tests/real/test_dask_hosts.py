@@ -13,7 +13,13 @@ import pytest
 from distributed.security import Security
 
 from parallelrun_jupyter import DaskCompute
-from parallelrun_jupyter.events import AttemptFailed, AttemptSucceeded, NodeJoined, NodeLost
+from parallelrun_jupyter.events import (
+    AttemptFailed,
+    AttemptSucceeded,
+    NodeJoined,
+    NodeLost,
+    WarningRaised,
+)
 from tests.real.conftest import end_of, rows_of
 from tests.real.dask_processes import DaskProcesses, wait_until
 from tests.real.test_dask import LONG_S, NAMES, of_kind, start, wait_for
@@ -69,6 +75,41 @@ def test_tls(
     assert rows_of(run) == NAMES
     for path in run.folder.path.rglob("*"):
         assert not path.is_file() or b"PRIVATE KEY" not in path.read_bytes(), path
+
+
+def test_files_that_a_script_writes_come_from_machines_that_see_no_run_folder(
+    numbers: Path, home: Path, tmp_path: Path
+) -> None:
+    (home / "runs").mkdir()
+    hidden = f'mount -t tmpfs none {home / "runs"} && exec "$@"'
+    inside = ["unshare", "-m", "sh", "-c", hidden, "sh"]
+    if subprocess.run([*inside, "true"], capture_output=True, check=False).returncode:
+        if os.environ.get("CI"):
+            pytest.fail("no mount namespaces here")
+        pytest.skip("mount namespaces cannot be made here")
+    script = tmp_path / "writes.py"
+    script.write_text(
+        "import os\nfolder = os.path.join(os.environ['AZUREML_BI_OUTPUT_PATH'], 'masks')\n"
+        "def init():\n    os.makedirs(folder, exist_ok=True)\n"
+        "def run(mini_batch):\n    for path in mini_batch:\n"
+        "        with open(os.path.join(folder, os.path.basename(path)), 'w') as file:\n"
+        "            file.write(path * 1000)\n    return mini_batch\n"
+    )
+    cluster = DaskProcesses(tmp_path / "dask")
+    try:
+        cluster.start_scheduler()
+        cluster.add_worker("a", inside=inside)
+        cluster.add_worker("b", inside=inside)
+        cluster.wait_for_workers()
+        run = start(numbers, cluster.address, str(script), mini_batch_size=5)
+        assert end_of(run, LONG_S) == "Completed"
+        masks = run.folder.output / "masks"
+        assert sorted(path.name for path in masks.iterdir()) == NAMES
+        for path in masks.iterdir():
+            assert path.read_text() == str(numbers / path.name) * 1000
+        assert not of_kind(run, WarningRaised)
+    finally:
+        cluster.close()
 
 
 def test_tls_without_certificates_is_a_clear_end(tls_cluster: DaskProcesses, numbers: Path) -> None:

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from ...dask_compute import TLS_VARIABLE, DaskCompute, require_dask
@@ -181,6 +182,7 @@ class DaskPool:
             deliver=self._take_news,
             say=self._say,
             store_tails=self._store_tails,
+            bring_written=self._bring_written,
         )
         ready.set()
         course = asyncio.create_task(members.run())
@@ -225,6 +227,15 @@ class DaskPool:
         for tail in await link.tails():
             skipped = link.note(tail)
             remote_logs.store(self._folder, tail.worker, tail.text, skipped)
+
+    async def _bring_written(self, link: Link) -> None:
+        """Bring the files that the script wrote on a machine which does not see the run's folder."""
+        target = Path(self._folder.script_output(self._record))
+        try:
+            await link.bring_written(target)
+        except (OSError, RuntimeError, asyncio.TimeoutError) as error:
+            text = f"files that the script wrote on {link.address} could not be brought: {error!r}"
+            self._say(signals.Noticed(text))
 
 
 def _pack(folder: RunFolder) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from ...engine.news import News
@@ -119,6 +120,34 @@ class Link:
         skipped = tail.start - self._known.get(tail.worker, 0)
         self._known[tail.worker] = tail.start + len(tail.text)
         return skipped
+
+    async def bring_written(self, target: Path) -> int:
+        """Copy what the script has written there, and nobody else sees, below a folder here.
+
+        Returns
+        -------
+        int
+            The number of files.
+
+        Raises
+        ------
+        OSError
+            The node is lost, or a file cannot be written here.
+        """
+        found: list[tuple[str, int]] = await self._call(self._actor.written)
+        for name, size_bytes in found:
+            path = target / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_name(f".{path.name}.{self.name}.tmp")
+            with await asyncio.to_thread(open, temporary, "wb") as file:
+                while file.tell() < size_bytes:
+                    words = (name, file.tell(), _PIECE_BYTES)
+                    piece = await self._call(self._actor.read_written, *words)
+                    if not piece:
+                        break  # it was cut off meanwhile: what is there is brought
+                    await asyncio.to_thread(file.write, piece)
+            temporary.replace(path)
+        return len(found)
 
     async def end(self) -> None:
         """End the node at once, where it is still there, and let the actor go."""

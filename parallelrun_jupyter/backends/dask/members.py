@@ -61,6 +61,8 @@ class Members:
         Takes a node's news, by its name; the awaitable is done when there is room for more.
     say
         Takes a signal that no node says.
+    store_tails, bring_written
+        Bring the ends of a node's logs, and at its end the files that its script has written.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Members:
         deliver: Callable[[str, News], Awaitable[None]],
         say: Callable[[Signal], None],
         store_tails: Callable[[Link], Awaitable[None]],
+        bring_written: Callable[[Link], Awaitable[None]],
     ) -> None:
         self._cluster = cluster
         self._terms = terms
@@ -81,6 +84,7 @@ class Members:
         self._deliver = deliver
         self._say = say
         self._store_tails = store_tails
+        self._bring_written = bring_written
         self._client: Any = None
         self._links: dict[str, Link] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -272,6 +276,7 @@ class Members:
         async def deliver(news: News) -> None:
             if link.has_stopped:
                 await asyncio.gather(self._store_tails(link), return_exceptions=True)
+                await self._bring_written(link)
             await self._deliver(link.name, news)
 
         await link.serve(deliver, self._linger_s)

@@ -124,6 +124,21 @@ class DaskNode:
         """Return what the workers' logs hold beyond the bytes that are known, at most their ends."""
         return await asyncio.to_thread(read_tails, self._scratch / "logs" / "user", known)
 
+    async def written(self) -> list[tuple[str, int]]:
+        """Return the files that the script has written here, where nobody else sees them: paths
+        below its output folder, and sizes in bytes.
+        """
+        return await asyncio.to_thread(files_below, self._scratch / "output")
+
+    async def read_written(self, name: str, offset: int, size_bytes: int) -> bytes:
+        """Return a piece of one of those files."""
+
+        def read() -> bytes:
+            with open(self._scratch / "output" / name, "rb") as file:
+                return os.pread(file.fileno(), size_bytes, offset)
+
+        return await asyncio.to_thread(read)
+
     async def halt(self) -> None:
         """End the workers at once."""
         if self._work is not None:
@@ -320,6 +335,12 @@ def _own_environ(environ: Mapping[str, str]) -> dict[str, str]:
 
     caps = dask.config.get("distributed.nanny.pre-spawn-environ", {})
     return {k: v for k, v in environ.items() if k not in caps or v != str(caps[k])}
+
+
+def files_below(folder: Path) -> list[tuple[str, int]]:
+    """Return the path of each file below a folder, relative to it, and its size in bytes."""
+    found = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink()]
+    return [(path.relative_to(folder).as_posix(), path.stat().st_size) for path in found]
 
 
 def read_tails(folder: Path, known: Mapping[str, int]) -> list[Tail]:

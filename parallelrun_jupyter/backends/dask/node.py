@@ -125,8 +125,9 @@ class DaskNode:
         return await asyncio.to_thread(read_tails, self._scratch / "logs" / "user", known)
 
     async def written(self) -> list[tuple[str, int]]:
-        """Return the files that the script has written here, where nobody else sees them: paths
-        below its output folder, and sizes in bytes.
+        """Return the files that the script has written here, where nobody else sees them.
+
+        Each is its path below the script's output folder, and its size in bytes.
         """
         return await asyncio.to_thread(files_below, self._scratch / "output")
 

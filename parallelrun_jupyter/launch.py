@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -167,6 +168,7 @@ def drive(path: str, channel: int = -1) -> None:
             is_well = _drive(find(found), templates, asking)
             # What a backend leaves running in this process is no start for another run.
             can_stay = is_well and asking is not None and threading.active_count() == 1
+            gc.collect()  # what it knew of the last run
             found = wait_for_folder(asking) if can_stay and asking is not None else None
     finally:
         templates.close()
@@ -179,8 +181,8 @@ def _drive(folder: RunFolder, templates: Templates, asking: socket.socket | None
     driver = Driver(folder, make_pool)
     try:
         is_well = driver.run()
-        if asking is not None and templates.is_kept:
-            say_ending(asking)  # its last workers may take a second for their ends
+        if asking is not None:  # the last workers may take a second for their ends
+            say_ending(asking, with_imports=templates.is_kept)
     finally:
         driver.close()
     return is_well

@@ -25,8 +25,12 @@ _ANSWER_S = 1.0
 _OF_A_PROCESS = ("PYTHON", "LD_", "DYLD_", "LC_", "LANG", "MALLOC_", "TZ")
 """Variables that a process reads when it starts: where they have changed, so must the process."""
 
-_ENDING_S = 3.0
+_ENDING_S = 0.15
+_ENDING_WITH_IMPORTS_S = 3.0
+"""What a new driver takes to start, and one that has to import again: so long one is waited for."""
+
 _ENDING = b"ending\n"
+_ENDING_WITH_IMPORTS = b"ending with imports\n"
 _IDLE = b"idle\n"
 _TAKEN = b"taken\n"
 
@@ -59,22 +63,28 @@ class Standby:
     def listen(self) -> bool | None:
         """Say whether it is idle; None where it is gone.
 
-        One that is about to be idle, and has a template, is waited for.
+        One that is about to be idle is waited for, the longer the more it has.
         """
-        until = time.monotonic() + _ENDING_S
+        began = time.monotonic()
         while True:
             try:
                 data = self._socket.recv(100)
             except BlockingIOError:
-                if not self._said.endswith(_ENDING) or time.monotonic() > until:
+                left_s = began + self._worth_s() - time.monotonic()
+                if left_s <= 0:
                     return self._said.endswith(_IDLE)
-                select.select([self._socket], [], [], until - time.monotonic())
+                select.select([self._socket], [], [], left_s)
                 continue
             except OSError:
                 return None
             if not data:
                 return None
             self._said += data
+
+    def _worth_s(self) -> float:
+        if self._said.endswith(_ENDING_WITH_IMPORTS):
+            return _ENDING_WITH_IMPORTS_S
+        return _ENDING_S if self._said.endswith(_ENDING) else 0.0
 
     def take_up(self, path: str, python: str, environ: Mapping[str, str]) -> bool:
         """Ask it to drive the run in a folder; say whether it does.
@@ -139,10 +149,10 @@ class Standbys:
             self._known = []
 
 
-def say_ending(channel: socket.socket) -> None:
-    """Say, as a driver, that the run is over and that it is worth while to wait."""
+def say_ending(channel: socket.socket, *, with_imports: bool) -> None:
+    """Say, as a driver, that the run is over, and whether imports are kept for the next."""
     try:
-        channel.sendall(_ENDING)
+        channel.sendall(_ENDING_WITH_IMPORTS if with_imports else _ENDING)
     except OSError:
         pass  # nobody asks any more
 

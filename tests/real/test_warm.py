@@ -23,6 +23,10 @@ only_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux take
 
 
 def driver_pid(run: Run) -> int:
+    until = time.monotonic() + 10
+    while not run.folder.driver.exists():
+        assert time.monotonic() < until
+        time.sleep(0.01)
     return int(json.loads(run.folder.driver.read_text())["pid"])
 
 

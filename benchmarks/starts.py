@@ -29,7 +29,7 @@ def _worker_ready(folder: Path) -> float:
         start={
             "script": str(folder / "empty_worker.py"), "argv": ["empty_worker.py"],
             "cwd": str(folder), "sys_path": [str(folder)], "append_rows": True,
-            "logging_level": "INFO", "roots": [str(folder)],
+            "output_format": "text", "logging_level": "INFO", "roots": [str(folder)],
             "output_dir": str(folder), "log_dir": str(folder),
         },
     )  # fmt: skip
@@ -38,14 +38,14 @@ def _worker_ready(folder: Path) -> float:
     while True:
         ready = [key for key, _ in selector.select(10)]
         replies = [reply for key in ready for reply in worker.handle(key.fd)]
-        if replies:
+        if replies or worker.has_ended():
             break
     seconds = time.monotonic() - began
     worker.kill("measured")
     worker.close()
     selector.close()
-    if replies[0].message[0] != "ready":
-        msg = f"the worker did not become ready: {replies[0].message}"
+    if not replies or replies[0].message[0] != "ready":
+        msg = f"the worker did not become ready: {replies}; {folder / 'bench.log'} says more"
         raise RuntimeError(msg)
     return seconds
 

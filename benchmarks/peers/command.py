@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from parallelrun_jupyter.parsing import plural
 from parallelrun_jupyter.version import __version__
 
 from .data import NEEDED, WORKLOADS
@@ -52,7 +53,7 @@ def main(words: Sequence[str] | None = None) -> int:
 def _rounds(count: int) -> str:
     if not count:
         return "a round that does not count, while memory is sampled"
-    return f"{count} interleaved rounds, after one that does not count"
+    return f"{plural(count, 'interleaved round')}, after one that does not count"
 
 
 def _compare(workload: Workload, engines: dict[str, Engine], given: argparse.Namespace) -> bool:

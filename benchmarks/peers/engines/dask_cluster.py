@@ -46,9 +46,15 @@ def _submit(client: Any, workload: Workload) -> list[Any]:
             client.map(call, scripts, batches, pure=False, retries=workload.retries or None)
         )
     import dask.dataframe as dd
-    from dask import delayed
 
     # Where quoted strings contain line terminators, its documentation wants blocksize=None.
     frame = dd.read_csv(workload.source, blocksize=None if workload.is_quoted else "1MB")
-    predict = delayed(call)
-    return list(client.compute([predict(workload.module, part) for part in frame.to_delayed()]))
+    rows = frame.map_partitions(_predict, workload.module, meta=("row", "str"))
+    return list(client.compute(rows.to_delayed()))
+
+
+def _predict(frame: Any, module: str) -> Any:
+    """Return the rows of a partition as the column that travels best."""
+    import pandas as pd
+
+    return pd.Series(call(module, frame), name="row", dtype="str")

@@ -2,14 +2,15 @@
 # make demo   classify real handwritten digits, live, in the terminal (OPEN=--open: then the notebook)
 # make test   everything that is checked: style, types, tests
 # make storm  sixty random kills in one run, compared byte by byte
-# make bench  the figures, beside what people would use instead
+# make bench  the figures of the README
+# make peers  the same scripts under this project and under what people would use instead
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: all demo test browser lint types storm bench clean
+.PHONY: all demo test browser lint types storm bench peers clean
 .DELETE_ON_ERROR:
 
 all: $(VENV)/.test
@@ -29,6 +30,10 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml hatch_build.py $(FRONT_END)
 $(VENV)/.test: $(BIN)/python pyproject.toml hatch_build.py $(FRONT_END)
 	$(PIP) install --quiet --editable ".[test]"
 	touch $@ $(VENV)/.demo
+
+$(VENV)/.bench: $(BIN)/python pyproject.toml hatch_build.py $(FRONT_END)
+	$(PIP) install --quiet --editable ".[bench]"
+	touch $@
 
 labextension/node_modules/.package-lock.json: labextension/package-lock.json $(VENV)/.test
 	cd labextension && PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --no-audit --no-fund --silent
@@ -67,6 +72,9 @@ storm: $(VENV)/.test
 
 bench: $(VENV)/.test tests/azurite/node_modules/.package-lock.json
 	$(BIN)/python -m benchmarks
+
+peers: $(VENV)/.bench
+	$(BIN)/python -m benchmarks peers
 
 clean:
 	rm -rf $(VENV) tests/azurite/node_modules labextension/node_modules labextension/lib parallelrun_jupyter/labextension \

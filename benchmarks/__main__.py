@@ -1,10 +1,11 @@
-"""``python -m benchmarks``: measure, then print the table."""
+"""``python -m benchmarks``: measure, then print the table; ``peers`` has options of its own."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import platform
+import sys
 import tempfile
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from . import (
     work,
 )
 from .measure import HEAD
+from .peers import command as peers
 
 _ALL = {
     "overhead": overhead.measure,
@@ -43,7 +45,9 @@ _ALL = {
 def main() -> None:
     """Measure what was asked for, interleaved, in one run."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("what", nargs="*", help=f"of {', '.join(_ALL)} (default: all)")
+    parser.add_argument(
+        "what", nargs="*", help=f"of {', '.join(_ALL)} (default: all of these), or only: peers"
+    )
     parser.add_argument("--rounds", type=int, default=5, help="counted rounds (default 5)")
     given = parser.parse_args()
     unknown = set(given.what) - set(_ALL)
@@ -65,4 +69,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["peers"]:
+        sys.exit(peers.main(sys.argv[2:]))
     main()

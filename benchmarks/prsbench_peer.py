@@ -1,22 +1,26 @@
 """This project as a peer of prsbench: copy the file to ``prsbench/peers/parallelrun.py``.
 
 What the other peers get as Python lists, this one finds on the disk: the files of a workload without
-files are made, empty, before the clock starts, and listing them is inside the timing. Every
-mini-batch has its timeout, its attempts and its line in the journal; rows come in input order.
+files are made, empty, before the clock starts, and listing them is inside the timing. A table is read as one: finding where its
+rows end is inside the timing, and so is the pass that decides its column types, unless they are given
+(``parallelrun-types``). Every mini-batch has its timeout, its attempts and its line in the journal;
+rows come in input order.
 """
 
 from __future__ import annotations
 
 import os
 import time
+from typing import Any
 
-from parallelrun_jupyter import ParallelRunConfig, Run, submit
+from parallelrun_jupyter import ParallelRunConfig, Run, TabularDataset, submit
 from parallelrun_jupyter.events import AttemptFailed, AttemptSucceeded
 
 from ..api import Result, Workload
 
-VARIANTS = {"parallelrun": {}}
-KINDS = {"noop", "digits", "sleepy", "faults"}
+VARIANTS = {"parallelrun": {}, "parallelrun-types": {"are_types_given": True}}
+KINDS = {"noop", "digits", "csv", "sleepy", "faults"}
+ONLY = {"parallelrun-types": {"csv"}}
 
 _KINDS = {"exception": "exception", "timeout": "timeout", "worker_lost": "crash"}
 _NAMED = """
@@ -27,16 +31,25 @@ START = {start}
 def run(mini_batch):
     return run_named([path[START:] for path in mini_batch])
 """
+_TABLE = """
+from {module} import encode, init, run as predict
+
+def run(frame):
+    return encode(predict(frame)).decode("ascii").splitlines()
+"""
 
 
-def run(workload: Workload, workers: int) -> Result:
+def run(workload: Workload, workers: int, *, are_types_given: bool = False) -> Result:
     """Run a workload; report when the first and the last mini-batch were over."""
-    inputs, script = _prepare(workload)
+    if workload.kind == "csv":
+        inputs, script = _prepare_table(workload, are_types_given=are_types_given)
+    else:
+        inputs, script = _prepare(workload)
     os.environ["PARALLELRUN_HOME"] = os.path.join(workload.scratch, "home")
     os.environ["PYTHONPATH"] = os.getcwd()
     config = ParallelRunConfig(
         entry_script=script,
-        mini_batch_size=workload.mini_batch_size,
+        mini_batch_size="1MB" if workload.kind == "csv" else workload.mini_batch_size,
         process_count_per_node=workers,
         run_invocation_timeout=int(workload.timeout_s or 60),
         run_max_try=1 + workload.max_retries,
@@ -46,6 +59,17 @@ def run(workload: Workload, workers: int) -> Result:
     handle = submit(config, inputs=inputs, output=os.path.join(workload.scratch, "ours"))
     handle.wait_for_completion(show_output=False, raise_on_error=False)
     return _account(handle, workload, began)
+
+
+def _prepare_table(workload: Workload, *, are_types_given: bool) -> tuple[Any, str]:
+    """Return the table and the script; its rows are the lines of the script's own encoding."""
+    types = None
+    if are_types_given:
+        types = {"id": "int64", "text": "str", **{f"x{k}": "float64" for k in range(8)}}
+    script = os.path.join(workload.scratch, "table.py")
+    with open(script, "w", encoding="utf-8") as file:
+        file.write(_TABLE.format(module=workload.script))
+    return TabularDataset.from_delimited_files(workload.source, column_types=types), script
 
 
 def _prepare(workload: Workload) -> tuple[str, str]:

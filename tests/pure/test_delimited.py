@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from parallelrun_jupyter import TabularDataset
 from parallelrun_jupyter.data import text_files
 from parallelrun_jupyter.data.cut import Cut
+from parallelrun_jupyter.data.delimited import Dialect, _header_names, _plain_names
+from parallelrun_jupyter.worker import delimited
 from parallelrun_jupyter.worker.failures import BadInput
 from parallelrun_jupyter.worker.tables import load_table
 
@@ -80,6 +82,7 @@ def test_whatever_pandas_reads_is_what_the_mini_batches_hold(
 ) -> None:
     # There pandas itself loses fields or reads lines twice; see the test below.
     assume(not re.search(rf"\r[ \t{separator}]", soup))
+    delimited.MISTAKEN.clear()
     try:
         text = soup.encode(encoding)
     except UnicodeEncodeError:
@@ -116,3 +119,38 @@ def test_lone_carriage_returns_end_lines_where_pandas_stumbles(folder: Path, siz
     dataset = TabularDataset.from_delimited_files(path, column_types="str")
     joined = pd.concat(frames_of(dataset, Cut(size)), ignore_index=True)
     assert joined.fillna("-").to_numpy().tolist() == [["-", "1"], ["  x", "2\r3"], ["-", "-"]]
+
+
+def test_text_that_looks_like_something_else_stays_text(folder: Path) -> None:
+    path = folder / "codes.csv"
+    texts = ["007", "1e3", "True", "", "NA", "99999999999999999999", "2020-01-01", "x"]
+    path.write_text("code,text\n" + "".join(f"{text},t{text}\n" for text in texts))
+    delimited.MISTAKEN.clear()
+    dataset = TabularDataset.from_delimited_files(path, column_types="str")
+    for rows in (1, 2, len(texts)):
+        joined = pd.concat(frames_of(dataset, Cut(1, rows=rows)), ignore_index=True)
+        expected = pd.read_csv(path, dtype="str")
+        pd.testing.assert_frame_equal(joined, expected)
+    assert {"code"} >= delimited.MISTAKEN
+
+
+@given(
+    names=st.lists(st.text(st.sampled_from("ab1 .\t'é#-"), max_size=3), min_size=1, max_size=4),
+    end=st.sampled_from(["\n", "\r\n", "\r", ""]),
+)
+def test_plain_headers_are_what_pandas_makes_of_them(names: list[str], end: str) -> None:
+    head = (";".join(names) + end).encode()
+    dialect = Dialect(separator=";")
+    plain = _plain_names(head, "utf-8", dialect)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("parallelrun_jupyter.data.delimited._plain_names", lambda *_: ())
+        _header_names.cache_clear()
+        try:
+            expected = _header_names(head, "utf-8", dialect)
+        except pd.errors.EmptyDataError:
+            assert not plain
+            return
+    _header_names.cache_clear()
+    assert plain in {(), expected}
+    if re.fullmatch(r"[ab](;[ab]){,1}", ";".join(names)) and len(set(names)) == len(names):
+        assert plain

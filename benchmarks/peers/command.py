@@ -1,0 +1,113 @@
+"""``python -m benchmarks peers``: which engines and workloads, how often, and the tables."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from parallelrun_jupyter.parsing import plural
+from parallelrun_jupyter.version import __version__
+
+from .data import NEEDED, WORKLOADS
+from .engines import ENGINES, INLINE, Engine
+from .report import bound_of, table
+from .rounds import Measured, measure
+from .workload import Workload
+
+INSTALL = "pip install -e '.[bench]'"
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Measure, and print the tables; the exit status says whether ours was right everywhere."""
+    given = _parser().parse_args(words)
+    if given.rounds is None:
+        given.rounds = 0 if given.small else 3
+    given.limit = given.limit or (30 if given.small else 120)
+    engines, missing = _installed(given.engines)
+    print(
+        f"parallelrun-jupyter {__version__}, Python {platform.python_version()}, "
+        f"{platform.system()}, {os.cpu_count()} cores; {_rounds(given.rounds)}. From the "
+        "call, with everything imported, to the last result in the output file.\n"
+    )
+    for name, packages in missing.items():
+        print(f"Left out: {name}, which needs {', '.join(packages)}: {INSTALL}\n")
+    is_right = True
+    with tempfile.TemporaryDirectory(prefix="parallelrun-peers-data-") as temporary:
+        folder = Path(given.data or temporary).absolute()
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in given.workloads:
+            lacking = [p for p in NEEDED.get(name, ()) if importlib.util.find_spec(p) is None]
+            if lacking:
+                print(f"Left out: {name}, which needs {', '.join(lacking)}: {INSTALL}\n")
+                continue
+            is_right &= _compare(WORKLOADS[name](folder, is_small=given.small), engines, given)
+    return 0 if is_right else 1
+
+
+def _rounds(count: int) -> str:
+    if not count:
+        return "a round that does not count, while memory is sampled"
+    return f"{plural(count, 'interleaved round')}, after one that does not count"
+
+
+def _compare(workload: Workload, engines: dict[str, Engine], given: argparse.Namespace) -> bool:
+    """Measure the engines on a workload and print its table; return whether ours was right."""
+    left_out = {
+        name: engine.leaves_out.get(workload.script, "") for name, engine in engines.items()
+    }
+    taking_part = {name: engine for name, engine in engines.items() if not left_out[name]}
+    if workload.bound_s() is None:
+        taking_part = {"inline": INLINE, **taking_part}
+
+    def say(name: str, number: int, one: Measured) -> None:
+        what = f"WRONG: {one.wrong}" if one.wrong else f"{one.total_s:8.2f} s"
+        counts = "" if number or not given.rounds else "  (not counted)"
+        print(f"  {workload.name:<18} {name:<16} {what}{counts}", file=sys.stderr, flush=True)
+
+    found = measure(workload, taking_part, given.rounds, given.limit, say)
+    bound_s = bound_of(workload, found.get("inline", []))
+    left_out = {name: why for name, why in left_out.items() if why}
+    print(table(workload, found, left_out, bound_s), flush=True)
+    return not any(one.wrong for one in found.get("ours", []))
+
+
+def _installed(names: list[str]) -> tuple[dict[str, Engine], dict[str, list[str]]]:
+    """Return the engines that can be measured, and what the others lack."""
+    lacking = {name: ENGINES[name].missing() for name in names}
+    engines = {name: ENGINES[name] for name in names if not lacking[name]}
+    return engines, {name: packages for name, packages in lacking.items() if packages}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks peers", description=__doc__)
+    parser.add_argument("--workloads", type=_names_of(WORKLOADS), default=list(WORKLOADS),
+                        help=f"of {', '.join(WORKLOADS)}; separated by commas (default: all)")  # fmt: skip
+    parser.add_argument("--engines", type=_names_of(ENGINES), default=list(ENGINES),
+                        help=f"of {', '.join(ENGINES)} (default: all that are installed)")  # fmt: skip
+    parser.add_argument("--rounds", type=int, default=None,
+                        help="counted rounds, after one that does not count (default: 3; small: none)")  # fmt: skip
+    parser.add_argument("--small", action="store_true", help="little data, to see that it works")
+    parser.add_argument("--limit", type=float, default=None,
+                        help="seconds that one measurement may take (default: 120; small: 30)")  # fmt: skip
+    parser.add_argument("--data", help="keep the data in this folder (default: a temporary one)")
+    return parser
+
+
+def _names_of(known: Iterable[str]) -> Callable[[str], list[str]]:
+    """Return what reads names of these, separated by commas."""
+
+    def names(text: str) -> list[str]:
+        given = [name.strip() for name in text.split(",")]
+        unknown = [name for name in given if name not in known]
+        if unknown:
+            msg = f"{unknown[0]!r} is none of {', '.join(known)}"
+            raise argparse.ArgumentTypeError(msg)
+        return given
+
+    return names

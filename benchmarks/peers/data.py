@@ -1,0 +1,163 @@
+"""Makes the data of the workloads, the same every time, and beside it the rows that are right."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+from .workload import Workload
+
+
+def _once(source: Path, make: Callable[[Path, IO[str]], None]) -> str:
+    """Make a folder or a file, and its right rows, unless it is there already; return its path."""
+    expected, unfinished = Path(f"{source}.expected"), Path(f"{source}.unfinished")
+    if not expected.exists():
+        shutil.rmtree(source, ignore_errors=True)
+        with unfinished.open("w", encoding="utf-8") as rows:
+            make(source, rows)
+        unfinished.replace(expected)
+    return str(source)
+
+
+def _touch(names: list[str]) -> Callable[[Path, IO[str]], None]:
+    """Return what makes empty files and expects their names, but for those that always fail."""
+
+    def make(folder: Path, rows: IO[str]) -> None:
+        folder.mkdir()
+        for name in names:
+            (folder / name).touch()
+            rows.write(f"{name}\n")
+
+    return make
+
+
+def _empty(folder: Path, *, is_small: bool) -> Workload:
+    count = 2_000 if is_small else 20_000
+
+    def make(source: Path, rows: IO[str]) -> None:
+        for number in range(count * 5):
+            part = source / f"{number // 1000:03d}"
+            if number % 1000 == 0:
+                part.mkdir(parents=True)
+            (part / f"{number:06d}.txt").touch()
+            rows.write(f"{part}/{number:06d}.txt\n")
+
+    source = _once(folder / f"empty-{count}", make)
+    return Workload("empty", "empty", source, size=5, amount=count)
+
+
+def _images(folder: Path, *, is_small: bool, engine: str, size: int) -> Workload:
+    count = 500 if is_small else 10_000
+    made = folder / "digits"
+    model = str(made / "model.npz")
+
+    def make(source: Path, rows: IO[str]) -> None:
+        from parallelrun_jupyter.demo import write_digits
+
+        from .scripts import images_numpy
+
+        write_digits(made)
+        digits = sorted((made / "digits").iterdir())
+        source.mkdir()
+        for number in range(count):
+            shutil.copyfile(digits[number % len(digits)], source / f"{number:06d}.png")
+        os.environ["BENCHMARK_MODEL"] = model
+        images_numpy.init()
+        found = images_numpy.run(sorted(str(path) for path in source.iterdir()))
+        rows.writelines(f"{row}\n" for row in found)
+
+    source = _once(folder / f"images-{count}", make)
+    return Workload(
+        f"images-{engine}", f"images_{engine}", source, size=size, amount=count, unit="images",
+        environ={"BENCHMARK_MODEL": model},
+    )  # fmt: skip
+
+
+def _table(folder: Path, *, is_small: bool, is_quoted: bool) -> Workload:
+    name, megabytes = "csv-quoted" if is_quoted else "csv-plain", 8 if is_small else 256
+    source = _once(
+        folder / f"{name}-{megabytes}.csv",
+        lambda path, rows: _write_table(path, rows, megabytes << 20, is_quoted=is_quoted),
+    )
+    return Workload(
+        name, "table", source, is_table=True, is_quoted=is_quoted,
+        amount=os.path.getsize(source) / 1e6, unit="MB",
+    )  # fmt: skip
+
+
+def _write_table(path: Path, rows: IO[str], size: int, *, is_quoted: bool) -> None:
+    """Write a table of numbers and texts; where it is quoted, one text in twenty has line ends.
+
+    The numbers are multiples of 1/64, so that scores are exact whoever reads and adds them.
+    """
+    from .scripts.table import FEATURES, WEIGHTS
+
+    rng = random.Random(1)
+    words = ("alpha", "βήτα", "gamma", "naïve", "größe", "数据", "данные", "omega", "🙂", "row")
+    tails = []
+    for number in range(4_096):
+        text = " ".join(rng.choices(words, k=rng.randint(8, 24)))
+        if is_quoted and number % 20 == 0:
+            text = f'{text}\nthey said "{text[:9]}",\r\n{text[9:40]}'
+        xs = [rng.randint(-256, 256) / 64 for _ in FEATURES]
+        score = sum(x * w for x, w in zip(xs, WEIGHTS, strict=True)) + len(text)
+        field = '"' + text.replace('"', '""') + '"'
+        tails.append((",".join(f"{x:.6f}" for x in xs) + f",{field}\n", int(score * 256)))
+    with path.open("w", encoding="utf-8", newline="") as file:
+        file.write(",".join(["id", *FEATURES, "text"]) + "\n")
+        first = 0
+        while file.tell() < size:
+            picked = list(enumerate(rng.choices(tails, k=10_000), first))
+            file.write("".join(f"{number},{tail}" for number, (tail, _) in picked))
+            rows.write("".join(f"{number},{score}\n" for number, (_, score) in picked))
+            first += len(picked)
+
+
+def _uneven(folder: Path, *, is_small: bool) -> Workload:
+    count = 20 if is_small else 200
+    rng = random.Random(3)
+    names = [f"{number:04d}-{rng.randint(10, 300):03d}.txt" for number in range(count)]
+    source = _once(folder / f"uneven-{count}", _touch(names))
+    return Workload("uneven", "sleeps", source, workers=4, amount=count)
+
+
+def _faults(folder: Path, *, is_small: bool, is_transient: bool) -> Workload:
+    count = 200 if is_small else 1_000
+    places = list(range(count))
+    random.Random(7).shuffle(places)
+    one, half = count // 100, count // 200
+    kinds = dict.fromkeys(places[:one], "raise")
+    kinds |= dict.fromkeys(places[one : one + half], "hang")
+    kinds |= dict.fromkeys(places[one + half : one + 2 * half], "kill")
+    names = [f"{number:04d}-{kinds.get(number, 'good')}.txt" for number in range(count)]
+    source = _once(folder / f"faults-{count}", _touch(names))
+    ends = {"raise": "exception", "hang": "timeout", "kill": "crash"}
+    failures = {str(number): ends[kind] for number, kind in kinds.items()}
+    return Workload(
+        "faults-transient" if is_transient else "faults-poison", "faults", source, workers=4,
+        timeout_s=1, retries=2 if is_transient else 0, amount=count, limit_s=15 if is_small else 30,
+        failures={} if is_transient else failures,
+    )  # fmt: skip
+
+
+WORKLOADS: dict[str, Callable[..., Workload]] = {
+    "empty": _empty,
+    "images-numpy": lambda *a, **k: _images(*a, **k, engine="numpy", size=5),
+    "images-tensorflow": lambda *a, **k: _images(*a, **k, engine="tensorflow", size=50),
+    "csv-plain": lambda *a, **k: _table(*a, **k, is_quoted=False),
+    "csv-quoted": lambda *a, **k: _table(*a, **k, is_quoted=True),
+    "uneven": _uneven,
+    "faults-poison": lambda *a, **k: _faults(*a, **k, is_transient=False),
+    "faults-transient": lambda *a, **k: _faults(*a, **k, is_transient=True),
+}
+"""By name, what makes the data of a workload in a folder, once."""
+
+NEEDED = {
+    "images-numpy": ("PIL", "sklearn"),
+    "images-tensorflow": ("PIL", "sklearn", "tensorflow"),
+}
+"""What a workload cannot do without, beside what this project needs itself."""

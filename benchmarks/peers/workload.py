@@ -1,0 +1,108 @@
+"""What an engine is told of a workload, and the bound that no engine can beat."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from .scripts.faults import WORK_S
+
+FRAME_ROWS = 4_500
+"""Rows of about 1 MB of the tables, for engines that want to be told a number of rows."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What an engine is told, the same for all.
+
+    Parameters
+    ----------
+    name
+        What the table calls it.
+    script
+        A module of ``scripts``.
+    source
+        The folder of the files, or a CSV file.
+    size
+        Files of a mini-batch; of a table it is about 1 MB.
+    workers
+        Processes.
+    timeout_s, retries
+        For each call of ``run``, where the workload needs them.
+    is_table, is_quoted
+        Whether ``run`` gets DataFrames, and whether their texts hold line ends.
+    environ
+        Variables of the script.
+    amount, unit
+        How much there is, for the rate.
+    failures
+        Which mini-batches cannot succeed, and how each of them fails.
+    limit_s
+        After how many seconds there is nothing more to learn; None where that is not known.
+    """
+
+    name: str
+    script: str
+    source: str
+    size: int = 1
+    workers: int = 2
+    timeout_s: int | None = None
+    retries: int = 0
+    is_table: bool = False
+    is_quoted: bool = False
+    environ: dict[str, str] = field(default_factory=dict)
+    amount: float = 0
+    unit: str = "mini-batches"
+    failures: dict[str, str] = field(default_factory=dict)
+    limit_s: float | None = None
+
+    @property
+    def module(self) -> str:
+        """The script's name for ``import``."""
+        return f"benchmarks.peers.scripts.{self.script}"
+
+    @property
+    def path(self) -> str:
+        """The script's file."""
+        return str(Path(__file__).parent / "scripts" / f"{self.script}.py")
+
+    def load(self) -> ModuleType:
+        """Return the script as a module; ``init()`` was not called."""
+        return importlib.import_module(self.module)
+
+    def mini_batches(self) -> list[list[str]]:
+        """List the files, in order, as mini-batches: every engine does so while its clock runs."""
+        paths = []
+        for folder, folders, names in os.walk(self.source):
+            folders.sort()
+            paths += [os.path.join(folder, name) for name in sorted(names)]
+        return [paths[k : k + self.size] for k in range(0, len(paths), self.size)]
+
+    def frames(self) -> Any:
+        """Return an iterator of DataFrames: how pandas reads what is too large for one."""
+        import pandas as pd
+
+        return pd.read_csv(self.source, chunksize=FRAME_ROWS)
+
+    def inputs(self) -> Any:
+        """Return what ``run`` gets, one after the other."""
+        return self.frames() if self.is_table else self.mini_batches()
+
+    def expected(self) -> list[bytes]:
+        """Return the right rows, in the order of the input."""
+        rows = Path(f"{self.source}.expected").read_bytes().splitlines()
+        return [row for k, row in enumerate(rows) if str(k) not in self.failures]
+
+    def bound_s(self) -> float | None:
+        """Return the seconds that sleeping takes at least; None where a plain loop is measured."""
+        if self.script == "sleeps":
+            return sum(int(row[5:8]) for row in self.expected()) / 1000 / self.workers
+        if self.script == "faults":
+            hangs = sum(name.endswith("-hang.txt") for name in os.listdir(self.source))
+            slept = len(self.expected()) * WORK_S + hangs * (self.timeout_s or 0)
+            return slept / self.workers
+        return None

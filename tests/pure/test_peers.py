@@ -1,0 +1,73 @@
+"""The comparison with others prints no time of a result that is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.peers.checks import what_is_wrong
+from benchmarks.peers.report import bound_of, table
+from benchmarks.peers.rounds import Measured
+from benchmarks.peers.workload import Workload
+
+ROWS = ["0000-good.txt", "0001-hang.txt", "0002-good.txt"]
+
+
+@pytest.fixture
+def workload(tmp_path: Path) -> Workload:
+    source = tmp_path / "files"
+    source.mkdir()
+    for name in ROWS:
+        (source / name).touch()
+    (tmp_path / "files.expected").write_text("".join(f"{row}\n" for row in ROWS))
+    return Workload("faults", "faults", str(source), timeout_s=1, failures={"1": "timeout"})
+
+
+@pytest.mark.parametrize(
+    ("rows", "failures", "more", "said"),
+    [
+        ([ROWS[0], ROWS[2]], {"1": "timeout"}, {}, ""),
+        ([ROWS[2], ROWS[0]], {"1": "timeout"}, {}, ""),
+        ([ROWS[0]], {"1": "timeout"}, {}, "1 of 2 rows are not there"),
+        ([ROWS[0], ROWS[0]], {"1": "timeout"}, {},
+         "1 of 2 rows are not there; 1 rows should not be there"),
+        ([ROWS[0], ROWS[2]], {}, {}, "1 of 1 failures are not named"),
+        ([ROWS[0], ROWS[2]], {"1": "crash"}, {}, "1 failures are given another cause"),
+        ([ROWS[0]], {"1": "timeout", "2": "crash"}, {},
+         "1 of 2 rows are not there; 1 mini-batches failed that need not have"),
+        ([ROWS[0]], {"1": "lost", "2": "lost"}, {"note": "the pool broke"},
+         "1 of 2 rows are not there; 1 of 1 failures are not named; the pool broke"),
+        ([ROWS[0], ROWS[2]], {"1": "timeout"}, {"error": "not finished after 9 s"},
+         "not finished after 9 s"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said(
+    workload: Workload, tmp_path: Path, rows: list[str], failures: dict[str, str],
+    more: dict[str, str], said: str,
+) -> None:  # fmt: skip
+    output = tmp_path / "rows.txt"
+    output.write_text("".join(f"{row}\n" for row in rows))
+    record: dict[str, Any] = {"output": str(output), "failures": failures, "note": "", "error": ""}
+    wrong, is_in_order = what_is_wrong(workload, {**record, **more})
+    assert wrong == said
+    assert is_in_order == (rows == [ROWS[0], ROWS[2]])
+
+
+def test_a_wrong_result_has_no_time_and_the_others_have_medians(workload: Workload) -> None:
+    good = [Measured(total, 0.5, is_in_order=True, peak_mb=80) for total in (9.0, 2.0, 4.0, 3.0)]
+    bad = [Measured(1.0), Measured(1.0, wrong="2 rows should not be there")]
+    text = table(workload, {"ours": good, "other": bad}, {"third": "it has none"}, 1.5)
+    assert "| ours | 3.00 (2.00-4.00) | 2.00 | 0 mini-batches |" in text
+    assert "| 0.50 | 80 | right, in order |" in text
+    assert "| other | | | | | | | WRONG: 2 rows should not be there |" in text
+    assert "| third | | | | | | | not measured: it has none |" in text
+
+
+def test_the_bound_is_the_sleeping_or_the_plain_loop_among_the_workers(workload: Workload) -> None:
+    assert bound_of(workload, []) == pytest.approx((2 * 0.005 + 1) / 2)
+    computing = Workload("empty", "empty", workload.source)
+    loop = [Measured(9, init_s=9), Measured(5, init_s=1), Measured(5, init_s=1)]
+    assert bound_of(computing, loop) == 3
+    assert bound_of(computing, [*loop, Measured(wrong="died")]) is None

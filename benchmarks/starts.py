@@ -30,7 +30,7 @@ def _worker_ready(folder: Path) -> float:
             "script": str(folder / "empty_worker.py"), "argv": ["empty_worker.py"],
             "cwd": str(folder), "sys_path": [str(folder)], "append_rows": True,
             "logging_level": "INFO", "roots": [str(folder)],
-            "output_dir": str(folder), "log_dir": str(folder),
+            "output_dir": str(folder), "log_dir": str(folder), "output_format": "text",
         },
     )  # fmt: skip
     began = time.monotonic()
@@ -40,6 +40,9 @@ def _worker_ready(folder: Path) -> float:
         replies = [reply for key in ready for reply in worker.handle(key.fd)]
         if replies:
             break
+        if time.monotonic() - began > 30:
+            msg = f"the worker did not become ready: see {folder}/bench.log"
+            raise RuntimeError(msg)
     seconds = time.monotonic() - began
     worker.kill("measured")
     worker.close()

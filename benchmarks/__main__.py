@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import platform
 import sys
@@ -11,35 +12,23 @@ from pathlib import Path
 
 from parallelrun_jupyter.version import __version__
 
-from . import (
-    cluster,
-    crowd,
-    growth,
-    overhead,
-    scale,
-    seed,
-    staging,
-    starts,
-    tables,
-    window,
-    work,
-)
 from .measure import HEAD
 from .peers import command as peers
 
-_ALL = {
-    "overhead": overhead.measure,
-    "starts": starts.measure,
-    "seed": seed.measure,
-    "work": work.measure,
-    "scale": scale.measure,
-    "staging": staging.measure,
-    "window": window.measure,
-    "growth": growth.measure,
-    "tables": tables.measure,
-    "cluster": cluster.measure,
-    "crowd": crowd.measure,
-}
+_ALL = (
+    "overhead",
+    "starts",
+    "seed",
+    "work",
+    "scale",
+    "staging",
+    "window",
+    "growth",
+    "tables",
+    "cluster",
+    "crowd",
+)
+"""The modules that measure; each is imported when it is asked for, with what it needs."""
 
 
 def main() -> None:
@@ -56,7 +45,8 @@ def main() -> None:
     figures = []
     with tempfile.TemporaryDirectory(prefix="parallelrun-bench-") as folder:
         for name in given.what or _ALL:
-            figures += _ALL[name](Path(folder), given.rounds)
+            measure = importlib.import_module(f"benchmarks.{name}").measure
+            figures += measure(Path(folder), given.rounds)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     print(
         f"\nparallelrun-jupyter {__version__}, Python {platform.python_version()}, "

@@ -18,6 +18,7 @@ from ..events import (
     NodeJoined,
     NodeLost,
     NodeSampled,
+    PartStored,
     PlanFinished,
     RunFinished,
     RunResumed,
@@ -102,6 +103,8 @@ class RunState:
     items_succeeded: int = 0
     items_failed: int = 0
     rows: int = 0
+    #: parts of the output that nodes have put into its store
+    parts: int = 0
     cancel: bool = False
     output: str = ""
     output_bytes: int = 0
@@ -172,10 +175,13 @@ class RunState:
 
     def apply(self, event: Event) -> None:  # noqa: C901, PLR0912 - one flat match over the closed union
         """Take one event into account."""
-        self.at_ms = event.at_ms
+        before, self.at_ms = self.at_ms, event.at_ms
         match event:
             case AttemptSucceeded():
+                self.at_ms = max(before, event.at_ms)  # it may have waited for its part
                 self._succeed(event)
+            case PartStored():
+                self.parts += 1
             case AttemptFailed():
                 self._fail(event)
             case MiniBatchesPlanned() | PlanFinished():
@@ -282,7 +288,7 @@ class RunState:
         self.lately.append(
             (event.worker, event.mini_batch, event.at_ms, event.duration_us, SUCCEEDED)
         )
-        self._count_done(event.at_ms)
+        self._count_done(self.at_ms)
 
     def _fail(self, event: AttemptFailed) -> None:
         became = FAILED if event.is_last else RETRYING

@@ -19,7 +19,7 @@ FLOORS = (
     ("runs", "data", "config", "compute", "dask_compute", "environment", "script_check"),
     ("engine", "widget", "step"),
     ("backends",),
-    ("launch", "resumption", "trial", "failures", "run", "submission", "options", "kernel"),
+    ("launch", "resumption", "trial", "failures", "rows", "run", "submission", "options", "kernel"),
     ("pipelines",),
     ("__init__", "magics", "demo", "cli", "server", "azureml"),
     ("__main__",),

@@ -32,9 +32,12 @@ KEPT_BYTES = 4 << 30
 """A node that keeps so many rows gets no more mini-batches until some of them are in the store."""
 
 
-def size_at(first: int) -> int:
-    """Return how many mini-batches a range has that begins at ``first``."""
-    return min(max(first // GROWTH, SMALLEST), LARGEST)
+def size_at(first: int, room: int = 0) -> int:
+    """Return how many mini-batches a range has that begins at ``first``.
+
+    A node with room for more at once gets more: its mini-batches are so short that it is no wait.
+    """
+    return min(max(first // GROWTH, SMALLEST, room), LARGEST)
 
 
 @dataclass(slots=True, eq=False)
@@ -121,16 +124,21 @@ class Ranges:
     def take(self, node: str, room: int) -> list[Stretch]:
         """Hand out up to ``room`` mini-batches to a node: of its own ranges first, then of another.
 
-        Where no range is without an owner, it takes over half of what somebody else was not given.
+        Where no range is without an owner, it takes over half of what somebody else was not given;
+        while there may be more to come, not of a few, since each time makes one more part.
         """
         found: list[int] = []
         for one in list(self._owned.get(node, {}).values()):
             found += self._more_of(one, room - len(found))
         while len(found) < room:
-            claimed = self._claim(node)
+            left = room - len(found)
+            claimed = self._spare_one(left) or self._fresh_one(left)
             if claimed is None:
                 break
-            found += self._more_of(claimed, room - len(found))
+            found += self._more_of(self._own(claimed, node), left)
+        taken = self._half_of_one(node) if len(found) < room else None
+        if taken is not None:
+            found += self._more_of(self._own(taken, node), room - len(found))
         return list(self._stretches(found))
 
     def _more_of(self, one: Range, room: int) -> list[int]:
@@ -156,34 +164,32 @@ class Ranges:
         if count:
             yield first, count, attempt
 
-    def _claim(self, node: str) -> Range | None:
-        """Give a node another range with something in it that can be given out; None: there is none."""
-        claimed = self._spare_one() or self._fresh_one() or self._half_of_one(node)
-        if claimed is not None:
-            claimed.owner = node
-            self._owned.setdefault(node, {})[claimed.first] = claimed
-            self._weigh(claimed)
-        return claimed
+    def _own(self, one: Range, node: str) -> Range:
+        one.owner = node
+        self._owned.setdefault(node, {})[one.first] = one
+        self._weigh(one)
+        return one
 
-    def _spare_one(self) -> Range | None:
+    def _spare_one(self, room: int) -> Range | None:
         while self._spare:
             if self._spare[0] >= self._state.planned:
                 return None  # nothing of it is listed yet
             one = self._ranges.get(heappop(self._spare))
             if one is not None and not one.owner:
-                if one.end - one.first > size_at(one.first):
-                    self._divide(one, one.first + size_at(one.first))
+                size = size_at(one.first, room)
+                if one.end - one.first > size:
+                    self._divide(one, one.first + size)
                 return one
         return None
 
-    def _fresh_one(self) -> Range | None:
+    def _fresh_one(self, room: int) -> Range | None:
         state = self._state
         while self._next < state.planned and self._is_over(self._next):
             self._next += 1  # a resume: they are in the store, or given up
         if self._only or self._next >= state.planned:
             return None
         first = self._next
-        end = first + size_at(first)
+        end = first + size_at(first, room)
         if state.plan_finished:
             end = min(end, state.planned)
         known = range(first + 1, min(end, len(state.statuses)))
@@ -197,7 +203,7 @@ class Ranges:
     def _half_of_one(self, node: str) -> Range | None:
         """Divide what the owner of a range was not given yet, where there is most of it."""
         planned = self._state.planned
-        found, most = None, 0
+        found, most = None, 0 if self._state.plan_finished else 2 * SMALLEST - 1
         for one in self._open.values():
             rest = min(one.end, planned) - one.next
             if one.owner != node and rest > most:
@@ -369,11 +375,8 @@ class Ranges:
 
     def _put_largest(self, one: Range) -> None:
         """Put the kept mini-batches of a range that follow one another and have most rows."""
-
-        def weight(run: tuple[int, int]) -> int:
-            return sum(one.kept[k].length for k in range(*run))
-
-        self._put(self._cut_out(*max(_runs(one), key=weight)))
+        runs = {sum(one.kept[k].length for k in range(*run)): run for run in _runs(one)}
+        self._put(self._cut_out(*runs[max(runs)]))
 
     def _put(self, one: Range) -> None:
         part = Part(one.first, one.owner, one.kept, one.kept_bytes)

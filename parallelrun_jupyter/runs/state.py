@@ -262,6 +262,8 @@ class RunState:
     def _set_phase(self, name: str, phase: str, mini_batch: int, since_ms: int) -> None:
         worker = self.workers.get(name)
         if worker is not None:
+            if mini_batch not in {-1, worker.mini_batch}:
+                self.moved_ms = self.at_ms  # what is over may wait for its part to be told
             worker.phase, worker.mini_batch, worker.since_ms = phase, mini_batch, since_ms
 
     def _settle(self, mini_batch: int, status: int) -> None:

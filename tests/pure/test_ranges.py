@@ -171,6 +171,7 @@ def assert_once_and_in_order(events: Iterable[Event], store: dict[str, list[int]
 
 def test_ranges_begin_small_and_grow() -> None:
     assert [size_at(first) for first in (0, 1024, 2048, 100_000, 10**7)] == [4, 4, 8, 390, 1024]
+    assert [size_at(first, 100) for first in (0, 100_000)] == [100, 390], "where they are short"
 
 
 def test_a_range_is_one_nodes_and_is_put_when_it_is_over() -> None:
@@ -465,12 +466,27 @@ def course(  # noqa: C901 - one flat choice of what happens next
         assert state.items_succeeded + state.items_failed == 5 * state.done
 
 
-def test_a_claimed_range_reaches_over_what_is_listed_by_now() -> None:
+def test_a_range_reaches_over_what_is_listed_by_now() -> None:
     state = RunState()
     state.planned = 2
     both = Ranges(state)
-    assert both.take("a", 9) == [(0, 2, 1)]
-    assert both.take("b", 9) == []
+    assert both.take("a", 3) == [(0, 2, 1)]
+    assert both.take("b", 3) == []
     state.planned = 9
     assert both.take("b", 2) == [(4, 2, 1)]
     assert both.take("a", 1) == [(2, 1, 1)]
+
+
+def test_while_there_is_more_to_come_nobody_takes_over_a_few() -> None:
+    state = RunState()
+    state.planned = 8
+    both = Ranges(state)
+    assert both.take("a", 20) == [(0, 8, 1)]
+    state.planned = 15
+    assert both.take("b", 1) == []
+    state.planned = 16
+    assert both.take("b", 1) == [(12, 1, 1)], "half of eight"
+    state.plan_finished = True
+    both.settle()
+    assert both.take("c", 9) == [(10, 2, 1)]
+    assert both.take("c", 9) == [(14, 2, 1)]

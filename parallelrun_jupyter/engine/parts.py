@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from ..events import FINAL_STATES, IN_STORE, AttemptSucceeded, PartStored
+from ..events import FINAL_STATES, IN_STORE, AttemptSucceeded, PartStored, WarningRaised
 from . import policy, signals
 from .ranges import Ranges
 from .scheduler import Scheduler
@@ -35,6 +35,7 @@ class PartsScheduler(Scheduler):
         self._idle: dict[str, int] = {}
         self._is_settled = False
         self._is_draining = False
+        self._has_said_to_wait = False
         #: when the last node that may still be putting something has ended by itself
         self._quiet_at = 0
 
@@ -150,5 +151,13 @@ class PartsScheduler(Scheduler):
 
     def _finish(self, state: str, reason: str) -> None:
         """End the run; what is published waits until no node can put anything any more."""
-        if not (self._publishes_late and state == "Completed" and self._now < self._quiet_at):
+        left_ms = self._quiet_at - self._now
+        if not (self._publishes_late and state == "Completed" and left_ms > 0):
             super()._finish(state, reason)
+        elif not self._has_said_to_wait:
+            self._has_said_to_wait = True
+            text = (
+                f"the output is made of its parts in {left_ms // 1000} s: by then every node that "
+                "was lost has ended, and puts nothing any more"
+            )
+            self._record(WarningRaised(self._now, text))

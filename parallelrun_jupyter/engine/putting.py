@@ -23,7 +23,7 @@ from uuid import uuid4
 
 from ..data.credentials import look_up
 from ..data.storage import Storage
-from ..errors import MissingExtraError
+from ..errors import ConfigError, MissingExtraError
 from ..runs.parts import PART_NAME, dataset_url
 from ..runs.record import RunRecord
 from .signals import PartNotPut, PartPut, Piece, Signal
@@ -55,17 +55,21 @@ class PutSpec:
         ConfigError
             A credential is not where it is said to be.
         """
-        storage = Storage.of_spec(self.storage)
+        storage, host = Storage.of_spec(self.storage), socket.gethostname()
         for package in ("pyarrow", *_PACKAGES.get(storage.protocol, ("fsspec",))):
             if importlib.util.find_spec(package) is None:
                 msg = (
                     f"nodes put output_format='parquet' into {storage.title} themselves, and "
-                    f"{socket.gethostname()} has no {package}. Install it there: "
+                    f"{host} has no {package}. Install it there: "
                     "pip install 'parallelrun-jupyter[azure,dask,parquet]'"
                 )
                 raise MissingExtraError(msg)
-        for where in storage.secrets.values():
-            look_up(where, storage.title, self.environ)
+        try:
+            for where in storage.secrets.values():
+                look_up(where, storage.title, self.environ)
+        except ConfigError as error:
+            msg = f"nodes put the output into its store themselves, and on {host} {error}"
+            raise ConfigError(msg) from error
 
 
 def put_spec(record: RunRecord, environ: Mapping[str, str]) -> PutSpec | None:

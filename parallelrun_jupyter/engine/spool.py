@@ -64,6 +64,8 @@ class Spool:
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         self._starts.append(offset)
         self._needed[offset] = 0
+        if len(self._starts) > 1:
+            self._drop_if_done(self._starts[-2])
 
     def place(self, offset: int) -> tuple[str, int]:
         """Return the file that holds the rows of an offset, and where in it they begin."""
@@ -74,6 +76,9 @@ class Spool:
         """Forget rows."""
         start = self._start_of(offset)
         self._needed[start] -= length
+        self._drop_if_done(start)
+
+    def _drop_if_done(self, start: int) -> None:
         if not self._needed[start] and start != self._starts[-1]:
             self._starts.remove(start)
             del self._needed[start]

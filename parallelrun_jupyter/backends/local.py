@@ -159,10 +159,11 @@ class LocalPool:
     def close(self) -> None:
         """End what still runs, and give everything back."""
         self.stop(drain=False)
+        putter, self._putter = self._putter, None
+        if putter is not None:
+            putter.close()  # first of all: nothing is put from here on
         while any(node.next_step_at() != float("inf") for node in self._nodes.values()):
             self.wait(0.05)
-        if self._putter is not None:
-            self._putter.close()
         self._selector.close()
         os.close(self._woken)
         os.close(self._waker)

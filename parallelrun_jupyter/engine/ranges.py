@@ -9,61 +9,19 @@ are too large to wait for it.
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
 from ..events import AttemptSucceeded
 from ..runs.state import FAILED, SUCCEEDED, RunState
 from .queue import Stretch
-
-SMALLEST, LARGEST = 4, 1024
-"""Mini-batches in a range: few in the first ones, so that something is in the store early."""
-
-GROWTH = 256
-"""A range has one more mini-batch for so many before it, so that what is under way is a small share
-of what is done: a run of a million has some 2,400 parts, and one of ten million 11,000."""
+from .range import SMALLEST, Part, Range, runs_of, size_at
 
 PART_BYTES = 128 << 20
 """Rows of a range that are put when there are so many of them, also where others are missing."""
 
 KEPT_BYTES = 4 << 30
 """A node that keeps so many rows gets no more mini-batches until some of them are in the store."""
-
-
-def size_at(first: int, room: int = 0) -> int:
-    """Return how many mini-batches a range has that begins at ``first``.
-
-    A node with room for more at once gets more: its mini-batches are so short that it is no wait.
-    """
-    return min(max(first // GROWTH, SMALLEST, room), LARGEST)
-
-
-@dataclass(slots=True, eq=False)
-class Range:
-    """Mini-batches ``first`` to ``end - 1``; ``owner`` is a node, or empty."""
-
-    first: int
-    end: int
-    owner: str = ""
-    #: the first mini-batch that the owner was not given yet
-    next: int = 0
-    #: what it was given, and is to be given again
-    waiting: deque[int] = field(default_factory=deque)
-    #: the attempts whose rows the owner keeps, as they came in
-    kept: dict[int, AttemptSucceeded] = field(default_factory=dict)
-    kept_bytes: int = 0
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Part:
-    """Attempts that follow one another, whose rows their node is to put into the store."""
-
-    first: int
-    owner: str
-    kept: dict[int, AttemptSucceeded]
-    size_bytes: int
 
 
 class Ranges:
@@ -74,7 +32,7 @@ class Ranges:
     state
         The fold of the journal: what is planned, what is over, and what was tried how often.
     only
-        Hand out these alone; None for all.
+        Hand out these alone, in increasing order; None for all.
     """
 
     def __init__(self, state: RunState, only: Iterable[int] | None = None) -> None:
@@ -93,8 +51,8 @@ class Ranges:
         self._putting_bytes: dict[str, int] = {}
         #: those of them that nobody was told of yet
         self._ready: list[Part] = []
-        for mini_batch in only or ():
-            self._add(Range(mini_batch, mini_batch + 1, next=mini_batch))
+        for first, end in runs_of(only or ()):
+            self._add(Range(first, end, next=first))
 
     def __bool__(self) -> bool:
         """Say whether there is anything that is not over and in the store."""
@@ -258,7 +216,7 @@ class Ranges:
     def flush(self, node: str) -> None:
         """Take its ranges away from a node that has nothing to do; it puts what it keeps of them."""
         for one in list(self._owned.get(node, {}).values()):
-            for first, end in list(_runs(one)):
+            for first, end in one.runs():
                 self._put(self._cut_out(first, end))
         for one in list(self._owned.get(node, {}).values()):
             self._give_up(one)
@@ -349,14 +307,7 @@ class Ranges:
 
     def _divide(self, one: Range, at: int) -> Range:
         """Let a range end at ``at``; return the range of the rest, which has the same owner."""
-        right = Range(at, one.end, one.owner, max(at, one.next))
-        right.waiting.extend(k for k in one.waiting if k >= at)
-        right.kept = {k: event for k, event in one.kept.items() if k >= at}
-        right.kept_bytes = sum(event.length for event in right.kept.values())
-        one.end, one.next = at, min(one.next, at)
-        one.kept = {k: event for k, event in one.kept.items() if k < at}
-        one.kept_bytes -= right.kept_bytes
-        one.waiting = deque(k for k in one.waiting if k < at)
+        right = one.divide(at)
         self._weigh(one)
         return self._add(right)
 
@@ -370,12 +321,12 @@ class Ranges:
         return one
 
     def _put_if_whole(self, one: Range) -> None:
-        if one.owner and len(one.kept) == one.end - one.first:
+        if one.owner and one.is_whole:
             self._put(one)
 
     def _put_largest(self, one: Range) -> None:
         """Put the kept mini-batches of a range that follow one another and have most rows."""
-        runs = {sum(one.kept[k].length for k in range(*run)): run for run in _runs(one)}
+        runs = {sum(one.kept[k].length for k in range(*run)): run for run in one.runs()}
         self._put(self._cut_out(*runs[max(runs)]))
 
     def _put(self, one: Range) -> None:
@@ -384,16 +335,3 @@ class Ranges:
         self._putting_bytes[one.owner] = self._putting_bytes.get(one.owner, 0) + one.kept_bytes
         self._ready.append(part)
         self._remove(one)
-
-
-def _runs(one: Range) -> Iterator[tuple[int, int]]:
-    """Yield (first, end) of the kept mini-batches of a range that follow one another."""
-    begun = end = -1
-    for mini_batch in sorted(one.kept):
-        if mini_batch != end:
-            if begun >= 0:
-                yield begun, end
-            begun = mini_batch
-        end = mini_batch + 1
-    if begun >= 0:
-        yield begun, end

@@ -16,7 +16,8 @@ from parallelrun_jupyter.engine import ranges
 from parallelrun_jupyter.engine import signals as sg
 from parallelrun_jupyter.engine.parts import LET_GO_MS, PartsScheduler
 from parallelrun_jupyter.engine.policy import NODE_ENDS_MS, Limits
-from parallelrun_jupyter.engine.ranges import Ranges, size_at
+from parallelrun_jupyter.engine.range import size_at
+from parallelrun_jupyter.engine.ranges import Ranges
 from parallelrun_jupyter.events import (
     IN_STORE,
     AttemptFailed,
@@ -236,7 +237,7 @@ def test_a_mini_batch_that_is_given_up_ends_the_part_before_it() -> None:
     nodes.put()
     end = nodes.end()
     assert (end.state, end.output) == ("Completed", "az://c/out")
-    again = Nodes(LIMITS, folded(nodes.events), failed_only=True)
+    again = Nodes(LIMITS, folded(nodes.events), failed_only=True)  # those that had failed alone
     again.tell(sg.Planned(4, 20, is_end=True))
     again.join(9, "a")
     assert again.out == [("a", 1, 2)]
@@ -245,6 +246,28 @@ def test_a_mini_batch_that_is_given_up_ends_the_part_before_it() -> None:
     again.store |= nodes.store
     assert assert_once_and_in_order([*nodes.events, *again.events], again.store)
     assert again.end().state == "Completed"
+
+
+def test_what_had_failed_side_by_side_is_one_part_again() -> None:
+    limits = Limits(run_max_try=1, error_threshold=-1, puts_in_store=True)
+    nodes = Nodes(limits)
+    nodes.tell(sg.Planned(8, 40, is_end=True))
+    nodes.join(8, "a")
+    for k in range(8):
+        if k in {2, 3, 4, 6}:
+            nodes.fail("a", k, 1)
+        else:
+            nodes.succeed("a", k)
+    while nodes.puts:
+        nodes.put()
+    assert nodes.end().state == "Completed"
+    again = Nodes(limits, folded(nodes.events), failed_only=True)
+    again.tell(sg.Planned(8, 40, is_end=True))
+    again.join(8, "a")
+    assert again.out == [("a", k, 2) for k in (2, 3, 4, 6)]
+    for k in (2, 3, 4, 6):
+        again.succeed("a", k, 2)
+    assert [len(asked.pieces) for asked in again.puts] == [3, 1]
 
 
 def test_rows_that_are_too_many_are_put_before_the_range_is_over(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import random
 import signal
 import time
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ from tests.conftest import SCRIPTS
 from tests.real.conftest import end_of
 from tests.real.dask_processes import DaskProcesses, wait_until
 from tests.real.test_dask import in_cluster, of_kind, wait_for
+from tests.real.test_dask_storm import KILLS, Storm
 
 pytestmark = pytest.mark.usefixtures("endpoint")
 
@@ -129,11 +131,18 @@ def kill_driver(run: Run) -> None:
 
 
 def test_nodes_put_parts_and_the_manifest_makes_one_output_of_them(
-    cluster: DaskProcesses, container: ContainerClient, numbers: Path, tmp_path: Path
+    cluster: DaskProcesses,
+    container: ContainerClient,
+    numbers: Path,
+    tmp_path: Path,
+    azurite: Azurite,
 ) -> None:
     run = begin(numbers, container, cluster.address, 0.01, 1000)
     assert end_of(run, LONG_S) == "Completed", run.snapshot()["reason"]
     frame = assert_whole(run, container)
+    options = {"connection_string": azurite.connection_string}
+    read = pd.read_parquet(run.snapshot()["output"], storage_options=options)
+    pd.testing.assert_frame_equal(read, frame)
     assert len(of_kind(run, PartStored)) >= 15
     pd.testing.assert_frame_equal(single_file(numbers, tmp_path / "local", 0, 1000), frame)
     for path in (tmp_path / "dask").rglob("*"):
@@ -366,3 +375,28 @@ def test_a_store_that_nodes_may_not_write_is_a_clear_error_at_the_start(
     reason = run.snapshot()["reason"]
     assert "a part of the output could not be put from" in reason
     assert "refused the credential (sas_token in memory)" in reason
+
+
+def test_a_storm_of_kills_changes_no_row(
+    cluster: DaskProcesses, container: ContainerClient, numbers: Path
+) -> None:
+    rng = random.Random(KILLS)
+    storm = Storm(cluster, rng)
+    times = max(5, KILLS // 2)
+    run = begin(
+        [numbers] * times, container, cluster.address, 0.05, 1000,
+        run_max_try=100, error_threshold=-1,
+    )  # fmt: skip
+    until = time.monotonic() + 100 + 20 * KILLS
+    while (status := run.status) != "Completed":
+        assert time.monotonic() < until, run.snapshot()
+        assert status not in {"Failed", "Canceled"}, run.snapshot()["reason"]
+        time.sleep(rng.uniform(0.05, 0.3))
+        storm.fill_up()
+        if status == "Interrupted":
+            run.resume()
+        elif storm.killed.total() < KILLS:
+            storm.strike(run)
+    print(f"killed {dict(storm.killed)}")
+    assert storm.killed.total() >= KILLS // 2, "the run was over too soon to be tried"
+    assert_whole(run, container, times)

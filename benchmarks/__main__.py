@@ -15,6 +15,7 @@ from . import (
     crowd,
     growth,
     overhead,
+    parts,
     scale,
     seed,
     staging,
@@ -37,6 +38,7 @@ _ALL = {
     "tables": tables.measure,
     "cluster": cluster.measure,
     "crowd": crowd.measure,
+    "parts": parts.measure,
 }
 
 

@@ -163,10 +163,10 @@ class Putter:
                 self._is_late, self._deadline = True, float("inf")
                 self._kill()
         elif self._waiting and now >= self._waiting[0].not_before and not self._has_failed:
-            self._begin(self._waiting.popleft())
+            return self._begin(self._waiting.popleft())
         return []
 
-    def _begin(self, job: _Job) -> None:
+    def _begin(self, job: _Job) -> list[Signal]:
         if self._process is None:
             self._spawn()
         assert self._process is not None
@@ -184,12 +184,16 @@ class Putter:
             "temporary": str(self.spool.folder / "part.parquet"),
         }
         path = self.spool.folder / "job.json"  # a pipe is too small for it
-        path.write_text(json.dumps(words), encoding="ascii")
         try:
+            path.write_text(json.dumps(words), encoding="ascii")
             self._process.stdin.write(json.dumps(["put", str(path)]).encode("ascii") + b"\n")
             self._process.stdin.flush()
         except BrokenPipeError:
             pass  # it is dead: seen where its answers end
+        except OSError as error:
+            self._busy = None
+            return self._give_up(job.node, f"{error.strerror or error} ({path}).")
+        return []
 
     def _spawn(self) -> None:
         self._process = subprocess.Popen(

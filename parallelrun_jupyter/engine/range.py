@@ -44,9 +44,9 @@ class Range:
         """Whether the owner keeps the rows of all of it."""
         return len(self.kept) == self.end - self.first
 
-    def runs(self) -> list[tuple[int, int]]:
+    def streaks(self) -> list[tuple[int, int]]:
         """Return (first, end) of the kept mini-batches that follow one another."""
-        return list(runs_of(sorted(self.kept)))
+        return list(streaks_of(sorted(self.kept)))
 
     def divide(self, at: int) -> Range:
         """End before mini-batch ``at``; return the range of the rest, which has the same owner."""
@@ -71,7 +71,7 @@ class Part:
     size_bytes: int
 
 
-def runs_of(mini_batches: Iterable[int]) -> Iterator[tuple[int, int]]:
+def streaks_of(mini_batches: Iterable[int]) -> Iterator[tuple[int, int]]:
     """Yield (first, end) of those that follow one another."""
     begun = end = -1
     for mini_batch in mini_batches:

@@ -15,7 +15,7 @@ from heapq import heappop, heappush
 from ..events import AttemptSucceeded
 from ..runs.state import FAILED, SUCCEEDED, RunState
 from .queue import Stretch
-from .range import SMALLEST, Part, Range, runs_of, size_at
+from .range import SMALLEST, Part, Range, size_at, streaks_of
 
 PART_BYTES = 128 << 20
 """Rows of a range that are put when there are so many of them, also where others are missing."""
@@ -51,7 +51,7 @@ class Ranges:
         self._putting_bytes: dict[str, int] = {}
         #: those of them that nobody was told of yet
         self._ready: list[Part] = []
-        for first, end in runs_of(only or ()):
+        for first, end in streaks_of(only or ()):
             self._add(Range(first, end, next=first))
 
     def __bool__(self) -> bool:
@@ -216,7 +216,7 @@ class Ranges:
     def flush(self, node: str) -> None:
         """Take its ranges away from a node that has nothing to do; it puts what it keeps of them."""
         for one in list(self._owned.get(node, {}).values()):
-            for first, end in one.runs():
+            for first, end in one.streaks():
                 self._put(self._cut_out(first, end))
         for one in list(self._owned.get(node, {}).values()):
             self._give_up(one)
@@ -326,8 +326,8 @@ class Ranges:
 
     def _put_largest(self, one: Range) -> None:
         """Put the kept mini-batches of a range that follow one another and have most rows."""
-        runs = {sum(one.kept[k].length for k in range(*run)): run for run in one.runs()}
-        self._put(self._cut_out(*runs[max(runs)]))
+        streaks = {sum(one.kept[k].length for k in range(*s)): s for s in one.streaks()}
+        self._put(self._cut_out(*streaks[max(streaks)]))
 
     def _put(self, one: Range) -> None:
         part = Part(one.first, one.owner, one.kept, one.kept_bytes)

@@ -228,4 +228,5 @@ class PartsUpload(Upload):
             self._process.wait()
             if self._process.stdout is not None:
                 self._process.stdout.close()
-        self._job.unlink(missing_ok=True)
+        for path in self._job.parent.glob(f"{self._job.stem}.*"):
+            path.unlink()

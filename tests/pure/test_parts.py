@@ -188,6 +188,12 @@ def test_whenever_publishing_is_cut_off_it_can_be_done_again(
     assert len(names_in(store)) == 4
 
 
+def test_without_any_row_there_is_a_manifest_of_nothing(store: Store, tmp_path: Path) -> None:
+    manifest = publish_all(tmp_path, store, [])
+    assert (manifest["rows"], manifest["columns"], manifest["parts"]) == (0, [], [])
+    assert names_in(store) == [MANIFEST]
+
+
 def test_conflicts_name_the_mini_batches(store: Store, tmp_path: Path) -> None:
     with pytest.raises(
         OutputError, match=r"mini-batch 1 the columns \['m'\], but for mini-batch 0"

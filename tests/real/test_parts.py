@@ -86,8 +86,6 @@ def assert_whole(run: Run, container: ContainerClient, times: int = 1) -> pd.Dat
     url = f"az://{container.container_name}/out/{FILE}"
     snapshot = run.snapshot()
     assert snapshot["output"] == url
-    options = run.folder.read_record().output_storage
-    assert options is not None
     frame = pd.concat([pd.read_parquet(io.BytesIO(found[name])) for name in sorted(found)])
     frame = frame.reset_index(drop=True)
     assert list(frame["name"]) == [f"{k:03d}.txt" for k in range(60)] * times
@@ -293,6 +291,25 @@ def test_what_passes_by_itself_costs_nothing(
     run = begin(numbers, container, dask_cluster.address)
     assert end_of(run, LONG_S) == "Completed", run.snapshot()["reason"]
     assert_whole(run, container)
+
+
+def test_a_killed_process_that_puts_is_replaced(
+    dask_cluster: DaskProcesses, container: ContainerClient, numbers: Path
+) -> None:
+    def putting() -> list[psutil.Process]:
+        nodes = [psutil.Process(process.pid) for process in dask_cluster.workers.values()]
+        children = [child for node in nodes for child in node.children()]
+        return [p for p in children if "parallelrun_jupyter.engine.part_process" in p.cmdline()]
+
+    run = begin([numbers] * 2, container, dask_cluster.address, 0.05, 1000)
+    wait_for(run, 8)
+    killed = putting()
+    assert killed
+    for process in killed:
+        process.kill()
+    assert end_of(run, LONG_S) == "Completed", run.snapshot()["reason"]
+    assert_whole(run, container, 2)
+    assert not of_kind(run, NodeLost)
 
 
 def test_cancel_after_what_runs_puts_it_and_this_machine_may_go_on(

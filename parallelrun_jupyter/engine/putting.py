@@ -151,7 +151,9 @@ class Putter:
         """Return the ``time.monotonic()`` by which ``step`` is wanted."""
         if self._busy is not None:
             return self._deadline
-        return self._waiting[0].not_before if self._waiting else float("inf")
+        if not self._waiting or self._has_failed:
+            return float("inf")
+        return self._waiting[0].not_before
 
     def step(self) -> list[Signal]:
         """Begin what is due, and end what takes too long; the end is seen in ``handle``."""

@@ -27,6 +27,7 @@ _ALL = (
     "tables",
     "cluster",
     "crowd",
+    "parts",
 )
 """The modules that measure; each is imported when it is asked for, with what it needs."""
 

@@ -28,6 +28,9 @@ RUN_STATES = (
 )
 FINAL_STATES = frozenset({"Completed", "Failed", "Canceled"})
 
+IN_STORE = -1
+"""In the place of a part file's number: the rows are in the part that the next `PartStored` names."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
@@ -130,6 +133,8 @@ class AttemptSucceeded(NamedTuple):
 
     ``items`` of which ``items_succeeded`` (``min(len(result), items)``) succeeded; ``rows`` is
     ``len(result)``. The rows are ``length`` bytes at ``offset`` of part ``part``, with ``crc``.
+    Where ``part`` is `IN_STORE`, ``offset`` counts the rows before them in the part that the next
+    `PartStored` names, and nothing of it holds before that one is there.
     """
 
     mini_batch: int
@@ -144,6 +149,22 @@ class AttemptSucceeded(NamedTuple):
     offset: int
     length: int
     crc: int
+
+
+@dataclass(frozen=True, slots=True)
+class PartStored:
+    """A part of the output is in its store, with the rows of ``count`` mini-batches from ``first`` on.
+
+    The attempts that it makes hold are the ``count`` lines before it. ``name`` is empty where they
+    had no rows at all, so that there is no file.
+    """
+
+    at_ms: int
+    name: str
+    first: int
+    count: int
+    rows: int
+    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +260,7 @@ Event: TypeAlias = (
     | InitFailed
     | WorkerLost
     | AttemptSucceeded
+    | PartStored
     | AttemptFailed
     | NodeSampled
     | NodeJoined
@@ -260,6 +282,7 @@ _NAMED: dict[str, type[Any]] = {
         WorkerReady,
         InitFailed,
         WorkerLost,
+        PartStored,
         NodeSampled,
         NodeJoined,
         NodeLost,

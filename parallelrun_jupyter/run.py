@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import (
-    InputError,
-    OutputError,
     ParallelRunError,
     RunFailedError,
     RunInterruptedError,
@@ -20,13 +18,11 @@ from .errors import (
 )
 from .events import Event
 from .failures import attempts_frame, failure_message, groups_frame
-from .parsing import plural
 from .resumption import resume_run
+from .rows import read_frame
 from .runs import logs, store
 from .runs.follow import POLL_S, Follower, watch
 from .runs.journal import JournalReader
-from .runs.outputs import committed_rows, final_bytes, read_rows
-from .runs.record import RunRecord
 from .runs.snapshot import Snapshot
 from .runs.store import RunFolder
 from .trial import line_of, trial_of
@@ -295,43 +291,9 @@ class Run:
         Raises
         ------
         OutputError
-            The run writes no rows (``summary_only``), or its file is gone.
+            The run writes no rows (``summary_only``), or its output is gone.
         """
-        return read_rows(self._read_rows(), self._follower.record.output_format)
-
-    def _read_rows(self) -> bytes:
-        record = self._follower.record
-        if not record.append_rows:
-            msg = (
-                f"run {self.run_id} has output_action 'summary_only': its script writes its own "
-                "output. Submit it with output_action='append_row' to have rows here."
-            )
-            raise OutputError(msg)
-        snapshot = self.snapshot()
-        if snapshot["output"]:
-            return self._read_final(snapshot["output"], record)
-        over = snapshot["succeeded"]
-        warnings.warn(
-            f"run {self.run_id} is {snapshot['state']}: these are the rows of "
-            f"{plural(over, 'mini-batch')} of {snapshot['mini_batches']:,}, not all",
-            stacklevel=3,
-        )
-        rows = committed_rows(JournalReader(self.folder.journal).read())
-        return b"".join(final_bytes(self.folder, rows, record.output_format))
-
-    def _read_final(self, output: str, record: RunRecord) -> bytes:
-        """Read the final file; of one in a store, the run's own copy where it is still here."""
-        from .data.staging import local_copy
-
-        path = self.folder.output / record.output_file if record.output_storage else output
-        try:
-            if record.output_storage and not os.path.exists(path):
-                path = local_copy(output, record.output_storage)
-            with open(path, "rb") as file:
-                return file.read()
-        except (OSError, InputError) as error:
-            msg = f"the output of run {self.run_id} is gone: {output}"
-            raise OutputError(msg) from error
+        return read_frame(self.folder, self._follower.record, self.snapshot())
 
     def failures(self) -> pd.DataFrame:
         """Return one row for each failed attempt.

@@ -235,6 +235,7 @@ def _make_record(step: ParallelRunStep, script: Script, target: Compute, name: s
         output=step.output,
         output_storage=step.output_storage.spec() if step.output_storage else None,
         side_inputs=step.side_specs,
+        output_parts=_puts_parts(step, target),
         output_file=config.output_file,
         output_format=config.output_format or TEXT,
         arguments=step.arguments,
@@ -274,6 +275,13 @@ def _preload(script: Script, config: ParallelRunConfig, target: Compute) -> list
     text = script.text or script.path.read_text(encoding="utf-8-sig")
     folders = {script.path.parent, script.source_directory, Path.cwd()} - {None}
     return imported_modules(text, [name for at in folders if at for name in os.listdir(at)])
+
+
+def _puts_parts(step: ParallelRunStep, target: Compute) -> bool:
+    """Say whether the nodes put the output into its store: on this machine they are the driver's."""
+    config = step.config
+    in_store = step.output_storage is not None and config.output_action == "append_row"
+    return in_store and config.output_format == PARQUET and target.backend != "local"
 
 
 def _snapshot(script: Script, folder: store.RunFolder) -> None:

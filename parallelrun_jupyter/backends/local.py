@@ -11,7 +11,8 @@ from dataclasses import replace
 from ..engine import signals
 from ..engine.node import Node
 from ..engine.policy import NodeLimits
-from ..engine.signals import Signal
+from ..engine.putting import PutSpec, Putter, put_spec
+from ..engine.signals import Piece, Signal
 from ..engine.staging import Staging, staging_spec
 from ..engine.template import CAN_FORK, Template, Templates
 from ..engine.worker_process import WorkerSpec
@@ -33,6 +34,8 @@ class LocalPool:
         Names of the nodes. Default: ``node_count`` of them, from ``n0`` on.
     templates
         What workers are forked from, where the run has imports to share; None starts them plainly.
+    putting
+        How they put parts of the output into its store; None where the rows go to the driver.
     """
 
     def __init__(
@@ -44,12 +47,18 @@ class LocalPool:
         *,
         names: Sequence[str] = (),
         templates: Templates | None = None,
+        putting: PutSpec | None = None,
     ) -> None:
+        names = names or [f"n{number}" for number in range(record.node_count)]
         self._selector = selectors.DefaultSelector()
         self._woken, self._waker = os.pipe()
         os.set_blocking(self._woken, False)
         os.set_blocking(self._waker, False)
         self._selector.register(self._woken, selectors.EVENT_READ, None)
+        self._putter: Putter | None = None
+        if putting is not None:
+            self._putter = Putter(putting, folder.output / "kept", names, self._selector)
+            keep_rows = self._putter.spool.keep
         origin = time.monotonic() - (time.time() - record.created_at)
         spec = worker_spec(folder, record, environ)
         self._template: Template | None = None
@@ -72,7 +81,7 @@ class LocalPool:
                 origin=origin,
                 staging=_staging(record, name, environ, self._selector),
             )
-            for name in names or [f"n{number}" for number in range(record.node_count)]
+            for name in names
         }
 
     @property
@@ -84,6 +93,11 @@ class LocalPool:
         """Give mini-batches from ``first`` on to a node, a plan line each."""
         self._nodes[node].assign(first, attempt, lines)
 
+    def put(self, node: str, first: int, pieces: Sequence[Piece]) -> None:
+        """Let a node put the part of the output that begins with mini-batch ``first``."""
+        if self._putter is not None:
+            self._putter.put(node, first, pieces)
+
     def stop(self, *, drain: bool) -> None:
         """End the workers of all nodes."""
         for node in self._nodes.values():
@@ -93,6 +107,8 @@ class LocalPool:
         """Return what has happened, waiting at most so long for something to happen."""
         found: list[Signal] = []
         due = min(node.next_step_at() for node in self._nodes.values())
+        if self._putter is not None:
+            due = min(due, self._putter.next_step_at())
         timeout_s = max(0.0, min(timeout_s, due - time.monotonic()))
         for key, _ in self._selector.select(timeout_s):
             if key.data is None:
@@ -100,6 +116,9 @@ class LocalPool:
                 continue
             if isinstance(key.data, Template):
                 found += self._take_born(key.data)
+                continue
+            if isinstance(key.data, Putter):
+                found += key.data.handle(key.fd)
                 continue
             for node in self._nodes.values():
                 found += node.handle(key.data, key.fd)
@@ -127,7 +146,7 @@ class LocalPool:
         for node in self._nodes.values():
             if now >= node.next_step_at():
                 found += node.step()
-        return found
+        return found + (self._putter.step() if self._putter is not None else [])
 
     def look_ahead(self, latency_s: float) -> None:
         """Let the nodes hold what they do in that time: whoever feeds them is far away."""
@@ -149,8 +168,9 @@ class LocalPool:
 
     @property
     def is_idle(self) -> bool:
-        """Whether no worker has anything to do."""
-        return all(node.is_idle for node in self._nodes.values())
+        """Whether no worker has anything to do, and no rows wait for the store."""
+        keeps = self._putter is not None and not self._putter.is_empty
+        return not keeps and all(node.is_idle for node in self._nodes.values())
 
     def expect(self, mini_batches: int) -> None:
         """Do nothing: this machine does not grow."""
@@ -174,6 +194,9 @@ class LocalPool:
     def close(self) -> None:
         """End what still runs, and give everything back."""
         self.stop(drain=False)
+        putter, self._putter = self._putter, None
+        if putter is not None:
+            putter.close()  # first of all: nothing is put from here on
         while any(node.next_step_at() != float("inf") for node in self._nodes.values()):
             self.wait(0.05)
         if self._template is not None:
@@ -230,4 +253,5 @@ def make_pool(
     templates: Templates | None = None,
 ) -> LocalPool:
     """Make the pool of a run."""
-    return LocalPool(folder, record, keep_rows, templates=templates)
+    putting = put_spec(record, os.environ)
+    return LocalPool(folder, record, keep_rows, templates=templates, putting=putting)

@@ -23,7 +23,8 @@ from .transfer import put_file
 _AT_ONCE = 8
 
 
-def _put_all(job: Mapping[str, Any]) -> None:
+def put_all(job: Mapping[str, Any]) -> None:
+    """Put files into a store, the last of them when all others are there."""
     *others, (path, name) = job["files"]
     url = job["url"]
     with Store(Storage.of_spec(job["storage"])) as store:
@@ -37,7 +38,7 @@ def _main() -> None:
     os.dup2(2, 1)  # what libraries print is no answer
     die_with_parent(int(sys.argv[1]))
     try:
-        _put_all(json.loads(sys.stdin.readline()))
+        put_all(json.loads(sys.stdin.readline()))
         answer = ["done"]
     except (ParallelRunError, OSError) as error:
         answer = ["failed", str(error)]

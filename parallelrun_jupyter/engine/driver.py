@@ -12,11 +12,12 @@ from pathlib import Path
 
 from ..data.inputs import count_items
 from ..errors import OutputError
-from ..events import AttemptSucceeded, RunFinished
+from ..events import IN_STORE, AttemptSucceeded, Event, PartStored, RunFinished
 from ..runs import remote_logs
 from ..runs.journal import JournalReader
 from ..runs.liveness import DriverClaim
 from ..runs.outputs import CommittedRows, publish, remove_parts
+from ..runs.parts import parts_of
 from ..runs.record import RunRecord
 from ..runs.reports import write_reports
 from ..runs.resume import read_resume
@@ -25,13 +26,25 @@ from ..runs.state_file import write_state
 from ..runs.store import RunFolder
 from . import signals
 from .commits import Commits
+from .parts import PartsScheduler
 from .plan import PlanFile
 from .planner import Planner
 from .policy import NODES_TAKEN, Limits
 from .pool import Pool, PoolFactory
 from .scheduler import Scheduler
-from .signals import Action, Assign, Charge, Finish, Publish, Record, Signal, StopNodes
-from .uploading import Upload
+from .signals import (
+    Action,
+    Assign,
+    Charge,
+    Finish,
+    PauseNodes,
+    Publish,
+    PutPart,
+    Record,
+    Signal,
+    StopNodes,
+)
+from .uploading import PartsUpload, Upload
 
 _log = logging.getLogger(__name__)
 
@@ -66,6 +79,7 @@ class Driver:
         self._resume = read_resume(folder)
         self._record = self._resume.applied_to(folder.read_record())
         self._rows = CommittedRows()
+        self._parts: list[PartStored] = []
         state = self._read_journal()
         self._commits = Commits(folder, part=state.drivers)
         self._plan = PlanFile(folder.plan)
@@ -74,7 +88,8 @@ class Driver:
         is_done = (lambda k: state.status_of(k) == SUCCEEDED) if state.drivers else None
         self._planner = Planner(self._record, folder.plan, self._tell, is_done)
         asked = self._resume
-        self._scheduler = Scheduler(
+        kind = PartsScheduler if self._record.output_parts else Scheduler
+        self._scheduler = kind(
             Limits.of(self._record),
             self._pool.nodes,
             state,
@@ -127,9 +142,15 @@ class Driver:
         state = RunState()
         for event in JournalReader(self._folder.journal).read():
             state.apply(event)
-            if isinstance(event, AttemptSucceeded):
-                self._rows.add(event)
+            self._note(event)
         return state
+
+    def _note(self, event: Event) -> None:
+        """Remember where rows are."""
+        if isinstance(event, AttemptSucceeded) and event.part != IN_STORE:
+            self._rows.add(event)
+        elif isinstance(event, PartStored):
+            self._parts.append(event)
 
     def _turn(self) -> None:
         now = time.monotonic()
@@ -171,10 +192,13 @@ class Driver:
             match action:
                 case Record(event):
                     self._commits.record(event)
-                    if isinstance(event, AttemptSucceeded):
-                        self._rows.add(event)
+                    self._note(event)
                 case Assign(node, first, count, attempt):
                     self._pool.assign(node, first, attempt, self._plan.lines(first, count))
+                case PutPart(node, first, pieces):
+                    self._pool.put(node, first, pieces)
+                case PauseNodes():
+                    self._told.extend(self._pool.pause())
                 case Charge():
                     self._tell(self._charged(action))
                 case StopNodes(drain):
@@ -197,6 +221,12 @@ class Driver:
 
     def _publish(self) -> None:
         record = self._record
+        if record.output_parts:
+            self._commits.flush()
+            parts = parts_of(self._parts)
+            self._upload = PartsUpload(self._folder, record, parts, self._tell)
+            self._upload.start()
+            return
         target = final_file(self._folder, record) if record.append_rows else None
         size_bytes = 0
         try:

@@ -15,6 +15,12 @@ NODES_TAKEN = 3
 """The loss of a node is charged to a mini-batch only when it was the third with that one on it
 (rule R18)."""
 
+NODE_LEASE_S = 30.0
+"""A node that nobody has listened to for so long ends: its driver is gone, or cut off."""
+
+NODE_ENDS_MS = 35_000
+"""So long after a node was lost, it has ended by itself, and what it was putting is there or not."""
+
 TRACEBACKS_PER_GROUP = 10
 """Later attempts of the same group keep their message only; a million would fill the disk."""
 

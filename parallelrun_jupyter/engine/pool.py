@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from ..runs.record import RunRecord
 from ..runs.store import RunFolder
-from .signals import Signal
+from .signals import Piece, Signal
 from .template import Templates
 
 
@@ -20,6 +20,12 @@ class Pool(Protocol):
 
     def assign(self, node: str, first: int, attempt: int, lines: list[bytes]) -> None:
         """Give mini-batches from ``first`` on to a node, a plan line each."""
+
+    def put(self, node: str, first: int, pieces: Sequence[Piece]) -> None:
+        """Let a node put the part of the output that begins with mini-batch ``first``."""
+
+    def pause(self) -> list[Signal]:
+        """Let all nodes finish what runs and give back the rest; return what is to be said of it."""
 
     def stop(self, *, drain: bool) -> None:
         """End the workers of all nodes: after what they have (drain), or at once."""

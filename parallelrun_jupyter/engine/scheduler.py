@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections.abc import Iterable
 
 from ..events import (
     SCHEMA,
@@ -26,15 +26,17 @@ from ..events import (
     WorkerStarted,
 )
 from ..parsing import plural
-from ..runs.state import LEFT, RunState
+from ..runs.state import RunState
 from . import policy, signals
 from .nodes import Nodes
 from .policy import Limits
+from .queue import Queue, Stretch
 from .signals import Action, Assign, Charge, Finish, Publish, Record, Signal, StopNodes
 
 _PROGRESS = (
     signals.Planned,
     signals.AttemptsSucceeded,
+    signals.PartPut,
     signals.AttemptEndedBadly,
     signals.NodeJoined,
     signals.NodeStopped,
@@ -78,14 +80,11 @@ class Scheduler:
         self._items_left_failed = -1
         self._limits = limits
         self._nodes = Nodes(nodes)
-        #: (mini_batch, attempt) waiting for another try
-        self._retries: deque[tuple[int, int]] = deque()
+        self._queue = Queue(self.state, only_again=self._failed_only)
         #: whether the planner has vouched for what is planned: a resume checks the inputs first
         self._plan_holds = True
         #: failed attempts of mini-batches before this driver: a resume grants run_max_try anew
         self._before: dict[int, int] = {}
-        #: the first mini-batch that was never assigned
-        self._next = 0
         #: what the run ends as once the nodes have stopped
         self._ending: tuple[str, str] | None = None
         self._published: tuple[str, int] | None = None
@@ -115,8 +114,12 @@ class Scheduler:
             self._record(RunResumed(now_ms, self._failed_only, count, script, self._group))
             self._items_left_failed = state.items_failed if self._group else -1
             self._before = dict(state.tries)
-            self._retries.extend((k, self._before.get(k, 0) + 1) for k in again)
+            self._take_up(again)
         return self._taken()
+
+    def _take_up(self, again: list[int]) -> None:
+        """Prepare for what earlier drivers left behind: these mini-batches had failed."""
+        self._try_again((k, self._before.get(k, 0) + 1) for k in again)
 
     def handle(self, signal: Signal, now_ms: int) -> list[Action]:  # noqa: C901, PLR0912 - one flat match over the closed union
         """Take one signal into account, at ``now_ms`` since the run's creation."""
@@ -130,6 +133,8 @@ class Scheduler:
                 self._succeeded(signal)
             case signals.AttemptEndedBadly():
                 self._ended_badly(signal)
+            case signals.PartPut() | signals.PartNotPut():
+                self._part_told(signal)
             case signals.NodeOffered(node, slots, capacity):
                 self._nodes.offer(node, slots, capacity)
             case signals.NodeLooked(node, workers):
@@ -174,14 +179,7 @@ class Scheduler:
 
     # Nodes
 
-    def _node_changed(
-        self,
-        signal: signals.NodeJoined
-        | signals.NodeGone
-        | signals.NodeStopped
-        | signals.MiniBatchesReturned
-        | signals.PoolLost,
-    ) -> None:
+    def _node_changed(self, signal: signals.NodeChange) -> None:
         match signal:
             case signals.NodeJoined(name, place):
                 self._nodes.join(name)
@@ -191,34 +189,35 @@ class Scheduler:
             case signals.NodeStopped(name):
                 self._nodes.stop(name)
             case signals.MiniBatchesReturned(name, returned):
-                self._retries.extend(r for r in returned if self._nodes.take_back(*r, name))
+                self._try_again([r for r in returned if self._nodes.take_back(*r, name)])
             case signals.PoolLost(reason, is_resumable):
                 for name in self._nodes.names():
                     self._lose(name, reason, blames=False)
                 if self._ending is None:
                     self._ending = ("Interrupted" if is_resumable else "Failed", reason)
 
-    def _lose(self, name: str, reason: str, *, blames: bool) -> None:
-        """Take back what a node held: nothing of it is charged before rule R18 says so."""
+    def _lose(self, name: str, reason: str, *, blames: bool) -> list[int]:
+        """Take back what a node held: nothing of it is charged before rule R18 says so.
+
+        Returns
+        -------
+        list
+            The mini-batches that are charged: they stay out until their failure is told.
+        """
         if self._nodes.get(name) is None:
-            return
+            return []
         running = self.state.running_on(name) if blames and self._ending is None else None
         given_back, charged = self._nodes.remove(name, running)
         self._record(NodeLost(self._now, name, reason))
-        self._retries.extend(given_back)
+        self._try_again(given_back)
         for mini_batch in charged:
             attempt = self._nodes.attempt_of(mini_batch)
             self._actions.append(Charge(name, mini_batch, attempt, reason))
+        return charged
 
     # Workers
 
-    def _worker_changed(
-        self,
-        signal: signals.WorkerSpawned
-        | signals.WorkerInitialised
-        | signals.WorkerNotReady
-        | signals.WorkerEnded,
-    ) -> None:
+    def _worker_changed(self, signal: signals.WorkerChange) -> None:
         node = self._nodes.get(signal.node)
         if node is None:
             return  # late news of a node that is gone
@@ -253,31 +252,30 @@ class Scheduler:
 
     def _succeeded(self, signal: signals.AttemptsSucceeded) -> None:
         offset = signal.offset
-        record, now, worker, part = self._record, self._now, signal.worker, signal.part
+        keep, now, worker, part = self._keep, self._now, signal.worker, signal.part
         for success in signal.successes:
             mini_batch, attempt, items, rows, duration_us, length, crc = success
             if self._nodes.take_back(mini_batch, attempt, signal.node):
                 self._nodes.forget(mini_batch)
-                record(
-                    AttemptSucceeded(
-                        mini_batch,
-                        attempt,
-                        worker,
-                        now,
-                        duration_us,
-                        items,
-                        min(items, rows),
-                        rows,
-                        part,
-                        offset,
-                        length,
-                        crc,
-                    )
+                head = (
+                    mini_batch,
+                    attempt,
+                    worker,
+                    now,
+                    duration_us,
+                    items,
+                    min(items, rows),
+                    rows,
                 )
+                keep(AttemptSucceeded(*head, part, offset, length, crc))
                 if rows > items and not self._warned_long:
                     self._warned_long = True
-                    record(WarningRaised(now, policy.too_long(mini_batch, items, rows)))
+                    self._record(WarningRaised(now, policy.too_long(mini_batch, items, rows)))
             offset += length
+
+    def _keep(self, event: AttemptSucceeded) -> None:
+        """Let an attempt hold whose rows the driver has."""
+        self._record(event)
 
     def _ended_badly(self, signal: signals.AttemptEndedBadly) -> None:
         if not self._nodes.take_back(signal.mini_batch, signal.attempt, signal.node):
@@ -303,8 +301,19 @@ class Scheduler:
                 f.traceback if shown else "",
             )
         )
-        if not is_last:
-            self._retries.append((signal.mini_batch, signal.attempt + 1))
+        if is_last:
+            self._give_up(signal.mini_batch)
+        else:
+            self._try_again([(signal.mini_batch, signal.attempt + 1)])
+
+    def _try_again(self, attempts: Iterable[tuple[int, int]]) -> None:
+        self._queue.again(attempts)
+
+    def _give_up(self, mini_batch: int) -> None:
+        """Go on without a mini-batch that has failed for good."""
+
+    def _part_told(self, signal: signals.PartPut | signals.PartNotPut) -> None:
+        """Change nothing: here the driver has all rows, and no node puts any."""
 
     # The course of the run
 
@@ -322,7 +331,7 @@ class Scheduler:
 
     def _go_on(self) -> None:
         if self._ending is None and self._plan_holds:
-            is_busy = bool(self._retries) or self._nodes.holds_any
+            is_busy = self._is_busy
             # What was left alone must not keep a group from being tried: only what fails anew.
             waits = is_busy and self.state.items_failed == self._items_left_failed
             reason = policy.exceeded(self.state, self._limits)
@@ -337,6 +346,10 @@ class Scheduler:
                 self._assign()
         if self._ending is not None and self._nodes.all_stopped:
             self._finish(*self._ending)
+
+    @property
+    def _is_busy(self) -> bool:
+        return bool(self._queue) or self._nodes.holds_any
 
     def _complete(self) -> None:
         reason = policy.completion_failure(self.state, self._limits)
@@ -364,32 +377,14 @@ class Scheduler:
 
     def _assign(self) -> None:
         for name, free in self._nodes.hungry():
-            left = free
-            while left > 0 and self._retries:
-                mini_batch, attempt = self._retries.popleft()
-                self._give(name, mini_batch, 1, attempt)
-                left -= 1
-            if left > 0 and not self._assign_fresh(name, left):
+            stretches = self._queue.take(free)
+            if not stretches:
                 return  # there is nothing more for anybody
+            self._give(name, stretches)
 
-    def _assign_fresh(self, name: str, free: int) -> int:
-        """Give up to ``free`` mini-batches that nobody had yet; return how many."""
-        state = self.state
-        while self._next < state.planned and state.status_of(self._next) != LEFT:
-            self._next += 1  # a resume: done before, or among the retries
-        end = min(self._next + free, state.planned)
-        known = state.statuses[self._next : end]
-        count = len(known) - len(known.lstrip(bytes([LEFT])))
-        if count == len(known):
-            count = end - self._next  # behind the last one that anything is known of
-        if count <= 0 or self._failed_only:
-            return 0
-        self._give(name, self._next, count, 1)
-        self._next += count
-        return count
-
-    def _give(self, name: str, first: int, count: int, attempt: int) -> None:
-        if self.state.state == "Planning":
+    def _give(self, name: str, stretches: list[Stretch]) -> None:
+        if stretches and self.state.state == "Planning":
             self._record(StateEntered(self._now, "Running"))
-        self._nodes.give(name, first, count, attempt)
-        self._actions.append(Assign(name, first, count, attempt))
+        for first, count, attempt in stretches:
+            self._nodes.give(name, first, count, attempt)
+            self._actions.append(Assign(name, first, count, attempt))

@@ -97,13 +97,35 @@ class WorkerEnded:
 
 @dataclass(frozen=True, slots=True)
 class AttemptsSucceeded:
-    """Attempts whose rows lie one after another from ``offset`` of part ``part``."""
+    """Attempts whose rows lie one after another from ``offset`` of part ``part``.
+
+    Where nodes put parts into a store, ``offset`` is where the node itself keeps the rows.
+    """
 
     node: str
     worker: str
     successes: tuple[Success, ...]
     part: int
     offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class PartPut:
+    """A node has put the part that begins with mini-batch ``first`` into the store, as ``name``."""
+
+    node: str
+    first: int
+    name: str
+    rows: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class PartNotPut:
+    """A node cannot put parts into the store."""
+
+    node: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +223,9 @@ class OutputNotPublished:
     reason: str
 
 
+NodeChange: TypeAlias = NodeJoined | NodeGone | NodeStopped | MiniBatchesReturned | PoolLost
+WorkerChange: TypeAlias = WorkerSpawned | WorkerInitialised | WorkerNotReady | WorkerEnded
+
 Signal: TypeAlias = (
     Planned
     | PlanFailed
@@ -210,6 +235,8 @@ Signal: TypeAlias = (
     | WorkerNotReady
     | WorkerEnded
     | AttemptsSucceeded
+    | PartPut
+    | PartNotPut
     | AttemptEndedBadly
     | NodeLooked
     | NodeJoined
@@ -242,6 +269,24 @@ class Assign:
     attempt: int
 
 
+Piece: TypeAlias = tuple[int, int, int, int]
+"""The rows of one mini-batch as their node keeps them: its number, offset, length and crc."""
+
+
+@dataclass(frozen=True, slots=True)
+class PutPart:
+    """Let a node put one part into the store: these rows that it keeps, from mini-batch ``first`` on."""
+
+    node: str
+    first: int
+    pieces: tuple[Piece, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PauseNodes:
+    """Let all nodes finish what runs and give back the rest, but stay: they still have rows."""
+
+
 @dataclass(frozen=True, slots=True)
 class Charge:
     """Tell how many items this attempt had, as one that ended badly with its node."""
@@ -269,4 +314,4 @@ class Finish:
     """Nothing is left to do; the driver ends."""
 
 
-Action: TypeAlias = Record | Assign | Charge | StopNodes | Publish | Finish
+Action: TypeAlias = Record | Assign | PutPart | PauseNodes | Charge | StopNodes | Publish | Finish

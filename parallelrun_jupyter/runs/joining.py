@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..errors import OutputError
@@ -47,7 +47,7 @@ def _with_one_header(pieces: Pieces, form: str) -> Iterator[bytes]:
             first = (mini_batch, header)
             yield header
         elif header and form == CSV and first is not None and header != first[1]:
-            raise _conflict(mini_batch, _shown(header), first[0], _shown(first[1]))
+            raise _conflict(_named(mini_batch), _shown(header), _named(first[0]), _shown(first[1]))
         yield data[start:] if start else data
 
 
@@ -55,9 +55,13 @@ def _shown(header: bytes) -> str:
     return repr(header.decode("utf-8").strip()[:300])
 
 
-def _conflict(mini_batch: int, what: str, before: int, what_before: str) -> OutputError:
+def _named(mini_batch: int) -> str:
+    return f"mini-batch {mini_batch}"
+
+
+def _conflict(whose: str, what: str, before: str, what_before: str) -> OutputError:
     msg = (
-        f"run() returned for mini-batch {mini_batch} the columns {what}, but for mini-batch "
+        f"run() returned for {whose} the columns {what}, but for "
         f"{before} {what_before}; one file has one set of columns and types. Let run() return the "
         "same for every mini-batch (astype, reindex), and run.resume(entry_script=...) or submit "
         "again."
@@ -120,23 +124,40 @@ def _parquet(pieces: Pieces) -> Iterator[bytes]:
 
 
 def _one_schema(pieces: Pieces) -> pa.Schema | None:
-    """Return the schema that fits all mini-batches: gaps and whole numbers give way to floats."""
+    """Return the schema that fits all mini-batches."""
+    import pyarrow as pa
+
+    return one_schema((_named(k), pa.ipc.open_stream(data).schema) for k, data in pieces())
+
+
+def one_schema(schemas: Iterable[tuple[str, pa.Schema]]) -> pa.Schema | None:
+    """Return the schema that fits all: gaps and whole numbers give way to floats.
+
+    Parameters
+    ----------
+    schemas
+        Each with what it is of, such as "mini-batch 7".
+
+    Raises
+    ------
+    OutputError
+        Two of them have other columns, or types that do not fit together.
+    """
     import pyarrow as pa
 
     schema: pa.Schema | None = None
-    begun = 0
-    for mini_batch, data in pieces():
-        found = pa.ipc.open_stream(data).schema
+    begun = ""
+    for whose, found in schemas:
         if schema is None:
-            schema, begun = found, mini_batch
+            schema, begun = found, whose
         elif found != schema:
             if set(found.names) != set(schema.names):
-                raise _conflict(mini_batch, f"{found.names}", begun, f"{schema.names}")
+                raise _conflict(whose, f"{found.names}", begun, f"{schema.names}")
             try:
                 schema = pa.unify_schemas([schema, found], promote_options="permissive")
             except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
                 now, before = _differing(found, schema)
-                raise _conflict(mini_batch, now, begun, before) from error
+                raise _conflict(whose, now, begun, before) from error
     return schema
 
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ..events import Event, decode_lines, encode
+from ..events import IN_STORE, AttemptSucceeded, Event, PartStored, decode_lines, encode
 
 _BLOCK = 1 << 20
 _DECODED_AT_ONCE = 1000
@@ -70,11 +70,17 @@ def _cut_torn_line(fd: int) -> None:
 
 
 class JournalReader:
-    """Reads whole lines of a journal from where it last stopped; a torn last line waits."""
+    """Reads whole lines of a journal from where it last stopped; a torn last line waits.
+
+    So does a torn part: attempts whose rows are in a store are read when the line that names their
+    part is there, and never where the driver died before it wrote that line.
+    """
 
     def __init__(self, path: Path, offset: int = 0) -> None:
         self._path = path
         self.offset = offset
+        #: attempts of a part whose own line is still to come
+        self._held: list[AttemptSucceeded] = []
 
     def behind_bytes(self) -> int:
         """Return how much there is to read."""
@@ -89,13 +95,29 @@ class JournalReader:
             file = open(self._path, "rb")  # noqa: SIM115 - closed by the with below
         except FileNotFoundError:  # the driver has not started it yet
             return
+        self._held = []
         with file:
             file.seek(self.offset)
+            position = self.offset
             rest = b""
             while block := file.read(_BLOCK):
                 *lines, rest = (rest + block).split(b"\n")
                 for start in range(0, len(lines), _DECODED_AT_ONCE):
                     some = lines[start : start + _DECODED_AT_ONCE]
                     for event, line in zip(decode_lines(some), some, strict=True):
-                        self.offset += len(line) + 1
-                        yield event
+                        position += len(line) + 1
+                        if event.__class__ is AttemptSucceeded and event.part == IN_STORE:
+                            self._held.append(event)
+                            continue
+                        self.offset = position
+                        if self._held or event.__class__ is PartStored:
+                            yield from self._whole(event)
+                        else:
+                            yield event
+
+    def _whole(self, event: Event) -> list[Event]:
+        """Return an event behind attempts that were held: with them where it names their part."""
+        held, self._held = self._held, []
+        if not isinstance(event, PartStored):
+            return [event]
+        return [*held, event] if len(held) == event.count else []

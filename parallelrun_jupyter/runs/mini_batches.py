@@ -56,7 +56,7 @@ def mini_batch_detail(folder: RunFolder, state: RunState, mini_batch: int) -> Mi
         worker=running[0] if running else "",
         items=[item[:_SHOWN_CHARS] for item in items[:SHOWN_ITEMS]],
         items_count=len(items),
-        attempts=_attempts(folder.journal, mini_batch)[-SHOWN_ATTEMPTS:],
+        attempts=_attempts(folder.journal, state, mini_batch)[-SHOWN_ATTEMPTS:],
     )
 
 
@@ -91,13 +91,14 @@ def _line(path: Path, number: int) -> bytes:
     return b""
 
 
-def _attempts(journal: Path, mini_batch: int) -> list[AttemptRow]:
-    found = []
-    for line in _lines_of(journal, mini_batch):
-        event = decode(line)
-        if isinstance(event, AttemptSucceeded | AttemptFailed):
-            found.append((event.at_ms, _attempt_row(event)))
-    return [row for _, row in sorted(found, key=lambda pair: pair[0])]
+def _attempts(journal: Path, state: RunState, mini_batch: int) -> list[AttemptRow]:
+    events = [decode(line) for line in _lines_of(journal, mini_batch)]
+    found: list[AttemptSucceeded | AttemptFailed]
+    found = [event for event in events if isinstance(event, AttemptFailed)]
+    if state.status_of(mini_batch) == SUCCEEDED:
+        # The last one holds: those before it were of parts that did not come to be whole.
+        found += [event for event in events if isinstance(event, AttemptSucceeded)][-1:]
+    return [_attempt_row(event) for event in sorted(found, key=lambda event: event.at_ms)]
 
 
 def _attempt_row(event: AttemptSucceeded | AttemptFailed) -> AttemptRow:

@@ -24,8 +24,9 @@ class RunRecord:
     all that there are, and a ``process_count_per_node`` of 0 what each of them may use.
     An argument ``{"side": k}`` stands for the local path of side input ``k``, which is in a store,
     ``{"output": ""}`` for the folder that the script writes its own files to.
-    ``output`` is a folder, or with ``output_storage`` a URL. ``preload`` are the modules that a
-    template imports for all workers; none starts each of them plainly.
+    ``output`` is a folder, or with ``output_storage`` a URL. With ``output_parts`` the nodes put the
+    rows there themselves, part by part; it stays so wherever the run goes on. ``preload`` are the
+    modules that a template imports for all workers; none starts each of them plainly.
     """
 
     run_id: str
@@ -65,6 +66,7 @@ class RunRecord:
     output_storage: dict[str, Any] | None = None
     side_inputs: list[dict[str, Any]] = field(default_factory=list)
     preload: list[str] = field(default_factory=list)
+    output_parts: bool = False
     schema: int = RECORD_SCHEMA
 
     def storages(self) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ from ..events import (
     NodeJoined,
     NodeLost,
     NodeSampled,
+    PartStored,
     PlanFinished,
     RunFinished,
     RunResumed,
@@ -102,6 +103,8 @@ class RunState:
     items_succeeded: int = 0
     items_failed: int = 0
     rows: int = 0
+    #: parts of the output that nodes have put into its store
+    parts: int = 0
     cancel: bool = False
     output: str = ""
     output_bytes: int = 0
@@ -172,10 +175,13 @@ class RunState:
 
     def apply(self, event: Event) -> None:  # noqa: C901, PLR0912 - one flat match over the closed union
         """Take one event into account."""
-        self.at_ms = event.at_ms
+        before, self.at_ms = self.at_ms, event.at_ms
         match event:
             case AttemptSucceeded():
+                self.at_ms = max(before, event.at_ms)  # it may have waited for its part
                 self._succeed(event)
+            case PartStored():
+                self.parts += 1
             case AttemptFailed():
                 self._fail(event)
             case MiniBatchesPlanned() | PlanFinished():
@@ -258,6 +264,8 @@ class RunState:
     def _set_phase(self, name: str, phase: str, mini_batch: int, since_ms: int) -> None:
         worker = self.workers.get(name)
         if worker is not None:
+            if mini_batch not in {-1, worker.mini_batch}:
+                self.moved_ms = self.at_ms  # what is over may wait for its part to be told
             worker.phase, worker.mini_batch, worker.since_ms = phase, mini_batch, since_ms
 
     def _settle(self, mini_batch: int, status: int) -> None:
@@ -284,7 +292,7 @@ class RunState:
         self.lately.append(
             (event.worker, event.mini_batch, event.at_ms, event.duration_us, SUCCEEDED)
         )
-        self._count_done(event.at_ms)
+        self._count_done(self.at_ms)
 
     def _fail(self, event: AttemptFailed) -> None:
         became = FAILED if event.is_last else RETRYING

@@ -54,7 +54,7 @@ def timeline(state: RunState, workers: Sequence[WorkerState], at_ms: int) -> tup
     since, until = _window_ms(state, at_ms)
     resolution = max(1, (until - since) // _MERGED_SHARE)
     by_worker: dict[str, list[Lately]] = {worker.worker: [] for worker in workers}
-    for row in state.lately:
+    for row in sorted(state.lately, key=lambda row: row[2]):  # those of a part come late
         if row[2] >= since:
             by_worker.setdefault(row[0], []).append(row)
     names = list(by_worker)[:SHOWN_LANES]

@@ -25,6 +25,7 @@ FLOORS = (
         "resumption",
         "trial",
         "failures",
+        "rows",
         "run",
         "submission",
         "options",

@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import Any
 from ...dask_compute import TLS_VARIABLE, DaskCompute, require_dask
 from ...engine import signals
 from ...engine.news import Inbox, News
-from ...engine.signals import Signal
+from ...engine.signals import Piece, Signal
 from ...engine.template import Templates
 from ...runs import remote_logs
 from ...runs.record import RunRecord
@@ -65,7 +65,8 @@ class DaskPool:
         self._folder = folder
         self._record = record
         self._keep_rows = keep_rows
-        staged = replace(record, output_storage=None)  # nodes read from stores; the driver writes
+        # Nodes read from stores, and the driver writes, unless they put the output there themselves.
+        staged = record if record.output_parts else replace(record, output_storage=None)
         names = {*record.environment_variables, *staged.secret_variables()}
         self._environment = {name: environ[name] for name in names if name in environ}
         compute = DaskCompute.of_spec(record.compute)
@@ -94,6 +95,16 @@ class DaskPool:
     def assign(self, node: str, first: int, attempt: int, lines: list[bytes]) -> None:
         """Give mini-batches from ``first`` on to a node; they leave with the next ``wait``."""
         self._outgoing.setdefault(node, []).append(("assign", first, attempt, lines))
+
+    def put(self, node: str, first: int, pieces: Sequence[Piece]) -> None:
+        """Let a node put a part of the output; it is told with the next ``wait``."""
+        self._outgoing.setdefault(node, []).append(("put", first, pieces))
+
+    def pause(self) -> list[Signal]:
+        """Let all nodes finish what runs and give back the rest; they say so themselves."""
+        self._send_off()
+        self._call(lambda members: members.pause())
+        return []
 
     def stop(self, *, drain: bool) -> None:
         """End the workers of all nodes."""

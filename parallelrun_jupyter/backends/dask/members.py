@@ -116,6 +116,12 @@ class Members:
             else:
                 self._tasks[address].cancel()
 
+    def pause(self) -> None:
+        """Let all nodes finish what runs, and give back the rest."""
+        for link in self._links.values():
+            if link.has_begun:
+                link.send([("pause",)])
+
     async def bring_logs(self) -> None:
         """Bring what is new in the logs of all nodes."""
         links = [link for link in self._links.values() if link.has_begun]

@@ -23,6 +23,8 @@ from typing import Any, TypeAlias
 
 from ...engine.feeding import SHORT_S
 from ...engine.news import News, Outbox
+from ...engine.policy import NODE_LEASE_S
+from ...engine.putting import put_spec
 from ...engine.signals import NodeStopped
 from ...errors import ConfigError, ParallelRunError
 from ...runs.record import RunRecord
@@ -31,9 +33,6 @@ from ..local import LocalPool
 
 HEARTBEAT_S = 2.0
 """A node without news says at least this often that it is there."""
-
-LEASE_S = 30.0
-"""A node that nobody has listened to for so long ends: its driver is gone, or cut off."""
 
 _LOGS_KEPT_S = 60.0
 _TAIL_BYTES = 64 << 10
@@ -47,7 +46,8 @@ _SHORT_LINGER_S = 0.03
 _SNAPSHOT = "snapshot.tar"
 
 Command: TypeAlias = tuple[Any, ...]
-"""("assign", first, attempt, lines), ("stop", drain), ("pause",), ("unpause",) or ("leave",)."""
+"""("assign", first, attempt, lines), ("put", first, pieces), ("stop", drain), ("pause",),
+("unpause",) or ("leave",)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +238,7 @@ class _Work:
         over = False
         try:
             while not (over or self._halted.is_set()):
-                if time.monotonic() - self._heard_at > LEASE_S:
+                if time.monotonic() - self._heard_at > NODE_LEASE_S:
                     break
                 while self._commands:
                     self._do(pool, self._commands.popleft())
@@ -261,6 +261,8 @@ class _Work:
         match command:
             case ("assign", first, attempt, lines):
                 pool.assign(self._name, first, attempt, lines)
+            case ("put", first, pieces):
+                pool.put(self._name, first, pieces)
             case ("stop", drain):
                 pool.stop(drain=drain)
             case ("pause",):
@@ -293,13 +295,15 @@ class _Work:
         order = self._order
         record = RunRecord.from_json(order.record, "the order of a node")
         environ = {**_own_environ(os.environ), **order.environment}
-        return LocalPool(
-            folder,
-            _record_here(record, order, self._threads, time.time()),
-            self._outbox.keep_rows,
-            environ,
-            names=(self._name,),
-        )
+        putting = put_spec(record, environ)
+        if putting is not None:
+            putting.check()
+        here = _record_here(record, order, self._threads, time.time())
+        # What opens the output only is not for the script, and is not for staging either.
+        hidden = record.secret_variables() - here.secret_variables()
+        environ = {name: value for name, value in environ.items() if name not in hidden}
+        keep_rows = self._outbox.keep_rows
+        return LocalPool(folder, here, keep_rows, environ, names=(self._name,), putting=putting)
 
 
 def _record_here(record: RunRecord, order: Order, threads: int, now: float) -> RunRecord:

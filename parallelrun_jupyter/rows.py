@@ -1,0 +1,117 @@
+"""The rows of a run as a table: from its final file, its parts in a store, or what is there by now."""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from .errors import InputError, OutputError
+from .parsing import plural
+from .runs.journal import JournalReader
+from .runs.outputs import committed_rows, final_bytes, read_rows
+from .runs.parts import MANIFEST, dataset_url, parts_of, read_manifest
+from .runs.record import RunRecord
+from .runs.snapshot import Snapshot
+from .runs.store import RunFolder
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from .data.remote import Store
+
+_AT_ONCE = 8
+
+
+def read_frame(folder: RunFolder, record: RunRecord, snapshot: Snapshot) -> pd.DataFrame:
+    """Return the rows of a run, in input order: all, or with a warning those of what has succeeded.
+
+    Raises
+    ------
+    OutputError
+        It writes no rows, or its output is gone.
+    """
+    if not record.append_rows:
+        msg = (
+            f"run {folder.run_id} has output_action 'summary_only': its script writes its own "
+            "output. Submit it with output_action='append_row' to have rows here."
+        )
+        raise OutputError(msg)
+    output = snapshot["output"]
+    if not output:
+        where = f", from {dataset_url(record)}" if record.output_parts else ""
+        warnings.warn(
+            f"run {folder.run_id} is {snapshot['state']}: these are the rows of "
+            f"{plural(snapshot['succeeded'], 'mini-batch')} of {snapshot['mini_batches']:,}, not "
+            f"all{where}",
+            stacklevel=3,
+        )
+    if record.output_parts:
+        return _frame_of_parts(folder, record, is_published=bool(output))
+    if output:
+        data = _read_final(folder, output, record)
+    else:
+        rows = committed_rows(JournalReader(folder.journal).read())
+        data = b"".join(final_bytes(folder, rows, record.output_format))
+    return read_rows(data, record.output_format)
+
+
+def _read_final(folder: RunFolder, output: str, record: RunRecord) -> bytes:
+    """Read the final file; of one in a store, the run's own copy where it is still here."""
+    from .data.staging import local_copy
+
+    path = folder.output / record.output_file if record.output_storage else output
+    try:
+        if record.output_storage and not os.path.exists(path):
+            path = local_copy(output, record.output_storage)
+        with open(path, "rb") as file:
+            return file.read()
+    except (OSError, InputError) as error:
+        msg = f"the output of run {folder.run_id} is gone: {output}"
+        raise OutputError(msg) from error
+
+
+def _frame_of_parts(folder: RunFolder, record: RunRecord, *, is_published: bool) -> pd.DataFrame:
+    """Read the parts that the manifest names; before there is one, those of the journal."""
+    import pandas as pd
+    import pyarrow as pa
+
+    from .data.remote import Store
+    from .data.storage import Storage
+    from .runs.joining import one_schema
+
+    url = dataset_url(record)
+    assert record.output_storage is not None
+    try:
+        with Store(Storage.of_spec(record.output_storage)) as store:
+            if is_published:
+                names = read_manifest(_read(store, f"{url}/{MANIFEST}"), folder.run_id, url)
+            else:
+                names = [part.name for part in parts_of(JournalReader(folder.journal).read())]
+            with ThreadPoolExecutor(_AT_ONCE) as pool:
+                tables = list(pool.map(lambda name: _table(store, f"{url}/{name}"), names))
+    except InputError as error:
+        msg = f"the output of run {folder.run_id} could not be read: {error}"
+        raise OutputError(msg) from error
+    schema = one_schema((name, table.schema) for name, table in zip(names, tables, strict=True))
+    frame: pd.DataFrame = pd.DataFrame()
+    if schema is not None:
+        parts = [table.select(schema.names).cast(schema) for table in tables]
+        frame = pa.concat_tables(parts).to_pandas()
+    return frame
+
+
+def _read(store: Store, url: str) -> bytes:
+    from .data.remote import plain_errors
+
+    with plain_errors(store.storage, url):
+        data: bytes = store.files.cat_file(url)
+    return data
+
+
+def _table(store: Store, url: str) -> Any:
+    import pyarrow.parquet as pq
+
+    return pq.read_table(io.BytesIO(_read(store, url)))

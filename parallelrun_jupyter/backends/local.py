@@ -57,7 +57,7 @@ class LocalPool:
         self._selector.register(self._woken, selectors.EVENT_READ, None)
         self._putter: Putter | None = None
         if putting is not None:
-            self._putter = Putter(putting, folder.output / "kept", names, self._selector)
+            self._putter = Putter(putting, folder.path / "kept", names, self._selector)
             keep_rows = self._putter.spool.keep
         origin = time.monotonic() - (time.time() - record.created_at)
         spec = worker_spec(folder, record, environ)

@@ -138,7 +138,9 @@ class Inference:
             return "str"
         if "float64" in kinds:
             return "float64"
-        if "uint64" in kinds:  # no type of numbers has both these and gaps, or these and negative ones
+        if (
+            "uint64" in kinds
+        ):  # no type of numbers has both these and gaps, or these and negative ones
             return "str" if self.has_negative or self.has_gap else "uint64"
         return "float64" if self.has_gap else "int64"
 

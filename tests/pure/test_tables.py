@@ -122,7 +122,9 @@ def test_types_are_decided_once_for_all_mini_batches(
     pd.testing.assert_frame_equal(pd.concat(frames, ignore_index=True), expected)
     same_types(frames)
     for name, inferred in pd.read_csv(path, low_memory=False, **read).dtypes.items():
-        if types[str(name)] == "float64" and str(2**63 + 5) in {row[names.index(name)] for row in rows}:
+        if types[str(name)] == "float64" and str(2**63 + 5) in {
+            row[names.index(name)] for row in rows
+        }:
             continue  # gaps among whole numbers in another block look like fractions there
         if inferred.name in {"int64", "uint64", "bool", "float64"}:
             assert types[str(name)] == inferred.name

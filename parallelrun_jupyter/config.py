@@ -130,7 +130,7 @@ class _Names(_Setting):
 
 
 class _Modules(_Setting):
-    expected = "'auto' (what the script imports at its top) or a list of module names"
+    expected = "'auto' (what the script imports) or a list of module names"
 
     def accepts(self, value: Any) -> bool:
         if isinstance(value, str):
@@ -225,7 +225,7 @@ class ParallelRunConfig(HasTraits):
     preload = _Modules(
         None,
         "Modules to import once, in a template that the workers are forked from (Linux, this "
-        "machine): auto for what the script imports. Default: each worker imports for itself.",
+        "machine): auto for what the script imports at its top and in init(). Default: none.",
     )
     logging_level = _OneOf(LOGGING_LEVELS, "INFO", "What of the script's logging is kept.")
     environment_variables = _Variables(None, "Environment variables of the script.")

@@ -48,7 +48,7 @@ def check_script(source: str, name: str) -> None:
 
 
 def imported_modules(source: str, beside: Iterable[str]) -> list[str]:
-    """Return the modules that a script imports at its top level, in order, each once.
+    """Return the modules that a script imports at its top level and in ``init``, in order, each once.
 
     Parameters
     ----------
@@ -76,12 +76,14 @@ def _modules_of(node: ast.stmt) -> list[str]:
 
 
 def _statements(body: Iterable[ast.stmt]) -> Iterable[ast.stmt]:
-    """Yield statements, and those inside of if, try and with blocks."""
+    """Yield statements, and those inside of ``init()`` and of if, try and with blocks."""
     for node in body:
         yield node
-        for field in ("body", "orelse", "finalbody"):
-            if isinstance(node, ast.If | ast.Try | ast.With):
+        if isinstance(node, ast.If | ast.Try | ast.With):
+            for field in ("body", "orelse", "finalbody"):
                 yield from _statements(getattr(node, field, ()))
+        elif isinstance(node, ast.FunctionDef) and node.name == "init":
+            yield from _statements(node.body)
 
 
 def _check_parameters(node: ast.FunctionDef, name: str) -> None:

@@ -50,7 +50,7 @@ def test_native_defaults() -> None:
         ("partition_keys", [], None),
         ("partition_keys", ["user", "user"], None),
         ("preload", "tensorflow", "preload is 'tensorflow'; expected 'auto' (what the script "
-         "imports at its top) or a list of module names."),
+         "imports) or a list of module names."),
         ("preload", ["not a name"], None),
         ("mini_batch_size", "1.5MB", None),
         ("compute_target", "cluster", "compute_target is 'cluster'; expected 'local' (this "

@@ -52,13 +52,14 @@ def test_scripts_that_cannot_run(source: str, message: str) -> None:
         check_script(source, "cell")
 
 
-def test_what_a_script_imports_at_its_top_is_found() -> None:
+def test_what_a_script_imports_before_it_runs_is_found() -> None:
     source = (
         "from __future__ import annotations\nimport json, os.path as p\nimport json\n"
         "try:\n    from tensorflow.compat import v1\nexcept ImportError:\n    import torch\n"
         "finally:\n    import gc\nif True:\n    import numpy\nfrom . import near\nimport mine.part\n"
-        "def init():\n    import late\n"
+        "def init():\n    with x:\n        import late\n    import json\n"
+        "def run(mini_batch):\n    import never\n"
     )
     found = imported_modules(source, ["mine", "score.py"])
-    assert found == ["json", "os.path", "tensorflow.compat", "gc", "numpy"]
+    assert found == ["json", "os.path", "tensorflow.compat", "gc", "numpy", "late"]
     assert imported_modules("def", []) == []

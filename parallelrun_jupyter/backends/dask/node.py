@@ -41,6 +41,7 @@ _TURN_S = 0.25
 _WAY_S = 0.02
 """A message's way to the driver and back, when nobody lingers."""
 
+_GATHER_LOOK_S = 0.005
 _SHORT_LINGER_S = 0.03
 """News of short mini-batches gather for so long: a message costs as much as one of them."""
 _SNAPSHOT = "snapshot.tar"
@@ -200,13 +201,17 @@ class _Work:
                 await asyncio.wait_for(self._bell.wait(), HEARTBEAT_S)
             except asyncio.TimeoutError:
                 pass
-        early_s = self._said_at + linger_s - time.monotonic()
-        if early_s > 0 and not self._outbox.is_urgent:
-            await asyncio.sleep(early_s)
+        until = self._said_at + linger_s
+        while (early_s := until - time.monotonic()) > 0 and not self._is_needed_now():
+            await asyncio.sleep(min(early_s, _GATHER_LOOK_S))
         self._heard_at = self._said_at = time.monotonic()
         news = self._outbox.take()
         self._emptied.set()
         return news
+
+    def _is_needed_now(self) -> bool:
+        """Say whether what there is to say fills a message, or workers wait for the answer."""
+        return self._outbox.is_urgent or self._pool is None or self._pool.is_idle
 
     def halt(self) -> None:
         self._halted.set()

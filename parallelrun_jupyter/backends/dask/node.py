@@ -41,7 +41,6 @@ _TURN_S = 0.25
 _WAY_S = 0.02
 """A message's way to the driver and back, when nobody lingers."""
 
-_GATHER_LOOK_S = 0.005
 _SHORT_LINGER_S = 0.03
 """News of short mini-batches gather for so long: a message costs as much as one of them."""
 _SNAPSHOT = "snapshot.tar"
@@ -203,7 +202,11 @@ class _Work:
                 pass
         until = self._said_at + linger_s
         while (early_s := until - time.monotonic()) > 0 and not self._is_needed_now():
-            await asyncio.sleep(min(early_s, _GATHER_LOOK_S))
+            self._bell.clear()  # it rings with all news
+            try:
+                await asyncio.wait_for(self._bell.wait(), early_s)
+            except asyncio.TimeoutError:
+                break
         self._heard_at = self._said_at = time.monotonic()
         news = self._outbox.take()
         self._emptied.set()

@@ -27,6 +27,7 @@ from .runs.snapshot import Snapshot
 from .runs.store import RunFolder
 from .trial import line_of, trial_of
 from .widget import live, text
+from .widget.feed import settle
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -141,6 +142,7 @@ class Run:
                 "Wait again, or end it with run.cancel()."
             )
             raise WaitTimeoutError(msg)
+        settle(self.folder)
         if raise_on_error:
             self._raise_unless_completed(last)
         return last["state"]

@@ -14,6 +14,7 @@ from ..runs.pipeline_record import PipelineRecord
 from ..runs.pipeline_store import PipelineFolder
 from ..runs.store import find
 from ..widget.text import LinePrinter
+from .following import settle_pipeline
 from .statuses import run_status
 
 _LOOK_S = 0.2
@@ -92,6 +93,7 @@ def watch_pipeline(
     if show:
         print(f"PipelineRunId: {folder.run_id}\nLink to the run: {folder.path}")
     state = _watch(folder, record, console, timeout_s, lambda state: state.is_final)
+    settle_pipeline(folder.run_id, state)
     if show:
         status = run_status(state.state)
         print(f"\nPipelineRun Execution Summary\n{'=' * 30}\nPipelineRun Status: {status}")
@@ -113,6 +115,7 @@ def watch_step(
         folder, record, console, timeout_s,
         lambda state: state.is_final or state.step(key).state in FINAL_STEP_STATES,
     )  # fmt: skip
+    settle_pipeline(folder.run_id, state)
     return state.step(key)
 
 

@@ -12,6 +12,7 @@ from ..runs.store import find
 from ..widget.details import RunDetails as NativeDetails
 from ..widget.details import Shown
 from ..widget.place import Place, kernel_place
+from .following import followed
 from .pipeline_runs import PipelineRun
 from .pipeline_views import html_table, text_lines
 from .step_runs import StepRun
@@ -98,6 +99,10 @@ class ShownPipeline:
             threading.Thread(target=self._follow, name=name, daemon=True).start()
 
     def _follow(self) -> None:
+        with followed(self._run.id):
+            self._draw_to_the_end()
+
+    def _draw_to_the_end(self) -> None:
         wait = threading.Event()
         while True:
             try:

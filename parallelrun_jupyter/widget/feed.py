@@ -21,6 +21,8 @@ LIVE_S = 0.2
 QUIET_S = 1.0
 """While nobody looks: often enough to keep the saved output true."""
 
+_SETTLED_S = 2.0
+
 
 class Listener(Protocol):
     """Is told where a run stands."""
@@ -55,6 +57,8 @@ class Feed:
         self._lock = threading.Lock()
         self._seats: list[_Seat] = []
         self._hurry = threading.Event()
+        #: set when there is nothing more to tell
+        self._is_over = threading.Event()
         self._latest = self._follower.refresh()
         self._is_running = False
         self._has_ended = False
@@ -85,6 +89,12 @@ class Feed:
         """Look now: somebody has begun to."""
         self._hurry.set()
 
+    def settle(self, limit_s: float) -> None:
+        """Wait until the last listener was told of the end; return at once where there is none."""
+        if self._is_running:
+            self._hurry.set()
+            self._is_over.wait(limit_s)
+
     def _run(self) -> None:
         problem = ""
         try:
@@ -99,6 +109,7 @@ class Feed:
         finally:
             for seat in self._close():
                 seat.listener.end(problem)
+            self._is_over.set()
 
     def _tell(self, snapshot: Snapshot) -> None:
         new = news(snapshot)
@@ -148,6 +159,14 @@ def follow(folder: RunFolder) -> Feed:
         return fresh
     with _LOCK:
         return _FEEDS.setdefault(folder.path, fresh)
+
+
+def settle(folder: RunFolder) -> None:
+    """Wait, for a moment at most, until the end of a run is drawn: a notebook may end with it."""
+    with _LOCK:
+        feed = _FEEDS.get(folder.path)
+    if feed is not None:
+        feed.settle(_SETTLED_S)
 
 
 def followed() -> int:

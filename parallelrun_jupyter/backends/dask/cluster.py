@@ -57,6 +57,7 @@ class Cluster:
         self._environ = environ
         self._made: Any = None
         self._client: Any = None
+        self._scheduler = ""
 
     @property
     def name(self) -> str:
@@ -119,8 +120,29 @@ class Cluster:
             address, security=security, asynchronous=True, timeout=timeout_s, direct_to_workers=True
         )
         self._client = client
+        self._scheduler = ""
         await client
         return client
+
+    async def workers(self) -> Mapping[str, Any]:
+        """Return what the scheduler says of each of its workers, by address.
+
+        Raises
+        ------
+        OSError, asyncio.TimeoutError
+            It does not answer; or another one does, which was started anew at the same address and
+            knows nothing of what this one was told.
+        """
+        if self._client.status != "running":
+            msg = f"the client is {self._client.status}"
+            raise ConnectionError(msg)
+        identity = await asyncio.wait_for(self._client.scheduler.identity(n_workers=-1), ASK_S)
+        if self._scheduler not in {"", identity["id"]}:
+            msg = f"another scheduler answers, {identity['id']}"
+            raise ConnectionError(msg)
+        self._scheduler = identity["id"]
+        found: Mapping[str, Any] = identity["workers"]
+        return found
 
     def _where(self) -> tuple[str, Any]:
         if self._made is not None:

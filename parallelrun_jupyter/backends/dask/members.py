@@ -200,11 +200,7 @@ class Members:
 
     async def _census(self) -> None:
         """Look who is there; begin nodes on those that are new."""
-        if self._client.status != "running":
-            msg = f"the client is {self._client.status}"
-            raise ConnectionError(msg)
-        identity = await asyncio.wait_for(self._client.scheduler.identity(n_workers=-1), ASK_S)
-        workers: Mapping[str, Any] = identity["workers"]
+        workers = await self._cluster.workers()
         for address in [a for a in self._links if a not in workers]:
             self._lose(address, "it has left the cluster")
         if self._stopping is not None:

@@ -67,7 +67,7 @@ def run(
         preload="auto" if is_warm else None,
     )
     if is_warm:
-        first = next(FileDataset(inputs).folders())[0][0]
+        first = next(FileDataset(inputs).listed())[0]
         submit(config, inputs=first).wait_for_completion(show_output=False)
         time.sleep(_SETTLED_S)
     began = time.time()

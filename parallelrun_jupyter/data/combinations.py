@@ -7,13 +7,13 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from operator import itemgetter
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from ..errors import InputError
 from .partition_format import PartitionFormat, combination
 
-Item: TypeAlias = tuple[str, int, Any]
-"""One file: its path, its size and what else says that it is unchanged."""
+T = TypeVar("T", bound=str | Sequence[Any])
+"""One file: its path; in a store a sequence of its URL, size and ETag."""
 
 _CACHE_KIB = 32 * 1024
 _BLOCK = 4096
@@ -99,8 +99,8 @@ def _insert(database: sqlite3.Connection, block: list[Pair]) -> None:
 
 
 def gather_files(
-    items: Iterable[Item], form: PartitionFormat, keys: Sequence[str]
-) -> Iterator[tuple[str, list[Item]] | None]:
+    items: Iterable[T], form: PartitionFormat, keys: Sequence[str]
+) -> Iterator[tuple[str, list[T]] | None]:
     """Bring the files together whose paths have the same values of ``keys``.
 
     Yields
@@ -116,11 +116,11 @@ def gather_files(
 
     def pairs() -> Iterator[tuple[str, str]]:
         for item in items:
-            values = form.values(item[0])
+            values = form.values(item if isinstance(item, str) else item[0])
             yield combination({key: values[key] for key in keys}), json.dumps(item)
 
     for group in gather(pairs()):
-        yield group and (group[0], [tuple(json.loads(item)) for item in group[1]])
+        yield group and (group[0], [json.loads(item) for item in group[1]])
 
 
 def combinations_of(

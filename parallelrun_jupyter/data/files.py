@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import copy
-from itertools import chain, islice
+from itertools import chain, islice, zip_longest
 from json.encoder import encode_basestring_ascii
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias, TypeVar
 
 from ..errors import ConfigError, InputError
 from ..parsing import plural
 from .cut import STILL_READING, Cut
 from .datastores import DataPath, Datastore, place_of
-from .local import MAGIC, FileItem, list_path, local_nothing_found
+from .local import MAGIC, FileItem, item_of, list_path, local_nothing_found
 from .partition_format import PartitionFormat, check_keys
 from .storage import Place, Storage
 
 # What opens stores and gathers by keys is imported on use: a driver of local files starts without.
+
+T = TypeVar("T")
 
 PathLike: TypeAlias = str | os.PathLike[str] | DataPath | Datastore | tuple[Datastore, str] | Place
 """What names files: a path, folder, glob or URL, or one of these in a datastore."""
@@ -90,7 +93,7 @@ class FileDataset:
 
     def to_path(self) -> list[str]:
         """Return the paths of all files, in order; in a store their URLs."""
-        return [path for files in self.folders() for path, _, _ in files]
+        return [path for paths in self.listed() for path in paths]
 
     def take(self, count: int) -> FileDataset:
         """Return a dataset of the first ``count`` files.
@@ -100,8 +103,7 @@ class FileDataset:
         InputError
             There is no file, or ``count`` is below 1.
         """
-        every = (item[0] for files in self.folders() for item in files)
-        paths = list(islice(every, max(0, count)))
+        paths = list(islice(chain.from_iterable(self.listed()), max(0, count)))
         if not paths:
             msg = f"take({count!r}) of {self!r} gives no file; expected a count from 1, and files."
             raise InputError(msg)
@@ -152,12 +154,12 @@ class FileDataset:
         return twin
 
     def folders(self) -> Iterator[list[FileItem]]:
-        """List the files, in order: the files of one folder at a time, while they are read.
+        """List the files, in order, and what each one is: the files of one folder at a time.
 
         Raises
         ------
         InputError
-            A path that is no glob does not exist, or a folder cannot be read.
+            A path that is no glob does not exist, or a folder or file cannot be read.
         """
         if self.storage:
             from .remote import Store
@@ -167,15 +169,25 @@ class FileDataset:
                     yield from store.folders(path)
             return
         for path in self.paths:
-            try:
+            with _said_of(path):
+                for paths in list_path(path):
+                    yield list(map(item_of, paths))
+
+    def listed(self) -> Iterator[list[str]]:
+        """List the paths of the files, in order: those of one folder at a time.
+
+        Raises
+        ------
+        InputError
+            A path that is no glob does not exist, or a folder cannot be read.
+        """
+        if self.storage:
+            for items in self.folders():
+                yield [item[0] for item in items]
+            return
+        for path in self.paths:
+            with _said_of(path):
                 yield from list_path(path)
-            except OSError as error:
-                msg = (
-                    f"the input {path!r} could not be listed: {error.strerror or error}"
-                    f"{f' ({error.filename})' if error.filename else ''}. "
-                    "Check the path and its permissions."
-                )
-                raise InputError(msg) from error
 
     def spec(self) -> dict[str, Any]:
         """Return what a run's record says of this dataset: JSON, and no secret."""
@@ -222,9 +234,7 @@ class FileDataset:
 
         wanted = self.partition_keys if keys is None else list(keys)
         check_keys(wanted, self.partition_keys, repr(self))
-        return combinations_of(
-            (path for files in self.folders() for path, _, _ in files), self.key_format(), wanted
-        )
+        return combinations_of(chain.from_iterable(self.listed()), self.key_format(), wanted)
 
     def key_format(self) -> PartitionFormat:
         """Return the format of the paths' keys, where there is one."""
@@ -235,19 +245,21 @@ class FileDataset:
 
     def mini_batches(self, number: int, cut: Cut) -> Iterator[tuple[bytes, int]]:
         """Yield the plan line and the number of items of each mini-batch, as input ``number``."""
+        folders: Iterator[list[Any]] = self.folders() if self.storage else self.listed()
+        line_of: Callable[..., bytes] = store_line if self.storage else local_line
         if cut.keys:
             from .combinations import gather_files
 
-            items = chain.from_iterable(self.folders())
+            items = chain.from_iterable(folders)
             for group in gather_files(items, self.key_format(), cut.keys):
                 if group is None:
                     yield STILL_READING, 0
                 else:
                     values, found = group
-                    yield file_line(number, found, f'{{"keys":{values}}}'), len(found)
+                    yield line_of(number, found, f'{{"keys":{values}}}'), len(found)
             return
-        for batch in group_items(self.folders(), cut.size):
-            yield file_line(number, batch), len(batch)
+        for batch in group_items(folders, cut.size):
+            yield line_of(number, batch), len(batch)
 
     def check(self) -> None:
         """See that every path exists, that there is at least one file, and that the first has keys.
@@ -267,11 +279,11 @@ class FileDataset:
             return
         for path in self.paths:
             is_there = os.path.lexists(path) or MAGIC.search(path)
-            first = next(FileDataset(path).folders(), None) if is_there else None
+            first = next(FileDataset(path).listed(), None) if is_there else None
             if first is None:
                 raise InputError(local_nothing_found(path))
             if self.partition_format:
-                self.partition_format.values(first[0][0])
+                self.partition_format.values(first[0])
 
 
 def is_several(path: Any) -> bool:
@@ -288,27 +300,42 @@ def _absolute(path: str) -> str:
     return os.path.abspath(os.path.expanduser(path))
 
 
-def file_line(number: int, batch: Sequence[FileItem], extra: str = "") -> bytes:
-    """Return the plan line of a mini-batch of files from input ``number``; ``extra`` is JSON."""
-    paths, sizes, times = zip(*batch, strict=True)
+@contextmanager
+def _said_of(path: str) -> Iterator[None]:
+    """Say of an error in listing what was listed."""
+    try:
+        yield
+    except OSError as error:
+        msg = (
+            f"the input {path!r} could not be listed: {error.strerror or error}"
+            f"{f' ({error.filename})' if error.filename else ''}. "
+            "Check the path and its permissions."
+        )
+        raise InputError(msg) from error
+
+
+def local_line(number: int, paths: Sequence[str], extra: str = "") -> bytes:
+    """Return the plan line of a mini-batch of this machine's files; `versions` says what they are.
+
+    Parameters
+    ----------
+    number
+        Of the input.
+    paths
+        The files.
+    extra
+        JSON of what else is to be said of them.
+    """
     # json.dumps of the whole row takes three times as long, and listing is what a run waits for.
     quoted = ",".join(map(encode_basestring_ascii, paths))
-    versions = json.dumps(times) if isinstance(times[0], str) else str([*times])
-    end = f",{extra}]\n" if extra else "]\n"
-    line = f'["f",{number},[{quoted}],{[*sizes]},{versions}{end}'
-    return line.encode("ascii")
+    return f'["f",{number},[{quoted}],[],[]{"," if extra else ""}{extra}]\n'.encode("ascii")
 
 
-def changed_since(row: list[Any]) -> str:
-    """Return which file of a plan line is not what it was, and how; nothing where all are."""
-    for path, size_bytes, mtime_ns in zip(*row[2:5], strict=True):
-        try:
-            stat = os.stat(path)
-        except OSError:
-            return f"the input {path!r} is gone"
-        if (stat.st_size, stat.st_mtime_ns) != (size_bytes, mtime_ns):
-            return f"the input {path!r} has changed"
-    return ""
+def store_line(number: int, batch: Sequence[FileItem], extra: str = "") -> bytes:
+    """Return the plan line of a mini-batch of a store's files, as `local_line` does."""
+    urls, sizes, tags = zip(*batch, strict=True)
+    line = ["f", number, urls, sizes, tags, *([json.loads(extra)] if extra else [])]
+    return json.dumps(line, separators=(",", ":")).encode("ascii") + b"\n"
 
 
 def changed_in_store(spec: dict[str, Any], planned: dict[str, tuple[int, Any]]) -> str:
@@ -323,8 +350,8 @@ def changed_in_store(spec: dict[str, Any], planned: dict[str, tuple[int, Any]]) 
 
 def difference(before: list[Any], now: list[Any] | None) -> str:
     """Return which file of a mini-batch is not what is listed now, and how."""
-    old = list(zip(*before[2:5], strict=True))
-    new = list(zip(*now[2:5], strict=True)) if now else []
+    old = list(zip_longest(*before[2:5]))  # of local files there are only paths
+    new = list(zip_longest(*now[2:5])) if now else []
     for position, item in enumerate(old):
         other = new[position] if position < len(new) else None
         if other != item:
@@ -333,9 +360,9 @@ def difference(before: list[Any], now: list[Any] | None) -> str:
     return f"the input {old[-1][0]!r} is followed by other files than before"
 
 
-def group_items(folders: Iterable[list[FileItem]], size: int) -> Iterator[list[FileItem]]:
+def group_items(folders: Iterable[list[T]], size: int) -> Iterator[list[T]]:
     """Cut the files of a dataset into mini-batches of ``size``, the last one shorter."""
-    rest: list[FileItem] = []
+    rest: list[T] = []
     for files in folders:
         held = rest + files if rest else files
         end = len(held) - len(held) % size

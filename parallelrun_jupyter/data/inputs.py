@@ -1,8 +1,9 @@
 """Inputs of any kind: what a run's record says of them, as datasets, and the plan's lines.
 
 A plan line is a JSON array whose first element says the kind and whose second the input's number.
-Lines of files are ``["f", input, [paths], [sizes], [mtimes]]``, with URLs and ETags where they are
-in a store: the node stages those, and the worker gets the line with the paths of the copies. Lines
+Lines of files are ``["f", input, [paths], [], []]``, where `versions` says what the files were; in a
+store ``["f", input, [URLs], [sizes], [ETags]]``: the node stages those, and the worker gets the line
+with the paths of the copies. Lines
 of tables are ``["t", input, [paths], [sizes], [mtimes], [[start, end], ...], {table}, rows]``, with a
 range for each path: bytes of text, row groups of Parquet; ``table`` says how they are read. The last
 element of a line is an object: ``first`` is the number of the mini-batch's first item in the run,
@@ -24,6 +25,7 @@ from .files import FileDataset
 
 if TYPE_CHECKING:
     from .tabular import TabularDataset
+    from .versions import Versions
 
 # What reads tables is imported on use: a driver of files starts without it.
 
@@ -141,7 +143,13 @@ def count_items(line: bytes) -> int:
     return loading.count_items(json.loads(line))
 
 
-def changed_since(lines: Iterable[bytes], specs: list[dict[str, Any]]) -> str:
+def items_before_end(line: bytes) -> int:
+    """Return how many items of the run there are up to the end of a plan line."""
+    row = json.loads(line)
+    return int(loading.extra_of(row)["first"]) + loading.count_items(row)
+
+
+def changed_since(lines: Iterable[bytes], specs: list[dict[str, Any]], versions: Versions) -> str:
     """Return what of the inputs of plan lines is not what it was, and how; nothing where all is.
 
     Local files are looked at one by one; a store is listed again, once.
@@ -150,7 +158,7 @@ def changed_since(lines: Iterable[bytes], specs: list[dict[str, Any]]) -> str:
     for line in lines:
         row = json.loads(line)
         if not specs[row[1]].get("storage"):
-            change = files.changed_since(row)
+            change = versions.changed(row)
             if change:
                 return change
             continue

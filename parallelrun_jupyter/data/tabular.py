@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from ..errors import InputError
@@ -234,9 +235,7 @@ class TabularDataset:
         wanted = self.partition_keys if keys is None else list(keys)
         check_keys(wanted, self.partition_keys, repr(self))
         form = cast("PartitionFormat", self.key_format)  # where there are keys, there is a format
-        return combinations_of(
-            (item[0] for folder in self.files.folders() for item in folder), form, wanted
-        )
+        return combinations_of(chain.from_iterable(self.files.listed()), form, wanted)
 
     def check(self) -> None:
         """See that every path exists, and that the first file can be read.

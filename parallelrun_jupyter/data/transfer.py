@@ -106,7 +106,7 @@ def copies_of(source: Place, root: str, target: str, *, overwrite: bool) -> list
         return os.path.join(target, *path.removeprefix(root).strip("/").split("/"))
 
     if source.storage is None:
-        found = [item[0] for files in list_path(source.path) for item in files]
+        found = [path for paths in list_path(source.path) for path in paths]
         for path in found:
             _copy(path, target_of(path), overwrite=overwrite)
     else:

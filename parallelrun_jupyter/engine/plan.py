@@ -11,11 +11,14 @@ import os
 import time
 from array import array
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from ..data import inputs
 from ..data.cut import Cut
+from ..data.versions import Versions
 from ..errors import InputError
 from ..runs.record import RunRecord
 
@@ -102,22 +105,39 @@ def write_plan(
     OSError
         The plan cannot be written.
     """
-    with open(path, "ab+", buffering=0) as file:
+    with open(path, "ab+", buffering=0) as file, closing(Versions(path)) as versions:
+
+        def check(lines: list[bytes]) -> None:
+            to_do = (line for number, line in enumerate(lines) if is_done and not is_done(number))
+            change = inputs.changed_since(to_do, record.inputs, versions)
+            if change:
+                raise InputError(_refusal(change))
+
         known = list(_whole_lines(file)) if is_done else []
         if known and known[-1].startswith(_END):
             _, mini_batches, items = json.loads(known[-1])
-            check_unchanged(known[:-1], is_done or (lambda _: False), record.inputs)
+            check(known[:-1])
             tell(mini_batches, items, True)  # noqa: FBT003 - the parameter's name says it
             return
         if not known:
             file.truncate(0)
-        _list_all(record, file, known, tell)
+        versions.forget(inputs.items_before_end(known[-1]) if known else 0)
+        _list_all(record, file, _Known(known, check), tell)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """The lines of a plan that was cut off, and what sees that their files are what they were."""
+
+    lines: list[bytes]
+    check: Callable[[list[bytes]], None]
 
 
 def _list_all(
-    record: RunRecord, file: IO[bytes], known: list[bytes], tell: Callable[[int, int, bool], None]
+    record: RunRecord, file: IO[bytes], before: _Known, tell: Callable[[int, int, bool], None]
 ) -> None:
-    """List the inputs; write what is not ``known``, which has to be what is listed first."""
+    """List the inputs; write what is not known from before, which has to be what comes first."""
+    known = before.lines
     total = items = seen = size = 0
     lines: list[bytes] = []
     written_at = 0.0
@@ -134,6 +154,8 @@ def _list_all(
         if total <= len(known):
             if line != known[total - 1]:
                 raise InputError(_refusal(inputs.difference(known[total - 1], line)))
+            if total == len(known):
+                before.check(known)
             continue
         lines.append(line)
         size += len(line)
@@ -157,23 +179,8 @@ def _whole_lines(file: IO[bytes]) -> Iterator[bytes]:
         if line.endswith(b"\n"):
             end += len(line)
             yield line
-    file.truncate(end)
-
-
-def check_unchanged(
-    lines: list[bytes], is_done: Callable[[int], bool], specs: list[dict[str, Any]]
-) -> None:
-    """See that the files of mini-batches that are still to be done are what they were.
-
-    Raises
-    ------
-    InputError
-        One is gone, or has another size, time or ETag.
-    """
-    to_do = (line for mini_batch, line in enumerate(lines) if not is_done(mini_batch))
-    change = inputs.changed_since(to_do, specs)
-    if change:
-        raise InputError(_refusal(change))
+    if end < file.tell():  # else its time stays what it is: that of the last line
+        file.truncate(end)
 
 
 def _refusal(change: str) -> str:

@@ -8,8 +8,10 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import closing, suppress
 from pathlib import Path
 
+from ..data.versions import Versions
 from ..errors import ParallelRunError
 from ..runs.record import RunRecord
 from ..worker.parent import die_with_parent
@@ -71,6 +73,8 @@ class Planner:
                 lambda *counts: _send(pen, ["planned", *counts]),
                 self._is_done,
             )
+            with suppress(OSError), closing(Versions(self._plan)) as versions:
+                versions.note()  # of what is not noted, a resume looks at the time
             status = 0
         except (ParallelRunError, OSError) as error:
             _send(pen, ["failed", str(error)])

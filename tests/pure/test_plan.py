@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parallelrun_jupyter import FileDataset, TabularDataset
-from parallelrun_jupyter.data.files import file_line
+from parallelrun_jupyter.data.files import local_line
 from parallelrun_jupyter.data.inputs import count_items
+from parallelrun_jupyter.data.versions import Versions
 from parallelrun_jupyter.engine.plan import PlanFile, write_plan
 from parallelrun_jupyter.errors import InputError
+from parallelrun_jupyter.runs.record import RunRecord
 from tests.pure.test_state import record
 
 
@@ -35,12 +39,21 @@ def test_any_stretch_of_lines_is_found_while_the_file_grows(
     plan.close()
 
 
+def asked(tmp_path: Path) -> RunRecord:
+    return record(inputs=[{"kind": "files", "paths": [str(tmp_path / "in")]}])
+
+
 def plan_of(tmp_path: Path, **known: Any) -> tuple[bytes, list[tuple[int, int, bool]]]:
     told: list[tuple[int, int, bool]] = []
     path = tmp_path / "plan.jsonl"
-    inputs = [{"kind": "files", "paths": [str(tmp_path / "in")]}]
-    write_plan(record(inputs=inputs), path, lambda *counts: told.append(counts), **known)
+    write_plan(asked(tmp_path), path, lambda *counts: told.append(counts), **known)
+    note_versions(path)
     return path.read_bytes(), told
+
+
+def note_versions(plan: Path) -> None:
+    with closing(Versions(plan)) as versions:
+        versions.note()
 
 
 @pytest.fixture
@@ -93,8 +106,9 @@ def test_a_plan_by_keys_that_was_cut_off_is_completed_to_the_same_bytes(
         else FileDataset(folder, partition_format=form)
     )
     asked = record(inputs=[dataset.spec()], partition_keys=["digit"])
-    path = folder / ".plan"
+    path = tmp_path_factory.mktemp("run") / "plan.jsonl"
     write_plan(asked, path, lambda *_: None)
+    note_versions(path)
     whole = path.read_bytes()
     assert whole.count(b"\n") == 6
     path.write_bytes(whole[:cut])
@@ -131,6 +145,60 @@ def test_inputs_that_changed_are_named(
         plan_of(tmp_path, is_done=lambda _: False)
 
 
+def later_than(plan: Path, path: Path) -> None:
+    times = path.stat().st_atime_ns, plan.stat().st_mtime_ns + 1
+    os.utime(path, ns=times)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_of_files_that_were_not_looked_at_the_time_of_the_plan_decides(
+    tmp_path: Path, inputs: Path, whole: bool
+) -> None:
+    plan = tmp_path / "plan.jsonl"
+    data, _ = plan_of(tmp_path)
+    if not whole:
+        plan.write_bytes(data[: data.index(b'["end"')])
+    (tmp_path / "versions").unlink()
+    path = sorted(inputs.iterdir())[7]
+    later_than(plan, path)
+    with pytest.raises(InputError, match=r"07 .*has changed since the run was planned"):
+        write_plan(asked(tmp_path), plan, lambda *_: None, lambda _: False)
+    write_plan(asked(tmp_path), plan, lambda *_: None, lambda mini_batch: mini_batch == 1)
+
+
+@given(noted=st.integers(0, 23 * 16), changed=st.integers(0, 22))
+@settings(max_examples=30)
+def test_versions_are_noted_where_they_were_left_off(
+    tmp_path_factory: pytest.TempPathFactory, noted: int, changed: int
+) -> None:
+    tmp_path = tmp_path_factory.mktemp("noted")
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for number in range(23):
+        (folder / f"{number:02d}.txt").write_text("x" * number)
+    plan_of(tmp_path)
+    versions = tmp_path / "versions"
+    whole = versions.read_bytes()
+    assert len(whole) == 23 * 16
+    versions.write_bytes(whole[:noted])
+    note_versions(tmp_path / "plan.jsonl")
+    assert versions.read_bytes() == whole
+    path = folder / f"{changed:02d}.txt"
+    times = path.stat().st_atime_ns, path.stat().st_mtime_ns - 1
+    os.utime(path, ns=times)  # put in its place with an older time, as an archive does
+    with pytest.raises(InputError, match=f"{path.name}' has changed since"):
+        plan_of(tmp_path, is_done=lambda _: False)
+
+
+def test_versions_of_what_is_planned_again_are_forgotten(tmp_path: Path, inputs: Path) -> None:
+    data, _ = plan_of(tmp_path)
+    plan = tmp_path / "plan.jsonl"
+    plan.write_bytes(b"".join(data.splitlines(keepends=True)[:2]))
+    sorted(inputs.iterdir())[12].write_text("other")
+    plan_of(tmp_path, is_done=lambda _: False)
+    plan_of(tmp_path, is_done=lambda _: False)
+
+
 def test_what_is_done_need_not_be_there_any_more(tmp_path: Path, inputs: Path) -> None:
     plan_of(tmp_path)
     sorted(inputs.iterdir())[7].unlink()
@@ -139,7 +207,7 @@ def test_what_is_done_need_not_be_there_any_more(tmp_path: Path, inputs: Path) -
 
 
 def test_odd_names_survive() -> None:
-    line = file_line(3, [('/a/\udc80 é\n".png', 1, 2)])
+    line = local_line(3, ['/a/\udc80 é\n".png'])
     assert line.endswith(b"\n")
     assert line.count(b"\n") == 1
     assert line.isascii()

@@ -1,0 +1,106 @@
+"""What this machine's files were when they were planned: no resume mixes rows of two versions.
+
+To look at a file takes longer than to list it, on a network by far, and a run waits for the listing.
+So files are looked at behind it, while mini-batches run, and what was found goes into a file beside
+the plan: 16 bytes a file, its size and modification time, at the place of its number in the run.
+Where a driver was killed before a file's turn came, the time of the plan itself has to do: what was
+written after it has changed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import time
+from pathlib import Path
+from typing import Any
+
+_ONE = struct.Struct("<qq")
+_UNKNOWN = (0, 0)
+_GONE = (-1, 0)
+_BURST_S = 0.001
+_PAUSE_S = 0.02
+
+
+class Versions:
+    """The versions of the files of a plan.
+
+    Parameters
+    ----------
+    plan
+        The plan, which is there. Its modification time counts as it is now.
+    """
+
+    def __init__(self, plan: Path) -> None:
+        self._plan = plan
+        self._planned_ns = os.stat(plan).st_mtime_ns
+        path = plan.with_name("versions")
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._fd)
+
+    def forget(self, first: int = 0) -> None:
+        """Forget the files from number ``first`` on, which are to be planned again."""
+        if os.fstat(self._fd).st_size > first * _ONE.size:
+            os.truncate(self._fd, first * _ONE.size)
+
+    def changed(self, row: list[Any]) -> str:
+        """Return which file of a plan line is not what it was, and how; nothing where all are."""
+        paths, sizes, times = row[2:5]
+        # Of a table's files the line says it itself: planning has read them.
+        known = list(zip(sizes, times, strict=True)) if sizes else self._known(row)
+        for path, version in zip(paths, known, strict=True):
+            found = _look(path)
+            if found == _GONE:
+                return f"the input {path!r} is gone"
+            is_other = found[1] > self._planned_ns if version == _UNKNOWN else found != version
+            if is_other:
+                return f"the input {path!r} has changed"
+        return ""
+
+    def note(self) -> None:
+        """Look at every file of the plan that was not looked at yet.
+
+        It takes about a twentieth of a core: it is there for the day of a resume, and mini-batches
+        run beside it.
+        """
+        busy_until = time.process_time() + _BURST_S
+        with open(self._plan, "rb") as lines:
+            for line in lines:
+                row = json.loads(line)
+                if row[0] == "f" and not row[3]:
+                    self._note_files(row)
+                if time.process_time() > busy_until:
+                    time.sleep(_PAUSE_S)
+                    busy_until = time.process_time() + _BURST_S
+
+    def _note_files(self, row: list[Any]) -> None:
+        known = self._known(row)
+        if _UNKNOWN in known:
+            now = [
+                _look(path) if version == _UNKNOWN else version
+                for path, version in zip(row[2], known, strict=True)
+            ]
+            os.pwrite(self._fd, b"".join(_ONE.pack(*one) for one in now), _place(row))
+
+    def _known(self, row: list[Any]) -> list[tuple[int, int]]:
+        """Return what is known of the files of a plan line."""
+        size = len(row[2]) * _ONE.size
+        data = os.pread(self._fd, size, _place(row))
+        return list(_ONE.iter_unpack(data[: len(data) - len(data) % _ONE.size].ljust(size, b"\0")))
+
+
+def _place(row: list[Any]) -> int:
+    first: int = row[-1]["first"]
+    return first * _ONE.size
+
+
+def _look(path: str) -> tuple[int, int]:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return _GONE
+    return found.st_size, found.st_mtime_ns

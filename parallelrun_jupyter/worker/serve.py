@@ -120,7 +120,7 @@ class Worker:
         began = time.monotonic()
         try:
             rows, text = self._encode(self._run(line, mini_batch))
-            self._streams.end_mini_batch()
+            self._streams.end_mini_batch(time.monotonic() - began)
         except (Exception, SystemExit) as error:  # the user's code
             now = time.monotonic()
             failure = self._describe(error, "run")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # typing is not worth its import in a worker
 
 
 _READ_PATIENCE_S = 2.0
+_NO_TIME_S = 0.00005
 
 
 class WorkerLog:
@@ -105,14 +106,20 @@ class UserStreams:
             io.BufferedWriter(raw), encoding="utf-8", errors="backslashreplace", line_buffering=True
         )
 
-    def end_mini_batch(self) -> None:
-        """Write out what the mini-batch left without a line end."""
+    def end_mini_batch(self, took_s: float = 1.0) -> None:
+        """Write out what the mini-batch left without a line end.
+
+        Where ``run()`` took no time, what it wrote past ``sys.stdout`` (C code, a child process)
+        is not waited for: asking would take longer than it did. Its lines may have the number of
+        one of the next mini-batches.
+        """
         for stream in self._streams:
             if not stream.closed:
                 stream.flush()
         self._out.end_line()
         self._err.end_line()
-        self._pipes = [fd for fd in self._pipes if _is_read_empty(fd)]
+        if took_s > _NO_TIME_S:
+            self._pipes = [fd for fd in self._pipes if _is_read_empty(fd)]
 
     def _listen(self, logging: Any) -> None:
         """Log records that no handler of the script takes, from the run's level on.

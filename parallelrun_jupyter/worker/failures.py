@@ -45,7 +45,7 @@ def describe(error: BaseException, roots: list[str], function: str) -> dict[str,
         return _failure("bad_input", "BadInput", str(error), "loading", "")
     name = type(error).__name__
     frames = [f for f in traceback.extract_tb(error.__traceback__) if not _is_ours(f.filename)]
-    own = [f for f in frames if _is_under(f.filename, roots)] or frames
+    own = [f for f in frames if is_under(f.filename, roots)] or frames
     if isinstance(error, SyntaxError) and error.filename:
         where = "%s:%d" % (os.path.basename(error.filename), error.lineno or 0)
     elif own:
@@ -93,7 +93,8 @@ def _is_ours(filename: str) -> bool:
     return os.path.dirname(os.path.abspath(filename)) == _HERE or filename.startswith("<frozen imp")
 
 
-def _is_under(filename: str, roots: list[str]) -> bool:
+def is_under(filename: str, roots: list[str]) -> bool:
+    """Say whether a file is one of the user's own, whose folders are ``roots``."""
     path = os.path.abspath(filename)
     if path.startswith(sys.prefix + os.sep):
         return False  # a virtual environment inside the project is not the project

@@ -15,6 +15,7 @@ from .context import with_context
 from .failures import describe
 from .mini_batches import TABLE, count_items, load
 from .parent import die_with_parent
+from .quick_imports import QuickImports
 from .results import encode_result, read_frame_options
 from .script import EntryScript
 from .status_page import StatusPage
@@ -87,6 +88,8 @@ class Worker:
         began = time.monotonic()
         self._page.write(status_page.INIT, -1, began)
         function = "import"
+        imports = QuickImports(self._roots)
+        imports.install()
         try:
             script = EntryScript(self._script_path)
             function = "init"
@@ -96,6 +99,7 @@ class Worker:
             self._send(protocol.encode(["init_failed", failure]))
             return False
         finally:
+            imports.remove()
             self._streams.end_mini_batch()
         self._script = script
         self._run = with_context(script.run, self._load)

@@ -46,13 +46,14 @@ class Template:
             In a forked worker its four descriptors; in the template, at the end, nothing.
         """
         failed = []
+        gc.disable()  # as `quick_imports` says
         for name in names:
             try:
                 importlib.import_module(name)
             except (Exception, SystemExit):  # code of others; the script's own import will say it
                 failed.append(name)
-        gc.collect()
         gc.freeze()  # a collection in a worker would touch, and so copy, every page
+        gc.enable()
         self._send(["ready", failed])
         while True:
             line = self._read()

@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_WIDTH, _HEIGHT = 560, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 40, 34, 44
+_WIDTH, _HEIGHT = 560, 330
+_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 40, 64, 44
 
 _STYLE = (
     "<style>svg{color-scheme:light dark}"
@@ -83,5 +83,5 @@ def _drawn(one: Series, colour: str, places: list[tuple[float, float]], number: 
     name = f"{'●' if number == 0 else '■'} {one.name}"
     return (
         f'<polyline class="line" points="{line}" stroke="{colour}"/>{marks}'
-        f'<text x="{_LEFT + 8}" y="{_TOP + 14 + 16 * number}" style="fill:{colour}">{name}</text>'
+        f'<text x="{_LEFT}" y="{36 + 16 * number}" style="fill:{colour}">{name}</text>'
     )

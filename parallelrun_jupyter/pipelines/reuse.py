@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..data.cut import Cut
 from ..errors import ParallelRunError
 from ..runs.folders import write_atomically
 from ..runs.pipeline_record import InputRecord, PipelineRecord, StepRecord
@@ -74,8 +73,9 @@ def _identity(bindings: Bindings, one: InputRecord) -> Iterator[bytes]:
     yield json.dumps([one.name, one.reads, one.options, one.path_on_compute]).encode()
     dataset = bindings.dataset(one)
     yield json.dumps(dataset.spec(), sort_keys=True).encode()
-    for line, _ in dataset.mini_batches(0, Cut(1000)):
-        yield line
+    files: Any = getattr(dataset, "files", dataset)  # a table's own, or files themselves
+    for folder in files.folders():
+        yield json.dumps(folder).encode()
 
 
 def _files_below(folder: Path) -> list[Path]:

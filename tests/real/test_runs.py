@@ -28,6 +28,7 @@ from parallelrun_jupyter.events import (
 )
 from tests.conftest import SCRIPTS
 from tests.real.conftest import end_of, rows_of
+from tests.real.dask_processes import wait_until
 
 NAMES = [f"{number:03d}.txt" for number in range(60)]
 
@@ -43,7 +44,8 @@ def test_rows_come_in_input_order(start: Callable[..., Run], size: int) -> None:
         0,
         0,
     )
-    assert not list(run.folder.output.glob("part-*")), "the parts are gone"
+    # The driver clears up once the end is in the journal, which is what was waited for.
+    wait_until(lambda: not list(run.folder.output.glob("part-*")), "the parts to be gone")
 
 
 def test_the_output_goes_where_it_was_asked_to(start: Callable[..., Run], tmp_path: Path) -> None:

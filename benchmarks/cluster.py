@@ -122,7 +122,7 @@ def _digits(folder: Path, rounds: int, address: str) -> list[Figure]:
     return [
         Figure(
             "the digits on two Dask workers, while both are ready", found["dask"],
-            "this machine's own two workers", found["local"], "s", 1.3,
+            "this machine's own two workers", found["local"], "s", 1.1,
         ),
         Figure(
             "the same with everything: start, model, output", whole["dask"][1:],

@@ -75,7 +75,7 @@ def run_demo(folder: Path, *, opens: bool = False) -> int:
     """
     try:
         import PIL  # noqa: F401 - asked for here, so that the answer comes before any work
-        import sklearn  # noqa: F401
+        import sklearn  # noqa: F401 - the same
     except ImportError as error:
         msg = (
             f"the demo needs {error.name}, which is not installed. "

@@ -74,13 +74,7 @@ def resume_run(
     snapshot = follower.refresh()
     _check_resumable(snapshot, failed_only=failed_only or group is not None)
     group = "" if group is None else _failed_group(follower.state, group, folder.run_id)
-    missing = [k for k, v in record.environment_variables.items() if v is None and k not in environ]
-    if missing:
-        msg = (
-            f"run {folder.run_id} was given the environment variable {missing[0]}, whose value is "
-            f"not kept on disk. Set it before you resume: os.environ[{missing[0]!r}] = ..."
-        )
-        raise ConfigError(msg)
+    _check_variables(record, folder.run_id, environ)
     target = None if compute is None else as_compute(compute, environ)
     if target is not None:
         target.check()
@@ -98,6 +92,23 @@ def resume_run(
         record.driver_python,
         {**variables, **({} if target is None else target.secrets())},
     )
+    _wait_for_driver(follower, drivers, log_start)
+
+
+def _check_variables(record: RunRecord, run_id: str, environ: Mapping[str, str]) -> None:
+    """See that what was not kept on disk is given again."""
+    missing = [k for k, v in record.environment_variables.items() if v is None and k not in environ]
+    if missing:
+        msg = (
+            f"run {run_id} was given the environment variable {missing[0]}, whose value is "
+            f"not kept on disk. Set it before you resume: os.environ[{missing[0]!r}] = ..."
+        )
+        raise ConfigError(msg)
+
+
+def _wait_for_driver(follower: Follower, drivers: int, log_start: int) -> None:
+    """Wait until one more driver than before has taken up the run."""
+    folder = follower.folder
     until = time.monotonic() + _START_LIMIT_S
     while follower.state.drivers == drivers:
         if time.monotonic() > until:

@@ -9,10 +9,10 @@ import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from ..errors import InputError
-from .cache import View, digest_of, open_cache, path_in_store, root_of
+from .cache import Cache, View, digest_of, open_cache, path_in_store, root_of
 from .fetching import Fetcher
 from .remote import Store, plain_errors
 from .storage import Storage
@@ -24,6 +24,9 @@ _views: dict[Path, View] = {}
 
 _placed: dict[tuple[Path, str], Path] = {}
 """Where in a view each object is."""
+
+_Missing: TypeAlias = tuple[str, int, int | str, str, Path]
+"""What is to be fetched: URL, size, version, digest, and the link to it."""
 
 
 def local_copy(
@@ -75,7 +78,7 @@ def local_copies(
     cache = open_cache(environ)
     view = _view_of(cache.folder, environ)
     placed: list[str] = []
-    missing = []
+    missing: list[_Missing] = []
     for url, given_size, given_version in files:
         size, version = given_size, given_version
         if version is None:
@@ -89,29 +92,31 @@ def local_copies(
                 missing.append((url, size, version, digest, link))
         placed.append(str(link))
 
-    async def fetch_all() -> None:
-        with ThreadPoolExecutor(_AT_ONCE) as threads:
-            fetcher, slots = Fetcher(storage, threads), asyncio.Semaphore(_AT_ONCE)
-
-            async def one(url: str, size: int, version: int | str, digest: str, link: Path) -> None:
-                async with slots:
-                    temporary = cache.temporary(digest)
-                    try:
-                        await fetcher.fetch(url, size, version, temporary)
-                        cache.add(digest, temporary, link)
-                    finally:
-                        temporary.unlink(missing_ok=True)
-
-            try:
-                await asyncio.gather(*(one(*file) for file in missing))
-            finally:
-                await fetcher.close()
-
     if missing:
         with plain_errors(storage, missing[0][0]):
-            _in_new_loop(fetch_all())
+            _in_new_loop(_fetch_all(missing, storage, cache))
         cache.settle()
     return placed
+
+
+async def _fetch_all(missing: list[_Missing], storage: Storage, cache: Cache) -> None:
+    """Fetch files into the cache, and put a link to each where it is wanted."""
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
+        fetcher, slots = Fetcher(storage, threads), asyncio.Semaphore(_AT_ONCE)
+
+        async def one(url: str, size: int, version: int | str, digest: str, link: Path) -> None:
+            async with slots:
+                temporary = cache.temporary(digest)
+                try:
+                    await fetcher.fetch(url, size, version, temporary)
+                    cache.add(digest, temporary, link)
+                finally:
+                    temporary.unlink(missing_ok=True)
+
+        try:
+            await asyncio.gather(*(one(*file) for file in missing))
+        finally:
+            await fetcher.close()
 
 
 def local_line(line: bytes, specs: Sequence[Mapping[str, Any]]) -> bytes:

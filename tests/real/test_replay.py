@@ -130,7 +130,7 @@ def test_a_million_is_watched_at_a_constant_cost(
     home: Path,
     million: bytes,
     opened: Any,
-    comms: Comms,  # noqa: F811
+    comms: Comms,  # noqa: F811 - the fixture, imported by its name
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(snapshots, "driver_is_alive", lambda *_: True)
@@ -183,7 +183,7 @@ def test_a_million_is_watched_at_a_constant_cost(
 def test_nothing_is_sent_of_a_million_that_nobody_sees(
     home: Path,
     million: bytes,
-    comms: Comms,  # noqa: F811
+    comms: Comms,  # noqa: F811 - the fixture, imported by its name
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(snapshots, "driver_is_alive", lambda *_: True)

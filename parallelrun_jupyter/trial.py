@@ -19,7 +19,7 @@ from .runs.record import RunRecord
 from .runs.store import RunFolder
 from .worker.context import with_context
 from .worker.mini_batches import count_items
-from .worker.results import encode_result
+from .worker.results import encode_result, taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Trial:
             if hasattr(module, "init"):
                 module.init()
             row = json.loads(line)
-            result = with_context(module.run)(row, mini_batch)
+            result = taken(with_context(module.run)(row, mini_batch))
         rows, _ = encode_result(result, append_rows=True)
         print(f"run() returned {plural(rows, 'row')} for {plural(count_items(row), 'item')}")
         return result

@@ -16,7 +16,7 @@ from .folders import write_atomically
 from .state import KEPT_ATTEMPTS, RATE_WINDOW_S, FailureGroup, RunState, WorkerState
 from .store import RunFolder
 
-STATE_SCHEMA = 3
+STATE_SCHEMA = 4
 
 
 def write_state(folder: RunFolder, state: RunState, journal_bytes: int) -> None:

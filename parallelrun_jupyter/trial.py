@@ -20,6 +20,7 @@ from .runs.store import RunFolder
 from .worker.context import with_context
 from .worker.mini_batches import count_items
 from .worker.results import encode_result, taken
+from .worker.script import call_plainly
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +54,7 @@ class Trial:
             module = types.ModuleType(Path(self.filename).stem)
             module.__file__ = self.filename
             exec(compile(self.source, self.filename, "exec"), module.__dict__)  # noqa: S102 - as asked
-            if hasattr(module, "init"):
-                module.init()
+            call_plainly(module, "init")
             row = json.loads(line)
             result = taken(with_context(module.run)(row, mini_batch))
         rows, _ = encode_result(result, append_rows=True)

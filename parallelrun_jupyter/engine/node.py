@@ -227,7 +227,7 @@ class Node:
                         attempt,
                         items,
                         duration_us,
-                        Failure(**failure),
+                        worker.blamed_for(Failure(**failure), mini_batch),
                     )
                 ]
             case ["ready", init_ms, run_line]:

@@ -354,6 +354,16 @@ class WorkerProcess:
             message += f"; the last line on stderr: {said}" if said else ""
         return Failure(kind, error, message, f"{error} at {place}", stack)
 
+    def blamed_for(self, told: Failure, mini_batch: int) -> Failure:
+        """Return the failure of an attempt that the worker told of, which may be a timeout.
+
+        A script that takes SIGTERM for an exception ends its ``run()`` with that one when its time
+        is over; the reason is the timeout.
+        """
+        if not self.kill_reason or self.kill_reason == "stopped":
+            return told
+        return self.failure("", told.group.partition(" at ")[2], told.traceback, mini_batch)
+
     def _doubt_template(self) -> None:
         """Fork no more where a forked worker has hung or crashed before it had done anything."""
         was_well = self.has_reported or self.has_stopped

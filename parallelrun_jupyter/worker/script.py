@@ -32,17 +32,25 @@ class EntryScript:
 
     def init(self) -> None:
         """Call the script's ``init()`` where it has one."""
-        self._call("init")
+        call_plainly(self._module, "init")
 
     def shutdown(self) -> None:
         """Call the script's ``shutdown()`` where it has one."""
-        self._call("shutdown")
+        call_plainly(self._module, "shutdown")
 
-    def _call(self, name: str) -> None:
-        function = getattr(self._module, name, None)
-        if function is not None and is_coroutine(function()):
-            raise BadResult(
-                "wrong_result",
-                "%s() is async, and nothing awaits it. Write a plain %s() that calls "
-                "asyncio.run(...)" % (name, name),
-            )
+
+def call_plainly(module: Any, name: str) -> None:
+    """Call a function of a script without arguments, where the script has it.
+
+    Raises
+    ------
+    BadResult
+        It is async.
+    """
+    function = getattr(module, name, None)
+    if function is not None and is_coroutine(function()):
+        raise BadResult(
+            "wrong_result",
+            "%s() is async, and nothing awaits it. Write a plain %s() that calls asyncio.run(...)"
+            % (name, name),
+        )

@@ -163,6 +163,22 @@ def test_a_forked_child_that_comes_back_is_no_second_worker(
     assert rows_of(run) == [str(code)] * 60
 
 
+def test_a_timeout_is_one_though_the_script_makes_an_exception_of_its_signal(
+    start_text: Start,
+) -> None:
+    run = start_text(
+        "import signal, sys, time\ndef init():\n"
+        "    signal.signal(signal.SIGTERM, lambda *args: sys.exit(0))\n"
+        "def run(mini_batch):\n    time.sleep(100)\n",
+        run_invocation_timeout=1, mini_batch_size=100,
+    )  # fmt: skip
+    assert "run() took longer than run_invocation_timeout = 1 s" in message_of(run)
+    [failure] = run.failures().to_dict("records")
+    assert failure["kind"] == "timeout"
+    assert failure["group"].startswith("Timeout at score.py:")
+    assert "time.sleep(100)" in failure["traceback"]
+
+
 def test_the_last_words_of_a_process_are_in_its_failure(start_text: Start) -> None:
     run = start_text(
         "import os\ndef run(mini_batch):\n    os.write(2, b'no licence for this\\n')\n    os._exit(0)\n"

@@ -100,8 +100,9 @@ def group_text(group: FailureGroup) -> str:
 
 def failures_text(groups: Iterable[FailureGroup]) -> str:
     """Return what failed for a terminal: every group, the costliest first."""
-    ordered = costliest_first(groups)
-    return "\n\n".join(
-        f"{group_text(group)}; {plural(group.mini_batches_lost, 'mini-batch')} lost"
-        for group in ordered
-    )
+    return "\n\n".join(f"{group_text(group)}{_lost(group)}" for group in costliest_first(groups))
+
+
+def _lost(group: FailureGroup) -> str:
+    is_short = group.items_missing and not group.mini_batches_lost
+    return "" if is_short else f"; {plural(group.mini_batches_lost, 'mini-batch')} lost"

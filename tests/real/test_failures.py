@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,10 @@ def test_a_short_result_is_said_everywhere(start_text: Start) -> None:
     assert [(r["mini_batch"], r["message"], r["items"]) for r in shown["rows"]] == [(0, said, 29)]
     detail: Any = answer(asked, {"ask": "mini_batch", "mini_batch": 0})
     assert [(a["succeeded"], a["message"]) for a in detail["attempts"]] == [(True, said)]
-    assert said in (run.folder.reports / "job_error.txt").read_text()
+    report = run.folder.reports / "job_error.txt"
+    until = time.monotonic() + 10
+    while not (report.exists() and said in report.read_text()):
+        assert time.monotonic() < until, "the report of errors names it"
 
 
 RAISES = "import asyncio, sys\n{head}\ndef init():\n    {init}\ndef run(mini_batch):\n    {run}\n"
@@ -273,6 +277,11 @@ def test_names_that_are_no_utf8_are_shown_with_escapes_in_every_face(
     shown["detail"] = answer(asked, {"ask": "mini_batch", "mini_batch": 1})
     assert json.dumps(shown, ensure_ascii=False).encode("utf-8").count(b"caf\\\\udce91.txt") >= 4
     assert run.report(tmp_path / "run.html").stat().st_size > 1000
+    until = time.monotonic() + 10
+    while not (run.folder.reports / "job_error.txt").exists():
+        assert time.monotonic() < until
+    assert "caf\\udce9-out" in (run.folder.reports / "job_result.txt").read_text()
+    assert run.status == "Completed", "what follows the end of a run cannot fail it"
     for words in (["failures", run.run_id], ["watch", run.run_id], ["logs", run.run_id], ["list"]):
         done = subprocess.run(
             [sys.executable, "-m", "parallelrun_jupyter", *words], capture_output=True, check=True

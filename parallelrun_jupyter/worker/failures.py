@@ -71,7 +71,9 @@ def _describe(error: BaseException, roots: list[str], function: str) -> dict[str
     if isinstance(error, BadResult):
         return _failure(error.kind, "BadResult", str(error), _named(function), "")
     if isinstance(error, BadInput):
-        return _failure("bad_input", "BadInput", str(error), "loading", "")
+        cause = error.__cause__
+        text = "" if cause is None else _format(cause, _message(cause), traceback)
+        return _failure("bad_input", "BadInput", str(error), "loading", text)
     if isinstance(error, BadSettings):
         return _failure("exception", "BadSettings", str(error), _named(function), "")
     name = type(error).__name__

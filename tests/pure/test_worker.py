@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parallelrun_jupyter.worker import protocol, status_page
-from parallelrun_jupyter.worker.failures import BadResult, BadSettings, describe
+from parallelrun_jupyter.worker import protocol, status_page, tables
+from parallelrun_jupyter.worker.failures import BadInput, BadResult, BadSettings, describe
+from parallelrun_jupyter.worker.mini_batches import load
 from parallelrun_jupyter.worker.results import (
     SETTINGS_FILE,
     encode_result,
@@ -128,6 +129,37 @@ def test_a_settings_file_that_is_none_is_a_sentence(
         read_frame_options(str(tmp_path), [])
     failure = describe(caught.value, [], "start")
     assert failure["group"] == "BadSettings at the start of the worker"
+
+
+def test_what_a_reader_raises_by_itself_is_bad_input_with_its_file_and_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "t.parquet"
+    path.write_bytes(b"PAR1 and no more")
+
+    def read(*_: Any) -> Any:
+        raise OverflowError("int too big to convert")
+
+    monkeypatch.setattr(tables, "_reader", lambda form: read)
+    row = [
+        "t",
+        0,
+        [str(path)],
+        [path.stat().st_size],
+        [0.0],
+        [[0, 1]],
+        {"format": "parquet"},
+        1,
+        {},
+    ]
+    with pytest.raises(
+        BadInput, match="t.parquet could not be loaded: OverflowError: int"
+    ) as caught:
+        load(row)
+    failure = describe(caught.value, [], "run")
+    assert (failure["kind"], failure["group"]) == ("bad_input", "BadInput at loading")
+    assert failure["traceback"].endswith("OverflowError: int too big to convert\n")
+    assert "in read" in failure["traceback"]
 
 
 def test_status_pages_show_what_was_written() -> None:

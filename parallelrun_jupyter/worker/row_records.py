@@ -22,8 +22,9 @@ def records_of(frame: Any) -> list[dict[Any, Any]]:
 
 def _values(column: Any) -> list[Any]:
     values: list[Any] = column.tolist()
-    if column.dtype == object:
-        # Here pandas returns what is in the column, which may be a number of numpy's.
+    is_numpy = type(column.dtype).__module__.partition(".")[0] == "numpy"
+    if not is_numpy or column.dtype == object:
+        # A column of objects, and one of Int64 in old pandas, returns numbers of numpy's.
         values = [_plain(value) for value in values]
     missing = column.isna()
     if missing.any():

@@ -94,9 +94,9 @@ def _failure(kind: str, error: str, message: str, where: str, text: str) -> dict
     return {
         "kind": kind,
         "error": visible(error),
-        "message": cut(visible(message), MESSAGE_CHARS),
+        "message": visible(cut(message, MESSAGE_CHARS)),
         "group": visible("%s at %s" % (error, where)),
-        "traceback": cut(visible(text), TRACEBACK_CHARS),
+        "traceback": visible(cut(text, TRACEBACK_CHARS)),
     }
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from parallelrun_jupyter import ParallelRunConfig, Run, TabularDataset, submit
 from parallelrun_jupyter.engine.template import WORKER_FOLDER
-from parallelrun_jupyter.errors import ConfigError, RunFailedError
+from parallelrun_jupyter.errors import ConfigError, RunFailedError, RunFolderError
 from parallelrun_jupyter.runs.follow import Follower
 from parallelrun_jupyter.widget.output import run_output, saved_bundle
 from parallelrun_jupyter.widget.requests import Asked, answer
@@ -86,6 +86,11 @@ def test_a_short_result_is_said_everywhere(start_text: Start) -> None:
     assert [(r["mini_batch"], r["message"], r["items"]) for r in shown["rows"]] == [(0, said, 29)]
     detail: Any = answer(asked, {"ask": "mini_batch", "mini_batch": 0})
     assert [(a["succeeded"], a["message"]) for a in detail["attempts"]] == [(True, said)]
+    with pytest.raises(
+        RunFolderError, match="29 items of mini-batches that succeeded have no result"
+    ):
+        run.resume()
+    assert run.status == "Failed"
     report = run.folder.reports / "job_error.txt"
     until = time.monotonic() + 10
     while not (report.exists() and said in report.read_text()):
@@ -287,6 +292,10 @@ def test_names_that_are_no_utf8_are_shown_with_escapes_in_every_face(
             [sys.executable, "-m", "parallelrun_jupyter", *words], capture_output=True, check=True
         )
         assert done.stdout.decode("utf-8")
+    terminal = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    words = [sys.executable, "-m", "parallelrun_jupyter", "failures", run.run_id]
+    done = subprocess.run(words, capture_output=True, check=True, env=terminal)
+    assert b"caf\\udce91.txt" in done.stdout
 
 
 def test_rows_of_a_table_are_records_with_their_types(start_text: Start, tmp_path: Path) -> None:

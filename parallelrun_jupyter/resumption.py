@@ -156,8 +156,8 @@ def _check_short_results(state: RunState, record: RunRecord) -> None:
     missing = state.items_failed - sum(group.items_lost for group in state.groups.values())
     if 0 <= record.error_threshold < missing:
         msg = (
-            f"run {record.run_id} cannot be resumed: {plural(missing, 'item')} of mini-batches that "
-            f"succeeded have no result, error_threshold allows {record.error_threshold:,}, and a "
+            f"run {record.run_id} cannot be resumed: {plural(missing, 'item')} without a result in "
+            f"mini-batches that succeeded, error_threshold allows {record.error_threshold:,}, and a "
             "resume keeps what succeeded. Start a new run, with a run() that returns one element "
             "for each item, or with a larger error_threshold (-1 for any number)."
         )

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from ..errors import InputError, RunFolderError
 from ..worker import mini_batches as loading
@@ -149,26 +149,61 @@ def items_before_end(line: bytes) -> int:
     return int(loading.extra_of(row)["first"]) + loading.count_items(row)
 
 
-def changed_since(lines: Iterable[bytes], specs: list[dict[str, Any]], versions: Versions) -> str:
-    """Return what of the inputs of plan lines is not what it was, and how; nothing where all is.
+class Change(NamedTuple):
+    """A file of a planned mini-batch that is not what it was when it was planned."""
 
-    Local files are looked at one by one; a store is listed again, once.
+    mini_batch: int
+    path: str
+    is_gone: bool
+
+    def __str__(self) -> str:
+        return f"the input {self.path!r} {'is gone' if self.is_gone else 'has changed'}"
+
+
+def changes(
+    lines: Iterable[tuple[int, bytes]], specs: list[dict[str, Any]], versions: Versions
+) -> Iterator[Change]:
+    """Yield the changed files of plan lines, at least one of each mini-batch that has any.
+
+    Local files are looked at one by one; a store is listed again, once, after all local files.
+
+    Parameters
+    ----------
+    lines
+        Numbers of mini-batches with their plan lines.
+    specs
+        The inputs, as the run's record has them.
+    versions
+        What local files were when they were planned.
     """
-    planned: dict[int, dict[str, tuple[int, Any]]] = {}
-    for line in lines:
+    planned: dict[int, dict[str, files.Planned]] = {}
+    for mini_batch, line in lines:
         row = json.loads(line)
         if not specs[row[1]].get("storage"):
-            change = versions.changed(row)
-            if change:
-                return change
+            yield from (
+                Change(mini_batch, path, is_gone) for path, is_gone in versions.changes(row)
+            )
             continue
-        known = planned.setdefault(row[1], {})
-        known.update((url, (size, tag)) for url, size, tag in zip(*row[2:5], strict=True))
-    for number, known in planned.items():
-        change = files.changed_in_store(specs[number], known)
-        if change:
-            return change
-    return ""
+        of_store = planned.setdefault(row[1], {})
+        for url, size, tag in zip(*row[2:5], strict=True):
+            of_store.setdefault(url, (size, tag, []))[2].append(mini_batch)
+    for number, of_store in planned.items():
+        for url, is_gone in files.changes_in_store(specs[number], of_store):
+            yield from (Change(mini_batch, url, is_gone) for mini_batch in of_store[url][2])
+
+
+def relisted(lines: list[bytes], specs: list[dict[str, Any]]) -> list[bytes]:
+    """Return plan lines of files in stores with the sizes and ETags that they have now."""
+    rows = [json.loads(line) for line in lines]
+    now: dict[int, dict[str, tuple[int, Any]]] = {}
+    for row in rows:
+        if row[1] not in now:
+            listed = FileDataset.of_spec(specs[row[1]]).folders()
+            now[row[1]] = {url: (size, tag) for folder in listed for url, size, tag in folder}
+        old = zip(*row[2:5], strict=True)
+        versions = [now[row[1]].get(url, (size, tag)) for url, size, tag in old]
+        row[3], row[4] = [size for size, _ in versions], [tag for _, tag in versions]
+    return [json.dumps(row, separators=(",", ":")).encode("ascii") + b"\n" for row in rows]
 
 
 def difference(before: bytes, now: bytes | None) -> str:

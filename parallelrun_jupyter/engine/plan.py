@@ -13,13 +13,16 @@ from array import array
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from enum import Enum
+from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeAlias
 
 from ..data import inputs
 from ..data.cut import Cut
 from ..data.versions import Versions
 from ..errors import InputError
+from ..parsing import plural
 from ..runs.record import RunRecord
 
 _WRITE_BYTES = 1 << 17
@@ -37,13 +40,17 @@ class PlanFile:
     """
 
     def __init__(self, path: Path) -> None:
-        self._fd = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._path = path
+        #: opened on first use: a resume may put another file in the plan's place before that
+        self._fd = -1
         self._marks = array("Q", [0])
         self._seen = 0
         self._end = 0
 
     def lines(self, first: int, count: int) -> list[bytes]:
         """Return the lines of mini-batches ``first`` to ``first + count - 1``, which are there."""
+        if self._fd < 0:
+            self._fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
         while self._seen < first + count:
             self._scan()
         mark, skipped = divmod(first, _MARK_EVERY)
@@ -72,20 +79,38 @@ class PlanFile:
 
     def close(self) -> None:
         """Close the file."""
-        os.close(self._fd)
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+class Fate(Enum):
+    """What becomes of a mini-batch of an earlier plan in a resume."""
+
+    KEPT = "its rows are kept"
+    RETRIED = "it failed, and runs again"
+    FIRST = "it never ran to an end, and runs"
+    LEFT_ALONE = "it does not run"
+
+
+Fates: TypeAlias = Callable[[int], Fate]
+
+
+def _runs_first(_mini_batch: int) -> Fate:
+    return Fate.FIRST
 
 
 def write_plan(
     record: RunRecord,
     path: Path,
     tell: Callable[[int, int, bool], None],
-    is_done: Callable[[int], bool] | None = None,
+    fate_of: Fates | None = None,
+    warn: Callable[[str], None] = lambda _: None,
 ) -> None:
     """List the inputs into a plan file, in blocks; the first mini-batch goes out at once.
 
-    A plan that is there already, from an earlier driver, is kept: where it is whole, the inputs of
-    what is still to be done are looked at; where it was cut off, listing begins again, checks what
-    is there, and goes on behind it.
+    A plan from an earlier driver is kept, and its inputs are compared with what they were. A plan
+    that was cut off is listed again, checked against what is there, and completed.
 
     Parameters
     ----------
@@ -95,48 +120,118 @@ def write_plan(
         The file.
     tell
         Called with (mini_batches, items, is_end) after each block.
-    is_done
-        Says of a mini-batch whether its rows are kept; of an earlier plan only.
+    fate_of
+        For a resume: what becomes of a mini-batch of the earlier plan.
+    warn
+        Called with a sentence about inputs that have changed and are read again.
 
     Raises
     ------
     InputError
-        An input cannot be listed, or has changed since it was planned.
+        An input cannot be listed, or one whose rows are kept has changed since it was planned, or
+        one that has not run yet has changed or is gone.
     OSError
         The plan cannot be written.
     """
     with open(path, "ab+", buffering=0) as file, closing(Versions(path)) as versions:
-
-        def check(lines: list[bytes]) -> None:
-            to_do = (line for number, line in enumerate(lines) if is_done and not is_done(number))
-            change = inputs.changed_since(to_do, record.inputs, versions)
-            if change:
-                raise InputError(_refusal(change))
-
-        known = list(_whole_lines(file)) if is_done else []
-        if known and known[-1].startswith(_END):
-            _, mini_batches, items = json.loads(known[-1])
-            check(known[:-1])
+        earlier = list(_whole_lines(file)) if fate_of else []
+        check = partial(_check, record, versions, fate_of or _runs_first, warn)
+        if earlier and earlier[-1].startswith(_END):
+            _, mini_batches, items = json.loads(earlier[-1])
+            changed = check(earlier[:-1])
+            if changed:
+                _replace_lines(path, earlier, changed, record)
             tell(mini_batches, items, True)  # noqa: FBT003 - the parameter's name says it
             return
-        if not known:
+        if not earlier:
             file.truncate(0)
-        versions.forget(inputs.items_before_end(known[-1]) if known else 0)
-        _list_all(record, file, _Known(known, check), tell)
+        versions.forget(inputs.items_before_end(earlier[-1]) if earlier else 0)
+        _list_all(record, file, _Earlier(earlier, check), tell)
+
+
+def _check(
+    record: RunRecord,
+    versions: Versions,
+    fate_of: Fates,
+    warn: Callable[[str], None],
+    lines: list[bytes],
+) -> list[int]:
+    """Compare the inputs of an earlier plan with what they were.
+
+    A failed mini-batch may have changed inputs: that is why it is retried.
+
+    Returns
+    -------
+    list
+        The retried mini-batches whose inputs have changed.
+
+    Raises
+    ------
+    InputError
+        Another change, which would mix rows of two versions.
+    """
+    fates = [fate_of(number) for number in range(len(lines))]
+    looked_at = ((k, line) for k, line in enumerate(lines) if fates[k] is not Fate.LEFT_ALONE)
+    retried: dict[int, str] = {}
+    for change in inputs.changes(looked_at, record.inputs, versions):
+        fate = fates[change.mini_batch]
+        if fate is Fate.RETRIED:
+            retried.setdefault(change.mini_batch, change.path)
+        elif fate is Fate.KEPT and not change.is_gone:  # a script may clear away what it has read
+            kept = f"the rows that mini-batch {change.mini_batch} made of it are kept"
+            raise InputError(_refusal(str(change), kept))
+        elif fate is Fate.FIRST:
+            raise InputError(_refusal(str(change)))
+    for mini_batch in retried:
+        versions.accept(json.loads(lines[mini_batch]))
+    if retried:
+        first, path = next(iter(retried.items()))
+        failed = plural(len(retried), "failed mini-batch")
+        warn(
+            f"{failed} {'has' if len(retried) == 1 else 'have'} inputs that changed since the run was "
+            f"planned, first mini-batch {first} with {path!r}: they are read as they are now"
+        )
+    return list(retried)
+
+
+def _replace_lines(
+    path: Path, lines: list[bytes], mini_batches: list[int], record: RunRecord
+) -> None:
+    """Put the plan again, where lines say what their files were: those in stores."""
+    stale = [k for k in mini_batches if _is_of_store(lines[k], record)]
+    if not stale:
+        return
+    for k, line in zip(
+        stale, inputs.relisted([lines[k] for k in stale], record.inputs), strict=True
+    ):
+        lines[k] = line
+    times = os.stat(path)
+    draft = path.with_name(f"{path.name}.tmp")
+    with open(draft, "wb") as file:
+        file.writelines(lines)
+        file.flush()
+        os.fsync(file.fileno())
+    os.utime(draft, ns=(times.st_atime_ns, times.st_mtime_ns))  # versions are judged by it
+    os.replace(draft, path)
+
+
+def _is_of_store(line: bytes, record: RunRecord) -> bool:
+    row = json.loads(line)
+    return row[0] == "f" and bool(record.inputs[row[1]].get("storage"))
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
-    """The lines of a plan that was cut off, and what sees that their files are what they were."""
+class _Earlier:
+    """The lines of a plan that was cut off, and the check of their files."""
 
     lines: list[bytes]
-    check: Callable[[list[bytes]], None]
+    check: Callable[[list[bytes]], object]
 
 
 def _list_all(
-    record: RunRecord, file: IO[bytes], before: _Known, tell: Callable[[int, int, bool], None]
+    record: RunRecord, file: IO[bytes], before: _Earlier, tell: Callable[[int, int, bool], None]
 ) -> None:
-    """List the inputs; write what is not known from before, which has to be what comes first."""
+    """List the inputs; write what comes behind the earlier lines, which have to come first."""
     known = before.lines
     total = items = seen = size = 0
     lines: list[bytes] = []
@@ -183,9 +278,10 @@ def _whole_lines(file: IO[bytes]) -> Iterator[bytes]:
         file.truncate(end)
 
 
-def _refusal(change: str) -> str:
+def _refusal(change: str, why: str = "") -> str:
+    because = f": {why}, and" if why else ", so that"
     return (
-        f"{change} since the run was planned, so that a resume would mix rows of two versions. "
+        f"{change} since the run was planned{because} a resume would mix rows of two versions. "
         "Start a new run, or put the input back as it was and resume."
     )
 

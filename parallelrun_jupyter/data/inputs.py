@@ -192,18 +192,44 @@ def changes(
             yield from (Change(mini_batch, url, is_gone) for mini_batch in of_store[url][2])
 
 
-def relisted(lines: list[bytes], specs: list[dict[str, Any]]) -> list[bytes]:
-    """Return plan lines of files in stores with the sizes and ETags that they have now."""
-    rows = [json.loads(line) for line in lines]
-    now: dict[int, dict[str, tuple[int, Any]]] = {}
-    for row in rows:
-        if row[1] not in now:
-            listed = FileDataset.of_spec(specs[row[1]]).folders()
-            now[row[1]] = {url: (size, tag) for folder in listed for url, size, tag in folder}
-        old = zip(*row[2:5], strict=True)
-        versions = [now[row[1]].get(url, (size, tag)) for url, size, tag in old]
+def planned_again(
+    lines: list[bytes], changed: list[int], specs: list[dict[str, Any]]
+) -> dict[int, bytes]:
+    """Return new plan lines of mini-batches whose inputs have changed, by mini-batch.
+
+    Files in stores get the sizes and ETags that they have now. A file of a table gets the range of
+    all its rows, where it was one mini-batch.
+
+    Raises
+    ------
+    InputError
+        A table cannot be planned again: other mini-batches are ranges of the same file, or its
+        columns are others now.
+    """
+    new: dict[int, bytes] = {}
+    by_input: dict[int, list[int]] = {}
+    for mini_batch in changed:
+        by_input.setdefault(json.loads(lines[mini_batch])[1], []).append(mini_batch)
+    for number, mini_batches in by_input.items():
+        dataset = dataset_of(specs[number])
+        if not isinstance(dataset, FileDataset):
+            from .replanning import replan_tables
+
+            new.update(replan_tables(dataset, lines, mini_batches))  # type: ignore[arg-type] # the other kind
+        elif dataset.storage:
+            new.update(_relisted(dataset, {k: json.loads(lines[k]) for k in mini_batches}))
+    return new
+
+
+def _relisted(dataset: FileDataset, rows: dict[int, list[Any]]) -> Iterator[tuple[int, bytes]]:
+    """Yield plan lines of files in a store with the sizes and ETags that they have now."""
+    urls = {url for row in rows.values() for url in row[2]}
+    listed = (item for folder in dataset.folders() for item in folder if item[0] in urls)
+    now = {url: (size, tag) for url, size, tag in listed}
+    for mini_batch, row in rows.items():
+        versions = [now.get(url, (size, tag)) for url, size, tag in zip(*row[2:5], strict=True)]
         row[3], row[4] = [size for size, _ in versions], [tag for _, tag in versions]
-    return [json.dumps(row, separators=(",", ":")).encode("ascii") + b"\n" for row in rows]
+        yield mini_batch, json.dumps(row, separators=(",", ":")).encode("ascii") + b"\n"
 
 
 def difference(before: bytes, now: bytes | None) -> str:

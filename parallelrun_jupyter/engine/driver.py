@@ -27,7 +27,8 @@ from ..runs.store import RunFolder
 from . import signals
 from .commits import Commits
 from .parts import PartsScheduler
-from .plan import Fate, Fates, PlanFile
+from .plan import PlanFile
+from .plan_check import Fate, Fates
 from .planner import Planner
 from .policy import NODES_TAKEN, Limits
 from .pool import Pool, PoolFactory

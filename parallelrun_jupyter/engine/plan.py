@@ -13,17 +13,16 @@ from array import array
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from enum import Enum
 from functools import partial
 from pathlib import Path
-from typing import IO, TypeAlias
+from typing import IO
 
 from ..data import inputs
 from ..data.cut import Cut
 from ..data.versions import Versions
 from ..errors import InputError
-from ..parsing import plural
 from ..runs.record import RunRecord
+from .plan_check import Fates, check_inputs, refusal, runs_first
 
 _WRITE_BYTES = 1 << 17
 _WRITE_S = 0.05
@@ -84,22 +83,6 @@ class PlanFile:
             self._fd = -1
 
 
-class Fate(Enum):
-    """What becomes of a mini-batch of an earlier plan in a resume."""
-
-    KEPT = "its rows are kept"
-    RETRIED = "it failed, and runs again"
-    FIRST = "it never ran to an end, and runs"
-    LEFT_ALONE = "it does not run"
-
-
-Fates: TypeAlias = Callable[[int], Fate]
-
-
-def _runs_first(_mini_batch: int) -> Fate:
-    return Fate.FIRST
-
-
 def write_plan(
     record: RunRecord,
     path: Path,
@@ -135,89 +118,18 @@ def write_plan(
     """
     with open(path, "ab+", buffering=0) as file, closing(Versions(path)) as versions:
         earlier = list(_whole_lines(file)) if fate_of else []
-        check = partial(_check, record, versions, fate_of or _runs_first, warn)
+        check = partial(check_inputs, record, versions, fate_of or runs_first, warn)
         if earlier and earlier[-1].startswith(_END):
             _, mini_batches, items = json.loads(earlier[-1])
-            changed = check(earlier[:-1])
-            if changed:
-                _replace_lines(path, earlier, changed, record)
+            replaced = check(earlier[:-1])
+            if replaced:
+                items += _replace_lines(path, earlier, replaced)
             tell(mini_batches, items, True)  # noqa: FBT003 - the parameter's name says it
             return
         if not earlier:
             file.truncate(0)
         versions.forget(inputs.items_before_end(earlier[-1]) if earlier else 0)
         _list_all(record, file, _Earlier(earlier, check), tell)
-
-
-def _check(
-    record: RunRecord,
-    versions: Versions,
-    fate_of: Fates,
-    warn: Callable[[str], None],
-    lines: list[bytes],
-) -> list[int]:
-    """Compare the inputs of an earlier plan with what they were.
-
-    A failed mini-batch may have changed inputs: that is why it is retried.
-
-    Returns
-    -------
-    list
-        The retried mini-batches whose inputs have changed.
-
-    Raises
-    ------
-    InputError
-        Another change, which would mix rows of two versions.
-    """
-    fates = [fate_of(number) for number in range(len(lines))]
-    looked_at = ((k, line) for k, line in enumerate(lines) if fates[k] is not Fate.LEFT_ALONE)
-    retried: dict[int, str] = {}
-    for change in inputs.changes(looked_at, record.inputs, versions):
-        fate = fates[change.mini_batch]
-        if fate is Fate.RETRIED:
-            retried.setdefault(change.mini_batch, change.path)
-        elif fate is Fate.KEPT and not change.is_gone:  # a script may clear away what it has read
-            kept = f"the rows that mini-batch {change.mini_batch} made of it are kept"
-            raise InputError(_refusal(str(change), kept))
-        elif fate is Fate.FIRST:
-            raise InputError(_refusal(str(change)))
-    for mini_batch in retried:
-        versions.accept(json.loads(lines[mini_batch]))
-    if retried:
-        first, path = next(iter(retried.items()))
-        failed = plural(len(retried), "failed mini-batch")
-        warn(
-            f"{failed} {'has' if len(retried) == 1 else 'have'} inputs that changed since the run was "
-            f"planned, first mini-batch {first} with {path!r}: they are read as they are now"
-        )
-    return list(retried)
-
-
-def _replace_lines(
-    path: Path, lines: list[bytes], mini_batches: list[int], record: RunRecord
-) -> None:
-    """Put the plan again, where lines say what their files were: those in stores."""
-    stale = [k for k in mini_batches if _is_of_store(lines[k], record)]
-    if not stale:
-        return
-    for k, line in zip(
-        stale, inputs.relisted([lines[k] for k in stale], record.inputs), strict=True
-    ):
-        lines[k] = line
-    times = os.stat(path)
-    draft = path.with_name(f"{path.name}.tmp")
-    with open(draft, "wb") as file:
-        file.writelines(lines)
-        file.flush()
-        os.fsync(file.fileno())
-    os.utime(draft, ns=(times.st_atime_ns, times.st_mtime_ns))  # versions are judged by it
-    os.replace(draft, path)
-
-
-def _is_of_store(line: bytes, record: RunRecord) -> bool:
-    row = json.loads(line)
-    return row[0] == "f" and bool(record.inputs[row[1]].get("storage"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +160,7 @@ def _list_all(
         items += count
         if total <= len(known):
             if line != known[total - 1]:
-                raise InputError(_refusal(inputs.difference(known[total - 1], line)))
+                raise InputError(refusal(inputs.difference(known[total - 1], line)))
             if total == len(known):
                 before.check(known)
             continue
@@ -259,11 +171,30 @@ def _list_all(
             tell(total, items, False)  # noqa: FBT003 - the parameter's name says it
             lines, size, written_at = [], 0, time.monotonic()
     if total < len(known):
-        raise InputError(_refusal(inputs.difference(known[total], None)))
+        raise InputError(refusal(inputs.difference(known[total], None)))
     lines.append(b"%b%d,%d]\n" % (_END, total, items))
     _write(file.fileno(), lines)
     os.fsync(file.fileno())
     tell(total, items, True)  # noqa: FBT003 - the parameter's name says it
+
+
+def _replace_lines(path: Path, lines: list[bytes], replaced: dict[int, bytes]) -> int:
+    """Put a plan with other lines in the place of a whole one; return by how many items it grows."""
+    grown = 0
+    for mini_batch, line in replaced.items():
+        grown += inputs.count_items(line) - inputs.count_items(lines[mini_batch])
+        lines[mini_batch] = line
+    _, mini_batches, items = json.loads(lines[-1])
+    lines[-1] = b"%b%d,%d]\n" % (_END, mini_batches, items + grown)
+    times = os.stat(path)
+    draft = path.with_name(f"{path.name}.tmp")
+    with open(draft, "wb") as file:
+        file.writelines(lines)
+        file.flush()
+        os.fsync(file.fileno())
+    os.utime(draft, ns=(times.st_atime_ns, times.st_mtime_ns))  # versions are judged by it
+    os.replace(draft, path)
+    return grown
 
 
 def _whole_lines(file: IO[bytes]) -> Iterator[bytes]:
@@ -276,14 +207,6 @@ def _whole_lines(file: IO[bytes]) -> Iterator[bytes]:
             yield line
     if end < file.tell():  # else its time stays what it is: that of the last line
         file.truncate(end)
-
-
-def _refusal(change: str, why: str = "") -> str:
-    because = f": {why}, and" if why else ", so that"
-    return (
-        f"{change} since the run was planned{because} a resume would mix rows of two versions. "
-        "Start a new run, or put the input back as it was and resume."
-    )
 
 
 def _write(fd: int, lines: list[bytes]) -> None:

@@ -15,7 +15,8 @@ from ..data.versions import Versions
 from ..errors import ParallelRunError
 from ..runs.record import RunRecord
 from ..worker.parent import die_with_parent
-from .plan import Fates, write_plan
+from .plan import write_plan
+from .plan_check import Fates
 from .signals import Noticed, PlanFailed, Planned, Signal
 
 

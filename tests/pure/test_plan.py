@@ -13,7 +13,8 @@ from parallelrun_jupyter import FileDataset, TabularDataset
 from parallelrun_jupyter.data.files import local_line
 from parallelrun_jupyter.data.inputs import count_items
 from parallelrun_jupyter.data.versions import Versions
-from parallelrun_jupyter.engine.plan import Fate, PlanFile, write_plan
+from parallelrun_jupyter.engine.plan import PlanFile, write_plan
+from parallelrun_jupyter.engine.plan_check import Fate
 from parallelrun_jupyter.errors import InputError
 from parallelrun_jupyter.runs.record import RunRecord
 from tests.pure.test_state import record

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from parallelrun_jupyter import TabularDataset
 from parallelrun_jupyter.data import text_files
 from parallelrun_jupyter.data.cut import Cut
-from parallelrun_jupyter.engine.plan import Fate, write_plan
+from parallelrun_jupyter.engine.plan import write_plan
+from parallelrun_jupyter.engine.plan_check import Fate
 from parallelrun_jupyter.engine.policy import Limits, stalled
 from parallelrun_jupyter.errors import InputError
 from parallelrun_jupyter.runs.state import RunState

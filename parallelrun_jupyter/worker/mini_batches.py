@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from .failures import BadInput
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import in a worker
     from typing import Any
@@ -20,7 +22,16 @@ def load(row: list[Any]) -> Any:
     if row[0] == TABLE:
         from .tables import load_table
 
-        return load_table(row)
+        try:
+            return load_table(row)
+        except BadInput:
+            raise
+        except Exception as error:  # of pandas or pyarrow: neither says which file it was about
+            more = " and %d more" % (len(row[2]) - 1) if len(row[2]) > 1 else ""
+            raise BadInput(
+                "the rows of %s%s could not be loaded: %s: %s"
+                % (row[2][0], more, type(error).__name__, error)
+            ) from error
     return list(row[2])
 
 

@@ -285,7 +285,7 @@ def root_of(folder: Path, url: str, paths: Sequence[str]) -> str:
     """
     place = path_in_store(url).strip("/").split("/")
     fixed = next((i for i, part in enumerate(place) if set(part) & set("*?[")), len(place))
-    root = str(folder.joinpath(*place[:fixed]))
+    root = str(folder.joinpath(*map(_part, filter(None, place[:fixed]))))
     return (
         paths[0]
         if len(paths) == 1

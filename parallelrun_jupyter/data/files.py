@@ -78,7 +78,7 @@ class FileDataset:
         if any(place.storage != self.storage for place in places):
             msg = (
                 "the paths of a FileDataset are of several stores, or some are local; expected one "
-                "store. Give a FileDataset for each: inputs=[FileDataset(...), FileDataset(...)]."
+                "store, opened with one credential. Give a FileDataset for each: inputs=[FileDataset(...), FileDataset(...)]."
             )
             raise InputError(msg)
         paths = [place.path for place in places]

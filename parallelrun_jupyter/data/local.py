@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
+from ..errors import InputError
+
 MLTABLE = "MLTable"
 """Name of the files that say what lies beside them, as Azure ML reads them."""
 
@@ -113,6 +115,33 @@ def _match(folder: str, parts: Sequence[str]) -> Iterator[list[str]]:
         return
     for subfolder in folders:
         yield from _match(subfolder, rest)
+
+
+def place_below(folder: str, inside: str, name: str) -> str:
+    """Return where a file is put below a folder: names in a store are not to be trusted as paths.
+
+    Parameters
+    ----------
+    folder
+        The folder.
+    inside
+        The path below it.
+    name
+        The whole name that it was made of, such as a URL, for the check and for the error.
+
+    Raises
+    ------
+    InputError
+        The name has ``..`` in it, and could lead out of the folder, or a character that no file
+        name can have.
+    """
+    if ".." in (*name.split("/"), *inside.split("/")) or "\0" in name:
+        msg = (
+            f"{name!r} has a name that would not stay below {folder!r}: expected one without '..' "
+            "and NUL. Nothing was written. Rename it, or give paths or a glob without it."
+        )
+        raise InputError(msg)
+    return os.path.normpath(os.path.join(folder, inside.strip("/")))
 
 
 def local_nothing_found(path: str) -> str:

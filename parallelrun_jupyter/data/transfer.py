@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from ..errors import InputError
-from .local import list_path
+from .local import list_path, place_below
 from .remote import Store, plain_errors
 from .storage import Place, Storage
 
@@ -99,14 +99,16 @@ def copies_of(source: Place, root: str, target: str, *, overwrite: bool) -> list
     Raises
     ------
     InputError
-        There is nothing, or the store refuses.
+        There is nothing, the store refuses, or a name cannot be that of a file below the target;
+        then nothing was written.
     """
 
     def target_of(path: str) -> str:
-        return os.path.join(target, *path.removeprefix(root).strip("/").split("/"))
+        return place_below(target, path.removeprefix(root), path)
 
     if source.storage is None:
         found = [path for paths in list_path(source.path) for path in paths]
+        _check_targets(found, target_of)
         for path in found:
             _copy(path, target_of(path), overwrite=overwrite)
     else:
@@ -122,11 +124,33 @@ def copies_of(source: Place, root: str, target: str, *, overwrite: bool) -> list
                     os.replace(temporary, path)
 
             found = [item[0] for files in store.folders(source.path) for item in files]
+            _check_targets(found, target_of)
             list(pool.map(one, found))
     if not found:
         msg = f"{source.path!r} holds no files to download. Check the path."
         raise InputError(msg)
     return [target_of(path) for path in found]
+
+
+def _check_targets(names: Sequence[str], target_of: Callable[[str], str]) -> None:
+    """See that each file has a place of its own: a store knows no folders, and takes any name."""
+    placed: dict[str, str] = {}
+    for name in names:
+        before = placed.setdefault(target_of(name), name)
+        if before != name:
+            msg = (
+                f"{before!r} and {name!r} would be the same file here. Nothing was written. "
+                "Download them one by one, into different folders."
+            )
+            raise InputError(msg)
+    for place, name in placed.items():
+        folder = os.path.dirname(place)
+        if folder in placed:
+            msg = (
+                f"{placed[folder]!r} is a file, and {name!r} is below it, which no folder can hold. "
+                "Nothing was written. Download them one by one, into different folders."
+            )
+            raise InputError(msg)
 
 
 def _copy(path: str, target: str, *, overwrite: bool) -> None:

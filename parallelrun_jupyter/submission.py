@@ -132,8 +132,7 @@ def submit_script(
     variables = {**(step.config.environment_variables or {}), **_secrets(record)}
     try:
         _snapshot(script, folder)
-        if record.output_storage:
-            os.makedirs(folder.script_output(record))
+        folder.make_script_output(record)
         write_atomically(folder.record, record.to_json())
         launch(folder, record.driver_python, {**variables, **target.secrets()})
     except (OSError, RunFolderError):

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import RunNotFoundError
+from ..errors import ConfigError, RunNotFoundError
 from ..parsing import nearest_hint
 from ..settings import home
 from .folders import Folder, names_in
@@ -56,6 +56,24 @@ class RunFolder(Folder):
         if record.output_storage:
             return str(self.output / "files")
         return record.output or str(self.output)
+
+    def make_script_output(self, record: RunRecord) -> None:
+        """Make the folder of `script_output`, before a script writes there.
+
+        Raises
+        ------
+        ConfigError
+            It cannot be made, or is a file.
+        """
+        path = self.script_output(record)
+        try:
+            os.makedirs(path, exist_ok=True)
+        except OSError as error:
+            msg = (
+                f"the output folder {path!r} could not be made ({error.strerror}). Give output= a "
+                "folder that you can write, or leave it out for one in the run's folder."
+            )
+            raise ConfigError(msg) from error
 
     @property
     def reports(self) -> Path:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import string
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -145,12 +143,3 @@ def every() -> list[RunFolder]:
     """Return the folders of all runs, newest first."""
     folders = (RunFolder(runs_folder() / name) for name in names_in(runs_folder()))
     return [folder for folder in folders if folder.record.is_file()]
-
-
-def copy_source(source: Path, target: Path, ignore: Callable[[str], bool]) -> None:
-    """Copy a source directory into a run, without the names that ``ignore`` says."""
-
-    def ignored(_folder: str, names: list[str]) -> list[str]:
-        return [name for name in names if ignore(name)]
-
-    shutil.copytree(source, target, ignore=ignored, dirs_exist_ok=True)

@@ -19,10 +19,34 @@ _AT_ONCE = 8
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file as it was listed, and where it can be read."""
+    """A file as it was listed, and where it can be read.
+
+    Parameters
+    ----------
+    item
+        The file.
+    place
+        Its path, or that of its copy on this machine.
+    error
+        What keeps it from being read, where that is known already.
+    """
 
     item: FileItem
-    path: str
+    place: str
+    error: OSError | None = None
+
+    @property
+    def path(self) -> str:
+        """Where to open it.
+
+        Raises
+        ------
+        OSError
+            It cannot be read.
+        """
+        if self.error is not None:
+            raise self.error
+        return self.place
 
     @property
     def name(self) -> str:
@@ -50,7 +74,8 @@ def sources_of(files: FileDataset) -> Iterator[Source]:
     Raises
     ------
     InputError
-        They cannot be listed or brought.
+        They cannot be listed or brought. One that is gone or has changed since it was listed is no
+        error here: it comes as a source that cannot be read.
     """
     items = (item for folder in files.folders() for item in folder)
     if files.storage is None:
@@ -60,9 +85,12 @@ def sources_of(files: FileDataset) -> Iterator[Source]:
     from .staging import local_copies  # and asyncio with it, which a start does without
 
     while some := list(islice(items, _AT_ONCE)):
-        for item, path in zip(some, local_copies(some, files.storage), strict=True):
-            yield Source(item, path)
-            if os.path.islink(path) or os.path.exists(path):
+        lost: dict[str, str] = {}
+        paths = local_copies(some, files.storage, lost=lost)
+        for number, (item, path) in enumerate(zip(some, paths, strict=True)):
+            yield Source(item, path, OSError(lost[item[0]]) if item[0] in lost else None)
+            is_wanted_again = path in paths[number + 1 :]
+            if not is_wanted_again and os.path.lexists(path):
                 os.unlink(path)  # the cache keeps it as long as there is room
 
 
@@ -75,7 +103,7 @@ def unreadable(source: Source, error: Exception) -> Planned:
 
 def table_text(table: dict[str, Any], source: Source) -> str:
     """Return the JSON of how a worker reads a file."""
-    if not isinstance(source.item[2], int) or source.path != source.name:
+    if not isinstance(source.item[2], int) or source.place != source.name:
         table = {**table, "is_copy": True}  # it has another time than the original
     return json.dumps(table, separators=(",", ":"))
 

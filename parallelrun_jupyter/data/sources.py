@@ -11,7 +11,7 @@ from typing import Any
 
 from .cut import Cut
 from .files import FileDataset
-from .local import FileItem
+from .local import FileItem, why_unreadable
 from .ranges import Range
 
 _AT_ONCE = 8
@@ -80,7 +80,7 @@ def sources_of(files: FileDataset) -> Iterator[Source]:
     items = (item for folder in files.folders() for item in folder)
     if files.storage is None:
         for item in items:
-            yield Source(item, item[0])
+            yield Source(item, item[0], why_unreadable(item[0]) if item[1] < 0 else None)
         return
     from .staging import local_copies  # and asyncio with it, which a start does without
 
@@ -103,8 +103,9 @@ def unreadable(source: Source, error: Exception) -> Planned:
 
 def table_text(table: dict[str, Any], source: Source) -> str:
     """Return the JSON of how a worker reads a file."""
-    if not isinstance(source.item[2], int) or source.place != source.name:
-        table = {**table, "is_copy": True}  # it has another time than the original
+    is_unseen = isinstance(source.item[2], int) and source.item[1] < 0
+    if not isinstance(source.item[2], int) or source.place != source.name or is_unseen:
+        table = {**table, "is_copy": True}  # it has another time than the original, or none
     return json.dumps(table, separators=(",", ":"))
 
 

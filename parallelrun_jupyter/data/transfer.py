@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from ..errors import InputError
-from .local import list_path, place_below
+from .local import Unlisted, list_path, place_below
 from .remote import Store, plain_errors
 from .storage import Place, Storage
 
@@ -107,7 +107,7 @@ def copies_of(source: Place, root: str, target: str, *, overwrite: bool) -> list
         return place_below(target, path.removeprefix(root), path)
 
     if source.storage is None:
-        found = [path for paths in list_path(source.path) for path in paths]
+        found = _local_files(source.path)
         _check_targets(found, target_of)
         for path in found:
             _copy(path, target_of(path), overwrite=overwrite)
@@ -130,6 +130,19 @@ def copies_of(source: Place, root: str, target: str, *, overwrite: bool) -> list
         msg = f"{source.path!r} holds no files to download. Check the path."
         raise InputError(msg)
     return [target_of(path) for path in found]
+
+
+def _local_files(path: str) -> list[str]:
+    found: list[str] = []
+    try:
+        for paths in list_path(path):
+            if isinstance(paths, Unlisted):
+                raise paths.error
+            found += paths
+    except OSError as error:
+        msg = f"{path!r} could not be listed: {error.strerror} ({error.filename}). Nothing was copied."
+        raise InputError(msg) from error
+    return found
 
 
 def _check_targets(names: Sequence[str], target_of: Callable[[str], str]) -> None:

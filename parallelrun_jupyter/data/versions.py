@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import struct
 import time
 from pathlib import Path
@@ -54,12 +55,21 @@ class Versions:
         known = list(zip(sizes, times, strict=True)) if sizes else self._known(row)
         for path, version in zip(paths, known, strict=True):
             found = _look(path)
+            if found == version or (found == _GONE and self._never_was(path, version)):
+                continue
             if found == _GONE:
                 return f"the input {path!r} is gone"
             is_other = found[1] > self._planned_ns if version == _UNKNOWN else found != version
             if is_other:
                 return f"the input {path!r} has changed"
         return ""
+
+    def _never_was(self, path: str, version: tuple[int, int]) -> bool:
+        """Say if a path that leads to no file has not done so when it was planned, either."""
+        try:
+            return version == _UNKNOWN and os.lstat(path).st_mtime_ns <= self._planned_ns
+        except OSError:
+            return False
 
     def note(self) -> None:
         """Look at every file of the plan that was not looked at yet.
@@ -102,5 +112,7 @@ def _look(path: str) -> tuple[int, int]:
     try:
         found = os.stat(path)
     except OSError:
+        return _GONE
+    if stat.S_ISDIR(found.st_mode):  # one that could not be listed
         return _GONE
     return found.st_size, found.st_mtime_ns

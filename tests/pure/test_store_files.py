@@ -86,8 +86,8 @@ def test_a_key_that_leads_out_of_the_folder_is_refused_before_anything_is_writte
     monkeypatch.setattr(Store, "folders", lambda *_: iter(listed))  # a store that keeps such keys
     (tmp_path / "home" / "target").mkdir(parents=True)
     before = files_below(tmp_path)
+    place = Place(dataset.paths[0], dataset.storage)
     with pytest.raises(InputError, match=r"would not stay below .* Nothing was written"):
-        place = Place(dataset.paths[0], dataset.storage)
         copies_of(place, "zip://in", str(tmp_path / "home" / "target"), overwrite=True)
     with pytest.raises(InputError, match=r"would not stay below .* Nothing was written"):
         dataset.download(tmp_path / "home" / "target")

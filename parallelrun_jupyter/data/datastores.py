@@ -129,7 +129,7 @@ class Datastore:
         ConfigError, InputError
             The folder does not exist, or the name cannot be used or is taken.
         """
-        path = _folder(folder, "folder")
+        path = local_folder(folder, "folder")
         if not os.path.isdir(path):
             msg = f"the datastore {name!r} is to be {path!r}, which is not a folder; make it first."
             raise ConfigError(msg)
@@ -273,7 +273,7 @@ class Datastore:
         InputError
             It is no folder, or the store refuses.
         """
-        folder = _folder(src_dir, "src_dir")
+        folder = local_folder(src_dir, "src_dir")
         if not os.path.isdir(folder):
             msg = f"src_dir is {folder!r}, which is not a folder; upload_files takes files."
             raise InputError(msg)
@@ -299,7 +299,7 @@ class Datastore:
         """
         from .transfer import download_all
 
-        target = _folder(target_path, "target_path")
+        target = local_folder(target_path, "target_path")
         return download_all(self.path(prefix).place(), self.url, target, overwrite=overwrite)
 
 
@@ -386,7 +386,7 @@ def _lends(store: Datastore, protocol: str, root: str, account: str | None) -> b
     return same and account in {None, store.storage.options.get("account_name")}
 
 
-def _folder(given: str | os.PathLike[str], what: str) -> str:
+def local_folder(given: str | os.PathLike[str], what: str) -> str:
     """Return the absolute path of a local folder that was given; an empty one is not the current."""
     text = os.fspath(given)
     if not text.strip():

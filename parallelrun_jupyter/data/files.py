@@ -14,7 +14,7 @@ from typing import Any, ClassVar, TypeAlias, TypeVar
 from ..errors import ConfigError, InputError
 from ..parsing import plural
 from .cut import STILL_READING, Cut
-from .datastores import DataPath, Datastore, place_of
+from .datastores import DataPath, Datastore, local_folder, place_of
 from .local import MAGIC, FileItem, Unlisted, item_of, list_path, local_nothing_found
 from .partition_format import PartitionFormat, check_keys
 from .storage import Place, Storage
@@ -121,21 +121,32 @@ class FileDataset:
         Raises
         ------
         InputError
-            There are none, or the store refuses.
+            There are none, the store refuses, or a name cannot be that of a file below the folder, or
+            is that of two files.
         """
         from .transfer import copies_of
 
-        target = os.path.abspath(os.path.expanduser(os.fspath(target_path)))
+        target = local_folder(target_path, "target_path")
         paths = []
+        placed: dict[str, str] = {}
         for path in self.paths:
-            fixed = MAGIC.split(path)[0]
-            root = fixed.rpartition("/")[0] if fixed != path or not os.path.isdir(path) else path
+            is_folder = self.storage is None and os.path.isdir(path)
+            root = path if is_folder else MAGIC.split(path)[0].rpartition("/")[0]
             place = Place(path, self.storage)
-            paths += copies_of(place, root, target, overwrite=overwrite)
+            paths += copies_of(place, root, target, overwrite=overwrite, placed=placed)
         return paths
 
     def as_named_input(self, name: str) -> FileDataset:
-        """Return this dataset under a name: ``AZUREML_DATAREFERENCE_<name>`` has its path."""
+        """Return this dataset under a name: ``AZUREML_DATAREFERENCE_<name>`` has its path.
+
+        Raises
+        ------
+        ConfigError
+            No variable can have that name.
+        """
+        if not isinstance(name, str) or not name or "=" in name or "\0" in name:
+            msg = f"the name of an input is {name!r}; expected letters, digits and underscores."
+            raise ConfigError(msg)
         return self._copy(name)
 
     def as_mount(self, path_on_compute: str | None = None) -> FileDataset:  # noqa: ARG002 - Azure's signature

@@ -218,6 +218,8 @@ def common_folder(paths: list[str], files: list[str]) -> str:
     for path in paths:
         parts = path.rstrip("/").split("/")
         cut = next((i for i, part in enumerate(parts) if any(s in part for s in _MAGIC)), None)
+        if path in known or os.path.isdir(path):  # brackets may be part of a name
+            cut = None
         if cut is not None:
             fixed.append("/".join(parts[:cut]))
         else:

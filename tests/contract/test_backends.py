@@ -166,6 +166,22 @@ def test_a_cluster_says_where_its_nodes_are(dask_cluster: Any, numbers: Path) ->
     assert all(e.place.startswith("tcp://127.0.0.1:") for e in joined)
 
 
+def test_a_link_to_nothing_costs_its_own_item_and_no_other(
+    compute: str, numbers: Path, tmp_path: Path
+) -> None:
+    (numbers / "030-broken.txt").symlink_to(tmp_path / "nowhere")
+    run = start("echo.py", numbers, compute, error_threshold=1)
+    assert end_of(run) == "Completed", run.snapshot()["reason"]
+    expected = "".join(f"{k:03d}.txt\n" for k in range(60))
+    assert Path(run.snapshot()["output"]).read_text() == expected
+    failures = run.failures()
+    assert set(failures["kind"]) == {"bad_input"}
+    assert set(failures["message"]) == {
+        f"the input {numbers}/030-broken.txt cannot be read: No such file or directory"
+    }
+    assert run.snapshot()["items_failed"] == 1
+
+
 @pytest.mark.parametrize("action", ["append_row", "summary_only"])
 def test_a_new_output_folder_is_there_before_the_script_writes_to_it(
     compute: str, action: str, numbers: Path, tmp_path: Path

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parallelrun_jupyter import FileDataset, TabularDataset
+from parallelrun_jupyter import Datastore, FileDataset, TabularDataset
 from parallelrun_jupyter.data.cut import Cut
 from parallelrun_jupyter.data.files import group_items
 from parallelrun_jupyter.data.inputs import mini_batches
@@ -369,3 +369,46 @@ def test_one_level_globs_agree_with_fnmatch(
     expected = [n for n in sorted(found) if fnmatch.fnmatchcase(n, glob)]
     expected = [n for n in expected if hidden or not n.startswith(".")]
     assert [os.path.basename(p) for p in FileDataset(str(folder / glob)).to_path()] == expected
+
+
+def test_files_of_one_name_are_not_downloaded_over_each_other(tmp_path: Path) -> None:
+    for name in ("a/x.txt", "b/x.txt", "b/[c]/x.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    dataset = FileDataset([tmp_path / "a" / "x.txt", tmp_path / "b" / "*.txt"])
+    with pytest.raises(InputError, match=r"a/x.txt' and '.*/b/x.txt' would be the same file here"):
+        dataset.download(tmp_path / "target")
+    twice = FileDataset([tmp_path / "a" / "x.txt", tmp_path / "a" / "*.txt"])
+    target = tmp_path / "twice"
+    assert twice.download(target) == [str(target / "x.txt")] * 2
+    assert (target / "x.txt").read_text() == "a/x.txt"
+    named = FileDataset(tmp_path / "b" / "[c]").download(tmp_path / "named")
+    assert named == [str(tmp_path / "named" / "x.txt")]
+
+
+def test_a_download_of_what_cannot_be_read_names_it(tree: Path) -> None:
+    (tree / "sub" / "broken.png").symlink_to(tree / "nowhere")
+    with pytest.raises(InputError, match=r"could not be listed: No such file .*broken\.png"):
+        FileDataset(tree).download(tree.parent / "target")
+    with pytest.raises(InputError, match="nothing' could not be listed: No such file"):
+        FileDataset(tree / "nothing").download(tree.parent / "target")
+
+
+def test_an_empty_folder_is_not_the_current_one(tree: Path) -> None:
+    store = Datastore.register_local("here", tree)
+    with pytest.raises(InputError, match="folder is ''; expected a folder"):
+        Datastore.register_local("nowhere", "")
+    with pytest.raises(InputError, match="src_dir is ' '; expected a folder"):
+        store.upload(" ")
+    with pytest.raises(InputError, match="target_path is ''; expected a folder"):
+        store.download("")
+    with pytest.raises(InputError, match="target_path is ''; expected a folder"):
+        FileDataset(tree).download("")
+    (tree / "..dots").write_text("x")
+    store.upload_files([tree / "..dots"], tree, "up")
+    assert (tree / "up" / "..dots").read_text() == "x", "a name may begin with two dots"
+    with pytest.raises(InputError, match="is not below relative_root"):
+        store.upload_files([tree / "a.png"], tree / "sub")
+    os.mkfifo(tree / "sub" / "pipe")
+    with pytest.raises(InputError, match="pipe' to be uploaded is not a regular file"):
+        store.upload(tree / "sub", "up")

@@ -135,6 +135,7 @@ def _scan(folder: str, pattern: str) -> _Scan:
     matches = re.compile(fnmatch.translate(pattern)).match
     hidden = pattern.startswith(".") or pattern == MLTABLE
     scan = _Scan()
+    add_file, add_folder = scan.files.append, scan.folders.append  # for the many files
     with os.scandir(folder) as found:
         entries = [e for e in found if hidden or (e.name[0] != "." and e.name != MLTABLE)]
     if pattern != "*":
@@ -144,9 +145,9 @@ def _scan(folder: str, pattern: str) -> _Scan:
     for entry in entries:
         try:
             if entry.is_dir():
-                scan.folders.append(entry.path)
+                add_folder(entry.path)
             elif entry.is_file():
-                scan.files.append(entry.path)
+                add_file(entry.path)
             else:
                 entry.stat()
                 scan.special.append(entry.path)

@@ -16,7 +16,8 @@ from ..errors import ParallelRunError
 from ..runs.record import RunRecord
 from ..worker.parent import die_with_parent
 from .plan import write_plan
-from .signals import PlanFailed, Planned, Signal
+from .plan_check import Fates
+from .signals import Noticed, PlanFailed, Planned, Signal
 
 
 class Planner:
@@ -31,12 +32,12 @@ class Planner:
         record: RunRecord,
         plan: Path,
         tell: Callable[[Signal], None],
-        is_done: Callable[[int], bool] | None = None,
+        fate_of: Fates | None = None,
     ) -> None:
         self._record = record
         self._plan = plan
         self._tell = tell
-        self._is_done = is_done
+        self._fate_of = fate_of
         self._pid = 0
         self._thread: threading.Thread | None = None
 
@@ -71,7 +72,8 @@ class Planner:
                 self._record,
                 self._plan,
                 lambda *counts: _send(pen, ["planned", *counts]),
-                self._is_done,
+                self._fate_of,
+                lambda text: _send(pen, ["noticed", text]),
             )
             with suppress(OSError), closing(Versions(self._plan)) as versions:
                 versions.note()  # of what is not noted, a resume looks at the time
@@ -91,6 +93,8 @@ class Planner:
                     case ["planned", mini_batches, items, is_end]:
                         is_over = is_end
                         self._tell(Planned(mini_batches, items, is_end))
+                    case ["noticed", text]:
+                        self._tell(Noticed(text))
                     case ["failed", reason]:
                         is_over = True
                         self._tell(PlanFailed(reason))

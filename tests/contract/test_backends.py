@@ -166,7 +166,7 @@ def test_a_cluster_says_where_its_nodes_are(dask_cluster: Any, numbers: Path) ->
     assert all(e.place.startswith("tcp://127.0.0.1:") for e in joined)
 
 
-def test_a_link_to_nothing_costs_its_own_item_and_no_other(
+def test_a_link_to_nothing_costs_its_own_item_and_can_be_repaired(
     compute: str, numbers: Path, tmp_path: Path
 ) -> None:
     (numbers / "030-broken.txt").symlink_to(tmp_path / "nowhere")
@@ -180,6 +180,11 @@ def test_a_link_to_nothing_costs_its_own_item_and_no_other(
         f"the input {numbers}/030-broken.txt cannot be read: No such file or directory"
     }
     assert run.snapshot()["items_failed"] == 1
+    (tmp_path / "nowhere").touch()
+    run.resume(failed_only=True)
+    assert end_of(run) == "Completed", run.snapshot()["reason"]
+    names = sorted([*(f"{k:03d}.txt" for k in range(60)), "030-broken.txt"])
+    assert sorted(Path(run.snapshot()["output"]).read_text().split()) == names
 
 
 @pytest.mark.parametrize("action", ["append_row", "summary_only"])

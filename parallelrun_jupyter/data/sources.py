@@ -94,12 +94,12 @@ def sources_of(files: FileDataset, paths: Container[str] | None = None) -> Itera
 
     while some := list(islice(items, _AT_ONCE)):
         lost: dict[str, str] = {}
-        paths = local_copies(some, files.storage, lost=lost)
-        for number, (item, path) in enumerate(zip(some, paths, strict=True)):
-            yield Source(item, path, OSError(lost[item[0]]) if item[0] in lost else None)
-            is_wanted_again = path in paths[number + 1 :]
-            if not is_wanted_again and os.path.lexists(path):
-                os.unlink(path)  # the cache keeps it as long as there is room
+        copies = local_copies(some, files.storage, lost=lost)
+        for number, (item, copy) in enumerate(zip(some, copies, strict=True)):
+            yield Source(item, copy, OSError(lost[item[0]]) if item[0] in lost else None)
+            is_wanted_again = copy in copies[number + 1 :]
+            if not is_wanted_again and os.path.lexists(copy):
+                os.unlink(copy)  # the cache keeps it as long as there is room
 
 
 def unreadable(source: Source, error: Exception) -> Planned:

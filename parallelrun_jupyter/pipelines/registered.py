@@ -47,7 +47,7 @@ def check_name(name: object, what: str) -> None:
     is_name = isinstance(name, str) and name.strip() not in {"", ".", ".."}
     if not is_name or "/" in str(name) or "\0" in str(name):
         msg = (
-            f"the name of a {what} is {name!r}; expected a text that is not empty, without '/', "
+            f"the {what}'s name is {name!r}; expected a text that is not empty, without '/', "
             "such as 'sales-2024'."
         )
         raise ConfigError(msg)

@@ -429,11 +429,11 @@ def test_names_of_datasets_and_models_lead_nowhere_else(ws: Any, name: str, tmp_
     from azureml.core import Dataset, Model
 
     before = sorted(path for path in ws.folder.parent.parent.rglob("*"))
-    with pytest.raises(ConfigError, match="the name of a dataset is"):
+    with pytest.raises(ConfigError, match="the dataset's name is"):
         Dataset.Tabular.register_pandas_dataframe(
             pd.DataFrame({"n": [1]}), ws.get_default_datastore(), name
         )
-    with pytest.raises(ConfigError, match="the name of a dataset is"):
+    with pytest.raises(ConfigError, match="the dataset's name is"):
         Dataset.get_by_name(ws, name)
     (tmp_path / "model.bin").touch()
     with pytest.raises(Exception, match="model_name is"):

@@ -34,8 +34,9 @@ from .script_check import check_script, imported_modules
 from .settings import require_posix, usable_cores
 from .step import Inputs, Output, ParallelRunStep
 from .version import __version__
+from .worker.failures import BadSettings
 from .worker.formats import PARQUET, TEXT
-from .worker.results import SETTINGS_FILE
+from .worker.results import SETTINGS_FILE, read_frame_options
 
 _SECRET = re.compile(
     r"key|secret|token|passw|credential|sas\b|connection_string|auth", re.IGNORECASE
@@ -190,6 +191,11 @@ def _check_entry(script: Script, config: ParallelRunConfig) -> None:
             raise EntryScriptError(msg) from error
     if as_environment(config.environment).python == sys.executable:
         check_script(text, script.path.name)  # another Python may know another syntax
+    if script.text is None and config.output_action == "append_row":
+        try:
+            read_frame_options(str(script.path.parent), [])
+        except BadSettings as error:
+            raise ConfigError(str(error)) from error
 
 
 def _check_format(config: ParallelRunConfig) -> None:

@@ -19,7 +19,8 @@ from .runs.record import RunRecord
 from .runs.store import RunFolder
 from .worker.context import with_context
 from .worker.mini_batches import count_items
-from .worker.results import encode_result
+from .worker.results import encode_result, taken
+from .worker.script import call_plainly
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +54,9 @@ class Trial:
             module = types.ModuleType(Path(self.filename).stem)
             module.__file__ = self.filename
             exec(compile(self.source, self.filename, "exec"), module.__dict__)  # noqa: S102 - as asked
-            if hasattr(module, "init"):
-                module.init()
+            call_plainly(module, "init")
             row = json.loads(line)
-            result = with_context(module.run)(row, mini_batch)
+            result = taken(with_context(module.run)(row, mini_batch))
         rows, _ = encode_result(result, append_rows=True)
         print(f"run() returned {plural(rows, 'row')} for {plural(count_items(row), 'item')}")
         return result

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import stat
 
+from .failures import BadInput
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import in a worker
     from typing import Any
@@ -24,7 +26,16 @@ def load(row: list[Any]) -> Any:
     if row[0] == TABLE:
         from .tables import load_table
 
-        return load_table(row)
+        try:
+            return load_table(row)
+        except BadInput:
+            raise
+        except Exception as error:  # of pandas or pyarrow: neither says which file it was about
+            more = " and %d more" % (len(row[2]) - 1) if len(row[2]) > 1 else ""
+            raise BadInput(
+                "the rows of %s%s could not be loaded: %s: %s"
+                % (row[2][0], more, type(error).__name__, error)
+            ) from error
     if "unread" in row[-1]:
         _read_again(row[2][0], row[-1]["unread"])
     return list(row[2])
@@ -32,8 +43,6 @@ def load(row: list[Any]) -> Any:
 
 def _read_again(path: str, why: str) -> None:
     """See that a path can be read that could not be when it was listed: it may be repaired."""
-    from .failures import BadInput
-
     try:
         is_folder = stat.S_ISDIR(os.stat(path).st_mode)
     except OSError as error:

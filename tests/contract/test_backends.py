@@ -15,6 +15,7 @@ from parallelrun_jupyter.events import (
     AttemptFailed,
     AttemptSucceeded,
     InitFailed,
+    ItemsFailed,
     NodeJoined,
     PlanFinished,
     RunFinished,
@@ -94,6 +95,8 @@ def meaning_of(run: Run) -> dict[int, list[Any]]:
             found[event.mini_batch].append(
                 (event.attempt, event.items, event.is_last, event.kind, event.error, where)
             )
+        elif isinstance(event, ItemsFailed):
+            found[event.mini_batch].append((event.attempt, event.items, event.message, event.group))
     return dict(found)
 
 
@@ -116,6 +119,9 @@ def test_the_same_faults_have_the_same_meaning_and_the_same_bytes(
         counts = {k: snapshot[k] for k in ("succeeded", "failed", "items_failed", "rows")}  # type: ignore[literal-required]
         found[backend] = (meaning_of(run), counts, Path(snapshot["output"]).read_bytes())
     assert found["dask"] == found["local"]
+    short = found["local"][0][25][-1]
+    assert short[1:3] == (2, short[2])
+    assert short[2].startswith("run() returned 0 results for 2 items at faults.py:")
     assert found["local"][1] == {"succeeded": 26, "failed": 4, "items_failed": 10, "rows": 50}
 
 

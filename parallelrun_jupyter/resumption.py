@@ -66,7 +66,7 @@ def resume_run(
         The run is still going, or there is nothing to do.
     ConfigError
         A secret variable is missing, or the credential of a store; the compute cannot be used; no
-        failed mini-batch is in the group.
+        failed mini-batch is in the group; the output folder is gone and cannot be made.
     EntryScriptError
         The corrected script cannot be used.
     InputError
@@ -85,6 +85,7 @@ def resume_run(
         target.check()
     found = (pair for spec in record.storages() for pair in Storage.of_spec(spec).references())
     variables = variables_for_driver(found, environ)
+    folder.make_script_output(record)
     end_leftovers(folder)
     script = _replace_script(folder, record, Path(entry_script)) if entry_script else None
     log_start = folder.driver_log.stat().st_size if folder.driver_log.exists() else 0

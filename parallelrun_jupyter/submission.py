@@ -29,6 +29,7 @@ from .run import Run
 from .runs import store
 from .runs.folders import write_atomically
 from .runs.record import RunRecord
+from .runs.source_copy import copy_source
 from .script_check import check_script, imported_modules
 from .settings import require_posix, usable_cores
 from .step import Inputs, Output, ParallelRunStep
@@ -41,7 +42,6 @@ _SECRET = re.compile(
     r"key|secret|token|passw|credential|sas\b|connection_string|auth", re.IGNORECASE
 )
 _NOT_COPIED = {"__pycache__", ".git", ".ipynb_checkpoints", ".venv", "node_modules"}
-_LARGE_SOURCE_BYTES = 300 * 1024**2
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +133,7 @@ def submit_script(
     variables = {**(step.config.environment_variables or {}), **_secrets(record)}
     try:
         _snapshot(script, folder)
-        if record.output_storage:
-            os.makedirs(folder.script_output(record))
+        folder.make_script_output(record)
         write_atomically(folder.record, record.to_json())
         launch(folder, record.driver_python, {**variables, **target.secrets()})
     except (OSError, RunFolderError):
@@ -300,19 +299,6 @@ def _snapshot(script: Script, folder: store.RunFolder) -> None:
         if settings.is_file():
             shutil.copyfile(settings, folder.script / SETTINGS_FILE)
     else:
-        _check_size(script.source_directory)
-        store.copy_source(script.source_directory, folder.script, _NOT_COPIED.__contains__)
-
-
-def _check_size(source: Path) -> None:
-    total = 0
-    for folder, folders, files in os.walk(source):
-        folders[:] = [name for name in folders if name not in _NOT_COPIED]
-        total += sum(os.lstat(os.path.join(folder, name)).st_size for name in files)
-        if total > _LARGE_SOURCE_BYTES:
-            msg = (
-                f"source_directory {source} holds more than {_LARGE_SOURCE_BYTES >> 20} MB, and "
-                "all of it would be copied into the run. Move data and models out of it, or give "
-                "the folder of the script only."
-            )
-            raise ConfigError(msg)
+        left_out = copy_source(script.source_directory, folder.script, _NOT_COPIED.__contains__)
+        if left_out:
+            warnings.warn(left_out, stacklevel=4)

@@ -84,13 +84,19 @@ def trial_of(folder: RunFolder, record: RunRecord) -> Trial:
     path = record.script_path(snapshot)
     paths = side_paths(record.side_inputs)
     given = {k: v for k, v in record.environment_variables.items() if v is not None}
+    folder.make_script_output(record)
+    output = folder.script_output(record)
     return Trial(
         source=Path(path).read_text(encoding="utf-8-sig"),
         filename=path,
-        arguments=record.script_arguments(paths, folder.script_output(record)),
+        arguments=record.script_arguments(paths, output),
         cwd=record.working_directory(snapshot),
         sys_path=record.import_paths(snapshot),
-        variables={**record.side_variables(paths), **given},
+        variables={
+            **record.side_variables(paths),
+            **given,
+            "AZUREML_BI_OUTPUT_PATH": output,
+        },
     )
 
 

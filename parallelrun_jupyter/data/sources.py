@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
 from .cut import Cut
 from .files import FileDataset
+from .hive_keys import HiveKeys
 from .local import FileItem
 from .ranges import Range
 
@@ -19,10 +20,11 @@ _AT_ONCE = 8
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file as it was listed, and where it can be read."""
+    """A file as it was listed, where it can be read, and the keys of its path (`hive_keys`)."""
 
     item: FileItem
     path: str
+    keys: Mapping[str, str | None] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -44,8 +46,15 @@ Plan = Iterator[Planned | int]
 """Mini-batches in order; in between, the number of rows by which reading ahead has gone on."""
 
 
-def sources_of(files: FileDataset) -> Iterator[Source]:
+def sources_of(files: FileDataset, *, has_keys: bool = False) -> Iterator[Source]:
     """List files, and bring those of a store to this machine, some at a time.
+
+    Parameters
+    ----------
+    files
+        What to list.
+    has_keys
+        Whether folders such as ``year=2024`` are keys.
 
     Raises
     ------
@@ -53,15 +62,16 @@ def sources_of(files: FileDataset) -> Iterator[Source]:
         They cannot be listed or brought.
     """
     items = (item for folder in files.folders() for item in folder)
+    hive = HiveKeys(files.paths if has_keys else ())
     if files.storage is None:
         for item in items:
-            yield Source(item, item[0])
+            yield Source(item, item[0], hive.of(item[0]) if has_keys else {})
         return
     from .staging import local_copies  # and asyncio with it, which a start does without
 
     while some := list(islice(items, _AT_ONCE)):
         for item, path in zip(some, local_copies(some, files.storage), strict=True):
-            yield Source(item, path)
+            yield Source(item, path, hive.of(item[0]) if has_keys else {})
             if os.path.islink(path) or os.path.exists(path):
                 os.unlink(path)  # the cache keeps it as long as there is room
 
@@ -80,29 +90,31 @@ def table_text(table: dict[str, Any], source: Source) -> str:
     return json.dumps(table, separators=(",", ":"))
 
 
-class GroupCutter:
-    """Joins consecutive parts of a file, which cannot be divided, into mini-batches."""
+def cut_groups(cut: Cut, groups: list[tuple[int, int]]) -> Iterator[Range]:
+    """Yield the ranges of rows of a file that consists of row groups.
 
-    def __init__(self, cut: Cut) -> None:
-        self._cut = cut
+    By size a mini-batch is one or more whole groups; by rows it has exactly as many rows as are
+    asked for, wherever a group ends, the last one fewer.
 
-    def ranges(self, parts: list[tuple[int, int]]) -> Iterator[Range]:
-        """Yield ranges of the numbers of parts.
-
-        Parameters
-        ----------
-        parts
-            Size in bytes and number of rows of each.
-        """
-        start = rows = size = 0
-        for number, (part_bytes, part_rows) in enumerate(parts):
-            is_full = (
-                rows >= self._cut.rows if self._cut.rows else size + part_bytes > self._cut.size
-            )
-            if rows and is_full:
-                yield start, number, rows
-                start, rows, size = number, 0, 0
-            rows += part_rows
-            size += part_bytes
-        if rows:
-            yield start, len(parts), rows
+    Parameters
+    ----------
+    cut
+        How large a mini-batch is.
+    groups
+        Size in bytes and number of rows of each group.
+    """
+    total = sum(rows for _, rows in groups)
+    if cut.rows:
+        for first in range(0, total, cut.rows):
+            end = min(first + cut.rows, total)
+            yield first, end, end - first
+        return
+    start = end = size = 0
+    for group_bytes, group_rows in groups:
+        if end > start and size + group_bytes > cut.size:
+            yield start, end, end - start
+            start, size = end, 0
+        end += group_rows
+        size += group_bytes
+    if end > start:
+        yield start, end, end - start

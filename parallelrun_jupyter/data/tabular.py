@@ -357,7 +357,8 @@ class TabularDataset:
         return row
 
     def _sources(self) -> Iterator[Source]:
-        return sources_of(self.files)
+        has_keys = self.form == "parquet" and self.key_format is None
+        return sources_of(self.files, has_keys=has_keys)
 
 
 def _one_character(given: Any, what: str) -> str:

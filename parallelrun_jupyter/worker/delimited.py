@@ -159,7 +159,9 @@ class DelimitedRange:
 
     def _read(self, types: dict[int, str] | str, columns: list[int] | None = None) -> Any:
         data = self._text.data
-        if self._is_padded or columns is not None:  # nor may some be chosen where all rows are short
+        if (
+            self._is_padded or columns is not None
+        ):  # nor may some be chosen where all rows are short
             at, missing = self._first_end, self._beyond.stop - self._fields
             data = data[:at] + missing * self._separator.encode("ascii") + data[at:]
         data = with_line_feeds(data, self._separator, self._quote)

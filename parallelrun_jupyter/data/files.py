@@ -35,8 +35,10 @@ class FileDataset:
     path
         A file, a folder (all files below it), a glob (``*``, ``?``, ``[...]`` inside one name,
         ``**`` for any depth), or a list of these. Relative paths start at the current directory,
-        now. Names that begin with a dot, and files named MLTable, which only tell of others, are
-        left out unless they are written. It may be a URL (``az://container/digits/*.png``,
+        now. Names that begin with a dot or an underscore (``_SUCCESS``, ``_metadata``), and files
+        named MLTable, which only tell of others, are left out unless they are written: a file is
+        given by its path, others by a glob such as ``_*.jpg``. Folders such as ``_key=value`` are
+        not left out. It may be a URL (``az://container/digits/*.png``,
         ``https://...``, any protocol of fsspec), or ``datastore.path("digits")``, also written
         ``(datastore, "digits")``.
     partition_format

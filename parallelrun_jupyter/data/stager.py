@@ -35,6 +35,7 @@ from ..errors import InputError
 from ..worker.parent import die_with_parent
 from .cache import Cache, View, digest_of, path_in_store, root_of
 from .fetching import Fetcher
+from .local import is_left_out_of_copies
 from .remote import RemoteFile, Store, why_not
 from .storage import Storage
 
@@ -272,7 +273,7 @@ class Stager:
 
 
 def _list(storage: Storage, urls: Sequence[str]) -> list[RemoteFile]:
-    store = Store(storage)
+    store = Store(storage, is_left_out_of_copies)
     found = [item for url in urls for files in store.folders(url) for item in files]
     if not found:
         msg = f"the side input {urls[0]!r} matches no file in {storage.title}."

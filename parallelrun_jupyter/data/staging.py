@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 from ..errors import InputError
 from .cache import Cache, View, digest_of, open_cache, path_in_store, root_of
 from .fetching import Fetcher
+from .local import is_left_out_of_copies
 from .remote import Store, plain_errors
 from .storage import Storage
 
@@ -152,7 +153,7 @@ def local_root(spec: Mapping[str, Any]) -> str:
     """
     storage = Storage.of_spec(spec["storage"])
     [url] = spec["paths"]
-    with Store(storage) as store:
+    with Store(storage, is_left_out_of_copies) as store:
         found = [item for files in store.folders(url) for item in files]
         if not found:
             raise InputError(store.nothing_found(url))

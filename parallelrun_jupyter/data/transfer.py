@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from ..errors import InputError
-from .local import list_path
+from .local import is_left_out_of_copies, list_path
 from .remote import Store, plain_errors
 from .storage import Place, Storage
 
@@ -106,11 +106,12 @@ def copies_of(source: Place, root: str, target: str, *, overwrite: bool) -> list
         return os.path.join(target, *path.removeprefix(root).strip("/").split("/"))
 
     if source.storage is None:
-        found = [path for paths in list_path(source.path) for path in paths]
+        found = [path for paths in list_path(source.path, is_left_out_of_copies) for path in paths]
         for path in found:
             _copy(path, target_of(path), overwrite=overwrite)
     else:
-        with Store(source.storage) as store, ThreadPoolExecutor(_AT_ONCE) as pool:
+        opened = Store(source.storage, is_left_out_of_copies)
+        with opened as store, ThreadPoolExecutor(_AT_ONCE) as pool:
 
             def one(url: str) -> None:
                 path = target_of(url)

@@ -177,6 +177,7 @@ class DelimitedRange:
             index_col=False,
             engine="c",
             low_memory=False,
+            float_precision="high",  # the default since pandas 1.2
             encoding=self._text.encoding,
             quotechar=self._quote or '"',
             quoting=0 if self._quote else 3,

@@ -49,7 +49,7 @@ def read_row_groups(pd: Any, path: str, part: list[int], table: dict[str, Any]) 
         names = [name for name in schema.names if name not in counted]
         file = pq.ParquetFile(path)
     except (OSError, pa.ArrowException) as error:
-        raise _not_read(pa, path, table, error)
+        raise _not_opened(pa, path, table, error)
     try:
         rows = _row_range(file, path, part, names, table)
     except (OSError, pa.ArrowException) as error:
@@ -57,8 +57,11 @@ def read_row_groups(pd: Any, path: str, part: list[int], table: dict[str, Any]) 
             try:
                 _row_range(file, path, part, [name], table)
             except (OSError, pa.ArrowException) as exact:
-                raise _not_read(pa, path, {"rare": {name: str(schema.field(name).type)}}, exact)
-        raise _not_read(pa, path, table, error)
+                raise BadInput(
+                    "%s: the column %r of the type %s could not be read by pyarrow %s: %s"
+                    % (path, name, schema.field(name).type, pa.__version__, exact)
+                )
+        raise _not_opened(pa, path, table, error)
     frame = _Rows(pd, path, rows, schema, table).frame(names)
     for name, (start, step) in counted.items():
         first = start + part[0] * step
@@ -66,8 +69,8 @@ def read_row_groups(pd: Any, path: str, part: list[int], table: dict[str, Any]) 
     return frame[schema.names] if counted else frame
 
 
-def _not_read(pa: Any, path: str, table: dict[str, Any], error: Exception) -> BadInput:
-    """Say that a file cannot be read, and what in it may be why: types that old pyarrow lacks."""
+def _not_opened(pa: Any, path: str, table: dict[str, Any], error: Exception) -> BadInput:
+    """Say that a file cannot be read, and which types in it may be why: old pyarrow lacks them."""
     rare = ", ".join(
         "column %r of the type %s" % item for item in sorted(table.get("rare", {}).items())
     )

@@ -79,6 +79,8 @@ class DelimitedRange:
         version = tuple(map(int, pd.__version__.split(".")[:2]))
         # These refuse a text whose only row is shorter than the names that they are given.
         self._is_padded = (1, 4) <= version < (2, 0)
+        # The default since; named where it is not, as naming it is deprecated in the newest.
+        self._precision = {"float_precision": "high"} if version < (1, 2) else {}
         self._fields, self._first_end = self._first_row()
         self._beyond = range(len(self._names), len(self._names) + self._more_columns(version))
 
@@ -177,11 +179,11 @@ class DelimitedRange:
             index_col=False,
             engine="c",
             low_memory=False,
-            float_precision="high",  # the default since pandas 1.2
             encoding=self._text.encoding,
             quotechar=self._quote or '"',
             quoting=0 if self._quote else 3,
             **self._missing(),
+            **self._precision,
         )
 
     def _missing(self) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from parallelrun_jupyter import FileDataset
 from parallelrun_jupyter.data.files import group_items
 from parallelrun_jupyter.errors import InputError
 
+BELOW = ["sub/d.png", "sub/_key=1/f.png", "sub/deep/e.png", "z/a.png"]
+
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
@@ -24,6 +26,10 @@ def tree(tmp_path: Path) -> Path:
         "sub/deep/e.png",
         "z/a.png",
         "z/MLTable",
+        "_SUCCESS",
+        "_temporary/0/half.png",
+        "sub/_d.png",
+        "sub/_key=1/f.png",
     ]:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,7 +43,9 @@ def names(tree: Path, dataset: FileDataset) -> list[str]:
 
 def test_a_folder_is_listed_folder_by_folder(tree: Path) -> None:
     listed = names(tree, FileDataset(tree))
-    assert listed == ["a.png", "b.png", "c.txt", "sub/d.png", "sub/deep/e.png", "z/a.png"]
+    assert listed == [
+        "a.png", "b.png", "c.txt", "sub/d.png", "sub/_key=1/f.png", "sub/deep/e.png", "z/a.png"
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -45,14 +53,19 @@ def test_a_folder_is_listed_folder_by_folder(tree: Path) -> None:
     [
         ("*.png", ["a.png", "b.png"]),
         ("*/*.png", ["sub/d.png", "z/a.png"]),
-        ("**/*.png", ["a.png", "b.png", "sub/d.png", "sub/deep/e.png", "z/a.png"]),
-        ("**", ["a.png", "b.png", "c.txt", "sub/d.png", "sub/deep/e.png", "z/a.png"]),
+        ("**/*.png", ["a.png", "b.png", *BELOW]),
+        ("**", ["a.png", "b.png", "c.txt", *BELOW]),
         ("**/deep/**/*.png", ["sub/deep/e.png"]),
-        ("**/**/*.png", ["a.png", "b.png", "sub/d.png", "sub/deep/e.png", "z/a.png"]),
+        ("**/**/*.png", ["a.png", "b.png", *BELOW]),
         ("[ab].png", ["a.png", "b.png"]),
         ("?.txt", ["c.txt"]),
         (".*.png", [".hidden.png"]),
         ("*/MLTable", ["z/MLTable"]),
+        ("_*", ["_SUCCESS"]),
+        ("**/_*.png", ["sub/_d.png"]),
+        ("_temporary/*/*.png", ["_temporary/0/half.png"]),
+        ("_temporary", ["_temporary/0/half.png"]),
+        ("_SUCCESS", ["_SUCCESS"]),
         ("s*/deep/*", ["sub/deep/e.png"]),
     ],
 )
@@ -95,16 +108,25 @@ def test_sizes_and_times_are_those_of_the_files(tree: Path) -> None:
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("*.jpg", r"the glob '.*/\*\.jpg' matches no file; '.*' holds .*a\.png, b\.png, c\.txt"),
+        (
+            "*.jpg",
+            r"the glob '.*/\*\.jpg' matches no file; '.*' holds .*_SUCCESS, _temporary, a\.png",
+        ),
         ("none/*.jpg", r"'.*/none' does not exist; '.*' holds"),
         ("none/x.jpg", r"the input '.*/none/x\.jpg' does not exist; '.*' holds"),
-        ("empty", r"the input folder '.*/empty' holds no files"),
+        ("empty", r"the input folder '.*/empty' holds no files\."),
+        (
+            "marks",
+            r"'.*/marks' holds no files but _SUCCESS: names that begin with a dot or an unders",
+        ),
     ],
 )
 def test_an_input_that_matches_nothing_says_what_is_there(
     tree: Path, path: str, message: str
 ) -> None:
     (tree / "empty").mkdir()
+    (tree / "marks").mkdir()
+    (tree / "marks" / "_SUCCESS").touch()
     with pytest.raises(InputError, match=message):
         FileDataset(tree / path).check()
 
@@ -136,8 +158,8 @@ def test_groups_hold_every_item_once_in_order(folder_sizes: list[int], size: int
 
 @settings(max_examples=60)
 @given(
-    st.sets(st.text("ab.", min_size=1, max_size=3).filter(lambda n: n.strip(".")), max_size=8),
-    st.text("ab.*?", min_size=1, max_size=4),
+    st.sets(st.text("ab._", min_size=1, max_size=3).filter(lambda n: n.strip(".")), max_size=8),
+    st.text("ab._*?", min_size=1, max_size=4),
 )
 def test_one_level_globs_agree_with_fnmatch(
     tmp_path_factory: pytest.TempPathFactory, found: set[str], glob: str
@@ -147,7 +169,14 @@ def test_one_level_globs_agree_with_fnmatch(
         (folder / name).touch()
     if "**" in glob or not set(glob) & set("*?"):
         return
-    hidden = glob.startswith(".")
+    hidden = glob.startswith((".", "_"))
     expected = [n for n in sorted(found) if fnmatch.fnmatchcase(n, glob)]
-    expected = [n for n in expected if hidden or not n.startswith(".")]
+    expected = [n for n in expected if hidden or not n.startswith((".", "_"))]
     assert [os.path.basename(p) for p in FileDataset(str(folder / glob)).to_path()] == expected
+
+
+def test_copies_keep_what_a_folder_of_code_needs(tree: Path, tmp_path: Path) -> None:
+    (tree / "sub" / "__init__.py").touch()
+    copies = FileDataset(tree / "sub").download(tmp_path / "copy")
+    inside = sorted(os.path.relpath(path, tmp_path / "copy") for path in copies)
+    assert inside == ["__init__.py", "_d.png", "_key=1/f.png", "d.png", "deep/e.png"]

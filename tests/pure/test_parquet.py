@@ -81,7 +81,7 @@ VALUES: list[tuple[pa.DataType, st.SearchStrategy[Any]]] = [
     (pa.list_(pa.float64()), st.lists(st.floats(allow_nan=False), max_size=3)),
     (pa.large_list(pa.string()), st.lists(st.text(max_size=3), max_size=3)),
     (pa.list_view(pa.int64()), st.lists(st.integers(0, 9), max_size=3)),
-    (pa.list_(pa.int32(), 2), st.lists(st.integers(0, 9), min_size=2, max_size=2)),
+    (pa.list_(pa.float64(), 2), st.lists(st.sampled_from([0.5, -1.0]), min_size=2, max_size=2)),
     (pa.map_(pa.string(), pa.int64()), st.lists(st.tuples(st.just("k"), st.integers(0, 9)), max_size=1)),
     (pa.struct([("a", pa.string()), ("b", pa.list_(pa.string()))]),
      st.fixed_dictionaries({"a": st.text(max_size=2), "b": st.lists(st.text(max_size=2), max_size=2)})),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import re
 
@@ -136,9 +137,15 @@ class DelimitedRange:
             groups.setdefault(decided, []).append(k)
         if len(groups) == 1:
             return self._read(next(iter(groups)))
-        frame = self._pd.concat([self._read(*group) for group in groups.items()], axis=1)
         columns = [k for group in groups.values() for k in group]
-        return frame if columns == sorted(columns) else frame[sorted(columns)]
+        was_collecting = gc.isenabled()
+        gc.disable()  # each column is some objects, and each collection would look at all of them
+        try:
+            frame = self._pd.concat([self._read(*group) for group in groups.items()], axis=1)
+            return frame if columns == sorted(columns) else frame[sorted(columns)]
+        finally:
+            if was_collecting:
+                gc.enable()
 
     def _more_columns(self, version: tuple[int, ...]) -> int:
         """Return how many columns are read beyond those there are: what stands there is too much.

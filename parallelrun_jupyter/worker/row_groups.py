@@ -195,6 +195,10 @@ class _Rows:
         if pa.types.is_dictionary(column.type):
             decoded = [chunk.dictionary.take(chunk.indices) for chunk in column.chunks]
             column = pa.chunked_array(decoded, type=column.type.value_type)
+        if "list_view" in str(
+            column.type
+        ):  # pyarrow loses empty lists where it slices or casts these
+            return pa.chunked_array([pa.array(column.to_pylist(), kind)])
         return column if _is_alike(column.type, kind) else column.cast(kind)
 
     def _is_time(self, kind: Any) -> bool:
@@ -231,7 +235,7 @@ def _is_alike(found: Any, wanted: Any) -> bool:
     if found.equals(wanted):
         return True
     one, other = (
-        re.sub("large_|fixed_size_|_view", "", str(t)).partition("<") for t in (found, wanted)
+        re.sub("large_|fixed_size_|_view$", "", str(t)).partition("<") for t in (found, wanted)
     )
     if one[0] == other[0] == "list":
         return bool(found.value_type.equals(wanted.value_type))

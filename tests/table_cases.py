@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
+import random
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -277,3 +278,49 @@ def parquet_with_keys_in_folders(folder: Path) -> Made:
     frame.to_parquet(folder / "t", partition_cols=["year", "c"])
     expected = pd.read_parquet(folder / "t").astype({"year": "int64", "c": "str"})
     return TabularDataset.from_parquet_files(folder / "t"), expected
+
+
+_RANDOM_TYPES: list[tuple[pa.DataType, Callable[[random.Random], Any]]] = [
+    (pa.int8(), lambda r: r.randint(-128, 127)),
+    (pa.int64(), lambda r: r.randint(-(2**53), 2**53)),
+    (pa.uint16(), lambda r: r.randint(0, 2**16 - 1)),
+    (pa.float64(), lambda r: r.random()),
+    (pa.bool_(), lambda r: r.random() < 0.5),
+    (pa.string(), lambda r: r.choice(["", "x", "é😀"])),
+    (pa.large_binary(), lambda r: r.choice([b"", b"\0x"])),
+    (pa.string_view(), lambda r: r.choice(["", "x", "longer than twelve"])),
+    (pa.binary_view(), lambda r: r.choice([b"", b"longer than twelve"])),
+    (pa.date32(), lambda r: dt.date(r.randint(1, 9999), 2, 3)),
+    (pa.time32("ms"), lambda r: r.randint(0, 86_399_999)),
+    (pa.timestamp("s"), lambda r: dt.datetime(r.randint(1, 9999), 2, 3)),
+    (pa.timestamp("us"), lambda r: dt.datetime(r.randint(1500, 2400), 2, 3, 4)),
+    (pa.timestamp("ms", tz="UTC"), lambda r: dt.datetime(r.randint(1970, 2100), 2, 3)),
+    (pa.duration("us"), lambda r: r.randint(-(10**15), 10**15)),
+    (pa.decimal128(9, 2), lambda r: decimal.Decimal(r.randint(-999, 999)).scaleb(-2)),
+    (pa.decimal64(9, 2), lambda r: decimal.Decimal(r.randint(-999, 999)).scaleb(-2)),
+    (pa.float16(), lambda r: r.choice([0.5, -2.0])),
+    (pa.null(), lambda r: None),
+    (pa.list_(pa.float64()), lambda r: [r.random() for _ in range(r.randint(0, 2))]),
+    (pa.list_(pa.string()), lambda r: r.choice([[], ["a", "b"]])),
+    (pa.map_(pa.string(), pa.float64()), lambda r: [("k", r.random())]),
+    (pa.struct([("a", pa.string()), ("b", pa.float64())]), lambda r: {"a": "x", "b": r.random()}),
+]
+
+
+def _random_parquet(seed: int) -> Callable[[Path], Made]:
+    def make(folder: Path) -> Made:
+        chosen = random.Random(seed)
+        columns = {}
+        for number, (kind, value) in enumerate(chosen.sample(_RANDOM_TYPES, 2)):
+            share = chosen.choice([0.0, 0.3])
+            values = [None if chosen.random() < share else value(chosen) for _ in range(5)]
+            columns[f"c{number}"] = pa.array(values, kind)
+        return parquet(folder, "random", **columns)
+
+    return make
+
+
+CASES.extend(
+    Case(f"random_parquet_{seed}", _random_parquet(seed), 2, 20, " of the type ")
+    for seed in range(25)
+)

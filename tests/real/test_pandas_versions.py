@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import parallelrun_jupyter
-from tests import table_reader
+from tests import pandas_environments, table_reader
 from tests.pandas_environments import WANTED, PandasEnvironment, build, environments, interpreter
 from tests.table_cases import CASES, CUTS, Case
 
@@ -102,3 +102,13 @@ def test_the_versions_that_are_wanted_are_there_where_their_interpreters_are() -
     if interpreter((3, 7)) and interpreter((3, 10)) and interpreter((3, 13)):
         assert all(any(re.match(rf"{want}\b", one) for one in tested) for want in WANTED)
     assert tested, "the current interpreter has some"
+
+
+def test_where_one_interpreter_is_all_it_has_every_version_that_fits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(
+        pandas_environments, "interpreter", lambda version: "python" if version == (3, 11) else ""
+    )
+    alone = pandas_environments.environments.__wrapped__()
+    assert [one.release.pandas for one in alone] == ["1.5.3", "2.0.3", "2.2.3", "3.1.1"]

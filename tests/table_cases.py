@@ -158,6 +158,40 @@ def columns_joined_by_name(folder: Path) -> Made:
     return dataset, frame.astype({"a": "int64", "t": "datetime64[ns]"})
 
 
+NEVER = 99
+"""The version of pandas from which on a table is read that is to be refused by all."""
+
+
+def refused(path: Path, text: str, types: Any) -> Made:
+    """Write delimited text of which some row cannot be read."""
+    path.write_text(text)
+    dataset = TabularDataset.from_delimited_files(path, column_types=types)
+    return dataset, pd.DataFrame({"it is": ["refused"]})
+
+
+@case(pandas=NEVER, refusal="the row at byte 8 has more fields than the 2 columns")
+def a_row_of_more_fields(folder: Path) -> Made:
+    return refused(folder / "a.csv", "a,b\n1,x\n2,y,z\n3,x\n", {"a": "int64", "b": "str"})
+
+
+@case(pandas=NEVER, refusal="column 'a' holds 'q' in the row at byte 8, which is no int64")
+def a_text_among_numbers(folder: Path) -> Made:
+    return refused(folder / "a.csv", "a,b\n1,x\nq\n3,x\n", {"a": "int64", "b": "str"})
+
+
+@case(pandas=NEVER, refusal="the quote at byte 10 is never closed")
+def a_quote_that_is_never_closed(folder: Path) -> Made:
+    return refused(folder / "a.csv", 'a,b\n1,x\n2,"y\n', {"a": "int64", "b": "str"})
+
+
+@case(pandas=NEVER, refusal="column 'c400' holds 'q' in the row at byte ")
+def a_text_in_one_of_very_many_columns(folder: Path) -> Made:
+    names = [f"c{k}" for k in range(600)]
+    rows = [["1"] * 600, ["1"] * 400 + ["q"] + ["1"] * 199]
+    text = "\n".join(",".join(row) for row in [names, *rows]) + "\n"
+    return refused(folder / "a.csv", text, "int64")
+
+
 @case()
 def json_lines(folder: Path) -> Made:
     path = folder / "a.jsonl"

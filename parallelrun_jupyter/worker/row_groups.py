@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import re
 
 from .failures import BadInput
@@ -95,9 +96,10 @@ def _row_range(
         first += count
     if all(end - begin == count for _, begin, end, count in groups):
         return file.read_row_groups([group[0] for group in groups], columns=names)
-    pieces = []
+    pieces, status = [], os.stat(path)  # a path of a copy may become that of another file
+    version = (status.st_ino, status.st_size, status.st_mtime_ns)
     for number, begin, end, _ in groups:
-        key = (path, number, *names)
+        key = (path, version, number, tuple(names))
         if key not in _held:
             _held.clear()  # before reading: there is room for one
             _held[key] = file.read_row_groups([number], columns=names)

@@ -156,6 +156,16 @@ def test_rows_divide_row_groups(folder: Path, groups: list[int], rows: int) -> N
     assert len(read) <= 2 * len(groups), "a group is kept between its parts"
 
 
+def test_another_file_in_the_place_of_one_is_read_anew(tmp_path: Path) -> None:
+    path = tmp_path / "one.parquet"
+    seen = []
+    for values in ([1, 2], [3, 4]):
+        pq.write_table(pa.table({"n": values}), tmp_path / "next.parquet")
+        (tmp_path / "next.parquet").rename(path)
+        seen += [list(frame["n"]) for frame in frames_of(path, Cut(1, rows=1))]
+    assert seen == [[1], [2], [3], [4]]
+
+
 def test_a_cut_by_size_leaves_row_groups_whole(folder: Path) -> None:
     path = folder / "sizes.parquet"
     pd.DataFrame({"n": range(100)}).to_parquet(path, row_group_size=30)

@@ -91,8 +91,9 @@ def known_types(given: dict[str, str] | str | None, columns: Sequence[str]) -> d
         return {}
     if isinstance(given, str):
         return dict.fromkeys(columns, given)
+    there = set(columns)
     for column in given:
-        if column not in columns:
+        if column not in there:
             shown = ", ".join(map(repr, columns[:20]))
             msg = (
                 f"column_types names the column {column!r}, which the input does not have."

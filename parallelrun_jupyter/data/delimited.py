@@ -157,8 +157,7 @@ class DelimitedPass:
 
     def ranges(self, file: TableFile, cut: Cut) -> Iterator[Range]:
         """Yield the ranges of a file, while its types are inferred on all cores."""
-        missing = [name for name in self.seen if name not in file.names]
-        for name in missing:
+        for name in self.seen.keys() - set(file.names):
             self.seen[name].see("empty", has_gap=True)
         if not self.seen:
             yield from file.scan.ranges(cut, file.start)

@@ -15,7 +15,17 @@ from ..errors import ConfigError, InputError
 from ..parsing import plural
 from .cut import STILL_READING, Cut
 from .datastores import DataPath, Datastore, local_folder, place_of
-from .local import MAGIC, FileItem, Unlisted, item_of, list_path, local_nothing_found
+from .local import (
+    MAGIC,
+    FileItem,
+    LeavesOut,
+    Unlisted,
+    is_hidden,
+    is_hidden_from_tables,
+    item_of,
+    list_path,
+    local_nothing_found,
+)
 from .partition_format import PartitionFormat, check_keys
 from .storage import Place, Storage
 
@@ -87,6 +97,8 @@ class FileDataset:
         self.paths = tuple(paths) if self.storage else tuple(map(_absolute, paths))
         self.partition_format = PartitionFormat(partition_format) if partition_format else None
         self.name: str | None = None
+        #: names that listings leave out; a table of these files leaves out more
+        self.leaves_out: LeavesOut = is_hidden
 
     def __repr__(self) -> str:
         if len(self.paths) == 1:
@@ -161,6 +173,19 @@ class FileDataset:
         """Return the same as `as_mount`: a local path on every node."""
         return self.as_mount(path_on_compute)
 
+    def for_table(self) -> FileDataset:
+        """Return this dataset as the files of a table: without names such as ``_SUCCESS``."""
+        twin = copy(self)
+        twin.leaves_out = is_hidden_from_tables
+        return twin
+
+    def _of(self, path: str) -> FileDataset:
+        """Return a dataset of one of the paths."""
+        twin = copy(self)
+        twin.paths = (path,)
+        twin.partition_format = None
+        return twin
+
     def _copy(self, name: str | None) -> FileDataset:
         twin = copy(self)
         twin.name = name
@@ -179,7 +204,7 @@ class FileDataset:
         if self.storage:
             from .remote import Store
 
-            with Store(self.storage) as store:
+            with Store(self.storage, self.leaves_out) as store:
                 for path in self.paths:
                     yield from store.folders(path)
             return
@@ -203,7 +228,7 @@ class FileDataset:
             return
         for path in self.paths:
             with _said_of(path):
-                for paths in list_path(path):
+                for paths in list_path(path, self.leaves_out):
                     # Which keys its files have, and so which combinations lack some, nobody knows.
                     if isinstance(paths, Unlisted) and paths.is_folder and self.partition_format:
                         raise paths.error
@@ -296,15 +321,15 @@ class FileDataset:
         if self.storage:
             from .remote import Store
 
-            with Store(self.storage.hasty()) as store:
+            with Store(self.storage.hasty(), self.leaves_out) as store:
                 for url in self.paths:
                     store.check(url)
             return
         for path in self.paths:
             is_there = os.path.lexists(path) or MAGIC.search(path)
-            first = next(FileDataset(path).listed(), None) if is_there else None
+            first = next(self._of(path).listed(), None) if is_there else None
             if first is None:
-                raise InputError(local_nothing_found(path))
+                raise InputError(local_nothing_found(path, self.leaves_out))
             if self.partition_format:
                 self.partition_format.values(first[0])
 

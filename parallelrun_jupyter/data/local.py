@@ -6,7 +6,7 @@ import fnmatch
 import os
 import re
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
@@ -21,6 +21,29 @@ MAGIC = re.compile(r"[*?[]")
 FileItem: TypeAlias = tuple[str, int, int | str]
 """One file: its path, size in bytes and modification time in nanoseconds; in a store its URL, size
 (-1 where it is unknown) and ETag."""
+
+
+LeavesOut: TypeAlias = Callable[[str], bool]
+"""Tells whether listings leave a name out, unless it is written."""
+
+
+def is_hidden(name: str) -> bool:
+    """Tell whether a name is no part of the data of its folder."""
+    return name[0] == "." or name == MLTABLE
+
+
+def is_hidden_from_tables(name: str) -> bool:
+    """Tell whether a name is no table of its folder.
+
+    Names with an underscore in front are those of tools: ``_SUCCESS``, ``_metadata``,
+    ``_temporary``. As Spark has it, a key is data whatever its name: ``_year=2024``.
+    """
+    return is_hidden(name) or (name[0] == "_" and "=" not in name)
+
+
+def names_hidden(pattern: str) -> bool:
+    """Tell whether a pattern itself begins like names that are left out, so that it means them."""
+    return pattern[0] in "._" or pattern == MLTABLE
 
 
 _UNLISTABLE = (PermissionError, FileNotFoundError, NotADirectoryError)
@@ -70,7 +93,7 @@ class _Scan:
         yield from sorted(self.broken)
 
 
-def list_path(path: str) -> Iterator[list[str]]:
+def list_path(path: str, leaves_out: LeavesOut = is_hidden) -> Iterator[list[str]]:
     """List the files of one path; no list is empty, and what cannot be read comes as `Unlisted`.
 
     Files are not looked at: that takes longer than listing them, and on a network a hundred times
@@ -84,13 +107,13 @@ def list_path(path: str) -> Iterator[list[str]]:
         A pipe, a socket or a device is in it: opening one may wait without end.
     """
     if os.path.isdir(path):
-        yield from _below(path, _scan(path, "*"))
+        yield from _below(path, _scan(path, "*", leaves_out), leaves_out)
     elif not MAGIC.search(path) or os.path.lexists(path):
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise _not_regular(path)
         yield [path]
     else:
-        yield from _expand(path)
+        yield from _expand(path, leaves_out)
 
 
 def _not_regular(path: str) -> InputError:
@@ -118,26 +141,26 @@ def why_unreadable(path: str) -> OSError | None:
         return error
 
 
-def _below(folder: str, scan: _Scan) -> Iterator[list[str]]:
+def _below(folder: str, scan: _Scan, leaves_out: LeavesOut) -> Iterator[list[str]]:
     """List a folder: its files by name, then its subfolders by name."""
     yield from scan.items()
     for subfolder in _without_loops(scan.folders, folder):
         try:
-            inside = _scan(subfolder, "*")
+            inside = _scan(subfolder, "*", leaves_out)
         except _UNLISTABLE as error:
             yield Unlisted(subfolder, error, is_folder=True)
         else:
-            yield from _below(subfolder, inside)
+            yield from _below(subfolder, inside, leaves_out)
 
 
-def _scan(folder: str, pattern: str) -> _Scan:
+def _scan(folder: str, pattern: str, leaves_out: LeavesOut) -> _Scan:
     """Return what is in one folder and has a name that matches, sorted by name."""
     matches = re.compile(fnmatch.translate(pattern)).match
-    hidden = pattern.startswith(".") or pattern == MLTABLE
+    takes_all = names_hidden(pattern)
     scan = _Scan()
     add_file, add_folder = scan.files.append, scan.folders.append  # for the many files
     with os.scandir(folder) as found:
-        entries = [e for e in found if hidden or (e.name[0] != "." and e.name != MLTABLE)]
+        entries = [e for e in found if takes_all or not leaves_out(e.name)]
     if pattern != "*":
         # A name such as "[v2]" is that of a folder, where there is one.
         named_so = [e for e in entries if e.name == pattern] if is_literal_too(pattern) else []
@@ -173,14 +196,14 @@ def _without_loops(folders: list[str], parent: str) -> Iterator[str]:
         yield folder
 
 
-def _expand(glob: str) -> Iterator[list[str]]:
+def _expand(glob: str, leaves_out: LeavesOut) -> Iterator[list[str]]:
     """List the files that a glob matches, folder by folder."""
     parts = Path(glob).parts
     fixed = next(i for i, part in enumerate(parts) if MAGIC.search(part))
     folder = os.path.join(*parts[:fixed])
     if not os.path.isdir(folder):
         return
-    found = _match(folder, parts[fixed:], is_given=True)
+    found = _match(folder, parts[fixed:], leaves_out, is_given=True)
     if parts.count("**") < 2:
         yield from found
         return
@@ -192,25 +215,27 @@ def _expand(glob: str) -> Iterator[list[str]]:
             yield files if isinstance(files, Unlisted) else new
 
 
-def _match(folder: str, parts: Sequence[str], *, is_given: bool = False) -> Iterator[list[str]]:
+def _match(
+    folder: str, parts: Sequence[str], leaves_out: LeavesOut, *, is_given: bool = False
+) -> Iterator[list[str]]:
     part, rest = parts[0], parts[1:]
     try:
-        scan = _scan(folder, "*" if part == "**" else part)
+        scan = _scan(folder, "*" if part == "**" else part, leaves_out)
     except _UNLISTABLE as error:
         if is_given:
             raise
         yield Unlisted(folder, error, is_folder=True)
         return
     if part == "**":
-        yield from _match(folder, rest or ("*",), is_given=is_given)
+        yield from _match(folder, rest or ("*",), leaves_out, is_given=is_given)
         for subfolder in _without_loops(scan.folders, folder):
-            yield from _match(subfolder, parts)
+            yield from _match(subfolder, parts, leaves_out)
         return
     if not rest:
         yield from scan.items()
         return
     for subfolder in scan.folders:
-        yield from _match(subfolder, rest)
+        yield from _match(subfolder, rest, leaves_out)
 
 
 def place_below(folder: str, inside: str, name: str) -> str:
@@ -240,11 +265,14 @@ def place_below(folder: str, inside: str, name: str) -> str:
     return os.path.normpath(os.path.join(folder, inside.strip("/")))
 
 
-def local_nothing_found(path: str) -> str:
+def local_nothing_found(path: str, leaves_out: LeavesOut = is_hidden) -> str:
     """Say why a path gives no file, from what is there."""
     if not MAGIC.search(path):
         if os.path.isdir(path):
-            return f"the input folder {path!r} holds no files. Give a folder or a glob with files."
+            return (
+                f"the input folder {path!r} holds no files{_but_left_out(path, leaves_out)}. "
+                "Give a folder or a glob with files."
+            )
         near = _existing_parent(path)
         return f"the input {path!r} does not exist; {_what_is_in(near)}"
     parts = Path(path).parts
@@ -261,6 +289,16 @@ def bracket_hint(path: str) -> str:
     if "[" not in path:
         return ""
     return f" [...] stands for one of its characters; for a bracket itself write {'[[]'!r}."
+
+
+def _but_left_out(folder: str, leaves_out: LeavesOut) -> str:
+    names = sorted(filter(leaves_out, os.listdir(folder)))
+    if not names:
+        return ""
+    return (
+        f" but {', '.join(names[:4])}: names that begin with a dot, and in tables with an underscore, are left out, "
+        "unless they are written"
+    )
 
 
 def _existing_parent(path: str) -> str:

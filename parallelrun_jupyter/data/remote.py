@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..errors import InputError, MissingExtraError
-from .local import MLTABLE, bracket_hint, is_literal_too
+from .local import LeavesOut, bracket_hint, is_hidden, is_literal_too, names_hidden
 from .storage import Storage
 
 if TYPE_CHECKING:
@@ -48,12 +48,15 @@ class Store:
     ----------
     storage
         Which one.
+    leaves_out
+        Tells of a name whether listings leave it out, where it is not written.
 
     Leaving it as a context closes its connections.
     """
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, leaves_out: LeavesOut = is_hidden) -> None:
         self.storage = storage
+        self._leaves_out = leaves_out
         self.files = storage.open()
         self._is_web = storage.protocol in {"http", "https"}
         self._prefix = "" if self._is_web else f"{storage.protocol}://"
@@ -180,7 +183,7 @@ class Store:
     def _list(self, folder: str, pattern: str = "*") -> _Listing:
         """Return the files and the subfolders of a folder whose names match, sorted by name."""
         matches: Callable[[str], Any] = re.compile(fnmatch.translate(pattern)).match
-        hidden = pattern.startswith(".") or pattern == MLTABLE
+        takes_all = names_hidden(pattern)
         here = folder.rstrip("/")
         files, folders = [], []
         asked = here + "/"
@@ -198,8 +201,8 @@ class Store:
             matches = pattern.__eq__
         for url, entry in named:
             name = url.rpartition("/")[2]
-            is_hidden = name.startswith(".") or name == MLTABLE
-            if url == here or (is_hidden and not hidden) or not matches(name):
+            is_meant = takes_all or not self._leaves_out(name)
+            if url == here or not is_meant or not matches(name):
                 continue
             if entry["type"] == "directory":
                 folders.append(url)

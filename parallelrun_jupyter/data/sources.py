@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Container, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
 from .cut import Cut
 from .files import FileDataset
+from .hive_keys import HiveKeys
 from .local import FileItem, why_unreadable
 from .ranges import Range
 
@@ -29,11 +30,14 @@ class Source:
         Its path, or that of its copy on this machine.
     error
         What keeps it from being read, where that is known already.
+    keys
+        The keys in its path (`hive_keys`).
     """
 
     item: FileItem
     place: str
     error: OSError | None = None
+    keys: Mapping[str, str | None] = field(default_factory=dict)
 
     @property
     def path(self) -> str:
@@ -68,7 +72,9 @@ Plan = Iterator[Planned | int]
 """Mini-batches in order; in between, the number of rows by which reading ahead has gone on."""
 
 
-def sources_of(files: FileDataset, paths: Container[str] | None = None) -> Iterator[Source]:
+def sources_of(
+    files: FileDataset, paths: Container[str] | None = None, *, has_keys: bool = False
+) -> Iterator[Source]:
     """List files, and bring those of a store to this machine, some at a time.
 
     Parameters
@@ -77,6 +83,8 @@ def sources_of(files: FileDataset, paths: Container[str] | None = None) -> Itera
         What to list.
     paths
         Leave out all other files; None for none.
+    has_keys
+        Whether folders such as ``year=2024`` are keys.
 
     Raises
     ------
@@ -86,9 +94,15 @@ def sources_of(files: FileDataset, paths: Container[str] | None = None) -> Itera
     """
     listed = (item for folder in files.folders() for item in folder)
     items = (item for item in listed if paths is None or item[0] in paths)
+    hive = HiveKeys(files.paths if has_keys else ())
+
+    def keys_of(item: FileItem) -> Mapping[str, str | None]:
+        return hive.of(item[0]) if has_keys else {}
+
     if files.storage is None:
         for item in items:
-            yield Source(item, item[0], why_unreadable(item[0]) if item[1] < 0 else None)
+            error = why_unreadable(item[0]) if item[1] < 0 else None
+            yield Source(item, item[0], error, keys_of(item))
         return
     from .staging import local_copies  # and asyncio with it, which a start does without
 
@@ -96,7 +110,8 @@ def sources_of(files: FileDataset, paths: Container[str] | None = None) -> Itera
         lost: dict[str, str] = {}
         copies = local_copies(some, files.storage, lost=lost)
         for number, (item, copy) in enumerate(zip(some, copies, strict=True)):
-            yield Source(item, copy, OSError(lost[item[0]]) if item[0] in lost else None)
+            error = OSError(lost[item[0]]) if item[0] in lost else None
+            yield Source(item, copy, error, keys_of(item))
             is_wanted_again = copy in copies[number + 1 :]
             if not is_wanted_again and os.path.lexists(copy):
                 os.unlink(copy)  # the cache keeps it as long as there is room
@@ -117,29 +132,31 @@ def table_text(table: dict[str, Any], source: Source) -> str:
     return json.dumps(table, separators=(",", ":"))
 
 
-class GroupCutter:
-    """Joins consecutive parts of a file, which cannot be divided, into mini-batches."""
+def cut_groups(cut: Cut, groups: list[tuple[int, int]]) -> Iterator[Range]:
+    """Yield the ranges of rows of a file that consists of row groups.
 
-    def __init__(self, cut: Cut) -> None:
-        self._cut = cut
+    By size a mini-batch is one or more whole groups; by rows it has exactly as many rows as are
+    asked for, wherever a group ends, the last one fewer.
 
-    def ranges(self, parts: list[tuple[int, int]]) -> Iterator[Range]:
-        """Yield ranges of the numbers of parts.
-
-        Parameters
-        ----------
-        parts
-            Size in bytes and number of rows of each.
-        """
-        start = rows = size = 0
-        for number, (part_bytes, part_rows) in enumerate(parts):
-            is_full = (
-                rows >= self._cut.rows if self._cut.rows else size + part_bytes > self._cut.size
-            )
-            if rows and is_full:
-                yield start, number, rows
-                start, rows, size = number, 0, 0
-            rows += part_rows
-            size += part_bytes
-        if rows:
-            yield start, len(parts), rows
+    Parameters
+    ----------
+    cut
+        How large a mini-batch is.
+    groups
+        Size in bytes and number of rows of each group.
+    """
+    total = sum(rows for _, rows in groups)
+    if cut.rows:
+        for first in range(0, total, cut.rows):
+            end = min(first + cut.rows, total)
+            yield first, end, end - first
+        return
+    start = end = size = 0
+    for group_bytes, group_rows in groups:
+        if end > start and size + group_bytes > cut.size:
+            yield start, end, end - start
+            start, size = end, 0
+        end += group_rows
+        size += group_bytes
+    if end > start:
+        yield start, end, end - start

@@ -52,7 +52,7 @@ class TabularDataset:
         options: dict[str, Any],
         arrangement: Arrangement | None = None,
     ) -> None:
-        self.files = files
+        self.files = files.for_table()
         self.form = form
         types, of_keys = split_types(options.get("column_types"), files.partition_keys)
         self.options = {**options, "column_types": types}
@@ -137,13 +137,15 @@ class TabularDataset:
         partition_format: str | None = None,
         storage_options: Mapping[str, Any] | None = None,
     ) -> TabularDataset:
-        """Return the rows of Parquet files; a mini-batch is one or more whole row groups.
+        """Return the rows of Parquet files; a mini-batch is whole row groups, or ``mini_batch_rows``.
 
         Parameters
         ----------
         path, partition_format, storage_options
-            As for `from_delimited_files`; keys are texts and times. All files have the same columns; their types may differ as
-            far as one can hold the other.
+            As for `from_delimited_files`; keys are texts and times. Without a format, folders such as
+            ``year=2024`` below the path are keys: numbers where all values are, else texts. All files
+            have the same columns, beside an index without a name; their types may differ as far as
+            one can hold the other.
 
         Raises
         ------
@@ -378,7 +380,8 @@ class TabularDataset:
         return row
 
     def _sources(self) -> Iterator[Source]:
-        return sources_of(self.files)
+        has_keys = self.form == "parquet" and self.key_format is None
+        return sources_of(self.files, has_keys=has_keys)
 
 
 def _one_character(given: Any, what: str) -> str:

@@ -124,7 +124,8 @@ def copies_of(
         for path in found:
             _copy(path, target_of(path), overwrite=overwrite)
     else:
-        with Store(source.storage) as store, ThreadPoolExecutor(_AT_ONCE) as pool:
+        opened = Store(source.storage)
+        with opened as store, ThreadPoolExecutor(_AT_ONCE) as pool:
 
             def one(url: str) -> None:
                 path = target_of(url)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import re
 
@@ -18,6 +19,9 @@ SHOWN = 60
 MISSING = ["", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND",
            "1.#QNAN", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"]  # fmt: skip
 """What pandas documents as missing."""
+
+WIDE = 256
+"""From this number of columns on, the columns of each type are read by themselves."""
 
 MISTAKEN = set()  # type: set[str]
 """Columns of text that pandas has taken for something else in a range, such as codes of digits."""
@@ -73,13 +77,20 @@ class DelimitedRange:
         known = dict(zip(table["columns"], table["types"]))
         self._types = [known[name] for name in self._names]
         self._empty_is_text = table.get("empty_is_text", False)
-        self._beyond = range(len(self._names), len(self._names) + self._more_columns())
+        version = tuple(map(int, pd.__version__.split(".")[:2]))
+        # These refuse a text whose only row is shorter than the names that they are given.
+        self._is_padded = (1, 4) <= version < (2, 0)
+        # The default since; named where it is not, as naming it is deprecated in the newest.
+        self._precision = {"float_precision": "high"} if version < (1, 2) else {}
+        self._fields, self._first_end = self._first_row()
+        self._beyond = range(len(self._names), len(self._names) + self._more_columns(version))
 
     def frame(self) -> Any:
         """Return the rows as a DataFrame, whatever is ragged or of the wrong type refused."""
         try:
-            self._check_first_row()
-            frame = self._typed()
+            if self._fields > self._beyond.stop:  # pandas does not count those of the first row
+                raise BadInput(self._ragged(0))
+            frame = self._typed() if len(self._names) < WIDE else self._wide()
         except UnicodeDecodeError as error:
             raise self._text.undecodable(error)
         except self._pd.errors.ParserError as error:
@@ -114,13 +125,37 @@ class DelimitedRange:
             frame = self._read(types)
         return frame
 
-    def _more_columns(self) -> int:
+    def _wide(self) -> Any:
+        """Return the rows as the decided types, of a table of very many columns.
+
+        One type for all columns costs pandas nothing, and a type for each one more than reading it:
+        the columns of each type are read by themselves.
+        """
+        groups = {}  # type: dict[str, list[int]]
+        for k in range(self._beyond.stop):
+            decided = "float64" if k in self._beyond else pandas_type(self._types[k])
+            groups.setdefault(decided, []).append(k)
+        if len(groups) == 1:
+            return self._read(next(iter(groups)))
+        columns = [k for group in groups.values() for k in group]
+        was_collecting = gc.isenabled()
+        gc.disable()  # each column is some objects, and each collection would look at all of them
+        try:
+            frame = self._pd.concat([self._read(*group) for group in groups.items()], axis=1)
+            return frame if columns == sorted(columns) else frame[sorted(columns)]
+        finally:
+            if was_collecting:
+                gc.enable()
+
+    def _more_columns(self, version: tuple[int, ...]) -> int:
         """Return how many columns are read beyond those there are: what stands there is too much.
 
         pandas refuses rows that are wider still; before version 1.4 it drops their fields silently,
-        so that as many are read as any row may have.
+        so that as many are read as any row may have. Where there are very many columns, taking one
+        out again would cost as much as reading them: none is added where no row can be too wide.
         """
-        if tuple(map(int, self._pd.__version__.split(".")[:2])) >= (1, 4):
+        is_wide = len(self._names) >= WIDE
+        if version >= (1, 4) and not is_wide:
             return 1
         import numpy as np
 
@@ -128,10 +163,17 @@ class DelimitedRange:
         before = np.concatenate([np.zeros(1, np.int64), np.cumsum(separators)])
         ends = np.concatenate([np.zeros(1, np.int64), self._rows(is_last=True)[0]])
         widest = int(np.diff(before[ends]).max()) + 1 if len(ends) > 1 else 0
-        return max(1, widest - len(self._names))
+        more = max(0 if is_wide else 1, widest - len(self._names))
+        return min(more, 1) if version >= (1, 4) else more
 
-    def _read(self, types: dict[int, str]) -> Any:
-        data = with_line_feeds(self._text.data, self._separator, self._quote)
+    def _read(self, types: dict[int, str] | str, columns: list[int] | None = None) -> Any:
+        data = self._text.data
+        if (
+            self._is_padded or columns is not None
+        ):  # nor may some be chosen where all rows are short
+            at, missing = self._first_end, self._beyond.stop - self._fields
+            data = data[:at] + missing * self._separator.encode("ascii") + data[at:]
+        data = with_line_feeds(data, self._separator, self._quote)
         if data.startswith(b"\xef\xbb\xbf"):
             data = b"\n" + data  # the parser would take a first character for a mark
         return self._pd.read_csv(
@@ -140,6 +182,7 @@ class DelimitedRange:
             header=None,
             names=list(range(self._beyond.stop)),
             dtype=types,
+            usecols=columns,
             index_col=False,
             engine="c",
             low_memory=False,
@@ -147,6 +190,7 @@ class DelimitedRange:
             quotechar=self._quote or '"',
             quoting=0 if self._quote else 3,
             **self._missing(),
+            **self._precision,
         )
 
     def _missing(self) -> dict[str, Any]:
@@ -159,12 +203,8 @@ class DelimitedRange:
 
     # What is wrong with it
 
-    def _check_first_row(self) -> None:
-        """Count the fields of the first row, which pandas does not."""
-        if self._fields_of_first_row() > self._beyond.stop:
-            raise BadInput(self._ragged(0))
-
-    def _fields_of_first_row(self) -> int:
+    def _first_row(self) -> tuple[int, int]:
+        """Return the number of fields of the first row, and the offset behind the last one."""
         data, separator = self._text.data, self._separator.encode("ascii")
         blanks = b" \t".replace(separator, b"")
         at = re.compile(b"(?:[%s]*[\r\n])*" % blanks).match(data).end()  # type: ignore[union-attr]
@@ -177,7 +217,7 @@ class DelimitedRange:
             at = one.match(data, at).end()  # type: ignore[union-attr]
             count += 1
             if data[at : at + 1] != separator:
-                return count
+                return count, at
             at += 1
 
     def _check_width(self, frame: Any) -> None:

@@ -67,7 +67,7 @@ def _reader(form: str) -> Any:
     if form == "parquet":
         from .row_groups import read_row_groups
 
-        return lambda _, *rest: read_row_groups(*rest)
+        return read_row_groups
     if form == "delimited":
         from .delimited import read_delimited
 

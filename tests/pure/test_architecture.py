@@ -170,6 +170,7 @@ OLD_STDLIB = frozenset(
         "termios",
         "time",
         "traceback",
+        "uuid",
         "zlib",
     ]
 )

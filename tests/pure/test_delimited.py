@@ -73,12 +73,20 @@ SOUP = st.lists(
     separator=st.sampled_from(",;\t"),
     quote=st.sampled_from(['"', ""]),
     encoding=st.sampled_from(["utf-8", "utf-16", "utf-16-le", "utf-32", "gbk", "latin-1"]),
+    is_wide=st.booleans(),
 )
-@example('a"b\n"c\nd"\n', 1, 4, ",", '"', "utf-8")
-@example('"a""\n"\n', 1, 3, ",", '"', "utf-8")
-@example("a\r\nb\r", 1, 2, ",", '"', "utf-8")
+@example('a"b\n"c\nd"\n', 1, 4, ",", '"', "utf-8", False)
+@example('"a""\n"\n', 1, 3, ",", '"', "utf-8", False)
+@example("a\r\nb\r", 1, 2, ",", '"', "utf-8", False)
 def test_whatever_pandas_reads_is_what_the_mini_batches_hold(
-    folder: Path, soup: str, size: int, block: int, separator: str, quote: str, encoding: str
+    folder: Path,
+    soup: str,
+    size: int,
+    block: int,
+    separator: str,
+    quote: str,
+    encoding: str,
+    is_wide: bool,
 ) -> None:
     # There pandas itself loses fields or reads lines twice; see the test below.
     assume(not re.search(rf"\r[ \t{separator}]", soup))
@@ -94,6 +102,7 @@ def test_whatever_pandas_reads_is_what_the_mini_batches_hold(
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(text_files, "BLOCK_BYTES", 4 * block)
+        patch.setattr(delimited, "WIDE", 1 if is_wide else 256)
         lines = [json.loads(line) for line, _ in dataset.mini_batches(0, Cut(size)) if line]
         if not lines:
             assert not text.decode(encoding).replace("\ufeff", "").strip(" \t\r\n")

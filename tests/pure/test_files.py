@@ -22,6 +22,8 @@ from parallelrun_jupyter.worker.failures import BadInput
 from parallelrun_jupyter.worker.mini_batches import load
 from tests.pure.test_store_files import archive
 
+BELOW = ["sub/d.png", "sub/_key=1/f.png", "sub/deep/e.png", "z/a.png"]
+
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
@@ -41,13 +43,38 @@ def tree(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def marked(tree: Path) -> Path:
+    """Return the tree with what Spark leaves beside tables."""
+    for name in ("_SUCCESS", "_temporary/0/half.png", "sub/_d.png", "sub/_key=1/f.png"):
+        path = tree / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    return tree
+
+
 def names(tree: Path, dataset: FileDataset) -> list[str]:
     return [os.path.relpath(path, tree) for path in dataset.to_path()]
 
 
-def test_a_folder_is_listed_folder_by_folder(tree: Path) -> None:
-    listed = names(tree, FileDataset(tree))
-    assert listed == ["a.png", "b.png", "c.txt", "sub/d.png", "sub/deep/e.png", "z/a.png"]
+def of_table(*path: Path | str) -> FileDataset:
+    return FileDataset(list(path)).for_table()
+
+
+def test_files_may_begin_with_an_underscore_as_those_of_cameras_do(marked: Path) -> None:
+    tree = marked
+    assert names(tree, FileDataset(tree / "*.png")) == ["a.png", "b.png"]
+    (tree / "_DSC1234.png").write_text("x")
+    assert names(tree, FileDataset(tree / "*.png")) == ["_DSC1234.png", "a.png", "b.png"]
+    assert "_temporary/0/half.png" in names(tree, FileDataset(tree))
+    assert ".hidden.png" not in names(tree, FileDataset(tree))
+
+
+def test_a_folder_is_listed_folder_by_folder(marked: Path) -> None:
+    listed = names(marked, of_table(marked))
+    assert listed == [
+        "a.png", "b.png", "c.txt", "sub/d.png", "sub/_key=1/f.png", "sub/deep/e.png", "z/a.png"
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -55,19 +82,24 @@ def test_a_folder_is_listed_folder_by_folder(tree: Path) -> None:
     [
         ("*.png", ["a.png", "b.png"]),
         ("*/*.png", ["sub/d.png", "z/a.png"]),
-        ("**/*.png", ["a.png", "b.png", "sub/d.png", "sub/deep/e.png", "z/a.png"]),
-        ("**", ["a.png", "b.png", "c.txt", "sub/d.png", "sub/deep/e.png", "z/a.png"]),
+        ("**/*.png", ["a.png", "b.png", *BELOW]),
+        ("**", ["a.png", "b.png", "c.txt", *BELOW]),
         ("**/deep/**/*.png", ["sub/deep/e.png"]),
-        ("**/**/*.png", ["a.png", "b.png", "sub/d.png", "sub/deep/e.png", "z/a.png"]),
+        ("**/**/*.png", ["a.png", "b.png", *BELOW]),
         ("[ab].png", ["a.png", "b.png"]),
         ("?.txt", ["c.txt"]),
         (".*.png", [".hidden.png"]),
         ("*/MLTable", ["z/MLTable"]),
+        ("_*", ["_SUCCESS"]),
+        ("**/_*.png", ["sub/_d.png"]),
+        ("_temporary/*/*.png", ["_temporary/0/half.png"]),
+        ("_temporary", ["_temporary/0/half.png"]),
+        ("_SUCCESS", ["_SUCCESS"]),
         ("s*/deep/*", ["sub/deep/e.png"]),
     ],
 )
-def test_globs(tree: Path, glob: str, expected: list[str]) -> None:
-    assert names(tree, FileDataset(str(tree / glob))) == expected
+def test_globs(marked: Path, glob: str, expected: list[str]) -> None:
+    assert names(marked, of_table(str(marked / glob))) == expected
 
 
 def test_inputs_keep_the_order_they_are_given_in_and_may_repeat(tree: Path) -> None:
@@ -105,18 +137,27 @@ def test_sizes_and_times_are_those_of_the_files(tree: Path) -> None:
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("*.jpg", r"the glob '.*/\*\.jpg' matches no file; '.*' holds .*a\.png, b\.png, c\.txt"),
+        (
+            "*.jpg",
+            r"the glob '.*/\*\.jpg' matches no file; '.*' holds \.hidden\.png, a\.png, b\.png",
+        ),
         ("none/*.jpg", r"'.*/none' does not exist; '.*' holds"),
         ("none/x.jpg", r"the input '.*/none/x\.jpg' does not exist; '.*' holds"),
-        ("empty", r"the input folder '.*/empty' holds no files"),
+        ("empty", r"the input folder '.*/empty' holds no files\."),
+        (
+            "marks",
+            r"'.*/marks' holds no files but _SUCCESS: names that begin with a dot, and in tables with an",
+        ),
     ],
 )
 def test_an_input_that_matches_nothing_says_what_is_there(
     tree: Path, path: str, message: str
 ) -> None:
     (tree / "empty").mkdir()
+    (tree / "marks").mkdir()
+    (tree / "marks" / "_SUCCESS").touch()
     with pytest.raises(InputError, match=message):
-        FileDataset(tree / path).check()
+        of_table(tree / path).check()
 
 
 def test_what_no_worker_could_read_is_refused() -> None:
@@ -356,8 +397,8 @@ def test_groups_hold_every_item_once_in_order(folder_sizes: list[int], size: int
 
 @settings(max_examples=60)
 @given(
-    st.sets(st.text("ab.", min_size=1, max_size=3).filter(lambda n: n.strip(".")), max_size=8),
-    st.text("ab.*?", min_size=1, max_size=4),
+    st.sets(st.text("ab._", min_size=1, max_size=3).filter(lambda n: n.strip(".")), max_size=8),
+    st.text("ab._*?", min_size=1, max_size=4),
 )
 def test_one_level_globs_agree_with_fnmatch(
     tmp_path_factory: pytest.TempPathFactory, found: set[str], glob: str
@@ -367,10 +408,10 @@ def test_one_level_globs_agree_with_fnmatch(
         (folder / name).touch()
     if "**" in glob or not set(glob) & set("*?"):
         return
-    hidden = glob.startswith(".")
+    hidden = glob.startswith((".", "_"))
     expected = [n for n in sorted(found) if fnmatch.fnmatchcase(n, glob)]
-    expected = [n for n in expected if hidden or not n.startswith(".")]
-    assert [os.path.basename(p) for p in FileDataset(str(folder / glob)).to_path()] == expected
+    expected = [n for n in expected if hidden or not n.startswith((".", "_"))]
+    assert [os.path.basename(p) for p in of_table(str(folder / glob)).to_path()] == expected
 
 
 def test_files_of_one_name_are_not_downloaded_over_each_other(tmp_path: Path) -> None:
@@ -414,3 +455,10 @@ def test_an_empty_folder_is_not_the_current_one(tree: Path) -> None:
     os.mkfifo(tree / "sub" / "pipe")
     with pytest.raises(InputError, match="pipe' to be uploaded is not a regular file"):
         store.upload(tree / "sub", "up")
+
+
+def test_copies_keep_what_a_folder_of_code_needs(tree: Path, tmp_path: Path) -> None:
+    (tree / "sub" / "__init__.py").touch()
+    copies = FileDataset(tree / "sub").download(tmp_path / "copy")
+    inside = sorted(os.path.relpath(path, tmp_path / "copy") for path in copies)
+    assert inside == ["__init__.py", "d.png", "deep/e.png"]

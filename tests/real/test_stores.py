@@ -71,6 +71,7 @@ def test_the_order_is_that_of_a_local_listing(
 ) -> None:
     names = [
         "b.txt", "a.txt", "z/1.txt", "z/MLTable", "c/2.txt", "c/1.txt", "c/d/1.txt", "c.d/x.txt", ".hidden",
+        "_SUCCESS", "c/_temporary/0/1.txt", "c/_k=1/2.txt",
         "c/.hidden/x.txt", "c!/1.txt", "ünï/ #?%20.txt", "c/a b.txt", "c2/10.txt", "c2/9.txt",
     ]  # fmt: skip
     container = azurite.make_container(dict.fromkeys(names, "x"))
@@ -79,14 +80,14 @@ def test_the_order_is_that_of_a_local_listing(
         (tmp_path / "in" / name).write_text("x")
     root = f"az://{container.container_name}"
     for pattern in ("", "**", "c", "c*", "*", "c/*.txt", "*/*.txt", "**/1.txt", "**/d/**", "c?/*",
-                    "**/**/*.txt", "c/[12].txt", "c/.hidden/x.txt"):  # fmt: skip
-        local = FileDataset(tmp_path / "in" / pattern).to_path()
-        remote = FileDataset(f"{root}/{pattern}", storage_options=keyed).to_path()
+                    "**/**/*.txt", "c/[12].txt", "c/.hidden/x.txt", "_*", "c/_*/0/*"):  # fmt: skip
+        local = FileDataset(tmp_path / "in" / pattern)
+        remote = FileDataset(f"{root}/{pattern}", storage_options=keyed)
         here, there = str(tmp_path / "in"), root
-        assert [p.removeprefix(there) for p in remote] == [p.removeprefix(here) for p in local], (
-            pattern
-        )
-        assert remote or pattern == "c*", pattern  # which matches folders only
+        for at_home, away in ((local, remote), (local.for_table(), remote.for_table())):
+            listed = [path.removeprefix(there) for path in away.to_path()]
+            assert listed == [path.removeprefix(here) for path in at_home.to_path()], pattern
+        assert listed or pattern == "c*", pattern  # which matches folders only
 
 
 def test_a_public_container_needs_no_credential(

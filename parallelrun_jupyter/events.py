@@ -224,10 +224,14 @@ class NodeLost:
 
 @dataclass(frozen=True, slots=True)
 class WarningRaised:
-    """Something the user should know that fails nothing."""
+    """Something the user should know that fails nothing; ``traceback`` where it is about an error.
+
+    Journals from before there was ``traceback`` have none.
+    """
 
     at_ms: int
     text: str
+    traceback: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,13 +244,18 @@ class CancelRequested:
 
 @dataclass(frozen=True, slots=True)
 class RunFinished:
-    """The run reached a final state."""
+    """The run reached a final state.
+
+    ``traceback`` is that of an error outside of the script which ended it: in the driver, or in a
+    process that helps it. Journals from before there was ``traceback`` have none.
+    """
 
     at_ms: int
     state: str
     reason: str
     output: str
     output_bytes: int
+    traceback: str = ""
 
 
 Event: TypeAlias = (

@@ -64,11 +64,13 @@ def groups_frame(groups: Iterable[FailureGroup]) -> pd.DataFrame:
 
 
 def failure_message(follower: Follower, last: Snapshot) -> str:
-    """Return what to say of a failed run: the user's own exception first."""
+    """Return the text for a failed run: the user's own exception first, then ours, if there is one."""
     groups = sorted(follower.state.groups.values(), key=lambda g: -g.mini_batches_lost)
-    head = group_text(groups[0]) if groups else ""
+    heads = [group_text(groups[0])] if groups else []
+    if follower.state.traceback:
+        heads.append(follower.state.traceback.rstrip())
     tail = f"run {last['run_id']} failed: {last['reason']}. run.failures() and run.logs() say more."
-    return f"{head}\n{tail}" if head else tail
+    return "\n".join([*heads, tail])
 
 
 def group_text(group: FailureGroup) -> str:

@@ -19,6 +19,7 @@ from parallelrun_jupyter.events import (
     AttemptSucceeded,
     RunFinished,
     RunResumed,
+    WarningRaised,
     decode,
     encode,
 )
@@ -237,6 +238,37 @@ def test_cancel_now_and_cancel_after_what_runs() -> None:
     bench.stop_all()
     assert bench.end.state == "Canceled"
     assert bench.scheduler.state.items_succeeded == 5
+
+
+@pytest.mark.parametrize("drain", [True, False])
+def test_a_listing_that_ends_after_a_cancel_stops_nothing_a_second_time(drain: bool) -> None:
+    bench = Bench()
+    bench.tell(sg.Planned(4, 20, is_end=False), sg.NodeOffered("n0", 2, 2))
+    bench.tell(sg.CancelAsked(drain=drain))
+    bench.tell(sg.PlanFailed("the process that lists the inputs died", "Traceback ..."))
+    assert bench.stops == [drain]
+    bench.succeed("n0", 0, 1)
+    bench.stop_all()
+    assert (bench.end.state, bench.end.traceback) == ("Canceled", "")
+    assert bench.end.reason == "canceled on request"
+
+
+def test_the_traceback_of_a_helper_is_in_the_last_event_until_a_resume() -> None:
+    bench = Bench()
+    bench.tell(sg.PlanFailed("the inputs could not be listed: RuntimeError: boom", "Traceback 1"))
+    bench.stop_all()
+    assert bench.end.traceback == bench.scheduler.state.traceback == "Traceback 1"
+    again = Bench(state=bench.scheduler.state)
+    assert not again.scheduler.state.traceback
+    again.tell(sg.Noticed("workers are no longer forked", "Traceback 2"))
+    assert again.events[-1] == WarningRaised(
+        again.now, "workers are no longer forked", "Traceback 2"
+    )
+    again.tell(sg.Planned(1, 5, is_end=True), sg.NodeOffered("n0", 1, 1))
+    again.succeed("n0", 0, 1)
+    again.tell(sg.OutputNotPublished("the output could not be put", "Traceback 3"))
+    again.stop_all()
+    assert (again.end.state, again.end.traceback) == ("Failed", "Traceback 3")
 
 
 def test_an_init_that_cannot_succeed_ends_the_run() -> None:

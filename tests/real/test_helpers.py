@@ -213,6 +213,40 @@ def test_a_part_writer_that_is_killed_is_told(boom: BoomStore, numbers: Path) ->
     assert "run.resume() goes on" in error
 
 
+# Copies
+
+
+def test_a_download_that_fails_leaves_nothing_that_looks_like_a_file(
+    boom: BoomStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boom.tell(get="raise")
+    monkeypatch.setenv("BOOM_SPARED", "0")
+    target = tmp_path / "copies"
+    with pytest.raises(RuntimeError, match="boom at get"):
+        FileDataset(boom.url).download(target)
+    assert [path for path in target.rglob("*") if path.is_file()] == []
+    boom.tell()
+    copies = FileDataset(boom.url).download(target)
+    assert sorted(Path(path).name for path in copies) == NAMES
+
+
+def test_a_local_copy_that_fails_is_not_taken_for_the_file(
+    numbers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_off(source: str, target: str) -> None:
+        Path(target).write_text("half")
+        raise OSError(28, "No space left on device", target)
+
+    target = tmp_path / "copies"
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.copyfile", break_off)
+        with pytest.raises(OSError, match="No space left"):
+            FileDataset(numbers).download(target)
+    assert [path for path in target.rglob("*") if path.is_file()] == []
+    for path in FileDataset(numbers).download(target):
+        assert Path(path).read_text() == str(int(Path(path).stem))
+
+
 # Cancel while inputs are listed
 
 

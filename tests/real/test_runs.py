@@ -7,6 +7,7 @@ import os
 import resource
 import stat
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -260,6 +261,8 @@ def test_more_files_may_be_open_than_select_takes(
         for _ in range(3):  # the second and the third are handed to a driver that is about to idle
             run = start("echo.py", mini_batch_size=60)
             assert end_of(run) == "Completed"
+            time.sleep(0.3)
+            assert not run.folder.driver_log.read_text()
     finally:
         for fd in held:
             os.close(fd)

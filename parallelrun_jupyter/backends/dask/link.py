@@ -19,6 +19,9 @@ SILENCE_S = 15.0
 _PIECE_BYTES = 4 << 20
 _HALT_S = 5.0
 
+_letting_go: set[asyncio.Future[Any]] = set()
+"""Actors that are being let go; the event loop itself would let these tasks be collected."""
+
 
 class Link:
     """A node on one Dask worker, from its beginning to its end.
@@ -180,6 +183,8 @@ class Link:
         if future is not None and self._client.status == "running":
             # Released alone, it would live on until the last proxy of it is collected.
             self._letting_go = asyncio.ensure_future(self._client.cancel([future], force=True))
+            _letting_go.add(self._letting_go)  # it outlives this link, which nobody holds any more
+            self._letting_go.add_done_callback(_letting_go.discard)
 
     async def _call(self, method: Callable[..., Any], *arguments: Any) -> Any:
         async def call() -> Any:

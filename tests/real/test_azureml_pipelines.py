@@ -441,9 +441,22 @@ def strike(journal: Path, *kinds: str) -> None:
     journal.write_text("".join(x for x in lines if json.loads(x)["event"] not in kinds))
 
 
-@pytest.mark.parametrize("is_half_made", [False, True])
+def unmake(run: Path, *, keep_record: bool) -> None:
+    """Leave of a run what is there before its driver is launched: its script, and its record or not."""
+    native = Run.attach(run.name)
+    native.cancel()
+    native.wait_for_completion(show_output=False, raise_on_error=False)
+    for path in sorted(run.rglob("*"), reverse=True):
+        is_kept = (
+            path.is_dir() or "script" in path.parts or (keep_record and path.name == "run.json")
+        )
+        if not is_kept:
+            path.unlink()
+
+
+@pytest.mark.parametrize("killed", ["submitted", "before its record", "before its driver"])
 def test_a_driver_killed_while_it_submits_a_step_does_not_start_it_twice(
-    ws: Any, home: Path, is_half_made: bool
+    ws: Any, home: Path, killed: str
 ) -> None:
     slow = (
         "import os, time\n"
@@ -463,14 +476,11 @@ def test_a_driver_killed_while_it_submits_a_step_does_not_start_it_twice(
         time.sleep(0.05)
     strike(run.folder.journal, "StepStarted", "StepFinished", "PipelineFinished")
     [before] = (home / "runs").iterdir()
-    if is_half_made:  # killed even before the run's record was there
-        native = Run.attach(before.name)
-        native.cancel()
-        native.wait_for_completion(show_output=False, raise_on_error=False)
-        (before / "run.json").unlink()
+    if killed != "submitted":
+        unmake(before, keep_record=killed == "before its driver")
     assert run.resume().wait_for_completion(show_output=False) == "Finished"
     [after] = (home / "runs").iterdir()
-    assert (after.name == before.name) != is_half_made
+    assert (after.name == before.name) == (killed != "before its record")
     assert sorted(rows_of(run.find_step_run("predict")[0])) == sorted(f"{k}.txt" for k in range(12))
 
 

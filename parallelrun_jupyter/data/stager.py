@@ -102,7 +102,7 @@ class Stager:
         fetchers = [self._fetcher(number) for number in numbers]
         await asyncio.gather(*(f.open() for f in fetchers), return_exceptions=True)
         work = asyncio.ensure_future(self._obey(reader))
-        # Whatever ends one of these ends the stager: the node starts another, and is told why.
+        # The end of one of these ends the stager: the node starts another, and learns the cause.
         lasting = {work, alive, self._broken}
         done, _ = await asyncio.wait(lasting, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
@@ -139,7 +139,7 @@ class Stager:
         task.add_done_callback(self._note_end)
 
     def _note_end(self, task: asyncio.Task[None]) -> None:
-        """Let an error that nobody expected end the stager: what the task held would never come."""
+        """Let an unexpected error end the stager: the files of the task would never come."""
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if error is not None and not self._broken.done():
@@ -324,7 +324,7 @@ async def _serve(say: Callable[[list[Any]], None]) -> None:
 
 
 def _work(say: Callable[[list[Any]], None]) -> None:
-    # asyncio.run would wait for connections and threads; they end with the process, as `serve` ends it.
+    # asyncio.run would wait for connections and threads; here they end with the process.
     asyncio.new_event_loop().run_until_complete(_serve(say))
 
 

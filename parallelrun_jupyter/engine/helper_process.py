@@ -1,4 +1,4 @@
-"""A helper process as the driver or a node sees it: its messages, its last words, and why it ended."""
+"""A helper process as the driver or a node sees it: messages, last lines, and the cause of its end."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def exit_text(status: int) -> str:
 
 
 def death_text(status: int) -> str:
-    """Return how a process ended that was not asked to, with the usual cause where there is one."""
+    """Return how a process ended, as `exit_text`; of a kill with its usual cause."""
     text = exit_text(status)
     if status == -signal.SIGKILL:
         text += ": killed from outside, often for want of memory"
@@ -105,7 +105,7 @@ def kill_group(pid: int) -> None:
 
 
 class LastLines:
-    """Keeps what a process writes to standard error: passed on to ours, and its end at hand."""
+    """Standard error of a process: passed on to this process's own, with the last lines at hand."""
 
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
@@ -116,7 +116,7 @@ class LastLines:
         return self._file.fileno()
 
     def pass_on(self) -> None:
-        """Copy what is new to this process's own standard error."""
+        """Copy new text to this process's own standard error."""
         while data := os.pread(self.fileno(), _FORWARD_BYTES, self._passed_on):
             self._passed_on += len(data)
             try:
@@ -237,7 +237,7 @@ class HelperProcess:
         return [message for message in messages if message[0] != "crashed"]
 
     def kill(self) -> None:
-        """End the process and what it has started, at once."""
+        """End the process and its whole group, at once."""
         if self._process.returncode is None:
             kill_group(self._process.pid)
 
@@ -261,7 +261,7 @@ class HelperProcess:
                 try:
                     pipe.close()
                 except BrokenPipeError:
-                    pass  # what was not sent is lost with the process
+                    pass  # unsent messages are lost with the process
         self._last_lines.pass_on()
         self._ending = helper_end(self._crash, status, self._last_lines.tail())
         self._last_lines.close()

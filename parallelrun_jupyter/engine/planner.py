@@ -78,7 +78,7 @@ class Planner:
         os.dup2(self._last_lines.fileno(), 2)
         faulthandler.enable(2)
         die_with_parent(parent)
-        gc.disable()  # what is made here has no circles
+        gc.disable()  # the objects made here have no circles
         try:
             write_plan(
                 self._record,
@@ -119,6 +119,6 @@ class Planner:
                 f"the inputs could not be listed: {end.sentence} Put that right, and run.resume()"
             )
             self._tell(PlanFailed(f"{text} lists them again", end.traceback))
-        elif crash is not None:  # the plan is whole; what was to be noted beside it is not
+        elif crash is not None:  # the plan is whole; the file beside it is not
             text = f"the versions of the input files could not be noted: {end.sentence}"
             self._tell(Noticed(text, end.traceback))

@@ -245,7 +245,7 @@ def publish_outputs(step: StepRecord, outputs: dict[str, str], place: Path) -> N
 
 
 def was_submitted(run_id: str) -> bool:
-    """Return whether there is a run of this id; what is there of a half-made one is removed."""
+    """Return whether there is a run of this id; a half-made folder is removed."""
     try:
         find(run_id)
     except RunNotFoundError:
@@ -263,7 +263,9 @@ def take_up_parallel(run_id: str) -> ParallelStep:
         It cannot be resumed.
     """
     run = Run.attach(run_id)
-    while run.status == "Queued":  # its driver is starting; or never was, which is seen in 15 s
+    while (
+        run.status == "Queued"
+    ):  # its driver is starting, or was never launched: then it is Interrupted after 15 s
         time.sleep(_LOOK_S)
     if run.status == "Interrupted":
         try:

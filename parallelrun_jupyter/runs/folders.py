@@ -89,7 +89,7 @@ class Folder:
 
     @contextmanager
     def removed_unless_driven(self) -> Iterator[None]:
-        """Remove the folder, which was just made, where what is done in it fails before a driver has it."""
+        """Remove the new folder if the body fails before a driver has claimed it."""
         is_done = False
         try:
             yield

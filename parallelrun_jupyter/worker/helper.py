@@ -1,8 +1,8 @@
-"""A helper process's own side: messages to the process that started it, and how it says why it ended.
+"""A helper process's own side: it sends messages, and reports the exception that ends it.
 
-A helper works beside the driver or a node: it lists, stages or uploads. Messages are JSON lines. What
-a helper's work raises and nobody expected is its last message,
-``["crashed", error, message, traceback]``; the other side is ``engine/helper_process.py``.
+A helper works beside the driver or a node: it lists, stages or uploads. Messages are JSON lines. An
+unexpected exception is the last message, ``["crashed", error, message, traceback]``. The other side is
+``engine/helper_process.py``.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ def serve(work: Callable[[Callable[[list[Any]], None]], None]) -> None:
     """Do the work of a helper process, report what it raises, and end the process.
 
     The process was started as ``python -m MODULE PARENT``, where PARENT is the process id of the
-    process that started it. Standard output carries the messages; what libraries print there goes
-    to standard error.
+    process that started it. Standard output carries the messages; text that libraries print there
+    goes to standard error.
 
     Parameters
     ----------
@@ -35,13 +35,13 @@ def serve(work: Callable[[Callable[[list[Any]], None]], None]) -> None:
         Called with a function that sends one message.
     """
     replies = os.dup(1)
-    os.dup2(2, 1)  # what libraries print is no message
+    os.dup2(2, 1)  # libraries print to standard error from here on
     die_with_parent(int(sys.argv[1]))
     run_and_exit(lambda: work(lambda message: send(replies, message)), replies)
 
 
 def run_and_exit(work: Callable[[], None], replies: int) -> None:
-    """Do some work, and end this process; what the work raises is sent before.
+    """Do some work and end this process; an exception of the work is sent first.
 
     Parameters
     ----------
@@ -53,11 +53,11 @@ def run_and_exit(work: Callable[[], None], replies: int) -> None:
     status = 0
     try:
         work()
-    except BaseException as error:  # the top of a process: SystemExit of a plugin is no end of ours
+    except BaseException as error:  # the top of a process: a plugin's SystemExit is an error too
         status = _RAISED
         _report(error, replies)
     finally:
-        os._exit(status)  # without what waits for threads: a store that stalls keeps none of us
+        os._exit(status)  # without waiting for threads: a stalled store must not keep the process
 
 
 def _report(error: BaseException, replies: int) -> None:

@@ -77,7 +77,7 @@ class Template:
                 os._exit(71)  # no more processes: the pipe stays empty
             if is_between:
                 os._exit(0)  # its child goes to the nearest process that takes in orphans
-            os.setsid()  # before its number is told: whoever has that may end the group
+            os.setsid()  # first: the node may end the group as soon as it has the number
             os.write(pen, b"%d" % os.getpid())
             os.close(told)
             os.close(pen)

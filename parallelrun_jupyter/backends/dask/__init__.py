@@ -82,7 +82,7 @@ class DaskPool:
         )
         self._inboxes: dict[str, Inbox] = {}
         self._arrived: deque[_Delivery | Signal] = deque()
-        #: what the loop's thread cannot do, and the driver's can
+        #: calls that only the driver's thread can make
         self._errands: deque[Callable[[], None]] = deque()
         self._bell = threading.Event()
         self._outgoing: dict[str, list[Command]] = {}
@@ -269,7 +269,7 @@ def _call_for(called: concurrent.futures.Future[Any], function: Callable[[], Any
     """Call a function, and let the future have its value or its exception."""
     try:
         called.set_result(function())
-    except Exception as error:  # code of the cluster's package: who waits for it gets it
+    except Exception as error:  # passed to the caller that waits for it
         called.set_exception(error)
 
 

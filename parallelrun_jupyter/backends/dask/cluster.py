@@ -71,8 +71,8 @@ class Cluster:
     def prepare(self, on_main_thread: Callable[[Callable[[], Any]], Awaitable[Any]]) -> None:
         """Import the class of a cluster that the run has to make, in the main thread.
 
-        Modules of clusters may set signal handlers when they are imported, which no other thread
-        can. What goes wrong is raised by `open`.
+        Modules of clusters may set signal handlers when they are imported; no other thread can do
+        that. `open` raises the error of a failed import.
 
         Parameters
         ----------
@@ -109,7 +109,7 @@ class Cluster:
                 await self.want(1)
             elif self._node_count and hasattr(self._made, "scale"):
                 await asyncio.to_thread(self._made.scale, self._node_count)
-        except Exception as error:  # code of the cluster's package: whatever it raises is named
+        except Exception as error:  # the cluster's own package may raise anything
             msg = f"the cluster {self.name} could not be made: {_named(error)}. run.resume() tries again"
             raise ConfigError(msg) from error
 
@@ -250,7 +250,7 @@ def find_class(dotted: str) -> Any:
     module, _, name = dotted.rpartition(".")
     try:
         return getattr(importlib.import_module(module), name)
-    except Exception as error:  # code of the cluster's package: whatever it raises is named
+    except Exception as error:  # the cluster's own package may raise anything
         msg = f"the cluster class {dotted!r} could not be imported: {_named(error)}."
         raise ConfigError(msg) from error
 

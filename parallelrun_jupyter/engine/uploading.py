@@ -51,6 +51,7 @@ class Upload:
         self._tell = tell
         self._cwd = folder.path
         self._final = final
+        self._final_bytes = final.stat().st_size if final else 0
         root = folder.script_output(record)
         found = [os.path.join(at, name) for at, _, names in os.walk(root) for name in sorted(names)]
         self._files = [(path, os.path.relpath(path, root).replace(os.sep, "/")) for path in found]
@@ -78,8 +79,7 @@ class Upload:
             kept = f"The rows are safe in {self._cwd / 'output'}; put that right, and run.resume() publishes them"
             self._tell_failure(reason, kept)
         else:
-            size_bytes = self._final.stat().st_size if self._final else 0
-            self._tell(signals.OutputPublished(where, size_bytes))
+            self._tell(signals.OutputPublished(where, self._final_bytes))
 
     def _tell_failure(self, reason: str, kept: str) -> None:
         trace = self._end.traceback if self._end else ""

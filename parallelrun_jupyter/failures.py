@@ -65,10 +65,17 @@ def groups_frame(groups: Iterable[FailureGroup]) -> pd.DataFrame:
 
 def failure_message(follower: Follower, last: Snapshot) -> str:
     """Return the text for a failed run: the user's own exception first, then ours, if there is one."""
-    groups = sorted(follower.state.groups.values(), key=lambda g: -g.mini_batches_lost)
-    heads = [group_text(groups[0])] if groups else []
-    if follower.state.traceback:
-        heads.append(follower.state.traceback.rstrip())
+    state = follower.state
+    # A group that an earlier driver met, and all of whose mini-batches are retried, is not the reason.
+    to_blame = [
+        group
+        for group in state.groups.values()
+        if group.mini_batches_lost or (group.first_mini_batch < 0 and group.group in state.reason)
+    ]
+    worst = max(to_blame, key=lambda group: group.mini_batches_lost, default=None)
+    heads = [group_text(worst)] if worst else []
+    if state.traceback:
+        heads.append(state.traceback.rstrip())
     tail = f"run {last['run_id']} failed: {last['reason']}. run.failures() and run.logs() say more."
     return "\n".join([*heads, tail])
 

@@ -19,6 +19,7 @@ from ..worker.helper import run_and_exit, send
 from ..worker.parent import die_with_parent
 from .helper_process import LastLines, helper_end
 from .plan import write_plan
+from .plan_check import Fates
 from .signals import Noticed, PlanFailed, Planned, Signal
 
 
@@ -34,12 +35,12 @@ class Planner:
         record: RunRecord,
         plan: Path,
         tell: Callable[[Signal], None],
-        is_done: Callable[[int], bool] | None = None,
+        fate_of: Fates | None = None,
     ) -> None:
         self._record = record
         self._plan = plan
         self._tell = tell
-        self._is_done = is_done
+        self._fate_of = fate_of
         self._pid = 0
         self._is_stopped = False
         self._last_lines = LastLines()
@@ -84,7 +85,8 @@ class Planner:
                 self._record,
                 self._plan,
                 lambda *counts: send(replies, ["planned", *counts]),
-                self._is_done,
+                self._fate_of,
+                lambda text: send(replies, ["noticed", text]),
             )
         except (ParallelRunError, OSError) as error:
             send(replies, ["failed", str(error)])
@@ -102,6 +104,8 @@ class Planner:
                     case ["planned", mini_batches, items, is_end]:
                         is_over = is_end
                         self._tell(Planned(mini_batches, items, is_end))
+                    case ["noticed", text]:
+                        self._tell(Noticed(text))
                     case ["failed", reason]:
                         is_over = True
                         self._tell(PlanFailed(reason))

@@ -14,9 +14,9 @@ def main() -> int:
         detach()
         _drive(*sys.argv[2:4])
         return 0
-    from .cli import main as command
+    from .cli import console
 
-    return command(sys.argv[1:])
+    return console()
 
 
 def _drive(path: str, channel: str = "-1") -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import re
 import sys
 from collections.abc import Sequence
@@ -260,5 +261,11 @@ def _demo(given: argparse.Namespace) -> int:
 
 
 def console() -> int:
-    """Run the command that was typed (the ``parallelrun`` program)."""
+    """Run the command that was typed (the ``parallelrun`` program).
+
+    What the terminal's encoding does not have is written with escapes.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     return main(sys.argv[1:])

@@ -23,8 +23,20 @@ A message says what was given, what was expected and what to do next.
 from __future__ import annotations
 
 
+def visible(text: str) -> str:
+    r"""Return text that UTF-8 can hold, with escapes in the place of lone surrogates.
+
+    A file name whose bytes are not UTF-8 has such surrogates. They are shown as ``caf\udce9.txt``;
+    written as they are, they would fail wherever text is encoded.
+    """
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 class ParallelRunError(Exception):
     """Base of the errors that parallelrun-jupyter raises on purpose."""
+
+    def __str__(self) -> str:
+        return visible(super().__str__())
 
     def _render_traceback_(self) -> list[str]:
         # IPython asks for this: a mistake of the user needs the sentence, not our frames.
@@ -87,7 +99,7 @@ class RunFailedError(ParallelRunError, RuntimeError):
         self.run_id = run_id
 
     def __str__(self) -> str:
-        return str(self.args[0])
+        return visible(str(self.args[0]))
 
 
 class RunInterruptedError(ParallelRunError, RuntimeError):

@@ -1,8 +1,11 @@
 """The events of a run: what a journal holds, and their JSON, in this one place.
 
-Rare events are JSON objects that name their fields. The two attempt events, of which a run may
-have millions, are positional arrays behind a type letter, at under 100 bytes a line. Times
-(``at_ms``) are milliseconds since the run was created, by the driver's clock.
+Rare events are JSON objects that name their fields. The attempt events, of which a run may have
+millions, are positional arrays behind a type letter, at under 100 bytes a line. Times (``at_ms``)
+are milliseconds since the run was created, by the driver's clock.
+
+Texts that come from the user's code or files can be written as UTF-8: a lone surrogate, as in a file
+name whose bytes are not UTF-8, is replaced by its escape when the event is made or read.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import json
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple, TypeAlias
 
-from .errors import RunFolderError
+from .errors import RunFolderError, visible
 
 SCHEMA = 1
 """Version of the journal. Readers keep reading every older version."""
@@ -30,6 +33,11 @@ FINAL_STATES = frozenset({"Completed", "Failed", "Canceled"})
 
 IN_STORE = -1
 """In the place of a part file's number: the rows are in the part that the next `PartStored` names."""
+
+
+def _make_visible(event: object, *names: str) -> None:
+    for name in names:
+        object.__setattr__(event, name, visible(getattr(event, name)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +124,9 @@ class InitFailed:
     group: str
     traceback: str
 
+    def __post_init__(self) -> None:
+        _make_visible(self, "error", "message", "group", "traceback")
+
 
 @dataclass(frozen=True, slots=True)
 class WorkerLost:
@@ -124,6 +135,9 @@ class WorkerLost:
     at_ms: int
     worker: str
     reason: str
+
+    def __post_init__(self) -> None:
+        _make_visible(self, "reason")
 
 
 class AttemptSucceeded(NamedTuple):
@@ -189,6 +203,33 @@ class AttemptFailed:
     group: str
     traceback: str
 
+    def __post_init__(self) -> None:
+        _make_visible(self, "error", "message", "group", "traceback")
+
+
+@dataclass(frozen=True, slots=True)
+class ItemsFailed:
+    """Some items of a mini-batch failed, in an attempt that succeeded for its other items.
+
+    It follows the `AttemptSucceeded` of the same attempt, which counts the items; this names the
+    reason. ``items`` is the number of those that failed. ``kind`` is short_result: ``run()``
+    returned fewer elements than the mini-batch has items, so that nobody knows which ones.
+    """
+
+    mini_batch: int
+    attempt: int
+    worker: str
+    at_ms: int
+    items: int
+    kind: str
+    error: str
+    message: str
+    group: str
+    traceback: str
+
+    def __post_init__(self) -> None:
+        _make_visible(self, "error", "message", "group", "traceback")
+
 
 WorkerSample: TypeAlias = tuple[str, str, int, int] | tuple[str, str, int, int, int, int, int, int]
 """A worker's name, phase, mini-batch and since when (ms); now and then also what it uses: CPU
@@ -221,6 +262,9 @@ class NodeLost:
     node: str
     reason: str
 
+    def __post_init__(self) -> None:
+        _make_visible(self, "reason")
+
 
 @dataclass(frozen=True, slots=True)
 class WarningRaised:
@@ -233,6 +277,9 @@ class WarningRaised:
     text: str
     traceback: str = ""
 
+    def __post_init__(self) -> None:
+        _make_visible(self, "text")
+
 
 @dataclass(frozen=True, slots=True)
 class CancelRequested:
@@ -244,7 +291,7 @@ class CancelRequested:
 
 @dataclass(frozen=True, slots=True)
 class RunFinished:
-    """The run reached a final state.
+    """The run reached a final state; ``output`` is a path, or URL, as it is.
 
     ``traceback`` is that of an error outside of the script which ended it: in the driver, or in a
     process that helps it. Journals from before there was ``traceback`` have none.
@@ -256,6 +303,9 @@ class RunFinished:
     output: str
     output_bytes: int
     traceback: str = ""
+
+    def __post_init__(self) -> None:
+        _make_visible(self, "reason")
 
 
 Event: TypeAlias = (
@@ -271,6 +321,7 @@ Event: TypeAlias = (
     | AttemptSucceeded
     | PartStored
     | AttemptFailed
+    | ItemsFailed
     | NodeSampled
     | NodeJoined
     | NodeLost
@@ -312,9 +363,10 @@ def encode(event: Event) -> str:
             f'["s",{e.mini_batch},{e.attempt},"{e.worker}",{e.at_ms},{e.duration_us},{e.items},'
             f"{e.items_succeeded},{e.rows},{e.part},{e.offset},{e.length},{e.crc}]"
         )
-    if isinstance(event, AttemptFailed):
+    if isinstance(event, AttemptFailed | ItemsFailed):
+        letter = "f" if isinstance(event, AttemptFailed) else "i"
         row = [getattr(event, f.name) for f in fields(event)]
-        return json.dumps(["f", *row], separators=(",", ":"))
+        return json.dumps([letter, *row], separators=(",", ":"))
     name = type(event).__name__
     record = {"event": name, **{key: getattr(event, key) for key in _FIELDS[name]}}
     return json.dumps(record, separators=(",", ":"))
@@ -357,6 +409,8 @@ def decode(line: str | bytes) -> Event:
                 return AttemptSucceeded(*record[1:])
             if record[0] == "f":
                 return AttemptFailed(*record[1:])
+            if record[0] == "i":
+                return ItemsFailed(*record[1:])
             raise KeyError(record[0])  # noqa: TRY301 - one message for every bad line, below
         name = record.pop("event")
         kind = _NAMED[name]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from .events import AttemptFailed, Event
+from .events import AttemptFailed, Event, ItemsFailed
 from .parsing import plural
 from .runs.follow import Follower
 from .runs.snapshot import Snapshot
-from .runs.state import FailureGroup
+from .runs.state import FailureGroup, costliest_first
 from .widget import text
 
 if TYPE_CHECKING:
@@ -33,18 +33,22 @@ _GROUP_COLUMNS = (
     "message",
     "attempts",
     "mini_batches_lost",
+    "items_missing",
     "first_mini_batch",
 )
 
 
 def attempts_frame(events: Iterable[Event]) -> pd.DataFrame:
-    """Return a row for each failed attempt; one without a traceback has its group's first."""
+    """Return a row for each failed attempt; one without a traceback has its group's first.
+
+    An attempt that succeeded for some of its items only is one, too.
+    """
     import pandas as pd
 
     rows = []
     first: dict[str, str] = {}
     for event in events:
-        if isinstance(event, AttemptFailed):
+        if isinstance(event, AttemptFailed | ItemsFailed):
             shown = first.setdefault(event.group, event.traceback)
             values = {name: getattr(event, name) for name in _FAILURE_COLUMNS}
             rows.append({**values, "traceback": event.traceback or shown})
@@ -56,7 +60,7 @@ def groups_frame(groups: Iterable[FailureGroup]) -> pd.DataFrame:
     """Return a row for each place in the user's code that raised, the costliest first."""
     import pandas as pd
 
-    ordered = sorted(groups, key=lambda g: (-g.mini_batches_lost, -g.attempts))
+    ordered = costliest_first(groups)
     columns = (*_GROUP_COLUMNS, "traceback")
     rows = [[getattr(group, name) for name in columns] for group in ordered]
     frame: pd.DataFrame = pd.DataFrame(rows, columns=list(columns))
@@ -70,10 +74,11 @@ def failure_message(follower: Follower, last: Snapshot) -> str:
     to_blame = [
         group
         for group in state.groups.values()
-        if group.mini_batches_lost or (group.first_mini_batch < 0 and group.group in state.reason)
+        if group.mini_batches_lost
+        or group.items_missing
+        or (group.first_mini_batch < 0 and group.group in state.reason)
     ]
-    worst = max(to_blame, key=lambda group: group.mini_batches_lost, default=None)
-    heads = [group_text(worst)] if worst else []
+    heads = [group_text(group) for group in costliest_first(to_blame)[:1]]
     if state.traceback:
         heads.append(state.traceback.rstrip())
     tail = f"run {last['run_id']} failed: {last['reason']}. run.failures() and run.logs() say more."
@@ -83,24 +88,31 @@ def failure_message(follower: Follower, last: Snapshot) -> str:
 def group_text(group: FailureGroup) -> str:
     """Return the traceback of a group of failures, and what it did."""
     body = group.traceback.rstrip()
-    said = f"{group.error}: {text.plain(group.message)}"
+    said = f"{group.error}: {text.plain(group.message)}" if group.message else group.error
     if not body.endswith(said):
         body = f"{body}\n\n{said}".strip()
     place = group.group.removeprefix(f"{group.error} at ")
     if group.first_mini_batch < 0:
         where = f"{plural(group.attempts, 'worker')} failed to start there"
+    elif group.items_missing:
+        where = (
+            f"first in mini-batch {group.first_mini_batch}; {plural(group.attempts, 'mini-batch')} "
+            f"with {plural(group.items_missing, 'item')} that have no result"
+        )
     else:
         where = (
             f"first in mini-batch {group.first_mini_batch}; "
             f"{plural(group.attempts, 'attempt')} failed there"
         )
-    return f"{body}\nraised at {place}, {where}"
+    verb = "run() begins at" if group.items_missing else "raised at"
+    return f"{body}\n{verb} {place}, {where}"
 
 
 def failures_text(groups: Iterable[FailureGroup]) -> str:
     """Return what failed for a terminal: every group, the costliest first."""
-    ordered = sorted(groups, key=lambda g: (-g.mini_batches_lost, -g.attempts))
-    return "\n\n".join(
-        f"{group_text(group)}; {plural(group.mini_batches_lost, 'mini-batch')} lost"
-        for group in ordered
-    )
+    return "\n\n".join(f"{group_text(group)}{_lost(group)}" for group in costliest_first(groups))
+
+
+def _lost(group: FailureGroup) -> str:
+    is_short = group.items_missing and not group.mini_batches_lost
+    return "" if is_short else f"; {plural(group.mini_batches_lost, 'mini-batch')} lost"

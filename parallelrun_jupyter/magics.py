@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import shlex
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -120,9 +121,12 @@ class ParallelRunMagics(Magics):
         listed = mini_batches([step.inputs[0].spec()], step.cut)
         line = next((line for line, _ in listed if line), b"")
         cwd = os.getcwd()
-        variables = step.config.environment_variables or {}
-        trial = Trial(cell, os.path.join(cwd, "cell.py"), step.arguments, cwd, [cwd], variables)
-        trial.run(local_line(line, [step.inputs[0].spec()]))
+        given = step.config.environment_variables or {}
+        # Not the run's own output folder: the run does the mini-batch again.
+        with tempfile.TemporaryDirectory(prefix="parallelrun-try-") as output:
+            variables = {**given, "AZUREML_BI_OUTPUT_PATH": output}
+            trial = Trial(cell, os.path.join(cwd, "cell.py"), step.arguments, cwd, [cwd], variables)
+            trial.run(local_line(line, [step.inputs[0].spec()]))
 
     @staticmethod
     def _script(source_directory: str | None, cell: str) -> Script:

@@ -16,7 +16,7 @@ from .data.credentials import variables_for_driver
 from .data.storage import Storage
 from .errors import ConfigError, EntryScriptError, InputError, LaunchError, RunFolderError
 from .launch import end_leftovers, launch
-from .parsing import nearest_hint
+from .parsing import nearest_hint, plural
 from .runs.follow import Follower
 from .runs.liveness import driver_is_alive
 from .runs.logs import text_from
@@ -66,7 +66,7 @@ def resume_run(
         The run is still going, or there is nothing to do.
     ConfigError
         A secret variable is missing, or the credential of a store; the compute cannot be used; no
-        failed mini-batch is in the group.
+        failed mini-batch is in the group; the output folder is gone and cannot be made.
     EntryScriptError
         The corrected script cannot be used.
     InputError
@@ -77,6 +77,7 @@ def resume_run(
     folder, record = follower.folder, follower.record
     snapshot = follower.refresh()
     _check_resumable(snapshot, failed_only=failed_only or group is not None)
+    _check_short_results(follower.state, record)
     group = "" if group is None else _failed_group(follower.state, group, folder.run_id)
     _check_variables(record, folder.run_id, environ)
     target = None if compute is None else as_compute(compute, environ)
@@ -84,6 +85,7 @@ def resume_run(
         target.check()
     found = (pair for spec in record.storages() for pair in Storage.of_spec(spec).references())
     variables = variables_for_driver(found, environ)
+    folder.make_script_output(record)
     end_leftovers(folder)
     script = _replace_script(folder, record, Path(entry_script)) if entry_script else None
     log_start = folder.driver_log.stat().st_size if folder.driver_log.exists() else 0
@@ -171,6 +173,19 @@ def _check_resumable(snapshot: Snapshot, *, failed_only: bool) -> None:
         raise RunFolderError(msg)
     if failed_only and not snapshot["failed"] and not snapshot["retrying"]:
         msg = f"no mini-batch of run {run_id} has failed; run.resume() runs those that are left."
+        raise RunFolderError(msg)
+
+
+def _check_short_results(state: RunState, record: RunRecord) -> None:
+    """Refuse a resume that would end at once: what succeeded is kept, its missing results too."""
+    missing = state.items_failed - sum(group.items_lost for group in state.groups.values())
+    if 0 <= record.error_threshold < missing:
+        msg = (
+            f"run {record.run_id} cannot be resumed: {plural(missing, 'item')} without a result in "
+            f"mini-batches that succeeded, error_threshold allows {record.error_threshold:,}, and a "
+            "resume keeps what succeeded. Start a new run, with a run() that returns one element "
+            "for each item, or with a larger error_threshold (-1 for any number)."
+        )
         raise RunFolderError(msg)
 
 

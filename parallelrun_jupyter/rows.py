@@ -6,6 +6,7 @@ import io
 import os
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import InputError, OutputError
@@ -62,7 +63,8 @@ def _read_final(folder: RunFolder, output: str, record: RunRecord) -> bytes:
     """Read the final file; of one in a store, the run's own copy where it is still here."""
     from .data.staging import local_copy
 
-    path = folder.output / record.output_file if record.output_storage else output
+    own = folder.output if record.output_storage or not record.output else Path(record.output)
+    path: str | Path = own / record.output_file  # `output` is shown: shortened, and with escapes
     try:
         if record.output_storage and not os.path.exists(path):
             path = local_copy(output, record.output_storage)

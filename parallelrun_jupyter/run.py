@@ -306,8 +306,9 @@ class Run:
         """Return one row for each failed attempt.
 
         Columns: mini_batch, attempt, worker, kind, group (the error and the line that raised it),
-        error, message, traceback, items (their number). An attempt whose group has shown ten
-        tracebacks has the group's first.
+        error, message, traceback, items (how many failed). An attempt whose group has shown ten
+        tracebacks has the group's first. A mini-batch with fewer results than items has a row of
+        the kind ``short_result``, whose ``items`` are those without a result.
         """
         return attempts_frame(JournalReader(self.folder.journal).read())
 
@@ -315,7 +316,8 @@ class Run:
         """Return one row for each place in the user's code that raised, the costliest first.
 
         Columns: group (the error and the line that raised it), kind, error, message, attempts,
-        mini_batches_lost, first_mini_batch (-1 for failures in ``init()``), traceback.
+        mini_batches_lost, items_missing (without a result, in mini-batches that succeeded
+        otherwise), first_mini_batch (-1 for failures in ``init()``), traceback.
         """
         self.snapshot()
         return groups_frame(self._follower.state.groups.values())

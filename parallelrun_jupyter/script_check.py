@@ -8,6 +8,13 @@ from collections.abc import Iterable
 from .errors import EntryScriptError
 from .parsing import nearest_hint
 
+_CALLED = {
+    "init": "def init(): asyncio.run(load())",
+    "run": "def run(mini_batch): return asyncio.run(score(mini_batch))",
+    "shutdown": "def shutdown(): asyncio.run(close())",
+}
+"""The functions that workers call, and how each one can call an async function."""
+
 
 def check_script(source: str, name: str) -> None:
     """See that an entry script is Python and defines ``run``.
@@ -22,8 +29,8 @@ def check_script(source: str, name: str) -> None:
     Raises
     ------
     EntryScriptError
-        A syntax error, with its line; no ``run`` at the top level; or a ``run`` that takes neither
-        (mini_batch) nor (mini_batch, context).
+        A syntax error, with its line; no ``run`` at the top level; a ``run`` that takes neither
+        (mini_batch) nor (mini_batch, context); or an async ``init``, ``run`` or ``shutdown``.
     """
     try:
         tree = ast.parse(source, filename=name)
@@ -40,8 +47,11 @@ def check_script(source: str, name: str) -> None:
         )
         raise EntryScriptError(msg)
     for node in tree.body:
-        if isinstance(node, ast.AsyncFunctionDef) and node.name == "run":
-            msg = f"{name}, line {node.lineno}: run is async; expected a plain function."
+        if isinstance(node, ast.AsyncFunctionDef) and node.name in _CALLED:
+            msg = (
+                f"{name}, line {node.lineno}: {node.name} is async; expected a plain function, "
+                f"since nothing would await it. Rename it, and write: {_CALLED[node.name]}"
+            )
             raise EntryScriptError(msg)
         if isinstance(node, ast.FunctionDef) and node.name == "run":
             _check_parameters(node, name)

@@ -61,7 +61,7 @@ class ParallelRunStep:
     Raises
     ------
     ConfigError
-        The configuration is none, or does not fit the inputs.
+        The configuration is none, or does not fit the inputs, or two side inputs have one name.
     InputError
         There are no inputs, or one cannot be used.
     """
@@ -95,6 +95,7 @@ class ParallelRunStep:
         self.arguments = [self._argument(value) for value in arguments]
         self._check_keys()
         self._check_kinds()
+        self._check_side_names()
 
     def __repr__(self) -> str:
         return f"ParallelRunStep({self.name!r}, {self.config!r}, inputs={self.inputs!r})"
@@ -135,6 +136,18 @@ class ParallelRunStep:
                 "each."
             )
             raise ConfigError(msg)
+
+    def _check_side_names(self) -> None:
+        """See that each name stands for one side input: it names a variable with the path."""
+        named: dict[str, FileDataset] = {}
+        for side in self.side_inputs:
+            before = named.setdefault(side.name, side) if side.name else side
+            if (before.paths, before.storage) != (side.paths, side.storage):
+                msg = (
+                    f"two side inputs are called {side.name!r}, {before!r} and {side!r}: the variable "
+                    f"AZUREML_DATAREFERENCE_{side.name} has one path. Give each a name of its own."
+                )
+                raise ConfigError(msg)
 
     @property
     def side_specs(self) -> list[dict[str, Any]]:

@@ -29,18 +29,19 @@ from .run import Run
 from .runs import store
 from .runs.folders import write_atomically
 from .runs.record import RunRecord
+from .runs.source_copy import copy_source
 from .script_check import check_script, imported_modules
 from .settings import require_posix, usable_cores
 from .step import Inputs, Output, ParallelRunStep
 from .version import __version__
+from .worker.failures import BadSettings
 from .worker.formats import PARQUET, TEXT
-from .worker.results import SETTINGS_FILE
+from .worker.results import SETTINGS_FILE, read_frame_options
 
 _SECRET = re.compile(
     r"key|secret|token|passw|credential|sas\b|connection_string|auth", re.IGNORECASE
 )
 _NOT_COPIED = {"__pycache__", ".git", ".ipynb_checkpoints", ".venv", "node_modules"}
-_LARGE_SOURCE_BYTES = 300 * 1024**2
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +151,7 @@ def submit_script(
     folder = store.create(record.run_id)
     with folder.removed_unless_driven():
         _snapshot(script, folder)
-        if record.output_storage:
-            os.makedirs(folder.script_output(record))
+        folder.make_script_output(record)
         write_atomically(folder.record, record.to_json())
         launch(folder, record.driver_python, {**variables, **target.secrets()})
     return Run(folder)
@@ -206,6 +206,11 @@ def _check_entry(script: Script, config: ParallelRunConfig) -> None:
             raise EntryScriptError(msg) from error
     if as_environment(config.environment).python == sys.executable:
         check_script(text, script.path.name)  # another Python may know another syntax
+    if script.text is None and config.output_action == "append_row":
+        try:
+            read_frame_options(str(script.path.parent), [])
+        except BadSettings as error:
+            raise ConfigError(str(error)) from error
 
 
 def _check_format(config: ParallelRunConfig) -> None:
@@ -309,19 +314,6 @@ def _snapshot(script: Script, folder: store.RunFolder) -> None:
         if settings.is_file():
             shutil.copyfile(settings, folder.script / SETTINGS_FILE)
     else:
-        _check_size(script.source_directory)
-        store.copy_source(script.source_directory, folder.script, _NOT_COPIED.__contains__)
-
-
-def _check_size(source: Path) -> None:
-    total = 0
-    for folder, folders, files in os.walk(source):
-        folders[:] = [name for name in folders if name not in _NOT_COPIED]
-        total += sum(os.lstat(os.path.join(folder, name)).st_size for name in files)
-        if total > _LARGE_SOURCE_BYTES:
-            msg = (
-                f"source_directory {source} holds more than {_LARGE_SOURCE_BYTES >> 20} MB, and "
-                "all of it would be copied into the run. Move data and models out of it, or give "
-                "the folder of the script only."
-            )
-            raise ConfigError(msg)
+        left_out = copy_source(script.source_directory, folder.script, _NOT_COPIED.__contains__)
+        if left_out:
+            warnings.warn(left_out, stacklevel=4)

@@ -19,7 +19,8 @@ from .runs.record import RunRecord
 from .runs.store import RunFolder
 from .worker.context import with_context
 from .worker.mini_batches import count_items
-from .worker.results import encode_result
+from .worker.results import encode_result, taken
+from .worker.script import call_plainly
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +54,9 @@ class Trial:
             module = types.ModuleType(Path(self.filename).stem)
             module.__file__ = self.filename
             exec(compile(self.source, self.filename, "exec"), module.__dict__)  # noqa: S102 - as asked
-            if hasattr(module, "init"):
-                module.init()
+            call_plainly(module, "init")
             row = json.loads(line)
-            result = with_context(module.run)(row, mini_batch)
+            result = taken(with_context(module.run)(row, mini_batch))
         rows, _ = encode_result(result, append_rows=True)
         print(f"run() returned {plural(rows, 'row')} for {plural(count_items(row), 'item')}")
         return result
@@ -84,13 +84,19 @@ def trial_of(folder: RunFolder, record: RunRecord) -> Trial:
     path = record.script_path(snapshot)
     paths = side_paths(record.side_inputs)
     given = {k: v for k, v in record.environment_variables.items() if v is not None}
+    folder.make_script_output(record)
+    output = folder.script_output(record)
     return Trial(
         source=Path(path).read_text(encoding="utf-8-sig"),
         filename=path,
-        arguments=record.script_arguments(paths, folder.script_output(record)),
+        arguments=record.script_arguments(paths, output),
         cwd=record.working_directory(snapshot),
         sys_path=record.import_paths(snapshot),
-        variables={**record.side_variables(paths), **given},
+        variables={
+            **record.side_variables(paths),
+            **given,
+            "AZUREML_BI_OUTPUT_PATH": output,
+        },
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..data.files import FileDataset as NativeFiles
 from ..data.inputs import dataset_of
+from ..data.local import place_below
 from ..data.staging import local_copies
 from ..data.storage import Place
 from ..data.tabular import TabularDataset as NativeTable
@@ -140,16 +141,19 @@ class FileDataset(AbstractDataset):
         ------
         UserErrorException
             A file is there already, and ``overwrite`` is False.
+        InputError
+            A name in the store leads out of the folder.
         """
         target = target_path or tempfile.mkdtemp()
-        items = self._items()
+        items = list(dict.fromkeys(self._items()))  # overlapping globs list a file twice
         here = [item[0] for item in items]
         if self._native.storage:
             here = local_copies(items, self._native.storage)
-        root = common_folder(list(self._native.paths), [item[0] for item in items])
+        names = [item[0] for item in items]
+        root = common_folder(list(self._native.paths), names)
+        places = [place_below(target, os.path.relpath(name, root), name) for name in names]
         written = []
-        for path, (name, _, _) in zip(here, items, strict=True):
-            place = os.path.join(target, os.path.relpath(name, root))
+        for path, place in zip(here, places, strict=True):
             if os.path.exists(place) and not overwrite:
                 msg = f"{place} is there already; give overwrite=True to replace it."
                 raise UserErrorException(msg)

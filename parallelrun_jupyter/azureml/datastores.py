@@ -231,8 +231,9 @@ class Datastore:
         UserErrorException
             There is a datastore of that name already, and ``overwrite`` is False.
         """
+        _check_free(workspace, datastore_name, overwrite=overwrite)
         native = NativeDatastore.register_azure_blob_container(
-            f"{as_workspace(workspace).folder.name}_{datastore_name}",
+            _native_name(as_workspace(workspace), datastore_name),
             container_name,
             account_name,
             account_key=account_key,
@@ -278,6 +279,28 @@ class Datastore:
         return _register(workspace, datastore_name, record, overwrite=overwrite)
 
 
+def _native_name(workspace: Workspace, name: str) -> str:
+    """Return the name of a workspace's datastore among those of all workspaces.
+
+    The last ``-`` parts the two, since a datastore's name has none: workspace ``a`` with ``b_c`` is
+    another one than ``a_b`` with ``c``.
+    """
+    _check_name(name)
+    return f"{workspace.folder.name}-{name}"
+
+
+def _check_name(name: str) -> None:
+    if not name or not name.replace("_", "").isalnum():
+        msg = f"datastore_name is {name!r}; expected letters, digits and underscores."
+        raise UserErrorException(msg)
+
+
+def _check_free(workspace: Workspace, name: str, *, overwrite: bool) -> None:
+    if name in _read(workspace)["stores"] and not overwrite:
+        msg = f"there is a datastore {name!r} already; give overwrite=True to replace it."
+        raise UserErrorException(msg)
+
+
 def _endpoint(protocol: str | None, endpoint: str | None) -> str | None:
     """Return the template of another cloud's endpoints; None for the usual one, or the setting's."""
     if os.environ.get(ENDPOINT_VARIABLE) or not (protocol or endpoint):
@@ -286,14 +309,10 @@ def _endpoint(protocol: str | None, endpoint: str | None) -> str | None:
 
 
 def _register(workspace: Workspace, name: str, record: dict[str, Any], *, overwrite: bool) -> Any:
-    if not name or not name.replace("_", "").isalnum():
-        msg = f"datastore_name is {name!r}; expected letters, digits and underscores."
-        raise UserErrorException(msg)
+    _check_name(name)
     with registered.lock(as_workspace(workspace).folder):
+        _check_free(workspace, name, overwrite=overwrite)
         known = _read(workspace)
-        if name in known["stores"] and not overwrite:
-            msg = f"there is a datastore {name!r} already; give overwrite=True to replace it."
-            raise UserErrorException(msg)
         known["stores"][name] = record
         _write(workspace, known)
     return get(workspace, name)

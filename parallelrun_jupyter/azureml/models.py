@@ -83,7 +83,7 @@ class Model(azureml_script.Model):
         Raises
         ------
         WebserviceException
-            ``model_path`` is not there.
+            ``model_path`` is not there, or ``model_name`` or ``child_paths`` leads elsewhere.
         """
         workspace = as_workspace(workspace)
         print(f"Registering model {model_name}")
@@ -98,7 +98,7 @@ class Model(azureml_script.Model):
             row = workspace.model_store().register(
                 model_name, os.path.expanduser(os.fspath(model_path)), facts, child_paths or ()
             )
-        except FileNotFoundError as error:
+        except (FileNotFoundError, ValueError) as error:
             raise WebserviceException(str(error)) from error
         return Model(workspace, model_name, version=row["version"])
 

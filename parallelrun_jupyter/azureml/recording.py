@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import sys
+import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 from ..data.files import FileDataset
 from ..environment.build import as_policy, policy
 from ..runs.pipeline_record import InputRecord, OutputRecord, PipelineRecord, StepRecord
-from ..runs.store import copy_source
+from ..runs.source_copy import copy_source
 from ..version import __version__
 from ..worker.results import SETTINGS_FILE
 from .computes import compute_setting
@@ -352,7 +353,9 @@ def _copy_script(step: PipelineStep, target: Path) -> None:
     def is_ignored(name: str) -> bool:
         return name in _NOT_COPIED or any(fnmatch.fnmatch(name, one) for one in patterns)
 
-    copy_source(Path(source), target, is_ignored)
+    left_out = copy_source(Path(source), target, is_ignored)
+    if left_out:
+        warnings.warn(left_out, stacklevel=2)
 
 
 def _ignored(source: str) -> list[str]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 from ..data.tabular import TabularDataset as NativeTable
+from ..pipelines import registered
 from .dataset_types import DataType, plain_header
 from .datasets import AbstractDataset, Dataset, check_there
 from .exceptions import UserErrorException
@@ -92,8 +94,8 @@ class TabularDataset(AbstractDataset):
         copy = TabularDataset(made)
         if name is None:
             return copy
-        registered = copy.register(datastore.workspace, name, create_new_version=True)
-        return TabularDataset(made, {**vars(registered), "name": name})
+        facts = vars(copy.register(datastore.workspace, name, create_new_version=True))
+        return TabularDataset(made, {**facts, "name": name})
 
 
 class TabularDatasetFactory:
@@ -211,13 +213,25 @@ class TabularDatasetFactory:
         show_progress: bool = True,
         **_: Any,
     ) -> Any:
-        """Write a DataFrame as Parquet into a datastore, and register it as a dataset."""
+        """Write a DataFrame as Parquet into a datastore, and register it as a dataset.
+
+        Every call writes a file of its own, in a new folder below the target, and registers it as
+        the next version: earlier versions keep their rows.
+
+        Raises
+        ------
+        ConfigError
+            The name has a ``/``, or is empty.
+        InputError
+            The store refuses.
+        """
+        registered.check_name(name, "dataset")
         datastore, path = target_of(target)
-        place = native_path((datastore, f"{path.strip('/')}/{name}.parquet"))
-        datastore.put_frame(dataframe, place)
-        made = TabularDatasetFactory.from_parquet_files(
-            (datastore, f"{path.strip('/')}/{name}.parquet"), validate=False
-        )
+        # Not the number of the version: that begins anew when the name was unregistered.
+        own_folder = f"{path.strip('/')}/{uuid.uuid4()}".lstrip("/")
+        file = (datastore, f"{own_folder}/{name}.parquet")
+        datastore.put_frame(dataframe, native_path(file))
+        made = TabularDatasetFactory.from_parquet_files(file, validate=False)
         return made.register(datastore.workspace, name, description, tags, create_new_version=True)
 
 

@@ -223,6 +223,7 @@ def worker_spec(folder: RunFolder, record: RunRecord, environ: Mapping[str, str]
     merged.update(record.side_variables({}))
     merged.update(given)
     merged.update(thread_caps(workers, record.cores, merged))
+    folder.make_script_output(record)
     output_dir = folder.script_output(record)
     merged["AZUREML_BI_OUTPUT_PATH"] = output_dir
     snapshot = str(folder.script)

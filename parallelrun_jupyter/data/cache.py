@@ -284,8 +284,17 @@ def root_of(folder: Path, url: str, paths: Sequence[str]) -> str:
         The files.
     """
     place = path_in_store(url).strip("/").split("/")
-    fixed = next((i for i, part in enumerate(place) if set(part) & set("*?[")), len(place))
-    root = str(folder.joinpath(*place[:fixed]))
+    is_here = Path(paths[0]).is_relative_to(folder)
+    first = Path(paths[0]).relative_to(folder).parts if is_here else ()
+    fixed = next(
+        (
+            number
+            for number, part in enumerate(place)
+            if set(part) & set("*?[") and _part(part) not in first[number : number + 1]
+        ),
+        len(place),
+    )
+    root = str(folder.joinpath(*map(_part, filter(None, place[:fixed]))))
     return (
         paths[0]
         if len(paths) == 1

@@ -8,6 +8,7 @@ environment, and is on no disk: a resume in another process asks for it by that 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -22,6 +23,11 @@ _SECRET = re.compile(
 )
 _held: dict[str, str] = {}
 """What was typed in this process; a module's dictionary, since os.environ would reach every child."""
+
+_owners: dict[str, set[str]] = {}
+"""Whose credential each of them is."""
+
+_PLAIN_LABEL = re.compile(r"[a-z0-9_]+", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +87,10 @@ def looks_secret(name: str, value: Any = None) -> bool:
     return isinstance(value, dict) and any(looks_secret(str(k), v) for k, v in value.items())
 
 
-def hold(label: str, option: str, value: Any) -> Reference:
+def hold(label: str, option: str, value: Any, *, owner: str = "") -> Reference:
     """Keep a credential in memory, and return the reference that stands for it.
+
+    Credentials of different owners never share a name, unless they are equal.
 
     Parameters
     ----------
@@ -92,6 +100,9 @@ def hold(label: str, option: str, value: Any) -> Reference:
         The option that it is the value of.
     value
         The credential: text, JSON, or a reference, which is returned as it is.
+    owner
+        What it opens, exactly: a new value of the same owner takes the place of the older one.
+        Default: the label.
 
     Raises
     ------
@@ -100,12 +111,9 @@ def hold(label: str, option: str, value: Any) -> Reference:
     """
     if isinstance(value, EnvironmentVariable | Keyring | Held):
         return value
-    name = re.sub(r"\W+", "_", f"PARALLELRUN_{label}_{option}").upper()
-    if isinstance(value, str):
-        _held[name] = value
-        return Held(name)
+    is_json = not isinstance(value, str)
     try:
-        _held[name] = json.dumps(value)
+        text = json.dumps(value) if is_json else value
     except TypeError as error:
         msg = (
             f"{option} is a {type(value).__name__}, which cannot be handed to the process that "
@@ -113,7 +121,31 @@ def hold(label: str, option: str, value: Any) -> Reference:
             "or for a managed identity or an az login credential='identity'."
         )
         raise ConfigError(msg) from error
-    return Held(name, is_json=True)
+    name = _free_name(_variable(label, option), text, owner or label)
+    _held[name] = text
+    _owners.setdefault(name, set()).add(owner or label)
+    return Held(name, is_json=is_json)
+
+
+def _variable(label: str, option: str) -> str:
+    """Return the name of a credential's variable: of two labels never the same one.
+
+    A label in which something has to be replaced gets a mark of what it was.
+    """
+    mark = ""
+    if not _PLAIN_LABEL.fullmatch(label):
+        mark = f"_{hashlib.sha256(label.encode()).hexdigest()[:8]}"
+    words = re.sub(r"[^A-Za-z0-9_]+", "_", f"{label}{mark}_{option}")
+    return f"PARALLELRUN_{words}".upper()
+
+
+def _free_name(name: str, text: str, owner: str) -> str:
+    """Return the name, or the first one numbered after it that holds no other owner's value."""
+    number, candidate = 1, name
+    while candidate in _held and _held[candidate] != text and _owners.get(candidate) != {owner}:
+        number += 1
+        candidate = f"{name}_{number}"
+    return candidate
 
 
 def reference_of(spec: Mapping[str, Any]) -> Reference:
@@ -147,9 +179,10 @@ def look_up(reference: Reference, what: str, environ: Mapping[str, str]) -> Any:
     if isinstance(reference, Keyring):
         return _from_keyring(reference, what)
     name = reference.name
-    value = environ.get(name)
-    if value is None and isinstance(reference, Held):
-        value = _held.get(name)
+    # What was typed here is newer than what this process was started with, as for the driver.
+    value = _held.get(name) if isinstance(reference, Held) else None
+    if value is None:
+        value = environ.get(name)
     if value is None:
         raise ConfigError(_missing(reference, what))
     return json.loads(value) if isinstance(reference, Held) and reference.is_json else value

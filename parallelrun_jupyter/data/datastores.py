@@ -15,7 +15,7 @@ from ..errors import ConfigError, InputError
 from ..parsing import nearest_hint
 from ..settings import home
 from .storage import Place, Storage, make_storage
-from .urls import ENDPOINT_VARIABLE, datastore_of, local_path, parse_url, protocol_of
+from .urls import ENDPOINT_VARIABLE, Url, datastore_of, local_path, parse_url, protocol_of
 
 _FILE = "datastores.json"
 
@@ -43,7 +43,9 @@ class Datastore:
     Registering stores where it is, in ``<home>/datastores.json``, and never a secret: a key or
     token that is typed is held in memory, and goes to the driver of a run from there. In another
     session it is looked for in the environment variable
-    ``PARALLELRUN_<NAME>_ACCOUNT_KEY`` (or ``_SAS_TOKEN``, ...).
+    ``PARALLELRUN_<NAME>_ACCOUNT_KEY`` (or ``_SAS_TOKEN``, ...). Where the name has characters
+    beyond ``a`` to ``z``, digits and ``_``, the variable has a mark behind it, so that ``a-b`` and
+    ``A_b`` have one each; the error that asks for a missing variable names it.
     ``EnvironmentVariable("NAME")`` and ``Keyring(service, username)`` say where it is instead.
 
     Examples
@@ -124,10 +126,10 @@ class Datastore:
 
         Raises
         ------
-        ConfigError
+        ConfigError, InputError
             The folder does not exist, or the name cannot be used or is taken.
         """
-        path = os.path.abspath(os.path.expanduser(local_path(os.fspath(folder))))
+        path = local_folder(folder, "folder")
         if not os.path.isdir(path):
             msg = f"the datastore {name!r} is to be {path!r}, which is not a folder; make it first."
             raise ConfigError(msg)
@@ -161,15 +163,17 @@ class Datastore:
             msg = f"a datastore's name is {name!r}; expected letters, digits, '_' and '-'."
             raise ConfigError(msg)
         storage = None
-        if protocol:
-            endpoint = os.environ.get(ENDPOINT_VARIABLE, "")
-            storage = make_storage(protocol, {}, options, label=name, endpoint=endpoint)
-        spec = {"url": url, "storage": storage.spec() if storage else None}
         with _registry() as known:
             if name in known and not overwrite:
                 msg = f"there is a datastore {name!r} already; give overwrite=True to replace it."
                 raise ConfigError(msg)
-            known[name] = spec
+            # Not before: a refused registration must not replace the key of the one that is there.
+            if protocol:
+                endpoint = os.environ.get(ENDPOINT_VARIABLE, "")
+                storage = make_storage(
+                    protocol, {}, options, label=name, owner=f"datastore {name}", endpoint=endpoint
+                )
+            known[name] = {"url": url, "storage": storage.spec() if storage else None}
         return cls(name, url, storage)
 
     @classmethod
@@ -247,7 +251,7 @@ class Datastore:
             path = os.path.abspath(os.path.expanduser(os.fspath(file)))
             root = os.path.abspath(os.fspath(relative_root)) if relative_root else None
             inside = os.path.relpath(path, root) if root else os.path.basename(path)
-            if inside.startswith(".."):
+            if inside.split(os.sep)[0] == os.pardir:
                 msg = f"the file {path!r} is not below relative_root {root!r}."
                 raise InputError(msg)
             pairs.append((path, inside.replace(os.sep, "/")))
@@ -269,7 +273,7 @@ class Datastore:
         InputError
             It is no folder, or the store refuses.
         """
-        folder = os.path.abspath(os.path.expanduser(os.fspath(src_dir)))
+        folder = local_folder(src_dir, "src_dir")
         if not os.path.isdir(folder):
             msg = f"src_dir is {folder!r}, which is not a folder; upload_files takes files."
             raise InputError(msg)
@@ -295,7 +299,7 @@ class Datastore:
         """
         from .transfer import download_all
 
-        target = os.path.abspath(os.path.expanduser(os.fspath(target_path)))
+        target = local_folder(target_path, "target_path")
         return download_all(self.path(prefix).place(), self.url, target, overwrite=overwrite)
 
 
@@ -323,7 +327,13 @@ def place_of(path: Any, storage_options: Mapping[str, Any] | None = None) -> Pla
         return path.place()
     if isinstance(path, Datastore):
         return Place(path.url, path.storage)
-    text = os.fspath(path)
+    if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
+        msg = (
+            f"{path!r} is not a path; expected a text, a pathlib.Path, a URL, datastore.path(...) or "
+            "(datastore, path)."
+        )
+        raise InputError(msg)
+    text: str = os.fspath(path)
     named = datastore_of(text)
     if named:
         return Datastore.get(named[0]).path(named[1]).place()
@@ -333,14 +343,39 @@ def place_of(path: Any, storage_options: Mapping[str, Any] | None = None) -> Pla
     parsed = parse_url(text, endpoint)
     root = parsed.url.partition("://")[2].partition("/")[0]
     if not storage_options and "sas_token" not in parsed.options:
-        account = parsed.options.get("account_name")
-        for store in Datastore.list():
-            if _lends(store, parsed.protocol, root, account):
-                return Place(parsed.url, store.storage)
-    label = f"{parsed.options.get('account_name', parsed.protocol)}_{root}"
-    given = storage_options or {}
-    storage = make_storage(parsed.protocol, parsed.options, given, label=label, endpoint=endpoint)
+        lent = _lent(text, parsed, root)
+        if lent is not None:
+            return Place(parsed.url, lent)
+    storage = make_storage(
+        parsed.protocol,
+        parsed.options,
+        storage_options or {},
+        label=root,
+        owner=parsed.url,
+        endpoint=endpoint,
+    )
     return Place(parsed.url, storage)
+
+
+def _lent(text: str, parsed: Url, root: str) -> Storage | None:
+    """Return the storage that a registered datastore lends to a URL of its container.
+
+    Raises
+    ------
+    ConfigError
+        The URL leaves the account open, and the container is one of several accounts.
+    """
+    account = parsed.options.get("account_name")
+    lenders = [store for store in Datastore.list() if _lends(store, parsed.protocol, root, account)]
+    storages = [store.storage for store in lenders if store.storage is not None]
+    if len({storage.identity for storage in storages}) > 1:
+        names = " and ".join(repr(store) for store in lenders)
+        msg = (
+            f"{text!r} may be in each of {names}. Write the account into the URL, as in "
+            "az://CONTAINER@ACCOUNT.blob.core.windows.net/PATH, or give datastore.path(...)."
+        )
+        raise ConfigError(msg)
+    return storages[0] if storages else None
 
 
 def _lends(store: Datastore, protocol: str, root: str, account: str | None) -> bool:
@@ -349,6 +384,15 @@ def _lends(store: Datastore, protocol: str, root: str, account: str | None) -> b
         return False
     same = store.url.partition("://")[2].partition("/")[0] == root
     return same and account in {None, store.storage.options.get("account_name")}
+
+
+def local_folder(given: str | os.PathLike[str], what: str) -> str:
+    """Return the absolute path of a local folder that was given; an empty one is not the current."""
+    text = os.fspath(given)
+    if not text.strip():
+        msg = f"{what} is {text!r}; expected a folder. Write '.' for the current one."
+        raise InputError(msg)
+    return os.path.abspath(os.path.expanduser(local_path(text)))
 
 
 @contextmanager

@@ -14,8 +14,8 @@ from typing import Any, ClassVar, TypeAlias, TypeVar
 from ..errors import ConfigError, InputError
 from ..parsing import plural
 from .cut import STILL_READING, Cut
-from .datastores import DataPath, Datastore, place_of
-from .local import MAGIC, FileItem, item_of, list_path, local_nothing_found
+from .datastores import DataPath, Datastore, local_folder, place_of
+from .local import MAGIC, FileItem, Unlisted, item_of, list_path, local_nothing_found
 from .partition_format import PartitionFormat, check_keys
 from .storage import Place, Storage
 
@@ -50,6 +50,7 @@ class FileDataset:
     -----
     The order is: the paths as given; inside a folder or a glob sorted by name, folder by folder,
     the files of a folder before those of its subfolders. The same path given twice counts twice.
+    Brackets in a name are taken as they are where a file or folder has that very name.
 
     Raises
     ------
@@ -69,7 +70,8 @@ class FileDataset:
         partition_format: str | None = None,
         storage_options: Mapping[str, Any] | None = None,
     ) -> None:
-        given: list[Any] = [*path] if is_several(path) else [path]  # type: ignore[misc] # narrowed
+        several = is_several(path) and isinstance(path, Iterable)
+        given: list[Any] = [*path] if several else [path]  # type: ignore[misc] # narrowed
         if not given:
             msg = "FileDataset was given an empty list; give a file, a folder or a glob."
             raise InputError(msg)
@@ -78,7 +80,7 @@ class FileDataset:
         if any(place.storage != self.storage for place in places):
             msg = (
                 "the paths of a FileDataset are of several stores, or some are local; expected one "
-                "store. Give a FileDataset for each: inputs=[FileDataset(...), FileDataset(...)]."
+                "store, opened with one credential. Give a FileDataset for each: inputs=[FileDataset(...), FileDataset(...)]."
             )
             raise InputError(msg)
         paths = [place.path for place in places]
@@ -119,21 +121,32 @@ class FileDataset:
         Raises
         ------
         InputError
-            There are none, or the store refuses.
+            There are none, the store refuses, or a name cannot be that of a file below the folder, or
+            is that of two files.
         """
         from .transfer import copies_of
 
-        target = os.path.abspath(os.path.expanduser(os.fspath(target_path)))
+        target = local_folder(target_path, "target_path")
         paths = []
+        placed: dict[str, str] = {}
         for path in self.paths:
-            fixed = MAGIC.split(path)[0]
-            root = fixed.rpartition("/")[0] if fixed != path or not os.path.isdir(path) else path
+            is_folder = self.storage is None and os.path.isdir(path)
+            root = path if is_folder else MAGIC.split(path)[0].rpartition("/")[0]
             place = Place(path, self.storage)
-            paths += copies_of(place, root, target, overwrite=overwrite)
+            paths += copies_of(place, root, target, overwrite=overwrite, placed=placed)
         return paths
 
     def as_named_input(self, name: str) -> FileDataset:
-        """Return this dataset under a name: ``AZUREML_DATAREFERENCE_<name>`` has its path."""
+        """Return this dataset under a name: ``AZUREML_DATAREFERENCE_<name>`` has its path.
+
+        Raises
+        ------
+        ConfigError
+            No variable can have that name.
+        """
+        if not isinstance(name, str) or not name or "=" in name or "\0" in name:
+            msg = f"the name of an input is {name!r}; expected letters, digits and underscores."
+            raise ConfigError(msg)
         return self._copy(name)
 
     def as_mount(self, path_on_compute: str | None = None) -> FileDataset:  # noqa: ARG002 - Azure's signature
@@ -156,10 +169,12 @@ class FileDataset:
     def folders(self) -> Iterator[list[FileItem]]:
         """List the files, in order, and what each one is: the files of one folder at a time.
 
+        On this machine, one that cannot be looked at has a size of -1.
+
         Raises
         ------
         InputError
-            A path that is no glob does not exist, or a folder or file cannot be read.
+            As `listed`.
         """
         if self.storage:
             from .remote import Store
@@ -168,18 +183,19 @@ class FileDataset:
                 for path in self.paths:
                     yield from store.folders(path)
             return
-        for path in self.paths:
-            with _said_of(path):
-                for paths in list_path(path):
-                    yield list(map(item_of, paths))
+        for paths in self.listed():
+            yield list(map(item_of, paths))
 
     def listed(self) -> Iterator[list[str]]:
         """List the paths of the files, in order: those of one folder at a time.
 
+        A link to nothing, or a subfolder that may not be listed, is among them: an item that fails.
+
         Raises
         ------
         InputError
-            A path that is no glob does not exist, or a folder cannot be read.
+            A path that is no glob does not exist or may not be read, or a pipe, a socket or a device
+            is among the files; with a partition format, also a subfolder that may not be listed.
         """
         if self.storage:
             for items in self.folders():
@@ -187,7 +203,11 @@ class FileDataset:
             return
         for path in self.paths:
             with _said_of(path):
-                yield from list_path(path)
+                for paths in list_path(path):
+                    # Which keys its files have, and so which combinations lack some, nobody knows.
+                    if isinstance(paths, Unlisted) and paths.is_folder and self.partition_format:
+                        raise paths.error
+                    yield paths
 
     def spec(self) -> dict[str, Any]:
         """Return what a run's record says of this dataset: JSON, and no secret."""
@@ -258,8 +278,11 @@ class FileDataset:
                     values, found = group
                     yield line_of(number, found, f'{{"keys":{values}}}'), len(found)
             return
-        for batch in group_items(folders, cut.size):
+        unread: list[Unlisted] = []
+        for batch in group_items(_readable(folders, unread), cut.size):
             yield line_of(number, batch), len(batch)
+            yield from _unread_lines(number, unread)
+        yield from _unread_lines(number, unread)
 
     def check(self) -> None:
         """See that every path exists, that there is at least one file, and that the first has keys.
@@ -312,6 +335,23 @@ def _said_of(path: str) -> Iterator[None]:
             "Check the path and its permissions."
         )
         raise InputError(msg) from error
+
+
+def _readable(folders: Iterable[list[Any]], unread: list[Unlisted]) -> Iterator[list[Any]]:
+    """Yield the files of each folder; what cannot be read goes to ``unread``."""
+    for files in folders:
+        if isinstance(files, Unlisted):
+            unread.append(files)
+        else:
+            yield files
+
+
+def _unread_lines(number: int, unread: list[Unlisted]) -> Iterator[tuple[bytes, int]]:
+    """Yield a mini-batch for each path that cannot be read, so that it fails and no other."""
+    for path in unread:
+        why = json.dumps({"unread": path.error.strerror or str(path.error)})
+        yield local_line(number, path, why), 1
+    unread.clear()
 
 
 def local_line(number: int, paths: Sequence[str], extra: str = "") -> bytes:

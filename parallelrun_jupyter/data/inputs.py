@@ -7,7 +7,8 @@ with the paths of the copies. Lines
 of tables are ``["t", input, [paths], [sizes], [mtimes], [[start, end], ...], {table}, rows]``, with a
 range for each path: bytes of text, row groups of Parquet; ``table`` says how they are read. The last
 element of a line is an object: ``first`` is the number of the mini-batch's first item in the run,
-``keys`` has the values of the partition keys that were asked for.
+``keys`` has the values of the partition keys that were asked for, ``unread`` is why the only path of
+a line could not be read: the worker looks at it again, and fails the mini-batch.
 """
 
 from __future__ import annotations

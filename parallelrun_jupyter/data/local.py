@@ -5,9 +5,13 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
+import stat
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
+
+from ..errors import InputError
 
 MLTABLE = "MLTable"
 """Name of the files that say what lies beside them, as Azure ML reads them."""
@@ -19,56 +23,144 @@ FileItem: TypeAlias = tuple[str, int, int | str]
 (-1 where it is unknown) and ETag."""
 
 
+_UNLISTABLE = (PermissionError, FileNotFoundError, NotADirectoryError)
+"""Errors of a single folder; others, such as a disk that fails, concern the whole input."""
+
+
+class Unlisted(list[str]):
+    """A path that cannot be read, among others that can: an item that fails, and holds up nothing.
+
+    Parameters
+    ----------
+    path
+        A link to nothing, or a folder that may not be listed.
+    error
+        Why.
+    is_folder
+        Whether it is such a folder.
+    """
+
+    def __init__(self, path: str, error: OSError, *, is_folder: bool = False) -> None:
+        super().__init__([path])
+        self.error = error
+        self.is_folder = is_folder
+
+
+@dataclass(slots=True)
+class _Scan:
+    """What is in a folder, by name."""
+
+    files: list[str] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)
+    broken: list[Unlisted] = field(default_factory=list)
+    special: list[str] = field(default_factory=list)
+
+    def items(self) -> Iterator[list[str]]:
+        """Yield the files, and each link to nothing.
+
+        Raises
+        ------
+        InputError
+            A pipe, a socket or a device is among them.
+        """
+        if self.special:
+            raise _not_regular(min(self.special))
+        if self.files:
+            yield self.files
+        yield from sorted(self.broken)
+
+
 def list_path(path: str) -> Iterator[list[str]]:
-    """List the files of one path; no list is empty.
+    """List the files of one path; no list is empty, and what cannot be read comes as `Unlisted`.
 
     Files are not looked at: that takes longer than listing them, and on a network a hundred times
     as long, while a run waits for its first mini-batch.
+
+    Raises
+    ------
+    OSError
+        The path itself is not there, or may not be read.
+    InputError
+        A pipe, a socket or a device is in it: opening one may wait without end.
     """
     if os.path.isdir(path):
-        yield from _walk(path)
+        yield from _below(path, _scan(path, "*"))
     elif not MAGIC.search(path) or os.path.lexists(path):
-        os.stat(path)
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise _not_regular(path)
         yield [path]
     else:
         yield from _expand(path)
 
 
+def _not_regular(path: str) -> InputError:
+    return InputError(
+        f"the input {path!r} is not a regular file but a pipe, a socket or a device, which a run may "
+        "wait for without end. Remove it, or give a glob that leaves it out, such as '*.csv'."
+    )
+
+
 def item_of(path: str) -> FileItem:
-    """Look at a file."""
-    found = os.stat(path)
+    """Look at a file; the size is -1 where it cannot be looked at."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return path, -1, 0
     return path, found.st_size, found.st_mtime_ns
 
 
-def _walk(folder: str) -> Iterator[list[str]]:
+def why_unreadable(path: str) -> OSError | None:
+    """Return what keeps a path from being opened or listed."""
+    try:
+        with os.scandir(path) if os.path.isdir(path) else open(path, "rb"):
+            return None
+    except OSError as error:
+        return error
+
+
+def _below(folder: str, scan: _Scan) -> Iterator[list[str]]:
     """List a folder: its files by name, then its subfolders by name."""
-    files, folders = _scan(folder, "*")
-    if files:
-        yield files
-    for subfolder in _without_loops(folders, folder):
-        yield from _walk(subfolder)
+    yield from scan.items()
+    for subfolder in _without_loops(scan.folders, folder):
+        try:
+            inside = _scan(subfolder, "*")
+        except _UNLISTABLE as error:
+            yield Unlisted(subfolder, error, is_folder=True)
+        else:
+            yield from _below(subfolder, inside)
 
 
-def _scan(folder: str, pattern: str) -> tuple[list[str], list[str]]:
-    """Return the files and the subfolders of one folder whose names match, sorted by name."""
+def _scan(folder: str, pattern: str) -> _Scan:
+    """Return what is in one folder and has a name that matches, sorted by name."""
     matches = re.compile(fnmatch.translate(pattern)).match
     hidden = pattern.startswith(".") or pattern == MLTABLE
-    files = []
-    folders = []
+    scan = _Scan()
+    add_file, add_folder = scan.files.append, scan.folders.append  # for the many files
     with os.scandir(folder) as found:
         entries = [e for e in found if hidden or (e.name[0] != "." and e.name != MLTABLE)]
     if pattern != "*":
-        entries = [e for e in entries if matches(e.name)]
+        # A name such as "[v2]" is that of a folder, where there is one.
+        named_so = [e for e in entries if e.name == pattern] if is_literal_too(pattern) else []
+        entries = named_so or [e for e in entries if matches(e.name)]
     for entry in entries:
-        if entry.is_dir():
-            folders.append(entry.path)
-            continue
-        if entry.is_symlink():
-            entry.stat()  # a link to nothing is an error now, not one of run()'s
-        files.append(entry.path)
-    files.sort()
-    folders.sort()
-    return files, folders
+        try:
+            if entry.is_dir():
+                add_folder(entry.path)
+            elif entry.is_file():
+                add_file(entry.path)
+            else:
+                entry.stat()
+                scan.special.append(entry.path)
+        except OSError as error:
+            scan.broken.append(Unlisted(entry.path, error))
+    scan.files.sort()
+    scan.folders.sort()
+    return scan
+
+
+def is_literal_too(pattern: str) -> bool:
+    """Say if a pattern with brackets is rather a name, where something has that name."""
+    return "[" in pattern and "*" not in pattern and "?" not in pattern
 
 
 def _without_loops(folders: list[str], parent: str) -> Iterator[str]:
@@ -85,7 +177,10 @@ def _expand(glob: str) -> Iterator[list[str]]:
     """List the files that a glob matches, folder by folder."""
     parts = Path(glob).parts
     fixed = next(i for i, part in enumerate(parts) if MAGIC.search(part))
-    found = _match(os.path.join(*parts[:fixed]), parts[fixed:])
+    folder = os.path.join(*parts[:fixed])
+    if not os.path.isdir(folder):
+        return
+    found = _match(folder, parts[fixed:], is_given=True)
     if parts.count("**") < 2:
         yield from found
         return
@@ -94,25 +189,55 @@ def _expand(glob: str) -> Iterator[list[str]]:
         new = [path for path in files if path not in seen]
         seen.update(new)
         if new:
-            yield new
+            yield files if isinstance(files, Unlisted) else new
 
 
-def _match(folder: str, parts: Sequence[str]) -> Iterator[list[str]]:
-    if not os.path.isdir(folder):
-        return
+def _match(folder: str, parts: Sequence[str], *, is_given: bool = False) -> Iterator[list[str]]:
     part, rest = parts[0], parts[1:]
+    try:
+        scan = _scan(folder, "*" if part == "**" else part)
+    except _UNLISTABLE as error:
+        if is_given:
+            raise
+        yield Unlisted(folder, error, is_folder=True)
+        return
     if part == "**":
-        yield from _match(folder, rest or ("*",))
-        for subfolder in _without_loops(_scan(folder, "*")[1], folder):
+        yield from _match(folder, rest or ("*",), is_given=is_given)
+        for subfolder in _without_loops(scan.folders, folder):
             yield from _match(subfolder, parts)
         return
-    files, folders = _scan(folder, part)
     if not rest:
-        if files:
-            yield files
+        yield from scan.items()
         return
-    for subfolder in folders:
+    for subfolder in scan.folders:
         yield from _match(subfolder, rest)
+
+
+def place_below(folder: str, inside: str, name: str) -> str:
+    """Return where a file is put below a folder: names in a store are not to be trusted as paths.
+
+    Parameters
+    ----------
+    folder
+        The folder.
+    inside
+        The path below it.
+    name
+        The whole name that it was made of, such as a URL, for the check and for the error.
+
+    Raises
+    ------
+    InputError
+        The name has ``..`` in it, and could lead out of the folder, or a character that no file
+        name can have.
+    """
+    if ".." in (*name.split("/"), *inside.split("/")) or "\0" in name:
+        msg = (
+            f"{name!r} has a name that would not stay below {folder!r}: expected one without '..' "
+            "and NUL. Nothing was written. Rename it, or give paths or a glob without it."
+        )
+        raise InputError(msg)
+    return os.path.normpath(os.path.join(folder, inside.strip("/")))
 
 
 def local_nothing_found(path: str) -> str:
@@ -128,7 +253,14 @@ def local_nothing_found(path: str) -> str:
     if not os.path.isdir(folder):
         near = _existing_parent(folder)
         return f"the glob {path!r} matches no file: {folder!r} does not exist; {_what_is_in(near)}"
-    return f"the glob {path!r} matches no file; {_what_is_in(folder)}"
+    return f"the glob {path!r} matches no file; {_what_is_in(folder)}{bracket_hint(path)}"
+
+
+def bracket_hint(path: str) -> str:
+    """Return what to write where brackets were meant to be part of a name."""
+    if "[" not in path:
+        return ""
+    return f" [...] stands for one of its characters; for a bracket itself write {'[[]'!r}."
 
 
 def _existing_parent(path: str) -> str:

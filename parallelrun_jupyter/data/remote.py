@@ -5,13 +5,13 @@ from __future__ import annotations
 import fnmatch
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..errors import InputError, MissingExtraError
-from .local import MLTABLE
+from .local import MLTABLE, bracket_hint, is_literal_too
 from .storage import Storage
 
 if TYPE_CHECKING:
@@ -83,11 +83,11 @@ class Store:
             The store refuses, or cannot be reached; nothing there is no error.
         """
         with plain_errors(self.storage, url), ThreadPoolExecutor(_LISTED_AHEAD) as pool:
-            if _MAGIC.search(url):
-                yield from self._expand(url, pool)
-                return
-            entry = self._look(url)
+            is_glob = _MAGIC.search(url) is not None
+            entry = None if is_glob and not is_literal_too(url) else self._look(url)
             if entry is None:
+                if is_glob:
+                    yield from self._expand(url, pool)
                 return
             if entry["type"] == "file":
                 yield [self._item(entry)]
@@ -155,7 +155,7 @@ class Store:
                 if names:
                     shown = ", ".join(names[:4])
                     more = f" and {len(names) - 4:,} more" if len(names) > 4 else ""
-                    return f"the {what} {url!r} matches no file in {self.storage.title}; {folder!r} holds {shown}{more}."
+                    return f"the {what} {url!r} matches no file in {self.storage.title}; {folder!r} holds {shown}{more}.{bracket_hint(url)}"
         root = f"{protocol}://{parts[0]}"
         self.check_container(root)
         return f"the {what} {url!r} matches no file in {self.storage.title}; {root!r} is empty."
@@ -179,7 +179,7 @@ class Store:
 
     def _list(self, folder: str, pattern: str = "*") -> _Listing:
         """Return the files and the subfolders of a folder whose names match, sorted by name."""
-        matches = re.compile(fnmatch.translate(pattern)).match
+        matches: Callable[[str], Any] = re.compile(fnmatch.translate(pattern)).match
         hidden = pattern.startswith(".") or pattern == MLTABLE
         here = folder.rstrip("/")
         files, folders = [], []
@@ -192,8 +192,11 @@ class Store:
             if "No such container" in str(error):
                 raise
             return [], []
-        for entry in entries:
-            url = self.url_of(entry["name"]).rstrip("/")
+        named = [(self.url_of(entry["name"]).rstrip("/"), entry) for entry in entries]
+        # A name such as "[v2]" is that of a folder, where there is one.
+        if is_literal_too(pattern) and any(url == f"{here}/{pattern}" for url, _ in named):
+            matches = pattern.__eq__
+        for url, entry in named:
             name = url.rpartition("/")[2]
             is_hidden = name.startswith(".") or name == MLTABLE
             if url == here or (is_hidden and not hidden) or not matches(name):
@@ -212,7 +215,13 @@ class Store:
             for ahead in todo[-_LISTED_AHEAD:]:
                 if ahead not in asked:
                     asked[ahead] = pool.submit(self._list, ahead)
-            files, folders = asked.pop(todo.pop()).result()
+            current = todo.pop()
+            try:
+                files, folders = asked.pop(current).result()
+            except PermissionError:
+                if current == folder:
+                    raise
+                files, folders = [(current, -1, "")], []  # an item that fails, as on this machine
             if files:
                 yield files
             todo += reversed(folders)

@@ -11,7 +11,7 @@ from typing import Any
 
 from .cut import Cut
 from .files import FileDataset
-from .local import FileItem
+from .local import FileItem, why_unreadable
 from .ranges import Range
 
 _AT_ONCE = 8
@@ -19,10 +19,34 @@ _AT_ONCE = 8
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file as it was listed, and where it can be read."""
+    """A file as it was listed, and where it can be read.
+
+    Parameters
+    ----------
+    item
+        The file.
+    place
+        Its path, or that of its copy on this machine.
+    error
+        What keeps it from being read, where that is known already.
+    """
 
     item: FileItem
-    path: str
+    place: str
+    error: OSError | None = None
+
+    @property
+    def path(self) -> str:
+        """Where to open it.
+
+        Raises
+        ------
+        OSError
+            It cannot be read.
+        """
+        if self.error is not None:
+            raise self.error
+        return self.place
 
     @property
     def name(self) -> str:
@@ -57,21 +81,25 @@ def sources_of(files: FileDataset, paths: Container[str] | None = None) -> Itera
     Raises
     ------
     InputError
-        They cannot be listed or brought.
+        They cannot be listed or brought. One that is gone or has changed since it was listed is no
+        error here: it comes as a source that cannot be read.
     """
     listed = (item for folder in files.folders() for item in folder)
     items = (item for item in listed if paths is None or item[0] in paths)
     if files.storage is None:
         for item in items:
-            yield Source(item, item[0])
+            yield Source(item, item[0], why_unreadable(item[0]) if item[1] < 0 else None)
         return
     from .staging import local_copies  # and asyncio with it, which a start does without
 
     while some := list(islice(items, _AT_ONCE)):
-        for item, path in zip(some, local_copies(some, files.storage), strict=True):
-            yield Source(item, path)
-            if os.path.islink(path) or os.path.exists(path):
-                os.unlink(path)  # the cache keeps it as long as there is room
+        lost: dict[str, str] = {}
+        copies = local_copies(some, files.storage, lost=lost)
+        for number, (item, copy) in enumerate(zip(some, copies, strict=True)):
+            yield Source(item, copy, OSError(lost[item[0]]) if item[0] in lost else None)
+            is_wanted_again = copy in copies[number + 1 :]
+            if not is_wanted_again and os.path.lexists(copy):
+                os.unlink(copy)  # the cache keeps it as long as there is room
 
 
 def unreadable(source: Source, error: Exception) -> Planned:
@@ -83,8 +111,9 @@ def unreadable(source: Source, error: Exception) -> Planned:
 
 def table_text(table: dict[str, Any], source: Source) -> str:
     """Return the JSON of how a worker reads a file."""
-    if not isinstance(source.item[2], int) or source.path != source.name:
-        table = {**table, "is_copy": True}  # it has another time than the original
+    is_unseen = isinstance(source.item[2], int) and source.item[1] < 0
+    if not isinstance(source.item[2], int) or source.place != source.name or is_unseen:
+        table = {**table, "is_copy": True}  # it has another time than the original, or none
     return json.dumps(table, separators=(",", ":"))
 
 

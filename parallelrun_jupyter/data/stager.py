@@ -30,6 +30,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
+from weakref import WeakValueDictionary
 
 from ..errors import InputError
 from ..worker.helper import crash_message, serve
@@ -63,7 +64,7 @@ class _Batch:
     """What a key stands for."""
 
     files: Sequence[File]
-    digests: list[str] = field(default_factory=list)
+    copies: list[tuple[str, _Copy]] = field(default_factory=list)
     is_done: bool = False
 
     @property
@@ -86,6 +87,8 @@ class Stager:
         self._fetchers: dict[int, Fetcher] = {}
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._copies: dict[str, _Copy] = {}
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._inputs = len(self._storages)
         self._batches: dict[int, _Batch] = {}
         self._queue: deque[int] = deque()
         self._flying = 0
@@ -221,19 +224,28 @@ class Stager:
         if storage is None:
             return Path(url)  # a local file in a mixed company
         digest = digest_of(storage.identity, url, size, version, self._run)
-        copy = self._copies.get(digest)
+        # The folder of a side input has all of its files, whoever else has them as well.
+        key = digest if number < self._inputs else f"{digest} {number}"
+        copy = self._copies.get(key)
         if copy is None or (copy.task.done() and _has_failed(copy.task)):
             task = asyncio.ensure_future(self._bring(file, digest, str(number)))
-            copy = self._copies[digest] = _Copy(task)
+            copy = self._copies[key] = _Copy(task)
         copy.users += 1
-        batch.digests.append(digest)
+        batch.copies.append((key, copy))
         return await asyncio.shield(copy.task)
 
     async def _bring(self, file: File, digest: str, group: str) -> Path:
-        number, url, size, version = file
+        _, url, size, _ = file
         link = self._view.place(group, path_in_store(url), digest)
-        if self._cache.use(digest, link, size):
-            return link
+        lock = self._locks.get(digest) or asyncio.Lock()
+        self._locks[digest] = lock  # two would write into one temporary file
+        async with lock:
+            if not self._cache.use(digest, link, size):
+                await self._fetch(file, digest, link)
+        return link
+
+    async def _fetch(self, file: File, digest: str, link: Path) -> None:
+        number, url, size, version = file
         async with self._slots:
             temporary = self._cache.temporary(digest)
             try:
@@ -247,7 +259,6 @@ class Stager:
                 self._cache.add(digest, temporary, link)
             finally:
                 temporary.unlink(missing_ok=True)
-        return link
 
     def _fetcher(self, number: int) -> Fetcher:
         if number not in self._fetchers:
@@ -265,12 +276,12 @@ class Stager:
 
     def _give_back(self, batch: _Batch) -> None:
         self._held_bytes -= batch.size
-        for digest in batch.digests:
-            copy = self._copies[digest]
+        for key, copy in batch.copies:
             copy.users -= 1
             if copy.users:
                 continue
-            del self._copies[digest]
+            if self._copies.get(key) is copy:  # one that failed may have been begun again
+                del self._copies[key]
             if not copy.task.done():
                 copy.task.cancel()
             elif not _has_failed(copy.task):

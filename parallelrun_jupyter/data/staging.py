@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 from ..errors import InputError
 from .cache import Cache, View, digest_of, open_cache, path_in_store, root_of
 from .fetching import Fetcher
-from .remote import Store, plain_errors
+from .remote import Store, plain_errors, why_not
 from .storage import Storage
 
 _AT_ONCE = 8
@@ -67,8 +67,19 @@ def local_copies(
     files: Sequence[tuple[str, int, int | str | None]],
     storage: Storage,
     environ: Mapping[str, str] = os.environ,
+    lost: dict[str, str] | None = None,
 ) -> list[str]:
     """Return the paths of local copies of several files; see `local_copy`.
+
+    Parameters
+    ----------
+    files
+        URL, size and version of each, as it was listed; one may be there more than once.
+    storage, environ
+        As of `local_copy`.
+    lost
+        Gets the URLs of files that are gone or have changed since, and why; nothing is at their
+        paths then. Default: the first one is an error.
 
     Raises
     ------
@@ -78,7 +89,7 @@ def local_copies(
     cache = open_cache(environ)
     view = _view_of(cache.folder, environ)
     placed: list[str] = []
-    missing: list[_Missing] = []
+    missing: dict[str, _Missing] = {}  # by digest: a file that is given twice is fetched once
     for url, given_size, given_version in files:
         size, version = given_size, given_version
         if version is None:
@@ -89,18 +100,39 @@ def local_copies(
             link = view.place("files", path_in_store(url), digest)
             _placed[view.path, digest] = link
             if not cache.use(digest, link, size):
-                missing.append((url, size, version, digest, link))
+                missing[digest] = (url, size, version, digest, link)
         placed.append(str(link))
 
     if missing:
-        with plain_errors(storage, missing[0][0]):
-            _in_new_loop(_fetch_all(missing, storage, cache))
-        cache.settle()
+        _fetch_missing([*missing.values()], storage, cache, lost)
     return placed
 
 
-async def _fetch_all(missing: list[_Missing], storage: Storage, cache: Cache) -> None:
-    """Fetch files into the cache, and put a link to each where it is wanted."""
+def _fetch_missing(
+    missing: list[_Missing], storage: Storage, cache: Cache, lost: dict[str, str] | None
+) -> None:
+    """Fetch files; note in ``lost`` which of them are gone or have changed, where it is given."""
+    with plain_errors(storage, missing[0][0]):
+        gone = _in_new_loop(_fetch_all(missing, storage, cache))
+    cache.settle()
+    for url, error in gone.items():
+        if lost is None:
+            with plain_errors(storage, url):
+                raise error
+        lost[url] = str(error) if isinstance(error, InputError) else why_not(storage, url, error)
+
+
+async def _fetch_all(
+    missing: list[_Missing], storage: Storage, cache: Cache
+) -> dict[str, FileNotFoundError | InputError]:
+    """Fetch files into the cache, and put a link to each where it is wanted.
+
+    Returns
+    -------
+    dict
+        Those that are gone or have changed, by URL; any other error is raised.
+    """
+    gone: dict[str, FileNotFoundError | InputError] = {}
     with ThreadPoolExecutor(_AT_ONCE) as threads:
         fetcher, slots = Fetcher(storage, threads), asyncio.Semaphore(_AT_ONCE)
 
@@ -110,6 +142,8 @@ async def _fetch_all(missing: list[_Missing], storage: Storage, cache: Cache) ->
                 try:
                     await fetcher.fetch(url, size, version, temporary)
                     cache.add(digest, temporary, link)
+                except (FileNotFoundError, InputError) as error:
+                    gone[url] = error
                 finally:
                     temporary.unlink(missing_ok=True)
 
@@ -117,6 +151,7 @@ async def _fetch_all(missing: list[_Missing], storage: Storage, cache: Cache) ->
             await asyncio.gather(*(one(*file) for file in missing))
         finally:
             await fetcher.close()
+    return gone
 
 
 def local_line(line: bytes, specs: Sequence[Mapping[str, Any]]) -> bytes:
@@ -178,7 +213,7 @@ def _view_of(folder: Path, environ: Mapping[str, str]) -> View:
     return _views[folder]
 
 
-def _in_new_loop(work: Any) -> None:
+def _in_new_loop(work: Any) -> Any:
     """Run a coroutine to its end, also where a notebook's own loop is running."""
     with ThreadPoolExecutor(1) as thread:
-        thread.submit(asyncio.run, work).result()
+        return thread.submit(asyncio.run, work).result()

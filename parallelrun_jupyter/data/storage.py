@@ -171,6 +171,7 @@ def make_storage(
     given: Mapping[str, Any],
     *,
     label: str,
+    owner: str = "",
     environ: Mapping[str, str] = os.environ,
     endpoint: str = "",
 ) -> Storage:
@@ -185,7 +186,11 @@ def make_storage(
     given
         ``storage_options``; they win.
     label
-        What credentials that were typed are named after.
+        What credentials that were typed are named after, such as a datastore or a container. That
+        of a container, which other accounts may have as well, gets the account with it.
+    owner
+        Whose credentials they are: ``datastore NAME``, or a URL. A newer value of the same owner
+        takes the place of the older one, and nobody else's does.
     environ
         Where Azure's variables are looked for, when no credential is given.
     endpoint
@@ -201,9 +206,10 @@ def make_storage(
     secrets: dict[str, Reference] = {}
     if protocol == "az":
         merged = _azure_options(merged, environ, endpoint)
+    typed: dict[str, Any] = {}
     for name, value in merged.items():
         if isinstance(value, EnvironmentVariable) or (value and looks_secret(name, value)):
-            secrets[name] = hold(label, name, value)
+            typed[name] = value
         elif value is not None:
             options[name] = value
     try:
@@ -214,6 +220,12 @@ def make_storage(
             "texts, numbers, true or false, and dictionaries and lists of these."
         )
         raise ConfigError(msg) from error
+    bare = Storage(protocol, options)
+    if "://" in owner:
+        label = f"{options.get('account_name', protocol)}_{label}"
+    for name, value in typed.items():
+        # Two accounts, or two endpoints, can have a container of the same name.
+        secrets[name] = hold(label, name, value, owner=f"{owner} {bare.identity}")
     return Storage(protocol, options, secrets)
 
 

@@ -248,7 +248,8 @@ class TabularDataset:
         """
         self.files.check()
         for source in self._sources():
-            if source.item[1]:
+            is_there = source.item[1] >= 0 or self.storage is not None
+            if source.item[1] and is_there:
                 _FORMS[self.form][0](source, self.options)
                 return
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 from ..errors import InputError
-from .local import list_path
+from .local import Unlisted, list_path, place_below
 from .remote import Store, plain_errors, store_errors
 from .storage import Place, Storage
 
@@ -63,7 +63,9 @@ def upload_all(pairs: Sequence[tuple[str, str]], target: Place, *, overwrite: bo
     """
     missing = [path for path, _ in pairs if not os.path.isfile(path)]
     if missing:
-        msg = f"the file {missing[0]!r} to be uploaded does not exist."
+        is_there = os.path.exists(missing[0])
+        why = "is not a regular file" if is_there else "does not exist"
+        msg = f"the file {missing[0]!r} to be uploaded {why}. Nothing was uploaded."
         raise InputError(msg)
     folder = target.path.rstrip("/")
     if target.storage is None:
@@ -90,7 +92,14 @@ def download_all(source: Place, root: str, target: str, *, overwrite: bool) -> i
     return len(copies_of(source, root, target, overwrite=overwrite))
 
 
-def copies_of(source: Place, root: str, target: str, *, overwrite: bool) -> list[str]:
+def copies_of(
+    source: Place,
+    root: str,
+    target: str,
+    *,
+    overwrite: bool,
+    placed: dict[str, str] | None = None,
+) -> list[str]:
     """Copy what a path, folder or glob names to a local folder; return the paths of the copies.
 
     Parameters
@@ -103,18 +112,23 @@ def copies_of(source: Place, root: str, target: str, *, overwrite: bool) -> list
         The local folder.
     overwrite
         Replace what is there; otherwise it is left as it is.
+    placed
+        The name of what went to each path in earlier calls; filled in. Default: there were none.
 
     Raises
     ------
     InputError
-        There is nothing, or the store refuses.
+        There is nothing, the store refuses, or a name cannot be that of a file below the target;
+        then nothing was written.
     """
+    before = {} if placed is None else placed
 
     def target_of(path: str) -> str:
-        return os.path.join(target, *path.removeprefix(root).strip("/").split("/"))
+        return place_below(target, path.removeprefix(root), path)
 
     if source.storage is None:
-        found = [path for paths in list_path(source.path) for path in paths]
+        found = _local_files(source.path)
+        _check_targets(found, target_of, before)
         for path in found:
             _copy(path, target_of(path), overwrite=overwrite)
     else:
@@ -133,11 +147,47 @@ def copies_of(source: Place, root: str, target: str, *, overwrite: bool) -> list
                         _remove(temporary)
 
             found = [item[0] for files in store.folders(source.path) for item in files]
+            _check_targets(found, target_of, before)
             list(pool.map(one, found))
     if not found:
         msg = f"{source.path!r} holds no files to download. Check the path."
         raise InputError(msg)
     return [target_of(path) for path in found]
+
+
+def _local_files(path: str) -> list[str]:
+    found: list[str] = []
+    try:
+        for paths in list_path(path):
+            if isinstance(paths, Unlisted):
+                raise paths.error
+            found += paths
+    except OSError as error:
+        msg = f"{path!r} could not be listed: {error.strerror} ({error.filename}). Nothing was copied."
+        raise InputError(msg) from error
+    return found
+
+
+def _check_targets(
+    names: Sequence[str], target_of: Callable[[str], str], placed: dict[str, str]
+) -> None:
+    """See that each file has a place of its own: a store knows no folders, and takes any name."""
+    for name in names:
+        before = placed.setdefault(target_of(name), name)
+        if before != name:
+            msg = (
+                f"{before!r} and {name!r} would be the same file here, {target_of(name)!r}. Download "
+                "them one by one, into different folders."
+            )
+            raise InputError(msg)
+    for place, name in placed.items():
+        folder = os.path.dirname(place)
+        if folder in placed:
+            msg = (
+                f"{placed[folder]!r} is a file, and {name!r} is below it, which no folder can hold. "
+                "Download them one by one, into different folders."
+            )
+            raise InputError(msg)
 
 
 def _copy(path: str, target: str, *, overwrite: bool) -> None:

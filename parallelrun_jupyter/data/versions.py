@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import struct
 import time
 from collections.abc import Iterator
@@ -55,6 +56,8 @@ class Versions:
         planned = list(zip(sizes, times, strict=True)) if sizes else self._known(row)
         for path, version in zip(paths, planned, strict=True):
             now = _look(path)
+            if now == version or (now == _GONE and self._never_was(path, version)):
+                continue
             is_other = now[1] > self._planned_ns if version == _UNKNOWN else now != version
             if now == _GONE or is_other:
                 yield path, now == _GONE
@@ -63,6 +66,13 @@ class Versions:
         """Take the files of a plan line as they are now for what was planned."""
         if row[0] == "f" and not row[3]:
             os.pwrite(self._fd, b"".join(_ONE.pack(*_look(path)) for path in row[2]), _place(row))
+
+    def _never_was(self, path: str, version: tuple[int, int]) -> bool:
+        """Say if a path that leads to no file has not done so when it was planned, either."""
+        try:
+            return version == _UNKNOWN and os.lstat(path).st_mtime_ns <= self._planned_ns
+        except OSError:
+            return False
 
     def note(self) -> None:
         """Look at every file of the plan that was not looked at yet.
@@ -105,5 +115,7 @@ def _look(path: str) -> tuple[int, int]:
     try:
         found = os.stat(path)
     except OSError:
+        return _GONE
+    if stat.S_ISDIR(found.st_mode):  # one that could not be listed
         return _GONE
     return found.st_size, found.st_mtime_ns

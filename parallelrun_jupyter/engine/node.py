@@ -227,26 +227,30 @@ class Node:
                         attempt,
                         items,
                         duration_us,
-                        Failure(**failure),
+                        worker.blamed_for(Failure(**failure), mini_batch),
                     )
                 ]
-            case ["ready", init_ms]:
+            case ["ready", init_ms, run_line]:
                 worker.is_ready = True
                 # Soon after it has begun, it is seen to: not "waiting" for the rest of the second.
                 self._sampled_at = min(
                     self._sampled_at, time.monotonic() - SAMPLE_S + _FIRST_LOOK_S
                 )
                 self._feed_one(worker)
-                return [signals.WorkerInitialised(self.name, worker.name, init_ms)]
-            case ["stopped"]:
+                return [signals.WorkerInitialised(self.name, worker.name, init_ms, run_line)]
+            case ["stopped", *failures]:
                 worker.has_stopped = True
-                return []
+                return [self._notice_shutdown(worker, failure) for failure in failures]
             case ["init_failed", failure]:
                 worker.kill("init failed")
                 return [self._not_ready(worker.name, Failure(**failure))]
             case _:
                 msg = f"worker {worker.name} sent an unknown message: {reply.message[:1]}"
                 raise ValueError(msg)
+
+    def _notice_shutdown(self, worker: WorkerProcess, failure: dict[str, str]) -> Signal:
+        text = f"shutdown() of {worker.name} failed: {failure['group']}: {failure['message']}"
+        return signals.Noticed(text.removesuffix(": "))
 
     def _done(
         self, worker: WorkerProcess, elapsed_us: int, rows: list[list[int]], payload: bytes
@@ -348,9 +352,9 @@ class Node:
         self._workers.remove(worker)
         where, stack = read_stack(worker.read_dump(), self._spec.start["roots"])
         if stack and worker.kill_reason != "stopped":
-            worker.log_text(b"ERROR", mini_batch, stack.encode("utf-8", "replace"))
+            worker.log_text(b"ERROR", mini_batch, stack.encode("utf-8", "backslashreplace"))
         ending = worker.close()
-        failure = worker.failure(ending, where, stack)
+        failure = worker.failure(ending, where, stack, mini_batch if blamed else -1)
         if blamed is not None and worker.kill_reason != "stopped":
             found.append(
                 signals.AttemptEndedBadly(

@@ -106,6 +106,11 @@ class PartsScheduler(Scheduler):
         for mini_batch, event in part.kept.items():
             self._record(event._replace(part=IN_STORE, offset=offsets[mini_batch]))
         self._record(PartStored(self._now, name, first, len(part.kept), rows, size_bytes))
+        for (
+            event
+        ) in part.kept.values():  # behind the part's own line, before which they do not hold
+            if event.items_succeeded < event.items:
+                self._tell_short(event)
 
     # Nodes that leave
 

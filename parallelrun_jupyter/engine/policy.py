@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ..parsing import plural
 from ..runs.record import RunRecord
-from ..runs.state import RunState
+from ..runs.state import RunState, costliest_first
 
 INIT_TRIES = 3
 """Failed starts in a row, per worker slot of a node, after which nobody can start (rule R21)."""
@@ -67,7 +67,7 @@ def exceeded(state: RunState, limits: Limits) -> str:
     if 0 <= limits.error_threshold < state.items_failed:
         return (
             f"{plural(state.items_failed, 'item')} failed; "
-            f"error_threshold allows {limits.error_threshold:,}"
+            f"error_threshold allows {limits.error_threshold:,}{_short_results(state)}"
         )
     count = limits.allowed_failed_count
     if count is not None and 0 <= count < state.failed:
@@ -81,6 +81,16 @@ def exceeded(state: RunState, limits: Limits) -> str:
                 f"allowed_failed_percent allows {percent:g} %"
             )
     return ""
+
+
+def _short_results(state: RunState) -> str:
+    """Return an example of results that were too short, where most of what failed is theirs."""
+    costliest = costliest_first(state.groups.values())[:1]
+    return "".join(
+        f": {group.message}, first in mini-batch {group.first_mini_batch}"
+        for group in costliest
+        if group.items_missing
+    )
 
 
 def stalled(state: RunState, limits: Limits, now_ms: int, started_ms: int, moved_ms: int) -> str:

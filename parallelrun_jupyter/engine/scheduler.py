@@ -11,6 +11,7 @@ from ..events import (
     CancelRequested,
     Event,
     InitFailed,
+    ItemsFailed,
     MiniBatchesPlanned,
     NodeJoined,
     NodeLost,
@@ -27,6 +28,7 @@ from ..events import (
 )
 from ..parsing import plural
 from ..runs.state import RunState
+from ..worker.failures import SHORT_RESULT, short_result
 from . import policy, signals
 from .nodes import Nodes
 from .policy import Limits
@@ -92,6 +94,8 @@ class Scheduler:
         self._published: tuple[str, int] | None = None
         self._publishes_late = False
         self._warned_long = False
+        #: where the script's run() begins, as workers say it
+        self._run_line = ""
         self._now = self._started = self._moved = 0
         self._actions: list[Action] = []
         self._driver = (0, "", "")
@@ -269,7 +273,8 @@ class Scheduler:
         match signal:
             case signals.WorkerSpawned(name, worker, pid):
                 self._record(WorkerStarted(self._now, worker, name, pid))
-            case signals.WorkerInitialised(_, worker, init_ms):
+            case signals.WorkerInitialised(_, worker, init_ms, run_line):
+                self._run_line = run_line
                 node.was_ready, node.failed_starts = True, 0
                 self._record(WorkerReady(self._now, worker, init_ms))
             case signals.WorkerEnded(_, worker, reason):
@@ -280,7 +285,7 @@ class Scheduler:
                 self._record(
                     InitFailed(self._now, worker, f.kind, f.error, f.message, f.group, f.traceback)
                 )
-                self._check_starts(f"{f.group}: {f.message}")
+                self._check_starts(f"{f.group}: {f.message}" if f.message else f.group)
 
     def _check_starts(self, why: str) -> None:
         """End the run when no worker can start anywhere (rule R21)."""
@@ -321,6 +326,26 @@ class Scheduler:
     def _keep(self, event: AttemptSucceeded) -> None:
         """Let an attempt hold whose rows the driver has."""
         self._record(event)
+        if event.items_succeeded < event.items:
+            self._tell_short(event)
+
+    def _tell_short(self, event: AttemptSucceeded) -> None:
+        """Record why the items of a mini-batch failed that have no result (rule R4)."""
+        at = self._run_line
+        self._record(
+            ItemsFailed(
+                event.mini_batch,
+                event.attempt,
+                event.worker,
+                self._now,
+                event.items - event.items_succeeded,
+                "short_result",
+                SHORT_RESULT,
+                short_result(event.rows, event.items, at),
+                f"{SHORT_RESULT} at {at or 'run()'}",
+                "",
+            )
+        )
 
     def _ended_badly(self, signal: signals.AttemptEndedBadly) -> None:
         if not self._nodes.take_back(signal.mini_batch, signal.attempt, signal.node):

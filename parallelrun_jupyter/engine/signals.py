@@ -71,11 +71,12 @@ class WorkerSpawned:
 
 @dataclass(frozen=True, slots=True)
 class WorkerInitialised:
-    """A worker is ready for mini-batches."""
+    """A worker is ready for mini-batches; ``run_line`` is where the script's ``run`` begins."""
 
     node: str
     worker: str
     init_ms: int
+    run_line: str = ""
 
 
 @dataclass(frozen=True, slots=True)

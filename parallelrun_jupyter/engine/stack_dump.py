@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Sequence
 
+from ..worker.failures import is_under
 from .template import WORKER_FOLDER
 
 _FRAME = re.compile(r'^  File "(?P<file>.*)", line (?P<line>\d+) in (?P<name>.*)$')
@@ -35,7 +36,7 @@ def read_stack(dump: str, roots: Sequence[str]) -> tuple[str, str]:
             break
         frames.append((match["file"], int(match["line"]), match["name"]))
     frames = [frame for frame in frames if not _is_ours(frame[0])]
-    own = [frame for frame in frames if any(frame[0].startswith(root + os.sep) for root in roots)]
+    own = [frame for frame in frames if is_under(frame[0], list(roots))]
     if not frames:
         return "", ""
     file, line, name = (own or frames)[0]

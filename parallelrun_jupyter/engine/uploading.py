@@ -54,6 +54,7 @@ class Upload:
         self._final_bytes = final.stat().st_size if final else 0
         root = folder.script_output(record)
         found = [os.path.join(at, name) for at, _, names in os.walk(root) for name in sorted(names)]
+        found = [path for path in found if os.path.isfile(path)]  # a pipe could be waited for
         self._files = [(path, os.path.relpath(path, root).replace(os.sep, "/")) for path in found]
         if final is not None:
             self._files.append((str(final), final.name))

@@ -23,6 +23,9 @@ from .template import WORKER_FOLDER, Template
 
 _READ_BYTES = 1 << 18
 _DUMP_BYTES = 1 << 15
+_LOG_TAIL_BYTES = 1 << 13
+_STAMP_BYTES = len("2026-11-23T06:20:40.123Z")
+_SHOWN_CHARS = 300
 LOADING_TOOK = "loading the mini-batch took longer than"
 CAN_WATCH_PIDS = hasattr(os, "pidfd_open")
 
@@ -60,6 +63,22 @@ class Reply:
 
     message: list[Any]
     payload: bytes
+
+
+def last_error_line(log: Path, mini_batch: int) -> str:
+    """Return the last line that a worker wrote to stderr in a mini-batch, -1 for outside of any.
+
+    What C code says before it ends the process is there, and nowhere else.
+    """
+    tag = b" STDERR #%d " % mini_batch if mini_batch >= 0 else b" STDERR #- "
+    try:
+        with open(log, "rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _LOG_TAIL_BYTES))
+            lines = file.read().splitlines()
+    except OSError:
+        return ""
+    said = [line.partition(tag)[2] for line in lines if line.find(tag) == _STAMP_BYTES]
+    return said[-1].decode("utf-8", "replace").strip()[:_SHOWN_CHARS] if said else ""
 
 
 class WorkerProcess:
@@ -306,13 +325,15 @@ class WorkerProcess:
         flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
         return os.waitid(os.P_PID, self.pid, flags) is not None
 
-    def failure(self, ending: str, where: str, stack: str) -> Failure:
+    def failure(self, ending: str, where: str, stack: str, mini_batch: int) -> Failure:
         """Describe the end of a worker that could not describe it itself.
 
         Parameters
         ----------
         ending, where, stack
             How it ended, and the line of the user's code and the stack where it was, if known.
+        mini_batch
+            What it was running; -1 for none.
         """
         place = where or ("run()" if self.is_ready else "init()")
         if self.kill_reason.startswith(LOADING_TOOK):
@@ -324,7 +345,21 @@ class WorkerProcess:
             message = f"the worker process died with {ending}"
             if ending.startswith("signal 9 "):  # the kernel's way of ending who takes too much
                 message += ": killed from outside, often for want of memory"
+            elif ending.startswith("exit code"):
+                message += ": something called os._exit(), or a library ended the process"
+            said = last_error_line(self.log, mini_batch)
+            message += f"; the last line on stderr: {said}" if said else ""
         return Failure(kind, error, message, f"{error} at {place}", stack)
+
+    def blamed_for(self, told: Failure, mini_batch: int) -> Failure:
+        """Return the failure of an attempt that the worker told of, which may be a timeout.
+
+        A script that takes SIGTERM for an exception ends its ``run()`` with that one when its time
+        is over; the reason is the timeout.
+        """
+        if not self.kill_reason or self.kill_reason == "stopped":
+            return told
+        return self.failure("", told.group.partition(" at ")[2], told.traceback, mini_batch)
 
     def _doubt_template(self) -> None:
         """Fork no more where a forked worker has hung or crashed before it had done anything."""

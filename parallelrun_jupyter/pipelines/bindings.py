@@ -11,6 +11,7 @@ from typing import Any
 from ..data.datastores import DataPath, Datastore
 from ..data.files import FileDataset
 from ..data.inputs import dataset_of
+from ..data.local import place_below
 from ..data.staging import local_copies
 from ..data.storage import Place, Storage
 from ..data.tabular import TabularDataset
@@ -182,7 +183,7 @@ class Bindings:
         common = common_folder(list(dataset.paths), [item[0] for item in items])
         target = Path(one.path_on_compute or self._folder / "inputs" / one.name)
         for path, (url, _, _) in zip(here, items, strict=True):
-            link = target / os.path.relpath(url, common)
+            link = Path(place_below(str(target), os.path.relpath(url, common), url))
             link.parent.mkdir(parents=True, exist_ok=True)
             if not link.is_symlink():
                 link.symlink_to(path)
@@ -217,6 +218,8 @@ def common_folder(paths: list[str], files: list[str]) -> str:
     for path in paths:
         parts = path.rstrip("/").split("/")
         cut = next((i for i, part in enumerate(parts) if any(s in part for s in _MAGIC)), None)
+        if path in known or os.path.isdir(path):  # brackets may be part of a name
+            cut = None
         if cut is not None:
             fixed.append("/".join(parts[:cut]))
         else:

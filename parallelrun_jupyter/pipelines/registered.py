@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ..data.inputs import dataset_of
+from ..data.local import place_below
 from ..data.staging import local_copies
+from ..errors import ConfigError
 from ..runs.folders import write_atomically
 from ..runs.pipeline_record import StepRecord
 from .bindings import common_folder
@@ -27,8 +29,39 @@ def lock(workspace: Path) -> Iterator[None]:
         yield
 
 
+def check_name(name: object, what: str) -> None:
+    """See that a name can be that of a file, in the folder that it is meant for.
+
+    Parameters
+    ----------
+    name
+        The name.
+    what
+        What it names, such as ``dataset``.
+
+    Raises
+    ------
+    ConfigError
+        It cannot.
+    """
+    is_name = isinstance(name, str) and name.strip() not in {"", ".", ".."}
+    if not is_name or "/" in str(name) or "\0" in str(name):
+        msg = (
+            f"the {what}'s name is {name!r}; expected a text that is not empty, without '/', "
+            "such as 'sales-2024'."
+        )
+        raise ConfigError(msg)
+
+
 def dataset_versions(workspace: Path, name: str) -> list[dict[str, Any]]:
-    """Return the versions of a dataset, the first one first."""
+    """Return the versions of a dataset, the first one first.
+
+    Raises
+    ------
+    ConfigError
+        The name cannot be one of a dataset.
+    """
+    check_name(name, "dataset")
     try:
         kept = json.loads((workspace / "datasets" / f"{name}.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -60,6 +93,7 @@ def add_dataset_version(workspace: Path, name: str, version: dict[str, Any]) -> 
 
 def remove_dataset(workspace: Path, name: str) -> None:
     """Forget a dataset with all of its versions; its files stay."""
+    check_name(name, "dataset")
     with lock(workspace):
         (workspace / "datasets" / f"{name}.json").unlink(missing_ok=True)
 
@@ -104,7 +138,7 @@ def _brought(spec: dict[str, Any], folder: Path) -> str:
     here = local_copies(items, files.storage)
     common = common_folder(list(files.paths), [item[0] for item in items])
     for path, (url, _, _) in zip(here, items, strict=True):
-        link = folder / os.path.relpath(url, common)
+        link = Path(place_below(str(folder), os.path.relpath(url, common), url))
         link.parent.mkdir(parents=True, exist_ok=True)
         if not link.is_symlink():
             link.symlink_to(path)

@@ -23,6 +23,7 @@ from ..runs.pipeline_record import PipelineRecord, StepRecord
 from ..runs.pipeline_store import PipelineFolder, create_pipeline
 from ..runs.store import new_run_id
 from ..settings import home
+from .registered import check_name
 
 _START_LIMIT_S = 20.0
 _LOOK_S = 0.05
@@ -136,6 +137,7 @@ def _storages(value: Any) -> Iterator[dict[str, Any]]:
 
 def _note_experiment(record: PipelineRecord) -> None:
     """Let the workspace know the experiment."""
+    check_name(record.experiment, "experiment")  # of a published pipeline, a request has brought it
     place = Path(record.workspace) / "experiments" / f"{record.experiment}.json"
     if not place.exists():
         place.parent.mkdir(mode=0o700, exist_ok=True)

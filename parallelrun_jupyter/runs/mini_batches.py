@@ -7,7 +7,8 @@ import mmap
 from pathlib import Path
 from typing import TypedDict
 
-from ..events import AttemptFailed, AttemptSucceeded, decode
+from ..errors import visible
+from ..events import AttemptFailed, AttemptSucceeded, ItemsFailed, decode
 from ..parsing import plural
 from ..worker import mini_batches as loading
 from .state import FAILED, LEFT, RETRYING, SUCCEEDED, RunState
@@ -54,7 +55,7 @@ def mini_batch_detail(folder: RunFolder, state: RunState, mini_batch: int) -> Mi
         mini_batch=mini_batch,
         state=word,
         worker=running[0] if running else "",
-        items=[item[:_SHOWN_CHARS] for item in items[:SHOWN_ITEMS]],
+        items=[visible(item)[:_SHOWN_CHARS] for item in items[:SHOWN_ITEMS]],
         items_count=len(items),
         attempts=_attempts(folder.journal, state, mini_batch)[-SHOWN_ATTEMPTS:],
     )
@@ -98,11 +99,16 @@ def _attempts(journal: Path, state: RunState, mini_batch: int) -> list[AttemptRo
     if state.status_of(mini_batch) == SUCCEEDED:
         # The last one holds: those before it were of parts that did not come to be whole.
         found += [event for event in events if isinstance(event, AttemptSucceeded)][-1:]
-    return [_attempt_row(event) for event in sorted(found, key=lambda event: event.at_ms)]
+    short = {event.attempt: event for event in events if isinstance(event, ItemsFailed)}
+    ordered = sorted(found, key=lambda event: event.at_ms)
+    return [_attempt_row(event, short.get(event.attempt)) for event in ordered]
 
 
-def _attempt_row(event: AttemptSucceeded | AttemptFailed) -> AttemptRow:
+def _attempt_row(
+    event: AttemptSucceeded | AttemptFailed, short: ItemsFailed | None = None
+) -> AttemptRow:
     failed = isinstance(event, AttemptFailed)
+    reason = event if isinstance(event, AttemptFailed) else short
     return AttemptRow(
         attempt=event.attempt,
         worker=event.worker,
@@ -110,8 +116,8 @@ def _attempt_row(event: AttemptSucceeded | AttemptFailed) -> AttemptRow:
         at_s=event.at_ms / 1000,
         duration_s=event.duration_us / 1e6,
         rows=0 if isinstance(event, AttemptFailed) else event.rows,
-        group=event.group[:_SHOWN_CHARS] if isinstance(event, AttemptFailed) else "",
-        message=event.message[:_SHOWN_CHARS] if isinstance(event, AttemptFailed) else "",
+        group=reason.group[:_SHOWN_CHARS] if reason is not None else "",
+        message=reason.message[:_SHOWN_CHARS] if reason is not None else "",
     )
 
 
@@ -128,7 +134,7 @@ def _lines_of(journal: Path, mini_batch: int) -> list[bytes]:
         except ValueError:  # it is empty
             return []
         with data:
-            for letter in (b"s", b"f"):
+            for letter in (b"s", b"f", b"i"):
                 start = b'\n["%b",%d,' % (letter, mini_batch)
                 position = data.find(start)
                 while position >= 0:

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from ..errors import visible
+
 FINAL_PIPELINE_STATES = frozenset({"Completed", "Failed", "Canceled", "Interrupted"})
 FINAL_STEP_STATES = frozenset({"Completed", "Failed", "Canceled", "Skipped"})
 
@@ -28,6 +30,9 @@ class StepPrepared:
     step: str
     step_run_id: str
     notes: list[str]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "notes", [visible(note) for note in self.notes])
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +79,9 @@ class StepFinished:
     state: str
     reason: str
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reason", visible(self.reason))
+
 
 @dataclass(frozen=True, slots=True)
 class PipelineFinished:
@@ -82,6 +90,9 @@ class PipelineFinished:
     at: float
     state: str
     reason: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reason", visible(self.reason))
 
 
 PipelineEvent: TypeAlias = (

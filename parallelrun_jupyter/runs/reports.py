@@ -27,6 +27,9 @@ from .record import RunRecord
 from .state import RunState
 from .store import RunFolder
 
+_ESCAPED = "backslashreplace"
+"""What UTF-8 does not hold, of file names and the like, is written with escapes."""
+
 HEARTBEAT_MS = 10_000
 """The overview says how far the run is about every ten seconds, as Azure's does."""
 
@@ -173,8 +176,8 @@ def write_reports(folder: RunFolder, record: RunRecord, events: Iterable[Event])
     overview_path = folder.reports / f"job_progress_overview.{day}.txt"
     table_path = folder.reports / "processed_mini-batches.csv"
     with (
-        open(overview_path, "w", encoding="utf-8") as overview,
-        open(table_path, "w", encoding="utf-8", newline="") as file,
+        open(overview_path, "w", encoding="utf-8", errors=_ESCAPED) as overview,
+        open(table_path, "w", encoding="utf-8", errors=_ESCAPED, newline="") as file,
     ):
         table = csv.writer(file)
         table.writerow(MINI_BATCH_COLUMNS)
@@ -205,14 +208,15 @@ def _write_result(folder: RunFolder, state: RunState) -> None:
         lines.append(f"Output: {state.output}")
     if state.groups:
         lines.append("Where to start: job_error.txt, then logs/user")
-    (folder.reports / "job_result.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    path = folder.reports / "job_result.txt"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8", errors=_ESCAPED)
     errors = [
         f"{group.group}\n{group.attempts} failed, {group.mini_batches_lost} mini batches lost, "
-        f"first in mini batch {group.first_mini_batch}\n{group.traceback or group.message}\n"
+        f"{group.items_missing} items without a result, first in mini batch {group.first_mini_batch}\n{group.traceback or group.message}\n"
         for group in state.groups.values()
     ]
     path = folder.reports / "job_error.txt"
-    path.write_text("\n".join(errors), encoding="utf-8", errors="backslashreplace")
+    path.write_text("\n".join(errors), encoding="utf-8", errors=_ESCAPED)
 
 
 def _iso(record: RunRecord, at_ms: int) -> str:

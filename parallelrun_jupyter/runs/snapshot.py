@@ -6,12 +6,13 @@ import json
 import time
 from typing import TypedDict
 
+from ..errors import visible
 from . import progress
 from .grid import Grid, grid
 from .liveness import driver_is_alive
 from .progress import Budget, Pace, Straggler
 from .record import RunRecord
-from .state import FailureGroup, RunState, WorkerState
+from .state import FailureGroup, RunState, WorkerState, costliest_first
 from .store import RunFolder
 from .timeline import Lane, Uses, timeline, uses
 
@@ -48,6 +49,7 @@ class GroupRow(TypedDict):
     first_mini_batch: int
     attempts: int
     mini_batches_lost: int
+    items_missing: int
 
 
 class Snapshot(Pace):
@@ -102,12 +104,12 @@ def _whole_snapshot(folder: RunFolder, record: RunRecord, state: RunState, now: 
     workers = list(state.workers.values()) if is_live else []
     running = [worker.mini_batch for worker in workers if worker.phase == "running"]
     since_ms, lanes = timeline(state, workers, at_ms)
-    groups = sorted(state.groups.values(), key=lambda g: (-g.mini_batches_lost, -g.attempts))
+    groups = costliest_first(state.groups.values())
     return Snapshot(
         run_id=folder.run_id,
-        name=shorten(record.name, _SHOWN_TEXT),
+        name=shorten(visible(record.name), _SHOWN_TEXT),
         state=shown_state,
-        reason=shorten(reason, _SHOWN_REASON),
+        reason=shorten(visible(reason), _SHOWN_REASON),
         is_final=state.is_final or shown_state == "Interrupted",
         plan_finished=state.plan_finished,
         mini_batches=state.planned,
@@ -136,7 +138,7 @@ def _whole_snapshot(folder: RunFolder, record: RunRecord, state: RunState, now: 
         groups=[_group_row(group, number) for number, group in enumerate(groups[:SHOWN_GROUPS])],
         groups_hidden=max(0, len(groups) - SHOWN_GROUPS),
         warnings=[shorten(text, _SHOWN_TEXT) for text in state.warnings][-3:],
-        output=shorten(state.output, _SHOWN_REASON),
+        output=shorten(visible(state.output), _SHOWN_REASON),
     )
 
 
@@ -197,6 +199,7 @@ def _group_row(group: FailureGroup, number: int) -> GroupRow:
         first_mini_batch=group.first_mini_batch,
         attempts=group.attempts,
         mini_batches_lost=group.mini_batches_lost,
+        items_missing=group.items_missing,
     )
 
 

@@ -14,6 +14,7 @@ from ..events import (
     CancelRequested,
     Event,
     InitFailed,
+    ItemsFailed,
     MiniBatchesPlanned,
     NodeJoined,
     NodeLost,
@@ -69,6 +70,8 @@ class FailureGroup:
     """Failed attempts that were raised at the same line.
 
     ``first_mini_batch`` is -1 for failures before any: at the import of the script or in ``init()``.
+    ``items_lost`` are those of the mini-batches that were given up, ``items_missing`` those without
+    a result in mini-batches that succeeded otherwise.
     """
 
     group: str
@@ -80,6 +83,17 @@ class FailureGroup:
     attempts: int = 0
     mini_batches_lost: int = 0
     items_lost: int = 0
+    items_missing: int = 0
+
+    @property
+    def cost(self) -> tuple[int, int, int]:
+        """What the group cost, for sorting: items, mini-batches, attempts."""
+        return self.items_lost + self.items_missing, self.mini_batches_lost, self.attempts
+
+
+def costliest_first(groups: Iterable[FailureGroup]) -> list[FailureGroup]:
+    """Return groups of failures in the order in which they are shown."""
+    return sorted(groups, key=lambda group: group.cost, reverse=True)
 
 
 @dataclass(slots=True)
@@ -179,6 +193,10 @@ class RunState:
                 self.parts += 1
             case AttemptFailed():
                 self._fail(event)
+            case ItemsFailed():
+                group = self._group_of(event, event.mini_batch)
+                group.attempts += 1
+                group.items_missing += event.items
             case MiniBatchesPlanned() | PlanFinished():
                 self.moved_ms = event.at_ms
                 self.planned = event.mini_batches
@@ -326,7 +344,9 @@ class RunState:
         self.output, self.output_bytes = "", 0
         self.throughput.rebase(self.done, self.items_done)
 
-    def _group_of(self, event: AttemptFailed | InitFailed, mini_batch: int) -> FailureGroup:
+    def _group_of(
+        self, event: AttemptFailed | ItemsFailed | InitFailed, mini_batch: int
+    ) -> FailureGroup:
         """Return the group of a failure, a new one where it is the first of its kind."""
         group = self.groups.get(event.group)
         if group is None:

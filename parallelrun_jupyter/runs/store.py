@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import string
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import RunNotFoundError
+from ..errors import ConfigError, RunNotFoundError
 from ..parsing import nearest_hint
 from ..settings import home
 from .folders import Folder, names_in
@@ -56,6 +54,24 @@ class RunFolder(Folder):
         if record.output_storage:
             return str(self.output / "files")
         return record.output or str(self.output)
+
+    def make_script_output(self, record: RunRecord) -> None:
+        """Make the folder of `script_output`, before a script writes there.
+
+        Raises
+        ------
+        ConfigError
+            It cannot be made, or is a file.
+        """
+        path = self.script_output(record)
+        try:
+            os.makedirs(path, exist_ok=True)
+        except OSError as error:
+            msg = (
+                f"the output folder {path!r} could not be made ({error.strerror}). Give output= a "
+                "folder that you can write, or leave it out for one in the run's folder."
+            )
+            raise ConfigError(msg) from error
 
     @property
     def reports(self) -> Path:
@@ -127,12 +143,3 @@ def every() -> list[RunFolder]:
     """Return the folders of all runs, newest first."""
     folders = (RunFolder(runs_folder() / name) for name in names_in(runs_folder()))
     return [folder for folder in folders if folder.record.is_file()]
-
-
-def copy_source(source: Path, target: Path, ignore: Callable[[str], bool]) -> None:
-    """Copy a source directory into a run, without the names that ``ignore`` says."""
-
-    def ignored(_folder: str, names: list[str]) -> list[str]:
-        return [name for name in names if ignore(name)]
-
-    shutil.copytree(source, target, ignore=ignored, dirs_exist_ok=True)

@@ -132,6 +132,7 @@ def _fate(group: GroupRow) -> str:
     attempts = plural(group["attempts"], "attempt")
     if group["first_mini_batch"] < 0:
         return f"{attempts} to start a worker"
-    lost = group["mini_batches_lost"]
+    lost, missing = group["mini_batches_lost"], group.get("items_missing", 0)
     fate = f"{plural(lost, 'mini-batch')} lost" if lost else "retried"
+    fate = f"{plural(missing, 'item')} without a result" if missing else fate
     return f"{attempts}, {fate}, first in mini-batch {group['first_mini_batch']:,}"

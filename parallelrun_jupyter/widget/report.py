@@ -71,7 +71,7 @@ def write_report(
         data=_as_script(data),
     )
     try:
-        target.write_text(text, encoding="utf-8")
+        target.write_text(text, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         msg = f"the report {target} could not be written ({error.strerror}); name another place."
         raise OutputError(msg) from error
@@ -82,7 +82,8 @@ def _worth_telling(state: RunState) -> list[int]:
     """Return the mini-batches that a reader will ask about: those that failed, and some others."""
     bad = [k for k, status in enumerate(state.statuses) if status in {FAILED, RETRYING}]
     lately = [row[1] for row in state.lately]
-    tried = [*bad, *sorted(state.tries), *reversed(lately)]
+    first = [group.first_mini_batch for group in state.groups.values() if group.items_missing]
+    tried = [*bad, *first, *sorted(state.tries), *reversed(lately)]
     return list(dict.fromkeys(tried))[:_DETAILS]
 
 

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any, TypedDict
 
 from ..errors import ConfigError
-from ..events import AttemptFailed, decode
+from ..events import AttemptFailed, ItemsFailed, decode
 from ..runs.grid import Grid, grid
 from ..runs.log_search import LogQuery, find_lines
 from ..runs.mini_batches import MiniBatchDetail, mini_batch_detail
@@ -139,13 +139,13 @@ def failures(folder: RunFolder, group: str) -> Failures:
                     error=event.error,
                     message=event.message[:LOG_LINE_CHARS],
                     items=event.items,
-                    is_last=event.is_last,
+                    is_last=isinstance(event, ItemsFailed) or event.is_last,
                 )
             )
     return Failures(group=group, traceback=traceback, rows=rows, attempts=attempts)
 
 
-def _failed_attempts(folder: RunFolder) -> Iterator[AttemptFailed]:
+def _failed_attempts(folder: RunFolder) -> Iterator[AttemptFailed | ItemsFailed]:
     """Yield the failed attempts; the lines of a million others are not even decoded."""
     try:
         file = open(folder.journal, "rb")  # noqa: SIM115 - closed by the with below
@@ -153,9 +153,9 @@ def _failed_attempts(folder: RunFolder) -> Iterator[AttemptFailed]:
         return
     with file:
         for line in file:
-            if line.startswith(b'["f"') and line.endswith(b"\n"):
+            if line.startswith((b'["f"', b'["i"')) and line.endswith(b"\n"):
                 event = decode(line)
-                if isinstance(event, AttemptFailed):
+                if isinstance(event, AttemptFailed | ItemsFailed):
                     yield event
 
 

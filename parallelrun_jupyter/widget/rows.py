@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TypedDict
 
+from ..errors import visible
 from ..runs.record import RunRecord
 from ..runs.snapshot import Snapshot
 from .text import headline
@@ -38,7 +39,7 @@ def unread_row(record: RunRecord) -> RunRow:
     """Return the row of a run of which only the record has been read."""
     return RunRow(
         run_id=record.run_id,
-        name=record.name,
+        name=visible(record.name),
         created_at=record.created_at,
         is_read=False,
         is_final=False,
@@ -57,7 +58,7 @@ def run_row(record: RunRecord, snapshot: Snapshot) -> RunRow:
     """Return the row of a run."""
     return RunRow(
         run_id=record.run_id,
-        name=record.name,
+        name=visible(record.name),
         created_at=record.created_at,
         is_read=True,
         is_final=snapshot["is_final"],

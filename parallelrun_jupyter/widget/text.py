@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
+from ..errors import visible
 from ..parsing import format_duration, plural
 from ..runs.snapshot import GroupRow, Snapshot
 
@@ -118,8 +119,9 @@ def group_fate(group: GroupRow) -> str:
     """Return what a group of failures did: ``3 attempts, 1 mini-batch lost, first in ...``."""
     if group["first_mini_batch"] < 0:
         return f"{plural(group['attempts'], 'worker')} failed to start"
-    lost = group["mini_batches_lost"]
+    lost, missing = group["mini_batches_lost"], group.get("items_missing", 0)
     fate = f"{plural(lost, 'mini-batch')} lost" if lost else "retried"
+    fate = f"{plural(missing, 'item')} without a result" if missing else fate
     first = f"first in mini-batch {group['first_mini_batch']:,}"
     return f"{plural(group['attempts'], 'attempt')}, {fate}, {first}"
 
@@ -161,7 +163,8 @@ def text_view(snapshot: Snapshot) -> str:
 
 def plain(text: str) -> str:
     """Return text of the user's on one line, without what a terminal would obey."""
-    return "".join(c if unicodedata.category(c) not in {"Cc", "Cf", "Cs"} else " " for c in text)
+    shown = visible(text)
+    return "".join(c if unicodedata.category(c) not in {"Cc", "Cf"} else " " for c in shown)
 
 
 class LinePrinter:

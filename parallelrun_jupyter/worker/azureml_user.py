@@ -41,6 +41,7 @@ class Finder:
 def _entry_script(facts: dict[str, str]) -> Any:
     """Return the class ``EntryScript``: every call gives the one instance."""
     import logging
+    import os
 
     class EntryScript:
         """What the running script may know of its surroundings."""
@@ -61,6 +62,7 @@ def _entry_script(facts: dict[str, str]) -> Any:
 
         @property
         def log_dir(self) -> str:
+            os.makedirs(facts["log_dir"], exist_ok=True)  # scripts write there at once
             return facts["log_dir"]
 
         @property

@@ -57,8 +57,10 @@ class MiniBatchContext:
         Number of its first item (a file, or a row of a table), from 0 over all inputs.
     """
 
-    def __init__(self, row: list[Any], mini_batch: int) -> None:
+    def __init__(self, row: list[Any], mini_batch: int, loaded: Any = None) -> None:
         extra = extra_of(row)
+        self._row = row
+        self._loaded = loaded
         self.partition_key_value = key_values(extra.get("keys", {}))
         self.dataset = MiniBatchDataset(row)
         self.minibatch_index = mini_batch
@@ -69,6 +71,24 @@ class MiniBatchContext:
             self.minibatch_index,
             self.partition_key_value,
         )
+
+    def records(self) -> list[dict[Any, Any]]:
+        """Return the rows of the mini-batch as dicts, from the columns' names to Python values.
+
+        Each column keeps its own type: whole numbers are ``int`` beside columns of floats, and a
+        missing value is None. The rows are those of the DataFrame that ``run()`` was called with,
+        with what it has changed in it since.
+
+        Raises
+        ------
+        TypeError
+            The mini-batch is of files, which have no rows.
+        """
+        if self._row[0] == "f":
+            raise TypeError("the input is files, which have no rows; run() gets their paths")
+        from .row_records import records_of
+
+        return records_of(load(self._row) if self._loaded is None else self._loaded)
 
 
 def _load(row: list[Any], _: int) -> Any:
@@ -88,9 +108,12 @@ def with_context(
         Makes the mini-batch from the same two.
     """
     if takes_context(run):
-        return lambda row, mini_batch: run(
-            load_row(row, mini_batch), MiniBatchContext(row, mini_batch)
-        )
+
+        def call(row: list[Any], mini_batch: int) -> Any:
+            loaded = load_row(row, mini_batch)
+            return run(loaded, MiniBatchContext(row, mini_batch, loaded))
+
+        return call
     return lambda row, mini_batch: run(load_row(row, mini_batch))
 
 

@@ -42,6 +42,8 @@ class ModelStore:
 
     def versions(self, name: str) -> list[dict[str, Any]]:
         """Return what is known of each version of a model, the first one first."""
+        if not _is_name(name):
+            return []
         try:
             with open(os.path.join(self._records, name + ".json")) as file:
                 return list(json.load(file)["versions"])
@@ -76,7 +78,22 @@ class ModelStore:
     def register(
         self, name: str, source: str, facts: dict[str, Any], child_paths: Iterable[str] = ()
     ) -> dict[str, Any]:
-        """Copy a file or a folder in, as the next version of a model; return what is known of it."""
+        """Copy a file or a folder in, as the next version of a model; return what is known of it.
+
+        Links are followed, but not those back to a folder that is being copied. Links to nothing,
+        sockets and pipes are left out.
+        """
+        if not _is_name(name):
+            raise ValueError(
+                "model_name is %r; expected a name without '/', such as 'digits'." % (name,)
+            )
+        child_paths = list(child_paths)
+        outside = [child for child in child_paths if not _is_inside(child)]
+        if outside:
+            raise ValueError(
+                "child_paths holds %r, which is outside of model_path; give paths inside of it."
+                % outside[0]
+            )
         if not os.path.exists(source):
             raise FileNotFoundError(
                 "model_path is %r, which is not there; give a file or a folder." % source
@@ -90,7 +107,7 @@ class ModelStore:
             folder = os.path.join(self.files, name, str(number))
             shutil.rmtree(folder, ignore_errors=True)
             os.makedirs(folder)
-            _copy(source, os.path.join(folder, file), list(child_paths))
+            _copy(source, os.path.join(folder, file), child_paths)
             row = dict(facts, name=name, version=number, file=file, created_at=time.time())
             self._write(name, [*versions, row])
         return row
@@ -129,7 +146,29 @@ def _copy(source: str, target: str, child_paths: list[str]) -> None:
             os.makedirs(os.path.dirname(place), exist_ok=True)
             shutil.copyfile(os.path.join(source, child), place)
     else:
-        shutil.copytree(source, target)
+        shutil.copytree(source, target, ignore=_left_out)
+
+
+def _is_name(name: Any) -> bool:
+    """Say if a name can be that of a folder, and of nothing elsewhere."""
+    return isinstance(name, str) and name not in ("", ".", "..") and "/" not in name
+
+
+def _is_inside(path: str) -> bool:
+    normal = os.path.normpath(path)
+    return not os.path.isabs(normal) and normal.split(os.sep)[0] != os.pardir
+
+
+def _left_out(folder: str, names: list[str]) -> list[str]:
+    """Return what is not copied: what is neither file nor folder, and links back."""
+    here = os.path.realpath(folder) + os.sep
+    found = []
+    for name in names:
+        path = os.path.join(folder, name)
+        is_back = os.path.islink(path) and here.startswith(os.path.realpath(path) + os.sep)
+        if is_back or not (os.path.isfile(path) or os.path.isdir(path)):
+            found.append(name)
+    return found
 
 
 def link_models(workspace: str) -> None:

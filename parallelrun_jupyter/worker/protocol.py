@@ -8,11 +8,12 @@ Every message is one JSON array on a line of its own. Commands, to the worker::
 
 Replies, to the node::
 
-    ["ready", init_ms]
+    ["ready", init_ms, where]                           ``where`` the script's run() begins
     ["init_failed", {failure}]
     ["done", elapsed_us, payload_bytes, [[mini_batch, attempt, items, rows, duration_us,
              length, crc], ...]]                        followed by that many raw bytes of rows
-    ["stopped"]                                         after shutdown(), when told to stop
+    ["stopped"]                                         after shutdown(), when told to stop; with
+                                                        its {failure}, where it failed
     ["failed", mini_batch, attempt, items, duration_us, {failure}]
 
 A plan line of files is ``["f", input, [paths], [sizes], [mtimes], {extra}]``: what ``run`` gets are

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 
-from .failures import BadResult
+from .failures import BadResult, BadSettings
 from .formats import CSV, TEXT, encode_table, frame_text, unframed
 
 TYPE_CHECKING = False
@@ -21,6 +21,7 @@ FRAME_OPTIONS = {"sep": " ", "header": False, "index": False}
 """How Azure writes a DataFrame."""
 
 SETTINGS_FILE = "parallel_run_step.settings.json"
+_SETTINGS_FORM = '{"append_row": {"pandas.DataFrame.to_csv": {"sep": ","}}}'
 
 
 CSV_OPTIONS = {"sep": ",", "header": True, "index": False}
@@ -35,6 +36,11 @@ def read_frame_options(folder: str, argv: list[str], form: str = TEXT) -> dict[s
     The overrides are Azure's: the argument ``--append_row_dataframe_header True``, and the file
     ``parallel_run_step.settings.json`` beside the script, an object ``append_row`` with an object
     ``pandas.DataFrame.to_csv`` of keyword arguments.
+
+    Raises
+    ------
+    BadSettings
+        The file is there and is not such an object.
     """
     options: dict[str, Any] = dict(CSV_OPTIONS if form == CSV else FRAME_OPTIONS)
     words = " ".join(argv).replace("=", " ").split()
@@ -45,7 +51,19 @@ def read_frame_options(folder: str, argv: list[str], form: str = TEXT) -> dict[s
             settings = json.load(file)
     except FileNotFoundError:
         return options
-    return dict(options, **settings["append_row"]["pandas.DataFrame.to_csv"])
+    except (OSError, ValueError) as error:
+        raise BadSettings(
+            "%s could not be read (%s); expected JSON such as %s"
+            % (SETTINGS_FILE, error, _SETTINGS_FORM)
+        )
+    for name in ("append_row", "pandas.DataFrame.to_csv"):
+        settings = settings.get(name) if isinstance(settings, dict) else None
+        if not isinstance(settings, dict):
+            raise BadSettings(
+                "%s has no object %r; expected %s. Write that, or remove the file"
+                % (SETTINGS_FILE, name, _SETTINGS_FORM)
+            )
+    return dict(options, **settings)
 
 
 def encode_result(
@@ -57,7 +75,8 @@ def encode_result(
 ) -> tuple[int, bytes]:
     """Return (rows, text): the number of elements, and their lines as UTF-8 bytes.
 
-    A list, tuple, array or Series gives one line per element, ``str(element)``, without quoting.
+    A list, tuple, array or Series gives one line per element, ``str(element)``, without quoting;
+    a generator or another iterator is used up first.
     A DataFrame gives the lines of its ``to_csv`` with ``frame_options``. Where ``form`` is a
     format of tables, the result is written as such, as ``formats`` says.
 
@@ -73,8 +92,10 @@ def encode_result(
     try:
         rows = len(result)
     except TypeError:
-        message = "run() returned a %s, which has no length; %s" % (_kind(result), EXPECTED)
-        raise BadResult("wrong_result", message)
+        rows = -1
+    if rows < 0:  # outside of the except: what a generator raises has no other reason
+        result = _counted(result)
+        rows = len(result)
     if not append_rows or rows == 0:
         return rows, b""
     try:
@@ -91,6 +112,40 @@ def encode_result(
         message = "run() returned %d bytes of rows, more than 4 GB; use smaller mini-batches"
         raise BadResult("wrong_result", message % len(data))
     return rows, data
+
+
+def taken(result: Any) -> Any:
+    """Return the list of a generator or another iterator, which can be read once only; else itself."""
+    return list(result) if hasattr(type(result), "__next__") else result
+
+
+def _counted(result: Any) -> Any:
+    """Return a result that has no length as one that has.
+
+    Raises
+    ------
+    BadResult
+        It is no iterator; what has to be awaited gets a sentence of its own.
+    """
+    if is_coroutine(result) or hasattr(type(result), "__await__"):
+        raise BadResult(
+            "wrong_result",
+            "run() is async: it returned a %s, which nothing awaits. Write a plain "
+            "run(mini_batch) that returns asyncio.run(...)" % _kind(result),
+        )
+    elements = taken(result)
+    if elements is result:
+        message = "run() returned a %s, which has no length; %s" % (_kind(result), EXPECTED)
+        raise BadResult("wrong_result", message)
+    return elements
+
+
+def is_coroutine(value: Any) -> bool:
+    """Return whether a value comes from a call of an async function; a coroutine is closed."""
+    kind = type(value).__name__
+    if kind == "coroutine":
+        value.close()  # or Python would warn, somewhere else, that it was never awaited
+    return kind in ("coroutine", "async_generator")
 
 
 def _kind(value: Any) -> str:

@@ -6,6 +6,9 @@ import importlib.util
 import os
 import sys
 
+from .failures import BadResult
+from .results import is_coroutine
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import in a worker
     from typing import Any
@@ -29,12 +32,25 @@ class EntryScript:
 
     def init(self) -> None:
         """Call the script's ``init()`` where it has one."""
-        function = getattr(self._module, "init", None)
-        if function is not None:
-            function()
+        call_plainly(self._module, "init")
 
     def shutdown(self) -> None:
         """Call the script's ``shutdown()`` where it has one."""
-        function = getattr(self._module, "shutdown", None)
-        if function is not None:
-            function()
+        call_plainly(self._module, "shutdown")
+
+
+def call_plainly(module: Any, name: str) -> None:
+    """Call a function of a script without arguments, where the script has it.
+
+    Raises
+    ------
+    BadResult
+        It is async.
+    """
+    function = getattr(module, name, None)
+    if function is not None and is_coroutine(function()):
+        raise BadResult(
+            "wrong_result",
+            "%s() is async, and nothing awaits it. Write a plain %s() that calls asyncio.run(...)"
+            % (name, name),
+        )

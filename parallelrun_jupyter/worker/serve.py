@@ -12,7 +12,7 @@ import zlib
 
 from . import azureml_names, azureml_user, protocol, status_page
 from .context import with_context
-from .failures import describe
+from .failures import SHORT_RESULT, describe, line_of, short_result
 from .mini_batches import TABLE, count_items, load
 from .parent import die_with_parent
 from .quick_imports import QuickImports
@@ -37,13 +37,22 @@ class Worker:
         self._done: list[tuple[int, ...]] = []
         self._payload: list[bytes] = []
         self._flushed = time.monotonic()
+        self._is_worker = True
+        os.register_at_fork(after_in_child=self._be_forked)
+        self._roots: list[str] = []
+        self._log: Any = None
+        self._streams: Any = None
 
     def serve(self) -> int:
         """Work until told to stop; return the exit status."""
         line = self._commands.read()
         if not line:
             return 0
-        self._start(json.loads(line.decode("ascii"))[1])
+        try:
+            self._start(json.loads(line.decode("ascii"))[1])
+        except BaseException as error:  # a folder is gone, or the settings are wrong: it is said
+            self._send(protocol.encode(["init_failed", self._describe(error, "start")]))
+            return 1
         if not self._init():
             return 1
         while True:
@@ -56,10 +65,10 @@ class Worker:
             self._run_bundle(command[1])
 
     def _start(self, start: dict[str, Any]) -> None:
-        self._append_rows = start["append_rows"]
         self._roots = start["roots"]
-        self._script_path = start["script"]
         self._log = WorkerLog(start["log"])
+        self._append_rows = start["append_rows"]
+        self._script_path = start["script"]
         # Where it was when it crashed, or was ended for a timeout: the node reads that.
         faulthandler.enable(file=self._dump, all_threads=False)
         faulthandler.register(signal.SIGTERM, file=self._dump, all_threads=False, chain=True)
@@ -73,7 +82,9 @@ class Worker:
         self._link_models()
         self._form = start["output_format"]
         folder = os.path.dirname(start["script"])
-        self._frame_options = read_frame_options(folder, start["argv"], self._form)
+        self._frame_options: dict[str, Any] = {}
+        if self._append_rows:
+            self._frame_options = read_frame_options(folder, start["argv"], self._form)
 
     @staticmethod
     def _link_models() -> None:
@@ -92,9 +103,13 @@ class Worker:
         imports.install()
         try:
             script = EntryScript(self._script_path)
+            self._run_line = line_of(script.run)
+            self._run = with_context(script.run, self._load)
             function = "init"
             script.init()
-        except (Exception, SystemExit) as error:  # the user's code
+            self._leave_if_forked()
+        except BaseException as error:  # the user's code
+            self._leave_if_forked(error)
             failure = self._describe(error, function)
             self._send(protocol.encode(["init_failed", failure]))
             return False
@@ -102,10 +117,9 @@ class Worker:
             imports.remove()
             self._streams.end_mini_batch()
         self._script = script
-        self._run = with_context(script.run, self._load)
         now = time.monotonic()
         self._page.write(status_page.WAITING, -1, now)
-        self._send(protocol.encode(["ready", int((now - began) * 1000)]))
+        self._send(protocol.encode(["ready", int((now - began) * 1000), self._run_line]))
         self._flushed = now
         return True
 
@@ -124,8 +138,12 @@ class Worker:
         began = time.monotonic()
         try:
             rows, text = self._encode(self._run(line, mini_batch))
+            self._leave_if_forked()
+            if rows < items:
+                self._tell_short(rows, items)
             self._streams.end_mini_batch(time.monotonic() - began)
-        except (Exception, SystemExit) as error:  # the user's code
+        except BaseException as error:  # the user's code
+            self._leave_if_forked(error)
             now = time.monotonic()
             failure = self._describe(error, "run")
             self._page.write(status_page.WAITING, -1, now)
@@ -179,21 +197,48 @@ class Worker:
 
     def _shutdown(self) -> int:
         self._page.write(status_page.STOPPING, -1, time.monotonic())
+        failed: list[dict[str, Any]] = []
         try:
             self._script.shutdown()
-        except (Exception, SystemExit) as error:  # the user's code
-            self._describe(error, "shutdown")
+            self._leave_if_forked()
+        except BaseException as error:  # the user's code
+            self._leave_if_forked(error)
+            failed = [self._describe(error, "shutdown")]
         self._streams.end_mini_batch()
         # The run need not wait for the interpreter's own end: TensorFlow's takes a second.
-        self._send(protocol.encode(["stopped"]))
+        self._send(protocol.encode(["stopped", *failed]))
         return 0
+
+    def _be_forked(self) -> None:
+        self._is_worker = False
+
+    def _leave_if_forked(self, error: BaseException | None = None) -> None:
+        """End a child that the script forked, where it comes back here: it is no worker."""
+        if self._is_worker:
+            return
+        code: Any = 0
+        if isinstance(error, SystemExit):
+            code = error.code
+        elif error is not None:
+            code = 1
+            self._describe(error, "run")
+        self._streams.end_mini_batch(0.0)
+        os._exit(code if isinstance(code, int) else int(code is not None))
+
+    def _tell_short(self, rows: int, items: int) -> None:
+        """Log that a result has fewer elements than the mini-batch has items."""
+        text = short_result(rows, items, self._run_line)
+        self._streams.end_mini_batch()
+        self._log.write_lines(b"ERROR", ("%s: %s" % (SHORT_RESULT, text)).encode("utf-8"))
 
     def _describe(self, error: BaseException, function: str) -> dict[str, Any]:
         """Return the failure of user code, logged beside what the script printed before it."""
         failure = describe(error, self._roots, function)
-        self._streams.end_mini_batch()
-        text = failure["traceback"] or failure["message"]
-        self._log.write_lines(b"ERROR", text.encode("utf-8", "backslashreplace"))
+        if self._streams is not None:
+            self._streams.end_mini_batch()
+        if self._log is not None:
+            text = failure["traceback"] or failure["message"]
+            self._log.write_lines(b"ERROR", text.encode("utf-8"))
         return failure
 
     def _send(self, data: bytes) -> None:

@@ -50,7 +50,7 @@ class Template:
         for name in names:
             try:
                 importlib.import_module(name)
-            except (Exception, SystemExit):  # code of others; the script's own import will say it
+            except BaseException:  # code of others; the script's own import will say it
                 failed.append(name)
         gc.freeze()  # a collection in a worker would touch, and so copy, every page
         gc.enable()

@@ -15,6 +15,7 @@ from parallelrun_jupyter.events import (
     AttemptFailed,
     AttemptSucceeded,
     InitFailed,
+    ItemsFailed,
     NodeJoined,
     PlanFinished,
     RunFinished,
@@ -94,6 +95,8 @@ def meaning_of(run: Run) -> dict[int, list[Any]]:
             found[event.mini_batch].append(
                 (event.attempt, event.items, event.is_last, event.kind, event.error, where)
             )
+        elif isinstance(event, ItemsFailed):
+            found[event.mini_batch].append((event.attempt, event.items, event.message, event.group))
     return dict(found)
 
 
@@ -116,6 +119,9 @@ def test_the_same_faults_have_the_same_meaning_and_the_same_bytes(
         counts = {k: snapshot[k] for k in ("succeeded", "failed", "items_failed", "rows")}  # type: ignore[literal-required]
         found[backend] = (meaning_of(run), counts, Path(snapshot["output"]).read_bytes())
     assert found["dask"] == found["local"]
+    short = found["local"][0][25][-1]
+    assert short[1:3] == (2, short[2])
+    assert short[2].startswith("run() returned 0 results for 2 items at faults.py:")
     assert found["local"][1] == {"succeeded": 26, "failed": 4, "items_failed": 10, "rows": 50}
 
 
@@ -164,6 +170,43 @@ def test_a_cluster_says_where_its_nodes_are(dask_cluster: Any, numbers: Path) ->
     joined = [e for e in run.events(follow=False) if isinstance(e, NodeJoined)]
     assert 1 <= len(joined) <= 2
     assert all(e.place.startswith("tcp://127.0.0.1:") for e in joined)
+
+
+def test_a_link_to_nothing_costs_its_own_item_and_can_be_repaired(
+    compute: str, numbers: Path, tmp_path: Path
+) -> None:
+    (numbers / "030-broken.txt").symlink_to(tmp_path / "nowhere")
+    run = start("echo.py", numbers, compute, error_threshold=1)
+    assert end_of(run) == "Completed", run.snapshot()["reason"]
+    expected = "".join(f"{k:03d}.txt\n" for k in range(60))
+    assert Path(run.snapshot()["output"]).read_text() == expected
+    failures = run.failures()
+    assert set(failures["kind"]) == {"bad_input"}
+    assert set(failures["message"]) == {
+        f"the input {numbers}/030-broken.txt cannot be read: No such file or directory"
+    }
+    assert run.snapshot()["items_failed"] == 1
+    (tmp_path / "nowhere").touch()
+    run.resume(failed_only=True)
+    assert end_of(run) == "Completed", run.snapshot()["reason"]
+    names = sorted([*(f"{k:03d}.txt" for k in range(60)), "030-broken.txt"])
+    assert sorted(Path(run.snapshot()["output"]).read_text().split()) == names
+
+
+@pytest.mark.parametrize("action", ["append_row", "summary_only"])
+def test_a_new_output_folder_is_there_before_the_script_writes_to_it(
+    compute: str, action: str, numbers: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "not" / "yet" / action
+    config = ParallelRunConfig(
+        entry_script=str(SCRIPTS / "writes_files.py"), output_action=action, mini_batch_size=20,
+        node_count=1, process_count_per_node=2, run_max_try=1,
+    )  # fmt: skip
+    run = submit(config, inputs=numbers, output=output, compute=compute)
+    assert end_of(run) == "Completed", run.snapshot()["reason"]
+    written = {path.name for path in output.iterdir()}
+    assert {f"{k:03d}.txt.out" for k in range(60)} <= written
+    assert ("parallel_run_step.txt" in written) == (action == "append_row")
 
 
 def test_a_backend_that_is_not_there_is_named() -> None:

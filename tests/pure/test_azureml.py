@@ -405,6 +405,83 @@ def test_tables_are_looked_at(tmp_path: Path, ws: Any) -> None:
     assert set(ws.datasets) == {"t", "kept"}
 
 
+def test_every_version_of_a_registered_frame_keeps_its_own_rows(ws: Any) -> None:
+    import pandas as pd
+    from azureml.core import Dataset
+
+    store = ws.get_default_datastore()
+    frames = [pd.DataFrame({"n": [number]}) for number in range(3)]
+    for target in ((store, "frames"), (store, ""), store):
+        for frame in frames:
+            Dataset.Tabular.register_pandas_dataframe(frame, target, "kept")
+        versions = [Dataset.get_by_name(ws, "kept", number) for number in (1, 2, 3)]
+        assert [list(v.to_pandas_dataframe()["n"]) for v in versions] == [[0], [1], [2]]
+        before = versions[0]
+        before.unregister_all_versions()
+        Dataset.Tabular.register_pandas_dataframe(frames[2], target, "kept")
+        assert list(before.to_pandas_dataframe()["n"]) == [0], "its number is given again"
+        Dataset.get_by_name(ws, "kept").unregister_all_versions()
+
+
+@pytest.mark.parametrize("name", ["../up", "a/b", "", "..", "/tmp/x"])
+def test_names_of_datasets_and_models_lead_nowhere_else(ws: Any, name: str, tmp_path: Path) -> None:
+    import pandas as pd
+    from azureml.core import Dataset, Model
+
+    before = sorted(path for path in ws.folder.parent.parent.rglob("*"))
+    with pytest.raises(ConfigError, match="the dataset's name is"):
+        Dataset.Tabular.register_pandas_dataframe(
+            pd.DataFrame({"n": [1]}), ws.get_default_datastore(), name
+        )
+    with pytest.raises(ConfigError, match="the dataset's name is"):
+        Dataset.get_by_name(ws, name)
+    (tmp_path / "model.bin").touch()
+    with pytest.raises(Exception, match="model_name is"):
+        Model.register(ws, "model.bin", name)
+    left = sorted(path for path in ws.folder.parent.parent.rglob("*"))
+    made = {path.name for path in left} - {path.name for path in before}
+    assert made <= {"datastores", "workspaceblobstore"}
+
+
+def test_a_model_folder_is_copied_without_what_has_no_end(ws: Any, tmp_path: Path) -> None:
+    import os
+
+    from azureml.core import Model
+
+    folder = tmp_path / "model"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "deep" / "weights").write_text("w")
+    (folder / "linked").symlink_to(folder / "deep" / "weights")
+    (folder / "deep" / "back").symlink_to(folder)
+    (folder / "nowhere").symlink_to(tmp_path / "nothing")
+    os.mkfifo(folder / "pipe")
+    model = Model.register(ws, str(folder), "m")
+    path = Path(Model.get_model_path("m", _workspace=ws))
+    assert model.version == 1
+    assert sorted(str(p.relative_to(path)) for p in path.rglob("*")) == [
+        "deep", "deep/weights", "linked",
+    ]  # fmt: skip
+    with pytest.raises(Exception, match="child_paths holds '../secret', which is outside"):
+        Model.register(ws, str(folder), "m", child_paths=["../secret"])
+
+
+def test_datastores_of_two_workspaces_keep_their_own_keys(ws: Any) -> None:
+    from azureml.core import Datastore, Workspace
+
+    from parallelrun_jupyter.data.credentials import variables_for_driver
+
+    found = []
+    for workspace, name in (("aa", "b_c"), ("aa_b", "c")):
+        place = Workspace.create(workspace, exist_ok=True, show_output=False)
+        store = Datastore.register_azure_blob_container(
+            place, name, "data", "acct", account_key=f"key of {name}"
+        )
+        found.append((name, store))
+    for name, store in found:
+        handed = variables_for_driver(store.native.storage.references(), {})
+        assert list(handed.values()) == [f"key of {name}"]
+
+
 def test_environments_are_kept_and_their_pins_compared(ws: Any) -> None:
     from azureml.core import Environment
     from azureml.core.conda_dependencies import CondaDependencies

@@ -145,6 +145,10 @@ def test_a_file_without_a_version_is_not_shared() -> None:
         ("az://c/folder", ["V/c/folder/one.txt"], "V/c/folder"),
         ("az://c/folder/*.txt", ["V/c/folder/one.txt"], "V/c/folder"),
         ("az://c", ["V/c/one.txt", "V/c/two.txt"], "V/c"),
+        ("az://c/[v2]", ["V/c/[v2]/one.txt"], "V/c/[v2]"),
+        ("az://c/[v2]", ["V/c/v/one.txt"], "V/c"),
+        ("az://c/a[1].txt", ["V/c/a[1].txt"], "V/c/a[1].txt"),
+        ("az://c/x/../y", ["V/c/x/%2E%2E/y/one.txt"], "V/c/x/%2E%2E/y"),
     ],
 )
 def test_a_dataset_stands_for_its_file_or_its_folder(

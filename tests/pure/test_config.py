@@ -178,3 +178,16 @@ def test_environments_are_resolved(tmp_path: Path) -> None:
     fake.write_text("#!/bin/sh\necho hello\n")
     with pytest.raises(ConfigError, match="did not answer as a Python interpreter"):
         Environment(str(fake)).resolve()
+
+
+def test_two_side_inputs_of_one_name_are_refused(tmp_path: Path) -> None:
+    config = ParallelRunConfig(entry_script="score.py")
+    first, second = (FileDataset(tmp_path / name).as_named_input("labels") for name in "ab")
+    with pytest.raises(ConfigError, match="two side inputs are called 'labels'"):
+        ParallelRunStep("a", config, "x/*.png", side_inputs=[first, second])
+    with pytest.raises(ConfigError, match="two side inputs are called 'labels'"):
+        ParallelRunStep("a", config, "x/*.png", arguments=[first, second])
+    ParallelRunStep("a", config, "x/*.png", side_inputs=[first], arguments=[first, "--n", first])
+    for name in ("", "a=b", None):
+        with pytest.raises(ConfigError, match="the name of an input is"):
+            FileDataset(tmp_path).as_named_input(name)  # type: ignore[arg-type]

@@ -7,9 +7,14 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis.extra.pandas import column, data_frames
 
 from parallelrun_jupyter.worker.context import MiniBatchContext, takes_context, with_context
+from parallelrun_jupyter.worker.row_records import records_of
 
 
 class _Scorer:
@@ -81,6 +86,62 @@ def test_a_context_tells_of_its_mini_batch() -> None:
     )
     with pytest.raises(TypeError, match=r"the input is files, which are no table; to_path\(\) has"):
         context.dataset.to_pandas_dataframe()
+
+
+def test_rows_are_records_with_the_types_of_their_columns() -> None:
+    frame = pd.DataFrame(
+        {
+            "width": [256, 512],
+            "rate": np.array([0.1, np.nan], dtype="float32"),
+            "on": [True, False],
+            "name": ["a", None],
+            "seen": pd.to_datetime(["2026-01-31", None]),
+            "count": pd.array([2**60 + 1, None], dtype="Int64"),
+            "any": np.array([np.int16(7), "x"], dtype=object),
+        }
+    )
+    call = with_context(lambda mini_batch, context: context.records(), lambda row, k: frame)
+    first, second = call(["t", 0, ["/x"], [1], [2], [[0, 1]], {}, 2, {}], 0)
+    assert {name: type(value) for name, value in first.items()} == {
+        "width": int, "rate": float, "on": bool, "name": str, "seen": pd.Timestamp, "count": int,
+        "any": int,
+    }  # fmt: skip
+    assert (first["count"], first["rate"]) == (2**60 + 1, float(np.float32(0.1)))
+    assert second == {
+        "width": 512, "rate": None, "on": False, "name": None, "seen": None, "count": None,
+        "any": "x",
+    }  # fmt: skip
+
+
+@given(
+    data_frames(
+        [
+            column("i", dtype="int64"),
+            column("f", dtype="float64"),
+            column("b", dtype="bool"),
+            column("u", dtype="uint8"),
+        ]
+    )
+)
+def test_records_hold_what_the_columns_hold(frame: pd.DataFrame) -> None:
+    records = records_of(frame)
+    assert len(records) == len(frame)
+    for name in frame.columns:
+        values = [row[name] for row in records]
+        kind = type(frame[name].iloc[0].item()) if len(frame) else None
+        assert all(value is None or type(value) is kind for value in values)
+        expected = [None if pd.isna(value) else value for value in frame[name]]
+        assert values == expected
+
+
+def test_records_of_two_columns_of_one_name_and_of_none() -> None:
+    assert records_of(pd.DataFrame([[1, 2]], columns=["a", "a"])) == [{"a": 2}]
+    assert records_of(pd.DataFrame(index=range(2))) == [{}, {}]
+
+
+def test_files_have_no_records() -> None:
+    with pytest.raises(TypeError, match=r"the input is files, which have no rows; run\(\) gets"):
+        MiniBatchContext(ROW, 0).records()
 
 
 def test_without_keys_there_are_none() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,7 @@ KINDS = {
     # a part without attempts: those of others are read only behind as many as they say
     ev.PartStored: (COUNT, TEXT, COUNT, st.just(0), COUNT, COUNT),
     ev.AttemptFailed: (COUNT, COUNT, TEXT, COUNT, COUNT, COUNT, st.booleans(), *[TEXT] * 5),
+    ev.ItemsFailed: (COUNT, COUNT, TEXT, COUNT, COUNT, *[TEXT] * 5),
     ev.NodeSampled: (
         COUNT,
         TEXT,
@@ -56,6 +59,20 @@ def test_ends_and_warnings_of_older_journals_have_no_traceback() -> None:
     finished = '{"event":"RunFinished","at_ms":5,"state":"Failed","reason":"r","output":"","output_bytes":0}'
     assert ev.decode(finished) == ev.RunFinished(5, "Failed", "r", "", 0, "")
     assert ev.decode('{"event":"WarningRaised","at_ms":1,"text":"t"}') == ev.WarningRaised(1, "t")
+
+
+def test_text_that_is_no_unicode_is_read_with_escapes_from_an_old_journal_too() -> None:
+    name = os.fsdecode(b"caf\xe9.txt")
+    line = json.dumps(["f", 1, 1, "n0w0", 5, 9, 1, True, "exception", "E", name, "E at x", name])
+    event = ev.decode(line)
+    assert isinstance(event, ev.AttemptFailed)
+    assert event.message == event.traceback == "caf\\udce9.txt"
+    line = json.dumps(
+        {"event": "WarningRaised", "at_ms": 5, "text": f"{name} \N{WHITE SMILING FACE}"}
+    )
+    assert ev.decode(line) == ev.WarningRaised(5, "caf\\udce9.txt \N{WHITE SMILING FACE}")
+    end = ev.RunFinished(5, "Completed", "", name, 1)
+    assert ev.decode(ev.encode(end)).output == name, "a path that is opened stays as it is"
 
 
 def test_an_attempt_costs_less_than_150_bytes() -> None:

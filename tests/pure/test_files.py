@@ -1,16 +1,26 @@
 from __future__ import annotations
 
 import fnmatch
+import json
 import os
+import socket
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parallelrun_jupyter import FileDataset
+from parallelrun_jupyter import Datastore, FileDataset, TabularDataset
+from parallelrun_jupyter.data.cut import Cut
 from parallelrun_jupyter.data.files import group_items
+from parallelrun_jupyter.data.inputs import mini_batches
+from parallelrun_jupyter.data.versions import Versions
 from parallelrun_jupyter.errors import InputError
+from parallelrun_jupyter.worker.failures import BadInput
+from parallelrun_jupyter.worker.mini_batches import load
+from tests.pure.test_store_files import archive
 
 
 @pytest.fixture
@@ -118,10 +128,220 @@ def test_what_no_worker_could_read_is_refused() -> None:
         FileDataset([])
 
 
-def test_a_broken_link_is_an_error_that_names_it(tree: Path) -> None:
+def lines_of(dataset: FileDataset, size: int = 3) -> list[list[Any]]:
+    return [json.loads(line) for line, _ in mini_batches([dataset.spec()], Cut(size)) if line]
+
+
+def test_a_link_to_nothing_is_an_item_that_fails_by_itself(tree: Path) -> None:
+    (tree / "sub" / "broken.png").symlink_to(tree / "nowhere")
+    (tree / "itself.png").symlink_to("itself.png")
+    dataset = FileDataset(tree)
+    dataset.check()
+    listed = names(tree, dataset)
+    assert listed == [
+        "a.png", "b.png", "c.txt", "itself.png", "sub/d.png", "sub/broken.png", "sub/deep/e.png", "z/a.png",
+    ]  # fmt: skip
+    lines = lines_of(dataset)
+    assert sorted(path for row in lines for path in row[2]) == sorted(dataset.to_path())
+    failed = {}
+    for row in lines:
+        try:
+            load(row)
+        except BadInput as error:
+            [path] = row[2]
+            failed[os.path.relpath(path, tree)] = str(error)
+    assert failed == {
+        "itself.png": f"the input {tree}/itself.png cannot be read: Too many levels of symbolic links",
+        "sub/broken.png": f"the input {tree}/sub/broken.png cannot be read: No such file or directory",
+    }
+    (tree / "nowhere").write_text("repaired")
+    [row] = [row for row in lines if row[2] == [f"{tree}/sub/broken.png"]]
+    assert load(row) == row[2], "a retry after a repair gets the file"
+
+
+def test_links_to_nothing_that_a_glob_leaves_out_do_not_matter(tree: Path) -> None:
     (tree / "broken.png").symlink_to(tree / "nowhere")
+    assert names(tree, FileDataset(tree / "*.txt")) == ["c.txt"]
+    assert names(tree, FileDataset(tree / "*" / "*.png")) == ["sub/d.png", "z/a.png"]
+    assert names(tree, FileDataset(tree / "*.png")) == ["a.png", "b.png", "broken.png"]
+    assert "broken.png" in names(tree, FileDataset(f"{tree}/**/**/*.png"))
     with pytest.raises(InputError, match=r"could not be listed: No such file.*broken\.png"):
-        FileDataset(tree).to_path()
+        FileDataset(tree / "broken.png").check()
+
+
+def test_a_folder_that_goes_while_it_is_listed_is_named(tree: Path) -> None:
+    listed = FileDataset(tree).listed()
+    first = next(listed)
+    (tree / "sub" / "deep" / "e.png").unlink()
+    (tree / "sub" / "deep").rmdir()
+    (tree / "sub" / "d.png").unlink()
+    (tree / "sub").rmdir()
+    rest = [os.path.relpath(path, tree) for paths in listed for path in paths]
+    assert len(first) == 3
+    assert rest == ["sub", "z/a.png"]
+
+
+@pytest.mark.parametrize("types", [None, "str"])
+def test_a_table_with_links_to_nothing_loses_only_those(tmp_path: Path, types: Any) -> None:
+    for number in range(5):
+        (tmp_path / f"{number}.csv").write_text(f"n\n{number}\n")
+    for name in ("0-broken.csv", "3-broken.csv"):
+        (tmp_path / name).symlink_to(tmp_path / "nowhere")
+    table = TabularDataset.from_delimited_files(tmp_path / "*.csv", column_types=types)
+    table.check()
+    rows, failed = [], {}
+    for line, _ in table.mini_batches(0, Cut(1 << 20)):
+        if line:
+            row = json.loads(line)
+            try:
+                rows += [int(value) for value in load(row)["n"]]
+            except BadInput as error:
+                failed[os.path.basename(row[2][0])] = str(error)
+    assert rows == [0, 1, 2, 3, 4]
+    assert failed.keys() == {"0-broken.csv", "3-broken.csv"}
+    assert all("No such file or directory" in why for why in failed.values())
+
+
+def test_a_resume_takes_links_to_nothing_as_they_were(tree: Path, tmp_path: Path) -> None:
+    (tree / "broken.png").symlink_to(tree / "nowhere")
+    plan = tmp_path / "plan.jsonl"
+    spec = FileDataset(tree / "*.png").spec()
+    plan.write_bytes(b"".join(line for line, _ in mini_batches([spec], Cut(3))))
+    rows = [json.loads(line) for line in plan.read_bytes().splitlines()]
+    os.utime(plan, ns=(2**62, 2**62))  # all of this is in the past
+    with closing(Versions(plan)) as versions:
+        changes = [list(versions.changes(row)) for row in rows]
+        assert changes == [[], []], "not looked at yet"
+        versions.note()
+        assert [list(versions.changes(row)) for row in rows] == [[], []]
+        (tree / "nowhere").touch()
+        changes = [list(versions.changes(row)) for row in rows]
+        assert changes == [[], [(f"{tree}/broken.png", False)]]
+        (tree / "a.png").unlink()
+        assert list(versions.changes(rows[0])) == [(f"{tree}/a.png", True)]
+
+
+@pytest.fixture(params=["pipe", "link", "device", "socket"])
+def special(request: pytest.FixtureRequest, tree: Path) -> Path:
+    """Return a file in ``z`` that is no regular one."""
+    path = tree / "z" / "x.special"
+    if request.param == "pipe":
+        os.mkfifo(path)
+    elif request.param == "link":
+        os.mkfifo(tree / ".hidden.pipe")
+        path.symlink_to(tree / ".hidden.pipe")
+    elif request.param == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(str(path))
+    return path
+
+
+@pytest.mark.parametrize("given", ["z/x.special", "z", "", "z/*", "**/x.*", "**"])
+def test_what_a_run_would_wait_for_is_refused_at_once(
+    tree: Path, special: Path, given: str
+) -> None:
+    with pytest.raises(InputError, match=rf"'{special}' is not a regular file but a pipe, a"):
+        FileDataset(tree / given).to_path()
+
+
+@pytest.mark.parametrize("given", ["z/x.special", "z", "z/*"])
+def test_a_table_waits_for_no_pipe(tree: Path, special: Path, given: str) -> None:
+    table = TabularDataset.from_delimited_files(tree / given)
+    with pytest.raises(InputError, match=rf"'{special}' is not a regular file"):
+        table.check()
+    with pytest.raises(InputError, match="is not a regular file"):
+        list(table.mini_batches(0, Cut(9)))
+
+
+def test_a_glob_that_leaves_it_out_is_read(tree: Path, special: Path) -> None:
+    with pytest.raises(InputError, match="is not a regular file"):
+        FileDataset(special.parent).check()
+    assert names(tree, FileDataset(tree / "z" / "*.png")) == ["z/a.png"]
+    assert names(tree, FileDataset(tree / "*" / "*" / "*.png")) == ["sub/deep/e.png"]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("[v2]/*.txt", ["[v2]/a.txt", "[v2]/b[1].txt"]),
+        ("[v2]", ["[v2]/a.txt", "[v2]/b[1].txt"]),
+        ("[v2]/", ["[v2]/a.txt", "[v2]/b[1].txt"]),
+        ("[v2]/a.txt", ["[v2]/a.txt"]),
+        ("*/b[1].txt", ["[v2]/b[1].txt"]),
+        ("**/b[1].txt", ["[v2]/b[1].txt"]),
+        ("[[]v2]/*.txt", ["[v2]/a.txt", "[v2]/b[1].txt"]),
+        ("[v3]/*.txt", ["v/a.txt"]),
+        ("[v2]/[ab]*.txt", ["[v2]/a.txt", "[v2]/b[1].txt"]),
+    ],
+)
+def test_brackets_are_a_name_where_something_has_that_name(
+    tmp_path: Path, given: str, expected: list[str]
+) -> None:
+    for name in ("[v2]/a.txt", "[v2]/b[1].txt", "v/a.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert names(tmp_path, FileDataset(f"{tmp_path}/{given}")) == expected
+    options = archive(
+        tmp_path / "a.zip", {f"in/{n}": "" for n in ("[v2]/a.txt", "[v2]/b[1].txt", "v/a.txt")}
+    )
+    remote = FileDataset(f"zip://in/{given}", storage_options=options).to_path()
+    assert remote == [f"zip://in/{name}" for name in expected]
+
+
+def test_brackets_that_match_nothing_say_how_to_write_one(tmp_path: Path) -> None:
+    (tmp_path / "[v2]-run").mkdir()
+    with pytest.raises(InputError, match=r"for a bracket itself write '\[\[\]'"):
+        FileDataset(tmp_path / "[v2]*" / "*.txt").check()
+
+
+def test_what_may_not_be_listed_fails_and_the_rest_is_read(tree: Path) -> None:
+    (tree / "sub").chmod(0)
+    if os.access(tree / "sub", os.R_OK):
+        pytest.skip("this user reads everything")
+    try:
+        assert names(tree, FileDataset(tree)) == ["a.png", "b.png", "c.txt", "sub", "z/a.png"]
+        assert names(tree, FileDataset(f"{tree}/**/*.png")) == ["a.png", "b.png", "sub", "z/a.png"]
+        [row] = [row for row in lines_of(FileDataset(tree)) if row[2] == [f"{tree}/sub"]]
+        with pytest.raises(BadInput, match=r"sub could not be listed .* \(Permission denied\)"):
+            load(row)
+        table = TabularDataset.from_delimited_files(tree, column_types="str", header="no_header")
+        planned = [json.loads(line) for line, _ in table.mini_batches(0, Cut(9)) if line]
+        [bad] = [row for row in planned if row[2] == [f"{tree}/sub"]]
+        with pytest.raises(BadInput, match="Permission denied"):
+            load(bad)
+        with pytest.raises(InputError, match=r"could not be listed: Permission denied .*/sub"):
+            FileDataset(tree / "sub").to_path()
+        with pytest.raises(InputError, match=r"could not be listed: Permission denied .*/sub"):
+            FileDataset(tree, partition_format="{name}.png").to_path()
+    finally:
+        (tree / "sub").chmod(0o700)
+
+
+@pytest.mark.parametrize("given", [None, 5, b"a", [None], [["a"]], {"a": 1}.items()])
+def test_what_is_no_path_is_said(given: Any) -> None:
+    with pytest.raises(InputError, match="is not a path; expected a text|FileDataset was given"):
+        FileDataset(given)
+
+
+def test_paths_are_taken_however_they_are_written(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tree))
+    monkeypatch.chdir(tree)
+    for path in (
+        "z",
+        "z/",
+        "./z",
+        Path("z"),
+        Path("~/z"),
+        "~/z/",
+        f"file://{tree}/z",
+        "z/../z//",
+        ("z",),
+    ):
+        assert names(tree, FileDataset(path)) == ["z/a.png"], path
 
 
 @given(st.lists(st.integers(0, 7), max_size=12), st.integers(1, 9))
@@ -151,3 +371,46 @@ def test_one_level_globs_agree_with_fnmatch(
     expected = [n for n in sorted(found) if fnmatch.fnmatchcase(n, glob)]
     expected = [n for n in expected if hidden or not n.startswith(".")]
     assert [os.path.basename(p) for p in FileDataset(str(folder / glob)).to_path()] == expected
+
+
+def test_files_of_one_name_are_not_downloaded_over_each_other(tmp_path: Path) -> None:
+    for name in ("a/x.txt", "b/x.txt", "b/[c]/x.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    dataset = FileDataset([tmp_path / "a" / "x.txt", tmp_path / "b" / "*.txt"])
+    with pytest.raises(InputError, match=r"a/x.txt' and '.*/b/x.txt' would be the same file here"):
+        dataset.download(tmp_path / "target")
+    twice = FileDataset([tmp_path / "a" / "x.txt", tmp_path / "a" / "*.txt"])
+    target = tmp_path / "twice"
+    assert twice.download(target) == [str(target / "x.txt")] * 2
+    assert (target / "x.txt").read_text() == "a/x.txt"
+    named = FileDataset(tmp_path / "b" / "[c]").download(tmp_path / "named")
+    assert named == [str(tmp_path / "named" / "x.txt")]
+
+
+def test_a_download_of_what_cannot_be_read_names_it(tree: Path) -> None:
+    (tree / "sub" / "broken.png").symlink_to(tree / "nowhere")
+    with pytest.raises(InputError, match=r"could not be listed: No such file .*broken\.png"):
+        FileDataset(tree).download(tree.parent / "target")
+    with pytest.raises(InputError, match="nothing' could not be listed: No such file"):
+        FileDataset(tree / "nothing").download(tree.parent / "target")
+
+
+def test_an_empty_folder_is_not_the_current_one(tree: Path) -> None:
+    store = Datastore.register_local("here", tree)
+    with pytest.raises(InputError, match="folder is ''; expected a folder"):
+        Datastore.register_local("nowhere", "")
+    with pytest.raises(InputError, match="src_dir is ' '; expected a folder"):
+        store.upload(" ")
+    with pytest.raises(InputError, match="target_path is ''; expected a folder"):
+        store.download("")
+    with pytest.raises(InputError, match="target_path is ''; expected a folder"):
+        FileDataset(tree).download("")
+    (tree / "..dots").write_text("x")
+    store.upload_files([tree / "..dots"], tree, "up")
+    assert (tree / "up" / "..dots").read_text() == "x", "a name may begin with two dots"
+    with pytest.raises(InputError, match="is not below relative_root"):
+        store.upload_files([tree / "a.png"], tree / "sub")
+    os.mkfifo(tree / "sub" / "pipe")
+    with pytest.raises(InputError, match="pipe' to be uploaded is not a regular file"):
+        store.upload(tree / "sub", "up")

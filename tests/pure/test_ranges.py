@@ -23,6 +23,7 @@ from parallelrun_jupyter.events import (
     AttemptFailed,
     AttemptSucceeded,
     Event,
+    ItemsFailed,
     PartStored,
     RunFinished,
     StateEntered,
@@ -169,6 +170,25 @@ def assert_once_and_in_order(events: Iterable[Event], store: dict[str, list[int]
     assert sorted([*rows, *without_rows]) == sorted(done)
     assert len(set(done)) == len(done)
     return done
+
+
+def test_a_short_result_is_told_behind_its_part() -> None:
+    nodes = Nodes()
+    nodes.tell(sg.Planned(4, 20, is_end=True))
+    nodes.join(4, "a")
+    for mini_batch, rows in enumerate((5, 2, 5, 0)):
+        nodes.succeed("a", mini_batch, rows=rows)
+    assert not [e for e in nodes.events if isinstance(e, ItemsFailed)]
+    nodes.kept = {key: k for key, k in nodes.kept.items() if k != 3}
+    nodes.put()
+    read = reread(nodes.events)
+    assert read == nodes.events
+    told = [e for e in read if isinstance(e, PartStored | ItemsFailed)]
+    assert [type(e) for e in told] == [PartStored, ItemsFailed, ItemsFailed]
+    assert [(e.mini_batch, e.items) for e in told if isinstance(e, ItemsFailed)] == [(1, 3), (3, 5)]
+    state = nodes.scheduler.state
+    assert (state.items_succeeded, state.items_failed) == (12, 8)
+    assert sum(group.items_missing for group in state.groups.values()) == state.items_failed
 
 
 def test_ranges_begin_small_and_grow() -> None:

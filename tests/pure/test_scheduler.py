@@ -17,6 +17,7 @@ from parallelrun_jupyter.engine.scheduler import Scheduler
 from parallelrun_jupyter.events import (
     AttemptFailed,
     AttemptSucceeded,
+    ItemsFailed,
     RunFinished,
     RunResumed,
     WarningRaised,
@@ -208,6 +209,36 @@ def test_a_run_without_any_success_has_no_rows_to_write(append_rows: bool, state
     bench.fail("n0", 0, 1)
     bench.stop_all()
     assert bench.end.state == state
+
+
+def test_a_short_result_is_a_failure_with_a_line_and_is_not_tried_again() -> None:
+    bench = ready(Limits(error_threshold=4), capacity=4)
+    bench.tell(sg.WorkerInitialised("n0", "n0w0", 5, "score.py:12 in run"))
+    bench.succeed("n0", 0, 1)
+    assert not [e for e in bench.events if isinstance(e, ItemsFailed)]
+    bench.succeed("n0", 1, 1, rows=1)
+    [told] = [e for e in bench.events if isinstance(e, ItemsFailed)]
+    assert (told.mini_batch, told.attempt, told.items, told.kind) == (1, 1, 4, "short_result")
+    assert told.message == "run() returned 1 result for 5 items at score.py:12"
+    assert told.group == "ShortResult at score.py:12 in run"
+    state = bench.scheduler.state
+    assert (state.succeeded, state.failed, state.items_succeeded, state.items_failed) == (
+        2,
+        0,
+        6,
+        4,
+    )
+    assert (state.rows, state.retrying, bench.stops) == (6, 0, [])
+    bench.succeed("n0", 2, 1, rows=0)
+    bench.stop_all()
+    assert bench.end.reason == (
+        "9 items failed; error_threshold allows 4: run() returned 1 result for 5 items at "
+        "score.py:12, first in mini-batch 1"
+    )
+    assert [(g.attempts, g.items_missing) for g in state.groups.values()] == [(2, 9)]
+    folded = RunState()
+    folded.apply_all(decode(encode(event)) for event in bench.events)
+    assert folded == state
 
 
 def test_late_news_of_an_attempt_that_was_given_up_changes_nothing() -> None:

@@ -39,6 +39,15 @@ def test_scripts_that_define_run(source: str) -> None:
         ),
         ("x = 1", r"cell defines no function run\(mini_batch\)\. Write: def run"),
         ("async def run(b): return b", "cell, line 1: run is async; expected a plain function"),
+        (
+            "async def run(b): return b",
+            r"Rename it, and write: def run\(mini_batch\): return asyncio\.run\(score\(mini_batch\)\)",
+        ),
+        (
+            "def run(b): return b\nasync def init(): pass",
+            "cell, line 2: init is async; expected a plain function, since nothing would await it",
+        ),
+        ("def run(b): return b\nasync def shutdown(): pass", "line 2: shutdown is async"),
         ("\ndef run(): return 1", r"cell, line 2: run\(\) is called with the mini-batch, or"),
         ("def run(a, b, c): return 1", r"run\(a, b, c\) is called with the mini-batch, or with"),
         (

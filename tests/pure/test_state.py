@@ -82,6 +82,47 @@ def test_the_snapshot_adds_up(folder: RunFolder) -> None:
     assert shown["groups"][0]["mini_batches_lost"] == 1
 
 
+def short(mini_batch: int, at_ms: int, rows: int) -> tuple[ev.Event, ev.Event]:
+    where = "score.py:12 in run"
+    said = f"run() returned {rows} results for 5 items at score.py:12"
+    return (
+        ev.AttemptSucceeded(mini_batch, 1, "n0w0", at_ms, 9, 5, rows, rows, 0, 0, 1, 0),
+        ev.ItemsFailed(mini_batch, 1, "n0w0", at_ms, 5 - rows, "short_result", "ShortResult", said,
+                       f"ShortResult at {where}", ""),
+    )  # fmt: skip
+
+
+def test_short_results_are_a_group_and_stay_failed_in_a_resume(folder: RunFolder) -> None:
+    begun = (*PLANNED, *short(0, 10, 2), *short(1, 20, 0), failed(2, 30, is_last=True))
+    shown = snapshot_of(folder, *begun)
+    rows = [
+        (r["group"], r["attempts"], r["mini_batches_lost"], r["items_missing"])
+        for r in shown["groups"]
+    ]
+    assert rows == [("ShortResult at score.py:12 in run", 2, 0, 8), ("E at s.py:1", 1, 1, 0)]
+    assert (shown["succeeded"], shown["failed"], shown["attempts_failed"]) == (2, 1, 1)
+    assert (shown["items_succeeded"], shown["items_failed"], shown["items_left"]) == (2, 13, 485)
+    line = (
+        "✗ ShortResult at score.py:12 in run: run() returned 2 results for 5 items at score.py:12  "
+        "(2 attempts, 8 items without a result, first in mini-batch 0)"
+    )
+    assert line in text_view(shown).splitlines()
+    again = (ev.RunStarted(50, 1, 1, "h"), ev.RunResumed(50, False, 98, ""))
+    assert snapshot_of(folder, *begun, *again)["items_failed"] == 8
+
+
+def test_names_that_are_no_unicode_are_shown_with_escapes(folder: RunFolder) -> None:
+    odd = os.fsdecode(b"caf\xe9")
+    end = ev.RunFinished(7000, "Failed", f"no {odd}", f"/{odd}/rows.txt", 5)
+    state = RunState()
+    state.apply_all([*PLANNED, failed(1, 5, is_last=True, group=f"E at {odd}.py:1"), end])
+    shown = take_snapshot(folder, record(name=odd), state, CREATED + 10)
+    text = json.dumps(shown, ensure_ascii=False)
+    assert text.encode("utf-8").count(b"\\udce9") == 4
+    assert plain(odd) == "caf\\udce9"
+    assert str(RunFolderError(odd)) == "caf\\udce9"
+
+
 def test_a_retry_that_succeeds_is_no_longer_to_be_retried(folder: RunFolder) -> None:
     shown = snapshot_of(folder, *PLANNED, failed(1, 10, is_last=False), succeeded(1, 20))
     assert (shown["retrying"], shown["items_failed"], shown["attempts_failed"]) == (0, 0, 1)
@@ -155,6 +196,7 @@ def test_the_cached_state_is_the_fold_and_may_be_lost(folder: RunFolder) -> None
         failed(1, 2000, is_last=False),
         failed(2, 3000, is_last=True),
         ev.WarningRaised(4000, "careful"),
+        *short(5, 4500, 3),
         succeeded(3, 5000),
         failed(4, 5500, is_last=True, group="F at s.py:2"),
         ev.RunStarted(6000, 1, 1, "h"),

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from parallelrun_jupyter import Datastore, EnvironmentVariable, FileDataset, Keyring
 from parallelrun_jupyter.data import credentials
@@ -174,6 +176,97 @@ def test_a_registered_container_lends_its_credential() -> None:
     signed = place_of("https://acct.blob.core.windows.net/data/a?sv=1&sig=x")
     assert signed.storage is not None
     assert signed.storage.secrets.keys() == {"sas_token"}
+
+
+def opened_with(where: Any) -> dict[str, str]:
+    """Return what a driver would open a place with: the value of each credential."""
+    found = where.storage if hasattr(where, "storage") else where
+    handed = variables_for_driver(found.references(), {})
+    return {name: handed[reference.name] for name, reference in found.secrets.items()}
+
+
+def test_equal_containers_of_two_accounts_keep_their_own_keys() -> None:
+    first = FileDataset("az://data/a", storage_options={"account_name": "aaa", "account_key": "A"})
+    second = FileDataset("az://data/a", storage_options={"account_name": "bbb", "account_key": "B"})
+    assert opened_with(first) == {"account_key": "A"}
+    assert opened_with(second) == {"account_key": "B"}
+
+
+def test_equal_buckets_behind_two_endpoints_keep_their_own_keys() -> None:
+    def bucket(endpoint: str, secret: str) -> Storage:
+        options = {"endpoint_url": endpoint, "secret": secret}
+        place = place_of("s3://data/a", options)
+        assert place.storage is not None
+        return place.storage
+
+    first, second = bucket("http://one", "A"), bucket("http://two", "B")
+    assert (opened_with(first), opened_with(second)) == ({"secret": "A"}, {"secret": "B"})
+
+
+def test_tokens_of_two_folders_of_a_container_are_kept_apart() -> None:
+    url = "https://acct.blob.core.windows.net/data/{}?sv=1&sig={}"
+    read, write = place_of(url.format("in", "R")), place_of(url.format("out", "W"))
+    again = place_of(url.format("in/b", "R"))
+    assert opened_with(read) == {"sas_token": "sv=1&sig=R"}
+    assert opened_with(write) == {"sas_token": "sv=1&sig=W"}
+    assert again.storage == read.storage, "one token for two paths is one store"
+    place_of(url.format("out", "NEWER"))
+    assert opened_with(write) == {"sas_token": "sv=1&sig=NEWER"}, "a token is renewed for its URL"
+    assert opened_with(read) == {"sas_token": "sv=1&sig=R"}
+
+
+NAMES = st.text("abAB_-ß1", min_size=1, max_size=5).filter(lambda name: name.strip("_-"))
+
+
+@given(st.lists(st.tuples(NAMES, st.sampled_from(["aa1", "bb2"])), min_size=1, max_size=6))
+def test_no_datastore_is_opened_with_the_key_of_another(registered: list[tuple[str, str]]) -> None:
+    stores = {}
+    for number, (name, account) in enumerate(registered):
+        store = Datastore.register_azure_blob_container(
+            name, "data", account, account_key=f"key {number} of {name} in {account}"
+        )
+        stores[name, account] = store, number
+    for (name, account), (store, number) in stores.items():
+        assert opened_with(store) == {"account_key": f"key {number} of {name} in {account}"}
+
+
+def test_names_that_differ_in_case_or_sign_ask_for_variables_of_their_own() -> None:
+    first = Datastore.register_azure_blob_container("a-b", "data", "acct", account_key="1")
+    second = Datastore.register_azure_blob_container("A_b", "data", "acct", account_key="2")
+    plain = Datastore.register_azure_blob_container("a_b", "data", "acct", account_key="3")
+    names = [
+        reference.name for s in (first, second, plain) for _, reference in s.storage.references()
+    ]  # type: ignore[union-attr]
+    assert len(set(names)) == 3
+    assert names[2] == "PARALLELRUN_A_B_ACCOUNT_KEY", "as the pages say"
+    assert [opened_with(s)["account_key"] for s in (first, second, plain)] == ["1", "2", "3"]
+
+
+def test_a_refused_registration_changes_no_key(home: Path) -> None:
+    store = Datastore.register_azure_blob_container("mine", "data", "acct", account_key="OLD")
+    with pytest.raises(ConfigError, match="there is a datastore 'mine' already"):
+        Datastore.register_azure_blob_container(
+            "mine", "data", "acct", account_key="NEW", overwrite=False
+        )
+    assert opened_with(store) == {"account_key": "OLD"}
+
+
+def test_a_renewed_key_of_a_datastore_is_the_one_that_is_used() -> None:
+    store = Datastore.register_azure_blob_container("mine", "data", "acct", account_key="OLD")
+    Datastore.register_azure_blob_container("mine", "data", "acct", account_key="NEW")
+    assert opened_with(store) == {"account_key": "NEW"}
+    [(title, reference)] = store.storage.references()  # type: ignore[union-attr]
+    environ = {reference.name: "STALE"}  # type: ignore[union-attr]
+    assert look_up(reference, title, environ) == "NEW", "here as in the driver"
+
+
+def test_a_container_of_two_accounts_is_not_guessed() -> None:
+    for account in ("aaa", "bbb"):
+        Datastore.register_azure_blob_container(account, "data", account, account_key=account)
+    with pytest.raises(ConfigError, match=r"may be in each of Datastore\('aaa'.*'bbb'.*Write the"):
+        FileDataset("az://data/x.csv")
+    named = place_of("az://data@bbb.blob.core.windows.net/x.csv")
+    assert opened_with(named) == {"account_key": "bbb"}
 
 
 def test_a_dataset_is_of_one_store(home: Path) -> None:

@@ -14,9 +14,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parallelrun_jupyter.worker import protocol, status_page
-from parallelrun_jupyter.worker.failures import BadResult, describe
-from parallelrun_jupyter.worker.results import encode_result
+from parallelrun_jupyter.worker import protocol, status_page, tables
+from parallelrun_jupyter.worker.failures import BadInput, BadResult, BadSettings, describe
+from parallelrun_jupyter.worker.mini_batches import load
+from parallelrun_jupyter.worker.results import (
+    SETTINGS_FILE,
+    encode_result,
+    read_frame_options,
+    taken,
+)
 from parallelrun_jupyter.worker.streams import LINE_BYTES, tag_lines, take_lines
 
 
@@ -26,6 +32,9 @@ from parallelrun_jupyter.worker.streams import LINE_BYTES, tag_lines, take_lines
         (["a", 1, None], 3, b"a\n1\nNone\n"),
         (("é",), 1, "é\n".encode()),
         ([], 0, b""),
+        ((x for x in "ab"), 2, b"a\nb\n"),
+        (map(str, [1, 2]), 2, b"1\n2\n"),
+        (iter([]), 0, b""),
         (["two\nlines"], 1, b"two\nlines\n"),
         (np.array([1.5, 2.0]), 2, b"1.5\n2.0\n"),
         (pd.Series(["x", "y"]), 2, b"x\ny\n"),
@@ -33,8 +42,28 @@ from parallelrun_jupyter.worker.streams import LINE_BYTES, tag_lines, take_lines
     ],
 )
 def test_results_become_rows(result: Any, rows: int, text: bytes) -> None:
+    result = taken(result)
     assert encode_result(result, append_rows=True) == (rows, text)
     assert encode_result(result, append_rows=False) == (rows, b"")
+
+
+def test_a_generator_is_used_up_by_a_worker_itself() -> None:
+    assert encode_result((x for x in "ab"), append_rows=True) == (2, b"a\nb\n")
+    assert encode_result((x for x in "ab"), append_rows=False) == (2, b"")
+
+
+async def _late(mini_batch: Any) -> Any:
+    return mini_batch
+
+
+async def _one_by_one(mini_batch: Any) -> Any:
+    yield mini_batch
+
+
+def test_what_has_to_be_awaited_is_said_to_be() -> None:
+    for function, kind in ((_late, "coroutine"), (_one_by_one, "async_generator")):
+        with pytest.raises(BadResult, match=rf"run\(\) is async: it returned a {kind}, which"):
+            encode_result(function([1]), append_rows=True)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +73,7 @@ def test_results_become_rows(result: Any, rows: int, text: bytes) -> None:
         ("text", "wrong_result", r"run\(\) returned a str; return a list"),
         ({"a": 1}, "wrong_result", r"run\(\) returned a dict"),
         (5, "wrong_result", r"run\(\) returned a int, which has no length"),
-        ((x for x in "ab"), "wrong_result", r"run\(\) returned a generator, which has no length"),
+        (np.float64(5), "wrong_result", r"run\(\) returned a float64, which has no length"),
         (["\udc80"], "wrong_result", "a returned row is not valid Unicode"),
     ],
 )
@@ -78,6 +107,61 @@ def test_an_exception_that_cannot_be_printed_is_still_described() -> None:
     assert failure["group"] == "_Unprintable at run()"
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "{}",
+            "parallel_run_step.settings.json has no object 'append_row'; expected {\"append_row\"",
+        ),
+        ("[1]", "has no object 'append_row'"),
+        ('{"append_row": {"to_csv": {}}}', "has no object 'pandas.DataFrame.to_csv'"),
+        ('{"append_row": {"pandas.DataFrame.to_csv": []}}', "no object 'pandas.DataFrame.to_csv'"),
+        ("{", "could not be read .*; expected JSON such as"),
+        ("\udce9", "could not be read .*utf-8"),
+    ],
+)
+def test_a_settings_file_that_is_none_is_a_sentence(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    (tmp_path / SETTINGS_FILE).write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(BadSettings, match=message) as caught:
+        read_frame_options(str(tmp_path), [])
+    failure = describe(caught.value, [], "start")
+    assert failure["group"] == "BadSettings at the start of the worker"
+
+
+def test_what_a_reader_raises_by_itself_is_bad_input_with_its_file_and_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "t.parquet"
+    path.write_bytes(b"PAR1 and no more")
+
+    def read(*_: Any) -> Any:
+        raise OverflowError("int too big to convert")
+
+    monkeypatch.setattr(tables, "_reader", lambda form: read)
+    row = [
+        "t",
+        0,
+        [str(path)],
+        [path.stat().st_size],
+        [0.0],
+        [[0, 1]],
+        {"format": "parquet"},
+        1,
+        {},
+    ]
+    with pytest.raises(
+        BadInput, match="t.parquet could not be loaded: OverflowError: int"
+    ) as caught:
+        load(row)
+    failure = describe(caught.value, [], "run")
+    assert (failure["kind"], failure["group"]) == ("bad_input", "BadInput at loading")
+    assert failure["traceback"].endswith("OverflowError: int too big to convert\n")
+    assert "in read" in failure["traceback"]
+
+
 def test_status_pages_show_what_was_written() -> None:
     with tempfile.TemporaryFile() as file:
         file.truncate(status_page.SIZE)
@@ -107,7 +191,7 @@ def test_every_line_of_a_log_has_its_tag() -> None:
     assert text == head + b"one\n" + head + b"two\n"
 
 
-def taken(chunks: list[bytes]) -> tuple[list[bytes], bytes]:
+def logged(chunks: list[bytes]) -> tuple[list[bytes], bytes]:
     """Return the lines that are logged of text as it comes, and what is kept at the end."""
     lines: list[bytes] = []
     partial = b""
@@ -120,7 +204,7 @@ def taken(chunks: list[bytes]) -> tuple[list[bytes], bytes]:
 
 @given(st.lists(st.binary(max_size=20), max_size=20))
 def test_lines_are_those_of_the_whole_text_however_it_comes(chunks: list[bytes]) -> None:
-    lines, partial = taken(chunks)
+    lines, partial = logged(chunks)
     assert [*lines, partial] == b"".join(chunks).split(b"\n")
 
 
@@ -141,7 +225,7 @@ def test_text_without_line_ends_is_cut_between_characters_and_none_of_it_is_lost
 ) -> None:
     text = "".join(part * times + end for part, times, end in parts)
     data = text.encode()
-    lines, partial = taken([data[k : k + size] for k in range(0, len(data), size)])
+    lines, partial = logged([data[k : k + size] for k in range(0, len(data), size)])
     for line in lines:
         line.decode()  # whole characters
     assert b"".join([*lines, partial]) == data.replace(b"\n", b"")
@@ -151,7 +235,7 @@ def test_text_without_line_ends_is_cut_between_characters_and_none_of_it_is_lost
 
 def test_a_progress_bar_is_cut_between_two_of_its_states() -> None:
     states = [b"\r%6d/1000000" % number for number in range(20_000)]
-    lines, partial = taken(states)
+    lines, partial = logged(states)
     assert len(lines) >= 3
     assert all(line.endswith(b"\r") and len(line) % 15 in {0, 1} for line in lines)
     assert b"".join([*lines, partial]) == b"".join(states)

@@ -364,6 +364,11 @@ def test_settings_of_steps_change_over_http_even_where_nobody_made_them_paramete
     assert record.arguments[record.arguments.index("--process_count_per_node") + 1] == "1"
     with pytest.raises(ConfigError, match="no parameter 'speed'"):
         start_published(published.id, {"speed": 1})
+    before = sorted(ws.folder.parent.parent.rglob("*.json"))
+    for name in ("../../up", "/tmp/up", ".."):  # a request has brought it
+        with pytest.raises(ConfigError, match="the experiment's name is"):
+            start_published(published.id, {}, name)
+    assert sorted(ws.folder.parent.parent.rglob("*.json")) == before
 
 
 def test_two_steps_of_the_preview_keep_their_own_sizes(ws: Any) -> None:

@@ -25,6 +25,23 @@ def parallelrun(*words: object, cwd: Path | None = None) -> subprocess.Completed
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=60)
 
 
+def test_a_script_may_write_to_an_output_folder_that_is_new(numbers: Path, tmp_path: Path) -> None:
+    script = SCRIPTS / "writes_files.py"
+    words = ("-w", 2, "--mini-batch-size", 20, "--output", tmp_path / "new", "--run-max-try", 1)
+    done = parallelrun("run", script, "-i", numbers, *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(list((tmp_path / "new").glob("*.txt.out"))) == 60
+
+
+def test_an_output_folder_that_cannot_be_made_is_said_before_anything_runs(
+    numbers: Path, home: Path
+) -> None:
+    done = parallelrun("run", ECHO, "-i", numbers, "--output", numbers / "000.txt" / "out")
+    assert done.returncode != 0
+    assert "000.txt/out' could not be made (Not a directory). Give output=" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_run_is_shown_line_by_line_where_there_is_no_terminal(numbers: Path) -> None:
     done = parallelrun("run", SCRIPTS / "slow.py", "-i", numbers, "-w", 2, "--mini-batch-size", 5)
     assert done.returncode == 0, done.stderr

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from distributed.security import Security
 
-from parallelrun_jupyter import DaskCompute
+from parallelrun_jupyter import DaskCompute, ParallelRunConfig, submit
 from parallelrun_jupyter.events import (
     AttemptFailed,
     AttemptSucceeded,
@@ -101,13 +101,15 @@ def test_files_that_a_script_writes_come_from_machines_that_see_no_run_folder(
         cluster.add_worker("a", inside=inside)
         cluster.add_worker("b", inside=inside)
         cluster.wait_for_workers()
-        run = start(numbers, cluster.address, str(script), mini_batch_size=5)
-        assert end_of(run, LONG_S) == "Completed"
-        masks = run.folder.output / "masks"
-        assert sorted(path.name for path in masks.iterdir()) == NAMES
-        for path in masks.iterdir():
-            assert path.read_text() == str(numbers / path.name) * 1000
-        assert not of_kind(run, WarningRaised)
+        for output in (None, tmp_path / "out"):
+            config = ParallelRunConfig(entry_script=str(script), mini_batch_size=5)
+            run = submit(config, inputs=numbers, output=output, compute=cluster.address)
+            assert end_of(run, LONG_S) == "Completed", run.snapshot()["reason"]
+            masks = (output or run.folder.output) / "masks"
+            assert sorted(path.name for path in masks.iterdir()) == NAMES
+            for path in masks.iterdir():
+                assert path.read_text() == str(numbers / path.name) * 1000
+            assert not of_kind(run, WarningRaised)
     finally:
         cluster.close()
 

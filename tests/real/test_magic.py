@@ -60,6 +60,22 @@ def test_waiting_shows_the_progress(
     assert (numbers.parent / "out" / "parallel_run_step.txt").exists()
 
 
+def test_a_cell_may_write_to_an_output_folder_that_is_new(
+    shell: InteractiveShell, numbers: Path
+) -> None:
+    text = (
+        "import os\ndef run(b):\n"
+        "    where = os.path.join(os.environ['AZUREML_BI_OUTPUT_PATH'], os.path.basename(b[0]))\n"
+        "    open(where, 'x').close()\n    return b\n"
+    )
+    output = numbers.parent / "new"
+    words = f"-i {numbers} -w 1 --mini-batch-size 1 --output {output} --run-max-try 1"
+    shell.run_cell_magic("parallelrun", f"{words} --try --as mine", text)
+    run = shell.user_ns["mine"]
+    assert end_of(run) == "Completed", run.snapshot()["reason"]
+    assert sorted(path.name for path in output.glob("0*")) == [f"{k:03d}.txt" for k in range(60)]
+
+
 def test_a_failure_that_was_waited_for_is_no_usage_error(
     shell: InteractiveShell, numbers: Path, tmp_path: Path
 ) -> None:

@@ -50,6 +50,36 @@ def test_rows_come_in_input_order(start: Callable[..., Run], size: int) -> None:
     wait_until(lambda: not list(run.folder.output.glob("part-*")), "the parts to be gone")
 
 
+def test_a_pipe_deep_in_the_inputs_ends_the_run_and_is_named(
+    start: Callable[..., Run], numbers: Path
+) -> None:
+    (numbers / "z").mkdir()
+    os.mkfifo(numbers / "z" / "pipe")
+    run = start("reads.py", first_task_creation_timeout=60)
+    assert end_of(run, timeout_s=20) == "Failed"
+    assert f"the input '{numbers}/z/pipe' is not a regular file" in run.snapshot()["reason"]
+
+
+def test_a_source_directory_is_measured_with_what_its_links_lead_to(
+    numbers: Path, tmp_path: Path, home: Path
+) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "score.py").write_text("def run(mini_batch):\n    return mini_batch\n")
+    with open(tmp_path / "large", "wb") as file:
+        file.truncate(301 << 20)  # it takes no room itself, and its copy would
+    (source / "data").symlink_to(tmp_path / "large")
+    config = ParallelRunConfig(entry_script="score.py", source_directory=str(source))
+    with pytest.raises(ConfigError, match="holds more than 300 MB, links in it followed"):
+        submit(config, inputs=numbers)
+    assert sum(path.stat().st_size for path in home.rglob("*") if path.is_file()) < 1 << 20
+    (source / "data").unlink()
+    (source / "data").symlink_to(tmp_path / "nowhere")
+    with pytest.warns(UserWarning, match="not copied from source_directory: .*/data"):
+        run = submit(config, inputs=numbers)
+    assert end_of(run) == "Completed"
+
+
 def test_the_output_goes_where_it_was_asked_to(start: Callable[..., Run], tmp_path: Path) -> None:
     target = tmp_path / "new" / "place"
     run = start("echo.py", output=target, append_row_file_name="names.txt")

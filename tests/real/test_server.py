@@ -197,7 +197,7 @@ def test_a_run_is_resumed_with_what_had_failed(server: Jupyter, numbers: Path) -
     assert run.wait_for_completion(show_output=False) == "Completed"
     assert run.snapshot()["failed"] == 0
     status, _, answer = ask(server, f"/{run.run_id}/resume", "POST", {})
-    assert status == 500
+    assert status == 409
     assert "nothing to resume" in answer["message"]
 
 

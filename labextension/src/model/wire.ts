@@ -64,6 +64,7 @@ export interface GroupRow {
   readonly first_mini_batch: number;
   readonly attempts: number;
   readonly mini_batches_lost: number;
+  readonly items_missing: number;
 }
 
 /** How much of what may fail has failed; the run fails when ``used`` exceeds ``allowed``. */

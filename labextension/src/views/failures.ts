@@ -129,7 +129,9 @@ function fate(group: GroupRow): string {
     return t('{0} to start a worker', attempts);
   }
   const lost = group.mini_batches_lost;
-  const what = lost ? t('{0} lost', plural(lost, 'mini-batch')) : t('retried');
+  const missing = group.items_missing;
+  const gone = lost ? t('{0} lost', plural(lost, 'mini-batch')) : t('retried');
+  const what = missing ? t('{0} without a result', plural(missing, 'item')) : gone;
   const first = count(group.first_mini_batch);
   return t('{0}, {1}, first in mini-batch {2}', attempts, what, first);
 }

@@ -351,11 +351,13 @@ def _record_here(record: RunRecord, order: Order, threads: int, now: float) -> R
                 f"{socket.gethostname()}; install it there, or leave environment out."
             )
             raise ConfigError(msg)
-    output = record.output
-    if output is None or record.output_storage:
-        # Where the run's folder is on a file system that this machine sees too, scripts write there.
-        shared = RunFolder(Path(order.run_folder))
-        output = shared.script_output(record) if shared.output.is_dir() else None
+    # Where the run's folder is on a file system that this machine sees too, scripts write there, and
+    # to an output folder that it sees. Elsewhere they write below the scratch folder, and the driver
+    # brings their files: a folder of that name on this machine would be another one.
+    shared = RunFolder(Path(order.run_folder))
+    output: str | None = shared.script_output(record)
+    if not (shared.output.is_dir() and output and os.path.isdir(output)):
+        output = None
     return replace(
         record,
         python=python,

@@ -268,10 +268,14 @@ class NodeLost:
 
 @dataclass(frozen=True, slots=True)
 class WarningRaised:
-    """Something the user should know that fails nothing."""
+    """Something the user should know that fails nothing; ``traceback`` where it is about an error.
+
+    Journals from before there was ``traceback`` have none.
+    """
 
     at_ms: int
     text: str
+    traceback: str = ""
 
     def __post_init__(self) -> None:
         _make_visible(self, "text")
@@ -287,13 +291,18 @@ class CancelRequested:
 
 @dataclass(frozen=True, slots=True)
 class RunFinished:
-    """The run reached a final state; ``output`` is a path, or URL, as it is."""
+    """The run reached a final state; ``output`` is a path, or URL, as it is.
+
+    ``traceback`` is that of an error outside of the script which ended it: in the driver, or in a
+    process that helps it. Journals from before there was ``traceback`` have none.
+    """
 
     at_ms: int
     state: str
     reason: str
     output: str
     output_bytes: int
+    traceback: str = ""
 
     def __post_init__(self) -> None:
         _make_visible(self, "reason")

@@ -68,7 +68,7 @@ def groups_frame(groups: Iterable[FailureGroup]) -> pd.DataFrame:
 
 
 def failure_message(follower: Follower, last: Snapshot) -> str:
-    """Return what to say of a failed run: the user's own exception first."""
+    """Return the text for a failed run: the user's own exception first, then ours, if there is one."""
     state = follower.state
     # A group that an earlier driver met, and all of whose mini-batches are retried, is not the reason.
     to_blame = [
@@ -78,9 +78,11 @@ def failure_message(follower: Follower, last: Snapshot) -> str:
         or group.items_missing
         or (group.first_mini_batch < 0 and group.group in state.reason)
     ]
-    head = "".join(map(group_text, costliest_first(to_blame)[:1]))
+    heads = [group_text(group) for group in costliest_first(to_blame)[:1]]
+    if state.traceback:
+        heads.append(state.traceback.rstrip())
     tail = f"run {last['run_id']} failed: {last['reason']}. run.failures() and run.logs() say more."
-    return f"{head}\n{tail}" if head else tail
+    return "\n".join([*heads, tail])
 
 
 def group_text(group: FailureGroup) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import logging
 import os
-import signal
 import socket
 import subprocess
 import threading
@@ -16,6 +15,7 @@ from typing import Any, Protocol
 
 from .backends import find_backend
 from .engine.driver import Driver
+from .engine.helper_process import kill_group
 from .engine.template import WORKER_FOLDER, Templates
 from .errors import LaunchError
 from .runs.logs import text_from
@@ -124,8 +124,8 @@ def end_leftovers(folder: RunFolder) -> None:
         words = process.info["cmdline"] or []
         try:
             if any(word == str(WORKER_FOLDER) for word in words) and _belongs(process, run):
-                os.killpg(process.info["pid"], signal.SIGKILL)
-        except (psutil.Error, ProcessLookupError, PermissionError):
+                kill_group(process.info["pid"])
+        except psutil.Error:
             continue  # gone by now, or somebody else's
 
 

@@ -151,8 +151,9 @@ class Run:
         if last["state"] == "Failed":
             raise RunFailedError(failure_message(self._follower, last), self.run_id)
         if last["state"] == "Interrupted":
+            head = self._follower.state.traceback
             msg = f"run {self.run_id} was interrupted: {last['reason']}. Its rows so far are kept; run.resume() goes on."
-            raise RunInterruptedError(msg)
+            raise RunInterruptedError(f"{head.rstrip()}\n{msg}" if head else msg)
 
     def cancel(self, drain: bool = False) -> bool:  # noqa: FBT001, FBT002 - the design's signature
         """Ask the run to end.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-import select
+import selectors
 import socket
 import threading
 import time
@@ -73,7 +73,7 @@ class Standby:
                 left_s = began + self._worth_s() - time.monotonic()
                 if left_s <= 0:
                     return self._said.endswith(_IDLE)
-                select.select([self._socket], [], [], left_s)
+                _is_readable(self._socket, left_s)
                 continue
             except OSError:
                 return None
@@ -175,7 +175,7 @@ def wait_for_folder(channel: socket.socket) -> str | None:
         channel.sendall(_IDLE)
         request = b""
         while not request.endswith(b"\n"):
-            if not select.select([channel], [], [], STAND_BY_S)[0]:
+            if not _is_readable(channel, STAND_BY_S):
                 return None
             data = channel.recv(1 << 16)
             if not data:
@@ -196,6 +196,13 @@ def wait_for_folder(channel: socket.socket) -> str | None:
     except OSError:
         return None
     return str(path)
+
+
+def _is_readable(channel: socket.socket, timeout_s: float) -> bool:
+    """Wait until there is something to read, or the end; False after ``timeout_s`` seconds."""
+    with selectors.DefaultSelector() as selector:  # select() refuses descriptors above 1023
+        selector.register(channel, selectors.EVENT_READ)
+        return bool(selector.select(timeout_s))
 
 
 def _key(python: str, environ: Mapping[str, str]) -> tuple[str, tuple[tuple[str, str], ...]]:

@@ -11,7 +11,7 @@ import sys
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from .data.remote import Store
 from .data.storage import Storage
 from .engine.template import CAN_FORK
 from .environment import as_environment
-from .errors import ConfigError, EntryScriptError, MissingExtraError, RunFolderError
+from .errors import ConfigError, EntryScriptError, MissingExtraError
 from .launch import launch
 from .parsing import nearest_hint
 from .run import Run
@@ -108,10 +108,26 @@ def submit(
     return submit_script(step, _script_of(step.config), compute=compute, name=name)
 
 
+def submit_as(step: ParallelRunStep, run_id: str) -> Run:
+    """Start a run of a step under an id that was made, and noted elsewhere, before.
+
+    Raises
+    ------
+    ConfigError, InputError, EntryScriptError, LaunchError
+        As `submit`.
+    """
+    return submit_script(step, _script_of(step.config), run_id=run_id)
+
+
 def submit_script(
-    step: ParallelRunStep, script: Script, *, compute: object = None, name: str | None = None
+    step: ParallelRunStep,
+    script: Script,
+    *,
+    compute: object = None,
+    name: str | None = None,
+    run_id: str = "",
 ) -> Run:
-    """Start a run of a script, which may be the text of a cell.
+    """Start a run of a script, which may be the text of a cell; ``run_id`` is a new one by default.
 
     Raises
     ------
@@ -129,16 +145,15 @@ def submit_script(
             out.check_container(step.output)
     target = _target(step.config, compute)
     record = _make_record(step, script, target, name or step.name)
-    folder = store.create(record.run_id)
+    if run_id:
+        record = replace(record, run_id=run_id)
     variables = {**(step.config.environment_variables or {}), **_secrets(record)}
-    try:
+    folder = store.create(record.run_id)
+    with folder.removed_unless_driven():
         _snapshot(script, folder)
         folder.make_script_output(record)
         write_atomically(folder.record, record.to_json())
         launch(folder, record.driver_python, {**variables, **target.secrets()})
-    except (OSError, RunFolderError):
-        shutil.rmtree(folder.path, ignore_errors=True)
-        raise
     return Run(folder)
 
 

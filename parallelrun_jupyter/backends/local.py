@@ -135,9 +135,10 @@ class LocalPool:
         """Say, once, why a template forks no more."""
         if self._template is None or not self._template.reason:
             return []
-        text = f"workers are no longer forked from a template ({self._template.reason})"
-        self._template = None
-        return [signals.Noticed(f"{text}: they are started plainly, and import for themselves")]
+        template, self._template = self._template, None
+        text = f"workers are no longer forked from a template ({template.reason})"
+        text = f"{text}: they are started plainly, and import for themselves"
+        return [signals.Noticed(text, template.traceback)]
 
     def step(self) -> list[Signal]:
         """Do what is due, and read nothing: whoever cannot take more rows now calls this alone."""

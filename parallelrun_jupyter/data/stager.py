@@ -13,6 +13,7 @@ Replies::
     ["side", key, path]
     ["failed", key, {failure}, seconds]
     ["alive"]                                    once a second
+    ["crashed", error, message, traceback]       the last, where something went wrong in it
 
 It ends with its node, and its end ends what it was doing.
 """
@@ -21,11 +22,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,10 +33,10 @@ from typing import Any, TypeAlias
 from weakref import WeakValueDictionary
 
 from ..errors import InputError
-from ..worker.parent import die_with_parent
+from ..worker.helper import crash_message, serve
 from .cache import Cache, View, digest_of, path_in_store, root_of
 from .fetching import Fetcher
-from .remote import RemoteFile, Store, why_not
+from .remote import RemoteFile, Store, store_errors, why_not
 from .storage import Storage
 
 START_KEYS = ("cache", "limit_bytes", "view", "keeps", "run", "storages", "load_s")
@@ -76,7 +76,8 @@ class _Batch:
 class Stager:
     """Stages what it is told to, in order, as much at a time as the cache allows."""
 
-    def __init__(self, start: Mapping[str, Any]) -> None:
+    def __init__(self, start: Mapping[str, Any], say: Callable[[list[Any]], None]) -> None:
+        self._say = say
         self._cache = Cache(Path(start["cache"]), start["limit_bytes"])
         self._view = View(self._cache, start["view"], keeps=start["keeps"])
         self._run: str = start["run"]
@@ -93,14 +94,25 @@ class Stager:
         self._flying = 0
         self._held_bytes = 0
         self._tasks: set[asyncio.Task[None]] = set()
+        #: gets the first error of a task
+        self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def serve(self, reader: asyncio.StreamReader) -> None:
         """Do what the lines say, until they end."""
-        alive = asyncio.ensure_future(_say_alive())
+        alive = asyncio.ensure_future(self._say_alive())
         # Importing takes a second, which is nobody's loading time. What fails here fails in use too.
         numbers = [number for number, storage in enumerate(self._storages) if storage]
         fetchers = [self._fetcher(number) for number in numbers]
         await asyncio.gather(*(f.open() for f in fetchers), return_exceptions=True)
+        work = asyncio.ensure_future(self._obey(reader))
+        # The end of one of these ends the stager: the node starts another, and learns the cause.
+        lasting = {work, alive, self._broken}
+        done, _ = await asyncio.wait(lasting, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+        alive.cancel()
+
+    async def _obey(self, reader: asyncio.StreamReader) -> None:
         while line := await reader.readline():
             match json.loads(line):
                 case ["stage", key, files]:
@@ -113,7 +125,11 @@ class Stager:
                         self._release(key)
                     self._cache_settle()
             self._admit()
-        alive.cancel()
+
+    async def _say_alive(self) -> None:
+        while True:
+            self._say(["alive"])
+            await asyncio.sleep(_ALIVE_S)
 
     def close(self) -> None:
         """Give back the view; the objects stay for others."""
@@ -123,7 +139,14 @@ class Stager:
     def _spawn(self, work: Any) -> None:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._note_end)
+
+    def _note_end(self, task: asyncio.Task[None]) -> None:
+        """Let an unexpected error end the stager: the files of the task would never come."""
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not self._broken.done():
+            self._broken.set_exception(error)
 
     def _cache_settle(self) -> None:
         """Keep the count of the cache true while nothing is added."""
@@ -155,9 +178,9 @@ class Stager:
             self._give_back(batch)
         elif isinstance(found, dict):
             self._release(key)
-            _say(["failed", key, found, seconds])
+            self._say(["failed", key, found, seconds])
         else:
-            _say(["staged", key, found, seconds])
+            self._say(["staged", key, found, seconds])
         self._admit()
 
     async def _bring_all(self, batch: _Batch) -> list[str] | dict[str, Any]:
@@ -177,18 +200,22 @@ class Stager:
     def _failure(self, file: File, error: BaseException | None) -> dict[str, Any]:
         number, url, _, _ = file
         storage = self._storages[number]
+        kind, name, trace = "exception", type(error).__name__, ""
         if error is None:
             kind, name = "load_timeout", "LoadTimeout"
             message = (
                 f"{url!r} did not come within task_overhead_timeout = {self._load_s:g} s: "
                 "the store is slow, or has stalled"
             )
-        else:
-            kind, name = "exception", type(error).__name__
-            known = isinstance(error, InputError) or storage is None
-            message = str(error) if known or storage is None else why_not(storage, url, error)
+        elif isinstance(error, InputError) or storage is None:
+            message = str(error)
+        elif isinstance(error, store_errors()):
+            message = why_not(storage, url, error)
+        else:  # a fault of the store's own code, or of ours
+            _, _, said, trace = crash_message(error)
+            message = f"{url!r} could not be brought here from {storage.title}: {name}: {said}"
         where = f"{name} while staging"
-        return {"kind": kind, "error": name, "message": message, "group": where, "traceback": ""}
+        return {"kind": kind, "error": name, "message": message, "group": where, "traceback": trace}
 
     async def _want(self, file: File, batch: _Batch) -> Path:
         """Return where a file is, once it is here."""
@@ -272,14 +299,14 @@ class Stager:
         [listed] = await asyncio.gather(listing, return_exceptions=True)
         if isinstance(listed, BaseException):
             file: File = (number, spec["paths"][0], -1, "")
-            _say(["failed", key, self._failure(file, listed), 0.0])
+            self._say(["failed", key, self._failure(file, listed), 0.0])
             return
         batch = _Batch([(number, *item) for item in listed])
         found = await self._bring_all(batch)
         if isinstance(found, dict):
-            _say(["failed", key, found, 0.0])
+            self._say(["failed", key, found, 0.0])
             return
-        _say(["side", key, root_of(self._view.path / str(number), spec["paths"][0], found)])
+        self._say(["side", key, root_of(self._view.path / str(number), spec["paths"][0], found)])
 
 
 def _list(storage: Storage, urls: Sequence[str]) -> list[RemoteFile]:
@@ -295,37 +322,22 @@ def _has_failed(task: asyncio.Task[Path]) -> bool:
     return task.cancelled() or task.exception() is not None
 
 
-_REPLIES = 1
-"""The descriptor of the replies; a private copy, once what libraries print goes elsewhere."""
-
-
-def _say(message: list[Any]) -> None:
-    data = memoryview(json.dumps(message).encode("ascii") + b"\n")
-    while data:
-        data = data[os.write(_REPLIES, data) :]
-
-
-async def _say_alive() -> None:
-    while True:
-        _say(["alive"])
-        await asyncio.sleep(_ALIVE_S)
-
-
-async def _main() -> None:
+async def _serve(say: Callable[[list[Any]], None]) -> None:
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(limit=_LINE_BYTES)
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     start = json.loads(await reader.readline())[1]
-    stager = Stager(start)
+    stager = Stager(start, say)
     try:
         await stager.serve(reader)
     finally:
         stager.close()
-        os._exit(0)  # connections and threads end with the process: nobody waits for a store
+
+
+def _work(say: Callable[[list[Any]], None]) -> None:
+    # asyncio.run would wait for connections and threads; here they end with the process.
+    asyncio.new_event_loop().run_until_complete(_serve(say))
 
 
 if __name__ == "__main__":
-    _REPLIES = os.dup(1)
-    os.dup2(2, 1)
-    die_with_parent(int(sys.argv[1]))
-    asyncio.run(_main())
+    serve(_work)

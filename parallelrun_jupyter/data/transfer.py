@@ -6,10 +6,11 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 from ..errors import InputError
 from .local import Unlisted, list_path, place_below
-from .remote import Store, plain_errors
+from .remote import Store, plain_errors, store_errors
 from .storage import Place, Storage
 
 _AT_ONCE = 8
@@ -32,8 +33,15 @@ def put_file(store: Store, path: str, url: str) -> None:
         folder, _, name = url.rpartition("/")
         temporary = f"{folder}/.{name}.{os.getpid()}.tmp"
         store.files.makedirs(folder, exist_ok=True)
-        store.files.put_file(path, temporary)
-        store.files.mv(temporary, url)
+        is_whole = False
+        try:
+            store.files.put_file(path, temporary)
+            store.files.mv(temporary, url)
+            is_whole = True
+        finally:
+            if not is_whole:
+                with suppress(*store_errors()):  # what went wrong before stays the error
+                    store.files.rm_file(temporary)
 
 
 def upload_all(pairs: Sequence[tuple[str, str]], target: Place, *, overwrite: bool) -> None:
@@ -132,9 +140,12 @@ def copies_of(
                 if overwrite or not os.path.exists(path):
                     os.makedirs(os.path.dirname(path), exist_ok=True)
                     temporary = f"{path}.{os.getpid()}.tmp"
-                    with plain_errors(store.storage, url):
-                        store.files.get_file(url, temporary)
-                    os.replace(temporary, path)
+                    try:
+                        with plain_errors(store.storage, url):
+                            store.files.get_file(url, temporary)
+                        os.replace(temporary, path)
+                    finally:
+                        _remove(temporary)
 
             found = [item[0] for files in store.folders(source.path) for item in files]
             _check_targets(found, target_of, before)
@@ -181,9 +192,22 @@ def _check_targets(
 
 
 def _copy(path: str, target: str, *, overwrite: bool) -> None:
-    if overwrite or not os.path.exists(target):
-        os.makedirs(os.path.dirname(target), exist_ok=True)
-        shutil.copyfile(path, target)
+    """Copy a file, which appears whole: half a copy would be taken for the file the next time."""
+    if not overwrite and os.path.exists(target):
+        return
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    temporary = f"{target}.{os.getpid()}.tmp"
+    try:
+        shutil.copyfile(path, temporary)
+        os.replace(temporary, target)
+    finally:
+        _remove(temporary)
+
+
+def _remove(temporary: str) -> None:
+    """Remove a temporary file where it is; what kept it from being renamed stays the error."""
+    with suppress(OSError):
+        os.unlink(temporary)
 
 
 def why_not_written(storage: Storage) -> str:

@@ -2,20 +2,20 @@
 
 ``python -m parallelrun_jupyter.data.upload PARENT`` reads one line of JSON, an object with
 ``storage``, ``url`` (a folder) and ``files``, a list of (path, path below the url), puts them in
-that order, and answers with a line, ``["done"]`` or ``["failed", reason]``.
+that order, and answers with a line, ``["done"]``, ``["failed", reason]`` or, for an error that nobody
+expected, ``["crashed", error, message, traceback]``.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ..errors import ParallelRunError
-from ..worker.parent import die_with_parent
+from ..worker.helper import serve
 from .remote import Store
 from .storage import Storage
 from .transfer import put_file
@@ -33,18 +33,13 @@ def put_all(job: Mapping[str, Any]) -> None:
         put_file(store, path, f"{url}/{name}")  # last: where it is, all is
 
 
-def _main() -> None:
-    answers = os.dup(1)
-    os.dup2(2, 1)  # what libraries print is no answer
-    die_with_parent(int(sys.argv[1]))
+def _work(say: Callable[[list[Any]], None]) -> None:
     try:
         put_all(json.loads(sys.stdin.readline()))
-        answer = ["done"]
+        say(["done"])
     except (ParallelRunError, OSError) as error:
-        answer = ["failed", str(error)]
-    os.write(answers, json.dumps(answer).encode("ascii") + b"\n")
-    os._exit(0)
+        say(["failed", str(error)])
 
 
 if __name__ == "__main__":
-    _main()
+    serve(_work)

@@ -24,6 +24,7 @@ from ..runs.resume import ResumeRequest, read_resume, write_refusal
 from ..runs.state import LEFT, SUCCEEDED, RunState
 from ..runs.state_file import write_state
 from ..runs.store import RunFolder
+from ..worker.helper import text_of
 from . import signals
 from .commits import Commits
 from .parts import PartsScheduler
@@ -54,6 +55,15 @@ _LONGEST_WAIT_S = 0.25
 _CONTROL_S = 0.1
 _SAVE_S = 0.3
 """The fold is written so often, and less often where that would take two percent of the time."""
+
+_WITH_TRACEBACK = (
+    signals.PlanFailed,
+    signals.OutputNotPublished,
+    signals.PartNotPut,
+    signals.PoolLost,
+    signals.Noticed,
+)
+"""Signals about the driver's own helpers and nodes: the driver's log has their tracebacks too."""
 
 
 class Driver:
@@ -137,7 +147,8 @@ class Driver:
         except Exception as error:  # the driver's top: whatever it is, the journal says so
             _log.exception("the driver failed")
             self._record_end(
-                f"the driver failed: {type(error).__name__}: {error}; see {self._folder.driver_log}"
+                f"the driver failed: {type(error).__name__}: {error}; see {self._folder.driver_log}",
+                text_of(error),
             )
         return is_well
 
@@ -186,6 +197,8 @@ class Driver:
         self._pool.wake()
 
     def _handle(self, signal: Signal) -> None:
+        if isinstance(signal, _WITH_TRACEBACK) and signal.traceback:
+            _log.error("%s", signal.traceback.rstrip())
         self._perform(self._scheduler.handle(signal, self._now_ms()))
 
     def _now_ms(self) -> int:
@@ -273,19 +286,19 @@ class Driver:
         except OSError:
             _log.exception("the reports could not be written")
 
-    def _record_end(self, reason: str) -> None:
-        """Say in the journal that the run has failed for a reason of the driver's own."""
+    def _record_end(self, reason: str, trace: str = "") -> None:
+        """Record in the journal that the run has failed for a reason of the driver's own."""
         if self._scheduler.is_held:  # the run has ended before, and stays as it is
             write_refusal(self._folder, reason)
             return
         try:
-            self._commits.last_word(RunFinished(self._now_ms(), "Failed", reason, "", 0))
+            self._commits.last_word(RunFinished(self._now_ms(), "Failed", reason, "", 0, trace))
         except OSError:  # then the dead driver will be seen as such
             _log.exception("the journal could not be written")
 
     def close(self) -> None:
         """End what is still there, and let others drive the run."""
-        self._planner.stop()
+        self._planner.close()
         if self._upload is not None:
             self._upload.close()
         self._pool.close()

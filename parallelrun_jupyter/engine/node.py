@@ -322,7 +322,7 @@ class Node:
             return []
         self._backlog.extend(staged.ready)
         self._feed()
-        found = staged.failures(self.name)
+        found = [*staged.failures(self.name), *staged.noticed]
         if self._staging is not None and self._staging.side_failure is not None:
             found.append(self._not_ready(self.name, self._staging.take_side_failure()))
         elif self._starts.due_at == float("inf"):

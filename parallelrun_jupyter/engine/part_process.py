@@ -3,7 +3,8 @@
 ``python -m parallelrun_jupyter.engine.part_process PARENT`` reads a line of JSON for each job,
 ``[kind, path]``: ``put``, one part of a node, or ``publish``, the manifest, where the file at the
 path says what. It answers with ``["done", rows, size_bytes]`` or ``["failed", reason, may_pass]``,
-which says whether another try may help; while it publishes, with ``["alive"]`` for each step.
+which tells if another try may help; while it publishes, with ``["alive"]`` for each step. An error
+that nobody expected ends it, with ``["crashed", error, message, traceback]``.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from ..errors import OutputError, ParallelRunError
 from ..runs.joining import joined, one_schema
 from ..runs.parts import MANIFEST, manifest_text
 from ..worker.formats import PARQUET
-from ..worker.parent import die_with_parent
+from ..worker.helper import serve
 
 _AT_ONCE = 16
 _OURS = re.compile(
@@ -183,8 +184,8 @@ def _names_in(store: Store, url: str) -> set[str]:
 class _Server:
     """Does jobs, and keeps the store open between them."""
 
-    def __init__(self, answers: int) -> None:
-        self._answers = answers
+    def __init__(self, say: Callable[[list[Any]], None]) -> None:
+        self._say = say
         self._stores: dict[str, Store] = {}
 
     def serve(self) -> None:
@@ -214,17 +215,6 @@ class _Server:
             self._stores[key] = Store(Storage.of_spec(spec))
         return self._stores[key]
 
-    def _say(self, answer: list[Any]) -> None:
-        os.write(self._answers, json.dumps(answer).encode("ascii") + b"\n")
-
-
-def _main() -> None:
-    answers = os.dup(1)
-    os.dup2(2, 1)  # what libraries print is no answer
-    die_with_parent(int(sys.argv[1]))
-    _Server(answers).serve()
-    os._exit(0)
-
 
 if __name__ == "__main__":
-    _main()
+    serve(lambda say: _Server(say).serve())

@@ -86,9 +86,13 @@ class PartsScheduler(Scheduler):
         match signal:
             case signals.PartPut(node, first, name, rows, size_bytes):
                 self._commit(first, node, name, rows, size_bytes)
-            case signals.PartNotPut(node, reason):
+            case signals.PartNotPut(node, reason, traceback):
                 if self._nodes.get(node) is not None:
-                    self._end("Failed", reason, drain=False)
+                    if (
+                        self._ending is not None
+                    ):  # what it ends as stays; why rows are missing is told
+                        self._record(WarningRaised(self._now, reason, traceback))
+                    self._end("Failed", reason, drain=False, traceback=traceback)
 
     def _commit(self, first: int, node: str, name: str, rows: int, size_bytes: int) -> None:
         """Let the attempts of a part hold, as it is in the store: its own line comes last."""
@@ -131,8 +135,8 @@ class PartsScheduler(Scheduler):
 
     # Its end
 
-    def _end(self, state: str, reason: str, *, drain: bool) -> None:
-        super()._end(state, reason, drain=drain)
+    def _end(self, state: str, reason: str, *, drain: bool, traceback: str = "") -> None:
+        super()._end(state, reason, drain=drain, traceback=traceback)
         self._is_draining = drain and self._is_busy
         if self._is_draining:
             # Nodes that stop are gone; these are to put what they keep before they do.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import json
 import os
@@ -14,7 +15,9 @@ from pathlib import Path
 from ..data.versions import Versions
 from ..errors import ParallelRunError
 from ..runs.record import RunRecord
+from ..worker.helper import run_and_exit, send
 from ..worker.parent import die_with_parent
+from .helper_process import LastLines, helper_end
 from .plan import write_plan
 from .plan_check import Fates
 from .signals import Noticed, PlanFailed, Planned, Signal
@@ -39,21 +42,25 @@ class Planner:
         self._tell = tell
         self._fate_of = fate_of
         self._pid = 0
+        self._is_stopped = False
+        self._last_lines = LastLines()
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Begin to list. Call it before other threads are started: it forks."""
-        news, pen = os.pipe()
+        replies, replies_in = os.pipe()
+        parent = os.getpid()
         self._pid = os.fork()
         if self._pid == 0:
-            os.close(news)
-            self._be_planner(pen)
-        os.close(pen)
-        self._thread = threading.Thread(target=self._listen, args=(news,), name="planner")
+            os.close(replies)
+            run_and_exit(lambda: self._list(parent, replies_in), replies_in)
+        os.close(replies_in)
+        self._thread = threading.Thread(target=self._listen, args=(replies,), name="planner")
         self._thread.start()
 
     def stop(self) -> None:
-        """End the listing, and wait for that."""
+        """End the listing, and wait for that: a listing that is stopped has not failed."""
+        self._is_stopped = True
         if self._thread is None:
             return
         if self._pid:
@@ -61,33 +68,37 @@ class Planner:
         self._thread.join()
         self._thread = None
 
-    def _be_planner(self, pen: int) -> None:
-        """Run in the forked process, to its end."""
-        status = 1
+    def close(self) -> None:
+        """End the listing, and forget what the process wrote."""
+        self.stop()
+        self._last_lines.close()
+
+    def _list(self, parent: int, replies: int) -> None:
+        """List the inputs, in the forked process."""
+        os.setsid()
+        os.dup2(self._last_lines.fileno(), 2)
+        faulthandler.enable(2)
+        die_with_parent(parent)
+        gc.disable()  # the objects made here have no circles
         try:
-            os.setsid()
-            die_with_parent(os.getppid())
-            gc.disable()  # what is made here has no circles
             write_plan(
                 self._record,
                 self._plan,
-                lambda *counts: _send(pen, ["planned", *counts]),
+                lambda *counts: send(replies, ["planned", *counts]),
                 self._fate_of,
-                lambda text: _send(pen, ["noticed", text]),
+                lambda text: send(replies, ["noticed", text]),
             )
-            with suppress(OSError), closing(Versions(self._plan)) as versions:
-                versions.note()  # of what is not noted, a resume looks at the time
-            status = 0
         except (ParallelRunError, OSError) as error:
-            _send(pen, ["failed", str(error)])
-            status = 0
-        finally:
-            os._exit(status)
+            send(replies, ["failed", str(error)])
+            return
+        with suppress(OSError), closing(Versions(self._plan)) as versions:
+            versions.note()  # of what is not noted, a resume looks at the time
 
-    def _listen(self, news: int) -> None:
-        """Pass on what the process says; its silence counts as a failure."""
+    def _listen(self, replies: int) -> None:
+        """Pass on what the process reports; an end without a report counts as a failure."""
         is_over = False
-        with open(news, encoding="ascii") as lines:
+        crash: list[str] | None = None
+        with open(replies, encoding="ascii") as lines:
             for line in lines:
                 match json.loads(line):
                     case ["planned", mini_batches, items, is_end]:
@@ -98,12 +109,20 @@ class Planner:
                     case ["failed", reason]:
                         is_over = True
                         self._tell(PlanFailed(reason))
+                    case ["crashed", *words]:
+                        crash = words
         os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOWAIT)
         pid, self._pid = self._pid, 0  # not to be killed any more: the number may be another's
-        os.waitpid(pid, 0)
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        self._last_lines.pass_on()
+        if self._is_stopped:
+            return
+        end = helper_end(crash, status, self._last_lines.tail())
         if not is_over:
-            self._tell(PlanFailed("the process that lists the inputs died; resume or start anew"))
-
-
-def _send(pen: int, message: list[object]) -> None:
-    os.write(pen, json.dumps(message).encode("ascii") + b"\n")
+            text = (
+                f"the inputs could not be listed: {end.sentence} Put that right, and run.resume()"
+            )
+            self._tell(PlanFailed(f"{text} lists them again", end.traceback))
+        elif crash is not None:  # the plan is whole; the file beside it is not
+            text = f"the versions of the input files could not be noted: {end.sentence}"
+            self._tell(Noticed(text, end.traceback))

@@ -9,10 +9,7 @@ import importlib.util
 import json
 import os
 import selectors
-import signal
 import socket
-import subprocess
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -26,13 +23,13 @@ from ..data.storage import Storage
 from ..errors import ConfigError, MissingExtraError
 from ..runs.parts import PART_NAME, dataset_url
 from ..runs.record import RunRecord
+from .helper_process import HelperProcess
 from .signals import PartNotPut, PartPut, Piece, Signal
 from .spool import Spool
 from .uploading import limit_s
 
 _TRIES = 3
 _DELAYS_S = (1.0, 5.0)
-_READ_BYTES = 1 << 16
 _PACKAGES = {"az": ("fsspec", "adlfs")}
 
 
@@ -124,9 +121,7 @@ class Putter:
         self._node = nodes[0]
         self._selector = selector
         self._new_suffix = new_suffix
-        self._process: subprocess.Popen[bytes] | None = None
-        self._fd = -1
-        self._inbox = b""
+        self._helper: HelperProcess | None = None
         self._deadline = float("inf")
         self._is_late = False
         self._busy: _Job | None = None
@@ -163,16 +158,15 @@ class Putter:
         if self._busy is not None:
             if now >= self._deadline:
                 self._is_late, self._deadline = True, float("inf")
-                self._kill()
+                if self._helper is not None:
+                    self._helper.kill()
         elif self._waiting and now >= self._waiting[0].not_before and not self._has_failed:
             return self._begin(self._waiting.popleft())
         return []
 
     def _begin(self, job: _Job) -> list[Signal]:
-        if self._process is None:
-            self._spawn()
-        assert self._process is not None
-        assert self._process.stdin is not None
+        if self._helper is None:
+            self._helper = self._spawn()
         self._busy, self._is_late = job, False
         job.tries += 1
         self._deadline = time.monotonic() + limit_s(self._spec.overhead_s, job.size_bytes)
@@ -188,45 +182,32 @@ class Putter:
         path = self.spool.folder / "job.json"  # a pipe is too small for it
         try:
             path.write_text(json.dumps(words), encoding="ascii")
-            self._process.stdin.write(json.dumps(["put", str(path)]).encode("ascii") + b"\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            pass  # it is dead: seen where its answers end
+            self._helper.send(["put", str(path)])
         except OSError as error:
             self._busy = None
             return self._give_up(job.node, f"{error.strerror or error} ({path}).")
         return []
 
-    def _spawn(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "parallelrun_jupyter.engine.part_process", str(os.getpid())],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=dict(self._spec.environ),
-            cwd=self.spool.folder,
-            start_new_session=True,
-        )
-        assert self._process.stdout is not None
-        self._fd = self._process.stdout.fileno()
-        os.set_blocking(self._fd, False)
-        self._selector.register(self._fd, selectors.EVENT_READ, self)
+    def _spawn(self) -> HelperProcess:
+        module = "parallelrun_jupyter.engine.part_process"
+        helper = HelperProcess(module, self.spool.folder, self._spec.environ)
+        os.set_blocking(helper.replies, False)
+        self._selector.register(helper.replies, selectors.EVENT_READ, self)
+        return helper
 
     # What the process says
 
     def handle(self, fd: int) -> list[Signal]:
         """Take an answer, or the process's end."""
-        if fd != self._fd:
+        helper = self._helper
+        if helper is None or fd != helper.replies:
             return []
-        try:
-            data = os.read(fd, _READ_BYTES)
-        except BlockingIOError:
-            return []
-        if not data:
-            return self._died()
-        *lines, self._inbox = (self._inbox + data).split(b"\n")
+        answers = helper.read()
+        if answers is None:
+            return self._died(helper)
         found: list[Signal] = []
-        for line in lines:
-            found += self._take(json.loads(line))
+        for answer in answers:
+            found += self._take(answer)
         return found + self.step()
 
     def _take(self, answer: list[Any]) -> list[Signal]:
@@ -244,60 +225,48 @@ class Putter:
                 return self._again(job, reason, may_pass=may_pass)
         return []
 
-    def _died(self) -> list[Signal]:
-        self._bury()
+    def _died(self, helper: HelperProcess) -> list[Signal]:
+        self._forget()
+        end = helper.died()
         job, self._busy = self._busy, None
         if job is None:
             return []
+        reason, trace = end.sentence, end.traceback
         if self._is_late:
+            trace = ""
             reason = (
                 f"{self._spec.url!r} did not take {job.name} within "
                 f"{limit_s(self._spec.overhead_s, job.size_bytes):.0f} s (task_overhead_timeout, "
                 "5 s to begin, and a second for each MB)."
             )
-        else:
-            reason = "the process that puts it died; the Dask worker's own log may say more."
-        return self._again(job, reason, may_pass=True)
+        return self._again(job, reason, may_pass=True, trace=trace)
 
-    def _again(self, job: _Job, reason: str, *, may_pass: bool) -> list[Signal]:
-        """Try it once more, where that may help, or say that it cannot be put."""
+    def _again(self, job: _Job, reason: str, *, may_pass: bool, trace: str = "") -> list[Signal]:
+        """Try it once more, where that may help, or report that it cannot be put."""
         if may_pass and job.tries < _TRIES:
             job.not_before = time.monotonic() + _DELAYS_S[job.tries - 1]
             self._waiting.appendleft(job)
             return []
-        return self._give_up(job.node, reason)
+        return self._give_up(job.node, reason, trace)
 
-    def _give_up(self, node: str, reason: str) -> list[Signal]:
+    def _give_up(self, node: str, reason: str, trace: str = "") -> list[Signal]:
         self._has_failed = True
         kept = "What is in the store is kept: put that right, and run.resume() goes on"
         text = f"a part of the output could not be put from {socket.gethostname()}: {reason} {kept}"
-        return [PartNotPut(node, text)]
+        return [PartNotPut(node, text, trace)]
 
     # Its end
 
-    def _kill(self) -> None:
-        if self._process is not None:
-            try:
-                os.killpg(self._process.pid, signal.SIGKILL)
-            except (ProcessLookupError, PermissionError):
-                pass
-
-    def _bury(self) -> None:
-        self._kill()
-        process, self._process = self._process, None
-        if process is None:
-            return
-        self._selector.unregister(self._fd)
-        self._fd, self._inbox = -1, b""
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                try:
-                    pipe.close()
-                except BrokenPipeError:
-                    pass
-        process.wait()
+    def _forget(self) -> None:
+        """Listen to the process no more."""
+        helper, self._helper = self._helper, None
+        if helper is not None:
+            self._selector.unregister(helper.replies)
 
     def close(self) -> None:
         """End it where it is, and forget what was kept."""
-        self._bury()
+        helper = self._helper
+        self._forget()
+        if helper is not None:
+            helper.end()
         self.spool.close()

@@ -89,6 +89,8 @@ class Scheduler:
         self._before: dict[int, int] = {}
         #: what the run ends as once the nodes have stopped
         self._ending: tuple[str, str] | None = None
+        #: of the error that ends it, where that is not the script's
+        self._traceback = ""
         self._published: tuple[str, int] | None = None
         self._publishes_late = False
         self._warned_long = False
@@ -146,8 +148,8 @@ class Scheduler:
         """
         assert self._held is not None
         match signal:
-            case signals.PlanFailed(reason) | signals.PoolLost(reason, _):
-                return [Refuse(reason)]
+            case signals.PlanFailed(reason, trace) | signals.PoolLost(reason, _, trace):
+                return [Refuse(f"{trace.rstrip()}\n{reason}" if trace else reason)]
             case signals.TimePassed():
                 reason = policy.check_stalled(self._limits, self._now, self._started)
                 return [Refuse(reason)] if reason else []
@@ -188,19 +190,20 @@ class Scheduler:
                 self._plan_holds = True
                 kind = PlanFinished if is_end else MiniBatchesPlanned
                 self._record(kind(self._now, mini_batches, items))
-            case signals.PlanFailed(reason):
-                self._end("Failed", reason, drain=False)
+            case signals.PlanFailed(reason, traceback):
+                if self._ending is None:  # else nobody wants the rest of the list
+                    self._end("Failed", reason, drain=False, traceback=traceback)
             case signals.TimePassed():
                 self._check_stall()
             case signals.CancelAsked(drain):
                 self._cancel(drain=drain)
             case signals.OutputPublished(path, size_bytes):
                 self._published = (path, size_bytes)
-            case signals.OutputNotPublished(reason):
-                self._ending = ("Failed", reason)
+            case signals.OutputNotPublished(reason, traceback):
+                self._ending, self._traceback = ("Failed", reason), traceback
                 self._published = ("", 0)
-            case signals.Noticed(text):
-                self._record(WarningRaised(self._now, text))
+            case signals.Noticed(text, traceback):
+                self._record(WarningRaised(self._now, text, traceback))
             case (
                 signals.NodeJoined()
                 | signals.NodeGone()
@@ -235,11 +238,12 @@ class Scheduler:
                 self._nodes.stop(name)
             case signals.MiniBatchesReturned(name, returned):
                 self._try_again([r for r in returned if self._nodes.take_back(*r, name)])
-            case signals.PoolLost(reason, is_resumable):
+            case signals.PoolLost(reason, is_resumable, traceback):
                 for name in self._nodes.names():
                     self._lose(name, reason, blames=False)
                 if self._ending is None:
                     self._ending = ("Interrupted" if is_resumable else "Failed", reason)
+                    self._traceback = traceback
 
     def _lose(self, name: str, reason: str, *, blames: bool) -> list[int]:
         """Take back what a node held: nothing of it is charged before rule R18 says so.
@@ -389,10 +393,10 @@ class Scheduler:
         if self._ending is None or not drain:
             self._end("Canceled", "canceled on request", drain=drain)
 
-    def _end(self, state: str, reason: str, *, drain: bool) -> None:
+    def _end(self, state: str, reason: str, *, drain: bool, traceback: str = "") -> None:
         """Assign no more, and end the run as ``state`` once the nodes have stopped."""
         if self._ending is None:
-            self._ending = (state, reason)
+            self._ending, self._traceback = (state, reason), traceback
         self._actions.append(StopNodes(drain))
 
     def _go_on(self) -> None:
@@ -438,7 +442,7 @@ class Scheduler:
                 self._actions.append(Publish())
             return  # the output is still being written
         output, size_bytes = self._published or ("", 0)
-        self._record(RunFinished(self._now, state, reason, output, size_bytes))
+        self._record(RunFinished(self._now, state, reason, output, size_bytes, self._traceback))
         self._actions.append(Finish())
 
     def _assign(self) -> None:

@@ -45,9 +45,10 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class PlanFailed:
-    """The inputs cannot be listed."""
+    """The inputs cannot be listed; ``traceback`` of an error that nobody expected."""
 
     reason: str
+    traceback: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +124,11 @@ class PartPut:
 
 @dataclass(frozen=True, slots=True)
 class PartNotPut:
-    """A node cannot put parts into the store."""
+    """A node cannot put parts into the store; ``traceback`` of an error that nobody expected."""
 
     node: str
     reason: str
+    traceback: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,13 +183,15 @@ class PoolLost:
 
     reason: str
     is_resumable: bool
+    traceback: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Noticed:
-    """A backend has something to say that fails nothing."""
+    """A warning that fails nothing; ``traceback`` where it is about an error."""
 
     text: str
+    traceback: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,9 +223,10 @@ class OutputPublished:
 
 @dataclass(frozen=True, slots=True)
 class OutputNotPublished:
-    """The final file could not be written."""
+    """The final file could not be written; ``traceback`` of an error that nobody expected."""
 
     reason: str
+    traceback: str = ""
 
 
 NodeChange: TypeAlias = NodeJoined | NodeGone | NodeStopped | MiniBatchesReturned | PoolLost

@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 import os
 import selectors
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -16,7 +13,8 @@ from typing import Any
 
 from ..data.inputs import count_items
 from ..runs.record import RunRecord
-from .signals import AttemptEndedBadly, Failure, Signal
+from .helper_process import LOST, HelperEnd, HelperProcess
+from .signals import AttemptEndedBadly, Failure, Noticed, Signal
 from .worker_process import Given, WorkerSpec
 
 READ_AHEAD_S = 2.0
@@ -27,7 +25,7 @@ _SILENT_S = 60.0
 """The stager speaks once a second; one that is silent for so long hangs, and is replaced."""
 
 _MOST_DEATHS = 3
-_READ_BYTES = 1 << 18
+_ENDS_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +61,7 @@ class Staged:
 
     ready: list[tuple[int, Given]] = field(default_factory=list)
     failed: list[tuple[int, Given, float, Failure]] = field(default_factory=list)
+    noticed: list[Signal] = field(default_factory=list)
 
     def failures(self, node: str) -> list[Signal]:
         """Return the failed attempts, which no worker has seen."""
@@ -120,6 +119,16 @@ def read_ahead(workers: int, fetch_s: float, each_s: float) -> int:
     return min(steps, MOST_AHEAD)
 
 
+def _stager_lost(end: HelperEnd) -> Failure:
+    """Return the failure of what could not be staged, since the stager ended again and again."""
+    name = "StagerLost" if end.error == LOST else end.error
+    message = (
+        f"the process that stages the inputs ended {_MOST_DEATHS} times in a row, at last: "
+        f"{end.reason}"
+    )
+    return Failure("worker_lost", name, message, f"{name} while staging", end.traceback)
+
+
 class Staging:
     """The stager of a node: fed with plan lines, it gives them back with local paths.
 
@@ -137,25 +146,20 @@ class Staging:
         self._sides: dict[int, str] = {}
         self.side_failure: Failure | None = None
         self._deaths = 0
+        self._is_silent = False
+        self._has_noticed = False
         self._files = 1.0
         self._fetch_s = 0.05
         self._each_s = 0.0
         self._spawn()
 
     def _spawn(self) -> None:
-        self._inbox, self._outbox = bytearray(), bytearray()
+        self._outbox = bytearray()
         self._writing = False
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "parallelrun_jupyter.data.stager", str(os.getpid())],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=self._environ,
-            cwd=self._spec.cwd,
-            start_new_session=True,
+        self._helper = HelperProcess(
+            "parallelrun_jupyter.data.stager", self._spec.cwd, self._environ
         )
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._commands, self._replies = self._process.stdin.fileno(), self._process.stdout.fileno()
+        self._commands, self._replies = self._helper.commands, self._helper.replies
         for fd in (self._commands, self._replies):
             os.set_blocking(fd, False)
         self._selector.register(self._replies, selectors.EVENT_READ, self)
@@ -227,19 +231,13 @@ class Staging:
         if fd == self._commands:
             self._write()
             return Staged()
-        try:
-            data = os.read(self._replies, _READ_BYTES)
-        except BlockingIOError:
-            return Staged()
-        if not data:
+        messages = self._helper.read()
+        if messages is None:
             return self._died()
         self._heard_at = time.monotonic()
-        self._inbox += data
-        *lines, rest = self._inbox.split(b"\n")
-        self._inbox = bytearray(rest)
         staged = Staged()
-        for line in lines:
-            self._take(json.loads(line), staged)
+        for message in messages:
+            self._take(message, staged)
         return staged
 
     def _take(self, message: list[Any], staged: Staged) -> None:
@@ -278,7 +276,8 @@ class Staging:
             return False
         if now >= self.deadline():
             self._heard_at = now
-            self._kill()
+            self._is_silent = True
+            self._helper.kill()
         return True
 
     def take_side_failure(self) -> Failure:
@@ -291,21 +290,26 @@ class Staging:
 
     def _died(self) -> Staged:
         """Replace a stager that has died; what it had is asked for again, and in the end fails."""
-        status = self._bury()
+        self._unregister()
+        end = self._helper.died()
+        if self._is_silent:
+            text = f"it said nothing for {_SILENT_S:g} s, and was ended"
+            end = HelperEnd(LOST, text, end.traceback)
+        self._is_silent = False
         self._deaths += 1
         staged = Staged()
         if self._deaths >= _MOST_DEATHS:
-            message = (
-                f"the process that stages the inputs died again and again, at last with exit code "
-                f"{status}; logs/driver.log in the run's folder has its last words"
-            )
-            failure = Failure("worker_lost", "StagerLost", message, "StagerLost while staging", "")
+            failure = _stager_lost(end)
             for number, (given, _) in self._waiting.items():
                 staged.failed.append((number, given, 0.0, failure))
                 self._held.discard(number)
             self._waiting.clear()
             if len(self._sides) < len(self._spec.sides):
                 self.side_failure = failure
+        elif not self._has_noticed:
+            self._has_noticed = True
+            text = f"the process that stages the inputs was started again: {end.sentence}"
+            staged.noticed.append(Noticed(text, end.traceback))
         self._spawn()
         for number, (_, row) in self._waiting.items():
             self._ask(number, row)
@@ -314,32 +318,9 @@ class Staging:
     def close(self) -> None:
         """End the stager, and with it the run's view of the cache."""
         self._waiting.clear()
-        if self._process.poll() is None and self._process.stdin is not None:
-            self._unregister()
-            self._process.stdin.close()  # it takes its view away, and ends
-            try:
-                self._process.wait(1.0)
-            except subprocess.TimeoutExpired:
-                pass  # what it leaves is swept by the next one
-        self._bury()
-
-    def _kill(self) -> None:
-        try:
-            os.killpg(self._process.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            pass
-
-    def _bury(self) -> int:
         self._unregister()
-        self._kill()
-        status = self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                try:
-                    pipe.close()
-                except BrokenPipeError:
-                    pass
-        return status
+        self._helper.close_commands()  # it takes its view away, and ends
+        self._helper.end(patience_s=_ENDS_S)  # what it leaves is swept by the next one
 
     def _unregister(self) -> None:
         for fd in (self._commands, self._replies):

@@ -11,7 +11,6 @@ import ctypes
 import json
 import os
 import selectors
-import signal
 import socket
 import subprocess
 import sys
@@ -21,12 +20,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from .helper_process import LastLines, death_text, kill_group
+
 WORKER_FOLDER = Path(__file__).resolve().parent.parent / "worker"
 
 CAN_FORK = sys.platform == "linux"
 
 _PR_SET_CHILD_SUBREAPER = 36
 _SEND_S = 1.0
+_ENDS_S = 1.0
 _OF_ONE_RUN = ("AZUREML_", "CUDA_VISIBLE_DEVICES", "PARALLELRUN_")
 """Variables that differ from run to run, or worker to worker, and that no import looks at."""
 
@@ -66,14 +68,16 @@ class Template:
         self._is_ready = False
         self._asked: deque[tuple[Unborn, bytes, tuple[int, ...]]] = deque()
         self._sent: deque[Unborn | None] = deque()
-        #: why no worker is forked from it any more
+        #: why no worker is forked from it any more, and the last lines of a process that has died
         self.reason = ""
+        self.traceback = ""
+        self._last_lines = LastLines()
         with theirs:
             self._process = subprocess.Popen(
                 [python, str(WORKER_FOLDER), "template", str(theirs.fileno()), *modules],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
+                stderr=self._last_lines.fileno(),
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,
                 env=self._environ,
@@ -121,7 +125,10 @@ class Template:
             try:
                 self._socket.sendmsg([line], rights)
             except OSError as error:
-                self.give_up(f"it does not listen ({error})")
+                if self._process_has_ended():
+                    self._note_death()
+                else:
+                    self.give_up(f"it does not listen ({error})")
                 return
             self._asked.popleft()
             self._sent.append(worker)
@@ -134,7 +141,7 @@ class Template:
         except OSError:
             data = b""
         if not data:
-            self.give_up("it has ended")
+            self._note_death()
             return []
         *lines, self._inbox = (self._inbox + data).split(b"\n")
         born = []
@@ -145,8 +152,7 @@ class Template:
                 case ["forked", pid]:
                     worker = self._sent.popleft()
                     if worker is None:
-                        os.killpg(pid, signal.SIGKILL)
-                        os.waitpid(pid, 0)
+                        _end_orphan(pid)
                     else:
                         worker.be_born(pid)
                         born.append(worker)
@@ -154,6 +160,22 @@ class Template:
         if not self._sent and not self._asked:
             _take_in_orphans(take=False)
         return born
+
+    def _process_has_ended(self) -> bool:
+        """Return whether the process has ended, or does so within a second."""
+        try:
+            self._process.wait(_ENDS_S)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def _note_death(self) -> None:
+        """Give up after the end of the stream: the process has died, as a rule."""
+        if not self._process_has_ended():
+            self.give_up("it has closed its socket")
+            return
+        self.traceback = self.traceback or self._last_lines.tail()
+        self.give_up(f"it died with {death_text(self._process.returncode)}")
 
     def give_up(self, reason: str) -> None:
         """End it: whoever was asked for is told, and is started in another way."""
@@ -166,10 +188,11 @@ class Template:
         """End it, and wait for that."""
         self.end()
         self.reason = self.reason or "it was ended"
-        if self._process.poll() is None:
-            os.killpg(self._process.pid, signal.SIGKILL)
+        if self._process.returncode is None:
+            kill_group(self._process.pid)
             self._process.wait()
         self._socket.close()
+        self._last_lines.close()
         lost = [worker for worker in self._sent if worker is not None]
         for worker, _, descriptors in self._asked:
             _close(descriptors)
@@ -216,6 +239,15 @@ def _key(
 def _close(descriptors: Sequence[int]) -> None:
     for fd in descriptors:
         os.close(fd)
+
+
+def _end_orphan(pid: int) -> None:
+    """End a worker that nobody wants any more, which is a child of this process by now."""
+    kill_group(pid)
+    try:
+        os.waitpid(pid, 0)
+    except ChildProcessError:
+        pass  # it ended before it was taken in: another process has reaped it
 
 
 def _take_in_orphans(*, take: bool) -> None:

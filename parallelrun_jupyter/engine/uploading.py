@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import select
-import signal
 import subprocess
-import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from ..events import PartStored
 from ..runs.folders import write_atomically
@@ -19,11 +15,11 @@ from ..runs.parts import dataset_url
 from ..runs.record import RunRecord
 from ..runs.store import RunFolder
 from . import signals
+from .helper_process import HelperEnd, HelperProcess
 from .signals import Signal
 
 _SLOWEST_BYTES_PER_S = 1 << 20
 _START_S = 5.0
-_READ_BYTES = 1 << 16
 
 
 def limit_s(overhead_s: float, size_bytes: int) -> float:
@@ -55,13 +51,15 @@ class Upload:
         self._tell = tell
         self._cwd = folder.path
         self._final = final
+        self._final_bytes = final.stat().st_size if final else 0
         root = folder.script_output(record)
         found = [os.path.join(at, name) for at, _, names in os.walk(root) for name in sorted(names)]
         found = [path for path in found if os.path.isfile(path)]  # a pipe could be waited for
         self._files = [(path, os.path.relpath(path, root).replace(os.sep, "/")) for path in found]
         if final is not None:
             self._files.append((str(final), final.name))
-        self._process: subprocess.Popen[bytes] | None = None
+        self._helper: HelperProcess | None = None
+        self._end: HelperEnd | None = None
         self._thread = threading.Thread(target=self._wait, name="upload")
         size_bytes = sum(os.path.getsize(path) for path, _ in self._files)
         self._limit_s = limit_s(record.task_overhead_timeout_s, size_bytes)
@@ -73,58 +71,60 @@ class Upload:
         self._thread.start()
 
     def _spawn(self, module: str) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", module, str(os.getpid())],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            cwd=self._cwd,
-            start_new_session=True,
-        )
+        self._helper = HelperProcess(module, self._cwd)
 
     def _wait(self) -> None:
-        reason = self._put() if self._process else ""
+        reason = self._put() if self._helper else ""
         where = f"{self._record.output}/{self._final.name}" if self._final else ""
         if reason:
             kept = f"The rows are safe in {self._cwd / 'output'}; put that right, and run.resume() publishes them"
-            self._tell(signals.OutputNotPublished(f"the output could not be put: {reason} {kept}"))
+            self._tell_failure(reason, kept)
         else:
-            size_bytes = self._final.stat().st_size if self._final else 0
-            self._tell(signals.OutputPublished(where, size_bytes))
+            self._tell(signals.OutputPublished(where, self._final_bytes))
+
+    def _tell_failure(self, reason: str, kept: str) -> None:
+        trace = self._end.traceback if self._end else ""
+        text = f"the output could not be put: {reason} {kept}"
+        self._tell(signals.OutputNotPublished(text, trace))
 
     def _put(self) -> str:
         """Return why it failed, or nothing."""
-        assert self._process is not None
+        assert self._helper is not None
         job = {
             "storage": self._record.output_storage,
             "url": self._record.output,
             "files": self._files,
         }
         try:
-            said, _ = self._process.communicate(json.dumps(job).encode() + b"\n", self._limit_s)
+            answers = self._helper.exchange(job, self._limit_s)
         except subprocess.TimeoutExpired:
             self.stop()
             return (
                 f"{self._record.output!r} did not take it within {self._limit_s:.0f} s "
                 "(task_overhead_timeout, 5 s to begin, and a second for each MB)."
             )
-        if not said:
-            return "the process that puts it died; logs/driver.log in the run's folder says more."
-        answer = json.loads(said)
-        return answer[1] if answer[0] == "failed" else ""
+        if not answers:
+            return self._why_ended()
+        return str(answers[0][1]) if answers[0][0] == "failed" else ""
+
+    def _why_ended(self) -> str:
+        """Return why the process ended without an answer."""
+        assert self._helper is not None
+        self._end = self._helper.died()
+        return self._end.sentence
 
     def stop(self) -> None:
         """End it, where it is."""
-        if self._process is not None and self._process.poll() is None:
-            try:
-                os.killpg(self._process.pid, signal.SIGKILL)
-            except (ProcessLookupError, PermissionError):
-                pass
+        if self._helper is not None:
+            self._helper.kill()
 
     def close(self) -> None:
         """End it, and wait for that."""
         self.stop()
         if self._thread.ident is not None:
             self._thread.join()
+        if self._helper is not None:
+            self._helper.end()
 
 
 class PartsUpload(Upload):
@@ -181,54 +181,33 @@ class PartsUpload(Upload):
         reason = self._put()
         if reason:
             kept = "The parts are in the store; put that right, and run.resume() publishes them"
-            self._tell(signals.OutputNotPublished(f"the output could not be put: {reason} {kept}"))
+            self._tell_failure(reason, kept)
         else:
             self._tell(signals.OutputPublished(dataset_url(self._record), self._size_bytes))
 
     def _put(self) -> str:
         """Return why it failed, or nothing."""
-        assert self._process is not None
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(json.dumps(["publish", str(self._job)]).encode() + b"\n")
-            self._process.stdin.close()
-        except BrokenPipeError:
-            pass  # it is dead: its answers end
-        for answer in self._answers():
-            match answer:
-                case ["done", _, size_bytes]:
-                    self._size_bytes = size_bytes
-                    return ""
-                case ["failed", reason, _]:
-                    return str(reason)
-                case ["silent"]:
-                    self.stop()
-                    return (
-                        f"{dataset_url(self._record)!r} has not answered for {self._limit_s:.0f} s "
-                        "(task_overhead_timeout, 5 s, and a second for each MB of a part)."
-                    )
-        return "the process that puts it died; logs/driver.log in the run's folder says more."
-
-    def _answers(self) -> Iterator[list[Any]]:
-        """Yield what the process says, and where it says nothing for too long, that."""
-        assert self._process is not None
-        assert self._process.stdout is not None
-        fd = self._process.stdout.fileno()
-        rest = b""
-        while select.select([fd], [], [], self._limit_s)[0]:
-            data = os.read(fd, _READ_BYTES)
-            if not data:
-                return
-            *lines, rest = (rest + data).split(b"\n")
-            yield from map(json.loads, lines)
-        yield ["silent"]
+        assert self._helper is not None
+        self._helper.send(["publish", str(self._job)])
+        self._helper.close_commands()
+        while (answers := self._helper.receive(self._limit_s)) is not None:
+            if not answers:
+                self.stop()
+                return (
+                    f"{dataset_url(self._record)!r} has not answered for {self._limit_s:.0f} s "
+                    "(task_overhead_timeout, 5 s, and a second for each MB of a part)."
+                )
+            for answer in answers:
+                match answer:
+                    case ["done", _, size_bytes]:
+                        self._size_bytes = size_bytes
+                        return ""
+                    case ["failed", reason, _]:
+                        return str(reason)
+        return self._why_ended()
 
     def close(self) -> None:
         """End it, and wait for that."""
         super().close()
-        if self._process is not None:
-            self._process.wait()
-            if self._process.stdout is not None:
-                self._process.stdout.close()
         for path in self._job.parent.glob(f"{self._job.stem}.*"):
             path.unlink()

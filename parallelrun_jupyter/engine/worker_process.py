@@ -16,7 +16,8 @@ from typing import Any
 
 from ..worker import protocol
 from ..worker.status_page import SIZE, StatusPage
-from ..worker.streams import tag_lines
+from ..worker.streams import tag_lines, take_lines
+from .helper_process import exit_text, kill_group
 from .signals import Failure
 from .template import WORKER_FOLDER, Template
 
@@ -255,9 +256,8 @@ class WorkerProcess:
         data = self._read(fd)
         if not data:
             return False
-        lines, newline, rest = (self._partial[level] + data).rpartition(b"\n")
-        self._partial[level] = rest
-        if newline:
+        lines, self._partial[level] = take_lines(self._partial[level], data)
+        if lines is not None:
             self.log_text(level, mini_batch, lines)
         return True
 
@@ -306,10 +306,7 @@ class WorkerProcess:
             if self._template is not None and not self.has_vanished:
                 self._template.withdraw(self)
             return
-        try:
-            os.killpg(self.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):  # macOS says the latter of a zombie
-            pass
+        kill_group(self.pid)
 
     def kill_at(self, patience_s: float) -> float | None:
         """Return when a worker that was asked to end will have had ``patience_s`` for it."""
@@ -381,12 +378,7 @@ class WorkerProcess:
         os.close(self._log_fd)
         self._dump.close()
         self.page.close()
-        if status >= 0:
-            return f"exit code {status}"
-        try:
-            return f"signal {-status} ({signal.Signals(-status).name})"
-        except ValueError:
-            return f"signal {-status}"
+        return exit_text(status)
 
     def _forget(self, fd: int) -> None:
         if fd < 0:

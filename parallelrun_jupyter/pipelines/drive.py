@@ -25,6 +25,7 @@ from ..runs.pipeline_journal import (
     StepPrepared,
     StepReused,
     StepStarted,
+    StepSubmitting,
     append_event,
     fold,
     read_events,
@@ -43,6 +44,7 @@ from .steps import (
     start_parallel,
     start_script,
     take_up_parallel,
+    was_submitted,
 )
 
 _log = logging.getLogger(__name__)
@@ -117,9 +119,13 @@ class PipelineDriver:
     def _run_step(self, step: StepRecord) -> None:
         was = self._state.step(step.key)
         place = self._folder.step(step.key)
-        if was.state == "Running" and was.run_id:
+        is_submitted = bool(was.submitting) and was_submitted(was.submitting)
+        run_id = was.submitting if is_submitted else was.run_id if was.state == "Running" else ""
+        if run_id:
             step_run_id, key, outputs = was.step_run_id, "", was.outputs
-            going: Going = take_up_parallel(was.run_id)
+            going: Going = take_up_parallel(run_id)
+            if is_submitted:
+                self._write_started(step, step_run_id, run_id, outputs)
         else:
             step_run_id = new_run_id(self._clock(), self._rng)
             log = place / "environment.log"
@@ -136,26 +142,8 @@ class PipelineDriver:
             outputs = {one.name: bindings.output_folder(one) for one in step.outputs}
             variables = {**OF_THEIR_TIME, **split_secrets(step.variables)}
             variables[CONTEXT_VARIABLE] = str(self._write_context(step, bindings, step_run_id))
-            if step.kind == "parallel":
-                compute = step.compute
-                going = start_parallel(
-                    step,
-                    bindings,
-                    script=script,
-                    python=python,
-                    variables=variables,
-                    compute=compute,
-                )
-            else:
-                going = start_script(
-                    step,
-                    bindings,
-                    script=script,
-                    python=python,
-                    variables=variables,
-                    log=place / "std_log.txt",
-                )
-            self._write(StepStarted(self._clock(), step.key, step_run_id, going.run_id, outputs))
+            going = self._begin(step, bindings, outputs, python=python, variables=variables)
+            self._write_started(step, step_run_id, going.run_id, outputs)
         state, reason = self._wait(going)
         if state == "Completed":
             publish_outputs(step, outputs, place)
@@ -163,6 +151,40 @@ class PipelineDriver:
             if key:
                 keep_finished(self._record, key, Finished(step_run_id, going.run_id, outputs))
         self._end(step, state, reason)
+
+    def _begin(
+        self,
+        step: StepRecord,
+        bindings: Bindings,
+        outputs: dict[str, str],
+        *,
+        python: str,
+        variables: dict[str, str],
+    ) -> Going:
+        """Start the run, or the plain script, of a step."""
+        script = self._folder.step(step.key) / "script"
+        if step.kind != "parallel":
+            log = self._folder.step(step.key) / "std_log.txt"
+            return start_script(
+                step, bindings, script=script, python=python, variables=variables, log=log
+            )
+        # Before there is a run: a driver that is killed in between leaves one that is found.
+        run_id = new_run_id(self._clock(), self._rng)
+        self._write(StepSubmitting(self._clock(), step.key, run_id, outputs))
+        return start_parallel(
+            step,
+            bindings,
+            script=script,
+            python=python,
+            variables=variables,
+            compute=step.compute,
+            run_id=run_id,
+        )
+
+    def _write_started(
+        self, step: StepRecord, step_run_id: str, run_id: str, outputs: dict[str, str]
+    ) -> None:
+        self._write(StepStarted(self._clock(), step.key, step_run_id, run_id, outputs))
 
     def _reuse(self, step: StepRecord, key: str) -> bool:
         found = find_finished(self._record, key)

@@ -53,19 +53,17 @@ def start_pipeline(
     Raises
     ------
     RunFolderError, LaunchError
-        The folder cannot be written, or the driver did not start; nothing is left.
+        The folder cannot be written, or the driver did not start; nothing is left but the
+        experiment's name.
     ConfigError
         A credential that was typed in another session is not here.
     """
     folder = create_pipeline(record.run_id)
-    try:
+    with folder.removed_unless_driven():
         snapshot(folder)
         write_atomically(folder.record, record.to_json())
         _note_experiment(record)
         launch(folder, record.driver_python, {**secrets, **held_credentials(record)})
-    except (OSError, RunFolderError, ConfigError):
-        shutil.rmtree(folder.path, ignore_errors=True)
-        raise
     return folder
 
 
@@ -189,10 +187,16 @@ def publish(
     """
     folder = published_folder() / record.run_id
     folder.mkdir(mode=0o700, parents=True)
-    snapshot(folder / "steps")
-    (folder / "pipeline.json").write_text(record.to_json(), encoding="utf-8")
-    text = json.dumps({"status": "Active", "published_at": time.time(), **facts})
-    write_atomically(folder / "published.json", text)
+    is_whole = False
+    try:
+        snapshot(folder / "steps")
+        (folder / "pipeline.json").write_text(record.to_json(), encoding="utf-8")
+        text = json.dumps({"status": "Active", "published_at": time.time(), **facts})
+        write_atomically(folder / "published.json", text)
+        is_whole = True
+    finally:
+        if not is_whole:  # else its id would be listed, and name nothing
+            shutil.rmtree(folder, ignore_errors=True)
     return record.run_id
 
 

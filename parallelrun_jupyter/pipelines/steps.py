@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,14 +17,14 @@ from ..config import ParallelRunConfig
 from ..data.storage import Place, Storage
 from ..data.transfer import upload_all
 from ..engine.template import WORKER_FOLDER
-from ..errors import ParallelRunError, RunFolderError
+from ..errors import ParallelRunError, RunFolderError, RunNotFoundError
 from ..failures import failure_message
 from ..run import Run
 from ..runs.follow import Follower
 from ..runs.pipeline_record import StepRecord
-from ..runs.store import find
+from ..runs.store import find, runs_folder
 from ..step import ParallelRunStep
-from ..submission import submit
+from ..submission import submit_as
 from .bindings import Bindings
 
 CONTEXT_VARIABLE = "PARALLELRUN_AZUREML_CONTEXT"
@@ -32,6 +34,7 @@ OF_THEIR_TIME = {"PANDAS_FUTURE_INFER_STRING": "0"}
 """Scripts of pipelines were written for pandas 1 and 2, whose texts are objects; pandas 3 reads this."""
 
 _PATIENCE_S = 10.0
+_LOOK_S = 0.05
 _SAID_LINES = 30
 _WHOLE_NUMBERS = {
     "node_count", "process_count_per_node", "run_invocation_timeout", "run_max_try",
@@ -146,8 +149,9 @@ def start_parallel(
     python: str,
     variables: dict[str, str],
     compute: str,
+    run_id: str,
 ) -> ParallelStep:
-    """Submit the run of a step over mini-batches.
+    """Submit the run of a step over mini-batches, under an id that the pipeline's journal has.
 
     Raises
     ------
@@ -180,7 +184,7 @@ def start_parallel(
         output,
         arguments=bindings.arguments_for_nodes(),
     )
-    return ParallelStep(submit(bound).run_id)
+    return ParallelStep(submit_as(bound, run_id).run_id)
 
 
 def _whole(value: Any) -> Any:
@@ -240,6 +244,16 @@ def publish_outputs(step: StepRecord, outputs: dict[str, str], place: Path) -> N
             upload_all(pairs, target, overwrite=True)
 
 
+def was_submitted(run_id: str) -> bool:
+    """Return whether there is a run of this id; a half-made folder is removed."""
+    try:
+        find(run_id)
+    except RunNotFoundError:
+        shutil.rmtree(runs_folder() / run_id, ignore_errors=True)
+        return False
+    return True
+
+
 def take_up_parallel(run_id: str) -> ParallelStep:
     """Return the run that an earlier driver of the pipeline had started; resumed, if need be.
 
@@ -249,6 +263,10 @@ def take_up_parallel(run_id: str) -> ParallelStep:
         It cannot be resumed.
     """
     run = Run.attach(run_id)
+    while (
+        run.status == "Queued"
+    ):  # its driver is starting, or was never launched: then it is Interrupted after 15 s
+        time.sleep(_LOOK_S)
     if run.status == "Interrupted":
         try:
             run.resume()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,14 +77,26 @@ class Folder:
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.path.mkdir(mode=0o700)
-            for place in places:
-                place.mkdir(mode=0o700, parents=True)
+            with self.removed_unless_driven():
+                for place in places:
+                    place.mkdir(mode=0o700, parents=True)
         except OSError as error:
             msg = (
                 f"the {what} folder {self.path} could not be made ({error.strerror}). "
                 "Set PARALLELRUN_HOME to a folder that you can write."
             )
             raise RunFolderError(msg) from error
+
+    @contextmanager
+    def removed_unless_driven(self) -> Iterator[None]:
+        """Remove the new folder if the body fails before a driver has claimed it."""
+        is_done = False
+        try:
+            yield
+            is_done = True
+        finally:
+            if not is_done and not self.driver.exists():
+                shutil.rmtree(self.path, ignore_errors=True)
 
 
 def names_in(parent: Path) -> list[str]:

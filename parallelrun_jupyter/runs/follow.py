@@ -84,12 +84,11 @@ def watch(
     Snapshot
         The last one; ``is_final`` is False where the time was over.
     """
-    waited = 0.0
+    until = float("inf") if timeout_s is None else time.monotonic() + timeout_s
     while True:
         snapshot = follower.refresh()
         show(snapshot)
-        over = timeout_s is not None and waited >= timeout_s
-        if snapshot["is_final"] or over:
+        left_s = until - time.monotonic()
+        if snapshot["is_final"] or left_s <= 0:
             return snapshot
-        time.sleep(every_s)
-        waited += every_s
+        time.sleep(min(every_s, left_s))

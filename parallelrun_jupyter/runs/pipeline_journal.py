@@ -36,6 +36,19 @@ class StepPrepared:
 
 
 @dataclass(frozen=True, slots=True)
+class StepSubmitting:
+    """The run of a step is about to be submitted as ``run_id``: a later driver looks for it.
+
+    Journals from before there was this event have none.
+    """
+
+    at: float
+    step: str
+    run_id: str
+    outputs: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class StepStarted:
     """A step runs; ``run_id`` is its run, empty for a plain script."""
 
@@ -83,7 +96,13 @@ class PipelineFinished:
 
 
 PipelineEvent: TypeAlias = (
-    PipelineStarted | StepPrepared | StepStarted | StepReused | StepFinished | PipelineFinished
+    PipelineStarted
+    | StepPrepared
+    | StepSubmitting
+    | StepStarted
+    | StepReused
+    | StepFinished
+    | PipelineFinished
 )
 _KINDS = {kind.__name__: kind for kind in PipelineEvent.__args__}
 
@@ -130,6 +149,8 @@ class StepState:
     ended_at: float | None = None
     outputs: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    #: the id that its run was about to get, until it has started
+    submitting: str = ""
 
 
 @dataclass(slots=True)
@@ -162,8 +183,12 @@ class PipelineState:
                 self.steps[event.step] = StepState(
                     "Preparing", event.step_run_id, started_at=event.at, notes=event.notes
                 )
+            case StepSubmitting():
+                step = self.step(event.step)
+                step.submitting, step.outputs = event.run_id, event.outputs
             case StepStarted():
                 step = self.step(event.step)
+                step.submitting = ""
                 step.state, step.step_run_id, step.run_id = (
                     "Running",
                     event.step_run_id,

@@ -102,6 +102,8 @@ class RunState:
 
     state: str = "Queued"
     reason: str = ""
+    #: of an error outside of the script that ended the run
+    traceback: str = ""
     at_ms: int = 0
     drivers: int = 0
     planned: int = 0
@@ -202,6 +204,7 @@ class RunState:
                 self.plan_finished = isinstance(event, PlanFinished)
             case RunStarted():
                 self.state, self.reason, self.cancel = "Planning", "", False
+                self.traceback = ""
                 self.moved_ms = event.at_ms
                 if self.drivers:
                     self.throughput.take_up(event.at_ms, before, self.done, self.items_done)
@@ -223,6 +226,7 @@ class RunState:
                 self.warnings.append(event.text)
             case RunFinished():
                 self.state, self.reason = event.state, event.reason
+                self.traceback = event.traceback
                 self.output, self.output_bytes = event.output, event.output_bytes
                 for worker in self.workers.values():
                     worker.phase, worker.mini_batch = "ended", -1

@@ -18,6 +18,9 @@ if TYPE_CHECKING:  # typing is not worth its import in a worker
     from typing import Any
 
 
+LINE_BYTES = 1 << 16
+"""Text without a line end is kept up to this length; then it is logged in pieces."""
+
 _READ_PATIENCE_S = 2.0
 _NO_TIME_S = 0.00005
 
@@ -49,6 +52,46 @@ def tag_lines(level: bytes, tag: bytes, text: bytes, now: float) -> bytes:
     return b"".join(head + line + b"\n" for line in body.split(b"\n"))
 
 
+def take_lines(partial: bytes, data: bytes) -> tuple[bytes | None, bytes]:
+    """Return the text that can be logged, without its last line end, and the beginning of a line.
+
+    Text without a line end that gets longer than `LINE_BYTES` is cut: behind a carriage return, as
+    progress bars have them, or else between two characters. No byte of it is lost.
+
+    Parameters
+    ----------
+    partial
+        The beginning of a line that an earlier call returned.
+    data
+        What comes after it.
+
+    Returns
+    -------
+    tuple
+        None as the first where there is nothing to log yet.
+    """
+    lines, newline, rest = (partial + data).rpartition(b"\n")
+    if len(rest) <= LINE_BYTES:
+        return (lines if newline else None), rest
+    pieces = [lines] if newline else []
+    while len(rest) > LINE_BYTES:
+        end = _piece_end(rest)
+        pieces.append(rest[:end])
+        rest = rest[end:]
+    return b"\n".join(pieces), rest
+
+
+def _piece_end(text: bytes) -> int:
+    """Return where to cut a text that is longer than `LINE_BYTES`."""
+    end = text.rfind(b"\r", 0, LINE_BYTES) + 1
+    if end:
+        return end
+    end = LINE_BYTES
+    while end > LINE_BYTES - 3 and text[end] & 0xC0 == 0x80:  # inside of a UTF-8 character
+        end -= 1
+    return end
+
+
 class _Tagger(io.RawIOBase):
     """The raw end of a replaced ``sys.stdout``: completes lines, then logs them."""
 
@@ -66,9 +109,8 @@ class _Tagger(io.RawIOBase):
         return self._fd  # subprocess.run(..., stdout=sys.stdout) goes through the node's pipe
 
     def write(self, data: Any) -> int:
-        text = self._partial + bytes(data)
-        lines, newline, self._partial = text.rpartition(b"\n")
-        if newline:
+        lines, self._partial = take_lines(self._partial, bytes(data))
+        if lines is not None:
             self._log.write_lines(self._level, lines)
         return len(data)
 

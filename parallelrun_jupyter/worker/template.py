@@ -71,22 +71,27 @@ class Template:
         told, pen = os.pipe()
         between = os.fork()
         if between == 0:
-            pid = os.fork()
-            if pid:
-                os.write(pen, b"%d" % pid)
+            try:
+                is_between = os.fork() > 0
+            except OSError:
+                os._exit(71)  # no more processes: the pipe stays empty
+            if is_between:
                 os._exit(0)  # its child goes to the nearest process that takes in orphans
+            os.setsid()  # first: the node may end the group as soon as it has the number
+            os.write(pen, b"%d" % os.getpid())
             os.close(told)
             os.close(pen)
             return True
         os.close(pen)
-        pid = int(os.read(told, 20))
+        number = os.read(told, 20)
         os.close(told)
-        os.waitpid(between, 0)
-        self._send(["forked", pid])
+        _, status = os.waitpid(between, 0)
+        if not number:
+            raise RuntimeError("no worker could be forked (status %d)" % status)
+        self._send(["forked", int(number)])
         return False
 
     def _become_worker(self, fds: list[int], changes: dict[str, Any]) -> None:
-        os.setsid()
         self._node.close()
         until = time.monotonic() + _ADOPTION_S
         while os.getppid() != self._parent:
@@ -136,5 +141,5 @@ def main(words: list[str]) -> list[int] | None:
     os.set_inheritable(node.fileno(), False)  # noqa: FBT003 - what modules start must not hold it
     try:
         return Template(node).serve(words[1:])
-    except OSError:
+    except ConnectionError:
         return None  # the node's process is gone

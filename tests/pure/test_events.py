@@ -36,9 +36,9 @@ KINDS = {
     ),
     ev.NodeJoined: (COUNT, TEXT, TEXT),
     ev.NodeLost: (COUNT, TEXT, TEXT),
-    ev.WarningRaised: (COUNT, TEXT),
+    ev.WarningRaised: (COUNT, TEXT, TEXT),
     ev.CancelRequested: (COUNT, st.booleans()),
-    ev.RunFinished: (COUNT, TEXT, TEXT, TEXT, COUNT),
+    ev.RunFinished: (COUNT, TEXT, TEXT, TEXT, COUNT, TEXT),
 }
 EVENTS = st.one_of(*(st.builds(kind, *fields) for kind, fields in KINDS.items()))
 
@@ -53,6 +53,12 @@ def test_every_event_survives_the_journal(event: ev.Event) -> None:
 
 def test_every_kind_of_event_is_tried_above() -> None:
     assert set(KINDS) == set(ev.Event.__args__)
+
+
+def test_ends_and_warnings_of_older_journals_have_no_traceback() -> None:
+    finished = '{"event":"RunFinished","at_ms":5,"state":"Failed","reason":"r","output":"","output_bytes":0}'
+    assert ev.decode(finished) == ev.RunFinished(5, "Failed", "r", "", 0, "")
+    assert ev.decode('{"event":"WarningRaised","at_ms":1,"text":"t"}') == ev.WarningRaised(1, "t")
 
 
 def test_text_that_is_no_unicode_is_read_with_escapes_from_an_old_journal_too() -> None:

@@ -27,6 +27,7 @@ from parallelrun_jupyter.events import (
     PartStored,
     RunFinished,
     StateEntered,
+    WarningRaised,
     encode,
 )
 from parallelrun_jupyter.runs.journal import JournalReader
@@ -401,6 +402,18 @@ def test_a_part_that_cannot_be_put_ends_the_run() -> None:
     nodes.tell(sg.PartNotPut("a", "the store refused"))
     assert nodes.stops == [False]
     assert (nodes.end().state, nodes.end().reason) == ("Failed", "the store refused")
+
+
+def test_a_part_that_cannot_be_put_after_a_draining_cancel_is_told_all_the_same() -> None:
+    nodes = Nodes()
+    nodes.tell(sg.Planned(4, 20, is_end=True))
+    nodes.join(4, "a")
+    nodes.tell(sg.CancelAsked(drain=True))
+    nodes.tell(sg.PartNotPut("a", "the store refused", "Traceback ..."))
+    assert nodes.stops == [False], "what is kept cannot be put: there is nothing to wait for"
+    warnings = [e for e in nodes.events if isinstance(e, WarningRaised)]
+    assert [(e.text, e.traceback) for e in warnings] == [("the store refused", "Traceback ...")]
+    assert nodes.end().state == "Canceled"
 
 
 def test_attempts_hold_when_the_line_of_their_part_is_there() -> None:

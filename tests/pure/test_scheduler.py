@@ -20,6 +20,7 @@ from parallelrun_jupyter.events import (
     ItemsFailed,
     RunFinished,
     RunResumed,
+    WarningRaised,
     decode,
     encode,
 )
@@ -271,6 +272,50 @@ def test_cancel_now_and_cancel_after_what_runs() -> None:
     bench.stop_all()
     assert bench.end.state == "Canceled"
     assert bench.scheduler.state.items_succeeded == 5
+
+
+@pytest.mark.parametrize("drain", [True, False])
+def test_a_listing_that_ends_after_a_cancel_stops_nothing_a_second_time(drain: bool) -> None:
+    bench = Bench()
+    bench.tell(sg.Planned(4, 20, is_end=False), sg.NodeOffered("n0", 2, 2))
+    bench.tell(sg.CancelAsked(drain=drain))
+    bench.tell(sg.PlanFailed("the process that lists the inputs died", "Traceback ..."))
+    assert bench.stops == [drain]
+    bench.succeed("n0", 0, 1)
+    bench.stop_all()
+    assert (bench.end.state, bench.end.traceback) == ("Canceled", "")
+    assert bench.end.reason == "canceled on request"
+
+
+def test_the_traceback_of_a_helper_is_in_the_last_event_until_a_resume() -> None:
+    bench = Bench()
+    bench.tell(sg.PlanFailed("the inputs could not be listed: RuntimeError: boom", "Traceback 1"))
+    bench.stop_all()
+    assert bench.end.traceback == bench.scheduler.state.traceback == "Traceback 1"
+    again = Bench(state=bench.scheduler.state)
+    assert again.scheduler.state.traceback == "Traceback 1", "as it ended, until the plan holds"
+    again.tell(sg.Planned(1, 5, is_end=True))
+    assert not again.scheduler.state.traceback
+    again.tell(sg.Noticed("workers are no longer forked", "Traceback 2"))
+    assert again.events[-1] == WarningRaised(
+        again.now, "workers are no longer forked", "Traceback 2"
+    )
+    again.tell(sg.NodeOffered("n0", 1, 1))
+    again.succeed("n0", 0, 1)
+    again.tell(sg.OutputNotPublished("the output could not be put", "Traceback 3"))
+    again.stop_all()
+    assert (again.end.state, again.end.traceback) == ("Failed", "Traceback 3")
+
+
+def test_a_resume_that_is_refused_by_a_helpers_error_has_its_traceback() -> None:
+    bench = Bench()
+    bench.tell(sg.Planned(1, 5, is_end=True), sg.CancelAsked(drain=True))
+    bench.stop_all()
+    again = Scheduler(Limits(), ("n0",), bench.scheduler.state)
+    again.start(9, 2, "host")
+    [refusal] = again.handle(sg.PlanFailed("RuntimeError: boom", "Traceback 1\n"), 10)
+    assert refusal == sg.Refuse("Traceback 1\nRuntimeError: boom")
+    assert again.state.state == "Canceled"
 
 
 def test_an_init_that_cannot_succeed_ends_the_run() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from parallelrun_jupyter import settings
-from parallelrun_jupyter.errors import ConfigError, RunNotFoundError
+from parallelrun_jupyter.errors import ConfigError, RunFolderError, RunNotFoundError
 from parallelrun_jupyter.runs import store
 
 
@@ -72,3 +72,50 @@ def test_an_unknown_run_names_the_nearest_one(home: Path) -> None:
         with pytest.raises(RunNotFoundError):
             store.find(bad)
     assert (folder.path.stat().st_mode & 0o777) == 0o700
+
+
+def test_a_folder_in_which_something_fails_is_removed_unless_a_driver_has_it(home: Path) -> None:
+    def interrupt(folder: store.RunFolder) -> None:
+        with folder.removed_unless_driven():
+            (folder.script / "score.py").write_text("x")
+            raise KeyboardInterrupt
+
+    def fail(folder: store.RunFolder) -> None:
+        with pytest.raises(KeyboardInterrupt):
+            interrupt(folder)
+
+    folder = store.create("a-run")
+    fail(folder)
+    assert not folder.path.exists()
+    driven = store.create("another")
+    driven.driver.write_text("{}")
+    fail(driven)
+    assert driven.driver.exists()
+    whole = store.create("third")
+    with whole.removed_unless_driven():
+        pass
+    assert whole.path.exists()
+
+
+def test_a_folder_that_is_there_already_is_refused_and_kept(home: Path) -> None:
+    folder = store.create("a-run")
+    (folder.script / "score.py").write_text("x")
+    with pytest.raises(RunFolderError, match="File exists"):
+        store.create("a-run")
+    assert (folder.script / "score.py").read_text() == "x"
+
+
+def test_a_folder_that_cannot_be_made_whole_is_removed(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = Path.mkdir
+
+    def full(path: Path, *words: object, **named: object) -> None:
+        if path.name == "control":
+            raise OSError(28, "No space left on device")
+        make(path, *words, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Path, "mkdir", full)
+    with pytest.raises(RunFolderError, match="No space left on device"):
+        store.create("a-run")
+    assert not list((home / "runs").iterdir())

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parallelrun_jupyter.worker import protocol, status_page, tables
@@ -23,7 +23,7 @@ from parallelrun_jupyter.worker.results import (
     read_frame_options,
     taken,
 )
-from parallelrun_jupyter.worker.streams import tag_lines
+from parallelrun_jupyter.worker.streams import LINE_BYTES, tag_lines, take_lines
 
 
 @pytest.mark.parametrize(
@@ -189,3 +189,53 @@ def test_every_line_of_a_log_has_its_tag() -> None:
     text = tag_lines(b"STDOUT", b"#17", b"one\ntwo\n", 1_795_416_040.1234)
     head = b"2026-11-23T06:40:40.123Z STDOUT #17 "
     assert text == head + b"one\n" + head + b"two\n"
+
+
+def logged(chunks: list[bytes]) -> tuple[list[bytes], bytes]:
+    """Return the lines that are logged of text as it comes, and what is kept at the end."""
+    lines: list[bytes] = []
+    partial = b""
+    for chunk in chunks:
+        text, partial = take_lines(partial, chunk)
+        assert len(partial) <= LINE_BYTES
+        lines += [] if text is None else text.split(b"\n")
+    return lines, partial
+
+
+@given(st.lists(st.binary(max_size=20), max_size=20))
+def test_lines_are_those_of_the_whole_text_however_it_comes(chunks: list[bytes]) -> None:
+    lines, partial = logged(chunks)
+    assert [*lines, partial] == b"".join(chunks).split(b"\n")
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.text(st.sampled_from("a.é漢😀\r "), min_size=1, max_size=50),
+            st.integers(1, 2000),
+            st.sampled_from(["", "", "\n"]),
+        ),
+        max_size=12,
+    ),
+    st.integers(10_000, 300_000),
+)
+@settings(max_examples=50)
+def test_text_without_line_ends_is_cut_between_characters_and_none_of_it_is_lost(
+    parts: list[tuple[str, int, str]], size: int
+) -> None:
+    text = "".join(part * times + end for part, times, end in parts)
+    data = text.encode()
+    lines, partial = logged([data[k : k + size] for k in range(0, len(data), size)])
+    for line in lines:
+        line.decode()  # whole characters
+    assert b"".join([*lines, partial]) == data.replace(b"\n", b"")
+    longest = max(map(len, data.split(b"\n")))
+    assert len(lines) == data.count(b"\n") or longest > LINE_BYTES, "only where it has to be"
+
+
+def test_a_progress_bar_is_cut_between_two_of_its_states() -> None:
+    states = [b"\r%6d/1000000" % number for number in range(20_000)]
+    lines, partial = logged(states)
+    assert len(lines) >= 3
+    assert all(line.endswith(b"\r") and len(line) % 15 in {0, 1} for line in lines)
+    assert b"".join([*lines, partial]) == b"".join(states)

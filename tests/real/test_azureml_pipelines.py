@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from parallelrun_jupyter import azureml
+from parallelrun_jupyter import Run, azureml
 from parallelrun_jupyter.errors import RunFolderError
 from tests.real.dask_processes import DaskProcesses
 from tests.real.jupyter_process import TOKEN, Jupyter
@@ -438,6 +438,55 @@ def test_a_pipeline_that_lost_its_driver_goes_on_where_it_stopped(ws: Any) -> No
     assert len(rows_of(run.find_step_run("predict")[0])) == 12
     with pytest.raises(RunFolderError, match="is Completed"):
         run.resume()
+
+
+def strike(journal: Path, *kinds: str) -> None:
+    """Take events from a journal, as if its driver had been killed before it wrote them."""
+    lines = journal.read_text().splitlines(keepends=True)
+    journal.write_text("".join(x for x in lines if json.loads(x)["event"] not in kinds))
+
+
+def unmake(run: Path, *, keep_record: bool) -> None:
+    """Leave of a run what is there before its driver is launched: its script, and its record or not."""
+    native = Run.attach(run.name)
+    native.cancel()
+    native.wait_for_completion(show_output=False, raise_on_error=False)
+    for path in sorted(run.rglob("*"), reverse=True):
+        is_kept = (
+            path.is_dir() or "script" in path.parts or (keep_record and path.name == "run.json")
+        )
+        if not is_kept:
+            path.unlink()
+
+
+@pytest.mark.parametrize("killed", ["submitted", "before its record", "before its driver"])
+def test_a_driver_killed_while_it_submits_a_step_does_not_start_it_twice(
+    ws: Any, home: Path, killed: str
+) -> None:
+    slow = (
+        "import os, time\n"
+        "def run(mini_batch):\n"
+        "    time.sleep(0.2)\n"
+        "    return [os.path.basename(p) for p in mini_batch]\n"
+    )
+    step = parallel(ws, [files(ws, 12).as_named_input("n")], slow, mini_batch_size=1)
+    run = submit(ws, step)
+    until = time.monotonic() + 60
+    while run.find_step_run("predict")[0].get_status() != "Running":
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    os.kill(json.loads(run.folder.driver.read_text())["pid"], signal.SIGKILL)
+    while run.get_status() != "Interrupted":
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    strike(run.folder.journal, "StepStarted", "StepFinished", "PipelineFinished")
+    [before] = (home / "runs").iterdir()
+    if killed != "submitted":
+        unmake(before, keep_record=killed == "before its driver")
+    assert run.resume().wait_for_completion(show_output=False) == "Finished"
+    [after] = (home / "runs").iterdir()
+    assert (after.name == before.name) == (killed != "before its record")
+    assert sorted(rows_of(run.find_step_run("predict")[0])) == sorted(f"{k}.txt" for k in range(12))
 
 
 def test_a_compute_target_may_be_a_dask_cluster(ws: Any, dask_cluster: DaskProcesses) -> None:

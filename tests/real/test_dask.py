@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,13 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
 from parallelrun_jupyter import DaskCompute, ParallelRunConfig, Run, name_compute, submit
-from parallelrun_jupyter.errors import ConfigError
+from parallelrun_jupyter.errors import ConfigError, RunFailedError
 from parallelrun_jupyter.events import (
     AttemptFailed,
     AttemptSucceeded,
     NodeJoined,
     NodeLost,
+    RunFinished,
     RunResumed,
     WarningRaised,
 )
@@ -319,6 +320,95 @@ def test_a_cluster_that_the_run_makes_ends_with_it(numbers: Path) -> None:
     workers = {e.worker for e in of_kind(run, AttemptSucceeded)}
     assert workers <= {"n0w0", "n0w1"}, "a worker for each of the Dask worker's threads"
     # That its processes are gone is seen by the fixture that watches every test.
+
+
+QUEUE = """
+import signal
+from distributed import LocalCluster
+{imports}
+class SLURMCluster(LocalCluster):
+    def __init__(self, **settings):
+        {makes}
+        super().__init__(**settings)
+"""
+HANDLER = "signal.signal(signal.SIGUSR2, signal.SIG_IGN)"
+
+
+@pytest.fixture
+def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., DaskCompute]:
+    """Return what writes a package of clusters that does something when it is imported, or used."""
+    site = tmp_path / "site"
+    site.mkdir()
+    monkeypatch.setenv("PYTHONPATH", str(site), prepend=os.pathsep)
+    monkeypatch.syspath_prepend(str(site))
+
+    def write(imports: str = "", makes: str = "pass") -> DaskCompute:
+        (site / "slow_queue.py").write_text(QUEUE.format(imports=imports, makes=makes))
+        return DaskCompute(
+            cluster="slow_queue.SLURMCluster",
+            arguments={"n_workers": 1, "threads_per_worker": 1, "dashboard_address": None},
+        )
+
+    return write
+
+
+@pytest.mark.parametrize("where", ["imports", "makes"])
+def test_a_cluster_class_may_set_signal_handlers(
+    queue: Callable[..., DaskCompute], numbers: Path, where: str
+) -> None:
+    run = start(numbers, queue(**{where: HANDLER}), mini_batch_size=10)
+    assert end_of(run, LONG_S) == "Completed", run.snapshot()["reason"]
+    assert rows_of(run) == NAMES
+
+
+@pytest.mark.parametrize(
+    ("where", "what"),
+    [("imports", "could not be imported"), ("makes", "could not be made")],
+)
+def test_what_a_cluster_class_raises_is_named_with_its_traceback(
+    queue: Callable[..., DaskCompute], numbers: Path, where: str, what: str
+) -> None:
+    run = start(numbers, queue(**{where: "raise RuntimeError('boom')"}))
+    with pytest.raises(RunFailedError) as caught:
+        run.wait_for_completion(show_output=False, timeout_s=LONG_S)
+    [finished] = of_kind(run, RunFinished)
+    assert f"{what}: RuntimeError: boom" in finished.reason
+    assert "slow_queue.SLURMCluster" in finished.reason
+    assert "scheduler" not in finished.reason, "none was ever started"
+    for text in (str(caught.value), finished.traceback, run.folder.driver_log.read_text()):
+        assert 'slow_queue.py", line' in text
+        assert "RuntimeError: boom" in text
+
+
+def test_an_error_of_the_node_itself_is_told_with_its_traceback(
+    cluster: DaskProcesses, numbers: Path, tmp_path: Path
+) -> None:
+    """A worker that does not speak the protocol stands for whatever nobody has thought of."""
+    cluster.add_worker("a")
+    cluster.wait_for_workers()
+    script = tmp_path / "babbles.py"
+    script.write_text(
+        "import os\n"
+        "def run(mini_batch):\n"
+        "    if mini_batch[0].endswith('000.txt'):\n"
+        "        words = open('/proc/self/cmdline').read().split('\\0')\n"
+        "        os.write(int(words[3]), b'[\"nonsense\"]\\n')\n"
+        "    return [os.path.basename(path) for path in mini_batch]\n"
+    )
+    run = start(numbers, cluster.address, str(script), process_count_per_node=1, run_max_try=1)
+    assert end_of(run, LONG_S) == "Failed"
+    lost = of_kind(run, NodeLost)
+    assert len(lost) == 3, "it may have been the mini-batch's fault, and was"
+    for event in lost:
+        assert "the node failed: ValueError: worker" in event.reason
+    warnings = of_kind(run, WarningRaised)
+    assert "sent an unknown message: ['nonsense']" in warnings[0].text
+    for text in (warnings[0].traceback, run.folder.driver_log.read_text()):
+        assert "ValueError: worker" in text
+        assert "in _take" in text
+    [failed] = of_kind(run, AttemptFailed)
+    assert failed.kind == "node_lost"
+    assert "ValueError" in failed.message
 
 
 def test_a_cluster_object_of_this_process(dask_cluster: DaskProcesses, numbers: Path) -> None:

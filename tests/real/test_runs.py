@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import stat
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -259,6 +261,42 @@ def test_a_driver_that_cannot_start_says_why(
         LaunchError, match="No module named parallelrun_jupyter. It needs parallelr"
     ):
         submit(config, inputs=numbers)
+    assert not list((home / "runs").iterdir()), "nothing is left of a refused start"
+
+
+def test_a_refused_source_directory_leaves_no_folder(
+    numbers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: Path
+) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "score.py").write_text("def run(mini_batch):\n    return mini_batch\n")
+    (source / "data.bin").write_bytes(bytes(1000))
+    monkeypatch.setattr("parallelrun_jupyter.submission._LARGE_SOURCE_BYTES", 500)
+    config = ParallelRunConfig(entry_script="score.py", source_directory=str(source))
+    with pytest.raises(ConfigError, match="would be copied into the run"):
+        submit(config, inputs=numbers)
+    assert not list((home / "runs").iterdir())
+
+
+def test_more_files_may_be_open_than_select_takes(
+    start: Callable[..., Run], tmp_path: Path
+) -> None:
+    """The notebook's kernel holds many files, and its driver inherits the first free numbers."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 3000:
+        pytest.skip("so many files may not be open here")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3000, hard))
+    held = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    try:
+        for _ in range(3):  # the second and the third are handed to a driver that is about to idle
+            run = start("echo.py", mini_batch_size=60)
+            assert end_of(run) == "Completed"
+            time.sleep(0.3)
+            assert not run.folder.driver_log.read_text()
+    finally:
+        for fd in held:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.mark.parametrize("preload", [None, "auto"])

@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from parallelrun_jupyter import ParallelRunConfig, Run, submit
+from parallelrun_jupyter.engine.helper_process import kill_group
 from parallelrun_jupyter.events import AttemptFailed, WarningRaised, WorkerStarted
 from tests.real.conftest import end_of, rows_of
 
@@ -49,7 +50,7 @@ def wait_until_idle(run: Run) -> None:
 @pytest.fixture
 def heavy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
     """Return what writes a script that imports a module, and says where that was imported."""
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"), prepend=os.pathsep)
     (tmp_path / "site").mkdir()
 
     def write(module: str = "", init: str = "pass") -> Path:
@@ -187,10 +188,9 @@ def test_a_forked_worker_is_killed_replaced_and_ends_with_its_driver(
     [
         ("", "time.sleep(1000) if heavy.imported != os.getpid() else None"),
         ("", "os._exit(3) if heavy.imported != os.getpid() else None"),
-        ("if 'template' in sys.argv:\n    os._exit(3)", "pass"),
         ("if 'template' in sys.argv:\n    import time\n    time.sleep(1000)", "pass"),
     ],
-    ids=["init hangs", "init dies", "template dies", "template hangs"],
+    ids=["init hangs", "init dies", "template hangs"],
 )
 def test_what_cannot_be_forked_is_started_plainly(
     heavy: Callable[..., Path], numbers: Path, module: str, init: str
@@ -202,6 +202,62 @@ def test_what_cannot_be_forked_is_started_plainly(
     [text] = warnings_of(run)
     assert "no longer forked from a template" in text
     assert "started plainly" in text
+
+
+@only_linux
+@pytest.mark.parametrize(
+    ("module", "ending", "said"),
+    [
+        ("os._exit(3)", "exit code 3", ""),
+        ("os.kill(os.getpid(), 9)", "signal 9 (SIGKILL): killed from outside", ""),
+        (
+            "os.write(2, b'terminate called'); os.abort()",
+            "signal 6 (SIGABRT)",
+            "terminate called",
+        ),
+        ("os.setgid, os.fork = None, None", "exit code 1", "'NoneType' object is not callable"),
+    ],
+    ids=["exits", "is killed", "aborts", "raises"],
+)
+def test_a_template_that_dies_is_told_with_how(
+    heavy: Callable[..., Path], numbers: Path, module: str, ending: str, said: str
+) -> None:
+    run = start_it(heavy(f"if 'template' in sys.argv:\n    {module}"), numbers, preload="auto")
+    assert end_of(run) == "Completed"
+    assert rows_of(run) == NAMES
+    [warning] = [e for e in run.events(follow=False) if isinstance(e, WarningRaised)]
+    assert f"no longer forked from a template (it died with {ending}" in warning.text
+    assert "started plainly" in warning.text
+    assert said in warning.traceback
+    assert said in run.folder.driver_log.read_text()
+
+
+@only_linux
+def test_a_process_that_leads_no_group_yet_is_killed_all_the_same() -> None:
+    pid = os.fork()
+    if pid == 0:
+        time.sleep(1000)
+        os._exit(0)
+    kill_group(pid)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+    kill_group(pid)  # it is no more
+
+
+@only_linux
+def test_quick_cancels_end_workers_that_are_just_being_forked(
+    heavy: Callable[..., Path], numbers: Path
+) -> None:
+    script = heavy(init="time.sleep(1000) if heavy.imported != os.getpid() else None")
+    for number in range(20):
+        run = start_it(script, numbers, preload="auto", process_count_per_node=4)
+        until = time.monotonic() + 10
+        while not any(isinstance(e, WorkerStarted) for e in run.events(follow=False)):
+            assert time.monotonic() < until
+        time.sleep(number / 1000)
+        began = time.monotonic()
+        run.cancel()
+        assert end_of(run) == "Canceled", run.snapshot()["reason"]
+        assert time.monotonic() - began < 5, "no worker is waited for until it is ready"
 
 
 @only_linux

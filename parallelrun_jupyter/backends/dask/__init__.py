@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import json
 import os
 import tarfile
@@ -24,6 +25,7 @@ from ...engine.template import Templates
 from ...runs import remote_logs
 from ...runs.record import RunRecord
 from ...runs.store import RunFolder
+from ...worker.helper import text_of
 from .cluster import Cluster
 from .link import Link
 from .members import Members, Terms
@@ -80,6 +82,8 @@ class DaskPool:
         )
         self._inboxes: dict[str, Inbox] = {}
         self._arrived: deque[_Delivery | Signal] = deque()
+        #: calls that only the driver's thread can make
+        self._errands: deque[Callable[[], None]] = deque()
         self._bell = threading.Event()
         self._outgoing: dict[str, list[Command]] = {}
         self._snapshot = _pack(folder)
@@ -119,6 +123,8 @@ class DaskPool:
         if not self._arrived:
             self._bell.wait(timeout_s)
         self._bell.clear()
+        while self._errands:
+            self._errands.popleft()()
         found: list[Signal] = []
         while self._arrived:
             item = self._arrived.popleft()
@@ -155,6 +161,7 @@ class DaskPool:
 
     def _start(self) -> None:
         """Start the thread, not before the driver has forked its planner."""
+        self._cluster.prepare(self._on_main_thread)
         ready = threading.Event()
         self._thread = threading.Thread(
             target=lambda: asyncio.run(self._run(ready)), name="dask-members", daemon=True
@@ -199,16 +206,25 @@ class DaskPool:
         course = asyncio.create_task(members.run())
         ending = asyncio.create_task(closing.wait())
         await asyncio.wait({course, ending}, return_when=asyncio.FIRST_COMPLETED)
-        if course.done() and course.exception() is not None:
+        error = course.exception() if course.done() else None
+        if error is not None:
             text = (
-                f"the connection to the Dask cluster failed ({course.exception()!r}); "
+                f"the connection to the Dask cluster failed ({error!r}); "
                 f"see {self._folder.driver_log}. run.resume() goes on"
             )
-            self._say(signals.PoolLost(text, is_resumable=True))
+            self._say(signals.PoolLost(text, is_resumable=True, traceback=text_of(error)))
         await ending
         course.cancel()
         await asyncio.gather(course, return_exceptions=True)
         await members.close()
+
+    async def _on_main_thread(self, function: Callable[[], Any]) -> Any:
+        """Call a function in the driver's thread, at its next ``wait``, and return what it returns."""
+        called: concurrent.futures.Future[Any] = concurrent.futures.Future()
+        task = partial(_call_for, called, function)
+        self._errands.append(task)
+        self._bell.set()
+        return await asyncio.wrap_future(called)
 
     def _order(self) -> Order:
         return Order(self._record.to_json(), str(self._folder.path), self._environment, time.time())
@@ -247,6 +263,14 @@ class DaskPool:
         except (OSError, RuntimeError, asyncio.TimeoutError) as error:
             text = f"files that the script wrote on {link.address} could not be brought: {error!r}"
             self._say(signals.Noticed(text))
+
+
+def _call_for(called: concurrent.futures.Future[Any], function: Callable[[], Any]) -> None:
+    """Call a function, and let the future have its value or its exception."""
+    try:
+        called.set_result(function())
+    except Exception as error:  # passed to the caller that waits for it
+        called.set_exception(error)
 
 
 def _pack(folder: RunFolder) -> int:

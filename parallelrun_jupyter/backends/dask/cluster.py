@@ -8,7 +8,7 @@ import importlib.metadata
 import json
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,9 @@ class Cluster:
         self._node_count = node_count
         self._tls = tls
         self._environ = environ
+        self._maker: Any = None
+        self._refusal: ConfigError | None = None
+        self._on_main_thread: Callable[[Callable[[], Any]], Awaitable[Any]] | None = None
         self._made: Any = None
         self._client: Any = None
         self._scheduler = ""
@@ -65,23 +68,59 @@ class Cluster:
         compute = self._compute
         return compute.address or compute.scheduler_file or str(compute.cluster)
 
+    def prepare(self, on_main_thread: Callable[[Callable[[], Any]], Awaitable[Any]]) -> None:
+        """Import the class of a cluster that the run has to make, in the main thread.
+
+        Modules of clusters may set signal handlers when they are imported; no other thread can do
+        that. `open` raises the error of a failed import.
+
+        Parameters
+        ----------
+        on_main_thread
+            Calls a function in the main thread, for an event loop in another one.
+        """
+        self._on_main_thread = on_main_thread
+        if self._compute.cluster is None:
+            return
+        try:
+            self._maker = find_class(self._compute.cluster)
+        except ConfigError as error:
+            self._refusal = error
+
     async def open(self) -> None:
         """Make the cluster, where the run has to.
 
         Raises
         ------
         ConfigError
-            There is no such class, or an environment variable that an argument names is not set.
+            The class could not be imported or called; or an environment variable that an argument
+            names is not set.
         """
         if self._compute.cluster is None:
             return
-        maker = find_class(self._compute.cluster)
+        if self._refusal is not None:
+            raise self._refusal
+        if self._maker is None:  # nobody has prepared: this is the main thread
+            self._maker = find_class(self._compute.cluster)
         arguments = fill_in(self._compute.arguments, self._environ)
-        self._made = await asyncio.to_thread(maker, **arguments)
-        if self._compute.adapt is not None:
-            await self.want(1)
-        elif self._node_count and hasattr(self._made, "scale"):
-            await asyncio.to_thread(self._made.scale, self._node_count)
+        try:
+            self._made = await self._make(arguments)
+            if self._compute.adapt is not None:
+                await self.want(1)
+            elif self._node_count and hasattr(self._made, "scale"):
+                await asyncio.to_thread(self._made.scale, self._node_count)
+        except Exception as error:  # the cluster's own package may raise anything
+            msg = f"the cluster {self.name} could not be made: {_named(error)}. run.resume() tries again"
+            raise ConfigError(msg) from error
+
+    async def _make(self, arguments: dict[str, Any]) -> Any:
+        """Call the class in a thread, since it may take minutes; in the main thread where it has to."""
+        try:
+            return await asyncio.to_thread(self._maker, **arguments)
+        except ValueError as error:
+            if "main thread" not in str(error) or self._on_main_thread is None:
+                raise
+        return await self._on_main_thread(lambda: self._maker(**arguments))
 
     async def want(self, nodes: int) -> None:
         """Let a cluster that adapts have so many workers, within its bounds.
@@ -206,14 +245,19 @@ def find_class(dotted: str) -> Any:
     Raises
     ------
     ConfigError
-        There is none of that name.
+        There is no class of that name, or its module fails to import.
     """
     module, _, name = dotted.rpartition(".")
     try:
         return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        msg = f"the cluster class {dotted!r} could not be imported: {error}."
+    except Exception as error:  # the cluster's own package may raise anything
+        msg = f"the cluster class {dotted!r} could not be imported: {_named(error)}."
         raise ConfigError(msg) from error
+
+
+def _named(error: BaseException) -> str:
+    """Return an exception as its traceback's last line shows it."""
+    return f"{type(error).__name__}: {error}".rstrip(": .")
 
 
 def fill_in(arguments: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:

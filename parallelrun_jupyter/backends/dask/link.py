@@ -10,13 +10,17 @@ from typing import Any
 
 from ...engine.news import News
 from ...engine.signals import NodeStopped
-from .node import HEARTBEAT_S, Command, DaskNode, Order, Tail
+from ...runs.folders import remove_quietly
+from .node import HEARTBEAT_S, Command, DaskNode, NodeCrash, Order, Tail
 
 SILENCE_S = 15.0
 """A node that has said nothing for so long is lost: it says something every two seconds."""
 
 _PIECE_BYTES = 4 << 20
 _HALT_S = 5.0
+
+_letting_go: set[asyncio.Future[Any]] = set()
+"""Actors that are being let go; the event loop itself would let these tasks be collected."""
 
 
 class Link:
@@ -49,6 +53,8 @@ class Link:
         self.has_stopped = False
         self.is_leaving = False
         self.is_paused = False
+        #: the error that has ended the node, and its traceback
+        self.crash: tuple[str, str] | None = None
 
     async def begin(self, snapshot: int, order: Order) -> str:
         """Start the node, and return where it is; the snapshot is a descriptor of its archive.
@@ -91,7 +97,11 @@ class Link:
                 if telling.done():
                     hearing.cancel()
                     telling.result()
-                news = await hearing
+                try:
+                    news = await hearing
+                except NodeCrash as error:
+                    self.crash = (str(error.args[0]), str(error.args[1]))
+                    raise
                 self.has_stopped = any(isinstance(s, NodeStopped) for s in news.signals)
                 await deliver(news)
         finally:
@@ -139,15 +149,21 @@ class Link:
             path = target / name
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary = path.with_name(f".{path.name}.{self.name}.tmp")
-            with await asyncio.to_thread(open, temporary, "wb") as file:
-                while file.tell() < size_bytes:
-                    words = (name, file.tell(), _PIECE_BYTES)
-                    piece = await self._call(self._actor.read_written, *words)
-                    if not piece:
-                        break  # it was cut off meanwhile: what is there is brought
-                    await asyncio.to_thread(file.write, piece)
-            temporary.replace(path)
+            try:
+                await self._bring_file(name, size_bytes, temporary)
+                temporary.replace(path)
+            finally:
+                remove_quietly(temporary)
         return len(found)
+
+    async def _bring_file(self, name: str, size_bytes: int, path: Path) -> None:
+        with await asyncio.to_thread(open, path, "wb") as file:
+            while file.tell() < size_bytes:
+                words = (name, file.tell(), _PIECE_BYTES)
+                piece = await self._call(self._actor.read_written, *words)
+                if not piece:
+                    break  # it was cut off meanwhile: what is there is brought
+                await asyncio.to_thread(file.write, piece)
 
     async def end(self) -> None:
         """End the node at once, where it is still there, and let the actor go."""
@@ -167,6 +183,8 @@ class Link:
         if future is not None and self._client.status == "running":
             # Released alone, it would live on until the last proxy of it is collected.
             self._letting_go = asyncio.ensure_future(self._client.cancel([future], force=True))
+            _letting_go.add(self._letting_go)  # it outlives this link, which nobody holds any more
+            self._letting_go.add_done_callback(_letting_go.discard)
 
     async def _call(self, method: Callable[..., Any], *arguments: Any) -> Any:
         async def call() -> Any:

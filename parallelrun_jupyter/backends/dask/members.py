@@ -15,6 +15,7 @@ from ...engine.news import News
 from ...engine.signals import Signal
 from ...errors import ConfigError, ParallelRunError
 from ...parsing import plural
+from ...worker.helper import text_of
 from .cluster import ASK_S, Cluster, can_reach, refusals
 from .link import Link
 from .node import Command, Order
@@ -88,6 +89,7 @@ class Members:
         self._client: Any = None
         self._links: dict[str, Link] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._losses: set[asyncio.Task[None]] = set()
         self._numbers = 0
         self._refused: dict[str, str] = {}
         self._checked: set[str] = set()
@@ -135,11 +137,14 @@ class Members:
             await self._cluster.open()
             await self._connect(FIRST_CONNECT_S)
         except ParallelRunError as error:
-            self._say(signals.PoolLost(str(error), is_resumable=False))
+            cause = error.__cause__
+            trace = "" if cause is None else text_of(cause)
+            self._say(signals.PoolLost(str(error), is_resumable=False, traceback=trace))
             return
         except (OSError, ValueError, asyncio.TimeoutError) as error:
+            said = f"{type(error).__name__}: {error}" if str(error) else "no answer"
             text = (
-                f"no Dask scheduler answers at {self._cluster.name} ({error or 'no answer'}). Is it "
+                f"no Dask scheduler answers at {self._cluster.name} ({said}). Is it "
                 "running, and is this the address that it prints? run.resume() tries again"
             )
             self._say(signals.PoolLost(text, is_resumable=False))
@@ -305,6 +310,12 @@ class Members:
             self._refuse(link.address, str(error))
             return
         _log.warning("node %s on %s is lost: %r", link.name, link.address, error)
+        if link.crash:
+            reason, trace = link.crash
+            text = f"node {link.name} on {link.address} failed, and is started again: {reason}"
+            self._say(signals.Noticed(text, trace))
+            self._lose(link.address, f"the node failed: {reason}")
+            return
         self._lose(link.address, f"no connection to it ({type(error).__name__})")
 
     def _forget(self, link: Link) -> None:
@@ -324,7 +335,9 @@ class Members:
         if link.has_begun:
             reason = f"the Dask worker {address} is gone: {why}"
             blames = not (link.is_leaving or link.is_paused)
-            self._losing = asyncio.create_task(self._tell_loss(link, reason, blames=blames))
+            task = asyncio.create_task(self._tell_loss(link, reason, blames=blames))
+            self._losses.add(task)  # the event loop itself would let it be collected
+            task.add_done_callback(self._losses.discard)
 
     async def _tell_loss(self, link: Link, reason: str, *, blames: bool) -> None:
         """Say that a node is lost; where the scheduler is lost as well, that is to blame."""

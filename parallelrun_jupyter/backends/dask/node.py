@@ -29,6 +29,7 @@ from ...engine.signals import NodeStopped
 from ...errors import ConfigError, ParallelRunError
 from ...runs.record import RunRecord
 from ...runs.store import RunFolder
+from ...worker.helper import crash_message
 from ..local import LocalPool
 
 HEARTBEAT_S = 2.0
@@ -48,6 +49,10 @@ _SNAPSHOT = "snapshot.tar"
 Command: TypeAlias = tuple[Any, ...]
 """("assign", first, attempt, lines), ("put", first, pieces), ("stop", drain), ("pause",),
 ("unpause",) or ("leave",)."""
+
+
+class NodeCrash(RuntimeError):
+    """A node has ended by an error that nobody expected: the error in one line, and its traceback."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +185,7 @@ class _Work:
         self._pool: LocalPool | None = None
         self.begun = asyncio.Event()
         self.refusal = ""
+        self._crash: tuple[str, str] | None = None
         self.thread = threading.Thread(target=self._run, name=f"node-{name}", daemon=True)
 
     # From the actor, in the Dask worker's event loop
@@ -189,6 +195,15 @@ class _Work:
         self._wake()
 
     async def listen(self, linger_s: float) -> News:
+        """Return what there is to say; see `DaskNode.listen`.
+
+        Raises
+        ------
+        NodeCrash
+            The node's thread has ended by an error.
+        """
+        if self._crash is not None:
+            raise NodeCrash(*self._crash)
         if self._pool is not None:
             if 0 < self._pool.each_s < SHORT_S:
                 linger_s = max(linger_s, _SHORT_LINGER_S)
@@ -235,12 +250,23 @@ class _Work:
             self._pool = self._make_pool()
         except (OSError, tarfile.TarError, ParallelRunError) as error:
             self.refusal = str(error)
+        except Exception as error:  # the thread's top: the driver is told
+            self._note_crash(error)
         finally:
             self._call_loop(self.begun.set)
         if self._pool is not None:
-            self._drive(self._pool)
+            try:
+                self._drive(self._pool)
+            except Exception as error:  # the thread's top: the driver is told
+                self._note_crash(error)
             self._halted.wait(_LOGS_KEPT_S)
         shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def _note_crash(self, error: Exception) -> None:
+        """Let the next call of the driver fail with an error that nobody expected."""
+        _, name, said, trace = crash_message(error)
+        self._crash = (f"{name}: {said}", trace)
+        self._call_loop(self._bell.set)
 
     def _drive(self, pool: LocalPool) -> None:
         over = False

@@ -1,0 +1,279 @@
+"""Processes that help never end silently: whatever ends them is in the error, the journal and the log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from parallelrun_jupyter import DaskCompute, FileDataset, ParallelRunConfig, Run, submit
+from parallelrun_jupyter.errors import RunFailedError
+from parallelrun_jupyter.events import AttemptFailed, RunFinished, WarningRaised, WorkerLost
+from tests.conftest import SCRIPTS
+from tests.real.boom import BoomStore, boom
+from tests.real.conftest import TIMEOUT_S, end_of, rows_of
+
+__all__ = ["boom"]
+
+NAMES = [f"{number:02d}.txt" for number in range(20)]
+KILLED = "its process died with signal 9 (SIGKILL): killed from outside, often for want of memory"
+
+
+@pytest.fixture
+def over_store(boom: BoomStore) -> Callable[..., Run]:
+    """Return what starts a run over the files of the store."""
+
+    def begin(**settings: object) -> Run:
+        config = ParallelRunConfig(
+            entry_script=str(SCRIPTS / "echo.py"),
+            **{"mini_batch_size": 1, "process_count_per_node": 2, "run_max_try": 1, **settings},
+        )
+        return submit(config, inputs=FileDataset(boom.url))
+
+    return begin
+
+
+def error_of(run: Run) -> str:
+    with pytest.raises(RunFailedError) as caught:
+        run.wait_for_completion(show_output=False, timeout_s=TIMEOUT_S)
+    return str(caught.value)
+
+
+def last(run: Run) -> RunFinished:
+    return [e for e in run.events(follow=False) if isinstance(e, RunFinished)][-1]
+
+
+def assert_told(run: Run, what: str, raised_in: str) -> None:
+    """See that an exception is told with its traceback, wherever somebody may look for it."""
+    error = error_of(run)
+    finished = last(run)
+    assert finished.state == "Failed"
+    assert f"RuntimeError: boom at {what}" in finished.reason
+    assert "logs/driver.log" in finished.reason
+    assert "run.resume()" in finished.reason
+    for text in (error, finished.traceback, run.folder.driver_log.read_text()):
+        assert text.count("Traceback") >= 1
+        assert 'boomfs.py", line' in text
+        assert f"in {raised_in}" in text
+        assert f"RuntimeError: boom at {what}" in text
+
+
+# The planner
+
+
+def test_what_the_planner_did_not_expect_is_told(
+    over_store: Callable[..., Run], boom: BoomStore
+) -> None:
+    boom.tell(ls="raise")
+    run = over_store()
+    assert_told(run, "ls", "ls")
+    boom.tell()
+    run.resume()
+    assert end_of(run) == "Completed"
+    assert rows_of(run) == NAMES
+    assert not last(run).traceback, "that of an earlier end is no more"
+
+
+@pytest.mark.parametrize(
+    ("fate", "ending"),
+    [
+        ("die", KILLED),
+        ("abort", "its process died with signal 6 (SIGABRT)"),
+        ("exit", "SystemExit: 0"),
+    ],
+)
+def test_a_planner_that_dies_is_told_with_how_and_what_to_do(
+    over_store: Callable[..., Run], boom: BoomStore, fate: str, ending: str
+) -> None:
+    boom.tell(ls=fate)
+    run = over_store()
+    error = error_of(run)
+    assert f"the inputs could not be listed: {ending}" in error
+    assert "run.resume() lists them again" in error
+    log = run.folder.driver_log.read_text()
+    assert ("logs/driver.log" in error) == bool(log), (
+        "a log is named where there is something in it"
+    )
+    if fate == "abort":
+        for text in (error, log, last(run).traceback):
+            assert "terminate called after throwing an instance of 'boom'" in text
+            assert "Fatal Python error: Aborted" in text
+
+
+# The stager
+
+
+def test_what_a_store_raises_while_staging_is_told_with_its_traceback(
+    over_store: Callable[..., Run], boom: BoomStore
+) -> None:
+    boom.tell(get="raise")
+    run = over_store()
+    error = error_of(run)
+    assert 'boomfs.py", line' in error
+    assert "RuntimeError: boom at get" in error
+    failed = run.failures().iloc[0]
+    assert failed["error"] == "RuntimeError"
+    assert "could not be brought here from the boom store: RuntimeError: boom" in failed["message"]
+    assert "in get_file" in failed["traceback"]
+
+
+def test_a_stager_that_dies_again_and_again_is_told_with_how(
+    over_store: Callable[..., Run], boom: BoomStore
+) -> None:
+    boom.tell(get="die")
+    run = over_store()
+    assert f"ended 3 times in a row, at last: {KILLED}" in error_of(run)
+    [text] = [e.text for e in run.events(follow=False) if isinstance(e, WarningRaised)]
+    assert f"the process that stages the inputs was started again: {KILLED}" in text
+
+
+def test_what_ends_the_stager_is_told_with_its_traceback(
+    over_store: Callable[..., Run], boom: BoomStore
+) -> None:
+    boom.tell(get="exit")
+    run = over_store()
+    error = error_of(run)
+    assert "at last: SystemExit: 0" in error
+    assert "in meet_fate" in error
+    warnings = [e for e in run.events(follow=False) if isinstance(e, WarningRaised)]
+    assert "in meet_fate" in warnings[0].traceback
+    assert "in meet_fate" in run.folder.driver_log.read_text()
+
+
+# The uploader
+
+
+@pytest.fixture
+def to_store(boom: BoomStore, numbers: Path) -> Callable[..., Run]:
+    """Return what starts a run whose output goes to the store."""
+
+    def begin(**settings: object) -> Run:
+        config = ParallelRunConfig(
+            entry_script=str(SCRIPTS / "echo.py"),
+            **{"mini_batch_size": 10, "process_count_per_node": 2, **settings},
+        )
+        return submit(config, inputs=numbers, output=f"{boom.url}/out")
+
+    return begin
+
+
+def test_what_the_uploader_did_not_expect_is_told_and_leaves_nothing_in_the_store(
+    to_store: Callable[..., Run], boom: BoomStore
+) -> None:
+    boom.tell(put="raise")
+    run = to_store()
+    assert_told(run, "put", "put_file")
+    assert not list((boom.root / "box" / "out").iterdir())
+    boom.tell()
+    run.resume()
+    assert end_of(run) == "Completed"
+    assert len((boom.root / "box/out/parallel_run_step.txt").read_text().splitlines()) == 60
+
+
+def test_an_uploader_that_is_killed_is_told(to_store: Callable[..., Run], boom: BoomStore) -> None:
+    boom.tell(put="die")
+    run = to_store()
+    error = error_of(run)
+    assert f"the output could not be put: {KILLED}. The rows are safe in" in error
+    assert "run.resume() publishes them" in error
+
+
+# The part writer
+
+
+def by_parts(boom: BoomStore, numbers: Path) -> Run:
+    config = ParallelRunConfig(
+        entry_script=str(SCRIPTS / "wide_rows.py"),
+        output_format="parquet",
+        mini_batch_size=10,
+        process_count_per_node=1,
+        node_count=1,
+    )
+    compute = DaskCompute(
+        cluster="distributed.LocalCluster",
+        arguments={"n_workers": 1, "threads_per_worker": 1, "dashboard_address": None},
+    )
+    return submit(
+        config, inputs=numbers, output=f"{boom.url}/out", compute=compute, arguments=(0.01, 10)
+    )
+
+
+def test_what_the_part_writer_did_not_expect_is_told(boom: BoomStore, numbers: Path) -> None:
+    boom.tell(put="raise")
+    assert_told(by_parts(boom, numbers), "put", "put_file")
+
+
+def test_a_part_writer_that_is_killed_is_told(boom: BoomStore, numbers: Path) -> None:
+    boom.tell(put="die")
+    error = error_of(by_parts(boom, numbers))
+    assert "a part of the output could not be put from" in error
+    assert KILLED in error
+    assert "run.resume() goes on" in error
+
+
+# Copies
+
+
+def test_a_download_that_fails_leaves_nothing_that_looks_like_a_file(
+    boom: BoomStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boom.tell(get="raise")
+    monkeypatch.setenv("BOOM_SPARED", "0")
+    target = tmp_path / "copies"
+    with pytest.raises(RuntimeError, match="boom at get"):
+        FileDataset(boom.url).download(target)
+    assert [path for path in target.rglob("*") if path.is_file()] == []
+    boom.tell()
+    copies = FileDataset(boom.url).download(target)
+    assert sorted(Path(path).name for path in copies) == NAMES
+
+
+def test_a_local_copy_that_fails_is_not_taken_for_the_file(
+    numbers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_off(source: str, target: str) -> None:
+        Path(target).write_text("half")
+        raise OSError(28, "No space left on device", target)
+
+    target = tmp_path / "copies"
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.copyfile", break_off)
+        with pytest.raises(OSError, match="No space left"):
+            FileDataset(numbers).download(target)
+    assert [path for path in target.rglob("*") if path.is_file()] == []
+    for path in FileDataset(numbers).download(target):
+        assert Path(path).read_text() == str(int(Path(path).stem))
+
+
+# Cancel while inputs are listed
+
+
+def test_a_draining_cancel_while_inputs_are_listed_ends_what_runs_and_kills_nothing(
+    boom: BoomStore, numbers: Path, tmp_path: Path
+) -> None:
+    script = tmp_path / "naps.py"
+    script.write_text(
+        "import os, time\n"
+        "def run(mini_batch):\n"
+        "    time.sleep(1.5)\n"
+        "    return [os.path.basename(path) for path in mini_batch]\n"
+    )
+    boom.tell(ls="stall")
+    config = ParallelRunConfig(
+        entry_script=str(script), mini_batch_size=1, process_count_per_node=2
+    )
+    run = submit(config, inputs=[numbers, FileDataset(boom.url)])
+    until = time.monotonic() + TIMEOUT_S
+    while not any(row["phase"] == "running" for row in run.snapshot()["workers"]):
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    assert not run.snapshot()["plan_finished"]
+    run.cancel(drain=True)
+    assert end_of(run) == "Canceled"
+    snapshot = run.snapshot()
+    assert snapshot["succeeded"] >= 1, "what was running has run to its end"
+    events = run.events(follow=False)
+    assert not [e for e in events if isinstance(e, AttemptFailed | WorkerLost)]
+    assert last(run).reason == "canceled on request"

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from .events import AttemptFailed, Event
 from .parsing import plural
 from .runs.follow import Follower
+from .runs.hints import hint_of
+from .runs.record import RunRecord
 from .runs.snapshot import Snapshot
 from .runs.state import FailureGroup
 from .widget import text
@@ -52,27 +54,33 @@ def attempts_frame(events: Iterable[Event]) -> pd.DataFrame:
     return frame
 
 
-def groups_frame(groups: Iterable[FailureGroup]) -> pd.DataFrame:
+def groups_frame(record: RunRecord, groups: Iterable[FailureGroup]) -> pd.DataFrame:
     """Return a row for each place in the user's code that raised, the costliest first."""
     import pandas as pd
 
     ordered = sorted(groups, key=lambda g: (-g.mini_batches_lost, -g.attempts))
-    columns = (*_GROUP_COLUMNS, "traceback")
-    rows = [[getattr(group, name) for name in columns] for group in ordered]
-    frame: pd.DataFrame = pd.DataFrame(rows, columns=list(columns))
+    rows = [
+        [
+            *(getattr(group, name) for name in _GROUP_COLUMNS),
+            hint_of(record, group),
+            group.traceback,
+        ]
+        for group in ordered
+    ]
+    frame: pd.DataFrame = pd.DataFrame(rows, columns=[*_GROUP_COLUMNS, "hint", "traceback"])
     return frame
 
 
 def failure_message(follower: Follower, last: Snapshot) -> str:
     """Return what to say of a failed run: the user's own exception first."""
     groups = sorted(follower.state.groups.values(), key=lambda g: -g.mini_batches_lost)
-    head = group_text(groups[0]) if groups else ""
+    head = group_text(follower.record, groups[0]) if groups else ""
     tail = f"run {last['run_id']} failed: {last['reason']}. run.failures() and run.logs() say more."
     return f"{head}\n{tail}" if head else tail
 
 
-def group_text(group: FailureGroup) -> str:
-    """Return the traceback of a group of failures, and what it did."""
+def group_text(record: RunRecord, group: FailureGroup, end: str = "") -> str:
+    """Return the traceback of a group of failures, what it did, and what to do about it."""
     body = group.traceback.rstrip()
     said = f"{group.error}: {text.plain(group.message)}"
     if not body.endswith(said):
@@ -85,13 +93,14 @@ def group_text(group: FailureGroup) -> str:
             f"first in mini-batch {group.first_mini_batch}; "
             f"{plural(group.attempts, 'attempt')} failed there"
         )
-    return f"{body}\nraised at {place}, {where}"
+    hint = hint_of(record, group)
+    return f"{body}\nraised at {place}, {where}{end}" + (f"\nhint: {hint}" if hint else "")
 
 
-def failures_text(groups: Iterable[FailureGroup]) -> str:
+def failures_text(record: RunRecord, groups: Iterable[FailureGroup]) -> str:
     """Return what failed for a terminal: every group, the costliest first."""
     ordered = sorted(groups, key=lambda g: (-g.mini_batches_lost, -g.attempts))
     return "\n\n".join(
-        f"{group_text(group)}; {plural(group.mini_batches_lost, 'mini-batch')} lost"
+        group_text(record, group, f"; {plural(group.mini_batches_lost, 'mini-batch')} lost")
         for group in ordered
     )

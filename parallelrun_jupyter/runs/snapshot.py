@@ -8,6 +8,7 @@ from typing import TypedDict
 
 from . import progress
 from .grid import Grid, grid
+from .hints import hint_of
 from .liveness import driver_is_alive
 from .progress import Budget, Pace, Straggler
 from .record import RunRecord
@@ -21,6 +22,7 @@ _CUT = " ... "
 _SHOWN_TEXT = 300
 _SHOWN_TRACEBACK = 3000
 _SHOWN_REASON = 1000
+_SHOWN_HINT = 500
 LIMIT_CHARS = 19_000
 """What a snapshot takes at most as JSON: with what surrounds it, a message stays below 20 kB."""
 
@@ -39,7 +41,7 @@ class WorkerRow(Uses):
 
 
 class GroupRow(TypedDict):
-    """Failures that were raised at the same place."""
+    """Failures that were raised at the same place; ``hint`` is what to do about them, or ''."""
 
     group: str
     kind: str
@@ -48,6 +50,7 @@ class GroupRow(TypedDict):
     first_mini_batch: int
     attempts: int
     mini_batches_lost: int
+    hint: str
 
 
 class Snapshot(Pace):
@@ -133,7 +136,7 @@ def _whole_snapshot(folder: RunFolder, record: RunRecord, state: RunState, now: 
         workers=[_worker_row(worker, at_ms) for worker in workers[:SHOWN_WORKERS]],
         workers_hidden=max(0, len(workers) - SHOWN_WORKERS),
         workers_lost=state.workers_lost,
-        groups=[_group_row(group, number) for number, group in enumerate(groups[:SHOWN_GROUPS])],
+        groups=[_group_row(record, group, k) for k, group in enumerate(groups[:SHOWN_GROUPS])],
         groups_hidden=max(0, len(groups) - SHOWN_GROUPS),
         warnings=[shorten(text, _SHOWN_TEXT) for text in state.warnings][-3:],
         output=shorten(state.output, _SHOWN_REASON),
@@ -165,6 +168,8 @@ def _shorter_texts(snapshot: Snapshot) -> None:
         group["group"] = shorten(group["group"], _SHOWN_TEXT // 2)
         group["message"] = shorten(group["message"], _SHOWN_TEXT // 2)
         group["traceback"] = shorten(group["traceback"], _SHOWN_TRACEBACK // 2)
+    for group in snapshot["groups"][1:]:
+        group["hint"] = ""
 
 
 def _fewer_groups(snapshot: Snapshot) -> None:
@@ -187,7 +192,7 @@ def _worker_row(worker: WorkerState, at_ms: int) -> WorkerRow:
     )
 
 
-def _group_row(group: FailureGroup, number: int) -> GroupRow:
+def _group_row(record: RunRecord, group: FailureGroup, number: int) -> GroupRow:
     """Return a row of the table; the first one shows its traceback."""
     return GroupRow(
         group=shorten(group.group, _SHOWN_TEXT),
@@ -197,6 +202,7 @@ def _group_row(group: FailureGroup, number: int) -> GroupRow:
         first_mini_batch=group.first_mini_batch,
         attempts=group.attempts,
         mini_batches_lost=group.mini_batches_lost,
+        hint=shorten(hint_of(record, group), _SHOWN_HINT),
     )
 
 

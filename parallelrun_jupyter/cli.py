@@ -43,8 +43,10 @@ CLOSED = 141
 def main(words: Sequence[str]) -> int:
     """Run a command; return its exit status (0 done, 1 the run failed, 2 wrong usage)."""
     try:
-        status = _main(words)
-        sys.stdout.flush()  # here, and not at the interpreter's end, where nobody can catch it
+        try:
+            status = _main(words)
+        finally:
+            sys.stdout.flush()  # at the interpreter's end it could not be caught
     except BrokenPipeError:
         _write_nowhere()
         return CLOSED

@@ -49,7 +49,7 @@ def uses_of(source: str, names: Mapping[str, Any]) -> dict[str, int]:
     for node in _evaluated(tree):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in wanted:
             lines[node.id] = min(node.lineno, lines.get(node.id, node.lineno))
-    return dict(sorted(lines.items(), key=lambda pair: pair[1]))
+    return dict(sorted(lines.items(), key=lambda pair: (pair[1], pair[0])))
 
 
 def what_to_write(name: str, value: object) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from typing import Any
 from .errors import ConfigError, ParallelRunError, RunFailedError
 from .failures import failures_text
 from .kernel import install_kernel
+from .listing import add_list_options, listing
 from .options import (
     OptionParser,
     add_resume_options,
@@ -26,18 +28,44 @@ from .runs.follow import Follower
 from .submission import submit
 from .version import __version__
 from .widget.live import watch_json
-from .widget.text import headline, plain, progress_line
+from .widget.text import plain
 
 _METHOD = re.compile(r"\b[Rr]un\.(failures|logs|resume|cancel|list|wait_for_completion)\(\)")
+_TWICE = re.compile(r"('parallelrun [^']*') and \1 (show|list|say|go)")
 _COMMANDS = {"wait_for_completion": "watch"}
 
 FAILED = 1
 USAGE = 2
 INTERRUPTED = 130
+CLOSED = 141
+"""Nobody reads what is printed any more, as after ``| head``: what the signal for that ends with."""
 
 
 def main(words: Sequence[str]) -> int:
     """Run a command; return its exit status (0 done, 1 the run failed, 2 wrong usage)."""
+    try:
+        try:
+            status = _main(words)
+        finally:
+            sys.stdout.flush()  # at the interpreter's end it could not be caught
+    except BrokenPipeError:
+        _write_nowhere()
+        return CLOSED
+    return status
+
+
+def _write_nowhere() -> None:
+    """Let the interpreter end quietly, which flushes its streams once more."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
+def _main(words: Sequence[str]) -> int:
     ours, script_words = split_script_arguments(words)
     parser = make_parser()
     if not words:
@@ -65,7 +93,8 @@ def in_a_terminal(text: str) -> str:
     """Return a message with the commands to type in place of the methods to call."""
     found = re.search(r"\brun (\d{8}-\d{9}-\w{4})\b", text)
     run = f" {found[1]}" if found else ""
-    return _METHOD.sub(lambda m: f"'parallelrun {_COMMANDS.get(m[1], m[1])}{run}'", text)
+    commands = _METHOD.sub(lambda m: f"'parallelrun {_COMMANDS.get(m[1], m[1])}{run}'", text)
+    return _TWICE.sub(lambda m: f"{m[1]} {m[2]}s", commands)
 
 
 def make_parser() -> OptionParser:
@@ -101,9 +130,9 @@ def _add_start(commands: Any) -> None:
 
 
 def _add_watching(commands: Any) -> None:
-    listing = commands.add_parser("list", help="list the runs, newest first")
-    listing.add_argument("--limit", "-n", type=int, default=20, help="at most so many (default 20)")
-    listing.set_defaults(parser=listing, command=_list)
+    runs = commands.add_parser("list", help="list the runs, newest first")
+    add_list_options(runs)
+    runs.set_defaults(parser=runs, command=_list)
 
     watching = commands.add_parser("watch", help="watch a run until it ends")
     _add_run(watching)
@@ -193,10 +222,9 @@ def _wait(run: Run) -> int:
 
 
 def _list(given: argparse.Namespace) -> int:
-    for run in Run.list(given.limit):
-        snapshot = run.snapshot()
-        print(f"{run.run_id}  {plain(run.name):<16} {plain(headline(snapshot))}")
-        print(f"{'':<{len(run.run_id)}}  {progress_line(snapshot)}")
+    text = listing(given)
+    if text:
+        print(text)
     return 0
 
 
@@ -216,7 +244,8 @@ def _report(given: argparse.Namespace) -> int:
 def _failures(given: argparse.Namespace) -> int:
     follower = Follower(_named(given).folder)
     follower.refresh()
-    print(failures_text(follower.state.groups.values()) or "nothing has failed")
+    groups = follower.state.groups.values()
+    print(failures_text(follower.record, groups) or "nothing has failed")
     return 0
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from .events import AttemptFailed, Event, ItemsFailed
 from .parsing import plural
 from .runs.follow import Follower
+from .runs.hints import hint_of
+from .runs.record import RunRecord
 from .runs.snapshot import Snapshot
 from .runs.state import FailureGroup, costliest_first
 from .widget import text
@@ -56,14 +58,20 @@ def attempts_frame(events: Iterable[Event]) -> pd.DataFrame:
     return frame
 
 
-def groups_frame(groups: Iterable[FailureGroup]) -> pd.DataFrame:
+def groups_frame(record: RunRecord, groups: Iterable[FailureGroup]) -> pd.DataFrame:
     """Return a row for each place in the user's code that raised, the costliest first."""
     import pandas as pd
 
     ordered = costliest_first(groups)
-    columns = (*_GROUP_COLUMNS, "traceback")
-    rows = [[getattr(group, name) for name in columns] for group in ordered]
-    frame: pd.DataFrame = pd.DataFrame(rows, columns=list(columns))
+    rows = [
+        [
+            *(getattr(group, name) for name in _GROUP_COLUMNS),
+            hint_of(record, group),
+            group.traceback,
+        ]
+        for group in ordered
+    ]
+    frame: pd.DataFrame = pd.DataFrame(rows, columns=[*_GROUP_COLUMNS, "hint", "traceback"])
     return frame
 
 
@@ -78,15 +86,15 @@ def failure_message(follower: Follower, last: Snapshot) -> str:
         or group.items_missing
         or (group.first_mini_batch < 0 and group.group in state.reason)
     ]
-    heads = [group_text(group) for group in costliest_first(to_blame)[:1]]
+    heads = [group_text(follower.record, group) for group in costliest_first(to_blame)[:1]]
     if state.traceback:
         heads.append(state.traceback.rstrip())
     tail = f"run {last['run_id']} failed: {last['reason']}. run.failures() and run.logs() say more."
     return "\n".join([*heads, tail])
 
 
-def group_text(group: FailureGroup) -> str:
-    """Return the traceback of a group of failures, and what it did."""
+def group_text(record: RunRecord, group: FailureGroup, end: str = "") -> str:
+    """Return the traceback of a group of failures, what it did, and what to do about it."""
     body = group.traceback.rstrip()
     said = f"{group.error}: {text.plain(group.message)}" if group.message else group.error
     if not body.endswith(said):
@@ -105,12 +113,13 @@ def group_text(group: FailureGroup) -> str:
             f"{plural(group.attempts, 'attempt')} failed there"
         )
     verb = "run() begins at" if group.items_missing else "raised at"
-    return f"{body}\n{verb} {place}, {where}"
+    hint = hint_of(record, group)
+    return f"{body}\n{verb} {place}, {where}{end}" + (f"\nhint: {hint}" if hint else "")
 
 
-def failures_text(groups: Iterable[FailureGroup]) -> str:
+def failures_text(record: RunRecord, groups: Iterable[FailureGroup]) -> str:
     """Return what failed for a terminal: every group, the costliest first."""
-    return "\n\n".join(f"{group_text(group)}{_lost(group)}" for group in costliest_first(groups))
+    return "\n\n".join(group_text(record, group, _lost(group)) for group in costliest_first(groups))
 
 
 def _lost(group: FailureGroup) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import glob
 import os
 import shlex
@@ -14,7 +15,10 @@ from IPython.core.magic import Magics, line_cell_magic, magics_class
 
 from .data.inputs import is_dataset, mini_batches
 from .data.staging import local_line
-from .errors import ConfigError, ParallelRunError, RunFailedError
+from .errors import ConfigError, EntryScriptError, ParallelRunError, RunFailedError
+from .listing import add_list_options, listing
+from .naming import cell_name, default_name
+from .notebook_names import uses_of, what_to_write
 from .options import (
     OptionParser,
     add_resume_options,
@@ -50,7 +54,7 @@ Examples:
     %%parallelrun --input songs --partition-keys user
 
 Then, in other cells: run.wait_for_completion(), run.to_pandas(), run.failures(), run.cancel(),
-%parallelrun list | show | logs | cancel [--drain] | resume [--failed-only] [RUN], and %parallelrun try 17 [RUN], which runs
+%parallelrun list [--state Failed] | show | logs | cancel [--drain] | resume [--failed-only] [RUN], and %parallelrun try 17 [RUN], which runs
 mini-batch 17 here in the kernel, so that %debug works
 """
 
@@ -95,15 +99,17 @@ class ParallelRunMagics(Magics):
             msg = f"--as is {given.variable!r}; expected the name of a variable, such as 'run'."
             raise ConfigError(msg)
         inputs = inputs_of(given.input, given.format, self._names())
+        cell = self._numbered(cell)
         script = self._script(given.source_directory, cell)
+        self._check_names(cell, script.path.name)
         config = config_of(given, entry_script=script.path.name)
         step = ParallelRunStep(
-            given.name or "", config, inputs, given.output,
+            given.name or self._default_name(given, inputs), config, inputs, given.output,
             arguments=[*(given.arg or ()), *script_words],
         )  # fmt: skip
         if given.try_first:
             self._try_first(step, cell)
-        run = submit_script(step, script, compute=given.compute, name=given.name or "cell")
+        run = submit_script(step, script, compute=given.compute)
         self._names()[given.variable] = run
         if given.wait:
             run.wait_for_completion(show_output=True)
@@ -111,6 +117,43 @@ class ParallelRunMagics(Magics):
             RunDetails(run).show()
         else:
             print(f"started {run.run_id}; {given.variable}.wait_for_completion() shows it live")
+
+    def _default_name(self, given: argparse.Namespace, inputs: list[Any]) -> str:
+        names = self._names()
+        words = given.input if all(is_dataset(names.get(word)) for word in given.input) else ()
+        return default_name(cell_name(given.variable), inputs, words)
+
+    def _numbered(self, cell: str) -> str:
+        """Return the cell with as many lines before it as it has in the notebook.
+
+        So the lines that failures name are those that the notebook shows. The options are not
+        repeated: they may hold what is not to be kept.
+        """
+        history = getattr(self.shell, "history_manager", None)
+        typed = history.input_hist_raw[-1] if history is not None else ""
+        before, is_there, rest = typed.partition(CELL)
+        is_this = is_there and not before.strip() and rest.rstrip().endswith(cell.rstrip())
+        return "\n" * (before.count("\n") if is_this else 0) + f"# {CELL}\n{cell}"
+
+    def _check_names(self, cell: str, name: str) -> None:
+        """See that the cell does not need variables of the notebook.
+
+        Raises
+        ------
+        EntryScriptError
+            It does: its processes do not have them.
+        """
+        hidden = getattr(self.shell, "user_ns_hidden", {})
+        names = {key: value for key, value in self._names().items() if key not in hidden}
+        uses = uses_of(cell, names)
+        if uses:
+            said = ", ".join(f"{use} (line {line})" for use, line in uses.items())
+            todo = "; ".join(dict.fromkeys(what_to_write(use, names[use]) for use in uses))
+            msg = (
+                f"{name} uses what the notebook defines, not the cell: {said}. The cell runs in "
+                f"processes of its own, which do not see the notebook's variables: {todo}."
+            )
+            raise EntryScriptError(msg)
 
     @staticmethod
     def _try_first(step: ParallelRunStep, cell: str) -> None:
@@ -147,7 +190,9 @@ class ParallelRunMagics(Magics):
             self._try(words[1:])
             return
         if words[0] == "list":
-            print("\n".join(map(repr, Run.list(20))) or "no runs yet")
+            parser = OptionParser(prog="%parallelrun list", add_help=False, allow_abbrev=False)
+            add_list_options(parser)
+            print(listing(parser.parse_args(words[1:])))
             return
         if words[0] == "resume":
             self._resume(words[1:])
@@ -217,6 +262,12 @@ ParallelRunMagics.parallelrun.__doc__ = f"{_EXAMPLES}\n{cell_options().format_he
 
 
 def _split(line: str) -> list[str]:
+    if line.rstrip().endswith("\\"):
+        msg = (
+            "the line ends in a backslash, but it cannot go on in the next one: write all of the "
+            "options on one line."
+        )
+        raise ConfigError(msg)
     try:
         return shlex.split(line)
     except ValueError as error:

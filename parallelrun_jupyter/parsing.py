@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from .errors import ConfigError
@@ -61,6 +61,29 @@ def nearest_hint(given: str, valid: Iterable[str]) -> str:
     return f" Did you mean {near[0]!r}?" if near else ""
 
 
+def text_filter(wanted: str) -> Callable[[str], bool]:
+    r"""Return the function that tells texts with ``wanted`` in them from others.
+
+    Case does not count. ``*`` stands for any characters, ``\*`` for a star. The time for one text
+    grows with its length and that of ``wanted``, never faster: no pattern can hang who uses it.
+    """
+    star = "\0"
+    pieces = wanted.casefold().replace("\\*", star).split("*")
+    parts = [piece.replace(star, "*") for piece in pieces if piece]
+
+    def has(text: str) -> bool:
+        folded = text.casefold()
+        at = 0
+        for part in parts:
+            at = folded.find(part, at)
+            if at < 0:
+                return False
+            at += len(part)
+        return True
+
+    return has
+
+
 def format_duration(seconds: float) -> str:
     """Return a duration for people: ``0.4 s``, ``12 s``, ``3:05`` or ``2:03:05``."""
     if seconds < 9.95:
@@ -73,6 +96,20 @@ def format_duration(seconds: float) -> str:
         return f"{minutes}:{rest:02d}"
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}"
+
+
+def format_bytes(size_bytes: int) -> str:
+    """Return a size for people, in units of 1024: ``712 bytes``, ``4.0 kB``, ``3.4 MB``, ``12 GB``."""
+    size = float(size_bytes)
+    if size < 1024:
+        return plural(size_bytes, "byte")
+    units = ["kB", "MB", "GB", "TB"]
+    size /= 1024
+    while size >= 1023.5 and len(units) > 1:
+        size /= 1024
+        del units[0]
+    unit = units[0]
+    return f"{size:.1f} {unit}" if size < 9.95 else f"{size:,.0f} {unit}"
 
 
 def plural(count: int, noun: str) -> str:

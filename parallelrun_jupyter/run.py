@@ -6,18 +6,20 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import (
+    ConfigError,
     ParallelRunError,
     RunFailedError,
     RunInterruptedError,
     WaitTimeoutError,
 )
-from .events import Event
+from .events import RUN_STATES, Event
 from .failures import attempts_frame, failure_message, groups_frame
+from .parsing import nearest_hint, text_filter
 from .resumption import resume_run
 from .rows import read_frame
 from .runs import logs, store
@@ -28,6 +30,7 @@ from .runs.store import RunFolder
 from .trial import line_of, trial_of
 from .widget import live, text
 from .widget.feed import settle
+from .widget.rows import RunRow, run_row, table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,15 +58,52 @@ class Run:
         return cls(store.find(run_id))
 
     @classmethod
-    def list(cls, limit: int | None = None) -> list[Run]:
-        """Return the runs of this home, newest first, at most ``limit`` of them."""
-        found = []
-        for folder in store.every()[:limit]:
+    def list(
+        cls,
+        limit: int | None = None,
+        *,
+        state: str | Sequence[str] | None = None,
+        name: str | None = None,
+    ) -> Runs:
+        """Return the runs of this home, newest first.
+
+        Parameters
+        ----------
+        limit
+            At most so many; None for all.
+        state
+            Only runs in this state, or in one of these, such as ``"Failed"``.
+        name
+            Only runs with this text in their name or id, whatever its case; ``*`` stands for any
+            characters.
+
+        Returns
+        -------
+        list of Run
+            It is shown as a table: start, duration, state, progress, size on disk.
+
+        Raises
+        ------
+        ConfigError
+            A state that no run has, or a limit below 0.
+        """
+        if limit is not None and limit < 0:
+            msg = f"limit is {limit}; expected the number of runs to list, such as 20."
+            raise ConfigError(msg)
+        states = _states(state)
+        is_named = text_filter(name or "")
+        runs: Runs = Runs()
+        for folder in store.every():
+            if limit is not None and len(runs) >= limit:
+                break
             try:
-                found.append(cls(folder))
+                run = cls(folder)
             except ParallelRunError as error:
                 warnings.warn(f"left out: {error}", stacklevel=2)
-        return found
+                continue
+            if is_named(f"{run.name}\n{run.run_id}") and (not states or run.status in states):
+                runs.append(run)
+        return runs
 
     @property
     def folder(self) -> RunFolder:
@@ -88,6 +128,11 @@ class Run:
     def snapshot(self) -> Snapshot:
         """Return where the run stands now, as one JSON value."""
         return self._follower.refresh()
+
+    def row(self) -> RunRow:
+        """Return the run as a row of a list: a dict with its start, state, counts and size on disk."""
+        snapshot = self.snapshot()
+        return run_row(self._follower.record, snapshot, self.folder.size_bytes())
 
     def __repr__(self) -> str:
         snapshot = self.snapshot()
@@ -317,10 +362,11 @@ class Run:
 
         Columns: group (the error and the line that raised it), kind, error, message, attempts,
         mini_batches_lost, items_missing (without a result, in mini-batches that succeeded
-        otherwise), first_mini_batch (-1 for failures in ``init()``), traceback.
+        otherwise), first_mini_batch (-1 for failures in ``init()``), hint (what to do, where there
+        is a usual cause), traceback.
         """
         self.snapshot()
-        return groups_frame(self._follower.state.groups.values())
+        return groups_frame(self._follower.record, self._follower.state.groups.values())
 
     def try_one(self, mini_batch: int) -> Any:
         """Call ``init()`` and ``run()`` of the run's script on one mini-batch, in this process.
@@ -349,3 +395,25 @@ class Run:
         record = self._follower.record
         line = local_line(line_of(self.folder, mini_batch), record.inputs)
         return trial_of(self.folder, record).run(line, mini_batch)
+
+
+class Runs(list[Run]):
+    """A list of runs that is shown as a table."""
+
+    def __repr__(self) -> str:
+        return table([run.row() for run in self])
+
+
+def _states(state: str | Sequence[str] | None) -> set[str]:
+    """Return states as events name them; an empty set for any."""
+    by_word = {known.lower(): known for known in RUN_STATES}
+    states = set()
+    for word in [state] if isinstance(state, str) else state or ():
+        if word.lower() not in by_word:
+            msg = (
+                f"state is {word!r}; expected one of {', '.join(RUN_STATES)}."
+                f"{nearest_hint(word.capitalize(), RUN_STATES)}"
+            )
+            raise ConfigError(msg)
+        states.add(by_word[word.lower()])
+    return states

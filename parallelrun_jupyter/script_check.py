@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable
 
 from .errors import EntryScriptError
@@ -14,6 +15,10 @@ _CALLED = {
     "shutdown": "def shutdown(): asyncio.run(close())",
 }
 """The functions that workers call, and how each one can call an async function."""
+_OF_IPYTHON = re.compile(
+    r"[%!?]|\w+(?:\s*,\s*\w+)*\s*=\s*[%!]|(?:pip|conda|mamba) +install\b|[\w.]+\?{1,2}\s*$"
+)
+"""How a line begins that is no Python: %magic, !command, x = !command, pip install, name?"""
 
 
 def check_script(source: str, name: str) -> None:
@@ -36,7 +41,7 @@ def check_script(source: str, name: str) -> None:
         tree = ast.parse(source, filename=name)
     except SyntaxError as error:
         line = (error.text or "").strip()
-        msg = f"{name}, line {error.lineno}: {error.msg}: {line}"
+        msg = f"{name}, line {error.lineno}: {error.msg}: {line}{_habit(line)}"
         raise EntryScriptError(msg) from None
     names = set(_defined(tree.body))
     if "run" not in names and "*" not in names:
@@ -55,6 +60,16 @@ def check_script(source: str, name: str) -> None:
             raise EntryScriptError(msg)
         if isinstance(node, ast.FunctionDef) and node.name == "run":
             _check_parameters(node, name)
+
+
+def _habit(line: str) -> str:
+    """Return what to do about a line that only IPython understands; '' for any other line."""
+    if _OF_IPYTHON.match(line):
+        return (
+            f". {line.split(maxsplit=1)[0]} is a command of IPython (a magic or a shell command); an entry "
+            "script is plain Python for other processes. Move the line to a cell of its own."
+        )
+    return ""
 
 
 def imported_modules(source: str, beside: Iterable[str]) -> list[str]:

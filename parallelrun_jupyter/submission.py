@@ -24,6 +24,7 @@ from .engine.template import CAN_FORK
 from .environment import as_environment
 from .errors import ConfigError, EntryScriptError, MissingExtraError
 from .launch import launch
+from .naming import default_name
 from .parsing import nearest_hint
 from .run import Run
 from .runs import store
@@ -74,7 +75,7 @@ def submit(
     compute
         Where to run; wins over the configuration's ``compute_target``, and says so.
     name
-        A name for people. Default: the step's, or the script's.
+        A name for people. Default: the step's, or the script and its input: ``score on digits``.
 
     Returns
     -------
@@ -241,7 +242,7 @@ def _make_record(step: ParallelRunStep, script: Script, target: Compute, name: s
     variables = config.environment_variables or {}
     return RunRecord(
         run_id=store.new_run_id(now, random.Random()),  # noqa: S311 - a name, not a secret
-        name=name or script.path.stem,
+        name=name or default_name(script.path.stem, step.inputs),
         created_at=now,
         version=__version__,
         driver_python=sys.executable,

@@ -1,4 +1,5 @@
 import type { Host, LogQuestion } from './model/host';
+import { textFilter } from './model/text_filter';
 import type { Failures, Grid, LogWindow, MiniBatchDetail, RunOutput } from './model/wire';
 import { t } from './model/words';
 import { RunView } from './views/run';
@@ -24,7 +25,7 @@ class ReportHost implements Host {
 
   async logs(question: LogQuestion): Promise<LogWindow> {
     const { log } = this.report;
-    const has = textFilter(question);
+    const has = textFilter(question.text);
     const lines = log.lines.filter((line) => {
       const [worker = '', , level = '', tag = ''] = line.split(' ', 4);
       return (
@@ -65,18 +66,6 @@ class ReportHost implements Host {
   resultFile(): null {
     return null;
   }
-}
-
-function textFilter({ text, is_regex }: LogQuestion): (line: string) => boolean {
-  if (!text) {
-    return () => true;
-  }
-  if (is_regex) {
-    const pattern = new RegExp(text);
-    return (line) => pattern.test(line);
-  }
-  const wanted = text.toLowerCase();
-  return (line) => line.toLowerCase().includes(wanted);
 }
 
 const data = document.getElementById('data')?.textContent ?? '{}';

@@ -4,17 +4,20 @@ import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { buildSync } from 'esbuild';
 
-const source = new URL('../src/model/format.ts', import.meta.url);
-const { outputFiles } = buildSync({
-  entryPoints: [source.pathname],
-  bundle: true,
-  format: 'esm',
-  write: false,
-});
-const code = Buffer.from(outputFiles[0].contents).toString('base64');
-const { clock, duration, percent, plural, rate } = await import(
-  `data:text/javascript;base64,${code}`
-);
+async function load(name) {
+  const source = new URL(`../src/model/${name}.ts`, import.meta.url);
+  const { outputFiles } = buildSync({
+    entryPoints: [source.pathname],
+    bundle: true,
+    format: 'esm',
+    write: false,
+  });
+  const code = Buffer.from(outputFiles[0].contents).toString('base64');
+  return import(`data:text/javascript;base64,${code}`);
+}
+
+const { bytes, clock, duration, percent, plural, rate } = await load('format');
+const { textFilter } = await load('text_filter');
 const words = JSON.parse(
   readFileSync(new URL('../../tests/contract/words.json', import.meta.url), 'utf8'),
 );
@@ -28,6 +31,18 @@ test('durations are said as in Python', () => {
 test('counts are said as in Python', () => {
   for (const [count, noun, said] of words.plural) {
     assert.equal(plural(count, noun), said);
+  }
+});
+
+test('sizes are said as in Python', () => {
+  for (const [size, said] of words.bytes) {
+    assert.equal(bytes(size), said);
+  }
+});
+
+test('texts are found as in Python', () => {
+  for (const [wanted, text, isFound] of words.text_filter) {
+    assert.equal(textFilter(wanted)(text), isFound, `${wanted} in ${text}`);
   }
 });
 

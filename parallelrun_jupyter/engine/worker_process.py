@@ -16,7 +16,7 @@ from typing import Any
 
 from ..worker import protocol
 from ..worker.status_page import SIZE, StatusPage
-from ..worker.streams import tag_lines, take_lines
+from ..worker.streams import OPEN_END, ShownLines, tag_lines
 from .helper_process import exit_text, kill_group
 from .signals import Failure
 from .template import WORKER_FOLDER, Template
@@ -104,7 +104,7 @@ class WorkerProcess:
         self._inbox = bytearray()
         self._outbox = bytearray()
         self._writing = False
-        self._partial = {b"STDOUT": b"", b"STDERR": b""}
+        self._texts = {b"STDOUT": ShownLines(), b"STDERR": ShownLines()}
         #: 0 until it is there, where it is forked from a template
         self.pid = 0
         self.pidfd = -1
@@ -256,16 +256,18 @@ class WorkerProcess:
         data = self._read(fd)
         if not data:
             return False
-        lines, self._partial[level] = take_lines(self._partial[level], data)
+        lines, states = self._texts[level].feed(data)
         if lines is not None:
             self.log_text(level, mini_batch, lines)
+        if states is not None:
+            self.log_text(level, mini_batch, states, OPEN_END)
         return True
 
-    def log_text(self, level: bytes, mini_batch: int, text: bytes) -> None:
+    def log_text(self, level: bytes, mini_batch: int, text: bytes, end: bytes = b"") -> None:
         """Write lines to the worker's log on its behalf."""
         tag = b"#%d" % mini_batch if mini_batch >= 0 else b"#-"
         try:
-            os.write(self._log_fd, tag_lines(level, tag, text, time.time()))
+            os.write(self._log_fd, tag_lines(level, tag, text, time.time(), end))
         except OSError:
             pass  # a full disk loses log lines, and nothing else
 
@@ -284,8 +286,9 @@ class WorkerProcess:
         for fd, level in ((self._stdout, b"STDOUT"), (self._stderr, b"STDERR")):
             while fd >= 0 and fd in (self._stdout, self._stderr) and self._read_text(fd, level):
                 pass
-            if self._partial[level]:
-                self.log_text(level, self.page.read()[1], self._partial[level])
+            text = self._texts[level].end()
+            if text is not None:
+                self.log_text(level, self.page.read()[1], text)
         return replies
 
     # Its end

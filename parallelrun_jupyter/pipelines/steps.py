@@ -21,6 +21,7 @@ from ..errors import ParallelRunError, RunFolderError, RunNotFoundError
 from ..failures import failure_message
 from ..run import Run
 from ..runs.follow import Follower
+from ..runs.logs import last_state
 from ..runs.pipeline_record import StepRecord
 from ..runs.store import find, runs_folder
 from ..step import ParallelRunStep
@@ -118,7 +119,9 @@ class ScriptStep:
         return "Failed", f"{self._last_words()}\nthe script ended with exit code {status}".strip()
 
     def _last_words(self) -> str:
-        lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()
+        rows = self._log.read_bytes().replace(b"\r\n", b"\n").rstrip(b"\n").split(b"\n")
+        states = [last_state(row) if b"\r" in row else row for row in rows]
+        lines = [state.decode("utf-8", "replace") for state in states]
         starts = [i for i, line in enumerate(lines) if line.startswith("Traceback")]
         first = max(starts[-1] if starts else 0, len(lines) - _SAID_LINES)
         return "\n".join(lines[first:])

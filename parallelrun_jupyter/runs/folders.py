@@ -11,6 +11,8 @@ from pathlib import Path
 
 from ..errors import RunFolderError
 
+_BLOCK_BYTES = 512  # the unit of st_blocks, whatever the file system's own is
+
 
 @dataclass(frozen=True, slots=True)
 class Folder:
@@ -66,6 +68,10 @@ class Folder:
             msg = f"{self.record} could not be read ({error.strerror}); the folder is damaged."
             raise RunFolderError(msg) from error
 
+    def size_bytes(self) -> int:
+        """Return what the folder takes on the disk; what is removed meanwhile does not count."""
+        return _size_on_disk(self.path)
+
     def make(self, what: str, places: Sequence[Path]) -> None:
         """Make the folder and the places in it, readable by their owner only.
 
@@ -97,6 +103,24 @@ class Folder:
         finally:
             if not is_done and not self.driver.exists():
                 shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _size_on_disk(path: Path | str) -> int:
+    try:
+        total = os.lstat(path).st_blocks * _BLOCK_BYTES
+        entries = os.scandir(path)
+    except OSError:
+        return 0
+    with entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                total += _size_on_disk(entry.path)
+                continue
+            try:
+                total += entry.stat(follow_symlinks=False).st_blocks * _BLOCK_BYTES
+            except OSError:
+                pass  # a temporary file that is gone
+    return total
 
 
 def names_in(parent: Path) -> list[str]:

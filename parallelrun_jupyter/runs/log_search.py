@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..errors import ConfigError
+from ..parsing import text_filter
+from ..worker.streams import OPEN_END
 from . import remote_logs
-from .logs import worker_logs
+from .logs import LastStates, shown, worker_logs
 from .store import RunFolder
 
 LEVELS = {
@@ -30,29 +31,31 @@ SEARCHED_S = 2.0
 _BLOCK = 1 << 18
 _LONGEST_LINE = 1 << 16
 _TAGGED = re.compile(rb"\d{4}-\d\d-\d\dT\S+Z (\S+) #(\d+|-) ")
-_ENDLESS = re.compile(r"\([^()]*[+*}][^()]*\)\s*[+*{]")
 
 
 @dataclass(frozen=True, slots=True)
 class LogQuery:
     """Which lines are wanted.
 
-    ``since`` says, by worker, up to which byte the log is known; without it, the last lines are
-    wanted. ``text`` is looked for without regard to case, a regular expression as it is written.
+    ``since`` has, by worker, the byte up to which the log was read before; without it, the last
+    lines are wanted. ``text`` is looked for as `parsing.text_filter` does: in time that grows with
+    the text only, whatever is typed.
     """
 
     worker: str = ""
     mini_batch: int = -1
     level: str = ""
     text: str = ""
-    is_regex: bool = False
     lines: int = 200
     since: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class FoundLines:
-    """The last lines that were wanted, each behind its worker, and where their logs end.
+    r"""The last lines that were wanted, each behind its worker, and where their logs end.
+
+    A line that ends in ``\r`` is a state of a progress bar: a later line of the same worker and
+    level replaces it.
 
     ``skipped`` lines came after those that were known and were left out; ``has_older`` when there
     are more before; ``is_partial`` when not all of the logs was searched.
@@ -82,6 +85,7 @@ class _Search:
         The others were read and wanted, and are more than was asked for.
         """
         found: list[bytes] = []
+        states = LastStates()
         rest = b""
         position = end
         with open(path, "rb") as file:
@@ -100,8 +104,12 @@ class _Search:
                     rest = block[:_LONGEST_LINE]
                     continue
                 rest = first + newline if position > start else b""
-                matching = [line for line in whole.splitlines() if line and self._accepts(line)]
-                found = matching + found
+                matching = [
+                    line
+                    for line in reversed(whole.split(b"\n"))
+                    if line and not states.is_replaced(line) and self._accepts(shown(line))
+                ]
+                found = matching[::-1] + found
         dropped = max(0, len(found) - self._wanted)
         return found[dropped:], position + len(rest), dropped
 
@@ -109,13 +117,7 @@ class _Search:
 def find_lines(
     folder: RunFolder, query: LogQuery, clock: Callable[[], float] = time.monotonic
 ) -> FoundLines:
-    """Return a window of the logs.
-
-    Raises
-    ------
-    ConfigError
-        The regular expression is none, or one that could take for ever.
-    """
+    """Return a window of the logs."""
     remote_logs.bring(folder)
     search = _Search(query, clock)
     result = FoundLines()
@@ -135,19 +137,24 @@ def find_lines(
             stamp = line[:24] if _TAGGED.match(line) else stamp
             rows.append((stamp, path.stem, line))
     rows.sort(key=lambda row: (row[0], row[1]))
-    shown = rows[-query.lines :]
-    result.has_older = result.has_older or len(shown) < len(rows)
-    result.skipped = unread + (len(rows) - len(shown) if query.since else 0)
+    last = rows[-query.lines :]
+    result.has_older = result.has_older or len(last) < len(rows)
+    result.skipped = unread + (len(rows) - len(last) if query.since else 0)
     result.is_partial = search.is_partial
-    result.lines = [f"{worker} {line.decode('utf-8', 'replace')}" for _, worker, line in shown]
+    result.lines = [f"{worker} {_text_of(line)}" for _, worker, line in last]
     return result
 
 
+def _text_of(line: bytes) -> str:
+    mark = "\r" if line.endswith(OPEN_END) else ""
+    return shown(line).decode("utf-8", "replace") + mark
+
+
 def _filter_of(query: LogQuery) -> Callable[[bytes], bool]:
-    """Return what says of a line whether it is wanted."""
+    """Return the function that tells a wanted line from others."""
     least = LEVELS.get(query.level, 0)
     tag = b"%d" % query.mini_batch if query.mini_batch >= 0 else b""
-    has_text = _text_filter(query)
+    has_text = text_filter(query.text) if query.text else None
 
     def accepts(line: bytes) -> bool:
         match = _TAGGED.match(line)
@@ -155,29 +162,10 @@ def _filter_of(query: LogQuery) -> Callable[[bytes], bool]:
             return False
         if least and LEVELS.get(match[1].decode("ascii", "replace") if match else "", 20) < least:
             return False
-        return has_text is None or has_text(line[match.end() if match else 0 :])
+        said = line[match.end() if match else 0 :]
+        return has_text is None or has_text(said.decode("utf-8", "replace"))
 
     return accepts
-
-
-def _text_filter(query: LogQuery) -> Callable[[bytes], bool] | None:
-    if not query.text:
-        return None
-    if not query.is_regex:
-        wanted = query.text.casefold()
-        return lambda said: wanted in said.decode("utf-8", "replace").casefold()
-    if _ENDLESS.search(query.text):
-        msg = (
-            f"the regular expression {query.text!r} repeats a repetition, which could take for "
-            "ever; write it without one inside the other."
-        )
-        raise ConfigError(msg)
-    try:
-        pattern = re.compile(query.text)
-    except re.error as error:
-        msg = f"{query.text!r} is no regular expression: {error}."
-        raise ConfigError(msg) from error
-    return lambda said: bool(pattern.search(said.decode("utf-8", "replace")[:2000]))
 
 
 def _whole_lines(path: Path) -> int:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from ..worker.streams import OPEN_END
 from . import remote_logs
 from .store import RunFolder
 
 _TAIL_BYTES_PER_LINE = 400
-_TAGGED = re.compile(rb"\d{4}-\d\d-\d\dT\S+Z \S+ #(\d+|-) ")
+_MOST_TAIL_BYTES = 64 << 20
+_MOST_STATES = 1000
+_TAGGED = re.compile(rb"\d{4}-\d\d-\d\dT\S+Z (\S+) #(\d+|-) ")
+_STAMP_CHARS = 24
 
 
 def worker_logs(folder: RunFolder, worker: str | None = None) -> list[Path]:
@@ -21,35 +25,100 @@ def worker_logs(folder: RunFolder, worker: str | None = None) -> list[Path]:
     return [path for path in names if worker is None or path.stem == worker]
 
 
+class LastStates:
+    """Leaves out the states of progress bars that a later line replaces. Takes lines backwards.
+
+    A state is replaced by any later line of the same level in the same log, except by those that
+    were written together with it: they are other bars.
+    """
+
+    def __init__(self) -> None:
+        self._later: dict[bytes, bytes] = {}
+
+    def is_replaced(self, line: bytes) -> bool:
+        """Return whether a line, the one before the last that was asked about, is left out."""
+        if line[_STAMP_CHARS - 1 : _STAMP_CHARS + 1] != b"Z ":
+            return False  # another line of ours, such as the one about bytes that were not brought
+        level = line[_STAMP_CHARS + 1 : line.find(b" ", _STAMP_CHARS + 1)]
+        stamp = line[:_STAMP_CHARS] if line.endswith(OPEN_END) else b""
+        if stamp and self._later.get(level, stamp) != stamp:
+            return True
+        self._later[level] = stamp
+        return False
+
+
+def without_states(lines: Iterable[bytes]) -> list[bytes]:
+    """Return lines of one log without the states of bars that later ones of them replace."""
+    states = LastStates()
+    kept = [line for line in reversed(list(lines)) if not states.is_replaced(line)]
+    return kept[::-1]
+
+
+def shown(line: bytes) -> bytes:
+    r"""Return a line of a log as it is shown, without any ``\r``.
+
+    Logs of earlier versions hold every state of a bar in one line: the last one is shown.
+    """
+    if b"\r" not in line:
+        return line
+    match = _TAGGED.match(line)
+    head, said = (line[: match.end()], line[match.end() :]) if match else (b"", line)
+    if match and match[1] not in (b"STDOUT", b"STDERR"):
+        return head + said.rstrip(b"\r").replace(b"\r", b" ")
+    return head + last_state(said)
+
+
+def last_state(text: bytes) -> bytes:
+    """Return what is left of a line whose text went back to its start: the last that is not blank."""
+    states = [state for state in text.split(b"\r") if state.strip()]
+    return states[-1] if states else b""
+
+
 def tail(folder: RunFolder, lines: int, worker: str | None = None) -> list[str]:
     """Return the last lines of the workers' logs, in order of time, each behind its worker."""
     remote_logs.bring(folder)
-    found: list[tuple[bytes, str, bytes]] = []
+    rows: list[tuple[bytes, str, bytes]] = []
     for path in worker_logs(folder, worker):
-        size = path.stat().st_size
-        start = max(0, size - lines * _TAIL_BYTES_PER_LINE)
-        with open(path, "rb") as file:
-            file.seek(start)
-            data = file.read()
-        kept = data.splitlines()[1 if start else 0 :][-lines:]
         stamp = b""
-        for line in kept:
-            stamp = line[:24] if _TAGGED.match(line) else stamp
-            found.append((stamp, path.stem, line))
-    found.sort(key=lambda row: (row[0], row[1]))
-    return [f"{worker} {line.decode('utf-8', 'replace')}" for _, worker, line in found[-lines:]]
+        for line in _last_lines(path, lines):
+            stamp = line[:_STAMP_CHARS] if _TAGGED.match(line) else stamp
+            rows.append((stamp, path.stem, line))
+    return _texts(rows, lines)
+
+
+def _last_lines(path: Path, lines: int) -> list[bytes]:
+    """Return the last lines of a log, looking at as little of it as that takes."""
+    size = path.stat().st_size
+    wanted = lines * _TAIL_BYTES_PER_LINE
+    while True:
+        start = max(0, size - wanted)
+        with open(path, "rb") as file:
+            data = os.pread(file.fileno(), size - start, start)
+        rows = data.split(b"\n")
+        if not rows[-1]:
+            rows.pop()
+        kept = without_states(rows[1 if start else 0 :])
+        if len(kept) >= lines or not start or wanted >= _MOST_TAIL_BYTES:
+            return kept[-lines:] if lines > 0 else []
+        wanted *= 8
 
 
 def of_mini_batch(folder: RunFolder, mini_batch: int, lines: int) -> list[str]:
     """Return the last lines that were logged while a mini-batch ran, by whichever worker."""
     remote_logs.bring(folder)
-    tag = b"#%d" % mini_batch
-    found: deque[tuple[bytes, str, bytes]] = deque(maxlen=lines)
+    tag = b"%d" % mini_batch
+    rows: list[tuple[bytes, str, bytes]] = []
     for path in worker_logs(folder):
-        for line in _lines_tagged(path, tag):
-            found.append((line[:24], path.stem, line))
-    rows = sorted(found, key=lambda row: (row[0], row[1]))
-    return [f"{worker} {line.decode('utf-8', 'replace')}" for _, worker, line in rows]
+        last = deque(_lines_tagged(path, tag), maxlen=lines + _MOST_STATES)
+        kept = without_states(last)[-lines:]
+        rows += [(line[:_STAMP_CHARS], path.stem, line) for line in kept]
+    return _texts(rows, lines)
+
+
+def _texts(rows: list[tuple[bytes, str, bytes]], lines: int) -> list[str]:
+    rows.sort(key=lambda row: (row[0], row[1]))
+    last = rows[-lines:] if lines > 0 else []
+    return [f"{worker} {shown(line).decode('utf-8', 'replace')}" for _, worker, line in last]
 
 
 def _lines_tagged(path: Path, tag: bytes) -> Iterator[bytes]:
@@ -58,7 +127,7 @@ def _lines_tagged(path: Path, tag: bytes) -> Iterator[bytes]:
         for line in file:
             match = _TAGGED.match(line)
             if match:
-                inside = b"#" + match[1] == tag
+                inside = match[2] == tag
             if inside:
                 yield line.rstrip(b"\n")
 

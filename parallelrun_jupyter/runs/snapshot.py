@@ -9,6 +9,7 @@ from typing import TypedDict
 from ..errors import visible
 from . import progress
 from .grid import Grid, grid
+from .hints import hint_of
 from .liveness import driver_is_alive
 from .progress import Budget, Pace, Straggler
 from .record import RunRecord
@@ -22,6 +23,7 @@ _CUT = " ... "
 _SHOWN_TEXT = 300
 _SHOWN_TRACEBACK = 3000
 _SHOWN_REASON = 1000
+_SHOWN_HINT = 500
 LIMIT_CHARS = 19_000
 """What a snapshot takes at most as JSON: with what surrounds it, a message stays below 20 kB."""
 
@@ -40,7 +42,7 @@ class WorkerRow(Uses):
 
 
 class GroupRow(TypedDict):
-    """Failures that were raised at the same place."""
+    """Failures that were raised at the same place; ``hint`` is what to do about them, or ''."""
 
     group: str
     kind: str
@@ -50,6 +52,7 @@ class GroupRow(TypedDict):
     attempts: int
     mini_batches_lost: int
     items_missing: int
+    hint: str
 
 
 class Snapshot(Pace):
@@ -135,7 +138,7 @@ def _whole_snapshot(folder: RunFolder, record: RunRecord, state: RunState, now: 
         workers=[_worker_row(worker, at_ms) for worker in workers[:SHOWN_WORKERS]],
         workers_hidden=max(0, len(workers) - SHOWN_WORKERS),
         workers_lost=state.workers_lost,
-        groups=[_group_row(group, number) for number, group in enumerate(groups[:SHOWN_GROUPS])],
+        groups=[_group_row(record, group, k) for k, group in enumerate(groups[:SHOWN_GROUPS])],
         groups_hidden=max(0, len(groups) - SHOWN_GROUPS),
         warnings=[shorten(text, _SHOWN_TEXT) for text in state.warnings][-3:],
         output=shorten(visible(state.output), _SHOWN_REASON),
@@ -167,6 +170,8 @@ def _shorter_texts(snapshot: Snapshot) -> None:
         group["group"] = shorten(group["group"], _SHOWN_TEXT // 2)
         group["message"] = shorten(group["message"], _SHOWN_TEXT // 2)
         group["traceback"] = shorten(group["traceback"], _SHOWN_TRACEBACK // 2)
+    for group in snapshot["groups"][1:]:
+        group["hint"] = ""
 
 
 def _fewer_groups(snapshot: Snapshot) -> None:
@@ -189,7 +194,7 @@ def _worker_row(worker: WorkerState, at_ms: int) -> WorkerRow:
     )
 
 
-def _group_row(group: FailureGroup, number: int) -> GroupRow:
+def _group_row(record: RunRecord, group: FailureGroup, number: int) -> GroupRow:
     """Return a row of the table; the first one shows its traceback."""
     return GroupRow(
         group=shorten(group.group, _SHOWN_TEXT),
@@ -200,6 +205,7 @@ def _group_row(group: FailureGroup, number: int) -> GroupRow:
         attempts=group.attempts,
         mini_batches_lost=group.mini_batches_lost,
         items_missing=group.items_missing,
+        hint=shorten(hint_of(record, group), _SHOWN_HINT),
     )
 
 

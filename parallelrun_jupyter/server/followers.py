@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..errors import ParallelRunError
+from ..events import FINAL_STATES
 from ..runs import store
 from ..runs.follow import Follower
 from ..runs.snapshot import Snapshot
@@ -20,6 +21,8 @@ T = TypeVar("T")
 
 KEPT_RUNS = 200
 IDLE_S = 600.0
+SIZE_S = 10.0
+OLD_SIZE_S = 300.0
 LIST_BUDGET_S = 1.0
 """A list says what it knows after so long, and reads the other journals at the next request."""
 
@@ -32,11 +35,22 @@ class _Followed:
         self.follower = Follower(folder)
         self.latest: Snapshot | None = None
         self.used_at = 0.0
+        self._size = (float("-inf"), "", 0)  # when, in which state, bytes
 
     def look(self) -> Snapshot:
         with self.lock:
             self.latest = self.follower.refresh()
             return self.latest
+
+    def size_bytes(self, now: float) -> int:
+        """Return what the run takes on the disk, which is looked at seldom: there may be many files."""
+        state = self.latest["state"] if self.latest else ""
+        at, state_then, size = self._size
+        age_s = now - at
+        if state != state_then or age_s > (OLD_SIZE_S if state in FINAL_STATES else SIZE_S):
+            size = self.follower.folder.size_bytes()
+            self._size = (now, state, size)
+        return size
 
 
 class Followers:
@@ -93,9 +107,8 @@ class Followers:
         record = followed.follower.record
         if followed.latest is None and self._clock() > until:
             return unread_row(record)
-        return run_row(
-            record, followed.look()
-        )  # cheap once read; a resume changes final states too
+        snapshot = followed.look()  # cheap once read; a resume changes final states too
+        return run_row(record, snapshot, followed.size_bytes(self._clock()))
 
     def _find(self, folder: RunFolder) -> _Followed:
         now = self._clock()

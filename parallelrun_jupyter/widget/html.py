@@ -123,9 +123,11 @@ def _group(group: GroupRow) -> str:
         f"✗ <b>{escape(group['group'])}</b>: {escape(group['message'])} "
         f"<small>{_fate(group)}</small>"
     )
+    hint = f"<div>hint: {escape(group['hint'])}</div>" if group["hint"] else ""
     if not group["traceback"]:
-        return f"<div>{summary}</div>"
-    return f"<details open><summary>{summary}</summary><pre>{escape(group['traceback'])}</pre></details>"
+        return f"<div>{summary}</div>{hint}"
+    body = f"{hint}<pre>{escape(group['traceback'])}</pre>"
+    return f"<details open><summary>{summary}</summary>{body}</details>"
 
 
 def _fate(group: GroupRow) -> str:

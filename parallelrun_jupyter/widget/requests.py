@@ -20,6 +20,7 @@ LOG_LINES = 200
 LOG_LINES_LIMIT = 1000
 LOG_LINE_CHARS = 2000
 LOG_CHARS = 100_000
+LOG_TEXT_CHARS = 1000
 FAILURES_SHOWN = 20
 TRACEBACK_CHARS = 20_000
 
@@ -62,13 +63,7 @@ class Failures(TypedDict):
 
 
 def log_window(folder: RunFolder, query: LogQuery) -> LogWindow:
-    """Return a window of the log: the last lines, or those after what is known.
-
-    Raises
-    ------
-    ConfigError
-        The regular expression cannot be used.
-    """
+    """Return a window of the log: the last lines, or those after what is known."""
     found = find_lines(folder, query)
     kept: list[str] = []
     room = LOG_CHARS
@@ -76,7 +71,7 @@ def log_window(folder: RunFolder, query: LogQuery) -> LogWindow:
         room -= min(len(line), LOG_LINE_CHARS) + 1
         if room < 0:
             break
-        kept.append(line[:LOG_LINE_CHARS])
+        kept.append(_cut(line))
     left_out = len(found.lines) - len(kept)
     shown = found.lines[left_out:]
     return LogWindow(
@@ -87,6 +82,13 @@ def log_window(folder: RunFolder, query: LogQuery) -> LogWindow:
         is_partial=found.is_partial,
         ends=found.ends,
     )
+
+
+def _cut(line: str) -> str:
+    """Return the start of a line; one that a later line replaces keeps the mark of that."""
+    if len(line) <= LOG_LINE_CHARS:
+        return line
+    return line[: LOG_LINE_CHARS - 1] + ("\r" if line.endswith("\r") else line[LOG_LINE_CHARS - 1])
 
 
 def log_query(question: dict[str, Any]) -> LogQuery:
@@ -103,19 +105,24 @@ def log_query(question: dict[str, Any]) -> LogQuery:
         mini_batch=question.get("mini_batch", -1),
         level=question.get("level", ""),
         text=question.get("text", ""),
-        is_regex=question.get("is_regex", False),
         lines=question.get("lines", LOG_LINES),
         since=since,
     )
     kinds = (
         (query.worker, str), (query.mini_batch, int), (query.level, str), (query.text, str),
-        (query.is_regex, bool), (query.lines, int), (since, dict),
+        (query.lines, int), (since, dict),
         *((offset, int) for offset in (since.values() if isinstance(since, dict) else ())),
     )  # fmt: skip
     for value, kind in kinds:
         if not isinstance(value, kind):
             msg = f"a question about the log holds {value!r}; expected {kind.__name__}."
             raise ConfigError(msg)
+    if len(query.text) > LOG_TEXT_CHARS:
+        msg = (
+            f"the text to look for in the log has {len(query.text):,} characters; expected at most "
+            f"{LOG_TEXT_CHARS:,}. Look for a part of it."
+        )
+        raise ConfigError(msg)
     return replace(query, lines=min(max(query.lines, 1), LOG_LINES_LIMIT))
 
 

@@ -105,14 +105,17 @@ def bar(share: float, cells: int = BAR_CELLS) -> str:
 
 def failure_lines(snapshot: Snapshot) -> list[str]:
     """Return what went wrong, the user's own exceptions first, grouped by where they were raised."""
-    lines = [
-        f"✗ {plain(group['group'])}: {plain(group['message'])}  ({group_fate(group)})"
-        for group in snapshot["groups"][:_SHOWN_GROUPS]
-    ]
+    lines = [failure_line(group) for group in snapshot["groups"][:_SHOWN_GROUPS]]
     hidden = len(snapshot["groups"]) - _SHOWN_GROUPS + snapshot["groups_hidden"]
     if hidden > 0:
         lines.append(f"  and {plural(hidden, 'other kind')} of failure: run.failures() shows all")
     return lines
+
+
+def failure_line(group: GroupRow) -> str:
+    """Return a group of failures in a line, and in a second one what to do about it, if known."""
+    hint = f"\n  hint: {plain(group['hint'])}" if group["hint"] else ""
+    return f"✗ {plain(group['group'])}: {plain(group['message'])}  ({group_fate(group)}){hint}"
 
 
 def group_fate(group: GroupRow) -> str:

@@ -1,6 +1,7 @@
 """The log of a worker: every line the script prints or logs, with time, level and mini-batch.
 
-A line is ``2026-11-23T06:20:40.123Z STDOUT #17 text``: ``#-`` outside of any mini-batch.
+A line is ``2026-11-23T06:20:40.123Z STDOUT #17 text``: ``#-`` outside of any mini-batch. A line
+that ends in `OPEN_END` is a state of a progress bar that goes on; a later line replaces it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,14 @@ if TYPE_CHECKING:  # typing is not worth its import in a worker
 LINE_BYTES = 1 << 16
 """Text without a line end is kept up to this length; then it is logged in pieces."""
 
+OPEN_END = b"\r\r"
+"""How a line ends that is a state of a progress bar, and not its last one."""
+
+STATE_EVERY_S = 2.0
+"""Seconds between two logged states of a bar; a bar that takes long is logged less often."""
+
+_STATES_OF_A_BAR = 20
+_MOST_ROWS = 32
 _READ_PATIENCE_S = 2.0
 _NO_TIME_S = 0.00005
 
@@ -36,60 +45,174 @@ class WorkerLog:
         """Tag the lines from here on; -1 for none."""
         self.tag = b"#%d" % mini_batch if mini_batch >= 0 else b"#-"
 
-    def write_lines(self, level: bytes, text: bytes) -> None:
+    def write_lines(self, level: bytes, text: bytes, end: bytes = b"") -> None:
         """Append the lines of ``text``, which needs no line end."""
         try:
-            os.write(self.fd, tag_lines(level, self.tag, text, time.time()))
+            os.write(self.fd, tag_lines(level, self.tag, text, time.time(), end))
         except OSError:
             pass  # a full disk loses log lines; it must not fail the script that prints them
 
 
-def tag_lines(level: bytes, tag: bytes, text: bytes, now: float) -> bytes:
-    """Return the lines of ``text``, each behind its time, level and mini-batch."""
+def tag_lines(level: bytes, tag: bytes, text: bytes, now: float, end: bytes = b"") -> bytes:
+    r"""Return the lines of ``text``, each behind its time, level and mini-batch.
+
+    A line has no ``\r`` in it: a traceback that holds one goes on in the next line. ``end`` is
+    written behind each line: `OPEN_END` for the states of a bar.
+    """
     stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
     head = b"%s.%03dZ %s %s " % (stamp.encode("ascii"), int(now * 1000) % 1000, level, tag)
     body = text[:-1] if text.endswith(b"\n") else text
-    return b"".join(head + line + b"\n" for line in body.split(b"\n"))
+    if b"\r" in body:
+        body = body.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    return b"".join(head + line + end + b"\n" for line in body.split(b"\n"))
 
 
-def take_lines(partial: bytes, data: bytes) -> tuple[bytes | None, bytes]:
-    """Return the text that can be logged, without its last line end, and the beginning of a line.
+class _Row:
+    """One row of what a terminal would show: its text, and whether the next text replaces it."""
 
-    Text without a line end that gets longer than `LINE_BYTES` is cut: behind a carriage return, as
-    progress bars have them, or else between two characters. No byte of it is lost.
+    __slots__ = ("at_start", "had_text", "is_bar", "text")
 
-    Parameters
-    ----------
-    partial
-        The beginning of a line that an earlier call returned.
-    data
-        What comes after it.
+    def __init__(self, is_bar: bool = False) -> None:  # noqa: FBT001, FBT002 - internal
+        self.text = b""
+        self.is_bar = is_bar
+        self.had_text = is_bar
+        self.at_start = False
 
-    Returns
-    -------
-    tuple
-        None as the first where there is nothing to log yet.
+    def add(self, text: bytes) -> None:
+        """Write text where the cursor is; text at the start of the row replaces all of it."""
+        self.text = text if self.at_start else self.text + text
+        self.at_start = False
+        self.had_text = self.had_text or not text.isspace()
+
+    def is_shown(self) -> bool:
+        """Return whether the row becomes a line: a bar that was wiped out does not."""
+        return not (self.is_bar and self.had_text) or bool(self.text.strip())
+
+
+class ShownLines:
+    r"""Turns what is written into lines, as a terminal would show them.
+
+    ``\r`` goes back to the start of the line, so a progress bar becomes one line: its last state.
+    ``ESC [ A`` goes up one row: bars in several rows, such as those of tqdm, keep a row each. Until
+    the line of a bar ends, some of its states are given out: the first one, then one every two
+    seconds, or every twentieth of the time that the bar has taken, whichever is longer.
     """
-    lines, newline, rest = (partial + data).rpartition(b"\n")
-    if len(rest) <= LINE_BYTES:
-        return (lines if newline else None), rest
-    pieces = [lines] if newline else []
-    while len(rest) > LINE_BYTES:
-        end = _piece_end(rest)
-        pieces.append(rest[:end])
-        rest = rest[end:]
-    return b"\n".join(pieces), rest
+
+    def __init__(self, clock: Any = time.monotonic) -> None:
+        self._clock = clock
+        self._state_at = float("-inf")
+        self._held = b""
+        self._restart()
+
+    def _restart(self) -> None:
+        self._rows = [_Row()]
+        self._row = 0
+        self._new_rows = 0  # at the bottom, since the cursor last went up
+        self._began = 0.0
+
+    def feed(self, data: bytes) -> Any:
+        """Take what was written; return the lines that ended, and states of bars that go on.
+
+        Each is text without a last line end, or None where there is nothing.
+        """
+        if b"\r" in data:
+            data = data.replace(b"\r\n", b"\n")
+        row = self._rows[0]
+        is_plain = not (row.is_bar or self._held or len(self._rows) > 1)
+        if not is_plain or b"\r" in data or b"\x1b" in data:
+            return self._draw(self._held + data)
+        lines, newline, rest = (row.text + data).rpartition(b"\n")
+        if len(rest) > LINE_BYTES:
+            end = _piece_end(rest)
+            lines, newline, rest = lines + newline + rest[:end], b"\n", rest[end:]
+        row.text = rest
+        return (lines if newline else None), None
+
+    def end(self) -> Any:
+        """Return what has no line end yet, as lines without the last line end; None for nothing."""
+        lines = [row.text for row in self._rows if row.text and row.is_shown()]
+        if self._held.strip(b"\x1b["):
+            lines.append(self._held)
+        self._held = b""
+        self._restart()
+        return b"\n".join(lines) if lines else None
+
+    def _draw(self, data: bytes) -> Any:
+        """Move a cursor over a few rows; the rows that nothing can change any more are lines."""
+        import re  # json has imported it
+
+        lines: list[bytes] = []
+        self._held = b""
+        for match in re.finditer(
+            rb"\r|\n|\x1b\[(\d*)A|\x1b\[\d?K|\x1b\[?\d*\Z|[^\r\n\x1b]+|\x1b", data
+        ):
+            token = match[0]
+            row = self._rows[self._row]
+            if token == b"\r":
+                row.is_bar = row.at_start = True
+            elif token == b"\n":
+                self._next_row(lines)
+            elif token.startswith(b"\x1b[") and token.endswith(b"A"):
+                self._go_up(int(match[1] or 1))
+            elif token.startswith(b"\x1b[") and token.endswith(b"K"):
+                if row.at_start:
+                    row.text = b""
+            elif token.startswith(b"\x1b") and match.end() == len(data):
+                self._held = token[-16:]  # the rest of it comes with the next write
+            else:
+                row.add(token)
+                if len(row.text) > LINE_BYTES:
+                    self._next_row(lines)
+        return (b"\n".join(lines) if lines else None), self._states()
+
+    def _next_row(self, lines: list[bytes]) -> None:
+        rows = self._rows
+        if self._row < len(rows) - 1:
+            self._row += 1
+            rows[self._row].at_start = True
+            return
+        self._new_rows += 1
+        if self._new_rows >= len(rows):  # no bar is above it any more
+            lines.extend(row.text for row in rows if row.is_shown())
+            self._restart()
+            return
+        top = rows.pop(0)
+        if top.is_shown():
+            lines.append(top.text)
+        rows.append(_Row())
+
+    def _go_up(self, count: int) -> None:
+        self._new_rows = 0
+        for _ in range(min(count, _MOST_ROWS)):
+            if self._row:
+                self._row -= 1
+            elif len(self._rows) < _MOST_ROWS:
+                self._rows.insert(0, _Row(is_bar=True))  # what was there has become a line
+        self._rows[self._row].at_start = True
+
+    def _states(self) -> Any:
+        """Return the bars as they are now, if it is time to log them again."""
+        states = [row.text for row in self._rows if row.is_bar and row.text.strip()]
+        if not states:
+            return None
+        now = self._clock()
+        self._began = self._began or now
+        pause = max(STATE_EVERY_S, (now - self._began) / _STATES_OF_A_BAR)
+        if now - self._state_at < pause:
+            return None
+        self._state_at = now
+        return b"\n".join(states)
 
 
 def _piece_end(text: bytes) -> int:
-    """Return where to cut a text that is longer than `LINE_BYTES`."""
-    end = text.rfind(b"\r", 0, LINE_BYTES) + 1
-    if end:
-        return end
-    end = LINE_BYTES
-    while end > LINE_BYTES - 3 and text[end] & 0xC0 == 0x80:  # inside of a UTF-8 character
-        end -= 1
-    return end
+    """Return where to cut a long text: at most three bytes before its end, between characters."""
+    end = len(text)
+    start = end - 1
+    while start > end - 4 and text[start] & 0xC0 == 0x80:
+        start -= 1
+    first = text[start]
+    width = 4 if first >= 0xF0 else 3 if first >= 0xE0 else 2 if first >= 0xC0 else 1
+    return start if start + width > end else end
 
 
 class _Tagger(io.RawIOBase):
@@ -100,7 +223,7 @@ class _Tagger(io.RawIOBase):
         self._log = log
         self._level = level
         self._fd = fd
-        self._partial = b""
+        self._lines = ShownLines()
 
     def writable(self) -> bool:
         return True
@@ -109,15 +232,17 @@ class _Tagger(io.RawIOBase):
         return self._fd  # subprocess.run(..., stdout=sys.stdout) goes through the node's pipe
 
     def write(self, data: Any) -> int:
-        lines, self._partial = take_lines(self._partial, bytes(data))
+        lines, states = self._lines.feed(bytes(data))
         if lines is not None:
             self._log.write_lines(self._level, lines)
+        if states is not None:
+            self._log.write_lines(self._level, states, OPEN_END)
         return len(data)
 
     def end_line(self) -> None:
         """Log what has no line end yet: the mini-batch is over."""
-        if self._partial:
-            text, self._partial = self._partial, b""
+        text = self._lines.end()
+        if text is not None:
             self._log.write_lines(self._level, text)
 
 

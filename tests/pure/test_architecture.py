@@ -22,6 +22,9 @@ FLOORS = (
     (
         "standby",
         "launch",
+        "listing",
+        "naming",
+        "notebook_names",
         "resumption",
         "trial",
         "failures",

@@ -44,7 +44,7 @@ def group(**values: Any) -> GroupRow:
     base = GroupRow(
         group="ValueError at score.py:9 in run", kind="exception", message="no picture",
         traceback="Traceback\nValueError: no picture\n", first_mini_batch=7, attempts=3,
-        mini_batches_lost=1, items_missing=0,
+        mini_batches_lost=1, items_missing=0, hint="",
     )  # fmt: skip
     return {**base, **values}  # type: ignore[typeddict-item]
 

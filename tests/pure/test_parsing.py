@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import fnmatch
+import json
+import time
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,11 +12,15 @@ from hypothesis import strategies as st
 from parallelrun_jupyter.errors import ConfigError
 from parallelrun_jupyter.parsing import (
     MiniBatchSize,
+    format_bytes,
     format_duration,
     nearest_hint,
     parse_mini_batch_size,
     plural,
+    text_filter,
 )
+
+WORDS = json.loads((Path(__file__).parents[1] / "contract" / "words.json").read_text())
 
 
 @pytest.mark.parametrize(
@@ -61,3 +70,25 @@ def test_plurals_and_hints() -> None:
     assert plural(2000, "mini-batch") == "2,000 mini-batches"
     assert nearest_hint("eror_threshold", ["error_threshold"]) == " Did you mean 'error_threshold'?"
     assert nearest_hint("xyz", ["error_threshold"]) == ""
+
+
+@pytest.mark.parametrize(("size", "said"), WORDS["bytes"])
+def test_sizes_for_people(size: float, said: str) -> None:
+    assert format_bytes(int(size)) == said
+
+
+@pytest.mark.parametrize(("wanted", "text", "is_found"), WORDS["text_filter"])
+def test_texts_are_found_by_what_is_typed(wanted: str, text: str, *, is_found: bool) -> None:
+    assert text_filter(wanted)(text) == is_found
+
+
+@given(st.text("ab*", max_size=8), st.text("abAB", max_size=12))
+def test_stars_mean_what_a_shells_mean(wanted: str, text: str) -> None:
+    assert text_filter(wanted)(text) == fnmatch.fnmatchcase(text.lower(), f"*{wanted}*")
+
+
+@pytest.mark.parametrize("wanted", ["(a|aa)+$", "(a+)+b", "a*" * 500, "a" * 999 + "b", "*" * 1000])
+def test_no_text_to_look_for_takes_long(wanted: str) -> None:
+    began = time.perf_counter()
+    text_filter(wanted)("a" * 65536)
+    assert time.perf_counter() - began < 0.2, "a pattern that backtracks would take for ever"

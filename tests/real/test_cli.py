@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from parallelrun_jupyter import Run
+from parallelrun_jupyter import ParallelRunConfig, Run, submit
 from parallelrun_jupyter.cli import main
 from tests.conftest import SCRIPTS
 from tests.real.conftest import end_of
@@ -102,7 +104,71 @@ def test_list_watch_logs_and_cancel(
     assert main(["list"]) == 0
     shown = capsys.readouterr().out
     assert f"asked {run.run_id} to end" in shown
-    assert f"{run.run_id}  slow             Canceled: canceled on request" in shown
+    [line] = [line for line in shown.splitlines() if line.startswith(run.run_id)]
+    assert re.search(r"  slow on \S+  +Canceled  .*  canceled on request$", line)
+
+
+def test_the_list_tells_runs_apart(start: Callable[..., Run], numbers: Path) -> None:
+    config = ParallelRunConfig(entry_script=ECHO, process_count_per_node=1)
+    good = submit(config, inputs=str(numbers), name="nightly [1]")
+    bad = start("faults.py", arguments=[numbers.parent, "raise=5"], run_max_try=1)
+    for run in (good, bad):
+        end_of(run)
+    table = parallelrun("list").stdout.splitlines()
+    assert table[0].split() == ["RUN", "NAME", "STATE", "STARTED", "TOOK", "DONE", "SIZE"]
+    row = {line.split()[0]: line for line in table[1:]}
+    assert re.search(r"faults on \S+  +Failed  .*, 1 failed .* 1 item failed;", row[bad.run_id])
+    assert time.strftime("%Y-%m-%d") in row[good.run_id]
+    assert "60 of 60 items" in row[good.run_id]
+
+    rows = [json.loads(line) for line in parallelrun("list", "--json").stdout.splitlines()]
+    assert [row["run_id"] for row in rows] == [bad.run_id, good.run_id]
+    du = subprocess.run(["du", "-sk", good.folder.path], capture_output=True, text=True, check=True)
+    assert abs(rows[1]["size_bytes"] - 1024 * int(du.stdout.split()[0])) <= 1024
+    assert abs(rows[1]["created_at"] - time.time()) < 60
+    assert set(rows[0]) == {
+        "run_id", "name", "created_at", "is_final", "state", "reason", "plan_finished",
+        "mini_batches", "succeeded", "failed", "items", "items_left", "items_failed", "rows",
+        "elapsed_s", "size_bytes", "output",
+    }, "programs read these"  # fmt: skip
+
+    def ids(*words: str) -> list[str]:
+        shown = parallelrun("list", "--json", *words).stdout.splitlines()
+        return [json.loads(line)["run_id"] for line in shown]
+
+    assert ids("--limit", "1") == [bad.run_id]
+    assert ids("--state", "failed") == [bad.run_id]
+    assert ids("--state", "Failed", "--state", "Completed", "-n", "5") == [bad.run_id, good.run_id]
+    assert ids("--name", "NIGHTLY [") == [good.run_id]
+    assert ids("--name", "n*y", "--limit", "1") == [good.run_id], "filtered first, then counted"
+    assert ids("--name", "nothing like that") == []
+    assert parallelrun("list", "--name", "nothing like that").stdout == "no runs\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["list", "--json"],
+        ["watch", "--json"],
+        ["logs"],
+        ["failures"],
+        ["report", "--to", "/dev/null"],
+        ["cancel"],
+    ],
+)
+def test_a_command_whose_reader_has_gone_ends_quietly(
+    start: Callable[..., Run], tmp_path: Path, words: list[str]
+) -> None:
+    end_of(start("talks.py", environment_variables={"MARKS": str(tmp_path)}))
+    reads, writes = os.pipe()
+    os.close(reads)
+    done = subprocess.run(
+        [sys.executable, "-m", "parallelrun_jupyter", *words],
+        stdout=writes, stderr=subprocess.PIPE, text=True, timeout=60,
+    )  # fmt: skip
+    os.close(writes)
+    assert done.stderr == ""
+    assert done.returncode == 141
 
 
 def test_logs_of_one_mini_batch(
@@ -165,7 +231,9 @@ def test_a_failed_run_shows_the_users_exception(numbers: Path, tmp_path: Path) -
         (["run", ECHO, "-i", "/etc/hosts", "--output-action", "append"], "invalid choice: 'append'"),
         (["run", ECHO, "-i", "/etc/hosts", "--environment-variables", "A"],
          "--environment-variables is 'A'; expected NAME=VALUE."),
-        (["watch", "nothing"], "there is no run 'nothing'"),
+        (["watch", "nothing"], "'parallelrun list' shows the runs."),
+        (["list", "--state", "fialed"], "state is 'fialed'; expected one of Queued,"),
+        (["list", "--limit", "-3"], "limit is -3; expected the number of runs to list"),
         (["logs"], "there is no run yet; start one with 'parallelrun run SCRIPT --input PATH'."),
         (["wach"], "invalid choice: 'wach'"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -48,7 +49,8 @@ def test_the_cell_is_the_entry_script(shell: InteractiveShell, numbers: Path) ->
     assert isinstance(run, Run)
     assert end_of(run) == "Completed"
     assert rows_of(run) == [f"{k:03d}.txt" for k in range(60)]
-    assert (run.folder.script / "cell.py").read_text() == CELL
+    assert (run.folder.script / "cell.py").read_text() == f"# %%parallelrun\n{CELL}"
+    assert run.name == "mine on numbers/*.txt"
     assert json.loads(run.folder.record.read_text())["config"]["mini_batch_size"] == "5"
 
 
@@ -95,6 +97,50 @@ def test_a_failure_that_was_waited_for_is_no_usage_error(
     assert end_of(run) == "Completed"
 
 
+def test_the_lines_of_failures_are_those_that_the_notebook_shows(
+    shell: InteractiveShell, numbers: Path
+) -> None:
+    lines = ["", "", f"%%parallelrun -i {numbers} -w 1 --run-max-try 1", "", "def run(b):",
+             "    raise ValueError('here')  # line 6"]  # fmt: skip
+    shell.run_cell("\n".join(lines), store_history=True)
+    run = shell.user_ns["run"]
+    end_of(run)
+    [group] = run.failure_groups()["group"]
+    assert group == "ValueError at cell.py:6 in run"
+    assert "# line 6" in run.failure_groups()["traceback"][0]
+
+
+def test_a_cell_that_needs_the_notebooks_variables_is_told_what_to_write(
+    shell: InteractiveShell, numbers: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(shell.user_ns, "threshold", 0.5)
+    monkeypatch.setitem(shell.user_ns, "js", json)
+    text = "def run(b):\n    return [js.dumps(threshold) for _ in b]\n"
+    with pytest.raises(UsageError) as caught:
+        cell(shell, f"-i {numbers}", text)
+    message = str(caught.value)
+    assert "cell.py uses what the notebook defines, not the cell: js (line 3), threshold" in message
+    assert "runs in processes of its own, which do not see the notebook's variables" in message
+    assert "write 'import json as js' in the cell" in message
+    assert "write 'threshold = 0.5' in the cell" in message
+    assert list(home.iterdir()) == [], "nothing was started"
+    cell(shell, f"-i {numbers} -w 1", f"import json as js\nthreshold = 0.5\n{text}")
+    assert end_of(shell.user_ns["run"]) == "Completed"
+
+
+def test_a_name_that_reading_does_not_find_gets_a_hint_when_it_fails(
+    shell: InteractiveShell, numbers: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(shell.user_ns, "threshold", 0.5)
+    text = "from math import *\ndef run(b):\n    return [threshold for _ in b]\n"
+    cell(shell, f"-i {numbers} -w 1 --run-max-try 1", text)
+    run = shell.user_ns["run"]
+    with pytest.raises(
+        RunFailedError, match="hint: The cell runs in processes of its own, which do"
+    ):
+        run.wait_for_completion(show_output=False)
+
+
 def test_the_lines_for_fingers(
     shell: InteractiveShell, numbers: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -109,7 +155,8 @@ def test_the_lines_for_fingers(
         shell.run_line_magic("parallelrun", line)
     assert end_of(run) == "Canceled"
     shown = capsys.readouterr().out
-    assert shown.count(f"Run('{run.run_id}'") == 3
+    assert shown.count(f"Run('{run.run_id}'") == 2
+    assert re.search(rf"{run.run_id}  cell on \S+  +(Planning|Running)  .* items", shown)
     assert "STDOUT #0 hello" in shown
     assert f"asked {run.run_id} to end" in shown
 
@@ -121,7 +168,12 @@ def test_the_lines_for_fingers(
         ("-i {n} --worker 2", CELL,
          "--worker is no option of %%parallelrun. Did you mean '--workers'? %%parallelrun? shows"),
         ("-i {n}", "x = 1", r"cell.py defines no function run(mini_batch). Write: def run"),
-        ("-i {n}", "def run(b):\n  retrun b", "cell.py, line 2: invalid syntax"),
+        ("-i {n}", "def run(b):\n  retrun b", "cell.py, line 3: invalid syntax"),
+        ("-i {n} \\", CELL, "the line ends in a backslash, but it cannot go on in the next one"),
+        ("-i {n}", "%matplotlib inline\n" + CELL, "line 2: invalid syntax: %matplotlib inline. "
+         "%matplotlib is a command of IPython"),
+        ("-i {n}", "def run(b):\n  x = !ls\n  return b", "x = !ls. x is a command of IPython"),
+        ("-i {n}", "pip install numpy\n" + CELL, "pip is a command of IPython"),
         ("-i {n}/*.png", CELL, "matches no file; "),
         ("-i {n} --error-threshold=-5", CELL,
          "error_threshold is -5; expected a whole number from -1."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import time
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
@@ -262,11 +263,29 @@ def test_questions_that_make_no_sense_are_answered_with_a_sentence(
     for question, said in (
         ({"lines": "many"}, "a question about the log holds 'many'; expected int."),
         ({"since": {"n0w0": "x"}}, "a question about the log holds 'x'; expected int."),
-        ({"text": "(a+)+b", "is_regex": True}, "repeats a repetition"),
-        ({"text": "(", "is_regex": True}, "is no regular expression"),
+        ({"text": "a" * 1001}, "has 1,001 characters; expected at most 1,000"),
     ):
         status, _, answer = ask(server, f"/{run.run_id}/logs", "POST", question)
         assert (status, said in answer["message"]) == (400, True), answer
+
+
+def test_a_log_filter_that_a_regular_expression_would_hang_on_is_answered_at_once(
+    server: Jupyter, tmp_path: Path, numbers: Path
+) -> None:
+    script = tmp_path / "prints.py"
+    script.write_text("def run(b):\n    print('a' * 1000)\n    return b\n")
+    config = ParallelRunConfig(
+        entry_script=str(script), mini_batch_size=1, process_count_per_node=1
+    )
+    run = submit(config, inputs=str(numbers))
+    run.wait_for_completion(show_output=False)
+    for text in ("(a|aa)+$", "(a+)+b", "a*" * 400 + "b"):
+        began = time.monotonic()
+        status, _, window = ask(server, f"/{run.run_id}/logs", "POST", {"text": text})
+        assert (status, window["lines"]) == (200, [])
+        assert time.monotonic() - began < 5
+    _, _, window = ask(server, f"/{run.run_id}/logs", "POST", {"text": "A*A"})
+    assert len(window["lines"]) == 60
 
 
 def test_a_damaged_run_does_not_hide_the_others(server: Jupyter, numbers: Path) -> None:

@@ -56,6 +56,20 @@ export function megabytes(value: number): string {
   return value < 1000 ? `${count(value)} MB` : `${(value / 1024).toFixed(1)} GB`;
 }
 
+/** `712 bytes`, `4.0 kB`, `3.4 MB` or `12 GB`, in units of 1024. */
+export function bytes(value: number): string {
+  if (value < 1024) {
+    return plural(value, 'byte');
+  }
+  const units = ['kB', 'MB', 'GB', 'TB'];
+  let [size, at] = [value / 1024, 0];
+  while (size >= 1023.5 && at < units.length - 1) {
+    size /= 1024;
+    at += 1;
+  }
+  return `${size < 9.95 ? size.toFixed(1) : count(Math.round(size))} ${units[at]}`;
+}
+
 /** A share as whole percents; 100 only when all is done. */
 export function percent(part: number, whole: number): number {
   return whole > 0 ? Math.floor((100 * part) / whole) : 0;

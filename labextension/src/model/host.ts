@@ -1,12 +1,14 @@
 import type { Failures, Grid, LogWindow, MiniBatchDetail } from './wire';
 
-/** Which lines of the log are wanted; `since` says how far each worker's log is known. */
+/**
+ * Which lines of the log are wanted; `since` has how far each worker's log was read before. `text`
+ * is looked for without regard to case; `*` in it stands for any characters, `\*` for a star.
+ */
 export interface LogQuestion {
   readonly worker: string;
   readonly mini_batch: number;
   readonly level: string;
   readonly text: string;
-  readonly is_regex: boolean;
   readonly lines: number;
   readonly since: Readonly<Record<string, number>>;
 }

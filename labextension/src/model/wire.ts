@@ -55,7 +55,7 @@ export interface WorkerRow {
   readonly restarts: number;
 }
 
-/** Failures that were raised at the same place. */
+/** Failures that were raised at the same place; ``hint`` is what to do about them, or ''. */
 export interface GroupRow {
   readonly group: string;
   readonly kind: string;
@@ -65,6 +65,7 @@ export interface GroupRow {
   readonly attempts: number;
   readonly mini_batches_lost: number;
   readonly items_missing: number;
+  readonly hint: string;
 }
 
 /** How much of what may fail has failed; the run fails when ``used`` exceeds ``allowed``. */
@@ -159,13 +160,19 @@ export interface RunRow {
   readonly is_read: boolean;
   readonly is_final: boolean;
   readonly state: RunState;
+  readonly reason: string;
   readonly headline: string;
   readonly plan_finished: boolean;
   readonly mini_batches: number;
   readonly succeeded: number;
   readonly failed: number;
+  readonly items: number;
+  readonly items_left: number;
   readonly items_failed: number;
+  readonly rows: number;
   readonly elapsed_s: number;
+  readonly size_bytes: number;
+  readonly output: string;
 }
 
 /** The newest runs, and how many older ones there are. */

@@ -8,6 +8,7 @@ import { button, el, setHidden, setText } from './dom';
 /** One group of failures, opened: its traceback, and the attempts that failed there. */
 export class FailureDetail {
   readonly node: HTMLElement;
+  private readonly hint = el('div', 'pr-tip');
   private readonly traceback = el('pre', 'pr-traceback');
   private readonly body = el('tbody');
   private readonly table: HTMLElement;
@@ -19,16 +20,24 @@ export class FailureDetail {
     this.table = el('table', 'pr-attempts', el('thead', '', head), this.body);
     this.table.hidden = true;
     this.traceback.hidden = true;
+    this.hint.hidden = true;
     this.traceback.tabIndex = 0;
     this.traceback.setAttribute('role', 'group');
     this.traceback.setAttribute('aria-label', t('Traceback'));
     this.node = el(
       'div',
       'pr-detail',
+      this.hint,
       this.traceback,
       el('div', 'pr-scroll', this.table),
       this.note,
     );
+  }
+
+  /** Says what to do about the failures; `''` for nothing. */
+  drawHint(text: string): void {
+    setText(this.hint, text ? t('hint: {0}', plain(text)) : '');
+    setHidden(this.hint, !text);
   }
 
   drawTraceback(text: string): void {

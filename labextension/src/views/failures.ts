@@ -99,6 +99,7 @@ class Group {
     setText(this.title, plain(group.group));
     setText(this.message, plain(group.message));
     setText(this.fate, fate(group));
+    this.detail.drawHint(group.hint ?? ''); // outputs saved by earlier versions have none
     if (group.traceback) {
       this.detail.drawTraceback(group.traceback);
     }

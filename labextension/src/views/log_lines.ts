@@ -6,12 +6,20 @@ import { el, setText } from './dom';
 
 const KEPT_LINES = 1000;
 const NEAR_END_PX = 24;
+const STATE_END = '\r';
 const GRAVE = /^\S+ \S+Z (ERROR|CRITICAL|WARNING|STDERR) /;
+
+interface State {
+  readonly stamp: string;
+  readonly nodes: readonly HTMLElement[];
+}
 
 /** The lines themselves: the last thousand, always as text, following unless scrolled up. */
 export class LogLines {
   readonly node = el('div', 'pr-log');
   private lineCount = 0;
+  /** The states of progress bars that are shown, by worker and level: the next line replaces them. */
+  private readonly states = new Map<string, State>();
 
   constructor(scrolled: () => void) {
     this.node.tabIndex = 0;
@@ -32,6 +40,7 @@ export class LogLines {
 
   clear(words: string): void {
     this.lineCount = 0;
+    this.states.clear();
     this.node.replaceChildren(el('div', 'pr-more', words));
   }
 
@@ -40,7 +49,7 @@ export class LogLines {
     if (this.lineCount === 0) {
       this.node.replaceChildren();
     }
-    const made = window.lines.map(lineNode);
+    const made = window.lines.map((line) => this.made(line));
     if (window.skipped_lines > 0 && this.lineCount > 0) {
       const words = t('{0} skipped', plural(window.skipped_lines, 'line'));
       made.unshift(el('div', 'pr-skipped', words));
@@ -50,6 +59,28 @@ export class LogLines {
     for (; this.lineCount > KEPT_LINES; this.lineCount -= 1) {
       this.node.firstElementChild?.remove();
     }
+  }
+
+  /** Makes the node of a line, which takes the place of the bar that it goes on with. */
+  private made(line: string): HTMLElement {
+    const [worker = '', stamp = '', level = ''] = line.split(' ', 3);
+    const key = `${worker} ${level}`;
+    const isState = line.endsWith(STATE_END);
+    const node = lineNode(line);
+    let state = this.states.get(key);
+    if (state && !(isState && state.stamp === stamp)) {
+      const shown = state.nodes.filter((one) => one.parentNode === this.node);
+      for (const one of shown) {
+        one.remove();
+      }
+      this.lineCount -= shown.length;
+      this.states.delete(key);
+      state = undefined;
+    }
+    if (isState) {
+      this.states.set(key, { stamp, nodes: [...(state?.nodes ?? []), node] });
+    }
+    return node;
   }
 
   toEnd(): void {

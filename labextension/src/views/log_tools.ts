@@ -2,6 +2,7 @@ import { t } from '../model/words';
 import { el } from './dom';
 
 const TYPED_MS = 300;
+const LONGEST_TEXT = 1000;
 const LEVELS = ['', 'INFO', 'WARNING', 'ERROR'] as const;
 const LEVEL_WORDS = [
   'every level',
@@ -15,7 +16,6 @@ export interface Wanted {
   readonly worker: string;
   readonly level: string;
   readonly text: string;
-  readonly is_regex: boolean;
 }
 
 /** Which worker, from which level on, and with what in it. */
@@ -24,7 +24,6 @@ export class LogTools {
   private readonly worker = el('select', 'pr-select');
   private readonly level = el('select', 'pr-select');
   private readonly text = el('input', 'pr-input');
-  private readonly regex = el('input');
   private typed: ReturnType<typeof setTimeout> | undefined;
   private offered = '';
 
@@ -37,10 +36,10 @@ export class LogTools {
     this.text.type = 'search';
     this.text.placeholder = t('search the log');
     this.text.setAttribute('aria-label', t('Search the log'));
-    this.regex.type = 'checkbox';
-    const label = el('label', 'pr-check', this.regex, t('regex'));
-    this.node = el('span', 'pr-tools', this.worker, this.level, this.text, label);
-    for (const node of [this.worker, this.level, this.regex]) {
+    this.text.maxLength = LONGEST_TEXT;
+    this.text.title = t('* stands for any characters, \\* for a star');
+    this.node = el('span', 'pr-tools', this.worker, this.level, this.text);
+    for (const node of [this.worker, this.level]) {
       node.addEventListener('change', () => this.change());
     }
     this.text.addEventListener('input', () => {
@@ -61,7 +60,6 @@ export class LogTools {
       worker: this.worker.value,
       level: this.level.value,
       text: this.text.value,
-      is_regex: this.regex.checked,
     };
   }
 

@@ -1,4 +1,5 @@
-import { count, dayAndTime, percent } from '../model/format';
+import { bytes, clock, count, dayAndTime, percent } from '../model/format';
+import { textFilter } from '../model/text_filter';
 import { FINAL_STATES, GLYPHS, type RunList, type RunRow } from '../model/wire';
 import { t } from '../model/words';
 import { button, el, Rows, setHidden, setText } from './dom';
@@ -49,8 +50,8 @@ export class RunListView {
 
   private show(): void {
     const { runs, hidden } = this.list;
-    const wanted = this.filter.value.trim().toLowerCase();
-    const shown = wanted ? runs.filter((row) => textOf(row).includes(wanted)) : runs;
+    const has = textFilter(this.filter.value.trim());
+    const shown = runs.filter((row) => has(textOf(row)));
     this.rows.draw(shown);
     if (runs.length === 0) {
       this.say(t('No runs yet. Start one in a notebook with %%parallelrun.'));
@@ -73,7 +74,7 @@ export class RunListView {
 }
 
 function textOf(row: RunRow): string {
-  return `${row.name} ${row.run_id} ${row.headline} ${row.state}`.toLowerCase();
+  return `${row.name} ${row.run_id} ${row.headline} ${row.state}`;
 }
 
 class ListRow {
@@ -81,6 +82,7 @@ class ListRow {
   private readonly glyph = el('span', 'pr-glyph');
   private readonly share = el('span', 'pr-share');
   private readonly state = el('span', 'pr-state');
+  private readonly size = el('span', 'pr-size');
   private readonly done = el('span', 'pr-fill pr-done');
   private readonly failed = el('span', 'pr-fill pr-failed');
   private readonly bar = el('span', 'pr-bar', this.done, this.failed);
@@ -100,7 +102,7 @@ class ListRow {
     const name = el('span', 'pr-name', first.name || first.run_id);
     const when = el('time', '', dayAndTime(first.created_at));
     const top = el('span', 'pr-line', this.glyph, name, this.share);
-    open.append(top, this.bar, el('span', 'pr-line', this.state, when));
+    open.append(top, this.bar, el('span', 'pr-line', this.state, when), this.size);
     this.cancel = button('pr-link', t('cancel'), () => actions.cancel?.(this.row));
     this.resume = button('pr-link', t('resume'), () => actions.resume?.(this.row));
     this.attach = button('pr-link', t('show in a cell'), () => actions.attach?.(this.row));
@@ -113,6 +115,7 @@ class ListRow {
     this.node.dataset.state = row.state;
     setText(this.glyph, row.is_read ? GLYPHS[row.state] : '');
     setText(this.state, row.headline);
+    setText(this.size, row.is_read ? facts(row) : '');
     setText(this.share, row.plan_finished ? `${percent(over, row.mini_batches)} %` : '');
     this.bar.classList.toggle('pr-listing', row.is_read && !row.plan_finished && !row.is_final);
     this.done.style.width = width(row.succeeded, row);
@@ -123,6 +126,15 @@ class ListRow {
     setHidden(this.resume, !this.actions.resume || !row.is_read || !isOver || isWhole);
     setHidden(this.attach, !this.actions.attach || !this.actions.canAttach?.());
   }
+}
+
+/** How long the run has taken, how much it has done, and what it takes on the disk. */
+function facts(row: RunRow): string {
+  const done = count(row.items - row.items_left);
+  const items = row.plan_finished
+    ? t('{0} of {1} items', done, count(row.items))
+    : t('{0} items', done);
+  return [clock(row.elapsed_s), items, bytes(row.size_bytes)].join(' · ');
 }
 
 function width(part: number, row: RunRow): string {

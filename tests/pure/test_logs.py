@@ -1,0 +1,104 @@
+"""What is shown of the workers' logs: the last lines, and of a progress bar its last state."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from parallelrun_jupyter.errors import ConfigError
+from parallelrun_jupyter.runs import logs
+from parallelrun_jupyter.runs.log_search import LogQuery, find_lines
+from parallelrun_jupyter.runs.store import RunFolder
+from parallelrun_jupyter.widget.requests import log_query, log_window
+from parallelrun_jupyter.worker.streams import OPEN_END
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    found = RunFolder(tmp_path)
+    found.user_logs.mkdir(parents=True)
+    return found
+
+
+def line(second: float, level: str, mini_batch: int, text: str, *, is_open: bool = False) -> bytes:
+    stamp = f"2026-11-18T10:{int(second) // 60:02d}:{second % 60:06.3f}Z"
+    end = OPEN_END if is_open else b""
+    return f"{stamp} {level} #{mini_batch} {text}".encode() + end + b"\n"
+
+
+def write(folder: RunFolder, worker: str, *lines: bytes) -> None:
+    with open(folder.user_logs / f"{worker}.log", "ab") as log:
+        log.writelines(lines)
+
+
+def said(lines: list[str]) -> list[str]:
+    return [row.split(" ", 4)[4] for row in lines]
+
+
+def test_a_bar_that_goes_on_shows_its_last_state_and_its_end_replaces_it(folder: RunFolder) -> None:
+    write(folder, "n0w0", line(0, "STDOUT", 3, "begin"), line(1, "STDERR", 3, "10 %", is_open=True))
+    write(folder, "n0w0", line(3, "STDERR", 3, "20 %", is_open=True), line(3, "STDOUT", 3, "text"))
+    for shown in (
+        logs.tail(folder, 10),
+        logs.of_mini_batch(folder, 3, 10),
+        [row.rstrip("\r") for row in find_lines(folder, LogQuery()).lines],
+    ):
+        assert said(shown) == ["begin", "20 %", "text"]
+        assert "\r" not in "".join(shown)
+    write(folder, "n0w0", line(4, "STDERR", 3, "100 %"))
+    assert said(logs.tail(folder, 10)) == ["begin", "text", "100 %"]
+    assert said(find_lines(folder, LogQuery(text="%")).lines) == ["100 %"]
+
+
+def test_bars_that_were_written_together_stay_together(folder: RunFolder) -> None:
+    for second in (1, 3):
+        bars = [line(second, "STDERR", 1, f"{name} {second}", is_open=True) for name in "ab"]
+        write(folder, "n0w0", *bars)
+    assert said(logs.tail(folder, 10)) == ["a 3", "b 3"]
+
+
+def test_a_window_tells_the_page_which_lines_the_next_ones_replace(folder: RunFolder) -> None:
+    write(folder, "n0w0", line(1, "STDERR", 1, "x" * 5000, is_open=True))
+    first = log_window(folder, LogQuery())
+    assert [row[-1] for row in first["lines"]] == ["\r"]
+    assert first["cut_lines"] == 1
+    write(folder, "n0w0", line(2, "STDERR", 1, "done"))
+    later = log_window(folder, LogQuery(since=first["ends"]))
+    assert said(later["lines"]) == ["done"]
+
+
+def test_logs_of_earlier_versions_are_read_with_bars_as_one_line(folder: RunFolder) -> None:
+    bar = "".join(f"\r{k}/150" for k in range(151))
+    windows = [line(k, "STDOUT", 1, f"line {k}\r") for k in range(3)]
+    error = line(5, "ERROR", 1, "ValueError: 'a\rb'")
+    write(folder, "n0w0", *windows, line(4, "STDERR", 1, bar), error)
+    expected = ["line 0", "line 1", "line 2", "150/150", "ValueError: 'a b'"]
+    assert said(logs.tail(folder, 100)) == expected
+    assert said(logs.of_mini_batch(folder, 1, 100)) == expected
+    assert said(find_lines(folder, LogQuery()).lines) == expected
+
+
+def test_the_tail_has_as_many_lines_as_were_asked_for_however_long_they_are(
+    folder: RunFolder,
+) -> None:
+    write(folder, "n0w0", *(line(k, "STDOUT", 1, f"{k} " + "x" * 10_000) for k in range(50)))
+    assert [row.split(" ")[0] for row in said(logs.tail(folder, 40))] == list(
+        map(str, range(10, 50))
+    )
+    assert logs.tail(folder, 0) == []
+
+
+def test_a_search_ends_in_time_whatever_is_typed(folder: RunFolder) -> None:
+    write(folder, "n0w0", *(line(k % 60, "STDOUT", 1, "a" * 5000) for k in range(2000)))
+    for text in ("(a|aa)+$", "(a+)+b", "a*" * 500, "a" * 999 + "b"):
+        began = time.perf_counter()
+        assert find_lines(folder, LogQuery(text=text + "!")).lines == []
+        assert time.perf_counter() - began < 4.0, "two seconds of search, and some"
+
+
+def test_a_text_that_is_too_long_is_refused_and_old_pages_are_understood() -> None:
+    with pytest.raises(ConfigError, match=r"has 1,001 characters; expected at most 1,000"):
+        log_query({"text": "x" * 1001})
+    assert log_query({"text": "a.*b", "is_regex": True}).text == "a.*b"

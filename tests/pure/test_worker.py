@@ -26,7 +26,6 @@ from parallelrun_jupyter.worker.streams import tag_lines
         (["a", 1, None], 3, b"a\n1\nNone\n"),
         (("é",), 1, "é\n".encode()),
         ([], 0, b""),
-        (["two\nlines"], 1, b"two\nlines\n"),
         (np.array([1.5, 2.0]), 2, b"1.5\n2.0\n"),
         (pd.Series(["x", "y"]), 2, b"x\ny\n"),
         (pd.DataFrame({"a": [1, 2], "b": ["x", "y z"]}), 2, b'1 x\n2 "y z"\n'),

@@ -154,6 +154,9 @@ class Scheduler:
             case signals.OutputNotPublished(reason):
                 self._ending = ("Failed", reason)
                 self._published = ("", 0)
+            case signals.OutputImpossible(reason):
+                if self._ending is None:
+                    self._end("Failed", reason, drain=False)
             case signals.Noticed(text):
                 self._record(WarningRaised(self._now, text))
             case (

@@ -53,8 +53,8 @@ def _with_one_header(pieces: Pieces, form: str, note: TakeNote | None) -> Iterat
             first = (mini_batch, header)
             yield header
             offset += len(header)
-        elif header and form == CSV and first is not None and header != first[1]:
-            raise conflict(_named(mini_batch), _shown(header), _named(first[0]), _shown(first[1]))
+        elif header and form == CSV and first is not None:
+            check_header(_named(mini_batch), header, _named(first[0]), first[1])
         rows = data[start:] if start else data
         if note is not None:
             if form == TEXT and about is not None:
@@ -63,6 +63,18 @@ def _with_one_header(pieces: Pieces, form: str, note: TakeNote | None) -> Iterat
                 note(about or {"rows": rows.count(b"\n"), "columns": None})
         offset += len(rows)
         yield rows
+
+
+def check_header(whose: str, header: bytes, before: str, header_before: bytes) -> None:
+    """See that the header of a CSV is that of an earlier mini-batch.
+
+    Raises
+    ------
+    OutputError
+        It is not.
+    """
+    if header != header_before:
+        raise conflict(whose, _shown(header), before, _shown(header_before))
 
 
 def _shown(header: bytes) -> str:

@@ -19,7 +19,7 @@ from .folders import remove_quietly
 from .joining import TakeNote, joined
 from .row_notes import NoteLines, RowNotes, read_notes
 from .store import RunFolder
-from .typed_rows import csv_table, json_table, lines_of
+from .typed_rows import csv_table, frame_of_records, json_table, lines_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -264,7 +264,7 @@ def _plain_rows(data: bytes, form: str) -> pd.DataFrame:
     elif form == CSV:
         frame = pd.read_csv(io.BytesIO(data))
     elif form == JSONL:
-        frame = pd.DataFrame([json.loads(line) for line in data.split(b"\n")[:-1]])
+        frame = frame_of_records([json.loads(line) for line in data.split(b"\n")[:-1]])
     else:
         frame = pd.read_parquet(io.BytesIO(data))
     return frame

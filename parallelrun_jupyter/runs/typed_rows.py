@@ -136,6 +136,19 @@ def _pieces(values: list[Any], name: str, column: int, notes: RowNotes) -> list[
     return pieces
 
 
+def frame_of_records(records: list[dict[str, Any]]) -> pd.DataFrame:
+    """Return the table of records; whole numbers with gaps stay whole numbers."""
+    import pandas as pd
+
+    frame: pd.DataFrame = pd.DataFrame(records)
+    for name in frame.columns:
+        if frame[name].dtype == "float64":
+            values = [record.get(name) for record in records]
+            if set(map(type, values)) == {int, type(None)}:
+                frame[name] = pd.array(values, dtype="Int64")
+    return frame
+
+
 def json_table(data: bytes, notes: RowNotes) -> pd.DataFrame:
     """Return the table of JSON lines; rows without a note have the types of JSON.
 
@@ -162,7 +175,7 @@ def json_table(data: bytes, notes: RowNotes) -> pd.DataFrame:
     for rows, kind, codes in notes.ranges:
         part = records[start : start + rows]
         start += rows
-        frame = pd.DataFrame(part)
+        frame = frame_of_records(part)
         for name, *note in [] if kind is None else kind["columns"]:
             values = [record[name] for record in part]
             frame[name] = _column([(values, [name, *note], codes.get(name, ""))])

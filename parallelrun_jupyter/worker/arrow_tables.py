@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from .column_notes import with_columns
+from .column_notes import plain_column, with_columns
 from .failures import BadResult
 from .values import array_as_list, bad_value, is_array, is_frame
 
@@ -14,6 +14,12 @@ if TYPE_CHECKING:  # typing is not worth its import in a worker
 
 ALL_MISSING = b"parallelrun_all_missing"
 """In the metadata of a field: none of its values is there, so its type gives way to another."""
+
+_NULLABLE = {
+    "int8": "Int8", "int16": "Int16", "int32": "Int32", "int64": "Int64",
+    "uint8": "UInt8", "uint16": "UInt16", "uint32": "UInt32", "uint64": "UInt64",
+}  # fmt: skip
+"""The types of pandas that hold whole numbers and gaps."""
 
 COLUMNS = b"parallelrun_columns"
 """In the metadata of a schema: JSON, ``kinds`` of pandas' extension types by column, and ``index``,
@@ -62,12 +68,13 @@ def _is_noted(dtype: Any) -> bool:
 
 
 def _with_lists(frame: Any) -> Any:
-    """Return a frame whose cells hold no arrays but of one dimension, as Arrow wants them."""
+    """Return a frame without categories, and without arrays of two dimensions in its cells."""
     changed: dict[int, Any] = {}
     for position, (name, dtype) in enumerate(zip(frame.columns, frame.dtypes)):
         column = frame.iloc[:, position]
-        if str(dtype).startswith("Sparse["):
-            changed[position] = column.sparse.to_dense()
+        dense = plain_column(column)
+        if dense is not column:
+            changed[position] = dense
         if str(dtype) != "object":
             continue
         kinds = set(map(type, column))
@@ -88,18 +95,18 @@ def _is_vector(value: Any) -> bool:
 
 
 def _for_joining(table: Any, about: dict[str, Any]) -> Any:
-    """Return a table without categories, with notes instead of pandas' own metadata."""
+    """Return a table with notes instead of pandas' own metadata."""
     import pyarrow as pa
 
-    fields, columns = [], []
-    for field, values in zip(table.schema, table.itercolumns()):
-        kind, column = field.type, values
-        if pa.types.is_dictionary(kind):
-            kind = kind.value_type
-            column = pa.chunked_array([c.dictionary_decode() for c in values.chunks], type=kind)
-        is_missing = column.null_count == len(column) and not pa.types.is_null(kind)
+    fields = []
+    kinds = about.get("kinds", {})
+    for field, column in zip(table.schema, table.itercolumns()):
+        is_missing = column.null_count == len(column) and not pa.types.is_null(field.type)
         mark = {ALL_MISSING: b"1"} if is_missing else None
-        fields.append(pa.field(field.name, kind, metadata=mark))
-        columns.append(column)
+        fields.append(pa.field(field.name, field.type, metadata=mark))
+        if column.null_count and pa.types.is_integer(field.type):  # Python's own numbers, and None
+            kinds.setdefault(field.name, _NULLABLE[str(field.type)])
+    if kinds:
+        about = dict(about, kinds=kinds)
     notes = {COLUMNS: json.dumps(about).encode("ascii")} if about else None
-    return pa.Table.from_arrays(columns, schema=pa.schema(fields, metadata=notes))
+    return pa.Table.from_arrays(table.columns, schema=pa.schema(fields, metadata=notes))

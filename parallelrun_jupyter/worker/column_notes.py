@@ -69,7 +69,7 @@ def note_columns(frame: Any, *, as_csv: bool) -> tuple[Any, list[list[Any]]]:
     notes = []
     for position, name in enumerate(frame.columns):
         column = frame[name]
-        dense = _plain_column(column)
+        dense = plain_column(column)
         kind, extra, cells = _note(dense, name, as_csv=as_csv)
         if cells is not None or dense is not column:
             changed[position] = dense if cells is None else cells
@@ -97,7 +97,7 @@ def with_columns(frame: Any, changed: dict[int, Any]) -> Any:
     return made
 
 
-def _plain_column(column: Any) -> Any:
+def plain_column(column: Any) -> Any:
     """Return a column with the type of its values: a category's is that of the categories."""
     name = str(column.dtype)
     if name == "category":

@@ -226,15 +226,47 @@ def as_frame(result: Any) -> Any:
         return pd.DataFrame(result)
     elif getattr(result, "ndim", 1) == 2:
         return pd.DataFrame(list(result))
-    values = list(result)
+    return _frame_of_elements(list(result))
+
+
+def _frame_of_elements(values: list[Any]) -> Any:
+    """Return the table of dicts, of lists or tuples, or of single values in one column."""
+    import pandas as pd
+
     kind = type(values[0])
     if not issubclass(kind, (dict, list, tuple)):
-        return pd.DataFrame({ONLY_COLUMN: pd.Series(values, dtype=_dtype_of(values))})
+        frame = pd.DataFrame({ONLY_COLUMN: pd.Series(values, dtype=_dtype_of(values))})
+        return _with_whole_numbers(frame, [{ONLY_COLUMN: value} for value in values])
     for number, value in enumerate(values):
         if issubclass(kind, dict) != isinstance(value, dict):
             message = "element %d is %s, but element 0 a %s" % (number, shown(value), kind.__name__)
             raise TypeError(message)
-    return pd.DataFrame(values)
+    if issubclass(kind, dict):
+        return _with_whole_numbers(pd.DataFrame(values), values)
+    return _with_whole_numbers(pd.DataFrame(values), [dict(enumerate(row)) for row in values])
+
+
+def _with_whole_numbers(frame: Any, records: Any) -> Any:
+    """Return a frame whose columns of whole numbers with gaps are such, and not floats.
+
+    Floats are what pandas makes of Python's numbers beside None, which ends at 2^53.
+    """
+    import pandas as pd
+
+    names = list(frame.columns)
+    for position, dtype in enumerate(frame.dtypes):
+        if str(dtype) != "float64" or not frame.iloc[:, position].isna().any():
+            continue
+        values = [record.get(names[position]) for record in records]
+        kinds = set(map(type, values))
+        whole = kinds - {type(None)}
+        if whole and whole < kinds and all(map(_is_whole, whole)):
+            frame[names[position]] = pd.array(values, dtype="Int64")
+    return frame
+
+
+def _is_whole(kind: type) -> bool:
+    return hasattr(kind, "__index__") and kind is not bool and not is_array(kind)
 
 
 def _dtype_of(values: Any) -> Any:

@@ -416,3 +416,19 @@ def test_notes_of_alike_mini_batches_take_one_line() -> None:
     notes.end(5)
     assert len(lines) == 3
     assert read_notes(lines).ranges[0][0] == 3000
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("parts", [1, 2])
+def test_whole_numbers_beside_none_keep_every_digit(form: str, parts: int) -> None:
+    large = 2**60 + 1
+    for results in (
+        [{"id": large}, {"id": None}, {"id": 3}],
+        [large, None, 3],
+        [[large], [None], [3]],
+    )[: 2 if form == "jsonl" else 3]:  # in JSON lines, a list is one value
+        found = read_back([results[:2], results[2:]] if parts == 2 else [results], form)
+        assert found.iloc[:, 0].dtype == "Int64"
+        assert found.iloc[:, 0].tolist() == [large, pd.NA, 3]
+    objects = pd.DataFrame({"id": pd.Series([large, None], dtype=object)})
+    assert read_back([objects], form)["id"].iloc[0] == large

@@ -179,7 +179,7 @@ def _missing(form: str, package: str, error: Exception) -> str:
 
 def _is_of_pandas(values: Any) -> bool:
     """Return whether elements are DataFrames or Series."""
-    return any(kind.__module__.startswith("pandas") for kind in set(map(type, values)) if is_array(kind))  # fmt: skip
+    return any(str(kind.__module__).startswith("pandas") for kind in set(map(type, values)) if is_array(kind))  # fmt: skip
 
 
 def joined_frames(values: Any) -> Any:

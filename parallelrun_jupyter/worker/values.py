@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from itertools import chain
 
 from .failures import BadResult
 
@@ -93,14 +94,24 @@ def text_lines(values: Any) -> list[str]:
     An array, also one inside a list, tuple or dict, is written as a list, ``[0.5, 1.5]``: its own
     ``str`` leaves out numbers and digits, and goes over several lines.
     """
-    if not any(is_rich(kind) or _is_foreign(kind) for kind in set(map(type, values))):
-        return list(map(str, values))  # numpy's single values
+    if not _may_show_arrays(values):
+        return list(map(str, values))
     numpy = sys.modules.get("numpy")
     if numpy is None:
         return [str(listed(value)) for value in values]
     # For objects that show arrays of their own, such as dataclasses.
     with numpy.printoptions(threshold=sys.maxsize, linewidth=sys.maxsize):
         return [str(listed(value)) for value in values]
+
+
+def _may_show_arrays(values: Any) -> bool:
+    """Return whether the ``str`` of an element may be that of an array; seen in one pass."""
+    kinds = set(map(type, values))
+    if kinds <= {list, tuple}:
+        kinds = set(map(type, chain.from_iterable(values)))
+    elif kinds == {dict}:
+        kinds = set(map(type, chain.from_iterable(map(dict.values, values))))
+    return any(is_rich(kind) or _is_foreign(kind) for kind in kinds)
 
 
 def _is_foreign(kind: type) -> bool:

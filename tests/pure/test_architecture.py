@@ -155,6 +155,7 @@ OLD_STDLIB = frozenset(
         "importlib",
         "inspect",
         "io",
+        "itertools",
         "json",
         "logging",
         "mmap",

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -25,8 +26,8 @@ from parallelrun_jupyter.runs.joining import joined
 from parallelrun_jupyter.runs.outputs import read_rows
 from parallelrun_jupyter.runs.row_notes import NoteLines, read_notes
 from parallelrun_jupyter.worker.failures import BadResult
-from parallelrun_jupyter.worker.formats import FORMATS, HEADER_MARK, NOTE_MARK
-from parallelrun_jupyter.worker.results import encode_result, read_frame_options
+from parallelrun_jupyter.worker.formats import FORMATS, HEADER_MARK, NOTE_MARK, framed
+from parallelrun_jupyter.worker.results import CSV_OPTIONS, encode_result, read_frame_options
 
 
 def written(results: list[Any], form: str) -> tuple[bytes, pd.DataFrame]:
@@ -453,3 +454,28 @@ def test_a_result_that_was_cached_by_the_script_is_not_changed() -> None:
         read_back([frame], form)
         pd.testing.assert_frame_equal(frame, before)
         assert frame["v"].iloc[0] is cell
+
+
+def test_rows_of_older_versions_are_read_as_ever_also_beside_new_ones() -> None:
+    """They have no notes: a run of theirs may be resumed with these workers."""
+    frame = pd.DataFrame({"a": ["007"], "n": [1]})
+    new = {form: encode_result(frame, append_rows=True, frame_options=CSV_OPTIONS, form=form)[1]
+           for form in FORMATS}  # fmt: skip
+    sink = io.BytesIO()
+    table = pa.table({"a": ["008"], "n": [2]})
+    with pa.RecordBatchStreamWriter(sink, table.schema) as writer:
+        writer.write_table(table)
+    old = {
+        "csv": framed("a,n\n", "008,2\n"),
+        "jsonl": b'{"a": "008", "n": 2}\n',
+        "parquet": sink.getvalue(),
+    }
+    for form in FORMATS:
+        for pieces in ([old[form]], [old[form], new[form]], [new[form], old[form]]):
+            lines: list[str] = []
+            notes = NoteLines(lines.append)
+            data = b"".join(joined(lambda p=pieces: enumerate(p), form, notes.take))
+            notes.end(len(data))
+            found = read_rows(data, form, read_notes(lines) if notes.is_needed else None)
+            assert sorted(map(int, found["a"])) == [7, 8][-len(pieces) :]
+            assert found["n"].sum() == sum([1, 2][-len(pieces) :])

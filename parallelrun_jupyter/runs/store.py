@@ -62,7 +62,13 @@ class RunFolder(Folder):
 
     def parts_bytes(self) -> int:
         """Return the bytes of the part files."""
-        return sum(path.stat().st_size for path in self.parts())
+        size_bytes = 0
+        for path in self.parts():
+            try:
+                size_bytes += path.stat().st_size
+            except FileNotFoundError:
+                pass  # the driver removes them just after the run has completed
+        return size_bytes
 
     def script_output(self, record: RunRecord) -> str:
         """Return the folder that a script may write its own files to.

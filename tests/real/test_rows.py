@@ -12,6 +12,7 @@ from parallelrun_jupyter import Run
 from tests.conftest import SCRIPTS
 from tests.entry_scripts.returns import TEXTS
 from tests.real.conftest import end_of, rows_of
+from tests.real.dask_processes import wait_until
 
 EXPECTED = [TEXTS[number % len(TEXTS)] for number in range(60)]
 
@@ -64,7 +65,7 @@ def test_rows_are_kept_twice_only_as_long_as_a_resume_may_want_them(
     assert run.folder.parts_bytes() == sum(sizes) > Path(run.snapshot()["output"]).stat().st_size
     whole = start("returns.py", arguments=["texts"], mini_batch_size=4)
     assert end_of(whole) == "Completed"
-    assert whole.folder.parts_bytes() == 0
+    wait_until(lambda: whole.folder.parts_bytes() == 0, "the parts to go, behind the end")
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet"])

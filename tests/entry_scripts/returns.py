@@ -15,8 +15,8 @@ def run(mini_batch):
     if kind == "clash":
         time.sleep(0.3)
         return pd.DataFrame({"x": ["text" if number % 7 == 5 else number for number in numbers]})
-    if "bad" in sys.argv and 7 in numbers:
-        raise ValueError("seven")
+    if "bad" in sys.argv and 59 in numbers:
+        raise ValueError("the last")
     texts = [TEXTS[number % len(TEXTS)] for number in numbers]
     if kind == "texts":
         return texts

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import InputError, OutputError
 from .parsing import plural
 from .runs.journal import JournalReader
-from .runs.outputs import committed_rows, final_bytes, read_rows
+from .runs.outputs import committed_rows, committed_table, published_notes, read_rows
 from .runs.parts import MANIFEST, dataset_url, parts_of, read_manifest
 from .runs.record import RunRecord
 from .runs.snapshot import Snapshot
@@ -51,12 +51,11 @@ def read_frame(folder: RunFolder, record: RunRecord, snapshot: Snapshot) -> pd.D
         )
     if record.output_parts:
         return _frame_of_parts(folder, record, is_published=bool(output))
-    if output:
-        data = _read_final(folder, output, record)
-    else:
+    if not output:
         rows = committed_rows(JournalReader(folder.journal).read())
-        data = b"".join(final_bytes(folder, rows, record.output_format))
-    return read_rows(data, record.output_format)
+        return committed_table(folder, rows, record.output_format)
+    data = _read_final(folder, output, record)
+    return read_rows(data, record.output_format, published_notes(folder))
 
 
 def _read_final(folder: RunFolder, output: str, record: RunRecord) -> bytes:
@@ -82,7 +81,7 @@ def _frame_of_parts(folder: RunFolder, record: RunRecord, *, is_published: bool)
 
     from .data.remote import Store
     from .data.storage import Storage
-    from .runs.joining import one_schema
+    from .runs.schemas import fitted, one_schema
 
     url = dataset_url(record)
     assert record.output_storage is not None
@@ -100,7 +99,7 @@ def _frame_of_parts(folder: RunFolder, record: RunRecord, *, is_published: bool)
     schema = one_schema((name, table.schema) for name, table in zip(names, tables, strict=True))
     frame: pd.DataFrame = pd.DataFrame()
     if schema is not None:
-        parts = [table.select(schema.names).cast(schema) for table in tables]
+        parts = [fitted(table, schema, name) for name, table in zip(names, tables, strict=True)]
         frame = pa.concat_tables(parts).to_pandas()
     return frame
 

@@ -26,6 +26,7 @@ from ..runs.state_file import write_state
 from ..runs.store import RunFolder
 from ..worker.helper import text_of
 from . import signals
+from .clashes import FirstClash
 from .commits import Commits
 from .parts import PartsScheduler
 from .plan import PlanFile
@@ -96,7 +97,8 @@ class Driver:
         self._commits = Commits(folder, part=state.drivers)
         self._plan = PlanFile(folder.plan)
         self._told: deque[Signal] = deque()
-        self._pool: Pool = make_pool(folder, self._record, self._commits.keep_rows)
+        self._clash = FirstClash(self._record.output_format)
+        self._pool: Pool = make_pool(folder, self._record, self._keep_rows)
         asked = self._resume
         fates = _fates(state, asked) if state.drivers else None
         self._planner = Planner(self._record, folder.plan, self._tell, fates)
@@ -167,6 +169,19 @@ class Driver:
         elif isinstance(event, PartStored):
             self._parts.append(event)
 
+    def _keep_rows(self, rows: bytes) -> tuple[int, int]:
+        """Keep rows for the part file; return the part and their offset in it."""
+        place = self._commits.keep_rows(rows)
+        self._clash.look(rows, place)
+        return place
+
+    def _check_columns(self, event: Event) -> None:
+        """End the run as soon as results have come which one file cannot hold."""
+        if isinstance(event, AttemptSucceeded) and event.length:
+            reason = self._clash.reason(event.mini_batch, (event.part, event.offset))
+            if reason:
+                self._tell(signals.OutputImpossible(reason))
+
     def _turn(self) -> None:
         now = time.monotonic()
         wait_s = min(_LONGEST_WAIT_S, max(0.0, self._commits.due_at() - now))
@@ -210,6 +225,7 @@ class Driver:
                 case Record(event):
                     self._commits.record(event)
                     self._note(event)
+                    self._check_columns(event)
                 case Assign(node, first, count, attempt):
                     self._pool.assign(node, first, attempt, self._plan.lines(first, count))
                 case PutPart(node, first, pieces):

@@ -26,8 +26,9 @@ from ..data.storage import Storage
 from ..data.transfer import put_file
 from ..data.upload import put_all
 from ..errors import OutputError, ParallelRunError
-from ..runs.joining import joined, one_schema
+from ..runs.joining import joined
 from ..runs.parts import MANIFEST, manifest_text
+from ..runs.schemas import fitted, is_fitting, one_schema
 from ..worker.formats import PARQUET
 from ..worker.helper import serve
 
@@ -110,8 +111,8 @@ def publish(job: Mapping[str, Any], store: Store, say: _Say) -> tuple[int, int]:
         schemas = list(pool.map(look, parts))
     schema = one_schema(zip(map(_mini_batches, parts), schemas, strict=True))
     for part, found in zip(parts, schemas, strict=True):
-        if found != schema:
-            part["size_bytes"] = _rewrite(store, f"{url}/{part['name']}", schema, job["temporary"])
+        if not is_fitting(found, schema):
+            part["size_bytes"] = _rewrite(store, url, part, schema, job["temporary"])
             say()
     _clear(store, url, {part["name"] for part in parts}, say)
     columns = [(field.name, str(field.type)) for field in schema] if schema is not None else []
@@ -130,7 +131,7 @@ def _mini_batches(part: Mapping[str, Any]) -> str:
 def _schema_of(store: Store, url: str, rows: int) -> pa.Schema:
     with plain_errors(store.storage, url), store.files.open(url, cache_type="none") as file:
         found = pq.ParquetFile(file)
-        schema, there = found.schema_arrow.remove_metadata(), found.metadata.num_rows
+        schema, there = found.schema_arrow, found.metadata.num_rows
     if there != rows:
         msg = (
             f"{url!r} has {there:,} rows, but {rows:,} were put there: somebody has changed it. "
@@ -140,15 +141,18 @@ def _schema_of(store: Store, url: str, rows: int) -> pa.Schema:
     return schema
 
 
-def _rewrite(store: Store, url: str, schema: pa.Schema, temporary: str) -> int:
+def _rewrite(
+    store: Store, folder: str, part: Mapping[str, Any], schema: pa.Schema, temporary: str
+) -> int:
     """Put a part again with the types of all; return its bytes."""
+    url = f"{folder}/{part['name']}"
     before = f"{temporary}.before"
     with plain_errors(store.storage, url):
         store.files.get_file(url, before)
     with pq.ParquetFile(before) as source, pq.ParquetWriter(temporary, schema) as target:
         for group in range(source.num_row_groups):
             table = source.read_row_group(group)
-            target.write_table(table.select(schema.names).cast(schema))
+            target.write_table(fitted(table, schema, _mini_batches(part)))
     put_file(store, temporary, url)
     os.unlink(before)
     return os.path.getsize(temporary)

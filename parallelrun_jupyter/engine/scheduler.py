@@ -202,6 +202,9 @@ class Scheduler:
             case signals.OutputNotPublished(reason, traceback):
                 self._ending, self._traceback = ("Failed", reason), traceback
                 self._published = ("", 0)
+            case signals.OutputImpossible(reason):
+                if self._ending is None:
+                    self._end("Failed", reason, drain=False)
             case signals.Noticed(text, traceback):
                 self._record(WarningRaised(self._now, text, traceback))
             case (

@@ -229,6 +229,13 @@ class OutputNotPublished:
     traceback: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class OutputImpossible:
+    """Results have columns or types that one file cannot hold, as was seen before the end."""
+
+    reason: str
+
+
 NodeChange: TypeAlias = NodeJoined | NodeGone | NodeStopped | MiniBatchesReturned | PoolLost
 WorkerChange: TypeAlias = WorkerSpawned | WorkerInitialised | WorkerNotReady | WorkerEnded
 
@@ -255,6 +262,7 @@ Signal: TypeAlias = (
     | CancelAsked
     | OutputPublished
     | OutputNotPublished
+    | OutputImpossible
 )
 
 

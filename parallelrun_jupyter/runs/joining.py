@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from ..errors import OutputError
-from ..worker.formats import CSV, PARQUET, split_frame
+from ..worker.formats import CSV, PARQUET, TEXT, split_frame, split_note
+from .schemas import conflict, fitted, one_schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 Pieces = Callable[[], Iterator[tuple[int, bytes]]]
 """Reads (mini_batch, rows) in input order; may be called more than once."""
 
+TakeNote = Callable[[dict[str, Any]], None]
+
 _ROW_GROUP_BYTES = 1 << 26
 
 
-def joined(pieces: Pieces, form: str) -> Iterator[bytes]:
+def joined(pieces: Pieces, form: str, note: TakeNote | None = None) -> Iterator[bytes]:
     """Yield the bytes of the final file.
 
     Parameters
@@ -27,6 +29,8 @@ def joined(pieces: Pieces, form: str) -> Iterator[bytes]:
         The rows of each mini-batch, as its worker wrote them.
     form
         ``text``, ``csv``, ``jsonl`` or ``parquet``.
+    note
+        Takes what the file itself does not say of its rows, as `row_notes` describes it.
 
     Raises
     ------
@@ -36,19 +40,41 @@ def joined(pieces: Pieces, form: str) -> Iterator[bytes]:
     if form == PARQUET:
         yield from _parquet(pieces)
     else:
-        yield from _with_one_header(pieces, form)
+        yield from _with_one_header(pieces, form, note)
 
 
-def _with_one_header(pieces: Pieces, form: str) -> Iterator[bytes]:
+def _with_one_header(pieces: Pieces, form: str, note: TakeNote | None) -> Iterator[bytes]:
     first: tuple[int, bytes] | None = None
+    offset = 0
     for mini_batch, data in pieces():
-        header, start = split_frame(data)
+        about, at = split_note(data)
+        header, start = split_frame(data, at)
         if header and first is None:
             first = (mini_batch, header)
             yield header
-        elif header and form == CSV and first is not None and header != first[1]:
-            raise _conflict(_named(mini_batch), _shown(header), _named(first[0]), _shown(first[1]))
-        yield data[start:] if start else data
+            offset += len(header)
+        elif header and form == CSV and first is not None:
+            check_header(_named(mini_batch), header, _named(first[0]), first[1])
+        rows = data[start:] if start else data
+        if note is not None:
+            if form == TEXT and about is not None:
+                note({"offset": offset, **about})
+            elif form != TEXT:
+                note(about or {"rows": rows.count(b"\n"), "columns": None})
+        offset += len(rows)
+        yield rows
+
+
+def check_header(whose: str, header: bytes, before: str, header_before: bytes) -> None:
+    """See that the header of a CSV is that of an earlier mini-batch.
+
+    Raises
+    ------
+    OutputError
+        It is not.
+    """
+    if header != header_before:
+        raise conflict(whose, _shown(header), before, _shown(header_before))
 
 
 def _shown(header: bytes) -> str:
@@ -57,16 +83,6 @@ def _shown(header: bytes) -> str:
 
 def _named(mini_batch: int) -> str:
     return f"mini-batch {mini_batch}"
-
-
-def _conflict(whose: str, what: str, before: str, what_before: str) -> OutputError:
-    msg = (
-        f"run() returned for {whose} the columns {what}, but for "
-        f"{before} {what_before}; one file has one set of columns and types. Let run() return the "
-        "same for every mini-batch (astype, reindex), and run.resume(entry_script=...) or submit "
-        "again."
-    )
-    return OutputError(msg)
 
 
 class _Sink(io.RawIOBase):
@@ -107,11 +123,7 @@ def _parquet(pieces: Pieces) -> Iterator[bytes]:
     size_bytes = 0
     for mini_batch, data in pieces():
         table = pa.ipc.open_stream(data).read_all()
-        try:
-            held.append(table.select(schema.names).cast(schema))
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-            msg = f"the rows of mini-batch {mini_batch} do not fit the output's types: {error}"
-            raise OutputError(msg) from error
+        held.append(fitted(table, schema, _named(mini_batch)))
         size_bytes += table.nbytes
         if size_bytes >= _ROW_GROUP_BYTES:
             writer.write_table(pa.concat_tables(held))
@@ -128,43 +140,3 @@ def _one_schema(pieces: Pieces) -> pa.Schema | None:
     import pyarrow as pa
 
     return one_schema((_named(k), pa.ipc.open_stream(data).schema) for k, data in pieces())
-
-
-def one_schema(schemas: Iterable[tuple[str, pa.Schema]]) -> pa.Schema | None:
-    """Return the schema that fits all: gaps and whole numbers give way to floats.
-
-    Parameters
-    ----------
-    schemas
-        Each with what it is of, such as "mini-batch 7".
-
-    Raises
-    ------
-    OutputError
-        Two of them have other columns, or types that do not fit together.
-    """
-    import pyarrow as pa
-
-    schema: pa.Schema | None = None
-    begun = ""
-    for whose, found in schemas:
-        if schema is None:
-            schema, begun = found, whose
-        elif found != schema:
-            if set(found.names) != set(schema.names):
-                raise _conflict(whose, f"{found.names}", begun, f"{schema.names}")
-            try:
-                schema = pa.unify_schemas([schema, found], promote_options="permissive")
-            except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-                now, before = _differing(found, schema)
-                raise _conflict(whose, now, begun, before) from error
-    return schema
-
-
-def _differing(found: pa.Schema, schema: pa.Schema) -> tuple[str, str]:
-    """Return the first column of two types, as each of two schemas has it."""
-    for name in schema.names:
-        now, before = found.field(name).type, schema.field(name).type
-        if now != before and "null" not in {str(now), str(before)}:
-            return f"{name!r} as {now}", f"{name!r} as {before}"
-    return f"{found.names}", f"{schema.names}"

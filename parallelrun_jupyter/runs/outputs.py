@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import warnings
 import zlib
 from array import array
 from collections.abc import Iterable, Iterator
@@ -15,8 +16,10 @@ from ..errors import OutputError
 from ..events import AttemptSucceeded, Event
 from ..worker.formats import CSV, JSONL, TEXT
 from .folders import remove_quietly
-from .joining import joined
+from .joining import TakeNote, joined
+from .row_notes import NoteLines, RowNotes, read_notes
 from .store import RunFolder
+from .typed_rows import csv_table, frame_of_records, json_table, lines_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,15 +73,19 @@ def part_path(folder: RunFolder, part: int) -> Path:
     return folder.output / f"part-{part}.rows"
 
 
-def final_bytes(folder: RunFolder, rows: CommittedRows, form: str = TEXT) -> Iterator[bytes]:
+def final_bytes(
+    folder: RunFolder, rows: CommittedRows, form: str = TEXT, note: TakeNote | None = None
+) -> Iterator[bytes]:
     """Yield the bytes of the final file: the rows of every succeeded mini-batch, in input order.
+
+    ``note`` takes what the file itself does not say of them, as of `joined`.
 
     Raises
     ------
     OutputError
         As `read_committed` and `joined`.
     """
-    return joined(lambda: read_committed(folder, rows), form)
+    return joined(lambda: read_committed(folder, rows), form, note)
 
 
 def read_committed(folder: RunFolder, rows: CommittedRows) -> Iterator[tuple[int, bytes]]:
@@ -144,20 +151,33 @@ def _open_part(folder: RunFolder, part: int) -> IO[bytes]:
 def publish(folder: RunFolder, rows: CommittedRows, target: Path, form: str = TEXT) -> int:
     """Write the final file, in input order, and let it appear by rename; return its bytes.
 
+    What it cannot say of its rows is noted beside it, in the run's folder.
+
     Raises
     ------
     OutputError
         The target cannot be written; the parts stay, and nothing is lost.
     """
     temporary = target.with_name(f".{target.name}.{folder.run_id}.tmp")
+    notes_temporary = folder.row_notes.with_suffix(".tmp")
     written = 0
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb", buffering=_COPY_BYTES) as file:
-            for data in final_bytes(folder, rows, form):
+        with (
+            open(notes_temporary, "w", encoding="ascii") as notes_file,
+            open(temporary, "wb", buffering=_COPY_BYTES) as file,
+        ):
+            notes = NoteLines(notes_file.write)
+            for data in final_bytes(folder, rows, form, notes.take):
                 written += file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            notes.end(written)
+            for each in (notes_file, file) if notes.is_needed else (file,):
+                each.flush()
+                os.fsync(each.fileno())
+        if notes.is_needed:
+            notes_temporary.replace(folder.row_notes)
+        else:
+            folder.row_notes.unlink(missing_ok=True)
         temporary.replace(target)
     except OSError as error:
         msg = (
@@ -167,17 +187,73 @@ def publish(folder: RunFolder, rows: CommittedRows, target: Path, form: str = TE
         raise OutputError(msg) from error
     finally:
         remove_quietly(temporary)
+        remove_quietly(notes_temporary)
     return written
 
 
 def remove_parts(folder: RunFolder) -> None:
     """Delete the part files: the final file holds their rows."""
-    for path in folder.output.glob("part-*.rows"):
+    for path in folder.parts():
         path.unlink()
 
 
-def read_rows(data: bytes, form: str) -> pd.DataFrame:
-    """Return the rows of a final file of a format; lines of text are one column ``row``."""
+def published_notes(folder: RunFolder) -> RowNotes | None:
+    """Return the notes of a run's final file; None where it needs none, or is of an old version."""
+    try:
+        with open(folder.row_notes, encoding="ascii") as file:
+            return read_notes(file)
+    except FileNotFoundError:
+        return None
+
+
+def committed_table(folder: RunFolder, rows: CommittedRows, form: str) -> pd.DataFrame:
+    """Return the rows that are committed by now, as `read_rows` those of the final file.
+
+    Raises
+    ------
+    OutputError
+        As `read_committed` and `joined`.
+    """
+    lines: list[str] = []
+    notes = NoteLines(lines.append)
+    data = b"".join(final_bytes(folder, rows, form, notes.take))
+    notes.end(len(data))
+    return read_rows(data, form, read_notes(lines) if notes.is_needed else None)
+
+
+def read_rows(data: bytes, form: str, notes: RowNotes | None = None) -> pd.DataFrame:
+    """Return the rows of a final file of a format; rows of text are one column ``row``.
+
+    Where the notes are not of these bytes, since somebody has changed the file, a warning says so,
+    and pandas guesses.
+    """
+    if notes is not None:
+        try:
+            return _noted_rows(data, form, notes)
+        except (ValueError, KeyError) as error:
+            warnings.warn(
+                f"the output is not the one that the run wrote ({error}): its rows are read "
+                "without their types",
+                stacklevel=4,
+            )
+    return _plain_rows(data, form)
+
+
+def _noted_rows(data: bytes, form: str, notes: RowNotes) -> pd.DataFrame:
+    import pandas as pd
+
+    frame: pd.DataFrame
+    if len(data) != notes.size_bytes:
+        msg = f"it has {len(data):,} bytes, not {notes.size_bytes:,}"
+        raise ValueError(msg)
+    if form == TEXT:
+        frame = pd.DataFrame({"row": lines_of(data, notes)}, dtype="str")
+    else:
+        frame = csv_table(data, notes) if form == CSV else json_table(data, notes)
+    return frame
+
+
+def _plain_rows(data: bytes, form: str) -> pd.DataFrame:
     import pandas as pd
 
     frame: pd.DataFrame
@@ -188,7 +264,7 @@ def read_rows(data: bytes, form: str) -> pd.DataFrame:
     elif form == CSV:
         frame = pd.read_csv(io.BytesIO(data))
     elif form == JSONL:
-        frame = pd.DataFrame([json.loads(line) for line in data.split(b"\n")[:-1]])
+        frame = frame_of_records([json.loads(line) for line in data.split(b"\n")[:-1]])
     else:
         frame = pd.read_parquet(io.BytesIO(data))
     return frame

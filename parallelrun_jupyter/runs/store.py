@@ -45,6 +45,29 @@ class RunFolder(Folder):
         """Parts while running; the final file, where no other place was asked for."""
         return self.path / "output"
 
+    @property
+    def row_notes(self) -> Path:
+        """What the final file cannot say of its rows; not there where that is nothing."""
+        return self.path / "row_notes.jsonl"
+
+    def parts(self) -> list[Path]:
+        """Return the part files: rows as they were committed, which the final file holds as well.
+
+        They are gone once the run has completed, unless something had failed: then a resume wants
+        them, and until it has completed every row is on the disk twice.
+        """
+        return sorted(self.output.glob("part-*.rows"))
+
+    def parts_bytes(self) -> int:
+        """Return the bytes of the part files."""
+        size_bytes = 0
+        for path in self.parts():
+            try:
+                size_bytes += path.stat().st_size
+            except FileNotFoundError:
+                pass  # the driver removes them just after the run has completed
+        return size_bytes
+
     def script_output(self, record: RunRecord) -> str:
         """Return the folder that a script may write its own files to.
 

@@ -1,7 +1,9 @@
 """Writes what ``run()`` returned as a table: CSV with one header, JSON lines or Parquet.
 
 The rows of a mini-batch stand alone: a CSV's header travels before them, framed, and whoever joins
-the mini-batches keeps the first one. Parquet travels as an Arrow stream.
+the mini-batches keeps the first one. Before that, also framed, travels a note of what the rows
+themselves cannot say: types of columns, lengths of rows that hold line ends. Parquet travels as an
+Arrow stream.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import json
 import struct
 
 from .failures import BadResult
+from .values import ONLY_COLUMN, is_array, is_frame, is_rich, json_lines, listed, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import in a worker
@@ -18,39 +21,100 @@ if TYPE_CHECKING:  # typing is not worth its import in a worker
 HEADER_MARK = b"\x00\x93header\x1a\n"
 """What a framed header begins with: this, its length in four bytes, the header, then the rows."""
 
+NOTE_MARK = b"\x00\x93note\x1a\n"
+"""What a framed note begins with: this, its length in four bytes, JSON, then a header or rows."""
+
 TEXT, CSV, JSONL, PARQUET = "text", "csv", "jsonl", "parquet"
 FORMATS = (CSV, JSONL, PARQUET)
-
-ONLY_COLUMN = "result"
-"""The column of results that are single values."""
 
 
 def framed(header: str, rows: str) -> bytes:
     """Return rows behind their header."""
-    head = header.encode("utf-8")
-    return HEADER_MARK + struct.pack(">I", len(head)) + head + rows.encode("utf-8")
+    return _frame(HEADER_MARK, header.encode("utf-8")) + rows.encode("utf-8")
 
 
-def split_frame(data: bytes) -> tuple[bytes, int]:
-    """Return a header, empty where there is none, and the offset of the rows behind it."""
-    if not data.startswith(HEADER_MARK):
-        return b"", 0
-    start = len(HEADER_MARK) + 4
+def noted(note: dict[str, Any], data: bytes) -> bytes:
+    """Return rows, framed or not, behind a note of them."""
+    return _frame(NOTE_MARK, json.dumps(note, separators=(",", ":")).encode("ascii")) + data
+
+
+def _frame(mark: bytes, data: bytes) -> bytes:
+    return mark + struct.pack(">I", len(data)) + data
+
+
+def split_note(data: bytes) -> tuple[dict[str, Any] | None, int]:
+    """Return the note of rows, or None, and the offset of what is behind it."""
+    if not data.startswith(NOTE_MARK):
+        return None, 0
+    start = len(NOTE_MARK) + 4
+    end = start + struct.unpack_from(">I", data, start - 4)[0]
+    return json.loads(data[start:end].decode("ascii")), end
+
+
+def split_frame(data: bytes, at: int = 0) -> tuple[bytes, int]:
+    """Return the header at an offset, empty where there is none, and the offset of the rows."""
+    if not data.startswith(HEADER_MARK, at):
+        return b"", at
+    start = at + len(HEADER_MARK) + 4
     length = struct.unpack_from(">I", data, start - 4)[0]
     return data[start : start + length], start + length
 
 
+def unframed(rows: bytes) -> bytes:
+    """Return rows that have no header, so that nobody takes their beginning for a frame."""
+    return _frame(HEADER_MARK, b"") + rows if rows.startswith((HEADER_MARK, NOTE_MARK)) else rows
+
+
+def text_rows(rows: list[str]) -> bytes:
+    """Return lines of text, with the lengths of rows where a line end is inside of one."""
+    data = ("\n".join(rows) + "\n").encode("utf-8")
+    if data.count(b"\n") == len(rows):
+        return unframed(data)
+    return noted({"lengths": [len(row.encode("utf-8")) + 1 for row in rows]}, unframed(data))
+
+
 def frame_text(frame: Any, options: dict[str, Any], form: str = TEXT) -> bytes:
     """Return the ``to_csv`` of a DataFrame; where a header is asked for, it is framed."""
+    if form == TEXT:
+        frame = _with_listed_cells(frame)
     rows = _csv_rows(frame, dict(options, header=False), form)
-    if not options.get("header"):
-        return unframed(rows.encode("utf-8"))
-    return framed(_csv_rows(frame.head(0), options, form), rows)
+    if options.get("header"):
+        data = framed(_csv_rows(frame.head(0), options, form), rows)
+    else:
+        data = unframed(rows.encode("utf-8"))
+    if form == TEXT and rows.count("\n") != len(frame):
+        lengths = _row_lengths(rows, str(options.get("quotechar", '"')))
+        if len(lengths) == len(frame):
+            return noted({"lengths": lengths}, data)
+    return data
 
 
-def unframed(rows: bytes) -> bytes:
-    """Return rows that have no header, so that nobody takes their beginning for one."""
-    return HEADER_MARK + bytes(4) + rows if rows.startswith(HEADER_MARK) else rows
+def _with_listed_cells(frame: Any) -> Any:
+    """Return a frame in whose cells arrays are lists: as themselves they leave out numbers."""
+    changed = {}
+    for position, dtype in enumerate(frame.dtypes):
+        if str(dtype) == "object":
+            column = frame.iloc[:, position]
+            if any(map(is_rich, set(map(type, column)))):
+                changed[position] = [listed(value) for value in column]
+    if not changed:
+        return frame
+    from .column_notes import with_columns
+
+    return with_columns(frame, changed)
+
+
+def _row_lengths(rows: str, quote: str) -> list[int]:
+    """Return the bytes of each row: one ends at a line end that is not inside of quotes."""
+    lengths = []
+    length = quotes = 0
+    for line in rows.split("\n")[:-1]:
+        length += len(line.encode("utf-8")) + 1
+        quotes += line.count(quote)
+        if quotes % 2 == 0:
+            lengths.append(length)
+            length = quotes = 0
+    return lengths
 
 
 def _csv_rows(frame: Any, options: dict[str, Any], form: str) -> str:
@@ -77,23 +141,32 @@ def encode_table(result: Any, form: str, options: dict[str, Any]) -> bytes:
     Raises
     ------
     BadResult
-        The result makes no table, or what writes the format is missing.
+        The result makes no table, a value of it cannot be written so that it can be read back, or
+        what writes the format is missing.
     """
-    if form == JSONL and isinstance(result, (list, tuple)):
-        return _json_lines(
-            value if isinstance(value, dict) else {ONLY_COLUMN: value} for value in result
-        )
+    if form == JSONL and isinstance(result, (list, tuple)) and not _is_of_pandas(result):
+        return json_lines(result)
+    from .column_notes import with_index  # only a run with such an output needs it
+
     try:
-        frame = _as_frame(result)
+        frame, names, columns = with_index(as_frame(result))
+        frame = _with_names_of_text(frame)
     except ImportError as error:
         raise BadResult("wrong_result", _missing(form, "pandas", error))
-    except (TypeError, ValueError) as error:
+    except UnicodeEncodeError:
+        raise
+    except (AttributeError, TypeError, ValueError) as error:
         raise BadResult("wrong_result", "run() returned what makes no table: %s" % error)
     if form == CSV:
-        return frame_text(frame, options, form)
+        return _csv(frame, options, names)
     if form == JSONL:
-        return _json_lines(_records(frame))
-    return _arrow_stream(frame)
+        return _json(frame, names)
+    from .arrow_tables import arrow_stream
+
+    try:
+        return arrow_stream(frame, [list(pair) for pair in zip(columns, names)])
+    except ImportError as error:
+        raise BadResult("wrong_result", _missing(form, "pyarrow", error))
 
 
 def _missing(form: str, package: str, error: Exception) -> str:
@@ -104,25 +177,139 @@ def _missing(form: str, package: str, error: Exception) -> str:
     )
 
 
-def _as_frame(result: Any) -> Any:
+def _is_of_pandas(values: Any) -> bool:
+    """Return whether elements are DataFrames or Series."""
+    return any(str(kind.__module__).startswith("pandas") for kind in set(map(type, values)) if is_array(kind))  # fmt: skip
+
+
+def joined_frames(values: Any) -> Any:
+    """Return the table of elements that are DataFrames of one row, or Series; None for others.
+
+    Raises
+    ------
+    BadResult
+        A DataFrame has more rows or none, or is among elements of other types.
+    """
+    if not _is_of_pandas(values):
+        return None
+    import pandas as pd
+
+    are_series = all(isinstance(value, pd.Series) for value in values)
+    for number, value in enumerate(values):
+        is_row = isinstance(value, pd.DataFrame) and len(value) == 1
+        if not is_row and not are_series:
+            what = "is a DataFrame of %d rows" % len(value) if is_frame(type(value)) else ""
+            what = what or "is %s, beside a DataFrame or Series" % shown(value)
+            raise BadResult(
+                "wrong_result",
+                "element %d of what run() returned %s; one element is one row: return one "
+                "DataFrame, pandas.concat(frames, ignore_index=True)" % (number, what),
+            )
+    if are_series:
+        return pd.DataFrame(list(values)).reset_index(drop=True)
+    return pd.concat(list(values), ignore_index=True)
+
+
+def as_frame(result: Any) -> Any:
+    """Return a result as a DataFrame."""
     import pandas as pd
 
     if isinstance(result, pd.DataFrame):
-        frame = result
-    elif isinstance(result, pd.Series):
-        frame = result.to_frame(ONLY_COLUMN if result.name is None else result.name)
-    else:
-        values = list(result)
-        is_plain = not values or not isinstance(values[0], (dict, list, tuple))
-        is_plain = is_plain and getattr(result, "ndim", 1) == 1
-        frame = pd.DataFrame({ONLY_COLUMN: values}) if is_plain else pd.DataFrame(values)
+        return result
+    if isinstance(result, pd.Series):
+        return result.to_frame(ONLY_COLUMN if result.name is None else result.name)
+    if isinstance(result, (list, tuple)):
+        frame = joined_frames(result)
+        if frame is not None:
+            return frame
+    elif getattr(getattr(result, "dtype", None), "names", None):
+        return pd.DataFrame(result)
+    elif getattr(result, "ndim", 1) == 2:
+        return pd.DataFrame(list(result))
+    return _frame_of_elements(list(result))
+
+
+def _frame_of_elements(values: list[Any]) -> Any:
+    """Return the table of dicts, of lists or tuples, or of single values in one column."""
+    import pandas as pd
+
+    kind = type(values[0])
+    if not issubclass(kind, (dict, list, tuple)):
+        frame = pd.DataFrame({ONLY_COLUMN: pd.Series(values, dtype=_dtype_of(values))})
+        return _with_whole_numbers(frame, [{ONLY_COLUMN: value} for value in values])
+    for number, value in enumerate(values):
+        if issubclass(kind, dict) != isinstance(value, dict):
+            message = "element %d is %s, but element 0 a %s" % (number, shown(value), kind.__name__)
+            raise TypeError(message)
+    if issubclass(kind, dict):
+        return _with_whole_numbers(pd.DataFrame(values), values)
+    return _with_whole_numbers(pd.DataFrame(values), [dict(enumerate(row)) for row in values])
+
+
+def _with_whole_numbers(frame: Any, records: Any) -> Any:
+    """Return a frame whose columns of whole numbers with gaps are such, and not floats.
+
+    Floats are what pandas makes of Python's numbers beside None, which ends at 2^53.
+    """
+    import pandas as pd
+
+    names = list(frame.columns)
+    for position, dtype in enumerate(frame.dtypes):
+        if str(dtype) != "float64" or not frame.iloc[:, position].isna().any():
+            continue
+        values = [record.get(names[position]) for record in records]
+        kinds = set(map(type, values))
+        whole = kinds - {type(None)}
+        if whole and whole < kinds and all(map(_is_whole, whole)):
+            frame[names[position]] = pd.array(values, dtype="Int64")
+    return frame
+
+
+def _is_whole(kind: type) -> bool:
+    return hasattr(kind, "__index__") and kind is not bool and not is_array(kind)
+
+
+def _dtype_of(values: Any) -> Any:
+    """Return the dtype of a column of single values, None where pandas decides."""
+    return object if any(is_array(kind) for kind in set(map(type, values))) else None
+
+
+def _with_names_of_text(frame: Any) -> Any:
     names = [str(name) for name in frame.columns]
     if len(set(names)) < len(names):
         raise ValueError("two of its columns have the same name, of %s" % ", ".join(names[:20]))
+    if not names:
+        raise ValueError("a DataFrame without columns has no rows in a file")
     if list(frame.columns) != names:
         frame = frame.copy(deep=False)
         frame.columns = names
     return frame
+
+
+def _note(frame: Any, columns: list[list[Any]], names: list[Any]) -> dict[str, Any]:
+    note: dict[str, Any] = {"rows": len(frame), "columns": columns}
+    if names:
+        note["index"] = names
+    return note
+
+
+def _csv(frame: Any, options: dict[str, Any], names: list[Any]) -> bytes:
+    from .column_notes import note_columns
+
+    frame, columns = note_columns(frame, as_csv=True)
+    data = frame_text(frame, options, CSV)
+    if set(options) - {"sep", "header", "index"} or options.get("index"):
+        return data  # the user's own look, which pandas.read_csv reads as well as it can
+    note = _note(frame, columns, names)
+    note["sep"], note["header"] = options.get("sep", ","), bool(options.get("header"))
+    return noted(note, data)
+
+
+def _json(frame: Any, names: list[Any]) -> bytes:
+    from .column_notes import note_columns
+
+    frame, columns = note_columns(frame, as_csv=False)
+    return noted(_note(frame, columns, names), json_lines(_records(frame)))
 
 
 def _records(frame: Any) -> Any:
@@ -136,45 +323,3 @@ def _records(frame: Any) -> Any:
         columns.append(values)
     names = list(frame.columns)
     return (dict(zip(names, row)) for row in zip(*columns))
-
-
-def _json_lines(records: Any) -> bytes:
-    try:
-        lines = [
-            json.dumps(_without_nan(r), ensure_ascii=False, allow_nan=False, default=_plain)
-            for r in records
-        ]
-    except ValueError as error:
-        raise BadResult("wrong_result", "run() returned a value that JSON has not: %s" % error)
-    return ("\n".join(lines) + "\n").encode("utf-8")
-
-
-def _without_nan(record: dict[Any, Any]) -> dict[Any, Any]:
-    if any(isinstance(v, float) and v != v for v in record.values()):  # noqa: PLR0124 - is it NaN?
-        return {
-            k: None if isinstance(v, float) and v != v else v  # noqa: PLR0124 - is it NaN?
-            for k, v in record.items()
-        }
-    return record
-
-
-def _plain(value: Any) -> Any:
-    """Return what JSON has for a value that it does not know: numpy's numbers, arrays, dates."""
-    if hasattr(value, "isoformat"):
-        return value.isoformat()
-    return value.tolist() if hasattr(value, "tolist") else str(value)
-
-
-def _arrow_stream(frame: Any) -> bytes:
-    try:
-        import pyarrow as pa
-    except ImportError as error:
-        raise BadResult("wrong_result", _missing(PARQUET, "pyarrow", error))
-    try:
-        table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
-        raise BadResult("wrong_result", "run() returned what Parquet cannot hold: %s" % error)
-    sink = pa.BufferOutputStream()
-    with pa.RecordBatchStreamWriter(sink, table.schema) as writer:
-        writer.write_table(table)
-    return bytes(sink.getvalue().to_pybytes())

@@ -6,7 +6,8 @@ import json
 import os
 
 from .failures import BadResult, BadSettings
-from .formats import CSV, TEXT, encode_table, frame_text, unframed
+from .formats import CSV, TEXT, encode_table, frame_text, joined_frames, text_rows
+from .values import is_frame, text_lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import in a worker
@@ -26,6 +27,9 @@ _SETTINGS_FORM = '{"append_row": {"pandas.DataFrame.to_csv": {"sep": ","}}}'
 
 CSV_OPTIONS = {"sep": ",", "header": True, "index": False}
 """How a DataFrame is written where ``output_format`` is CSV."""
+
+_PLAIN = {str, int, float, bool, type(None)}
+"""Types of elements that are most of all, and hold nothing."""
 
 HEADER_ARGUMENT = "--append_row_dataframe_header"
 
@@ -76,8 +80,9 @@ def encode_result(
     """Return (rows, text): the number of elements, and their lines as UTF-8 bytes.
 
     A list, tuple, array or Series gives one line per element, ``str(element)``, without quoting;
-    a generator or another iterator is used up first.
-    A DataFrame gives the lines of its ``to_csv`` with ``frame_options``. Where ``form`` is a
+    a generator or another iterator is used up first;
+    arrays in it are written as lists. Elements that are DataFrames of one row, or Series, are the
+    rows of a table. A DataFrame gives the lines of its ``to_csv`` with ``frame_options``. Where ``form`` is a
     format of tables, the result is written as such, as ``formats`` says.
 
     Raises
@@ -101,13 +106,10 @@ def encode_result(
     try:
         if form != TEXT:
             data = encode_table(result, form, frame_options)
-        elif hasattr(result, "to_csv") and hasattr(result, "columns"):
-            data = frame_text(result, frame_options)
         else:
-            data = unframed(("\n".join(map(str, result)) + "\n").encode("utf-8"))
+            data = _text(result, frame_options)
     except UnicodeEncodeError as error:
-        message = "a returned row is not valid Unicode (%s); encode or escape it in run()" % error
-        raise BadResult("wrong_result", message)
+        raise BadResult("wrong_result", _not_unicode(error))
     if len(data) >= MOST_BYTES:
         message = "run() returned %d bytes of rows, more than 4 GB; use smaller mini-batches"
         raise BadResult("wrong_result", message % len(data))
@@ -146,6 +148,24 @@ def is_coroutine(value: Any) -> bool:
     if kind == "coroutine":
         value.close()  # or Python would warn, somewhere else, that it was never awaited
     return kind in ("coroutine", "async_generator")
+
+
+def _text(result: Any, frame_options: dict[str, Any]) -> bytes:
+    if is_frame(type(result)):
+        return frame_text(result, frame_options)
+    if set(map(type, result)) <= _PLAIN:
+        return text_rows(list(map(str, result)))
+    frame = joined_frames(result)
+    return text_rows(text_lines(result)) if frame is None else frame_text(frame, frame_options)
+
+
+def _not_unicode(error: UnicodeEncodeError) -> str:
+    """Return what to do about text that has no bytes, such as an undecodable file name."""
+    text = error.object[max(error.start - 40, 0) : error.end + 20]
+    return (
+        "a returned row is not valid Unicode (%r, near %r); encode or escape it in run(), such as "
+        "text.encode('utf-8', 'backslashreplace').decode()" % (error.object[error.start], text)
+    )
 
 
 def _kind(value: Any) -> str:

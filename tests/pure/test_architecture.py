@@ -163,6 +163,7 @@ OLD_STDLIB = frozenset(
         "importlib",
         "inspect",
         "io",
+        "itertools",
         "json",
         "logging",
         "mmap",
@@ -185,9 +186,11 @@ OLD_STDLIB = frozenset(
 """What the worker uses of the standard library; every one of these is in Python 3.7."""
 
 FOR_TABLES = {
+    "arrow_tables.py": {"pyarrow"},
     "azureml_tables.py": {"pandas"},
+    "column_notes.py": {"pandas"},
     "delimited.py": {"numpy"},
-    "formats.py": {"pandas", "pyarrow"},
+    "formats.py": {"pandas"},
     "records.py": {"numpy"},
     "row_groups.py": {"pyarrow"},
     "tables.py": {"pandas"},

@@ -143,6 +143,28 @@ def test_parts_become_one_output_with_one_schema(store: Store, tmp_path: Path) -
     assert publish_all(tmp_path, store, parts) == manifest, "as after a crash, when all was there"
 
 
+def test_types_of_pandas_survive_parts(store: Store, tmp_path: Path) -> None:
+    large = 2**60 + 1
+    gaps = pd.array([large, None], dtype="Int64")
+    parts = put_all(
+        tmp_path,
+        store,
+        {
+            0: [{"id": gaps, "t": ["a", None], "d": [float("nan")] * 2}],
+            1: [{"id": [None], "t": [float("nan")], "d": [pd.Timestamp("2026-01-02")]}],
+            2: [{"id": [3], "t": ["b"], "d": [pd.NaT]}],
+        },
+    )
+    manifest = publish_all(tmp_path, store, parts)
+    found = rows_of()
+    assert found["id"].tolist() == [large, pd.NA, pd.NA, 3]
+    assert found["id"].dtype == "Int64"
+    assert found["t"].fillna("-").tolist() == ["a", "-", "-", "b"]
+    assert found["d"].isna().tolist() == [True, True, False, True]
+    assert found["d"][2] == pd.Timestamp("2026-01-02")
+    assert publish_all(tmp_path, store, parts) == manifest, "what fits is not put again"
+
+
 def test_what_no_journal_names_is_deleted_and_what_is_not_ours_stays(
     store: Store, tmp_path: Path
 ) -> None:

@@ -35,7 +35,6 @@ from parallelrun_jupyter.worker.streams import LINE_BYTES, ShownLines, tag_lines
         ((x for x in "ab"), 2, b"a\nb\n"),
         (map(str, [1, 2]), 2, b"1\n2\n"),
         (iter([]), 0, b""),
-        (["two\nlines"], 1, b"two\nlines\n"),
         (np.array([1.5, 2.0]), 2, b"1.5\n2.0\n"),
         (pd.Series(["x", "y"]), 2, b"x\ny\n"),
         (pd.DataFrame({"a": [1, 2], "b": ["x", "y z"]}), 2, b'1 x\n2 "y z"\n'),

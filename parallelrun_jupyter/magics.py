@@ -19,6 +19,7 @@ from .options import (
     add_resume_options,
     config_of,
     inputs_of,
+    reading_of,
     run_options,
     split_script_arguments,
 )
@@ -93,7 +94,7 @@ class ParallelRunMagics(Magics):
         if not given.variable.isidentifier():
             msg = f"--as is {given.variable!r}; expected the name of a variable, such as 'run'."
             raise ConfigError(msg)
-        inputs = inputs_of(given.input, given.format, self._names())
+        inputs = inputs_of(given.input, given.format, self._names(), reading_of(given))
         script = self._script(given.source_directory, cell)
         config = config_of(given, entry_script=script.path.name)
         step = ParallelRunStep(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from ..data.tabular import TabularDataset as NativeTable
@@ -131,8 +132,11 @@ class TabularDatasetFactory:
             As in Azure.
         partition_format
             Which keys are in the paths; they are columns too.
-        support_multi_line, empty_as_string
+        support_multi_line
             Taken and not used: line ends in quotes never end a row.
+        empty_as_string
+            True: in columns of text every field is text, the empty one and ``NA`` too. False: those
+            are missing, as pandas has it.
 
         Raises
         ------
@@ -148,8 +152,11 @@ class TabularDatasetFactory:
             header=plain_header(header),
             encoding=encoding,
             column_types=types,
+            inference="pandas",
             **_keys(partition_format),
         )  # fmt: skip
+        if empty_as_string:
+            native = native.arranged(replace(native.arrangement, empty_is_text=True))
         return _made(native, validate)
 
     @staticmethod

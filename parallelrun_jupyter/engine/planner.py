@@ -11,12 +11,13 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 
+from ..data.sources import input_warnings_to
 from ..data.versions import Versions
 from ..errors import ParallelRunError
 from ..runs.record import RunRecord
 from ..worker.parent import die_with_parent
 from .plan import write_plan
-from .signals import PlanFailed, Planned, Signal
+from .signals import Noticed, PlanFailed, Planned, Signal
 
 
 class Planner:
@@ -67,12 +68,13 @@ class Planner:
             os.setsid()
             die_with_parent(os.getppid())
             gc.disable()  # what is made here has no circles
-            write_plan(
-                self._record,
-                self._plan,
-                lambda *counts: _send(pen, ["planned", *counts]),
-                self._is_done,
-            )
+            with input_warnings_to(lambda text: _send(pen, ["warned", text])):
+                write_plan(
+                    self._record,
+                    self._plan,
+                    lambda *counts: _send(pen, ["planned", *counts]),
+                    self._is_done,
+                )
             with suppress(OSError), closing(Versions(self._plan)) as versions:
                 versions.note()  # of what is not noted, a resume looks at the time
             status = 0
@@ -91,6 +93,8 @@ class Planner:
                     case ["planned", mini_batches, items, is_end]:
                         is_over = is_end
                         self._tell(Planned(mini_batches, items, is_end))
+                    case ["warned", text]:
+                        self._tell(Noticed(text))
                     case ["failed", reason]:
                         is_over = True
                         self._tell(PlanFailed(reason))

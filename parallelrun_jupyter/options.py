@@ -224,7 +224,7 @@ def _column_types(texts: Sequence[str]) -> dict[str, str] | str:
                 kinds.append(kind.strip())
             elif number and kinds[-1].startswith("datetime:"):
                 kinds[-1] += f",{part}"
-            elif len(texts) == 1 and part == text:
+            elif len(texts) == 1 and part == text and not equals:
                 return part
             else:
                 msg = (

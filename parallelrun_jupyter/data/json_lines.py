@@ -36,7 +36,10 @@ class _Column:
         self.count += 1
 
     def decide(self, rows: int) -> str:
-        """Return the one type: where values are missing, numbers are floats, if none is changed."""
+        """Return the one type: where values are missing, numbers are floats, if none is changed.
+
+        Whole numbers that floats do not hold are ``Int64`` then.
+        """
         kinds = self.kinds - {"null"}
         has_gap = self.count < rows or "null" in self.kinds
         if kinds == {"str"}:
@@ -45,6 +48,8 @@ class _Column:
             return "bool"
         if kinds and kinds <= {"int", "long"} and not has_gap:
             return "int64"
+        if "long" in kinds and kinds <= {"int", "long"}:
+            return "Int64"
         return "float64" if kinds and kinds <= {"int", "float"} else "object"
 
 
@@ -115,9 +120,9 @@ def plan_json_lines(sources: Sources, options: dict[str, Any], cut: Cut) -> Plan
 
 def _see(data: bytes, text: TextFile, columns: dict[str, _Column]) -> None:
     encoding = text.encoding if text.is_transparent else "utf-8"
-    for line in data.decode(encoding, "replace").split("\n"):
+    for line in data.split(b"\n"):
         try:
-            row = json.loads(line)
+            row = json.loads(line.decode(encoding))
         except ValueError:
             continue  # empty, or whoever reads this mini-batch will say what is wrong with it
         if isinstance(row, dict):

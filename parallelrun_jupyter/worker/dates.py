@@ -9,10 +9,13 @@ if TYPE_CHECKING:  # typing is not worth its import in a worker
     from typing import Any
 
 _ISO_8601 = (
-    r"\s*\d{4}(-?(0?[1-9]|1[0-2])(-?(0?[1-9]|[12]\d|3[01])"
+    r"\s*\d{4}(([-/. \\]?)(0?[1-9]|1[0-2])(\2(0?[1-9]|[12]\d|3[01])"
     r"([ T]\d{1,2}(:?\d{2}(:?\d{2}(\.\d+)?)?)?\s*(Z|[+-]\d{2}(:?\d{2})?)?)?)?)?$"
 )
 """What older pandas may read without a form: it would guess at anything else."""
+
+_OFFSET = r":?\d{2}(?:\.\d+)?\s*(?:Z|[+-]\d{2}(?::?\d{2})?)$"
+"""The end of a time that has an offset."""
 
 _CLOCK = ("now", "today")
 """What pandas takes for the time at which it reads."""
@@ -53,8 +56,7 @@ def dates_of(pd: Any, column: Any, decided: str) -> Any:
     unit = date_unit(decided)
     if unit != "ns" and version < 2:
         raise DateError(0, "is to be a %s, which needs pandas 2 or newer" % decided)
-    named = "ISO8601" if form is None and version >= 2 else form
-    dates = pd.to_datetime(column, format=named, errors="coerce", utc=True).dt.tz_localize(None)
+    dates = _parsed(pd, column, form, version)
     wrong = dates.isna() & column.notna()
     if form is None:
         wrong |= column.isin(_CLOCK)
@@ -68,8 +70,21 @@ def dates_of(pd: Any, column: Any, decided: str) -> Any:
     return _in_unit(pd, dates, unit, repaired)
 
 
+def _parsed(pd: Any, column: Any, form: str | None, version: int) -> Any:
+    """Return dates in UTC, without a zone; none where pandas reads none."""
+    if form is None and version == 2:
+        # It gives times without an offset the offset of the time before them.
+        has_offset = column.astype(object).str.contains(_OFFSET, na=False)
+        if has_offset.any() and not has_offset.all():
+            parts = [_parsed(pd, column[part], form, 0) for part in (has_offset, ~has_offset)]
+            return pd.concat(parts).reindex(column.index)
+    named = "ISO8601" if form is None and int(pd.__version__.split(".")[0]) >= 2 else form
+    return pd.to_datetime(column, format=named, errors="coerce", utc=True).dt.tz_localize(None)
+
+
 def _moment(text: str, form: str | None, unit: str, row: int) -> datetime:
-    """Return a date that pandas does not read, because it is beyond what it holds."""
+    """Return a date that pandas does not read, most often because it is beyond what it holds."""
+    moment = None
     try:
         if form is None:
             moment = datetime.fromisoformat(text[:-1] + "+00:00" if text[-1:] == "Z" else text)
@@ -78,13 +93,16 @@ def _moment(text: str, form: str | None, unit: str, row: int) -> datetime:
         if moment.tzinfo is not None:
             moment = moment.astimezone(timezone.utc).replace(tzinfo=None)
     except (ValueError, OverflowError):
+        pass
+    is_beyond = moment is not None and not 1678 <= moment.year <= 2261
+    if is_beyond and unit == "ns":
+        raise _beyond(row)
+    if moment is None or not (is_beyond or form):
         raise DateError(
             row,
             "is no date of the form %s; write the form in column_types=, such as 'datetime:%%d.%%m.%%Y'"
             % (form or "ISO 8601"),
         )
-    if unit == "ns":
-        raise _beyond(row)
     return moment
 
 

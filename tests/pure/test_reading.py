@@ -198,7 +198,9 @@ def test_what_is_not_in_the_encoding_is_never_read(
         text = content.decode(encoding)
         assume("\0" not in text)
     except UnicodeDecodeError:
-        with pytest.raises(BadInput, match=r"soup\.csv.* (at offset|the row at|the quote at|ends at byte)"):
+        with pytest.raises(
+            BadInput, match=r"soup\.csv.* (at offset|the row at|the quote at|ends at byte)"
+        ):
             frames_of(read(path, encoding=encoding, column_types=types))
         return
     dataset = read(path, encoding=encoding, column_types=types)

@@ -204,6 +204,7 @@ class TabularDatasetFactory:
             _native_paths(path, include_path),
             encoding=encoding,
             column_types=_types(set_column_types),
+            inference="pandas",
             **_keys(partition_format),
         )
         return _made(native, validate)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..worker.delimited import MISSING
-from ..worker.records import quoted_edges, split_rows, with_line_feeds, without_escapes
+from ..worker.records import quoted_edges, with_line_feeds, without_escapes
 from .column_types import Inference, kinds_of, see_numbers, see_texts
 
 _OPEN_ROW = re.compile(r"EOF inside string starting at row (\d+)")
@@ -17,8 +17,8 @@ _OPEN_ROW = re.compile(r"EOF inside string starting at row (\d+)")
 
 _WHOLE_NUMBER = re.compile(r"\s*[+-]?\d+\s*")
 _NUMBERS = ("int64", "uint64", "float64")
-_LONG_NUMBER = re.compile(rb"(?<![.0-9])[0-9]{16}")
-"""What a whole number above 2^53 begins with; not the digits behind a point."""
+_LONG = 16
+"""How many digits a whole number above 2^53 has at least."""
 
 _ZERO, _TEN = ord("0"), 10
 
@@ -138,7 +138,7 @@ def _see_exactly(
         elif column in padded:
             doubtful.add(column)
         elif not see_numbers(one, frame[column]):
-            if _LONG_NUMBER.search(text):
+            if _has_long_number(text):
                 doubtful.add(column)
             else:
                 one.see("float64", has_gap=bool(frame[column].isna().any()), has_fraction=True)
@@ -173,31 +173,49 @@ def _with_leading_zeros(text: bytes, reading: Reading) -> frozenset[int]:
 
     plain = without_escapes(text, reading.separator, reading.quote, reading.escape)
     array = np.frombuffer(plain, np.uint8)
-    is_digit = (array - _ZERO) < _TEN  # of unsigned bytes: what is below zero is far above
-    zeros = np.flatnonzero((array[:-1] == _ZERO) & is_digit[1:])
-    ends = np.frombuffer(f"{reading.separator}{reading.quote}\n\r \t".encode("ascii"), np.uint8)
+    zeros = np.flatnonzero(array[:-1] == _ZERO)
+    zeros = zeros[(array[zeros + 1] - _ZERO) < _TEN]  # below zero is far above, in unsigned bytes
+    zeros = zeros[((array[zeros - 1] - _ZERO) >= _TEN) | (zeros == 0)]
+    is_end = np.zeros(256, bool)
+    is_end[list(f"{reading.separator}{reading.quote}\n\r \t".encode("ascii"))] = True
+    is_sign = np.zeros(256, bool)
+    is_sign[list(b"+-")] = True
     before = zeros - 1
-    signed = (before >= 0) & ((array[before] == ord("+")) | (array[before] == ord("-")))
-    before = before - signed
-    begins = np.isin(array[before], ends) | (before < 0)
-    zeros = zeros[begins]
+    before -= is_sign[array[before]]
+    zeros = zeros[is_end[array[before]] | (before < 0)]
     if not len(zeros):
         return frozenset()
     return frozenset(_columns_of(plain, zeros, reading))
 
 
 def _columns_of(plain: bytes, places: Any, reading: Reading) -> Sequence[int]:
-    """Return the numbers of the columns that places of a text without escapes are in."""
+    """Return the columns that places of a text are in, which has no escapes and line feeds only."""
     import numpy as np
 
     array = np.frombuffer(plain, np.uint8)
-    lines = split_rows(plain, reading.separator, reading.quote, is_last=True)[0]
-    separators = np.flatnonzero(array == ord(reading.separator))
+    marks = np.flatnonzero((array == ord(reading.separator)) | (array == ord("\n")))
     if reading.quote and reading.quote.encode("ascii") in plain:
         edges = quoted_edges(plain, reading.separator, reading.quote)
-        separators = separators[np.searchsorted(edges, separators) % 2 == 0]
+        marks = marks[np.searchsorted(edges, marks) % 2 == 0]
+    if not len(marks):
+        return [0]
+    # Behind each mark stands column 0 of a line, or the column next to the one before.
+    order = np.searchsorted(marks, places)
+    lines = np.flatnonzero(array[marks] == ord("\n")) + 1
     starts = np.concatenate([np.zeros(1, np.int64), lines])
-    line = starts[np.searchsorted(starts, places, side="right") - 1]
-    columns = np.searchsorted(separators, places) - np.searchsorted(separators, line)
-    found: list[int] = np.unique(columns).tolist()
+    columns = order - starts[np.searchsorted(starts, order, side="right") - 1]
+    found: list[int] = np.flatnonzero(np.bincount(columns)).tolist()
     return found
+
+
+def _has_long_number(text: bytes) -> bool:
+    """Return whether a whole number that may be above 2^53 is written out, in digits only."""
+    import numpy as np
+
+    array = np.frombuffer(b"," + text + b",", np.uint8)
+    others = np.flatnonzero((array - _ZERO) >= _TEN)
+    before = np.flatnonzero(np.diff(others) > _LONG)
+    is_number = array[others[before]] != ord(".")
+    for mark in b".eE":
+        is_number &= array[others[before + 1]] != mark
+    return bool(is_number.any())

@@ -35,10 +35,10 @@ class _Column:
         self.kinds.add(kind)
         self.count += 1
 
-    def decide(self, rows: int) -> str:
+    def decide(self, rows: int, *, is_exact: bool) -> str:
         """Return the one type: where values are missing, numbers are floats, if none is changed.
 
-        Whole numbers that floats do not hold are ``Int64`` then.
+        Whole numbers that floats do not hold are ``Int64`` then, where ``is_exact``; else objects.
         """
         kinds = self.kinds - {"null"}
         has_gap = self.count < rows or "null" in self.kinds
@@ -48,7 +48,7 @@ class _Column:
             return "bool"
         if kinds and kinds <= {"int", "long"} and not has_gap:
             return "int64"
-        if "long" in kinds and kinds <= {"int", "long"}:
+        if is_exact and "long" in kinds and kinds <= {"int", "long"}:
             return "Int64"
         return "float64" if kinds and kinds <= {"int", "float"} else "object"
 
@@ -106,7 +106,11 @@ def plan_json_lines(sources: Sources, options: dict[str, Any], cut: Cut) -> Plan
             planned.append((source, text, ranges))
             rows += sum(found[2] for found in ranges)
     known = known_types(options["column_types"], list(columns))
-    types = [known.get(name) or column.decide(rows) for name, column in columns.items()]
+    is_exact = options.get("inference") == "exact"
+    types = [
+        known.get(name) or column.decide(rows, is_exact=is_exact)
+        for name, column in columns.items()
+    ]
     for one in planned:
         if isinstance(one, Planned):
             yield one

@@ -186,6 +186,7 @@ class TabularDataset:
         *,
         encoding: str = "utf8",
         column_types: Types = None,
+        inference: str = "exact",
         partition_format: str | None = None,
         storage_options: Mapping[str, Any] | None = None,
     ) -> TabularDataset:
@@ -198,13 +199,19 @@ class TabularDataset:
         column_types
             Types of some columns; the others are decided from all rows. Columns are the names that
             any row has, in order of appearance. Lists, objects and mixtures stay as they are.
+        inference
+            ``"exact"`` (the default): whole numbers above 2^53 with gaps are ``Int64``. ``"pandas"``:
+            they are objects.
 
         Raises
         ------
         InputError
-            An encoding or a type that cannot be used.
+            An encoding, type or ``inference`` that cannot be used.
         """
-        options = {"encoding": codec_name(encoding), "column_types": given_types(column_types)}
+        options: dict[str, Any] = {"encoding": codec_name(encoding)}
+        options["column_types"] = given_types(column_types)
+        if _inference(inference) == "exact":
+            options["inference"] = "exact"
         files = FileDataset(
             path, partition_format=partition_format, storage_options=storage_options
         )

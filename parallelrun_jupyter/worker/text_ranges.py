@@ -74,16 +74,17 @@ def read_range(path: str, start: int, end: int) -> bytes:
         raise BadInput("the input %s could not be read: %s" % (path, error))
 
 
-def encoding_hint(head: bytes) -> str:
-    """Return what the first bytes of a file say of its encoding, as the end of a sentence."""
+def encoding_hint(head: bytes, encoding: str) -> str:
+    """Return what to do about a file that is not in its encoding, by its first bytes."""
+    if encoding.startswith(("utf-16", "utf-32")):
+        return "correct the file, or give its encoding="
     for mark, name in ((b"\xff\xfe\0\0", "utf32"), (b"\0\0\xfe\xff", "utf32"),
                        (b"\xff\xfe", "utf16"), (b"\xfe\xff", "utf16")):  # fmt: skip
         if head.startswith(mark):
-            return "it begins with the mark of that encoding: give encoding=%r" % name
-    if head[1::2].count(0) > len(head) // 4:
-        return "every second byte is zero, as in UTF-16: give encoding='utf-16-le'"
-    if head[::2].count(0) > len(head) // 4:
-        return "every second byte is zero, as in UTF-16: give encoding='utf-16-be'"
+            return "the file begins with the mark of another encoding: give encoding=%r" % name
+    for start, name in ((1, "utf-16-le"), (0, "utf-16-be")):
+        if head[start::2].count(0) > len(head) // 4:
+            return "every second byte is zero, as in UTF-16: give encoding=%r" % name
     return "give the file's encoding="
 
 
@@ -100,14 +101,14 @@ def undecodable_byte(byte: int, offset: int, encoding: str, reason: str, head: b
         The first bytes of the file.
     """
     return "the byte 0x%02x at offset %d is not %s (%s); %s" % (
-        byte, offset, encoding, reason, encoding_hint(head)
+        byte, offset, encoding, reason, encoding_hint(head, encoding)
     )  # fmt: skip
 
 
 def zero_byte(offset: int, encoding: str, head: bytes) -> str:
     """Return what is wrong with a zero byte in a text file; the arguments are as above."""
     return "the byte at offset %d is zero, which is no text in %s; %s" % (
-        offset, encoding, encoding_hint(head)
+        offset, encoding, encoding_hint(head, encoding)
     )  # fmt: skip
 
 

@@ -133,6 +133,15 @@ def test_plan_lines_and_records_of_older_versions_are_read_as_they_were(folder: 
     assert load_table(line)["code"].tolist() == ["NA", ""]
 
 
+def test_whole_numbers_of_json_lines_are_exact_with_gaps(folder: Path) -> None:
+    values = [2**53 + 1, None, -(2**63), 2**63 - 1, 5]
+    path = put(folder, "".join(json.dumps({"n": value}) + "\n" for value in values), "n.jsonl")
+    found = joined(read_json(path), rows=2)["n"]
+    assert found.dtype.name == "Int64"
+    assert [None if pd.isna(value) else value for value in found] == values
+    assert joined(read_json(path, inference="pandas"))["n"].dtype.name == "object"
+
+
 # Encodings
 
 AZURE = {"utf8": "utf-8", "iso88591": "latin-1", "latin1": "latin-1", "ascii": "ascii",

@@ -65,8 +65,15 @@ def groups_frame(groups: Iterable[FailureGroup]) -> pd.DataFrame:
 
 def failure_message(follower: Follower, last: Snapshot) -> str:
     """Return what to say of a failed run: the user's own exception first."""
-    groups = sorted(follower.state.groups.values(), key=lambda g: -g.mini_batches_lost)
-    head = group_text(groups[0]) if groups else ""
+    state = follower.state
+    # A group that an earlier driver met, and all of whose mini-batches are retried, is not the reason.
+    to_blame = [
+        group
+        for group in state.groups.values()
+        if group.mini_batches_lost or (group.first_mini_batch < 0 and group.group in state.reason)
+    ]
+    worst = max(to_blame, key=lambda group: group.mini_batches_lost, default=None)
+    head = group_text(worst) if worst else ""
     tail = f"run {last['run_id']} failed: {last['reason']}. run.failures() and run.logs() say more."
     return f"{head}\n{tail}" if head else tail
 

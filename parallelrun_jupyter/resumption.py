@@ -7,19 +7,21 @@ import os
 import shutil
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .compute import Compute, as_compute, node_counts
 from .data.credentials import variables_for_driver
 from .data.storage import Storage
-from .errors import ConfigError, EntryScriptError, LaunchError, RunFolderError
+from .errors import ConfigError, EntryScriptError, InputError, LaunchError, RunFolderError
 from .launch import end_leftovers, launch
 from .parsing import nearest_hint
 from .runs.follow import Follower
+from .runs.liveness import driver_is_alive
 from .runs.logs import text_from
 from .runs.record import RunRecord
-from .runs.resume import ResumeRequest, write_resume
+from .runs.resume import ResumeRequest, read_refusal, read_resume, write_resume
 from .runs.snapshot import Snapshot, is_shown_as
 from .runs.state import RunState
 from .runs.store import RunFolder
@@ -67,6 +69,8 @@ def resume_run(
         failed mini-batch is in the group.
     EntryScriptError
         The corrected script cannot be used.
+    InputError
+        An input has changed whose rows are kept; a run that had ended stays as it was.
     LaunchError
         The driver did not start.
     """
@@ -81,18 +85,24 @@ def resume_run(
     found = (pair for spec in record.storages() for pair in Storage.of_spec(spec).references())
     variables = variables_for_driver(found, environ)
     end_leftovers(folder)
-    script = _replace_script(folder, record, Path(entry_script)) if entry_script else ""
-    drivers = follower.state.drivers
+    script = _replace_script(folder, record, Path(entry_script)) if entry_script else None
     log_start = folder.driver_log.stat().st_size if folder.driver_log.exists() else 0
+    earlier = read_resume(folder)
     place = {} if target is None else _place(target, record)
-    failed_only = failed_only or bool(group)
-    write_resume(folder, ResumeRequest(failed_only, group, script, place))
-    launch(
-        folder,
-        record.driver_python,
-        {**variables, **({} if target is None else target.secrets())},
-    )
-    _wait_for_driver(follower, drivers, log_start)
+    digest = script.digest if script else ""
+    write_resume(folder, ResumeRequest(failed_only or bool(group), group, digest, place))
+    try:
+        launch(
+            folder,
+            record.driver_python,
+            {**variables, **({} if target is None else target.secrets())},
+        )
+        _wait_for_driver(follower, log_start)
+    except InputError:  # refused: as if nobody had asked
+        write_resume(folder, earlier)
+        if script:
+            script.take_back()
+        raise
 
 
 def _check_variables(record: RunRecord, run_id: str, environ: Mapping[str, str]) -> None:
@@ -106,12 +116,26 @@ def _check_variables(record: RunRecord, run_id: str, environ: Mapping[str, str])
         raise ConfigError(msg)
 
 
-def _wait_for_driver(follower: Follower, drivers: int, log_start: int) -> None:
-    """Wait until one more driver than before has taken up the run."""
-    folder = follower.folder
+def _wait_for_driver(follower: Follower, log_start: int) -> None:
+    """Wait until one more driver than before has taken up the run.
+
+    A living driver that has not is still comparing the inputs with the plan.
+
+    Raises
+    ------
+    InputError
+        It refused.
+    LaunchError
+        There is no driver.
+    """
+    folder, drivers = follower.folder, follower.state.drivers
     until = time.monotonic() + _START_LIMIT_S
     while follower.state.drivers == drivers:
-        if time.monotonic() > until:
+        reason = read_refusal(folder)
+        if reason:
+            msg = f"run {folder.run_id} was not resumed, and is as it was: {reason}"
+            raise InputError(msg)
+        if time.monotonic() > until and not driver_is_alive(folder, 0.0, time.time()):
             said = text_from(folder.driver_log, log_start).strip()[-1000:]
             msg = f"the driver did not take up run {folder.run_id}: {said or 'it said nothing'}"
             raise LaunchError(msg)
@@ -165,7 +189,20 @@ def _failed_group(state: RunState, name: str, run_id: str) -> str:
     raise ConfigError(msg)
 
 
-def _replace_script(folder: RunFolder, record: RunRecord, path: Path) -> str:
+@dataclass(frozen=True, slots=True)
+class _CorrectedScript:
+    """A corrected entry script in the place of the run's, and the earlier one beside it."""
+
+    target: Path
+    before: Path
+    digest: str
+
+    def take_back(self) -> None:
+        """Put the earlier script back."""
+        os.replace(self.before, self.target)
+
+
+def _replace_script(folder: RunFolder, record: RunRecord, path: Path) -> _CorrectedScript:
     """Put a corrected script in the place of the run's; keep the earlier one beside it."""
     path = path.expanduser().absolute()
     try:
@@ -177,6 +214,7 @@ def _replace_script(folder: RunFolder, record: RunRecord, path: Path) -> str:
         check_script(text, path.name)
     target = folder.script / record.script
     number = 1 + len(list(target.parent.glob(f"{target.name}.*.before")))
-    shutil.copyfile(target, target.with_name(f"{target.name}.{number}.before"))
+    before = target.with_name(f"{target.name}.{number}.before")
+    shutil.copyfile(target, before)
     shutil.copyfile(path, target)
-    return hashlib.sha256(target.read_bytes()).hexdigest()
+    return _CorrectedScript(target, before, hashlib.sha256(target.read_bytes()).hexdigest())

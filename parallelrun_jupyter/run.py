@@ -183,7 +183,8 @@ class Run:
         """Go on with a run that has ended: the same run, in the same folder.
 
         Mini-batches that succeeded are kept; the others run, those that had failed with
-        ``run_max_try`` new attempts. An earlier final file is replaced by rename at the end.
+        ``run_max_try`` new attempts, on their files as they are now: a repaired file is why one
+        retries. An earlier final file is replaced by rename at the end.
 
         Parameters
         ----------
@@ -204,6 +205,9 @@ class Run:
         ConfigError
             An environment variable with a secret is not set here; the message names it. Or no
             mini-batch has failed in the group.
+        InputError
+            A file has changed whose rows are kept, or one that has not run yet. A run that had
+            ended stays as it was, with its rows.
         EntryScriptError, LaunchError
             The corrected script cannot be used, or the driver did not start.
         """

@@ -338,14 +338,22 @@ def store_line(number: int, batch: Sequence[FileItem], extra: str = "") -> bytes
     return json.dumps(line, separators=(",", ":")).encode("ascii") + b"\n"
 
 
-def changed_in_store(spec: dict[str, Any], planned: dict[str, tuple[int, Any]]) -> str:
-    """Return which of the planned files of a store is not what it was; ``planned`` is used up."""
-    for found in FileDataset.of_spec(spec).folders():
-        for url, size, version in found:
-            before = planned.pop(url, None)
-            if before is not None and before != (size, version):
-                return f"the input {url!r} has changed"
-    return f"the input {next(iter(planned))!r} is gone" if planned else ""
+Planned: TypeAlias = tuple[int, Any, list[int]]
+"""A file of a store as it was planned: its size, its ETag, and the mini-batches that hold it."""
+
+
+def changes_in_store(
+    spec: dict[str, Any], planned: Mapping[str, Planned]
+) -> Iterator[tuple[str, bool]]:
+    """Yield (URL, whether it is gone) of the planned files of a store that are not what they were."""
+    missing = set(planned)
+    for folder in FileDataset.of_spec(spec).folders():
+        for url, size, version in folder:
+            if url in missing:
+                missing.remove(url)
+                if planned[url][:2] != (size, version):
+                    yield url, False
+    yield from ((url, True) for url in planned if url in missing)
 
 
 def difference(before: list[Any], now: list[Any] | None) -> str:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from ..errors import InputError, RunFolderError
 from ..worker import mini_batches as loading
@@ -153,26 +153,87 @@ def items_before_end(line: bytes) -> int:
     return int(loading.extra_of(row)["first"]) + loading.count_items(row)
 
 
-def changed_since(lines: Iterable[bytes], specs: list[dict[str, Any]], versions: Versions) -> str:
-    """Return what of the inputs of plan lines is not what it was, and how; nothing where all is.
+class Change(NamedTuple):
+    """A file of a planned mini-batch that is not what it was when it was planned."""
 
-    Local files are looked at one by one; a store is listed again, once.
+    mini_batch: int
+    path: str
+    is_gone: bool
+
+    def __str__(self) -> str:
+        return f"the input {self.path!r} {'is gone' if self.is_gone else 'has changed'}"
+
+
+def changes(
+    lines: Iterable[tuple[int, bytes]], specs: list[dict[str, Any]], versions: Versions
+) -> Iterator[Change]:
+    """Yield the changed files of plan lines, at least one of each mini-batch that has any.
+
+    Local files are looked at one by one; a store is listed again, once, after all local files.
+
+    Parameters
+    ----------
+    lines
+        Numbers of mini-batches with their plan lines.
+    specs
+        The inputs, as the run's record has them.
+    versions
+        What local files were when they were planned.
     """
-    planned: dict[int, dict[str, tuple[int, Any]]] = {}
-    for line in lines:
+    planned: dict[int, dict[str, files.Planned]] = {}
+    for mini_batch, line in lines:
         row = json.loads(line)
         if not specs[row[1]].get("storage"):
-            change = versions.changed(row)
-            if change:
-                return change
+            yield from (
+                Change(mini_batch, path, is_gone) for path, is_gone in versions.changes(row)
+            )
             continue
-        known = planned.setdefault(row[1], {})
-        known.update((url, (size, tag)) for url, size, tag in zip(*row[2:5], strict=True))
-    for number, known in planned.items():
-        change = files.changed_in_store(specs[number], known)
-        if change:
-            return change
-    return ""
+        of_store = planned.setdefault(row[1], {})
+        for url, size, tag in zip(*row[2:5], strict=True):
+            of_store.setdefault(url, (size, tag, []))[2].append(mini_batch)
+    for number, of_store in planned.items():
+        for url, is_gone in files.changes_in_store(specs[number], of_store):
+            yield from (Change(mini_batch, url, is_gone) for mini_batch in of_store[url][2])
+
+
+def planned_again(
+    lines: list[bytes], changed: list[int], specs: list[dict[str, Any]]
+) -> dict[int, bytes]:
+    """Return new plan lines of mini-batches whose inputs have changed, by mini-batch.
+
+    Files in stores get the sizes and ETags that they have now. A file of a table gets the range of
+    all its rows, where it was one mini-batch.
+
+    Raises
+    ------
+    InputError
+        A table cannot be planned again: other mini-batches are ranges of the same file, or its
+        columns are others now.
+    """
+    new: dict[int, bytes] = {}
+    by_input: dict[int, list[int]] = {}
+    for mini_batch in changed:
+        by_input.setdefault(json.loads(lines[mini_batch])[1], []).append(mini_batch)
+    for number, mini_batches in by_input.items():
+        dataset = dataset_of(specs[number])
+        if not isinstance(dataset, FileDataset):
+            from .replanning import replan_tables
+
+            new.update(replan_tables(dataset, lines, mini_batches))  # type: ignore[arg-type] # the other kind
+        elif dataset.storage:
+            new.update(_relisted(dataset, {k: json.loads(lines[k]) for k in mini_batches}))
+    return new
+
+
+def _relisted(dataset: FileDataset, rows: dict[int, list[Any]]) -> Iterator[tuple[int, bytes]]:
+    """Yield plan lines of files in a store with the sizes and ETags that they have now."""
+    urls = {url for row in rows.values() for url in row[2]}
+    listed = (item for folder in dataset.folders() for item in folder if item[0] in urls)
+    now = {url: (size, tag) for url, size, tag in listed}
+    for mini_batch, row in rows.items():
+        versions = [now.get(url, (size, tag)) for url, size, tag in zip(*row[2:5], strict=True)]
+        row[3], row[4] = [size for size, _ in versions], [tag for _, tag in versions]
+        yield mini_batch, json.dumps(row, separators=(",", ":")).encode("ascii") + b"\n"
 
 
 def difference(before: bytes, now: bytes | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -67,15 +67,23 @@ Plan = Iterator[Planned | int]
 """Mini-batches in order; in between, the number of rows by which reading ahead has gone on."""
 
 
-def sources_of(files: FileDataset) -> Iterator[Source]:
+def sources_of(files: FileDataset, paths: Container[str] | None = None) -> Iterator[Source]:
     """List files, and bring those of a store to this machine, some at a time.
+
+    Parameters
+    ----------
+    files
+        What to list.
+    paths
+        Leave out all other files; None for none.
 
     Raises
     ------
     InputError
         They cannot be listed or brought.
     """
-    items = (item for folder in files.folders() for item in folder)
+    listed = (item for folder in files.folders() for item in folder)
+    items = (item for item in listed if paths is None or item[0] in paths)
     if files.storage is None:
         for item in items:
             yield Source(item, item[0])

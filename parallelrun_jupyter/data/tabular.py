@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from copy import copy
 from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -291,6 +292,25 @@ class TabularDataset:
         if self.key_format or self.arrangement.spec():
             lines = arrange(lines, self.arrangement, self.key_format, cut.keys)
         return lines
+
+    def replanned(
+        self, number: int, paths: Container[str], types: Mapping[str, str]
+    ) -> Iterator[tuple[bytes, int]]:
+        """Yield plan lines of some of the files, each one mini-batch, with types decided before.
+
+        Parameters
+        ----------
+        number
+            Of this input in the run.
+        paths
+            The files.
+        types
+            Of all columns; empty to infer them.
+        """
+        twin = copy(self)
+        twin.options = {**self.options, "column_types": types or self.options.get("column_types")}
+        twin._sources = lambda: sources_of(self.files, paths)  # type: ignore[method-assign] # noqa: SLF001 - of this class
+        return twin.mini_batches(number, Cut(_WHOLE_FILES))
 
     def _ranges(self, number: int, cut: Cut) -> Iterator[tuple[bytes, int]]:
         """Yield the plan line and the number of rows of each range of the files."""

@@ -13,6 +13,7 @@ import json
 import os
 import struct
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,19 +48,21 @@ class Versions:
         if os.fstat(self._fd).st_size > first * _ONE.size:
             os.truncate(self._fd, first * _ONE.size)
 
-    def changed(self, row: list[Any]) -> str:
-        """Return which file of a plan line is not what it was, and how; nothing where all are."""
+    def changes(self, row: list[Any]) -> Iterator[tuple[str, bool]]:
+        """Yield (path, whether it is gone) of the files of a plan line that are not what they were."""
         paths, sizes, times = row[2:5]
         # Of a table's files the line says it itself: planning has read them.
-        known = list(zip(sizes, times, strict=True)) if sizes else self._known(row)
-        for path, version in zip(paths, known, strict=True):
-            found = _look(path)
-            if found == _GONE:
-                return f"the input {path!r} is gone"
-            is_other = found[1] > self._planned_ns if version == _UNKNOWN else found != version
-            if is_other:
-                return f"the input {path!r} has changed"
-        return ""
+        planned = list(zip(sizes, times, strict=True)) if sizes else self._known(row)
+        for path, version in zip(paths, planned, strict=True):
+            now = _look(path)
+            is_other = now[1] > self._planned_ns if version == _UNKNOWN else now != version
+            if now == _GONE or is_other:
+                yield path, now == _GONE
+
+    def accept(self, row: list[Any]) -> None:
+        """Take the files of a plan line as they are now for what was planned."""
+        if row[0] == "f" and not row[3]:
+            os.pwrite(self._fd, b"".join(_ONE.pack(*_look(path)) for path in row[2]), _place(row))
 
     def note(self) -> None:
         """Look at every file of the plan that was not looked at yet.

@@ -20,14 +20,15 @@ from ..runs.outputs import CommittedRows, publish, remove_parts
 from ..runs.parts import parts_of
 from ..runs.record import RunRecord
 from ..runs.reports import write_reports
-from ..runs.resume import read_resume
-from ..runs.state import SUCCEEDED, RunState
+from ..runs.resume import ResumeRequest, read_resume, write_refusal
+from ..runs.state import LEFT, SUCCEEDED, RunState
 from ..runs.state_file import write_state
 from ..runs.store import RunFolder
 from . import signals
 from .commits import Commits
 from .parts import PartsScheduler
 from .plan import PlanFile
+from .plan_check import Fate, Fates
 from .planner import Planner
 from .policy import NODES_TAKEN, Limits
 from .pool import Pool, PoolFactory
@@ -41,6 +42,7 @@ from .signals import (
     Publish,
     PutPart,
     Record,
+    Refuse,
     Signal,
     StopNodes,
 )
@@ -85,9 +87,9 @@ class Driver:
         self._plan = PlanFile(folder.plan)
         self._told: deque[Signal] = deque()
         self._pool: Pool = make_pool(folder, self._record, self._commits.keep_rows)
-        is_done = (lambda k: state.status_of(k) == SUCCEEDED) if state.drivers else None
-        self._planner = Planner(self._record, folder.plan, self._tell, is_done)
         asked = self._resume
+        fates = _fates(state, asked) if state.drivers else None
+        self._planner = Planner(self._record, folder.plan, self._tell, fates)
         kind = PartsScheduler if self._record.output_parts else Scheduler
         self._scheduler = kind(
             Limits.of(self._record),
@@ -117,6 +119,8 @@ class Driver:
             self._perform(self._scheduler.start(self._now_ms(), *me))
             while not self._is_over:
                 self._turn()
+            if self._scheduler.is_held:
+                return True
             state = self._scheduler.state
             self._save_state()
             if state.state == "Completed" and not state.failed:
@@ -187,7 +191,7 @@ class Driver:
     def _now_ms(self) -> int:
         return int((self._clock() - self._record.created_at) * 1000)
 
-    def _perform(self, actions: list[Action]) -> None:
+    def _perform(self, actions: list[Action]) -> None:  # noqa: C901 - one flat match over the closed union
         for action in actions:
             match action:
                 case Record(event):
@@ -206,6 +210,9 @@ class Driver:
                     self._pool.stop(drain=drain)
                 case Publish():
                     self._publish()
+                case Refuse(reason):
+                    write_refusal(self._folder, reason)
+                    self._is_over = True
                 case Finish():
                     self._is_over = True
 
@@ -268,6 +275,9 @@ class Driver:
 
     def _record_end(self, reason: str) -> None:
         """Say in the journal that the run has failed for a reason of the driver's own."""
+        if self._scheduler.is_held:  # the run has ended before, and stays as it is
+            write_refusal(self._folder, reason)
+            return
         try:
             self._commits.last_word(RunFinished(self._now_ms(), "Failed", reason, "", 0))
         except OSError:  # then the dead driver will be seen as such
@@ -282,6 +292,23 @@ class Driver:
         self._commits.close()
         self._plan.close()
         self._claim.release()
+
+
+def _fates(state: RunState, request: ResumeRequest) -> Fates:
+    """Return a function that tells what becomes of a mini-batch of an earlier driver's plan."""
+    retried = frozenset(state.failed_ones(request.group))
+    only_retried = request.failed_only or bool(request.group)
+    kept = bytes(state.statuses)
+
+    def fate_of(mini_batch: int) -> Fate:
+        status = kept[mini_batch] if mini_batch < len(kept) else LEFT
+        if status == SUCCEEDED:
+            return Fate.KEPT
+        if mini_batch in retried:
+            return Fate.RETRIED
+        return Fate.LEFT_ALONE if only_retried else Fate.FIRST
+
+    return fate_of
 
 
 def final_file(folder: RunFolder, record: RunRecord) -> Path:

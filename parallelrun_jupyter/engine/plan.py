@@ -13,6 +13,7 @@ from array import array
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -21,6 +22,7 @@ from ..data.cut import Cut
 from ..data.versions import Versions
 from ..errors import InputError
 from ..runs.record import RunRecord
+from .plan_check import Fates, check_inputs, refusal, runs_first
 
 _WRITE_BYTES = 1 << 17
 _WRITE_S = 0.05
@@ -37,13 +39,17 @@ class PlanFile:
     """
 
     def __init__(self, path: Path) -> None:
-        self._fd = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._path = path
+        #: opened on first use: a resume may put another file in the plan's place before that
+        self._fd = -1
         self._marks = array("Q", [0])
         self._seen = 0
         self._end = 0
 
     def lines(self, first: int, count: int) -> list[bytes]:
         """Return the lines of mini-batches ``first`` to ``first + count - 1``, which are there."""
+        if self._fd < 0:
+            self._fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
         while self._seen < first + count:
             self._scan()
         mark, skipped = divmod(first, _MARK_EVERY)
@@ -72,20 +78,22 @@ class PlanFile:
 
     def close(self) -> None:
         """Close the file."""
-        os.close(self._fd)
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
 
 
 def write_plan(
     record: RunRecord,
     path: Path,
     tell: Callable[[int, int, bool], None],
-    is_done: Callable[[int], bool] | None = None,
+    fate_of: Fates | None = None,
+    warn: Callable[[str], None] = lambda _: None,
 ) -> None:
     """List the inputs into a plan file, in blocks; the first mini-batch goes out at once.
 
-    A plan that is there already, from an earlier driver, is kept: where it is whole, the inputs of
-    what is still to be done are looked at; where it was cut off, listing begins again, checks what
-    is there, and goes on behind it.
+    A plan from an earlier driver is kept, and its inputs are compared with what they were. A plan
+    that was cut off is listed again, checked against what is there, and completed.
 
     Parameters
     ----------
@@ -95,48 +103,47 @@ def write_plan(
         The file.
     tell
         Called with (mini_batches, items, is_end) after each block.
-    is_done
-        Says of a mini-batch whether its rows are kept; of an earlier plan only.
+    fate_of
+        For a resume: what becomes of a mini-batch of the earlier plan.
+    warn
+        Called with a sentence about inputs that have changed and are read again.
 
     Raises
     ------
     InputError
-        An input cannot be listed, or has changed since it was planned.
+        An input cannot be listed, or one whose rows are kept has changed since it was planned, or
+        one that has not run yet has changed or is gone.
     OSError
         The plan cannot be written.
     """
     with open(path, "ab+", buffering=0) as file, closing(Versions(path)) as versions:
-
-        def check(lines: list[bytes]) -> None:
-            to_do = (line for number, line in enumerate(lines) if is_done and not is_done(number))
-            change = inputs.changed_since(to_do, record.inputs, versions)
-            if change:
-                raise InputError(_refusal(change))
-
-        known = list(_whole_lines(file)) if is_done else []
-        if known and known[-1].startswith(_END):
-            _, mini_batches, items = json.loads(known[-1])
-            check(known[:-1])
+        earlier = list(_whole_lines(file)) if fate_of else []
+        check = partial(check_inputs, record, versions, fate_of or runs_first, warn)
+        if earlier and earlier[-1].startswith(_END):
+            _, mini_batches, items = json.loads(earlier[-1])
+            replaced = check(earlier[:-1])
+            if replaced:
+                items += _replace_lines(path, earlier, replaced)
             tell(mini_batches, items, True)  # noqa: FBT003 - the parameter's name says it
             return
-        if not known:
+        if not earlier:
             file.truncate(0)
-        versions.forget(inputs.items_before_end(known[-1]) if known else 0)
-        _list_all(record, file, _Known(known, check), tell)
+        versions.forget(inputs.items_before_end(earlier[-1]) if earlier else 0)
+        _list_all(record, file, _Earlier(earlier, check), tell)
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
-    """The lines of a plan that was cut off, and what sees that their files are what they were."""
+class _Earlier:
+    """The lines of a plan that was cut off, and the check of their files."""
 
     lines: list[bytes]
-    check: Callable[[list[bytes]], None]
+    check: Callable[[list[bytes]], object]
 
 
 def _list_all(
-    record: RunRecord, file: IO[bytes], before: _Known, tell: Callable[[int, int, bool], None]
+    record: RunRecord, file: IO[bytes], before: _Earlier, tell: Callable[[int, int, bool], None]
 ) -> None:
-    """List the inputs; write what is not known from before, which has to be what comes first."""
+    """List the inputs; write what comes behind the earlier lines, which have to come first."""
     known = before.lines
     total = items = seen = size = 0
     lines: list[bytes] = []
@@ -153,7 +160,7 @@ def _list_all(
         items += count
         if total <= len(known):
             if line != known[total - 1]:
-                raise InputError(_refusal(inputs.difference(known[total - 1], line)))
+                raise InputError(refusal(inputs.difference(known[total - 1], line)))
             if total == len(known):
                 before.check(known)
             continue
@@ -164,11 +171,30 @@ def _list_all(
             tell(total, items, False)  # noqa: FBT003 - the parameter's name says it
             lines, size, written_at = [], 0, time.monotonic()
     if total < len(known):
-        raise InputError(_refusal(inputs.difference(known[total], None)))
+        raise InputError(refusal(inputs.difference(known[total], None)))
     lines.append(b"%b%d,%d]\n" % (_END, total, items))
     _write(file.fileno(), lines)
     os.fsync(file.fileno())
     tell(total, items, True)  # noqa: FBT003 - the parameter's name says it
+
+
+def _replace_lines(path: Path, lines: list[bytes], replaced: dict[int, bytes]) -> int:
+    """Put a plan with other lines in the place of a whole one; return by how many items it grows."""
+    grown = 0
+    for mini_batch, line in replaced.items():
+        grown += inputs.count_items(line) - inputs.count_items(lines[mini_batch])
+        lines[mini_batch] = line
+    _, mini_batches, items = json.loads(lines[-1])
+    lines[-1] = b"%b%d,%d]\n" % (_END, mini_batches, items + grown)
+    times = os.stat(path)
+    draft = path.with_name(f"{path.name}.tmp")
+    with open(draft, "wb") as file:
+        file.writelines(lines)
+        file.flush()
+        os.fsync(file.fileno())
+    os.utime(draft, ns=(times.st_atime_ns, times.st_mtime_ns))  # versions are judged by it
+    os.replace(draft, path)
+    return grown
 
 
 def _whole_lines(file: IO[bytes]) -> Iterator[bytes]:
@@ -181,13 +207,6 @@ def _whole_lines(file: IO[bytes]) -> Iterator[bytes]:
             yield line
     if end < file.tell():  # else its time stays what it is: that of the last line
         file.truncate(end)
-
-
-def _refusal(change: str) -> str:
-    return (
-        f"{change} since the run was planned, so that a resume would mix rows of two versions. "
-        "Start a new run, or put the input back as it was and resume."
-    )
 
 
 def _write(fd: int, lines: list[bytes]) -> None:

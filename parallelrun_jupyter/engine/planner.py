@@ -17,6 +17,7 @@ from ..errors import ParallelRunError
 from ..runs.record import RunRecord
 from ..worker.parent import die_with_parent
 from .plan import write_plan
+from .plan_check import Fates
 from .signals import Noticed, PlanFailed, Planned, Signal
 
 
@@ -32,12 +33,12 @@ class Planner:
         record: RunRecord,
         plan: Path,
         tell: Callable[[Signal], None],
-        is_done: Callable[[int], bool] | None = None,
+        fate_of: Fates | None = None,
     ) -> None:
         self._record = record
         self._plan = plan
         self._tell = tell
-        self._is_done = is_done
+        self._fate_of = fate_of
         self._pid = 0
         self._thread: threading.Thread | None = None
 
@@ -68,12 +69,13 @@ class Planner:
             os.setsid()
             die_with_parent(os.getppid())
             gc.disable()  # what is made here has no circles
-            with input_warnings_to(lambda text: _send(pen, ["warned", text])):
+            with input_warnings_to(lambda text: _send(pen, ["noticed", text])):
                 write_plan(
                     self._record,
                     self._plan,
                     lambda *counts: _send(pen, ["planned", *counts]),
-                    self._is_done,
+                    self._fate_of,
+                    lambda text: _send(pen, ["noticed", text]),
                 )
             with suppress(OSError), closing(Versions(self._plan)) as versions:
                 versions.note()  # of what is not noted, a resume looks at the time
@@ -93,7 +95,7 @@ class Planner:
                     case ["planned", mini_batches, items, is_end]:
                         is_over = is_end
                         self._tell(Planned(mini_batches, items, is_end))
-                    case ["warned", text]:
+                    case ["noticed", text]:
                         self._tell(Noticed(text))
                     case ["failed", reason]:
                         is_over = True

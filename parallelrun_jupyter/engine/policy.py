@@ -108,6 +108,17 @@ def stalled(state: RunState, limits: Limits, now_ms: int, started_ms: int, moved
     return ""
 
 
+def check_stalled(limits: Limits, now_ms: int, started_ms: int) -> str:
+    """Return why a resume whose inputs are still being checked must be refused, or nothing."""
+    limit_s = limits.first_task_creation_timeout_s
+    if now_ms - started_ms <= limit_s * 1000:
+        return ""
+    return (
+        f"the inputs could not be checked within first_task_creation_timeout = {limit_s:g} s; "
+        "their store may be stalled"
+    )
+
+
 def completion_failure(state: RunState, limits: Limits) -> str:
     """Return why a run whose mini-batches are all over has failed, or nothing (rule R17)."""
     if state.planned == 0:

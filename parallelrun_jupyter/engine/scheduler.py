@@ -31,7 +31,7 @@ from . import policy, signals
 from .nodes import Nodes
 from .policy import Limits
 from .queue import Queue, Stretch
-from .signals import Action, Assign, Charge, Finish, Publish, Record, Signal, StopNodes
+from .signals import Action, Assign, Charge, Finish, Publish, Record, Refuse, Signal, StopNodes
 
 _PROGRESS = (
     signals.Planned,
@@ -92,9 +92,12 @@ class Scheduler:
         self._warned_long = False
         self._now = self._started = self._moved = 0
         self._actions: list[Action] = []
+        self._driver = (0, "", "")
+        #: signals that came before the plan of an ended run was checked; None once it was
+        self._held: list[Signal] | None = None
 
     def start(self, now_ms: int, pid: int, host: str, script: str = "") -> list[Action]:
-        """Record that a driver took up the run, for the first time or again.
+        """Take up the run, for the first time or again; one that has ended, once its plan holds.
 
         Parameters
         ----------
@@ -103,7 +106,22 @@ class Scheduler:
         script
             The SHA-256 of a script that was corrected for a resume.
         """
-        self._now = self._started = self._moved = now_ms
+        self._now = self._started = now_ms
+        self._driver = (pid, host, script)
+        if self.state.is_final:
+            self._held = []
+            return []
+        return self._begin()
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the run is still as an earlier driver ended it."""
+        return self._held is not None
+
+    def _begin(self) -> list[Action]:
+        """Record that a driver took up the run."""
+        pid, host, script = self._driver
+        now_ms = self._started = self._moved = self._now
         is_resume = self.state.drivers > 0
         self._plan_holds = not is_resume
         self._record(RunStarted(now_ms, SCHEMA, pid, host))
@@ -117,6 +135,27 @@ class Scheduler:
             self._take_up(again)
         return self._taken()
 
+    def _wait_for_plan(self, signal: Signal) -> list[Action]:
+        """Keep signals until the inputs are known to be those that were planned.
+
+        A resume that is refused leaves a run that has ended as it was.
+        """
+        assert self._held is not None
+        match signal:
+            case signals.PlanFailed(reason) | signals.PoolLost(reason, _):
+                return [Refuse(reason)]
+            case signals.TimePassed():
+                reason = policy.check_stalled(self._limits, self._now, self._started)
+                return [Refuse(reason)] if reason else []
+            case signals.Planned():
+                held, self._held = self._held, None
+                actions = self._begin()
+                for earlier in (*held, signal):
+                    actions += self.handle(earlier, self._now)
+                return actions
+        self._held.append(signal)
+        return []
+
     def _take_up(self, again: list[int]) -> None:
         """Prepare for what earlier drivers left behind: these mini-batches had failed."""
         self._try_again((k, self._before.get(k, 0) + 1) for k in again)
@@ -124,6 +163,8 @@ class Scheduler:
     def handle(self, signal: Signal, now_ms: int) -> list[Action]:  # noqa: C901, PLR0912 - one flat match over the closed union
         """Take one signal into account, at ``now_ms`` since the run's creation."""
         self._now = now_ms
+        if self._held is not None:
+            return self._wait_for_plan(signal)
         if self.state.is_final:
             return []
         if isinstance(signal, _PROGRESS):

@@ -314,4 +314,13 @@ class Finish:
     """Nothing is left to do; the driver ends."""
 
 
-Action: TypeAlias = Record | Assign | PutPart | PauseNodes | Charge | StopNodes | Publish | Finish
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """The run cannot be resumed and stays as it was; the driver ends without a word in the journal."""
+
+    reason: str
+
+
+Action: TypeAlias = (
+    Record | Assign | PutPart | PauseNodes | Charge | StopNodes | Publish | Finish | Refuse
+)

@@ -7,7 +7,7 @@ import statistics
 from typing import TypedDict
 
 from .record import RunRecord
-from .state import RATE_WINDOW_S, RETRYING, RunState, WorkerState
+from .state import RETRYING, RunState, WorkerState
 
 ETA_AFTER = 30
 ETA_AFTER_SHARE = 0.05
@@ -43,12 +43,15 @@ class Budget(TypedDict):
 
 
 class Pace(TypedDict):
-    """How fast it goes, and how long yet. Times in seconds; None where that is not known yet.
+    """How fast a run goes, and how long yet. Times in seconds; None before they are known.
 
-    Rates are over ``rate_window_s``; ``quiet_s`` is how long ago something last went on, which is
-    worth saying from ``quiet_after_s`` on; the end comes between ``eta_low_s`` and ``eta_high_s``.
+    ``at_s`` counts from the run's creation; ``elapsed_s`` leaves out pauses between drivers. A live
+    rate covers ``rate_window_s``; that of a run that is over covers all of ``elapsed_s``.
+    ``quiet_s`` is the time since the last progress, shown from ``quiet_after_s`` on. The end comes
+    between ``eta_low_s`` and ``eta_high_s``.
     """
 
+    at_s: float
     elapsed_s: float
     eta_s: float | None
     eta_low_s: float | None
@@ -62,38 +65,32 @@ class Pace(TypedDict):
 
 def pace(state: RunState, at_ms: int, *, is_live: bool) -> Pace:
     """Return how fast a run goes, as of ``at_ms`` since its creation."""
-    per_second, window_s = rate(state, at_ms)
+    mini_batches_per_s, items_per_s, window_s = rate(state, at_ms, is_live=is_live)
     likely = eta(state, at_ms) if is_live else None
-    items_done = state.items_succeeded + state.items_failed
     return Pace(
-        elapsed_s=at_ms / 1000,
+        at_s=at_ms / 1000,
+        elapsed_s=state.throughput.elapsed_ms(at_ms) / 1000,
         eta_s=likely[0] if likely else None,
         eta_low_s=likely[1] if likely else None,
         eta_high_s=likely[2] if likely else None,
-        items_per_s=per_second * items_done / state.done if state.done else 0.0,
-        mini_batches_per_s=per_second,
+        items_per_s=items_per_s,
+        mini_batches_per_s=mini_batches_per_s,
         rate_window_s=window_s,
         quiet_s=max(0, at_ms - state.moved_ms) / 1000 if is_live else 0.0,
         quiet_after_s=quiet_after_s(state),
     )
 
 
-def rate(state: RunState, at_ms: int) -> tuple[float, float]:
-    """Return the mini-batches per second, and over how many seconds that is.
+def rate(state: RunState, at_ms: int, *, is_live: bool) -> tuple[float, float, float]:
+    """Return mini-batches per second, items per second, and over how many seconds that is.
 
-    While it runs, over the window; at the end, over all of it.
+    Of a run that is over, everything done over all its seconds: what the screen shows as done,
+    divided by what it shows as elapsed.
     """
-    if state.first_done_ms is None or state.last_done_ms is None:
-        return 0.0, 0.0
-    done = state.done - state.done_before
-    if state.is_final or not state.done_by_second:
-        spent_s = max((state.last_done_ms - state.first_done_ms) / 1000, 0.001)
-        return done / spent_s, spent_s
-    base = at_ms // 1000 - RATE_WINDOW_S
-    before = [over for second, over in state.done_by_second if second < base]
-    since_ms = max(state.first_done_ms, at_ms - RATE_WINDOW_S * 1000)
-    window_s = max((at_ms - since_ms) / 1000, 0.2)
-    return (state.done - (before[-1] if before else state.done_before)) / window_s, window_s
+    if is_live:
+        return state.throughput.recent(at_ms)
+    seconds = max(state.throughput.elapsed_ms(at_ms), 1) / 1000
+    return state.done / seconds, state.items_done / seconds, seconds
 
 
 def eta(state: RunState, at_ms: int) -> tuple[float, float, float] | None:
@@ -102,12 +99,12 @@ def eta(state: RunState, at_ms: int) -> tuple[float, float, float] | None:
     The true end lies inside in about nine of ten runs. The interval spans the rates of several
     parts of the run so far, the scatter of the durations, and one last long mini-batch.
     """
-    done = state.done - state.done_before
-    to_do = state.planned - state.done_before
+    done = state.done - state.throughput.done_before
+    to_do = state.planned - state.throughput.done_before
     enough = done >= min(ETA_AFTER, max(1, to_do * ETA_AFTER_SHARE))
-    if not (state.plan_finished and enough and state.left > 0 and state.first_done_ms is not None):
+    if not (state.plan_finished and enough and state.left > 0 and done > 0):
         return None
-    recent, _ = rate(state, at_ms)
+    recent, _, _ = state.throughput.recent(at_ms)
     if recent <= 0:
         return None
     rates = [recent, *_rates_of_parts(state, at_ms)]
@@ -123,8 +120,9 @@ def eta(state: RunState, at_ms: int) -> tuple[float, float, float] | None:
 
 def _rates_of_parts(state: RunState, at_ms: int) -> list[float]:
     """Return the rates since the start, over later and later parts, and of the last few."""
-    first_ms = state.first_done_ms or 0
-    points = [(first_ms, state.done_before), *((s * 1000, over) for s, over in state.pace)]
+    course = state.throughput
+    first_ms = course.first_done_ms or 0
+    points = [(first_ms, course.done_before), *((s * 1000, over) for s, over in course.pace)]
     found = []
     for share in (1.0, 0.5, 0.25):
         since = at_ms - share * (at_ms - first_ms)

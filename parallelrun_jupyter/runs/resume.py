@@ -12,6 +12,7 @@ from .record import RunRecord
 from .store import RunFolder
 
 _NAME = "resume.json"
+_REFUSED = "refused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,3 +61,16 @@ def read_resume(folder: RunFolder) -> ResumeRequest:
     except (ValueError, TypeError) as error:
         msg = f"{path} is not a request to resume ({error}); ask again with run.resume()."
         raise RunFolderError(msg) from error
+
+
+def write_refusal(folder: RunFolder, reason: str) -> None:
+    """Leave the reason why a driver did not take up the run, for the process that asked."""
+    write_atomically(folder.control / _REFUSED, reason)
+
+
+def read_refusal(folder: RunFolder) -> str:
+    """Return why the last resume was refused; nothing where it was not, or not yet."""
+    try:
+        return (folder.control / _REFUSED).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ""

@@ -29,18 +29,15 @@ from ..events import (
     WorkerReady,
     WorkerStarted,
 )
+from .throughput import Throughput
 
 LEFT, SUCCEEDED, FAILED, RETRYING = range(4)
 """What a mini-batch is: not done yet, done, given up, or failed and to be tried again."""
-
-RATE_WINDOW_S = 10
-"""Rates are measured over the last ten seconds."""
 
 KEPT_ATTEMPTS = 400
 """So many of the last attempts are kept: for what ran lately, and for how long they take."""
 
 KEPT_USES = 32
-PACE_POINTS = 64
 _KEPT_WARNINGS = 20
 
 Lately: TypeAlias = tuple[str, int, int, int, int]
@@ -108,11 +105,8 @@ class RunState:
     cancel: bool = False
     output: str = ""
     output_bytes: int = 0
-    #: the first and the last mini-batch that was over since the run was taken up
-    first_done_ms: int | None = None
-    last_done_ms: int | None = None
-    #: how many were over before
-    done_before: int = 0
+    #: completions over time since the run was taken up
+    throughput: Throughput = field(default_factory=Throughput)
     #: when something last went on: a mini-batch planned or over, an attempt, a new state
     moved_ms: int = 0
     statuses: bytearray = field(default_factory=bytearray)
@@ -128,19 +122,18 @@ class RunState:
     #: restarts of the workers of a node that have ended and are still to be replaced
     vacant: dict[str, list[int]] = field(default_factory=dict)
     lately: deque[Lately] = field(default_factory=lambda: deque(maxlen=KEPT_ATTEMPTS))
-    #: (second, mini-batches over by then) of the whole course, thinned out as it grows
-    pace: list[tuple[int, int]] = field(default_factory=list)
-    pace_step_s: int = 1
     groups: dict[str, FailureGroup] = field(default_factory=dict)
     warnings: deque[str] = field(default_factory=lambda: deque(maxlen=_KEPT_WARNINGS))
-    done_by_second: deque[tuple[int, int]] = field(
-        default_factory=lambda: deque(maxlen=RATE_WINDOW_S + 1)
-    )
 
     @property
     def done(self) -> int:
         """Mini-batches that are over, succeeded or given up."""
         return self.succeeded + self.failed
+
+    @property
+    def items_done(self) -> int:
+        """Items that are over, succeeded or failed."""
+        return self.items_succeeded + self.items_failed
 
     @property
     def left(self) -> int:
@@ -192,6 +185,8 @@ class RunState:
             case RunStarted():
                 self.state, self.reason, self.cancel = "Planning", "", False
                 self.moved_ms = event.at_ms
+                if self.drivers:
+                    self.throughput.take_up(event.at_ms, before, self.done, self.items_done)
                 self.workers.clear()
                 self.nodes.clear()
                 self.vacant.clear()
@@ -292,7 +287,7 @@ class RunState:
         self.lately.append(
             (event.worker, event.mini_batch, event.at_ms, event.duration_us, SUCCEEDED)
         )
-        self._count_done(self.at_ms)
+        self._count_done(self.at_ms, event.duration_us)
 
     def _fail(self, event: AttemptFailed) -> None:
         became = FAILED if event.is_last else RETRYING
@@ -312,7 +307,7 @@ class RunState:
             group.items_lost += event.items
             self.failed += 1
             self.items_failed += event.items
-            self._count_done(event.at_ms)
+            self._count_done(event.at_ms, event.duration_us)
 
     def _take_up_again(self, only: str) -> None:
         """Count what had been given up, in one group or in any, as to be tried again."""
@@ -325,11 +320,7 @@ class RunState:
                 self.items_failed -= group.items_lost
                 group.mini_batches_lost = group.items_lost = 0
         self.output, self.output_bytes = "", 0
-        self.done_before = self.done
-        self.first_done_ms = self.last_done_ms = None
-        self.done_by_second.clear()
-        self.pace.clear()
-        self.pace_step_s = 1
+        self.throughput.rebase(self.done, self.items_done)
 
     def _group_of(self, event: AttemptFailed | InitFailed, mini_batch: int) -> FailureGroup:
         """Return the group of a failure, a new one where it is the first of its kind."""
@@ -341,21 +332,6 @@ class RunState:
             self.groups[event.group] = group
         return group
 
-    def _count_done(self, at_ms: int) -> None:
-        if self.first_done_ms is None:
-            self.first_done_ms = at_ms
-        self.last_done_ms = self.moved_ms = at_ms
-        second = at_ms // 1000
-        if self.done_by_second and self.done_by_second[-1][0] == second:
-            self.done_by_second[-1] = (second, self.done)
-        else:
-            self.done_by_second.append((second, self.done))
-            if not self.pace or second >= self.pace[-1][0] + self.pace_step_s:
-                self._keep_pace(second)
-
-    def _keep_pace(self, second: int) -> None:
-        """Note how far the run is; with every second point left out where there are too many."""
-        self.pace.append((second, self.done - 1))
-        if len(self.pace) > PACE_POINTS:
-            del self.pace[1::2]
-            self.pace_step_s *= 2
+    def _count_done(self, at_ms: int, duration_us: int) -> None:
+        self.moved_ms = at_ms
+        self.throughput.complete(at_ms, duration_us, self.done, self.items_done)

@@ -9,14 +9,15 @@ import base64
 import json
 import zlib
 from collections import deque
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Any
 
 from .folders import write_atomically
-from .state import KEPT_ATTEMPTS, RATE_WINDOW_S, FailureGroup, RunState, WorkerState
+from .state import KEPT_ATTEMPTS, FailureGroup, RunState, WorkerState
 from .store import RunFolder
+from .throughput import KEPT_POINTS, Throughput
 
-STATE_SCHEMA = 3
+STATE_SCHEMA = 4
 
 
 def write_state(folder: RunFolder, state: RunState, journal_bytes: int) -> None:
@@ -30,6 +31,8 @@ def write_state(folder: RunFolder, state: RunState, journal_bytes: int) -> None:
             value = [{f.name: getattr(row, f.name) for f in fields(row)} for row in value.values()]
         elif field.name in {"tries", "failed_in"}:
             value = list(value.items())
+        elif field.name == "throughput":
+            value = {**asdict(value), "points": list(value.points)}
         elif isinstance(value, deque):
             value = list(value)
         record[field.name] = value
@@ -58,9 +61,10 @@ def read_state(folder: RunFolder) -> tuple[RunState, int]:
         for worker in record["workers"].values():
             worker.uses = list(map(tuple, worker.uses))
         record["lately"] = deque(map(tuple, record["lately"]), maxlen=KEPT_ATTEMPTS)
-        record["pace"] = list(map(tuple, record["pace"]))
-        seconds = map(tuple, record["done_by_second"])
-        record["done_by_second"] = deque(seconds, maxlen=RATE_WINDOW_S + 1)
+        kept = record["throughput"]
+        kept["pace"] = list(map(tuple, kept["pace"]))
+        kept["points"] = deque(map(tuple, kept["points"]), maxlen=KEPT_POINTS)
+        record["throughput"] = Throughput(**kept)
         return RunState(**record), journal_bytes
     except (OSError, ValueError, KeyError, TypeError, zlib.error):
         return RunState(), 0

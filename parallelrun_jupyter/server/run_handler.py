@@ -10,7 +10,13 @@ from typing import Any, NoReturn, TypeVar
 from jupyter_server.base.handlers import APIHandler
 from tornado import web
 
-from ..errors import ConfigError, ParallelRunError, RunNotFoundError
+from ..errors import (
+    ConfigError,
+    InputError,
+    ParallelRunError,
+    RunFolderError,
+    RunNotFoundError,
+)
 from ..runs import store
 from ..runs.store import RunFolder, runs_folder
 from .followers import Followers
@@ -37,6 +43,8 @@ class RunsHandler(APIHandler):
             raise web.HTTPError(404, str(error), reason="no such run") from error
         except ConfigError as error:
             raise web.HTTPError(400, str(error), reason=_one_line(str(error))) from error
+        except (InputError, RunFolderError) as error:
+            raise web.HTTPError(409, str(error), reason=_one_line(str(error))) from error
         except (ParallelRunError, OSError) as error:
             raise web.HTTPError(500, str(error), reason=_one_line(str(error))) from error
 

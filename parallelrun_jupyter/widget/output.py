@@ -63,6 +63,7 @@ def news(snapshot: Snapshot) -> str:
     """
     timeless: dict[str, Any] = {
         **snapshot,
+        "at_s": 0,
         "elapsed_s": 0,
         "eta_s": None,
         "eta_low_s": None,

@@ -14,6 +14,7 @@ from parallelrun_jupyter.data.files import local_line
 from parallelrun_jupyter.data.inputs import count_items
 from parallelrun_jupyter.data.versions import Versions
 from parallelrun_jupyter.engine.plan import PlanFile, write_plan
+from parallelrun_jupyter.engine.plan_check import Fate
 from parallelrun_jupyter.errors import InputError
 from parallelrun_jupyter.runs.record import RunRecord
 from tests.pure.test_state import record
@@ -86,7 +87,7 @@ def test_a_plan_that_was_cut_off_is_completed_to_the_same_bytes(
         (folder / f"{number:02d}.txt").write_text("x")
     whole, _ = plan_of(tmp_path)
     (tmp_path / "plan.jsonl").write_bytes(whole[:cut])
-    again, told = plan_of(tmp_path, is_done=lambda _: False)
+    again, told = plan_of(tmp_path, fate_of=lambda _: Fate.FIRST)
     assert again == whole
     assert told[-1] == (5, 23, True)
 
@@ -113,12 +114,12 @@ def test_a_plan_by_keys_that_was_cut_off_is_completed_to_the_same_bytes(
     assert whole.count(b"\n") == 6
     path.write_bytes(whole[:cut])
     told: list[tuple[int, int, bool]] = []
-    write_plan(asked, path, lambda *counts: told.append(counts), lambda _: False)
+    write_plan(asked, path, lambda *counts: told.append(counts), lambda _: Fate.FIRST)
     assert path.read_bytes() == whole
     assert told[-1] == (5, 23, True)
     (folder / "3-08.csv").write_text("v\n1\n2\n")
     with pytest.raises(InputError, match=r"3-08\.csv' has changed since the run was planned"):
-        write_plan(asked, path, lambda *_: None, lambda _: False)
+        write_plan(asked, path, lambda *_: None, lambda _: Fate.FIRST)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +143,7 @@ def test_inputs_that_changed_are_named(
     else:
         (inputs / "00a.txt").write_text("new")
     with pytest.raises(InputError, match=f"{message} since the run was planned.*Start a new run"):
-        plan_of(tmp_path, is_done=lambda _: False)
+        plan_of(tmp_path, fate_of=lambda _: Fate.FIRST)
 
 
 def later_than(plan: Path, path: Path) -> None:
@@ -162,8 +163,10 @@ def test_of_files_that_were_not_looked_at_the_time_of_the_plan_decides(
     path = sorted(inputs.iterdir())[7]
     later_than(plan, path)
     with pytest.raises(InputError, match=r"07 .*has changed since the run was planned"):
-        write_plan(asked(tmp_path), plan, lambda *_: None, lambda _: False)
-    write_plan(asked(tmp_path), plan, lambda *_: None, lambda mini_batch: mini_batch == 1)
+        write_plan(asked(tmp_path), plan, lambda *_: None, lambda _: Fate.FIRST)
+    write_plan(
+        asked(tmp_path), plan, lambda *_: None, lambda k: Fate.LEFT_ALONE if k == 1 else Fate.FIRST
+    )
 
 
 @given(noted=st.integers(0, 23 * 16), changed=st.integers(0, 22))
@@ -187,7 +190,7 @@ def test_versions_are_noted_where_they_were_left_off(
     times = path.stat().st_atime_ns, path.stat().st_mtime_ns - 1
     os.utime(path, ns=times)  # put in its place with an older time, as an archive does
     with pytest.raises(InputError, match=f"{path.name}' has changed since"):
-        plan_of(tmp_path, is_done=lambda _: False)
+        plan_of(tmp_path, fate_of=lambda _: Fate.FIRST)
 
 
 def test_versions_of_what_is_planned_again_are_forgotten(tmp_path: Path, inputs: Path) -> None:
@@ -195,14 +198,39 @@ def test_versions_of_what_is_planned_again_are_forgotten(tmp_path: Path, inputs:
     plan = tmp_path / "plan.jsonl"
     plan.write_bytes(b"".join(data.splitlines(keepends=True)[:2]))
     sorted(inputs.iterdir())[12].write_text("other")
-    plan_of(tmp_path, is_done=lambda _: False)
-    plan_of(tmp_path, is_done=lambda _: False)
+    plan_of(tmp_path, fate_of=lambda _: Fate.FIRST)
+    plan_of(tmp_path, fate_of=lambda _: Fate.FIRST)
+
+
+@pytest.mark.parametrize("noted", [True, False])
+def test_a_retried_file_may_have_changed_and_one_whose_rows_are_kept_may_not(
+    tmp_path: Path, inputs: Path, noted: bool
+) -> None:
+    plan_of(tmp_path)
+    plan = tmp_path / "plan.jsonl"
+    if not noted:
+        (tmp_path / "versions").unlink()
+    path = sorted(inputs.iterdir())[7]
+    path.write_text("repaired, and longer than before")
+    later_than(plan, path)
+    warnings: list[str] = []
+    fates = [Fate.KEPT, Fate.RETRIED, Fate.LEFT_ALONE, Fate.LEFT_ALONE, Fate.KEPT]
+    write_plan(asked(tmp_path), plan, lambda *_: None, lambda k: fates[k], warnings.append)
+    assert len(warnings) == 1
+    assert warnings[0].startswith("1 failed mini-batch has inputs that changed since")
+    assert repr(str(path)) in warnings[0]
+    fates[1] = Fate.KEPT  # it has succeeded now, with the file as it is
+    write_plan(asked(tmp_path), plan, lambda *_: None, lambda k: fates[k], warnings.append)
+    assert len(warnings) == 1
+    path.write_text("changed once more")
+    with pytest.raises(InputError, match="rows that mini-batch 1 made of it are kept"):
+        write_plan(asked(tmp_path), plan, lambda *_: None, lambda k: fates[k], warnings.append)
 
 
 def test_what_is_done_need_not_be_there_any_more(tmp_path: Path, inputs: Path) -> None:
     plan_of(tmp_path)
     sorted(inputs.iterdir())[7].unlink()
-    _, told = plan_of(tmp_path, is_done=lambda mini_batch: mini_batch == 1)
+    _, told = plan_of(tmp_path, fate_of=lambda k: Fate.KEPT if k == 1 else Fate.FIRST)
     assert told == [(5, 23, True)]
 
 

@@ -44,6 +44,7 @@ class Bench:
         self.out: list[tuple[str, int, int]] = []
         self.charges: list[tuple[str, int, int, str]] = []
         self.stops: list[bool] = []
+        self.refusals: list[str] = []
         self.published = False
         self.finished = False
         self._do(self.scheduler.start(self.now, 1, "host"))
@@ -66,6 +67,8 @@ class Bench:
                     self.stops.append(drain)
                 case sg.Publish():
                     self.published = True
+                case sg.Refuse(reason):
+                    self.refusals.append(reason)
                 case sg.Finish():
                     self.finished = True
 
@@ -563,10 +566,12 @@ def test_one_group_is_tried_again_and_the_other_stays_failed() -> None:
     limits = Limits(run_max_try=1, error_threshold=-1)
     first = two_groups(limits)
     again = Bench(limits, state=folded(first.events), group=WORSE.group)
-    assert again.events[-1] == RunResumed(again.now, True, 2, "", WORSE.group)
+    assert again.events == [], "nothing is said before the inputs are known to be the same"
+    again.tell(sg.Planned(4, 20, is_end=True))
+    assert again.events[1] == RunResumed(again.now, True, 2, "", WORSE.group)
     state = again.scheduler.state
     assert (state.failed, state.retrying, state.items_failed) == (1, 2, 5)
-    again.tell(sg.Planned(4, 20, is_end=True), sg.NodeOffered("n0", 2, 9))
+    again.tell(sg.NodeOffered("n0", 2, 9))
     assert again.out == [("n0", 1, 2), ("n0", 2, 2)]
     again.succeed("n0", 1, 2)
     again.fail("n0", 2, 2)
@@ -575,6 +580,47 @@ def test_one_group_is_tried_again_and_the_other_stays_failed() -> None:
     assert (state.succeeded, state.failed, state.left) == (2, 2, 0)
     assert [g.mini_batches_lost for g in state.groups.values()] == [2, 0]
     assert state.failed_ones(BAD.group) == [0, 2]
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        sg.PlanFailed("the input 'a' has changed since the run was planned"),
+        sg.PoolLost("no Dask scheduler answers", is_resumable=True),
+    ],
+)
+def test_a_refused_resume_leaves_a_run_that_has_ended_as_it_was(refusal: sg.Signal) -> None:
+    limits = Limits(run_max_try=1, error_threshold=-1)
+    before = folded(two_groups(limits).events)
+    again = Bench(limits, state=folded(two_groups(limits).events))
+    again.tell(
+        sg.WorkerSpawned("n0", "n0w0", 7), sg.NodeOffered("n0", 2, 9), sg.TimePassed(), refusal
+    )
+    assert again.refusals == [refusal.reason]  # type: ignore[union-attr] # both have one
+    assert (again.events, again.out) == ([], [])
+    assert again.scheduler.state == before
+
+
+def test_a_store_that_stalls_while_the_inputs_are_checked_ends_in_a_refusal() -> None:
+    limits = Limits(run_max_try=1, error_threshold=-1, first_task_creation_timeout_s=600)
+    again = Bench(limits, state=folded(two_groups(limits).events))
+    again.now += 600_000
+    again.tell(sg.TimePassed())
+    assert "within first_task_creation_timeout = 600 s" in again.refusals[0]
+    assert again.events == []
+
+
+def test_what_happened_before_the_plan_was_checked_is_told_then() -> None:
+    limits = Limits(run_max_try=1, error_threshold=-1)
+    again = Bench(limits, state=folded(two_groups(limits).events))
+    again.tell(sg.WorkerSpawned("n0", "n0w0", 7), sg.NodeOffered("n0", 2, 9), sg.Noticed("new"))
+    assert again.events == []
+    again.tell(sg.Planned(4, 20, is_end=True))
+    kinds = [type(event).__name__ for event in again.events]
+    assert kinds[:5] == [
+        "RunStarted", "RunResumed", "WorkerStarted", "WarningRaised", "PlanFinished"
+    ]  # fmt: skip
+    assert again.out == [("n0", k, 2) for k in range(3)]
 
 
 def test_what_was_left_failed_counts_and_yet_the_group_is_tried() -> None:

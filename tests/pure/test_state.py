@@ -239,7 +239,7 @@ def test_the_text_view_of_a_failing_run(folder: RunFolder) -> None:
     assert text_view(shown).splitlines() == [
         "digits  Running  [r]",
         "▌" + "░" * 23 + "   2%  10 of 500 items · 2 of 100 mini-batches · 5 failed · "
-        "1.1 items/s · 10 s",
+        "1.2 items/s · 10 s",
         "✗ E at s.py:1: bad  (1 attempt, 1 mini-batch lost, first in mini-batch 1)",
         "  n0w0         1 done, 1 failed  starting",
     ]

@@ -20,6 +20,7 @@ from parallelrun_jupyter import TabularDataset
 from parallelrun_jupyter.data import text_files
 from parallelrun_jupyter.data.cut import Cut
 from parallelrun_jupyter.engine.plan import write_plan
+from parallelrun_jupyter.engine.plan_check import Fate
 from parallelrun_jupyter.engine.policy import Limits, stalled
 from parallelrun_jupyter.errors import InputError
 from parallelrun_jupyter.runs.state import RunState
@@ -503,14 +504,14 @@ def test_a_plan_of_a_table_says_that_it_reads_and_goes_on_where_it_was_cut_off(
     firsts = [json.loads(line)[-1]["first"] for line in whole.splitlines()[:3]]
     assert firsts[:2] == [0, json.loads(whole.splitlines()[0])[7]]
     plan.write_bytes(whole[: len(whole) // 2])
-    write_plan(run, plan, lambda *counts: told.append(counts), lambda _: False)
+    write_plan(run, plan, lambda *counts: told.append(counts), lambda _: Fate.FIRST)
     assert plan.read_bytes() == whole
     path.write_text(path.read_text() + "200,y\n")
     with pytest.raises(InputError, match=r"planned\.csv' has changed since the run was planned"):
-        write_plan(run, plan, lambda *counts: told.append(counts), lambda _: False)
+        write_plan(run, plan, lambda *counts: told.append(counts), lambda _: Fate.FIRST)
     plan.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InputError, match=r"planned\.csv' has changed since the run was planned"):
-        write_plan(run, plan, lambda *counts: told.append(counts), lambda _: False)
+        write_plan(run, plan, lambda *counts: told.append(counts), lambda _: Fate.FIRST)
 
 
 def test_reading_ahead_is_progress_and_is_shown() -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import signal
+import struct
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -17,7 +18,7 @@ import pytest
 from parallelrun_jupyter import ParallelRunConfig, Run, submit
 from parallelrun_jupyter.demo import write_digits
 from parallelrun_jupyter.engine.template import WORKER_FOLDER
-from parallelrun_jupyter.errors import ConfigError, RunFailedError, RunFolderError
+from parallelrun_jupyter.errors import ConfigError, InputError, RunFailedError, RunFolderError
 from parallelrun_jupyter.events import AttemptSucceeded, RunResumed
 from tests.conftest import SCRIPTS
 from tests.real.conftest import end_of, rows_of
@@ -144,20 +145,82 @@ def test_a_run_that_failed_goes_on_with_new_attempts(
 
 
 @pytest.mark.parametrize("change", ["edit", "remove"])
-def test_inputs_that_changed_are_a_clear_error(
-    start: Callable[..., Run], numbers: Path, change: str
+def test_inputs_that_changed_are_a_clear_error_and_the_run_stays_as_it_was(
+    start: Callable[..., Run], numbers: Path, tmp_path: Path, change: str
 ) -> None:
     run = start("slow.py")
     wait_for(run, 3)
     run.cancel()
     end_of(run)
+    before = run.folder.journal.read_bytes(), run.snapshot()
     if change == "edit":
         (numbers / "059.txt").write_text("something else")
     else:
         (numbers / "059.txt").unlink()
+    other = tmp_path / "other.py"
+    other.write_text("def run(mini_batch):\n    return ['other'] * len(mini_batch)\n")
+    with pytest.raises(InputError, match=r"059\.txt' (has changed|is gone) since the run was"):
+        run.resume(entry_script=other)
+    assert (run.folder.journal.read_bytes(), run.snapshot()) == before
+    assert (run.folder.script / "slow.py").read_bytes() == (SCRIPTS / "slow.py").read_bytes()
+    (numbers / "059.txt").write_text("59")
+    os.utime(numbers / "059.txt", ns=(0, 1))  # not what it was, though it reads the same
+    with pytest.raises(InputError, match="was not resumed, and is as it was"):
+        run.resume()
+
+
+READS = """
+import os
+def run(mini_batch):
+    texts = [open(path).read() for path in mini_batch]
+    return [f"{os.path.basename(p)}={int(text) * 2}" for p, text in zip(mini_batch, texts)]
+"""
+
+
+def test_a_repaired_file_is_retried_and_a_changed_one_whose_rows_are_kept_is_refused(
+    start: Callable[..., Run], numbers: Path, tmp_path: Path
+) -> None:
+    for broken in (7, 33):
+        (numbers / f"{broken:03d}.txt").write_text("not a number")
+    script = tmp_path / "reads.py"
+    script.write_text(READS)
+    output = tmp_path / "out"
+    run = start(str(script), run_max_try=1, error_threshold=5, output=output)
+    assert end_of(run) == "Completed"
+    assert len(rows_of(run)) == 58
+    before = run.snapshot(), run.folder.journal.read_bytes(), rows_of(run)
+    (numbers / "020.txt").write_text("2000")
+    with pytest.raises(InputError, match=r"020\.txt' has changed .*rows that mini-batch 20 made"):
+        run.resume(failed_only=True)
+    assert (run.snapshot(), run.folder.journal.read_bytes(), rows_of(run)) == before
+    (numbers / "020.txt").write_text("20")
+    whole = os.stat(numbers / "019.txt")
+    os.utime(numbers / "020.txt", ns=(whole.st_atime_ns, whole.st_mtime_ns))
+    version_of(run, 20, numbers / "020.txt")
+    (numbers / "007.txt").write_text("7")
+    assert run.resume(failed_only=True) is run
+    assert end_of(run) == "Completed"
+    snapshot = run.snapshot()
+    assert any("1 failed mini-batch has inputs that changed" in w for w in snapshot["warnings"])
+    assert any("007.txt" in w for w in snapshot["warnings"])
+    assert (snapshot["items_succeeded"], snapshot["items_failed"]) == (59, 1)
+    expected = [f"{k:03d}.txt={2 * k}" for k in range(60) if k != 33]
+    assert rows_of(run) == expected
+    (numbers / "033.txt").write_text("33")
     run.resume()
-    with pytest.raises(RunFailedError, match=r"059\.txt' (has changed|is gone) since the run was"):
-        run.wait_for_completion(show_output=False)
+    assert end_of(run) == "Completed"
+    assert rows_of(run) == [f"{k:03d}.txt={2 * k}" for k in range(60)]
+    (numbers / "007.txt").write_text("8")
+    with pytest.raises(RunFolderError, match="nothing in it failed"):
+        run.resume()
+
+
+def version_of(run: Run, number: int, path: Path) -> None:
+    """Note a file that was put back as what it had been when it was planned."""
+    now = os.stat(path)
+    with open(run.folder.path / "versions", "r+b") as versions:
+        versions.seek(16 * number)
+        versions.write(struct.pack("<qq", now.st_size, now.st_mtime_ns))
 
 
 def test_a_running_run_is_not_resumed(start: Callable[..., Run]) -> None:

@@ -15,6 +15,7 @@ import pytest
 from azure.storage.blob import ContainerClient
 
 from parallelrun_jupyter import Datastore, FileDataset, Run
+from parallelrun_jupyter.errors import InputError
 from tests.azurite_process import ACCOUNT, Azurite
 from tests.bad_network import BadNetwork, Fate
 from tests.real.conftest import end_of, rows_of
@@ -42,10 +43,10 @@ def container(azurite: Azurite) -> ContainerClient:
 def run_over(
     start: Callable[..., Run], container: ContainerClient, keyed: dict[str, Any]
 ) -> Callable[..., Run]:
-    def begin(**settings: Any) -> Run:
+    def begin(script: str = "reads.py", **settings: Any) -> Run:
         url = f"az://{container.container_name}/in"
         inputs = FileDataset(url, storage_options={**keyed, **settings.pop("options", {})})
-        return start("reads.py", inputs=inputs, **settings)
+        return start(script, inputs=inputs, **settings)
 
     return begin
 
@@ -178,9 +179,28 @@ def test_a_resume_refuses_a_blob_that_has_changed(
     run.cancel()
     end_of(run)
     container.upload_blob("in/39.txt", "other", overwrite=True)
-    run.resume()
-    assert end_of(run) == "Failed"
-    assert "in/39.txt' has changed since the run was planned" in run.snapshot()["reason"]
+    with pytest.raises(InputError, match=r"in/39\.txt' has changed since the run was planned"):
+        run.resume()
+    assert run.status == "Canceled"
+
+
+@pytest.mark.usefixtures("network")
+def test_a_repaired_blob_is_retried(
+    run_over: Callable[..., Run], container: ContainerClient, tmp_path: Path
+) -> None:
+    container.upload_blob("in/07.txt", "broken", overwrite=True)
+    script = tmp_path / "reads.py"
+    script.write_text(
+        "def run(mini_batch):\n    return [int(open(p).read()) for p in mini_batch]\n"
+    )
+    run = run_over(str(script), run_max_try=1, error_threshold=5)
+    assert end_of(run) == "Completed"
+    assert run.snapshot()["items_failed"] == 1
+    container.upload_blob("in/07.txt", "7", overwrite=True)
+    run.resume(failed_only=True)
+    assert end_of(run) == "Completed"
+    assert run.snapshot()["items_failed"] == 0, run.failures()
+    assert any("in/07.txt" in warning for warning in run.snapshot()["warnings"])
 
 
 def test_a_store_that_stalls_at_the_end_loses_no_rows_and_a_resume_publishes_them(

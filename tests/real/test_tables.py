@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 from parallelrun_jupyter import Run, TabularDataset
+from parallelrun_jupyter.errors import InputError
 from parallelrun_jupyter.events import WarningRaised
 from tests.azurite_process import Azurite
 from tests.real.conftest import end_of, rows_of
@@ -158,3 +159,74 @@ def test_a_file_that_looks_escaped_warns_the_run(start: Callable[..., Run], tmp_
     assert end_of(run) == "Completed"
     assert rows_of(run) == ["1 int64 float64 1.5", "2 int64 float64 2.5"]
     assert not [event for event in run.events(follow=False) if isinstance(event, WarningRaised)]
+
+
+MAKERS: dict[str, tuple[Callable[..., TabularDataset], Callable[[pd.DataFrame, Path], Any]]] = {
+    "csv": (
+        TabularDataset.from_delimited_files,
+        lambda frame, path: frame.to_csv(path, index=False),
+    ),
+    "jsonl": (
+        TabularDataset.from_json_lines_files,
+        lambda frame, path: frame.to_json(path, orient="records", lines=True),
+    ),
+    "parquet": (TabularDataset.from_parquet_files, lambda frame, path: frame.to_parquet(path)),
+}
+
+
+@pytest.mark.parametrize("form", MAKERS)
+def test_tables_that_were_repaired_are_planned_again_with_the_types_of_the_others(
+    start: Callable[..., Run], tmp_path: Path, form: str
+) -> None:
+    make, write = MAKERS[form]
+    folder = tmp_path / "tables"
+    folder.mkdir()
+    frames = [
+        pd.DataFrame({"id": range(10 * k, 10 * k + 3 + k), "price": [k + 0.5] * (3 + k)})
+        for k in range(6)
+    ]
+    for k, frame in enumerate(frames):
+        write(frame, folder / f"{k}.{form}")
+    whole = {k: (folder / f"{k}.{form}").read_bytes() for k in (1, 4)}
+    torn = {"csv": b'id,price\n"40,', "jsonl": b'{"id": 1', "parquet": b"PAR1"}[form]
+    (folder / f"1.{form}").write_bytes(torn)
+    (folder / f"4.{form}").write_bytes(torn)
+    script = tmp_path / "keep.py"
+    script.write_text("def run(mini_batch):\n    return mini_batch\n")
+    run = start(
+        str(script), inputs=make(folder), mini_batch_size="1MB", run_max_try=1,
+        error_threshold=9, output_format="parquet",
+    )  # fmt: skip
+    assert end_of(run) == "Completed", run.snapshot()["reason"]
+    assert run.snapshot()["failed"] == 2
+    (folder / f"1.{form}").write_bytes(whole[1])
+    run.resume(failed_only=True)
+    assert end_of(run) == "Completed"
+    assert run.snapshot()["failed"] == 1, run.failures().iloc[-1]["message"]
+    (folder / f"4.{form}").write_bytes(whole[4])
+    run.resume(failed_only=True)
+    assert end_of(run) == "Completed"
+    snapshot = run.snapshot()
+    assert (snapshot["items"], snapshot["items_succeeded"]) == (33, 33)
+    assert (snapshot["items_failed"], snapshot["items_left"]) == (0, 0)
+    # A line that is no JSON counted as a gap when the types were decided.
+    expected = pd.concat(frames, ignore_index=True)
+    pd.testing.assert_frame_equal(run.to_pandas(), expected, check_dtype=form != "jsonl")
+
+
+def test_a_table_of_which_rows_are_kept_is_refused_when_it_was_repaired(
+    start: Callable[..., Run], orders: Path
+) -> None:
+    whole = orders.read_text()
+    orders.write_bytes(whole.replace('say ""3000""', "say \xff").encode("latin-1"))
+    run = start(
+        "rows.py", inputs=TabularDataset.from_delimited_files(orders), mini_batch_size="20KB",
+        run_max_try=1, error_threshold=-1,
+    )  # fmt: skip
+    assert end_of(run) == "Completed"
+    before = run.snapshot(), rows_of(run)
+    assert before[0]["failed"] == 1
+    orders.write_text(whole)
+    with pytest.raises(InputError, match="rows that mini-batch 0 made of it are kept"):
+        run.resume(failed_only=True)
+    assert (run.snapshot(), rows_of(run)) == before

@@ -97,6 +97,7 @@ export interface Lane {
 
 /** Where a run stands. Times in seconds; None where a value is not known yet. */
 export interface Snapshot {
+  readonly at_s: number;
   readonly elapsed_s: number;
   readonly eta_s: number | null;
   readonly eta_low_s: number | null;

@@ -69,7 +69,7 @@ class Lanes extends Chart {
   draw(snapshot: Snapshot, age: number): void {
     const isLive = !snapshot.is_final;
     this.isLive = isLive;
-    this.until = 1000 * (snapshot.elapsed_s + (isLive ? age : 0));
+    this.until = 1000 * (snapshot.at_s + (isLive ? age : 0));
     this.from = Math.min(snapshot.lanes_from_ms + (isLive ? 1000 * age : 0), this.until - 100);
     this.names = snapshot.lanes.map((lane) => lane.worker);
     this.bars = barsOf(snapshot, this.until);
@@ -191,7 +191,7 @@ function barsOf(snapshot: Snapshot, until: number): Bar[] {
     if (row?.phase !== 'running') {
       return over;
     }
-    const start = 1000 * (snapshot.elapsed_s - row.since_s);
+    const start = 1000 * (snapshot.at_s - row.since_s);
     const now = { miniBatch: row.mini_batch, count: 1, became: 0, isRunning: true };
     return [...over, { lane, worker, start, end: until, ...now }];
   });

@@ -20,6 +20,7 @@ from .options import (
     add_resume_options,
     config_of,
     inputs_of,
+    reading_of,
     run_options,
     split_script_arguments,
 )
@@ -204,7 +205,7 @@ def _named(given: argparse.Namespace) -> Run:
 def _run(given: argparse.Namespace) -> int:
     run = submit(
         config_of(given, entry_script=given.script),
-        inputs=inputs_of(given.input, given.format),
+        inputs=inputs_of(given.input, given.format, reading=reading_of(given)),
         output=given.output,
         arguments=[*(given.arg or ()), *given.script_words],
         compute=given.compute,

@@ -24,6 +24,7 @@ from .options import (
     add_resume_options,
     config_of,
     inputs_of,
+    reading_of,
     run_options,
     split_script_arguments,
 )
@@ -98,7 +99,7 @@ class ParallelRunMagics(Magics):
         if not given.variable.isidentifier():
             msg = f"--as is {given.variable!r}; expected the name of a variable, such as 'run'."
             raise ConfigError(msg)
-        inputs = inputs_of(given.input, given.format, self._names())
+        inputs = inputs_of(given.input, given.format, self._names(), reading_of(given))
         cell = self._numbered(cell)
         script = self._script(given.source_directory, cell)
         self._check_names(cell, script.path.name)

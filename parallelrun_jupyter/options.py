@@ -95,6 +95,13 @@ def run_options(prog: str) -> OptionParser:
     )
     add("--format", choices=FORMATS, help="What the paths hold: tables, read as such. Default: files"
         " that are not read, or what an MLTable file in the folder says.")  # fmt: skip
+    add("--column-types", action="append", metavar="NAME=TYPE", help="Types of columns of csv and"
+        " jsonl, such as id=str,when=datetime:%%d.%%m.%%Y, or one for all columns. Default: inferred"
+        " from all rows. Repeatable.")  # fmt: skip
+    add("--missing", action="append", metavar="WORDS", help="Fields of csv that count as missing,"
+        " between commas, such as ,NA,- (the empty field, NA and -). Default: those of pandas.")  # fmt: skip
+    add("--no-missing", action="store_true", help="No text of csv counts as missing, the empty one"
+        " neither.")  # fmt: skip
     add(
         "--output",
         "-o",
@@ -177,8 +184,62 @@ def config_of(given: argparse.Namespace, **settings: Any) -> ParallelRunConfig:
     return ParallelRunConfig(**settings)
 
 
+def reading_of(given: argparse.Namespace) -> dict[str, Any]:
+    """Return how tables are read, as typed: ``column_types`` and ``missing``, where they are given.
+
+    Raises
+    ------
+    ConfigError
+        One of them cannot be understood, or is not for the ``--format``.
+    """
+    reading: dict[str, Any] = {}
+    if given.column_types:
+        reading["column_types"] = _column_types(given.column_types)
+    if given.missing and given.no_missing:
+        raise ConfigError("--missing and --no-missing contradict each other; give one of them.")
+    if given.missing:
+        reading["missing"] = [word for words in given.missing for word in words.split(",")]
+    if given.no_missing:
+        reading["missing"] = []
+    for name, forms in (("column_types", ("csv", "jsonl")), ("missing", ("csv",))):
+        if name in reading and given.format not in forms:
+            has = "is missing" if given.format is None else f"is {given.format}"
+            msg = (
+                f"--{name.replace('_', '-')} is for tables of the format {' or '.join(forms)}, but "
+                f"--format {has}. Add --format {forms[0]}, or make the dataset in a cell of its own."
+            )
+            raise ConfigError(msg)
+    return reading
+
+
+def _column_types(texts: Sequence[str]) -> dict[str, str] | str:
+    """Return the types in ``a=str,b=datetime:%d %b, %Y``: what has no ``=`` belongs to the form before."""
+    names: list[str] = []
+    kinds: list[str] = []
+    for text in texts:
+        for number, part in enumerate(text.split(",")):
+            name, equals, kind = part.rpartition("=")
+            if equals and name.strip():
+                names.append(name.strip())
+                kinds.append(kind.strip())
+            elif number and kinds[-1].startswith("datetime:"):
+                kinds[-1] += f",{part}"
+            elif len(texts) == 1 and part == text and not equals:
+                return part
+            else:
+                msg = (
+                    f"--column-types is {text!r}; expected NAME=TYPE, or several between commas, such "
+                    "as id=str,when=datetime."
+                )
+                raise ConfigError(msg)
+    return dict(zip(names, kinds, strict=True))
+
+
 def inputs_of(
-    words: Sequence[str] | None, form: str | None = None, names: Mapping[str, Any] | None = None
+    words: Sequence[str] | None,
+    form: str | None = None,
+    names: Mapping[str, Any] | None = None,
+    reading: Mapping[str, Any] | None = None,
 ) -> list[Any]:
     """Return the inputs that were typed: paths, and variables that hold datasets.
 
@@ -190,6 +251,8 @@ def inputs_of(
         The value of ``--format``.
     names
         The variables that there are; none in a terminal.
+    reading
+        How tables are read, as `reading_of` returns it.
 
     Raises
     ------
@@ -214,7 +277,7 @@ def inputs_of(
             )
             raise InputError(msg)
         else:
-            inputs.append(open_path(word, form))
+            inputs.append(open_path(word, form, reading))
     return inputs
 
 

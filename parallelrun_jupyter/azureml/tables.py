@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from typing import Any
 
 from ..data.tabular import TabularDataset as NativeTable
@@ -133,8 +134,11 @@ class TabularDatasetFactory:
             As in Azure.
         partition_format
             Which keys are in the paths; they are columns too.
-        support_multi_line, empty_as_string
+        support_multi_line
             Taken and not used: line ends in quotes never end a row.
+        empty_as_string
+            True: in columns of text every field is text, the empty one and ``NA`` too. False: those
+            are missing, as pandas has it.
 
         Raises
         ------
@@ -150,8 +154,11 @@ class TabularDatasetFactory:
             header=plain_header(header),
             encoding=encoding,
             column_types=types,
+            inference="pandas",
             **_keys(partition_format),
         )  # fmt: skip
+        if empty_as_string:
+            native = native.arranged(replace(native.arrangement, empty_is_text=True))
         return _made(native, validate)
 
     @staticmethod
@@ -199,6 +206,7 @@ class TabularDatasetFactory:
             _native_paths(path, include_path),
             encoding=encoding,
             column_types=_types(set_column_types),
+            inference="pandas",
             **_keys(partition_format),
         )
         return _made(native, validate)

@@ -31,9 +31,11 @@ _NAMES = (
     "float32",
     "Int64",
     "Int32",
+    "UInt64",
     "Float64",
     "boolean",
     "datetime",
+    "datetime64[us]",
 )
 _OTHER_NAMES = {
     "string": "str",
@@ -105,45 +107,93 @@ def known_types(given: dict[str, str] | str | None, columns: Sequence[str]) -> d
 
 @dataclass
 class Inference:
-    """What was seen of one column so far: kinds of pandas' own inference, block by block."""
+    """What was seen of one column so far, block by block.
+
+    Parameters
+    ----------
+    kinds
+        Types that pandas inferred: ``"int64"``, ``"uint64"``, ``"float64"``, ``"bool"``, ``"str"``; and
+        ``"empty"``.
+    has_negative, has_gap
+        Whether a whole number is negative, and whether a field is missing.
+    has_fraction
+        Whether a number is not whole, or is written so that it need not be.
+    has_large, has_inexact
+        Whether a whole number is above 2^53, and whether one is none that a float holds.
+    has_word
+        Whether a word such as ``NA`` stands where there is nothing.
+    """
 
     kinds: set[str] = field(default_factory=set)
     has_negative: bool = False
     has_gap: bool = False
+    has_fraction: bool = False
+    has_large: bool = False
+    has_inexact: bool = False
+    has_word: bool = False
 
     @property
     def is_text(self) -> bool:
         """Whether nothing that may still come can change the type."""
         return "str" in self.kinds
 
-    def see(self, kind: str, *, has_negative: bool = False, has_gap: bool = False) -> None:
+    def see(
+        self,
+        kind: str,
+        *,
+        has_negative: bool = False,
+        has_gap: bool = False,
+        has_fraction: bool = False,
+        has_large: bool = False,
+        has_inexact: bool = False,
+        has_word: bool = False,
+    ) -> None:
         """Take a block's column into account."""
-        self.kinds.add(kind)
-        self.has_negative |= has_negative
-        self.has_gap |= has_gap
+        seen = (has_negative, has_gap, has_fraction, has_large, has_inexact, has_word)
+        self.merge(Inference({kind}, *seen))
 
     def merge(self, other: Inference) -> None:
         """Take what was seen of another block into account."""
         self.kinds |= other.kinds
         self.has_negative |= other.has_negative
         self.has_gap |= other.has_gap
+        self.has_fraction |= other.has_fraction
+        self.has_large |= other.has_large
+        self.has_inexact |= other.has_inexact
+        self.has_word |= other.has_word
 
-    def decide(self) -> str:
-        """Return the one type for all that was seen."""
+    def decide(self, *, empty_is_text: bool = False) -> str:
+        """Return the one type for all that was seen.
+
+        Parameters
+        ----------
+        empty_is_text
+            Whether a column in which nothing stands is one of text.
+        """
         kinds = self.kinds - {"empty"}
         if not kinds:
-            return "float64"
+            return "str" if empty_is_text or self.has_word else "float64"
         if kinds == {"bool"}:
             return "str" if self.has_gap else "bool"
         if not kinds <= {"int64", "uint64", "float64"}:
             return "str"
+        if self.has_large and (not self.has_fraction or self.has_inexact):
+            return self._whole_type()
         if "float64" in kinds:
             return "float64"
-        if (
-            "uint64" in kinds
-        ):  # no type of numbers has both these and gaps, or these and negative ones
+        # No type of numbers has both those above 2^63 and gaps, or these and negative ones.
+        if "uint64" in kinds:
             return "str" if self.has_negative or self.has_gap else "uint64"
         return "float64" if self.has_gap else "int64"
+
+    def _whole_type(self) -> str:
+        """Return the type of numbers of which a float does not hold all."""
+        if self.has_fraction or ("uint64" in self.kinds and self.has_negative):
+            return "str"
+        name = "uint64" if "uint64" in self.kinds else "int64"
+        if not self.has_gap and "float64" not in self.kinds:
+            return name
+        return "UInt64" if name == "uint64" else "Int64"
 
 
 def kinds_of(frame: Any, seen: Sequence[Inference]) -> None:
@@ -159,3 +209,85 @@ def kinds_of(frame: Any, seen: Sequence[Inference]) -> None:
             one.see(kind)
         else:
             one.see("str")
+
+
+_FLOAT_HOLDS = 1 << 53
+"""A float holds every whole number up to this."""
+
+
+def see_numbers(one: Inference, column: Any) -> bool:
+    """Take a column of numbers that pandas inferred into account, where they are certain.
+
+    Returns
+    -------
+    bool
+        False where a float stands for what may be a whole number that it does not hold: nothing was
+        taken into account.
+    """
+    import numpy as np
+
+    values = column.to_numpy()
+    if not len(values):
+        return True
+    if values.dtype.kind == "f":
+        gaps = np.isnan(values)
+        if gaps.all():
+            one.see("empty", has_gap=True)
+            return True
+        sizes = np.abs(values)
+        if np.fmax.reduce(sizes) >= _FLOAT_HOLDS:
+            return False
+        fraction = bool(((values != np.rint(values)) & ~gaps).any())
+        has_negative = bool((values < 0).any())
+        has_gap = bool(gaps.any())
+        one.see("float64", has_negative=has_negative, has_gap=has_gap, has_fraction=fraction)
+        return True
+    low, high = int(values.min()), int(values.max())
+    if max(high, -low) <= _FLOAT_HOLDS:
+        one.see(values.dtype.name, has_negative=low < 0)
+        return True
+    floats = values.astype(np.float64)
+    limit = 2.0 ** (64 if values.dtype.kind == "u" else 63)
+    inside = floats < limit
+    inexact = not inside.all() or bool((floats.astype(values.dtype) != values).any())
+    one.see(values.dtype.name, has_negative=low < 0, has_large=True, has_inexact=inexact)
+    return True
+
+
+def see_texts(one: Inference, texts: Any) -> None:
+    """Take a column of text, missing where there is nothing, into account: all that is numbers."""
+    import pandas as pd
+
+    filled = texts.dropna().astype(str)
+    has_gap = len(filled) < len(texts)
+    if not len(filled):
+        one.see("empty", has_gap=has_gap)
+        return
+    if filled.str.match(r"\s*[+-]?0\d").any():
+        one.see("str", has_gap=has_gap)
+        return
+    is_whole = filled.str.fullmatch(r"\s*[+-]?[0-9]+\s*")
+    whole = [int(text) for text in filled[is_whole]]
+    try:
+        others = pd.to_numeric(filled[~is_whole]).astype("float64")
+    except (ValueError, TypeError):
+        one.see("str", has_gap=has_gap)
+        return
+    if len(others):
+        small = (others.abs() <= _FLOAT_HOLDS) & (others % 1 == 0)
+        has_negative = bool((others < 0).any())
+        fraction = not small.all()
+        one.see("float64", has_negative=has_negative, has_gap=has_gap, has_fraction=fraction)
+    if not whole:
+        return
+    low, high = min(whole), max(whole)
+    if low < -(1 << 63) or high >= 1 << 64:
+        one.see("str", has_gap=has_gap)
+        return
+    one.see(
+        "uint64" if high >= 1 << 63 else "int64",
+        has_gap=has_gap,
+        has_negative=low < 0,
+        has_large=max(high, -low) > _FLOAT_HOLDS,
+        has_inexact=any(int(float(number)) != number for number in whole),
+    )

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Any
 
 from ..errors import InputError
 from ..settings import usable_cores
-from ..worker.records import with_line_feeds
-from .column_types import Inference, kinds_of, known_types
+from .column_types import Inference, known_types
 from .cut import Cut
+from .inference import Reading, infer_block
 from .ranges import Range, RowScan
-from .sources import Plan, Planned, Source, Sources, table_text, unreadable
+from .sources import InputWarning, Plan, Planned, Source, Sources, table_text, unreadable
 from .text_files import TextFile, text_file
 
 HEADERS = (
@@ -37,9 +38,6 @@ _OTHER_HEADERS = {
     "none": "no_header",
 }
 
-_OPEN_ROW = re.compile(r"EOF inside string starting at row (\d+)")
-"""What pandas says of a quote that is never closed; rows count from 0."""
-
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
@@ -49,6 +47,12 @@ class Dialect:
     quote: str = '"'
     encoding: str = "utf-8"
     header: str = HEADERS[0]
+    escape: str = ""
+
+    @property
+    def marks(self) -> tuple[str, str, str]:
+        """The separator, the quote and the escape character."""
+        return self.separator, self.quote, self.escape
 
 
 def header_mode(given: Any) -> str:
@@ -86,16 +90,18 @@ def open_table(source: Source, dialect: Dialect, *, is_first: bool) -> TableFile
     OSError, EOFError, ValueError
         It cannot be read.
     """
-    text = text_file(source.path, dialect.encoding, dialect.separator + dialect.quote)
-    scan = RowScan(text, dialect.separator, dialect.quote)
+    text = text_file(source.path, dialect.encoding, "".join(dialect.marks))
+    scan = RowScan(text, *dialect.marks)
     has_header = dialect.header != "no_header" and (is_first or dialect.header != "from_first_file")
     head, start = scan.first_row()
+    if has_header:
+        text.check_text(head, start)
     encoding = text.encoding if text.is_transparent else "utf-8"
     names = list(_header_names(head, encoding, dialect)) if head else []
     if not has_header:
         # The row that was looked at is data; the scan begins again.
         names = [f"Column{number + 1}" for number in range(len(names))]
-        scan = RowScan(text, dialect.separator, dialect.quote)
+        scan = RowScan(text, *dialect.marks)
         start = text.start
     return TableFile(source, text, names, scan, start)
 
@@ -117,6 +123,7 @@ def _header_names(head: bytes, encoding: str, dialect: Dialect) -> tuple[str, ..
         encoding_errors="replace",
         quotechar=dialect.quote or '"',
         quoting=0 if dialect.quote else 3,
+        escapechar=dialect.escape or None,
     )
     return tuple(str(name) for name in frame.columns)
 
@@ -128,7 +135,8 @@ def _plain_names(head: bytes, encoding: str, dialect: Dialect) -> tuple[str, ...
         return ()
     names = line.decode(encoding, "replace").split(dialect.separator)
     is_plain = len(set(names)) == len(names) and all(name.strip() for name in names)
-    is_plain = is_plain and not (dialect.quote and dialect.quote.encode("ascii") in line)
+    marks = (dialect.quote + dialect.escape).encode("ascii")
+    is_plain = is_plain and not any(mark in line for mark in marks)
     return tuple(names) if is_plain else ()
 
 
@@ -143,29 +151,41 @@ class DelimitedPass:
         The columns of the dataset.
     known
         The types that are given; the others are inferred.
+    rules
+        What is read as what.
     """
 
-    def __init__(self, dialect: Dialect, columns: list[str], known: dict[str, str]) -> None:
+    def __init__(
+        self, dialect: Dialect, columns: list[str], known: dict[str, str], rules: Rules
+    ) -> None:
         self.dialect = dialect
         self.columns = columns
         self.known = known
+        self.rules = rules
         self.seen = {name: Inference() for name in columns if name not in known}
+        self._has_warned = False
 
     def types(self) -> list[str]:
         """Return the decided type of every column."""
-        return [self.known.get(name) or self.seen[name].decide() for name in self.columns]
+        is_text = self.rules.empty_is_text
+        return [
+            self.known.get(name) or self.seen[name].decide(empty_is_text=is_text)
+            for name in self.columns
+        ]
 
     def ranges(self, file: TableFile, cut: Cut) -> Iterator[Range]:
         """Yield the ranges of a file, while its types are inferred on all cores."""
         for name in self.seen.keys() - set(file.names):
             self.seen[name].see("empty", has_gap=True)
         if not self.seen:
+            file.scan.watch(lambda data: self._look(file, data))
             yield from file.scan.ranges(cut, file.start)
             return
         with ThreadPoolExecutor(usable_cores(), thread_name_prefix="types") as threads:
             pending: list[Future[dict[str, Inference]]] = []
 
             def see(data: bytes) -> None:
+                self._look(file, data)
                 while len(pending) >= 2 * usable_cores():
                     self._merge(pending.pop(0).result())
                 wanted = [k for k, n in enumerate(file.names) if n in self.seen]
@@ -179,41 +199,30 @@ class DelimitedPass:
                 self._merge(future.result())
 
     def _infer(self, file: TableFile, data: bytes, wanted: list[int]) -> dict[str, Inference]:
-        import pandas as pd
+        encoding = file.text.encoding if file.text.is_transparent else "utf-8"
+        rules = self.rules
+        reading = Reading(*self.dialect.marks, encoding, rules.missing, rules.is_exact)
+        seen = infer_block(data, len(file.names), wanted, reading)
+        return {file.names[k]: one for k, one in zip(wanted, seen, strict=True)}
 
-        found = {file.names[k]: Inference() for k in wanted}
-        text = with_line_feeds(data, self.dialect.separator, self.dialect.quote)
-
-        def read(**more: Any) -> Any:
-            return pd.read_csv(
-                io.BytesIO(text),
-                sep=self.dialect.separator,
-                header=None,
-                names=list(range(len(file.names))),
-                index_col=False,
-                low_memory=False,
-                encoding=file.text.encoding if file.text.is_transparent else "utf-8",
-                encoding_errors="replace",
-                quotechar=self.dialect.quote or '"',
-                quoting=0 if self.dialect.quote else 3,
-                **more,
+    def _look(self, file: TableFile, data: bytes) -> None:
+        """Warn, once, where quotes look escaped and no escape character is given."""
+        quote = self.dialect.quote
+        escaped = f"\\{quote}".encode("ascii")
+        if not quote or self.dialect.escape or self._has_warned or escaped not in data:
+            return
+        ends = re.escape(f"{self.dialect.separator}{quote}\r\n".encode("ascii"))
+        example = re.search(
+            rb"[^%s]{0,20}%s[^%s][^\r\n]{0,20}" % (ends, re.escape(escaped), ends), data
+        )
+        if example:
+            self._has_warned = True
+            shown = example[0].decode("utf-8", "replace")
+            text = (
+                f"{file.source.name!r} looks as if its quotes were escaped by a backslash: {shown!r}. "
+                f"They are read as the ends of fields; give escape='\\\\' to read them as quotes."
             )
-
-        try:
-            frame = read(usecols=wanted)
-        except pd.errors.EmptyDataError:
-            return found
-        except pd.errors.ParserError as error:
-            # Whoever reads a bad row will say what is wrong with it; the others decide the types.
-            # And where every row is short, pandas refuses to be asked for the columns behind.
-            open_row = _OPEN_ROW.search(str(error))
-            rows = {"nrows": int(open_row[1])} if open_row else {}
-            try:
-                frame = read(on_bad_lines="skip", **rows)[wanted]
-            except pd.errors.ParserError:
-                return found
-        kinds_of(frame, list(found.values()))
-        return found
+            warnings.warn(text, InputWarning, stacklevel=2)
 
     def _merge(self, found: dict[str, Inference]) -> None:
         for name, one in found.items():
@@ -229,6 +238,12 @@ class DelimitedPass:
             "types": types,
             **file.text.table(),
         }
+        if self.dialect.escape:
+            table["escape"] = self.dialect.escape
+        if self.rules.missing is not None:
+            table["missing"] = list(self.rules.missing)
+        elif self.rules.is_exact:
+            table["text_missing"] = [""]
         if self.dialect.header == "all_files_different_headers" and file.names != self.columns:
             table["names"] = file.names
         return table
@@ -258,7 +273,39 @@ def _shown(names: list[str]) -> str:
 
 def dialect_of(options: dict[str, Any]) -> Dialect:
     """Return the dialect among a dataset's options."""
-    return Dialect(**{k: v for k, v in options.items() if k != "column_types"})
+    names = [one.name for one in fields(Dialect)]
+    return Dialect(**{name: options[name] for name in names if name in options})
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the fields of a column are read as.
+
+    Parameters
+    ----------
+    missing
+        The fields that count as missing; None for those of pandas.
+    is_exact
+        Whether digits with leading zeros are text, and whole numbers above 2^53 stay what they are;
+        and whether the words of pandas for what is missing are text in columns of text.
+    empty_is_text
+        Whether an empty field in a column of text is empty text, and not missing.
+    """
+
+    missing: tuple[str, ...] | None = None
+    is_exact: bool = False
+    empty_is_text: bool = False
+
+    @classmethod
+    def of(cls, options: dict[str, Any]) -> Rules:
+        """Return the rules among a dataset's options; records of older versions name none."""
+        missing = options.get("missing")
+        empty_is_text = options.get("empty_is_text", missing is not None and "" not in missing)
+        return cls(
+            None if missing is None else tuple(missing),
+            is_exact=options.get("inference") == "exact",
+            empty_is_text=empty_is_text,
+        )
 
 
 def check_delimited(source: Source, options: dict[str, Any]) -> None:
@@ -288,7 +335,8 @@ def plan_delimited(sources: Sources, options: dict[str, Any], cut: Cut) -> Plan:
     """
     dialect = dialect_of(options)
     columns, first = _columns(sources, dialect)
-    reading = DelimitedPass(dialect, columns, known_types(options["column_types"], columns))
+    known = known_types(options["column_types"], columns)
+    reading = DelimitedPass(dialect, columns, known, Rules.of(options))
     held: list[tuple[TableFile, list[Range]] | Planned] = []
     for source in sources():
         try:

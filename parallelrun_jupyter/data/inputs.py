@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from ..errors import InputError, RunFolderError
@@ -84,7 +84,9 @@ def is_dataset(value: object) -> bool:
 
 
 def open_path(
-    path: str | os.PathLike[str], form: str | None = None
+    path: str | os.PathLike[str],
+    form: str | None = None,
+    reading: Mapping[str, Any] | None = None,
 ) -> FileDataset | TabularDataset:
     """Return the dataset of a path: its files, or a table.
 
@@ -95,6 +97,8 @@ def open_path(
         file says.
     form
         ``"csv"``, ``"parquet"`` or ``"jsonl"``: the files are tables of that format.
+    reading
+        How tables are read, as keyword arguments of what makes them. Default: nothing is given.
 
     Raises
     ------
@@ -105,7 +109,7 @@ def open_path(
 
     where = mltable_at(os.fspath(path))
     if where is None:
-        return FileDataset(path) if form is None else MAKERS[form](path)
+        return FileDataset(path) if form is None else MAKERS[form](path, **reading or {})
     if form is not None:
         msg = (
             f"--format is {form!r}, but {where!r} says itself what the input holds. Leave --format "

@@ -35,8 +35,11 @@ class _Column:
         self.kinds.add(kind)
         self.count += 1
 
-    def decide(self, rows: int) -> str:
-        """Return the one type: where values are missing, numbers are floats, if none is changed."""
+    def decide(self, rows: int, *, is_exact: bool) -> str:
+        """Return the one type: where values are missing, numbers are floats, if none is changed.
+
+        Whole numbers that floats do not hold are ``Int64`` then, where ``is_exact``; else objects.
+        """
         kinds = self.kinds - {"null"}
         has_gap = self.count < rows or "null" in self.kinds
         if kinds == {"str"}:
@@ -45,6 +48,8 @@ class _Column:
             return "bool"
         if kinds and kinds <= {"int", "long"} and not has_gap:
             return "int64"
+        if is_exact and "long" in kinds and kinds <= {"int", "long"}:
+            return "Int64"
         return "float64" if kinds and kinds <= {"int", "float"} else "object"
 
 
@@ -101,7 +106,11 @@ def plan_json_lines(sources: Sources, options: dict[str, Any], cut: Cut) -> Plan
             planned.append((source, text, ranges))
             rows += sum(found[2] for found in ranges)
     known = known_types(options["column_types"], list(columns))
-    types = [known.get(name) or column.decide(rows) for name, column in columns.items()]
+    is_exact = options.get("inference") == "exact"
+    types = [
+        known.get(name) or column.decide(rows, is_exact=is_exact)
+        for name, column in columns.items()
+    ]
     for one in planned:
         if isinstance(one, Planned):
             yield one
@@ -115,9 +124,9 @@ def plan_json_lines(sources: Sources, options: dict[str, Any], cut: Cut) -> Plan
 
 def _see(data: bytes, text: TextFile, columns: dict[str, _Column]) -> None:
     encoding = text.encoding if text.is_transparent else "utf-8"
-    for line in data.decode(encoding, "replace").split("\n"):
+    for line in data.split(b"\n"):
         try:
-            row = json.loads(line)
+            row = json.loads(line.decode(encoding))
         except ValueError:
             continue  # empty, or whoever reads this mini-batch will say what is wrong with it
         if isinstance(row, dict):

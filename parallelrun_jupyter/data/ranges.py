@@ -66,13 +66,14 @@ class RowScan:
     ----------
     file
         What to read.
-    separator, quote
+    separator, quote, escape
         As for `split_rows`.
     """
 
-    def __init__(self, file: TextFile, separator: str, quote: str) -> None:
+    def __init__(self, file: TextFile, separator: str, quote: str, escape: str = "") -> None:
         self._file = file
         self._dialect = (separator, quote)
+        self._escape = escape
         self._see: Callable[[bytes], None] | None = None
         self._lines = self._read()
 
@@ -91,7 +92,9 @@ class RowScan:
             if held < wanted and not is_last:
                 continue  # a very long field: not looked at again for every block
             data = b"".join(rest)
-            ends, is_row, unclosed = split_rows(data, *self._dialect, is_last=is_last)
+            ends, is_row, unclosed = split_rows(
+                data, *self._dialect, is_last=is_last, escape=self._escape
+            )
             if is_last and unclosed >= 0:
                 ends, is_row = _with_last(ends, is_row, len(data))
             if not len(ends):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Callable, Container, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -16,6 +18,27 @@ from .local import FileItem, why_unreadable
 from .ranges import Range
 
 _AT_ONCE = 8
+
+
+class InputWarning(UserWarning):
+    """Files are read otherwise than their author may have meant; a run's planner tells the run."""
+
+
+@contextmanager
+def input_warnings_to(tell: Callable[[str], None]) -> Iterator[None]:
+    """Call ``tell`` with the text of each `InputWarning`; other warnings are shown as ever."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", InputWarning)
+        show_others = warnings.showwarning
+
+        def show(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
+            if issubclass(category, InputWarning):
+                tell(str(message))
+            else:
+                show_others(message, category, *where, **more)
+
+        warnings.showwarning = show
+        yield
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,7 +75,10 @@ class TabularDataset:
         header: Any = "all_files_same_headers",
         encoding: str = "utf8",
         quote: str | None = '"',
+        escape: str | None = None,
         column_types: Types = None,
+        missing: Sequence[str] | None = None,
+        inference: str = "exact",
         storage_options: Mapping[str, Any] | None = None,
         support_multi_line: bool = False,  # noqa: ARG003 - Azure's; quoted line ends always count
         partition_format: str | None = None,
@@ -94,15 +97,27 @@ class TabularDataset:
             (the columns are joined by name), ``"from_first_file"`` (only that one has a header), or
             ``"no_header"`` (and False): the columns are Column1, Column2 and so on.
         encoding
+            One of Python's names, or of Azure's (``"utf8bom"``, ``"iso88591"``, ``"windows1252"``).
             Default: UTF-8, with or without a byte order mark.
         quote
             The character around fields that hold separators or line ends; None where there are no
             such fields and it is a plain character.
+        escape
+            The character behind which a quote, a separator or a line end is a plain character, such
+            as ``"\\"``. Default: None, two quotes stand for one in a quoted field.
         column_types
             Types by column name, or one for all columns: ``"int64"``, ``"float64"``, ``"bool"``,
             ``"str"``, ``"Int64"``, ``"datetime"``, ``"datetime:%d.%m.%Y"`` and others. What is not
             given is inferred from all rows before the first one runs; where all are given, the run
             starts at once.
+        missing
+            The fields that count as missing, such as ``["", "-"]``. An empty field of numbers, truth
+            values or dates is missing in any case. Default: None, in columns of text the empty field
+            only, in other columns what pandas takes for missing (``NA``, ``null``, ``nan``, ...).
+        inference
+            ``"exact"`` (the default): a column of numbers in which one has a leading zero is text,
+            and whole numbers above 2^53 stay exact, with gaps as ``Int64``. ``"pandas"``: columns are
+            what ``pandas.read_csv`` makes of them, and ``NA`` and its like are missing in all.
         storage_options
             For URLs, as for `FileDataset`. Files of a store are brought here once, by the pass.
         support_multi_line
@@ -115,15 +130,24 @@ class TabularDataset:
         Raises
         ------
         InputError
-            A separator, quote, header, encoding or type that cannot be used.
+            A separator, quote, escape, header, encoding, type, ``missing`` or ``inference`` that
+            cannot be used.
         """
-        dialect = {
+        options: dict[str, Any] = {
             "separator": _one_character(separator, "separator"),
             "quote": "" if quote in {None, ""} else _one_character(quote, "quote"),
             "encoding": codec_name(encoding),
             "header": header_mode(header),
+            "column_types": given_types(column_types),
         }
-        options = {**dialect, "column_types": given_types(column_types)}
+        # What is not given is not named: a dataset keeps the record that older versions gave it.
+        if escape not in {None, ""}:
+            options["escape"] = _one_character(escape, "escape")
+            _check_different(options)
+        if missing is not None:
+            options["missing"] = _words(missing)
+        if _inference(inference) == "exact":
+            options["inference"] = "exact"
         files = FileDataset(
             path, partition_format=partition_format, storage_options=storage_options
         )
@@ -165,6 +189,7 @@ class TabularDataset:
         *,
         encoding: str = "utf8",
         column_types: Types = None,
+        inference: str = "exact",
         partition_format: str | None = None,
         storage_options: Mapping[str, Any] | None = None,
     ) -> TabularDataset:
@@ -177,13 +202,19 @@ class TabularDataset:
         column_types
             Types of some columns; the others are decided from all rows. Columns are the names that
             any row has, in order of appearance. Lists, objects and mixtures stay as they are.
+        inference
+            ``"exact"`` (the default): whole numbers above 2^53 with gaps are ``Int64``. ``"pandas"``:
+            they are objects.
 
         Raises
         ------
         InputError
-            An encoding or a type that cannot be used.
+            An encoding, type or ``inference`` that cannot be used.
         """
-        options = {"encoding": codec_name(encoding), "column_types": given_types(column_types)}
+        options: dict[str, Any] = {"encoding": codec_name(encoding)}
+        options["column_types"] = given_types(column_types)
+        if _inference(inference) == "exact":
+            options["inference"] = "exact"
         files = FileDataset(
             path, partition_format=partition_format, storage_options=storage_options
         )
@@ -286,7 +317,10 @@ class TabularDataset:
 
     def _ranges(self, number: int, cut: Cut) -> Iterator[tuple[bytes, int]]:
         """Yield the plan line and the number of rows of each range of the files."""
-        for planned in _FORMS[self.form][1](self._sources, self.options, cut):
+        options = self.options
+        if self.arrangement.empty_is_text:
+            options = {**options, "empty_is_text": True}
+        for planned in _FORMS[self.form][1](self._sources, options, cut):
             if isinstance(planned, int):
                 yield STILL_READING, planned
             else:
@@ -387,6 +421,31 @@ class TabularDataset:
 def _one_character(given: Any, what: str) -> str:
     if not isinstance(given, str) or len(given) != 1 or not given.isascii() or given in "\r\n\0":
         msg = f"{what} is {given!r}; expected one ASCII character, such as ',' or '\\t'."
+        raise InputError(msg)
+    return given
+
+
+def _check_different(options: dict[str, Any]) -> None:
+    for name in ("separator", "quote"):
+        if options["escape"] == options[name]:
+            msg = (
+                f"escape and {name} are both {options[name]!r}; expected two different characters."
+            )
+            raise InputError(msg)
+
+
+def _words(given: Any) -> list[str]:
+    words = [given] if isinstance(given, str) else list(given)
+    for word in words:
+        if not isinstance(word, str):
+            msg = f"missing holds {word!r}; expected texts as they stand in the file, such as '-'."
+            raise InputError(msg)
+    return words
+
+
+def _inference(given: str) -> str:
+    if given not in {"exact", "pandas"}:
+        msg = f"inference is {given!r}; expected 'exact' or 'pandas'."
         raise InputError(msg)
     return given
 

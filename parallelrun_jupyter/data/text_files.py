@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import InputError
-from ..worker.text_ranges import Decompressed
+from ..worker.text_ranges import Decompressed, undecodable_byte, zero_byte
 
 BLOCK_BYTES = 1 << 22
 
@@ -29,10 +29,15 @@ _WIDE = ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")
 _ASCII_BELOW_48 = {"gbk", "gb2312", "gb18030", "big5", "shift_jis", "cp932", "cp949", "cp950",
                    "euc_jp", "euc_kr", "euc_jis_2004", "shift_jis_2004", "johab"}  # fmt: skip
 """Encodings in which the second byte of a character is never one below 48, nor ``: ; < = > ?``."""
+_REPLACED = "\ufffd".encode()
+"""What stands for bytes that cannot be decoded, in blocks of a file that is not transparent."""
+
+_AZURE_NAMES = {"iso88591": "latin-1", "utf8bom": "utf-8", "windows1252": "cp1252"}
+"""Those of Azure's eight names of encodings that Python does not have; it writes them like this."""
 
 
 def codec_name(encoding: str) -> str:
-    """Return Python's own name of an encoding.
+    """Return Python's own name of an encoding, given by that or by Azure's name.
 
     Raises
     ------
@@ -40,8 +45,9 @@ def codec_name(encoding: str) -> str:
         There is no such encoding.
     """
     try:
-        name = codecs.lookup(encoding).name
-    except LookupError as error:
+        name = codecs.lookup(_AZURE_NAMES.get(encoding.lower(), encoding)).name
+        "".encode(name)  # there are codecs that make no text, such as 'base64'
+    except (LookupError, AttributeError, ValueError) as error:
         msg = f"encoding is {encoding!r}, which is none; write for example 'utf8' or 'latin-1'."
         raise InputError(msg) from error
     return "utf-8" if name == "utf-8-sig" else name
@@ -129,6 +135,44 @@ class TextFile:
                 if is_last:
                     return
                 chunk = following
+
+    def check_text(self, text: bytes, behind: int) -> None:
+        """See that a part of the content, as `blocks` gives it, is text in the encoding.
+
+        Parameters
+        ----------
+        text, behind
+            The part, and the place behind it.
+
+        Raises
+        ------
+        ValueError
+            It is not, or holds a zero; the message names the place.
+        """
+        begin = behind - self._size_of(text)
+        try:
+            if self.is_transparent:
+                text.decode(self.encoding)
+            elif _REPLACED in text:
+                begin = 0
+                self._from_start(None if self.is_whole else behind).decode(self.encoding)
+        except UnicodeDecodeError as error:
+            byte, at = error.object[error.start], begin + error.start
+            what = undecodable_byte(byte, at, self.encoding, error.reason, self._from_start(64))
+            raise ValueError(what) from error
+        if b"\0" in text:
+            at = begin + self._size_of(text[: text.index(b"\0")])
+            raise ValueError(zero_byte(at, self.encoding, self._from_start(64)))
+
+    def _size_of(self, text: bytes) -> int:
+        """Return how many bytes of the file a part of its content is."""
+        if self.is_transparent or self.is_whole:
+            return len(text)
+        return len(text.decode("utf-8").encode(self.encoding))
+
+    def _from_start(self, size: int | None) -> bytes:
+        with _open(self.path, self.compression) as file:
+            return file.read(-1 if size is None else size) or b""
 
     def places(self, data: bytes, ends: Any) -> Any:
         """Return offsets in a block's text as offsets in the file, both from the block's start."""

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 
+from ..data.sources import input_warnings_to
 from ..data.versions import Versions
 from ..errors import ParallelRunError
 from ..runs.record import RunRecord
@@ -81,13 +82,14 @@ class Planner:
         die_with_parent(parent)
         gc.disable()  # the objects made here have no circles
         try:
-            write_plan(
-                self._record,
-                self._plan,
-                lambda *counts: send(replies, ["planned", *counts]),
-                self._fate_of,
-                lambda text: send(replies, ["noticed", text]),
-            )
+            with input_warnings_to(lambda text: send(replies, ["noticed", text])):
+                write_plan(
+                    self._record,
+                    self._plan,
+                    lambda *counts: send(replies, ["planned", *counts]),
+                    self._fate_of,
+                    lambda text: send(replies, ["noticed", text]),
+                )
         except (ParallelRunError, OSError) as error:
             send(replies, ["failed", str(error)])
             return

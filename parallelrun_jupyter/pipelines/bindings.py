@@ -235,7 +235,7 @@ def _read_as(one: InputRecord, place: Place) -> Any:
     """Return what an earlier step wrote as a dataset: files, or the rows of them."""
     options = dict(one.options)
     if one.reads == "delimited":
-        return TabularDataset.from_delimited_files(place, **options)
+        return TabularDataset.from_delimited_files(place, inference="pandas", **options)
     if one.reads == "parquet":
         return TabularDataset.from_parquet_files(place, **options)
     return FileDataset(place, **options)

@@ -6,9 +6,11 @@ import gc
 import io
 import re
 
+from .dates import DateError, date_unit, dates_of
 from .failures import BadInput
-from .records import split_rows, with_line_feeds
+from .records import split_rows, with_line_feeds, without_escapes
 from .text_ranges import TextRange
+from .whole_numbers import whole_numbers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import in a worker
@@ -18,13 +20,17 @@ SHOWN = 60
 
 MISSING = ["", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND",
            "1.#QNAN", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"]  # fmt: skip
-"""What pandas documents as missing."""
+"""What pandas documents as missing since version 2; all versions read it so here."""
 
 WIDE = 256
 """From this number of columns on, the columns of each type are read by themselves."""
 
 MISTAKEN = set()  # type: set[str]
 """Columns of text that pandas has taken for something else in a range, such as codes of digits."""
+
+
+WORDY = set()  # type: set[tuple[str, ...]]
+"""First columns of tables in which words stand for missing numbers; there, each column has its list."""
 
 
 def read_delimited(pd: Any, path: str, part: list[int], table: dict[str, Any]) -> Any:
@@ -46,7 +52,7 @@ def read_delimited(pd: Any, path: str, part: list[int], table: dict[str, Any]) -
 
 def _gaps(pd: Any, path: str, name: str, decided: str, rows: int) -> Any:
     """Return a column that the file does not have."""
-    kind = "datetime64[ns]" if decided.startswith("datetime") else decided
+    kind = "datetime64[%s]" % date_unit(decided) if decided.startswith("datetime") else decided
     if kind == "bool" or kind.startswith(("int", "uint")):
         raise BadInput(
             "%s has no column %r, and %s has no missing values; give the column another type in "
@@ -61,8 +67,12 @@ def text_type(pd: Any) -> Any:
 
 
 def pandas_type(decided: str) -> str:
-    """Return what a decided type is read as; dates are read as text and converted then."""
-    return "str" if decided.startswith("datetime") else decided
+    """Return what a decided type is read as.
+
+    Dates are read as text and converted then. So are whole numbers with gaps, which older pandas
+    reads through floats, and those above 2^63, of which it refuses some (``-0``).
+    """
+    return "str" if decided.startswith(("datetime", "Int", "UInt", "uint64")) else decided
 
 
 class DelimitedRange:
@@ -73,10 +83,19 @@ class DelimitedRange:
         self._text = text
         self._separator = table["separator"]
         self._quote = table["quote"]
+        self._escape = table.get("escape", "")
         self._names = table.get("names") or table["columns"]
         known = dict(zip(table["columns"], table["types"]))
         self._types = [known[name] for name in self._names]
-        self._empty_is_text = table.get("empty_is_text", False)
+        missing = table.get("missing", MISSING)
+        self._missing_of_text = table.get("text_missing", missing)
+        if table.get("empty_is_text"):
+            self._missing_of_text = []
+        self._missing_of_others = [*missing, *([] if "" in missing else [""])]
+        # Where the empty field is all that stands for nothing, one list is enough for all columns.
+        self._is_one_list = self._missing_of_text == self._missing_of_others or (
+            "" in self._missing_of_text and tuple(self._names[:8]) not in WORDY
+        )
         version = tuple(map(int, pd.__version__.split(".")[:2]))
         # These refuse a text whose only row is shorter than the names that they are given.
         self._is_padded = (1, 4) <= version < (2, 0)
@@ -90,7 +109,7 @@ class DelimitedRange:
         try:
             if self._fields > self._beyond.stop:  # pandas does not count those of the first row
                 raise BadInput(self._ragged(0))
-            frame = self._typed() if len(self._names) < WIDE else self._wide()
+            frame = self._typed()
         except UnicodeDecodeError as error:
             raise self._text.undecodable(error)
         except self._pd.errors.ParserError as error:
@@ -101,8 +120,8 @@ class DelimitedRange:
         for position in self._beyond:
             frame.pop(position)
         for position, decided in enumerate(self._types):
-            if decided.startswith("datetime"):
-                frame[position] = self._dates(frame[position], decided, position)
+            if pandas_type(decided) != decided:
+                frame[position] = self._converted(frame[position], decided, position)
         frame.columns = self._names
         return frame
 
@@ -110,14 +129,31 @@ class DelimitedRange:
         """Return the rows as the decided types, whatever is ragged in them.
 
         pandas 3 makes text of what it sees to be text in two thirds of the time that it takes where it
-        is told so. Where it sees something else in a range, that one is read again.
+        is told so. Where it sees something else in a range, that one is read again. So is a range in
+        which words stand for missing numbers, and not for missing text.
         """
+        try:
+            return self._read_typed()
+        except self._pd.errors.ParserError:
+            raise
+        except (ValueError, OverflowError, TypeError) as error:
+            if isinstance(error, UnicodeDecodeError) or not self._is_one_list:
+                raise
+            self._is_one_list = False
+            frame = self._read_typed()
+            WORDY.add(tuple(self._names[:8]))
+            return frame
+
+    def _read_typed(self) -> Any:
+        if len(self._names) >= WIDE:
+            return self._wide()
         types = {k: pandas_type(t) for k, t in enumerate(self._types)}
         # Where there is nothing, which is everywhere, numbers take the least time.
         types.update(dict.fromkeys(self._beyond, "float64"))
         seen = []
         if int(self._pd.__version__.split(".")[0]) >= 3:
-            seen = [k for k in types if types[k] == "str" and self._names[k] not in MISTAKEN]
+            named = enumerate(zip(self._names, self._types))
+            seen = [k for k, (name, t) in named if t[:1] in "sd" and name not in MISTAKEN]
         frame = self._read({k: t for k, t in types.items() if k not in seen})
         mistaken = [self._names[k] for k in seen if frame[k].dtype != "str"]
         if mistaken:
@@ -168,12 +204,11 @@ class DelimitedRange:
 
     def _read(self, types: dict[int, str] | str, columns: list[int] | None = None) -> Any:
         data = self._text.data
-        if (
-            self._is_padded or columns is not None
-        ):  # nor may some be chosen where all rows are short
+        if self._is_padded or columns is not None:
+            # Nor may some columns be chosen where all rows are short.
             at, missing = self._first_end, self._beyond.stop - self._fields
             data = data[:at] + missing * self._separator.encode("ascii") + data[at:]
-        data = with_line_feeds(data, self._separator, self._quote)
+        data = with_line_feeds(data, self._separator, self._quote, self._escape)
         if data.startswith(b"\xef\xbb\xbf"):
             data = b"\n" + data  # the parser would take a first character for a mark
         return self._pd.read_csv(
@@ -189,23 +224,32 @@ class DelimitedRange:
             encoding=self._text.encoding,
             quotechar=self._quote or '"',
             quoting=0 if self._quote else 3,
-            **self._missing(),
+            escapechar=self._escape or None,
+            keep_default_na=False,
+            na_values=self._missing(),
             **self._precision,
         )
 
-    def _missing(self) -> dict[str, Any]:
-        """Return what is read as missing, where that is not what pandas takes for it."""
-        if not self._empty_is_text:
-            return {}
-        of_columns = {k: MISSING for k, decided in enumerate(self._types) if decided != "str"}
+    def _missing(self) -> Any:
+        """Return what is read as missing: for all columns, or for each where they differ.
+
+        A list for each of very many columns takes pandas longer than the rows do.
+        """
+        if self._is_one_list:
+            return self._missing_of_text if "str" in self._types else self._missing_of_others
+        of_columns = {
+            k: self._missing_of_text if decided == "str" else self._missing_of_others
+            for k, decided in enumerate(self._types)
+        }
         of_columns.update({key: [""] for key in self._beyond})
-        return {"keep_default_na": False, "na_values": of_columns}
+        return of_columns
 
     # What is wrong with it
 
     def _first_row(self) -> tuple[int, int]:
         """Return the number of fields of the first row, and the offset behind the last one."""
-        data, separator = self._text.data, self._separator.encode("ascii")
+        data = without_escapes(self._text.data, self._separator, self._quote, self._escape)
+        separator = self._separator.encode("ascii")
         blanks = b" \t".replace(separator, b"")
         at = re.compile(b"(?:[%s]*[\r\n])*" % blanks).match(data).end()  # type: ignore[union-attr]
         field = b"[^%s\r\n]*" % re.escape(separator)
@@ -250,39 +294,48 @@ class DelimitedRange:
     def _mistyped(self, error: Exception) -> BadInput:
         """Find the first value that does not fit its column, or has none."""
         pd = self._pd
-        texts = self._read(dict.fromkeys(range(self._beyond.stop), "str"))
+        try:
+            self._is_one_list = False
+            texts = self._read(dict.fromkeys(range(self._beyond.stop), "str"))
+        except UnicodeDecodeError as undecodable:
+            return self._text.undecodable(undecodable)
         self._check_width(texts)
         for position, decided in enumerate(self._types):
             column = texts[position]
             row = _first_bad(pd, column, decided)
             if row >= 0:
-                value = column.iloc[row]
-                what = "nothing" if pd.isna(value) else repr(str(value)[:SHOWN])
-                return BadInput(
-                    "%s: column %r holds %s in the row at byte %d, which is no %s; give the column "
-                    "another type in column_types="
-                    % (self._text.path, self._names[position], what, self._offset_of(row), decided)
-                )
+                return self._misfit(position, column, row, decided)
         return BadInput("%s, from byte %d: %s" % (self._text.path, self._text.start, error))
 
-    def _dates(self, column: Any, decided: str, position: int) -> Any:
-        form = decided.partition(":")[2] or None
-        if form is None and int(self._pd.__version__.split(".")[0]) >= 2:
-            form = "ISO8601"
-        dates = self._pd.to_datetime(column, format=form, errors="coerce")
-        wrong = (dates.isna() & column.notna()).to_numpy()
-        if wrong.any():
-            row = int(wrong.argmax())
-            raise BadInput(
-                "%s: column %r holds %r in the row at byte %d, which is no date of the form %s; "
-                "write the form in column_types=, such as 'datetime:%%d.%%m.%%Y'"
-                % (self._text.path, self._names[position], str(column.iloc[row])[:SHOWN],
-                   self._offset_of(row), form or "ISO 8601")
-            )  # fmt: skip
-        return dates.astype("datetime64[ns]")
+    def _misfit(
+        self, position: int, column: Any, row: int, decided: str, why: str = ""
+    ) -> BadInput:
+        """Name a value that is not of its column's type."""
+        value = column.iloc[row]
+        shown = "nothing" if self._pd.isna(value) else repr(str(value)[:SHOWN])
+        return BadInput(
+            "%s: column %r holds %s in the row at byte %d, which %s"
+            % (self._text.path, self._names[position], shown, self._offset_of(row),
+               why or "is no %s; give the column another type in column_types=" % decided)
+        )  # fmt: skip
+
+    def _converted(self, column: Any, decided: str, position: int) -> Any:
+        """Return text as dates, or as whole numbers, all of them exact."""
+        if self._is_one_list and self._missing_of_text != self._missing_of_others:
+            column = column.mask(column.isin(self._missing_of_others))
+        if decided.startswith("datetime"):
+            try:
+                return dates_of(self._pd, column, decided)
+            except DateError as error:
+                raise self._misfit(position, column, error.row, decided, str(error))
+        row, numbers = whole_numbers(self._pd, column, decided)
+        if row >= 0:
+            raise self._misfit(position, column, row, decided)
+        return numbers
 
     def _rows(self, *, is_last: bool) -> Any:
-        return split_rows(self._text.data, self._separator, self._quote, is_last=is_last)
+        dialect = (self._separator, self._quote)
+        return split_rows(self._text.data, *dialect, is_last=is_last, escape=self._escape)
 
     def _offset_of(self, row: int) -> int:
         """Return where a row begins in the file; rows are counted without blank lines."""

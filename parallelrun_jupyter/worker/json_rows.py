@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from .dates import DateError, dates_of
 from .delimited import SHOWN, text_type
 from .failures import BadInput
 from .text_ranges import TextRange
@@ -22,12 +23,15 @@ def read_json_rows(pd: Any, path: str, part: list[int], table: dict[str, Any]) -
         values = [row.get(name) for row in rows]
         try:
             columns[name] = _column(pd, decided, values)
-        except (ValueError, TypeError, OverflowError):
-            row = _first_bad(pd, decided, values)
+        except (ValueError, TypeError, OverflowError) as error:
+            why = "is no %s; give the column another type in column_types=" % decided
+            if isinstance(error, DateError):
+                row, why = error.row, str(error)
+            else:
+                row = _first_bad(pd, decided, values)
             raise BadInput(
-                "%s: column %r holds %s in the line at byte %d, which is no %s; give the column "
-                "another type in column_types="
-                % (path, name, repr(values[row])[:SHOWN], text.byte(starts[row]), decided)
+                "%s: column %r holds %s in the line at byte %d, which %s"
+                % (path, name, repr(values[row])[:SHOWN], text.byte(starts[row]), why)
             )
     return pd.DataFrame(columns, columns=table["columns"])
 
@@ -75,11 +79,24 @@ def _column(pd: Any, decided: str, values: list[Any]) -> Any:
         nan = float("nan")
         return pd.Series([nan if v is None else v for v in values], dtype=text_type(pd))
     if decided.startswith("datetime"):
-        form = decided.partition(":")[2] or None
-        return pd.Series(pd.to_datetime(values, format=form)).astype("datetime64[ns]")
+        return dates_of(pd, pd.Series(_date_texts(pd, values), dtype=object), decided)
     if decided == "bool" and not all(isinstance(value, bool) for value in values):
         raise ValueError("not a truth value")
     return pd.Series(values, dtype=decided)
+
+
+def _date_texts(pd: Any, values: list[Any]) -> list[str | None]:
+    """Return dates as texts; whole numbers are nanoseconds since 1970, as in pandas."""
+    texts = []
+    for row, value in enumerate(values):
+        if value is None or isinstance(value, str):
+            texts.append(value)
+        elif isinstance(value, int) and not isinstance(value, bool):
+            texts.append(pd.Timestamp(value).isoformat())
+        else:
+            what = "is no text with a date; give the column another type in column_types="
+            raise DateError(row, what)
+    return texts
 
 
 def _first_bad(pd: Any, decided: str, values: list[Any]) -> int:

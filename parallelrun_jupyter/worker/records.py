@@ -2,7 +2,8 @@
 
 A line ends at a line feed, a carriage return or both, outside of quotes. A quote opens a quoted
 field at the start of a field only; in one, two quotes stand for one. A line of nothing but spaces
-and tabs is no row.
+and tabs is no row. Where there is an escape character, the byte after it is plain, in quotes and
+outside of them.
 """
 
 from __future__ import annotations
@@ -14,9 +15,12 @@ if TYPE_CHECKING:  # typing is not worth its import in a worker
     from typing import Any
 
 _LF, _CR = 10, 13
+_LETTER = ord("x")
 
 
-def split_rows(data: bytes, separator: str, quote: str, *, is_last: bool) -> tuple[Any, Any, int]:
+def split_rows(
+    data: bytes, separator: str, quote: str, *, is_last: bool, escape: str = ""
+) -> tuple[Any, Any, int]:
     """Return (ends, is_row, unclosed) of text that begins at the start of a line.
 
     Parameters
@@ -27,6 +31,8 @@ def split_rows(data: bytes, separator: str, quote: str, *, is_last: bool) -> tup
         One ASCII character each; no quote where quoting is off.
     is_last
         Whether the text ends here, so that its last line needs no line end.
+    escape
+        One ASCII character; empty where there is none.
 
     Returns
     -------
@@ -36,6 +42,7 @@ def split_rows(data: bytes, separator: str, quote: str, *, is_last: bool) -> tup
     """
     import numpy as np
 
+    data = without_escapes(data, separator, quote, escape)
     array = np.frombuffer(data, np.uint8)
     ends = _line_ends(np, array, data, is_last=is_last)
     unclosed = -1
@@ -49,7 +56,64 @@ def split_rows(data: bytes, separator: str, quote: str, *, is_last: bool) -> tup
     return ends, _rows_among(np, array, data, ends, separator), unclosed
 
 
-def with_line_feeds(data: bytes, separator: str, quote: str) -> bytes:
+def without_escapes(data: bytes, separator: str, quote: str, escape: str) -> bytes:
+    """Return text of the same length in which escaped characters, with their escape, are letters.
+
+    Its rows, fields and quotes are those of the original.
+    """
+    if not escape or escape.encode("ascii") not in data:
+        return data
+    import numpy as np
+
+    array = np.frombuffer(data, np.uint8)
+    escapes = np.flatnonzero(array == ord(escape))
+    # In a run of escape characters every second one is escaped; so is what follows an odd run.
+    begins = np.concatenate([np.ones(1, bool), np.diff(escapes) > 1])
+    place = np.arange(len(escapes))
+    first = np.maximum.accumulate(np.where(begins, place, 0))
+    escaping = escapes[(place - first) % 2 == 0]
+    plain = array.copy()
+    plain[escaping] = _LETTER
+    plain[escaping[escaping < len(data) - 1] + 1] = _LETTER
+    text = bytes(plain.tobytes())
+    if quote and quote.encode("ascii") in text:
+        closing = _quote_edges(np, plain, text, separator, quote)[1::2]
+        behind = closing[closing < len(data) - 1] + 1
+        if (array[behind] == ord(escape)).any():
+            # Behind a closing quote it is no escape; what follows from that is seen step by step.
+            return _replaced_by_steps(data, separator, quote, escape)
+    return text
+
+
+def _replaced_by_steps(data: bytes, separator: str, quote: str, escape: str) -> bytes:
+    """Do what `without_escapes` does, byte by byte."""
+    plain = bytearray(data)
+    special = re.compile(b"[%s\r\n]" % re.escape((separator + quote + escape).encode("ascii")))
+    is_quoted = False
+    field = next_plain = 0  # where the field begins; where the next byte that is not escaped stands
+    closed = -1
+    for found in special.finditer(data):
+        at, character = found.start(), found.group().decode("ascii")
+        if at < next_plain:
+            continue
+        if character == escape:
+            plain[at] = _LETTER
+            if at != closed:
+                plain[at + 1 : at + 2] = b"x" * len(data[at + 1 : at + 2])
+                next_plain = at + 2
+        elif character == quote and is_quoted:
+            if data[at + 1 : at + 2] == found.group():
+                next_plain = at + 2
+            else:
+                is_quoted, closed = False, at + 1
+        elif character == quote:
+            is_quoted = at == field
+        elif not is_quoted:
+            field = at + 1
+    return bytes(plain)
+
+
+def with_line_feeds(data: bytes, separator: str, quote: str, escape: str = "") -> bytes:
     """Return text whose lines end in line feeds where they ended in lone carriage returns.
 
     pandas loses a separator behind an empty line that ends in one, and reads lines twice where the
@@ -60,7 +124,7 @@ def with_line_feeds(data: bytes, separator: str, quote: str) -> bytes:
     import numpy as np
 
     array = np.frombuffer(data, np.uint8).copy()
-    lasts = split_rows(data, separator, quote, is_last=True)[0] - 1
+    lasts = split_rows(data, separator, quote, is_last=True, escape=escape)[0] - 1
     array[lasts[array[lasts] == _CR]] = _LF
     return bytes(array.tobytes())
 
@@ -75,6 +139,13 @@ def _line_ends(np: Any, array: Any, data: bytes, *, is_last: bool) -> Any:
     # A carriage return at the very end may have its line feed in what is read next.
     alone = np.where(returns < last, array[np.minimum(returns + 1, last)] != _LF, is_last)
     return np.sort(np.concatenate([ends, returns[alone] + 1]))
+
+
+def quoted_edges(data: bytes, separator: str, quote: str) -> Any:
+    """Return the offsets of the quotes that open and close fields, in turn; no escapes are there."""
+    import numpy as np
+
+    return _quote_edges(np, np.frombuffer(data, np.uint8), data, separator, quote)
 
 
 def _quote_edges(np: Any, array: Any, data: bytes, separator: str, quote: str) -> Any:

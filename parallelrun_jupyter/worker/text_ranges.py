@@ -74,6 +74,44 @@ def read_range(path: str, start: int, end: int) -> bytes:
         raise BadInput("the input %s could not be read: %s" % (path, error))
 
 
+def encoding_hint(head: bytes, encoding: str) -> str:
+    """Return what to do about a file that is not in its encoding, by its first bytes."""
+    if encoding.startswith(("utf-16", "utf-32")):
+        return "correct the file, or give its encoding="
+    for mark, name in ((b"\xff\xfe\0\0", "utf32"), (b"\0\0\xfe\xff", "utf32"),
+                       (b"\xff\xfe", "utf16"), (b"\xfe\xff", "utf16")):  # fmt: skip
+        if head.startswith(mark):
+            return "the file begins with the mark of another encoding: give encoding=%r" % name
+    for start, name in ((1, "utf-16-le"), (0, "utf-16-be")):
+        if head[start::2].count(0) > len(head) // 4:
+            return "every second byte is zero, as in UTF-16: give encoding=%r" % name
+    return "give the file's encoding="
+
+
+def undecodable_byte(byte: int, offset: int, encoding: str, reason: str, head: bytes) -> str:
+    """Return what is wrong with a byte that is not in the encoding of its file.
+
+    Parameters
+    ----------
+    byte, offset
+        The byte, and its place in the file.
+    encoding, reason
+        What it was read as, and why it cannot be.
+    head
+        The first bytes of the file.
+    """
+    return "the byte 0x%02x at offset %d is not %s (%s); %s" % (
+        byte, offset, encoding, reason, encoding_hint(head, encoding)
+    )  # fmt: skip
+
+
+def zero_byte(offset: int, encoding: str, head: bytes) -> str:
+    """Return what is wrong with a zero byte in a text file; the arguments are as above."""
+    return "the byte at offset %d is zero, which is no text in %s; %s" % (
+        offset, encoding, encoding_hint(head, encoding)
+    )  # fmt: skip
+
+
 class TextRange:
     """A range of a text file, in an encoding in which ASCII is ASCII.
 
@@ -83,7 +121,7 @@ class TextRange:
 
     def __init__(self, path: str, part: list[int], table: dict[str, Any]) -> None:
         self.path = path
-        self.start = part[0]
+        self.start, self._end = part
         self._given = table["encoding"]
         self._is_transparent = table.get("is_transparent", True)
         self._is_whole = table.get("is_whole", False)
@@ -92,6 +130,9 @@ class TextRange:
         self.data = self._raw if self._is_transparent else self._transcoded()
         if self._is_whole:
             self.data = self.data[part[0] : part[1]]
+        if b"\0" in self.data:  # the parser would take it for the end of the field
+            at = self.byte(self.data.index(b"\0"))
+            raise BadInput("%s: %s" % (path, zero_byte(at, self._given, self._head())))
 
     def _read(self, part: list[int], compression: str) -> bytes:
         if not self._is_whole:
@@ -119,10 +160,12 @@ class TextRange:
         except UnicodeDecodeError as exact:  # pandas counts from the start of a chunk
             at, reason = exact.start, exact.reason
         base = 0 if self._is_whole else self.start
-        return BadInput(
-            "%s: the byte 0x%02x at offset %d is not %s (%s); give the file's encoding="
-            % (self.path, self._raw[at], base + at, self._given, reason)
-        )
+        what = undecodable_byte(self._raw[at], base + at, self._given, reason, self._head())
+        return BadInput("%s: %s" % (self.path, what))
+
+    def _head(self) -> bytes:
+        """Return the first bytes of the file."""
+        return self._raw[:64] if self._is_whole else read_range(self.path, 0, min(64, self._end))
 
     def byte(self, offset: int) -> int:
         """Return an offset in the text as one in the file."""

@@ -194,6 +194,7 @@ FOR_TABLES = {
     "records.py": {"numpy"},
     "row_groups.py": {"pyarrow"},
     "tables.py": {"pandas"},
+    "whole_numbers.py": {"numpy"},
 }
 """What is imported for tabular input only, inside functions."""
 

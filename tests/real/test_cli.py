@@ -202,6 +202,24 @@ def test_a_path_is_said_to_hold_a_table(tmp_path: Path) -> None:
     assert list(run.to_pandas()["row"]) == ["2", "4"]
 
 
+def test_types_and_missing_words_of_a_table_are_typed(tmp_path: Path) -> None:
+    (tmp_path / "some.csv").write_text("a,when,n\n12,2020-01-02,1\n-,2020-01-03,-\n")
+    script = tmp_path / "shows.py"
+    script.write_text("def run(frame):\n    return [repr(list(row)) for row in frame.to_numpy()]\n")
+    words = ("--column-types", "a=str,when=datetime", "--missing", ",-")
+    table = ("-i", "some.csv", "--format", "csv", *words)
+    done = parallelrun("run", script, "-d", *table, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    run = Run.attach(done.stdout.strip())
+    assert end_of(run) == "Completed"
+    assert list(run.to_pandas()["row"]) == [
+        "['12', Timestamp('2020-01-02 00:00:00'), 1.0]",
+        "[nan, Timestamp('2020-01-03 00:00:00'), nan]",
+    ]
+    done = parallelrun("run", script, "-i", "some.csv", *words, cwd=tmp_path)
+    assert "--column-types is for tables of the format csv or jsonl" in done.stderr
+
+
 def test_a_failed_run_shows_the_users_exception(numbers: Path, tmp_path: Path) -> None:
     done = parallelrun(
         "run", SCRIPTS / "faults.py", "-i", numbers, "--run-max-try", 1, "--", tmp_path, "raise=5"

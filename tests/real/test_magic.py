@@ -275,10 +275,11 @@ def test_a_format_makes_a_path_a_table_and_datasets_and_paths_complete(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "some.csv").write_text("a,b\n1,x\n2,y\n")
-    cell(shell, "-i some.csv --format csv", "def run(frame):\n    return list(frame.a + 1)\n")
+    line = "-i some.csv --format csv --column-types a=float --no-missing"
+    cell(shell, line, "def run(frame):\n    return list(frame.a + 1)\n")
     run = shell.user_ns["run"]
     assert end_of(run) == "Completed"
-    assert rows_of(run) == ["2", "3"]
+    assert rows_of(run) == ["2.0", "3.0"]
     with provisionalcompleter():
         for line, expected in [
             ("%%parallelrun --input so", {"songs", "some.csv"}), ("%%parallelrun -i num", {"numbers/"}),

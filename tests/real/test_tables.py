@@ -16,6 +16,7 @@ import pytest
 
 from parallelrun_jupyter import Run, TabularDataset
 from parallelrun_jupyter.errors import InputError
+from parallelrun_jupyter.events import WarningRaised
 from tests.azurite_process import Azurite
 from tests.real.conftest import end_of, rows_of
 
@@ -148,6 +149,21 @@ def test_a_table_goes_on_after_its_driver_was_killed(
     assert end_of(run.resume()) == "Completed"
     assert rows_of(run) == [f"{number} int64 float64 {number / 4}" for number in range(5000)]
     assert run.snapshot()["items_succeeded"] == 5000
+
+
+def test_a_file_that_looks_escaped_warns_the_run(start: Callable[..., Run], tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text('id,price,text\n1,1.5,"say \\"hi\\""\n2,2.5,"two\\\nlines"\n')
+    table = TabularDataset.from_delimited_files(path)
+    run = start("rows.py", inputs=table, mini_batch_size="20KB")
+    assert end_of(run) == "Completed"
+    [warning] = [event for event in run.events(follow=False) if isinstance(event, WarningRaised)]
+    assert f"{str(path)!r} looks as if its quotes were escaped by a backslash" in warning.text
+    table = TabularDataset.from_delimited_files(path, escape="\\")
+    run = start("rows.py", inputs=table, mini_batch_size="20KB")
+    assert end_of(run) == "Completed"
+    assert rows_of(run) == ["1 int64 float64 1.5", "2 int64 float64 2.5"]
+    assert not [event for event in run.events(follow=False) if isinstance(event, WarningRaised)]
 
 
 MAKERS: dict[str, tuple[Callable[..., TabularDataset], Callable[[pd.DataFrame, Path], Any]]] = {

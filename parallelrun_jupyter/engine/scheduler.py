@@ -197,14 +197,12 @@ class Scheduler:
                 self._check_stall()
             case signals.CancelAsked(drain):
                 self._cancel(drain=drain)
-            case signals.OutputPublished(path, size_bytes):
-                self._published = (path, size_bytes)
-            case signals.OutputNotPublished(reason, traceback):
-                self._ending, self._traceback = ("Failed", reason), traceback
-                self._published = ("", 0)
-            case signals.OutputImpossible(reason):
-                if self._ending is None:
-                    self._end("Failed", reason, drain=False)
+            case (
+                signals.OutputPublished()
+                | signals.OutputNotPublished()
+                | signals.OutputImpossible()
+            ):
+                self._output_changed(signal)
             case signals.Noticed(text, traceback):
                 self._record(WarningRaised(self._now, text, traceback))
             case (
@@ -389,6 +387,16 @@ class Scheduler:
         """Change nothing: here the driver has all rows, and no node puts any."""
 
     # The course of the run
+
+    def _output_changed(self, signal: signals.OutputChange) -> None:
+        match signal:
+            case signals.OutputPublished(path, size_bytes):
+                self._published = (path, size_bytes)
+            case signals.OutputNotPublished(reason, traceback):
+                self._ending, self._traceback = ("Failed", reason), traceback
+                self._published = ("", 0)
+            case signals.OutputImpossible(reason) if self._ending is None:
+                self._end("Failed", reason, drain=False)
 
     def _cancel(self, *, drain: bool) -> None:
         if not self.state.cancel:

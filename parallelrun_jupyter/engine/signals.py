@@ -237,6 +237,7 @@ class OutputImpossible:
 
 
 NodeChange: TypeAlias = NodeJoined | NodeGone | NodeStopped | MiniBatchesReturned | PoolLost
+OutputChange: TypeAlias = OutputPublished | OutputNotPublished | OutputImpossible
 WorkerChange: TypeAlias = WorkerSpawned | WorkerInitialised | WorkerNotReady | WorkerEnded
 
 Signal: TypeAlias = (

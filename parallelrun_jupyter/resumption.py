@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import time
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,6 +77,13 @@ def resume_run(
     """
     folder, record = follower.folder, follower.record
     snapshot = follower.refresh()
+    if entry_script is not None and _is_all_done(snapshot):
+        warnings.warn(
+            f"run {folder.run_id} is Completed and nothing in it failed: the corrected script has "
+            "nothing to run. Submit it as a new run to have it run over all inputs.",
+            stacklevel=3,
+        )
+        return
     _check_resumable(snapshot, failed_only=failed_only or group is not None)
     _check_short_results(follower.state, record)
     group = "" if group is None else _failed_group(follower.state, group, folder.run_id)
@@ -167,13 +175,25 @@ def _check_resumable(snapshot: Snapshot, *, failed_only: bool) -> None:
             "with run.cancel()."
         )
         raise RunFolderError(msg)
-    over = snapshot["plan_finished"] and not snapshot["left"]
-    if over and not snapshot["failed"] and snapshot["state"] == "Completed":
+    if _is_all_done(snapshot):
+        if snapshot["items_failed"]:
+            msg = (
+                f"run {run_id} is Completed, and a resume keeps what succeeded: also mini-batches in "
+                f"which run() returned nothing for {plural(snapshot['items_failed'], 'item')}. Start "
+                "a new run, with a run() that returns one element for each item."
+            )
+            raise RunFolderError(msg)
         msg = f"run {run_id} is Completed and nothing in it failed: there is nothing to resume."
         raise RunFolderError(msg)
     if failed_only and not snapshot["failed"] and not snapshot["retrying"]:
         msg = f"no mini-batch of run {run_id} has failed; run.resume() runs those that are left."
         raise RunFolderError(msg)
+
+
+def _is_all_done(snapshot: Snapshot) -> bool:
+    """Return whether a run has completed with every mini-batch succeeded."""
+    over = snapshot["plan_finished"] and not snapshot["left"]
+    return over and not snapshot["failed"] and snapshot["state"] == "Completed"
 
 
 def _check_short_results(state: RunState, record: RunRecord) -> None:

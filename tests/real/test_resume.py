@@ -95,6 +95,10 @@ def test_failed_only_with_a_corrected_script(start: Callable[..., Run], tmp_path
     ).read_text()
     with pytest.raises(RunFolderError, match="nothing in it failed: there is nothing to resume"):
         run.resume()
+    journal = run.folder.journal.read_bytes()
+    with pytest.warns(UserWarning, match="corrected script has nothing to run. Submit it as a new"):
+        assert run.resume(entry_script=fixed) is run
+    assert (run.status, run.folder.journal.read_bytes()) == ("Completed", journal)
 
 
 def test_one_group_of_failures_is_retried_with_a_corrected_script(

@@ -192,6 +192,88 @@ def a_text_in_one_of_very_many_columns(folder: Path) -> Made:
     return refused(folder / "a.csv", text, "int64")
 
 
+def stated(path: Path, text: str | bytes, columns: dict[str, Any], **options: Any) -> Made:
+    """Write delimited text; return its dataset, and the columns that are in it."""
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return TabularDataset.from_delimited_files(path, **options), pd.DataFrame(columns)
+
+
+@case()
+def codes_with_leading_zeros(folder: Path) -> Made:
+    return stated(
+        folder / "a.csv", "zip,n,price\n00123,1,0.5\n7,2,0\n08,3,10.25\n",
+        {"zip": ["00123", "7", "08"], "n": [1, 2, 3], "price": [0.5, 0, 10.25]},
+    )  # fmt: skip
+
+
+@case()
+def large_whole_numbers_with_gaps(folder: Path) -> Made:
+    large, larger = 2**53 + 1, 2**63 + 5
+    return stated(
+        folder / "a.csv", f"i,u,w\n{large},{larger},x\n,,y\n-{large},1,z\n",
+        {"i": pd.array([large, None, -large], "Int64"), "u": pd.array([larger, None, 1], "UInt64"),
+         "w": ["x", "y", "z"]},
+    )  # fmt: skip
+
+
+@case()
+def words_that_may_stand_for_nothing(folder: Path) -> Made:
+    return stated(
+        folder / "a.csv", "n,w,b\n1,NA,True\nNA,None,False\n3,,True\n4,null,False\n",
+        {"n": [1, None, 3, 4], "w": ["NA", "None", None, "null"], "b": [True, False, True, False]},
+    )  # fmt: skip
+
+
+@case()
+def words_of_the_user_that_stand_for_nothing(folder: Path) -> Made:
+    return stated(
+        folder / "a.csv", "n,w\n1,NA\n-,-\n3,x\n",
+        {"n": [1, None, 3], "w": ["NA", None, "x"]}, missing=["-"],
+    )  # fmt: skip
+
+
+@case()
+def nothing_stands_for_nothing(folder: Path) -> Made:
+    return stated(
+        folder / "a.csv", "n,w\n1,NA\n,\n3,None\n",
+        {"n": [1, None, 3], "w": ["NA", "", "None"]}, missing=[],
+    )  # fmt: skip
+
+
+@case()
+def dates_with_and_without_offsets(folder: Path) -> Made:
+    texts = ["2026-01-02T10:00:00Z", "", "2026-01-02T10:00:00+02:00", "2026-06-30 23:30:00"]
+    utc = ["2026-01-02 10:00", None, "2026-01-02 08:00", "2026-06-30 23:30"]
+    return stated(
+        folder / "a.csv", "d,z\n" + "".join(f"{text},z\n" for text in texts),
+        {"d": pd.to_datetime(utc).astype("datetime64[ns]"), "z": ["z"] * 4},
+        column_types={"d": "datetime", "z": "str"},
+    )  # fmt: skip
+
+
+@case(pandas=NEVER, refusal="column 'd' holds '9999-12-31' in the row at byte 15")
+def a_date_that_nanoseconds_cannot_hold(folder: Path) -> Made:
+    return refused(
+        folder / "a.csv", "d,z\n2026-01-02\n9999-12-31,y\n", {"d": "datetime", "z": "str"}
+    )
+
+
+@case()
+def quotes_that_are_escaped(folder: Path) -> Made:
+    return stated(
+        folder / "a.csv", 'a,n\n"say \\"hi, you\\"",1\n"x\\\\",2\n',
+        {"a": ['say "hi, you"', "x\\"], "n": [1, 2]}, escape="\\",
+    )  # fmt: skip
+
+
+@case(pandas=NEVER, refusal="the byte 0xff at offset 6 is not utf-8")
+def a_byte_that_is_not_in_the_encoding(folder: Path) -> Made:
+    path = folder / "a.csv"
+    path.write_bytes(b"a,b\n1,\xff\n")
+    dataset = TabularDataset.from_delimited_files(path, column_types={"a": "int64", "b": "str"})
+    return dataset, pd.DataFrame({"it is": ["refused"]})
+
+
 @case()
 def json_lines(folder: Path) -> Made:
     path = folder / "a.jsonl"

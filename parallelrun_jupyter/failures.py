@@ -95,7 +95,8 @@ def failure_message(follower: Follower, last: Snapshot) -> str:
 
 def group_text(record: RunRecord, group: FailureGroup, end: str = "") -> str:
     """Return the traceback of a group of failures, what it did, and what to do about it."""
-    body = group.traceback.rstrip()
+    # A terminal prints it: what a message holds must not move its cursor.
+    body = "\n".join(map(text.plain, group.traceback.rstrip().split("\n")))
     said = f"{group.error}: {text.plain(group.message)}" if group.message else group.error
     if not body.endswith(said):
         body = f"{body}\n\n{said}".strip()

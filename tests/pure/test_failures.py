@@ -309,3 +309,17 @@ def test_the_traceback_of_a_chain_is_pythons_own(project: Project) -> None:
     own = caught.value.with_traceback(caught.tb.tb_next)
     failure = describe(own, [str(project.folder)], "run")
     assert failure["traceback"] == "".join(traceback.format_exception(own))
+
+
+def test_a_traceback_in_a_terminal_moves_no_cursor() -> None:
+    from parallelrun_jupyter.failures import failures_text
+    from parallelrun_jupyter.runs.state import FailureGroup
+    from tests.journals import record
+
+    shown = (
+        "Traceback (most recent call last):\n  File s.py\nValueError: \x1b[2J\x1b]0;title\x07 bad"
+    )
+    group = FailureGroup("ValueError at s.py:1", "exception", "ValueError", "bad", shown, 0, 1, 1)
+    text = failures_text(record(), [group])
+    assert "File s.py\nValueError: " in text
+    assert not {c for c in text if ord(c) < 32} - {"\n"}

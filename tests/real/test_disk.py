@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from parallelrun_jupyter import Run
+from parallelrun_jupyter.errors import ConfigError
 from parallelrun_jupyter.events import AttemptSucceeded, RunStarted
 from tests.conftest import SCRIPTS
 from tests.real.conftest import end_of, rows_of
@@ -59,7 +60,15 @@ def test_a_full_disk_ends_the_run_and_room_lets_it_go_on(
     assert sorted(done) == list(range(60)), "what was kept did not run again"
 
 
-def test_an_output_that_refuses_keeps_the_rows_safe(start: Callable[..., Run], disk: Path) -> None:
+def test_an_output_that_refuses_keeps_the_rows_safe(
+    start: Callable[..., Run], disk: Path, home: Path
+) -> None:
+    mount("-o", "remount,ro", disk)
+    with pytest.raises(ConfigError, match=r"out' could not be made \(Read-only file system\)"):
+        start("echo.py", output=disk / "out")
+    assert not list((home / "runs").iterdir()), "a refused start leaves nothing"
+    mount("-o", "remount,rw", disk)
+    (disk / "out").mkdir()
     mount("-o", "remount,ro", disk)
     run = start("echo.py", output=disk / "out")
     assert end_of(run) == "Failed"

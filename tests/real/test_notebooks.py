@@ -43,7 +43,7 @@ def test_the_quickstart(tmp_path: Path) -> None:
     assert match, text
     assert float(match[2]) > 88
     assert "Completed, 5 items failed" in text
-    assert "UnidentifiedImageError at cell.py:5 in" in text
+    assert "UnidentifiedImageError at cell.py:6 in" in text
     assert (tmp_path / "predictions" / "predictions.txt").read_text().count("\n") == 5188
     pictures = [
         o for c in notebook.cells for o in c.get("outputs", ()) if "image/png" in o.get("data", {})

@@ -105,8 +105,8 @@ def group_text(record: RunRecord, group: FailureGroup, end: str = "") -> str:
         where = f"{plural(group.attempts, 'worker')} failed to start there"
     elif group.items_missing:
         where = (
-            f"first in mini-batch {group.first_mini_batch}; {plural(group.attempts, 'mini-batch')} "
-            f"with {plural(group.items_missing, 'item')} that have no result"
+            f"first in mini-batch {group.first_mini_batch}; {plural(group.attempts, 'mini-batch')}, "
+            f"{plural(group.items_missing, 'item')} without a result"
         )
     else:
         where = (

@@ -68,7 +68,7 @@ def what_to_write(name: str, value: object) -> str:
     if is_dataset(value):
         return f"give {name} with --input, and run() is given its items"
     if isinstance(value, str | int | float | bool | None) and len(repr(value)) <= _LONGEST_VALUE:
-        return f"write '{name} = {value!r}' in the cell, or give it to the script behind a bare --"
+        return f"write '{name} = {value!r}' in the cell, or pass it as an argument after --"
     return f"make {name} in the cell's init(), or save it to a file that init() reads"
 
 

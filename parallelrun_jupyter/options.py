@@ -99,9 +99,10 @@ def run_options(prog: str) -> OptionParser:
         " jsonl, such as id=str,when=datetime:%%d.%%m.%%Y, or one for all columns. Default: inferred"
         " from all rows. Repeatable.")  # fmt: skip
     add("--missing", action="append", metavar="WORDS", help="Fields of csv that count as missing,"
-        " between commas, such as ,NA,- (the empty field, NA and -). Default: those of pandas.")  # fmt: skip
-    add("--no-missing", action="store_true", help="No text of csv counts as missing, the empty one"
-        " neither.")  # fmt: skip
+        " between commas, such as ,NA,- (the empty field, NA and -). Default: the empty field; in"
+        " columns of numbers and dates also NA and the other words of pandas.")  # fmt: skip
+    add("--no-missing", action="store_true", help="In text columns of csv nothing counts as"
+        " missing, not even the empty field.")  # fmt: skip
     add(
         "--output",
         "-o",
@@ -203,10 +204,13 @@ def reading_of(given: argparse.Namespace) -> dict[str, Any]:
         reading["missing"] = []
     for name, forms in (("column_types", ("csv", "jsonl")), ("missing", ("csv",))):
         if name in reading and given.format not in forms:
+            option = "--no-missing" if given.no_missing else "--missing"
+            option = "--column-types" if name == "column_types" else option
             has = "is missing" if given.format is None else f"is {given.format}"
+            do = f"Leave {option} out" if given.format else f"Add --format {forms[0]}"
             msg = (
-                f"--{name.replace('_', '-')} is for tables of the format {' or '.join(forms)}, but "
-                f"--format {has}. Add --format {forms[0]}, or make the dataset in a cell of its own."
+                f"{option} is for tables of the format {' or '.join(forms)}, but --format {has}. "
+                f"{do}, or make the dataset in a cell of its own and give it with --input."
             )
             raise ConfigError(msg)
     return reading

@@ -23,7 +23,7 @@ from .runs.liveness import driver_is_alive
 from .runs.logs import text_from
 from .runs.record import RunRecord
 from .runs.resume import ResumeRequest, read_refusal, read_resume, write_resume
-from .runs.snapshot import Snapshot, is_shown_as
+from .runs.snapshot import Snapshot, is_shown_as, short_results_exceed
 from .runs.state import RunState
 from .runs.store import RunFolder
 from .script_check import check_script
@@ -198,8 +198,8 @@ def _is_all_done(snapshot: Snapshot) -> bool:
 
 def _check_short_results(state: RunState, record: RunRecord) -> None:
     """Refuse a resume that would end at once: what succeeded is kept, its missing results too."""
-    missing = state.items_failed - sum(group.items_lost for group in state.groups.values())
-    if 0 <= record.error_threshold < missing:
+    missing = short_results_exceed(state, record)
+    if missing:
         msg = (
             f"run {record.run_id} cannot be resumed: {plural(missing, 'item')} without a result in "
             f"mini-batches that succeeded, error_threshold allows {record.error_threshold:,}, and a "

@@ -30,7 +30,7 @@ from .runs.store import RunFolder
 from .trial import line_of, trial_of
 from .widget import live, text
 from .widget.feed import settle
-from .widget.rows import RunRow, run_row, table
+from .widget.rows import public, run_row, table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -129,10 +129,10 @@ class Run:
         """Return where the run stands now, as one JSON value."""
         return self._follower.refresh()
 
-    def row(self) -> RunRow:
+    def row(self) -> dict[str, Any]:
         """Return the run as a row of a list: a dict with its start, state, counts and size on disk."""
         snapshot = self.snapshot()
-        return run_row(self._follower.record, snapshot, self.folder.size_bytes())
+        return public(run_row(self._follower.record, snapshot, self.folder.size_bytes()))
 
     def __repr__(self) -> str:
         snapshot = self.snapshot()

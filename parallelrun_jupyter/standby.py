@@ -128,12 +128,14 @@ class Standbys:
             self._known = [one for one, state in states if state is False]
             for one in [one for one, state in states if state is None]:
                 one.close()
+            is_driven = False
             for one in idle:
-                if one.take_up(path, python, environ):
+                if not is_driven and one.take_up(path, python, environ):
                     self._known.append(one)
-                    return True
-                one.close()
-            return False
+                    is_driven = True
+                else:  # of several that are idle, one stays
+                    one.close()
+            return is_driven
 
     def add(self, one: Standby) -> None:
         """Keep the starter's end of a driver."""

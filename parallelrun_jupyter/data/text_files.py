@@ -48,7 +48,7 @@ def codec_name(encoding: str) -> str:
         name = codecs.lookup(_AZURE_NAMES.get(encoding.lower(), encoding)).name
         "".encode(name)  # there are codecs that make no text, such as 'base64'
     except (LookupError, AttributeError, ValueError) as error:
-        msg = f"encoding is {encoding!r}, which is none; write for example 'utf8' or 'latin-1'."
+        msg = f"encoding is {encoding!r}; expected the name of an encoding, such as 'utf8' or 'latin-1'."
         raise InputError(msg) from error
     return "utf-8" if name == "utf-8-sig" else name
 

@@ -21,6 +21,7 @@ _TABLE_USES = re.compile(
     r"tail|to_csv|to_dict|to_numpy|to_records|values)'"
     r"|list indices must be integers or slices, not (?:str|list)"
     r"|string indices must be integers"
+    r"|the input is files, which have no rows"  # context.records()
 )
 _TABLE_FILES = re.compile(r"\.(csv|tsv|parquet|jsonl|ndjson)(?:\.gz)?$", re.IGNORECASE)
 _FORMATS = {"tsv": "csv", "ndjson": "jsonl"}
@@ -33,7 +34,9 @@ _MAKERS = {
 
 def hint_of(record: RunRecord, group: FailureGroup) -> str:
     """Return what to do about a group of failures, as sentences; '' where there is no usual cause."""
-    for find in (_notebook_name, _pickled_in_main, _magic, _table_as_paths, _beside, _missing):
+    for find in (
+        _notebook_name, _pickled_in_main, _magic, _table_as_paths, _beside, _missing, _short,
+    ):  # fmt: skip
         hint = find(record, group)
         if hint:
             return hint
@@ -113,3 +116,13 @@ def _missing(record: RunRecord, group: FailureGroup) -> str:
     if record.source_directory is not None:
         return f"{install}, or put it into the source directory."
     return f"{install}. If it is a file beside the script, give source_directory to copy it too."
+
+
+def _short(record: RunRecord, group: FailureGroup) -> str:
+    if not group.items_missing or record.error_threshold < 0:
+        return ""
+    return (
+        "Return one element for each item; for an item without a result it may be None or an empty "
+        "text. If the script leaves items out on purpose, start a new run with a larger "
+        "error_threshold (-1 allows any number). A resume keeps these mini-batches as they are."
+    )

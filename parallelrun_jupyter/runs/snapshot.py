@@ -56,13 +56,17 @@ class GroupRow(TypedDict):
 
 
 class Snapshot(Pace):
-    """Where a run stands. Times in seconds; None where a value is not known yet."""
+    """Where a run stands. Times in seconds; None where a value is not known yet.
+
+    ``can_resume`` is whether the run has ended with something that a resume would run.
+    """
 
     run_id: str
     name: str
     state: str
     reason: str
     is_final: bool
+    can_resume: bool
     plan_finished: bool
     mini_batches: int
     items: int
@@ -114,6 +118,7 @@ def _whole_snapshot(folder: RunFolder, record: RunRecord, state: RunState, now: 
         state=shown_state,
         reason=shorten(visible(reason), _SHOWN_REASON),
         is_final=state.is_final or shown_state == "Interrupted",
+        can_resume=not is_live and is_resumable(state, record),
         plan_finished=state.plan_finished,
         mini_batches=state.planned,
         items=state.planned_items,
@@ -224,6 +229,18 @@ def is_shown_as(text: str, shown: str) -> bool:
     return (
         text.startswith(head) and text.endswith(rest.rpartition(_CUT)[2]) if cut else text == shown
     )
+
+
+def is_resumable(state: RunState, record: RunRecord) -> bool:
+    """Return whether an ended run has something left that a resume would run."""
+    is_over = state.state == "Completed" and not state.left and not state.failed
+    return not is_over and not short_results_exceed(state, record)
+
+
+def short_results_exceed(state: RunState, record: RunRecord) -> int:
+    """Return how many items lack a result in what a resume keeps, where the limit is lower; else 0."""
+    missing = state.items_failed - sum(group.items_lost for group in state.groups.values())
+    return missing if 0 <= record.error_threshold < missing else 0
 
 
 def judged_state(

@@ -152,7 +152,8 @@ class ResumeHandler(RunsHandler):
                 failed_only=failed_only,
                 entry_script=None,
                 group=str(group) if group else None,
-            )
+            ),
+            is_change=True,
         )
         self.set_status(202)
         self.finish("{}")

@@ -35,18 +35,22 @@ class RunsHandler(APIHandler):
         """Take what the handlers share."""
         self.followers = followers
 
-    async def answer(self, ask: Callable[[], T]) -> T:
-        """Return what ``ask`` returns, from a thread; its errors become HTTP's."""
+    async def answer(self, ask: Callable[[], T], *, is_change: bool = False) -> T:
+        """Return what ``ask`` returns, from a thread; its errors become HTTP's.
+
+        ``is_change`` tells that ``ask`` changes the run: where it refuses to, the answer is 409.
+        """
         try:
             return await asyncio.get_running_loop().run_in_executor(None, ask)
         except RunNotFoundError as error:
             raise web.HTTPError(404, str(error), reason="no such run") from error
         except ConfigError as error:
             raise web.HTTPError(400, str(error), reason=_one_line(str(error))) from error
-        except (InputError, RunFolderError) as error:
-            raise web.HTTPError(409, str(error), reason=_one_line(str(error))) from error
         except (ParallelRunError, OSError) as error:
-            raise web.HTTPError(500, str(error), reason=_one_line(str(error))) from error
+            # To be refused a change is a conflict; a folder that cannot be read is damaged.
+            is_refused = is_change and isinstance(error, InputError | RunFolderError)
+            status = 409 if is_refused else 500
+            raise web.HTTPError(status, str(error), reason=_one_line(str(error))) from error
 
     def number(self, name: str, default: int) -> int:
         """Return a whole number of the query."""

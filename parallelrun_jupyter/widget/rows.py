@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
 from ..errors import visible
@@ -14,7 +14,7 @@ from ..runs.snapshot import Snapshot
 from .text import headline, plain
 
 _NAME_CHARS = 44
-_VIEW_ONLY = ("is_read", "headline")
+_VIEW_ONLY = ("is_read", "headline", "can_resume")
 
 
 class RunRow(TypedDict):
@@ -25,6 +25,7 @@ class RunRow(TypedDict):
     created_at: float
     is_read: bool
     is_final: bool
+    can_resume: bool
     state: str
     reason: str
     headline: str
@@ -56,6 +57,7 @@ def unread_row(record: RunRecord) -> RunRow:
         created_at=record.created_at,
         is_read=False,
         is_final=False,
+        can_resume=False,
         state="Queued",
         reason="",
         headline="reading",
@@ -81,6 +83,7 @@ def run_row(record: RunRecord, snapshot: Snapshot, size_bytes: int) -> RunRow:
         created_at=record.created_at,
         is_read=True,
         is_final=snapshot["is_final"],
+        can_resume=snapshot["can_resume"],
         state=snapshot["state"],
         reason=snapshot["reason"],
         headline=headline(snapshot),
@@ -98,9 +101,9 @@ def run_row(record: RunRecord, snapshot: Snapshot, size_bytes: int) -> RunRow:
     )
 
 
-def json_lines(rows: Sequence[RunRow]) -> str:
+def json_lines(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return each run as a JSON object on a line of its own, for programs."""
-    return "\n".join(json.dumps(public(row)) for row in rows)
+    return "\n".join(json.dumps(row) for row in rows)
 
 
 def public(row: RunRow) -> dict[str, Any]:
@@ -108,7 +111,7 @@ def public(row: RunRow) -> dict[str, Any]:
     return {key: value for key, value in row.items() if key not in _VIEW_ONLY}
 
 
-def table(rows: Sequence[RunRow]) -> str:
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return runs as a table for people, with the reason of a bad end as its last column."""
     if not rows:
         return "no runs"
@@ -118,7 +121,7 @@ def table(rows: Sequence[RunRow]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _cells(row: RunRow) -> list[str]:
+def _cells(row: Mapping[str, Any]) -> list[str]:
     name = plain(row["name"])
     if len(name) > _NAME_CHARS:
         name = f"{name[: _NAME_CHARS - 3]}..."
@@ -134,7 +137,7 @@ def _cells(row: RunRow) -> list[str]:
     ]
 
 
-def _done(row: RunRow) -> str:
+def _done(row: Mapping[str, Any]) -> str:
     done = row["items"] - row["items_left"]
     if row["plan_finished"]:
         text = f"{done:,} of {plural(row['items'], 'item')}"

@@ -157,7 +157,7 @@ def text_view(snapshot: Snapshot) -> str:
         lines.append(f"{plural(snapshot['rows'], 'row')} in {plain(snapshot['output'])}")
     if snapshot["state"] == "Failed":
         lines.append(f"more: run.failures(), run.logs(), parallelrun logs {snapshot['run_id']}")
-    if snapshot["state"] in {"Interrupted", "Canceled", "Failed"}:
+    if snapshot["can_resume"] and snapshot["state"] != "Completed":
         lines.append(f"to go on: run.resume(), parallelrun resume {snapshot['run_id']}")
     if not snapshot["is_final"]:
         lines += worker_lines(snapshot)
@@ -196,6 +196,6 @@ class LinePrinter:
             lines.append(f"{plain(shown)}: {done}{progress_line(snapshot)}")
         if snapshot["is_final"] and snapshot["output"]:
             lines.append(f"{plural(snapshot['rows'], 'row')} in {plain(snapshot['output'])}")
-        if snapshot["state"] in {"Interrupted", "Canceled"}:
+        if snapshot["can_resume"] and snapshot["state"] in {"Interrupted", "Canceled"}:
             lines.append(f"to go on: parallelrun resume {snapshot['run_id']}")
         return lines

@@ -234,7 +234,9 @@ def test_a_key_that_is_not_in_the_encoding_is_no_column(folder: Path) -> None:
 
 @pytest.mark.parametrize("encoding", ["utf9", "base64", None, 8])
 def test_what_is_no_encoding(folder: Path, encoding: Any) -> None:
-    with pytest.raises(InputError, match="encoding is .*, which is none; write for example 'utf8'"):
+    with pytest.raises(
+        InputError, match="encoding is .*; expected the name of an encoding, such as 'utf8'"
+    ):
         read(folder, encoding=encoding)
 
 

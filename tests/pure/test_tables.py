@@ -464,7 +464,10 @@ def test_a_file_that_is_gone_changed_or_torn_costs_its_own_mini_batches(folder: 
     [
         ({"separator": "::"}, "separator is '::'; expected one ASCII character"),
         ({"quote": "''"}, "quote is \"''\"; expected one ASCII character"),
-        ({"encoding": "utf9"}, "encoding is 'utf9', which is none; write for example 'utf8'"),
+        (
+            {"encoding": "utf9"},
+            "encoding is 'utf9'; expected the name of an encoding, such as 'utf8'",
+        ),
     ],
 )
 def test_options_that_cannot_be_used(options: dict[str, Any], message: str) -> None:

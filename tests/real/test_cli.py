@@ -131,6 +131,7 @@ def test_the_list_tells_runs_apart(start: Callable[..., Run], numbers: Path) -> 
         "mini_batches", "succeeded", "failed", "items", "items_left", "items_failed", "rows",
         "elapsed_s", "size_bytes", "output",
     }, "programs read these"  # fmt: skip
+    assert set(good.row()) == set(rows[1]), "in Python the same"
 
     def ids(*words: str) -> list[str]:
         shown = parallelrun("list", "--json", *words).stdout.splitlines()

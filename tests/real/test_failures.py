@@ -67,6 +67,7 @@ def test_a_short_result_is_said_everywhere(start_text: Start) -> None:
     group = "ShortResult at score.py:3 in run"
     message = message_of(run)
     assert message.splitlines()[0] == f"ShortResult: {said}"
+    assert "1 mini-batch, 29 items without a result" in message
     assert f"29 items failed; error_threshold allows 0: {said}" in message
     [failure] = run.failures().to_dict("records")
     assert (failure["mini_batch"], failure["items"], failure["kind"]) == (0, 29, "short_result")
@@ -81,6 +82,8 @@ def test_a_short_result_is_said_everywhere(start_text: Start) -> None:
     for face in ("text/plain", "text/html"):
         assert said in bundle[face]
         assert "29 items without a result" in bundle[face]
+        assert "run.resume()" not in bundle[face], "it would be refused"
+    assert not snapshot["can_resume"]
     asked = Asked(run.folder, lambda: follower.state)
     shown: Any = answer(asked, {"ask": "failures", "group": group})
     assert [(r["mini_batch"], r["message"], r["items"]) for r in shown["rows"]] == [(0, said, 29)]

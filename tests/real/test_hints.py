@@ -41,6 +41,11 @@ CASES = {
     ),
     "column": ("def run(mini_batch):\n    return mini_batch['a']\n", "--format csv"),
     "item": ("def run(mini_batch):\n    return [x['a'] for x in mini_batch]\n", "--format csv"),
+    "records": ("def run(mini_batch, context):\n    return context.records()\n", "--format csv"),
+    "short": (
+        "def run(mini_batch):\n    return []\n",
+        "start a new run with a larger error_threshold (-1 allows any number)",
+    ),
     "module": (
         "import no_such_module_here\ndef run(mini_batch): return mini_batch\n",
         "If it is a file beside the script, give source_directory to copy it too.",

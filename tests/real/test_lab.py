@@ -130,7 +130,7 @@ def test_the_panel_filters_and_acts(open_page: Open, server: Jupyter) -> None:
     row.wait_for()
     box = panel.locator("input[type=search]")
     box.fill("nothing like that")
-    panel.locator(".pr-note", has_text="No run is like that").wait_for()
+    panel.locator(".pr-note", has_text="No run matches").wait_for()
     assert panel.locator(".pr-row").count() == 0
     box.fill("CANCELLED")
     row.wait_for()
@@ -354,3 +354,30 @@ def test_a_failed_run_is_retried_from_its_view(open_page: Open, server: Jupyter)
     response = page.page.request.get(str(link))
     assert response.status == 200
     assert response.text().count("number") == 200
+
+
+def test_a_refused_retry_is_told_and_may_be_asked_for_again(
+    open_page: Open, server: Jupyter
+) -> None:
+    fails = "    assert '019' not in mini_batch[1]\n    return"
+    cell = named_cell("refused", 0.02, files="0[01]*").replace("    return", fails)
+    page = open_page([LOAD, cell])
+    page.run(0)
+    page.run(1)
+    page.page.wait_for_selector(".pr-run[data-state=Failed]", timeout=60_000)
+    view = page.view(1)
+    read = server.notebooks / "numbers" / "001.txt"
+    times = read.stat()
+    read.write_text("another number")
+    view.locator(".pr-group button", has_text="Retry this one").click()
+    said = view.locator(".pr-said.pr-alarm", has_text="has changed since the run was planned")
+    said.wait_for(timeout=30_000)
+    assert view.get_attribute("data-state") == "Failed"
+    read.write_text("number 1")
+    os.utime(read, ns=(times.st_atime_ns, times.st_mtime_ns))
+    before = view.locator(".pr-group small").first.inner_text()
+    view.locator(".pr-actions button", has_text="Resume").click()
+    page.page.wait_for_function(
+        "(was) => document.querySelector('.pr-group small').innerText !== was", arg=before
+    )
+    said.wait_for(state="detached", timeout=30_000)

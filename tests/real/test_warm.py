@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -108,6 +110,20 @@ def test_a_driver_that_is_busy_is_not_waited_for(start: Callable[..., Run]) -> N
     assert driver_pid(first) != driver_pid(second)
     assert [end_of(first), end_of(second)] == ["Completed", "Completed"]
     assert rows_of(first) == rows_of(second) == NAMES
+
+
+def test_of_two_idle_drivers_one_goes_on_and_one_is_let_go(start: Callable[..., Run]) -> None:
+    idle = [start("slow.py"), start("slow.py")]
+    for run in idle:
+        assert end_of(run) == "Completed"
+        wait_until_idle(run)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ResourceWarning)
+        third = start("slow.py")
+        gc.collect()
+    assert [str(one.message) for one in caught if "socket" in str(one.message)] == []
+    assert end_of(third) == "Completed"
+    assert driver_pid(third) in {driver_pid(run) for run in idle}
 
 
 def test_a_driver_that_was_killed_meanwhile_is_not_missed(start: Callable[..., Run]) -> None:

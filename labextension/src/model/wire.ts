@@ -114,6 +114,7 @@ export interface Snapshot {
   readonly state: RunState;
   readonly reason: string;
   readonly is_final: boolean;
+  readonly can_resume: boolean;
   readonly plan_finished: boolean;
   readonly mini_batches: number;
   readonly items: number;
@@ -159,6 +160,7 @@ export interface RunRow {
   readonly created_at: number;
   readonly is_read: boolean;
   readonly is_final: boolean;
+  readonly can_resume: boolean;
   readonly state: RunState;
   readonly reason: string;
   readonly headline: string;

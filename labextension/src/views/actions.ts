@@ -16,6 +16,7 @@ export class RunActions implements Part {
   private readonly result = el('a', 'pr-button', t('Open output'));
   private readonly said = el('span', 'pr-said');
   private wasAsked = false;
+  private canGoOn = false;
   private isFinal = false;
 
   constructor(private readonly host: Host) {
@@ -36,11 +37,12 @@ export class RunActions implements Part {
       this.isFinal = snapshot.is_final;
       this.wasAsked = false;
       this.ask(false);
-      setText(this.said, '');
+      this.tell('');
     }
     const can = this.host.actions !== null;
     setHidden(this.first, !can || this.isFinal || this.wasAsked || !this.choices.hidden);
-    setHidden(this.resume, !can || this.wasAsked || !canResume(snapshot));
+    this.canGoOn = can && canResume(snapshot);
+    setHidden(this.resume, this.wasAsked || !this.canGoOn);
     const file = snapshot.output ? this.host.resultFile() : null;
     setHidden(this.result, file === null);
     if (file !== null) {
@@ -58,6 +60,11 @@ export class RunActions implements Part {
     }
   }
 
+  private tell(text: string, isBad = false): void {
+    setText(this.said, text);
+    this.said.classList.toggle('pr-alarm', isBad);
+  }
+
   /** Sends what was chosen, for a `group` of failures or all, and says what becomes of it. */
   send(what: 'stop' | 'drain' | 'resume' | 'retry', group = ''): void {
     const { actions } = this.host;
@@ -69,7 +76,7 @@ export class RunActions implements Part {
     setHidden(this.resume, true);
     const isEnd = what === 'stop' || what === 'drain';
     const doing = isEnd ? t('canceling') : t('starting again');
-    setText(this.said, doing);
+    this.tell(doing);
     const slow = setTimeout(
       () => {
         setText(this.said, `${doing}; ${t('the kernel answers when its cell ends')}`);
@@ -80,15 +87,23 @@ export class RunActions implements Part {
     sent
       .then(() => setText(this.said, what === 'drain' ? t('canceling after those running') : doing))
       .catch((error: unknown) => {
+        // An ended run is not drawn again by itself: what was refused may be asked for again.
         this.wasAsked = false;
-        setText(this.said, sentence(error));
+        this.ask(false);
+        setHidden(this.resume, !this.canGoOn);
+        this.tell(sentence(error), true);
       })
       .finally(() => clearTimeout(slow));
   }
 }
 
+/** Whether a run has ended and a resume would not be refused; outputs of earlier versions do not say. */
+export function mayResume(snapshot: Snapshot): boolean {
+  return snapshot.is_final && (snapshot.can_resume ?? true);
+}
+
 /** Whether a run has ended with something left to do. */
 function canResume(snapshot: Snapshot): boolean {
   const isLeft = snapshot.left > 0 || !snapshot.plan_finished;
-  return snapshot.is_final && (isLeft || snapshot.state !== 'Completed');
+  return mayResume(snapshot) && (isLeft || snapshot.state !== 'Completed');
 }

@@ -70,7 +70,9 @@ export class FailureDetail {
       () => t('copy {0}', line),
       () => line,
     );
-    const attempt = `${count(row.attempt)}${row.is_last ? `, ${t('last')}` : ''}`;
+    // A resume gives new attempts, so that there may be several after which it was given up.
+    const isGivenUp = row.is_last && row.kind !== 'short_result';
+    const attempt = `${count(row.attempt)}${isGivenUp ? `, ${t('given up')}` : ''}`;
     const texts = [attempt, row.worker, count(row.items), plain(row.message)];
     const cells = texts.map((text) => el('td', '', text));
     return el('tr', '', el('td', '', show), ...cells, el('td', '', copy));

@@ -3,7 +3,7 @@ import { count, plural } from '../model/format';
 import { type Host, sentence } from '../model/host';
 import type { GroupRow, RunOutput } from '../model/wire';
 import { t } from '../model/words';
-import type { RunActions } from './actions';
+import { mayResume, type RunActions } from './actions';
 import { button, el, Rows, setHidden, setText } from './dom';
 import { FailureDetail } from './failure_detail';
 import type { Part } from './part';
@@ -54,7 +54,7 @@ export class Failures implements Part {
     setHidden(this.more, snapshot.groups_hidden === 0);
     const others = plural(snapshot.groups_hidden, 'other kind');
     setText(this.more, t('and {0} of failure: run.failures() shows all', others));
-    this.canRetry = snapshot.is_final && snapshot.failed > 0 && this.host.actions !== null;
+    this.canRetry = mayResume(snapshot) && snapshot.failed > 0 && this.host.actions !== null;
     setHidden(this.retry, !this.canRetry);
     this.groupRows.draw(snapshot.groups);
     setText(this.retry, t('Retry only the {0}', plural(snapshot.failed, 'failed mini-batch')));

@@ -1,4 +1,4 @@
-import { bytes, clock, count, dayAndTime, percent } from '../model/format';
+import { bytes, clock, count, dayAndTime, duration, percent } from '../model/format';
 import { textFilter } from '../model/text_filter';
 import { FINAL_STATES, GLYPHS, type RunList, type RunRow } from '../model/wire';
 import { t } from '../model/words';
@@ -56,7 +56,7 @@ export class RunListView {
     if (runs.length === 0) {
       this.say(t('No runs yet. Start one in a notebook with %%parallelrun.'));
     } else if (shown.length === 0) {
-      this.say(t('No run is like that.'));
+      this.say(t('No run matches.'));
     } else {
       this.say(hidden > 0 ? t('and {0} older: parallelrun list', count(hidden)) : '');
     }
@@ -102,7 +102,8 @@ class ListRow {
     const name = el('span', 'pr-name', first.name || first.run_id);
     const when = el('time', '', dayAndTime(first.created_at));
     const top = el('span', 'pr-line', this.glyph, name, this.share);
-    open.append(top, this.bar, el('span', 'pr-line', this.state, when), this.size);
+    const line = el('span', 'pr-line pr-wrap', when, this.size);
+    open.append(top, this.bar, el('span', 'pr-line', this.state), line);
     this.cancel = button('pr-link', t('cancel'), () => actions.cancel?.(this.row));
     this.resume = button('pr-link', t('resume'), () => actions.resume?.(this.row));
     this.attach = button('pr-link', t('show in a cell'), () => actions.attach?.(this.row));
@@ -115,26 +116,27 @@ class ListRow {
     this.node.dataset.state = row.state;
     setText(this.glyph, row.is_read ? GLYPHS[row.state] : '');
     setText(this.state, row.headline);
+    this.state.title = row.headline; // which may be cut
     setText(this.size, row.is_read ? facts(row) : '');
     setText(this.share, row.plan_finished ? `${percent(over, row.mini_batches)} %` : '');
     this.bar.classList.toggle('pr-listing', row.is_read && !row.plan_finished && !row.is_final);
     this.done.style.width = width(row.succeeded, row);
     this.failed.style.width = width(row.failed, row);
     const isOver = row.is_final || FINAL_STATES.has(row.state);
-    const isWhole = row.state === 'Completed' && row.failed === 0;
     setHidden(this.cancel, !this.actions.cancel || !row.is_read || isOver);
-    setHidden(this.resume, !this.actions.resume || !row.is_read || !isOver || isWhole);
+    setHidden(this.resume, !this.actions.resume || !row.can_resume);
     setHidden(this.attach, !this.actions.attach || !this.actions.canAttach?.());
   }
 }
 
 /** How long the run has taken, how much it has done, and what it takes on the disk. */
 function facts(row: RunRow): string {
+  const took = row.is_final ? duration(row.elapsed_s) : clock(row.elapsed_s);
   const done = count(row.items - row.items_left);
   const items = row.plan_finished
     ? t('{0} of {1} items', done, count(row.items))
     : t('{0} items', done);
-  return [clock(row.elapsed_s), items, bytes(row.size_bytes)].join(' · ');
+  return [took, items, bytes(row.size_bytes)].join(' · ');
 }
 
 function width(part: number, row: RunRow): string {

@@ -142,7 +142,8 @@ def _wait_for_driver(follower: Follower, log_start: int) -> None:
     until = time.monotonic() + _START_LIMIT_S
     while follower.state.drivers == drivers:
         reason = read_refusal(folder)
-        if reason:
+        follower.refresh()
+        if reason and follower.state.drivers == drivers:  # else it is another resume's, a later one
             msg = f"run {folder.run_id} was not resumed, and is as it was: {reason}"
             raise InputError(msg)
         if time.monotonic() > until and not driver_is_alive(folder, 0.0, time.time()):

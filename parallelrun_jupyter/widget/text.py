@@ -157,11 +157,18 @@ def text_view(snapshot: Snapshot) -> str:
         lines.append(f"{plural(snapshot['rows'], 'row')} in {plain(snapshot['output'])}")
     if snapshot["state"] == "Failed":
         lines.append(f"more: run.failures(), run.logs(), parallelrun logs {snapshot['run_id']}")
-    if snapshot["state"] in {"Interrupted", "Canceled", "Failed"}:
+    if _can_go_on(snapshot):
         lines.append(f"to go on: run.resume(), parallelrun resume {snapshot['run_id']}")
     if not snapshot["is_final"]:
         lines += worker_lines(snapshot)
     return "\n".join(lines)
+
+
+def _can_go_on(snapshot: Snapshot) -> bool:
+    """Return whether a resume can help: it keeps what succeeded, also results that are too short."""
+    missing = sum(group.get("items_missing", 0) for group in snapshot["groups"])
+    is_too_short = 0 <= snapshot["error_threshold"] < missing
+    return snapshot["state"] in {"Interrupted", "Canceled", "Failed"} and not is_too_short
 
 
 def plain(text: str) -> str:
@@ -196,6 +203,6 @@ class LinePrinter:
             lines.append(f"{plain(shown)}: {done}{progress_line(snapshot)}")
         if snapshot["is_final"] and snapshot["output"]:
             lines.append(f"{plural(snapshot['rows'], 'row')} in {plain(snapshot['output'])}")
-        if snapshot["state"] in {"Interrupted", "Canceled"}:
+        if snapshot["state"] != "Failed" and _can_go_on(snapshot):
             lines.append(f"to go on: parallelrun resume {snapshot['run_id']}")
         return lines

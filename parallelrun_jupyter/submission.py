@@ -88,6 +88,8 @@ def submit(
         Something is wrong with what was given; nothing was started.
     LaunchError
         The driver did not start.
+    RunFolderError
+        The run's folder could not be made or filled; nothing is left of it.
     """
     if isinstance(config_or_step, ParallelRunStep):
         step = config_or_step
@@ -249,7 +251,7 @@ def _make_record(step: ParallelRunStep, script: Script, target: Compute, name: s
     variables = config.environment_variables or {}
     return RunRecord(
         run_id=store.new_run_id(now, random.Random()),  # noqa: S311 - a name, not a secret
-        name=name or default_name(script.path.stem, step.inputs),
+        name=name.strip() or default_name(script.path.stem, step.inputs),
         created_at=now,
         version=__version__,
         driver_python=sys.executable,

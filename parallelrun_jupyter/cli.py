@@ -44,6 +44,8 @@ CLOSED = 141
 
 def main(words: Sequence[str]) -> int:
     """Run a command; return its exit status (0 done, 1 the run failed, 2 wrong usage)."""
+    if sys.stdout is None:  # closed by the shell, as after >&-
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - until the end
     try:
         try:
             status = _main(words)

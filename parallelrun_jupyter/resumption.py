@@ -84,8 +84,7 @@ def resume_run(
             stacklevel=3,
         )
         return
-    _check_resumable(snapshot, failed_only=failed_only or group is not None)
-    _check_short_results(follower.state, record)
+    _check_resumable(snapshot, follower.state, record, failed_only=failed_only or group is not None)
     group = "" if group is None else _failed_group(follower.state, group, folder.run_id)
     _check_variables(record, folder.run_id, environ)
     target = None if compute is None else as_compute(compute, environ)
@@ -142,7 +141,8 @@ def _wait_for_driver(follower: Follower, log_start: int) -> None:
     until = time.monotonic() + _START_LIMIT_S
     while follower.state.drivers == drivers:
         reason = read_refusal(folder)
-        if reason:
+        follower.refresh()
+        if reason and follower.state.drivers == drivers:  # else it is another resume's, a later one
             msg = f"run {folder.run_id} was not resumed, and is as it was: {reason}"
             raise InputError(msg)
         if time.monotonic() > until and not driver_is_alive(folder, 0.0, time.time()):
@@ -167,7 +167,9 @@ def _place(target: Compute, record: RunRecord) -> dict[str, Any]:
     }
 
 
-def _check_resumable(snapshot: Snapshot, *, failed_only: bool) -> None:
+def _check_resumable(
+    snapshot: Snapshot, state: RunState, record: RunRecord, *, failed_only: bool
+) -> None:
     run_id = snapshot["run_id"]
     if not snapshot["is_final"]:
         msg = (
@@ -185,6 +187,7 @@ def _check_resumable(snapshot: Snapshot, *, failed_only: bool) -> None:
             raise RunFolderError(msg)
         msg = f"run {run_id} is Completed and nothing in it failed: there is nothing to resume."
         raise RunFolderError(msg)
+    _check_short_results(state, record)
     if failed_only and not snapshot["failed"] and not snapshot["retrying"]:
         msg = f"no mini-batch of run {run_id} has failed; run.resume() runs those that are left."
         raise RunFolderError(msg)

@@ -302,6 +302,11 @@ class Run:
             Of this worker only, such as ``n0w1``.
         mini_batch
             Only what was printed while this mini-batch ran.
+
+        Raises
+        ------
+        ConfigError
+            ``lines`` is below 0.
         """
         if mini_batch is not None:
             return "\n".join(logs.of_mini_batch(self.folder, mini_batch, lines))

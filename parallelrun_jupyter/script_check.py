@@ -64,9 +64,11 @@ def check_script(source: str, name: str) -> None:
 
 def _habit(line: str) -> str:
     """Return what to do about a line that only IPython understands; '' for any other line."""
-    if _OF_IPYTHON.match(line):
+    match = _OF_IPYTHON.match(line)
+    if match:
+        start = match.end() - 1 if "=" in match[0] else 0
         return (
-            f". {line.split(maxsplit=1)[0]} is a command of IPython (a magic or a shell command); an entry "
+            f". {line[start:].split(maxsplit=1)[0]} is a command of IPython (a magic or a shell command); an entry "
             "script is plain Python for other processes. Move the line to a cell of its own."
         )
     return ""

@@ -22,7 +22,7 @@ from .data.remote import Store
 from .data.storage import Storage
 from .engine.template import CAN_FORK
 from .environment import as_environment
-from .errors import ConfigError, EntryScriptError, MissingExtraError
+from .errors import ConfigError, EntryScriptError, MissingExtraError, RunFolderError
 from .launch import launch
 from .naming import default_name
 from .parsing import nearest_hint
@@ -88,6 +88,8 @@ def submit(
         Something is wrong with what was given; nothing was started.
     LaunchError
         The driver did not start.
+    RunFolderError
+        The run's folder could not be made or filled; nothing is left of it.
     """
     if isinstance(config_or_step, ParallelRunStep):
         step = config_or_step
@@ -151,9 +153,16 @@ def submit_script(
     variables = {**(step.config.environment_variables or {}), **_secrets(record)}
     folder = store.create(record.run_id)
     with folder.removed_unless_driven():
-        _snapshot(script, folder)
-        folder.make_script_output(record)
-        write_atomically(folder.record, record.to_json())
+        try:
+            _snapshot(script, folder)
+            folder.make_script_output(record)
+            write_atomically(folder.record, record.to_json())
+        except OSError as error:
+            msg = (
+                f"the run folder {folder.path} could not be filled ({error}); nothing was started. "
+                "Put that right, or set PARALLELRUN_HOME to a folder with room."
+            )
+            raise RunFolderError(msg) from error
         launch(folder, record.driver_python, {**variables, **target.secrets()})
     return Run(folder)
 
@@ -242,7 +251,7 @@ def _make_record(step: ParallelRunStep, script: Script, target: Compute, name: s
     variables = config.environment_variables or {}
     return RunRecord(
         run_id=store.new_run_id(now, random.Random()),  # noqa: S311 - a name, not a secret
-        name=name or default_name(script.path.stem, step.inputs),
+        name=name.strip() or default_name(script.path.stem, step.inputs),
         created_at=now,
         version=__version__,
         driver_python=sys.executable,

@@ -14,7 +14,7 @@ import os
 import stat
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -74,17 +74,24 @@ class Versions:
         except OSError:
             return False
 
-    def note(self) -> None:
+    def note(self, is_left_out: Callable[[int], bool] | None = None) -> None:
         """Look at every file of the plan that was not looked at yet.
+
+        Parameters
+        ----------
+        is_left_out
+            Tells of a mini-batch whether it waits for a later resume. What its files were is then as
+            unknown as before: they may have changed already.
 
         It takes about a twentieth of a core: it is there for the day of a resume, and mini-batches
         run beside it.
         """
         busy_until = time.process_time() + _BURST_S
         with open(self._plan, "rb") as lines:
-            for line in lines:
+            for mini_batch, line in enumerate(lines):
                 row = json.loads(line)
-                if row[0] == "f" and not row[3]:
+                is_of_files = row[0] == "f" and not row[3]
+                if is_of_files and not (is_left_out and is_left_out(mini_batch)):
                     self._note_files(row)
                 if time.process_time() > busy_until:
                     time.sleep(_PAUSE_S)

@@ -20,7 +20,7 @@ from ..worker.helper import run_and_exit, send
 from ..worker.parent import die_with_parent
 from .helper_process import LastLines, helper_end
 from .plan import write_plan
-from .plan_check import Fates
+from .plan_check import Fate, Fates
 from .signals import Noticed, PlanFailed, Planned, Signal
 
 
@@ -94,7 +94,11 @@ class Planner:
             send(replies, ["failed", str(error)])
             return
         with suppress(OSError), closing(Versions(self._plan)) as versions:
-            versions.note()  # of what is not noted, a resume looks at the time
+            versions.note(self._waits)  # of what is not noted, a resume looks at the time
+
+    def _waits(self, mini_batch: int) -> bool:
+        """Return whether a mini-batch waits for a later resume."""
+        return self._fate_of is not None and self._fate_of(mini_batch) is Fate.LEFT_ALONE
 
     def _listen(self, replies: int) -> None:
         """Pass on what the process reports; an end without a report counts as a failure."""

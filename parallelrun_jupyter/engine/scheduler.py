@@ -46,6 +46,8 @@ _PROGRESS = (
 )
 """What counts as progress: a worker that starts and dies again and again does not."""
 
+_ALL_DONE = "it is Completed and nothing in it failed, so that nothing is left to run"
+
 
 class Scheduler:
     """Decides which node gets which mini-batch, what is tried again, and when the run is over.
@@ -116,7 +118,8 @@ class Scheduler:
         self._driver = (pid, host, script)
         if self.state.is_final:
             self._held = []
-            return []
+            # Whoever asked looked before this driver had the run: another resume may have been there.
+            return [Refuse(_ALL_DONE)] if self.state.is_all_done else []
         return self._begin()
 
     @property

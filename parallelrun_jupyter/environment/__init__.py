@@ -58,16 +58,17 @@ def _check_version(path: str) -> None:
         answer = subprocess.run(
             [path, "-c", code], capture_output=True, text=True, timeout=60, check=True
         )
-        version = tuple(int(part) for part in answer.stdout.split())
+        major, minor = (int(part) for part in answer.stdout.split())
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         msg = (
             f"environment names {path!r}, which did not answer as a Python interpreter "
             f"({type(error).__name__}). Try it in a terminal: {path} --version"
         )
         raise ConfigError(msg) from error
-    if version < OLDEST_WORKER:
-        has = ".".join(map(str, version))
-        msg = f"environment names {path!r}, Python {has}; workers need Python 3.7 or newer."
+    if (major, minor) < OLDEST_WORKER:
+        msg = (
+            f"environment names {path!r}, Python {major}.{minor}; workers need Python 3.7 or newer."
+        )
         raise ConfigError(msg)
 
 

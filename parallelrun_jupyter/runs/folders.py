@@ -124,11 +124,23 @@ def _size_on_disk(path: Path | str) -> int:
 
 
 def names_in(parent: Path) -> list[str]:
-    """Return the names of the folders in a folder, newest first; none where that is not there."""
+    """Return the names of the folders in a folder, newest first; none where that is not there.
+
+    Raises
+    ------
+    RunFolderError
+        It is no folder, or may not be read.
+    """
     try:
         return sorted(os.listdir(parent), reverse=True)
     except FileNotFoundError:
         return []
+    except OSError as error:
+        msg = (
+            f"{parent} could not be listed ({error.strerror}). Set PARALLELRUN_HOME to a folder "
+            "that you can read and write."
+        )
+        raise RunFolderError(msg) from error
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -13,6 +13,7 @@ CELL = "cell.py"
 _NAME = re.compile(r"name '(\w+)' is not defined")
 _PICKLED = re.compile(r"Can't get attribute '([\w.]+)' on <module '__main__'")
 _MODULE = re.compile(r"No module named '([\w.]+)'")
+_OF_IPYTHON = {"display", "get_ipython"}
 _MAGIC = re.compile(r"^\s*(?:\w+\s*=\s*)?[%!]\w", re.MULTILINE)
 _TABLE_USES = re.compile(
     r"'(?:list|str)' object has no attribute '(?:apply|assign|astype|at|columns|describe|drop|"
@@ -23,6 +24,9 @@ _TABLE_USES = re.compile(
     r"|string indices must be integers"
     r"|the input is files, which have no rows"  # context.records()
 )
+_LIST_USE = re.compile(r"'list' object has no attribute '\w+'")
+"""In run() itself, whose list is likely its mini-batch: a column was asked for, such as df.price."""
+
 _TABLE_FILES = re.compile(r"\.(csv|tsv|parquet|jsonl|ndjson)(?:\.gz)?$", re.IGNORECASE)
 _FORMATS = {"tsv": "csv", "ndjson": "jsonl"}
 _MAKERS = {
@@ -47,6 +51,11 @@ def _notebook_name(record: RunRecord, group: FailureGroup) -> str:
     match = _NAME.search(group.message)
     if group.error != "NameError" or not match or record.script != CELL:
         return ""
+    if match[1] in _OF_IPYTHON:
+        return (
+            f"{match[1]} is there in notebooks only, and the cell runs in processes of its own: "
+            "leave it out, or print() what is to be in the log."
+        )
     return (
         "The cell runs in processes of its own, which do not see the variables of the notebook: "
         f"define or import {match[1]} in the cell."
@@ -76,7 +85,9 @@ def _magic(_record: RunRecord, group: FailureGroup) -> str:
 
 
 def _table_as_paths(record: RunRecord, group: FailureGroup) -> str:
-    if group.error not in {"AttributeError", "TypeError"} or not _TABLE_USES.search(group.message):
+    is_column = group.group.endswith(" in run") and _LIST_USE.search(group.message)
+    is_table_use = is_column or _TABLE_USES.search(group.message)
+    if group.error not in {"AttributeError", "TypeError"} or not is_table_use:
         return ""
     files = [
         path for spec in record.inputs if spec.get("kind") == "files" for path in spec["paths"]

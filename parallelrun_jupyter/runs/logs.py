@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from ..errors import ConfigError
 from ..worker.streams import OPEN_END
 from . import remote_logs
 from .store import RunFolder
@@ -76,6 +77,7 @@ def last_state(text: bytes) -> bytes:
 
 def tail(folder: RunFolder, lines: int, worker: str | None = None) -> list[str]:
     """Return the last lines of the workers' logs, in order of time, each behind its worker."""
+    _check_lines(lines)
     remote_logs.bring(folder)
     rows: list[tuple[bytes, str, bytes]] = []
     for path in worker_logs(folder, worker):
@@ -84,6 +86,12 @@ def tail(folder: RunFolder, lines: int, worker: str | None = None) -> list[str]:
             stamp = line[:_STAMP_CHARS] if _TAGGED.match(line) else stamp
             rows.append((stamp, path.stem, line))
     return _texts(rows, lines)
+
+
+def _check_lines(lines: int) -> None:
+    if lines < 0:
+        msg = f"lines is {lines}; expected the number of lines to show, such as 100."
+        raise ConfigError(msg)
 
 
 def _last_lines(path: Path, lines: int) -> list[bytes]:
@@ -105,6 +113,7 @@ def _last_lines(path: Path, lines: int) -> list[bytes]:
 
 def of_mini_batch(folder: RunFolder, mini_batch: int, lines: int) -> list[str]:
     """Return the last lines that were logged while a mini-batch ran, by whichever worker."""
+    _check_lines(lines)
     remote_logs.bring(folder)
     tag = b"%d" % mini_batch
     rows: list[tuple[bytes, str, bytes]] = []

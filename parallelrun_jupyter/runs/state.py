@@ -161,6 +161,13 @@ class RunState:
         """Whether the run has ended; one that lost its nodes is interrupted by its driver itself."""
         return self.state in FINAL_STATES or self.state == "Interrupted"
 
+    @property
+    def is_all_done(self) -> bool:
+        """Whether the run has completed, and every mini-batch succeeded."""
+        return (
+            self.state == "Completed" and self.plan_finished and not self.left and not self.failed
+        )
+
     def status_of(self, mini_batch: int) -> int:
         """Return what a mini-batch is: LEFT, SUCCEEDED, FAILED or RETRYING."""
         return self.statuses[mini_batch] if mini_batch < len(self.statuses) else LEFT

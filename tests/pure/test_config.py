@@ -175,9 +175,10 @@ def test_environments_are_resolved(tmp_path: Path) -> None:
     fake.chmod(0o755)
     with pytest.raises(ConfigError, match=r"Python 2\.7; workers need Python 3\.7 or newer"):
         Environment(str(fake)).resolve()
-    fake.write_text("#!/bin/sh\necho hello\n")
-    with pytest.raises(ConfigError, match="did not answer as a Python interpreter"):
-        Environment(str(fake)).resolve()
+    for answer in ("echo hello", "exit 0"):
+        fake.write_text(f"#!/bin/sh\n{answer}\n")
+        with pytest.raises(ConfigError, match="did not answer as a Python interpreter"):
+            Environment(str(fake)).resolve()
 
 
 def test_two_side_inputs_of_one_name_are_refused(tmp_path: Path) -> None:

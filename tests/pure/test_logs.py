@@ -37,6 +37,13 @@ def said(lines: list[str]) -> list[str]:
     return [row.split(" ", 4)[4] for row in lines]
 
 
+def test_a_number_of_lines_below_zero_is_refused(folder: RunFolder) -> None:
+    (folder.user_logs / "n0w0.log").write_bytes(line(1, "STDOUT", 3, "hello"))
+    for look in (lambda: logs.tail(folder, -3), lambda: logs.of_mini_batch(folder, 3, -3)):
+        with pytest.raises(ConfigError, match="lines is -3"):
+            look()
+
+
 def test_a_bar_that_goes_on_shows_its_last_state_and_its_end_replaces_it(folder: RunFolder) -> None:
     write(folder, "n0w0", line(0, "STDOUT", 3, "begin"), line(1, "STDERR", 3, "10 %", is_open=True))
     write(folder, "n0w0", line(3, "STDERR", 3, "20 %", is_open=True), line(3, "STDOUT", 3, "text"))

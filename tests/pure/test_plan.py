@@ -193,6 +193,21 @@ def test_versions_are_noted_where_they_were_left_off(
         plan_of(tmp_path, fate_of=lambda _: Fate.FIRST)
 
 
+def test_what_a_resume_leaves_alone_is_noted_by_none_and_its_change_is_seen_later(
+    tmp_path: Path, inputs: Path
+) -> None:
+    plan_of(tmp_path)
+    (tmp_path / "versions").unlink()  # as after a kill, before any file's turn
+    changed = max(inputs.iterdir())
+    changed.write_text("another")
+    later = (tmp_path / "plan.jsonl").stat().st_mtime_ns + 1_000_000
+    os.utime(changed, ns=(later, later))
+    with closing(Versions(tmp_path / "plan.jsonl")) as versions:
+        versions.note(lambda mini_batch: mini_batch == 4)
+    with pytest.raises(InputError, match="has changed since the run was planned"):
+        plan_of(tmp_path, fate_of=lambda _: Fate.FIRST)
+
+
 def test_versions_of_what_is_planned_again_are_forgotten(tmp_path: Path, inputs: Path) -> None:
     data, _ = plan_of(tmp_path)
     plan = tmp_path / "plan.jsonl"

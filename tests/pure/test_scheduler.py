@@ -318,6 +318,16 @@ def test_a_resume_that_is_refused_by_a_helpers_error_has_its_traceback() -> None
     assert again.state.state == "Canceled"
 
 
+def test_a_resume_that_comes_when_another_has_completed_the_run_is_refused_at_once() -> None:
+    bench = ready(mini_batches=1)
+    bench.succeed("n0", 0, 1)
+    bench.stop_all()
+    again = Bench(state=bench.scheduler.state)
+    assert len(again.refusals) == 1
+    assert again.events == []
+    assert again.scheduler.is_held
+
+
 def test_an_init_that_cannot_succeed_ends_the_run() -> None:
     bench = ready()
     for number in range(6):

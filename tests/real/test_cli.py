@@ -44,6 +44,27 @@ def test_an_output_folder_that_cannot_be_made_is_said_before_anything_runs(
     assert "Traceback" not in done.stderr
 
 
+def test_a_home_that_is_a_file_is_named_by_every_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "home").write_text("")
+    monkeypatch.setenv("PARALLELRUN_HOME", str(tmp_path / "home"))
+    for words in (("list",), ("watch",), ("run", ECHO, "-i", ECHO)):
+        done = parallelrun(*words)
+        assert done.returncode == 2, words
+        assert "Set PARALLELRUN_HOME" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_a_closed_stdout_is_no_reason_to_fail(numbers: Path) -> None:
+    run = submit(ParallelRunConfig(entry_script=ECHO, process_count_per_node=1), inputs=numbers)
+    end_of(run)
+    for words in ("list", f"watch {run.run_id}", f"watch --json {run.run_id}"):
+        command = f"{sys.executable} -m parallelrun_jupyter {words} >&-"
+        done = subprocess.run(command, shell=True, stderr=subprocess.PIPE, text=True, timeout=60)
+        assert (done.returncode, done.stderr) == (0, ""), words
+
+
 def test_a_run_is_shown_line_by_line_where_there_is_no_terminal(numbers: Path) -> None:
     done = parallelrun("run", SCRIPTS / "slow.py", "-i", numbers, "-w", 2, "--mini-batch-size", 5)
     assert done.returncode == 0, done.stderr

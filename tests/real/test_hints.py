@@ -39,6 +39,7 @@ CASES = {
         "run() was given a list of paths, not a table: some.csv was not said to hold one. Write "
         "--format csv, or inputs=TabularDataset.from_delimited_files('some.csv')",
     ),
+    "attribute": ("def run(mini_batch):\n    return mini_batch.a.tolist()\n", "--format csv"),
     "column": ("def run(mini_batch):\n    return mini_batch['a']\n", "--format csv"),
     "item": ("def run(mini_batch):\n    return [x['a'] for x in mini_batch]\n", "--format csv"),
     "records": ("def run(mini_batch, context):\n    return context.records()\n", "--format csv"),

@@ -172,7 +172,7 @@ def test_the_lines_for_fingers(
         ("-i {n} \\", CELL, "the line ends in a backslash, but it cannot go on in the next one"),
         ("-i {n}", "%matplotlib inline\n" + CELL, "line 2: invalid syntax: %matplotlib inline. "
          "%matplotlib is a command of IPython"),
-        ("-i {n}", "def run(b):\n  x = !ls\n  return b", "x = !ls. x is a command of IPython"),
+        ("-i {n}", "def run(b):\n  x = !ls\n  return b", "x = !ls. !ls is a command of IPython"),
         ("-i {n}", "pip install numpy\n" + CELL, "pip is a command of IPython"),
         ("-i {n}/*.png", CELL, "matches no file; "),
         ("-i {n} --error-threshold=-5", CELL,

@@ -10,6 +10,7 @@ import struct
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -233,6 +234,36 @@ def test_a_running_run_is_not_resumed(start: Callable[..., Run]) -> None:
     with pytest.raises(RunFolderError, match="it is still going. Wait for its end, or end it with"):
         run.resume()
     assert end_of(run) == "Completed"
+
+
+def test_of_resumes_at_once_one_completes_the_run_and_the_others_leave_it_as_it_is(
+    start: Callable[..., Run], tmp_path: Path
+) -> None:
+    poor = tmp_path / "repaired.txt"
+    poor.write_text("poor")
+    script = tmp_path / "score.py"
+    script.write_text(
+        "def run(mini_batch):\n"
+        "    assert open(mini_batch[0]).read() != 'poor'\n"
+        "    return [open(mini_batch[0]).read()]\n"
+    )
+    config = ParallelRunConfig(entry_script=script, process_count_per_node=1, error_threshold=1)
+    run = submit(config, inputs=[str(SCRIPTS / "echo.py"), str(poor)])
+    assert end_of(run) == "Completed"
+    poor.write_text("good")
+
+    def ask(_: int) -> str:
+        try:
+            return Run.attach(run.run_id).resume(failed_only=True).run_id
+        except (InputError, RunFolderError) as error:
+            return str(error)
+
+    with ThreadPoolExecutor(3) as pool:
+        answers = list(pool.map(ask, range(3)))
+    time.sleep(1)  # a driver that came late would have had its say
+    assert run.run_id in answers
+    assert end_of(run) == "Completed"
+    assert rows_of(run)[-1] == "good"
 
 
 def test_secrets_are_asked_for_by_name(

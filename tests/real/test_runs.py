@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import resource
@@ -9,6 +10,7 @@ import stat
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,7 @@ from parallelrun_jupyter.errors import (
     EntryScriptError,
     InputError,
     LaunchError,
+    RunFolderError,
     WaitTimeoutError,
 )
 from parallelrun_jupyter.events import (
@@ -28,6 +31,7 @@ from parallelrun_jupyter.events import (
     WarningRaised,
     WorkerReady,
 )
+from parallelrun_jupyter.runs.source_copy import copy_source
 from tests.conftest import SCRIPTS
 from tests.real.conftest import end_of, rows_of
 from tests.real.dask_processes import wait_until
@@ -264,6 +268,25 @@ def test_a_driver_that_cannot_start_says_why(
     assert not list((home / "runs").iterdir()), "nothing is left of a refused start"
 
 
+def test_a_full_disk_at_the_start_is_a_sentence_and_leaves_no_folder(
+    numbers: Path, monkeypatch: pytest.MonkeyPatch, home: Path
+) -> None:
+    def fill(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("parallelrun_jupyter.submission.shutil.copyfile", fill)
+    with pytest.raises(RunFolderError, match=r"could not be filled \(.*No space left on device"):
+        submit(ParallelRunConfig(entry_script=str(SCRIPTS / "echo.py")), inputs=numbers)
+    assert not list((home / "runs").iterdir())
+
+
+def test_a_blank_name_is_none(numbers: Path) -> None:
+    config = ParallelRunConfig(entry_script=str(SCRIPTS / "echo.py"), process_count_per_node=1)
+    run = submit(config, inputs=numbers, name="  ")
+    assert run.name.startswith("echo on ")
+    assert end_of(run) == "Completed"
+
+
 def test_a_refused_source_directory_leaves_no_folder(
     numbers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: Path
 ) -> None:
@@ -271,7 +294,8 @@ def test_a_refused_source_directory_leaves_no_folder(
     source.mkdir()
     (source / "score.py").write_text("def run(mini_batch):\n    return mini_batch\n")
     (source / "data.bin").write_bytes(bytes(1000))
-    monkeypatch.setattr("parallelrun_jupyter.submission._LARGE_SOURCE_BYTES", 500)
+    small = partial(copy_source, limit_bytes=500)
+    monkeypatch.setattr("parallelrun_jupyter.submission.copy_source", small)
     config = ParallelRunConfig(entry_script="score.py", source_directory=str(source))
     with pytest.raises(ConfigError, match="would be copied into the run"):
         submit(config, inputs=numbers)

@@ -114,9 +114,7 @@ def _parquet(pieces: Pieces) -> Iterator[bytes]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    schema = _one_schema(pieces)
-    if schema is None:
-        return
+    schema = _one_schema(pieces) or pa.schema([])  # without any row it is still a Parquet file
     sink = _Sink()
     writer = pq.ParquetWriter(sink, schema)
     held: list[pa.Table] = []

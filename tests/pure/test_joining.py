@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import io
 from collections.abc import Iterator
 from typing import Any
 
@@ -155,3 +156,8 @@ def test_azures_text_has_a_header_where_it_is_asked_for() -> None:
 def test_what_a_format_cannot_hold_is_a_bad_result(result: Any, form: str, message: str) -> None:
     with pytest.raises(BadResult, match=message):
         file_of([result], form)
+
+
+def test_parquet_without_any_row_is_a_file_that_pandas_reads() -> None:
+    data = b"".join(joined(lambda: iter([]), "parquet"))
+    assert pd.read_parquet(io.BytesIO(data)).shape == (0, 0)

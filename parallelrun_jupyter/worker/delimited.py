@@ -25,6 +25,8 @@ MISSING = ["", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan",
 WIDE = 256
 """From this number of columns on, the columns of each type are read by themselves."""
 
+_WHOLE_NUMBER = re.compile(r"\s*[+-]?[0-9]+\s*$")
+
 MISTAKEN = set()  # type: set[str]
 """Columns of text that pandas has taken for something else in a range, such as codes of digits."""
 
@@ -155,11 +157,28 @@ class DelimitedRange:
             named = enumerate(zip(self._names, self._types))
             seen = [k for k, (name, t) in named if t[:1] in "sd" and name not in MISTAKEN]
         frame = self._read({k: t for k, t in types.items() if k not in seen})
-        mistaken = [self._names[k] for k in seen if frame[k].dtype != "str"]
+        mistaken = [self._names[k] for k in seen if self._is_mistaken(k, frame[k])]
         if mistaken:
             MISTAKEN.update(mistaken)
             frame = self._read(types)
         return frame
+
+    def _is_mistaken(self, position: int, column: Any) -> bool:
+        """Return whether pandas has not read a column as text, or has left a gap in it as it stands.
+
+        It does the latter among whole numbers above 2^63: it gives up on them as numbers, and takes
+        them for text without looking for what is missing.
+        """
+        if column.dtype != "str":
+            return True
+        first = column.iloc[0] if len(column) else None
+        if not isinstance(first, str):
+            return False
+        missing = self._missing()
+        missing = missing[position] if isinstance(missing, dict) else missing
+        return first in missing or (
+            _WHOLE_NUMBER.match(first) is not None and bool(column.isin(missing).any())
+        )
 
     def _wide(self) -> Any:
         """Return the rows as the decided types, of a table of very many columns.

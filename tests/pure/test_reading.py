@@ -328,6 +328,13 @@ def test_the_last_day_is_a_date_in_microseconds(folder: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("value", ["-2020-01-02", "-0001-12-31", "0000-01-01"])
+def test_years_before_the_first_are_no_dates(folder: Path, value: str) -> None:
+    path = put(folder, f"when\n2020-01-01\n{value}\n")
+    with pytest.raises(BadInput, match=f"holds '{value}' in the row at byte 16, which is no date"):
+        frames_of(read(path, column_types={"when": "datetime64[us]"}))
+
+
 @pytest.mark.parametrize("value", [1.5, True, ["2020-01-01"]])
 def test_what_is_no_text_is_no_date(folder: Path, value: Any) -> None:
     path = put(folder, json.dumps({"when": value}), "a.jsonl")

@@ -199,6 +199,14 @@ def a_number_above_all_of_its_type(folder: Path) -> Made:
     )
 
 
+@case(pandas=NEVER, refusal="column 'a' holds 200 in the line at byte 8, which is no int8")
+def a_number_in_json_that_is_too_large_for_its_type(folder: Path) -> Made:
+    path = folder / "a.jsonl"
+    path.write_text('{"a":1}\n{"a":200}\n')
+    dataset = TabularDataset.from_json_lines_files(path, column_types={"a": "int8"})
+    return dataset, pd.DataFrame({"it is": ["refused"]})
+
+
 @case()
 def numbers_to_the_last_digit(folder: Path) -> Made:
     texts = ["0.30000000000000004", "9223372036854775807", "1.7976931348623157e308", "1e23"]

@@ -179,6 +179,44 @@ def a_text_among_numbers(folder: Path) -> Made:
     return refused(folder / "a.csv", "a,b\n1,x\nq\n3,x\n", {"a": "int64", "b": "str"})
 
 
+@case(pandas=NEVER, refusal="column 'a' holds '200' in the row at byte 8, which is no int8")
+def a_number_that_is_too_large_for_its_type(folder: Path) -> Made:
+    return refused(folder / "a.csv", "a,b\n1,x\n200,y\n", {"a": "int8", "b": "str"})
+
+
+@case(pandas=NEVER, refusal="column 'a' holds '-1' in the row at byte 8, which is no uint32")
+def a_negative_number_of_a_type_that_has_none(folder: Path) -> Made:
+    return refused(folder / "a.csv", "a,b\n1,x\n-1,y\n", {"a": "uint32", "b": "str"})
+
+
+@case(
+    pandas=NEVER,
+    refusal="column 'a' holds '9223372036854775808' in the row at byte 8, which is no ",
+)
+def a_number_above_all_of_its_type(folder: Path) -> Made:
+    return refused(
+        folder / "a.csv", "a,b\n1,x\n9223372036854775808,y\n", {"a": "Int64", "b": "str"}
+    )
+
+
+@case(pandas=NEVER, refusal="column 'a' holds 200 in the line at byte 8, which is no int8")
+def a_number_in_json_that_is_too_large_for_its_type(folder: Path) -> Made:
+    path = folder / "a.jsonl"
+    path.write_text('{"a":1}\n{"a":200}\n')
+    dataset = TabularDataset.from_json_lines_files(path, column_types={"a": "int8"})
+    return dataset, pd.DataFrame({"it is": ["refused"]})
+
+
+@case()
+def numbers_to_the_last_digit(folder: Path) -> Made:
+    texts = ["0.30000000000000004", "9223372036854775807", "1.7976931348623157e308", "1e23"]
+    text = "f,s\n" + "".join(f"{one},{one[0]}\n" for one in texts)
+    types = {"f": "float64", "s": "int16"}
+    short = pd.Series([int(one[0]) for one in texts], dtype="int16")
+    columns = {"f": [float(one) for one in texts], "s": short}
+    return stated(folder / "a.csv", text, columns, column_types=types)
+
+
 @case(pandas=NEVER, refusal="the quote at byte 10 is never closed")
 def a_quote_that_is_never_closed(folder: Path) -> Made:
     return refused(folder / "a.csv", 'a,b\n1,x\n2,"y\n', {"a": "int64", "b": "str"})

@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from ..worker import column_notes as letters
+from ..worker.formats import with_whole_numbers
 from .row_notes import Kind, RowNotes
 
 if TYPE_CHECKING:
@@ -137,15 +138,10 @@ def _pieces(values: list[Any], name: str, column: int, notes: RowNotes) -> list[
 
 
 def frame_of_records(records: list[dict[str, Any]]) -> pd.DataFrame:
-    """Return the table of records; whole numbers with gaps stay whole numbers."""
+    """Return the table of records; whole numbers are exact, beside gaps and fractions too."""
     import pandas as pd
 
-    frame: pd.DataFrame = pd.DataFrame(records)
-    for name in frame.columns:
-        if frame[name].dtype == "float64":
-            values = [record.get(name) for record in records]
-            if set(map(type, values)) == {int, type(None)}:
-                frame[name] = pd.array(values, dtype="Int64")
+    frame: pd.DataFrame = with_whole_numbers(pd.DataFrame(records), records)
     return frame
 
 
@@ -200,8 +196,6 @@ def _column(pieces: list[Piece]) -> Any:
 
     A piece without any value says nothing of the type: it has the one of the others.
     """
-    import pandas as pd
-
     kinds = [note[1] for values, note, codes in pieces if codes or not all(map(_is_gap, values))]
     kind = _kind_with_gaps(kinds[0]) if kinds else ""
     columns = []
@@ -210,7 +204,31 @@ def _column(pieces: list[Piece]) -> Any:
             columns.append(restored([None] * len(values), [note[0], kind]))
         else:
             columns.append(restored(values, note, codes))
-    return columns[0] if len(columns) == 1 else pd.concat(columns, ignore_index=True)
+    return columns[0] if len(columns) == 1 else _joined(columns)
+
+
+def _joined(columns: list[Any]) -> Any:
+    """Return columns one behind the other, as pandas does where that keeps whole numbers exact."""
+    import pandas as pd
+
+    joined = pd.concat(columns, ignore_index=True)
+    whole = [column for column in columns if getattr(column.dtype, "kind", "O") in ("i", "u")]
+    if str(joined.dtype).lower() != "float64" or not any(map(_is_beyond_floats, whole)):
+        return joined
+    values = pd.concat([column.astype(object) for column in columns], ignore_index=True)
+    if len(whole) < len(columns) or any(bool((column < 0).any()) for column in whole):
+        return values  # no type has both these
+    return values.astype("UInt64" if values.isna().any() else "uint64")
+
+
+def _is_beyond_floats(column: Any) -> bool:
+    """Return whether a column of whole numbers has one that no float holds."""
+    large = column[(column > _FLOAT_HOLDS) | (column < -_FLOAT_HOLDS)].dropna()
+    return any(int(float(number)) != number for number in large)
+
+
+_FLOAT_HOLDS = 1 << 53
+"""A float holds every whole number up to this."""
 
 
 def _kind_with_gaps(kind: str) -> str:

@@ -47,6 +47,8 @@ def arrow_stream(frame: Any, index: list[list[Any]]) -> bytes:
         table = pa.Table.from_pandas(_with_lists(frame), preserve_index=False)
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
         raise BadResult("wrong_result", "run() returned what Parquet cannot hold: %s" % error)
+    except OverflowError as error:
+        raise _too_large(frame, error)
     about: dict[str, Any] = {}
     kinds = {name: str(dtype) for name, dtype in zip(frame.columns, frame.dtypes) if _is_noted(dtype)}  # fmt: skip
     if kinds:
@@ -58,6 +60,16 @@ def arrow_stream(frame: Any, index: list[list[Any]]) -> bytes:
     with pa.RecordBatchStreamWriter(sink, table.schema) as writer:
         writer.write_table(table)
     return bytes(sink.getvalue().to_pybytes())
+
+
+def _too_large(frame: Any, error: OverflowError) -> BadResult:
+    """Return the error for a whole number that has no place in its column, with its place."""
+    for name, dtype in zip(frame.columns, frame.dtypes):
+        for row, value in enumerate(frame[name] if str(dtype) == "object" else ()):
+            if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
+                where = "in column %r, row %d" % (name, row)
+                return bad_value(where, value, "Parquet has no such number; return str(value)")
+    return BadResult("wrong_result", "run() returned what Parquet cannot hold: %s" % error)
 
 
 def _is_noted(dtype: Any) -> bool:

@@ -58,6 +58,8 @@ def dates_of(pd: Any, column: Any, decided: str) -> Any:
         raise DateError(0, "is to be a %s, which needs pandas 2 or newer" % decided)
     dates = _parsed(pd, column, form, version)
     wrong = dates.isna() & column.notna()
+    if unit != "ns":
+        wrong |= dates.dt.year < 1  # pandas 3 reads them, and can hardly show them
     if form is None:
         wrong |= column.isin(_CLOCK)
         if version < 2:

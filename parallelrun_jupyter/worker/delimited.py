@@ -25,6 +25,8 @@ MISSING = ["", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan",
 WIDE = 256
 """From this number of columns on, the columns of each type are read by themselves."""
 
+_WHOLE_NUMBER = re.compile(r"\s*[+-]?[0-9]+\s*$")
+
 MISTAKEN = set()  # type: set[str]
 """Columns of text that pandas has taken for something else in a range, such as codes of digits."""
 
@@ -66,12 +68,20 @@ def text_type(pd: Any) -> Any:
     return "str" if int(pd.__version__.split(".")[0]) >= 3 else object
 
 
+SHORT = ("int8", "int16", "int32", "uint8", "uint16", "uint32")
+
+
 def pandas_type(decided: str) -> str:
     """Return what a decided type is read as.
 
     Dates are read as text and converted then. So are whole numbers with gaps, which older pandas
-    reads through floats, and those above 2^63, of which it refuses some (``-0``).
+    reads through floats, and those above 2^63, of which it refuses some (``-0``). Short whole numbers
+    are read as long ones: before version 3, pandas cuts off what has no place in them.
     """
+    if decided in SHORT:
+        return "int64"
+    if decided == "Float64":
+        return "float64"  # older pandas makes these of text, and less exactly
     return "str" if decided.startswith(("datetime", "Int", "UInt", "uint64")) else decided
 
 
@@ -99,8 +109,8 @@ class DelimitedRange:
         version = tuple(map(int, pd.__version__.split(".")[:2]))
         # These refuse a text whose only row is shorter than the names that they are given.
         self._is_padded = (1, 4) <= version < (2, 0)
-        # The default since; named where it is not, as naming it is deprecated in the newest.
-        self._precision = {"float_precision": "high"} if version < (1, 2) else {}
+        # Other ways of these are off by one in the last digit. From 3 on all are exact.
+        self._precision = {"float_precision": "round_trip"} if version < (3, 0) else {}
         self._fields, self._first_end = self._first_row()
         self._beyond = range(len(self._names), len(self._names) + self._more_columns(version))
 
@@ -122,6 +132,8 @@ class DelimitedRange:
         for position, decided in enumerate(self._types):
             if pandas_type(decided) != decided:
                 frame[position] = self._converted(frame[position], decided, position)
+            elif decided == "int64" and frame[position].dtype != decided:  # older pandas: uint64
+                frame[position] = self._shortened(frame[position], decided, position)
         frame.columns = self._names
         return frame
 
@@ -155,11 +167,28 @@ class DelimitedRange:
             named = enumerate(zip(self._names, self._types))
             seen = [k for k, (name, t) in named if t[:1] in "sd" and name not in MISTAKEN]
         frame = self._read({k: t for k, t in types.items() if k not in seen})
-        mistaken = [self._names[k] for k in seen if frame[k].dtype != "str"]
+        mistaken = [self._names[k] for k in seen if self._is_mistaken(k, frame[k])]
         if mistaken:
             MISTAKEN.update(mistaken)
             frame = self._read(types)
         return frame
+
+    def _is_mistaken(self, position: int, column: Any) -> bool:
+        """Return whether pandas has not read a column as text, or has left a gap in it as it stands.
+
+        It does the latter among whole numbers above 2^63: it gives up on them as numbers, and takes
+        them for text without looking for what is missing.
+        """
+        if column.dtype != "str":
+            return True
+        first = column.iloc[0] if len(column) else None
+        if not isinstance(first, str):
+            return False
+        missing = self._missing()
+        missing = missing[position] if isinstance(missing, dict) else missing
+        return first in missing or (
+            _WHOLE_NUMBER.match(first) is not None and bool(column.isin(missing).any())
+        )
 
     def _wide(self) -> Any:
         """Return the rows as the decided types, of a table of very many columns.
@@ -319,8 +348,23 @@ class DelimitedRange:
                why or "is no %s; give the column another type in column_types=" % decided)
         )  # fmt: skip
 
+    def _shortened(self, column: Any, decided: str, position: int) -> Any:
+        """Return whole numbers in the decided type, which has a place for all of them."""
+        import numpy as np
+
+        limits = np.iinfo(decided)
+        if len(column) and not limits.min <= int(column.min()) <= int(column.max()) <= limits.max:
+            for row, value in enumerate(column.tolist()):
+                if not limits.min <= value <= limits.max:
+                    raise self._misfit(position, column, row, decided)
+        return column.astype(decided)
+
     def _converted(self, column: Any, decided: str, position: int) -> Any:
         """Return text as dates, or as whole numbers, all of them exact."""
+        if decided in SHORT:
+            return self._shortened(column, decided, position)
+        if decided == "Float64":
+            return column.astype(decided)
         if self._is_one_list and self._missing_of_text != self._missing_of_others:
             column = column.mask(column.isin(self._missing_of_others))
         if decided.startswith("datetime"):

@@ -236,33 +236,50 @@ def _frame_of_elements(values: list[Any]) -> Any:
     kind = type(values[0])
     if not issubclass(kind, (dict, list, tuple)):
         frame = pd.DataFrame({ONLY_COLUMN: pd.Series(values, dtype=_dtype_of(values))})
-        return _with_whole_numbers(frame, [{ONLY_COLUMN: value} for value in values])
+        return with_whole_numbers(frame, [{ONLY_COLUMN: value} for value in values])
     for number, value in enumerate(values):
         if issubclass(kind, dict) != isinstance(value, dict):
             message = "element %d is %s, but element 0 a %s" % (number, shown(value), kind.__name__)
             raise TypeError(message)
     if issubclass(kind, dict):
-        return _with_whole_numbers(pd.DataFrame(values), values)
-    return _with_whole_numbers(pd.DataFrame(values), [dict(enumerate(row)) for row in values])
+        return with_whole_numbers(pd.DataFrame(values), values)
+    return with_whole_numbers(pd.DataFrame(values), [dict(enumerate(row)) for row in values])
 
 
-def _with_whole_numbers(frame: Any, records: Any) -> Any:
-    """Return a frame whose columns of whole numbers with gaps are such, and not floats.
+def with_whole_numbers(frame: Any, records: Any) -> Any:
+    """Return the frame of records in which whole numbers are exact, and not floats.
 
-    Floats are what pandas makes of Python's numbers beside None, which ends at 2^53.
+    Floats are what pandas makes of Python's numbers beside None or beside fractions, which ends at
+    2^53. Beside None they are a type of whole numbers with gaps; beside fractions, where one of them
+    has no place in a float, they stay Python's own.
     """
     import pandas as pd
 
     names = list(frame.columns)
     for position, dtype in enumerate(frame.dtypes):
-        if str(dtype) != "float64" or not frame.iloc[:, position].isna().any():
+        if str(dtype) != "float64":
+            continue
+        column = frame.iloc[:, position]
+        is_large = bool((column.abs() >= _FLOAT_HOLDS).any())
+        if not is_large and not column.isna().any():
             continue
         values = [record.get(names[position]) for record in records]
         kinds = set(map(type, values))
         whole = kinds - {type(None)}
         if whole and whole < kinds and all(map(_is_whole, whole)):
-            frame[names[position]] = pd.array(values, dtype="Int64")
+            frame[names[position]] = pd.array(values, dtype=_nullable_type(values))
+        elif is_large and any(_is_whole(type(v)) and int(float(v)) != int(v) for v in values):
+            frame[names[position]] = pd.Series(values, index=frame.index, dtype=object)
     return frame
+
+
+_FLOAT_HOLDS = 1 << 53
+"""A float holds every whole number up to this."""
+
+
+def _nullable_type(values: Any) -> Any:
+    """Return the type of pandas for whole numbers and None: the signed one where it holds all."""
+    return "UInt64" if any(value is not None and value >= 1 << 63 for value in values) else "Int64"
 
 
 def _is_whole(kind: type) -> bool:

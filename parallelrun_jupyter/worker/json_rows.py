@@ -82,7 +82,18 @@ def _column(pd: Any, decided: str, values: list[Any]) -> Any:
         return dates_of(pd, pd.Series(_date_texts(pd, values), dtype=object), decided)
     if decided == "bool" and not all(isinstance(value, bool) for value in values):
         raise ValueError("not a truth value")
+    if decided.lower().startswith(("int", "uint")):
+        _check_places(decided, values)
     return pd.Series(values, dtype=decided)
+
+
+def _check_places(decided: str, values: list[Any]) -> None:
+    """See that whole numbers have a place in their type: older pandas cuts them off silently."""
+    bits = int(decided.lower().lstrip("uint"))
+    low, high = (0, 1 << bits) if decided.lower().startswith("u") else (-(1 << bits - 1), 1 << bits - 1)  # fmt: skip
+    whole = [value for value in values if isinstance(value, int)]
+    if whole and not low <= min(whole) <= max(whole) < high:
+        raise OverflowError("a number has no place in %s" % decided)
 
 
 def _date_texts(pd: Any, values: list[Any]) -> list[str | None]:

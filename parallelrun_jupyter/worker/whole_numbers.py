@@ -38,7 +38,7 @@ def whole_numbers(pd: Any, column: Any, decided: str) -> tuple[int, Any]:
     texts = column.to_numpy()[places]
     limits = np.iinfo(decided.lower())
     values = _converted(pd, texts)
-    if values is None or values.min() < limits.min or values.max() > limits.max:
+    if values is None or not limits.min <= int(values.min()) <= int(values.max()) <= limits.max:
         values = [_whole_number(text) for text in texts]
         for place, value in zip(places, values):
             if value is None or not limits.min <= value <= limits.max:

@@ -22,7 +22,7 @@ from parallelrun_jupyter.data.inputs import dataset_of, open_path
 from parallelrun_jupyter.data.sources import InputWarning, input_warnings_to
 from parallelrun_jupyter.errors import ConfigError, InputError
 from parallelrun_jupyter.options import inputs_of, reading_of, run_options
-from parallelrun_jupyter.worker.delimited import MISSING
+from parallelrun_jupyter.worker.delimited import MISSING, MISTAKEN
 from parallelrun_jupyter.worker.failures import BadInput
 from parallelrun_jupyter.worker.tables import load_table
 
@@ -108,6 +108,26 @@ def test_words_of_text_are_kept_and_those_of_numbers_are_missing(folder: Path) -
     assert joined(read(numbers, inference="pandas")).isna().all(axis=None)
     typed = read(path, column_types={"code": "str", "name": "str", "n": "float64", "all": "str"})
     pd.testing.assert_frame_equal(joined(typed), found)
+
+
+NUMERALS = st.sampled_from(
+    ["", "5", "007", "x", str(2**63), str(2**64 - 1), str(2**70), "-", "1.5"]
+)
+
+
+@LAW
+@given(values=st.lists(NUMERALS, min_size=1, max_size=6), rows=st.integers(1, 6))
+@example(values=[str(2**63), ""], rows=2)
+@example(values=["", str(2**64 - 1)], rows=2)
+@pytest.mark.parametrize("missing", [None, ["", "-"]])
+def test_a_gap_in_text_is_a_gap_among_large_numbers_too(
+    folder: Path, missing: list[str] | None, values: list[str], rows: int
+) -> None:
+    MISTAKEN.clear()  # what a worker has seen before must not matter
+    path = put(folder, "id,n\n" + "".join(f"{value},1\n" for value in values))
+    expected = pd.read_csv(path, dtype={"id": "str"}, keep_default_na=False, na_values=missing or [""])  # fmt: skip
+    found = joined(read(path, column_types={"id": "str", "n": "int64"}, missing=missing), rows)
+    pd.testing.assert_frame_equal(found, expected)
 
 
 def test_pandas_rules_are_pandas(folder: Path) -> None:
@@ -308,6 +328,13 @@ def test_the_last_day_is_a_date_in_microseconds(folder: Path) -> None:
         None,
         "0001-01-01 00:00:00",
     ]
+
+
+@pytest.mark.parametrize("value", ["-2020-01-02", "-0001-12-31", "0000-01-01"])
+def test_years_before_the_first_are_no_dates(folder: Path, value: str) -> None:
+    path = put(folder, f"when\n2020-01-01\n{value}\n")
+    with pytest.raises(BadInput, match=f"holds '{value}' in the row at byte 16, which is no date"):
+        frames_of(read(path, column_types={"when": "datetime64[us]"}))
 
 
 @pytest.mark.parametrize("value", [1.5, True, ["2020-01-01"]])

@@ -436,6 +436,59 @@ def test_whole_numbers_beside_none_keep_every_digit(form: str, parts: int) -> No
     assert read_back([objects], form)["id"].iloc[0] == large
 
 
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("parts", [1, 2])
+def test_numbers_above_what_is_signed_are_exact_beside_none(form: str, parts: int) -> None:
+    large = 2**63 + 1
+    results = [{"id": large}, {"id": None}, {"id": 3}, {"id": large}]
+    found = read_back([results[:2], results[2:]] if parts == 2 else [results], form)
+    assert found["id"].dtype == "UInt64"
+    assert found["id"].tolist() == [large, pd.NA, 3, large]
+
+
+EXACT_JOINS: dict[str, list[Any]] = {
+    "above 2^63": [pd.Series([1, 2]), pd.Series([2**63 + 1, 2], dtype="uint64")],
+    "above 2^63, gaps": [
+        pd.Series([1, None], dtype="Int64"),
+        pd.Series([2**63 + 1, None], dtype="UInt64"),
+    ],
+    "above 2^63 and negative": [pd.Series([-1]), pd.Series([2**63 + 1], dtype="uint64")],
+    "fractions": [pd.Series([2**53 + 1, 5]), pd.Series([1.5, None])],
+    "fractions, gaps": [pd.Series([2**53 + 1, None], dtype="Int64"), pd.Series([1.5, None])],
+}
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+@pytest.mark.parametrize("parts", EXACT_JOINS.values(), ids=EXACT_JOINS)
+def test_numbers_that_no_float_holds_are_not_joined_as_floats(form: str, parts: list[Any]) -> None:
+    found = read_back([pd.DataFrame({"x": part}) for part in parts], form)["x"]
+    expected = [value for part in parts for value in part.tolist()]
+    pairs = list(zip(found.tolist(), expected, strict=True))
+    assert all(pd.isna(mine) if pd.isna(theirs) else mine == theirs for mine, theirs in pairs)
+
+
+def test_joins_that_lose_nothing_are_those_of_pandas() -> None:
+    parts = [pd.Series([2**60, 3]), pd.Series([1.5, None])]
+    found = read_back([pd.DataFrame({"x": part}) for part in parts], "csv")
+    pd.testing.assert_frame_equal(found, pd.concat(parts, ignore_index=True).to_frame("x"))
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_whole_numbers_beside_fractions_keep_every_digit(form: str) -> None:
+    results = [{"x": 2**53 + 1}, {"x": 1.5}, {"x": None}]
+    assert read_back([results], form)["x"].tolist()[:2] == [2**53 + 1, 1.5]
+    assert read_back([[2**53 + 1, 1.5]], form)["result"].tolist() == [2**53 + 1, 1.5]
+    with pytest.raises(BadResult, match="Parquet cannot hold"):
+        read_back([results], "parquet")
+
+
+@pytest.mark.parametrize("value", [2**64, -(2**63) - 1, 2**70])
+def test_a_number_that_parquet_has_not_is_named(value: int) -> None:
+    for results in ([{"x": 1}, {"x": value}], [1, value]):
+        with pytest.raises(BadResult, match=rf"{value} \(int\) in column '\w+', row 1: Parquet"):
+            read_back([results], "parquet")
+
+
 def test_an_object_that_shows_an_array_shows_all_of_it() -> None:
     @dataclasses.dataclass
     class Scored:

@@ -208,8 +208,10 @@ class DelimitedPass:
     def _look(self, file: TableFile, data: bytes) -> None:
         """Warn, once, where quotes look escaped and no escape character is given."""
         quote = self.dialect.quote
+        if not quote or self.dialect.escape or self._has_warned or b"\\" not in data:
+            return  # a single byte is found ten times faster than two
         escaped = f"\\{quote}".encode("ascii")
-        if not quote or self.dialect.escape or self._has_warned or escaped not in data:
+        if escaped not in data:
             return
         ends = re.escape(f"{self.dialect.separator}{quote}\r\n".encode("ascii"))
         example = re.search(

@@ -72,7 +72,8 @@ def check_inputs(
     for change in inputs.changes(looked_at, record.inputs, versions):
         fate = fates[change.mini_batch]
         if fate is Fate.RETRIED:
-            retried.setdefault(change.mini_batch, change.path)
+            if not change.is_gone:  # one that is gone fails again, and says so then
+                retried.setdefault(change.mini_batch, change.path)
         elif fate is Fate.KEPT and not change.is_gone:  # a script may clear away what it has read
             kept = f"the rows that mini-batch {change.mini_batch} made of it are kept"
             raise InputError(refusal(str(change), kept))

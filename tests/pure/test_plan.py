@@ -237,6 +237,11 @@ def test_a_retried_file_may_have_changed_and_one_whose_rows_are_kept_may_not(
     fates[1] = Fate.KEPT  # it has succeeded now, with the file as it is
     write_plan(asked(tmp_path), plan, lambda *_: None, lambda k: fates[k], warnings.append)
     assert len(warnings) == 1
+    gone = sorted(inputs.iterdir())[12]
+    gone.unlink()
+    fates[2] = Fate.RETRIED  # it fails again, and says so itself
+    write_plan(asked(tmp_path), plan, lambda *_: None, lambda k: fates[k], warnings.append)
+    assert len(warnings) == 1
     path.write_text("changed once more")
     with pytest.raises(InputError, match="rows that mini-batch 1 made of it are kept"):
         write_plan(asked(tmp_path), plan, lambda *_: None, lambda k: fates[k], warnings.append)

@@ -22,7 +22,13 @@ from .runs.follow import Follower
 from .runs.liveness import driver_is_alive
 from .runs.logs import text_from
 from .runs.record import RunRecord
-from .runs.resume import ResumeRequest, read_refusal, read_resume, write_resume
+from .runs.resume import (
+    ResumeRequest,
+    one_at_a_time,
+    read_refusal,
+    read_resume,
+    write_resume,
+)
 from .runs.snapshot import Snapshot, is_shown_as, short_results_exceed
 from .runs.state import RunState
 from .runs.store import RunFolder
@@ -75,13 +81,41 @@ def resume_run(
     LaunchError
         The driver did not start.
     """
+    follower.refresh()
+    drivers = follower.state.drivers
+    with one_at_a_time(follower.folder):
+        snapshot = follower.refresh()
+        is_under_way = not snapshot["is_final"] or follower.state.is_all_done
+        if follower.state.drivers > drivers and is_under_way:
+            return  # another resume was quicker: there is nothing left to start
+        _resume(
+            follower,
+            snapshot,
+            failed_only=failed_only,
+            entry_script=entry_script,
+            compute=compute,
+            group=group,
+            environ=environ,
+        )
+
+
+def _resume(
+    follower: Follower,
+    snapshot: Snapshot,
+    *,
+    failed_only: bool,
+    entry_script: str | os.PathLike[str] | None,
+    compute: object,
+    group: str | None,
+    environ: Mapping[str, str],
+) -> None:
+    """Check what was asked for, and start a driver with it."""
     folder, record = follower.folder, follower.record
-    snapshot = follower.refresh()
-    if entry_script is not None and _is_all_done(snapshot):
+    if entry_script is not None and follower.state.is_all_done:
         warnings.warn(
             f"run {folder.run_id} is Completed and nothing in it failed: the corrected script has "
             "nothing to run. Submit it as a new run to have it run over all inputs.",
-            stacklevel=3,
+            stacklevel=4,
         )
         return
     _check_resumable(snapshot, follower.state, record, failed_only=failed_only or group is not None)
@@ -95,19 +129,31 @@ def resume_run(
     folder.make_script_output(record)
     end_leftovers(folder)
     script = _replace_script(folder, record, Path(entry_script)) if entry_script else None
+    request = ResumeRequest(
+        failed_only=failed_only or bool(group),
+        group=group,
+        script=script.digest if script else "",
+        place={} if target is None else _place(target, record),
+    )
+    secrets = {} if target is None else target.secrets()
+    _ask(follower, request, script, {**variables, **secrets})
+
+
+def _ask(
+    follower: Follower,
+    request: ResumeRequest,
+    script: _CorrectedScript | None,
+    variables: Mapping[str, str],
+) -> None:
+    """Start a driver with a request; where it refuses, leave everything as if nobody had asked."""
+    folder = follower.folder
     log_start = folder.driver_log.stat().st_size if folder.driver_log.exists() else 0
     earlier = read_resume(folder)
-    place = {} if target is None else _place(target, record)
-    digest = script.digest if script else ""
-    write_resume(folder, ResumeRequest(failed_only or bool(group), group, digest, place))
+    write_resume(folder, request)
     try:
-        launch(
-            folder,
-            record.driver_python,
-            {**variables, **({} if target is None else target.secrets())},
-        )
+        launch(folder, follower.record.driver_python, variables)
         _wait_for_driver(follower, log_start)
-    except InputError:  # refused: as if nobody had asked
+    except InputError:
         write_resume(folder, earlier)
         if script:
             script.take_back()
@@ -177,7 +223,7 @@ def _check_resumable(
             "with run.cancel()."
         )
         raise RunFolderError(msg)
-    if _is_all_done(snapshot):
+    if state.is_all_done:
         if snapshot["items_failed"]:
             msg = (
                 f"run {run_id} is Completed, and a resume keeps what succeeded: also mini-batches in "
@@ -191,12 +237,6 @@ def _check_resumable(
     if failed_only and not snapshot["failed"] and not snapshot["retrying"]:
         msg = f"no mini-batch of run {run_id} has failed; run.resume() runs those that are left."
         raise RunFolderError(msg)
-
-
-def _is_all_done(snapshot: Snapshot) -> bool:
-    """Return whether a run has completed with every mini-batch succeeded."""
-    over = snapshot["plan_finished"] and not snapshot["left"]
-    return over and not snapshot["failed"] and snapshot["state"] == "Completed"
 
 
 def _check_short_results(state: RunState, record: RunRecord) -> None:

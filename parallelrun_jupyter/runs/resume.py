@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -31,6 +34,14 @@ class ResumeRequest:
     def applied_to(self, record: RunRecord) -> RunRecord:
         """Return the record as it holds from now on."""
         return replace(record, **self.place)
+
+
+@contextmanager
+def one_at_a_time(folder: RunFolder) -> Iterator[None]:
+    """Hold a run for one resume, in any process: no request or refusal is taken for another's."""
+    with open(folder.path / "resume.lock", "w", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def write_resume(folder: RunFolder, request: ResumeRequest) -> None:

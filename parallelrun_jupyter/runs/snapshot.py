@@ -233,8 +233,7 @@ def is_shown_as(text: str, shown: str) -> bool:
 
 def is_resumable(state: RunState, record: RunRecord) -> bool:
     """Return whether an ended run has something left that a resume would run."""
-    is_over = state.state == "Completed" and not state.left and not state.failed
-    return not is_over and not short_results_exceed(state, record)
+    return not state.is_all_done and not short_results_exceed(state, record)
 
 
 def short_results_exceed(state: RunState, record: RunRecord) -> int:

@@ -261,9 +261,12 @@ def test_of_resumes_at_once_one_completes_the_run_and_the_others_leave_it_as_it_
     with ThreadPoolExecutor(3) as pool:
         answers = list(pool.map(ask, range(3)))
     time.sleep(1)  # a driver that came late would have had its say
-    assert run.run_id in answers
+    assert set(answers) == {run.run_id}, "what one of them started is what all wanted"
     assert end_of(run) == "Completed"
     assert rows_of(run)[-1] == "good"
+    assert run.snapshot()["items_failed"] == 0
+    resumed = [e for e in run.events(follow=False) if isinstance(e, RunResumed)]
+    assert len(resumed) == 1
 
 
 def test_secrets_are_asked_for_by_name(

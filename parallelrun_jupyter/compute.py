@@ -9,8 +9,8 @@ from typing import Any, TypeAlias
 
 from .dask_compute import DaskCompute, is_dask
 from .errors import ConfigError
-from .parsing import nearest_hint
-from .settings import read_computes, write_computes
+from .formatting import nearest_hint
+from .home import read_computes, write_computes
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from traitlets import HasTraits, TraitType
 from .compute import as_compute
 from .environment import Environment, as_environment
 from .errors import ConfigError
-from .parsing import nearest_hint, parse_mini_batch_size
+from .formatting import nearest_hint, parse_mini_batch_size
 
 OUTPUT_FORMATS = ("csv", "parquet", "jsonl")
 OUTPUT_ACTIONS = ("append_row", "summary_only")

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from .config import ParallelRunConfig
 from .errors import MissingExtraError
-from .parsing import plural
-from .settings import usable_cores
+from .formatting import plural
+from .machine import usable_cores
 from .submission import submit
 
 if TYPE_CHECKING:

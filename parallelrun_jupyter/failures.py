@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from .events import AttemptFailed, Event, ItemsFailed
-from .parsing import plural
+from .formatting import plural
 from .runs.follow import Follower
 from .runs.hints import hint_of
 from .runs.record import RunRecord

@@ -17,7 +17,7 @@ from .config import (
 )
 from .data.inputs import FORMATS, is_dataset, open_path
 from .errors import ConfigError, InputError
-from .parsing import nearest_hint
+from .formatting import nearest_hint
 
 _TYPES: dict[str, Any] = {
     "mini_batch_rows": int,

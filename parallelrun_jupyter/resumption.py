@@ -16,8 +16,9 @@ from .compute import Compute, as_compute, node_counts
 from .data.credentials import variables_for_driver
 from .data.storage import Storage
 from .errors import ConfigError, EntryScriptError, InputError, LaunchError, RunFolderError
+from .formatting import nearest_hint, plural
 from .launch import end_leftovers, launch
-from .parsing import nearest_hint, plural
+from .machine import usable_cores
 from .runs.follow import Follower
 from .runs.liveness import driver_is_alive
 from .runs.logs import text_from
@@ -33,7 +34,6 @@ from .runs.snapshot import Snapshot, is_shown_as, short_results_exceed
 from .runs.state import RunState
 from .runs.store import RunFolder
 from .script_check import check_script
-from .settings import usable_cores
 
 _START_LIMIT_S = 20.0
 _LOOK_S = 0.02

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import InputError, OutputError
-from .parsing import plural
+from .formatting import plural
 from .runs.journal import JournalReader
 from .runs.outputs import committed_rows, committed_table, published_notes, read_rows
 from .runs.parts import MANIFEST, dataset_url, parts_of, read_manifest

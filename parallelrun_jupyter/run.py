@@ -19,7 +19,7 @@ from .errors import (
 )
 from .events import RUN_STATES, Event
 from .failures import attempts_frame, failure_message, groups_frame
-from .parsing import nearest_hint, text_filter
+from .formatting import nearest_hint, text_filter
 from .resumption import resume_run
 from .rows import read_frame
 from .runs import logs, store

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 
 from .errors import EntryScriptError
-from .parsing import nearest_hint
+from .formatting import nearest_hint
 
 _CALLED = {
     "init": "def init(): asyncio.run(load())",

@@ -17,7 +17,7 @@ from .data.tabular import TabularDataset
 from .data.transfer import why_not_written
 from .data.urls import local_path
 from .errors import ConfigError, InputError
-from .parsing import parse_mini_batch_size
+from .formatting import parse_mini_batch_size
 
 DEFAULT_FILES = 10
 """Files per mini-batch where none is given, as in Azure."""

@@ -23,16 +23,16 @@ from .data.storage import Storage
 from .engine.template import CAN_FORK
 from .environment import as_environment
 from .errors import ConfigError, EntryScriptError, MissingExtraError, RunFolderError
+from .formatting import nearest_hint
 from .launch import launch
+from .machine import require_posix, usable_cores
 from .naming import default_name
-from .parsing import nearest_hint
 from .run import Run
 from .runs import store
 from .runs.folders import write_atomically
 from .runs.record import RunRecord
 from .runs.source_copy import copy_source
 from .script_check import check_script, imported_modules
-from .settings import require_posix, usable_cores
 from .step import Inputs, Output, ParallelRunStep
 from .version import __version__
 from .worker.failures import BadSettings

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import InputError
-from .parsing import plural
+from .formatting import plural
 from .runs.record import RunRecord
 from .runs.store import RunFolder
 from .worker.context import with_context

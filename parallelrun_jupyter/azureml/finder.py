@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from ..errors import OutsideSurfaceError
-from ..parsing import nearest_hint
+from ..formatting import nearest_hint
 from .surface import TABLE, load, outside
 
 _MARK = "__parallelrun__"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any, ClassVar
 
-from ..parsing import nearest_hint
+from ..formatting import nearest_hint
 
 DOCUMENTATION = "docs/azureml.md"
 

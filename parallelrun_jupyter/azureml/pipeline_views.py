@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from html import escape
 
-from ..parsing import format_duration
+from ..formatting import format_duration
 from ..runs.pipeline_journal import PipelineState, StepState
 from ..runs.pipeline_record import PipelineRecord
 from .statuses import run_status

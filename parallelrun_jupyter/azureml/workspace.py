@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ..home import home
 from ..pipelines import registered
 from ..runs.folders import write_atomically
-from ..settings import home
 from ..worker.model_store import ModelStore
 from .exceptions import UserErrorException, WorkspaceException
 from .missing import Partial

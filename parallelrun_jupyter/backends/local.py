@@ -16,9 +16,9 @@ from ..engine.signals import Piece, Signal
 from ..engine.staging import Staging, staging_spec
 from ..engine.template import CAN_FORK, Template, Templates
 from ..engine.worker_process import WorkerSpec
+from ..machine import thread_caps, visible_gpus
 from ..runs.record import RunRecord
 from ..runs.store import RunFolder
-from ..settings import thread_caps, visible_gpus
 
 
 class LocalPool:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ..errors import InputError
-from ..parsing import nearest_hint
+from ..formatting import nearest_hint
 from .column_types import Types, type_name
 from .combinations import gather
 from .cut import STILL_READING

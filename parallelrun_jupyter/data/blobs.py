@@ -16,7 +16,7 @@ from azure.core.exceptions import ResourceModifiedError, ResourceNotFoundError
 from azure.storage.blob.aio import BlobServiceClient, ExponentialRetry
 
 from ..errors import ConfigError, InputError
-from ..parsing import nearest_hint
+from ..formatting import nearest_hint
 from .urls import DEFAULT_ENDPOINT
 
 _CONNECT_S = 20

@@ -20,8 +20,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import ConfigError
-from ..parsing import parse_mini_batch_size
-from ..settings import home
+from ..formatting import parse_mini_batch_size
+from ..home import home
 
 FOLDER_VARIABLE = "PARALLELRUN_CACHE"
 SIZE_VARIABLE = "PARALLELRUN_CACHE_SIZE"

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import InputError
-from ..parsing import nearest_hint
+from ..formatting import nearest_hint
 
 _NAMES = (
     "str",

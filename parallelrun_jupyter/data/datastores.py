@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError, InputError
-from ..parsing import nearest_hint
-from ..settings import home
+from ..formatting import nearest_hint
+from ..home import home
 from .storage import Place, Storage, make_storage
 from .urls import ENDPOINT_VARIABLE, Url, datastore_of, local_path, parse_url, protocol_of
 

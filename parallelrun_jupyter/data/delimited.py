@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from ..errors import InputError
-from ..settings import usable_cores
+from ..machine import usable_cores
 from .column_types import Inference, known_types
 from .cut import Cut
 from .inference import Reading, infer_block

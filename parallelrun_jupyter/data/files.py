@@ -12,7 +12,7 @@ from json.encoder import encode_basestring_ascii
 from typing import Any, ClassVar, TypeAlias, TypeVar
 
 from ..errors import ConfigError, InputError
-from ..parsing import plural
+from ..formatting import plural
 from .cut import STILL_READING, Cut
 from .datastores import DataPath, Datastore, local_folder, place_of
 from .local import (

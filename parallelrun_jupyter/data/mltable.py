@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import InputError
-from ..parsing import nearest_hint
+from ..formatting import nearest_hint
 from .arrangement import Arrangement
 from .files import FileDataset
 from .local import MLTABLE

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from urllib.parse import quote, unquote
 
 from ..errors import ConfigError, InputError
-from ..parsing import nearest_hint
+from ..formatting import nearest_hint
 
 KeyValue: TypeAlias = str | int | float | bool | datetime | None
 """The value of a partition key: text or a time from a path, any of these from a table."""

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError, InputError, MissingExtraError
-from ..parsing import nearest_hint
+from ..formatting import nearest_hint
 from .local import MLTABLE
 from .partition_format import KeyValue, PartitionFormat
 from .storage import Place

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..errors import ConfigError, InputError, MissingExtraError
-from ..parsing import nearest_hint
+from ..formatting import nearest_hint
 from .credentials import EnvironmentVariable, Held, Reference, hold, look_up, looks_secret
 from .credentials import reference_of as _reference_of
 

@@ -10,7 +10,7 @@ from typing import TypeAlias
 from ..data import inputs
 from ..data.versions import Versions
 from ..errors import InputError
-from ..parsing import plural
+from ..formatting import plural
 from ..runs.record import RunRecord
 
 

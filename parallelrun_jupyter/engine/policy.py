@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..parsing import plural
+from ..formatting import plural
 from ..runs.record import RunRecord
 from ..runs.state import RunState, costliest_first
 

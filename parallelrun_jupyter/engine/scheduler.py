@@ -26,7 +26,7 @@ from ..events import (
     WorkerReady,
     WorkerStarted,
 )
-from ..parsing import plural
+from ..formatting import plural
 from ..runs.state import RunState
 from ..worker.failures import SHORT_RESULT, short_result
 from . import policy, signals

@@ -15,14 +15,14 @@ from typing import Any
 from ..data.credentials import variables_for_driver
 from ..data.storage import Storage
 from ..errors import ConfigError, LaunchError, RunFolderError, RunNotFoundError
+from ..formatting import nearest_hint
+from ..home import home
 from ..launch import launch
-from ..parsing import nearest_hint
 from ..runs.folders import write_atomically
 from ..runs.logs import text_from
 from ..runs.pipeline_record import PipelineRecord, StepRecord
 from ..runs.pipeline_store import PipelineFolder, create_pipeline
 from ..runs.store import new_run_id
-from ..settings import home
 from .registered import check_name
 
 _START_LIMIT_S = 20.0

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..parsing import text_filter
+from ..formatting import text_filter
 from ..worker.streams import OPEN_END
 from . import remote_logs
 from .logs import LastStates, shown, worker_logs
@@ -38,7 +38,7 @@ class LogQuery:
     """Which lines are wanted.
 
     ``since`` has, by worker, the byte up to which the log was read before; without it, the last
-    lines are wanted. ``text`` is looked for as `parsing.text_filter` does: in time that grows with
+    lines are wanted. ``text`` is looked for as `formatting.text_filter` does: in time that grows with
     the text only, whatever is typed.
     """
 

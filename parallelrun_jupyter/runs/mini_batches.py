@@ -9,7 +9,7 @@ from typing import TypedDict
 
 from ..errors import visible
 from ..events import AttemptFailed, AttemptSucceeded, ItemsFailed, decode
-from ..parsing import plural
+from ..formatting import plural
 from ..worker import mini_batches as loading
 from .state import FAILED, LEFT, RETRYING, SUCCEEDED, RunState
 from .store import RunFolder

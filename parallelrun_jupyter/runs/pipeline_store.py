@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import RunNotFoundError
-from ..parsing import nearest_hint
-from ..settings import home
+from ..formatting import nearest_hint
+from ..home import home
 from .folders import Folder, names_in
 from .liveness import driver_is_alive
 from .pipeline_journal import PipelineState, fold, read_events

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ConfigError, RunNotFoundError
-from ..parsing import nearest_hint
-from ..settings import home
+from ..formatting import nearest_hint
+from ..home import home
 from .folders import Folder, names_in
 from .record import RunRecord
 

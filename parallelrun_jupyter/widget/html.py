@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from html import escape
 
-from ..parsing import format_duration, plural
+from ..formatting import format_duration, plural
 from ..runs.snapshot import GroupRow, Snapshot
 from .text import headline, share_done
 

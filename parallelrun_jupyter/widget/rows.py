@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
 from ..errors import visible
-from ..parsing import format_bytes, format_duration, plural
+from ..formatting import format_bytes, format_duration, plural
 from ..runs.record import RunRecord
 from ..runs.snapshot import Snapshot
 from .text import headline, plain

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 
 from ..errors import visible
-from ..parsing import format_duration, plural
+from ..formatting import format_duration, plural
 from ..runs.snapshot import GroupRow, Snapshot
 
 BAR_CELLS = 24

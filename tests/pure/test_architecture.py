@@ -14,11 +14,13 @@ PACKAGE = Path(__file__).parents[2] / "parallelrun_jupyter"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS = (
-    ("errors", "events", "version", "worker"),
-    ("settings", "parsing"),
-    ("runs", "data", "config", "compute", "dask_compute", "environment", "script_check"),
-    ("engine", "widget", "step"),
-    ("backends",),
+    ("errors", "version", "worker"),
+    ("events", "home", "machine", "formatting"),
+    ("runs", "data", "environment"),
+    ("config", "compute", "dask_compute", "script_check", "step"),
+    ("engine", "views"),
+    ("widget", "notebook", "backends"),
+    ("client",),
     (
         "standby",
         "launch",
@@ -35,7 +37,7 @@ FLOORS = (
         "kernel",
     ),
     ("pipelines",),
-    ("__init__", "magics", "demo", "cli", "server", "azureml"),
+    ("commands", "__init__", "magics", "demo", "cli", "server", "azureml"),
     ("__main__",),
 )
 """From the ground up. A file imports from floors below, or from its own folder without circles."""

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parallelrun_jupyter.errors import ConfigError
-from parallelrun_jupyter.parsing import (
+from parallelrun_jupyter.formatting import (
     MiniBatchSize,
     format_bytes,
     format_duration,

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from parallelrun_jupyter.parsing import format_duration, plural
+from parallelrun_jupyter.formatting import format_duration, plural
 from parallelrun_jupyter.widget.wire import TARGET, typescript
 
 ROOT = Path(__file__).parents[2]

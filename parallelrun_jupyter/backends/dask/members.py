@@ -14,7 +14,7 @@ from ...engine import signals
 from ...engine.news import News
 from ...engine.signals import Signal
 from ...errors import ConfigError, ParallelRunError
-from ...parsing import plural
+from ...formatting import plural
 from ...worker.helper import text_of
 from .cluster import ASK_S, Cluster, can_reach, refusals
 from .link import Link

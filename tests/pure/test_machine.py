@@ -5,14 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from parallelrun_jupyter import settings
+from parallelrun_jupyter import machine
 from parallelrun_jupyter.errors import ConfigError, RunFolderError, RunNotFoundError
+from parallelrun_jupyter.home import home
 from parallelrun_jupyter.runs import store
 
 
 def test_the_home_is_where_it_was_asked_for(tmp_path: Path) -> None:
-    assert settings.home({"PARALLELRUN_HOME": str(tmp_path)}) == tmp_path
-    assert settings.home({}).name == "parallelrun"
+    assert home({"PARALLELRUN_HOME": str(tmp_path)}) == tmp_path
+    assert home({}).name == "parallelrun"
 
 
 def put(root: Path, path: str, text: str) -> None:
@@ -27,9 +28,9 @@ def test_a_quota_bounds_the_cores(
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
     put(tmp_path, "proc/self/cgroup", "0::/user/box\n")
     put(tmp_path, "sys/fs/cgroup/user/box/cpu.max", "max 100000")
-    assert settings.usable_cores(tmp_path) == 64
+    assert machine.usable_cores(tmp_path) == 64
     put(tmp_path, "sys/fs/cgroup/user/cpu.max", quota)
-    assert settings.usable_cores(tmp_path) == cores
+    assert machine.usable_cores(tmp_path) == cores
 
 
 def test_a_quota_of_the_first_kind_bounds_the_cores(
@@ -39,20 +40,20 @@ def test_a_quota_of_the_first_kind_bounds_the_cores(
     put(tmp_path, "proc/self/cgroup", "5:memory:/x\n4:cpu,cpuacct:/box\n")
     put(tmp_path, "sys/fs/cgroup/cpu/box/cpu.cfs_quota_us", "300000")
     put(tmp_path, "sys/fs/cgroup/cpu/box/cpu.cfs_period_us", "100000")
-    assert settings.usable_cores(tmp_path) == 3
+    assert machine.usable_cores(tmp_path) == 3
 
 
 def test_workers_share_the_cores_unless_the_user_said_otherwise() -> None:
-    caps = settings.thread_caps(2, 8, {"OMP_NUM_THREADS": "7"})
+    caps = machine.thread_caps(2, 8, {"OMP_NUM_THREADS": "7"})
     assert caps["MKL_NUM_THREADS"] == "4"
     assert "OMP_NUM_THREADS" not in caps
-    assert settings.thread_caps(16, 8, {})["TF_NUM_INTRAOP_THREADS"] == "1"
+    assert machine.thread_caps(16, 8, {})["TF_NUM_INTRAOP_THREADS"] == "1"
 
 
 def test_windows_is_told_about_wsl(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settings, "os", type("os", (), {"name": "nt"}))
+    monkeypatch.setattr(machine, "os", type("os", (), {"name": "nt"}))
     with pytest.raises(ConfigError, match="this is Windows. Start Jupyter inside WSL"):
-        settings.require_posix()
+        machine.require_posix()
 
 
 def test_run_ids_sort_by_time() -> None:

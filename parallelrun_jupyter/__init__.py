@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any
 from .version import __version__
 
 if TYPE_CHECKING:
-    from .compute import LocalCompute, name_compute
-    from .config import ParallelRunConfig
-    from .dask_compute import DaskCompute
+    from .config.compute import LocalCompute, name_compute
+    from .config.dask_compute import DaskCompute
+    from .config.run_config import ParallelRunConfig
+    from .config.step import ParallelRunStep
     from .data.credentials import EnvironmentVariable, Keyring
     from .data.datastores import Datastore
     from .data.files import FileDataset
@@ -30,25 +31,24 @@ if TYPE_CHECKING:
     from .environment import Environment
     from .errors import ParallelRunError
     from .run import Run
-    from .step import ParallelRunStep
     from .submission import submit
     from .widget.details import RunDetails
 
 _HOMES = {
-    "DaskCompute": "dask_compute",
+    "DaskCompute": "config.dask_compute",
     "Datastore": "data.datastores",
     "Environment": "environment",
     "EnvironmentVariable": "data.credentials",
     "FileDataset": "data.files",
     "Keyring": "data.credentials",
-    "LocalCompute": "compute",
-    "ParallelRunConfig": "config",
+    "LocalCompute": "config.compute",
+    "ParallelRunConfig": "config.run_config",
     "ParallelRunError": "errors",
-    "ParallelRunStep": "step",
+    "ParallelRunStep": "config.step",
     "Run": "run",
     "RunDetails": "widget.details",
     "TabularDataset": "data.tabular",
-    "name_compute": "compute",
+    "name_compute": "config.compute",
     "submit": "submission",
 }
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .config import ParallelRunConfig
+from .config.run_config import ParallelRunConfig
 from .errors import MissingExtraError
 from .formatting import plural
 from .machine import usable_cores

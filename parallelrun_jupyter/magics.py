@@ -13,6 +13,8 @@ from typing import Any
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, magics_class
 
+from .config.entry_script import check_script
+from .config.step import ParallelRunStep
 from .data.inputs import is_dataset, mini_batches
 from .data.staging import local_line
 from .errors import ConfigError, EntryScriptError, ParallelRunError, RunFailedError
@@ -29,8 +31,6 @@ from .options import (
     split_script_arguments,
 )
 from .run import Run
-from .script_check import check_script
-from .step import ParallelRunStep
 from .submission import Script, submit_script
 from .trial import Trial
 from .widget.details import RunDetails

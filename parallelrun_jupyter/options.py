@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
-from .config import (
+from .config.run_config import (
     LOGGING_LEVELS,
     OUTPUT_ACTIONS,
     OUTPUT_FORMATS,

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .compute import Compute, as_compute, node_counts
+from .config.compute import Compute, as_compute, node_counts
+from .config.entry_script import check_script
 from .data.credentials import variables_for_driver
 from .data.storage import Storage
 from .errors import ConfigError, EntryScriptError, InputError, LaunchError, RunFolderError
@@ -33,7 +34,6 @@ from .runs.resume import (
 from .runs.snapshot import Snapshot, is_shown_as, short_results_exceed
 from .runs.state import RunState
 from .runs.store import RunFolder
-from .script_check import check_script
 
 _START_LIMIT_S = 20.0
 _LOOK_S = 0.02

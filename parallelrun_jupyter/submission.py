@@ -15,8 +15,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .compute import Compute, as_compute, node_counts
-from .config import ParallelRunConfig
+from .config.compute import Compute, as_compute, node_counts
+from .config.entry_script import check_script, imported_modules
+from .config.run_config import ParallelRunConfig
+from .config.step import Inputs, Output, ParallelRunStep
 from .data.credentials import variables_for_driver
 from .data.remote import Store
 from .data.storage import Storage
@@ -32,8 +34,6 @@ from .runs import store
 from .runs.folders import write_atomically
 from .runs.record import RunRecord
 from .runs.source_copy import copy_source
-from .script_check import check_script, imported_modules
-from .step import Inputs, Output, ParallelRunStep
 from .version import __version__
 from .worker.failures import BadSettings
 from .worker.formats import PARQUET, TEXT

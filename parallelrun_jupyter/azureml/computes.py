@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ..compute import named_compute
+from ..config.compute import named_compute
 from ..pipelines import registered
 from ..runs.folders import write_atomically
 from .exceptions import ComputeTargetException

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..config.step import OutputFolder
 from ..data.datastores import DataPath, Datastore
 from ..data.files import FileDataset
 from ..data.inputs import dataset_of
@@ -24,7 +25,6 @@ from ..runs.pipeline_record import (
     PipelineRecord,
     StepRecord,
 )
-from ..step import OutputFolder
 
 _MAGIC = "*?["
 

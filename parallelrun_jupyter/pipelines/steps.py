@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..config import ParallelRunConfig
+from ..config.run_config import ParallelRunConfig
+from ..config.step import ParallelRunStep
 from ..data.storage import Place, Storage
 from ..data.transfer import upload_all
 from ..engine.template import WORKER_FOLDER
@@ -24,7 +25,6 @@ from ..runs.follow import Follower
 from ..runs.logs import last_state
 from ..runs.pipeline_record import StepRecord
 from ..runs.store import find, runs_folder
-from ..step import ParallelRunStep
 from ..submission import submit_as
 from .bindings import Bindings
 

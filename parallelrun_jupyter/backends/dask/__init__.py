@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ...dask_compute import TLS_VARIABLE, DaskCompute, require_dask
+from ...config.dask_compute import TLS_VARIABLE, DaskCompute, require_dask
 from ...engine import signals
 from ...engine.news import Inbox, News
 from ...engine.signals import Piece, Signal

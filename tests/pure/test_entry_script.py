@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from parallelrun_jupyter.config.entry_script import check_script, imported_modules
 from parallelrun_jupyter.errors import EntryScriptError
-from parallelrun_jupyter.script_check import check_script, imported_modules
 
 
 @pytest.mark.parametrize(

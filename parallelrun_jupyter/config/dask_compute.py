@@ -11,8 +11,8 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from .errors import ConfigError, MissingExtraError
-from .formatting import nearest_hint
+from ..errors import ConfigError, MissingExtraError
+from ..formatting import nearest_hint
 
 TLS_VARIABLE = "PARALLELRUN_DASK_TLS"
 """Hands certificates that are no files to the driver: in its memory, never on a disk."""

@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 from traitlets import Any as AnyTrait
 from traitlets import HasTraits, TraitType
 
+from ..environment import Environment, as_environment
+from ..errors import ConfigError
+from ..formatting import nearest_hint, parse_mini_batch_size
 from .compute import as_compute
-from .environment import Environment, as_environment
-from .errors import ConfigError
-from .formatting import nearest_hint, parse_mini_batch_size
 
 OUTPUT_FORMATS = ("csv", "parquet", "jsonl")
 OUTPUT_ACTIONS = ("append_row", "summary_only")

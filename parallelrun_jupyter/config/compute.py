@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from ..errors import ConfigError
+from ..formatting import nearest_hint
+from ..home import read_computes, write_computes
 from .dask_compute import DaskCompute, is_dask
-from .errors import ConfigError
-from .formatting import nearest_hint
-from .home import read_computes, write_computes
 
 
 @dataclass(frozen=True, slots=True)

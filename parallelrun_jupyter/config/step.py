@@ -6,18 +6,18 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from .config import ParallelRunConfig
-from .data.cut import Cut
-from .data.datastores import DataPath, Datastore, place_of
-from .data.files import FileDataset, is_several
-from .data.inputs import open_path
-from .data.partition_format import check_keys
-from .data.storage import Place, Storage
-from .data.tabular import TabularDataset
-from .data.transfer import why_not_written
-from .data.urls import local_path
-from .errors import ConfigError, InputError
-from .formatting import parse_mini_batch_size
+from ..data.cut import Cut
+from ..data.datastores import DataPath, Datastore, place_of
+from ..data.files import FileDataset, is_several
+from ..data.inputs import open_path
+from ..data.partition_format import check_keys
+from ..data.storage import Place, Storage
+from ..data.tabular import TabularDataset
+from ..data.transfer import why_not_written
+from ..data.urls import local_path
+from ..errors import ConfigError, InputError
+from ..formatting import parse_mini_batch_size
+from .run_config import ParallelRunConfig
 
 DEFAULT_FILES = 10
 """Files per mini-batch where none is given, as in Azure."""

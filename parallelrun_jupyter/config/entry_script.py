@@ -6,8 +6,8 @@ import ast
 import re
 from collections.abc import Iterable
 
-from .errors import EntryScriptError
-from .formatting import nearest_hint
+from ..errors import EntryScriptError
+from ..formatting import nearest_hint
 
 _CALLED = {
     "init": "def init(): asyncio.run(load())",

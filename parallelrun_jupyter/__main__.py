@@ -22,7 +22,7 @@ def main() -> int:
 def _drive(path: str, channel: str = "-1") -> None:
     """Be the driver of a run, or of a pipeline, whose folder this is."""
     if (Path(path) / "pipeline.json").exists():
-        from .pipelines.drive import drive_pipeline
+        from .pipelines.driver import drive_pipeline
 
         drive_pipeline(path)
     else:

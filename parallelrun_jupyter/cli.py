@@ -25,7 +25,7 @@ from .options import (
     split_script_arguments,
 )
 from .run import Run
-from .runs.follow import Follower
+from .runs.snapshot.follower import Follower
 from .submission import submit
 from .version import __version__
 from .widget.live import watch_json

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from .events import AttemptFailed, Event, ItemsFailed
 from .formatting import plural
-from .runs.follow import Follower
-from .runs.hints import hint_of
-from .runs.record import RunRecord
-from .runs.snapshot import Snapshot
-from .runs.state import FailureGroup, costliest_first
+from .runs.journal.events import AttemptFailed, Event, ItemsFailed
+from .runs.journal.state import FailureGroup, costliest_first
+from .runs.run_record import RunRecord
+from .runs.snapshot.follower import Follower
+from .runs.snapshot.hints import hint_of
+from .runs.snapshot.snapshot import Snapshot
 from .widget import text
 
 if TYPE_CHECKING:

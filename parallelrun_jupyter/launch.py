@@ -18,9 +18,9 @@ from .engine.driver import Driver
 from .engine.helper_process import kill_group
 from .engine.template import WORKER_FOLDER, Templates
 from .errors import LaunchError
-from .runs.logs import text_from
-from .runs.resume import read_resume
-from .runs.store import RunFolder, find
+from .runs.logs.reader import text_from
+from .runs.resume_request import read_resume
+from .runs.run_folder import RunFolder, find
 from .standby import Standby, Standbys, say_ending, wait_for_folder
 
 standbys = Standbys()

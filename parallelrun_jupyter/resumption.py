@@ -20,20 +20,20 @@ from .errors import ConfigError, EntryScriptError, InputError, LaunchError, RunF
 from .formatting import nearest_hint, plural
 from .launch import end_leftovers, launch
 from .machine import usable_cores
-from .runs.follow import Follower
-from .runs.liveness import driver_is_alive
-from .runs.logs import text_from
-from .runs.record import RunRecord
-from .runs.resume import (
+from .runs.driver_lock import driver_is_alive
+from .runs.journal.state import RunState
+from .runs.logs.reader import text_from
+from .runs.resume_request import (
     ResumeRequest,
     one_at_a_time,
     read_refusal,
     read_resume,
     write_resume,
 )
-from .runs.snapshot import Snapshot, is_shown_as, short_results_exceed
-from .runs.state import RunState
-from .runs.store import RunFolder
+from .runs.run_folder import RunFolder
+from .runs.run_record import RunRecord
+from .runs.snapshot.follower import Follower
+from .runs.snapshot.snapshot import Snapshot, is_shown_as, short_results_exceed
 
 _START_LIMIT_S = 20.0
 _LOOK_S = 0.02

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import InputError, OutputError
 from .formatting import plural
-from .runs.journal import JournalReader
-from .runs.outputs import committed_rows, committed_table, published_notes, read_rows
-from .runs.parts import MANIFEST, dataset_url, parts_of, read_manifest
-from .runs.record import RunRecord
-from .runs.snapshot import Snapshot
-from .runs.store import RunFolder
+from .runs.journal.files import JournalReader
+from .runs.output.committed_rows import committed_rows, committed_table, published_notes, read_rows
+from .runs.output.manifest import MANIFEST, dataset_url, parts_of, read_manifest
+from .runs.run_folder import RunFolder
+from .runs.run_record import RunRecord
+from .runs.snapshot.snapshot import Snapshot
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,7 +81,7 @@ def _frame_of_parts(folder: RunFolder, record: RunRecord, *, is_published: bool)
 
     from .data.remote import Store
     from .data.storage import Storage
-    from .runs.schemas import fitted, one_schema
+    from .runs.output.schemas import fitted, one_schema
 
     url = dataset_url(record)
     assert record.output_storage is not None

@@ -17,16 +17,17 @@ from .errors import (
     RunInterruptedError,
     WaitTimeoutError,
 )
-from .events import RUN_STATES, Event
 from .failures import attempts_frame, failure_message, groups_frame
 from .formatting import nearest_hint, text_filter
 from .resumption import resume_run
 from .rows import read_frame
-from .runs import logs, store
-from .runs.follow import POLL_S, Follower, watch
-from .runs.journal import JournalReader
-from .runs.snapshot import Snapshot
-from .runs.store import RunFolder
+from .runs import run_folder
+from .runs.journal.events import RUN_STATES, Event
+from .runs.journal.files import JournalReader
+from .runs.logs import reader
+from .runs.run_folder import RunFolder
+from .runs.snapshot.follower import POLL_S, Follower, watch
+from .runs.snapshot.snapshot import Snapshot
 from .trial import line_of, trial_of
 from .widget import live, text
 from .widget.feed import settle
@@ -55,7 +56,7 @@ class Run:
         RunNotFoundError
             There is no such run.
         """
-        return cls(store.find(run_id))
+        return cls(run_folder.find(run_id))
 
     @classmethod
     def list(
@@ -93,7 +94,7 @@ class Run:
         states = _states(state)
         is_named = text_filter(name or "")
         runs: Runs = Runs()
-        for folder in store.every():
+        for folder in run_folder.every():
             if limit is not None and len(runs) >= limit:
                 break
             try:
@@ -122,7 +123,7 @@ class Run:
 
     @property
     def status(self) -> str:
-        """The state, now: one of ``events.RUN_STATES``; Interrupted when its driver is gone."""
+        """The state, now: one of ``journal.events.RUN_STATES``; Interrupted when its driver is gone."""
         return self.snapshot()["state"]
 
     def snapshot(self) -> Snapshot:
@@ -309,8 +310,8 @@ class Run:
             ``lines`` is below 0.
         """
         if mini_batch is not None:
-            return "\n".join(logs.of_mini_batch(self.folder, mini_batch, lines))
-        return "\n".join(logs.tail(self.folder, lines, worker))
+            return "\n".join(reader.of_mini_batch(self.folder, mini_batch, lines))
+        return "\n".join(reader.tail(self.folder, lines, worker))
 
     def report(self, path: str | os.PathLike[str]) -> Path:
         """Write where the run stands as one HTML file, with the views that the notebook has.

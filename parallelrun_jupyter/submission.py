@@ -30,9 +30,9 @@ from .launch import launch
 from .machine import require_posix, usable_cores
 from .naming import default_name
 from .run import Run
-from .runs import store
+from .runs import run_folder
 from .runs.folders import write_atomically
-from .runs.record import RunRecord
+from .runs.run_record import RunRecord
 from .runs.source_copy import copy_source
 from .version import __version__
 from .worker.failures import BadSettings
@@ -151,7 +151,7 @@ def submit_script(
     if run_id:
         record = replace(record, run_id=run_id)
     variables = {**(step.config.environment_variables or {}), **_secrets(record)}
-    folder = store.create(record.run_id)
+    folder = run_folder.create(record.run_id)
     with folder.removed_unless_driven():
         try:
             _snapshot(script, folder)
@@ -250,7 +250,7 @@ def _make_record(step: ParallelRunStep, script: Script, target: Compute, name: s
     cut = step.cut
     variables = config.environment_variables or {}
     return RunRecord(
-        run_id=store.new_run_id(now, random.Random()),  # noqa: S311 - a name, not a secret
+        run_id=run_folder.new_run_id(now, random.Random()),  # noqa: S311 - a name, not a secret
         name=name.strip() or default_name(script.path.stem, step.inputs),
         created_at=now,
         version=__version__,
@@ -314,7 +314,7 @@ def _puts_parts(step: ParallelRunStep, target: Compute) -> bool:
     return in_store and config.output_format == PARQUET and target.backend != "local"
 
 
-def _snapshot(script: Script, folder: store.RunFolder) -> None:
+def _snapshot(script: Script, folder: run_folder.RunFolder) -> None:
     """Copy the script, or its source directory, into the run."""
     if script.text is not None:
         (folder.script / script.path.name).write_text(script.text, encoding="utf-8")

@@ -15,8 +15,8 @@ from typing import Any
 
 from .errors import InputError
 from .formatting import plural
-from .runs.record import RunRecord
-from .runs.store import RunFolder
+from .runs.run_folder import RunFolder
+from .runs.run_record import RunRecord
 from .worker.context import with_context
 from .worker.mini_batches import count_items
 from .worker.results import encode_result, taken

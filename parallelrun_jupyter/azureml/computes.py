@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config.compute import named_compute
-from ..pipelines import registered
+from ..pipelines import registered_datasets
 from ..runs.folders import write_atomically
 from .exceptions import ComputeTargetException
 from .missing import Partial
@@ -74,7 +74,7 @@ class ComputeTarget(Partial):
             )
             raise ComputeTargetException(msg)
         record = {"type": "AmlCompute", **provisioning_configuration.settings}
-        with registered.lock(as_workspace(workspace).folder):
+        with registered_datasets.lock(as_workspace(workspace).folder):
             known = _read(workspace)
             write_atomically(_file(workspace), json.dumps({**known, name: record}, indent=1))
         print(f"Compute target {name!r}: its nodes are groups of processes of this machine.")
@@ -107,7 +107,7 @@ class ComputeTarget(Partial):
 
     def delete(self) -> None:
         """Forget the target."""
-        with registered.lock(self.workspace.folder):
+        with registered_datasets.lock(self.workspace.folder):
             known = _read(self.workspace)
             known.pop(self.name, None)
             write_atomically(_file(self.workspace), json.dumps(known, indent=1))
@@ -192,7 +192,7 @@ class AmlCompute(ComputeTarget):
             "idle_seconds_before_scaledown": idle_seconds_before_scaledown,
         }
         self._record.update({k: v for k, v in given.items() if v is not None})
-        with registered.lock(self.workspace.folder):
+        with registered_datasets.lock(self.workspace.folder):
             known = {**_read(self.workspace), self.name: self._record}
             write_atomically(_file(self.workspace), json.dumps(known, indent=1))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ..runs.pipeline_record import InputRecord
+from ..pipelines.record import InputRecord
 from .exceptions import UserErrorException
 from .parameters import PipelineParameter
 

@@ -16,7 +16,7 @@ from ..data.staging import local_copies
 from ..data.storage import Place
 from ..data.tabular import TabularDataset as NativeTable
 from ..errors import ConfigError, InputError
-from ..pipelines import registered
+from ..pipelines import registered_datasets
 from ..pipelines.bindings import common_folder
 from .consumption import DatasetConsumptionConfig
 from .exceptions import DatasetValidationError, UserErrorException
@@ -82,7 +82,7 @@ class AbstractDataset(Partial):
             The name is taken, and ``create_new_version`` is False.
         """
         folder = as_workspace(workspace).folder
-        versions = registered.dataset_versions(folder, name)
+        versions = registered_datasets.dataset_versions(folder, name)
         spec = self._native.spec()
         if versions and versions[-1]["spec"] == spec:
             return _registered(workspace, name, versions[-1])
@@ -93,13 +93,13 @@ class AbstractDataset(Partial):
             )
             raise UserErrorException(msg)
         facts = {"spec": spec, "description": description, "tags": tags or {}}
-        registered.add_dataset_version(folder, name, facts)
+        registered_datasets.add_dataset_version(folder, name, facts)
         return Dataset.get_by_name(workspace, name)
 
     def unregister_all_versions(self) -> None:
         """Forget the dataset's name; its files stay."""
         if self.workspace is not None and self.name is not None:
-            registered.remove_dataset(self.workspace.folder, self.name)
+            registered_datasets.remove_dataset(self.workspace.folder, self.name)
 
     def _ensure_saved(self, workspace: Workspace) -> str:
         """Do what older notebooks ask for: nothing, the dataset travels with its pipeline."""
@@ -285,11 +285,11 @@ class Dataset:
             There is no such dataset, or no such version.
         """
         folder = as_workspace(workspace).folder
-        versions = registered.dataset_versions(folder, name)
+        versions = registered_datasets.dataset_versions(folder, name)
         found = [one for one in versions if version in {"latest", None, one["version"]}]
         found += [one for one in versions if str(version) == str(one["version"]) and not found]
         if not found:
-            names = ", ".join(registered.dataset_names(folder)) or "none"
+            names = ", ".join(registered_datasets.dataset_names(folder)) or "none"
             which = "" if version in {"latest", None} else f", version {version},"
             msg = (
                 f"Cannot find dataset registered with name {name!r}{which} in workspace "

@@ -14,7 +14,7 @@ from ..data.remote import Store
 from ..data.storage import Place, Storage
 from ..data.transfer import upload_all
 from ..data.urls import ENDPOINT_VARIABLE
-from ..pipelines import registered
+from ..pipelines import registered_datasets
 from ..runs.folders import write_atomically
 from .exceptions import UserErrorException
 from .missing import Partial
@@ -165,7 +165,7 @@ class AbstractAzureStorageDatastore(Partial):
 
     def unregister(self) -> None:
         """Forget it; what is in it stays."""
-        with registered.lock(self.workspace.folder):
+        with registered_datasets.lock(self.workspace.folder):
             record = _read(self.workspace)
             record["stores"].pop(self.name, None)
             _write(self.workspace, record)
@@ -310,7 +310,7 @@ def _endpoint(protocol: str | None, endpoint: str | None) -> str | None:
 
 def _register(workspace: Workspace, name: str, record: dict[str, Any], *, overwrite: bool) -> Any:
     _check_name(name)
-    with registered.lock(as_workspace(workspace).folder):
+    with registered_datasets.lock(as_workspace(workspace).folder):
         _check_free(workspace, name, overwrite=overwrite)
         known = _read(workspace)
         known["stores"][name] = record
@@ -361,7 +361,7 @@ def set_default(workspace: Workspace, name: str) -> None:
         There is none of that name.
     """
     get(workspace, name)
-    with registered.lock(workspace.folder):
+    with registered_datasets.lock(workspace.folder):
         _write(workspace, {**_read(workspace), "default": name})
 
 

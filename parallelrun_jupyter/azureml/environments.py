@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..pipelines import registered
+from ..pipelines import registered_datasets
 from ..runs.folders import write_atomically
 from .conda import CondaDependencies
 from .exceptions import UserErrorException
@@ -182,7 +182,7 @@ class Environment(Partial):
 
     def register(self, workspace: Workspace) -> Environment:
         """Register this environment as the next version of its name."""
-        with registered.lock(as_workspace(workspace).folder):
+        with registered_datasets.lock(as_workspace(workspace).folder):
             rows = _read(workspace)
             versions = rows.setdefault(self.name, [])
             self.version = str(len(versions) + 1)

@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from ..pipelines.folder import every_pipeline
 from ..runs.folders import write_atomically
-from ..runs.pipeline_store import every_pipeline
 from .exceptions import UserErrorException
 from .missing import Partial
 from .pipelines import Pipeline, PublishedPipeline

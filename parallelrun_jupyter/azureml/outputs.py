@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ..runs.pipeline_record import STEP_RUN_ID, OutputRecord
+from ..pipelines.record import STEP_RUN_ID, OutputRecord
 from .consumption import DatasetConsumptionConfig
 from .dataset_types import plain_header
 from .exceptions import UserErrorException

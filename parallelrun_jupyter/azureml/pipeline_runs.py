@@ -10,8 +10,8 @@ from typing import Any
 
 from ..errors import RunNotFoundError
 from ..pipelines import start
-from ..runs.pipeline_journal import PipelineState
-from ..runs.pipeline_store import PipelineFolder, every_pipeline, find_pipeline
+from ..pipelines.folder import PipelineFolder, every_pipeline, find_pipeline
+from ..pipelines.journal import PipelineState
 from .exceptions import ActivityFailedException, ExperimentException, UserErrorException
 from .experiments import Experiment
 from .missing import Partial

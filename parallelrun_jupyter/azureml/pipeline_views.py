@@ -6,8 +6,8 @@ import time
 from html import escape
 
 from ..formatting import format_duration
-from ..runs.pipeline_journal import PipelineState, StepState
-from ..runs.pipeline_record import PipelineRecord
+from ..pipelines.journal import PipelineState, StepState
+from ..pipelines.record import PipelineRecord
 from .statuses import run_status
 
 _GLYPHS = {

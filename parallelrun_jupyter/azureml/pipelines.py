@@ -9,8 +9,8 @@ from typing import Any
 
 from ..errors import ConfigError
 from ..pipelines import start
-from ..runs.pipeline_record import PipelineRecord
-from ..runs.pipeline_store import PipelineFolder
+from ..pipelines.folder import PipelineFolder
+from ..pipelines.record import PipelineRecord
 from .exceptions import PipelineNotFoundException, UserErrorException
 from .missing import Partial
 from .parameters import plain_value

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..data.files import FileDataset
 from ..environment.build import as_policy, policy
-from ..runs.pipeline_record import InputRecord, OutputRecord, PipelineRecord, StepRecord
+from ..pipelines.record import InputRecord, OutputRecord, PipelineRecord, StepRecord
 from ..runs.source_copy import copy_source
 from ..version import __version__
 from ..worker.results import SETTINGS_FILE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..runs.pipeline_store import every_pipeline
+from ..pipelines.folder import every_pipeline
 from ..worker import azureml_script
 from .exceptions import ExperimentException
 from .pipeline_runs import PipelineRun

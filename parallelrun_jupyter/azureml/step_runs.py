@@ -11,9 +11,9 @@ from typing import Any
 
 from ..data.storage import Place
 from ..data.transfer import download_all
+from ..pipelines.journal import StepState
+from ..pipelines.record import StepRecord
 from ..run import Run as NativeRun
-from ..runs.pipeline_journal import StepState
-from ..runs.pipeline_record import StepRecord
 from .datasets import FileDatasetFactory
 from .datastores import get as get_datastore
 from .exceptions import ActivityFailedException, UserErrorException

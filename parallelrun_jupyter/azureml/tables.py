@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..data.tabular import TabularDataset as NativeTable
-from ..pipelines import registered
+from ..pipelines import registered_datasets
 from .dataset_types import DataType, plain_header
 from .datasets import AbstractDataset, Dataset, check_there
 from .exceptions import UserErrorException
@@ -233,7 +233,7 @@ class TabularDatasetFactory:
         InputError
             The store refuses.
         """
-        registered.check_name(name, "dataset")
+        registered_datasets.check_name(name, "dataset")
         datastore, path = target_of(target)
         # Not the number of the version: that begins anew when the name was unregistered.
         own_folder = f"{path.strip('/')}/{uuid.uuid4()}".lstrip("/")

@@ -7,12 +7,12 @@ import time
 from typing import Any
 
 from ..errors import ParallelRunError
-from ..runs.follow import Follower
-from ..runs.logs import text_from
-from ..runs.pipeline_journal import FINAL_STEP_STATES, PipelineState, StepState
-from ..runs.pipeline_record import PipelineRecord
-from ..runs.pipeline_store import PipelineFolder
-from ..runs.store import find
+from ..pipelines.folder import PipelineFolder
+from ..pipelines.journal import FINAL_STEP_STATES, PipelineState, StepState
+from ..pipelines.record import PipelineRecord
+from ..runs.logs.reader import text_from
+from ..runs.run_folder import find
+from ..runs.snapshot.follower import Follower
 from ..widget.text import LinePrinter
 from .following import settle_pipeline
 from .statuses import run_status

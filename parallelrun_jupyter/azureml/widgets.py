@@ -7,8 +7,8 @@ import time
 from typing import Any
 
 from ..errors import ParallelRunError
-from ..runs.pipeline_journal import FINAL_STEP_STATES, PipelineState
-from ..runs.store import find
+from ..pipelines.journal import FINAL_STEP_STATES, PipelineState
+from ..runs.run_folder import find
 from ..widget.details import RunDetails as NativeDetails
 from ..widget.details import Shown
 from ..widget.place import Place, kernel_place

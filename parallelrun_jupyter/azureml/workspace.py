@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..home import home
-from ..pipelines import registered
+from ..pipelines import registered_datasets
 from ..runs.folders import write_atomically
 from ..worker.model_store import ModelStore
 from .exceptions import UserErrorException, WorkspaceException
@@ -276,7 +276,7 @@ class Workspace(Partial):
     def datasets(self) -> dict[str, Any]:
         """The latest version of each registered dataset, by name."""
         get = load("tables:Dataset").get_by_name
-        return {name: get(self, name) for name in registered.dataset_names(self.folder)}
+        return {name: get(self, name) for name in registered_datasets.dataset_names(self.folder)}
 
     @property
     def models(self) -> dict[str, Any]:
@@ -349,7 +349,7 @@ def _read_facts(folder: Path) -> dict[str, Any] | None:
 
 
 def _make(folder: Path, facts: dict[str, Any]) -> dict[str, Any]:
-    with registered.lock(folder):
+    with registered_datasets.lock(folder):
         known = _read_facts(folder)
         if known is not None:  # another process was faster
             return known

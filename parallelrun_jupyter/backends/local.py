@@ -17,8 +17,8 @@ from ..engine.staging import Staging, staging_spec
 from ..engine.template import CAN_FORK, Template, Templates
 from ..engine.worker_process import WorkerSpec
 from ..machine import thread_caps, visible_gpus
-from ..runs.record import RunRecord
-from ..runs.store import RunFolder
+from ..runs.run_folder import RunFolder
+from ..runs.run_record import RunRecord
 
 
 class LocalPool:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import struct
 
 from ..errors import OutputError
-from ..runs.joining import check_header
-from ..runs.schemas import one_schema
+from ..runs.output.merge import check_header
+from ..runs.output.schemas import one_schema
 from ..worker.formats import CSV, PARQUET, split_frame, split_note
 
 _MOST_KINDS = 100

@@ -12,18 +12,18 @@ from pathlib import Path
 
 from ..data.inputs import count_items
 from ..errors import OutputError
-from ..events import IN_STORE, AttemptSucceeded, Event, PartStored, RunFinished
-from ..runs import remote_logs
-from ..runs.journal import JournalReader
-from ..runs.liveness import DriverClaim
-from ..runs.outputs import CommittedRows, publish, remove_parts
-from ..runs.parts import parts_of
-from ..runs.record import RunRecord
-from ..runs.reports import write_reports
-from ..runs.resume import ResumeRequest, read_resume, write_refusal
-from ..runs.state import LEFT, SUCCEEDED, RunState
-from ..runs.state_file import write_state
-from ..runs.store import RunFolder
+from ..runs.driver_lock import DriverClaim
+from ..runs.journal.events import IN_STORE, AttemptSucceeded, Event, PartStored, RunFinished
+from ..runs.journal.files import JournalReader
+from ..runs.journal.state import LEFT, SUCCEEDED, RunState
+from ..runs.journal.state_cache import write_state
+from ..runs.logs import remote_logs
+from ..runs.output.azure_reports import write_reports
+from ..runs.output.committed_rows import CommittedRows, publish, remove_parts
+from ..runs.output.manifest import parts_of
+from ..runs.resume_request import ResumeRequest, read_resume, write_refusal
+from ..runs.run_folder import RunFolder
+from ..runs.run_record import RunRecord
 from ..worker.helper import text_of
 from . import signals
 from .clashes import FirstClash

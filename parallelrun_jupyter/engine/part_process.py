@@ -26,9 +26,9 @@ from ..data.storage import Storage
 from ..data.transfer import put_file
 from ..data.upload import put_all
 from ..errors import OutputError, ParallelRunError
-from ..runs.joining import joined
-from ..runs.parts import MANIFEST, manifest_text
-from ..runs.schemas import fitted, is_fitting, one_schema
+from ..runs.output.manifest import MANIFEST, manifest_text
+from ..runs.output.merge import joined
+from ..runs.output.schemas import fitted, is_fitting, one_schema
 from ..worker.formats import PARQUET
 from ..worker.helper import serve
 

@@ -10,7 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ..events import FINAL_STATES, IN_STORE, AttemptSucceeded, PartStored, WarningRaised
+from ..runs.journal.events import (
+    FINAL_STATES,
+    IN_STORE,
+    AttemptSucceeded,
+    PartStored,
+    WarningRaised,
+)
 from . import policy, signals
 from .ranges import Ranges
 from .scheduler import Scheduler

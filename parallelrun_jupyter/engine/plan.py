@@ -21,7 +21,7 @@ from ..data import inputs
 from ..data.cut import Cut
 from ..data.versions import Versions
 from ..errors import InputError
-from ..runs.record import RunRecord
+from ..runs.run_record import RunRecord
 from .plan_check import Fates, check_inputs, refusal, runs_first
 
 _WRITE_BYTES = 1 << 17

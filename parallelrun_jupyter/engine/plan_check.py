@@ -11,7 +11,7 @@ from ..data import inputs
 from ..data.versions import Versions
 from ..errors import InputError
 from ..formatting import plural
-from ..runs.record import RunRecord
+from ..runs.run_record import RunRecord
 
 
 class Fate(Enum):

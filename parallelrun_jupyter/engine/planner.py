@@ -15,7 +15,7 @@ from pathlib import Path
 from ..data.sources import input_warnings_to
 from ..data.versions import Versions
 from ..errors import ParallelRunError
-from ..runs.record import RunRecord
+from ..runs.run_record import RunRecord
 from ..worker.helper import run_and_exit, send
 from ..worker.parent import die_with_parent
 from .helper_process import LastLines, helper_end

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from ..runs.record import RunRecord
-from ..runs.store import RunFolder
+from ..runs.run_folder import RunFolder
+from ..runs.run_record import RunRecord
 from .signals import Piece, Signal
 from .template import Templates
 

@@ -21,8 +21,8 @@ from uuid import uuid4
 from ..data.credentials import look_up
 from ..data.storage import Storage
 from ..errors import ConfigError, MissingExtraError
-from ..runs.parts import PART_NAME, dataset_url
-from ..runs.record import RunRecord
+from ..runs.output.manifest import PART_NAME, dataset_url
+from ..runs.run_record import RunRecord
 from .helper_process import HelperProcess
 from .signals import PartNotPut, PartPut, Piece, Signal
 from .spool import Spool

@@ -12,8 +12,8 @@ from bisect import bisect_right, insort
 from collections.abc import Iterable, Iterator
 from heapq import heappop, heappush
 
-from ..events import AttemptSucceeded
-from ..runs.state import FAILED, SUCCEEDED, RunState
+from ..runs.journal.events import AttemptSucceeded
+from ..runs.journal.state import FAILED, SUCCEEDED, RunState
 from .queue import Stretch
 from .range import SMALLEST, Part, Range, size_at, streaks_of
 

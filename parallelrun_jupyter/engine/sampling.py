@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..events import WorkerSample
+from ..runs.journal.events import WorkerSample
 from ..worker.status_page import PHASES
 from .resources import ResourceMeter
 from .worker_process import WorkerProcess

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..events import (
+from ..formatting import plural
+from ..runs.journal.events import (
     SCHEMA,
     AttemptFailed,
     AttemptSucceeded,
@@ -26,8 +27,7 @@ from ..events import (
     WorkerReady,
     WorkerStarted,
 )
-from ..formatting import plural
-from ..runs.state import RunState
+from ..runs.journal.state import RunState
 from ..worker.failures import SHORT_RESULT, short_result
 from . import policy, signals
 from .nodes import Nodes

@@ -12,7 +12,7 @@ from math import ceil
 from typing import Any
 
 from ..data.inputs import count_items
-from ..runs.record import RunRecord
+from ..runs.run_record import RunRecord
 from .helper_process import LOST, HelperEnd, HelperProcess
 from .signals import AttemptEndedBadly, Failure, Noticed, Signal
 from .worker_process import Given, WorkerSpec

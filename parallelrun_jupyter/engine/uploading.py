@@ -9,11 +9,11 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ..events import PartStored
 from ..runs.folders import write_atomically
-from ..runs.parts import dataset_url
-from ..runs.record import RunRecord
-from ..runs.store import RunFolder
+from ..runs.journal.events import PartStored
+from ..runs.output.manifest import dataset_url
+from ..runs.run_folder import RunFolder
+from ..runs.run_record import RunRecord
 from . import signals
 from .helper_process import HelperEnd, HelperProcess
 from .signals import Signal

@@ -17,14 +17,8 @@ from ..data.staging import local_copies
 from ..data.storage import Place, Storage
 from ..data.tabular import TabularDataset
 from ..errors import ConfigError
-from ..runs.pipeline_journal import PipelineState
-from ..runs.pipeline_record import (
-    STEP_RUN_ID,
-    InputRecord,
-    OutputRecord,
-    PipelineRecord,
-    StepRecord,
-)
+from .journal import PipelineState
+from .record import STEP_RUN_ID, InputRecord, OutputRecord, PipelineRecord, StepRecord
 
 _MAGIC = "*?["
 

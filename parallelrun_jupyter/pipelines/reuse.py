@@ -16,8 +16,8 @@ from typing import Any
 
 from ..errors import ParallelRunError
 from ..runs.folders import write_atomically
-from ..runs.pipeline_record import InputRecord, PipelineRecord, StepRecord
 from .bindings import Bindings
+from .record import InputRecord, PipelineRecord, StepRecord
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,11 +19,11 @@ from ..formatting import nearest_hint
 from ..home import home
 from ..launch import launch
 from ..runs.folders import write_atomically
-from ..runs.logs import text_from
-from ..runs.pipeline_record import PipelineRecord, StepRecord
-from ..runs.pipeline_store import PipelineFolder, create_pipeline
-from ..runs.store import new_run_id
-from .registered import check_name
+from ..runs.logs.reader import text_from
+from ..runs.run_folder import new_run_id
+from .folder import PipelineFolder, create_pipeline
+from .record import PipelineRecord, StepRecord
+from .registered_datasets import check_name
 
 _START_LIMIT_S = 20.0
 _LOOK_S = 0.05

@@ -21,12 +21,12 @@ from ..engine.template import WORKER_FOLDER
 from ..errors import ParallelRunError, RunFolderError, RunNotFoundError
 from ..failures import failure_message
 from ..run import Run
-from ..runs.follow import Follower
-from ..runs.logs import last_state
-from ..runs.pipeline_record import StepRecord
-from ..runs.store import find, runs_folder
+from ..runs.logs.reader import last_state
+from ..runs.run_folder import find, runs_folder
+from ..runs.snapshot.follower import Follower
 from ..submission import submit_as
 from .bindings import Bindings
+from .record import StepRecord
 
 CONTEXT_VARIABLE = "PARALLELRUN_AZUREML_CONTEXT"
 """Names the file that says what a script may know: run, workspace, models, datasets."""

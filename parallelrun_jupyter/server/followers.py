@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..errors import ParallelRunError
-from ..events import FINAL_STATES
-from ..runs import store
-from ..runs.follow import Follower
-from ..runs.snapshot import Snapshot
-from ..runs.state import RunState
-from ..runs.store import RunFolder
+from ..runs import run_folder
+from ..runs.journal.events import FINAL_STATES
+from ..runs.journal.state import RunState
+from ..runs.run_folder import RunFolder
+from ..runs.snapshot.follower import Follower
+from ..runs.snapshot.snapshot import Snapshot
 from ..widget.rows import RunList, RunRow, run_row, unread_row
 
 T = TypeVar("T")
@@ -92,7 +92,7 @@ class Followers:
 
     def rows(self, limit: int) -> RunList:
         """Return the newest runs; damaged folders are left out."""
-        folders = store.every()
+        folders = run_folder.every()
         until = self._clock() + LIST_BUDGET_S
         rows = []
         for folder in folders[:limit]:

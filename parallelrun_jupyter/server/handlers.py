@@ -10,9 +10,9 @@ from jupyter_server.utils import url_path_join
 from tornado import web
 
 from ..resumption import resume_run
-from ..runs.follow import Follower
-from ..runs.grid import Grid
-from ..runs.mini_batches import MiniBatchDetail, mini_batch_detail
+from ..runs.snapshot.follower import Follower
+from ..runs.snapshot.grid import Grid
+from ..runs.snapshot.mini_batch_detail import MiniBatchDetail, mini_batch_detail
 from ..widget import requests
 from ..widget.output import news, run_output, saved_bundle
 from .downloads import LogFileHandler, ResultHandler

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..runs.follow import Follower
-from ..runs.snapshot import Snapshot
-from ..runs.state import RunState
-from ..runs.store import RunFolder
+from ..runs.journal.state import RunState
+from ..runs.run_folder import RunFolder
+from ..runs.snapshot.follower import Follower
+from ..runs.snapshot.snapshot import Snapshot
 from .feed import Feed, follow
 from .output import RunOutput, run_output, saved_bundle
 from .place import Place, kernel_place

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Protocol
 
 from ..errors import ParallelRunError
-from ..runs.follow import Follower
-from ..runs.snapshot import Snapshot
-from ..runs.state import RunState
-from ..runs.store import RunFolder
+from ..runs.journal.state import RunState
+from ..runs.run_folder import RunFolder
+from ..runs.snapshot.follower import Follower
+from ..runs.snapshot.snapshot import Snapshot
 from .output import news
 
 LIVE_S = 0.2

@@ -6,7 +6,7 @@ import time
 from html import escape
 
 from ..formatting import format_duration, plural
-from ..runs.snapshot import GroupRow, Snapshot
+from ..runs.snapshot.snapshot import GroupRow, Snapshot
 from .text import headline, share_done
 
 # Texts follow the page (the variables are JupyterLab's, and nbconvert's); without them, the system.

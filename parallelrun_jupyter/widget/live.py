@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Protocol
 
-from ..runs.follow import Follower, watch
-from ..runs.snapshot import Snapshot
+from ..runs.snapshot.follower import Follower, watch
+from ..runs.snapshot.snapshot import Snapshot
 from .details import RunDetails
 from .output import news
 from .text import LinePrinter, text_view

@@ -6,7 +6,7 @@ import json
 import time
 from typing import Any, TypedDict
 
-from ..runs.snapshot import Snapshot, shorten
+from ..runs.snapshot.snapshot import Snapshot, shorten
 from .html import html_view
 from .text import headline, text_view
 

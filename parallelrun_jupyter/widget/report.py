@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OutputError
-from ..runs.log_search import LogQuery
-from ..runs.mini_batches import mini_batch_detail
-from ..runs.snapshot import Snapshot
-from ..runs.state import FAILED, RETRYING, RunState
-from ..runs.store import RunFolder
+from ..runs.journal.state import FAILED, RETRYING, RunState
+from ..runs.logs.search import LogQuery
+from ..runs.run_folder import RunFolder
+from ..runs.snapshot.mini_batch_detail import mini_batch_detail
+from ..runs.snapshot.snapshot import Snapshot
 from .html import html_view
 from .output import run_output
 from .requests import LOG_LINES_LIMIT, failures, grid_part, log_window

@@ -8,13 +8,13 @@ from itertools import islice
 from typing import Any, TypedDict
 
 from ..errors import ConfigError
-from ..events import AttemptFailed, ItemsFailed, decode
-from ..runs.grid import Grid, grid
-from ..runs.log_search import LogQuery, find_lines
-from ..runs.mini_batches import MiniBatchDetail, mini_batch_detail
-from ..runs.snapshot import is_shown_as
-from ..runs.state import RunState
-from ..runs.store import RunFolder
+from ..runs.journal.events import AttemptFailed, ItemsFailed, decode
+from ..runs.journal.state import RunState
+from ..runs.logs.search import LogQuery, find_lines
+from ..runs.run_folder import RunFolder
+from ..runs.snapshot.grid import Grid, grid
+from ..runs.snapshot.mini_batch_detail import MiniBatchDetail, mini_batch_detail
+from ..runs.snapshot.snapshot import is_shown_as
 
 LOG_LINES = 200
 LOG_LINES_LIMIT = 1000

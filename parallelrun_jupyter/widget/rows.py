@@ -9,8 +9,8 @@ from typing import Any, TypedDict
 
 from ..errors import visible
 from ..formatting import format_bytes, format_duration, plural
-from ..runs.record import RunRecord
-from ..runs.snapshot import Snapshot
+from ..runs.run_record import RunRecord
+from ..runs.snapshot.snapshot import Snapshot
 from .text import headline, plain
 
 _NAME_CHARS = 44

@@ -6,7 +6,7 @@ import unicodedata
 
 from ..errors import visible
 from ..formatting import format_duration, plural
-from ..runs.snapshot import GroupRow, Snapshot
+from ..runs.snapshot.snapshot import GroupRow, Snapshot
 
 BAR_CELLS = 24
 _SHOWN_WORKERS = 8

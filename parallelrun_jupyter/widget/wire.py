@@ -12,12 +12,12 @@ import typing
 from pathlib import Path
 from typing import Any
 
-from ..events import FINAL_STATES, RUN_STATES
-from ..runs.grid import Grid
-from ..runs.mini_batches import AttemptRow, MiniBatchDetail
-from ..runs.progress import Budget, Straggler
-from ..runs.snapshot import GroupRow, Snapshot, WorkerRow
-from ..runs.timeline import Lane
+from ..runs.journal.events import FINAL_STATES, RUN_STATES
+from ..runs.snapshot.grid import Grid
+from ..runs.snapshot.mini_batch_detail import AttemptRow, MiniBatchDetail
+from ..runs.snapshot.progress import Budget, Straggler
+from ..runs.snapshot.snapshot import GroupRow, Snapshot, WorkerRow
+from ..runs.snapshot.timeline import Lane
 from .html import GLYPHS
 from .output import RUN_MIME, RunOutput
 from .requests import FailureRow, Failures, LogWindow

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from parallelrun_jupyter.runs.follow import Follower, watch
+from parallelrun_jupyter.runs.snapshot.follower import Follower, watch
 
 
 class Slow:

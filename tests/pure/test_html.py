@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from parallelrun_jupyter.runs.grid import Grid
-from parallelrun_jupyter.runs.snapshot import GroupRow, Snapshot, WorkerRow
+from parallelrun_jupyter.runs.snapshot.grid import Grid
+from parallelrun_jupyter.runs.snapshot.snapshot import GroupRow, Snapshot, WorkerRow
 from parallelrun_jupyter.widget.html import html_view
 from parallelrun_jupyter.widget.output import RUN_MIME, news, run_output, saved_bundle, stage
 

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parallelrun_jupyter.errors import OutputError
-from parallelrun_jupyter.runs.joining import joined
-from parallelrun_jupyter.runs.outputs import read_rows
+from parallelrun_jupyter.runs.output.committed_rows import read_rows
+from parallelrun_jupyter.runs.output.merge import joined
 from parallelrun_jupyter.worker.failures import BadResult
 from parallelrun_jupyter.worker.formats import FORMATS
 from parallelrun_jupyter.worker.results import encode_result, read_frame_options

@@ -8,7 +8,7 @@ import pytest
 from parallelrun_jupyter import machine
 from parallelrun_jupyter.errors import ConfigError, RunFolderError, RunNotFoundError
 from parallelrun_jupyter.home import home
-from parallelrun_jupyter.runs import store
+from parallelrun_jupyter.runs import run_folder
 
 
 def test_the_home_is_where_it_was_asked_for(tmp_path: Path) -> None:
@@ -59,50 +59,50 @@ def test_windows_is_told_about_wsl(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_run_ids_sort_by_time() -> None:
     import random
 
-    ids = [store.new_run_id(1_795_416_040 + k / 1000, random.Random(k)) for k in range(2000)]
+    ids = [run_folder.new_run_id(1_795_416_040 + k / 1000, random.Random(k)) for k in range(2000)]
     assert ids == sorted(ids)
     assert len(set(ids)) == 2000
 
 
 def test_an_unknown_run_names_the_nearest_one(home: Path) -> None:
-    folder = store.create("20261123-062040381-k3f9")
+    folder = run_folder.create("20261123-062040381-k3f9")
     folder.record.write_text("{}")
     with pytest.raises(RunNotFoundError, match="Did you mean '20261123-062040381-k3f9'"):
-        store.find("20261123-062040381-k3f8")
+        run_folder.find("20261123-062040381-k3f8")
     for bad in ("", ".", "..", "../runs", "/etc"):
         with pytest.raises(RunNotFoundError):
-            store.find(bad)
+            run_folder.find(bad)
     assert (folder.path.stat().st_mode & 0o777) == 0o700
 
 
 def test_a_folder_in_which_something_fails_is_removed_unless_a_driver_has_it(home: Path) -> None:
-    def interrupt(folder: store.RunFolder) -> None:
+    def interrupt(folder: run_folder.RunFolder) -> None:
         with folder.removed_unless_driven():
             (folder.script / "score.py").write_text("x")
             raise KeyboardInterrupt
 
-    def fail(folder: store.RunFolder) -> None:
+    def fail(folder: run_folder.RunFolder) -> None:
         with pytest.raises(KeyboardInterrupt):
             interrupt(folder)
 
-    folder = store.create("a-run")
+    folder = run_folder.create("a-run")
     fail(folder)
     assert not folder.path.exists()
-    driven = store.create("another")
+    driven = run_folder.create("another")
     driven.driver.write_text("{}")
     fail(driven)
     assert driven.driver.exists()
-    whole = store.create("third")
+    whole = run_folder.create("third")
     with whole.removed_unless_driven():
         pass
     assert whole.path.exists()
 
 
 def test_a_folder_that_is_there_already_is_refused_and_kept(home: Path) -> None:
-    folder = store.create("a-run")
+    folder = run_folder.create("a-run")
     (folder.script / "score.py").write_text("x")
     with pytest.raises(RunFolderError, match="File exists"):
-        store.create("a-run")
+        run_folder.create("a-run")
     assert (folder.script / "score.py").read_text() == "x"
 
 
@@ -118,5 +118,5 @@ def test_a_folder_that_cannot_be_made_whole_is_removed(
 
     monkeypatch.setattr(Path, "mkdir", full)
     with pytest.raises(RunFolderError, match="No space left on device"):
-        store.create("a-run")
+        run_folder.create("a-run")
     assert not list((home / "runs").iterdir())

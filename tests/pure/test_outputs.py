@@ -9,9 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parallelrun_jupyter.errors import OutputError
-from parallelrun_jupyter.events import AttemptSucceeded
-from parallelrun_jupyter.runs.outputs import committed_rows, part_path, publish, remove_parts
-from parallelrun_jupyter.runs.store import RunFolder
+from parallelrun_jupyter.runs.journal.events import AttemptSucceeded
+from parallelrun_jupyter.runs.output.committed_rows import (
+    committed_rows,
+    part_path,
+    publish,
+    remove_parts,
+)
+from parallelrun_jupyter.runs.run_folder import RunFolder
 from parallelrun_jupyter.worker.formats import split_frame, unframed
 
 

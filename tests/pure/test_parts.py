@@ -23,8 +23,8 @@ from parallelrun_jupyter.engine.part_process import publish, put
 from parallelrun_jupyter.engine.putting import PutSpec, put_spec
 from parallelrun_jupyter.engine.spool import Spool
 from parallelrun_jupyter.errors import ConfigError, InputError, OutputError
-from parallelrun_jupyter.events import PartStored
-from parallelrun_jupyter.runs.parts import MANIFEST, parts_of, read_manifest
+from parallelrun_jupyter.runs.journal.events import PartStored
+from parallelrun_jupyter.runs.output.manifest import MANIFEST, parts_of, read_manifest
 from parallelrun_jupyter.worker.formats import encode_table
 from tests import journals
 

@@ -16,7 +16,7 @@ from parallelrun_jupyter.data.versions import Versions
 from parallelrun_jupyter.engine.plan import PlanFile, write_plan
 from parallelrun_jupyter.engine.plan_check import Fate
 from parallelrun_jupyter.errors import InputError
-from parallelrun_jupyter.runs.record import RunRecord
+from parallelrun_jupyter.runs.run_record import RunRecord
 from tests.pure.test_state import record
 
 

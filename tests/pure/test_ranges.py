@@ -18,7 +18,7 @@ from parallelrun_jupyter.engine.parts import LET_GO_MS, PartsScheduler
 from parallelrun_jupyter.engine.policy import NODE_ENDS_MS, Limits
 from parallelrun_jupyter.engine.range import size_at
 from parallelrun_jupyter.engine.ranges import Ranges
-from parallelrun_jupyter.events import (
+from parallelrun_jupyter.runs.journal.events import (
     IN_STORE,
     AttemptFailed,
     AttemptSucceeded,
@@ -30,8 +30,8 @@ from parallelrun_jupyter.events import (
     WarningRaised,
     encode,
 )
-from parallelrun_jupyter.runs.journal import JournalReader
-from parallelrun_jupyter.runs.state import RunState
+from parallelrun_jupyter.runs.journal.files import JournalReader
+from parallelrun_jupyter.runs.journal.state import RunState
 
 BAD = sg.Failure("exception", "ValueError", "bad", "ValueError at s.py:1 in run", "Traceback ...")
 LIMITS = Limits(error_threshold=-1, puts_in_store=True)

@@ -22,9 +22,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from parallelrun_jupyter.runs.joining import joined
-from parallelrun_jupyter.runs.outputs import read_rows
-from parallelrun_jupyter.runs.row_notes import NoteLines, read_notes
+from parallelrun_jupyter.runs.output.committed_rows import read_rows
+from parallelrun_jupyter.runs.output.merge import joined
+from parallelrun_jupyter.runs.output.row_notes import NoteLines, read_notes
 from parallelrun_jupyter.worker.failures import BadResult
 from parallelrun_jupyter.worker.formats import FORMATS, HEADER_MARK, NOTE_MARK, framed
 from parallelrun_jupyter.worker.results import CSV_OPTIONS, encode_result, read_frame_options

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from parallelrun_jupyter.engine import signals as sg
 from parallelrun_jupyter.engine.policy import TRACEBACKS_PER_GROUP, Limits
 from parallelrun_jupyter.engine.scheduler import Scheduler
-from parallelrun_jupyter.events import (
+from parallelrun_jupyter.runs.journal.events import (
     AttemptFailed,
     AttemptSucceeded,
     ItemsFailed,
@@ -24,7 +24,7 @@ from parallelrun_jupyter.events import (
     decode,
     encode,
 )
-from parallelrun_jupyter.runs.state import FAILED, RunState
+from parallelrun_jupyter.runs.journal.state import FAILED, RunState
 
 BAD = sg.Failure("exception", "ValueError", "bad", "ValueError at s.py:1 in run", "Traceback ...")
 WORSE = replace(BAD, group="KeyError at s.py:2 in run")

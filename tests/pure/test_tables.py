@@ -25,7 +25,7 @@ from parallelrun_jupyter.engine.plan import write_plan
 from parallelrun_jupyter.engine.plan_check import Fate
 from parallelrun_jupyter.engine.policy import Limits, stalled
 from parallelrun_jupyter.errors import InputError
-from parallelrun_jupyter.runs.state import RunState
+from parallelrun_jupyter.runs.journal.state import RunState
 from parallelrun_jupyter.widget.text import progress_line
 from parallelrun_jupyter.worker import delimited
 from parallelrun_jupyter.worker.failures import BadInput

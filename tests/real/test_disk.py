@@ -14,7 +14,7 @@ import pytest
 
 from parallelrun_jupyter import Run
 from parallelrun_jupyter.errors import ConfigError
-from parallelrun_jupyter.events import AttemptSucceeded, RunStarted
+from parallelrun_jupyter.runs.journal.events import AttemptSucceeded, RunStarted
 from tests.conftest import SCRIPTS
 from tests.real.conftest import end_of, rows_of
 

@@ -17,7 +17,7 @@ import pytest
 from parallelrun_jupyter import ParallelRunConfig, Run, TabularDataset, submit
 from parallelrun_jupyter.engine.template import WORKER_FOLDER
 from parallelrun_jupyter.errors import ConfigError, RunFailedError, RunFolderError
-from parallelrun_jupyter.runs.follow import Follower
+from parallelrun_jupyter.runs.snapshot.follower import Follower
 from parallelrun_jupyter.widget.output import run_output, saved_bundle
 from parallelrun_jupyter.widget.requests import Asked, answer
 from parallelrun_jupyter.worker.results import SETTINGS_FILE

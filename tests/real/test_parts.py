@@ -21,7 +21,12 @@ from azure.storage.blob import ContainerClient, generate_container_sas
 
 from parallelrun_jupyter import Datastore, ParallelRunConfig, Run, submit
 from parallelrun_jupyter.errors import OutputError
-from parallelrun_jupyter.events import AttemptFailed, AttemptSucceeded, NodeLost, PartStored
+from parallelrun_jupyter.runs.journal.events import (
+    AttemptFailed,
+    AttemptSucceeded,
+    NodeLost,
+    PartStored,
+)
 from tests.azurite_process import ACCOUNT, KEY, Azurite
 from tests.bad_network import BadNetwork, Fate
 from tests.conftest import SCRIPTS

@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 
 pytest.importorskip("playwright")
-from parallelrun_jupyter.runs import snapshot as snapshots
-from parallelrun_jupyter.runs.follow import Follower
-from parallelrun_jupyter.runs.journal import JournalReader
-from parallelrun_jupyter.runs.state import RunState
-from parallelrun_jupyter.runs.state_file import write_state
-from parallelrun_jupyter.runs.store import RunFolder
+from parallelrun_jupyter.runs.journal.files import JournalReader
+from parallelrun_jupyter.runs.journal.state import RunState
+from parallelrun_jupyter.runs.journal.state_cache import write_state
+from parallelrun_jupyter.runs.run_folder import RunFolder
+from parallelrun_jupyter.runs.snapshot import snapshot as snapshots
+from parallelrun_jupyter.runs.snapshot.follower import Follower
 from parallelrun_jupyter.widget.details import Shown
 from parallelrun_jupyter.widget.feed import followed
 from parallelrun_jupyter.widget.output import run_output
@@ -103,10 +103,10 @@ def folder_of(home: Path) -> RunFolder:
 _DRIVER = """
 import sys, time
 from pathlib import Path
-from parallelrun_jupyter.events import decode_lines
-from parallelrun_jupyter.runs.state import RunState
-from parallelrun_jupyter.runs.state_file import write_state
-from parallelrun_jupyter.runs.store import RunFolder
+from parallelrun_jupyter.runs.journal.events import decode_lines
+from parallelrun_jupyter.runs.journal.state import RunState
+from parallelrun_jupyter.runs.journal.state_cache import write_state
+from parallelrun_jupyter.runs.run_folder import RunFolder
 
 journal, folder, seconds = Path(sys.argv[1]).read_bytes(), RunFolder(Path(sys.argv[2])), float(sys.argv[3])
 count = int(seconds * 20)

@@ -24,7 +24,7 @@ from parallelrun_jupyter.errors import (
     RunFolderError,
     WaitTimeoutError,
 )
-from parallelrun_jupyter.events import (
+from parallelrun_jupyter.runs.journal.events import (
     AttemptSucceeded,
     RunFinished,
     RunStarted,

@@ -10,10 +10,10 @@ from typing import Any
 from playwright.sync_api import Browser, Locator, Page
 
 from parallelrun_jupyter.errors import ParallelRunError
-from parallelrun_jupyter.runs.follow import Follower
-from parallelrun_jupyter.runs.snapshot import take_snapshot
-from parallelrun_jupyter.runs.state import RunState
-from parallelrun_jupyter.runs.store import RunFolder
+from parallelrun_jupyter.runs.journal.state import RunState
+from parallelrun_jupyter.runs.run_folder import RunFolder
+from parallelrun_jupyter.runs.snapshot.follower import Follower
+from parallelrun_jupyter.runs.snapshot.snapshot import take_snapshot
 from parallelrun_jupyter.widget.output import RunOutput, run_output
 from parallelrun_jupyter.widget.requests import Asked, answer
 

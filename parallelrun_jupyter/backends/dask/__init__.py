@@ -22,9 +22,9 @@ from ...engine import signals
 from ...engine.news import Inbox, News
 from ...engine.signals import Piece, Signal
 from ...engine.template import Templates
-from ...runs import remote_logs
-from ...runs.record import RunRecord
-from ...runs.store import RunFolder
+from ...runs.logs import remote_logs
+from ...runs.run_folder import RunFolder
+from ...runs.run_record import RunRecord
 from ...worker.helper import text_of
 from .cluster import Cluster
 from .link import Link

@@ -27,8 +27,8 @@ from ...engine.policy import NODE_LEASE_S
 from ...engine.putting import put_spec
 from ...engine.signals import NodeStopped
 from ...errors import ConfigError, ParallelRunError
-from ...runs.record import RunRecord
-from ...runs.store import RunFolder
+from ...runs.run_folder import RunFolder
+from ...runs.run_record import RunRecord
 from ...worker.helper import crash_message
 from ..local import LocalPool
 

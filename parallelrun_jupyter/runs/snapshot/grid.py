@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TypedDict
 
-from .state import FAILED, LEFT, RETRYING, SUCCEEDED, RunState
+from ..journal.state import FAILED, LEFT, RETRYING, SUCCEEDED, RunState
 
 MOST_CELLS = 1024
 LEVELS = 9

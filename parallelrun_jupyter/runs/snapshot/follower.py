@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from .journal import JournalReader
+from ..journal.files import JournalReader
+from ..journal.state_cache import read_state
+from ..run_folder import RunFolder
 from .snapshot import Snapshot, take_snapshot
-from .state_file import read_state
-from .store import RunFolder
 
 POLL_S = 0.2
 _FAR_BEHIND_BYTES = 1 << 18

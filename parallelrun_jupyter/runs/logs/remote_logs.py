@@ -6,8 +6,8 @@ import os
 import time
 from pathlib import Path
 
-from .liveness import driver_is_alive
-from .store import RunFolder
+from ..driver_lock import driver_is_alive
+from ..run_folder import RunFolder
 
 REQUEST = "logs"
 """Name of the request that asks the driver for them."""

@@ -12,9 +12,9 @@ from collections import deque
 from dataclasses import asdict, fields
 from typing import Any
 
-from .folders import write_atomically
+from ..folders import write_atomically
+from ..run_folder import RunFolder
 from .state import KEPT_ATTEMPTS, FailureGroup, RunState, WorkerState
-from .store import RunFolder
 from .throughput import KEPT_POINTS, Throughput
 
 STATE_SCHEMA = 4

@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..formatting import text_filter
-from ..worker.streams import OPEN_END
+from ...formatting import text_filter
+from ...worker.streams import OPEN_END
+from ..run_folder import RunFolder
 from . import remote_logs
-from .logs import LastStates, shown, worker_logs
-from .store import RunFolder
+from .reader import LastStates, shown, worker_logs
 
 LEVELS = {
     "DEBUG": 10,

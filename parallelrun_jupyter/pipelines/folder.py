@@ -10,10 +10,10 @@ from pathlib import Path
 from ..errors import RunNotFoundError
 from ..formatting import nearest_hint
 from ..home import home
-from .folders import Folder, names_in
-from .liveness import driver_is_alive
-from .pipeline_journal import PipelineState, fold, read_events
-from .pipeline_record import PipelineRecord
+from ..runs.driver_lock import driver_is_alive
+from ..runs.folders import Folder, names_in
+from .journal import PipelineState, fold, read_events
+from .record import PipelineRecord
 
 RECORD_NAME = "pipeline.json"
 

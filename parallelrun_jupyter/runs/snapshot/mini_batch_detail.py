@@ -7,12 +7,12 @@ import mmap
 from pathlib import Path
 from typing import TypedDict
 
-from ..errors import visible
-from ..events import AttemptFailed, AttemptSucceeded, ItemsFailed, decode
-from ..formatting import plural
-from ..worker import mini_batches as loading
-from .state import FAILED, LEFT, RETRYING, SUCCEEDED, RunState
-from .store import RunFolder
+from ...errors import visible
+from ...formatting import plural
+from ...worker import mini_batches as loading
+from ..journal.events import AttemptFailed, AttemptSucceeded, ItemsFailed, decode
+from ..journal.state import FAILED, LEFT, RETRYING, SUCCEEDED, RunState
+from ..run_folder import RunFolder
 
 SHOWN_ITEMS = 50
 SHOWN_ATTEMPTS = 20

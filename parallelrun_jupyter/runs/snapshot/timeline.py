@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypedDict
 
-from .state import Lately, RunState, Use, WorkerState
+from ..journal.state import Lately, RunState, Use, WorkerState
 
 SHOWN_LANES = 24
 SHOWN_BARS = 200

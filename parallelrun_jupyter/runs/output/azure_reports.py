@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..events import (
+from ..journal.events import (
     AttemptFailed,
     AttemptSucceeded,
     Event,
@@ -23,9 +23,9 @@ from ..events import (
     RunStarted,
     WorkerStarted,
 )
-from .record import RunRecord
-from .state import RunState
-from .store import RunFolder
+from ..journal.state import RunState
+from ..run_folder import RunFolder
+from ..run_record import RunRecord
 
 _ESCAPED = "backslashreplace"
 """What UTF-8 does not hold, of file names and the like, is written with escapes."""

@@ -12,13 +12,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from ..errors import OutputError
-from ..events import AttemptSucceeded, Event
-from ..worker.formats import CSV, JSONL, TEXT
-from .folders import remove_quietly
-from .joining import TakeNote, joined
+from ...errors import OutputError
+from ...worker.formats import CSV, JSONL, TEXT
+from ..folders import remove_quietly
+from ..journal.events import AttemptSucceeded, Event
+from ..run_folder import RunFolder
+from .merge import TakeNote, joined
 from .row_notes import NoteLines, RowNotes, read_notes
-from .store import RunFolder
 from .typed_rows import csv_table, frame_of_records, json_table, lines_of
 
 if TYPE_CHECKING:

@@ -6,15 +6,15 @@ import json
 import time
 from typing import TypedDict
 
-from ..errors import visible
+from ...errors import visible
+from ..driver_lock import driver_is_alive
+from ..journal.state import FailureGroup, RunState, WorkerState, costliest_first
+from ..run_folder import RunFolder
+from ..run_record import RunRecord
 from . import progress
 from .grid import Grid, grid
 from .hints import hint_of
-from .liveness import driver_is_alive
 from .progress import Budget, Pace, Straggler
-from .record import RunRecord
-from .state import FailureGroup, RunState, WorkerState, costliest_first
-from .store import RunFolder
 from .timeline import Lane, Uses, timeline, uses
 
 SHOWN_WORKERS = 50

@@ -16,8 +16,8 @@ from ..data.local import place_below
 from ..data.staging import local_copies
 from ..errors import ConfigError
 from ..runs.folders import write_atomically
-from ..runs.pipeline_record import StepRecord
 from .bindings import common_folder
+from .record import StepRecord
 
 
 @contextlib.contextmanager

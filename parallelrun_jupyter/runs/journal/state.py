@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from ..events import (
+from .events import (
     FINAL_STATES,
     AttemptFailed,
     AttemptSucceeded,

@@ -14,7 +14,7 @@ import json
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple, TypeAlias
 
-from .errors import RunFolderError, visible
+from ...errors import RunFolderError, visible
 
 SCHEMA = 1
 """Version of the journal. Readers keep reading every older version."""

@@ -8,10 +8,10 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ..errors import ConfigError
-from ..worker.streams import OPEN_END
+from ...errors import ConfigError
+from ...worker.streams import OPEN_END
+from ..run_folder import RunFolder
 from . import remote_logs
-from .store import RunFolder
 
 _TAIL_BYTES_PER_LINE = 400
 _MOST_TAIL_BYTES = 64 << 20

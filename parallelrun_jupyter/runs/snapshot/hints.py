@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from .record import RunRecord
-from .state import FailureGroup
+from ..journal.state import FailureGroup
+from ..run_record import RunRecord
 
 CELL = "cell.py"
 """The name of a notebook's cell as an entry script."""

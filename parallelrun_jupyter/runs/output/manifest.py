@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..errors import OutputError
-from ..events import Event, PartStored
-from .record import RunRecord
+from ...errors import OutputError
+from ..journal.events import Event, PartStored
+from ..run_record import RunRecord
 
 PART_NAME = "part-{:09d}-{}.parquet"
 """Of the first mini-batch: sorted by name, parts are in input order."""

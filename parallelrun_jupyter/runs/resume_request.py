@@ -11,8 +11,8 @@ from typing import Any
 
 from ..errors import RunFolderError
 from .folders import write_atomically
-from .record import RunRecord
-from .store import RunFolder
+from .run_folder import RunFolder
+from .run_record import RunRecord
 
 _NAME = "resume.json"
 _REFUSED = "refused"

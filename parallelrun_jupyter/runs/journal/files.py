@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ..events import IN_STORE, AttemptSucceeded, Event, PartStored, decode_lines, encode
+from .events import IN_STORE, AttemptSucceeded, Event, PartStored, decode_lines, encode
 
 _BLOCK = 1 << 20
 _DECODED_AT_ONCE = 1000

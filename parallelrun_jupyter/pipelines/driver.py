@@ -14,9 +14,12 @@ from typing import Any
 from ..environment.build import interpreter
 from ..environment.packages import PackageSet
 from ..errors import ParallelRunError
+from ..runs.driver_lock import DriverClaim
 from ..runs.folders import write_atomically
-from ..runs.liveness import DriverClaim
-from ..runs.pipeline_journal import (
+from ..runs.run_folder import new_run_id
+from .bindings import Bindings, split_secrets
+from .folder import PipelineFolder, find_pipeline
+from .journal import (
     FINAL_STEP_STATES,
     PipelineEvent,
     PipelineFinished,
@@ -30,11 +33,8 @@ from ..runs.pipeline_journal import (
     fold,
     read_events,
 )
-from ..runs.pipeline_record import StepRecord
-from ..runs.pipeline_store import PipelineFolder, find_pipeline
-from ..runs.store import new_run_id
-from .bindings import Bindings, split_secrets
-from .registered import register_outputs, staged_datasets
+from .record import StepRecord
+from .registered_datasets import register_outputs, staged_datasets
 from .reuse import Finished, find_finished, keep_finished, try_fingerprint
 from .steps import (
     CONTEXT_VARIABLE,

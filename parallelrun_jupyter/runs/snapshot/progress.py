@@ -6,8 +6,8 @@ import math
 import statistics
 from typing import TypedDict
 
-from .record import RunRecord
-from .state import RETRYING, RunState, WorkerState
+from ..journal.state import RETRYING, RunState, WorkerState
+from ..run_record import RunRecord
 
 ETA_AFTER = 30
 ETA_AFTER_SHARE = 0.05

@@ -13,7 +13,7 @@ from ..errors import ConfigError, RunNotFoundError
 from ..formatting import nearest_hint
 from ..home import home
 from .folders import Folder, names_in
-from .record import RunRecord
+from .run_record import RunRecord
 
 
 @dataclass(frozen=True, slots=True)

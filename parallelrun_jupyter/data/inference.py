@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -97,6 +98,8 @@ def infer_block(data: bytes, width: int, wanted: list[int], reading: Reading) ->
         # And where every row is short, pandas refuses to be asked for the columns behind.
         open_row = _OPEN_ROW.search(str(error))
         rows = {"on_bad_lines": "skip", **({"nrows": int(open_row[1])} if open_row else {})}
+        # Of a first row that is long, pandas warns in place of skipping it.
+        warnings.filterwarnings("ignore", "Length of header or names", pd.errors.ParserWarning)
         try:
             frame = reading.frame(text, width, **rows)[wanted]
         except pd.errors.ParserError:

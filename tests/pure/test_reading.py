@@ -211,6 +211,7 @@ def test_text_in_another_encoding_is_named_by_file_and_offset(
 
 
 @settings(max_examples=150)
+@example(content=b',,a\n"', encoding="utf8", types=None)
 @given(
     content=st.lists(
         st.sampled_from([b"a", b"1", b",", b"\n", b"\xe9", b"\xc3\xa9", b"\xff", b"\0", b"\x81", b'"'])

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from .config.dask_compute import DaskCompute
     from .config.run_config import ParallelRunConfig
     from .config.step import ParallelRunStep
-    from .data.credentials import EnvironmentVariable, Keyring
-    from .data.datastores import Datastore
-    from .data.files import FileDataset
-    from .data.tabular import TabularDataset
+    from .data.datasets.file_dataset import FileDataset
+    from .data.datasets.tabular_dataset import TabularDataset
+    from .data.storage.credentials import EnvironmentVariable, Keyring
+    from .data.storage.datastores import Datastore
     from .environment import Environment
     from .errors import ParallelRunError
     from .run import Run
@@ -36,18 +36,18 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "DaskCompute": "config.dask_compute",
-    "Datastore": "data.datastores",
+    "Datastore": "data.storage.datastores",
     "Environment": "environment",
-    "EnvironmentVariable": "data.credentials",
-    "FileDataset": "data.files",
-    "Keyring": "data.credentials",
+    "EnvironmentVariable": "data.storage.credentials",
+    "FileDataset": "data.datasets.file_dataset",
+    "Keyring": "data.storage.credentials",
     "LocalCompute": "config.compute",
     "ParallelRunConfig": "config.run_config",
     "ParallelRunError": "errors",
     "ParallelRunStep": "config.step",
     "Run": "run",
     "RunDetails": "widget.details",
-    "TabularDataset": "data.tabular",
+    "TabularDataset": "data.datasets.tabular_dataset",
     "name_compute": "config.compute",
     "submit": "submission",
 }

@@ -15,8 +15,8 @@ from IPython.core.magic import Magics, line_cell_magic, magics_class
 
 from .config.entry_script import check_script
 from .config.step import ParallelRunStep
-from .data.inputs import is_dataset, mini_batches
-from .data.staging import local_line
+from .data.datasets.inputs import is_dataset, mini_batches
+from .data.staging.local_copies import local_line
 from .errors import ConfigError, EntryScriptError, ParallelRunError, RunFailedError
 from .listing import add_list_options, listing
 from .naming import cell_name, default_name

@@ -15,7 +15,7 @@ from .config.run_config import (
     field_help,
     field_names,
 )
-from .data.inputs import FORMATS, is_dataset, open_path
+from .data.datasets.inputs import FORMATS, is_dataset, open_path
 from .errors import ConfigError, InputError
 from .formatting import nearest_hint
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from .config.compute import Compute, as_compute, node_counts
 from .config.entry_script import check_script
-from .data.credentials import variables_for_driver
-from .data.storage import Storage
+from .data.storage.credentials import variables_for_driver
+from .data.storage.storage import Storage
 from .errors import ConfigError, EntryScriptError, InputError, LaunchError, RunFolderError
 from .formatting import nearest_hint, plural
 from .launch import end_leftovers, launch

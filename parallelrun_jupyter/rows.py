@@ -21,7 +21,7 @@ from .runs.snapshot.snapshot import Snapshot
 if TYPE_CHECKING:
     import pandas as pd
 
-    from .data.remote import Store
+    from .data.storage.object_store import Store
 
 _AT_ONCE = 8
 
@@ -60,7 +60,7 @@ def read_frame(folder: RunFolder, record: RunRecord, snapshot: Snapshot) -> pd.D
 
 def _read_final(folder: RunFolder, output: str, record: RunRecord) -> bytes:
     """Read the final file; of one in a store, the run's own copy where it is still here."""
-    from .data.staging import local_copy
+    from .data.staging.local_copies import local_copy
 
     own = folder.output if record.output_storage or not record.output else Path(record.output)
     path: str | Path = own / record.output_file  # `output` is shown: shortened, and with escapes
@@ -79,8 +79,8 @@ def _frame_of_parts(folder: RunFolder, record: RunRecord, *, is_published: bool)
     import pandas as pd
     import pyarrow as pa
 
-    from .data.remote import Store
-    from .data.storage import Storage
+    from .data.storage.object_store import Store
+    from .data.storage.storage import Storage
     from .runs.output.schemas import fitted, one_schema
 
     url = dataset_url(record)
@@ -105,7 +105,7 @@ def _frame_of_parts(folder: RunFolder, record: RunRecord, *, is_published: bool)
 
 
 def _read(store: Store, url: str) -> bytes:
-    from .data.remote import plain_errors
+    from .data.storage.object_store import plain_errors
 
     with plain_errors(store.storage, url):
         data: bytes = store.files.cat_file(url)

@@ -396,7 +396,7 @@ class Run:
             The run has no such mini-batch, or its files do not come from their store.
         """
         __tracebackhide__ = True
-        from .data.staging import local_line
+        from .data.staging.local_copies import local_line
 
         record = self._follower.record
         line = local_line(line_of(self.folder, mini_batch), record.inputs)

@@ -19,9 +19,9 @@ from .config.compute import Compute, as_compute, node_counts
 from .config.entry_script import check_script, imported_modules
 from .config.run_config import ParallelRunConfig
 from .config.step import Inputs, Output, ParallelRunStep
-from .data.credentials import variables_for_driver
-from .data.remote import Store
-from .data.storage import Storage
+from .data.storage.credentials import variables_for_driver
+from .data.storage.object_store import Store
+from .data.storage.storage import Storage
 from .engine.template import CAN_FORK
 from .environment import as_environment
 from .errors import ConfigError, EntryScriptError, MissingExtraError, RunFolderError

@@ -105,7 +105,7 @@ def side_paths(side_inputs: Sequence[Mapping[str, Any]]) -> dict[int, str]:
     remote = {k: spec for k, spec in enumerate(side_inputs) if spec.get("storage")}
     if not remote:
         return {}
-    from .data.staging import local_root
+    from .data.staging.local_copies import local_root
 
     return {number: local_root(spec) for number, spec in remote.items()}
 

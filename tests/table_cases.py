@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from parallelrun_jupyter import TabularDataset
-from parallelrun_jupyter.data.cut import Cut
+from parallelrun_jupyter.data.batching import Cut
 
 WHOLE = Cut(1 << 60)
 ONE_ROW = Cut(1, rows=1)

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ..data.files import FileDataset as NativeFiles
-from ..data.inputs import dataset_of
-from ..data.local import place_below
-from ..data.staging import local_copies
-from ..data.storage import Place
-from ..data.tabular import TabularDataset as NativeTable
+from ..data.datasets.file_dataset import FileDataset as NativeFiles
+from ..data.datasets.inputs import dataset_of
+from ..data.datasets.tabular_dataset import TabularDataset as NativeTable
+from ..data.local.listing import place_below
+from ..data.staging.local_copies import local_copies
+from ..data.storage.storage import Place
 from ..errors import ConfigError, InputError
 from ..pipelines import registered_datasets
 from ..pipelines.bindings import common_folder

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..data.datastores import Datastore as NativeDatastore
-from ..data.remote import Store
-from ..data.storage import Place, Storage
-from ..data.transfer import upload_all
-from ..data.urls import ENDPOINT_VARIABLE
+from ..data.storage.datastores import Datastore as NativeDatastore
+from ..data.storage.object_store import Store
+from ..data.storage.storage import Place, Storage
+from ..data.storage.transfer import upload_all
+from ..data.storage.urls import ENDPOINT_VARIABLE
 from ..pipelines import registered_datasets
 from ..runs.folders import write_atomically
 from .exceptions import UserErrorException

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from ..data.files import FileDataset
+from ..data.datasets.file_dataset import FileDataset
 from ..environment.build import as_policy, policy
 from ..pipelines.record import InputRecord, OutputRecord, PipelineRecord, StepRecord
 from ..runs.source_copy import copy_source

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ..data.storage import Place
-from ..data.transfer import download_all
+from ..data.storage.storage import Place
+from ..data.storage.transfer import download_all
 from ..pipelines.journal import StepState
 from ..pipelines.record import StepRecord
 from ..run import Run as NativeRun

@@ -6,7 +6,7 @@ import uuid
 from dataclasses import replace
 from typing import Any
 
-from ..data.tabular import TabularDataset as NativeTable
+from ..data.datasets.tabular_dataset import TabularDataset as NativeTable
 from ..pipelines import registered_datasets
 from .dataset_types import DataType, plain_header
 from .datasets import AbstractDataset, Dataset, check_there

@@ -6,15 +6,15 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from ..data.cut import Cut
-from ..data.datastores import DataPath, Datastore, place_of
-from ..data.files import FileDataset, is_several
-from ..data.inputs import open_path
-from ..data.partition_format import check_keys
-from ..data.storage import Place, Storage
-from ..data.tabular import TabularDataset
-from ..data.transfer import why_not_written
-from ..data.urls import local_path
+from ..data.batching import Cut
+from ..data.datasets.file_dataset import FileDataset, is_several
+from ..data.datasets.inputs import open_path
+from ..data.datasets.tabular_dataset import TabularDataset
+from ..data.partitions.path_format import check_keys
+from ..data.storage.datastores import DataPath, Datastore, place_of
+from ..data.storage.storage import Place, Storage
+from ..data.storage.transfer import why_not_written
+from ..data.storage.urls import local_path
 from ..errors import ConfigError, InputError
 from ..formatting import parse_mini_batch_size
 from .run_config import ParallelRunConfig

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-from ..data.inputs import count_items
+from ..data.datasets.inputs import count_items
 from ..errors import OutputError
 from ..runs.driver_lock import DriverClaim
 from ..runs.journal.events import IN_STORE, AttemptSucceeded, Event, PartStored, RunFinished

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from math import ceil
 
-from ..data.inputs import count_items
+from ..data.datasets.inputs import count_items
 from ..worker.status_page import LOADING, RUNNING
 from . import signals
 from .deadlines import deadline_of

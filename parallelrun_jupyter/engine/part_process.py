@@ -21,10 +21,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..data.remote import Store, plain_errors
-from ..data.storage import Storage
-from ..data.transfer import put_file
-from ..data.upload import put_all
+from ..data.storage.object_store import Store, plain_errors
+from ..data.storage.storage import Storage
+from ..data.storage.transfer import put_file
+from ..data.storage.upload_process import put_all
 from ..errors import OutputError, ParallelRunError
 from ..runs.output.manifest import MANIFEST, manifest_text
 from ..runs.output.merge import joined

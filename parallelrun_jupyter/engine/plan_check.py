@@ -7,8 +7,8 @@ from collections.abc import Callable
 from enum import Enum
 from typing import TypeAlias
 
-from ..data import inputs
-from ..data.versions import Versions
+from ..data.datasets import inputs
+from ..data.local.file_versions import Versions
 from ..errors import InputError
 from ..formatting import plural
 from ..runs.run_record import RunRecord

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 
-from ..data.sources import input_warnings_to
-from ..data.versions import Versions
+from ..data.local.file_versions import Versions
+from ..data.tables.table_files import input_warnings_to
 from ..errors import ParallelRunError
 from ..runs.run_record import RunRecord
 from ..worker.helper import run_and_exit, send

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from ..data.credentials import look_up
-from ..data.storage import Storage
+from ..data.storage.credentials import look_up
+from ..data.storage.storage import Storage
 from ..errors import ConfigError, MissingExtraError
 from ..runs.output.manifest import PART_NAME, dataset_url
 from ..runs.run_record import RunRecord

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from math import ceil
 from typing import Any
 
-from ..data.inputs import count_items
+from ..data.datasets.inputs import count_items
 from ..runs.run_record import RunRecord
 from .helper_process import LOST, HelperEnd, HelperProcess
 from .signals import AttemptEndedBadly, Failure, Noticed, Signal
@@ -84,7 +84,7 @@ def staging_spec(record: RunRecord, node: str, environ: Mapping[str, str]) -> St
     storages = [spec.get("storage") for spec in record.inputs]
     if not any(storages) and not any(spec.get("storage") for spec in record.side_inputs):
         return None
-    from ..data.cache import open_cache
+    from ..data.staging.cache import open_cache
 
     cache = open_cache(environ)
     start = {
@@ -157,7 +157,7 @@ class Staging:
         self._outbox = bytearray()
         self._writing = False
         self._helper = HelperProcess(
-            "parallelrun_jupyter.data.stager", self._spec.cwd, self._environ
+            "parallelrun_jupyter.data.staging.stager_process", self._spec.cwd, self._environ
         )
         self._commands, self._replies = self._helper.commands, self._helper.replies
         for fd in (self._commands, self._replies):

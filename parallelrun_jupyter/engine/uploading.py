@@ -67,7 +67,7 @@ class Upload:
     def start(self) -> None:
         """Begin; call it from the driver's lasting thread, whose end ends the process."""
         if self._files:
-            self._spawn("parallelrun_jupyter.data.upload")
+            self._spawn("parallelrun_jupyter.data.storage.upload_process")
         self._thread.start()
 
     def _spawn(self, module: str) -> None:

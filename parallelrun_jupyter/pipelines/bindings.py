@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from ..config.step import OutputFolder
-from ..data.datastores import DataPath, Datastore
-from ..data.files import FileDataset
-from ..data.inputs import dataset_of
-from ..data.local import place_below
-from ..data.staging import local_copies
-from ..data.storage import Place, Storage
-from ..data.tabular import TabularDataset
+from ..data.datasets.file_dataset import FileDataset
+from ..data.datasets.inputs import dataset_of
+from ..data.datasets.tabular_dataset import TabularDataset
+from ..data.local.listing import place_below
+from ..data.staging.local_copies import local_copies
+from ..data.storage.datastores import DataPath, Datastore
+from ..data.storage.storage import Place, Storage
 from ..errors import ConfigError
 from .journal import PipelineState
 from .record import STEP_RUN_ID, InputRecord, OutputRecord, PipelineRecord, StepRecord

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..data.inputs import dataset_of
-from ..data.local import place_below
-from ..data.staging import local_copies
+from ..data.datasets.inputs import dataset_of
+from ..data.local.listing import place_below
+from ..data.staging.local_copies import local_copies
 from ..errors import ConfigError
 from ..runs.folders import write_atomically
 from .bindings import common_folder

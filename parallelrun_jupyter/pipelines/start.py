@@ -12,8 +12,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from ..data.credentials import variables_for_driver
-from ..data.storage import Storage
+from ..data.storage.credentials import variables_for_driver
+from ..data.storage.storage import Storage
 from ..errors import ConfigError, LaunchError, RunFolderError, RunNotFoundError
 from ..formatting import nearest_hint
 from ..home import home

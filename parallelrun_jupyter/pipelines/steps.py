@@ -15,8 +15,8 @@ from typing import Any, Protocol
 
 from ..config.run_config import ParallelRunConfig
 from ..config.step import ParallelRunStep
-from ..data.storage import Place, Storage
-from ..data.transfer import upload_all
+from ..data.storage.storage import Place, Storage
+from ..data.storage.transfer import upload_all
 from ..engine.template import WORKER_FOLDER
 from ..errors import ParallelRunError, RunFolderError, RunNotFoundError
 from ..failures import failure_message

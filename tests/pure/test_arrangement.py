@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parallelrun_jupyter import FileDataset, TabularDataset
-from parallelrun_jupyter.data import inputs
-from parallelrun_jupyter.data.arrangement import Arrangement
-from parallelrun_jupyter.data.cut import Cut
-from parallelrun_jupyter.data.inputs import open_path
+from parallelrun_jupyter.data.batching import Cut
+from parallelrun_jupyter.data.datasets import inputs
+from parallelrun_jupyter.data.datasets.inputs import open_path
+from parallelrun_jupyter.data.tables.column_layout import Arrangement
 from parallelrun_jupyter.errors import ConfigError, InputError
 from parallelrun_jupyter.worker.mini_batches import load
 

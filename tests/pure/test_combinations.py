@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parallelrun_jupyter import FileDataset
-from parallelrun_jupyter.data import combinations, inputs
-from parallelrun_jupyter.data.combinations import gather
-from parallelrun_jupyter.data.cut import Cut
+from parallelrun_jupyter.data.batching import Cut
+from parallelrun_jupyter.data.datasets import inputs
+from parallelrun_jupyter.data.partitions import group_by_keys
+from parallelrun_jupyter.data.partitions.group_by_keys import gather
 from parallelrun_jupyter.errors import InputError
 
 
@@ -31,7 +32,7 @@ def test_what_cannot_be_gathered_is_said(monkeypatch: pytest.MonkeyPatch) -> Non
     def full(_name: str) -> sqlite3.Connection:
         raise sqlite3.OperationalError("database or disk is full")
 
-    monkeypatch.setattr(combinations.sqlite3, "connect", full)
+    monkeypatch.setattr(group_by_keys.sqlite3, "connect", full)
     with pytest.raises(
         InputError, match="by its partition keys: database or disk is full. It needs"
     ):
@@ -42,7 +43,7 @@ def test_memory_does_not_grow_with_the_number_of_items() -> None:
     """300,000 files with long paths, in 1,000 combinations: their list alone takes over 100 MB."""
     program = (
         "import resource\n"
-        "from parallelrun_jupyter.data.combinations import gather\n"
+        "from parallelrun_jupyter.data.partitions.group_by_keys import gather\n"
         "most = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "before = most()\n"
         "items = ((str(n % 1000), str(n).rjust(400)) for n in range(300_000))\n"

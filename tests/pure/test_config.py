@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from parallelrun_jupyter import FileDataset, ParallelRunConfig, ParallelRunStep
-from parallelrun_jupyter.data.cut import Cut
+from parallelrun_jupyter.data.batching import Cut
 from parallelrun_jupyter.environment import Environment
 from parallelrun_jupyter.errors import ConfigError, InputError
 

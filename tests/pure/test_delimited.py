@@ -13,9 +13,9 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from parallelrun_jupyter import TabularDataset
-from parallelrun_jupyter.data import text_files
-from parallelrun_jupyter.data.cut import Cut
-from parallelrun_jupyter.data.delimited import Dialect, _header_names, _plain_names
+from parallelrun_jupyter.data.batching import Cut
+from parallelrun_jupyter.data.tables import text_encoding
+from parallelrun_jupyter.data.tables.delimited import Dialect, _header_names, _plain_names
 from parallelrun_jupyter.worker import delimited
 from parallelrun_jupyter.worker.failures import BadInput
 from parallelrun_jupyter.worker.tables import load_table
@@ -101,7 +101,7 @@ def test_whatever_pandas_reads_is_what_the_mini_batches_hold(
         path, separator=separator, quote=quote, header=False, encoding=encoding, column_types="str"
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(text_files, "BLOCK_BYTES", 4 * block)
+        patch.setattr(text_encoding, "BLOCK_BYTES", 4 * block)
         patch.setattr(delimited, "WIDE", 1 if is_wide else 256)
         lines = [json.loads(line) for line, _ in dataset.mini_batches(0, Cut(size)) if line]
         if not lines:
@@ -152,7 +152,7 @@ def test_plain_headers_are_what_pandas_makes_of_them(names: list[str], end: str)
     dialect = Dialect(separator=";")
     plain = _plain_names(head, "utf-8", dialect)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("parallelrun_jupyter.data.delimited._plain_names", lambda *_: ())
+        patch.setattr("parallelrun_jupyter.data.tables.delimited._plain_names", lambda *_: ())
         _header_names.cache_clear()
         try:
             expected = _header_names(head, "utf-8", dialect)

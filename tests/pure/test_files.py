@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parallelrun_jupyter import Datastore, FileDataset, TabularDataset
-from parallelrun_jupyter.data.cut import Cut
-from parallelrun_jupyter.data.files import group_items
-from parallelrun_jupyter.data.inputs import mini_batches
-from parallelrun_jupyter.data.versions import Versions
+from parallelrun_jupyter.data.batching import Cut
+from parallelrun_jupyter.data.datasets.file_dataset import group_items
+from parallelrun_jupyter.data.datasets.inputs import mini_batches
+from parallelrun_jupyter.data.local.file_versions import Versions
 from parallelrun_jupyter.errors import InputError
 from parallelrun_jupyter.worker.failures import BadInput
 from parallelrun_jupyter.worker.mini_batches import load

@@ -18,7 +18,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from parallelrun_jupyter import TabularDataset
-from parallelrun_jupyter.data.cut import Cut
+from parallelrun_jupyter.data.batching import Cut
 from parallelrun_jupyter.errors import InputError
 from parallelrun_jupyter.worker import row_groups
 from parallelrun_jupyter.worker.failures import BadInput

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from parallelrun_jupyter.data.partition_format import (
+from parallelrun_jupyter.data.partitions.path_format import (
     PartitionFormat,
     as_json,
     check_keys,

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parallelrun_jupyter import Datastore, TabularDataset
-from parallelrun_jupyter.data.inputs import open_path
-from parallelrun_jupyter.data.partitioning import write_partitions
-from parallelrun_jupyter.data.storage import Place
+from parallelrun_jupyter.data.datasets.inputs import open_path
+from parallelrun_jupyter.data.partitions.writer import write_partitions
+from parallelrun_jupyter.data.storage.storage import Place
 from parallelrun_jupyter.errors import ConfigError, InputError
 
 

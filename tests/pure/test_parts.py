@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parallelrun_jupyter.data.remote import Store
-from parallelrun_jupyter.data.storage import Storage
+from parallelrun_jupyter.data.storage.object_store import Store
+from parallelrun_jupyter.data.storage.storage import Storage
 from parallelrun_jupyter.engine import part_process
 from parallelrun_jupyter.engine.part_process import publish, put
 from parallelrun_jupyter.engine.putting import PutSpec, put_spec

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parallelrun_jupyter import FileDataset, TabularDataset
-from parallelrun_jupyter.data.files import local_line
-from parallelrun_jupyter.data.inputs import count_items
-from parallelrun_jupyter.data.versions import Versions
+from parallelrun_jupyter.data.datasets.file_dataset import local_line
+from parallelrun_jupyter.data.datasets.inputs import count_items
+from parallelrun_jupyter.data.local.file_versions import Versions
 from parallelrun_jupyter.engine.plan import PlanFile, write_plan
 from parallelrun_jupyter.engine.plan_check import Fate
 from parallelrun_jupyter.errors import InputError

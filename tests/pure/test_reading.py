@@ -16,10 +16,10 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from parallelrun_jupyter import TabularDataset
-from parallelrun_jupyter.data import text_files
-from parallelrun_jupyter.data.cut import Cut
-from parallelrun_jupyter.data.inputs import dataset_of, open_path
-from parallelrun_jupyter.data.sources import InputWarning, input_warnings_to
+from parallelrun_jupyter.data.batching import Cut
+from parallelrun_jupyter.data.datasets.inputs import dataset_of, open_path
+from parallelrun_jupyter.data.tables import text_encoding
+from parallelrun_jupyter.data.tables.table_files import InputWarning, input_warnings_to
 from parallelrun_jupyter.errors import ConfigError, InputError
 from parallelrun_jupyter.options import inputs_of, reading_of, run_options
 from parallelrun_jupyter.worker.delimited import MISSING, MISTAKEN
@@ -366,7 +366,7 @@ def test_escapes_are_what_pandas_makes_of_them(
     path = put(folder, soup.encode(encoding), "escaped.csv")
     dataset = read(path, escape="\\", header=False, encoding=encoding, column_types="str")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(text_files, "BLOCK_BYTES", 4 * block)
+        patch.setattr(text_encoding, "BLOCK_BYTES", 4 * block)
         lines = [json.loads(line) for line, _ in dataset.mini_batches(0, Cut(size)) if line]
         columns = len(lines[0][6].get("columns", "1")) if lines else 1
         try:

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parallelrun_jupyter import Datastore, EnvironmentVariable, FileDataset, Keyring
-from parallelrun_jupyter.data import credentials
-from parallelrun_jupyter.data.credentials import Held, hold, look_up, variables_for_driver
-from parallelrun_jupyter.data.datastores import place_of
-from parallelrun_jupyter.data.storage import Storage, make_storage
+from parallelrun_jupyter.data.storage import credentials
+from parallelrun_jupyter.data.storage.credentials import Held, hold, look_up, variables_for_driver
+from parallelrun_jupyter.data.storage.datastores import place_of
+from parallelrun_jupyter.data.storage.storage import Storage, make_storage
 from parallelrun_jupyter.errors import ConfigError, InputError, MissingExtraError
 
 

@@ -13,10 +13,10 @@ import pandas as pd
 import pytest
 
 from parallelrun_jupyter import FileDataset, TabularDataset
-from parallelrun_jupyter.data.cut import Cut
-from parallelrun_jupyter.data.remote import Store
-from parallelrun_jupyter.data.storage import Place
-from parallelrun_jupyter.data.transfer import copies_of
+from parallelrun_jupyter.data.batching import Cut
+from parallelrun_jupyter.data.storage.object_store import Store
+from parallelrun_jupyter.data.storage.storage import Place
+from parallelrun_jupyter.data.storage.transfer import copies_of
 from parallelrun_jupyter.errors import InputError
 
 

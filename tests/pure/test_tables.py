@@ -19,8 +19,8 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from parallelrun_jupyter import TabularDataset
-from parallelrun_jupyter.data import text_files
-from parallelrun_jupyter.data.cut import Cut
+from parallelrun_jupyter.data.batching import Cut
+from parallelrun_jupyter.data.tables import text_encoding
 from parallelrun_jupyter.engine.plan import write_plan
 from parallelrun_jupyter.engine.plan_check import Fate
 from parallelrun_jupyter.engine.policy import Limits, stalled
@@ -123,7 +123,7 @@ def test_types_are_decided_once_for_all_mini_batches(
         writer = csv.writer(file, delimiter=separator, lineterminator=line_end, quoting=quoting)
         writer.writerows([names, *rows])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(text_files, "BLOCK_BYTES", 64)
+        patch.setattr(text_encoding, "BLOCK_BYTES", 64)
         patch.setattr(delimited, "WIDE", 1 if is_wide else 256)
         dataset = TabularDataset.from_delimited_files(path, separator=separator, encoding=encoding)
         lines = rows_of(dataset, Cut(size))
@@ -187,7 +187,7 @@ def test_what_is_read_of_digits_is_what_is_written(
         writer = csv.writer(file, lineterminator="\n", quoting=quoting)
         writer.writerows([[f"c{k}" for k in range(len(columns))], *zip(*columns, strict=True)])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(text_files, "BLOCK_BYTES", block)
+        patch.setattr(text_encoding, "BLOCK_BYTES", block)
         frames = frames_of(TabularDataset.from_delimited_files(path), Cut(size))
     same_types(frames)
     joined = pd.concat(frames, ignore_index=True)

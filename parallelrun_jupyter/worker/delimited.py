@@ -112,7 +112,8 @@ class DelimitedRange:
         # Other ways of these are off by one in the last digit. From 3 on all are exact.
         self._precision = {"float_precision": "round_trip"} if version < (3, 0) else {}
         self._fields, self._first_end = self._first_row()
-        self._beyond = range(len(self._names), len(self._names) + self._more_columns(version))
+        more = self._more_columns(version)
+        self._beyond = range(len(self._names), len(self._names) + more)
 
     def frame(self) -> Any:
         """Return the rows as a DataFrame, whatever is ragged or of the wrong type refused."""
@@ -213,23 +214,49 @@ class DelimitedRange:
                 gc.enable()
 
     def _more_columns(self, version: tuple[int, ...]) -> int:
-        """Return how many columns are read beyond those there are: what stands there is too much.
+        """Return how many columns to read beyond those of the table; a value there is one too many.
 
         pandas refuses rows that are wider still; before version 1.4 it drops their fields silently,
-        so that as many are read as any row may have. Where there are very many columns, taking one
-        out again would cost as much as reading them: none is added where no row can be too wide.
+        so that as many are read as the widest row may have. A wide table is read by groups of
+        columns, without a check of pandas: `_count_wide` has counted its fields.
         """
-        is_wide = len(self._names) >= WIDE
-        if version >= (1, 4) and not is_wide:
+        if len(self._names) >= WIDE:
+            return self._count_wide()
+        if version >= (1, 4):
             return 1
+        separators, _ = self._separators_by_row()
+        return max(1, int(separators.max(initial=0)) + 1 - len(self._names))
+
+    def _count_wide(self) -> int:
+        """Return 1 if a row of a wide table ends in one more field, else 0.
+
+        Adding a column costs as much as reading the table, so that none is added without need.
+
+        Raises
+        ------
+        BadInput
+            A row has more fields than that.
+        """
+        separators, starts = self._separators_by_row()
+        suspects = (separators >= len(self._names)).nonzero()[0]
+        if not len(suspects):
+            return 0
+        text = without_escapes(self._text.data, self._separator, self._quote, self._escape)
+        extra = 0
+        for row in suspects.tolist():
+            extra = max(extra, self._fields_of(text, int(starts[row]))[0] - len(self._names))
+            if extra > 1:
+                raise BadInput(self._ragged_at(self._text.byte(int(starts[row]))))
+        return max(extra, 0)
+
+    def _separators_by_row(self) -> Any:
+        """Return the number of separators in each row, quoted ones included, and the rows' starts."""
         import numpy as np
 
-        separators = np.frombuffer(self._text.data, np.uint8) == ord(self._separator)
-        before = np.concatenate([np.zeros(1, np.int64), np.cumsum(separators)])
-        ends = np.concatenate([np.zeros(1, np.int64), self._rows(is_last=True)[0]])
-        widest = int(np.diff(before[ends]).max()) + 1 if len(ends) > 1 else 0
-        more = max(0 if is_wide else 1, widest - len(self._names))
-        return min(more, 1) if version >= (1, 4) else more
+        is_separator = np.frombuffer(self._text.data, np.uint8) == ord(self._separator)
+        before = np.concatenate([np.zeros(1, np.int64), np.cumsum(is_separator)])
+        edges = np.concatenate([np.zeros(1, np.int64), self._rows(is_last=True)[0]])
+        return np.diff(before[edges]), edges[:-1]
 
     def _read(self, types: dict[int, str] | str, columns: list[int] | None = None) -> Any:
         data = self._text.data
@@ -278,9 +305,13 @@ class DelimitedRange:
     def _first_row(self) -> tuple[int, int]:
         """Return the number of fields of the first row, and the offset behind the last one."""
         data = without_escapes(self._text.data, self._separator, self._quote, self._escape)
-        separator = self._separator.encode("ascii")
-        blanks = b" \t".replace(separator, b"")
+        blanks = b" \t".replace(self._separator.encode("ascii"), b"")
         at = re.compile(b"(?:[%s]*[\r\n])*" % blanks).match(data).end()  # type: ignore[union-attr]
+        return self._fields_of(data, at)
+
+    def _fields_of(self, data: bytes, at: int) -> tuple[int, int]:
+        """Return the number of fields of the row that starts at an offset, and where it ends."""
+        separator = self._separator.encode("ascii")
         field = b"[^%s\r\n]*" % re.escape(separator)
         if self._quote:
             q = re.escape(self._quote.encode("ascii"))
@@ -301,10 +332,13 @@ class DelimitedRange:
                 raise BadInput(self._ragged(int(filled.argmax())))
 
     def _ragged(self, row: int) -> str:
+        return self._ragged_at(self._offset_of(row))
+
+    def _ragged_at(self, offset: int) -> str:
         return (
             "%s: the row at byte %d has more fields than the %d columns; quote fields that hold "
             "the separator %r, or correct the row"
-            % (self._text.path, self._offset_of(row), len(self._names), self._separator)
+            % (self._text.path, offset, len(self._names), self._separator)
         )
 
     def _unparsable(self, error: Exception) -> BadInput:

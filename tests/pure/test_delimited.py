@@ -78,6 +78,7 @@ SOUP = st.lists(
 @example('a"b\n"c\nd"\n', 1, 4, ",", '"', "utf-8", False)
 @example('"a""\n"\n', 1, 3, ",", '"', "utf-8", False)
 @example("a\r\nb\r", 1, 2, ",", '"', "utf-8", False)
+@example('""\n"",,""', 9, 1, ",", '"', "utf-8", True)
 def test_whatever_pandas_reads_is_what_the_mini_batches_hold(
     folder: Path,
     soup: str,

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from .backends import find_backend
+from .engine.child_process import kill_group
 from .engine.driver import Driver
-from .engine.helper_process import kill_group
-from .engine.template import WORKER_FOLDER, Templates
+from .engine.node.fork_server import WORKER_FOLDER, Templates
 from .errors import LaunchError
 from .runs.logs.reader import text_from
 from .runs.resume_request import read_resume

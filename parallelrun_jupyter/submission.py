@@ -22,7 +22,7 @@ from .config.step import Inputs, Output, ParallelRunStep
 from .data.storage.credentials import variables_for_driver
 from .data.storage.object_store import Store
 from .data.storage.storage import Storage
-from .engine.template import CAN_FORK
+from .engine.node.fork_server import CAN_FORK
 from .environment import as_environment
 from .errors import ConfigError, EntryScriptError, MissingExtraError, RunFolderError
 from .formatting import nearest_hint

@@ -8,14 +8,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from ..engine import signals
-from ..engine.node import Node
-from ..engine.policy import NodeLimits
-from ..engine.putting import PutSpec, Putter, put_spec
-from ..engine.signals import Piece, Signal
-from ..engine.staging import Staging, staging_spec
-from ..engine.template import CAN_FORK, Template, Templates
-from ..engine.worker_process import WorkerSpec
+from ..engine.node.fork_server import CAN_FORK, Template, Templates
+from ..engine.node.node import Node
+from ..engine.node.stager import Staging, staging_spec
+from ..engine.node.worker_process import WorkerSpec
+from ..engine.output.part_uploader import PutSpec, Putter, put_spec
+from ..engine.scheduling import signals
+from ..engine.scheduling.limits import NodeLimits
+from ..engine.scheduling.signals import Piece, Signal
 from ..machine import thread_caps, visible_gpus
 from ..runs.run_folder import RunFolder
 from ..runs.run_record import RunRecord

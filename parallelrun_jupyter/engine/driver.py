@@ -25,17 +25,18 @@ from ..runs.resume_request import ResumeRequest, read_resume, write_refusal
 from ..runs.run_folder import RunFolder
 from ..runs.run_record import RunRecord
 from ..worker.helper import text_of
-from . import signals
-from .clashes import FirstClash
-from .commits import Commits
-from .parts import PartsScheduler
-from .plan import PlanFile
-from .plan_check import Fate, Fates
-from .planner import Planner
-from .policy import NODES_TAKEN, Limits
-from .pool import Pool, PoolFactory
-from .scheduler import Scheduler
-from .signals import (
+from .node_pool import Pool, PoolFactory
+from .output.committer import Commits
+from .output.publisher import PartsUpload, Upload
+from .output.schema_check import FirstClash
+from .planning.plan_check import Fate, Fates
+from .planning.plan_file import PlanFile
+from .planning.planner import Planner
+from .scheduling import signals
+from .scheduling.limits import NODES_TAKEN, Limits
+from .scheduling.part_scheduler import PartsScheduler
+from .scheduling.scheduler import Scheduler
+from .scheduling.signals import (
     Action,
     Assign,
     Charge,
@@ -48,7 +49,6 @@ from .signals import (
     Signal,
     StopNodes,
 )
-from .uploading import PartsUpload, Upload
 
 _log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from ..config.run_config import ParallelRunConfig
 from ..config.step import ParallelRunStep
 from ..data.storage.storage import Place, Storage
 from ..data.storage.transfer import upload_all
-from ..engine.template import WORKER_FOLDER
+from ..engine.node.fork_server import WORKER_FOLDER
 from ..errors import ParallelRunError, RunFolderError, RunNotFoundError
 from ..failures import failure_message
 from ..run import Run

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from parallelrun_jupyter.engine.clashes import FirstClash
+from parallelrun_jupyter.engine.output.schema_check import FirstClash
 from parallelrun_jupyter.worker.formats import encode_table
 from parallelrun_jupyter.worker.results import CSV_OPTIONS
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from parallelrun_jupyter.engine.feeding import MOST_FED, depth_of, held_for_distance
+from parallelrun_jupyter.engine.node.prefetch import MOST_FED, depth_of, held_for_distance
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import signal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parallelrun_jupyter.engine.helper_process import LOST, death_text, exit_text, helper_end
+from parallelrun_jupyter.engine.child_process import LOST, death_text, exit_text, helper_end
 from parallelrun_jupyter.worker.helper import crash_message
 
 

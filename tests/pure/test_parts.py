@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 
 from parallelrun_jupyter.data.storage.object_store import Store
 from parallelrun_jupyter.data.storage.storage import Storage
-from parallelrun_jupyter.engine import part_process
-from parallelrun_jupyter.engine.part_process import publish, put
-from parallelrun_jupyter.engine.putting import PutSpec, put_spec
-from parallelrun_jupyter.engine.spool import Spool
+from parallelrun_jupyter.engine.output import part_process
+from parallelrun_jupyter.engine.output.part_process import publish, put
+from parallelrun_jupyter.engine.output.part_uploader import PutSpec, put_spec
+from parallelrun_jupyter.engine.output.spool import Spool
 from parallelrun_jupyter.errors import ConfigError, InputError, OutputError
 from parallelrun_jupyter.runs.journal.events import PartStored
 from parallelrun_jupyter.runs.output.manifest import MANIFEST, parts_of, read_manifest

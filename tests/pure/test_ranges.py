@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parallelrun_jupyter.engine import ranges
-from parallelrun_jupyter.engine import signals as sg
-from parallelrun_jupyter.engine.parts import LET_GO_MS, PartsScheduler
-from parallelrun_jupyter.engine.policy import NODE_ENDS_MS, Limits
-from parallelrun_jupyter.engine.range import size_at
-from parallelrun_jupyter.engine.ranges import Ranges
+from parallelrun_jupyter.engine.scheduling import range_allocator
+from parallelrun_jupyter.engine.scheduling import signals as sg
+from parallelrun_jupyter.engine.scheduling.limits import NODE_ENDS_MS, Limits
+from parallelrun_jupyter.engine.scheduling.mini_batch_range import size_at
+from parallelrun_jupyter.engine.scheduling.part_scheduler import LET_GO_MS, PartsScheduler
+from parallelrun_jupyter.engine.scheduling.range_allocator import Ranges
 from parallelrun_jupyter.runs.journal.events import (
     IN_STORE,
     AttemptFailed,
@@ -294,14 +294,14 @@ def test_what_had_failed_side_by_side_is_one_part_again() -> None:
 def test_rows_that_are_too_many_are_put_before_the_range_is_over(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(ranges, "PART_BYTES", 30)
+    monkeypatch.setattr(range_allocator, "PART_BYTES", 30)
     nodes = Nodes()
     nodes.tell(sg.Planned(5, 25, is_end=True))
     nodes.join(4, "a")
     nodes.succeed("a", 2)
     nodes.succeed("a", 1)
     assert [[piece[0] for piece in asked.pieces] for asked in nodes.puts] == [[1, 2]]
-    monkeypatch.setattr(ranges, "KEPT_BYTES", 40)
+    monkeypatch.setattr(range_allocator, "KEPT_BYTES", 40)
     nodes.succeed("a", 3)
     assert ("a", 4, 1) in nodes.out
     nodes.tell(sg.NodeOffered("a", 1, 9))
@@ -311,7 +311,7 @@ def test_rows_that_are_too_many_are_put_before_the_range_is_over(
 def test_a_node_that_keeps_too_much_gets_nothing_until_some_of_it_is_in_the_store(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(ranges, "KEPT_BYTES", 30)
+    monkeypatch.setattr(range_allocator, "KEPT_BYTES", 30)
     nodes = Nodes()
     nodes.tell(sg.Planned(9, 45, is_end=True))
     nodes.join(2, "a")
@@ -460,8 +460,8 @@ def test_whatever_happens_each_row_is_in_one_part_and_in_order(
     events: list[Event] = []
     store: dict[str, list[int]] = {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ranges, "PART_BYTES", largest)
-        patch.setattr(ranges, "KEPT_BYTES", 2 * largest)
+        patch.setattr(range_allocator, "PART_BYTES", largest)
+        patch.setattr(range_allocator, "KEPT_BYTES", 2 * largest)
         for driver in range(drivers):
             state = folded(events) if driver else None
             nodes = Nodes(limits, state)

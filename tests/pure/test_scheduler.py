@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parallelrun_jupyter.engine import signals as sg
-from parallelrun_jupyter.engine.policy import TRACEBACKS_PER_GROUP, Limits
-from parallelrun_jupyter.engine.scheduler import Scheduler
+from parallelrun_jupyter.engine.scheduling import signals as sg
+from parallelrun_jupyter.engine.scheduling.limits import TRACEBACKS_PER_GROUP, Limits
+from parallelrun_jupyter.engine.scheduling.scheduler import Scheduler
 from parallelrun_jupyter.runs.journal.events import (
     AttemptFailed,
     AttemptSucceeded,

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from parallelrun_jupyter import ParallelRunConfig, Run, TabularDataset, submit
-from parallelrun_jupyter.engine.template import WORKER_FOLDER
+from parallelrun_jupyter.engine.node.fork_server import WORKER_FOLDER
 from parallelrun_jupyter.errors import ConfigError, RunFailedError, RunFolderError
 from parallelrun_jupyter.runs.snapshot.follower import Follower
 from parallelrun_jupyter.widget.output import run_output, saved_bundle

@@ -308,7 +308,9 @@ def test_a_killed_process_that_puts_is_replaced(
     def putting() -> list[psutil.Process]:
         nodes = [psutil.Process(process.pid) for process in dask_cluster.workers.values()]
         children = [child for node in nodes for child in node.children()]
-        return [p for p in children if "parallelrun_jupyter.engine.part_process" in p.cmdline()]
+        return [
+            p for p in children if "parallelrun_jupyter.engine.output.part_process" in p.cmdline()
+        ]
 
     run = begin([numbers] * 2, container, dask_cluster.address, 0.05, 1000)
     wait_for(run, 8)

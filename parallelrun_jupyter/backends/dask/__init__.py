@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from ...config.dask_compute import TLS_VARIABLE, DaskCompute, require_dask
-from ...engine import signals
 from ...engine.news import Inbox, News
-from ...engine.signals import Piece, Signal
-from ...engine.template import Templates
+from ...engine.node.fork_server import Templates
+from ...engine.scheduling import signals
+from ...engine.scheduling.signals import Piece, Signal
 from ...runs.logs import remote_logs
 from ...runs.run_folder import RunFolder
 from ...runs.run_record import RunRecord

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...engine.news import News
-from ...engine.signals import NodeStopped
+from ...engine.scheduling.signals import NodeStopped
 from ...runs.folders import remove_quietly
 from .node import HEARTBEAT_S, Command, DaskNode, NodeCrash, Order, Tail
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
-from ...engine import signals
 from ...engine.news import News
-from ...engine.signals import Signal
+from ...engine.scheduling import signals
+from ...engine.scheduling.signals import Signal
 from ...errors import ConfigError, ParallelRunError
 from ...formatting import plural
 from ...worker.helper import text_of

@@ -21,11 +21,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from ...engine.feeding import SHORT_S
 from ...engine.news import News, Outbox
-from ...engine.policy import NODE_LEASE_S
-from ...engine.putting import put_spec
-from ...engine.signals import NodeStopped
+from ...engine.node.prefetch import SHORT_S
+from ...engine.output.part_uploader import put_spec
+from ...engine.scheduling.limits import NODE_LEASE_S
+from ...engine.scheduling.signals import NodeStopped
 from ...errors import ConfigError, ParallelRunError
 from ...runs.run_folder import RunFolder
 from ...runs.run_record import RunRecord

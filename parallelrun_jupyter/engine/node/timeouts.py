@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..worker.status_page import LOADING, RUNNING
-from .policy import NodeLimits
+from ...worker.status_page import LOADING, RUNNING
+from ..scheduling.limits import NodeLimits
 from .worker_process import LOADING_TOOK, WorkerProcess
 
 _TERM_PATIENCE_S = 0.5

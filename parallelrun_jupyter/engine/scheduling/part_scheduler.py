@@ -10,15 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ..runs.journal.events import (
+from ...runs.journal.events import (
     FINAL_STATES,
     IN_STORE,
     AttemptSucceeded,
     PartStored,
     WarningRaised,
 )
-from . import policy, signals
-from .ranges import Ranges
+from . import limits, signals
+from .range_allocator import Ranges
 from .scheduler import Scheduler
 from .signals import Action, PauseNodes, PutPart, StopNodes
 
@@ -47,7 +47,7 @@ class PartsScheduler(Scheduler):
     def start(self, now_ms: int, pid: int, host: str, script: str = "") -> list[Action]:
         """Record that a driver took up the run; see `Scheduler.start`."""
         if self.state.drivers and self.state.state not in FINAL_STATES:
-            self._quiet_at = now_ms + policy.NODE_ENDS_MS  # the nodes of the driver that is gone
+            self._quiet_at = now_ms + limits.NODE_ENDS_MS  # the nodes of the driver that is gone
         return super().start(now_ms, pid, host, script)
 
     # Ranges and parts
@@ -127,7 +127,7 @@ class PartsScheduler(Scheduler):
             self._ranges.lose(name, charged)
             self._idle.pop(name, None)
             if not node.stopped:
-                self._quiet_at = self._now + policy.NODE_ENDS_MS
+                self._quiet_at = self._now + limits.NODE_ENDS_MS
         return charged
 
     def _check_stall(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from . import policy
+from . import limits
 
 
 @dataclass(slots=True)
@@ -75,7 +75,7 @@ class Nodes:
         for mini_batch, attempt in mine:
             if mini_batch in suspects:
                 self._losses[mini_batch] = self._losses.get(mini_batch, 0) + 1
-                if self._losses[mini_batch] >= policy.NODES_TAKEN:
+                if self._losses[mini_batch] >= limits.NODES_TAKEN:
                     charged.append(mini_batch)
                     continue
             del self._held[mini_batch]
@@ -156,7 +156,7 @@ class Nodes:
     def hopeless(self) -> bool:
         """Whether no worker was ever ready, and each slot has failed often enough (rule R21)."""
         return all(
-            not node.was_ready and node.failed_starts >= policy.INIT_TRIES * max(1, node.slots)
+            not node.was_ready and node.failed_starts >= limits.INIT_TRIES * max(1, node.slots)
             for node in self._known.values()
         )
 

@@ -6,11 +6,11 @@ import os
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from ..runs.folders import remove_quietly
-from ..runs.journal.events import Event
-from ..runs.journal.files import JournalWriter
-from ..runs.output.committed_rows import part_path
-from ..runs.run_folder import RunFolder
+from ...runs.folders import remove_quietly
+from ...runs.journal.events import Event
+from ...runs.journal.files import JournalWriter
+from ...runs.output.committed_rows import part_path
+from ...runs.run_folder import RunFolder
 
 RESERVE_BYTES = 1 << 16
 """Room that is kept for the last line of the journal, on a disk that has become full."""

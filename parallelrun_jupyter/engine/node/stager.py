@@ -11,10 +11,10 @@ from dataclasses import dataclass, field, replace
 from math import ceil
 from typing import Any
 
-from ..data.datasets.inputs import count_items
-from ..runs.run_record import RunRecord
-from .helper_process import LOST, HelperEnd, HelperProcess
-from .signals import AttemptEndedBadly, Failure, Noticed, Signal
+from ...data.datasets.inputs import count_items
+from ...runs.run_record import RunRecord
+from ..child_process import LOST, HelperEnd, HelperProcess
+from ..scheduling.signals import AttemptEndedBadly, Failure, Noticed, Signal
 from .worker_process import Given, WorkerSpec
 
 READ_AHEAD_S = 2.0
@@ -84,7 +84,7 @@ def staging_spec(record: RunRecord, node: str, environ: Mapping[str, str]) -> St
     storages = [spec.get("storage") for spec in record.inputs]
     if not any(storages) and not any(spec.get("storage") for spec in record.side_inputs):
         return None
-    from ..data.staging.cache import open_cache
+    from ...data.staging.cache import open_cache
 
     cache = open_cache(environ)
     start = {

@@ -8,17 +8,17 @@ from collections import deque
 from collections.abc import Callable
 from math import ceil
 
-from ..data.datasets.inputs import count_items
-from ..worker.status_page import LOADING, RUNNING
-from . import signals
-from .deadlines import deadline_of
-from .feeding import depth_of, held_for_distance
-from .policy import NodeLimits
+from ...data.datasets.inputs import count_items
+from ...worker.status_page import LOADING, RUNNING
+from ..scheduling import signals
+from ..scheduling.limits import NodeLimits
+from ..scheduling.signals import Failure, Signal, Success
+from .crash_stack import read_stack
+from .prefetch import depth_of, held_for_distance
+from .restart_backoff import Starts
 from .sampling import Sampler
-from .signals import Failure, Signal, Success
-from .stack_dump import read_stack
-from .staging import Staged, Staging
-from .starting import Starts
+from .stager import Staged, Staging
+from .timeouts import deadline_of
 from .worker_process import CAN_WATCH_PIDS, Given, Reply, WorkerProcess, WorkerSpec
 
 SAMPLE_S = 1.0

@@ -18,15 +18,15 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from ..data.storage.credentials import look_up
-from ..data.storage.storage import Storage
-from ..errors import ConfigError, MissingExtraError
-from ..runs.output.manifest import PART_NAME, dataset_url
-from ..runs.run_record import RunRecord
-from .helper_process import HelperProcess
-from .signals import PartNotPut, PartPut, Piece, Signal
+from ...data.storage.credentials import look_up
+from ...data.storage.storage import Storage
+from ...errors import ConfigError, MissingExtraError
+from ...runs.output.manifest import PART_NAME, dataset_url
+from ...runs.run_record import RunRecord
+from ..child_process import HelperProcess
+from ..scheduling.signals import PartNotPut, PartPut, Piece, Signal
+from .publisher import limit_s
 from .spool import Spool
-from .uploading import limit_s
 
 _TRIES = 3
 _DELAYS_S = (1.0, 5.0)
@@ -189,7 +189,7 @@ class Putter:
         return []
 
     def _spawn(self) -> HelperProcess:
-        module = "parallelrun_jupyter.engine.part_process"
+        module = "parallelrun_jupyter.engine.output.part_process"
         helper = HelperProcess(module, self.spool.folder, self._spec.environ)
         os.set_blocking(helper.replies, False)
         self._selector.register(helper.replies, selectors.EVENT_READ, self)

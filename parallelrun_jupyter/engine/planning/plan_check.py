@@ -7,11 +7,11 @@ from collections.abc import Callable
 from enum import Enum
 from typing import TypeAlias
 
-from ..data.datasets import inputs
-from ..data.local.file_versions import Versions
-from ..errors import InputError
-from ..formatting import plural
-from ..runs.run_record import RunRecord
+from ...data.datasets import inputs
+from ...data.local.file_versions import Versions
+from ...errors import InputError
+from ...formatting import plural
+from ...runs.run_record import RunRecord
 
 
 class Fate(Enum):

@@ -9,14 +9,14 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ..runs.folders import write_atomically
-from ..runs.journal.events import PartStored
-from ..runs.output.manifest import dataset_url
-from ..runs.run_folder import RunFolder
-from ..runs.run_record import RunRecord
-from . import signals
-from .helper_process import HelperEnd, HelperProcess
-from .signals import Signal
+from ...runs.folders import write_atomically
+from ...runs.journal.events import PartStored
+from ...runs.output.manifest import dataset_url
+from ...runs.run_folder import RunFolder
+from ...runs.run_record import RunRecord
+from ..child_process import HelperEnd, HelperProcess
+from ..scheduling import signals
+from ..scheduling.signals import Signal
 
 _SLOWEST_BYTES_PER_S = 1 << 20
 _START_S = 5.0
@@ -174,7 +174,7 @@ class PartsUpload(Upload):
             "temporary": str(self._job.with_suffix(".part")),
         }
         write_atomically(self._job, json.dumps(words))
-        self._spawn("parallelrun_jupyter.engine.part_process")
+        self._spawn("parallelrun_jupyter.engine.output.part_process")
         self._thread.start()
 
     def _wait(self) -> None:

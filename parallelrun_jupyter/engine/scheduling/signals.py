@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
-from ..runs.journal.events import Event, WorkerSample
+from ...runs.journal.events import Event, WorkerSample
 
 
 class Success(NamedTuple):

@@ -12,10 +12,10 @@ from bisect import bisect_right, insort
 from collections.abc import Iterable, Iterator
 from heapq import heappop, heappush
 
-from ..runs.journal.events import AttemptSucceeded
-from ..runs.journal.state import FAILED, SUCCEEDED, RunState
-from .queue import Stretch
-from .range import SMALLEST, Part, Range, size_at, streaks_of
+from ...runs.journal.events import AttemptSucceeded
+from ...runs.journal.state import FAILED, SUCCEEDED, RunState
+from .mini_batch_range import SMALLEST, Part, Range, size_at, streaks_of
+from .pending import Stretch
 
 PART_BYTES = 128 << 20
 """Rows of a range that are put when there are so many of them, also where others are missing."""

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..worker import protocol
-from ..worker.status_page import SIZE, StatusPage
-from ..worker.streams import OPEN_END, ShownLines, tag_lines
-from .helper_process import exit_text, kill_group
-from .signals import Failure
-from .template import WORKER_FOLDER, Template
+from ...worker import protocol
+from ...worker.status_page import SIZE, StatusPage
+from ...worker.streams import OPEN_END, ShownLines, tag_lines
+from ..child_process import exit_text, kill_group
+from ..scheduling.signals import Failure
+from .fork_server import WORKER_FOLDER, Template
 
 _READ_BYTES = 1 << 18
 _DUMP_BYTES = 1 << 15

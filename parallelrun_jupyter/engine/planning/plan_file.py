@@ -17,11 +17,11 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
-from ..data.batching import Cut
-from ..data.datasets import inputs
-from ..data.local.file_versions import Versions
-from ..errors import InputError
-from ..runs.run_record import RunRecord
+from ...data.batching import Cut
+from ...data.datasets import inputs
+from ...data.local.file_versions import Versions
+from ...errors import InputError
+from ...runs.run_record import RunRecord
 from .plan_check import Fates, check_inputs, refusal, runs_first
 
 _WRITE_BYTES = 1 << 17

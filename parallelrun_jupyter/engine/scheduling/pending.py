@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import TypeAlias
 
-from ..runs.journal.state import LEFT, RunState
+from ...runs.journal.state import LEFT, RunState
 
 Stretch: TypeAlias = tuple[int, int, int]
 """Mini-batches that follow one another: the first, how many, and the number of the attempt."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import struct
 
-from ..errors import OutputError
-from ..runs.output.merge import check_header
-from ..runs.output.schemas import one_schema
-from ..worker.formats import CSV, PARQUET, split_frame, split_note
+from ...errors import OutputError
+from ...runs.output.merge import check_header
+from ...runs.output.schemas import one_schema
+from ...worker.formats import CSV, PARQUET, split_frame, split_note
 
 _MOST_KINDS = 100
 """So many kinds of columns are compared; what comes after them is seen when the file is made."""

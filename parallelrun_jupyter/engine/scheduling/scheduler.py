@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..formatting import plural
-from ..runs.journal.events import (
+from ...formatting import plural
+from ...runs.journal.events import (
     SCHEMA,
     AttemptFailed,
     AttemptSucceeded,
@@ -27,12 +27,12 @@ from ..runs.journal.events import (
     WorkerReady,
     WorkerStarted,
 )
-from ..runs.journal.state import RunState
-from ..worker.failures import SHORT_RESULT, short_result
-from . import policy, signals
-from .nodes import Nodes
-from .policy import Limits
-from .queue import Queue, Stretch
+from ...runs.journal.state import RunState
+from ...worker.failures import SHORT_RESULT, short_result
+from . import limits, signals
+from .assignments import Nodes
+from .limits import Limits
+from .pending import Queue, Stretch
 from .signals import Action, Assign, Charge, Finish, Publish, Record, Refuse, Signal, StopNodes
 
 _PROGRESS = (
@@ -154,7 +154,7 @@ class Scheduler:
             case signals.PlanFailed(reason, trace) | signals.PoolLost(reason, _, trace):
                 return [Refuse(f"{trace.rstrip()}\n{reason}" if trace else reason)]
             case signals.TimePassed():
-                reason = policy.check_stalled(self._limits, self._now, self._started)
+                reason = limits.check_stalled(self._limits, self._now, self._started)
                 return [Refuse(reason)] if reason else []
             case signals.Planned():
                 held, self._held = self._held, None
@@ -298,7 +298,7 @@ class Scheduler:
 
     def _check_stall(self) -> None:
         if self._ending is None:
-            reason = policy.stalled(self.state, self._limits, self._now, self._started, self._moved)
+            reason = limits.stalled(self.state, self._limits, self._now, self._started, self._moved)
             if reason:
                 self._end("Failed", reason, drain=False)
 
@@ -324,7 +324,7 @@ class Scheduler:
                 keep(AttemptSucceeded(*head, part, offset, length, crc))
                 if rows > items and not self._warned_long:
                     self._warned_long = True
-                    self._record(WarningRaised(now, policy.too_long(mini_batch, items, rows)))
+                    self._record(WarningRaised(now, limits.too_long(mini_batch, items, rows)))
             offset += length
 
     def _keep(self, event: AttemptSucceeded) -> None:
@@ -358,7 +358,7 @@ class Scheduler:
         is_last = tries >= self._limits.run_max_try
         f = signal.failure
         group = self.state.groups.get(f.group)
-        shown = group is None or group.attempts < policy.TRACEBACKS_PER_GROUP
+        shown = group is None or group.attempts < limits.TRACEBACKS_PER_GROUP
         self._record(
             AttemptFailed(
                 signal.mini_batch,
@@ -418,7 +418,7 @@ class Scheduler:
             is_busy = self._is_busy
             # What was left alone must not keep a group from being tried: only what fails anew.
             waits = is_busy and self.state.items_failed == self._items_left_failed
-            reason = policy.exceeded(self.state, self._limits)
+            reason = limits.exceeded(self.state, self._limits)
             if reason and not waits:
                 self._end("Failed", reason, drain=False)
             elif self.state.plan_finished and self.state.left == 0:
@@ -436,7 +436,7 @@ class Scheduler:
         return bool(self._queue) or self._nodes.holds_any
 
     def _complete(self) -> None:
-        reason = policy.completion_failure(self.state, self._limits)
+        reason = limits.completion_failure(self.state, self._limits)
         if reason:
             self._end("Failed", reason, drain=True)
             return

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from ..runs.journal.events import AttemptSucceeded
+from ...runs.journal.events import AttemptSucceeded
 
 SMALLEST, LARGEST = 4, 1024
 """Mini-batches in a range: few in the first ones, so that something is in the store early."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..runs.journal.events import WorkerSample
-from ..worker.status_page import PHASES
+from ...runs.journal.events import WorkerSample
+from ...worker.status_page import PHASES
 from .resources import ResourceMeter
 from .worker_process import WorkerProcess
 

@@ -1,6 +1,6 @@
 """Makes parts of the output and puts them into its store; and makes one output of all parts.
 
-``python -m parallelrun_jupyter.engine.part_process PARENT`` reads a line of JSON for each job,
+``python -m parallelrun_jupyter.engine.output.part_process PARENT`` reads a line of JSON for each job,
 ``[kind, path]``: ``put``, one part of a node, or ``publish``, the manifest, where the file at the
 path says what. It answers with ``["done", rows, size_bytes]`` or ``["failed", reason, may_pass]``,
 which tells if another try may help; while it publishes, with ``["alive"]`` for each step. An error
@@ -21,16 +21,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..data.storage.object_store import Store, plain_errors
-from ..data.storage.storage import Storage
-from ..data.storage.transfer import put_file
-from ..data.storage.upload_process import put_all
-from ..errors import OutputError, ParallelRunError
-from ..runs.output.manifest import MANIFEST, manifest_text
-from ..runs.output.merge import joined
-from ..runs.output.schemas import fitted, is_fitting, one_schema
-from ..worker.formats import PARQUET
-from ..worker.helper import serve
+from ...data.storage.object_store import Store, plain_errors
+from ...data.storage.storage import Storage
+from ...data.storage.transfer import put_file
+from ...data.storage.upload_process import put_all
+from ...errors import OutputError, ParallelRunError
+from ...runs.output.manifest import MANIFEST, manifest_text
+from ...runs.output.merge import joined
+from ...runs.output.schemas import fitted, is_fitting, one_schema
+from ...worker.formats import PARQUET
+from ...worker.helper import serve
 
 _AT_ONCE = 16
 _OURS = re.compile(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..formatting import plural
-from ..runs.journal.state import RunState, costliest_first
-from ..runs.run_record import RunRecord
+from ...formatting import plural
+from ...runs.journal.state import RunState, costliest_first
+from ...runs.run_record import RunRecord
 
 INIT_TRIES = 3
 """Failed starts in a row, per worker slot of a node, after which nobody can start (rule R21)."""

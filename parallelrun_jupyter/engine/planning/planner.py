@@ -12,16 +12,16 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 
-from ..data.local.file_versions import Versions
-from ..data.tables.table_files import input_warnings_to
-from ..errors import ParallelRunError
-from ..runs.run_record import RunRecord
-from ..worker.helper import run_and_exit, send
-from ..worker.parent import die_with_parent
-from .helper_process import LastLines, helper_end
-from .plan import write_plan
+from ...data.local.file_versions import Versions
+from ...data.tables.table_files import input_warnings_to
+from ...errors import ParallelRunError
+from ...runs.run_record import RunRecord
+from ...worker.helper import run_and_exit, send
+from ...worker.parent import die_with_parent
+from ..child_process import LastLines, helper_end
+from ..scheduling.signals import Noticed, PlanFailed, Planned, Signal
 from .plan_check import Fate, Fates
-from .signals import Noticed, PlanFailed, Planned, Signal
+from .plan_file import write_plan
 
 
 class Planner:

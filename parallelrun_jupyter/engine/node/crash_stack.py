@@ -7,8 +7,8 @@ import os
 import re
 from collections.abc import Sequence
 
-from ..worker.failures import is_under
-from .template import WORKER_FOLDER
+from ...worker.failures import is_under
+from .fork_server import WORKER_FOLDER
 
 _FRAME = re.compile(r'^  File "(?P<file>.*)", line (?P<line>\d+) in (?P<name>.*)$')
 

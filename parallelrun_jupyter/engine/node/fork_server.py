@@ -20,9 +20,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from .helper_process import LastLines, death_text, kill_group
+from ..child_process import LastLines, death_text, kill_group
 
-WORKER_FOLDER = Path(__file__).resolve().parent.parent / "worker"
+WORKER_FOLDER = Path(__file__).resolve().parents[2] / "worker"
 
 CAN_FORK = sys.platform == "linux"
 

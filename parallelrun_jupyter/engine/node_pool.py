@@ -7,8 +7,8 @@ from typing import Protocol
 
 from ..runs.run_folder import RunFolder
 from ..runs.run_record import RunRecord
-from .signals import Piece, Signal
-from .template import Templates
+from .node.fork_server import Templates
+from .scheduling.signals import Piece, Signal
 
 
 class Pool(Protocol):

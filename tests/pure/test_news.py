@@ -7,7 +7,7 @@ import pickle
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parallelrun_jupyter.engine.news import Inbox, News, Outbox
+from parallelrun_jupyter.backends.dask.mailbox import Inbox, News, Outbox
 from parallelrun_jupyter.engine.scheduling import signals as sg
 
 CHUNK = 100

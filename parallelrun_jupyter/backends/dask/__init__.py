@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from ...config.dask_compute import TLS_VARIABLE, DaskCompute, require_dask
-from ...engine.news import Inbox, News
 from ...engine.node.fork_server import Templates
 from ...engine.scheduling import signals
 from ...engine.scheduling.signals import Piece, Signal
@@ -27,9 +26,10 @@ from ...runs.run_folder import RunFolder
 from ...runs.run_record import RunRecord
 from ...worker.helper import text_of
 from .cluster import Cluster
-from .link import Link
-from .members import Members, Terms
+from .mailbox import Inbox, News
+from .membership import Members, Terms
 from .node import Command, Order
+from .node_client import Link
 
 _CLOSE_S = 30.0
 _TRAVELS = ("script", "models")

@@ -21,7 +21,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from ...engine.news import News, Outbox
 from ...engine.node.prefetch import SHORT_S
 from ...engine.output.part_uploader import put_spec
 from ...engine.scheduling.limits import NODE_LEASE_S
@@ -31,6 +30,7 @@ from ...runs.run_folder import RunFolder
 from ...runs.run_record import RunRecord
 from ...worker.helper import crash_message
 from ..local import LocalPool
+from .mailbox import News, Outbox
 
 HEARTBEAT_S = 2.0
 """A node without news says at least this often that it is there."""

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
-from ...engine.news import News
 from ...engine.scheduling import signals
 from ...engine.scheduling.signals import Signal
 from ...errors import ConfigError, ParallelRunError
 from ...formatting import plural
 from ...worker.helper import text_of
 from .cluster import ASK_S, Cluster, can_reach, refusals
-from .link import Link
+from .mailbox import News
 from .node import Command, Order
+from .node_client import Link
 
 _log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from .scheduling.signals import AttemptsSucceeded, Signal
+from ...engine.scheduling.signals import AttemptsSucceeded, Signal
 
 CHUNK_BYTES = 4 << 20
 """Rows that travel in one message."""

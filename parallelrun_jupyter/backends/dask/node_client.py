@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...engine.news import News
 from ...engine.scheduling.signals import NodeStopped
 from ...runs.folders import remove_quietly
+from .mailbox import News
 from .node import HEARTBEAT_S, Command, DaskNode, NodeCrash, Order, Tail
 
 SILENCE_S = 15.0

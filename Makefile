@@ -78,4 +78,4 @@ peers: $(VENV)/.bench
 
 clean:
 	rm -rf $(VENV) tests/azurite/node_modules labextension/node_modules labextension/lib parallelrun_jupyter/labextension \
-	    parallelrun_jupyter/widget/static parallelrun-demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	    parallelrun_jupyter/views/static parallelrun-demo .mypy_cache .pytest_cache .ruff_cache .hypothesis

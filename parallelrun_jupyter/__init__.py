@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from .data.storage.datastores import Datastore
     from .environment import Environment
     from .errors import ParallelRunError
+    from .notebook.run_details import RunDetails
     from .run import Run
     from .submission import submit
-    from .widget.details import RunDetails
 
 _HOMES = {
     "DaskCompute": "config.dask_compute",
@@ -46,7 +46,7 @@ _HOMES = {
     "ParallelRunError": "errors",
     "ParallelRunStep": "config.step",
     "Run": "run",
-    "RunDetails": "widget.details",
+    "RunDetails": "notebook.run_details",
     "TabularDataset": "data.datasets.tabular_dataset",
     "name_compute": "config.compute",
     "submit": "submission",

@@ -15,6 +15,7 @@ from .errors import ConfigError, ParallelRunError, RunFailedError
 from .failures import failures_text
 from .kernel import install_kernel
 from .listing import add_list_options, listing
+from .notebook.live import watch_json
 from .options import (
     OptionParser,
     add_resume_options,
@@ -28,8 +29,7 @@ from .run import Run
 from .runs.snapshot.follower import Follower
 from .submission import submit
 from .version import __version__
-from .widget.live import watch_json
-from .widget.text import plain
+from .views.text import plain
 
 _METHOD = re.compile(r"\b[Rr]un\.(failures|logs|resume|cancel|list|wait_for_completion)\(\)")
 _TWICE = re.compile(r"('parallelrun [^']*') and \1 (show|list|say|go)")

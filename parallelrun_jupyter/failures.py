@@ -12,7 +12,7 @@ from .runs.run_record import RunRecord
 from .runs.snapshot.follower import Follower
 from .runs.snapshot.hints import hint_of
 from .runs.snapshot.snapshot import Snapshot
-from .widget import text
+from .views import text
 
 if TYPE_CHECKING:
     import pandas as pd

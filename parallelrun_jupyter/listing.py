@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from .run import Run
-from .widget.rows import json_lines, table
+from .views.run_list import json_lines, table
 
 _LIMIT = 20
 

@@ -20,6 +20,8 @@ from .data.staging.local_copies import local_line
 from .errors import ConfigError, EntryScriptError, ParallelRunError, RunFailedError
 from .listing import add_list_options, listing
 from .naming import cell_name, default_name
+from .notebook.live import in_notebook
+from .notebook.run_details import RunDetails
 from .notebook_names import uses_of, what_to_write
 from .options import (
     OptionParser,
@@ -33,8 +35,6 @@ from .options import (
 from .run import Run
 from .submission import Script, submit_script
 from .trial import Trial
-from .widget.details import RunDetails
-from .widget.live import in_notebook
 
 CELL = "%%parallelrun"
 _WORDS = ("list", "show", "logs", "cancel", "resume", "try")

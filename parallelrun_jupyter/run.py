@@ -19,6 +19,8 @@ from .errors import (
 )
 from .failures import attempts_frame, failure_message, groups_frame
 from .formatting import nearest_hint, text_filter
+from .notebook import live
+from .notebook.feed import settle
 from .resumption import resume_run
 from .rows import read_frame
 from .runs import run_folder
@@ -29,9 +31,8 @@ from .runs.run_folder import RunFolder
 from .runs.snapshot.follower import POLL_S, Follower, watch
 from .runs.snapshot.snapshot import Snapshot
 from .trial import line_of, trial_of
-from .widget import live, text
-from .widget.feed import settle
-from .widget.rows import public, run_row, table
+from .views import text
+from .views.run_list import public, run_row, table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -334,7 +335,7 @@ class Run:
         OutputError
             The file cannot be written.
         """
-        from .widget.report import write_report
+        from .views.report import write_report
 
         snapshot = self.snapshot()
         return write_report(self.folder, self._follower.state, snapshot, path)

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ..errors import ParallelRunError
+from ..notebook.feed import settle
 from ..pipelines.journal import FINAL_STEP_STATES, PipelineState
 from ..runs.run_folder import find
-from ..widget.feed import settle
 
 _SETTLED_S = 2.0
 

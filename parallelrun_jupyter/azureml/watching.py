@@ -13,7 +13,7 @@ from ..pipelines.record import PipelineRecord
 from ..runs.logs.reader import text_from
 from ..runs.run_folder import find
 from ..runs.snapshot.follower import Follower
-from ..widget.text import LinePrinter
+from ..views.text import LinePrinter
 from .following import settle_pipeline
 from .statuses import run_status
 

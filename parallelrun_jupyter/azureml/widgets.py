@@ -7,11 +7,11 @@ import time
 from typing import Any
 
 from ..errors import ParallelRunError
+from ..notebook.display import Place, kernel_place
+from ..notebook.run_details import RunDetails as NativeDetails
+from ..notebook.run_details import Shown
 from ..pipelines.journal import FINAL_STEP_STATES, PipelineState
 from ..runs.run_folder import find
-from ..widget.details import RunDetails as NativeDetails
-from ..widget.details import Shown
-from ..widget.place import Place, kernel_place
 from .following import followed
 from .pipeline_runs import PipelineRun
 from .pipeline_views import html_table, text_lines

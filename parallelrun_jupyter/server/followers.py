@@ -15,7 +15,7 @@ from ..runs.journal.state import RunState
 from ..runs.run_folder import RunFolder
 from ..runs.snapshot.follower import Follower
 from ..runs.snapshot.snapshot import Snapshot
-from ..widget.rows import RunList, RunRow, run_row, unread_row
+from ..views.run_list import RunList, RunRow, run_row, unread_row
 
 T = TypeVar("T")
 

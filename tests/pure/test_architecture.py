@@ -19,7 +19,7 @@ FLOORS = (
     ("runs", "data", "environment"),
     ("config", "compute", "dask_compute", "script_check", "step"),
     ("engine", "views"),
-    ("widget", "notebook"),
+    ("notebook",),
     ("backends",),
     ("client",),
     (
@@ -118,7 +118,7 @@ def test_separate_worlds_stay_separate() -> None:
             assert tops <= {"worker"}, module
         if module.startswith("engine"):
             assert "backends" not in tops, module
-        if module.startswith(("widget", "server")):
+        if module.startswith(("views", "notebook", "server")):
             assert "engine" not in tops, module
         if module != "azureml":
             assert "azureml" not in tops - {module.split(".")[0]}, module

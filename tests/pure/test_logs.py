@@ -11,7 +11,7 @@ from parallelrun_jupyter.errors import ConfigError
 from parallelrun_jupyter.runs.logs import reader
 from parallelrun_jupyter.runs.logs.search import LogQuery, find_lines
 from parallelrun_jupyter.runs.run_folder import RunFolder
-from parallelrun_jupyter.widget.requests import log_query, log_window
+from parallelrun_jupyter.views.queries import log_query, log_window
 from parallelrun_jupyter.worker.streams import OPEN_END
 
 

@@ -17,7 +17,7 @@ from parallelrun_jupyter.runs.journal.state_cache import read_state, write_state
 from parallelrun_jupyter.runs.run_folder import RunFolder
 from parallelrun_jupyter.runs.run_record import RunRecord
 from parallelrun_jupyter.runs.snapshot.snapshot import Snapshot, take_snapshot
-from parallelrun_jupyter.widget.text import LinePrinter, bar, plain, text_view
+from parallelrun_jupyter.views.text import LinePrinter, bar, plain, text_view
 
 CREATED = 1_000_000.0
 

@@ -26,7 +26,7 @@ from parallelrun_jupyter.engine.planning.plan_file import write_plan
 from parallelrun_jupyter.engine.scheduling.limits import Limits, stalled
 from parallelrun_jupyter.errors import InputError
 from parallelrun_jupyter.runs.journal.state import RunState
-from parallelrun_jupyter.widget.text import progress_line
+from parallelrun_jupyter.views.text import progress_line
 from parallelrun_jupyter.worker import delimited
 from parallelrun_jupyter.worker.failures import BadInput
 from parallelrun_jupyter.worker.mini_batches import count_items

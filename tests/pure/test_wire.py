@@ -12,18 +12,18 @@ from typing import Any
 import pytest
 
 from parallelrun_jupyter.formatting import format_duration, plural
-from parallelrun_jupyter.widget.wire import TARGET, typescript
+from parallelrun_jupyter.views.typescript import TARGET, typescript
 
 ROOT = Path(__file__).parents[2]
 LAB = ROOT / "labextension"
-STATIC = ROOT / "parallelrun_jupyter" / "widget" / "static"
+STATIC = ROOT / "parallelrun_jupyter" / "views" / "static"
 SOURCES = sorted((LAB / "src").rglob("*.ts"))
 WORDS = json.loads((ROOT / "tests" / "contract" / "words.json").read_text())
 FLOORS = ("model", "views", "lab")
 
 
 def test_the_types_are_those_of_python() -> None:
-    stale = "run python -m parallelrun_jupyter.widget.wire"
+    stale = "run python -m parallelrun_jupyter.views.typescript"
     assert TARGET.read_text(encoding="utf-8") == typescript(), stale
 
 

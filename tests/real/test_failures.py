@@ -18,8 +18,8 @@ from parallelrun_jupyter import ParallelRunConfig, Run, TabularDataset, submit
 from parallelrun_jupyter.engine.node.fork_server import WORKER_FOLDER
 from parallelrun_jupyter.errors import ConfigError, RunFailedError, RunFolderError
 from parallelrun_jupyter.runs.snapshot.follower import Follower
-from parallelrun_jupyter.widget.output import run_output, saved_bundle
-from parallelrun_jupyter.widget.requests import Asked, answer
+from parallelrun_jupyter.views.mime_bundle import run_output, saved_bundle
+from parallelrun_jupyter.views.queries import Asked, answer
 from parallelrun_jupyter.worker.results import SETTINGS_FILE
 from parallelrun_jupyter.worker.status_page import SIZE
 from tests.real.conftest import end_of, rows_of

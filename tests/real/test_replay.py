@@ -16,16 +16,16 @@ from typing import Any
 import pytest
 
 pytest.importorskip("playwright")
+from parallelrun_jupyter.notebook.display import Place
+from parallelrun_jupyter.notebook.feed import followed
+from parallelrun_jupyter.notebook.run_details import Shown
 from parallelrun_jupyter.runs.journal.files import JournalReader
 from parallelrun_jupyter.runs.journal.state import RunState
 from parallelrun_jupyter.runs.journal.state_cache import write_state
 from parallelrun_jupyter.runs.run_folder import RunFolder
 from parallelrun_jupyter.runs.snapshot import snapshot as snapshots
 from parallelrun_jupyter.runs.snapshot.follower import Follower
-from parallelrun_jupyter.widget.details import Shown
-from parallelrun_jupyter.widget.feed import followed
-from parallelrun_jupyter.widget.output import run_output
-from parallelrun_jupyter.widget.place import Place
+from parallelrun_jupyter.views.mime_bundle import run_output
 from tests.journals import ITEMS, Course, record, write_log, write_run
 from tests.real.jupyter_pages import browser, chromium
 from tests.real.test_details import VIEW, Comms, Publisher, comms  # noqa: F401 - a fixture

@@ -14,8 +14,8 @@ import pytest
 from parallelrun_jupyter import ParallelRunConfig, Run, submit
 from parallelrun_jupyter.cli import main
 from parallelrun_jupyter.errors import OutputError
+from parallelrun_jupyter.notebook.live import watch_json
 from parallelrun_jupyter.runs.snapshot.follower import Follower
-from parallelrun_jupyter.widget.live import watch_json
 
 EVIL = "</script><script>document.title = 'owned'</script>"
 

@@ -14,11 +14,11 @@ from parallelrun_jupyter.runs.journal.state import RunState
 from parallelrun_jupyter.runs.run_folder import RunFolder
 from parallelrun_jupyter.runs.snapshot.follower import Follower
 from parallelrun_jupyter.runs.snapshot.snapshot import take_snapshot
-from parallelrun_jupyter.widget.output import RunOutput, run_output
-from parallelrun_jupyter.widget.requests import Asked, answer
+from parallelrun_jupyter.views.mime_bundle import RunOutput, run_output
+from parallelrun_jupyter.views.queries import Asked, answer
 
 ROOT = Path(__file__).parents[2]
-STATIC = ROOT / "parallelrun_jupyter" / "widget" / "static"
+STATIC = ROOT / "parallelrun_jupyter" / "views" / "static"
 AXE = ROOT / "labextension" / "node_modules" / "axe-core" / "axe.min.js"
 
 _MODEL = """

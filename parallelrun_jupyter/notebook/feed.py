@@ -13,7 +13,7 @@ from ..runs.journal.state import RunState
 from ..runs.run_folder import RunFolder
 from ..runs.snapshot.follower import Follower
 from ..runs.snapshot.snapshot import Snapshot
-from .output import news
+from ..views.mime_bundle import news
 
 LIVE_S = 0.2
 """At most five looks a second, while somebody looks."""

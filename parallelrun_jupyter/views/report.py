@@ -15,8 +15,8 @@ from ..runs.run_folder import RunFolder
 from ..runs.snapshot.mini_batch_detail import mini_batch_detail
 from ..runs.snapshot.snapshot import Snapshot
 from .html import html_view
-from .output import run_output
-from .requests import LOG_LINES_LIMIT, failures, grid_part, log_window
+from .mime_bundle import run_output
+from .queries import LOG_LINES_LIMIT, failures, grid_part, log_window
 
 _STATIC = Path(__file__).with_name("static")
 _DETAILS = 100

@@ -10,11 +10,11 @@ import anywidget
 import traitlets
 
 from ..errors import ParallelRunError
+from ..views.mime_bundle import RunOutput
+from ..views.queries import Asked, answer
 from .feed import Feed
-from .output import RunOutput
-from .requests import Asked, answer
 
-_STATIC = Path(__file__).with_name("static")
+_STATIC = Path(__file__).parents[1] / "views" / "static"
 _VIEW_MIME = "application/vnd.jupyter.widget-view+json"
 
 

@@ -9,13 +9,13 @@ from ..runs.journal.state import RunState
 from ..runs.run_folder import RunFolder
 from ..runs.snapshot.follower import Follower
 from ..runs.snapshot.snapshot import Snapshot
+from ..views.mime_bundle import RunOutput, run_output, saved_bundle
+from ..views.queries import Asked
+from .display import Place, kernel_place
 from .feed import Feed, follow
-from .output import RunOutput, run_output, saved_bundle
-from .place import Place, kernel_place
-from .requests import Asked
 
 if TYPE_CHECKING:
-    from .live_widget import RunWidget
+    from .widget import RunWidget
 
 
 class HasFolder(Protocol):
@@ -90,7 +90,7 @@ class Shown:
         output = run_output(first)
         self._stage = output["stage"]
         if self._place.has_views and not first["is_final"]:
-            from .live_widget import RunWidget
+            from .widget import RunWidget
 
             resume = self._go_on if self._resume is not None else None
             self._widget = RunWidget(Asked(self._folder, self._state, resume), output, feed)

@@ -10,9 +10,9 @@ from typing import IO, Protocol
 
 from ..runs.snapshot.follower import Follower, watch
 from ..runs.snapshot.snapshot import Snapshot
-from .details import RunDetails
-from .output import news
-from .text import LinePrinter, text_view
+from ..views.mime_bundle import news
+from ..views.text import LinePrinter, text_view
+from .run_details import RunDetails
 
 
 class Show(Protocol):

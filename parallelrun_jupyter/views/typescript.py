@@ -1,4 +1,4 @@
-"""Writes the types of what goes to the front end as TypeScript: ``python -m parallelrun_jupyter.widget.wire``.
+"""Writes the types of what goes to the front end as TypeScript: ``python -m parallelrun_jupyter.views.typescript``.
 
 A test fails while the file in labextension/ is not what this prints.
 """
@@ -19,9 +19,9 @@ from ..runs.snapshot.progress import Budget, Straggler
 from ..runs.snapshot.snapshot import GroupRow, Snapshot, WorkerRow
 from ..runs.snapshot.timeline import Lane
 from .html import GLYPHS
-from .output import RUN_MIME, RunOutput
-from .requests import FailureRow, Failures, LogWindow
-from .rows import RunList, RunRow
+from .mime_bundle import RUN_MIME, RunOutput
+from .queries import FailureRow, Failures, LogWindow
+from .run_list import RunList, RunRow
 from .text import PHASES
 
 TARGET = Path(__file__).parents[2] / "labextension" / "src" / "model" / "wire.ts"
@@ -52,7 +52,7 @@ def typescript() -> str:
     glyphs = "\n".join(f"  {state}: '{GLYPHS[state]}'," for state in RUN_STATES)
     finals = ", ".join(f"'{state}'" for state in RUN_STATES if state in FINAL_STATES)
     head = (
-        "// Made by python -m parallelrun_jupyter.widget.wire; do not edit.\n\n"
+        "// Made by python -m parallelrun_jupyter.views.typescript; do not edit.\n\n"
         f"export const RUN_MIME = '{RUN_MIME}';\n\n"
         f"export type RunState =\n{states};\n\n"
         f"export const FINAL_STATES: ReadonlySet<string> = new Set([{finals}]);\n\n"

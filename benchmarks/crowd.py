@@ -18,7 +18,7 @@ import psutil
 from parallelrun_jupyter import ParallelRunConfig, submit
 from parallelrun_jupyter.engine import signals as sg
 from parallelrun_jupyter.engine.driver import Driver
-from parallelrun_jupyter import submission
+from parallelrun_jupyter.client import submit as submission
 folder, files, times, nodes, rate, batch = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:7])
 os.environ["PARALLELRUN_HOME"] = os.path.join(folder, "home")
 submission.launch = lambda *_: None  # this process is the driver

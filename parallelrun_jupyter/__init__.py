@@ -2,14 +2,15 @@
 
 The route of a run, and the modules along it:
 
-    magics, cli          ->  what was typed              options
-    config, step         ->  what to run on what         environment, compute, data/
-    submission, launch   ->  run folder, driver process  runs/ (store, record)
-    engine/driver        ->  plan, scheduler, nodes      backends/ (where the nodes are)
-    worker/              ->  the user's script           (standard library only, Python 3.7+)
-    runs/journal         ->  events, one writer          events
-    runs/state, snapshot ->  where a run stands          runs/ (follow, outputs, logs)
-    widget/, run         ->  what is shown
+    commands/            ->  what was typed: a cell, a terminal     magics, cli, options
+    config/              ->  what to run on what                    run_config, step, compute
+    client/              ->  run folder, driver process             submit, launcher, run, results
+    engine/              ->  plan, scheduler, nodes, output         planning/ scheduling/ node/ output/
+    backends/            ->  where the nodes are                    local, dask/
+    worker/              ->  the user's script                      standard library only, Python 3.7+
+    data/                ->  what a run reads                       datasets/ tables/ storage/ staging/
+    runs/                ->  the run folder, its journal, its state journal/ snapshot/ logs/ output/
+    views/, notebook/    ->  what is shown                          text, html, widget
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from typing import TYPE_CHECKING, Any
 from .version import __version__
 
 if TYPE_CHECKING:
+    from .client.run import Run
+    from .client.submit import submit
     from .config.compute import LocalCompute, name_compute
     from .config.dask_compute import DaskCompute
     from .config.run_config import ParallelRunConfig
@@ -31,8 +34,6 @@ if TYPE_CHECKING:
     from .environment import Environment
     from .errors import ParallelRunError
     from .notebook.run_details import RunDetails
-    from .run import Run
-    from .submission import submit
 
 _HOMES = {
     "DaskCompute": "config.dask_compute",
@@ -45,11 +46,11 @@ _HOMES = {
     "ParallelRunConfig": "config.run_config",
     "ParallelRunError": "errors",
     "ParallelRunStep": "config.step",
-    "Run": "run",
+    "Run": "client.run",
     "RunDetails": "notebook.run_details",
     "TabularDataset": "data.datasets.tabular_dataset",
     "name_compute": "config.compute",
-    "submit": "submission",
+    "submit": "client.submit",
 }
 
 __all__ = [

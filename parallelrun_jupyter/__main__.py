@@ -9,7 +9,7 @@ from pathlib import Path
 def main() -> int:
     """Run a command; return its exit status."""
     if sys.argv[1:2] == ["drive"]:
-        from .launch import detach
+        from .client.launcher import detach
 
         detach()
         _drive(*sys.argv[2:4])
@@ -26,7 +26,7 @@ def _drive(path: str, channel: str = "-1") -> None:
 
         drive_pipeline(path)
     else:
-        from .launch import drive
+        from .client.launcher import drive
 
         drive(path, int(channel))
 

@@ -11,8 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from .client.failures import failures_text
+from .client.run import Run
+from .client.submit import submit
 from .errors import ConfigError, ParallelRunError, RunFailedError
-from .failures import failures_text
 from .kernel import install_kernel
 from .listing import add_list_options, listing
 from .notebook.live import watch_json
@@ -25,9 +27,7 @@ from .options import (
     run_options,
     split_script_arguments,
 )
-from .run import Run
 from .runs.snapshot.follower import Follower
-from .submission import submit
 from .version import __version__
 from .views.text import plain
 

@@ -9,16 +9,16 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .client.submit import submit
 from .config.run_config import ParallelRunConfig
 from .errors import MissingExtraError
 from .formatting import plural
 from .machine import usable_cores
-from .submission import submit
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from .run import Run
+    from .client.run import Run
 
 SCALE = 4
 """The bundled digits are 8x8 pixels; as files they are enlarged so that people can read them."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .run import Run
+from .client.run import Run
 from .views.run_list import json_lines, table
 
 _LIMIT = 20

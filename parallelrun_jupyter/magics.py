@@ -13,13 +13,16 @@ from typing import Any
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, magics_class
 
+from .client.run import Run
+from .client.run_name import cell_name, default_name
+from .client.submit import Script, submit_script
+from .client.try_one import Trial
 from .config.entry_script import check_script
 from .config.step import ParallelRunStep
 from .data.datasets.inputs import is_dataset, mini_batches
 from .data.staging.local_copies import local_line
 from .errors import ConfigError, EntryScriptError, ParallelRunError, RunFailedError
 from .listing import add_list_options, listing
-from .naming import cell_name, default_name
 from .notebook.live import in_notebook
 from .notebook.run_details import RunDetails
 from .notebook_names import uses_of, what_to_write
@@ -32,9 +35,6 @@ from .options import (
     run_options,
     split_script_arguments,
 )
-from .run import Run
-from .submission import Script, submit_script
-from .trial import Trial
 
 CELL = "%%parallelrun"
 _WORDS = ("list", "show", "logs", "cancel", "resume", "try")

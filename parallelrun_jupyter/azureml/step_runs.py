@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ..client.run import Run as NativeRun
 from ..data.storage.storage import Place
 from ..data.storage.transfer import download_all
 from ..pipelines.journal import StepState
 from ..pipelines.record import StepRecord
-from ..run import Run as NativeRun
 from .datasets import FileDatasetFactory
 from .datastores import get as get_datastore
 from .exceptions import ActivityFailedException, UserErrorException

@@ -12,12 +12,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from ..client.launcher import launch
 from ..data.storage.credentials import variables_for_driver
 from ..data.storage.storage import Storage
 from ..errors import ConfigError, LaunchError, RunFolderError, RunNotFoundError
 from ..formatting import nearest_hint
 from ..home import home
-from ..launch import launch
 from ..runs.folders import write_atomically
 from ..runs.logs.reader import text_from
 from ..runs.run_folder import new_run_id

@@ -13,18 +13,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from ..client.failures import failure_message
+from ..client.run import Run
+from ..client.submit import submit_as
 from ..config.run_config import ParallelRunConfig
 from ..config.step import ParallelRunStep
 from ..data.storage.storage import Place, Storage
 from ..data.storage.transfer import upload_all
 from ..engine.node.fork_server import WORKER_FOLDER
 from ..errors import ParallelRunError, RunFolderError, RunNotFoundError
-from ..failures import failure_message
-from ..run import Run
 from ..runs.logs.reader import last_state
 from ..runs.run_folder import find, runs_folder
 from ..runs.snapshot.follower import Follower
-from ..submission import submit_as
 from .bindings import Bindings
 from .record import StepRecord
 

@@ -9,7 +9,7 @@ from jupyter_server.auth.decorator import authorized
 from jupyter_server.utils import url_path_join
 from tornado import web
 
-from ..resumption import resume_run
+from ..client.resume import resume_run
 from ..runs.snapshot.follower import Follower
 from ..runs.snapshot.grid import Grid
 from ..runs.snapshot.mini_batch_detail import MiniBatchDetail, mini_batch_detail

@@ -241,7 +241,7 @@ HEAVY = {"IPython", "ipywidgets", "anywidget", "pandas", "numpy", "pyarrow", "da
     ("code", "allowed"),
     [
         ("import parallelrun_jupyter", set()),
-        ("from parallelrun_jupyter import launch", set()),
+        ("from parallelrun_jupyter.client import launcher", set()),
         (
             "from parallelrun_jupyter import submit, Run, ParallelRunConfig",
             {"traitlets", "asyncio"},

@@ -10,29 +10,29 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import (
+from ..errors import (
     ConfigError,
     ParallelRunError,
     RunFailedError,
     RunInterruptedError,
     WaitTimeoutError,
 )
+from ..formatting import nearest_hint, text_filter
+from ..notebook import live
+from ..notebook.feed import settle
+from ..runs import run_folder
+from ..runs.journal.events import RUN_STATES, Event
+from ..runs.journal.files import JournalReader
+from ..runs.logs import reader
+from ..runs.run_folder import RunFolder
+from ..runs.snapshot.follower import POLL_S, Follower, watch
+from ..runs.snapshot.snapshot import Snapshot
+from ..views import text
+from ..views.run_list import public, run_row, table
 from .failures import attempts_frame, failure_message, groups_frame
-from .formatting import nearest_hint, text_filter
-from .notebook import live
-from .notebook.feed import settle
-from .resumption import resume_run
-from .rows import read_frame
-from .runs import run_folder
-from .runs.journal.events import RUN_STATES, Event
-from .runs.journal.files import JournalReader
-from .runs.logs import reader
-from .runs.run_folder import RunFolder
-from .runs.snapshot.follower import POLL_S, Follower, watch
-from .runs.snapshot.snapshot import Snapshot
-from .trial import line_of, trial_of
-from .views import text
-from .views.run_list import public, run_row, table
+from .results import read_frame
+from .resume import resume_run
+from .try_one import line_of, trial_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -335,7 +335,7 @@ class Run:
         OutputError
             The file cannot be written.
         """
-        from .views.report import write_report
+        from ..views.report import write_report
 
         snapshot = self.snapshot()
         return write_report(self.folder, self._follower.state, snapshot, path)
@@ -397,7 +397,7 @@ class Run:
             The run has no such mini-batch, or its files do not come from their store.
         """
         __tracebackhide__ = True
-        from .data.staging.local_copies import local_line
+        from ..data.staging.local_copies import local_line
 
         record = self._follower.record
         line = local_line(line_of(self.folder, mini_batch), record.inputs)

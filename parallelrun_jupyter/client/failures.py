@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from .formatting import plural
-from .runs.journal.events import AttemptFailed, Event, ItemsFailed
-from .runs.journal.state import FailureGroup, costliest_first
-from .runs.run_record import RunRecord
-from .runs.snapshot.follower import Follower
-from .runs.snapshot.hints import hint_of
-from .runs.snapshot.snapshot import Snapshot
-from .views import text
+from ..formatting import plural
+from ..runs.journal.events import AttemptFailed, Event, ItemsFailed
+from ..runs.journal.state import FailureGroup, costliest_first
+from ..runs.run_record import RunRecord
+from ..runs.snapshot.follower import Follower
+from ..runs.snapshot.hints import hint_of
+from ..runs.snapshot.snapshot import Snapshot
+from ..views import text
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .errors import InputError
-from .formatting import plural
-from .runs.run_folder import RunFolder
-from .runs.run_record import RunRecord
-from .worker.context import with_context
-from .worker.mini_batches import count_items
-from .worker.results import encode_result, taken
-from .worker.script import call_plainly
+from ..errors import InputError
+from ..formatting import plural
+from ..runs.run_folder import RunFolder
+from ..runs.run_record import RunRecord
+from ..worker.context import with_context
+from ..worker.mini_batches import count_items
+from ..worker.results import encode_result, taken
+from ..worker.script import call_plainly
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ def side_paths(side_inputs: Sequence[Mapping[str, Any]]) -> dict[int, str]:
     remote = {k: spec for k, spec in enumerate(side_inputs) if spec.get("storage")}
     if not remote:
         return {}
-    from .data.staging.local_copies import local_root
+    from ..data.staging.local_copies import local_root
 
     return {number: local_root(spec) for number, spec in remote.items()}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from .data.datasets.inputs import Dataset
+from ..data.datasets.inputs import Dataset
 
 _LONGEST_INPUT = 40
 

@@ -12,28 +12,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .config.compute import Compute, as_compute, node_counts
-from .config.entry_script import check_script
-from .data.storage.credentials import variables_for_driver
-from .data.storage.storage import Storage
-from .errors import ConfigError, EntryScriptError, InputError, LaunchError, RunFolderError
-from .formatting import nearest_hint, plural
-from .launch import end_leftovers, launch
-from .machine import usable_cores
-from .runs.driver_lock import driver_is_alive
-from .runs.journal.state import RunState
-from .runs.logs.reader import text_from
-from .runs.resume_request import (
+from ..config.compute import Compute, as_compute, node_counts
+from ..config.entry_script import check_script
+from ..data.storage.credentials import variables_for_driver
+from ..data.storage.storage import Storage
+from ..errors import ConfigError, EntryScriptError, InputError, LaunchError, RunFolderError
+from ..formatting import nearest_hint, plural
+from ..machine import usable_cores
+from ..runs.driver_lock import driver_is_alive
+from ..runs.journal.state import RunState
+from ..runs.logs.reader import text_from
+from ..runs.resume_request import (
     ResumeRequest,
     one_at_a_time,
     read_refusal,
     read_resume,
     write_resume,
 )
-from .runs.run_folder import RunFolder
-from .runs.run_record import RunRecord
-from .runs.snapshot.follower import Follower
-from .runs.snapshot.snapshot import Snapshot, is_shown_as, short_results_exceed
+from ..runs.run_folder import RunFolder
+from ..runs.run_record import RunRecord
+from ..runs.snapshot.follower import Follower
+from ..runs.snapshot.snapshot import Snapshot, is_shown_as, short_results_exceed
+from .launcher import end_leftovers, launch
 
 _START_LIMIT_S = 20.0
 _LOOK_S = 0.02

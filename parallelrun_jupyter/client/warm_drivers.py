@@ -16,7 +16,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from .runs.run_folder import RunFolder
+from ..runs.run_folder import RunFolder
 
 STAND_BY_S = 600.0
 """A driver waits so long for another run."""

@@ -15,29 +15,29 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .config.compute import Compute, as_compute, node_counts
-from .config.entry_script import check_script, imported_modules
-from .config.run_config import ParallelRunConfig
-from .config.step import Inputs, Output, ParallelRunStep
-from .data.storage.credentials import variables_for_driver
-from .data.storage.object_store import Store
-from .data.storage.storage import Storage
-from .engine.node.fork_server import CAN_FORK
-from .environment import as_environment
-from .errors import ConfigError, EntryScriptError, MissingExtraError, RunFolderError
-from .formatting import nearest_hint
-from .launch import launch
-from .machine import require_posix, usable_cores
-from .naming import default_name
+from ..config.compute import Compute, as_compute, node_counts
+from ..config.entry_script import check_script, imported_modules
+from ..config.run_config import ParallelRunConfig
+from ..config.step import Inputs, Output, ParallelRunStep
+from ..data.storage.credentials import variables_for_driver
+from ..data.storage.object_store import Store
+from ..data.storage.storage import Storage
+from ..engine.node.fork_server import CAN_FORK
+from ..environment import as_environment
+from ..errors import ConfigError, EntryScriptError, MissingExtraError, RunFolderError
+from ..formatting import nearest_hint
+from ..machine import require_posix, usable_cores
+from ..runs import run_folder
+from ..runs.folders import write_atomically
+from ..runs.run_record import RunRecord
+from ..runs.source_copy import copy_source
+from ..version import __version__
+from ..worker.failures import BadSettings
+from ..worker.formats import PARQUET, TEXT
+from ..worker.results import SETTINGS_FILE, read_frame_options
+from .launcher import launch
 from .run import Run
-from .runs import run_folder
-from .runs.folders import write_atomically
-from .runs.run_record import RunRecord
-from .runs.source_copy import copy_source
-from .version import __version__
-from .worker.failures import BadSettings
-from .worker.formats import PARQUET, TEXT
-from .worker.results import SETTINGS_FILE, read_frame_options
+from .run_name import default_name
 
 _SECRET = re.compile(
     r"key|secret|token|passw|credential|sas\b|connection_string|auth", re.IGNORECASE

@@ -13,15 +13,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from .backends import find_backend
-from .engine.child_process import kill_group
-from .engine.driver import Driver
-from .engine.node.fork_server import WORKER_FOLDER, Templates
-from .errors import LaunchError
-from .runs.logs.reader import text_from
-from .runs.resume_request import read_resume
-from .runs.run_folder import RunFolder, find
-from .standby import Standby, Standbys, say_ending, wait_for_folder
+from ..backends import find_backend
+from ..engine.child_process import kill_group
+from ..engine.driver import Driver
+from ..engine.node.fork_server import WORKER_FOLDER, Templates
+from ..errors import LaunchError
+from ..runs.logs.reader import text_from
+from ..runs.resume_request import read_resume
+from ..runs.run_folder import RunFolder, find
+from .warm_drivers import Standby, Standbys, say_ending, wait_for_folder
 
 standbys = Standbys()
 """The drivers of this process that have stayed for its next run."""

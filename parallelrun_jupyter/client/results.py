@@ -9,19 +9,19 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import InputError, OutputError
-from .formatting import plural
-from .runs.journal.files import JournalReader
-from .runs.output.committed_rows import committed_rows, committed_table, published_notes, read_rows
-from .runs.output.manifest import MANIFEST, dataset_url, parts_of, read_manifest
-from .runs.run_folder import RunFolder
-from .runs.run_record import RunRecord
-from .runs.snapshot.snapshot import Snapshot
+from ..errors import InputError, OutputError
+from ..formatting import plural
+from ..runs.journal.files import JournalReader
+from ..runs.output.committed_rows import committed_rows, committed_table, published_notes, read_rows
+from ..runs.output.manifest import MANIFEST, dataset_url, parts_of, read_manifest
+from ..runs.run_folder import RunFolder
+from ..runs.run_record import RunRecord
+from ..runs.snapshot.snapshot import Snapshot
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from .data.storage.object_store import Store
+    from ..data.storage.object_store import Store
 
 _AT_ONCE = 8
 
@@ -60,7 +60,7 @@ def read_frame(folder: RunFolder, record: RunRecord, snapshot: Snapshot) -> pd.D
 
 def _read_final(folder: RunFolder, output: str, record: RunRecord) -> bytes:
     """Read the final file; of one in a store, the run's own copy where it is still here."""
-    from .data.staging.local_copies import local_copy
+    from ..data.staging.local_copies import local_copy
 
     own = folder.output if record.output_storage or not record.output else Path(record.output)
     path: str | Path = own / record.output_file  # `output` is shown: shortened, and with escapes
@@ -79,9 +79,9 @@ def _frame_of_parts(folder: RunFolder, record: RunRecord, *, is_published: bool)
     import pandas as pd
     import pyarrow as pa
 
-    from .data.storage.object_store import Store
-    from .data.storage.storage import Storage
-    from .runs.output.schemas import fitted, one_schema
+    from ..data.storage.object_store import Store
+    from ..data.storage.storage import Storage
+    from ..runs.output.schemas import fitted, one_schema
 
     url = dataset_url(record)
     assert record.output_storage is not None
@@ -105,7 +105,7 @@ def _frame_of_parts(folder: RunFolder, record: RunRecord, *, is_published: bool)
 
 
 def _read(store: Store, url: str) -> bytes:
-    from .data.storage.object_store import plain_errors
+    from ..data.storage.object_store import plain_errors
 
     with plain_errors(store.storage, url):
         data: bytes = store.files.cat_file(url)

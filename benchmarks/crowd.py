@@ -16,7 +16,7 @@ import json, os, sys, time, zlib
 from collections import deque
 import psutil
 from parallelrun_jupyter import ParallelRunConfig, submit
-from parallelrun_jupyter.engine import signals as sg
+from parallelrun_jupyter.engine.scheduling import signals as sg
 from parallelrun_jupyter.engine.driver import Driver
 from parallelrun_jupyter.client import submit as submission
 folder, files, times, nodes, rate, batch = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:7])

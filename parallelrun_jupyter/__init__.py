@@ -90,6 +90,6 @@ def __dir__() -> list[str]:
 
 def load_ipython_extension(ipython: Any) -> None:
     """Add ``%%parallelrun`` and ``%parallelrun`` to a notebook: ``%load_ext parallelrun_jupyter``."""
-    from .magics import load
+    from .commands.magics import load
 
     load(ipython)

@@ -14,7 +14,7 @@ def main() -> int:
         detach()
         _drive(*sys.argv[2:4])
         return 0
-    from .cli import console
+    from .commands.cli import console
 
     return console()
 

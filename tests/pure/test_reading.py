@@ -16,12 +16,12 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from parallelrun_jupyter import TabularDataset
+from parallelrun_jupyter.commands.options import inputs_of, reading_of, run_options
 from parallelrun_jupyter.data.batching import Cut
 from parallelrun_jupyter.data.datasets.inputs import dataset_of, open_path
 from parallelrun_jupyter.data.tables import text_encoding
 from parallelrun_jupyter.data.tables.table_files import InputWarning, input_warnings_to
 from parallelrun_jupyter.errors import ConfigError, InputError
-from parallelrun_jupyter.options import inputs_of, reading_of, run_options
 from parallelrun_jupyter.worker.delimited import MISSING, MISTAKEN
 from parallelrun_jupyter.worker.failures import BadInput
 from parallelrun_jupyter.worker.tables import load_table

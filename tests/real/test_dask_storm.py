@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from parallelrun_jupyter import ParallelRunConfig, Run, submit
-from parallelrun_jupyter.demo import write_digits
+from parallelrun_jupyter.commands.demo import write_digits
 from parallelrun_jupyter.runs.journal.events import AttemptFailed, AttemptSucceeded, NodeLost
 from tests.real.conftest import end_of
 from tests.real.dask_processes import DaskProcesses

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from parallelrun_jupyter import ParallelRunConfig, Run, submit
-from parallelrun_jupyter.cli import main
+from parallelrun_jupyter.commands.cli import main
 from parallelrun_jupyter.errors import OutputError
 from parallelrun_jupyter.notebook.live import watch_json
 from parallelrun_jupyter.runs.snapshot.follower import Follower

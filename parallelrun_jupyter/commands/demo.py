@@ -9,21 +9,21 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .client.submit import submit
-from .config.run_config import ParallelRunConfig
-from .errors import MissingExtraError
-from .formatting import plural
-from .machine import usable_cores
+from ..client.submit import submit
+from ..config.run_config import ParallelRunConfig
+from ..errors import MissingExtraError
+from ..formatting import plural
+from ..machine import usable_cores
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from .client.run import Run
+    from ..client.run import Run
 
 SCALE = 4
 """The bundled digits are 8x8 pixels; as files they are enlarged so that people can read them."""
 
-_QUICKSTART = Path(__file__).parents[1] / "notebooks" / "01_quickstart.ipynb"
+_QUICKSTART = Path(__file__).parents[2] / "notebooks" / "01_quickstart.ipynb"
 _TRAINED_ON = 500
 _COPIES = 4
 _SCRIPT = '''\

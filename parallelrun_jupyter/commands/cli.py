@@ -11,13 +11,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .client.failures import failures_text
-from .client.run import Run
-from .client.submit import submit
-from .errors import ConfigError, ParallelRunError, RunFailedError
-from .kernel import install_kernel
-from .listing import add_list_options, listing
-from .notebook.live import watch_json
+from ..client.failures import failures_text
+from ..client.run import Run
+from ..client.submit import submit
+from ..errors import ConfigError, ParallelRunError, RunFailedError
+from ..notebook.live import watch_json
+from ..runs.snapshot.follower import Follower
+from ..version import __version__
+from ..views.text import plain
+from .kernelspec import install_kernel
+from .list_runs import add_list_options, listing
 from .options import (
     OptionParser,
     add_resume_options,
@@ -27,9 +30,6 @@ from .options import (
     run_options,
     split_script_arguments,
 )
-from .runs.snapshot.follower import Follower
-from .version import __version__
-from .views.text import plain
 
 _METHOD = re.compile(r"\b[Rr]un\.(failures|logs|resume|cancel|list|wait_for_completion)\(\)")
 _TWICE = re.compile(r"('parallelrun [^']*') and \1 (show|list|say|go)")

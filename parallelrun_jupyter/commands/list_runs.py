@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from .client.run import Run
-from .views.run_list import json_lines, table
+from ..client.run import Run
+from ..views.run_list import json_lines, table
 
 _LIMIT = 20
 

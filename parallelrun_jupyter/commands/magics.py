@@ -13,18 +13,18 @@ from typing import Any
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, magics_class
 
-from .client.run import Run
-from .client.run_name import cell_name, default_name
-from .client.submit import Script, submit_script
-from .client.try_one import Trial
-from .config.entry_script import check_script
-from .config.step import ParallelRunStep
-from .data.datasets.inputs import is_dataset, mini_batches
-from .data.staging.local_copies import local_line
-from .errors import ConfigError, EntryScriptError, ParallelRunError, RunFailedError
-from .listing import add_list_options, listing
-from .notebook.live import in_notebook
-from .notebook.run_details import RunDetails
+from ..client.run import Run
+from ..client.run_name import cell_name, default_name
+from ..client.submit import Script, submit_script
+from ..client.try_one import Trial
+from ..config.entry_script import check_script
+from ..config.step import ParallelRunStep
+from ..data.datasets.inputs import is_dataset, mini_batches
+from ..data.staging.local_copies import local_line
+from ..errors import ConfigError, EntryScriptError, ParallelRunError, RunFailedError
+from ..notebook.live import in_notebook
+from ..notebook.run_details import RunDetails
+from .list_runs import add_list_options, listing
 from .notebook_names import uses_of, what_to_write
 from .options import (
     OptionParser,

@@ -10,7 +10,7 @@ import types
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .data.datasets.inputs import is_dataset
+from ..data.datasets.inputs import is_dataset
 
 _DYNAMIC = {"globals", "exec", "eval", "vars"}
 """Who calls one of these may define names in ways that cannot be read."""

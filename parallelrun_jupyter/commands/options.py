@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
-from .config.run_config import (
+from ..config.run_config import (
     LOGGING_LEVELS,
     OUTPUT_ACTIONS,
     OUTPUT_FORMATS,
@@ -15,9 +15,9 @@ from .config.run_config import (
     field_help,
     field_names,
 )
-from .data.datasets.inputs import FORMATS, is_dataset, open_path
-from .errors import ConfigError, InputError
-from .formatting import nearest_hint
+from ..data.datasets.inputs import FORMATS, is_dataset, open_path
+from ..errors import ConfigError, InputError
+from ..formatting import nearest_hint
 
 _TYPES: dict[str, Any] = {
     "mini_batch_rows": int,

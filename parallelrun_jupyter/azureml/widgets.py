@@ -12,10 +12,10 @@ from ..notebook.run_details import RunDetails as NativeDetails
 from ..notebook.run_details import Shown
 from ..pipelines.journal import FINAL_STEP_STATES, PipelineState
 from ..runs.run_folder import find
-from .following import followed
-from .pipeline_runs import PipelineRun
-from .pipeline_views import html_table, text_lines
-from .step_runs import StepRun
+from .pipeline.open_views import followed
+from .pipeline.pipeline_runs import PipelineRun
+from .pipeline.pipeline_views import html_table, text_lines
+from .pipeline.step_runs import StepRun
 
 _LOOK_S = 0.5
 _REFRESH_S = 5.0

@@ -543,7 +543,7 @@ def test_the_preview_takes_what_it_took(tmp_path: Path, ws: Any) -> None:
 
 
 def test_what_a_class_does_not_have_says_what_there_is() -> None:
-    from parallelrun_jupyter.azureml.workspace import Workspace
+    from parallelrun_jupyter.azureml.core.workspace import Workspace
 
     workspace = Workspace.create("ws", exist_ok=True)
     with pytest.raises(AttributeError, match=r"Workspace.get_detials is not part of the local"):

@@ -427,7 +427,7 @@ def test_backslashes_alone_are_no_escapes(folder: Path, text: str) -> None:
 
 
 def test_empty_as_string_keeps_text_and_changes_no_number(folder: Path) -> None:
-    from parallelrun_jupyter.azureml.tables import TabularDatasetFactory
+    from parallelrun_jupyter.azureml.data.tables import TabularDatasetFactory
 
     path = put(folder, "code,n,gap\nNA,1,\n,,\nDE,NA,\n")
     for kept in (False, True):

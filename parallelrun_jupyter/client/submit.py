@@ -33,8 +33,8 @@ from ..runs.run_record import RunRecord
 from ..runs.source_copy import copy_source
 from ..version import __version__
 from ..worker.failures import BadSettings
-from ..worker.formats import PARQUET, TEXT
-from ..worker.results import SETTINGS_FILE, read_frame_options
+from ..worker.output.formats import PARQUET, TEXT
+from ..worker.output.results import SETTINGS_FILE, read_frame_options
 from .launcher import launch
 from .run import Run
 from .run_name import default_name

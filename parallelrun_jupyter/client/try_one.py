@@ -19,7 +19,7 @@ from ..runs.run_folder import RunFolder
 from ..runs.run_record import RunRecord
 from ..worker.context import with_context
 from ..worker.mini_batches import count_items
-from ..worker.results import encode_result, taken
+from ..worker.output.results import encode_result, taken
 from ..worker.script import call_plainly
 
 

@@ -16,9 +16,9 @@ from parallelrun_jupyter import TabularDataset
 from parallelrun_jupyter.data.batching import Cut
 from parallelrun_jupyter.data.tables import text_encoding
 from parallelrun_jupyter.data.tables.delimited import Dialect, _header_names, _plain_names
-from parallelrun_jupyter.worker import delimited
 from parallelrun_jupyter.worker.failures import BadInput
-from parallelrun_jupyter.worker.tables import load_table
+from parallelrun_jupyter.worker.tables import delimited
+from parallelrun_jupyter.worker.tables.reader import load_table
 
 LAW = settings(max_examples=250)
 

@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from parallelrun_jupyter import TabularDataset
 from parallelrun_jupyter.data.batching import Cut
 from parallelrun_jupyter.errors import InputError
-from parallelrun_jupyter.worker import row_groups
 from parallelrun_jupyter.worker.failures import BadInput
-from parallelrun_jupyter.worker.tables import load_table
+from parallelrun_jupyter.worker.tables import parquet
+from parallelrun_jupyter.worker.tables.reader import load_table
 from tests.table_reader import described
 
 LAW = settings(max_examples=150)
@@ -116,7 +116,7 @@ def test_random_tables_are_what_pandas_reads(
 ) -> None:
     path = folder / "random.parquet"
     pq.write_table(table, path, row_group_size=group, write_statistics=has_statistics)
-    row_groups._held.clear()
+    parquet._held.clear()
     expected = described(pd.read_parquet(path))
     parts = [described(frame) for frame in frames_of(path, cut)]
     for part in parts:
@@ -139,7 +139,7 @@ def test_rows_divide_row_groups(folder: Path, groups: list[int], rows: int) -> N
         for count in groups:
             writer.write_table(pa.table({"n": [next(numbers) for _ in range(count)]}))
     read: list[int] = []
-    row_groups._held.clear()
+    parquet._held.clear()
     with pytest.MonkeyPatch.context() as patch:
         read_groups = pq.ParquetFile.read_row_groups
 

@@ -22,9 +22,9 @@ from parallelrun_jupyter.data.datasets.inputs import dataset_of, open_path
 from parallelrun_jupyter.data.tables import text_encoding
 from parallelrun_jupyter.data.tables.table_files import InputWarning, input_warnings_to
 from parallelrun_jupyter.errors import ConfigError, InputError
-from parallelrun_jupyter.worker.delimited import MISSING, MISTAKEN
 from parallelrun_jupyter.worker.failures import BadInput
-from parallelrun_jupyter.worker.tables import load_table
+from parallelrun_jupyter.worker.tables.delimited import MISSING, MISTAKEN
+from parallelrun_jupyter.worker.tables.reader import load_table
 
 LAW = settings(max_examples=60)
 WHOLE = Cut(1 << 60)

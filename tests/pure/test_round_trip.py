@@ -26,8 +26,8 @@ from parallelrun_jupyter.runs.output.committed_rows import read_rows
 from parallelrun_jupyter.runs.output.merge import joined
 from parallelrun_jupyter.runs.output.row_notes import NoteLines, read_notes
 from parallelrun_jupyter.worker.failures import BadResult
-from parallelrun_jupyter.worker.formats import FORMATS, HEADER_MARK, NOTE_MARK, framed
-from parallelrun_jupyter.worker.results import CSV_OPTIONS, encode_result, read_frame_options
+from parallelrun_jupyter.worker.output.formats import FORMATS, HEADER_MARK, NOTE_MARK, framed
+from parallelrun_jupyter.worker.output.results import CSV_OPTIONS, encode_result, read_frame_options
 
 
 def written(results: list[Any], form: str) -> tuple[bytes, pd.DataFrame]:

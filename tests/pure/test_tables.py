@@ -27,10 +27,10 @@ from parallelrun_jupyter.engine.scheduling.limits import Limits, stalled
 from parallelrun_jupyter.errors import InputError
 from parallelrun_jupyter.runs.journal.state import RunState
 from parallelrun_jupyter.views.text import progress_line
-from parallelrun_jupyter.worker import delimited
 from parallelrun_jupyter.worker.failures import BadInput
 from parallelrun_jupyter.worker.mini_batches import count_items
-from parallelrun_jupyter.worker.tables import load_table
+from parallelrun_jupyter.worker.tables import delimited
+from parallelrun_jupyter.worker.tables.reader import load_table
 from tests.pure.test_html import snapshot
 from tests.pure.test_state import record
 

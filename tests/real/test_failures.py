@@ -20,7 +20,7 @@ from parallelrun_jupyter.errors import ConfigError, RunFailedError, RunFolderErr
 from parallelrun_jupyter.runs.snapshot.follower import Follower
 from parallelrun_jupyter.views.mime_bundle import run_output, saved_bundle
 from parallelrun_jupyter.views.queries import Asked, answer
-from parallelrun_jupyter.worker.results import SETTINGS_FILE
+from parallelrun_jupyter.worker.output.results import SETTINGS_FILE
 from parallelrun_jupyter.worker.status_page import SIZE
 from tests.real.conftest import end_of, rows_of
 

@@ -7,13 +7,13 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from ...worker import azureml_script
-from ...worker.model_store import ModelNotFound
+from ...worker.azureml import core
+from ...worker.azureml.model_store import ModelNotFound
 from ..exceptions import ModelNotFoundException, WebserviceException
 from .workspace import Workspace, as_workspace
 
 
-class Model(azureml_script.Model):
+class Model(core.Model):
     """A version of a registered model.
 
     Parameters
@@ -147,7 +147,7 @@ class Model(azureml_script.Model):
         ModelNotFoundException
             There is no such model.
         """
-        local = azureml_script._in_working_directory(model_name, version)
+        local = core._in_working_directory(model_name, version)
         if local is not None:
             return local
         workspace = _workspace if _workspace is not None else Workspace.from_config()

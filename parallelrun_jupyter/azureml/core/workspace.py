@@ -15,7 +15,7 @@ from typing import Any
 from ...home import home
 from ...pipelines import registered_datasets
 from ...runs.folders import write_atomically
-from ...worker.model_store import ModelStore
+from ...worker.azureml.model_store import ModelStore
 from ..exceptions import UserErrorException, WorkspaceException
 from ..loader.missing import Partial
 from ..loader.name_table import load

@@ -17,7 +17,7 @@ from ...environment.build import as_policy, policy
 from ...pipelines.record import InputRecord, OutputRecord, PipelineRecord, StepRecord
 from ...runs.source_copy import copy_source
 from ...version import __version__
-from ...worker.results import SETTINGS_FILE
+from ...worker.output.results import SETTINGS_FILE
 from ..core.computes import compute_setting
 from ..core.parameters import PipelineParameter, PromotedParameter, default_of, plain_value
 from ..core.references import DataReference

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from ...pipelines.folder import every_pipeline
-from ...worker import azureml_script
+from ...worker.azureml import core
 from ..core.workspace import Workspace
 from ..exceptions import ExperimentException
 from .pipeline_runs import PipelineRun
 
 
-class Run(azureml_script.Run):
+class Run(core.Run):
     """The run that this process belongs to; outside of a step, an offline one."""
 
     @staticmethod

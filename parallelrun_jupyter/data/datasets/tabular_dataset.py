@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from ...errors import InputError
 from ...worker.failures import BadInput
-from ...worker.tables import load_table
+from ...worker.tables.reader import load_table
 from ..batching import STILL_READING, Cut
 from ..partitions.group_by_keys import combinations_of
 from ..partitions.path_format import PartitionFormat, check_keys

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ...worker.records import split_rows
+from ...worker.tables.row_splitter import split_rows
 from ..batching import Cut
 from .text_encoding import TextFile
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...errors import InputError
-from ...worker.text_ranges import Decompressed, undecodable_byte, zero_byte
+from ...worker.tables.text_range import Decompressed, undecodable_byte, zero_byte
 
 BLOCK_BYTES = 1 << 22
 

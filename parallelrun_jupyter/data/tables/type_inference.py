@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...worker.delimited import MISSING
-from ...worker.records import quoted_edges, with_line_feeds, without_escapes
+from ...worker.tables.delimited import MISSING
+from ...worker.tables.row_splitter import quoted_edges, with_line_feeds, without_escapes
 from .column_types import Inference, kinds_of, see_numbers, see_texts
 
 _OPEN_ROW = re.compile(r"EOF inside string starting at row (\d+)")

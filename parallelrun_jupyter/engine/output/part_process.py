@@ -29,8 +29,8 @@ from ...errors import OutputError, ParallelRunError
 from ...runs.output.manifest import MANIFEST, manifest_text
 from ...runs.output.merge import joined
 from ...runs.output.schemas import fitted, is_fitting, one_schema
-from ...worker.formats import PARQUET
 from ...worker.helper import serve
+from ...worker.output.formats import PARQUET
 
 _AT_ONCE = 16
 _OURS = re.compile(

@@ -7,7 +7,7 @@ import struct
 from ...errors import OutputError
 from ...runs.output.merge import check_header
 from ...runs.output.schemas import one_schema
-from ...worker.formats import CSV, PARQUET, split_frame, split_note
+from ...worker.output.formats import CSV, PARQUET, split_frame, split_note
 
 _MOST_KINDS = 100
 """So many kinds of columns are compared; what comes after them is seen when the file is made."""

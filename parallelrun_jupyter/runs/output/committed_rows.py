@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from ...errors import OutputError
-from ...worker.formats import CSV, JSONL, TEXT
+from ...worker.output.formats import CSV, JSONL, TEXT
 from ..folders import remove_quietly
 from ..journal.events import AttemptSucceeded, Event
 from ..run_folder import RunFolder

@@ -6,7 +6,7 @@ import io
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from ...worker.formats import CSV, PARQUET, TEXT, split_frame, split_note
+from ...worker.output.formats import CSV, PARQUET, TEXT, split_frame, split_note
 from .schemas import conflict, fitted, one_schema
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ...errors import OutputError
-from ...worker.arrow_tables import ALL_MISSING, COLUMNS
+from ...worker.output.arrow_tables import ALL_MISSING, COLUMNS
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from ...worker import column_notes as letters
-from ...worker.formats import with_whole_numbers
+from ...worker.output import column_notes as letters
+from ...worker.output.formats import with_whole_numbers
 from .row_notes import Kind, RowNotes
 
 if TYPE_CHECKING:

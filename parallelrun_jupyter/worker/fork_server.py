@@ -46,7 +46,7 @@ class Template:
             In a forked worker its four descriptors; in the template, at the end, nothing.
         """
         failed = []
-        gc.disable()  # as `quick_imports` says
+        gc.disable()  # as `gc_free_imports` says
         for name in names:
             try:
                 importlib.import_module(name)

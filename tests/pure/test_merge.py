@@ -17,8 +17,8 @@ from parallelrun_jupyter.errors import OutputError
 from parallelrun_jupyter.runs.output.committed_rows import read_rows
 from parallelrun_jupyter.runs.output.merge import joined
 from parallelrun_jupyter.worker.failures import BadResult
-from parallelrun_jupyter.worker.formats import FORMATS
-from parallelrun_jupyter.worker.results import encode_result, read_frame_options
+from parallelrun_jupyter.worker.output.formats import FORMATS
+from parallelrun_jupyter.worker.output.results import encode_result, read_frame_options
 
 
 def file_of(results: list[Any], form: str, argv: tuple[str, ...] = ()) -> bytes:

@@ -12,8 +12,8 @@ import shutil
 import sys
 import time
 
-from .azureml_names import CONTEXT_VARIABLE
-from .azureml_tables import FileDataset, open_dataset
+from .data import FileDataset, open_dataset
+from .finder import CONTEXT_VARIABLE
 from .model_store import MODELS_FOLDER, ModelNotFound, ModelStore
 
 TYPE_CHECKING = False

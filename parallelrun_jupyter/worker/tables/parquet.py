@@ -6,7 +6,7 @@ import base64
 import os
 import re
 
-from .failures import BadInput
+from ..failures import BadInput
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import in a worker

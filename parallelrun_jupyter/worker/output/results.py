@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 
-from .failures import BadResult, BadSettings
+from ..failures import BadResult, BadSettings
 from .formats import CSV, TEXT, encode_table, frame_text, joined_frames, text_rows
 from .values import is_frame, text_lines
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
+from ..failures import BadResult
 from .column_notes import plain_column, with_columns
-from .failures import BadResult
 from .values import array_as_list, bad_value, is_array, is_frame
 
 TYPE_CHECKING = False

@@ -17,7 +17,7 @@ from parallelrun_jupyter.runs.output.committed_rows import (
     remove_parts,
 )
 from parallelrun_jupyter.runs.run_folder import RunFolder
-from parallelrun_jupyter.worker.formats import split_frame, unframed
+from parallelrun_jupyter.worker.output.formats import split_frame, unframed
 
 
 def success(mini_batch: int, part: int, offset: int, data: bytes) -> AttemptSucceeded:

@@ -25,7 +25,7 @@ from parallelrun_jupyter.engine.output.spool import Spool
 from parallelrun_jupyter.errors import ConfigError, InputError, OutputError
 from parallelrun_jupyter.runs.journal.events import PartStored
 from parallelrun_jupyter.runs.output.manifest import MANIFEST, parts_of, read_manifest
-from parallelrun_jupyter.worker.formats import encode_table
+from parallelrun_jupyter.worker.output.formats import encode_table
 from tests import journals
 
 URL = "memory://out/rows.parquet"

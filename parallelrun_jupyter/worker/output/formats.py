@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import struct
 
-from .failures import BadResult
+from ..failures import BadResult
 from .values import ONLY_COLUMN, is_array, is_frame, is_rich, json_lines, listed, shown
 
 TYPE_CHECKING = False

@@ -6,10 +6,10 @@ import gc
 import io
 import re
 
+from ..failures import BadInput
 from .dates import DateError, date_unit, dates_of
-from .failures import BadInput
-from .records import split_rows, with_line_feeds, without_escapes
-from .text_ranges import TextRange
+from .row_splitter import split_rows, with_line_feeds, without_escapes
+from .text_range import TextRange
 from .whole_numbers import whole_numbers
 
 TYPE_CHECKING = False

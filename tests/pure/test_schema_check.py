@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from parallelrun_jupyter.engine.output.schema_check import FirstClash
-from parallelrun_jupyter.worker.formats import encode_table
-from parallelrun_jupyter.worker.results import CSV_OPTIONS
+from parallelrun_jupyter.worker.output.formats import encode_table
+from parallelrun_jupyter.worker.output.results import CSV_OPTIONS
 
 
 def reasons(frames: dict[int, dict[str, list[Any]]], form: str) -> list[str]:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 
-from .columns import arrange_columns
-from .failures import BadInput
+from ..failures import BadInput
+from .column_layout import arrange_columns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import in a worker
@@ -61,11 +61,11 @@ def _unreadable(_: Any, __: str, ___: list[int], table: dict[str, Any]) -> Any:
 def _reader(form: str) -> Any:
     """Return what reads a format; its module is imported when it is first needed."""
     if form == "json_lines":
-        from .json_rows import read_json_rows
+        from .json_lines import read_json_rows
 
         return read_json_rows
     if form == "parquet":
-        from .row_groups import read_row_groups
+        from .parquet import read_row_groups
 
         return read_row_groups
     if form == "delimited":

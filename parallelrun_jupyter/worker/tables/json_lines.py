@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 
+from ..failures import BadInput
 from .dates import DateError, dates_of
 from .delimited import SHOWN, text_type
-from .failures import BadInput
-from .text_ranges import TextRange
+from .text_range import TextRange
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import in a worker

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 
-from .failures import BadInput
+from ..failures import BadInput
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import in a worker

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from parallelrun_jupyter.worker.quick_imports import QuickImports
+from parallelrun_jupyter.worker.gc_free_imports import QuickImports
 
 SAYS = "import gc\nwas = gc.isenabled()\n"
 

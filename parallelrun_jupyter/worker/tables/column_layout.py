@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .failures import BadInput
+from ..failures import BadInput
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import in a worker

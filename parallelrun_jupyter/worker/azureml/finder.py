@@ -13,8 +13,8 @@ if TYPE_CHECKING:  # typing is not worth its import in a worker
 CONTEXT_VARIABLE = "PARALLELRUN_AZUREML_CONTEXT"
 """Names the file that says what a script may know: its run, workspace, models, datasets."""
 
-_SCRIPT = "azureml_script"
-_TABLES = "azureml_tables"
+_SCRIPT = "core"
+_TABLES = "data"
 TABLE: dict[str, dict[str, str]] = {
     "azureml": {},
     "azureml.core": {

@@ -6,7 +6,7 @@ import json
 import sys
 from itertools import chain
 
-from .failures import BadResult
+from ..failures import BadResult
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import in a worker

@@ -39,7 +39,7 @@ class Crowd:
         self.began = None
         self.done = 0
         self.first = [s for name in self.names for s in (
-            sg.NodeJoined(name, "nowhere"),
+            sg.NodeConnected(name, "nowhere"),
             *(sg.WorkerSpawned(name, f"{name}w{w}", 1) for w in range(8)),
             *(sg.WorkerInitialised(name, f"{name}w{w}", 1) for w in range(8)),
             sg.NodeOffered(name, 8, 16))]
@@ -69,7 +69,7 @@ class Crowd:
         if now > self.looked + 1:
             self.looked = now
             self.rss.append((self.done, psutil.Process().memory_info().rss))
-            found += [sg.NodeLooked(name, tuple((f"{name}w{w}", "running", self.done + w, 5)
+            found += [sg.WorkersSampled(name, tuple((f"{name}w{w}", "running", self.done + w, 5)
                                                 for w in range(8))) for name in self.names]
         take = min(due, len(self.ready), 2000)
         self.done += take

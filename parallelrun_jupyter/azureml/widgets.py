@@ -8,8 +8,8 @@ from typing import Any
 
 from ..errors import ParallelRunError
 from ..notebook.display import Place, kernel_place
+from ..notebook.run_details import CellOutput
 from ..notebook.run_details import RunDetails as NativeDetails
-from ..notebook.run_details import Shown
 from ..pipelines.journal import FINAL_STEP_STATES, PipelineState
 from ..runs.run_folder import find
 from .pipeline.open_views import followed
@@ -127,7 +127,7 @@ class ShownPipeline:
                 continue
             if step.run_id:
                 self._opened.add(key)
-                Shown(find(step.run_id), place).open()
+                CellOutput(find(step.run_id), place).open()
             elif step.state in FINAL_STEP_STATES:
                 self._opened.add(key)
                 name = self._record.step(key).name

@@ -21,9 +21,9 @@ from ..errors import LaunchError
 from ..runs.logs.reader import text_from
 from ..runs.resume_request import read_resume
 from ..runs.run_folder import RunFolder, find
-from .warm_drivers import Standby, Standbys, say_ending, wait_for_folder
+from .warm_drivers import WarmDriver, WarmDrivers, say_ending, wait_for_folder
 
-standbys = Standbys()
+standbys = WarmDrivers()
 """The drivers of this process that have stayed for its next run."""
 
 _START_LIMIT_S = 60.0
@@ -61,8 +61,8 @@ def launch(folder: Launched, python: str, variables: Mapping[str, str]) -> None:
     environ = {**os.environ, **variables}
     if not isinstance(folder, RunFolder):
         _start(folder, python, environ)
-    elif not standbys.take_up(str(folder.path), python, environ):
-        standby = Standby(python, environ)
+    elif not standbys.hand_over(str(folder.path), python, environ):
+        standby = WarmDriver(python, environ)
         try:
             _start(folder, python, environ, standby.theirs.fileno())
         except LaunchError:

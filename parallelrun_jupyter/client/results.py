@@ -21,7 +21,7 @@ from ..runs.snapshot.snapshot import Snapshot
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..data.storage.object_store import Store
+    from ..data.storage.object_store import ObjectStore
 
 _AT_ONCE = 8
 
@@ -79,14 +79,14 @@ def _frame_of_parts(folder: RunFolder, record: RunRecord, *, is_published: bool)
     import pandas as pd
     import pyarrow as pa
 
-    from ..data.storage.object_store import Store
-    from ..data.storage.storage import Storage
-    from ..runs.output.schemas import fitted, one_schema
+    from ..data.storage.object_store import ObjectStore
+    from ..data.storage.storage import StorageSpec
+    from ..runs.output.schemas import fitted, unify_schemas
 
     url = dataset_url(record)
     assert record.output_storage is not None
     try:
-        with Store(Storage.of_spec(record.output_storage)) as store:
+        with ObjectStore(StorageSpec.of_spec(record.output_storage)) as store:
             if is_published:
                 names = read_manifest(_read(store, f"{url}/{MANIFEST}"), folder.run_id, url)
             else:
@@ -96,7 +96,7 @@ def _frame_of_parts(folder: RunFolder, record: RunRecord, *, is_published: bool)
     except InputError as error:
         msg = f"the output of run {folder.run_id} could not be read: {error}"
         raise OutputError(msg) from error
-    schema = one_schema((name, table.schema) for name, table in zip(names, tables, strict=True))
+    schema = unify_schemas((name, table.schema) for name, table in zip(names, tables, strict=True))
     frame: pd.DataFrame = pd.DataFrame()
     if schema is not None:
         parts = [fitted(table, schema, name) for name, table in zip(names, tables, strict=True)]
@@ -104,7 +104,7 @@ def _frame_of_parts(folder: RunFolder, record: RunRecord, *, is_published: bool)
     return frame
 
 
-def _read(store: Store, url: str) -> bytes:
+def _read(store: ObjectStore, url: str) -> bytes:
     from ..data.storage.object_store import plain_errors
 
     with plain_errors(store.storage, url):
@@ -112,7 +112,7 @@ def _read(store: Store, url: str) -> bytes:
     return data
 
 
-def _table(store: Store, url: str) -> Any:
+def _table(store: ObjectStore, url: str) -> Any:
     import pyarrow.parquet as pq
 
     return pq.read_table(io.BytesIO(_read(store, url)))

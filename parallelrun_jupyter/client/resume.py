@@ -15,7 +15,7 @@ from typing import Any
 from ..config.compute import Compute, as_compute, node_counts
 from ..config.entry_script import check_script
 from ..data.storage.credentials import variables_for_driver
-from ..data.storage.storage import Storage
+from ..data.storage.storage import StorageSpec
 from ..errors import ConfigError, EntryScriptError, InputError, LaunchError, RunFolderError
 from ..formatting import nearest_hint, plural
 from ..machine import usable_cores
@@ -124,7 +124,7 @@ def _resume(
     target = None if compute is None else as_compute(compute, environ)
     if target is not None:
         target.check()
-    found = (pair for spec in record.storages() for pair in Storage.of_spec(spec).references())
+    found = (pair for spec in record.storages() for pair in StorageSpec.of_spec(spec).references())
     variables = variables_for_driver(found, environ)
     folder.make_script_output(record)
     end_leftovers(folder)

@@ -20,8 +20,8 @@ from ..config.entry_script import check_script, imported_modules
 from ..config.run_config import ParallelRunConfig
 from ..config.step import Inputs, Output, ParallelRunStep
 from ..data.storage.credentials import variables_for_driver
-from ..data.storage.object_store import Store
-from ..data.storage.storage import Storage
+from ..data.storage.object_store import ObjectStore
+from ..data.storage.storage import StorageSpec
 from ..engine.node.fork_server import CAN_FORK
 from ..environment import as_environment
 from ..errors import ConfigError, EntryScriptError, MissingExtraError, RunFolderError
@@ -144,7 +144,7 @@ def submit_script(
     for dataset in (*step.inputs, *step.side_inputs):
         dataset.check()
     if step.output and step.output_storage:
-        with Store(step.output_storage.hasty()) as out:
+        with ObjectStore(step.output_storage.hasty()) as out:
             out.check_container(step.output)
     target = _target(step.config, compute)
     record = _make_record(step, script, target, name or step.name)
@@ -169,7 +169,7 @@ def submit_script(
 
 def _secrets(record: RunRecord) -> dict[str, str]:
     """Return the variables that give the driver the credentials which were typed here."""
-    storages = map(Storage.of_spec, record.storages())
+    storages = map(StorageSpec.of_spec, record.storages())
     found = (pair for storage in storages for pair in storage.references())
     return variables_for_driver(found, os.environ)
 

@@ -35,7 +35,7 @@ _IDLE = b"idle\n"
 _TAKEN = b"taken\n"
 
 
-class Standby:
+class WarmDriver:
     """The starter's end of a driver that stays.
 
     Parameters
@@ -86,7 +86,7 @@ class Standby:
             return _ENDING_WITH_IMPORTS_S
         return _ENDING_S if self._said.endswith(_ENDING) else 0.0
 
-    def take_up(self, path: str, python: str, environ: Mapping[str, str]) -> bool:
+    def hand_over(self, path: str, python: str, environ: Mapping[str, str]) -> bool:
         """Ask it to drive the run in a folder; say whether it does.
 
         Parameters
@@ -110,15 +110,15 @@ class Standby:
         return answer.startswith(_TAKEN)
 
 
-class Standbys:
+class WarmDrivers:
     """The drivers of this process that stay: at most one that is idle."""
 
     def __init__(self) -> None:
-        self._known: list[Standby] = []
+        self._known: list[WarmDriver] = []
         self._lock = threading.Lock()
         self._pid = os.getpid()
 
-    def take_up(self, path: str, python: str, environ: Mapping[str, str]) -> bool:
+    def hand_over(self, path: str, python: str, environ: Mapping[str, str]) -> bool:
         """Let an idle driver drive the run in a folder; say whether one does."""
         with self._lock:
             if self._pid != os.getpid():  # they are the parent's
@@ -130,14 +130,14 @@ class Standbys:
                 one.close()
             is_driven = False
             for one in idle:
-                if not is_driven and one.take_up(path, python, environ):
+                if not is_driven and one.hand_over(path, python, environ):
                     self._known.append(one)
                     is_driven = True
                 else:  # of several that are idle, one stays
                     one.close()
             return is_driven
 
-    def add(self, one: Standby) -> None:
+    def add(self, one: WarmDriver) -> None:
         """Keep the starter's end of a driver."""
         one.started()
         with self._lock:

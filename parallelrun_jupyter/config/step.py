@@ -6,13 +6,13 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from ..data.batching import Cut
+from ..data.batching import BatchSpec
 from ..data.datasets.file_dataset import FileDataset, is_several
 from ..data.datasets.inputs import open_path
 from ..data.datasets.tabular_dataset import TabularDataset
 from ..data.partitions.path_format import check_keys
 from ..data.storage.datastores import DataPath, Datastore, place_of
-from ..data.storage.storage import Place, Storage
+from ..data.storage.storage import Place, StorageSpec
 from ..data.storage.transfer import why_not_written
 from ..data.storage.urls import local_path
 from ..errors import ConfigError, InputError
@@ -88,7 +88,7 @@ class ParallelRunStep:
         sides = as_datasets(side_inputs, "side_inputs") if side_inputs else []
         self.side_inputs = [d.files if isinstance(d, TabularDataset) else d for d in sides]
         self.output: str | None = None
-        self.output_storage: Storage | None = None
+        self.output_storage: StorageSpec | None = None
         if output is not None:
             place = _output_place(output, self.inputs)
             self.output, self.output_storage = place.path, place.storage
@@ -101,7 +101,7 @@ class ParallelRunStep:
         return f"ParallelRunStep({self.name!r}, {self.config!r}, inputs={self.inputs!r})"
 
     @property
-    def cut(self) -> Cut:
+    def cut(self) -> BatchSpec:
         """How the inputs are cut into mini-batches.
 
         Raises
@@ -119,7 +119,7 @@ class ParallelRunStep:
             )
             raise ConfigError(msg)
         if given is None:
-            return Cut(DEFAULT_BYTES if is_table else DEFAULT_FILES, keys, rows or 0)
+            return BatchSpec(DEFAULT_BYTES if is_table else DEFAULT_FILES, keys, rows or 0)
         size = parse_mini_batch_size(given)
         if size.has_unit and not is_table:
             msg = (
@@ -127,7 +127,7 @@ class ParallelRunStep:
                 "files. Write for example mini_batch_size=5."
             )
             raise ConfigError(msg)
-        return Cut(size.count, keys)
+        return BatchSpec(size.count, keys)
 
     def _check_kinds(self) -> None:
         if len({type(dataset) for dataset in self.inputs}) > 1:

@@ -9,7 +9,7 @@ STILL_READING = b""
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class BatchSpec:
     """The cut of a run.
 
     Parameters

@@ -135,7 +135,7 @@ class LastLines:
         self._file.close()
 
 
-class HelperProcess:
+class ChildProcess:
     """A module of ours that runs as a process of its own, in a session of its own.
 
     Parameters

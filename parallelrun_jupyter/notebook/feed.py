@@ -38,7 +38,7 @@ class Listener(Protocol):
 
 
 @dataclass(slots=True)
-class _Seat:
+class _Subscription:
     """A listener and the last news it was told."""
 
     listener: Listener
@@ -55,7 +55,7 @@ class Feed:
         self._folder = folder
         self._follower = Follower(folder)
         self._lock = threading.Lock()
-        self._seats: list[_Seat] = []
+        self._seats: list[_Subscription] = []
         self._hurry = threading.Event()
         #: set when there is nothing more to tell
         self._is_over = threading.Event()
@@ -78,7 +78,7 @@ class Feed:
         with self._lock:
             if self._has_ended:
                 return False
-            self._seats.append(_Seat(listener))
+            self._seats.append(_Subscription(listener))
             starts, self._is_running = not self._is_running, True
         if starts:
             name = f"parallelrun feed {self._folder.run_id}"
@@ -125,11 +125,11 @@ class Feed:
             self._hurry.clear()
         time.sleep(LIVE_S)
 
-    def _current(self) -> list[_Seat]:
+    def _current(self) -> list[_Subscription]:
         with self._lock:
             return list(self._seats)
 
-    def _close(self) -> list[_Seat]:
+    def _close(self) -> list[_Subscription]:
         with _LOCK, self._lock:
             self._has_ended = True
             if _FEEDS.get(self._folder.path) is self:

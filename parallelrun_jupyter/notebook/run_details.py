@@ -10,7 +10,7 @@ from ..runs.run_folder import RunFolder
 from ..runs.snapshot.follower import Follower
 from ..runs.snapshot.snapshot import Snapshot
 from ..views.mime_bundle import RunOutput, run_output, saved_bundle
-from ..views.queries import Asked
+from ..views.queries import QueryContext
 from .display import Place, kernel_place
 from .feed import Feed, follow
 
@@ -52,7 +52,7 @@ class RunDetails:
         if place is None:
             print(self)
             return
-        shown = Shown(self._folder, place, self._resume)
+        shown = CellOutput(self._folder, place, self._resume)
         shown.open()
 
     def _ipython_display_(self) -> None:
@@ -70,7 +70,7 @@ class RunDetails:
         return f"RunDetails({self._folder.run_id!r})"
 
 
-class Shown:
+class CellOutput:
     """One output of a cell that shows a run: its live widget, and what is saved of it."""
 
     def __init__(
@@ -93,7 +93,7 @@ class Shown:
             from .widget import RunWidget
 
             resume = self._go_on if self._resume is not None else None
-            self._widget = RunWidget(Asked(self._folder, self._state, resume), output, feed)
+            self._widget = RunWidget(QueryContext(self._folder, self._state, resume), output, feed)
         self._place.display(self._bundle(output))
         if not first["is_final"] and not feed.add(self):
             # It ended between the two.

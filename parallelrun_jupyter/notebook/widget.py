@@ -11,7 +11,7 @@ import traitlets
 
 from ..errors import ParallelRunError
 from ..views.mime_bundle import RunOutput
-from ..views.queries import Asked, answer
+from ..views.queries import QueryContext, answer
 from .feed import Feed
 
 _STATIC = Path(__file__).parents[1] / "views" / "static"
@@ -26,7 +26,7 @@ class RunWidget(anywidget.AnyWidget):
     output = traitlets.Dict().tag(sync=True)
     problem = traitlets.Unicode("").tag(sync=True)
 
-    def __init__(self, asked: Asked, output: RunOutput, feed: Feed) -> None:
+    def __init__(self, asked: QueryContext, output: RunOutput, feed: Feed) -> None:
         super().__init__(output=dict(output))
         self._asked = asked
         self._feed = feed

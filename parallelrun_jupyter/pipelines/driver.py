@@ -14,7 +14,7 @@ from typing import Any
 from ..environment.build import interpreter
 from ..environment.packages import PackageSet
 from ..errors import ParallelRunError
-from ..runs.driver_lock import DriverClaim
+from ..runs.driver_lock import DriverLock
 from ..runs.folders import write_atomically
 from ..runs.run_folder import new_run_id
 from .bindings import Bindings, split_secrets
@@ -35,11 +35,11 @@ from .journal import (
 )
 from .record import StepRecord
 from .registered_datasets import register_outputs, staged_datasets
-from .reuse import Finished, find_finished, keep_finished, try_fingerprint
+from .reuse import ReusableStep, find_finished, keep_finished, try_fingerprint
 from .steps import (
     CONTEXT_VARIABLE,
-    OF_THEIR_TIME,
-    Going,
+    LEGACY_PANDAS_VARIABLES,
+    StepProcess,
     publish_outputs,
     start_parallel,
     start_script,
@@ -65,7 +65,7 @@ class PipelineDriver:
     def __init__(self, folder: PipelineFolder, clock: Callable[[], float] = time.time) -> None:
         self._folder = folder
         self._clock = clock
-        self._claim = DriverClaim(folder)
+        self._claim = DriverLock(folder)
         self._record = folder.read_record()
         self._state = fold(read_events(folder.journal))
         self._rng = random.Random()  # noqa: S311 - a name, not a secret
@@ -123,7 +123,7 @@ class PipelineDriver:
         run_id = was.submitting if is_submitted else was.run_id if was.state == "Running" else ""
         if run_id:
             step_run_id, key, outputs = was.step_run_id, "", was.outputs
-            going: Going = take_up_parallel(run_id)
+            going: StepProcess = take_up_parallel(run_id)
             if is_submitted:
                 self._write_started(step, step_run_id, run_id, outputs)
         else:
@@ -140,7 +140,7 @@ class PipelineDriver:
                 if key and not self._record.regenerate_outputs and self._reuse(step, key):
                     return
             outputs = {one.name: bindings.output_folder(one) for one in step.outputs}
-            variables = {**OF_THEIR_TIME, **split_secrets(step.variables)}
+            variables = {**LEGACY_PANDAS_VARIABLES, **split_secrets(step.variables)}
             variables[CONTEXT_VARIABLE] = str(self._write_context(step, bindings, step_run_id))
             going = self._begin(step, bindings, outputs, python=python, variables=variables)
             self._write_started(step, step_run_id, going.run_id, outputs)
@@ -149,7 +149,7 @@ class PipelineDriver:
             publish_outputs(step, outputs, place)
             register_outputs(Path(self._record.workspace), step, outputs)
             if key:
-                keep_finished(self._record, key, Finished(step_run_id, going.run_id, outputs))
+                keep_finished(self._record, key, ReusableStep(step_run_id, going.run_id, outputs))
         self._end(step, state, reason)
 
     def _begin(
@@ -160,7 +160,7 @@ class PipelineDriver:
         *,
         python: str,
         variables: dict[str, str],
-    ) -> Going:
+    ) -> StepProcess:
         """Start the run, or the plain script, of a step."""
         script = self._folder.step(step.key) / "script"
         if step.kind != "parallel":
@@ -195,7 +195,7 @@ class PipelineDriver:
         )
         return True
 
-    def _wait(self, going: Going) -> tuple[str, str]:
+    def _wait(self, going: StepProcess) -> tuple[str, str]:
         is_asked = False
         while True:
             ended = going.poll()

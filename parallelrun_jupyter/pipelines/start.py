@@ -14,7 +14,7 @@ from typing import Any
 
 from ..client.launcher import launch
 from ..data.storage.credentials import variables_for_driver
-from ..data.storage.storage import Storage
+from ..data.storage.storage import StorageSpec
 from ..errors import ConfigError, LaunchError, RunFolderError, RunNotFoundError
 from ..formatting import nearest_hint
 from ..home import home
@@ -118,7 +118,7 @@ def held_credentials(record: PipelineRecord) -> dict[str, str]:
     ConfigError
         One is not here any more; the message names its variable.
     """
-    storages = [Storage.of_spec(spec) for spec in _storages(asdict(record))]
+    storages = [StorageSpec.of_spec(spec) for spec in _storages(asdict(record))]
     found = (pair for storage in storages for pair in storage.references())
     return variables_for_driver(found, os.environ)
 

@@ -18,7 +18,7 @@ from ..client.run import Run
 from ..client.submit import submit_as
 from ..config.run_config import ParallelRunConfig
 from ..config.step import ParallelRunStep
-from ..data.storage.storage import Place, Storage
+from ..data.storage.storage import Place, StorageSpec
 from ..data.storage.transfer import upload_all
 from ..engine.node.fork_server import WORKER_FOLDER
 from ..errors import ParallelRunError, RunFolderError, RunNotFoundError
@@ -31,7 +31,7 @@ from .record import StepRecord
 CONTEXT_VARIABLE = "PARALLELRUN_AZUREML_CONTEXT"
 """Names the file that says what a script may know: run, workspace, models, datasets."""
 
-OF_THEIR_TIME = {"PANDAS_FUTURE_INFER_STRING": "0"}
+LEGACY_PANDAS_VARIABLES = {"PANDAS_FUTURE_INFER_STRING": "0"}
 """Scripts of pipelines were written for pandas 1 and 2, whose texts are objects; pandas 3 reads this."""
 
 _PATIENCE_S = 10.0
@@ -43,7 +43,7 @@ _WHOLE_NUMBERS = {
 }  # fmt: skip
 
 
-class Going(Protocol):
+class StepProcess(Protocol):
     """A step that was started."""
 
     @property
@@ -243,7 +243,7 @@ def publish_outputs(step: StepRecord, outputs: dict[str, str], place: Path) -> N
         if step.kind == "script" and output.storage is not None and folder.exists():
             found = [p for p in sorted(folder.rglob("*")) if p.is_file()]
             pairs = [(str(path), str(path.relative_to(folder))) for path in found]
-            target = Place(outputs[output.name], Storage.of_spec(output.storage))
+            target = Place(outputs[output.name], StorageSpec.of_spec(output.storage))
             upload_all(pairs, target, overwrite=True)
 
 
@@ -279,4 +279,4 @@ def take_up_parallel(run_id: str) -> ParallelStep:
     return ParallelStep(run_id)
 
 
-__all__ = ["Going", "ParallelRunError", "ParallelStep", "ScriptStep"]
+__all__ = ["ParallelRunError", "ParallelStep", "ScriptStep", "StepProcess"]

@@ -40,7 +40,7 @@ class Driven(Protocol):
         """The file that says which process drives it."""
 
 
-class DriverClaim:
+class DriverLock:
     """Holds a run for this process, as its driver, and keeps its heartbeat."""
 
     def __init__(self, folder: Driven) -> None:

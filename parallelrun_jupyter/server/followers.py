@@ -27,7 +27,7 @@ LIST_BUDGET_S = 1.0
 """A list says what it knows after so long, and reads the other journals at the next request."""
 
 
-class _Followed:
+class _CachedRun:
     """One run; the lock lets one request read on at a time."""
 
     def __init__(self, folder: RunFolder) -> None:
@@ -65,7 +65,7 @@ class Followers:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._followed: dict[Path, _Followed] = {}
+        self._followed: dict[Path, _CachedRun] = {}
 
     def snapshot(self, folder: RunFolder) -> Snapshot:
         """Return where a run stands now.
@@ -110,12 +110,12 @@ class Followers:
         snapshot = followed.look()  # cheap once read; a resume changes final states too
         return run_row(record, snapshot, followed.size_bytes(self._clock()))
 
-    def _find(self, folder: RunFolder) -> _Followed:
+    def _find(self, folder: RunFolder) -> _CachedRun:
         now = self._clock()
         with self._lock:
             followed = self._followed.get(folder.path)
         if followed is None:
-            followed = _Followed(folder)
+            followed = _CachedRun(folder)
         with self._lock:
             followed = self._followed.setdefault(folder.path, followed)
             followed.used_at = now

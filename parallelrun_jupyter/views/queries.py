@@ -172,7 +172,7 @@ def cancel(folder: RunFolder, *, drain: bool) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class QueryContext:
     """The run that a view asks about, and what can be done to it from here."""
 
     folder: RunFolder
@@ -181,7 +181,7 @@ class Asked:
 
 
 def answer(
-    asked: Asked, question: dict[str, Any]
+    asked: QueryContext, question: dict[str, Any]
 ) -> LogWindow | Failures | MiniBatchDetail | Grid | None:
     """Answer what a view asked over the comm of its widget.
 

@@ -28,7 +28,7 @@ DESCRIPTORS = 6
 _ADOPTION_S = 5.0
 
 
-class Template:
+class ForkServer:
     """Serves one node's process over a socket."""
 
     def __init__(self, node: socket.socket) -> None:
@@ -140,6 +140,6 @@ def main(words: list[str]) -> list[int] | None:
     node = socket.socket(fileno=int(words[0]))
     os.set_inheritable(node.fileno(), False)  # noqa: FBT003 - what modules start must not hold it
     try:
-        return Template(node).serve(words[1:])
+        return ForkServer(node).serve(words[1:])
     except ConnectionError:
         return None  # the node's process is gone

@@ -13,15 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parallelrun_jupyter import FileDataset, TabularDataset
-from parallelrun_jupyter.data.batching import Cut
+from parallelrun_jupyter.data.batching import BatchSpec
 from parallelrun_jupyter.data.datasets import inputs
 from parallelrun_jupyter.data.datasets.inputs import open_path
-from parallelrun_jupyter.data.tables.column_layout import Arrangement
+from parallelrun_jupyter.data.tables.column_layout import ColumnLayout
 from parallelrun_jupyter.errors import ConfigError, InputError
 from parallelrun_jupyter.worker.mini_batches import load
 
 
-def frames_of(dataset: TabularDataset, cut: Cut) -> list[tuple[pd.DataFrame, dict[str, Any]]]:
+def frames_of(dataset: TabularDataset, cut: BatchSpec) -> list[tuple[pd.DataFrame, dict[str, Any]]]:
     """Return the frame of every mini-batch, as a worker makes it, with the line's last object."""
     lines = [line for line, _ in inputs.mini_batches([dataset.spec()], cut) if line]
     rows = [json.loads(line) for line in lines]
@@ -66,7 +66,7 @@ def test_keys_of_the_path_are_the_last_columns_and_have_types(sales: Path) -> No
 def test_a_combination_is_one_frame_of_all_its_files(sales: Path) -> None:
     table = TabularDataset.from_delimited_files(sales, partition_format=FORMAT,
                                                 column_types={"Store": "int64"})  # fmt: skip
-    found = frames_of(table, Cut(1, keys=("Brand", "Store")))
+    found = frames_of(table, BatchSpec(1, keys=("Brand", "Store")))
     assert [extra["keys"] for _, extra in found] == [
         {"Brand": "dominicks", "Store": 10}, {"Brand": "tropicana", "Store": 10},
         {"Brand": "dominicks", "Store": 2}, {"Brand": "tropicana", "Store": 2},
@@ -81,7 +81,7 @@ def test_a_combination_is_one_frame_of_all_its_files(sales: Path) -> None:
 
 def test_without_keys_a_mini_batch_is_cut_as_ever(sales: Path) -> None:
     table = TabularDataset.from_delimited_files(sales, partition_format=FORMAT)
-    found = frames_of(table, Cut(1, rows=7))
+    found = frames_of(table, BatchSpec(1, rows=7))
     pd.testing.assert_frame_equal(
         pd.concat([frame for frame, _ in found], ignore_index=True), table.to_pandas_dataframe()
     )
@@ -124,19 +124,19 @@ def test_a_value_that_is_missing_needs_a_type_that_can_say_so(sales: Path) -> No
         table("int64").to_pandas_dataframe()
     for kind in ("Int64", "float64", "str", "datetime:%d"):
         assert table(kind).to_pandas_dataframe()["Store"].isna().sum() == 1, kind
-    assert len(frames_of(table("Int64"), Cut(1, keys=("Store",)))) == 3
+    assert len(frames_of(table("Int64"), BatchSpec(1, keys=("Store",)))) == 3
 
 
 def test_columns_can_be_left_out_and_the_path_be_one(sales: Path) -> None:
     table = TabularDataset.from_delimited_files(
         sales / "Store=2", partition_format="{b}/{y}/{m}.csv"
     )
-    arranged = table.arranged(Arrangement({}, "Path", ("Brand", "y")))
-    for cut in (Cut(1 << 20), Cut(1, keys=("b",))):
+    arranged = table.arranged(ColumnLayout({}, "Path", ("Brand", "y")))
+    for cut in (BatchSpec(1 << 20), BatchSpec(1, keys=("b",))):
         frame = frames_of(arranged, cut)[0][0]
         assert list(frame.columns) == ["Path", "week", "b", "m"]
         assert frame["Path"][0] == str(sales / "Store=2/dominicks/1990/06.csv")
-    wrong = table.arranged(Arrangement(drops=("wek",)))
+    wrong = table.arranged(ColumnLayout(drops=("wek",)))
     with pytest.raises(InputError, match="the column 'wek' is to be left out.*Did you mean 'week'"):
         wrong.to_pandas_dataframe()
 
@@ -166,7 +166,7 @@ def test_no_row_is_lost_nor_twice_by_combination(
         (folder / first / f"{second}.csv").write_text("v\n" + text)
     table = TabularDataset.from_delimited_files(folder, partition_format="{k}/{l}.csv",
                                                 column_types={"v": "str"})  # fmt: skip
-    found = frames_of(table, Cut(1, keys=keys))
+    found = frames_of(table, BatchSpec(1, keys=keys))
     shown = [tuple(extra["keys"].items()) for _, extra in found]
     assert len(set(shown)) == len(shown)
     for frame, extra in found:

@@ -13,7 +13,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from parallelrun_jupyter import TabularDataset
-from parallelrun_jupyter.data.batching import Cut
+from parallelrun_jupyter.data.batching import BatchSpec
 from parallelrun_jupyter.data.tables import text_encoding
 from parallelrun_jupyter.data.tables.delimited import Dialect, _header_names, _plain_names
 from parallelrun_jupyter.worker.failures import BadInput
@@ -28,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("tables")
 
 
-def frames_of(dataset: TabularDataset, cut: Cut) -> list[pd.DataFrame]:
+def frames_of(dataset: TabularDataset, cut: BatchSpec) -> list[pd.DataFrame]:
     lines = [(json.loads(line), rows) for line, rows in dataset.mini_batches(0, cut) if line]
     frames = []
     for line, rows in lines:
@@ -104,7 +104,7 @@ def test_whatever_pandas_reads_is_what_the_mini_batches_hold(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(text_encoding, "BLOCK_BYTES", 4 * block)
         patch.setattr(delimited, "WIDE", 1 if is_wide else 256)
-        lines = [json.loads(line) for line, _ in dataset.mini_batches(0, Cut(size)) if line]
+        lines = [json.loads(line) for line, _ in dataset.mini_batches(0, BatchSpec(size)) if line]
         if not lines:
             assert not text.decode(encoding).replace("\ufeff", "").strip(" \t\r\n")
             return
@@ -113,9 +113,9 @@ def test_whatever_pandas_reads_is_what_the_mini_batches_hold(
             expected = whole(text, columns, separator, quote, encoding)
         except (pd.errors.ParserError, ValueError):
             with pytest.raises(BadInput, match=r"soup\.csv"):
-                frames_of(dataset, Cut(size))
+                frames_of(dataset, BatchSpec(size))
             return
-        frames = frames_of(dataset, Cut(size))
+        frames = frames_of(dataset, BatchSpec(size))
     joined = pd.concat(frames, ignore_index=True)
     expected.columns = joined.columns
     pd.testing.assert_frame_equal(joined, expected)
@@ -127,7 +127,7 @@ def test_lone_carriage_returns_end_lines_where_pandas_stumbles(folder: Path, siz
     path = folder / "old_mac.csv"
     path.write_bytes(b'a,b\r\r,1\r  x,"2\r3"\r \r,\r')
     dataset = TabularDataset.from_delimited_files(path, column_types="str")
-    joined = pd.concat(frames_of(dataset, Cut(size)), ignore_index=True)
+    joined = pd.concat(frames_of(dataset, BatchSpec(size)), ignore_index=True)
     assert joined.fillna("-").to_numpy().tolist() == [["-", "1"], ["  x", "2\r3"], ["-", "-"]]
 
 
@@ -138,7 +138,7 @@ def test_text_that_looks_like_something_else_stays_text(folder: Path) -> None:
     delimited.MISTAKEN.clear()
     dataset = TabularDataset.from_delimited_files(path, column_types="str")
     for rows in (1, 2, len(texts)):
-        joined = pd.concat(frames_of(dataset, Cut(1, rows=rows)), ignore_index=True)
+        joined = pd.concat(frames_of(dataset, BatchSpec(1, rows=rows)), ignore_index=True)
         expected = pd.read_csv(path, dtype="str", keep_default_na=False, na_values=[""])
         pd.testing.assert_frame_equal(joined, expected)
     assert {"code"} >= delimited.MISTAKEN

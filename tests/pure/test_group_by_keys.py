@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parallelrun_jupyter import FileDataset
-from parallelrun_jupyter.data.batching import Cut
+from parallelrun_jupyter.data.batching import BatchSpec
 from parallelrun_jupyter.data.datasets import inputs
 from parallelrun_jupyter.data.partitions import group_by_keys
-from parallelrun_jupyter.data.partitions.group_by_keys import gather
+from parallelrun_jupyter.data.partitions.group_by_keys import group_by_key
 from parallelrun_jupyter.errors import InputError
 
 
@@ -23,9 +23,9 @@ def test_items_are_gathered_in_order_of_first_appearance(items: list[tuple[str, 
     expected: dict[str, list[str]] = {}
     for key, item in items:
         expected.setdefault(key, []).append(item)
-    assert list(gather(items)) == list(expected.items())
+    assert list(group_by_key(items)) == list(expected.items())
     moves = [None, *items, None]
-    assert list(gather(moves)) == [None, None, *expected.items()]
+    assert list(group_by_key(moves)) == [None, None, *expected.items()]
 
 
 def test_what_cannot_be_gathered_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,18 +36,18 @@ def test_what_cannot_be_gathered_is_said(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(
         InputError, match="by its partition keys: database or disk is full. It needs"
     ):
-        list(gather([("a", "b")]))
+        list(group_by_key([("a", "b")]))
 
 
 def test_memory_does_not_grow_with_the_number_of_items() -> None:
     """300,000 files with long paths, in 1,000 combinations: their list alone takes over 100 MB."""
     program = (
         "import resource\n"
-        "from parallelrun_jupyter.data.partitions.group_by_keys import gather\n"
+        "from parallelrun_jupyter.data.partitions.group_by_keys import group_by_key\n"
         "most = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "before = most()\n"
         "items = ((str(n % 1000), str(n).rjust(400)) for n in range(300_000))\n"
-        "groups = sum(len(group[1]) == 300 for group in gather(items) if group)\n"
+        "groups = sum(len(group[1]) == 300 for group in group_by_key(items) if group)\n"
         "print(groups, most() - before)\n"
     )
     command = [sys.executable, "-c", program]
@@ -89,7 +89,7 @@ def test_each_combination_is_one_mini_batch_and_items_are_numbered(songs: Path) 
         dataset_of(songs).spec(),
         FileDataset(songs, partition_format="{user}/*/{genres}.wav").spec(),
     ]
-    found = list(inputs.mini_batches(specs, Cut(10, keys=("user", "genres"))))
+    found = list(inputs.mini_batches(specs, BatchSpec(10, keys=("user", "genres"))))
     rows = [json.loads(line) for line, _ in found]
     shown = [[str(Path(p).relative_to(songs)) for p in row[2]] for row in rows]
     assert shown[:5] == [

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from parallelrun_jupyter.errors import OutputError
 from parallelrun_jupyter.runs.output.committed_rows import read_rows
-from parallelrun_jupyter.runs.output.merge import joined
+from parallelrun_jupyter.runs.output.merge import merge_rows
 from parallelrun_jupyter.worker.failures import BadResult
 from parallelrun_jupyter.worker.output.formats import FORMATS
 from parallelrun_jupyter.worker.output.results import encode_result, read_frame_options
@@ -30,7 +30,7 @@ def file_of(results: list[Any], form: str, argv: tuple[str, ...] = ()) -> bytes:
             if data:
                 yield mini_batch, data
 
-    return b"".join(joined(pieces, form))
+    return b"".join(merge_rows(pieces, form))
 
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
@@ -159,5 +159,5 @@ def test_what_a_format_cannot_hold_is_a_bad_result(result: Any, form: str, messa
 
 
 def test_parquet_without_any_row_is_a_file_that_pandas_reads() -> None:
-    data = b"".join(joined(lambda: iter([]), "parquet"))
+    data = b"".join(merge_rows(lambda: iter([]), "parquet"))
     assert pd.read_parquet(io.BytesIO(data)).shape == (0, 0)

@@ -16,11 +16,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parallelrun_jupyter.data.storage.object_store import Store
-from parallelrun_jupyter.data.storage.storage import Storage
+from parallelrun_jupyter.data.storage.object_store import ObjectStore
+from parallelrun_jupyter.data.storage.storage import StorageSpec
 from parallelrun_jupyter.engine.output import part_process
 from parallelrun_jupyter.engine.output.part_process import publish, put
-from parallelrun_jupyter.engine.output.part_uploader import PutSpec, put_spec
+from parallelrun_jupyter.engine.output.part_uploader import UploadTarget, put_spec
 from parallelrun_jupyter.engine.output.spool import Spool
 from parallelrun_jupyter.errors import ConfigError, InputError, OutputError
 from parallelrun_jupyter.runs.journal.events import PartStored
@@ -33,14 +33,14 @@ STORAGE = {"protocol": "memory", "options": {}, "secrets": {}}
 
 
 @pytest.fixture
-def store() -> Iterator[Store]:
+def store() -> Iterator[ObjectStore]:
     files = fsspec.filesystem("memory")
     files.store.clear()
-    yield Store(Storage.of_spec(STORAGE))
+    yield ObjectStore(StorageSpec.of_spec(STORAGE))
     files.store.clear()
 
 
-def names_in(store: Store) -> list[str]:
+def names_in(store: ObjectStore) -> list[str]:
     return sorted(path.rpartition("/")[2] for path in store.files.find("/out"))
 
 
@@ -95,7 +95,7 @@ def job_of(folder: Path, frames: dict[int, pd.DataFrame], name: str) -> dict[str
 
 
 def put_all(
-    folder: Path, store: Store, parts: dict[int, list[dict[str, Any]]], suffix: str = "aa"
+    folder: Path, store: ObjectStore, parts: dict[int, list[dict[str, Any]]], suffix: str = "aa"
 ) -> list[dict[str, Any]]:
     """Put parts, each the results of mini-batches from its first on; return what the journal has."""
     found = []
@@ -110,7 +110,9 @@ def put_all(
     return found
 
 
-def publish_all(folder: Path, store: Store, parts: list[dict[str, Any]], run_id: str = "r") -> Any:
+def publish_all(
+    folder: Path, store: ObjectStore, parts: list[dict[str, Any]], run_id: str = "r"
+) -> Any:
     told: list[None] = []
     job = {
         "url": URL, "files": [], "run_id": run_id, "parts": parts,
@@ -128,7 +130,7 @@ def rows_of() -> pd.DataFrame:
     return pd.read_parquet(URL)
 
 
-def test_parts_become_one_output_with_one_schema(store: Store, tmp_path: Path) -> None:
+def test_parts_become_one_output_with_one_schema(store: ObjectStore, tmp_path: Path) -> None:
     parts = put_all(
         tmp_path, store, {0: [{"n": [1, 2]}, {"n": [3]}], 2: [{"n": [0.5]}], 5: [{"n": [None]}]}
     )
@@ -143,7 +145,7 @@ def test_parts_become_one_output_with_one_schema(store: Store, tmp_path: Path) -
     assert publish_all(tmp_path, store, parts) == manifest, "as after a crash, when all was there"
 
 
-def test_types_of_pandas_survive_parts(store: Store, tmp_path: Path) -> None:
+def test_types_of_pandas_survive_parts(store: ObjectStore, tmp_path: Path) -> None:
     large = 2**60 + 1
     gaps = pd.array([large, None], dtype="Int64")
     parts = put_all(
@@ -166,7 +168,7 @@ def test_types_of_pandas_survive_parts(store: Store, tmp_path: Path) -> None:
 
 
 def test_what_no_journal_names_is_deleted_and_what_is_not_ours_stays(
-    store: Store, tmp_path: Path
+    store: ObjectStore, tmp_path: Path
 ) -> None:
     old = put_all(tmp_path, store, {0: [{"n": [7]}], 1: [{"n": [8]}]}, "0e")
     publish_all(tmp_path, store, old, "old")
@@ -179,7 +181,7 @@ def test_what_no_journal_names_is_deleted_and_what_is_not_ours_stays(
 
 @pytest.mark.parametrize("step", range(12))
 def test_whenever_publishing_is_cut_off_it_can_be_done_again(
-    store: Store, tmp_path: Path, step: int, monkeypatch: pytest.MonkeyPatch
+    store: ObjectStore, tmp_path: Path, step: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish_all(tmp_path, store, put_all(tmp_path, store, {0: [{"n": [7]}]}, "0e"), "old")
     parts = put_all(tmp_path, store, {0: [{"n": [1]}], 1: [{"n": [None]}], 2: [{"n": [0.5]}]})
@@ -210,13 +212,13 @@ def test_whenever_publishing_is_cut_off_it_can_be_done_again(
     assert len(names_in(store)) == 4
 
 
-def test_without_any_row_there_is_a_manifest_of_nothing(store: Store, tmp_path: Path) -> None:
+def test_without_any_row_there_is_a_manifest_of_nothing(store: ObjectStore, tmp_path: Path) -> None:
     manifest = publish_all(tmp_path, store, [])
     assert (manifest["rows"], manifest["columns"], manifest["parts"]) == (0, [], [])
     assert names_in(store) == [MANIFEST]
 
 
-def test_conflicts_name_the_mini_batches(store: Store, tmp_path: Path) -> None:
+def test_conflicts_name_the_mini_batches(store: ObjectStore, tmp_path: Path) -> None:
     with pytest.raises(
         OutputError, match=r"mini-batch 1 the columns \['m'\], but for mini-batch 0"
     ):
@@ -230,7 +232,7 @@ def test_conflicts_name_the_mini_batches(store: Store, tmp_path: Path) -> None:
     assert MANIFEST not in names_in(store)
 
 
-def test_a_part_that_was_changed_or_is_gone_is_said(store: Store, tmp_path: Path) -> None:
+def test_a_part_that_was_changed_or_is_gone_is_said(store: ObjectStore, tmp_path: Path) -> None:
     parts = put_all(tmp_path, store, {0: [{"n": [1]}]})
     with pytest.raises(OutputError, match="has 1 rows, but 2 were put there"):
         publish_all(tmp_path, store, [{**parts[0], "rows": 2}])
@@ -239,14 +241,14 @@ def test_a_part_that_was_changed_or_is_gone_is_said(store: Store, tmp_path: Path
         publish_all(tmp_path, store, parts)
 
 
-def test_rows_that_a_disk_has_changed_are_not_put(store: Store, tmp_path: Path) -> None:
+def test_rows_that_a_disk_has_changed_are_not_put(store: ObjectStore, tmp_path: Path) -> None:
     job = job_of(tmp_path, {3: pd.DataFrame({"n": [1]})}, "part-3.parquet")
     Path(job["files"][0]).write_bytes(b"x" * 500)
     with pytest.raises(OutputError, match="the rows of mini-batch 3 in .* are not those"):
         put(job, store)
 
 
-def test_a_trial_leaves_nothing(store: Store, tmp_path: Path) -> None:
+def test_a_trial_leaves_nothing(store: ObjectStore, tmp_path: Path) -> None:
     job = {"url": f"{URL}/_trial-0", "files": [], "pieces": [], "temporary": str(tmp_path / "t")}
     assert put(job, store) == (0, 0)
     assert names_in(store) == []
@@ -261,7 +263,7 @@ def test_who_puts_parts_and_what_that_takes() -> None:
         output="az://c/out", output_file="rows", output_storage=storage, output_parts=True
     )
     spec = put_spec(record, {})
-    assert isinstance(spec, PutSpec)
+    assert isinstance(spec, UploadTarget)
     assert spec.url == "az://c/out/rows"
     with pytest.raises(ConfigError, match="and on .* the credential of .* KEY_OF_OUTPUT, which is"):
         spec.check()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from parallelrun_jupyter import FileDataset, TabularDataset
 from parallelrun_jupyter.data.datasets.file_dataset import local_line
 from parallelrun_jupyter.data.datasets.inputs import count_items
-from parallelrun_jupyter.data.local.file_versions import Versions
+from parallelrun_jupyter.data.local.file_versions import FileVersions
 from parallelrun_jupyter.engine.planning.plan_check import Fate
 from parallelrun_jupyter.engine.planning.plan_file import PlanFile, write_plan
 from parallelrun_jupyter.errors import InputError
@@ -53,7 +53,7 @@ def plan_of(tmp_path: Path, **known: Any) -> tuple[bytes, list[tuple[int, int, b
 
 
 def note_versions(plan: Path) -> None:
-    with closing(Versions(plan)) as versions:
+    with closing(FileVersions(plan)) as versions:
         versions.note()
 
 
@@ -202,7 +202,7 @@ def test_what_a_resume_leaves_alone_is_noted_by_none_and_its_change_is_seen_late
     changed.write_text("another")
     later = (tmp_path / "plan.jsonl").stat().st_mtime_ns + 1_000_000
     os.utime(changed, ns=(later, later))
-    with closing(Versions(tmp_path / "plan.jsonl")) as versions:
+    with closing(FileVersions(tmp_path / "plan.jsonl")) as versions:
         versions.note(lambda mini_batch: mini_batch == 4)
     with pytest.raises(InputError, match="has changed since the run was planned"):
         plan_of(tmp_path, fate_of=lambda _: Fate.FIRST)

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from parallelrun_jupyter.engine.scheduling import range_allocator
 from parallelrun_jupyter.engine.scheduling import signals as sg
-from parallelrun_jupyter.engine.scheduling.limits import NODE_ENDS_MS, Limits
+from parallelrun_jupyter.engine.scheduling.limits import LOST_NODE_GRACE_MS, Limits
 from parallelrun_jupyter.engine.scheduling.mini_batch_range import size_at
 from parallelrun_jupyter.engine.scheduling.part_scheduler import LET_GO_MS, PartsScheduler
-from parallelrun_jupyter.engine.scheduling.range_allocator import Ranges
+from parallelrun_jupyter.engine.scheduling.range_allocator import RangeAllocator
 from parallelrun_jupyter.runs.journal.events import (
     IN_STORE,
     AttemptFailed,
@@ -48,7 +48,7 @@ class Nodes:
         self.charges: list[sg.Charge] = []
         #: (node, offset) -> mini_batch
         self.kept: dict[tuple[str, int], int] = {}
-        self.puts: list[sg.PutPart] = []
+        self.puts: list[sg.UploadPart] = []
         #: name -> the mini-batches whose rows are in it
         self.store: dict[str, list[int]] = {}
         self.stops: list[bool] = []
@@ -67,7 +67,7 @@ class Nodes:
                     self.events.append(event)
                 case sg.Assign(node, first, count, attempt):
                     self.out += [(node, k, attempt) for k in range(first, first + count)]
-                case sg.PutPart():
+                case sg.UploadPart():
                     self.puts.append(action)
                 case sg.Charge():
                     self.charges.append(action)
@@ -86,7 +86,7 @@ class Nodes:
 
     def join(self, capacity: int, name: str = "") -> str:
         name = name or f"n{self.now}"
-        self.tell(sg.NodeJoined(name, ""), sg.NodeOffered(name, 1, capacity))
+        self.tell(sg.NodeConnected(name, ""), sg.NodeOffered(name, 1, capacity))
         return name
 
     def succeed(self, node: str, mini_batch: int, attempt: int = 1, rows: int = 5) -> None:
@@ -98,7 +98,7 @@ class Nodes:
 
     def fail(self, node: str, mini_batch: int, attempt: int) -> None:
         self.out.remove((node, mini_batch, attempt))
-        self.tell(sg.AttemptEndedBadly(node, f"{node}w0", mini_batch, attempt, 5, 10, BAD))
+        self.tell(sg.AttemptErrored(node, f"{node}w0", mini_batch, attempt, 5, 10, BAD))
 
     def put(self, number: int = 0, *, is_heard: bool = True) -> None:
         """Let a node put a part; where nobody hears of it, it is in the store all the same."""
@@ -108,7 +108,7 @@ class Nodes:
         name = f"part-{asked.first:09d}-{asked.node}-{self.now}"
         self.store[name] = found
         if is_heard:
-            self.tell(sg.PartPut(asked.node, asked.first, name, 5 * len(found), 99))
+            self.tell(sg.PartUploaded(asked.node, asked.first, name, 5 * len(found), 99))
 
     def go(self, name: str, *, blames: bool = True) -> None:
         self.out = [row for row in self.out if row[0] != name]
@@ -117,7 +117,7 @@ class Nodes:
         while self.charges:
             charge = self.charges.pop()
             node, k, attempt = charge.node, charge.mini_batch, charge.attempt
-            self.tell(sg.AttemptEndedBadly(node, node, k, attempt, 5, 0, BAD))
+            self.tell(sg.AttemptErrored(node, node, k, attempt, 5, 0, BAD))
 
     def give_back(self, name: str) -> None:
         """Pause a node."""
@@ -133,7 +133,7 @@ class Nodes:
 
     def end(self) -> RunFinished:
         self.tell(*(sg.NodeStopped(name) for name in self.names))
-        self.wait(NODE_ENDS_MS)
+        self.wait(LOST_NODE_GRACE_MS)
         if self.published:
             self.tell(sg.OutputPublished("az://c/out", 1))
         assert self.finished
@@ -174,7 +174,7 @@ def assert_once_and_in_order(events: Iterable[Event], store: dict[str, list[int]
 
 def test_a_short_result_is_told_behind_its_part() -> None:
     nodes = Nodes()
-    nodes.tell(sg.Planned(4, 20, is_end=True))
+    nodes.tell(sg.PlanAdvanced(4, 20, is_end=True))
     nodes.join(4, "a")
     for mini_batch, rows in enumerate((5, 2, 5, 0)):
         nodes.succeed("a", mini_batch, rows=rows)
@@ -198,7 +198,7 @@ def test_ranges_begin_small_and_grow() -> None:
 
 def test_a_range_is_one_nodes_and_is_put_when_it_is_over() -> None:
     nodes = Nodes()
-    nodes.tell(sg.Planned(12, 60, is_end=True))
+    nodes.tell(sg.PlanAdvanced(12, 60, is_end=True))
     nodes.join(2, "a")
     nodes.join(2, "b")
     assert nodes.out == [("a", 0, 1), ("a", 1, 1), ("b", 4, 1), ("b", 5, 1)]
@@ -225,13 +225,13 @@ def test_a_range_is_one_nodes_and_is_put_when_it_is_over() -> None:
 
 def test_a_lost_node_s_range_runs_again_and_its_late_part_is_nobody_s() -> None:
     nodes = Nodes()
-    nodes.tell(sg.Planned(4, 20, is_end=True))
+    nodes.tell(sg.PlanAdvanced(4, 20, is_end=True))
     nodes.join(4, "a")
     for k in range(4):
         nodes.succeed("a", k)
     asked = nodes.puts[0]
     nodes.go("a")
-    nodes.tell(sg.PartPut("a", asked.first, "part-late", 20, 99))
+    nodes.tell(sg.PartUploaded("a", asked.first, "part-late", 20, 99))
     assert nodes.scheduler.state.succeeded == 0
     nodes.join(4, "b")
     assert nodes.out == [("b", k, 1) for k in range(4)]
@@ -246,7 +246,7 @@ def test_a_lost_node_s_range_runs_again_and_its_late_part_is_nobody_s() -> None:
 
 def test_a_mini_batch_that_is_given_up_ends_the_part_before_it() -> None:
     nodes = Nodes(Limits(run_max_try=1, error_threshold=-1, puts_in_store=True))
-    nodes.tell(sg.Planned(4, 20, is_end=True))
+    nodes.tell(sg.PlanAdvanced(4, 20, is_end=True))
     nodes.join(4, "a")
     nodes.succeed("a", 0)
     nodes.succeed("a", 2)
@@ -259,7 +259,7 @@ def test_a_mini_batch_that_is_given_up_ends_the_part_before_it() -> None:
     end = nodes.end()
     assert (end.state, end.output) == ("Completed", "az://c/out")
     again = Nodes(LIMITS, folded(nodes.events), failed_only=True)  # those that had failed alone
-    again.tell(sg.Planned(4, 20, is_end=True))
+    again.tell(sg.PlanAdvanced(4, 20, is_end=True))
     again.join(9, "a")
     assert again.out == [("a", 1, 2)]
     again.succeed("a", 1, 2)
@@ -272,7 +272,7 @@ def test_a_mini_batch_that_is_given_up_ends_the_part_before_it() -> None:
 def test_what_had_failed_side_by_side_is_one_part_again() -> None:
     limits = Limits(run_max_try=1, error_threshold=-1, puts_in_store=True)
     nodes = Nodes(limits)
-    nodes.tell(sg.Planned(8, 40, is_end=True))
+    nodes.tell(sg.PlanAdvanced(8, 40, is_end=True))
     nodes.join(8, "a")
     for k in range(8):
         if k in {2, 3, 4, 6}:
@@ -283,7 +283,7 @@ def test_what_had_failed_side_by_side_is_one_part_again() -> None:
         nodes.put()
     assert nodes.end().state == "Completed"
     again = Nodes(limits, folded(nodes.events), failed_only=True)
-    again.tell(sg.Planned(8, 40, is_end=True))
+    again.tell(sg.PlanAdvanced(8, 40, is_end=True))
     again.join(8, "a")
     assert again.out == [("a", k, 2) for k in (2, 3, 4, 6)]
     for k in (2, 3, 4, 6):
@@ -296,7 +296,7 @@ def test_rows_that_are_too_many_are_put_before_the_range_is_over(
 ) -> None:
     monkeypatch.setattr(range_allocator, "PART_BYTES", 30)
     nodes = Nodes()
-    nodes.tell(sg.Planned(5, 25, is_end=True))
+    nodes.tell(sg.PlanAdvanced(5, 25, is_end=True))
     nodes.join(4, "a")
     nodes.succeed("a", 2)
     nodes.succeed("a", 1)
@@ -313,7 +313,7 @@ def test_a_node_that_keeps_too_much_gets_nothing_until_some_of_it_is_in_the_stor
 ) -> None:
     monkeypatch.setattr(range_allocator, "KEPT_BYTES", 30)
     nodes = Nodes()
-    nodes.tell(sg.Planned(9, 45, is_end=True))
+    nodes.tell(sg.PlanAdvanced(9, 45, is_end=True))
     nodes.join(2, "a")
     nodes.succeed("a", 1)
     nodes.succeed("a", 0)
@@ -325,7 +325,7 @@ def test_a_node_that_keeps_too_much_gets_nothing_until_some_of_it_is_in_the_stor
 
 def test_the_last_of_a_range_is_taken_over_by_who_has_nothing() -> None:
     nodes = Nodes()
-    nodes.tell(sg.Planned(4, 20, is_end=True))
+    nodes.tell(sg.PlanAdvanced(4, 20, is_end=True))
     nodes.join(1, "a")
     nodes.join(1, "b")
     assert nodes.out == [("a", 0, 1), ("b", 2, 1)]
@@ -343,7 +343,7 @@ def test_the_last_of_a_range_is_taken_over_by_who_has_nothing() -> None:
 
 def test_a_range_is_put_when_the_last_of_it_is_somebody_else_s() -> None:
     nodes = Nodes()
-    nodes.tell(sg.Planned(4, 20, is_end=True))
+    nodes.tell(sg.PlanAdvanced(4, 20, is_end=True))
     nodes.join(1, "a")
     nodes.succeed("a", 0)
     nodes.succeed("a", 1)
@@ -357,7 +357,7 @@ def test_a_range_is_put_when_the_last_of_it_is_somebody_else_s() -> None:
 
 def test_a_node_that_is_paused_or_leaves_puts_what_it_keeps_and_others_do_the_rest() -> None:
     nodes = Nodes()
-    nodes.tell(sg.Planned(4, 20, is_end=True))
+    nodes.tell(sg.PlanAdvanced(4, 20, is_end=True))
     nodes.join(4, "a")
     nodes.succeed("a", 1)
     nodes.join(4, "b")
@@ -377,7 +377,7 @@ def test_a_node_that_is_paused_or_leaves_puts_what_it_keeps_and_others_do_the_re
 def test_cancel_after_what_runs_puts_it_and_cancel_now_does_not() -> None:
     for drain in (True, False):
         nodes = Nodes()
-        nodes.tell(sg.Planned(9, 45, is_end=True))
+        nodes.tell(sg.PlanAdvanced(9, 45, is_end=True))
         nodes.join(2, "a")
         nodes.succeed("a", 0)
         nodes.tell(sg.CancelAsked(drain))
@@ -395,21 +395,21 @@ def test_cancel_after_what_runs_puts_it_and_cancel_now_does_not() -> None:
 
 def test_a_part_that_cannot_be_put_ends_the_run() -> None:
     nodes = Nodes()
-    nodes.tell(sg.Planned(4, 20, is_end=True))
+    nodes.tell(sg.PlanAdvanced(4, 20, is_end=True))
     nodes.join(4, "a")
-    nodes.tell(sg.PartNotPut("b", "late"))
+    nodes.tell(sg.PartUploadFailed("b", "late"))
     assert not nodes.stops
-    nodes.tell(sg.PartNotPut("a", "the store refused"))
+    nodes.tell(sg.PartUploadFailed("a", "the store refused"))
     assert nodes.stops == [False]
     assert (nodes.end().state, nodes.end().reason) == ("Failed", "the store refused")
 
 
 def test_a_part_that_cannot_be_put_after_a_draining_cancel_is_told_all_the_same() -> None:
     nodes = Nodes()
-    nodes.tell(sg.Planned(4, 20, is_end=True))
+    nodes.tell(sg.PlanAdvanced(4, 20, is_end=True))
     nodes.join(4, "a")
     nodes.tell(sg.CancelAsked(drain=True))
-    nodes.tell(sg.PartNotPut("a", "the store refused", "Traceback ..."))
+    nodes.tell(sg.PartUploadFailed("a", "the store refused", "Traceback ..."))
     assert nodes.stops == [False], "what is kept cannot be put: there is nothing to wait for"
     warnings = [e for e in nodes.events if isinstance(e, WarningRaised)]
     assert [(e.text, e.traceback) for e in warnings] == [("the store refused", "Traceback ...")]
@@ -493,7 +493,7 @@ def course(  # noqa: C901 - one flat choice of what happens next
         choice, names = rng.random(), nodes.names
         if planned < total and choice < 0.2:
             planned = min(total, planned + rng.randint(1, 20))
-            nodes.tell(sg.Planned(planned, planned * 5, is_end=planned == total))
+            nodes.tell(sg.PlanAdvanced(planned, planned * 5, is_end=planned == total))
         elif not names or (choice < 0.25 and len(names) < 5):
             nodes.join(rng.randint(1, 12))
         elif choice < 0.28:
@@ -525,7 +525,7 @@ def course(  # noqa: C901 - one flat choice of what happens next
 def test_a_range_reaches_over_what_is_listed_by_now() -> None:
     state = RunState()
     state.planned = 2
-    both = Ranges(state)
+    both = RangeAllocator(state)
     assert both.take("a", 3) == [(0, 2, 1)]
     assert both.take("b", 3) == []
     state.planned = 9
@@ -536,7 +536,7 @@ def test_a_range_reaches_over_what_is_listed_by_now() -> None:
 def test_while_there_is_more_to_come_nobody_takes_over_a_few() -> None:
     state = RunState()
     state.planned = 8
-    both = Ranges(state)
+    both = RangeAllocator(state)
     assert both.take("a", 20) == [(0, 8, 1)]
     state.planned = 15
     assert both.take("b", 1) == []

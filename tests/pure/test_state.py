@@ -266,11 +266,11 @@ def test_a_zombie_is_dead(folder: RunFolder) -> None:
 
 
 def test_only_one_driver_can_hold_a_run(folder: RunFolder) -> None:
-    claim = driver_lock.DriverClaim(folder)
+    claim = driver_lock.DriverLock(folder)
     with pytest.raises(RunFolderError, match="run r already has a driver; watch it with"):
-        driver_lock.DriverClaim(folder)
+        driver_lock.DriverLock(folder)
     claim.release()
-    driver_lock.DriverClaim(folder).release()
+    driver_lock.DriverLock(folder).release()
 
 
 # Text

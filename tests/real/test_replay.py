@@ -18,7 +18,7 @@ import pytest
 pytest.importorskip("playwright")
 from parallelrun_jupyter.notebook.display import Place
 from parallelrun_jupyter.notebook.feed import followed
-from parallelrun_jupyter.notebook.run_details import Shown
+from parallelrun_jupyter.notebook.run_details import CellOutput
 from parallelrun_jupyter.runs.journal.files import JournalReader
 from parallelrun_jupyter.runs.journal.state import RunState
 from parallelrun_jupyter.runs.journal.state_cache import write_state
@@ -139,7 +139,7 @@ def test_a_million_is_watched_at_a_constant_cost(
     recorded = home / "recorded.jsonl"
     recorded.write_bytes(million)
     command = [sys.executable, "-c", _DRIVER, str(recorded), str(folder.path), str(REPLAY_S)]
-    Shown(folder, Place(Publisher(), has_views=True)).open()
+    CellOutput(folder, Place(Publisher(), has_views=True)).open()
     comms.say(say="hello", view=VIEW)
     writer = subprocess.Popen(command)
     drawn = 0
@@ -188,7 +188,7 @@ def test_nothing_is_sent_of_a_million_that_nobody_sees(
 ) -> None:
     monkeypatch.setattr(snapshots, "driver_is_alive", lambda *_: True)
     folder = folder_of(home)
-    Shown(folder, Place(Publisher(), has_views=True)).open()
+    CellOutput(folder, Place(Publisher(), has_views=True)).open()
     with open(folder.journal, "ab") as file:
         file.write(million[: len(million) // 10])
     time.sleep(1.5)

@@ -15,7 +15,7 @@ from parallelrun_jupyter.runs.run_folder import RunFolder
 from parallelrun_jupyter.runs.snapshot.follower import Follower
 from parallelrun_jupyter.runs.snapshot.snapshot import take_snapshot
 from parallelrun_jupyter.views.mime_bundle import RunOutput, run_output
-from parallelrun_jupyter.views.queries import Asked, answer
+from parallelrun_jupyter.views.queries import QueryContext, answer
 
 ROOT = Path(__file__).parents[2]
 STATIC = ROOT / "parallelrun_jupyter" / "views" / "static"
@@ -93,7 +93,7 @@ class ViewPage:
     def _answer(self, text: str) -> str:
         question = json.loads(text)
         try:
-            asked = Asked(self.folder, lambda: self.state, lambda *_: None)
+            asked = QueryContext(self.folder, lambda: self.state, lambda *_: None)
             return json.dumps({"id": question["id"], "answer": answer(asked, question)})
         except (ParallelRunError, OSError) as error:
             return json.dumps({"id": question["id"], "error": str(error)})

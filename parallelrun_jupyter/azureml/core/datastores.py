@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ...data.storage.datastores import Datastore as NativeDatastore
-from ...data.storage.object_store import Store
-from ...data.storage.storage import Place, Storage
+from ...data.storage.object_store import ObjectStore
+from ...data.storage.storage import Place, StorageSpec
 from ...data.storage.transfer import upload_all
 from ...data.storage.urls import ENDPOINT_VARIABLE
 from ...pipelines import registered_datasets
@@ -73,7 +73,7 @@ class AbstractAzureStorageDatastore(Partial):
                 "give the paths of its files as local ones."
             )
             raise UserErrorException(msg)
-        storage = Storage.of_spec(self._record["storage"])
+        storage = StorageSpec.of_spec(self._record["storage"])
         return NativeDatastore(self.name, self._record["url"], storage)
 
     def path(
@@ -241,7 +241,7 @@ class Datastore:
             blob_endpoint=_endpoint(protocol, endpoint),
         )
         if create_if_not_exists and native.storage is not None:
-            with Store(native.storage) as store:
+            with ObjectStore(native.storage) as store:
                 store.make_container(native.url)
         record = {
             "type": "AzureBlob",

@@ -19,7 +19,7 @@ _SIGNALS_IN_ONE = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class News:
+class Mailbag:
     """One message: signals, the rows that belong to them, and a piece of rows that are too many.
 
     The ``part`` of an ``AttemptsSucceeded`` is 1 where it has rows here, the next of ``rows``, and
@@ -73,7 +73,7 @@ class Outbox:
         """Whether a message's worth of rows has gathered."""
         return self._size_bytes >= self._chunk_bytes
 
-    def take(self) -> News:
+    def take(self) -> Mailbag:
         """Return what fits in one message, and forget it."""
         found: list[Signal] = []
         rows: list[bytes] = []
@@ -88,7 +88,7 @@ class Outbox:
                     start = self._sent_of_first
                     self._sent_of_first += room
                     self._size_bytes -= room
-                    return News(piece=data[start : start + room])
+                    return Mailbag(piece=data[start : start + room])
                 self._entries.popleft()
                 self._size_bytes -= left
                 room -= left
@@ -96,7 +96,7 @@ class Outbox:
                 if isinstance(signal, AttemptsSucceeded) and signal.part:
                     rows.append(data[self._sent_of_first :])
                 self._sent_of_first = 0
-        return News(tuple(found), tuple(rows))
+        return Mailbag(tuple(found), tuple(rows))
 
 
 class Inbox:
@@ -106,7 +106,7 @@ class Inbox:
         self._keep_rows = keep_rows
         self._pieces: list[bytes] = []
 
-    def signals_of(self, news: News) -> list[Signal]:
+    def signals_of(self, news: Mailbag) -> list[Signal]:
         """Return the signals, with the place where their rows are now."""
         if news.piece:
             self._pieces.append(news.piece)

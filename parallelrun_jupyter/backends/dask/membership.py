@@ -16,9 +16,9 @@ from ...errors import ConfigError, ParallelRunError
 from ...formatting import plural
 from ...worker.helper import text_of
 from .cluster import ASK_S, Cluster, can_reach, refusals
-from .mailbox import News
-from .node import Command, Order
-from .node_client import Link
+from .mailbox import Mailbag
+from .node import Command, NodeSpec
+from .node_client import NodeClient
 
 _log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ _BACK_OFF_S = (1.0, 2.0, 5.0, 15.0, 60.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class ClusterLimits:
     """What a run wants of its cluster: at most ``nodes`` (0: all), with ``slots`` each (or more)."""
 
     run_id: str
@@ -45,8 +45,8 @@ class Terms:
     scheduler_timeout_s: float
 
 
-class Members:
-    """Keeps one `Link` for each Dask worker that takes part; it all runs in one event loop.
+class Membership:
+    """Keeps one `NodeClient` for each Dask worker that takes part; it all runs in one event loop.
 
     Parameters
     ----------
@@ -69,14 +69,14 @@ class Members:
     def __init__(
         self,
         cluster: Cluster,
-        terms: Terms,
+        terms: ClusterLimits,
         *,
         snapshot: int,
-        order: Callable[[], Order],
-        deliver: Callable[[str, News], Awaitable[None]],
+        order: Callable[[], NodeSpec],
+        deliver: Callable[[str, Mailbag], Awaitable[None]],
         say: Callable[[Signal], None],
-        store_tails: Callable[[Link], Awaitable[None]],
-        bring_written: Callable[[Link], Awaitable[None]],
+        store_tails: Callable[[NodeClient], Awaitable[None]],
+        bring_written: Callable[[NodeClient], Awaitable[None]],
     ) -> None:
         self._cluster = cluster
         self._terms = terms
@@ -87,7 +87,7 @@ class Members:
         self._store_tails = store_tails
         self._bring_written = bring_written
         self._client: Any = None
-        self._links: dict[str, Link] = {}
+        self._links: dict[str, NodeClient] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._losses: set[asyncio.Task[None]] = set()
         self._numbers = 0
@@ -172,7 +172,7 @@ class Members:
         limit_s = self._terms.scheduler_timeout_s
         name = self._cluster.name
         text = f"the Dask scheduler at {name} was lost; it is waited for, up to {limit_s:g} s"
-        self._say(signals.Noticed(text))
+        self._say(signals.Warned(text))
         await self._drop_all(f"the Dask scheduler at {name} was lost")
         until = time.monotonic() + limit_s
         while time.monotonic() < until:
@@ -181,7 +181,7 @@ class Members:
             except (OSError, ValueError, asyncio.TimeoutError):
                 await asyncio.sleep(_RETRY_S)
             else:
-                self._say(signals.Noticed(f"the Dask scheduler at {name} is back"))
+                self._say(signals.Warned(f"the Dask scheduler at {name} is back"))
                 self._began = time.monotonic()
                 return True
         reason = (
@@ -238,7 +238,7 @@ class Members:
     def _refuse(self, address: str, why: str) -> None:
         if address not in self._refused:
             self._refused[address] = why
-            self._say(signals.Noticed(why))
+            self._say(signals.Warned(why))
 
     def _say_if_lonely(self, workers: Mapping[str, Any]) -> None:
         """End a run that no Dask worker can take; say of one that has none yet that it waits."""
@@ -252,7 +252,7 @@ class Members:
         elif not self._said_lonely and time.monotonic() - self._began > _LONELY_S:
             self._said_lonely = True
             self._say(
-                signals.Noticed(
+                signals.Warned(
                     f"the Dask cluster at {self._cluster.name} has no worker that is free for this "
                     f"run yet ({len(workers)} connected, {len(refused)} not usable); it is waited for"
                 )
@@ -264,23 +264,23 @@ class Members:
         name = f"n{self._numbers}"
         self._numbers += 1
         key = f"parallelrun-{self._terms.run_id}-{name}"
-        link = Link(self._client, address, name, key)
+        link = NodeClient(self._client, address, name, key)
         self._links[address] = link
         task = asyncio.create_task(self._serve(link))
         self._tasks[address] = task
         task.add_done_callback(lambda done: self._ended(link, done))
 
-    async def _serve(self, link: Link) -> None:
+    async def _serve(self, link: NodeClient) -> None:
         place = await link.begin(self._snapshot, self._order())
         self._has_joined = True
         self._failures.pop(link.address, None)
-        self._say(signals.NodeJoined(link.name, place))
+        self._say(signals.NodeConnected(link.name, place))
         if self._stopping is not None:
             link.send([("stop", self._stopping)])
         else:
             self._client.subscribe_topic(link.address, lambda e: self._on_status(link, e[1]))
 
-        async def deliver(news: News) -> None:
+        async def deliver(news: Mailbag) -> None:
             if link.has_stopped:
                 await asyncio.gather(self._store_tails(link), return_exceptions=True)
                 await self._bring_written(link)
@@ -292,7 +292,7 @@ class Members:
         """Return how long a node's news gather: a driver hears some two thousand messages a second."""
         return min(max(_LINGER_S, len(self._links) / _MESSAGES_PER_S), _LONGEST_LINGER_S)
 
-    def _ended(self, link: Link, task: asyncio.Task[None]) -> None:
+    def _ended(self, link: NodeClient, task: asyncio.Task[None]) -> None:
         """Take note of a link's end: it has stopped, or its node is lost."""
         if self._links.get(link.address) is not link:
             link.release()  # it was dropped before
@@ -313,12 +313,12 @@ class Members:
         if link.crash:
             reason, trace = link.crash
             text = f"node {link.name} on {link.address} failed, and is started again: {reason}"
-            self._say(signals.Noticed(text, trace))
+            self._say(signals.Warned(text, trace))
             self._lose(link.address, f"the node failed: {reason}")
             return
         self._lose(link.address, f"no connection to it ({type(error).__name__})")
 
-    def _forget(self, link: Link) -> None:
+    def _forget(self, link: NodeClient) -> None:
         link.release()
         self._links.pop(link.address, None)
         self._tasks.pop(link.address, None)
@@ -339,7 +339,7 @@ class Members:
             self._losses.add(task)  # the event loop itself would let it be collected
             task.add_done_callback(self._losses.discard)
 
-    async def _tell_loss(self, link: Link, reason: str, *, blames: bool) -> None:
+    async def _tell_loss(self, link: NodeClient, reason: str, *, blames: bool) -> None:
         """Say that a node is lost; where the scheduler is lost as well, that is to blame."""
         if blames:
             try:
@@ -350,7 +350,7 @@ class Members:
 
     # What the cluster says
 
-    def _on_status(self, link: Link, event: Mapping[str, Any]) -> None:
+    def _on_status(self, link: NodeClient, event: Mapping[str, Any]) -> None:
         """Follow a Dask worker that is paused, goes on, or is about to be retired."""
         if event.get("action") != "worker-status-change" or link.has_stopped:
             return
@@ -360,12 +360,12 @@ class Members:
         elif status == "paused" and not link.is_paused:
             link.is_paused = True
             link.send([("pause",)])
-            self._say(signals.Noticed(f"the Dask worker {link.address} is paused: it gets no more"))
+            self._say(signals.Warned(f"the Dask worker {link.address} is paused: it gets no more"))
         elif status == "running" and link.is_paused and not link.is_leaving:
             link.is_paused = False
             link.send([("unpause",)])
 
-    def _leave(self, link: Link) -> None:
+    def _leave(self, link: NodeClient) -> None:
         if not link.is_leaving:
             link.is_leaving = True
             link.send([("leave",)])

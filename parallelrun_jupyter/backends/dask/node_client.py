@@ -10,8 +10,8 @@ from typing import Any
 
 from ...engine.scheduling.signals import NodeStopped
 from ...runs.folders import remove_quietly
-from .mailbox import News
-from .node import HEARTBEAT_S, Command, DaskNode, NodeCrash, Order, Tail
+from .mailbox import Mailbag
+from .node import HEARTBEAT_S, Command, DaskNode, NodeCrash, NodeSpec, Tail
 
 SILENCE_S = 15.0
 """A node that has said nothing for so long is lost: it says something every two seconds."""
@@ -23,7 +23,7 @@ _letting_go: set[asyncio.Future[Any]] = set()
 """Actors that are being let go; the event loop itself would let these tasks be collected."""
 
 
-class Link:
+class NodeClient:
     """A node on one Dask worker, from its beginning to its end.
 
     Parameters
@@ -56,7 +56,7 @@ class Link:
         #: the error that has ended the node, and its traceback
         self.crash: tuple[str, str] | None = None
 
-    async def begin(self, snapshot: int, order: Order) -> str:
+    async def begin(self, snapshot: int, order: NodeSpec) -> str:
         """Start the node, and return where it is; the snapshot is a descriptor of its archive.
 
         Raises
@@ -79,7 +79,7 @@ class Link:
         self.has_begun = True
         return place
 
-    async def serve(self, deliver: Callable[[News], Any], linger_s: Callable[[], float]) -> None:
+    async def serve(self, deliver: Callable[[Mailbag], Any], linger_s: Callable[[], float]) -> None:
         """Pass on what the node says, until it has stopped; ``deliver`` waits until it is taken.
 
         ``linger_s`` says how long its news are to gather.

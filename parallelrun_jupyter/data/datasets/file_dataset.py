@@ -13,7 +13,7 @@ from typing import Any, ClassVar, TypeAlias, TypeVar
 
 from ...errors import ConfigError, InputError
 from ...formatting import plural
-from ..batching import STILL_READING, Cut
+from ..batching import STILL_READING, BatchSpec
 from ..local.listing import (
     MAGIC,
     FileItem,
@@ -27,7 +27,7 @@ from ..local.listing import (
 )
 from ..partitions.path_format import PartitionFormat, check_keys
 from ..storage.datastores import DataPath, Datastore, local_folder, place_of
-from ..storage.storage import Place, Storage
+from ..storage.storage import Place, StorageSpec
 
 # What opens stores and gathers by keys is imported on use: a driver of local files starts without.
 
@@ -86,7 +86,7 @@ class FileDataset:
             msg = "FileDataset was given an empty list; give a file, a folder or a glob."
             raise InputError(msg)
         places = [place_of(one, storage_options) for one in given]
-        self.storage: Storage | None = places[0].storage
+        self.storage: StorageSpec | None = places[0].storage
         if any(place.storage != self.storage for place in places):
             msg = (
                 "the paths of a FileDataset are of several stores, or some are local; expected one "
@@ -202,9 +202,9 @@ class FileDataset:
             As `listed`.
         """
         if self.storage:
-            from ..storage.object_store import Store
+            from ..storage.object_store import ObjectStore
 
-            with Store(self.storage, self.leaves_out) as store:
+            with ObjectStore(self.storage, self.leaves_out) as store:
                 for path in self.paths:
                     yield from store.folders(path)
             return
@@ -246,7 +246,7 @@ class FileDataset:
     @classmethod
     def of_spec(cls, spec: dict[str, Any]) -> FileDataset:
         """Return the dataset that a run's record describes."""
-        storage = Storage.of_spec(spec["storage"]) if spec.get("storage") else None
+        storage = StorageSpec.of_spec(spec["storage"]) if spec.get("storage") else None
         places = [Place(path, storage) for path in spec["paths"]]
         return cls(places, partition_format=spec.get("partition_format"))
 
@@ -288,7 +288,7 @@ class FileDataset:
             raise ConfigError(msg)
         return self.partition_format
 
-    def mini_batches(self, number: int, cut: Cut) -> Iterator[tuple[bytes, int]]:
+    def mini_batches(self, number: int, cut: BatchSpec) -> Iterator[tuple[bytes, int]]:
         """Yield the plan line and the number of items of each mini-batch, as input ``number``."""
         folders: Iterator[list[Any]] = self.folders() if self.storage else self.listed()
         line_of: Callable[..., bytes] = store_line if self.storage else local_line
@@ -319,9 +319,9 @@ class FileDataset:
             path does not match the partition format.
         """
         if self.storage:
-            from ..storage.object_store import Store
+            from ..storage.object_store import ObjectStore
 
-            with Store(self.storage.hasty(), self.leaves_out) as store:
+            with ObjectStore(self.storage.hasty(), self.leaves_out) as store:
                 for url in self.paths:
                     store.check(url)
             return
@@ -403,12 +403,12 @@ def store_line(number: int, batch: Sequence[FileItem], extra: str = "") -> bytes
     return json.dumps(line, separators=(",", ":")).encode("ascii") + b"\n"
 
 
-Planned: TypeAlias = tuple[int, Any, list[int]]
+PlannedBatch: TypeAlias = tuple[int, Any, list[int]]
 """A file of a store as it was planned: its size, its ETag, and the mini-batches that hold it."""
 
 
 def changes_in_store(
-    spec: dict[str, Any], planned: Mapping[str, Planned]
+    spec: dict[str, Any], planned: Mapping[str, PlannedBatch]
 ) -> Iterator[tuple[str, bool]]:
     """Yield (URL, whether it is gone) of the planned files of a store that are not what they were."""
     missing = set(planned)

@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from ...errors import InputError, RunFolderError
 from ...worker import mini_batches as loading
-from ..batching import Cut
+from ..batching import BatchSpec
 from . import file_dataset
 from .file_dataset import FileDataset
 
 if TYPE_CHECKING:
-    from ..local.file_versions import Versions
+    from ..local.file_versions import FileVersions
     from .tabular_dataset import TabularDataset
 
 # What reads tables is imported on use: a driver of files starts without it.
@@ -49,7 +49,7 @@ class Dataset(Protocol):
     def check(self) -> None:
         """See, at submit, that there is something to read."""
 
-    def mini_batches(self, number: int, cut: Cut) -> Iterator[tuple[bytes, int]]:
+    def mini_batches(self, number: int, cut: BatchSpec) -> Iterator[tuple[bytes, int]]:
         """Yield the plan line and the number of items of each mini-batch, as input ``number``."""
 
 
@@ -119,7 +119,7 @@ def open_path(
     return open_mltable(where)
 
 
-def mini_batches(specs: list[dict[str, Any]], cut: Cut) -> Iterator[tuple[bytes, int]]:
+def mini_batches(specs: list[dict[str, Any]], cut: BatchSpec) -> Iterator[tuple[bytes, int]]:
     """Yield the plan line and the number of items of every mini-batch, input by input.
 
     `cut.STILL_READING`, which is no line, comes in between where an input is read ahead, with the
@@ -166,7 +166,7 @@ class Change(NamedTuple):
 
 
 def changes(
-    lines: Iterable[tuple[int, bytes]], specs: list[dict[str, Any]], versions: Versions
+    lines: Iterable[tuple[int, bytes]], specs: list[dict[str, Any]], versions: FileVersions
 ) -> Iterator[Change]:
     """Yield the changed files of plan lines, at least one of each mini-batch that has any.
 
@@ -181,7 +181,7 @@ def changes(
     versions
         What local files were when they were planned.
     """
-    planned: dict[int, dict[str, file_dataset.Planned]] = {}
+    planned: dict[int, dict[str, file_dataset.PlannedBatch]] = {}
     for mini_batch, line in lines:
         row = json.loads(line)
         if not specs[row[1]].get("storage"):

@@ -10,7 +10,7 @@ from typing import Any
 from ...errors import InputError
 from ...formatting import nearest_hint
 from ..local.listing import MLTABLE
-from ..tables.column_layout import Arrangement
+from ..tables.column_layout import ColumnLayout
 from .file_dataset import FileDataset
 from .tabular_dataset import TabularDataset
 
@@ -130,7 +130,7 @@ def open_mltable(where: str) -> FileDataset | TabularDataset:
         what = f"convert_column_types names {of_files[0]!r}, a column of Parquet files"
         raise _refusal(where, what, "Those have their types; convert it in run()")
     return table.arranged(
-        Arrangement(
+        ColumnLayout(
             key_types={name: one for name, one in said.types.items() if name in keys},
             path_column=PATH_COLUMN if said.reading.get("include_path_column") else "",
             drops=tuple(said.drops),

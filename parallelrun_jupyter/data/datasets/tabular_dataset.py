@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from ...errors import InputError
 from ...worker.failures import BadInput
 from ...worker.tables.reader import load_table
-from ..batching import STILL_READING, Cut
+from ..batching import STILL_READING, BatchSpec
 from ..partitions.group_by_keys import combinations_of
 from ..partitions.path_format import PartitionFormat, check_keys
 from ..partitions.writer import write_partitions
 from ..storage.datastores import place_of
-from ..storage.storage import Storage
-from ..tables.column_layout import Arrangement, arrange, split_types
+from ..storage.storage import StorageSpec
+from ..tables.column_layout import ColumnLayout, arrange, split_types
 from ..tables.column_types import Types, given_types
 from ..tables.delimited import check_delimited, header_mode, plan_delimited
 from ..tables.json_lines import check_json_lines, plan_json_lines
 from ..tables.parquet import check_parquet, plan_parquet, require_pyarrow
-from ..tables.table_files import Plan, Planned, Source, sources_of
+from ..tables.table_files import Plan, PlannedBatch, TableFile, sources_of
 from ..tables.text_encoding import codec_name
 from .file_dataset import FileDataset, PathLike
 
@@ -50,13 +50,13 @@ class TabularDataset:
         files: FileDataset,
         form: str,
         options: dict[str, Any],
-        arrangement: Arrangement | None = None,
+        arrangement: ColumnLayout | None = None,
     ) -> None:
         self.files = files.for_table()
         self.form = form
         types, of_keys = split_types(options.get("column_types"), files.partition_keys)
         self.options = {**options, "column_types": types}
-        self.arrangement = arrangement or Arrangement(of_keys)
+        self.arrangement = arrangement or ColumnLayout(of_keys)
         self.key_format = (
             PartitionFormat(files.partition_format.text, self.arrangement.key_types)
             if files.partition_format
@@ -221,7 +221,7 @@ class TabularDataset:
         return cls(files, "json_lines", options)
 
     @property
-    def storage(self) -> Storage | None:
+    def storage(self) -> StorageSpec | None:
         """The store that the files are in; None on this machine."""
         return self.files.storage
 
@@ -234,10 +234,10 @@ class TabularDataset:
     @classmethod
     def of_spec(cls, spec: dict[str, Any]) -> TabularDataset:
         """Return the dataset that a run's record describes."""
-        arrangement = Arrangement.of_spec(spec.get("arrangement", {}))
+        arrangement = ColumnLayout.of_spec(spec.get("arrangement", {}))
         return cls(FileDataset.of_spec(spec), spec["form"], spec["options"], arrangement)
 
-    def arranged(self, arrangement: Arrangement) -> TabularDataset:
+    def arranged(self, arrangement: ColumnLayout) -> TabularDataset:
         """Return this table with other columns of its own: keys' types, the path, what is left out."""
         return type(self)(self.files, self.form, self.options, arrangement)
 
@@ -286,12 +286,12 @@ class TabularDataset:
                 _FORMS[self.form][0](source, self.options)
                 return
 
-    def mini_batches(self, number: int, cut: Cut) -> Iterator[tuple[bytes, int]]:
+    def mini_batches(self, number: int, cut: BatchSpec) -> Iterator[tuple[bytes, int]]:
         """Yield the plan line and the number of rows of each mini-batch, as input ``number``.
 
         `STILL_READING` and rows come in between while the column types are not decided yet.
         """
-        lines = self._ranges(number, Cut(_WHOLE_FILES) if cut.keys else cut)
+        lines = self._ranges(number, BatchSpec(_WHOLE_FILES) if cut.keys else cut)
         if self.key_format or self.arrangement.spec():
             lines = arrange(lines, self.arrangement, self.key_format, cut.keys)
         return lines
@@ -313,9 +313,9 @@ class TabularDataset:
         twin = copy(self)
         twin.options = {**self.options, "column_types": types or self.options.get("column_types")}
         twin._sources = lambda: sources_of(self.files, paths)  # type: ignore[method-assign] # noqa: SLF001 - of this class
-        return twin.mini_batches(number, Cut(_WHOLE_FILES))
+        return twin.mini_batches(number, BatchSpec(_WHOLE_FILES))
 
-    def _ranges(self, number: int, cut: Cut) -> Iterator[tuple[bytes, int]]:
+    def _ranges(self, number: int, cut: BatchSpec) -> Iterator[tuple[bytes, int]]:
         """Yield the plan line and the number of rows of each range of the files."""
         options = self.options
         if self.arrangement.empty_is_text:
@@ -334,7 +334,7 @@ class TabularDataset:
         InputError
             A file cannot be read.
         """
-        return self._frame(self.mini_batches(0, Cut(_WHOLE_FILES)), None)
+        return self._frame(self.mini_batches(0, BatchSpec(_WHOLE_FILES)), None)
 
     def take(self, count: int) -> pd.DataFrame:
         """Return the first ``count`` rows; the types are still those of the whole dataset.
@@ -344,7 +344,7 @@ class TabularDataset:
         InputError
             A file cannot be read.
         """
-        return self._frame(self.mini_batches(0, Cut(_TAKE_BYTES)), count)
+        return self._frame(self.mini_batches(0, BatchSpec(_TAKE_BYTES)), count)
 
     def partition_by(
         self, partition_keys: Sequence[str], target: PathLike, name: str | None = None
@@ -379,12 +379,12 @@ class TabularDataset:
         MissingExtraError
             pyarrow is not installed.
         """
-        lines = self.mini_batches(0, Cut(_COPY_BYTES))
+        lines = self.mini_batches(0, BatchSpec(_COPY_BYTES))
         frames = (self._frame(iter([line]), None) for line in lines if line[0])
         keys = list(partition_keys)
         place, form, types = write_partitions(frames, keys, place_of(target), name)
         copy = type(self).from_parquet_files(place, partition_format=form)
-        return copy.arranged(Arrangement(types))
+        return copy.arranged(ColumnLayout(types))
 
     def _frame(self, lines: Iterator[tuple[bytes, int]], count: int | None) -> pd.DataFrame:
         import pandas as pd
@@ -413,7 +413,7 @@ class TabularDataset:
             row[2] = local_copies(list(zip(*row[2:5], strict=True)), self.files.storage)
         return row
 
-    def _sources(self) -> Iterator[Source]:
+    def _sources(self) -> Iterator[TableFile]:
         has_keys = self.form == "parquet" and self.key_format is None
         return sources_of(self.files, has_keys=has_keys)
 
@@ -450,7 +450,7 @@ def _inference(given: str) -> str:
     return given
 
 
-def _line(number: int, planned: Planned) -> bytes:
+def _line(number: int, planned: PlannedBatch) -> bytes:
     path, size_bytes, version = planned.source.item
     start, end, rows = planned.range
     head = json.dumps(["t", number, [path], [size_bytes], [version]], separators=(",", ":"))

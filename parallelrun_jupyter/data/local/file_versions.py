@@ -25,7 +25,7 @@ _BURST_S = 0.001
 _PAUSE_S = 0.02
 
 
-class Versions:
+class FileVersions:
     """The versions of the files of a plan.
 
     Parameters

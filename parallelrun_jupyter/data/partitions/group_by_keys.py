@@ -22,7 +22,7 @@ _BLOCK = 4096
 Pair: TypeAlias = tuple[str, str]
 
 
-def gather(items: Iterable[Pair | None]) -> Iterator[tuple[str, list[str]] | None]:
+def group_by_key(items: Iterable[Pair | None]) -> Iterator[tuple[str, list[str]] | None]:
     """Bring the items of each combination together.
 
     A combination is whole only when everything has been listed, so all of it is read first. What
@@ -106,7 +106,7 @@ def gather_files(
     Yields
     ------
     tuple or None
-        The values, as JSON, and the files; ordered as by `gather`, with its None in between.
+        The values, as JSON, and the files; ordered as by `group_by_key`, with its None in between.
 
     Raises
     ------
@@ -119,7 +119,7 @@ def gather_files(
             values = form.values(item if isinstance(item, str) else item[0])
             yield combination({key: values[key] for key in keys}), json.dumps(item)
 
-    for group in gather(pairs()):
+    for group in group_by_key(pairs()):
         yield group and (group[0], [json.loads(item) for item in group[1]])
 
 

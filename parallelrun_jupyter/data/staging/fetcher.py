@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import InputError
-from ..storage.storage import Storage
+from ..storage.storage import StorageSpec
 
 _SMALL_BYTES = 1 << 20
 
@@ -25,7 +25,7 @@ class Fetcher:
         Where the calls of a file system wait that knows no event loop.
     """
 
-    def __init__(self, storage: Storage, threads: Executor) -> None:
+    def __init__(self, storage: StorageSpec, threads: Executor) -> None:
         self.storage = storage
         self._threads = threads
         self._files: Any = None
@@ -36,7 +36,7 @@ class Fetcher:
         Raises
         ------
         ConfigError, MissingExtraError
-            As `Storage.open`.
+            As `StorageSpec.open`.
         """
         if self._files is None:
             # Of Azure's only the client is used, which is at home where it is first called; the file

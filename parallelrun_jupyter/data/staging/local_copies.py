@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from ...errors import InputError
-from ..storage.object_store import Store, plain_errors, why_not
-from ..storage.storage import Storage
+from ..storage.object_store import ObjectStore, plain_errors, why_not
+from ..storage.storage import StorageSpec
 from .cache import Cache, View, digest_of, open_cache, path_in_store, root_of
 from .fetcher import Fetcher
 
@@ -31,7 +31,7 @@ _Missing: TypeAlias = tuple[str, int, int | str, str, Path]
 
 def local_copy(
     url: str,
-    storage: Storage | Mapping[str, Any],
+    storage: StorageSpec | Mapping[str, Any],
     *,
     size: int = -1,
     version: int | str | None = None,
@@ -58,14 +58,14 @@ def local_copy(
     ConfigError
         A credential is not where it is said to be.
     """
-    store = storage if isinstance(storage, Storage) else Storage.of_spec(storage)
+    store = storage if isinstance(storage, StorageSpec) else StorageSpec.of_spec(storage)
     [path] = local_copies([(url, size, version)], store, environ)
     return path
 
 
 def local_copies(
     files: Sequence[tuple[str, int, int | str | None]],
-    storage: Storage,
+    storage: StorageSpec,
     environ: Mapping[str, str] = os.environ,
     lost: dict[str, str] | None = None,
 ) -> list[str]:
@@ -109,7 +109,7 @@ def local_copies(
 
 
 def _fetch_missing(
-    missing: list[_Missing], storage: Storage, cache: Cache, lost: dict[str, str] | None
+    missing: list[_Missing], storage: StorageSpec, cache: Cache, lost: dict[str, str] | None
 ) -> None:
     """Fetch files; note in ``lost`` which of them are gone or have changed, where it is given."""
     with plain_errors(storage, missing[0][0]):
@@ -123,7 +123,7 @@ def _fetch_missing(
 
 
 async def _fetch_all(
-    missing: list[_Missing], storage: Storage, cache: Cache
+    missing: list[_Missing], storage: StorageSpec, cache: Cache
 ) -> dict[str, FileNotFoundError | InputError]:
     """Fetch files into the cache, and put a link to each where it is wanted.
 
@@ -173,7 +173,7 @@ def local_line(line: bytes, specs: Sequence[Mapping[str, Any]]) -> bytes:
     storage = specs[row[1]].get("storage")
     if not storage:
         return line
-    row[2] = local_copies([*zip(*row[2:5], strict=True)], Storage.of_spec(storage))
+    row[2] = local_copies([*zip(*row[2:5], strict=True)], StorageSpec.of_spec(storage))
     return json.dumps(row, separators=(",", ":")).encode("ascii")
 
 
@@ -185,9 +185,9 @@ def local_root(spec: Mapping[str, Any]) -> str:
     InputError, ConfigError
         As `local_copy`; or there is no file.
     """
-    storage = Storage.of_spec(spec["storage"])
+    storage = StorageSpec.of_spec(spec["storage"])
     [url] = spec["paths"]
-    with Store(storage) as store:
+    with ObjectStore(storage) as store:
         found = [item for files in store.folders(url) for item in files]
         if not found:
             raise InputError(store.nothing_found(url))
@@ -195,8 +195,8 @@ def local_root(spec: Mapping[str, Any]) -> str:
     return root_of(_view_of(open_cache().folder, os.environ).path / "files", url, paths)
 
 
-def _ask(url: str, storage: Storage) -> tuple[int, int | str]:
-    with Store(storage) as store:
+def _ask(url: str, storage: StorageSpec) -> tuple[int, int | str]:
+    with ObjectStore(storage) as store:
         for files in store.folders(url):
             for found, size, version in files:
                 if found == url:

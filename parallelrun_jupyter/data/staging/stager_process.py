@@ -34,8 +34,8 @@ from weakref import WeakValueDictionary
 
 from ...errors import InputError
 from ...worker.helper import crash_message, serve
-from ..storage.object_store import RemoteFile, Store, store_errors, why_not
-from ..storage.storage import Storage
+from ..storage.object_store import ObjectStore, RemoteFile, store_errors, why_not
+from ..storage.storage import StorageSpec
 from .cache import Cache, View, digest_of, path_in_store, root_of
 from .fetcher import Fetcher
 
@@ -83,7 +83,7 @@ class Stager:
         self._run: str = start["run"]
         self._load_s: float = start["load_s"]
         self._threads = ThreadPoolExecutor(AT_ONCE)
-        self._storages = [Storage.of_spec(s) if s else None for s in start["storages"]]
+        self._storages = [StorageSpec.of_spec(s) if s else None for s in start["storages"]]
         self._fetchers: dict[int, Fetcher] = {}
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._copies: dict[str, _Copy] = {}
@@ -291,7 +291,7 @@ class Stager:
 
     async def _side(self, key: int, spec: Mapping[str, Any]) -> None:
         """Bring a whole dataset here for the run, and say where it is."""
-        storage = Storage.of_spec(spec["storage"])
+        storage = StorageSpec.of_spec(spec["storage"])
         number = len(self._storages)
         self._storages.append(storage)
         loop = asyncio.get_running_loop()
@@ -309,8 +309,8 @@ class Stager:
         self._say(["side", key, root_of(self._view.path / str(number), spec["paths"][0], found)])
 
 
-def _list(storage: Storage, urls: Sequence[str]) -> list[RemoteFile]:
-    store = Store(storage)
+def _list(storage: StorageSpec, urls: Sequence[str]) -> list[RemoteFile]:
+    store = ObjectStore(storage)
     found = [item for url in urls for files in store.folders(url) for item in files]
     if not found:
         msg = f"the side input {urls[0]!r} matches no file in {storage.title}."

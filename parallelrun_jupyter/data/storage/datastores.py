@@ -14,7 +14,7 @@ from typing import Any
 from ...errors import ConfigError, InputError
 from ...formatting import nearest_hint
 from ...home import home
-from .storage import Place, Storage, make_storage
+from .storage import Place, StorageSpec, make_storage
 from .urls import ENDPOINT_VARIABLE, Url, datastore_of, local_path, parse_url, protocol_of
 
 _FILE = "datastores.json"
@@ -56,7 +56,7 @@ class Datastore:
     >>> mnist = FileDataset(store.path("mnist/*.png"))  # doctest: +SKIP
     """
 
-    def __init__(self, name: str, url: str, storage: Storage | None) -> None:
+    def __init__(self, name: str, url: str, storage: StorageSpec | None) -> None:
         self.name = name
         self.url = url
         self.storage = storage
@@ -205,7 +205,7 @@ class Datastore:
     @classmethod
     def _of_spec(cls, name: str, spec: Mapping[str, Any]) -> Datastore:
         storage = spec.get("storage")
-        return cls(name, spec["url"], Storage.of_spec(storage) if storage else None)
+        return cls(name, spec["url"], StorageSpec.of_spec(storage) if storage else None)
 
     def unregister(self) -> None:
         """Forget the name; what is there stays."""
@@ -357,7 +357,7 @@ def place_of(path: Any, storage_options: Mapping[str, Any] | None = None) -> Pla
     return Place(parsed.url, storage)
 
 
-def _lent(text: str, parsed: Url, root: str) -> Storage | None:
+def _lent(text: str, parsed: Url, root: str) -> StorageSpec | None:
     """Return the storage that a registered datastore lends to a URL of its container.
 
     Raises

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ...errors import InputError, MissingExtraError
 from ..local.listing import LeavesOut, bracket_hint, is_hidden, is_literal_too, names_hidden
-from .storage import Storage
+from .storage import StorageSpec
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -41,7 +41,7 @@ def store_errors() -> tuple[type[BaseException], ...]:
     return tuple(found)
 
 
-class Store:
+class ObjectStore:
     """A store that is open, with its errors made plain.
 
     Parameters
@@ -54,7 +54,7 @@ class Store:
     Leaving it as a context closes its connections.
     """
 
-    def __init__(self, storage: Storage, leaves_out: LeavesOut = is_hidden) -> None:
+    def __init__(self, storage: StorageSpec, leaves_out: LeavesOut = is_hidden) -> None:
         self.storage = storage
         self._leaves_out = leaves_out
         self.files = storage.open()
@@ -283,7 +283,7 @@ def version_of(entry: dict[str, Any]) -> str:
 
 
 @contextmanager
-def plain_errors(storage: Storage, url: str) -> Iterator[None]:
+def plain_errors(storage: StorageSpec, url: str) -> Iterator[None]:
     """Turn what a store raises into an `InputError` that says what to do."""
     try:
         yield
@@ -293,7 +293,7 @@ def plain_errors(storage: Storage, url: str) -> Iterator[None]:
         raise InputError(why_not(storage, url, error)) from error
 
 
-def why_not(storage: Storage, url: str, error: BaseException) -> str:
+def why_not(storage: StorageSpec, url: str, error: BaseException) -> str:
     """Say why a store did not give what was asked for, and what to do."""
     status = getattr(error, "status_code", None) or getattr(error, "status", None)
     said = _short(error)
@@ -316,7 +316,7 @@ def why_not(storage: Storage, url: str, error: BaseException) -> str:
     )
 
 
-def _refused(storage: Storage, url: str, container: str, said: str) -> str:
+def _refused(storage: StorageSpec, url: str, container: str, said: str) -> str:
     if storage.options.get("anon"):
         return (
             f"{url!r} cannot be used without a credential: {storage.title} has no container "

@@ -35,7 +35,7 @@ _EXTRAS = {"az": "azure", "http": "azure", "https": "azure"}
 
 
 @dataclass(frozen=True, slots=True)
-class Storage:
+class StorageSpec:
     """A file system of fsspec, by protocol and options.
 
     Parameters
@@ -61,7 +61,7 @@ class Storage:
         }
 
     @classmethod
-    def of_spec(cls, spec: Mapping[str, Any]) -> Storage:
+    def of_spec(cls, spec: Mapping[str, Any]) -> StorageSpec:
         """Return the storage that a record describes."""
         secrets = {name: _reference_of(where) for name, where in spec["secrets"].items()}
         return cls(spec["protocol"], spec["options"], secrets)
@@ -94,7 +94,7 @@ class Storage:
         """Return the variables in which a driver is given credentials."""
         return {where.name for where in self.secrets.values() if isinstance(where, Held)}
 
-    def hasty(self) -> Storage:
+    def hasty(self) -> StorageSpec:
         """Return the same for somebody who waits in front of it: it gives up within a minute."""
         if self.protocol != "az":
             return self
@@ -132,7 +132,7 @@ class Place:
     """Where something is: a local path, or a URL and the storage to read it through."""
 
     path: str
-    storage: Storage | None = None
+    storage: StorageSpec | None = None
 
 
 def _class_of(protocol: str) -> Any:
@@ -174,7 +174,7 @@ def make_storage(
     owner: str = "",
     environ: Mapping[str, str] = os.environ,
     endpoint: str = "",
-) -> Storage:
+) -> StorageSpec:
     """Make a storage of options as they were given, which may hold credentials.
 
     Parameters
@@ -220,13 +220,13 @@ def make_storage(
             "texts, numbers, true or false, and dictionaries and lists of these."
         )
         raise ConfigError(msg) from error
-    bare = Storage(protocol, options)
+    bare = StorageSpec(protocol, options)
     if "://" in owner:
         label = f"{options.get('account_name', protocol)}_{label}"
     for name, value in typed.items():
         # Two accounts, or two endpoints, can have a container of the same name.
         secrets[name] = hold(label, name, value, owner=f"{owner} {bare.identity}")
-    return Storage(protocol, options, secrets)
+    return StorageSpec(protocol, options, secrets)
 
 
 def _azure_options(

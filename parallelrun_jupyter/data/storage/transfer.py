@@ -10,15 +10,15 @@ from contextlib import suppress
 
 from ...errors import InputError
 from ..local.listing import Unlisted, list_path, place_below
-from .object_store import Store, plain_errors, store_errors
-from .storage import Place, Storage
+from .object_store import ObjectStore, plain_errors, store_errors
+from .storage import Place, StorageSpec
 
 _AT_ONCE = 8
 _APPEARS_WHOLE = {"az", "s3", "s3a", "gs", "gcs", "adl", "oss", "oci", "ocilake", "r2"}
 """Stores in which a put appears at its end, at once: one request, or a list of blocks."""
 
 
-def put_file(store: Store, path: str, url: str) -> None:
+def put_file(store: ObjectStore, path: str, url: str) -> None:
     """Put a local file in a store, where it appears whole or not at all.
 
     Raises
@@ -72,7 +72,7 @@ def upload_all(pairs: Sequence[tuple[str, str]], target: Place, *, overwrite: bo
         for path, inside in pairs:
             _copy(path, f"{folder}/{inside}", overwrite=overwrite)
         return
-    with Store(target.storage) as store, ThreadPoolExecutor(_AT_ONCE) as pool:
+    with ObjectStore(target.storage) as store, ThreadPoolExecutor(_AT_ONCE) as pool:
 
         def one(pair: tuple[str, str]) -> None:
             path, there = pair[0], f"{folder}/{pair[1]}"
@@ -132,7 +132,7 @@ def copies_of(
         for path in found:
             _copy(path, target_of(path), overwrite=overwrite)
     else:
-        opened = Store(source.storage)
+        opened = ObjectStore(source.storage)
         with opened as store, ThreadPoolExecutor(_AT_ONCE) as pool:
 
             def one(url: str) -> None:
@@ -210,7 +210,7 @@ def _remove(temporary: str) -> None:
         os.unlink(temporary)
 
 
-def why_not_written(storage: Storage) -> str:
+def why_not_written(storage: StorageSpec) -> str:
     """Return why nothing can be written with this credential, as far as it can be told here."""
     if storage.protocol in {"http", "https"}:
         return "a web server takes no files. Give az://, another store, or a local folder."

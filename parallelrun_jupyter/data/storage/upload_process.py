@@ -16,8 +16,8 @@ from typing import Any
 
 from ...errors import ParallelRunError
 from ...worker.helper import serve
-from .object_store import Store
-from .storage import Storage
+from .object_store import ObjectStore
+from .storage import StorageSpec
 from .transfer import put_file
 
 _AT_ONCE = 8
@@ -27,7 +27,7 @@ def put_all(job: Mapping[str, Any]) -> None:
     """Put files into a store, the last of them when all others are there."""
     *others, (path, name) = job["files"]
     url = job["url"]
-    with Store(Storage.of_spec(job["storage"])) as store:
+    with ObjectStore(StorageSpec.of_spec(job["storage"])) as store:
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             list(pool.map(lambda file: put_file(store, file[0], f"{url}/{file[1]}"), others))
         put_file(store, path, f"{url}/{name}")  # last: where it is, all is

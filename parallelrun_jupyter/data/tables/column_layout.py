@@ -10,7 +10,7 @@ from typing import Any
 from ...errors import InputError
 from ...formatting import nearest_hint
 from ..batching import STILL_READING
-from ..partitions.group_by_keys import gather
+from ..partitions.group_by_keys import group_by_key
 from ..partitions.path_format import PartitionFormat, as_json, combination
 from .column_types import Types, type_name
 
@@ -19,7 +19,7 @@ _TABLE = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Arrangement:
+class ColumnLayout:
     """How the columns of a table differ from those of its files.
 
     Parameters
@@ -45,7 +45,7 @@ class Arrangement:
         return {name: value for name, value in asdict(self).items() if value}
 
     @classmethod
-    def of_spec(cls, spec: Mapping[str, Any]) -> Arrangement:
+    def of_spec(cls, spec: Mapping[str, Any]) -> ColumnLayout:
         """Return the arrangement that a run's record describes."""
         return cls(**{**spec, "drops": tuple(spec.get("drops", ()))})
 
@@ -60,7 +60,7 @@ def split_types(types: Types, keys: list[str]) -> tuple[Types, dict[str, str]]:
 
 def arrange(
     lines: Iterator[tuple[bytes, int]],
-    arrangement: Arrangement,
+    arrangement: ColumnLayout,
     form: PartitionFormat | None,
     keys: tuple[str, ...],
 ) -> Iterator[tuple[bytes, int]]:
@@ -96,7 +96,7 @@ def arrange(
             values = form.values(row[2][0])
             yield combination({key: values[key] for key in keys}), json.dumps(row[2:])
 
-    for group in gather(pairs()):
+    for group in group_by_key(pairs()):
         if group is None:
             yield STILL_READING, 0
             continue
@@ -105,7 +105,7 @@ def arrange(
 
 
 def _arranged(
-    lines: Iterator[tuple[bytes, int]], arrangement: Arrangement, form: PartitionFormat | None
+    lines: Iterator[tuple[bytes, int]], arrangement: ColumnLayout, form: PartitionFormat | None
 ) -> Iterator[tuple[list[Any], int]]:
     """Yield the plan lines as lists, with the arrangement in their tables; empty for no line."""
     said: dict[str, Any] = {}

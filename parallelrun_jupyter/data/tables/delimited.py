@@ -13,10 +13,18 @@ from typing import Any
 
 from ...errors import InputError
 from ...machine import usable_cores
-from ..batching import Cut
+from ..batching import BatchSpec
 from .column_types import Inference, known_types
 from .row_ranges import Range, RowScan
-from .table_files import InputWarning, Plan, Planned, Source, Sources, table_text, unreadable
+from .table_files import (
+    InputWarning,
+    Plan,
+    PlannedBatch,
+    Sources,
+    TableFile,
+    table_text,
+    unreadable,
+)
 from .text_encoding import TextFile, text_file
 from .type_inference import Reading, infer_block
 
@@ -72,17 +80,17 @@ def header_mode(given: Any) -> str:
 
 
 @dataclass
-class TableFile:
+class OpenTable:
     """One file of a dataset: where it is, how it is read, and its own column names."""
 
-    source: Source
+    source: TableFile
     text: TextFile
     names: list[str]
     scan: RowScan
     start: int
 
 
-def open_table(source: Source, dialect: Dialect, *, is_first: bool) -> TableFile:
+def open_table(source: TableFile, dialect: Dialect, *, is_first: bool) -> OpenTable:
     """Open a file and read its header, or count its columns where it has none.
 
     Raises
@@ -103,7 +111,7 @@ def open_table(source: Source, dialect: Dialect, *, is_first: bool) -> TableFile
         names = [f"Column{number + 1}" for number in range(len(names))]
         scan = RowScan(text, *dialect.marks)
         start = text.start
-    return TableFile(source, text, names, scan, start)
+    return OpenTable(source, text, names, scan, start)
 
 
 @lru_cache(maxsize=64)
@@ -173,7 +181,7 @@ class DelimitedPass:
             for name in self.columns
         ]
 
-    def ranges(self, file: TableFile, cut: Cut) -> Iterator[Range]:
+    def ranges(self, file: OpenTable, cut: BatchSpec) -> Iterator[Range]:
         """Yield the ranges of a file, while its types are inferred on all cores."""
         for name in self.seen.keys() - set(file.names):
             self.seen[name].see("empty", has_gap=True)
@@ -198,14 +206,14 @@ class DelimitedPass:
             for future in pending:
                 self._merge(future.result())
 
-    def _infer(self, file: TableFile, data: bytes, wanted: list[int]) -> dict[str, Inference]:
+    def _infer(self, file: OpenTable, data: bytes, wanted: list[int]) -> dict[str, Inference]:
         encoding = file.text.encoding if file.text.is_transparent else "utf-8"
         rules = self.rules
         reading = Reading(*self.dialect.marks, encoding, rules.missing, rules.is_exact)
         seen = infer_block(data, len(file.names), wanted, reading)
         return {file.names[k]: one for k, one in zip(wanted, seen, strict=True)}
 
-    def _look(self, file: TableFile, data: bytes) -> None:
+    def _look(self, file: OpenTable, data: bytes) -> None:
         """Warn, once, where quotes look escaped and no escape character is given."""
         quote = self.dialect.quote
         if not quote or self.dialect.escape or self._has_warned or b"\\" not in data:
@@ -230,7 +238,7 @@ class DelimitedPass:
         for name, one in found.items():
             self.seen[name].merge(one)
 
-    def table(self, file: TableFile, types: list[str]) -> dict[str, Any]:
+    def table(self, file: OpenTable, types: list[str]) -> dict[str, Any]:
         """Return what a worker has to know to read ranges of a file."""
         table: dict[str, Any] = {
             "format": "delimited",
@@ -250,7 +258,7 @@ class DelimitedPass:
             table["names"] = file.names
         return table
 
-    def check_header(self, file: TableFile, first: str) -> None:
+    def check_header(self, file: OpenTable, first: str) -> None:
         """See that a file has the columns that all have.
 
         Raises
@@ -310,7 +318,7 @@ class Rules:
         )
 
 
-def check_delimited(source: Source, options: dict[str, Any]) -> None:
+def check_delimited(source: TableFile, options: dict[str, Any]) -> None:
     """See that the header of the first file can be read, and has the columns that have types.
 
     Raises
@@ -327,7 +335,7 @@ def check_delimited(source: Source, options: dict[str, Any]) -> None:
         known_types(options["column_types"], first.names)
 
 
-def plan_delimited(sources: Sources, options: dict[str, Any], cut: Cut) -> Plan:
+def plan_delimited(sources: Sources, options: dict[str, Any], cut: BatchSpec) -> Plan:
     """Yield the mini-batches of delimited text; rows while types are not decided yet.
 
     Raises
@@ -339,14 +347,14 @@ def plan_delimited(sources: Sources, options: dict[str, Any], cut: Cut) -> Plan:
     columns, first = _columns(sources, dialect)
     known = known_types(options["column_types"], columns)
     reading = DelimitedPass(dialect, columns, known, Rules.of(options))
-    held: list[tuple[TableFile, list[Range]] | Planned] = []
+    held: list[tuple[OpenTable, list[Range]] | PlannedBatch] = []
     for source in sources():
         try:
             file = _open_checked(source, reading, first)
             if file is not None and not reading.seen:
                 table = table_text(reading.table(file, reading.types()), source)
                 for found in reading.ranges(file, cut):
-                    yield Planned(source, found, table)
+                    yield PlannedBatch(source, found, table)
             elif file is not None:
                 held.append((file, ranges := []))
                 for found in reading.ranges(file, cut):
@@ -362,7 +370,7 @@ def plan_delimited(sources: Sources, options: dict[str, Any], cut: Cut) -> Plan:
         yield from _decided(held, reading)
 
 
-def _open_checked(source: Source, reading: DelimitedPass, first: str) -> TableFile | None:
+def _open_checked(source: TableFile, reading: DelimitedPass, first: str) -> OpenTable | None:
     """Open a file that fits its dataset; None where it has not a single row."""
     file = open_table(source, reading.dialect, is_first=source.name == first)
     if not file.names:
@@ -374,17 +382,17 @@ def _open_checked(source: Source, reading: DelimitedPass, first: str) -> TableFi
 
 
 def _decided(
-    held: list[tuple[TableFile, list[Range]] | Planned], reading: DelimitedPass
-) -> Iterator[Planned]:
+    held: list[tuple[OpenTable, list[Range]] | PlannedBatch], reading: DelimitedPass
+) -> Iterator[PlannedBatch]:
     """Yield what was held back until the types of all columns were known."""
     types = reading.types()
     for one in held:
-        if isinstance(one, Planned):
+        if isinstance(one, PlannedBatch):
             yield one
             continue
         table = table_text(reading.table(one[0], types), one[0].source)
         for found in one[1]:
-            yield Planned(one[0].source, found, table)
+            yield PlannedBatch(one[0].source, found, table)
 
 
 def _columns(sources: Sources, dialect: Dialect) -> tuple[list[str], str]:

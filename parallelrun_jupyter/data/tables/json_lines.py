@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...errors import InputError
-from ..batching import Cut
+from ..batching import BatchSpec
 from .column_types import known_types
 from .row_ranges import Range, RowScan
-from .table_files import Plan, Planned, Source, Sources, table_text, unreadable
+from .table_files import Plan, PlannedBatch, Sources, TableFile, table_text, unreadable
 from .text_encoding import TextFile, text_file
 
 _KINDS = {bool: "bool", int: "int", float: "float", str: "str", type(None): "null"}
@@ -53,12 +53,12 @@ class _Column:
         return "float64" if kinds and kinds <= {"int", "float"} else "object"
 
 
-def _open(source: Source, encoding: str) -> tuple[TextFile, RowScan]:
+def _open(source: TableFile, encoding: str) -> tuple[TextFile, RowScan]:
     text = text_file(source.path, encoding, "")
     return text, RowScan(text, "", "")
 
 
-def check_json_lines(source: Source, options: dict[str, Any]) -> None:
+def check_json_lines(source: TableFile, options: dict[str, Any]) -> None:
     """See that a file begins with a JSON object.
 
     Raises
@@ -81,7 +81,7 @@ def check_json_lines(source: Source, options: dict[str, Any]) -> None:
         raise InputError(msg)
 
 
-def plan_json_lines(sources: Sources, options: dict[str, Any], cut: Cut) -> Plan:
+def plan_json_lines(sources: Sources, options: dict[str, Any], cut: BatchSpec) -> Plan:
     """Yield the mini-batches of JSON lines, once all rows were seen.
 
     Raises
@@ -91,7 +91,7 @@ def plan_json_lines(sources: Sources, options: dict[str, Any], cut: Cut) -> Plan
     """
     columns: dict[str, _Column] = {}
     rows = 0
-    planned: list[tuple[Source, TextFile, list[Range]] | Planned] = []
+    planned: list[tuple[TableFile, TextFile, list[Range]] | PlannedBatch] = []
     for source in sources():
         ranges: list[Range] = []
         try:
@@ -112,14 +112,14 @@ def plan_json_lines(sources: Sources, options: dict[str, Any], cut: Cut) -> Plan
         for name, column in columns.items()
     ]
     for one in planned:
-        if isinstance(one, Planned):
+        if isinstance(one, PlannedBatch):
             yield one
             continue
         source, text, ranges = one
         table = {"format": "json_lines", "columns": list(columns), "types": types, **text.table()}
         shown = table_text(table, source)
         for found in ranges:
-            yield Planned(source, found, shown)
+            yield PlannedBatch(source, found, shown)
 
 
 def _see(data: bytes, text: TextFile, columns: dict[str, _Column]) -> None:

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ...errors import InputError, MissingExtraError
-from ..batching import Cut
+from ..batching import BatchSpec
 from ..partitions.hive_keys import key_columns
 from .parquet_types import is_rare, plain_type
-from .table_files import Plan, Planned, Source, Sources, cut_groups, table_text, unreadable
+from .table_files import Plan, PlannedBatch, Sources, TableFile, cut_groups, table_text, unreadable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -38,7 +38,7 @@ def require_pyarrow() -> None:
         raise MissingExtraError(msg)
 
 
-def check_parquet(source: Source, options: dict[str, Any]) -> None:  # noqa: ARG001 - as its siblings
+def check_parquet(source: TableFile, options: dict[str, Any]) -> None:  # noqa: ARG001 - as its siblings
     """See that a file is Parquet.
 
     Raises
@@ -56,7 +56,7 @@ def check_parquet(source: Source, options: dict[str, Any]) -> None:  # noqa: ARG
         raise InputError(msg) from error
 
 
-def plan_parquet(sources: Sources, options: dict[str, Any], cut: Cut) -> Plan:  # noqa: ARG001 - as its siblings
+def plan_parquet(sources: Sources, options: dict[str, Any], cut: BatchSpec) -> Plan:  # noqa: ARG001 - as its siblings
     """Yield the mini-batches of Parquet files, once the footers of all were read.
 
     Raises
@@ -67,7 +67,7 @@ def plan_parquet(sources: Sources, options: dict[str, Any], cut: Cut) -> Plan:  
     import pyarrow as pa
 
     dataset = _Dataset()
-    planned: list[_File | Planned] = []
+    planned: list[_File | PlannedBatch] = []
     for source in sources():
         try:
             file = _read_footer(source, dataset)
@@ -79,19 +79,19 @@ def plan_parquet(sources: Sources, options: dict[str, Any], cut: Cut) -> Plan:  
         yield sum(rows for _, rows in file.groups)
     keys = key_columns([one.source.keys for one in planned])
     for one, of_path in zip(planned, keys, strict=True):
-        if isinstance(one, Planned):
+        if isinstance(one, PlannedBatch):
             yield one
             continue
         table = table_text({**dataset.table(), **one.own, **of_path}, one.source)
         for part in cut_groups(cut, one.groups):
-            yield Planned(one.source, part, table)
+            yield PlannedBatch(one.source, part, table)
 
 
 @dataclass(frozen=True, slots=True)
 class _File:
     """What the footer of a file says; ``own`` is what its plan lines tell of it alone."""
 
-    source: Source
+    source: TableFile
     schema: pa.Schema
     groups: list[tuple[int, int]]
     own: dict[str, Any]
@@ -159,7 +159,7 @@ class _Dataset:
         return kinds
 
 
-def _read_footer(source: Source, dataset: _Dataset) -> _File:
+def _read_footer(source: TableFile, dataset: _Dataset) -> _File:
     """Read what a file is; gaps and large numbers in it are noted in ``dataset``.
 
     Raises

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ...worker.tables.row_splitter import split_rows
-from ..batching import Cut
+from ..batching import BatchSpec
 from .text_encoding import TextFile
 
 Range = tuple[int, int, int]
@@ -19,7 +19,7 @@ class Cutter:
     A range holds as many rows as fit into ``cut.size`` bytes, at least one; or ``cut.rows`` rows.
     """
 
-    def __init__(self, cut: Cut, start: int, *, is_whole: bool = False) -> None:
+    def __init__(self, cut: BatchSpec, start: int, *, is_whole: bool = False) -> None:
         self._size = 1 << 62 if is_whole else cut.size
         self._wanted = 0 if is_whole else cut.rows
         self._start = self._end = start
@@ -124,7 +124,7 @@ class RowScan:
             return data[begin:end], place
         return b"", self._file.start
 
-    def ranges(self, cut: Cut, start: int) -> Iterator[Range]:
+    def ranges(self, cut: BatchSpec, start: int) -> Iterator[Range]:
         """Yield the ranges of what was not read yet, which begins at ``start``."""
         cutter = Cutter(cut, start, is_whole=self._file.is_whole)
         for data, ends, is_row, places in self._lines:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from ..batching import Cut
+from ..batching import BatchSpec
 from ..datasets.file_dataset import FileDataset
 from ..local.listing import FileItem, why_unreadable
 from ..partitions.hive_keys import HiveKeys
@@ -42,7 +42,7 @@ def input_warnings_to(tell: Callable[[str], None]) -> Iterator[None]:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class TableFile:
     """A file as it was listed, and where it can be read.
 
     Parameters
@@ -82,22 +82,22 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
+class PlannedBatch:
     """A mini-batch: a range of a file, and the JSON of how it is read."""
 
-    source: Source
+    source: TableFile
     range: Range
     table: str
 
 
-Sources = Callable[[], Iterator[Source]]
-Plan = Iterator[Planned | int]
+Sources = Callable[[], Iterator[TableFile]]
+Plan = Iterator[PlannedBatch | int]
 """Mini-batches in order; in between, the number of rows by which reading ahead has gone on."""
 
 
 def sources_of(
     files: FileDataset, paths: Container[str] | None = None, *, has_keys: bool = False
-) -> Iterator[Source]:
+) -> Iterator[TableFile]:
     """List files, and bring those of a store to this machine, some at a time.
 
     Parameters
@@ -125,7 +125,7 @@ def sources_of(
     if files.storage is None:
         for item in items:
             error = why_unreadable(item[0]) if item[1] < 0 else None
-            yield Source(item, item[0], error, keys_of(item))
+            yield TableFile(item, item[0], error, keys_of(item))
         return
     from ..staging.local_copies import (
         local_copies,  # and asyncio with it, which a start does without
@@ -136,20 +136,20 @@ def sources_of(
         copies = local_copies(some, files.storage, lost=lost)
         for number, (item, copy) in enumerate(zip(some, copies, strict=True)):
             error = OSError(lost[item[0]]) if item[0] in lost else None
-            yield Source(item, copy, error, keys_of(item))
+            yield TableFile(item, copy, error, keys_of(item))
             is_wanted_again = copy in copies[number + 1 :]
             if not is_wanted_again and os.path.lexists(copy):
                 os.unlink(copy)  # the cache keeps it as long as there is room
 
 
-def unreadable(source: Source, error: Exception) -> Planned:
+def unreadable(source: TableFile, error: Exception) -> PlannedBatch:
     """Return a mini-batch that fails with what is wrong with its file, so that only it is lost."""
     why = f"the input {source.name} could not be read: {error}"
     table = {"format": "unreadable", "why": why}
-    return Planned(source, (0, 0, 1), table_text(table, source))
+    return PlannedBatch(source, (0, 0, 1), table_text(table, source))
 
 
-def table_text(table: dict[str, Any], source: Source) -> str:
+def table_text(table: dict[str, Any], source: TableFile) -> str:
     """Return the JSON of how a worker reads a file."""
     is_unseen = isinstance(source.item[2], int) and source.item[1] < 0
     if not isinstance(source.item[2], int) or source.place != source.name or is_unseen:
@@ -157,7 +157,7 @@ def table_text(table: dict[str, Any], source: Source) -> str:
     return json.dumps(table, separators=(",", ":"))
 
 
-def cut_groups(cut: Cut, groups: list[tuple[int, int]]) -> Iterator[Range]:
+def cut_groups(cut: BatchSpec, groups: list[tuple[int, int]]) -> Iterator[Range]:
     """Yield the ranges of rows of a file that consists of row groups.
 
     By size a mini-batch is one or more whole groups; by rows it has exactly as many rows as are

@@ -33,20 +33,20 @@ _OF_ONE_RUN = ("AZUREML_", "CUDA_VISIBLE_DEVICES", "PARALLELRUN_")
 """Variables that differ from run to run, or worker to worker, and that no import looks at."""
 
 
-class Unborn(Protocol):
+class PendingWorker(Protocol):
     """A worker that was asked for."""
 
     name: str
     pid: int
 
-    def be_born(self, pid: int) -> None:
+    def on_forked(self, pid: int) -> None:
         """Take note that it is there."""
 
-    def be_lost(self) -> None:
+    def on_lost(self) -> None:
         """Take note that it will never be there."""
 
 
-class Template:
+class ForkServer:
     """A template, from its start to its end.
 
     Parameters
@@ -66,8 +66,8 @@ class Template:
         self._selector: selectors.BaseSelector | None = None
         self._inbox = b""
         self._is_ready = False
-        self._asked: deque[tuple[Unborn, bytes, tuple[int, ...]]] = deque()
-        self._sent: deque[Unborn | None] = deque()
+        self._asked: deque[tuple[PendingWorker, bytes, tuple[int, ...]]] = deque()
+        self._sent: deque[PendingWorker | None] = deque()
         #: why no worker is forked from it any more, and the last lines of a process that has died
         self.reason = ""
         self.traceback = ""
@@ -99,7 +99,9 @@ class Template:
             self._selector.unregister(self._socket)
             self._selector = None
 
-    def ask(self, worker: Unborn, descriptors: Sequence[int], environ: Mapping[str, str]) -> None:
+    def ask(
+        self, worker: PendingWorker, descriptors: Sequence[int], environ: Mapping[str, str]
+    ) -> None:
         """Ask for a worker with these descriptors, which are duplicated, and these variables."""
         changes: dict[str, str | None] = dict.fromkeys(self._environ.keys() - environ.keys())
         changes.update((k, v) for k, v in environ.items() if self._environ.get(k) != v)
@@ -107,7 +109,7 @@ class Template:
         self._asked.append((worker, line, tuple(map(os.dup, descriptors))))
         self._send()
 
-    def withdraw(self, worker: Unborn) -> None:
+    def withdraw(self, worker: PendingWorker) -> None:
         """Take back what was asked; the worker is told that it is lost."""
         for entry in [entry for entry in self._asked if entry[0] is worker]:
             self._asked.remove(entry)
@@ -115,7 +117,7 @@ class Template:
         for index, one in enumerate(self._sent):
             if one is worker:
                 self._sent[index] = None  # it is killed as soon as it is there
-        worker.be_lost()
+        worker.on_lost()
 
     def _send(self) -> None:
         while self._is_ready and self._asked:
@@ -134,7 +136,7 @@ class Template:
             self._sent.append(worker)
             _close(descriptors)
 
-    def handle(self) -> list[Unborn]:
+    def handle(self) -> list[PendingWorker]:
         """Take what it says; return the workers that are there now."""
         try:
             data = self._socket.recv(1 << 16)
@@ -154,7 +156,7 @@ class Template:
                     if worker is None:
                         _end_orphan(pid)
                     else:
-                        worker.be_born(pid)
+                        worker.on_forked(pid)
                         born.append(worker)
         self._send()
         if not self._sent and not self._asked:
@@ -201,20 +203,20 @@ class Template:
         self._sent.clear()
         _take_in_orphans(take=False)
         for worker in lost:
-            worker.be_lost()
+            worker.on_lost()
 
 
 class Templates:
     """Keeps a template from one run to the next of the same process."""
 
     def __init__(self) -> None:
-        self._kept: Template | None = None
+        self._kept: ForkServer | None = None
 
-    def take(self, python: str, modules: Sequence[str], environ: Mapping[str, str]) -> Template:
+    def take(self, python: str, modules: Sequence[str], environ: Mapping[str, str]) -> ForkServer:
         """Return a template for a run: the one that is kept, where it fits."""
         if self._kept is None or not self._kept.fits(python, modules, environ):
             self.close()
-            self._kept = Template(python, modules, environ)
+            self._kept = ForkServer(python, modules, environ)
         return self._kept
 
     @property

@@ -14,10 +14,10 @@ from ..scheduling import signals
 from ..scheduling.limits import NodeLimits
 from ..scheduling.signals import Failure, Signal, Success
 from .crash_stack import read_stack
-from .prefetch import depth_of, held_for_distance
-from .restart_backoff import Starts
+from .prefetch import latency_allowance, prefetch_depth
+from .restart_backoff import RestartBackoff
 from .sampling import Sampler
-from .stager import Staged, Staging
+from .stager import Staged, StagerClient
 from .timeouts import deadline_of
 from .worker_process import CAN_WATCH_PIDS, Given, Reply, WorkerProcess, WorkerSpec
 
@@ -63,7 +63,7 @@ class Node:
         selector: selectors.BaseSelector,
         keep_rows: Callable[[bytes], tuple[int, int]],
         origin: float,
-        staging: Staging | None = None,
+        staging: StagerClient | None = None,
     ) -> None:
         self.name = name
         self._staging = staging
@@ -74,7 +74,7 @@ class Node:
         self._keep_rows = keep_rows
         self._workers: list[WorkerProcess] = []
         self._backlog: deque[tuple[int, Given]] = deque()
-        self._starts = Starts(name, slots)
+        self._starts = RestartBackoff(name, slots)
         self._offered = -1
         self._sampled_at = 0.0
         self._sampler = Sampler(spec.gpus, origin)
@@ -158,7 +158,7 @@ class Node:
         for worker in list(self._workers):
             deadline, reason = deadline_of(worker, self._limits)
             if worker.has_ended():
-                found += self._bury(worker)
+                found += self._reap(worker)
             elif now >= deadline:
                 if reason and not worker.kill_reason:
                     worker.terminate(reason, now)
@@ -172,9 +172,9 @@ class Node:
             found += self._spawn_missing()
         return found + self._sample(now) + self._offer() + self._say_stopped()
 
-    def handle(self, worker: WorkerProcess | Staging, fd: int) -> list[Signal]:
+    def handle(self, worker: WorkerProcess | StagerClient, fd: int) -> list[Signal]:
         """Deal with a ready descriptor of one of the workers, or of the stager."""
-        if isinstance(worker, Staging):
+        if isinstance(worker, StagerClient):
             return self._take_staged(worker.handle(fd)) if worker is self._staging else []
         if worker not in self._workers:
             return []
@@ -182,7 +182,7 @@ class Node:
         for reply in worker.handle(fd):
             found += self._take(worker, reply)
         if fd == worker.pidfd or worker.has_vanished:
-            found += self._bury(worker)
+            found += self._reap(worker)
         return found + self._offer() + self._say_stopped()
 
     def _say_stopped(self) -> list[Signal]:
@@ -220,7 +220,7 @@ class Node:
                 worker.depth = 1
                 self._feed_one(worker)
                 return [
-                    signals.AttemptEndedBadly(
+                    signals.AttemptErrored(
                         self.name,
                         worker.name,
                         mini_batch,
@@ -250,7 +250,7 @@ class Node:
 
     def _notice_shutdown(self, worker: WorkerProcess, failure: dict[str, str]) -> Signal:
         text = f"shutdown() of {worker.name} failed: {failure['group']}: {failure['message']}"
-        return signals.Noticed(text.removesuffix(": "))
+        return signals.Warned(text.removesuffix(": "))
 
     def _done(
         self, worker: WorkerProcess, elapsed_us: int, rows: list[list[int]], payload: bytes
@@ -263,7 +263,7 @@ class Node:
         if self._staging is not None:
             self._staging.took(elapsed_us / len(rows) / 1e6)
         self.each_s += (each_s - self.each_s) * (_SMOOTHING if self.each_s else 1)
-        worker.depth = depth_of(worker.depth, each_s, len(rows))
+        worker.depth = prefetch_depth(worker.depth, each_s, len(rows))
         self._feed_one(worker)
         part, offset = self._keep_rows(payload) if payload else (0, 0)
         successes = tuple(map(Success._make, rows))
@@ -283,7 +283,7 @@ class Node:
         capacity = sum(w.depth if w.depth == 1 else 2 * w.depth for w in self._ready())
         if self._staging is not None:
             capacity += self._staging.ahead(self._slots)
-        capacity += held_for_distance(len(self._ready()), self.each_s, self.latency_s)
+        capacity += latency_allowance(len(self._ready()), self.each_s, self.latency_s)
         capacity = 0 if self._paused else capacity
         if capacity == self._offered:
             return []
@@ -331,12 +331,12 @@ class Node:
 
     # Their end
 
-    def _bury(self, worker: WorkerProcess) -> list[Signal]:
+    def _reap(self, worker: WorkerProcess) -> list[Signal]:
         """Take leave of a process that has ended: nothing it was given gets lost."""
         if worker.has_vanished:
             return self._forget(worker)
         found: list[Signal] = []
-        for reply in worker.last_words():
+        for reply in worker.drain_pipes():
             found += self._take(worker, reply)
         phase, mini_batch, since = worker.page.read()
         is_busy = phase in {LOADING, RUNNING}
@@ -357,7 +357,7 @@ class Node:
         failure = worker.failure(ending, where, stack, mini_batch if blamed else -1)
         if blamed is not None and worker.kill_reason != "stopped":
             found.append(
-                signals.AttemptEndedBadly(
+                signals.AttemptErrored(
                     self.name,
                     worker.name,
                     mini_batch,
@@ -394,4 +394,4 @@ class Node:
             return []
         self._sampled_at = now
         changed = self._sampler.changes(self._workers)
-        return [signals.NodeLooked(self.name, changed)] if changed else []
+        return [signals.WorkersSampled(self.name, changed)] if changed else []

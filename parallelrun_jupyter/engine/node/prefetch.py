@@ -15,14 +15,14 @@ FED_SHORT_S = 0.030
 MOST_FED = 2048
 
 
-def depth_of(depth: int, each_s: float, done: int) -> int:
+def prefetch_depth(depth: int, each_s: float, done: int) -> int:
     """Return how many mini-batches a worker may hold, whose last ``done`` took ``each_s`` each."""
     ahead_s = FED_SHORT_S if each_s < SHORT_S else FED_AHEAD_S
     fitting = min(MOST_FED, ceil(ahead_s / each_s)) if each_s < FED_AHEAD_S else 1
     return min(fitting, 2 * max(depth, done))
 
 
-def held_for_distance(workers: int, each_s: float, latency_s: float) -> int:
+def latency_allowance(workers: int, each_s: float, latency_s: float) -> int:
     """Return how many mini-batches a node holds so that a far driver need not hurry.
 
     It is what ``workers`` do in the time that a message and its answer take: nothing where

@@ -7,7 +7,7 @@ import time
 _DELAYS_S = (0.0, 0.0, 0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 
 
-class Starts:
+class RestartBackoff:
     """Later and later, while workers end without having done anything.
 
     Parameters

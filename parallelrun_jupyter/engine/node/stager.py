@@ -13,8 +13,8 @@ from typing import Any
 
 from ...data.datasets.inputs import count_items
 from ...runs.run_record import RunRecord
-from ..child_process import LOST, HelperEnd, HelperProcess
-from ..scheduling.signals import AttemptEndedBadly, Failure, Noticed, Signal
+from ..child_process import LOST, ChildProcess, HelperEnd
+from ..scheduling.signals import AttemptErrored, Failure, Signal, Warned
 from .worker_process import Given, WorkerSpec
 
 READ_AHEAD_S = 2.0
@@ -66,7 +66,7 @@ class Staged:
     def failures(self, node: str) -> list[Signal]:
         """Return the failed attempts, which no worker has seen."""
         return [
-            AttemptEndedBadly(
+            AttemptErrored(
                 node,
                 "",
                 number,
@@ -129,7 +129,7 @@ def _stager_lost(end: HelperEnd) -> Failure:
     return Failure("worker_lost", name, message, f"{name} while staging", end.traceback)
 
 
-class Staging:
+class StagerClient:
     """The stager of a node: fed with plan lines, it gives them back with local paths.
 
     Like a worker it is talked to through pipes that never block, by the node's selector.
@@ -156,7 +156,7 @@ class Staging:
     def _spawn(self) -> None:
         self._outbox = bytearray()
         self._writing = False
-        self._helper = HelperProcess(
+        self._helper = ChildProcess(
             "parallelrun_jupyter.data.staging.stager_process", self._spec.cwd, self._environ
         )
         self._commands, self._replies = self._helper.commands, self._helper.replies
@@ -309,7 +309,7 @@ class Staging:
         elif not self._has_noticed:
             self._has_noticed = True
             text = f"the process that stages the inputs was started again: {end.sentence}"
-            staged.noticed.append(Noticed(text, end.traceback))
+            staged.noticed.append(Warned(text, end.traceback))
         self._spawn()
         for number, (_, row) in self._waiting.items():
             self._ask(number, row)

@@ -19,7 +19,7 @@ from ...worker.status_page import SIZE, StatusPage
 from ...worker.streams import OPEN_END, ShownLines, tag_lines
 from ..child_process import exit_text, kill_group
 from ..scheduling.signals import Failure
-from .fork_server import WORKER_FOLDER, Template
+from .fork_server import WORKER_FOLDER, ForkServer
 
 _READ_BYTES = 1 << 18
 _DUMP_BYTES = 1 << 15
@@ -39,7 +39,7 @@ class WorkerSpec:
     logs: Path
     start: Mapping[str, Any]
     gpus: Sequence[str] = ()
-    template: Template | None = None
+    template: ForkServer | None = None
 
     def environ_of(self, slot: int) -> dict[str, str]:
         """Return the variables of the worker in a slot: one GPU each, while they last."""
@@ -109,7 +109,7 @@ class WorkerProcess:
         self.pid = 0
         self.pidfd = -1
         self.has_vanished = False
-        self._template: Template | None = None
+        self._template: ForkServer | None = None
         self._spawn(spec)
         agent = f"process{name.rpartition('w')[2]:0>3}"  # as Azure names its processes
         self.send(["start", {**spec.start, "log": str(self.log), "agent_name": agent}])
@@ -155,16 +155,16 @@ class WorkerProcess:
             env=environ,
         )
         process.returncode = 0  # this class waits for it, as it does for forked ones
-        self.be_born(process.pid)
+        self.on_forked(process.pid)
 
-    def be_born(self, pid: int) -> None:
+    def on_forked(self, pid: int) -> None:
         """Take note of the process, which is there now."""
         self.pid = pid
         if CAN_WATCH_PIDS:
             self.pidfd = os.pidfd_open(pid)
             self._selector.register(self.pidfd, selectors.EVENT_READ, self)
 
-    def be_lost(self) -> None:
+    def on_lost(self) -> None:
         """Take note that there will be no process; the node sees it as its pipes end."""
         self.has_vanished = True
 
@@ -277,7 +277,7 @@ class WorkerProcess:
         data = os.pread(self._dump.fileno(), _DUMP_BYTES, max(0, size - _DUMP_BYTES))
         return data.decode("utf-8", "replace")
 
-    def last_words(self) -> list[Reply]:
+    def drain_pipes(self) -> list[Reply]:
         """Read what a dead worker left in its pipes."""
         replies = []
         while self._replies >= 0 and (data := self._read(self._replies)):
@@ -364,7 +364,7 @@ class WorkerProcess:
             return told
         return self.failure("", told.group.partition(" at ")[2], told.traceback, mini_batch)
 
-    def _doubt_template(self) -> None:
+    def _disable_fork_server(self) -> None:
         """Fork no more where a forked worker has hung or crashed before it had done anything."""
         was_well = self.has_reported or self.has_stopped
         was_ended = self.kill_reason in {"stopped", "init failed"}
@@ -373,7 +373,7 @@ class WorkerProcess:
 
     def close(self) -> str:
         """Reap an ended worker, end what it started, and return how it ended."""
-        self._doubt_template()
+        self._disable_fork_server()
         self.kill("")  # its group, while its zombie still holds the number
         status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1]) if self.pid else 0
         for fd in (self._commands, self._replies, self._stdout, self._stderr, self.pidfd):

@@ -23,7 +23,7 @@ MOST_HELD_BYTES = 64 << 20
 """Rows that wait for the disk; whoever brings more waits for it as well."""
 
 
-class Commits:
+class Committer:
     """The one writer of a run's parts and journal. A thread does the waiting for the disk.
 
     The order is what matters: the rows of an attempt are on the disk before the journal line that

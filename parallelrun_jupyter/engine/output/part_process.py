@@ -21,14 +21,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ...data.storage.object_store import Store, plain_errors
-from ...data.storage.storage import Storage
+from ...data.storage.object_store import ObjectStore, plain_errors
+from ...data.storage.storage import StorageSpec
 from ...data.storage.transfer import put_file
 from ...data.storage.upload_process import put_all
 from ...errors import OutputError, ParallelRunError
 from ...runs.output.manifest import MANIFEST, manifest_text
-from ...runs.output.merge import joined
-from ...runs.output.schemas import fitted, is_fitting, one_schema
+from ...runs.output.merge import merge_rows
+from ...runs.output.schemas import fitted, is_fitting, unify_schemas
 from ...worker.helper import serve
 from ...worker.output.formats import PARQUET
 
@@ -41,7 +41,7 @@ _OURS = re.compile(
 _Say = Callable[[], None]
 
 
-def put(job: Mapping[str, Any], store: Store) -> tuple[int, int]:
+def put(job: Mapping[str, Any], store: ObjectStore) -> tuple[int, int]:
     """Put one part, or without pieces see that something can be put; return its rows and bytes."""
     temporary, url = job["temporary"], job["url"]
     if not job["pieces"]:
@@ -51,7 +51,7 @@ def put(job: Mapping[str, Any], store: Store) -> tuple[int, int]:
         _delete(store, url)
         return 0, 0
     with open(temporary, "wb") as file:
-        file.writelines(joined(lambda: _read(job), PARQUET))
+        file.writelines(merge_rows(lambda: _read(job), PARQUET))
     rows: int = pq.read_metadata(temporary).num_rows
     put_file(store, temporary, url)
     size_bytes = os.path.getsize(temporary)
@@ -83,7 +83,7 @@ def _pieces(fd: int, offset: int, length: int) -> Iterator[bytes]:
         offset, length = offset + len(data), length - len(data)
 
 
-def _delete(store: Store, url: str) -> None:
+def _delete(store: ObjectStore, url: str) -> None:
     with plain_errors(store.storage, url):
         try:
             store.files.rm_file(url)
@@ -91,7 +91,7 @@ def _delete(store: Store, url: str) -> None:
             pass  # it is what was wanted
 
 
-def publish(job: Mapping[str, Any], store: Store, say: _Say) -> tuple[int, int]:
+def publish(job: Mapping[str, Any], store: ObjectStore, say: _Say) -> tuple[int, int]:
     """Make one output of the parts, and let the manifest say so, last of all.
 
     Parts whose types are not those of all are put again under their own names, so that whoever
@@ -109,7 +109,7 @@ def publish(job: Mapping[str, Any], store: Store, say: _Say) -> tuple[int, int]:
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         schemas = list(pool.map(look, parts))
-    schema = one_schema(zip(map(_mini_batches, parts), schemas, strict=True))
+    schema = unify_schemas(zip(map(_mini_batches, parts), schemas, strict=True))
     for part, found in zip(parts, schemas, strict=True):
         if not is_fitting(found, schema):
             part["size_bytes"] = _rewrite(store, url, part, schema, job["temporary"])
@@ -128,7 +128,7 @@ def _mini_batches(part: Mapping[str, Any]) -> str:
     return f"mini-batches {first} to {first + count - 1}" if count > 1 else f"mini-batch {first}"
 
 
-def _schema_of(store: Store, url: str, rows: int) -> pa.Schema:
+def _schema_of(store: ObjectStore, url: str, rows: int) -> pa.Schema:
     with plain_errors(store.storage, url), store.files.open(url, cache_type="none") as file:
         found = pq.ParquetFile(file)
         schema, there = found.schema_arrow, found.metadata.num_rows
@@ -142,7 +142,7 @@ def _schema_of(store: Store, url: str, rows: int) -> pa.Schema:
 
 
 def _rewrite(
-    store: Store, folder: str, part: Mapping[str, Any], schema: pa.Schema, temporary: str
+    store: ObjectStore, folder: str, part: Mapping[str, Any], schema: pa.Schema, temporary: str
 ) -> int:
     """Put a part again with the types of all; return its bytes."""
     url = f"{folder}/{part['name']}"
@@ -158,7 +158,7 @@ def _rewrite(
     return os.path.getsize(temporary)
 
 
-def _clear(store: Store, url: str, named: set[str], say: _Say) -> None:
+def _clear(store: ObjectStore, url: str, named: set[str], say: _Say) -> None:
     """Delete what lost nodes, earlier attempts and earlier runs have left; their manifest first."""
     names = _names_in(store, url)
     left = sorted(name for name in names - named if _OURS.fullmatch(name))
@@ -175,7 +175,7 @@ def _clear(store: Store, url: str, named: set[str], say: _Say) -> None:
             pass  # there is no folder: no mini-batch had any rows
 
 
-def _names_in(store: Store, url: str) -> set[str]:
+def _names_in(store: ObjectStore, url: str) -> set[str]:
     with plain_errors(store.storage, url):
         try:
             folder = store.files._strip_protocol(url)  # noqa: SLF001 - what fsspec's own ls does
@@ -190,7 +190,7 @@ class _Server:
 
     def __init__(self, say: Callable[[list[Any]], None]) -> None:
         self._say = say
-        self._stores: dict[str, Store] = {}
+        self._stores: dict[str, ObjectStore] = {}
 
     def serve(self) -> None:
         """Answer each line until there are no more."""
@@ -213,10 +213,10 @@ class _Server:
         except (ParallelRunError, OSError) as error:
             return ["failed", str(error), True]
 
-    def _store_of(self, spec: Mapping[str, Any]) -> Store:
+    def _store_of(self, spec: Mapping[str, Any]) -> ObjectStore:
         key = json.dumps(spec, sort_keys=True)
         if key not in self._stores:
-            self._stores[key] = Store(Storage.of_spec(spec))
+            self._stores[key] = ObjectStore(StorageSpec.of_spec(spec))
         return self._stores[key]
 
 

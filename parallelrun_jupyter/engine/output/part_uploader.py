@@ -19,12 +19,12 @@ from typing import Any
 from uuid import uuid4
 
 from ...data.storage.credentials import look_up
-from ...data.storage.storage import Storage
+from ...data.storage.storage import StorageSpec
 from ...errors import ConfigError, MissingExtraError
 from ...runs.output.manifest import PART_NAME, dataset_url
 from ...runs.run_record import RunRecord
-from ..child_process import HelperProcess
-from ..scheduling.signals import PartNotPut, PartPut, Piece, Signal
+from ..child_process import ChildProcess
+from ..scheduling.signals import PartUploaded, PartUploadFailed, Piece, Signal
 from .publisher import limit_s
 from .spool import Spool
 
@@ -34,7 +34,7 @@ _PACKAGES = {"az": ("fsspec", "adlfs")}
 
 
 @dataclass(frozen=True, slots=True)
-class PutSpec:
+class UploadTarget:
     """What a node needs to put parts: where they go, and the variables with the credentials."""
 
     storage: Mapping[str, Any]
@@ -52,7 +52,7 @@ class PutSpec:
         ConfigError
             A credential is not where it is said to be.
         """
-        storage, host = Storage.of_spec(self.storage), socket.gethostname()
+        storage, host = StorageSpec.of_spec(self.storage), socket.gethostname()
         for package in ("pyarrow", *_PACKAGES.get(storage.protocol, ("fsspec",))):
             if importlib.util.find_spec(package) is None:
                 msg = (
@@ -69,12 +69,12 @@ class PutSpec:
             raise ConfigError(msg) from error
 
 
-def put_spec(record: RunRecord, environ: Mapping[str, str]) -> PutSpec | None:
+def put_spec(record: RunRecord, environ: Mapping[str, str]) -> UploadTarget | None:
     """Return how the nodes of a run put its output; None where the driver does."""
     if not record.output_parts or record.output_storage is None:
         return None
     overhead_s = record.task_overhead_timeout_s
-    return PutSpec(record.output_storage, dataset_url(record), overhead_s, dict(environ))
+    return UploadTarget(record.output_storage, dataset_url(record), overhead_s, dict(environ))
 
 
 @dataclass(slots=True)
@@ -91,7 +91,7 @@ class _Job:
     words: dict[str, Any] = field(default_factory=dict)
 
 
-class Putter:
+class PartUploader:
     """Puts parts one after another; like a worker it is listened to by the node's selector.
 
     Parameters
@@ -110,7 +110,7 @@ class Putter:
 
     def __init__(
         self,
-        spec: PutSpec,
+        spec: UploadTarget,
         folder: Path,
         nodes: Sequence[str],
         selector: selectors.BaseSelector,
@@ -121,7 +121,7 @@ class Putter:
         self._node = nodes[0]
         self._selector = selector
         self._new_suffix = new_suffix
-        self._helper: HelperProcess | None = None
+        self._helper: ChildProcess | None = None
         self._deadline = float("inf")
         self._is_late = False
         self._busy: _Job | None = None
@@ -188,9 +188,9 @@ class Putter:
             return self._give_up(job.node, f"{error.strerror or error} ({path}).")
         return []
 
-    def _spawn(self) -> HelperProcess:
+    def _spawn(self) -> ChildProcess:
         module = "parallelrun_jupyter.engine.output.part_process"
-        helper = HelperProcess(module, self.spool.folder, self._spec.environ)
+        helper = ChildProcess(module, self.spool.folder, self._spec.environ)
         os.set_blocking(helper.replies, False)
         self._selector.register(helper.replies, selectors.EVENT_READ, self)
         return helper
@@ -220,12 +220,12 @@ class Putter:
                     self.spool.release(offset, length)
                 if job.first < 0:
                     return []
-                return [PartPut(job.node, job.first, job.name, rows, size_bytes)]
+                return [PartUploaded(job.node, job.first, job.name, rows, size_bytes)]
             case [_, reason, may_pass]:
                 return self._again(job, reason, may_pass=may_pass)
         return []
 
-    def _died(self, helper: HelperProcess) -> list[Signal]:
+    def _died(self, helper: ChildProcess) -> list[Signal]:
         self._forget()
         end = helper.died()
         job, self._busy = self._busy, None
@@ -253,7 +253,7 @@ class Putter:
         self._has_failed = True
         kept = "What is in the store is kept: put that right, and run.resume() goes on"
         text = f"a part of the output could not be put from {socket.gethostname()}: {reason} {kept}"
-        return [PartNotPut(node, text, trace)]
+        return [PartUploadFailed(node, text, trace)]
 
     # Its end
 

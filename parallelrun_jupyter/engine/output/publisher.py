@@ -14,7 +14,7 @@ from ...runs.journal.events import PartStored
 from ...runs.output.manifest import dataset_url
 from ...runs.run_folder import RunFolder
 from ...runs.run_record import RunRecord
-from ..child_process import HelperEnd, HelperProcess
+from ..child_process import ChildProcess, HelperEnd
 from ..scheduling import signals
 from ..scheduling.signals import Signal
 
@@ -27,7 +27,7 @@ def limit_s(overhead_s: float, size_bytes: int) -> float:
     return overhead_s + _START_S + size_bytes / _SLOWEST_BYTES_PER_S
 
 
-class Upload:
+class FilePublisher:
     """Puts the final file of a run, and what its script has written, where the output is to be.
 
     Parameters
@@ -58,7 +58,7 @@ class Upload:
         self._files = [(path, os.path.relpath(path, root).replace(os.sep, "/")) for path in found]
         if final is not None:
             self._files.append((str(final), final.name))
-        self._helper: HelperProcess | None = None
+        self._helper: ChildProcess | None = None
         self._end: HelperEnd | None = None
         self._thread = threading.Thread(target=self._wait, name="upload")
         size_bytes = sum(os.path.getsize(path) for path, _ in self._files)
@@ -71,7 +71,7 @@ class Upload:
         self._thread.start()
 
     def _spawn(self, module: str) -> None:
-        self._helper = HelperProcess(module, self._cwd)
+        self._helper = ChildProcess(module, self._cwd)
 
     def _wait(self) -> None:
         reason = self._put() if self._helper else ""
@@ -127,13 +127,13 @@ class Upload:
             self._helper.end()
 
 
-class PartsUpload(Upload):
+class PartsPublisher(FilePublisher):
     """Makes one output of the parts that the nodes have put, and puts what the script has written.
 
     Parameters
     ----------
     folder, record, tell
-        As of `Upload`.
+        As of `FilePublisher`.
     parts
         What the journal names, in input order.
     """

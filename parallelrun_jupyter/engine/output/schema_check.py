@@ -6,7 +6,7 @@ import struct
 
 from ...errors import OutputError
 from ...runs.output.merge import check_header
-from ...runs.output.schemas import one_schema
+from ...runs.output.schemas import unify_schemas
 from ...worker.output.formats import CSV, PARQUET, split_frame, split_note
 
 _MOST_KINDS = 100
@@ -65,7 +65,9 @@ class FirstClash:
             return
         import pyarrow as pa  # where all have the same columns, it is not needed before the end
 
-        one_schema((whose, pa.ipc.read_schema(pa.py_buffer(columns))) for whose, columns in named)
+        unify_schemas(
+            (whose, pa.ipc.read_schema(pa.py_buffer(columns))) for whose, columns in named
+        )
 
 
 def _header(rows: bytes) -> bytes:

@@ -8,7 +8,7 @@ from enum import Enum
 from typing import TypeAlias
 
 from ...data.datasets import inputs
-from ...data.local.file_versions import Versions
+from ...data.local.file_versions import FileVersions
 from ...errors import InputError
 from ...formatting import plural
 from ...runs.run_record import RunRecord
@@ -33,7 +33,7 @@ def runs_first(_mini_batch: int) -> Fate:
 
 def check_inputs(
     record: RunRecord,
-    versions: Versions,
+    versions: FileVersions,
     fate_of: Fates,
     warn: Callable[[str], None],
     lines: list[bytes],

@@ -17,9 +17,9 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
-from ...data.batching import Cut
+from ...data.batching import BatchSpec
 from ...data.datasets import inputs
-from ...data.local.file_versions import Versions
+from ...data.local.file_versions import FileVersions
 from ...errors import InputError
 from ...runs.run_record import RunRecord
 from .plan_check import Fates, check_inputs, refusal, runs_first
@@ -116,7 +116,7 @@ def write_plan(
     OSError
         The plan cannot be written.
     """
-    with open(path, "ab+", buffering=0) as file, closing(Versions(path)) as versions:
+    with open(path, "ab+", buffering=0) as file, closing(FileVersions(path)) as versions:
         earlier = list(_whole_lines(file)) if fate_of else []
         check = partial(check_inputs, record, versions, fate_of or runs_first, warn)
         if earlier and earlier[-1].startswith(_END):
@@ -148,7 +148,7 @@ def _list_all(
     total = items = seen = size = 0
     lines: list[bytes] = []
     written_at = 0.0
-    cut = Cut(record.mini_batch_size, tuple(record.partition_keys), record.mini_batch_rows)
+    cut = BatchSpec(record.mini_batch_size, tuple(record.partition_keys), record.mini_batch_rows)
     for line, count in inputs.mini_batches(record.inputs, cut):
         if not line:
             seen = max(seen, items) + count

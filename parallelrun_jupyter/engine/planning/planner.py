@@ -12,14 +12,14 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 
-from ...data.local.file_versions import Versions
+from ...data.local.file_versions import FileVersions
 from ...data.tables.table_files import input_warnings_to
 from ...errors import ParallelRunError
 from ...runs.run_record import RunRecord
 from ...worker.helper import run_and_exit, send
 from ...worker.parent import die_with_parent
 from ..child_process import LastLines, helper_end
-from ..scheduling.signals import Noticed, PlanFailed, Planned, Signal
+from ..scheduling.signals import PlanAdvanced, PlanFailed, Signal, Warned
 from .plan_check import Fate, Fates
 from .plan_file import write_plan
 
@@ -93,7 +93,7 @@ class Planner:
         except (ParallelRunError, OSError) as error:
             send(replies, ["failed", str(error)])
             return
-        with suppress(OSError), closing(Versions(self._plan)) as versions:
+        with suppress(OSError), closing(FileVersions(self._plan)) as versions:
             versions.note(self._waits)  # of what is not noted, a resume looks at the time
 
     def _waits(self, mini_batch: int) -> bool:
@@ -109,9 +109,9 @@ class Planner:
                 match json.loads(line):
                     case ["planned", mini_batches, items, is_end]:
                         is_over = is_end
-                        self._tell(Planned(mini_batches, items, is_end))
+                        self._tell(PlanAdvanced(mini_batches, items, is_end))
                     case ["noticed", text]:
-                        self._tell(Noticed(text))
+                        self._tell(Warned(text))
                     case ["failed", reason]:
                         is_over = True
                         self._tell(PlanFailed(reason))
@@ -131,4 +131,4 @@ class Planner:
             self._tell(PlanFailed(f"{text} lists them again", end.traceback))
         elif crash is not None:  # the plan is whole; the file beside it is not
             text = f"the versions of the input files could not be noted: {end.sentence}"
-            self._tell(Noticed(text, end.traceback))
+            self._tell(Warned(text, end.traceback))

@@ -20,7 +20,7 @@ class NodeState:
     stopped: bool = False
 
 
-class Nodes:
+class Assignments:
     """The nodes of a run, which may come and go, and the attempts that are out with them.
 
     Every attempt that is out is held by exactly one node. What a gone node held is given back at
@@ -75,7 +75,7 @@ class Nodes:
         for mini_batch, attempt in mine:
             if mini_batch in suspects:
                 self._losses[mini_batch] = self._losses.get(mini_batch, 0) + 1
-                if self._losses[mini_batch] >= limits.NODES_TAKEN:
+                if self._losses[mini_batch] >= limits.MAX_NODE_LOSSES:
                     charged.append(mini_batch)
                     continue
             del self._held[mini_batch]
@@ -100,7 +100,7 @@ class Nodes:
         node = self._known.get(name)
         if node is not None:
             node.slots, node.capacity = slots, capacity
-            self._weigh(name, node)
+            self._update_capacity(name, node)
 
     def give(self, name: str, first: int, count: int, attempt: int) -> None:
         """Note that a node has mini-batches ``first`` to ``first + count - 1`` now."""
@@ -108,9 +108,9 @@ class Nodes:
             self._held[mini_batch] = (attempt, name)
         node = self._known[name]
         node.held += count
-        self._weigh(name, node)
+        self._update_capacity(name, node)
 
-    def take_back(self, mini_batch: int, attempt: int, name: str) -> bool:
+    def claim(self, mini_batch: int, attempt: int, name: str) -> bool:
         """Return whether this attempt is the one that is out, and end it."""
         if self._held.get(mini_batch) != (attempt, name):
             return False  # late news of an attempt that was given up
@@ -118,7 +118,7 @@ class Nodes:
         node = self._known.get(name)
         if node is not None:
             node.held -= 1
-            self._weigh(name, node)
+            self._update_capacity(name, node)
         return True
 
     def forget(self, mini_batch: int) -> None:
@@ -130,11 +130,11 @@ class Nodes:
         """Return the number of the attempt that is out."""
         return self._held[mini_batch][0]
 
-    def hungry(self) -> list[tuple[str, int]]:
+    def with_capacity(self) -> list[tuple[str, int]]:
         """Return the nodes that can take more, and how many mini-batches each."""
         return [(name, node.capacity - node.held) for name, node in self._hungry.items()]
 
-    def _weigh(self, name: str, node: NodeState) -> None:
+    def _update_capacity(self, name: str, node: NodeState) -> None:
         free = node.capacity - node.held
         # A long queue is filled up in steps worth a message, a short one at once.
         if free <= 0 or free < node.capacity // 4:

@@ -11,14 +11,14 @@ from ...runs.run_record import RunRecord
 INIT_TRIES = 3
 """Failed starts in a row, per worker slot of a node, after which nobody can start (rule R21)."""
 
-NODES_TAKEN = 3
+MAX_NODE_LOSSES = 3
 """The loss of a node is charged to a mini-batch only when it was the third with that one on it
 (rule R18)."""
 
 NODE_LEASE_S = 30.0
 """A node that nobody has listened to for so long ends: its driver is gone, or cut off."""
 
-NODE_ENDS_MS = 35_000
+LOST_NODE_GRACE_MS = 35_000
 """So long after a node was lost, it has ended by itself, and what it was putting is there or not."""
 
 TRACEBACKS_PER_GROUP = 10
@@ -138,7 +138,7 @@ def completion_failure(state: RunState, limits: Limits) -> str:
     return ""
 
 
-def too_long(mini_batch: int, items: int, rows: int) -> str:
+def extra_rows_warning(mini_batch: int, items: int, rows: int) -> str:
     """Return what to say of a result with more rows than the mini-batch has items (rule R9)."""
     return (
         f"run() returned {plural(rows, 'row')} for the {plural(items, 'item')} of mini-batch "

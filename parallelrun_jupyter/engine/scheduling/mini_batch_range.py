@@ -25,7 +25,7 @@ def size_at(first: int, room: int = 0) -> int:
 
 
 @dataclass(slots=True, eq=False)
-class Range:
+class MiniBatchRange:
     """Mini-batches ``first`` to ``end - 1``; ``owner`` is a node, or empty."""
 
     first: int
@@ -48,9 +48,9 @@ class Range:
         """Return (first, end) of the kept mini-batches that follow one another."""
         return list(streaks_of(sorted(self.kept)))
 
-    def divide(self, at: int) -> Range:
+    def divide(self, at: int) -> MiniBatchRange:
         """End before mini-batch ``at``; return the range of the rest, which has the same owner."""
-        right = Range(at, self.end, self.owner, max(at, self.next))
+        right = MiniBatchRange(at, self.end, self.owner, max(at, self.next))
         right.waiting.extend(k for k in self.waiting if k >= at)
         right.kept = {k: event for k, event in self.kept.items() if k >= at}
         right.kept_bytes = sum(event.length for event in right.kept.values())

@@ -18,9 +18,9 @@ from ...runs.journal.events import (
     WarningRaised,
 )
 from . import limits, signals
-from .range_allocator import Ranges
+from .range_allocator import RangeAllocator
 from .scheduler import Scheduler
-from .signals import Action, PauseNodes, PutPart, StopNodes
+from .signals import Action, PauseNodes, StopNodes, UploadPart
 
 LET_GO_MS = 2_000
 """A node that takes nothing and has nothing for so long, being paused or about to leave, puts what
@@ -35,7 +35,7 @@ class PartsScheduler(Scheduler):
 
     def __init__(self, *given: Any, **settings: Any) -> None:
         super().__init__(*given, **settings)
-        self._ranges = Ranges(self.state)
+        self._ranges = RangeAllocator(self.state)
         #: nodes that take nothing and have nothing, and since when
         self._idle: dict[str, int] = {}
         self._is_settled = False
@@ -47,21 +47,23 @@ class PartsScheduler(Scheduler):
     def start(self, now_ms: int, pid: int, host: str, script: str = "") -> list[Action]:
         """Record that a driver took up the run; see `Scheduler.start`."""
         if self.state.drivers and self.state.state not in FINAL_STATES:
-            self._quiet_at = now_ms + limits.NODE_ENDS_MS  # the nodes of the driver that is gone
+            self._quiet_at = (
+                now_ms + limits.LOST_NODE_GRACE_MS
+            )  # the nodes of the driver that is gone
         return super().start(now_ms, pid, host, script)
 
     # Ranges and parts
 
     def _take_up(self, again: list[int]) -> None:
         if self._failed_only:
-            self._ranges = Ranges(self.state, again)
+            self._ranges = RangeAllocator(self.state, again)
 
     @property
     def _is_busy(self) -> bool:
         return bool(self._ranges) or self._nodes.holds_any
 
     def _assign(self) -> None:
-        for name, free in self._nodes.hungry():
+        for name, free in self._nodes.with_capacity():
             if not self._ranges.is_full(name):
                 self._give(name, self._ranges.take(name, free))
 
@@ -86,13 +88,13 @@ class PartsScheduler(Scheduler):
                 for k, event in sorted(part.kept.items())
                 if event.length
             )
-            self._actions.append(PutPart(part.owner, part.first, pieces))
+            self._actions.append(UploadPart(part.owner, part.first, pieces))
 
-    def _part_told(self, signal: signals.PartPut | signals.PartNotPut) -> None:
+    def _part_told(self, signal: signals.PartUploaded | signals.PartUploadFailed) -> None:
         match signal:
-            case signals.PartPut(node, first, name, rows, size_bytes):
+            case signals.PartUploaded(node, first, name, rows, size_bytes):
                 self._commit(first, node, name, rows, size_bytes)
-            case signals.PartNotPut(node, reason, traceback):
+            case signals.PartUploadFailed(node, reason, traceback):
                 if self._nodes.get(node) is not None:
                     if (
                         self._ending is not None
@@ -127,7 +129,7 @@ class PartsScheduler(Scheduler):
             self._ranges.lose(name, charged)
             self._idle.pop(name, None)
             if not node.stopped:
-                self._quiet_at = self._now + limits.NODE_ENDS_MS
+                self._quiet_at = self._now + limits.LOST_NODE_GRACE_MS
         return charged
 
     def _check_stall(self) -> None:

@@ -8,11 +8,11 @@ from typing import TypeAlias
 
 from ...runs.journal.state import LEFT, RunState
 
-Stretch: TypeAlias = tuple[int, int, int]
+Span: TypeAlias = tuple[int, int, int]
 """Mini-batches that follow one another: the first, how many, and the number of the attempt."""
 
 
-class Queue:
+class Pending:
     """The mini-batches of a run that are with nobody, where any node may have any of them.
 
     Parameters
@@ -39,9 +39,9 @@ class Queue:
         """Take (mini_batch, attempt) pairs that are to be handed out again."""
         self._retries.extend(attempts)
 
-    def take(self, room: int) -> list[Stretch]:
+    def take(self, room: int) -> list[Span]:
         """Hand out up to ``room`` mini-batches; nothing where there is nothing for anybody."""
-        found: list[Stretch] = []
+        found: list[Span] = []
         while room > 0 and self._retries:
             mini_batch, attempt = self._retries.popleft()
             found.append((mini_batch, 1, attempt))

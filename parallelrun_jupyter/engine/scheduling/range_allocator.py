@@ -14,8 +14,8 @@ from heapq import heappop, heappush
 
 from ...runs.journal.events import AttemptSucceeded
 from ...runs.journal.state import FAILED, SUCCEEDED, RunState
-from .mini_batch_range import SMALLEST, Part, Range, size_at, streaks_of
-from .pending import Stretch
+from .mini_batch_range import SMALLEST, MiniBatchRange, Part, size_at, streaks_of
+from .pending import Span
 
 PART_BYTES = 128 << 20
 """Rows of a range that are put when there are so many of them, also where others are missing."""
@@ -24,7 +24,7 @@ KEPT_BYTES = 4 << 30
 """A node that keeps so many rows gets no more mini-batches until some of them are in the store."""
 
 
-class Ranges:
+class RangeAllocator:
     """All mini-batches of a run that are not over: in whose range they are, or in nobody's.
 
     Parameters
@@ -41,18 +41,18 @@ class Ranges:
         #: the first mini-batch that is in no range
         self._next = 0
         self._firsts: list[int] = []
-        self._ranges: dict[int, Range] = {}
-        self._owned: dict[str, dict[int, Range]] = {}
+        self._ranges: dict[int, MiniBatchRange] = {}
+        self._owned: dict[str, dict[int, MiniBatchRange]] = {}
         #: where the ranges begin that have no owner, some of which may have one by now
         self._spare: list[int] = []
         #: those with mini-batches that their owner was not given yet
-        self._open: dict[int, Range] = {}
+        self._open: dict[int, MiniBatchRange] = {}
         self._putting: dict[int, Part] = {}
         self._putting_bytes: dict[str, int] = {}
         #: those of them that nobody was told of yet
         self._ready: list[Part] = []
         for first, end in streaks_of(only or ()):
-            self._add(Range(first, end, next=first))
+            self._add(MiniBatchRange(first, end, next=first))
 
     def __bool__(self) -> bool:
         """Say whether there is anything that is not over and in the store."""
@@ -79,7 +79,7 @@ class Ranges:
 
     # Handing out
 
-    def take(self, node: str, room: int) -> list[Stretch]:
+    def take(self, node: str, room: int) -> list[Span]:
         """Hand out up to ``room`` mini-batches to a node: of its own ranges first, then of another.
 
         Where no range is without an owner, it takes over half of what somebody else was not given;
@@ -99,17 +99,17 @@ class Ranges:
             found += self._more_of(self._own(taken, node), room - len(found))
         return list(self._stretches(found))
 
-    def _more_of(self, one: Range, room: int) -> list[int]:
+    def _more_of(self, one: MiniBatchRange, room: int) -> list[int]:
         count = min(room, len(one.waiting))
         found = [one.waiting.popleft() for _ in range(count)]
         end = min(one.next + room - count, one.end, self._state.planned)
         if end > one.next:
             found += range(one.next, end)
             one.next = end
-            self._weigh(one)
+            self._update_capacity(one)
         return found
 
-    def _stretches(self, mini_batches: list[int]) -> Iterator[Stretch]:
+    def _stretches(self, mini_batches: list[int]) -> Iterator[Span]:
         first = count = attempt = 0
         for mini_batch in mini_batches:
             tried = self._state.tries.get(mini_batch, 0) + 1
@@ -122,13 +122,13 @@ class Ranges:
         if count:
             yield first, count, attempt
 
-    def _own(self, one: Range, node: str) -> Range:
+    def _own(self, one: MiniBatchRange, node: str) -> MiniBatchRange:
         one.owner = node
         self._owned.setdefault(node, {})[one.first] = one
-        self._weigh(one)
+        self._update_capacity(one)
         return one
 
-    def _spare_one(self, room: int) -> Range | None:
+    def _spare_one(self, room: int) -> MiniBatchRange | None:
         while self._spare:
             if self._spare[0] >= self._state.planned:
                 return None  # nothing of it is listed yet
@@ -140,7 +140,7 @@ class Ranges:
                 return one
         return None
 
-    def _fresh_one(self, room: int) -> Range | None:
+    def _fresh_one(self, room: int) -> MiniBatchRange | None:
         state = self._state
         while self._next < state.planned and self._is_over(self._next):
             self._next += 1  # a resume: they are in the store, or given up
@@ -153,12 +153,12 @@ class Ranges:
         known = range(first + 1, min(end, len(state.statuses)))
         end = next((k for k in known if self._is_over(k)), end)
         self._next = end
-        return self._add(Range(first, end, next=first), spare=False)
+        return self._add(MiniBatchRange(first, end, next=first), spare=False)
 
     def _is_over(self, mini_batch: int) -> bool:
         return self._state.status_of(mini_batch) in {SUCCEEDED, FAILED}
 
-    def _half_of_one(self, node: str) -> Range | None:
+    def _half_of_one(self, node: str) -> MiniBatchRange | None:
         """Divide what the owner of a range was not given yet, where there is most of it."""
         planned = self._state.planned
         found, most = None, 0 if self._state.plan_finished else 2 * SMALLEST - 1
@@ -210,7 +210,7 @@ class Ranges:
                 self._remove(one)
             else:
                 one.end, one.next = planned, min(one.next, planned)
-                self._weigh(one)
+                self._update_capacity(one)
                 self._put_if_whole(one)
 
     def flush(self, node: str) -> None:
@@ -234,7 +234,7 @@ class Ranges:
         for part in [p for p in self._putting.values() if p.owner == node]:
             del self._putting[part.first]
             end = part.first + len(part.kept)
-            self._add(Range(part.first, end, next=part.first))
+            self._add(MiniBatchRange(part.first, end, next=part.first))
         self._putting_bytes.pop(node, None)
         self._ready = [part for part in self._ready if part.owner != node]
         for mini_batch in charged:
@@ -261,37 +261,37 @@ class Ranges:
 
     # Their bounds
 
-    def _at(self, mini_batch: int) -> Range:
+    def _at(self, mini_batch: int) -> MiniBatchRange:
         one = self._find(mini_batch)
         assert one is not None, mini_batch
         return one
 
-    def _find(self, mini_batch: int) -> Range | None:
+    def _find(self, mini_batch: int) -> MiniBatchRange | None:
         index = bisect_right(self._firsts, mini_batch) - 1
         one = self._ranges[self._firsts[index]] if index >= 0 else None
         return one if one is not None and mini_batch < one.end else None
 
-    def _add(self, one: Range, *, spare: bool = True) -> Range:
+    def _add(self, one: MiniBatchRange, *, spare: bool = True) -> MiniBatchRange:
         insort(self._firsts, one.first)
         self._ranges[one.first] = one
         if one.owner:
             self._owned.setdefault(one.owner, {})[one.first] = one
         elif spare:
             heappush(self._spare, one.first)
-        self._weigh(one)
+        self._update_capacity(one)
         return one
 
-    def _remove(self, one: Range) -> None:
+    def _remove(self, one: MiniBatchRange) -> None:
         del self._ranges[one.first]
         del self._firsts[bisect_right(self._firsts, one.first) - 1]
         self._disown(one)
 
-    def _disown(self, one: Range) -> None:
+    def _disown(self, one: MiniBatchRange) -> None:
         self._owned.get(one.owner, {}).pop(one.first, None)
         self._open.pop(one.first, None)
         one.owner = ""
 
-    def _give_up(self, one: Range) -> None:
+    def _give_up(self, one: MiniBatchRange) -> None:
         """Let anybody have a range, from its beginning: what was kept of it is gone."""
         self._disown(one)
         one.next, one.kept_bytes = one.first, 0
@@ -299,19 +299,19 @@ class Ranges:
         one.kept.clear()
         heappush(self._spare, one.first)
 
-    def _weigh(self, one: Range) -> None:
+    def _update_capacity(self, one: MiniBatchRange) -> None:
         if one.owner and one.next < one.end:
             self._open[one.first] = one
         else:
             self._open.pop(one.first, None)
 
-    def _divide(self, one: Range, at: int) -> Range:
+    def _divide(self, one: MiniBatchRange, at: int) -> MiniBatchRange:
         """Let a range end at ``at``; return the range of the rest, which has the same owner."""
         right = one.divide(at)
-        self._weigh(one)
+        self._update_capacity(one)
         return self._add(right)
 
-    def _cut_out(self, first: int, end: int) -> Range:
+    def _cut_out(self, first: int, end: int) -> MiniBatchRange:
         """Return the range of mini-batches ``first`` to ``end - 1``, which are in one range."""
         one = self._at(first)
         if one.first < first:
@@ -320,16 +320,16 @@ class Ranges:
             self._divide(one, end)
         return one
 
-    def _put_if_whole(self, one: Range) -> None:
+    def _put_if_whole(self, one: MiniBatchRange) -> None:
         if one.owner and one.is_whole:
             self._put(one)
 
-    def _put_largest(self, one: Range) -> None:
+    def _put_largest(self, one: MiniBatchRange) -> None:
         """Put the kept mini-batches of a range that follow one another and have most rows."""
         streaks = {sum(one.kept[k].length for k in range(*s)): s for s in one.streaks()}
         self._put(self._cut_out(*streaks[max(streaks)]))
 
-    def _put(self, one: Range) -> None:
+    def _put(self, one: MiniBatchRange) -> None:
         part = Part(one.first, one.owner, one.kept, one.kept_bytes)
         self._putting[one.first] = part
         self._putting_bytes[one.owner] = self._putting_bytes.get(one.owner, 0) + one.kept_bytes

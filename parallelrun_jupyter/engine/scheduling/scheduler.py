@@ -30,17 +30,17 @@ from ...runs.journal.events import (
 from ...runs.journal.state import RunState
 from ...worker.failures import SHORT_RESULT, short_result
 from . import limits, signals
-from .assignments import Nodes
+from .assignments import Assignments
 from .limits import Limits
-from .pending import Queue, Stretch
+from .pending import Pending, Span
 from .signals import Action, Assign, Charge, Finish, Publish, Record, Refuse, Signal, StopNodes
 
 _PROGRESS = (
-    signals.Planned,
+    signals.PlanAdvanced,
     signals.AttemptsSucceeded,
-    signals.PartPut,
-    signals.AttemptEndedBadly,
-    signals.NodeJoined,
+    signals.PartUploaded,
+    signals.AttemptErrored,
+    signals.NodeConnected,
     signals.NodeStopped,
     signals.OutputPublished,
 )
@@ -83,8 +83,8 @@ class Scheduler:
         self._failed_only, self._group = failed_only or bool(group), group
         self._items_left_failed = -1
         self._limits = limits
-        self._nodes = Nodes(nodes)
-        self._queue = Queue(self.state, only_again=self._failed_only)
+        self._nodes = Assignments(nodes)
+        self._queue = Pending(self.state, only_again=self._failed_only)
         #: whether the planner has vouched for what is planned: a resume checks the inputs first
         self._plan_holds = True
         #: failed attempts of mini-batches before this driver: a resume grants run_max_try anew
@@ -156,7 +156,7 @@ class Scheduler:
             case signals.TimePassed():
                 reason = limits.check_stalled(self._limits, self._now, self._started)
                 return [Refuse(reason)] if reason else []
-            case signals.Planned():
+            case signals.PlanAdvanced():
                 held, self._held = self._held, None
                 actions = self._begin()
                 for earlier in (*held, signal):
@@ -181,15 +181,15 @@ class Scheduler:
         match signal:
             case signals.AttemptsSucceeded():
                 self._succeeded(signal)
-            case signals.AttemptEndedBadly():
+            case signals.AttemptErrored():
                 self._ended_badly(signal)
-            case signals.PartPut() | signals.PartNotPut():
+            case signals.PartUploaded() | signals.PartUploadFailed():
                 self._part_told(signal)
             case signals.NodeOffered(node, slots, capacity):
                 self._nodes.offer(node, slots, capacity)
-            case signals.NodeLooked(node, workers):
+            case signals.WorkersSampled(node, workers):
                 self._record(NodeSampled(self._now, node, workers))
-            case signals.Planned(mini_batches, items, is_end):
+            case signals.PlanAdvanced(mini_batches, items, is_end):
                 self._plan_holds = True
                 kind = PlanFinished if is_end else MiniBatchesPlanned
                 self._record(kind(self._now, mini_batches, items))
@@ -206,10 +206,10 @@ class Scheduler:
                 | signals.OutputImpossible()
             ):
                 self._output_changed(signal)
-            case signals.Noticed(text, traceback):
+            case signals.Warned(text, traceback):
                 self._record(WarningRaised(self._now, text, traceback))
             case (
-                signals.NodeJoined()
+                signals.NodeConnected()
                 | signals.NodeGone()
                 | signals.NodeStopped()
                 | signals.MiniBatchesReturned()
@@ -233,7 +233,7 @@ class Scheduler:
 
     def _node_changed(self, signal: signals.NodeChange) -> None:
         match signal:
-            case signals.NodeJoined(name, place):
+            case signals.NodeConnected(name, place):
                 self._nodes.join(name)
                 self._record(NodeJoined(self._now, name, place))
             case signals.NodeGone(name, reason, blames):
@@ -241,7 +241,7 @@ class Scheduler:
             case signals.NodeStopped(name):
                 self._nodes.stop(name)
             case signals.MiniBatchesReturned(name, returned):
-                self._try_again([r for r in returned if self._nodes.take_back(*r, name)])
+                self._try_again([r for r in returned if self._nodes.claim(*r, name)])
             case signals.PoolLost(reason, is_resumable, traceback):
                 for name in self._nodes.names():
                     self._lose(name, reason, blames=False)
@@ -309,7 +309,7 @@ class Scheduler:
         keep, now, worker, part = self._keep, self._now, signal.worker, signal.part
         for success in signal.successes:
             mini_batch, attempt, items, rows, duration_us, length, crc = success
-            if self._nodes.take_back(mini_batch, attempt, signal.node):
+            if self._nodes.claim(mini_batch, attempt, signal.node):
                 self._nodes.forget(mini_batch)
                 head = (
                     mini_batch,
@@ -324,7 +324,9 @@ class Scheduler:
                 keep(AttemptSucceeded(*head, part, offset, length, crc))
                 if rows > items and not self._warned_long:
                     self._warned_long = True
-                    self._record(WarningRaised(now, limits.too_long(mini_batch, items, rows)))
+                    self._record(
+                        WarningRaised(now, limits.extra_rows_warning(mini_batch, items, rows))
+                    )
             offset += length
 
     def _keep(self, event: AttemptSucceeded) -> None:
@@ -351,8 +353,8 @@ class Scheduler:
             )
         )
 
-    def _ended_badly(self, signal: signals.AttemptEndedBadly) -> None:
-        if not self._nodes.take_back(signal.mini_batch, signal.attempt, signal.node):
+    def _ended_badly(self, signal: signals.AttemptErrored) -> None:
+        if not self._nodes.claim(signal.mini_batch, signal.attempt, signal.node):
             return
         tries = signal.attempt - self._before.get(signal.mini_batch, 0)
         is_last = tries >= self._limits.run_max_try
@@ -386,7 +388,7 @@ class Scheduler:
     def _give_up(self, mini_batch: int) -> None:
         """Go on without a mini-batch that has failed for good."""
 
-    def _part_told(self, signal: signals.PartPut | signals.PartNotPut) -> None:
+    def _part_told(self, signal: signals.PartUploaded | signals.PartUploadFailed) -> None:
         """Change nothing: here the driver has all rows, and no node puts any."""
 
     # The course of the run
@@ -460,13 +462,13 @@ class Scheduler:
         self._actions.append(Finish())
 
     def _assign(self) -> None:
-        for name, free in self._nodes.hungry():
+        for name, free in self._nodes.with_capacity():
             stretches = self._queue.take(free)
             if not stretches:
                 return  # there is nothing more for anybody
             self._give(name, stretches)
 
-    def _give(self, name: str, stretches: list[Stretch]) -> None:
+    def _give(self, name: str, stretches: list[Span]) -> None:
         if stretches and self.state.state == "Planning":
             self._record(StateEntered(self._now, "Running"))
         for first, count, attempt in stretches:

@@ -35,7 +35,7 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
+class PlanAdvanced:
     """The plan has these totals by now."""
 
     mini_batches: int
@@ -112,7 +112,7 @@ class AttemptsSucceeded:
 
 
 @dataclass(frozen=True, slots=True)
-class PartPut:
+class PartUploaded:
     """A node has put the part that begins with mini-batch ``first`` into the store, as ``name``."""
 
     node: str
@@ -123,7 +123,7 @@ class PartPut:
 
 
 @dataclass(frozen=True, slots=True)
-class PartNotPut:
+class PartUploadFailed:
     """A node cannot put parts into the store; ``traceback`` of an error that nobody expected."""
 
     node: str
@@ -132,7 +132,7 @@ class PartNotPut:
 
 
 @dataclass(frozen=True, slots=True)
-class AttemptEndedBadly:
+class AttemptErrored:
     """An attempt failed."""
 
     node: str
@@ -145,7 +145,7 @@ class AttemptEndedBadly:
 
 
 @dataclass(frozen=True, slots=True)
-class NodeLooked:
+class WorkersSampled:
     """What the workers of a node are doing, and what they use."""
 
     node: str
@@ -153,7 +153,7 @@ class NodeLooked:
 
 
 @dataclass(frozen=True, slots=True)
-class NodeJoined:
+class NodeConnected:
     """A node has come, at ``place``: a text for people."""
 
     node: str
@@ -187,7 +187,7 @@ class PoolLost:
 
 
 @dataclass(frozen=True, slots=True)
-class Noticed:
+class Warned:
     """A warning that fails nothing; ``traceback`` where it is about an error."""
 
     text: str
@@ -236,12 +236,12 @@ class OutputImpossible:
     reason: str
 
 
-NodeChange: TypeAlias = NodeJoined | NodeGone | NodeStopped | MiniBatchesReturned | PoolLost
+NodeChange: TypeAlias = NodeConnected | NodeGone | NodeStopped | MiniBatchesReturned | PoolLost
 OutputChange: TypeAlias = OutputPublished | OutputNotPublished | OutputImpossible
 WorkerChange: TypeAlias = WorkerSpawned | WorkerInitialised | WorkerNotReady | WorkerEnded
 
 Signal: TypeAlias = (
-    Planned
+    PlanAdvanced
     | PlanFailed
     | NodeOffered
     | WorkerSpawned
@@ -249,15 +249,15 @@ Signal: TypeAlias = (
     | WorkerNotReady
     | WorkerEnded
     | AttemptsSucceeded
-    | PartPut
-    | PartNotPut
-    | AttemptEndedBadly
-    | NodeLooked
-    | NodeJoined
+    | PartUploaded
+    | PartUploadFailed
+    | AttemptErrored
+    | WorkersSampled
+    | NodeConnected
     | NodeGone
     | MiniBatchesReturned
     | PoolLost
-    | Noticed
+    | Warned
     | NodeStopped
     | TimePassed
     | CancelAsked
@@ -289,7 +289,7 @@ Piece: TypeAlias = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class PutPart:
+class UploadPart:
     """Let a node put one part into the store: these rows that it keeps, from mini-batch ``first`` on."""
 
     node: str
@@ -337,5 +337,5 @@ class Refuse:
 
 
 Action: TypeAlias = (
-    Record | Assign | PutPart | PauseNodes | Charge | StopNodes | Publish | Finish | Refuse
+    Record | Assign | UploadPart | PauseNodes | Charge | StopNodes | Publish | Finish | Refuse
 )

@@ -17,7 +17,7 @@ from ...worker.output.formats import CSV, JSONL, TEXT
 from ..folders import remove_quietly
 from ..journal.events import AttemptSucceeded, Event
 from ..run_folder import RunFolder
-from .merge import TakeNote, joined
+from .merge import TakeNote, merge_rows
 from .row_notes import NoteLines, RowNotes, read_notes
 from .typed_rows import csv_table, frame_of_records, json_table, lines_of
 
@@ -78,14 +78,14 @@ def final_bytes(
 ) -> Iterator[bytes]:
     """Yield the bytes of the final file: the rows of every succeeded mini-batch, in input order.
 
-    ``note`` takes what the file itself does not say of them, as of `joined`.
+    ``note`` takes what the file itself does not say of them, as of `merge_rows`.
 
     Raises
     ------
     OutputError
-        As `read_committed` and `joined`.
+        As `read_committed` and `merge_rows`.
     """
-    return joined(lambda: read_committed(folder, rows), form, note)
+    return merge_rows(lambda: read_committed(folder, rows), form, note)
 
 
 def read_committed(folder: RunFolder, rows: CommittedRows) -> Iterator[tuple[int, bytes]]:
@@ -212,7 +212,7 @@ def committed_table(folder: RunFolder, rows: CommittedRows, form: str) -> pd.Dat
     Raises
     ------
     OutputError
-        As `read_committed` and `joined`.
+        As `read_committed` and `merge_rows`.
     """
     lines: list[str] = []
     notes = NoteLines(lines.append)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from ...worker.output.formats import CSV, PARQUET, TEXT, split_frame, split_note
-from .schemas import conflict, fitted, one_schema
+from .schemas import conflict, fitted, unify_schemas
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -20,7 +20,7 @@ TakeNote = Callable[[dict[str, Any]], None]
 _ROW_GROUP_BYTES = 1 << 26
 
 
-def joined(pieces: Pieces, form: str, note: TakeNote | None = None) -> Iterator[bytes]:
+def merge_rows(pieces: Pieces, form: str, note: TakeNote | None = None) -> Iterator[bytes]:
     """Yield the bytes of the final file.
 
     Parameters
@@ -137,4 +137,4 @@ def _one_schema(pieces: Pieces) -> pa.Schema | None:
     """Return the schema that fits all mini-batches."""
     import pyarrow as pa
 
-    return one_schema((_named(k), pa.ipc.open_stream(data).schema) for k, data in pieces())
+    return unify_schemas((_named(k), pa.ipc.open_stream(data).schema) for k, data in pieces())

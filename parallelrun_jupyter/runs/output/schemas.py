@@ -33,7 +33,7 @@ def conflict(whose: str, what: str, before: str, what_before: str) -> OutputErro
     return OutputError(msg)
 
 
-def one_schema(schemas: Iterable[tuple[str, pa.Schema]]) -> pa.Schema | None:
+def unify_schemas(schemas: Iterable[tuple[str, pa.Schema]]) -> pa.Schema | None:
     """Return the schema that fits all; None where there are none.
 
     Whole numbers give way to floats. A column without any value in a mini-batch has the type that

@@ -211,10 +211,10 @@ def _joined(columns: list[Any]) -> Any:
     """Return columns one behind the other, as pandas does where that keeps whole numbers exact."""
     import pandas as pd
 
-    joined = pd.concat(columns, ignore_index=True)
+    merge_rows = pd.concat(columns, ignore_index=True)
     whole = [column for column in columns if getattr(column.dtype, "kind", "O") in ("i", "u")]
-    if str(joined.dtype).lower() != "float64" or not any(map(_is_beyond_floats, whole)):
-        return joined
+    if str(merge_rows.dtype).lower() != "float64" or not any(map(_is_beyond_floats, whole)):
+        return merge_rows
     values = pd.concat([column.astype(object) for column in columns], ignore_index=True)
     if len(whole) < len(columns) or any(bool((column < 0).any()) for column in whole):
         return values  # no type has both these

@@ -21,32 +21,30 @@ class Environment:
     Parameters
     ----------
     python
-        Path of a python, 3.7 or newer, or its name on the PATH. Default: the interpreter that
-        is running now.
+        Path of a python, 3.7 or newer, or its name on the PATH. Default: this interpreter.
     name
-        What to call it in messages. Default: the path.
+        Its name in messages. Default: the path.
     """
 
     python: str = sys.executable
     name: str = ""
 
     def resolve(self) -> str:
-        """Return the absolute path of the interpreter, after asking it for its version.
+        """Return the absolute path of the interpreter, and check its version.
 
         Raises
         ------
         ConfigError
             It does not exist, does not start, or is older than Python 3.7.
         """
-        given = os.path.expanduser(self.python)
-        found = shutil.which(given)
-        if found is None:
+        executable = shutil.which(os.path.expanduser(self.python))
+        if executable is None:
             msg = (
                 f"environment names the interpreter {self.python!r}, which is not an executable "
                 "file. Give the path of a python, for example environment='/opt/py37/bin/python'."
             )
             raise ConfigError(msg)
-        path = os.path.abspath(found)
+        path = os.path.abspath(executable)
         if path != os.path.abspath(sys.executable):
             _check_version(path)
         return path
@@ -73,7 +71,13 @@ def _check_version(path: str) -> None:
 
 
 def as_environment(value: object) -> Environment:
-    """Read an ``environment`` setting: None is the interpreter that is running now."""
+    """Return the Environment of an ``environment`` setting; None is this interpreter.
+
+    Raises
+    ------
+    ConfigError
+        The setting is neither None, a path nor an Environment.
+    """
     if value is None:
         return Environment()
     if isinstance(value, Environment):

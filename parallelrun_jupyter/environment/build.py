@@ -1,4 +1,4 @@
-"""Which interpreter runs an Azure environment's scripts: this one, a named one, or one built for it."""
+"""The interpreter for an Azure environment: this one, a named one, or one that is built for it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .packages import PackageSet, differences, era_constraints
 
 POLICY_VARIABLE = "PARALLELRUN_ENVIRONMENT"
 CURRENT, BUILD = "current", "build"
-_SAID_BYTES = 2000
+_SHOWN_BYTES = 2000
 _OLDEST = "3.7"
 _OLDER = ("3.10", "3.8", "3.7")
 
@@ -33,27 +33,27 @@ def policy(environ: Mapping[str, str] = os.environ) -> str:
 
 
 def interpreter(packages: PackageSet, how: str, log: Path) -> tuple[str, list[str]]:
-    """Return the interpreter for an environment, and what there is to say about it.
+    """Return the interpreter for an environment, and notes about it for the user.
 
     Parameters
     ----------
     packages
-        What the environment asks for.
+        The packages of the environment.
     how
-        ``current``: the running interpreter, and where it differs from the pins. ``build``: a
-        virtual environment of these packages, made once and kept in the home, of the Python
-        version that was asked for where one is found. Anything else: the path of a python.
+        ``current``: this interpreter; the notes list its differences from the pins. ``build``: a
+        virtual environment of these packages and, if it is found here, of the Python version
+        asked for; it is built once and kept in the home. Anything else: the path of a python.
     log
-        Where the building writes what it does.
+        The log file of the build.
 
     Raises
     ------
     ConfigError
         The named interpreter cannot be used.
     EnvironmentBuildError
-        The packages could not be installed; the message has the installer's own words.
+        The packages could not be installed; the message ends with the installer's output.
     MissingExtraError
-        Building needs uv.
+        uv, which builds environments, is not installed.
     """
     if how == BUILD:
         return _built(packages, log)
@@ -68,9 +68,9 @@ def find_python(version: str, environ: Mapping[str, str] = os.environ) -> str | 
     roots = [environ.get("PYENV_ROOT", ""), os.path.join(environ.get("HOME", ""), ".pyenv")]
     for root in filter(None, roots):
         for name in (version, f"{short}.*"):
-            found = sorted(glob.glob(os.path.join(root, "versions", name, "bin", "python")))
-            if found:
-                return found[-1]
+            pythons = sorted(glob.glob(os.path.join(root, "versions", name, "bin", "python")))
+            if pythons:
+                return pythons[-1]
     on_path = shutil.which(f"python{short}", path=environ.get("PATH"))
     if on_path is not None and _answers(on_path, short):
         return on_path
@@ -78,7 +78,7 @@ def find_python(version: str, environ: Mapping[str, str] = os.environ) -> str | 
 
 
 def _answers(python: str, version: str) -> bool:
-    """Say whether an interpreter starts and is of a version: pyenv's shims often do not."""
+    """Return whether an interpreter starts and has a version; shims of pyenv often do not start."""
     code = "import sys; print('%d.%d' % sys.version_info[:2])"
     try:
         done = subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=30)  # noqa: PLW1510 - its failing is an answer
@@ -88,13 +88,13 @@ def _answers(python: str, version: str) -> bool:
 
 
 def _built(packages: PackageSet, log: Path) -> tuple[str, list[str]]:
-    """Return the interpreter of a built environment; the first that can be built, of some."""
-    python, notes = _pythons(packages.python_version)
+    """Return the first environment that can be built, trying interpreters and requirements."""
+    pythons, notes = _pythons(packages.python_version)
     failure: EnvironmentBuildError | None = None
-    for base in python:
-        for requirements, said in _choices(packages):
+    for base in pythons:
+        for requirements, more_notes in _choices(packages):
             try:
-                return _cached(packages.name, base, requirements, log), [*notes, *said]
+                return _cached(packages.name, base, requirements, log), [*notes, *more_notes]
             except EnvironmentBuildError as error:
                 failure = failure or error
     assert failure is not None
@@ -102,24 +102,26 @@ def _built(packages: PackageSet, log: Path) -> tuple[str, list[str]]:
 
 
 def _pythons(wanted: str) -> tuple[list[str], list[str]]:
-    """Return the interpreters to try, and what there is to say about that.
+    """Return the interpreters to try, and notes about them.
 
-    One that was asked for is the only one; where none was, this one and the older ones that are
-    here, since old packages need old interpreters.
+    A version that was asked for is the only one. Otherwise this interpreter comes first, then
+    the older ones found here, since old packages need old interpreters.
     """
     if not wanted:
-        older = [found for v in _OLDER if (found := find_python(v)) is not None]
+        older = [python for v in _OLDER if (python := find_python(v)) is not None]
         return [sys.executable, *older], []
     if _is_running(wanted):
         return [sys.executable], []
     needed = _OLDEST if _as_numbers(wanted) < _as_numbers(_OLDEST) else wanted
-    found = find_python(needed)
-    if found is None:
+    python = find_python(needed)
+    if python is None:
         note = f"no Python {needed} was found here; {sys.version.split()[0]} is used"
         return [sys.executable], [note]
     if needed != wanted:
-        return [found], [f"Python {needed} is used, {wanted} was asked for: workers need {_OLDEST}"]
-    return [found], []
+        return [python], [
+            f"Python {needed} is used, {wanted} was asked for: workers need {_OLDEST}"
+        ]
+    return [python], []
 
 
 def _as_numbers(version: str) -> list[int]:
@@ -127,15 +129,15 @@ def _as_numbers(version: str) -> list[int]:
 
 
 def _choices(packages: PackageSet) -> Iterator[tuple[list[str], list[str]]]:
-    """Yield what to install: everything; and without what only conda has, where that fails."""
+    """Yield requirements to try, with notes: all of them, then without conda's."""
     added = era_constraints(packages.requirements())
-    said = [f"{one} was added: newer ones do not work with what was asked for" for one in added]
-    yield [*packages.requirements(), *added], said
+    notes = [f"{pin} was added: newer versions do not work with these packages" for pin in added]
+    yield [*packages.requirements(), *added], notes
     from_pip = replace(packages, conda=[]).requirements()
     if len(from_pip) < len(packages.requirements()):
         names = ", ".join(packages.conda)
-        note = f"conda's {names} could not be installed from the package index, and are left out"
-        yield [*from_pip, *era_constraints(from_pip)], [*said, note]
+        note = f"conda's {names} could not be installed from the package index and were left out"
+        yield [*from_pip, *era_constraints(from_pip)], [*notes, note]
 
 
 def _cached(name: str, base: str, requirements: list[str], log: Path) -> str:
@@ -157,7 +159,7 @@ def _is_running(version: str) -> bool:
 
 @contextlib.contextmanager
 def _lock(folder: Path) -> Iterator[None]:
-    """Hold an environment, so that one process builds it and the others wait."""
+    """Lock an environment: one process builds it, the others wait."""
     folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with open(folder.with_suffix(".lock"), "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -186,22 +188,22 @@ def _make(folder: Path, base: str, requirements: list[str], log: Path) -> None:
                     command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, check=True
                 )
             except (OSError, subprocess.CalledProcessError) as error:
-                said = log.read_bytes()[start:][-_SAID_BYTES:].decode("utf-8", "replace").strip()
+                output = log.read_bytes()[start:][-_SHOWN_BYTES:].decode("utf-8", "replace").strip()
                 msg = (
                     f"the environment could not be built from {', '.join(requirements) or base}: "
-                    f"{said}\nChange its packages, or set {POLICY_VARIABLE}=current to use "
+                    f"{output}\nChange its packages, or set {POLICY_VARIABLE}=current to use "
                     "this interpreter."
                 )
                 raise EnvironmentBuildError(msg) from error
 
 
 def as_policy(how: str) -> str:
-    """Check a policy.
+    """Return a policy unchanged.
 
     Raises
     ------
     ConfigError
-        It is neither a known word nor the path of a python.
+        The policy is neither ``current``, ``build`` nor the path of a python.
     """
     if how in {CURRENT, BUILD} or shutil.which(os.path.expanduser(how)):
         return how

@@ -1,4 +1,4 @@
-"""The packages that an environment asks for, in conda's and pip's spelling, and what is installed."""
+"""The packages that an environment asks for, written as conda or pip does, and the installed ones."""
 
 from __future__ import annotations
 
@@ -6,44 +6,50 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any
 
-_NAME = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)\s*(\[[^\]]*\])?\s*(.*)")
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+
+_CONDA_SPEC = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(\[[^\]]*\])?\s*(.*)")
 _NOT_PACKAGES = {"python", "pip", "setuptools", "wheel"}
 _ASK = """
 import json, sys
-wanted = json.load(sys.stdin)
+names = json.load(sys.stdin)
 try:
     from importlib.metadata import version
 except ImportError:
     import pkg_resources
     version = lambda name: pkg_resources.get_distribution(name).version
-found = {}
-for name in wanted:
+versions = {}
+for name in names:
     try:
-        found[name] = version(name)
+        versions[name] = version(name)
     except Exception:
         pass
-json.dump(found, sys.stdout)
+print(json.dumps({"python": ".".join(map(str, sys.version_info[:3])), "packages": versions}))
 """
 
 
 @dataclass(frozen=True, slots=True)
 class PackageSet:
-    """What an environment asks for.
+    """The packages of an environment.
 
     Parameters
     ----------
     name
-        What people call the environment.
+        The environment's name, for messages.
     python_version
         Such as ``3.8`` or ``3.7.16``; empty for any.
     pip
         Requirements as pip writes them.
     conda
-        The same as conda writes them: ``numpy=1.19`` or ``numpy``.
+        Requirements as conda writes them: ``numpy=1.19`` or ``numpy``.
     """
 
     name: str = ""
@@ -57,118 +63,125 @@ class PackageSet:
         return cls(
             name=str(record.get("name") or ""),
             python_version=str(record.get("python_version") or ""),
-            pip=[str(one) for one in record.get("pip", ())],
-            conda=[str(one) for one in record.get("conda", ())],
+            pip=[str(requirement) for requirement in record.get("pip", ())],
+            conda=[str(requirement) for requirement in record.get("conda", ())],
         )
 
     def requirements(self) -> list[str]:
-        """Return what pip would be asked for, without Azure's own packages.
+        """Return the requirements for pip, without Azure's own packages.
 
-        The names of ``azureml-*`` that scripts import come from here; of
-        ``azureml-dataset-runtime[pandas]`` its pandas is kept.
+        This package serves the ``azureml-*`` names that scripts import; of
+        ``azureml-dataset-runtime[pandas]``, pandas is kept.
         """
-        found = dict.fromkeys(
-            spec
-            for one in (*map(from_conda, self.conda), *self.pip)
-            for spec in _without_azure(one.strip())
-        )
-        return [one for one in found if one]
+        requirements = [*map(from_conda, self.conda), *(text.strip() for text in self.pip)]
+        return list(dict.fromkeys(_replace_azure(requirements)))
 
 
 def from_conda(spec: str) -> str:
-    """Return a conda package as pip writes it; nothing for python and pip themselves."""
-    name, _, version = spec.strip().partition("::")[2].partition("=") if "::" in spec else (
-        spec.strip().partition("=")
-    )  # fmt: skip
-    match = _NAME.fullmatch(name)
+    """Return a conda package as pip writes it; empty for python, pip, setuptools and wheel."""
+    spec = spec.strip().rpartition("::")[2]
+    match = _CONDA_SPEC.fullmatch(spec)
     if match is None or match[1].lower() in _NOT_PACKAGES:
         return ""
-    if not version:
-        return spec.strip().rpartition("::")[2]
-    if match[3]:  # numpy>=1.19: the sign of equality belongs to another sign
-        return spec.strip().rpartition("::")[2]
-    version = version.lstrip("=").split("=")[0]
+    pin = match[3]
+    if not pin.startswith("="):  # numpy, numpy>=1.19: the same in both
+        return spec
+    version = pin.lstrip("=").split("=")[0]  # behind another sign is a build
     is_prefix = version.count(".") < 2 and not version.endswith("*")
     return f"{match[1]}=={version}.*" if is_prefix else f"{match[1]}=={version}"
 
 
-def _without_azure(requirement: str) -> list[str]:
-    match = _NAME.match(requirement)
-    if match is None or not match[1].lower().startswith("azureml"):
-        return [requirement]
-    return ["pandas"] if "pandas" in (match[2] or "") else []
+def _replace_azure(requirements: list[str]) -> Iterator[str]:
+    for text in requirements:
+        requirement = _parsed(text)
+        if requirement is None or not requirement.name.lower().startswith("azureml"):
+            if text:
+                yield text
+        elif "pandas" in requirement.extras:
+            yield "pandas"
+
+
+def _parsed(text: str) -> Requirement | None:
+    """Return a requirement, or None for an option of pip, a file, or a form of conda's own."""
+    try:
+        return Requirement(text)
+    except InvalidRequirement:
+        return None
 
 
 def era_constraints(requirements: list[str]) -> list[str]:
-    """Return what packages of their time need beside them, and did not say.
+    """Return the constraints that old packages need and do not declare.
 
-    TensorFlow before 2.9 takes any newer protobuf, and cannot be imported with it.
+    TensorFlow before 2.9 accepts any newer protobuf, and cannot be imported with it.
     """
-    names = {}
-    for one in requirements:
-        match = _NAME.match(one)
-        if match:
-            names[match[1].lower()] = match[3]
-    pins = (names.get(name, "") for name in ("tensorflow", "tensorflow-gpu", "tensorflow-cpu"))
-    is_old = any(re.match(r"==\s*(1\.|2\.[0-8](\.|$))", pin) for pin in pins)
-    return ["protobuf<3.21"] if is_old and "protobuf" not in names else []
+    pins = {r.name.lower(): r.specifier for r in map(_parsed, requirements) if r is not None}
+    old = SpecifierSet("<2.9")
+    is_old = any(
+        pin.operator in ("==", "===") and old.contains(pin.version.removesuffix(".*"))
+        for name in ("tensorflow", "tensorflow-gpu", "tensorflow-cpu")
+        for pin in pins.get(name, ())
+    )
+    return ["protobuf<3.21"] if is_old and "protobuf" not in pins else []
 
 
 def differences(packages: PackageSet, python: str) -> list[str]:
-    """Return in words where an interpreter differs from what was asked for; often nothing.
+    """Return a sentence for each difference between an interpreter and the packages asked for.
 
     Parameters
     ----------
     packages
-        What was asked for.
+        The packages asked for. Requirements whose marker excludes the interpreter are skipped,
+        and so are URLs, files and options of pip.
     python
         Path of the interpreter that is used instead.
     """
-    wanted: dict[str, str] = {}
-    for requirement in packages.requirements():
-        match = _NAME.match(requirement)
-        if match and "://" not in requirement and not requirement.startswith("-"):
-            wanted[match[1]] = match[3].split(";")[0].strip()
-    version, found = _installed(list(wanted), python)
+    parsed = [r for r in map(_parsed, packages.requirements()) if r is not None and r.url is None]
+    version, installed = _installed(list(dict.fromkeys(r.name for r in parsed)), python)
     lines = []
     if packages.python_version and not _is_of(version, packages.python_version):
         lines.append(f"Python {version} is used, {packages.python_version} was asked for")
-    for name, pin in wanted.items():
-        have = found.get(name)
+    markers = {"python_version": ".".join(version.split(".")[:2]), "python_full_version": version}
+    for requirement in parsed:
+        if version and requirement.marker and not requirement.marker.evaluate(markers):
+            continue
+        wanted = f"{requirement.name}{requirement.specifier}"
+        have = installed.get(canonicalize_name(requirement.name))
         if have is None:
-            lines.append(f"{name}{pin} was asked for and is not installed")
-        elif not _fits(have, pin):
-            lines.append(f"{name} {have} is used, {name}{pin} was asked for")
+            lines.append(f"{wanted} was asked for and is not installed")
+        elif not _meets(have, requirement.specifier):
+            lines.append(f"{requirement.name} {have} is used, {wanted} was asked for")
     return lines
 
 
 def _installed(names: list[str], python: str) -> tuple[str, dict[str, str]]:
-    """Return the version of an interpreter, and of those packages that it has."""
+    """Return the version of an interpreter, and the versions of the packages that it has."""
+    versions: dict[str, str] = {}
     if python == sys.executable:
-        found = {}
         for name in names:
             try:
-                found[name] = metadata.version(name)
+                versions[canonicalize_name(name)] = metadata.version(name)
             except metadata.PackageNotFoundError:
                 continue
-        return ".".join(map(str, sys.version_info[:3])), found
+        return ".".join(map(str, sys.version_info[:3])), versions
     try:
-        code = f"{_ASK}\nprint(); print('.'.join(map(str, sys.version_info[:3])))"
         done = subprocess.run(
-            [python, "-c", code], input=json.dumps(names), capture_output=True, text=True,
+            [python, "-c", _ASK], input=json.dumps(names), capture_output=True, text=True,
             timeout=60, check=True,
         )  # fmt: skip
-        *_, listed, version = done.stdout.strip().splitlines()
-        return version, json.loads(listed)
-    except (OSError, ValueError, subprocess.SubprocessError):
+        answer = json.loads(done.stdout.strip().splitlines()[-1])
+    except (OSError, ValueError, IndexError, subprocess.SubprocessError):
         return "", {}
+    versions.update((canonicalize_name(k), version) for k, version in answer["packages"].items())
+    return answer["python"], versions
 
 
 def _is_of(version: str, wanted: str) -> bool:
     return version == wanted or version.startswith(f"{wanted.rstrip('.*')}.")
 
 
-def _fits(version: str, pin: str) -> bool:
-    """Say whether a version meets a pin; only ``==`` is judged, which is what changes results."""
-    exact = re.fullmatch(r"===?\s*([^,\s]+)", pin)
-    return exact is None or version == exact[1] or _is_of(version, exact[1])
+def _meets(version: str, specifier: SpecifierSet) -> bool:
+    """Return whether a version meets a specifier; one that is not a PEP 440 version does."""
+    try:
+        return specifier.contains(Version(version), prereleases=True)
+    except InvalidVersion:
+        return True

@@ -1,4 +1,4 @@
-"""The place of one output in a notebook, which any thread may update."""
+"""One output of a notebook cell, which any thread may update."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Place:
     publisher
         IPython's display publisher.
     has_views
-        Whether a person may be looking: an executor of notebooks draws no widgets, and would
-        store their state in the notebook.
+        Whether widgets may be shown. An executor of notebooks draws none, and would store their
+        state in the notebook.
     """
 
     def __init__(self, publisher: Any, *, has_views: bool) -> None:
@@ -27,14 +27,14 @@ class Place:
         self.has_views = has_views
 
     def display(self, bundle: dict[str, Any]) -> None:
-        """Put the output under the running cell."""
+        """Publish the output under the running cell."""
         self._publish(bundle, update=False)
 
     def update(self, bundle: dict[str, Any]) -> None:
-        """Put something else in its place.
+        """Replace the output.
 
-        An empty context makes this message belong to the cell that runs now: front ends find the
-        output by its display id, and executors listen to no other cell.
+        The empty context makes the message belong to the cell that runs now. Front ends find the
+        output by its display id, but executors listen to the running cell only.
         """
         contextvars.Context().run(self._publish, bundle, update=True)
 
@@ -44,14 +44,14 @@ class Place:
 
 
 def kernel_place() -> Place | None:
-    """Return a place under the running cell, or None where this process is no notebook's kernel."""
+    """Return a place under the running cell, or None if this process is not a notebook kernel."""
     ipython = sys.modules.get("IPython")
     shell: Any = ipython.get_ipython() if ipython is not None else None
     kernel: Any = getattr(shell, "kernel", None)
     if kernel is None:
         return None
-    # nbclient and what builds on it (papermill, nbconvert --execute) say that nobody can answer
-    # input(); Voila, which does show widgets, builds on it too.
+    # nbclient, and with it papermill and nbconvert --execute, declares that input() has no answer.
+    # Voila builds on nbclient as well, and does show widgets.
     content = kernel.get_parent("shell").get("content", {}) if hasattr(kernel, "get_parent") else {}
     is_voila = os.environ.get("SERVER_SOFTWARE", "").startswith("voila")
     has_views = bool(content.get("allow_stdin", True)) or is_voila

@@ -1,4 +1,4 @@
-"""Follows each run once in this process, whatever the number of views of it."""
+"""Follows each run once in this process, for any number of views."""
 
 from __future__ import annotations
 
@@ -16,48 +16,48 @@ from ..runs.snapshot.snapshot import Snapshot
 from ..views.mime_bundle import news
 
 LIVE_S = 0.2
-"""At most five looks a second, while somebody looks."""
+"""Seconds between two polls while a view is open."""
 
 QUIET_S = 1.0
-"""While nobody looks: often enough to keep the saved output true."""
+"""Seconds between two polls without a view: often enough to keep the saved output true."""
 
-_SETTLED_S = 2.0
+_SETTLE_S = 2.0
 
 
 class Listener(Protocol):
-    """Is told where a run stands."""
+    """Receives the snapshots of a run."""
 
     def is_live(self) -> bool:
-        """Say whether somebody is looking at it."""
+        """Return whether a view is open."""
 
     def show(self, snapshot: Snapshot) -> None:
-        """Take a snapshot that has something new."""
+        """Receive a snapshot that differs from the one before."""
 
     def end(self, problem: str) -> None:
-        """Take the end of the following; ``problem`` says why, where the run has not ended."""
+        """Receive the end of the feed; ``problem`` is its cause if the run has not ended."""
 
 
 @dataclass(slots=True)
 class _Subscription:
-    """A listener and the last news it was told."""
+    """A listener, and the digest of the last snapshot that it received."""
 
     listener: Listener
-    told: str = ""
+    sent: str = ""
 
 
 class Feed:
-    """One thread that follows one run and tells its listeners; it ends with the run.
+    """One thread that follows one run and notifies its listeners; it ends with the run.
 
-    Use ``follow``, which finds the feed of a run or makes it.
+    Use ``follow``, which returns the existing feed of a run or makes one.
     """
 
     def __init__(self, folder: RunFolder) -> None:
         self._folder = folder
         self._follower = Follower(folder)
         self._lock = threading.Lock()
-        self._seats: list[_Subscription] = []
-        self._hurry = threading.Event()
-        #: set when there is nothing more to tell
+        self._subscriptions: list[_Subscription] = []
+        self._poll_now = threading.Event()
+        #: set once the last listener has received the end
         self._is_over = threading.Event()
         self._latest = self._follower.refresh()
         self._is_running = False
@@ -74,68 +74,68 @@ class Feed:
         return self._follower.state
 
     def add(self, listener: Listener) -> bool:
-        """Tell this listener from now on; False when the feed has ended meanwhile."""
+        """Notify a listener from now on; return False if the feed has ended meanwhile."""
         with self._lock:
             if self._has_ended:
                 return False
-            self._seats.append(_Subscription(listener))
+            self._subscriptions.append(_Subscription(listener))
             starts, self._is_running = not self._is_running, True
         if starts:
             name = f"parallelrun feed {self._folder.run_id}"
             threading.Thread(target=self._run, name=name, daemon=True).start()
         return True
 
-    def hurry(self) -> None:
-        """Look now: somebody has begun to."""
-        self._hurry.set()
+    def wake(self) -> None:
+        """Poll now: a view was opened."""
+        self._poll_now.set()
 
-    def settle(self, limit_s: float) -> None:
-        """Wait until the last listener was told of the end; return at once where there is none."""
+    def wait_for_end(self, timeout_s: float) -> None:
+        """Wait until the last listener has received the end; without a listener, do not wait."""
         if self._is_running:
-            self._hurry.set()
-            self._is_over.wait(limit_s)
+            self._poll_now.set()
+            self._is_over.wait(timeout_s)
 
     def _run(self) -> None:
         problem = ""
         try:
             while True:
                 self._latest = snapshot = self._follower.refresh()
-                self._tell(snapshot)
+                self._notify(snapshot)
                 if snapshot["is_final"]:
                     break
-                self._wait()
+                self._pause()
         except (ParallelRunError, OSError) as error:
             problem = f"the run can no longer be read: {error}"
         finally:
-            for seat in self._close():
-                seat.listener.end(problem)
+            for subscription in self._close():
+                subscription.listener.end(problem)
             self._is_over.set()
 
-    def _tell(self, snapshot: Snapshot) -> None:
-        new = news(snapshot)
-        for seat in self._current():
-            if seat.told != new:
-                seat.told = new
-                seat.listener.show(snapshot)
+    def _notify(self, snapshot: Snapshot) -> None:
+        digest = news(snapshot)
+        for subscription in self._current():
+            if subscription.sent != digest:
+                subscription.sent = digest
+                subscription.listener.show(snapshot)
 
-    def _wait(self) -> None:
-        if not any(seat.listener.is_live() for seat in self._current()):
-            # A hello shortens this pause, but never the live one.
-            self._hurry.wait(QUIET_S - LIVE_S)
-            self._hurry.clear()
+    def _pause(self) -> None:
+        if not any(subscription.listener.is_live() for subscription in self._current()):
+            # A new view shortens this pause, but never the live one.
+            self._poll_now.wait(QUIET_S - LIVE_S)
+            self._poll_now.clear()
         time.sleep(LIVE_S)
 
     def _current(self) -> list[_Subscription]:
         with self._lock:
-            return list(self._seats)
+            return list(self._subscriptions)
 
     def _close(self) -> list[_Subscription]:
         with _LOCK, self._lock:
             self._has_ended = True
             if _FEEDS.get(self._folder.path) is self:
                 del _FEEDS[self._folder.path]
-            seats, self._seats = self._seats, []
-            return seats
+            subscriptions, self._subscriptions = self._subscriptions, []
+            return subscriptions
 
 
 _LOCK = threading.Lock()
@@ -151,22 +151,22 @@ def follow(folder: RunFolder) -> Feed:
         The run cannot be read.
     """
     with _LOCK:
-        known = _FEEDS.get(folder.path)
-    if known is not None:
-        return known
-    fresh = Feed(folder)  # reads the journal, so outside of the lock
-    if fresh.latest["is_final"]:
-        return fresh
+        feed = _FEEDS.get(folder.path)
+    if feed is not None:
+        return feed
+    feed = Feed(folder)  # reads the journal, so outside of the lock
+    if feed.latest["is_final"]:
+        return feed
     with _LOCK:
-        return _FEEDS.setdefault(folder.path, fresh)
+        return _FEEDS.setdefault(folder.path, feed)
 
 
 def settle(folder: RunFolder) -> None:
-    """Wait, for a moment at most, until the end of a run is drawn: a notebook may end with it."""
+    """Wait up to two seconds until the end of a run is drawn: the notebook may end with it."""
     with _LOCK:
         feed = _FEEDS.get(folder.path)
     if feed is not None:
-        feed.settle(_SETTLED_S)
+        feed.wait_for_end(_SETTLE_S)
 
 
 def followed() -> int:

@@ -1,4 +1,4 @@
-"""Watching a run in whatever front end there is: a notebook, a terminal, or a plain stream."""
+"""Watching a run in a notebook, in a terminal, or on a plain stream."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from .run_details import RunDetails
 
 
 class Show(Protocol):
-    """Shows a snapshot."""
+    """Draws snapshots."""
 
     def __call__(self, snapshot: Snapshot) -> None:
-        """Show it, in place of the one before."""
+        """Draw a snapshot in place of the one before."""
 
 
 @contextmanager
 def stream_show(stream: IO[str]) -> Iterator[Show]:
-    """Give what draws snapshots on a stream: in place on a terminal, else line by line."""
+    """Yield a function that draws snapshots on a stream: in place on a terminal, else as lines."""
     if stream.isatty():
         from rich.console import Console
         from rich.live import Live
@@ -40,36 +40,36 @@ def stream_show(stream: IO[str]) -> Iterator[Show]:
     else:
         printer = LinePrinter()
 
-        def say(snapshot: Snapshot) -> None:
+        def print_lines(snapshot: Snapshot) -> None:
             for line in printer.lines(snapshot):
                 print(line, file=stream, flush=True)
 
-        yield say
+        yield print_lines
 
 
 def watch_json(follower: Follower, stream: IO[str]) -> Snapshot:
-    """Write a snapshot as a line of JSON whenever there is news, until the run has ended."""
-    told = ""
+    """Write each new snapshot as a line of JSON until the run has ended; return the last one."""
+    written = ""
 
-    def say(snapshot: Snapshot) -> None:
-        nonlocal told
-        new = news(snapshot)
-        if new != told:
-            told = new
+    def write(snapshot: Snapshot) -> None:
+        nonlocal written
+        digest = news(snapshot)
+        if digest != written:
+            written = digest
             print(json.dumps(snapshot, separators=(",", ":")), file=stream, flush=True)
 
-    return watch(follower, say)
+    return watch(follower, write)
 
 
 def in_notebook() -> bool:
-    """Say whether this process is a notebook's kernel."""
+    """Return whether this process is the kernel of a notebook."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     return shell is not None and hasattr(shell, "kernel")
 
 
 def watch_here(follower: Follower, timeout_s: float | None = None) -> Snapshot:
-    """Watch a run to its end in the front end that there is; return the last snapshot."""
+    """Watch a run to its end in the present front end; return the last snapshot."""
     if in_notebook():
         RunDetails(follower).show()
         return watch(follower, lambda _: None, timeout_s=timeout_s)

@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 
 
 class HasFolder(Protocol):
-    """A run, as far as showing it needs one."""
+    """A run, or any object with the folder of one."""
 
     @property
     def folder(self) -> RunFolder:
-        """The run's folder."""
+        """The run folder."""
 
 
 class RunDetails:
-    """Shows where a run stands, live, in every front end.
+    """The live view of a run: progress, failures, workers and logs, in every front end.
 
     Parameters
     ----------
     run
-        The `Run`.
+        A `Run`.
 
     Examples
     --------
@@ -44,22 +44,21 @@ class RunDetails:
         self._resume: Callable[..., Any] | None = getattr(run, "resume", None)
 
     def show(self) -> None:
-        """Show the run under the cell and return at once; the view goes on by itself.
+        """Show the run under the cell and return; the view stays live until the run ends.
 
-        Outside of a notebook, say once where the run stands.
+        Outside of a notebook, print the present state once.
         """
         place = kernel_place()
         if place is None:
             print(self)
             return
-        shown = CellOutput(self._folder, place, self._resume)
-        shown.open()
+        CellOutput(self._folder, place, self._resume).open()
 
     def _ipython_display_(self) -> None:
         self.show()
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        """Return the run as it stands now, for front ends that ask objects how they look."""
+        """Return the present state as a MIME bundle, for front ends that call this."""
         return saved_bundle(run_output(Follower(self._folder).refresh()))
 
     def __str__(self) -> str:
@@ -71,7 +70,7 @@ class RunDetails:
 
 
 class CellOutput:
-    """One output of a cell that shows a run: its live widget, and what is saved of it."""
+    """One cell output that shows a run: its live widget, and the bundle that is saved."""
 
     def __init__(
         self, folder: RunFolder, place: Place, resume: Callable[..., Any] | None = None
@@ -84,7 +83,7 @@ class CellOutput:
         self._widget: RunWidget | None = None
 
     def open(self) -> None:
-        """Put the output there, and follow the run where it has not ended."""
+        """Publish the output, and follow the run unless it has ended."""
         self._feed = feed = follow(self._folder)
         first = feed.latest
         output = run_output(first)
@@ -92,19 +91,19 @@ class CellOutput:
         if self._place.has_views and not first["is_final"]:
             from .widget import RunWidget
 
-            resume = self._go_on if self._resume is not None else None
+            resume = self._resume_run if self._resume is not None else None
             self._widget = RunWidget(QueryContext(self._folder, self._state, resume), output, feed)
         self._place.display(self._bundle(output))
         if not first["is_final"] and not feed.add(self):
-            # It ended between the two.
+            # The run ended after the first snapshot.
             self.show(feed.latest)
             self.end("")
 
     def _state(self) -> RunState:
-        """Return the fold that the views' questions are answered from."""
+        """Return the fold that answers the queries of the views."""
         return self._feed.state if self._feed is not None else RunState()
 
-    def _go_on(self, failed_only: bool, group: str | None) -> None:  # noqa: FBT001 - one of two ways to resume
+    def _resume_run(self, failed_only: bool, group: str | None) -> None:  # noqa: FBT001 - one of two ways to resume
         """Resume the run, and follow it again."""
         if self._resume is not None:
             self._resume(failed_only=failed_only, group=group)
@@ -117,18 +116,18 @@ class CellOutput:
             self.end("")
 
     def _bundle(self, output: RunOutput) -> dict[str, Any]:
-        """Return what is put there; the last one has no widget: it must stand without a kernel."""
+        """Return the output's bundle; the last one has no widget, since it must stand without a kernel."""
         bundle = saved_bundle(output)
         if self._widget is None or output["snapshot"]["is_final"]:
             return bundle
         return {**self._widget.view_mime(), **bundle}
 
     def is_live(self) -> bool:
-        """Say whether a view of the widget is open."""
+        """Return whether a view of the widget is open."""
         return self._widget is not None and self._widget.is_live()
 
     def show(self, snapshot: Snapshot) -> None:
-        """Draw a snapshot, and refresh what is saved at the milestones."""
+        """Draw a snapshot; at each stage of the run, renew the saved bundle too."""
         output = run_output(snapshot)
         if self._widget is not None:
             self._widget.show(output)
@@ -137,6 +136,6 @@ class CellOutput:
             self._place.update(self._bundle(output))
 
     def end(self, problem: str) -> None:
-        """Let the widget go, with what went wrong, if anything did."""
+        """Finish the widget; ``problem`` is shown if it is not empty."""
         if self._widget is not None:
             self._widget.finish(problem)

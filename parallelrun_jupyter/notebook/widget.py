@@ -1,4 +1,4 @@
-"""The widget: the same views as everywhere, fed over a comm. Imported where a widget is shown."""
+"""The live widget: the views of the front end, fed over a comm. Imported when it is shown."""
 
 from __future__ import annotations
 
@@ -19,49 +19,49 @@ _VIEW_MIME = "application/vnd.jupyter.widget-view+json"
 
 
 class RunWidget(anywidget.AnyWidget):
-    """Draws a run. Nothing is sent until a view says hello, nor after its last one said bye."""
+    """Draws a run. It sends nothing before the first view's hello, nor after the last one's bye."""
 
     _esm = _STATIC / "widget.js"
     _css = _STATIC / "widget.css"
     output = traitlets.Dict().tag(sync=True)
     problem = traitlets.Unicode("").tag(sync=True)
 
-    def __init__(self, asked: QueryContext, output: RunOutput, feed: Feed) -> None:
+    def __init__(self, context: QueryContext, output: RunOutput, feed: Feed) -> None:
         super().__init__(output=dict(output))
-        self._asked = asked
+        self._context = context
         self._feed = feed
         self._latest = output
         self._views: set[str] = set()
         self._has_ended = False
-        # The feed's thread and the kernel's meet here.
+        # Guards the state that the thread of the feed and the kernel's thread share.
         self._lock = threading.Lock()
         self.on_msg(self._receive)
 
     def view_mime(self) -> dict[str, Any]:
-        """Return the part of an output that shows this widget."""
+        """Return the MIME entry that shows this widget in an output."""
         return {
             _VIEW_MIME: {"version_major": 2, "version_minor": 1, "model_id": self.model_id},
         }
 
     def is_live(self) -> bool:
-        """Say whether a view is open."""
+        """Return whether a view is open."""
         return bool(self._views)
 
     def show(self, output: RunOutput) -> None:
-        """Send the output to the views, if there are any."""
+        """Send the output to the open views."""
         with self._lock:
             self._latest = output
             if self._views:
                 self.output = dict(output)
 
     def follow_again(self, feed: Feed) -> None:
-        """Be told of a run that goes on after its end."""
+        """Follow the run again after it was resumed."""
         with self._lock:
             self._feed = feed
             self._has_ended = False
 
     def finish(self, problem: str) -> None:
-        """Say the last word; without a view left, free the widget on both sides."""
+        """Send the problem, if any; without an open view, free the widget on both sides."""
         with self._lock:
             self._has_ended = True
             self.problem = problem
@@ -88,7 +88,7 @@ class RunWidget(anywidget.AnyWidget):
         with self._lock:
             self._views.add(view)
             self.output = dict(self._latest)
-        self._feed.hurry()
+        self._feed.wake()
 
     def _bye(self, view: str) -> None:
         with self._lock:
@@ -99,8 +99,8 @@ class RunWidget(anywidget.AnyWidget):
 
     def _reply(self, number: int, question: dict[str, Any]) -> None:
         try:
-            found = answer(self._asked, question)
+            reply = answer(self._context, question)
         except (ParallelRunError, OSError) as error:
             self.send({"id": number, "error": str(error)})
         else:
-            self.send({"id": number, "answer": found})
+            self.send({"id": number, "answer": reply})

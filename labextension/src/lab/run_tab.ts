@@ -1,10 +1,11 @@
 import type { Message } from '@lumino/messaging';
 import { Widget } from '@lumino/widgets';
 import type { RunOutput } from '../model/wire';
+import { t } from '../model/words';
 import { RunView } from '../views/run';
 import type { LiveRuns, Watcher } from './live_run';
 
-/** One run in a place of its own. */
+/** The view of one run in a tab or in the panel. */
 export class RunTab extends Widget implements Watcher {
   private readonly view: RunView;
   private leave: (() => void) | null = null;
@@ -20,7 +21,7 @@ export class RunTab extends Widget implements Watcher {
     this.view.node.hidden = true;
   }
 
-  isSeen(): boolean {
+  isOnScreen(): boolean {
     return this.isVisible && !document.hidden;
   }
 
@@ -29,17 +30,17 @@ export class RunTab extends Widget implements Watcher {
     this.view.draw(output, true);
   }
 
-  say(problem: string): void {
-    this.view.say(problem);
+  showProblem(problem: string): void {
+    this.view.setNote(problem);
   }
 
-  gone(): void {
-    this.view.say('the run folder is gone');
+  onMissing(): void {
+    this.view.setNote(t('the run folder no longer exists'));
   }
 
   override dispose(): void {
     if (!this.isDisposed) {
-      this.rest();
+      this.disconnect();
       this.view.dispose();
       super.dispose();
     }
@@ -47,22 +48,22 @@ export class RunTab extends Widget implements Watcher {
 
   protected override onAfterShow(message: Message): void {
     super.onAfterShow(message);
-    this.leave ??= this.runs.find(this.runId).add(this);
+    this.leave ??= this.runs.get(this.runId).add(this);
   }
 
   protected override onAfterAttach(message: Message): void {
     super.onAfterAttach(message);
     if (this.isVisible) {
-      this.leave ??= this.runs.find(this.runId).add(this);
+      this.leave ??= this.runs.get(this.runId).add(this);
     }
   }
 
   protected override onAfterHide(message: Message): void {
     super.onAfterHide(message);
-    this.rest();
+    this.disconnect();
   }
 
-  private rest(): void {
+  private disconnect(): void {
     this.leave?.();
     this.leave = null;
   }

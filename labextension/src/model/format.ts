@@ -34,7 +34,7 @@ export function clock(seconds: number): string {
   return seconds < 59.5 ? `${Math.floor(seconds)} s` : duration(seconds);
 }
 
-/** Formats an interval in seconds: `5–8 s`, `0:50–1:20`, or `~ 5 s` if both ends are equal. */
+/** Formats an interval in seconds: `5–8 s`, `50 s–1:20`, or `~ 5 s` if both ends are equal. */
 export function span(low: number, high: number): string {
   const [first, last] = [clock(Math.max(0, low)), clock(Math.max(0, high))];
   if (first === last) {

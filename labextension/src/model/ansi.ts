@@ -4,8 +4,10 @@ export interface StyledText {
   readonly classes: string;
 }
 
-// biome-ignore lint/suspicious/noControlCharactersInRegex: this module parses escape codes
-const ESCAPE = /(?:\x1b\[|\x9b)([0-9;:?]*)([@-~])|\x1b(?:\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])/g;
+const ESCAPE =
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: this module parses escape codes
+  /(?:\x1b\[|\x9b)([0-?]*)[ -/]*([@-~])|\x1b(?:[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])/g;
+const COLORS = /^[0-9;:]*$/;
 // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are removed
 const CONTROL = /[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
 
@@ -17,8 +19,9 @@ export function parseAnsi(line: string): StyledText[] {
   for (const match of line.matchAll(ESCAPE)) {
     push(pieces, line.slice(end, match.index), style.classes());
     end = match.index + match[0].length;
-    if (match[2] === 'm') {
-      style.apply((match[1] || '0').split(/[;:]/).map(Number));
+    const [, parameters = '', final] = match;
+    if (final === 'm' && COLORS.test(parameters)) {
+      style.apply(parameters.split(';'));
     }
   }
   push(pieces, line.slice(end), style.classes());
@@ -48,10 +51,14 @@ class Style {
     return [color, this.bold ? 'pr-ansi-bold' : ''].filter(Boolean).join(' ');
   }
 
-  apply(codes: number[]): void {
-    for (let code = codes.shift(); code !== undefined; code = codes.shift()) {
+  /** Applies parameters, of which 38 and 48 have arguments: after colons, or as the next ones. */
+  apply(parameters: string[]): void {
+    for (let next = parameters.shift(); next !== undefined; next = parameters.shift()) {
+      const [code = 0, ...details] = next.split(':').map(Number);
       if (code === 38 || code === 48) {
-        this.applyExtended(code === 38, codes);
+        const size = parameters[0] === '5' ? 2 : 4;
+        const color = details.length > 0 ? details : parameters.splice(0, size).map(Number);
+        this.applyExtended(code === 38, color);
       } else {
         this.applyCode(code);
       }
@@ -59,8 +66,7 @@ class Style {
   }
 
   /** Applies a 256-color or RGB code: only the 16 basic colors are shown. */
-  private applyExtended(isText: boolean, codes: number[]): void {
-    const [kind, index = -1] = codes.splice(0, codes[0] === 5 ? 2 : 4);
+  private applyExtended(isText: boolean, [kind, index = -1]: readonly number[]): void {
     if (isText) {
       this.color = kind === 5 && index < 16 ? index % 8 : -1;
     }

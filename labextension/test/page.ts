@@ -1,4 +1,5 @@
 /** A page without a browser: installs happy-dom's globals, and stubs layout, canvas and observers. */
+import assert from 'node:assert/strict';
 import { Window } from 'happy-dom';
 
 const page = new Window({ url: 'http://localhost/' });
@@ -49,6 +50,22 @@ Object.defineProperty(document, 'hidden', { get: () => isHidden, configurable: t
 export function setPageHidden(hidden: boolean): void {
   isHidden = hidden;
   document.dispatchEvent(new Event('visibilitychange'));
+}
+
+const listeners = new Set<unknown>();
+const { addEventListener, removeEventListener } = document;
+document.addEventListener = (type: string, call: EventListener): void => {
+  listeners.add(call);
+  addEventListener.call(document, type, call);
+};
+document.removeEventListener = (type: string, call: EventListener): void => {
+  listeners.delete(call);
+  removeEventListener.call(document, type, call);
+};
+
+/** Returns the number of listeners of the document. */
+export function listenerCount(): number {
+  return listeners.size;
 }
 
 let width = 450; // px
@@ -103,6 +120,19 @@ const context = {
   stroke: () => undefined,
 };
 Object.defineProperty(page.HTMLCanvasElement.prototype, 'getContext', { value: () => context });
+
+/** Asserts that these are the very same nodes: a failure of node's own assertions prints the page. */
+export function assertSame(actual: Iterable<Node | null>, expected: Iterable<Node | null>): void {
+  const [nodes, others] = [[...actual], [...expected]];
+  assert.equal(nodes.length, others.length, 'the number of nodes');
+  const changed = nodes.findIndex((node, index) => node !== others[index]);
+  assert.equal(changed, -1, `node ${changed} is another one: ${nodes[changed]?.textContent}`);
+}
+
+/** Makes a node the only content of the page. */
+export function show(node: Node): void {
+  document.body.replaceChildren(node);
+}
 
 /** Returns an element, which must exist. */
 export function find<E extends HTMLElement = HTMLElement>(root: Element, selector: string): E {

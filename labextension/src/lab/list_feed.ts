@@ -14,6 +14,7 @@ export class ListFeed {
   private readonly signal = new Signal<this, void>(this);
   private timer: ReturnType<typeof setTimeout> | undefined;
   private isPolling = false;
+  private isOutdated = false;
   private list: RunList | null = null;
   private lastError = '';
 
@@ -47,11 +48,16 @@ export class ListFeed {
 
   /** Polls now, for example after an action or when the list becomes visible. */
   readonly refresh = (): void => {
+    this.isOutdated = this.isPolling; // the pending response may not include the change
     if (!this.isPolling) {
-      clearTimeout(this.timer);
-      this.timer = setTimeout(() => void this.poll(), 0);
+      this.schedule(0);
     }
   };
+
+  private schedule(delay: number): void {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => void this.poll(), delay);
+  }
 
   private async poll(): Promise<void> {
     if (this.isPolling || document.hidden) {
@@ -67,8 +73,8 @@ export class ListFeed {
       this.isPolling = false;
     }
     this.signal.emit();
-    clearTimeout(this.timer);
-    this.timer = setTimeout(() => void this.poll(), this.delay());
+    this.schedule(this.isOutdated ? 0 : this.delay());
+    this.isOutdated = false;
   }
 
   private delay(): number {

@@ -26,6 +26,7 @@ export class LiveRun {
   private readonly watchers = new Set<Watcher>();
   private timer: ReturnType<typeof setTimeout> | undefined;
   private isPolling = false;
+  private isOutdated = false;
   private version = '';
   private last: RunOutput | null = null;
 
@@ -55,6 +56,7 @@ export class LiveRun {
 
   /** Polls now: a view became visible, or an action was sent to the run. */
   readonly refresh = (): void => {
+    this.isOutdated = this.isPolling; // the pending response may not include the change
     if (!this.isPolling) {
       this.schedule(0);
     }
@@ -90,6 +92,10 @@ export class LiveRun {
       }
     } finally {
       this.isPolling = false;
+    }
+    if (this.isOutdated) {
+      next = 0;
+      this.isOutdated = false;
     }
     if (next !== null && this.watchers.size > 0) {
       this.schedule(next);

@@ -2,12 +2,15 @@ import type { Message } from '@lumino/messaging';
 import { Widget } from '@lumino/widgets';
 import type { RunOutput } from '../model/wire';
 import { t } from '../model/words';
+import { el, setHidden, setText } from '../views/dom';
 import { RunView } from '../views/run';
 import type { LiveRuns, Watcher } from './live_run';
 
 /** The view of one run in a tab or in the panel. */
 export class RunTab extends Widget implements Watcher {
   private readonly view: RunView;
+  /** The text shown until the first state of the run arrives. */
+  private readonly placeholder = el('div', 'pr-list');
   private leave: (() => void) | null = null;
 
   constructor(
@@ -17,7 +20,7 @@ export class RunTab extends Widget implements Watcher {
     super();
     this.addClass('pr-tab');
     this.view = new RunView(runs.host(runId));
-    this.node.append(this.view.node);
+    this.node.append(this.placeholder, this.view.node);
     this.view.node.hidden = true;
   }
 
@@ -26,16 +29,22 @@ export class RunTab extends Widget implements Watcher {
   }
 
   draw(output: RunOutput): void {
-    this.view.node.hidden = false;
+    setHidden(this.placeholder, true);
+    setHidden(this.view.node, false);
     this.view.draw(output, true);
   }
 
   showProblem(problem: string): void {
-    this.view.setNote(problem);
+    this.setNote(problem);
   }
 
   onMissing(): void {
-    this.view.setNote(t('the run folder no longer exists'));
+    this.setNote(t('the run folder no longer exists'));
+  }
+
+  private setNote(text: string): void {
+    setText(this.placeholder, text);
+    this.view.setNote(text);
   }
 
   override dispose(): void {

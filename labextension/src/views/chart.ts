@@ -78,6 +78,9 @@ export abstract class Chart {
       return;
     }
     this.width = width;
+    if (this.selected >= this.size()) {
+      this.selected = Math.max(0, this.size() - 1);
+    }
     const height = this.height();
     const scale = window.devicePixelRatio || 1;
     const [w, h] = [Math.round(width * scale), Math.round(height * scale)];
@@ -108,12 +111,11 @@ export abstract class Chart {
   }
 
   private describeSelected(): void {
-    const size = this.size();
-    const mark = Math.min(this.selected, size - 1);
-    const description = mark >= 0 ? this.describe(mark) : this.idleHint;
+    const isSelected = this.selected >= 0 && this.selected < this.size();
+    const description = isSelected ? this.describe(this.selected) : this.idleHint;
     setText(this.hint, description);
-    this.canvas.setAttribute('aria-valuemax', String(Math.max(0, size - 1)));
-    this.canvas.setAttribute('aria-valuenow', String(Math.max(0, mark)));
+    this.canvas.setAttribute('aria-valuemax', String(Math.max(0, this.size() - 1)));
+    this.canvas.setAttribute('aria-valuenow', String(Math.max(0, this.selected)));
     this.canvas.setAttribute('aria-valuetext', description);
   }
 

@@ -91,10 +91,15 @@ export class GridView implements Section {
       .grid(zoom[0], zoom[1] - zoom[0] + 1)
       .then((grid) => {
         if (zoom === this.zoom) {
+          this.drawBar();
           this.chart.draw(grid);
         }
       })
-      .catch((error: unknown) => setText(this.note, errorMessage(error)));
+      .catch((error: unknown) => {
+        if (zoom === this.zoom) {
+          setText(this.note, errorMessage(error));
+        }
+      });
   }
 }
 
@@ -111,7 +116,8 @@ class Cells extends Chart {
   }
 
   draw(grid: Grid): void {
-    if (grid.cells !== this.grid.cells || grid.first !== this.grid.first) {
+    const { cells, first, per_cell } = this.grid;
+    if (grid.cells !== cells || grid.first !== first || grid.per_cell !== per_cell) {
       this.grid = grid;
       this.repaint();
     }

@@ -28,6 +28,6 @@ export class Header implements Section {
     setText(this.name, stripAnsi(snapshot.name));
     setText(this.state, stripAnsi(headline));
     setText(this.id, run_id);
-    this.state.title = headline;
+    this.state.title = stripAnsi(headline);
   }
 }

@@ -6,11 +6,12 @@ import { button, el, setHidden, setText } from './dom';
 import { LogFilters } from './log_filters';
 import { LogLines } from './log_lines';
 import type { Section } from './section';
+import { VisibilityObserver } from './visibility';
 
 const POLL_MS = 1000;
 const MAX_LINES = 200;
 
-/** The last lines that the script printed or logged. Polled only while the section is open. */
+/** The last lines that the script printed or logged. Polled only while open and on screen. */
 export class Log implements Section {
   readonly node: HTMLDetailsElement;
   private readonly lines = new LogLines(() => this.onScroll());
@@ -23,9 +24,11 @@ export class Log implements Section {
   private isFinal = false;
   private hasAll = false;
   private isPaused = false;
+  private hasError = false;
   private ends: Readonly<Record<string, number>> = {};
   private timer: ReturnType<typeof setTimeout> | undefined;
   private lastRequest = 0;
+  private readonly visibility: VisibilityObserver;
 
   constructor(private readonly host: Host) {
     this.filters = new LogFilters(() => this.restart());
@@ -41,7 +44,9 @@ export class Log implements Section {
       this.lines.node,
       foot,
     );
-    this.node.addEventListener('toggle', () => this.poll());
+    this.node.addEventListener('toggle', this.poll);
+    this.visibility = new VisibilityObserver(this.node, this.poll);
+    document.addEventListener('visibilitychange', this.poll);
     this.clear();
   }
 
@@ -66,6 +71,8 @@ export class Log implements Section {
   dispose(): void {
     clearTimeout(this.timer);
     this.lastRequest = -1;
+    this.visibility.dispose();
+    document.removeEventListener('visibilitychange', this.poll);
     this.filters.dispose();
   }
 
@@ -91,9 +98,10 @@ export class Log implements Section {
     this.file.href = file ?? '';
   }
 
-  private poll(): void {
+  private readonly poll = (): void => {
     clearTimeout(this.timer);
-    if (this.lastRequest < 0 || !this.node.open || this.hasAll || this.isPaused) {
+    const isWatched = this.node.open && !this.isPaused && this.visibility.isVisible;
+    if (this.lastRequest < 0 || this.hasAll || !isWatched) {
       return;
     }
     const request = ++this.lastRequest;
@@ -103,22 +111,29 @@ export class Log implements Section {
       .logs({ ...filter, lines: MAX_LINES, since: this.ends })
       .then((window) => {
         if (request === this.lastRequest) {
+          this.clearError();
           this.add(window);
           this.hasAll = wasFinal;
         }
       })
       .catch((error: unknown) => {
         if (request === this.lastRequest) {
+          this.hasError = true;
           setText(this.note, errorMessage(error));
         }
       })
       .finally(() => {
-        if (request === this.lastRequest && !document.hidden) {
-          this.timer = setTimeout(() => this.poll(), POLL_MS);
-        } else if (request === this.lastRequest) {
-          document.addEventListener('visibilitychange', () => this.poll(), { once: true });
+        if (request === this.lastRequest) {
+          this.timer = setTimeout(this.poll, POLL_MS);
         }
       });
+  };
+
+  private clearError(): void {
+    if (this.hasError) {
+      this.hasError = false;
+      setText(this.note, '');
+    }
   }
 
   private add(window: LogWindow): void {

@@ -60,6 +60,7 @@ export class MiniBatchView implements Section {
     setText(this.state, '');
     setText(this.copy, t('copy {0}', this.command()));
     setText(this.more, '');
+    setText(this.note, '');
     setHidden(this.table, true);
     setHidden(this.node, false);
     this.fetch();
@@ -93,7 +94,11 @@ export class MiniBatchView implements Section {
           this.fill(detail);
         }
       })
-      .catch((error: unknown) => setText(this.note, errorMessage(error)));
+      .catch((error: unknown) => {
+        if (miniBatch === this.shown) {
+          setText(this.note, errorMessage(error));
+        }
+      });
   }
 
   private fill(detail: MiniBatchDetail): void {

@@ -68,7 +68,7 @@ test('each state of a mini-batch has its words', () => {
   ]);
 });
 
-test('a cell of many says which ones, how much is done, and what occurs in it', () => {
+test('a cell of many names its range, its progress and its states', () => {
   draw(grid([DONE, FAILED, HALF + 9 + 18 + 36, LEFT], { count: 30, per_cell: 8 }));
   assert.match(visibleText(view.node), /^Mini-batches, 8 in each cell/);
   assert.deepEqual(descriptions(4), [
@@ -114,7 +114,7 @@ test('Enter and a click open a mini-batch; elsewhere they open nothing', () => {
   assert.deepEqual(opened, [99, 34]);
 });
 
-test('the pointer selects what is under it, and leaves nothing selected', () => {
+test('the pointer selects the cell under it, and no cell elsewhere', () => {
   draw(grid(Array(100).fill(DONE)));
   point(chart, 'pointermove', 14 * 2 + 3, 14 + 3);
   assert.equal(described(), 'mini-batch 34: done');

@@ -139,7 +139,7 @@ test('the answer to an earlier question does not show up after the filter change
   assert.match(visibleText(log.node), /of errors/);
 });
 
-test('an empty log says so, and a worker or mini-batch can be selected and cleared', async () => {
+test('an empty log has a note, and a worker or mini-batch can be selected and cleared', async () => {
   await open();
   assert.match(visibleText(log.node), /no output yet/);
   log.show('n0w1', 1234);
@@ -180,7 +180,7 @@ test('scrolling up pauses the log, and follow continues it', async () => {
   assertSame([document.activeElement], [scroller]);
 });
 
-test('shortened windows say what they leave out', async () => {
+test('shortened windows note their omissions', async () => {
   const fields = { has_older: true, cut_lines: 2, is_partial: true };
   host.log = () => logWindow(lines('one', 'two'), fields);
   await open();

@@ -22,6 +22,6 @@ test('every text matches itself, its parts, and itself with stars', () => {
 
 test('a search for many stars in a long line takes no time', () => {
   const began = performance.now();
-  assert.equal(textFilter('a*'.repeat(500) + 'b')('a'.repeat(100_000)), false);
+  assert.equal(textFilter(`${'a*'.repeat(500)}b`)('a'.repeat(100_000)), false);
   assert.ok(performance.now() - began < 500);
 });

@@ -170,9 +170,11 @@ export function texts(root: Element, selector: string): string[] {
 /** Clicks the visible button with this text. */
 export function click(root: Element, label: string): void {
   const labels = [...root.querySelectorAll<HTMLElement>('button, summary, a')];
-  const node = labels.find((one) => visibleText(one) === label && !one.closest('[hidden]'));
+  const node = labels.find(
+    (button) => visibleText(button) === label && !button.closest('[hidden]'),
+  );
   if (!node) {
-    throw new Error(`there is no button ${label}: ${labels.map((one) => visibleText(one))}`);
+    throw new Error(`there is no button ${label}: ${labels.map((button) => visibleText(button))}`);
   }
   node.click();
 }

@@ -5,7 +5,7 @@ const outputs = [
   'lib',
   'test/built',
   '../parallelrun_jupyter/labextension',
-  '../parallelrun_jupyter/widget/static',
+  '../parallelrun_jupyter/views/static',
 ];
 for (const path of outputs) {
   rmSync(new URL(`../${path}`, import.meta.url), { recursive: true, force: true });

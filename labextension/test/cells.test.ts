@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { cellAt, rangeOf } from '../src/model/cells';
 
-// As in runs/grid.py: eighths, plus 9 if any failed, 18 if any retry, 36 if any runs; from '#' on,
+// As in the Python module `grid`: eighths, plus 9 if any failed, 18 if any retry, 36 if any runs; from '#' on,
 // without the backslash.
 function encode(code: number): string {
   const character = 35 + code;

@@ -183,6 +183,8 @@ def test_the_grid_and_the_timeline_walk_by_keyboard(show: Any) -> None:
     assert grid.get_attribute("aria-valuetext") == "mini-batch 399: left"
     page.page.locator("summary", has_text="Timeline").click()
     timeline = page.page.locator(".pr-section canvas[aria-label*=Recent]")
+    painted = "document.querySelector('canvas[aria-label*=Recent]').ariaValueMax !== '0'"
+    page.page.wait_for_function(painted)  # a section is painted a moment after it is opened
     timeline.focus()
     page.page.keyboard.press("ArrowRight")
     first = timeline.get_attribute("aria-valuetext") or ""

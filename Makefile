@@ -31,19 +31,19 @@ $(BIN)/python:
 # Installing builds the front end; the Node for that comes from PyPI.
 FRONT_END := $(shell find labextension/src labextension/style labextension/package*.json -type f)
 
-$(VENV)/.demo: $(BIN)/python pyproject.toml hatch_build.py $(FRONT_END)
+$(VENV)/.demo: $(BIN)/python pyproject.toml parallelrun_azureml.pth hatch_build.py $(FRONT_END)
 	$(PIP) install --quiet --editable ".[demo,jupyter]"
 	touch $@
 
-$(VENV)/.pure: $(BIN)/python pyproject.toml hatch_build.py $(FRONT_END)
+$(VENV)/.pure: $(BIN)/python pyproject.toml parallelrun_azureml.pth hatch_build.py $(FRONT_END)
 	$(PIP) install --quiet --editable ".[pure]"
 	touch $@ $(VENV)/.demo
 
-$(VENV)/.test: $(BIN)/python pyproject.toml hatch_build.py $(FRONT_END)
+$(VENV)/.test: $(BIN)/python pyproject.toml parallelrun_azureml.pth hatch_build.py $(FRONT_END)
 	$(PIP) install --quiet --editable ".[test]"
 	touch $@ $(VENV)/.pure $(VENV)/.demo
 
-$(VENV)/.bench: $(BIN)/python pyproject.toml hatch_build.py $(FRONT_END)
+$(VENV)/.bench: $(BIN)/python pyproject.toml parallelrun_azureml.pth hatch_build.py $(FRONT_END)
 	$(PIP) install --quiet --editable ".[bench]"
 	touch $@
 
@@ -118,4 +118,4 @@ peers: $(VENV)/.bench
 
 clean:
 	rm -rf $(VENV) $(OLDEST) dist coverage.xml .coverage tests/azurite/node_modules labextension/node_modules labextension/lib parallelrun_jupyter/labextension \
-	    parallelrun_jupyter/widget/static parallelrun-demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	    parallelrun_jupyter/views/static parallelrun-demo .mypy_cache .pytest_cache .ruff_cache .hypothesis

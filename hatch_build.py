@@ -26,11 +26,11 @@ _SOURCES = (
     "scripts",
     "schema",
 )
-_STAMP = "parallelrun_jupyter/widget/static/sources.json"
+_STAMP = "parallelrun_jupyter/views/static/sources.json"
 _MADE = (
     "parallelrun_jupyter/labextension/package.json",
-    "parallelrun_jupyter/widget/static/widget.js",
-    "parallelrun_jupyter/widget/static/report.js",
+    "parallelrun_jupyter/views/static/widget.js",
+    "parallelrun_jupyter/views/static/report.js",
 )
 
 

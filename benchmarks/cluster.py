@@ -47,7 +47,7 @@ print(seconds)
 _DIGITS = """
 import json, os, sys, time
 from parallelrun_jupyter import ParallelRunConfig, submit
-from parallelrun_jupyter.events import AttemptSucceeded, WorkerReady
+from parallelrun_jupyter.runs.journal.events import AttemptSucceeded, WorkerReady
 folder, script, files, model, compute, workers = sys.argv[1:7]
 os.environ["PARALLELRUN_HOME"] = os.path.join(folder, "home")
 config = ParallelRunConfig(entry_script=script, mini_batch_size=5, error_threshold=10,

@@ -16,9 +16,9 @@ import json, os, sys, time, zlib
 from collections import deque
 import psutil
 from parallelrun_jupyter import ParallelRunConfig, submit
-from parallelrun_jupyter.engine import signals as sg
+from parallelrun_jupyter.engine.scheduling import signals as sg
 from parallelrun_jupyter.engine.driver import Driver
-from parallelrun_jupyter import submission
+from parallelrun_jupyter.client import submit as submission
 folder, files, times, nodes, rate, batch = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:7])
 os.environ["PARALLELRUN_HOME"] = os.path.join(folder, "home")
 submission.launch = lambda *_: None  # this process is the driver
@@ -39,7 +39,7 @@ class Crowd:
         self.began = None
         self.done = 0
         self.first = [s for name in self.names for s in (
-            sg.NodeJoined(name, "nowhere"),
+            sg.NodeConnected(name, "nowhere"),
             *(sg.WorkerSpawned(name, f"{name}w{w}", 1) for w in range(8)),
             *(sg.WorkerInitialised(name, f"{name}w{w}", 1) for w in range(8)),
             sg.NodeOffered(name, 8, 16))]
@@ -69,7 +69,7 @@ class Crowd:
         if now > self.looked + 1:
             self.looked = now
             self.rss.append((self.done, psutil.Process().memory_info().rss))
-            found += [sg.NodeLooked(name, tuple((f"{name}w{w}", "running", self.done + w, 5)
+            found += [sg.WorkersSampled(name, tuple((f"{name}w{w}", "running", self.done + w, 5)
                                                 for w in range(8))) for name in self.names]
         take = min(due, len(self.ready), 2000)
         self.done += take

@@ -46,7 +46,7 @@ print(json.dumps([run.snapshot()["elapsed_s"], peak]))
 _SLEEPING = """
 import json, os, sys
 from parallelrun_jupyter import ParallelRunConfig, submit
-from parallelrun_jupyter.events import AttemptSucceeded, WorkerReady
+from parallelrun_jupyter.runs.journal.events import AttemptSucceeded, WorkerReady
 folder, workers, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 os.environ["PARALLELRUN_HOME"] = os.path.join(folder, "home")
 files = os.path.join(folder, "growth-files", "000")

@@ -15,7 +15,7 @@ import time
 from typing import Any
 
 from parallelrun_jupyter import FileDataset, ParallelRunConfig, Run, TabularDataset, submit
-from parallelrun_jupyter.events import AttemptFailed, AttemptSucceeded
+from parallelrun_jupyter.runs.journal.events import AttemptFailed, AttemptSucceeded
 
 from ..api import Result, Workload
 

@@ -16,7 +16,7 @@ _SCRIPT = Path(__file__).parents[1] / "tests" / "entry_scripts" / "mnist_tf.py"
 _OURS = """
 import json, os, sys
 from parallelrun_jupyter import ParallelRunConfig, submit
-from parallelrun_jupyter.events import AttemptSucceeded
+from parallelrun_jupyter.runs.journal.events import AttemptSucceeded
 folder, script, files, model = sys.argv[1:5]
 os.environ["PARALLELRUN_HOME"] = os.path.join(folder, "home")
 config = ParallelRunConfig(entry_script=script, mini_batch_size=5, error_threshold=10,

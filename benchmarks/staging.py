@@ -40,7 +40,7 @@ def run(mini_batch):
 _RUN = """
 import os, sys
 from parallelrun_jupyter import FileDataset, ParallelRunConfig, submit
-from parallelrun_jupyter.events import AttemptSucceeded, StateEntered
+from parallelrun_jupyter.runs.journal.events import AttemptSucceeded, StateEntered
 folder, script, inputs, home = sys.argv[1:5]
 os.environ["PARALLELRUN_HOME"] = os.path.join(folder, home)
 config = ParallelRunConfig(entry_script=os.path.join(folder, script), mini_batch_size=5,

@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from parallelrun_jupyter.engine.worker_process import WorkerProcess, WorkerSpec
+from parallelrun_jupyter.engine.node.worker_process import WorkerProcess, WorkerSpec
 
 from .measure import Figure, environ, interleave
 

@@ -37,7 +37,7 @@ import json, os, sys, threading, time
 from pathlib import Path
 import psutil
 from parallelrun_jupyter import ParallelRunConfig, TabularDataset, submit
-from parallelrun_jupyter.events import WorkerStarted
+from parallelrun_jupyter.runs.journal.events import WorkerStarted
 folder, csv, mode = sys.argv[1:4]
 {_TYPES}
 os.environ["PARALLELRUN_HOME"] = os.path.join(folder, "home")

@@ -19,9 +19,9 @@ TIMES = 40
 _OURS = """
 import json, os, sys, time
 from parallelrun_jupyter import ParallelRunConfig, submit
-from parallelrun_jupyter.events import AttemptSucceeded
-from parallelrun_jupyter.runs.follow import Follower
-from parallelrun_jupyter.widget.output import news, run_output
+from parallelrun_jupyter.runs.journal.events import AttemptSucceeded
+from parallelrun_jupyter.runs.snapshot.follower import Follower
+from parallelrun_jupyter.views.mime_bundle import news, run_output
 folder, files, times = sys.argv[1], sys.argv[2], int(sys.argv[3])
 os.environ["PARALLELRUN_HOME"] = os.path.join(folder, "home")
 config = ParallelRunConfig(entry_script=os.path.join(folder, "empty.py"), mini_batch_size=1,

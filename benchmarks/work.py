@@ -30,7 +30,7 @@ def run(mini_batch):
 _OURS = """
 import json, os, sys
 from parallelrun_jupyter import ParallelRunConfig, submit
-from parallelrun_jupyter.events import AttemptFailed, AttemptSucceeded, StateEntered
+from parallelrun_jupyter.runs.journal.events import AttemptFailed, AttemptSucceeded, StateEntered
 folder, files = sys.argv[1:3]
 os.environ["PARALLELRUN_HOME"] = os.path.join(folder, "home")
 config = ParallelRunConfig(

@@ -2,14 +2,15 @@
 
 The route of a run, and the modules along it:
 
-    magics, cli          ->  what was typed              options
-    config, step         ->  what to run on what         environment, compute, data/
-    submission, launch   ->  run folder, driver process  runs/ (store, record)
-    engine/driver        ->  plan, scheduler, nodes      backends/ (where the nodes are)
-    worker/              ->  the user's script           (standard library only, Python 3.7+)
-    runs/journal         ->  events, one writer          events
-    runs/state, snapshot ->  where a run stands          runs/ (follow, outputs, logs)
-    widget/, run         ->  what is shown
+    commands/            ->  what was typed: a cell, a terminal     magics, cli, options
+    config/              ->  what to run on what                    run_config, step, compute
+    client/              ->  run folder, driver process             submit, launcher, run, results
+    engine/              ->  plan, scheduler, nodes, output         planning/ scheduling/ node/ output/
+    backends/            ->  where the nodes are                    local, dask/
+    worker/              ->  the user's script                      standard library only, Python 3.7+
+    data/                ->  what a run reads                       datasets/ tables/ storage/ staging/
+    runs/                ->  the run folder, its journal, its state journal/ snapshot/ logs/ output/
+    views/, notebook/    ->  what is shown                          text, html, widget
 """
 
 from __future__ import annotations
@@ -20,36 +21,36 @@ from typing import TYPE_CHECKING, Any
 from .version import __version__
 
 if TYPE_CHECKING:
-    from .compute import LocalCompute, name_compute
-    from .config import ParallelRunConfig
-    from .dask_compute import DaskCompute
-    from .data.credentials import EnvironmentVariable, Keyring
-    from .data.datastores import Datastore
-    from .data.files import FileDataset
-    from .data.tabular import TabularDataset
+    from .client.run import Run
+    from .client.submit import submit
+    from .config.compute import LocalCompute, name_compute
+    from .config.dask_compute import DaskCompute
+    from .config.run_config import ParallelRunConfig
+    from .config.step import ParallelRunStep
+    from .data.datasets.file_dataset import FileDataset
+    from .data.datasets.tabular_dataset import TabularDataset
+    from .data.storage.credentials import EnvironmentVariable, Keyring
+    from .data.storage.datastores import Datastore
     from .environment import Environment
     from .errors import ParallelRunError
-    from .run import Run
-    from .step import ParallelRunStep
-    from .submission import submit
-    from .widget.details import RunDetails
+    from .notebook.run_details import RunDetails
 
 _HOMES = {
-    "DaskCompute": "dask_compute",
-    "Datastore": "data.datastores",
+    "DaskCompute": "config.dask_compute",
+    "Datastore": "data.storage.datastores",
     "Environment": "environment",
-    "EnvironmentVariable": "data.credentials",
-    "FileDataset": "data.files",
-    "Keyring": "data.credentials",
-    "LocalCompute": "compute",
-    "ParallelRunConfig": "config",
+    "EnvironmentVariable": "data.storage.credentials",
+    "FileDataset": "data.datasets.file_dataset",
+    "Keyring": "data.storage.credentials",
+    "LocalCompute": "config.compute",
+    "ParallelRunConfig": "config.run_config",
     "ParallelRunError": "errors",
-    "ParallelRunStep": "step",
-    "Run": "run",
-    "RunDetails": "widget.details",
-    "TabularDataset": "data.tabular",
-    "name_compute": "compute",
-    "submit": "submission",
+    "ParallelRunStep": "config.step",
+    "Run": "client.run",
+    "RunDetails": "notebook.run_details",
+    "TabularDataset": "data.datasets.tabular_dataset",
+    "name_compute": "config.compute",
+    "submit": "client.submit",
 }
 
 __all__ = [
@@ -89,6 +90,6 @@ def __dir__() -> list[str]:
 
 def load_ipython_extension(ipython: Any) -> None:
     """Add ``%%parallelrun`` and ``%parallelrun`` to a notebook: ``%load_ext parallelrun_jupyter``."""
-    from .magics import load
+    from .commands.magics import load
 
     load(ipython)

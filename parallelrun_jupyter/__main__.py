@@ -9,12 +9,12 @@ from pathlib import Path
 def main() -> int:
     """Run a command; return its exit status."""
     if sys.argv[1:2] == ["drive"]:
-        from .launch import detach
+        from .client.launcher import detach
 
         detach()
         _drive(*sys.argv[2:4])
         return 0
-    from .cli import console
+    from .commands.cli import console
 
     return console()
 
@@ -22,11 +22,11 @@ def main() -> int:
 def _drive(path: str, channel: str = "-1") -> None:
     """Be the driver of a run, or of a pipeline, whose folder this is."""
     if (Path(path) / "pipeline.json").exists():
-        from .pipelines.drive import drive_pipeline
+        from .pipelines.driver import drive_pipeline
 
         drive_pipeline(path)
     else:
-        from .launch import drive
+        from .client.launcher import drive
 
         drive(path, int(channel))
 

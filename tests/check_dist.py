@@ -18,7 +18,7 @@ from parallelrun_jupyter.version import __version__
 IN_WHEEL = (
     "parallelrun_jupyter/__init__.py",
     "parallelrun_jupyter/py.typed",
-    "parallelrun_jupyter/widget/static/widget.js",
+    "parallelrun_jupyter/views/static/widget.js",
     "parallelrun_azureml.pth",
     "share/jupyter/labextensions/parallelrun-jupyter/package.json",
     "share/jupyter/labextensions/parallelrun-jupyter/install.json",

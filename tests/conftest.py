@@ -12,7 +12,7 @@ import psutil
 import pytest
 from hypothesis import settings
 
-from parallelrun_jupyter.launch import standbys
+from parallelrun_jupyter.client.launcher import standbys
 from tests.real.dask_processes import DaskProcesses
 
 _OTHERS = ("Thread-", "IPython", "pydevd", "fsspecIO", "asyncio_", "Dummy-")

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from parallelrun_jupyter import events as ev
-from parallelrun_jupyter.runs.record import RunRecord
-from parallelrun_jupyter.runs.store import RunFolder
+from parallelrun_jupyter.runs.journal import events as ev
+from parallelrun_jupyter.runs.run_folder import RunFolder
+from parallelrun_jupyter.runs.run_record import RunRecord
 
 CREATED = 1_795_000_000.0
 ITEMS = 5

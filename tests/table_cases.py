@@ -20,11 +20,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from parallelrun_jupyter import TabularDataset
-from parallelrun_jupyter.data.cut import Cut
+from parallelrun_jupyter.data.batching import BatchSpec
 
-WHOLE = Cut(1 << 60)
-ONE_ROW = Cut(1, rows=1)
-CUTS = {"whole": WHOLE, "one row": ONE_ROW, "two rows": Cut(1, rows=2)}
+WHOLE = BatchSpec(1 << 60)
+ONE_ROW = BatchSpec(1, rows=1)
+CUTS = {"whole": WHOLE, "one row": ONE_ROW, "two rows": BatchSpec(1, rows=2)}
 
 Made: TypeAlias = tuple[TabularDataset, pd.DataFrame]
 

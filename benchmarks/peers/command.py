@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from parallelrun_jupyter.parsing import plural
+from parallelrun_jupyter.formatting import plural
 from parallelrun_jupyter.version import __version__
 
 from .data import NEEDED, WORKLOADS

@@ -56,7 +56,7 @@ def _images(folder: Path, *, is_small: bool, engine: str, size: int) -> Workload
     model = str(made / "model.npz")
 
     def make(source: Path, rows: IO[str]) -> None:
-        from parallelrun_jupyter.demo import write_digits
+        from parallelrun_jupyter.commands.demo import write_digits
 
         from .scripts import images_numpy
 

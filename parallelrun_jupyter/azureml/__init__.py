@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from .finder import install, uninstall
+from .loader.import_hook import install, uninstall
 
 __all__ = ["install", "load_ipython_extension", "uninstall", "unload_ipython_extension"]
 

@@ -7,15 +7,15 @@ import time
 from typing import Any
 
 from ..errors import ParallelRunError
-from ..runs.pipeline_journal import FINAL_STEP_STATES, PipelineState
-from ..runs.store import find
-from ..widget.details import RunDetails as NativeDetails
-from ..widget.details import Shown
-from ..widget.place import Place, kernel_place
-from .following import followed
-from .pipeline_runs import PipelineRun
-from .pipeline_views import html_table, text_lines
-from .step_runs import StepRun
+from ..notebook.display import Place, kernel_place
+from ..notebook.run_details import CellOutput
+from ..notebook.run_details import RunDetails as NativeDetails
+from ..pipelines.journal import FINAL_STEP_STATES, PipelineState
+from ..runs.run_folder import find
+from .pipeline.open_views import followed
+from .pipeline.pipeline_runs import PipelineRun
+from .pipeline.pipeline_views import html_table, text_lines
+from .pipeline.step_runs import StepRun
 
 _LOOK_S = 0.5
 _REFRESH_S = 5.0
@@ -127,7 +127,7 @@ class ShownPipeline:
                 continue
             if step.run_id:
                 self._opened.add(key)
-                Shown(find(step.run_id), place).open()
+                CellOutput(find(step.run_id), place).open()
             elif step.state in FINAL_STEP_STATES:
                 self._opened.add(key)
                 name = self._record.step(key).name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 
-from ..engine.pool import PoolFactory
+from ..engine.node_pool import PoolFactory
 from ..errors import ConfigError
 
 

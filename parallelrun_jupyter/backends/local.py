@@ -8,17 +8,17 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from ..engine import signals
-from ..engine.node import Node
-from ..engine.policy import NodeLimits
-from ..engine.putting import PutSpec, Putter, put_spec
-from ..engine.signals import Piece, Signal
-from ..engine.staging import Staging, staging_spec
-from ..engine.template import CAN_FORK, Template, Templates
-from ..engine.worker_process import WorkerSpec
-from ..runs.record import RunRecord
-from ..runs.store import RunFolder
-from ..settings import thread_caps, visible_gpus
+from ..engine.node.fork_server import CAN_FORK, ForkServer, Templates
+from ..engine.node.node import Node
+from ..engine.node.stager import StagerClient, staging_spec
+from ..engine.node.worker_process import WorkerSpec
+from ..engine.output.part_uploader import PartUploader, UploadTarget, put_spec
+from ..engine.scheduling import signals
+from ..engine.scheduling.limits import NodeLimits
+from ..engine.scheduling.signals import Piece, Signal
+from ..machine import thread_caps, visible_gpus
+from ..runs.run_folder import RunFolder
+from ..runs.run_record import RunRecord
 
 
 class LocalPool:
@@ -47,7 +47,7 @@ class LocalPool:
         *,
         names: Sequence[str] = (),
         templates: Templates | None = None,
-        putting: PutSpec | None = None,
+        putting: UploadTarget | None = None,
     ) -> None:
         names = names or [f"n{number}" for number in range(record.node_count)]
         self._selector = selectors.DefaultSelector()
@@ -55,13 +55,13 @@ class LocalPool:
         os.set_blocking(self._woken, False)
         os.set_blocking(self._waker, False)
         self._selector.register(self._woken, selectors.EVENT_READ, None)
-        self._putter: Putter | None = None
+        self._putter: PartUploader | None = None
         if putting is not None:
-            self._putter = Putter(putting, folder.path / "kept", names, self._selector)
+            self._putter = PartUploader(putting, folder.path / "kept", names, self._selector)
             keep_rows = self._putter.spool.keep
         origin = time.monotonic() - (time.time() - record.created_at)
         spec = worker_spec(folder, record, environ)
-        self._template: Template | None = None
+        self._template: ForkServer | None = None
         if templates is not None and record.preload and CAN_FORK:
             self._template = templates.take(spec.python, record.preload, spec.environ)
             self._template.begin(self._selector)
@@ -114,17 +114,17 @@ class LocalPool:
             if key.data is None:
                 self._drain_waker()
                 continue
-            if isinstance(key.data, Template):
+            if isinstance(key.data, ForkServer):
                 found += self._take_born(key.data)
                 continue
-            if isinstance(key.data, Putter):
+            if isinstance(key.data, PartUploader):
                 found += key.data.handle(key.fd)
                 continue
             for node in self._nodes.values():
                 found += node.handle(key.data, key.fd)
         return found + self.step() + self._say_given_up()
 
-    def _take_born(self, template: Template) -> list[Signal]:
+    def _take_born(self, template: ForkServer) -> list[Signal]:
         """Say which workers a template has forked."""
         return [
             signals.WorkerSpawned(worker.name.rpartition("w")[0], worker.name, worker.pid)
@@ -138,7 +138,7 @@ class LocalPool:
         template, self._template = self._template, None
         text = f"workers are no longer forked from a template ({template.reason})"
         text = f"{text}: they are started plainly, and import for themselves"
-        return [signals.Noticed(text, template.traceback)]
+        return [signals.Warned(text, template.traceback)]
 
     def step(self) -> list[Signal]:
         """Do what is due, and read nothing: whoever cannot take more rows now calls this alone."""
@@ -209,9 +209,9 @@ class LocalPool:
 
 def _staging(
     record: RunRecord, node: str, environ: Mapping[str, str], selector: selectors.BaseSelector
-) -> Staging | None:
+) -> StagerClient | None:
     spec = staging_spec(record, node, environ)
-    return Staging(spec, environ, selector) if spec else None
+    return StagerClient(spec, environ, selector) if spec else None
 
 
 def worker_spec(folder: RunFolder, record: RunRecord, environ: Mapping[str, str]) -> WorkerSpec:

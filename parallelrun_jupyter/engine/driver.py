@@ -10,45 +10,45 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-from ..data.inputs import count_items
+from ..data.datasets.inputs import count_items
 from ..errors import OutputError
-from ..events import IN_STORE, AttemptSucceeded, Event, PartStored, RunFinished
-from ..runs import remote_logs
-from ..runs.journal import JournalReader
-from ..runs.liveness import DriverClaim
-from ..runs.outputs import CommittedRows, publish, remove_parts
-from ..runs.parts import parts_of
-from ..runs.record import RunRecord
-from ..runs.reports import write_reports
-from ..runs.resume import ResumeRequest, read_resume, write_refusal
-from ..runs.state import LEFT, SUCCEEDED, RunState
-from ..runs.state_file import write_state
-from ..runs.store import RunFolder
+from ..runs.driver_lock import DriverLock
+from ..runs.journal.events import IN_STORE, AttemptSucceeded, Event, PartStored, RunFinished
+from ..runs.journal.files import JournalReader
+from ..runs.journal.state import LEFT, SUCCEEDED, RunState
+from ..runs.journal.state_cache import write_state
+from ..runs.logs import remote_logs
+from ..runs.output.azure_reports import write_reports
+from ..runs.output.committed_rows import CommittedRows, publish, remove_parts
+from ..runs.output.manifest import parts_of
+from ..runs.resume_request import ResumeRequest, read_resume, write_refusal
+from ..runs.run_folder import RunFolder
+from ..runs.run_record import RunRecord
 from ..worker.helper import text_of
-from . import signals
-from .clashes import FirstClash
-from .commits import Commits
-from .parts import PartsScheduler
-from .plan import PlanFile
-from .plan_check import Fate, Fates
-from .planner import Planner
-from .policy import NODES_TAKEN, Limits
-from .pool import Pool, PoolFactory
-from .scheduler import Scheduler
-from .signals import (
+from .node_pool import Pool, PoolFactory
+from .output.committer import Committer
+from .output.publisher import FilePublisher, PartsPublisher
+from .output.schema_check import FirstClash
+from .planning.plan_check import Fate, Fates
+from .planning.plan_file import PlanFile
+from .planning.planner import Planner
+from .scheduling import signals
+from .scheduling.limits import MAX_NODE_LOSSES, Limits
+from .scheduling.part_scheduler import PartsScheduler
+from .scheduling.scheduler import Scheduler
+from .scheduling.signals import (
     Action,
     Assign,
     Charge,
     Finish,
     PauseNodes,
     Publish,
-    PutPart,
     Record,
     Refuse,
     Signal,
     StopNodes,
+    UploadPart,
 )
-from .uploading import PartsUpload, Upload
 
 _log = logging.getLogger(__name__)
 
@@ -60,9 +60,9 @@ _SAVE_S = 0.3
 _WITH_TRACEBACK = (
     signals.PlanFailed,
     signals.OutputNotPublished,
-    signals.PartNotPut,
+    signals.PartUploadFailed,
     signals.PoolLost,
-    signals.Noticed,
+    signals.Warned,
 )
 """Signals about the driver's own helpers and nodes: the driver's log has their tracebacks too."""
 
@@ -88,13 +88,13 @@ class Driver:
     ) -> None:
         self._folder = folder
         self._clock = clock
-        self._claim = DriverClaim(folder)
+        self._claim = DriverLock(folder)
         self._resume = read_resume(folder)
         self._record = self._resume.applied_to(folder.read_record())
         self._rows = CommittedRows()
         self._parts: list[PartStored] = []
         state = self._read_journal()
-        self._commits = Commits(folder, part=state.drivers)
+        self._commits = Committer(folder, part=state.drivers)
         self._plan = PlanFile(folder.plan)
         self._told: deque[Signal] = deque()
         self._clash = FirstClash(self._record.output_format)
@@ -114,7 +114,7 @@ class Driver:
         self._save_at = time.monotonic() + _SAVE_S
         self._seen_requests: set[str] = set()
         self._is_over = False
-        self._upload: Upload | None = None
+        self._upload: FilePublisher | None = None
 
     def run(self) -> bool:
         """Drive the run to a final state, which the journal holds in any case; then `close`.
@@ -228,7 +228,7 @@ class Driver:
                     self._check_columns(event)
                 case Assign(node, first, count, attempt):
                     self._pool.assign(node, first, attempt, self._plan.lines(first, count))
-                case PutPart(node, first, pieces):
+                case UploadPart(node, first, pieces):
                     self._pool.put(node, first, pieces)
                 case PauseNodes():
                     self._told.extend(self._pool.pause())
@@ -248,10 +248,10 @@ class Driver:
     def _charged(self, charge: Charge) -> Signal:
         """Return the failure of an attempt that went down with its node, once too often."""
         [line] = self._plan.lines(charge.mini_batch, 1)
-        text = f"its node was lost while it ran, as {NODES_TAKEN - 1} or more before it: {charge.reason}"
+        text = f"its node was lost while it ran, as {MAX_NODE_LOSSES - 1} or more before it: {charge.reason}"
         failure = signals.Failure("node_lost", "NodeLost", text, "NodeLost at run()", "")
         node = charge.node
-        return signals.AttemptEndedBadly(
+        return signals.AttemptErrored(
             node, node, charge.mini_batch, charge.attempt, count_items(line), 0, failure
         )
 
@@ -260,7 +260,7 @@ class Driver:
         if record.output_parts:
             self._commits.flush()
             parts = parts_of(self._parts)
-            self._upload = PartsUpload(self._folder, record, parts, self._tell)
+            self._upload = PartsPublisher(self._folder, record, parts, self._tell)
             self._upload.start()
             return
         target = final_file(self._folder, record) if record.append_rows else None
@@ -273,7 +273,7 @@ class Driver:
             self._tell(signals.OutputNotPublished(str(error)))
             return
         if record.output_storage:
-            self._upload = Upload(self._folder, record, target, self._tell)
+            self._upload = FilePublisher(self._folder, record, target, self._tell)
             self._upload.start()
         else:
             self._tell(signals.OutputPublished(str(target), size_bytes))

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import ConfigError, EnvironmentBuildError, MissingExtraError
-from ..settings import home
+from ..home import home
 from . import Environment
 from .packages import PackageSet, differences, era_constraints
 

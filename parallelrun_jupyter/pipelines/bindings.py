@@ -8,23 +8,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..data.datastores import DataPath, Datastore
-from ..data.files import FileDataset
-from ..data.inputs import dataset_of
-from ..data.local import place_below
-from ..data.staging import local_copies
-from ..data.storage import Place, Storage
-from ..data.tabular import TabularDataset
+from ..config.step import OutputFolder
+from ..data.datasets.file_dataset import FileDataset
+from ..data.datasets.inputs import dataset_of
+from ..data.datasets.tabular_dataset import TabularDataset
+from ..data.local.listing import place_below
+from ..data.staging.local_copies import local_copies
+from ..data.storage.datastores import DataPath, Datastore
+from ..data.storage.storage import Place, StorageSpec
 from ..errors import ConfigError
-from ..runs.pipeline_journal import PipelineState
-from ..runs.pipeline_record import (
-    STEP_RUN_ID,
-    InputRecord,
-    OutputRecord,
-    PipelineRecord,
-    StepRecord,
-)
-from ..step import OutputFolder
+from .journal import PipelineState
+from .record import STEP_RUN_ID, InputRecord, OutputRecord, PipelineRecord, StepRecord
 
 _MAGIC = "*?["
 
@@ -100,7 +94,7 @@ class Bindings:
         """Return the variables with credentials of stores, which are not for the script."""
         stores = [one.storage for step in self._record.steps for one in step.outputs]
         inputs = [self.dataset(one) for one in (*self._step.inputs, *self._step.side_inputs)]
-        known = [Storage.of_spec(spec) for spec in stores if spec]
+        known = [StorageSpec.of_spec(spec) for spec in stores if spec]
         known += [one.storage for one in inputs if getattr(one, "storage", None)]
         return {name for storage in known for name in storage.held_names()}
 
@@ -144,7 +138,7 @@ class Bindings:
         step, name = one.value["output"]
         outputs = self._record.step(step).outputs
         storage = next(output.storage for output in outputs if output.name == name)
-        return Place(place, Storage.of_spec(storage) if storage else None)
+        return Place(place, StorageSpec.of_spec(storage) if storage else None)
 
     def output_folder(self, output: OutputRecord) -> str:
         """Return the folder, or the URL, of an output."""
@@ -153,7 +147,7 @@ class Bindings:
 
     def output_place(self, output: OutputRecord) -> DataPath:
         """Return the place of an output in its datastore."""
-        storage = Storage.of_spec(output.storage) if output.storage else None
+        storage = StorageSpec.of_spec(output.storage) if output.storage else None
         path = output.path.replace(STEP_RUN_ID, self._step_run_id)
         return Datastore(output.datastore, output.root, storage).path(path)
 

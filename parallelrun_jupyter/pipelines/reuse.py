@@ -16,12 +16,12 @@ from typing import Any
 
 from ..errors import ParallelRunError
 from ..runs.folders import write_atomically
-from ..runs.pipeline_record import InputRecord, PipelineRecord, StepRecord
 from .bindings import Bindings
+from .record import InputRecord, PipelineRecord, StepRecord
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
+class ReusableStep:
     """An earlier run of a step: its ids and where its outputs are."""
 
     step_run_id: str
@@ -98,18 +98,18 @@ def _models(workspace: Path) -> list[str]:
     return [f"{name}:{len(os.listdir(workspace / 'azureml-models' / name))}" for name in names]
 
 
-def find_finished(record: PipelineRecord, key: str) -> Finished | None:
+def find_finished(record: PipelineRecord, key: str) -> ReusableStep | None:
     """Return an earlier run with this fingerprint, where all of its outputs are still there."""
     try:
         kept = json.loads(_place(record, key).read_text(encoding="utf-8"))
-        found = Finished(**kept)
+        found = ReusableStep(**kept)
     except (OSError, ValueError, TypeError):
         return None
     is_there = all("://" in path or os.path.exists(path) for path in found.outputs.values())
     return found if is_there else None
 
 
-def keep_finished(record: PipelineRecord, key: str, finished: Finished) -> None:
+def keep_finished(record: PipelineRecord, key: str, finished: ReusableStep) -> None:
     """Remember a step that has completed."""
     place = _place(record, key)
     place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -12,18 +12,18 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from ..data.credentials import variables_for_driver
-from ..data.storage import Storage
+from ..client.launcher import launch
+from ..data.storage.credentials import variables_for_driver
+from ..data.storage.storage import StorageSpec
 from ..errors import ConfigError, LaunchError, RunFolderError, RunNotFoundError
-from ..launch import launch
-from ..parsing import nearest_hint
+from ..formatting import nearest_hint
+from ..home import home
 from ..runs.folders import write_atomically
-from ..runs.logs import text_from
-from ..runs.pipeline_record import PipelineRecord, StepRecord
-from ..runs.pipeline_store import PipelineFolder, create_pipeline
-from ..runs.store import new_run_id
-from ..settings import home
-from .registered import check_name
+from ..runs.logs.reader import text_from
+from ..runs.run_folder import new_run_id
+from .folder import PipelineFolder, create_pipeline
+from .record import PipelineRecord, StepRecord
+from .registered_datasets import check_name
 
 _START_LIMIT_S = 20.0
 _LOOK_S = 0.05
@@ -118,7 +118,7 @@ def held_credentials(record: PipelineRecord) -> dict[str, str]:
     ConfigError
         One is not here any more; the message names its variable.
     """
-    storages = [Storage.of_spec(spec) for spec in _storages(asdict(record))]
+    storages = [StorageSpec.of_spec(spec) for spec in _storages(asdict(record))]
     found = (pair for storage in storages for pair in storage.references())
     return variables_for_driver(found, os.environ)
 

@@ -13,25 +13,25 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..config import ParallelRunConfig
-from ..data.storage import Place, Storage
-from ..data.transfer import upload_all
-from ..engine.template import WORKER_FOLDER
+from ..client.failures import failure_message
+from ..client.run import Run
+from ..client.submit import submit_as
+from ..config.run_config import ParallelRunConfig
+from ..config.step import ParallelRunStep
+from ..data.storage.storage import Place, StorageSpec
+from ..data.storage.transfer import upload_all
+from ..engine.node.fork_server import WORKER_FOLDER
 from ..errors import ParallelRunError, RunFolderError, RunNotFoundError
-from ..failures import failure_message
-from ..run import Run
-from ..runs.follow import Follower
-from ..runs.logs import last_state
-from ..runs.pipeline_record import StepRecord
-from ..runs.store import find, runs_folder
-from ..step import ParallelRunStep
-from ..submission import submit_as
+from ..runs.logs.reader import last_state
+from ..runs.run_folder import find, runs_folder
+from ..runs.snapshot.follower import Follower
 from .bindings import Bindings
+from .record import StepRecord
 
 CONTEXT_VARIABLE = "PARALLELRUN_AZUREML_CONTEXT"
 """Names the file that says what a script may know: run, workspace, models, datasets."""
 
-OF_THEIR_TIME = {"PANDAS_FUTURE_INFER_STRING": "0"}
+LEGACY_PANDAS_VARIABLES = {"PANDAS_FUTURE_INFER_STRING": "0"}
 """Scripts of pipelines were written for pandas 1 and 2, whose texts are objects; pandas 3 reads this."""
 
 _PATIENCE_S = 10.0
@@ -43,7 +43,7 @@ _WHOLE_NUMBERS = {
 }  # fmt: skip
 
 
-class Going(Protocol):
+class StepProcess(Protocol):
     """A step that was started."""
 
     @property
@@ -243,7 +243,7 @@ def publish_outputs(step: StepRecord, outputs: dict[str, str], place: Path) -> N
         if step.kind == "script" and output.storage is not None and folder.exists():
             found = [p for p in sorted(folder.rglob("*")) if p.is_file()]
             pairs = [(str(path), str(path.relative_to(folder))) for path in found]
-            target = Place(outputs[output.name], Storage.of_spec(output.storage))
+            target = Place(outputs[output.name], StorageSpec.of_spec(output.storage))
             upload_all(pairs, target, overwrite=True)
 
 
@@ -279,4 +279,4 @@ def take_up_parallel(run_id: str) -> ParallelStep:
     return ParallelStep(run_id)
 
 
-__all__ = ["Going", "ParallelRunError", "ParallelStep", "ScriptStep"]
+__all__ = ["ParallelRunError", "ParallelStep", "ScriptStep", "StepProcess"]

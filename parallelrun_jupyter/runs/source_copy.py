@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import ConfigError
-from ..settings import home
+from ..home import home
 
 LIMIT_BYTES = 300 * 1024**2
 """Most bytes of a source directory that are copied: Azure's own limit for a snapshot."""

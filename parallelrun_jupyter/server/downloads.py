@@ -10,9 +10,9 @@ from tornado import web
 from tornado.iostream import StreamClosedError
 
 from ..errors import OutputError
-from ..runs import remote_logs
-from ..runs.logs import worker_logs
-from ..runs.store import RunFolder
+from ..runs.logs import remote_logs
+from ..runs.logs.reader import worker_logs
+from ..runs.run_folder import RunFolder
 from .followers import Followers
 from .run_handler import RunsHandler, find_run
 

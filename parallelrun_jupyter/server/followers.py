@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..errors import ParallelRunError
-from ..events import FINAL_STATES
-from ..runs import store
-from ..runs.follow import Follower
-from ..runs.snapshot import Snapshot
-from ..runs.state import RunState
-from ..runs.store import RunFolder
-from ..widget.rows import RunList, RunRow, run_row, unread_row
+from ..runs import run_folder
+from ..runs.journal.events import FINAL_STATES
+from ..runs.journal.state import RunState
+from ..runs.run_folder import RunFolder
+from ..runs.snapshot.follower import Follower
+from ..runs.snapshot.snapshot import Snapshot
+from ..views.run_list import RunList, RunRow, run_row, unread_row
 
 T = TypeVar("T")
 
@@ -27,7 +27,7 @@ LIST_BUDGET_S = 1.0
 """A list says what it knows after so long, and reads the other journals at the next request."""
 
 
-class _Followed:
+class _CachedRun:
     """One run; the lock lets one request read on at a time."""
 
     def __init__(self, folder: RunFolder) -> None:
@@ -65,7 +65,7 @@ class Followers:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._followed: dict[Path, _Followed] = {}
+        self._followed: dict[Path, _CachedRun] = {}
 
     def snapshot(self, folder: RunFolder) -> Snapshot:
         """Return where a run stands now.
@@ -92,7 +92,7 @@ class Followers:
 
     def rows(self, limit: int) -> RunList:
         """Return the newest runs; damaged folders are left out."""
-        folders = store.every()
+        folders = run_folder.every()
         until = self._clock() + LIST_BUDGET_S
         rows = []
         for folder in folders[:limit]:
@@ -110,12 +110,12 @@ class Followers:
         snapshot = followed.look()  # cheap once read; a resume changes final states too
         return run_row(record, snapshot, followed.size_bytes(self._clock()))
 
-    def _find(self, folder: RunFolder) -> _Followed:
+    def _find(self, folder: RunFolder) -> _CachedRun:
         now = self._clock()
         with self._lock:
             followed = self._followed.get(folder.path)
         if followed is None:
-            followed = _Followed(folder)
+            followed = _CachedRun(folder)
         with self._lock:
             followed = self._followed.setdefault(folder.path, followed)
             followed.used_at = now

@@ -9,12 +9,12 @@ from jupyter_server.auth.decorator import authorized
 from jupyter_server.utils import url_path_join
 from tornado import web
 
-from ..resumption import resume_run
-from ..runs.follow import Follower
-from ..runs.grid import Grid
-from ..runs.mini_batches import MiniBatchDetail, mini_batch_detail
-from ..widget import requests
-from ..widget.output import news, run_output, saved_bundle
+from ..client.resume import resume_run
+from ..runs.snapshot.follower import Follower
+from ..runs.snapshot.grid import Grid
+from ..runs.snapshot.mini_batch_detail import MiniBatchDetail, mini_batch_detail
+from ..views import queries
+from ..views.mime_bundle import news, run_output, saved_bundle
 from .downloads import LogFileHandler, ResultHandler
 from .followers import Followers
 from .published import PublishedHandler
@@ -71,7 +71,7 @@ class LogsHandler(RunsHandler):
         """Answer a question about the log with a LogWindow."""
         question = self.question()
         found = await self.answer(
-            lambda: requests.log_window(find_run(run_id), requests.log_query(question))
+            lambda: queries.log_window(find_run(run_id), queries.log_query(question))
         )
         self.finish(json.dumps(found))
 
@@ -103,7 +103,7 @@ class GridHandler(RunsHandler):
 
         def read() -> Grid:
             return self.followers.ask(
-                find_run(run_id), lambda state: requests.grid_part(state, first, count)
+                find_run(run_id), lambda state: queries.grid_part(state, first, count)
             )
 
         self.finish(json.dumps(await self.answer(read)))
@@ -117,7 +117,7 @@ class FailuresHandler(RunsHandler):
     async def get(self, run_id: str) -> None:
         """Answer with Failures."""
         group = self.get_query_argument("group", "")
-        found = await self.answer(lambda: requests.failures(find_run(run_id), group))
+        found = await self.answer(lambda: queries.failures(find_run(run_id), group))
         self.finish(json.dumps(found))
 
 
@@ -129,7 +129,7 @@ class CancelHandler(RunsHandler):
     async def post(self, run_id: str) -> None:
         """Ask the run to end; ``{"drain": true}`` lets what runs now finish."""
         drain = self.question().get("drain") is True
-        await self.answer(lambda: requests.cancel(find_run(run_id), drain=drain))
+        await self.answer(lambda: queries.cancel(find_run(run_id), drain=drain))
         self.set_status(202)
         self.finish("{}")
 

@@ -17,8 +17,8 @@ from ..errors import (
     RunFolderError,
     RunNotFoundError,
 )
-from ..runs import store
-from ..runs.store import RunFolder, runs_folder
+from ..runs import run_folder
+from ..runs.run_folder import RunFolder, runs_folder
 from .followers import Followers
 
 _RUN_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,99}", re.ASCII)
@@ -86,7 +86,7 @@ def find_run(run_id: str) -> RunFolder:
     if not is_id(run_id):
         msg = "that is no id of a run; Run.list() and 'parallelrun list' show the runs."
         raise RunNotFoundError(msg)
-    folder = store.find(run_id)
+    folder = run_folder.find(run_id)
     if folder.path.resolve().parent != runs_folder().resolve():
         msg = f"run {run_id} is a link that leads out of {runs_folder()}."
         raise RunNotFoundError(msg)

@@ -32,7 +32,7 @@ def _main() -> int:
         return int(plain_script.main(sys.argv[2:]))
     descriptors = [int(fd) for fd in sys.argv[1:5]] if sys.argv[1] != "template" else None
     if descriptors is None:
-        descriptors = importlib.import_module(PACKAGE + ".template").main(sys.argv[2:])
+        descriptors = importlib.import_module(PACKAGE + ".fork_server").main(sys.argv[2:])
         if descriptors is None:
             return 0
     serve = importlib.import_module(PACKAGE + ".serve")

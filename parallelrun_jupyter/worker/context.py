@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .columns import key_values
 from .mini_batches import extra_of, load
+from .tables.column_layout import key_values
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import in a worker
@@ -86,7 +86,7 @@ class MiniBatchContext:
         """
         if self._row[0] == "f":
             raise TypeError("the input is files, which have no rows; run() gets their paths")
-        from .row_records import records_of
+        from .output.row_records import records_of
 
         return records_of(load(self._row) if self._loaded is None else self._loaded)
 

@@ -24,7 +24,7 @@ def load(row: list[Any]) -> Any:
         cannot be read now.
     """
     if row[0] == TABLE:
-        from .tables import load_table
+        from .tables.reader import load_table
 
         try:
             return load_table(row)

@@ -6,9 +6,9 @@ import os
 import runpy
 import sys
 
-from . import azureml_names, azureml_user
-from .azureml_script import read_context
-from .model_store import link_models
+from .azureml import azureml_user, finder
+from .azureml.core import read_context
+from .azureml.model_store import link_models
 from .parent import die_with_parent
 
 
@@ -27,7 +27,7 @@ def main(words: list[str]) -> int:
             "working_dir": cwd,
         }
     )
-    azureml_names.install()
+    finder.install()
     if context.get("workspace_folder"):
         link_models(context["workspace_folder"])
     sys.argv[:] = words

@@ -7,7 +7,7 @@ import os
 import sys
 
 from .failures import BadResult
-from .results import is_coroutine
+from .output.results import is_coroutine
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import in a worker

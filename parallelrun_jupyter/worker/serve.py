@@ -10,13 +10,14 @@ import sys
 import time
 import zlib
 
-from . import azureml_names, azureml_user, protocol, status_page
+from . import protocol, status_page
+from .azureml import azureml_user, finder
 from .context import with_context
 from .failures import SHORT_RESULT, describe, line_of, short_result
+from .gc_free_imports import QuickImports
 from .mini_batches import TABLE, count_items, load
+from .output.results import encode_result, read_frame_options
 from .parent import die_with_parent
-from .quick_imports import QuickImports
-from .results import encode_result, read_frame_options
 from .script import EntryScript
 from .status_page import StatusPage
 from .streams import UserStreams, WorkerLog
@@ -78,7 +79,7 @@ class Worker:
         sys.argv[:] = start["argv"]
         names = ("output_dir", "log_dir", "agent_name")
         azureml_user.install({**{k: start[k] for k in names}, "working_dir": start["cwd"]})
-        azureml_names.install()
+        finder.install()
         self._link_models()
         self._form = start["output_format"]
         folder = os.path.dirname(start["script"])
@@ -89,9 +90,9 @@ class Worker:
     @staticmethod
     def _link_models() -> None:
         """Put the registered models where Azure's own SDK looks, for steps of a workspace."""
-        if os.environ.get(azureml_names.CONTEXT_VARIABLE):
-            from .azureml_script import read_context
-            from .model_store import link_models
+        if os.environ.get(finder.CONTEXT_VARIABLE):
+            from .azureml.core import read_context
+            from .azureml.model_store import link_models
 
             link_models(read_context()["workspace_folder"])
 

@@ -11,7 +11,7 @@ import pytest
 from parallelrun_jupyter import ParallelRunConfig, Run, submit
 from parallelrun_jupyter.backends import find_backend
 from parallelrun_jupyter.errors import ConfigError
-from parallelrun_jupyter.events import (
+from parallelrun_jupyter.runs.journal.events import (
     AttemptFailed,
     AttemptSucceeded,
     InitFailed,

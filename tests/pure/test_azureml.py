@@ -468,7 +468,7 @@ def test_a_model_folder_is_copied_without_what_has_no_end(ws: Any, tmp_path: Pat
 def test_datastores_of_two_workspaces_keep_their_own_keys(ws: Any) -> None:
     from azureml.core import Datastore, Workspace
 
-    from parallelrun_jupyter.data.credentials import variables_for_driver
+    from parallelrun_jupyter.data.storage.credentials import variables_for_driver
 
     found = []
     for workspace, name in (("aa", "b_c"), ("aa_b", "c")):
@@ -543,7 +543,7 @@ def test_the_preview_takes_what_it_took(tmp_path: Path, ws: Any) -> None:
 
 
 def test_what_a_class_does_not_have_says_what_there_is() -> None:
-    from parallelrun_jupyter.azureml.workspace import Workspace
+    from parallelrun_jupyter.azureml.core.workspace import Workspace
 
     workspace = Workspace.create("ws", exist_ok=True)
     with pytest.raises(AttributeError, match=r"Workspace.get_detials is not part of the local"):

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from parallelrun_jupyter.azureml.surface import INSTEAD, TABLE, load
-from parallelrun_jupyter.worker.azureml_names import TABLE as IN_SCRIPTS
+from parallelrun_jupyter.azureml.loader.name_table import INSTEAD, TABLE, load
+from parallelrun_jupyter.worker.azureml.finder import TABLE as IN_SCRIPTS
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "azureml.md"

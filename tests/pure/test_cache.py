@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from parallelrun_jupyter.data.cache import Cache, View, digest_of, open_cache, root_of
+from parallelrun_jupyter.data.staging.cache import Cache, View, digest_of, open_cache, root_of
 from parallelrun_jupyter.errors import ConfigError
 
 SIZE = 1000

@@ -14,7 +14,7 @@ import pytest
 from parallelrun_jupyter import DaskCompute, ParallelRunConfig, name_compute
 from parallelrun_jupyter.backends.dask.cluster import Cluster, fill_in, find_class, refusal
 from parallelrun_jupyter.backends.dask.node import read_tails
-from parallelrun_jupyter.compute import as_compute, named_compute, node_counts
+from parallelrun_jupyter.config.compute import as_compute, named_compute, node_counts
 from parallelrun_jupyter.errors import ConfigError, MissingExtraError
 
 ADDRESS = "tcp://10.0.0.5:8786"

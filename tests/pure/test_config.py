@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from parallelrun_jupyter import FileDataset, ParallelRunConfig, ParallelRunStep
-from parallelrun_jupyter.data.cut import Cut
+from parallelrun_jupyter.data.batching import BatchSpec
 from parallelrun_jupyter.environment import Environment
 from parallelrun_jupyter.errors import ConfigError, InputError
 
@@ -133,7 +133,7 @@ def test_a_missing_yaml_file_is_named(tmp_path: Path) -> None:
 
 def test_a_step_counts_files() -> None:
     config = ParallelRunConfig(entry_script="score.py")
-    assert ParallelRunStep("a", config, "x/*.png").cut == Cut(10)
+    assert ParallelRunStep("a", config, "x/*.png").cut == BatchSpec(10)
     config.mini_batch_size = "1KB"
     with pytest.raises(ConfigError, match="'1KB', a size in bytes; file inputs are counted in fi"):
         _ = ParallelRunStep("a", config, "x/*.png").cut

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis.extra.pandas import column, data_frames
 
 from parallelrun_jupyter.worker.context import MiniBatchContext, takes_context, with_context
-from parallelrun_jupyter.worker.row_records import records_of
+from parallelrun_jupyter.worker.output.row_records import records_of
 
 
 class _Scorer:

@@ -13,12 +13,12 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from parallelrun_jupyter import TabularDataset
-from parallelrun_jupyter.data import text_files
-from parallelrun_jupyter.data.cut import Cut
-from parallelrun_jupyter.data.delimited import Dialect, _header_names, _plain_names
-from parallelrun_jupyter.worker import delimited
+from parallelrun_jupyter.data.batching import BatchSpec
+from parallelrun_jupyter.data.tables import text_encoding
+from parallelrun_jupyter.data.tables.delimited import Dialect, _header_names, _plain_names
 from parallelrun_jupyter.worker.failures import BadInput
-from parallelrun_jupyter.worker.tables import load_table
+from parallelrun_jupyter.worker.tables import delimited
+from parallelrun_jupyter.worker.tables.reader import load_table
 
 LAW = settings(max_examples=250)
 
@@ -28,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("tables")
 
 
-def frames_of(dataset: TabularDataset, cut: Cut) -> list[pd.DataFrame]:
+def frames_of(dataset: TabularDataset, cut: BatchSpec) -> list[pd.DataFrame]:
     lines = [(json.loads(line), rows) for line, rows in dataset.mini_batches(0, cut) if line]
     frames = []
     for line, rows in lines:
@@ -78,6 +78,7 @@ SOUP = st.lists(
 @example('a"b\n"c\nd"\n', 1, 4, ",", '"', "utf-8", False)
 @example('"a""\n"\n', 1, 3, ",", '"', "utf-8", False)
 @example("a\r\nb\r", 1, 2, ",", '"', "utf-8", False)
+@example('""\n"",,""', 9, 1, ",", '"', "utf-8", True)
 def test_whatever_pandas_reads_is_what_the_mini_batches_hold(
     folder: Path,
     soup: str,
@@ -101,9 +102,9 @@ def test_whatever_pandas_reads_is_what_the_mini_batches_hold(
         path, separator=separator, quote=quote, header=False, encoding=encoding, column_types="str"
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(text_files, "BLOCK_BYTES", 4 * block)
+        patch.setattr(text_encoding, "BLOCK_BYTES", 4 * block)
         patch.setattr(delimited, "WIDE", 1 if is_wide else 256)
-        lines = [json.loads(line) for line, _ in dataset.mini_batches(0, Cut(size)) if line]
+        lines = [json.loads(line) for line, _ in dataset.mini_batches(0, BatchSpec(size)) if line]
         if not lines:
             assert not text.decode(encoding).replace("\ufeff", "").strip(" \t\r\n")
             return
@@ -112,9 +113,9 @@ def test_whatever_pandas_reads_is_what_the_mini_batches_hold(
             expected = whole(text, columns, separator, quote, encoding)
         except (pd.errors.ParserError, ValueError):
             with pytest.raises(BadInput, match=r"soup\.csv"):
-                frames_of(dataset, Cut(size))
+                frames_of(dataset, BatchSpec(size))
             return
-        frames = frames_of(dataset, Cut(size))
+        frames = frames_of(dataset, BatchSpec(size))
     joined = pd.concat(frames, ignore_index=True)
     expected.columns = joined.columns
     pd.testing.assert_frame_equal(joined, expected)
@@ -126,7 +127,7 @@ def test_lone_carriage_returns_end_lines_where_pandas_stumbles(folder: Path, siz
     path = folder / "old_mac.csv"
     path.write_bytes(b'a,b\r\r,1\r  x,"2\r3"\r \r,\r')
     dataset = TabularDataset.from_delimited_files(path, column_types="str")
-    joined = pd.concat(frames_of(dataset, Cut(size)), ignore_index=True)
+    joined = pd.concat(frames_of(dataset, BatchSpec(size)), ignore_index=True)
     assert joined.fillna("-").to_numpy().tolist() == [["-", "1"], ["  x", "2\r3"], ["-", "-"]]
 
 
@@ -137,7 +138,7 @@ def test_text_that_looks_like_something_else_stays_text(folder: Path) -> None:
     delimited.MISTAKEN.clear()
     dataset = TabularDataset.from_delimited_files(path, column_types="str")
     for rows in (1, 2, len(texts)):
-        joined = pd.concat(frames_of(dataset, Cut(1, rows=rows)), ignore_index=True)
+        joined = pd.concat(frames_of(dataset, BatchSpec(1, rows=rows)), ignore_index=True)
         expected = pd.read_csv(path, dtype="str", keep_default_na=False, na_values=[""])
         pd.testing.assert_frame_equal(joined, expected)
     assert {"code"} >= delimited.MISTAKEN
@@ -152,7 +153,7 @@ def test_plain_headers_are_what_pandas_makes_of_them(names: list[str], end: str)
     dialect = Dialect(separator=";")
     plain = _plain_names(head, "utf-8", dialect)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("parallelrun_jupyter.data.delimited._plain_names", lambda *_: ())
+        patch.setattr("parallelrun_jupyter.data.tables.delimited._plain_names", lambda *_: ())
         _header_names.cache_clear()
         try:
             expected = _header_names(head, "utf-8", dialect)

@@ -9,8 +9,8 @@ import re
 import sys
 from pathlib import Path
 
-from parallelrun_jupyter import events
-from parallelrun_jupyter.config import ParallelRunConfig, field_help, field_names
+from parallelrun_jupyter.config.run_config import ParallelRunConfig, field_help, field_names
+from parallelrun_jupyter.runs.journal import events
 
 ROOT = Path(__file__).parents[2]
 RUNS = ROOT / "docs" / "runs.md"

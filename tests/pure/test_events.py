@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parallelrun_jupyter import events as ev
 from parallelrun_jupyter.errors import RunFolderError
-from parallelrun_jupyter.runs.journal import JournalReader, JournalWriter
+from parallelrun_jupyter.runs.journal import events as ev
+from parallelrun_jupyter.runs.journal.files import JournalReader, JournalWriter
 
 COUNT = st.integers(0, 2**53)
 TEXT = st.text(max_size=30)

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parallelrun_jupyter.engine.stack_dump import read_stack
+from parallelrun_jupyter.engine.node.crash_stack import read_stack
 from parallelrun_jupyter.worker.failures import (
     MESSAGE_CHARS,
     TRACEBACK_CHARS,
@@ -314,8 +314,8 @@ def test_the_traceback_of_a_chain_is_pythons_own(project: Project) -> None:
 
 
 def test_a_traceback_in_a_terminal_moves_no_cursor() -> None:
-    from parallelrun_jupyter.failures import failures_text
-    from parallelrun_jupyter.runs.state import FailureGroup
+    from parallelrun_jupyter.client.failures import failures_text
+    from parallelrun_jupyter.runs.journal.state import FailureGroup
     from tests.journals import record
 
     shown = (

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parallelrun_jupyter import Datastore, FileDataset, TabularDataset
-from parallelrun_jupyter.data.cut import Cut
-from parallelrun_jupyter.data.files import group_items
-from parallelrun_jupyter.data.inputs import mini_batches
-from parallelrun_jupyter.data.versions import Versions
+from parallelrun_jupyter.data.batching import BatchSpec
+from parallelrun_jupyter.data.datasets.file_dataset import group_items
+from parallelrun_jupyter.data.datasets.inputs import mini_batches
+from parallelrun_jupyter.data.local.file_versions import FileVersions
 from parallelrun_jupyter.errors import InputError
 from parallelrun_jupyter.worker.failures import BadInput
 from parallelrun_jupyter.worker.mini_batches import load
@@ -170,7 +170,7 @@ def test_what_no_worker_could_read_is_refused() -> None:
 
 
 def lines_of(dataset: FileDataset, size: int = 3) -> list[list[Any]]:
-    return [json.loads(line) for line, _ in mini_batches([dataset.spec()], Cut(size)) if line]
+    return [json.loads(line) for line, _ in mini_batches([dataset.spec()], BatchSpec(size)) if line]
 
 
 def test_a_link_to_nothing_is_an_item_that_fails_by_itself(tree: Path) -> None:
@@ -231,7 +231,7 @@ def test_a_table_with_links_to_nothing_loses_only_those(tmp_path: Path, types: A
     table = TabularDataset.from_delimited_files(tmp_path / "*.csv", column_types=types)
     table.check()
     rows, failed = [], {}
-    for line, _ in table.mini_batches(0, Cut(1 << 20)):
+    for line, _ in table.mini_batches(0, BatchSpec(1 << 20)):
         if line:
             row = json.loads(line)
             try:
@@ -247,10 +247,10 @@ def test_a_resume_takes_links_to_nothing_as_they_were(tree: Path, tmp_path: Path
     (tree / "broken.png").symlink_to(tree / "nowhere")
     plan = tmp_path / "plan.jsonl"
     spec = FileDataset(tree / "*.png").spec()
-    plan.write_bytes(b"".join(line for line, _ in mini_batches([spec], Cut(3))))
+    plan.write_bytes(b"".join(line for line, _ in mini_batches([spec], BatchSpec(3))))
     rows = [json.loads(line) for line in plan.read_bytes().splitlines()]
     os.utime(plan, ns=(2**62, 2**62))  # all of this is in the past
-    with closing(Versions(plan)) as versions:
+    with closing(FileVersions(plan)) as versions:
         changes = [list(versions.changes(row)) for row in rows]
         assert changes == [[], []], "not looked at yet"
         versions.note()
@@ -293,7 +293,7 @@ def test_a_table_waits_for_no_pipe(tree: Path, special: Path, given: str) -> Non
     with pytest.raises(InputError, match=rf"'{special}' is not a regular file"):
         table.check()
     with pytest.raises(InputError, match="is not a regular file"):
-        list(table.mini_batches(0, Cut(9)))
+        list(table.mini_batches(0, BatchSpec(9)))
 
 
 def test_a_glob_that_leaves_it_out_is_read(tree: Path, special: Path) -> None:
@@ -348,7 +348,7 @@ def test_what_may_not_be_listed_fails_and_the_rest_is_read(tree: Path) -> None:
         with pytest.raises(BadInput, match=r"sub could not be listed .* \(Permission denied\)"):
             load(row)
         table = TabularDataset.from_delimited_files(tree, column_types="str", header="no_header")
-        planned = [json.loads(line) for line, _ in table.mini_batches(0, Cut(9)) if line]
+        planned = [json.loads(line) for line, _ in table.mini_batches(0, BatchSpec(9)) if line]
         [bad] = [row for row in planned if row[2] == [f"{tree}/sub"]]
         with pytest.raises(BadInput, match="Permission denied"):
             load(bad)

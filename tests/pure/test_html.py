@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from parallelrun_jupyter.runs.grid import Grid
-from parallelrun_jupyter.runs.snapshot import GroupRow, Snapshot, WorkerRow
-from parallelrun_jupyter.widget.html import html_view
-from parallelrun_jupyter.widget.output import RUN_MIME, news, run_output, saved_bundle, stage
+from parallelrun_jupyter.runs.snapshot.grid import Grid
+from parallelrun_jupyter.runs.snapshot.snapshot import GroupRow, Snapshot, WorkerRow
+from parallelrun_jupyter.views.html import html_view
+from parallelrun_jupyter.views.mime_bundle import RUN_MIME, news, run_output, saved_bundle, stage
 
 AT = 1_795_418_440.5
 

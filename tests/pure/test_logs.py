@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from parallelrun_jupyter.errors import ConfigError
-from parallelrun_jupyter.runs import logs
-from parallelrun_jupyter.runs.log_search import LogQuery, find_lines
-from parallelrun_jupyter.runs.store import RunFolder
-from parallelrun_jupyter.widget.requests import log_query, log_window
+from parallelrun_jupyter.runs.logs import reader
+from parallelrun_jupyter.runs.logs.search import LogQuery, find_lines
+from parallelrun_jupyter.runs.run_folder import RunFolder
+from parallelrun_jupyter.views.queries import log_query, log_window
 from parallelrun_jupyter.worker.streams import OPEN_END
 
 
@@ -39,7 +39,7 @@ def said(lines: list[str]) -> list[str]:
 
 def test_a_number_of_lines_below_zero_is_refused(folder: RunFolder) -> None:
     (folder.user_logs / "n0w0.log").write_bytes(line(1, "STDOUT", 3, "hello"))
-    for look in (lambda: logs.tail(folder, -3), lambda: logs.of_mini_batch(folder, 3, -3)):
+    for look in (lambda: reader.tail(folder, -3), lambda: reader.of_mini_batch(folder, 3, -3)):
         with pytest.raises(ConfigError, match="lines is -3"):
             look()
 
@@ -48,14 +48,14 @@ def test_a_bar_that_goes_on_shows_its_last_state_and_its_end_replaces_it(folder:
     write(folder, "n0w0", line(0, "STDOUT", 3, "begin"), line(1, "STDERR", 3, "10 %", is_open=True))
     write(folder, "n0w0", line(3, "STDERR", 3, "20 %", is_open=True), line(3, "STDOUT", 3, "text"))
     for shown in (
-        logs.tail(folder, 10),
-        logs.of_mini_batch(folder, 3, 10),
+        reader.tail(folder, 10),
+        reader.of_mini_batch(folder, 3, 10),
         [row.rstrip("\r") for row in find_lines(folder, LogQuery()).lines],
     ):
         assert said(shown) == ["begin", "20 %", "text"]
         assert "\r" not in "".join(shown)
     write(folder, "n0w0", line(4, "STDERR", 3, "100 %"))
-    assert said(logs.tail(folder, 10)) == ["begin", "text", "100 %"]
+    assert said(reader.tail(folder, 10)) == ["begin", "text", "100 %"]
     assert said(find_lines(folder, LogQuery(text="%")).lines) == ["100 %"]
 
 
@@ -63,7 +63,7 @@ def test_bars_that_were_written_together_stay_together(folder: RunFolder) -> Non
     for second in (1, 3):
         bars = [line(second, "STDERR", 1, f"{name} {second}", is_open=True) for name in "ab"]
         write(folder, "n0w0", *bars)
-    assert said(logs.tail(folder, 10)) == ["a 3", "b 3"]
+    assert said(reader.tail(folder, 10)) == ["a 3", "b 3"]
 
 
 def test_a_window_tells_the_page_which_lines_the_next_ones_replace(folder: RunFolder) -> None:
@@ -82,8 +82,8 @@ def test_logs_of_earlier_versions_are_read_with_bars_as_one_line(folder: RunFold
     error = line(5, "ERROR", 1, "ValueError: 'a\rb'")
     write(folder, "n0w0", *windows, line(4, "STDERR", 1, bar), error)
     expected = ["line 0", "line 1", "line 2", "150/150", "ValueError: 'a b'"]
-    assert said(logs.tail(folder, 100)) == expected
-    assert said(logs.of_mini_batch(folder, 1, 100)) == expected
+    assert said(reader.tail(folder, 100)) == expected
+    assert said(reader.of_mini_batch(folder, 1, 100)) == expected
     assert said(find_lines(folder, LogQuery()).lines) == expected
 
 
@@ -91,10 +91,10 @@ def test_the_tail_has_as_many_lines_as_were_asked_for_however_long_they_are(
     folder: RunFolder,
 ) -> None:
     write(folder, "n0w0", *(line(k, "STDOUT", 1, f"{k} " + "x" * 10_000) for k in range(50)))
-    assert [row.split(" ")[0] for row in said(logs.tail(folder, 40))] == list(
+    assert [row.split(" ")[0] for row in said(reader.tail(folder, 40))] == list(
         map(str, range(10, 50))
     )
-    assert logs.tail(folder, 0) == []
+    assert reader.tail(folder, 0) == []
 
 
 def test_a_search_ends_in_time_whatever_is_typed(folder: RunFolder) -> None:

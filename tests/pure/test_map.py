@@ -54,18 +54,22 @@ def corrected(table: str, floors: Floors) -> str:
         for number, names in enumerate(floors, start=1)
         for name in names
     }
-    rows = [Row(kept, row.description) for row in rows_of(table) for kept in split(row, numbers)]
-    described = {name for row in rows for name in row.modules}
+    described: set[str] = set()
+    rows = []
+    for row in rows_of(table):
+        for names in split(row, numbers, described):
+            rows.append(Row(names, row.description))
+            described.update(names)
     rows += [Row((name,), MISSING) for name in numbers if name not in described]
     rows.sort(key=lambda row: -numbers[row.modules[0]])
     return "".join(line(numbers[row.modules[0]], row) for row in rows)
 
 
-def split(row: Row, numbers: dict[str, int]) -> list[tuple[str, ...]]:
-    """Return the modules of a row that still exist, by floor."""
+def split(row: Row, numbers: dict[str, int], described: set[str]) -> list[tuple[str, ...]]:
+    """Return the modules of a row that exist and have no earlier row, by floor."""
     by_floor: dict[int, list[str]] = {}
     for name in row.modules:
-        if name in numbers:
+        if name in numbers and name not in described:
             by_floor.setdefault(numbers[name], []).append(name)
     return [tuple(names) for names in by_floor.values()]
 
@@ -88,9 +92,10 @@ def test_the_table_has_the_floors_that_are_enforced() -> None:
         ("| 1 | `a` | the ground |\n| 2 | `b` | above |\n", "| 2 | `b` | above |\n| 1 | `a` | the ground |\n"),
         ("| 7 | `b`, `gone` | above |\n| 1 | `a` | x |\n", "| 2 | `b` | above |\n| 1 | `a` | x |\n"),
         ("| 2 | `a`, `b` | both |\n", "| 2 | `b` | both |\n| 1 | `a` | both |\n"),
+        ("| 2 | `b` | above |\n| 1 | `a`, `b` | x |\n", "| 2 | `b` | above |\n| 1 | `a` | x |\n"),
         ("| 2 | `b` | above |\n", f"| 2 | `b` | above |\n| 1 | `a` | {MISSING} |\n"),
     ],
-    ids=["sorted", "gone", "on two floors", "new"],
+    ids=["sorted", "gone", "on two floors", "twice", "new"],
 )  # fmt: skip
 def test_a_table_is_corrected(table: str, expected: str) -> None:
     assert corrected(table, [("a",), ("b",)]) == expected

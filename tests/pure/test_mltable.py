@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from parallelrun_jupyter.data.inputs import FORMATS
-from parallelrun_jupyter.data.mltable import MAKERS, MLTable, mltable_at, read_mltable
+from parallelrun_jupyter.data.datasets.inputs import FORMATS
+from parallelrun_jupyter.data.datasets.mltable import MAKERS, MLTable, mltable_at, read_mltable
 from parallelrun_jupyter.errors import InputError
 
 

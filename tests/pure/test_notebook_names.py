@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 
 from parallelrun_jupyter import FileDataset
-from parallelrun_jupyter.notebook_names import uses_of, what_to_write
+from parallelrun_jupyter.commands.notebook_names import uses_of, what_to_write
 
 NAMES = {"x": 0.5, "np": json, "helper": len, "run": 1, "_i1": "x", "K": dict}
 

@@ -20,18 +20,18 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from parallelrun_jupyter import TabularDataset
-from parallelrun_jupyter.data.cut import Cut
+from parallelrun_jupyter.data.batching import BatchSpec
 from parallelrun_jupyter.errors import InputError
-from parallelrun_jupyter.worker import row_groups
 from parallelrun_jupyter.worker.failures import BadInput
-from parallelrun_jupyter.worker.tables import load_table
+from parallelrun_jupyter.worker.tables import parquet
+from parallelrun_jupyter.worker.tables.reader import load_table
 from tests.table_reader import described
 
 TEXT = pd.Series(["x"]).dtype.name
 """The type of a column of text: str from pandas 3 on, object before."""
 
 LAW = settings(max_examples=150)
-WHOLE = Cut(1 << 60)
+WHOLE = BatchSpec(1 << 60)
 
 
 @pytest.fixture(scope="module")
@@ -39,12 +39,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("parquet")
 
 
-def rows_of(path: Any, cut: Cut = WHOLE) -> list[Any]:
+def rows_of(path: Any, cut: BatchSpec = WHOLE) -> list[Any]:
     lines = TabularDataset.from_parquet_files(path).mini_batches(0, cut)
     return [json.loads(line) for line, _ in lines if line]
 
 
-def frames_of(path: Any, cut: Cut = WHOLE) -> list[pd.DataFrame]:
+def frames_of(path: Any, cut: BatchSpec = WHOLE) -> list[pd.DataFrame]:
     rows = rows_of(path, cut)
     frames = [load_table(row) for row in rows]
     assert [len(frame) for frame in frames] == [row[7] for row in rows]
@@ -137,15 +137,15 @@ def tables(draw: st.DrawFn) -> pa.Table:
 @given(
     table=tables(),
     group=st.integers(1, 4),
-    cut=st.sampled_from([Cut(1), WHOLE, Cut(1, rows=1), Cut(1, rows=3)]),
+    cut=st.sampled_from([BatchSpec(1), WHOLE, BatchSpec(1, rows=1), BatchSpec(1, rows=3)]),
     has_statistics=st.booleans(),
 )
 def test_random_tables_are_what_pandas_reads(
-    folder: Path, table: pa.Table, group: int, cut: Cut, has_statistics: bool
+    folder: Path, table: pa.Table, group: int, cut: BatchSpec, has_statistics: bool
 ) -> None:
     path = folder / "random.parquet"
     pq.write_table(table, path, row_group_size=group, write_statistics=has_statistics)
-    row_groups._held.clear()
+    parquet._held.clear()
     expected = described(pd.read_parquet(path))
     parts = [described(frame) for frame in frames_of(path, cut)]
     for part in parts:
@@ -168,7 +168,7 @@ def test_rows_divide_row_groups(folder: Path, groups: list[int], rows: int) -> N
         for count in groups:
             writer.write_table(pa.table({"n": [next(numbers) for _ in range(count)]}))
     read: list[int] = []
-    row_groups._held.clear()
+    parquet._held.clear()
     with pytest.MonkeyPatch.context() as patch:
         read_groups = pq.ParquetFile.read_row_groups
 
@@ -177,7 +177,7 @@ def test_rows_divide_row_groups(folder: Path, groups: list[int], rows: int) -> N
             return read_groups(file, groups, **how)
 
         patch.setattr(pq.ParquetFile, "read_row_groups", count)
-        frames = frames_of(path, Cut(1, rows=rows))
+        frames = frames_of(path, BatchSpec(1, rows=rows))
     total = sum(groups)
     assert [list(frame["n"]) for frame in frames] == [
         list(range(start, min(start + rows, total))) for start in range(0, total, rows)
@@ -191,14 +191,14 @@ def test_another_file_in_the_place_of_one_is_read_anew(tmp_path: Path) -> None:
     for values in ([1, 2], [3, 4]):
         pq.write_table(pa.table({"n": values}), tmp_path / "next.parquet")
         (tmp_path / "next.parquet").rename(path)
-        seen += [list(frame["n"]) for frame in frames_of(path, Cut(1, rows=1))]
+        seen += [list(frame["n"]) for frame in frames_of(path, BatchSpec(1, rows=1))]
     assert seen == [[1], [2], [3], [4]]
 
 
 def test_a_cut_by_size_leaves_row_groups_whole(folder: Path) -> None:
     path = folder / "sizes.parquet"
     pd.DataFrame({"n": range(100)}).to_parquet(path, row_group_size=30)
-    assert [len(frame) for frame in frames_of(path, Cut(1))] == [30, 30, 30, 10]
+    assert [len(frame) for frame in frames_of(path, BatchSpec(1))] == [30, 30, 30, 10]
     assert [len(frame) for frame in frames_of(path)] == [100]
 
 
@@ -223,7 +223,7 @@ def test_large_numbers_with_gaps_are_exact(folder: Path, has_statistics: bool) -
     table = pa.table({name: pa.array(values[name], kind) for name, kind in types.items()})
     path = folder / "exact.parquet"
     pq.write_table(table, path, row_group_size=2, write_statistics=has_statistics)
-    frames = frames_of(path, Cut(1))
+    frames = frames_of(path, BatchSpec(1))
     assert [[kind.name for kind in frame.dtypes] for frame in frames] == 2 * [
         ["Int64", "UInt64", "float64"]
     ]
@@ -309,7 +309,7 @@ def test_levels_without_names_are_no_columns_and_those_with_names_are(tmp_path: 
 def test_a_range_with_a_name_is_a_column(tmp_path: Path, rows: int) -> None:
     FRAME.set_index(pd.RangeIndex(20, 0, -2, name="k")).to_parquet(tmp_path / "a.parquet")
     assert "k" not in pq.read_schema(tmp_path / "a.parquet").names
-    joined = pd.concat(frames_of(tmp_path, Cut(1, rows=rows)), ignore_index=True)
+    joined = pd.concat(frames_of(tmp_path, BatchSpec(1, rows=rows)), ignore_index=True)
     expected = pd.read_parquet(tmp_path / "a.parquet").reset_index()
     pd.testing.assert_frame_equal(joined[["k", "x", "y"]], expected)
 

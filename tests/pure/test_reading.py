@@ -16,18 +16,18 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from parallelrun_jupyter import TabularDataset
-from parallelrun_jupyter.data import text_files
-from parallelrun_jupyter.data.cut import Cut
-from parallelrun_jupyter.data.inputs import dataset_of, open_path
-from parallelrun_jupyter.data.sources import InputWarning, input_warnings_to
+from parallelrun_jupyter.commands.options import inputs_of, reading_of, run_options
+from parallelrun_jupyter.data.batching import BatchSpec
+from parallelrun_jupyter.data.datasets.inputs import dataset_of, open_path
+from parallelrun_jupyter.data.tables import text_encoding
+from parallelrun_jupyter.data.tables.table_files import InputWarning, input_warnings_to
 from parallelrun_jupyter.errors import ConfigError, InputError
-from parallelrun_jupyter.options import inputs_of, reading_of, run_options
-from parallelrun_jupyter.worker.delimited import MISSING, MISTAKEN
 from parallelrun_jupyter.worker.failures import BadInput
-from parallelrun_jupyter.worker.tables import load_table
+from parallelrun_jupyter.worker.tables.delimited import MISSING, MISTAKEN
+from parallelrun_jupyter.worker.tables.reader import load_table
 
 LAW = settings(max_examples=60)
-WHOLE = Cut(1 << 60)
+WHOLE = BatchSpec(1 << 60)
 read = TabularDataset.from_delimited_files
 read_json = TabularDataset.from_json_lines_files
 
@@ -43,12 +43,12 @@ def put(folder: Path, content: str | bytes, name: str = "a.csv") -> Path:
     return path
 
 
-def frames_of(dataset: TabularDataset, cut: Cut = WHOLE) -> list[pd.DataFrame]:
+def frames_of(dataset: TabularDataset, cut: BatchSpec = WHOLE) -> list[pd.DataFrame]:
     return [load_table(json.loads(line)) for line, _ in dataset.mini_batches(0, cut) if line]
 
 
 def joined(dataset: TabularDataset, rows: int = 1) -> pd.DataFrame:
-    frames = frames_of(dataset, Cut(1, rows=rows))
+    frames = frames_of(dataset, BatchSpec(1, rows=rows))
     assert all(list(frame.dtypes) == list(frames[0].dtypes) for frame in frames)
     return pd.concat(frames, ignore_index=True)
 
@@ -211,6 +211,7 @@ def test_text_in_another_encoding_is_named_by_file_and_offset(
 
 
 @settings(max_examples=150)
+@example(content=b',,a\n"', encoding="utf8", types=None)
 @given(
     content=st.lists(
         st.sampled_from([b"a", b"1", b",", b"\n", b"\xe9", b"\xc3\xa9", b"\xff", b"\0", b"\x81", b'"'])
@@ -246,7 +247,7 @@ def test_what_is_not_in_the_encoding_is_never_read(
 
 def test_a_key_that_is_not_in_the_encoding_is_no_column(folder: Path) -> None:
     path = put(folder, b'{"a": 1}\n{"Gr\xf6\xdfe": 2}\n', "keys.jsonl")
-    lines = [json.loads(line) for line, _ in read_json(path).mini_batches(0, Cut(1)) if line]
+    lines = [json.loads(line) for line, _ in read_json(path).mini_batches(0, BatchSpec(1)) if line]
     assert list(load_table(lines[0]).columns) == ["a"]
     with pytest.raises(BadInput, match=r"keys\.jsonl: the byte 0xf6 at offset 13 is not utf-8"):
         load_table(lines[1])
@@ -368,8 +369,8 @@ def test_escapes_are_what_pandas_makes_of_them(
     path = put(folder, soup.encode(encoding), "escaped.csv")
     dataset = read(path, escape="\\", header=False, encoding=encoding, column_types="str")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(text_files, "BLOCK_BYTES", 4 * block)
-        lines = [json.loads(line) for line, _ in dataset.mini_batches(0, Cut(size)) if line]
+        patch.setattr(text_encoding, "BLOCK_BYTES", 4 * block)
+        lines = [json.loads(line) for line, _ in dataset.mini_batches(0, BatchSpec(size)) if line]
         columns = len(lines[0][6].get("columns", "1")) if lines else 1
         try:
             expected = pd.read_csv(
@@ -382,9 +383,9 @@ def test_escapes_are_what_pandas_makes_of_them(
             is_good = False
         if not is_good:
             with pytest.raises(BadInput, match=r"escaped\.csv"):
-                frames_of(dataset, Cut(size))
+                frames_of(dataset, BatchSpec(size))
             return
-        frames = frames_of(dataset, Cut(size))
+        frames = frames_of(dataset, BatchSpec(size))
     if frames:
         found = pd.concat(frames, ignore_index=True)
         expected.columns = found.columns
@@ -408,12 +409,12 @@ def test_a_file_that_looks_escaped_is_said_once(folder: Path, types: Any) -> Non
     path = put(folder, 'a,b\n"say \\"hi\\"",1\n"\\"x\\" y",2\n', "looks.csv")
     said: list[str] = []
     with input_warnings_to(said.append):
-        list(read([path, path], column_types=types).mini_batches(0, Cut(1)))
+        list(read([path, path], column_types=types).mini_batches(0, BatchSpec(1)))
     [text] = said
     assert "looks.csv' looks as if its quotes were escaped by a backslash: 'say \\\\\"hi" in text
     assert "give escape='\\\\'" in text
     with pytest.warns(InputWarning, match="looks as if"):
-        list(read(path, column_types=types).mini_batches(0, Cut(1)))
+        list(read(path, column_types=types).mini_batches(0, BatchSpec(1)))
 
 
 @pytest.mark.parametrize(
@@ -429,7 +430,7 @@ def test_backslashes_alone_are_no_escapes(folder: Path, text: str) -> None:
 
 
 def test_empty_as_string_keeps_text_and_changes_no_number(folder: Path) -> None:
-    from parallelrun_jupyter.azureml.tables import TabularDatasetFactory
+    from parallelrun_jupyter.azureml.data.tables import TabularDatasetFactory
 
     path = put(folder, "code,n,gap\nNA,1,\n,,\nDE,NA,\n")
     for kept in (False, True):

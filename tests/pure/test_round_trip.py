@@ -23,12 +23,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from parallelrun_jupyter.runs.joining import joined
-from parallelrun_jupyter.runs.outputs import read_rows
-from parallelrun_jupyter.runs.row_notes import NoteLines, read_notes
+from parallelrun_jupyter.runs.output.committed_rows import read_rows
+from parallelrun_jupyter.runs.output.merge import merge_rows
+from parallelrun_jupyter.runs.output.row_notes import NoteLines, read_notes
 from parallelrun_jupyter.worker.failures import BadResult
-from parallelrun_jupyter.worker.formats import FORMATS, HEADER_MARK, NOTE_MARK, framed
-from parallelrun_jupyter.worker.results import CSV_OPTIONS, encode_result, read_frame_options
+from parallelrun_jupyter.worker.output.formats import FORMATS, HEADER_MARK, NOTE_MARK, framed
+from parallelrun_jupyter.worker.output.results import CSV_OPTIONS, encode_result, read_frame_options
 
 
 def written(results: list[Any], form: str) -> tuple[bytes, pd.DataFrame]:
@@ -44,7 +44,7 @@ def written(results: list[Any], form: str) -> tuple[bytes, pd.DataFrame]:
 
     lines: list[str] = []
     notes = NoteLines(lines.append)
-    data = b"".join(joined(pieces, form, notes.take))
+    data = b"".join(merge_rows(pieces, form, notes.take))
     notes.end(len(data))
     return data, read_rows(data, form, read_notes(lines) if notes.is_needed else None)
 
@@ -533,7 +533,7 @@ def test_rows_of_older_versions_are_read_as_ever_also_beside_new_ones() -> None:
         for pieces in ([old[form]], [old[form], new[form]], [new[form], old[form]]):
             lines: list[str] = []
             notes = NoteLines(lines.append)
-            data = b"".join(joined(lambda p=pieces: enumerate(p), form, notes.take))
+            data = b"".join(merge_rows(lambda p=pieces: enumerate(p), form, notes.take))
             notes.end(len(data))
             found = read_rows(data, form, read_notes(lines) if notes.is_needed else None)
             assert sorted(map(int, found["a"])) == [7, 8][-len(pieces) :]

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parallelrun_jupyter.engine import signals as sg
-from parallelrun_jupyter.engine.policy import TRACEBACKS_PER_GROUP, Limits
-from parallelrun_jupyter.engine.scheduler import Scheduler
-from parallelrun_jupyter.events import (
+from parallelrun_jupyter.engine.scheduling import signals as sg
+from parallelrun_jupyter.engine.scheduling.limits import TRACEBACKS_PER_GROUP, Limits
+from parallelrun_jupyter.engine.scheduling.scheduler import Scheduler
+from parallelrun_jupyter.runs.journal.events import (
     AttemptFailed,
     AttemptSucceeded,
     ItemsFailed,
@@ -24,7 +24,7 @@ from parallelrun_jupyter.events import (
     decode,
     encode,
 )
-from parallelrun_jupyter.runs.state import FAILED, RunState
+from parallelrun_jupyter.runs.journal.state import FAILED, RunState
 
 BAD = sg.Failure("exception", "ValueError", "bad", "ValueError at s.py:1 in run", "Traceback ...")
 WORSE = replace(BAD, group="KeyError at s.py:2 in run")
@@ -85,7 +85,7 @@ class Bench:
         self, node: str, mini_batch: int, attempt: int, items: int = 5, failure: sg.Failure = BAD
     ) -> None:
         self.out.remove((node, mini_batch, attempt))
-        self.tell(sg.AttemptEndedBadly(node, f"{node}w0", mini_batch, attempt, items, 10, failure))
+        self.tell(sg.AttemptErrored(node, f"{node}w0", mini_batch, attempt, items, 10, failure))
 
     def stop_all(self) -> None:
         if self.published:
@@ -101,7 +101,7 @@ class Bench:
 
 def ready(limits: Limits | None = None, mini_batches: int = 4, capacity: int = 2) -> Bench:
     bench = Bench(limits)
-    bench.tell(sg.Planned(mini_batches, mini_batches * 5, is_end=True))
+    bench.tell(sg.PlanAdvanced(mini_batches, mini_batches * 5, is_end=True))
     bench.tell(sg.NodeOffered("n0", 2, capacity))
     return bench
 
@@ -135,11 +135,11 @@ def test_what_goes_to_a_store_waits_for_what_shutdown_writes(append_rows: bool) 
 
 def test_the_first_mini_batch_runs_while_listing_goes_on() -> None:
     bench = Bench()
-    bench.tell(sg.NodeOffered("n0", 1, 2), sg.Planned(1, 5, is_end=False))
+    bench.tell(sg.NodeOffered("n0", 1, 2), sg.PlanAdvanced(1, 5, is_end=False))
     assert bench.out == [("n0", 0, 1)]
     bench.succeed("n0", 0, 1)
     assert bench.scheduler.state.state == "Running"
-    bench.tell(sg.Planned(3, 15, is_end=False))
+    bench.tell(sg.PlanAdvanced(3, 15, is_end=False))
     assert bench.out == [("n0", 1, 1), ("n0", 2, 1)]
 
 
@@ -195,10 +195,10 @@ def test_failed_mini_batches_have_thresholds_of_their_own() -> None:
 def test_the_percentage_waits_for_the_end_of_the_listing() -> None:
     limits = Limits(run_max_try=1, error_threshold=-1, allowed_failed_percent=10)
     bench = Bench(limits)
-    bench.tell(sg.NodeOffered("n0", 1, 1), sg.Planned(2, 10, is_end=False))
+    bench.tell(sg.NodeOffered("n0", 1, 1), sg.PlanAdvanced(2, 10, is_end=False))
     bench.fail("n0", 0, 1)
     assert bench.stops == []
-    bench.tell(sg.Planned(4, 20, is_end=True))
+    bench.tell(sg.PlanAdvanced(4, 20, is_end=True))
     bench.stop_all()
     assert bench.end.reason == "25 % of the mini-batches failed; allowed_failed_percent allows 10 %"
 
@@ -277,7 +277,7 @@ def test_cancel_now_and_cancel_after_what_runs() -> None:
 @pytest.mark.parametrize("drain", [True, False])
 def test_a_listing_that_ends_after_a_cancel_stops_nothing_a_second_time(drain: bool) -> None:
     bench = Bench()
-    bench.tell(sg.Planned(4, 20, is_end=False), sg.NodeOffered("n0", 2, 2))
+    bench.tell(sg.PlanAdvanced(4, 20, is_end=False), sg.NodeOffered("n0", 2, 2))
     bench.tell(sg.CancelAsked(drain=drain))
     bench.tell(sg.PlanFailed("the process that lists the inputs died", "Traceback ..."))
     assert bench.stops == [drain]
@@ -294,9 +294,9 @@ def test_the_traceback_of_a_helper_is_in_the_last_event_until_a_resume() -> None
     assert bench.end.traceback == bench.scheduler.state.traceback == "Traceback 1"
     again = Bench(state=bench.scheduler.state)
     assert again.scheduler.state.traceback == "Traceback 1", "as it ended, until the plan holds"
-    again.tell(sg.Planned(1, 5, is_end=True))
+    again.tell(sg.PlanAdvanced(1, 5, is_end=True))
     assert not again.scheduler.state.traceback
-    again.tell(sg.Noticed("workers are no longer forked", "Traceback 2"))
+    again.tell(sg.Warned("workers are no longer forked", "Traceback 2"))
     assert again.events[-1] == WarningRaised(
         again.now, "workers are no longer forked", "Traceback 2"
     )
@@ -309,7 +309,7 @@ def test_the_traceback_of_a_helper_is_in_the_last_event_until_a_resume() -> None
 
 def test_a_resume_that_is_refused_by_a_helpers_error_has_its_traceback() -> None:
     bench = Bench()
-    bench.tell(sg.Planned(1, 5, is_end=True), sg.CancelAsked(drain=True))
+    bench.tell(sg.PlanAdvanced(1, 5, is_end=True), sg.CancelAsked(drain=True))
     bench.stop_all()
     again = Scheduler(Limits(), ("n0",), bench.scheduler.state)
     again.start(9, 2, "host")
@@ -355,7 +355,7 @@ def test_inputs_that_cannot_be_listed_fail_the_run() -> None:
 
 def test_inputs_without_items_fail_the_run() -> None:
     bench = Bench()
-    bench.tell(sg.Planned(0, 0, is_end=True))
+    bench.tell(sg.PlanAdvanced(0, 0, is_end=True))
     bench.stop_all()
     assert bench.end.reason == "the inputs hold no items: nothing to run"
 
@@ -405,7 +405,7 @@ def test_whatever_happens_every_item_is_accounted_for(
         choice = rng.random()
         if planned < mini_batches and choice < 0.3:
             planned = min(mini_batches, planned + rng.randint(1, 9))
-            bench.tell(sg.Planned(planned, planned * 5, is_end=planned == mini_batches))
+            bench.tell(sg.PlanAdvanced(planned, planned * 5, is_end=planned == mini_batches))
         elif choice < 0.5 or not bench.out:
             bench.tell(sg.NodeOffered(rng.choice(names), 2, rng.randint(1, 12)))
         else:
@@ -448,12 +448,12 @@ def test_a_store_that_gives_no_first_mini_batch_ends_the_run() -> None:
 
 def test_a_run_in_which_nothing_happens_ends() -> None:
     bench = Bench(Limits(progress_update_timeout_s=60))
-    bench.tell(sg.Planned(3, 15, is_end=False), sg.NodeOffered("n0", 1, 1))
+    bench.tell(sg.PlanAdvanced(3, 15, is_end=False), sg.NodeOffered("n0", 1, 1))
     bench.now = 50_000
     bench.succeed("n0", 0, 1)
     for seconds in range(51, 110):
         bench.now = seconds * 1000
-        bench.tell(sg.TimePassed(), sg.NodeLooked("n0", ()))
+        bench.tell(sg.TimePassed(), sg.WorkersSampled("n0", ()))
         assert bench.stops == []
     bench.now = 110_100
     bench.tell(sg.TimePassed())
@@ -463,13 +463,13 @@ def test_a_run_in_which_nothing_happens_ends() -> None:
 
 def test_a_node_that_joins_gets_work_and_what_a_lost_one_held_goes_elsewhere() -> None:
     bench = Bench(Limits(run_max_try=1), nodes=())
-    bench.tell(sg.Planned(4, 20, is_end=True))
-    bench.tell(sg.NodeJoined("n0", "tcp://a"), sg.NodeOffered("n0", 2, 3))
+    bench.tell(sg.PlanAdvanced(4, 20, is_end=True))
+    bench.tell(sg.NodeConnected("n0", "tcp://a"), sg.NodeOffered("n0", 2, 3))
     assert bench.out == [("n0", 0, 1), ("n0", 1, 1), ("n0", 2, 1)]
     bench.succeed("n0", 1, 1)
     bench.out.clear()
     bench.tell(sg.NodeGone("n0", "killed", blames=True))
-    bench.tell(sg.NodeJoined("n1", "tcp://b"), sg.NodeOffered("n1", 2, 9))
+    bench.tell(sg.NodeConnected("n1", "tcp://b"), sg.NodeOffered("n1", 2, 9))
     assert sorted(bench.out) == [("n1", 0, 1), ("n1", 2, 1), ("n1", 3, 1)]
     assert bench.charges == []
     before = len(bench.events)
@@ -488,7 +488,7 @@ def lose_with(bench: Bench, count: int, *, blames: bool = True) -> None:
     """Let so many nodes come, take the mini-batch, and go down."""
     for number in range(count):
         name = f"x{bench.now}-{number}"
-        bench.tell(sg.NodeJoined(name, ""), sg.NodeOffered(name, 1, 1))
+        bench.tell(sg.NodeConnected(name, ""), sg.NodeOffered(name, 1, 1))
         assert bench.out[-1][0] == name
         bench.out.pop()
         bench.tell(sg.NodeGone(name, "killed", blames=blames))
@@ -496,15 +496,15 @@ def lose_with(bench: Bench, count: int, *, blames: bool = True) -> None:
 
 def test_a_mini_batch_is_charged_when_it_has_taken_three_nodes_with_it() -> None:
     bench = Bench(Limits(run_max_try=2, error_threshold=-1), nodes=())
-    bench.tell(sg.Planned(1, 5, is_end=True))
+    bench.tell(sg.PlanAdvanced(1, 5, is_end=True))
     lose_with(bench, 2)
     assert bench.charges == []
     lose_with(bench, 1)
     [(node, mini_batch, attempt, reason)] = bench.charges
     assert (mini_batch, attempt, reason) == (0, 1, "killed")
-    bench.tell(sg.NodeJoined("n9", ""), sg.NodeOffered("n9", 1, 1))
+    bench.tell(sg.NodeConnected("n9", ""), sg.NodeOffered("n9", 1, 1))
     assert bench.out == [], "it is out until its failure is told"
-    bench.tell(sg.AttemptEndedBadly(node, node, 0, 1, 5, 0, BAD))
+    bench.tell(sg.AttemptErrored(node, node, 0, 1, 5, 0, BAD))
     assert bench.out == [("n9", 0, 2)]
     bench.succeed("n9", 0, 2)
     bench.stop_all()
@@ -513,12 +513,12 @@ def test_a_mini_batch_is_charged_when_it_has_taken_three_nodes_with_it() -> None
 
 def test_what_was_only_held_ahead_is_not_blamed_where_it_is_known_what_ran() -> None:
     bench = Bench(Limits(run_max_try=1, error_threshold=-1), nodes=())
-    bench.tell(sg.Planned(3, 15, is_end=True))
+    bench.tell(sg.PlanAdvanced(3, 15, is_end=True))
     for number in range(3):
         name = f"n{number}"
-        bench.tell(sg.NodeJoined(name, ""), sg.NodeOffered(name, 1, 3))
+        bench.tell(sg.NodeConnected(name, ""), sg.NodeOffered(name, 1, 3))
         bench.tell(sg.WorkerSpawned(name, f"{name}w0", 1))
-        bench.tell(sg.NodeLooked(name, ((f"{name}w0", "running", 0, 5),)))
+        bench.tell(sg.WorkersSampled(name, ((f"{name}w0", "running", 0, 5),)))
         bench.out.clear()
         bench.tell(sg.NodeGone(name, "killed", blames=True))
     assert [mini_batch for _, mini_batch, _, _ in bench.charges] == [0]
@@ -526,14 +526,14 @@ def test_what_was_only_held_ahead_is_not_blamed_where_it_is_known_what_ran() -> 
 
 def test_a_retired_node_blames_nobody_however_often() -> None:
     bench = Bench(Limits(run_max_try=1), nodes=())
-    bench.tell(sg.Planned(1, 5, is_end=True))
+    bench.tell(sg.PlanAdvanced(1, 5, is_end=True))
     lose_with(bench, 7, blames=False)
     assert bench.charges == []
 
 
 def test_a_paused_node_gives_back_what_it_has_not_begun() -> None:
     bench = Bench(nodes=("n0", "n1"))
-    bench.tell(sg.Planned(4, 20, is_end=True), sg.NodeOffered("n0", 2, 4))
+    bench.tell(sg.PlanAdvanced(4, 20, is_end=True), sg.NodeOffered("n0", 2, 4))
     assert [k for _, k, _ in bench.out] == [0, 1, 2, 3]
     bench.tell(sg.NodeOffered("n0", 2, 0), sg.MiniBatchesReturned("n0", ((2, 1), (3, 1))))
     bench.out = [row for row in bench.out if row[1] < 2]
@@ -545,7 +545,9 @@ def test_a_paused_node_gives_back_what_it_has_not_begun() -> None:
 
 def test_a_cluster_that_is_lost_interrupts_the_run_and_one_that_never_was_fails_it() -> None:
     bench = Bench(nodes=())
-    bench.tell(sg.Planned(2, 10, is_end=True), sg.NodeJoined("n0", ""), sg.NodeOffered("n0", 1, 1))
+    bench.tell(
+        sg.PlanAdvanced(2, 10, is_end=True), sg.NodeConnected("n0", ""), sg.NodeOffered("n0", 1, 1)
+    )
     bench.tell(sg.PoolLost("the scheduler is gone", is_resumable=True))
     assert (bench.end.state, bench.end.reason) == ("Interrupted", "the scheduler is gone")
     assert bench.scheduler.state.is_final
@@ -574,7 +576,7 @@ class Coming(Bench):
         self.tell(sg.NodeGone(name, "killed", blames=blames))
         while self.charges:
             node, mini_batch, attempt, _ = self.charges.pop()
-            self.tell(sg.AttemptEndedBadly(node, node, mini_batch, attempt, 5, 0, BAD))
+            self.tell(sg.AttemptErrored(node, node, mini_batch, attempt, 5, 0, BAD))
 
     def give_back(self, rng: random.Random) -> None:
         name = rng.choice(self.scheduler._nodes.names())
@@ -596,13 +598,13 @@ def test_whoever_comes_and_goes_nothing_is_lost_and_nothing_is_twice(
 ) -> None:
     rng = random.Random(seed)
     bench = Coming(Limits(run_max_try, error_threshold=-1, append_rows=False), nodes=())
-    bench.tell(sg.Planned(mini_batches, mini_batches * 5, is_end=True))
+    bench.tell(sg.PlanAdvanced(mini_batches, mini_batches * 5, is_end=True))
     said: list[sg.Signal] = []
     while not bench.stops:
         choice = rng.random()
         names = bench.scheduler._nodes.names()
         if not names or (choice < 0.1 and len(names) < 5):
-            bench.tell(sg.NodeJoined(f"n{bench.now}", "somewhere"))
+            bench.tell(sg.NodeConnected(f"n{bench.now}", "somewhere"))
         elif choice < 0.15:
             bench.go(rng, blames=rng.random() < 0.7)
         elif choice < 0.2:
@@ -653,7 +655,7 @@ def test_one_group_is_tried_again_and_the_other_stays_failed() -> None:
     first = two_groups(limits)
     again = Bench(limits, state=folded(first.events), group=WORSE.group)
     assert again.events == [], "nothing is said before the inputs are known to be the same"
-    again.tell(sg.Planned(4, 20, is_end=True))
+    again.tell(sg.PlanAdvanced(4, 20, is_end=True))
     assert again.events[1] == RunResumed(again.now, True, 2, "", WORSE.group)
     state = again.scheduler.state
     assert (state.failed, state.retrying, state.items_failed) == (1, 2, 5)
@@ -699,9 +701,9 @@ def test_a_store_that_stalls_while_the_inputs_are_checked_ends_in_a_refusal() ->
 def test_what_happened_before_the_plan_was_checked_is_told_then() -> None:
     limits = Limits(run_max_try=1, error_threshold=-1)
     again = Bench(limits, state=folded(two_groups(limits).events))
-    again.tell(sg.WorkerSpawned("n0", "n0w0", 7), sg.NodeOffered("n0", 2, 9), sg.Noticed("new"))
+    again.tell(sg.WorkerSpawned("n0", "n0w0", 7), sg.NodeOffered("n0", 2, 9), sg.Warned("new"))
     assert again.events == []
-    again.tell(sg.Planned(4, 20, is_end=True))
+    again.tell(sg.PlanAdvanced(4, 20, is_end=True))
     kinds = [type(event).__name__ for event in again.events]
     assert kinds[:5] == [
         "RunStarted", "RunResumed", "WorkerStarted", "WarningRaised", "PlanFinished"
@@ -714,7 +716,7 @@ def test_what_was_left_failed_counts_and_yet_the_group_is_tried() -> None:
     for ends_well in (True, False):
         limits = Limits(run_max_try=1, error_threshold=4)
         again = Bench(limits, state=folded(first.events), group=WORSE.group)
-        again.tell(sg.Planned(4, 20, is_end=True), sg.NodeOffered("n0", 2, 9))
+        again.tell(sg.PlanAdvanced(4, 20, is_end=True), sg.NodeOffered("n0", 2, 9))
         assert again.stops == []
         if ends_well:
             again.succeed("n0", 1, 2)
@@ -743,7 +745,7 @@ def test_however_often_groups_are_tried_again_every_item_is_accounted_for(
     events: list[Any] = []
     kept: set[int] = set()
     for driver in range(drivers):
-        bench.tell(sg.Planned(mini_batches, mini_batches * 5, is_end=True))
+        bench.tell(sg.PlanAdvanced(mini_batches, mini_batches * 5, is_end=True))
         bench.tell(sg.NodeOffered("n0", 2, mini_batches))
         breaks_off = driver < drivers - 1 and rng.random() < 0.3
         while not bench.stops and not (breaks_off and rng.random() < 0.1):

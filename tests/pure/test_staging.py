@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parallelrun_jupyter.engine.staging import MOST_AHEAD, READ_AHEAD_S, read_ahead
+from parallelrun_jupyter.engine.node.stager import MOST_AHEAD, READ_AHEAD_S, read_ahead
 
 seconds = st.floats(0.0001, 1000.0)
 

@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
-from parallelrun_jupyter import events as ev
 from parallelrun_jupyter.errors import RunFolderError
-from parallelrun_jupyter.runs import liveness
-from parallelrun_jupyter.runs.journal import JournalReader, JournalWriter
-from parallelrun_jupyter.runs.record import RunRecord
-from parallelrun_jupyter.runs.snapshot import Snapshot, take_snapshot
-from parallelrun_jupyter.runs.state import RunState
-from parallelrun_jupyter.runs.state_file import read_state, write_state
-from parallelrun_jupyter.runs.store import RunFolder
-from parallelrun_jupyter.widget.text import LinePrinter, bar, plain, text_view
+from parallelrun_jupyter.runs import driver_lock
+from parallelrun_jupyter.runs.journal import events as ev
+from parallelrun_jupyter.runs.journal.files import JournalReader, JournalWriter
+from parallelrun_jupyter.runs.journal.state import RunState
+from parallelrun_jupyter.runs.journal.state_cache import read_state, write_state
+from parallelrun_jupyter.runs.run_folder import RunFolder
+from parallelrun_jupyter.runs.run_record import RunRecord
+from parallelrun_jupyter.runs.snapshot.snapshot import Snapshot, take_snapshot
+from parallelrun_jupyter.views.text import LinePrinter, bar, plain, text_view
 
 CREATED = 1_000_000.0
 
@@ -51,7 +51,7 @@ def folder(tmp_path: Path) -> RunFolder:
     """Return a run whose driver is this very process."""
     path = tmp_path / "r"
     path.mkdir()
-    (path / "driver.json").write_text(json.dumps(liveness.identity(os.getpid())))
+    (path / "driver.json").write_text(json.dumps(driver_lock.identity(os.getpid())))
     return RunFolder(path)
 
 
@@ -259,18 +259,18 @@ def test_a_zombie_is_dead(folder: RunFolder) -> None:
         os._exit(0)
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     try:
-        folder.driver.write_text(json.dumps({**liveness.identity(os.getpid()), "pid": pid}))
+        folder.driver.write_text(json.dumps({**driver_lock.identity(os.getpid()), "pid": pid}))
         assert snapshot_of(folder, *PLANNED)["state"] == "Interrupted"
     finally:
         os.waitpid(pid, 0)
 
 
 def test_only_one_driver_can_hold_a_run(folder: RunFolder) -> None:
-    claim = liveness.DriverClaim(folder)
+    claim = driver_lock.DriverLock(folder)
     with pytest.raises(RunFolderError, match="run r already has a driver; watch it with"):
-        liveness.DriverClaim(folder)
+        driver_lock.DriverLock(folder)
     claim.release()
-    liveness.DriverClaim(folder).release()
+    driver_lock.DriverLock(folder).release()
 
 
 # Text

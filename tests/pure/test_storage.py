@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parallelrun_jupyter import Datastore, EnvironmentVariable, FileDataset, Keyring
-from parallelrun_jupyter.data import credentials
-from parallelrun_jupyter.data.credentials import Held, hold, look_up, variables_for_driver
-from parallelrun_jupyter.data.datastores import place_of
-from parallelrun_jupyter.data.storage import Storage, make_storage
+from parallelrun_jupyter.data.storage import credentials
+from parallelrun_jupyter.data.storage.credentials import Held, hold, look_up, variables_for_driver
+from parallelrun_jupyter.data.storage.datastores import place_of
+from parallelrun_jupyter.data.storage.storage import StorageSpec, make_storage
 from parallelrun_jupyter.errors import ConfigError, InputError, MissingExtraError
 
 
-def storage(environ: dict[str, str] | None = None, **options: Any) -> Storage:
+def storage(environ: dict[str, str] | None = None, **options: Any) -> StorageSpec:
     return make_storage("az", {}, options, label="x", environ=environ or {})
 
 
@@ -27,7 +27,7 @@ def test_a_credential_goes_by_reference_and_the_rest_as_it_is() -> None:
     assert made.options == {"account_name": "acct", "max_concurrency": 4}
     assert made.secrets == {"account_key": Held("PARALLELRUN_X_ACCOUNT_KEY")}
     assert "SECRET" not in json.dumps(made.spec())
-    assert Storage.of_spec(json.loads(json.dumps(made.spec()))) == made
+    assert StorageSpec.of_spec(json.loads(json.dumps(made.spec()))) == made
     assert variables_for_driver(made.references(), {}) == {"PARALLELRUN_X_ACCOUNT_KEY": "SECRET"}
 
 
@@ -108,7 +108,7 @@ def test_the_keyring_is_read_where_it_is_used(monkeypatch: pytest.MonkeyPatch) -
     try:
         made = storage(account_name="acct", account_key=Keyring("blobs", "acct"))
         assert made.spec()["secrets"] == {"account_key": {"keyring": ["blobs", "acct"]}}
-        assert Storage.of_spec(made.spec()) == made
+        assert StorageSpec.of_spec(made.spec()) == made
         assert look_up(made.secrets["account_key"], "it", {}) == "SECRET"
         with pytest.raises(ConfigError, match="keyring set blobs other"):
             look_up(Keyring("blobs", "other"), "it", {})
@@ -193,7 +193,7 @@ def test_equal_containers_of_two_accounts_keep_their_own_keys() -> None:
 
 
 def test_equal_buckets_behind_two_endpoints_keep_their_own_keys() -> None:
-    def bucket(endpoint: str, secret: str) -> Storage:
+    def bucket(endpoint: str, secret: str) -> StorageSpec:
         options = {"endpoint_url": endpoint, "secret": secret}
         place = place_of("s3://data/a", options)
         assert place.storage is not None

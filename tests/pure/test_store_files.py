@@ -13,10 +13,10 @@ import pandas as pd
 import pytest
 
 from parallelrun_jupyter import FileDataset, TabularDataset
-from parallelrun_jupyter.data.cut import Cut
-from parallelrun_jupyter.data.remote import Store
-from parallelrun_jupyter.data.storage import Place
-from parallelrun_jupyter.data.transfer import copies_of
+from parallelrun_jupyter.data.batching import BatchSpec
+from parallelrun_jupyter.data.storage.object_store import ObjectStore
+from parallelrun_jupyter.data.storage.storage import Place
+from parallelrun_jupyter.data.storage.transfer import copies_of
 from parallelrun_jupyter.errors import InputError
 
 
@@ -52,7 +52,7 @@ def test_a_table_that_is_given_twice_counts_twice(
     options = archive(tmp_path / "a.zip", TABLES)
     urls = [f"zip://{path}" for path in given]
     table = TabularDataset.from_delimited_files(urls, storage_options=options)
-    planned = [json.loads(line) for line, _ in table.mini_batches(0, Cut(1 << 20)) if line]
+    planned = [json.loads(line) for line, _ in table.mini_batches(0, BatchSpec(1 << 20)) if line]
     assert [row[2] for row in planned] == [[f"zip://{name}"] for name in names]
     assert {row[6]["format"] for row in planned} == {"delimited"}
     pd.testing.assert_frame_equal(table.to_pandas_dataframe(), expected(names))
@@ -66,7 +66,7 @@ def test_a_table_that_went_since_it_was_listed_fails_alone(
     listed = list(table.files.folders())
     archive(tmp_path / "a.zip", {k: v for k, v in TABLES.items() if k != "in/3.csv"})
     monkeypatch.setattr(FileDataset, "folders", lambda _: iter(listed))
-    planned = [json.loads(line) for line, _ in table.mini_batches(0, Cut(1 << 20)) if line]
+    planned = [json.loads(line) for line, _ in table.mini_batches(0, BatchSpec(1 << 20)) if line]
     assert [row[2][0] for row in planned] == [f"zip://{name}" for name in sorted(TABLES)]
     [bad] = [row for row in planned if row[6]["format"] == "unreadable"]
     assert bad[2] == ["zip://in/3.csv"]
@@ -83,7 +83,9 @@ def test_a_key_that_leads_out_of_the_folder_is_refused_before_anything_is_writte
 ) -> None:
     dataset = FileDataset("zip://in", storage_options=archive(tmp_path / "a.zip", {"in/b.txt": ""}))
     listed = [[("zip://in/b.txt", 0, ""), (f"zip://{name}", 0, "")]]
-    monkeypatch.setattr(Store, "folders", lambda *_: iter(listed))  # a store that keeps such keys
+    monkeypatch.setattr(
+        ObjectStore, "folders", lambda *_: iter(listed)
+    )  # a store that keeps such keys
     (tmp_path / "home" / "target").mkdir(parents=True)
     before = files_below(tmp_path)
     place = Place(dataset.paths[0], dataset.storage)
@@ -106,7 +108,7 @@ def test_keys_that_no_folder_can_hold_beside_each_other_are_refused(
 ) -> None:
     dataset = FileDataset("zip://in", storage_options=archive(tmp_path / "a.zip", {"in/b": ""}))
     listed = [[(f"zip://{name}", 0, "") for name in names]]
-    monkeypatch.setattr(Store, "folders", lambda *_: iter(listed))
+    monkeypatch.setattr(ObjectStore, "folders", lambda *_: iter(listed))
     with pytest.raises(InputError, match=why):
         dataset.download(tmp_path / "target")
     assert not (tmp_path / "target").exists()

@@ -19,18 +19,18 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from parallelrun_jupyter import TabularDataset
-from parallelrun_jupyter.data import text_files
-from parallelrun_jupyter.data.cut import Cut
-from parallelrun_jupyter.engine.plan import write_plan
-from parallelrun_jupyter.engine.plan_check import Fate
-from parallelrun_jupyter.engine.policy import Limits, stalled
+from parallelrun_jupyter.data.batching import BatchSpec
+from parallelrun_jupyter.data.tables import text_encoding
+from parallelrun_jupyter.engine.planning.plan_check import Fate
+from parallelrun_jupyter.engine.planning.plan_file import write_plan
+from parallelrun_jupyter.engine.scheduling.limits import Limits, stalled
 from parallelrun_jupyter.errors import InputError
-from parallelrun_jupyter.runs.state import RunState
-from parallelrun_jupyter.widget.text import progress_line
-from parallelrun_jupyter.worker import delimited
+from parallelrun_jupyter.runs.journal.state import RunState
+from parallelrun_jupyter.views.text import progress_line
 from parallelrun_jupyter.worker.failures import BadInput
 from parallelrun_jupyter.worker.mini_batches import count_items
-from parallelrun_jupyter.worker.tables import load_table
+from parallelrun_jupyter.worker.tables import delimited
+from parallelrun_jupyter.worker.tables.reader import load_table
 from tests.pure.test_html import snapshot
 from tests.pure.test_state import record
 
@@ -38,7 +38,7 @@ TEXT = pd.Series(["x"]).dtype.name
 """The type of a column of text: str from pandas 3 on, object before."""
 
 LAW = settings(max_examples=120)
-WHOLE = Cut(1 << 60)
+WHOLE = BatchSpec(1 << 60)
 
 
 @pytest.fixture(scope="module")
@@ -46,11 +46,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("tables")
 
 
-def rows_of(dataset: TabularDataset, cut: Cut = WHOLE) -> list[Any]:
+def rows_of(dataset: TabularDataset, cut: BatchSpec = WHOLE) -> list[Any]:
     return [json.loads(line) for line, _ in dataset.mini_batches(0, cut) if line]
 
 
-def frames_of(dataset: TabularDataset, cut: Cut = WHOLE) -> list[pd.DataFrame]:
+def frames_of(dataset: TabularDataset, cut: BatchSpec = WHOLE) -> list[pd.DataFrame]:
     frames = []
     for row in rows_of(dataset, cut):
         frames.append(load_table(row))
@@ -126,11 +126,11 @@ def test_types_are_decided_once_for_all_mini_batches(
         writer = csv.writer(file, delimiter=separator, lineterminator=line_end, quoting=quoting)
         writer.writerows([names, *rows])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(text_files, "BLOCK_BYTES", 64)
+        patch.setattr(text_encoding, "BLOCK_BYTES", 64)
         patch.setattr(delimited, "WIDE", 1 if is_wide else 256)
         dataset = TabularDataset.from_delimited_files(path, separator=separator, encoding=encoding)
-        lines = rows_of(dataset, Cut(size))
-        frames = frames_of(dataset, Cut(size))
+        lines = rows_of(dataset, BatchSpec(size))
+        frames = frames_of(dataset, BatchSpec(size))
     types = dict(zip(names, lines[0][6]["types"], strict=True))
     read = {"sep": separator, "encoding": encoding, "index_col": False}
     expected = pd.read_csv(path, dtype=types, **read)
@@ -190,8 +190,8 @@ def test_what_is_read_of_digits_is_what_is_written(
         writer = csv.writer(file, lineterminator="\n", quoting=quoting)
         writer.writerows([[f"c{k}" for k in range(len(columns))], *zip(*columns, strict=True)])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(text_files, "BLOCK_BYTES", block)
-        frames = frames_of(TabularDataset.from_delimited_files(path), Cut(size))
+        patch.setattr(text_encoding, "BLOCK_BYTES", block)
+        frames = frames_of(TabularDataset.from_delimited_files(path), BatchSpec(size))
     same_types(frames)
     joined = pd.concat(frames, ignore_index=True)
     for texts, name in zip(columns, joined.columns, strict=True):
@@ -221,7 +221,7 @@ def test_mini_batches_of_so_many_rows_never_cross_a_file(
     for number, values in enumerate(parts):
         paths.append(folder / f"part{number}.csv")
         pd.DataFrame({"a": values}).to_csv(paths[-1], index=False)
-    frames = frames_of(TabularDataset.from_delimited_files(paths), Cut(1, rows=rows))
+    frames = frames_of(TabularDataset.from_delimited_files(paths), BatchSpec(1, rows=rows))
     expected = [
         values[start : start + rows] for values in parts for start in range(0, len(values), rows)
     ]
@@ -294,7 +294,7 @@ def test_a_compressed_file_is_one_mini_batch(folder: Path, ending: str) -> None:
     frame = pd.DataFrame({"a": range(50), "b": ["x\ny"] * 50})
     path = folder / f"packed.csv.{ending}"
     frame.to_csv(path, index=False)
-    frames = frames_of(TabularDataset.from_delimited_files(path), Cut(20))
+    frames = frames_of(TabularDataset.from_delimited_files(path), BatchSpec(20))
     assert len(frames) == 1
     pd.testing.assert_frame_equal(frames[0], frame)
 
@@ -318,7 +318,7 @@ def test_json_lines(folder: Path, rows: list[dict[str, Any]], size: int, encodin
         "\n\n".join(json.dumps(row, ensure_ascii=False) for row in rows), encoding=encoding
     )
     dataset = TabularDataset.from_json_lines_files(path, encoding=encoding)
-    frames = frames_of(dataset, Cut(size))
+    frames = frames_of(dataset, BatchSpec(size))
     same_types(frames)
     joined = pd.concat(frames, ignore_index=True)
     assert set(joined.columns) == {name for row in rows for name in row}
@@ -332,9 +332,9 @@ def test_json_lines(folder: Path, rows: list[dict[str, Any]], size: int, encodin
 @given(
     values=st.lists(st.one_of(st.none(), st.integers(-(2**53), 2**53)), min_size=1, max_size=12),
     group=st.integers(1, 4),
-    cut=st.sampled_from([Cut(1), Cut(200), Cut(1, rows=3), WHOLE]),
+    cut=st.sampled_from([BatchSpec(1), BatchSpec(200), BatchSpec(1, rows=3), WHOLE]),
 )
-def test_parquet(folder: Path, values: list[int | None], group: int, cut: Cut) -> None:
+def test_parquet(folder: Path, values: list[int | None], group: int, cut: BatchSpec) -> None:
     frame = pd.DataFrame({
         "n": pd.array(values, dtype="Int64"),
         "is": pd.array([None if v is None else v > 0 for v in values], dtype="boolean"),
@@ -375,7 +375,7 @@ def test_a_bad_row_does_not_decide_the_types_of_the_others(folder: Path, bad: st
     rows = [bad if number == 4 else f"{number},ok,{number}" for number in range(6)]
     path = folder / "bad.csv"
     path.write_text("\n".join(["i,text,j", *rows, ""]))
-    first, *_ = rows_of(TabularDataset.from_delimited_files(path), Cut(1, rows=4))
+    first, *_ = rows_of(TabularDataset.from_delimited_files(path), BatchSpec(1, rows=4))
     frame = load_table(first)
     assert [kind.name for kind in frame.dtypes] == ["int64", TEXT, "int64"]
     assert list(frame["text"]) == ["ok"] * 4
@@ -419,7 +419,7 @@ def test_bad_text_is_named_by_file_and_offset(
 def test_bad_json_and_parquet(folder: Path) -> None:
     path = folder / "bad.jsonl"
     path.write_text('{"a": 1}\n{"a": }\n[1]\n{"a": 2}\n')
-    rows = rows_of(TabularDataset.from_json_lines_files(path), Cut(1))
+    rows = rows_of(TabularDataset.from_json_lines_files(path), BatchSpec(1))
     assert load_table(rows[0])["a"].tolist() == [1]
     with pytest.raises(BadInput, match=r"bad\.jsonl: the line at byte 9 is not JSON at byte 15"):
         load_table(rows[1])
@@ -498,7 +498,7 @@ def test_wide_rows(folder: Path) -> None:
     frame = pd.DataFrame([[k * n for k in range(3000)] for n in range(6)])
     path = folder / "wide.csv"
     frame.to_csv(path, index=False)
-    frames = frames_of(TabularDataset.from_delimited_files(path), Cut(30_000))
+    frames = frames_of(TabularDataset.from_delimited_files(path), BatchSpec(30_000))
     assert len(frames) == 4, "the first three rows are shorter"
     frame.columns = frame.columns.astype(str)
     pd.testing.assert_frame_equal(

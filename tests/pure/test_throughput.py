@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parallelrun_jupyter import events as ev
-from parallelrun_jupyter.runs import progress
-from parallelrun_jupyter.runs.state import RunState
+from parallelrun_jupyter.runs.journal import events as ev
+from parallelrun_jupyter.runs.journal.state import RunState
+from parallelrun_jupyter.runs.snapshot import progress
 from tests.journals import ITEMS, Course, events_of
 from tests.pure.test_progress import RECORDED, recorded
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parallelrun_jupyter.data.urls import Url, datastore_of, parse_url
+from parallelrun_jupyter.data.storage.urls import Url, datastore_of, parse_url
 from parallelrun_jupyter.errors import InputError
 
 ENDPOINT = "http://127.0.0.1:10000/{account}"

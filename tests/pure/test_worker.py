@@ -14,16 +14,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parallelrun_jupyter.worker import protocol, status_page, tables
+from parallelrun_jupyter.worker import protocol, status_page
 from parallelrun_jupyter.worker.failures import BadInput, BadResult, BadSettings, describe
 from parallelrun_jupyter.worker.mini_batches import load
-from parallelrun_jupyter.worker.results import (
+from parallelrun_jupyter.worker.output.results import (
     SETTINGS_FILE,
     encode_result,
     read_frame_options,
     taken,
 )
 from parallelrun_jupyter.worker.streams import LINE_BYTES, ShownLines, tag_lines
+from parallelrun_jupyter.worker.tables import reader
 
 
 @pytest.mark.parametrize(
@@ -139,7 +140,7 @@ def test_what_a_reader_raises_by_itself_is_bad_input_with_its_file_and_traceback
     def read(*_: Any) -> Any:
         raise OverflowError("int too big to convert")
 
-    monkeypatch.setattr(tables, "_reader", lambda form: read)
+    monkeypatch.setattr(reader, "_reader", lambda form: read)
     row = [
         "t",
         0,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from parallelrun_jupyter.engine.template import WORKER_FOLDER
+from parallelrun_jupyter.engine.node.fork_server import WORKER_FOLDER
 
 START_S = 90
 """A Dask process takes two seconds on a quiet machine, and half a minute on a busy one."""

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from parallelrun_jupyter import ParallelRunConfig, Run, submit
-from parallelrun_jupyter.engine.worker_process import WorkerSpec
-from parallelrun_jupyter.settings import visible_gpus
+from parallelrun_jupyter.engine.node.worker_process import WorkerSpec
+from parallelrun_jupyter.machine import visible_gpus
 from tests.conftest import SCRIPTS
 from tests.real.conftest import end_of, rows_of
 

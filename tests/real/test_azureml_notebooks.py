@@ -21,8 +21,8 @@ from PIL import Image
 
 import tests.azureml_notebooks
 import tests.digits
+from parallelrun_jupyter.commands.kernelspec import install_kernel
 from parallelrun_jupyter.environment.build import find_python
-from parallelrun_jupyter.kernel import install_kernel
 from tests.azureml_notebooks import KERNEL, execute, text_of
 from tests.azurite_process import ACCOUNT, KEY, Azurite
 

@@ -490,7 +490,7 @@ def test_a_driver_killed_while_it_submits_a_step_does_not_start_it_twice(
 
 
 def test_a_compute_target_may_be_a_dask_cluster(ws: Any, dask_cluster: DaskProcesses) -> None:
-    from parallelrun_jupyter.compute import name_compute
+    from parallelrun_jupyter.config.compute import name_compute
 
     name_compute("cpu", dask_cluster.address)
     run = submit(ws, parallel(ws, [files(ws).as_named_input("n")]))

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from parallelrun_jupyter import ParallelRunConfig, Run, submit
-from parallelrun_jupyter.cli import main
+from parallelrun_jupyter.commands.cli import main
 from tests.conftest import SCRIPTS
 from tests.real.conftest import end_of
 

@@ -18,7 +18,7 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from parallelrun_jupyter import DaskCompute, ParallelRunConfig, Run, name_compute, submit
 from parallelrun_jupyter.errors import ConfigError, RunFailedError
-from parallelrun_jupyter.events import (
+from parallelrun_jupyter.runs.journal.events import (
     AttemptFailed,
     AttemptSucceeded,
     NodeJoined,

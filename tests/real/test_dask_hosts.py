@@ -13,7 +13,7 @@ import pytest
 from distributed.security import Security
 
 from parallelrun_jupyter import DaskCompute, ParallelRunConfig, submit
-from parallelrun_jupyter.events import (
+from parallelrun_jupyter.runs.journal.events import (
     AttemptFailed,
     AttemptSucceeded,
     NodeJoined,

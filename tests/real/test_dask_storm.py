@@ -14,8 +14,8 @@ import psutil
 import pytest
 
 from parallelrun_jupyter import ParallelRunConfig, Run, submit
-from parallelrun_jupyter.demo import write_digits
-from parallelrun_jupyter.events import AttemptFailed, AttemptSucceeded, NodeLost
+from parallelrun_jupyter.commands.demo import write_digits
+from parallelrun_jupyter.runs.journal.events import AttemptFailed, AttemptSucceeded, NodeLost
 from tests.real.conftest import end_of
 from tests.real.dask_processes import DaskProcesses
 from tests.real.test_dask import of_kind

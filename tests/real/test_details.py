@@ -15,10 +15,10 @@ import pytest
 from comm.base_comm import BaseComm
 
 from parallelrun_jupyter import ParallelRunConfig, Run, submit
-from parallelrun_jupyter.widget.details import RunDetails, Shown
-from parallelrun_jupyter.widget.feed import followed
-from parallelrun_jupyter.widget.output import RUN_MIME
-from parallelrun_jupyter.widget.place import Place
+from parallelrun_jupyter.notebook.display import Place
+from parallelrun_jupyter.notebook.feed import followed
+from parallelrun_jupyter.notebook.run_details import CellOutput, RunDetails
+from parallelrun_jupyter.views.mime_bundle import RUN_MIME
 from tests.conftest import SCRIPTS
 
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
@@ -104,7 +104,7 @@ def start(numbers: Path, script: str = "slow.py", **settings: Any) -> Run:
 
 def show(run: Run, *, has_views: bool = True) -> Publisher:
     publisher = Publisher()
-    Shown(run.folder, Place(publisher, has_views=has_views)).open()
+    CellOutput(run.folder, Place(publisher, has_views=has_views)).open()
     return publisher
 
 

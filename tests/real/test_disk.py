@@ -14,7 +14,7 @@ import pytest
 
 from parallelrun_jupyter import Run
 from parallelrun_jupyter.errors import ConfigError
-from parallelrun_jupyter.events import AttemptSucceeded, RunStarted
+from parallelrun_jupyter.runs.journal.events import AttemptSucceeded, RunStarted
 from tests.conftest import SCRIPTS
 from tests.real.conftest import end_of, rows_of
 
@@ -83,7 +83,7 @@ def test_an_output_that_refuses_keeps_the_rows_safe(
 _LOCKS_ITS_LOGS = """
 import importlib, sys
 from parallelrun_jupyter import ParallelRunConfig, submit
-submission = importlib.import_module("parallelrun_jupyter.submission")
+submission = importlib.import_module("parallelrun_jupyter.client.submit")
 launch = submission.launch
 def locked(folder, *words):
     folder.user_logs.chmod(0o500)

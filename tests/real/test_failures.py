@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 
 from parallelrun_jupyter import ParallelRunConfig, Run, TabularDataset, submit
-from parallelrun_jupyter.engine.template import WORKER_FOLDER
+from parallelrun_jupyter.engine.node.fork_server import WORKER_FOLDER
 from parallelrun_jupyter.errors import ConfigError, RunFailedError, RunFolderError
-from parallelrun_jupyter.runs.follow import Follower
-from parallelrun_jupyter.widget.output import run_output, saved_bundle
-from parallelrun_jupyter.widget.requests import Asked, answer
-from parallelrun_jupyter.worker.results import SETTINGS_FILE
+from parallelrun_jupyter.runs.snapshot.follower import Follower
+from parallelrun_jupyter.views.mime_bundle import run_output, saved_bundle
+from parallelrun_jupyter.views.queries import QueryContext, answer
+from parallelrun_jupyter.worker.output.results import SETTINGS_FILE
 from parallelrun_jupyter.worker.status_page import SIZE
 from tests.real.conftest import end_of, rows_of
 
@@ -84,7 +84,7 @@ def test_a_short_result_is_said_everywhere(start_text: Start) -> None:
         assert "29 items without a result" in bundle[face]
         assert "run.resume()" not in bundle[face], "it would be refused"
     assert not snapshot["can_resume"]
-    asked = Asked(run.folder, lambda: follower.state)
+    asked = QueryContext(run.folder, lambda: follower.state)
     shown: Any = answer(asked, {"ask": "failures", "group": group})
     assert [(r["mini_batch"], r["message"], r["items"]) for r in shown["rows"]] == [(0, said, 29)]
     detail: Any = answer(asked, {"ask": "mini_batch", "mini_batch": 0})
@@ -279,7 +279,7 @@ def test_names_that_are_no_utf8_are_shown_with_escapes_in_every_face(
     assert f"ValueError: {bad}" in run.logs()
     follower = Follower(run.folder)
     shown = saved_bundle(run_output(follower.refresh()))
-    asked = Asked(run.folder, lambda: follower.state)
+    asked = QueryContext(run.folder, lambda: follower.state)
     shown["detail"] = answer(asked, {"ask": "mini_batch", "mini_batch": 1})
     assert json.dumps(shown, ensure_ascii=False).encode("utf-8").count(b"caf\\\\udce91.txt") >= 4
     assert run.report(tmp_path / "run.html").stat().st_size > 1000

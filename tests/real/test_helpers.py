@@ -10,7 +10,12 @@ import pytest
 
 from parallelrun_jupyter import DaskCompute, FileDataset, ParallelRunConfig, Run, submit
 from parallelrun_jupyter.errors import RunFailedError
-from parallelrun_jupyter.events import AttemptFailed, RunFinished, WarningRaised, WorkerLost
+from parallelrun_jupyter.runs.journal.events import (
+    AttemptFailed,
+    RunFinished,
+    WarningRaised,
+    WorkerLost,
+)
 from tests.conftest import SCRIPTS
 from tests.real.boom import BoomStore, boom
 from tests.real.conftest import TIMEOUT_S, end_of, rows_of

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from parallelrun_jupyter import ParallelRunConfig, submit
-from parallelrun_jupyter.cli import main
+from parallelrun_jupyter.commands.cli import main
 from parallelrun_jupyter.errors import RunFailedError
 from tests.real.conftest import end_of
 

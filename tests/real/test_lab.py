@@ -16,9 +16,9 @@ import pytest
 pytest.importorskip("playwright")
 from playwright.sync_api import Locator
 
-from parallelrun_jupyter.events import AttemptSucceeded
-from parallelrun_jupyter.runs.journal import JournalReader
-from parallelrun_jupyter.runs.store import RunFolder
+from parallelrun_jupyter.runs.journal.events import AttemptSucceeded
+from parallelrun_jupyter.runs.journal.files import JournalReader
+from parallelrun_jupyter.runs.run_folder import RunFolder
 from tests.real.jupyter_pages import Jupyter, NotebookPage, browser, chromium, percent
 from tests.real.test_browser import LOAD, run_cell
 from tests.real.view_page import AXE

@@ -195,7 +195,7 @@ def test_mistakes_are_one_line_and_start_nothing(
 
 
 def test_help_shows_every_option_with_examples(shell: InteractiveShell) -> None:
-    from parallelrun_jupyter.config import field_names
+    from parallelrun_jupyter.config.run_config import field_names
 
     info = shell.object_inspect("%%parallelrun")
     assert info["found"]

@@ -21,7 +21,12 @@ from azure.storage.blob import ContainerClient, generate_container_sas
 
 from parallelrun_jupyter import Datastore, ParallelRunConfig, Run, submit
 from parallelrun_jupyter.errors import OutputError
-from parallelrun_jupyter.events import AttemptFailed, AttemptSucceeded, NodeLost, PartStored
+from parallelrun_jupyter.runs.journal.events import (
+    AttemptFailed,
+    AttemptSucceeded,
+    NodeLost,
+    PartStored,
+)
 from tests.azurite_process import ACCOUNT, KEY, Azurite
 from tests.bad_network import BadNetwork, Fate
 from tests.conftest import SCRIPTS
@@ -303,7 +308,9 @@ def test_a_killed_process_that_puts_is_replaced(
     def putting() -> list[psutil.Process]:
         nodes = [psutil.Process(process.pid) for process in dask_cluster.workers.values()]
         children = [child for node in nodes for child in node.children()]
-        return [p for p in children if "parallelrun_jupyter.engine.part_process" in p.cmdline()]
+        return [
+            p for p in children if "parallelrun_jupyter.engine.output.part_process" in p.cmdline()
+        ]
 
     run = begin([numbers] * 2, container, dask_cluster.address, 0.05, 1000)
     wait_for(run, 8)

@@ -16,16 +16,16 @@ from typing import Any
 import pytest
 
 pytest.importorskip("playwright")
-from parallelrun_jupyter.runs import snapshot as snapshots
-from parallelrun_jupyter.runs.follow import Follower
-from parallelrun_jupyter.runs.journal import JournalReader
-from parallelrun_jupyter.runs.state import RunState
-from parallelrun_jupyter.runs.state_file import write_state
-from parallelrun_jupyter.runs.store import RunFolder
-from parallelrun_jupyter.widget.details import Shown
-from parallelrun_jupyter.widget.feed import followed
-from parallelrun_jupyter.widget.output import run_output
-from parallelrun_jupyter.widget.place import Place
+from parallelrun_jupyter.notebook.display import Place
+from parallelrun_jupyter.notebook.feed import followed
+from parallelrun_jupyter.notebook.run_details import CellOutput
+from parallelrun_jupyter.runs.journal.files import JournalReader
+from parallelrun_jupyter.runs.journal.state import RunState
+from parallelrun_jupyter.runs.journal.state_cache import write_state
+from parallelrun_jupyter.runs.run_folder import RunFolder
+from parallelrun_jupyter.runs.snapshot import snapshot as snapshots
+from parallelrun_jupyter.runs.snapshot.follower import Follower
+from parallelrun_jupyter.views.mime_bundle import run_output
 from tests.journals import ITEMS, Course, record, write_log, write_run
 from tests.real.jupyter_pages import browser, chromium
 from tests.real.test_details import VIEW, Comms, Publisher, comms  # noqa: F401 - a fixture
@@ -103,10 +103,10 @@ def folder_of(home: Path) -> RunFolder:
 _DRIVER = """
 import sys, time
 from pathlib import Path
-from parallelrun_jupyter.events import decode_lines
-from parallelrun_jupyter.runs.state import RunState
-from parallelrun_jupyter.runs.state_file import write_state
-from parallelrun_jupyter.runs.store import RunFolder
+from parallelrun_jupyter.runs.journal.events import decode_lines
+from parallelrun_jupyter.runs.journal.state import RunState
+from parallelrun_jupyter.runs.journal.state_cache import write_state
+from parallelrun_jupyter.runs.run_folder import RunFolder
 
 journal, folder, seconds = Path(sys.argv[1]).read_bytes(), RunFolder(Path(sys.argv[2])), float(sys.argv[3])
 count = int(seconds * 20)
@@ -139,7 +139,7 @@ def test_a_million_is_watched_at_a_constant_cost(
     recorded = home / "recorded.jsonl"
     recorded.write_bytes(million)
     command = [sys.executable, "-c", _DRIVER, str(recorded), str(folder.path), str(REPLAY_S)]
-    Shown(folder, Place(Publisher(), has_views=True)).open()
+    CellOutput(folder, Place(Publisher(), has_views=True)).open()
     comms.say(say="hello", view=VIEW)
     writer = subprocess.Popen(command)
     drawn = 0
@@ -188,7 +188,7 @@ def test_nothing_is_sent_of_a_million_that_nobody_sees(
 ) -> None:
     monkeypatch.setattr(snapshots, "driver_is_alive", lambda *_: True)
     folder = folder_of(home)
-    Shown(folder, Place(Publisher(), has_views=True)).open()
+    CellOutput(folder, Place(Publisher(), has_views=True)).open()
     with open(folder.journal, "ab") as file:
         file.write(million[: len(million) // 10])
     time.sleep(1.5)

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from parallelrun_jupyter import ParallelRunConfig, Run, submit
-from parallelrun_jupyter.cli import main
+from parallelrun_jupyter.commands.cli import main
 from parallelrun_jupyter.errors import OutputError
-from parallelrun_jupyter.runs.follow import Follower
-from parallelrun_jupyter.widget.live import watch_json
+from parallelrun_jupyter.notebook.live import watch_json
+from parallelrun_jupyter.runs.snapshot.follower import Follower
 
 EVIL = "</script><script>document.title = 'owned'</script>"
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from parallelrun_jupyter import ParallelRunConfig, submit
-from parallelrun_jupyter.engine.resources import GpuMeter, ResourceMeter
-from parallelrun_jupyter.events import NodeSampled, decode, encode
-from parallelrun_jupyter.runs.state import RunState
+from parallelrun_jupyter.engine.node.resources import GpuMeter, ResourceMeter
+from parallelrun_jupyter.runs.journal.events import NodeSampled, decode, encode
+from parallelrun_jupyter.runs.journal.state import RunState
 from tests.conftest import SCRIPTS
 
 _BUSY = "import time\nheld = bytearray(80 << 20)\nwhile True: sum(range(1000))"

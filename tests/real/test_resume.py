@@ -17,10 +17,10 @@ import psutil
 import pytest
 
 from parallelrun_jupyter import ParallelRunConfig, Run, submit
-from parallelrun_jupyter.demo import write_digits
-from parallelrun_jupyter.engine.template import WORKER_FOLDER
+from parallelrun_jupyter.commands.demo import write_digits
+from parallelrun_jupyter.engine.node.fork_server import WORKER_FOLDER
 from parallelrun_jupyter.errors import ConfigError, InputError, RunFailedError, RunFolderError
-from parallelrun_jupyter.events import AttemptSucceeded, RunResumed
+from parallelrun_jupyter.runs.journal.events import AttemptSucceeded, RunResumed
 from tests.conftest import SCRIPTS
 from tests.real.conftest import end_of, rows_of
 

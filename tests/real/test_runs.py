@@ -24,7 +24,7 @@ from parallelrun_jupyter.errors import (
     RunFolderError,
     WaitTimeoutError,
 )
-from parallelrun_jupyter.events import (
+from parallelrun_jupyter.runs.journal.events import (
     AttemptSucceeded,
     RunFinished,
     RunStarted,
@@ -274,7 +274,7 @@ def test_a_full_disk_at_the_start_is_a_sentence_and_leaves_no_folder(
     def fill(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("parallelrun_jupyter.submission.shutil.copyfile", fill)
+    monkeypatch.setattr("parallelrun_jupyter.client.submit.shutil.copyfile", fill)
     with pytest.raises(RunFolderError, match=r"could not be filled \(.*No space left on device"):
         submit(ParallelRunConfig(entry_script=str(SCRIPTS / "echo.py")), inputs=numbers)
     assert not list((home / "runs").iterdir())
@@ -295,7 +295,7 @@ def test_a_refused_source_directory_leaves_no_folder(
     (source / "score.py").write_text("def run(mini_batch):\n    return mini_batch\n")
     (source / "data.bin").write_bytes(bytes(1000))
     small = partial(copy_source, limit_bytes=500)
-    monkeypatch.setattr("parallelrun_jupyter.submission.copy_source", small)
+    monkeypatch.setattr("parallelrun_jupyter.client.submit.copy_source", small)
     config = ParallelRunConfig(entry_script="score.py", source_directory=str(source))
     with pytest.raises(ConfigError, match="would be copied into the run"):
         submit(config, inputs=numbers)

@@ -128,7 +128,7 @@ def _stagers(run: Run) -> list[psutil.Process]:
     return [
         process
         for process in psutil.process_iter(["cmdline"])
-        if "parallelrun_jupyter.data.stager" in (process.info["cmdline"] or [])
+        if "parallelrun_jupyter.data.staging.stager_process" in (process.info["cmdline"] or [])
         and process.environ().get("PARALLELRUN_HOME") == str(run.folder.path.parent.parent)
     ]
 

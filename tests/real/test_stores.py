@@ -27,8 +27,8 @@ from parallelrun_jupyter import (
     TabularDataset,
     submit,
 )
-from parallelrun_jupyter.data import credentials
-from parallelrun_jupyter.data.storage import Place
+from parallelrun_jupyter.data.storage import credentials
+from parallelrun_jupyter.data.storage.storage import Place
 from parallelrun_jupyter.errors import ConfigError, ParallelRunError
 from tests.azurite_process import ACCOUNT, KEY, Azurite
 from tests.conftest import SCRIPTS

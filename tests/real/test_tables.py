@@ -16,7 +16,7 @@ import pytest
 
 from parallelrun_jupyter import Run, TabularDataset
 from parallelrun_jupyter.errors import InputError
-from parallelrun_jupyter.events import WarningRaised
+from parallelrun_jupyter.runs.journal.events import WarningRaised
 from tests.azurite_process import Azurite
 from tests.real.conftest import end_of, rows_of
 

@@ -17,8 +17,8 @@ import psutil
 import pytest
 
 from parallelrun_jupyter import ParallelRunConfig, Run, submit
-from parallelrun_jupyter.engine.helper_process import kill_group
-from parallelrun_jupyter.events import AttemptFailed, WarningRaised, WorkerStarted
+from parallelrun_jupyter.engine.child_process import kill_group
+from parallelrun_jupyter.runs.journal.events import AttemptFailed, WarningRaised, WorkerStarted
 from tests.real.conftest import end_of, rows_of
 
 NAMES = [f"{number:03d}.txt" for number in range(60)]

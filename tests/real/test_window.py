@@ -14,10 +14,10 @@ import pytest
 pytest.importorskip("playwright")
 import itertools
 
-from parallelrun_jupyter import events as ev
-from parallelrun_jupyter.runs import snapshot as snapshots
-from parallelrun_jupyter.runs.journal import JournalWriter
-from parallelrun_jupyter.runs.store import RunFolder
+from parallelrun_jupyter.runs.journal import events as ev
+from parallelrun_jupyter.runs.journal.files import JournalWriter
+from parallelrun_jupyter.runs.run_folder import RunFolder
+from parallelrun_jupyter.runs.snapshot import snapshot as snapshots
 from tests.journals import Course, write_log, write_run
 from tests.real.jupyter_pages import browser, chromium
 from tests.real.view_page import AXE, ROOT, ViewPage

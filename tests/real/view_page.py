@@ -10,15 +10,15 @@ from typing import Any
 from playwright.sync_api import Browser, Locator, Page
 
 from parallelrun_jupyter.errors import ParallelRunError
-from parallelrun_jupyter.runs.follow import Follower
-from parallelrun_jupyter.runs.snapshot import take_snapshot
-from parallelrun_jupyter.runs.state import RunState
-from parallelrun_jupyter.runs.store import RunFolder
-from parallelrun_jupyter.widget.output import RunOutput, run_output
-from parallelrun_jupyter.widget.requests import Asked, answer
+from parallelrun_jupyter.runs.journal.state import RunState
+from parallelrun_jupyter.runs.run_folder import RunFolder
+from parallelrun_jupyter.runs.snapshot.follower import Follower
+from parallelrun_jupyter.runs.snapshot.snapshot import take_snapshot
+from parallelrun_jupyter.views.mime_bundle import RunOutput, run_output
+from parallelrun_jupyter.views.queries import QueryContext, answer
 
 ROOT = Path(__file__).parents[2]
-STATIC = ROOT / "parallelrun_jupyter" / "widget" / "static"
+STATIC = ROOT / "parallelrun_jupyter" / "views" / "static"
 AXE = ROOT / "labextension" / "node_modules" / "axe-core" / "axe.min.js"
 
 _MODEL = """
@@ -93,7 +93,7 @@ class ViewPage:
     def _answer(self, text: str) -> str:
         question = json.loads(text)
         try:
-            asked = Asked(self.folder, lambda: self.state, lambda *_: None)
+            asked = QueryContext(self.folder, lambda: self.state, lambda *_: None)
             return json.dumps({"id": question["id"], "answer": answer(asked, question)})
         except (ParallelRunError, OSError) as error:
             return json.dumps({"id": question["id"], "error": str(error)})

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from parallelrun_jupyter import FileDataset, ParallelRunConfig, TabularDataset, submit
-from parallelrun_jupyter.events import AttemptFailed, AttemptSucceeded
+from parallelrun_jupyter.runs.journal.events import AttemptFailed, AttemptSucceeded
 
 from ..results import Results
 from ..workload import Workload

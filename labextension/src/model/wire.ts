@@ -1,4 +1,4 @@
-// Made by python -m parallelrun_jupyter.widget.wire; do not edit.
+// Made by python -m parallelrun_jupyter.views.typescript; do not edit.
 
 export const RUN_MIME = 'application/vnd.parallelrun.run+json';
 

@@ -17,19 +17,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ...dask_compute import TLS_VARIABLE, DaskCompute, require_dask
-from ...engine import signals
-from ...engine.news import Inbox, News
-from ...engine.signals import Piece, Signal
-from ...engine.template import Templates
-from ...runs import remote_logs
-from ...runs.record import RunRecord
-from ...runs.store import RunFolder
+from ...config.dask_compute import TLS_VARIABLE, DaskCompute, require_dask
+from ...engine.node.fork_server import Templates
+from ...engine.scheduling import signals
+from ...engine.scheduling.signals import Piece, Signal
+from ...runs.logs import remote_logs
+from ...runs.run_folder import RunFolder
+from ...runs.run_record import RunRecord
 from ...worker.helper import text_of
 from .cluster import Cluster
-from .link import Link
-from .members import Members, Terms
-from .node import Command, Order
+from .mailbox import Inbox, Mailbag
+from .membership import ClusterLimits, Membership
+from .node import Command, NodeSpec
+from .node_client import NodeClient
 
 _CLOSE_S = 30.0
 _TRAVELS = ("script", "models")
@@ -41,7 +41,7 @@ class _Delivery:
     """News of a node, and what to set when it was taken."""
 
     node: str
-    news: News
+    news: Mailbag
     taken: asyncio.Event
 
 
@@ -74,7 +74,7 @@ class DaskPool:
         compute = DaskCompute.of_spec(record.compute)
         texts = json.loads(environ.get(TLS_VARIABLE, "{}"))
         self._cluster = Cluster(compute, record.node_count, {**compute.tls, **texts}, environ)
-        self._terms = Terms(
+        self._terms = ClusterLimits(
             folder.run_id,
             record.node_count,
             max(1, record.process_count_per_node),
@@ -88,7 +88,7 @@ class DaskPool:
         self._outgoing: dict[str, list[Command]] = {}
         self._snapshot = _pack(folder)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._members: Members | None = None
+        self._members: Membership | None = None
         self._closing: asyncio.Event | None = None
         self._thread: threading.Thread | None = None
         self._background: set[asyncio.Task[None]] = set()
@@ -175,7 +175,7 @@ class DaskPool:
             for node, commands in outgoing.items():
                 self._call_loop(partial(self._members.tell, node, commands))
 
-    def _call(self, function: Callable[[Members], None]) -> None:
+    def _call(self, function: Callable[[Membership], None]) -> None:
         members = self._members
         if members is not None:
             self._call_loop(lambda: function(members))
@@ -192,7 +192,7 @@ class DaskPool:
     async def _run(self, ready: threading.Event) -> None:
         self._loop = asyncio.get_running_loop()
         closing = self._closing = asyncio.Event()
-        members = self._members = Members(
+        members = self._members = Membership(
             self._cluster,
             self._terms,
             snapshot=self._snapshot,
@@ -226,14 +226,16 @@ class DaskPool:
         self._bell.set()
         return await asyncio.wrap_future(called)
 
-    def _order(self) -> Order:
-        return Order(self._record.to_json(), str(self._folder.path), self._environment, time.time())
+    def _order(self) -> NodeSpec:
+        return NodeSpec(
+            self._record.to_json(), str(self._folder.path), self._environment, time.time()
+        )
 
     def _say(self, signal: Signal) -> None:
         self._arrived.append(signal)
         self._bell.set()
 
-    async def _take_news(self, node: str, news: News) -> None:
+    async def _take_news(self, node: str, news: Mailbag) -> None:
         if not (news.signals or news.piece):
             return
         taken = asyncio.Event()
@@ -241,7 +243,7 @@ class DaskPool:
         self._bell.set()
         await taken.wait()
 
-    def _begin_to_bring(self, members: Members) -> None:
+    def _begin_to_bring(self, members: Membership) -> None:
         async def bring() -> None:
             await members.bring_logs()
             remote_logs.mark(self._folder)
@@ -250,19 +252,19 @@ class DaskPool:
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
-    async def _store_tails(self, link: Link) -> None:
+    async def _store_tails(self, link: NodeClient) -> None:
         for tail in await link.tails():
             skipped = link.note(tail)
             remote_logs.store(self._folder, tail.worker, tail.text, skipped)
 
-    async def _bring_written(self, link: Link) -> None:
+    async def _bring_written(self, link: NodeClient) -> None:
         """Bring the files that the script wrote on a machine which does not see the run's folder."""
         target = Path(self._folder.script_output(self._record))
         try:
             await link.bring_written(target)
         except (OSError, RuntimeError, asyncio.TimeoutError) as error:
             text = f"files that the script wrote on {link.address} could not be brought: {error!r}"
-            self._say(signals.Noticed(text))
+            self._say(signals.Warned(text))
 
 
 def _call_for(called: concurrent.futures.Future[Any], function: Callable[[], Any]) -> None:

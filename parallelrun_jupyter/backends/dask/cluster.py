@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...dask_compute import ENVIRONMENT_PREFIX, DaskCompute
+from ...config.dask_compute import ENVIRONMENT_PREFIX, DaskCompute
 from ...errors import ConfigError
 
 PACKAGE = "parallelrun-jupyter"

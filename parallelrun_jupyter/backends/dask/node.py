@@ -21,16 +21,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from ...engine.feeding import SHORT_S
-from ...engine.news import News, Outbox
-from ...engine.policy import NODE_LEASE_S
-from ...engine.putting import put_spec
-from ...engine.signals import NodeStopped
+from ...engine.node.prefetch import SHORT_S
+from ...engine.output.part_uploader import put_spec
+from ...engine.scheduling.limits import NODE_LEASE_S
+from ...engine.scheduling.signals import NodeStopped
 from ...errors import ConfigError, ParallelRunError
-from ...runs.record import RunRecord
-from ...runs.store import RunFolder
+from ...runs.run_folder import RunFolder
+from ...runs.run_record import RunRecord
 from ...worker.helper import crash_message
 from ..local import LocalPool
+from .mailbox import Mailbag, Outbox
 
 HEARTBEAT_S = 2.0
 """A node without news says at least this often that it is there."""
@@ -56,7 +56,7 @@ class NodeCrash(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class NodeSpec:
     """What a node is begun with; ``environment`` is in memory only, secrets included."""
 
     record: str
@@ -86,14 +86,14 @@ class DaskNode:
         self._place = f"{worker.address} on {socket.gethostname()}"
         scratch = tempfile.mkdtemp(prefix=f"parallelrun-{name}-", dir=worker.local_directory)
         self._scratch = Path(scratch)
-        self._work: _Work | None = None
+        self._work: _NodeThread | None = None
 
     def load(self, piece: bytes) -> None:
         """Take a piece of the run's snapshot: the script, and what travels with it."""
         with open(self._scratch / _SNAPSHOT, "ab") as file:
             file.write(piece)
 
-    async def begin(self, order: Order) -> str:
+    async def begin(self, order: NodeSpec) -> str:
         """Start the workers; return where this is.
 
         Raises
@@ -101,7 +101,9 @@ class DaskNode:
         ConfigError
             The interpreter that the run names is not here.
         """
-        work = _Work(self._name, self._scratch, order, self._threads, asyncio.get_running_loop())
+        work = _NodeThread(
+            self._name, self._scratch, order, self._threads, asyncio.get_running_loop()
+        )
         self._work = work
         work.thread.start()
         await work.begun.wait()
@@ -114,7 +116,7 @@ class DaskNode:
         if self._work is not None:
             self._work.tell(commands)
 
-    async def listen(self, linger_s: float) -> News:
+    async def listen(self, linger_s: float) -> Mailbag:
         """Return what there is to say, or nothing after a while: both show that the node is there.
 
         Between two messages are ``linger_s`` seconds, in which news gather: of many nodes, each
@@ -122,7 +124,7 @@ class DaskNode:
         """
         work = self._work
         if work is None:
-            return News()
+            return Mailbag()
         return await work.listen(linger_s)
 
     async def tails(self, known: dict[str, int]) -> list[Tail]:
@@ -158,14 +160,14 @@ class DaskNode:
             shutil.rmtree(self._scratch, ignore_errors=True)
 
 
-class _Work:
+class _NodeThread:
     """The thread that owns the worker processes: they end when the thread that spawned them does."""
 
     def __init__(
         self,
         name: str,
         scratch: Path,
-        order: Order,
+        order: NodeSpec,
         threads: int,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
@@ -194,7 +196,7 @@ class _Work:
         self._commands.extend(commands)
         self._wake()
 
-    async def listen(self, linger_s: float) -> News:
+    async def listen(self, linger_s: float) -> Mailbag:
         """Return what there is to say; see `DaskNode.listen`.
 
         Raises
@@ -340,7 +342,7 @@ class _Work:
         return LocalPool(folder, here, keep_rows, environ, names=(self._name,), putting=putting)
 
 
-def _record_here(record: RunRecord, order: Order, threads: int, now: float) -> RunRecord:
+def _record_here(record: RunRecord, order: NodeSpec, threads: int, now: float) -> RunRecord:
     """Return a run's record as it holds on this machine, one node of it."""
     python = sys.executable
     if record.config.get("environment") is not None:

@@ -1,0 +1,1 @@
+"""Azure's core names: workspaces, environments, computes, models, datastores."""

@@ -1,0 +1,1 @@
+"""Azure's datasets and tables by their names."""

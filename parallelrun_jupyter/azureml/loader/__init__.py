@@ -1,0 +1,1 @@
+"""The import layer: Azure's modules by name, served from here."""

@@ -1,0 +1,1 @@
+"""Azure's pipelines: steps, runs, outputs and their views."""

@@ -1,0 +1,118 @@
+"""The rows of a run as a table: from its final file, its parts in a store, or what is there by now."""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InputError, OutputError
+from ..formatting import plural
+from ..runs.journal.files import JournalReader
+from ..runs.output.committed_rows import committed_rows, committed_table, published_notes, read_rows
+from ..runs.output.manifest import MANIFEST, dataset_url, parts_of, read_manifest
+from ..runs.run_folder import RunFolder
+from ..runs.run_record import RunRecord
+from ..runs.snapshot.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..data.storage.object_store import ObjectStore
+
+_AT_ONCE = 8
+
+
+def read_frame(folder: RunFolder, record: RunRecord, snapshot: Snapshot) -> pd.DataFrame:
+    """Return the rows of a run, in input order: all, or with a warning those of what has succeeded.
+
+    Raises
+    ------
+    OutputError
+        It writes no rows, or its output is gone.
+    """
+    if not record.append_rows:
+        msg = (
+            f"run {folder.run_id} has output_action 'summary_only': its script writes its own "
+            "output. Submit it with output_action='append_row' to have rows here."
+        )
+        raise OutputError(msg)
+    output = snapshot["output"]
+    if not output:
+        where = f", from {dataset_url(record)}" if record.output_parts else ""
+        warnings.warn(
+            f"run {folder.run_id} is {snapshot['state']}: these are the rows of "
+            f"{plural(snapshot['succeeded'], 'mini-batch')} of {snapshot['mini_batches']:,}, not "
+            f"all{where}",
+            stacklevel=3,
+        )
+    if record.output_parts:
+        return _frame_of_parts(folder, record, is_published=bool(output))
+    if not output:
+        rows = committed_rows(JournalReader(folder.journal).read())
+        return committed_table(folder, rows, record.output_format)
+    data = _read_final(folder, output, record)
+    return read_rows(data, record.output_format, published_notes(folder))
+
+
+def _read_final(folder: RunFolder, output: str, record: RunRecord) -> bytes:
+    """Read the final file; of one in a store, the run's own copy where it is still here."""
+    from ..data.staging.local_copies import local_copy
+
+    own = folder.output if record.output_storage or not record.output else Path(record.output)
+    path: str | Path = own / record.output_file  # `output` is shown: shortened, and with escapes
+    try:
+        if record.output_storage and not os.path.exists(path):
+            path = local_copy(output, record.output_storage)
+        with open(path, "rb") as file:
+            return file.read()
+    except (OSError, InputError) as error:
+        msg = f"the output of run {folder.run_id} is gone: {output}"
+        raise OutputError(msg) from error
+
+
+def _frame_of_parts(folder: RunFolder, record: RunRecord, *, is_published: bool) -> pd.DataFrame:
+    """Read the parts that the manifest names; before there is one, those of the journal."""
+    import pandas as pd
+    import pyarrow as pa
+
+    from ..data.storage.object_store import ObjectStore
+    from ..data.storage.storage import StorageSpec
+    from ..runs.output.schemas import fitted, unify_schemas
+
+    url = dataset_url(record)
+    assert record.output_storage is not None
+    try:
+        with ObjectStore(StorageSpec.of_spec(record.output_storage)) as store:
+            if is_published:
+                names = read_manifest(_read(store, f"{url}/{MANIFEST}"), folder.run_id, url)
+            else:
+                names = [part.name for part in parts_of(JournalReader(folder.journal).read())]
+            with ThreadPoolExecutor(_AT_ONCE) as pool:
+                tables = list(pool.map(lambda name: _table(store, f"{url}/{name}"), names))
+    except InputError as error:
+        msg = f"the output of run {folder.run_id} could not be read: {error}"
+        raise OutputError(msg) from error
+    schema = unify_schemas((name, table.schema) for name, table in zip(names, tables, strict=True))
+    frame: pd.DataFrame = pd.DataFrame()
+    if schema is not None:
+        parts = [fitted(table, schema, name) for name, table in zip(names, tables, strict=True)]
+        frame = pa.concat_tables(parts).to_pandas()
+    return frame
+
+
+def _read(store: ObjectStore, url: str) -> bytes:
+    from ..data.storage.object_store import plain_errors
+
+    with plain_errors(store.storage, url):
+        data: bytes = store.files.cat_file(url)
+    return data
+
+
+def _table(store: ObjectStore, url: str) -> Any:
+    import pyarrow.parquet as pq
+
+    return pq.read_table(io.BytesIO(_read(store, url)))

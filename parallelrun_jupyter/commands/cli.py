@@ -1,0 +1,303 @@
+"""The terminal's ``parallelrun``."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..client.failures import failures_text
+from ..client.run import Run
+from ..client.submit import submit
+from ..errors import ConfigError, ParallelRunError, RunFailedError
+from ..notebook.live import watch_json
+from ..runs.snapshot.follower import Follower
+from ..version import __version__
+from ..views.text import plain
+from .kernelspec import install_kernel
+from .list_runs import add_list_options, listing
+from .options import (
+    OptionParser,
+    add_resume_options,
+    config_of,
+    inputs_of,
+    reading_of,
+    run_options,
+    split_script_arguments,
+)
+
+_METHOD = re.compile(r"\b[Rr]un\.(failures|logs|resume|cancel|list|wait_for_completion)\(\)")
+_TWICE = re.compile(r"('parallelrun [^']*') and \1 (show|list|say|go)")
+_COMMANDS = {"wait_for_completion": "watch"}
+
+FAILED = 1
+USAGE = 2
+INTERRUPTED = 130
+CLOSED = 141
+"""Nobody reads what is printed any more, as after ``| head``: what the signal for that ends with."""
+
+
+def main(words: Sequence[str]) -> int:
+    """Run a command; return its exit status (0 done, 1 the run failed, 2 wrong usage)."""
+    if sys.stdout is None:  # closed by the shell, as after >&-
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - until the end
+    try:
+        try:
+            status = _main(words)
+        finally:
+            sys.stdout.flush()  # at the interpreter's end it could not be caught
+    except BrokenPipeError:
+        _write_nowhere()
+        return CLOSED
+    return status
+
+
+def _write_nowhere() -> None:
+    """Let the interpreter end quietly, which flushes its streams once more."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
+def _main(words: Sequence[str]) -> int:
+    ours, script_words = split_script_arguments(words)
+    parser = make_parser()
+    if not words:
+        parser.print_help(sys.stderr)
+        return USAGE
+    try:
+        given, unknown = parser.parse_known_args(ours)
+        if unknown:
+            given.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+        if script_words:
+            given.script_words = script_words
+        status: int = given.command(given)
+    except RunFailedError as error:
+        print(in_a_terminal(str(error)), file=sys.stderr)
+        return FAILED
+    except ParallelRunError as error:
+        print(f"parallelrun: {in_a_terminal(str(error))}", file=sys.stderr)
+        return USAGE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return status
+
+
+def in_a_terminal(text: str) -> str:
+    """Return a message with the commands to type in place of the methods to call."""
+    found = re.search(r"\brun (\d{8}-\d{9}-\w{4})\b", text)
+    run = f" {found[1]}" if found else ""
+    commands = _METHOD.sub(lambda m: f"'parallelrun {_COMMANDS.get(m[1], m[1])}{run}'", text)
+    return _TWICE.sub(lambda m: f"{m[1]} {m[2]}s", commands)
+
+
+def make_parser() -> OptionParser:
+    """Return the parser of the whole command line."""
+    parser = OptionParser(
+        prog="parallelrun", description="Run a script over many mini-batches, and watch it."
+    )
+    parser.set_defaults(parser=parser)
+    parser.add_argument("--version", action="version", version=f"parallelrun {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    _add_start(commands)
+    _add_watching(commands)
+    _add_ending(commands)
+    _add_kernel(commands)
+    demo = commands.add_parser("demo", help="classify real handwritten digits, in half a minute")
+    demo.add_argument("--folder", type=Path, default=Path("parallelrun-demo"), help="where")
+    demo.add_argument("--open", action="store_true", help="then open the quickstart notebook")
+    demo.set_defaults(parser=demo, command=_demo)
+    return parser
+
+
+def _add_start(commands: Any) -> None:
+    run = commands.add_parser(
+        "run",
+        parents=[run_options("parallelrun run")],
+        help="start a run of SCRIPT and watch it",
+        description="Start a run and watch it. What follows a bare -- goes to the script.",
+    )
+    run.add_argument("script", metavar="SCRIPT", help="Script with init() and run(mini_batch).")
+    run.add_argument("--detach", "-d", action="store_true", help="Do not watch; print the run id.")
+    run.set_defaults(parser=run, command=_run, script_words=[])
+
+
+def _add_watching(commands: Any) -> None:
+    runs = commands.add_parser("list", help="list the runs, newest first")
+    add_list_options(runs)
+    runs.set_defaults(parser=runs, command=_list)
+
+    watching = commands.add_parser("watch", help="watch a run until it ends")
+    _add_run(watching)
+    watching.add_argument(
+        "--json", action="store_true", help="one JSON value a line, whenever something is new"
+    )
+    watching.set_defaults(parser=watching, command=_watch)
+
+    report = commands.add_parser("report", help="write where a run stands as one HTML file")
+    _add_run(report)
+    report.add_argument("--to", metavar="FILE", default="run.html", help="default: run.html")
+    report.set_defaults(parser=report, command=_report)
+
+    failures = commands.add_parser("failures", help="print what failed, by where it was raised")
+    _add_run(failures)
+    failures.set_defaults(parser=failures, command=_failures)
+
+    logs = commands.add_parser("logs", help="print what the script printed")
+    _add_run(logs)
+    logs.add_argument("--lines", "-n", type=int, default=100, help="at most so many (default 100)")
+    logs.add_argument("--worker", help="of this worker only")
+    logs.add_argument("--mini-batch", type=int, help="while this mini-batch ran")
+    logs.set_defaults(parser=logs, command=_logs)
+
+
+def _add_ending(commands: Any) -> None:
+    cancel = commands.add_parser("cancel", help="ask a run to end")
+    _add_run(cancel)
+    cancel.add_argument("--drain", action="store_true", help="let running mini-batches finish")
+    cancel.set_defaults(parser=cancel, command=_cancel)
+
+    resume = commands.add_parser("resume", help="go on with a run that has ended")
+    _add_run(resume)
+    add_resume_options(resume)
+    resume.set_defaults(parser=resume, command=_resume)
+
+
+def _add_kernel(commands: Any) -> None:
+    kernel = commands.add_parser("kernel", help="a Jupyter kernel for notebooks of Azure's SDK v1")
+    kinds = kernel.add_subparsers(metavar="COMMAND", required=True)
+    install = kinds.add_parser(
+        "install", help="install it: import azureml works from the first cell"
+    )
+    install.add_argument(
+        "--name",
+        default="parallelrun-azureml",
+        help="its name; the notebooks' own, such as python38-azureml, fits them",
+    )
+    install.add_argument("--display-name", default="", help="what people see")
+    install.add_argument("--prefix", help="folder of an environment (default: for this user)")
+    install.add_argument("--sys-prefix", action="store_true", help="into this environment")
+    install.set_defaults(parser=install, command=_install_kernel)
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", nargs="?", help="its id (default: the newest run)")
+
+
+def _named(given: argparse.Namespace) -> Run:
+    if given.run:
+        return Run.attach(given.run)
+    newest = Run.list(1)
+    if not newest:
+        msg = "there is no run yet; start one with 'parallelrun run SCRIPT --input PATH'."
+        raise ConfigError(msg)
+    return newest[0]
+
+
+def _run(given: argparse.Namespace) -> int:
+    run = submit(
+        config_of(given, entry_script=given.script),
+        inputs=inputs_of(given.input, given.format, reading=reading_of(given)),
+        output=given.output,
+        arguments=[*(given.arg or ()), *given.script_words],
+        compute=given.compute,
+        name=given.name,
+    )
+    if given.detach:
+        print(run.run_id)
+        return 0
+    return _wait(run)
+
+
+def _wait(run: Run) -> int:
+    print(f"run {run.run_id}; Ctrl-C stops the watching, not the run", flush=True)
+    return 0 if run.wait_for_completion(show_output=True) == "Completed" else FAILED
+
+
+def _list(given: argparse.Namespace) -> int:
+    text = listing(given)
+    if text:
+        print(text)
+    return 0
+
+
+def _watch(given: argparse.Namespace) -> int:
+    run = _named(given)
+    if not given.json:
+        return _wait(run)
+    last = watch_json(Follower(run.folder), sys.stdout)
+    return 0 if last["state"] == "Completed" else FAILED
+
+
+def _report(given: argparse.Namespace) -> int:
+    print(_named(given).report(given.to))
+    return 0
+
+
+def _failures(given: argparse.Namespace) -> int:
+    follower = Follower(_named(given).folder)
+    follower.refresh()
+    groups = follower.state.groups.values()
+    print(failures_text(follower.record, groups) or "nothing has failed")
+    return 0
+
+
+def _logs(given: argparse.Namespace) -> int:
+    run = _named(given)
+    text = run.logs(given.lines, worker=given.worker, mini_batch=given.mini_batch)
+    for line in text.split("\n") if text else ():
+        print(plain(line))
+    return 0
+
+
+def _cancel(given: argparse.Namespace) -> int:
+    run = _named(given)
+    if run.cancel(drain=given.drain):
+        print(f"asked {run.run_id} to end")
+    else:
+        print(f"{run.run_id} has ended already: {run.status}")
+    return 0
+
+
+def _resume(given: argparse.Namespace) -> int:
+    run = _named(given).resume(
+        failed_only=given.failed_only,
+        entry_script=given.entry_script,
+        compute=given.compute,
+        group=given.group,
+    )
+    return _wait(run)
+
+
+def _install_kernel(given: argparse.Namespace) -> int:
+    prefix = sys.prefix if given.sys_prefix else given.prefix
+    folder = install_kernel(given.name, given.display_name, prefix)
+    print(f"installed the kernel {given.name} in {folder}")
+    return 0
+
+
+def _demo(given: argparse.Namespace) -> int:
+    from .demo import run_demo
+
+    return run_demo(given.folder, opens=given.open)
+
+
+def console() -> int:
+    """Run the command that was typed (the ``parallelrun`` program).
+
+    What the terminal's encoding does not have is written with escapes.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    return main(sys.argv[1:])

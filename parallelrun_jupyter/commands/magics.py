@@ -1,0 +1,305 @@
+"""``%%parallelrun`` and ``%parallelrun`` in a notebook."""
+
+from __future__ import annotations
+
+import argparse
+import glob
+import os
+import shlex
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from IPython.core.error import UsageError
+from IPython.core.magic import Magics, line_cell_magic, magics_class
+
+from ..client.run import Run
+from ..client.run_name import cell_name, default_name
+from ..client.submit import Script, submit_script
+from ..client.try_one import Trial
+from ..config.entry_script import check_script
+from ..config.step import ParallelRunStep
+from ..data.datasets.inputs import is_dataset, mini_batches
+from ..data.staging.local_copies import local_line
+from ..errors import ConfigError, EntryScriptError, ParallelRunError, RunFailedError
+from ..notebook.live import in_notebook
+from ..notebook.run_details import RunDetails
+from .list_runs import add_list_options, listing
+from .notebook_names import uses_of, what_to_write
+from .options import (
+    OptionParser,
+    add_resume_options,
+    config_of,
+    inputs_of,
+    reading_of,
+    run_options,
+    split_script_arguments,
+)
+
+CELL = "%%parallelrun"
+_WORDS = ("list", "show", "logs", "cancel", "resume", "try")
+_EXAMPLES = """
+Run the cell, an entry script with init() and run(mini_batch), over many files. The cell is checked
+first; the run starts in processes of its own, the cell returns at once, and the run goes on when
+the kernel ends. The Run is in the variable that --as names.
+
+Examples:
+
+    %%parallelrun --input "digits/*.png" --mini-batch-size 5 --workers 2 --as run
+    def init(): ...
+    def run(mini_batch): return [...]
+
+    %%parallelrun -i images/ -i more/*.jpg --error-threshold 10 --output predictions/ -- --top 3
+
+    songs = FileDataset("songs/", partition_format="{user}/{season}/*.wav")   # in another cell
+    %%parallelrun --input songs --partition-keys user
+
+Then, in other cells: run.wait_for_completion(), run.to_pandas(), run.failures(), run.cancel(),
+%parallelrun list [--state Failed] | show | logs | cancel [--drain] | resume [--failed-only] [RUN], and %parallelrun try 17 [RUN], which runs
+mini-batch 17 here in the kernel, so that %debug works
+"""
+
+
+def cell_options() -> OptionParser:
+    """Return the parser of the line behind ``%%parallelrun``."""
+    parser = run_options(CELL)
+    parser.describe("--input", "File, folder or glob, or a variable that holds a dataset; repeatable."
+                    " A name that is both is an error: write ./name for the path.")  # fmt: skip
+    parser.add_argument("--as", dest="variable", metavar="NAME", default="run",
+                        help="Variable that holds the Run. Default: run.")  # fmt: skip
+    parser.add_argument("--try", dest="try_first", action="store_true",
+                        help="First run the first mini-batch here in the kernel.")  # fmt: skip
+    parser.add_argument("--wait", action="store_true", help="Wait for the end of the run.")
+    return parser
+
+
+@magics_class
+class ParallelRunMagics(Magics):
+    """The magics; every mistake of the user's is one line that says what to do."""
+
+    @line_cell_magic
+    def parallelrun(self, line: str, cell: str | None = None) -> None:
+        """Run a cell, or say something of a run; the options are added to this text below."""
+        __tracebackhide__ = True  # IPython then begins the traceback in the user's own code
+        try:
+            if cell is None:
+                self._line(line)
+            else:
+                self._cell(line, cell)
+        except RunFailedError as error:
+            raise error from None  # not for what was typed
+        except ParallelRunError as error:
+            raise UsageError(str(error)) from None
+
+    def _cell(self, line: str, cell: str) -> None:
+        __tracebackhide__ = True
+        parser = cell_options()
+        words, script_words = split_script_arguments(_split(line))
+        given = parser.parse_args(words)
+        if not given.variable.isidentifier():
+            msg = f"--as is {given.variable!r}; expected the name of a variable, such as 'run'."
+            raise ConfigError(msg)
+        inputs = inputs_of(given.input, given.format, self._names(), reading_of(given))
+        cell = self._numbered(cell)
+        script = self._script(given.source_directory, cell)
+        self._check_names(cell, script.path.name)
+        config = config_of(given, entry_script=script.path.name)
+        step = ParallelRunStep(
+            given.name or self._default_name(given, inputs), config, inputs, given.output,
+            arguments=[*(given.arg or ()), *script_words],
+        )  # fmt: skip
+        if given.try_first:
+            self._try_first(step, cell)
+        run = submit_script(step, script, compute=given.compute)
+        self._names()[given.variable] = run
+        if given.wait:
+            run.wait_for_completion(show_output=True)
+        elif in_notebook():
+            RunDetails(run).show()
+        else:
+            print(f"started {run.run_id}; {given.variable}.wait_for_completion() shows it live")
+
+    def _default_name(self, given: argparse.Namespace, inputs: list[Any]) -> str:
+        names = self._names()
+        words = given.input if all(is_dataset(names.get(word)) for word in given.input) else ()
+        return default_name(cell_name(given.variable), inputs, words)
+
+    def _numbered(self, cell: str) -> str:
+        """Return the cell with as many lines before it as it has in the notebook.
+
+        So the lines that failures name are those that the notebook shows. The options are not
+        repeated: they may hold what is not to be kept.
+        """
+        history = getattr(self.shell, "history_manager", None)
+        typed = history.input_hist_raw[-1] if history is not None else ""
+        before, is_there, rest = typed.partition(CELL)
+        is_this = is_there and not before.strip() and rest.rstrip().endswith(cell.rstrip())
+        return "\n" * (before.count("\n") if is_this else 0) + f"# {CELL}\n{cell}"
+
+    def _check_names(self, cell: str, name: str) -> None:
+        """See that the cell does not need variables of the notebook.
+
+        Raises
+        ------
+        EntryScriptError
+            It does: its processes do not have them.
+        """
+        hidden = getattr(self.shell, "user_ns_hidden", {})
+        names = {key: value for key, value in self._names().items() if key not in hidden}
+        uses = uses_of(cell, names)
+        if uses:
+            said = ", ".join(f"{use} (line {line})" for use, line in uses.items())
+            todo = "; ".join(dict.fromkeys(what_to_write(use, names[use]) for use in uses))
+            msg = (
+                f"{name} uses what the notebook defines, not the cell: {said}. The cell runs in "
+                f"processes of its own, which do not see the notebook's variables: {todo}."
+            )
+            raise EntryScriptError(msg)
+
+    @staticmethod
+    def _try_first(step: ParallelRunStep, cell: str) -> None:
+        """Run the first mini-batch in the kernel: what raises here is what %debug sees."""
+        __tracebackhide__ = True
+        check_script(cell, "cell.py")
+        step.inputs[0].check()
+        listed = mini_batches([step.inputs[0].spec()], step.cut)
+        line = next((line for line, _ in listed if line), b"")
+        cwd = os.getcwd()
+        given = step.config.environment_variables or {}
+        # Not the run's own output folder: the run does the mini-batch again.
+        with tempfile.TemporaryDirectory(prefix="parallelrun-try-") as output:
+            variables = {**given, "AZUREML_BI_OUTPUT_PATH": output}
+            trial = Trial(cell, os.path.join(cwd, "cell.py"), step.arguments, cwd, [cwd], variables)
+            trial.run(local_line(line, [step.inputs[0].spec()]))
+
+    @staticmethod
+    def _script(source_directory: str | None, cell: str) -> Script:
+        source = Path(source_directory).expanduser().absolute() if source_directory else None
+        if source is not None and not source.is_dir():
+            msg = f"--source-directory is {source_directory!r}, which is not a folder."
+            raise ConfigError(msg)
+        return Script((source or Path.cwd()) / "cell.py", text=cell, source_directory=source)
+
+    def _line(self, line: str) -> None:
+        __tracebackhide__ = True
+        words = _split(line)
+        if not words or words[0] not in _WORDS:
+            given = f"{words[0]!r} is none of its words; " if words else ""
+            msg = f"{given}write %parallelrun {' | '.join(_WORDS)}, or %%parallelrun for a cell."
+            raise ConfigError(msg)
+        if words[0] == "try":
+            self._try(words[1:])
+            return
+        if words[0] == "list":
+            parser = OptionParser(prog="%parallelrun list", add_help=False, allow_abbrev=False)
+            add_list_options(parser)
+            print(listing(parser.parse_args(words[1:])))
+            return
+        if words[0] == "resume":
+            self._resume(words[1:])
+            return
+        drain = words[0] == "cancel" and "--drain" in words
+        run = self._named_run([word for word in words[1:] if word != "--drain"])
+        if words[0] == "show" and in_notebook():
+            RunDetails(run).show()
+        elif words[0] == "show":
+            print(repr(run))
+        elif words[0] == "logs":
+            print(run.logs())
+        else:
+            self._cancel(run, drain=drain)
+
+    def _resume(self, words: list[str]) -> None:
+        parser = OptionParser(prog="%parallelrun resume", add_help=False, allow_abbrev=False)
+        parser.add_argument("run", nargs="*")
+        add_resume_options(parser)
+        given = parser.parse_args(words)
+        run = self._named_run(given.run).resume(
+            failed_only=given.failed_only,
+            entry_script=given.entry_script,
+            compute=given.compute,
+            group=given.group,
+        )
+        if in_notebook():
+            RunDetails(run).show()
+        else:
+            print(f"{run.run_id} goes on; run.wait_for_completion() shows it live")
+
+    @staticmethod
+    def _cancel(run: Run, *, drain: bool) -> None:
+        if run.cancel(drain=drain):
+            print(f"asked {run.run_id} to end{', after what is running now' if drain else ''}")
+        else:
+            print(f"{run.run_id} has ended already: {run.status}")
+
+    def _try(self, words: list[str]) -> None:
+        __tracebackhide__ = True
+        if not words or not words[0].isdigit():
+            msg = "name a mini-batch: %parallelrun try 17, or %parallelrun try 17 RUN."
+            raise ConfigError(msg)
+        self._names()["_"] = self._named_run(words[1:]).try_one(int(words[0]))
+
+    def _names(self) -> dict[str, Any]:
+        """Return the variables of the notebook."""
+        shell = self.shell
+        return {} if shell is None else shell.user_ns
+
+    def _named_run(self, words: list[str]) -> Run:
+        """Return the run that was named: by a variable, by its id, or the newest one."""
+        if len(words) > 1:
+            msg = f"{' '.join(words)!r} is more than one run; name one, or none for the newest."
+            raise ConfigError(msg)
+        if words:
+            value = self._names().get(words[0])
+            return value if isinstance(value, Run) else Run.attach(words[0])
+        newest = Run.list(1)
+        if not newest:
+            msg = "there is no run yet; start one with %%parallelrun."
+            raise ConfigError(msg)
+        return newest[0]
+
+
+ParallelRunMagics.parallelrun.__doc__ = f"{_EXAMPLES}\n{cell_options().format_help()}"
+
+
+def _split(line: str) -> list[str]:
+    if line.rstrip().endswith("\\"):
+        msg = (
+            "the line ends in a backslash, but it cannot go on in the next one: write all of the "
+            "options on one line."
+        )
+        raise ConfigError(msg)
+    try:
+        return shlex.split(line)
+    except ValueError as error:
+        msg = f"the line could not be split into words ({error}); close every quote."
+        raise ConfigError(msg) from error
+
+
+def complete(shell: Any, event: Any) -> list[str]:
+    """Complete the options of the magics and their values on tab."""
+    before = event.line[: len(event.text_until_cursor)] if event.text_until_cursor else event.line
+    words = before.split()
+    if not before.lstrip().startswith(CELL):
+        return [word for word in _WORDS if word.startswith(event.symbol)]
+    parser = cell_options()
+    at_new_word = before[-1:].isspace()
+    previous = words[-1] if at_new_word else words[-2] if len(words) > 1 else ""
+    if previous in {"--input", "-i"}:
+        return _inputs_like(event.symbol, shell.user_ns)
+    values = parser.values_of(previous)
+    return [word for word in values or parser.flags() if word.startswith(event.symbol)]
+
+
+def _inputs_like(start: str, names: dict[str, Any]) -> list[str]:
+    """Return the variables with datasets and the paths that begin so."""
+    found = [name for name in names if name.startswith(start) and is_dataset(names[name])]
+    paths = sorted(glob.glob(glob.escape(start) + "*"))
+    return found + [f"{path}/" if os.path.isdir(path) else path for path in paths]
+
+
+def load(ipython: Any) -> None:
+    """Register the magics and their completion."""
+    ipython.register_magics(ParallelRunMagics)
+    for key in (CELL, "%parallelrun"):
+        ipython.set_hook("complete_command", complete, str_key=key)

@@ -1,0 +1,352 @@
+"""The configuration of a run, with Azure's names, ranges and meanings."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any, ClassVar
+
+from traitlets import Any as AnyTrait
+from traitlets import HasTraits, TraitType
+
+from ..environment import Environment, as_environment
+from ..errors import ConfigError
+from ..formatting import nearest_hint, parse_mini_batch_size
+from .compute import as_compute
+
+OUTPUT_FORMATS = ("csv", "parquet", "jsonl")
+OUTPUT_ACTIONS = ("append_row", "summary_only")
+LOGGING_LEVELS = ("WARNING", "INFO", "DEBUG")
+DEFAULT_OUTPUT_FILE = "parallel_run_step.txt"
+_FORBIDDEN_IN_FILE_NAME = re.compile(r'[~"#%&*:<>?/\\{|}]')
+
+
+class _Setting(TraitType[Any, Any]):
+    """A field whose value is checked wherever it is assigned; the error names the field."""
+
+    expected: ClassVar[str]
+
+    def __init__(self, default: Any, text: str) -> None:
+        super().__init__(default, help=text)
+
+    def accepts(self, value: Any) -> bool:
+        raise NotImplementedError
+
+    def validate(self, obj: Any, value: Any) -> Any:  # noqa: ARG002 - traitlets' signature
+        if (value is None and self.default_value is None) or self.accepts(value):
+            return value
+        msg = f"{self.name} is {value!r}; expected {self.expected}."
+        raise ConfigError(msg)
+
+
+class _Text(_Setting):
+    expected = "text"
+
+    def accepts(self, value: Any) -> bool:
+        return isinstance(value, str)
+
+
+class _Path(_Setting):
+    expected = "a path"
+
+    def accepts(self, value: Any) -> bool:
+        return isinstance(value, str | os.PathLike) and str(value).strip() != ""
+
+    def validate(self, obj: Any, value: Any) -> Any:
+        checked = super().validate(obj, value)
+        return None if checked is None else str(checked).strip()
+
+
+class _Number(_Setting):
+    def __init__(
+        self, default: Any, text: str, *, low: float, high: float | None = None, whole: bool = True
+    ) -> None:
+        super().__init__(default, text)
+        self._low, self._high, self._whole = low, high, whole
+
+    @property
+    def expected(self) -> str:  # type: ignore[override] # the range belongs to the instance
+        kind = "a whole number" if self._whole else "a number"
+        upper = f" to {self._high:g}" if self._high is not None else ""
+        return f"{kind} from {self._low:g}{upper}"
+
+    def accepts(self, value: Any) -> bool:
+        kinds = int if self._whole else (int, float)
+        if isinstance(value, bool) or not isinstance(value, kinds):
+            return False
+        return bool(self._low <= value and (self._high is None or value <= self._high))
+
+
+class _OneOf(_Setting):
+    def __init__(self, values: tuple[str, ...], default: str | None, text: str) -> None:
+        super().__init__(default, text)
+        self.values = values
+
+    @property
+    def expected(self) -> str:  # type: ignore[override] # the values belong to the instance
+        return " or ".join(repr(v) for v in self.values)
+
+    def accepts(self, value: Any) -> bool:
+        return isinstance(value, str)
+
+    def validate(self, obj: Any, value: Any) -> Any:
+        text = super().validate(obj, value)
+        if text is None:
+            return None
+        for known in self.values:
+            if text.lower() == known.lower():
+                return known
+        hint = nearest_hint(text, self.values)
+        msg = f"{self.name} is {value!r}; expected {self.expected}.{hint}"
+        raise ConfigError(msg)
+
+
+class _Size(_Setting):
+    expected = "a mini-batch size"
+
+    def accepts(self, value: Any) -> bool:
+        parse_mini_batch_size(value)
+        return True
+
+
+class _FileName(_Text):
+    expected = 'a file name of at least one character, with none of ~ " # % & * : < > ? / \\ { | }'
+
+    def accepts(self, value: Any) -> bool:
+        return (
+            isinstance(value, str)
+            and value.strip() not in {"", ".", ".."}
+            and not _FORBIDDEN_IN_FILE_NAME.search(value)
+        )
+
+
+class _Names(_Setting):
+    expected = "a list of at least one name, each of them once"
+
+    def accepts(self, value: Any) -> bool:
+        is_list = isinstance(value, list | tuple) and all(isinstance(v, str) for v in value)
+        return is_list and 0 < len(value) == len(set(value))
+
+
+class _Modules(_Setting):
+    expected = "'auto' (what the script imports) or a list of module names"
+
+    def accepts(self, value: Any) -> bool:
+        if isinstance(value, str):
+            return value == "auto"
+        return isinstance(value, list | tuple) and all(
+            isinstance(v, str) and all(map(str.isidentifier, v.split("."))) for v in value
+        )
+
+
+class _Variables(_Setting):
+    expected = "a dict of variable names and their texts"
+
+    def accepts(self, value: Any) -> bool:
+        return isinstance(value, dict) and all(
+            isinstance(k, str) and isinstance(v, str) for k, v in value.items()
+        )
+
+
+class ParallelRunConfig(HasTraits):
+    """How to run an entry script over many mini-batches.
+
+    The fields are those of Azure's ``ParallelRunConfig``; where Azure requires one, there is a
+    kinder default here. All are keyword arguments, attributes, options of ``%%parallelrun``
+    (with dashes) and keys of the YAML form. Every value is checked when it is assigned.
+
+    Examples
+    --------
+    >>> config = ParallelRunConfig(entry_script="score.py", mini_batch_size=5, error_threshold=10)
+    >>> config.run_max_try
+    3
+
+    Raises
+    ------
+    ConfigError
+        A value outside its range, or a name that is no field. It is a ``ValueError``.
+    """
+
+    entry_script = _Path(None, "Path of the script with init() and run(mini_batch).")
+    source_directory = _Path(
+        None, "Folder copied into the run; entry_script is relative to it, and it is the cwd."
+    )
+    environment = AnyTrait(
+        None, help="Path of the python that runs the script. Default: the current one."
+    )
+    compute_target = AnyTrait(
+        None,
+        help="Where to run: local, tcp://SCHEDULER of Dask, or a name. Default: local, this machine.",
+    )
+    node_count = _Number(
+        None, "Number of nodes. Default: 1; on a cluster, one on each of its workers.", low=1
+    )
+    process_count_per_node = _Number(
+        None, "Worker processes per node. Default: the number of cores it may use.", low=1
+    )
+    mini_batch_size = _Size(
+        None, "Files per mini-batch (default: 10), or about so many bytes of a table (1MB)."
+    )
+    mini_batch_rows = _Number(None, "Rows per mini-batch of a table, in place of a size.", low=1)
+    partition_keys = _Names(None, "One mini-batch for each combination of these keys.")
+    output_action = _OneOf(
+        OUTPUT_ACTIONS, "append_row", "append_row joins all rows in one file; summary_only: none."
+    )
+    append_row_file_name = _FileName(None, f"Name of that file. Default: {DEFAULT_OUTPUT_FILE}.")
+    output_format = _OneOf(
+        OUTPUT_FORMATS, None, "What that file is. Default: text, as Azure writes it."
+    )
+    error_threshold = _Number(0, "Failed items tolerated; -1 ignores them.", low=-1)
+    allowed_failed_count = _Number(
+        None, "Failed mini-batches tolerated; -1 ignores them. Default: not checked.", low=-1
+    )
+    allowed_failed_percent = _Number(
+        None,
+        "Percent of mini-batches that may fail; 100 ignores them. Default: not checked.",
+        low=0,
+        high=100,
+        whole=False,
+    )
+    run_invocation_timeout = _Number(60, "Seconds that one call of run() may take.", low=1)
+    task_overhead_timeout = _Number(
+        600, "Seconds for what surrounds run(): loading its mini-batch.", low=1, high=259_200
+    )
+    first_task_creation_timeout = _Number(
+        600, "Seconds until the first mini-batch is listed, and for init().", low=1
+    )
+    progress_update_timeout = _Number(
+        None,
+        "Seconds without any progress that end the run. Default: the sum of the other timeouts.",
+        low=1,
+        high=259_200,
+    )
+    run_max_try = _Number(3, "Attempts for each mini-batch.", low=1)
+    preload = _Modules(
+        None,
+        "Modules to import once, in a template that the workers are forked from (Linux, this "
+        "machine): auto for what the script imports at its top and in init(). Default: none.",
+    )
+    logging_level = _OneOf(LOGGING_LEVELS, "INFO", "What of the script's logging is kept.")
+    environment_variables = _Variables(None, "Environment variables of the script.")
+    description = _Text(None, "A line about the run, for people.")
+
+    def __init__(self, **settings: Any) -> None:
+        unknown = [name for name in settings if not self.has_trait(name)]
+        if unknown:
+            names = field_names()
+            msg = (
+                f"ParallelRunConfig has no field {unknown[0]!r}."
+                f"{nearest_hint(unknown[0], names)} The fields are: {', '.join(names)}."
+            )
+            raise ConfigError(msg)
+        super().__init__()
+        for name, value in settings.items():
+            setattr(self, name, value)
+        self.check()
+
+    def check(self) -> None:
+        """Check what no field can tell alone.
+
+        Raises
+        ------
+        ConfigError
+            ``mini_batch_size`` together with ``partition_keys`` (they exclude each other), an
+            environment or a compute target that cannot be read.
+        """
+        if self.mini_batch_size is not None and self.partition_keys is not None:
+            msg = (
+                f"mini_batch_size is {self.mini_batch_size!r} and partition_keys is "
+                f"{self.partition_keys!r}; expected one of the two. With partition_keys every "
+                "combination of the keys is one mini-batch, so leave mini_batch_size out."
+            )
+            raise ConfigError(msg)
+        if self.mini_batch_rows is not None and self.partition_keys is not None:
+            msg = (
+                f"mini_batch_rows is {self.mini_batch_rows!r} and partition_keys is "
+                f"{self.partition_keys!r}; expected one of the two."
+            )
+            raise ConfigError(msg)
+        if self.mini_batch_size is not None and self.mini_batch_rows is not None:
+            msg = (
+                f"mini_batch_size is {self.mini_batch_size!r} and mini_batch_rows is "
+                f"{self.mini_batch_rows!r}; expected one of the two."
+            )
+            raise ConfigError(msg)
+        as_environment(self.environment)
+        as_compute(self.compute_target)
+
+    @property
+    def output_file(self) -> str:
+        """Name of the file that ``append_row`` writes."""
+        default = DEFAULT_OUTPUT_FILE
+        if self.output_format is not None:
+            default = f"{Path(default).stem}.{self.output_format}"
+        return self.append_row_file_name or default
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields that differ from their defaults, as plain YAML and JSON values."""
+        record = {}
+        for name in field_names():
+            value = getattr(self, name)
+            if isinstance(value, Environment):
+                value = value.python
+            elif name == "compute_target" and value is not None:
+                value = as_compute(value).setting()
+            elif isinstance(value, os.PathLike):
+                value = str(value)
+            elif isinstance(value, tuple):
+                value = list(value)
+            if value is not None and value != self.traits()[name].default_value:
+                record[name] = value
+        return record
+
+    def save_to_yaml(self, path: str | os.PathLike[str]) -> None:
+        """Write the configuration, under the key ``parallel_run_config`` as Azure does."""
+        import yaml
+
+        text = yaml.safe_dump({"parallel_run_config": self.to_dict()}, sort_keys=False)
+        Path(path).write_text(text, encoding="utf-8")
+
+    @classmethod
+    def load_yaml(cls, path: str | os.PathLike[str]) -> ParallelRunConfig:
+        """Read what ``save_to_yaml`` wrote.
+
+        Raises
+        ------
+        ConfigError
+            The file is not YAML with that key, or a field is wrong; the message names the file.
+        """
+        import yaml
+
+        try:
+            record = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except (OSError, yaml.YAMLError) as error:
+            msg = f"{os.fspath(path)!r} could not be read as YAML: {error}"
+            raise ConfigError(msg) from error
+        fields = record.get("parallel_run_config") if isinstance(record, dict) else None
+        if not isinstance(fields, dict):
+            msg = (
+                f"{os.fspath(path)!r} has no mapping under the key 'parallel_run_config'; "
+                "write one with ParallelRunConfig(...).save_to_yaml(path)."
+            )
+            raise ConfigError(msg)
+        try:
+            return cls(**fields)
+        except ConfigError as error:
+            msg = f"{os.fspath(path)!r}: {error}"
+            raise ConfigError(msg) from error
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name}={value!r}" for name, value in self.to_dict().items())
+        return f"ParallelRunConfig({shown})"
+
+
+def field_names() -> list[str]:
+    """Return the names of the configuration fields, in the order they are documented."""
+    return [name for name in vars(ParallelRunConfig) if ParallelRunConfig.class_traits().get(name)]
+
+
+def field_help(name: str) -> str:
+    """Return the one-line description of a field."""
+    return str(ParallelRunConfig.class_traits()[name].help)

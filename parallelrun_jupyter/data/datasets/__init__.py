@@ -1,0 +1,1 @@
+"""Datasets: what a run reads, as the user names it."""

@@ -1,0 +1,1 @@
+"""Files on this machine: listed, and compared with what they were."""

@@ -1,0 +1,192 @@
+"""Writes a table's rows into a folder tree by the values of keys, so that types survive."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from ...errors import ConfigError, InputError, MissingExtraError
+from ...formatting import nearest_hint
+from ..local.listing import MLTABLE
+from ..storage.storage import Place
+from ..storage.transfer import upload_all
+from .path_format import KeyValue, PartitionFormat
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_PREFIX = "partitions-"
+_MLTABLE_TYPES = {"int": "int", "uint": "int", "float": "float", "bool": "boolean",
+                  "datetime": "datetime"}  # fmt: skip
+
+
+def write_partitions(
+    frames: Iterable[pd.DataFrame], keys: Sequence[str], target: Place, name: str | None
+) -> tuple[Place, str, dict[str, str]]:
+    """Write frames as Parquet files below a new folder in ``target``, one folder a combination.
+
+    Each frame gives each of its combinations one file, so that memory holds one frame at a time. An
+    ``MLTable`` file beside them, written last, says how to read them.
+
+    Parameters
+    ----------
+    frames
+        The rows, in order, with the same columns and types in each.
+    keys
+        Columns that become folders, the first one outermost.
+    target
+        The folder for the copy, here or in a store; it is made when it is missing.
+    name
+        A name for people, kept in the ``MLTable`` file.
+
+    Returns
+    -------
+    tuple
+        The new folder, the partition format of its files, and the types of the keys.
+
+    Raises
+    ------
+    ConfigError
+        A key is no column, or all columns are keys.
+    InputError
+        There are no rows, a key has values that no path can carry, or the store refuses.
+    MissingExtraError
+        pyarrow is not installed.
+    OSError
+        The folder cannot be written.
+    """
+    arrow = _arrow()
+    if target.storage is None:
+        os.makedirs(target.path, exist_ok=True)
+        folder = tempfile.mkdtemp(prefix=_PREFIX, dir=target.path)
+        return Place(folder), *_write(arrow, frames, keys, folder, name)
+    with tempfile.TemporaryDirectory(prefix=_PREFIX) as folder:
+        form, types = _write(arrow, frames, keys, folder, name)
+        there = Place(f"{target.path.rstrip('/')}/{os.path.basename(folder)}", target.storage)
+        found = [os.path.join(at, file) for at, _, files in os.walk(folder) for file in files]
+        pairs = [(path, os.path.relpath(path, folder)) for path in sorted(found, reverse=True)]
+        upload_all(pairs, there, overwrite=True)
+    return there, form, types
+
+
+def _write(
+    arrow: Any, frames: Iterable[pd.DataFrame], keys: Sequence[str], folder: str, name: str | None
+) -> tuple[str, dict[str, str]]:
+    form = "/".join(f"{key}={{{key}}}" for key in keys) + "/*.parquet"
+    schema: Any = None
+    for number, frame in enumerate(frames):
+        if schema is None:
+            _check_keys(frame, keys)
+            types = {key: _type(frame, key) for key in keys}
+            schema = _schema(arrow, frame.drop(columns=list(keys)))
+            tree = PartitionFormat(form)
+        for values, rows in _groups(frame, keys):
+            path = os.path.join(folder, tree.path(values).replace("*", f"part-{number:05d}"))
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            table = arrow.Table.from_pandas(rows, schema=schema, preserve_index=False)
+            arrow.parquet.write_table(table, path)
+    if schema is None:
+        msg = "the table has no rows, so that there is nothing to partition; check its input."
+        raise InputError(msg)
+    _write_mltable(folder, form, types, name)
+    return form, types
+
+
+def _arrow() -> Any:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet
+    except ImportError as error:
+        msg = (
+            "a partitioned copy is written as Parquet, which needs pyarrow: "
+            "pip install 'parallelrun-jupyter[parquet]'"
+        )
+        raise MissingExtraError(msg) from error
+    return pa
+
+
+def _check_keys(frame: pd.DataFrame, keys: Sequence[str]) -> None:
+    columns = [str(column) for column in frame.columns]
+    for key in keys:
+        if key not in columns:
+            msg = (
+                f"partition_keys is {list(keys)!r}, but the table has no column {key!r}."
+                f"{nearest_hint(key, columns)} Its columns are: {', '.join(columns[:20])}."
+            )
+            raise ConfigError(msg)
+    if not keys or len(set(keys)) == len(columns) or len(set(keys)) < len(keys):
+        msg = (
+            f"partition_keys is {list(keys)!r}; expected some of the columns, each of them once, and "
+            f"not all. The table has {', '.join(columns[:20])}."
+        )
+        raise ConfigError(msg)
+
+
+def _type(frame: pd.DataFrame, key: str) -> str:
+    name = frame[key].dtype.name
+    if name.startswith("datetime64["):
+        if "," in name:
+            msg = f"the key {key!r} holds times with a zone, which a path cannot carry; convert it."
+            raise InputError(msg)
+        return name
+    return "str" if name in {"object", "string", "str", "category"} else name
+
+
+def _schema(arrow: Any, frame: pd.DataFrame) -> Any:
+    """Return one schema for all files: a column without any value yet is one of text."""
+    schema = arrow.Schema.from_pandas(frame, preserve_index=False)
+    for place, column in enumerate(schema):
+        if arrow.types.is_null(column.type):
+            schema = schema.set(place, column.with_type(arrow.string()))
+    return schema
+
+
+def _groups(
+    frame: pd.DataFrame, keys: Sequence[str]
+) -> Iterable[tuple[dict[str, KeyValue], pd.DataFrame]]:
+    for _, rows in frame.groupby(list(keys), sort=False, dropna=False, observed=True):
+        values = {key: _plain(rows[key].iloc[0], key) for key in keys}
+        yield values, rows.drop(columns=list(keys))
+
+
+def _plain(value: Any, key: str) -> KeyValue:
+    """Return a key's value as plain Python has it."""
+    import pandas as pd
+
+    if pd.isna(value):
+        return None
+    if isinstance(value, pd.Timestamp):
+        if value.nanosecond:
+            msg = f"the key {key!r} holds {value}, whose nanoseconds a path cannot carry; round it."
+            raise InputError(msg)
+        return value.to_pydatetime().isoformat()
+    plain = value.item() if hasattr(value, "item") else value
+    if isinstance(plain, float):
+        return repr(plain)
+    if not isinstance(plain, str | int | datetime):
+        msg = f"the key {key!r} holds a {type(plain).__name__}, which a path cannot carry."
+        raise InputError(msg)
+    return plain
+
+
+def _write_mltable(folder: str, form: str, types: dict[str, str], name: str | None) -> None:
+    import yaml
+
+    steps: list[Any] = ["read_parquet", {"extract_columns_from_partition_format": form}]
+    converted = [
+        {"columns": [key], "column_type": theirs}
+        for key, one in types.items()
+        for ours, theirs in _MLTABLE_TYPES.items()
+        if one.lower().startswith(ours)
+    ]
+    if converted:
+        steps.append({"convert_column_types": converted})
+    content: dict[str, Any] = {"type": "mltable", "paths": [{"folder": "./"}]}
+    content["transformations"] = steps
+    if name:
+        content["metadata"] = {"name": name}
+    with open(os.path.join(folder, MLTABLE), "w", encoding="utf-8") as file:
+        yaml.safe_dump(content, file, sort_keys=False)

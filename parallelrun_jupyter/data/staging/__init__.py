@@ -1,0 +1,1 @@
+"""Remote files brought to this machine: a cache, and who fills it."""

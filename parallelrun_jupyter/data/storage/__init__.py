@@ -1,0 +1,1 @@
+"""Object stores and web addresses: described, listed, read and written."""

@@ -1,0 +1,1 @@
+"""Tables as files: found, cut into mini-batches without splitting a row, and typed."""

@@ -1,0 +1,232 @@
+"""Text files as blocks of bytes in which every byte below 128 is that ASCII character.
+
+UTF-8 and all encodings of one byte a character are so already. Of UTF-16 and UTF-32, blocks are
+turned into UTF-8 while places keep counting the file's own bytes, so that a mini-batch is a range of
+the file. What can only be read from its start (compressed files, encodings with shift states) is
+counted in its UTF-8 content, and is one mini-batch.
+"""
+
+from __future__ import annotations
+
+import codecs
+import io
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ...errors import InputError
+from ...worker.tables.text_range import Decompressed, undecodable_byte, zero_byte
+
+BLOCK_BYTES = 1 << 22
+
+_COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".xz": "lzma", ".zip": "zip"}
+_MARKS = {
+    "utf-16": ((codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be")),
+    "utf-32": ((codecs.BOM_UTF32_LE, "utf-32-le"), (codecs.BOM_UTF32_BE, "utf-32-be")),
+}
+_WIDE = ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")
+_ASCII_BELOW_48 = {"gbk", "gb2312", "gb18030", "big5", "shift_jis", "cp932", "cp949", "cp950",
+                   "euc_jp", "euc_kr", "euc_jis_2004", "shift_jis_2004", "johab"}  # fmt: skip
+"""Encodings in which the second byte of a character is never one below 48, nor ``: ; < = > ?``."""
+_REPLACED = "\ufffd".encode()
+"""What stands for bytes that cannot be decoded, in blocks of a file that is not transparent."""
+
+_AZURE_NAMES = {"iso88591": "latin-1", "utf8bom": "utf-8", "windows1252": "cp1252"}
+"""Those of Azure's eight names of encodings that Python does not have; it writes them like this."""
+
+
+def codec_name(encoding: str) -> str:
+    """Return Python's own name of an encoding, given by that or by Azure's name.
+
+    Raises
+    ------
+    InputError
+        There is no such encoding.
+    """
+    try:
+        name = codecs.lookup(_AZURE_NAMES.get(encoding.lower(), encoding)).name
+        "".encode(name)  # there are codecs that make no text, such as 'base64'
+    except (LookupError, AttributeError, ValueError) as error:
+        msg = f"encoding is {encoding!r}; expected the name of an encoding, such as 'utf8' or 'latin-1'."
+        raise InputError(msg) from error
+    return "utf-8" if name == "utf-8-sig" else name
+
+
+def compression_of(path: str) -> str:
+    """Return the module that decompresses a file, by its name; nothing for a plain one."""
+    return _COMPRESSIONS.get(os.path.splitext(path)[1].lower(), "")
+
+
+def _is_transparent(encoding: str, characters: str) -> bool:
+    """Say whether the bytes of these ASCII characters and of line ends mean nothing else."""
+    if encoding in _ASCII_BELOW_48:
+        return all(ord(c) < 48 or c in ":;<=>?" for c in characters)
+    if encoding == "utf-8":
+        return True
+    try:
+        return len(bytes(range(128, 256)).decode(encoding, "replace")) == 128 and (
+            bytes(range(128)).decode(encoding) == bytes(range(128)).decode("ascii")
+        )
+    except UnicodeError:
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class TextFile:
+    """One text file and how its bytes are to be understood.
+
+    Parameters
+    ----------
+    path, compression
+        The file, and the module that decompresses it.
+    encoding
+        Python's name of the encoding, with the byte order where that matters.
+    is_transparent
+        Whether its bytes can be looked at as they are.
+    is_whole
+        Whether places count the UTF-8 content, and there is one mini-batch at most.
+    start
+        The place of the first character, behind a byte order mark.
+    """
+
+    path: str
+    compression: str
+    encoding: str
+    is_transparent: bool
+    is_whole: bool
+    start: int
+
+    def table(self) -> dict[str, Any]:
+        """Return what a worker has to know of the text."""
+        table: dict[str, Any] = {"encoding": self.encoding}
+        if self.compression:
+            table["compression"] = self.compression
+        if not self.is_transparent:
+            table["is_transparent"] = False
+        if self.is_whole:
+            table["is_whole"] = True
+        return table
+
+    def blocks(self) -> Iterator[tuple[bytes, bool]]:
+        """Yield (text, is_last): the content from ``start`` on, the last block perhaps empty.
+
+        Raises
+        ------
+        OSError, EOFError
+            The file cannot be read.
+        """
+        decode = None
+        if not self.is_transparent:
+            decode = codecs.getincrementaldecoder(self.encoding)("replace")
+        skipped = self.start if self.is_whole and decode is not None else 0
+        with _open(self.path, self.compression) as file:
+            file.read(self.start - skipped)
+            chunk = file.read(BLOCK_BYTES)
+            while True:
+                following = file.read(BLOCK_BYTES) if chunk else b""
+                is_last = not following
+                if decode is None:
+                    yield chunk, is_last
+                else:
+                    text = decode.decode(chunk, is_last).encode("utf-8", "replace")
+                    yield text[skipped:], is_last
+                    skipped = max(0, skipped - len(text))
+                if is_last:
+                    return
+                chunk = following
+
+    def check_text(self, text: bytes, behind: int) -> None:
+        """See that a part of the content, as `blocks` gives it, is text in the encoding.
+
+        Parameters
+        ----------
+        text, behind
+            The part, and the place behind it.
+
+        Raises
+        ------
+        ValueError
+            It is not, or holds a zero; the message names the place.
+        """
+        begin = behind - self._size_of(text)
+        try:
+            if self.is_transparent:
+                text.decode(self.encoding)
+            elif _REPLACED in text:
+                begin = 0
+                self._from_start(None if self.is_whole else behind).decode(self.encoding)
+        except UnicodeDecodeError as error:
+            byte, at = error.object[error.start], begin + error.start
+            what = undecodable_byte(byte, at, self.encoding, error.reason, self._from_start(64))
+            raise ValueError(what) from error
+        if b"\0" in text:
+            at = begin + self._size_of(text[: text.index(b"\0")])
+            raise ValueError(zero_byte(at, self.encoding, self._from_start(64)))
+
+    def _size_of(self, text: bytes) -> int:
+        """Return how many bytes of the file a part of its content is."""
+        if self.is_transparent or self.is_whole:
+            return len(text)
+        return len(text.decode("utf-8").encode(self.encoding))
+
+    def _from_start(self, size: int | None) -> bytes:
+        with _open(self.path, self.compression) as file:
+            return file.read(-1 if size is None else size) or b""
+
+    def places(self, data: bytes, ends: Any) -> Any:
+        """Return offsets in a block's text as offsets in the file, both from the block's start."""
+        if self.is_transparent or self.is_whole:
+            return ends
+        import numpy as np
+
+        array = np.frombuffer(data, np.uint8)
+        units = (array & 0xC0) != 0x80
+        if self.encoding.startswith("utf-32"):
+            counts = np.cumsum(units, dtype=np.int64) * 4
+        else:
+            counts = np.cumsum(units.astype(np.int64) + (array >= 0xF0)) * 2
+        return counts[ends - 1]
+
+
+def _open(path: str, compression: str) -> io.RawIOBase:
+    return Decompressed(path, compression) if compression else io.FileIO(path)
+
+
+def text_file(path: str, encoding: str, characters: str) -> TextFile:
+    """Look at a file's name and first bytes.
+
+    Parameters
+    ----------
+    path
+        A file on this machine.
+    encoding
+        As ``codec_name`` returns it.
+    characters
+        The ASCII characters that have a meaning: separator and quote.
+
+    Raises
+    ------
+    OSError, EOFError, ValueError
+        It cannot be read.
+    """
+    compression = compression_of(path)
+    with _open(path, compression) as file:
+        head = file.read(8)
+    is_transparent = _is_transparent(encoding, characters)
+    start = 0
+    if not compression:
+        for mark, exact in _MARKS.get(encoding, ()):
+            if head.startswith(mark):
+                encoding, start = exact, len(mark)
+                break
+        encoding = f"{encoding}-le" if encoding in _MARKS else encoding
+    is_whole = bool(compression) or not (is_transparent or encoding in _WIDE)
+    # Whatever the encoding, pandas leaves out one mark where the text begins with it.
+    if encoding in _WIDE and not is_whole:
+        mark = "\ufeff".encode(encoding)
+        start += len(mark) if head.startswith(mark, start) else 0
+    elif encoding == "utf-8" or not is_transparent:
+        text = codecs.getincrementaldecoder(encoding)("replace").decode(head)
+        start = 3 if text.startswith("\ufeff") else 0
+    return TextFile(path, compression, encoding, is_transparent, is_whole, start)

@@ -1,0 +1,1 @@
+"""A node: one machine's workers, started, fed, timed and sampled."""

@@ -1,0 +1,1 @@
+"""Output: rows are committed, uploaded and published."""

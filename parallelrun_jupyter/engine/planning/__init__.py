@@ -1,0 +1,1 @@
+"""Planning: inputs are listed and cut into mini-batches, and written to the plan file."""

@@ -1,0 +1,1 @@
+"""Scheduling: signals in, actions out; no input or output, no clock."""

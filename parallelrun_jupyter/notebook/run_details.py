@@ -1,0 +1,142 @@
+"""``RunDetails(run).show()``: a run, live, under the cell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ..runs.journal.state import RunState
+from ..runs.run_folder import RunFolder
+from ..runs.snapshot.follower import Follower
+from ..runs.snapshot.snapshot import Snapshot
+from ..views.mime_bundle import RunOutput, run_output, saved_bundle
+from ..views.queries import QueryContext
+from .display import Place, kernel_place
+from .feed import Feed, follow
+
+if TYPE_CHECKING:
+    from .widget import RunWidget
+
+
+class HasFolder(Protocol):
+    """A run, as far as showing it needs one."""
+
+    @property
+    def folder(self) -> RunFolder:
+        """The run's folder."""
+
+
+class RunDetails:
+    """Shows where a run stands, live, in every front end.
+
+    Parameters
+    ----------
+    run
+        The `Run`.
+
+    Examples
+    --------
+    >>> RunDetails(run).show()  # doctest: +SKIP
+    """
+
+    def __init__(self, run: HasFolder) -> None:
+        self._folder = run.folder
+        self._resume: Callable[..., Any] | None = getattr(run, "resume", None)
+
+    def show(self) -> None:
+        """Show the run under the cell and return at once; the view goes on by itself.
+
+        Outside of a notebook, say once where the run stands.
+        """
+        place = kernel_place()
+        if place is None:
+            print(self)
+            return
+        shown = CellOutput(self._folder, place, self._resume)
+        shown.open()
+
+    def _ipython_display_(self) -> None:
+        self.show()
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        """Return the run as it stands now, for front ends that ask objects how they look."""
+        return saved_bundle(run_output(Follower(self._folder).refresh()))
+
+    def __str__(self) -> str:
+        text: str = self._repr_mimebundle_()["text/plain"]
+        return text
+
+    def __repr__(self) -> str:
+        return f"RunDetails({self._folder.run_id!r})"
+
+
+class CellOutput:
+    """One output of a cell that shows a run: its live widget, and what is saved of it."""
+
+    def __init__(
+        self, folder: RunFolder, place: Place, resume: Callable[..., Any] | None = None
+    ) -> None:
+        self._folder = folder
+        self._place = place
+        self._resume = resume
+        self._feed: Feed | None = None
+        self._stage = 0
+        self._widget: RunWidget | None = None
+
+    def open(self) -> None:
+        """Put the output there, and follow the run where it has not ended."""
+        self._feed = feed = follow(self._folder)
+        first = feed.latest
+        output = run_output(first)
+        self._stage = output["stage"]
+        if self._place.has_views and not first["is_final"]:
+            from .widget import RunWidget
+
+            resume = self._go_on if self._resume is not None else None
+            self._widget = RunWidget(QueryContext(self._folder, self._state, resume), output, feed)
+        self._place.display(self._bundle(output))
+        if not first["is_final"] and not feed.add(self):
+            # It ended between the two.
+            self.show(feed.latest)
+            self.end("")
+
+    def _state(self) -> RunState:
+        """Return the fold that the views' questions are answered from."""
+        return self._feed.state if self._feed is not None else RunState()
+
+    def _go_on(self, failed_only: bool, group: str | None) -> None:  # noqa: FBT001 - one of two ways to resume
+        """Resume the run, and follow it again."""
+        if self._resume is not None:
+            self._resume(failed_only=failed_only, group=group)
+        self._feed = feed = follow(self._folder)
+        self._stage = 0
+        if self._widget is not None:
+            self._widget.follow_again(feed)
+        if not feed.add(self):
+            self.show(feed.latest)
+            self.end("")
+
+    def _bundle(self, output: RunOutput) -> dict[str, Any]:
+        """Return what is put there; the last one has no widget: it must stand without a kernel."""
+        bundle = saved_bundle(output)
+        if self._widget is None or output["snapshot"]["is_final"]:
+            return bundle
+        return {**self._widget.view_mime(), **bundle}
+
+    def is_live(self) -> bool:
+        """Say whether a view of the widget is open."""
+        return self._widget is not None and self._widget.is_live()
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Draw a snapshot, and refresh what is saved at the milestones."""
+        output = run_output(snapshot)
+        if self._widget is not None:
+            self._widget.show(output)
+        if output["stage"] > self._stage:
+            self._stage = output["stage"]
+            self._place.update(self._bundle(output))
+
+    def end(self, problem: str) -> None:
+        """Let the widget go, with what went wrong, if anything did."""
+        if self._widget is not None:
+            self._widget.finish(problem)

@@ -1,0 +1,1 @@
+"""The journal: its events, its files, and the state that is folded from it."""

@@ -1,0 +1,1 @@
+"""The logs of a run: read, searched, and fetched from other machines."""

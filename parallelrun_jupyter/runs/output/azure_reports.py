@@ -1,0 +1,230 @@
+"""``reports/``: what a run did, in the shapes of Azure's logs, derived from the journal at its end.
+
+Azure's runtime writes these files under ``logs/``; tools that read them there find the same names,
+columns and sentences here.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..journal.events import (
+    AttemptFailed,
+    AttemptSucceeded,
+    Event,
+    PlanFinished,
+    RunFinished,
+    RunStarted,
+    WorkerStarted,
+)
+from ..journal.state import RunState
+from ..run_folder import RunFolder
+from ..run_record import RunRecord
+
+_ESCAPED = "backslashreplace"
+"""What UTF-8 does not hold, of file names and the like, is written with escapes."""
+
+HEARTBEAT_MS = 10_000
+"""The overview says how far the run is about every ten seconds, as Azure's does."""
+
+MINI_BATCH_COLUMNS = (
+    "Mini-batch Id",
+    "Picked Count",
+    "Node Id",
+    "Process",
+    "Process Start Time (UTC)",
+    "Total",
+    "Succeeded",
+    "Failed",
+    "Elapsed Seconds",
+    "Process Seconds",
+    "Run Method Seconds",
+    "Status",
+    "Error Category",
+    "Error Message",
+    "Mini-batch Detail",
+)
+SUMMARY_COLUMNS = ("Mini-batches", "Total", "Succeeded", "Failed", "Run Method Seconds")
+_STATUSES = {
+    "timeout": "RUN_TIMEOUT",
+    "load_timeout": "LOAD_TIMEOUT",
+    "worker_lost": "PROCESS_LOST",
+}
+
+
+@dataclass(slots=True)
+class _Sum:
+    """What one process, or one node, did."""
+
+    mini_batches: int = 0
+    total: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    run_us: int = 0
+
+    def add(self, event: AttemptSucceeded | AttemptFailed) -> None:
+        done = event.items_succeeded if isinstance(event, AttemptSucceeded) else 0
+        self.mini_batches += 1
+        self.total += event.items
+        self.succeeded += done
+        self.failed += event.items - done
+        self.run_us += event.duration_us
+
+    def row(self) -> list[Any]:
+        seconds = f"{self.run_us / 1e6:.3f}"
+        return [self.mini_batches, self.total, self.succeeded, self.failed, seconds]
+
+
+@dataclass(slots=True)
+class _Reporter:
+    """Reads a journal once and writes every report on the way."""
+
+    record: RunRecord
+    table: Any
+    overview: Any
+    state: RunState = field(default_factory=RunState)
+    started: dict[str, WorkerStarted] = field(default_factory=dict)
+    processes: dict[str, _Sum] = field(default_factory=dict)
+    nodes: dict[str, _Sum] = field(default_factory=dict)
+    said_ms: int = 0
+
+    def take(self, event: Event) -> None:
+        self.state.apply(event)
+        match event:
+            case AttemptSucceeded() | AttemptFailed():
+                self._attempt(event)
+            case WorkerStarted():
+                self.started[event.worker] = event
+            case RunStarted():
+                self._say(event.at_ms, "Start the run.")
+            case PlanFinished():
+                seconds = event.at_ms // 1000
+                self._say(
+                    event.at_ms,
+                    f"Scheduling finished. Scheduled {event.mini_batches} mini batches in {seconds} "
+                    f"seconds. There are {event.mini_batches} tasks with {event.items} items.",
+                )
+            case RunFinished():
+                self._progress(event.at_ms)
+                reason = f" {event.reason}." if event.reason else ""
+                self._say(event.at_ms, f"The run is {event.state}.{reason}")
+        if event.at_ms - self.said_ms >= HEARTBEAT_MS:
+            self._progress(event.at_ms)
+
+    def _progress(self, at_ms: int) -> None:
+        done, planned = self.state.done, self.state.planned
+        if not done:
+            self._say(at_ms, "No task has been processed yet.")
+            return
+        left = f"{_clock(at_ms * (planned - done) / done)}" if self.state.plan_finished else "N/A"
+        self._say(
+            at_ms,
+            f"Processed {done} of {planned} mini batches in {_clock(at_ms)}. "
+            f"Estimated remaining time {left}.",
+        )
+
+    def _say(self, at_ms: int, text: str) -> None:
+        self.said_ms = at_ms
+        self.overview.write(f"{_iso(self.record, at_ms)} {text}\n")
+
+    def _attempt(self, event: AttemptSucceeded | AttemptFailed) -> None:
+        worker = self.started.get(event.worker)
+        node = worker.node if worker else ""
+        self.processes.setdefault(event.worker, _Sum()).add(event)
+        self.nodes.setdefault(node, _Sum()).add(event)
+        seconds = f"{event.duration_us / 1e6:.6f}"
+        if isinstance(event, AttemptSucceeded):
+            succeeded, ending = event.items_succeeded, ("RUN_DONE", "", "")
+        else:
+            status = _STATUSES.get(event.kind, "RUN_EXCEPTION")
+            succeeded, ending = 0, (status, event.error, event.message)
+        self.table.writerow(
+            (
+                event.mini_batch,
+                event.attempt,
+                node,
+                event.worker,
+                _iso(self.record, worker.at_ms) if worker else "",
+                event.items,
+                succeeded,
+                event.items - succeeded,
+                seconds,
+                "",  # CPU seconds of an attempt are not measured
+                seconds,
+                *ending,
+                json.dumps({"mini_batch": event.mini_batch}),
+            )
+        )
+
+
+def write_reports(folder: RunFolder, record: RunRecord, events: Iterable[Event]) -> None:
+    """Write all reports of a run that has ended.
+
+    Raises
+    ------
+    OSError
+        They cannot be written; the run is what its journal says all the same.
+    """
+    folder.reports.mkdir(mode=0o700, exist_ok=True)
+    day = time.strftime("%Y%m%d", time.gmtime(record.created_at))
+    overview_path = folder.reports / f"job_progress_overview.{day}.txt"
+    table_path = folder.reports / "processed_mini-batches.csv"
+    with (
+        open(overview_path, "w", encoding="utf-8", errors=_ESCAPED) as overview,
+        open(table_path, "w", encoding="utf-8", errors=_ESCAPED, newline="") as file,
+    ):
+        table = csv.writer(file)
+        table.writerow(MINI_BATCH_COLUMNS)
+        reporter = _Reporter(record, table, overview)
+        for event in events:
+            reporter.take(event)
+    _write_sums(folder.reports / "process_summary.csv", "Process", reporter.processes)
+    _write_sums(folder.reports / "node_summary.csv", "Node Id", reporter.nodes)
+    _write_result(folder, reporter.state)
+
+
+def _write_sums(path: Path, head: str, sums: dict[str, _Sum]) -> None:
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file)
+        table.writerow((head, *SUMMARY_COLUMNS))
+        table.writerows([name, *total.row()] for name, total in sums.items())
+
+
+def _write_result(folder: RunFolder, state: RunState) -> None:
+    lines = [
+        f"Run {folder.run_id}: {state.state}",
+        f"Mini batches: {state.planned} planned, {state.succeeded} succeeded, {state.failed} failed",
+        f"Items: {state.planned_items} in, {state.items_succeeded} succeeded, {state.items_failed} failed",
+    ]
+    if state.reason:
+        lines.append(f"Reason: {state.reason}")
+    if state.output:
+        lines.append(f"Output: {state.output}")
+    if state.groups:
+        lines.append("Where to start: job_error.txt, then logs/user")
+    path = folder.reports / "job_result.txt"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8", errors=_ESCAPED)
+    errors = [
+        f"{group.group}\n{group.attempts} failed, {group.mini_batches_lost} mini batches lost, "
+        f"{group.items_missing} items without a result, first in mini batch {group.first_mini_batch}\n{group.traceback or group.message}\n"
+        for group in state.groups.values()
+    ]
+    path = folder.reports / "job_error.txt"
+    path.write_text("\n".join(errors), encoding="utf-8", errors=_ESCAPED)
+
+
+def _iso(record: RunRecord, at_ms: int) -> str:
+    at = record.created_at + at_ms / 1000
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(at))}.{int(at * 1000) % 1000:03d}Z"
+
+
+def _clock(ms: float) -> str:
+    """Return a duration as Azure writes it: ``5:02:14``."""
+    seconds = round(ms / 1000)
+    return f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"

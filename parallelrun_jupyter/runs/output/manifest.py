@@ -1,0 +1,75 @@
+"""An output in parts: a folder of the store, its parts, and the manifest that makes them one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ...errors import OutputError
+from ..journal.events import Event, PartStored
+from ..run_record import RunRecord
+
+PART_NAME = "part-{:09d}-{}.parquet"
+"""Of the first mini-batch: sorted by name, parts are in input order."""
+
+MANIFEST = "_manifest.json"
+"""Readers of such folders leave out names that begin with an underscore."""
+
+MANIFEST_SCHEMA = 1
+
+
+def dataset_url(record: RunRecord) -> str:
+    """Return the folder of the store that holds the parts of a run's output."""
+    return f"{record.output}/{record.output_file}"
+
+
+def parts_of(events: Iterable[Event]) -> list[PartStored]:
+    """Return the parts that a journal names, in input order; those without a file are left out."""
+    found = [event for event in events if isinstance(event, PartStored) and event.name]
+    return sorted(found, key=lambda part: part.first)
+
+
+def manifest_text(run_id: str, parts: Iterable[Mapping[str, Any]], columns: list[Any]) -> str:
+    """Return the manifest of a run's parts, a part a line.
+
+    Parameters
+    ----------
+    run_id
+        The run.
+    parts
+        ``name``, ``first``, ``mini_batches``, ``rows`` and ``size_bytes`` of each, in input order.
+    columns
+        (name, type) of each column.
+    """
+    parts = list(parts)
+    head = {
+        "schema": MANIFEST_SCHEMA,
+        "run_id": run_id,
+        "rows": sum(part["rows"] for part in parts),
+        "mini_batches": sum(part["mini_batches"] for part in parts),
+        "size_bytes": sum(part["size_bytes"] for part in parts),
+        "columns": [{"name": name, "type": kind} for name, kind in columns],
+    }
+    lines = ",\n".join(json.dumps(part) for part in parts)
+    return f'{json.dumps(head)[:-1]}, "parts": [\n{lines}\n]}}\n'
+
+
+def read_manifest(text: str | bytes, run_id: str, url: str) -> list[str]:
+    """Return the names of a run's parts, in input order.
+
+    Raises
+    ------
+    OutputError
+        The manifest is another run's, which has replaced the output, or none that is known.
+    """
+    try:
+        manifest = json.loads(text)
+        found_id, names = manifest["run_id"], [part["name"] for part in manifest["parts"]]
+    except (ValueError, KeyError, TypeError) as error:
+        msg = f"{url}/{MANIFEST} is no manifest of an output in parts ({error!r})."
+        raise OutputError(msg) from error
+    if found_id != run_id:
+        msg = f"the output of run {run_id} is gone: run {found_id} has replaced it in {url}."
+        raise OutputError(msg)
+    return names

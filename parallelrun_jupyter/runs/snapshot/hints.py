@@ -1,0 +1,139 @@
+"""What to do about failures that have a usual cause: one sentence, or nothing."""
+
+from __future__ import annotations
+
+import re
+
+from ..journal.state import FailureGroup
+from ..run_record import RunRecord
+
+CELL = "cell.py"
+"""The name of a notebook's cell as an entry script."""
+
+_NAME = re.compile(r"name '(\w+)' is not defined")
+_PICKLED = re.compile(r"Can't get attribute '([\w.]+)' on <module '__main__'")
+_MODULE = re.compile(r"No module named '([\w.]+)'")
+_OF_IPYTHON = {"display", "get_ipython"}
+_MAGIC = re.compile(r"^\s*(?:\w+\s*=\s*)?[%!]\w", re.MULTILINE)
+_TABLE_USES = re.compile(
+    r"'(?:list|str)' object has no attribute '(?:apply|assign|astype|at|columns|describe|drop|"
+    r"drop_duplicates|dropna|dtypes|empty|fillna|groupby|head|iat|iloc|info|isna|isnull|iterrows|"
+    r"itertuples|loc|merge|query|rename|reset_index|select_dtypes|set_index|shape|sort_values|"
+    r"tail|to_csv|to_dict|to_numpy|to_records|values)'"
+    r"|list indices must be integers or slices, not (?:str|list)"
+    r"|string indices must be integers"
+    r"|the input is files, which have no rows"  # context.records()
+)
+_LIST_USE = re.compile(r"'list' object has no attribute '\w+'")
+"""In run() itself, whose list is likely its mini-batch: a column was asked for, such as df.price."""
+
+_TABLE_FILES = re.compile(r"\.(csv|tsv|parquet|jsonl|ndjson)(?:\.gz)?$", re.IGNORECASE)
+_FORMATS = {"tsv": "csv", "ndjson": "jsonl"}
+_MAKERS = {
+    "csv": "from_delimited_files",
+    "parquet": "from_parquet_files",
+    "jsonl": "from_json_lines_files",
+}
+
+
+def hint_of(record: RunRecord, group: FailureGroup) -> str:
+    """Return what to do about a group of failures, as sentences; '' where there is no usual cause."""
+    for find in (
+        _notebook_name, _pickled_in_main, _magic, _table_as_paths, _beside, _missing, _short,
+    ):  # fmt: skip
+        hint = find(record, group)
+        if hint:
+            return hint
+    return ""
+
+
+def _notebook_name(record: RunRecord, group: FailureGroup) -> str:
+    match = _NAME.search(group.message)
+    if group.error != "NameError" or not match or record.script != CELL:
+        return ""
+    if match[1] in _OF_IPYTHON:
+        return (
+            f"{match[1]} is there in notebooks only, and the cell runs in processes of its own: "
+            "leave it out, or print() what is to be in the log."
+        )
+    return (
+        "The cell runs in processes of its own, which do not see the variables of the notebook: "
+        f"define or import {match[1]} in the cell."
+    )
+
+
+def _pickled_in_main(record: RunRecord, group: FailureGroup) -> str:
+    match = _PICKLED.search(group.message)
+    if not match:
+        return ""
+    where = "beside the notebook" if record.script == CELL else "beside the script"
+    return (
+        f"What was loaded was pickled where {match[1]} was defined in a notebook or in a program's "
+        f"own script, and a worker's __main__ is another one. Move {match[1]} to a file {where}, "
+        "such as model_classes.py, import it from there, and pickle the object again. "
+        "Give the folder as source_directory."
+    )
+
+
+def _magic(_record: RunRecord, group: FailureGroup) -> str:
+    if group.error != "SyntaxError" or not _MAGIC.search(group.traceback):
+        return ""
+    return (
+        "Lines that begin with % or ! are commands of IPython; an entry script is plain Python. "
+        "Move them to a cell of their own."
+    )
+
+
+def _table_as_paths(record: RunRecord, group: FailureGroup) -> str:
+    is_column = group.group.endswith(" in run") and _LIST_USE.search(group.message)
+    is_table_use = is_column or _TABLE_USES.search(group.message)
+    if group.error not in {"AttributeError", "TypeError"} or not is_table_use:
+        return ""
+    files = [
+        path for spec in record.inputs if spec.get("kind") == "files" for path in spec["paths"]
+    ]
+    ends = [(path, match[1].lower()) for path in files if (match := _TABLE_FILES.search(path))]
+    if not ends:
+        return ""
+    path, end = ends[0]
+    form = _FORMATS.get(end, end)
+    name = path.rsplit("/", 1)[-1]
+    return (
+        f"run() was given a list of paths, not a table: {name} was not said to hold one. Write "
+        f"--format {form}, or inputs=TabularDataset.{_MAKERS[form]}({name!r}), and run() is given "
+        "a DataFrame."
+    )
+
+
+def _beside(record: RunRecord, group: FailureGroup) -> str:
+    """Say what to do about a path that was made from ``__file__``."""
+    if record.source_directory is not None:
+        return ""
+    if f"{record.run_id}/script/" not in group.message:
+        return ""
+    what = "cell" if record.script == CELL else "script"
+    return (
+        f"The run has a copy of the {what} alone, so that nothing else is beside __file__. Give "
+        "source_directory (--source-directory .) to copy its folder with it, or use a path from "
+        f"the current directory, which is {record.cwd}."
+    )
+
+
+def _missing(record: RunRecord, group: FailureGroup) -> str:
+    match = _MODULE.search(group.message)
+    if group.error != "ModuleNotFoundError" or not match:
+        return ""
+    install = f"Install it for the workers' Python, {record.python}"
+    if record.source_directory is not None:
+        return f"{install}, or put it into the source directory."
+    return f"{install}. If it is a file beside the script, give source_directory to copy it too."
+
+
+def _short(record: RunRecord, group: FailureGroup) -> str:
+    if not group.items_missing or record.error_threshold < 0:
+        return ""
+    return (
+        "Return one element for each item; for an item without a result it may be None or an empty "
+        "text. If the script leaves items out on purpose, start a new run with a larger "
+        "error_threshold (-1 allows any number). A resume keeps these mini-batches as they are."
+    )

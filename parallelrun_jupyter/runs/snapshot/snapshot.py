@@ -1,0 +1,253 @@
+"""One bounded JSON value that says where a run stands; every face draws this."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TypedDict
+
+from ...errors import visible
+from ..driver_lock import driver_is_alive
+from ..journal.state import FailureGroup, RunState, WorkerState, costliest_first
+from ..run_folder import RunFolder
+from ..run_record import RunRecord
+from . import progress
+from .grid import Grid, grid
+from .hints import hint_of
+from .progress import Budget, Pace, Straggler
+from .timeline import Lane, Uses, timeline, uses
+
+SHOWN_WORKERS = 50
+SHOWN_GROUPS = 10
+_CUT = " ... "
+_SHOWN_TEXT = 300
+_SHOWN_TRACEBACK = 3000
+_SHOWN_REASON = 1000
+_SHOWN_HINT = 500
+LIMIT_CHARS = 19_000
+"""What a snapshot takes at most as JSON: with what surrounds it, a message stays below 20 kB."""
+
+
+class WorkerRow(Uses):
+    """What one worker is doing and using; ``restarts`` counts those that it has replaced."""
+
+    worker: str
+    node: str
+    phase: str
+    mini_batch: int
+    since_s: float
+    succeeded: int
+    failed: int
+    restarts: int
+
+
+class GroupRow(TypedDict):
+    """Failures that were raised at the same place; ``hint`` is what to do about them, or ''."""
+
+    group: str
+    kind: str
+    message: str
+    traceback: str
+    first_mini_batch: int
+    attempts: int
+    mini_batches_lost: int
+    items_missing: int
+    hint: str
+
+
+class Snapshot(Pace):
+    """Where a run stands. Times in seconds; None where a value is not known yet.
+
+    ``can_resume`` is whether the run has ended with something that a resume would run.
+    """
+
+    run_id: str
+    name: str
+    state: str
+    reason: str
+    is_final: bool
+    can_resume: bool
+    plan_finished: bool
+    mini_batches: int
+    items: int
+    succeeded: int
+    failed: int
+    retrying: int
+    running: int
+    left: int
+    items_succeeded: int
+    items_failed: int
+    items_left: int
+    rows: int
+    attempts_failed: int
+    error_threshold: int
+    run_max_try: int
+    budgets: list[Budget]
+    stragglers: list[Straggler]
+    grid: Grid
+    lanes_from_ms: int
+    lanes: list[Lane]
+    workers: list[WorkerRow]
+    workers_hidden: int
+    workers_lost: int
+    groups: list[GroupRow]
+    groups_hidden: int
+    warnings: list[str]
+    output: str
+
+
+def take_snapshot(
+    folder: RunFolder, record: RunRecord, state: RunState, now: float | None = None
+) -> Snapshot:
+    """Draw up where the run stands at ``now``, in seconds since the epoch (default: the clock)."""
+    return _fit(_whole_snapshot(folder, record, state, time.time() if now is None else now))
+
+
+def _whole_snapshot(folder: RunFolder, record: RunRecord, state: RunState, now: float) -> Snapshot:
+    shown_state, reason = judged_state(folder, record, state, now)
+    is_live = not state.is_final and shown_state != "Interrupted"
+    at_ms = int((now - record.created_at) * 1000) if is_live else state.at_ms
+    items_done = state.items_succeeded + state.items_failed
+    workers = list(state.workers.values()) if is_live else []
+    running = [worker.mini_batch for worker in workers if worker.phase == "running"]
+    since_ms, lanes = timeline(state, workers, at_ms)
+    groups = costliest_first(state.groups.values())
+    return Snapshot(
+        run_id=folder.run_id,
+        name=shorten(visible(record.name), _SHOWN_TEXT),
+        state=shown_state,
+        reason=shorten(visible(reason), _SHOWN_REASON),
+        is_final=state.is_final or shown_state == "Interrupted",
+        can_resume=not is_live and is_resumable(state, record),
+        plan_finished=state.plan_finished,
+        mini_batches=state.planned,
+        items=state.planned_items,
+        succeeded=state.succeeded,
+        failed=state.failed,
+        retrying=state.retrying,
+        running=len(running),
+        left=state.left,
+        items_succeeded=state.items_succeeded,
+        items_failed=state.items_failed,
+        items_left=state.planned_items - items_done,
+        rows=state.rows,
+        attempts_failed=state.attempts_failed,
+        error_threshold=record.error_threshold,
+        run_max_try=record.run_max_try,
+        budgets=progress.budgets(state, record),
+        **progress.pace(state, at_ms, is_live=is_live),
+        stragglers=progress.stragglers(state, workers, at_ms),
+        grid=grid(state, running),
+        lanes_from_ms=since_ms,
+        lanes=lanes,
+        workers=[_worker_row(worker, at_ms) for worker in workers[:SHOWN_WORKERS]],
+        workers_hidden=max(0, len(workers) - SHOWN_WORKERS),
+        workers_lost=state.workers_lost,
+        groups=[_group_row(record, group, k) for k, group in enumerate(groups[:SHOWN_GROUPS])],
+        groups_hidden=max(0, len(groups) - SHOWN_GROUPS),
+        warnings=[shorten(text, _SHOWN_TEXT) for text in state.warnings][-3:],
+        output=shorten(visible(state.output), _SHOWN_REASON),
+    )
+
+
+def _fit(snapshot: Snapshot) -> Snapshot:
+    """Leave out detail, the least missed first, until the snapshot is within its limit."""
+    for leave_out in (_fewer_bars, _no_series, _shorter_texts, _fewer_groups, _fewer_groups):
+        if len(json.dumps(snapshot)) <= LIMIT_CHARS:
+            break
+        leave_out(snapshot)
+    return snapshot
+
+
+def _fewer_bars(snapshot: Snapshot) -> None:
+    for lane in snapshot["lanes"]:
+        del lane["bars"][:-4]
+
+
+def _no_series(snapshot: Snapshot) -> None:
+    for row in snapshot["workers"]:
+        row["cpu"] = row["memory"] = row["gpu"] = ""
+
+
+def _shorter_texts(snapshot: Snapshot) -> None:
+    snapshot["lanes"] = []
+    for group in snapshot["groups"]:
+        group["group"] = shorten(group["group"], _SHOWN_TEXT // 2)
+        group["message"] = shorten(group["message"], _SHOWN_TEXT // 2)
+        group["traceback"] = shorten(group["traceback"], _SHOWN_TRACEBACK // 2)
+    for group in snapshot["groups"][1:]:
+        group["hint"] = ""
+
+
+def _fewer_groups(snapshot: Snapshot) -> None:
+    kept = len(snapshot["groups"]) // 2
+    snapshot["groups_hidden"] += len(snapshot["groups"]) - kept
+    del snapshot["groups"][kept:]
+
+
+def _worker_row(worker: WorkerState, at_ms: int) -> WorkerRow:
+    return WorkerRow(
+        worker=worker.worker,
+        node=worker.node,
+        phase=worker.phase,
+        mini_batch=worker.mini_batch,
+        since_s=max(0, at_ms - worker.since_ms) / 1000,
+        succeeded=worker.succeeded,
+        failed=worker.failed,
+        restarts=worker.restarts,
+        **uses(worker, at_ms),
+    )
+
+
+def _group_row(record: RunRecord, group: FailureGroup, number: int) -> GroupRow:
+    """Return a row of the table; the first one shows its traceback."""
+    return GroupRow(
+        group=shorten(group.group, _SHOWN_TEXT),
+        kind=group.kind,
+        message=shorten(group.message, _SHOWN_TEXT),
+        traceback=shorten(group.traceback, _SHOWN_TRACEBACK) if number == 0 else "",
+        first_mini_batch=group.first_mini_batch,
+        attempts=group.attempts,
+        mini_batches_lost=group.mini_batches_lost,
+        items_missing=group.items_missing,
+        hint=shorten(hint_of(record, group), _SHOWN_HINT),
+    )
+
+
+def shorten(text: str, limit: int) -> str:
+    """Return text that takes at most ``limit`` characters as JSON, cut in its middle."""
+    kept = limit
+    while len(json.dumps(text)) > limit:
+        kept = kept * 3 // 4
+        text = f"{text[: kept // 2]}{_CUT}{text[-kept // 2 :]}"
+    return text
+
+
+def is_shown_as(text: str, shown: str) -> bool:
+    """Say whether ``shown`` is ``text``, or what `shorten` may have made of it."""
+    head, cut, rest = shown.partition(_CUT)
+    return (
+        text.startswith(head) and text.endswith(rest.rpartition(_CUT)[2]) if cut else text == shown
+    )
+
+
+def is_resumable(state: RunState, record: RunRecord) -> bool:
+    """Return whether an ended run has something left that a resume would run."""
+    return not state.is_all_done and not short_results_exceed(state, record)
+
+
+def short_results_exceed(state: RunState, record: RunRecord) -> int:
+    """Return how many items lack a result in what a resume keeps, where the limit is lower; else 0."""
+    missing = state.items_failed - sum(group.items_lost for group in state.groups.values())
+    return missing if 0 <= record.error_threshold < missing else 0
+
+
+def judged_state(
+    folder: RunFolder, record: RunRecord, state: RunState, now: float
+) -> tuple[str, str]:
+    """Return the run state and its reason; a dead driver makes an unfinished run Interrupted."""
+    if state.is_final or driver_is_alive(folder, record.created_at, now):
+        return state.state, state.reason
+    if state.state == "Queued":
+        return "Interrupted", f"its driver did not start; {folder.driver_log} may say why"
+    return "Interrupted", "driver lost: the process that ran it is gone"

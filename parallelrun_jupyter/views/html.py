@@ -1,0 +1,140 @@
+"""A snapshot as one piece of HTML that needs nothing else: for saved notebooks and plain pages."""
+
+from __future__ import annotations
+
+import time
+from html import escape
+
+from ..formatting import format_duration, plural
+from ..runs.snapshot.snapshot import GroupRow, Snapshot
+from .text import headline, share_done
+
+# Texts follow the page (the variables are JupyterLab's, and nbconvert's); without them, the system.
+# Where a site strips styles, the words and the table remain.
+_STYLE = """\
+.pr-saved{color-scheme:light dark;max-width:60rem;padding:.6em .8em;border:1px solid \
+var(--jp-border-color2,light-dark(#d5d8dc,#43484f));border-radius:4px;\
+background:var(--jp-layout-color1,light-dark(#fff,#1b1e23));\
+color:var(--jp-ui-font-color1,light-dark(#1c1f23,#e3e6ea));\
+font:13px/1.5 var(--jp-ui-font-family,system-ui,sans-serif);font-variant-numeric:tabular-nums}
+[data-jp-theme-light=true] .pr-saved{color-scheme:light}
+[data-jp-theme-light=false] .pr-saved{color-scheme:dark}
+.pr-saved small,.pr-saved th{color:var(--jp-ui-font-color2,light-dark(#5b6168,#a3a9b1));font-weight:400}
+.pr-saved .pr-track{display:flex;height:10px;margin:.5em 0;border-radius:2px;overflow:hidden;\
+background:light-dark(#e4e7ea,#3a3f46)}
+.pr-saved .pr-ok{background:light-dark(#0072b2,#4ea9e0)}
+.pr-saved .pr-bad{background:light-dark(#c4500a,#f0874a)}
+.pr-saved table{margin:0;border-collapse:collapse;font-size:inherit}
+.pr-saved table tr:nth-child(n){background:none}
+.pr-saved table :is(th,td){padding:0 1.8em 0 0;text-align:left;border:0}
+.pr-saved summary small{display:block}
+.pr-saved details{margin:.3em 0}
+.pr-saved summary{cursor:pointer}
+.pr-saved pre{max-height:24em;overflow:auto;margin:.3em 0;padding:.5em;white-space:pre-wrap;\
+font:12px/1.4 var(--jp-code-font-family,ui-monospace,monospace);\
+background:var(--jp-layout-color2,light-dark(#f3f4f6,#25292f));color:inherit}"""
+
+GLYPHS = {
+    "Queued": "◌",
+    "Planning": "◌",
+    "Running": "▶",
+    "Finalizing": "▶",
+    "Completed": "✓",
+    "Failed": "✗",
+    "Canceled": "■",
+    "Interrupted": "!",
+}
+"""A sign for each state, for those who do not see its colour."""
+
+
+def html_view(snapshot: Snapshot, at: float) -> str:
+    """Return the whole view as HTML; every text of the user's is escaped.
+
+    Parameters
+    ----------
+    snapshot
+        Where the run stands.
+    at
+        When it did, in seconds since the epoch.
+    """
+    when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(at))
+    parts = [
+        f"<style>{_STYLE}</style>",
+        _title(snapshot),
+        _track(snapshot),
+        _facts(snapshot),
+        *(_group(group) for group in snapshot["groups"]),
+    ]
+    if snapshot["groups_hidden"]:
+        others = plural(snapshot["groups_hidden"], "other kind")
+        parts.append(f"<div>and {others} of failure: <code>run.failures()</code> shows all</div>")
+    parts += [f"<div>! {escape(text)}</div>" for text in snapshot["warnings"]]
+    if snapshot["output"]:
+        rows = plural(snapshot["rows"], "row")
+        parts.append(f"<div>{rows} in <code>{escape(snapshot['output'])}</code></div>")
+    if snapshot["is_final"]:
+        parts.append(f"<small>as of {when}</small>")
+    else:
+        parts.append(f"<small>as of {when}; the run may have gone on since</small>")
+    return f'<div class="pr-saved">{"".join(parts)}</div>'
+
+
+def _title(snapshot: Snapshot) -> str:
+    name = f"<b>{GLYPHS[snapshot['state']]} {escape(snapshot['name'])}</b>"
+    words = escape(headline(snapshot))
+    return f"<div>{name} {words} <small>{escape(snapshot['run_id'])}</small></div>"
+
+
+def _track(snapshot: Snapshot) -> str:
+    total = snapshot["mini_batches"]
+    if not snapshot["plan_finished"] or not total:
+        return ""
+    ok = snapshot["succeeded"] / total
+    bad = snapshot["failed"] / total
+    words = f"{share_done(snapshot):.0%} done"
+    return (
+        f'<div class="pr-track" role="img" aria-label="{words}">'
+        f'<span class="pr-ok" style="width:{ok:.2%}"></span>'
+        f'<span class="pr-bad" style="width:{bad:.2%}"></span></div>'
+    )
+
+
+def _facts(snapshot: Snapshot) -> str:
+    items = f"{snapshot['items'] - snapshot['items_left']:,} of {snapshot['items']:,}"
+    batches = f"{snapshot['succeeded'] + snapshot['failed']:,} of {snapshot['mini_batches']:,}"
+    if not snapshot["plan_finished"]:
+        items, batches = f"{items} listed so far", f"{batches} so far"
+    facts = [
+        ("done", f"{share_done(snapshot):.0%}" if snapshot["plan_finished"] else "listing"),
+        ("items", items),
+        ("mini-batches", batches),
+        ("failed", f"{plural(snapshot['items_failed'], 'item')}"),
+        ("elapsed", format_duration(snapshot["elapsed_s"])),
+    ]
+    if snapshot["items_per_s"] >= 0.05:
+        facts.insert(4, ("items/s", f"{snapshot['items_per_s']:,.4g}"))
+    heads = "".join(f"<th>{name}</th>" for name, _ in facts)
+    cells = "".join(f"<td>{value}</td>" for _, value in facts)
+    return f"<table><tr>{heads}</tr><tr>{cells}</tr></table>"
+
+
+def _group(group: GroupRow) -> str:
+    summary = (
+        f"✗ <b>{escape(group['group'])}</b>: {escape(group['message'])} "
+        f"<small>{_fate(group)}</small>"
+    )
+    hint = f"<div>hint: {escape(group['hint'])}</div>" if group["hint"] else ""
+    if not group["traceback"]:
+        return f"<div>{summary}</div>{hint}"
+    body = f"{hint}<pre>{escape(group['traceback'])}</pre>"
+    return f"<details open><summary>{summary}</summary>{body}</details>"
+
+
+def _fate(group: GroupRow) -> str:
+    attempts = plural(group["attempts"], "attempt")
+    if group["first_mini_batch"] < 0:
+        return f"{attempts} to start a worker"
+    lost, missing = group["mini_batches_lost"], group.get("items_missing", 0)
+    fate = f"{plural(lost, 'mini-batch')} lost" if lost else "retried"
+    fate = f"{plural(missing, 'item')} without a result" if missing else fate
+    return f"{attempts}, {fate}, first in mini-batch {group['first_mini_batch']:,}"

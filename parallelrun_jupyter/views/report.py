@@ -1,0 +1,108 @@
+"""``run.report("run.html")``: one file with the same views, which needs nothing and nobody else."""
+
+from __future__ import annotations
+
+import json
+import os
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from ..errors import OutputError
+from ..runs.journal.state import FAILED, RETRYING, RunState
+from ..runs.logs.search import LogQuery
+from ..runs.run_folder import RunFolder
+from ..runs.snapshot.mini_batch_detail import mini_batch_detail
+from ..runs.snapshot.snapshot import Snapshot
+from .html import html_view
+from .mime_bundle import run_output
+from .queries import LOG_LINES_LIMIT, failures, grid_part, log_window
+
+_STATIC = Path(__file__).with_name("static")
+_DETAILS = 100
+_MOST_STATUSES = 20_000
+_PAGE = """\
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'">
+<title>{title}</title>
+<style>:root{{color-scheme:light dark;background:light-dark(#fff,#111418)}}body{{margin:1em}}h1{{font:600 15px system-ui,sans-serif;color:light-dark(#1c1f23,#e3e6ea)}}{css}</style>
+</head>
+<body>
+<main>
+<h1>{title}</h1>
+<div id="run"></div>
+<noscript>{static}</noscript>
+</main>
+<script type="application/json" id="data">{data}</script>
+<script type="module">{code}</script>
+</body>
+</html>
+"""
+
+
+def write_report(
+    folder: RunFolder, state: RunState, snapshot: Snapshot, path: str | os.PathLike[str]
+) -> Path:
+    """Write where a run stands as a page; return its path.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
+    """
+    output = run_output(snapshot)
+    data = {
+        "output": output,
+        "failures": [failures(folder, row["group"]) for row in snapshot["groups"]],
+        "log": log_window(folder, LogQuery(lines=LOG_LINES_LIMIT)),
+        "details": [mini_batch_detail(folder, state, k) for k in _worth_telling(state)],
+        "parts": _parts(state, snapshot),
+    }
+    target = Path(path).expanduser().absolute()
+    text = _PAGE.format(
+        title=escape(f"{snapshot['name']}: {output['headline']}"),
+        css=(_STATIC / "widget.css").read_text(encoding="utf-8"),
+        code=(_STATIC / "report.js").read_text(encoding="utf-8"),
+        static=html_view(snapshot, output["at"]),
+        data=_as_script(data),
+    )
+    try:
+        target.write_text(text, encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        msg = f"the report {target} could not be written ({error.strerror}); name another place."
+        raise OutputError(msg) from error
+    return target
+
+
+def _worth_telling(state: RunState) -> list[int]:
+    """Return the mini-batches that a reader will ask about: those that failed, and some others."""
+    bad = [k for k, status in enumerate(state.statuses) if status in {FAILED, RETRYING}]
+    lately = [row[1] for row in state.lately]
+    first = [group.first_mini_batch for group in state.groups.values() if group.items_missing]
+    tried = [*bad, *first, *sorted(state.tries), *reversed(lately)]
+    return list(dict.fromkeys(tried))[:_DETAILS]
+
+
+def _parts(state: RunState, snapshot: Snapshot) -> list[dict[str, Any]]:
+    """Return the grids that cells open into; of very large runs, those of cells with failures."""
+    grid = snapshot["grid"]
+    size = grid["per_cell"]
+    if size == 1:
+        return []
+    starts = range(0, state.planned, size)
+    if state.planned > _MOST_STATUSES:
+        bad = {k // size * size for k in state.tries}
+        starts_kept = sorted(bad)[: _MOST_STATUSES // size]
+    else:
+        starts_kept = list(starts)
+    return [dict(grid_part(state, start, size)) for start in starts_kept]
+
+
+def _as_script(data: Any) -> str:
+    """Return JSON that nothing in it can get out of."""
+    text = json.dumps(data, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

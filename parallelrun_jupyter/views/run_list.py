@@ -1,0 +1,146 @@
+"""A run as one row of a list: what every list of runs shows."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
+
+from ..errors import visible
+from ..formatting import format_bytes, format_duration, plural
+from ..runs.run_record import RunRecord
+from ..runs.snapshot.snapshot import Snapshot
+from .text import headline, plain
+
+_NAME_CHARS = 44
+_VIEW_ONLY = ("is_read", "headline", "can_resume")
+
+
+class RunRow(TypedDict):
+    """A run in a list; ``is_read`` is False while its journal is still being read."""
+
+    run_id: str
+    name: str
+    created_at: float
+    is_read: bool
+    is_final: bool
+    can_resume: bool
+    state: str
+    reason: str
+    headline: str
+    plan_finished: bool
+    mini_batches: int
+    succeeded: int
+    failed: int
+    items: int
+    items_left: int
+    items_failed: int
+    rows: int
+    elapsed_s: float
+    size_bytes: int
+    output: str
+
+
+class RunList(TypedDict):
+    """The newest runs, and how many older ones there are."""
+
+    runs: list[RunRow]
+    hidden: int
+
+
+def unread_row(record: RunRecord) -> RunRow:
+    """Return the row of a run of which only the record has been read."""
+    return RunRow(
+        run_id=record.run_id,
+        name=visible(record.name),
+        created_at=record.created_at,
+        is_read=False,
+        is_final=False,
+        can_resume=False,
+        state="Queued",
+        reason="",
+        headline="reading",
+        plan_finished=False,
+        mini_batches=0,
+        succeeded=0,
+        failed=0,
+        items=0,
+        items_left=0,
+        items_failed=0,
+        rows=0,
+        elapsed_s=0.0,
+        size_bytes=0,
+        output="",
+    )
+
+
+def run_row(record: RunRecord, snapshot: Snapshot, size_bytes: int) -> RunRow:
+    """Return the row of a run; ``size_bytes`` is what its folder takes on the disk."""
+    return RunRow(
+        run_id=record.run_id,
+        name=visible(record.name),
+        created_at=record.created_at,
+        is_read=True,
+        is_final=snapshot["is_final"],
+        can_resume=snapshot["can_resume"],
+        state=snapshot["state"],
+        reason=snapshot["reason"],
+        headline=headline(snapshot),
+        plan_finished=snapshot["plan_finished"],
+        mini_batches=snapshot["mini_batches"],
+        succeeded=snapshot["succeeded"],
+        failed=snapshot["failed"],
+        items=snapshot["items"],
+        items_left=snapshot["items_left"],
+        items_failed=snapshot["items_failed"],
+        rows=snapshot["rows"],
+        elapsed_s=snapshot["elapsed_s"],
+        size_bytes=size_bytes,
+        output=snapshot["output"],
+    )
+
+
+def json_lines(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return each run as a JSON object on a line of its own, for programs."""
+    return "\n".join(json.dumps(row) for row in rows)
+
+
+def public(row: RunRow) -> dict[str, Any]:
+    """Return what of a row is for programs: values, and no phrases for people."""
+    return {key: value for key, value in row.items() if key not in _VIEW_ONLY}
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return runs as a table for people, with the reason of a bad end as its last column."""
+    if not rows:
+        return "no runs"
+    cells = [["RUN", "NAME", "STATE", "STARTED", "TOOK", "DONE", "SIZE", ""], *map(_cells, rows)]
+    widths = [max(len(row[k]) for row in cells) for k in range(len(cells[0]))]
+    lines = ("  ".join(f"{cell:<{widths[k]}}" for k, cell in enumerate(row)) for row in cells)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    name = plain(row["name"])
+    if len(name) > _NAME_CHARS:
+        name = f"{name[: _NAME_CHARS - 3]}..."
+    return [
+        row["run_id"],
+        name,
+        row["state"],
+        time.strftime("%Y-%m-%d %H:%M", time.localtime(row["created_at"])),
+        format_duration(row["elapsed_s"]),
+        _done(row),
+        format_bytes(row["size_bytes"]),
+        plain(row["reason"]),
+    ]
+
+
+def _done(row: Mapping[str, Any]) -> str:
+    done = row["items"] - row["items_left"]
+    if row["plan_finished"]:
+        text = f"{done:,} of {plural(row['items'], 'item')}"
+    else:
+        text = f"{plural(done, 'item')}, listing"
+    return text + (f", {row['items_failed']:,} failed" if row["items_failed"] else "")

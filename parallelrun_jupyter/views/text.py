@@ -1,0 +1,201 @@
+"""A snapshot as plain text: a line for a log, a few lines for a notebook or a terminal."""
+
+from __future__ import annotations
+
+import unicodedata
+
+from ..errors import visible
+from ..formatting import format_duration, plural
+from ..runs.snapshot.snapshot import GroupRow, Snapshot
+
+BAR_CELLS = 24
+_SHOWN_WORKERS = 8
+_SHOWN_GROUPS = 3
+PHASES = {
+    "starting": "starting",
+    "init": "in init()",
+    "waiting": "waiting",
+    "loading": "loading",
+    "running": "in run()",
+    "stopping": "stopping",
+    "ended": "ended",
+}
+
+
+def share_done(snapshot: Snapshot) -> float:
+    """Return the share of items that are over, 0 to 1; 0 while the total is unknown."""
+    if not snapshot["plan_finished"] or not snapshot["items"]:
+        return 0.0
+    return 1 - snapshot["items_left"] / snapshot["items"]
+
+
+def headline(snapshot: Snapshot) -> str:
+    """Return the state of a run as one phrase: ``Completed, 3 items failed``."""
+    state = snapshot["state"]
+    if state == "Completed" and snapshot["items_failed"]:
+        state += f", {plural(snapshot['items_failed'], 'item')} failed"
+    elif state == "Interrupted":
+        state = f"Interrupted: {snapshot['reason']}"
+    elif snapshot["reason"]:
+        state += f": {snapshot['reason']}"
+    return state
+
+
+def progress_line(snapshot: Snapshot) -> str:
+    """Return one line with the counts, the rate and the time."""
+    if not snapshot["mini_batches"] and not snapshot["plan_finished"]:
+        what = "listing the inputs"
+        if snapshot["items"]:  # tables are read once before they are cut
+            what = f"reading the inputs, {plural(snapshot['items'], 'row')} so far"
+        return f"{what} · {format_duration(snapshot['elapsed_s'])}"
+    done = snapshot["items"] - snapshot["items_left"]
+    if snapshot["plan_finished"]:
+        total = f"{done:,} of {plural(snapshot['items'], 'item')}"
+    else:
+        total = f"{plural(done, 'item')} of {snapshot['items']:,} listed so far"
+    over = snapshot["succeeded"] + snapshot["failed"]
+    parts = [total, f"{over:,} of {plural(snapshot['mini_batches'], 'mini-batch')}"]
+    if snapshot["items_failed"]:
+        parts.append(f"{snapshot['items_failed']:,} failed")
+    if snapshot["retrying"]:
+        parts.append(f"{snapshot['retrying']:,} to retry")
+    if snapshot["items_per_s"] >= 0.05:
+        rate = snapshot["items_per_s"]
+        parts.append(f"{rate:,.0f} items/s" if rate >= 10 else f"{rate:.1f} items/s")
+    parts.append(format_duration(snapshot["elapsed_s"]))
+    if snapshot["eta_s"] is not None and not snapshot["is_final"]:
+        parts.append(f"{time_left(snapshot)} left")
+    return " · ".join(parts)
+
+
+def time_left(snapshot: Snapshot) -> str:
+    """Return from when to when the run may end: ``12 s to 20 s``, or one time where that is all."""
+    low, high = (format_duration(snapshot[key] or 0) for key in ("eta_low_s", "eta_high_s"))
+    return f"about {high}" if low == high else f"{low} to {high}"
+
+
+def trouble_lines(snapshot: Snapshot) -> list[str]:
+    """Return what holds the run up, and how much of what may fail has failed."""
+    lines = []
+    if not snapshot["is_final"] and snapshot["quiet_s"] > snapshot["quiet_after_s"]:
+        lines.append(f"! no progress for {format_duration(snapshot['quiet_s'])}")
+    for row in snapshot["stragglers"]:
+        running = format_duration(row["for_s"])
+        lines.append(
+            f"! mini-batch {row['mini_batch']:,} is much slower than the others: "
+            f"on {row['worker']} for {running}"
+        )
+    for budget in snapshot["budgets"]:
+        if budget["used"] and budget["allowed"]:
+            things = plural(budget["allowed"], budget["noun"]).partition(" ")[2]
+            lines.append(
+                f"  {budget['used']:,} of {budget['allowed']:,} allowed failed {things} used "
+                f"({budget['limit']})"
+            )
+    return lines
+
+
+def bar(share: float, cells: int = BAR_CELLS) -> str:
+    """Return a bar of so many cells, filled to eighths of a cell."""
+    eighths = round(share * cells * 8)
+    full, part = divmod(eighths, 8)
+    text = "█" * full + (" ▏▎▍▌▋▊▉"[part] if part else "")
+    return text + "░" * (cells - len(text))
+
+
+def failure_lines(snapshot: Snapshot) -> list[str]:
+    """Return what went wrong, the user's own exceptions first, grouped by where they were raised."""
+    lines = [failure_line(group) for group in snapshot["groups"][:_SHOWN_GROUPS]]
+    hidden = len(snapshot["groups"]) - _SHOWN_GROUPS + snapshot["groups_hidden"]
+    if hidden > 0:
+        lines.append(f"  and {plural(hidden, 'other kind')} of failure: run.failures() shows all")
+    return lines
+
+
+def failure_line(group: GroupRow) -> str:
+    """Return a group of failures in a line, and in a second one what to do about it, if known."""
+    hint = f"\n  hint: {plain(group['hint'])}" if group["hint"] else ""
+    return f"✗ {plain(group['group'])}: {plain(group['message'])}  ({group_fate(group)}){hint}"
+
+
+def group_fate(group: GroupRow) -> str:
+    """Return what a group of failures did: ``3 attempts, 1 mini-batch lost, first in ...``."""
+    if group["first_mini_batch"] < 0:
+        return f"{plural(group['attempts'], 'worker')} failed to start"
+    lost, missing = group["mini_batches_lost"], group.get("items_missing", 0)
+    fate = f"{plural(lost, 'mini-batch')} lost" if lost else "retried"
+    fate = f"{plural(missing, 'item')} without a result" if missing else fate
+    first = f"first in mini-batch {group['first_mini_batch']:,}"
+    return f"{plural(group['attempts'], 'attempt')}, {fate}, {first}"
+
+
+def worker_lines(snapshot: Snapshot) -> list[str]:
+    """Return a line for each of the first workers."""
+    lines = []
+    for row in snapshot["workers"][:_SHOWN_WORKERS]:
+        doing = PHASES.get(row["phase"], row["phase"])
+        if row["mini_batch"] >= 0:
+            doing += f", mini-batch {row['mini_batch']:,}"
+        failed = f", {row['failed']:,} failed" if row["failed"] else ""
+        lines.append(f"  {row['worker']:<6} {row['succeeded']:>7,} done{failed}  {doing}")
+    hidden = len(snapshot["workers"]) - _SHOWN_WORKERS + snapshot["workers_hidden"]
+    if hidden > 0:
+        lines.append(f"  and {plural(hidden, 'other worker')}")
+    return lines
+
+
+def text_view(snapshot: Snapshot) -> str:
+    """Return the whole view as a few lines of text."""
+    name = plain(snapshot["name"])
+    lines = [f"{name}  {plain(headline(snapshot))}  [{snapshot['run_id']}]"]
+    share = share_done(snapshot)
+    lines.append(f"{bar(share)} {share:4.0%}  {progress_line(snapshot)}")
+    lines += trouble_lines(snapshot)
+    lines += failure_lines(snapshot)
+    lines += [f"! {plain(text)}" for text in snapshot["warnings"]]
+    if snapshot["output"]:
+        lines.append(f"{plural(snapshot['rows'], 'row')} in {plain(snapshot['output'])}")
+    if snapshot["state"] == "Failed":
+        lines.append(f"more: run.failures(), run.logs(), parallelrun logs {snapshot['run_id']}")
+    if snapshot["can_resume"] and snapshot["state"] != "Completed":
+        lines.append(f"to go on: run.resume(), parallelrun resume {snapshot['run_id']}")
+    if not snapshot["is_final"]:
+        lines += worker_lines(snapshot)
+    return "\n".join(lines)
+
+
+def plain(text: str) -> str:
+    """Return text of the user's on one line, without what a terminal would obey."""
+    shown = visible(text)
+    return "".join(c if unicodedata.category(c) not in {"Cc", "Cf"} else " " for c in shown)
+
+
+class LinePrinter:
+    """Says something new only: state changes, new failures, and every so many percent."""
+
+    def __init__(self, step_percent: int = 5) -> None:
+        self._step = step_percent
+        self._said_percent = -1
+        self._said_state = ""
+        self._said_groups: set[str] = set()
+
+    def lines(self, snapshot: Snapshot) -> list[str]:
+        """Return the lines that this snapshot is worth, often none."""
+        lines = []
+        for line, group in zip(failure_lines(snapshot), snapshot["groups"], strict=False):
+            if group["group"] not in self._said_groups:
+                self._said_groups.add(group["group"])
+                lines.append(line)
+        percent = int(share_done(snapshot) * 100)
+        state = snapshot["state"]
+        step = percent // self._step
+        if snapshot["is_final"] or state != self._said_state or step > self._said_percent:
+            self._said_state, self._said_percent = state, max(step, self._said_percent)
+            shown = headline(snapshot)
+            done = f"{percent} % · " if snapshot["plan_finished"] else ""
+            lines.append(f"{plain(shown)}: {done}{progress_line(snapshot)}")
+        if snapshot["is_final"] and snapshot["output"]:
+            lines.append(f"{plural(snapshot['rows'], 'row')} in {plain(snapshot['output'])}")
+        if snapshot["can_resume"] and snapshot["state"] in {"Interrupted", "Canceled"}:
+            lines.append(f"to go on: parallelrun resume {snapshot['run_id']}")
+        return lines

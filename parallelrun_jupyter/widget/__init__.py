@@ -1,1 +1,0 @@
-"""What is shown of a run. Everything here draws snapshots; nothing here decides what they mean."""

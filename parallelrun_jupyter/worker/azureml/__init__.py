@@ -1,0 +1,1 @@
+"""The names of azureml and azureml_user in scripts."""

@@ -1,0 +1,1 @@
+"""What run() returned, as lines of text or as a table."""

@@ -1,0 +1,172 @@
+"""Turns what ``run()`` returned into rows, by Azure's contract (a list, tuple, array or frame)."""
+
+from __future__ import annotations
+
+import json
+import os
+
+from ..failures import BadResult, BadSettings
+from .formats import CSV, TEXT, encode_table, frame_text, joined_frames, text_rows
+from .values import is_frame, text_lines
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing is not worth its import in a worker
+    from typing import Any
+
+EXPECTED = "return a list, tuple, array, Series or DataFrame with one element for each item"
+MOST_BYTES = 1 << 32
+"""The rows of one mini-batch are shorter: their length is kept in four bytes."""
+
+
+FRAME_OPTIONS = {"sep": " ", "header": False, "index": False}
+"""How Azure writes a DataFrame."""
+
+SETTINGS_FILE = "parallel_run_step.settings.json"
+_SETTINGS_FORM = '{"append_row": {"pandas.DataFrame.to_csv": {"sep": ","}}}'
+
+
+CSV_OPTIONS = {"sep": ",", "header": True, "index": False}
+"""How a DataFrame is written where ``output_format`` is CSV."""
+
+_PLAIN = {str, int, float, bool, type(None)}
+"""Types of elements that are most of all, and hold nothing."""
+
+HEADER_ARGUMENT = "--append_row_dataframe_header"
+
+
+def read_frame_options(folder: str, argv: list[str], form: str = TEXT) -> dict[str, Any]:
+    """Return how DataFrames are written: as Azure does, with what the run overrides.
+
+    The overrides are Azure's: the argument ``--append_row_dataframe_header True``, and the file
+    ``parallel_run_step.settings.json`` beside the script, an object ``append_row`` with an object
+    ``pandas.DataFrame.to_csv`` of keyword arguments.
+
+    Raises
+    ------
+    BadSettings
+        The file is there and is not such an object.
+    """
+    options: dict[str, Any] = dict(CSV_OPTIONS if form == CSV else FRAME_OPTIONS)
+    words = " ".join(argv).replace("=", " ").split()
+    if HEADER_ARGUMENT in words[:-1]:
+        options["header"] = words[words.index(HEADER_ARGUMENT) + 1].lower() == "true"
+    try:
+        with open(os.path.join(folder, SETTINGS_FILE), encoding="utf-8") as file:
+            settings = json.load(file)
+    except FileNotFoundError:
+        return options
+    except (OSError, ValueError) as error:
+        raise BadSettings(
+            "%s could not be read (%s); expected JSON such as %s"
+            % (SETTINGS_FILE, error, _SETTINGS_FORM)
+        )
+    for name in ("append_row", "pandas.DataFrame.to_csv"):
+        settings = settings.get(name) if isinstance(settings, dict) else None
+        if not isinstance(settings, dict):
+            raise BadSettings(
+                "%s has no object %r; expected %s. Write that, or remove the file"
+                % (SETTINGS_FILE, name, _SETTINGS_FORM)
+            )
+    return dict(options, **settings)
+
+
+def encode_result(
+    result: Any,
+    *,
+    append_rows: bool,
+    frame_options: dict[str, Any] = FRAME_OPTIONS,
+    form: str = TEXT,
+) -> tuple[int, bytes]:
+    """Return (rows, text): the number of elements, and their lines as UTF-8 bytes.
+
+    A list, tuple, array or Series gives one line per element, ``str(element)``, without quoting;
+    a generator or another iterator is used up first;
+    arrays in it are written as lists. Elements that are DataFrames of one row, or Series, are the
+    rows of a table. A DataFrame gives the lines of its ``to_csv`` with ``frame_options``. Where ``form`` is a
+    format of tables, the result is written as such, as ``formats`` says.
+
+    Raises
+    ------
+    BadResult
+        ``None``, or a value that has no elements to count, or text that is not Unicode.
+    """
+    if result is None:
+        raise BadResult("no_result", "run() returned None; %s (an empty list if none)" % EXPECTED)
+    if isinstance(result, (str, bytes, bytearray, dict, set, frozenset)):
+        raise BadResult("wrong_result", "run() returned a %s; %s" % (_kind(result), EXPECTED))
+    try:
+        rows = len(result)
+    except TypeError:
+        rows = -1
+    if rows < 0:  # outside of the except: what a generator raises has no other reason
+        result = _counted(result)
+        rows = len(result)
+    if not append_rows or rows == 0:
+        return rows, b""
+    try:
+        if form != TEXT:
+            data = encode_table(result, form, frame_options)
+        else:
+            data = _text(result, frame_options)
+    except UnicodeEncodeError as error:
+        raise BadResult("wrong_result", _not_unicode(error))
+    if len(data) >= MOST_BYTES:
+        message = "run() returned %d bytes of rows, more than 4 GB; use smaller mini-batches"
+        raise BadResult("wrong_result", message % len(data))
+    return rows, data
+
+
+def taken(result: Any) -> Any:
+    """Return the list of a generator or another iterator, which can be read once only; else itself."""
+    return list(result) if hasattr(type(result), "__next__") else result
+
+
+def _counted(result: Any) -> Any:
+    """Return a result that has no length as one that has.
+
+    Raises
+    ------
+    BadResult
+        It is no iterator; what has to be awaited gets a sentence of its own.
+    """
+    if is_coroutine(result) or hasattr(type(result), "__await__"):
+        raise BadResult(
+            "wrong_result",
+            "run() is async: it returned a %s, which nothing awaits. Write a plain "
+            "run(mini_batch) that returns asyncio.run(...)" % _kind(result),
+        )
+    elements = taken(result)
+    if elements is result:
+        message = "run() returned a %s, which has no length; %s" % (_kind(result), EXPECTED)
+        raise BadResult("wrong_result", message)
+    return elements
+
+
+def is_coroutine(value: Any) -> bool:
+    """Return whether a value comes from a call of an async function; a coroutine is closed."""
+    kind = type(value).__name__
+    if kind == "coroutine":
+        value.close()  # or Python would warn, somewhere else, that it was never awaited
+    return kind in ("coroutine", "async_generator")
+
+
+def _text(result: Any, frame_options: dict[str, Any]) -> bytes:
+    if is_frame(type(result)):
+        return frame_text(result, frame_options)
+    if set(map(type, result)) <= _PLAIN:
+        return text_rows(list(map(str, result)))
+    frame = joined_frames(result)
+    return text_rows(text_lines(result)) if frame is None else frame_text(frame, frame_options)
+
+
+def _not_unicode(error: UnicodeEncodeError) -> str:
+    """Return what to do about text that has no bytes, such as an undecodable file name."""
+    text = error.object[max(error.start - 40, 0) : error.end + 20]
+    return (
+        "a returned row is not valid Unicode (%r, near %r); encode or escape it in run(), such as "
+        "text.encode('utf-8', 'backslashreplace').decode()" % (error.object[error.start], text)
+    )
+
+
+def _kind(value: Any) -> str:
+    return type(value).__name__

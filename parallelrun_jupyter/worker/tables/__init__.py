@@ -1,0 +1,1 @@
+"""Tables in a worker: a mini-batch's rows are read and typed."""

@@ -1,0 +1,250 @@
+"""Reads ranges of rows of Parquet files, under old and new pandas and pyarrow."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+
+from ..failures import BadInput
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing is not worth its import in a worker
+    from typing import Any
+
+_held = {}  # type: dict[tuple[Any, ...], Any]
+"""The row group that was divided last: the next mini-batch is often another part of it."""
+
+
+def read_row_groups(pd: Any, path: str, part: list[int], table: dict[str, Any]) -> Any:
+    """Return a range of rows as a DataFrame of the dataset's columns and types.
+
+    Parameters
+    ----------
+    pd
+        pandas.
+    path
+        The file.
+    part
+        The first row and the one behind the last. In plans of older versions, whose tables have no
+        ``by``, the same for row groups.
+    table
+        What the plan says of the file: ``schema``, ``gaps`` and ``rare``, as `_Rows` has them.
+
+    Raises
+    ------
+    BadInput
+        The file cannot be read, or a column of it cannot be of the decided type.
+    """
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise BadInput(
+            "Parquet is read with pyarrow, which this interpreter cannot import (%s); "
+            "add pyarrow to the run's environment" % error
+        )
+    counted = table.get("counted", {})
+    try:
+        schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(table["schema"])))
+        names = [name for name in schema.names if name not in counted]
+        file = pq.ParquetFile(path)
+    except (OSError, pa.ArrowException) as error:
+        raise _not_opened(pa, path, table, error)
+    try:
+        rows = _row_range(file, path, part, names, table)
+    except (OSError, pa.ArrowException) as error:
+        for name in names:
+            try:
+                _row_range(file, path, part, [name], table)
+            except (OSError, pa.ArrowException) as exact:
+                raise BadInput(
+                    "%s: the column %r of the type %s could not be read by pyarrow %s: %s"
+                    % (path, name, schema.field(name).type, pa.__version__, exact)
+                )
+        raise _not_opened(pa, path, table, error)
+    frame = _Rows(pd, path, rows, schema, table).frame(names)
+    for name, (start, step) in counted.items():
+        first = start + part[0] * step
+        frame[name] = pd.Series(range(first, first + len(frame) * step, step), dtype="int64")
+    return frame[schema.names] if counted else frame
+
+
+def _not_opened(pa: Any, path: str, table: dict[str, Any], error: Exception) -> BadInput:
+    """Say that a file cannot be read, and which types in it may be why: old pyarrow lacks them."""
+    rare = ", ".join(
+        "column %r of the type %s" % item for item in sorted(table.get("rare", {}).items())
+    )
+    return BadInput(
+        "%s could not be read by pyarrow %s: %s%s"
+        % (path, pa.__version__, error, "; it has the %s" % rare if rare else "")
+    )
+
+
+def _row_range(
+    file: Any, path: str, part: list[int], names: list[str], table: dict[str, Any]
+) -> Any:
+    """Return the rows of a part of a file; a row group that is divided is kept."""
+    if table.get("by") != "rows":
+        return file.read_row_groups(list(range(part[0], part[1])), columns=names)
+    first, groups = 0, []
+    for number in range(file.metadata.num_row_groups):
+        count = file.metadata.row_group(number).num_rows
+        begin, end = max(part[0] - first, 0), min(part[1] - first, count)
+        if begin < end:
+            groups.append((number, begin, end, count))
+        first += count
+    if all(end - begin == count for _, begin, end, count in groups):
+        return file.read_row_groups([group[0] for group in groups], columns=names)
+    pieces, status = [], os.stat(path)  # a path of a copy may become that of another file
+    version = (status.st_ino, status.st_size, status.st_mtime_ns)
+    for number, begin, end, _ in groups:
+        key = (path, version, number, tuple(names))
+        if key not in _held:
+            _held.clear()  # before reading: there is room for one
+            _held[key] = file.read_row_groups([number], columns=names)
+        pieces.append(_held[key].slice(begin, end - begin))
+    if len(pieces) == 1:
+        return pieces[0]
+    import pyarrow as pa
+
+    return pa.concat_tables(pieces)
+
+
+class _Rows:
+    """Rows as pyarrow read them, and how they become a DataFrame.
+
+    ``schema`` has the decided types. ``table`` has ``gaps``: the types of columns in which values are
+    missing somewhere in the dataset; and ``uuids``: columns of UUIDs, which old pyarrow reads as bytes.
+    """
+
+    def __init__(self, pd: Any, path: str, rows: Any, schema: Any, table: dict[str, Any]) -> None:
+        import pyarrow as pa
+
+        self._pd = pd
+        self._pa = pa
+        self._path = path
+        self._rows = rows
+        self._schema = schema
+        gaps = table["gaps"]
+        if isinstance(gaps, list):  # of an older plan
+            integer = pa.types.is_integer
+            gaps = {n: "float64" if integer(schema.field(n).type) else "object" for n in gaps}
+        self._gaps = gaps
+        self._uuids = table.get("uuids", ())
+        self._has_units = int(pd.__version__.split(".")[0]) >= 2
+        self._keeps_units = self._has_units and int(pa.__version__.split(".")[0]) >= 13
+
+    def frame(self, names: list[str]) -> Any:
+        """Return columns as a DataFrame.
+
+        Raises
+        ------
+        BadInput
+            One of them cannot be converted; the message names it.
+        """
+        try:
+            return self._frame(names)
+        except Exception as error:  # pyarrow, pandas and Python have their own, by type and version
+            for name in names:
+                try:
+                    self._frame([name])
+                except Exception as exact:
+                    raise self._unreadable(name, exact)
+            raise BadInput("%s: its rows are no table for pandas: %s" % (self._path, error))
+
+    def _unreadable(self, name: str, error: Exception) -> BadInput:
+        kind = self._schema.field(name).type
+        is_time = self._pa.types.is_timestamp(kind) or self._pa.types.is_duration(kind)
+        advice = "an environment with newer pandas and pyarrow may read it"
+        if is_time and not self._has_units:
+            advice = "pandas before 2 holds the years 1678 to 2261 only: use a newer one"
+        return BadInput(
+            "%s: the column %r of the type %s cannot be read by pandas %s and pyarrow %s (%s); %s, or "
+            "leave the column out"
+            % (self._path, name, kind, self._pd.__version__, self._pa.__version__,
+               str(error)[:300] or type(error).__name__, advice)
+        )  # fmt: skip
+
+    def _frame(self, names: list[str]) -> Any:
+        columns = [self._column(name) for name in names]
+        own = {}  # columns that pyarrow's own way would not keep as they are, or not everywhere
+        for name, column in zip(names, columns):
+            if self._gaps.get(name) in ("Int64", "UInt64"):
+                objects = column.to_pandas(integer_object_nulls=True)
+                own[name] = self._pd.Series(objects).astype(self._gaps[name])
+            elif name in self._uuids:
+                own[name] = self._pd.Series(list(map(_uuid, column.to_pylist())), dtype=object)
+            elif self._is_time(column.type) and not self._keeps_units:
+                own[name] = self._times(column)
+        plain = [k for k, name in enumerate(names) if name not in own]
+        rows = self._pa.Table.from_arrays([columns[k] for k in plain], [names[k] for k in plain])
+        frame = rows.to_pandas()
+        # Where this mini-batch has no gap, its type is still that of those which have one.
+        kinds = {n: kind for n, kind in self._gaps.items() if n in names and n not in own}
+        frame = frame.astype(kinds) if kinds else frame
+        if not own:
+            return frame
+        return self._pd.DataFrame({n: own[n] if n in own else frame[n] for n in names})
+
+    def _column(self, name: str) -> Any:
+        """Return a column of the rows as the decided type."""
+        pa, kind = self._pa, self._schema.field(name).type
+        column = self._rows.column(self._rows.schema.get_field_index(name))
+        if isinstance(column.type, getattr(pa, "BaseExtensionType", pa.ExtensionType)):
+            stored = [chunk.storage for chunk in column.chunks]
+            column = pa.chunked_array(stored, type=column.type.storage_type)
+        if pa.types.is_dictionary(column.type):
+            decoded = [chunk.dictionary.take(chunk.indices) for chunk in column.chunks]
+            column = pa.chunked_array(decoded, type=column.type.value_type)
+        if "list_view" in str(
+            column.type
+        ):  # pyarrow loses empty lists where it slices or casts these
+            return pa.chunked_array([pa.array(column.to_pylist(), kind)])
+        return column if _is_alike(column.type, kind) else column.cast(kind)
+
+    def _is_time(self, kind: Any) -> bool:
+        return bool(self._pa.types.is_timestamp(kind) or self._pa.types.is_duration(kind))
+
+    def _times(self, column: Any) -> Any:
+        """Return times or durations as pandas of this version has them, whatever pyarrow makes of them.
+
+        pandas 2 keeps their unit; older ones have nanoseconds alone.
+        """
+        kind, none = column.type, -(1 << 63)  # the least whole number is what numpy has for no time
+        is_stamp = self._pa.types.is_timestamp(kind)
+        numbers = column.cast(self._pa.int64()).to_pandas(integer_object_nulls=True)
+        if numbers.dtype == object:
+            numbers = self._pd.Series([none if v is None else v for v in numbers], dtype="int64")
+        numbers, unit = numbers.to_numpy(), kind.unit
+        if not self._has_units and unit != "ns":
+            factor, is_known = {"s": 10**9, "ms": 10**6, "us": 10**3}[unit], numbers != none
+            if (abs(numbers[is_known]) > ((1 << 63) - 1) // factor).any():
+                raise ValueError("some are out of the bounds of nanoseconds")
+            numbers, unit = numbers.copy(), "ns"
+            numbers[is_known] *= factor
+        times = self._pd.Series(numbers.view("%s[%s]" % ("M8" if is_stamp else "m8", unit)))
+        if is_stamp and kind.tz is not None:
+            return times.dt.tz_localize("UTC").dt.tz_convert(kind.tz)
+        return times
+
+
+def _is_alike(found: Any, wanted: Any) -> bool:
+    """Say whether pandas gets the same from both types, so that none is made of the other.
+
+    Not every pyarrow can turn texts into large ones, nor lists.
+    """
+    if found.equals(wanted):
+        return True
+    one, other = (
+        re.sub("large_|fixed_size_|_view$", "", str(t)).partition("<") for t in (found, wanted)
+    )
+    if one[0] == other[0] == "list":
+        return bool(found.value_type.equals(wanted.value_type))
+    return one[0] == other[0] in ("string", "binary")
+
+
+def _uuid(value: Any) -> Any:
+    from uuid import UUID
+
+    return UUID(bytes=value) if isinstance(value, bytes) else value

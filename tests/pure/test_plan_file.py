@@ -1,0 +1,261 @@
+from __future__ import annotations
+
+import os
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from parallelrun_jupyter import FileDataset, TabularDataset
+from parallelrun_jupyter.data.datasets.file_dataset import local_line
+from parallelrun_jupyter.data.datasets.inputs import count_items
+from parallelrun_jupyter.data.local.file_versions import FileVersions
+from parallelrun_jupyter.engine.planning.plan_check import Fate
+from parallelrun_jupyter.engine.planning.plan_file import PlanFile, write_plan
+from parallelrun_jupyter.errors import InputError
+from parallelrun_jupyter.runs.run_record import RunRecord
+from tests.pure.test_state import record
+
+
+@given(st.lists(st.integers(1, 40), max_size=90), st.data())
+def test_any_stretch_of_lines_is_found_while_the_file_grows(
+    tmp_path_factory: pytest.TempPathFactory, sizes: list[int], data: st.DataObject
+) -> None:
+    path = tmp_path_factory.mktemp("plan") / "plan.jsonl"
+    lines = [b"x" * size + b"%d\n" % number for number, size in enumerate(sizes)]
+    plan = PlanFile(path)
+    written = 0
+    while written < len(lines):
+        step = data.draw(st.integers(1, 40))
+        with path.open("ab") as file:
+            file.write(b"".join(lines[written : written + step]))
+        written = min(len(lines), written + step)
+        first = data.draw(st.integers(0, written - 1))
+        count = data.draw(st.integers(1, written - first))
+        expected = [line[:-1] for line in lines[first : first + count]]
+        assert plan.lines(first, count) == expected
+    plan.close()
+
+
+def asked(tmp_path: Path) -> RunRecord:
+    return record(inputs=[{"kind": "files", "paths": [str(tmp_path / "in")]}])
+
+
+def plan_of(tmp_path: Path, **known: Any) -> tuple[bytes, list[tuple[int, int, bool]]]:
+    told: list[tuple[int, int, bool]] = []
+    path = tmp_path / "plan.jsonl"
+    write_plan(asked(tmp_path), path, lambda *counts: told.append(counts), **known)
+    note_versions(path)
+    return path.read_bytes(), told
+
+
+def note_versions(plan: Path) -> None:
+    with closing(FileVersions(plan)) as versions:
+        versions.note()
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> Path:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for number in range(23):
+        (folder / f"{number:02d} é\udc80.txt").write_text("x" * number)
+    return folder
+
+
+def test_a_plan_is_written_and_read(tmp_path: Path, inputs: Path) -> None:
+    data, told = plan_of(tmp_path)
+    lines = data.splitlines()
+    assert len(lines) == 6
+    assert lines[-1] == b'["end",5,23]'
+    assert [count_items(line) for line in lines[:-1]] == [5, 5, 5, 5, 3]
+    assert (told[0][:2], told[-1]) == ((1, 5), (5, 23, True))
+
+
+@given(cut=st.integers(0, 2000))
+@settings(max_examples=40)
+def test_a_plan_that_was_cut_off_is_completed_to_the_same_bytes(
+    tmp_path_factory: pytest.TempPathFactory, cut: int
+) -> None:
+    tmp_path = tmp_path_factory.mktemp("cut")
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for number in range(23):
+        (folder / f"{number:02d}.txt").write_text("x")
+    whole, _ = plan_of(tmp_path)
+    (tmp_path / "plan.jsonl").write_bytes(whole[:cut])
+    again, told = plan_of(tmp_path, fate_of=lambda _: Fate.FIRST)
+    assert again == whole
+    assert told[-1] == (5, 23, True)
+
+
+@given(cut=st.integers(0, 3000), is_table=st.booleans())
+@settings(max_examples=30)
+def test_a_plan_by_keys_that_was_cut_off_is_completed_to_the_same_bytes(
+    tmp_path_factory: pytest.TempPathFactory, cut: int, is_table: bool
+) -> None:
+    folder = tmp_path_factory.mktemp("keys")
+    for number in range(23):
+        (folder / f"{number % 5}-{number:02d}.csv").write_text("v\n1\n")
+    form = "{digit}-{number}.csv"
+    dataset = (
+        TabularDataset.from_delimited_files(folder, partition_format=form)
+        if is_table
+        else FileDataset(folder, partition_format=form)
+    )
+    asked = record(inputs=[dataset.spec()], partition_keys=["digit"])
+    path = tmp_path_factory.mktemp("run") / "plan.jsonl"
+    write_plan(asked, path, lambda *_: None)
+    note_versions(path)
+    whole = path.read_bytes()
+    assert whole.count(b"\n") == 6
+    path.write_bytes(whole[:cut])
+    told: list[tuple[int, int, bool]] = []
+    write_plan(asked, path, lambda *counts: told.append(counts), lambda _: Fate.FIRST)
+    assert path.read_bytes() == whole
+    assert told[-1] == (5, 23, True)
+    (folder / "3-08.csv").write_text("v\n1\n2\n")
+    with pytest.raises(InputError, match=r"3-08\.csv' has changed since the run was planned"):
+        write_plan(asked, path, lambda *_: None, lambda _: Fate.FIRST)
+
+
+@pytest.mark.parametrize(
+    ("change", "whole", "message"),
+    [
+        ("edit", True, "has changed"), ("edit", False, "has changed"), ("remove", True, "is gone"),
+        ("remove", False, "is no longer in its place"), ("add", False, "is no longer in its place"),
+    ],
+)  # fmt: skip
+def test_inputs_that_changed_are_named(
+    tmp_path: Path, inputs: Path, change: str, whole: bool, message: str
+) -> None:
+    data, _ = plan_of(tmp_path)
+    if not whole:
+        (tmp_path / "plan.jsonl").write_bytes(data[: data.index(b'["end"')])
+    path = sorted(inputs.iterdir())[7]
+    if change == "edit":
+        path.write_text("something else")
+    elif change == "remove":
+        path.unlink()
+    else:
+        (inputs / "00a.txt").write_text("new")
+    with pytest.raises(InputError, match=f"{message} since the run was planned.*Start a new run"):
+        plan_of(tmp_path, fate_of=lambda _: Fate.FIRST)
+
+
+def later_than(plan: Path, path: Path) -> None:
+    times = path.stat().st_atime_ns, plan.stat().st_mtime_ns + 1
+    os.utime(path, ns=times)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_of_files_that_were_not_looked_at_the_time_of_the_plan_decides(
+    tmp_path: Path, inputs: Path, whole: bool
+) -> None:
+    plan = tmp_path / "plan.jsonl"
+    data, _ = plan_of(tmp_path)
+    if not whole:
+        plan.write_bytes(data[: data.index(b'["end"')])
+    (tmp_path / "versions").unlink()
+    path = sorted(inputs.iterdir())[7]
+    later_than(plan, path)
+    with pytest.raises(InputError, match=r"07 .*has changed since the run was planned"):
+        write_plan(asked(tmp_path), plan, lambda *_: None, lambda _: Fate.FIRST)
+    write_plan(
+        asked(tmp_path), plan, lambda *_: None, lambda k: Fate.LEFT_ALONE if k == 1 else Fate.FIRST
+    )
+
+
+@given(noted=st.integers(0, 23 * 16), changed=st.integers(0, 22))
+@settings(max_examples=30)
+def test_versions_are_noted_where_they_were_left_off(
+    tmp_path_factory: pytest.TempPathFactory, noted: int, changed: int
+) -> None:
+    tmp_path = tmp_path_factory.mktemp("noted")
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for number in range(23):
+        (folder / f"{number:02d}.txt").write_text("x" * number)
+    plan_of(tmp_path)
+    versions = tmp_path / "versions"
+    whole = versions.read_bytes()
+    assert len(whole) == 23 * 16
+    versions.write_bytes(whole[:noted])
+    note_versions(tmp_path / "plan.jsonl")
+    assert versions.read_bytes() == whole
+    path = folder / f"{changed:02d}.txt"
+    times = path.stat().st_atime_ns, path.stat().st_mtime_ns - 1
+    os.utime(path, ns=times)  # put in its place with an older time, as an archive does
+    with pytest.raises(InputError, match=f"{path.name}' has changed since"):
+        plan_of(tmp_path, fate_of=lambda _: Fate.FIRST)
+
+
+def test_what_a_resume_leaves_alone_is_noted_by_none_and_its_change_is_seen_later(
+    tmp_path: Path, inputs: Path
+) -> None:
+    plan_of(tmp_path)
+    (tmp_path / "versions").unlink()  # as after a kill, before any file's turn
+    changed = max(inputs.iterdir())
+    changed.write_text("another")
+    later = (tmp_path / "plan.jsonl").stat().st_mtime_ns + 1_000_000
+    os.utime(changed, ns=(later, later))
+    with closing(FileVersions(tmp_path / "plan.jsonl")) as versions:
+        versions.note(lambda mini_batch: mini_batch == 4)
+    with pytest.raises(InputError, match="has changed since the run was planned"):
+        plan_of(tmp_path, fate_of=lambda _: Fate.FIRST)
+
+
+def test_versions_of_what_is_planned_again_are_forgotten(tmp_path: Path, inputs: Path) -> None:
+    data, _ = plan_of(tmp_path)
+    plan = tmp_path / "plan.jsonl"
+    plan.write_bytes(b"".join(data.splitlines(keepends=True)[:2]))
+    sorted(inputs.iterdir())[12].write_text("other")
+    plan_of(tmp_path, fate_of=lambda _: Fate.FIRST)
+    plan_of(tmp_path, fate_of=lambda _: Fate.FIRST)
+
+
+@pytest.mark.parametrize("noted", [True, False])
+def test_a_retried_file_may_have_changed_and_one_whose_rows_are_kept_may_not(
+    tmp_path: Path, inputs: Path, noted: bool
+) -> None:
+    plan_of(tmp_path)
+    plan = tmp_path / "plan.jsonl"
+    if not noted:
+        (tmp_path / "versions").unlink()
+    path = sorted(inputs.iterdir())[7]
+    path.write_text("repaired, and longer than before")
+    later_than(plan, path)
+    warnings: list[str] = []
+    fates = [Fate.KEPT, Fate.RETRIED, Fate.LEFT_ALONE, Fate.LEFT_ALONE, Fate.KEPT]
+    write_plan(asked(tmp_path), plan, lambda *_: None, lambda k: fates[k], warnings.append)
+    assert len(warnings) == 1
+    assert warnings[0].startswith("1 failed mini-batch has inputs that changed since")
+    assert repr(str(path)) in warnings[0]
+    fates[1] = Fate.KEPT  # it has succeeded now, with the file as it is
+    write_plan(asked(tmp_path), plan, lambda *_: None, lambda k: fates[k], warnings.append)
+    assert len(warnings) == 1
+    gone = sorted(inputs.iterdir())[12]
+    gone.unlink()
+    fates[2] = Fate.RETRIED  # it fails again, and says so itself
+    write_plan(asked(tmp_path), plan, lambda *_: None, lambda k: fates[k], warnings.append)
+    assert len(warnings) == 1
+    path.write_text("changed once more")
+    with pytest.raises(InputError, match="rows that mini-batch 1 made of it are kept"):
+        write_plan(asked(tmp_path), plan, lambda *_: None, lambda k: fates[k], warnings.append)
+
+
+def test_what_is_done_need_not_be_there_any_more(tmp_path: Path, inputs: Path) -> None:
+    plan_of(tmp_path)
+    sorted(inputs.iterdir())[7].unlink()
+    _, told = plan_of(tmp_path, fate_of=lambda k: Fate.KEPT if k == 1 else Fate.FIRST)
+    assert told == [(5, 23, True)]
+
+
+def test_odd_names_survive() -> None:
+    line = local_line(3, ['/a/\udc80 é\n".png'])
+    assert line.endswith(b"\n")
+    assert line.count(b"\n") == 1
+    assert line.isascii()

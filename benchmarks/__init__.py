@@ -1,1 +1,1 @@
-"""What this project costs beside what people would use instead, measured in one run."""
+"""The cost of this project beside its alternatives, measured in one run."""

@@ -29,11 +29,11 @@ _ALL = (
     "crowd",
     "parts",
 )
-"""The modules that measure; each is imported when it is asked for, with what it needs."""
+"""The benchmark modules; each is imported, with its dependencies, when it is selected."""
 
 
 def main() -> None:
-    """Measure what was asked for, interleaved, in one run."""
+    """Run the selected benchmarks, interleaved, in one run."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
         "what", nargs="*", help=f"of {', '.join(_ALL)} (default: all of these), or only: peers"

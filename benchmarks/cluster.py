@@ -1,4 +1,4 @@
-"""A Dask cluster: what a mini-batch costs beside ``client.map``, and beside this machine alone."""
+"""A Dask cluster: the cost of a mini-batch beside ``client.map``, and beside this machine alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two hundred nodes and a million mini-batches: what the driver pays, with nodes that only pretend."""
+"""Two hundred simulated nodes and a million mini-batches: the cost of the driver."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ print((last - ready) / 1000)
 
 
 def measure(folder: Path, rounds: int) -> list[Figure]:
-    """Return what the growth is, and draw it; one round of each, since they are long."""
+    """Return the growth, and draw it; one round of each, since they are long."""
     del rounds
     files = folder / "growth-files"
     for number in range(FILES):

@@ -26,7 +26,7 @@ class Figure:
 
     @property
     def ratios(self) -> list[float]:
-        """Ours over the other, pair by pair; the other over ours where more is better."""
+        """Ours over the other, pair by pair; inverted if more is better."""
         pairs = zip(self.ours, self.other, strict=True)
         return [b / a if self.at_least else a / b for a, b in pairs]
 
@@ -76,7 +76,7 @@ def environ() -> dict[str, str]:
 
 
 def run_program(code: str, *words: object, cwd: Path | None = None) -> str:
-    """Run a Python program to its end; return what it printed."""
+    """Run a Python program to its end; return its output."""
     done = subprocess.run(
         [sys.executable, "-c", code, *map(str, words)],
         capture_output=True, text=True, cwd=cwd, env=environ(), check=False,

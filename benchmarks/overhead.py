@@ -1,4 +1,4 @@
-"""Empty mini-batches: what is left is what the engine itself costs."""
+"""Empty mini-batches: the overhead of the engine itself."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ _COLOURS = ("#0072b2", "#d55e00")
 
 @dataclass(frozen=True)
 class Series:
-    """Measured points, in the order of x, and what to call them."""
+    """Measured points, in the order of x, with a label."""
 
     name: str
     points: Sequence[tuple[float, float]]

@@ -1,9 +1,8 @@
 """This project as a peer of prsbench: copy the file to ``prsbench/peers/parallelrun.py``.
 
-What the other peers get as Python lists, this one finds on the disk: the files of a workload without
-files are made, empty, before the clock starts, and listing them is inside the timing. A table is read
-as one: finding where its rows end is inside the timing, and so is the pass that decides its column
-types, unless they are given (``parallelrun-types``). ``parallelrun-warm`` is the second run of a
+The other peers get Python lists; this one lists files on disk. For a workload without files, empty ones
+are made before the clock starts, and listing them is inside the timing. A table is one file: finding the
+ends of its rows is inside the timing, and so is the pass that infers its column types, unless they are given (``parallelrun-types``). ``parallelrun-warm`` is the second run of a
 notebook, with ``preload="auto"``: the first, over one file, is before the clock starts. Every mini-batch
 has its timeout, its attempts and its line in the journal; rows come in input order.
 """
@@ -28,7 +27,7 @@ KINDS = {"noop", "digits", "csv", "sleepy", "faults"}
 ONLY = {"parallelrun-types": {"csv"}, "parallelrun-warm": {"noop", "digits", "sleepy", "faults"}}
 
 _SETTLED_S = 2.0
-"""After so long the driver of the first run waits for the second."""
+"""Seconds until the driver of the first run waits for the second."""
 
 _KINDS = {"exception": "exception", "timeout": "timeout", "worker_lost": "crash"}
 _NAMED = """
@@ -88,7 +87,7 @@ def _prepare_table(workload: Workload, *, are_types_given: bool) -> tuple[Any, s
 
 
 def _prepare(workload: Workload) -> tuple[str, str]:
-    """Return the inputs and the script; items that are no files become empty ones."""
+    """Return the inputs and the script; other items become empty files."""
     if workload.kind == "digits":
         return os.path.dirname(workload.items[0]), workload.script_path
     root = os.path.join(workload.scratch, "items")

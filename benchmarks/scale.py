@@ -1,4 +1,4 @@
-"""A million mini-batches: what the driver, the journal and whoever attaches pay for each."""
+"""A million mini-batches: the cost of each for the driver, the journal and an attaching reader."""
 
 from __future__ import annotations
 

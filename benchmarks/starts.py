@@ -1,4 +1,4 @@
-"""What it costs to begin: the import in a notebook, and a worker that imports nothing."""
+"""The cost of a start: the import in a notebook, and a worker that imports nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A large CSV, a prediction a row: beside dask.dataframe and Ray Data, where they are installed.
+"""A large CSV, a prediction a row: beside dask.dataframe and Ray Data, if they are installed.
 
 ``PARALLELRUN_BENCH_CSV_MB`` is the size of the file in megabytes (default 1024). The file with quoted
 line ends holds the same numbers; there it is counted who has all rows right.
@@ -118,7 +118,7 @@ if __name__ == "__main__":
 
 
 def _write(path: Path, size_mb: int, note: Callable[[int], str]) -> int:
-    """Write a CSV of about so many megabytes; return its number of rows."""
+    """Write a CSV of about ``size_mb`` megabytes; return its number of rows."""
     import numpy as np
     import pandas as pd
 
@@ -175,7 +175,7 @@ def measure(folder: Path, rounds: int) -> list[Figure]:
 
 
 def _compare_quoted(folder: Path, path: Path, codes: dict[str, str]) -> None:
-    """Say who reads all rows of the file with quoted line ends."""
+    """Print which engines read all rows of the file with quoted line ends."""
     rows = _write(path, max(64, SIZE_MB // 8), lambda k: f'it said "{k}",\nand "left"')
     for name, code in codes.items():
         began = time.monotonic()

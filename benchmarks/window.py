@@ -1,7 +1,7 @@
-"""The window's cost: within one run, half seconds that are shown beside ones that nobody looks at.
+"""The window's cost: within one run, half seconds with a viewer beside half seconds without one.
 
-Neighbours share whatever else the machine does, so their rates can be compared pair by pair where
-whole runs differ too much from each other. Which of a pair comes first changes from pair to pair.
+Neighbours share whatever else the machine does, so their rates can be compared pair by pair,
+while whole runs differ too much from each other. Which of a pair comes first changes from pair to pair.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def measure(folder: Path, rounds: int) -> list[Figure]:
 
 
 def _trimmed_mean(values: list[float]) -> float:
-    """Return the mean of the middle sixty percent: seconds in which the machine paused say nothing."""
+    """Return the mean of the middle sixty percent: seconds in which the machine paused are outliers."""
     cut = len(values) // 5
     return statistics.mean(sorted(values)[cut : len(values) - cut])
 

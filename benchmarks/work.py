@@ -1,4 +1,4 @@
-"""Work that sleeps: uneven durations beside pebble, and faults beside what cannot be avoided."""
+"""Work that sleeps: uneven durations beside pebble, and faults beside the lower bound."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from .workload import Workload
 
 
 def main(folder: Path) -> None:
-    """Do what ``cell.json`` in the folder says, and leave ``record.json`` there."""
+    """Run the measurement of ``cell.json`` in the folder, and write ``record.json`` there."""
     cell = json.loads((folder / "cell.json").read_text(encoding="utf-8"))
     workload = Workload(**cell["workload"])
     engine = importlib.import_module(f"benchmarks.peers.engines.{cell['module']}")
@@ -34,7 +34,7 @@ def main(folder: Path) -> None:
         results.save(" ".join(f"{type(error).__name__}: {error}".split())[:200])
     results.save()
     sys.stdout.flush()
-    os._exit(0)  # what an engine leaves behind is ended from outside
+    os._exit(0)  # leftover processes of an engine are ended from outside
 
 
 if __name__ == "__main__":

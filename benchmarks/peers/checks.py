@@ -1,4 +1,4 @@
-"""Is an output right? What is not has no time."""
+"""Checks outputs: the time of a wrong one is not reported."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from .workload import Workload
 
 
 def what_is_wrong(workload: Workload, record: dict[str, Any]) -> tuple[str, bool]:
-    """Return what is wrong with a measurement, nothing where it is right; and whether rows are in order.
+    """Return the fault of a measurement, empty if it is right, and whether its rows are in order.
 
     Parameters
     ----------
     workload
-        What was to be done.
+        The task.
     record
-        What `results.Results.save` wrote.
+        The record written by `results.Results.save`.
     """
     expected = workload.expected()
     try:
@@ -41,7 +41,7 @@ def what_is_wrong(workload: Workload, record: dict[str, Any]) -> tuple[str, bool
 
 
 def _misjudged(expected: dict[str, str], found: dict[str, str]) -> list[str]:
-    """Compare the account of what failed with what had to fail."""
+    """Compare the reported failures with the expected ones."""
     said = []
     named = {k: how for k, how in found.items() if how != "lost"}
     silent = expected.keys() - named.keys()

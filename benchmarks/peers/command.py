@@ -24,7 +24,7 @@ INSTALL = "pip install -e '.[bench]'"
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Measure, and print the tables; the exit status says whether ours was right everywhere."""
+    """Measure, and print the tables; exit status 0 if ours was right everywhere."""
     given = _parser().parse_args(words)
     if given.rounds is None:
         given.rounds = 0 if given.small else 3
@@ -78,7 +78,7 @@ def _compare(workload: Workload, engines: dict[str, Engine], given: argparse.Nam
 
 
 def _installed(names: list[str]) -> tuple[dict[str, Engine], dict[str, list[str]]]:
-    """Return the engines that can be measured, and what the others lack."""
+    """Return the installed engines, and the missing packages of the others."""
     lacking = {name: ENGINES[name].missing() for name in names}
     engines = {name: ENGINES[name] for name in names if not lacking[name]}
     return engines, {name: packages for name, packages in lacking.items() if packages}
@@ -100,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _names_of(known: Iterable[str]) -> Callable[[str], list[str]]:
-    """Return what reads names of these, separated by commas."""
+    """Return a parser of comma-separated names, which must be among these."""
 
     def names(text: str) -> list[str]:
         given = [name.strip() for name in text.split(",")]

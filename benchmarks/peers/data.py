@@ -24,7 +24,7 @@ def _once(source: Path, make: Callable[[Path, IO[str]], None]) -> str:
 
 
 def _touch(names: list[str]) -> Callable[[Path, IO[str]], None]:
-    """Return what makes empty files and expects their names, but for those that always fail."""
+    """Return a maker of empty files; it expects their names, except those that always fail."""
 
     def make(folder: Path, rows: IO[str]) -> None:
         folder.mkdir()
@@ -90,9 +90,9 @@ def _table(folder: Path, *, is_small: bool, is_quoted: bool) -> Workload:
 
 
 def _write_table(path: Path, rows: IO[str], size: int, *, is_quoted: bool) -> None:
-    """Write a table of numbers and texts; where it is quoted, one text in twenty has line ends.
+    """Write a table of numbers and texts; if quoted, one text in twenty has line ends.
 
-    The numbers are multiples of 1/64, so that scores are exact whoever reads and adds them.
+    The numbers are multiples of 1/64, so that sums of scores are exact in any order.
     """
     from .scripts.table import FEATURES, WEIGHTS
 
@@ -154,10 +154,10 @@ WORKLOADS: dict[str, Callable[..., Workload]] = {
     "faults-poison": lambda *a, **k: _faults(*a, **k, is_transient=False),
     "faults-transient": lambda *a, **k: _faults(*a, **k, is_transient=True),
 }
-"""By name, what makes the data of a workload in a folder, once."""
+"""By name, a function that makes the data of a workload in a folder, once."""
 
 NEEDED = {
     "images-numpy": ("PIL", "sklearn"),
     "images-tensorflow": ("PIL", "sklearn", "tensorflow"),
 }
-"""What a workload cannot do without, beside what this project needs itself."""
+"""Packages that a workload needs beyond those of this project."""

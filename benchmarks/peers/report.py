@@ -1,4 +1,4 @@
-"""What was measured, as Markdown: a table for each workload."""
+"""The measurements as Markdown: a table for each workload."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an engine reports to while it runs, and what is left of that when it has ended."""
+"""Collects the results of a running engine, and writes its record."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 
 
 class Results:
-    """The output file, the clock, and the account of what failed.
+    """The output file, the clock, and the failures.
 
     An engine that hands results to its caller calls ``done`` with the rows of each mini-batch as they
     come; one that writes a file itself calls ``adopt``. ``failed`` names a mini-batch that was given
-    up: "exception", "timeout", "crash", or "lost" where the engine knows no more than that.
+    up: "exception", "timeout", "crash", or "lost" if the engine reports no cause.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -54,10 +54,9 @@ class Results:
         self.output, self._first_s = output, first_s
 
     def save(self, error: str = "") -> None:
-        """Write what there is to say of the measurement.
+        """Write the record of the measurement, once.
 
-        It is said once: the time may run out while the engine comes to its end. What goes wrong when
-        the last result is in the file is no matter of the result.
+        The time may run out while the engine shuts down. Errors after the last result are ignored.
         """
         with self._lock:
             if self._is_saved:

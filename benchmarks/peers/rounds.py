@@ -32,7 +32,7 @@ _ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Measured:
-    """One measurement; where ``wrong`` says something, its times say nothing."""
+    """One measurement; if ``wrong`` is not empty, its times are meaningless."""
 
     total_s: float = 0.0
     first_s: float | None = None
@@ -51,8 +51,8 @@ def measure(
 ) -> dict[str, list[Measured]]:
     """Run every engine in each round, and begin each round with another one.
 
-    In a round before the others, which does not count, memory is sampled. Of no rounds, that one is
-    all there is. An engine that is wrong, or takes too long, is not asked again.
+    Memory is sampled in an extra first round, whose times do not count. An engine that is wrong, or
+    exceeds the limit, is skipped in later rounds.
     """
     found: dict[str, list[Measured]] = {name: [] for name in engines}
     names = list(engines)
@@ -71,7 +71,7 @@ def measure(
 def run_cell(
     workload: Workload, engine: Engine, limit_s: float, *, samples_memory: bool = False
 ) -> Measured:
-    """Run one engine on one workload in a fresh process, and look at what it wrote."""
+    """Run one engine on one workload in a fresh process, and check its record."""
     folder = Path(tempfile.mkdtemp(prefix="parallelrun-peers-"))
     mark = uuid.uuid4().hex
     variables = {**environ(), **workload.environ, MARK: mark, "PYTHONPATH": str(_ROOT),
@@ -144,7 +144,7 @@ def _processes(root: int, mark: str) -> list[psutil.Process]:
 
 
 def _memory(process: psutil.Process) -> int:
-    """Return the bytes of a process; pages that are shared count by their share, where that is known."""
+    """Return the bytes of a process; shared pages count by their share if that is known."""
     try:
         info = process.memory_full_info()
     except psutil.Error:

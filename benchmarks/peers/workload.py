@@ -1,4 +1,4 @@
-"""What an engine is told of a workload, and the bound that no engine can beat."""
+"""A workload as an engine receives it, and the lower bound of its time."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ FRAME_ROWS = 4_500
 
 @dataclass(frozen=True)
 class Workload:
-    """What an engine is told, the same for all.
+    """A workload, the same for all engines.
 
     Parameters
     ----------
     name
-        What the table calls it.
+        Its name in the table.
     script
         A module of ``scripts``.
     source
@@ -32,17 +32,17 @@ class Workload:
     workers
         Processes.
     timeout_s, retries
-        For each call of ``run``, where the workload needs them.
+        Seconds per call of ``run``, if the workload sets them.
     is_table, is_quoted
         Whether ``run`` gets DataFrames, and whether their texts hold line ends.
     environ
         Variables of the script.
     amount, unit
-        How much there is, for the rate.
+        The amount of work, for the rate.
     failures
         Which mini-batches cannot succeed, and how each of them fails.
     limit_s
-        After how many seconds there is nothing more to learn; None where that is not known.
+        Seconds after which the measurement is stopped; None for no limit.
     """
 
     name: str
@@ -83,13 +83,13 @@ class Workload:
         return [paths[k : k + self.size] for k in range(0, len(paths), self.size)]
 
     def frames(self) -> Any:
-        """Return an iterator of DataFrames: how pandas reads what is too large for one."""
+        """Return an iterator of DataFrames: how pandas reads a table that is too large for memory."""
         import pandas as pd
 
         return pd.read_csv(self.source, chunksize=FRAME_ROWS)
 
     def inputs(self) -> Any:
-        """Return what ``run`` gets, one after the other."""
+        """Yield the mini-batches in order."""
         return self.frames() if self.is_table else self.mini_batches()
 
     def expected(self) -> list[bytes]:
@@ -98,7 +98,7 @@ class Workload:
         return [row for k, row in enumerate(rows) if str(k) not in self.failures]
 
     def bound_s(self) -> float | None:
-        """Return the seconds that sleeping takes at least; None where a plain loop is measured."""
+        """Return the least seconds of sleeping; None if a plain loop is measured instead."""
         if self.script == "sleeps":
             return sum(int(row[5:8]) for row in self.expected()) / 1000 / self.workers
         if self.script == "faults":

@@ -19,9 +19,9 @@ class Engine:
     module
         Its module here.
     needs
-        What it imports, in the order of looking.
+        Its imports, in the order of the check.
     options
-        What its ``run`` is told beside the workload.
+        Arguments of its ``run`` beside the workload.
     leaves_out
         Scripts for which the variant is none, and why.
     """
@@ -32,7 +32,7 @@ class Engine:
     leaves_out: dict[str, str] = field(default_factory=dict)
 
     def missing(self) -> list[str]:
-        """Return what is not installed."""
+        """Return the packages that are not installed."""
         return [name for name in self.needs if importlib.util.find_spec(name) is None]
 
 

@@ -1,4 +1,4 @@
-"""What is called in a worker by engines without a hook for its start: ``init()`` when first needed."""
+"""Calls in a worker for engines without a start hook: ``init()`` runs before the first ``run()``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def call(module: str, mini_batch: Any) -> Any:
 
 
 def attempt(module: str, number: int, mini_batch: Any) -> tuple[int, Any]:
-    """Return the number and the rows of a mini-batch; None where the script raises."""
+    """Return the number and the rows of a mini-batch; None if the script raises."""
     try:
         return number, call(module, mini_batch)
     except Exception:  # the script's own: whatever it is

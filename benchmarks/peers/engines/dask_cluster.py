@@ -47,7 +47,7 @@ def _submit(client: Any, workload: Workload) -> list[Any]:
         )
     import dask.dataframe as dd
 
-    # Where quoted strings contain line terminators, its documentation wants blocksize=None.
+    # For quoted strings with line terminators, its documentation wants blocksize=None.
     frame = dd.read_csv(workload.source, blocksize=None if workload.is_quoted else "1MB")
     rows = frame.map_partitions(_predict, workload.module, meta=("row", "str"))
     return list(client.compute(rows.to_delayed()))

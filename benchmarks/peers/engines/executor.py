@@ -45,7 +45,7 @@ def few_at_a_time(futures: Iterator[Future[Any]], most: int) -> Iterator[Future[
 def collect(
     futures: Mapping[Any, int], results: Results, ends: Mapping[type[BaseException], str]
 ) -> None:
-    """Report each future as it is done; ``ends`` says what an engine's own exceptions mean."""
+    """Report each future as it is done; ``ends`` maps an engine's own exceptions to outcomes."""
     for future in as_completed(futures):
         try:
             results.done(future.result())

@@ -1,4 +1,4 @@
-"""A plain loop in one process: what the work takes without any engine."""
+"""A plain loop in one process: the work without any engine."""
 
 from __future__ import annotations
 

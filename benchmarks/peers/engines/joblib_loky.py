@@ -1,7 +1,7 @@
 """joblib on loky, with batches of the size that it finds for itself.
 
-The first exception ends it all, so that what the script raises is returned. It has no retries, and its
-timeout is that of the whole.
+The first exception ends the whole call, so exceptions of the script are returned as values. joblib has no
+retries, and its timeout is for the whole call.
 """
 
 from __future__ import annotations

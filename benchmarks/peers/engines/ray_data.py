@@ -16,7 +16,7 @@ from .calls import call
 
 
 class Predict:
-    """An actor: it keeps what ``init()`` loaded."""
+    """An actor, which keeps the state of ``init()``."""
 
     def __init__(self, module: str) -> None:
         self._module = module
@@ -52,13 +52,13 @@ def run(workload: Workload, results: Results) -> None:
 def _read(workload: Workload) -> tuple[Any, dict[str, Any]]:
     """Return the dataset, and how it is to be cut into batches."""
     if workload.is_table:
-        # Every core has its actor: what reads must not wait for one.
+        # Every core has its actor: the reading tasks must not wait for one.
         parse = csv.ParseOptions(newlines_in_values=workload.is_quoted)
         data = ray.data.read_csv(workload.source, parse_options=parse, num_cpus=0)
         return data, {"batch_format": "pandas", "batch_size": FRAME_ROWS}
     batches = workload.mini_batches()
     rows = [{"path": path} for batch in batches for path in batch]
-    # Whole mini-batches in every block; few blocks where they are short, as its documentation says.
+    # Whole mini-batches in every block; few blocks if they are short, as its documentation advises.
     blocks = min(len(batches), 32 * workload.workers)
     if workload.script in {"sleeps", "faults"}:
         blocks = len(batches)

@@ -1,1 +1,1 @@
-"""What users would write: ``init()`` and ``run(mini_batch)``, knowing nothing of any engine."""
+"""Scripts as users would write them: ``init()`` and ``run(mini_batch)``, independent of any engine."""

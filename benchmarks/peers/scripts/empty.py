@@ -1,4 +1,4 @@
-"""Does nothing, so that what is left is the engine."""
+"""Does nothing, which leaves the overhead of the engine."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Works for 5 ms, or does what the name of the file says: ``0001-raise.txt``, hang or kill.
+"""Works for 5 ms, or fails as the name of the file asks: ``0001-raise.txt``, hang or kill.
 
-Where ``BENCHMARK_ATTEMPTS`` names a folder, only the first attempt is faulty.
+If ``BENCHMARK_ATTEMPTS`` names a folder, only the first attempt is faulty.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ def init() -> None:
 
 
 def run(mini_batch: list[str]) -> list[str]:
-    """Return the names, where nothing is wrong with them."""
+    """Return the names of files without a fault."""
     for path in mini_batch:
         number, what = os.path.basename(path)[:-4].split("-")
         if what != "good" and _is_faulty(number):

@@ -1,4 +1,4 @@
-"""Says which digit a PNG file shows: a small network in numpy."""
+"""Classifies the digit of a PNG file: a small network in numpy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ W: dict[str, Any] = {}
 
 
 def init() -> None:
-    """Load what is imported and the weights, once for each process."""
+    """Import the packages and load the weights, once per process."""
     global np, Image
     import numpy as np
     from PIL import Image

@@ -1,4 +1,4 @@
-"""Says which digit a PNG file shows: the same network in TensorFlow, one thread a process."""
+"""Classifies the digit of a PNG file: the same network in TensorFlow, one thread a process."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def init() -> None:
-    """Load what is imported and the weights, once for each process."""
+    """Import the packages and load the weights, once per process."""
     global np, Image, predict
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")

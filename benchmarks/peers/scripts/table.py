@@ -9,7 +9,7 @@ WEIGHTS = [0.5, -1.25, 2.0, 0.75, -0.5, 1.5, -2.25, 1.0]
 
 
 def init() -> None:
-    """Import what ``run`` needs."""
+    """Import the packages of ``run``."""
     global np
     import numpy as np
 

@@ -7,7 +7,7 @@ import pickle
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parallelrun_jupyter.backends.dask.mailbox import Inbox, Mailbag, Outbox
+from parallelrun_jupyter.backends.dask.mailbox import Inbox, Message, Outbox
 from parallelrun_jupyter.engine.scheduling import signals as sg
 
 CHUNK = 100
@@ -41,10 +41,10 @@ def test_rows_arrive_with_their_signals_whatever_their_size(sizes: list[int], rn
         outbox.put([success(number, *place, len(data)), sg.WorkersSampled("n0", ())])
         if rng.random() < 0.5:  # type: ignore[attr-defined]
             carry()
-    while outbox.has_news:
+    while outbox.has_messages:
         carry()
     assert not outbox.is_full
-    assert outbox.take() == Mailbag()
+    assert outbox.take() == Message()
     assert len(found) == 2 * len(sizes)
     said = [s for s in found if isinstance(s, sg.AttemptsSucceeded)]
     assert [s.successes[0].mini_batch for s in said] == list(range(len(sizes)))

@@ -93,7 +93,7 @@ def test_a_killed_dask_worker_takes_its_workers_along_and_nothing_is_lost(
     assert end_of(run, LONG_S) == "Completed"
     assert_all_once(run, 4)
     [lost] = of_kind(run, NodeLost)
-    assert "is gone" in lost.reason
+    assert "is lost" in lost.reason
     assert not of_kind(run, AttemptFailed), "the loss of a node is not charged"
 
 

@@ -1,4 +1,4 @@
-"""The cluster of a run: found or made, connected to, and closed where it was made."""
+"""The cluster of a run: found or created, connected, and closed if it was created."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from ...errors import ConfigError
 
 PACKAGE = "parallelrun-jupyter"
 ASK_S = 10.0
-"""A scheduler that has not answered for so long counts as lost."""
+"""Seconds without an answer after which a scheduler counts as lost."""
 
 _DIRECT_S = 5.0
 _SHRINK_S = 10.0
 
 
 class Cluster:
-    """What a `DaskCompute` describes.
+    """The cluster that a `DaskCompute` describes.
 
     Parameters
     ----------
     compute
-        Where it is, or how to make it.
+        Its address, or the class to create it.
     node_count
-        Workers to ask for, where it is made and can be scaled; 0 for what it has by itself.
+        Number of workers of a created cluster that can be scaled; 0 for its own default.
     tls
         Certificates by name: paths, or their texts.
     environ
-        Where arguments ``env:NAME`` are looked up.
+        The variables for arguments ``env:NAME``.
     clock
-        Seconds that only grow.
+        A monotonic clock, in seconds.
     """
 
     def __init__(
@@ -64,15 +64,15 @@ class Cluster:
 
     @property
     def name(self) -> str:
-        """What to call it in messages."""
+        """Its name in messages."""
         compute = self._compute
         return compute.address or compute.scheduler_file or str(compute.cluster)
 
     def prepare(self, on_main_thread: Callable[[Callable[[], Any]], Awaitable[Any]]) -> None:
-        """Import the class of a cluster that the run has to make, in the main thread.
+        """Import the class of a cluster to create, in the main thread.
 
-        Modules of clusters may set signal handlers when they are imported; no other thread can do
-        that. `open` raises the error of a failed import.
+        Modules of clusters may set signal handlers on import, which only the main thread can do.
+        `open` raises the error of a failed import.
 
         Parameters
         ----------
@@ -88,7 +88,7 @@ class Cluster:
             self._refusal = error
 
     async def open(self) -> None:
-        """Make the cluster, where the run has to.
+        """Create the cluster, unless it exists already.
 
         Raises
         ------
@@ -100,7 +100,7 @@ class Cluster:
             return
         if self._refusal is not None:
             raise self._refusal
-        if self._maker is None:  # nobody has prepared: this is the main thread
+        if self._maker is None:  # without prepare(): this is the main thread
             self._maker = find_class(self._compute.cluster)
         arguments = fill_in(self._compute.arguments, self._environ)
         try:
@@ -110,11 +110,11 @@ class Cluster:
             elif self._node_count and hasattr(self._made, "scale"):
                 await asyncio.to_thread(self._made.scale, self._node_count)
         except Exception as error:  # the cluster's own package may raise anything
-            msg = f"the cluster {self.name} could not be made: {_named(error)}. run.resume() tries again"
+            msg = f"the cluster {self.name} could not be created: {_named(error)}. run.resume() tries again"
             raise ConfigError(msg) from error
 
     async def _make(self, arguments: dict[str, Any]) -> Any:
-        """Call the class in a thread, since it may take minutes; in the main thread where it has to."""
+        """Call the class in a thread, since it may take minutes, or else in the main thread."""
         try:
             return await asyncio.to_thread(self._maker, **arguments)
         except ValueError as error:
@@ -123,10 +123,10 @@ class Cluster:
         return await self._on_main_thread(lambda: self._maker(**arguments))
 
     async def want(self, nodes: int) -> None:
-        """Let a cluster that adapts have so many workers, within its bounds.
+        """Scale an adaptive cluster to ``nodes`` workers, within its bounds.
 
-        Dask itself looks at its tasks to say how many it needs, and a run is none: its actors wait.
-        Growing is at once; shrinking is not for every moment in which there is less to do.
+        Dask's own scaling counts tasks, and a run has none. The cluster grows immediately, and
+        shrinks only if fewer workers are needed for some seconds.
         """
         bounds = self._compute.adapt
         if self._made is None or bounds is None:
@@ -140,19 +140,19 @@ class Cluster:
         await asyncio.to_thread(self._made.adapt, minimum=wanted, maximum=max(wanted, most))
 
     async def connect(self, timeout_s: float) -> Any:
-        """Return a new client of the scheduler, which is asked where it is again.
+        """Return a new client of the scheduler; its address is looked up again.
 
         Raises
         ------
         OSError, asyncio.TimeoutError
-            It does not answer.
+            The scheduler does not answer.
         ConfigError
-            It is one that nobody else can reach.
+            The scheduler cannot be reached from other processes.
         """
         import distributed
 
         await self.disconnect()
-        address, security = self._where()
+        address, security = self._address_and_security()
         _check_tls(address, security)
         make: Any = distributed.Client
         client: Any = make(
@@ -164,13 +164,12 @@ class Cluster:
         return client
 
     async def workers(self) -> Mapping[str, Any]:
-        """Return what the scheduler says of each of its workers, by address.
+        """Return the scheduler's description of each of its workers, by address.
 
         Raises
         ------
         OSError, asyncio.TimeoutError
-            It does not answer; or another one does, which was started anew at the same address and
-            knows nothing of what this one was told.
+            The scheduler does not answer, or a new one without our actors answers at its address.
         """
         if self._client.status != "running":
             msg = f"the client is {self._client.status}"
@@ -180,10 +179,10 @@ class Cluster:
             msg = f"another scheduler answers, {identity['id']}"
             raise ConnectionError(msg)
         self._scheduler = identity["id"]
-        found: Mapping[str, Any] = identity["workers"]
-        return found
+        workers: Mapping[str, Any] = identity["workers"]
+        return workers
 
-    def _where(self) -> tuple[str, Any]:
+    def _address_and_security(self) -> tuple[str, Any]:
         if self._made is not None:
             address, security = self._made.scheduler_address, getattr(self._made, "security", None)
             if address.startswith("inproc://"):
@@ -199,7 +198,7 @@ class Cluster:
         return str(self._compute.address), self._security()
 
     def _security(self) -> Any:
-        """Return what TLS needs; None leaves it to Dask's own configuration."""
+        """Return the certificates; None leaves them to Dask's own configuration."""
         if not self._tls:
             return None
         import distributed
@@ -208,16 +207,16 @@ class Cluster:
         return make(**self._tls, require_encryption=True)
 
     async def disconnect(self) -> None:
-        """Let go of the scheduler, without waiting long for it."""
+        """Disconnect from the scheduler, waiting a few seconds at most."""
         client, self._client = self._client, None
         if client is not None:
             try:
                 await asyncio.wait_for(client.close(), _DIRECT_S)
             except (asyncio.TimeoutError, OSError):
-                pass  # it is gone
+                pass  # the scheduler is lost
 
     async def close(self) -> None:
-        """Disconnect, and close the cluster where the run made it."""
+        """Disconnect, and close the cluster if the run created it."""
         await self.disconnect()
         made, self._made = self._made, None
         if made is not None:
@@ -225,14 +224,14 @@ class Cluster:
 
 
 def _check_tls(address: str, security: Any) -> None:
-    """Refuse TLS without certificates in words; Dask speaks of an ssl_context."""
+    """Refuse TLS without certificates, in clearer words than Dask's error about an ssl_context."""
     import dask
 
     if not address.startswith("tls://") or security is not None:
         return
     if not dask.config.get("distributed.comm.tls.ca-file", None):
         msg = (
-            f"the Dask scheduler at {address} speaks TLS, and there are no certificates for it. Give "
+            f"the Dask scheduler at {address} uses TLS, and no certificates are set. Give "
             "DaskCompute(address, security={'tls_ca_file': ..., 'tls_client_cert': ..., "
             "'tls_client_key': ...}), or set distributed.comm.tls in Dask's own configuration."
         )
@@ -245,7 +244,7 @@ def find_class(dotted: str) -> Any:
     Raises
     ------
     ConfigError
-        There is no class of that name, or its module fails to import.
+        The class does not exist, or its module fails to import.
     """
     module, _, name = dotted.rpartition(".")
     try:
@@ -256,12 +255,12 @@ def find_class(dotted: str) -> Any:
 
 
 def _named(error: BaseException) -> str:
-    """Return an exception as its traceback's last line shows it."""
+    """Return an exception as in the last line of its traceback."""
     return f"{type(error).__name__}: {error}".rstrip(": .")
 
 
 def fill_in(arguments: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
-    """Return arguments with the values of the variables that ``env:NAME`` stands for.
+    """Return arguments with ``env:NAME`` replaced by the values of the variables.
 
     Raises
     ------
@@ -280,7 +279,7 @@ def fill_in(arguments: Mapping[str, Any], environ: Mapping[str, str]) -> dict[st
 
 
 async def can_reach(address: str) -> bool:
-    """Say whether this process can connect to a Dask worker, or has to go through the scheduler."""
+    """Return whether this process can connect to a Dask worker directly."""
     scheme, _, rest = address.partition("://")
     host, _, port = rest.rpartition(":")
     if scheme not in {"tcp", "tls"} or not port.isdigit():
@@ -295,20 +294,20 @@ async def can_reach(address: str) -> bool:
 
 
 async def refusals(client: Any, addresses: Sequence[str]) -> dict[str, str]:
-    """Return why Dask workers cannot be used: each needs this package, in this version."""
+    """Return a reason for each Dask worker without this package in this version."""
     ours = importlib.metadata.version(PACKAGE)
     answers = await client.run(
         importlib.metadata.version, PACKAGE, workers=list(addresses), on_error="return"
     )
     return {
-        address: why
+        address: reason
         for address, answer in answers.items()
-        if (why := refusal(address, answer, ours))
+        if (reason := refusal(address, answer, ours))
     }
 
 
 def refusal(address: str, answer: object, ours: str) -> str:
-    """Return why a Dask worker that answered so cannot be used, or nothing."""
+    """Return the reason to refuse a Dask worker with this answer, or an empty text."""
     if answer == ours:
         return ""
     if isinstance(answer, importlib.metadata.PackageNotFoundError):

@@ -1,4 +1,4 @@
-"""What a node far away has to say, on its way to the driver: bounded, in order, nothing twice."""
+"""Messages from a remote node to the driver: bounded, in order, each delivered once."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from dataclasses import dataclass, replace
 from ...engine.scheduling.signals import AttemptsSucceeded, Signal
 
 CHUNK_BYTES = 4 << 20
-"""Rows that travel in one message."""
+"""The most bytes of rows in one message."""
 
 FULL_BYTES = 16 << 20
-"""A node that holds so many rows reads no more of its workers; they wait in their pipes."""
+"""A node with this many bytes of unsent rows stops reading from its workers."""
 
-_SIGNALS_IN_ONE = 1000
+_SIGNALS_PER_MESSAGE = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Mailbag:
-    """One message: signals, the rows that belong to them, and a piece of rows that are too many.
+class Message:
+    """Signals with their rows, or a piece of rows that are too large for one message.
 
-    The ``part`` of an ``AttemptsSucceeded`` is 1 where it has rows here, the next of ``rows``, and
-    0 where it has none. ``piece`` is to be put in front of the first rows of what follows.
+    The ``part`` of an ``AttemptsSucceeded`` is 1 if it has rows, which are the next of ``rows``, and
+    else 0. ``piece`` precedes the first rows of the next message.
     """
 
     signals: tuple[Signal, ...] = ()
@@ -32,93 +32,93 @@ class Mailbag:
 
 
 class Outbox:
-    """Where a node puts what it has to say, and from where it is taken, by another thread."""
+    """A queue of signals and rows: one thread of the node fills it, another one empties it."""
 
     def __init__(self, chunk_bytes: int = CHUNK_BYTES, full_bytes: int = FULL_BYTES) -> None:
         self._chunk_bytes = chunk_bytes
         self._full_bytes = full_bytes
         self._lock = threading.Lock()
-        self._kept: deque[bytes] = deque()
+        self._pending_rows: deque[bytes] = deque()
         self._entries: deque[tuple[Signal, bytes]] = deque()
         self._size_bytes = 0
         self._sent_of_first = 0
 
     def keep_rows(self, rows: bytes) -> tuple[int, int]:
-        """Take rows that the next ``AttemptsSucceeded`` is about."""
-        self._kept.append(rows)
+        """Accept the rows of the next ``AttemptsSucceeded``."""
+        self._pending_rows.append(rows)
         return 1, 0
 
-    def put(self, found: Sequence[Signal]) -> None:
-        """Take signals, in order; their rows were kept before."""
+    def put(self, signals: Sequence[Signal]) -> None:
+        """Append signals, in order; their rows were passed to ``keep_rows`` before."""
         with self._lock:
-            for signal in found:
+            for signal in signals:
                 rows = b""
                 if isinstance(signal, AttemptsSucceeded) and signal.part:
-                    rows = self._kept.popleft()
+                    rows = self._pending_rows.popleft()
                 self._entries.append((signal, rows))
                 self._size_bytes += len(rows)
 
     @property
-    def has_news(self) -> bool:
-        """Whether there is anything to take."""
+    def has_messages(self) -> bool:
+        """Whether a signal is queued."""
         return bool(self._entries)
 
     @property
     def is_full(self) -> bool:
-        """Whether whoever puts has to wait."""
+        """Whether producers must wait."""
         return self._size_bytes >= self._full_bytes
 
     @property
     def is_urgent(self) -> bool:
-        """Whether a message's worth of rows has gathered."""
+        """Whether the queued rows fill a message."""
         return self._size_bytes >= self._chunk_bytes
 
-    def take(self) -> Mailbag:
-        """Return what fits in one message, and forget it."""
-        found: list[Signal] = []
+    def take(self) -> Message:
+        """Remove and return the next message."""
+        signals: list[Signal] = []
         rows: list[bytes] = []
         room = self._chunk_bytes
         with self._lock:
-            while self._entries and len(found) < _SIGNALS_IN_ONE:
+            while self._entries and len(signals) < _SIGNALS_PER_MESSAGE:
                 signal, data = self._entries[0]
                 left = len(data) - self._sent_of_first
                 if left > room:
-                    if found:
+                    if signals:
                         break
                     start = self._sent_of_first
                     self._sent_of_first += room
                     self._size_bytes -= room
-                    return Mailbag(piece=data[start : start + room])
+                    return Message(piece=data[start : start + room])
                 self._entries.popleft()
                 self._size_bytes -= left
                 room -= left
-                found.append(signal)
+                signals.append(signal)
                 if isinstance(signal, AttemptsSucceeded) and signal.part:
                     rows.append(data[self._sent_of_first :])
                 self._sent_of_first = 0
-        return Mailbag(tuple(found), tuple(rows))
+        return Message(tuple(signals), tuple(rows))
 
 
 class Inbox:
-    """Makes signals of the news of one node: puts pieces together, and stores rows."""
+    """Unpacks the messages of one node: joins pieces, and stores rows."""
 
     def __init__(self, keep_rows: Callable[[bytes], tuple[int, int]]) -> None:
         self._keep_rows = keep_rows
         self._pieces: list[bytes] = []
 
-    def signals_of(self, news: Mailbag) -> list[Signal]:
-        """Return the signals, with the place where their rows are now."""
-        if news.piece:
-            self._pieces.append(news.piece)
+    def signals_of(self, message: Message) -> list[Signal]:
+        """Return the signals of a message, with the places of their stored rows."""
+        if message.piece:
+            self._pieces.append(message.piece)
             return []
-        found: list[Signal] = []
-        rows = iter(news.rows)
-        for signal in news.signals:
+        signals: list[Signal] = []
+        rows = iter(message.rows)
+        for signal in message.signals:
             if isinstance(signal, AttemptsSucceeded) and signal.part:
                 data = b"".join([*self._pieces, next(rows)])
                 self._pieces.clear()
                 part, offset = self._keep_rows(data)
-                found.append(replace(signal, part=part, offset=offset))
+                signals.append(replace(signal, part=part, offset=offset))
             else:
-                found.append(signal)
-        return found
+                signals.append(signal)
+        return signals

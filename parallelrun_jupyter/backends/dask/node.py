@@ -1,7 +1,7 @@
-"""A node on a Dask worker: an actor around the same node code as on any machine.
+"""A node on a Dask worker: an actor around the same node code as on this machine.
 
-It runs in the Dask worker's process, and user code never does: that is in worker processes of
-their own, as everywhere. What the actor does itself is carry messages.
+The actor runs in the Dask worker's process and only carries messages. User code runs in separate worker
+processes, as everywhere.
 """
 
 from __future__ import annotations
@@ -30,20 +30,22 @@ from ...runs.run_folder import RunFolder
 from ...runs.run_record import RunRecord
 from ...worker.helper import crash_message
 from ..local import LocalPool
-from .mailbox import Mailbag, Outbox
+from .mailbox import Message, Outbox
 
 HEARTBEAT_S = 2.0
-"""A node without news says at least this often that it is there."""
+"""A node without signals sends an empty message at least this often."""
 
 _LOGS_KEPT_S = 60.0
 _TAIL_BYTES = 64 << 10
 _TAILS_BYTES = 1 << 20
-_TURN_S = 0.25
-_WAY_S = 0.02
-"""A message's way to the driver and back, when nobody lingers."""
+_STEP_S = 0.25
+_ROUND_TRIP_S = 0.02
+"""Seconds that a message and its answer take, without batching."""
 
 _SHORT_LINGER_S = 0.03
-"""News of short mini-batches gather for so long: a message costs as much as one of them."""
+"""Seconds for which signals of short mini-batches are batched: a message costs as much as one.
+"""
+
 _SNAPSHOT = "snapshot.tar"
 
 Command: TypeAlias = tuple[Any, ...]
@@ -52,12 +54,12 @@ Command: TypeAlias = tuple[Any, ...]
 
 
 class NodeCrash(RuntimeError):
-    """A node has ended by an error that nobody expected: the error in one line, and its traceback."""
+    """An unexpected error has ended a node; the arguments are its one-line text and its traceback."""
 
 
 @dataclass(frozen=True, slots=True)
 class NodeSpec:
-    """What a node is begun with; ``environment`` is in memory only, secrets included."""
+    """The run, for a node that starts; ``environment`` may hold secrets and stays in memory."""
 
     record: str
     run_folder: str
@@ -75,7 +77,7 @@ class Tail:
 
 
 class DaskNode:
-    """The actor. Its calls never wait for user code, and only ``listen`` waits at all."""
+    """The actor. Its calls never wait for user code; only ``listen`` waits."""
 
     def __init__(self, name: str) -> None:
         from distributed import get_worker
@@ -86,60 +88,56 @@ class DaskNode:
         self._place = f"{worker.address} on {socket.gethostname()}"
         scratch = tempfile.mkdtemp(prefix=f"parallelrun-{name}-", dir=worker.local_directory)
         self._scratch = Path(scratch)
-        self._work: _NodeThread | None = None
+        self._thread: _NodeThread | None = None
 
     def load(self, piece: bytes) -> None:
-        """Take a piece of the run's snapshot: the script, and what travels with it."""
+        """Append a piece of the run's archive, which holds the script and the models."""
         with open(self._scratch / _SNAPSHOT, "ab") as file:
             file.write(piece)
 
-    async def begin(self, order: NodeSpec) -> str:
-        """Start the workers; return where this is.
+    async def begin(self, spec: NodeSpec) -> str:
+        """Start the workers; return the place of this node, a text for people.
 
         Raises
         ------
         ConfigError
-            The interpreter that the run names is not here.
+            The interpreter of the run does not exist here.
         """
-        work = _NodeThread(
-            self._name, self._scratch, order, self._threads, asyncio.get_running_loop()
+        node = _NodeThread(
+            self._name, self._scratch, spec, self._threads, asyncio.get_running_loop()
         )
-        self._work = work
-        work.thread.start()
-        await work.begun.wait()
-        if work.refusal:
-            raise ConfigError(work.refusal)
+        self._thread = node
+        node.thread.start()
+        await node.begun.wait()
+        if node.refusal:
+            raise ConfigError(node.refusal)
         return self._place
 
     async def tell(self, commands: list[Command]) -> None:
-        """Take commands, in order."""
-        if self._work is not None:
-            self._work.tell(commands)
+        """Execute commands, in order."""
+        if self._thread is not None:
+            self._thread.tell(commands)
 
-    async def listen(self, linger_s: float) -> Mailbag:
-        """Return what there is to say, or nothing after a while: both show that the node is there.
+    async def listen(self, linger_s: float) -> Message:
+        """Return the next message, empty after a while: each one proves that the node is alive.
 
-        Between two messages are ``linger_s`` seconds, in which news gather: of many nodes, each
-        says less often.
+        Two messages are at least ``linger_s`` seconds apart, unless one is urgent.
         """
-        work = self._work
-        if work is None:
-            return Mailbag()
-        return await work.listen(linger_s)
+        return Message() if self._thread is None else await self._thread.listen(linger_s)
 
     async def tails(self, known: dict[str, int]) -> list[Tail]:
-        """Return what the workers' logs hold beyond the bytes that are known, at most their ends."""
+        """Return the ends of the workers' logs beyond the bytes in ``known``."""
         return await asyncio.to_thread(read_tails, self._scratch / "logs" / "user", known)
 
     async def written(self) -> list[tuple[str, int]]:
-        """Return the files that the script has written here, where nobody else sees them.
+        """Return the files that the script wrote on this machine only.
 
-        Each is its path below the script's output folder, and its size in bytes.
+        Each is a path below the script's output folder, and a size in bytes.
         """
         return await asyncio.to_thread(files_below, self._scratch / "output")
 
     async def read_written(self, name: str, offset: int, size_bytes: int) -> bytes:
-        """Return a piece of one of those files."""
+        """Return a piece of a file of ``written``."""
 
         def read() -> bytes:
             with open(self._scratch / "output" / name, "rb") as file:
@@ -148,14 +146,14 @@ class DaskNode:
         return await asyncio.to_thread(read)
 
     async def halt(self) -> None:
-        """End the workers at once."""
-        if self._work is not None:
-            self._work.halt()
+        """End the workers immediately."""
+        if self._thread is not None:
+            self._thread.halt()
 
     def __del__(self) -> None:
-        # Dask forgets an actor when its client is gone: the driver has ended, in whatever way.
-        if self._work is not None:
-            self._work.halt()
+        # Dask forgets an actor once its client is gone: the driver has ended.
+        if self._thread is not None:
+            self._thread.halt()
         else:
             shutil.rmtree(self._scratch, ignore_errors=True)
 
@@ -167,22 +165,22 @@ class _NodeThread:
         self,
         name: str,
         scratch: Path,
-        order: NodeSpec,
+        spec: NodeSpec,
         threads: int,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._name = name
         self._scratch = scratch
-        self._order = order
+        self._spec = spec
         self._threads = threads
         self._loop = loop
         self._outbox = Outbox()
         self._commands: deque[Command] = deque()
-        self._bell = asyncio.Event()
-        self._emptied = threading.Event()
+        self._has_signals = asyncio.Event()
+        self._has_room = threading.Event()
         self._halted = threading.Event()
-        self._heard_at = time.monotonic()
-        self._said_at = 0.0
+        self._listened_at = time.monotonic()
+        self._sent_at = 0.0
         self._leaving = False
         self._pool: LocalPool | None = None
         self.begun = asyncio.Event()
@@ -196,41 +194,41 @@ class _NodeThread:
         self._commands.extend(commands)
         self._wake()
 
-    async def listen(self, linger_s: float) -> Mailbag:
-        """Return what there is to say; see `DaskNode.listen`.
+    async def listen(self, linger_s: float) -> Message:
+        """Return the next message; see `DaskNode.listen`.
 
         Raises
         ------
         NodeCrash
-            The node's thread has ended by an error.
+            An unexpected error has ended the node's thread.
         """
         if self._crash is not None:
             raise NodeCrash(*self._crash)
         if self._pool is not None:
             if 0 < self._pool.each_s < SHORT_S:
                 linger_s = max(linger_s, _SHORT_LINGER_S)
-            self._pool.look_ahead(_WAY_S + 2 * linger_s)
-        self._heard_at = time.monotonic()
-        self._bell.clear()
-        if not self._outbox.has_news:
+            self._pool.look_ahead(_ROUND_TRIP_S + 2 * linger_s)
+        self._listened_at = time.monotonic()
+        self._has_signals.clear()
+        if not self._outbox.has_messages:
             try:
-                await asyncio.wait_for(self._bell.wait(), HEARTBEAT_S)
+                await asyncio.wait_for(self._has_signals.wait(), HEARTBEAT_S)
             except asyncio.TimeoutError:
                 pass
-        until = self._said_at + linger_s
-        while (early_s := until - time.monotonic()) > 0 and not self._is_needed_now():
-            self._bell.clear()  # it rings with all news
+        until = self._sent_at + linger_s
+        while (early_s := until - time.monotonic()) > 0 and not self._is_urgent():
+            self._has_signals.clear()
             try:
-                await asyncio.wait_for(self._bell.wait(), early_s)
+                await asyncio.wait_for(self._has_signals.wait(), early_s)
             except asyncio.TimeoutError:
                 break
-        self._heard_at = self._said_at = time.monotonic()
-        news = self._outbox.take()
-        self._emptied.set()
-        return news
+        self._listened_at = self._sent_at = time.monotonic()
+        message = self._outbox.take()
+        self._has_room.set()
+        return message
 
-    def _is_needed_now(self) -> bool:
-        """Say whether what there is to say fills a message, or workers wait for the answer."""
+    def _is_urgent(self) -> bool:
+        """Return whether the queue fills a message, or workers wait for the driver."""
         return self._outbox.is_urgent or self._pool is None or self._pool.is_idle
 
     def halt(self) -> None:
@@ -243,7 +241,7 @@ class _NodeThread:
             try:
                 pool.wake()
             except OSError:
-                pass  # it is closed: the node is over
+                pass  # the pool is closed
 
     # The thread
 
@@ -252,48 +250,48 @@ class _NodeThread:
             self._pool = self._make_pool()
         except (OSError, tarfile.TarError, ParallelRunError) as error:
             self.refusal = str(error)
-        except Exception as error:  # the thread's top: the driver is told
+        except Exception as error:  # the thread's top: reported to the driver
             self._note_crash(error)
         finally:
             self._call_loop(self.begun.set)
         if self._pool is not None:
             try:
                 self._drive(self._pool)
-            except Exception as error:  # the thread's top: the driver is told
+            except Exception as error:  # the thread's top: reported to the driver
                 self._note_crash(error)
             self._halted.wait(_LOGS_KEPT_S)
         shutil.rmtree(self._scratch, ignore_errors=True)
 
     def _note_crash(self, error: Exception) -> None:
-        """Let the next call of the driver fail with an error that nobody expected."""
-        _, name, said, trace = crash_message(error)
-        self._crash = (f"{name}: {said}", trace)
-        self._call_loop(self._bell.set)
+        """Make the driver's next ``listen`` raise the error."""
+        _, name, text, trace = crash_message(error)
+        self._crash = (f"{name}: {text}", trace)
+        self._call_loop(self._has_signals.set)
 
     def _drive(self, pool: LocalPool) -> None:
         over = False
         try:
             while not (over or self._halted.is_set()):
-                if time.monotonic() - self._heard_at > NODE_LEASE_S:
+                if time.monotonic() - self._listened_at > NODE_LEASE_S:
                     break
                 while self._commands:
-                    self._do(pool, self._commands.popleft())
+                    self._execute(pool, self._commands.popleft())
                 if self._outbox.is_full:
-                    self._emptied.clear()
-                    self._emptied.wait(0.05)
-                    found = pool.step()
+                    self._has_room.clear()
+                    self._has_room.wait(0.05)
+                    signals = pool.step()
                 else:
-                    found = pool.wait(_TURN_S)
+                    signals = pool.wait(_STEP_S)
                 if self._leaving and pool.is_idle:
                     self._leaving = False
                     pool.stop(drain=True)
-                over = any(isinstance(signal, NodeStopped) for signal in found)
-                self._say(found)
+                over = any(isinstance(signal, NodeStopped) for signal in signals)
+                self._send(signals)
         finally:
             self._pool = None
             pool.close()
 
-    def _do(self, pool: LocalPool, command: Command) -> None:
+    def _execute(self, pool: LocalPool, command: Command) -> None:
         match command:
             case ("assign", first, attempt, lines):
                 pool.assign(self._name, first, attempt, lines)
@@ -302,48 +300,48 @@ class _NodeThread:
             case ("stop", drain):
                 pool.stop(drain=drain)
             case ("pause",):
-                self._say(pool.pause())
+                self._send(pool.pause())
             case ("unpause",):
-                self._say(pool.unpause())
+                self._send(pool.unpause())
             case ("leave",):
-                self._say(pool.pause())
+                self._send(pool.pause())
                 self._leaving = True
 
-    def _say(self, found: list[Any]) -> None:
-        if found:
-            self._outbox.put(found)
-            self._call_loop(self._bell.set)
+    def _send(self, signals: list[Any]) -> None:
+        if signals:
+            self._outbox.put(signals)
+            self._call_loop(self._has_signals.set)
 
     def _call_loop(self, function: Any) -> None:
         try:
             self._loop.call_soon_threadsafe(function)
         except RuntimeError:
-            pass  # the Dask worker's loop is closed: it is ending, and so are we
+            pass  # the Dask worker's loop is closed: it is ending, and so is this node
 
     def _make_pool(self) -> LocalPool:
         folder = RunFolder(self._scratch)
-        for place in (folder.script, folder.output, folder.user_logs):
-            place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path in (folder.script, folder.output, folder.user_logs):
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
         snapshot = self._scratch / _SNAPSHOT
         with tarfile.open(snapshot) as archive:
             archive.extractall(self._scratch, filter="data")
         snapshot.unlink()
-        order = self._order
-        record = RunRecord.from_json(order.record, "the order of a node")
-        environ = {**_own_environ(os.environ), **order.environment}
+        spec = self._spec
+        record = RunRecord.from_json(spec.record, "the specification of a node")
+        environ = {**_own_environ(os.environ), **spec.environment}
         putting = put_spec(record, environ)
         if putting is not None:
             putting.check()
-        here = _record_here(record, order, self._threads, time.time())
-        # What opens the output only is not for the script, and is not for staging either.
+        here = _record_here(record, spec, self._threads, time.time())
+        # Credentials of the output alone are hidden from the script and from staging.
         hidden = record.secret_variables() - here.secret_variables()
         environ = {name: value for name, value in environ.items() if name not in hidden}
         keep_rows = self._outbox.keep_rows
         return LocalPool(folder, here, keep_rows, environ, names=(self._name,), putting=putting)
 
 
-def _record_here(record: RunRecord, order: NodeSpec, threads: int, now: float) -> RunRecord:
-    """Return a run's record as it holds on this machine, one node of it."""
+def _record_here(record: RunRecord, spec: NodeSpec, threads: int, now: float) -> RunRecord:
+    """Return the run's record for this machine, with one node."""
     python = sys.executable
     if record.config.get("environment") is not None:
         python = record.python
@@ -353,10 +351,10 @@ def _record_here(record: RunRecord, order: NodeSpec, threads: int, now: float) -
                 f"{socket.gethostname()}; install it there, or leave environment out."
             )
             raise ConfigError(msg)
-    # Where the run's folder is on a file system that this machine sees too, scripts write there, and
-    # to an output folder that it sees. Elsewhere they write below the scratch folder, and the driver
-    # brings their files: a folder of that name on this machine would be another one.
-    shared = RunFolder(Path(order.run_folder))
+    # If the run folder is on a shared file system, scripts write to the output folder directly.
+    # Otherwise they write below the scratch folder, and the driver fetches their files: a folder of
+    # the same name on this machine would be another one.
+    shared = RunFolder(Path(spec.run_folder))
     output: str | None = shared.script_output(record)
     if not (shared.output.is_dir() and output and os.path.isdir(output)):
         output = None
@@ -368,12 +366,12 @@ def _record_here(record: RunRecord, order: NodeSpec, threads: int, now: float) -
         node_count=1,
         process_count_per_node=record.process_count_per_node or threads,
         cores=threads,
-        created_at=record.created_at + (now - order.driver_time_s),  # by this machine's clock
+        created_at=record.created_at + (now - spec.driver_time_s),  # by this machine's clock
     )
 
 
 def _own_environ(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables without those that Dask's nanny sets for its own single thread."""
+    """Return the variables without the thread limits that Dask's nanny sets for itself."""
     import dask
 
     caps = dask.config.get("distributed.nanny.pre-spawn-environ", {})
@@ -382,13 +380,13 @@ def _own_environ(environ: Mapping[str, str]) -> dict[str, str]:
 
 def files_below(folder: Path) -> list[tuple[str, int]]:
     """Return the path of each file below a folder, relative to it, and its size in bytes."""
-    found = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink()]
-    return [(path.relative_to(folder).as_posix(), path.stat().st_size) for path in found]
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink()]
+    return [(path.relative_to(folder).as_posix(), path.stat().st_size) for path in paths]
 
 
 def read_tails(folder: Path, known: Mapping[str, int]) -> list[Tail]:
-    """Return what is new in the logs of a folder, whole lines, at most the last 64 kB of each."""
-    found = []
+    """Return the new whole lines of the logs of a folder, at most the last 64 kB of each."""
+    tails = []
     room = _TAILS_BYTES
     for path in sorted(folder.glob("*.log"), key=lambda p: -p.stat().st_mtime):
         seen = known.get(path.stem, 0)
@@ -404,5 +402,5 @@ def read_tails(folder: Path, known: Mapping[str, int]) -> list[Tail]:
         text = text[: text.rfind(b"\n") + 1]
         if text:
             room -= len(text)
-            found.append(Tail(path.stem, start, text))
-    return found
+            tails.append(Tail(path.stem, start, text))
+    return tails

@@ -1,4 +1,4 @@
-"""The driver's end of one node: it begins it, passes commands on, and listens."""
+"""The driver's end of one node: it starts the node, sends commands, and receives messages."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from typing import Any
 
 from ...engine.scheduling.signals import NodeStopped
 from ...runs.folders import remove_quietly
-from .mailbox import Mailbag
+from .mailbox import Message
 from .node import HEARTBEAT_S, Command, DaskNode, NodeCrash, NodeSpec, Tail
 
 SILENCE_S = 15.0
-"""A node that has said nothing for so long is lost: it says something every two seconds."""
+"""Seconds of silence after which a node is lost: it sends a message every two seconds."""
 
 _PIECE_BYTES = 4 << 20
 _HALT_S = 5.0
 
-_letting_go: set[asyncio.Future[Any]] = set()
-"""Actors that are being let go; the event loop itself would let these tasks be collected."""
+_releases: set[asyncio.Future[Any]] = set()
+"""Running releases of actors: the event loop holds weak references only."""
 
 
 class NodeClient:
-    """A node on one Dask worker, from its beginning to its end.
+    """A node on one Dask worker, from its start to its end.
 
     Parameters
     ----------
     client
         An asynchronous client of the cluster.
     address
-        The Dask worker.
+        The address of the Dask worker.
     name
         The node's name.
     key
@@ -44,11 +44,12 @@ class NodeClient:
         self.name = name
         self._key = key
         self._future: Any = None
-        self._letting_go: asyncio.Future[Any] | None = None
+        self._release: asyncio.Future[Any] | None = None
         self._actor: Any = None
         self._commands: list[Command] = []
-        self._bell = asyncio.Event()
-        self._known: dict[str, int] = {}
+        self._has_commands = asyncio.Event()
+        #: worker -> the bytes of its log that were fetched
+        self._log_ends: dict[str, int] = {}
         self.has_begun = False
         self.has_stopped = False
         self.is_leaving = False
@@ -56,8 +57,15 @@ class NodeClient:
         #: the error that has ended the node, and its traceback
         self.crash: tuple[str, str] | None = None
 
-    async def begin(self, snapshot: int, order: NodeSpec) -> str:
-        """Start the node, and return where it is; the snapshot is a descriptor of its archive.
+    async def begin(self, snapshot: int, spec: NodeSpec) -> str:
+        """Start the node; return its place, a text for people.
+
+        Parameters
+        ----------
+        snapshot
+            The descriptor of the archive that the node unpacks.
+        spec
+            The run, and the node's share of it.
 
         Raises
         ------
@@ -75,64 +83,69 @@ class NodeClient:
         while piece := os.pread(snapshot, _PIECE_BYTES, offset):
             await self._call(self._actor.load, piece)
             offset += len(piece)
-        place: str = await self._call(self._actor.begin, order)
+        place: str = await self._call(self._actor.begin, spec)
         self.has_begun = True
         return place
 
-    async def serve(self, deliver: Callable[[Mailbag], Any], linger_s: Callable[[], float]) -> None:
-        """Pass on what the node says, until it has stopped; ``deliver`` waits until it is taken.
+    async def serve(self, deliver: Callable[[Message], Any], linger_s: Callable[[], float]) -> None:
+        """Receive the node's messages until it has stopped.
 
-        ``linger_s`` says how long its news are to gather.
+        Parameters
+        ----------
+        deliver
+            Receives a message; the next one is requested once its awaitable is done.
+        linger_s
+            Returns the seconds for which the node batches its signals.
 
         Raises
         ------
         OSError, RuntimeError, asyncio.TimeoutError
             The node is lost.
         """
-        telling = asyncio.create_task(self._tell())
+        sending = asyncio.create_task(self._send_commands())
         try:
             while not self.has_stopped:
-                hearing = asyncio.create_task(self._call(self._actor.listen, linger_s()))
-                await asyncio.wait({hearing, telling}, return_when=asyncio.FIRST_COMPLETED)
-                if telling.done():
-                    hearing.cancel()
-                    telling.result()
+                receiving = asyncio.create_task(self._call(self._actor.listen, linger_s()))
+                await asyncio.wait({receiving, sending}, return_when=asyncio.FIRST_COMPLETED)
+                if sending.done():
+                    receiving.cancel()
+                    sending.result()
                 try:
-                    news = await hearing
+                    message = await receiving
                 except NodeCrash as error:
                     self.crash = (str(error.args[0]), str(error.args[1]))
                     raise
-                self.has_stopped = any(isinstance(s, NodeStopped) for s in news.signals)
-                await deliver(news)
+                self.has_stopped = any(isinstance(s, NodeStopped) for s in message.signals)
+                await deliver(message)
         finally:
-            telling.cancel()
+            sending.cancel()
 
     def send(self, commands: Sequence[Command]) -> None:
-        """Pass commands on, in order, as soon as the node takes them."""
+        """Queue commands for the node, in order."""
         self._commands.extend(commands)
-        self._bell.set()
+        self._has_commands.set()
 
-    async def _tell(self) -> None:
+    async def _send_commands(self) -> None:
         while True:
-            await self._bell.wait()
-            self._bell.clear()
+            await self._has_commands.wait()
+            self._has_commands.clear()
             commands, self._commands = self._commands, []
             if commands:
                 await self._call(self._actor.tell, commands)
 
     async def tails(self) -> list[Tail]:
-        """Return what is new in the logs of its workers."""
-        found: list[Tail] = await self._call(self._actor.tails, self._known)
-        return found
+        """Return the new ends of the logs of its workers."""
+        tails: list[Tail] = await self._call(self._actor.tails, self._log_ends)
+        return tails
 
-    def note(self, tail: Tail) -> int:
-        """Note that a tail was stored; return how many bytes before it were left out."""
-        skipped = tail.start - self._known.get(tail.worker, 0)
-        self._known[tail.worker] = tail.start + len(tail.text)
+    def record_tail(self, tail: Tail) -> int:
+        """Record that a tail was stored; return the number of bytes skipped before it."""
+        skipped = tail.start - self._log_ends.get(tail.worker, 0)
+        self._log_ends[tail.worker] = tail.start + len(tail.text)
         return skipped
 
-    async def bring_written(self, target: Path) -> int:
-        """Copy what the script has written there, and nobody else sees, below a folder here.
+    async def fetch_written(self, target: Path) -> int:
+        """Copy the files that the script wrote on the node only below a folder on this machine.
 
         Returns
         -------
@@ -144,47 +157,46 @@ class NodeClient:
         OSError
             The node is lost, or a file cannot be written here.
         """
-        found: list[tuple[str, int]] = await self._call(self._actor.written)
-        for name, size_bytes in found:
+        files: list[tuple[str, int]] = await self._call(self._actor.written)
+        for name, size_bytes in files:
             path = target / name
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary = path.with_name(f".{path.name}.{self.name}.tmp")
             try:
-                await self._bring_file(name, size_bytes, temporary)
+                await self._fetch_file(name, size_bytes, temporary)
                 temporary.replace(path)
             finally:
                 remove_quietly(temporary)
-        return len(found)
+        return len(files)
 
-    async def _bring_file(self, name: str, size_bytes: int, path: Path) -> None:
+    async def _fetch_file(self, name: str, size_bytes: int, path: Path) -> None:
         with await asyncio.to_thread(open, path, "wb") as file:
             while file.tell() < size_bytes:
-                words = (name, file.tell(), _PIECE_BYTES)
-                piece = await self._call(self._actor.read_written, *words)
+                piece = await self._call(self._actor.read_written, name, file.tell(), _PIECE_BYTES)
                 if not piece:
-                    break  # it was cut off meanwhile: what is there is brought
+                    break  # the file was truncated meanwhile
                 await asyncio.to_thread(file.write, piece)
 
     async def end(self) -> None:
-        """End the node at once, where it is still there, and let the actor go."""
+        """End the node immediately if it still runs, and release the actor."""
         if self._actor is not None and not self.has_stopped:
             try:
                 await asyncio.wait_for(self._call(self._actor.halt), _HALT_S)
             except (OSError, RuntimeError, KeyError, asyncio.TimeoutError):
-                pass  # it is gone, or ends by itself when nobody listens
+                pass  # it is lost, or ends by itself after its lease
         self.release()
-        if self._letting_go is not None:
-            await asyncio.wait({self._letting_go}, timeout=_HALT_S)
+        if self._release is not None:
+            await asyncio.wait({self._release}, timeout=_HALT_S)
 
     def release(self) -> None:
-        """Let the actor go: the Dask worker forgets it."""
+        """Release the actor: the Dask worker forgets it."""
         self._actor = None
         future, self._future = self._future, None
         if future is not None and self._client.status == "running":
-            # Released alone, it would live on until the last proxy of it is collected.
-            self._letting_go = asyncio.ensure_future(self._client.cancel([future], force=True))
-            _letting_go.add(self._letting_go)  # it outlives this link, which nobody holds any more
-            self._letting_go.add_done_callback(_letting_go.discard)
+            # A released future alone would keep the actor until its last proxy is collected.
+            self._release = asyncio.ensure_future(self._client.cancel([future], force=True))
+            _releases.add(self._release)  # it outlives this object
+            self._release.add_done_callback(_releases.discard)
 
     async def _call(self, method: Callable[..., Any], *arguments: Any) -> Any:
         async def call() -> Any:

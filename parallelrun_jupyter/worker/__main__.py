@@ -1,4 +1,4 @@
-"""Start a worker: ``python <this folder> COMMANDS REPLIES STATUS DUMP``, inherited descriptors.
+"""Starts a worker: ``python <this folder> COMMANDS REPLIES STATUS DUMP``, inherited descriptors.
 
 ``python <this folder> script PARENT PATH ...`` runs a plain script of a pipeline instead, and
 ``python <this folder> template SOCKET MODULE ...`` forks workers.
@@ -16,7 +16,7 @@ PACKAGE = "_parallelrun_worker"
 
 def _main() -> int:
     folder = os.path.dirname(os.path.abspath(__file__))
-    # Running a folder puts it first on sys.path, where its modules would shadow the user's.
+    # Running a folder puts it first on sys.path; its modules would shadow the user's.
     if sys.path and os.path.abspath(sys.path[0]) == folder:
         del sys.path[0]
     spec = importlib.util.spec_from_file_location(

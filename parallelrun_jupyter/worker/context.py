@@ -1,4 +1,4 @@
-"""What ``run(mini_batch, context)`` is told of its mini-batch, and which scripts are told."""
+"""The context of ``run(mini_batch, context)``, and the check whether a script takes one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _VARIADIC = 0x04
 
 
 class MiniBatchDataset:
-    """The part of the input that is in a mini-batch, and nothing beside it."""
+    """The items of one mini-batch, as a dataset."""
 
     def __init__(self, row: list[Any]) -> None:
         self._row = row
@@ -25,32 +25,32 @@ class MiniBatchDataset:
         return "MiniBatchDataset(%r%s)" % (paths[0] if paths else "", more)
 
     def to_path(self) -> list[str]:
-        """Return the paths of the files that the mini-batch is of."""
+        """Return the paths of the files of the mini-batch."""
         return list(self._row[2])
 
     def to_pandas_dataframe(self) -> Any:
-        """Return the rows of the mini-batch as a DataFrame of its own.
+        """Return the rows of the mini-batch as a new DataFrame.
 
         Raises
         ------
         TypeError
-            The mini-batch is of files, which have no rows.
+            The items are files, which have no rows.
         """
         if self._row[0] == "f":
-            raise TypeError("the input is files, which are no table; to_path() has their paths")
+            raise TypeError("the items are files, not rows of a table; to_path() has their paths")
         return load(self._row)
 
 
 class MiniBatchContext:
-    """What is known of a mini-batch beside its items, with Azure's names.
+    """The description of a mini-batch, with Azure's names.
 
     Attributes
     ----------
     partition_key_value
-        The values of the run's ``partition_keys``, by key; empty where there are none. Times are
+        The values of the run's ``partition_keys``, by key; empty without keys. Times are
         ``datetime``.
     dataset
-        The part of the input that is in this mini-batch.
+        The items of this mini-batch.
     minibatch_index
         Number of the mini-batch, from 0 in input order.
     global_row_index_lower_bound
@@ -75,17 +75,17 @@ class MiniBatchContext:
     def records(self) -> list[dict[Any, Any]]:
         """Return the rows of the mini-batch as dicts, from the columns' names to Python values.
 
-        Each column keeps its own type: whole numbers are ``int`` beside columns of floats, and a
-        missing value is None. The rows are those of the DataFrame that ``run()`` was called with,
-        with what it has changed in it since.
+        Each column keeps its type: whole numbers are ``int`` beside columns of floats, and a missing
+        value is None. The rows are those of the DataFrame that ``run()`` received, including its
+        changes.
 
         Raises
         ------
         TypeError
-            The mini-batch is of files, which have no rows.
+            The items are files, which have no rows.
         """
         if self._row[0] == "f":
-            raise TypeError("the input is files, which have no rows; run() gets their paths")
+            raise TypeError("the items are files, which have no rows; run() gets their paths")
         from .output.row_records import records_of
 
         return records_of(load(self._row) if self._loaded is None else self._loaded)
@@ -98,14 +98,14 @@ def _load(row: list[Any], _: int) -> Any:
 def with_context(
     run: Callable[..., Any], load_row: Callable[[list[Any], int], Any] = _load
 ) -> Callable[[list[Any], int], Any]:
-    """Return what calls a script's ``run`` on a plan line and the mini-batch's number.
+    """Return a function that calls a script's ``run`` for a plan line and a mini-batch number.
 
     Parameters
     ----------
     run
         The script's function.
     load_row
-        Makes the mini-batch from the same two.
+        Loads the mini-batch from the same two arguments.
     """
     if takes_context(run):
 
@@ -118,11 +118,11 @@ def with_context(
 
 
 def takes_context(run: Callable[..., Any]) -> bool:
-    """Say whether ``run`` is called with a context beside the mini-batch.
+    """Return whether ``run`` takes a context beside the mini-batch.
 
-    It is, when it takes a second positional argument. One that has a default gets it only when its
-    name says so (``context``, ``mini_batch_context``, ``ctx``): ``run(mini_batch, top=3)`` was
-    written before, and means something else. ``*args`` gets it.
+    It does if it has a second positional argument, or ``*args``. An argument with a default must be
+    named for it (``context``, ``mini_batch_context``, ``ctx``): ``run(mini_batch, top=3)`` keeps its
+    default.
     """
     code = getattr(run, "__code__", None)
     if code is not None and type(run).__name__ == "function" and not hasattr(run, "__wrapped__"):
@@ -135,13 +135,13 @@ def takes_context(run: Callable[..., Any]) -> bool:
 
 
 def _takes_context(run: Callable[..., Any]) -> bool:
-    """Ask the signature: of methods, partial functions, wrapped ones and other callables."""
-    import inspect  # takes longer than all else of a worker's start, so not for plain functions
+    """Check the signature of methods, partial functions, wrapped ones and other callables."""
+    import inspect  # slower than the rest of a worker's start, and not needed for functions
 
     try:
         parameters = list(inspect.signature(run).parameters.values())
     except (TypeError, ValueError):
-        return False  # one written in C that does not tell
+        return False  # a C function without a signature
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     positional = [p for p in parameters if p.kind in kinds]
     if len(positional) > 1:

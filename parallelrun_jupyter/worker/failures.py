@@ -1,4 +1,4 @@
-"""Describes what went wrong in the user's code, so that the user finds the line."""
+"""Describes failures of the user's code, so that the user finds the line."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ _LIBRARIES = (
     "/lib64/python3.",
     "/lib/pypy3.",
 )
-"""Below one of the user's folders, these are folders of an interpreter and its packages."""
+"""Folders of an interpreter and its packages, also inside a folder of the user."""
 
 SHORT_RESULT = "ShortResult"
 MESSAGE_CHARS = 2000
 TRACEBACK_CHARS = 16000
-_ONE_PART_CHARS = 6000
-_MOST_LINKS = 50
+_PIECE_CHARS = 6000
+_MAX_LINKS = 50
 _SHOWN_MEMBERS = 3
 
 
 class BadResult(Exception):
-    """``run()`` returned something that is no result; ``kind`` says which way."""
+    """``run()`` returned an invalid result; ``kind`` classifies it."""
 
     def __init__(self, kind: str, message: str) -> None:
         super(BadResult, self).__init__(message)
@@ -35,27 +35,27 @@ class BadResult(Exception):
 
 
 class BadInput(Exception):
-    """A mini-batch cannot be loaded: its file is gone, was changed or cannot be understood."""
+    """A mini-batch cannot be loaded: its file is missing, was changed or cannot be parsed."""
 
 
 class BadSettings(Exception):
-    """The worker cannot start as it was asked to; the message says what to change."""
+    """The worker cannot start with these settings; the message names the remedy."""
 
 
 def describe(error: BaseException, roots: list[str], function: str) -> dict[str, Any]:
-    """Return the failure object of an exception that the user's code raised.
+    """Return the failure object of an exception of the user's code.
 
-    It never raises, whatever the exception object does when it is asked for its text. Its texts
-    are bounded, and can be written as UTF-8: a lone surrogate is shown as an escape.
+    It never raises, even if the exception object raises on ``str()``. Its texts are bounded and valid
+    UTF-8: a lone surrogate is shown as an escape.
 
     Parameters
     ----------
     error
         The exception, with its traceback.
     roots
-        Folders of the user's own code: the innermost frame in one of them is where it was raised.
+        Folders of the user's code; the innermost frame in them is the place of the failure.
     function
-        The function of the script that was called, for failures without a frame.
+        The called function of the script, for failures without a frame.
     """
     try:
         return _describe(error, roots, function)
@@ -77,33 +77,33 @@ def _describe(error: BaseException, roots: list[str], function: str) -> dict[str
     if isinstance(error, BadSettings):
         return _failure("exception", "BadSettings", str(error), _named(function), "")
     name = type(error).__name__
-    where = _place(error, roots, traceback) or _named(function)
+    place = _place(error, roots, traceback) or _named(function)
     message = _message(error)
     if isinstance(error, SystemExit):
         message = _exit_message(error, message, function)
-    return _failure("exception", name, message, where, _format(error, message, traceback))
+    return _failure("exception", name, message, place, _format(error, message, traceback))
 
 
 def _named(function: str) -> str:
-    """Return what a failure without a line is said to be at."""
+    """Return the place of a failure without a line."""
     steps = {"start": "the start of the worker", "import": "the import of the script"}
     return steps.get(function, "%s()" % function)
 
 
-def _failure(kind: str, error: str, message: str, where: str, text: str) -> dict[str, Any]:
+def _failure(kind: str, error: str, message: str, place: str, text: str) -> dict[str, Any]:
     return {
         "kind": kind,
         "error": visible(error),
         "message": visible(cut(message, MESSAGE_CHARS)),
-        "group": visible("%s at %s" % (error, where)),
+        "group": visible("%s at %s" % (error, place)),
         "traceback": visible(cut(text, TRACEBACK_CHARS)),
     }
 
 
 def visible(text: str) -> str:
-    r"""Return text that UTF-8 can hold, with escapes in the place of lone surrogates.
+    r"""Return valid UTF-8 text, with escapes for lone surrogates.
 
-    A file name whose bytes are not UTF-8 has such surrogates: it is shown as ``caf\udce9.txt``.
+    A file name that is not UTF-8 contains surrogates, and is shown as ``caf\udce9.txt``.
     """
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
@@ -121,11 +121,10 @@ def cut(text: str, limit: int) -> str:
 
 
 def _place(error: BaseException, roots: list[str], traceback: Any) -> str:
-    """Return the line of the user's code that an exception comes from, as ``file.py:12 in run``.
+    """Return the line of the user's code that raised, as ``file.py:12 in run``.
 
-    That is the innermost one of the user's. Where a library raised the exception and names
-    another one as its reason (``raise ... from``, or a group), it is that of the reason: what
-    failed in the user's function that the library had called.
+    It is the innermost line of the user. If a library wraps an exception of the user's function in
+    its own (``raise ... from``, or a group), it is the line of the wrapped exception.
     """
     if isinstance(error, SyntaxError) and error.filename and is_under(error.filename, roots):
         return "%s:%d" % (os.path.basename(error.filename), error.lineno or 0)
@@ -157,10 +156,10 @@ def _frames(error: BaseException, traceback: Any) -> list[Any]:
 
 
 def _links(error: BaseException, *, follow_context: bool) -> Iterator[BaseException]:
-    """Yield an exception and those it names as its reasons, each once."""
+    """Yield an exception and its causes, each once."""
     waiting = [error]
     seen: set[int] = set()
-    while waiting and len(seen) < _MOST_LINKS:
+    while waiting and len(seen) < _MAX_LINKS:
         link = waiting.pop()
         if id(link) in seen:
             continue
@@ -175,7 +174,7 @@ def _links(error: BaseException, *, follow_context: bool) -> Iterator[BaseExcept
 
 
 def _members(error: BaseException) -> list[BaseException]:
-    """Return the exceptions of an exception group, Python's own or that of the backport."""
+    """Return the exceptions of an exception group, of Python or of the backport."""
     members = getattr(error, "exceptions", ()) if "Group" in type(error).__name__ else ()
     if not isinstance(members, (tuple, list)):
         return []
@@ -183,17 +182,19 @@ def _members(error: BaseException) -> list[BaseException]:
 
 
 def _is_ours(filename: str) -> bool:
-    return os.path.dirname(os.path.abspath(filename)) == _HERE or filename.startswith("<frozen imp")
+    return os.path.abspath(filename).startswith(_HERE + os.sep) or filename.startswith(
+        "<frozen imp"
+    )
 
 
 def is_under(filename: str, roots: list[str]) -> bool:
-    """Return whether a file is one of the user's own.
+    """Return whether a file belongs to the user.
 
     Parameters
     ----------
     filename
-        As a frame has it. Code that is in no file (``<string>``, ``<frozen os>``) is not the
-        user's, and neither is what an interpreter inside of the project brings along.
+        The file of a frame. Code without a file (``<string>``, ``<frozen os>``) and the packages of
+        an interpreter inside the project do not belong to the user.
     roots
         The folders of the user's code.
     """
@@ -201,7 +202,7 @@ def is_under(filename: str, roots: list[str]) -> bool:
         return False
     path = os.path.abspath(filename)
     if path != filename and not os.path.exists(path):
-        return False  # the frames of compiled packages have the paths of where they were built
+        return False  # frames of compiled packages have the paths of their build
     for folder in roots:
         root = folder.rstrip(os.sep)
         if path.startswith(root + os.sep):
@@ -212,14 +213,14 @@ def is_under(filename: str, roots: list[str]) -> bool:
 
 
 def line_of(function: Any) -> str:
-    """Return where a function begins, as ``score.py:12 in run``; nothing where that is not known."""
-    for _ in range(_MOST_LINKS):
+    """Return the first line of a function, as ``score.py:12 in run``; empty if unknown."""
+    for _ in range(_MAX_LINKS):
         inner = getattr(function, "__wrapped__", None) or getattr(function, "func", None)
         if inner is None:
             break
         function = inner
     code = getattr(function, "__code__", None)
-    if code is None:  # an object with a __call__ of its own
+    if code is None:  # an object with a __call__ method
         code = getattr(vars(type(function)).get("__call__"), "__code__", None)
     if code is None:
         return ""
@@ -228,18 +229,18 @@ def line_of(function: Any) -> str:
     )
 
 
-# The words
+# The messages
 
 
 def short_result(results: int, items: int, line: str) -> str:
-    """Return what to say of a result that has fewer elements than the mini-batch has items.
+    """Return the message for a result with fewer elements than the mini-batch has items.
 
     Parameters
     ----------
     results, items
-        How many there are of each.
+        The numbers of each.
     line
-        Where ``run`` begins, as `line_of` returns it.
+        The first line of ``run``, from `line_of`.
     """
     words = ("" if results == 1 else "s", "" if items == 1 else "s")
     at = " at %s" % line.partition(" in ")[0] if line else ""
@@ -256,7 +257,7 @@ def _message(error: BaseException) -> str:
 
 
 def _exit_message(error: SystemExit, text: str, function: str) -> str:
-    """Return why a script ended itself: argparse's own sentence, or what it was about to say."""
+    """Return the reason why a script exited: argparse's message, or the exception before the exit."""
     if isinstance(error.code, str):
         return text  # sys.exit("no model")
     call = "sys.exit(%s)" % ("" if error.code is None else text)
@@ -267,44 +268,44 @@ def _exit_message(error: SystemExit, text: str, function: str) -> str:
     if reason is not None:
         return "%s was called after %s: %s" % (call, type(reason).__name__, _message(reason))
     at = "while the script was imported" if function == "import" else "in %s()" % function
-    return "%s was called %s; expected it to return, or to raise an exception that says why" % (
+    return "%s was called %s; expected it to return, or to raise an exception with the reason" % (
         call,
         at,
     )
 
 
 def _parser_sentence(error: BaseException) -> str:
-    """Return what argparse or optparse said before it ended the script; nothing if neither did."""
+    """Return the message of argparse or optparse before it exited; empty if neither did."""
     tb = error.__traceback__
     sentence = ""
     while tb is not None:
         code, names = tb.tb_frame.f_code, tb.tb_frame.f_locals
         if os.path.basename(code.co_filename) in ("argparse.py", "optparse.py"):
-            said = names.get("message") or names.get("msg")
-            if code.co_name == "exit" and isinstance(said, str):
-                sentence = said.strip()
+            message = names.get("message") or names.get("msg")
+            if code.co_name == "exit" and isinstance(message, str):
+                sentence = message.strip()
         tb = tb.tb_next
     return sentence
 
 
 def _format(error: BaseException, message: str, traceback: Any) -> str:
-    """Format the exception without the frames of this package above the user's.
+    """Format the exception without this package's frames above the user's.
 
-    Each part is shortened by itself, so that an enormous message leaves the frames in place.
+    Each piece is shortened separately, so that a huge message leaves the frames intact.
     """
     tb = error.__traceback__
     while tb is not None and _is_ours(tb.tb_frame.f_code.co_filename):
         tb = tb.tb_next
-    if tb is None:  # it is this package's own: then its frames are what helps
+    if tb is None:  # raised by this package: its frames help
         tb = error.__traceback__
-    said = "%s: %s\n" % (type(error).__name__, message)
+    last = "%s: %s\n" % (type(error).__name__, message)
     try:
         lines = list(traceback.format_exception(type(error), error, tb))
     except BaseException:  # an exception object that cannot be printed
-        lines = ["Traceback (most recent call last):\n", *traceback.format_tb(tb), said]
+        lines = ["Traceback (most recent call last):\n", *traceback.format_tb(tb), last]
     if isinstance(error, SystemExit) and lines:
-        lines[-1] = said
+        lines[-1] = last
     return "".join(
-        line if len(line) <= _ONE_PART_CHARS else cut(line, _ONE_PART_CHARS).rstrip("\n") + "\n"
+        line if len(line) <= _PIECE_CHARS else cut(line, _PIECE_CHARS).rstrip("\n") + "\n"
         for line in lines
     )

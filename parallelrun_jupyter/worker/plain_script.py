@@ -1,4 +1,4 @@
-"""Runs a plain script of a pipeline, with the same names to import as an entry script has."""
+"""Runs a plain script of a pipeline, which can import the same names as an entry script."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from .parent import die_with_parent
 
 
 def main(words: list[str]) -> int:
-    """Run a script as ``__main__``; the words are its parent's process id, its path, its arguments."""
-    die_with_parent(int(words[0]))  # asked of the system, it might be gone already
+    """Run a script as ``__main__``; ``words`` are its parent's process id, its path, its arguments."""
+    die_with_parent(int(words[0]))  # os.getppid() may already be another process
     words = words[1:]
     script = words[0]
     context = read_context()

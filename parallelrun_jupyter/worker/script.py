@@ -1,4 +1,4 @@
-"""Loads the user's entry script and knows its functions."""
+"""Loads the user's entry script and calls its functions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # typing is not worth its import in a worker
 
 
 class EntryScript:
-    """The user's script: ``init()`` and ``shutdown()`` are optional, ``run()`` is not."""
+    """The user's script; ``init()`` and ``shutdown()`` are optional, ``run()`` is required."""
 
     def __init__(self, path: str) -> None:
         name = os.path.splitext(os.path.basename(path))[0]
@@ -31,26 +31,26 @@ class EntryScript:
             raise AttributeError("the entry script has no function run(mini_batch)")
 
     def init(self) -> None:
-        """Call the script's ``init()`` where it has one."""
+        """Call the script's ``init()`` if it exists."""
         call_plainly(self._module, "init")
 
     def shutdown(self) -> None:
-        """Call the script's ``shutdown()`` where it has one."""
+        """Call the script's ``shutdown()`` if it exists."""
         call_plainly(self._module, "shutdown")
 
 
 def call_plainly(module: Any, name: str) -> None:
-    """Call a function of a script without arguments, where the script has it.
+    """Call a function of a script without arguments, if it exists.
 
     Raises
     ------
     BadResult
-        It is async.
+        The function is async.
     """
     function = getattr(module, name, None)
     if function is not None and is_coroutine(function()):
         raise BadResult(
             "wrong_result",
-            "%s() is async, and nothing awaits it. Write a plain %s() that calls asyncio.run(...)"
+            "%s() is async, and is never awaited. Write a plain %s() that calls asyncio.run(...)"
             % (name, name),
         )

@@ -14,7 +14,7 @@ from . import protocol, status_page
 from .azureml import azureml_user, finder
 from .context import with_context
 from .failures import SHORT_RESULT, describe, line_of, short_result
-from .gc_free_imports import QuickImports
+from .gc_free_imports import GcFreeImports
 from .mini_batches import TABLE, count_items, load
 from .output.results import encode_result, read_frame_options
 from .parent import die_with_parent
@@ -39,19 +39,19 @@ class Worker:
         self._payload: list[bytes] = []
         self._flushed = time.monotonic()
         self._is_worker = True
-        os.register_at_fork(after_in_child=self._be_forked)
+        os.register_at_fork(after_in_child=self._on_fork)
         self._roots: list[str] = []
         self._log: Any = None
         self._streams: Any = None
 
     def serve(self) -> int:
-        """Work until told to stop; return the exit status."""
+        """Serve commands until a stop; return the exit status."""
         line = self._commands.read()
         if not line:
             return 0
         try:
             self._start(json.loads(line.decode("ascii"))[1])
-        except BaseException as error:  # a folder is gone, or the settings are wrong: it is said
+        except BaseException as error:  # such as a missing folder or wrong settings
             self._send(protocol.encode(["init_failed", self._describe(error, "start")]))
             return 1
         if not self._init():
@@ -70,7 +70,7 @@ class Worker:
         self._log = WorkerLog(start["log"])
         self._append_rows = start["append_rows"]
         self._script_path = start["script"]
-        # Where it was when it crashed, or was ended for a timeout: the node reads that.
+        # The node reads the stack of a crash or a timeout from this file.
         faulthandler.enable(file=self._dump, all_threads=False)
         faulthandler.register(signal.SIGTERM, file=self._dump, all_threads=False, chain=True)
         self._streams = UserStreams(self._log, start["logging_level"])
@@ -89,7 +89,7 @@ class Worker:
 
     @staticmethod
     def _link_models() -> None:
-        """Put the registered models where Azure's own SDK looks, for steps of a workspace."""
+        """Link the registered models into the folder that Azure's SDK reads, for steps of a workspace."""
         if os.environ.get(finder.CONTEXT_VARIABLE):
             from .azureml.core import read_context
             from .azureml.model_store import link_models
@@ -100,7 +100,7 @@ class Worker:
         began = time.monotonic()
         self._page.write(status_page.INIT, -1, began)
         function = "import"
-        imports = QuickImports(self._roots)
+        imports = GcFreeImports(self._roots)
         imports.install()
         try:
             script = EntryScript(self._script_path)
@@ -133,7 +133,7 @@ class Worker:
         self._flush(time.monotonic())
 
     def _attempt(self, mini_batch: int, attempt: int, line: list[Any]) -> float:
-        """Run one mini-batch and keep, or report, how it ended; return the time of that."""
+        """Run one mini-batch; queue its result or report its failure. Return the time of its end."""
         items = count_items(line)
         self._log.set_mini_batch(mini_batch)
         began = time.monotonic()
@@ -141,7 +141,7 @@ class Worker:
             rows, text = self._encode(self._run(line, mini_batch))
             self._leave_if_forked()
             if rows < items:
-                self._tell_short(rows, items)
+                self._log_short(rows, items)
             self._streams.end_mini_batch(time.monotonic() - began)
         except BaseException as error:  # the user's code
             self._leave_if_forked(error)
@@ -170,7 +170,7 @@ class Worker:
         return now
 
     def _load(self, line: list[Any], mini_batch: int) -> Any:
-        """Return what ``run()`` gets; loading a table has a clock of its own."""
+        """Return the argument of ``run()``; loading a table has its own clock."""
         if line[0] == TABLE:
             self._page.write(status_page.LOADING, mini_batch, time.monotonic())
         loaded = load(line)
@@ -186,7 +186,7 @@ class Worker:
         )
 
     def _flush(self, now: float) -> None:
-        """Report what has finished since the last time, in one message."""
+        """Report all finished attempts in one message."""
         if self._done:
             payload = b"".join(self._payload)
             elapsed = int((now - self._flushed) * 1e6)
@@ -206,15 +206,15 @@ class Worker:
             self._leave_if_forked(error)
             failed = [self._describe(error, "shutdown")]
         self._streams.end_mini_batch()
-        # The run need not wait for the interpreter's own end: TensorFlow's takes a second.
+        # The run does not wait for the interpreter's exit: TensorFlow's takes a second.
         self._send(protocol.encode(["stopped", *failed]))
         return 0
 
-    def _be_forked(self) -> None:
+    def _on_fork(self) -> None:
         self._is_worker = False
 
     def _leave_if_forked(self, error: BaseException | None = None) -> None:
-        """End a child that the script forked, where it comes back here: it is no worker."""
+        """End a child process that the script forked and that returned here: it is not the worker."""
         if self._is_worker:
             return
         code: Any = 0
@@ -226,14 +226,14 @@ class Worker:
         self._streams.end_mini_batch(0.0)
         os._exit(code if isinstance(code, int) else int(code is not None))
 
-    def _tell_short(self, rows: int, items: int) -> None:
-        """Log that a result has fewer elements than the mini-batch has items."""
+    def _log_short(self, rows: int, items: int) -> None:
+        """Log a result with fewer elements than the mini-batch has items."""
         text = short_result(rows, items, self._run_line)
         self._streams.end_mini_batch()
         self._log.write_lines(b"ERROR", ("%s: %s" % (SHORT_RESULT, text)).encode("utf-8"))
 
     def _describe(self, error: BaseException, function: str) -> dict[str, Any]:
-        """Return the failure of user code, logged beside what the script printed before it."""
+        """Return the failure of user code, and log it after the script's output."""
         failure = describe(error, self._roots, function)
         if self._streams is not None:
             self._streams.end_mini_batch()
@@ -245,7 +245,7 @@ class Worker:
     def _send(self, data: bytes) -> None:
         try:
             protocol.write_all(self._replies, data)
-        except BrokenPipeError:  # the node is gone; the watch on it may not have seen it yet
+        except BrokenPipeError:  # the node has died; the watch on it may not have noticed yet
             os._exit(0)
 
 

@@ -1,7 +1,7 @@
-"""A page of memory in which a worker says what it is doing, and the node reads it.
+"""A page of shared memory with a worker's present activity, which the node reads.
 
-It costs no message, so it can be written at every mini-batch, and it outlives a killed worker: the
-node learns from it which mini-batch was running, and since when, even after a SIGKILL. Times are
+It costs no message, so the worker writes it at every mini-batch. It outlives a killed worker: even after
+a SIGKILL the node can read the running mini-batch and its start. Times are
 ``time.monotonic()``, one clock for all processes of a machine.
 """
 
@@ -25,14 +25,14 @@ class StatusPage:
         self._last = (STARTING, -1, 0.0)
 
     def write(self, phase: int, mini_batch: int, since: float) -> None:
-        """Publish what the worker is doing since when; -1 stands for no mini-batch."""
+        """Publish the phase, the mini-batch (-1 for none) and their start."""
         self._sequence += 1
         _FORMAT.pack_into(self._map, 0, self._sequence, phase, mini_batch, since, self._sequence)
 
     def read(self) -> tuple[int, int, float]:
         """Return (phase, mini_batch, since_s) as last published.
 
-        A page caught half written keeps its last whole value: the next look sees the new one.
+        A half-written page returns its last whole value; the next read gets the new one.
         """
         for _ in range(8):
             first, phase, mini_batch, since, last = _FORMAT.unpack_from(self._map, 0)
@@ -42,5 +42,5 @@ class StatusPage:
         return self._last
 
     def close(self) -> None:
-        """Give the memory back."""
+        """Release the memory."""
         self._map.close()

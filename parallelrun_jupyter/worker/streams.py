@@ -1,7 +1,7 @@
 """The log of a worker: every line the script prints or logs, with time, level and mini-batch.
 
-A line is ``2026-11-23T06:20:40.123Z STDOUT #17 text``: ``#-`` outside of any mini-batch. A line
-that ends in `OPEN_END` is a state of a progress bar that goes on; a later line replaces it.
+A line is ``2026-11-23T06:20:40.123Z STDOUT #17 text``; ``#-`` stands for no mini-batch. A line
+that ends in `OPEN_END` is a state of a moving progress bar; a later line replaces it.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ if TYPE_CHECKING:  # typing is not worth its import in a worker
 
 
 LINE_BYTES = 1 << 16
-"""Text without a line end is kept up to this length; then it is logged in pieces."""
+"""Text without a line end is buffered up to this length, then logged in pieces."""
 
 OPEN_END = b"\r\r"
-"""How a line ends that is a state of a progress bar, and not its last one."""
+"""The end of a line that is an intermediate state of a progress bar."""
 
 STATE_EVERY_S = 2.0
-"""Seconds between two logged states of a bar; a bar that takes long is logged less often."""
+"""Seconds between two logged states of a bar; a long-running bar is logged less often."""
 
 _STATES_OF_A_BAR = 20
-_MOST_ROWS = 32
+_MAX_ROWS = 32
 _READ_PATIENCE_S = 2.0
 _NO_TIME_S = 0.00005
 
@@ -42,22 +42,22 @@ class WorkerLog:
         self.tag = b"#-"
 
     def set_mini_batch(self, mini_batch: int) -> None:
-        """Tag the lines from here on; -1 for none."""
+        """Set the mini-batch of the following lines; -1 for none."""
         self.tag = b"#%d" % mini_batch if mini_batch >= 0 else b"#-"
 
     def write_lines(self, level: bytes, text: bytes, end: bytes = b"") -> None:
-        """Append the lines of ``text``, which needs no line end."""
+        """Append the lines of ``text``; its last line end may be missing."""
         try:
             os.write(self.fd, tag_lines(level, self.tag, text, time.time(), end))
         except OSError:
-            pass  # a full disk loses log lines; it must not fail the script that prints them
+            pass  # a full disk loses log lines, but does not fail the script that prints them
 
 
 def tag_lines(level: bytes, tag: bytes, text: bytes, now: float, end: bytes = b"") -> bytes:
-    r"""Return the lines of ``text``, each behind its time, level and mini-batch.
+    r"""Return the lines of ``text``, each prefixed with its time, level and mini-batch.
 
-    A line has no ``\r`` in it: a traceback that holds one goes on in the next line. ``end`` is
-    written behind each line: `OPEN_END` for the states of a bar.
+    A ``\r`` inside, as in a traceback, starts a new line. ``end`` is appended to each line:
+    `OPEN_END` for the states of a bar.
     """
     stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
     head = b"%s.%03dZ %s %s " % (stamp.encode("ascii"), int(now * 1000) % 1000, level, tag)
@@ -68,7 +68,7 @@ def tag_lines(level: bytes, tag: bytes, text: bytes, now: float, end: bytes = b"
 
 
 class _Row:
-    """One row of what a terminal would show: its text, and whether the next text replaces it."""
+    """One row of a terminal: its text, and whether the next text replaces it."""
 
     __slots__ = ("at_start", "had_text", "is_bar", "text")
 
@@ -79,23 +79,23 @@ class _Row:
         self.at_start = False
 
     def add(self, text: bytes) -> None:
-        """Write text where the cursor is; text at the start of the row replaces all of it."""
+        """Write text at the cursor; text at the start of the row replaces the row."""
         self.text = text if self.at_start else self.text + text
         self.at_start = False
         self.had_text = self.had_text or not text.isspace()
 
     def is_shown(self) -> bool:
-        """Return whether the row becomes a line: a bar that was wiped out does not."""
+        """Return whether the row becomes a line; an erased bar does not."""
         return not (self.is_bar and self.had_text) or bool(self.text.strip())
 
 
 class ShownLines:
-    r"""Turns what is written into lines, as a terminal would show them.
+    r"""Turns output into lines, as a terminal would show them.
 
-    ``\r`` goes back to the start of the line, so a progress bar becomes one line: its last state.
-    ``ESC [ A`` goes up one row: bars in several rows, such as those of tqdm, keep a row each. Until
-    the line of a bar ends, some of its states are given out: the first one, then one every two
-    seconds, or every twentieth of the time that the bar has taken, whichever is longer.
+    ``\r`` returns to the start of the line, so a progress bar becomes one line: its last state.
+    ``ESC [ A`` moves up one row: bars in several rows, such as those of tqdm, keep a row each. While
+    a bar moves, some of its states are returned: the first one, then one every two seconds or every
+    twentieth of the bar's duration, whichever is longer.
     """
 
     def __init__(self, clock: Any = time.monotonic) -> None:
@@ -111,9 +111,9 @@ class ShownLines:
         self._began = 0.0
 
     def feed(self, data: bytes) -> Any:
-        """Take what was written; return the lines that ended, and states of bars that go on.
+        """Add output; return the finished lines, and the states of moving bars.
 
-        Each is text without a last line end, or None where there is nothing.
+        Each is text without a last line end, or None.
         """
         if b"\r" in data:
             data = data.replace(b"\r\n", b"\n")
@@ -129,7 +129,7 @@ class ShownLines:
         return (lines if newline else None), None
 
     def end(self) -> Any:
-        """Return what has no line end yet, as lines without the last line end; None for nothing."""
+        """Return the unfinished text as lines, without the last line end, or None."""
         lines = [row.text for row in self._rows if row.text and row.is_shown()]
         if self._held.strip(b"\x1b["):
             lines.append(self._held)
@@ -138,7 +138,7 @@ class ShownLines:
         return b"\n".join(lines) if lines else None
 
     def _draw(self, data: bytes) -> Any:
-        """Move a cursor over a few rows; the rows that nothing can change any more are lines."""
+        """Move a cursor over a few rows; rows that cannot change any more become lines."""
         import re  # json has imported it
 
         lines: list[bytes] = []
@@ -153,12 +153,12 @@ class ShownLines:
             elif token == b"\n":
                 self._next_row(lines)
             elif token.startswith(b"\x1b[") and token.endswith(b"A"):
-                self._go_up(int(match[1] or 1))
+                self._move_up(int(match[1] or 1))
             elif token.startswith(b"\x1b[") and token.endswith(b"K"):
                 if row.at_start:
                     row.text = b""
             elif token.startswith(b"\x1b") and match.end() == len(data):
-                self._held = token[-16:]  # the rest of it comes with the next write
+                self._held = token[-16:]  # its rest comes with the next write
             else:
                 row.add(token)
                 if len(row.text) > LINE_BYTES:
@@ -172,7 +172,7 @@ class ShownLines:
             rows[self._row].at_start = True
             return
         self._new_rows += 1
-        if self._new_rows >= len(rows):  # no bar is above it any more
+        if self._new_rows >= len(rows):  # all bars are final
             lines.extend(row.text for row in rows if row.is_shown())
             self._restart()
             return
@@ -181,17 +181,17 @@ class ShownLines:
             lines.append(top.text)
         rows.append(_Row())
 
-    def _go_up(self, count: int) -> None:
+    def _move_up(self, count: int) -> None:
         self._new_rows = 0
-        for _ in range(min(count, _MOST_ROWS)):
+        for _ in range(min(count, _MAX_ROWS)):
             if self._row:
                 self._row -= 1
-            elif len(self._rows) < _MOST_ROWS:
-                self._rows.insert(0, _Row(is_bar=True))  # what was there has become a line
+            elif len(self._rows) < _MAX_ROWS:
+                self._rows.insert(0, _Row(is_bar=True))  # the former row has become a line
         self._rows[self._row].at_start = True
 
     def _states(self) -> Any:
-        """Return the bars as they are now, if it is time to log them again."""
+        """Return the present states of the bars if they are due to be logged, else None."""
         states = [row.text for row in self._rows if row.is_bar and row.text.strip()]
         if not states:
             return None
@@ -205,7 +205,7 @@ class ShownLines:
 
 
 def _piece_end(text: bytes) -> int:
-    """Return where to cut a long text: at most three bytes before its end, between characters."""
+    """Return the offset to cut a long text: between characters, at most three bytes before its end."""
     end = len(text)
     start = end - 1
     while start > end - 4 and text[start] & 0xC0 == 0x80:
@@ -229,7 +229,7 @@ class _Tagger(io.RawIOBase):
         return True
 
     def fileno(self) -> int:
-        return self._fd  # subprocess.run(..., stdout=sys.stdout) goes through the node's pipe
+        return self._fd  # for subprocess.run(..., stdout=sys.stdout): the node's pipe
 
     def write(self, data: Any) -> int:
         lines, states = self._lines.feed(bytes(data))
@@ -240,17 +240,17 @@ class _Tagger(io.RawIOBase):
         return len(data)
 
     def end_line(self) -> None:
-        """Log what has no line end yet: the mini-batch is over."""
+        """Log the unfinished text at the end of a mini-batch."""
         text = self._lines.end()
         if text is not None:
             self._log.write_lines(self._level, text)
 
 
 class UserStreams:
-    """Replaces ``sys.stdout`` and ``sys.stderr``, and listens to ``logging`` once it is imported.
+    """Replaces ``sys.stdout`` and ``sys.stderr``, and handles ``logging`` once it is imported.
 
-    Descriptors 1 and 2 stay what the node made them, pipes that it logs in the same form: there
-    goes what C code and child processes write.
+    Descriptors 1 and 2 stay pipes of the node, which logs them in the same form: the output of C code
+    and child processes goes there.
     """
 
     def __init__(self, log: WorkerLog, logging_level: str) -> None:
@@ -262,7 +262,7 @@ class UserStreams:
         sys.stderr = self._stream(self._err)
         self._streams = (sys.stdout, sys.stderr)
         self._pipes = [1, 2]
-        if "logging" in sys.modules:  # a template has imported it
+        if "logging" in sys.modules:  # imported by the fork server
             self._listen(sys.modules["logging"])
         else:
             sys.meta_path.insert(0, _LoggingHook(self._listen))
@@ -274,10 +274,10 @@ class UserStreams:
         )
 
     def end_mini_batch(self, took_s: float = 1.0) -> None:
-        """Write out what the mini-batch left without a line end.
+        """Write the unfinished lines of a mini-batch, which took ``took_s`` seconds.
 
-        Where ``run()`` took no time, what it wrote past ``sys.stdout`` (C code, a child process)
-        is not waited for: asking would take longer than it did. Its lines may have the number of
+        After a very short ``run()``, output past ``sys.stdout`` (C code, a child process) is not
+        awaited, since the check would take longer than ``run()``. Such lines may have the number of
         one of the next mini-batches.
         """
         for stream in self._streams:
@@ -289,9 +289,9 @@ class UserStreams:
             self._pipes = [fd for fd in self._pipes if _is_read_empty(fd)]
 
     def _listen(self, logging: Any) -> None:
-        """Log records that no handler of the script takes, from the run's level on.
+        """Log records without a handler of the script, from the run's level on.
 
-        ``logging.lastResort`` is the hook that leaves a script's own ``basicConfig`` in force.
+        ``logging.lastResort`` is a hook that leaves the script's own ``basicConfig`` in force.
         """
         log = self._log
 
@@ -313,7 +313,7 @@ class UserStreams:
 def _is_read_empty(fd: int) -> bool:
     """Wait until the node has read the pipe, so that it tags the text with the right mini-batch.
 
-    False says that there is no use in asking again: the script has put something else there.
+    Return False if the descriptor is not the node's pipe any more, and need not be checked again.
     """
     until = 0.0
     while True:
@@ -329,21 +329,21 @@ def _is_read_empty(fd: int) -> bool:
                 return False
             until = now + _READ_PATIENCE_S
         if now > until:
-            return True  # a node that busy: its tags may be wrong for once
+            return True  # the node is too busy: some tags may be wrong
         time.sleep(0.0002)
 
 
 class _LoggingHook:
-    """A finder that calls back after the first ``import logging``, then stands aside.
+    """A finder that calls back after the first ``import logging``, then removes itself.
 
-    So a script that does not log does not pay for importing ``logging``.
+    A script that does not log need not pay for importing ``logging``.
     """
 
     def __init__(self, callback: Any) -> None:
         self._callback = callback
 
     def find_spec(self, name: str, *_: Any) -> Any:
-        """Take part in the import of ``logging`` only."""
+        """Find ``logging`` only."""
         if name != "logging":
             return None
         import importlib.util

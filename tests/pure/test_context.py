@@ -85,7 +85,7 @@ def test_a_context_tells_of_its_mini_batch() -> None:
     assert repr(context).startswith(
         "MiniBatchContext(minibatch_index=7, partition_key_value={'user'"
     )
-    with pytest.raises(TypeError, match=r"the input is files, which are no table; to_path\(\) has"):
+    with pytest.raises(TypeError, match=r"the items are files, not rows of a table; to_path\(\) has"):
         context.dataset.to_pandas_dataframe()
 
 
@@ -141,7 +141,7 @@ def test_records_of_two_columns_of_one_name_and_of_none() -> None:
 
 
 def test_files_have_no_records() -> None:
-    with pytest.raises(TypeError, match=r"the input is files, which have no rows; run\(\) gets"):
+    with pytest.raises(TypeError, match=r"the items are files, which have no rows; run\(\) gets"):
         MiniBatchContext(ROW, 0).records()
 
 

@@ -325,3 +325,12 @@ def test_a_traceback_in_a_terminal_moves_no_cursor() -> None:
     text = failures_text(record(), [group])
     assert "File s.py\nValueError: " in text
     assert not {c for c in text if ord(c) < 32} - {"\n"}
+
+
+def test_no_frame_of_the_worker_is_the_place_of_a_failure() -> None:
+    from parallelrun_jupyter.worker.tables.whole_numbers import whole_numbers
+
+    with pytest.raises(AttributeError) as caught:
+        whole_numbers(None, None, "int64")
+    failure = describe(caught.value, [], "run")
+    assert " at test_failures.py:" in failure["group"], "not whole_numbers.py, in a subfolder"

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from parallelrun_jupyter.worker.gc_free_imports import QuickImports
+from parallelrun_jupyter.worker.gc_free_imports import GcFreeImports
 
 SAYS = "import gc\nwas = gc.isenabled()\n"
 
@@ -32,8 +32,8 @@ def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.fixture
-def imports(packages: Path) -> Iterator[QuickImports]:
-    imports = QuickImports([str(packages / "none")])
+def imports(packages: Path) -> Iterator[GcFreeImports]:
+    imports = GcFreeImports([str(packages / "none")])
     imports.install()
     yield imports
     imports.remove()
@@ -41,7 +41,7 @@ def imports(packages: Path) -> Iterator[QuickImports]:
     gc.unfreeze()
 
 
-def test_nothing_is_collected_while_a_package_is_imported(imports: QuickImports) -> None:
+def test_nothing_is_collected_while_a_package_is_imported(imports: GcFreeImports) -> None:
     heavy: Any = importlib.import_module("heavy_one")
     assert (heavy.was, heavy.part.was) == (False, False)
     assert gc.isenabled()
@@ -49,7 +49,7 @@ def test_nothing_is_collected_while_a_package_is_imported(imports: QuickImports)
     assert "exec_module" not in vars(heavy.__spec__.loader)
 
 
-def test_a_collector_that_was_off_stays_off(imports: QuickImports) -> None:
+def test_a_collector_that_was_off_stays_off(imports: GcFreeImports) -> None:
     gc.disable()
     try:
         importlib.import_module("heavy_one")
@@ -65,7 +65,7 @@ def test_own_modules_run_as_ever_and_what_they_import_does_not(
     own.mkdir()
     (packages / "mine_one.py").rename(own / "mine_one.py")
     monkeypatch.syspath_prepend(str(own))
-    imports = QuickImports([str(own)])
+    imports = GcFreeImports([str(own)])
     imports.install()
     try:
         mine: Any = importlib.import_module("mine_one")
@@ -77,7 +77,7 @@ def test_own_modules_run_as_ever_and_what_they_import_does_not(
     assert mine.after
 
 
-def test_an_import_that_fails_shows_only_its_own_frames(imports: QuickImports) -> None:
+def test_an_import_that_fails_shows_only_its_own_frames(imports: GcFreeImports) -> None:
     with pytest.raises(ZeroDivisionError) as caught:
         exec("import broken_one", {})
     files = [Path(f.filename).name for f in traceback.extract_tb(caught.value.__traceback__)]
@@ -87,6 +87,6 @@ def test_an_import_that_fails_shows_only_its_own_frames(imports: QuickImports) -
         importlib.import_module("absent_one")
 
 
-def test_what_is_no_source_file_is_left_alone(imports: QuickImports) -> None:
+def test_what_is_no_source_file_is_left_alone(imports: GcFreeImports) -> None:
     assert imports.find_spec("sys").loader is not None
     assert imports.find_spec("absent_one") is None

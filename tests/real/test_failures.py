@@ -207,7 +207,7 @@ def test_a_generator_is_a_result_and_an_async_init_is_refused(start_text: Start)
     run = start_text(
         "async def load(): pass\ninit = load\ndef run(mini_batch): return mini_batch\n"
     )
-    assert "BadResult: init() is async, and nothing awaits it. Write a plain" in message_of(run)
+    assert "BadResult: init() is async, and is never awaited. Write a plain" in message_of(run)
 
 
 def test_a_settings_file_of_another_form_is_refused_at_submit(

@@ -214,7 +214,7 @@ def test_a_scheduler_that_comes_back_is_waited_for(cluster: DaskProcesses, numbe
     assert end_of(run, LONG_S) == "Completed"
     assert_all_once(run, 4)
     said = [e.text for e in of_kind(run, WarningRaised)]
-    assert any("was lost; it is waited for, up to 300 s" in text for text in said)
+    assert any("was lost; waiting for it, up to 300 s" in text for text in said)
     assert any(text.endswith("is back") for text in said)
     assert not of_kind(run, AttemptFailed)
 
@@ -363,7 +363,7 @@ def test_a_cluster_class_may_set_signal_handlers(
 
 @pytest.mark.parametrize(
     ("where", "what"),
-    [("imports", "could not be imported"), ("makes", "could not be made")],
+    [("imports", "could not be imported"), ("makes", "could not be created")],
 )
 def test_what_a_cluster_class_raises_is_named_with_its_traceback(
     queue: Callable[..., DaskCompute], numbers: Path, where: str, what: str

@@ -193,7 +193,7 @@ def test_models_have_versions_tags_and_paths(ws: Any, tmp_path: Path) -> None:
     assert Model.register(ws, "f.pkl", "m").version == 3
     with pytest.raises(WebserviceException, match=r"'n' is not registered .* registered are: m"):
         Model(ws, "n")
-    with pytest.raises(WebserviceException, match="not there"):
+    with pytest.raises(WebserviceException, match="does not exist"):
         Model.register(ws, "nothing", "n")
 
 

@@ -1,4 +1,7 @@
-"""The names of ``azureml`` in scripts, by an appended finder: where the real package is, it comes first."""
+"""Serves ``azureml`` and ``azureml_user`` to scripts, by finders at the end of ``sys.meta_path``.
+
+Installed packages with these names come first.
+"""
 
 from __future__ import annotations
 
@@ -11,58 +14,74 @@ if TYPE_CHECKING:  # typing is not worth its import in a worker
     from typing import Any
 
 CONTEXT_VARIABLE = "PARALLELRUN_AZUREML_CONTEXT"
-"""Names the file that says what a script may know: its run, workspace, models, datasets."""
+"""Path of the JSON file with the script's run, workspace and datasets."""
 
-_SCRIPT = "core"
-_TABLES = "data"
+_CORE = "core"
+_DATA = "data"
 TABLE: dict[str, dict[str, str]] = {
     "azureml": {},
     "azureml.core": {
-        "VERSION": _SCRIPT,
-        "Dataset": _SCRIPT,
-        "Experiment": _SCRIPT,
-        "Model": _SCRIPT,
-        "Run": _SCRIPT,
-        "Workspace": _SCRIPT,
+        "VERSION": _CORE,
+        "Dataset": _CORE,
+        "Experiment": _CORE,
+        "Model": _CORE,
+        "Run": _CORE,
+        "Workspace": _CORE,
     },
-    "azureml.core.dataset": {"Dataset": _SCRIPT},
-    "azureml.core.experiment": {"Experiment": _SCRIPT},
-    "azureml.core.model": {"Model": _SCRIPT},
-    "azureml.core.run": {"Run": _SCRIPT},
-    "azureml.core.workspace": {"Workspace": _SCRIPT},
-    "azureml.data": {"FileDataset": _TABLES, "TabularDataset": _TABLES},
-    "azureml.data.file_dataset": {"FileDataset": _TABLES},
-    "azureml.data.tabular_dataset": {"TabularDataset": _TABLES},
+    "azureml.core.dataset": {"Dataset": _CORE},
+    "azureml.core.experiment": {"Experiment": _CORE},
+    "azureml.core.model": {"Model": _CORE},
+    "azureml.core.run": {"Run": _CORE},
+    "azureml.core.workspace": {"Workspace": _CORE},
+    "azureml.data": {"FileDataset": _DATA, "TabularDataset": _DATA},
+    "azureml.data.file_dataset": {"FileDataset": _DATA},
+    "azureml.data.tabular_dataset": {"TabularDataset": _DATA},
 }
-"""What scripts can import, and the module of this folder that has it."""
+"""Modules for scripts -> their names -> the module of this folder with the object."""
+
+_USER_PACKAGE = "azureml_user"
+_USER_MODULE = "azureml_user.parallel_run"
 
 
-class Finder:
-    """Makes the modules of the table; a name is loaded when it is first used."""
+class _Finder:
+    """Finds and loads modules; subclasses define which ones and their content."""
 
-    def find_spec(self, name: str, *_: Any) -> Any:
-        """Find the modules of the table, and no others; never beside a real azureml.core."""
-        if name not in TABLE or _is_real(sys.modules.get("azureml.core")):
-            return None
-        loader: Any = self
-        return importlib.util.spec_from_loader(name, loader, is_package=True)
-
-    def create_module(self, *_: Any) -> Any:
-        """Leave the making to Python."""
-        return
+    def serves(self, name: str) -> bool:
+        raise NotImplementedError
 
     def exec_module(self, module: Any) -> None:
-        """Fill a module."""
+        raise NotImplementedError
+
+    def find_spec(self, name: str, *_: Any) -> Any:
+        if not self.serves(name):
+            return None
+        loader: Any = self
+        return importlib.util.spec_from_loader(name, loader, is_package=name != _USER_MODULE)
+
+    def create_module(self, *_: Any) -> Any:
+        return
+
+
+class AzuremlFinder(_Finder):
+    """Serves the modules of the table, unless a real ``azureml.core`` was imported."""
+
+    def serves(self, name: str) -> bool:
+        """Return whether a module is in the table and the real package is not in use."""
+        core = sys.modules.get("azureml.core")
+        is_real = core is not None and not getattr(core, "__parallelrun__", False)
+        return name in TABLE and not is_real
+
+    def exec_module(self, module: Any) -> None:
+        """Fill a module; each of its names is loaded on first use."""
         names = TABLE[module.__name__]
 
         def load(name: str) -> Any:
             if name not in names:
                 raise AttributeError(
-                    "%s.%s is not among the names that scripts have here (%s); docs/azureml.md "
-                    "lists them" % (module.__name__, name, ", ".join(sorted(names)) or "none")
+                    "%s.%s is not available to scripts here (available: %s); docs/azureml.md lists "
+                    "all names" % (module.__name__, name, ", ".join(sorted(names)) or "none")
                 )
-            found = importlib.import_module("." + names[name], __package__)
-            value = getattr(found, name)
+            value = getattr(importlib.import_module("." + names[name], __package__), name)
             setattr(module, name, value)
             return value
 
@@ -71,11 +90,75 @@ class Finder:
         module.__all__ = sorted(names)
 
 
-def _is_real(module: Any) -> bool:
-    return module is not None and not getattr(module, "__parallelrun__", False)
+class EntryScriptFinder(_Finder):
+    """Serves ``azureml_user.parallel_run``, which is not part of an installable package."""
+
+    def __init__(self, facts: dict[str, str]) -> None:
+        self._facts = facts
+
+    def serves(self, name: str) -> bool:
+        """Return whether a module is ``azureml_user`` or ``azureml_user.parallel_run``."""
+        return name in (_USER_PACKAGE, _USER_MODULE)
+
+    def exec_module(self, module: Any) -> None:
+        """Fill a module."""
+        if module.__name__ == _USER_MODULE:
+            module.EntryScript = _entry_script(self._facts)
 
 
-def install() -> None:
-    """Let the script import the names, unless something real has them."""
-    if not any(isinstance(finder, Finder) for finder in sys.meta_path):
-        sys.meta_path.append(Finder())
+def _entry_script(facts: dict[str, str]) -> Any:
+    """Return the class ``EntryScript``, a singleton."""
+    import logging
+    import os
+
+    class EntryScript:
+        """Folders, logger and worker name of the running script."""
+
+        _instance = None
+
+        def __new__(cls) -> Any:
+            if cls._instance is None:
+                cls._instance = super(EntryScript, cls).__new__(cls)
+            return cls._instance
+
+        def __reduce__(self) -> Any:
+            return EntryScript, ()
+
+        @property
+        def logger(self) -> Any:
+            return logging.getLogger("EntryScript")
+
+        @property
+        def log_dir(self) -> str:
+            os.makedirs(facts["log_dir"], exist_ok=True)  # scripts expect it to exist
+            return facts["log_dir"]
+
+        @property
+        def agent_name(self) -> str:
+            return facts["agent_name"]
+
+        @property
+        def output_dir(self) -> str:
+            return facts["output_dir"]
+
+        @property
+        def working_dir(self) -> str:
+            return facts["working_dir"]
+
+    EntryScript.__module__ = _USER_MODULE
+    EntryScript.__qualname__ = "EntryScript"
+    return EntryScript
+
+
+def install(facts: dict[str, str]) -> None:
+    """Serve both packages to the script.
+
+    Parameters
+    ----------
+    facts
+        The attributes of ``EntryScript``: ``output_dir``, ``log_dir``, ``agent_name`` and
+        ``working_dir``.
+    """
+    sys.meta_path.append(EntryScriptFinder(facts))
+    if not any(isinstance(finder, AzuremlFinder) for finder in sys.meta_path):
+        sys.meta_path.append(AzuremlFinder())

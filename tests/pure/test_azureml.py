@@ -160,7 +160,7 @@ def test_without_a_config_a_default_workspace_is_made_and_said(
     ws = Workspace.from_config()
     assert ws.name == "local"
     assert "No config.json" in capsys.readouterr().out
-    with pytest.raises(WorkspaceException, match="there is no workspace 'other'"):
+    with pytest.raises(WorkspaceException, match="workspace 'other' does not exist"):
         Workspace.get("other")
     Workspace.create("other", show_output=False)
     with pytest.raises(WorkspaceException, match="exist_ok=True"):

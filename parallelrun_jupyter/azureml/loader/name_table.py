@@ -1,20 +1,22 @@
-"""Azure's modules and names, and what stands for each of them here: the table of the import layer.
+"""The table of the import layer: Azure's modules and names, and the object served for each.
 
-``docs/azureml.md`` is generated from this table, so that it cannot say anything else.
+``docs/azureml.md`` is generated from it. Names that are missing here get their messages here too.
 """
 
 from __future__ import annotations
 
 import importlib
-from typing import Any
+import inspect
+from typing import Any, ClassVar
 
-from .missing import DOCUMENTATION
+from ...formatting import nearest_hint
 
 VERSION = "1.62.0+parallelrun"
+DOCUMENTATION = "docs/azureml.md"
 
 _DATA = {
-    "DataType": "data.dataset_types:DataType",
-    "PromoteHeadersBehavior": "data.dataset_types:PromoteHeadersBehavior",
+    "DataType": "data.tables:DataType",
+    "PromoteHeadersBehavior": "data.tables:PromoteHeadersBehavior",
 }
 _EXCEPTIONS = {
     name: f"exceptions:{name}"
@@ -69,10 +71,10 @@ TABLE: dict[str, dict[str, str]] = {
         "Dataset": "data.tables:Dataset",
         "Datastore": "core.datastores:Datastore",
         "Environment": "core.environments:Environment",
-        "Experiment": "pipeline.experiments:Experiment",
+        "Experiment": "pipeline.pipelines:Experiment",
         "Keyvault": "core.authentication:Keyvault",
         "Model": "core.models:Model",
-        "Run": "pipeline.runs:Run",
+        "Run": "pipeline.pipeline_runs:Run",
         "RunConfiguration": "core.environments:RunConfiguration",
         "Workspace": "core.workspace:Workspace",
     },
@@ -99,10 +101,10 @@ TABLE: dict[str, dict[str, str]] = {
         "ContainerRegistry": "core.environments:ContainerRegistry",
         "Environment": "core.environments:Environment",
     },
-    "azureml.core.experiment": {"Experiment": "pipeline.experiments:Experiment"},
+    "azureml.core.experiment": {"Experiment": "pipeline.pipelines:Experiment"},
     "azureml.core.keyvault": {"Keyvault": "core.authentication:Keyvault"},
     "azureml.core.model": {"Model": "core.models:Model"},
-    "azureml.core.run": {"Run": "pipeline.runs:Run"},
+    "azureml.core.run": {"Run": "pipeline.pipeline_runs:Run"},
     "azureml.core.runconfig": {
         **_ENVIRONMENT,
         "ContainerRegistry": "core.environments:ContainerRegistry",
@@ -138,15 +140,15 @@ TABLE: dict[str, dict[str, str]] = {
         "DataPathComputeBinding": "core.references:DataPathComputeBinding",
     },
     "azureml.data.dataset_consumption_config": {
-        "DatasetConsumptionConfig": "data.consumption:DatasetConsumptionConfig",
+        "DatasetConsumptionConfig": "data.step_inputs:DatasetConsumptionConfig",
     },
     "azureml.data.dataset_factory": {
-        "DataType": "data.dataset_types:DataType",
+        "DataType": "data.tables:DataType",
         "FileDatasetFactory": "data.datasets:FileDatasetFactory",
         "TabularDatasetFactory": "data.tables:TabularDatasetFactory",
     },
     "azureml.data.dataset_type_definitions": {
-        "PromoteHeadersBehavior": "data.dataset_types:PromoteHeadersBehavior",
+        "PromoteHeadersBehavior": "data.tables:PromoteHeadersBehavior",
     },
     "azureml.data.file_dataset": {"FileDataset": "data.datasets:FileDataset"},
     "azureml.data.output_dataset_config": {
@@ -162,7 +164,7 @@ TABLE: dict[str, dict[str, str]] = {
         **_PIPELINE_OUTPUTS,
         **_RUNS,
         "Pipeline": "pipeline.pipelines:Pipeline",
-        "PipelineParameter": "core.parameters:PipelineParameter",
+        "PipelineParameter": "data.step_inputs:PipelineParameter",
         "PipelineStep": "pipeline.steps:PipelineStep",
         "PublishedPipeline": "pipeline.pipelines:PublishedPipeline",
         "StepSequence": "pipeline.steps:StepSequence",
@@ -173,7 +175,7 @@ TABLE: dict[str, dict[str, str]] = {
         "StepSequence": "pipeline.steps:StepSequence",
     },
     "azureml.pipeline.core.graph": {
-        "PipelineParameter": "core.parameters:PipelineParameter",
+        "PipelineParameter": "data.step_inputs:PipelineParameter",
         "PublishedPipeline": "pipeline.pipelines:PublishedPipeline",
     },
     "azureml.pipeline.core.pipeline": {"Pipeline": "pipeline.pipelines:Pipeline"},
@@ -197,7 +199,7 @@ TABLE: dict[str, dict[str, str]] = {
     },
     "azureml.widgets": {"RunDetails": "widgets:RunDetails"},
 }
-"""Azure's module -> its names -> where they are: a module of this folder, and the name in it."""
+"""Azure's module -> its names -> ``module:name``, relative to ``azureml/`` of this package."""
 
 INSTEAD: dict[str, str] = {
     "azureml.core.ScriptRunConfig": "use PythonScriptStep in a Pipeline, or submit() of this package",
@@ -216,7 +218,7 @@ INSTEAD: dict[str, str] = {
     "azureml.datadrift": "dataset monitors need Azure",
     "azureml.data.dbfs_datastore": "register an Azure blob container, or use local files",
     "azureml.data.azure_sql_database_datastore": (
-        "read the table into files, and make a dataset of them"
+        "export the table to files, and create a dataset of them"
     ),
     "azureml.pipeline.core.schedule": "schedules need Azure; use cron and PublishedPipeline.submit",
     "azureml.pipeline.core.Schedule": "use cron and PublishedPipeline.submit",
@@ -253,33 +255,54 @@ INSTEAD: dict[str, str] = {
     "azureml.data.LinkFileOutputDatasetConfig": "use OutputFileDatasetConfig",
     "azureml.data.HDFSOutputDatasetConfig": "use OutputFileDatasetConfig",
 }
-"""Names that notebooks ask for and that have no counterpart, and what to use in their place."""
+"""Names of Azure's SDK that are not available here -> the advice that replaces them."""
 
 
 def load(home: str) -> Any:
-    """Return what a home such as ``models:Model`` names, importing its module when first asked.
+    """Import and return an object by its place in this package, such as ``core.models:Model``.
 
-    Modules here know each other as Azure's classes do, in circles; this is where those are cut.
+    Azure's classes refer to each other in circles; loading them by name keeps the imports free of
+    circles.
     """
     module, _, name = home.partition(":")
     return getattr(importlib.import_module(f"..{module}", __package__), name)
 
 
 def advice(name: str, hint: str = "") -> str:
-    """Return what to use in the place of a name: of itself, or of what it is part of; else the hint."""
+    """Return the advice for a name or for the module it is in, else the hint."""
     parts = name.split(".")
     for end in range(len(parts), 1, -1):
-        found = INSTEAD.get(".".join(parts[:end]))
-        if found:
-            return f"{found[0].upper()}{found[1:]}."
+        words = INSTEAD.get(".".join(parts[:end]))
+        if words:
+            return f"{words[0].upper()}{words[1:]}."
     return hint.strip() or (
         "It needs the real Azure Machine Learning SDK, in an environment of its own."
     )
 
 
-def outside(name: str, hint: str = "") -> str:
-    """Return what to say of a name that the layer does not have; ``hint`` is a name near to it."""
+def missing_name(name: str, hint: str = "") -> str:
+    """Return the message for a name that the layer does not have; ``hint`` suggests a similar one."""
     return (
         f"{name} is not part of the local azureml layer of parallelrun-jupyter. "
-        f"{advice(name, hint)} {DOCUMENTATION} lists what there is."
+        f"{advice(name, hint)} {DOCUMENTATION} lists all names."
     )
+
+
+class Partial:
+    """Base of classes that have only some of the attributes of Azure's; explains a missing one."""
+
+    _instead: ClassVar[str] = ""
+    """The advice for every missing attribute of the class, starting with a space."""
+
+    def __getattr__(self, name: str) -> Any:
+        kind = type(self)
+        if name.startswith("_"):
+            msg = f"{kind.__name__!r} object has no attribute {name!r}"
+            raise AttributeError(msg)
+        names = [member for member, _ in inspect.getmembers(kind) if not member.startswith("_")]
+        hint = nearest_hint(name, [*names, *vars(self)])
+        msg = (
+            f"{kind.__name__}.{name} is not part of the local layer.{hint} {DOCUMENTATION} lists all "
+            f"names.{self._instead}"
+        )
+        raise AttributeError(msg)

@@ -14,190 +14,128 @@ from ...formatting import nearest_hint
 VERSION = "1.62.0+parallelrun"
 DOCUMENTATION = "docs/azureml.md"
 
-_DATA = {
-    "DataType": "data.tables:DataType",
-    "PromoteHeadersBehavior": "data.tables:PromoteHeadersBehavior",
+_NAMES = {
+    "core.authentication": (
+        "AbstractAuthentication AzureCliAuthentication InteractiveLoginAuthentication Keyvault "
+        "MsiAuthentication ServicePrincipalAuthentication set_diagnostics_collection"
+    ),
+    "core.computes": "AmlCompute AmlComputeProvisioningConfiguration AmlComputeStatus ComputeTarget",
+    "core.conda": "CondaDependencies",
+    "core.datastores": "AbstractAzureStorageDatastore AzureBlobDatastore AzureFileDatastore Datastore",
+    "core.environments": (
+        "ContainerRegistry DEFAULT_CPU_IMAGE DEFAULT_GPU_IMAGE DockerConfiguration DockerSection "
+        "Environment MPI_CPU_IMAGE MPI_GPU_IMAGE PythonSection RunConfiguration"
+    ),
+    "core.models": "Model",
+    "core.references": "DataPath DataPathComputeBinding DataReference",
+    "core.workspace": "Workspace",
+    "data.datasets": "FileDataset FileDatasetFactory",
+    "data.step_inputs": "DatasetConsumptionConfig PipelineParameter",
+    "data.tables": "DataType Dataset PromoteHeadersBehavior TabularDataset TabularDatasetFactory",
+    "exceptions": (
+        "ActivityFailedException AzureMLException ComputeTargetException DatasetExecutionError "
+        "DatasetValidationError ExperimentException ExperimentExecutionException "
+        "ModelNotFoundException ProjectSystemException RunConfigurationException UserErrorException "
+        "WebserviceException WorkspaceException"
+    ),
+    "loader.name_table": "VERSION",
+    "pipeline.outputs": (
+        "OutputFileDatasetConfig OutputTabularDatasetConfig PipelineData PipelineOutputFileDataset "
+        "PipelineOutputTabularDataset"
+    ),
+    "pipeline.parallel_run_config": "ParallelRunConfig",
+    "pipeline.parallel_run_step": "ParallelRunStep",
+    "pipeline.pipeline_runs": "PipelineRun Run",
+    "pipeline.pipelines": "Experiment Pipeline PublishedPipeline",
+    "pipeline.step_runs": "PortDataReference StepRun StepRunOutput",
+    "pipeline.steps": "PipelineStep PythonScriptStep StepSequence",
+    "widgets": "ParallelRunStepDetails RunDetails",
 }
-_EXCEPTIONS = {
-    name: f"exceptions:{name}"
-    for name in (
-        "ActivityFailedException", "AzureMLException", "ComputeTargetException",
-        "DatasetExecutionError", "DatasetValidationError", "ExperimentException",
-        "ExperimentExecutionException", "ModelNotFoundException", "ProjectSystemException",
-        "RunConfigurationException", "UserErrorException", "WebserviceException",
-        "WorkspaceException",
-    )
-}  # fmt: skip
-_AUTHENTICATION = {
-    name: f"core.authentication:{name}"
-    for name in (
-        "AbstractAuthentication", "AzureCliAuthentication", "InteractiveLoginAuthentication",
-        "MsiAuthentication", "ServicePrincipalAuthentication",
-    )
-}  # fmt: skip
-_COMPUTE = {
-    "AmlCompute": "core.computes:AmlCompute",
-    "ComputeTarget": "core.computes:ComputeTarget",
-}
-_ENVIRONMENT = {
-    "DEFAULT_CPU_IMAGE": "core.environments:DEFAULT_CPU_IMAGE",
-    "DEFAULT_GPU_IMAGE": "core.environments:DEFAULT_GPU_IMAGE",
-    "CondaDependencies": "core.conda:CondaDependencies",
-    "DockerSection": "core.environments:DockerSection",
-    "PythonSection": "core.environments:PythonSection",
-}
-_STEPS = {
-    "ParallelRunConfig": "pipeline.parallel_run_config:ParallelRunConfig",
-    "ParallelRunStep": "pipeline.parallel_run_step:ParallelRunStep",
-    "PythonScriptStep": "pipeline.steps:PythonScriptStep",
-}
-_RUNS = {
-    "PipelineRun": "pipeline.pipeline_runs:PipelineRun",
-    "StepRun": "pipeline.step_runs:StepRun",
-    "StepRunOutput": "pipeline.step_runs:StepRunOutput",
-    "PortDataReference": "pipeline.step_runs:PortDataReference",
-}
-_PIPELINE_OUTPUTS = {
-    "PipelineData": "pipeline.outputs:PipelineData",
-    "PipelineOutputFileDataset": "pipeline.outputs:PipelineOutputFileDataset",
-    "PipelineOutputTabularDataset": "pipeline.outputs:PipelineOutputTabularDataset",
-}
+"""Modules of this package, relative to ``azureml/`` -> the names that they serve."""
+_HOMES = {name: f"{module}:{name}" for module, names in _NAMES.items() for name in names.split()}
+
+
+def _homes(names: str) -> dict[str, str]:
+    return {name: _HOMES[name] for name in names.split()}
+
 
 TABLE: dict[str, dict[str, str]] = {
     "azureml": {},
-    "azureml.core": {
-        "VERSION": "loader.name_table:VERSION",
-        "ComputeTarget": "core.computes:ComputeTarget",
-        "Dataset": "data.tables:Dataset",
-        "Datastore": "core.datastores:Datastore",
-        "Environment": "core.environments:Environment",
-        "Experiment": "pipeline.pipelines:Experiment",
-        "Keyvault": "core.authentication:Keyvault",
-        "Model": "core.models:Model",
-        "Run": "pipeline.pipeline_runs:Run",
-        "RunConfiguration": "core.environments:RunConfiguration",
-        "Workspace": "core.workspace:Workspace",
-    },
-    "azureml.core.authentication": _AUTHENTICATION,
-    "azureml.core.compute": {
-        **_COMPUTE,
-        "ComputeTargetException": "exceptions:ComputeTargetException",
-    },
-    "azureml.core.compute.amlcompute": {
-        "AmlCompute": "core.computes:AmlCompute",
-        "AmlComputeProvisioningConfiguration": "core.computes:AmlComputeProvisioningConfiguration",
-        "AmlComputeStatus": "core.computes:AmlComputeStatus",
-    },
-    "azureml.core.compute.compute": {"ComputeTarget": "core.computes:ComputeTarget"},
-    "azureml.core.compute_target": {
-        **_COMPUTE,
-        "ComputeTargetException": "exceptions:ComputeTargetException",
-    },
-    "azureml.core.conda_dependencies": {"CondaDependencies": "core.conda:CondaDependencies"},
-    "azureml.core.dataset": {"Dataset": "data.tables:Dataset"},
-    "azureml.core.datastore": {"Datastore": "core.datastores:Datastore"},
-    "azureml.core.environment": {
-        **_ENVIRONMENT,
-        "ContainerRegistry": "core.environments:ContainerRegistry",
-        "Environment": "core.environments:Environment",
-    },
-    "azureml.core.experiment": {"Experiment": "pipeline.pipelines:Experiment"},
-    "azureml.core.keyvault": {"Keyvault": "core.authentication:Keyvault"},
-    "azureml.core.model": {"Model": "core.models:Model"},
-    "azureml.core.run": {"Run": "pipeline.pipeline_runs:Run"},
-    "azureml.core.runconfig": {
-        **_ENVIRONMENT,
-        "ContainerRegistry": "core.environments:ContainerRegistry",
-        "DockerConfiguration": "core.environments:DockerConfiguration",
-        "MPI_CPU_IMAGE": "core.environments:MPI_CPU_IMAGE",
-        "MPI_GPU_IMAGE": "core.environments:MPI_GPU_IMAGE",
-        "RunConfiguration": "core.environments:RunConfiguration",
-    },
-    "azureml.core.workspace": {"Workspace": "core.workspace:Workspace"},
+    "azureml.core": _homes(
+        "VERSION ComputeTarget Dataset Datastore Environment Experiment Keyvault Model Run "
+        "RunConfiguration Workspace"
+    ),
+    "azureml.core.authentication": _homes(
+        "AbstractAuthentication AzureCliAuthentication InteractiveLoginAuthentication "
+        "MsiAuthentication ServicePrincipalAuthentication"
+    ),
+    "azureml.core.compute": _homes("AmlCompute ComputeTarget ComputeTargetException"),
+    "azureml.core.compute.amlcompute": _homes(
+        "AmlCompute AmlComputeProvisioningConfiguration AmlComputeStatus"
+    ),
+    "azureml.core.compute.compute": _homes("ComputeTarget"),
+    "azureml.core.compute_target": _homes("AmlCompute ComputeTarget ComputeTargetException"),
+    "azureml.core.conda_dependencies": _homes("CondaDependencies"),
+    "azureml.core.dataset": _homes("Dataset"),
+    "azureml.core.datastore": _homes("Datastore"),
+    "azureml.core.environment": _homes(
+        "DEFAULT_CPU_IMAGE DEFAULT_GPU_IMAGE CondaDependencies DockerSection PythonSection "
+        "ContainerRegistry Environment"
+    ),
+    "azureml.core.experiment": _homes("Experiment"),
+    "azureml.core.keyvault": _homes("Keyvault"),
+    "azureml.core.model": _homes("Model"),
+    "azureml.core.run": _homes("Run"),
+    "azureml.core.runconfig": _homes(
+        "DEFAULT_CPU_IMAGE DEFAULT_GPU_IMAGE CondaDependencies DockerSection PythonSection "
+        "ContainerRegistry DockerConfiguration MPI_CPU_IMAGE MPI_GPU_IMAGE RunConfiguration"
+    ),
+    "azureml.core.workspace": _homes("Workspace"),
     "azureml.contrib": {},
     "azureml.contrib.pipeline": {},
     "azureml.contrib.pipeline.steps": {
         "ParallelRunConfig": "pipeline.parallel_run_config:PreviewParallelRunConfig",
         "ParallelRunStep": "pipeline.parallel_run_step:PreviewParallelRunStep",
     },
-    "azureml.contrib.widgets": {
-        "ParallelRunStepDetails": "widgets:ParallelRunStepDetails",
-    },
-    "azureml.data": {
-        **_DATA,
-        "FileDataset": "data.datasets:FileDataset",
-        "OutputFileDatasetConfig": "pipeline.outputs:OutputFileDatasetConfig",
-        "TabularDataset": "data.tables:TabularDataset",
-    },
-    "azureml.data.azure_storage_datastore": {
-        "AbstractAzureStorageDatastore": "core.datastores:AbstractAzureStorageDatastore",
-        "AzureBlobDatastore": "core.datastores:AzureBlobDatastore",
-        "AzureFileDatastore": "core.datastores:AzureFileDatastore",
-    },
-    "azureml.data.data_reference": {"DataReference": "core.references:DataReference"},
-    "azureml.data.datapath": {
-        "DataPath": "core.references:DataPath",
-        "DataPathComputeBinding": "core.references:DataPathComputeBinding",
-    },
-    "azureml.data.dataset_consumption_config": {
-        "DatasetConsumptionConfig": "data.step_inputs:DatasetConsumptionConfig",
-    },
-    "azureml.data.dataset_factory": {
-        "DataType": "data.tables:DataType",
-        "FileDatasetFactory": "data.datasets:FileDatasetFactory",
-        "TabularDatasetFactory": "data.tables:TabularDatasetFactory",
-    },
-    "azureml.data.dataset_type_definitions": {
-        "PromoteHeadersBehavior": "data.tables:PromoteHeadersBehavior",
-    },
-    "azureml.data.file_dataset": {"FileDataset": "data.datasets:FileDataset"},
-    "azureml.data.output_dataset_config": {
-        "OutputFileDatasetConfig": "pipeline.outputs:OutputFileDatasetConfig",
-        "OutputTabularDatasetConfig": "pipeline.outputs:OutputTabularDatasetConfig",
-    },
-    "azureml.data.tabular_dataset": {"TabularDataset": "data.tables:TabularDataset"},
-    "azureml.exceptions": _EXCEPTIONS,
+    "azureml.contrib.widgets": _homes("ParallelRunStepDetails"),
+    "azureml.data": _homes(
+        "DataType PromoteHeadersBehavior FileDataset OutputFileDatasetConfig TabularDataset"
+    ),
+    "azureml.data.azure_storage_datastore": _homes(
+        "AbstractAzureStorageDatastore AzureBlobDatastore AzureFileDatastore"
+    ),
+    "azureml.data.data_reference": _homes("DataReference"),
+    "azureml.data.datapath": _homes("DataPath DataPathComputeBinding"),
+    "azureml.data.dataset_consumption_config": _homes("DatasetConsumptionConfig"),
+    "azureml.data.dataset_factory": _homes("DataType FileDatasetFactory TabularDatasetFactory"),
+    "azureml.data.dataset_type_definitions": _homes("PromoteHeadersBehavior"),
+    "azureml.data.file_dataset": _homes("FileDataset"),
+    "azureml.data.output_dataset_config": _homes(
+        "OutputFileDatasetConfig OutputTabularDatasetConfig"
+    ),
+    "azureml.data.tabular_dataset": _homes("TabularDataset"),
+    "azureml.exceptions": _homes(_NAMES["exceptions"]),
     "azureml._common": {},
-    "azureml._common.exceptions": {"AzureMLException": "exceptions:AzureMLException"},
+    "azureml._common.exceptions": _homes("AzureMLException"),
     "azureml.pipeline": {},
-    "azureml.pipeline.core": {
-        **_PIPELINE_OUTPUTS,
-        **_RUNS,
-        "Pipeline": "pipeline.pipelines:Pipeline",
-        "PipelineParameter": "data.step_inputs:PipelineParameter",
-        "PipelineStep": "pipeline.steps:PipelineStep",
-        "PublishedPipeline": "pipeline.pipelines:PublishedPipeline",
-        "StepSequence": "pipeline.steps:StepSequence",
-    },
-    "azureml.pipeline.core.builder": {
-        "PipelineData": "pipeline.outputs:PipelineData",
-        "PipelineStep": "pipeline.steps:PipelineStep",
-        "StepSequence": "pipeline.steps:StepSequence",
-    },
-    "azureml.pipeline.core.graph": {
-        "PipelineParameter": "data.step_inputs:PipelineParameter",
-        "PublishedPipeline": "pipeline.pipelines:PublishedPipeline",
-    },
-    "azureml.pipeline.core.pipeline": {"Pipeline": "pipeline.pipelines:Pipeline"},
-    "azureml.pipeline.core.pipeline_output_dataset": {
-        "PipelineOutputFileDataset": "pipeline.outputs:PipelineOutputFileDataset",
-        "PipelineOutputTabularDataset": "pipeline.outputs:PipelineOutputTabularDataset",
-    },
-    "azureml.pipeline.core.run": _RUNS,
-    "azureml.pipeline.steps": _STEPS,
-    "azureml.pipeline.steps.parallel_run_config": {
-        "ParallelRunConfig": "pipeline.parallel_run_config:ParallelRunConfig",
-    },
-    "azureml.pipeline.steps.parallel_run_step": {
-        "ParallelRunStep": "pipeline.parallel_run_step:ParallelRunStep"
-    },
-    "azureml.pipeline.steps.python_script_step": {
-        "PythonScriptStep": "pipeline.steps:PythonScriptStep"
-    },
-    "azureml.telemetry": {
-        "set_diagnostics_collection": "core.authentication:set_diagnostics_collection"
-    },
-    "azureml.widgets": {"RunDetails": "widgets:RunDetails"},
+    "azureml.pipeline.core": _homes(
+        "PipelineData PipelineOutputFileDataset PipelineOutputTabularDataset PipelineRun StepRun "
+        "StepRunOutput PortDataReference Pipeline PipelineParameter PipelineStep "
+        "PublishedPipeline StepSequence"
+    ),
+    "azureml.pipeline.core.builder": _homes("PipelineData PipelineStep StepSequence"),
+    "azureml.pipeline.core.graph": _homes("PipelineParameter PublishedPipeline"),
+    "azureml.pipeline.core.pipeline": _homes("Pipeline"),
+    "azureml.pipeline.core.pipeline_output_dataset": _homes(
+        "PipelineOutputFileDataset PipelineOutputTabularDataset"
+    ),
+    "azureml.pipeline.core.run": _homes("PipelineRun StepRun StepRunOutput PortDataReference"),
+    "azureml.pipeline.steps": _homes("ParallelRunConfig ParallelRunStep PythonScriptStep"),
+    "azureml.pipeline.steps.parallel_run_config": _homes("ParallelRunConfig"),
+    "azureml.pipeline.steps.parallel_run_step": _homes("ParallelRunStep"),
+    "azureml.pipeline.steps.python_script_step": _homes("PythonScriptStep"),
+    "azureml.telemetry": _homes("set_diagnostics_collection"),
+    "azureml.widgets": _homes("RunDetails"),
 }
 """Azure's module -> its names -> ``module:name``, relative to ``azureml/`` of this package."""
 

@@ -10,8 +10,7 @@ from typing import Any
 
 from ...data.storage.datastores import Datastore as NativeDatastore
 from ...data.storage.object_store import ObjectStore
-from ...data.storage.storage import Place, StorageSpec
-from ...data.storage.transfer import upload_all
+from ...data.storage.storage import StorageSpec
 from ...data.storage.urls import ENDPOINT_VARIABLE
 from ..exceptions import UserErrorException
 from ..loader.name_table import Partial
@@ -154,13 +153,13 @@ class AbstractAzureStorageDatastore(Partial):
             print(f"Downloaded {count} files to {target_path}")
         return count
 
-    def put_frame(self, frame: Any, place: Any) -> None:
-        """Write a DataFrame to one Parquet file in the datastore."""
-        with tempfile.TemporaryDirectory() as folder:
-            path = os.path.join(folder, os.path.basename(place.path))
-            frame.to_parquet(path, index=False)
-            parent, _, name = place.path.rpartition("/")
-            upload_all([(path, name)], Place(parent, place.storage), overwrite=True)
+    def upload_frame(self, frame: Any, path: str) -> None:
+        """Write a DataFrame to a Parquet file at a path in the datastore."""
+        folder, _, name = path.rpartition("/")
+        with tempfile.TemporaryDirectory() as temporary:
+            file = os.path.join(temporary, name)
+            frame.to_parquet(file, index=False)
+            self.native.upload_files([file], target_path=folder, overwrite=True)
 
     def set_as_default(self) -> None:
         """Make this the default datastore of its workspace."""

@@ -130,8 +130,8 @@ class Model(core.Model):
         store = workspace.model_store()
         models = []
         for model_name in [name] if name is not None else store.names():
-            rows = [row for row in reversed(store.versions(model_name)) if not row.get("deleted")]
-            for row in rows[:1] if latest else rows:
+            rows = store.versions(model_name)
+            for row in rows[-1:] if latest else rows:
                 is_framework = model_framework in {None, row.get("model_framework")}
                 has_tags = _has(row["tags"], tags) and _has(row["properties"], properties)
                 if is_framework and has_tags:

@@ -305,10 +305,9 @@ class TabularDatasetFactory:
         registered_datasets.check_name(name, "dataset")
         datastore, path = target_of(target)
         # A version number would be reused after the name was unregistered.
-        folder = f"{path.strip('/')}/{uuid.uuid4()}".lstrip("/")
-        file = (datastore, f"{folder}/{name}.parquet")
-        datastore.put_frame(dataframe, native_path(file))
-        dataset = TabularDatasetFactory.from_parquet_files(file, validate=False)
+        file = f"{path.strip('/')}/{uuid.uuid4()}/{name}.parquet".lstrip("/")
+        datastore.upload_frame(dataframe, file)
+        dataset = TabularDatasetFactory.from_parquet_files((datastore, file), validate=False)
         return dataset.register(
             datastore.workspace, name, description, tags, create_new_version=True
         )

@@ -149,7 +149,6 @@ class Model:
             Model(workspace, model_name, version=row["version"])
             for model_name in names
             for row in reversed(store.versions(model_name))
-            if not row.get("deleted")
         ]
 
 

@@ -41,7 +41,10 @@ class ModelStore:
         return sorted(file[: -len(".json")] for file in files if file.endswith(".json"))
 
     def versions(self, name: str) -> list[dict[str, Any]]:
-        """Return the records of all versions of a model, oldest first."""
+        """Return the records of a model's versions, oldest first, without deleted versions."""
+        return [row for row in self._all_versions(name) if not row.get("deleted")]
+
+    def _all_versions(self, name: str) -> list[dict[str, Any]]:
         if not _is_name(name):
             return []
         try:
@@ -52,7 +55,7 @@ class ModelStore:
 
     def find(self, name: str, version: int | None = None) -> dict[str, Any]:
         """Return the record of a version, by default the latest."""
-        rows = [row for row in self.versions(name) if not row.get("deleted")]
+        rows = self.versions(name)
         if version is not None:
             rows = [row for row in rows if row["version"] == int(version)]
         if not rows:
@@ -101,7 +104,7 @@ class ModelStore:
         os.makedirs(self._records, exist_ok=True)
         with open(os.path.join(self._workspace, "models.lock"), "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            versions = self.versions(name)
+            versions = self._all_versions(name)
             number = len(versions) + 1
             file = os.path.basename(os.path.abspath(source))
             folder = os.path.join(self.files, name, str(number))
@@ -116,7 +119,7 @@ class ModelStore:
         """Change fields of a version's record; return the record."""
         with open(os.path.join(self._workspace, "models.lock"), "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            versions = self.versions(name)
+            versions = self._all_versions(name)
             for row in versions:
                 if row["version"] == version:
                     row.update(changes)

@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from ...errors import RunNotFoundError
@@ -254,18 +255,14 @@ class PipelineRun(Partial):
             tags={},
             continue_on_step_failure=bool(continue_on_step_failure),
         )
-        facts = {
-            "name": name,
-            "description": description,
-            "version": version,
-            "workspace": self._record.workspace,
-        }
-        published = start.publish(record, facts, self._copy_scripts)
-        return PublishedPipeline(self.experiment.workspace, published)
 
-    def _copy_scripts(self, steps: Any) -> None:
-        for step in self._record.steps:
-            shutil.copytree(self._folder.step(step.key) / "script", steps / step.key / "script")
+        def copy_scripts(steps: Path) -> None:
+            for step in record.steps:
+                shutil.copytree(self._folder.step(step.key) / "script", steps / step.key / "script")
+
+        return PublishedPipeline.create(
+            self.experiment.workspace, record, description, version, copy_scripts
+        )
 
 
 def _find_folder(run_id: str) -> PipelineFolder:

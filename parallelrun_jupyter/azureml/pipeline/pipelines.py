@@ -6,8 +6,9 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from ...errors import ConfigError
@@ -111,24 +112,7 @@ class Pipeline(Partial):
         UserErrorException
             The pipeline is invalid, or has no parameter with a given name.
         """
-        return self.submit_to(
-            Experiment(self.workspace, experiment_name),
-            pipeline_parameters,
-            continue_on_step_failure=continue_on_step_failure,
-            regenerate_outputs=regenerate_outputs,
-            tags=tags,
-        )
-
-    def submit_to(
-        self,
-        experiment: Any,
-        pipeline_parameters: Mapping[str, Any] | None,
-        *,
-        continue_on_step_failure: bool = False,
-        regenerate_outputs: bool = False,
-        tags: dict[str, str] | None = None,
-    ) -> Any:
-        """Start the pipeline as a run of an experiment, and return the run."""
+        experiment = Experiment(self.workspace, experiment_name)
         record = self.record(
             experiment.name,
             name=self.description or experiment.name,
@@ -180,17 +164,12 @@ class Pipeline(Partial):
         record = self.record(
             title, name=title, continue_on_step_failure=bool(continue_on_step_failure)
         )
-        facts = {
-            "name": title,
-            "description": description,
-            "version": version,
-            "workspace": str(self.workspace.folder),
-        }
         recorder = self._recorder
-        published = start.publish(
-            record, facts, lambda steps: recorder.snapshot(lambda key: steps / key)
-        )
-        return PublishedPipeline(self.workspace, published)
+
+        def snapshot(steps: Path) -> None:
+            recorder.snapshot(lambda key: steps / key)
+
+        return PublishedPipeline.create(self.workspace, record, description, version, snapshot)
 
 
 def _submitted_run(experiment: Experiment, folder: PipelineFolder) -> Any:
@@ -237,6 +216,23 @@ class PublishedPipeline(Partial):
 
     def __repr__(self) -> str:
         return f"Pipeline(Name: {self.name},\nId: {self.id},\nStatus: {self.status})"
+
+    @staticmethod
+    def create(
+        workspace: Workspace,
+        record: PipelineRecord,
+        description: str | None,
+        version: str | None,
+        copy_scripts: Callable[[Path], None],
+    ) -> PublishedPipeline:
+        """Publish the pipeline of a record; ``copy_scripts`` fills a folder with its scripts."""
+        facts = {
+            "name": record.name,
+            "description": description,
+            "version": version,
+            "workspace": record.workspace,
+        }
+        return PublishedPipeline(workspace, start.publish(record, facts, copy_scripts))
 
     @property
     def status(self) -> str:
@@ -394,11 +390,11 @@ class Experiment(Partial):
                 "kinds of runs are not part of the local layer."
             )
             raise UserErrorException(msg)
-        return config.submit_to(
-            self,
+        return config.submit(
+            self.name,
             pipeline_parameters,
-            continue_on_step_failure=continue_on_step_failure,
-            regenerate_outputs=regenerate_outputs,
+            continue_on_step_failure,
+            regenerate_outputs,
             tags=tags,
         )
 

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ...client.run import Run as NativeRun
-from ...data.storage.storage import Place
-from ...data.storage.transfer import download_all
+from ...data.storage.datastores import Datastore
 from ...pipelines.journal import StepState
 from ...pipelines.record import StepRecord
 from ..core.datastores import get as get_datastore
@@ -28,11 +27,10 @@ class PortDataReference:
     `StepRun.get_output_data` returns one.
     """
 
-    def __init__(self, datastore: Any, path_on_datastore: str, url: str, name: str) -> None:
+    def __init__(self, datastore: Any, path_on_datastore: str, name: str) -> None:
         self.datastore = datastore
         self.path_on_datastore = path_on_datastore
         self.name = name
-        self._url = url
 
     def __repr__(self) -> str:
         return (
@@ -60,10 +58,8 @@ class PortDataReference:
 
         The paths below ``local_path`` are those in the datastore, as in Azure.
         """
-        native = self.datastore.native
-        root = self._url[: len(self._url) - len(self.path_on_datastore)]
-        source = Place(self._url, native.storage)
-        return download_all(source, root, local_path, overwrite=bool(overwrite))
+        native: Datastore = self.datastore.native
+        return native.download(local_path, self.path_on_datastore, bool(overwrite))
 
 
 class StepRunOutput:
@@ -205,7 +201,7 @@ class StepRun(Partial):
         record = next(output for output in self._step.outputs if output.name == name)
         path = url.removeprefix(record.root.rstrip("/")).lstrip("/")
         datastore = get_datastore(self.experiment.workspace, record.datastore)
-        return PortDataReference(datastore, path, url, name)
+        return PortDataReference(datastore, path, name)
 
     def get_outputs(self) -> dict[str, StepRunOutput]:
         """Return the outputs, by name."""

@@ -2,74 +2,48 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
-from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
-from types import ModuleType
 from typing import Any
 
 from ...errors import OutsideSurfaceError
 from ...formatting import nearest_hint
+from ...worker.azureml.finder import LazyFinder, is_ours
 from .name_table import TABLE, load, missing_name
 
-_MARK = "__parallelrun__"
 
+class Finder(LazyFinder):
+    """Serves the modules of the table, at the end of ``sys.meta_path``: real modules come first."""
 
-class Finder:
-    """Creates the modules of the table, at the end of ``sys.meta_path``: real modules come first."""
-
-    def find_spec(
-        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        """Return the spec of a module of the table, None for other names.
+    def names_in(self, module: str) -> dict[str, str] | None:
+        """Return the names in a module of the table, None for modules of others.
 
         Raises
         ------
         OutsideSurfaceError
             The module is below ``azureml`` and not in the table; the message names a replacement.
         """
-        if name.partition(".")[0] != "azureml" or real_sdk():
+        if module.partition(".")[0] != "azureml" or real_sdk():
             return None
-        if name not in TABLE:
-            parent, _, last = name.rpartition(".")
+        if module not in TABLE:
+            parent, _, last = module.rpartition(".")
             if not is_ours(sys.modules.get(parent)) or last.startswith("_"):
                 return None  # a submodule of a real package
-            raise OutsideSurfaceError(missing_name(name, nearest_hint(last, _names_in(parent))))
-        loader: Any = self
-        return importlib.util.spec_from_loader(name, loader, is_package=True)
+            raise OutsideSurfaceError(missing_name(module, nearest_hint(last, _names_in(parent))))
+        return TABLE[module]
 
-    def create_module(self, spec: ModuleSpec) -> None:
-        """Let Python create the module."""
-
-    def exec_module(self, module: ModuleType) -> None:
-        """Fill a module; each of its names is loaded on first use."""
-        names = TABLE[module.__name__]
-
-        def get(name: str) -> Any:
-            home = names.get(name)
-            if home is None:
-                full = f"{module.__name__}.{name}"
-                hint = "" if name.startswith("__") else nearest_hint(name, names)
-                raise AttributeError(missing_name(full, hint))
-            value = load(home)
-            setattr(module, name, value)
-            return value
-
-        setattr(module, _MARK, True)
-        module.__getattr__ = get  # type: ignore[method-assign] # PEP 562
-        module.__dict__["__all__"] = sorted(names)
-        module.__dict__["__dir__"] = lambda: sorted({*names, *module.__dict__})
+    def load(self, module: str, name: str) -> Any:
+        """Return the object for a name in a module of the table."""
+        names = TABLE[module]
+        if name not in names:
+            hint = "" if name.startswith("__") else nearest_hint(name, names)
+            raise AttributeError(missing_name(f"{module}.{name}", hint))
+        return load(names[name])
 
 
 def _names_in(module: str) -> list[str]:
     submodules = [name.rpartition(".")[2] for name in TABLE if name.rpartition(".")[0] == module]
     return [*TABLE.get(module, ()), *submodules]
-
-
-def is_ours(module: ModuleType | None) -> bool:
-    """Return whether the finder created a module."""
-    return module is not None and module.__dict__.get(_MARK) is True
 
 
 def real_sdk() -> bool:

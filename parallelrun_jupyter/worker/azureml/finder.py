@@ -39,71 +39,91 @@ TABLE: dict[str, dict[str, str]] = {
 }
 """Modules for scripts -> their names -> the module of this folder with the object."""
 
-_USER_PACKAGE = "azureml_user"
 _USER_MODULE = "azureml_user.parallel_run"
 
 
-class _Finder:
-    """Finds and loads modules; subclasses define which ones and their content."""
+class LazyFinder:
+    """Base of finders of modules whose names are loaded on first use."""
 
-    def serves(self, name: str) -> bool:
+    def names_in(self, module: str) -> Any:
+        """Return the names in a module, None for modules of others."""
         raise NotImplementedError
 
-    def exec_module(self, module: Any) -> None:
+    def load(self, module: str, name: str) -> Any:
+        """Return the object for a name in a module.
+
+        Raises
+        ------
+        AttributeError
+            The module does not have the name.
+        """
         raise NotImplementedError
 
     def find_spec(self, name: str, *_: Any) -> Any:
-        if not self.serves(name):
+        """Return the spec of a module with names, else None."""
+        if self.names_in(name) is None:
             return None
         loader: Any = self
-        return importlib.util.spec_from_loader(name, loader, is_package=name != _USER_MODULE)
+        return importlib.util.spec_from_loader(name, loader, is_package=True)
 
     def create_module(self, *_: Any) -> Any:
+        """Let Python create the module."""
         return
 
-
-class AzuremlFinder(_Finder):
-    """Serves the modules of the table, unless a real ``azureml.core`` was imported."""
-
-    def serves(self, name: str) -> bool:
-        """Return whether a module is in the table and the real package is not in use."""
-        core = sys.modules.get("azureml.core")
-        is_real = core is not None and not getattr(core, "__parallelrun__", False)
-        return name in TABLE and not is_real
-
     def exec_module(self, module: Any) -> None:
-        """Fill a module; each of its names is loaded on first use."""
-        names = TABLE[module.__name__]
+        """Fill a module: loaded names become its attributes."""
+        module.__parallelrun__ = True  # before names_in, which recognizes modules by the mark
+        names = sorted(self.names_in(module.__name__))
 
         def load(name: str) -> Any:
-            if name not in names:
-                raise AttributeError(
-                    "%s.%s is not available to scripts here (available: %s); docs/azureml.md lists "
-                    "all names" % (module.__name__, name, ", ".join(sorted(names)) or "none")
-                )
-            value = getattr(importlib.import_module("." + names[name], __package__), name)
+            value = self.load(module.__name__, name)
             setattr(module, name, value)
             return value
 
-        module.__parallelrun__ = True
+        module.__all__ = names
         module.__getattr__ = load
-        module.__all__ = sorted(names)
+        module.__dir__ = lambda: sorted(set(names).union(module.__dict__))
 
 
-class EntryScriptFinder(_Finder):
+def is_ours(module: Any) -> bool:
+    """Return whether a module was filled by a finder of this kind."""
+    return module is not None and module.__dict__.get("__parallelrun__") is True
+
+
+class AzuremlFinder(LazyFinder):
+    """Serves the modules of the table, unless a real ``azureml.core`` was imported."""
+
+    def names_in(self, module: str) -> Any:
+        """Return the names in a module of the table."""
+        core = sys.modules.get("azureml.core")
+        return TABLE.get(module) if core is None or is_ours(core) else None
+
+    def load(self, module: str, name: str) -> Any:
+        """Return the object for a name in a module of the table."""
+        names = TABLE[module]
+        if name not in names:
+            raise AttributeError(
+                "%s.%s is not available to scripts here (available: %s); docs/azureml.md lists all "
+                "names" % (module, name, ", ".join(sorted(names)) or "none")
+            )
+        return getattr(importlib.import_module("." + names[name], __package__), name)
+
+
+class EntryScriptFinder(LazyFinder):
     """Serves ``azureml_user.parallel_run``, which is not part of an installable package."""
 
     def __init__(self, facts: dict[str, str]) -> None:
         self._facts = facts
 
-    def serves(self, name: str) -> bool:
-        """Return whether a module is ``azureml_user`` or ``azureml_user.parallel_run``."""
-        return name in (_USER_PACKAGE, _USER_MODULE)
+    def names_in(self, module: str) -> Any:
+        """Return the names in the package or its module."""
+        return {"azureml_user": (), _USER_MODULE: ("EntryScript",)}.get(module)
 
-    def exec_module(self, module: Any) -> None:
-        """Fill a module."""
-        if module.__name__ == _USER_MODULE:
-            module.EntryScript = _entry_script(self._facts)
+    def load(self, module: str, name: str) -> Any:
+        """Return the class ``EntryScript``."""
+        if module != _USER_MODULE or name != "EntryScript":
+            raise AttributeError("module %r has no attribute %r" % (module, name))
+        return _entry_script(self._facts)
 
 
 def _entry_script(facts: dict[str, str]) -> Any:

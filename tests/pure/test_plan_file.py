@@ -13,8 +13,7 @@ from parallelrun_jupyter import FileDataset, TabularDataset
 from parallelrun_jupyter.data.datasets.file_dataset import local_line
 from parallelrun_jupyter.data.datasets.inputs import count_items
 from parallelrun_jupyter.data.local.file_versions import FileVersions
-from parallelrun_jupyter.engine.planning.plan_check import Fate
-from parallelrun_jupyter.engine.planning.plan_file import PlanFile, write_plan
+from parallelrun_jupyter.engine.planning.plan_file import Fate, PlanFile, write_plan
 from parallelrun_jupyter.errors import InputError
 from parallelrun_jupyter.runs.run_record import RunRecord
 from tests.pure.test_state import record

@@ -100,15 +100,14 @@ class DaskPool:
         """Give mini-batches from ``first`` on to a node; they leave with the next ``wait``."""
         self._outgoing.setdefault(node, []).append(("assign", first, attempt, lines))
 
-    def put(self, node: str, first: int, pieces: Sequence[Piece]) -> None:
-        """Let a node put a part of the output; it is told with the next ``wait``."""
+    def upload_part(self, node: str, first: int, pieces: Sequence[Piece]) -> None:
+        """Upload a part of the output from a node; the command is sent by the next ``wait``."""
         self._outgoing.setdefault(node, []).append(("put", first, pieces))
 
-    def pause(self) -> list[Signal]:
-        """Let all nodes finish what runs and give back the rest; they say so themselves."""
+    def pause(self) -> None:
+        """Pause all nodes: they finish running mini-batches and return the others."""
         self._send_off()
         self._call(lambda members: members.pause())
-        return []
 
     def stop(self, *, drain: bool) -> None:
         """End the workers of all nodes."""
@@ -142,12 +141,12 @@ class DaskPool:
         """Let a ``wait`` return now."""
         self._bell.set()
 
-    def expect(self, mini_batches: int) -> None:
-        """Note how many mini-batches are left: a cluster that adapts grows and shrinks with them."""
+    def set_mini_batches_left(self, count: int) -> None:
+        """Set how many mini-batches are left; an adaptive cluster scales by it."""
         if self._members is not None:
-            self._members.mini_batches_left = mini_batches
+            self._members.mini_batches_left = count
 
-    def bring_logs(self) -> None:
+    def fetch_logs(self) -> None:
         """Begin to bring what is new in the nodes' logs."""
         self._call(self._begin_to_bring)
 

@@ -298,15 +298,15 @@ class _NodeThread:
             case ("assign", first, attempt, lines):
                 pool.assign(self._name, first, attempt, lines)
             case ("put", first, pieces):
-                pool.put(self._name, first, pieces)
+                pool.upload_part(self._name, first, pieces)
             case ("stop", drain):
                 pool.stop(drain=drain)
             case ("pause",):
-                self._say(pool.pause())
+                pool.pause()
             case ("unpause",):
-                self._say(pool.unpause())
+                pool.unpause()
             case ("leave",):
-                self._say(pool.pause())
+                pool.pause()
                 self._leaving = True
 
     def _say(self, found: list[Any]) -> None:

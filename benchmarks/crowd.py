@@ -1,4 +1,4 @@
-"""Two hundred nodes and a million mini-batches: what the driver pays, with nodes that only pretend."""
+"""The cost of the driver with two hundred simulated nodes and a million mini-batches."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ROWS = b"a row of an output\\n"
 CRC = zlib.crc32(ROWS)
 
 class Crowd:
-    # Each node holds sixteen mini-batches; they are over in turn, so many a second in all.
+    # Each node holds sixteen mini-batches; `rate` of them finish each second, in turn.
     def __init__(self, folder, record, keep_rows):
         self.names = [f"n{k}" for k in range(nodes)]
         self.nodes = ()

@@ -1,4 +1,4 @@
-"""A scheduler under test, with pretended nodes and a pretended store."""
+"""A scheduler under test, with simulated nodes and a simulated store."""
 
 from __future__ import annotations
 

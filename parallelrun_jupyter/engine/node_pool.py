@@ -14,7 +14,7 @@ from .scheduling.signals import Piece, Signal
 class Pool(Protocol):
     """The nodes of a run.
 
-    Methods return immediately; what they cause is reported by the signals that `wait` returns.
+    Methods return immediately; `wait` returns their results as signals.
     Only `wake` may be called from other threads.
     """
 
@@ -47,7 +47,7 @@ class Pool(Protocol):
         """Start copying new text of the workers' logs to the run folder."""
 
     def close(self) -> None:
-        """End what still runs, and release all resources."""
+        """End all workers, and release all resources."""
 
 
 class PoolFactory(Protocol):

@@ -40,7 +40,7 @@ def bench_of(limits: Limits = LIMITS, state: RunState | None = None, **resume: A
 
 
 def reread(events: Iterable[Event], cut: int = 0) -> list[Event]:
-    """Return what a reader finds in a journal, whose last bytes are missing."""
+    """Return the events of a journal whose last ``cut`` bytes are missing."""
     data = "".join(encode(event) + "\n" for event in events).encode()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "events.jsonl"
@@ -49,7 +49,7 @@ def reread(events: Iterable[Event], cut: int = 0) -> list[Event]:
 
 
 def assert_once_and_in_order(events: Iterable[Event], store: dict[str, list[int]]) -> list[int]:
-    """See that the parts that a journal names hold what succeeded, once, in input order."""
+    """Assert that the recorded parts hold each succeeded mini-batch once, in input order."""
     events = list(events)
     done = [e.mini_batch for e in events if isinstance(e, AttemptSucceeded)]
     parts = sorted((e.first, e) for e in events if isinstance(e, PartStored))
@@ -63,7 +63,7 @@ def assert_once_and_in_order(events: Iterable[Event], store: dict[str, list[int]
     return done
 
 
-def test_a_short_result_is_told_behind_its_part() -> None:
+def test_a_short_result_is_recorded_after_its_part() -> None:
     bench = bench_of()
     bench.send(sg.PlanAdvanced(4, 20, is_end=True))
     bench.join(4, "a")
@@ -74,9 +74,12 @@ def test_a_short_result_is_told_behind_its_part() -> None:
     bench.upload()
     read = reread(bench.events)
     assert read == bench.events
-    told = [e for e in read if isinstance(e, PartStored | ItemsFailed)]
-    assert [type(e) for e in told] == [PartStored, ItemsFailed, ItemsFailed]
-    assert [(e.mini_batch, e.items) for e in told if isinstance(e, ItemsFailed)] == [(1, 3), (3, 5)]
+    recorded = [e for e in read if isinstance(e, PartStored | ItemsFailed)]
+    assert [type(e) for e in recorded] == [PartStored, ItemsFailed, ItemsFailed]
+    assert [(e.mini_batch, e.items) for e in recorded if isinstance(e, ItemsFailed)] == [
+        (1, 3),
+        (3, 5),
+    ]
     state = bench.scheduler.state
     assert (state.items_succeeded, state.items_failed) == (12, 8)
     assert sum(group.items_missing for group in state.groups.values()) == state.items_failed
@@ -84,10 +87,10 @@ def test_a_short_result_is_told_behind_its_part() -> None:
 
 def test_ranges_begin_small_and_grow() -> None:
     assert [size_at(first) for first in (0, 1024, 2048, 100_000, 10**7)] == [4, 4, 8, 390, 1024]
-    assert [size_at(first, 100) for first in (0, 100_000)] == [100, 390], "where they are short"
+    assert [size_at(first, 100) for first in (0, 100_000)] == [100, 390], "if they are short"
 
 
-def test_a_range_is_one_nodes_and_is_put_when_it_is_over() -> None:
+def test_a_range_belongs_to_one_node_which_uploads_it() -> None:
     bench = bench_of()
     bench.send(sg.PlanAdvanced(12, 60, is_end=True))
     bench.join(2, "a")
@@ -97,7 +100,7 @@ def test_a_range_is_one_nodes_and_is_put_when_it_is_over() -> None:
     bench.succeed("a", 0)
     assert bench.assigned[2:] == [("a", 2, 1), ("a", 3, 1)]
     bench.fail("a", 3, 1)
-    assert bench.assigned[3:] == [("a", 3, 2)], "its owner tries it again"
+    assert bench.assigned[3:] == [("a", 3, 2)], "its owner retries it"
     bench.succeed("a", 2)
     assert bench.scheduler.state.succeeded == 0
     assert not bench.uploads
@@ -108,13 +111,13 @@ def test_a_range_is_one_nodes_and_is_put_when_it_is_over() -> None:
     bench.upload()
     state = bench.scheduler.state
     assert (state.succeeded, state.items_succeeded, state.parts, state.left) == (4, 20, 1, 8)
-    told = [e for e in bench.events if isinstance(e, AttemptSucceeded | PartStored)]
-    assert [e.mini_batch for e in told if isinstance(e, AttemptSucceeded)] == [1, 0, 2, 3]
-    assert {(e.part, e.offset) for e in told[:4]} == {(IN_STORE, 5 * k) for k in range(4)}  # type: ignore[union-attr]
-    assert told[4] == PartStored(bench.now, next(iter(bench.store)), 0, 4, 20, 99)
+    recorded = [e for e in bench.events if isinstance(e, AttemptSucceeded | PartStored)]
+    assert [e.mini_batch for e in recorded if isinstance(e, AttemptSucceeded)] == [1, 0, 2, 3]
+    assert {(e.part, e.offset) for e in recorded[:4]} == {(IN_STORE, 5 * k) for k in range(4)}  # type: ignore[union-attr]
+    assert recorded[4] == PartStored(bench.now, next(iter(bench.store)), 0, 4, 20, 99)
 
 
-def test_a_lost_node_s_range_runs_again_and_its_late_part_is_nobody_s() -> None:
+def test_the_range_of_a_lost_node_runs_again_and_its_late_part_is_ignored() -> None:
     bench = bench_of()
     bench.send(sg.PlanAdvanced(4, 20, is_end=True))
     bench.join(4, "a")
@@ -131,12 +134,36 @@ def test_a_lost_node_s_range_runs_again_and_its_late_part_is_nobody_s() -> None:
     bench.upload()
     assert bench.stops == [True]
     bench.send(sg.NodeStopped("b"))
-    assert not bench.published, "the lost node may still be putting something"
+    assert not bench.published, "the lost node may still be uploading"
     bench.stop_all()
     assert bench.end.state == "Completed"
 
 
-def test_a_mini_batch_that_is_given_up_ends_the_part_before_it() -> None:
+@pytest.mark.parametrize("run_max_try", [1, 2])
+def test_after_three_lost_nodes_a_mini_batch_fails_an_attempt(run_max_try: int) -> None:
+    bench = bench_of(Limits(run_max_try=run_max_try, error_threshold=-1, output_in_store=True))
+    bench.send(sg.PlanAdvanced(3, 15, is_end=True))
+    for name in "abc":
+        bench.join(3, name)
+        bench.send(sg.WorkerSpawned(name, f"{name}w0", 1))
+        bench.send(sg.WorkersSampled(name, ((f"{name}w0", "running", 1, 5),)))
+        bench.lose(name)
+    [failed] = bench.of_kind(AttemptFailed)
+    assert (failed.mini_batch, failed.attempt, failed.is_last) == (1, 1, run_max_try == 1)
+    bench.join(3, "d")
+    retried = [] if run_max_try == 1 else [("d", 1, 2)]
+    assert sorted(bench.assigned) == sorted([("d", 0, 1), *retried, ("d", 2, 1)])
+    while bench.assigned:
+        bench.succeed(*bench.assigned[0])
+    while bench.uploads:
+        bench.upload()
+    bench.stop_all()
+    assert bench.end.state == "Completed"
+    assert_once_and_in_order(bench.events, bench.store)
+    assert len(bench.store) == 3 - run_max_try
+
+
+def test_a_mini_batch_that_fails_for_good_splits_its_range() -> None:
     bench = bench_of(Limits(run_max_try=1, error_threshold=-1, output_in_store=True))
     bench.send(sg.PlanAdvanced(4, 20, is_end=True))
     bench.join(4, "a")
@@ -162,7 +189,7 @@ def test_a_mini_batch_that_is_given_up_ends_the_part_before_it() -> None:
     assert again.end.state == "Completed"
 
 
-def test_what_had_failed_side_by_side_is_one_part_again() -> None:
+def test_consecutive_retries_make_one_part() -> None:
     limits = Limits(run_max_try=1, error_threshold=-1, output_in_store=True)
     bench = bench_of(limits)
     bench.send(sg.PlanAdvanced(8, 40, is_end=True))
@@ -185,7 +212,7 @@ def test_what_had_failed_side_by_side_is_one_part_again() -> None:
     assert [len(upload.pieces) for upload in again.uploads] == [3, 1]
 
 
-def test_rows_that_are_too_many_are_put_before_the_range_is_over(
+def test_an_incomplete_range_uploads_its_rows_when_they_are_large(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(range_allocator, "PART_BYTES", 30)
@@ -202,7 +229,7 @@ def test_rows_that_are_too_many_are_put_before_the_range_is_over(
     assert bench.assigned == [("a", 0, 1), ("a", 4, 1)]
 
 
-def test_a_node_that_keeps_too_much_gets_nothing_until_some_of_it_is_in_the_store(
+def test_a_node_that_holds_too_many_rows_gets_nothing_until_some_are_stored(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(range_allocator, "HELD_BYTES", 30)
@@ -217,7 +244,7 @@ def test_a_node_that_keeps_too_much_gets_nothing_until_some_of_it_is_in_the_stor
     assert bench.assigned == [("a", 2, 1), ("a", 3, 1)]
 
 
-def test_the_last_of_a_range_is_taken_over_by_who_has_nothing() -> None:
+def test_a_node_without_work_takes_over_half_of_a_range() -> None:
     bench = bench_of()
     bench.send(sg.PlanAdvanced(4, 20, is_end=True))
     bench.join(1, "a")
@@ -235,7 +262,7 @@ def test_the_last_of_a_range_is_taken_over_by_who_has_nothing() -> None:
     assert sorted(assert_once_and_in_order(bench.events, bench.store)) == [0, 1, 2, 3]
 
 
-def test_a_range_is_put_when_the_last_of_it_is_somebody_else_s() -> None:
+def test_a_range_is_uploaded_when_its_rest_was_taken_over() -> None:
     bench = bench_of()
     bench.send(sg.PlanAdvanced(4, 20, is_end=True))
     bench.join(1, "a")
@@ -249,7 +276,7 @@ def test_a_range_is_put_when_the_last_of_it_is_somebody_else_s() -> None:
     assert [[piece[0] for piece in upload.pieces] for upload in bench.uploads] == [[0, 1, 2]]
 
 
-def test_a_node_that_is_paused_or_leaves_puts_what_it_keeps_and_others_do_the_rest() -> None:
+def test_a_paused_node_uploads_its_rows_and_others_run_the_rest() -> None:
     bench = bench_of()
     bench.send(sg.PlanAdvanced(4, 20, is_end=True))
     bench.join(4, "a")
@@ -268,7 +295,7 @@ def test_a_node_that_is_paused_or_leaves_puts_what_it_keeps_and_others_do_the_re
     assert sorted(assert_once_and_in_order(bench.events, bench.store)) == [0, 1, 2, 3]
 
 
-def test_cancel_after_what_runs_puts_it_and_cancel_now_does_not() -> None:
+def test_a_draining_cancel_uploads_the_rows() -> None:
     for drain in (True, False):
         bench = bench_of()
         bench.send(sg.PlanAdvanced(9, 45, is_end=True))
@@ -288,7 +315,7 @@ def test_cancel_after_what_runs_puts_it_and_cancel_now_does_not() -> None:
         assert bench.scheduler.state.succeeded == (2 if drain else 0)
 
 
-def test_a_part_that_cannot_be_put_ends_the_run() -> None:
+def test_a_failed_upload_ends_the_run() -> None:
     bench = bench_of()
     bench.send(sg.PlanAdvanced(4, 20, is_end=True))
     bench.join(4, "a")
@@ -300,20 +327,20 @@ def test_a_part_that_cannot_be_put_ends_the_run() -> None:
     assert (bench.end.state, bench.end.reason) == ("Failed", "the store refused")
 
 
-def test_a_part_that_cannot_be_put_after_a_draining_cancel_is_told_all_the_same() -> None:
+def test_a_failed_upload_after_a_draining_cancel_is_a_warning() -> None:
     bench = bench_of()
     bench.send(sg.PlanAdvanced(4, 20, is_end=True))
     bench.join(4, "a")
     bench.send(sg.CancelAsked(drain=True))
     bench.send(sg.PartUploadFailed("a", "the store refused", "Traceback ..."))
-    assert bench.stops == [False], "what is kept cannot be put: there is nothing to wait for"
+    assert bench.stops == [False], "the rows cannot be uploaded: nothing to wait for"
     warnings = bench.of_kind(WarningRaised)
     assert [(e.text, e.traceback) for e in warnings] == [("the store refused", "Traceback ...")]
     bench.stop_all()
     assert bench.end.state == "Canceled"
 
 
-def test_attempts_hold_when_the_line_of_their_part_is_there() -> None:
+def test_attempts_are_committed_by_the_line_of_their_part() -> None:
     ones = [AttemptSucceeded(k, 1, "n0w0", 5, 9, 5, 5, 5, IN_STORE, 5 * k, 15, 0) for k in range(3)]
     part = PartStored(6, "part-0", 0, 3, 15, 99)
     whole: list[Event] = [StateEntered(1, "Running"), *ones, part, StateEntered(7, "Finalizing")]
@@ -327,7 +354,7 @@ def test_attempts_hold_when_the_line_of_their_part_is_there() -> None:
     assert (state.succeeded, state.rows, state.parts, state.at_ms) == (3, 15, 1, 6)
 
 
-def test_a_reader_goes_on_where_a_part_was_not_whole_yet(tmp_path: Path) -> None:
+def test_a_reader_continues_after_an_incomplete_part(tmp_path: Path) -> None:
     ones = [AttemptSucceeded(k, 1, "n0w0", 5, 9, 5, 5, 5, IN_STORE, 5 * k, 15, 0) for k in range(3)]
     events: list[Event] = [StateEntered(1, "Running"), *ones, PartStored(6, "part-0", 0, 3, 15, 99)]
     data = "".join(encode(event) + "\n" for event in events).encode()
@@ -349,7 +376,7 @@ def test_a_reader_goes_on_where_a_part_was_not_whole_yet(tmp_path: Path) -> None
     drivers=st.integers(1, 3),
     largest=st.sampled_from([30, 100, 10**9]),
 )
-def test_whatever_happens_each_row_is_in_one_part_and_in_order(
+def test_each_row_is_in_one_part_and_in_order(
     seed: int, mini_batches: int, failing: float, run_max_try: int, drivers: int, largest: int
 ) -> None:
     rng = random.Random(seed)
@@ -381,10 +408,10 @@ def test_whatever_happens_each_row_is_in_one_part_and_in_order(
     )
 
 
-def course(  # noqa: C901 - one flat choice of what happens next
+def course(  # noqa: C901 - one flat random choice
     bench: Bench, rng: random.Random, total: int, failing: float, most: int
 ) -> None:
-    """Let things happen, at most so many, until the run wants its nodes to stop."""
+    """Send up to ``most`` random signals, until the nodes are to stop."""
     planned = 0
     while not bench.stops and most > 0:
         most -= 1
@@ -402,9 +429,7 @@ def course(  # noqa: C901 - one flat choice of what happens next
             bench.wait(IDLE_RELEASE_MS)
         elif choice < 0.5 and bench.uploads:
             bench.upload(rng.randrange(len(bench.uploads)), is_reported=True)
-        elif (
-            choice < 0.51 and bench.uploads
-        ):  # it is put, and the node is lost before that is heard
+        elif choice < 0.51 and bench.uploads:  # stored, but the node is lost before its report
             number = rng.randrange(len(bench.uploads))
             name = bench.uploads[number].node
             bench.upload(number, is_reported=False)
@@ -422,27 +447,27 @@ def course(  # noqa: C901 - one flat choice of what happens next
         assert state.items_succeeded + state.items_failed == 5 * state.done
 
 
-def test_a_range_reaches_over_what_is_listed_by_now() -> None:
+def test_a_range_may_be_longer_than_the_plan_so_far() -> None:
     state = RunState()
     state.planned = 2
-    both = RangeAllocator(state)
-    assert both.next("a", 3) == [(0, 2, 1)]
-    assert both.next("b", 3) == []
+    allocator = RangeAllocator(state)
+    assert allocator.next("a", 3) == [(0, 2, 1)]
+    assert allocator.next("b", 3) == []
     state.planned = 9
-    assert both.next("b", 2) == [(4, 2, 1)]
-    assert both.next("a", 1) == [(2, 1, 1)]
+    assert allocator.next("b", 2) == [(4, 2, 1)]
+    assert allocator.next("a", 1) == [(2, 1, 1)]
 
 
-def test_while_there_is_more_to_come_nobody_takes_over_a_few() -> None:
+def test_small_rests_are_not_taken_over_while_the_plan_grows() -> None:
     state = RunState()
     state.planned = 8
-    both = RangeAllocator(state)
-    assert both.next("a", 20) == [(0, 8, 1)]
+    allocator = RangeAllocator(state)
+    assert allocator.next("a", 20) == [(0, 8, 1)]
     state.planned = 15
-    assert both.next("b", 1) == []
+    assert allocator.next("b", 1) == []
     state.planned = 16
-    assert both.next("b", 1) == [(12, 1, 1)], "half of eight"
+    assert allocator.next("b", 1) == [(12, 1, 1)], "half of eight"
     state.plan_finished = True
-    both.end_plan()
-    assert both.next("c", 9) == [(10, 2, 1)]
-    assert both.next("c", 9) == [(14, 2, 1)]
+    allocator.end_plan()
+    assert allocator.next("c", 9) == [(10, 2, 1)]
+    assert allocator.next("c", 9) == [(14, 2, 1)]

@@ -1,4 +1,4 @@
-"""The scheduler's rules: every fault is a list of signals, and no test waits for anything."""
+"""The rules of the scheduler: each fault is a list of signals, and no test waits."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_run_from_start_to_end() -> None:
 
 
 @pytest.mark.parametrize("append_rows", [True, False])
-def test_what_goes_to_a_store_waits_for_what_shutdown_writes(append_rows: bool) -> None:
+def test_an_output_in_a_store_is_published_after_shutdown(append_rows: bool) -> None:
     bench = ready(Limits(append_rows=append_rows, output_in_store=True), mini_batches=2)
     for mini_batch in (0, 1):
         bench.succeed("n0", mini_batch, 1)
@@ -63,7 +63,7 @@ def test_what_goes_to_a_store_waits_for_what_shutdown_writes(append_rows: bool) 
     assert (bench.end.state, bench.end.output) == ("Completed", "az://c/out")
 
 
-def test_the_first_mini_batch_runs_while_listing_goes_on() -> None:
+def test_the_first_mini_batch_runs_during_the_listing() -> None:
     bench = Bench()
     bench.send(sg.NodeOffered("n0", 1, 2), sg.PlanAdvanced(1, 5, is_end=False))
     assert bench.assigned == [("n0", 0, 1)]
@@ -73,7 +73,7 @@ def test_the_first_mini_batch_runs_while_listing_goes_on() -> None:
     assert bench.assigned == [("n0", 1, 1), ("n0", 2, 1)]
 
 
-def test_a_failed_attempt_is_tried_again_before_new_work() -> None:
+def test_a_failed_attempt_is_retried_before_new_work() -> None:
     bench = ready(mini_batches=5)
     bench.fail("n0", 0, 1)
     assert bench.assigned == [("n0", 1, 1), ("n0", 0, 2)]
@@ -81,7 +81,7 @@ def test_a_failed_attempt_is_tried_again_before_new_work() -> None:
     assert bench.scheduler.state.items_failed == 0
 
 
-def test_attempts_end_at_run_max_try_and_then_count_all_items() -> None:
+def test_attempts_end_at_run_max_try_and_fail_all_items() -> None:
     bench = ready(Limits(run_max_try=2, error_threshold=5), mini_batches=2)
     bench.fail("n0", 0, 1)
     bench.fail("n0", 0, 2)
@@ -141,16 +141,21 @@ def test_a_run_without_any_success_has_no_rows_to_write(append_rows: bool, state
     assert bench.end.state == state
 
 
-def test_a_short_result_is_a_failure_with_a_line_and_is_not_tried_again() -> None:
+def test_a_short_result_names_a_line_and_is_not_retried() -> None:
     bench = ready(Limits(error_threshold=4), capacity=4)
     bench.send(sg.WorkerInitialized("n0", "n0w0", 5, "score.py:12 in run"))
     bench.succeed("n0", 0, 1)
     assert not bench.of_kind(ItemsFailed)
     bench.succeed("n0", 1, 1, rows=1)
-    [told] = bench.of_kind(ItemsFailed)
-    assert (told.mini_batch, told.attempt, told.items, told.kind) == (1, 1, 4, "short_result")
-    assert told.message == "run() returned 1 result for 5 items at score.py:12"
-    assert told.group == "ShortResult at score.py:12 in run"
+    [recorded] = bench.of_kind(ItemsFailed)
+    assert (recorded.mini_batch, recorded.attempt, recorded.items, recorded.kind) == (
+        1,
+        1,
+        4,
+        "short_result",
+    )
+    assert recorded.message == "run() returned 1 result for 5 items at score.py:12"
+    assert recorded.group == "ShortResult at score.py:12 in run"
     state = bench.scheduler.state
     assert (state.succeeded, state.failed, state.items_succeeded, state.items_failed) == (
         2,
@@ -171,7 +176,7 @@ def test_a_short_result_is_a_failure_with_a_line_and_is_not_tried_again() -> Non
     assert folded == state
 
 
-def test_late_news_of_an_attempt_that_was_given_up_changes_nothing() -> None:
+def test_late_results_of_a_failed_attempt_are_ignored() -> None:
     bench = ready(mini_batches=3)
     bench.fail("n0", 0, 1)
     before = len(bench.events)
@@ -183,7 +188,7 @@ def test_late_news_of_an_attempt_that_was_given_up_changes_nothing() -> None:
     assert sum(isinstance(e, AttemptSucceeded) for e in bench.events) == 1
 
 
-def test_offsets_go_on_within_one_message() -> None:
+def test_offsets_add_up_within_one_message() -> None:
     bench = ready(capacity=3)
     successes = tuple(sg.Success(k, 1, 5, 5, 10, 10 + k, 0) for k in range(3))
     bench.send(sg.AttemptsSucceeded("n0", "n0w0", successes, 2, 100))
@@ -191,7 +196,7 @@ def test_offsets_go_on_within_one_message() -> None:
     assert ranges == [(2, 100, 10), (2, 110, 11), (2, 121, 12)]
 
 
-def test_cancel_now_and_cancel_after_what_runs() -> None:
+def test_cancel_with_and_without_drain() -> None:
     bench = ready()
     bench.send(sg.CancelAsked(drain=True))
     assert bench.stops == [True]
@@ -205,7 +210,7 @@ def test_cancel_now_and_cancel_after_what_runs() -> None:
 
 
 @pytest.mark.parametrize("drain", [True, False])
-def test_a_listing_that_ends_after_a_cancel_stops_nothing_a_second_time(drain: bool) -> None:
+def test_a_listing_that_fails_after_a_cancel_changes_nothing(drain: bool) -> None:
     bench = Bench()
     bench.send(sg.PlanAdvanced(4, 20, is_end=False), sg.NodeOffered("n0", 2, 2))
     bench.send(sg.CancelAsked(drain=drain))
@@ -237,7 +242,7 @@ def test_the_traceback_of_a_helper_is_in_the_last_event_until_a_resume() -> None
     assert (again.end.state, again.end.traceback) == ("Failed", "Traceback 3")
 
 
-def test_a_resume_that_is_refused_by_a_helpers_error_has_its_traceback() -> None:
+def test_a_resume_refused_because_of_a_helper_has_its_traceback() -> None:
     bench = Bench()
     bench.send(sg.PlanAdvanced(1, 5, is_end=True), sg.CancelAsked(drain=True))
     bench.stop_all()
@@ -248,7 +253,7 @@ def test_a_resume_that_is_refused_by_a_helpers_error_has_its_traceback() -> None
     assert again.state.state == "Canceled"
 
 
-def test_a_resume_that_comes_when_another_has_completed_the_run_is_refused_at_once() -> None:
+def test_a_resume_of_a_completed_run_is_refused_immediately() -> None:
     bench = ready(mini_batches=1)
     bench.succeed("n0", 0, 1)
     bench.stop_all()
@@ -317,7 +322,7 @@ def test_a_group_keeps_only_its_first_tracebacks() -> None:
     threshold=st.sampled_from([-1, 0, 3, 20]),
     append_rows=st.booleans(),
 )
-def test_whatever_happens_every_item_is_accounted_for(
+def test_every_item_is_accounted_for(
     seed: int,
     mini_batches: int,
     nodes: int,
@@ -346,12 +351,12 @@ def test_whatever_happens_every_item_is_accounted_for(
                 bench.succeed(node, mini_batch, attempt, rows=rng.choice([5, 5, 4, 6]))
     bench.stop_all()
     state = bench.scheduler.state
-    # Nothing twice, and every failure was tried as often as it may be.
+    # Nothing is done twice.
     succeeded = [e.mini_batch for e in bench.of_kind(AttemptSucceeded)]
     lost = [e.mini_batch for e in bench.of_kind(AttemptFailed) if e.is_last]
     assert len(set(succeeded + lost)) == len(succeeded + lost)
     assert state.items_succeeded + state.items_failed == 5 * state.done
-    # A threshold trips exactly when it is passed.
+    # A threshold ends the run exactly when it is exceeded.
     if bench.end.state == "Completed":
         assert state.left == 0
         assert threshold == -1 or state.items_failed <= threshold
@@ -359,13 +364,13 @@ def test_whatever_happens_every_item_is_accounted_for(
         assert state.items_failed > threshold
     else:
         assert succeeded == []
-    # The journal alone tells the same.
+    # The journal alone gives the same state.
     again = RunState()
     again.apply_all(decode(encode(event)) for event in bench.events)
     assert again == state
 
 
-def test_a_store_that_gives_no_first_mini_batch_ends_the_run() -> None:
+def test_a_run_without_a_first_mini_batch_times_out() -> None:
     bench = Bench(Limits(first_task_creation_timeout_s=5))
     bench.now = 4_990
     bench.send(sg.TimePassed())
@@ -376,7 +381,7 @@ def test_a_store_that_gives_no_first_mini_batch_ends_the_run() -> None:
     assert bench.end.reason.startswith("no mini-batch was listed within first_task_creation_timeo")
 
 
-def test_a_run_in_which_nothing_happens_ends() -> None:
+def test_a_run_without_progress_times_out() -> None:
     bench = Bench(Limits(progress_update_timeout_s=60))
     bench.send(sg.PlanAdvanced(3, 15, is_end=False), sg.NodeOffered("n0", 1, 1))
     bench.now = 50_000
@@ -391,7 +396,7 @@ def test_a_run_in_which_nothing_happens_ends() -> None:
     assert bench.end.reason == "nothing has happened for progress_update_timeout = 60 s"
 
 
-def test_a_node_that_joins_gets_work_and_what_a_lost_one_held_goes_elsewhere() -> None:
+def test_a_new_node_gets_the_mini_batches_of_a_lost_one() -> None:
     bench = Bench(Limits(run_max_try=1), nodes=())
     bench.send(sg.PlanAdvanced(4, 20, is_end=True))
     bench.send(sg.NodeConnected("n0", "tcp://a"), sg.NodeOffered("n0", 2, 3))
@@ -405,7 +410,7 @@ def test_a_node_that_joins_gets_work_and_what_a_lost_one_held_goes_elsewhere() -
     before = len(bench.events)
     late = sg.Success(0, 1, 5, 5, 10, 3, 0)
     bench.send(sg.AttemptsSucceeded("n0", "n0w0", (late,), 0, 0))
-    assert len(bench.events) == before, "what a lost node says is late news"
+    assert len(bench.events) == before, "late signals of a lost node are ignored"
     for mini_batch in (0, 2, 3):
         bench.succeed("n1", mini_batch, 1)
     bench.stop_all()
@@ -415,7 +420,7 @@ def test_a_node_that_joins_gets_work_and_what_a_lost_one_held_goes_elsewhere() -
 
 
 def lose_with(bench: Bench, count: int, *, blames: bool = True) -> None:
-    """Let so many nodes come, take the mini-batch, and go down."""
+    """Connect ``count`` nodes that get the mini-batch and are lost."""
     for number in range(count):
         name = f"x{bench.now}-{number}"
         bench.send(sg.NodeConnected(name, ""), sg.NodeOffered(name, 1, 1))
@@ -424,7 +429,7 @@ def lose_with(bench: Bench, count: int, *, blames: bool = True) -> None:
         bench.send(sg.NodeGone(name, "killed", blames=blames))
 
 
-def test_a_mini_batch_is_charged_when_it_has_taken_three_nodes_with_it() -> None:
+def test_a_mini_batch_fails_an_attempt_after_three_lost_nodes() -> None:
     bench = Bench(Limits(run_max_try=2, error_threshold=-1), nodes=())
     bench.send(sg.PlanAdvanced(1, 5, is_end=True))
     lose_with(bench, 2)
@@ -441,7 +446,7 @@ def test_a_mini_batch_is_charged_when_it_has_taken_three_nodes_with_it() -> None
     assert bench.scheduler.state.items_failed == 0
 
 
-def test_what_was_only_held_ahead_is_not_blamed_where_it_is_known_what_ran() -> None:
+def test_a_prefetched_mini_batch_is_not_blamed_for_a_lost_node() -> None:
     bench = Bench(Limits(run_max_try=1, error_threshold=-1), nodes=())
     bench.send(sg.PlanAdvanced(3, 15, is_end=True))
     for number in range(3):
@@ -454,14 +459,14 @@ def test_what_was_only_held_ahead_is_not_blamed_where_it_is_known_what_ran() -> 
     assert [failed.mini_batch for failed in bench.of_kind(AttemptFailed)] == [0]
 
 
-def test_a_retired_node_blames_nobody_however_often() -> None:
+def test_a_retired_node_blames_no_mini_batch() -> None:
     bench = Bench(Limits(run_max_try=1), nodes=())
     bench.send(sg.PlanAdvanced(1, 5, is_end=True))
     lose_with(bench, 7, blames=False)
     assert bench.of_kind(AttemptFailed) == []
 
 
-def test_a_paused_node_gives_back_what_it_has_not_begun() -> None:
+def test_a_paused_node_returns_mini_batches_that_have_not_started() -> None:
     bench = Bench(nodes=("n0", "n1"))
     bench.send(sg.PlanAdvanced(4, 20, is_end=True), sg.NodeOffered("n0", 2, 4))
     assert [k for _, k, _ in bench.assigned] == [0, 1, 2, 3]
@@ -470,10 +475,10 @@ def test_a_paused_node_gives_back_what_it_has_not_begun() -> None:
     bench.send(sg.NodeOffered("n1", 2, 4))
     assert bench.assigned[2:] == [("n1", 2, 1), ("n1", 3, 1)]
     bench.send(sg.MiniBatchesReturned("n0", ((2, 1),)))
-    assert len(bench.assigned) == 4, "it is another node's by now"
+    assert len(bench.assigned) == 4, "another node has it"
 
 
-def test_a_cluster_that_is_lost_interrupts_the_run_and_one_that_never_was_fails_it() -> None:
+def test_a_lost_pool_interrupts_the_run_or_fails_it() -> None:
     bench = Bench(nodes=())
     bench.send(
         sg.PlanAdvanced(2, 10, is_end=True), sg.NodeConnected("n0", ""), sg.NodeOffered("n0", 1, 1)
@@ -504,13 +509,13 @@ def test_a_run_without_nodes_can_be_canceled_and_a_lost_pool_does_not_change_its
     failing=st.floats(0, 0.5),
     run_max_try=st.integers(1, 3),
 )
-def test_whoever_comes_and_goes_nothing_is_lost_and_nothing_is_twice(
+def test_nothing_is_lost_or_done_twice_when_nodes_come_and_go(
     seed: int, mini_batches: int, failing: float, run_max_try: int
 ) -> None:
     rng = random.Random(seed)
     bench = Bench(Limits(run_max_try, error_threshold=-1, append_rows=False), nodes=())
     bench.send(sg.PlanAdvanced(mini_batches, mini_batches * 5, is_end=True))
-    said: list[sg.Signal] = []
+    sent: list[sg.Signal] = []
     while not bench.stops:
         choice = rng.random()
         names = bench.names
@@ -520,14 +525,14 @@ def test_whoever_comes_and_goes_nothing_is_lost_and_nothing_is_twice(
             bench.lose(rng.choice(names), blames=rng.random() < 0.7)
         elif choice < 0.2:
             bench.pause(rng.choice(names), lambda: rng.random() < 0.5)
-        elif choice < 0.25 and said:
-            bench.send(rng.choice(said))  # said again, or after its node is gone
+        elif choice < 0.25 and sent:
+            bench.send(rng.choice(sent))  # repeated, or after its node was lost
         elif choice < 0.5 or not bench.assigned:
             bench.send(sg.NodeOffered(rng.choice(names), 2, rng.randint(1, 8)))
         else:
             node, mini_batch, attempt = rng.choice(bench.assigned)
             success = sg.Success(mini_batch, attempt, 5, 5, 10, 15, 0)
-            said.append(sg.AttemptsSucceeded(node, f"{node}w0", (success,), 0, 0))
+            sent.append(sg.AttemptsSucceeded(node, f"{node}w0", (success,), 0, 0))
             if rng.random() < failing:
                 bench.fail(node, mini_batch, attempt)
             else:
@@ -556,11 +561,11 @@ def two_groups(limits: Limits) -> Bench:
     return bench
 
 
-def test_one_group_is_tried_again_and_the_other_stays_failed() -> None:
+def test_one_group_is_retried_and_the_other_stays_failed() -> None:
     limits = Limits(run_max_try=1, error_threshold=-1)
     first = two_groups(limits)
     again = Bench(limits, state=folded(first.events), group=WORSE.group)
-    assert again.events == [], "nothing is said before the inputs are known to be the same"
+    assert again.events == [], "nothing is recorded before the inputs are checked"
     again.send(sg.PlanAdvanced(4, 20, is_end=True))
     assert again.events[1] == RunResumed(again.now, True, 2, "", WORSE.group)
     state = again.scheduler.state
@@ -583,7 +588,7 @@ def test_one_group_is_tried_again_and_the_other_stays_failed() -> None:
         sg.PoolLost("no Dask scheduler answers", is_resumable=True),
     ],
 )
-def test_a_refused_resume_leaves_a_run_that_has_ended_as_it_was(refusal: sg.Signal) -> None:
+def test_a_refused_resume_leaves_an_ended_run_as_it_was(refusal: sg.Signal) -> None:
     limits = Limits(run_max_try=1, error_threshold=-1)
     before = folded(two_groups(limits).events)
     again = Bench(limits, state=folded(two_groups(limits).events))
@@ -595,7 +600,7 @@ def test_a_refused_resume_leaves_a_run_that_has_ended_as_it_was(refusal: sg.Sign
     assert again.scheduler.state == before
 
 
-def test_a_store_that_stalls_while_the_inputs_are_checked_ends_in_a_refusal() -> None:
+def test_a_resume_is_refused_if_checking_the_inputs_stalls() -> None:
     limits = Limits(run_max_try=1, error_threshold=-1, first_task_creation_timeout_s=600)
     again = Bench(limits, state=folded(two_groups(limits).events))
     again.now += 600_000
@@ -604,7 +609,7 @@ def test_a_store_that_stalls_while_the_inputs_are_checked_ends_in_a_refusal() ->
     assert again.events == []
 
 
-def test_what_happened_before_the_plan_was_checked_is_told_then() -> None:
+def test_signals_before_the_plan_is_checked_are_handled_after_it() -> None:
     limits = Limits(run_max_try=1, error_threshold=-1)
     again = Bench(limits, state=folded(two_groups(limits).events))
     again.send(sg.WorkerSpawned("n0", "n0w0", 7), sg.NodeOffered("n0", 2, 9), sg.Warned("new"))
@@ -617,7 +622,7 @@ def test_what_happened_before_the_plan_was_checked_is_told_then() -> None:
     assert again.assigned == [("n0", k, 2) for k in range(3)]
 
 
-def test_what_was_left_failed_counts_and_yet_the_group_is_tried() -> None:
+def test_failures_of_other_groups_count_after_the_group_was_retried() -> None:
     first = two_groups(Limits(run_max_try=1, error_threshold=-1))
     for ends_well in (True, False):
         limits = Limits(run_max_try=1, error_threshold=4)
@@ -642,7 +647,7 @@ def test_what_was_left_failed_counts_and_yet_the_group_is_tried() -> None:
     run_max_try=st.integers(1, 3),
     drivers=st.integers(1, 4),
 )
-def test_however_often_groups_are_tried_again_every_item_is_accounted_for(
+def test_every_item_is_accounted_for_after_any_resumes_of_groups(
     seed: int, mini_batches: int, run_max_try: int, drivers: int
 ) -> None:
     rng = random.Random(seed)

@@ -150,7 +150,7 @@ def write_plan(
             replaced = check(earlier[:-1])
             if replaced:
                 items += _replace_lines(path, earlier, replaced)
-            report(mini_batches, items, True)  # noqa: FBT003 - the parameter's name says it
+            report(mini_batches, items, True)  # noqa: FBT003 - is_end
             return
         if not earlier:
             file.truncate(0)
@@ -175,7 +175,7 @@ def _list_inputs(
             items_read = max(items_read, items) + count
             if time.monotonic() - written_at > _REPORT_S:
                 written_at = time.monotonic()
-                report(total, items_read, False)  # noqa: FBT003 - the parameter's name says it
+                report(total, items_read, False)  # noqa: FBT003 - is_end
             continue
         total += 1
         items += count
@@ -189,14 +189,14 @@ def _list_inputs(
         size += len(line)
         if total == 1 or size >= _WRITE_BYTES or time.monotonic() - written_at > _WRITE_S:
             _write(file.fileno(), lines)
-            report(total, items, False)  # noqa: FBT003 - the parameter's name says it
+            report(total, items, False)  # noqa: FBT003 - is_end
             lines, size, written_at = [], 0, time.monotonic()
     if total < len(earlier):
         raise InputError(_refusal(inputs.difference(earlier[total], None)))
     lines.append(_end_line(total, items))
     _write(file.fileno(), lines)
     os.fsync(file.fileno())
-    report(total, items, True)  # noqa: FBT003 - the parameter's name says it
+    report(total, items, True)  # noqa: FBT003 - is_end
 
 
 def _check_inputs(

@@ -137,8 +137,8 @@ class Planner:
             return
         end = helper_end(crash, status, self._last_lines.tail())
         if not is_over:
-            text = f"the inputs could not be listed: {end.sentence} Correct that and run.resume()"
-            self._post(PlanFailed(text, end.traceback))
+            text = f"the inputs could not be listed: {end.sentence} Correct that; run.resume()"
+            self._post(PlanFailed(f"{text} lists them again", end.traceback))
         elif crash is not None:  # the plan is complete; the file of versions is not
             text = f"the versions of the input files could not be recorded: {end.sentence}"
             self._post(Warned(text, end.traceback))

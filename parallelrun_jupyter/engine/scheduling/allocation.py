@@ -101,10 +101,10 @@ class Allocation(Protocol):
         """Forget a mini-batch that has failed for good."""
 
     def node_lost(self, node: str, /) -> None:
-        """Allocate again what a lost node had finished but not uploaded."""
+        """Allocate again the mini-batches that a lost node had not uploaded."""
 
     def release(self, node: str, /) -> None:
-        """Let an idle node upload what it holds; other nodes can run the rest."""
+        """Let an idle node upload the rows that it holds; other nodes can run the rest."""
 
     def ready_parts(self) -> list[Part]:
         """Return the parts whose upload can start; each is returned once."""

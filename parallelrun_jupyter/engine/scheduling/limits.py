@@ -24,8 +24,8 @@ LOST_NODE_GRACE_MS = 35_000
 """After this long a lost node has shut itself down; none of its uploads are in progress."""
 
 IDLE_RELEASE_MS = 2_000
-"""A node that has been idle for this long, because it is paused or about to leave, uploads what it
-holds, and other nodes get the rest of its ranges."""
+"""A node that has been idle for this long, because it is paused or about to leave, uploads its
+rows, and other nodes get the rest of its ranges."""
 
 TRACEBACKS_PER_GROUP = 10
 """Later attempts of a failure group are recorded without a traceback, to bound the journal."""

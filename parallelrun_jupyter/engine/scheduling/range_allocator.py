@@ -89,7 +89,7 @@ class RangeAllocator:
     """The ranges of a run whose nodes upload the output themselves.
 
     Rows never reach the driver. A node holds a finished mini-batch until the part with its rows is
-    stored, and only then it counts as succeeded. What a lost node had not uploaded runs again.
+    stored, and only then it counts as succeeded. Rows that a lost node had not uploaded are computed again.
 
     Parameters
     ----------
@@ -104,11 +104,11 @@ class RangeAllocator:
         self._only_retries = False
         #: the first mini-batch that is in no range
         self._next = 0
-        #: where the ranges begin, in increasing order
+        #: the first mini-batches of the ranges, in increasing order
         self._firsts: list[int] = []
         self._ranges: dict[int, MiniBatchRange] = {}
         self._owned: dict[str, dict[int, MiniBatchRange]] = {}
-        #: a heap of where ranges without an owner begin; an entry may be out of date
+        #: a heap of the first mini-batches of ranges without an owner; entries may be out of date
         self._free: list[int] = []
         #: owned ranges with mini-batches that are not assigned yet
         self._open: dict[int, MiniBatchRange] = {}
@@ -285,7 +285,7 @@ class RangeAllocator:
     # Nodes
 
     def node_lost(self, node: str, /) -> None:
-        """Free the ranges of a lost node, with what it held and was uploading."""
+        """Free the ranges of a lost node, including those it was uploading."""
         for part in [p for p in self._uploading.values() if p.node == node]:
             del self._uploading[part.first]
             end = part.first + len(part.successes)
@@ -296,7 +296,7 @@ class RangeAllocator:
             self._reset(range_)
 
     def release(self, node: str, /) -> None:
-        """Upload what an idle node holds, and free the rest of its ranges."""
+        """Upload the rows that an idle node holds, and free the rest of its ranges."""
         for range_ in list(self._owned.get(node, {}).values()):
             for first, end in consecutive(sorted(range_.held)):
                 self._upload(self._isolate(first, end))

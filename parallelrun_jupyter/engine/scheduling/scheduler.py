@@ -29,7 +29,7 @@ _ALL_DONE = "it is Completed and nothing in it failed, so that nothing is left t
 
 
 class Scheduler:
-    """Decides which node runs which mini-batch, what is retried, and when the run is over.
+    """Decides which node runs which mini-batch, which are retried, and when the run is over.
 
     Only ``handle`` changes it. ``state`` is the fold of the events that it recorded, by the same
     code as everywhere.
@@ -252,7 +252,7 @@ class Scheduler:
                     self._traceback = traceback
 
     def _lose_node(self, name: str, reason: str, *, blames: bool) -> None:
-        """Allocate again what a lost node held; an attempt fails only by rule R18."""
+        """Allocate the mini-batches of a lost node again; an attempt fails only by rule R18."""
         node = self._assignments.get(name)
         if node is None:
             return
@@ -446,7 +446,7 @@ class Scheduler:
             self._finish(*self._ending)
 
     def _drain(self) -> None:
-        """Let the nodes upload what they hold, and stop them after that."""
+        """Let the nodes upload the rows that they hold, then stop them."""
         for name in self._assignments.names():
             self._allocation.release(name)
         self._upload_parts()

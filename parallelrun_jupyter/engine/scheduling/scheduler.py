@@ -218,7 +218,7 @@ class Scheduler:
         self.state.apply(event)
         self._actions.append(Record(event))
 
-    def _plan_changed(self, signal: signals.PlanAdvanced | signals.PlanFailed) -> None:
+    def _plan_changed(self, signal: signals.PlanChange) -> None:
         match signal:
             case signals.PlanAdvanced(mini_batches, items, is_end):
                 self._plan_is_checked = True
@@ -347,7 +347,7 @@ class Scheduler:
 
     # Parts
 
-    def _part_changed(self, signal: signals.PartUploaded | signals.PartUploadFailed) -> None:
+    def _part_changed(self, signal: signals.PartChange) -> None:
         match signal:
             case signals.PartUploaded(node, first, name, rows, size_bytes):
                 self._commit_part(first, node, name, rows, size_bytes)

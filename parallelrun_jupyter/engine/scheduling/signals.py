@@ -240,30 +240,22 @@ NodeChange: TypeAlias = NodeConnected | NodeGone | NodeStopped | MiniBatchesRetu
 OutputChange: TypeAlias = OutputPublished | OutputNotPublished | OutputImpossible
 WorkerChange: TypeAlias = WorkerSpawned | WorkerInitialized | WorkerNotReady | WorkerEnded
 
+PlanChange: TypeAlias = PlanAdvanced | PlanFailed
+PartChange: TypeAlias = PartUploaded | PartUploadFailed
+
 Signal: TypeAlias = (
-    PlanAdvanced
-    | PlanFailed
+    PlanChange
     | NodeOffered
-    | WorkerSpawned
-    | WorkerInitialized
-    | WorkerNotReady
-    | WorkerEnded
-    | AttemptsSucceeded
-    | PartUploaded
-    | PartUploadFailed
-    | AttemptErrored
+    | NodeChange
+    | WorkerChange
     | WorkersSampled
-    | NodeConnected
-    | NodeGone
-    | MiniBatchesReturned
-    | PoolLost
+    | AttemptsSucceeded
+    | AttemptErrored
+    | PartChange
+    | OutputChange
     | Warned
-    | NodeStopped
     | TimePassed
     | CancelAsked
-    | OutputPublished
-    | OutputNotPublished
-    | OutputImpossible
 )
 
 

@@ -1,15 +1,15 @@
-"""The limits of a run, and the rules that end it early."""
+"""The limits of a run: when it ends early, and how failures of its mini-batches are recorded."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from ...formatting import plural
-from ...runs.journal.events import AttemptSucceeded, ItemsFailed
-from ...runs.journal.state import RunState, costliest_first
+from ...runs.journal.events import AttemptFailed, AttemptSucceeded, ItemsFailed
+from ...runs.journal.state import FailureGroup, RunState, costliest_first
 from ...runs.run_record import RunRecord
 from ...worker.failures import SHORT_RESULT, short_result
-from .signals import Failure
+from .signals import AttemptErrored, Failure
 
 INIT_TRIES = 3
 """Failed starts for each worker of a node after which the node counts as unable to start (rule R21)."""
@@ -154,6 +154,28 @@ def extra_rows_warning(mini_batch: int, items: int, rows: int) -> str:
     return (
         f"run() returned {plural(rows, 'row')} for the {plural(items, 'item')} of mini-batch "
         f"{mini_batch}; all rows are kept, and at most {items:,} count as succeeded items"
+    )
+
+
+def attempt_failed_event(
+    signal: AttemptErrored, group: FailureGroup | None, now_ms: int, *, is_last: bool
+) -> AttemptFailed:
+    """Return the event of a failed attempt, with a traceback if its group has few so far."""
+    failure = signal.failure
+    has_traceback = group is None or group.attempts < TRACEBACKS_PER_GROUP
+    return AttemptFailed(
+        signal.mini_batch,
+        signal.attempt,
+        signal.worker,
+        now_ms,
+        signal.duration_us,
+        signal.items,
+        is_last,
+        failure.kind,
+        failure.error,
+        failure.message,
+        failure.group,
+        failure.traceback if has_traceback else "",
     )
 
 

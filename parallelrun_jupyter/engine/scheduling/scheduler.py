@@ -323,23 +323,11 @@ class Scheduler:
 
     def _fail_attempt(self, signal: signals.AttemptErrored) -> None:
         """Record a failed attempt; retry the mini-batch if tries are left."""
-        mini_batch, f = signal.mini_batch, signal.failure
+        mini_batch = signal.mini_batch
         tries = signal.attempt - self._earlier_tries.get(mini_batch, 0)
         is_last = tries >= self._limits.run_max_try
-        group = self.state.groups.get(f.group)
-        has_traceback = group is None or group.attempts < limits.TRACEBACKS_PER_GROUP
-        traceback = f.traceback if has_traceback else ""
-        head = (
-            mini_batch,
-            signal.attempt,
-            signal.worker,
-            self._now,
-            signal.duration_us,
-            signal.items,
-        )
-        self._record(
-            events.AttemptFailed(*head, is_last, f.kind, f.error, f.message, f.group, traceback)
-        )
+        group = self.state.groups.get(signal.failure.group)
+        self._record(limits.attempt_failed_event(signal, group, self._now, is_last=is_last))
         if is_last:
             self._allocation.drop(mini_batch)
         else:

@@ -1,4 +1,4 @@
-"""Two hundred simulated nodes and a million mini-batches: the cost of the driver."""
+"""The cost of the driver with two hundred simulated nodes and a million mini-batches."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ROWS = b"a row of an output\\n"
 CRC = zlib.crc32(ROWS)
 
 class Crowd:
-    # Each node holds sixteen mini-batches; they are over in turn, so many a second in all.
+    # Each node holds sixteen mini-batches; `rate` of them finish each second, in turn.
     def __init__(self, folder, record, keep_rows):
         self.names = [f"n{k}" for k in range(nodes)]
         self.nodes = ()
@@ -41,7 +41,7 @@ class Crowd:
         self.first = [s for name in self.names for s in (
             sg.NodeConnected(name, "nowhere"),
             *(sg.WorkerSpawned(name, f"{name}w{w}", 1) for w in range(8)),
-            *(sg.WorkerInitialised(name, f"{name}w{w}", 1) for w in range(8)),
+            *(sg.WorkerInitialized(name, f"{name}w{w}", 1) for w in range(8)),
             sg.NodeOffered(name, 8, 16))]
         self.stopping = False
         self.looked = time.monotonic()
@@ -83,8 +83,8 @@ class Crowd:
             found.append(sg.AttemptsSucceeded(node, f"{node}w0", tuple(successes), part, offset))
         return found
     def wake(self): pass
-    def bring_logs(self): pass
-    def expect(self, left): pass
+    def fetch_logs(self): pass
+    def set_mini_batches_left(self, count): pass
     def close(self): pass
 
 made = []

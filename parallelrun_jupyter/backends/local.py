@@ -61,6 +61,8 @@ class LocalPool:
             keep_rows = self._putter.spool.keep
         origin = time.monotonic() - (time.time() - record.created_at)
         spec = worker_spec(folder, record, environ)
+        #: signals for the next `wait` or `step`
+        self._queued: list[Signal] = []
         self._template: ForkServer | None = None
         if templates is not None and record.preload and CAN_FORK:
             self._template = templates.take(spec.python, record.preload, spec.environ)
@@ -93,8 +95,8 @@ class LocalPool:
         """Give mini-batches from ``first`` on to a node, a plan line each."""
         self._nodes[node].assign(first, attempt, lines)
 
-    def put(self, node: str, first: int, pieces: Sequence[Piece]) -> None:
-        """Let a node put the part of the output that begins with mini-batch ``first``."""
+    def upload_part(self, node: str, first: int, pieces: Sequence[Piece]) -> None:
+        """Upload from a node the part of the output that begins with mini-batch ``first``."""
         if self._putter is not None:
             self._putter.put(node, first, pieces)
 
@@ -105,11 +107,11 @@ class LocalPool:
 
     def wait(self, timeout_s: float) -> list[Signal]:
         """Return what has happened, waiting at most so long for something to happen."""
-        found: list[Signal] = []
+        found, self._queued = self._queued, []
         due = min(node.next_step_at() for node in self._nodes.values())
         if self._putter is not None:
             due = min(due, self._putter.next_step_at())
-        timeout_s = max(0.0, min(timeout_s, due - time.monotonic()))
+        timeout_s = 0.0 if found else max(0.0, min(timeout_s, due - time.monotonic()))
         for key, _ in self._selector.select(timeout_s):
             if key.data is None:
                 self._drain_waker()
@@ -142,7 +144,7 @@ class LocalPool:
 
     def step(self) -> list[Signal]:
         """Do what is due, and read nothing: whoever cannot take more rows now calls this alone."""
-        found: list[Signal] = []
+        found, self._queued = self._queued, []
         now = time.monotonic()
         for node in self._nodes.values():
             if now >= node.next_step_at():
@@ -159,13 +161,15 @@ class LocalPool:
         """How long a mini-batch takes, on the slowest node; 0 before the first has ended."""
         return max(node.each_s for node in self._nodes.values())
 
-    def pause(self) -> list[Signal]:
-        """Take nothing more, and give back what has not begun."""
-        return [signal for node in self._nodes.values() for signal in node.pause()]
+    def pause(self) -> None:
+        """Accept no mini-batches, and return those that have not started."""
+        for node in self._nodes.values():
+            self._queued += node.pause()
 
-    def unpause(self) -> list[Signal]:
-        """Take mini-batches again."""
-        return [signal for node in self._nodes.values() for signal in node.unpause()]
+    def unpause(self) -> None:
+        """Accept mini-batches again."""
+        for node in self._nodes.values():
+            self._queued += node.unpause()
 
     @property
     def is_idle(self) -> bool:
@@ -173,10 +177,10 @@ class LocalPool:
         keeps = self._putter is not None and not self._putter.is_empty
         return not keeps and all(node.is_idle for node in self._nodes.values())
 
-    def expect(self, mini_batches: int) -> None:
+    def set_mini_batches_left(self, count: int) -> None:
         """Do nothing: this machine does not grow."""
 
-    def bring_logs(self) -> None:
+    def fetch_logs(self) -> None:
         """Do nothing: the logs are here."""
 
     def wake(self) -> None:

@@ -1,4 +1,4 @@
-"""What the driver wants of a backend: the nodes of a run."""
+"""The pool: the nodes of a run, as a backend provides them to the driver."""
 
 from __future__ import annotations
 
@@ -12,42 +12,46 @@ from .scheduling.signals import Piece, Signal
 
 
 class Pool(Protocol):
-    """The nodes of a run, wherever they are."""
+    """The nodes of a run.
+
+    Methods return immediately; `wait` returns their results as signals.
+    Only `wake` may be called from other threads.
+    """
 
     @property
     def nodes(self) -> tuple[str, ...]:
-        """Names of the nodes that are there from the start; others join by signal."""
+        """Names of the initial nodes; others connect by signal."""
 
     def assign(self, node: str, first: int, attempt: int, lines: list[bytes]) -> None:
-        """Give mini-batches from ``first`` on to a node, a plan line each."""
+        """Assign consecutive mini-batches from ``first`` on to a node, by their plan lines."""
 
-    def put(self, node: str, first: int, pieces: Sequence[Piece]) -> None:
-        """Let a node put the part of the output that begins with mini-batch ``first``."""
+    def upload_part(self, node: str, first: int, pieces: Sequence[Piece]) -> None:
+        """Upload from a node the part of the output that begins with mini-batch ``first``."""
 
-    def pause(self) -> list[Signal]:
-        """Let all nodes finish what runs and give back the rest; return what is to be said of it."""
+    def pause(self) -> None:
+        """Pause all nodes: they finish running mini-batches and return the others."""
 
     def stop(self, *, drain: bool) -> None:
-        """End the workers of all nodes: after what they have (drain), or at once."""
+        """Stop the workers of all nodes: after their mini-batches (drain), or immediately."""
 
     def wait(self, timeout_s: float) -> list[Signal]:
-        """Return what has happened, waiting at most so long for something to happen."""
+        """Return pending signals, waiting up to ``timeout_s`` for the first one."""
 
     def wake(self) -> None:
-        """Let a ``wait`` return now; may be called from any thread."""
+        """Let the current or next ``wait`` return."""
 
-    def expect(self, mini_batches: int) -> None:
-        """Take note of how many mini-batches are left, as far as is known by now."""
+    def set_mini_batches_left(self, count: int) -> None:
+        """Set how many mini-batches of those planned so far are left; a cluster may scale by it."""
 
-    def bring_logs(self) -> None:
-        """Begin to bring what is new in the workers' logs into the run's folder."""
+    def fetch_logs(self) -> None:
+        """Start copying new text of the workers' logs to the run folder."""
 
     def close(self) -> None:
-        """Give everything back, ending what still runs."""
+        """End all workers, and release all resources."""
 
 
 class PoolFactory(Protocol):
-    """Makes the pool of a run; a module in ``backends`` has one by the name ``make_pool``."""
+    """Makes the pool of a run; each module in ``backends`` has one, named ``make_pool``."""
 
     def __call__(
         self,
@@ -56,7 +60,15 @@ class PoolFactory(Protocol):
         keep_rows: Callable[[bytes], tuple[int, int]],
         templates: Templates | None = None,
     ) -> Pool:
-        """Make a pool that stores the rows of finished mini-batches by ``keep_rows``.
+        """Return a pool.
 
-        What its workers are forked from is kept in ``templates``, where they can be forked.
+        Parameters
+        ----------
+        folder, record
+            The run.
+        keep_rows
+            Stores the rows of finished mini-batches; returns the number of the part file and
+            their offset in it.
+        templates
+            Fork servers to fork workers from, for runs with imports to preload.
         """

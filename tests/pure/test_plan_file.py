@@ -13,15 +13,14 @@ from parallelrun_jupyter import FileDataset, TabularDataset
 from parallelrun_jupyter.data.datasets.file_dataset import local_line
 from parallelrun_jupyter.data.datasets.inputs import count_items
 from parallelrun_jupyter.data.local.file_versions import FileVersions
-from parallelrun_jupyter.engine.planning.plan_check import Fate
-from parallelrun_jupyter.engine.planning.plan_file import PlanFile, write_plan
+from parallelrun_jupyter.engine.planning.plan_file import Fate, PlanFile, write_plan
 from parallelrun_jupyter.errors import InputError
 from parallelrun_jupyter.runs.run_record import RunRecord
 from tests.pure.test_state import record
 
 
 @given(st.lists(st.integers(1, 40), max_size=90), st.data())
-def test_any_stretch_of_lines_is_found_while_the_file_grows(
+def test_any_lines_can_be_read_while_the_file_grows(
     tmp_path_factory: pytest.TempPathFactory, sizes: list[int], data: st.DataObject
 ) -> None:
     path = tmp_path_factory.mktemp("plan") / "plan.jsonl"
@@ -45,11 +44,11 @@ def asked(tmp_path: Path) -> RunRecord:
 
 
 def plan_of(tmp_path: Path, **known: Any) -> tuple[bytes, list[tuple[int, int, bool]]]:
-    told: list[tuple[int, int, bool]] = []
+    reports: list[tuple[int, int, bool]] = []
     path = tmp_path / "plan.jsonl"
-    write_plan(asked(tmp_path), path, lambda *counts: told.append(counts), **known)
+    write_plan(asked(tmp_path), path, lambda *counts: reports.append(counts), **known)
     note_versions(path)
-    return path.read_bytes(), told
+    return path.read_bytes(), reports
 
 
 def note_versions(plan: Path) -> None:
@@ -67,12 +66,12 @@ def inputs(tmp_path: Path) -> Path:
 
 
 def test_a_plan_is_written_and_read(tmp_path: Path, inputs: Path) -> None:
-    data, told = plan_of(tmp_path)
+    data, reports = plan_of(tmp_path)
     lines = data.splitlines()
     assert len(lines) == 6
     assert lines[-1] == b'["end",5,23]'
     assert [count_items(line) for line in lines[:-1]] == [5, 5, 5, 5, 3]
-    assert (told[0][:2], told[-1]) == ((1, 5), (5, 23, True))
+    assert (reports[0][:2], reports[-1]) == ((1, 5), (5, 23, True))
 
 
 @given(cut=st.integers(0, 2000))
@@ -87,9 +86,9 @@ def test_a_plan_that_was_cut_off_is_completed_to_the_same_bytes(
         (folder / f"{number:02d}.txt").write_text("x")
     whole, _ = plan_of(tmp_path)
     (tmp_path / "plan.jsonl").write_bytes(whole[:cut])
-    again, told = plan_of(tmp_path, fate_of=lambda _: Fate.FIRST)
+    again, reports = plan_of(tmp_path, fate_of=lambda _: Fate.FIRST)
     assert again == whole
-    assert told[-1] == (5, 23, True)
+    assert reports[-1] == (5, 23, True)
 
 
 @given(cut=st.integers(0, 3000), is_table=st.booleans())
@@ -113,10 +112,10 @@ def test_a_plan_by_keys_that_was_cut_off_is_completed_to_the_same_bytes(
     whole = path.read_bytes()
     assert whole.count(b"\n") == 6
     path.write_bytes(whole[:cut])
-    told: list[tuple[int, int, bool]] = []
-    write_plan(asked, path, lambda *counts: told.append(counts), lambda _: Fate.FIRST)
+    reports: list[tuple[int, int, bool]] = []
+    write_plan(asked, path, lambda *counts: reports.append(counts), lambda _: Fate.FIRST)
     assert path.read_bytes() == whole
-    assert told[-1] == (5, 23, True)
+    assert reports[-1] == (5, 23, True)
     (folder / "3-08.csv").write_text("v\n1\n2\n")
     with pytest.raises(InputError, match=r"3-08\.csv' has changed since the run was planned"):
         write_plan(asked, path, lambda *_: None, lambda _: Fate.FIRST)
@@ -152,7 +151,7 @@ def later_than(plan: Path, path: Path) -> None:
 
 
 @pytest.mark.parametrize("whole", [True, False])
-def test_of_files_that_were_not_looked_at_the_time_of_the_plan_decides(
+def test_without_recorded_versions_files_are_compared_with_the_plans_time(
     tmp_path: Path, inputs: Path, whole: bool
 ) -> None:
     plan = tmp_path / "plan.jsonl"
@@ -171,7 +170,7 @@ def test_of_files_that_were_not_looked_at_the_time_of_the_plan_decides(
 
 @given(noted=st.integers(0, 23 * 16), changed=st.integers(0, 22))
 @settings(max_examples=30)
-def test_versions_are_noted_where_they_were_left_off(
+def test_recording_versions_continues_after_an_interruption(
     tmp_path_factory: pytest.TempPathFactory, noted: int, changed: int
 ) -> None:
     tmp_path = tmp_path_factory.mktemp("noted")
@@ -193,7 +192,7 @@ def test_versions_are_noted_where_they_were_left_off(
         plan_of(tmp_path, fate_of=lambda _: Fate.FIRST)
 
 
-def test_what_a_resume_leaves_alone_is_noted_by_none_and_its_change_is_seen_later(
+def test_changes_of_mini_batches_left_alone_are_detected_later(
     tmp_path: Path, inputs: Path
 ) -> None:
     plan_of(tmp_path)
@@ -208,7 +207,7 @@ def test_what_a_resume_leaves_alone_is_noted_by_none_and_its_change_is_seen_late
         plan_of(tmp_path, fate_of=lambda _: Fate.FIRST)
 
 
-def test_versions_of_what_is_planned_again_are_forgotten(tmp_path: Path, inputs: Path) -> None:
+def test_versions_of_replanned_files_are_forgotten(tmp_path: Path, inputs: Path) -> None:
     data, _ = plan_of(tmp_path)
     plan = tmp_path / "plan.jsonl"
     plan.write_bytes(b"".join(data.splitlines(keepends=True)[:2]))
@@ -239,7 +238,7 @@ def test_a_retried_file_may_have_changed_and_one_whose_rows_are_kept_may_not(
     assert len(warnings) == 1
     gone = sorted(inputs.iterdir())[12]
     gone.unlink()
-    fates[2] = Fate.RETRIED  # it fails again, and says so itself
+    fates[2] = Fate.RETRIED  # it fails again, with an error of its own
     write_plan(asked(tmp_path), plan, lambda *_: None, lambda k: fates[k], warnings.append)
     assert len(warnings) == 1
     path.write_text("changed once more")
@@ -247,11 +246,11 @@ def test_a_retried_file_may_have_changed_and_one_whose_rows_are_kept_may_not(
         write_plan(asked(tmp_path), plan, lambda *_: None, lambda k: fates[k], warnings.append)
 
 
-def test_what_is_done_need_not_be_there_any_more(tmp_path: Path, inputs: Path) -> None:
+def test_inputs_of_finished_mini_batches_may_be_deleted(tmp_path: Path, inputs: Path) -> None:
     plan_of(tmp_path)
     sorted(inputs.iterdir())[7].unlink()
-    _, told = plan_of(tmp_path, fate_of=lambda k: Fate.KEPT if k == 1 else Fate.FIRST)
-    assert told == [(5, 23, True)]
+    _, reports = plan_of(tmp_path, fate_of=lambda k: Fate.KEPT if k == 1 else Fate.FIRST)
+    assert reports == [(5, 23, True)]
 
 
 def test_odd_names_survive() -> None:

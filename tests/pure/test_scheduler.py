@@ -1,9 +1,8 @@
-"""The scheduler's rules: every fault is a list of signals, and no test waits for anything."""
+"""The rules of the scheduler: each fault is a list of signals, and no test waits."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -12,103 +11,34 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parallelrun_jupyter.engine.scheduling import signals as sg
+from parallelrun_jupyter.engine.scheduling.allocation import Pending
 from parallelrun_jupyter.engine.scheduling.limits import TRACEBACKS_PER_GROUP, Limits
 from parallelrun_jupyter.engine.scheduling.scheduler import Scheduler
 from parallelrun_jupyter.runs.journal.events import (
     AttemptFailed,
     AttemptSucceeded,
     ItemsFailed,
-    RunFinished,
     RunResumed,
     WarningRaised,
     decode,
     encode,
 )
 from parallelrun_jupyter.runs.journal.state import FAILED, RunState
+from tests.scheduler_bench import BAD, ITEMS, Bench, folded
 
-BAD = sg.Failure("exception", "ValueError", "bad", "ValueError at s.py:1 in run", "Traceback ...")
 WORSE = replace(BAD, group="KeyError at s.py:2 in run")
-
-
-class Bench:
-    """A scheduler, what it recorded, and what is out."""
-
-    def __init__(
-        self,
-        limits: Limits | None = None,
-        nodes: tuple[str, ...] = ("n0",),
-        state: RunState | None = None,
-        group: str = "",
-    ) -> None:
-        self.scheduler = Scheduler(limits or Limits(), nodes, state, group=group)
-        self.now = state.at_ms if state else 0
-        self.events: list[Any] = []
-        self.out: list[tuple[str, int, int]] = []
-        self.charges: list[tuple[str, int, int, str]] = []
-        self.stops: list[bool] = []
-        self.refusals: list[str] = []
-        self.published = False
-        self.finished = False
-        self._do(self.scheduler.start(self.now, 1, "host"))
-
-    def tell(self, *told: sg.Signal) -> None:
-        for signal in told:
-            self.now += 1
-            self._do(self.scheduler.handle(signal, self.now))
-
-    def _do(self, actions: Iterable[sg.Action]) -> None:
-        for action in actions:
-            match action:
-                case sg.Record(event):
-                    self.events.append(event)
-                case sg.Assign(node, first, count, attempt):
-                    self.out += [(node, k, attempt) for k in range(first, first + count)]
-                case sg.Charge(node, mini_batch, attempt, reason):
-                    self.charges.append((node, mini_batch, attempt, reason))
-                case sg.StopNodes(drain):
-                    self.stops.append(drain)
-                case sg.Publish():
-                    self.published = True
-                case sg.Refuse(reason):
-                    self.refusals.append(reason)
-                case sg.Finish():
-                    self.finished = True
-
-    def succeed(
-        self, node: str, mini_batch: int, attempt: int, items: int = 5, rows: int = 5
-    ) -> None:
-        self.out.remove((node, mini_batch, attempt))
-        success = sg.Success(mini_batch, attempt, items, rows, 10, 3 * rows, 0)
-        self.tell(sg.AttemptsSucceeded(node, f"{node}w0", (success,), 0, 0))
-
-    def fail(
-        self, node: str, mini_batch: int, attempt: int, items: int = 5, failure: sg.Failure = BAD
-    ) -> None:
-        self.out.remove((node, mini_batch, attempt))
-        self.tell(sg.AttemptErrored(node, f"{node}w0", mini_batch, attempt, items, 10, failure))
-
-    def stop_all(self) -> None:
-        if self.published:
-            self.tell(sg.OutputPublished("/out", 1))
-        self.tell(*(sg.NodeStopped(name) for name in self.scheduler._nodes.names()))
-
-    @property
-    def end(self) -> RunFinished:
-        assert self.finished
-        assert isinstance(self.events[-1], RunFinished)
-        return self.events[-1]
 
 
 def ready(limits: Limits | None = None, mini_batches: int = 4, capacity: int = 2) -> Bench:
     bench = Bench(limits)
-    bench.tell(sg.PlanAdvanced(mini_batches, mini_batches * 5, is_end=True))
-    bench.tell(sg.NodeOffered("n0", 2, capacity))
+    bench.send(sg.PlanAdvanced(mini_batches, mini_batches * 5, is_end=True))
+    bench.send(sg.NodeOffered("n0", 2, capacity))
     return bench
 
 
 def test_a_run_from_start_to_end() -> None:
     bench = ready()
-    assert bench.out == [("n0", 0, 1), ("n0", 1, 1)]
+    assert bench.assigned == [("n0", 0, 1), ("n0", 1, 1)]
     for mini_batch in (1, 0, 2, 3):
         bench.succeed("n0", mini_batch, 1)
     assert bench.stops == [True]
@@ -120,45 +50,45 @@ def test_a_run_from_start_to_end() -> None:
 
 
 @pytest.mark.parametrize("append_rows", [True, False])
-def test_what_goes_to_a_store_waits_for_what_shutdown_writes(append_rows: bool) -> None:
-    bench = ready(Limits(append_rows=append_rows, puts_in_store=True), mini_batches=2)
+def test_an_output_in_a_store_is_published_after_shutdown(append_rows: bool) -> None:
+    bench = ready(Limits(append_rows=append_rows, output_in_store=True), mini_batches=2)
     for mini_batch in (0, 1):
         bench.succeed("n0", mini_batch, 1)
     assert bench.stops == [True]
     assert not bench.published
-    bench.tell(sg.NodeStopped("n0"))
+    bench.send(sg.NodeStopped("n0"))
     assert bench.published
     assert not bench.finished
-    bench.tell(sg.OutputPublished("az://c/out", 1))
+    bench.send(sg.OutputPublished("az://c/out", 1))
     assert (bench.end.state, bench.end.output) == ("Completed", "az://c/out")
 
 
-def test_the_first_mini_batch_runs_while_listing_goes_on() -> None:
+def test_the_first_mini_batch_runs_during_the_listing() -> None:
     bench = Bench()
-    bench.tell(sg.NodeOffered("n0", 1, 2), sg.PlanAdvanced(1, 5, is_end=False))
-    assert bench.out == [("n0", 0, 1)]
+    bench.send(sg.NodeOffered("n0", 1, 2), sg.PlanAdvanced(1, 5, is_end=False))
+    assert bench.assigned == [("n0", 0, 1)]
     bench.succeed("n0", 0, 1)
     assert bench.scheduler.state.state == "Running"
-    bench.tell(sg.PlanAdvanced(3, 15, is_end=False))
-    assert bench.out == [("n0", 1, 1), ("n0", 2, 1)]
+    bench.send(sg.PlanAdvanced(3, 15, is_end=False))
+    assert bench.assigned == [("n0", 1, 1), ("n0", 2, 1)]
 
 
-def test_a_failed_attempt_is_tried_again_before_new_work() -> None:
+def test_a_failed_attempt_is_retried_before_new_work() -> None:
     bench = ready(mini_batches=5)
     bench.fail("n0", 0, 1)
-    assert bench.out == [("n0", 1, 1), ("n0", 0, 2)]
+    assert bench.assigned == [("n0", 1, 1), ("n0", 0, 2)]
     bench.succeed("n0", 0, 2)
     assert bench.scheduler.state.items_failed == 0
 
 
-def test_attempts_end_at_run_max_try_and_then_count_all_items() -> None:
+def test_attempts_end_at_run_max_try_and_fail_all_items() -> None:
     bench = ready(Limits(run_max_try=2, error_threshold=5), mini_batches=2)
     bench.fail("n0", 0, 1)
     bench.fail("n0", 0, 2)
     bench.succeed("n0", 1, 1)
     bench.stop_all()
     assert bench.end.state == "Completed"
-    assert [e.is_last for e in bench.events if isinstance(e, AttemptFailed)] == [False, True]
+    assert [e.is_last for e in bench.of_kind(AttemptFailed)] == [False, True]
     assert bench.scheduler.state.items_failed == 5
 
 
@@ -166,7 +96,7 @@ def test_the_error_threshold_trips_only_above_its_value() -> None:
     bench = ready(Limits(run_max_try=1, error_threshold=5), mini_batches=3)
     bench.fail("n0", 0, 1)
     assert bench.stops == []
-    bench.succeed("n0", 1, 1, items=5, rows=4)
+    bench.succeed("n0", 1, 1, rows=4)
     assert bench.stops == [False]
     bench.stop_all()
     assert bench.end.state == "Failed"
@@ -175,8 +105,8 @@ def test_the_error_threshold_trips_only_above_its_value() -> None:
 
 def test_items_of_a_short_result_fail_and_those_of_a_long_one_do_not() -> None:
     bench = ready(Limits(error_threshold=-1), mini_batches=2)
-    bench.succeed("n0", 0, 1, items=5, rows=2)
-    bench.succeed("n0", 1, 1, items=5, rows=9)
+    bench.succeed("n0", 0, 1, rows=2)
+    bench.succeed("n0", 1, 1, rows=9)
     state = bench.scheduler.state
     assert (state.items_succeeded, state.items_failed, state.rows) == (7, 3, 11)
     assert "run() returned 9 rows for the 5 items of mini-batch 1" in state.warnings[0]
@@ -195,10 +125,10 @@ def test_failed_mini_batches_have_thresholds_of_their_own() -> None:
 def test_the_percentage_waits_for_the_end_of_the_listing() -> None:
     limits = Limits(run_max_try=1, error_threshold=-1, allowed_failed_percent=10)
     bench = Bench(limits)
-    bench.tell(sg.NodeOffered("n0", 1, 1), sg.PlanAdvanced(2, 10, is_end=False))
+    bench.send(sg.NodeOffered("n0", 1, 1), sg.PlanAdvanced(2, 10, is_end=False))
     bench.fail("n0", 0, 1)
     assert bench.stops == []
-    bench.tell(sg.PlanAdvanced(4, 20, is_end=True))
+    bench.send(sg.PlanAdvanced(4, 20, is_end=True))
     bench.stop_all()
     assert bench.end.reason == "25 % of the mini-batches failed; allowed_failed_percent allows 10 %"
 
@@ -211,16 +141,21 @@ def test_a_run_without_any_success_has_no_rows_to_write(append_rows: bool, state
     assert bench.end.state == state
 
 
-def test_a_short_result_is_a_failure_with_a_line_and_is_not_tried_again() -> None:
+def test_a_short_result_names_a_line_and_is_not_retried() -> None:
     bench = ready(Limits(error_threshold=4), capacity=4)
-    bench.tell(sg.WorkerInitialised("n0", "n0w0", 5, "score.py:12 in run"))
+    bench.send(sg.WorkerInitialized("n0", "n0w0", 5, "score.py:12 in run"))
     bench.succeed("n0", 0, 1)
-    assert not [e for e in bench.events if isinstance(e, ItemsFailed)]
+    assert not bench.of_kind(ItemsFailed)
     bench.succeed("n0", 1, 1, rows=1)
-    [told] = [e for e in bench.events if isinstance(e, ItemsFailed)]
-    assert (told.mini_batch, told.attempt, told.items, told.kind) == (1, 1, 4, "short_result")
-    assert told.message == "run() returned 1 result for 5 items at score.py:12"
-    assert told.group == "ShortResult at score.py:12 in run"
+    [recorded] = bench.of_kind(ItemsFailed)
+    assert (recorded.mini_batch, recorded.attempt, recorded.items, recorded.kind) == (
+        1,
+        1,
+        4,
+        "short_result",
+    )
+    assert recorded.message == "run() returned 1 result for 5 items at score.py:12"
+    assert recorded.group == "ShortResult at score.py:12 in run"
     state = bench.scheduler.state
     assert (state.succeeded, state.failed, state.items_succeeded, state.items_failed) == (
         2,
@@ -241,33 +176,33 @@ def test_a_short_result_is_a_failure_with_a_line_and_is_not_tried_again() -> Non
     assert folded == state
 
 
-def test_late_news_of_an_attempt_that_was_given_up_changes_nothing() -> None:
+def test_late_results_of_a_failed_attempt_are_ignored() -> None:
     bench = ready(mini_batches=3)
     bench.fail("n0", 0, 1)
     before = len(bench.events)
     success = sg.Success(0, 1, 5, 5, 10, 3, 0)
-    bench.tell(sg.AttemptsSucceeded("n0", "n0w0", (success, success), 0, 0))
+    bench.send(sg.AttemptsSucceeded("n0", "n0w0", (success, success), 0, 0))
     assert len(bench.events) == before
     bench.succeed("n0", 0, 2)
-    bench.tell(sg.AttemptsSucceeded("n0", "n0w0", (success._replace(attempt=2),), 0, 0))
+    bench.send(sg.AttemptsSucceeded("n0", "n0w0", (success._replace(attempt=2),), 0, 0))
     assert sum(isinstance(e, AttemptSucceeded) for e in bench.events) == 1
 
 
-def test_offsets_go_on_within_one_message() -> None:
+def test_offsets_add_up_within_one_message() -> None:
     bench = ready(capacity=3)
     successes = tuple(sg.Success(k, 1, 5, 5, 10, 10 + k, 0) for k in range(3))
-    bench.tell(sg.AttemptsSucceeded("n0", "n0w0", successes, 2, 100))
-    ranges = [(e.part, e.offset, e.length) for e in bench.events if isinstance(e, AttemptSucceeded)]
+    bench.send(sg.AttemptsSucceeded("n0", "n0w0", successes, 2, 100))
+    ranges = [(e.part, e.offset, e.length) for e in bench.of_kind(AttemptSucceeded)]
     assert ranges == [(2, 100, 10), (2, 110, 11), (2, 121, 12)]
 
 
-def test_cancel_now_and_cancel_after_what_runs() -> None:
+def test_cancel_with_and_without_drain() -> None:
     bench = ready()
-    bench.tell(sg.CancelAsked(drain=True))
+    bench.send(sg.CancelAsked(drain=True))
     assert bench.stops == [True]
     bench.succeed("n0", 0, 1)
-    assert [k for _, k, _ in bench.out] == [1], "nothing new is assigned"
-    bench.tell(sg.CancelAsked(drain=False))
+    assert [k for _, k, _ in bench.assigned] == [1], "nothing new is assigned"
+    bench.send(sg.CancelAsked(drain=False))
     assert bench.stops == [True, False]
     bench.stop_all()
     assert bench.end.state == "Canceled"
@@ -275,11 +210,11 @@ def test_cancel_now_and_cancel_after_what_runs() -> None:
 
 
 @pytest.mark.parametrize("drain", [True, False])
-def test_a_listing_that_ends_after_a_cancel_stops_nothing_a_second_time(drain: bool) -> None:
+def test_a_listing_that_fails_after_a_cancel_changes_nothing(drain: bool) -> None:
     bench = Bench()
-    bench.tell(sg.PlanAdvanced(4, 20, is_end=False), sg.NodeOffered("n0", 2, 2))
-    bench.tell(sg.CancelAsked(drain=drain))
-    bench.tell(sg.PlanFailed("the process that lists the inputs died", "Traceback ..."))
+    bench.send(sg.PlanAdvanced(4, 20, is_end=False), sg.NodeOffered("n0", 2, 2))
+    bench.send(sg.CancelAsked(drain=drain))
+    bench.send(sg.PlanFailed("the process that lists the inputs died", "Traceback ..."))
     assert bench.stops == [drain]
     bench.succeed("n0", 0, 1)
     bench.stop_all()
@@ -289,73 +224,73 @@ def test_a_listing_that_ends_after_a_cancel_stops_nothing_a_second_time(drain: b
 
 def test_the_traceback_of_a_helper_is_in_the_last_event_until_a_resume() -> None:
     bench = Bench()
-    bench.tell(sg.PlanFailed("the inputs could not be listed: RuntimeError: boom", "Traceback 1"))
+    bench.send(sg.PlanFailed("the inputs could not be listed: RuntimeError: boom", "Traceback 1"))
     bench.stop_all()
     assert bench.end.traceback == bench.scheduler.state.traceback == "Traceback 1"
     again = Bench(state=bench.scheduler.state)
     assert again.scheduler.state.traceback == "Traceback 1", "as it ended, until the plan holds"
-    again.tell(sg.PlanAdvanced(1, 5, is_end=True))
+    again.send(sg.PlanAdvanced(1, 5, is_end=True))
     assert not again.scheduler.state.traceback
-    again.tell(sg.Warned("workers are no longer forked", "Traceback 2"))
+    again.send(sg.Warned("workers are no longer forked", "Traceback 2"))
     assert again.events[-1] == WarningRaised(
         again.now, "workers are no longer forked", "Traceback 2"
     )
-    again.tell(sg.NodeOffered("n0", 1, 1))
+    again.send(sg.NodeOffered("n0", 1, 1))
     again.succeed("n0", 0, 1)
-    again.tell(sg.OutputNotPublished("the output could not be put", "Traceback 3"))
+    again.send(sg.OutputNotPublished("the output could not be put", "Traceback 3"))
     again.stop_all()
     assert (again.end.state, again.end.traceback) == ("Failed", "Traceback 3")
 
 
-def test_a_resume_that_is_refused_by_a_helpers_error_has_its_traceback() -> None:
+def test_a_resume_refused_because_of_a_helper_has_its_traceback() -> None:
     bench = Bench()
-    bench.tell(sg.PlanAdvanced(1, 5, is_end=True), sg.CancelAsked(drain=True))
+    bench.send(sg.PlanAdvanced(1, 5, is_end=True), sg.CancelAsked(drain=True))
     bench.stop_all()
-    again = Scheduler(Limits(), ("n0",), bench.scheduler.state)
+    again = Scheduler(Limits(), ("n0",), Pending, lambda _: ITEMS, bench.scheduler.state)
     again.start(9, 2, "host")
     [refusal] = again.handle(sg.PlanFailed("RuntimeError: boom", "Traceback 1\n"), 10)
     assert refusal == sg.Refuse("Traceback 1\nRuntimeError: boom")
     assert again.state.state == "Canceled"
 
 
-def test_a_resume_that_comes_when_another_has_completed_the_run_is_refused_at_once() -> None:
+def test_a_resume_of_a_completed_run_is_refused_immediately() -> None:
     bench = ready(mini_batches=1)
     bench.succeed("n0", 0, 1)
     bench.stop_all()
     again = Bench(state=bench.scheduler.state)
     assert len(again.refusals) == 1
     assert again.events == []
-    assert again.scheduler.is_held
+    assert again.scheduler.is_untouched
 
 
 def test_an_init_that_cannot_succeed_ends_the_run() -> None:
     bench = ready()
     for number in range(6):
         assert bench.stops == []
-        bench.tell(sg.WorkerSpawned("n0", f"n0w{number}", number))
-        bench.tell(sg.WorkerNotReady("n0", f"n0w{number}", BAD))
+        bench.send(sg.WorkerSpawned("n0", f"n0w{number}", number))
+        bench.send(sg.WorkerNotReady("n0", f"n0w{number}", BAD))
     bench.stop_all()
     assert bench.end.reason == "no worker could start: ValueError at s.py:1 in run: bad"
 
 
 def test_a_worker_that_was_ready_once_keeps_the_run_alive() -> None:
     bench = ready()
-    bench.tell(sg.WorkerInitialised("n0", "n0w0", 5))
+    bench.send(sg.WorkerInitialized("n0", "n0w0", 5))
     for number in range(20):
-        bench.tell(sg.WorkerNotReady("n0", f"n0w{number}", BAD))
+        bench.send(sg.WorkerNotReady("n0", f"n0w{number}", BAD))
     assert bench.stops == []
 
 
 def test_inputs_that_cannot_be_listed_fail_the_run() -> None:
     bench = Bench()
-    bench.tell(sg.PlanFailed("the input '/x' could not be listed"))
+    bench.send(sg.PlanFailed("the input '/x' could not be listed"))
     bench.stop_all()
     assert (bench.end.state, bench.end.reason) == ("Failed", "the input '/x' could not be listed")
 
 
 def test_inputs_without_items_fail_the_run() -> None:
     bench = Bench()
-    bench.tell(sg.PlanAdvanced(0, 0, is_end=True))
+    bench.send(sg.PlanAdvanced(0, 0, is_end=True))
     bench.stop_all()
     assert bench.end.reason == "the inputs hold no items: nothing to run"
 
@@ -364,7 +299,7 @@ def test_an_output_that_cannot_be_written_fails_the_run() -> None:
     bench = ready(mini_batches=1)
     bench.succeed("n0", 0, 1)
     bench.published = False
-    bench.tell(sg.OutputNotPublished("disk full"))
+    bench.send(sg.OutputNotPublished("disk full"))
     bench.stop_all()
     assert (bench.end.state, bench.end.reason) == ("Failed", "disk full")
 
@@ -373,7 +308,7 @@ def test_a_group_keeps_only_its_first_tracebacks() -> None:
     bench = ready(Limits(run_max_try=1, error_threshold=-1), mini_batches=30, capacity=30)
     for mini_batch in range(30):
         bench.fail("n0", mini_batch, 1)
-    shown = [bool(e.traceback) for e in bench.events if isinstance(e, AttemptFailed)]
+    shown = [bool(e.traceback) for e in bench.of_kind(AttemptFailed)]
     assert shown == [True] * TRACEBACKS_PER_GROUP + [False] * (30 - TRACEBACKS_PER_GROUP)
 
 
@@ -387,7 +322,7 @@ def test_a_group_keeps_only_its_first_tracebacks() -> None:
     threshold=st.sampled_from([-1, 0, 3, 20]),
     append_rows=st.booleans(),
 )
-def test_whatever_happens_every_item_is_accounted_for(
+def test_every_item_is_accounted_for(
     seed: int,
     mini_batches: int,
     nodes: int,
@@ -405,23 +340,23 @@ def test_whatever_happens_every_item_is_accounted_for(
         choice = rng.random()
         if planned < mini_batches and choice < 0.3:
             planned = min(mini_batches, planned + rng.randint(1, 9))
-            bench.tell(sg.PlanAdvanced(planned, planned * 5, is_end=planned == mini_batches))
-        elif choice < 0.5 or not bench.out:
-            bench.tell(sg.NodeOffered(rng.choice(names), 2, rng.randint(1, 12)))
+            bench.send(sg.PlanAdvanced(planned, planned * 5, is_end=planned == mini_batches))
+        elif choice < 0.5 or not bench.assigned:
+            bench.send(sg.NodeOffered(rng.choice(names), 2, rng.randint(1, 12)))
         else:
-            node, mini_batch, attempt = rng.choice(bench.out)
+            node, mini_batch, attempt = rng.choice(bench.assigned)
             if rng.random() < failing:
                 bench.fail(node, mini_batch, attempt)
             else:
                 bench.succeed(node, mini_batch, attempt, rows=rng.choice([5, 5, 4, 6]))
     bench.stop_all()
     state = bench.scheduler.state
-    # Nothing twice, and every failure was tried as often as it may be.
-    succeeded = [e.mini_batch for e in bench.events if isinstance(e, AttemptSucceeded)]
-    lost = [e.mini_batch for e in bench.events if isinstance(e, AttemptFailed) and e.is_last]
+    # Nothing is done twice.
+    succeeded = [e.mini_batch for e in bench.of_kind(AttemptSucceeded)]
+    lost = [e.mini_batch for e in bench.of_kind(AttemptFailed) if e.is_last]
     assert len(set(succeeded + lost)) == len(succeeded + lost)
     assert state.items_succeeded + state.items_failed == 5 * state.done
-    # A threshold trips exactly when it is passed.
+    # A threshold ends the run exactly when it is exceeded.
     if bench.end.state == "Completed":
         assert state.left == 0
         assert threshold == -1 or state.items_failed <= threshold
@@ -429,53 +364,53 @@ def test_whatever_happens_every_item_is_accounted_for(
         assert state.items_failed > threshold
     else:
         assert succeeded == []
-    # The journal alone tells the same.
+    # The journal alone gives the same state.
     again = RunState()
     again.apply_all(decode(encode(event)) for event in bench.events)
     assert again == state
 
 
-def test_a_store_that_gives_no_first_mini_batch_ends_the_run() -> None:
+def test_a_run_without_a_first_mini_batch_times_out() -> None:
     bench = Bench(Limits(first_task_creation_timeout_s=5))
     bench.now = 4_990
-    bench.tell(sg.TimePassed())
+    bench.send(sg.TimePassed())
     assert bench.stops == []
     bench.now = 5_010
-    bench.tell(sg.TimePassed())
+    bench.send(sg.TimePassed())
     bench.stop_all()
     assert bench.end.reason.startswith("no mini-batch was listed within first_task_creation_timeo")
 
 
-def test_a_run_in_which_nothing_happens_ends() -> None:
+def test_a_run_without_progress_times_out() -> None:
     bench = Bench(Limits(progress_update_timeout_s=60))
-    bench.tell(sg.PlanAdvanced(3, 15, is_end=False), sg.NodeOffered("n0", 1, 1))
+    bench.send(sg.PlanAdvanced(3, 15, is_end=False), sg.NodeOffered("n0", 1, 1))
     bench.now = 50_000
     bench.succeed("n0", 0, 1)
     for seconds in range(51, 110):
         bench.now = seconds * 1000
-        bench.tell(sg.TimePassed(), sg.WorkersSampled("n0", ()))
+        bench.send(sg.TimePassed(), sg.WorkersSampled("n0", ()))
         assert bench.stops == []
     bench.now = 110_100
-    bench.tell(sg.TimePassed())
+    bench.send(sg.TimePassed())
     bench.stop_all()
     assert bench.end.reason == "nothing has happened for progress_update_timeout = 60 s"
 
 
-def test_a_node_that_joins_gets_work_and_what_a_lost_one_held_goes_elsewhere() -> None:
+def test_a_new_node_gets_the_mini_batches_of_a_lost_one() -> None:
     bench = Bench(Limits(run_max_try=1), nodes=())
-    bench.tell(sg.PlanAdvanced(4, 20, is_end=True))
-    bench.tell(sg.NodeConnected("n0", "tcp://a"), sg.NodeOffered("n0", 2, 3))
-    assert bench.out == [("n0", 0, 1), ("n0", 1, 1), ("n0", 2, 1)]
+    bench.send(sg.PlanAdvanced(4, 20, is_end=True))
+    bench.send(sg.NodeConnected("n0", "tcp://a"), sg.NodeOffered("n0", 2, 3))
+    assert bench.assigned == [("n0", 0, 1), ("n0", 1, 1), ("n0", 2, 1)]
     bench.succeed("n0", 1, 1)
-    bench.out.clear()
-    bench.tell(sg.NodeGone("n0", "killed", blames=True))
-    bench.tell(sg.NodeConnected("n1", "tcp://b"), sg.NodeOffered("n1", 2, 9))
-    assert sorted(bench.out) == [("n1", 0, 1), ("n1", 2, 1), ("n1", 3, 1)]
-    assert bench.charges == []
+    bench.assigned.clear()
+    bench.send(sg.NodeGone("n0", "killed", blames=True))
+    bench.send(sg.NodeConnected("n1", "tcp://b"), sg.NodeOffered("n1", 2, 9))
+    assert sorted(bench.assigned) == [("n1", 0, 1), ("n1", 2, 1), ("n1", 3, 1)]
+    assert bench.of_kind(AttemptFailed) == []
     before = len(bench.events)
     late = sg.Success(0, 1, 5, 5, 10, 3, 0)
-    bench.tell(sg.AttemptsSucceeded("n0", "n0w0", (late,), 0, 0))
-    assert len(bench.events) == before, "what a lost node says is late news"
+    bench.send(sg.AttemptsSucceeded("n0", "n0w0", (late,), 0, 0))
+    assert len(bench.events) == before, "late signals of a lost node are ignored"
     for mini_batch in (0, 2, 3):
         bench.succeed("n1", mini_batch, 1)
     bench.stop_all()
@@ -485,105 +420,86 @@ def test_a_node_that_joins_gets_work_and_what_a_lost_one_held_goes_elsewhere() -
 
 
 def lose_with(bench: Bench, count: int, *, blames: bool = True) -> None:
-    """Let so many nodes come, take the mini-batch, and go down."""
+    """Connect ``count`` nodes that get the mini-batch and are lost."""
     for number in range(count):
         name = f"x{bench.now}-{number}"
-        bench.tell(sg.NodeConnected(name, ""), sg.NodeOffered(name, 1, 1))
-        assert bench.out[-1][0] == name
-        bench.out.pop()
-        bench.tell(sg.NodeGone(name, "killed", blames=blames))
+        bench.send(sg.NodeConnected(name, ""), sg.NodeOffered(name, 1, 1))
+        assert bench.assigned[-1][0] == name
+        bench.assigned.pop()
+        bench.send(sg.NodeGone(name, "killed", blames=blames))
 
 
-def test_a_mini_batch_is_charged_when_it_has_taken_three_nodes_with_it() -> None:
+def test_a_mini_batch_fails_an_attempt_after_three_lost_nodes() -> None:
     bench = Bench(Limits(run_max_try=2, error_threshold=-1), nodes=())
-    bench.tell(sg.PlanAdvanced(1, 5, is_end=True))
+    bench.send(sg.PlanAdvanced(1, 5, is_end=True))
     lose_with(bench, 2)
-    assert bench.charges == []
+    assert bench.of_kind(AttemptFailed) == []
     lose_with(bench, 1)
-    [(node, mini_batch, attempt, reason)] = bench.charges
-    assert (mini_batch, attempt, reason) == (0, 1, "killed")
-    bench.tell(sg.NodeConnected("n9", ""), sg.NodeOffered("n9", 1, 1))
-    assert bench.out == [], "it is out until its failure is told"
-    bench.tell(sg.AttemptErrored(node, node, 0, 1, 5, 0, BAD))
-    assert bench.out == [("n9", 0, 2)]
+    [failed] = bench.of_kind(AttemptFailed)
+    assert (failed.mini_batch, failed.attempt, failed.items, failed.is_last) == (0, 1, 5, False)
+    assert (failed.kind, failed.group) == ("node_lost", "NodeLost at run()")
+    assert failed.message == "its node was lost while it ran, as were 2 or more before: killed"
+    bench.send(sg.NodeConnected("n9", ""), sg.NodeOffered("n9", 1, 1))
+    assert bench.assigned == [("n9", 0, 2)]
     bench.succeed("n9", 0, 2)
     bench.stop_all()
     assert bench.scheduler.state.items_failed == 0
 
 
-def test_what_was_only_held_ahead_is_not_blamed_where_it_is_known_what_ran() -> None:
+def test_a_prefetched_mini_batch_is_not_blamed_for_a_lost_node() -> None:
     bench = Bench(Limits(run_max_try=1, error_threshold=-1), nodes=())
-    bench.tell(sg.PlanAdvanced(3, 15, is_end=True))
+    bench.send(sg.PlanAdvanced(3, 15, is_end=True))
     for number in range(3):
         name = f"n{number}"
-        bench.tell(sg.NodeConnected(name, ""), sg.NodeOffered(name, 1, 3))
-        bench.tell(sg.WorkerSpawned(name, f"{name}w0", 1))
-        bench.tell(sg.WorkersSampled(name, ((f"{name}w0", "running", 0, 5),)))
-        bench.out.clear()
-        bench.tell(sg.NodeGone(name, "killed", blames=True))
-    assert [mini_batch for _, mini_batch, _, _ in bench.charges] == [0]
+        bench.send(sg.NodeConnected(name, ""), sg.NodeOffered(name, 1, 3))
+        bench.send(sg.WorkerSpawned(name, f"{name}w0", 1))
+        bench.send(sg.WorkersSampled(name, ((f"{name}w0", "running", 0, 5),)))
+        bench.assigned.clear()
+        bench.send(sg.NodeGone(name, "killed", blames=True))
+    assert [failed.mini_batch for failed in bench.of_kind(AttemptFailed)] == [0]
 
 
-def test_a_retired_node_blames_nobody_however_often() -> None:
+def test_a_retired_node_blames_no_mini_batch() -> None:
     bench = Bench(Limits(run_max_try=1), nodes=())
-    bench.tell(sg.PlanAdvanced(1, 5, is_end=True))
+    bench.send(sg.PlanAdvanced(1, 5, is_end=True))
     lose_with(bench, 7, blames=False)
-    assert bench.charges == []
+    assert bench.of_kind(AttemptFailed) == []
 
 
-def test_a_paused_node_gives_back_what_it_has_not_begun() -> None:
+def test_a_paused_node_returns_mini_batches_that_have_not_started() -> None:
     bench = Bench(nodes=("n0", "n1"))
-    bench.tell(sg.PlanAdvanced(4, 20, is_end=True), sg.NodeOffered("n0", 2, 4))
-    assert [k for _, k, _ in bench.out] == [0, 1, 2, 3]
-    bench.tell(sg.NodeOffered("n0", 2, 0), sg.MiniBatchesReturned("n0", ((2, 1), (3, 1))))
-    bench.out = [row for row in bench.out if row[1] < 2]
-    bench.tell(sg.NodeOffered("n1", 2, 4))
-    assert bench.out[2:] == [("n1", 2, 1), ("n1", 3, 1)]
-    bench.tell(sg.MiniBatchesReturned("n0", ((2, 1),)))
-    assert len(bench.out) == 4, "it is another node's by now"
+    bench.send(sg.PlanAdvanced(4, 20, is_end=True), sg.NodeOffered("n0", 2, 4))
+    assert [k for _, k, _ in bench.assigned] == [0, 1, 2, 3]
+    bench.send(sg.NodeOffered("n0", 2, 0), sg.MiniBatchesReturned("n0", ((2, 1), (3, 1))))
+    bench.assigned = [row for row in bench.assigned if row[1] < 2]
+    bench.send(sg.NodeOffered("n1", 2, 4))
+    assert bench.assigned[2:] == [("n1", 2, 1), ("n1", 3, 1)]
+    bench.send(sg.MiniBatchesReturned("n0", ((2, 1),)))
+    assert len(bench.assigned) == 4, "another node has it"
 
 
-def test_a_cluster_that_is_lost_interrupts_the_run_and_one_that_never_was_fails_it() -> None:
+def test_a_lost_pool_interrupts_the_run_or_fails_it() -> None:
     bench = Bench(nodes=())
-    bench.tell(
+    bench.send(
         sg.PlanAdvanced(2, 10, is_end=True), sg.NodeConnected("n0", ""), sg.NodeOffered("n0", 1, 1)
     )
-    bench.tell(sg.PoolLost("the scheduler is gone", is_resumable=True))
+    bench.send(sg.PoolLost("the scheduler is gone", is_resumable=True))
     assert (bench.end.state, bench.end.reason) == ("Interrupted", "the scheduler is gone")
     assert bench.scheduler.state.is_final
     assert bench.scheduler.state.left == 2
     bench = Bench(nodes=())
-    bench.tell(sg.PoolLost("no scheduler answers", is_resumable=False))
+    bench.send(sg.PoolLost("no scheduler answers", is_resumable=False))
     assert bench.end.state == "Failed"
 
 
 def test_a_run_without_nodes_can_be_canceled_and_a_lost_pool_does_not_change_its_end() -> None:
     bench = Bench(nodes=())
-    bench.tell(sg.CancelAsked(drain=True))
+    bench.send(sg.CancelAsked(drain=True))
     assert bench.end.state == "Canceled"
     bench = Bench(nodes=("n0",))
-    bench.tell(sg.CancelAsked(drain=True))
-    bench.tell(sg.PoolLost("gone", is_resumable=True))
+    bench.send(sg.CancelAsked(drain=True))
+    bench.send(sg.PoolLost("gone", is_resumable=True))
     assert bench.end.state == "Canceled"
-
-
-class Coming(Bench):
-    """A bench whose nodes come and go, each with what it was given and has not begun."""
-
-    def go(self, rng: random.Random, *, blames: bool) -> None:
-        name = rng.choice(self.scheduler._nodes.names())
-        self.out = [row for row in self.out if row[0] != name]
-        self.tell(sg.NodeGone(name, "killed", blames=blames))
-        while self.charges:
-            node, mini_batch, attempt, _ = self.charges.pop()
-            self.tell(sg.AttemptErrored(node, node, mini_batch, attempt, 5, 0, BAD))
-
-    def give_back(self, rng: random.Random) -> None:
-        name = rng.choice(self.scheduler._nodes.names())
-        mine = [row for row in self.out if row[0] == name and rng.random() < 0.5]
-        self.out = [row for row in self.out if row not in mine]
-        back = tuple((k, attempt) for _, k, attempt in mine)
-        self.tell(sg.NodeOffered(name, 2, 0), sg.MiniBatchesReturned(name, back))
 
 
 @settings(max_examples=200)
@@ -593,50 +509,45 @@ class Coming(Bench):
     failing=st.floats(0, 0.5),
     run_max_try=st.integers(1, 3),
 )
-def test_whoever_comes_and_goes_nothing_is_lost_and_nothing_is_twice(
+def test_nothing_is_lost_or_done_twice_when_nodes_come_and_go(
     seed: int, mini_batches: int, failing: float, run_max_try: int
 ) -> None:
     rng = random.Random(seed)
-    bench = Coming(Limits(run_max_try, error_threshold=-1, append_rows=False), nodes=())
-    bench.tell(sg.PlanAdvanced(mini_batches, mini_batches * 5, is_end=True))
-    said: list[sg.Signal] = []
+    bench = Bench(Limits(run_max_try, error_threshold=-1, append_rows=False), nodes=())
+    bench.send(sg.PlanAdvanced(mini_batches, mini_batches * 5, is_end=True))
+    sent: list[sg.Signal] = []
     while not bench.stops:
         choice = rng.random()
-        names = bench.scheduler._nodes.names()
+        names = bench.names
         if not names or (choice < 0.1 and len(names) < 5):
-            bench.tell(sg.NodeConnected(f"n{bench.now}", "somewhere"))
+            bench.send(sg.NodeConnected(f"n{bench.now}", "somewhere"))
         elif choice < 0.15:
-            bench.go(rng, blames=rng.random() < 0.7)
+            bench.lose(rng.choice(names), blames=rng.random() < 0.7)
         elif choice < 0.2:
-            bench.give_back(rng)
-        elif choice < 0.25 and said:
-            bench.tell(rng.choice(said))  # said again, or after its node is gone
-        elif choice < 0.5 or not bench.out:
-            bench.tell(sg.NodeOffered(rng.choice(names), 2, rng.randint(1, 8)))
+            bench.pause(rng.choice(names), lambda: rng.random() < 0.5)
+        elif choice < 0.25 and sent:
+            bench.send(rng.choice(sent))  # repeated, or after its node was lost
+        elif choice < 0.5 or not bench.assigned:
+            bench.send(sg.NodeOffered(rng.choice(names), 2, rng.randint(1, 8)))
         else:
-            node, mini_batch, attempt = rng.choice(bench.out)
+            node, mini_batch, attempt = rng.choice(bench.assigned)
             success = sg.Success(mini_batch, attempt, 5, 5, 10, 15, 0)
-            said.append(sg.AttemptsSucceeded(node, f"{node}w0", (success,), 0, 0))
+            sent.append(sg.AttemptsSucceeded(node, f"{node}w0", (success,), 0, 0))
             if rng.random() < failing:
                 bench.fail(node, mini_batch, attempt)
             else:
                 bench.succeed(node, mini_batch, attempt)
-        held = {(k, attempt, node) for k, (attempt, node) in bench.scheduler._nodes._held.items()}
-        assert held == {(k, attempt, node) for node, k, attempt in bench.out}
+        held = {
+            (k, attempt, node) for k, (attempt, node) in bench.scheduler._assignments._held.items()
+        }
+        assert held == {(k, attempt, node) for node, k, attempt in bench.assigned}
     bench.stop_all()
-    done = [e.mini_batch for e in bench.events if isinstance(e, AttemptSucceeded)]
-    lost = [e.mini_batch for e in bench.events if isinstance(e, AttemptFailed) and e.is_last]
+    done = [e.mini_batch for e in bench.of_kind(AttemptSucceeded)]
+    lost = [e.mini_batch for e in bench.of_kind(AttemptFailed) if e.is_last]
     assert sorted(done + lost) == list(range(mini_batches))
     again = RunState()
     again.apply_all(decode(encode(event)) for event in bench.events)
     assert again == bench.scheduler.state
-
-
-def folded(events: Iterable[Any]) -> RunState:
-    """Return what another reader makes of a journal."""
-    state = RunState()
-    state.apply_all(decode(encode(event)) for event in events)
-    return state
 
 
 def two_groups(limits: Limits) -> Bench:
@@ -650,17 +561,17 @@ def two_groups(limits: Limits) -> Bench:
     return bench
 
 
-def test_one_group_is_tried_again_and_the_other_stays_failed() -> None:
+def test_one_group_is_retried_and_the_other_stays_failed() -> None:
     limits = Limits(run_max_try=1, error_threshold=-1)
     first = two_groups(limits)
     again = Bench(limits, state=folded(first.events), group=WORSE.group)
-    assert again.events == [], "nothing is said before the inputs are known to be the same"
-    again.tell(sg.PlanAdvanced(4, 20, is_end=True))
+    assert again.events == [], "nothing is recorded before the inputs are checked"
+    again.send(sg.PlanAdvanced(4, 20, is_end=True))
     assert again.events[1] == RunResumed(again.now, True, 2, "", WORSE.group)
     state = again.scheduler.state
     assert (state.failed, state.retrying, state.items_failed) == (1, 2, 5)
-    again.tell(sg.NodeOffered("n0", 2, 9))
-    assert again.out == [("n0", 1, 2), ("n0", 2, 2)]
+    again.send(sg.NodeOffered("n0", 2, 9))
+    assert again.assigned == [("n0", 1, 2), ("n0", 2, 2)]
     again.succeed("n0", 1, 2)
     again.fail("n0", 2, 2)
     again.stop_all()
@@ -677,46 +588,46 @@ def test_one_group_is_tried_again_and_the_other_stays_failed() -> None:
         sg.PoolLost("no Dask scheduler answers", is_resumable=True),
     ],
 )
-def test_a_refused_resume_leaves_a_run_that_has_ended_as_it_was(refusal: sg.Signal) -> None:
+def test_a_refused_resume_leaves_an_ended_run_as_it_was(refusal: sg.Signal) -> None:
     limits = Limits(run_max_try=1, error_threshold=-1)
     before = folded(two_groups(limits).events)
     again = Bench(limits, state=folded(two_groups(limits).events))
-    again.tell(
+    again.send(
         sg.WorkerSpawned("n0", "n0w0", 7), sg.NodeOffered("n0", 2, 9), sg.TimePassed(), refusal
     )
     assert again.refusals == [refusal.reason]  # type: ignore[union-attr] # both have one
-    assert (again.events, again.out) == ([], [])
+    assert (again.events, again.assigned) == ([], [])
     assert again.scheduler.state == before
 
 
-def test_a_store_that_stalls_while_the_inputs_are_checked_ends_in_a_refusal() -> None:
+def test_a_resume_is_refused_if_checking_the_inputs_stalls() -> None:
     limits = Limits(run_max_try=1, error_threshold=-1, first_task_creation_timeout_s=600)
     again = Bench(limits, state=folded(two_groups(limits).events))
     again.now += 600_000
-    again.tell(sg.TimePassed())
+    again.send(sg.TimePassed())
     assert "within first_task_creation_timeout = 600 s" in again.refusals[0]
     assert again.events == []
 
 
-def test_what_happened_before_the_plan_was_checked_is_told_then() -> None:
+def test_signals_before_the_plan_is_checked_are_handled_after_it() -> None:
     limits = Limits(run_max_try=1, error_threshold=-1)
     again = Bench(limits, state=folded(two_groups(limits).events))
-    again.tell(sg.WorkerSpawned("n0", "n0w0", 7), sg.NodeOffered("n0", 2, 9), sg.Warned("new"))
+    again.send(sg.WorkerSpawned("n0", "n0w0", 7), sg.NodeOffered("n0", 2, 9), sg.Warned("new"))
     assert again.events == []
-    again.tell(sg.PlanAdvanced(4, 20, is_end=True))
+    again.send(sg.PlanAdvanced(4, 20, is_end=True))
     kinds = [type(event).__name__ for event in again.events]
     assert kinds[:5] == [
         "RunStarted", "RunResumed", "WorkerStarted", "WarningRaised", "PlanFinished"
     ]  # fmt: skip
-    assert again.out == [("n0", k, 2) for k in range(3)]
+    assert again.assigned == [("n0", k, 2) for k in range(3)]
 
 
-def test_what_was_left_failed_counts_and_yet_the_group_is_tried() -> None:
+def test_failures_of_other_groups_count_after_the_group_was_retried() -> None:
     first = two_groups(Limits(run_max_try=1, error_threshold=-1))
     for ends_well in (True, False):
         limits = Limits(run_max_try=1, error_threshold=4)
         again = Bench(limits, state=folded(first.events), group=WORSE.group)
-        again.tell(sg.PlanAdvanced(4, 20, is_end=True), sg.NodeOffered("n0", 2, 9))
+        again.send(sg.PlanAdvanced(4, 20, is_end=True), sg.NodeOffered("n0", 2, 9))
         assert again.stops == []
         if ends_well:
             again.succeed("n0", 1, 2)
@@ -736,7 +647,7 @@ def test_what_was_left_failed_counts_and_yet_the_group_is_tried() -> None:
     run_max_try=st.integers(1, 3),
     drivers=st.integers(1, 4),
 )
-def test_however_often_groups_are_tried_again_every_item_is_accounted_for(
+def test_every_item_is_accounted_for_after_any_resumes_of_groups(
     seed: int, mini_batches: int, run_max_try: int, drivers: int
 ) -> None:
     rng = random.Random(seed)
@@ -745,13 +656,13 @@ def test_however_often_groups_are_tried_again_every_item_is_accounted_for(
     events: list[Any] = []
     kept: set[int] = set()
     for driver in range(drivers):
-        bench.tell(sg.PlanAdvanced(mini_batches, mini_batches * 5, is_end=True))
-        bench.tell(sg.NodeOffered("n0", 2, mini_batches))
+        bench.send(sg.PlanAdvanced(mini_batches, mini_batches * 5, is_end=True))
+        bench.send(sg.NodeOffered("n0", 2, mini_batches))
         breaks_off = driver < drivers - 1 and rng.random() < 0.3
         while not bench.stops and not (breaks_off and rng.random() < 0.1):
-            bench.tell(sg.NodeOffered("n0", 2, mini_batches))
-            if bench.out:
-                node, mini_batch, attempt = rng.choice(bench.out)
+            bench.send(sg.NodeOffered("n0", 2, mini_batches))
+            if bench.assigned:
+                node, mini_batch, attempt = rng.choice(bench.assigned)
                 assert mini_batch not in kept
                 failure = rng.choice((None, BAD, WORSE))
                 if failure is None:

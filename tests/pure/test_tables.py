@@ -21,8 +21,7 @@ from hypothesis import strategies as st
 from parallelrun_jupyter import TabularDataset
 from parallelrun_jupyter.data.batching import BatchSpec
 from parallelrun_jupyter.data.tables import text_encoding
-from parallelrun_jupyter.engine.planning.plan_check import Fate
-from parallelrun_jupyter.engine.planning.plan_file import write_plan
+from parallelrun_jupyter.engine.planning.plan_file import Fate, write_plan
 from parallelrun_jupyter.engine.scheduling.limits import Limits, stalled
 from parallelrun_jupyter.errors import InputError
 from parallelrun_jupyter.runs.journal.state import RunState

@@ -47,7 +47,7 @@ def test_a_full_disk_ends_the_run_and_room_lets_it_go_on(
     snapshot = run.snapshot()
     assert snapshot["reason"].startswith("No space left on device")
     assert (
-        "What was committed is kept: put that right, and run.resume() goes on" in snapshot["reason"]
+        "Committed results are kept; correct the error and call run.resume()" in snapshot["reason"]
     )
     kept = snapshot["succeeded"]
     assert 5 < kept < 40

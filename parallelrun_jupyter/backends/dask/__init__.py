@@ -100,15 +100,14 @@ class DaskPool:
         """Assign mini-batches from ``first`` on to a node; they are sent by the next ``wait``."""
         self._outbound.setdefault(node, []).append(("assign", first, attempt, lines))
 
-    def put(self, node: str, first: int, pieces: Sequence[Piece]) -> None:
-        """Let a node upload a part of the output; it is sent by the next ``wait``."""
+    def upload_part(self, node: str, first: int, pieces: Sequence[Piece]) -> None:
+        """Upload a part of the output from a node; the command is sent by the next ``wait``."""
         self._outbound.setdefault(node, []).append(("put", first, pieces))
 
-    def pause(self) -> list[Signal]:
-        """Let all nodes finish their running mini-batches and return the rest; ``wait`` has the answers."""
+    def pause(self) -> None:
+        """Pause all nodes: they finish running mini-batches and return the others."""
         self._flush()
         self._call(lambda membership: membership.pause())
-        return []
 
     def stop(self, *, drain: bool) -> None:
         """End the workers of all nodes."""
@@ -143,12 +142,12 @@ class DaskPool:
         """Make a blocked ``wait`` return."""
         self._wakes.set()
 
-    def expect(self, mini_batches: int) -> None:
+    def set_mini_batches_left(self, count: int) -> None:
         """Set the number of mini-batches left, by which an adaptive cluster scales."""
         if self._membership is not None:
-            self._membership.mini_batches_left = mini_batches
+            self._membership.mini_batches_left = count
 
-    def bring_logs(self) -> None:
+    def fetch_logs(self) -> None:
         """Start fetching the new ends of the nodes' logs."""
         self._call(self._start_fetching_logs)
 
@@ -253,13 +252,13 @@ class DaskPool:
         self._background.add(task)  # the event loop holds weak references only
         task.add_done_callback(self._background.discard)
 
-    async def fetch_logs(self, node: NodeClient) -> None:
+    async def store_logs(self, node: NodeClient) -> None:
         """Fetch and store the new ends of the logs of a node's workers."""
         for tail in await node.tails():
             skipped = node.record_tail(tail)
             remote_logs.store(self._folder, tail.worker, tail.text, skipped)
 
-    async def fetch_written(self, node: NodeClient) -> None:
+    async def store_written(self, node: NodeClient) -> None:
         """Fetch the files that the script wrote on a machine without access to the run folder."""
         target = Path(self._folder.script_output(self._record))
         try:

@@ -57,10 +57,10 @@ class NodeEvents(Protocol):
     async def deliver(self, node: str, message: Message) -> None:
         """Receive a message of a node; return once the driver can take the next one."""
 
-    async def fetch_logs(self, node: NodeClient) -> None:
+    async def store_logs(self, node: NodeClient) -> None:
         """Fetch and store the new ends of the logs of a node's workers."""
 
-    async def fetch_written(self, node: NodeClient) -> None:
+    async def store_written(self, node: NodeClient) -> None:
         """Fetch the files that the script wrote on a node which has stopped."""
 
 
@@ -134,7 +134,7 @@ class Membership:
     async def fetch_logs(self) -> None:
         """Fetch the new ends of the logs of all nodes."""
         nodes = [node for node in self._nodes.values() if node.has_begun]
-        await asyncio.gather(*map(self._events.fetch_logs, nodes), return_exceptions=True)
+        await asyncio.gather(*map(self._events.store_logs, nodes), return_exceptions=True)
 
     # The cluster
 
@@ -289,8 +289,8 @@ class Membership:
 
         async def deliver(message: Message) -> None:
             if node.has_stopped:
-                await asyncio.gather(self._events.fetch_logs(node), return_exceptions=True)
-                await self._events.fetch_written(node)
+                await asyncio.gather(self._events.store_logs(node), return_exceptions=True)
+                await self._events.store_written(node)
             await self._events.deliver(node.name, message)
 
         await node.serve(deliver, self._linger_s)

@@ -296,15 +296,15 @@ class _NodeThread:
             case ("assign", first, attempt, lines):
                 pool.assign(self._name, first, attempt, lines)
             case ("put", first, pieces):
-                pool.put(self._name, first, pieces)
+                pool.upload_part(self._name, first, pieces)
             case ("stop", drain):
                 pool.stop(drain=drain)
             case ("pause",):
-                self._send(pool.pause())
+                pool.pause()
             case ("unpause",):
-                self._send(pool.unpause())
+                pool.unpause()
             case ("leave",):
-                self._send(pool.pause())
+                pool.pause()
                 self._leaving = True
 
     def _send(self, signals: list[Any]) -> None:

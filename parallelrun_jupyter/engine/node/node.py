@@ -237,7 +237,7 @@ class Node:
                     self._sampled_at, time.monotonic() - SAMPLE_S + _FIRST_LOOK_S
                 )
                 self._feed_one(worker)
-                return [signals.WorkerInitialised(self.name, worker.name, init_ms, run_line)]
+                return [signals.WorkerInitialized(self.name, worker.name, init_ms, run_line)]
             case ["stopped", *failures]:
                 worker.has_stopped = True
                 return [self._notice_shutdown(worker, failure) for failure in failures]

@@ -1,7 +1,7 @@
-"""The plan: the mini-batches of a run, in input order, a line each, listed while others run.
+"""The plan file: the mini-batches of a run in input order, written while the first of them run.
 
-``data.inputs`` makes the lines. They are also what a worker gets, so that the driver passes them on
-without reading them. The last line is ``["end", mini_batches, items]``.
+Each line is one mini-batch. ``data.inputs`` makes the lines, and workers receive them; the driver
+passes them on without decoding them. The last line is ``["end", mini_batches, items]``.
 """
 
 from __future__ import annotations
@@ -12,54 +12,79 @@ import time
 from array import array
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from enum import Enum
 from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeAlias
 
 from ...data.batching import BatchSpec
 from ...data.datasets import inputs
 from ...data.local.file_versions import FileVersions
 from ...errors import InputError
+from ...formatting import plural
 from ...runs.run_record import RunRecord
-from .plan_check import Fates, check_inputs, refusal, runs_first
 
 _WRITE_BYTES = 1 << 17
 _WRITE_S = 0.05
-_READING_S = 1.0
+_REPORT_S = 1.0
 _READ_BYTES = 1 << 18
 _MARK_EVERY = 16
 _END = b'["end",'
 
 
-class PlanFile:
-    """The lines of a plan, found by mini-batch while the file grows.
+class Fate(Enum):
+    """The treatment of an earlier plan's mini-batch in a resume."""
 
-    It remembers where every sixteenth line begins: half a byte of memory for each mini-batch.
+    KEPT = "its rows are kept"
+    RETRIED = "it failed, and runs again"
+    FIRST = "it has not finished before, and runs"
+    LEFT_ALONE = "it does not run"
+
+
+Fates: TypeAlias = Callable[[int], Fate]
+Report: TypeAlias = Callable[[int, int, bool], None]
+"""Called with the totals so far, ``(mini_batches, items)``, and whether they are final."""
+
+
+class PlanFile:
+    """Reads the lines of a plan by mini-batch, while the file grows.
+
+    It stores the offset of every sixteenth line: half a byte of memory for each mini-batch.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        #: opened on first use: a resume may put another file in the plan's place before that
+        #: opened on first use, since a resume may replace the file before
         self._fd = -1
         self._marks = array("Q", [0])
-        self._seen = 0
+        self._lines = 0
         self._end = 0
 
     def lines(self, first: int, count: int) -> list[bytes]:
-        """Return the lines of mini-batches ``first`` to ``first + count - 1``, which are there."""
+        """Return the lines of mini-batches ``first`` to ``first + count - 1``.
+
+        Raises
+        ------
+        EOFError
+            The file ends before these lines.
+        """
         if self._fd < 0:
             self._fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
-        while self._seen < first + count:
+        while self._lines < first + count:
             self._scan()
         mark, skipped = divmod(first, _MARK_EVERY)
         start = self._marks[mark]
-        behind = -(-(first + count) // _MARK_EVERY)
-        end = self._marks[behind] if behind < len(self._marks) else self._end
+        next_mark = -(-(first + count) // _MARK_EVERY)
+        end = self._marks[next_mark] if next_mark < len(self._marks) else self._end
         return os.pread(self._fd, end - start, start).split(b"\n")[skipped : skipped + count]
 
+    def items_of(self, mini_batch: int) -> int:
+        """Return the number of items in a mini-batch."""
+        [line] = self.lines(mini_batch, 1)
+        return inputs.count_items(line)
+
     def _scan(self) -> None:
-        """Find the ends of some more lines."""
+        """Find the ends of the next lines."""
         size = _READ_BYTES
         while True:
             data = os.pread(self._fd, size, self._end)
@@ -67,13 +92,13 @@ class PlanFile:
             if lines:
                 break
             if len(data) < size:
-                msg = f"the plan ends after {self._seen} mini-batches: it was cut off"
+                msg = f"the plan ends after {self._lines} mini-batches: it was cut off"
                 raise EOFError(msg)
-            size *= 2  # a mini-batch of very many items
+            size *= 2  # a mini-batch with very many items
         for line in lines:
             self._end += len(line) + 1
-            self._seen += 1
-            if self._seen % _MARK_EVERY == 0:
+            self._lines += 1
+            if self._lines % _MARK_EVERY == 0:
                 self._marks.append(self._end)
 
     def close(self) -> None:
@@ -86,126 +111,184 @@ class PlanFile:
 def write_plan(
     record: RunRecord,
     path: Path,
-    tell: Callable[[int, int, bool], None],
+    report: Report,
     fate_of: Fates | None = None,
     warn: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """List the inputs into a plan file, in blocks; the first mini-batch goes out at once.
+    """List the inputs into a plan file, in blocks; the first mini-batch is written immediately.
 
-    A plan from an earlier driver is kept, and its inputs are compared with what they were. A plan
-    that was cut off is listed again, checked against what is there, and completed.
+    A complete plan of an earlier driver is kept, after its inputs were compared with their earlier
+    versions. If the earlier plan was cut off, the inputs are listed again, compared with the lines
+    that are there, and the plan is completed.
 
     Parameters
     ----------
     record
-        What to list.
+        The run.
     path
-        The file.
-    tell
+        The plan file.
+    report
         Called with (mini_batches, items, is_end) after each block.
     fate_of
-        For a resume: what becomes of a mini-batch of the earlier plan.
+        For a resume: returns the treatment of an earlier plan's mini-batch.
     warn
-        Called with a sentence about inputs that have changed and are read again.
+        Called with a sentence about retried mini-batches whose inputs have changed.
 
     Raises
     ------
     InputError
-        An input cannot be listed, or one whose rows are kept has changed since it was planned, or
-        one that has not run yet has changed or is gone.
+        An input cannot be listed, or has changed since it was planned: its rows are kept, or its
+        mini-batch has not finished yet.
     OSError
         The plan cannot be written.
     """
     with open(path, "ab+", buffering=0) as file, closing(FileVersions(path)) as versions:
-        earlier = list(_whole_lines(file)) if fate_of else []
-        check = partial(check_inputs, record, versions, fate_of or runs_first, warn)
+        earlier = list(_complete_lines(file)) if fate_of else []
+        check = partial(_check_inputs, record, versions, fate_of or (lambda _: Fate.FIRST), warn)
         if earlier and earlier[-1].startswith(_END):
             _, mini_batches, items = json.loads(earlier[-1])
             replaced = check(earlier[:-1])
             if replaced:
                 items += _replace_lines(path, earlier, replaced)
-            tell(mini_batches, items, True)  # noqa: FBT003 - the parameter's name says it
+            report(mini_batches, items, True)  # noqa: FBT003 - is_end
             return
         if not earlier:
             file.truncate(0)
         versions.forget(inputs.items_before_end(earlier[-1]) if earlier else 0)
-        _list_all(record, file, _Earlier(earlier, check), tell)
+        _list_inputs(record, file, earlier, check, report)
 
 
-@dataclass(frozen=True, slots=True)
-class _Earlier:
-    """The lines of a plan that was cut off, and the check of their files."""
-
-    lines: list[bytes]
-    check: Callable[[list[bytes]], object]
-
-
-def _list_all(
-    record: RunRecord, file: IO[bytes], before: _Earlier, tell: Callable[[int, int, bool], None]
+def _list_inputs(
+    record: RunRecord,
+    file: IO[bytes],
+    earlier: list[bytes],
+    check: Callable[[list[bytes]], object],
+    report: Report,
 ) -> None:
-    """List the inputs; write what comes behind the earlier lines, which have to come first."""
-    known = before.lines
-    total = items = seen = size = 0
+    """List the inputs; append the lines that follow the earlier ones, which must be the same."""
+    total = items = items_read = size = 0
     lines: list[bytes] = []
     written_at = 0.0
-    cut = BatchSpec(record.mini_batch_size, tuple(record.partition_keys), record.mini_batch_rows)
-    for line, count in inputs.mini_batches(record.inputs, cut):
-        if not line:
-            seen = max(seen, items) + count
-            if time.monotonic() - written_at > _READING_S:
+    spec = BatchSpec(record.mini_batch_size, tuple(record.partition_keys), record.mini_batch_rows)
+    for line, count in inputs.mini_batches(record.inputs, spec):
+        if not line:  # only progress: a table is being read
+            items_read = max(items_read, items) + count
+            if time.monotonic() - written_at > _REPORT_S:
                 written_at = time.monotonic()
-                tell(total, seen, False)  # noqa: FBT003 - the parameter's name says it
+                report(total, items_read, False)  # noqa: FBT003 - is_end
             continue
         total += 1
         items += count
-        if total <= len(known):
-            if line != known[total - 1]:
-                raise InputError(refusal(inputs.difference(known[total - 1], line)))
-            if total == len(known):
-                before.check(known)
+        if total <= len(earlier):
+            if line != earlier[total - 1]:
+                raise InputError(_refusal(inputs.difference(earlier[total - 1], line)))
+            if total == len(earlier):
+                check(earlier)
             continue
         lines.append(line)
         size += len(line)
         if total == 1 or size >= _WRITE_BYTES or time.monotonic() - written_at > _WRITE_S:
             _write(file.fileno(), lines)
-            tell(total, items, False)  # noqa: FBT003 - the parameter's name says it
+            report(total, items, False)  # noqa: FBT003 - is_end
             lines, size, written_at = [], 0, time.monotonic()
-    if total < len(known):
-        raise InputError(refusal(inputs.difference(known[total], None)))
-    lines.append(b"%b%d,%d]\n" % (_END, total, items))
+    if total < len(earlier):
+        raise InputError(_refusal(inputs.difference(earlier[total], None)))
+    lines.append(_end_line(total, items))
     _write(file.fileno(), lines)
     os.fsync(file.fileno())
-    tell(total, items, True)  # noqa: FBT003 - the parameter's name says it
+    report(total, items, True)  # noqa: FBT003 - is_end
+
+
+def _check_inputs(
+    record: RunRecord,
+    versions: FileVersions,
+    fate_of: Fates,
+    warn: Callable[[str], None],
+    lines: list[bytes],
+) -> dict[int, bytes]:
+    """Compare the inputs of an earlier plan with their versions at that time.
+
+    Inputs of retried mini-batches may have changed, since a repaired input is a reason to retry.
+
+    Returns
+    -------
+    dict
+        New plan lines of retried mini-batches, if the line of an input (in a store, or a table)
+        depends on its content.
+
+    Raises
+    ------
+    InputError
+        Another input has changed, so that the output would mix rows of two versions.
+    """
+    fates = [fate_of(mini_batch) for mini_batch in range(len(lines))]
+    checked = ((k, line) for k, line in enumerate(lines) if fates[k] is not Fate.LEFT_ALONE)
+    retried: dict[int, str] = {}
+    for change in inputs.changes(checked, record.inputs, versions):
+        fate = fates[change.mini_batch]
+        if fate is Fate.RETRIED:
+            if not change.is_gone:  # without its input it fails again, with an error of its own
+                retried.setdefault(change.mini_batch, change.path)
+        elif fate is Fate.KEPT and not change.is_gone:  # a script may delete inputs it has read
+            kept = f"the rows that mini-batch {change.mini_batch} made of it are kept"
+            raise InputError(_refusal(str(change), kept))
+        elif fate is Fate.FIRST:
+            raise InputError(_refusal(str(change)))
+    if not retried:
+        return {}
+    for mini_batch in retried:
+        versions.accept(json.loads(lines[mini_batch]))
+    first, path = next(iter(retried.items()))
+    failed = plural(len(retried), "failed mini-batch")
+    warn(
+        f"{failed} {'has' if len(retried) == 1 else 'have'} inputs that changed since the run was "
+        f"planned, first mini-batch {first} with {path!r}: they are read as they are now"
+    )
+    return inputs.planned_again(lines, list(retried), record.inputs)
+
+
+def _refusal(change: str, why: str = "") -> str:
+    """Return why a resume is refused, and the remedy."""
+    because = f": {why}, and" if why else ", so that"
+    return (
+        f"{change} since the run was planned{because} a resume would mix rows of two versions. "
+        "Start a new run, or restore the input and resume."
+    )
 
 
 def _replace_lines(path: Path, lines: list[bytes], replaced: dict[int, bytes]) -> int:
-    """Put a plan with other lines in the place of a whole one; return by how many items it grows."""
-    grown = 0
+    """Replace lines of a complete plan; return the number of items added."""
+    added = 0
     for mini_batch, line in replaced.items():
-        grown += inputs.count_items(line) - inputs.count_items(lines[mini_batch])
+        added += inputs.count_items(line) - inputs.count_items(lines[mini_batch])
         lines[mini_batch] = line
     _, mini_batches, items = json.loads(lines[-1])
-    lines[-1] = b"%b%d,%d]\n" % (_END, mini_batches, items + grown)
+    lines[-1] = _end_line(mini_batches, items + added)
     times = os.stat(path)
     draft = path.with_name(f"{path.name}.tmp")
     with open(draft, "wb") as file:
         file.writelines(lines)
         file.flush()
         os.fsync(file.fileno())
-    os.utime(draft, ns=(times.st_atime_ns, times.st_mtime_ns))  # versions are judged by it
+    # Without a recorded version, an input is compared with the plan's time.
+    os.utime(draft, ns=(times.st_atime_ns, times.st_mtime_ns))
     os.replace(draft, path)
-    return grown
+    return added
 
 
-def _whole_lines(file: IO[bytes]) -> Iterator[bytes]:
-    """Yield the lines of an earlier plan, and cut off a torn last one."""
+def _end_line(mini_batches: int, items: int) -> bytes:
+    return b"%b%d,%d]\n" % (_END, mini_batches, items)
+
+
+def _complete_lines(file: IO[bytes]) -> Iterator[bytes]:
+    """Yield the lines of an earlier plan, and remove an incomplete last one."""
     file.seek(0)
     end = 0
     for line in file.read().splitlines(keepends=True):
         if line.endswith(b"\n"):
             end += len(line)
             yield line
-    if end < file.tell():  # else its time stays what it is: that of the last line
+    if end < file.tell():  # otherwise the file keeps its time, that of the last line
         file.truncate(end)
 
 

@@ -1,4 +1,4 @@
-"""What the scheduler knows of the nodes: who is there, what each holds, what each can take."""
+"""Assignments: the nodes of a run, the attempts that each holds, and its room for more."""
 
 from __future__ import annotations
 
@@ -18,148 +18,155 @@ class NodeState:
     failed_starts: int = 0
     was_ready: bool = False
     stopped: bool = False
+    idle_since_ms: int | None = None
 
 
 class Assignments:
-    """The nodes of a run, which may come and go, and the attempts that are out with them.
+    """The nodes of a run, which may come and go, and the attempts assigned to them.
 
-    Every attempt that is out is held by exactly one node. What a gone node held is given back at
-    once; late news of it finds nobody who holds it, and changes nothing.
+    Exactly one node holds an assigned attempt. When a node is lost, its attempts are returned;
+    results that arrive later do not match an assignment, and are ignored.
     """
 
     def __init__(self, names: Iterable[str]) -> None:
-        self._known = {name: NodeState() for name in names}
-        #: nodes with room: only they are looked at when there is something to give
-        self._hungry: dict[str, NodeState] = {}
-        #: mini_batch -> (attempt, node) of every attempt that is out
+        self._nodes = {name: NodeState() for name in names}
+        #: the nodes with room: only these are visited when mini-batches are assigned
+        self._with_room: dict[str, NodeState] = {}
+        #: mini_batch -> (attempt, node)
         self._held: dict[int, tuple[int, str]] = {}
-        #: how many nodes were lost while they held a mini-batch
+        #: how many nodes were lost while they ran a mini-batch
         self._losses: dict[int, int] = {}
 
-    def join(self, name: str) -> None:
-        """Take a node into account; it offers what it can hold by itself."""
-        self._known[name] = NodeState()
+    def __bool__(self) -> bool:
+        """Return whether a node holds an attempt."""
+        return bool(self._held)
+
+    def add(self, name: str) -> None:
+        """Add a node, without capacity until it offers some."""
+        self._nodes[name] = NodeState()
 
     def get(self, name: str) -> NodeState | None:
-        """Return a node, or None where it is gone."""
-        return self._known.get(name)
+        """Return a node, or None if it was lost."""
+        return self._nodes.get(name)
+
+    def names(self) -> list[str]:
+        """Return the names of the nodes."""
+        return list(self._nodes)
 
     def remove(
         self, name: str, running: set[int] | None
-    ) -> tuple[list[tuple[int, int]], list[int]]:
-        """Take leave of a node.
+    ) -> tuple[list[int], list[tuple[int, int]]]:
+        """Remove a lost node.
 
         Parameters
         ----------
         name
             The node.
         running
-            What its workers were last seen to run: where each of them is still at what it was seen
-            with, only those may have brought the node down, and otherwise whatever it held.
-            None blames nobody.
+            The mini-batches that its workers were last seen to run. If the node still holds one
+            for each worker, only these are suspects; otherwise everything it held. None: no suspects.
 
         Returns
         -------
         tuple
-            The (mini_batch, attempt) pairs that it gives back, and the mini-batches that have
-            taken so many nodes with them that it is counted as a failed attempt (rule R18). These
-            stay out, under its name, until their failure is told.
+            The mini-batches to assign again, and (mini_batch, attempt) pairs that count as failed,
+            since too many nodes were lost while they ran (rule R18).
         """
-        gone = self._known.pop(name, None)
-        if gone is None:
+        node = self._nodes.pop(name, None)
+        if node is None:
             return [], []
-        self._hungry.pop(name, None)
-        mine = [(k, attempt) for k, (attempt, node) in self._held.items() if node == name]
-        suspects = self._suspects({k for k, _ in mine}, running, gone.slots)
-        given_back, charged = [], []
-        for mini_batch, attempt in mine:
+        self._with_room.pop(name, None)
+        held = [(k, attempt) for k, (attempt, holder) in self._held.items() if holder == name]
+        suspects = self._suspects({k for k, _ in held}, running, node.slots)
+        returned, charged = [], []
+        for mini_batch, attempt in held:
+            del self._held[mini_batch]
             if mini_batch in suspects:
                 self._losses[mini_batch] = self._losses.get(mini_batch, 0) + 1
                 if self._losses[mini_batch] >= limits.MAX_NODE_LOSSES:
-                    charged.append(mini_batch)
+                    charged.append((mini_batch, attempt))
                     continue
-            del self._held[mini_batch]
-            given_back.append((mini_batch, attempt))
-        return given_back, charged
+            returned.append(mini_batch)
+        return returned, charged
 
     @staticmethod
     def _suspects(held: set[int], running: set[int] | None, slots: int) -> set[int]:
         if running is None:
             return set()
-        seen = held & running
-        return seen if len(seen) >= max(1, slots) else held
+        still_running = held & running
+        return still_running if len(still_running) >= max(1, slots) else held
 
-    def stop(self, name: str) -> None:
-        """Note that a node has ended all its workers."""
-        node = self._known.get(name)
+    def mark_stopped(self, name: str) -> None:
+        """Note that all workers of a node have ended."""
+        node = self._nodes.get(name)
         if node is not None:
             node.stopped = True
 
-    def offer(self, name: str, slots: int, capacity: int) -> None:
-        """Note how many mini-batches a node can hold now."""
-        node = self._known.get(name)
+    def set_capacity(self, name: str, slots: int, capacity: int) -> None:
+        """Set how many workers a node has, and how many mini-batches it can hold."""
+        node = self._nodes.get(name)
         if node is not None:
             node.slots, node.capacity = slots, capacity
-            self._update_capacity(name, node)
+            self._update_room(name, node)
 
-    def give(self, name: str, first: int, count: int, attempt: int) -> None:
-        """Note that a node has mini-batches ``first`` to ``first + count - 1`` now."""
+    def assign(self, name: str, first: int, count: int, attempt: int) -> None:
+        """Assign mini-batches ``first`` to ``first + count - 1`` to a node."""
         for mini_batch in range(first, first + count):
             self._held[mini_batch] = (attempt, name)
-        node = self._known[name]
+        node = self._nodes[name]
         node.held += count
-        self._update_capacity(name, node)
+        node.idle_since_ms = None
+        self._update_room(name, node)
 
     def claim(self, mini_batch: int, attempt: int, name: str) -> bool:
-        """Return whether this attempt is the one that is out, and end it."""
+        """End an attempt; return False if this node does not hold it (any more)."""
         if self._held.get(mini_batch) != (attempt, name):
-            return False  # late news of an attempt that was given up
+            return False
         del self._held[mini_batch]
-        node = self._known.get(name)
+        node = self._nodes.get(name)
         if node is not None:
             node.held -= 1
-            self._update_capacity(name, node)
+            self._update_room(name, node)
         return True
 
-    def forget(self, mini_batch: int) -> None:
-        """Forget whom a mini-batch has taken down: it is over."""
+    def clear_losses(self, mini_batch: int) -> None:
+        """Forget the nodes lost while they ran a mini-batch, since it has succeeded."""
         if self._losses:
             self._losses.pop(mini_batch, None)
 
-    def attempt_of(self, mini_batch: int) -> int:
-        """Return the number of the attempt that is out."""
-        return self._held[mini_batch][0]
+    def with_room(self) -> list[tuple[str, int]]:
+        """Return the nodes that can take more, each with the number of mini-batches."""
+        return [(name, node.capacity - node.held) for name, node in self._with_room.items()]
 
-    def with_capacity(self) -> list[tuple[str, int]]:
-        """Return the nodes that can take more, and how many mini-batches each."""
-        return [(name, node.capacity - node.held) for name, node in self._hungry.items()]
-
-    def _update_capacity(self, name: str, node: NodeState) -> None:
-        free = node.capacity - node.held
-        # A long queue is filled up in steps worth a message, a short one at once.
-        if free <= 0 or free < node.capacity // 4:
-            self._hungry.pop(name, None)
+    def _update_room(self, name: str, node: NodeState) -> None:
+        room = node.capacity - node.held
+        # A long queue is refilled a quarter at a time, so that messages are worth it.
+        if room <= 0 or room < node.capacity // 4:
+            self._with_room.pop(name, None)
         else:
-            self._hungry[name] = node
+            self._with_room[name] = node
 
-    @property
-    def holds_any(self) -> bool:
-        """Whether any attempt is out."""
-        return bool(self._held)
+    def idle_nodes(self, now_ms: int, limit_ms: int) -> list[str]:
+        """Return the nodes without capacity and without an attempt for at least ``limit_ms``."""
+        idle: list[str] = []
+        for name, node in self._nodes.items():
+            if node.capacity or node.held:
+                node.idle_since_ms = None
+            elif node.idle_since_ms is None:
+                node.idle_since_ms = now_ms
+            elif now_ms - node.idle_since_ms >= limit_ms:
+                idle.append(name)
+        return idle
 
     @property
     def all_stopped(self) -> bool:
-        """Whether no node has a worker any more; true where there is no node."""
-        return all(node.stopped for node in self._known.values())
+        """Whether no node has a worker any more; true without nodes."""
+        return all(node.stopped for node in self._nodes.values())
 
     @property
-    def hopeless(self) -> bool:
-        """Whether no worker was ever ready, and each slot has failed often enough (rule R21)."""
+    def cannot_start(self) -> bool:
+        """Whether no worker was ever ready, and each slot has failed too often (rule R21)."""
         return all(
             not node.was_ready and node.failed_starts >= limits.INIT_TRIES * max(1, node.slots)
-            for node in self._known.values()
+            for node in self._nodes.values()
         )
-
-    def names(self) -> list[str]:
-        """Return the names of the nodes that are there."""
-        return list(self._known)

@@ -1,33 +1,39 @@
-"""The rules that end a run early, and the limits they watch."""
+"""The limits of a run: when it ends early, and how failures of its mini-batches are recorded."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from ...formatting import plural
-from ...runs.journal.state import RunState, costliest_first
+from ...runs.journal.events import AttemptFailed, AttemptSucceeded, ItemsFailed
+from ...runs.journal.state import FailureGroup, RunState, costliest_first
 from ...runs.run_record import RunRecord
+from ...worker.failures import SHORT_RESULT, short_result
+from .signals import AttemptErrored, Failure
 
 INIT_TRIES = 3
-"""Failed starts in a row, per worker slot of a node, after which nobody can start (rule R21)."""
+"""Failed starts for each worker of a node after which the node counts as unable to start (rule R21)."""
 
 MAX_NODE_LOSSES = 3
-"""The loss of a node is charged to a mini-batch only when it was the third with that one on it
-(rule R18)."""
+"""A mini-batch that ran on this many lost nodes has failed its attempt (rule R18)."""
 
 NODE_LEASE_S = 30.0
-"""A node that nobody has listened to for so long ends: its driver is gone, or cut off."""
+"""A node that its driver has not polled for this long shuts itself down."""
 
 LOST_NODE_GRACE_MS = 35_000
-"""So long after a node was lost, it has ended by itself, and what it was putting is there or not."""
+"""After this long a lost node has shut itself down; none of its uploads are in progress."""
+
+IDLE_RELEASE_MS = 2_000
+"""A node that has been idle for this long, because it is paused or about to leave, uploads its
+rows, and other nodes get the rest of its ranges."""
 
 TRACEBACKS_PER_GROUP = 10
-"""Later attempts of the same group keep their message only; a million would fill the disk."""
+"""Later attempts of a failure group are recorded without a traceback, to bound the journal."""
 
 
 @dataclass(frozen=True, slots=True)
 class NodeLimits:
-    """Seconds that things may take on a node."""
+    """Timeouts on a node, in seconds."""
 
     run_s: float
     init_s: float = 600.0
@@ -36,7 +42,10 @@ class NodeLimits:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a run tolerates; -1 and 100 percent tolerate everything, None is not checked."""
+    """The failures and delays that a run tolerates.
+
+    A negative threshold and 100 percent tolerate everything; None disables a check.
+    """
 
     run_max_try: int = 3
     error_threshold: int = 0
@@ -45,11 +54,11 @@ class Limits:
     append_rows: bool = True
     first_task_creation_timeout_s: float = 600.0
     progress_update_timeout_s: float = 1260.0
-    puts_in_store: bool = False
+    output_in_store: bool = False
 
     @classmethod
     def of(cls, record: RunRecord) -> Limits:
-        """Return the limits that a run was given."""
+        """Return the limits of a run."""
         return cls(
             record.run_max_try,
             record.error_threshold,
@@ -63,7 +72,7 @@ class Limits:
 
 
 def exceeded(state: RunState, limits: Limits) -> str:
-    """Return why the run must fail now, or nothing (Azure's three independent levels)."""
+    """Return why the run has failed too much, or an empty text (Azure's three thresholds)."""
     if 0 <= limits.error_threshold < state.items_failed:
         return (
             f"{plural(state.items_failed, 'item')} failed; "
@@ -84,7 +93,7 @@ def exceeded(state: RunState, limits: Limits) -> str:
 
 
 def _short_results(state: RunState) -> str:
-    """Return an example of results that were too short, where most of what failed is theirs."""
+    """Return an example of a short result, if short results cost the most items."""
     costliest = costliest_first(state.groups.values())[:1]
     return "".join(
         f": {group.message}, first in mini-batch {group.first_mini_batch}"
@@ -93,24 +102,26 @@ def _short_results(state: RunState) -> str:
     )
 
 
-def stalled(state: RunState, limits: Limits, now_ms: int, started_ms: int, moved_ms: int) -> str:
-    """Return why a run in which nothing happens must fail now, or nothing.
+def stalled(
+    state: RunState, limits: Limits, now_ms: int, started_ms: int, last_progress_ms: int
+) -> str:
+    """Return why a run without progress has failed, or an empty text.
 
     Parameters
     ----------
     state, limits
-        Where it stands, and what it tolerates.
-    now_ms, started_ms, moved_ms
-        The time, when this driver took it up, and when something last happened.
+        The run.
+    now_ms, started_ms, last_progress_ms
+        The time now, when this driver started, and at the last progress; in milliseconds.
     """
-    # Reading a table ahead counts as progress: its planner says that it moves.
-    begun_ms = max(started_ms, moved_ms)
-    if state.planned == 0 and now_ms - begun_ms > limits.first_task_creation_timeout_s * 1000:
+    # The planner reports progress while it reads a large table, before its first mini-batch.
+    since_ms = max(started_ms, last_progress_ms)
+    if state.planned == 0 and now_ms - since_ms > limits.first_task_creation_timeout_s * 1000:
         return (
             "no mini-batch was listed within first_task_creation_timeout = "
             f"{limits.first_task_creation_timeout_s:g} s; the store of the inputs may be stalled"
         )
-    if now_ms - moved_ms > limits.progress_update_timeout_s * 1000:
+    if now_ms - last_progress_ms > limits.progress_update_timeout_s * 1000:
         return (
             "nothing has happened for progress_update_timeout = "
             f"{limits.progress_update_timeout_s:g} s"
@@ -119,7 +130,7 @@ def stalled(state: RunState, limits: Limits, now_ms: int, started_ms: int, moved
 
 
 def check_stalled(limits: Limits, now_ms: int, started_ms: int) -> str:
-    """Return why a resume whose inputs are still being checked must be refused, or nothing."""
+    """Return why a resume that is still checking its inputs is refused, or an empty text."""
     limit_s = limits.first_task_creation_timeout_s
     if now_ms - started_ms <= limit_s * 1000:
         return ""
@@ -130,7 +141,7 @@ def check_stalled(limits: Limits, now_ms: int, started_ms: int) -> str:
 
 
 def completion_failure(state: RunState, limits: Limits) -> str:
-    """Return why a run whose mini-batches are all over has failed, or nothing (rule R17)."""
+    """Return why a run without pending mini-batches has failed, or an empty text (rule R17)."""
     if state.planned == 0:
         return "the inputs hold no items: nothing to run"
     if limits.append_rows and state.succeeded == 0:
@@ -139,8 +150,60 @@ def completion_failure(state: RunState, limits: Limits) -> str:
 
 
 def extra_rows_warning(mini_batch: int, items: int, rows: int) -> str:
-    """Return what to say of a result with more rows than the mini-batch has items (rule R9)."""
+    """Return the warning about a result with more rows than items (rule R9)."""
     return (
         f"run() returned {plural(rows, 'row')} for the {plural(items, 'item')} of mini-batch "
         f"{mini_batch}; all rows are kept, and at most {items:,} count as succeeded items"
+    )
+
+
+def attempt_failed_event(
+    signal: AttemptErrored, group: FailureGroup | None, now_ms: int, *, is_last: bool
+) -> AttemptFailed:
+    """Return the event of a failed attempt, with a traceback if its group has few so far."""
+    failure = signal.failure
+    has_traceback = group is None or group.attempts < TRACEBACKS_PER_GROUP
+    return AttemptFailed(
+        signal.mini_batch,
+        signal.attempt,
+        signal.worker,
+        now_ms,
+        signal.duration_us,
+        signal.items,
+        is_last,
+        failure.kind,
+        failure.error,
+        failure.message,
+        failure.group,
+        failure.traceback if has_traceback else "",
+    )
+
+
+def short_result_event(event: AttemptSucceeded, run_line: str, now_ms: int) -> ItemsFailed:
+    """Return the event for the items of a mini-batch that have no result (rule R4)."""
+    return ItemsFailed(
+        event.mini_batch,
+        event.attempt,
+        event.worker,
+        now_ms,
+        event.items - event.items_succeeded,
+        "short_result",
+        SHORT_RESULT,
+        short_result(event.rows, event.items, run_line),
+        f"{SHORT_RESULT} at {run_line or 'run()'}",
+        "",
+    )
+
+
+def node_lost_failure(reason: str) -> Failure:
+    """Return the failure of a mini-batch that ran on too many lost nodes (rule R18)."""
+    text = f"its node was lost while it ran, as were {MAX_NODE_LOSSES - 1} or more before: {reason}"
+    return Failure("node_lost", "NodeLost", text, "NodeLost at run()", "")
+
+
+def lost_nodes_warning(left_ms: int) -> str:
+    """Return the warning that the output waits until lost nodes have shut down."""
+    return (
+        f"the output is assembled from its parts in {left_ms // 1000} s, when every lost node has "
+        "shut down and uploads nothing any more"
     )

@@ -1,337 +1,405 @@
-"""Ranges of mini-batches: each belongs to one node, which makes one part of the output of it.
+"""Allocation in ranges: each belongs to one node, which uploads it as one part of the output.
 
-A part holds the rows of mini-batches that follow one another, so that the parts in the order of
-their first mini-batches are the rows in input order. Therefore a range is divided wherever that
-would not hold: at a mini-batch that is given up, or at one that is still missing when the others
-are too large to wait for it.
+A part holds the rows of consecutive mini-batches, so that the parts, ordered by their first
+mini-batch, are the rows in input order. A range is therefore split at a mini-batch that has failed
+for good, and at one that is still missing when the finished rows have become too large to hold.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
 from ...runs.journal.events import AttemptSucceeded
 from ...runs.journal.state import FAILED, SUCCEEDED, RunState
-from .mini_batch_range import SMALLEST, MiniBatchRange, Part, size_at, streaks_of
-from .pending import Span
+from .allocation import Part, Span
+
+SMALLEST, LARGEST = 4, 1024
+"""Mini-batches in a range: few in the first ones, so that a part is stored early."""
+
+GROWTH = 256
+"""Ranges grow by one mini-batch for each 256 before them, so that unfinished work stays a small
+share of the run: a million mini-batches make some 2,400 parts, ten million 11,000."""
 
 PART_BYTES = 128 << 20
-"""Rows of a range that are put when there are so many of them, also where others are missing."""
+"""A range uploads its largest stretch of rows at this size, even if mini-batches are missing."""
 
-KEPT_BYTES = 4 << 30
-"""A node that keeps so many rows gets no more mini-batches until some of them are in the store."""
+HELD_BYTES = 4 << 30
+"""A node that holds this many bytes of rows gets no mini-batches until some are stored."""
+
+
+def size_at(first: int, room: int = 0) -> int:
+    """Return the number of mini-batches in a range that begins at ``first``.
+
+    A node with room for more gets more: its mini-batches are short, so the part is not delayed.
+    """
+    return min(max(first // GROWTH, SMALLEST, room), LARGEST)
+
+
+def consecutive(mini_batches: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """Yield (first, end) of each stretch of consecutive numbers in an increasing sequence."""
+    first = end = -1
+    for mini_batch in mini_batches:
+        if mini_batch != end:
+            if first >= 0:
+                yield first, end
+            first = mini_batch
+        end = mini_batch + 1
+    if first >= 0:
+        yield first, end
+
+
+@dataclass(slots=True, eq=False)
+class MiniBatchRange:
+    """Mini-batches ``first`` to ``end - 1``; ``owner`` is a node, or empty."""
+
+    first: int
+    end: int
+    owner: str = ""
+    #: the first mini-batch that the owner has not been assigned yet
+    next: int = 0
+    #: mini-batches to assign to the owner again
+    requeued: deque[int] = field(default_factory=deque)
+    #: finished attempts whose rows the owner holds, in the order in which they finished
+    held: dict[int, AttemptSucceeded] = field(default_factory=dict)
+    held_bytes: int = 0
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the owner holds the rows of all mini-batches."""
+        return len(self.held) == self.end - self.first
+
+    def split(self, at: int) -> MiniBatchRange:
+        """End before mini-batch ``at``; return the rest as a range of the same owner."""
+        right = MiniBatchRange(at, self.end, self.owner, max(at, self.next))
+        right.requeued.extend(k for k in self.requeued if k >= at)
+        right.held = {k: event for k, event in self.held.items() if k >= at}
+        right.held_bytes = sum(event.length for event in right.held.values())
+        self.end, self.next = at, min(self.next, at)
+        self.held = {k: event for k, event in self.held.items() if k < at}
+        self.held_bytes -= right.held_bytes
+        self.requeued = deque(k for k in self.requeued if k < at)
+        return right
 
 
 class RangeAllocator:
-    """All mini-batches of a run that are not over: in whose range they are, or in nobody's.
+    """The ranges of a run whose nodes upload the output themselves.
+
+    Rows never reach the driver. A node holds a finished mini-batch until the part with its rows is
+    stored, and only then it counts as succeeded. Rows that a lost node had not uploaded are computed again.
 
     Parameters
     ----------
     state
-        The fold of the journal: what is planned, what is over, and what was tried how often.
-    only
-        Hand out these alone, in increasing order; None for all.
+        The fold of the journal.
     """
 
-    def __init__(self, state: RunState, only: Iterable[int] | None = None) -> None:
+    uploads_parts = True
+
+    def __init__(self, state: RunState) -> None:
         self._state = state
-        self._only = only is not None
+        self._only_retries = False
         #: the first mini-batch that is in no range
         self._next = 0
+        #: the first mini-batches of the ranges, in increasing order
         self._firsts: list[int] = []
         self._ranges: dict[int, MiniBatchRange] = {}
         self._owned: dict[str, dict[int, MiniBatchRange]] = {}
-        #: where the ranges begin that have no owner, some of which may have one by now
-        self._spare: list[int] = []
-        #: those with mini-batches that their owner was not given yet
+        #: a heap of the first mini-batches of ranges without an owner; entries may be out of date
+        self._free: list[int] = []
+        #: owned ranges with mini-batches that are not assigned yet
         self._open: dict[int, MiniBatchRange] = {}
-        self._putting: dict[int, Part] = {}
-        self._putting_bytes: dict[str, int] = {}
-        #: those of them that nobody was told of yet
+        self._uploading: dict[int, Part] = {}
+        self._uploading_bytes: dict[str, int] = {}
+        #: uploads that `ready_parts` has not returned yet
         self._ready: list[Part] = []
-        for first, end in streaks_of(only or ()):
-            self._add(MiniBatchRange(first, end, next=first))
 
     def __bool__(self) -> bool:
-        """Say whether there is anything that is not over and in the store."""
-        return bool(self._ranges or self._putting)
+        """Return whether a range is unfinished or not stored."""
+        return bool(self._ranges or self._uploading)
 
     @property
-    def is_putting(self) -> bool:
-        """Whether a part is on its way into the store."""
-        return bool(self._putting)
+    def is_exhausted(self) -> bool:
+        """Whether nothing is left to run of the mini-batches planned so far."""
+        return not self and (self._only_retries or self._next >= self._state.planned)
 
-    def has(self, node: str) -> bool:
-        """Say whether a node has a range."""
-        return bool(self._owned.get(node))
+    @property
+    def is_uploading(self) -> bool:
+        """Whether a part is being uploaded."""
+        return bool(self._uploading)
 
-    def _kept_bytes(self, node: str) -> int:
-        """Return how many bytes of rows a node keeps that are not in the store."""
-        owned = self._owned.get(node, {}).values()
-        return sum(one.kept_bytes for one in owned) + self._putting_bytes.get(node, 0)
+    def resume(self, retries: Sequence[int], *, only_these: bool) -> None:
+        """Make ranges of the retries if nothing else is to run; otherwise they are met on the way."""
+        self._only_retries = only_these
+        if only_these:
+            for first, end in consecutive(retries):
+                self._add(MiniBatchRange(first, end, next=first))
 
-    def ready(self) -> list[Part]:
-        """Return the parts that are to be put now; each is returned once."""
-        ready, self._ready = self._ready, []
-        return ready
+    def end_plan(self) -> None:
+        """End the last range at the end of the plan."""
+        planned = self._state.planned
+        for range_ in [r for r in self._ranges.values() if r.end > planned]:
+            if range_.first >= planned:
+                self._remove(range_)
+            else:
+                range_.end, range_.next = planned, min(range_.next, planned)
+                self._update_open(range_)
+                self._upload_if_complete(range_)
 
-    # Handing out
+    # Assigning
 
-    def take(self, node: str, room: int) -> list[Span]:
-        """Hand out up to ``room`` mini-batches to a node: of its own ranges first, then of another.
+    def next(self, node: str, room: int, /) -> list[Span]:
+        """Return up to ``room`` mini-batches for a node: from its own ranges, then from a new one.
 
-        Where no range is without an owner, it takes over half of what somebody else was not given;
-        while there may be more to come, not of a few, since each time makes one more part.
+        If no range is free, the node takes over half of the largest unassigned rest of another
+        node. While the plan grows it leaves small rests alone, since each take-over makes one more
+        part.
         """
-        found: list[int] = []
-        for one in list(self._owned.get(node, {}).values()):
-            found += self._more_of(one, room - len(found))
-        while len(found) < room:
-            left = room - len(found)
-            claimed = self._spare_one(left) or self._fresh_one(left)
+        if self._is_full(node):
+            return []
+        mini_batches: list[int] = []
+        for range_ in list(self._owned.get(node, {}).values()):
+            mini_batches += self._take_from(range_, room - len(mini_batches))
+        while (left := room - len(mini_batches)) > 0:
+            claimed = self._claim_free(left) or self._claim_new(left)
             if claimed is None:
                 break
-            found += self._more_of(self._own(claimed, node), left)
-        taken = self._half_of_one(node) if len(found) < room else None
-        if taken is not None:
-            found += self._more_of(self._own(taken, node), room - len(found))
-        return list(self._stretches(found))
+            mini_batches += self._take_from(self._set_owner(claimed, node), left)
+        half = self._claim_half(node) if left > 0 else None
+        if half is not None:
+            mini_batches += self._take_from(self._set_owner(half, node), left)
+        return list(self._spans(mini_batches))
 
-    def _more_of(self, one: MiniBatchRange, room: int) -> list[int]:
-        count = min(room, len(one.waiting))
-        found = [one.waiting.popleft() for _ in range(count)]
-        end = min(one.next + room - count, one.end, self._state.planned)
-        if end > one.next:
-            found += range(one.next, end)
-            one.next = end
-            self._update_capacity(one)
-        return found
+    def _is_full(self, node: str) -> bool:
+        """Return whether a node holds too many rows; if it uploads none of them, start that."""
+        owned = self._owned.get(node, {}).values()
+        uploading_bytes = self._uploading_bytes.get(node, 0)
+        if sum(range_.held_bytes for range_ in owned) + uploading_bytes < HELD_BYTES:
+            return False
+        if not uploading_bytes:
+            self._upload_largest(max(owned, key=lambda range_: range_.held_bytes))
+        return True
 
-    def _stretches(self, mini_batches: list[int]) -> Iterator[Span]:
+    def _take_from(self, range_: MiniBatchRange, room: int) -> list[int]:
+        count = min(room, len(range_.requeued))
+        mini_batches = [range_.requeued.popleft() for _ in range(count)]
+        end = min(range_.next + room - count, range_.end, self._state.planned)
+        if end > range_.next:
+            mini_batches += range(range_.next, end)
+            range_.next = end
+            self._update_open(range_)
+        return mini_batches
+
+    def _spans(self, mini_batches: list[int]) -> Iterator[Span]:
         first = count = attempt = 0
         for mini_batch in mini_batches:
-            tried = self._state.tries.get(mini_batch, 0) + 1
-            if count and mini_batch == first + count and tried == attempt:
+            next_attempt = self._state.tries.get(mini_batch, 0) + 1
+            if count and mini_batch == first + count and next_attempt == attempt:
                 count += 1
                 continue
             if count:
-                yield first, count, attempt
-            first, count, attempt = mini_batch, 1, tried
+                yield Span(first, count, attempt)
+            first, count, attempt = mini_batch, 1, next_attempt
         if count:
-            yield first, count, attempt
+            yield Span(first, count, attempt)
 
-    def _own(self, one: MiniBatchRange, node: str) -> MiniBatchRange:
-        one.owner = node
-        self._owned.setdefault(node, {})[one.first] = one
-        self._update_capacity(one)
-        return one
-
-    def _spare_one(self, room: int) -> MiniBatchRange | None:
-        while self._spare:
-            if self._spare[0] >= self._state.planned:
-                return None  # nothing of it is listed yet
-            one = self._ranges.get(heappop(self._spare))
-            if one is not None and not one.owner:
-                size = size_at(one.first, room)
-                if one.end - one.first > size:
-                    self._divide(one, one.first + size)
-                return one
+    def _claim_free(self, room: int) -> MiniBatchRange | None:
+        """Return the first range without an owner, cut to the usual size."""
+        while self._free:
+            if self._free[0] >= self._state.planned:
+                return None
+            range_ = self._ranges.get(heappop(self._free))
+            if range_ is not None and not range_.owner:
+                size = size_at(range_.first, room)
+                if range_.end - range_.first > size:
+                    self._split(range_, range_.first + size)
+                return range_
         return None
 
-    def _fresh_one(self, room: int) -> MiniBatchRange | None:
+    def _claim_new(self, room: int) -> MiniBatchRange | None:
+        """Return a range of mini-batches that were in none."""
         state = self._state
         while self._next < state.planned and self._is_over(self._next):
-            self._next += 1  # a resume: they are in the store, or given up
-        if self._only or self._next >= state.planned:
+            self._next += 1  # a resume: stored, or failed for good
+        if self._only_retries or self._next >= state.planned:
             return None
         first = self._next
         end = first + size_at(first, room)
         if state.plan_finished:
             end = min(end, state.planned)
-        known = range(first + 1, min(end, len(state.statuses)))
-        end = next((k for k in known if self._is_over(k)), end)
-        self._next = end
-        return self._add(MiniBatchRange(first, end, next=first), spare=False)
+        recorded = range(first + 1, min(end, len(state.statuses)))
+        self._next = next((k for k in recorded if self._is_over(k)), end)
+        return self._add(MiniBatchRange(first, self._next, next=first), is_free=False)
 
     def _is_over(self, mini_batch: int) -> bool:
         return self._state.status_of(mini_batch) in {SUCCEEDED, FAILED}
 
-    def _half_of_one(self, node: str) -> MiniBatchRange | None:
-        """Divide what the owner of a range was not given yet, where there is most of it."""
+    def _claim_half(self, node: str) -> MiniBatchRange | None:
+        """Return half of the largest unassigned rest that another node has."""
         planned = self._state.planned
-        found, most = None, 0 if self._state.plan_finished else 2 * SMALLEST - 1
-        for one in self._open.values():
-            rest = min(one.end, planned) - one.next
-            if one.owner != node and rest > most:
-                found, most = one, rest
-        if found is None:
+        largest, most = None, 0 if self._state.plan_finished else 2 * SMALLEST - 1
+        for range_ in self._open.values():
+            rest = min(range_.end, planned) - range_.next
+            if range_.owner != node and rest > most:
+                largest, most = range_, rest
+        if largest is None:
             return None
-        at = found.next + most // 2
-        right = found if at == found.first else self._divide(found, at)
-        self._disown(right)
-        self._put_if_whole(found)
+        at = largest.next + most // 2
+        right = largest if at == largest.first else self._split(largest, at)
+        self._remove_owner(right)
+        self._upload_if_complete(largest)
         return right
 
-    # What becomes of them
+    # Results
 
-    def keep(self, event: AttemptSucceeded) -> None:
-        """Note that the owner of a mini-batch keeps its rows."""
-        one = self._at(event.mini_batch)
-        one.kept[event.mini_batch] = event
-        one.kept_bytes += event.length
-        if one.kept_bytes >= PART_BYTES:
-            self._put_largest(one)
+    def hold(self, event: AttemptSucceeded, /) -> None:
+        """Hold a finished attempt, and start the upload of a complete or large range."""
+        range_ = self._range_of(event.mini_batch)
+        range_.held[event.mini_batch] = event
+        range_.held_bytes += event.length
+        if range_.held_bytes >= PART_BYTES:
+            self._upload_largest(range_)
         else:
-            self._put_if_whole(one)
+            self._upload_if_complete(range_)
 
-    def again(self, mini_batch: int) -> None:
-        """Note that the owner of a mini-batch is to be given it once more; without one, anybody."""
-        one = self._at(mini_batch)
-        if one.owner:
-            one.waiting.append(mini_batch)
-        else:
-            heappush(self._spare, one.first)
-
-    def drop(self, mini_batch: int) -> None:
-        """Forget a mini-batch that was given up: the part before it ends there."""
-        self._remove(self._cut_out(mini_batch, mini_batch + 1))
-        for side in (mini_batch - 1, mini_batch + 1):
-            one = self._find(side)
-            if one is not None:
-                self._put_if_whole(one)
-
-    def settle(self) -> None:
-        """Note that the listing has ended: the last range ends there."""
-        planned = self._state.planned
-        for one in [r for r in self._ranges.values() if r.end > planned]:
-            if one.first >= planned:
-                self._remove(one)
+    def requeue(self, mini_batches: Iterable[int], /) -> None:
+        """Assign mini-batches to the owners of their ranges again, or to any node."""
+        for mini_batch in mini_batches:
+            range_ = self._range_of(mini_batch)
+            if range_.owner:
+                range_.requeued.append(mini_batch)
             else:
-                one.end, one.next = planned, min(one.next, planned)
-                self._update_capacity(one)
-                self._put_if_whole(one)
+                heappush(self._free, range_.first)
 
-    def flush(self, node: str) -> None:
-        """Take its ranges away from a node that has nothing to do; it puts what it keeps of them."""
-        for one in list(self._owned.get(node, {}).values()):
-            for first, end in one.streaks():
-                self._put(self._cut_out(first, end))
-        for one in list(self._owned.get(node, {}).values()):
-            self._give_up(one)
+    def drop(self, mini_batch: int, /) -> None:
+        """Split the range of a mini-batch that has failed for good."""
+        self._remove(self._isolate(mini_batch, mini_batch + 1))
+        for neighbor in (mini_batch - 1, mini_batch + 1):
+            range_ = self._find(neighbor)
+            if range_ is not None:
+                self._upload_if_complete(range_)
 
-    def lose(self, node: str, charged: Iterable[int]) -> None:
-        """Note that a node is gone, with the rows that it kept: others are to run that again.
+    # Nodes
 
-        Parameters
-        ----------
-        node
-            Which one.
-        charged
-            What is not to be run before it was told that it has failed.
-        """
-        for part in [p for p in self._putting.values() if p.owner == node]:
-            del self._putting[part.first]
-            end = part.first + len(part.kept)
+    def node_lost(self, node: str, /) -> None:
+        """Free the ranges of a lost node, including those it was uploading."""
+        for part in [p for p in self._uploading.values() if p.node == node]:
+            del self._uploading[part.first]
+            end = part.first + len(part.successes)
             self._add(MiniBatchRange(part.first, end, next=part.first))
-        self._putting_bytes.pop(node, None)
-        self._ready = [part for part in self._ready if part.owner != node]
-        for mini_batch in charged:
-            self._disown(self._cut_out(mini_batch, mini_batch + 1))
-        for one in list(self._owned.pop(node, {}).values()):
-            self._give_up(one)
+        self._uploading_bytes.pop(node, None)
+        self._ready = [part for part in self._ready if part.node != node]
+        for range_ in list(self._owned.pop(node, {}).values()):
+            self._reset(range_)
 
-    def stored(self, first: int, node: str) -> Part | None:
-        """Return the part that a node was putting, which is in the store now; None: late news."""
-        part = self._putting.get(first)
-        if part is None or part.owner != node:
+    def release(self, node: str, /) -> None:
+        """Upload the rows that an idle node holds, and free the rest of its ranges."""
+        for range_ in list(self._owned.get(node, {}).values()):
+            for first, end in consecutive(sorted(range_.held)):
+                self._upload(self._isolate(first, end))
+        for range_ in list(self._owned.get(node, {}).values()):
+            self._reset(range_)
+
+    # Uploads
+
+    def ready_parts(self) -> list[Part]:
+        """Return the parts whose upload can start; each is returned once."""
+        ready, self._ready = self._ready, []
+        return ready
+
+    def part_stored(self, first: int, node: str, /) -> Part | None:
+        """Return the part that a node has uploaded; None if the node had lost it."""
+        part = self._uploading.get(first)
+        if part is None or part.node != node:
             return None
-        del self._putting[first]
-        self._putting_bytes[node] -= part.size_bytes
+        del self._uploading[first]
+        self._uploading_bytes[node] -= part.size_bytes
         return part
 
-    def is_full(self, node: str) -> bool:
-        """Say whether a node keeps so much that it is to get nothing, and let it put something."""
-        if self._kept_bytes(node) < KEPT_BYTES:
-            return False
-        if not self._putting_bytes.get(node, 0):
-            self._put_largest(max(self._owned[node].values(), key=lambda r: r.kept_bytes))
-        return True
+    def _upload_if_complete(self, range_: MiniBatchRange) -> None:
+        if range_.owner and range_.is_complete:
+            self._upload(range_)
 
-    # Their bounds
+    def _upload_largest(self, range_: MiniBatchRange) -> None:
+        """Upload the consecutive mini-batches of a range that hold the most bytes."""
+        stretches = consecutive(sorted(range_.held))
+        by_bytes = {sum(range_.held[k].length for k in range(*s)): s for s in stretches}
+        self._upload(self._isolate(*by_bytes[max(by_bytes)]))
 
-    def _at(self, mini_batch: int) -> MiniBatchRange:
-        one = self._find(mini_batch)
-        assert one is not None, mini_batch
-        return one
+    def _upload(self, range_: MiniBatchRange) -> None:
+        node, size_bytes = range_.owner, range_.held_bytes
+        part = Part(range_.first, node, range_.held, size_bytes)
+        self._uploading[part.first] = part
+        self._uploading_bytes[node] = self._uploading_bytes.get(node, 0) + size_bytes
+        self._ready.append(part)
+        self._remove(range_)
+
+    # Bounds and owners
+
+    def _range_of(self, mini_batch: int) -> MiniBatchRange:
+        range_ = self._find(mini_batch)
+        assert range_ is not None, mini_batch
+        return range_
 
     def _find(self, mini_batch: int) -> MiniBatchRange | None:
         index = bisect_right(self._firsts, mini_batch) - 1
-        one = self._ranges[self._firsts[index]] if index >= 0 else None
-        return one if one is not None and mini_batch < one.end else None
+        range_ = self._ranges[self._firsts[index]] if index >= 0 else None
+        return range_ if range_ is not None and mini_batch < range_.end else None
 
-    def _add(self, one: MiniBatchRange, *, spare: bool = True) -> MiniBatchRange:
-        insort(self._firsts, one.first)
-        self._ranges[one.first] = one
-        if one.owner:
-            self._owned.setdefault(one.owner, {})[one.first] = one
-        elif spare:
-            heappush(self._spare, one.first)
-        self._update_capacity(one)
-        return one
+    def _add(self, range_: MiniBatchRange, *, is_free: bool = True) -> MiniBatchRange:
+        insort(self._firsts, range_.first)
+        self._ranges[range_.first] = range_
+        if range_.owner:
+            self._owned.setdefault(range_.owner, {})[range_.first] = range_
+        elif is_free:
+            heappush(self._free, range_.first)
+        self._update_open(range_)
+        return range_
 
-    def _remove(self, one: MiniBatchRange) -> None:
-        del self._ranges[one.first]
-        del self._firsts[bisect_right(self._firsts, one.first) - 1]
-        self._disown(one)
+    def _remove(self, range_: MiniBatchRange) -> None:
+        del self._ranges[range_.first]
+        del self._firsts[bisect_right(self._firsts, range_.first) - 1]
+        self._remove_owner(range_)
 
-    def _disown(self, one: MiniBatchRange) -> None:
-        self._owned.get(one.owner, {}).pop(one.first, None)
-        self._open.pop(one.first, None)
-        one.owner = ""
-
-    def _give_up(self, one: MiniBatchRange) -> None:
-        """Let anybody have a range, from its beginning: what was kept of it is gone."""
-        self._disown(one)
-        one.next, one.kept_bytes = one.first, 0
-        one.waiting.clear()
-        one.kept.clear()
-        heappush(self._spare, one.first)
-
-    def _update_capacity(self, one: MiniBatchRange) -> None:
-        if one.owner and one.next < one.end:
-            self._open[one.first] = one
-        else:
-            self._open.pop(one.first, None)
-
-    def _divide(self, one: MiniBatchRange, at: int) -> MiniBatchRange:
-        """Let a range end at ``at``; return the range of the rest, which has the same owner."""
-        right = one.divide(at)
-        self._update_capacity(one)
+    def _split(self, range_: MiniBatchRange, at: int) -> MiniBatchRange:
+        """End a range before mini-batch ``at``; return the rest, with the same owner."""
+        right = range_.split(at)
+        self._update_open(range_)
         return self._add(right)
 
-    def _cut_out(self, first: int, end: int) -> MiniBatchRange:
-        """Return the range of mini-batches ``first`` to ``end - 1``, which are in one range."""
-        one = self._at(first)
-        if one.first < first:
-            one = self._divide(one, first)
-        if one.end > end:
-            self._divide(one, end)
-        return one
+    def _isolate(self, first: int, end: int) -> MiniBatchRange:
+        """Split the range around ``first`` to ``end - 1`` until it is just these mini-batches."""
+        range_ = self._range_of(first)
+        if range_.first < first:
+            range_ = self._split(range_, first)
+        if range_.end > end:
+            self._split(range_, end)
+        return range_
 
-    def _put_if_whole(self, one: MiniBatchRange) -> None:
-        if one.owner and one.is_whole:
-            self._put(one)
+    def _set_owner(self, range_: MiniBatchRange, node: str) -> MiniBatchRange:
+        range_.owner = node
+        self._owned.setdefault(node, {})[range_.first] = range_
+        self._update_open(range_)
+        return range_
 
-    def _put_largest(self, one: MiniBatchRange) -> None:
-        """Put the kept mini-batches of a range that follow one another and have most rows."""
-        streaks = {sum(one.kept[k].length for k in range(*s)): s for s in one.streaks()}
-        self._put(self._cut_out(*streaks[max(streaks)]))
+    def _remove_owner(self, range_: MiniBatchRange) -> None:
+        self._owned.get(range_.owner, {}).pop(range_.first, None)
+        self._open.pop(range_.first, None)
+        range_.owner = ""
 
-    def _put(self, one: MiniBatchRange) -> None:
-        part = Part(one.first, one.owner, one.kept, one.kept_bytes)
-        self._putting[one.first] = part
-        self._putting_bytes[one.owner] = self._putting_bytes.get(one.owner, 0) + one.kept_bytes
-        self._ready.append(part)
-        self._remove(one)
+    def _reset(self, range_: MiniBatchRange) -> None:
+        """Free a range, to run from its beginning: the rows that its owner held are lost."""
+        self._remove_owner(range_)
+        range_.next, range_.held_bytes = range_.first, 0
+        range_.requeued.clear()
+        range_.held.clear()
+        heappush(self._free, range_.first)
+
+    def _update_open(self, range_: MiniBatchRange) -> None:
+        if range_.owner and range_.next < range_.end:
+            self._open[range_.first] = range_
+        else:
+            self._open.pop(range_.first, None)

@@ -2,38 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
 
 from ...formatting import plural
-from ...runs.journal.events import (
-    SCHEMA,
-    AttemptFailed,
-    AttemptSucceeded,
-    CancelRequested,
-    Event,
-    InitFailed,
-    ItemsFailed,
-    MiniBatchesPlanned,
-    NodeJoined,
-    NodeLost,
-    NodeSampled,
-    PlanFinished,
-    RunFinished,
-    RunResumed,
-    RunStarted,
-    StateEntered,
-    WarningRaised,
-    WorkerLost,
-    WorkerReady,
-    WorkerStarted,
-)
+from ...runs.journal import events
+from ...runs.journal.events import AttemptSucceeded, Event, WarningRaised
 from ...runs.journal.state import RunState
-from ...worker.failures import SHORT_RESULT, short_result
 from . import limits, signals
+from .allocation import Allocation
 from .assignments import Assignments
 from .limits import Limits
-from .pending import Pending, Span
-from .signals import Action, Assign, Charge, Finish, Publish, Record, Refuse, Signal, StopNodes
+from .signals import Action, Assign, Record, Refuse, Signal
 
 _PROGRESS = (
     signals.PlanAdvanced,
@@ -44,36 +23,41 @@ _PROGRESS = (
     signals.NodeStopped,
     signals.OutputPublished,
 )
-"""What counts as progress: a worker that starts and dies again and again does not."""
+"""Signals that count as progress; workers that keep starting and crashing do not."""
 
 _ALL_DONE = "it is Completed and nothing in it failed, so that nothing is left to run"
 
 
 class Scheduler:
-    """Decides which node gets which mini-batch, what is tried again, and when the run is over.
+    """Decides which node runs which mini-batch, which are retried, and when the run is over.
 
-    Never change its attributes; only ``handle`` does. ``state`` is the fold of the events that it
-    recorded, by the same code as everywhere.
+    Only ``handle`` changes it. ``state`` is the fold of the events that it recorded, by the same
+    code as everywhere.
 
     Parameters
     ----------
     limits
-        What the run tolerates.
+        The failures and delays that the run tolerates.
     nodes
-        Names of the nodes that are there from the start; others join by signal. They offer their
-        capacity by signal.
+        Names of the initial nodes; others connect by signal. Nodes offer capacity by signal.
+    allocate
+        Makes the allocation strategy from the run's state.
+    items_of
+        Returns the number of items in a planned mini-batch.
     state
         The fold of an earlier driver's journal, for a resume.
     failed_only
-        For a resume: leave alone what no attempt has failed of.
+        For a resume: run only mini-batches with a failed attempt.
     group
-        And what failed last in another group than this; what of it was given up stays so.
+        For a resume: run only mini-batches whose last attempt failed in this group.
     """
 
     def __init__(
         self,
         limits: Limits,
         nodes: tuple[str, ...],
+        allocate: Callable[[RunState], Allocation],
+        items_of: Callable[[int], int],
         state: RunState | None = None,
         *,
         failed_only: bool = False,
@@ -81,123 +65,128 @@ class Scheduler:
     ) -> None:
         self.state = state or RunState()
         self._failed_only, self._group = failed_only or bool(group), group
-        self._items_left_failed = -1
+        #: failed items that the resume of one group leaves as they are
+        self._failed_items_kept = -1
         self._limits = limits
-        self._nodes = Assignments(nodes)
-        self._queue = Pending(self.state, only_again=self._failed_only)
-        #: whether the planner has vouched for what is planned: a resume checks the inputs first
-        self._plan_holds = True
-        #: failed attempts of mini-batches before this driver: a resume grants run_max_try anew
-        self._before: dict[int, int] = {}
-        #: what the run ends as once the nodes have stopped
+        self._items_of = items_of
+        self._assignments = Assignments(nodes)
+        self._allocation = allocate(self.state)
+        #: whether the planner has confirmed the plan: a resume checks the inputs first
+        self._plan_is_checked = True
+        #: failed attempts before this driver: a resume allows run_max_try more
+        self._earlier_tries: dict[int, int] = {}
+        #: the state and reason in which the run ends once the nodes have stopped
         self._ending: tuple[str, str] | None = None
-        #: of the error that ends it, where that is not the script's
+        #: the traceback of the error that ends the run, unless the script raised it
         self._traceback = ""
         self._published: tuple[str, int] | None = None
         self._publishes_late = False
-        self._warned_long = False
-        #: where the script's run() begins, as workers say it
+        self._has_warned_of_extra_rows = False
+        #: whether nodes upload the rest of their rows before they stop
+        self._is_draining = False
+        #: when the last lost node has shut itself down
+        self._lost_nodes_end_ms = 0
+        self._has_warned_of_lost_nodes = False
+        #: the first line of the script's run(), as reported by workers
         self._run_line = ""
-        self._now = self._started = self._moved = 0
+        self._now = self._started_ms = self._last_progress_ms = 0
         self._actions: list[Action] = []
         self._driver = (0, "", "")
-        #: signals that came before the plan of an ended run was checked; None once it was
-        self._held: list[Signal] | None = None
+        #: signals that arrived before the plan of an ended run was checked; None after that
+        self._deferred: list[Signal] | None = None
 
     def start(self, now_ms: int, pid: int, host: str, script: str = "") -> list[Action]:
-        """Take up the run, for the first time or again; one that has ended, once its plan holds.
+        """Start or resume the run; one that has ended is resumed when its plan is confirmed.
 
         Parameters
         ----------
-        now_ms, pid, host
-            When, and which process.
+        now_ms
+            Milliseconds since the run's creation.
+        pid, host
+            The driver's process.
         script
             The SHA-256 of a script that was corrected for a resume.
         """
-        self._now = self._started = now_ms
+        self._now = self._started_ms = now_ms
         self._driver = (pid, host, script)
+        if self.state.drivers and self.state.state not in events.FINAL_STATES:
+            self._lost_nodes_end_ms = now_ms + limits.LOST_NODE_GRACE_MS  # of the dead driver
         if self.state.is_final:
-            self._held = []
-            # Whoever asked looked before this driver had the run: another resume may have been there.
+            self._deferred = []
+            # Another resume may have completed the run since this one was requested.
             return [Refuse(_ALL_DONE)] if self.state.is_all_done else []
         return self._begin()
 
     @property
-    def is_held(self) -> bool:
+    def is_untouched(self) -> bool:
         """Whether the run is still as an earlier driver ended it."""
-        return self._held is not None
+        return self._deferred is not None
 
     def _begin(self) -> list[Action]:
-        """Record that a driver took up the run."""
+        """Record the start of this driver."""
         pid, host, script = self._driver
-        now_ms = self._started = self._moved = self._now
+        self._started_ms = self._last_progress_ms = self._now
         is_resume = self.state.drivers > 0
-        self._plan_holds = not is_resume
-        self._record(RunStarted(now_ms, SCHEMA, pid, host))
+        self._plan_is_checked = not is_resume
+        self._record(events.RunStarted(self._now, events.SCHEMA, pid, host))
         if is_resume:
             state = self.state
-            again = state.failed_ones(self._group)
-            count = len(again) if self._failed_only else state.planned - state.succeeded
-            self._record(RunResumed(now_ms, self._failed_only, count, script, self._group))
-            self._items_left_failed = state.items_failed if self._group else -1
-            self._before = dict(state.tries)
-            self._take_up(again)
-        return self._taken()
+            retries = state.failed_ones(self._group)
+            count = len(retries) if self._failed_only else state.planned - state.succeeded
+            self._record(
+                events.RunResumed(self._now, self._failed_only, count, script, self._group)
+            )
+            self._failed_items_kept = state.items_failed if self._group else -1
+            self._earlier_tries = dict(state.tries)
+            self._allocation.resume(retries, only_these=self._failed_only)
+        return self._pop_actions()
 
-    def _wait_for_plan(self, signal: Signal) -> list[Action]:
-        """Keep signals until the inputs are known to be those that were planned.
+    def _defer(self, signal: Signal) -> list[Action]:
+        """Keep signals until the inputs are known to be unchanged.
 
-        A resume that is refused leaves a run that has ended as it was.
+        A resume that is refused leaves the ended run as it was.
         """
-        assert self._held is not None
+        assert self._deferred is not None
         match signal:
             case signals.PlanFailed(reason, trace) | signals.PoolLost(reason, _, trace):
                 return [Refuse(f"{trace.rstrip()}\n{reason}" if trace else reason)]
             case signals.TimePassed():
-                reason = limits.check_stalled(self._limits, self._now, self._started)
+                reason = limits.check_stalled(self._limits, self._now, self._started_ms)
                 return [Refuse(reason)] if reason else []
             case signals.PlanAdvanced():
-                held, self._held = self._held, None
+                deferred, self._deferred = self._deferred, None
                 actions = self._begin()
-                for earlier in (*held, signal):
+                for earlier in (*deferred, signal):
                     actions += self.handle(earlier, self._now)
                 return actions
-        self._held.append(signal)
+        self._deferred.append(signal)
         return []
 
-    def _take_up(self, again: list[int]) -> None:
-        """Prepare for what earlier drivers left behind: these mini-batches had failed."""
-        self._try_again((k, self._before.get(k, 0) + 1) for k in again)
-
     def handle(self, signal: Signal, now_ms: int) -> list[Action]:  # noqa: C901, PLR0912 - one flat match over the closed union
-        """Take one signal into account, at ``now_ms`` since the run's creation."""
+        """Handle one signal, ``now_ms`` milliseconds after the run's creation."""
         self._now = now_ms
-        if self._held is not None:
-            return self._wait_for_plan(signal)
+        if self._deferred is not None:
+            return self._defer(signal)
         if self.state.is_final:
             return []
         if isinstance(signal, _PROGRESS):
-            self._moved = now_ms
+            self._last_progress_ms = now_ms
         match signal:
             case signals.AttemptsSucceeded():
-                self._succeeded(signal)
-            case signals.AttemptErrored():
-                self._ended_badly(signal)
+                self._attempts_succeeded(signal)
+            case signals.AttemptErrored(node, _, mini_batch, attempt):
+                if self._assignments.claim(mini_batch, attempt, node):
+                    self._fail_attempt(signal)
             case signals.PartUploaded() | signals.PartUploadFailed():
-                self._part_told(signal)
+                self._part_changed(signal)
             case signals.NodeOffered(node, slots, capacity):
-                self._nodes.offer(node, slots, capacity)
+                self._assignments.set_capacity(node, slots, capacity)
             case signals.WorkersSampled(node, workers):
-                self._record(NodeSampled(self._now, node, workers))
-            case signals.PlanAdvanced(mini_batches, items, is_end):
-                self._plan_holds = True
-                kind = PlanFinished if is_end else MiniBatchesPlanned
-                self._record(kind(self._now, mini_batches, items))
-            case signals.PlanFailed(reason, traceback):
-                if self._ending is None:  # else nobody wants the rest of the list
-                    self._end("Failed", reason, drain=False, traceback=traceback)
+                self._record(events.NodeSampled(self._now, node, workers))
+            case signals.PlanAdvanced() | signals.PlanFailed():
+                self._plan_changed(signal)
             case signals.TimePassed():
-                self._check_stall()
+                self._check_time()
             case signals.CancelAsked(drain):
                 self._cancel(drain=drain)
             case (
@@ -218,10 +207,10 @@ class Scheduler:
                 self._node_changed(signal)
             case _:
                 self._worker_changed(signal)
-        self._go_on()
-        return self._taken()
+        self._advance()
+        return self._pop_actions()
 
-    def _taken(self) -> list[Action]:
+    def _pop_actions(self) -> list[Action]:
         actions, self._actions = self._actions, []
         return actions
 
@@ -229,169 +218,166 @@ class Scheduler:
         self.state.apply(event)
         self._actions.append(Record(event))
 
+    def _plan_changed(self, signal: signals.PlanChange) -> None:
+        match signal:
+            case signals.PlanAdvanced(mini_batches, items, is_end):
+                self._plan_is_checked = True
+                kind = events.PlanFinished if is_end else events.MiniBatchesPlanned
+                self._record(kind(self._now, mini_batches, items))
+                if is_end:
+                    self._allocation.end_plan()
+            case signals.PlanFailed(reason, traceback) if self._ending is None:
+                self._end_run("Failed", reason, drain=False, traceback=traceback)
+
     # Nodes
 
     def _node_changed(self, signal: signals.NodeChange) -> None:
         match signal:
             case signals.NodeConnected(name, place):
-                self._nodes.join(name)
-                self._record(NodeJoined(self._now, name, place))
+                self._assignments.add(name)
+                self._record(events.NodeJoined(self._now, name, place))
             case signals.NodeGone(name, reason, blames):
-                self._lose(name, reason, blames=blames)
+                self._lose_node(name, reason, blames=blames)
             case signals.NodeStopped(name):
-                self._nodes.stop(name)
+                self._assignments.mark_stopped(name)
             case signals.MiniBatchesReturned(name, returned):
-                self._try_again([r for r in returned if self._nodes.claim(*r, name)])
+                self._allocation.requeue(
+                    [k for k, attempt in returned if self._assignments.claim(k, attempt, name)]
+                )
             case signals.PoolLost(reason, is_resumable, traceback):
-                for name in self._nodes.names():
-                    self._lose(name, reason, blames=False)
+                for name in self._assignments.names():
+                    self._lose_node(name, reason, blames=False)
                 if self._ending is None:
                     self._ending = ("Interrupted" if is_resumable else "Failed", reason)
                     self._traceback = traceback
 
-    def _lose(self, name: str, reason: str, *, blames: bool) -> list[int]:
-        """Take back what a node held: nothing of it is charged before rule R18 says so.
-
-        Returns
-        -------
-        list
-            The mini-batches that are charged: they stay out until their failure is told.
-        """
-        if self._nodes.get(name) is None:
-            return []
+    def _lose_node(self, name: str, reason: str, *, blames: bool) -> None:
+        """Allocate the mini-batches of a lost node again; an attempt fails only by rule R18."""
+        node = self._assignments.get(name)
+        if node is None:
+            return
         running = self.state.running_on(name) if blames and self._ending is None else None
-        given_back, charged = self._nodes.remove(name, running)
-        self._record(NodeLost(self._now, name, reason))
-        self._try_again(given_back)
-        for mini_batch in charged:
-            attempt = self._nodes.attempt_of(mini_batch)
-            self._actions.append(Charge(name, mini_batch, attempt, reason))
-        return charged
+        returned, charged = self._assignments.remove(name, running)
+        self._record(events.NodeLost(self._now, name, reason))
+        if not node.stopped:
+            self._lost_nodes_end_ms = self._now + limits.LOST_NODE_GRACE_MS
+        self._allocation.requeue(returned)
+        self._allocation.node_lost(name)
+        failure = limits.node_lost_failure(reason)
+        for mini_batch, attempt in charged:
+            items = self._items_of(mini_batch)
+            self._fail_attempt(
+                signals.AttemptErrored(name, name, mini_batch, attempt, items, 0, failure)
+            )
 
     # Workers
 
     def _worker_changed(self, signal: signals.WorkerChange) -> None:
-        node = self._nodes.get(signal.node)
+        node = self._assignments.get(signal.node)
         if node is None:
-            return  # late news of a node that is gone
+            return  # a late signal of a lost node
         match signal:
             case signals.WorkerSpawned(name, worker, pid):
-                self._record(WorkerStarted(self._now, worker, name, pid))
-            case signals.WorkerInitialised(_, worker, init_ms, run_line):
+                self._record(events.WorkerStarted(self._now, worker, name, pid))
+            case signals.WorkerInitialized(_, worker, init_ms, run_line):
                 self._run_line = run_line
                 node.was_ready, node.failed_starts = True, 0
-                self._record(WorkerReady(self._now, worker, init_ms))
+                self._record(events.WorkerReady(self._now, worker, init_ms))
             case signals.WorkerEnded(_, worker, reason):
-                self._record(WorkerLost(self._now, worker, reason))
+                self._record(events.WorkerLost(self._now, worker, reason))
             case signals.WorkerNotReady(_, worker, failure):
                 node.failed_starts += 1
                 f = failure
                 self._record(
-                    InitFailed(self._now, worker, f.kind, f.error, f.message, f.group, f.traceback)
+                    events.InitFailed(
+                        self._now, worker, f.kind, f.error, f.message, f.group, f.traceback
+                    )
                 )
-                self._check_starts(f"{f.group}: {f.message}" if f.message else f.group)
-
-    def _check_starts(self, why: str) -> None:
-        """End the run when no worker can start anywhere (rule R21)."""
-        if self._nodes.hopeless and self._ending is None:
-            self._end("Failed", f"no worker could start: {why}", drain=False)
-
-    def _check_stall(self) -> None:
-        if self._ending is None:
-            reason = limits.stalled(self.state, self._limits, self._now, self._started, self._moved)
-            if reason:
-                self._end("Failed", reason, drain=False)
+                if self._assignments.cannot_start and self._ending is None:
+                    why = f"{f.group}: {f.message}" if f.message else f.group
+                    self._end_run("Failed", f"no worker could start: {why}", drain=False)
 
     # Attempts
 
-    def _succeeded(self, signal: signals.AttemptsSucceeded) -> None:
+    def _attempts_succeeded(self, signal: signals.AttemptsSucceeded) -> None:
         offset = signal.offset
-        keep, now, worker, part = self._keep, self._now, signal.worker, signal.part
+        now, worker, part = self._now, signal.worker, signal.part
+        accept = self._allocation.hold if self._allocation.uploads_parts else self._succeed
         for success in signal.successes:
-            mini_batch, attempt, items, rows, duration_us, length, crc = success
-            if self._nodes.claim(mini_batch, attempt, signal.node):
-                self._nodes.forget(mini_batch)
-                head = (
-                    mini_batch,
-                    attempt,
-                    worker,
-                    now,
-                    duration_us,
-                    items,
-                    min(items, rows),
-                    rows,
-                )
-                keep(AttemptSucceeded(*head, part, offset, length, crc))
-                if rows > items and not self._warned_long:
-                    self._warned_long = True
-                    self._record(
-                        WarningRaised(now, limits.extra_rows_warning(mini_batch, items, rows))
-                    )
+            mini_batch, attempt, items, rows, us, length, crc = success
+            if self._assignments.claim(mini_batch, attempt, signal.node):
+                self._assignments.clear_losses(mini_batch)
+                counts = items, min(items, rows), rows
+                place = part, offset, length, crc
+                accept(AttemptSucceeded(mini_batch, attempt, worker, now, us, *counts, *place))
+                if rows > items and not self._has_warned_of_extra_rows:
+                    self._has_warned_of_extra_rows = True
+                    text = limits.extra_rows_warning(mini_batch, items, rows)
+                    self._record(WarningRaised(now, text))
             offset += length
 
-    def _keep(self, event: AttemptSucceeded) -> None:
-        """Let an attempt hold whose rows the driver has."""
+    def _succeed(self, event: AttemptSucceeded) -> None:
         self._record(event)
         if event.items_succeeded < event.items:
-            self._tell_short(event)
+            self._record(limits.short_result_event(event, self._run_line, self._now))
 
-    def _tell_short(self, event: AttemptSucceeded) -> None:
-        """Record why the items of a mini-batch failed that have no result (rule R4)."""
-        at = self._run_line
-        self._record(
-            ItemsFailed(
-                event.mini_batch,
-                event.attempt,
-                event.worker,
-                self._now,
-                event.items - event.items_succeeded,
-                "short_result",
-                SHORT_RESULT,
-                short_result(event.rows, event.items, at),
-                f"{SHORT_RESULT} at {at or 'run()'}",
-                "",
-            )
-        )
-
-    def _ended_badly(self, signal: signals.AttemptErrored) -> None:
-        if not self._nodes.claim(signal.mini_batch, signal.attempt, signal.node):
-            return
-        tries = signal.attempt - self._before.get(signal.mini_batch, 0)
+    def _fail_attempt(self, signal: signals.AttemptErrored) -> None:
+        """Record a failed attempt; retry the mini-batch if tries are left."""
+        mini_batch = signal.mini_batch
+        tries = signal.attempt - self._earlier_tries.get(mini_batch, 0)
         is_last = tries >= self._limits.run_max_try
-        f = signal.failure
-        group = self.state.groups.get(f.group)
-        shown = group is None or group.attempts < limits.TRACEBACKS_PER_GROUP
-        self._record(
-            AttemptFailed(
-                signal.mini_batch,
-                signal.attempt,
-                signal.worker,
-                self._now,
-                signal.duration_us,
-                signal.items,
-                is_last,
-                f.kind,
-                f.error,
-                f.message,
-                f.group,
-                f.traceback if shown else "",
-            )
-        )
+        group = self.state.groups.get(signal.failure.group)
+        self._record(limits.attempt_failed_event(signal, group, self._now, is_last=is_last))
         if is_last:
-            self._give_up(signal.mini_batch)
+            self._allocation.drop(mini_batch)
         else:
-            self._try_again([(signal.mini_batch, signal.attempt + 1)])
+            self._allocation.requeue([mini_batch])
 
-    def _try_again(self, attempts: Iterable[tuple[int, int]]) -> None:
-        self._queue.again(attempts)
+    # Parts
 
-    def _give_up(self, mini_batch: int) -> None:
-        """Go on without a mini-batch that has failed for good."""
+    def _part_changed(self, signal: signals.PartChange) -> None:
+        match signal:
+            case signals.PartUploaded(node, first, name, rows, size_bytes):
+                self._commit_part(first, node, name, rows, size_bytes)
+            case signals.PartUploadFailed(node, reason, traceback):
+                if self._assignments.get(node) is None:
+                    return
+                if self._ending is not None:  # its reason stays; this one explains missing rows
+                    self._record(WarningRaised(self._now, reason, traceback))
+                self._end_run("Failed", reason, drain=False, traceback=traceback)
 
-    def _part_told(self, signal: signals.PartUploaded | signals.PartUploadFailed) -> None:
-        """Change nothing: here the driver has all rows, and no node puts any."""
+    def _commit_part(self, first: int, node: str, name: str, rows: int, size_bytes: int) -> None:
+        """Record the attempts of a stored part; the part's own event, the last one, commits them."""
+        part = self._allocation.part_stored(first, node)
+        if part is None:
+            return  # a late signal of a lost node: the publisher deletes the part
+        committed = part.committed()
+        for event in committed:
+            self._record(event)
+        self._record(events.PartStored(self._now, name, first, len(committed), rows, size_bytes))
+        for event in committed:
+            if event.items_succeeded < event.items:
+                self._record(limits.short_result_event(event, self._run_line, self._now))
+
+    def _upload_parts(self) -> None:
+        """Start the uploads that are ready; a part without rows needs none."""
+        for part in self._allocation.ready_parts():
+            if part.size_bytes:
+                self._actions.append(signals.UploadPart(part.node, part.first, part.pieces()))
+            else:
+                self._commit_part(part.first, part.node, "", 0, 0)
 
     # The course of the run
+
+    def _check_time(self) -> None:
+        if self._ending is None:
+            reason = limits.stalled(
+                self.state, self._limits, self._now, self._started_ms, self._last_progress_ms
+            )
+            if reason:
+                self._end_run("Failed", reason, drain=False)
+        for name in self._assignments.idle_nodes(self._now, limits.IDLE_RELEASE_MS):
+            self._allocation.release(name)
 
     def _output_changed(self, signal: signals.OutputChange) -> None:
         match signal:
@@ -401,76 +387,102 @@ class Scheduler:
                 self._ending, self._traceback = ("Failed", reason), traceback
                 self._published = ("", 0)
             case signals.OutputImpossible(reason) if self._ending is None:
-                self._end("Failed", reason, drain=False)
+                self._end_run("Failed", reason, drain=False)
 
     def _cancel(self, *, drain: bool) -> None:
         if not self.state.cancel:
-            self._record(CancelRequested(self._now, drain))
+            self._record(events.CancelRequested(self._now, drain))
         if self._ending is None or not drain:
-            self._end("Canceled", "canceled on request", drain=drain)
+            self._end_run("Canceled", "canceled on request", drain=drain)
 
-    def _end(self, state: str, reason: str, *, drain: bool, traceback: str = "") -> None:
+    def _end_run(self, state: str, reason: str, *, drain: bool, traceback: str = "") -> None:
         """Assign no more, and end the run as ``state`` once the nodes have stopped."""
         if self._ending is None:
             self._ending, self._traceback = (state, reason), traceback
-        self._actions.append(StopNodes(drain))
-
-    def _go_on(self) -> None:
-        if self._ending is None and self._plan_holds:
-            is_busy = self._is_busy
-            # What was left alone must not keep a group from being tried: only what fails anew.
-            waits = is_busy and self.state.items_failed == self._items_left_failed
-            reason = limits.exceeded(self.state, self._limits)
-            if reason and not waits:
-                self._end("Failed", reason, drain=False)
-            elif self.state.plan_finished and self.state.left == 0:
-                self._complete()
-            elif self._failed_only and not is_busy:
-                left = f"{plural(self.state.left, 'mini-batch')} had not run to an end before"
-                self._end("Failed", f"{left}; run.resume() runs them", drain=True)
-            else:
-                self._assign()
-        if self._ending is not None and self._nodes.all_stopped:
-            self._finish(*self._ending)
+        self._is_draining = drain and self._allocation.uploads_parts and self._is_busy
+        # A node that stops is gone with its rows; a paused one can still upload them.
+        self._actions.append(
+            signals.PauseNodes() if self._is_draining else signals.StopNodes(drain)
+        )
 
     @property
     def _is_busy(self) -> bool:
-        return bool(self._queue) or self._nodes.holds_any
+        return bool(self._allocation) or bool(self._assignments)
+
+    def _advance(self) -> None:
+        """Act on the changed state: upload, assign, complete, end."""
+        state, uploads_parts = self.state, self._allocation.uploads_parts
+        if uploads_parts:
+            self._upload_parts()
+            if self._is_draining and not self._assignments:
+                self._drain()
+        if self._ending is None and self._plan_is_checked:
+            reason = limits.exceeded(state, self._limits)
+            # Failures that the resume of a group leaves alone do not end it; new ones do.
+            if reason and not (self._is_busy and state.items_failed == self._failed_items_kept):
+                self._end_run("Failed", reason, drain=False)
+            elif state.plan_finished and state.left == 0:
+                self._complete()
+            elif self._failed_only and not self._is_busy:
+                left = f"{plural(state.left, 'mini-batch')} had not run to an end before"
+                self._end_run("Failed", f"{left}; run.resume() runs them", drain=True)
+            else:
+                self._assign()
+                if uploads_parts:
+                    self._upload_parts()
+        if self._ending is not None and self._assignments.all_stopped:
+            self._finish(*self._ending)
+
+    def _drain(self) -> None:
+        """Let the nodes upload the rows that they hold, then stop them."""
+        for name in self._assignments.names():
+            self._allocation.release(name)
+        self._upload_parts()
+        if not self._allocation.is_uploading:
+            self._is_draining = False
+            self._actions.append(signals.StopNodes(drain=True))
+
+    def _assign(self) -> None:
+        for node, room in self._assignments.with_room():
+            spans = self._allocation.next(node, room)
+            if not spans and self._allocation.is_exhausted:
+                return
+            for first, count, attempt in spans:
+                if self.state.state == "Planning":
+                    self._record(events.StateEntered(self._now, "Running"))
+                self._assignments.assign(node, first, count, attempt)
+                self._actions.append(Assign(node, first, count, attempt))
 
     def _complete(self) -> None:
         reason = limits.completion_failure(self.state, self._limits)
         if reason:
-            self._end("Failed", reason, drain=True)
+            self._end_run("Failed", reason, drain=True)
             return
-        self._record(StateEntered(self._now, "Finalizing"))
-        self._end("Completed", "", drain=True)
-        if self._limits.puts_in_store:
-            self._publishes_late = True  # with what shutdown() writes
+        self._record(events.StateEntered(self._now, "Finalizing"))
+        self._end_run("Completed", "", drain=True)
+        if self._limits.output_in_store:
+            self._publishes_late = True  # together with the files that shutdown() writes
         elif self._limits.append_rows:
-            self._actions.append(Publish())
+            self._actions.append(signals.Publish())
         else:
             self._published = ("", 0)
 
     def _finish(self, state: str, reason: str) -> None:
         if state == "Completed" and self._published is None:
-            if self._publishes_late:
+            if self._publishes_late and not self._waits_for_lost_nodes():
                 self._publishes_late = False
-                self._actions.append(Publish())
-            return  # the output is still being written
+                self._actions.append(signals.Publish())
+            return  # until the output is published
         output, size_bytes = self._published or ("", 0)
-        self._record(RunFinished(self._now, state, reason, output, size_bytes, self._traceback))
-        self._actions.append(Finish())
+        self._record(
+            events.RunFinished(self._now, state, reason, output, size_bytes, self._traceback)
+        )
+        self._actions.append(signals.Finish())
 
-    def _assign(self) -> None:
-        for name, free in self._nodes.with_capacity():
-            stretches = self._queue.take(free)
-            if not stretches:
-                return  # there is nothing more for anybody
-            self._give(name, stretches)
-
-    def _give(self, name: str, stretches: list[Span]) -> None:
-        if stretches and self.state.state == "Planning":
-            self._record(StateEntered(self._now, "Running"))
-        for first, count, attempt in stretches:
-            self._nodes.give(name, first, count, attempt)
-            self._actions.append(Assign(name, first, count, attempt))
+    def _waits_for_lost_nodes(self) -> bool:
+        """Return whether a lost node may still be uploading a part."""
+        left_ms = self._lost_nodes_end_ms - self._now if self._allocation.uploads_parts else 0
+        if left_ms > 0 and not self._has_warned_of_lost_nodes:
+            self._has_warned_of_lost_nodes = True
+            self._record(WarningRaised(self._now, limits.lost_nodes_warning(left_ms)))
+        return left_ms > 0

@@ -1,6 +1,6 @@
-"""What the scheduler is told (signals) and what it answers (actions): two closed unions.
+"""Signals, which the scheduler receives, and actions, which it returns: two closed unions.
 
-Neither is stored. What is to be stored comes out as ``Record(event)``.
+Neither is stored; an event for the journal is returned as ``Record(event)``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from ...runs.journal.events import Event, WorkerSample
 
 
 class Success(NamedTuple):
-    """A finished attempt as the worker reports it; ``length`` bytes of rows with ``crc``."""
+    """A finished attempt as its worker reports it, with ``length`` bytes of rows."""
 
     mini_batch: int
     attempt: int
@@ -25,7 +25,7 @@ class Success(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What went wrong; ``group`` is the error and the line of user code that raised it."""
+    """An error; ``group`` is its type and the line of user code that raised it."""
 
     kind: str
     error: str
@@ -36,7 +36,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class PlanAdvanced:
-    """The plan has these totals by now."""
+    """The plan has grown to these totals."""
 
     mini_batches: int
     items: int
@@ -45,7 +45,7 @@ class PlanAdvanced:
 
 @dataclass(frozen=True, slots=True)
 class PlanFailed:
-    """The inputs cannot be listed; ``traceback`` of an error that nobody expected."""
+    """The inputs cannot be listed; ``traceback`` is of an unexpected error."""
 
     reason: str
     traceback: str = ""
@@ -53,7 +53,7 @@ class PlanFailed:
 
 @dataclass(frozen=True, slots=True)
 class NodeOffered:
-    """A node with so many worker slots can hold so many mini-batches now."""
+    """A node with ``slots`` workers can hold ``capacity`` mini-batches."""
 
     node: str
     slots: int
@@ -70,8 +70,8 @@ class WorkerSpawned:
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerInitialised:
-    """A worker is ready for mini-batches; ``run_line`` is where the script's ``run`` begins."""
+class WorkerInitialized:
+    """A worker is ready for mini-batches; ``run_line`` is the first line of the script's ``run``."""
 
     node: str
     worker: str
@@ -90,7 +90,7 @@ class WorkerNotReady:
 
 @dataclass(frozen=True, slots=True)
 class WorkerEnded:
-    """A ready worker ended or was killed; what it was doing is a signal of its own."""
+    """A ready worker ended or was killed; its attempts have signals of their own."""
 
     node: str
     worker: str
@@ -99,9 +99,9 @@ class WorkerEnded:
 
 @dataclass(frozen=True, slots=True)
 class AttemptsSucceeded:
-    """Attempts whose rows lie one after another from ``offset`` of part ``part``.
+    """Attempts whose rows are consecutive from ``offset`` of part file ``part``.
 
-    Where nodes put parts into a store, ``offset`` is where the node itself keeps the rows.
+    If nodes upload their parts, ``offset`` is the position in the node's own spool.
     """
 
     node: str
@@ -113,7 +113,7 @@ class AttemptsSucceeded:
 
 @dataclass(frozen=True, slots=True)
 class PartUploaded:
-    """A node has put the part that begins with mini-batch ``first`` into the store, as ``name``."""
+    """A node has uploaded the part that begins with mini-batch ``first`` as ``name``."""
 
     node: str
     first: int
@@ -124,7 +124,7 @@ class PartUploaded:
 
 @dataclass(frozen=True, slots=True)
 class PartUploadFailed:
-    """A node cannot put parts into the store; ``traceback`` of an error that nobody expected."""
+    """A node cannot upload parts; ``traceback`` is of an unexpected error."""
 
     node: str
     reason: str
@@ -146,7 +146,7 @@ class AttemptErrored:
 
 @dataclass(frozen=True, slots=True)
 class WorkersSampled:
-    """What the workers of a node are doing, and what they use."""
+    """The activity and resource use of a node's workers."""
 
     node: str
     workers: tuple[WorkerSample, ...]
@@ -154,7 +154,7 @@ class WorkersSampled:
 
 @dataclass(frozen=True, slots=True)
 class NodeConnected:
-    """A node has come, at ``place``: a text for people."""
+    """A node has connected; ``place`` describes it to people."""
 
     node: str
     place: str
@@ -162,7 +162,7 @@ class NodeConnected:
 
 @dataclass(frozen=True, slots=True)
 class NodeGone:
-    """A node is gone, with its workers; ``blames`` when what it ran may have brought it down."""
+    """A node was lost with its workers; ``blames`` if a mini-batch may have caused it."""
 
     node: str
     reason: str
@@ -171,7 +171,7 @@ class NodeGone:
 
 @dataclass(frozen=True, slots=True)
 class MiniBatchesReturned:
-    """A node gives back (mini_batch, attempt) pairs that it has not begun."""
+    """A node returns (mini_batch, attempt) pairs that it has not started."""
 
     node: str
     returned: tuple[tuple[int, int], ...]
@@ -179,7 +179,7 @@ class MiniBatchesReturned:
 
 @dataclass(frozen=True, slots=True)
 class PoolLost:
-    """There are no nodes and there will be none: for now (``is_resumable``), or ever."""
+    """All nodes are lost and no new ones will connect; a resume may help (``is_resumable``)."""
 
     reason: str
     is_resumable: bool
@@ -188,7 +188,7 @@ class PoolLost:
 
 @dataclass(frozen=True, slots=True)
 class Warned:
-    """A warning that fails nothing; ``traceback`` where it is about an error."""
+    """A warning, with the ``traceback`` if it is about an error."""
 
     text: str
     traceback: str = ""
@@ -196,26 +196,26 @@ class Warned:
 
 @dataclass(frozen=True, slots=True)
 class NodeStopped:
-    """A node has ended all its workers."""
+    """All workers of a node have ended."""
 
     node: str
 
 
 @dataclass(frozen=True, slots=True)
 class TimePassed:
-    """Nothing else: about once a second, so that what should have happened is missed."""
+    """Time has passed; sent regularly, so that timeouts are noticed."""
 
 
 @dataclass(frozen=True, slots=True)
 class CancelAsked:
-    """Somebody wants the run to end: after what is running now (drain), or at once."""
+    """The user has canceled the run: after the running mini-batches (drain), or immediately."""
 
     drain: bool
 
 
 @dataclass(frozen=True, slots=True)
 class OutputPublished:
-    """The final file is in place."""
+    """The output is at ``path``."""
 
     path: str
     size_bytes: int
@@ -223,7 +223,7 @@ class OutputPublished:
 
 @dataclass(frozen=True, slots=True)
 class OutputNotPublished:
-    """The final file could not be written; ``traceback`` of an error that nobody expected."""
+    """The output could not be written; ``traceback`` is of an unexpected error."""
 
     reason: str
     traceback: str = ""
@@ -231,39 +231,31 @@ class OutputNotPublished:
 
 @dataclass(frozen=True, slots=True)
 class OutputImpossible:
-    """Results have columns or types that one file cannot hold, as was seen before the end."""
+    """The results so far have columns or types that one file cannot hold."""
 
     reason: str
 
 
 NodeChange: TypeAlias = NodeConnected | NodeGone | NodeStopped | MiniBatchesReturned | PoolLost
 OutputChange: TypeAlias = OutputPublished | OutputNotPublished | OutputImpossible
-WorkerChange: TypeAlias = WorkerSpawned | WorkerInitialised | WorkerNotReady | WorkerEnded
+WorkerChange: TypeAlias = WorkerSpawned | WorkerInitialized | WorkerNotReady | WorkerEnded
+
+PlanChange: TypeAlias = PlanAdvanced | PlanFailed
+PartChange: TypeAlias = PartUploaded | PartUploadFailed
 
 Signal: TypeAlias = (
-    PlanAdvanced
-    | PlanFailed
+    PlanChange
     | NodeOffered
-    | WorkerSpawned
-    | WorkerInitialised
-    | WorkerNotReady
-    | WorkerEnded
-    | AttemptsSucceeded
-    | PartUploaded
-    | PartUploadFailed
-    | AttemptErrored
+    | NodeChange
+    | WorkerChange
     | WorkersSampled
-    | NodeConnected
-    | NodeGone
-    | MiniBatchesReturned
-    | PoolLost
+    | AttemptsSucceeded
+    | AttemptErrored
+    | PartChange
+    | OutputChange
     | Warned
-    | NodeStopped
     | TimePassed
     | CancelAsked
-    | OutputPublished
-    | OutputNotPublished
-    | OutputImpossible
 )
 
 
@@ -276,7 +268,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Assign:
-    """Give mini-batches ``first`` to ``first + count - 1``, for this attempt, to a node."""
+    """Assign mini-batches ``first`` to ``first + count - 1``, all at this attempt, to a node."""
 
     node: str
     first: int
@@ -285,12 +277,12 @@ class Assign:
 
 
 Piece: TypeAlias = tuple[int, int, int, int]
-"""The rows of one mini-batch as their node keeps them: its number, offset, length and crc."""
+"""The rows of one mini-batch in its node's spool: mini-batch, offset, length and crc."""
 
 
 @dataclass(frozen=True, slots=True)
 class UploadPart:
-    """Let a node put one part into the store: these rows that it keeps, from mini-batch ``first`` on."""
+    """Upload a part from a node: the rows of these mini-batches, of which ``first`` is the first."""
 
     node: str
     first: int
@@ -299,43 +291,33 @@ class UploadPart:
 
 @dataclass(frozen=True, slots=True)
 class PauseNodes:
-    """Let all nodes finish what runs and give back the rest, but stay: they still have rows."""
-
-
-@dataclass(frozen=True, slots=True)
-class Charge:
-    """Tell how many items this attempt had, as one that ended badly with its node."""
-
-    node: str
-    mini_batch: int
-    attempt: int
-    reason: str
+    """Pause all nodes: they finish running mini-batches, return the others, and still upload rows."""
 
 
 @dataclass(frozen=True, slots=True)
 class StopNodes:
-    """End the workers: after what they have been given (drain), or at once."""
+    """Stop all workers: after the assigned mini-batches (drain), or immediately."""
 
     drain: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Publish:
-    """Make the final file."""
+    """Write the output."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """Nothing is left to do; the driver ends."""
+    """The run is over; end the driver."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """The run cannot be resumed and stays as it was; the driver ends without a word in the journal."""
+    """Refuse the resume; end the driver and leave the journal as it was."""
 
     reason: str
 
 
 Action: TypeAlias = (
-    Record | Assign | UploadPart | PauseNodes | Charge | StopNodes | Publish | Finish | Refuse
+    Record | Assign | UploadPart | PauseNodes | StopNodes | Publish | Finish | Refuse
 )

@@ -33,7 +33,7 @@ class ResumeRequest:
 
     def applied_to(self, record: RunRecord) -> RunRecord:
         """Return the record as it holds from now on."""
-        return replace(record, **self.place)
+        return record.on(**self.place)
 
 
 @contextmanager

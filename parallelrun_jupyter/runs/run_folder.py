@@ -74,9 +74,9 @@ class RunFolder(Folder):
         It is the output folder; where the output is in a store, a folder of the run's whose files
         are put there when the run completes.
         """
-        if record.output_storage:
+        if record.output.storage:
             return str(self.output / "files")
-        return record.output or str(self.output)
+        return record.output.destination or str(self.output)
 
     def make_script_output(self, record: RunRecord) -> None:
         """Make the folder of `script_output`, before a script writes there.

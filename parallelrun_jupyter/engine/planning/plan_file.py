@@ -148,8 +148,12 @@ def _list_all(
     total = items = seen = size = 0
     lines: list[bytes] = []
     written_at = 0.0
-    cut = BatchSpec(record.mini_batch_size, tuple(record.partition_keys), record.mini_batch_rows)
-    for line, count in inputs.mini_batches(record.inputs, cut):
+    cut = BatchSpec(
+        record.inputs.mini_batch_size,
+        tuple(record.inputs.partition_keys),
+        record.inputs.mini_batch_rows,
+    )
+    for line, count in inputs.mini_batches(record.inputs.datasets, cut):
         if not line:
             seen = max(seen, items) + count
             if time.monotonic() - written_at > _READING_S:

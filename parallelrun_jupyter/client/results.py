@@ -62,14 +62,8 @@ def _read_final(folder: RunFolder, output: str, record: RunRecord) -> bytes:
     """Read the final file; of one in a store, the run's own copy where it is still here."""
     from ..data.staging.local_copies import local_copy
 
-    own = (
-        folder.output
-        if record.output.storage or not record.output.destination
-        else Path(record.output.destination)
-    )
-    path: str | Path = (
-        own / record.output.file_name
-    )  # `output` is shown: shortened, and with escapes
+    # `output` is shown: shortened, and with escapes
+    path: str | Path = folder.final_file(record)
     try:
         if record.output.storage and not os.path.exists(path):
             path = local_copy(output, record.output.storage)

@@ -25,10 +25,10 @@ from ..data.storage.storage import StorageSpec
 from ..engine.node.fork_server import CAN_FORK
 from ..environment import as_environment
 from ..errors import ConfigError, EntryScriptError, MissingExtraError, RunFolderError
+from ..files import write_atomically
 from ..formatting import nearest_hint
 from ..machine import require_posix, usable_cores
 from ..runs import run_folder
-from ..runs.folders import write_atomically
 from ..runs.run_record import (
     EntryScript,
     Placement,

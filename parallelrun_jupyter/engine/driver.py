@@ -8,7 +8,6 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable
-from pathlib import Path
 
 from ..data.datasets.inputs import count_items
 from ..errors import OutputError
@@ -23,7 +22,6 @@ from ..runs.output.committed_rows import CommittedRows, publish, remove_parts
 from ..runs.output.manifest import parts_of
 from ..runs.resume_request import ResumeRequest, read_resume, write_refusal
 from ..runs.run_folder import RunFolder
-from ..runs.run_record import RunRecord
 from ..worker.helper import text_of
 from .node_pool import Pool, PoolFactory
 from .output.committer import Committer
@@ -263,7 +261,7 @@ class Driver:
             self._upload = PartsPublisher(self._folder, record, parts, self._tell)
             self._upload.start()
             return
-        target = final_file(self._folder, record) if record.output.append_rows else None
+        target = self._folder.final_file(record) if record.output.append_rows else None
         size_bytes = 0
         try:
             self._commits.flush()
@@ -338,9 +336,3 @@ def _fates(state: RunState, request: ResumeRequest) -> Fates:
         return Fate.LEFT_ALONE if only_retried else Fate.FIRST
 
     return fate_of
-
-
-def final_file(folder: RunFolder, record: RunRecord) -> Path:
-    """Return where the run's final file goes; one for a store goes there from the run's folder."""
-    here = None if record.output.storage else record.output.destination
-    return (Path(here) if here else folder.output) / record.output.file_name

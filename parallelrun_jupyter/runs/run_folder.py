@@ -68,6 +68,11 @@ class RunFolder(Folder):
                 pass  # the driver removes them just after the run has completed
         return size_bytes
 
+    def final_file(self, record: RunRecord) -> Path:
+        """Return the path of the output file; output for an object store is uploaded from there."""
+        destination = None if record.output.storage else record.output.destination
+        return (Path(destination) if destination else self.output) / record.output.file_name
+
     def script_output(self, record: RunRecord) -> str:
         """Return the folder that a script may write its own files to.
 

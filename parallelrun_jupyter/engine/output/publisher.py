@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ...runs.folders import write_atomically
+from ...files import write_atomically
 from ...runs.journal.events import PartStored
 from ...runs.run_folder import RunFolder
 from ...runs.run_record import RunRecord

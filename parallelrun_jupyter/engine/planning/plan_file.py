@@ -21,6 +21,7 @@ from ...data.batching import BatchSpec
 from ...data.datasets import inputs
 from ...data.local.file_versions import FileVersions
 from ...errors import InputError
+from ...files import replacing
 from ...runs.run_record import RunRecord
 from .plan_check import Fates, check_inputs, refusal, runs_first
 
@@ -191,13 +192,12 @@ def _replace_lines(path: Path, lines: list[bytes], replaced: dict[int, bytes]) -
     _, mini_batches, items = json.loads(lines[-1])
     lines[-1] = b"%b%d,%d]\n" % (_END, mini_batches, items + grown)
     times = os.stat(path)
-    draft = path.with_name(f"{path.name}.tmp")
-    with open(draft, "wb") as file:
-        file.writelines(lines)
-        file.flush()
-        os.fsync(file.fileno())
-    os.utime(draft, ns=(times.st_atime_ns, times.st_mtime_ns))  # versions are judged by it
-    os.replace(draft, path)
+    with replacing(path) as draft:
+        with open(draft, "wb") as file:
+            file.writelines(lines)
+            file.flush()
+            os.fsync(file.fileno())
+        os.utime(draft, ns=(times.st_atime_ns, times.st_mtime_ns))  # versions are judged by it
     return grown
 
 

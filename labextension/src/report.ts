@@ -1,6 +1,13 @@
 import type { Host, LogQuestion } from './model/host';
 import { textFilter } from './model/text_filter';
-import type { Failures, Grid, LogWindow, MiniBatchDetail, RunOutput } from './model/wire';
+import {
+  type Failures,
+  type Grid,
+  LOG_LEVELS,
+  type LogWindow,
+  type MiniBatchDetail,
+  type RunOutput,
+} from './model/wire';
 import { t } from './model/words';
 import { RunView } from './views/run';
 
@@ -12,10 +19,6 @@ interface Report {
   readonly details: readonly MiniBatchDetail[];
   readonly parts: readonly Grid[];
 }
-
-const GRAVITY: Readonly<Record<string, number>> = {
-  ...{ DEBUG: 10, INFO: 20, STDOUT: 20, WARNING: 30, STDERR: 30, ERROR: 40, CRITICAL: 50 },
-};
 
 /** Answers from what the report holds; nothing can be done to the run from a page that stands alone. */
 class ReportHost implements Host {
@@ -31,7 +34,7 @@ class ReportHost implements Host {
       return (
         (!question.worker || worker === question.worker) &&
         (question.mini_batch < 0 || tag === `#${question.mini_batch}`) &&
-        (GRAVITY[level] ?? 20) >= (GRAVITY[question.level] ?? 0) &&
+        (LOG_LEVELS[level] ?? 20) >= (LOG_LEVELS[question.level] ?? 0) &&
         has(line)
       );
     });

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import OutputError
 from ..runs.journal.state import FAILED, RETRYING, RunState
-from ..runs.logs.search import LogQuery
+from ..runs.logs.reader import LogQuery
 from ..runs.run_folder import RunFolder
 from ..runs.snapshot.mini_batch_detail import mini_batch_detail
 from ..runs.snapshot.snapshot import Snapshot

@@ -36,6 +36,11 @@ export const PHASES: Readonly<Record<string, string>> = {
   ended: 'ended',
 };
 
+/** Severity of a log line; text on standard error counts as a warning. */
+export const LOG_LEVELS: Readonly<Record<string, number>> = {
+  ...{ DEBUG: 10, INFO: 20, STDOUT: 20, WARNING: 30, STDERR: 30, ERROR: 40, CRITICAL: 50 },
+};
+
 /** What one worker is doing and using; ``restarts`` counts those that it has replaced. */
 export interface WorkerRow {
   readonly cpu_percent: number | null;

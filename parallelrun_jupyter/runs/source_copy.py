@@ -14,6 +14,9 @@ from ..home import home
 LIMIT_BYTES = 300 * 1024**2
 """Most bytes of a source directory that are copied: Azure's own limit for a snapshot."""
 
+NOT_COPIED = frozenset({"__pycache__", ".git", ".ipynb_checkpoints", ".venv", "node_modules"})
+"""Names of files and folders that are never copied."""
+
 _SHOWN = 3
 
 
@@ -102,7 +105,10 @@ class _Copy:
 
 
 def copy_source(
-    source: Path, target: Path, ignore: Callable[[str], bool], limit_bytes: int = LIMIT_BYTES
+    source: Path,
+    target: Path,
+    ignore: Callable[[str], bool] = NOT_COPIED.__contains__,
+    limit_bytes: int = LIMIT_BYTES,
 ) -> str:
     """Copy a source directory into a run.
 

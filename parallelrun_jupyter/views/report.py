@@ -81,7 +81,7 @@ def write_report(
 def _worth_telling(state: RunState) -> list[int]:
     """Return the mini-batches that a reader will ask about: those that failed, and some others."""
     bad = [k for k, status in enumerate(state.statuses) if status in {FAILED, RETRYING}]
-    lately = [row[1] for row in state.lately]
+    lately = [row[1] for row in state.recent_attempts]
     first = [group.first_mini_batch for group in state.groups.values() if group.items_missing]
     tried = [*bad, *first, *sorted(state.tries), *reversed(lately)]
     return list(dict.fromkeys(tried))[:_DETAILS]

@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from ..journal.files import JournalReader
-from ..journal.state_cache import read_state
+from ..journal.files import JournalReader, read_state
 from ..run_folder import RunFolder
 from .snapshot import Snapshot, take_snapshot
 

@@ -76,7 +76,7 @@ def pace(state: RunState, at_ms: int, *, is_live: bool) -> Pace:
         items_per_s=items_per_s,
         mini_batches_per_s=mini_batches_per_s,
         rate_window_s=window_s,
-        quiet_s=max(0, at_ms - state.moved_ms) / 1000 if is_live else 0.0,
+        quiet_s=max(0, at_ms - state.last_progress_ms) / 1000 if is_live else 0.0,
         quiet_after_s=quiet_after_s(state),
     )
 
@@ -109,7 +109,7 @@ def eta(state: RunState, at_ms: int) -> tuple[float, float, float] | None:
         return None
     rates = [recent, *_rates_of_parts(state, at_ms)]
     rates.append(rates[-1] * _trend(rates))  # it may go on getting faster, or slower
-    durations = [row[3] / 1e6 for row in state.lately]
+    durations = [row[3] / 1e6 for row in state.recent_attempts]
     scatter = _scatter(durations) * math.sqrt(1 / done + 1 / state.left)
     spread = _CONFIDENCE * scatter + _SLACK
     likely = state.left / recent
@@ -130,7 +130,9 @@ def _rates_of_parts(state: RunState, at_ms: int) -> list[float]:
         span_s = (at_ms - start_ms) / 1000
         if span_s >= _LEAST_SPAN_S and state.done > over:
             found.append((state.done - over) / span_s)
-    ends = [at for _, _, at, _, became in state.lately if became != RETRYING and at >= first_ms]
+    ends = [
+        at for _, _, at, _, became in state.recent_attempts if became != RETRYING and at >= first_ms
+    ]
     last = ends[-max(_LAST_FEW, len(ends) // 4) :]
     if last and at_ms - last[0] >= 1000 * _LEAST_SPAN_S / 2:
         found.append(len(last) * 1000 / (at_ms - last[0]))
@@ -162,9 +164,9 @@ def percentile(values: list[float], share: float) -> float:
 
 def usual_s(state: RunState) -> float | None:
     """Return the seconds within which 95 % of the last mini-batches were over; None for too few."""
-    if len(state.lately) < _KNOWN_DURATIONS:
+    if len(state.recent_attempts) < _KNOWN_DURATIONS:
         return None
-    return percentile([row[3] / 1e6 for row in state.lately], 0.95)
+    return percentile([row[3] / 1e6 for row in state.recent_attempts], 0.95)
 
 
 def stragglers(state: RunState, workers: list[WorkerState], at_ms: int) -> list[Straggler]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypedDict
 
-from ..journal.state import Lately, RunState, Use, WorkerState
+from ..journal.state import EndedAttempt, RunState, Use, WorkerState
 
 SHOWN_LANES = 24
 SHOWN_BARS = 200
@@ -41,7 +41,7 @@ class Uses(TypedDict):
 
 def _window_ms(state: RunState, at_ms: int) -> tuple[int, int]:
     """Return from when to when there are bars to show."""
-    starts = [at - duration // 1000 for _, _, at, duration, _ in state.lately]
+    starts = [at - duration // 1000 for _, _, at, duration, _ in state.recent_attempts]
     return max(0, at_ms - WINDOW_MS, min(starts, default=0)), at_ms
 
 
@@ -53,8 +53,8 @@ def timeline(state: RunState, workers: Sequence[WorkerState], at_ms: int) -> tup
     """
     since, until = _window_ms(state, at_ms)
     resolution = max(1, (until - since) // _MERGED_SHARE)
-    by_worker: dict[str, list[Lately]] = {worker.worker: [] for worker in workers}
-    for row in sorted(state.lately, key=lambda row: row[2]):  # those of a part come late
+    by_worker: dict[str, list[EndedAttempt]] = {worker.worker: [] for worker in workers}
+    for row in sorted(state.recent_attempts, key=lambda row: row[2]):  # those of a part come late
         if row[2] >= since:
             by_worker.setdefault(row[0], []).append(row)
     names = list(by_worker)[:SHOWN_LANES]
@@ -67,7 +67,7 @@ def timeline(state: RunState, workers: Sequence[WorkerState], at_ms: int) -> tup
     ]
 
 
-def _bars(rows: list[Lately], resolution: int) -> list[list[int]]:
+def _bars(rows: list[EndedAttempt], resolution: int) -> list[list[int]]:
     """Return bars; those shorter than the resolution are joined with their neighbours."""
     bars: list[list[int]] = []
     for _, mini_batch, at_ms, duration_us, became in rows:

@@ -12,7 +12,7 @@ from ..errors import OutputError
 from ..runs.journal.state import FAILED, RETRYING, RunState
 from ..runs.logs.reader import LogQuery
 from ..runs.run_folder import RunFolder
-from ..runs.snapshot.mini_batch_detail import mini_batch_detail
+from ..runs.snapshot.mini_batches import mini_batch_detail
 from ..runs.snapshot.snapshot import Snapshot
 from .html import html_view
 from .mime_bundle import run_output

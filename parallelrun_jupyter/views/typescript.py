@@ -14,11 +14,9 @@ from typing import Any
 
 from ..runs.journal.events import FINAL_STATES, RUN_STATES
 from ..runs.logs.reader import LOG_LEVELS
-from ..runs.snapshot.grid import Grid
-from ..runs.snapshot.mini_batch_detail import AttemptRow, MiniBatchDetail
-from ..runs.snapshot.progress import Budget, Straggler
+from ..runs.snapshot.mini_batches import AttemptRow, Grid, MiniBatchDetail
+from ..runs.snapshot.progress import Budget, Lane, Straggler
 from ..runs.snapshot.snapshot import GroupRow, Snapshot, WorkerRow
-from ..runs.snapshot.timeline import Lane
 from .html import GLYPHS
 from .mime_bundle import RUN_MIME, RunOutput
 from .queries import FailureRow, Failures, LogWindow

@@ -290,7 +290,7 @@ class RunState:
         worker = self.workers.get(name)
         if worker is not None:
             if mini_batch not in {-1, worker.mini_batch}:
-                # not the event's own time: the end of the previous attempt may wait for its part
+                # the previous attempt has ended, although its event may wait for a part
                 self.last_progress_ms = self.at_ms
             worker.phase, worker.mini_batch, worker.since_ms = phase, mini_batch, since_ms
 

@@ -189,7 +189,7 @@ class Driver:
         self._commits.step()
         if time.monotonic() >= self._save_at:
             self._save_state()
-        self._claim.beat()
+        self._claim.heartbeat()
         self._read_control()
 
     def _save_state(self) -> None:

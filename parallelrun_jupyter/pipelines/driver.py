@@ -204,7 +204,7 @@ class PipelineDriver:
             if not is_asked and self._is_canceled():
                 is_asked = True
                 going.cancel()
-            self._claim.beat()
+            self._claim.heartbeat()
             time.sleep(_LOOK_S)
 
     def _write_context(self, step: StepRecord, bindings: Bindings, step_run_id: str) -> Path:

@@ -123,7 +123,7 @@ def _last_lines(folder: RunFolder, query: LogQuery) -> list[str]:
     if query.lines < 0:
         msg = f"lines is {query.lines}; expected the number of lines to show, such as 100."
         raise ConfigError(msg)
-    remote_logs.bring(folder)
+    remote_logs.fetch(folder)
     search = _Search(query, limit_bytes=math.inf, limit_s=math.inf)
     rows: list[_Row] = []
     for path in worker_logs(folder, query.worker or None):
@@ -139,7 +139,7 @@ def find_lines(
     folder: RunFolder, query: LogQuery, clock: Callable[[], float] = time.monotonic
 ) -> FoundLines:
     """Return the whole lines that match a query, after a search of bounded bytes and seconds."""
-    remote_logs.bring(folder)
+    remote_logs.fetch(folder)
     search = _Search(query, limit_bytes=SEARCH_LIMIT_BYTES, limit_s=SEARCH_LIMIT_S, clock=clock)
     result = FoundLines()
     rows: list[_Row] = []

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -43,11 +42,9 @@ class ResumeRequest:
         return record.on(**self.place)
 
 
-@contextmanager
-def one_at_a_time(folder: RunFolder) -> Iterator[None]:
+def one_at_a_time(folder: RunFolder) -> AbstractContextManager[int]:
     """Hold the lock for resumes of a run, so that requests and refusals of two cannot mix."""
-    with lock(folder.path / "resume.lock"):
-        yield
+    return lock(folder.path / "resume.lock")
 
 
 def write_resume(folder: RunFolder, request: ResumeRequest) -> None:

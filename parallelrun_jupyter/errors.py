@@ -1,4 +1,4 @@
-"""Every error this package raises on purpose.
+"""All errors that this package raises deliberately.
 
 ::
 
@@ -7,44 +7,44 @@
     ├── InputError          (ValueError)    an input is missing, empty or unreadable
     ├── EntryScriptError    (ValueError)    the entry script cannot be used
     ├── MissingExtraError   (ImportError)   an optional package is needed; names the command
-    ├── OutsideSurfaceError (ImportError)   a name of azureml that this package does not have
+    ├── OutsideSurfaceError (ImportError)   a name of azureml without a counterpart in this package
     ├── EnvironmentBuildError (RuntimeError)  an environment's packages could not be installed
-    ├── RunNotFoundError    (LookupError)   no run of that id in this home
+    ├── RunNotFoundError    (LookupError)   no run with this id in the home
     ├── RunFolderError      (RuntimeError)  a run folder is damaged or already in use
     ├── LaunchError         (RuntimeError)  the driver process did not start
     ├── OutputError         (RuntimeError)  rows cannot be read or published
     ├── RunFailedError      (RuntimeError)  a waited-for run failed; shows the user's exception first
     ├── RunInterruptedError (RuntimeError)  a waited-for run lost its driver
-    └── WaitTimeoutError    (TimeoutError)  the run is still going after ``timeout_s``
+    └── WaitTimeoutError    (TimeoutError)  the run has not ended after ``timeout_s``
 
-A message says what was given, what was expected and what to do next.
+A message gives the actual value, the expected one, and a remedy.
 """
 
 from __future__ import annotations
 
 
 def visible(text: str) -> str:
-    r"""Return text that UTF-8 can hold, with escapes in the place of lone surrogates.
+    r"""Return text that can be encoded as UTF-8, with lone surrogates replaced by escapes.
 
-    A file name whose bytes are not UTF-8 has such surrogates. They are shown as ``caf\udce9.txt``;
-    written as they are, they would fail wherever text is encoded.
+    A file name whose bytes are not UTF-8 contains such surrogates. It is shown as
+    ``caf\udce9.txt``; unescaped, it could not be encoded.
     """
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 class ParallelRunError(Exception):
-    """Base of the errors that parallelrun-jupyter raises on purpose."""
+    """Base of all errors that parallelrun-jupyter raises deliberately."""
 
     def __str__(self) -> str:
         return visible(super().__str__())
 
     def _render_traceback_(self) -> list[str]:
-        # IPython asks for this: a mistake of the user needs the sentence, not our frames.
+        # Called by IPython: for a mistake of the user, the message is enough.
         return [f"{type(self).__name__}: {self}"]
 
 
 class ConfigError(ParallelRunError, ValueError):
-    """A setting, an option or an argument has a value that cannot be used."""
+    """A setting, an option or an argument has an invalid value."""
 
 
 class InputError(ParallelRunError, ValueError):
@@ -60,15 +60,15 @@ class MissingExtraError(ParallelRunError, ImportError):
 
 
 class OutsideSurfaceError(ParallelRunError, ImportError):
-    """A name of ``azureml`` is imported that has no counterpart here; says what to use instead."""
+    """A name of ``azureml`` has no counterpart here; the message names an alternative."""
 
 
 class EnvironmentBuildError(ParallelRunError, RuntimeError):
-    """The packages of an environment could not be installed; has the installer's own words."""
+    """The packages of an environment could not be installed; includes the installer's output."""
 
 
 class RunNotFoundError(ParallelRunError, LookupError):
-    """No run of that id exists in this home."""
+    """No run with this id exists in the home."""
 
 
 class RunFolderError(ParallelRunError, RuntimeError):
@@ -89,7 +89,7 @@ class RunFailedError(ParallelRunError, RuntimeError):
     Parameters
     ----------
     message
-        What to show: the user's own exception first, then what it did to the run.
+        The user's own exception, followed by its effect on the run.
     run_id
         The run that failed.
     """
@@ -107,4 +107,4 @@ class RunInterruptedError(ParallelRunError, RuntimeError):
 
 
 class WaitTimeoutError(ParallelRunError, TimeoutError):
-    """The run is still going after the time that the caller gave it."""
+    """The run has not ended within the caller's timeout."""

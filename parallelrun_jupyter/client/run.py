@@ -95,7 +95,7 @@ class Run:
         states = _states(state)
         is_named = text_filter(name or "")
         runs: Runs = Runs()
-        for folder in run_folder.every():
+        for folder in run_folder.list_runs():
             if limit is not None and len(runs) >= limit:
                 break
             try:
@@ -400,7 +400,7 @@ class Run:
         from ..data.staging.local_copies import local_line
 
         record = self._follower.record
-        line = local_line(line_of(self.folder, mini_batch), record.inputs)
+        line = local_line(line_of(self.folder, mini_batch), record.inputs.datasets)
         return trial_of(self.folder, record).run(line, mini_batch)
 
 

@@ -8,21 +8,18 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable
-from pathlib import Path
 
 from ..errors import OutputError
 from ..runs.driver_lock import DriverLock
 from ..runs.journal.events import IN_STORE, AttemptSucceeded, Event, PartStored, RunFinished
-from ..runs.journal.files import JournalReader
+from ..runs.journal.files import JournalReader, write_state
 from ..runs.journal.state import RunState
-from ..runs.journal.state_cache import write_state
 from ..runs.logs import remote_logs
 from ..runs.output.azure_reports import write_reports
 from ..runs.output.committed_rows import CommittedRows, publish, remove_parts
 from ..runs.output.manifest import parts_of
 from ..runs.resume_request import read_resume, write_refusal
 from ..runs.run_folder import RunFolder
-from ..runs.run_record import RunRecord
 from ..worker.helper import text_of
 from .node_pool import Pool, PoolFactory
 from .output.committer import Committer
@@ -92,14 +89,14 @@ class Driver:
         self._committer = Committer(folder, part=state.drivers)
         self._plan = PlanFile(folder.plan)
         self._queued: deque[Signal] = deque()
-        self._clash = FirstClash(self._record.output_format)
+        self._clash = FirstClash(self._record.output.format)
         self._pool: Pool = make_pool(folder, self._record, self._store_rows)
         fates = resume_fates(state, self._resume) if state.drivers else None
         self._planner = Planner(self._record, folder.plan, self._post, fates)
         self._scheduler = Scheduler(
             Limits.of(self._record),
             self._pool.nodes,
-            RangeAllocator if self._record.output_parts else Pending,
+            RangeAllocator if self._record.output.in_parts else Pending,
             self._plan.items_of,
             state,
             failed_only=self._resume.failed_only,
@@ -187,7 +184,7 @@ class Driver:
         self._committer.step()
         if time.monotonic() >= self._save_at:
             self._save_state()
-        self._lock.beat()
+        self._lock.heartbeat()
         self._read_control()
 
     def _save_state(self) -> None:
@@ -240,22 +237,22 @@ class Driver:
 
     def _publish(self) -> None:
         record = self._record
-        if record.output_parts:
+        if record.output.in_parts:
             self._committer.flush()
             parts = parts_of(self._parts)
             self._publisher = PartsPublisher(self._folder, record, parts, self._post)
             self._publisher.start()
             return
-        target = final_file(self._folder, record) if record.append_rows else None
+        target = self._folder.final_file(record) if record.output.append_rows else None
         size_bytes = 0
         try:
             self._committer.flush()
             if target is not None:
-                size_bytes = publish(self._folder, self._rows, target, record.output_format)
+                size_bytes = publish(self._folder, self._rows, target, record.output.format)
         except OutputError as error:
             self._post(signals.OutputNotPublished(str(error)))
             return
-        if record.output_storage:
+        if record.output.storage:
             self._publisher = FilePublisher(self._folder, record, target, self._post)
             self._publisher.start()
         else:
@@ -305,9 +302,3 @@ class Driver:
         self._committer.close()
         self._plan.close()
         self._lock.release()
-
-
-def final_file(folder: RunFolder, record: RunRecord) -> Path:
-    """Return the path of the final file; a file for a store is written to the run's folder first."""
-    local = None if record.output_storage else record.output
-    return (Path(local) if local else folder.output) / record.output_file

@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from ..runs.journal.events import FINAL_STATES, RUN_STATES
-from ..runs.snapshot.grid import Grid
-from ..runs.snapshot.mini_batch_detail import AttemptRow, MiniBatchDetail
-from ..runs.snapshot.progress import Budget, Straggler
+from ..runs.logs.reader import LOG_LEVELS
+from ..runs.snapshot.mini_batches import AttemptRow, Grid, MiniBatchDetail
+from ..runs.snapshot.progress import Budget, Lane, Straggler
 from ..runs.snapshot.snapshot import GroupRow, Snapshot, WorkerRow
-from ..runs.snapshot.timeline import Lane
 from .html import GLYPHS
 from .mime_bundle import RUN_MIME, RunOutput
 from .queries import FailureRow, Failures, LogWindow
@@ -51,6 +50,7 @@ def typescript() -> str:
     phases = "\n".join(f"  {_key(key)}: '{words}'," for key, words in PHASES.items())
     glyphs = "\n".join(f"  {state}: '{GLYPHS[state]}'," for state in RUN_STATES)
     finals = ", ".join(f"'{state}'" for state in RUN_STATES if state in FINAL_STATES)
+    levels = ", ".join(f"{name}: {severity}" for name, severity in LOG_LEVELS.items())
     head = (
         "// Made by python -m parallelrun_jupyter.views.typescript; do not edit.\n\n"
         f"export const RUN_MIME = '{RUN_MIME}';\n\n"
@@ -58,7 +58,9 @@ def typescript() -> str:
         f"export const FINAL_STATES: ReadonlySet<string> = new Set([{finals}]);\n\n"
         f"export const GLYPHS: Readonly<Record<RunState, string>> = {{\n{glyphs}\n}};\n\n"
         f"/** What a worker is doing, in words. */\n"
-        f"export const PHASES: Readonly<Record<string, string>> = {{\n{phases}\n}};\n"
+        f"export const PHASES: Readonly<Record<string, string>> = {{\n{phases}\n}};\n\n"
+        "/** Severity of a log line; text on standard error counts as a warning. */\n"
+        f"export const LOG_LEVELS: Readonly<Record<string, number>> = {{\n  ...{{ {levels} }},\n}};\n"
     )
     return head + "".join(map(_interface, _SHAPES))
 

@@ -235,9 +235,9 @@ def test_timeouts_among_the_arguments_are_settings(ws: Any) -> None:
     run = submit(ws, step)
     run.wait_for_completion(show_output=False)
     record = run.find_step_run("predict")[0].native().folder.read_record()
-    assert record.first_task_creation_timeout_s == 518_400
-    assert record.task_overhead_timeout_s == 90
-    assert record.arguments[-3:] == arguments
+    assert record.limits.first_task_creation_timeout == 518_400
+    assert record.limits.task_overhead_timeout == 90
+    assert record.script.arguments[-3:] == arguments
 
 
 def test_a_killed_driver_makes_the_pipeline_interrupted(ws: Any) -> None:
@@ -360,8 +360,11 @@ def test_settings_of_steps_change_over_http_without_being_parameters(
     run = importlib.import_module("azureml.pipeline.core").PipelineRun.get(ws, folder.run_id)
     run.wait_for_completion(show_output=False)
     record = run.get_steps()[0].native().folder.read_record()
-    assert (record.process_count_per_node, record.mini_batch_size) == (1, 5)
-    assert record.arguments[record.arguments.index("--process_count_per_node") + 1] == "1"
+    assert (record.placement.process_count_per_node, record.inputs.mini_batch_size) == (1, 5)
+    assert (
+        record.script.arguments[record.script.arguments.index("--process_count_per_node") + 1]
+        == "1"
+    )
     with pytest.raises(ConfigError, match="no parameter 'speed'"):
         start_published(published.id, {"speed": 1})
     before = sorted(ws.folder.parent.parent.rglob("*.json"))
@@ -498,5 +501,5 @@ def test_a_compute_target_may_be_a_dask_cluster(ws: Any, dask_cluster: DaskProce
     run = submit(ws, parallel(ws, [files(ws).as_named_input("n")]))
     run.wait_for_completion(show_output=False)
     (step_run,) = run.find_step_run("predict")
-    assert step_run.native().folder.read_record().backend == "dask"
+    assert step_run.native().folder.read_record().placement.backend == "dask"
     assert rows_of(step_run) == [f"{n}.txt {n}" for n in range(5)]

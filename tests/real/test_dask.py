@@ -295,7 +295,7 @@ def test_logs_of_other_machines_come_when_they_are_asked_for(
     run.cancel()
     end_of(run)
     text = (run.folder.user_logs / "n0w0.log").read_text()
-    assert "bytes of this log were not brought here ..." in text
+    assert "bytes of this log were not fetched ..." in text
 
 
 def test_a_scheduler_file_and_a_named_compute(
@@ -305,7 +305,9 @@ def test_a_scheduler_file_and_a_named_compute(
     run = start(numbers, "farm", node_count=1, mini_batch_size=10)
     assert end_of(run) == "Completed"
     assert rows_of(run) == NAMES
-    assert run.folder.read_record().compute == {"scheduler_file": str(dask_cluster.scheduler_file)}
+    assert run.folder.read_record().placement.compute == {
+        "scheduler_file": str(dask_cluster.scheduler_file)
+    }
 
 
 def test_a_cluster_that_the_run_makes_ends_with_it(numbers: Path) -> None:

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from ...data.datasets.file_dataset import FileDataset
-from ...data.storage.credentials import looks_secret
 from ...environment.build import as_policy, policy
+from ...formatting import looks_secret
 from ...pipelines.record import InputRecord, OutputRecord, PipelineRecord, StepRecord
-from ...runs.source_copy import copy_source
+from ...runs.source_copy import NOT_COPIED, copy_source
 from ...version import __version__
 from ...worker.output.results import SETTINGS_FILE
 from ..core.computes import compute_setting
@@ -33,9 +33,7 @@ from .outputs import PipelineOutputAbstractDataset, _Output
 from .parallel_run_step import ParallelRunStep
 from .steps import PipelineStep, PythonScriptStep, output_of
 
-_NOT_COPIED = (
-    "__pycache__", ".git", ".ipynb_checkpoints", ".venv", "node_modules", "azureml-models",
-)  # fmt: skip
+_NOT_COPIED = NOT_COPIED | {"azureml-models"}
 _IGNORE_FILES = (".amlignore", ".gitignore")
 
 

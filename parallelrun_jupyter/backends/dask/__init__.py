@@ -68,16 +68,19 @@ class DaskPool:
         self._record = record
         self._keep_rows = keep_rows
         # Nodes read from object stores. The driver writes the output, unless nodes upload parts.
-        staged = record if record.output_parts else replace(record, output_storage=None)
-        names = {*record.environment_variables, *staged.secret_variables()}
+        output = record.output if record.output.in_parts else replace(record.output, storage=None)
+        staged = replace(record, output=output)
+        names = {*record.script.environment_variables, *staged.secret_variables()}
         self._environment = {name: environ[name] for name in names if name in environ}
-        compute = DaskCompute.of_spec(record.compute)
+        compute = DaskCompute.of_spec(record.placement.compute)
         texts = json.loads(environ.get(TLS_VARIABLE, "{}"))
-        self._cluster = Cluster(compute, record.node_count, {**compute.tls, **texts}, environ)
+        self._cluster = Cluster(
+            compute, record.placement.node_count, {**compute.tls, **texts}, environ
+        )
         self._limits = ClusterLimits(
             folder.run_id,
-            record.node_count,
-            max(1, record.process_count_per_node),
+            record.placement.node_count,
+            max(1, record.placement.process_count_per_node),
             compute.scheduler_timeout_s,
         )
         self._inboxes: dict[str, Inbox] = {}
@@ -92,7 +95,7 @@ class DaskPool:
         self._closing: asyncio.Event | None = None
         self._thread: threading.Thread | None = None
         self._background: set[asyncio.Task[None]] = set()
-        remote_logs.begin(folder)
+        remote_logs.mark_remote(folder)
 
     # The driver's thread
 
@@ -246,7 +249,7 @@ class DaskPool:
     def _start_fetching_logs(self, membership: Membership) -> None:
         async def fetch() -> None:
             await membership.fetch_logs()
-            remote_logs.mark(self._folder)
+            remote_logs.mark_fetched(self._folder)
 
         task = asyncio.get_running_loop().create_task(fetch())
         self._background.add(task)  # the event loop holds weak references only
@@ -256,7 +259,7 @@ class DaskPool:
         """Fetch and store the new ends of the logs of a node's workers."""
         for tail in await node.tails():
             skipped = node.record_tail(tail)
-            remote_logs.store(self._folder, tail.worker, tail.text, skipped)
+            remote_logs.append(self._folder, tail.worker, tail.text, skipped)
 
     async def store_written(self, node: NodeClient) -> None:
         """Fetch the files that the script wrote on a machine without access to the run folder."""

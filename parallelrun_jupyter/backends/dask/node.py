@@ -343,8 +343,8 @@ class _NodeThread:
 def _record_here(record: RunRecord, spec: NodeSpec, threads: int, now: float) -> RunRecord:
     """Return the run's record for this machine, with one node."""
     python = sys.executable
-    if record.config.get("environment") is not None:
-        python = record.python
+    if record.script.is_python_named:
+        python = record.script.python
         if not os.access(python, os.X_OK):
             msg = (
                 f"environment names the interpreter {python!r}, which is not on "
@@ -360,12 +360,14 @@ def _record_here(record: RunRecord, spec: NodeSpec, threads: int, now: float) ->
         output = None
     return replace(
         record,
-        python=python,
-        output=output,
-        output_storage=None,
-        node_count=1,
-        process_count_per_node=record.process_count_per_node or threads,
-        cores=threads,
+        script=replace(record.script, python=python),
+        output=replace(record.output, destination=output, storage=None),
+        placement=replace(
+            record.placement,
+            node_count=1,
+            process_count_per_node=record.placement.process_count_per_node or threads,
+            cores=threads,
+        ),
         created_at=record.created_at + (now - spec.driver_time_s),  # by this machine's clock
     )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...engine.scheduling.signals import NodeStopped
-from ...runs.folders import remove_quietly
+from ...files import replacing
 from .mailbox import Message
 from .node import HEARTBEAT_S, Command, DaskNode, NodeCrash, NodeSpec, Tail
 
@@ -161,12 +161,8 @@ class NodeClient:
         for name, size_bytes in files:
             path = target / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_name(f".{path.name}.{self.name}.tmp")
-            try:
+            with replacing(path, owner=self.name) as temporary:
                 await self._fetch_file(name, size_bytes, temporary)
-                temporary.replace(path)
-            finally:
-                remove_quietly(temporary)
         return len(files)
 
     async def _fetch_file(self, name: str, size_bytes: int, path: Path) -> None:

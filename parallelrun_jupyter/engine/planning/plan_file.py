@@ -21,6 +21,7 @@ from ...data.batching import BatchSpec
 from ...data.datasets import inputs
 from ...data.local.file_versions import FileVersions
 from ...errors import InputError
+from ...files import replacing
 from ...formatting import plural
 from ...runs.run_record import RunRecord
 
@@ -169,8 +170,12 @@ def _list_inputs(
     total = items = items_read = size = 0
     lines: list[bytes] = []
     written_at = 0.0
-    spec = BatchSpec(record.mini_batch_size, tuple(record.partition_keys), record.mini_batch_rows)
-    for line, count in inputs.mini_batches(record.inputs, spec):
+    spec = BatchSpec(
+        record.inputs.mini_batch_size,
+        tuple(record.inputs.partition_keys),
+        record.inputs.mini_batch_rows,
+    )
+    for line, count in inputs.mini_batches(record.inputs.datasets, spec):
         if not line:  # only progress: a table is being read
             items_read = max(items_read, items) + count
             if time.monotonic() - written_at > _REPORT_S:
@@ -224,7 +229,7 @@ def _check_inputs(
     fates = [fate_of(mini_batch) for mini_batch in range(len(lines))]
     checked = ((k, line) for k, line in enumerate(lines) if fates[k] is not Fate.LEFT_ALONE)
     retried: dict[int, str] = {}
-    for change in inputs.changes(checked, record.inputs, versions):
+    for change in inputs.changes(checked, record.inputs.datasets, versions):
         fate = fates[change.mini_batch]
         if fate is Fate.RETRIED:
             if not change.is_gone:  # without its input it fails again, with an error of its own
@@ -244,7 +249,7 @@ def _check_inputs(
         f"{failed} {'has' if len(retried) == 1 else 'have'} inputs that changed since the run was "
         f"planned, first mini-batch {first} with {path!r}: they are read as they are now"
     )
-    return inputs.planned_again(lines, list(retried), record.inputs)
+    return inputs.planned_again(lines, list(retried), record.inputs.datasets)
 
 
 def _refusal(change: str, why: str = "") -> str:
@@ -265,14 +270,13 @@ def _replace_lines(path: Path, lines: list[bytes], replaced: dict[int, bytes]) -
     _, mini_batches, items = json.loads(lines[-1])
     lines[-1] = _end_line(mini_batches, items + added)
     times = os.stat(path)
-    draft = path.with_name(f"{path.name}.tmp")
-    with open(draft, "wb") as file:
-        file.writelines(lines)
-        file.flush()
-        os.fsync(file.fileno())
-    # Without a recorded version, an input is compared with the plan's time.
-    os.utime(draft, ns=(times.st_atime_ns, times.st_mtime_ns))
-    os.replace(draft, path)
+    with replacing(path, owner="draft") as draft:
+        with open(draft, "wb") as file:
+            file.writelines(lines)
+            file.flush()
+            os.fsync(file.fileno())
+        # Without a recorded version, an input is compared with the plan's time.
+        os.utime(draft, ns=(times.st_atime_ns, times.st_mtime_ns))
     return added
 
 

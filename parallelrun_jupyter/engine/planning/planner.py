@@ -146,7 +146,7 @@ class Planner:
 
 def resume_fates(state: RunState, request: ResumeRequest) -> Fates:
     """Return the function that gives the treatment of an earlier plan's mini-batch."""
-    retried = frozenset(state.failed_ones(request.group))
+    retried = frozenset(state.failed_mini_batches(request.group))
     only_retried = request.failed_only or bool(request.group)
     statuses = bytes(state.statuses)
 

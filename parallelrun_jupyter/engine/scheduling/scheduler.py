@@ -131,7 +131,7 @@ class Scheduler:
         self._record(events.RunStarted(self._now, events.SCHEMA, pid, host))
         if is_resume:
             state = self.state
-            retries = state.failed_ones(self._group)
+            retries = state.failed_mini_batches(self._group)
             count = len(retries) if self._failed_only else state.planned - state.succeeded
             self._record(
                 events.RunResumed(self._now, self._failed_only, count, script, self._group)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import ConfigError
+from .files import write_atomically
 
 HOME_VARIABLE = "PARALLELRUN_HOME"
 
@@ -49,7 +50,4 @@ def write_computes(computes: Mapping[str, Any], environ: Mapping[str, str] = os.
     """Write ``computes.json``, so that readers see the old text or the new."""
     path = home(environ) / "computes.json"
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(computes, indent=1), encoding="utf-8")
-    temporary.chmod(0o600)
-    temporary.replace(path)
+    write_atomically(path, json.dumps(computes, indent=1), mode=0o600)

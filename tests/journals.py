@@ -6,32 +6,44 @@ import heapq
 import json
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from parallelrun_jupyter.runs.journal import events as ev
 from parallelrun_jupyter.runs.run_folder import RunFolder
-from parallelrun_jupyter.runs.run_record import RunRecord
+from parallelrun_jupyter.runs.run_record import (
+    EntryScript,
+    Placement,
+    RunInputs,
+    RunLimits,
+    RunOutput,
+    RunRecord,
+)
 
 CREATED = 1_795_000_000.0
 ITEMS = 5
 
 
 def record(run_id: str = "20261118-100000000-test", **changed: Any) -> RunRecord:
-    """Return what a run was asked for."""
-    values: dict[str, Any] = {
-        "run_id": run_id, "name": "digits", "created_at": CREATED, "version": "0",
-        "driver_python": "", "python": "", "script": "score.py", "source_directory": None,
-        "cwd": "/", "inputs": [], "mini_batch_size": ITEMS, "output": None, "output_file": "f",
-        "arguments": [], "config": {}, "backend": "local", "node_count": 1,
-        "process_count_per_node": 2, "cores": 2, "error_threshold": 20,
-        "allowed_failed_count": None, "allowed_failed_percent": None,
-        "run_invocation_timeout_s": 60, "task_overhead_timeout_s": 600,
-        "first_task_creation_timeout_s": 600, "progress_update_timeout_s": 1260, "run_max_try": 3,
-        "append_rows": True, "logging_level": "INFO",
-    }  # fmt: skip
-    return RunRecord(**{**values, **changed})
+    """Return a run record; a dict as in ``limits={"run_max_try": 1}`` replaces some of a section."""
+    made = RunRecord(
+        run_id=run_id,
+        name="digits",
+        created_at=CREATED,
+        version="0",
+        driver_python="",
+        script=EntryScript("score.py", None, "/", ""),
+        inputs=RunInputs(mini_batch_size=ITEMS),
+        output=RunOutput(file_name="f"),
+        placement=Placement(process_count_per_node=2, cores=2),
+        limits=RunLimits(error_threshold=20),
+    )
+    for name, value in changed.items():
+        section = getattr(made, name)
+        changed_value = replace(section, **value) if isinstance(value, dict) else value
+        made = replace(made, **{name: changed_value})
+    return made
 
 
 @dataclass

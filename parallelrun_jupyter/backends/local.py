@@ -49,7 +49,7 @@ class LocalPool:
         templates: Templates | None = None,
         putting: UploadTarget | None = None,
     ) -> None:
-        names = names or [f"n{number}" for number in range(record.node_count)]
+        names = names or [f"n{number}" for number in range(record.placement.node_count)]
         self._selector = selectors.DefaultSelector()
         self._woken, self._waker = os.pipe()
         os.set_blocking(self._woken, False)
@@ -62,19 +62,19 @@ class LocalPool:
         origin = time.monotonic() - (time.time() - record.created_at)
         spec = worker_spec(folder, record, environ)
         self._template: ForkServer | None = None
-        if templates is not None and record.preload and CAN_FORK:
-            self._template = templates.take(spec.python, record.preload, spec.environ)
+        if templates is not None and record.script.preload and CAN_FORK:
+            self._template = templates.take(spec.python, record.script.preload, spec.environ)
             self._template.begin(self._selector)
             spec = replace(spec, template=self._template)
         self._nodes = {
             name: Node(
                 name,
-                record.process_count_per_node,
+                record.placement.process_count_per_node,
                 spec,
                 NodeLimits(
-                    record.run_invocation_timeout_s,
-                    record.first_task_creation_timeout_s,
-                    record.task_overhead_timeout_s,
+                    record.limits.run_invocation_timeout,
+                    record.limits.first_task_creation_timeout,
+                    record.limits.task_overhead_timeout,
                 ),
                 selector=self._selector,
                 keep_rows=keep_rows,
@@ -216,31 +216,32 @@ def _staging(
 
 def worker_spec(folder: RunFolder, record: RunRecord, environ: Mapping[str, str]) -> WorkerSpec:
     """Return what the workers of a run on this machine are started with."""
-    given = {k: v for k, v in record.environment_variables.items() if v is not None}
-    workers = record.process_count_per_node * record.node_count
+    workers = record.placement.process_count_per_node * record.placement.node_count
     secrets = record.secret_variables()  # the driver's, to open stores with; not the script's
     merged = {k: v for k, v in environ.items() if k not in secrets}
-    merged.update(record.side_variables({}))
-    merged.update(given)
-    merged.update(thread_caps(workers, record.cores, merged))
+    merged.update(record.inputs.side_variables({}))
+    merged.update(record.script.recorded_variables())
+    merged.update(thread_caps(workers, record.placement.cores, merged))
     folder.make_script_output(record)
     output_dir = folder.script_output(record)
     merged["AZUREML_BI_OUTPUT_PATH"] = output_dir
     snapshot = str(folder.script)
-    script = record.script_path(snapshot)
+    script = record.script.path_in(snapshot)
     return WorkerSpec(
-        python=record.python,
+        python=record.script.python,
         environ=merged,
         logs=folder.user_logs,
         start={
             "script": script,
-            "argv": [script, *record.script_arguments({}, output_dir)],
-            "cwd": record.working_directory(snapshot),
-            "sys_path": record.import_paths(snapshot),
-            "append_rows": record.append_rows,
-            "output_format": record.output_format,
-            "logging_level": record.logging_level,
-            "roots": [snapshot, record.cwd] if record.source_directory is None else [snapshot],
+            "argv": [script, *record.script.argv({}, output_dir)],
+            "cwd": record.script.working_directory(snapshot),
+            "sys_path": record.script.import_paths(snapshot),
+            "append_rows": record.output.append_rows,
+            "output_format": record.output.format,
+            "logging_level": record.script.logging_level,
+            "roots": [snapshot, record.script.cwd]
+            if record.script.source_directory is None
+            else [snapshot],
             "output_dir": output_dir,
             "log_dir": str(folder.user_logs / "entry_script"),
         },

@@ -176,8 +176,8 @@ def drive(path: str, channel: int = -1) -> None:
 
 def _drive(folder: RunFolder, templates: Templates, asking: socket.socket | None) -> bool:
     record = read_resume(folder).applied_to(folder.read_record())
-    logging.getLogger("parallelrun_jupyter").setLevel(record.logging_level)
-    make_pool = partial(find_backend(record.backend), templates=templates)
+    logging.getLogger("parallelrun_jupyter").setLevel(record.script.logging_level)
+    make_pool = partial(find_backend(record.placement.backend), templates=templates)
     driver = Driver(folder, make_pool)
     try:
         is_well = driver.run()

@@ -13,7 +13,7 @@ from ..errors import InputError, OutputError
 from ..formatting import plural
 from ..runs.journal.files import JournalReader
 from ..runs.output.committed_rows import committed_rows, committed_table, published_notes, read_rows
-from ..runs.output.manifest import MANIFEST, dataset_url, parts_of, read_manifest
+from ..runs.output.manifest import MANIFEST, parts_of, read_manifest
 from ..runs.run_folder import RunFolder
 from ..runs.run_record import RunRecord
 from ..runs.snapshot.snapshot import Snapshot
@@ -34,7 +34,7 @@ def read_frame(folder: RunFolder, record: RunRecord, snapshot: Snapshot) -> pd.D
     OutputError
         It writes no rows, or its output is gone.
     """
-    if not record.append_rows:
+    if not record.output.append_rows:
         msg = (
             f"run {folder.run_id} has output_action 'summary_only': its script writes its own "
             "output. Submit it with output_action='append_row' to have rows here."
@@ -42,31 +42,31 @@ def read_frame(folder: RunFolder, record: RunRecord, snapshot: Snapshot) -> pd.D
         raise OutputError(msg)
     output = snapshot["output"]
     if not output:
-        where = f", from {dataset_url(record)}" if record.output_parts else ""
+        where = f", from {record.output.url}" if record.output.in_parts else ""
         warnings.warn(
             f"run {folder.run_id} is {snapshot['state']}: these are the rows of "
             f"{plural(snapshot['succeeded'], 'mini-batch')} of {snapshot['mini_batches']:,}, not "
             f"all{where}",
             stacklevel=3,
         )
-    if record.output_parts:
+    if record.output.in_parts:
         return _frame_of_parts(folder, record, is_published=bool(output))
     if not output:
         rows = committed_rows(JournalReader(folder.journal).read())
-        return committed_table(folder, rows, record.output_format)
+        return committed_table(folder, rows, record.output.format)
     data = _read_final(folder, output, record)
-    return read_rows(data, record.output_format, published_notes(folder))
+    return read_rows(data, record.output.format, published_notes(folder))
 
 
 def _read_final(folder: RunFolder, output: str, record: RunRecord) -> bytes:
     """Read the final file; of one in a store, the run's own copy where it is still here."""
     from ..data.staging.local_copies import local_copy
 
-    own = folder.output if record.output_storage or not record.output else Path(record.output)
-    path: str | Path = own / record.output_file  # `output` is shown: shortened, and with escapes
+    # `output` is shown: shortened, and with escapes
+    path: str | Path = folder.final_file(record)
     try:
-        if record.output_storage and not os.path.exists(path):
-            path = local_copy(output, record.output_storage)
+        if record.output.storage and not os.path.exists(path):
+            path = local_copy(output, record.output.storage)
         with open(path, "rb") as file:
             return file.read()
     except (OSError, InputError) as error:
@@ -83,10 +83,10 @@ def _frame_of_parts(folder: RunFolder, record: RunRecord, *, is_published: bool)
     from ..data.storage.storage import StorageSpec
     from ..runs.output.schemas import fitted, unify_schemas
 
-    url = dataset_url(record)
-    assert record.output_storage is not None
+    url = record.output.url
+    assert record.output.storage is not None
     try:
-        with ObjectStore(StorageSpec.of_spec(record.output_storage)) as store:
+        with ObjectStore(StorageSpec.of_spec(record.output.storage)) as store:
             if is_published:
                 names = read_manifest(_read(store, f"{url}/{MANIFEST}"), folder.run_id, url)
             else:

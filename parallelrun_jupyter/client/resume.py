@@ -162,7 +162,9 @@ def _ask(
 
 def _check_variables(record: RunRecord, run_id: str, environ: Mapping[str, str]) -> None:
     """See that what was not kept on disk is given again."""
-    missing = [k for k, v in record.environment_variables.items() if v is None and k not in environ]
+    missing = [
+        k for k, v in record.script.environment_variables.items() if v is None and k not in environ
+    ]
     if missing:
         msg = (
             f"run {run_id} was given the environment variable {missing[0]}, whose value is "
@@ -201,9 +203,12 @@ def _wait_for_driver(follower: Follower, log_start: int) -> None:
 
 def _place(target: Compute, record: RunRecord) -> dict[str, Any]:
     """Return what of a run's record is different on another compute."""
-    config = record.config
+    asked = record.placement
     nodes, workers = node_counts(
-        target, config.get("node_count"), config.get("process_count_per_node"), usable_cores()
+        target,
+        asked.requested_node_count,
+        asked.requested_process_count_per_node,
+        usable_cores(),
     )
     return {
         "backend": target.backend,
@@ -245,7 +250,7 @@ def _check_short_results(state: RunState, record: RunRecord) -> None:
     if missing:
         msg = (
             f"run {record.run_id} cannot be resumed: {plural(missing, 'item')} without a result in "
-            f"mini-batches that succeeded, error_threshold allows {record.error_threshold:,}, and a "
+            f"mini-batches that succeeded, error_threshold allows {record.limits.error_threshold:,}, and a "
             "resume keeps what succeeded. Start a new run, with a run() that returns one element "
             "for each item, or with a larger error_threshold (-1 for any number)."
         )
@@ -288,9 +293,9 @@ def _replace_script(folder: RunFolder, record: RunRecord, path: Path) -> _Correc
     except (OSError, UnicodeDecodeError) as error:
         msg = f"the corrected entry script {path} could not be read: {error}"
         raise EntryScriptError(msg) from error
-    if record.python == record.driver_python:
+    if record.script.python == record.driver_python:
         check_script(text, path.name)
-    target = folder.script / record.script
+    target = folder.script / record.script.path
     number = 1 + len(list(target.parent.glob(f"{target.name}.*.before")))
     before = target.with_name(f"{target.name}.{number}.before")
     shutil.copyfile(target, before)

@@ -400,7 +400,7 @@ class Run:
         from ..data.staging.local_copies import local_line
 
         record = self._follower.record
-        line = local_line(line_of(self.folder, mini_batch), record.inputs)
+        line = local_line(line_of(self.folder, mini_batch), record.inputs.datasets)
         return trial_of(self.folder, record).run(line, mini_batch)
 
 

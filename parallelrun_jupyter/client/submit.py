@@ -11,7 +11,7 @@ import sys
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,18 @@ from ..data.storage.storage import StorageSpec
 from ..engine.node.fork_server import CAN_FORK
 from ..environment import as_environment
 from ..errors import ConfigError, EntryScriptError, MissingExtraError, RunFolderError
+from ..files import write_atomically
 from ..formatting import nearest_hint
 from ..machine import require_posix, usable_cores
 from ..runs import run_folder
-from ..runs.folders import write_atomically
-from ..runs.run_record import RunRecord
+from ..runs.run_record import (
+    EntryScript,
+    Placement,
+    RunInputs,
+    RunLimits,
+    RunOutput,
+    RunRecord,
+)
 from ..runs.source_copy import copy_source
 from ..version import __version__
 from ..worker.failures import BadSettings
@@ -243,8 +250,6 @@ def _target(config: ParallelRunConfig, compute: object) -> Compute:
 
 def _make_record(step: ParallelRunStep, script: Script, target: Compute, name: str) -> RunRecord:
     config = step.config
-    cores = usable_cores()
-    counts = node_counts(target, config.node_count, config.process_count_per_node, cores)
     now = time.time()
     source = script.source_directory
     cut = step.cut
@@ -255,43 +260,62 @@ def _make_record(step: ParallelRunStep, script: Script, target: Compute, name: s
         created_at=now,
         version=__version__,
         driver_python=sys.executable,
-        python=as_environment(config.environment).resolve(),
-        script=str(script.path.relative_to(source)) if source else script.path.name,
-        source_directory=str(source) if source else None,
-        cwd=os.getcwd(),
-        inputs=[dataset.spec() for dataset in step.inputs],
-        mini_batch_size=cut.size,
-        mini_batch_rows=cut.rows,
-        output=step.output,
-        output_storage=step.output_storage.spec() if step.output_storage else None,
-        side_inputs=step.side_specs,
-        output_parts=_puts_parts(step, target),
-        output_file=config.output_file,
-        output_format=config.output_format or TEXT,
-        arguments=step.arguments,
-        config={k: v for k, v in config.to_dict().items() if k != "environment_variables"},
-        backend=target.backend,
-        node_count=counts[0],
-        process_count_per_node=counts[1],
-        compute=target.spec(),
-        cores=cores,
-        error_threshold=config.error_threshold,
-        allowed_failed_count=config.allowed_failed_count,
-        allowed_failed_percent=config.allowed_failed_percent,
-        run_invocation_timeout_s=config.run_invocation_timeout,
-        task_overhead_timeout_s=config.task_overhead_timeout,
-        first_task_creation_timeout_s=config.first_task_creation_timeout,
-        progress_update_timeout_s=config.progress_update_timeout
-        or config.run_invocation_timeout
-        + config.task_overhead_timeout
-        + config.first_task_creation_timeout,
-        run_max_try=config.run_max_try,
-        append_rows=config.output_action == "append_row",
-        logging_level=config.logging_level,
-        environment_variables={k: None if _SECRET.search(k) else v for k, v in variables.items()},
-        partition_keys=list(config.partition_keys or ()),
-        preload=_preload(script, config, target),
+        description=config.description or "",
+        script=EntryScript(
+            path=str(script.path.relative_to(source)) if source else script.path.name,
+            source_directory=str(source) if source else None,
+            cwd=os.getcwd(),
+            python=as_environment(config.environment).resolve(),
+            is_python_named=config.environment is not None,
+            arguments=step.arguments,
+            environment_variables={
+                k: None if _SECRET.search(k) else v for k, v in variables.items()
+            },
+            preload=_preload(script, config, target),
+            logging_level=config.logging_level,
+        ),
+        inputs=RunInputs(
+            datasets=[dataset.spec() for dataset in step.inputs],
+            side_inputs=step.side_specs,
+            mini_batch_size=cut.size,
+            mini_batch_rows=cut.rows,
+            partition_keys=list(config.partition_keys or ()),
+        ),
+        output=RunOutput(
+            destination=step.output,
+            storage=step.output_storage.spec() if step.output_storage else None,
+            file_name=config.output_file,
+            format=config.output_format or TEXT,
+            append_rows=config.output_action == "append_row",
+            in_parts=_puts_parts(step, target),
+        ),
+        placement=_placement(config, target),
+        limits=_limits(config),
     )
+
+
+def _placement(config: ParallelRunConfig, target: Compute) -> Placement:
+    cores = usable_cores()
+    nodes, workers = node_counts(target, config.node_count, config.process_count_per_node, cores)
+    return Placement(
+        backend=target.backend,
+        compute=target.spec(),
+        node_count=nodes,
+        process_count_per_node=workers,
+        cores=cores,
+        requested_node_count=config.node_count,
+        requested_process_count_per_node=config.process_count_per_node,
+    )
+
+
+def _limits(config: ParallelRunConfig) -> RunLimits:
+    limits = {f.name: getattr(config, f.name) for f in fields(RunLimits)}
+    limits["progress_update_timeout"] = config.progress_update_timeout or (
+        config.run_invocation_timeout
+        + config.task_overhead_timeout
+        + config.first_task_creation_timeout
+    )
+    return RunLimits(**limits)
 
 
 def _preload(script: Script, config: ParallelRunConfig, target: Compute) -> list[str]:

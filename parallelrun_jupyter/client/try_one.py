@@ -81,20 +81,19 @@ class Trial:
 def trial_of(folder: RunFolder, record: RunRecord) -> Trial:
     """Return the trial of a run: its script as it was snapshotted, or corrected."""
     snapshot = str(folder.script)
-    path = record.script_path(snapshot)
-    paths = side_paths(record.side_inputs)
-    given = {k: v for k, v in record.environment_variables.items() if v is not None}
+    path = record.script.path_in(snapshot)
+    paths = side_paths(record.inputs.side_inputs)
     folder.make_script_output(record)
     output = folder.script_output(record)
     return Trial(
         source=Path(path).read_text(encoding="utf-8-sig"),
         filename=path,
-        arguments=record.script_arguments(paths, output),
-        cwd=record.working_directory(snapshot),
-        sys_path=record.import_paths(snapshot),
+        arguments=record.script.argv(paths, output),
+        cwd=record.script.working_directory(snapshot),
+        sys_path=record.script.import_paths(snapshot),
         variables={
-            **record.side_variables(paths),
-            **given,
+            **record.inputs.side_variables(paths),
+            **record.script.recorded_variables(),
             "AZUREML_BI_OUTPUT_PATH": output,
         },
     )

@@ -8,7 +8,6 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable
-from pathlib import Path
 
 from ..data.datasets.inputs import count_items
 from ..errors import OutputError
@@ -23,7 +22,6 @@ from ..runs.output.committed_rows import CommittedRows, publish, remove_parts
 from ..runs.output.manifest import parts_of
 from ..runs.resume_request import ResumeRequest, read_resume, write_refusal
 from ..runs.run_folder import RunFolder
-from ..runs.run_record import RunRecord
 from ..worker.helper import text_of
 from .node_pool import Pool, PoolFactory
 from .output.committer import Committer
@@ -97,12 +95,12 @@ class Driver:
         self._commits = Committer(folder, part=state.drivers)
         self._plan = PlanFile(folder.plan)
         self._told: deque[Signal] = deque()
-        self._clash = FirstClash(self._record.output_format)
+        self._clash = FirstClash(self._record.output.format)
         self._pool: Pool = make_pool(folder, self._record, self._keep_rows)
         asked = self._resume
         fates = _fates(state, asked) if state.drivers else None
         self._planner = Planner(self._record, folder.plan, self._tell, fates)
-        kind = PartsScheduler if self._record.output_parts else Scheduler
+        kind = PartsScheduler if self._record.output.in_parts else Scheduler
         self._scheduler = kind(
             Limits.of(self._record),
             self._pool.nodes,
@@ -257,22 +255,22 @@ class Driver:
 
     def _publish(self) -> None:
         record = self._record
-        if record.output_parts:
+        if record.output.in_parts:
             self._commits.flush()
             parts = parts_of(self._parts)
             self._upload = PartsPublisher(self._folder, record, parts, self._tell)
             self._upload.start()
             return
-        target = final_file(self._folder, record) if record.append_rows else None
+        target = self._folder.final_file(record) if record.output.append_rows else None
         size_bytes = 0
         try:
             self._commits.flush()
             if target is not None:
-                size_bytes = publish(self._folder, self._rows, target, record.output_format)
+                size_bytes = publish(self._folder, self._rows, target, record.output.format)
         except OutputError as error:
             self._tell(signals.OutputNotPublished(str(error)))
             return
-        if record.output_storage:
+        if record.output.storage:
             self._upload = FilePublisher(self._folder, record, target, self._tell)
             self._upload.start()
         else:
@@ -338,9 +336,3 @@ def _fates(state: RunState, request: ResumeRequest) -> Fates:
         return Fate.LEFT_ALONE if only_retried else Fate.FIRST
 
     return fate_of
-
-
-def final_file(folder: RunFolder, record: RunRecord) -> Path:
-    """Return where the run's final file goes; one for a store goes there from the run's folder."""
-    here = None if record.output_storage else record.output
-    return (Path(here) if here else folder.output) / record.output_file

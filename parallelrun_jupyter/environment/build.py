@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import glob
 import hashlib
 import json
@@ -16,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import ConfigError, EnvironmentBuildError, MissingExtraError
+from ..files import lock
 from ..home import home
 from . import Environment
 from .packages import PackageSet, differences, era_constraints
@@ -159,8 +159,7 @@ def _is_running(version: str) -> bool:
 def _lock(folder: Path) -> Iterator[None]:
     """Hold an environment, so that one process builds it and the others wait."""
     folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with open(folder.with_suffix(".lock"), "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with lock(folder.with_suffix(".lock")):
         yield
 
 

@@ -14,8 +14,8 @@ from typing import Any
 from ..environment.build import interpreter
 from ..environment.packages import PackageSet
 from ..errors import ParallelRunError
+from ..files import write_atomically
 from ..runs.driver_lock import DriverLock
-from ..runs.folders import write_atomically
 from ..runs.run_folder import new_run_id
 from .bindings import Bindings, split_secrets
 from .folder import PipelineFolder, find_pipeline

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import time
@@ -11,11 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from .. import files
 from ..data.datasets.inputs import dataset_of
 from ..data.local.listing import place_below
 from ..data.staging.local_copies import local_copies
 from ..errors import ConfigError
-from ..runs.folders import write_atomically
 from .bindings import common_folder
 from .record import StepRecord
 
@@ -24,8 +23,7 @@ from .record import StepRecord
 def lock(workspace: Path) -> Iterator[None]:
     """Hold a workspace while something in it gets its next version."""
     workspace.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with open(workspace / "workspace.lock", "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with files.lock(workspace / "workspace.lock"):
         yield
 
 
@@ -87,7 +85,7 @@ def add_dataset_version(workspace: Path, name: str, version: dict[str, Any]) -> 
         versions.append({**version, "version": number, "registered_at": time.time()})
         (workspace / "datasets").mkdir(mode=0o700, exist_ok=True)
         text = json.dumps({"name": name, "versions": versions}, indent=1)
-        write_atomically(workspace / "datasets" / f"{name}.json", text)
+        files.write_atomically(workspace / "datasets" / f"{name}.json", text)
     return number
 
 

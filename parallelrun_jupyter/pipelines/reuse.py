@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ParallelRunError
-from ..runs.folders import write_atomically
+from ..files import write_atomically
 from .bindings import Bindings
 from .record import InputRecord, PipelineRecord, StepRecord
 

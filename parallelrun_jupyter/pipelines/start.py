@@ -16,9 +16,9 @@ from ..client.launcher import launch
 from ..data.storage.credentials import variables_for_driver
 from ..data.storage.storage import StorageSpec
 from ..errors import ConfigError, LaunchError, RunFolderError, RunNotFoundError
+from ..files import write_atomically
 from ..formatting import nearest_hint
 from ..home import home
-from ..runs.folders import write_atomically
 from ..runs.logs.reader import text_from
 from ..runs.run_folder import new_run_id
 from .folder import PipelineFolder, create_pipeline

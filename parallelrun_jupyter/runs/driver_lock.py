@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import platform
 import socket
 import time
 from pathlib import Path
-from typing import IO, Protocol
+from typing import Protocol
 
 from ..errors import RunFolderError
-from .folders import write_atomically
+from ..files import try_lock, write_atomically
 
 HEARTBEAT_S = 1.0
 HEARTBEAT_LIMIT_S = 30.0
@@ -59,18 +58,15 @@ class DriverLock:
 
     def release(self) -> None:
         """Let another driver take the run."""
-        self._lock.close()
+        os.close(self._lock)
 
 
-def _lock(path: Path, run_id: str) -> IO[str]:
-    file = open(path, "w")  # noqa: SIM115 - the lock lives as long as the file is open
+def _lock(path: Path, run_id: str) -> int:
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return try_lock(path)
     except OSError as error:
-        file.close()
         msg = f"run {run_id} already has a driver; watch it with 'parallelrun watch {run_id}'."
         raise RunFolderError(msg) from error
-    return file
 
 
 def identity(pid: int) -> dict[str, str | int | None]:

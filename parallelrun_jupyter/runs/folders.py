@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import RunFolderError
+from ..files import write_atomically
 
 _BLOCK_BYTES = 512  # the unit of st_blocks, whatever the file system's own is
 
@@ -141,21 +142,3 @@ def names_in(parent: Path) -> list[str]:
             "that you can read and write."
         )
         raise RunFolderError(msg) from error
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a small file so that readers see the old text or the new, never a half."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        remove_quietly(temporary)
-
-
-def remove_quietly(path: Path) -> None:
-    """Remove a temporary file where it is; what kept it from being written stays the error."""
-    try:
-        path.unlink()
-    except OSError:
-        pass  # never made, renamed by now, or on a disk that has troubles of its own

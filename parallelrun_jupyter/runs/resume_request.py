@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from ..errors import RunFolderError
-from .folders import write_atomically
+from ..files import lock, write_atomically
 from .run_folder import RunFolder
 from .run_record import RunRecord
 
@@ -33,14 +32,13 @@ class ResumeRequest:
 
     def applied_to(self, record: RunRecord) -> RunRecord:
         """Return the record as it holds from now on."""
-        return replace(record, **self.place)
+        return record.on(**self.place)
 
 
 @contextmanager
 def one_at_a_time(folder: RunFolder) -> Iterator[None]:
     """Hold a run for one resume, in any process: no request or refusal is taken for another's."""
-    with open(folder.path / "resume.lock", "w", encoding="utf-8") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with lock(folder.path / "resume.lock"):
         yield
 
 

@@ -68,15 +68,20 @@ class RunFolder(Folder):
                 pass  # the driver removes them just after the run has completed
         return size_bytes
 
+    def final_file(self, record: RunRecord) -> Path:
+        """Return the path of the output file; output for an object store is uploaded from there."""
+        destination = None if record.output.storage else record.output.destination
+        return (Path(destination) if destination else self.output) / record.output.file_name
+
     def script_output(self, record: RunRecord) -> str:
         """Return the folder that a script may write its own files to.
 
         It is the output folder; where the output is in a store, a folder of the run's whose files
         are put there when the run completes.
         """
-        if record.output_storage:
+        if record.output.storage:
             return str(self.output / "files")
-        return record.output or str(self.output)
+        return record.output.destination or str(self.output)
 
     def make_script_output(self, record: RunRecord) -> None:
         """Make the folder of `script_output`, before a script writes there.

@@ -1,32 +1,225 @@
-"""``run.json``: what was asked for. Written once, before the run starts; never a secret."""
+"""``run.json``: what a run was asked to do. Written once, before the run starts; never a secret."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, TypeVar
 
 from ..errors import RunFolderError
 
-RECORD_SCHEMA = 1
+RECORD_SCHEMA = 2
+
+_Section = TypeVar("_Section")
+
+
+@dataclass(frozen=True, slots=True)
+class EntryScript:
+    """The entry script and the environment of its workers.
+
+    Parameters
+    ----------
+    path
+        The entry script, relative to the run's snapshot.
+    source_directory
+        The folder that the snapshot was copied from; None for a single script.
+    cwd
+        The directory that the run was submitted from.
+    python
+        The interpreter of the workers.
+    is_python_named
+        Whether ``environment`` named that interpreter. Otherwise a node on another machine uses
+        its own.
+    arguments
+        ``{"side": k}`` stands for the local path of side input ``k``, which is in an object store;
+        ``{"output": ""}`` for the folder that the script writes its own files to.
+    environment_variables
+        None stands for a value that looks like a secret. The driver received it in memory; a resume
+        expects it in its environment.
+    preload
+        Modules that a fork server imports for all workers; none: workers are started plainly.
+    logging_level
+        ``WARNING``, ``INFO`` or ``DEBUG``.
+    """
+
+    path: str
+    source_directory: str | None
+    cwd: str
+    python: str
+    is_python_named: bool = False
+    arguments: list[Any] = field(default_factory=list)
+    environment_variables: dict[str, str | None] = field(default_factory=dict)
+    preload: list[str] = field(default_factory=list)
+    logging_level: str = "INFO"
+
+    def path_in(self, snapshot: str) -> str:
+        """Return the absolute path of the entry script in the run's snapshot."""
+        return os.path.join(snapshot, self.path)
+
+    def import_paths(self, snapshot: str) -> list[str]:
+        """Return the first entries of ``sys.path``: beside the script, then the snapshot.
+
+        A script without a source directory may have its modules in the directory that the run was
+        submitted from, so this one comes last.
+        """
+        paths = [os.path.dirname(self.path_in(snapshot)), snapshot]
+        if self.source_directory is None:
+            paths.append(self.cwd)
+        return list(dict.fromkeys(paths))
+
+    def working_directory(self, snapshot: str) -> str:
+        """Return the snapshot; for a single script, the directory it was submitted from."""
+        is_single = self.source_directory is None
+        return self.cwd if is_single and os.path.isdir(self.cwd) else snapshot
+
+    def argv(self, side_paths: Mapping[int, str], output_dir: str) -> list[str]:
+        """Return the arguments as text.
+
+        Parameters
+        ----------
+        side_paths
+            Local paths of the side inputs that are in object stores, by number.
+        output_dir
+            The folder that the script writes its own files to.
+        """
+
+        def text_of(argument: Any) -> str:
+            match argument:
+                case {"side": number}:
+                    return side_paths.get(number, "")
+                case {"output": _}:
+                    return output_dir
+                case _:
+                    return str(argument)
+
+        return [text_of(argument) for argument in self.arguments]
+
+    def recorded_variables(self) -> dict[str, str]:
+        """Return the environment variables whose values are in the record."""
+        return {
+            name: value for name, value in self.environment_variables.items() if value is not None
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class RunInputs:
+    """The specs of the inputs and how they are cut into mini-batches."""
+
+    datasets: list[dict[str, Any]] = field(default_factory=list)
+    side_inputs: list[dict[str, Any]] = field(default_factory=list)
+    mini_batch_size: int = 0
+    mini_batch_rows: int = 0
+    partition_keys: list[str] = field(default_factory=list)
+
+    def side_variables(self, side_paths: Mapping[int, str]) -> dict[str, str]:
+        """Return Azure's environment variables with the paths of the named side inputs.
+
+        Parameters
+        ----------
+        side_paths
+            Local paths of the side inputs that are in object stores, by number.
+        """
+        return {
+            f"AZUREML_DATAREFERENCE_{spec['name']}": side_paths.get(number, spec["paths"][0])
+            for number, spec in enumerate(self.side_inputs)
+            if spec.get("name")
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class RunOutput:
+    """The place and format of the output.
+
+    Parameters
+    ----------
+    destination
+        An absolute path of a folder, or with ``storage`` a URL. None: the run's own folder.
+    storage
+        The spec of the object store.
+    file_name
+        Name of the file, or of the dataset with ``in_parts``.
+    format
+        ``text``, ``csv``, ``parquet`` or ``jsonl``.
+    append_rows
+        Whether the rows of all mini-batches are merged into that file.
+    in_parts
+        Whether the nodes upload the rows to the object store, part by part. It stays so after a
+        resume on another compute.
+    """
+
+    destination: str | None = None
+    storage: dict[str, Any] | None = None
+    file_name: str = ""
+    format: str = "text"
+    append_rows: bool = True
+    in_parts: bool = False
+
+    @property
+    def url(self) -> str:
+        """The URL of the file or dataset in the object store."""
+        return f"{self.destination}/{self.file_name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """The machines of a run.
+
+    Parameters
+    ----------
+    backend
+        A module of ``parallelrun_jupyter.backends``.
+    compute
+        The spec by which the backend finds its machines.
+    node_count
+        Number of nodes; 0 means all that the backend offers.
+    process_count_per_node
+        Worker processes on each node; 0 means as many as its cores allow.
+    cores
+        Cores of the machine that submitted the run.
+    requested_node_count, requested_process_count_per_node
+        The settings of the run's configuration, for a move to another compute. None: its default.
+    """
+
+    backend: str = "local"
+    compute: dict[str, Any] = field(default_factory=dict)
+    node_count: int = 1
+    process_count_per_node: int = 1
+    cores: int = 1
+    requested_node_count: int | None = None
+    requested_process_count_per_node: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunLimits:
+    """The limits of `ParallelRunConfig`, by the same names; timeouts are in seconds."""
+
+    error_threshold: int = 0
+    allowed_failed_count: int | None = None
+    allowed_failed_percent: float | None = None
+    run_invocation_timeout: int = 60
+    task_overhead_timeout: int = 600
+    first_task_creation_timeout: int = 600
+    progress_update_timeout: int = 1260
+    run_max_try: int = 3
+
+
+_SECTIONS: dict[str, type[Any]] = {
+    "script": EntryScript,
+    "inputs": RunInputs,
+    "output": RunOutput,
+    "placement": Placement,
+    "limits": RunLimits,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
     """What a run was asked to do.
 
-    Paths are absolute. ``python`` is the interpreter of the workers, ``driver_python`` the one
-    that starts drivers. ``environment_variables`` of None have a value that looks like a secret:
-    it was handed to the driver in memory, and has to be in the environment of a resume.
-    ``compute`` is what the backend needs to find its machines; there, a ``node_count`` of 0 means
-    all that there are, and a ``process_count_per_node`` of 0 what each of them may use.
-    An argument ``{"side": k}`` stands for the local path of side input ``k``, which is in a store,
-    ``{"output": ""}`` for the folder that the script writes its own files to.
-    ``output`` is a folder, or with ``output_storage`` a URL. With ``output_parts`` the nodes put the
-    rows there themselves, part by part; it stays so wherever the run goes on. ``preload`` are the
-    modules that a template imports for all workers; none starts each of them plainly.
+    Paths are absolute. ``created_at`` is in seconds since the epoch. ``driver_python`` is the
+    interpreter that starts drivers.
     """
 
     run_id: str
@@ -34,124 +227,98 @@ class RunRecord:
     created_at: float
     version: str
     driver_python: str
-    python: str
-    script: str
-    source_directory: str | None
-    cwd: str
-    inputs: list[dict[str, Any]]
-    mini_batch_size: int
-    output: str | None
-    output_file: str
-    arguments: list[Any]
-    config: dict[str, Any]
-    backend: str
-    node_count: int
-    process_count_per_node: int
-    cores: int
-    error_threshold: int
-    allowed_failed_count: int | None
-    allowed_failed_percent: float | None
-    run_invocation_timeout_s: int
-    task_overhead_timeout_s: int
-    first_task_creation_timeout_s: int
-    progress_update_timeout_s: int
-    run_max_try: int
-    append_rows: bool
-    logging_level: str
-    environment_variables: dict[str, str | None] = field(default_factory=dict)
-    mini_batch_rows: int = 0
-    output_format: str = "text"
-    partition_keys: list[str] = field(default_factory=list)
-    compute: dict[str, Any] = field(default_factory=dict)
-    output_storage: dict[str, Any] | None = None
-    side_inputs: list[dict[str, Any]] = field(default_factory=list)
-    preload: list[str] = field(default_factory=list)
-    output_parts: bool = False
+    script: EntryScript
+    inputs: RunInputs
+    output: RunOutput
+    placement: Placement
+    limits: RunLimits
+    description: str = ""
     schema: int = RECORD_SCHEMA
 
     def storages(self) -> list[dict[str, Any]]:
-        """Return the specs of the stores that the run reads and writes."""
-        found = [spec.get("storage") for spec in (*self.inputs, *self.side_inputs)]
-        return [spec for spec in (*found, self.output_storage) if spec]
+        """Return the specs of the object stores that the run reads and writes."""
+        datasets = (*self.inputs.datasets, *self.inputs.side_inputs)
+        storages = [*(spec.get("storage") for spec in datasets), self.output.storage]
+        return [storage for storage in storages if storage]
 
     def secret_variables(self) -> set[str]:
-        """Return the variables in which a driver is given the credentials of those stores."""
-        places = [where for spec in self.storages() for where in spec["secrets"].values()]
-        return {where["memory"] for where in places if "memory" in where}
+        """Return the environment variables that hold the credentials of those object stores."""
+        references = [
+            reference for spec in self.storages() for reference in spec["secrets"].values()
+        ]
+        return {reference["memory"] for reference in references if "memory" in reference}
 
-    def side_variables(self, paths: Mapping[int, str]) -> dict[str, str]:
-        """Return the variables, named as Azure names them, with the paths of named side inputs.
-
-        Parameters
-        ----------
-        paths
-            Where those are that are in stores, by number.
-        """
-        return {
-            f"AZUREML_DATAREFERENCE_{spec['name']}": paths.get(number, spec["paths"][0])
-            for number, spec in enumerate(self.side_inputs)
-            if spec.get("name")
-        }
-
-    def script_arguments(self, paths: Mapping[int, str], output_dir: str) -> list[str]:
-        """Return the script's arguments.
-
-        Parameters
-        ----------
-        paths
-            Local paths of the side inputs in stores, by their numbers.
-        output_dir
-            The folder that the script writes its own files to.
-        """
-
-        def word_of(given: Any) -> str:
-            match given:
-                case {"side": number}:
-                    return paths.get(number, "")
-                case {"output": _}:
-                    return output_dir
-                case _:
-                    return str(given)
-
-        return [word_of(given) for given in self.arguments]
-
-    def script_path(self, snapshot: str) -> str:
-        """Return the path of the entry script in the run's snapshot."""
-        return os.path.join(snapshot, self.script)
-
-    def import_paths(self, snapshot: str) -> list[str]:
-        """Return where the script's imports are looked for first.
-
-        Beside the script, then the snapshot, then where the run was submitted: a script without a
-        source directory may have its modules there.
-        """
-        paths = [os.path.dirname(self.script_path(snapshot)), snapshot]
-        if self.source_directory is None:
-            paths.append(self.cwd)
-        return list(dict.fromkeys(paths))
-
-    def working_directory(self, snapshot: str) -> str:
-        """Return where the script works: the snapshot, or where it was submitted if it is alone."""
-        is_alone = self.source_directory is None
-        return self.cwd if is_alone and os.path.isdir(self.cwd) else snapshot
+    def on(self, **placement: Any) -> RunRecord:
+        """Return the record with some fields of the placement replaced."""
+        return replace(self, placement=replace(self.placement, **placement))
 
     def to_json(self) -> str:
         """Return the text of ``run.json``."""
         return json.dumps(asdict(self), indent=1)
 
     @classmethod
-    def from_json(cls, text: str, where: str) -> RunRecord:
+    def from_json(cls, text: str, source: str) -> RunRecord:
         """Read ``run.json``; unknown keys of newer versions are ignored.
 
         Raises
         ------
         RunFolderError
-            The text is not such a record.
+            The text is not a run record; the message names its ``source``.
         """
         try:
-            record = json.loads(text)
-            known = {f.name for f in fields(cls)}
-            return cls(**{key: value for key, value in record.items() if key in known})
-        except (ValueError, TypeError, AttributeError) as error:
-            msg = f"{where} is not the record of a run ({error}); the folder is damaged."
+            values = json.loads(text)
+            if values.get("schema") == 1:
+                values = _from_schema_1(values)
+            for name, section in _SECTIONS.items():
+                values[name] = _known_fields(section, values[name])
+            return _known_fields(cls, values)
+        except (ValueError, TypeError, AttributeError, KeyError) as error:
+            msg = f"{source} is not the record of a run ({error}); the folder is damaged."
             raise RunFolderError(msg) from error
+
+
+def _known_fields(section: type[_Section], values: Mapping[str, Any]) -> _Section:
+    names = {f.name for f in fields(section)}  # type: ignore[arg-type] # always a dataclass
+    return section(**{name: value for name, value in values.items() if name in names})
+
+
+_SCHEMA_1_NAMES = {
+    "script": {
+        "path": "script",
+    },
+    "inputs": {
+        "datasets": "inputs",
+    },
+    "output": {
+        "destination": "output",
+        "storage": "output_storage",
+        "file_name": "output_file",
+        "format": "output_format",
+        "in_parts": "output_parts",
+    },
+    "placement": {},
+    "limits": {
+        "run_invocation_timeout": "run_invocation_timeout_s",
+        "task_overhead_timeout": "task_overhead_timeout_s",
+        "first_task_creation_timeout": "first_task_creation_timeout_s",
+        "progress_update_timeout": "progress_update_timeout_s",
+    },
+}
+"""Names of schema 1, in which all fields were in one mapping; other names are the same."""
+
+
+def _from_schema_1(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Nest the fields of a record of version 0.1.0 before the record had sections."""
+    config = flat["config"]
+    flat = {
+        **flat,
+        "is_python_named": config.get("environment") is not None,
+        "requested_node_count": config.get("node_count"),
+        "requested_process_count_per_node": config.get("process_count_per_node"),
+    }
+    nested: dict[str, Any] = {**flat, "description": config.get("description", "")}
+    for name, section in _SECTIONS.items():
+        old_names = _SCHEMA_1_NAMES[name]
+        pairs = ((f.name, old_names.get(f.name, f.name)) for f in fields(section))
+        nested[name] = {new: flat[old] for new, old in pairs if old in flat}
+    return nested | {"schema": RECORD_SCHEMA}

@@ -84,7 +84,7 @@ def final_file(folder: RunFolder, followers: Followers) -> Path:
         There is none (yet), or it is not on this machine.
     """
     record = folder.read_record()
-    path = (Path(record.output) if record.output else folder.output) / record.output_file
+    path = folder.final_file(record)
     said = followers.ask(folder, lambda state: state.output)
     if not said:
         msg = f"run {folder.run_id} has no final file; a run has one once it is completed."

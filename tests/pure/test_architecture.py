@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[2] / "parallelrun_jupyter"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS = (
-    ("errors", "version", "worker"),
+    ("errors", "files", "version", "worker"),
     ("formatting", "home", "machine"),
     ("data", "environment", "runs"),
     ("config",),

@@ -257,11 +257,10 @@ def test_a_trial_leaves_nothing(store: ObjectStore, tmp_path: Path) -> None:
 def test_who_puts_parts_and_what_that_takes() -> None:
     storage = {"protocol": "az", "options": {"account_name": "a"},
                "secrets": {"account_key": {"env": "KEY_OF_OUTPUT"}}}  # fmt: skip
-    record = journals.record(output="az://c/out", output_file="rows", output_storage=storage)
+    output = {"destination": "az://c/out", "file_name": "rows", "storage": storage}
+    record = journals.record(output=output)
     assert put_spec(record, {}) is None
-    record = journals.record(
-        output="az://c/out", output_file="rows", output_storage=storage, output_parts=True
-    )
+    record = journals.record(output={**output, "in_parts": True})
     spec = put_spec(record, {})
     assert isinstance(spec, UploadTarget)
     assert spec.url == "az://c/out/rows"

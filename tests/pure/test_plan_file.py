@@ -41,7 +41,7 @@ def test_any_stretch_of_lines_is_found_while_the_file_grows(
 
 
 def asked(tmp_path: Path) -> RunRecord:
-    return record(inputs=[{"kind": "files", "paths": [str(tmp_path / "in")]}])
+    return record(inputs={"datasets": [{"kind": "files", "paths": [str(tmp_path / "in")]}]})
 
 
 def plan_of(tmp_path: Path, **known: Any) -> tuple[bytes, list[tuple[int, int, bool]]]:
@@ -106,7 +106,7 @@ def test_a_plan_by_keys_that_was_cut_off_is_completed_to_the_same_bytes(
         if is_table
         else FileDataset(folder, partition_format=form)
     )
-    asked = record(inputs=[dataset.spec()], partition_keys=["digit"])
+    asked = record(inputs={"datasets": [dataset.spec()], "partition_keys": ["digit"]})
     path = tmp_path_factory.mktemp("run") / "plan.jsonl"
     write_plan(asked, path, lambda *_: None)
     note_versions(path)

@@ -107,13 +107,15 @@ def test_a_straggler_runs_three_times_as_long_as_nearly_all_others() -> None:
 
 def test_a_budget_counts_what_it_limits() -> None:
     state = RunState(planned=200, plan_finished=True, failed=3, items_failed=15)
-    made = record(error_threshold=20, allowed_failed_count=5, allowed_failed_percent=2.0)
+    made = record(
+        limits={"error_threshold": 20, "allowed_failed_count": 5, "allowed_failed_percent": 2.0}
+    )
     told = [(b["limit"], b["used"], b["allowed"]) for b in progress.budgets(state, made)]
     assert told == [
         ("error_threshold", 15, 20), ("allowed_failed_count", 3, 5),
         ("allowed_failed_percent", 3, 4),
     ]  # fmt: skip
-    none = record(error_threshold=-1, allowed_failed_percent=100.0)
+    none = record(limits={"error_threshold": -1, "allowed_failed_percent": 100.0})
     assert progress.budgets(state, none) == []
 
 

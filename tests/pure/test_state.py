@@ -18,22 +18,14 @@ from parallelrun_jupyter.runs.run_folder import RunFolder
 from parallelrun_jupyter.runs.run_record import RunRecord
 from parallelrun_jupyter.runs.snapshot.snapshot import Snapshot, take_snapshot
 from parallelrun_jupyter.views.text import LinePrinter, bar, plain, text_view
+from tests import journals
 
 CREATED = 1_000_000.0
 
 
 def record(**changed: Any) -> RunRecord:
-    values: dict[str, Any] = {
-        "run_id": "r", "name": "digits", "created_at": CREATED, "version": "0", "driver_python": "",
-        "python": "", "script": "s.py", "source_directory": None, "cwd": "/", "inputs": [],
-        "mini_batch_size": 5, "output": None, "output_file": "f", "arguments": [], "config": {},
-        "backend": "local", "node_count": 1, "process_count_per_node": 2, "cores": 2,
-        "error_threshold": 0, "allowed_failed_count": None, "allowed_failed_percent": None,
-        "run_invocation_timeout_s": 60, "task_overhead_timeout_s": 600,
-        "first_task_creation_timeout_s": 600, "progress_update_timeout_s": 1260, "run_max_try": 3, "append_rows": True,
-        "logging_level": "INFO",
-    }  # fmt: skip
-    return RunRecord(**{**values, **changed})
+    values = {"created_at": CREATED, "limits": {"error_threshold": 0}, **changed}
+    return journals.record("r", **values)
 
 
 def succeeded(mini_batch: int, at_ms: int, items: int = 5) -> ev.AttemptSucceeded:

@@ -535,7 +535,7 @@ def test_a_plan_of_a_table_says_that_it_reads_and_goes_on_where_it_was_cut_off(
     [path] = write(folder, planned="a,b\n" + "".join(f"{k},x\n" for k in range(200)))
     told: list[tuple[int, int, bool]] = []
     spec = TabularDataset.from_delimited_files(path).spec()
-    run = record(inputs=[spec], mini_batch_size=100)
+    run = record(inputs={"datasets": [spec], "mini_batch_size": 100})
     plan = tmp_path / "plan.jsonl"
     write_plan(run, plan, lambda *counts: told.append(counts))
     assert told[0][0] == 0, "it moves, before the types are known"

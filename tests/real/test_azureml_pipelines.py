@@ -235,9 +235,9 @@ def test_timeouts_among_the_arguments_are_settings(ws: Any) -> None:
     run = submit(ws, step)
     run.wait_for_completion(show_output=False)
     record = run.find_step_run("predict")[0].native().folder.read_record()
-    assert record.first_task_creation_timeout_s == 518_400
-    assert record.task_overhead_timeout_s == 90
-    assert record.arguments[-3:] == arguments
+    assert record.limits.first_task_creation_timeout == 518_400
+    assert record.limits.task_overhead_timeout == 90
+    assert record.script.arguments[-3:] == arguments
 
 
 def test_a_killed_driver_is_seen_and_the_folder_says_how_far_it_was(ws: Any) -> None:
@@ -360,8 +360,11 @@ def test_settings_of_steps_change_over_http_even_where_nobody_made_them_paramete
     run = importlib.import_module("azureml.pipeline.core").PipelineRun.get(ws, folder.run_id)
     run.wait_for_completion(show_output=False)
     record = run.get_steps()[0].native().folder.read_record()
-    assert (record.process_count_per_node, record.mini_batch_size) == (1, 5)
-    assert record.arguments[record.arguments.index("--process_count_per_node") + 1] == "1"
+    assert (record.placement.process_count_per_node, record.inputs.mini_batch_size) == (1, 5)
+    assert (
+        record.script.arguments[record.script.arguments.index("--process_count_per_node") + 1]
+        == "1"
+    )
     with pytest.raises(ConfigError, match="no parameter 'speed'"):
         start_published(published.id, {"speed": 1})
     before = sorted(ws.folder.parent.parent.rglob("*.json"))

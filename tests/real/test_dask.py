@@ -305,7 +305,9 @@ def test_a_scheduler_file_and_a_named_compute(
     run = start(numbers, "farm", node_count=1, mini_batch_size=10)
     assert end_of(run) == "Completed"
     assert rows_of(run) == NAMES
-    assert run.folder.read_record().compute == {"scheduler_file": str(dask_cluster.scheduler_file)}
+    assert run.folder.read_record().placement.compute == {
+        "scheduler_file": str(dask_cluster.scheduler_file)
+    }
 
 
 def test_a_cluster_that_the_run_makes_ends_with_it(numbers: Path) -> None:

@@ -51,7 +51,7 @@ def test_the_cell_is_the_entry_script(shell: InteractiveShell, numbers: Path) ->
     assert rows_of(run) == [f"{k:03d}.txt" for k in range(60)]
     assert (run.folder.script / "cell.py").read_text() == f"# %%parallelrun\n{CELL}"
     assert run.name == "mine on numbers/*.txt"
-    assert json.loads(run.folder.record.read_text())["config"]["mini_batch_size"] == "5"
+    assert run.folder.read_record().inputs.mini_batch_size == 5
 
 
 def test_waiting_shows_the_progress(
@@ -240,7 +240,7 @@ def test_a_variable_that_holds_a_dataset_is_an_input(
     run = shell.user_ns["run"]
     assert end_of(run) == "Completed"
     assert rows_of(run) == ["0"] * 60, "the first key takes as little as it can: the leading 0"
-    assert json.loads(run.folder.record.read_text())["inputs"] == [songs.spec()]
+    assert run.folder.read_record().inputs.datasets == [songs.spec()]
 
 
 @pytest.mark.parametrize(

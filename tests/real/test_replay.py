@@ -92,7 +92,7 @@ def million(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 def folder_of(home: Path) -> RunFolder:
-    made = record(created_at=time.time(), error_threshold=-1)
+    made = record(created_at=time.time(), limits={"error_threshold": -1})
     folder = RunFolder(home / "runs" / made.run_id)
     for place in (folder.script, folder.output, folder.user_logs, folder.control):
         place.mkdir(parents=True)

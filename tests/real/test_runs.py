@@ -339,4 +339,4 @@ def test_workers_run_under_another_python(
     assert not [e for e in run.events(follow=False) if isinstance(e, WarningRaised)]
     assert rows_of(run) == [f"{version} m1"] * 60
     assert "model is m1" in run.logs(lines=1000)
-    assert os.path.samefile(json.loads(run.folder.record.read_text())["python"], found[0])
+    assert os.path.samefile(run.folder.read_record().script.python, found[0])

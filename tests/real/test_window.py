@@ -71,7 +71,7 @@ COURSE = Course(
 def run_in_state(home: Path, state: str) -> tuple[RunFolder, float]:
     """Write a run that has come to a state, and say when that is looked at."""
     until = {"Planning": 0.3, "Completed": 1e9}.get(state, 37.0)
-    folder = write_run(home, COURSE, until_s=until, error_threshold=50)
+    folder = write_run(home, COURSE, until_s=until, limits={"error_threshold": 50})
     for worker in range(4):
         lines = [("STDOUT", k, f"read {k} \x1b[32mok\x1b[0m") for k in range(50)]
         write_log(folder, f"n0w{worker}", [*lines, ("ERROR", 13, EVIL)])
@@ -210,7 +210,7 @@ def test_a_pointer_finds_what_the_keys_find(show: Any) -> None:
 
 def test_a_cell_of_many_opens_into_its_own_grid(opened: Any, home: Path, living: Any) -> None:
     course = Course(mini_batches=5000, duration_s=lambda _k, _rng: 0.01, fails=fails)
-    page = ViewPage(opened, write_run(home, course, error_threshold=-1))
+    page = ViewPage(opened, write_run(home, course, limits={"error_threshold": -1}))
     page.read_all()
     page.open(page.output())
     grid = page.page.locator(".pr-grid canvas")

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ...config.compute import named_compute
+from ...files import write_atomically
 from ...pipelines import registered_datasets
-from ...runs.folders import write_atomically
 from ..exceptions import ComputeTargetException
 from ..loader.missing import Partial
 from .workspace import Workspace, as_workspace

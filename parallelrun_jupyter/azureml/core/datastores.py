@@ -14,8 +14,8 @@ from ...data.storage.object_store import ObjectStore
 from ...data.storage.storage import Place, StorageSpec
 from ...data.storage.transfer import upload_all
 from ...data.storage.urls import ENDPOINT_VARIABLE
+from ...files import write_atomically
 from ...pipelines import registered_datasets
-from ...runs.folders import write_atomically
 from ..exceptions import UserErrorException
 from ..loader.missing import Partial
 from .references import DataReference

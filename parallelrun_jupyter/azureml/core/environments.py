@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ...files import write_atomically
 from ...pipelines import registered_datasets
-from ...runs.folders import write_atomically
 from ..exceptions import UserErrorException
 from ..loader.missing import Partial
 from .conda import CondaDependencies

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ...files import write_atomically
 from ...home import home
 from ...pipelines import registered_datasets
-from ...runs.folders import write_atomically
 from ...worker.azureml.model_store import ModelStore
 from ..exceptions import UserErrorException, WorkspaceException
 from ..loader.missing import Partial

@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from ...files import write_atomically
 from ...pipelines.folder import every_pipeline
-from ...runs.folders import write_atomically
 from ..core.workspace import Workspace, as_workspace
 from ..exceptions import UserErrorException
 from ..loader.missing import Partial

@@ -68,16 +68,19 @@ class DaskPool:
         self._record = record
         self._keep_rows = keep_rows
         # Nodes read from stores, and the driver writes, unless they put the output there themselves.
-        staged = record if record.output_parts else replace(record, output_storage=None)
-        names = {*record.environment_variables, *staged.secret_variables()}
+        output = record.output if record.output.in_parts else replace(record.output, storage=None)
+        staged = replace(record, output=output)
+        names = {*record.script.environment_variables, *staged.secret_variables()}
         self._environment = {name: environ[name] for name in names if name in environ}
-        compute = DaskCompute.of_spec(record.compute)
+        compute = DaskCompute.of_spec(record.placement.compute)
         texts = json.loads(environ.get(TLS_VARIABLE, "{}"))
-        self._cluster = Cluster(compute, record.node_count, {**compute.tls, **texts}, environ)
+        self._cluster = Cluster(
+            compute, record.placement.node_count, {**compute.tls, **texts}, environ
+        )
         self._terms = ClusterLimits(
             folder.run_id,
-            record.node_count,
-            max(1, record.process_count_per_node),
+            record.placement.node_count,
+            max(1, record.placement.process_count_per_node),
             compute.scheduler_timeout_s,
         )
         self._inboxes: dict[str, Inbox] = {}

@@ -345,8 +345,8 @@ class _NodeThread:
 def _record_here(record: RunRecord, order: NodeSpec, threads: int, now: float) -> RunRecord:
     """Return a run's record as it holds on this machine, one node of it."""
     python = sys.executable
-    if record.config.get("environment") is not None:
-        python = record.python
+    if record.script.is_python_named:
+        python = record.script.python
         if not os.access(python, os.X_OK):
             msg = (
                 f"environment names the interpreter {python!r}, which is not on "
@@ -362,12 +362,14 @@ def _record_here(record: RunRecord, order: NodeSpec, threads: int, now: float) -
         output = None
     return replace(
         record,
-        python=python,
-        output=output,
-        output_storage=None,
-        node_count=1,
-        process_count_per_node=record.process_count_per_node or threads,
-        cores=threads,
+        script=replace(record.script, python=python),
+        output=replace(record.output, destination=output, storage=None),
+        placement=replace(
+            record.placement,
+            node_count=1,
+            process_count_per_node=record.placement.process_count_per_node or threads,
+            cores=threads,
+        ),
         created_at=record.created_at + (now - order.driver_time_s),  # by this machine's clock
     )
 

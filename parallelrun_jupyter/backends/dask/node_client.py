@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...engine.scheduling.signals import NodeStopped
-from ...runs.folders import remove_quietly
+from ...files import replacing
 from .mailbox import Mailbag
 from .node import HEARTBEAT_S, Command, DaskNode, NodeCrash, NodeSpec, Tail
 
@@ -148,12 +148,8 @@ class NodeClient:
         for name, size_bytes in found:
             path = target / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_name(f".{path.name}.{self.name}.tmp")
-            try:
+            with replacing(path) as temporary:
                 await self._bring_file(name, size_bytes, temporary)
-                temporary.replace(path)
-            finally:
-                remove_quietly(temporary)
         return len(found)
 
     async def _bring_file(self, name: str, size_bytes: int, path: Path) -> None:

@@ -10,16 +10,16 @@ appears by rename or link, so what a crash leaves is never half a file.
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from ...errors import ConfigError
+from ...files import lock, try_lock
 from ...formatting import parse_mini_batch_size
 from ...home import home
 
@@ -139,15 +139,9 @@ class Cache:
                     continue
                 yield stat.st_mtime, stat.st_size, stat.st_nlink, entry.path
 
-    @contextmanager
-    def locked(self) -> Iterator[int]:
+    def locked(self) -> AbstractContextManager[int]:
         """Hold the lock of the cache; its file holds the bytes in use, about."""
-        fd = os.open(self.folder / "usage", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
-            yield fd
-        finally:
-            os.close(fd)
+        return lock(self.folder / "usage")
 
     @staticmethod
     def _read(fd: int) -> int:
@@ -177,7 +171,7 @@ class View:
         self.path = self._views / name
         self._folders: set[Path] = set()
         with cache.locked():  # nobody sweeps between the file of a lock and the lock
-            self._lock = _lock(self._views / f".{name}.lock")
+            self._lock = try_lock(self._views / f".{name}.lock")
             _sweep(self._views)
             if not keeps:
                 shutil.rmtree(self.path, ignore_errors=True)
@@ -330,21 +324,15 @@ def _part(name: str) -> str:
     return f"{kept.decode('utf-8', 'ignore')}~{mark}{suffix}"
 
 
-def _lock(path: Path) -> int:
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    return fd
-
-
 def _sweep(views: Path) -> None:
     """Remove the views of processes that are gone: the kernel has given back their locks."""
-    for lock in views.glob(".*.lock"):
+    for path in views.glob(".*.lock"):
         try:
-            fd = _lock(lock)
+            fd = try_lock(path)
         except (BlockingIOError, FileNotFoundError):
             continue
-        shutil.rmtree(views / lock.name[1:-5], ignore_errors=True)
-        lock.unlink(missing_ok=True)
+        shutil.rmtree(views / path.name[1:-5], ignore_errors=True)
+        path.unlink(missing_ok=True)
         os.close(fd)
 
 

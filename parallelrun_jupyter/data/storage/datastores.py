@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import ConfigError, InputError
+from ...files import lock, write_atomically
 from ...formatting import nearest_hint
 from ...home import home
 from .storage import Place, StorageSpec, make_storage
@@ -400,18 +400,11 @@ def _registry() -> Iterator[dict[str, Any]]:
     """Read the datastores, and write them back: one process at a time."""
     folder = home()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock = os.open(folder / f".{_FILE}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with lock(folder / f".{_FILE}.lock"):
         path = folder / _FILE
         known = _read(path)
         yield known
-        temporary = path.with_name(f".{_FILE}.tmp")
-        temporary.write_text(json.dumps(known, indent=1), encoding="utf-8")
-        temporary.chmod(0o600)
-        temporary.replace(path)
-    finally:
-        os.close(lock)
+        write_atomically(path, json.dumps(known, indent=1), mode=0o600)
 
 
 def _read(path: Path) -> dict[str, Any]:

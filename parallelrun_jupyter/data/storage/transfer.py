@@ -7,8 +7,10 @@ import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 
 from ...errors import InputError
+from ...files import replacing
 from ..local.listing import Unlisted, list_path, place_below
 from .object_store import ObjectStore, plain_errors, store_errors
 from .storage import Place, StorageSpec
@@ -139,13 +141,8 @@ def copies_of(
                 path = target_of(url)
                 if overwrite or not os.path.exists(path):
                     os.makedirs(os.path.dirname(path), exist_ok=True)
-                    temporary = f"{path}.{os.getpid()}.tmp"
-                    try:
-                        with plain_errors(store.storage, url):
-                            store.files.get_file(url, temporary)
-                        os.replace(temporary, path)
-                    finally:
-                        _remove(temporary)
+                    with replacing(Path(path)) as temporary, plain_errors(store.storage, url):
+                        store.files.get_file(url, str(temporary))
 
             found = [item[0] for files in store.folders(source.path) for item in files]
             _check_targets(found, target_of, before)
@@ -196,18 +193,8 @@ def _copy(path: str, target: str, *, overwrite: bool) -> None:
     if not overwrite and os.path.exists(target):
         return
     os.makedirs(os.path.dirname(target), exist_ok=True)
-    temporary = f"{target}.{os.getpid()}.tmp"
-    try:
+    with replacing(Path(target)) as temporary:
         shutil.copyfile(path, temporary)
-        os.replace(temporary, target)
-    finally:
-        _remove(temporary)
-
-
-def _remove(temporary: str) -> None:
-    """Remove a temporary file where it is; what kept it from being renamed stays the error."""
-    with suppress(OSError):
-        os.unlink(temporary)
 
 
 def why_not_written(storage: StorageSpec) -> str:

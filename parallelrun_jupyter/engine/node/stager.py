@@ -52,7 +52,9 @@ class StagingSpec:
     @property
     def sides(self) -> dict[int, Mapping[str, Any]]:
         """The side inputs in stores, by number."""
-        return {k: spec for k, spec in enumerate(self.record.side_inputs) if spec.get("storage")}
+        return {
+            k: spec for k, spec in enumerate(self.record.inputs.side_inputs) if spec.get("storage")
+        }
 
 
 @dataclass(slots=True)
@@ -81,8 +83,8 @@ class Staged:
 
 def staging_spec(record: RunRecord, node: str, environ: Mapping[str, str]) -> StagingSpec | None:
     """Return what a node of a run needs for staging; None where everything is local."""
-    storages = [spec.get("storage") for spec in record.inputs]
-    if not any(storages) and not any(spec.get("storage") for spec in record.side_inputs):
+    storages = [spec.get("storage") for spec in record.inputs.datasets]
+    if not any(storages) and not any(spec.get("storage") for spec in record.inputs.side_inputs):
         return None
     from ...data.staging.cache import open_cache
 
@@ -93,7 +95,7 @@ def staging_spec(record: RunRecord, node: str, environ: Mapping[str, str]) -> St
         "view": f"{record.run_id}-{node}",
         "run": record.run_id,
         "storages": storages,
-        "load_s": record.task_overhead_timeout_s,
+        "load_s": record.limits.task_overhead_timeout,
     }
     remote = frozenset(number for number, storage in enumerate(storages) if storage)
     return StagingSpec(start, remote, record, str(cache.folder))
@@ -219,8 +221,8 @@ class StagerClient:
         if len(self._sides) < len(self._spec.sides):
             return None
         record = self._spec.record
-        words = record.script_arguments(self._sides, spec.start["output_dir"])
-        names = record.side_variables(self._sides)
+        words = record.script.argv(self._sides, spec.start["output_dir"])
+        names = record.inputs.side_variables(self._sides)
         start = {**spec.start, "argv": [spec.start["argv"][0], *words]}
         return replace(spec, start=start, environ={**spec.environ, **names})
 

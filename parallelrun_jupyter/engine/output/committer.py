@@ -6,7 +6,7 @@ import os
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from ...runs.folders import remove_quietly
+from ...files import remove_quietly
 from ...runs.journal.events import Event
 from ...runs.journal.files import JournalWriter
 from ...runs.output.committed_rows import part_path

@@ -21,7 +21,7 @@ from uuid import uuid4
 from ...data.storage.credentials import look_up
 from ...data.storage.storage import StorageSpec
 from ...errors import ConfigError, MissingExtraError
-from ...runs.output.manifest import PART_NAME, dataset_url
+from ...runs.output.manifest import PART_NAME
 from ...runs.run_record import RunRecord
 from ..child_process import ChildProcess
 from ..scheduling.signals import PartUploaded, PartUploadFailed, Piece, Signal
@@ -71,10 +71,10 @@ class UploadTarget:
 
 def put_spec(record: RunRecord, environ: Mapping[str, str]) -> UploadTarget | None:
     """Return how the nodes of a run put its output; None where the driver does."""
-    if not record.output_parts or record.output_storage is None:
+    if not record.output.in_parts or record.output.storage is None:
         return None
-    overhead_s = record.task_overhead_timeout_s
-    return UploadTarget(record.output_storage, dataset_url(record), overhead_s, dict(environ))
+    overhead_s = record.limits.task_overhead_timeout
+    return UploadTarget(record.output.storage, record.output.url, overhead_s, dict(environ))
 
 
 @dataclass(slots=True)

@@ -9,9 +9,8 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ...runs.folders import write_atomically
+from ...files import write_atomically
 from ...runs.journal.events import PartStored
-from ...runs.output.manifest import dataset_url
 from ...runs.run_folder import RunFolder
 from ...runs.run_record import RunRecord
 from ..child_process import ChildProcess, HelperEnd
@@ -62,7 +61,7 @@ class FilePublisher:
         self._end: HelperEnd | None = None
         self._thread = threading.Thread(target=self._wait, name="upload")
         size_bytes = sum(os.path.getsize(path) for path, _ in self._files)
-        self._limit_s = limit_s(record.task_overhead_timeout_s, size_bytes)
+        self._limit_s = limit_s(record.limits.task_overhead_timeout, size_bytes)
 
     def start(self) -> None:
         """Begin; call it from the driver's lasting thread, whose end ends the process."""
@@ -75,7 +74,7 @@ class FilePublisher:
 
     def _wait(self) -> None:
         reason = self._put() if self._helper else ""
-        where = f"{self._record.output}/{self._final.name}" if self._final else ""
+        where = f"{self._record.output.destination}/{self._final.name}" if self._final else ""
         if reason:
             kept = f"The rows are safe in {self._cwd / 'output'}; put that right, and run.resume() publishes them"
             self._tell_failure(reason, kept)
@@ -91,8 +90,8 @@ class FilePublisher:
         """Return why it failed, or nothing."""
         assert self._helper is not None
         job = {
-            "storage": self._record.output_storage,
-            "url": self._record.output,
+            "storage": self._record.output.storage,
+            "url": self._record.output.destination,
             "files": self._files,
         }
         try:
@@ -100,7 +99,7 @@ class FilePublisher:
         except subprocess.TimeoutExpired:
             self.stop()
             return (
-                f"{self._record.output!r} did not take it within {self._limit_s:.0f} s "
+                f"{self._record.output.destination!r} did not take it within {self._limit_s:.0f} s "
                 "(task_overhead_timeout, 5 s to begin, and a second for each MB)."
             )
         if not answers:
@@ -165,10 +164,10 @@ class PartsPublisher(FilePublisher):
             for part in self._parts
         ]
         words = {
-            "storage": self._record.output_storage,
-            "output": self._record.output,
+            "storage": self._record.output.storage,
+            "output": self._record.output.destination,
             "files": self._files,
-            "url": dataset_url(self._record),
+            "url": self._record.output.url,
             "run_id": self._record.run_id,
             "parts": rows,
             "temporary": str(self._job.with_suffix(".part")),
@@ -183,7 +182,7 @@ class PartsPublisher(FilePublisher):
             kept = "The parts are in the store; put that right, and run.resume() publishes them"
             self._tell_failure(reason, kept)
         else:
-            self._tell(signals.OutputPublished(dataset_url(self._record), self._size_bytes))
+            self._tell(signals.OutputPublished(self._record.output.url, self._size_bytes))
 
     def _put(self) -> str:
         """Return why it failed, or nothing."""
@@ -194,7 +193,7 @@ class PartsPublisher(FilePublisher):
             if not answers:
                 self.stop()
                 return (
-                    f"{dataset_url(self._record)!r} has not answered for {self._limit_s:.0f} s "
+                    f"{self._record.output.url!r} has not answered for {self._limit_s:.0f} s "
                     "(task_overhead_timeout, 5 s, and a second for each MB of a part)."
                 )
             for answer in answers:

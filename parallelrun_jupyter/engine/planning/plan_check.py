@@ -69,7 +69,7 @@ def check_inputs(
     fates = [fate_of(number) for number in range(len(lines))]
     looked_at = ((k, line) for k, line in enumerate(lines) if fates[k] is not Fate.LEFT_ALONE)
     retried: dict[int, str] = {}
-    for change in inputs.changes(looked_at, record.inputs, versions):
+    for change in inputs.changes(looked_at, record.inputs.datasets, versions):
         fate = fates[change.mini_batch]
         if fate is Fate.RETRIED:
             if not change.is_gone:  # one that is gone fails again, and says so then
@@ -89,7 +89,7 @@ def check_inputs(
         f"{failed} {'has' if len(retried) == 1 else 'have'} inputs that changed since the run was "
         f"planned, first mini-batch {first} with {path!r}: they are read as they are now"
     )
-    return inputs.planned_again(lines, list(retried), record.inputs)
+    return inputs.planned_again(lines, list(retried), record.inputs.datasets)
 
 
 def refusal(change: str, why: str = "") -> str:

@@ -21,6 +21,7 @@ from ...data.batching import BatchSpec
 from ...data.datasets import inputs
 from ...data.local.file_versions import FileVersions
 from ...errors import InputError
+from ...files import replacing
 from ...runs.run_record import RunRecord
 from .plan_check import Fates, check_inputs, refusal, runs_first
 
@@ -148,8 +149,12 @@ def _list_all(
     total = items = seen = size = 0
     lines: list[bytes] = []
     written_at = 0.0
-    cut = BatchSpec(record.mini_batch_size, tuple(record.partition_keys), record.mini_batch_rows)
-    for line, count in inputs.mini_batches(record.inputs, cut):
+    cut = BatchSpec(
+        record.inputs.mini_batch_size,
+        tuple(record.inputs.partition_keys),
+        record.inputs.mini_batch_rows,
+    )
+    for line, count in inputs.mini_batches(record.inputs.datasets, cut):
         if not line:
             seen = max(seen, items) + count
             if time.monotonic() - written_at > _READING_S:
@@ -187,13 +192,12 @@ def _replace_lines(path: Path, lines: list[bytes], replaced: dict[int, bytes]) -
     _, mini_batches, items = json.loads(lines[-1])
     lines[-1] = b"%b%d,%d]\n" % (_END, mini_batches, items + grown)
     times = os.stat(path)
-    draft = path.with_name(f"{path.name}.tmp")
-    with open(draft, "wb") as file:
-        file.writelines(lines)
-        file.flush()
-        os.fsync(file.fileno())
-    os.utime(draft, ns=(times.st_atime_ns, times.st_mtime_ns))  # versions are judged by it
-    os.replace(draft, path)
+    with replacing(path) as draft:
+        with open(draft, "wb") as file:
+            file.writelines(lines)
+            file.flush()
+            os.fsync(file.fileno())
+        os.utime(draft, ns=(times.st_atime_ns, times.st_mtime_ns))  # versions are judged by it
     return grown
 
 

@@ -51,14 +51,14 @@ class Limits:
     def of(cls, record: RunRecord) -> Limits:
         """Return the limits that a run was given."""
         return cls(
-            record.run_max_try,
-            record.error_threshold,
-            record.allowed_failed_count,
-            record.allowed_failed_percent,
-            record.append_rows,
-            record.first_task_creation_timeout_s,
-            record.progress_update_timeout_s,
-            record.output_storage is not None,
+            record.limits.run_max_try,
+            record.limits.error_threshold,
+            record.limits.allowed_failed_count,
+            record.limits.allowed_failed_percent,
+            record.output.append_rows,
+            record.limits.first_task_creation_timeout,
+            record.limits.progress_update_timeout,
+            record.output.storage is not None,
         )
 
 

@@ -12,7 +12,7 @@ from collections import deque
 from dataclasses import asdict, fields
 from typing import Any
 
-from ..folders import write_atomically
+from ...files import write_atomically
 from ..run_folder import RunFolder
 from .state import KEPT_ATTEMPTS, FailureGroup, RunState, WorkerState
 from .throughput import KEPT_POINTS, Throughput

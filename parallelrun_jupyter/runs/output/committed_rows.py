@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from ...errors import OutputError
+from ...files import remove_quietly
 from ...worker.output.formats import CSV, JSONL, TEXT
-from ..folders import remove_quietly
 from ..journal.events import AttemptSucceeded, Event
 from ..run_folder import RunFolder
 from .merge import TakeNote, merge_rows

@@ -8,7 +8,6 @@ from typing import Any
 
 from ...errors import OutputError
 from ..journal.events import Event, PartStored
-from ..run_record import RunRecord
 
 PART_NAME = "part-{:09d}-{}.parquet"
 """Of the first mini-batch: sorted by name, parts are in input order."""
@@ -17,11 +16,6 @@ MANIFEST = "_manifest.json"
 """Readers of such folders leave out names that begin with an underscore."""
 
 MANIFEST_SCHEMA = 1
-
-
-def dataset_url(record: RunRecord) -> str:
-    """Return the folder of the store that holds the parts of a run's output."""
-    return f"{record.output}/{record.output_file}"
 
 
 def parts_of(events: Iterable[Event]) -> list[PartStored]:

@@ -49,7 +49,7 @@ def hint_of(record: RunRecord, group: FailureGroup) -> str:
 
 def _notebook_name(record: RunRecord, group: FailureGroup) -> str:
     match = _NAME.search(group.message)
-    if group.error != "NameError" or not match or record.script != CELL:
+    if group.error != "NameError" or not match or record.script.path != CELL:
         return ""
     if match[1] in _OF_IPYTHON:
         return (
@@ -66,7 +66,7 @@ def _pickled_in_main(record: RunRecord, group: FailureGroup) -> str:
     match = _PICKLED.search(group.message)
     if not match:
         return ""
-    where = "beside the notebook" if record.script == CELL else "beside the script"
+    where = "beside the notebook" if record.script.path == CELL else "beside the script"
     return (
         f"What was loaded was pickled where {match[1]} was defined in a notebook or in a program's "
         f"own script, and a worker's __main__ is another one. Move {match[1]} to a file {where}, "
@@ -90,7 +90,10 @@ def _table_as_paths(record: RunRecord, group: FailureGroup) -> str:
     if group.error not in {"AttributeError", "TypeError"} or not is_table_use:
         return ""
     files = [
-        path for spec in record.inputs if spec.get("kind") == "files" for path in spec["paths"]
+        path
+        for spec in record.inputs.datasets
+        if spec.get("kind") == "files"
+        for path in spec["paths"]
     ]
     ends = [(path, match[1].lower()) for path in files if (match := _TABLE_FILES.search(path))]
     if not ends:
@@ -107,15 +110,15 @@ def _table_as_paths(record: RunRecord, group: FailureGroup) -> str:
 
 def _beside(record: RunRecord, group: FailureGroup) -> str:
     """Say what to do about a path that was made from ``__file__``."""
-    if record.source_directory is not None:
+    if record.script.source_directory is not None:
         return ""
     if f"{record.run_id}/script/" not in group.message:
         return ""
-    what = "cell" if record.script == CELL else "script"
+    what = "cell" if record.script.path == CELL else "script"
     return (
         f"The run has a copy of the {what} alone, so that nothing else is beside __file__. Give "
         "source_directory (--source-directory .) to copy its folder with it, or use a path from "
-        f"the current directory, which is {record.cwd}."
+        f"the current directory, which is {record.script.cwd}."
     )
 
 
@@ -123,14 +126,14 @@ def _missing(record: RunRecord, group: FailureGroup) -> str:
     match = _MODULE.search(group.message)
     if group.error != "ModuleNotFoundError" or not match:
         return ""
-    install = f"Install it for the workers' Python, {record.python}"
-    if record.source_directory is not None:
+    install = f"Install it for the workers' Python, {record.script.python}"
+    if record.script.source_directory is not None:
         return f"{install}, or put it into the source directory."
     return f"{install}. If it is a file beside the script, give source_directory to copy it too."
 
 
 def _short(record: RunRecord, group: FailureGroup) -> str:
-    if not group.items_missing or record.error_threshold < 0:
+    if not group.items_missing or record.limits.error_threshold < 0:
         return ""
     return (
         "Return one element for each item; for an item without a result it may be None or an empty "

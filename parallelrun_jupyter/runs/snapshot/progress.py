@@ -190,14 +190,14 @@ def quiet_after_s(state: RunState) -> float:
 def budgets(state: RunState, record: RunRecord) -> list[Budget]:
     """Return how much of each limit that was set is used up."""
     found = []
-    if record.error_threshold >= 0:
+    if record.limits.error_threshold >= 0:
         found.append(Budget(limit="error_threshold", noun="item", used=state.items_failed,
-                            allowed=record.error_threshold))  # fmt: skip
-    count = record.allowed_failed_count
+                            allowed=record.limits.error_threshold))  # fmt: skip
+    count = record.limits.allowed_failed_count
     if count is not None and count >= 0:
         found.append(Budget(limit="allowed_failed_count", noun="mini-batch", used=state.failed,
                             allowed=count))  # fmt: skip
-    percent = record.allowed_failed_percent
+    percent = record.limits.allowed_failed_percent
     if percent is not None and percent < 100 and state.plan_finished:
         allowed = math.floor(percent * state.planned / 100)
         found.append(Budget(limit="allowed_failed_percent", noun="mini-batch", used=state.failed,

@@ -132,8 +132,8 @@ def _whole_snapshot(folder: RunFolder, record: RunRecord, state: RunState, now: 
         items_left=state.planned_items - items_done,
         rows=state.rows,
         attempts_failed=state.attempts_failed,
-        error_threshold=record.error_threshold,
-        run_max_try=record.run_max_try,
+        error_threshold=record.limits.error_threshold,
+        run_max_try=record.limits.run_max_try,
         budgets=progress.budgets(state, record),
         **progress.pace(state, at_ms, is_live=is_live),
         stragglers=progress.stragglers(state, workers, at_ms),
@@ -239,7 +239,7 @@ def is_resumable(state: RunState, record: RunRecord) -> bool:
 def short_results_exceed(state: RunState, record: RunRecord) -> int:
     """Return how many items lack a result in what a resume keeps, where the limit is lower; else 0."""
     missing = state.items_failed - sum(group.items_lost for group in state.groups.values())
-    return missing if 0 <= record.error_threshold < missing else 0
+    return missing if 0 <= record.limits.error_threshold < missing else 0
 
 
 def judged_state(

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import ConfigError, RunNotFoundError
+from ..errors import ConfigError, Remedy, RunNotFoundError
 from ..formatting import nearest_hint
 from ..home import home
 from .folders import Folder, names_in
@@ -159,11 +159,8 @@ def find(run_id: str) -> RunFolder:
     path = Path(given).absolute() if os.sep in given else runs_folder() / given
     if given in {"", ".", ".."} or not (path / "run.json").is_file():
         ids = [folder.run_id for folder in every()]
-        msg = (
-            f"there is no run {given!r} in {runs_folder()}.{nearest_hint(given, ids)} "
-            "Run.list() and 'parallelrun list' show the runs."
-        )
-        raise RunNotFoundError(msg)
+        msg = f"there is no run {given!r} in {runs_folder()}.{nearest_hint(given, ids)}"
+        raise RunNotFoundError(msg, remedy=[Remedy.LIST])
     return RunFolder(path)
 
 

@@ -144,7 +144,7 @@ def test_a_name_that_reading_does_not_find_gets_a_hint_when_it_fails(
 def test_the_lines_for_fingers(
     shell: InteractiveShell, numbers: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(UsageError, match="there is no run yet; start one with %%parallelrun"):
+    with pytest.raises(UsageError, match="there are no runs yet; start one with %%parallelrun"):
         shell.run_line_magic("parallelrun", "logs")
     text = "import time\ndef run(b):\n    print('hello'); time.sleep(1)\n    return b\n"
     cell(shell, f"-i {numbers} -w 1 --mini-batch-size 1", text)
@@ -158,7 +158,7 @@ def test_the_lines_for_fingers(
     assert shown.count(f"Run('{run.run_id}'") == 2
     assert re.search(rf"{run.run_id}  cell on \S+  +(Planning|Running)  .* items", shown)
     assert "STDOUT #0 hello" in shown
-    assert f"asked {run.run_id} to end" in shown
+    assert f"canceling run {run.run_id}" in shown
 
 
 @pytest.mark.parametrize(

@@ -19,12 +19,13 @@ from ..runs.snapshot.follower import Follower
 from ..version import __version__
 from ..views.text import plain
 from .kernelspec import install_kernel
-from .list_runs import add_list_options, listing
 from .options import (
     OptionParser,
+    add_list_options,
     add_resume_options,
     config_of,
     inputs_of,
+    list_of_runs,
     reading_of,
     run_options,
     split_script_arguments,
@@ -220,7 +221,7 @@ def _wait(run: Run) -> int:
 
 
 def _list(given: argparse.Namespace) -> int:
-    text = listing(given)
+    text = list_of_runs(given)
     if text:
         print(text)
     return 0

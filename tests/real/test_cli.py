@@ -259,8 +259,8 @@ def test_a_failed_run_shows_the_users_exception(numbers: Path, tmp_path: Path) -
     ("words", "message"),
     [
         (["run", ECHO, "--inputt", "x"],
-         "--inputt is no option of 'parallelrun run'. Did you mean '--input'?"),
-        (["run", ECHO], "there is no --input; write for example --input 'digits/*.png'."),
+         "unknown option --inputt of 'parallelrun run'. Did you mean '--input'?"),
+        (["run", ECHO], "--input is missing; write for example --input 'digits/*.png'."),
         (["run", ECHO, "-i", "/none/*.png"],
          "the glob '/none/*.png' matches no file: '/none' does not exist; '/' holds"),
         (["run", "/none.py", "-i", "/etc/hosts"], "there is no file /none.py"),

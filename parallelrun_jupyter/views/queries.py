@@ -205,8 +205,8 @@ def answer(
             if context.resume is None:
                 msg = f"run {context.folder.run_id} cannot be resumed here; call run.resume() in a cell."
                 raise ConfigError(msg)
-            group = question.get("group")
-            context.resume(failed_only, str(group) if group else None)
+            of_group = question.get("group")
+            context.resume(failed_only, str(of_group) if of_group else None)
             return None
     msg = f"unknown query with the keys {list(islice(question, 5))}; reload the page."
     raise ConfigError(msg)

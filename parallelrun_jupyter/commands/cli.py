@@ -71,12 +71,12 @@ def _main(words: Sequence[str]) -> int:
         parser.print_help(sys.stderr)
         return USAGE
     try:
-        given, unknown = parser.parse_known_args(ours)
+        options, unknown = parser.parse_known_args(ours)
         if unknown:
-            given.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+            options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
         if script_words:
-            given.script_words = script_words
-        status: int = given.command(given)
+            options.script_words = script_words
+        status: int = options.command(options)
     except RunFailedError as error:
         print(error.worded("terminal"), file=sys.stderr)
         return FAILED
@@ -190,9 +190,9 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", nargs="?", help="id of the run (default: the newest)")
 
 
-def _run_of(given: argparse.Namespace) -> Run:
-    if given.run:
-        return Run.attach(given.run)
+def _run_of(options: argparse.Namespace) -> Run:
+    if options.run:
+        return Run.attach(options.run)
     newest = Run.list(1)
     if not newest:
         msg = "there are no runs yet; start one with 'parallelrun run SCRIPT --input PATH'."
@@ -200,16 +200,16 @@ def _run_of(given: argparse.Namespace) -> Run:
     return newest[0]
 
 
-def _run(given: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace) -> int:
     run = submit(
-        config_of(given, entry_script=given.script),
-        inputs=inputs_of(given.input, given.format, reading=reading_of(given)),
-        output=given.output,
-        arguments=[*(given.arg or ()), *given.script_words],
-        compute=given.compute,
-        name=given.name,
+        config_of(options, entry_script=options.script),
+        inputs=inputs_of(options.input, options.format, reading=reading_of(options)),
+        output=options.output,
+        arguments=[*(options.arg or ()), *options.script_words],
+        compute=options.compute,
+        name=options.name,
     )
-    if given.detach:
+    if options.detach:
         print(run.run_id)
         return 0
     return _wait(run)
@@ -220,72 +220,72 @@ def _wait(run: Run) -> int:
     return 0 if run.wait_for_completion(show_output=True) == "Completed" else FAILED
 
 
-def _list(given: argparse.Namespace) -> int:
-    text = list_of_runs(given)
+def _list(options: argparse.Namespace) -> int:
+    text = list_of_runs(options)
     if text:
         print(text)
     return 0
 
 
-def _watch(given: argparse.Namespace) -> int:
-    run = _run_of(given)
-    if not given.json:
+def _watch(options: argparse.Namespace) -> int:
+    run = _run_of(options)
+    if not options.json:
         return _wait(run)
     last = watch_json(Follower(run.folder), sys.stdout)
     return 0 if last["state"] == "Completed" else FAILED
 
 
-def _report(given: argparse.Namespace) -> int:
-    print(_run_of(given).report(given.to))
+def _report(options: argparse.Namespace) -> int:
+    print(_run_of(options).report(options.to))
     return 0
 
 
-def _failures(given: argparse.Namespace) -> int:
-    follower = Follower(_run_of(given).folder)
+def _failures(options: argparse.Namespace) -> int:
+    follower = Follower(_run_of(options).folder)
     follower.refresh()
     groups = follower.state.groups.values()
     print(failures_text(follower.record, groups) or "no failures")
     return 0
 
 
-def _logs(given: argparse.Namespace) -> int:
-    run = _run_of(given)
-    text = run.logs(given.lines, worker=given.worker, mini_batch=given.mini_batch)
+def _logs(options: argparse.Namespace) -> int:
+    run = _run_of(options)
+    text = run.logs(options.lines, worker=options.worker, mini_batch=options.mini_batch)
     for line in text.split("\n") if text else ():
         print(plain(line))
     return 0
 
 
-def _cancel(given: argparse.Namespace) -> int:
-    run = _run_of(given)
-    if run.cancel(drain=given.drain):
+def _cancel(options: argparse.Namespace) -> int:
+    run = _run_of(options)
+    if run.cancel(drain=options.drain):
         print(f"canceling run {run.run_id}")
     else:
         print(f"run {run.run_id} has already ended: {run.status}")
     return 0
 
 
-def _resume(given: argparse.Namespace) -> int:
-    run = _run_of(given).resume(
-        failed_only=given.failed_only,
-        entry_script=given.entry_script,
-        compute=given.compute,
-        group=given.group,
+def _resume(options: argparse.Namespace) -> int:
+    run = _run_of(options).resume(
+        failed_only=options.failed_only,
+        entry_script=options.entry_script,
+        compute=options.compute,
+        group=options.group,
     )
     return _wait(run)
 
 
-def _install_kernel(given: argparse.Namespace) -> int:
-    prefix = sys.prefix if given.sys_prefix else given.prefix
-    folder = install_kernel(given.name, given.display_name, prefix)
-    print(f"installed the kernel {given.name} in {folder}")
+def _install_kernel(options: argparse.Namespace) -> int:
+    prefix = sys.prefix if options.sys_prefix else options.prefix
+    folder = install_kernel(options.name, options.display_name, prefix)
+    print(f"installed the kernel {options.name} in {folder}")
     return 0
 
 
-def _demo(given: argparse.Namespace) -> int:
+def _demo(options: argparse.Namespace) -> int:
     from .demo import run_demo
 
-    return run_demo(given.folder, opens=given.open)
+    return run_demo(options.folder, opens=options.open)
 
 
 def console() -> int:

@@ -99,34 +99,33 @@ class ParallelRunMagics(Magics):
         __tracebackhide__ = True
         parser = cell_options()
         words, script_words = split_script_arguments(_split(line))
-        given = parser.parse_args(words)
-        if not given.variable.isidentifier():
-            msg = f"--as is {given.variable!r}; expected the name of a variable, such as 'run'."
+        options = parser.parse_args(words)
+        if not options.variable.isidentifier():
+            msg = f"--as is {options.variable!r}; expected the name of a variable, such as 'run'."
             raise ConfigError(msg)
-        inputs = inputs_of(given.input, given.format, self._names(), reading_of(given))
+        inputs = inputs_of(options.input, options.format, self._names(), reading_of(options))
         cell = self._padded(cell)
-        script = self._script(given.source_directory, cell)
+        script = self._script(options.source_directory, cell)
         self._check_names_of(cell, script.path.name)
-        config = config_of(given, entry_script=script.path.name)
+        config = config_of(options, entry_script=script.path.name)
         step = ParallelRunStep(
-            given.name or self._default_name(given, inputs), config, inputs, given.output,
-            arguments=[*(given.arg or ()), *script_words],
+            options.name or self._default_name(options, inputs), config, inputs, options.output,
+            arguments=[*(options.arg or ()), *script_words],
         )  # fmt: skip
-        if given.try_first:
+        if options.try_first:
             self._try_first(step, cell)
-        run = submit_script(step, script, compute=given.compute)
-        self._names()[given.variable] = run
-        if given.wait:
+        run = submit_script(step, script, compute=options.compute)
+        self._names()[options.variable] = run
+        if options.wait:
             run.wait_for_completion(show_output=True)
-        elif in_notebook():
-            RunDetails(run).show()
         else:
-            print(f"started run {run.run_id}; {given.variable}.wait_for_completion() shows it live")
+            waiting = f"{options.variable}.wait_for_completion() shows it live"
+            self._show(run, f"started run {run.run_id}; {waiting}")
 
-    def _default_name(self, given: argparse.Namespace, inputs: list[Any]) -> str:
+    def _default_name(self, options: argparse.Namespace, inputs: list[Any]) -> str:
         names = self._names()
-        words = given.input if all(is_dataset(names.get(word)) for word in given.input) else ()
-        return default_name(_cell_name(given.variable), inputs, words)
+        words = options.input if all(is_dataset(names.get(word)) for word in options.input) else ()
+        return default_name(_cell_name(options.variable), inputs, words)
 
     def _padded(self, cell: str) -> str:
         """Return the cell after the blank lines that precede it in the notebook.
@@ -188,72 +187,76 @@ class ParallelRunMagics(Magics):
 
     def _line(self, line: str) -> None:
         __tracebackhide__ = True
-        words = _split(line)
-        if not words or words[0] not in _COMMANDS:
-            unknown = f"unknown command {words[0]!r}; " if words else ""
-            msg = (
-                f"{unknown}write %parallelrun {' | '.join(_COMMANDS)}, or %%parallelrun for a cell."
-            )
-            raise ConfigError(msg)
-        if words[0] == "try":
-            self._try(words[1:])
-            return
-        if words[0] == "list":
-            parser = OptionParser(prog="%parallelrun list", add_help=False, allow_abbrev=False)
-            add_list_options(parser)
-            print(list_of_runs(parser.parse_args(words[1:])))
-            return
-        if words[0] == "resume":
-            self._resume(words[1:])
-            return
-        drain = words[0] == "cancel" and "--drain" in words
-        run = self._named_run([word for word in words[1:] if word != "--drain"])
-        if words[0] == "show" and in_notebook():
-            RunDetails(run).show()
-        elif words[0] == "show":
-            print(repr(run))
-        elif words[0] == "logs":
-            print(run.logs())
-        else:
-            self._cancel(run, drain=drain)
+        command, *words = _split(line) or [""]
+        match command:
+            case "list":
+                self._list(words)
+            case "show":
+                run = self._run_of(words)
+                self._show(run, repr(run))
+            case "logs":
+                print(self._run_of(words).logs())
+            case "cancel":
+                self._cancel(words)
+            case "resume":
+                self._resume(words)
+            case "try":
+                self._try(words)
+            case _:
+                unknown = f"unknown command {command!r}; " if command else ""
+                commands = " | ".join(_COMMANDS)
+                msg = f"{unknown}write %parallelrun {commands}, or %%parallelrun for a cell."
+                raise ConfigError(msg)
 
-    def _resume(self, words: list[str]) -> None:
-        parser = OptionParser(prog="%parallelrun resume", add_help=False, allow_abbrev=False)
-        parser.add_argument("run", nargs="*")
-        add_resume_options(parser)
-        given = parser.parse_args(words)
-        run = self._named_run(given.run).resume(
-            failed_only=given.failed_only,
-            entry_script=given.entry_script,
-            compute=given.compute,
-            group=given.group,
-        )
+    @staticmethod
+    def _show(run: Run, text: str) -> None:
+        """Show a run live in a notebook; elsewhere, print a text."""
         if in_notebook():
             RunDetails(run).show()
         else:
-            print(f"resumed run {run.run_id}; run.wait_for_completion() shows it live")
+            print(text)
 
     @staticmethod
-    def _cancel(run: Run, *, drain: bool) -> None:
+    def _list(words: list[str]) -> None:
+        parser = _line_parser("list")
+        add_list_options(parser)
+        print(list_of_runs(parser.parse_args(words)))
+
+    def _cancel(self, words: list[str]) -> None:
+        drain = "--drain" in words
+        run = self._run_of([word for word in words if word != "--drain"])
         if run.cancel(drain=drain):
             drained = "; running mini-batches finish first" if drain else ""
             print(f"canceling run {run.run_id}{drained}")
         else:
             print(f"run {run.run_id} has already ended: {run.status}")
 
+    def _resume(self, words: list[str]) -> None:
+        parser = _line_parser("resume")
+        parser.add_argument("run", nargs="*")
+        add_resume_options(parser)
+        options = parser.parse_args(words)
+        run = self._run_of(options.run).resume(
+            failed_only=options.failed_only,
+            entry_script=options.entry_script,
+            compute=options.compute,
+            group=options.group,
+        )
+        self._show(run, f"resumed run {run.run_id}; run.wait_for_completion() shows it live")
+
     def _try(self, words: list[str]) -> None:
         __tracebackhide__ = True
         if not words or not words[0].isdigit():
             msg = "name a mini-batch: %parallelrun try 17, or %parallelrun try 17 RUN."
             raise ConfigError(msg)
-        self._names()["_"] = self._named_run(words[1:]).try_one(int(words[0]))
+        self._names()["_"] = self._run_of(words[1:]).try_one(int(words[0]))
 
     def _names(self) -> dict[str, Any]:
         """Return the variables of the notebook."""
         shell = self.shell
         return {} if shell is None else shell.user_ns
 
-    def _named_run(self, words: list[str]) -> Run:
+    def _run_of(self, words: list[str]) -> Run:
         """Return the run that a variable or an id names; without a word, the newest."""
         if len(words) > 1:
             msg = f"{' '.join(words)!r} is more than one run; name one, or none for the newest."
@@ -297,6 +300,10 @@ def _cell_name(variable: str) -> str:
 
 
 ParallelRunMagics.parallelrun.__doc__ = f"{_EXAMPLES}\n{cell_options().format_help()}"
+
+
+def _line_parser(command: str) -> OptionParser:
+    return OptionParser(prog=f"%parallelrun {command}", add_help=False, allow_abbrev=False)
 
 
 def _split(line: str) -> list[str]:

@@ -160,7 +160,7 @@ def add_list_options(parser: argparse.ArgumentParser) -> None:
     add("--json", action="store_true", help="Print a JSON object per line, for programs.")
 
 
-def list_of_runs(given: argparse.Namespace) -> str:
+def list_of_runs(options: argparse.Namespace) -> str:
     """Return the selected runs as a table or as JSON lines; "" for no run as JSON.
 
     Raises
@@ -168,8 +168,8 @@ def list_of_runs(given: argparse.Namespace) -> str:
     ConfigError
         The state is unknown, or the limit is below 0.
     """
-    rows = [run.row() for run in Run.list(given.limit, state=given.state, name=given.name)]
-    return json_lines(rows) if given.json else table(rows)
+    rows = [run.row() for run in Run.list(options.limit, state=options.state, name=options.name)]
+    return json_lines(rows) if options.json else table(rows)
 
 
 def _help(name: str) -> str:
@@ -190,7 +190,7 @@ def split_script_arguments(words: Sequence[str]) -> tuple[list[str], list[str]]:
     return words[:at], words[at + 1 :]
 
 
-def config_of(given: argparse.Namespace, **settings: Any) -> ParallelRunConfig:
+def config_of(options: argparse.Namespace, **settings: Any) -> ParallelRunConfig:
     """Return the configuration that the options describe.
 
     Raises
@@ -199,25 +199,25 @@ def config_of(given: argparse.Namespace, **settings: Any) -> ParallelRunConfig:
         A value is outside its range, or two options contradict each other.
     """
     for name in field_names():
-        value = getattr(given, name, None)
+        value = getattr(options, name, None)
         if value is not None:
             settings[name] = value
-    if given.preload == ["auto"]:
+    if options.preload == ["auto"]:
         settings["preload"] = "auto"
-    if given.environment_variables:
-        settings["environment_variables"] = dict(map(_variable, given.environment_variables))
-    if given.workers is not None:
-        if given.process_count_per_node not in {None, given.workers}:
+    if options.environment_variables:
+        settings["environment_variables"] = dict(map(_variable, options.environment_variables))
+    if options.workers is not None:
+        if options.process_count_per_node not in {None, options.workers}:
             msg = (
-                f"--workers is {given.workers} and --process-count-per-node is "
-                f"{given.process_count_per_node}; they mean the same, so give one of them."
+                f"--workers is {options.workers} and --process-count-per-node is "
+                f"{options.process_count_per_node}; they mean the same, so give one of them."
             )
             raise ConfigError(msg)
-        settings["process_count_per_node"] = given.workers
+        settings["process_count_per_node"] = options.workers
     return ParallelRunConfig(**settings)
 
 
-def reading_of(given: argparse.Namespace) -> dict[str, Any]:
+def reading_of(options: argparse.Namespace) -> dict[str, Any]:
     """Return the arguments for reading tables: ``column_types`` and ``missing``, if present.
 
     Raises
@@ -226,20 +226,20 @@ def reading_of(given: argparse.Namespace) -> dict[str, Any]:
         An option is malformed, or does not apply to the ``--format``.
     """
     reading: dict[str, Any] = {}
-    if given.column_types:
-        reading["column_types"] = _column_types(given.column_types)
-    if given.missing and given.no_missing:
+    if options.column_types:
+        reading["column_types"] = _column_types(options.column_types)
+    if options.missing and options.no_missing:
         raise ConfigError("--missing and --no-missing contradict each other; give one of them.")
-    if given.missing:
-        reading["missing"] = [text for texts in given.missing for text in texts.split(",")]
-    if given.no_missing:
+    if options.missing:
+        reading["missing"] = [text for texts in options.missing for text in texts.split(",")]
+    if options.no_missing:
         reading["missing"] = []
     for name, forms in (("column_types", ("csv", "jsonl")), ("missing", ("csv",))):
-        if name in reading and given.format not in forms:
-            option = "--no-missing" if given.no_missing else "--missing"
+        if name in reading and options.format not in forms:
+            option = "--no-missing" if options.no_missing else "--missing"
             option = "--column-types" if name == "column_types" else option
-            actual = "is missing" if given.format is None else f"is {given.format}"
-            remedy = f"Leave {option} out" if given.format else f"Add --format {forms[0]}"
+            actual = "is missing" if options.format is None else f"is {options.format}"
+            remedy = f"Leave {option} out" if options.format else f"Add --format {forms[0]}"
             msg = (
                 f"{option} is for tables of the format {' or '.join(forms)}, but --format {actual}. "
                 f"{remedy}, or make the dataset in a cell of its own and give it with --input."

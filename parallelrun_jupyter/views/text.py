@@ -196,6 +196,6 @@ class LinePrinter:
             lines.append(f"{plain(shown)}: {done}{progress_line(snapshot)}")
         if snapshot["is_final"] and snapshot["output"]:
             lines.append(f"{plural(snapshot['rows'], 'row')} in {plain(snapshot['output'])}")
-        if snapshot["can_resume"] and snapshot["state"] in {"Interrupted", "Canceled"}:
+        if snapshot["can_resume"] and snapshot["state"] != "Completed":
             lines.append(f"to resume: parallelrun resume {snapshot['run_id']}")
         return lines

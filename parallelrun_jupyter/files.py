@@ -10,13 +10,21 @@ from pathlib import Path
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, owner: str = "") -> Iterator[Path]:
     """Yield a temporary path beside ``path``, which replaces it when the body succeeds.
 
     Readers see the old file or the new one, never half of it. After an error the old file is
     unchanged and the temporary one is removed.
+
+    Parameters
+    ----------
+    path
+        The file to create or replace.
+    owner
+        The only writer of the file, as part of the temporary name: its next attempt overwrites
+        what a killed one left. Default: this process.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{owner or os.getpid()}.tmp")
     try:
         yield temporary
         temporary.replace(path)

@@ -6,10 +6,15 @@ import difflib
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from .errors import ConfigError
 
 _SIZE = re.compile(r"(\d+)\s*([kKmMgG][bB])?", re.ASCII)
+_SECRET = re.compile(
+    r"key|secret|token|passw|credential|sas\b|connection_string|auth|headers|signature",
+    re.IGNORECASE,
+)
 _UNITS = {"kb": 1024, "mb": 1024**2, "gb": 1024**3}
 
 
@@ -53,6 +58,13 @@ def parse_mini_batch_size(value: int | str) -> MiniBatchSize:
         raise ConfigError(msg)
     unit = match[2]
     return MiniBatchSize(count * (_UNITS[unit.lower()] if unit else 1), unit is not None)
+
+
+def looks_secret(name: str, value: Any = None) -> bool:
+    """Return whether a setting looks like a credential, by its name or by the names in its value."""
+    if _SECRET.search(name):
+        return True
+    return isinstance(value, dict) and any(looks_secret(str(k), v) for k, v in value.items())
 
 
 def nearest_hint(given: str, valid: Iterable[str]) -> str:

@@ -1,6 +1,13 @@
 import type { Host, LogQuery } from './model/host';
 import { textFilter } from './model/text_filter';
-import type { Failures, Grid, LogWindow, MiniBatchDetail, RunOutput } from './model/wire';
+import {
+  type Failures,
+  type Grid,
+  LOG_LEVELS,
+  type LogWindow,
+  type MiniBatchDetail,
+  type RunOutput,
+} from './model/wire';
 import { t } from './model/words';
 import { RunView } from './views/run';
 
@@ -13,10 +20,6 @@ interface Report {
   /** The grids that cells with several mini-batches open into. */
   readonly parts: readonly Grid[];
 }
-
-const SEVERITY: Readonly<Record<string, number>> = {
-  ...{ DEBUG: 10, INFO: 20, STDOUT: 20, WARNING: 30, STDERR: 30, ERROR: 40, CRITICAL: 50 },
-};
 
 /** Answers queries from the embedded data; a report is read-only. */
 class ReportHost implements Host {
@@ -32,7 +35,7 @@ class ReportHost implements Host {
       return (
         (!query.worker || worker === query.worker) &&
         (query.mini_batch < 0 || tag === `#${query.mini_batch}`) &&
-        (SEVERITY[level] ?? 20) >= (SEVERITY[query.level] ?? 0) &&
+        (LOG_LEVELS[level] ?? 20) >= (LOG_LEVELS[query.level] ?? 0) &&
         matches(line)
       );
     });

@@ -104,7 +104,7 @@ class Run:
         states = _states(state)
         is_named = text_filter(name or "")
         runs: Runs = Runs()
-        for folder in run_folder.every():
+        for folder in run_folder.list_runs():
             if limit is not None and len(runs) >= limit:
                 break
             try:

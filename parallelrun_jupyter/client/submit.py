@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import random
-import re
 import shutil
 import sys
 import time
@@ -26,7 +25,7 @@ from ..engine.node.fork_server import CAN_FORK
 from ..environment import as_environment
 from ..errors import ConfigError, EntryScriptError, MissingExtraError, RunFolderError
 from ..files import write_atomically
-from ..formatting import nearest_hint
+from ..formatting import looks_secret, nearest_hint
 from ..machine import require_posix, usable_cores
 from ..runs import run_folder
 from ..runs.run_record import (
@@ -45,10 +44,6 @@ from ..worker.output.results import SETTINGS_FILE, read_frame_options
 from .launcher import launch
 from .run import Run
 
-_SECRET = re.compile(
-    r"key|secret|token|passw|credential|sas\b|connection_string|auth", re.IGNORECASE
-)
-_NOT_COPIED = {"__pycache__", ".git", ".ipynb_checkpoints", ".venv", "node_modules"}
 _LONGEST_INPUT = 40
 
 
@@ -304,9 +299,7 @@ def _make_record(step: ParallelRunStep, script: Script, target: Compute, name: s
             python=as_environment(config.environment).resolve(),
             is_python_named=config.environment is not None,
             arguments=step.arguments,
-            environment_variables={
-                k: None if _SECRET.search(k) else v for k, v in variables.items()
-            },
+            environment_variables={k: None if looks_secret(k) else v for k, v in variables.items()},
             preload=_preload(script, config, target),
             logging_level=config.logging_level,
         ),
@@ -417,7 +410,7 @@ def _snapshot(script: Script, folder: run_folder.RunFolder) -> None:
         if settings.is_file():
             shutil.copyfile(settings, folder.script / SETTINGS_FILE)
     else:
-        left_out = copy_source(script.source_directory, folder.script, _NOT_COPIED.__contains__)
+        left_out = copy_source(script.source_directory, folder.script)
         if left_out:
             warnings.warn(left_out, stacklevel=4)
 

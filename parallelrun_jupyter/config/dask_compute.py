@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import ConfigError, MissingExtraError
-from ..formatting import nearest_hint
+from ..formatting import looks_secret, nearest_hint
 
 TLS_VARIABLE = "PARALLELRUN_DASK_TLS"
 """The variable that passes certificates given as texts to the driver, so that none is stored."""
@@ -24,7 +24,6 @@ DEFAULT_SCHEDULER_TIMEOUT_S = 300.0
 _SCHEMES = ("tcp", "tls", "ws", "wss", "ucx", "ucxx")
 _TLS_NAMES = ("tls_ca_file", "tls_client_cert", "tls_client_key")
 _CONNECT_S = 5.0
-_SECRET = re.compile(r"key|secret|token|passw|credential|auth", re.IGNORECASE)
 
 
 class DaskCompute:
@@ -302,7 +301,7 @@ def _checked_arguments(arguments: Mapping[str, Any] | None, cluster: str | None)
         raise ConfigError(msg)
     for name, value in arguments.items():
         is_named = isinstance(value, str) and value.startswith(ENVIRONMENT_PREFIX)
-        if _SECRET.search(name) and isinstance(value, str) and not is_named:
+        if looks_secret(name) and isinstance(value, str) and not is_named:
             msg = (
                 f"arguments has a {name!r}, whose value would be stored on disk. Set an "
                 f"environment variable, and give its name: {name}='{ENVIRONMENT_PREFIX}NAME'."

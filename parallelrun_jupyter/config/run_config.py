@@ -21,7 +21,7 @@ OUTPUT_FORMATS = ("csv", "parquet", "jsonl")
 OUTPUT_ACTIONS = ("append_row", "summary_only")
 LOGGING_LEVELS = ("WARNING", "INFO", "DEBUG")
 DEFAULT_OUTPUT_FILE = "parallel_run_step.txt"
-_FORBIDDEN_IN_FILE_NAME = re.compile(r'[~"#%&*:<>?/\\{|}]')
+FORBIDDEN_IN_FILE_NAME = re.compile(r'[~"#%&*:<>?/\\{|}]')
 
 
 class _Setting(TraitType[Any, Any]):
@@ -119,7 +119,7 @@ class _FileName(_Text):
         return (
             isinstance(value, str)
             and value.strip() not in {"", ".", ".."}
-            and not _FORBIDDEN_IN_FILE_NAME.search(value)
+            and not FORBIDDEN_IN_FILE_NAME.search(value)
         )
 
 

@@ -13,9 +13,8 @@ from ..data.datasets.inputs import count_items
 from ..errors import OutputError
 from ..runs.driver_lock import DriverLock
 from ..runs.journal.events import IN_STORE, AttemptSucceeded, Event, PartStored, RunFinished
-from ..runs.journal.files import JournalReader
+from ..runs.journal.files import JournalReader, write_state
 from ..runs.journal.state import LEFT, SUCCEEDED, RunState
-from ..runs.journal.state_cache import write_state
 from ..runs.logs import remote_logs
 from ..runs.output.azure_reports import write_reports
 from ..runs.output.committed_rows import CommittedRows, publish, remove_parts
@@ -190,7 +189,7 @@ class Driver:
         self._commits.step()
         if time.monotonic() >= self._save_at:
             self._save_state()
-        self._claim.beat()
+        self._claim.heartbeat()
         self._read_control()
 
     def _save_state(self) -> None:
@@ -323,7 +322,7 @@ class Driver:
 
 def _fates(state: RunState, request: ResumeRequest) -> Fates:
     """Return a function that tells what becomes of a mini-batch of an earlier driver's plan."""
-    retried = frozenset(state.failed_ones(request.group))
+    retried = frozenset(state.failed_mini_batches(request.group))
     only_retried = request.failed_only or bool(request.group)
     kept = bytes(state.statuses)
 

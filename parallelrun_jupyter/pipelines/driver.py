@@ -17,6 +17,7 @@ from ..errors import ParallelRunError
 from ..files import write_atomically
 from ..runs.driver_lock import DriverLock
 from ..runs.run_folder import new_run_id
+from ..worker.azureml.finder import CONTEXT_VARIABLE
 from .bindings import Bindings, split_secrets
 from .folder import PipelineFolder, find_pipeline
 from .journal import (
@@ -37,7 +38,6 @@ from .record import StepRecord
 from .registered_datasets import register_outputs, staged_datasets
 from .reuse import ReusableStep, find_finished, keep_finished, try_fingerprint
 from .steps import (
-    CONTEXT_VARIABLE,
     LEGACY_PANDAS_VARIABLES,
     StepProcess,
     publish_outputs,
@@ -204,7 +204,7 @@ class PipelineDriver:
             if not is_asked and self._is_canceled():
                 is_asked = True
                 going.cancel()
-            self._claim.beat()
+            self._claim.heartbeat()
             time.sleep(_LOOK_S)
 
     def _write_context(self, step: StepRecord, bindings: Bindings, step_run_id: str) -> Path:

@@ -11,7 +11,7 @@ from ..errors import RunNotFoundError
 from ..formatting import nearest_hint
 from ..home import home
 from ..runs.driver_lock import driver_is_alive
-from ..runs.folders import Folder, names_in
+from ..runs.run_folder import Folder, names_in
 from .journal import PipelineState, fold, read_events
 from .record import PipelineRecord
 

@@ -28,9 +28,6 @@ from ..runs.snapshot.follower import Follower
 from .bindings import Bindings
 from .record import StepRecord
 
-CONTEXT_VARIABLE = "PARALLELRUN_AZUREML_CONTEXT"
-"""Names the file that says what a script may know: run, workspace, models, datasets."""
-
 LEGACY_PANDAS_VARIABLES = {"PANDAS_FUTURE_INFER_STRING": "0"}
 """Scripts of pipelines were written for pandas 1 and 2, whose texts are objects; pandas 3 reads this."""
 

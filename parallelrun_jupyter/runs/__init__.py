@@ -1,1 +1,1 @@
-"""The run folder: its record, its journal, and what is folded from them."""
+"""The run folder: its record, its journal, and everything computed from them."""

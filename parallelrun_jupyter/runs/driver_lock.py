@@ -1,4 +1,4 @@
-"""Is the driver of a run alive? Judged by process identity here, by heartbeat on another host."""
+"""Which process drives a run, and is it alive: by process identity here, by heartbeat on other hosts."""
 
 from __future__ import annotations
 
@@ -8,56 +8,40 @@ import platform
 import socket
 import time
 from pathlib import Path
-from typing import Protocol
 
 from ..errors import RunFolderError
 from ..files import try_lock, write_atomically
+from .run_folder import Folder
 
 HEARTBEAT_S = 1.0
 HEARTBEAT_LIMIT_S = 30.0
-"""Another host's driver counts as lost when its heartbeat is older; clocks may differ a little."""
+"""A driver on another host counts as lost if its heartbeat is older; clocks may differ slightly."""
 
 _IS_LINUX = platform.system() == "Linux"
 
 START_LIMIT_S = 15.0
-"""A run whose driver has said nothing for so long after its creation never had one."""
-
-
-class Driven(Protocol):
-    """The folder of what has a driver: a run, or a pipeline."""
-
-    @property
-    def path(self) -> Path:
-        """The folder."""
-
-    @property
-    def run_id(self) -> str:
-        """Its name."""
-
-    @property
-    def driver(self) -> Path:
-        """The file that says which process drives it."""
+"""A run without ``driver.json`` counts as interrupted this long after its creation."""
 
 
 class DriverLock:
-    """Holds a run for this process, as its driver, and keeps its heartbeat."""
+    """Marks this process as the driver of a run or pipeline, and renews its heartbeat."""
 
-    def __init__(self, folder: Driven) -> None:
+    def __init__(self, folder: Folder) -> None:
         self._path = folder.driver
         self._lock = _lock(folder.path / "driver.lock", folder.run_id)
-        self._beaten = time.monotonic()
+        self._last_beat = time.monotonic()
         record = {**identity(os.getpid()), "started_at": time.time()}
         write_atomically(self._path, json.dumps(record))
 
-    def beat(self) -> None:
-        """Renew the heartbeat, when it is time to."""
+    def heartbeat(self) -> None:
+        """Renew the heartbeat, at most once per `HEARTBEAT_S`."""
         now = time.monotonic()
-        if now - self._beaten >= HEARTBEAT_S:
-            self._beaten = now
+        if now - self._last_beat >= HEARTBEAT_S:
+            self._last_beat = now
             os.utime(self._path)
 
     def release(self) -> None:
-        """Let another driver take the run."""
+        """Allow another driver."""
         os.close(self._lock)
 
 
@@ -70,7 +54,7 @@ def _lock(path: Path, run_id: str) -> int:
 
 
 def identity(pid: int) -> dict[str, str | int | None]:
-    """Return what tells a process from every other, on any host and after any reboot."""
+    """Return the identity of a process, unique across hosts and reboots."""
     return {
         "host": socket.gethostname(),
         "boot_id": _boot_id(),
@@ -79,23 +63,23 @@ def identity(pid: int) -> dict[str, str | int | None]:
     }
 
 
-def driver_is_alive(folder: Driven, created_at: float, now: float) -> bool:
-    """Say whether the run has a living driver, or may still be getting one.
+def driver_is_alive(folder: Folder, created_at: float, now: float) -> bool:
+    """Return whether the run has a living driver, or one may still be starting.
 
     Parameters
     ----------
     folder
-        The run.
+        The run or pipeline.
     created_at, now
-        When the run was created, and the time, in seconds since the epoch.
+        Time of the run's creation, and the current time, in seconds since the epoch.
     """
     try:
         record = json.loads(folder.driver.read_text(encoding="utf-8"))
-        beaten = folder.driver.stat().st_mtime
+        last_beat = folder.driver.stat().st_mtime
     except (OSError, ValueError):
         return now - created_at < START_LIMIT_S
     if record["host"] != socket.gethostname():
-        return now - beaten < HEARTBEAT_LIMIT_S
+        return now - last_beat < HEARTBEAT_LIMIT_S
     return bool(
         record["boot_id"] == _boot_id()
         and record["process_start"] is not None
@@ -115,7 +99,7 @@ def _boot_id() -> str:
 
 
 def _process_start(pid: int) -> str | None:
-    """Return when a living process started, by the kernel's count; None for a dead or a zombie."""
+    """Return the kernel's start time of a process; None if it is dead or a zombie."""
     if _IS_LINUX:
         try:
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

@@ -1,4 +1,4 @@
-"""What a resume was asked for: a small request that the driver finds when it starts."""
+"""The request of a resume, which the driver reads when it starts."""
 
 from __future__ import annotations
 
@@ -19,10 +19,18 @@ _REFUSED = "refused"
 
 @dataclass(frozen=True, slots=True)
 class ResumeRequest:
-    """How to go on with a run.
+    """How to resume a run.
 
-    ``group`` leaves alone what failed in another one. ``script`` is the SHA-256 of a corrected entry script. ``place`` holds what of the record is
-    different where the run goes on elsewhere: backend, compute and the numbers of nodes and workers.
+    Parameters
+    ----------
+    failed_only
+        Run only failed mini-batches.
+    group
+        Run only failed mini-batches whose last attempt failed in this failure group.
+    script
+        SHA-256 of a corrected entry script; empty if the script is unchanged.
+    place
+        Values of the record's placement for a move to another compute; empty for no move.
     """
 
     failed_only: bool = False
@@ -31,21 +39,21 @@ class ResumeRequest:
     place: dict[str, Any] = field(default_factory=dict)
 
     def applied_to(self, record: RunRecord) -> RunRecord:
-        """Return the record as it holds from now on."""
+        """Return the run record with the requested placement."""
         return record.on(**self.place)
 
 
 @contextmanager
 def one_at_a_time(folder: RunFolder) -> Iterator[None]:
-    """Hold a run for one resume, in any process: no request or refusal is taken for another's."""
+    """Hold the lock for resumes of a run, so that requests and refusals of two cannot mix."""
     with lock(folder.path / "resume.lock"):
         yield
 
 
 def write_resume(folder: RunFolder, request: ResumeRequest) -> None:
-    """Leave the request for the driver that is about to start, and take back older ones.
+    """Write the request for the next driver, and remove older requests.
 
-    A place that an earlier resume has moved the run to stays, until another one is given.
+    Without a new placement, that of an earlier resume is kept.
     """
     if not request.place:
         request = replace(request, place=read_resume(folder).place)
@@ -55,7 +63,7 @@ def write_resume(folder: RunFolder, request: ResumeRequest) -> None:
 
 
 def read_resume(folder: RunFolder) -> ResumeRequest:
-    """Return what was asked for; the defaults where nothing was.
+    """Return the request; the defaults if there is none.
 
     Raises
     ------
@@ -73,12 +81,12 @@ def read_resume(folder: RunFolder) -> ResumeRequest:
 
 
 def write_refusal(folder: RunFolder, reason: str) -> None:
-    """Leave the reason why a driver did not take up the run, for the process that asked."""
+    """Write the reason of a driver for not resuming, for the process that requested it."""
     write_atomically(folder.control / _REFUSED, reason)
 
 
 def read_refusal(folder: RunFolder) -> str:
-    """Return why the last resume was refused; nothing where it was not, or not yet."""
+    """Return why the last resume was refused; empty if it was not."""
     try:
         return (folder.control / _REFUSED).read_text(encoding="utf-8")
     except FileNotFoundError:

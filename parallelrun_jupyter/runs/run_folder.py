@@ -1,28 +1,124 @@
-"""The folders of runs: the only place that makes, names and finds them."""
+"""The folders of runs: the only place that creates, names and finds them."""
 
 from __future__ import annotations
 
 import os
 import random
+import shutil
 import string
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import ConfigError, Remedy, RunNotFoundError
+from ..errors import ConfigError, Remedy, RunFolderError, RunNotFoundError
+from ..files import write_atomically
 from ..formatting import nearest_hint
 from ..home import home
-from .folders import Folder, names_in
 from .run_record import RunRecord
+
+_ST_BLOCK_BYTES = 512  # the unit of st_blocks, whatever the block size of the file system
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """The folder of a run or a pipeline, which a driver process writes to."""
+
+    path: Path
+
+    @property
+    def run_id(self) -> str:
+        """The folder's name."""
+        return self.path.name
+
+    @property
+    def record(self) -> Path:
+        """The record of the submission."""
+        raise NotImplementedError
+
+    @property
+    def journal(self) -> Path:
+        """The events."""
+        return self.path / "events.jsonl"
+
+    @property
+    def driver_log(self) -> Path:
+        """The driver's own log."""
+        return self.path / "logs" / "driver.log"
+
+    @property
+    def control(self) -> Path:
+        """Requests to the driver."""
+        return self.path / "control"
+
+    @property
+    def driver(self) -> Path:
+        """The identity of the driver process."""
+        return self.path / "driver.json"
+
+    def request(self, name: str) -> None:
+        """Leave a request for the driver, such as ``cancel``."""
+        write_atomically(self.control / name, "")
+
+    def record_text(self) -> str:
+        """Return the text of the record.
+
+        Raises
+        ------
+        RunFolderError
+            The record is missing.
+        """
+        try:
+            return self.record.read_text(encoding="utf-8")
+        except OSError as error:
+            msg = f"{self.record} could not be read ({error.strerror}); the folder is damaged."
+            raise RunFolderError(msg) from error
+
+    def size_bytes(self) -> int:
+        """Return the size of the folder on the disk."""
+        return _size_on_disk(self.path)
+
+    def make(self, kind: str, subfolders: Sequence[Path]) -> None:
+        """Create the folder of a ``kind`` and its subfolders, readable by their owner only.
+
+        Raises
+        ------
+        RunFolderError
+            The home cannot be written.
+        """
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.path.mkdir(mode=0o700)
+            with self.removed_unless_driven():
+                for subfolder in subfolders:
+                    subfolder.mkdir(mode=0o700, parents=True)
+        except OSError as error:
+            msg = (
+                f"the {kind} folder {self.path} could not be created ({error.strerror}). "
+                "Set PARALLELRUN_HOME to a folder that you can write."
+            )
+            raise RunFolderError(msg) from error
+
+    @contextmanager
+    def removed_unless_driven(self) -> Iterator[None]:
+        """Remove the new folder if the body fails before a driver has claimed it."""
+        is_done = False
+        try:
+            yield
+            is_done = True
+        finally:
+            if not is_done and not self.driver.exists():
+                shutil.rmtree(self.path, ignore_errors=True)
 
 
 @dataclass(frozen=True, slots=True)
 class RunFolder(Folder):
-    """One run's folder and the places in it."""
+    """The folder of a run."""
 
     @property
     def record(self) -> Path:
-        """What was asked for."""
+        """The `RunRecord`."""
         return self.path / "run.json"
 
     @property
@@ -32,41 +128,41 @@ class RunFolder(Folder):
 
     @property
     def plan(self) -> Path:
-        """The mini-batches, a line each."""
+        """The mini-batches, one per line."""
         return self.path / "plan.jsonl"
 
     @property
     def state(self) -> Path:
-        """The fold of the journal up to some byte: a cache."""
+        """A cache of the state folded from the journal."""
         return self.path / "state.json"
 
     @property
     def output(self) -> Path:
-        """Parts while running; the final file, where no other place was asked for."""
+        """Part files while the run is active; the output file, if no other output was given."""
         return self.path / "output"
 
     @property
     def row_notes(self) -> Path:
-        """What the final file cannot say of its rows; not there where that is nothing."""
+        """Types and row ends that the output file cannot represent; missing without any."""
         return self.path / "row_notes.jsonl"
 
-    def parts(self) -> list[Path]:
-        """Return the part files: rows as they were committed, which the final file holds as well.
+    @property
+    def reports(self) -> Path:
+        """Summaries in the formats of Azure's logs, written at the end."""
+        return self.path / "reports"
 
-        They are gone once the run has completed, unless something had failed: then a resume wants
-        them, and until it has completed every row is on the disk twice.
+    @property
+    def user_logs(self) -> Path:
+        """The logs of the workers."""
+        return self.path / "logs" / "user"
+
+    def parts(self) -> list[Path]:
+        """Return the part files, which hold the rows as they were committed.
+
+        They are removed when the run completes without failures. Otherwise they are kept for a
+        resume, and the rows are on the disk twice until it completes.
         """
         return sorted(self.output.glob("part-*.rows"))
-
-    def parts_bytes(self) -> int:
-        """Return the bytes of the part files."""
-        size_bytes = 0
-        for path in self.parts():
-            try:
-                size_bytes += path.stat().st_size
-            except FileNotFoundError:
-                pass  # the driver removes them just after the run has completed
-        return size_bytes
 
     def final_file(self, record: RunRecord) -> Path:
         """Return the path of the output file; output for an object store is uploaded from there."""
@@ -76,43 +172,33 @@ class RunFolder(Folder):
     def script_output(self, record: RunRecord) -> str:
         """Return the folder that a script may write its own files to.
 
-        It is the output folder; where the output is in a store, a folder of the run's whose files
-        are put there when the run completes.
+        It is the output folder. If the output is in an object store, it is a subfolder of the run's
+        folder, whose files are uploaded when the run completes.
         """
         if record.output.storage:
             return str(self.output / "files")
         return record.output.destination or str(self.output)
 
     def make_script_output(self, record: RunRecord) -> None:
-        """Make the folder of `script_output`, before a script writes there.
+        """Create the folder of `script_output`.
 
         Raises
         ------
         ConfigError
-            It cannot be made, or is a file.
+            It cannot be created, or is a file.
         """
         path = self.script_output(record)
         try:
             os.makedirs(path, exist_ok=True)
         except OSError as error:
             msg = (
-                f"the output folder {path!r} could not be made ({error.strerror}). Give output= a "
-                "folder that you can write, or leave it out for one in the run's folder."
+                f"the output folder {path!r} could not be created ({error.strerror}). Give output= "
+                "a folder that you can write, or omit it for one in the run's folder."
             )
             raise ConfigError(msg) from error
 
-    @property
-    def reports(self) -> Path:
-        """Summaries in Azure's shapes, at the end."""
-        return self.path / "reports"
-
-    @property
-    def user_logs(self) -> Path:
-        """The log of each worker."""
-        return self.path / "logs" / "user"
-
     def read_record(self) -> RunRecord:
-        """Read what was asked for.
+        """Read the run record.
 
         Raises
         ------
@@ -135,7 +221,7 @@ def runs_folder() -> Path:
 
 
 def create(run_id: str) -> RunFolder:
-    """Make the folder of a new run, readable by its owner only.
+    """Create the folder of a new run, readable by its owner only.
 
     Raises
     ------
@@ -153,18 +239,57 @@ def find(run_id: str) -> RunFolder:
     Raises
     ------
     RunNotFoundError
-        There is none; the message says which home was searched, and the nearest id.
+        No such run exists; the message names the home and the most similar id.
     """
-    given = os.fspath(run_id)
-    path = Path(given).absolute() if os.sep in given else runs_folder() / given
-    if given in {"", ".", ".."} or not (path / "run.json").is_file():
-        ids = [folder.run_id for folder in every()]
-        msg = f"there is no run {given!r} in {runs_folder()}.{nearest_hint(given, ids)}"
+    text = os.fspath(run_id)
+    path = Path(text).absolute() if os.sep in text else runs_folder() / text
+    if text in {"", ".", ".."} or not (path / "run.json").is_file():
+        ids = [folder.run_id for folder in list_runs()]
+        msg = f"there is no run {text!r} in {runs_folder()}.{nearest_hint(text, ids)}"
         raise RunNotFoundError(msg, remedy=[Remedy.LIST])
     return RunFolder(path)
 
 
-def every() -> list[RunFolder]:
+def list_runs() -> list[RunFolder]:
     """Return the folders of all runs, newest first."""
     folders = (RunFolder(runs_folder() / name) for name in names_in(runs_folder()))
     return [folder for folder in folders if folder.record.is_file()]
+
+
+def names_in(parent: Path) -> list[str]:
+    """Return the names in a folder, newest first; none if the folder is missing.
+
+    Raises
+    ------
+    RunFolderError
+        It is not a folder, or not readable.
+    """
+    try:
+        return sorted(os.listdir(parent), reverse=True)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        msg = (
+            f"{parent} could not be listed ({error.strerror}). Set PARALLELRUN_HOME to a folder "
+            "that you can read and write."
+        )
+        raise RunFolderError(msg) from error
+
+
+def _size_on_disk(path: Path | str) -> int:
+    """Return the bytes of a folder's blocks; files removed in the meantime do not count."""
+    try:
+        total = os.lstat(path).st_blocks * _ST_BLOCK_BYTES
+        entries = os.scandir(path)
+    except OSError:
+        return 0
+    with entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                total += _size_on_disk(entry.path)
+                continue
+            try:
+                total += entry.stat(follow_symlinks=False).st_blocks * _ST_BLOCK_BYTES
+            except OSError:
+                pass  # a temporary file that is gone
+    return total

@@ -1,4 +1,4 @@
-"""``run.json``: what a run was asked to do. Written once, before the run starts; never a secret."""
+"""``run.json``: the specification of a run. Written once, before the run starts; without secrets."""
 
 from __future__ import annotations
 
@@ -216,7 +216,7 @@ _SECTIONS: dict[str, type[Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """What a run was asked to do.
+    """The specification of a run.
 
     Paths are absolute. ``created_at`` is in seconds since the epoch. ``driver_python`` is the
     interpreter that starts drivers.

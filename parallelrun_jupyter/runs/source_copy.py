@@ -1,4 +1,4 @@
-"""Copies a source directory into a run: links are followed, and what is copied is measured."""
+"""Copies a source directory into a run, following links, up to a size limit."""
 
 from __future__ import annotations
 
@@ -12,23 +12,16 @@ from ..errors import ConfigError
 from ..home import home
 
 LIMIT_BYTES = 300 * 1024**2
-"""Most bytes of a source directory that are copied: Azure's own limit for a snapshot."""
+"""Maximum size of a source directory: Azure's own limit for a snapshot."""
+
+NOT_COPIED = frozenset({"__pycache__", ".git", ".ipynb_checkpoints", ".venv", "node_modules"})
+"""Names of files and folders that are never copied."""
 
 _SHOWN = 3
 
 
 class _Copy:
-    """One copy under way.
-
-    Parameters
-    ----------
-    source, target
-        The source directory, for messages, and where its copy goes.
-    ignore
-        Says of a name that it is not copied.
-    limit_bytes
-        Most bytes that are copied.
-    """
+    """A copy in progress; see `copy_source`."""
 
     def __init__(
         self, source: Path, target: Path, ignore: Callable[[str], bool], limit_bytes: int
@@ -37,17 +30,17 @@ class _Copy:
         self._ignore = ignore
         self._limit_bytes = limit_bytes
         self._total_bytes = 0
-        # The run that is being made is in the home, and both may be in the source directory.
+        # The new run is in the home, and both may be in the source directory.
         self._own_folders = {os.path.realpath(home()), os.path.realpath(target)}
-        self.left_out: list[str] = []
+        self.skipped: list[str] = []
 
     def folder(self, source: str, target: str, above: tuple[str, ...] = ()) -> None:
-        """Copy a folder; ``above`` are the folders that are being copied, without links."""
+        """Copy a folder; ``above`` are the real paths of the folders that contain it."""
         real = os.path.realpath(source)
         if above and real in self._own_folders:
             return
-        if any(f"{one}/".startswith(f"{real}/") for one in above):
-            self.left_out.append(f"{source} (a link back to {real})")
+        if any(f"{folder}/".startswith(f"{real}/") for folder in above):
+            self.skipped.append(f"{source} (a link back to {real})")
             return
         os.makedirs(target, exist_ok=True)
         try:
@@ -60,25 +53,25 @@ class _Copy:
 
     def _entry(self, source: str, target: str, above: tuple[str, ...]) -> None:
         try:
-            found = os.stat(source)
+            status = os.stat(source)
         except OSError as error:
             if not os.path.islink(source) and os.path.lexists(source):
                 raise self._refusal(source, error) from error
-            self.left_out.append(f"{source} ({error.strerror})")  # a link to nothing, or just gone
+            self.skipped.append(f"{source} ({error.strerror})")  # a broken link, or just removed
             return
-        if stat.S_ISDIR(found.st_mode):
+        if stat.S_ISDIR(status.st_mode):
             self.folder(source, target, above)
-        elif stat.S_ISREG(found.st_mode):
-            self._file(source, target, found.st_size)
+        elif stat.S_ISREG(status.st_mode):
+            self._file(source, target, status.st_size)
         else:
-            self.left_out.append(f"{source} (neither a file nor a folder)")
+            self.skipped.append(f"{source} (neither a file nor a folder)")
 
     def _file(self, source: str, target: str, size_bytes: int) -> None:
         self._check(self._total_bytes + size_bytes)
         try:
             shutil.copy2(source, target)
         except FileNotFoundError as error:
-            self.left_out.append(f"{source} ({error.strerror})")  # deleted just now
+            self.skipped.append(f"{source} ({error.strerror})")  # just removed
             return
         except PermissionError as error:
             raise self._refusal(source, error) from error
@@ -89,8 +82,8 @@ class _Copy:
         if total_bytes > self._limit_bytes:
             msg = (
                 f"source_directory {self._source} holds more than {self._limit_bytes >> 20} MB, "
-                "links in it followed, and all of it would be copied into the run. Move data and "
-                "models out of it, or give the folder of the script only."
+                "including linked files, and all of it would be copied into the run. Move data and "
+                "models out of it, or give only the folder of the script."
             )
             raise ConfigError(msg)
 
@@ -102,39 +95,41 @@ class _Copy:
 
 
 def copy_source(
-    source: Path, target: Path, ignore: Callable[[str], bool], limit_bytes: int = LIMIT_BYTES
+    source: Path,
+    target: Path,
+    ignore: Callable[[str], bool] = NOT_COPIED.__contains__,
+    limit_bytes: int = LIMIT_BYTES,
 ) -> str:
     """Copy a source directory into a run.
 
-    Links are followed, and what they lead to is measured like the rest. Left out are links to
-    nothing, links back to a folder that is being copied, sockets, pipes and devices, and the folder
-    of the runs themselves.
+    Links are followed, and linked files count toward the limit. Skipped are broken links, links
+    back to a folder that is being copied, sockets, pipes, devices, and the home of the runs.
 
     Parameters
     ----------
     source, target
-        The directory, and where its copy goes.
+        The directory and its copy.
     ignore
-        Says of a name that it is not copied.
+        Returns whether a file or folder of this name is skipped.
     limit_bytes
-        Most bytes that are copied.
+        Maximum size of the copy, in bytes.
 
     Returns
     -------
     str
-        A sentence that names what was left out; empty where nothing was.
+        A sentence that names skipped files and folders; empty if nothing was skipped.
 
     Raises
     ------
     ConfigError
-        There is more than that, or something may not be read.
+        The directory exceeds the limit, or a file is not readable.
     OSError
         The target cannot be written.
     """
     copy = _Copy(source, target, ignore, limit_bytes)
     copy.folder(str(source), str(target))
-    if not copy.left_out:
+    if not copy.skipped:
         return ""
-    shown = ", ".join(copy.left_out[:_SHOWN])
-    more = len(copy.left_out) - _SHOWN
+    shown = ", ".join(copy.skipped[:_SHOWN])
+    more = len(copy.skipped) - _SHOWN
     return f"not copied from source_directory: {shown}{f' and {more:,} more' if more > 0 else ''}"

@@ -53,7 +53,7 @@ class LogFileHandler(_FileHandler):
 
         def find() -> list[Path]:
             folder = find_run(run_id)
-            remote_logs.bring(folder)
+            remote_logs.fetch(folder)
             return worker_logs(folder, worker or None)
 
         paths = await self.answer(find)

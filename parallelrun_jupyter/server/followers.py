@@ -92,7 +92,7 @@ class Followers:
 
     def rows(self, limit: int) -> RunList:
         """Return the newest runs, without damaged folders."""
-        folders = run_folder.every()
+        folders = run_folder.list_runs()
         until = self._clock() + LIST_BUDGET_S
         rows = []
         for folder in folders[:limit]:

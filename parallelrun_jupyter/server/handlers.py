@@ -12,8 +12,7 @@ from tornado import web
 from ..client.resume import resume_run
 from ..pipelines.start import start_published
 from ..runs.snapshot.follower import Follower
-from ..runs.snapshot.grid import Grid
-from ..runs.snapshot.mini_batch_detail import MiniBatchDetail, mini_batch_detail
+from ..runs.snapshot.mini_batches import Grid, MiniBatchDetail, mini_batch_detail
 from ..views import queries
 from ..views.mime_bundle import news, run_output, saved_bundle
 from .downloads import LogFileHandler, ResultHandler

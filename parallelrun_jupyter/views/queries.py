@@ -10,10 +10,9 @@ from typing import Any, TypedDict
 from ..errors import ConfigError
 from ..runs.journal.events import AttemptFailed, ItemsFailed, decode
 from ..runs.journal.state import RunState
-from ..runs.logs.search import LogQuery, find_lines
+from ..runs.logs.reader import LogQuery, find_lines
 from ..runs.run_folder import RunFolder
-from ..runs.snapshot.grid import Grid, grid
-from ..runs.snapshot.mini_batch_detail import MiniBatchDetail, mini_batch_detail
+from ..runs.snapshot.mini_batches import Grid, MiniBatchDetail, grid, mini_batch_detail
 from ..runs.snapshot.snapshot import is_shown_as
 
 LOG_LINES = 200

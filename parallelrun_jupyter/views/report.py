@@ -10,9 +10,9 @@ from typing import Any
 
 from ..errors import OutputError
 from ..runs.journal.state import FAILED, RETRYING, RunState
-from ..runs.logs.search import LogQuery
+from ..runs.logs.reader import LogQuery
 from ..runs.run_folder import RunFolder
-from ..runs.snapshot.mini_batch_detail import mini_batch_detail
+from ..runs.snapshot.mini_batches import mini_batch_detail
 from ..runs.snapshot.snapshot import Snapshot
 from .html import html_view
 from .mime_bundle import run_output
@@ -81,7 +81,7 @@ def write_report(
 def _detailed(state: RunState) -> list[int]:
     """Return the mini-batches to describe in detail: failed, retried and recent ones."""
     failed = [k for k, status in enumerate(state.statuses) if status in {FAILED, RETRYING}]
-    recent = [row[1] for row in state.lately]
+    recent = [row[1] for row in state.recent_attempts]
     first = [group.first_mini_batch for group in state.groups.values() if group.items_missing]
     numbers = [*failed, *first, *sorted(state.tries), *reversed(recent)]
     return list(dict.fromkeys(numbers))[:_DETAILS]

@@ -14,6 +14,7 @@ from parallelrun_jupyter.formatting import (
     MiniBatchSize,
     format_bytes,
     format_duration,
+    looks_secret,
     nearest_hint,
     parse_mini_batch_size,
     plural,
@@ -92,3 +93,19 @@ def test_no_text_to_look_for_takes_long(wanted: str) -> None:
     began = time.perf_counter()
     text_filter(wanted)("a" * 65536)
     assert time.perf_counter() - began < 0.2, "a pattern that backtracks would take for ever"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "is_secret"),
+    [
+        ("account_key", None, True),
+        ("API_TOKEN", None, True),
+        ("sas", None, True),
+        ("headers", None, True),
+        ("client_kwargs", {"headers": {}}, True),
+        ("sasquatch", None, False),
+        ("account_name", {"region": "key"}, False),
+    ],
+)
+def test_settings_that_look_like_credentials(name: str, value: object, is_secret: bool) -> None:
+    assert looks_secret(name, value) == is_secret

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from parallelrun_jupyter.runs.snapshot.grid import Grid
+from parallelrun_jupyter.runs.snapshot.mini_batches import Grid
 from parallelrun_jupyter.runs.snapshot.snapshot import GroupRow, Snapshot, WorkerRow
 from parallelrun_jupyter.views.html import html_view
 from parallelrun_jupyter.views.mime_bundle import RUN_MIME, news, run_output, saved_bundle, stage

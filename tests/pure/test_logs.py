@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from parallelrun_jupyter.errors import ConfigError
+from parallelrun_jupyter.formatting import text_filter
 from parallelrun_jupyter.runs.logs import reader
-from parallelrun_jupyter.runs.logs.search import LogQuery, find_lines
+from parallelrun_jupyter.runs.logs.reader import LogQuery, find_lines
 from parallelrun_jupyter.runs.run_folder import RunFolder
 from parallelrun_jupyter.views.queries import log_query, log_window
 from parallelrun_jupyter.worker.streams import OPEN_END
@@ -109,3 +110,33 @@ def test_a_text_that_is_too_long_is_refused_and_old_pages_are_understood() -> No
     with pytest.raises(ConfigError, match=r"has 1,001 characters; expected at most 1,000"):
         log_query({"text": "x" * 1001})
     assert log_query({"text": "a.*b", "is_regex": True}).text == "a.*b"
+
+
+def test_the_last_state_of_a_mini_batch_is_shown_whatever_came_after(folder: RunFolder) -> None:
+    write(folder, "n0w0", line(1, "STDERR", 1, "50 %", is_open=True), line(2, "STDERR", 2, "next"))
+    assert said(reader.of_mini_batch(folder, 1, 10)) == ["50 %"]
+    assert said(find_lines(folder, LogQuery(mini_batch=1)).lines) == ["50 %\r"]
+    assert said(reader.tail(folder, 10)) == ["next"]
+
+
+@pytest.mark.parametrize("text", ["(a|aa)+$", "a" * 400 + "b", "a*" * 400 + "b", "*a*a*b"])
+def test_the_time_to_filter_a_line_grows_with_its_length_only(text: str) -> None:
+    has_text = text_filter(text)
+
+    def seconds(chars: int) -> float:
+        line = "a" * chars
+        times = []
+        for _ in range(5):
+            began = time.perf_counter()
+            assert not has_text(line)
+            times.append(time.perf_counter() - began)
+        return min(times)
+
+    assert seconds(320_000) < 80 * seconds(20_000), "16 times the text; quadratic were 256 times"
+
+
+def test_a_line_that_almost_has_a_tag_is_read_in_linear_time(folder: RunFolder) -> None:
+    write(folder, "n0w0", b"2026-11-18T" + b"Z" * 5_000_000 + b"\n")
+    began = time.perf_counter()
+    assert len(find_lines(folder, LogQuery(mini_batch=1)).lines) == 0
+    assert time.perf_counter() - began < 2.0

@@ -274,7 +274,7 @@ def test_who_puts_parts_and_what_that_takes() -> None:
 def test_a_manifest_of_another_run_is_not_taken_for_ours() -> None:
     with pytest.raises(OutputError, match="the output of run a is gone: run b has replaced it in"):
         read_manifest('{"run_id": "b", "parts": []}', "a", URL)
-    with pytest.raises(OutputError, match="is no manifest of an output in parts"):
+    with pytest.raises(OutputError, match="is not the manifest of an output in parts"):
         read_manifest("[]", "a", URL)
 
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from parallelrun_jupyter.runs.journal import events as ev
 from parallelrun_jupyter.runs.journal.state import FAILED, LEFT, RETRYING, SUCCEEDED, RunState
 from parallelrun_jupyter.runs.snapshot import progress
-from parallelrun_jupyter.runs.snapshot.grid import LEVELS, grid
-from parallelrun_jupyter.runs.snapshot.timeline import timeline, uses
+from parallelrun_jupyter.runs.snapshot.mini_batches import LEVELS, grid
+from parallelrun_jupyter.runs.snapshot.progress import timeline, uses
 from tests.journals import Course, events_of, record
 
 RECORDED = sorted((Path(__file__).parents[1] / "recorded").glob("*.jsonl.gz"))

@@ -23,8 +23,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from parallelrun_jupyter.runs.output.committed_rows import read_rows
-from parallelrun_jupyter.runs.output.merge import merge_rows
-from parallelrun_jupyter.runs.output.row_notes import NoteLines, read_notes
+from parallelrun_jupyter.runs.output.merge import NoteLines, merge_rows, read_notes
 from parallelrun_jupyter.worker.failures import BadResult
 from parallelrun_jupyter.worker.output.formats import FORMATS, HEADER_MARK, NOTE_MARK, framed
 from parallelrun_jupyter.worker.output.results import CSV_OPTIONS, encode_result, read_frame_options
@@ -43,7 +42,7 @@ def written(results: list[Any], form: str) -> tuple[bytes, pd.DataFrame]:
 
     lines: list[str] = []
     notes = NoteLines(lines.append)
-    data = b"".join(merge_rows(pieces, form, notes.take))
+    data = b"".join(merge_rows(pieces, form, notes.add))
     notes.end(len(data))
     return data, read_rows(data, form, read_notes(lines) if notes.is_needed else None)
 
@@ -402,7 +401,7 @@ def test_types_are_joined_as_pandas_joins_them(
 def test_a_file_that_was_changed_is_read_without_types_and_that_is_said() -> None:
     lines: list[str] = []
     notes = NoteLines(lines.append)
-    notes.take({"rows": 1, "columns": [["id", "text"]], "sep": ",", "header": True})
+    notes.add({"rows": 1, "columns": [["id", "text"]], "sep": ",", "header": True})
     notes.end(7)
     noted = read_notes(lines)
     assert read_rows(b"id\n007\n", "csv", noted)["id"].tolist() == ["007"]
@@ -414,7 +413,7 @@ def test_notes_of_alike_mini_batches_take_one_line() -> None:
     lines: list[str] = []
     notes = NoteLines(lines.append)
     for _ in range(1000):
-        notes.take({"rows": 3, "columns": [["id", "text"]], "sep": ",", "header": True})
+        notes.add({"rows": 3, "columns": [["id", "text"]], "sep": ",", "header": True})
     notes.end(5)
     assert len(lines) == 3
     assert read_notes(lines).ranges[0][0] == 3000
@@ -527,7 +526,7 @@ def test_rows_of_older_versions_are_read_as_ever_also_beside_new_ones() -> None:
         for pieces in ([old[form]], [old[form], new[form]], [new[form], old[form]]):
             lines: list[str] = []
             notes = NoteLines(lines.append)
-            data = b"".join(merge_rows(lambda p=pieces: enumerate(p), form, notes.take))
+            data = b"".join(merge_rows(lambda p=pieces: enumerate(p), form, notes.add))
             notes.end(len(data))
             found = read_rows(data, form, read_notes(lines) if notes.is_needed else None)
             assert sorted(map(int, found["a"])) == [7, 8][-len(pieces) :]

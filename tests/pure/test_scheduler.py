@@ -667,7 +667,7 @@ def test_one_group_is_tried_again_and_the_other_stays_failed() -> None:
     assert again.end.state == "Completed"
     assert (state.succeeded, state.failed, state.left) == (2, 2, 0)
     assert [g.mini_batches_lost for g in state.groups.values()] == [2, 0]
-    assert state.failed_ones(BAD.group) == [0, 2]
+    assert state.failed_mini_batches(BAD.group) == [0, 2]
 
 
 @pytest.mark.parametrize(
@@ -772,5 +772,5 @@ def test_however_often_groups_are_tried_again_every_item_is_accounted_for(
         assert state == bench.scheduler.state
         group = rng.choice(["", BAD.group, WORSE.group])
         lost = [k for k in range(mini_batches) if state.status_of(k) == FAILED]
-        kept = {k for k in lost if group and k not in state.failed_ones(group)}
+        kept = {k for k in lost if group and k not in state.failed_mini_batches(group)}
         bench = Bench(limits, state=state, group=group)

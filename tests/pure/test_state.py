@@ -11,9 +11,13 @@ import pytest
 from parallelrun_jupyter.errors import RunFolderError
 from parallelrun_jupyter.runs import driver_lock
 from parallelrun_jupyter.runs.journal import events as ev
-from parallelrun_jupyter.runs.journal.files import JournalReader, JournalWriter
+from parallelrun_jupyter.runs.journal.files import (
+    JournalReader,
+    JournalWriter,
+    read_state,
+    write_state,
+)
 from parallelrun_jupyter.runs.journal.state import RunState
-from parallelrun_jupyter.runs.journal.state_cache import read_state, write_state
 from parallelrun_jupyter.runs.run_folder import RunFolder
 from parallelrun_jupyter.runs.run_record import RunRecord
 from parallelrun_jupyter.runs.snapshot.snapshot import Snapshot, take_snapshot

@@ -499,5 +499,5 @@ def test_a_compute_target_may_be_a_dask_cluster(ws: Any, dask_cluster: DaskProce
     run = submit(ws, parallel(ws, [files(ws).as_named_input("n")]))
     run.wait_for_completion(show_output=False)
     (step_run,) = run.find_step_run("predict")
-    assert step_run.native().folder.read_record().backend == "dask"
+    assert step_run.native().folder.read_record().placement.backend == "dask"
     assert rows_of(step_run) == [f"{n}.txt {n}" for n in range(5)]

@@ -40,7 +40,7 @@ def test_an_output_folder_that_cannot_be_made_is_said_before_anything_runs(
 ) -> None:
     done = parallelrun("run", ECHO, "-i", numbers, "--output", numbers / "000.txt" / "out")
     assert done.returncode != 0
-    assert "000.txt/out' could not be made (Not a directory). Give output=" in done.stderr
+    assert "000.txt/out' could not be created (Not a directory). Give output=" in done.stderr
     assert "Traceback" not in done.stderr
 
 

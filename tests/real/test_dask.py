@@ -295,7 +295,7 @@ def test_logs_of_other_machines_come_when_they_are_asked_for(
     run.cancel()
     end_of(run)
     text = (run.folder.user_logs / "n0w0.log").read_text()
-    assert "bytes of this log were not brought here ..." in text
+    assert "bytes of this log were not fetched ..." in text
 
 
 def test_a_scheduler_file_and_a_named_compute(

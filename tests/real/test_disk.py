@@ -64,7 +64,7 @@ def test_an_output_that_refuses_keeps_the_rows_safe(
     start: Callable[..., Run], disk: Path, home: Path
 ) -> None:
     mount("-o", "remount,ro", disk)
-    with pytest.raises(ConfigError, match=r"out' could not be made \(Read-only file system\)"):
+    with pytest.raises(ConfigError, match=r"out' could not be created \(Read-only file system\)"):
         start("echo.py", output=disk / "out")
     assert not list((home / "runs").iterdir()), "a refused start leaves nothing"
     mount("-o", "remount,rw", disk)

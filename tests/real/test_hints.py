@@ -31,12 +31,12 @@ CASES = {
         "from pathlib import Path\ndef init():\n"
         "    (Path(__file__).parent / 'model' / 'weights.txt').read_text()\n"
         "def run(mini_batch): return mini_batch\n",
-        "The run has a copy of the script alone, so that nothing else is beside __file__. Give "
+        "The run has a copy of the script alone, so there is nothing else beside __file__. Give "
         "source_directory",
     ),
     "rows": (
         "def run(mini_batch):\n    return [r for _, r in mini_batch.iterrows()]\n",
-        "run() was given a list of paths, not a table: some.csv was not said to hold one. Write "
+        "run() received a list of paths, not a table: some.csv was not declared as one. Write "
         "--format csv, or inputs=TabularDataset.from_delimited_files('some.csv')",
     ),
     "attribute": ("def run(mini_batch):\n    return mini_batch.a.tolist()\n", "--format csv"),

@@ -19,9 +19,8 @@ pytest.importorskip("playwright")
 from parallelrun_jupyter.notebook.display import Place
 from parallelrun_jupyter.notebook.feed import followed
 from parallelrun_jupyter.notebook.run_details import CellOutput
-from parallelrun_jupyter.runs.journal.files import JournalReader
+from parallelrun_jupyter.runs.journal.files import JournalReader, write_state
 from parallelrun_jupyter.runs.journal.state import RunState
-from parallelrun_jupyter.runs.journal.state_cache import write_state
 from parallelrun_jupyter.runs.run_folder import RunFolder
 from parallelrun_jupyter.runs.snapshot import snapshot as snapshots
 from parallelrun_jupyter.runs.snapshot.follower import Follower
@@ -105,7 +104,7 @@ import sys, time
 from pathlib import Path
 from parallelrun_jupyter.runs.journal.events import decode_lines
 from parallelrun_jupyter.runs.journal.state import RunState
-from parallelrun_jupyter.runs.journal.state_cache import write_state
+from parallelrun_jupyter.runs.journal.files import write_state
 from parallelrun_jupyter.runs.run_folder import RunFolder
 
 journal, folder, seconds = Path(sys.argv[1]).read_bytes(), RunFolder(Path(sys.argv[2])), float(sys.argv[3])

@@ -62,10 +62,14 @@ def test_rows_are_kept_twice_only_as_long_as_a_resume_may_want_them(
     run = start("returns.py", arguments=["texts", "bad"], **settings)
     assert end_of(run) == "Completed"
     sizes = [path.stat().st_size for path in run.folder.output.glob("part-*")]
-    assert run.folder.parts_bytes() == sum(sizes) > Path(run.snapshot()["output"]).stat().st_size
+    assert (
+        sum(path.stat().st_size for path in run.folder.parts())
+        == sum(sizes)
+        > Path(run.snapshot()["output"]).stat().st_size
+    )
     whole = start("returns.py", arguments=["texts"], mini_batch_size=4)
     assert end_of(whole) == "Completed"
-    wait_until(lambda: whole.folder.parts_bytes() == 0, "the parts to go, behind the end")
+    wait_until(lambda: not whole.folder.parts(), "the parts to go, behind the end")
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet"])

@@ -36,7 +36,12 @@ export const PHASES: Readonly<Record<string, string>> = {
   ended: 'ended',
 };
 
-/** What one worker is doing and using; ``restarts`` counts those that it has replaced. */
+/** Severity of a log line; text on standard error counts as a warning. */
+export const LOG_LEVELS: Readonly<Record<string, number>> = {
+  ...{ DEBUG: 10, INFO: 20, STDOUT: 20, WARNING: 30, STDERR: 30, ERROR: 40, CRITICAL: 50 },
+};
+
+/** Activity and resources of a worker; ``restarts`` counts the workers that it has replaced. */
 export interface WorkerRow {
   readonly cpu_percent: number | null;
   readonly memory_mb: number | null;
@@ -55,7 +60,7 @@ export interface WorkerRow {
   readonly restarts: number;
 }
 
-/** Failures that were raised at the same place; ``hint`` is what to do about them, or ''. */
+/** Failures raised at the same line; ``hint`` suggests a remedy, or is ''. */
 export interface GroupRow {
   readonly group: string;
   readonly kind: string;
@@ -68,7 +73,7 @@ export interface GroupRow {
   readonly hint: string;
 }
 
-/** How much of what may fail has failed; the run fails when ``used`` exceeds ``allowed``. */
+/** A limit of failures; the run fails when ``used`` exceeds ``allowed``. */
 export interface Budget {
   readonly limit: string;
   readonly noun: string;
@@ -76,14 +81,14 @@ export interface Budget {
   readonly allowed: number;
 }
 
-/** A mini-batch that runs for much longer than the others took. */
+/** A mini-batch that runs much longer than the others took. */
 export interface Straggler {
   readonly worker: string;
   readonly mini_batch: number;
   readonly for_s: number;
 }
 
-/** Mini-batches from ``first`` on, ``per_cell`` of them in each cell, one character a cell. */
+/** Mini-batches from ``first`` on, ``per_cell`` of them in each cell, one character per cell. */
 export interface Grid {
   readonly first: number;
   readonly count: number;
@@ -91,13 +96,13 @@ export interface Grid {
   readonly cells: string;
 }
 
-/** The bars of one worker: rows of start (ms), length (ms), mini-batch, how many, what became. */
+/** The bars of one worker: start (ms), length (ms), mini-batch, number of mini-batches, status. */
 export interface Lane {
   readonly worker: string;
   readonly bars: readonly (readonly number[])[];
 }
 
-/** Where a run stands. Times in seconds; None where a value is not known yet. */
+/** State and progress of a run. Times in seconds; None while a value is unknown. */
 export interface Snapshot {
   readonly at_s: number;
   readonly elapsed_s: number;
@@ -213,7 +218,7 @@ export interface Failures {
   readonly attempts: number;
 }
 
-/** One try of a mini-batch that is over. */
+/** An attempt that has ended. */
 export interface AttemptRow {
   readonly attempt: number;
   readonly worker: string;
@@ -225,7 +230,7 @@ export interface AttemptRow {
   readonly message: string;
 }
 
-/** A mini-batch: its state in a word, its first items, its attempts, who runs it now. */
+/** A mini-batch: its state, the worker that runs it, its first items, its attempts. */
 export interface MiniBatchDetail {
   readonly mini_batch: number;
   readonly state: RunState;

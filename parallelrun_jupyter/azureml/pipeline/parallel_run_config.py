@@ -8,14 +8,12 @@ import re
 from pathlib import Path
 from typing import Any
 
+from ...config.run_config import FORBIDDEN_IN_FILE_NAME, OUTPUT_ACTIONS
 from ..core.computes import AmlCompute
 from ..core.environments import Environment
 from ..core.parameters import PipelineParameter, PromotedParameter, bound, default_of
 from ..core.workspace import Workspace, as_workspace
 
-OUTPUT_ACTIONS = ("append_row", "summary_only")
-DEFAULT_OUTPUT_FILE = "parallel_run_step.txt"
-_FORBIDDEN_IN_FILE_NAME = re.compile(r'[~"#%&*:<>?/\\{|}]')
 _SIZE = re.compile(r"\d+\s*([kKmMgG][bB])?", re.ASCII)
 PARAMETERS = (
     "mini_batch_size", "node_count", "process_count_per_node", "logging_level",
@@ -143,7 +141,7 @@ class ParallelRunConfig:
         name = self.append_row_file_name
         if self.output_action != "append_row" or name is None:
             return
-        if not isinstance(name, str) or _FORBIDDEN_IN_FILE_NAME.search(name):
+        if not isinstance(name, str) or FORBIDDEN_IN_FILE_NAME.search(name):
             msg = (
                 f"Parameter append_row_file_name is {name!r}; it must be a valid UNIX file "
                 'name, with none of ~ " # % & * : < > ? / \\ { | }.'

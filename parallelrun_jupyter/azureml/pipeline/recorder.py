@@ -14,8 +14,9 @@ from typing import Any
 
 from ...data.datasets.file_dataset import FileDataset
 from ...environment.build import as_policy, policy
+from ...formatting import looks_secret
 from ...pipelines.record import InputRecord, OutputRecord, PipelineRecord, StepRecord
-from ...runs.source_copy import copy_source
+from ...runs.source_copy import NOT_COPIED, copy_source
 from ...version import __version__
 from ...worker.output.results import SETTINGS_FILE
 from ..core.computes import compute_setting
@@ -28,17 +29,7 @@ from .outputs import PipelineOutputAbstractDataset, _Output
 from .parallel_run_step import ParallelRunStep
 from .steps import PipelineStep, PythonScriptStep, output_of
 
-_SECRET = re.compile(
-    r"key|secret|token|passw|credential|sas\b|connection_string|auth", re.IGNORECASE
-)
-_NOT_COPIED = {
-    "__pycache__",
-    ".git",
-    ".ipynb_checkpoints",
-    ".venv",
-    "node_modules",
-    "azureml-models",
-}
+_NOT_COPIED = NOT_COPIED | {"azureml-models"}
 _IGNORE_FILES = (".amlignore", ".gitignore")
 
 
@@ -171,7 +162,7 @@ class Recorder:
         """Return the variables whose values are for the driver's memory only."""
         found: dict[str, str] = {}
         for step in self._steps:
-            found.update({k: v for k, v in _variables(step).items() if _SECRET.search(k)})
+            found.update({k: v for k, v in _variables(step).items() if looks_secret(k)})
         return found
 
     def snapshot(self, folder: Callable[[str], Path]) -> None:
@@ -202,7 +193,7 @@ class Recorder:
             inputs=inputs,
             side_inputs=sides,
             outputs=outputs,
-            variables={k: None if _SECRET.search(k) else v for k, v in variables.items()},
+            variables={k: None if looks_secret(k) else v for k, v in variables.items()},
             allow_reuse=step.allow_reuse,
             after=[self._keys[id(before)] for before in step.producers()],
             compute=compute_setting(step.config.compute_target)

@@ -95,7 +95,7 @@ class DaskPool:
         self._closing: asyncio.Event | None = None
         self._thread: threading.Thread | None = None
         self._background: set[asyncio.Task[None]] = set()
-        remote_logs.begin(folder)
+        remote_logs.mark_remote(folder)
 
     # The driver's thread
 
@@ -249,7 +249,7 @@ class DaskPool:
     def _begin_to_bring(self, members: Membership) -> None:
         async def bring() -> None:
             await members.bring_logs()
-            remote_logs.mark(self._folder)
+            remote_logs.mark_fetched(self._folder)
 
         task = asyncio.get_running_loop().create_task(bring())
         self._background.add(task)
@@ -258,7 +258,7 @@ class DaskPool:
     async def _store_tails(self, link: NodeClient) -> None:
         for tail in await link.tails():
             skipped = link.note(tail)
-            remote_logs.store(self._folder, tail.worker, tail.text, skipped)
+            remote_logs.append(self._folder, tail.worker, tail.text, skipped)
 
     async def _bring_written(self, link: NodeClient) -> None:
         """Bring the files that the script wrote on a machine which does not see the run's folder."""

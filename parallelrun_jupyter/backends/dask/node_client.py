@@ -148,7 +148,7 @@ class NodeClient:
         for name, size_bytes in found:
             path = target / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(path) as temporary:
+            with replacing(path, owner=self.name) as temporary:
                 await self._bring_file(name, size_bytes, temporary)
         return len(found)
 

@@ -17,10 +17,6 @@ from typing import Any, TypeAlias
 
 from ...errors import ConfigError, MissingExtraError
 
-_SECRET = re.compile(
-    r"key|secret|token|passw|credential|sas\b|connection_string|auth|headers|signature",
-    re.IGNORECASE,
-)
 _held: dict[str, str] = {}
 """What was typed in this process; a module's dictionary, since os.environ would reach every child."""
 
@@ -78,13 +74,6 @@ class Held:
 
 
 Reference: TypeAlias = EnvironmentVariable | Keyring | Held
-
-
-def looks_secret(name: str, value: Any = None) -> bool:
-    """Say whether an option is a credential, by its name or the names inside of it."""
-    if _SECRET.search(name):
-        return True
-    return isinstance(value, dict) and any(looks_secret(str(k), v) for k, v in value.items())
 
 
 def hold(label: str, option: str, value: Any, *, owner: str = "") -> Reference:

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ...errors import ConfigError, InputError, MissingExtraError
-from ...formatting import nearest_hint
-from .credentials import EnvironmentVariable, Held, Reference, hold, look_up, looks_secret
+from ...formatting import looks_secret, nearest_hint
+from .credentials import EnvironmentVariable, Held, Reference, hold, look_up
 from .credentials import reference_of as _reference_of
 
 AZURE_VARIABLES = {

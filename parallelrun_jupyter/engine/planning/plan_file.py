@@ -192,7 +192,7 @@ def _replace_lines(path: Path, lines: list[bytes], replaced: dict[int, bytes]) -
     _, mini_batches, items = json.loads(lines[-1])
     lines[-1] = b"%b%d,%d]\n" % (_END, mini_batches, items + grown)
     times = os.stat(path)
-    with replacing(path) as draft:
+    with replacing(path, owner="draft") as draft:
         with open(draft, "wb") as file:
             file.writelines(lines)
             file.flush()

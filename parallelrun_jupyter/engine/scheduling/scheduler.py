@@ -136,7 +136,7 @@ class Scheduler:
         self._record(RunStarted(now_ms, SCHEMA, pid, host))
         if is_resume:
             state = self.state
-            again = state.failed_ones(self._group)
+            again = state.failed_mini_batches(self._group)
             count = len(again) if self._failed_only else state.planned - state.succeeded
             self._record(RunResumed(now_ms, self._failed_only, count, script, self._group))
             self._items_left_failed = state.items_failed if self._group else -1

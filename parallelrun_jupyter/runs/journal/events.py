@@ -1,18 +1,18 @@
-"""The events of a run: what a journal holds, and their JSON, in this one place.
+"""The events of a run and their JSON in the journal.
 
-Rare events are JSON objects that name their fields. The attempt events, of which a run may have
-millions, are positional arrays behind a type letter, at under 100 bytes a line. Times (``at_ms``)
-are milliseconds since the run was created, by the driver's clock.
+Rare events are JSON objects that name their fields. Attempt events, of which a run may have
+millions, are positional arrays that start with a type letter, under 100 bytes per line. Times
+(``at_ms``) are milliseconds since the run was created, by the driver's clock.
 
-Texts that come from the user's code or files can be written as UTF-8: a lone surrogate, as in a file
-name whose bytes are not UTF-8, is replaced by its escape when the event is made or read.
+Texts from the user's code or files can be encoded as UTF-8: a lone surrogate, as in a file name
+whose bytes are not UTF-8, is replaced by its escape when the event is created or read.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass, fields
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, get_args
 
 from ...errors import RunFolderError, visible
 
@@ -32,7 +32,7 @@ RUN_STATES = (
 FINAL_STATES = frozenset({"Completed", "Failed", "Canceled"})
 
 IN_STORE = -1
-"""In the place of a part file's number: the rows are in the part that the next `PartStored` names."""
+"""Sentinel for a part number: the rows are in the part named by the next `PartStored`."""
 
 
 def _make_visible(event: object, *names: str) -> None:
@@ -42,7 +42,7 @@ def _make_visible(event: object, *names: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
-    """A driver took up the run."""
+    """A driver started."""
 
     at_ms: int
     schema: int
@@ -52,12 +52,18 @@ class RunStarted:
 
 @dataclass(frozen=True, slots=True)
 class RunResumed:
-    """A run that had ended is going on: what succeeded is kept, what had failed is tried again.
+    """A run that had ended continues: succeeded mini-batches are kept, failed ones retried.
 
-    ``mini_batches`` of them are to be done; with ``failed_only`` those that had failed, with
-    ``group`` those whose last attempt failed in that group: the other failed ones stay as they are.
-    ``script`` is the SHA-256 of a corrected entry script, or empty where it is the same. Journals
-    from before there was ``group`` have none.
+    Parameters
+    ----------
+    failed_only
+        Only failed mini-batches run; with ``group`` only those whose last attempt failed in it.
+    mini_batches
+        Number of mini-batches to run.
+    script
+        SHA-256 of a corrected entry script; empty if the script is unchanged.
+    group
+        A failure group; empty for all. Missing in older journals.
     """
 
     at_ms: int
@@ -69,7 +75,7 @@ class RunResumed:
 
 @dataclass(frozen=True, slots=True)
 class MiniBatchesPlanned:
-    """The plan has grown to these totals; listing goes on."""
+    """The plan has grown to these totals; listing continues."""
 
     at_ms: int
     mini_batches: int
@@ -78,7 +84,7 @@ class MiniBatchesPlanned:
 
 @dataclass(frozen=True, slots=True)
 class PlanFinished:
-    """Listing is over; the totals are final."""
+    """Listing has finished; the totals are final."""
 
     at_ms: int
     mini_batches: int
@@ -130,7 +136,7 @@ class InitFailed:
 
 @dataclass(frozen=True, slots=True)
 class WorkerLost:
-    """A worker process ended before it was asked to, or was killed for a timeout."""
+    """A worker process ended unexpectedly, or was killed after a timeout."""
 
     at_ms: int
     worker: str
@@ -143,12 +149,12 @@ class WorkerLost:
 class AttemptSucceeded(NamedTuple):
     """``run()`` returned a result for the mini-batch, and its rows are in a part file.
 
-    A named tuple, since there are millions: a frozen dataclass takes four times as long to make.
+    ``items_succeeded`` is ``min(len(result), items)``, ``rows`` is ``len(result)``. The rows are
+    ``length`` bytes at ``offset`` in part file ``part``, with checksum ``crc``. If ``part`` is
+    `IN_STORE`, ``offset`` counts the preceding rows in the part named by the next `PartStored`, and
+    the attempt is committed only once that event appears.
 
-    ``items`` of which ``items_succeeded`` (``min(len(result), items)``) succeeded; ``rows`` is
-    ``len(result)``. The rows are ``length`` bytes at ``offset`` of part ``part``, with ``crc``.
-    Where ``part`` is `IN_STORE`, ``offset`` counts the rows before them in the part that the next
-    `PartStored` names, and nothing of it holds before that one is there.
+    It is a named tuple because a run has millions: a frozen dataclass takes four times as long.
     """
 
     mini_batch: int
@@ -167,10 +173,10 @@ class AttemptSucceeded(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PartStored:
-    """A part of the output is in its store, with the rows of ``count`` mini-batches from ``first`` on.
+    """A part of the output is in the object store: ``count`` mini-batches, the first is ``first``.
 
-    The attempts that it makes hold are the ``count`` lines before it. ``name`` is empty where they
-    had no rows at all, so that there is no file.
+    It commits the attempts of the ``count`` lines before it. ``name`` is empty if they have no rows
+    and thus no file.
     """
 
     at_ms: int
@@ -183,11 +189,10 @@ class PartStored:
 
 @dataclass(frozen=True, slots=True)
 class AttemptFailed:
-    """One try of a mini-batch failed; ``is_last`` when it will not be tried again.
+    """An attempt of a mini-batch failed; with ``is_last`` it is not retried.
 
-    ``kind`` is exception, timeout, load_timeout, no_result, wrong_result, worker_lost
-    or node_lost.
-    ``traceback`` is empty where the same group has shown its own often enough.
+    ``kind`` is exception, timeout, load_timeout, no_result, wrong_result, worker_lost or node_lost.
+    ``traceback`` is empty after the first few failures of a group.
     """
 
     mini_batch: int
@@ -209,11 +214,11 @@ class AttemptFailed:
 
 @dataclass(frozen=True, slots=True)
 class ItemsFailed:
-    """Some items of a mini-batch failed, in an attempt that succeeded for its other items.
+    """Some items of a mini-batch failed in an attempt that succeeded for its other items.
 
-    It follows the `AttemptSucceeded` of the same attempt, which counts the items; this names the
-    reason. ``items`` is the number of those that failed. ``kind`` is short_result: ``run()``
-    returned fewer elements than the mini-batch has items, so that nobody knows which ones.
+    It follows the `AttemptSucceeded` of the same attempt, which counts the items, and gives the
+    reason. ``items`` is the number of failed items. ``kind`` is short_result: ``run()`` returned
+    fewer elements than the mini-batch has items, so it is unknown which items failed.
     """
 
     mini_batch: int
@@ -232,13 +237,13 @@ class ItemsFailed:
 
 
 WorkerSample: TypeAlias = tuple[str, str, int, int] | tuple[str, str, int, int, int, int, int, int]
-"""A worker's name, phase, mini-batch and since when (ms); now and then also what it uses: CPU
-(percent of one core), memory (MiB), GPU (percent) and GPU memory (MiB), -1 where there is none."""
+"""Worker, phase, mini-batch and start of the phase (ms); in every other second also CPU (percent of
+one core), memory (MiB), GPU (percent) and GPU memory (MiB), -1 without a GPU."""
 
 
 @dataclass(frozen=True, slots=True)
 class NodeSampled:
-    """What the workers of a node were doing, and every other second what they used."""
+    """Activity of the workers of a node, and every other second their use of resources."""
 
     at_ms: int
     node: str
@@ -247,7 +252,7 @@ class NodeSampled:
 
 @dataclass(frozen=True, slots=True)
 class NodeJoined:
-    """A node came from outside; ``place`` says where it is. This machine's own have no such event."""
+    """A node joined from ``place``. Nodes on the driver's machine have no such event."""
 
     at_ms: int
     node: str
@@ -256,7 +261,7 @@ class NodeJoined:
 
 @dataclass(frozen=True, slots=True)
 class NodeLost:
-    """A node is gone, with its workers; what it held runs elsewhere."""
+    """A node is lost with its workers; its mini-batches run elsewhere."""
 
     at_ms: int
     node: str
@@ -268,10 +273,7 @@ class NodeLost:
 
 @dataclass(frozen=True, slots=True)
 class WarningRaised:
-    """Something the user should know that fails nothing; ``traceback`` where it is about an error.
-
-    Journals from before there was ``traceback`` have none.
-    """
+    """A warning for the user; ``traceback`` is that of an error, missing in older journals."""
 
     at_ms: int
     text: str
@@ -283,7 +285,7 @@ class WarningRaised:
 
 @dataclass(frozen=True, slots=True)
 class CancelRequested:
-    """Somebody asked for the end of the run."""
+    """A user canceled the run; with ``drain``, running mini-batches may finish."""
 
     at_ms: int
     drain: bool
@@ -291,10 +293,10 @@ class CancelRequested:
 
 @dataclass(frozen=True, slots=True)
 class RunFinished:
-    """The run reached a final state; ``output`` is a path, or URL, as it is.
+    """The run reached a final state; ``output`` is a path or URL.
 
-    ``traceback`` is that of an error outside of the script which ended it: in the driver, or in a
-    process that helps it. Journals from before there was ``traceback`` have none.
+    ``traceback`` is that of an error outside the script, in the driver or one of its child
+    processes; it is missing in older journals.
     """
 
     at_ms: int
@@ -330,26 +332,9 @@ Event: TypeAlias = (
     | RunFinished
 )
 
+_POSITIONAL = (AttemptSucceeded, AttemptFailed, ItemsFailed)
 _NAMED: dict[str, type[Any]] = {
-    kind.__name__: kind
-    for kind in (
-        RunStarted,
-        RunResumed,
-        MiniBatchesPlanned,
-        PlanFinished,
-        StateEntered,
-        WorkerStarted,
-        WorkerReady,
-        InitFailed,
-        WorkerLost,
-        PartStored,
-        NodeSampled,
-        NodeJoined,
-        NodeLost,
-        WarningRaised,
-        CancelRequested,
-        RunFinished,
-    )
+    kind.__name__: kind for kind in get_args(Event) if kind not in _POSITIONAL
 }
 _SUCCESS_LENGTH = 1 + len(AttemptSucceeded._fields)
 _FIELDS = {name: tuple(f.name for f in fields(kind)) for name, kind in _NAMED.items()}
@@ -358,7 +343,7 @@ _FIELDS = {name: tuple(f.name for f in fields(kind)) for name, kind in _NAMED.it
 def encode(event: Event) -> str:
     """Return the journal line of an event, without its line end."""
     if isinstance(event, AttemptSucceeded):
-        e = event  # a format string is three times as fast as json.dumps; workers' names are ours
+        e = event  # three times as fast as json.dumps; names of workers need no escapes
         return (
             f'["s",{e.mini_batch},{e.attempt},"{e.worker}",{e.at_ms},{e.duration_us},{e.items},'
             f"{e.items_succeeded},{e.rows},{e.part},{e.offset},{e.length},{e.crc}]"
@@ -373,18 +358,18 @@ def encode(event: Event) -> str:
 
 
 def decode_lines(lines: list[bytes]) -> list[Event]:
-    """Return the events of whole journal lines: of many at once in half the time of ``decode``.
+    """Return the events of many journal lines, in half the time of ``decode``.
 
     Raises
     ------
     RunFolderError
-        A line is no event.
+        A line is not an event.
     """
     try:
         records = json.loads(b"[%b]" % b",".join(lines))
     except ValueError:
         records = []
-    if len(records) != len(lines):  # one is damaged: the error names it
+    if len(records) != len(lines):  # a damaged line: find it for the error
         return [decode(line) for line in lines]
     return [
         AttemptSucceeded(*record[1:])
@@ -400,7 +385,7 @@ def decode(line: str | bytes) -> Event:
     Raises
     ------
     RunFolderError
-        The line is no event of this version or an older one.
+        The line is not an event of this version or an older one.
     """
     try:
         record = json.loads(line)

@@ -1,34 +1,46 @@
-"""The journal: a file of events, written by one driver, read by anybody."""
+"""``events.jsonl``, written by one driver, and ``state.json``, a cache of its fold."""
 
 from __future__ import annotations
 
+import base64
+import json
 import os
+import zlib
+from collections import deque
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any
 
+from ...files import write_atomically
+from ..run_folder import RunFolder
 from .events import IN_STORE, AttemptSucceeded, Event, PartStored, decode_lines, encode
+from .state import KEPT_ATTEMPTS, FailureGroup, RunState, WorkerState
+from .throughput import KEPT_POINTS, Throughput
 
-_BLOCK = 1 << 20
+STATE_SCHEMA = 5
+
+_BLOCK_BYTES = 1 << 20
 _DECODED_AT_ONCE = 1000
 
 
 class JournalWriter:
-    """Appends events. Only a driver makes one.
+    """Appends events. Only a driver creates one.
 
-    Opening cuts off a torn last line, which a driver that was killed may have left.
+    Opening truncates an incomplete last line, which a killed driver may have left.
     """
 
     def __init__(self, path: Path) -> None:
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        _cut_torn_line(self._fd)
+        _truncate_incomplete_line(self._fd)
 
     def append(self, events: Iterable[Event]) -> None:
-        """Write events, a line each, and hand them to the operating system.
+        """Write events, one line each; they may still be in the operating system's buffers.
 
         Raises
         ------
         OSError
-            The disk refused; none of the events is in the journal.
+            The write failed; none of the events is in the journal.
         """
         lines = [encode(event) for event in events]
         if not lines:
@@ -43,11 +55,11 @@ class JournalWriter:
             raise
 
     def size_bytes(self) -> int:
-        """Return the size of the file."""
+        """Return the size of the journal."""
         return os.fstat(self._fd).st_size
 
     def sync(self) -> None:
-        """Wait until what was appended is on the disk."""
+        """Wait until all appended events are on the disk."""
         os.fsync(self._fd)
 
     def close(self) -> None:
@@ -55,11 +67,11 @@ class JournalWriter:
         os.close(self._fd)
 
 
-def _cut_torn_line(fd: int) -> None:
+def _truncate_incomplete_line(fd: int) -> None:
     size = os.fstat(fd).st_size
     end = size
     while end > 0:
-        start = max(0, end - _BLOCK)
+        start = max(0, end - _BLOCK_BYTES)
         newline = os.pread(fd, end - start, start).rfind(b"\n")
         if newline >= 0:
             end = start + newline + 1
@@ -70,37 +82,37 @@ def _cut_torn_line(fd: int) -> None:
 
 
 class JournalReader:
-    """Reads whole lines of a journal from where it last stopped; a torn last line waits.
+    """Reads the new events of a journal. A line without its end is left for the next read.
 
-    So does a torn part: attempts whose rows are in a store are read when the line that names their
-    part is there, and never where the driver died before it wrote that line.
+    Attempts whose rows are in an object store are returned together with the `PartStored` that
+    names their part. They are dropped if the driver died before it wrote that event.
     """
 
     def __init__(self, path: Path, offset: int = 0) -> None:
         self._path = path
         self.offset = offset
-        #: attempts of a part whose own line is still to come
+        #: attempts whose `PartStored` was not read yet
         self._held: list[AttemptSucceeded] = []
 
     def behind_bytes(self) -> int:
-        """Return how much there is to read."""
+        """Return the number of bytes not read yet."""
         try:
             return os.stat(self._path).st_size - self.offset
         except FileNotFoundError:
             return 0
 
     def read(self) -> Iterator[Event]:
-        """Yield the events that have been appended since the last call."""
+        """Yield the events appended since the last call."""
         try:
             file = open(self._path, "rb")  # noqa: SIM115 - closed by the with below
-        except FileNotFoundError:  # the driver has not started it yet
+        except FileNotFoundError:  # the driver has not created it yet
             return
         self._held = []
         with file:
             file.seek(self.offset)
             position = self.offset
             rest = b""
-            while block := file.read(_BLOCK):
+            while block := file.read(_BLOCK_BYTES):
                 *lines, rest = (rest + block).split(b"\n")
                 for start in range(0, len(lines), _DECODED_AT_ONCE):
                     some = lines[start : start + _DECODED_AT_ONCE]
@@ -111,13 +123,67 @@ class JournalReader:
                             continue
                         self.offset = position
                         if self._held or event.__class__ is PartStored:
-                            yield from self._whole(event)
+                            yield from self._with_held(event)
                         else:
                             yield event
 
-    def _whole(self, event: Event) -> list[Event]:
-        """Return an event behind attempts that were held: with them where it names their part."""
+    def _with_held(self, event: Event) -> list[Event]:
+        """Return an event after the held attempts, which count only if it names their part."""
         held, self._held = self._held, []
         if not isinstance(event, PartStored):
             return [event]
         return [*held, event] if len(held) == event.count else []
+
+
+def write_state(folder: RunFolder, state: RunState, journal_bytes: int) -> None:
+    """Write ``state.json``: the fold of the first ``journal_bytes`` bytes of the journal.
+
+    It is a cache that may be deleted at any time. With it, a view of a run with a million
+    mini-batches need not read the whole journal.
+    """
+    record: dict[str, Any] = {"schema": STATE_SCHEMA, "journal_bytes": journal_bytes}
+    for field in fields(RunState):
+        value = getattr(state, field.name)
+        if field.name == "statuses":
+            value = base64.b85encode(zlib.compress(bytes(value), 1)).decode("ascii")
+        elif field.name in {"workers", "groups"}:
+            value = [{f.name: getattr(row, f.name) for f in fields(row)} for row in value.values()]
+        elif field.name in {"tries", "failed_in"}:
+            value = list(value.items())
+        elif field.name == "throughput":
+            value = {**asdict(value), "points": list(value.points)}
+        elif isinstance(value, deque):
+            value = list(value)
+        record[field.name] = value
+    write_atomically(folder.state, json.dumps(record, separators=(",", ":")))
+
+
+def read_state(folder: RunFolder) -> tuple[RunState, int]:
+    """Return the cached fold and the size in bytes of the journal that it covers.
+
+    A cache that is missing, damaged, of another version or ahead of the journal is ignored: the
+    result is an empty state and 0.
+    """
+    try:
+        record = json.loads(folder.state.read_text(encoding="utf-8"))
+        journal_bytes = int(record.pop("journal_bytes"))
+        is_ahead = journal_bytes > folder.journal.stat().st_size
+        if record.pop("schema") != STATE_SCHEMA or is_ahead:
+            return RunState(), 0
+        record["statuses"] = bytearray(zlib.decompress(base64.b85decode(record["statuses"])))
+        record["workers"] = {row["worker"]: WorkerState(**row) for row in record["workers"]}
+        record["groups"] = {row["group"]: FailureGroup(**row) for row in record["groups"]}
+        record["tries"] = dict(record["tries"])
+        record["failed_in"] = dict(record["failed_in"])
+        record["warnings"] = deque(record["warnings"], maxlen=RunState().warnings.maxlen)
+        for worker in record["workers"].values():
+            worker.uses = list(map(tuple, worker.uses))
+        attempts = map(tuple, record["recent_attempts"])
+        record["recent_attempts"] = deque(attempts, maxlen=KEPT_ATTEMPTS)
+        throughput = record["throughput"]
+        throughput["pace"] = list(map(tuple, throughput["pace"]))
+        throughput["points"] = deque(map(tuple, throughput["points"]), maxlen=KEPT_POINTS)
+        record["throughput"] = Throughput(**throughput)
+        return RunState(**record), journal_bytes
+    except (OSError, ValueError, KeyError, TypeError, zlib.error):
+        return RunState(), 0

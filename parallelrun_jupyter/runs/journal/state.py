@@ -1,4 +1,4 @@
-"""The fold of a journal: where a run stands. The scheduler, resume and every face use this one."""
+"""The state of a run, folded from its journal. The scheduler, resume and all views use this fold."""
 
 from __future__ import annotations
 
@@ -33,25 +33,24 @@ from .events import (
 from .throughput import Throughput
 
 LEFT, SUCCEEDED, FAILED, RETRYING = range(4)
-"""What a mini-batch is: not done yet, done, given up, or failed and to be tried again."""
+"""Status of a mini-batch: not done yet, done, given up, or failed and to be retried."""
 
 KEPT_ATTEMPTS = 400
-"""So many of the last attempts are kept: for what ran lately, and for how long they take."""
+"""Number of recent attempts kept, for the timeline and for estimates of durations."""
 
 KEPT_USES = 32
 _KEPT_WARNINGS = 20
 
-Lately: TypeAlias = tuple[str, int, int, int, int]
-"""An attempt that is over: worker, mini-batch, when (ms), how long (us), and what became of it:
-SUCCEEDED, FAILED, or RETRYING where it failed and will be tried again."""
+EndedAttempt: TypeAlias = tuple[str, int, int, int, int]
+"""Worker, mini-batch, time of the end (ms), duration (us), and new status of the mini-batch."""
 
 Use: TypeAlias = tuple[int, int, int, int, int]
-"""When (ms), CPU (percent of a core), memory (MiB), GPU (percent), GPU memory (MiB); -1: no GPU."""
+"""Time (ms), CPU (percent of a core), memory (MiB), GPU (percent), GPU memory (MiB); -1: no GPU."""
 
 
 @dataclass(slots=True)
 class WorkerState:
-    """One worker process as last heard of; ``restarts`` counts those that it has replaced."""
+    """A worker process as last reported; ``restarts`` counts the workers that it has replaced."""
 
     worker: str
     node: str
@@ -67,11 +66,11 @@ class WorkerState:
 
 @dataclass(slots=True)
 class FailureGroup:
-    """Failed attempts that were raised at the same line.
+    """Failures raised at the same line.
 
-    ``first_mini_batch`` is -1 for failures before any: at the import of the script or in ``init()``.
-    ``items_lost`` are those of the mini-batches that were given up, ``items_missing`` those without
-    a result in mini-batches that succeeded otherwise.
+    ``first_mini_batch`` is -1 if the import of the script or ``init()`` failed. ``items_lost``
+    counts the items of the mini-batches that were given up, ``items_missing`` the items without a
+    result in mini-batches that succeeded.
     """
 
     group: str
@@ -87,22 +86,22 @@ class FailureGroup:
 
     @property
     def cost(self) -> tuple[int, int, int]:
-        """What the group cost, for sorting: items, mini-batches, attempts."""
+        """Items, mini-batches and attempts lost, for sorting."""
         return self.items_lost + self.items_missing, self.mini_batches_lost, self.attempts
 
 
 def costliest_first(groups: Iterable[FailureGroup]) -> list[FailureGroup]:
-    """Return groups of failures in the order in which they are shown."""
+    """Return groups of failures in display order."""
     return sorted(groups, key=lambda group: group.cost, reverse=True)
 
 
 @dataclass(slots=True)
 class RunState:
-    """Where a run stands after the events that were applied."""
+    """The state of a run after the events applied so far."""
 
     state: str = "Queued"
     reason: str = ""
-    #: of an error outside of the script that ended the run
+    #: of an error outside the script that ended the run
     traceback: str = ""
     at_ms: int = 0
     drivers: int = 0
@@ -116,68 +115,70 @@ class RunState:
     items_succeeded: int = 0
     items_failed: int = 0
     rows: int = 0
-    #: parts of the output that nodes have put into its store
+    #: parts of the output that nodes have uploaded to the object store
     parts: int = 0
     cancel: bool = False
     output: str = ""
     output_bytes: int = 0
-    #: completions over time since the run was taken up
+    #: completions over time under the current driver
     throughput: Throughput = field(default_factory=Throughput)
-    #: when something last went on: a mini-batch planned or over, an attempt, a new state
-    moved_ms: int = 0
+    #: time of the last progress: a mini-batch planned or started, an attempt ended, a new state
+    last_progress_ms: int = 0
     statuses: bytearray = field(default_factory=bytearray)
-    #: failed attempts of each mini-batch that had any
+    #: number of failed attempts, by mini-batch
     tries: dict[int, int] = field(default_factory=dict)
-    #: the group of the last failed attempt of each mini-batch that has not succeeded since
+    #: failure group of the last attempt, by mini-batch
     failed_in: dict[int, str] = field(default_factory=dict)
     workers: dict[str, WorkerState] = field(default_factory=dict)
     workers_lost: int = 0
-    #: where the nodes are that came from outside
+    #: locations of the nodes that joined, by name
     nodes: dict[str, str] = field(default_factory=dict)
     nodes_lost: int = 0
-    #: restarts of the workers of a node that have ended and are still to be replaced
+    #: restart counts of ended workers that are not replaced yet, by node
     vacant: dict[str, list[int]] = field(default_factory=dict)
-    lately: deque[Lately] = field(default_factory=lambda: deque(maxlen=KEPT_ATTEMPTS))
+    recent_attempts: deque[EndedAttempt] = field(
+        default_factory=lambda: deque(maxlen=KEPT_ATTEMPTS)
+    )
     groups: dict[str, FailureGroup] = field(default_factory=dict)
     warnings: deque[str] = field(default_factory=lambda: deque(maxlen=_KEPT_WARNINGS))
 
     @property
     def done(self) -> int:
-        """Mini-batches that are over, succeeded or given up."""
+        """Mini-batches that succeeded or were given up."""
         return self.succeeded + self.failed
 
     @property
     def items_done(self) -> int:
-        """Items that are over, succeeded or failed."""
+        """Items that succeeded or failed."""
         return self.items_succeeded + self.items_failed
 
     @property
     def left(self) -> int:
-        """Planned mini-batches that are not over."""
+        """Planned mini-batches that are not done."""
         return self.planned - self.done
 
     @property
     def is_final(self) -> bool:
-        """Whether the run has ended; one that lost its nodes is interrupted by its driver itself."""
+        """Whether the run has ended; a driver that lost all nodes ends it as Interrupted."""
         return self.state in FINAL_STATES or self.state == "Interrupted"
 
     @property
     def is_all_done(self) -> bool:
-        """Whether the run has completed, and every mini-batch succeeded."""
+        """Whether the run completed and every mini-batch succeeded."""
         return (
             self.state == "Completed" and self.plan_finished and not self.left and not self.failed
         )
 
     def status_of(self, mini_batch: int) -> int:
-        """Return what a mini-batch is: LEFT, SUCCEEDED, FAILED or RETRYING."""
+        """Return the status of a mini-batch: LEFT, SUCCEEDED, FAILED or RETRYING."""
         return self.statuses[mini_batch] if mini_batch < len(self.statuses) else LEFT
 
-    def failed_ones(self, group: str = "") -> list[int]:
-        """Return the mini-batches that failed last, in one group or in any: given up or retrying."""
+    def failed_mini_batches(self, group: str = "") -> list[int]:
+        """Return the mini-batches whose last attempt failed, in one group or in any."""
         return sorted(k for k, name in self.failed_in.items() if not group or name == group)
 
     def running_on(self, node: str) -> set[int]:
-        """Return the mini-batches that the workers of a node were last seen to run."""
+        """Return the mini-batches that the workers of a node were last reported to run."""
         workers = self.workers.values()
         return {w.mini_batch for w in workers if w.node == node and w.phase == "running"}
 
@@ -190,45 +191,45 @@ class RunState:
         return changed
 
     def apply(self, event: Event) -> None:  # noqa: C901, PLR0912 - one flat match over the closed union
-        """Take one event into account."""
+        """Apply one event."""
         before, self.at_ms = self.at_ms, event.at_ms
         match event:
             case AttemptSucceeded():
-                self.at_ms = max(before, event.at_ms)  # it may have waited for its part
-                self._succeed(event)
+                self.at_ms = max(before, event.at_ms)  # it may have waited for its part's event
+                self._count_success(event)
             case PartStored():
                 self.parts += 1
             case AttemptFailed():
-                self._fail(event)
+                self._count_failure(event)
             case ItemsFailed():
                 group = self._group_of(event, event.mini_batch)
                 group.attempts += 1
                 group.items_missing += event.items
             case MiniBatchesPlanned() | PlanFinished():
-                self.moved_ms = event.at_ms
+                self.last_progress_ms = event.at_ms
                 self.planned = event.mini_batches
                 self.planned_items = event.items
                 self.plan_finished = isinstance(event, PlanFinished)
             case RunStarted():
                 self.state, self.reason, self.cancel = "Planning", "", False
                 self.traceback = ""
-                self.moved_ms = event.at_ms
+                self.last_progress_ms = event.at_ms
                 if self.drivers:
-                    self.throughput.take_up(event.at_ms, before, self.done, self.items_done)
+                    self.throughput.start_driver(event.at_ms, before, self.done, self.items_done)
                 self.workers.clear()
                 self.nodes.clear()
                 self.vacant.clear()
                 self.drivers += 1
             case RunResumed():
-                self._take_up_again(event.group)
+                self._reopen(event.group)
             case StateEntered():
-                self.state, self.moved_ms = event.state, event.at_ms
+                self.state, self.last_progress_ms = event.state, event.at_ms
             case CancelRequested():
                 self.cancel = True
             case NodeJoined():
                 self.nodes[event.node] = event.place
             case NodeLost():
-                self._lose_node(event.node)
+                self._remove_node(event.node)
             case WarningRaised():
                 self.warnings.append(event.text)
             case RunFinished():
@@ -245,7 +246,7 @@ class RunState:
     ) -> None:
         match event:
             case WorkerStarted() if event.worker in self.workers:
-                self.workers[event.worker].pid = event.pid  # it was asked for, and is there now
+                self.workers[event.worker].pid = event.pid  # requested before, running now
             case WorkerStarted():
                 before = self.vacant.get(event.node)
                 restarts = before.pop(0) + 1 if before else 0
@@ -256,30 +257,30 @@ class RunState:
                 self._set_phase(event.worker, "waiting", -1, event.at_ms)
             case WorkerLost():
                 self.workers_lost += 1
-                self._leave(event.worker)
+                self._remove_worker(event.worker)
             case InitFailed():
                 self._group_of(event, -1).attempts += 1
-                self._leave(event.worker)
+                self._remove_worker(event.worker)
             case NodeSampled():
                 for worker, phase, mini_batch, since_ms, *used in event.workers:
                     self._set_phase(worker, phase, mini_batch, since_ms)
                     if used:
                         cpu, memory, gpu, gpu_memory = used
-                        self._use(worker, (event.at_ms, cpu, memory, gpu, gpu_memory))
+                        self._add_use(worker, (event.at_ms, cpu, memory, gpu, gpu_memory))
 
-    def _leave(self, name: str) -> None:
-        """Count a worker out; the next one of its node takes its place."""
+    def _remove_worker(self, name: str) -> None:
+        """Remove a worker; the next one on its node replaces it."""
         worker = self.workers.pop(name, None)
         if worker is not None:
             self.vacant.setdefault(worker.node, []).append(worker.restarts)
 
-    def _use(self, name: str, use: Use) -> None:
+    def _add_use(self, name: str, use: Use) -> None:
         worker = self.workers.get(name)
         if worker is not None:
             worker.uses.append(use)
             del worker.uses[:-KEPT_USES]
 
-    def _lose_node(self, node: str) -> None:
+    def _remove_node(self, node: str) -> None:
         self.nodes_lost += 1
         self.nodes.pop(node, None)
         self.vacant.pop(node, None)
@@ -289,11 +290,11 @@ class RunState:
         worker = self.workers.get(name)
         if worker is not None:
             if mini_batch not in {-1, worker.mini_batch}:
-                self.moved_ms = self.at_ms  # what is over may wait for its part to be told
+                # the previous attempt has ended, although its event may wait for a part
+                self.last_progress_ms = self.at_ms
             worker.phase, worker.mini_batch, worker.since_ms = phase, mini_batch, since_ms
 
-    def _settle(self, mini_batch: int, status: int) -> None:
-        """Move a mini-batch to another status, keeping the count of those to be retried."""
+    def _set_status(self, mini_batch: int, status: int) -> None:
         missing = mini_batch + 1 - len(self.statuses)
         if missing > 0:
             self.statuses.extend(bytes(missing))
@@ -303,8 +304,8 @@ class RunState:
             self.retrying += 1
         self.statuses[mini_batch] = status
 
-    def _succeed(self, event: AttemptSucceeded) -> None:
-        self._settle(event.mini_batch, SUCCEEDED)
+    def _count_success(self, event: AttemptSucceeded) -> None:
+        self._set_status(event.mini_batch, SUCCEEDED)
         self.failed_in.pop(event.mini_batch, None)
         self.succeeded += 1
         self.items_succeeded += event.items_succeeded
@@ -313,16 +314,18 @@ class RunState:
         worker = self.workers.get(event.worker)
         if worker is not None:
             worker.succeeded += 1
-        self.lately.append(
+        self.recent_attempts.append(
             (event.worker, event.mini_batch, event.at_ms, event.duration_us, SUCCEEDED)
         )
-        self._count_done(self.at_ms, event.duration_us)
+        self._count_end(self.at_ms, event.duration_us)
 
-    def _fail(self, event: AttemptFailed) -> None:
-        became = FAILED if event.is_last else RETRYING
-        self._settle(event.mini_batch, became)
-        self.moved_ms = event.at_ms
-        self.lately.append((event.worker, event.mini_batch, event.at_ms, event.duration_us, became))
+    def _count_failure(self, event: AttemptFailed) -> None:
+        new_status = FAILED if event.is_last else RETRYING
+        self._set_status(event.mini_batch, new_status)
+        self.last_progress_ms = event.at_ms
+        self.recent_attempts.append(
+            (event.worker, event.mini_batch, event.at_ms, event.duration_us, new_status)
+        )
         self.tries[event.mini_batch] = event.attempt
         self.attempts_failed += 1
         group = self._group_of(event, event.mini_batch)
@@ -336,13 +339,13 @@ class RunState:
             group.items_lost += event.items
             self.failed += 1
             self.items_failed += event.items
-            self._count_done(event.at_ms, event.duration_us)
+            self._count_end(event.at_ms, event.duration_us)
 
-    def _take_up_again(self, only: str) -> None:
-        """Count what had been given up, in one group or in any, as to be tried again."""
-        for mini_batch in self.failed_ones(only):
+    def _reopen(self, only: str) -> None:
+        """Count mini-batches that were given up, in one group or in all, as retrying."""
+        for mini_batch in self.failed_mini_batches(only):
             if self.statuses[mini_batch] == FAILED:
-                self._settle(mini_batch, RETRYING)
+                self._set_status(mini_batch, RETRYING)
         for group in self.groups.values():
             if not only or group.group == only:
                 self.failed -= group.mini_batches_lost
@@ -354,7 +357,7 @@ class RunState:
     def _group_of(
         self, event: AttemptFailed | ItemsFailed | InitFailed, mini_batch: int
     ) -> FailureGroup:
-        """Return the group of a failure, a new one where it is the first of its kind."""
+        """Return the group of a failure, created for the first of its kind."""
         group = self.groups.get(event.group)
         if group is None:
             group = FailureGroup(
@@ -363,6 +366,6 @@ class RunState:
             self.groups[event.group] = group
         return group
 
-    def _count_done(self, at_ms: int, duration_us: int) -> None:
-        self.moved_ms = at_ms
+    def _count_end(self, at_ms: int, duration_us: int) -> None:
+        self.last_progress_ms = at_ms
         self.throughput.complete(at_ms, duration_us, self.done, self.items_done)

@@ -1,4 +1,4 @@
-"""Completions over time: what rates, elapsed time and time left are computed from."""
+"""Completions over time, from which rates, elapsed time and time left are computed."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 RATE_WINDOW_S = 10
-"""A live rate covers the last ten seconds, or more where completions are rarer than that."""
+"""A live rate covers the last ten seconds, or longer if completions are rarer."""
 
 LEAST_WINDOW_MS = 1000
-"""No rate is measured over less than a second of the run, unless the run itself is younger."""
+"""A rate covers at least one second, unless the run itself is younger."""
 
 KEPT_POINTS = 128
 PACE_POINTS = 64
 _BUCKET_MS = 100
 _GAPS_IN_WINDOW = 4
-"""A window spans four times the longest recent pause between completions: mini-batches that end
-together, wave after wave, would otherwise show the rate of a wave, or none."""
+"""A window spans four times the longest recent pause between completions. Otherwise mini-batches
+that end together, in waves, would show the rate of one wave, or 0."""
 
 
 @dataclass(slots=True)
 class Throughput:
-    """What was completed when, since the current driver took up the run. Times in milliseconds.
+    """Completions under the current driver. Times in milliseconds since the run was created.
 
-    Completions within a tenth of a second share one point, so that 128 points span at least the
-    window of the rate, and the last 128 completions of a slower run.
+    Completions within a tenth of a second share one point, so 128 points span at least the window
+    of the rate, and the last 128 completions of a slower run.
     """
 
-    #: when the current driver took up the run; the first one did when the run was submitted
-    taken_up_ms: int = 0
-    #: how long earlier drivers drove the run
+    #: start of the current driver; 0, the run's submission, for the first one
+    driver_start_ms: int = 0
+    #: time under earlier drivers
     driven_before_ms: int = 0
     #: mini-batches and items completed before the current driver
     done_before: int = 0
@@ -38,28 +38,28 @@ class Throughput:
     #: start of the first completed attempt of the current driver
     began_ms: int | None = None
     first_done_ms: int | None = None
-    #: (time of the last completion in it, mini-batches and items completed by then)
+    #: (time of its last completion, mini-batches and items completed up to then)
     points: deque[tuple[int, int, int]] = field(default_factory=lambda: deque(maxlen=KEPT_POINTS))
-    #: (second, mini-batches completed before it) over the whole course, thinned out as it grows
+    #: (second, mini-batches completed before it) over the whole run, thinned out as it grows
     pace: list[tuple[int, int]] = field(default_factory=list)
     pace_step_s: int = 1
 
-    def take_up(self, at_ms: int, last_ms: int, done: int, items_done: int) -> None:
-        """Begin again for a new driver; the earlier one drove the run until ``last_ms``."""
-        driven_ms = self.driven_before_ms + max(0, last_ms - self.taken_up_ms)
+    def start_driver(self, at_ms: int, last_ms: int, done: int, items_done: int) -> None:
+        """Start over for a new driver; the earlier one was active until ``last_ms``."""
+        driven_ms = self.driven_before_ms + max(0, last_ms - self.driver_start_ms)
         fresh = Throughput(at_ms, driven_ms, done, items_done)
         for name in Throughput.__slots__:
             setattr(self, name, getattr(fresh, name))
 
     def rebase(self, done: int, items_done: int) -> None:
-        """Correct what had been completed before the current driver: some of it is retried."""
+        """Correct the totals before the current driver, which retries some of them."""
         self.done_before, self.items_before = done, items_done
 
     def complete(self, at_ms: int, duration_us: int, done: int, items_done: int) -> None:
-        """Count a completed attempt; ``done`` and ``items_done`` are the totals with it."""
+        """Count a completed attempt; ``done`` and ``items_done`` include it."""
         start_ms = at_ms - duration_us // 1000
         if self.began_ms is None or start_ms < self.began_ms:
-            self.began_ms = max(start_ms, self.taken_up_ms)
+            self.began_ms = max(start_ms, self.driver_start_ms)
         if self.first_done_ms is None:
             self.first_done_ms = at_ms
         points = self.points
@@ -69,47 +69,48 @@ class Throughput:
             points.append((at_ms, done, items_done))
             second = at_ms // 1000
             if not self.pace or second >= self.pace[-1][0] + self.pace_step_s:
-                self._keep_pace(second, done - 1)
+                self._add_pace(second, done - 1)
 
-    def _keep_pace(self, second: int, done: int) -> None:
-        """Note how far the run is; leave out every second point where there are too many."""
+    def _add_pace(self, second: int, done: int) -> None:
+        """Add a point of the pace; drop every other one if the limit is exceeded."""
         self.pace.append((second, done))
         if len(self.pace) > PACE_POINTS:
             del self.pace[1::2]
             self.pace_step_s *= 2
 
     def elapsed_ms(self, at_ms: int) -> int:
-        """Return how long drivers have driven the run, pauses between them left out."""
-        return self.driven_before_ms + max(0, at_ms - self.taken_up_ms)
+        """Return the time under drivers, without the pauses between them."""
+        return self.driven_before_ms + max(0, at_ms - self.driver_start_ms)
 
     def recent(self, at_ms: int) -> tuple[float, float, float]:
         """Return mini-batches per second, items per second, and the seconds of the window.
 
-        The window ends now, or at the last completion where the pause since is a usual one. It
-        begins at a completion, or where the work began.
+        The window ends now, or at the last completion if the pause since then is not unusual. It
+        starts at a completion, or at the start of the first attempt.
         """
         if self.began_ms is None or not self.points:
             return 0.0, 0.0, 0.0
         pause_ms = self._longest_pause_ms()
         end_ms = max(self.points[-1][0], at_ms - pause_ms)
         span_ms = max(RATE_WINDOW_S * 1000, _GAPS_IN_WINDOW * pause_ms)
-        start_ms, done, items = self._start_of(end_ms - span_ms)
-        least_ms = min(LEAST_WINDOW_MS, at_ms - self.taken_up_ms)
+        start_ms, done, items = self._last_point_before(end_ms - span_ms)
+        least_ms = min(LEAST_WINDOW_MS, at_ms - self.driver_start_ms)
         window_s = max(end_ms - start_ms, least_ms, 1) / 1000
         _, done_now, items_now = self.points[-1]
         return (done_now - done) / window_s, (items_now - items) / window_s, window_s
 
     def _longest_pause_ms(self) -> int:
-        """Return the longest pause between the recent completions that are kept."""
+        """Return the longest pause between the completions in ``points``."""
         times = [self.began_ms or 0, *(point[0] for point in self.points)]
         if len(self.points) == KEPT_POINTS:
-            del times[0]  # what lies between is not kept any more
+            del times[0]  # the completions in between were dropped
         return max(later - earlier for earlier, later in pairwise(times))
 
-    def _start_of(self, wanted_ms: int) -> tuple[int, int, int]:
-        """Return the last point up to a time: when, and what was completed by then."""
-        began = (self.began_ms or 0, self.done_before, self.items_before)
-        earlier = [point for point in self.points if point[0] <= wanted_ms]
+    def _last_point_before(self, limit_ms: int) -> tuple[int, int, int]:
+        """Return the last point up to a time, or the earliest one that is known."""
+        earlier = [point for point in self.points if point[0] <= limit_ms]
         if earlier:
             return earlier[-1]
-        return self.points[0] if len(self.points) == KEPT_POINTS else began
+        if len(self.points) == KEPT_POINTS:
+            return self.points[0]
+        return self.began_ms or 0, self.done_before, self.items_before

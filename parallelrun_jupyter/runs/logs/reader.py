@@ -1,45 +1,276 @@
-"""The logs of a run's workers: tails, and the lines of one mini-batch."""
+"""The logs of a run's workers, read from their ends: filtered, searched, and at a bounded cost."""
 
 from __future__ import annotations
 
+import math
 import os
 import re
-from collections import deque
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...errors import ConfigError
+from ...formatting import text_filter
 from ...worker.streams import OPEN_END
 from ..run_folder import RunFolder
 from . import remote_logs
 
-_TAIL_BYTES_PER_LINE = 400
-_MOST_TAIL_BYTES = 64 << 20
-_MOST_STATES = 1000
-_TAGGED = re.compile(rb"\d{4}-\d\d-\d\dT\S+Z (\S+) #(\d+|-) ")
+LOG_LEVELS = {
+    "DEBUG": 10,
+    "INFO": 20,
+    "STDOUT": 20,
+    "WARNING": 30,
+    "STDERR": 30,
+    "ERROR": 40,
+    "CRITICAL": 50,
+}
+"""Severity of a line; text on standard error counts as a warning."""
+
+SEARCH_LIMIT_BYTES = 64 << 20
+SEARCH_LIMIT_S = 2.0
+_BLOCK_BYTES = 1 << 18
+_LINE_LIMIT_BYTES = 1 << 16
 _STAMP_CHARS = 24
+_TAGGED = re.compile(rb"\d{4}-\d\d-\d\dT\S+Z (\S+) #(\d+|-) ")
+"""Start of a line: its time, level and mini-batch. Matched in linear time: no part is ambiguous."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogQuery:
+    """Which lines to return.
+
+    Parameters
+    ----------
+    worker
+        Only the lines of this worker.
+    mini_batch
+        Only the lines logged while this mini-batch ran; -1 for all.
+    level
+        Only lines of this level or above; a key of `LOG_LEVELS`.
+    text
+        Only lines that contain this text, see `formatting.text_filter`.
+    lines
+        At most this many lines, the last ones.
+    since
+        For each worker the byte up to which its log was read before; only later lines are returned.
+    """
+
+    worker: str = ""
+    mini_batch: int = -1
+    level: str = ""
+    text: str = ""
+    lines: int = 200
+    since: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class FoundLines:
+    r"""The last lines that match a query, each after its worker's name, ordered by time.
+
+    A line that ends in ``\r`` is an intermediate state of a progress bar: a later line of the same
+    worker and level replaces it.
+
+    Parameters
+    ----------
+    ends
+        The byte up to which each worker's log was read.
+    skipped
+        Number of lines after ``since`` that were left out.
+    has_older
+        Whether earlier lines match, or were not searched.
+    is_partial
+        Whether a limit ended the search.
+    """
+
+    lines: list[str] = field(default_factory=list)
+    ends: dict[str, int] = field(default_factory=dict)
+    skipped: int = 0
+    has_older: bool = False
+    is_partial: bool = False
 
 
 def worker_logs(folder: RunFolder, worker: str | None = None) -> list[Path]:
     """Return the log files of all workers, or of one."""
-    names = sorted(folder.user_logs.glob("*.log"))
-    return [path for path in names if worker is None or path.stem == worker]
+    paths = sorted(folder.user_logs.glob("*.log"))
+    return [path for path in paths if worker is None or path.stem == worker]
 
 
-class LastStates:
-    """Leaves out the states of progress bars that a later line replaces. Takes lines backwards.
+def tail(folder: RunFolder, lines: int, worker: str | None = None) -> list[str]:
+    """Return the last lines of the workers' logs, or of one worker's.
 
-    A state is replaced by any later line of the same level in the same log, except by those that
-    were written together with it: they are other bars.
+    Raises
+    ------
+    ConfigError
+        ``lines`` is negative.
+    """
+    return _last_lines(folder, LogQuery(worker=worker or "", lines=lines))
+
+
+def of_mini_batch(folder: RunFolder, mini_batch: int, lines: int) -> list[str]:
+    """Return the last lines that were logged while a mini-batch ran, by any worker.
+
+    Raises
+    ------
+    ConfigError
+        ``lines`` is negative.
+    """
+    return _last_lines(folder, LogQuery(mini_batch=mini_batch, lines=lines))
+
+
+def _last_lines(folder: RunFolder, query: LogQuery) -> list[str]:
+    """Return matching lines however long the search takes, a last line without its end included."""
+    if query.lines < 0:
+        msg = f"lines is {query.lines}; expected the number of lines to show, such as 100."
+        raise ConfigError(msg)
+    remote_logs.fetch(folder)
+    search = _Search(query, limit_bytes=math.inf, limit_s=math.inf)
+    rows: list[_Row] = []
+    for path in worker_logs(folder, query.worker or None):
+        lines, _, _ = search.read(path, 0, path.stat().st_size)
+        rows += _rows(path.stem, lines)
+    return [
+        f"{worker} {shown(line).decode('utf-8', 'replace')}"
+        for _, worker, line in _last_rows(rows, query.lines)
+    ]
+
+
+def find_lines(
+    folder: RunFolder, query: LogQuery, clock: Callable[[], float] = time.monotonic
+) -> FoundLines:
+    """Return the whole lines that match a query, after a search of bounded bytes and seconds."""
+    remote_logs.fetch(folder)
+    search = _Search(query, limit_bytes=SEARCH_LIMIT_BYTES, limit_s=SEARCH_LIMIT_S, clock=clock)
+    result = FoundLines()
+    rows: list[_Row] = []
+    for path in worker_logs(folder, query.worker or None):
+        known_end = query.since.get(path.stem)
+        end = _end_of_lines(path)
+        start = known_end if known_end is not None and known_end <= end else 0
+        result.ends[path.stem] = end
+        lines, read_from, dropped = search.read(path, start, end)
+        result.has_older = result.has_older or read_from > start or dropped > 0
+        if known_end is not None:
+            result.skipped += dropped + _count_lines(path, start, read_from)
+        rows += _rows(path.stem, lines)
+    last = _last_rows(rows, query.lines)
+    result.has_older = result.has_older or len(last) < len(rows)
+    if query.since:
+        result.skipped += len(rows) - len(last)
+    result.is_partial = search.is_partial
+    for _, worker, line in last:
+        mark = "\r" if line.endswith(OPEN_END) else ""
+        result.lines.append(f"{worker} {shown(line).decode('utf-8', 'replace')}{mark}")
+    return result
+
+
+_Row = tuple[bytes, str, bytes]  # time, worker, line
+
+
+def _rows(worker: str, lines: list[bytes]) -> list[_Row]:
+    """Return the lines of a log with their times; a line without one has that of the line before."""
+    rows = []
+    stamp = b""
+    for line in lines:
+        stamp = line[:_STAMP_CHARS] if _TAGGED.match(line) else stamp
+        rows.append((stamp, worker, line))
+    return rows
+
+
+def _last_rows(rows: list[_Row], count: int) -> list[_Row]:
+    rows.sort(key=lambda row: row[:2])
+    return rows[-count:] if count > 0 else []
+
+
+class _Search:
+    """Reads logs backward, block by block, until it has enough lines or reaches a limit."""
+
+    def __init__(
+        self,
+        query: LogQuery,
+        *,
+        limit_bytes: float,
+        limit_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._lines = query.lines
+        self._tag = b"%d" % query.mini_batch if query.mini_batch >= 0 else b""
+        self._level = LOG_LEVELS.get(query.level, 0)
+        self._has_text = text_filter(query.text) if query.text else None
+        self._bytes_left = limit_bytes
+        self._clock = clock
+        self._deadline = clock() + limit_s
+        self.is_partial = False
+
+    def read(self, path: Path, start: int, end: int) -> tuple[list[bytes], int, int]:
+        """Search a range of bytes of a log.
+
+        Returns
+        -------
+        tuple
+            The last matching lines; the byte that the search got back to; and how many more lines
+            match from there on.
+        """
+        lines: list[bytes] = []
+        bars = _BarStates()
+        rest = b""
+        position = end
+        with open(path, "rb") as file:
+            while position > start and len(lines) < self._lines:
+                if self._bytes_left <= 0 or self._clock() > self._deadline:
+                    self.is_partial = True
+                    break
+                size = min(_BLOCK_BYTES, position - start)
+                position -= size
+                self._bytes_left -= size
+                block = os.pread(file.fileno(), size, position) + rest
+                first, newline, whole = block.partition(b"\n")
+                if position == start:
+                    whole, first = block, b""
+                elif not newline:
+                    rest = block[:_LINE_LIMIT_BYTES]
+                    continue
+                rest = first + newline if position > start else b""
+                matching = [
+                    line for line in reversed(whole.split(b"\n")) if self._accepts(line, bars)
+                ]
+                lines = matching[::-1] + lines
+        dropped = max(0, len(lines) - self._lines)
+        return lines[dropped:], position + len(rest), dropped
+
+    def _accepts(self, line: bytes, bars: _BarStates) -> bool:
+        """Return whether a line matches the query; called with the lines of a log in reverse."""
+        if not line:
+            return False
+        match = _TAGGED.match(line)
+        if self._tag and not (match and match[2] == self._tag):
+            return False
+        if bars.is_replaced(line):
+            return False
+        if self._level:
+            level = match[1].decode("ascii", "replace") if match else ""
+            if LOG_LEVELS.get(level, 20) < self._level:
+                return False
+        if self._has_text is None:
+            return True
+        text = shown(line)[match.end() if match else 0 :]
+        return self._has_text(text.decode("utf-8", "replace"))
+
+
+class _BarStates:
+    """Finds the states of progress bars that a later line replaces. Receives lines in reverse.
+
+    A state is replaced by any later line of the same level in the same log, except by lines that
+    were written together with it: they belong to other bars.
     """
 
     def __init__(self) -> None:
         self._later: dict[bytes, bytes] = {}
 
     def is_replaced(self, line: bytes) -> bool:
-        """Return whether a line, the one before the last that was asked about, is left out."""
+        """Return whether a later line replaces this one."""
         if line[_STAMP_CHARS - 1 : _STAMP_CHARS + 1] != b"Z ":
-            return False  # another line of ours, such as the one about bytes that were not brought
+            return False  # not written by a worker, such as the note about skipped bytes
         level = line[_STAMP_CHARS + 1 : line.find(b" ", _STAMP_CHARS + 1)]
         stamp = line[:_STAMP_CHARS] if line.endswith(OPEN_END) else b""
         if stamp and self._later.get(level, stamp) != stamp:
@@ -48,103 +279,53 @@ class LastStates:
         return False
 
 
-def without_states(lines: Iterable[bytes]) -> list[bytes]:
-    """Return lines of one log without the states of bars that later ones of them replace."""
-    states = LastStates()
-    kept = [line for line in reversed(list(lines)) if not states.is_replaced(line)]
-    return kept[::-1]
-
-
 def shown(line: bytes) -> bytes:
-    r"""Return a line of a log as it is shown, without any ``\r``.
+    r"""Return a line of a log as it is displayed, without any ``\r``.
 
-    Logs of earlier versions hold every state of a bar in one line: the last one is shown.
+    Logs of earlier versions hold all states of a bar in one line: the last one is displayed.
     """
     if b"\r" not in line:
         return line
     match = _TAGGED.match(line)
-    head, said = (line[: match.end()], line[match.end() :]) if match else (b"", line)
+    head, text = (line[: match.end()], line[match.end() :]) if match else (b"", line)
     if match and match[1] not in (b"STDOUT", b"STDERR"):
-        return head + said.rstrip(b"\r").replace(b"\r", b" ")
-    return head + last_state(said)
+        return head + text.rstrip(b"\r").replace(b"\r", b" ")
+    return head + last_state(text)
 
 
 def last_state(text: bytes) -> bytes:
-    """Return what is left of a line whose text went back to its start: the last that is not blank."""
+    r"""Return the last part of a text with carriage returns that is not blank."""
     states = [state for state in text.split(b"\r") if state.strip()]
     return states[-1] if states else b""
 
 
-def tail(folder: RunFolder, lines: int, worker: str | None = None) -> list[str]:
-    """Return the last lines of the workers' logs, in order of time, each behind its worker."""
-    _check_lines(lines)
-    remote_logs.bring(folder)
-    rows: list[tuple[bytes, str, bytes]] = []
-    for path in worker_logs(folder, worker):
-        stamp = b""
-        for line in _last_lines(path, lines):
-            stamp = line[:_STAMP_CHARS] if _TAGGED.match(line) else stamp
-            rows.append((stamp, path.stem, line))
-    return _texts(rows, lines)
-
-
-def _check_lines(lines: int) -> None:
-    if lines < 0:
-        msg = f"lines is {lines}; expected the number of lines to show, such as 100."
-        raise ConfigError(msg)
-
-
-def _last_lines(path: Path, lines: int) -> list[bytes]:
-    """Return the last lines of a log, looking at as little of it as that takes."""
-    size = path.stat().st_size
-    wanted = lines * _TAIL_BYTES_PER_LINE
-    while True:
-        start = max(0, size - wanted)
-        with open(path, "rb") as file:
-            data = os.pread(file.fileno(), size - start, start)
-        rows = data.split(b"\n")
-        if not rows[-1]:
-            rows.pop()
-        kept = without_states(rows[1 if start else 0 :])
-        if len(kept) >= lines or not start or wanted >= _MOST_TAIL_BYTES:
-            return kept[-lines:] if lines > 0 else []
-        wanted *= 8
-
-
-def of_mini_batch(folder: RunFolder, mini_batch: int, lines: int) -> list[str]:
-    """Return the last lines that were logged while a mini-batch ran, by whichever worker."""
-    _check_lines(lines)
-    remote_logs.bring(folder)
-    tag = b"%d" % mini_batch
-    rows: list[tuple[bytes, str, bytes]] = []
-    for path in worker_logs(folder):
-        last = deque(_lines_tagged(path, tag), maxlen=lines + _MOST_STATES)
-        kept = without_states(last)[-lines:]
-        rows += [(line[:_STAMP_CHARS], path.stem, line) for line in kept]
-    return _texts(rows, lines)
-
-
-def _texts(rows: list[tuple[bytes, str, bytes]], lines: int) -> list[str]:
-    rows.sort(key=lambda row: (row[0], row[1]))
-    last = rows[-lines:] if lines > 0 else []
-    return [f"{worker} {shown(line).decode('utf-8', 'replace')}" for _, worker, line in last]
-
-
-def _lines_tagged(path: Path, tag: bytes) -> Iterator[bytes]:
-    inside = False
-    with open(path, "rb") as file:
-        for line in file:
-            match = _TAGGED.match(line)
-            if match:
-                inside = match[2] == tag
-            if inside:
-                yield line.rstrip(b"\n")
-
-
 def text_from(path: Path, offset: int, limit_bytes: int = 1 << 16) -> str:
-    """Return at most ``limit_bytes`` of a log from a byte offset on."""
+    """Return at most ``limit_bytes`` of a log from a byte offset on; "" if it cannot be read."""
     try:
         with open(path, "rb") as file:
             return os.pread(file.fileno(), limit_bytes, offset).decode("utf-8", "replace")
     except OSError:
         return ""
+
+
+def _end_of_lines(path: Path) -> int:
+    """Return the byte after the last whole line of a log."""
+    with open(path, "rb") as file:
+        end = os.fstat(file.fileno()).st_size
+        while end > 0:
+            start = max(0, end - _BLOCK_BYTES)
+            newline = os.pread(file.fileno(), end - start, start).rfind(b"\n")
+            if newline >= 0:
+                return start + newline + 1
+            end = start
+    return 0
+
+
+def _count_lines(path: Path, start: int, end: int) -> int:
+    count = 0
+    with open(path, "rb") as file:
+        file.seek(start)
+        while start < end and (block := file.read(min(_BLOCK_BYTES, end - start))):
+            count += block.count(b"\n")
+            start += len(block)
+    return count

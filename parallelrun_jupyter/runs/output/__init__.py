@@ -1,1 +1,1 @@
-"""The rows of a run: committed, merged into one file, and reported as Azure does."""
+"""The rows of a run: committed, merged into one file, read back, and reported as Azure does."""

@@ -1,6 +1,6 @@
-"""``reports/``: what a run did, in the shapes of Azure's logs, derived from the journal at its end.
+"""``reports/``: the course of a run in the formats of Azure's logs, derived from the journal.
 
-Azure's runtime writes these files under ``logs/``; tools that read them there find the same names,
+Azure's runtime writes these files under ``logs/``. Tools that read them there find the same names,
 columns and sentences here.
 """
 
@@ -28,10 +28,10 @@ from ..run_folder import RunFolder
 from ..run_record import RunRecord
 
 _ESCAPED = "backslashreplace"
-"""What UTF-8 does not hold, of file names and the like, is written with escapes."""
+"""Lone surrogates, as in file names, are written as escapes."""
 
 HEARTBEAT_MS = 10_000
-"""The overview says how far the run is about every ten seconds, as Azure's does."""
+"""Time between two lines of progress in the overview, as in Azure's."""
 
 MINI_BATCH_COLUMNS = (
     "Mini-batch Id",
@@ -60,7 +60,7 @@ _STATUSES = {
 
 @dataclass(slots=True)
 class _Sum:
-    """What one process, or one node, did."""
+    """Totals of one process or node."""
 
     mini_batches: int = 0
     total: int = 0
@@ -83,7 +83,7 @@ class _Sum:
 
 @dataclass(slots=True)
 class _Reporter:
-    """Reads a journal once and writes every report on the way."""
+    """Writes all reports in one pass over the journal."""
 
     record: RunRecord
     table: Any
@@ -92,48 +92,48 @@ class _Reporter:
     started: dict[str, WorkerStarted] = field(default_factory=dict)
     processes: dict[str, _Sum] = field(default_factory=dict)
     nodes: dict[str, _Sum] = field(default_factory=dict)
-    said_ms: int = 0
+    last_line_ms: int = 0
 
-    def take(self, event: Event) -> None:
+    def apply(self, event: Event) -> None:
         self.state.apply(event)
         match event:
             case AttemptSucceeded() | AttemptFailed():
-                self._attempt(event)
+                self._add_attempt(event)
             case WorkerStarted():
                 self.started[event.worker] = event
             case RunStarted():
-                self._say(event.at_ms, "Start the run.")
+                self._write_line(event.at_ms, "Start the run.")
             case PlanFinished():
                 seconds = event.at_ms // 1000
-                self._say(
+                self._write_line(
                     event.at_ms,
                     f"Scheduling finished. Scheduled {event.mini_batches} mini batches in {seconds} "
                     f"seconds. There are {event.mini_batches} tasks with {event.items} items.",
                 )
             case RunFinished():
-                self._progress(event.at_ms)
+                self._write_progress(event.at_ms)
                 reason = f" {event.reason}." if event.reason else ""
-                self._say(event.at_ms, f"The run is {event.state}.{reason}")
-        if event.at_ms - self.said_ms >= HEARTBEAT_MS:
-            self._progress(event.at_ms)
+                self._write_line(event.at_ms, f"The run is {event.state}.{reason}")
+        if event.at_ms - self.last_line_ms >= HEARTBEAT_MS:
+            self._write_progress(event.at_ms)
 
-    def _progress(self, at_ms: int) -> None:
+    def _write_progress(self, at_ms: int) -> None:
         done, planned = self.state.done, self.state.planned
         if not done:
-            self._say(at_ms, "No task has been processed yet.")
+            self._write_line(at_ms, "No task has been processed yet.")
             return
         left = f"{_clock(at_ms * (planned - done) / done)}" if self.state.plan_finished else "N/A"
-        self._say(
+        self._write_line(
             at_ms,
             f"Processed {done} of {planned} mini batches in {_clock(at_ms)}. "
             f"Estimated remaining time {left}.",
         )
 
-    def _say(self, at_ms: int, text: str) -> None:
-        self.said_ms = at_ms
+    def _write_line(self, at_ms: int, text: str) -> None:
+        self.last_line_ms = at_ms
         self.overview.write(f"{_iso(self.record, at_ms)} {text}\n")
 
-    def _attempt(self, event: AttemptSucceeded | AttemptFailed) -> None:
+    def _add_attempt(self, event: AttemptSucceeded | AttemptFailed) -> None:
         worker = self.started.get(event.worker)
         node = worker.node if worker else ""
         self.processes.setdefault(event.worker, _Sum()).add(event)
@@ -169,7 +169,7 @@ def write_reports(folder: RunFolder, record: RunRecord, events: Iterable[Event])
     Raises
     ------
     OSError
-        They cannot be written; the run is what its journal says all the same.
+        The reports cannot be written; the run itself is not affected.
     """
     folder.reports.mkdir(mode=0o700, exist_ok=True)
     day = time.strftime("%Y%m%d", time.gmtime(record.created_at))
@@ -183,7 +183,7 @@ def write_reports(folder: RunFolder, record: RunRecord, events: Iterable[Event])
         table.writerow(MINI_BATCH_COLUMNS)
         reporter = _Reporter(record, table, overview)
         for event in events:
-            reporter.take(event)
+            reporter.apply(event)
     _write_sums(folder.reports / "process_summary.csv", "Process", reporter.processes)
     _write_sums(folder.reports / "node_summary.csv", "Node Id", reporter.nodes)
     _write_result(folder, reporter.state)
@@ -225,6 +225,6 @@ def _iso(record: RunRecord, at_ms: int) -> str:
 
 
 def _clock(ms: float) -> str:
-    """Return a duration as Azure writes it: ``5:02:14``."""
+    """Return a duration in Azure's format, such as ``5:02:14``."""
     seconds = round(ms / 1000)
     return f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"

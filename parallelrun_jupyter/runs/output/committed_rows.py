@@ -1,4 +1,4 @@
-"""The rows of a run: which bytes of the parts are committed, and the file they make."""
+"""The committed rows of a run, in part files, and the output file with all of them."""
 
 from __future__ import annotations
 
@@ -13,54 +13,53 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from ...errors import OutputError
-from ...files import remove_quietly
+from ...files import replacing
 from ...worker.output.formats import CSV, JSONL, TEXT
 from ..journal.events import AttemptSucceeded, Event
 from ..run_folder import RunFolder
-from .merge import TakeNote, merge_rows
-from .row_notes import NoteLines, RowNotes, read_notes
+from .merge import AddNote, NoteLines, RowNotes, merge_rows, read_notes
 from .typed_rows import csv_table, frame_of_records, json_table, lines_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_COPY_BYTES = 1 << 22
+_READ_LIMIT_BYTES = 1 << 22
 
 
 class CommittedRows:
-    """Where the rows of each succeeded mini-batch are, in 18 bytes a mini-batch."""
+    """The location of the rows of each succeeded mini-batch, in 18 bytes per mini-batch."""
 
     def __init__(self) -> None:
-        self._places = array("q")  # offset, -1 for none
-        self._lengths = array("I")  # the worker refuses rows of 4 GB and more for one mini-batch
+        self._offsets = array("q")  # -1 for no rows
+        self._lengths = array("I")  # workers refuse 4 GB or more of rows per mini-batch
         self._crcs = array("I")
         self._parts = array("H")
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._offsets)
 
     def add(self, event: AttemptSucceeded) -> None:
-        """Take a committed range into account."""
-        missing = event.mini_batch + 1 - len(self._places)
+        """Add the rows of a committed attempt."""
+        missing = event.mini_batch + 1 - len(self._offsets)
         if missing > 0:
-            self._places.extend([-1] * missing)
+            self._offsets.extend([-1] * missing)
             for column in (self._lengths, self._crcs, self._parts):
                 column.extend([0] * missing)
         index = event.mini_batch
-        self._places[index] = event.offset
+        self._offsets[index] = event.offset
         self._lengths[index] = event.length
         self._crcs[index] = event.crc
         self._parts[index] = event.part
 
     def ranges(self) -> Iterator[tuple[int, int, int, int, int]]:
-        """Yield (mini_batch, part, offset, length, crc) in input order, the empty ones left out."""
-        for index, place in enumerate(self._places):
-            if place >= 0 and self._lengths[index]:
-                yield index, self._parts[index], place, self._lengths[index], self._crcs[index]
+        """Yield (mini_batch, part, offset, length, crc) in input order, without empty ranges."""
+        for index, offset in enumerate(self._offsets):
+            if offset >= 0 and self._lengths[index]:
+                yield index, self._parts[index], offset, self._lengths[index], self._crcs[index]
 
 
 def committed_rows(events: Iterable[Event]) -> CommittedRows:
-    """Collect the committed ranges of a journal."""
+    """Return the committed rows of a journal."""
     rows = CommittedRows()
     for event in events:
         if isinstance(event, AttemptSucceeded):
@@ -74,11 +73,11 @@ def part_path(folder: RunFolder, part: int) -> Path:
 
 
 def final_bytes(
-    folder: RunFolder, rows: CommittedRows, form: str = TEXT, note: TakeNote | None = None
+    folder: RunFolder, rows: CommittedRows, form: str = TEXT, note: AddNote | None = None
 ) -> Iterator[bytes]:
-    """Yield the bytes of the final file: the rows of every succeeded mini-batch, in input order.
+    """Yield the bytes of the output file: the rows of all succeeded mini-batches, in input order.
 
-    ``note`` takes what the file itself does not say of them, as of `merge_rows`.
+    ``note`` is the parameter of `merge_rows`.
 
     Raises
     ------
@@ -89,28 +88,28 @@ def final_bytes(
 
 
 def read_committed(folder: RunFolder, rows: CommittedRows) -> Iterator[tuple[int, bytes]]:
-    """Yield (mini_batch, rows) of every succeeded mini-batch, in input order.
+    """Yield (mini_batch, rows) of all succeeded mini-batches, in input order.
 
     Raises
     ------
     OutputError
-        A part file is missing or its bytes are not those that were committed.
+        A part file is missing, or differs from the committed bytes.
     """
     files: dict[int, IO[bytes]] = {}
     try:
-        for part, offset, stretch in _stretches(rows):
+        for part, offset, pieces in _adjacent(rows):
             if part not in files:
                 files[part] = _open_part(folder, part)
-            data = os.pread(files[part].fileno(), sum(row[1] for row in stretch), offset)
+            data = os.pread(files[part].fileno(), sum(length for _, length, _ in pieces), offset)
             start = 0
-            for mini_batch, length, crc in stretch:
+            for mini_batch, length, crc in pieces:
                 piece = data[start : start + length]
                 start += length
                 if len(piece) != length or zlib.crc32(piece) != crc:
                     msg = (
                         f"the rows of mini-batch {mini_batch} in {part_path(folder, part)} are not "
-                        "those that were committed: the file was changed or the disk is failing. "
-                        "Start the run anew; its inputs and script are unchanged."
+                        "the committed ones: the file was changed or the disk is failing. "
+                        "Start a new run; its inputs and script are unchanged."
                     )
                     raise OutputError(msg)
                 yield mini_batch, piece
@@ -119,24 +118,24 @@ def read_committed(folder: RunFolder, rows: CommittedRows) -> Iterator[tuple[int
             file.close()
 
 
-def _stretches(rows: CommittedRows) -> Iterator[tuple[int, int, list[tuple[int, int, int]]]]:
-    """Yield (part, offset, [(mini_batch, length, crc), ...]) of ranges that follow one another.
+def _adjacent(rows: CommittedRows) -> Iterator[tuple[int, int, list[tuple[int, int, int]]]]:
+    """Yield (part, offset, [(mini_batch, length, crc), ...]) of ranges to be read together.
 
-    Mini-batches that were finished together lie together: a read for each would cost more than the
-    reading. A stretch has at most four megabytes, or one mini-batch.
+    They are adjacent in a part, as of mini-batches that ended together: one read for each would be
+    slow. Together they have at most 4 MB, unless it is one mini-batch.
     """
-    stretch: list[tuple[int, int, int]] = []
+    pieces: list[tuple[int, int, int]] = []
     first = (-1, -1)
     size = 0
     for mini_batch, part, offset, length, crc in rows.ranges():
-        if (part, offset) != (first[0], first[1] + size) or size + length > _COPY_BYTES:
-            if stretch:
-                yield *first, stretch
-            stretch, first, size = [], (part, offset), 0
-        stretch.append((mini_batch, length, crc))
+        if (part, offset) != (first[0], first[1] + size) or size + length > _READ_LIMIT_BYTES:
+            if pieces:
+                yield *first, pieces
+            pieces, first, size = [], (part, offset), 0
+        pieces.append((mini_batch, length, crc))
         size += length
-    if stretch:
-        yield *first, stretch
+    if pieces:
+        yield *first, pieces
 
 
 def _open_part(folder: RunFolder, part: int) -> IO[bytes]:
@@ -144,61 +143,55 @@ def _open_part(folder: RunFolder, part: int) -> IO[bytes]:
     try:
         return open(path, "rb")
     except OSError as error:
-        msg = f"the part file {path} could not be read ({error.strerror}); start the run anew."
+        msg = f"the part file {path} could not be read ({error.strerror}); start a new run."
         raise OutputError(msg) from error
 
 
 def publish(folder: RunFolder, rows: CommittedRows, target: Path, form: str = TEXT) -> int:
-    """Write the final file, in input order, and let it appear by rename; return its bytes.
+    """Write the output file, in input order, which appears whole; return its size in bytes.
 
-    What it cannot say of its rows is noted beside it, in the run's folder.
+    Notes on rows that it cannot represent are written to the run's folder.
 
     Raises
     ------
     OutputError
-        The target cannot be written; the parts stay, and nothing is lost.
+        The target cannot be written; the parts are kept.
     """
-    temporary = target.with_name(f".{target.name}.{folder.run_id}.tmp")
-    notes_temporary = folder.row_notes.with_suffix(".tmp")
     written = 0
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with (
-            open(notes_temporary, "w", encoding="ascii") as notes_file,
-            open(temporary, "wb", buffering=_COPY_BYTES) as file,
-        ):
-            notes = NoteLines(notes_file.write)
-            for data in final_bytes(folder, rows, form, notes.take):
-                written += file.write(data)
-            notes.end(written)
-            for each in (notes_file, file) if notes.is_needed else (file,):
-                each.flush()
-                os.fsync(each.fileno())
-        if notes.is_needed:
-            notes_temporary.replace(folder.row_notes)
-        else:
-            folder.row_notes.unlink(missing_ok=True)
-        temporary.replace(target)
+        with replacing(target, owner=folder.run_id) as temporary:
+            with (
+                replacing(folder.row_notes) as notes_temporary,
+                open(notes_temporary, "w", encoding="ascii") as notes_file,
+                open(temporary, "wb", buffering=_READ_LIMIT_BYTES) as file,
+            ):
+                notes = NoteLines(notes_file.write)
+                for data in final_bytes(folder, rows, form, notes.add):
+                    written += file.write(data)
+                notes.end(written)
+                for each in (notes_file, file) if notes.is_needed else (file,):
+                    each.flush()
+                    os.fsync(each.fileno())
+            if not notes.is_needed:
+                folder.row_notes.unlink(missing_ok=True)
     except OSError as error:
         msg = (
             f"the output {target} could not be written ({error.strerror or error}). "
             f"The rows are safe in {folder.output}; make room or give another output."
         )
         raise OutputError(msg) from error
-    finally:
-        remove_quietly(temporary)
-        remove_quietly(notes_temporary)
     return written
 
 
 def remove_parts(folder: RunFolder) -> None:
-    """Delete the part files: the final file holds their rows."""
+    """Delete the part files after their rows were published."""
     for path in folder.parts():
         path.unlink()
 
 
 def published_notes(folder: RunFolder) -> RowNotes | None:
-    """Return the notes of a run's final file; None where it needs none, or is of an old version."""
+    """Return the notes of the output file; None if it has none or is of an older version."""
     try:
         with open(folder.row_notes, encoding="ascii") as file:
             return read_notes(file)
@@ -207,7 +200,7 @@ def published_notes(folder: RunFolder) -> RowNotes | None:
 
 
 def committed_table(folder: RunFolder, rows: CommittedRows, form: str) -> pd.DataFrame:
-    """Return the rows that are committed by now, as `read_rows` those of the final file.
+    """Return the rows committed so far, with the types of `read_rows`.
 
     Raises
     ------
@@ -216,16 +209,16 @@ def committed_table(folder: RunFolder, rows: CommittedRows, form: str) -> pd.Dat
     """
     lines: list[str] = []
     notes = NoteLines(lines.append)
-    data = b"".join(final_bytes(folder, rows, form, notes.take))
+    data = b"".join(final_bytes(folder, rows, form, notes.add))
     notes.end(len(data))
     return read_rows(data, form, read_notes(lines) if notes.is_needed else None)
 
 
 def read_rows(data: bytes, form: str, notes: RowNotes | None = None) -> pd.DataFrame:
-    """Return the rows of a final file of a format; rows of text are one column ``row``.
+    """Return the rows of an output file as a table; rows of text are one column ``row``.
 
-    Where the notes are not of these bytes, since somebody has changed the file, a warning says so,
-    and pandas guesses.
+    If the notes do not fit the bytes, since the file was changed, pandas infers the types, after a
+    warning.
     """
     if notes is not None:
         try:

@@ -1,4 +1,4 @@
-"""An output in parts: a folder of the store, its parts, and the manifest that makes them one."""
+"""An output in parts: a folder in an object store with part files and their manifest."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from ...errors import OutputError
 from ..journal.events import Event, PartStored
 
 PART_NAME = "part-{:09d}-{}.parquet"
-"""Of the first mini-batch: sorted by name, parts are in input order."""
+"""With the number of the first mini-batch: names sort in input order."""
 
 MANIFEST = "_manifest.json"
-"""Readers of such folders leave out names that begin with an underscore."""
+"""Readers of such folders skip names that start with an underscore."""
 
 MANIFEST_SCHEMA = 1
 
 
 def parts_of(events: Iterable[Event]) -> list[PartStored]:
-    """Return the parts that a journal names, in input order; those without a file are left out."""
-    found = [event for event in events if isinstance(event, PartStored) and event.name]
-    return sorted(found, key=lambda part: part.first)
+    """Return the parts of a journal that have a file, in input order."""
+    parts = [event for event in events if isinstance(event, PartStored) and event.name]
+    return sorted(parts, key=lambda part: part.first)
 
 
 def manifest_text(run_id: str, parts: Iterable[Mapping[str, Any]], columns: list[Any]) -> str:
-    """Return the manifest of a run's parts, a part a line.
+    """Return the manifest of a run's parts, one part per line.
 
     Parameters
     ----------
     run_id
         The run.
     parts
-        ``name``, ``first``, ``mini_batches``, ``rows`` and ``size_bytes`` of each, in input order.
+        ``name``, ``first``, ``mini_batches``, ``rows`` and ``size_bytes`` of each part, in input order.
     columns
         (name, type) of each column.
     """
@@ -55,15 +55,15 @@ def read_manifest(text: str | bytes, run_id: str, url: str) -> list[str]:
     Raises
     ------
     OutputError
-        The manifest is another run's, which has replaced the output, or none that is known.
+        The manifest is damaged, or belongs to another run, which has replaced the output.
     """
     try:
         manifest = json.loads(text)
-        found_id, names = manifest["run_id"], [part["name"] for part in manifest["parts"]]
+        owner_id, names = manifest["run_id"], [part["name"] for part in manifest["parts"]]
     except (ValueError, KeyError, TypeError) as error:
-        msg = f"{url}/{MANIFEST} is no manifest of an output in parts ({error!r})."
+        msg = f"{url}/{MANIFEST} is not the manifest of an output in parts ({error!r})."
         raise OutputError(msg) from error
-    if found_id != run_id:
-        msg = f"the output of run {run_id} is gone: run {found_id} has replaced it in {url}."
+    if owner_id != run_id:
+        msg = f"the output of run {run_id} is gone: run {owner_id} has replaced it in {url}."
         raise OutputError(msg)
     return names

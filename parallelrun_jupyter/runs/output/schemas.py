@@ -1,4 +1,4 @@
-"""One Arrow schema for the tables of many mini-batches, from which pandas restores its types."""
+"""One Arrow schema for the tables of many mini-batches, with the metadata to restore pandas types."""
 
 from __future__ import annotations
 
@@ -19,76 +19,76 @@ _NULLABLE = {
     "uint8": "UInt8", "uint16": "UInt16", "uint32": "UInt32", "uint64": "UInt64",
     "float": "Float32", "double": "Float64", "bool": "boolean",
 }  # fmt: skip
-"""The type of pandas that holds the values of an Arrow type, and gaps."""
+"""The pandas type for an Arrow type with missing values."""
 
 
-def conflict(whose: str, what: str, before: str, what_before: str) -> OutputError:
-    """Return the error for columns or types that do not fit those of earlier mini-batches."""
+def conflict(source: str, columns: str, earlier: str, earlier_columns: str) -> OutputError:
+    """Return the error for columns or types that conflict with those of earlier mini-batches."""
     msg = (
-        f"run() returned for {whose} the columns {what}, but for "
-        f"{before} {what_before}; one file has one set of columns and types. Let run() return the "
+        f"run() returned for {source} the columns {columns}, but for "
+        f"{earlier} {earlier_columns}; one file has one set of columns and types. Let run() return the "
         "same for every mini-batch (astype, reindex) and submit again: run.resume() keeps the rows "
-        "of the mini-batches that have succeeded, and would end here again."
+        "of the mini-batches that succeeded, and would fail again."
     )
     return OutputError(msg)
 
 
 def unify_schemas(schemas: Iterable[tuple[str, pa.Schema]]) -> pa.Schema | None:
-    """Return the schema that fits all; None where there are none.
+    """Return the schema that fits all of them; None if there is none at all.
 
-    Whole numbers give way to floats. A column without any value in a mini-batch has the type that
-    the others give it; whole numbers with such gaps are pandas' nullable ones.
+    Whole numbers become floats if some mini-batches have floats. A column without values in one
+    mini-batch gets its type from the others; whole numbers with such gaps become nullable.
 
     Parameters
     ----------
     schemas
-        Each with what it is of, such as "mini-batch 7".
+        Pairs of a source, such as "mini-batch 7", and its schema.
 
     Raises
     ------
     OutputError
-        Two of them have other columns, or types that do not fit together.
+        Two schemas have different columns, or incompatible types.
     """
     first: pa.Schema | None = None
     last: pa.Schema | None = None
-    first_whose = ""
+    first_source = ""
     columns: dict[str, _Column] = {}
     index: list[list[str | None]] = []
-    for whose, schema in schemas:
+    for source, schema in schemas:
         if last is not None and schema.equals(last, check_metadata=True):
             continue
         last = schema
         notes = json.loads((schema.metadata or {}).get(COLUMNS, b"{}"))
         if first is None:
-            first, first_whose, index = schema, whose, notes.get("index", [])
+            first, first_source, index = schema, source, notes.get("index", [])
             columns = {name: _Column(name) for name in schema.names}
         elif set(schema.names) != set(first.names):
-            raise conflict(whose, f"{schema.names}", first_whose, f"{first.names}")
+            raise conflict(source, f"{schema.names}", first_source, f"{first.names}")
         if notes.get("index", []) != index:
-            index = []  # an index here, a plain column of that name there: a column for all
+            index = []  # an index in some, a plain column in others: a plain column
         for arrow_field in schema:
             kind = notes.get("kinds", {}).get(arrow_field.name, "")
-            columns[arrow_field.name].take(whose, arrow_field, kind)
+            columns[arrow_field.name].add(source, arrow_field, kind)
     return None if first is None else _schema(list(columns.values()), index)
 
 
 @dataclass(slots=True)
 class _Column:
-    """What the mini-batches so far say of one column."""
+    """One column, unified over the mini-batches so far."""
 
     name: str
     type: Any = None
-    #: the first mini-batch with values in it
-    whose: str = ""
-    #: pandas' extension types of mini-batches with values, empty for numpy's
+    #: the first mini-batch with values
+    source: str = ""
+    #: pandas extension types of the mini-batches with values; empty for NumPy types
     kinds: set[str] = field(default_factory=set)
-    #: whether a mini-batch had no value, and the type and kind it had all the same
+    #: whether a mini-batch had no values, and its type and kind
     has_missing: bool = False
     missing_type: Any = None
     missing_kind: str = ""
 
-    def take(self, whose: str, arrow_field: pa.Field, kind: str) -> None:
-        """Take the column of one more mini-batch into account."""
+    def add(self, source: str, arrow_field: pa.Field, kind: str) -> None:
+        """Add the column of another mini-batch."""
         import pyarrow as pa
 
         is_null = pa.types.is_null(arrow_field.type)
@@ -99,7 +99,7 @@ class _Column:
             return
         self.kinds.add(kind)
         if self.type is None:
-            self.type, self.whose = arrow_field.type, whose
+            self.type, self.source = arrow_field.type, source
         elif arrow_field.type != self.type:
             both = [pa.schema([(self.name, kind)]) for kind in (self.type, arrow_field.type)]
             try:
@@ -109,10 +109,10 @@ class _Column:
                     f"{self.name!r} as {arrow_field.type}",
                     f"{self.name!r} as {self.type}",
                 )
-                raise conflict(whose, now, self.whose, before) from error
+                raise conflict(source, now, self.source, before) from error
 
     def kind(self) -> str:
-        """Return pandas' extension type of the column, empty for the one of numpy."""
+        """Return the pandas extension type of the column, empty for a NumPy type."""
         import pyarrow as pa
 
         if self.type is None:
@@ -126,7 +126,7 @@ class _Column:
 
 
 def _schema(columns: list[_Column], index: list[list[str | None]]) -> pa.Schema:
-    """Return the schema of columns; its metadata is ours, for joining, and pandas' own."""
+    """Return the schema of columns, with metadata for merging and for pandas."""
     import pyarrow as pa
 
     kinds = {column.name: column.kind() for column in columns if column.kind()}
@@ -160,19 +160,19 @@ def _schema(columns: list[_Column], index: list[list[str | None]]) -> pa.Schema:
     return pa.schema(fields, metadata=metadata)
 
 
-def is_fitting(schema: pa.Schema, to: pa.Schema) -> bool:
-    """Return whether a file of a schema reads as one of another does."""
-    mine, other = (each.metadata or {} for each in (schema, to))
-    return bool(schema.equals(to)) and mine.get(_PANDAS) == other.get(_PANDAS)
+def is_fitting(schema: pa.Schema, target: pa.Schema) -> bool:
+    """Return whether files of both schemas are read as the same types."""
+    own, other = (each.metadata or {} for each in (schema, target))
+    return bool(schema.equals(target)) and own.get(_PANDAS) == other.get(_PANDAS)
 
 
-def fitted(table: pa.Table, schema: pa.Schema, whose: str) -> pa.Table:
+def fitted(table: pa.Table, schema: pa.Schema, source: str) -> pa.Table:
     """Return a table with the columns and types of a schema.
 
     Raises
     ------
     OutputError
-        A value has no place in the type that fits the others.
+        A value cannot be converted to the type of the schema.
     """
     import pyarrow as pa
 
@@ -186,10 +186,10 @@ def fitted(table: pa.Table, schema: pa.Schema, whose: str) -> pa.Table:
                 column = column.cast(item.type)
             except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
                 msg = (
-                    f"run() returned for {whose} the column {item.name!r} as {column.type}, for "
-                    f"others as what fits {item.type}, which cannot hold it: {error}. Let run() "
+                    f"run() returned for {source} the column {item.name!r} as {column.type}, which "
+                    f"cannot be converted to {item.type}, the type of the others: {error}. Let run() "
                     "return one type (astype) and submit again: run.resume() keeps the rows of "
-                    "the mini-batches that have succeeded, and would end here again."
+                    "the mini-batches that succeeded, and would fail again."
                 )
                 raise OutputError(msg) from error
         columns.append(column)

@@ -1,4 +1,4 @@
-"""Reads rows back with the types that they were written with."""
+"""Reads rows back with the types that ``run()`` returned."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...worker.output import column_notes as letters
 from ...worker.output.formats import with_whole_numbers
-from .row_notes import Kind, RowNotes
+from .merge import Kind, RowNotes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,41 +33,42 @@ _READ_BY_PANDAS = frozenset(
         "float64",
     ]
 )
-"""Kinds of columns that read_csv reads exactly by itself, and faster."""
+"""Kinds of columns that read_csv itself reads exactly, and faster."""
 
 Piece = tuple[list[Any], list[Any], str]
-"""The values of a column in some rows, as the file has them; their note and letters."""
+"""Values of a column in a range of rows, as in the file; their note and letters."""
 
 
 def lines_of(data: bytes, notes: RowNotes) -> list[str]:
-    """Return the rows of a text, each without its line end.
+    """Return the rows of a text output, without their line ends.
 
     Raises
     ------
     ValueError
-        The text is not the one that the notes are of.
+        The text does not fit the notes.
     """
     rows: list[str] = []
-    at = 0
-    for offset, lengths in notes.stretches:
-        rows += data[at:offset].decode("utf-8").split("\n")[:-1]
-        at = offset
+    position = 0
+    for offset, lengths in notes.row_lengths:
+        rows += data[position:offset].decode("utf-8").split("\n")[:-1]
+        position = offset
         for length in lengths:
-            if data[at + length - 1 : at + length] != b"\n":
-                msg = f"no row ends at byte {at + length}"
+            end = position + length
+            if data[end - 1 : end] != b"\n":
+                msg = f"no row ends at byte {end}"
                 raise ValueError(msg)
-            rows.append(data[at : at + length - 1].decode("utf-8"))
-            at += length
-    return rows + data[at:].decode("utf-8").split("\n")[:-1]
+            rows.append(data[position : end - 1].decode("utf-8"))
+            position = end
+    return rows + data[position:].decode("utf-8").split("\n")[:-1]
 
 
 def csv_table(data: bytes, notes: RowNotes) -> pd.DataFrame:
-    """Return the table of a CSV; where the types of some rows are not known, as pandas guesses.
+    """Return the table of a CSV; pandas infers the types if those of some rows are unknown.
 
     Raises
     ------
     ValueError
-        The file is not the one that the notes are of.
+        The file does not fit the notes.
     """
     import pandas as pd
 
@@ -101,7 +102,7 @@ def csv_table(data: bytes, notes: RowNotes) -> pd.DataFrame:
 
 
 def _is_pandas_3() -> bool:
-    """Return whether text has a type of its own, and numbers are read exactly without asking."""
+    """Return whether pandas has a type for text, and reads numbers exactly by default."""
     import pandas as pd
 
     return int(pd.__version__.split(".")[0]) >= 3
@@ -114,14 +115,14 @@ def _dtype_for_reading(columns: list[list[Any]]) -> str:
 
 
 def _check_rows(rows: int, notes: RowNotes) -> None:
-    noted = sum(count for count, _, _ in notes.ranges)
-    if rows != noted:
-        msg = f"it has {rows:,} rows, not {noted:,}"
+    expected = sum(count for count, _, _ in notes.ranges)
+    if rows != expected:
+        msg = f"it has {rows:,} rows, not {expected:,}"
         raise ValueError(msg)
 
 
 def _pieces(values: list[Any], name: str, column: int, notes: RowNotes) -> list[Piece]:
-    """Return the values of a column by ranges of rows; those with the same note are one."""
+    """Return the values of a column by ranges of rows; ranges with equal notes are merged."""
     pieces: list[Piece] = []
     start = 0
     for rows, kind, codes in notes.ranges:
@@ -138,7 +139,7 @@ def _pieces(values: list[Any], name: str, column: int, notes: RowNotes) -> list[
 
 
 def frame_of_records(records: list[dict[str, Any]]) -> pd.DataFrame:
-    """Return the table of records; whole numbers are exact, beside gaps and fractions too."""
+    """Return the table of records; whole numbers stay exact, even with gaps or fractions."""
     import pandas as pd
 
     frame: pd.DataFrame = with_whole_numbers(pd.DataFrame(records), records)
@@ -146,12 +147,12 @@ def frame_of_records(records: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def json_table(data: bytes, notes: RowNotes) -> pd.DataFrame:
-    """Return the table of JSON lines; rows without a note have the types of JSON.
+    """Return the table of JSON lines; rows without notes have JSON types.
 
     Raises
     ------
     ValueError
-        The file is not the one that the notes are of.
+        The file does not fit the notes.
     """
     import pandas as pd
 
@@ -181,7 +182,7 @@ def json_table(data: bytes, notes: RowNotes) -> pd.DataFrame:
 
 
 def _with_index(frame: pd.DataFrame, kinds: list[Kind]) -> pd.DataFrame:
-    """Return a table with the index that its first columns are."""
+    """Return a table with its first columns as the index, if the notes have one."""
     indexes = [(kind or {}).get("index") for kind in kinds]
     names = indexes[0]
     if not names or any(index != names for index in indexes):
@@ -192,9 +193,9 @@ def _with_index(frame: pd.DataFrame, kinds: list[Kind]) -> pd.DataFrame:
 
 
 def _column(pieces: list[Piece]) -> Any:
-    """Return a column of its pieces, joined as pandas joins them.
+    """Return a column from its pieces, concatenated as pandas does.
 
-    A piece without any value says nothing of the type: it has the one of the others.
+    A piece without values gets the type of the others.
     """
     kinds = [note[1] for values, note, codes in pieces if codes or not all(map(_is_gap, values))]
     kind = _kind_with_gaps(kinds[0]) if kinds else ""
@@ -208,31 +209,31 @@ def _column(pieces: list[Piece]) -> Any:
 
 
 def _joined(columns: list[Any]) -> Any:
-    """Return columns one behind the other, as pandas does where that keeps whole numbers exact."""
+    """Concatenate columns as pandas does, but keep whole numbers exact."""
     import pandas as pd
 
-    merge_rows = pd.concat(columns, ignore_index=True)
+    joined = pd.concat(columns, ignore_index=True)
     whole = [column for column in columns if getattr(column.dtype, "kind", "O") in ("i", "u")]
-    if str(merge_rows.dtype).lower() != "float64" or not any(map(_is_beyond_floats, whole)):
-        return merge_rows
+    if str(joined.dtype).lower() != "float64" or not any(map(_is_beyond_floats, whole)):
+        return joined
     values = pd.concat([column.astype(object) for column in columns], ignore_index=True)
     if len(whole) < len(columns) or any(bool((column < 0).any()) for column in whole):
-        return values  # no type has both these
+        return values  # no type holds both
     return values.astype("UInt64" if values.isna().any() else "uint64")
 
 
 def _is_beyond_floats(column: Any) -> bool:
-    """Return whether a column of whole numbers has one that no float holds."""
-    large = column[(column > _FLOAT_HOLDS) | (column < -_FLOAT_HOLDS)].dropna()
+    """Return whether a column has a whole number that a float cannot represent."""
+    large = column[(column > _EXACT_IN_FLOATS) | (column < -_EXACT_IN_FLOATS)].dropna()
     return any(int(float(number)) != number for number in large)
 
 
-_FLOAT_HOLDS = 1 << 53
-"""A float holds every whole number up to this."""
+_EXACT_IN_FLOATS = 1 << 53
+"""Floats represent all whole numbers up to this."""
 
 
 def _kind_with_gaps(kind: str) -> str:
-    """Return the kind that holds gaps beside values of a kind; empty where pandas may choose."""
+    """Return the kind for values of a kind and gaps; empty if pandas may choose."""
     if kind.startswith(("int", "uint")):
         return "UInt64" if kind == "uint64" else "Int64"
     if kind in {letters.OBJECTS_KIND, letters.TEXT_KIND, "bool"} or kind.startswith("float"):
@@ -241,21 +242,21 @@ def _kind_with_gaps(kind: str) -> str:
 
 
 def restored(values: list[Any], note: list[Any], codes: str = "") -> Any:
-    """Return a column as it was returned.
+    """Return a column with the type that ``run()`` returned.
 
     Parameters
     ----------
     values
-        Texts of CSV, or values of JSON.
+        Texts of a CSV, or values of JSON.
     note
-        ``[name, kind, extra]``, as the worker wrote it.
+        ``[name, kind, extra]``, written by the worker.
     codes
-        A letter for each value, where the note has letters.
+        A letter for each value, if the note has letters.
 
     Raises
     ------
     ValueError
-        A value is none of its type.
+        A value does not fit its type.
     """
     import numpy as np
     import pandas as pd
@@ -306,7 +307,7 @@ def _texts(values: list[Any], kind: str) -> Any:
 
 
 def _of_extension(values: list[Any], kind: str) -> Any:
-    """Return a column of dates, durations, or of a type of pandas' own."""
+    """Return a column of dates, durations, or a pandas extension type."""
     import numpy as np
     import pandas as pd
 
@@ -330,7 +331,7 @@ _OFFSET = re.compile(r"([+-])(\d\d):(\d\d)(?::(\d\d))?$")
 
 
 def _zoned(texts: list[Any], kind: str) -> Any:
-    """Return a column of times with a zone; pandas itself reads no offsets with seconds."""
+    """Return a column of times with a zone; pandas cannot read offsets with seconds."""
     import numpy as np
     import pandas as pd
 

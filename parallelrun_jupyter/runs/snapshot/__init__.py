@@ -1,1 +1,1 @@
-"""What a run looks like at one moment: bounded JSON, made from its state."""
+"""A run at one moment: bounded JSON, computed from its state."""

@@ -1,12 +1,11 @@
-"""Follows a run by its folder: what every face watches."""
+"""Follows a run through its folder; all views use this."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 
-from ..journal.files import JournalReader
-from ..journal.state_cache import read_state
+from ..journal.files import JournalReader, read_state
 from ..run_folder import RunFolder
 from .snapshot import Snapshot, take_snapshot
 
@@ -16,10 +15,10 @@ _CACHE_S = 3.0
 
 
 class Follower:
-    """Folds a run's journal as it grows. Not for use by two threads at once.
+    """Folds the journal of a run as it grows. Not thread-safe.
 
-    Watching costs the same at any rate: where the journal grows faster than is worth reading, the
-    driver's own fold is taken, which is at most a second or two old.
+    The cost is bounded: if the journal grows too fast to be read, the driver's cached fold is used,
+    which is at most a second or two old.
     """
 
     def __init__(self, folder: RunFolder) -> None:
@@ -29,24 +28,24 @@ class Follower:
         self._reader = JournalReader(folder.journal, offset)
 
     def refresh(self) -> Snapshot:
-        """Read what is new and return where the run stands."""
-        snapshot = self._look()
+        """Read new events and return a snapshot."""
+        snapshot = self._snapshot()
         if snapshot["state"] == "Interrupted":
-            # The driver may have written its last events between our reading and our looking at it.
+            # The driver may have written its last events after the read and before it was checked.
             self._read()
-            snapshot = self._look()
+            snapshot = self._snapshot()
         return snapshot
 
-    def _look(self) -> Snapshot:
-        if self._reader.behind_bytes() <= _FAR_BEHIND_BYTES or not self._take_cached():
+    def _snapshot(self) -> Snapshot:
+        if self._reader.behind_bytes() <= _FAR_BEHIND_BYTES or not self._use_cache():
             self._read()
         return take_snapshot(self.folder, self.record, self.state)
 
     def _read(self) -> None:
         self.state.apply_all(self._reader.read())
 
-    def _take_cached(self) -> bool:
-        """Take the driver's fold; return whether that is recent enough to go without reading."""
+    def _use_cache(self) -> bool:
+        """Use the driver's fold if it is ahead; return whether it is recent enough without reading."""
         try:
             age_s = time.time() - self.folder.state.stat().st_mtime
         except OSError:
@@ -66,29 +65,29 @@ def watch(
     every_s: float = POLL_S,
     timeout_s: float | None = None,
 ) -> Snapshot:
-    """Show snapshots until the run has ended or the time is over.
+    """Show snapshots until the run has ended or the timeout has passed.
 
     Parameters
     ----------
     follower
         The run.
     show
-        Called with each snapshot, the last one included.
+        Receives each snapshot, including the last one.
     every_s
-        Seconds between two looks.
+        Seconds between snapshots.
     timeout_s
-        Seconds after which to give up watching; None for never.
+        Seconds after which to stop watching; None for no limit.
 
     Returns
     -------
     Snapshot
-        The last one; ``is_final`` is False where the time was over.
+        The last one; ``is_final`` is False after a timeout.
     """
-    until = float("inf") if timeout_s is None else time.monotonic() + timeout_s
+    deadline = float("inf") if timeout_s is None else time.monotonic() + timeout_s
     while True:
         snapshot = follower.refresh()
         show(snapshot)
-        left_s = until - time.monotonic()
+        left_s = deadline - time.monotonic()
         if snapshot["is_final"] or left_s <= 0:
             return snapshot
         time.sleep(min(every_s, left_s))

@@ -1,4 +1,4 @@
-"""What to do about failures that have a usual cause: one sentence, or nothing."""
+"""Hints: remedies for failures with a common cause."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from ..journal.state import FailureGroup
 from ..run_record import RunRecord
 
 CELL = "cell.py"
-"""The name of a notebook's cell as an entry script."""
+"""File name of a notebook cell as an entry script."""
 
 _NAME = re.compile(r"name '(\w+)' is not defined")
 _PICKLED = re.compile(r"Can't get attribute '([\w.]+)' on <module '__main__'")
 _MODULE = re.compile(r"No module named '([\w.]+)'")
-_OF_IPYTHON = {"display", "get_ipython"}
+_IPYTHON_NAMES = {"display", "get_ipython"}
 _MAGIC = re.compile(r"^\s*(?:\w+\s*=\s*)?[%!]\w", re.MULTILINE)
 _TABLE_USES = re.compile(
     r"'(?:list|str)' object has no attribute '(?:apply|assign|astype|at|columns|describe|drop|"
@@ -25,7 +25,7 @@ _TABLE_USES = re.compile(
     r"|the input is files, which have no rows"  # context.records()
 )
 _LIST_USE = re.compile(r"'list' object has no attribute '\w+'")
-"""In run() itself, whose list is likely its mini-batch: a column was asked for, such as df.price."""
+"""Raised in run() itself, so the list is likely its mini-batch, as in df.price."""
 
 _TABLE_FILES = re.compile(r"\.(csv|tsv|parquet|jsonl|ndjson)(?:\.gz)?$", re.IGNORECASE)
 _FORMATS = {"tsv": "csv", "ndjson": "jsonl"}
@@ -37,7 +37,7 @@ _MAKERS = {
 
 
 def hint_of(record: RunRecord, group: FailureGroup) -> str:
-    """Return what to do about a group of failures, as sentences; '' where there is no usual cause."""
+    """Return a remedy for a group of failures, in sentences; '' without a known cause."""
     for find in (
         _notebook_name, _pickled_in_main, _magic, _table_as_paths, _beside, _missing, _short,
     ):  # fmt: skip
@@ -51,10 +51,10 @@ def _notebook_name(record: RunRecord, group: FailureGroup) -> str:
     match = _NAME.search(group.message)
     if group.error != "NameError" or not match or record.script.path != CELL:
         return ""
-    if match[1] in _OF_IPYTHON:
+    if match[1] in _IPYTHON_NAMES:
         return (
-            f"{match[1]} is there in notebooks only, and the cell runs in processes of its own: "
-            "leave it out, or print() what is to be in the log."
+            f"{match[1]} exists in notebooks only, and the cell runs in processes of its own: "
+            "remove it, or print() the value to the log."
         )
     return (
         "The cell runs in processes of its own, which do not see the variables of the notebook: "
@@ -66,10 +66,10 @@ def _pickled_in_main(record: RunRecord, group: FailureGroup) -> str:
     match = _PICKLED.search(group.message)
     if not match:
         return ""
-    where = "beside the notebook" if record.script.path == CELL else "beside the script"
+    place = "beside the notebook" if record.script.path == CELL else "beside the script"
     return (
-        f"What was loaded was pickled where {match[1]} was defined in a notebook or in a program's "
-        f"own script, and a worker's __main__ is another one. Move {match[1]} to a file {where}, "
+        f"The loaded object was pickled where {match[1]} was defined in a notebook or in a "
+        f"program's own script; a worker has another __main__. Move {match[1]} to a file {place}, "
         "such as model_classes.py, import it from there, and pickle the object again. "
         "Give the folder as source_directory."
     )
@@ -102,23 +102,23 @@ def _table_as_paths(record: RunRecord, group: FailureGroup) -> str:
     form = _FORMATS.get(end, end)
     name = path.rsplit("/", 1)[-1]
     return (
-        f"run() was given a list of paths, not a table: {name} was not said to hold one. Write "
-        f"--format {form}, or inputs=TabularDataset.{_MAKERS[form]}({name!r}), and run() is given "
+        f"run() received a list of paths, not a table: {name} was not declared as one. Write "
+        f"--format {form}, or inputs=TabularDataset.{_MAKERS[form]}({name!r}), and run() receives "
         "a DataFrame."
     )
 
 
 def _beside(record: RunRecord, group: FailureGroup) -> str:
-    """Say what to do about a path that was made from ``__file__``."""
+    """Return a remedy for a path that was built from ``__file__``."""
     if record.script.source_directory is not None:
         return ""
     if f"{record.run_id}/script/" not in group.message:
         return ""
-    what = "cell" if record.script.path == CELL else "script"
+    kind = "cell" if record.script.path == CELL else "script"
     return (
-        f"The run has a copy of the {what} alone, so that nothing else is beside __file__. Give "
-        "source_directory (--source-directory .) to copy its folder with it, or use a path from "
-        f"the current directory, which is {record.script.cwd}."
+        f"The run has a copy of the {kind} alone, so there is nothing else beside __file__. Give "
+        "source_directory (--source-directory .) to copy its folder too, or use a path relative to "
+        f"the current directory, {record.script.cwd}."
     )
 
 
@@ -128,7 +128,7 @@ def _missing(record: RunRecord, group: FailureGroup) -> str:
         return ""
     install = f"Install it for the workers' Python, {record.script.python}"
     if record.script.source_directory is not None:
-        return f"{install}, or put it into the source directory."
+        return f"{install}, or add it to the source directory."
     return f"{install}. If it is a file beside the script, give source_directory to copy it too."
 
 

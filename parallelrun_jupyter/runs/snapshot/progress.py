@@ -1,32 +1,46 @@
-"""How fast a run is, when it may end, and what holds it up: computed from its fold."""
+"""Progress of a run: rates, time left, stragglers, budgets of failures, and the timeline of workers."""
 
 from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Sequence
 from typing import TypedDict
 
-from ..journal.state import RETRYING, RunState, WorkerState
+from ..journal.state import RETRYING, EndedAttempt, RunState, Use, WorkerState
 from ..run_record import RunRecord
 
 ETA_AFTER = 30
 ETA_AFTER_SHARE = 0.05
-STRAGGLES = 3.0
-"""A straggler has been running for three times what 95 % of the last mini-batches took."""
+STRAGGLER_FACTOR = 3.0
+"""A straggler has run three times as long as 95 % of the recent mini-batches took."""
 
-_KNOWN_DURATIONS = 20
+_LEAST_DURATIONS = 20
 _SHOWN_STRAGGLERS = 5
 _QUIET_S = 10.0
 _CONFIDENCE = 1.7
 _SLACK = 0.08
+"""Share by which the interval of the time left is widened, beyond the scatter of the durations."""
+
 _LEAST_SPAN_S = 0.5
 _LAST_FEW = 12
 _STEEPEST = 0.5
-"""What the interval is widened by on both sides, beyond what the durations so far tell."""
+
+
+SHOWN_LANES = 24
+SHOWN_BARS = 200
+TIMELINE_MS = 60_000
+USE_POINTS = 20
+USE_STEP_MS = 2000
+_MERGED_SHARE = 240
+"""Bars shorter than this fraction of the timeline are merged."""
+
+_USE_LEVELS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-_"
+UNKNOWN_USE = "."
 
 
 class Straggler(TypedDict):
-    """A mini-batch that runs for much longer than the others took."""
+    """A mini-batch that runs much longer than the others took."""
 
     worker: str
     mini_batch: int
@@ -34,7 +48,7 @@ class Straggler(TypedDict):
 
 
 class Budget(TypedDict):
-    """How much of what may fail has failed; the run fails when ``used`` exceeds ``allowed``."""
+    """A limit of failures; the run fails when ``used`` exceeds ``allowed``."""
 
     limit: str
     noun: str
@@ -43,12 +57,12 @@ class Budget(TypedDict):
 
 
 class Pace(TypedDict):
-    """How fast a run goes, and how long yet. Times in seconds; None before they are known.
+    """Speed of a run and time left. Times in seconds; None while unknown.
 
-    ``at_s`` counts from the run's creation; ``elapsed_s`` leaves out pauses between drivers. A live
-    rate covers ``rate_window_s``; that of a run that is over covers all of ``elapsed_s``.
-    ``quiet_s`` is the time since the last progress, shown from ``quiet_after_s`` on. The end comes
-    between ``eta_low_s`` and ``eta_high_s``.
+    ``at_s`` counts from the run's creation; ``elapsed_s`` excludes pauses between drivers. A live
+    rate covers ``rate_window_s``; the rate of an ended run covers ``elapsed_s``. ``quiet_s`` is the
+    time since the last progress, shown once it exceeds ``quiet_after_s``. The time left is between
+    ``eta_low_s`` and ``eta_high_s``.
     """
 
     at_s: float
@@ -64,7 +78,7 @@ class Pace(TypedDict):
 
 
 def pace(state: RunState, at_ms: int, *, is_live: bool) -> Pace:
-    """Return how fast a run goes, as of ``at_ms`` since its creation."""
+    """Return the speed of a run at ``at_ms`` milliseconds after its creation."""
     mini_batches_per_s, items_per_s, window_s = rate(state, at_ms, is_live=is_live)
     likely = eta(state, at_ms) if is_live else None
     return Pace(
@@ -76,16 +90,15 @@ def pace(state: RunState, at_ms: int, *, is_live: bool) -> Pace:
         items_per_s=items_per_s,
         mini_batches_per_s=mini_batches_per_s,
         rate_window_s=window_s,
-        quiet_s=max(0, at_ms - state.moved_ms) / 1000 if is_live else 0.0,
+        quiet_s=max(0, at_ms - state.last_progress_ms) / 1000 if is_live else 0.0,
         quiet_after_s=quiet_after_s(state),
     )
 
 
 def rate(state: RunState, at_ms: int, *, is_live: bool) -> tuple[float, float, float]:
-    """Return mini-batches per second, items per second, and over how many seconds that is.
+    """Return mini-batches per second, items per second, and the seconds that these cover.
 
-    Of a run that is over, everything done over all its seconds: what the screen shows as done,
-    divided by what it shows as elapsed.
+    The rate of an ended run is its total divided by its elapsed time, as displayed.
     """
     if is_live:
         return state.throughput.recent(at_ms)
@@ -94,10 +107,10 @@ def rate(state: RunState, at_ms: int, *, is_live: bool) -> tuple[float, float, f
 
 
 def eta(state: RunState, at_ms: int) -> tuple[float, float, float] | None:
-    """Return the seconds left: likely, at least, at most; None before that means something.
+    """Return the seconds left: likely, at least, at most; None while too little is known.
 
-    The true end lies inside in about nine of ten runs. The interval spans the rates of several
-    parts of the run so far, the scatter of the durations, and one last long mini-batch.
+    The interval contains the true end in about nine of ten runs. It spans the rates of several
+    parts of the run, the scatter of the durations, and one last long mini-batch.
     """
     done = state.done - state.throughput.done_before
     to_do = state.planned - state.throughput.done_before
@@ -108,8 +121,8 @@ def eta(state: RunState, at_ms: int) -> tuple[float, float, float] | None:
     if recent <= 0:
         return None
     rates = [recent, *_rates_of_parts(state, at_ms)]
-    rates.append(rates[-1] * _trend(rates))  # it may go on getting faster, or slower
-    durations = [row[3] / 1e6 for row in state.lately]
+    rates.append(rates[-1] * _trend(rates))  # the trend may continue
+    durations = [row[3] / 1e6 for row in state.recent_attempts]
     scatter = _scatter(durations) * math.sqrt(1 / done + 1 / state.left)
     spread = _CONFIDENCE * scatter + _SLACK
     likely = state.left / recent
@@ -119,26 +132,31 @@ def eta(state: RunState, at_ms: int) -> tuple[float, float, float] | None:
 
 
 def _rates_of_parts(state: RunState, at_ms: int) -> list[float]:
-    """Return the rates since the start, over later and later parts, and of the last few."""
-    course = state.throughput
-    first_ms = course.first_done_ms or 0
-    points = [(first_ms, course.done_before), *((s * 1000, over) for s, over in course.pace)]
-    found = []
+    """Return the rates since the start, over its last half and quarter, and of the last few ends."""
+    throughput = state.throughput
+    first_ms = throughput.first_done_ms or 0
+    points = [
+        (first_ms, throughput.done_before),
+        *((second * 1000, done) for second, done in throughput.pace),
+    ]
+    rates = []
     for share in (1.0, 0.5, 0.25):
         since = at_ms - share * (at_ms - first_ms)
-        start_ms, over = max(point for point in points if point[0] <= max(since, first_ms))
+        start_ms, done = max(point for point in points if point[0] <= max(since, first_ms))
         span_s = (at_ms - start_ms) / 1000
-        if span_s >= _LEAST_SPAN_S and state.done > over:
-            found.append((state.done - over) / span_s)
-    ends = [at for _, _, at, _, became in state.lately if became != RETRYING and at >= first_ms]
+        if span_s >= _LEAST_SPAN_S and state.done > done:
+            rates.append((state.done - done) / span_s)
+    ends = [
+        at for _, _, at, _, status in state.recent_attempts if status != RETRYING and at >= first_ms
+    ]
     last = ends[-max(_LAST_FEW, len(ends) // 4) :]
     if last and at_ms - last[0] >= 1000 * _LEAST_SPAN_S / 2:
-        found.append(len(last) * 1000 / (at_ms - last[0]))
-    return found
+        rates.append(len(last) * 1000 / (at_ms - last[0]))
+    return rates
 
 
 def _trend(rates: list[float]) -> float:
-    """Return by what the rate has changed since the start, at most by half of what that says."""
+    """Return the factor by which the rate has changed, at most `_STEEPEST` or its inverse."""
     change = rates[-1] / rates[1] if len(rates) > 2 else 1.0
     return min(max(change, _STEEPEST), 1 / _STEEPEST)
 
@@ -155,51 +173,150 @@ def _last_ones(durations: list[float]) -> float:
 
 
 def percentile(values: list[float], share: float) -> float:
-    """Return the value that so large a share of the values does not exceed."""
+    """Return the value that ``share`` of the values do not exceed."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, math.ceil(share * len(ordered)) - 1)]
 
 
 def usual_s(state: RunState) -> float | None:
-    """Return the seconds within which 95 % of the last mini-batches were over; None for too few."""
-    if len(state.lately) < _KNOWN_DURATIONS:
+    """Return the seconds within which 95 % of the recent mini-batches ended; None for too few."""
+    if len(state.recent_attempts) < _LEAST_DURATIONS:
         return None
-    return percentile([row[3] / 1e6 for row in state.lately], 0.95)
+    return percentile([row[3] / 1e6 for row in state.recent_attempts], 0.95)
 
 
 def stragglers(state: RunState, workers: list[WorkerState], at_ms: int) -> list[Straggler]:
-    """Return the mini-batches that run for much longer than usual, the longest first."""
+    """Return the mini-batches that run much longer than usual, the longest first."""
     usual = usual_s(state)
     if usual is None:
         return []
-    limit_ms = max(STRAGGLES * usual, 1.0) * 1000
-    found = [
+    limit_ms = max(STRAGGLER_FACTOR * usual, 1.0) * 1000
+    rows = [
         Straggler(worker=w.worker, mini_batch=w.mini_batch, for_s=(at_ms - w.since_ms) / 1000)
         for w in workers
         if w.phase == "running" and at_ms - w.since_ms > limit_ms
     ]
-    return sorted(found, key=lambda row: -row["for_s"])[:_SHOWN_STRAGGLERS]
+    return sorted(rows, key=lambda row: -row["for_s"])[:_SHOWN_STRAGGLERS]
 
 
 def quiet_after_s(state: RunState) -> float:
-    """Return after how many seconds without progress it is worth saying that there is none."""
+    """Return the seconds without progress after which views show them."""
     usual = usual_s(state)
-    return max(_QUIET_S, STRAGGLES * usual) if usual is not None else 3 * _QUIET_S
+    return max(_QUIET_S, STRAGGLER_FACTOR * usual) if usual is not None else 3 * _QUIET_S
 
 
 def budgets(state: RunState, record: RunRecord) -> list[Budget]:
-    """Return how much of each limit that was set is used up."""
-    found = []
-    if record.limits.error_threshold >= 0:
-        found.append(Budget(limit="error_threshold", noun="item", used=state.items_failed,
-                            allowed=record.limits.error_threshold))  # fmt: skip
-    count = record.limits.allowed_failed_count
+    """Return the use of each limit that is set."""
+    limits = record.limits
+    rows = []
+    if limits.error_threshold >= 0:
+        rows.append(("error_threshold", "item", state.items_failed, limits.error_threshold))
+    count = limits.allowed_failed_count
     if count is not None and count >= 0:
-        found.append(Budget(limit="allowed_failed_count", noun="mini-batch", used=state.failed,
-                            allowed=count))  # fmt: skip
-    percent = record.limits.allowed_failed_percent
+        rows.append(("allowed_failed_count", "mini-batch", state.failed, count))
+    percent = limits.allowed_failed_percent
     if percent is not None and percent < 100 and state.plan_finished:
         allowed = math.floor(percent * state.planned / 100)
-        found.append(Budget(limit="allowed_failed_percent", noun="mini-batch", used=state.failed,
-                            allowed=allowed))  # fmt: skip
-    return found
+        rows.append(("allowed_failed_percent", "mini-batch", state.failed, allowed))
+    return [Budget(limit=limit, noun=noun, used=used, allowed=n) for limit, noun, used, n in rows]
+
+
+class Lane(TypedDict):
+    """The bars of one worker: start (ms), length (ms), mini-batch, number of mini-batches, status.
+
+    Short adjacent bars are merged; a merged bar has the first of their mini-batches.
+    """
+
+    worker: str
+    bars: list[list[int]]
+
+
+class Uses(TypedDict):
+    """Resources that a worker uses: the last values (None: unknown), and a series for each.
+
+    A series has one character of 64 levels for each step of time.
+    """
+
+    cpu_percent: int | None
+    memory_mb: int | None
+    gpu_percent: int | None
+    gpu_memory_mb: int | None
+    cpu: str
+    memory: str
+    gpu: str
+
+
+def timeline(state: RunState, workers: Sequence[WorkerState], at_ms: int) -> tuple[int, list[Lane]]:
+    """Return the start of the timeline (ms), and the bars of the workers, ended ones included.
+
+    It covers the last minute. If a worker has more bars than are shown, it starts later, so that no
+    lane is empty only because its bars were left out.
+    """
+    starts = [at - duration // 1000 for _, _, at, duration, _ in state.recent_attempts]
+    since = max(0, at_ms - TIMELINE_MS, min(starts, default=0))
+    resolution = max(1, (at_ms - since) // _MERGED_SHARE)
+    by_worker: dict[str, list[EndedAttempt]] = {worker.worker: [] for worker in workers}
+    for row in sorted(state.recent_attempts, key=lambda row: row[2]):  # parts arrive out of order
+        if row[2] >= since:
+            by_worker.setdefault(row[0], []).append(row)
+    names = list(by_worker)[:SHOWN_LANES]
+    limit = max(6, SHOWN_BARS // max(1, len(names)))
+    lanes = {name: _bars(by_worker[name], resolution) for name in names}
+    since = max([since, *(bars[-limit][0] for bars in lanes.values() if len(bars) > limit)])
+    return since, [
+        Lane(worker=name, bars=[bar for bar in bars if bar[0] + bar[1] >= since][-limit:])
+        for name, bars in lanes.items()
+    ]
+
+
+def _bars(rows: list[EndedAttempt], resolution: int) -> list[list[int]]:
+    """Return the bars of a worker; those shorter than the resolution are merged with neighbors."""
+    bars: list[list[int]] = []
+    for _, mini_batch, at_ms, duration_us, status in rows:
+        length = duration_us // 1000
+        start = at_ms - length
+        last = bars[-1] if bars else None
+        touches = last is not None and start - (last[0] + last[1]) <= resolution
+        if last is not None and touches and last[4] == status and length <= resolution:
+            last[1] = at_ms - last[0]
+            last[3] += 1
+        else:
+            bars.append([start, length, mini_batch, 1, status])
+    return bars
+
+
+def uses(worker: WorkerState, at_ms: int) -> Uses:
+    """Return the resources that a worker uses, and used in the last 40 seconds."""
+    last = worker.uses[-1] if worker.uses else None
+    cpu, memory, gpu = (_series(worker.uses, column, at_ms) for column in (1, 2, 3))
+    return Uses(
+        cpu_percent=last[1] if last else None,
+        memory_mb=last[2] if last else None,
+        gpu_percent=last[3] if last and last[3] >= 0 else None,
+        gpu_memory_mb=last[4] if last and last[4] >= 0 else None,
+        cpu=_coded(cpu, 100),
+        memory=_coded(memory, 1),
+        gpu=_coded(gpu, 100),
+    )
+
+
+def _series(rows: Sequence[Use], column: int, at_ms: int) -> list[int]:
+    """Return the last measured value at each step, -1 before the first one."""
+    values = []
+    position, value = 0, -1
+    end = at_ms // USE_STEP_MS * USE_STEP_MS  # so that points do not move between snapshots
+    for step in range(USE_POINTS - 1, -1, -1):
+        while position < len(rows) and rows[position][0] <= end - step * USE_STEP_MS:
+            value = rows[position][column]
+            position += 1
+        values.append(value)
+    return values
+
+
+def _coded(values: list[int], least_top: int) -> str:
+    """Return a character for each value, scaled from 0 to the largest."""
+    top = max(least_top, *values)
+    if max(values) < 0:
+        return ""
+    highest = len(_USE_LEVELS) - 1
+    return "".join(UNKNOWN_USE if v < 0 else _USE_LEVELS[round(highest * v / top)] for v in values)

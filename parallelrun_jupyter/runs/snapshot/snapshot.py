@@ -1,4 +1,4 @@
-"""One bounded JSON value that says where a run stands; every face draws this."""
+"""The snapshot of a run: one bounded JSON value, which all views draw."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from ..journal.state import FailureGroup, RunState, WorkerState, costliest_first
 from ..run_folder import RunFolder
 from ..run_record import RunRecord
 from . import progress
-from .grid import Grid, grid
 from .hints import hint_of
-from .progress import Budget, Pace, Straggler
-from .timeline import Lane, Uses, timeline, uses
+from .mini_batches import Grid, grid
+from .progress import Budget, Lane, Pace, Straggler, Uses, timeline, uses
 
 SHOWN_WORKERS = 50
 SHOWN_GROUPS = 10
@@ -25,11 +24,11 @@ _SHOWN_TRACEBACK = 3000
 _SHOWN_REASON = 1000
 _SHOWN_HINT = 500
 LIMIT_CHARS = 19_000
-"""What a snapshot takes at most as JSON: with what surrounds it, a message stays below 20 kB."""
+"""Maximum size of a snapshot as JSON, so that a message with it stays below 20 kB."""
 
 
 class WorkerRow(Uses):
-    """What one worker is doing and using; ``restarts`` counts those that it has replaced."""
+    """Activity and resources of a worker; ``restarts`` counts the workers that it has replaced."""
 
     worker: str
     node: str
@@ -42,7 +41,7 @@ class WorkerRow(Uses):
 
 
 class GroupRow(TypedDict):
-    """Failures that were raised at the same place; ``hint`` is what to do about them, or ''."""
+    """Failures raised at the same line; ``hint`` suggests a remedy, or is ''."""
 
     group: str
     kind: str
@@ -56,9 +55,9 @@ class GroupRow(TypedDict):
 
 
 class Snapshot(Pace):
-    """Where a run stands. Times in seconds; None where a value is not known yet.
+    """State and progress of a run. Times in seconds; None while a value is unknown.
 
-    ``can_resume`` is whether the run has ended with something that a resume would run.
+    ``can_resume``: the run has ended, and a resume would run some of its mini-batches.
     """
 
     run_id: str
@@ -99,12 +98,12 @@ class Snapshot(Pace):
 def take_snapshot(
     folder: RunFolder, record: RunRecord, state: RunState, now: float | None = None
 ) -> Snapshot:
-    """Draw up where the run stands at ``now``, in seconds since the epoch (default: the clock)."""
+    """Return the snapshot of a run at ``now``, in seconds since the epoch (default: the clock)."""
     return _fit(_whole_snapshot(folder, record, state, time.time() if now is None else now))
 
 
 def _whole_snapshot(folder: RunFolder, record: RunRecord, state: RunState, now: float) -> Snapshot:
-    shown_state, reason = judged_state(folder, record, state, now)
+    shown_state, reason = effective_state(folder, record, state, now)
     is_live = not state.is_final and shown_state != "Interrupted"
     at_ms = int((now - record.created_at) * 1000) if is_live else state.at_ms
     items_done = state.items_succeeded + state.items_failed
@@ -151,11 +150,11 @@ def _whole_snapshot(folder: RunFolder, record: RunRecord, state: RunState, now: 
 
 
 def _fit(snapshot: Snapshot) -> Snapshot:
-    """Leave out detail, the least missed first, until the snapshot is within its limit."""
-    for leave_out in (_fewer_bars, _no_series, _shorter_texts, _fewer_groups, _fewer_groups):
+    """Remove details, the least important first, until the snapshot is within its limit."""
+    for reduce in (_fewer_bars, _no_series, _shorter_texts, _fewer_groups, _fewer_groups):
         if len(json.dumps(snapshot)) <= LIMIT_CHARS:
             break
-        leave_out(snapshot)
+        reduce(snapshot)
     return snapshot
 
 
@@ -200,7 +199,7 @@ def _worker_row(worker: WorkerState, at_ms: int) -> WorkerRow:
 
 
 def _group_row(record: RunRecord, group: FailureGroup, number: int) -> GroupRow:
-    """Return a row of the table; the first one shows its traceback."""
+    """Return the row of a group; only the first one includes its traceback."""
     return GroupRow(
         group=shorten(group.group, _SHOWN_TEXT),
         kind=group.kind,
@@ -215,7 +214,7 @@ def _group_row(record: RunRecord, group: FailureGroup, number: int) -> GroupRow:
 
 
 def shorten(text: str, limit: int) -> str:
-    """Return text that takes at most ``limit`` characters as JSON, cut in its middle."""
+    """Return text of at most ``limit`` characters as JSON, shortened in its middle."""
     kept = limit
     while len(json.dumps(text)) > limit:
         kept = kept * 3 // 4
@@ -224,30 +223,33 @@ def shorten(text: str, limit: int) -> str:
 
 
 def is_shown_as(text: str, shown: str) -> bool:
-    """Say whether ``shown`` is ``text``, or what `shorten` may have made of it."""
+    """Return whether ``shown`` is ``text``, or may be a result of `shorten` for it."""
     head, cut, rest = shown.partition(_CUT)
-    return (
-        text.startswith(head) and text.endswith(rest.rpartition(_CUT)[2]) if cut else text == shown
-    )
+    if not cut:
+        return text == shown
+    return text.startswith(head) and text.endswith(rest.rpartition(_CUT)[2])
 
 
 def is_resumable(state: RunState, record: RunRecord) -> bool:
-    """Return whether an ended run has something left that a resume would run."""
+    """Return whether a resume of an ended run would run anything."""
     return not state.is_all_done and not short_results_exceed(state, record)
 
 
 def short_results_exceed(state: RunState, record: RunRecord) -> int:
-    """Return how many items lack a result in what a resume keeps, where the limit is lower; else 0."""
+    """Return the number of items without a result in mini-batches that a resume keeps.
+
+    The result is 0 if ``error_threshold`` allows them.
+    """
     missing = state.items_failed - sum(group.items_lost for group in state.groups.values())
     return missing if 0 <= record.limits.error_threshold < missing else 0
 
 
-def judged_state(
+def effective_state(
     folder: RunFolder, record: RunRecord, state: RunState, now: float
 ) -> tuple[str, str]:
-    """Return the run state and its reason; a dead driver makes an unfinished run Interrupted."""
+    """Return the state of a run and its reason; Interrupted if its driver died."""
     if state.is_final or driver_is_alive(folder, record.created_at, now):
         return state.state, state.reason
     if state.state == "Queued":
-        return "Interrupted", f"its driver did not start; {folder.driver_log} may say why"
+        return "Interrupted", f"its driver did not start; see {folder.driver_log}"
     return "Interrupted", "driver lost: the process that ran it is gone"

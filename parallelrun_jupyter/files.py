@@ -22,7 +22,7 @@ def replacing(path: Path, owner: str = "") -> Iterator[Path]:
         The file to create or replace.
     owner
         The only writer of the file, as part of the temporary name: its next attempt overwrites
-        what a killed one left. Default: this process.
+        the file of a killed one. Default: this process.
     """
     temporary = path.with_name(f".{path.name}.{owner or os.getpid()}.tmp")
     try:
@@ -42,7 +42,7 @@ def write_atomically(path: Path, text: str, mode: int = 0o666) -> None:
 
 
 def remove_quietly(path: Path) -> None:
-    """Remove a temporary file if it exists; the error that left it there is the one to report."""
+    """Remove a temporary file if it exists; an error to report is already being raised."""
     try:
         path.unlink()
     except OSError:

@@ -1,4 +1,4 @@
-"""Small grammars that users write: sizes, settings by name, durations for people."""
+"""Small formats: sizes, filters, names that look secret, and quantities for display."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class MiniBatchSize:
     count
         Number of files, or of bytes.
     has_unit
-        Whether a unit was written, so that only bytes can be meant.
+        Whether a unit was written, which makes ``count`` bytes.
     """
 
     count: int
@@ -35,7 +35,7 @@ class MiniBatchSize:
 
 
 def parse_mini_batch_size(value: int | str) -> MiniBatchSize:
-    """Read a mini-batch size in Azure's grammar (reference rule R11).
+    """Parse a mini-batch size in Azure's format.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def parse_mini_batch_size(value: int | str) -> MiniBatchSize:
     Raises
     ------
     ConfigError
-        Anything else; the message shows a valid example.
+        The value is invalid; the message shows a valid one.
     """
     match = None if isinstance(value, bool) else _SIZE.fullmatch(str(value).strip())
     count = int(match[1]) if match else 0
@@ -67,17 +67,17 @@ def looks_secret(name: str, value: Any = None) -> bool:
     return isinstance(value, dict) and any(looks_secret(str(k), v) for k, v in value.items())
 
 
-def nearest_hint(given: str, valid: Iterable[str]) -> str:
-    """Return ``" Did you mean 'x'?"`` for the valid name nearest to ``given``, or nothing."""
-    near = difflib.get_close_matches(given, list(valid), n=1, cutoff=0.6)
+def nearest_hint(name: str, valid: Iterable[str]) -> str:
+    """Return ``" Did you mean 'x'?"`` with the valid name most similar to ``name``, or ``""``."""
+    near = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.6)
     return f" Did you mean {near[0]!r}?" if near else ""
 
 
 def text_filter(wanted: str) -> Callable[[str], bool]:
-    r"""Return the function that tells texts with ``wanted`` in them from others.
+    r"""Return a predicate that accepts texts containing ``wanted``.
 
-    Case does not count. ``*`` stands for any characters, ``\*`` for a star. The time for one text
-    grows with its length and that of ``wanted``, never faster: no pattern can hang who uses it.
+    Case is ignored. ``*`` matches any characters, ``\*`` a star. Without regular expressions
+    the time is linear in the lengths of the text and of ``wanted``: no filter can block a server.
     """
     star = "\0"
     pieces = wanted.casefold().replace("\\*", star).split("*")
@@ -97,7 +97,7 @@ def text_filter(wanted: str) -> Callable[[str], bool]:
 
 
 def format_duration(seconds: float) -> str:
-    """Return a duration for people: ``0.4 s``, ``12 s``, ``3:05`` or ``2:03:05``."""
+    """Return a duration for display: ``0.4 s``, ``12 s``, ``3:05`` or ``2:03:05``."""
     if seconds < 9.95:
         return f"{max(seconds, 0):.1f} s"
     whole = round(seconds)
@@ -111,7 +111,7 @@ def format_duration(seconds: float) -> str:
 
 
 def format_bytes(size_bytes: int) -> str:
-    """Return a size for people, in units of 1024: ``712 bytes``, ``4.0 kB``, ``3.4 MB``, ``12 GB``."""
+    """Return a size for display, in units of 1024: ``712 bytes``, ``4.0 kB``, ``3.4 MB``, ``12 GB``."""
     size = float(size_bytes)
     if size < 1024:
         return plural(size_bytes, "byte")

@@ -1,4 +1,4 @@
-"""What this process may use of the machine: cores, threads of numerical libraries, GPUs."""
+"""Cores, threads of numerical libraries, and GPUs available to this process."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ THREAD_VARIABLES = (
     "TF_NUM_INTRAOP_THREADS",
     "TF_NUM_INTEROP_THREADS",
 )
-"""What numerical libraries read for their own threads; several workers share the cores."""
+"""Environment variables with the number of threads of numerical libraries."""
 
 
 def usable_cores(root: Path = Path("/")) -> int:
-    """Return the number of cores this process may use: its affinity, within its cgroup's quota.
+    """Return the number of cores that the affinity and the cgroup quota of this process allow.
 
     Parameters
     ----------
     root
-        Where ``proc`` and ``sys`` are mounted.
+        Parent of the mounted ``proc`` and ``sys``.
     """
     if sys.platform == "linux":
         cores = len(os.sched_getaffinity(0))
@@ -39,7 +39,7 @@ def usable_cores(root: Path = Path("/")) -> int:
 
 
 def _cgroup_quota(root: Path) -> float | None:
-    """Return the cores that the cgroups of this process grant, or None for no limit."""
+    """Return the CPU quota of the cgroups of this process, in cores; None for no limit."""
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
     except OSError:
@@ -55,7 +55,7 @@ def _cgroup_quota(root: Path) -> float | None:
 
 
 def _folders(mount: Path, path: str) -> list[Path]:
-    """Return the folder of a cgroup and those above it; inside a container only the mount shows."""
+    """Return the folder of a cgroup and its parents; in a container only the mount is visible."""
     folder = mount / path.lstrip("/")
     inside = [f for f in (folder, *folder.parents) if f == mount or mount in f.parents]
     return [*inside, mount]
@@ -87,25 +87,25 @@ def _quotas_v1(mount: Path, path: str) -> list[float]:
 
 
 def thread_caps(workers: int, cores: int, environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that share ``cores`` among ``workers``, where the user set none."""
-    each = str(max(1, cores // max(1, workers)))
-    return {name: each for name in THREAD_VARIABLES if name not in environ}
+    """Return variables that divide ``cores`` among ``workers``, except those the user has set."""
+    threads = str(max(1, cores // max(1, workers)))
+    return {name: threads for name in THREAD_VARIABLES if name not in environ}
 
 
 def visible_gpus(environ: Mapping[str, str], root: Path = Path("/")) -> tuple[str, ...]:
-    """Return the GPUs that workers may use: those of ``CUDA_VISIBLE_DEVICES``, else all there are.
+    """Return the GPUs for the workers: those in ``CUDA_VISIBLE_DEVICES``, by default all.
 
     Parameters
     ----------
     environ
-        The workers' variables. ``-1`` or nothing in ``CUDA_VISIBLE_DEVICES`` means none, on purpose.
+        The workers' variables. ``-1`` or an empty ``CUDA_VISIBLE_DEVICES`` means no GPU.
     root
-        Where ``proc`` is mounted.
+        Parent of the mounted ``proc``.
     """
-    given = environ.get("CUDA_VISIBLE_DEVICES")
-    if given is not None:
-        named = [part.strip() for part in given.split(",")]
-        return tuple(part for part in named if part and not part.startswith("-"))
+    setting = environ.get("CUDA_VISIBLE_DEVICES")
+    if setting is not None:
+        names = [part.strip() for part in setting.split(",")]
+        return tuple(name for name in names if name and not name.startswith("-"))
     try:
         count = len(os.listdir(root / "proc/driver/nvidia/gpus"))
     except OSError:
@@ -114,12 +114,12 @@ def visible_gpus(environ: Mapping[str, str], root: Path = Path("/")) -> tuple[st
 
 
 def require_posix() -> None:
-    """Refuse where the worker processes cannot run.
+    """Check that worker processes can run on this system.
 
     Raises
     ------
     ConfigError
-        On Windows outside of WSL.
+        This is Windows outside WSL.
     """
     if os.name != "posix":
         msg = (

@@ -1,3 +1,3 @@
-"""The version of this package; pyproject.toml reads it from here."""
+"""The version of this package, also read by pyproject.toml."""
 
 __version__ = "0.1.0"

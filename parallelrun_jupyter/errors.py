@@ -1,4 +1,4 @@
-"""All errors that this package raises deliberately.
+"""The errors that this package raises on purpose.
 
 ::
 
@@ -7,44 +7,126 @@
     ├── InputError          (ValueError)    an input is missing, empty or unreadable
     ├── EntryScriptError    (ValueError)    the entry script cannot be used
     ├── MissingExtraError   (ImportError)   an optional package is needed; names the command
-    ├── OutsideSurfaceError (ImportError)   a name of azureml without a counterpart in this package
+    ├── OutsideSurfaceError (ImportError)   a name of azureml that this package does not provide
     ├── EnvironmentBuildError (RuntimeError)  an environment's packages could not be installed
-    ├── RunNotFoundError    (LookupError)   no run with this id in the home
+    ├── RunNotFoundError    (LookupError)   no run with that id in this home
     ├── RunFolderError      (RuntimeError)  a run folder is damaged or already in use
     ├── LaunchError         (RuntimeError)  the driver process did not start
     ├── OutputError         (RuntimeError)  rows cannot be read or published
     ├── RunFailedError      (RuntimeError)  a waited-for run failed; shows the user's exception first
     ├── RunInterruptedError (RuntimeError)  a waited-for run lost its driver
-    └── WaitTimeoutError    (TimeoutError)  the run has not ended after ``timeout_s``
+    └── WaitTimeoutError    (TimeoutError)  the run is still active after ``timeout_s``
 
-A message gives the actual value, the expected one, and a remedy.
+A message names the value, the expected one and the next step. A next step that is an action on the
+run is a `Remedy`: the same error recommends ``run.resume()`` in Python and ``'parallelrun resume ID'``
+in a terminal.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from enum import Enum
+from typing import Literal, TypeAlias
+
+Face: TypeAlias = Literal["python", "terminal", "cell", "panel"]
+"""An interface that shows errors: the Python API, the terminal, a magic, JupyterLab's views."""
+
+
+class Remedy(Enum):
+    """An action that an error recommends; the value is its effect."""
+
+    WAIT = "waits until it ends"
+    CANCEL = "ends it"
+    RESUME = "runs the remaining mini-batches"
+    FAILURES = "lists the failed attempts"
+    FAILURE_GROUPS = "lists the groups"
+    LOGS = "shows the script's output"
+    LIST = "lists the runs"
+
+
+_PYTHON = {
+    Remedy.WAIT: "run.wait_for_completion()",
+    Remedy.CANCEL: "run.cancel()",
+    Remedy.RESUME: "run.resume()",
+    Remedy.FAILURES: "run.failures()",
+    Remedy.FAILURE_GROUPS: "run.failure_groups()",
+    Remedy.LOGS: "run.logs()",
+    Remedy.LIST: "Run.list()",
+}
+_NAMES: dict[Face, dict[Remedy, str]] = {
+    "python": _PYTHON,
+    "terminal": {
+        Remedy.WAIT: "'parallelrun watch{run}'",
+        Remedy.CANCEL: "'parallelrun cancel{run}'",
+        Remedy.RESUME: "'parallelrun resume{run}'",
+        Remedy.FAILURES: "'parallelrun failures{run}'",
+        Remedy.FAILURE_GROUPS: "'parallelrun failures{run}'",
+        Remedy.LOGS: "'parallelrun logs{run}'",
+        Remedy.LIST: "'parallelrun list'",
+    },
+    "cell": {
+        **_PYTHON,
+        Remedy.CANCEL: "%parallelrun cancel{run}",
+        Remedy.RESUME: "%parallelrun resume{run}",
+        Remedy.LOGS: "%parallelrun logs{run}",
+        Remedy.LIST: "%parallelrun list",
+    },
+    "panel": {Remedy.CANCEL: "Cancel", Remedy.RESUME: "Resume"},
+}
+"""How each face names an action; one without a name is not recommended there."""
+
 
 def visible(text: str) -> str:
-    r"""Return text that can be encoded as UTF-8, with lone surrogates replaced by escapes.
+    r"""Return text that UTF-8 can encode, with lone surrogates escaped.
 
-    A file name whose bytes are not UTF-8 contains such surrogates. It is shown as
-    ``caf\udce9.txt``; unescaped, it could not be encoded.
+    A file name whose bytes are not UTF-8 has such surrogates. They are shown as ``caf\udce9.txt``;
+    unescaped, they would raise when the text is encoded.
     """
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 class ParallelRunError(Exception):
-    """Base of all errors that parallelrun-jupyter raises deliberately."""
+    """Base class of the errors that parallelrun-jupyter raises on purpose.
+
+    Parameters
+    ----------
+    message
+        The cause, without the remedies.
+    run_id
+        The run that the error is about; "" for none.
+    remedy
+        Actions that may help, most useful first. ``str(error)`` appends them in Python's words.
+    """
+
+    def __init__(
+        self, message: str = "", run_id: str = "", *, remedy: Sequence[Remedy] = ()
+    ) -> None:
+        super().__init__(message)
+        self.run_id = run_id
+        self.remedy = tuple(remedy)
+
+    def worded(self, face: Face) -> str:
+        """Return the message, with the remedies named as ``face`` names them."""
+        run = f" {self.run_id}" if self.run_id else ""
+        names = _NAMES[face]
+        clauses = [
+            f"{names[action].format(run=run)} {action.value}"
+            for action in self.remedy
+            if action in names
+        ]
+        message = visible(super().__str__())
+        return f"{message} {', '.join(clauses)}." if clauses else message
 
     def __str__(self) -> str:
-        return visible(super().__str__())
+        return self.worded("python")
 
     def _render_traceback_(self) -> list[str]:
-        # Called by IPython: for a mistake of the user, the message is enough.
+        # IPython calls this: a user's mistake needs the message, not our frames.
         return [f"{type(self).__name__}: {self}"]
 
 
 class ConfigError(ParallelRunError, ValueError):
-    """A setting, an option or an argument has an invalid value."""
+    """A setting, an option or an argument has a value that cannot be used."""
 
 
 class InputError(ParallelRunError, ValueError):
@@ -60,15 +142,15 @@ class MissingExtraError(ParallelRunError, ImportError):
 
 
 class OutsideSurfaceError(ParallelRunError, ImportError):
-    """A name of ``azureml`` has no counterpart here; the message names an alternative."""
+    """An imported name of ``azureml`` has no counterpart here; the message names a replacement."""
 
 
 class EnvironmentBuildError(ParallelRunError, RuntimeError):
-    """The packages of an environment could not be installed; includes the installer's output."""
+    """The packages of an environment could not be installed; quotes the installer."""
 
 
 class RunNotFoundError(ParallelRunError, LookupError):
-    """No run with this id exists in the home."""
+    """No run with that id exists in this home."""
 
 
 class RunFolderError(ParallelRunError, RuntimeError):
@@ -84,22 +166,7 @@ class OutputError(ParallelRunError, RuntimeError):
 
 
 class RunFailedError(ParallelRunError, RuntimeError):
-    """A run that was waited for has failed.
-
-    Parameters
-    ----------
-    message
-        The user's own exception, followed by its effect on the run.
-    run_id
-        The run that failed.
-    """
-
-    def __init__(self, message: str, run_id: str = "") -> None:
-        super().__init__(message, run_id)
-        self.run_id = run_id
-
-    def __str__(self) -> str:
-        return visible(str(self.args[0]))
+    """A run that was waited for has failed: the user's own exception first, then its effect."""
 
 
 class RunInterruptedError(ParallelRunError, RuntimeError):
@@ -107,4 +174,4 @@ class RunInterruptedError(ParallelRunError, RuntimeError):
 
 
 class WaitTimeoutError(ParallelRunError, TimeoutError):
-    """The run has not ended within the caller's timeout."""
+    """The run is still active after the caller's timeout."""

@@ -12,7 +12,7 @@ import psutil
 import pytest
 from hypothesis import settings
 
-from parallelrun_jupyter.client.launcher import standbys
+from parallelrun_jupyter.client.launcher import warm_drivers
 from tests.real.dask_processes import DaskProcesses
 
 _OTHERS = ("Thread-", "IPython", "pydevd", "fsspecIO", "asyncio_", "Dummy-")
@@ -42,7 +42,7 @@ def nothing_left(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Fail a test that leaves a process, a thread or a temporary file behind."""
     threads = set(threading.enumerate())
     yield
-    standbys.dismiss()
+    warm_drivers.dismiss()
     deadline = time.monotonic() + 15
     while (left := _processes_of(home)) and time.monotonic() < deadline:
         time.sleep(0.02)

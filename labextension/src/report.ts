@@ -77,4 +77,4 @@ const report = JSON.parse(data) as Report;
 const view = new RunView(new ReportHost(report));
 document.getElementById('run')?.append(view.node);
 view.draw(report.output, false);
-view.setNote(report.output.snapshot.is_final ? '' : t('the run may have gone on since'));
+view.setNote(report.output.snapshot.is_final ? '' : t('the run may have continued since'));

@@ -1,1 +1,1 @@
-"""What a user does with a run: submit it, hold it, read its results, resume it."""
+"""The API of a run: submit, wait, cancel, resume, read results and failures, try one mini-batch."""

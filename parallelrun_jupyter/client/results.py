@@ -1,4 +1,4 @@
-"""The rows of a run as a table: from its final file, its parts in a store, or what is there by now."""
+"""Reads the rows of a run as a table: from its output file, its part files, or the rows so far."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
     from ..data.storage.object_store import ObjectStore
 
-_AT_ONCE = 8
+_CONCURRENT_READS = 8
 
 
 def read_frame(folder: RunFolder, record: RunRecord, snapshot: Snapshot) -> pd.DataFrame:
-    """Return the rows of a run, in input order: all, or with a warning those of what has succeeded.
+    """Return the rows of a run, in input order; with a warning if they are not all.
 
     Raises
     ------
     OutputError
-        It writes no rows, or its output is gone.
+        The run writes no rows, or its output has been removed.
     """
     if not record.output.append_rows:
         msg = (
@@ -42,11 +42,11 @@ def read_frame(folder: RunFolder, record: RunRecord, snapshot: Snapshot) -> pd.D
         raise OutputError(msg)
     output = snapshot["output"]
     if not output:
-        where = f", from {record.output.url}" if record.output.in_parts else ""
+        source = f", from {record.output.url}" if record.output.in_parts else ""
         warnings.warn(
             f"run {folder.run_id} is {snapshot['state']}: these are the rows of "
             f"{plural(snapshot['succeeded'], 'mini-batch')} of {snapshot['mini_batches']:,}, not "
-            f"all{where}",
+            f"all{source}",
             stacklevel=3,
         )
     if record.output.in_parts:
@@ -59,10 +59,10 @@ def read_frame(folder: RunFolder, record: RunRecord, snapshot: Snapshot) -> pd.D
 
 
 def _read_final(folder: RunFolder, output: str, record: RunRecord) -> bytes:
-    """Read the final file; of one in a store, the run's own copy where it is still here."""
+    """Read the output file; if it is in a store, the run's own copy while that exists."""
     from ..data.staging.local_copies import local_copy
 
-    # `output` is shown: shortened, and with escapes
+    # `output` may be shortened and escaped: the record has the path.
     path: str | Path = folder.final_file(record)
     try:
         if record.output.storage and not os.path.exists(path):
@@ -70,12 +70,12 @@ def _read_final(folder: RunFolder, output: str, record: RunRecord) -> bytes:
         with open(path, "rb") as file:
             return file.read()
     except (OSError, InputError) as error:
-        msg = f"the output of run {folder.run_id} is gone: {output}"
+        msg = f"the output of run {folder.run_id} has been removed: {output}"
         raise OutputError(msg) from error
 
 
 def _frame_of_parts(folder: RunFolder, record: RunRecord, *, is_published: bool) -> pd.DataFrame:
-    """Read the parts that the manifest names; before there is one, those of the journal."""
+    """Read the part files named by the manifest; until it is published, those in the journal."""
     import pandas as pd
     import pyarrow as pa
 
@@ -91,7 +91,7 @@ def _frame_of_parts(folder: RunFolder, record: RunRecord, *, is_published: bool)
                 names = read_manifest(_read(store, f"{url}/{MANIFEST}"), folder.run_id, url)
             else:
                 names = [part.name for part in parts_of(JournalReader(folder.journal).read())]
-            with ThreadPoolExecutor(_AT_ONCE) as pool:
+            with ThreadPoolExecutor(_CONCURRENT_READS) as pool:
                 tables = list(pool.map(lambda name: _table(store, f"{url}/{name}"), names))
     except InputError as error:
         msg = f"the output of run {folder.run_id} could not be read: {error}"

@@ -1,4 +1,4 @@
-"""Takes up a run that has ended: the same run, the same folder, a new driver."""
+"""Resumes a run that has ended: the same run and folder, a new driver."""
 
 from __future__ import annotations
 
@@ -16,7 +16,14 @@ from ..config.compute import Compute, as_compute, node_counts
 from ..config.entry_script import check_script
 from ..data.storage.credentials import variables_for_driver
 from ..data.storage.storage import StorageSpec
-from ..errors import ConfigError, EntryScriptError, InputError, LaunchError, RunFolderError
+from ..errors import (
+    ConfigError,
+    EntryScriptError,
+    InputError,
+    LaunchError,
+    Remedy,
+    RunFolderError,
+)
 from ..formatting import nearest_hint, plural
 from ..machine import usable_cores
 from ..runs.driver_lock import driver_is_alive
@@ -36,7 +43,7 @@ from ..runs.snapshot.snapshot import Snapshot, is_shown_as, short_results_exceed
 from .launcher import end_leftovers, launch
 
 _START_LIMIT_S = 20.0
-_LOOK_S = 0.02
+_POLL_S = 0.02
 _SHOWN_GROUPS = 5
 
 
@@ -49,35 +56,35 @@ def resume_run(
     group: str | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> None:
-    """Launch another driver for a run that has ended, and wait until it has taken over.
+    """Launch a new driver for a run that has ended, and wait until it runs.
 
     Parameters
     ----------
     follower
         The run.
     failed_only
-        Try again what failed, and nothing else.
+        Run only the mini-batches that failed.
     entry_script
         A corrected script; its file name may differ.
     compute
-        Where to go on; None for where it was.
+        Where to continue; None for the compute used before.
     group
-        Of what failed, only the mini-batches whose last attempt failed in this group, by its name
-        as a snapshot shows it; None for all.
+        Run only the mini-batches whose last attempt failed in this group, named as in a snapshot;
+        None for all.
     environ
-        Where variables that look like secrets are looked for: the run's folder has only their names.
+        Environment variables. Secrets are read from here: the run's folder holds only their names.
 
     Raises
     ------
     RunFolderError
-        The run is still going, or there is nothing to do.
+        The run is still active, or has nothing left to run.
     ConfigError
-        A secret variable is missing, or the credential of a store; the compute cannot be used; no
-        failed mini-batch is in the group; the output folder is gone and cannot be made.
+        A secret variable or the credential of a store is missing; the compute cannot be used; no
+        failed mini-batch is in the group; the output folder is missing and cannot be created.
     EntryScriptError
         The corrected script cannot be used.
     InputError
-        An input has changed whose rows are kept; a run that had ended stays as it was.
+        An input of a committed mini-batch has changed. The run is unchanged.
     LaunchError
         The driver did not start.
     """
@@ -87,7 +94,7 @@ def resume_run(
         snapshot = follower.refresh()
         is_under_way = not snapshot["is_final"] or follower.state.is_all_done
         if follower.state.drivers > drivers and is_under_way:
-            return  # another resume was quicker: there is nothing left to start
+            return  # another process has resumed the run meanwhile
         _resume(
             follower,
             snapshot,
@@ -109,12 +116,12 @@ def _resume(
     group: str | None,
     environ: Mapping[str, str],
 ) -> None:
-    """Check what was asked for, and start a driver with it."""
+    """Check the request, and start a driver with it."""
     folder, record = follower.folder, follower.record
     if entry_script is not None and follower.state.is_all_done:
         warnings.warn(
             f"run {folder.run_id} is Completed and nothing in it failed: the corrected script has "
-            "nothing to run. Submit it as a new run to have it run over all inputs.",
+            "nothing to run. Submit it as a new run to process all inputs with it.",
             stacklevel=4,
         )
         return
@@ -124,8 +131,9 @@ def _resume(
     target = None if compute is None else as_compute(compute, environ)
     if target is not None:
         target.check()
-    found = (pair for spec in record.storages() for pair in StorageSpec.of_spec(spec).references())
-    variables = variables_for_driver(found, environ)
+    storages = map(StorageSpec.of_spec, record.storages())
+    references = (pair for storage in storages for pair in storage.references())
+    variables = variables_for_driver(references, environ)
     folder.make_script_output(record)
     end_leftovers(folder)
     script = _replace_script(folder, record, Path(entry_script)) if entry_script else None
@@ -136,16 +144,16 @@ def _resume(
         place={} if target is None else _place(target, record),
     )
     secrets = {} if target is None else target.secrets()
-    _ask(follower, request, script, {**variables, **secrets})
+    _launch(follower, request, script, {**variables, **secrets})
 
 
-def _ask(
+def _launch(
     follower: Follower,
     request: ResumeRequest,
     script: _CorrectedScript | None,
     variables: Mapping[str, str],
 ) -> None:
-    """Start a driver with a request; where it refuses, leave everything as if nobody had asked."""
+    """Start a driver with a request; if it refuses, restore the previous request and script."""
     folder = follower.folder
     log_start = folder.driver_log.stat().st_size if folder.driver_log.exists() else 0
     earlier = read_resume(folder)
@@ -156,53 +164,53 @@ def _ask(
     except InputError:
         write_resume(folder, earlier)
         if script:
-            script.take_back()
+            script.restore()
         raise
 
 
 def _check_variables(record: RunRecord, run_id: str, environ: Mapping[str, str]) -> None:
-    """See that what was not kept on disk is given again."""
+    """Check that the variables whose values are not stored are set again."""
     missing = [
         k for k, v in record.script.environment_variables.items() if v is None and k not in environ
     ]
     if missing:
         msg = (
             f"run {run_id} was given the environment variable {missing[0]}, whose value is "
-            f"not kept on disk. Set it before you resume: os.environ[{missing[0]!r}] = ..."
+            f"not stored on disk. Set it before you resume: os.environ[{missing[0]!r}] = ..."
         )
         raise ConfigError(msg)
 
 
 def _wait_for_driver(follower: Follower, log_start: int) -> None:
-    """Wait until one more driver than before has taken up the run.
+    """Wait until the new driver has written its first event.
 
-    A living driver that has not is still comparing the inputs with the plan.
+    Until then a live driver is comparing the inputs with the plan.
 
     Raises
     ------
     InputError
-        It refused.
+        The driver refused the resume.
     LaunchError
-        There is no driver.
+        The driver has died.
     """
     folder, drivers = follower.folder, follower.state.drivers
     until = time.monotonic() + _START_LIMIT_S
     while follower.state.drivers == drivers:
         reason = read_refusal(folder)
         follower.refresh()
-        if reason and follower.state.drivers == drivers:  # else it is another resume's, a later one
-            msg = f"run {folder.run_id} was not resumed, and is as it was: {reason}"
+        if reason and follower.state.drivers == drivers:  # else it answers a later resume
+            msg = f"run {folder.run_id} was not resumed and is unchanged: {reason}"
             raise InputError(msg)
         if time.monotonic() > until and not driver_is_alive(folder, 0.0, time.time()):
-            said = text_from(folder.driver_log, log_start).strip()[-1000:]
-            msg = f"the driver did not take up run {folder.run_id}: {said or 'it said nothing'}"
+            output = text_from(folder.driver_log, log_start).strip()[-1000:]
+            msg = f"the driver did not resume run {folder.run_id}: {output or 'it printed nothing'}"
             raise LaunchError(msg)
-        time.sleep(_LOOK_S)
+        time.sleep(_POLL_S)
         follower.refresh()
 
 
 def _place(target: Compute, record: RunRecord) -> dict[str, Any]:
-    """Return what of a run's record is different on another compute."""
+    """Return the values of a run's record that another compute replaces."""
     asked = record.placement
     nodes, workers = node_counts(
         target,
@@ -223,70 +231,67 @@ def _check_resumable(
 ) -> None:
     run_id = snapshot["run_id"]
     if not snapshot["is_final"]:
-        msg = (
-            f"run {run_id} is {snapshot['state']}: it is still going. Wait for its end, or end it "
-            "with run.cancel()."
-        )
-        raise RunFolderError(msg)
+        msg = f"run {run_id} is {snapshot['state']}: it is still active, and cannot be resumed."
+        raise RunFolderError(msg, run_id, remedy=[Remedy.WAIT, Remedy.CANCEL])
     if state.is_all_done:
         if snapshot["items_failed"]:
             msg = (
-                f"run {run_id} is Completed, and a resume keeps what succeeded: also mini-batches in "
-                f"which run() returned nothing for {plural(snapshot['items_failed'], 'item')}. Start "
-                "a new run, with a run() that returns one element for each item."
+                f"run {run_id} is Completed, and a resume keeps mini-batches that succeeded, although "
+                f"run() returned nothing for {plural(snapshot['items_failed'], 'item')}. Start a new "
+                "run, with a run() that returns one element for each item."
             )
             raise RunFolderError(msg)
         msg = f"run {run_id} is Completed and nothing in it failed: there is nothing to resume."
         raise RunFolderError(msg)
     _check_short_results(state, record)
     if failed_only and not snapshot["failed"] and not snapshot["retrying"]:
-        msg = f"no mini-batch of run {run_id} has failed; run.resume() runs those that are left."
-        raise RunFolderError(msg)
+        msg = f"no mini-batch of run {run_id} has failed."
+        raise RunFolderError(msg, run_id, remedy=[Remedy.RESUME])
 
 
 def _check_short_results(state: RunState, record: RunRecord) -> None:
-    """Refuse a resume that would end at once: what succeeded is kept, its missing results too."""
+    """Refuse a resume that would fail at its start: missing results stay missing."""
     missing = short_results_exceed(state, record)
     if missing:
         msg = (
             f"run {record.run_id} cannot be resumed: {plural(missing, 'item')} without a result in "
             f"mini-batches that succeeded, error_threshold allows {record.limits.error_threshold:,}, and a "
-            "resume keeps what succeeded. Start a new run, with a run() that returns one element "
+            "resume keeps mini-batches that succeeded. Start a new run, with a run() that returns one element "
             "for each item, or with a larger error_threshold (-1 for any number)."
         )
         raise RunFolderError(msg)
 
 
 def _failed_group(state: RunState, name: str, run_id: str) -> str:
-    """Return the whole name of a group that has failed mini-batches."""
-    known = sorted(set(state.failed_in.values()))
-    found = [name] if name in known else [one for one in known if is_shown_as(one, name)]
-    if len(found) == 1:
-        return found[0]
-    listed = ", ".join(map(repr, known[:_SHOWN_GROUPS]))
-    more = f" and {len(known) - _SHOWN_GROUPS:,} more" if len(known) > _SHOWN_GROUPS else ""
+    """Return the full name of a group that has failed mini-batches."""
+    groups = sorted(set(state.failed_in.values()))
+    matches = [name] if name in groups else [group for group in groups if is_shown_as(group, name)]
+    if len(matches) == 1:
+        return matches[0]
+    listed = ", ".join(map(repr, groups[:_SHOWN_GROUPS]))
+    more = f" and {len(groups) - _SHOWN_GROUPS:,} more" if len(groups) > _SHOWN_GROUPS else ""
     msg = (
-        f"no failed mini-batch of run {run_id} is in the group {name!r}.{nearest_hint(name, known)} "
-        f"The groups are: {listed}{more}. run.failure_groups() shows them."
+        f"no failed mini-batch of run {run_id} is in the group {name!r}."
+        f"{nearest_hint(name, groups)} The groups are: {listed}{more}."
     )
-    raise ConfigError(msg)
+    raise ConfigError(msg, run_id, remedy=[Remedy.FAILURE_GROUPS])
 
 
 @dataclass(frozen=True, slots=True)
 class _CorrectedScript:
-    """A corrected entry script in the place of the run's, and the earlier one beside it."""
+    """A corrected entry script that has replaced the run's, and the copy of the earlier one."""
 
     target: Path
     before: Path
     digest: str
 
-    def take_back(self) -> None:
-        """Put the earlier script back."""
+    def restore(self) -> None:
+        """Restore the earlier script."""
         os.replace(self.before, self.target)
 
 
 def _replace_script(folder: RunFolder, record: RunRecord, path: Path) -> _CorrectedScript:
-    """Put a corrected script in the place of the run's; keep the earlier one beside it."""
+    """Replace the run's script by a corrected one; keep the earlier one beside it."""
     path = path.expanduser().absolute()
     try:
         text = path.read_text(encoding="utf-8-sig")

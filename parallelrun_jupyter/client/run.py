@@ -10,13 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import (
-    ConfigError,
-    ParallelRunError,
-    RunFailedError,
-    RunInterruptedError,
-    WaitTimeoutError,
-)
+from ..errors import ConfigError, ParallelRunError, Remedy, RunInterruptedError, WaitTimeoutError
 from ..formatting import nearest_hint, text_filter
 from ..notebook import live
 from ..notebook.feed import settle
@@ -29,7 +23,7 @@ from ..runs.snapshot.follower import POLL_S, Follower, watch
 from ..runs.snapshot.snapshot import Snapshot
 from ..views import text
 from ..views.run_list import public, run_row, table
-from .failures import attempts_frame, failure_message, groups_frame
+from .failures import attempts_frame, failure_of, groups_frame
 from .results import read_frame
 from .resume import resume_run
 from .try_one import line_of, trial_of
@@ -39,10 +33,20 @@ if TYPE_CHECKING:
 
 
 class Run:
-    """One execution, by its folder. `submit` makes one; `Run.attach` finds one again.
+    """The handle of a run, returned by `submit`, `Run.attach` and `Run.list`.
 
-    It holds no process and no connection: the run goes on without it, and any number of them, in
-    any notebook or terminal, see the same.
+    It reads the run's folder and holds no process or connection. The run continues without it, and
+    handles in other notebooks and terminals show the same run.
+
+    Examples
+    --------
+    ::
+
+        run.wait_for_completion(show_output=True)  # shows progress until the run ends
+        run.to_pandas()                            # the rows that the script returned
+        run.failures()                             # one row for each failed attempt
+        run.try_one(17)                            # mini-batch 17 in this process; %debug works
+        run.resume(failed_only=True)               # retries only the mini-batches that failed
     """
 
     def __init__(self, folder: RunFolder) -> None:
@@ -50,12 +54,17 @@ class Run:
 
     @classmethod
     def attach(cls, run_id: str) -> Run:
-        """Return the handle of a run, by its id or the path of its folder.
+        """Return the handle of an existing run.
+
+        Parameters
+        ----------
+        run_id
+            The run's id, or the path of its folder.
 
         Raises
         ------
         RunNotFoundError
-            There is no such run.
+            No run has that id; the message suggests the nearest one.
         """
         return cls(run_folder.find(run_id))
 
@@ -72,22 +81,22 @@ class Run:
         Parameters
         ----------
         limit
-            At most so many; None for all.
+            Maximum number of runs. Default: all.
         state
-            Only runs in this state, or in one of these, such as ``"Failed"``.
+            Only runs in this state or in one of these states, such as ``"Failed"``.
         name
-            Only runs with this text in their name or id, whatever its case; ``*`` stands for any
+            Only runs with this text in their name or id. Case is ignored, and ``*`` matches any
             characters.
 
         Returns
         -------
         list of Run
-            It is shown as a table: start, duration, state, progress, size on disk.
+            Displayed as a table: name, state, start, duration, progress, size on disk.
 
         Raises
         ------
         ConfigError
-            A state that no run has, or a limit below 0.
+            The state is unknown, or the limit is below 0.
         """
         if limit is not None and limit < 0:
             msg = f"limit is {limit}; expected the number of runs to list, such as 20."
@@ -114,25 +123,32 @@ class Run:
 
     @property
     def run_id(self) -> str:
-        """The id, which sorts by time."""
+        """The run's id; ids sort by start time."""
         return self.folder.run_id
 
     @property
     def name(self) -> str:
-        """The name for people."""
+        """The run's name, as given at submit."""
         return self._follower.record.name
 
     @property
     def status(self) -> str:
-        """The state, now: one of ``journal.events.RUN_STATES``; Interrupted when its driver is gone."""
+        """The current state.
+
+        Queued, Planning, Running, Finalizing, Completed, Failed, Canceled or Interrupted (the
+        driver process has died).
+        """
         return self.snapshot()["state"]
 
     def snapshot(self) -> Snapshot:
-        """Return where the run stands now, as one JSON value."""
+        """Return the current progress as a JSON value: counts, rates, workers, failures.
+
+        Its size is bounded, however many mini-batches the run has.
+        """
         return self._follower.refresh()
 
     def row(self) -> dict[str, Any]:
-        """Return the run as a row of a list: a dict with its start, state, counts and size on disk."""
+        """Return a summary as a dict: name, start, state, counts, size on disk in bytes."""
         snapshot = self.snapshot()
         return public(run_row(self._follower.record, snapshot, self.folder.size_bytes()))
 
@@ -149,27 +165,33 @@ class Run:
         raise_on_error: bool = True,  # noqa: FBT001, FBT002 - Azure's signature
         timeout_s: float | None = None,
     ) -> str:
-        """Wait until the run has ended, and return its state.
+        """Wait until the run ends, and return its state.
 
         Parameters
         ----------
         show_output
-            Show the progress meanwhile.
+            Show progress while waiting.
         raise_on_error
-            Raise when the run did not complete.
+            Raise an error if the run fails or is interrupted.
         timeout_s
-            Seconds to wait at most; None for no limit.
+            Maximum time to wait, in seconds. Default: no limit.
+
+        Returns
+        -------
+        str
+            ``"Completed"`` or ``"Canceled"``; with ``raise_on_error=False`` also ``"Failed"`` or
+            ``"Interrupted"``.
 
         Raises
         ------
         RunFailedError
-            The run failed; the user's own exception comes first.
+            The run failed. The message begins with the script's own exception.
         RunInterruptedError
-            Its driver is gone.
+            The run's driver process has died.
         WaitTimeoutError
-            It is still going after ``timeout_s``.
+            The run is still active after ``timeout_s``; it continues.
         KeyboardInterrupt
-            Ctrl-C ends the watching, not the run.
+            Ctrl-C was pressed. It stops the waiting, not the run.
         """
         try:
             if show_output:
@@ -178,17 +200,14 @@ class Run:
                 last = watch(self._follower, lambda _: None, every_s=0.05, timeout_s=timeout_s)
         except KeyboardInterrupt:
             print(
-                f"stopped watching; run {self.run_id} goes on. "
+                f"stopped watching; run {self.run_id} continues. "
                 "run.wait_for_completion() watches again, run.cancel() ends it.",
                 file=sys.stderr,
             )
             raise
         if not last["is_final"]:
-            msg = (
-                f"run {self.run_id} is still {last['state']} after {timeout_s:g} s; it goes on. "
-                "Wait again, or end it with run.cancel()."
-            )
-            raise WaitTimeoutError(msg)
+            msg = f"run {self.run_id} is still {last['state']} after {timeout_s:g} s; it continues."
+            raise WaitTimeoutError(msg, self.run_id, remedy=[Remedy.WAIT, Remedy.CANCEL])
         settle(self.folder)
         if raise_on_error:
             self._raise_unless_completed(last)
@@ -196,11 +215,13 @@ class Run:
 
     def _raise_unless_completed(self, last: Snapshot) -> None:
         if last["state"] == "Failed":
-            raise RunFailedError(failure_message(self._follower, last), self.run_id)
+            raise failure_of(self._follower, last)
         if last["state"] == "Interrupted":
             head = self._follower.state.traceback
-            msg = f"run {self.run_id} was interrupted: {last['reason']}. Its rows so far are kept; run.resume() goes on."
-            raise RunInterruptedError(f"{head.rstrip()}\n{msg}" if head else msg)
+            msg = f"run {self.run_id} was interrupted: {last['reason']}. Its rows so far are kept."
+            raise RunInterruptedError(
+                f"{head.rstrip()}\n{msg}" if head else msg, self.run_id, remedy=[Remedy.RESUME]
+            )
 
     def cancel(self, drain: bool = False) -> bool:  # noqa: FBT001, FBT002 - the design's signature
         """Ask the run to end.
@@ -208,12 +229,12 @@ class Run:
         Parameters
         ----------
         drain
-            Let the mini-batches that are running now finish; otherwise they are stopped.
+            Let mini-batches that are running finish. Default: stop them.
 
         Returns
         -------
         bool
-            Whether there was anything to end: a run that has ended is left as it is.
+            False if the run had already ended.
         """
         if self.snapshot()["is_final"]:
             return False
@@ -228,36 +249,42 @@ class Run:
         *,
         group: str | None = None,
     ) -> Run:
-        """Go on with a run that has ended: the same run, in the same folder.
+        """Continue a run that has ended: the same run, in the same folder.
 
-        Mini-batches that succeeded are kept; the others run, those that had failed with
-        ``run_max_try`` new attempts, on their files as they are now: a repaired file is why one
-        retries. An earlier final file is replaced by rename at the end.
+        Mini-batches that succeeded are kept. The others run; those that failed get ``run_max_try``
+        new attempts and read their input files again, so a repaired file is enough. If the run
+        had an output file, the new one replaces it atomically.
 
         Parameters
         ----------
         failed_only
-            Only those that had failed.
+            Run only the mini-batches that failed.
         entry_script
-            A corrected script; the earlier one is kept beside it, and the journal says so.
+            Path of a corrected script. The earlier one is kept beside it in the run's folder.
         compute
-            Where to go on, as in `submit`. Default: where it was.
+            Where to continue, as in `submit`. Default: the compute used before.
         group
-            Only those whose last attempt failed in this group of `failure_groups`; the others that
-            failed stay failed, and count. Implies ``failed_only``.
+            Run only the mini-batches whose last attempt failed in this group of `failure_groups`.
+            The others that failed stay failed and still count. Implies ``failed_only``.
+
+        Returns
+        -------
+        Run
+            This handle.
 
         Raises
         ------
         RunFolderError
-            The run is still going, or nothing is left to do.
+            The run is still active, or has nothing left to run.
         ConfigError
-            An environment variable with a secret is not set here; the message names it. Or no
-            mini-batch has failed in the group.
+            An environment variable that holds a secret is not set in this process, or no
+            mini-batch failed in ``group``.
         InputError
-            A file has changed whose rows are kept, or one that has not run yet. A run that had
-            ended stays as it was, with its rows.
-        EntryScriptError, LaunchError
-            The corrected script cannot be used, or the driver did not start.
+            An input has changed since its mini-batch ran or was planned. The run is unchanged.
+        EntryScriptError
+            The corrected script cannot be used.
+        LaunchError
+            The driver did not start.
         """
         resume_run(
             self._follower,
@@ -269,19 +296,19 @@ class Run:
         return self
 
     def events(self, follow: bool = True, since: int = 0) -> Iterator[Event]:  # noqa: FBT001, FBT002 - the design's signature
-        """Yield the run's events: the progress event stream that every face is built on.
+        """Yield the events of the run's journal, such as attempts that succeeded or failed.
 
         Parameters
         ----------
         follow
-            Wait for further events until the run has ended; otherwise stop at the last one.
+            Wait for further events until the run ends. False: stop at the last recorded one.
         since
-            Number of events to leave out from the start.
+            Number of events to skip at the start.
         """
         reader = JournalReader(self.folder.journal)
         seen = 0
         while True:
-            # Asked before reading: what the driver wrote until its end is then read below.
+            # Checked before reading, so that the driver's last events are read below.
             is_over = not follow or self.snapshot()["is_final"]
             for event in reader.read():
                 seen += 1
@@ -294,16 +321,16 @@ class Run:
     def logs(
         self, lines: int = 100, *, worker: str | None = None, mini_batch: int | None = None
     ) -> str:
-        """Return the last lines of what the script printed and logged.
+        """Return the last lines that the script printed or logged.
 
         Parameters
         ----------
         lines
-            At most so many.
+            Maximum number of lines.
         worker
-            Of this worker only, such as ``n0w1``.
+            Only lines of this worker, such as ``n0w1``.
         mini_batch
-            Only what was printed while this mini-batch ran.
+            Only lines printed while this mini-batch ran.
 
         Raises
         ------
@@ -315,10 +342,10 @@ class Run:
         return "\n".join(reader.tail(self.folder, lines, worker))
 
     def report(self, path: str | os.PathLike[str]) -> Path:
-        """Write where the run stands as one HTML file, with the views that the notebook has.
+        """Write the run's progress as one HTML file with the views of the notebook.
 
-        It needs no network, no Jupyter and not this package; what it holds of the log and of single
-        mini-batches is the last of it, and what had failed.
+        The file works in any browser, without network, Jupyter or this package. It contains the
+        last lines of the log, and the details of failed and recent mini-batches.
 
         Parameters
         ----------
@@ -328,7 +355,7 @@ class Run:
         Returns
         -------
         Path
-            The absolute path.
+            The absolute path of the file.
 
         Raises
         ------
@@ -341,16 +368,16 @@ class Run:
         return write_report(self.folder, self._follower.state, snapshot, path)
 
     def to_pandas(self) -> pd.DataFrame:
-        """Return the rows that ``append_row`` joined, in input order.
+        """Return the rows that ``run()`` returned, in input order.
 
-        They are lines as ``run()`` returned them, in one column ``row``; where the run has an
-        ``output_format``, the table with its columns and types. Where the run has not completed,
-        the rows of the mini-batches that succeeded so far are read, and a warning says so.
+        Without ``output_format``, one column ``row`` holds each row as text; with it, the table
+        has its own columns and types. If the run has not completed, the rows committed so far are
+        returned, with a warning.
 
         Raises
         ------
         OutputError
-            The run writes no rows (``summary_only``), or its output is gone.
+            The run writes no rows (``summary_only``), or its output has been removed.
         """
         return read_frame(self.folder, self._follower.record, self.snapshot())
 
@@ -358,43 +385,44 @@ class Run:
         """Return one row for each failed attempt.
 
         Columns: mini_batch, attempt, worker, kind, group (the error and the line that raised it),
-        error, message, traceback, items (how many failed). An attempt whose group has shown ten
-        tracebacks has the group's first. A mini-batch with fewer results than items has a row of
-        the kind ``short_result``, whose ``items`` are those without a result.
+        error, message, traceback, items (the number that failed). Only the first ten tracebacks of
+        a group are stored; further attempts show the first one. A mini-batch with fewer results
+        than items has a row of kind ``short_result``; its ``items`` counts the missing results.
         """
         return attempts_frame(JournalReader(self.folder.journal).read())
 
     def failure_groups(self) -> pd.DataFrame:
-        """Return one row for each place in the user's code that raised, the costliest first.
+        """Return one row for each line of code that raised an error, the costliest first.
 
         Columns: group (the error and the line that raised it), kind, error, message, attempts,
-        mini_batches_lost, items_missing (without a result, in mini-batches that succeeded
-        otherwise), first_mini_batch (-1 for failures in ``init()``), hint (what to do, where there
-        is a usual cause), traceback.
+        mini_batches_lost, items_missing (items without a result in mini-batches that succeeded),
+        first_mini_batch (-1 for failures in ``init()``), hint (a remedy, if the cause is a common
+        one), traceback.
         """
         self.snapshot()
         return groups_frame(self._follower.record, self._follower.state.groups.values())
 
     def try_one(self, mini_batch: int) -> Any:
-        """Call ``init()`` and ``run()`` of the run's script on one mini-batch, in this process.
+        """Call the script's ``init()`` and ``run()`` on one mini-batch, in this process.
 
-        The exception is the real one, so ``%debug`` goes to the line that raised it. The script
-        sees its arguments, directory and variables, but this interpreter.
+        An exception of the script is raised unchanged, so ``%debug`` stops at the line that raised
+        it. The script gets its arguments, directory and environment variables, but runs in this
+        interpreter.
 
         Parameters
         ----------
         mini_batch
-            Its number, as in ``run.failures()``.
+            Number of the mini-batch, as in ``run.failures()``.
 
         Returns
         -------
         object
-            What ``run()`` returned.
+            The value that ``run()`` returned.
 
         Raises
         ------
         InputError
-            The run has no such mini-batch, or its files do not come from their store.
+            The run has no such mini-batch, or its files could not be downloaded.
         """
         __tracebackhide__ = True
         from ..data.staging.local_copies import local_line
@@ -405,14 +433,14 @@ class Run:
 
 
 class Runs(list[Run]):
-    """A list of runs that is shown as a table."""
+    """A list of runs, displayed as a table."""
 
     def __repr__(self) -> str:
         return table([run.row() for run in self])
 
 
 def _states(state: str | Sequence[str] | None) -> set[str]:
-    """Return states as events name them; an empty set for any."""
+    """Return states in their canonical spelling; an empty set means any."""
     by_word = {known.lower(): known for known in RUN_STATES}
     states = set()
     for word in [state] if isinstance(state, str) else state or ():

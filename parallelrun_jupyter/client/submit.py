@@ -1,4 +1,4 @@
-"""Checks a run, lays down its folder and launches its driver."""
+"""Starts a run: checks it, writes its folder, launches its driver."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any
 from ..config.compute import Compute, as_compute, node_counts
 from ..config.entry_script import check_script, imported_modules
 from ..config.run_config import ParallelRunConfig
-from ..config.step import Inputs, Output, ParallelRunStep
+from ..config.step import Dataset, Inputs, Output, ParallelRunStep
 from ..data.storage.credentials import variables_for_driver
 from ..data.storage.object_store import ObjectStore
 from ..data.storage.storage import StorageSpec
@@ -43,12 +43,13 @@ from ..worker.output.formats import PARQUET, TEXT
 from ..worker.output.results import SETTINGS_FILE, read_frame_options
 from .launcher import launch
 from .run import Run
-from .run_name import default_name
+
+_LONGEST_INPUT = 40
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """An entry script to be run: a file, or the text of a cell under a file name."""
+    """An entry script: a file, or the text of a cell with the file name that it is given."""
 
     path: Path
     text: str | None = None
@@ -65,32 +66,59 @@ def submit(
     compute: object = None,
     name: str | None = None,
 ) -> Run:
-    """Start a run and return at once.
+    """Start a run and return without waiting for it.
+
+    The run is checked first: nothing is started if a setting, an input or the script is wrong. It
+    then runs in processes of its own, and continues when this process ends.
 
     Parameters
     ----------
     config_or_step
-        How to run; a step has its inputs, output and arguments bound.
-    inputs, output, arguments, side_inputs
-        As in `ParallelRunStep`; for a configuration only.
+        A `ParallelRunConfig`, or a `ParallelRunStep`, which holds a configuration with its inputs,
+        output and arguments.
+    inputs
+        Datasets, paths, globs or URLs to run over, one or a list. Required with a configuration.
+    output
+        Folder or URL that receives the output file. Default: the run's own folder.
+    arguments
+        Command-line arguments of the script.
+    side_inputs
+        Paths or datasets that every worker reads whole, such as a model.
     compute
-        Where to run; wins over the configuration's ``compute_target``, and says so.
+        Where to run: ``"local"``, the address of a Dask scheduler, a `DaskCompute`, or a name given
+        by `name_compute`. Overrides the configuration's ``compute_target``, with a warning.
     name
-        A name for people. Default: the step's, or the script and its input: ``score on digits``.
+        The run's name. Default: the step's name, or the script and its input, such as
+        ``score on digits``.
 
     Returns
     -------
     Run
-        The handle of the run, which goes on without this process.
+        The handle of the run.
 
     Raises
     ------
-    ConfigError, InputError, EntryScriptError
-        Something is wrong with what was given; nothing was started.
+    ConfigError
+        A setting is wrong, or ``inputs``, ``output``, ``arguments`` or ``side_inputs`` is given
+        together with a step.
+    InputError
+        An input is missing or cannot be read.
+    EntryScriptError
+        The script is missing, has a syntax error, or does not define ``run``.
+    MissingExtraError
+        The output format or the compute needs a package that is not installed.
+    RunFolderError
+        The run's folder could not be written; it has been removed.
     LaunchError
         The driver did not start.
-    RunFolderError
-        The run's folder could not be made or filled; nothing is left of it.
+
+    Examples
+    --------
+    ::
+
+        config = ParallelRunConfig(entry_script="score.py", mini_batch_size=5)
+        run = submit(config, inputs="digits/*.png", output="predictions/")
+        run.wait_for_completion(show_output=True)
     """
     if isinstance(config_or_step, ParallelRunStep):
         step = config_or_step
@@ -113,11 +141,11 @@ def submit(
 
 
 def submit_as(step: ParallelRunStep, run_id: str) -> Run:
-    """Start a run of a step under an id that was made, and noted elsewhere, before.
+    """Start a run of a step under an id that `runs.run_folder.new_run_id` returned earlier.
 
     Raises
     ------
-    ConfigError, InputError, EntryScriptError, LaunchError
+    ConfigError, InputError, EntryScriptError, RunFolderError, LaunchError
         As `submit`.
     """
     return submit_script(step, _script_of(step.config), run_id=run_id)
@@ -131,27 +159,18 @@ def submit_script(
     name: str | None = None,
     run_id: str = "",
 ) -> Run:
-    """Start a run of a script, which may be the text of a cell; ``run_id`` is a new one by default.
+    """Start a run of a script, which may be the text of a cell; ``run_id`` defaults to a new one.
 
     Raises
     ------
-    ConfigError, InputError, EntryScriptError, LaunchError
+    ConfigError, InputError, EntryScriptError, RunFolderError, LaunchError
         As `submit`.
     """
-    require_posix()
-    step.config.check()
-    _check_format(step.config)
-    _check_entry(script, step.config)
-    for dataset in (*step.inputs, *step.side_inputs):
-        dataset.check()
-    if step.output and step.output_storage:
-        with ObjectStore(step.output_storage.hasty()) as out:
-            out.check_container(step.output)
     target = _target(step.config, compute)
+    _check(step, script, target)
     record = _make_record(step, script, target, name or step.name)
     if run_id:
         record = replace(record, run_id=run_id)
-    variables = {**(step.config.environment_variables or {}), **_secrets(record)}
     folder = run_folder.create(record.run_id)
     with folder.removed_unless_driven():
         try:
@@ -160,19 +179,13 @@ def submit_script(
             write_atomically(folder.record, record.to_json())
         except OSError as error:
             msg = (
-                f"the run folder {folder.path} could not be filled ({error}); nothing was started. "
-                "Put that right, or set PARALLELRUN_HOME to a folder with room."
+                f"the run folder {folder.path} could not be written ({error}); nothing was "
+                "started. Fix that, or set PARALLELRUN_HOME to a folder with free space."
             )
             raise RunFolderError(msg) from error
+        variables = {**(step.config.environment_variables or {}), **_credentials(record)}
         launch(folder, record.driver_python, {**variables, **target.secrets()})
     return Run(folder)
-
-
-def _secrets(record: RunRecord) -> dict[str, str]:
-    """Return the variables that give the driver the credentials which were typed here."""
-    storages = map(StorageSpec.of_spec, record.storages())
-    found = (pair for storage in storages for pair in storage.references())
-    return variables_for_driver(found, os.environ)
 
 
 def _script_of(config: ParallelRunConfig) -> Script:
@@ -191,40 +204,34 @@ def _script_of(config: ParallelRunConfig) -> Script:
     path = source / config.entry_script
     if not path.resolve().is_relative_to(source.resolve()):
         msg = (
-            f"entry_script is {config.entry_script!r}, which is outside of source_directory "
+            f"entry_script is {config.entry_script!r}, which is outside source_directory "
             f"{config.source_directory!r}; give its path relative to that folder."
         )
         raise EntryScriptError(msg)
     return Script(path, source_directory=source)
 
 
-def _check_entry(script: Script, config: ParallelRunConfig) -> None:
-    text = script.text
-    if text is None:
-        if not script.path.is_file():
-            folder = script.path.parent
-            beside = os.listdir(folder) if folder.is_dir() else []
-            start = "source_directory" if script.source_directory else "the current directory"
-            msg = (
-                f"entry_script is {config.entry_script!r}, but there is no file {script.path}."
-                f"{nearest_hint(script.path.name, beside)} Give a path relative to {start}."
-            )
-            raise EntryScriptError(msg)
-        try:
-            text = script.path.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            msg = f"the entry script {script.path} could not be read: {error}"
-            raise EntryScriptError(msg) from error
-    if as_environment(config.environment).python == sys.executable:
-        check_script(text, script.path.name)  # another Python may know another syntax
-    if script.text is None and config.output_action == "append_row":
-        try:
-            read_frame_options(str(script.path.parent), [])
-        except BadSettings as error:
-            raise ConfigError(str(error)) from error
+def _target(config: ParallelRunConfig, compute: object) -> Compute:
+    if compute is not None and config.compute_target is not None:
+        text = f"compute={compute!r} is used, not compute_target={config.compute_target!r}"
+        warnings.warn(text, stacklevel=4)
+    return as_compute(compute if compute is not None else config.compute_target)
 
 
-def _check_format(config: ParallelRunConfig) -> None:
+def _check(step: ParallelRunStep, script: Script, target: Compute) -> None:
+    """Run every check that can be made before anything is written; remote ones come last."""
+    require_posix()
+    step.config.check()
+    _check_output_format(step.config)
+    _check_syntax(script, step.config)
+    _check_settings_file(script, step.config)
+    for dataset in (*step.inputs, *step.side_inputs):
+        dataset.check()
+    _check_destination(step)
+    target.check()
+
+
+def _check_output_format(config: ParallelRunConfig) -> None:
     if config.output_format == PARQUET and importlib.util.find_spec("pyarrow") is None:
         msg = (
             "output_format is 'parquet', which needs pyarrow: "
@@ -233,13 +240,43 @@ def _check_format(config: ParallelRunConfig) -> None:
         raise MissingExtraError(msg)
 
 
-def _target(config: ParallelRunConfig, compute: object) -> Compute:
-    if compute is not None and config.compute_target is not None:
-        text = f"compute={compute!r} is used, not compute_target={config.compute_target!r}"
-        warnings.warn(text, stacklevel=4)
-    target = as_compute(compute if compute is not None else config.compute_target)
-    target.check()
-    return target
+def _check_syntax(script: Script, config: ParallelRunConfig) -> None:
+    text = _text_of(script, config)
+    if as_environment(config.environment).python == sys.executable:
+        check_script(text, script.path.name)  # another Python may have another syntax
+
+
+def _text_of(script: Script, config: ParallelRunConfig) -> str:
+    if script.text is not None:
+        return script.text
+    if not script.path.is_file():
+        folder = script.path.parent
+        names = os.listdir(folder) if folder.is_dir() else []
+        start = "source_directory" if script.source_directory else "the current directory"
+        msg = (
+            f"entry_script is {config.entry_script!r}, but there is no file {script.path}."
+            f"{nearest_hint(script.path.name, names)} Give a path relative to {start}."
+        )
+        raise EntryScriptError(msg)
+    try:
+        return script.path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"the entry script {script.path} could not be read: {error}"
+        raise EntryScriptError(msg) from error
+
+
+def _check_settings_file(script: Script, config: ParallelRunConfig) -> None:
+    if script.text is None and config.output_action == "append_row":
+        try:
+            read_frame_options(str(script.path.parent), [])
+        except BadSettings as error:
+            raise ConfigError(str(error)) from error
+
+
+def _check_destination(step: ParallelRunStep) -> None:
+    if step.output and step.output_storage:
+        with ObjectStore(step.output_storage.hasty()) as store:
+            store.check_container(step.output)
 
 
 def _make_record(step: ParallelRunStep, script: Script, target: Compute, name: str) -> RunRecord:
@@ -311,10 +348,13 @@ def _limits(config: ParallelRunConfig) -> RunLimits:
 
 
 def _preload(script: Script, config: ParallelRunConfig, target: Compute) -> list[str]:
-    """Return the modules that are imported once for all workers."""
+    """Return the modules to import once, in the fork server of all workers."""
     if config.preload and not (CAN_FORK and target.backend == "local"):
-        text = f"preload={config.preload!r} has no effect: only on this machine, and on Linux"
-        warnings.warn(f"{text}, workers are forked; here each imports for itself", stacklevel=5)
+        text = (
+            f"preload={config.preload!r} has no effect: workers are forked only on this machine, and "
+            "only on Linux; here each imports for itself"
+        )
+        warnings.warn(text, stacklevel=5)
         return []
     if config.preload != "auto":
         return list(config.preload or ())
@@ -324,14 +364,44 @@ def _preload(script: Script, config: ParallelRunConfig, target: Compute) -> list
 
 
 def _puts_parts(step: ParallelRunStep, target: Compute) -> bool:
-    """Say whether the nodes put the output into its store: on this machine they are the driver's."""
+    """Return whether nodes upload part files themselves; on this machine the driver uploads."""
     config = step.config
     in_store = step.output_storage is not None and config.output_action == "append_row"
     return in_store and config.output_format == PARQUET and target.backend != "local"
 
 
+def default_name(script: str, inputs: Sequence[Dataset], variables: Sequence[str] = ()) -> str:
+    """Return a run's default name, such as ``score on digits/*.png``.
+
+    Parameters
+    ----------
+    script
+        Name of the script without its suffix, of the notebook, or of a variable.
+    inputs
+        The datasets that the run reads.
+    variables
+        Names of the notebook's variables that hold the inputs; used in place of the paths.
+    """
+    paths = (path for dataset in inputs for path in dataset.spec().get("paths", ()))
+    names = list(variables) or [_short_path(path) for path in paths]
+    if not names:
+        return script
+    others = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
+    return f"{script} on {names[0]}{others}"
+
+
+def _short_path(path: str) -> str:
+    """Return a path relative to the current directory; elsewhere, its last two segments."""
+    here = os.getcwd().rstrip(os.sep) + os.sep
+    if path.startswith(here):
+        path = path[len(here) :]
+    else:
+        path = "/".join(path.rstrip("/").rsplit("/", 2)[-2:])
+    return path if len(path) <= _LONGEST_INPUT else f"...{path[3 - _LONGEST_INPUT :]}"
+
+
 def _snapshot(script: Script, folder: run_folder.RunFolder) -> None:
-    """Copy the script, or its source directory, into the run."""
+    """Copy the script or its source directory into the run's folder."""
     if script.text is not None:
         (folder.script / script.path.name).write_text(script.text, encoding="utf-8")
     elif script.source_directory is None:
@@ -343,3 +413,10 @@ def _snapshot(script: Script, folder: run_folder.RunFolder) -> None:
         left_out = copy_source(script.source_directory, folder.script)
         if left_out:
             warnings.warn(left_out, stacklevel=4)
+
+
+def _credentials(record: RunRecord) -> dict[str, str]:
+    """Return the environment variables that pass storage credentials to the driver."""
+    storages = map(StorageSpec.of_spec, record.storages())
+    references = (pair for storage in storages for pair in storage.references())
+    return variables_for_driver(references, os.environ)

@@ -1,4 +1,4 @@
-"""Runs one mini-batch in this very process: the real traceback, and a debugger that works."""
+"""Runs one mini-batch in this process, so that tracebacks are complete and debuggers work."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
+from ..errors import InputError, Remedy
 from ..formatting import plural
 from ..runs.run_folder import RunFolder
 from ..runs.run_record import RunRecord
@@ -25,7 +25,7 @@ from ..worker.script import call_plainly
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What to call, and where: as a worker would, but in this process."""
+    """A script with the arguments, directory and variables that a worker would give it."""
 
     source: str
     filename: str
@@ -35,25 +35,30 @@ class Trial:
     variables: Mapping[str, str]
 
     def run(self, line: bytes, mini_batch: int = 0) -> Any:
-        """Call ``init()`` and ``run()`` on the mini-batch of a plan line; return what ``run()`` did.
+        """Call ``init()`` and ``run()`` on a mini-batch; return the result of ``run()``.
 
-        ``mini_batch`` is its number, which a context tells.
+        Parameters
+        ----------
+        line
+            The mini-batch as a line of the plan.
+        mini_batch
+            Its number, for the context that ``run()`` may take.
 
         Raises
         ------
         BadResult
-            The result is none that a worker would take.
+            A worker would reject the result.
         Exception
-            What the user's code raises, untouched.
+            The exception of the user's code, unchanged.
         """
         __tracebackhide__ = True  # IPython then begins the traceback in the user's own code
-        # A cell has no file; its lines are put where tracebacks and debuggers look for them.
+        # A cell has no file: tracebacks and debuggers read its lines from the cache.
         lines = self.source.splitlines(keepends=True)
         linecache.cache[self.filename] = (len(self.source), None, lines, self.filename)
         with self._surroundings():
             module = types.ModuleType(Path(self.filename).stem)
             module.__file__ = self.filename
-            exec(compile(self.source, self.filename, "exec"), module.__dict__)  # noqa: S102 - as asked
+            exec(compile(self.source, self.filename, "exec"), module.__dict__)  # noqa: S102 - the user asked for it
             call_plainly(module, "init")
             row = json.loads(line)
             result = taken(with_context(module.run)(row, mini_batch))
@@ -63,7 +68,7 @@ class Trial:
 
     @contextlib.contextmanager
     def _surroundings(self) -> Iterator[None]:
-        """Give the script its argv, directory, paths and variables, and take them back."""
+        """Set the script's argv, directory, sys.path and variables; restore them at the end."""
         argv, path, cwd, environ = sys.argv[:], sys.path[:], os.getcwd(), dict(os.environ)
         try:
             sys.argv[:] = [self.filename, *self.arguments]
@@ -79,7 +84,7 @@ class Trial:
 
 
 def trial_of(folder: RunFolder, record: RunRecord) -> Trial:
-    """Return the trial of a run: its script as it was snapshotted, or corrected."""
+    """Return the trial of a run: the snapshot of its script, with corrections."""
     snapshot = str(folder.script)
     path = record.script.path_in(snapshot)
     paths = side_paths(record.inputs.side_inputs)
@@ -100,7 +105,7 @@ def trial_of(folder: RunFolder, record: RunRecord) -> Trial:
 
 
 def side_paths(side_inputs: Sequence[Mapping[str, Any]]) -> dict[int, str]:
-    """Return local paths of the side inputs that are in stores, brought here now."""
+    """Download the side inputs that are in stores; return their local paths by number."""
     remote = {k: spec for k, spec in enumerate(side_inputs) if spec.get("storage")}
     if not remote:
         return {}
@@ -115,7 +120,7 @@ def line_of(folder: RunFolder, mini_batch: int) -> bytes:
     Raises
     ------
     InputError
-        The run has no such mini-batch (yet).
+        The run has no such mini-batch, or has not planned it yet.
     """
     count = 0
     try:
@@ -124,9 +129,9 @@ def line_of(folder: RunFolder, mini_batch: int) -> bytes:
                 if count == mini_batch and line.endswith(b"\n") and not line.startswith(b'["end"'):
                     return line
     except FileNotFoundError:
-        pass  # nothing is planned yet: said below
+        pass  # nothing is planned yet
     msg = (
         f"run {folder.run_id} has no mini-batch {mini_batch!r}; its numbers go from 0 to "
-        f"{max(0, count - 1):,}. run.failures() names those that failed."
+        f"{max(0, count - 1):,}."
     )
-    raise InputError(msg)
+    raise InputError(msg, folder.run_id, remedy=[Remedy.FAILURES])

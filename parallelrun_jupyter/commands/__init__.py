@@ -1,1 +1,1 @@
-"""What can be typed: the terminal's commands, the cell's magics, and their options."""
+"""The commands of the terminal and the notebook, and their options."""

@@ -1,11 +1,10 @@
-"""The terminal's ``parallelrun``."""
+"""The ``parallelrun`` command of the terminal."""
 
 from __future__ import annotations
 
 import argparse
 import io
 import os
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,52 +19,49 @@ from ..runs.snapshot.follower import Follower
 from ..version import __version__
 from ..views.text import plain
 from .kernelspec import install_kernel
-from .list_runs import add_list_options, listing
 from .options import (
     OptionParser,
+    add_list_options,
     add_resume_options,
     config_of,
     inputs_of,
+    list_of_runs,
     reading_of,
     run_options,
     split_script_arguments,
 )
 
-_METHOD = re.compile(r"\b[Rr]un\.(failures|logs|resume|cancel|list|wait_for_completion)\(\)")
-_TWICE = re.compile(r"('parallelrun [^']*') and \1 (show|list|say|go)")
-_COMMANDS = {"wait_for_completion": "watch"}
-
 FAILED = 1
 USAGE = 2
 INTERRUPTED = 130
 CLOSED = 141
-"""Nobody reads what is printed any more, as after ``| head``: what the signal for that ends with."""
+"""The exit status of SIGPIPE: stdout was closed, as by ``| head``."""
 
 
 def main(words: Sequence[str]) -> int:
     """Run a command; return its exit status (0 done, 1 the run failed, 2 wrong usage)."""
-    if sys.stdout is None:  # closed by the shell, as after >&-
+    if sys.stdout is None:  # the shell closed it: >&-
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - until the end
     try:
         try:
             status = _main(words)
         finally:
-            sys.stdout.flush()  # at the interpreter's end it could not be caught
+            sys.stdout.flush()  # at the interpreter's exit an error could not be caught
     except BrokenPipeError:
-        _write_nowhere()
+        _discard_output()
         return CLOSED
     return status
 
 
-def _write_nowhere() -> None:
-    """Let the interpreter end quietly, which flushes its streams once more."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
+def _discard_output() -> None:
+    """Redirect the streams, so that the flush at the interpreter's exit raises nothing."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except BrokenPipeError:
-            os.dup2(nowhere, stream.fileno())
-    os.close(nowhere)
+            os.dup2(devnull, stream.fileno())
+    os.close(devnull)
 
 
 def _main(words: Sequence[str]) -> int:
@@ -75,29 +71,21 @@ def _main(words: Sequence[str]) -> int:
         parser.print_help(sys.stderr)
         return USAGE
     try:
-        given, unknown = parser.parse_known_args(ours)
+        options, unknown = parser.parse_known_args(ours)
         if unknown:
-            given.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+            options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
         if script_words:
-            given.script_words = script_words
-        status: int = given.command(given)
+            options.script_words = script_words
+        status: int = options.command(options)
     except RunFailedError as error:
-        print(in_a_terminal(str(error)), file=sys.stderr)
+        print(error.worded("terminal"), file=sys.stderr)
         return FAILED
     except ParallelRunError as error:
-        print(f"parallelrun: {in_a_terminal(str(error))}", file=sys.stderr)
+        print(f"parallelrun: {error.worded('terminal')}", file=sys.stderr)
         return USAGE
     except KeyboardInterrupt:
         return INTERRUPTED
     return status
-
-
-def in_a_terminal(text: str) -> str:
-    """Return a message with the commands to type in place of the methods to call."""
-    found = re.search(r"\brun (\d{8}-\d{9}-\w{4})\b", text)
-    run = f" {found[1]}" if found else ""
-    commands = _METHOD.sub(lambda m: f"'parallelrun {_COMMANDS.get(m[1], m[1])}{run}'", text)
-    return _TWICE.sub(lambda m: f"{m[1]} {m[2]}s", commands)
 
 
 def make_parser() -> OptionParser:
@@ -114,8 +102,15 @@ def make_parser() -> OptionParser:
     _add_ending(commands)
     _add_kernel(commands)
     demo = commands.add_parser("demo", help="classify real handwritten digits, in half a minute")
-    demo.add_argument("--folder", type=Path, default=Path("parallelrun-demo"), help="where")
-    demo.add_argument("--open", action="store_true", help="then open the quickstart notebook")
+    demo.add_argument(
+        "--folder",
+        type=Path,
+        default=Path("parallelrun-demo"),
+        help="Folder for its files. Default: parallelrun-demo.",
+    )
+    demo.add_argument(
+        "--open", action="store_true", help="Open the quickstart notebook at the end."
+    )
     demo.set_defaults(parser=demo, command=_demo)
     return parser
 
@@ -125,7 +120,7 @@ def _add_start(commands: Any) -> None:
         "run",
         parents=[run_options("parallelrun run")],
         help="start a run of SCRIPT and watch it",
-        description="Start a run and watch it. What follows a bare -- goes to the script.",
+        description="Start a run and watch it. Arguments after a bare -- go to the script.",
     )
     run.add_argument("script", metavar="SCRIPT", help="Script with init() and run(mini_batch).")
     run.add_argument("--detach", "-d", action="store_true", help="Do not watch; print the run id.")
@@ -140,162 +135,178 @@ def _add_watching(commands: Any) -> None:
     watching = commands.add_parser("watch", help="watch a run until it ends")
     _add_run(watching)
     watching.add_argument(
-        "--json", action="store_true", help="one JSON value a line, whenever something is new"
+        "--json", action="store_true", help="Print a JSON snapshot per line at each change."
     )
     watching.set_defaults(parser=watching, command=_watch)
 
-    report = commands.add_parser("report", help="write where a run stands as one HTML file")
+    report = commands.add_parser("report", help="write the progress of a run as one HTML file")
     _add_run(report)
-    report.add_argument("--to", metavar="FILE", default="run.html", help="default: run.html")
+    report.add_argument(
+        "--to", metavar="FILE", default="run.html", help="Path of the file. Default: run.html."
+    )
     report.set_defaults(parser=report, command=_report)
 
-    failures = commands.add_parser("failures", help="print what failed, by where it was raised")
+    failures = commands.add_parser(
+        "failures", help="print the failures, grouped by the line that raised them"
+    )
     _add_run(failures)
     failures.set_defaults(parser=failures, command=_failures)
 
-    logs = commands.add_parser("logs", help="print what the script printed")
+    logs = commands.add_parser("logs", help="print the output of the script")
     _add_run(logs)
-    logs.add_argument("--lines", "-n", type=int, default=100, help="at most so many (default 100)")
-    logs.add_argument("--worker", help="of this worker only")
-    logs.add_argument("--mini-batch", type=int, help="while this mini-batch ran")
+    logs.add_argument(
+        "--lines",
+        "-n",
+        type=int,
+        default=100,
+        metavar="N",
+        help="Maximum number of lines. Default: 100.",
+    )
+    logs.add_argument("--worker", metavar="WORKER", help="Only lines of this worker, such as n0w1.")
+    logs.add_argument(
+        "--mini-batch", type=int, metavar="N", help="Only lines printed while this mini-batch ran."
+    )
     logs.set_defaults(parser=logs, command=_logs)
 
 
 def _add_ending(commands: Any) -> None:
-    cancel = commands.add_parser("cancel", help="ask a run to end")
+    cancel = commands.add_parser("cancel", help="cancel a run")
     _add_run(cancel)
-    cancel.add_argument("--drain", action="store_true", help="let running mini-batches finish")
+    cancel.add_argument("--drain", action="store_true", help="Let running mini-batches finish.")
     cancel.set_defaults(parser=cancel, command=_cancel)
 
-    resume = commands.add_parser("resume", help="go on with a run that has ended")
+    resume = commands.add_parser("resume", help="resume a run that has ended")
     _add_run(resume)
     add_resume_options(resume)
     resume.set_defaults(parser=resume, command=_resume)
 
 
 def _add_kernel(commands: Any) -> None:
-    kernel = commands.add_parser("kernel", help="a Jupyter kernel for notebooks of Azure's SDK v1")
+    kernel = commands.add_parser(
+        "kernel", help="a Jupyter kernel for notebooks of Azure ML's SDK v1"
+    )
     kinds = kernel.add_subparsers(metavar="COMMAND", required=True)
     install = kinds.add_parser(
-        "install", help="install it: import azureml works from the first cell"
+        "install", help="install the kernel: 'import azureml' works from the first cell"
     )
     install.add_argument(
         "--name",
         default="parallelrun-azureml",
-        help="its name; the notebooks' own, such as python38-azureml, fits them",
+        help="Name of the kernel; with the name in your notebooks, such as python38-azureml, they open "
+        "without asking for a kernel. Default: parallelrun-azureml.",
     )
-    install.add_argument("--display-name", default="", help="what people see")
-    install.add_argument("--prefix", help="folder of an environment (default: for this user)")
-    install.add_argument("--sys-prefix", action="store_true", help="into this environment")
+    install.add_argument("--display-name", default="", help="Name shown in Jupyter.")
+    install.add_argument("--prefix", help="Folder of an environment. Default: the user's folder.")
+    install.add_argument("--sys-prefix", action="store_true", help="Install into this environment.")
     install.set_defaults(parser=install, command=_install_kernel)
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", metavar="RUN", nargs="?", help="its id (default: the newest run)")
+    parser.add_argument("run", metavar="RUN", nargs="?", help="Id of the run. Default: the newest.")
 
 
-def _named(given: argparse.Namespace) -> Run:
-    if given.run:
-        return Run.attach(given.run)
+def _run_of(options: argparse.Namespace) -> Run:
+    if options.run:
+        return Run.attach(options.run)
     newest = Run.list(1)
     if not newest:
-        msg = "there is no run yet; start one with 'parallelrun run SCRIPT --input PATH'."
+        msg = "there are no runs yet; start one with 'parallelrun run SCRIPT --input PATH'."
         raise ConfigError(msg)
     return newest[0]
 
 
-def _run(given: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace) -> int:
     run = submit(
-        config_of(given, entry_script=given.script),
-        inputs=inputs_of(given.input, given.format, reading=reading_of(given)),
-        output=given.output,
-        arguments=[*(given.arg or ()), *given.script_words],
-        compute=given.compute,
-        name=given.name,
+        config_of(options, entry_script=options.script),
+        inputs=inputs_of(options.input, options.format, reading=reading_of(options)),
+        output=options.output,
+        arguments=[*(options.arg or ()), *options.script_words],
+        compute=options.compute,
+        name=options.name,
     )
-    if given.detach:
+    if options.detach:
         print(run.run_id)
         return 0
     return _wait(run)
 
 
 def _wait(run: Run) -> int:
-    print(f"run {run.run_id}; Ctrl-C stops the watching, not the run", flush=True)
+    print(f"run {run.run_id}; Ctrl-C stops watching, not the run", flush=True)
     return 0 if run.wait_for_completion(show_output=True) == "Completed" else FAILED
 
 
-def _list(given: argparse.Namespace) -> int:
-    text = listing(given)
+def _list(options: argparse.Namespace) -> int:
+    text = list_of_runs(options)
     if text:
         print(text)
     return 0
 
 
-def _watch(given: argparse.Namespace) -> int:
-    run = _named(given)
-    if not given.json:
+def _watch(options: argparse.Namespace) -> int:
+    run = _run_of(options)
+    if not options.json:
         return _wait(run)
     last = watch_json(Follower(run.folder), sys.stdout)
     return 0 if last["state"] == "Completed" else FAILED
 
 
-def _report(given: argparse.Namespace) -> int:
-    print(_named(given).report(given.to))
+def _report(options: argparse.Namespace) -> int:
+    print(_run_of(options).report(options.to))
     return 0
 
 
-def _failures(given: argparse.Namespace) -> int:
-    follower = Follower(_named(given).folder)
+def _failures(options: argparse.Namespace) -> int:
+    follower = Follower(_run_of(options).folder)
     follower.refresh()
     groups = follower.state.groups.values()
-    print(failures_text(follower.record, groups) or "nothing has failed")
+    print(failures_text(follower.record, groups) or "no failures")
     return 0
 
 
-def _logs(given: argparse.Namespace) -> int:
-    run = _named(given)
-    text = run.logs(given.lines, worker=given.worker, mini_batch=given.mini_batch)
+def _logs(options: argparse.Namespace) -> int:
+    run = _run_of(options)
+    text = run.logs(options.lines, worker=options.worker, mini_batch=options.mini_batch)
     for line in text.split("\n") if text else ():
         print(plain(line))
     return 0
 
 
-def _cancel(given: argparse.Namespace) -> int:
-    run = _named(given)
-    if run.cancel(drain=given.drain):
-        print(f"asked {run.run_id} to end")
+def _cancel(options: argparse.Namespace) -> int:
+    run = _run_of(options)
+    if run.cancel(drain=options.drain):
+        print(f"canceling run {run.run_id}")
     else:
-        print(f"{run.run_id} has ended already: {run.status}")
+        print(f"run {run.run_id} has already ended: {run.status}")
     return 0
 
 
-def _resume(given: argparse.Namespace) -> int:
-    run = _named(given).resume(
-        failed_only=given.failed_only,
-        entry_script=given.entry_script,
-        compute=given.compute,
-        group=given.group,
+def _resume(options: argparse.Namespace) -> int:
+    run = _run_of(options).resume(
+        failed_only=options.failed_only,
+        entry_script=options.entry_script,
+        compute=options.compute,
+        group=options.group,
     )
     return _wait(run)
 
 
-def _install_kernel(given: argparse.Namespace) -> int:
-    prefix = sys.prefix if given.sys_prefix else given.prefix
-    folder = install_kernel(given.name, given.display_name, prefix)
-    print(f"installed the kernel {given.name} in {folder}")
+def _install_kernel(options: argparse.Namespace) -> int:
+    prefix = sys.prefix if options.sys_prefix else options.prefix
+    folder = install_kernel(options.name, options.display_name, prefix)
+    print(f"installed the kernel {options.name} in {folder}")
     return 0
 
 
-def _demo(given: argparse.Namespace) -> int:
+def _demo(options: argparse.Namespace) -> int:
     from .demo import run_demo
 
-    return run_demo(given.folder, opens=given.open)
+    return run_demo(options.folder, opens=options.open)
 
 
 def console() -> int:
-    """Run the command that was typed (the ``parallelrun`` program).
+    """Run the ``parallelrun`` program: its arguments are the process's.
 
-    What the terminal's encoding does not have is written with escapes.
+    Characters that the terminal's encoding lacks are escaped.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

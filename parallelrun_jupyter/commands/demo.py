@@ -1,4 +1,4 @@
-"""``parallelrun demo``: real handwritten digits, classified on several processes, in a minute."""
+"""``parallelrun demo``: classifies real handwritten digits on several processes, in a minute."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from ..client.run import Run
 
 SCALE = 4
-"""The bundled digits are 8x8 pixels; as files they are enlarged so that people can read them."""
+"""The digits have 8x8 pixels; in the files they are enlarged by this factor, to be readable."""
 
 _QUICKSTART = Path(__file__).parents[2] / "notebooks" / "01_quickstart.ipynb"
 _TRAINED_ON = 500
 _COPIES = 4
 _SCRIPT = '''\
-"""Reads digits from PNG files and says which digit each one is."""
+"""Classifies the handwritten digits in PNG files."""
 import os
 import sys
 
@@ -54,12 +54,12 @@ def run(mini_batch):
 
 
 def run_demo(folder: Path, *, opens: bool = False) -> int:
-    """Make digits and a small model, run over them live, show the accuracy and a picture.
+    """Write digits and a small model, run over them, and report the accuracy with a picture.
 
     Parameters
     ----------
     folder
-        Where the digits, the model, the script, the predictions and the picture go.
+        Folder for the digits, the model, the script, the predictions and the picture.
     opens
         Open the quickstart notebook in JupyterLab at the end.
 
@@ -74,7 +74,7 @@ def run_demo(folder: Path, *, opens: bool = False) -> int:
         scikit-learn or Pillow is not installed.
     """
     try:
-        import PIL  # noqa: F401 - asked for here, so that the answer comes before any work
+        import PIL  # noqa: F401 - checked before any work starts
         import sklearn  # noqa: F401 - the same
     except ImportError as error:
         msg = (
@@ -140,7 +140,7 @@ def write_digits(folder: Path) -> dict[str, int]:
 
 
 def _train(pixels: Any, targets: Any) -> dict[str, Any]:
-    """Return the weights of a small network for these digits."""
+    """Return the weights of a small network trained on these digits."""
     from sklearn.neural_network import MLPClassifier
 
     model = MLPClassifier((48,), max_iter=300, tol=1e-3, random_state=0).fit(pixels, targets)
@@ -161,9 +161,9 @@ def _show_results(folder: Path, run: Run, labels: dict[str, int]) -> None:
         f"Predictions  {folder / 'predictions' / 'predictions.txt'}\n"
         f"A picture    {picture}\n\n"
         "Next:\n"
-        f"  {command} logs    what the script printed\n"
+        f"  {command} logs    the output of the script\n"
         f"  {command} list    this and earlier runs\n"
-        f"The script is {os.path.relpath(folder / 'classify.py')}. Change it, and run it again:\n"
+        f"Change the script, {os.path.relpath(folder / 'classify.py')}, and run it again:\n"
         f"  {command} run {os.path.relpath(folder / 'classify.py')} "
         f"--input {os.path.relpath(folder / 'digits')} -- {folder / 'model.npz'}\n"
         f"In a notebook, live: {_how_to_open(command)}"
@@ -171,15 +171,15 @@ def _show_results(folder: Path, run: Run, labels: dict[str, int]) -> None:
 
 
 def _how_to_open(command: str) -> str:
-    """Say how to get to a notebook that shows a run."""
-    if not _QUICKSTART.exists():  # installed, without the checkout
-        return "%load_ext parallelrun_jupyter, then %%parallelrun? shows how"
+    """Return how to open a notebook that shows a run."""
+    if not _QUICKSTART.exists():  # installed as a package, without the notebooks
+        return "%load_ext parallelrun_jupyter, then %%parallelrun? for help"
     jupyter = os.path.join(os.path.dirname(command), "jupyter")
     return f"{jupyter} lab {os.path.relpath(_QUICKSTART)}   (or: {command} demo --open)"
 
 
 def draw_digits(digits: Path, labels: dict[str, int], predicted: dict[str, int]) -> Image:
-    """Return a picture of some digits with their predictions, the last ones wrong and in red.
+    """Return a picture of digits with their predictions; wrong ones come last, in red.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""``parallelrun kernel install``: a kernel in which notebooks of Azure's SDK run from the first cell."""
+"""``parallelrun kernel install``: a kernel that runs notebooks of Azure ML's SDK v1 unchanged."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DEFAULT_NAME = "parallelrun-azureml"
 
 
 def kernel_spec(display_name: str) -> dict[str, object]:
-    """Return what Jupyter needs to know of the kernel: this interpreter, and the layer switched on."""
+    """Return the kernel's specification: this interpreter, with the azureml layer loaded."""
     return {
         "argv": [
             sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}",
@@ -28,29 +28,29 @@ def kernel_spec(display_name: str) -> dict[str, object]:
 def install_kernel(
     name: str = DEFAULT_NAME, display_name: str = "", prefix: str | None = None
 ) -> str:
-    """Write the kernel where Jupyter finds it; return the folder.
+    """Install the kernel for Jupyter; return its folder.
 
     Parameters
     ----------
     name
-        The kernel's name. A notebook that was written for another kernel, such as
-        ``python38-azureml``, opens without a question where one of that name is there.
+        The kernel's name. With the name of the kernel that a notebook was written for, such as
+        ``python38-azureml``, the notebook opens without asking for a kernel.
     display_name
-        What people see.
+        The name shown in Jupyter.
     prefix
-        Folder of an environment, such as ``sys.prefix``. Default: the user's own folder.
+        Folder of an environment, such as ``sys.prefix``. Default: the user's folder.
 
     Raises
     ------
     ConfigError
-        The name cannot be a kernel's.
+        The name is invalid.
     MissingExtraError
         jupyter-client is not installed.
     """
     try:
         from jupyter_client.kernelspec import KernelSpecManager
     except ImportError as error:
-        msg = "a kernel is installed with jupyter-client, which is not here: pip install ipykernel"
+        msg = "installing a kernel needs jupyter-client, which is not installed: pip install ipykernel"
         raise MissingExtraError(msg) from error
     with tempfile.TemporaryDirectory() as folder:
         shown = display_name or "Python with Azure ML notebooks (parallelrun)"

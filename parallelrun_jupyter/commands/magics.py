@@ -7,6 +7,7 @@ import glob
 import os
 import shlex
 import tempfile
+import types
 from pathlib import Path
 from typing import Any
 
@@ -14,34 +15,34 @@ from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, magics_class
 
 from ..client.run import Run
-from ..client.run_name import cell_name, default_name
-from ..client.submit import Script, submit_script
+from ..client.submit import Script, default_name, submit_script
 from ..client.try_one import Trial
-from ..config.entry_script import check_script
+from ..config.entry_script import check_script, notebook_names
 from ..config.step import ParallelRunStep
 from ..data.datasets.inputs import is_dataset, mini_batches
 from ..data.staging.local_copies import local_line
 from ..errors import ConfigError, EntryScriptError, ParallelRunError, RunFailedError
 from ..notebook.live import in_notebook
 from ..notebook.run_details import RunDetails
-from .list_runs import add_list_options, listing
-from .notebook_names import uses_of, what_to_write
 from .options import (
     OptionParser,
+    add_list_options,
     add_resume_options,
     config_of,
     inputs_of,
+    list_of_runs,
     reading_of,
     run_options,
     split_script_arguments,
 )
 
 CELL = "%%parallelrun"
-_WORDS = ("list", "show", "logs", "cancel", "resume", "try")
+_COMMANDS = ("list", "show", "logs", "cancel", "resume", "try")
+_LONGEST_VALUE = 60
 _EXAMPLES = """
 Run the cell, an entry script with init() and run(mini_batch), over many files. The cell is checked
-first; the run starts in processes of its own, the cell returns at once, and the run goes on when
-the kernel ends. The Run is in the variable that --as names.
+first. The run then starts in processes of its own and continues when the kernel ends; the cell
+returns without waiting for it. The variable named by --as holds the Run.
 
 Examples:
 
@@ -54,32 +55,35 @@ Examples:
     songs = FileDataset("songs/", partition_format="{user}/{season}/*.wav")   # in another cell
     %%parallelrun --input songs --partition-keys user
 
-Then, in other cells: run.wait_for_completion(), run.to_pandas(), run.failures(), run.cancel(),
-%parallelrun list [--state Failed] | show | logs | cancel [--drain] | resume [--failed-only] [RUN], and %parallelrun try 17 [RUN], which runs
-mini-batch 17 here in the kernel, so that %debug works
+Then, in other cells:
+
+    run.wait_for_completion(), run.to_pandas(), run.failures(), run.cancel()
+    %parallelrun list [--state Failed]
+    %parallelrun show | logs | cancel [--drain] | resume [--failed-only] [RUN]
+    %parallelrun try 17 [RUN]    runs mini-batch 17 in the kernel, so that %debug works
 """
 
 
 def cell_options() -> OptionParser:
-    """Return the parser of the line behind ``%%parallelrun``."""
+    """Return the parser of the options of ``%%parallelrun``."""
     parser = run_options(CELL)
-    parser.describe("--input", "File, folder or glob, or a variable that holds a dataset; repeatable."
-                    " A name that is both is an error: write ./name for the path.")  # fmt: skip
+    parser.describe("--input", "File, folder, glob or URL, or a variable that holds a dataset."
+                    " If a name is both, write ./name for the path. Repeatable.")  # fmt: skip
     parser.add_argument("--as", dest="variable", metavar="NAME", default="run",
-                        help="Variable that holds the Run. Default: run.")  # fmt: skip
+                        help="Variable that receives the Run. Default: run.")  # fmt: skip
     parser.add_argument("--try", dest="try_first", action="store_true",
-                        help="First run the first mini-batch here in the kernel.")  # fmt: skip
-    parser.add_argument("--wait", action="store_true", help="Wait for the end of the run.")
+                        help="Run the first mini-batch in the kernel before starting the run.")  # fmt: skip
+    parser.add_argument("--wait", action="store_true", help="Wait until the run ends.")
     return parser
 
 
 @magics_class
 class ParallelRunMagics(Magics):
-    """The magics; every mistake of the user's is one line that says what to do."""
+    """The magics; a mistake of the user is reported in one line, with a remedy."""
 
     @line_cell_magic
     def parallelrun(self, line: str, cell: str | None = None) -> None:
-        """Run a cell, or say something of a run; the options are added to this text below."""
+        """Run a cell, or a command on a run; the help of the options replaces this text below."""
         __tracebackhide__ = True  # IPython then begins the traceback in the user's own code
         try:
             if cell is None:
@@ -87,48 +91,47 @@ class ParallelRunMagics(Magics):
             else:
                 self._cell(line, cell)
         except RunFailedError as error:
-            raise error from None  # not for what was typed
+            raise error from None  # the script failed, not the line: no UsageError
         except ParallelRunError as error:
-            raise UsageError(str(error)) from None
+            raise UsageError(error.worded("cell")) from None
 
     def _cell(self, line: str, cell: str) -> None:
         __tracebackhide__ = True
         parser = cell_options()
         words, script_words = split_script_arguments(_split(line))
-        given = parser.parse_args(words)
-        if not given.variable.isidentifier():
-            msg = f"--as is {given.variable!r}; expected the name of a variable, such as 'run'."
+        options = parser.parse_args(words)
+        if not options.variable.isidentifier():
+            msg = f"--as is {options.variable!r}; expected the name of a variable, such as 'run'."
             raise ConfigError(msg)
-        inputs = inputs_of(given.input, given.format, self._names(), reading_of(given))
-        cell = self._numbered(cell)
-        script = self._script(given.source_directory, cell)
-        self._check_names(cell, script.path.name)
-        config = config_of(given, entry_script=script.path.name)
+        inputs = inputs_of(options.input, options.format, self._names(), reading_of(options))
+        cell = self._padded(cell)
+        script = self._script(options.source_directory, cell)
+        self._check_names_of(cell, script.path.name)
+        config = config_of(options, entry_script=script.path.name)
         step = ParallelRunStep(
-            given.name or self._default_name(given, inputs), config, inputs, given.output,
-            arguments=[*(given.arg or ()), *script_words],
+            options.name or self._default_name(options, inputs), config, inputs, options.output,
+            arguments=[*(options.arg or ()), *script_words],
         )  # fmt: skip
-        if given.try_first:
+        if options.try_first:
             self._try_first(step, cell)
-        run = submit_script(step, script, compute=given.compute)
-        self._names()[given.variable] = run
-        if given.wait:
+        run = submit_script(step, script, compute=options.compute)
+        self._names()[options.variable] = run
+        if options.wait:
             run.wait_for_completion(show_output=True)
-        elif in_notebook():
-            RunDetails(run).show()
         else:
-            print(f"started {run.run_id}; {given.variable}.wait_for_completion() shows it live")
+            waiting = f"{options.variable}.wait_for_completion() shows it live"
+            self._show(run, f"started run {run.run_id}; {waiting}")
 
-    def _default_name(self, given: argparse.Namespace, inputs: list[Any]) -> str:
+    def _default_name(self, options: argparse.Namespace, inputs: list[Any]) -> str:
         names = self._names()
-        words = given.input if all(is_dataset(names.get(word)) for word in given.input) else ()
-        return default_name(cell_name(given.variable), inputs, words)
+        words = options.input if all(is_dataset(names.get(word)) for word in options.input) else ()
+        return default_name(_cell_name(options.variable), inputs, words)
 
-    def _numbered(self, cell: str) -> str:
-        """Return the cell with as many lines before it as it has in the notebook.
+    def _padded(self, cell: str) -> str:
+        """Return the cell after the blank lines that precede it in the notebook.
 
-        So the lines that failures name are those that the notebook shows. The options are not
-        repeated: they may hold what is not to be kept.
+        Line numbers of failures are then those of the notebook's cell. The options are left out,
+        since they may contain secrets.
         """
         history = getattr(self.shell, "history_manager", None)
         typed = history.input_hist_raw[-1] if history is not None else ""
@@ -136,39 +139,41 @@ class ParallelRunMagics(Magics):
         is_this = is_there and not before.strip() and rest.rstrip().endswith(cell.rstrip())
         return "\n" * (before.count("\n") if is_this else 0) + f"# {CELL}\n{cell}"
 
-    def _check_names(self, cell: str, name: str) -> None:
-        """See that the cell does not need variables of the notebook.
+    def _check_names_of(self, cell: str, name: str) -> None:
+        """Check that the cell does not use variables of the notebook.
 
         Raises
         ------
         EntryScriptError
-            It does: its processes do not have them.
+            The cell uses some; its processes do not have them.
         """
         hidden = getattr(self.shell, "user_ns_hidden", {})
         names = {key: value for key, value in self._names().items() if key not in hidden}
-        uses = uses_of(cell, names)
+        uses = notebook_names(cell, names)
         if uses:
-            said = ", ".join(f"{use} (line {line})" for use, line in uses.items())
-            todo = "; ".join(dict.fromkeys(what_to_write(use, names[use]) for use in uses))
+            listed = ", ".join(f"{use} (line {line})" for use, line in uses.items())
+            remedy = "; ".join(dict.fromkeys(how_to_define(use, names[use]) for use in uses))
             msg = (
-                f"{name} uses what the notebook defines, not the cell: {said}. The cell runs in "
-                f"processes of its own, which do not see the notebook's variables: {todo}."
+                f"{name} uses names that the notebook defines, not the cell: {listed}. The cell runs "
+                f"in processes of its own, which do not see the notebook's variables: {remedy}."
             )
             raise EntryScriptError(msg)
 
     @staticmethod
     def _try_first(step: ParallelRunStep, cell: str) -> None:
-        """Run the first mini-batch in the kernel: what raises here is what %debug sees."""
+        """Run the first mini-batch in the kernel, so that %debug can inspect its exception."""
         __tracebackhide__ = True
         check_script(cell, "cell.py")
         step.inputs[0].check()
-        listed = mini_batches([step.inputs[0].spec()], step.cut)
-        line = next((line for line, _ in listed if line), b"")
+        planned = mini_batches([step.inputs[0].spec()], step.cut)
+        line = next((line for line, _ in planned if line), b"")
         cwd = os.getcwd()
-        given = step.config.environment_variables or {}
-        # Not the run's own output folder: the run does the mini-batch again.
+        # A temporary output folder, since the run processes this mini-batch again.
         with tempfile.TemporaryDirectory(prefix="parallelrun-try-") as output:
-            variables = {**given, "AZUREML_BI_OUTPUT_PATH": output}
+            variables = {
+                **(step.config.environment_variables or {}),
+                "AZUREML_BI_OUTPUT_PATH": output,
+            }
             trial = Trial(cell, os.path.join(cwd, "cell.py"), step.arguments, cwd, [cwd], variables)
             trial.run(local_line(line, [step.inputs[0].spec()]))
 
@@ -182,70 +187,77 @@ class ParallelRunMagics(Magics):
 
     def _line(self, line: str) -> None:
         __tracebackhide__ = True
-        words = _split(line)
-        if not words or words[0] not in _WORDS:
-            given = f"{words[0]!r} is none of its words; " if words else ""
-            msg = f"{given}write %parallelrun {' | '.join(_WORDS)}, or %%parallelrun for a cell."
-            raise ConfigError(msg)
-        if words[0] == "try":
-            self._try(words[1:])
-            return
-        if words[0] == "list":
-            parser = OptionParser(prog="%parallelrun list", add_help=False, allow_abbrev=False)
-            add_list_options(parser)
-            print(listing(parser.parse_args(words[1:])))
-            return
-        if words[0] == "resume":
-            self._resume(words[1:])
-            return
-        drain = words[0] == "cancel" and "--drain" in words
-        run = self._named_run([word for word in words[1:] if word != "--drain"])
-        if words[0] == "show" and in_notebook():
-            RunDetails(run).show()
-        elif words[0] == "show":
-            print(repr(run))
-        elif words[0] == "logs":
-            print(run.logs())
-        else:
-            self._cancel(run, drain=drain)
+        command, *words = _split(line) or [""]
+        match command:
+            case "list":
+                self._list(words)
+            case "show":
+                run = self._run_of(words)
+                self._show(run, repr(run))
+            case "logs":
+                print(self._run_of(words).logs())
+            case "cancel":
+                self._cancel(words)
+            case "resume":
+                self._resume(words)
+            case "try":
+                self._try(words)
+            case _:
+                unknown = f"unknown command {command!r}; " if command else ""
+                commands = " | ".join(_COMMANDS)
+                msg = f"{unknown}write %parallelrun {commands}, or %%parallelrun for a cell."
+                raise ConfigError(msg)
 
-    def _resume(self, words: list[str]) -> None:
-        parser = OptionParser(prog="%parallelrun resume", add_help=False, allow_abbrev=False)
-        parser.add_argument("run", nargs="*")
-        add_resume_options(parser)
-        given = parser.parse_args(words)
-        run = self._named_run(given.run).resume(
-            failed_only=given.failed_only,
-            entry_script=given.entry_script,
-            compute=given.compute,
-            group=given.group,
-        )
+    @staticmethod
+    def _show(run: Run, text: str) -> None:
+        """Show a run live in a notebook; elsewhere, print a text."""
         if in_notebook():
             RunDetails(run).show()
         else:
-            print(f"{run.run_id} goes on; run.wait_for_completion() shows it live")
+            print(text)
 
     @staticmethod
-    def _cancel(run: Run, *, drain: bool) -> None:
+    def _list(words: list[str]) -> None:
+        parser = _line_parser("list")
+        add_list_options(parser)
+        print(list_of_runs(parser.parse_args(words)))
+
+    def _cancel(self, words: list[str]) -> None:
+        drain = "--drain" in words
+        run = self._run_of([word for word in words if word != "--drain"])
         if run.cancel(drain=drain):
-            print(f"asked {run.run_id} to end{', after what is running now' if drain else ''}")
+            drained = "; running mini-batches finish first" if drain else ""
+            print(f"canceling run {run.run_id}{drained}")
         else:
-            print(f"{run.run_id} has ended already: {run.status}")
+            print(f"run {run.run_id} has already ended: {run.status}")
+
+    def _resume(self, words: list[str]) -> None:
+        parser = _line_parser("resume")
+        parser.add_argument("run", nargs="*")
+        add_resume_options(parser)
+        options = parser.parse_args(words)
+        run = self._run_of(options.run).resume(
+            failed_only=options.failed_only,
+            entry_script=options.entry_script,
+            compute=options.compute,
+            group=options.group,
+        )
+        self._show(run, f"resumed run {run.run_id}; run.wait_for_completion() shows it live")
 
     def _try(self, words: list[str]) -> None:
         __tracebackhide__ = True
         if not words or not words[0].isdigit():
             msg = "name a mini-batch: %parallelrun try 17, or %parallelrun try 17 RUN."
             raise ConfigError(msg)
-        self._names()["_"] = self._named_run(words[1:]).try_one(int(words[0]))
+        self._names()["_"] = self._run_of(words[1:]).try_one(int(words[0]))
 
     def _names(self) -> dict[str, Any]:
         """Return the variables of the notebook."""
         shell = self.shell
         return {} if shell is None else shell.user_ns
 
-    def _named_run(self, words: list[str]) -> Run:
-        """Return the run that was named: by a variable, by its id, or the newest one."""
+    def _run_of(self, words: list[str]) -> Run:
+        """Return the run that a variable or an id names; without a word, the newest."""
         if len(words) > 1:
             msg = f"{' '.join(words)!r} is more than one run; name one, or none for the newest."
             raise ConfigError(msg)
@@ -254,18 +266,50 @@ class ParallelRunMagics(Magics):
             return value if isinstance(value, Run) else Run.attach(words[0])
         newest = Run.list(1)
         if not newest:
-            msg = "there is no run yet; start one with %%parallelrun."
+            msg = "there are no runs yet; start one with %%parallelrun."
             raise ConfigError(msg)
         return newest[0]
+
+
+def how_to_define(name: str, value: object) -> str:
+    """Return how to make a variable of the notebook available to a cell."""
+    if isinstance(value, types.ModuleType):
+        same = value.__name__ == name
+        imported = f"import {name}" if same else f"import {value.__name__} as {name}"
+        return f"write '{imported}' in the cell"
+    if isinstance(value, type | types.FunctionType | types.BuiltinFunctionType):
+        module = value.__module__
+        if module in {"__main__", "builtins", None}:
+            return f"define {name} in the cell, or import it from a file beside the notebook"
+        same = value.__name__ == name
+        imported = name if same else f"{value.__name__} as {name}"
+        return f"write 'from {module} import {imported}' in the cell"
+    if is_dataset(value):
+        return f"give {name} with --input, and run() is given its items"
+    if isinstance(value, str | int | float | bool | None) and len(repr(value)) <= _LONGEST_VALUE:
+        return f"write '{name} = {value!r}' in the cell, or pass it as an argument after --"
+    return f"make {name} in the cell's init(), or save it to a file that init() reads"
+
+
+def _cell_name(variable: str) -> str:
+    """Return the name of a cell's script: its variable, or the notebook if that is ``run``."""
+    if variable != "run":
+        return variable
+    notebook = os.path.basename(os.environ.get("JPY_SESSION_NAME", ""))
+    return notebook.removesuffix(".ipynb") if notebook.endswith(".ipynb") else "cell"
 
 
 ParallelRunMagics.parallelrun.__doc__ = f"{_EXAMPLES}\n{cell_options().format_help()}"
 
 
+def _line_parser(command: str) -> OptionParser:
+    return OptionParser(prog=f"%parallelrun {command}", add_help=False, allow_abbrev=False)
+
+
 def _split(line: str) -> list[str]:
     if line.rstrip().endswith("\\"):
         msg = (
-            "the line ends in a backslash, but it cannot go on in the next one: write all of the "
+            "the line ends in a backslash, but a magic cannot continue on the next line: write all "
             "options on one line."
         )
         raise ConfigError(msg)
@@ -281,7 +325,7 @@ def complete(shell: Any, event: Any) -> list[str]:
     before = event.line[: len(event.text_until_cursor)] if event.text_until_cursor else event.line
     words = before.split()
     if not before.lstrip().startswith(CELL):
-        return [word for word in _WORDS if word.startswith(event.symbol)]
+        return [word for word in _COMMANDS if word.startswith(event.symbol)]
     parser = cell_options()
     at_new_word = before[-1:].isspace()
     previous = words[-1] if at_new_word else words[-2] if len(words) > 1 else ""
@@ -292,10 +336,10 @@ def complete(shell: Any, event: Any) -> list[str]:
 
 
 def _inputs_like(start: str, names: dict[str, Any]) -> list[str]:
-    """Return the variables with datasets and the paths that begin so."""
-    found = [name for name in names if name.startswith(start) and is_dataset(names[name])]
+    """Return the variables that hold datasets, and the paths, that begin with ``start``."""
+    variables = [name for name in names if name.startswith(start) and is_dataset(names[name])]
     paths = sorted(glob.glob(glob.escape(start) + "*"))
-    return found + [f"{path}/" if os.path.isdir(path) else path for path in paths]
+    return variables + [f"{path}/" if os.path.isdir(path) else path for path in paths]
 
 
 def load(ipython: Any) -> None:

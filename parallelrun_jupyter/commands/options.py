@@ -1,4 +1,4 @@
-"""The options of a run as they are typed, in a cell and in a terminal."""
+"""The options of commands and magics, and the values that they stand for."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
+from ..client.run import Run
 from ..config.run_config import (
     LOGGING_LEVELS,
     OUTPUT_ACTIONS,
@@ -18,6 +19,7 @@ from ..config.run_config import (
 from ..data.datasets.inputs import FORMATS, is_dataset, open_path
 from ..errors import ConfigError, InputError
 from ..formatting import nearest_hint
+from ..views.run_list import json_lines, table
 
 _TYPES: dict[str, Any] = {
     "mini_batch_rows": int,
@@ -47,22 +49,23 @@ _METAVARS = {
     "preload": "MODULE",
     "description": "TEXT",
 }
-_NOT_OPTIONS = {"entry_script", "compute_target"}  # what is run, and --compute
+_NOT_OPTIONS = {"entry_script", "compute_target"}  # the cell or SCRIPT, and --compute
+_LISTED_RUNS = 20
 
 
 class OptionParser(argparse.ArgumentParser):
-    """A parser whose mistakes are errors with a remedy, and which ends no process."""
+    """A parser that raises errors with a remedy, in place of exiting the process."""
 
     def error(self, message: str) -> NoReturn:
-        """Raise instead of printing a usage page."""
+        """Raise a `ConfigError` with the nearest option."""
         is_magic = self.prog.startswith("%")
         helper = f"{self.prog}?" if is_magic else f"'{self.prog} -h'"
         if not message.startswith("unrecognized arguments: "):
             raise ConfigError(f"{message}; {helper} shows the options.")
-        given = message.removeprefix("unrecognized arguments: ").split()[0]
+        option = message.removeprefix("unrecognized arguments: ").split()[0]
         name = self.prog if is_magic else f"'{self.prog}'"
-        hint = nearest_hint(given, self.flags())
-        raise ConfigError(f"{given} is no option of {name}.{hint} {helper} shows them.")
+        hint = nearest_hint(option, self.flags())
+        raise ConfigError(f"unknown option {option} of {name}.{hint} {helper} shows the options.")
 
     def flags(self) -> list[str]:
         """Return the long options."""
@@ -75,7 +78,7 @@ class OptionParser(argparse.ArgumentParser):
                 action.help = text
 
     def values_of(self, flag: str) -> list[str]:
-        """Return the values that an option can have, where they are a closed set."""
+        """Return the choices of an option; empty if any value is allowed."""
         for action in self._actions:
             if flag in action.option_strings:
                 return [str(choice) for choice in action.choices or ()]
@@ -91,32 +94,37 @@ def run_options(prog: str) -> OptionParser:
         "-i",
         action="append",
         metavar="PATH",
-        help="File, folder, glob or URL; repeatable.",
+        help="File, folder, glob or URL. Repeatable.",
     )
-    add("--format", choices=FORMATS, help="What the paths hold: tables, read as such. Default: files"
-        " that are not read, or what an MLTable file in the folder says.")  # fmt: skip
-    add("--column-types", action="append", metavar="NAME=TYPE", help="Types of columns of csv and"
-        " jsonl, such as id=str,when=datetime:%%d.%%m.%%Y, or one for all columns. Default: inferred"
-        " from all rows. Repeatable.")  # fmt: skip
-    add("--missing", action="append", metavar="WORDS", help="Fields of csv that count as missing,"
-        " between commas, such as ,NA,- (the empty field, NA and -). Default: the empty field; in"
-        " columns of numbers and dates also NA and the other words of pandas.")  # fmt: skip
-    add("--no-missing", action="store_true", help="In text columns of csv nothing counts as"
-        " missing, not even the empty field.")  # fmt: skip
+    add("--format", choices=FORMATS, help="Read the paths as tables of this format. Default: pass files"
+        " unread, or follow an MLTable file in the folder.")  # fmt: skip
+    add("--column-types", action="append", metavar="NAME=TYPE", help="Column types of csv and"
+        " jsonl, such as id=str,when=datetime:%%d.%%m.%%Y, or one type for all columns. Default:"
+        " inferred from all rows. Repeatable.")  # fmt: skip
+    add("--missing", action="append", metavar="WORDS", help="Texts in csv that count as missing,"
+        " separated by commas, such as ,NA,- (the empty field, NA and -). Default: the empty field;"
+        " in columns of numbers and dates also NA and the other markers of pandas.")  # fmt: skip
+    add("--no-missing", action="store_true", help="In text columns of csv, no field counts"
+        " as missing, not even an empty one.")  # fmt: skip
     add(
         "--output",
         "-o",
         metavar="DIR",
-        help="Folder or URL for the joined rows. Default: the run's.",
+        help="Folder or URL for the output file. Default: the run's folder.",
     )
     add("--workers", "-w", type=int, metavar="N", help="Same as --process-count-per-node.")
-    add("--name", metavar="NAME", help="A name for the run.")
+    add("--name", metavar="NAME", help="Name of the run.")
     add(
         "--compute",
         metavar="WHERE",
-        help="Where to run: local, tcp://SCHEDULER of Dask, or a name. Default: local.",
+        help="Where to run: local, tcp://SCHEDULER of Dask, or a named compute. Default: local.",
     )
-    add("--arg", action="append", metavar="ARG", help="One argument of the script (--arg=--model).")
+    add(
+        "--arg",
+        action="append",
+        metavar="ARG",
+        help="An argument for the script (--arg=--model). Repeatable.",
+    )
     for name in field_names():
         if name in _NOT_OPTIONS:
             continue
@@ -132,16 +140,40 @@ def run_options(prog: str) -> OptionParser:
 
 
 def add_resume_options(parser: argparse.ArgumentParser) -> None:
-    """Add what can be said of a resume, in a cell and in a terminal."""
+    """Add the options of ``resume``."""
     add = parser.add_argument
-    add("--failed-only", action="store_true", help="Only what had failed.")
-    add("--group", metavar="GROUP", help="Only what had failed in this group of failures.")
-    add("--compute", metavar="WHERE", help="Go on elsewhere. Default: where it was.")
-    add("--entry-script", metavar="SCRIPT", help="A corrected script.")
+    add("--failed-only", action="store_true", help="Run only the mini-batches that failed.")
+    add("--group", metavar="GROUP", help="Run only those that failed in this group.")
+    add("--compute", metavar="WHERE", help="Where to continue. Default: as before.")
+    add("--entry-script", metavar="SCRIPT", help="Path of a corrected script.")
+
+
+def add_list_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``list``."""
+    add = parser.add_argument
+    add("--limit", "-n", type=int, default=_LISTED_RUNS, metavar="N",
+        help=f"Maximum number of runs. Default: {_LISTED_RUNS}.")  # fmt: skip
+    add("--state", action="append", metavar="STATE",
+        help="Only runs in this state, such as Failed. Repeatable.")  # fmt: skip
+    add("--name", metavar="TEXT",
+        help="Only runs with this text in their name or id; * matches any characters.")  # fmt: skip
+    add("--json", action="store_true", help="Print a JSON object per line, for programs.")
+
+
+def list_of_runs(options: argparse.Namespace) -> str:
+    """Return the selected runs as a table or as JSON lines; "" for no run as JSON.
+
+    Raises
+    ------
+    ConfigError
+        The state is unknown, or the limit is below 0.
+    """
+    rows = [run.row() for run in Run.list(options.limit, state=options.state, name=options.name)]
+    return json_lines(rows) if options.json else table(rows)
 
 
 def _help(name: str) -> str:
-    """Return the help of an option, which has to double what argparse would fill in."""
+    """Return the help of an option, with ``%`` escaped for argparse."""
     text = field_help(name)
     default = ParallelRunConfig.class_traits()[name].default_value
     if default is not None and "Default" not in text:
@@ -158,66 +190,66 @@ def split_script_arguments(words: Sequence[str]) -> tuple[list[str], list[str]]:
     return words[:at], words[at + 1 :]
 
 
-def config_of(given: argparse.Namespace, **settings: Any) -> ParallelRunConfig:
-    """Return the configuration that was typed.
+def config_of(options: argparse.Namespace, **settings: Any) -> ParallelRunConfig:
+    """Return the configuration that the options describe.
 
     Raises
     ------
     ConfigError
-        A value outside its range, or two options that say the same differently.
+        A value is outside its range, or two options contradict each other.
     """
     for name in field_names():
-        value = getattr(given, name, None)
+        value = getattr(options, name, None)
         if value is not None:
             settings[name] = value
-    if given.preload == ["auto"]:
+    if options.preload == ["auto"]:
         settings["preload"] = "auto"
-    if given.environment_variables:
-        settings["environment_variables"] = dict(map(_variable, given.environment_variables))
-    if given.workers is not None:
-        if given.process_count_per_node not in {None, given.workers}:
+    if options.environment_variables:
+        settings["environment_variables"] = dict(map(_variable, options.environment_variables))
+    if options.workers is not None:
+        if options.process_count_per_node not in {None, options.workers}:
             msg = (
-                f"--workers is {given.workers} and --process-count-per-node is "
-                f"{given.process_count_per_node}; they mean the same, so give one of them."
+                f"--workers is {options.workers} and --process-count-per-node is "
+                f"{options.process_count_per_node}; they mean the same, so give one of them."
             )
             raise ConfigError(msg)
-        settings["process_count_per_node"] = given.workers
+        settings["process_count_per_node"] = options.workers
     return ParallelRunConfig(**settings)
 
 
-def reading_of(given: argparse.Namespace) -> dict[str, Any]:
-    """Return how tables are read, as typed: ``column_types`` and ``missing``, where they are given.
+def reading_of(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the arguments for reading tables: ``column_types`` and ``missing``, if present.
 
     Raises
     ------
     ConfigError
-        One of them cannot be understood, or is not for the ``--format``.
+        An option is malformed, or does not apply to the ``--format``.
     """
     reading: dict[str, Any] = {}
-    if given.column_types:
-        reading["column_types"] = _column_types(given.column_types)
-    if given.missing and given.no_missing:
+    if options.column_types:
+        reading["column_types"] = _column_types(options.column_types)
+    if options.missing and options.no_missing:
         raise ConfigError("--missing and --no-missing contradict each other; give one of them.")
-    if given.missing:
-        reading["missing"] = [word for words in given.missing for word in words.split(",")]
-    if given.no_missing:
+    if options.missing:
+        reading["missing"] = [text for texts in options.missing for text in texts.split(",")]
+    if options.no_missing:
         reading["missing"] = []
     for name, forms in (("column_types", ("csv", "jsonl")), ("missing", ("csv",))):
-        if name in reading and given.format not in forms:
-            option = "--no-missing" if given.no_missing else "--missing"
+        if name in reading and options.format not in forms:
+            option = "--no-missing" if options.no_missing else "--missing"
             option = "--column-types" if name == "column_types" else option
-            has = "is missing" if given.format is None else f"is {given.format}"
-            do = f"Leave {option} out" if given.format else f"Add --format {forms[0]}"
+            actual = "is missing" if options.format is None else f"is {options.format}"
+            remedy = f"Leave {option} out" if options.format else f"Add --format {forms[0]}"
             msg = (
-                f"{option} is for tables of the format {' or '.join(forms)}, but --format {has}. "
-                f"{do}, or make the dataset in a cell of its own and give it with --input."
+                f"{option} is for tables of the format {' or '.join(forms)}, but --format {actual}. "
+                f"{remedy}, or make the dataset in a cell of its own and give it with --input."
             )
             raise ConfigError(msg)
     return reading
 
 
 def _column_types(texts: Sequence[str]) -> dict[str, str] | str:
-    """Return the types in ``a=str,b=datetime:%d %b, %Y``: what has no ``=`` belongs to the form before."""
+    """Parse ``a=str,b=datetime:%d %b, %Y``: a part without ``=`` continues the one before it."""
     names: list[str] = []
     kinds: list[str] = []
     for text in texts:
@@ -232,8 +264,8 @@ def _column_types(texts: Sequence[str]) -> dict[str, str] | str:
                 return part
             else:
                 msg = (
-                    f"--column-types is {text!r}; expected NAME=TYPE, or several between commas, such "
-                    "as id=str,when=datetime."
+                    f"--column-types is {text!r}; expected NAME=TYPE, or several separated by "
+                    "commas, such as id=str,when=datetime."
                 )
                 raise ConfigError(msg)
     return dict(zip(names, kinds, strict=True))
@@ -245,7 +277,7 @@ def inputs_of(
     names: Mapping[str, Any] | None = None,
     reading: Mapping[str, Any] | None = None,
 ) -> list[Any]:
-    """Return the inputs that were typed: paths, and variables that hold datasets.
+    """Return the inputs that the options name: paths, and variables that hold datasets.
 
     Parameters
     ----------
@@ -254,19 +286,19 @@ def inputs_of(
     form
         The value of ``--format``.
     names
-        The variables that there are; none in a terminal.
+        The notebook's variables; None in a terminal.
     reading
-        How tables are read, as `reading_of` returns it.
+        Arguments for reading tables, as `reading_of` returns them.
 
     Raises
     ------
     InputError
-        There is no input, or a path cannot be read.
+        No input is given, or a path cannot be read.
     ConfigError
-        A word is a path and a dataset's variable as well, or ``--format`` has nothing to say.
+        A word is both a path and a dataset's variable, or ``--format`` does not apply.
     """
     if not words:
-        msg = "there is no --input; write for example --input 'digits/*.png'."
+        msg = "--input is missing; write for example --input 'digits/*.png'."
         raise InputError(msg)
     inputs = []
     for word in words:

@@ -1,1 +1,1 @@
-"""What a run is asked to do: its settings, its step, where it runs, its script."""
+"""The definition of a run: settings, inputs and output, compute, entry script."""

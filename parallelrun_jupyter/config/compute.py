@@ -1,4 +1,4 @@
-"""Where a run runs: this machine, a Dask cluster, or what a name in the home's settings stands for."""
+"""Compute targets: this machine, a Dask cluster, or a named one in the home's settings."""
 
 from __future__ import annotations
 
@@ -15,43 +15,48 @@ from .dask_compute import DaskCompute, is_dask
 
 @dataclass(frozen=True, slots=True)
 class LocalCompute:
-    """This machine: the default."""
+    """This machine, the default compute target."""
 
     @property
     def backend(self) -> str:
-        """Name of the module in ``backends`` that runs on it."""
+        """The name of its module in ``backends``."""
         return "local"
 
     def spec(self) -> dict[str, Any]:
-        """Return what a run's record says of it."""
+        """Return its description in a run's record."""
         return {}
 
     def setting(self) -> Any:
-        """Return it as a ``compute_target`` in YAML."""
+        """Return the value of ``compute_target`` in YAML."""
         return "local"
 
     def secrets(self) -> dict[str, str]:
-        """Return variables for the driver alone: there are none."""
+        """Return the environment variables that only the driver gets: none."""
         return {}
 
     def check(self) -> None:
-        """See, at submit, that it can be used: this machine can."""
+        """Check at submit that it can be used; this machine always can."""
 
 
 Compute: TypeAlias = LocalCompute | DaskCompute
 
 
 def as_compute(value: object, environ: Mapping[str, str] = os.environ) -> Compute:
-    """Read a ``compute_target`` setting.
+    """Return the compute that a ``compute_target`` setting describes.
 
-    None or ``"local"`` is this machine; an address with ``://``, a cluster or client object, or a
-    mapping of ``DaskCompute``'s values is a Dask cluster; another text is a compute that was named
-    by `name_compute`.
+    Parameters
+    ----------
+    value
+        None or ``"local"`` for this machine; an address with ``://``, a cluster or client object,
+        or a mapping of `DaskCompute` values for a Dask cluster; any other text for a compute named
+        by `name_compute`.
+    environ
+        Environment variables that locate the home.
 
     Raises
     ------
     ConfigError
-        Anything else.
+        The value is none of these.
     """
     if value is None or value == "local":
         return LocalCompute()
@@ -64,53 +69,73 @@ def as_compute(value: object, environ: Mapping[str, str] = os.environ) -> Comput
     if not isinstance(value, str) and is_dask(value):
         return DaskCompute(value)
     if isinstance(value, str):
-        found = named_compute(value, environ)
-        if found is not None:
-            return found
+        target = named_compute(value, environ)
+        if target is not None:
+            return target
     names = ["local", *read_names(environ)]
     hint = nearest_hint(value, names) if isinstance(value, str) else ""
     msg = (
         f"compute_target is {value!r}; expected 'local' (this machine), the default, the address "
-        f"of a Dask scheduler such as 'tcp://10.0.0.5:8786', or a name that name_compute gave.{hint}"
+        f"of a Dask scheduler such as 'tcp://10.0.0.5:8786', or the name of a compute.{hint}"
     )
     raise ConfigError(msg)
 
 
 def name_compute(name: str, compute: object, environ: Mapping[str, str] = os.environ) -> Compute:
-    """Keep a compute under a name, in ``computes.json`` of the home; return it.
+    """Save a compute under a name, for ``compute_target=NAME`` and ``--compute NAME``.
 
-    ``compute_target=NAME`` and ``--compute NAME`` mean it from then on; None takes the name away.
+    Parameters
+    ----------
+    name
+        The name, such as ``"cluster"``.
+    compute
+        The compute, as in `submit`: an address, a `DaskCompute`, ... None removes the name.
+    environ
+        Environment variables that locate the home, whose ``computes.json`` stores the compute.
+
+    Returns
+    -------
+    LocalCompute or DaskCompute
+        The compute.
 
     Raises
     ------
     ConfigError
-        The compute cannot be read, or its certificates are texts, which are secrets: give files.
+        The name or the compute is invalid, or its certificates are texts. Texts would be stored as
+        secrets: pass the paths of files.
+
+    Examples
+    --------
+    ::
+
+        name_compute("cluster", "tcp://10.0.0.5:8786")
+        run = submit(config, inputs="digits/*.png", compute="cluster")
     """
     if not name or "://" in name or name == "local":
         msg = f"a compute cannot be named {name!r}; give a name such as 'cluster'."
         raise ConfigError(msg)
-    known = read_computes(environ)
-    known.pop(name, None)
+    computes = read_computes(environ)
+    computes.pop(name, None)
     target = as_compute(compute, environ)
     if compute is not None:
         if target.secrets():
             msg = (
-                f"compute {name!r} holds certificates as texts, which are not kept on disk: give "
+                f"compute {name!r} holds certificates as texts, which are not stored on disk: pass "
                 "the paths of files."
             )
             raise ConfigError(msg)
-        known[name] = {"backend": target.backend, **target.spec()}
-    write_computes(known, environ)
+        computes[name] = {"backend": target.backend, **target.spec()}
+    write_computes(computes, environ)
     return target
 
 
 def named_compute(name: str, environ: Mapping[str, str] = os.environ) -> Compute | None:
-    """Return the compute of a name, or None where nothing has that name.
+    """Return the compute with a name, or None if the name is unknown.
 
     Raises
     ------
     ConfigError
-        The settings file is damaged, or describes what this version does not know.
+        The settings file is damaged, or was written by a newer version.
     """
     spec = read_computes(environ).get(name)
     if spec is None:
@@ -120,17 +145,17 @@ def named_compute(name: str, environ: Mapping[str, str] = os.environ) -> Compute
 
 
 def read_names(environ: Mapping[str, str] = os.environ) -> list[str]:
-    """Return the names that computes have in this home."""
+    """Return the names of the computes in this home."""
     return sorted(read_computes(environ))
 
 
 def node_counts(
     target: Compute, nodes: int | None, workers: int | None, cores: int
 ) -> tuple[int, int]:
-    """Return the numbers of nodes, and of worker processes on each, that a run's record holds.
+    """Return the number of nodes, and of worker processes per node, for a run's record.
 
-    On this machine they are known: one node, a worker for each of the ``cores``. On a cluster 0
-    stands for what was not given: all nodes that there are, and what each of them may use.
+    The defaults on this machine are one node, and one worker per core. On a cluster they are 0,
+    which stands for all nodes, and for all cores of each.
     """
     if isinstance(target, LocalCompute):
         return nodes or 1, workers or cores

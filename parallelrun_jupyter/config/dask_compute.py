@@ -1,4 +1,4 @@
-"""A Dask cluster as the place of a run: what may be given for it, checked, without importing Dask."""
+"""A Dask cluster as compute target: its settings, checked without importing Dask."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from ..errors import ConfigError, MissingExtraError
 from ..formatting import looks_secret, nearest_hint
 
 TLS_VARIABLE = "PARALLELRUN_DASK_TLS"
-"""Hands certificates that are no files to the driver: in its memory, never on a disk."""
+"""The variable that passes certificates given as texts to the driver, so that none is stored."""
 
 ENVIRONMENT_PREFIX = "env:"
-"""Before the name of the environment variable that an argument's value is in."""
+"""Prefix of an argument whose value is in the environment variable named after it."""
 
 DEFAULT_SCHEDULER_TIMEOUT_S = 300.0
 _SCHEMES = ("tcp", "tls", "ws", "wss", "ucx", "ucxx")
@@ -33,30 +33,30 @@ class DaskCompute:
     ----------
     target
         Address of a running scheduler (``tcp://host:8786``, ``tls://...``), or a cluster or client
-        object of this notebook, whose address is taken.
+        object of this notebook, whose address is used.
     scheduler_file
-        Path of a file that the scheduler has written (``dask scheduler --scheduler-file``).
+        Path of the file written by ``dask scheduler --scheduler-file``.
     cluster
         Dotted name of a cluster class, such as ``dask_kubernetes.operator.KubeCluster``,
-        ``dask_gateway.GatewayCluster``, ``dask_jobqueue.SLURMCluster`` or ``coiled.Cluster``: the
-        run's driver makes it and closes it.
+        ``dask_gateway.GatewayCluster``, ``dask_jobqueue.SLURMCluster`` or ``coiled.Cluster``. The
+        run's driver creates the cluster and closes it.
     arguments
-        Its keyword arguments, JSON values. A text ``env:NAME`` stands for the environment variable
-        NAME, which is how secrets are given: nothing of their value is stored.
+        Keyword arguments of ``cluster``, JSON values. Pass a secret as the text ``env:NAME``, which
+        stands for the environment variable NAME: its value is not stored.
     adapt
-        (minimum, maximum) of workers: calls the cluster's ``adapt``; ``cluster`` only.
+        Minimum and maximum number of workers, for the cluster's ``adapt``; with ``cluster`` only.
     security
         Certificates for ``tls://``: a ``distributed.Security``, or a dict with the paths
         tls_ca_file, tls_client_cert and tls_client_key. Default: Dask's own configuration.
     scheduler_timeout_s
-        Seconds that a lost scheduler is waited for; then the run is interrupted, and resumable.
+        Seconds to wait for a lost scheduler; the run is then interrupted, and can be resumed.
         Default: 300.
 
     Raises
     ------
     ConfigError
-        None or several of target, scheduler_file and cluster; an address that no other process
-        can reach; a secret among the arguments.
+        Not exactly one of ``target``, ``scheduler_file`` and ``cluster`` is given; other processes
+        cannot reach the address; or an argument contains a secret.
 
     Examples
     --------
@@ -77,28 +77,27 @@ class DaskCompute:
         security: object = None,
         scheduler_timeout_s: float = DEFAULT_SCHEDULER_TIMEOUT_S,
     ) -> None:
-        given = [x for x in (target, scheduler_file, cluster) if x is not None]
-        if len(given) != 1:
+        count = sum(x is not None for x in (target, scheduler_file, cluster))
+        if count != 1:
             msg = (
-                f"DaskCompute was given {len(given)} of an address (or cluster object), "
-                "scheduler_file and cluster; expected one of them, such as "
-                "DaskCompute('tcp://10.0.0.5:8786')."
+                f"DaskCompute was given {count} of an address (or cluster object), scheduler_file "
+                "and cluster; expected one of them, such as DaskCompute('tcp://10.0.0.5:8786')."
             )
             raise ConfigError(msg)
         self.lives_here = False
         self.address: str | None = None
         if target is not None:
-            self.address, self.lives_here, found = _address_of(target)
+            self.address, self.lives_here, own_security = _address_of(target)
             _check_address(self.address)
-            security = security if security is not None else found
+            security = security if security is not None else own_security
         file = (
             None if scheduler_file is None else os.path.abspath(os.path.expanduser(scheduler_file))
         )
         self.scheduler_file = file
-        self.cluster = None if cluster is None else _dotted(cluster)
+        self.cluster = None if cluster is None else _checked_class_name(cluster)
         self.arguments = _checked_arguments(arguments, cluster)
         self.adapt = _checked_adapt(adapt, cluster)
-        self.tls, self._tls_texts = _tls_of(security)
+        self.tls, self._tls_texts = _certificates_of(security)
         self.scheduler_timeout_s = float(scheduler_timeout_s)
 
     @classmethod
@@ -108,30 +107,24 @@ class DaskCompute:
         Raises
         ------
         ConfigError
-            It has a key that ``DaskCompute`` does not take, or a value that it refuses.
+            A key is unknown, or a value is invalid.
         """
-        known = {
-            "address": "target",
-            **{
-                k: k
-                for k in ("scheduler_file", "cluster", "arguments", "adapt", "scheduler_timeout_s")
-            },
-            "tls": "security",
-        }
+        same = ("scheduler_file", "cluster", "arguments", "adapt", "scheduler_timeout_s")
+        parameters = {"address": "target", **dict(zip(same, same, strict=True)), "tls": "security"}
         for key in spec:
-            if key not in known:
+            if key not in parameters:
                 msg = (
-                    f"a Dask compute has no key {key!r}.{nearest_hint(key, list(known))} "
-                    f"The keys are: {', '.join(known)}."
+                    f"a Dask compute has no key {key!r}.{nearest_hint(key, list(parameters))} "
+                    f"The keys are: {', '.join(parameters)}."
                 )
                 raise ConfigError(msg)
-        values = {known[key]: value for key, value in spec.items() if value is not None}
+        values = {parameters[key]: value for key, value in spec.items() if value is not None}
         if "adapt" in values:
             values["adapt"] = tuple(values["adapt"])
         return cls(**values)
 
     def spec(self) -> dict[str, Any]:
-        """Return what a run's record says of it: JSON, and no secret."""
+        """Return its description in a run's record: JSON values without secrets."""
         spec = {
             "address": self.address,
             "scheduler_file": self.scheduler_file,
@@ -146,12 +139,12 @@ class DaskCompute:
         return {key: value for key, value in spec.items() if value is not None}
 
     def setting(self) -> Any:
-        """Return it as a ``compute_target`` in YAML: its address, or a mapping."""
+        """Return the value of ``compute_target`` in YAML: an address or a mapping."""
         spec = self.spec()
         return spec["address"] if list(spec) == ["address"] else spec
 
     def secrets(self) -> dict[str, str]:
-        """Return variables for the driver alone: certificates that are texts, not files."""
+        """Return the environment variables that only the driver gets: certificates given as texts."""
         return {TLS_VARIABLE: json.dumps(self._tls_texts)} if self._tls_texts else {}
 
     def __eq__(self, other: object) -> bool:
@@ -170,27 +163,27 @@ class DaskCompute:
         return f"DaskCompute({', '.join(f'{k}={v!r}' for k, v in setting.items())})"
 
     def check(self) -> None:
-        """See, at submit, that it can be used, and say where it will not outlive this process.
+        """Check at submit that it can be used; warn if it ends with this process.
 
         Raises
         ------
         MissingExtraError
             ``distributed`` is not installed.
         ConfigError
-            Nothing listens at the address, or the file or the cluster's module is not there.
+            Nothing listens at the address, or the scheduler file does not exist.
         """
         require_dask()
         if self.lives_here:
             warnings.warn(
-                f"the Dask cluster at {self.address} was made by this process and ends with it, as "
-                "a rule: the run would then be interrupted, and run.resume(compute=...) goes on "
-                "elsewhere. A scheduler that is started outside ('dask scheduler') outlives the "
-                "notebook, as the run does.",
+                f"the Dask cluster at {self.address} was created by this process and usually ends "
+                "with it. The run would then be interrupted; run.resume(compute=...) continues it "
+                "elsewhere. A scheduler started outside the notebook ('dask scheduler') outlives it, "
+                "as the run does.",
                 stacklevel=5,
             )
         if self.scheduler_file is not None and not os.path.isfile(self.scheduler_file):
             msg = (
-                f"scheduler_file is {self.scheduler_file!r}, which is not there. Start the "
+                f"scheduler_file is {self.scheduler_file!r}, which does not exist. Start the "
                 "scheduler first: dask scheduler --scheduler-file PATH"
             )
             raise ConfigError(msg)
@@ -201,12 +194,12 @@ class DaskCompute:
 
 
 def require_dask() -> None:
-    """Raise where Dask is not installed.
+    """Check that Dask is installed.
 
     Raises
     ------
     MissingExtraError
-        It names the command that installs it.
+        It is not; the message gives the command that installs it.
     """
     if importlib.util.find_spec("distributed") is None:
         msg = (
@@ -217,14 +210,14 @@ def require_dask() -> None:
 
 
 def is_dask(value: object) -> bool:
-    """Say whether a value looks like a cluster or a client of Dask."""
+    """Return whether a value looks like a cluster or a client of Dask."""
     return isinstance(getattr(value, "scheduler_address", None), str) or (
         hasattr(value, "scheduler_info") and hasattr(value, "scheduler")
     )
 
 
 def _address_of(target: object) -> tuple[str, bool, object]:
-    """Return the scheduler's address, whether the cluster is this process's, and its security."""
+    """Return the scheduler's address, whether this process runs the cluster, and its security."""
     if isinstance(target, str):
         return target.strip(), False, None
     if isinstance(getattr(target, "scheduler_address", None), str):  # a cluster
@@ -245,21 +238,21 @@ def _check_address(address: str) -> None:
     scheme, _, rest = address.partition("://")
     if scheme == "inproc":
         msg = (
-            f"the Dask scheduler at {address!r} lives inside this process (processes=False), where "
-            "the run's driver, a process of its own, cannot reach it. Make the cluster with "
+            f"the Dask scheduler at {address!r} lives inside this process (processes=False). The "
+            "run's driver, another process, cannot reach it. Make the cluster with "
             "LocalCluster(processes=True), or start 'dask scheduler', and give its tcp:// address."
         )
         raise ConfigError(msg)
     if scheme == "gateway":
         msg = (
-            f"{address!r} is behind a Dask Gateway, which the run's driver has to ask by itself: "
+            f"{address!r} is behind a Dask Gateway, to which the run's driver must connect itself: "
             "DaskCompute(cluster='dask_gateway.GatewayCluster', arguments={...})."
         )
         raise ConfigError(msg)
     if scheme not in _SCHEMES or not rest.strip("/"):
         hint = nearest_hint(scheme, _SCHEMES)
         msg = (
-            f"{address!r} is no address of a Dask scheduler; expected one such as "
+            f"{address!r} is not the address of a Dask scheduler; expected one such as "
             f"'tcp://10.0.0.5:8786' or 'tls://...'.{hint}"
         )
         raise ConfigError(msg)
@@ -280,11 +273,11 @@ def _check_listens(address: str) -> None:
         raise ConfigError(msg) from error
 
 
-def _dotted(name: str) -> str:
+def _checked_class_name(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", name):
         msg = (
             f"cluster is {name!r}; expected the dotted name of a class, such as "
-            "'dask_jobqueue.SLURMCluster'. A cluster object is given as the first argument."
+            "'dask_jobqueue.SLURMCluster'. Pass a cluster object as the first argument."
         )
         raise ConfigError(msg)
     return name
@@ -304,13 +297,13 @@ def _checked_arguments(arguments: Mapping[str, Any] | None, cluster: str | None)
     if not arguments:
         return {}
     if cluster is None:
-        msg = "arguments are those of cluster=, which is missing; give both, or neither."
+        msg = "arguments are for cluster=, which is missing; give both, or neither."
         raise ConfigError(msg)
     for name, value in arguments.items():
         is_named = isinstance(value, str) and value.startswith(ENVIRONMENT_PREFIX)
         if looks_secret(name) and isinstance(value, str) and not is_named:
             msg = (
-                f"arguments has a {name!r}, whose value would be kept on disk. Put it into an "
+                f"arguments has a {name!r}, whose value would be stored on disk. Set an "
                 f"environment variable, and give its name: {name}='{ENVIRONMENT_PREFIX}NAME'."
             )
             raise ConfigError(msg)
@@ -318,8 +311,8 @@ def _checked_arguments(arguments: Mapping[str, Any] | None, cluster: str | None)
         return dict(json.loads(json.dumps(dict(arguments))))
     except (TypeError, ValueError) as error:
         msg = (
-            f"arguments are kept as JSON, and hold what is none ({error}); give texts, numbers, "
-            "lists and dicts."
+            f"arguments are stored as JSON, which cannot represent them ({error}); give texts, "
+            "numbers, lists and dicts."
         )
         raise ConfigError(msg) from error
 
@@ -332,28 +325,30 @@ def _checked_adapt(adapt: tuple[int, int] | None, cluster: str | None) -> tuple[
         msg = f"adapt is {adapt!r}; expected (minimum, maximum) of workers, such as (0, 10)."
         raise ConfigError(msg)
     if cluster is None:
-        msg = "adapt is for a cluster that the run makes; give cluster=, or call adapt() on yours."
+        msg = (
+            "adapt is for a cluster that the run creates; give cluster=, or call adapt() on yours."
+        )
         raise ConfigError(msg)
     return adapt[0], adapt[1]
 
 
-def _tls_of(security: object) -> tuple[dict[str, str], dict[str, str]]:
-    """Return the certificates that are files, by name, and those that are texts."""
+def _certificates_of(security: object) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the certificates given as files, and those given as texts, by name."""
     if security is None:
         return {}, {}
-    given = (
+    settings = (
         dict(security)
         if isinstance(security, Mapping)
         else {name: getattr(security, name, None) for name in _TLS_NAMES}
     )
-    wrong = [name for name in given if name not in _TLS_NAMES]
-    if wrong:
+    unknown = [name for name in settings if name not in _TLS_NAMES]
+    if unknown:
         msg = (
-            f"security has no {wrong[0]!r}.{nearest_hint(wrong[0], _TLS_NAMES)} It takes "
+            f"security has no {unknown[0]!r}.{nearest_hint(unknown[0], _TLS_NAMES)} It takes "
             f"{', '.join(_TLS_NAMES)}, or a distributed.Security."
         )
         raise ConfigError(msg)
-    values = {name: str(value) for name, value in given.items() if value is not None}
+    values = {name: str(value) for name, value in settings.items() if value is not None}
     texts = {name: value for name, value in values.items() if "\n" in value}
     files = {
         name: os.path.abspath(os.path.expanduser(value))
@@ -362,6 +357,6 @@ def _tls_of(security: object) -> tuple[dict[str, str], dict[str, str]]:
     }
     missing = [path for path in files.values() if not os.path.isfile(path)]
     if missing:
-        msg = f"security names the file {missing[0]!r}, which is not there."
+        msg = f"security names the file {missing[0]!r}, which does not exist."
         raise ConfigError(msg)
     return files, texts

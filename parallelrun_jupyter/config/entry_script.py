@@ -1,50 +1,61 @@
-"""Checks an entry script before anything starts, without running it."""
+"""Checks an entry script before a run starts, by parsing it without running it."""
 
 from __future__ import annotations
 
 import ast
+import builtins
 import re
-from collections.abc import Iterable
+import symtable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from ..errors import EntryScriptError
 from ..formatting import nearest_hint
 
-_CALLED = {
+_ENTRY_POINTS = {
     "init": "def init(): asyncio.run(load())",
     "run": "def run(mini_batch): return asyncio.run(score(mini_batch))",
     "shutdown": "def shutdown(): asyncio.run(close())",
 }
-"""The functions that workers call, and how each one can call an async function."""
-_OF_IPYTHON = re.compile(
+"""The functions that workers call, and how each of them can call an async function."""
+
+_IPYTHON_LINE = re.compile(
     r"[%!?]|\w+(?:\s*,\s*\w+)*\s*=\s*[%!]|(?:pip|conda|mamba) +install\b|[\w.]+\?{1,2}\s*$"
 )
-"""How a line begins that is no Python: %magic, !command, x = !command, pip install, name?"""
+"""The start of a line that only IPython accepts: %magic, !command, x = !command, pip install, name?"""
+
+_DYNAMIC = {"globals", "exec", "eval", "vars"}
+"""Functions that may define names in ways that parsing cannot see."""
+
+_IPYTHON_BUILTINS = {"get_ipython", "display"}
+_HISTORY_NAME = re.compile(r"_+(?:i*\d*)")
 
 
 def check_script(source: str, name: str) -> None:
-    """See that an entry script is Python and defines ``run``.
+    """Check that an entry script is valid Python and defines ``run``.
 
     Parameters
     ----------
     source
         The text of the script.
     name
-        What to call it in messages.
+        The script's name in error messages.
 
     Raises
     ------
     EntryScriptError
-        A syntax error, with its line; no ``run`` at the top level; a ``run`` that takes neither
-        (mini_batch) nor (mini_batch, context); or an async ``init``, ``run`` or ``shutdown``.
+        The script has a syntax error (the message gives the line), defines no ``run`` at its top
+        level, has a ``run`` that accepts neither (mini_batch) nor (mini_batch, context), or an
+        async ``init``, ``run`` or ``shutdown``.
     """
     try:
         tree = ast.parse(source, filename=name)
+        table = symtable.symtable(source, name, "exec")
     except SyntaxError as error:
         line = (error.text or "").strip()
-        msg = f"{name}, line {error.lineno}: {error.msg}: {line}{_habit(line)}"
+        msg = f"{name}, line {error.lineno}: {error.msg}: {line}{_ipython_hint(line)}"
         raise EntryScriptError(msg) from None
-    names = set(_defined(tree.body))
-    if "run" not in names and "*" not in names:
+    if "run" not in _defined(table) and not _has_star_import(tree):
         functions = [n.name for n in tree.body if isinstance(n, ast.FunctionDef)]
         msg = (
             f"{name} defines no function run(mini_batch).{nearest_hint('run', functions)} "
@@ -52,46 +63,63 @@ def check_script(source: str, name: str) -> None:
         )
         raise EntryScriptError(msg)
     for node in tree.body:
-        if isinstance(node, ast.AsyncFunctionDef) and node.name in _CALLED:
+        if isinstance(node, ast.AsyncFunctionDef) and node.name in _ENTRY_POINTS:
             msg = (
                 f"{name}, line {node.lineno}: {node.name} is async; expected a plain function, "
-                f"since nothing would await it. Rename it, and write: {_CALLED[node.name]}"
+                f"since workers do not await it. Rename it, and write: {_ENTRY_POINTS[node.name]}"
             )
             raise EntryScriptError(msg)
         if isinstance(node, ast.FunctionDef) and node.name == "run":
             _check_parameters(node, name)
 
 
-def _habit(line: str) -> str:
-    """Return what to do about a line that only IPython understands; '' for any other line."""
-    match = _OF_IPYTHON.match(line)
-    if match:
-        start = match.end() - 1 if "=" in match[0] else 0
-        return (
-            f". {line[start:].split(maxsplit=1)[0]} is a command of IPython (a magic or a shell command); an entry "
-            "script is plain Python for other processes. Move the line to a cell of its own."
+def _ipython_hint(line: str) -> str:
+    """Return a hint about a line that only IPython accepts; "" for any other line."""
+    match = _IPYTHON_LINE.match(line)
+    if not match:
+        return ""
+    start = match.end() - 1 if "=" in match[0] else 0
+    command = line[start:].split(maxsplit=1)[0]
+    return (
+        f". {command} is a command of IPython (a magic or a shell command); an entry script is "
+        "plain Python for other processes. Move the line to a cell of its own."
+    )
+
+
+def _check_parameters(node: ast.FunctionDef, name: str) -> None:
+    arguments = node.args
+    positional = len(arguments.posonlyargs) + len(arguments.args)
+    required = positional - len(arguments.defaults)
+    required_by_name = [
+        a.arg for a, d in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if d is None
+    ]
+    if (positional == 0 and arguments.vararg is None) or required > 2 or required_by_name:
+        msg = (
+            f"{name}, line {node.lineno}: run({ast.unparse(arguments)}) is called with the "
+            "mini-batch, or with the mini-batch and its context. Write: def run(mini_batch) or "
+            "def run(mini_batch, context)."
         )
-    return ""
+        raise EntryScriptError(msg)
 
 
-def imported_modules(source: str, beside: Iterable[str]) -> list[str]:
-    """Return the modules that a script imports at its top level and in ``init``, in order, each once.
+def imported_modules(source: str, siblings: Iterable[str]) -> list[str]:
+    """Return the modules that a script imports at its top level and in ``init``, in order.
 
     Parameters
     ----------
     source
-        The text of the script. One that cannot be read imports nothing.
-    beside
-        Names of the files and folders beside it: its own modules, which may have changed when the
-        next run imports them.
+        The text of the script. A script with a syntax error imports nothing.
+    siblings
+        Names of the files and folders beside the script. They are left out: the next run may find
+        them changed.
     """
     try:
         tree = ast.parse(source)
     except SyntaxError:
         return []
-    own = {name.removesuffix(".py") for name in beside}
-    found = [name for node in _statements(tree.body) for name in _modules_of(node)]
-    return [name for name in dict.fromkeys(found) if name.partition(".")[0] not in own]
+    own = {name.removesuffix(".py") for name in siblings}
+    names = dict.fromkeys(name for node in _statements(tree.body) for name in _modules_of(node))
+    return [name for name in names if name.partition(".")[0] not in own]
 
 
 def _modules_of(node: ast.stmt) -> list[str]:
@@ -103,7 +131,7 @@ def _modules_of(node: ast.stmt) -> list[str]:
 
 
 def _statements(body: Iterable[ast.stmt]) -> Iterable[ast.stmt]:
-    """Yield statements, and those inside of ``init()`` and of if, try and with blocks."""
+    """Yield statements, also those inside ``init()`` and if, try and with blocks."""
     for node in body:
         yield node
         if isinstance(node, ast.If | ast.Try | ast.With):
@@ -113,39 +141,84 @@ def _statements(body: Iterable[ast.stmt]) -> Iterable[ast.stmt]:
             yield from _statements(node.body)
 
 
-def _check_parameters(node: ast.FunctionDef, name: str) -> None:
-    arguments = node.args
-    positional = len(arguments.posonlyargs) + len(arguments.args)
-    required = positional - len(arguments.defaults)
-    by_name = [
-        a.arg for a, d in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if d is None
-    ]
-    if (positional == 0 and arguments.vararg is None) or required > 2 or by_name:
-        given = ast.unparse(arguments)
-        msg = (
-            f"{name}, line {node.lineno}: run({given}) is called with the mini-batch, or with the "
-            "mini-batch and its context. Write: def run(mini_batch) or def run(mini_batch, context)."
-        )
-        raise EntryScriptError(msg)
+def notebook_names(source: str, names: Mapping[str, Any]) -> dict[str, int]:
+    """Return the notebook's variables that a cell uses without defining them.
+
+    Parameters
+    ----------
+    source
+        The text of the cell. A cell with a syntax error uses none; neither does one that may define
+        names in ways that parsing cannot see (``import *``, ``exec``).
+    names
+        The notebook's variables.
+
+    Returns
+    -------
+    dict
+        The number of the first line that uses each name, sorted by line.
+    """
+    try:
+        tree = ast.parse(source)
+        table = symtable.symtable(source, "cell", "exec")
+    except (SyntaxError, ValueError):
+        return {}
+    used = _used(table)
+    if _has_star_import(tree) or used & _DYNAMIC:
+        return {}
+    own = (set(dir(builtins)) - _IPYTHON_BUILTINS) | _defined(table)
+    missing = {n for n in used - own if n in names and not _HISTORY_NAME.fullmatch(n)}
+    lines: dict[str, int] = {}
+    for node in _evaluated(tree):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in missing:
+            lines[node.id] = min(node.lineno, lines.get(node.id, node.lineno))
+    return dict(sorted(lines.items(), key=lambda pair: (pair[1], pair[0])))
 
 
-def _defined(body: Iterable[ast.stmt]) -> Iterable[str]:
-    """Yield the names that statements bind, looking into if, try and with blocks."""
-    for node in body:
-        match node:
-            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
-                yield node.name
-            case ast.Import() | ast.ImportFrom():
-                yield from (alias.asname or alias.name for alias in node.names)
-            case ast.Assign():
-                found = (n for t in node.targets for n in ast.walk(t))
-                yield from (n.id for n in found if isinstance(n, ast.Name))
-            case ast.AnnAssign(target=ast.Name(id=name)):
-                yield name
-            case ast.If() | ast.For() | ast.While():
-                yield from _defined([*node.body, *node.orelse])
-            case ast.With():
-                yield from _defined(node.body)
-            case ast.Try():
-                handlers = [statement for h in node.handlers for statement in h.body]
-                yield from _defined([*node.body, *handlers, *node.orelse, *node.finalbody])
+def _has_star_import(tree: ast.Module) -> bool:
+    return any(
+        isinstance(node, ast.ImportFrom) and node.names[0].name == "*" for node in ast.walk(tree)
+    )
+
+
+def _scopes(table: symtable.SymbolTable) -> Iterable[symtable.SymbolTable]:
+    yield table
+    for child in table.get_children():
+        yield from _scopes(child)
+
+
+def _defined(table: symtable.SymbolTable) -> set[str]:
+    """Return the names bound at the top level, or by a ``global`` statement."""
+    return {
+        symbol.get_name()
+        for scope in _scopes(table)
+        for symbol in scope.get_symbols()
+        if (scope is table or symbol.is_declared_global())
+        and (symbol.is_assigned() or symbol.is_imported() or symbol.is_namespace())
+    }
+
+
+def _used(table: symtable.SymbolTable) -> set[str]:
+    """Return the names that are looked up among the module's globals and the builtins."""
+    return {
+        symbol.get_name()
+        for scope in _scopes(table)
+        for symbol in scope.get_symbols()
+        if symbol.is_referenced() and (scope is table or symbol.is_global())
+    }
+
+
+def _evaluated(tree: ast.Module) -> Iterable[ast.AST]:
+    """Yield the evaluated nodes: not hints, after ``from __future__ import annotations``."""
+    is_lazy = any(
+        isinstance(node, ast.ImportFrom)
+        and node.module == "__future__"
+        and any(alias.name == "annotations" for alias in node.names)
+        for node in tree.body
+    )
+    if is_lazy:
+        for node in ast.walk(tree):
+            if isinstance(node, ast.arg | ast.AnnAssign):
+                node.annotation = ast.Constant(None)
+            elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                node.returns = None
+    return ast.walk(tree)

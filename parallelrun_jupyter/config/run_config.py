@@ -1,9 +1,11 @@
-"""The configuration of a run, with Azure's names, ranges and meanings."""
+"""The configuration of a run, with Azure's field names, ranges and meanings."""
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
+import textwrap
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -23,7 +25,7 @@ FORBIDDEN_IN_FILE_NAME = re.compile(r'[~"#%&*:<>?/\\{|}]')
 
 
 class _Setting(TraitType[Any, Any]):
-    """A field whose value is checked wherever it is assigned; the error names the field."""
+    """A field whose value is checked at every assignment; the error names the field."""
 
     expected: ClassVar[str]
 
@@ -150,11 +152,12 @@ class _Variables(_Setting):
 
 
 class ParallelRunConfig(HasTraits):
-    """How to run an entry script over many mini-batches.
+    """The settings of a run: its script, mini-batches, workers, limits and output.
 
-    The fields are those of Azure's ``ParallelRunConfig``; where Azure requires one, there is a
-    kinder default here. All are keyword arguments, attributes, options of ``%%parallelrun``
-    (with dashes) and keys of the YAML form. Every value is checked when it is assigned.
+    The fields are those of Azure's ``ParallelRunConfig``; most have a default, also those that
+    Azure requires. All are keyword arguments, attributes, options of ``%%parallelrun`` and
+    ``parallelrun run`` (with dashes), and keys of the YAML form. A value is checked when it is
+    assigned.
 
     Examples
     --------
@@ -165,71 +168,86 @@ class ParallelRunConfig(HasTraits):
     Raises
     ------
     ConfigError
-        A value outside its range, or a name that is no field. It is a ``ValueError``.
+        A value is out of range, or a name is not a field. It is a ``ValueError``.
     """
 
-    entry_script = _Path(None, "Path of the script with init() and run(mini_batch).")
+    entry_script = _Path(None, "Path of the script that defines init() and run(mini_batch).")
     source_directory = _Path(
-        None, "Folder copied into the run; entry_script is relative to it, and it is the cwd."
+        None,
+        "Folder to copy into the run. entry_script is relative to it, and the copy is the script's "
+        "working directory.",
     )
     environment = AnyTrait(
-        None, help="Path of the python that runs the script. Default: the current one."
+        None,
+        help="Path of the Python interpreter that runs the script. Default: the current one.",
     )
     compute_target = AnyTrait(
         None,
-        help="Where to run: local, tcp://SCHEDULER of Dask, or a name. Default: local, this machine.",
+        help="Where to run: local, tcp://SCHEDULER of Dask, or a named compute. Default: local, "
+        "this machine.",
     )
     node_count = _Number(
-        None, "Number of nodes. Default: 1; on a cluster, one on each of its workers.", low=1
+        None, "Number of nodes. Default: 1; on a cluster, one for each of its workers.", low=1
     )
     process_count_per_node = _Number(
-        None, "Worker processes per node. Default: the number of cores it may use.", low=1
+        None, "Worker processes per node. Default: the number of cores available to it.", low=1
     )
     mini_batch_size = _Size(
-        None, "Files per mini-batch (default: 10), or about so many bytes of a table (1MB)."
+        None, "Files per mini-batch (default: 10), or approximate bytes of a table (default: 1MB)."
     )
-    mini_batch_rows = _Number(None, "Rows per mini-batch of a table, in place of a size.", low=1)
-    partition_keys = _Names(None, "One mini-batch for each combination of these keys.")
+    mini_batch_rows = _Number(
+        None, "Rows per mini-batch of a table, in place of mini_batch_size.", low=1
+    )
+    partition_keys = _Names(None, "Make one mini-batch for each combination of these keys.")
     output_action = _OneOf(
-        OUTPUT_ACTIONS, "append_row", "append_row joins all rows in one file; summary_only: none."
+        OUTPUT_ACTIONS,
+        "append_row",
+        "append_row writes all rows to one file; summary_only writes no file.",
     )
-    append_row_file_name = _FileName(None, f"Name of that file. Default: {DEFAULT_OUTPUT_FILE}.")
+    append_row_file_name = _FileName(
+        None, f"Name of the output file. Default: {DEFAULT_OUTPUT_FILE}."
+    )
     output_format = _OneOf(
-        OUTPUT_FORMATS, None, "What that file is. Default: text, as Azure writes it."
+        OUTPUT_FORMATS, None, "Format of the output file. Default: text, as Azure writes it."
     )
-    error_threshold = _Number(0, "Failed items tolerated; -1 ignores them.", low=-1)
+    error_threshold = _Number(0, "Number of failed items to tolerate; -1 for any number.", low=-1)
     allowed_failed_count = _Number(
-        None, "Failed mini-batches tolerated; -1 ignores them. Default: not checked.", low=-1
+        None,
+        "Number of failed mini-batches to tolerate; -1 for any number. Default: not checked.",
+        low=-1,
     )
     allowed_failed_percent = _Number(
         None,
-        "Percent of mini-batches that may fail; 100 ignores them. Default: not checked.",
+        "Percentage of failed mini-batches to tolerate; 100 for any number. Default: not checked.",
         low=0,
         high=100,
         whole=False,
     )
-    run_invocation_timeout = _Number(60, "Seconds that one call of run() may take.", low=1)
+    run_invocation_timeout = _Number(60, "Time limit of one call of run(), in seconds.", low=1)
     task_overhead_timeout = _Number(
-        600, "Seconds for what surrounds run(): loading its mini-batch.", low=1, high=259_200
+        600, "Time limit for loading a mini-batch, in seconds.", low=1, high=259_200
     )
     first_task_creation_timeout = _Number(
-        600, "Seconds until the first mini-batch is listed, and for init().", low=1
+        600, "Time limit for listing the first mini-batch, and for init(), in seconds.", low=1
     )
     progress_update_timeout = _Number(
         None,
-        "Seconds without any progress that end the run. Default: the sum of the other timeouts.",
+        "Time without progress that ends the run, in seconds. Default: the sum of the other timeouts.",
         low=1,
         high=259_200,
     )
-    run_max_try = _Number(3, "Attempts for each mini-batch.", low=1)
+    run_max_try = _Number(3, "Maximum number of attempts for each mini-batch.", low=1)
     preload = _Modules(
         None,
-        "Modules to import once, in a template that the workers are forked from (Linux, this "
-        "machine): auto for what the script imports at its top and in init(). Default: none.",
+        "Modules to import once, in a fork server that starts the workers (Linux, this machine "
+        "only): auto for the modules that the script imports at its top level and in init(). "
+        "Default: none.",
     )
-    logging_level = _OneOf(LOGGING_LEVELS, "INFO", "What of the script's logging is kept.")
-    environment_variables = _Variables(None, "Environment variables of the script.")
-    description = _Text(None, "A line about the run, for people.")
+    logging_level = _OneOf(
+        LOGGING_LEVELS, "INFO", "Minimum level of the script's log messages to keep."
+    )
+    environment_variables = _Variables(None, "Environment variables for the script.")
+    description = _Text(None, "A description of the run.")
 
     def __init__(self, **settings: Any) -> None:
         unknown = [name for name in settings if not self.has_trait(name)]
@@ -246,46 +264,35 @@ class ParallelRunConfig(HasTraits):
         self.check()
 
     def check(self) -> None:
-        """Check what no field can tell alone.
+        """Check the fields against each other.
 
         Raises
         ------
         ConfigError
-            ``mini_batch_size`` together with ``partition_keys`` (they exclude each other), an
-            environment or a compute target that cannot be read.
+            More than one of ``mini_batch_size``, ``mini_batch_rows`` and ``partition_keys`` is
+            set, or the environment or the compute target is invalid.
         """
-        if self.mini_batch_size is not None and self.partition_keys is not None:
-            msg = (
-                f"mini_batch_size is {self.mini_batch_size!r} and partition_keys is "
-                f"{self.partition_keys!r}; expected one of the two. With partition_keys every "
-                "combination of the keys is one mini-batch, so leave mini_batch_size out."
-            )
-            raise ConfigError(msg)
-        if self.mini_batch_rows is not None and self.partition_keys is not None:
-            msg = (
-                f"mini_batch_rows is {self.mini_batch_rows!r} and partition_keys is "
-                f"{self.partition_keys!r}; expected one of the two."
-            )
-            raise ConfigError(msg)
-        if self.mini_batch_size is not None and self.mini_batch_rows is not None:
-            msg = (
-                f"mini_batch_size is {self.mini_batch_size!r} and mini_batch_rows is "
-                f"{self.mini_batch_rows!r}; expected one of the two."
-            )
+        names = ("mini_batch_size", "mini_batch_rows", "partition_keys")
+        values = [(name, getattr(self, name)) for name in names if getattr(self, name) is not None]
+        if len(values) > 1:
+            (first, first_value), (second, second_value) = values[:2]
+            msg = f"{first} is {first_value!r} and {second} is {second_value!r}; set only one of them."
+            if second == "partition_keys":
+                msg += " With partition_keys, each combination of the keys is one mini-batch."
             raise ConfigError(msg)
         as_environment(self.environment)
         as_compute(self.compute_target)
 
     @property
     def output_file(self) -> str:
-        """Name of the file that ``append_row`` writes."""
+        """The name of the file that ``append_row`` writes."""
         default = DEFAULT_OUTPUT_FILE
         if self.output_format is not None:
             default = f"{Path(default).stem}.{self.output_format}"
         return self.append_row_file_name or default
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields that differ from their defaults, as plain YAML and JSON values."""
+        """Return the fields that differ from their defaults, as YAML and JSON values."""
         record = {}
         for name in field_names():
             value = getattr(self, name)
@@ -302,7 +309,13 @@ class ParallelRunConfig(HasTraits):
         return record
 
     def save_to_yaml(self, path: str | os.PathLike[str]) -> None:
-        """Write the configuration, under the key ``parallel_run_config`` as Azure does."""
+        """Write the configuration as YAML, under the key ``parallel_run_config`` as Azure does.
+
+        Parameters
+        ----------
+        path
+            The file, such as ``config.yml``. It is overwritten.
+        """
         import yaml
 
         text = yaml.safe_dump({"parallel_run_config": self.to_dict()}, sort_keys=False)
@@ -310,12 +323,18 @@ class ParallelRunConfig(HasTraits):
 
     @classmethod
     def load_yaml(cls, path: str | os.PathLike[str]) -> ParallelRunConfig:
-        """Read what ``save_to_yaml`` wrote.
+        """Read a configuration that ``save_to_yaml`` or Azure's SDK wrote.
+
+        Parameters
+        ----------
+        path
+            The YAML file.
 
         Raises
         ------
         ConfigError
-            The file is not YAML with that key, or a field is wrong; the message names the file.
+            The file cannot be read, lacks the key ``parallel_run_config``, or has a wrong field.
+            The message names the file.
         """
         import yaml
 
@@ -350,3 +369,23 @@ def field_names() -> list[str]:
 def field_help(name: str) -> str:
     """Return the one-line description of a field."""
     return str(ParallelRunConfig.class_traits()[name].help)
+
+
+def _parameters() -> str:
+    """Return the section of the docstring that describes the fields."""
+    lines = ["Parameters", "----------"]
+    for name in field_names():
+        default = ParallelRunConfig.class_traits()[name].default_value
+        shown = "" if default is None else f" Default: {default}."
+        lines += [
+            name,
+            *textwrap.wrap(
+                field_help(name) + shown, 96, initial_indent="    ", subsequent_indent="    "
+            ),
+        ]
+    return "\n".join(lines)
+
+
+ParallelRunConfig.__doc__ = inspect.cleandoc(ParallelRunConfig.__doc__ or "").replace(
+    "Examples\n", f"{_parameters()}\n\nExamples\n", 1
+)

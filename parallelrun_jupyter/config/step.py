@@ -20,10 +20,10 @@ from ..formatting import parse_mini_batch_size
 from .run_config import ParallelRunConfig
 
 DEFAULT_FILES = 10
-"""Files per mini-batch where none is given, as in Azure."""
+"""The default number of files per mini-batch, as in Azure."""
 
 DEFAULT_BYTES = 1024**2
-"""Bytes of a table per mini-batch where none are given, as in Azure."""
+"""The default number of bytes of a table per mini-batch, as in Azure."""
 
 Dataset = FileDataset | TabularDataset
 Inputs = FileDataset | TabularDataset | str | os.PathLike[str] | DataPath | Sequence[Any]
@@ -31,39 +31,51 @@ Output = str | os.PathLike[str] | DataPath | tuple[Datastore, str]
 
 
 class OutputFolder:
-    """Stands among the arguments for the folder that the script writes its own files to.
+    """An argument that stands for the folder into which the script writes its own files.
 
-    That is ``AZUREML_BI_OUTPUT_PATH``: the output folder, or where the output is in a store, a
-    local folder whose files are put there when the run completes.
+    It is the folder in ``AZUREML_BI_OUTPUT_PATH``: the output folder or, if the output is in a
+    store, a local folder whose files are uploaded when the run completes.
     """
 
 
 class ParallelRunStep:
-    """What to run on what.
+    """A configuration with its inputs, output and arguments; `submit` runs it.
 
     Parameters
     ----------
     name
-        A name for people; it is the run's name.
+        The run's name.
     parallel_run_config
-        How to run.
+        The settings, a `ParallelRunConfig`.
     inputs
-        What to run over: datasets, paths, globs or URLs, one or a list. Each is split on its own,
-        and a mini-batch never mixes two. A folder with a file ``MLTable`` is what the file says.
+        Datasets, paths, globs or URLs to run over, one or a list. Each is split into mini-batches
+        on its own. A folder with an ``MLTable`` file is read as that file describes.
     output
-        Folder or URL that receives ``append_row_file_name``; None for the run folder's own.
+        Folder or URL that receives the output file. Default: the run's own folder.
     side_inputs
-        Paths or datasets that the script reads whole; they are not split. Those in stores are
-        brought to every node before its workers start.
+        Paths or datasets that every worker reads whole, such as a model. Those in object stores are
+        downloaded to each node before its workers start.
     arguments
-        The script's own command line. A dataset among them stands for its local path on the node.
+        Command-line arguments of the script. A dataset among them becomes a side input, and the
+        script gets its local path.
 
     Raises
     ------
     ConfigError
-        The configuration is none, or does not fit the inputs, or two side inputs have one name.
+        ``parallel_run_config`` is not a `ParallelRunConfig` or does not fit the inputs, nothing can
+        be written to ``output``, or two side inputs have the same name.
     InputError
-        There are no inputs, or one cannot be used.
+        ``inputs`` is empty, or one of them cannot be used.
+
+    Examples
+    --------
+    ::
+
+        config = ParallelRunConfig(entry_script="score.py", mini_batch_size=5)
+        step = ParallelRunStep(
+            "digits", config, "digits/*.png", output="predictions/", side_inputs=["model.npz"]
+        )
+        run = submit(step)
     """
 
     def __init__(
@@ -93,7 +105,7 @@ class ParallelRunStep:
             place = _output_place(output, self.inputs)
             self.output, self.output_storage = place.path, place.storage
         self.arguments = [self._argument(value) for value in arguments]
-        self._check_keys()
+        self._check_partition_keys()
         self._check_kinds()
         self._check_side_names()
 
@@ -102,28 +114,28 @@ class ParallelRunStep:
 
     @property
     def cut(self) -> BatchSpec:
-        """How the inputs are cut into mini-batches.
+        """The size of mini-batches, or the keys that group them.
 
         Raises
         ------
         ConfigError
-            The size has a unit of bytes, which files are not counted in, or is one of rows.
+            The inputs are files, and the size is in bytes or in rows.
         """
-        given, rows = self.config.mini_batch_size, self.config.mini_batch_rows
+        text, rows = self.config.mini_batch_size, self.config.mini_batch_rows
         keys = tuple(self.config.partition_keys or ())
         is_table = isinstance(self.inputs[0], TabularDataset)
         if rows is not None and not is_table:
             msg = (
-                f"mini_batch_rows is {rows!r}, but the inputs are files, which are not read. Give "
+                f"mini_batch_rows is {rows!r}, but the inputs are files, not tables. Give "
                 "mini_batch_size=5 (files), or inputs=TabularDataset.from_delimited_files(...)."
             )
             raise ConfigError(msg)
-        if given is None:
+        if text is None:
             return BatchSpec(DEFAULT_BYTES if is_table else DEFAULT_FILES, keys, rows or 0)
-        size = parse_mini_batch_size(given)
+        size = parse_mini_batch_size(text)
         if size.has_unit and not is_table:
             msg = (
-                f"mini_batch_size is {given!r}, a size in bytes; file inputs are counted in "
+                f"mini_batch_size is {text!r}, a size in bytes; file inputs are counted in "
                 "files. Write for example mini_batch_size=5."
             )
             raise ConfigError(msg)
@@ -132,30 +144,30 @@ class ParallelRunStep:
     def _check_kinds(self) -> None:
         if len({type(dataset) for dataset in self.inputs}) > 1:
             msg = (
-                "inputs holds files and tables; a run's inputs are of one kind. Start one run for "
-                "each."
+                "inputs holds files and tables; a run's inputs must be of one kind. Start one run "
+                "for each."
             )
             raise ConfigError(msg)
 
     def _check_side_names(self) -> None:
-        """See that each name stands for one side input: it names a variable with the path."""
-        named: dict[str, FileDataset] = {}
+        """Check that names of side inputs are unique: a variable with the name holds the path."""
+        by_name: dict[str, FileDataset] = {}
         for side in self.side_inputs:
-            before = named.setdefault(side.name, side) if side.name else side
-            if (before.paths, before.storage) != (side.paths, side.storage):
+            first = by_name.setdefault(side.name, side) if side.name else side
+            if (first.paths, first.storage) != (side.paths, side.storage):
                 msg = (
-                    f"two side inputs are called {side.name!r}, {before!r} and {side!r}: the variable "
-                    f"AZUREML_DATAREFERENCE_{side.name} has one path. Give each a name of its own."
+                    f"two side inputs are called {side.name!r}, {first!r} and {side!r}: the variable "
+                    f"AZUREML_DATAREFERENCE_{side.name} can hold one path. Give each another name."
                 )
                 raise ConfigError(msg)
 
     @property
     def side_specs(self) -> list[dict[str, Any]]:
-        """The side inputs, as a run's record has them."""
+        """The side inputs, in the form of a run's record."""
         return [{**side.spec(), "name": side.name} for side in self.side_inputs]
 
     def _argument(self, value: Any) -> Any:
-        """Return an argument as a run's record has it: text, or which side input it stands for."""
+        """Return an argument in the form of a run's record: text, or the number of a side input."""
         if isinstance(value, DataPath) or (isinstance(value, tuple) and not is_several(value)):
             value = FileDataset(value)
         if isinstance(value, OutputFolder):
@@ -167,65 +179,62 @@ class ParallelRunStep:
         if len(value.paths) != 1:
             msg = f"arguments holds {value!r}; an argument can stand for one path only."
             raise ConfigError(msg)
-        known = [(side.paths, side.storage) for side in self.side_inputs]
-        if (value.paths, value.storage) not in known:
+        place = (value.paths, value.storage)
+        places = [(side.paths, side.storage) for side in self.side_inputs]
+        if place not in places:
             self.side_inputs.append(value)
-        if not value.storage:
-            return value.paths[0]
-        return {"side": [*known, (value.paths, value.storage)].index((value.paths, value.storage))}
+        return {"side": [*places, place].index(place)} if value.storage else value.paths[0]
 
-    def _check_keys(self) -> None:
-        """See that every input has the keys that are asked for (Azure: a subset of its own)."""
+    def _check_partition_keys(self) -> None:
+        """Check that every input has all partition keys (its own may be more, as in Azure)."""
         keys = self.config.partition_keys
         for dataset in self.inputs if keys else ():
             check_keys(keys, dataset.partition_keys, repr(dataset))
 
 
-def as_datasets(inputs: Inputs, what: str = "inputs") -> list[Dataset]:
-    """Read ``inputs`` as the API takes them: datasets, paths and globs, one or a list of them.
+def as_datasets(inputs: Inputs, parameter: str = "inputs") -> list[Dataset]:
+    """Return the datasets that ``inputs`` describes: datasets, paths and globs, one or a list.
 
     Raises
     ------
     InputError
-        There is none, or one is of another type.
+        The list is empty, or an element is of another type. The message names ``parameter``.
     """
     several = isinstance(inputs, list | tuple) and is_several(inputs)
-    given: list[Any] = list(inputs) if several else [inputs]  # type: ignore[arg-type] # narrowed above
-    if not given or inputs is None:
-        msg = f"{what} is empty; give a dataset, a file, a folder or a glob such as 'digits/*.png'."
+    values: list[Any] = list(inputs) if several else [inputs]  # type: ignore[arg-type] # narrowed above
+    if not values or inputs is None:
+        msg = f"{parameter} is empty; give a dataset, a file, a folder or a glob such as 'digits/*.png'."
         raise InputError(msg)
-    return [_as_dataset(one, what) for one in given]
+    return [_as_dataset(value, parameter) for value in values]
 
 
-def _as_dataset(value: Any, what: str) -> Dataset:
+def _as_dataset(value: Any, parameter: str) -> Dataset:
     if isinstance(value, FileDataset | TabularDataset):
         return value
-    if isinstance(value, str | os.PathLike) and what == "inputs":
+    if isinstance(value, str | os.PathLike) and parameter == "inputs":
         return open_path(value)
     if not is_several(value):
         return FileDataset(value)
     msg = (
-        f"{what} holds a {type(value).__name__}; expected a FileDataset, a TabularDataset, a path or a glob. "
-        "Write for example inputs=FileDataset('digits/*.png')."
+        f"{parameter} holds a {type(value).__name__}; expected a FileDataset, a TabularDataset, a "
+        "path or a glob. Write for example inputs=FileDataset('digits/*.png')."
     )
     raise InputError(msg)
 
 
 def _output_place(output: Output, inputs: Sequence[Dataset]) -> Place:
-    """Return where the output goes; a container without an account is the inputs' account's."""
+    """Return the output's place; a container without an account is in the inputs' account."""
     if isinstance(output, str | os.PathLike) and not os.fspath(output).strip():
-        msg = (
-            f"output is {output!r}; expected a folder, which is made when it is missing, or a URL."
-        )
+        msg = f"output is {output!r}; expected a folder, which is created if missing, or a URL."
         raise ConfigError(msg)
     try:
         place = place_of(output)
     except ConfigError:
-        lent = [d.storage for d in inputs if d.storage and d.storage.protocol == "az"]
+        accounts = [d.storage for d in inputs if d.storage and d.storage.protocol == "az"]
         text = output if isinstance(output, str) else ""
-        if not lent or not text.startswith("az://") or "@" in text:
+        if not accounts or not text.startswith("az://") or "@" in text:
             raise
-        place = Place(text, lent[0])
+        place = Place(text, accounts[0])
     if place.storage is None:
         return Place(os.path.abspath(os.path.expanduser(local_path(place.path))))
     reason = why_not_written(place.storage)

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..client.failures import failure_message
+from ..client.failures import failure_of
 from ..client.run import Run
 from ..client.submit import submit_as
 from ..config.run_config import ParallelRunConfig
@@ -71,7 +71,7 @@ class ParallelStep:
         if not snapshot["is_final"]:
             return None
         if snapshot["state"] == "Failed":
-            return "Failed", failure_message(self._follower, snapshot)
+            return "Failed", str(failure_of(self._follower, snapshot))
         if snapshot["state"] == "Interrupted":
             return "Failed", f"run {self.run_id} was interrupted: {snapshot['reason']}"
         return snapshot["state"], snapshot["reason"]

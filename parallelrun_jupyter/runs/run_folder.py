@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import ConfigError, RunFolderError, RunNotFoundError
+from ..errors import ConfigError, Remedy, RunFolderError, RunNotFoundError
 from ..files import write_atomically
 from ..formatting import nearest_hint
 from ..home import home
@@ -245,11 +245,8 @@ def find(run_id: str) -> RunFolder:
     path = Path(text).absolute() if os.sep in text else runs_folder() / text
     if text in {"", ".", ".."} or not (path / "run.json").is_file():
         ids = [folder.run_id for folder in list_runs()]
-        msg = (
-            f"there is no run {text!r} in {runs_folder()}.{nearest_hint(text, ids)} "
-            "Run.list() and 'parallelrun list' show the runs."
-        )
-        raise RunNotFoundError(msg)
+        msg = f"there is no run {text!r} in {runs_folder()}.{nearest_hint(text, ids)}"
+        raise RunNotFoundError(msg, remedy=[Remedy.LIST])
     return RunFolder(path)
 
 

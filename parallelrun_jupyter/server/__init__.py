@@ -1,7 +1,7 @@
-"""The server extension: runs over HTTP, for pages whose kernel is busy, restarted or gone.
+"""The Jupyter server extension: runs over HTTP, for pages whose kernel is busy or has ended.
 
-Every handler asks for the Jupyter token, reads run folders of this home only, and does its
-reading in threads, so that the server stays quick.
+Every handler requires the Jupyter token, reads run folders of this home only, and reads them in
+threads, so that the server stays responsive.
 """
 
 from __future__ import annotations

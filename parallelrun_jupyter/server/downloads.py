@@ -1,4 +1,4 @@
-"""Whole files of a run: its logs, and what it has put out. Sent in pieces, as text and no other."""
+"""Downloads: the logs and the output file of a run, streamed as plain text."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _PIECE_BYTES = 1 << 18
 
 
 class _FileHandler(RunsHandler):
-    """Sends files, one after another."""
+    """Streams files, one after another."""
 
     async def send(self, name: str, paths: list[Path], *, named: bool) -> None:
-        """Send files under a name; with ``named``, each behind a line that names it."""
+        """Send files as a download called ``name``; with ``named``, each after a line with its name."""
         self.set_header("Content-Type", "text/plain; charset=utf-8")
         self.set_header("X-Content-Type-Options", "nosniff")
         plain = name.replace('"', "_").replace("\\", "_")
@@ -38,17 +38,17 @@ class _FileHandler(RunsHandler):
                         self.write(piece)
                         await self.flush()
         except StreamClosedError:
-            return  # the page has gone away
+            return  # the page was closed
         await self.finish(set_content_type="text/plain; charset=utf-8")
 
 
 class LogFileHandler(_FileHandler):
-    """The whole log of one worker, or of all of them."""
+    """The log of one worker, or of all workers."""
 
     @web.authenticated
     @authorized
     async def get(self, run_id: str) -> None:
-        """Answer with the text."""
+        """Send the text."""
         worker = self.get_query_argument("worker", "")
 
         def find() -> list[Path]:
@@ -65,31 +65,31 @@ class LogFileHandler(_FileHandler):
 
 
 class ResultHandler(_FileHandler):
-    """The final file of a run."""
+    """The output file of a run."""
 
     @web.authenticated
     @authorized
     async def get(self, run_id: str) -> None:
-        """Answer with the text."""
-        path = await self.answer(lambda: final_file(find_run(run_id), self.followers))
+        """Send the text."""
+        path = await self.answer(lambda: local_output(find_run(run_id), self.followers))
         await self.send(path.name, [path], named=False)
 
 
-def final_file(folder: RunFolder, followers: Followers) -> Path:
-    """Return the final file of a run: where its record puts it, and where its journal says it is.
+def local_output(folder: RunFolder, followers: Followers) -> Path:
+    """Return the path of a run's output file, if record and journal agree on it.
 
     Raises
     ------
     OutputError
-        There is none (yet), or it is not on this machine.
+        The run has not completed, or the file is not on this machine.
     """
     record = folder.read_record()
     path = folder.final_file(record)
-    said = followers.ask(folder, lambda state: state.output)
-    if not said:
-        msg = f"run {folder.run_id} has no final file; a run has one once it is completed."
+    published = followers.ask(folder, lambda state: state.output)
+    if not published:
+        msg = f"run {folder.run_id} has no output file yet; it is published when the run completes."
         raise OutputError(msg)
-    if said != str(path) or not path.is_file():
-        msg = f"the output of run {folder.run_id} is {said}, which this server cannot send."
+    if published != str(path) or not path.is_file():
+        msg = f"the output of run {folder.run_id} is {published}, which this server cannot send."
         raise OutputError(msg)
     return path

@@ -1,4 +1,4 @@
-"""The handlers, all under ``parallelrun/runs``; each refuses without the Jupyter token."""
+"""The HTTP handlers; all of them require the Jupyter token."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from jupyter_server.utils import url_path_join
 from tornado import web
 
 from ..client.resume import resume_run
+from ..pipelines.start import start_published
 from ..runs.snapshot.follower import Follower
 from ..runs.snapshot.mini_batches import Grid, MiniBatchDetail, mini_batch_detail
 from ..views import queries
 from ..views.mime_bundle import news, run_output, saved_bundle
 from .downloads import LogFileHandler, ResultHandler
 from .followers import Followers
-from .published import PublishedHandler
-from .run_handler import RunsHandler, find_run
+from .run_handler import RunsHandler, find_run, is_id
 
-_LISTED = 50
+_MAX_LISTED = 50
 
 
 class ListHandler(RunsHandler):
@@ -29,17 +29,17 @@ class ListHandler(RunsHandler):
     @authorized
     async def get(self) -> None:
         """Answer with a RunList."""
-        limit = min(max(self.number("limit", _LISTED), 1), _LISTED)
+        limit = min(max(self.number("limit", _MAX_LISTED), 1), _MAX_LISTED)
         self.finish(json.dumps(await self.answer(lambda: self.followers.rows(limit))))
 
 
 class SnapshotHandler(RunsHandler):
-    """Where a run stands."""
+    """The snapshot of a run."""
 
     @web.authenticated
     @authorized
     async def get(self, run_id: str) -> None:
-        """Answer with a RunOutput, or 204 when it has no news since ``seen``."""
+        """Answer with a RunOutput; 204 if nothing has changed since the version ``seen``."""
         snapshot = await self.answer(lambda: self.followers.snapshot(find_run(run_id)))
         version = f"{hash(news(snapshot)) & 0xFFFFFFFFFFFF:x}"
         self.set_header("X-Run-Version", version)
@@ -51,12 +51,12 @@ class SnapshotHandler(RunsHandler):
 
 
 class OutputHandler(RunsHandler):
-    """What a notebook saves of a run."""
+    """The MIME bundle that a notebook saves for a run."""
 
     @web.authenticated
     @authorized
     async def get(self, run_id: str) -> None:
-        """Answer with the MIME bundle: the run as JSON, as HTML and as text."""
+        """Answer with the bundle: the run as JSON, HTML and text."""
         snapshot = await self.answer(lambda: self.followers.snapshot(find_run(run_id)))
         self.finish(json.dumps(saved_bundle(run_output(snapshot))))
 
@@ -67,16 +67,16 @@ class LogsHandler(RunsHandler):
     @web.authenticated
     @authorized
     async def post(self, run_id: str) -> None:
-        """Answer a question about the log with a LogWindow."""
+        """Answer a query of the log with a LogWindow."""
         question = self.question()
-        found = await self.answer(
+        window = await self.answer(
             lambda: queries.log_window(find_run(run_id), queries.log_query(question))
         )
-        self.finish(json.dumps(found))
+        self.finish(json.dumps(window))
 
 
 class MiniBatchHandler(RunsHandler):
-    """One mini-batch."""
+    """The details of one mini-batch."""
 
     @web.authenticated
     @authorized
@@ -116,17 +116,17 @@ class FailuresHandler(RunsHandler):
     async def get(self, run_id: str) -> None:
         """Answer with Failures."""
         group = self.get_query_argument("group", "")
-        found = await self.answer(lambda: queries.failures(find_run(run_id), group))
-        self.finish(json.dumps(found))
+        failures = await self.answer(lambda: queries.failures(find_run(run_id), group))
+        self.finish(json.dumps(failures))
 
 
 class CancelHandler(RunsHandler):
-    """The end of a run, on request."""
+    """Cancels a run."""
 
     @web.authenticated
     @authorized
     async def post(self, run_id: str) -> None:
-        """Ask the run to end; ``{"drain": true}`` lets what runs now finish."""
+        """Cancel the run; ``{"drain": true}`` lets running mini-batches finish."""
         drain = self.question().get("drain") is True
         await self.answer(lambda: queries.cancel(find_run(run_id), drain=drain))
         self.set_status(202)
@@ -134,14 +134,15 @@ class CancelHandler(RunsHandler):
 
 
 class ResumeHandler(RunsHandler):
-    """A run that goes on, on request."""
+    """Resumes a run."""
 
     @web.authenticated
     @authorized
     async def post(self, run_id: str) -> None:
-        """Go on with a run that has ended; ``{"failed_only": true}``: with what failed in it.
+        """Resume a run that has ended; the body selects the mini-batches to run.
 
-        ``{"group": "..."}`` besides: with what failed in that group.
+        ``{"failed_only": true}``: those that failed; with ``{"group": "..."}`` in addition: those
+        that failed in that group.
         """
         question = self.question()
         failed_only, group = question.get("failed_only") is True, question.get("group")
@@ -158,23 +159,41 @@ class ResumeHandler(RunsHandler):
         self.finish("{}")
 
 
+class PublishedHandler(RunsHandler):
+    """The REST endpoint of a published pipeline, which notebooks of Azure's SDK v1 call."""
+
+    @web.authenticated
+    @authorized
+    async def post(self, published_id: str) -> None:
+        """Start the pipeline with the body's ``ParameterAssignments``; answer with the run's ``Id``."""
+        body = self.question()
+        parameters = body.get("ParameterAssignments") or {}
+        if not is_id(published_id) or not isinstance(parameters, dict):
+            self.refuse(
+                'expected JSON such as {"ExperimentName": "digits", "ParameterAssignments": {}}.'
+            )
+        name = str(body.get("ExperimentName") or "")
+        folder = await self.answer(lambda: start_published(published_id, parameters, name))
+        self.finish(json.dumps({"Id": folder.run_id}))
+
+
 def handlers(base_url: str) -> list[tuple[str, type[RunsHandler], dict[str, Any]]]:
-    """Return the routes, all behind the server's base URL."""
+    """Return the routes, below the server's base URL."""
     shared = {"followers": Followers()}
     runs = url_path_join(base_url, "parallelrun", "runs")
-    one = url_path_join(runs, "([^/]+)")
+    run = url_path_join(runs, "([^/]+)")
     published = url_path_join(base_url, "parallelrun", "published", "([^/]+)")
     return [
         (runs, ListHandler, shared),
-        (url_path_join(one, "snapshot"), SnapshotHandler, shared),
-        (url_path_join(one, "output"), OutputHandler, shared),
-        (url_path_join(one, "logs"), LogsHandler, shared),
-        (url_path_join(one, "log-file"), LogFileHandler, shared),
-        (url_path_join(one, "result"), ResultHandler, shared),
-        (url_path_join(one, "mini-batch"), MiniBatchHandler, shared),
-        (url_path_join(one, "grid"), GridHandler, shared),
-        (url_path_join(one, "resume"), ResumeHandler, shared),
-        (url_path_join(one, "failures"), FailuresHandler, shared),
-        (url_path_join(one, "cancel"), CancelHandler, shared),
+        (url_path_join(run, "snapshot"), SnapshotHandler, shared),
+        (url_path_join(run, "output"), OutputHandler, shared),
+        (url_path_join(run, "logs"), LogsHandler, shared),
+        (url_path_join(run, "log-file"), LogFileHandler, shared),
+        (url_path_join(run, "result"), ResultHandler, shared),
+        (url_path_join(run, "mini-batch"), MiniBatchHandler, shared),
+        (url_path_join(run, "grid"), GridHandler, shared),
+        (url_path_join(run, "resume"), ResumeHandler, shared),
+        (url_path_join(run, "failures"), FailuresHandler, shared),
+        (url_path_join(run, "cancel"), CancelHandler, shared),
         (published, PublishedHandler, shared),
     ]

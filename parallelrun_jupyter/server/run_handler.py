@@ -1,4 +1,4 @@
-"""What the handlers share: threads for reading, errors as sentences, and which runs there are."""
+"""The base class of the handlers: threads for reading, errors as HTTP responses, run lookup."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ..errors import (
     ConfigError,
     InputError,
     ParallelRunError,
+    Remedy,
     RunFolderError,
     RunNotFoundError,
 )
@@ -27,33 +28,33 @@ T = TypeVar("T")
 
 
 class RunsHandler(APIHandler):
-    """What the handlers share: one set of followers, answers as JSON, errors as sentences."""
+    """Base class: shared followers, JSON answers, errors as HTTP responses."""
 
     auth_resource = "parallelrun"
 
     def initialize(self, followers: Followers) -> None:
-        """Take what the handlers share."""
+        """Set the followers, which all handlers share."""
         self.followers = followers
 
     async def answer(self, ask: Callable[[], T], *, is_change: bool = False) -> T:
-        """Return what ``ask`` returns, from a thread; its errors become HTTP's.
+        """Call ``ask`` in a thread and return its result; its errors become HTTP errors.
 
-        ``is_change`` tells that ``ask`` changes the run: where it refuses to, the answer is 409.
+        With ``is_change``, ``ask`` changes the run, and a refusal is answered with 409 Conflict.
         """
         try:
             return await asyncio.get_running_loop().run_in_executor(None, ask)
         except RunNotFoundError as error:
-            raise web.HTTPError(404, str(error), reason="no such run") from error
+            raise web.HTTPError(404, _text(error), reason="no such run") from error
         except ConfigError as error:
-            raise web.HTTPError(400, str(error), reason=_one_line(str(error))) from error
+            raise web.HTTPError(400, _text(error), reason=_one_line(_text(error))) from error
         except (ParallelRunError, OSError) as error:
-            # To be refused a change is a conflict; a folder that cannot be read is damaged.
+            # A refused change is a conflict; a folder that cannot be read is damaged.
             is_refused = is_change and isinstance(error, InputError | RunFolderError)
             status = 409 if is_refused else 500
-            raise web.HTTPError(status, str(error), reason=_one_line(str(error))) from error
+            raise web.HTTPError(status, _text(error), reason=_one_line(_text(error))) from error
 
     def number(self, name: str, default: int) -> int:
-        """Return a whole number of the query."""
+        """Return a whole number from the URL's query."""
         text = self.get_query_argument(name, str(default))
         try:
             return int(text)
@@ -61,38 +62,43 @@ class RunsHandler(APIHandler):
             self.refuse(f"{name} is {text!r}; expected a whole number.")
 
     def refuse(self, msg: str) -> NoReturn:
-        """Answer that the question makes no sense."""
+        """Respond with 400 Bad Request."""
         raise web.HTTPError(400, msg, reason=_one_line(msg))
 
     def question(self) -> dict[str, Any]:
-        """Return the JSON object of the body."""
+        """Return the JSON object in the body; empty if it is not an object."""
         body = self.get_json_body()
         return body if isinstance(body, dict) else {}
 
 
 def is_id(text: str) -> bool:
-    """Say whether a text can be an id, and so leads nowhere else."""
+    """Return whether a text has the form of an id, and so cannot be a path."""
     return _RUN_ID.fullmatch(text) is not None
 
 
 def find_run(run_id: str) -> RunFolder:
-    """Return the folder of a run of this home, and of nowhere else.
+    """Return the folder of a run in this home.
 
     Raises
     ------
     RunNotFoundError
-        The id is none, or leads out of the runs folder.
+        The id is invalid or unknown, or its folder is outside the runs folder.
     """
     if not is_id(run_id):
-        msg = "that is no id of a run; Run.list() and 'parallelrun list' show the runs."
-        raise RunNotFoundError(msg)
+        msg = "this is not the id of a run."
+        raise RunNotFoundError(msg, remedy=[Remedy.LIST])
     folder = run_folder.find(run_id)
     if folder.path.resolve().parent != runs_folder().resolve():
-        msg = f"run {run_id} is a link that leads out of {runs_folder()}."
+        msg = f"run {run_id} is a link to a folder outside {runs_folder()}."
         raise RunNotFoundError(msg)
     return folder
 
 
+def _text(error: Exception) -> str:
+    """Return the message of an error, with remedies named as the panel's buttons."""
+    return error.worded("panel") if isinstance(error, ParallelRunError) else str(error)
+
+
 def _one_line(text: str) -> str:
-    """Return a text that may stand in an HTTP status line."""
+    """Return a text that is valid in an HTTP status line."""
     return " ".join(text.split()).encode("ascii", "replace").decode("ascii")[:200]

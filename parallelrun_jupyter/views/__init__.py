@@ -1,1 +1,1 @@
-"""A snapshot drawn: as text, HTML, a report, and what a notebook's output holds."""
+"""Renders snapshots: as text, HTML, a report, and the output of a notebook's cell."""

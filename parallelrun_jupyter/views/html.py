@@ -1,4 +1,4 @@
-"""A snapshot as one piece of HTML that needs nothing else: for saved notebooks and plain pages."""
+"""A snapshot as a self-contained piece of HTML, for saved notebooks and plain pages."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from html import escape
 
 from ..formatting import format_duration, plural
 from ..runs.snapshot.snapshot import GroupRow, Snapshot
-from .text import headline, share_done
+from .text import group_fate, headline, share_done
 
-# Texts follow the page (the variables are JupyterLab's, and nbconvert's); without them, the system.
-# Where a site strips styles, the words and the table remain.
+# Colors follow the page's theme (variables of JupyterLab and nbconvert), else the system's.
+# The text is complete without styles, which some sites strip.
 _STYLE = """\
 .pr-saved{color-scheme:light dark;max-width:60rem;padding:.6em .8em;border:1px solid \
 var(--jp-border-color2,light-dark(#d5d8dc,#43484f));border-radius:4px;\
@@ -44,18 +44,18 @@ GLYPHS = {
     "Canceled": "■",
     "Interrupted": "!",
 }
-"""A sign for each state, for those who do not see its colour."""
+"""A symbol for each state, readable without its color."""
 
 
 def html_view(snapshot: Snapshot, at: float) -> str:
-    """Return the whole view as HTML; every text of the user's is escaped.
+    """Return the whole view as HTML, with the user's texts escaped.
 
     Parameters
     ----------
     snapshot
-        Where the run stands.
+        The progress of the run.
     at
-        When it did, in seconds since the epoch.
+        Time of the snapshot, in seconds since the epoch.
     """
     when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(at))
     parts = [
@@ -75,14 +75,14 @@ def html_view(snapshot: Snapshot, at: float) -> str:
     if snapshot["is_final"]:
         parts.append(f"<small>as of {when}</small>")
     else:
-        parts.append(f"<small>as of {when}; the run may have gone on since</small>")
+        parts.append(f"<small>as of {when}; the run may have continued since</small>")
     return f'<div class="pr-saved">{"".join(parts)}</div>'
 
 
 def _title(snapshot: Snapshot) -> str:
     name = f"<b>{GLYPHS[snapshot['state']]} {escape(snapshot['name'])}</b>"
-    words = escape(headline(snapshot))
-    return f"<div>{name} {words} <small>{escape(snapshot['run_id'])}</small></div>"
+    state = escape(headline(snapshot))
+    return f"<div>{name} {state} <small>{escape(snapshot['run_id'])}</small></div>"
 
 
 def _track(snapshot: Snapshot) -> str:
@@ -91,9 +91,9 @@ def _track(snapshot: Snapshot) -> str:
         return ""
     ok = snapshot["succeeded"] / total
     bad = snapshot["failed"] / total
-    words = f"{share_done(snapshot):.0%} done"
+    label = f"{share_done(snapshot):.0%} done"
     return (
-        f'<div class="pr-track" role="img" aria-label="{words}">'
+        f'<div class="pr-track" role="img" aria-label="{label}">'
         f'<span class="pr-ok" style="width:{ok:.2%}"></span>'
         f'<span class="pr-bad" style="width:{bad:.2%}"></span></div>'
     )
@@ -121,20 +121,10 @@ def _facts(snapshot: Snapshot) -> str:
 def _group(group: GroupRow) -> str:
     summary = (
         f"✗ <b>{escape(group['group'])}</b>: {escape(group['message'])} "
-        f"<small>{_fate(group)}</small>"
+        f"<small>{escape(group_fate(group))}</small>"
     )
     hint = f"<div>hint: {escape(group['hint'])}</div>" if group["hint"] else ""
     if not group["traceback"]:
         return f"<div>{summary}</div>{hint}"
     body = f"{hint}<pre>{escape(group['traceback'])}</pre>"
     return f"<details open><summary>{summary}</summary>{body}</details>"
-
-
-def _fate(group: GroupRow) -> str:
-    attempts = plural(group["attempts"], "attempt")
-    if group["first_mini_batch"] < 0:
-        return f"{attempts} to start a worker"
-    lost, missing = group["mini_batches_lost"], group.get("items_missing", 0)
-    fate = f"{plural(lost, 'mini-batch')} lost" if lost else "retried"
-    fate = f"{plural(missing, 'item')} without a result" if missing else fate
-    return f"{attempts}, {fate}, first in mini-batch {group['first_mini_batch']:,}"

@@ -1,4 +1,4 @@
-"""The output of a cell that shows a run: one MIME bundle that every front end can draw."""
+"""The output of a cell that shows a run: a MIME bundle that every front end can render."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MILESTONES = (0.25, 0.5, 0.75)
 
 
 class RunOutput(TypedDict):
-    """What a front end draws: a run at a time (seconds since the epoch), its milestones, its words."""
+    """A snapshot with its time (seconds since the epoch), stage and headline."""
 
     run_id: str
     at: float
@@ -26,7 +26,7 @@ class RunOutput(TypedDict):
 
 
 def run_output(snapshot: Snapshot, at: float | None = None) -> RunOutput:
-    """Return what a front end draws."""
+    """Return the JSON part of the bundle; ``at`` defaults to the current time."""
     return RunOutput(
         run_id=snapshot["run_id"],
         at=round(time.time() if at is None else at, 3),
@@ -37,7 +37,7 @@ def run_output(snapshot: Snapshot, at: float | None = None) -> RunOutput:
 
 
 def saved_bundle(output: RunOutput) -> dict[str, Any]:
-    """Return the bundle that is true without a kernel and without this package."""
+    """Return the bundle to save: it can be rendered without a kernel and without this package."""
     snapshot = output["snapshot"]
     return {
         RUN_MIME: output,
@@ -47,7 +47,7 @@ def saved_bundle(output: RunOutput) -> dict[str, Any]:
 
 
 def stage(snapshot: Snapshot) -> int:
-    """Return how many milestones a run has passed; the end is one more than all of them."""
+    """Return the number of milestones that a run has passed; the end counts as one more."""
     if snapshot["is_final"]:
         return len(MILESTONES) + 1
     if not snapshot["plan_finished"] or not snapshot["mini_batches"]:
@@ -57,9 +57,9 @@ def stage(snapshot: Snapshot) -> int:
 
 
 def news(snapshot: Snapshot) -> str:
-    """Return a text that changes when there is something new to draw.
+    """Return a text that changes when the snapshot needs to be rendered again.
 
-    What only grows with the clock is left out, since front ends count that on by themselves.
+    Values that only grow with time are excluded, since front ends advance them on their own.
     """
     timeless: dict[str, Any] = {
         **snapshot,

@@ -1,4 +1,4 @@
-"""What a view asks for beyond its snapshot: a window of log, failures, the end of the run."""
+"""Answers the queries of a view: log lines, failures, one mini-batch, cancel, resume."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ TRACEBACK_CHARS = 20_000
 
 
 class LogWindow(TypedDict):
-    """Lines of the log; ``has_older`` when there are more before, ``cut_lines`` were shortened.
+    """Lines of the log; ``has_older`` if earlier lines match, ``cut_lines`` were shortened.
 
-    ``skipped_lines`` are between those that were known and these; ``is_partial`` when the search
-    ended early; ``ends`` says how far each worker's log is known by now.
+    ``skipped_lines`` were left out between the previous window and this one. ``is_partial`` if the
+    search stopped early. ``ends`` holds the offset, in bytes, up to which each log was read.
     """
 
     lines: list[str]
@@ -53,7 +53,7 @@ class FailureRow(TypedDict):
 
 
 class Failures(TypedDict):
-    """The first failed attempts of a group, its traceback, and how many attempts there were."""
+    """The first failed attempts of a group, its traceback, and its number of attempts."""
 
     group: str
     traceback: str
@@ -62,41 +62,40 @@ class Failures(TypedDict):
 
 
 def log_window(folder: RunFolder, query: LogQuery) -> LogWindow:
-    """Return a window of the log: the last lines, or those after what is known."""
-    found = find_lines(folder, query)
-    kept: list[str] = []
+    """Return a window of the log: the last lines, or those after the offsets in ``query.since``."""
+    matches = find_lines(folder, query)
+    lines: list[str] = []
     room = LOG_CHARS
-    for line in reversed(found.lines):
+    for line in reversed(matches.lines):
         room -= min(len(line), LOG_LINE_CHARS) + 1
         if room < 0:
             break
-        kept.append(_cut(line))
-    left_out = len(found.lines) - len(kept)
-    shown = found.lines[left_out:]
+        lines.append(_shorten(line))
+    left_out = len(matches.lines) - len(lines)
     return LogWindow(
-        lines=kept[::-1],
-        has_older=found.has_older or left_out > 0,
-        cut_lines=sum(len(line) > LOG_LINE_CHARS for line in shown),
-        skipped_lines=found.skipped + (left_out if query.since else 0),
-        is_partial=found.is_partial,
-        ends=found.ends,
+        lines=lines[::-1],
+        has_older=matches.has_older or left_out > 0,
+        cut_lines=sum(len(line) > LOG_LINE_CHARS for line in matches.lines[left_out:]),
+        skipped_lines=matches.skipped + (left_out if query.since else 0),
+        is_partial=matches.is_partial,
+        ends=matches.ends,
     )
 
 
-def _cut(line: str) -> str:
-    """Return the start of a line; one that a later line replaces keeps the mark of that."""
+def _shorten(line: str) -> str:
+    """Return the start of a line; a trailing carriage return (progress bars) is preserved."""
     if len(line) <= LOG_LINE_CHARS:
         return line
     return line[: LOG_LINE_CHARS - 1] + ("\r" if line.endswith("\r") else line[LOG_LINE_CHARS - 1])
 
 
 def log_query(question: dict[str, Any]) -> LogQuery:
-    """Return the query that a view sent as JSON; what it leaves out has its default.
+    """Return the query that a view sent as JSON; missing values get their defaults.
 
     Raises
     ------
     ConfigError
-        Something in it is of the wrong kind.
+        A value has the wrong type, or the text is too long.
     """
     since = question.get("since", {})
     query = LogQuery(
@@ -114,19 +113,19 @@ def log_query(question: dict[str, Any]) -> LogQuery:
     )  # fmt: skip
     for value, kind in kinds:
         if not isinstance(value, kind):
-            msg = f"a question about the log holds {value!r}; expected {kind.__name__}."
+            msg = f"a query of the log holds {value!r}; expected {kind.__name__}."
             raise ConfigError(msg)
     if len(query.text) > LOG_TEXT_CHARS:
         msg = (
-            f"the text to look for in the log has {len(query.text):,} characters; expected at most "
-            f"{LOG_TEXT_CHARS:,}. Look for a part of it."
+            f"the text to search for in the log has {len(query.text):,} characters; expected at most "
+            f"{LOG_TEXT_CHARS:,}. Search for a part of it."
         )
         raise ConfigError(msg)
     return replace(query, lines=min(max(query.lines, 1), LOG_LINES_LIMIT))
 
 
 def failures(folder: RunFolder, group: str) -> Failures:
-    """Return the failed attempts of a group, by its name as a snapshot shows it."""
+    """Return the failed attempts of a group, named as in a snapshot."""
     rows: list[FailureRow] = []
     attempts = 0
     traceback = ""
@@ -152,7 +151,7 @@ def failures(folder: RunFolder, group: str) -> Failures:
 
 
 def _failed_attempts(folder: RunFolder) -> Iterator[AttemptFailed | ItemsFailed]:
-    """Yield the failed attempts; the lines of a million others are not even decoded."""
+    """Yield the failed attempts; lines of other events are not decoded."""
     try:
         file = open(folder.journal, "rb")  # noqa: SIM115 - closed by the with below
     except FileNotFoundError:
@@ -166,13 +165,13 @@ def _failed_attempts(folder: RunFolder) -> Iterator[AttemptFailed | ItemsFailed]
 
 
 def cancel(folder: RunFolder, *, drain: bool) -> None:
-    """Ask a run to end; with ``drain``, the mini-batches that run now may finish."""
+    """Cancel a run; with ``drain``, running mini-batches may finish."""
     folder.request("cancel-drain" if drain else "cancel")
 
 
 @dataclass(frozen=True, slots=True)
 class QueryContext:
-    """The run that a view asks about, and what can be done to it from here."""
+    """The run that a view shows; ``resume`` is None if it cannot be resumed from here."""
 
     folder: RunFolder
     state: Callable[[], RunState]
@@ -180,39 +179,39 @@ class QueryContext:
 
 
 def answer(
-    asked: QueryContext, question: dict[str, Any]
+    context: QueryContext, question: dict[str, Any]
 ) -> LogWindow | Failures | MiniBatchDetail | Grid | None:
-    """Answer what a view asked over the comm of its widget.
+    """Answer a query that a view sent over the comm of its widget.
 
     Raises
     ------
     ConfigError
-        It is none of the questions that a view can ask, or cannot be done from here.
+        The query is unknown, or the run cannot be resumed from here.
     """
     match question:
         case {"ask": "logs"}:
-            return log_window(asked.folder, log_query(question))
+            return log_window(context.folder, log_query(question))
         case {"ask": "failures", "group": str(group)}:
-            return failures(asked.folder, group)
+            return failures(context.folder, group)
         case {"ask": "mini_batch", "mini_batch": int(mini_batch)}:
-            return mini_batch_detail(asked.folder, asked.state(), mini_batch)
+            return mini_batch_detail(context.folder, context.state(), mini_batch)
         case {"ask": "grid", "first": int(first), "count": int(count)}:
-            return grid_part(asked.state(), first, count)
+            return grid_part(context.state(), first, count)
         case {"ask": "cancel", "drain": bool(drain)}:
-            cancel(asked.folder, drain=drain)
+            cancel(context.folder, drain=drain)
             return None
         case {"ask": "resume", "failed_only": bool(failed_only)}:
-            if asked.resume is None:
-                msg = f"run.resume() in a cell goes on with run {asked.folder.run_id}."
+            if context.resume is None:
+                msg = f"run {context.folder.run_id} cannot be resumed here; call run.resume() in a cell."
                 raise ConfigError(msg)
-            only = question.get("group")
-            asked.resume(failed_only, str(only) if only else None)
+            of_group = question.get("group")
+            context.resume(failed_only, str(of_group) if of_group else None)
             return None
-    msg = f"a view asked {list(islice(question, 5))}, which is no question; reload the page."
+    msg = f"unknown query with the keys {list(islice(question, 5))}; reload the page."
     raise ConfigError(msg)
 
 
 def grid_part(state: RunState, first: int, count: int) -> Grid:
-    """Return a part of the grid of a run, with what is running in it."""
+    """Return a part of a run's grid of mini-batches, with the running ones marked."""
     running = [w.mini_batch for w in state.workers.values() if w.phase == "running"]
     return grid(state, running, first, count)

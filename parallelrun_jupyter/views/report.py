@@ -1,4 +1,4 @@
-"""``run.report("run.html")``: one file with the same views, which needs nothing and nobody else."""
+"""``run.report("run.html")``: one self-contained file with the views of the notebook."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .queries import LOG_LINES_LIMIT, failures, grid_part, log_window
 
 _STATIC = Path(__file__).with_name("static")
 _DETAILS = 100
-_MOST_STATUSES = 20_000
+_MAX_STATUSES = 20_000
 _PAGE = """\
 <!doctype html>
 <html lang="en">
@@ -47,7 +47,7 @@ _PAGE = """\
 def write_report(
     folder: RunFolder, state: RunState, snapshot: Snapshot, path: str | os.PathLike[str]
 ) -> Path:
-    """Write where a run stands as a page; return its path.
+    """Write a run's progress as an HTML page; return its absolute path.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def write_report(
         "output": output,
         "failures": [failures(folder, row["group"]) for row in snapshot["groups"]],
         "log": log_window(folder, LogQuery(lines=LOG_LINES_LIMIT)),
-        "details": [mini_batch_detail(folder, state, k) for k in _worth_telling(state)],
+        "details": [mini_batch_detail(folder, state, k) for k in _detailed(state)],
         "parts": _parts(state, snapshot),
     }
     target = Path(path).expanduser().absolute()
@@ -73,36 +73,33 @@ def write_report(
     try:
         target.write_text(text, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
-        msg = f"the report {target} could not be written ({error.strerror}); name another place."
+        msg = f"the report {target} could not be written ({error.strerror}); choose another path."
         raise OutputError(msg) from error
     return target
 
 
-def _worth_telling(state: RunState) -> list[int]:
-    """Return the mini-batches that a reader will ask about: those that failed, and some others."""
-    bad = [k for k, status in enumerate(state.statuses) if status in {FAILED, RETRYING}]
-    lately = [row[1] for row in state.recent_attempts]
+def _detailed(state: RunState) -> list[int]:
+    """Return the mini-batches to describe in detail: failed, retried and recent ones."""
+    failed = [k for k, status in enumerate(state.statuses) if status in {FAILED, RETRYING}]
+    recent = [row[1] for row in state.recent_attempts]
     first = [group.first_mini_batch for group in state.groups.values() if group.items_missing]
-    tried = [*bad, *first, *sorted(state.tries), *reversed(lately)]
-    return list(dict.fromkeys(tried))[:_DETAILS]
+    numbers = [*failed, *first, *sorted(state.tries), *reversed(recent)]
+    return list(dict.fromkeys(numbers))[:_DETAILS]
 
 
 def _parts(state: RunState, snapshot: Snapshot) -> list[dict[str, Any]]:
-    """Return the grids that cells open into; of very large runs, those of cells with failures."""
+    """Return the grids behind the cells; in very large runs, only of cells with failures."""
     grid = snapshot["grid"]
     size = grid["per_cell"]
     if size == 1:
         return []
-    starts = range(0, state.planned, size)
-    if state.planned > _MOST_STATUSES:
-        bad = {k // size * size for k in state.tries}
-        starts_kept = sorted(bad)[: _MOST_STATUSES // size]
-    else:
-        starts_kept = list(starts)
-    return [dict(grid_part(state, start, size)) for start in starts_kept]
+    starts = list(range(0, state.planned, size))
+    if state.planned > _MAX_STATUSES:
+        starts = sorted({k // size * size for k in state.tries})[: _MAX_STATUSES // size]
+    return [dict(grid_part(state, start, size)) for start in starts]
 
 
 def _as_script(data: Any) -> str:
-    """Return JSON that nothing in it can get out of."""
+    """Return JSON that is safe inside a script element."""
     text = json.dumps(data, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

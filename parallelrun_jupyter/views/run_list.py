@@ -1,4 +1,4 @@
-"""A run as one row of a list: what every list of runs shows."""
+"""A run as a row of a list, for the terminal, the notebook and JupyterLab."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _VIEW_ONLY = ("is_read", "headline", "can_resume")
 
 
 class RunRow(TypedDict):
-    """A run in a list; ``is_read`` is False while its journal is still being read."""
+    """A run in a list; ``is_read`` is False until its journal has been read."""
 
     run_id: str
     name: str
@@ -43,14 +43,14 @@ class RunRow(TypedDict):
 
 
 class RunList(TypedDict):
-    """The newest runs, and how many older ones there are."""
+    """The newest runs, and the number of older ones."""
 
     runs: list[RunRow]
     hidden: int
 
 
 def unread_row(record: RunRecord) -> RunRow:
-    """Return the row of a run of which only the record has been read."""
+    """Return the row of a run whose journal has not been read yet."""
     return RunRow(
         run_id=record.run_id,
         name=visible(record.name),
@@ -76,7 +76,7 @@ def unread_row(record: RunRecord) -> RunRow:
 
 
 def run_row(record: RunRecord, snapshot: Snapshot, size_bytes: int) -> RunRow:
-    """Return the row of a run; ``size_bytes`` is what its folder takes on the disk."""
+    """Return the row of a run; ``size_bytes`` is the size of its folder on disk."""
     return RunRow(
         run_id=record.run_id,
         name=visible(record.name),
@@ -102,17 +102,17 @@ def run_row(record: RunRecord, snapshot: Snapshot, size_bytes: int) -> RunRow:
 
 
 def json_lines(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return each run as a JSON object on a line of its own, for programs."""
+    """Return the rows as JSON, one object per line."""
     return "\n".join(json.dumps(row) for row in rows)
 
 
 def public(row: RunRow) -> dict[str, Any]:
-    """Return what of a row is for programs: values, and no phrases for people."""
+    """Return the values of a row that are public, without those that only views use."""
     return {key: value for key, value in row.items() if key not in _VIEW_ONLY}
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return runs as a table for people, with the reason of a bad end as its last column."""
+    """Return the rows as a text table; the last column is the reason of a failure."""
     if not rows:
         return "no runs"
     cells = [["RUN", "NAME", "STATE", "STARTED", "TOOK", "DONE", "SIZE", ""], *map(_cells, rows)]

@@ -1,4 +1,4 @@
-"""A snapshot as plain text: a line for a log, a few lines for a notebook or a terminal."""
+"""A snapshot as plain text: one line for a log, a few lines for a notebook or a terminal."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PHASES = {
 
 
 def share_done(snapshot: Snapshot) -> float:
-    """Return the share of items that are over, 0 to 1; 0 while the total is unknown."""
+    """Return the share of finished items, 0 to 1; 0 while the total is unknown."""
     if not snapshot["plan_finished"] or not snapshot["items"]:
         return 0.0
     return 1 - snapshot["items_left"] / snapshot["items"]
@@ -42,19 +42,19 @@ def headline(snapshot: Snapshot) -> str:
 
 
 def progress_line(snapshot: Snapshot) -> str:
-    """Return one line with the counts, the rate and the time."""
+    """Return one line with counts, rate and times."""
     if not snapshot["mini_batches"] and not snapshot["plan_finished"]:
-        what = "listing the inputs"
-        if snapshot["items"]:  # tables are read once before they are cut
-            what = f"reading the inputs, {plural(snapshot['items'], 'row')} so far"
-        return f"{what} · {format_duration(snapshot['elapsed_s'])}"
+        activity = "listing the inputs"
+        if snapshot["items"]:  # tables are scanned before they are split
+            activity = f"reading the inputs, {plural(snapshot['items'], 'row')} so far"
+        return f"{activity} · {format_duration(snapshot['elapsed_s'])}"
     done = snapshot["items"] - snapshot["items_left"]
     if snapshot["plan_finished"]:
         total = f"{done:,} of {plural(snapshot['items'], 'item')}"
     else:
         total = f"{plural(done, 'item')} of {snapshot['items']:,} listed so far"
-    over = snapshot["succeeded"] + snapshot["failed"]
-    parts = [total, f"{over:,} of {plural(snapshot['mini_batches'], 'mini-batch')}"]
+    finished = snapshot["succeeded"] + snapshot["failed"]
+    parts = [total, f"{finished:,} of {plural(snapshot['mini_batches'], 'mini-batch')}"]
     if snapshot["items_failed"]:
         parts.append(f"{snapshot['items_failed']:,} failed")
     if snapshot["retrying"]:
@@ -69,13 +69,13 @@ def progress_line(snapshot: Snapshot) -> str:
 
 
 def time_left(snapshot: Snapshot) -> str:
-    """Return from when to when the run may end: ``12 s to 20 s``, or one time where that is all."""
+    """Return the estimated time left: a range, ``12 s to 20 s``, or one value, ``about 12 s``."""
     low, high = (format_duration(snapshot[key] or 0) for key in ("eta_low_s", "eta_high_s"))
     return f"about {high}" if low == high else f"{low} to {high}"
 
 
 def trouble_lines(snapshot: Snapshot) -> list[str]:
-    """Return what holds the run up, and how much of what may fail has failed."""
+    """Return warnings about slow progress, and the use of the error limits."""
     lines = []
     if not snapshot["is_final"] and snapshot["quiet_s"] > snapshot["quiet_after_s"]:
         lines.append(f"! no progress for {format_duration(snapshot['quiet_s'])}")
@@ -87,16 +87,16 @@ def trouble_lines(snapshot: Snapshot) -> list[str]:
         )
     for budget in snapshot["budgets"]:
         if budget["used"] and budget["allowed"]:
-            things = plural(budget["allowed"], budget["noun"]).partition(" ")[2]
+            nouns = plural(budget["allowed"], budget["noun"]).partition(" ")[2]
             lines.append(
-                f"  {budget['used']:,} of {budget['allowed']:,} allowed failed {things} used "
+                f"  {budget['used']:,} of {budget['allowed']:,} allowed failed {nouns} used "
                 f"({budget['limit']})"
             )
     return lines
 
 
 def bar(share: float, cells: int = BAR_CELLS) -> str:
-    """Return a bar of so many cells, filled to eighths of a cell."""
+    """Return a progress bar with a resolution of an eighth of a cell."""
     eighths = round(share * cells * 8)
     full, part = divmod(eighths, 8)
     text = "█" * full + (" ▏▎▍▌▋▊▉"[part] if part else "")
@@ -104,7 +104,7 @@ def bar(share: float, cells: int = BAR_CELLS) -> str:
 
 
 def failure_lines(snapshot: Snapshot) -> list[str]:
-    """Return what went wrong, the user's own exceptions first, grouped by where they were raised."""
+    """Return the first groups of failures, the costliest first."""
     lines = [failure_line(group) for group in snapshot["groups"][:_SHOWN_GROUPS]]
     hidden = len(snapshot["groups"]) - _SHOWN_GROUPS + snapshot["groups_hidden"]
     if hidden > 0:
@@ -113,15 +113,15 @@ def failure_lines(snapshot: Snapshot) -> list[str]:
 
 
 def failure_line(group: GroupRow) -> str:
-    """Return a group of failures in a line, and in a second one what to do about it, if known."""
+    """Return a group of failures in one line, and its hint, if any, in a second."""
     hint = f"\n  hint: {plain(group['hint'])}" if group["hint"] else ""
     return f"✗ {plain(group['group'])}: {plain(group['message'])}  ({group_fate(group)}){hint}"
 
 
 def group_fate(group: GroupRow) -> str:
-    """Return what a group of failures did: ``3 attempts, 1 mini-batch lost, first in ...``."""
+    """Return the effect of a group of failures: ``3 attempts, 1 mini-batch lost, first in ...``."""
     if group["first_mini_batch"] < 0:
-        return f"{plural(group['attempts'], 'worker')} failed to start"
+        return f"{plural(group['attempts'], 'attempt')} to start a worker"
     lost, missing = group["mini_batches_lost"], group.get("items_missing", 0)
     fate = f"{plural(lost, 'mini-batch')} lost" if lost else "retried"
     fate = f"{plural(missing, 'item')} without a result" if missing else fate
@@ -158,44 +158,44 @@ def text_view(snapshot: Snapshot) -> str:
     if snapshot["state"] == "Failed":
         lines.append(f"more: run.failures(), run.logs(), parallelrun logs {snapshot['run_id']}")
     if snapshot["can_resume"] and snapshot["state"] != "Completed":
-        lines.append(f"to go on: run.resume(), parallelrun resume {snapshot['run_id']}")
+        lines.append(f"to resume: run.resume(), parallelrun resume {snapshot['run_id']}")
     if not snapshot["is_final"]:
         lines += worker_lines(snapshot)
     return "\n".join(lines)
 
 
 def plain(text: str) -> str:
-    """Return text of the user's on one line, without what a terminal would obey."""
+    """Return a user's text on one line, without control characters."""
     shown = visible(text)
     return "".join(c if unicodedata.category(c) not in {"Cc", "Cf"} else " " for c in shown)
 
 
 class LinePrinter:
-    """Says something new only: state changes, new failures, and every so many percent."""
+    """Selects the lines worth printing: state changes, new failures, every ``step_percent``."""
 
     def __init__(self, step_percent: int = 5) -> None:
         self._step = step_percent
-        self._said_percent = -1
-        self._said_state = ""
-        self._said_groups: set[str] = set()
+        self._last_step = -1
+        self._last_state = ""
+        self._printed_groups: set[str] = set()
 
     def lines(self, snapshot: Snapshot) -> list[str]:
-        """Return the lines that this snapshot is worth, often none."""
+        """Return the lines to print for a snapshot, often none."""
         lines = []
         for line, group in zip(failure_lines(snapshot), snapshot["groups"], strict=False):
-            if group["group"] not in self._said_groups:
-                self._said_groups.add(group["group"])
+            if group["group"] not in self._printed_groups:
+                self._printed_groups.add(group["group"])
                 lines.append(line)
         percent = int(share_done(snapshot) * 100)
         state = snapshot["state"]
         step = percent // self._step
-        if snapshot["is_final"] or state != self._said_state or step > self._said_percent:
-            self._said_state, self._said_percent = state, max(step, self._said_percent)
+        if snapshot["is_final"] or state != self._last_state or step > self._last_step:
+            self._last_state, self._last_step = state, max(step, self._last_step)
             shown = headline(snapshot)
             done = f"{percent} % · " if snapshot["plan_finished"] else ""
             lines.append(f"{plain(shown)}: {done}{progress_line(snapshot)}")
         if snapshot["is_final"] and snapshot["output"]:
             lines.append(f"{plural(snapshot['rows'], 'row')} in {plain(snapshot['output'])}")
-        if snapshot["can_resume"] and snapshot["state"] in {"Interrupted", "Canceled"}:
-            lines.append(f"to go on: parallelrun resume {snapshot['run_id']}")
+        if snapshot["can_resume"] and snapshot["state"] != "Completed":
+            lines.append(f"to resume: parallelrun resume {snapshot['run_id']}")
         return lines

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -256,12 +257,35 @@ def test_errors_form_the_tree_that_is_drawn() -> None:
     from parallelrun_jupyter import errors
 
     drawn = set(re.findall(r"[├└]── (\w+)", errors.__doc__ or ""))
-    defined = {name for name, value in vars(errors).items() if isinstance(value, type)}
+    defined = {
+        name
+        for name, value in vars(errors).items()
+        if isinstance(value, type) and issubclass(value, Exception)
+    }
     assert drawn == defined - {"ParallelRunError"}
     for name in defined:
-        error = getattr(errors, name)("a message")
-        assert str(pickle.loads(pickle.dumps(error))) == "a message"
+        error = getattr(errors, name)("A message.", "7", remedy=[errors.Remedy.CANCEL])
         assert isinstance(error, errors.ParallelRunError)
+        copy = pickle.loads(pickle.dumps(error))
+        assert str(copy) == "A message. run.cancel() ends it."
+        assert copy.run_id == "7"
+        assert str(getattr(errors, name)("a message")) == "a message"
+
+
+@pytest.mark.parametrize(
+    ("face", "sentence"),
+    [
+        ("python", "It is active. run.wait_for_completion() waits until it ends, run.cancel() ends it."),
+        ("terminal", "It is active. 'parallelrun watch 7' waits until it ends, 'parallelrun cancel 7' ends it."),
+        ("cell", "It is active. run.wait_for_completion() waits until it ends, %parallelrun cancel 7 ends it."),
+        ("panel", "It is active. Cancel ends it."),
+    ],
+)  # fmt: skip
+def test_each_face_words_a_remedy(face: Any, sentence: str) -> None:
+    from parallelrun_jupyter.errors import Remedy, RunFolderError
+
+    error = RunFolderError("It is active.", "7", remedy=[Remedy.WAIT, Remedy.CANCEL])
+    assert error.worded(face) == sentence
 
 
 def test_a_public_name_is_no_module() -> None:

@@ -65,25 +65,25 @@ def test_a_cluster_or_client_object_stands_for_its_address() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: DaskCompute("inproc://10.0.0.5/1/1"), "lives inside this process (processes=False), "
-         "where the run's driver, a process of its own, cannot reach it."),
+        (lambda: DaskCompute("inproc://10.0.0.5/1/1"), "lives inside this process (processes=False). "
+         "The run's driver, another process, cannot reach it."),
         (lambda: DaskCompute("gateway://host:80/x"), "DaskCompute(cluster='dask_gateway.GatewayCluster'"),
-        (lambda: DaskCompute("tpc://host:8786"), "is no address of a Dask scheduler; expected one such "
+        (lambda: DaskCompute("tpc://host:8786"), "is not the address of a Dask scheduler; expected one such "
          "as 'tcp://10.0.0.5:8786' or 'tls://...'. Did you mean 'tcp'?"),
         (DaskCompute, "was given 0 of an address"),
         (lambda: DaskCompute(ADDRESS, scheduler_file="x"), "was given 2 of an address"),
         (lambda: DaskCompute(5), "DaskCompute was given 5; expected the address of a scheduler"),
         (lambda: DaskCompute(cluster="SLURMCluster"), "expected the dotted name of a class"),
-        (lambda: DaskCompute(ADDRESS, arguments={"a": 1}), "arguments are those of cluster="),
-        (lambda: DaskCompute(ADDRESS, adapt=(1, 2)), "adapt is for a cluster that the run makes"),
+        (lambda: DaskCompute(ADDRESS, arguments={"a": 1}), "arguments are for cluster="),
+        (lambda: DaskCompute(ADDRESS, adapt=(1, 2)), "adapt is for a cluster that the run creates"),
         (lambda: DaskCompute(cluster="a.B", adapt=(3, 2)), "expected (minimum, maximum) of workers"),
         (lambda: DaskCompute(cluster="a.B", arguments={"api_token": "hush"}),
-         "whose value would be kept on disk. Put it into an environment variable, and give its name: "
+         "whose value would be stored on disk. Set an environment variable, and give its name: "
          "api_token='env:NAME'."),
-        (lambda: DaskCompute(cluster="a.B", arguments={"x": object()}), "arguments are kept as JSON"),
+        (lambda: DaskCompute(cluster="a.B", arguments={"x": object()}), "arguments are stored as JSON"),
         (lambda: DaskCompute(ADDRESS, security={"ca": "x"}), "security has no 'ca'."),
         (lambda: DaskCompute(ADDRESS, security={"tls_ca_file": "/no/ca.pem"}),
-         "security names the file '/no/ca.pem', which is not there."),
+         "security names the file '/no/ca.pem', which does not exist."),
         (lambda: DaskCompute.of_spec({"adress": ADDRESS}), "no key 'adress'. Did you mean 'address'?"),
     ],
 )  # fmt: skip
@@ -107,7 +107,7 @@ def test_certificates_that_are_texts_are_never_in_the_record(tmp_path: Path) -> 
     [text] = compute.secrets().values()
     assert set(json.loads(text)) == {"tls_client_cert", "tls_client_key"}
     assert "hush" not in repr(compute)
-    with pytest.raises(ConfigError, match="which are not kept on disk: give the paths of files"):
+    with pytest.raises(ConfigError, match="which are not stored on disk: pass the paths of files"):
         name_compute("farm", compute)
 
 
@@ -132,7 +132,7 @@ def test_what_cannot_be_used_is_said_at_submit(tmp_path: Path) -> None:
         port = free.getsockname()[1]
     with pytest.raises(ConfigError, match=rf"nothing answers at tcp://127\.0\.0\.1:{port} \("):
         DaskCompute(f"tcp://127.0.0.1:{port}").check()
-    with pytest.raises(ConfigError, match="scheduler_file is '.*', which is not there"):
+    with pytest.raises(ConfigError, match="scheduler_file is '.*', which does not exist"):
         DaskCompute(scheduler_file=tmp_path / "s.json").check()
     with pytest.raises(MissingExtraError, match="pip install no-such-package-xyz"):
         DaskCompute(cluster="no_such_package_xyz.Cluster").check()

@@ -54,8 +54,8 @@ def test_native_defaults() -> None:
         ("preload", ["not a name"], None),
         ("mini_batch_size", "1.5MB", None),
         ("compute_target", "cluster", "compute_target is 'cluster'; expected 'local' (this "
-         "machine), the default, the address of a Dask scheduler such as 'tcp://10.0.0.5:8786', or a "
-         "name that name_compute gave."),
+         "machine), the default, the address of a Dask scheduler such as 'tcp://10.0.0.5:8786', or "
+         "the name of a compute."),
         ("environment", 5, "environment is 5; expected None (this interpreter), the path of a "
          "python, or an Environment."),
     ],

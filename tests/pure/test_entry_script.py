@@ -1,8 +1,16 @@
+"""Entry scripts and cells are checked by parsing them; for names, the oracle is Python, which runs them."""
+
 from __future__ import annotations
+
+import json
+import os
+from types import ModuleType
 
 import pytest
 
-from parallelrun_jupyter.config.entry_script import check_script, imported_modules
+from parallelrun_jupyter import FileDataset
+from parallelrun_jupyter.commands.magics import how_to_define
+from parallelrun_jupyter.config.entry_script import check_script, imported_modules, notebook_names
 from parallelrun_jupyter.errors import EntryScriptError
 
 
@@ -23,6 +31,7 @@ from parallelrun_jupyter.errors import EntryScriptError
         "try:\n    from a import run\nexcept ImportError:\n    from b import run",
         "a, run = 1, print",
         "run: object = print",
+        "def init():\n    global run\n    from scoring import run",
     ],
 )
 def test_scripts_that_define_run(source: str) -> None:
@@ -45,9 +54,13 @@ def test_scripts_that_define_run(source: str) -> None:
         ),
         (
             "def run(b): return b\nasync def init(): pass",
-            "cell, line 2: init is async; expected a plain function, since nothing would await it",
+            "cell, line 2: init is async; expected a plain function, since workers do not await it",
         ),
         ("def run(b): return b\nasync def shutdown(): pass", "line 2: shutdown is async"),
+        (
+            "x = 1\ndef init():\n    nonlocal x\ndef run(b): return b",
+            "cell, line 3: nonlocal|no binding for",
+        ),
         ("\ndef run(): return 1", r"cell, line 2: run\(\) is called with the mini-batch, or"),
         ("def run(a, b, c): return 1", r"run\(a, b, c\) is called with the mini-batch, or with"),
         (
@@ -72,3 +85,100 @@ def test_what_a_script_imports_before_it_runs_is_found() -> None:
     found = imported_modules(source, ["mine", "score.py"])
     assert found == ["json", "os.path", "tensorflow.compat", "gc", "numpy", "late"]
     assert imported_modules("def", []) == []
+
+
+NAMES = {"x": 0.5, "np": json, "helper": len, "run": 1, "_i1": "x", "K": dict}
+
+CELLS = [
+    "def run(b): return [x for _ in b]",
+    "def run(b): return [np.dumps(i) for i in b]",
+    "def run(b):\n    x = 1\n    return x",
+    "x = 3\ndef run(b): return x",
+    "import json as np\ndef run(b): return np.dumps(1)",
+    "def init():\n    global x\n    x = 1\ndef run(b): return x",
+    "def run(b):\n    global x\n    return x",
+    "def run(b, x=2): return x",
+    "def run(b):\n    return (lambda x: x)(1)",
+    "def run(b): return [x for x in b]",
+    "def run(b): return [helper(i) for i in b]",
+    "class A:\n    y = x\ndef run(b): return A.y",
+    "class A(K): pass\ndef run(b): return A",
+    "@helper\ndef run(b): return b",
+    "for x in range(3): pass\ndef run(b): return x",
+    "with open('/dev/null') as x: pass\ndef run(b): return x.name",
+    "try:\n    1 / 0\nexcept ZeroDivisionError as x:\n    pass\ndef run(b): return b",
+    "def run(b):\n    def inner():\n        return x\n    return inner()",
+    "def run(b):\n    x = 1\n    def inner():\n        nonlocal x\n        x += 1\n        return x\n"
+    "    return inner()",
+    "def run(b: K) -> x: return b",
+    "from __future__ import annotations\ndef run(b: K, *c: np) -> x:\n    y: K = 1\n    return y",
+    "if (x := 3) > 2: pass\ndef run(b): return x",
+    "def run(b): return f'{x}'",
+    "del_me = 1\ndel del_me\ndef run(b): return b",
+    "def run(b, c=x): return c",
+    "def run(b):\n    match b:\n        case [x, *_]: return x\n    return 1",
+]
+
+
+def needs_more(source: str) -> bool:
+    """Return whether Python misses a name when it runs the cell."""
+    module = ModuleType("cell")
+    try:
+        exec(compile(source, "cell.py", "exec", dont_inherit=True), module.__dict__)
+        if hasattr(module, "init"):
+            module.init()
+        module.run([1, 2])
+    except NameError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("source", CELLS)
+def test_a_name_is_reported_exactly_if_python_misses_it(source: str) -> None:
+    assert bool(notebook_names(source, NAMES)) == needs_more(source)
+
+
+def test_all_names_are_found_with_their_first_lines() -> None:
+    source = "# first\ndef run(b):\n    y = np.dumps(x)\n    return x, _i1, unknown, print, len"
+    assert notebook_names(source, NAMES) == {"np": 3, "x": 3}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from math import *\ndef run(b): return x",
+        "def run(b): return x if 'x' in globals() else 1",
+        "exec('x = 1')\ndef run(b): return x",
+        "def run(b: return x",
+        "def run(b): return '\0'",
+    ],
+)
+def test_a_cell_that_parsing_cannot_judge_is_accepted(source: str) -> None:
+    assert notebook_names(source, NAMES) == {}
+
+
+def test_display_of_the_notebook_is_missed_too() -> None:
+    assert notebook_names("def run(b): display(b)", {"display": print}) == {"display": 1}
+
+
+def test_the_advice_depends_on_the_value_of_the_name() -> None:
+    class Mine:
+        pass
+
+    Mine.__module__ = "__main__"
+    advice = {
+        "np": how_to_define("np", json),
+        "os": how_to_define("os", os),
+        "x": how_to_define("x", 0.5),
+        "loads": how_to_define("loads", json.loads),
+        "Mine": how_to_define("Mine", Mine),
+        "model": how_to_define("model", object()),
+        "files": how_to_define("files", FileDataset("/dev/null")),
+    }
+    assert advice["np"] == "write 'import json as np' in the cell"
+    assert advice["os"] == "write 'import os' in the cell"
+    assert advice["x"].startswith("write 'x = 0.5' in the cell")
+    assert advice["loads"] == "write 'from json import loads' in the cell"
+    assert advice["Mine"].startswith("define Mine in the cell, or import it from a file")
+    assert advice["model"].startswith("make model in the cell's init()")
+    assert advice["files"] == "give files with --input, and run() is given its items"

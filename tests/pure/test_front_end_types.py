@@ -54,7 +54,7 @@ def test_what_is_built_is_built_again_when_a_source_changes(hook: Any, tmp_path:
         copy = shutil.copytree if (LAB / name).is_dir() else shutil.copy
         (tmp_path / "labextension").mkdir(exist_ok=True)
         copy(LAB / name, tmp_path / "labextension" / name)
-    for name in (*hook._MADE, hook._STAMP):
+    for name in (*hook._BUNDLES, hook._STAMP):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("made")
     assert not hook.is_built(tmp_path), "nobody knows what it was built from"
@@ -65,7 +65,7 @@ def test_what_is_built_is_built_again_when_a_source_changes(hook: Any, tmp_path:
     source.write_text(source.read_text() + "// changed\n")
     assert not hook.is_built(tmp_path)
     (tmp_path / hook._STAMP).write_text(json.dumps({"sha256": hook.digest_of(tmp_path)}))
-    (tmp_path / hook._MADE[1]).unlink()
+    (tmp_path / hook._BUNDLES[1]).unlink()
     assert not hook.is_built(tmp_path)
 
 

@@ -77,7 +77,7 @@ def test_a_running_run_says_when_that_was() -> None:
     assert "digits" in text
     assert "Running" in text
     assert "42 of 100" in text
-    assert "as of 2026-11-23 07:20:40 UTC; the run may have gone on since" in text
+    assert "as of 2026-11-23 07:20:40 UTC; the run may have continued since" in text
 
 
 def test_an_ended_run_says_how_it_ended_and_where_its_rows_are() -> None:

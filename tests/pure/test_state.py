@@ -293,13 +293,13 @@ def test_a_completed_run_with_failed_items_says_so(folder: RunFolder) -> None:
 def test_a_resume_is_proposed_only_where_it_can_help(folder: RunFolder) -> None:
     end = ev.RunFinished(9, "Failed", "too many", "", 0)
     lost = snapshot_of(folder, *PLANNED, failed(1, 2, is_last=True), end)
-    assert text_view(lost).endswith("to go on: run.resume(), parallelrun resume r")
+    assert text_view(lost).endswith("to resume: run.resume(), parallelrun resume r")
     where = "ShortResult at s.py:1 in run"
     short = ev.ItemsFailed(0, 1, "n0w0", 4, 9, "short_result", "ShortResult", "short", where, "")
     too_short = succeeded(0, 2)._replace(items_succeeded=0)
     kept = snapshot_of(folder, *PLANNED, too_short, short, end)
     assert kept["groups"][0]["items_missing"] > kept["error_threshold"] >= 0
-    assert "to go on" not in text_view(kept)
+    assert "to resume" not in text_view(kept)
 
 
 def test_what_a_user_wrote_cannot_command_a_terminal(folder: RunFolder) -> None:

@@ -224,7 +224,7 @@ def test_a_notebook_that_is_saved_in_the_middle_says_when_that_was(
     snapshot = output.data[RUN_MIME]["snapshot"]
     assert snapshot["state"] == "Running"
     assert snapshot["succeeded"] >= shown - 25
-    assert "the run may have gone on since" in output.data["text/html"]
+    assert "the run may have continued since" in output.data["text/html"]
     view.locator("button", has_text="Cancel").click()
     view.locator("button", has_text="Finish running mini-batches").click()
     page.page.wait_for_selector(".pr-run[data-state=Canceled]")

@@ -69,7 +69,7 @@ def test_a_run_is_shown_line_by_line_where_there_is_no_terminal(numbers: Path) -
     done = parallelrun("run", SCRIPTS / "slow.py", "-i", numbers, "-w", 2, "--mini-batch-size", 5)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert re.match(r"run \d{8}-\d{9}-\w{4}; Ctrl-C stops the watching, not the run", lines[0])
+    assert re.match(r"run \d{8}-\d{9}-\w{4}; Ctrl-C stops watching, not the run", lines[0])
     percents = [int(m[1]) for line in lines if (m := re.search(r": (\d+) % · ", line))]
     assert percents == sorted(percents)
     assert len(percents) <= 22
@@ -108,7 +108,10 @@ def test_what_failed_is_printed_with_commands_for_a_terminal(numbers: Path, tmp_
     words = ("-i", numbers, "--mini-batch-size", 30, "--run-max-try", 1, "--error-threshold", -1)
     done = parallelrun("run", script, *words)
     [run] = Run.list()
-    assert f"'parallelrun failures {run.run_id}' and 'parallelrun logs {run.run_id}'" in done.stderr
+    assert (
+        f"'parallelrun failures {run.run_id}' lists the failed attempts, 'parallelrun"
+        in done.stderr
+    )
     shown = parallelrun("failures").stdout
     assert "KeyError: 'first'" in shown
     assert "raised at bad.py:4 in run, first in mini-batch 1; 1 attempt failed there; " in shown
@@ -124,7 +127,7 @@ def test_list_watch_logs_and_cancel(
     assert main(["watch"]) == 1, "a run that did not complete"
     assert main(["list"]) == 0
     shown = capsys.readouterr().out
-    assert f"asked {run.run_id} to end" in shown
+    assert f"canceling run {run.run_id}" in shown
     [line] = [line for line in shown.splitlines() if line.startswith(run.run_id)]
     assert re.search(r"  slow on \S+  +Canceled  .*  canceled on request$", line)
 
@@ -256,8 +259,8 @@ def test_a_failed_run_shows_the_users_exception(numbers: Path, tmp_path: Path) -
     ("words", "message"),
     [
         (["run", ECHO, "--inputt", "x"],
-         "--inputt is no option of 'parallelrun run'. Did you mean '--input'?"),
-        (["run", ECHO], "there is no --input; write for example --input 'digits/*.png'."),
+         "unknown option --inputt of 'parallelrun run'. Did you mean '--input'?"),
+        (["run", ECHO], "--input is missing; write for example --input 'digits/*.png'."),
         (["run", ECHO, "-i", "/none/*.png"],
          "the glob '/none/*.png' matches no file: '/none' does not exist; '/' holds"),
         (["run", "/none.py", "-i", "/etc/hosts"], "there is no file /none.py"),
@@ -271,10 +274,10 @@ def test_a_failed_run_shows_the_users_exception(numbers: Path, tmp_path: Path) -
         (["run", ECHO, "-i", "/etc/hosts", "--output-action", "append"], "invalid choice: 'append'"),
         (["run", ECHO, "-i", "/etc/hosts", "--environment-variables", "A"],
          "--environment-variables is 'A'; expected NAME=VALUE."),
-        (["watch", "nothing"], "'parallelrun list' shows the runs."),
+        (["watch", "nothing"], "'parallelrun list' lists the runs."),
         (["list", "--state", "fialed"], "state is 'fialed'; expected one of Queued,"),
         (["list", "--limit", "-3"], "limit is -3; expected the number of runs to list"),
-        (["logs"], "there is no run yet; start one with 'parallelrun run SCRIPT --input PATH'."),
+        (["logs"], "there are no runs yet; start one with 'parallelrun run SCRIPT --input PATH'."),
         (["wach"], "invalid choice: 'wach'"),
     ],
 )  # fmt: skip

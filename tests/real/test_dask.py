@@ -420,7 +420,7 @@ def test_a_cluster_object_of_this_process(dask_cluster: DaskProcesses, numbers: 
 
         def scale(self, count: int) -> None: ...
 
-    with pytest.warns(UserWarning, match="was made by this process and ends with it"):
+    with pytest.warns(UserWarning, match="was created by this process and usually ends"):
         run = start(numbers, Cluster(), mini_batch_size=10)
     assert end_of(run) == "Completed"
     assert rows_of(run) == NAMES

@@ -253,7 +253,7 @@ def test_a_view_asks_for_log_failures_and_cancel_over_the_comm(numbers: Path, co
     }
     assert answers[1]["answer"]["has_older"] is False
     assert answers[2]["answer"]["attempts"] == 0
-    assert "no question" in answers[3]["error"]
+    assert "unknown query" in answers[3]["error"]
     assert answers[4] == {"id": 4, "answer": None}
     assert run.wait_for_completion(show_output=False, raise_on_error=False) == "Canceled"
     comms.say(say="bye", view=VIEW)

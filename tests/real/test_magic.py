@@ -91,7 +91,7 @@ def test_a_failure_that_was_waited_for_is_no_usage_error(
         cell(shell, f"-i {numbers} -w 1 --mini-batch-size 1 --run-max-try 1 --wait", text)
     run = shell.user_ns["run"]
     flag.touch()
-    with pytest.raises(UsageError, match="--failed-onl is no option of %parallelrun resume"):
+    with pytest.raises(UsageError, match="unknown option --failed-onl of %parallelrun resume"):
         shell.run_line_magic("parallelrun", "resume --failed-onl")
     shell.run_line_magic("parallelrun", "resume run")
     assert end_of(run) == "Completed"
@@ -119,7 +119,10 @@ def test_a_cell_that_needs_the_notebooks_variables_is_told_what_to_write(
     with pytest.raises(UsageError) as caught:
         cell(shell, f"-i {numbers}", text)
     message = str(caught.value)
-    assert "cell.py uses what the notebook defines, not the cell: js (line 3), threshold" in message
+    assert (
+        "cell.py uses names that the notebook defines, not the cell: js (line 3), threshold"
+        in message
+    )
     assert "runs in processes of its own, which do not see the notebook's variables" in message
     assert "write 'import json as js' in the cell" in message
     assert "write 'threshold = 0.5' in the cell" in message
@@ -144,7 +147,7 @@ def test_a_name_that_reading_does_not_find_gets_a_hint_when_it_fails(
 def test_the_lines_for_fingers(
     shell: InteractiveShell, numbers: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(UsageError, match="there is no run yet; start one with %%parallelrun"):
+    with pytest.raises(UsageError, match="there are no runs yet; start one with %%parallelrun"):
         shell.run_line_magic("parallelrun", "logs")
     text = "import time\ndef run(b):\n    print('hello'); time.sleep(1)\n    return b\n"
     cell(shell, f"-i {numbers} -w 1 --mini-batch-size 1", text)
@@ -158,18 +161,18 @@ def test_the_lines_for_fingers(
     assert shown.count(f"Run('{run.run_id}'") == 2
     assert re.search(rf"{run.run_id}  cell on \S+  +(Planning|Running)  .* items", shown)
     assert "STDOUT #0 hello" in shown
-    assert f"asked {run.run_id} to end" in shown
+    assert f"canceling run {run.run_id}" in shown
 
 
 @pytest.mark.parametrize(
     ("line", "text", "message"),
     [
-        ("", CELL, "there is no --input; write for example --input 'digits/*.png'."),
+        ("", CELL, "--input is missing; write for example --input 'digits/*.png'."),
         ("-i {n} --worker 2", CELL,
-         "--worker is no option of %%parallelrun. Did you mean '--workers'? %%parallelrun? shows"),
+         "unknown option --worker of %%parallelrun. Did you mean '--workers'? %%parallelrun? shows"),
         ("-i {n}", "x = 1", r"cell.py defines no function run(mini_batch). Write: def run"),
         ("-i {n}", "def run(b):\n  retrun b", "cell.py, line 3: invalid syntax"),
-        ("-i {n} \\", CELL, "the line ends in a backslash, but it cannot go on in the next one"),
+        ("-i {n} \\", CELL, "the line ends in a backslash, but a magic cannot continue on the next"),
         ("-i {n}", "%matplotlib inline\n" + CELL, "line 2: invalid syntax: %matplotlib inline. "
          "%matplotlib is a command of IPython"),
         ("-i {n}", "def run(b):\n  x = !ls\n  return b", "x = !ls. !ls is a command of IPython"),

@@ -41,7 +41,7 @@ def test_a_report_holds_the_run_and_asks_nobody(failing: Run, tmp_path: Path) ->
     assert text.count("</script>") == 2
     assert "https://" not in text
     assert len(text) < 300_000
-    with pytest.raises(OutputError, match=r"could not be written .*; name another place"):
+    with pytest.raises(OutputError, match=r"could not be written .*; choose another path"):
         failing.report(tmp_path / "none" / "run.html")
 
 

@@ -170,7 +170,7 @@ def test_inputs_that_changed_are_a_clear_error_and_the_run_stays_as_it_was(
     assert (run.folder.script / "slow.py").read_bytes() == (SCRIPTS / "slow.py").read_bytes()
     (numbers / "059.txt").write_text("59")
     os.utime(numbers / "059.txt", ns=(0, 1))  # not what it was, though it reads the same
-    with pytest.raises(InputError, match="was not resumed, and is as it was"):
+    with pytest.raises(InputError, match="was not resumed and is unchanged"):
         run.resume()
 
 
@@ -231,7 +231,7 @@ def version_of(run: Run, number: int, path: Path) -> None:
 def test_a_running_run_is_not_resumed(start: Callable[..., Run]) -> None:
     run = start("slow.py")
     wait_for(run, 1)
-    with pytest.raises(RunFolderError, match="it is still going. Wait for its end, or end it with"):
+    with pytest.raises(RunFolderError, match="it is still active, and cannot be resumed. run.wait"):
         run.resume()
     assert end_of(run) == "Completed"
 
@@ -276,7 +276,7 @@ def test_secrets_are_asked_for_by_name(
     wait_for(run, 1)
     run.cancel()
     end_of(run)
-    with pytest.raises(ConfigError, match=r"MY_API_KEY, whose value is not kept on disk"):
+    with pytest.raises(ConfigError, match=r"MY_API_KEY, whose value is not stored on disk"):
         run.resume()
     monkeypatch.setenv("MY_API_KEY", "hush")
     run.resume()

@@ -219,7 +219,7 @@ def test_draining_keeps_what_is_running(start: Callable[..., Run]) -> None:
 
 def test_waiting_ends_in_time_and_the_run_goes_on(start: Callable[..., Run]) -> None:
     run = start("slow.py")
-    with pytest.raises(WaitTimeoutError, match="it goes on. Wait again"):
+    with pytest.raises(WaitTimeoutError, match="it continues. run.wait_for_completion"):
         run.wait_for_completion(show_output=False, timeout_s=0.3)
     assert end_of(run) == "Completed"
 
@@ -275,7 +275,7 @@ def test_a_full_disk_at_the_start_is_a_sentence_and_leaves_no_folder(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr("parallelrun_jupyter.client.submit.shutil.copyfile", fill)
-    with pytest.raises(RunFolderError, match=r"could not be filled \(.*No space left on device"):
+    with pytest.raises(RunFolderError, match=r"could not be written \(.*No space left on device"):
         submit(ParallelRunConfig(entry_script=str(SCRIPTS / "echo.py")), inputs=numbers)
     assert not list((home / "runs").iterdir())
 

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from ..backends import find_backend
 from ..engine.child_process import kill_group
 from ..engine.driver import Driver
-from ..engine.node.fork_server import WORKER_FOLDER, Templates
+from ..engine.node.fork_server import WORKER_FOLDER, ForkServerCache
 from ..errors import LaunchError
 from ..runs.logs.reader import text_from
 from ..runs.resume_request import read_resume
@@ -158,31 +158,31 @@ def drive(path: str, channel: int = -1) -> None:
         It has a driver already.
     """
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    templates = Templates()
+    fork_servers = ForkServerCache()
     asking = socket.socket(fileno=channel) if channel >= 0 else None
     if asking is not None:
         os.set_inheritable(asking.fileno(), False)  # noqa: FBT003 - os.set_inheritable's own signature
     found: str | None = path
     try:
         while found is not None:
-            is_well = _drive(find(found), templates, asking)
+            is_well = _drive(find(found), fork_servers, asking)
             # What a backend leaves running in this process is no start for another run.
             can_stay = is_well and asking is not None and threading.active_count() == 1
             gc.collect()  # what it knew of the last run
             found = wait_for_folder(asking) if can_stay and asking is not None else None
     finally:
-        templates.close()
+        fork_servers.close()
 
 
-def _drive(folder: RunFolder, templates: Templates, asking: socket.socket | None) -> bool:
+def _drive(folder: RunFolder, fork_servers: ForkServerCache, asking: socket.socket | None) -> bool:
     record = read_resume(folder).applied_to(folder.read_record())
     logging.getLogger("parallelrun_jupyter").setLevel(record.logging_level)
-    make_pool = partial(find_backend(record.backend), templates=templates)
+    make_pool = partial(find_backend(record.backend), fork_servers=fork_servers)
     driver = Driver(folder, make_pool)
     try:
         is_well = driver.run()
         if asking is not None:  # the last workers may take a second for their ends
-            say_ending(asking, with_imports=templates.is_kept)
+            say_ending(asking, with_imports=fork_servers.is_filled)
     finally:
         driver.close()
     return is_well

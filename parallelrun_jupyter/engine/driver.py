@@ -24,11 +24,11 @@ from ..runs.output.manifest import parts_of
 from ..runs.resume_request import ResumeRequest, read_resume, write_refusal
 from ..runs.run_folder import RunFolder
 from ..runs.run_record import RunRecord
-from ..worker.helper import text_of
+from ..worker.child_loop import traceback_text
 from .node_pool import Pool, PoolFactory
 from .output.committer import Committer
-from .output.publisher import FilePublisher, PartsPublisher
-from .output.schema_check import FirstClash
+from .output.publisher import Publisher
+from .output.schema_check import SchemaCheck
 from .planning.plan_check import Fate, Fates
 from .planning.plan_file import PlanFile
 from .planning.planner import Planner
@@ -97,7 +97,7 @@ class Driver:
         self._commits = Committer(folder, part=state.drivers)
         self._plan = PlanFile(folder.plan)
         self._told: deque[Signal] = deque()
-        self._clash = FirstClash(self._record.output_format)
+        self._schema_check = SchemaCheck(self._record.output_format)
         self._pool: Pool = make_pool(folder, self._record, self._keep_rows)
         asked = self._resume
         fates = _fates(state, asked) if state.drivers else None
@@ -114,7 +114,7 @@ class Driver:
         self._save_at = time.monotonic() + _SAVE_S
         self._seen_requests: set[str] = set()
         self._is_over = False
-        self._upload: FilePublisher | None = None
+        self._upload: Publisher | None = None
 
     def run(self) -> bool:
         """Drive the run to a final state, which the journal holds in any case; then `close`.
@@ -150,7 +150,7 @@ class Driver:
             _log.exception("the driver failed")
             self._record_end(
                 f"the driver failed: {type(error).__name__}: {error}; see {self._folder.driver_log}",
-                text_of(error),
+                traceback_text(error),
             )
         return is_well
 
@@ -172,13 +172,13 @@ class Driver:
     def _keep_rows(self, rows: bytes) -> tuple[int, int]:
         """Keep rows for the part file; return the part and their offset in it."""
         place = self._commits.keep_rows(rows)
-        self._clash.look(rows, place)
+        self._schema_check.add_rows(rows, place)
         return place
 
     def _check_columns(self, event: Event) -> None:
         """End the run as soon as results have come which one file cannot hold."""
         if isinstance(event, AttemptSucceeded) and event.length:
-            reason = self._clash.reason(event.mini_batch, (event.part, event.offset))
+            reason = self._schema_check.conflict(event.mini_batch, (event.part, event.offset))
             if reason:
                 self._tell(signals.OutputImpossible(reason))
 
@@ -260,7 +260,7 @@ class Driver:
         if record.output_parts:
             self._commits.flush()
             parts = parts_of(self._parts)
-            self._upload = PartsPublisher(self._folder, record, parts, self._tell)
+            self._upload = Publisher.for_parts(self._folder, record, parts, self._tell)
             self._upload.start()
             return
         target = final_file(self._folder, record) if record.append_rows else None
@@ -273,7 +273,7 @@ class Driver:
             self._tell(signals.OutputNotPublished(str(error)))
             return
         if record.output_storage:
-            self._upload = FilePublisher(self._folder, record, target, self._tell)
+            self._upload = Publisher.for_files(self._folder, record, target, self._tell)
             self._upload.start()
         else:
             self._tell(signals.OutputPublished(str(target), size_bytes))
@@ -308,13 +308,13 @@ class Driver:
             write_refusal(self._folder, reason)
             return
         try:
-            self._commits.last_word(RunFinished(self._now_ms(), "Failed", reason, "", 0, trace))
+            self._commits.record_end(RunFinished(self._now_ms(), "Failed", reason, "", 0, trace))
         except OSError:  # then the dead driver will be seen as such
             _log.exception("the journal could not be written")
 
     def close(self) -> None:
         """End what is still there, and let others drive the run."""
-        self._planner.close()
+        self._planner.stop()
         if self._upload is not None:
             self._upload.close()
         self._pool.close()

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from ..runs.run_folder import RunFolder
 from ..runs.run_record import RunRecord
-from .node.fork_server import Templates
+from .node.fork_server import ForkServerCache
 from .scheduling.signals import Piece, Signal
 
 
@@ -54,9 +54,9 @@ class PoolFactory(Protocol):
         folder: RunFolder,
         record: RunRecord,
         keep_rows: Callable[[bytes], tuple[int, int]],
-        templates: Templates | None = None,
+        fork_servers: ForkServerCache | None = None,
     ) -> Pool:
         """Make a pool that stores the rows of finished mini-batches by ``keep_rows``.
 
-        What its workers are forked from is kept in ``templates``, where they can be forked.
+        If workers can be forked, their fork server is cached in ``fork_servers``.
         """

@@ -23,7 +23,9 @@ from tests.real.conftest import TIMEOUT_S, end_of, rows_of
 __all__ = ["boom"]
 
 NAMES = [f"{number:02d}.txt" for number in range(20)]
-KILLED = "its process died with signal 9 (SIGKILL): killed from outside, often for want of memory"
+KILLED = (
+    "its process died with signal 9 (SIGKILL): killed from outside, often because memory ran out"
+)
 
 
 @pytest.fixture
@@ -120,7 +122,7 @@ def test_what_a_store_raises_while_staging_is_told_with_its_traceback(
     assert "RuntimeError: boom at get" in error
     failed = run.failures().iloc[0]
     assert failed["error"] == "RuntimeError"
-    assert "could not be brought here from the boom store: RuntimeError: boom" in failed["message"]
+    assert "could not be fetched from the boom store: RuntimeError: boom" in failed["message"]
     assert "in get_file" in failed["traceback"]
 
 
@@ -129,9 +131,9 @@ def test_a_stager_that_dies_again_and_again_is_told_with_how(
 ) -> None:
     boom.tell(get="die")
     run = over_store()
-    assert f"ended 3 times in a row, at last: {KILLED}" in error_of(run)
+    assert f"ended 3 times in a row, most recently: {KILLED}" in error_of(run)
     [text] = [e.text for e in run.events(follow=False) if isinstance(e, WarningRaised)]
-    assert f"the process that stages the inputs was started again: {KILLED}" in text
+    assert f"the process that stages the inputs was restarted: {KILLED}" in text
 
 
 def test_what_ends_the_stager_is_told_with_its_traceback(
@@ -140,7 +142,7 @@ def test_what_ends_the_stager_is_told_with_its_traceback(
     boom.tell(get="exit")
     run = over_store()
     error = error_of(run)
-    assert "at last: SystemExit: 0" in error
+    assert "most recently: SystemExit: 0" in error
     assert "in meet_fate" in error
     warnings = [e for e in run.events(follow=False) if isinstance(e, WarningRaised)]
     assert "in meet_fate" in warnings[0].traceback
@@ -181,7 +183,7 @@ def test_an_uploader_that_is_killed_is_told(to_store: Callable[..., Run], boom: 
     boom.tell(put="die")
     run = to_store()
     error = error_of(run)
-    assert f"the output could not be put: {KILLED}. The rows are safe in" in error
+    assert f"the output could not be uploaded: {KILLED}. The rows are safe in" in error
     assert "run.resume() publishes them" in error
 
 
@@ -213,9 +215,9 @@ def test_what_the_part_writer_did_not_expect_is_told(boom: BoomStore, numbers: P
 def test_a_part_writer_that_is_killed_is_told(boom: BoomStore, numbers: Path) -> None:
     boom.tell(put="die")
     error = error_of(by_parts(boom, numbers))
-    assert "a part of the output could not be put from" in error
+    assert "a part of the output could not be uploaded from" in error
     assert KILLED in error
-    assert "run.resume() goes on" in error
+    assert "run.resume() continues" in error
 
 
 # Copies

@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from ...config.dask_compute import TLS_VARIABLE, DaskCompute, require_dask
-from ...engine.node.fork_server import Templates
+from ...engine.node.fork_server import ForkServerCache
 from ...engine.scheduling import signals
 from ...engine.scheduling.signals import Piece, Signal
 from ...runs.logs import remote_logs
 from ...runs.run_folder import RunFolder
 from ...runs.run_record import RunRecord
-from ...worker.helper import text_of
+from ...worker.child_loop import traceback_text
 from .cluster import Cluster
 from .mailbox import Inbox, Mailbag
 from .membership import ClusterLimits, Membership
@@ -212,7 +212,7 @@ class DaskPool:
                 f"the connection to the Dask cluster failed ({error!r}); "
                 f"see {self._folder.driver_log}. run.resume() goes on"
             )
-            self._say(signals.PoolLost(text, is_resumable=True, traceback=text_of(error)))
+            self._say(signals.PoolLost(text, is_resumable=True, traceback=traceback_text(error)))
         await ending
         course.cancel()
         await asyncio.gather(course, return_exceptions=True)
@@ -290,7 +290,7 @@ def make_pool(
     folder: RunFolder,
     record: RunRecord,
     keep_rows: Callable[[bytes], tuple[int, int]],
-    templates: Templates | None = None,  # noqa: ARG001 - a Dask worker takes in no orphans
+    fork_servers: ForkServerCache | None = None,  # noqa: ARG001 - a Dask worker adopts no orphans
 ) -> DaskPool:
     """Make the pool of a run."""
     return DaskPool(folder, record, keep_rows)

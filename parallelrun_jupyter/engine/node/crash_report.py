@@ -1,4 +1,4 @@
-"""Where a worker was when it crashed or was ended: the stack that it wrote on the way out."""
+"""Reads the traces of a worker that died: the stack it dumped, and its last line on standard error."""
 
 from __future__ import annotations
 
@@ -6,20 +6,24 @@ import linecache
 import os
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 from ...worker.failures import is_under
 from .fork_server import WORKER_FOLDER
 
 _FRAME = re.compile(r'^  File "(?P<file>.*)", line (?P<line>\d+) in (?P<name>.*)$')
+_LOG_TAIL_BYTES = 1 << 13
+_TIMESTAMP_BYTES = len("2026-11-23T06:20:40.123Z")
+_MAX_LINE_CHARACTERS = 300
 
 
 def read_stack(dump: str, roots: Sequence[str]) -> tuple[str, str]:
-    """Return (where, text) of the last stack in what ``faulthandler`` wrote.
+    """Return (location, text) of the last stack that ``faulthandler`` has dumped.
 
     Parameters
     ----------
     dump
-        What it wrote: the innermost frame first.
+        Its output: the innermost frame first.
     roots
         Folders of the user's own code.
 
@@ -27,7 +31,7 @@ def read_stack(dump: str, roots: Sequence[str]) -> tuple[str, str]:
     -------
     tuple of str
         The innermost line of the user's code as ``file.py:12 in run``, and the stack in the order
-        of a traceback; both empty where there is none.
+        of a traceback; both are empty without a stack.
     """
     frames = []
     for row in dump.rpartition("(most recent call first):\n")[2].splitlines():
@@ -36,10 +40,10 @@ def read_stack(dump: str, roots: Sequence[str]) -> tuple[str, str]:
             break
         frames.append((match["file"], int(match["line"]), match["name"]))
     frames = [frame for frame in frames if not _is_ours(frame[0])]
-    own = [frame for frame in frames if is_under(frame[0], list(roots))]
+    user_frames = [frame for frame in frames if is_under(frame[0], list(roots))]
     if not frames:
         return "", ""
-    file, line, name = (own or frames)[0]
+    file, line, name = (user_frames or frames)[0]
     lines = ["Stack (most recent call last):"]
     for path, number, function in reversed(frames):
         lines.append(f'  File "{path}", line {number}, in {function}')
@@ -51,3 +55,19 @@ def read_stack(dump: str, roots: Sequence[str]) -> tuple[str, str]:
 
 def _is_ours(path: str) -> bool:
     return path.startswith((f"{WORKER_FOLDER}{os.sep}", "<frozen "))
+
+
+def last_stderr_line(log: Path, mini_batch: int) -> str:
+    """Return the last line that a worker wrote to standard error during a mini-batch, -1 for none.
+
+    C code reports there why it ends the process.
+    """
+    tag = b" STDERR #%d " % mini_batch if mini_batch >= 0 else b" STDERR #- "
+    try:
+        with open(log, "rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _LOG_TAIL_BYTES))
+            lines = file.read().splitlines()
+    except OSError:
+        return ""
+    texts = [line.partition(tag)[2] for line in lines if line.find(tag) == _TIMESTAMP_BYTES]
+    return texts[-1].decode("utf-8", "replace").strip()[:_MAX_LINE_CHARACTERS] if texts else ""

@@ -1,4 +1,4 @@
-"""Backends: where runs run. Each is a module, imported when a run names it."""
+"""Backends, the places that runs run on. Each is a module, imported when a run names it."""
 
 from __future__ import annotations
 

@@ -320,11 +320,6 @@ class ChildProcess:
         os.close(replies_in)
         return cls(pid, replies, stderr)
 
-    @property
-    def is_running(self) -> bool:
-        """Whether the process has not ended."""
-        return not self._is_reaped and not has_ended(self.pid)
-
     # Messages
 
     def listen(self, selector: selectors.BaseSelector, owner: Any) -> None:
@@ -418,7 +413,7 @@ class ChildProcess:
     def wait(self, timeout_s: float) -> bool:
         """Wait until the process has ended; return whether it has within ``timeout_s`` seconds."""
         until = time.monotonic() + timeout_s
-        while self.is_running:
+        while not (self._is_reaped or has_ended(self.pid)):
             if time.monotonic() >= until:
                 return False
             time.sleep(_POLL_S)

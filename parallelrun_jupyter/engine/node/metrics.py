@@ -1,4 +1,4 @@
-"""What the workers of a node do and use: phase, CPU, memory, and GPU if there is one."""
+"""Metrics of a node's workers: phase, CPU, memory and GPU."""
 
 from __future__ import annotations
 

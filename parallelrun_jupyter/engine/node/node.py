@@ -14,6 +14,7 @@ from ..scheduling.signals import Failure, Signal, Success
 from .feeder import Feeder
 from .metrics import Sampler
 from .stager import StagerClient, StagingResult
+from .worker_failure import attempt_failure, read_stack, worker_failure
 from .worker_process import (
     CAN_WATCH_PIDS,
     INIT_FAILED,
@@ -257,7 +258,7 @@ class Node:
                         attempt,
                         items,
                         duration_us,
-                        worker.corrected_failure(Failure(**failure), mini_batch),
+                        attempt_failure(worker, Failure(**failure), mini_batch),
                     )
                 ]
             case ["ready", init_ms, run_line]:
@@ -349,11 +350,11 @@ class Node:
             self.feeder.requeue(worker.assigned.items())
         worker.assigned.clear()
         self._workers.remove(worker)
-        location, stack = worker.read_stack(self._spec.start["roots"])
+        location, stack = read_stack(worker.read_dump(), self._spec.start["roots"])
         if stack and worker.kill_reason != STOPPED:
             worker.log_text(b"ERROR", mini_batch, stack.encode("utf-8", "backslashreplace"))
         status = worker.close()
-        failure = worker.failure(status, location, stack, mini_batch if blamed else -1)
+        failure = worker_failure(worker, status, location, stack, mini_batch if blamed else -1)
         if blamed is not None and worker.kill_reason != STOPPED:
             found.append(
                 signals.AttemptErrored(

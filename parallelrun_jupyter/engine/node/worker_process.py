@@ -20,10 +20,8 @@ from typing import Any, NamedTuple
 from ...worker import protocol
 from ...worker.status_page import LOADING, RUNNING, SIZE, StatusPage
 from ...worker.streams import OPEN_END, ShownLines, tag_lines
-from ..child_process import Outbox, death_text, exit_text, has_ended, kill_group, spawn
+from ..child_process import Outbox, exit_text, has_ended, kill_group, spawn
 from ..scheduling.limits import NodeLimits
-from ..scheduling.signals import Failure
-from .crash_report import last_stderr_line, read_stack
 from .fork_server import WORKER_FOLDER, ForkServerClient
 
 _READ_BYTES = 1 << 18
@@ -118,7 +116,7 @@ class WorkerProcess:
         self.has_stopped = False
         self.has_reported = False
         self.kill_reason = ""
-        self._kill_kind = "timeout"
+        self.kill_kind = "timeout"
         self._terminated_at: float | None = None
         self.started_at = time.monotonic()
         #: 0 until the fork server has forked it
@@ -319,7 +317,7 @@ class WorkerProcess:
         if not self.pid and self._fork_server is not None:
             self._fork_server.give_up(timeout.reason)
         elif not self.kill_reason:
-            self.kill_reason, self._kill_kind = timeout.reason, timeout.kind
+            self.kill_reason, self.kill_kind = timeout.reason, timeout.kind
             self._terminated_at = time.monotonic()
             try:
                 os.kill(self.pid, signal.SIGTERM)
@@ -338,11 +336,11 @@ class WorkerProcess:
         """Return whether the process has ended, without waiting for it or reaping it."""
         return has_ended(self.pid) if self.pid else self.is_lost
 
-    def read_stack(self, roots: Sequence[str]) -> tuple[str, str]:
-        """Return (location, text) of the stack that the worker dumped, as `crash_report.read_stack`."""
+    def read_dump(self) -> str:
+        """Return the stack that the worker dumped when it crashed or was terminated."""
         size = os.fstat(self._dump.fileno()).st_size
         data = os.pread(self._dump.fileno(), _DUMP_BYTES, max(0, size - _DUMP_BYTES))
-        return read_stack(data.decode("utf-8", "replace"), roots)
+        return data.decode("utf-8", "replace")
 
     def close(self) -> int:
         """Reap an ended worker, kill what it started, and return its exit status."""
@@ -364,42 +362,6 @@ class WorkerProcess:
         if self._fork_server is not None and self.pid and not (worked or was_ended):
             self._fork_server.give_up(f"{self.name}, forked from it, ended without any result")
 
-    def failure(self, status: int, location: str, stack: str, mini_batch: int) -> Failure:
-        """Return the failure of a worker that ended without reporting one.
-
-        Parameters
-        ----------
-        status
-            Its exit status.
-        location, stack
-            The line of the user's code and the stack at its end, if known.
-        mini_batch
-            The mini-batch that it was running; -1 for none.
-        """
-        location = location or ("run()" if self.is_ready else "init()")
-        if self.kill_reason:
-            kind, error, message = self._kill_kind, "Timeout", self.kill_reason
-            if kind == "load_timeout":
-                location = "loading"
-        else:
-            kind, error = "worker_lost", "WorkerLost"
-            message = f"the worker process died with {death_text(status)}"
-            if status >= 0:
-                message += ": something called os._exit(), or a library ended the process"
-            last_line = last_stderr_line(self.log, mini_batch)
-            message += f"; the last line on stderr: {last_line}" if last_line else ""
-        return Failure(kind, error, message, f"{error} at {location}", stack)
-
     def end_reason(self, status: int) -> str:
         """Return why it was killed, or how it ended."""
         return self.kill_reason or exit_text(status)
-
-    def corrected_failure(self, reported: Failure, mini_batch: int) -> Failure:
-        """Return the failure of an attempt that the worker reported, or the timeout that caused it.
-
-        A script may turn SIGTERM into an exception, which then ends its ``run()`` after a timeout.
-        """
-        if not self.kill_reason or self.kill_reason == STOPPED:
-            return reported
-        location = reported.group.partition(" at ")[2]
-        return self.failure(0, location, reported.traceback, mini_batch)

@@ -36,13 +36,13 @@ class _Job:
     module
         The process that does it.
     message
-        Its message to the process; None if there are no files.
+        Its message to the process; None without files.
     limit_s
         Seconds until the process must reply.
     timeout_text, remedy
         The error message after that time, and its end after any failure.
     url
-        The published output; empty if there is no final file.
+        The published output; empty without a final file.
     size_bytes
         Its size, unless the process reports it.
     temporary_files
@@ -89,7 +89,7 @@ class Publisher:
         final: Path | None,
         report: Callable[[Signal], None],
     ) -> Publisher:
-        """Upload the files that the script has written, and then the final file, if there is one."""
+        """Upload the files that the script has written, and then the final file, if any."""
         files = _script_files(folder, record)
         if final is not None:
             files.append((str(final), final.name))

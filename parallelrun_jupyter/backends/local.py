@@ -106,7 +106,7 @@ class LocalPool:
 
     def wait(self, timeout_s: float) -> list[Signal]:
         """Return new signals, waiting up to ``timeout_s`` seconds for one."""
-        found: list[Signal] = []
+        emitted: list[Signal] = []
         due = min(node.next_step_at() for node in self._nodes.values())
         if self._uploader is not None:
             due = min(due, self._uploader.next_step_at())
@@ -115,15 +115,15 @@ class LocalPool:
             if key.data is None:
                 self._drain_wake_pipe()
             elif isinstance(key.data, ForkServerClient):
-                found += [
+                emitted += [
                     signals.WorkerSpawned(worker.node, worker.name, worker.pid)
                     for worker in key.data.handle(key.fd)
                 ]
             elif isinstance(key.data, PartUploader):
-                found += key.data.handle(key.fd)
+                emitted += key.data.handle(key.fd)
             else:
-                found += self._nodes[key.data.node].handle(key.data, key.fd)
-        return found + self.step() + self._report_fork_server()
+                emitted += self._nodes[key.data.node].handle(key.data, key.fd)
+        return emitted + self.step() + self._report_fork_server()
 
     def _report_fork_server(self) -> list[Signal]:
         """Warn, once, when the fork server has ended."""
@@ -141,12 +141,12 @@ class LocalPool:
 
         A caller that cannot accept more rows calls this in place of `wait`.
         """
-        found: list[Signal] = []
+        emitted: list[Signal] = []
         now = time.monotonic()
         for node in self._nodes.values():
             if now >= node.next_step_at():
-                found += node.step()
-        return found + (self._uploader.step() if self._uploader is not None else [])
+                emitted += node.step()
+        return emitted + (self._uploader.step() if self._uploader is not None else [])
 
     def set_latency(self, latency_s: float) -> None:
         """Let the nodes hold enough mini-batches to bridge a message to the driver and its answer."""

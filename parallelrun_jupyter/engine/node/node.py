@@ -129,11 +129,11 @@ class Node:
         if self._stager is not None:
             backlog += self._stager.take_pending()
         self._release(*(number for number, _ in backlog))
-        found = self._offer()
+        emitted = self._offer()
         if backlog:
             returned = tuple((number, assignment.attempt) for number, assignment in backlog)
-            found.append(signals.MiniBatchesReturned(self.name, returned))
-        return found
+            emitted.append(signals.MiniBatchesReturned(self.name, returned))
+        return emitted
 
     def unpause(self) -> list[Signal]:
         """Accept mini-batches again."""
@@ -180,11 +180,11 @@ class Node:
     def step(self) -> list[Signal]:
         """Reap workers that ended, enforce timeouts, start missing workers, and sample all of them."""
         now = time.monotonic()
-        found: list[Signal] = []
+        emitted: list[Signal] = []
         for worker in list(self._workers):
             timeout = worker.timeout(self._limits)
             if worker.has_ended():
-                found += self._reap(worker)
+                emitted += self._reap(worker)
             elif now >= timeout.at:
                 if timeout.reason and not worker.kill_reason:
                     worker.terminate(timeout)
@@ -197,8 +197,8 @@ class Node:
             else:
                 self._stager.enforce_deadline()
         if not self._is_stopping and now >= self._restarts.due_at:
-            found += self._start_missing()
-        return found + self._sample(now) + self._offer() + self._report_stopped()
+            emitted += self._start_missing()
+        return emitted + self._sample(now) + self._offer() + self._report_stopped()
 
     def handle(self, owner: WorkerProcess | StagerClient, fd: int) -> list[Signal]:
         """Serve a ready descriptor of a worker or of the stager."""
@@ -206,12 +206,12 @@ class Node:
             return self._on_staged(owner.handle(fd)) if owner is self._stager else []
         if owner not in self._workers:
             return []
-        found: list[Signal] = []
+        emitted: list[Signal] = []
         for reply in owner.handle(fd):
-            found += self._handle_reply(owner, reply)
+            emitted += self._handle_reply(owner, reply)
         if fd == owner.pidfd or owner.is_lost:
-            found += self._reap(owner)
-        return found + self._offer() + self._report_stopped()
+            emitted += self._reap(owner)
+        return emitted + self._offer() + self._report_stopped()
 
     def _offer(self) -> list[Signal]:
         """Report how many mini-batches the node can hold, if that has changed."""
@@ -250,15 +250,10 @@ class Node:
                 self._release(mini_batch)
                 worker.prefetch = 1
                 self.feeder.feed(worker)
+                cause = attempt_failure(worker, Failure(**failure), mini_batch)
                 return [
                     signals.AttemptErrored(
-                        self.name,
-                        worker.name,
-                        mini_batch,
-                        attempt,
-                        items,
-                        duration_us,
-                        attempt_failure(worker, Failure(**failure), mini_batch),
+                        self.name, worker.name, mini_batch, attempt, items, duration_us, cause
                     )
                 ]
             case ["ready", init_ms, run_line]:
@@ -303,12 +298,12 @@ class Node:
         if self._is_stopping:
             return []
         self.feeder.add(result.staged)
-        found = [*result.failures(self.name), *result.warnings]
+        emitted = [*result.failures(self.name), *result.warnings]
         if self._stager is not None and self._stager.side_failure is not None:
-            found.append(self._on_start_failed(self.name, self._stager.retry_side_inputs()))
+            emitted.append(self._on_start_failed(self.name, self._stager.retry_side_inputs()))
         elif self._restarts.due_at == float("inf"):
             self._restarts.due_at = 0.0
-        return found + self._offer()
+        return emitted + self._offer()
 
     # Start and end of workers
 
@@ -317,14 +312,14 @@ class Node:
         if spec is None:  # the stager still fetches the side inputs
             self._restarts.due_at = float("inf")
             return []
-        found: list[Signal] = []
+        emitted: list[Signal] = []
         while len(self._workers) < self._slots:
             slot = min(set(range(self._slots)) - {w.slot for w in self._workers})
             worker = WorkerProcess(self.name, self._started, spec, self._selector, slot)
             self._started += 1
             self._workers.append(worker)
-            found.append(signals.WorkerSpawned(self.name, worker.name, worker.pid))
-        return found
+            emitted.append(signals.WorkerSpawned(self.name, worker.name, worker.pid))
+        return emitted
 
     def _on_start_failed(self, worker: str, failure: Failure) -> Signal:
         self._restarts.record_end(had_result=False)
@@ -334,9 +329,9 @@ class Node:
         """Reap a worker that has ended; its other mini-batches return to the backlog."""
         if worker.is_lost:
             return self._remove_lost(worker)
-        found: list[Signal] = []
+        emitted: list[Signal] = []
         for reply in worker.drain_pipes():
-            found += self._handle_reply(worker, reply)
+            emitted += self._handle_reply(worker, reply)
         phase, mini_batch, since = worker.page.read()
         is_blamed = phase in {LOADING, RUNNING}
         if not is_blamed and worker.assigned and not (worker.has_reported or worker.kill_reason):
@@ -356,34 +351,29 @@ class Node:
         status = worker.close()
         failure = worker_failure(worker, status, location, stack, mini_batch if blamed else -1)
         if blamed is not None and worker.kill_reason != STOPPED:
-            found.append(
+            attempt, items = blamed.attempt, count_items(blamed.line)
+            emitted.append(
                 signals.AttemptErrored(
-                    self.name,
-                    worker.name,
-                    mini_batch,
-                    blamed.attempt,
-                    count_items(blamed.line),
-                    duration_us,
-                    failure,
+                    self.name, worker.name, mini_batch, attempt, items, duration_us, failure
                 )
             )
         if not self._is_stopping:
-            found += self._replace(worker, status, failure)
+            emitted += self._replace(worker, status, failure)
         self.feeder.feed_all()
-        return found
+        return emitted
 
     def _replace(self, worker: WorkerProcess, status: int, failure: Failure) -> list[Signal]:
         """Report the end of a worker, and start another one, unless that is delayed."""
-        found: list[Signal] = []
+        emitted: list[Signal] = []
         if worker.is_ready:
             self._restarts.record_end(had_result=worker.has_reported)
             reason = worker.end_reason(status)
-            found.append(signals.WorkerEnded(self.name, worker.name, reason))
+            emitted.append(signals.WorkerEnded(self.name, worker.name, reason))
         elif worker.kill_reason != INIT_FAILED:
-            found.append(self._on_start_failed(worker.name, failure))
+            emitted.append(self._on_start_failed(worker.name, failure))
         if time.monotonic() >= self._restarts.due_at:
-            found += self._start_missing()
-        return found
+            emitted += self._start_missing()
+        return emitted
 
     def _remove_lost(self, worker: WorkerProcess) -> list[Signal]:
         """Replace a worker that the fork server has not forked."""

@@ -94,15 +94,9 @@ class StagingResult:
         """Return the failed attempts, which have no worker."""
         return [
             AttemptErrored(
-                node,
-                "",
-                mini_batch,
-                assignment.attempt,
-                count_items(assignment.line),
-                int(seconds * 1e6),
-                failure,
+                node, "", number, task.attempt, count_items(task.line), int(seconds * 1e6), failure
             )
-            for mini_batch, assignment, seconds, failure in self.failed
+            for number, task, seconds, failure in self.failed
         ]
 
 
@@ -172,7 +166,7 @@ class StagerClient:
         self._child = ChildProcess.start(module, self._spec.cwd, self._environ)
         self._child.listen(self._selector, self)
         self._child.deadline = time.monotonic() + _SILENCE_S
-        # A replacement uses the files that its predecessor had staged; after a resume there are none.
+        # A replacement uses the files of its predecessor; the first stager of a driver deletes them.
         self._child.send(["start", {**self._spec.start, "keeps": self._deaths > 0}])
         self._request_side_inputs()
 

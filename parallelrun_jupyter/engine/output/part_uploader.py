@@ -285,10 +285,10 @@ class PartUploader:
         replies = self._child.handle(fd)
         if replies is None:
             return self._on_death(self._child)
-        found: list[Signal] = []
+        emitted: list[Signal] = []
         for reply in replies:
-            found += self._handle_reply(reply)
-        return found + self.step()
+            emitted += self._handle_reply(reply)
+        return emitted + self.step()
 
     def _handle_reply(self, reply: list[Any]) -> list[Signal]:
         upload, self._current = self._current, None

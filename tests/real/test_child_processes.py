@@ -1,7 +1,9 @@
-"""Processes that help never end silently: whatever ends them is in the error, the journal and the log."""
+"""Child processes never end silently: whatever ends them is in the error, the journal and the log."""
 
 from __future__ import annotations
 
+import os
+import selectors
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from parallelrun_jupyter import DaskCompute, FileDataset, ParallelRunConfig, Run, submit
+from parallelrun_jupyter.engine.child_process import ChildProcess, Outbox
 from parallelrun_jupyter.errors import RunFailedError
 from parallelrun_jupyter.runs.journal.events import (
     AttemptFailed,
@@ -284,3 +287,53 @@ def test_a_draining_cancel_while_inputs_are_listed_ends_what_runs_and_kills_noth
     events = run.events(follow=False)
     assert not [e for e in events if isinstance(e, AttemptFailed | WorkerLost)]
     assert last(run).reason == "canceled on request"
+
+
+# The class for child processes itself
+
+
+def test_an_outbox_sends_more_than_a_pipe_holds_without_blocking() -> None:
+    out, into = os.pipe()
+    sent = os.urandom(1 << 20)
+    with selectors.DefaultSelector() as selector:
+        outbox = Outbox(into)
+        outbox.attach(selector, "owner")
+        outbox.send(sent)
+        received = b""
+        while selector.get_map():
+            received += os.read(out, 1 << 16)
+            for key, _ in selector.select(0):
+                assert (key.fd, key.data) == (into, "owner")
+                outbox.flush()
+        outbox.close()
+        while data := os.read(out, 1 << 16):
+            received += data
+    os.close(out)
+    assert received == sent
+
+
+def test_a_child_replies_and_its_exception_is_the_cause_of_its_end() -> None:
+    def work(send: Callable[[list[object]], None]) -> None:
+        send(["number", 1])
+        raise ValueError("no more")
+
+    child = ChildProcess.fork(work)
+    assert child.receive(TIMEOUT_S) == [["number", 1]]
+    while child.receive(TIMEOUT_S) is not None:
+        pass
+    end = child.died()
+    assert (end.error, end.reason) == ("ValueError", "ValueError: no more")
+    assert "in work" in end.traceback
+    assert child.end() is end
+
+
+def test_a_child_that_misses_its_deadline_is_killed() -> None:
+    child = ChildProcess.fork(lambda _send: time.sleep(1000))
+    assert child.receive(0.05) == []
+    child.enforce_deadline()
+    assert not child.is_overdue
+    child.deadline = time.monotonic()
+    child.enforce_deadline()
+    assert child.is_overdue
+    assert child.receive(TIMEOUT_S) is None
+    assert child.died().reason == KILLED

@@ -34,7 +34,7 @@ def _worker_ready(folder: Path) -> float:
         },
     )  # fmt: skip
     began = time.monotonic()
-    worker = WorkerProcess("bench", spec, selector)
+    worker = WorkerProcess("bench", 0, spec, selector)
     while True:
         ready = [key for key, _ in selector.select(10)]
         replies = [reply for key in ready for reply in worker.handle(key.fd)]
@@ -45,7 +45,7 @@ def _worker_ready(folder: Path) -> float:
     worker.close()
     selector.close()
     if not replies or replies[0].message[0] != "ready":
-        msg = f"the worker did not become ready: {replies}; {folder / 'bench.log'} says more"
+        msg = f"the worker did not become ready: {replies}; {folder / 'benchw0.log'} says more"
         raise RuntimeError(msg)
     return seconds
 

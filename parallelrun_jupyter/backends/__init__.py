@@ -1,4 +1,4 @@
-"""Where runs run. One module a backend, found by its name and imported on use."""
+"""Backends, the places that runs run on. Each is a module, imported when a run names it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from ..errors import ConfigError
 
 
 def find_backend(name: str) -> PoolFactory:
-    """Return what makes the pools of a backend.
+    """Return the pool factory of a backend.
 
     Raises
     ------
     ConfigError
-        There is no backend of that name.
+        The backend is unknown.
     """
     try:
         module = importlib.import_module(f".{name}", __name__)

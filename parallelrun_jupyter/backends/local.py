@@ -1,4 +1,4 @@
-"""This machine: the nodes live in the driver's own process, and share its loop."""
+"""The backend of this machine: its nodes live in the driver's process and share the driver's loop."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from ..engine.node.fork_server import CAN_FORK, ForkServer, Templates
+from ..engine.node.fork_server import CAN_FORK, ForkServerCache, ForkServerClient
 from ..engine.node.node import Node
 from ..engine.node.stager import StagerClient, staging_spec
 from ..engine.node.worker_process import WorkerSpec
-from ..engine.output.part_uploader import PartUploader, UploadTarget, put_spec
+from ..engine.output.part_uploader import PartUploader, UploadTarget, upload_target
 from ..engine.scheduling import signals
 from ..engine.scheduling.limits import NodeLimits
 from ..engine.scheduling.signals import Piece, Signal
@@ -27,15 +27,15 @@ class LocalPool:
     Parameters
     ----------
     folder, record, keep_rows
-        As of every pool.
+        As for `PoolFactory`.
     environ
         The variables that workers inherit.
     names
         Names of the nodes. Default: ``node_count`` of them, from ``n0`` on.
-    templates
-        What workers are forked from, where the run has imports to share; None starts them plainly.
-    putting
-        How they put parts of the output into its store; None where the rows go to the driver.
+    fork_servers
+        The cache of fork servers. Default: workers are started directly.
+    target
+        The store to which nodes upload parts of the output. Default: the driver stores the rows.
     """
 
     def __init__(
@@ -46,42 +46,43 @@ class LocalPool:
         environ: Mapping[str, str] = os.environ,
         *,
         names: Sequence[str] = (),
-        templates: Templates | None = None,
-        putting: UploadTarget | None = None,
+        fork_servers: ForkServerCache | None = None,
+        target: UploadTarget | None = None,
     ) -> None:
         names = names or [f"n{number}" for number in range(record.placement.node_count)]
         self._selector = selectors.DefaultSelector()
-        self._woken, self._waker = os.pipe()
-        os.set_blocking(self._woken, False)
-        os.set_blocking(self._waker, False)
-        self._selector.register(self._woken, selectors.EVENT_READ, None)
-        self._putter: PartUploader | None = None
-        if putting is not None:
-            self._putter = PartUploader(putting, folder.path / "kept", names, self._selector)
-            keep_rows = self._putter.spool.keep
+        self._wake_out, self._wake_in = os.pipe()
+        os.set_blocking(self._wake_out, False)
+        os.set_blocking(self._wake_in, False)
+        self._selector.register(self._wake_out, selectors.EVENT_READ, None)
+        self._uploader: PartUploader | None = None
+        if target is not None:
+            self._uploader = PartUploader(target, folder.path / "kept", names, self._selector)
+            keep_rows = self._uploader.spool.append
         origin = time.monotonic() - (time.time() - record.created_at)
         spec = worker_spec(folder, record, environ)
         #: signals for the next `wait` or `step`
         self._queued: list[Signal] = []
-        self._template: ForkServer | None = None
-        if templates is not None and record.script.preload and CAN_FORK:
-            self._template = templates.take(spec.python, record.script.preload, spec.environ)
-            self._template.begin(self._selector)
-            spec = replace(spec, template=self._template)
+        self._fork_server: ForkServerClient | None = None
+        if fork_servers is not None and record.script.preload and CAN_FORK:
+            self._fork_server = fork_servers.get(spec.python, record.script.preload, spec.environ)
+            self._fork_server.attach(self._selector)
+            spec = replace(spec, fork_server=self._fork_server)
+        limits = NodeLimits(
+            record.limits.run_invocation_timeout,
+            record.limits.first_task_creation_timeout,
+            record.limits.task_overhead_timeout,
+        )
         self._nodes = {
             name: Node(
                 name,
                 record.placement.process_count_per_node,
                 spec,
-                NodeLimits(
-                    record.limits.run_invocation_timeout,
-                    record.limits.first_task_creation_timeout,
-                    record.limits.task_overhead_timeout,
-                ),
+                limits,
                 selector=self._selector,
                 keep_rows=keep_rows,
                 origin=origin,
-                staging=_staging(record, name, environ, self._selector),
+                stager=_start_stager(record, name, environ, self._selector),
             )
             for name in names
         }
@@ -92,13 +93,13 @@ class LocalPool:
         return tuple(self._nodes)
 
     def assign(self, node: str, first: int, attempt: int, lines: list[bytes]) -> None:
-        """Give mini-batches from ``first`` on to a node, a plan line each."""
+        """Assign mini-batches from ``first`` on to a node, by their plan lines."""
         self._nodes[node].assign(first, attempt, lines)
 
     def upload_part(self, node: str, first: int, pieces: Sequence[Piece]) -> None:
-        """Upload from a node the part of the output that begins with mini-batch ``first``."""
-        if self._putter is not None:
-            self._putter.put(node, first, pieces)
+        """Let a node upload the part of the output that starts with mini-batch ``first``."""
+        if self._uploader is not None:
+            self._uploader.upload(node, first, pieces)
 
     def stop(self, *, drain: bool) -> None:
         """End the workers of all nodes."""
@@ -106,63 +107,61 @@ class LocalPool:
             node.stop(drain=drain)
 
     def wait(self, timeout_s: float) -> list[Signal]:
-        """Return what has happened, waiting at most so long for something to happen."""
-        found, self._queued = self._queued, []
+        """Return new signals, waiting up to ``timeout_s`` seconds for one."""
+        emitted, self._queued = self._queued, []
         due = min(node.next_step_at() for node in self._nodes.values())
-        if self._putter is not None:
-            due = min(due, self._putter.next_step_at())
-        timeout_s = 0.0 if found else max(0.0, min(timeout_s, due - time.monotonic()))
+        if self._uploader is not None:
+            due = min(due, self._uploader.next_step_at())
+        timeout_s = 0.0 if emitted else max(0.0, min(timeout_s, due - time.monotonic()))
         for key, _ in self._selector.select(timeout_s):
             if key.data is None:
-                self._drain_waker()
-                continue
-            if isinstance(key.data, ForkServer):
-                found += self._take_born(key.data)
-                continue
-            if isinstance(key.data, PartUploader):
-                found += key.data.handle(key.fd)
-                continue
-            for node in self._nodes.values():
-                found += node.handle(key.data, key.fd)
-        return found + self.step() + self._say_given_up()
+                self._drain_wake_pipe()
+            elif isinstance(key.data, ForkServerClient):
+                emitted += [
+                    signals.WorkerSpawned(worker.node, worker.name, worker.pid)
+                    for worker in key.data.handle(key.fd)
+                ]
+            elif isinstance(key.data, PartUploader):
+                emitted += key.data.handle(key.fd)
+            else:
+                emitted += self._nodes[key.data.node].handle(key.data, key.fd)
+        return emitted + self.step() + self._report_fork_server()
 
-    def _take_born(self, template: ForkServer) -> list[Signal]:
-        """Say which workers a template has forked."""
-        return [
-            signals.WorkerSpawned(worker.name.rpartition("w")[0], worker.name, worker.pid)
-            for worker in template.handle()
-        ]
-
-    def _say_given_up(self) -> list[Signal]:
-        """Say, once, why a template forks no more."""
-        if self._template is None or not self._template.reason:
+    def _report_fork_server(self) -> list[Signal]:
+        """Warn, once, when the fork server has ended."""
+        if self._fork_server is None or not self._fork_server.reason:
             return []
-        template, self._template = self._template, None
-        text = f"workers are no longer forked from a template ({template.reason})"
-        text = f"{text}: they are started plainly, and import for themselves"
-        return [signals.Warned(text, template.traceback)]
+        fork_server, self._fork_server = self._fork_server, None
+        text = (
+            f"workers are no longer forked by the fork server ({fork_server.reason}): they are "
+            "started directly, and each imports the modules itself"
+        )
+        return [signals.Warned(text, fork_server.traceback)]
 
     def step(self) -> list[Signal]:
-        """Do what is due, and read nothing: whoever cannot take more rows now calls this alone."""
-        found, self._queued = self._queued, []
+        """Do the work that is due, without reading rows, and return its signals.
+
+        A caller that cannot accept more rows calls this in place of `wait`.
+        """
+        emitted, self._queued = self._queued, []
         now = time.monotonic()
         for node in self._nodes.values():
             if now >= node.next_step_at():
-                found += node.step()
-        return found + (self._putter.step() if self._putter is not None else [])
+                emitted += node.step()
+        return emitted + (self._uploader.step() if self._uploader is not None else [])
 
-    def look_ahead(self, latency_s: float) -> None:
-        """Let the nodes hold what they do in that time: whoever feeds them is far away."""
+    def set_latency(self, latency_s: float) -> None:
+        """Let the nodes hold enough mini-batches to bridge a message to the driver and its answer."""
         for node in self._nodes.values():
-            node.latency_s = latency_s
+            node.feeder.latency_s = latency_s
 
     @property
-    def each_s(self) -> float:
-        """How long a mini-batch takes, on the slowest node; 0 before the first has ended."""
-        return max(node.each_s for node in self._nodes.values())
+    def mean_run_s(self) -> float:
+        """Mean seconds of a mini-batch on the slowest node; 0 before the first has ended."""
+        return max(node.feeder.mean_run_s for node in self._nodes.values())
 
     def pause(self) -> None:
-        """Accept no mini-batches, and return those that have not started."""
+        """Accept no more mini-batches, and return those that no worker has."""
         for node in self._nodes.values():
             self._queued += node.pause()
 
@@ -173,45 +172,45 @@ class LocalPool:
 
     @property
     def is_idle(self) -> bool:
-        """Whether no worker has anything to do, and no rows wait for the store."""
-        keeps = self._putter is not None and not self._putter.is_empty
-        return not keeps and all(node.is_idle for node in self._nodes.values())
+        """Whether the workers have nothing to do, and all rows are uploaded."""
+        is_uploading = self._uploader is not None and not self._uploader.is_idle
+        return not is_uploading and all(node.is_idle for node in self._nodes.values())
 
     def set_mini_batches_left(self, count: int) -> None:
         """Do nothing: this machine does not grow."""
 
     def fetch_logs(self) -> None:
-        """Do nothing: the logs are here."""
+        """Do nothing: the logs are on this machine."""
 
     def wake(self) -> None:
-        """Let a ``wait`` return now."""
+        """Let a running `wait` return."""
         try:
-            os.write(self._waker, b"!")
+            os.write(self._wake_in, b"!")
         except BlockingIOError:
-            pass  # full of earlier calls: it will wake
+            pass  # earlier calls have filled the pipe
 
-    def _drain_waker(self) -> None:
+    def _drain_wake_pipe(self) -> None:
         try:
-            os.read(self._woken, 4096)
+            os.read(self._wake_out, 4096)
         except BlockingIOError:
             pass
 
     def close(self) -> None:
-        """End what still runs, and give everything back."""
+        """Kill the workers, and release all resources."""
         self.stop(drain=False)
-        putter, self._putter = self._putter, None
-        if putter is not None:
-            putter.close()  # first of all: nothing is put from here on
+        uploader, self._uploader = self._uploader, None
+        if uploader is not None:
+            uploader.close()  # first, so that nothing more is uploaded
         while any(node.next_step_at() != float("inf") for node in self._nodes.values()):
             self.wait(0.05)
-        if self._template is not None:
-            self._template.end()
+        if self._fork_server is not None:
+            self._fork_server.detach()
         self._selector.close()
-        os.close(self._woken)
-        os.close(self._waker)
+        os.close(self._wake_out)
+        os.close(self._wake_in)
 
 
-def _staging(
+def _start_stager(
     record: RunRecord, node: str, environ: Mapping[str, str], selector: selectors.BaseSelector
 ) -> StagerClient | None:
     spec = staging_spec(record, node, environ)
@@ -219,21 +218,21 @@ def _staging(
 
 
 def worker_spec(folder: RunFolder, record: RunRecord, environ: Mapping[str, str]) -> WorkerSpec:
-    """Return what the workers of a run on this machine are started with."""
+    """Return how the workers of a run on this machine are started."""
+    secrets = record.secret_variables()  # only the driver opens stores, not the script
+    variables = {k: v for k, v in environ.items() if k not in secrets}
+    variables.update(record.inputs.side_variables({}))
+    variables.update(record.script.recorded_variables())
     workers = record.placement.process_count_per_node * record.placement.node_count
-    secrets = record.secret_variables()  # the driver's, to open stores with; not the script's
-    merged = {k: v for k, v in environ.items() if k not in secrets}
-    merged.update(record.inputs.side_variables({}))
-    merged.update(record.script.recorded_variables())
-    merged.update(thread_caps(workers, record.placement.cores, merged))
+    variables.update(thread_caps(workers, record.placement.cores, variables))
     folder.make_script_output(record)
     output_dir = folder.script_output(record)
-    merged["AZUREML_BI_OUTPUT_PATH"] = output_dir
+    variables["AZUREML_BI_OUTPUT_PATH"] = output_dir
     snapshot = str(folder.script)
     script = record.script.path_in(snapshot)
     return WorkerSpec(
         python=record.script.python,
-        environ=merged,
+        environ=variables,
         logs=folder.user_logs,
         start={
             "script": script,
@@ -249,7 +248,7 @@ def worker_spec(folder: RunFolder, record: RunRecord, environ: Mapping[str, str]
             "output_dir": output_dir,
             "log_dir": str(folder.user_logs / "entry_script"),
         },
-        gpus=visible_gpus(merged),
+        gpus=visible_gpus(variables),
     )
 
 
@@ -257,8 +256,8 @@ def make_pool(
     folder: RunFolder,
     record: RunRecord,
     keep_rows: Callable[[bytes], tuple[int, int]],
-    templates: Templates | None = None,
+    fork_servers: ForkServerCache | None = None,
 ) -> LocalPool:
     """Make the pool of a run."""
-    putting = put_spec(record, os.environ)
-    return LocalPool(folder, record, keep_rows, templates=templates, putting=putting)
+    target = upload_target(record, os.environ)
+    return LocalPool(folder, record, keep_rows, fork_servers=fork_servers, target=target)

@@ -25,7 +25,7 @@ from typing import Any, Protocol
 from ..backends import find_backend
 from ..engine.child_process import kill_group
 from ..engine.driver import Driver
-from ..engine.node.fork_server import WORKER_FOLDER, Templates
+from ..engine.node.fork_server import WORKER_FOLDER, ForkServerCache
 from ..errors import LaunchError
 from ..runs.logs.reader import text_from
 from ..runs.resume_request import read_resume
@@ -285,31 +285,33 @@ def drive(path: str, channel: int = -1) -> None:
         Another driver holds the run.
     """
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    templates = Templates()
+    fork_servers = ForkServerCache()
     requests = socket.socket(fileno=channel) if channel >= 0 else None
     if requests is not None:
         os.set_inheritable(requests.fileno(), False)  # noqa: FBT003 - os.set_inheritable's own signature
     next_path: str | None = path
     try:
         while next_path is not None:
-            is_well = _drive(find(next_path), templates, requests)
+            is_well = _drive(find(next_path), fork_servers, requests)
             # A backend's leftover threads would disturb the next run.
             can_stay = is_well and threading.active_count() == 1
             gc.collect()  # free the state of the last run
             next_path = _next_request(requests) if can_stay and requests is not None else None
     finally:
-        templates.close()
+        fork_servers.close()
 
 
-def _drive(folder: RunFolder, templates: Templates, requests: socket.socket | None) -> bool:
+def _drive(
+    folder: RunFolder, fork_servers: ForkServerCache, requests: socket.socket | None
+) -> bool:
     record = read_resume(folder).applied_to(folder.read_record())
     logging.getLogger("parallelrun_jupyter").setLevel(record.script.logging_level)
-    make_pool = partial(find_backend(record.placement.backend), templates=templates)
+    make_pool = partial(find_backend(record.placement.backend), fork_servers=fork_servers)
     driver = Driver(folder, make_pool)
     try:
         is_well = driver.run()
         if requests is not None:  # closing the last workers may take a second
-            _announce_ending(requests, with_imports=templates.is_kept)
+            _announce_ending(requests, with_imports=fork_servers.is_filled)
     finally:
         driver.close()
     return is_well

@@ -20,11 +20,11 @@ from ..runs.output.committed_rows import CommittedRows, publish, remove_parts
 from ..runs.output.manifest import parts_of
 from ..runs.resume_request import read_resume, write_refusal
 from ..runs.run_folder import RunFolder
-from ..worker.helper import text_of
+from ..worker.child_loop import traceback_text
 from .node_pool import Pool, PoolFactory
 from .output.committer import Committer
-from .output.publisher import FilePublisher, PartsPublisher
-from .output.schema_check import FirstClash
+from .output.publisher import Publisher
+from .output.schema_check import SchemaCheck
 from .planning.plan_file import PlanFile
 from .planning.planner import Planner, resume_fates
 from .scheduling import signals
@@ -89,7 +89,7 @@ class Driver:
         self._committer = Committer(folder, part=state.drivers)
         self._plan = PlanFile(folder.plan)
         self._queued: deque[Signal] = deque()
-        self._clash = FirstClash(self._record.output.format)
+        self._schema_check = SchemaCheck(self._record.output.format)
         self._pool: Pool = make_pool(folder, self._record, self._store_rows)
         fates = resume_fates(state, self._resume) if state.drivers else None
         self._planner = Planner(self._record, folder.plan, self._post, fates)
@@ -106,7 +106,7 @@ class Driver:
         self._save_at = time.monotonic() + _SAVE_S
         self._seen_requests: set[str] = set()
         self._is_over = False
-        self._publisher: FilePublisher | None = None
+        self._publisher: Publisher | None = None
 
     def run(self) -> bool:
         """Drive the run to a final state, and record it in the journal; call `close` after this.
@@ -142,7 +142,7 @@ class Driver:
             _log.exception("the driver failed")
             self._record_end(
                 f"the driver failed: {type(error).__name__}: {error}; see {self._folder.driver_log}",
-                text_of(error),
+                traceback_text(error),
             )
         return is_reusable
 
@@ -164,13 +164,13 @@ class Driver:
     def _store_rows(self, rows: bytes) -> tuple[int, int]:
         """Append rows to the part file; return the number of the part and their offset in it."""
         place = self._committer.keep_rows(rows)
-        self._clash.look(rows, place)
+        self._schema_check.add_rows(rows, place)
         return place
 
     def _check_columns(self, event: Event) -> None:
         """End the run if one file cannot hold the results so far."""
         if isinstance(event, AttemptSucceeded) and event.length:
-            reason = self._clash.reason(event.mini_batch, (event.part, event.offset))
+            reason = self._schema_check.conflict(event.mini_batch, (event.part, event.offset))
             if reason:
                 self._post(signals.OutputImpossible(reason))
 
@@ -240,7 +240,7 @@ class Driver:
         if record.output.in_parts:
             self._committer.flush()
             parts = parts_of(self._parts)
-            self._publisher = PartsPublisher(self._folder, record, parts, self._post)
+            self._publisher = Publisher.for_parts(self._folder, record, parts, self._post)
             self._publisher.start()
             return
         target = self._folder.final_file(record) if record.output.append_rows else None
@@ -253,7 +253,7 @@ class Driver:
             self._post(signals.OutputNotPublished(str(error)))
             return
         if record.output.storage:
-            self._publisher = FilePublisher(self._folder, record, target, self._post)
+            self._publisher = Publisher.for_files(self._folder, record, target, self._post)
             self._publisher.start()
         else:
             self._post(signals.OutputPublished(str(target), size_bytes))
@@ -289,13 +289,13 @@ class Driver:
             write_refusal(self._folder, reason)
             return
         try:
-            self._committer.last_word(RunFinished(self._now_ms(), "Failed", reason, "", 0, trace))
+            self._committer.record_end(RunFinished(self._now_ms(), "Failed", reason, "", 0, trace))
         except OSError:  # readers will notice that the driver is dead
             _log.exception("the journal could not be written")
 
     def close(self) -> None:
         """End the helpers and the pool, and release the run to other drivers."""
-        self._planner.close()
+        self._planner.stop()
         if self._publisher is not None:
             self._publisher.close()
         self._pool.close()

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from ..runs.run_folder import RunFolder
 from ..runs.run_record import RunRecord
-from .node.fork_server import Templates
+from .node.fork_server import ForkServerCache
 from .scheduling.signals import Piece, Signal
 
 
@@ -58,7 +58,7 @@ class PoolFactory(Protocol):
         folder: RunFolder,
         record: RunRecord,
         keep_rows: Callable[[bytes], tuple[int, int]],
-        templates: Templates | None = None,
+        fork_servers: ForkServerCache | None = None,
     ) -> Pool:
         """Return a pool.
 
@@ -69,6 +69,6 @@ class PoolFactory(Protocol):
         keep_rows
             Stores the rows of finished mini-batches; returns the number of the part file and
             their offset in it.
-        templates
+        fork_servers
             Fork servers to fork workers from, for runs with imports to preload.
         """

@@ -1,7 +1,7 @@
 """Starts a worker: ``python <this folder> COMMANDS REPLIES STATUS DUMP``, inherited descriptors.
 
 ``python <this folder> script PARENT PATH ...`` runs a plain script of a pipeline instead, and
-``python <this folder> template SOCKET MODULE ...`` forks workers.
+``python <this folder> fork_server SOCKET MODULE ...`` starts a fork server.
 """
 
 from __future__ import annotations
@@ -30,11 +30,12 @@ def _main() -> int:
     if sys.argv[1:2] == ["script"]:
         plain_script = importlib.import_module(PACKAGE + ".plain_script")
         return int(plain_script.main(sys.argv[2:]))
-    descriptors = [int(fd) for fd in sys.argv[1:5]] if sys.argv[1] != "template" else None
-    if descriptors is None:
+    if sys.argv[1] == "fork_server":
         descriptors = importlib.import_module(PACKAGE + ".fork_server").main(sys.argv[2:])
         if descriptors is None:
             return 0
+    else:
+        descriptors = [int(fd) for fd in sys.argv[1:5]]
     serve = importlib.import_module(PACKAGE + ".serve")
     result = serve.main(descriptors)
     return int(result)

@@ -1,10 +1,11 @@
-"""A template: a process with the script's imports done, which forks workers that have them too.
+"""A fork server: imports the script's modules once, then forks workers that have them too.
 
-``python <this folder> template SOCKET MODULE ...``, from a node's process. Messages are JSON lines.
-The template says ``["ready", [modules that could not be imported]]`` once. For each worker the node
-sends ``["fork", {variable: text or null, ...}]`` and six descriptors with it: those of a worker, then
-its standard output and error. The answer is ``["forked", pid]``; the worker is by then a child of the
-node's process, as one that was started plainly. At the end of the stream the template ends.
+A node starts it as ``python <this folder> fork_server SOCKET MODULE ...``. Messages are JSON lines.
+The fork server sends ``["ready", [modules that could not be imported]]`` once. For each worker the
+node sends ``["fork", {variable: text or null, ...}]`` with six descriptors: the four of a worker, its
+standard output and its standard error. The reply is ``["forked", pid]``; the worker is then a child
+of the node's process, like one that was started directly. The fork server ends when the node closes
+the socket. The other side is ``engine/node/fork_server.py``.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ import socket
 import sys
 import time
 
-from .parent import set_death_signal
+from .child_loop import set_death_signal
+from .protocol import encode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import in a worker
@@ -29,7 +31,7 @@ _ADOPTION_S = 5.0
 
 
 class ForkServer:
-    """Serves one node's process over a socket."""
+    """Serves one node over a socket."""
 
     def __init__(self, node: socket.socket) -> None:
         self._node = node
@@ -38,19 +40,19 @@ class ForkServer:
         self._fds: list[int] = []
 
     def serve(self, names: list[str]) -> list[int] | None:
-        """Import modules, then fork until told to end.
+        """Import modules, then fork workers until the node closes the socket.
 
         Returns
         -------
         list or None
-            In a forked worker its four descriptors; in the template, at the end, nothing.
+            In a forked worker its four descriptors; in the fork server None.
         """
         failed = []
-        gc.disable()  # as `gc_free_imports` says
+        gc.disable()  # see `gc_free_imports`
         for name in names:
             try:
                 importlib.import_module(name)
-            except BaseException:  # code of others; the script's own import will say it
+            except BaseException:  # user code; the script's own import will report it
                 failed.append(name)
         gc.freeze()  # a collection in a worker would touch, and so copy, every page
         gc.enable()
@@ -67,28 +69,28 @@ class ForkServer:
                 os.close(fd)
 
     def _fork(self) -> bool:
-        """Fork a worker that has the node's process as its parent; say whether this is the worker."""
-        told, pen = os.pipe()
-        between = os.fork()
-        if between == 0:
+        """Fork a worker that becomes a child of the node's process; return whether this is the worker."""
+        pid_out, pid_in = os.pipe()
+        middle = os.fork()
+        if middle == 0:
             try:
-                is_between = os.fork() > 0
+                is_middle = os.fork() > 0
             except OSError:
                 os._exit(71)  # no more processes: the pipe stays empty
-            if is_between:
-                os._exit(0)  # its child goes to the nearest process that takes in orphans
-            os.setsid()  # first: the node may end the group as soon as it has the number
-            os.write(pen, b"%d" % os.getpid())
-            os.close(told)
-            os.close(pen)
+            if is_middle:
+                os._exit(0)  # its child is adopted by the node's process
+            os.setsid()  # first: the node may kill the group as soon as it has the process id
+            os.write(pid_in, b"%d" % os.getpid())
+            os.close(pid_out)
+            os.close(pid_in)
             return True
-        os.close(pen)
-        number = os.read(told, 20)
-        os.close(told)
-        _, status = os.waitpid(between, 0)
-        if not number:
+        os.close(pid_in)
+        text = os.read(pid_out, 20)
+        os.close(pid_out)
+        _, status = os.waitpid(middle, 0)
+        if not text:
             raise RuntimeError("no worker could be forked (status %d)" % status)
-        self._send(["forked", int(number)])
+        self._send(["forked", int(text)])
         return False
 
     def _become_worker(self, fds: list[int], changes: dict[str, Any]) -> None:
@@ -108,19 +110,19 @@ class ForkServer:
             else:
                 os.environ[name] = text
         numpy = sys.modules.get("numpy")
-        if numpy is not None:  # random has its own way to differ from fork to fork
+        if numpy is not None:  # Python's own random reseeds itself after a fork
             numpy.random.seed()
 
     def _read(self) -> bytes:
-        """Return the next line, its descriptors kept; nothing at the end of the stream."""
+        """Return the next line and store its descriptors; b"" at the end of the stream."""
         while b"\n" not in self._buffer:
             room = socket.CMSG_SPACE(DESCRIPTORS * array.array("i").itemsize)
             data, extra, _, _ = self._node.recvmsg(1 << 16, room)
             for level, kind, body in extra:
                 if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                    found = array.array("i")
-                    found.frombytes(body[: len(body) - len(body) % found.itemsize])
-                    self._fds.extend(found)
+                    fds = array.array("i")
+                    fds.frombytes(body[: len(body) - len(body) % fds.itemsize])
+                    self._fds.extend(fds)
             if not data:
                 return b""
             self._buffer += data
@@ -128,18 +130,18 @@ class ForkServer:
         return line
 
     def _send(self, message: list[Any]) -> None:
-        self._node.sendall(json.dumps(message).encode("ascii") + b"\n")
+        self._node.sendall(encode(message))
 
 
 def main(words: list[str]) -> list[int] | None:
-    """Be a template; return the descriptors of the worker that this has become, if it has."""
+    """Run a fork server; return the descriptors of the worker that this process has become, if any."""
     parent = os.getppid()
     set_death_signal()
     if parent == 1:
         return None
     node = socket.socket(fileno=int(words[0]))
-    os.set_inheritable(node.fileno(), False)  # noqa: FBT003 - what modules start must not hold it
+    os.set_inheritable(node.fileno(), False)  # noqa: FBT003 - processes that modules start must not hold it
     try:
         return ForkServer(node).serve(words[1:])
     except ConnectionError:
-        return None  # the node's process is gone
+        return None  # the node's process has ended

@@ -9,7 +9,7 @@ import sys
 from .azureml import finder
 from .azureml.core import read_context
 from .azureml.model_store import link_models
-from .parent import die_with_parent
+from .child_loop import die_with_parent
 
 
 def main(words: list[str]) -> int:

@@ -4,21 +4,21 @@ Every message is one JSON array on a line of its own. Commands, to the worker::
 
     ["start", {...}]                                    once; the keys are in ``START_KEYS``
     ["run", [[mini_batch, attempt, plan_line], ...]]    a bundle, run in order
-    ["stop"]                                            finish what was given, then end
+    ["stop"]                                            finish the assigned mini-batches, then end
 
 Replies, to the node::
 
-    ["ready", init_ms, where]                           ``where`` the script's run() begins
+    ["ready", init_ms, run_line]                        the line that defines the script's run()
     ["init_failed", {failure}]
     ["done", elapsed_us, payload_bytes, [[mini_batch, attempt, items, rows, duration_us,
-             length, crc], ...]]                        followed by that many raw bytes of rows
-    ["stopped"]                                         after shutdown(), when told to stop; with
-                                                        its {failure}, where it failed
+             length, crc], ...]]                        followed by ``payload_bytes`` bytes of rows
+    ["stopped"]                                         after shutdown(); with its {failure}, if
+                                                        it failed
     ["failed", mini_batch, attempt, items, duration_us, {failure}]
 
-A plan line of files is ``["f", input, [paths], [sizes], [mtimes], {extra}]``: what ``run`` gets are
-the paths. One of tables is ``["t", input, [paths], [sizes], [mtimes], [[start, end], ...], {table},
-rows, {extra}]``: ``run`` gets the rows of these ranges as a DataFrame. A failure is an object with
+A plan line of files is ``["f", input, [paths], [sizes], [mtimes], {extra}]``: ``run`` receives the
+paths. One of tables is ``["t", input, [paths], [sizes], [mtimes], [[start, end], ...], {table},
+rows, {extra}]``: ``run`` receives the rows of these ranges as a DataFrame. A failure is an object with
 ``kind, error, message, group, traceback``.
 """
 
@@ -70,7 +70,7 @@ class LineReader:
         self._buffer = b""
 
     def read(self) -> bytes:
-        """Return the next line, or nothing at the end of the stream."""
+        """Return the next line, or b"" at the end of the stream."""
         while True:
             line, newline, rest = self._buffer.partition(b"\n")
             if newline:

@@ -12,12 +12,12 @@ import zlib
 
 from . import protocol, status_page
 from .azureml import finder
+from .child_loop import die_with_parent
 from .context import with_context
 from .failures import SHORT_RESULT, describe, line_of, short_result
 from .gc_free_imports import GcFreeImports
 from .mini_batches import TABLE, count_items, load
 from .output.results import encode_result, read_frame_options
-from .parent import die_with_parent
 from .script import EntryScript
 from .status_page import StatusPage
 from .streams import UserStreams, WorkerLog

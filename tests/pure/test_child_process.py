@@ -1,4 +1,4 @@
-"""How the end of a helper process is put into words, and what its last message holds."""
+"""How the end of a child process is put into words, and what its last message holds."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import signal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parallelrun_jupyter.engine.child_process import LOST, death_text, exit_text, helper_end
-from parallelrun_jupyter.worker.helper import crash_message
+from parallelrun_jupyter.engine.child_process import LOST, child_end, death_text, exit_text
+from parallelrun_jupyter.worker.child_loop import crash_message
 
 
 class Unspeakable(Exception):
@@ -30,20 +30,22 @@ def test_a_signal_is_named_and_a_kill_has_its_usual_cause() -> None:
     assert exit_text(3) == "exit code 3"
     assert exit_text(-signal.SIGSEGV) == "signal 11 (SIGSEGV)"
     assert exit_text(-200) == "signal 200"
-    assert death_text(-9) == ("signal 9 (SIGKILL): killed from outside, often for want of memory")
+    assert death_text(-9) == (
+        "signal 9 (SIGKILL): killed from outside, often because memory ran out"
+    )
 
 
 def test_an_end_says_where_its_details_are_only_where_there_are_any() -> None:
-    silent = helper_end(None, -9, "")
+    silent = child_end(None, -9, "")
     assert silent.error == LOST
-    assert silent.sentence.endswith("for want of memory.")
-    said = helper_end(None, 1, "ImportError: no pyarrow")
+    assert silent.sentence.endswith("because memory ran out.")
+    said = child_end(None, 1, "ImportError: no pyarrow")
     assert said.traceback == "ImportError: no pyarrow"
     assert said.sentence == (
         "its process died with exit code 1 "
         "(its last lines are in logs/driver.log of the run's folder)."
     )
-    crash = helper_end(["RuntimeError", "boom.", "Traceback ..."], 1, "noise of a library")
+    crash = child_end(["RuntimeError", "boom.", "Traceback ..."], 1, "noise of a library")
     assert (crash.error, crash.traceback) == ("RuntimeError", "Traceback ...")
     assert crash.sentence == (
         "RuntimeError: boom (the traceback is in logs/driver.log of the run's folder)."

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parallelrun_jupyter.engine.node.crash_stack import read_stack
+from parallelrun_jupyter.engine.node.worker_failure import read_stack
 from parallelrun_jupyter.worker.failures import (
     MESSAGE_CHARS,
     TRACEBACK_CHARS,

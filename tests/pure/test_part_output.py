@@ -19,9 +19,8 @@ from hypothesis import strategies as st
 from parallelrun_jupyter.data.storage.object_store import ObjectStore
 from parallelrun_jupyter.data.storage.storage import StorageSpec
 from parallelrun_jupyter.engine.output import part_process
-from parallelrun_jupyter.engine.output.part_process import publish, put
-from parallelrun_jupyter.engine.output.part_uploader import UploadTarget, put_spec
-from parallelrun_jupyter.engine.output.spool import Spool
+from parallelrun_jupyter.engine.output.part_process import publish, upload_part
+from parallelrun_jupyter.engine.output.part_uploader import Spool, UploadTarget, upload_target
 from parallelrun_jupyter.errors import ConfigError, InputError, OutputError
 from parallelrun_jupyter.runs.journal.events import PartStored
 from parallelrun_jupyter.runs.output.manifest import MANIFEST, parts_of, read_manifest
@@ -55,19 +54,19 @@ def test_what_is_kept_is_there_until_it_is_released_and_no_longer(
     kept: dict[int, bytes] = {}
     for size in sizes:
         data = rng.randbytes(size)
-        part, offset = spool.keep(data)
+        part, offset = spool.append(data)
         assert part == 0, "it is in no part of the driver's"
         kept[offset] = data
         if rng.random() < 0.5:
             gone = rng.choice(list(kept))
             spool.release(gone, len(kept.pop(gone)))
         for where, rows in kept.items():
-            path, start = spool.place(where)
+            path, start = spool.locate(where)
             assert Path(path).read_bytes()[start : start + len(rows)] == rows
         held = sum(map(len, kept.values()))
         assert spool.is_empty == (held == 0)
         assert len(list(folder.iterdir())) <= len(kept) + 1
-    assert not spool.trouble
+    assert not spool.error
     spool.close()
     assert not folder.exists()
 
@@ -75,8 +74,8 @@ def test_what_is_kept_is_there_until_it_is_released_and_no_longer(
 def test_a_disk_that_refuses_is_told(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "kept")
     (tmp_path / "kept").rmdir()
-    spool.keep(b"x")
-    assert spool.trouble.startswith("No such file or directory")
+    spool.append(b"x")
+    assert spool.error.startswith("No such file or directory")
 
 
 def job_of(folder: Path, frames: dict[int, pd.DataFrame], name: str) -> dict[str, Any]:
@@ -102,7 +101,7 @@ def put_all(
     for first, results in parts.items():
         name = f"part-{first:09d}-{suffix}.parquet"
         frames = {first + k: pd.DataFrame(result) for k, result in enumerate(results)}
-        rows, size_bytes = put(job_of(folder, frames, name), store)
+        rows, size_bytes = upload_part(job_of(folder, frames, name), store)
         found.append(
             {"name": name, "first": first, "mini_batches": len(results), "rows": rows,
              "size_bytes": size_bytes}
@@ -234,7 +233,7 @@ def test_conflicts_name_the_mini_batches(store: ObjectStore, tmp_path: Path) -> 
 
 def test_a_part_that_was_changed_or_is_gone_is_said(store: ObjectStore, tmp_path: Path) -> None:
     parts = put_all(tmp_path, store, {0: [{"n": [1]}]})
-    with pytest.raises(OutputError, match="has 1 rows, but 2 were put there"):
+    with pytest.raises(OutputError, match="has 1 rows, but 2 were uploaded"):
         publish_all(tmp_path, store, [{**parts[0], "rows": 2}])
     store.files.rm_file(f"{URL}/{parts[0]['name']}")
     with pytest.raises(InputError, match="does not exist"):
@@ -244,13 +243,13 @@ def test_a_part_that_was_changed_or_is_gone_is_said(store: ObjectStore, tmp_path
 def test_rows_that_a_disk_has_changed_are_not_put(store: ObjectStore, tmp_path: Path) -> None:
     job = job_of(tmp_path, {3: pd.DataFrame({"n": [1]})}, "part-3.parquet")
     Path(job["files"][0]).write_bytes(b"x" * 500)
-    with pytest.raises(OutputError, match="the rows of mini-batch 3 in .* are not those"):
-        put(job, store)
+    with pytest.raises(OutputError, match="the rows of mini-batch 3 in .* have changed"):
+        upload_part(job, store)
 
 
 def test_a_trial_leaves_nothing(store: ObjectStore, tmp_path: Path) -> None:
     job = {"url": f"{URL}/_trial-0", "files": [], "pieces": [], "temporary": str(tmp_path / "t")}
-    assert put(job, store) == (0, 0)
+    assert upload_part(job, store) == (0, 0)
     assert names_in(store) == []
 
 
@@ -259,14 +258,14 @@ def test_who_puts_parts_and_what_that_takes() -> None:
                "secrets": {"account_key": {"env": "KEY_OF_OUTPUT"}}}  # fmt: skip
     output = {"destination": "az://c/out", "file_name": "rows", "storage": storage}
     record = journals.record(output=output)
-    assert put_spec(record, {}) is None
+    assert upload_target(record, {}) is None
     record = journals.record(output={**output, "in_parts": True})
-    spec = put_spec(record, {})
+    spec = upload_target(record, {})
     assert isinstance(spec, UploadTarget)
     assert spec.url == "az://c/out/rows"
     with pytest.raises(ConfigError, match="and on .* the credential of .* KEY_OF_OUTPUT, which is"):
         spec.check()
-    spec = put_spec(record, {"KEY_OF_OUTPUT": "k"})
+    spec = upload_target(record, {"KEY_OF_OUTPUT": "k"})
     assert spec is not None
     spec.check()
 

@@ -7,20 +7,20 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from parallelrun_jupyter.engine.output.schema_check import FirstClash
+from parallelrun_jupyter.engine.output.schema_check import SchemaCheck
 from parallelrun_jupyter.worker.output.formats import encode_table
 from parallelrun_jupyter.worker.output.results import CSV_OPTIONS
 
 
 def reasons(frames: dict[int, dict[str, list[Any]]], form: str) -> list[str]:
     """Return what is said of the results of mini-batches that come in this order."""
-    clash = FirstClash(form)
+    check = SchemaCheck(form)
     said = []
     offset = 0
     for mini_batch, frame in frames.items():
         rows = encode_table(pd.DataFrame(frame), form, CSV_OPTIONS)
-        clash.look(rows, (1, offset))
-        said.append(clash.reason(mini_batch, (1, offset)))
+        check.add_rows(rows, (1, offset))
+        said.append(check.conflict(mini_batch, (1, offset)))
         offset += len(rows)
     return said
 
@@ -40,8 +40,8 @@ def test_a_clash_is_named_by_both_mini_batches_in_their_order() -> None:
 
 
 def test_rows_that_are_of_no_attempt_are_of_no_concern() -> None:
-    clash = FirstClash("csv")
+    check = SchemaCheck("csv")
     for number, name in enumerate("ab"):
-        clash.look(encode_table(pd.DataFrame({name: [1]}), "csv", CSV_OPTIONS), (0, number))
-    assert not clash.reason(5, (0, 1)), "the first of its kind"
-    assert not clash.reason(5, (3, 3))
+        check.add_rows(encode_table(pd.DataFrame({name: [1]}), "csv", CSV_OPTIONS), (0, number))
+    assert not check.conflict(5, (0, 1)), "the first of its kind"
+    assert not check.conflict(5, (3, 3))

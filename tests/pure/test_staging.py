@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parallelrun_jupyter.engine.node.stager import MOST_AHEAD, READ_AHEAD_S, read_ahead
+from parallelrun_jupyter.engine.node.stager import MAX_READ_AHEAD, READ_AHEAD_S, read_ahead
 
 seconds = st.floats(0.0001, 1000.0)
 
@@ -14,9 +14,9 @@ def test_as_much_is_fetched_ahead_as_the_workers_get_through_meanwhile(
 ) -> None:
     ahead = read_ahead(workers, fetch_s, each_s)
     needed = workers * (fetch_s + READ_AHEAD_S) / each_s
-    assert ahead >= min(max(needed, workers), MOST_AHEAD)
+    assert ahead >= min(max(needed, workers), MAX_READ_AHEAD)
     assert ahead <= max(2 * needed + 2, 2 * workers)
-    assert ahead <= MOST_AHEAD
+    assert ahead <= MAX_READ_AHEAD
 
 
 def test_long_mini_batches_are_fetched_one_for_each_worker() -> None:

@@ -407,7 +407,7 @@ def test_an_error_of_the_node_itself_is_told_with_its_traceback(
     assert "sent an unknown message: ['nonsense']" in warnings[0].text
     for text in (warnings[0].traceback, run.folder.driver_log.read_text()):
         assert "ValueError: worker" in text
-        assert "in _take" in text
+        assert "in _handle_reply" in text
     [failed] = of_kind(run, AttemptFailed)
     assert failed.kind == "node_lost"
     assert "ValueError" in failed.message

@@ -27,7 +27,7 @@ def without(*numbers: int) -> list[str]:
         ("hang", "timeout", r"Timeout at faults\.py:\d+ in do",
          r"run\(\) took longer than run_invocation_timeout = 1 s"),
         ("exit", "worker_lost", r"WorkerLost at run\(\)", "died with exit code 3"),
-        ("kill", "worker_lost", r"WorkerLost at run\(\)", r"signal 9 \(SIGKILL\): killed from outside, often for want of memory"),
+        ("kill", "worker_lost", r"WorkerLost at run\(\)", r"signal 9 \(SIGKILL\): killed from outside, often because memory ran out"),
         ("segfault", "worker_lost", r"WorkerLost at faults\.py:\d+ in do", r"signal 11 \(SIGSEGV\)"),
         ("none", "no_result", r"BadResult at run\(\)", r"run\(\) returned None"),
         ("text", "wrong_result", r"BadResult at run\(\)", r"run\(\) returned a str"),

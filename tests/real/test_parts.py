@@ -278,9 +278,9 @@ def test_a_store_that_stalls_ends_the_run_and_a_resume_goes_on(
     run = begin(numbers, container, dask_cluster.address, task_overhead_timeout=1)
     assert end_of(run, LONG_S) == "Failed"
     reason = run.snapshot()["reason"]
-    assert "a part of the output could not be put from" in reason
-    assert "did not take part-" in reason
-    assert "run.resume() goes on" in reason
+    assert "a part of the output could not be uploaded from" in reason
+    assert "uploading part-" in reason
+    assert "run.resume() continues" in reason
     assert run.snapshot()["succeeded"] == 0
     network.rule = lambda *_: "pass"
     run.resume()
@@ -401,7 +401,7 @@ def test_a_store_that_nodes_may_not_write_is_a_clear_error_at_the_start(
     run = begin([numbers] * 10, container, dask_cluster.address, 0.5, 10)
     assert end_of(run) == "Failed"
     reason = run.snapshot()["reason"]
-    assert "a part of the output could not be put from" in reason
+    assert "a part of the output could not be uploaded from" in reason
     assert "refused the credential (sas_token in memory)" in reason
 
 

@@ -86,7 +86,7 @@ def test_a_stalled_blob_is_a_load_timeout_and_lost_alone(
     assert set(failures["kind"]) == {"load_timeout"}
     assert (
         failures["message"]
-        .str.contains(r"in/05\.txt' did not come within task_overhead_timeout = 2 s")
+        .str.contains(r"in/05\.txt' was not fetched within task_overhead_timeout = 2 s")
         .all()
     )
 
@@ -215,7 +215,7 @@ def test_a_store_that_stalls_at_the_end_loses_no_rows_and_a_resume_publishes_the
     run = start("echo.py", output=f"az://{name}/out", task_overhead_timeout=4)
     assert end_of(run, 40) == "Failed"
     reason = run.snapshot()["reason"]
-    assert f"'az://{name}/out' did not take it within 9 s" in reason
+    assert f"uploading to 'az://{name}/out' timed out after 9 s" in reason
     assert "run.resume() publishes them" in reason
     assert not container.get_blob_client("out/parallel_run_step.txt").exists()
     network.rule = lambda *_: "pass"

@@ -1,4 +1,4 @@
-"""Warm starts: a driver that stays for the next run, and workers that are forked from a template."""
+"""Warm starts: a driver that stays for the next run, and workers that are forked by a fork server."""
 
 from __future__ import annotations
 
@@ -195,7 +195,7 @@ def test_a_forked_worker_is_killed_replaced_and_ends_with_its_driver(
     family = psutil.Process(driver_pid(again)).children(recursive=True)
     os.kill(driver_pid(again), signal.SIGKILL)
     _, alive = psutil.wait_procs(family, timeout=5)
-    assert not alive, "neither workers nor their template outlive the driver"
+    assert not alive, "neither workers nor their fork server outlive the driver"
 
 
 @only_linux
@@ -204,9 +204,9 @@ def test_a_forked_worker_is_killed_replaced_and_ends_with_its_driver(
     [
         ("", "time.sleep(1000) if heavy.imported != os.getpid() else None"),
         ("", "os._exit(3) if heavy.imported != os.getpid() else None"),
-        ("if 'template' in sys.argv:\n    import time\n    time.sleep(1000)", "pass"),
+        ("if 'fork_server' in sys.argv:\n    import time\n    time.sleep(1000)", "pass"),
     ],
-    ids=["init hangs", "init dies", "template hangs"],
+    ids=["init hangs", "init dies", "fork server hangs"],
 )
 def test_what_cannot_be_forked_is_started_plainly(
     heavy: Callable[..., Path], numbers: Path, module: str, init: str
@@ -216,8 +216,8 @@ def test_what_cannot_be_forked_is_started_plainly(
     assert end_of(run) == "Completed"
     assert rows_of(run) == NAMES
     [text] = warnings_of(run)
-    assert "no longer forked from a template" in text
-    assert "started plainly" in text
+    assert "no longer forked by the fork server" in text
+    assert "started directly" in text
 
 
 @only_linux
@@ -235,15 +235,15 @@ def test_what_cannot_be_forked_is_started_plainly(
     ],
     ids=["exits", "is killed", "aborts", "raises"],
 )
-def test_a_template_that_dies_is_told_with_how(
+def test_a_fork_server_that_dies_is_told_with_how(
     heavy: Callable[..., Path], numbers: Path, module: str, ending: str, said: str
 ) -> None:
-    run = start_it(heavy(f"if 'template' in sys.argv:\n    {module}"), numbers, preload="auto")
+    run = start_it(heavy(f"if 'fork_server' in sys.argv:\n    {module}"), numbers, preload="auto")
     assert end_of(run) == "Completed"
     assert rows_of(run) == NAMES
     [warning] = [e for e in run.events(follow=False) if isinstance(e, WarningRaised)]
-    assert f"no longer forked from a template (it died with {ending}" in warning.text
-    assert "started plainly" in warning.text
+    assert f"no longer forked by the fork server (its process died with {ending}" in warning.text
+    assert "started directly" in warning.text
     assert said in warning.traceback
     assert said in run.folder.driver_log.read_text()
 

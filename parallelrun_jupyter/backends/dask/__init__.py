@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from ...config.dask_compute import TLS_VARIABLE, DaskCompute, require_dask
-from ...engine.node.fork_server import Templates
+from ...engine.node.fork_server import ForkServerCache
 from ...engine.scheduling import signals
 from ...engine.scheduling.signals import Piece, Signal
 from ...runs.logs import remote_logs
 from ...runs.run_folder import RunFolder
 from ...runs.run_record import RunRecord
-from ...worker.helper import text_of
+from ...worker.child_loop import traceback_text
 from .cluster import Cluster
 from .mailbox import Inbox, Message
 from .membership import ClusterLimits, Membership
@@ -211,7 +211,7 @@ class DaskPool:
                 f"the connection to the Dask cluster failed ({error!r}); "
                 f"see {self._folder.driver_log}. run.resume() continues"
             )
-            self.post(signals.PoolLost(text, is_resumable=True, traceback=text_of(error)))
+            self.post(signals.PoolLost(text, is_resumable=True, traceback=traceback_text(error)))
         await ending
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)
@@ -294,7 +294,7 @@ def make_pool(
     folder: RunFolder,
     record: RunRecord,
     keep_rows: Callable[[bytes], tuple[int, int]],
-    templates: Templates | None = None,  # noqa: ARG001 - a Dask worker cannot adopt forked processes
+    fork_servers: ForkServerCache | None = None,  # noqa: ARG001 - a Dask worker adopts no orphans
 ) -> DaskPool:
     """Make the pool of a run."""
     return DaskPool(folder, record, keep_rows)

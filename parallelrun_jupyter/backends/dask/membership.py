@@ -14,7 +14,7 @@ from ...engine.scheduling import signals
 from ...engine.scheduling.signals import Signal
 from ...errors import ConfigError, ParallelRunError
 from ...formatting import plural
-from ...worker.helper import text_of
+from ...worker.child_loop import traceback_text
 from .cluster import ASK_S, Cluster, can_reach, refusals
 from .mailbox import Message
 from .node import Command, NodeSpec
@@ -145,7 +145,7 @@ class Membership:
             await self._connect(FIRST_CONNECT_S)
         except ParallelRunError as error:
             cause = error.__cause__
-            trace = "" if cause is None else text_of(cause)
+            trace = "" if cause is None else traceback_text(cause)
             self._events.post(signals.PoolLost(str(error), is_resumable=False, traceback=trace))
             return
         except (OSError, ValueError, asyncio.TimeoutError) as error:

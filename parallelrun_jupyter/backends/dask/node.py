@@ -21,14 +21,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from ...engine.node.prefetch import SHORT_S
-from ...engine.output.part_uploader import put_spec
+from ...engine.node.feeder import SHORT_S
+from ...engine.output.part_uploader import upload_target
 from ...engine.scheduling.limits import NODE_LEASE_S
 from ...engine.scheduling.signals import NodeStopped
 from ...errors import ConfigError, ParallelRunError
 from ...runs.run_folder import RunFolder
 from ...runs.run_record import RunRecord
-from ...worker.helper import crash_message
+from ...worker.child_loop import crash_message
 from ..local import LocalPool
 from .mailbox import Message, Outbox
 
@@ -205,9 +205,9 @@ class _NodeThread:
         if self._crash is not None:
             raise NodeCrash(*self._crash)
         if self._pool is not None:
-            if 0 < self._pool.each_s < SHORT_S:
+            if 0 < self._pool.mean_run_s < SHORT_S:
                 linger_s = max(linger_s, _SHORT_LINGER_S)
-            self._pool.look_ahead(_ROUND_TRIP_S + 2 * linger_s)
+            self._pool.set_latency(_ROUND_TRIP_S + 2 * linger_s)
         self._listened_at = time.monotonic()
         self._has_signals.clear()
         if not self._outbox.has_messages:
@@ -329,15 +329,15 @@ class _NodeThread:
         spec = self._spec
         record = RunRecord.from_json(spec.record, "the specification of a node")
         environ = {**_own_environ(os.environ), **spec.environment}
-        putting = put_spec(record, environ)
-        if putting is not None:
-            putting.check()
+        target = upload_target(record, environ)
+        if target is not None:
+            target.check()
         here = _record_here(record, spec, self._threads, time.time())
         # Credentials of the output alone are hidden from the script and from staging.
         hidden = record.secret_variables() - here.secret_variables()
         environ = {name: value for name, value in environ.items() if name not in hidden}
         keep_rows = self._outbox.keep_rows
-        return LocalPool(folder, here, keep_rows, environ, names=(self._name,), putting=putting)
+        return LocalPool(folder, here, keep_rows, environ, names=(self._name,), target=target)
 
 
 def _record_here(record: RunRecord, spec: NodeSpec, threads: int, now: float) -> RunRecord:

@@ -1,37 +1,64 @@
-"""A node: one machine's share of a run. It owns the workers, feeds them, and ends them on time."""
+"""A node: one machine's share of a run. It starts workers, feeds them, and ends them after timeouts."""
 
 from __future__ import annotations
 
 import selectors
 import time
-from collections import deque
 from collections.abc import Callable
-from math import ceil
 
 from ...data.datasets.inputs import count_items
 from ...worker.status_page import LOADING, RUNNING
 from ..scheduling import signals
 from ..scheduling.limits import NodeLimits
 from ..scheduling.signals import Failure, Signal, Success
-from .crash_stack import read_stack
-from .prefetch import latency_allowance, prefetch_depth
-from .restart_backoff import RestartBackoff
-from .sampling import Sampler
-from .stager import Staged, StagerClient
-from .timeouts import deadline_of
-from .worker_process import CAN_WATCH_PIDS, Given, Reply, WorkerProcess, WorkerSpec
+from .feeder import Feeder
+from .metrics import Sampler
+from .stager import StagerClient, StagingResult
+from .worker_failure import attempt_failure, read_stack, worker_failure
+from .worker_process import (
+    CAN_WATCH_PIDS,
+    INIT_FAILED,
+    STOPPED,
+    Assignment,
+    Reply,
+    WorkerProcess,
+    WorkerSpec,
+)
 
-SAMPLE_S = 1.0
-_FIRST_LOOK_S = 0.2
-_LOOK_S = 0.02
-_SMOOTHING = 0.2
+_SAMPLE_S = 1.0
+_FIRST_SAMPLE_S = 0.2
+_POLL_S = 0.02
+_RESTART_DELAYS_S = (0.0, 0.0, 0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
+
+
+class RestartBackoff:
+    """Delays the start of workers, longer and longer while they end without a result.
+
+    Parameters
+    ----------
+    slots
+        Number of workers: each may fail once before the delay grows.
+    """
+
+    def __init__(self, slots: int) -> None:
+        self._slots = slots
+        self._failed = 0
+        #: ``time.monotonic()`` of the next start
+        self.due_at = 0.0
+
+    def record_end(self, *, had_result: bool) -> None:
+        """Record the end of a worker, with or without a result of its own."""
+        self._failed = 0 if had_result else self._failed + 1
+        round_number = max(0, self._failed - 1) // max(1, self._slots)
+        delay_s = _RESTART_DELAYS_S[min(round_number, len(_RESTART_DELAYS_S) - 1)]
+        self.due_at = time.monotonic() + delay_s
 
 
 class Node:
     """The workers of one machine.
 
-    It is driven by whoever owns its selector: ``handle`` when a descriptor is ready, ``step`` at
-    the time that ``next_step_at`` says. Both return signals for the scheduler.
+    The owner of its selector drives it: it calls `handle` for a ready descriptor, and `step` at the
+    time that `next_step_at` returns. Both return signals for the scheduler.
 
     Parameters
     ----------
@@ -40,17 +67,17 @@ class Node:
     slots
         Number of workers.
     spec
-        What a worker is started with.
+        How workers are started.
     limits
         The time limits.
     selector
-        Where the workers' descriptors are registered, with the worker as their data.
+        Reports ready descriptors; their data is the worker or the stager.
     keep_rows
         Stores the rows of finished mini-batches; returns their part and offset.
     origin
         ``time.monotonic()`` at the run's creation.
-    staging
-        What brings remote inputs here; None where there are none.
+    stager
+        Fetches remote inputs. Default: all inputs are local.
     """
 
     def __init__(
@@ -63,335 +90,298 @@ class Node:
         selector: selectors.BaseSelector,
         keep_rows: Callable[[bytes], tuple[int, int]],
         origin: float,
-        staging: StagerClient | None = None,
+        stager: StagerClient | None = None,
     ) -> None:
         self.name = name
-        self._staging = staging
         self._slots = slots
         self._spec = spec
         self._limits = limits
         self._selector = selector
         self._keep_rows = keep_rows
+        self._stager = stager
         self._workers: list[WorkerProcess] = []
-        self._backlog: deque[tuple[int, Given]] = deque()
-        self._starts = RestartBackoff(name, slots)
-        self._offered = -1
+        self._started = 0
+        self._restarts = RestartBackoff(slots)
+        self.feeder = Feeder(self._workers)
         self._sampled_at = 0.0
         self._sampler = Sampler(spec.gpus, origin)
-        self._paused = False
-        self._stopping = False
-        self._stopped = False
-        #: how long a mini-batch takes here, of late
-        self.each_s = 0.0
-        #: seconds until the driver has heard of something and its answer is here
-        self.latency_s = 0.0
+        self._is_stopping = False
+        self._has_stopped = False
 
-    # What it is told
+    # Commands
 
     def assign(self, first: int, attempt: int, lines: list[bytes]) -> None:
-        """Take mini-batches from ``first`` on, a plan line each."""
-        if self._stopping:
+        """Accept mini-batches from ``first`` on, by their plan lines."""
+        if self._is_stopping:
             return
-        staging = self._staging
-        for index, line in enumerate(lines, first):
-            given = Given(attempt, line)
-            if staging is None or not staging.takes(index, given):
-                self._backlog.append((index, given))
-        self._feed()
+        assignments = [
+            (number, Assignment(attempt, line)) for number, line in enumerate(lines, first)
+        ]
+        if self._stager is not None:
+            stage = self._stager.stage
+            assignments = [assignment for assignment in assignments if not stage(*assignment)]
+        self.feeder.add(assignments)
 
     def pause(self) -> list[Signal]:
-        """Take nothing more, and give back what no worker has yet: the machine is wanted."""
-        self._paused = True
-        held = [*self._backlog, *(self._staging.give_back() if self._staging else ())]
-        returned = tuple((index, given.attempt) for index, given in held)
-        self._release(*(index for index, _ in held))
-        self._backlog.clear()
-        back: list[Signal] = [signals.MiniBatchesReturned(self.name, returned)] if returned else []
-        return self._offer() + back
+        """Accept no more mini-batches, and return those that no worker has."""
+        self.feeder.is_paused = True
+        backlog = self.feeder.clear()
+        if self._stager is not None:
+            backlog += self._stager.take_pending()
+        self._release(*(number for number, _ in backlog))
+        emitted = self._offer()
+        if backlog:
+            returned = tuple((number, assignment.attempt) for number, assignment in backlog)
+            emitted.append(signals.MiniBatchesReturned(self.name, returned))
+        return emitted
 
     def unpause(self) -> list[Signal]:
-        """Take mini-batches again."""
-        self._paused = False
+        """Accept mini-batches again."""
+        self.feeder.is_paused = False
         return self._offer()
 
     @property
     def is_idle(self) -> bool:
-        """Whether no worker has anything to do."""
-        return not self._backlog and not any(worker.given for worker in self._workers)
+        """Whether the workers have nothing to do."""
+        return self.feeder.is_empty and not any(worker.assigned for worker in self._workers)
 
     def stop(self, *, drain: bool) -> None:
-        """End the workers: after the mini-batches they have (drain), or at once."""
-        self._stopping = True
+        """End the workers: immediately, or after the mini-batches that they have (drain)."""
+        self._is_stopping = True
         self._sampler.close()
-        self._backlog.clear()
-        if self._staging is not None:
-            self._staging.stop()
+        self.feeder.clear()
+        if self._stager is not None:
+            self._stager.stop()
         for worker in self._workers:
             if worker.has_stopped:
                 continue
             if not drain or not worker.is_ready:
-                worker.kill("stopped")
-            elif not worker.stop_asked_at:
+                worker.kill(STOPPED)
+            elif not worker.stop_requested_at:
                 worker.send(["stop"])
-            worker.stop_asked_at = worker.stop_asked_at or time.monotonic()
+            worker.stop_requested_at = worker.stop_requested_at or time.monotonic()
 
-    # Its course
+    # Events
 
     def next_step_at(self) -> float:
-        """Return the ``time.monotonic()`` by which ``step`` is wanted."""
-        if self._stopping and not self._workers:
-            return 0.0 if not self._stopped or self._staging else float("inf")
-        times = [self._sampled_at + SAMPLE_S]
-        if self._staging is not None:
-            times.append(self._staging.deadline())
+        """Return the ``time.monotonic()`` at which to call `step`."""
+        if self._is_stopping and not self._workers:
+            return 0.0 if not self._has_stopped or self._stager else float("inf")
+        times = [self._sampled_at + _SAMPLE_S]
+        if self._stager is not None:
+            times.append(self._stager.deadline())
         if not CAN_WATCH_PIDS:
-            times.append(time.monotonic() + _LOOK_S)
-        if len(self._workers) < self._slots and not self._stopping:
-            times.append(self._starts.due_at)
-        times += [deadline_of(worker, self._limits)[0] for worker in self._workers]
+            times.append(time.monotonic() + _POLL_S)
+        if len(self._workers) < self._slots and not self._is_stopping:
+            times.append(self._restarts.due_at)
+        times += [worker.timeout(self._limits).at for worker in self._workers]
         return min(times)
 
     def step(self) -> list[Signal]:
-        """Start missing workers, end those that are over their time, look at all of them."""
+        """Reap workers that ended, enforce timeouts, start missing workers, and sample all of them."""
         now = time.monotonic()
-        found: list[Signal] = []
+        emitted: list[Signal] = []
         for worker in list(self._workers):
-            deadline, reason = deadline_of(worker, self._limits)
+            timeout = worker.timeout(self._limits)
             if worker.has_ended():
-                found += self._reap(worker)
-            elif now >= deadline:
-                if reason and not worker.kill_reason:
-                    worker.terminate(reason, now)
+                emitted += self._reap(worker)
+            elif now >= timeout.at:
+                if timeout.reason and not worker.kill_reason:
+                    worker.terminate(timeout)
                 else:
-                    worker.kill(reason)
-        if self._staging is not None and not self._staging.step(
-            now, is_over=self._stopping and not self._workers
-        ):
-            self._staging = None
-        if not self._stopping and now >= self._starts.due_at:
-            found += self._spawn_missing()
-        return found + self._sample(now) + self._offer() + self._say_stopped()
+                    worker.kill(timeout.reason)
+        if self._stager is not None:
+            if self._is_stopping and not self._workers:
+                self._stager.close()
+                self._stager = None
+            else:
+                self._stager.enforce_deadline()
+        if not self._is_stopping and now >= self._restarts.due_at:
+            emitted += self._start_missing()
+        return emitted + self._sample(now) + self._offer() + self._report_stopped()
 
-    def handle(self, worker: WorkerProcess | StagerClient, fd: int) -> list[Signal]:
-        """Deal with a ready descriptor of one of the workers, or of the stager."""
-        if isinstance(worker, StagerClient):
-            return self._take_staged(worker.handle(fd)) if worker is self._staging else []
-        if worker not in self._workers:
+    def handle(self, owner: WorkerProcess | StagerClient, fd: int) -> list[Signal]:
+        """Serve a ready descriptor of a worker or of the stager."""
+        if isinstance(owner, StagerClient):
+            return self._on_staged(owner.handle(fd)) if owner is self._stager else []
+        if owner not in self._workers:
             return []
-        found: list[Signal] = []
-        for reply in worker.handle(fd):
-            found += self._take(worker, reply)
-        if fd == worker.pidfd or worker.has_vanished:
-            found += self._reap(worker)
-        return found + self._offer() + self._say_stopped()
+        emitted: list[Signal] = []
+        for reply in owner.handle(fd):
+            emitted += self._handle_reply(owner, reply)
+        if fd == owner.pidfd or owner.is_lost:
+            emitted += self._reap(owner)
+        return emitted + self._offer() + self._report_stopped()
 
-    def _say_stopped(self) -> list[Signal]:
-        if not self._stopping or self._stopped:
+    def _offer(self) -> list[Signal]:
+        """Report how many mini-batches the node can hold, if that has changed."""
+        if self._is_stopping:
+            return []
+        staged_ahead = self._stager.read_ahead(self._slots) if self._stager is not None else 0
+        capacity = self.feeder.new_capacity(staged_ahead)
+        return [] if capacity is None else [signals.NodeOffered(self.name, self._slots, capacity)]
+
+    def _report_stopped(self) -> list[Signal]:
+        if not self._is_stopping or self._has_stopped:
             return []
         if not all(worker.has_stopped for worker in self._workers):
             return []
-        self._stopped = True
+        self._has_stopped = True
         return [signals.NodeStopped(self.name)]
 
-    def _spawn_missing(self) -> list[Signal]:
-        found: list[Signal] = []
-        spec = self._staging.fill(self._spec) if self._staging else self._spec
-        if spec is None:  # side inputs are on their way
-            self._starts.due_at = float("inf")
-            return []
-        while len(self._workers) < self._slots:
-            name = self._starts.next_name()
-            slot = min(set(range(self._slots)) - {w.slot for w in self._workers})
-            worker = WorkerProcess(name, spec, self._selector, slot)
-            self._workers.append(worker)
-            found.append(signals.WorkerSpawned(self.name, name, worker.pid))
-        return found
-
-    # What workers say
-
-    def _take(self, worker: WorkerProcess, reply: Reply) -> list[Signal]:
-        worker.has_reported = worker.has_reported or reply.message[0] in {"done", "failed"}
-        match reply.message:
-            case ["done", elapsed_us, _, rows]:
-                return [self._done(worker, elapsed_us, rows, reply.payload)]
-            case ["failed", mini_batch, attempt, items, duration_us, failure]:
-                worker.given.pop(mini_batch, None)
-                self._release(mini_batch)
-                worker.depth = 1
-                self._feed_one(worker)
-                return [
-                    signals.AttemptErrored(
-                        self.name,
-                        worker.name,
-                        mini_batch,
-                        attempt,
-                        items,
-                        duration_us,
-                        worker.blamed_for(Failure(**failure), mini_batch),
-                    )
-                ]
-            case ["ready", init_ms, run_line]:
-                worker.is_ready = True
-                # Soon after it has begun, it is seen to: not "waiting" for the rest of the second.
-                self._sampled_at = min(
-                    self._sampled_at, time.monotonic() - SAMPLE_S + _FIRST_LOOK_S
-                )
-                self._feed_one(worker)
-                return [signals.WorkerInitialized(self.name, worker.name, init_ms, run_line)]
-            case ["stopped", *failures]:
-                worker.has_stopped = True
-                return [self._notice_shutdown(worker, failure) for failure in failures]
-            case ["init_failed", failure]:
-                worker.kill("init failed")
-                return [self._not_ready(worker.name, Failure(**failure))]
-            case _:
-                msg = f"worker {worker.name} sent an unknown message: {reply.message[:1]}"
-                raise ValueError(msg)
-
-    def _notice_shutdown(self, worker: WorkerProcess, failure: dict[str, str]) -> Signal:
-        text = f"shutdown() of {worker.name} failed: {failure['group']}: {failure['message']}"
-        return signals.Warned(text.removesuffix(": "))
-
-    def _done(
-        self, worker: WorkerProcess, elapsed_us: int, rows: list[list[int]], payload: bytes
-    ) -> Signal:
-        for row in rows:
-            worker.given.pop(row[0], None)
-        self._release(*(row[0] for row in rows))
-        longest_us = max(row[4] for row in rows)
-        each_s = max(elapsed_us / len(rows), longest_us / 2, 1) / 1e6
-        if self._staging is not None:
-            self._staging.took(elapsed_us / len(rows) / 1e6)
-        self.each_s += (each_s - self.each_s) * (_SMOOTHING if self.each_s else 1)
-        worker.depth = prefetch_depth(worker.depth, each_s, len(rows))
-        self._feed_one(worker)
-        part, offset = self._keep_rows(payload) if payload else (0, 0)
-        successes = tuple(map(Success._make, rows))
-        return signals.AttemptsSucceeded(self.name, worker.name, successes, part, offset)
-
-    def _not_ready(self, worker: str, failure: Failure) -> Signal:
-        self._starts.put_off(barren=True)
-        return signals.WorkerNotReady(self.name, worker, failure)
-
-    # Feeding
-
-    def _offer(self) -> list[Signal]:
-        """Tell how many mini-batches the node can hold, when that has changed."""
-        if self._stopping:
-            return []
-        # Twice what the workers hold: one share in their pipes, one here to refill them from.
-        capacity = sum(w.depth if w.depth == 1 else 2 * w.depth for w in self._ready())
-        if self._staging is not None:
-            capacity += self._staging.ahead(self._slots)
-        capacity += latency_allowance(len(self._ready()), self.each_s, self.latency_s)
-        capacity = 0 if self._paused else capacity
-        if capacity == self._offered:
-            return []
-        self._offered = capacity
-        return [signals.NodeOffered(self.name, self._slots, capacity)]
-
-    def _ready(self) -> list[WorkerProcess]:
-        return [w for w in self._workers if w.is_ready and not w.kill_reason]
-
-    def _feed(self) -> None:
-        for worker in self._ready():
-            if not self._backlog:
-                return
-            self._feed_one(worker)
-
-    def _feed_one(self, worker: WorkerProcess) -> None:
-        """Fill a worker up, once it has worked off half of what it may hold."""
-        held = len(worker.given)
-        if not self._backlog or worker.kill_reason or held > worker.depth // 2:
-            return
-        # Near the end nobody takes more than a share: all workers finish together.
-        share = ceil(len(self._backlog) / max(1, len(self._ready())))
-        count = min(worker.depth - held, share)
-        if count > 0:
-            worker.give([self._backlog.popleft() for _ in range(count)])
-
-    # Staging
-
-    def _release(self, *mini_batches: int) -> None:
-        if self._staging is not None:
-            self._staging.release(*mini_batches)
-
-    def _take_staged(self, staged: Staged) -> list[Signal]:
-        """Take what has been brought here, and what could not be."""
-        if self._stopping:
-            return []
-        self._backlog.extend(staged.ready)
-        self._feed()
-        found = [*staged.failures(self.name), *staged.noticed]
-        if self._staging is not None and self._staging.side_failure is not None:
-            found.append(self._not_ready(self.name, self._staging.take_side_failure()))
-        elif self._starts.due_at == float("inf"):
-            self._starts.due_at = 0.0
-        return found + self._offer()
-
-    # Their end
-
-    def _reap(self, worker: WorkerProcess) -> list[Signal]:
-        """Take leave of a process that has ended: nothing it was given gets lost."""
-        if worker.has_vanished:
-            return self._forget(worker)
-        found: list[Signal] = []
-        for reply in worker.drain_pipes():
-            found += self._take(worker, reply)
-        phase, mini_batch, since = worker.page.read()
-        is_busy = phase in {LOADING, RUNNING}
-        if not is_busy and worker.given and not (worker.has_reported or worker.kill_reason):
-            # It has never reported anything: somebody has to pay, or this would go on for ever.
-            is_busy, mini_batch = True, next(iter(worker.given))
-        blamed = worker.given.pop(mini_batch, None) if is_busy else None
-        self._release(*([mini_batch] if blamed else []))
-        duration_us = int((time.monotonic() - since) * 1e6)
-        if not self._stopping:
-            self._backlog.extendleft(reversed(worker.given.items()))
-        worker.given.clear()
-        self._workers.remove(worker)
-        where, stack = read_stack(worker.read_dump(), self._spec.start["roots"])
-        if stack and worker.kill_reason != "stopped":
-            worker.log_text(b"ERROR", mini_batch, stack.encode("utf-8", "backslashreplace"))
-        ending = worker.close()
-        failure = worker.failure(ending, where, stack, mini_batch if blamed else -1)
-        if blamed is not None and worker.kill_reason != "stopped":
-            found.append(
-                signals.AttemptErrored(
-                    self.name,
-                    worker.name,
-                    mini_batch,
-                    blamed.attempt,
-                    count_items(blamed.line),
-                    duration_us,
-                    failure,
-                )
-            )
-        if not self._stopping:
-            found += self._replace(worker, ending, failure)
-        self._feed()
-        return found
-
-    def _replace(self, worker: WorkerProcess, ending: str, failure: Failure) -> list[Signal]:
-        found: list[Signal] = []
-        if worker.is_ready:
-            self._starts.put_off(barren=not worker.has_reported)
-            reason = worker.kill_reason or ending
-            found.append(signals.WorkerEnded(self.name, worker.name, reason))
-        elif worker.kill_reason != "init failed":
-            found.append(self._not_ready(worker.name, failure))
-        return found + (self._spawn_missing() if time.monotonic() >= self._starts.due_at else [])
-
-    def _forget(self, worker: WorkerProcess) -> list[Signal]:
-        """Take leave of a worker that never was; another one is started in its place."""
-        self._workers.remove(worker)
-        worker.close()
-        return [] if self._stopping else self._spawn_missing()
-
     def _sample(self, now: float) -> list[Signal]:
-        """Look at what the workers are doing, once a second, and tell where it has changed."""
-        if now < self._sampled_at + SAMPLE_S:
+        """Sample the workers once a second, and report the changes."""
+        if now < self._sampled_at + _SAMPLE_S:
             return []
         self._sampled_at = now
         changed = self._sampler.changes(self._workers)
         return [signals.WorkersSampled(self.name, changed)] if changed else []
+
+    # Replies of workers
+
+    def _handle_reply(self, worker: WorkerProcess, reply: Reply) -> list[Signal]:
+        match reply.message:
+            case ["done", elapsed_us, _, rows]:
+                worker.has_reported = True
+                return [self._on_done(worker, elapsed_us, rows, reply.payload)]
+            case ["failed", mini_batch, attempt, items, duration_us, failure]:
+                worker.has_reported = True
+                worker.assigned.pop(mini_batch, None)
+                self._release(mini_batch)
+                worker.prefetch = 1
+                self.feeder.feed(worker)
+                cause = attempt_failure(worker, Failure(**failure), mini_batch)
+                return [
+                    signals.AttemptErrored(
+                        self.name, worker.name, mini_batch, attempt, items, duration_us, cause
+                    )
+                ]
+            case ["ready", init_ms, run_line]:
+                worker.is_ready = True
+                # The first sample comes early: the worker does not show as waiting for a second.
+                first_sample_at = time.monotonic() + _FIRST_SAMPLE_S
+                self._sampled_at = min(self._sampled_at, first_sample_at - _SAMPLE_S)
+                self.feeder.feed(worker)
+                return [signals.WorkerInitialized(self.name, worker.name, init_ms, run_line)]
+            case ["stopped", *failures]:
+                worker.has_stopped = True
+                return [_shutdown_warning(worker, failure) for failure in failures]
+            case ["init_failed", failure]:
+                worker.kill(INIT_FAILED)
+                return [self._on_start_failed(worker.name, Failure(**failure))]
+            case _:
+                msg = f"worker {worker.name} sent an unknown message: {reply.message[:1]}"
+                raise ValueError(msg)
+
+    def _on_done(
+        self, worker: WorkerProcess, elapsed_us: int, rows: list[list[int]], payload: bytes
+    ) -> Signal:
+        for row in rows:
+            worker.assigned.pop(row[0], None)
+        mean_s = elapsed_us / len(rows) / 1e6
+        if self._stager is not None:
+            self._stager.release(*(row[0] for row in rows))
+            self._stager.record_run_time(mean_s)
+        longest_s = max(row[4] for row in rows) / 1e6
+        self.feeder.on_done(worker, mean_s, longest_s, len(rows))
+        part, offset = self._keep_rows(payload) if payload else (0, 0)
+        successes = tuple(map(Success._make, rows))
+        return signals.AttemptsSucceeded(self.name, worker.name, successes, part, offset)
+
+    # Staging
+
+    def _release(self, *mini_batches: int) -> None:
+        if self._stager is not None:
+            self._stager.release(*mini_batches)
+
+    def _on_staged(self, result: StagingResult) -> list[Signal]:
+        if self._is_stopping:
+            return []
+        self.feeder.add(result.staged)
+        emitted = [*result.failures(self.name), *result.warnings]
+        if self._stager is not None and self._stager.side_failure is not None:
+            emitted.append(self._on_start_failed(self.name, self._stager.retry_side_inputs()))
+        elif self._restarts.due_at == float("inf"):
+            self._restarts.due_at = 0.0
+        return emitted + self._offer()
+
+    # Start and end of workers
+
+    def _start_missing(self) -> list[Signal]:
+        spec = self._stager.with_side_inputs(self._spec) if self._stager else self._spec
+        if spec is None:  # the stager still fetches the side inputs
+            self._restarts.due_at = float("inf")
+            return []
+        emitted: list[Signal] = []
+        while len(self._workers) < self._slots:
+            slot = min(set(range(self._slots)) - {w.slot for w in self._workers})
+            worker = WorkerProcess(self.name, self._started, spec, self._selector, slot)
+            self._started += 1
+            self._workers.append(worker)
+            emitted.append(signals.WorkerSpawned(self.name, worker.name, worker.pid))
+        return emitted
+
+    def _on_start_failed(self, worker: str, failure: Failure) -> Signal:
+        self._restarts.record_end(had_result=False)
+        return signals.WorkerNotReady(self.name, worker, failure)
+
+    def _reap(self, worker: WorkerProcess) -> list[Signal]:
+        """Reap a worker that has ended; its other mini-batches return to the backlog."""
+        if worker.is_lost:
+            return self._remove_lost(worker)
+        emitted: list[Signal] = []
+        for reply in worker.drain_pipes():
+            emitted += self._handle_reply(worker, reply)
+        phase, mini_batch, since = worker.page.read()
+        is_blamed = phase in {LOADING, RUNNING}
+        if not is_blamed and worker.assigned and not (worker.has_reported or worker.kill_reason):
+            # It never reported anything: blame its first mini-batch, or this would repeat forever.
+            is_blamed, mini_batch = True, next(iter(worker.assigned))
+        blamed = worker.assigned.pop(mini_batch, None) if is_blamed else None
+        if blamed is not None:
+            self._release(mini_batch)
+        duration_us = int((time.monotonic() - since) * 1e6)
+        if not self._is_stopping:
+            self.feeder.requeue(worker.assigned.items())
+        worker.assigned.clear()
+        self._workers.remove(worker)
+        location, stack = read_stack(worker.read_dump(), self._spec.start["roots"])
+        if stack and worker.kill_reason != STOPPED:
+            worker.log_text(b"ERROR", mini_batch, stack.encode("utf-8", "backslashreplace"))
+        status = worker.close()
+        failure = worker_failure(worker, status, location, stack, mini_batch if blamed else -1)
+        if blamed is not None and worker.kill_reason != STOPPED:
+            attempt, items = blamed.attempt, count_items(blamed.line)
+            emitted.append(
+                signals.AttemptErrored(
+                    self.name, worker.name, mini_batch, attempt, items, duration_us, failure
+                )
+            )
+        if not self._is_stopping:
+            emitted += self._replace(worker, status, failure)
+        self.feeder.feed_all()
+        return emitted
+
+    def _replace(self, worker: WorkerProcess, status: int, failure: Failure) -> list[Signal]:
+        """Report the end of a worker, and start another one, unless that is delayed."""
+        emitted: list[Signal] = []
+        if worker.is_ready:
+            self._restarts.record_end(had_result=worker.has_reported)
+            reason = worker.end_reason(status)
+            emitted.append(signals.WorkerEnded(self.name, worker.name, reason))
+        elif worker.kill_reason != INIT_FAILED:
+            emitted.append(self._on_start_failed(worker.name, failure))
+        if time.monotonic() >= self._restarts.due_at:
+            emitted += self._start_missing()
+        return emitted
+
+    def _remove_lost(self, worker: WorkerProcess) -> list[Signal]:
+        """Replace a worker that the fork server has not forked."""
+        self._workers.remove(worker)
+        worker.close()
+        return [] if self._is_stopping else self._start_missing()
+
+
+def _shutdown_warning(worker: WorkerProcess, failure: dict[str, str]) -> Signal:
+    text = f"shutdown() of {worker.name} failed: {failure['group']}: {failure['message']}"
+    return signals.Warned(text.removesuffix(": "))

@@ -1,9 +1,11 @@
-"""A node's staging: the process that brings remote files here, and how far ahead it goes."""
+"""A node's side of its stager: the process that fetches remote files ahead of the workers.
+
+The other side is ``data/staging/stager_process.py``.
+"""
 
 from __future__ import annotations
 
 import json
-import os
 import selectors
 import time
 from collections.abc import Mapping
@@ -13,76 +15,57 @@ from typing import Any
 
 from ...data.datasets.inputs import count_items
 from ...runs.run_record import RunRecord
-from ..child_process import LOST, ChildProcess, HelperEnd
+from ..child_process import LOST, ChildEnd, ChildProcess
 from ..scheduling.signals import AttemptErrored, Failure, Signal, Warned
-from .worker_process import Given, WorkerSpec
+from .worker_process import Assignment, WorkerSpec
 
 READ_AHEAD_S = 2.0
-"""Workers find about this much work staged, however short or long mini-batches are."""
+"""Seconds of work that are staged ahead of the workers, whether mini-batches are short or long."""
 
-MOST_AHEAD = 1024
-_SILENT_S = 60.0
-"""The stager speaks once a second; one that is silent for so long hangs, and is replaced."""
+MAX_READ_AHEAD = 1024
+"""Upper bound of mini-batches staged ahead."""
 
-_MOST_DEATHS = 3
-_ENDS_S = 1.0
+_SILENCE_S = 60.0
+"""The stager reports once a second; after this long without a report it hangs, and is replaced."""
+
+_MAX_DEATHS = 3
+_PATIENCE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class StagingSpec:
-    """What a node's stager is started with.
+    """Settings of a node's stager.
 
     Parameters
     ----------
+    node
+        The name of the node.
     start
-        ``data.stager.START_KEYS``.
-    remote
+        Its first message, with the keys ``START_KEYS`` of the stager process.
+    remote_inputs
         The numbers of the inputs that are in stores.
     record
-        The run; its side inputs that are in stores are brought here before workers start.
+        The run. Its side inputs that are in stores are fetched before workers start.
     cwd
-        Where it works: no place of the user's, since Python looks for modules there.
+        Its working directory. Python searches it for modules, so no folder of the user's.
     """
 
+    node: str
     start: Mapping[str, Any]
-    remote: frozenset[int]
+    remote_inputs: frozenset[int]
     record: RunRecord
     cwd: str
 
     @property
-    def sides(self) -> dict[int, Mapping[str, Any]]:
+    def side_inputs(self) -> dict[int, Mapping[str, Any]]:
         """The side inputs in stores, by number."""
         return {
             k: spec for k, spec in enumerate(self.record.inputs.side_inputs) if spec.get("storage")
         }
 
 
-@dataclass(slots=True)
-class Staged:
-    """What has come of the stager's replies."""
-
-    ready: list[tuple[int, Given]] = field(default_factory=list)
-    failed: list[tuple[int, Given, float, Failure]] = field(default_factory=list)
-    noticed: list[Signal] = field(default_factory=list)
-
-    def failures(self, node: str) -> list[Signal]:
-        """Return the failed attempts, which no worker has seen."""
-        return [
-            AttemptErrored(
-                node,
-                "",
-                number,
-                given.attempt,
-                count_items(given.line),
-                int(seconds * 1e6),
-                failure,
-            )
-            for number, given, seconds, failure in self.failed
-        ]
-
-
 def staging_spec(record: RunRecord, node: str, environ: Mapping[str, str]) -> StagingSpec | None:
-    """Return what a node of a run needs for staging; None where everything is local."""
+    """Return the settings of a node's stager; None if all inputs are local."""
     storages = [spec.get("storage") for spec in record.inputs.datasets]
     if not any(storages) and not any(spec.get("storage") for spec in record.inputs.side_inputs):
         return None
@@ -98,257 +81,228 @@ def staging_spec(record: RunRecord, node: str, environ: Mapping[str, str]) -> St
         "load_s": record.limits.task_overhead_timeout,
     }
     remote = frozenset(number for number, storage in enumerate(storages) if storage)
-    return StagingSpec(start, remote, record, str(cache.folder))
+    return StagingSpec(node, start, remote, record, str(cache.folder))
 
 
-def read_ahead(workers: int, fetch_s: float, each_s: float) -> int:
-    """Return how many mini-batches to fetch ahead of the workers: by time, within bounds.
+@dataclass(slots=True)
+class StagingResult:
+    """Mini-batches that are staged or have failed, and warnings about the stager."""
 
-    As many as they get through while one is fetched, and in `READ_AHEAD_S` more; at least one for
-    each worker. In powers of two, so that the scheduler is not told of every small change.
+    staged: list[tuple[int, Assignment]] = field(default_factory=list)
+    failed: list[tuple[int, Assignment, float, Failure]] = field(default_factory=list)
+    warnings: list[Signal] = field(default_factory=list)
+
+    def failures(self, node: str) -> list[Signal]:
+        """Return the failed attempts, which have no worker."""
+        return [
+            AttemptErrored(
+                node, "", number, task.attempt, count_items(task.line), int(seconds * 1e6), failure
+            )
+            for number, task, seconds, failure in self.failed
+        ]
+
+
+def read_ahead(workers: int, fetch_s: float, mean_run_s: float) -> int:
+    """Return how many mini-batches to stage ahead of the workers.
+
+    The number covers the work of `READ_AHEAD_S` seconds and of the time that one fetch takes, and is
+    at least one for each worker. It is a power of two, so that small changes of the times do not
+    change it.
 
     Parameters
     ----------
     workers
-        Their number.
-    fetch_s, each_s
-        Seconds for a mini-batch to come here, and for a worker to run it; 0 where nothing is known.
+        Number of workers.
+    fetch_s, mean_run_s
+        Seconds to fetch a mini-batch, and to run it; 0 if unknown.
     """
-    if not each_s:
+    if not mean_run_s:
         return 2 * workers
-    wanted = max(workers, ceil(workers * (fetch_s + READ_AHEAD_S) / each_s))
-    steps: int = 1 << (wanted - 1).bit_length()
-    return min(steps, MOST_AHEAD)
+    needed = max(workers, ceil(workers * (fetch_s + READ_AHEAD_S) / mean_run_s))
+    power_of_two: int = 1 << (needed - 1).bit_length()
+    return min(power_of_two, MAX_READ_AHEAD)
 
 
-def _stager_lost(end: HelperEnd) -> Failure:
-    """Return the failure of what could not be staged, since the stager ended again and again."""
+def _stager_lost(end: ChildEnd) -> Failure:
+    """Return the failure of mini-batches whose stager has died `_MAX_DEATHS` times."""
     name = "StagerLost" if end.error == LOST else end.error
     message = (
-        f"the process that stages the inputs ended {_MOST_DEATHS} times in a row, at last: "
+        f"the process that stages the inputs ended {_MAX_DEATHS} times in a row, most recently: "
         f"{end.reason}"
     )
     return Failure("worker_lost", name, message, f"{name} while staging", end.traceback)
 
 
 class StagerClient:
-    """The stager of a node: fed with plan lines, it gives them back with local paths.
+    """Sends plan lines to the stager, and receives them back with local paths.
 
-    Like a worker it is talked to through pipes that never block, by the node's selector.
+    Parameters
+    ----------
+    spec
+        Its settings.
+    environ
+        Its environment variables.
+    selector
+        Reports ready descriptors, with this object as their data, for `handle`.
     """
 
     def __init__(
         self, spec: StagingSpec, environ: Mapping[str, str], selector: selectors.BaseSelector
     ) -> None:
+        self.node = spec.node
         self._spec = spec
         self._environ = dict(environ)
         self._selector = selector
-        self._waiting: dict[int, tuple[Given, list[Any]]] = {}
+        self._pending: dict[int, tuple[Assignment, list[Any]]] = {}
         self._held: set[int] = set()
-        self._sides: dict[int, str] = {}
+        self._side_paths: dict[int, str] = {}
         self.side_failure: Failure | None = None
         self._deaths = 0
-        self._is_silent = False
-        self._has_noticed = False
-        self._files = 1.0
+        self._has_warned = False
         self._fetch_s = 0.05
-        self._each_s = 0.0
+        self._mean_run_s = 0.0
         self._spawn()
 
     def _spawn(self) -> None:
-        self._outbox = bytearray()
-        self._writing = False
-        self._helper = ChildProcess(
-            "parallelrun_jupyter.data.staging.stager_process", self._spec.cwd, self._environ
-        )
-        self._commands, self._replies = self._helper.commands, self._helper.replies
-        for fd in (self._commands, self._replies):
-            os.set_blocking(fd, False)
-        self._selector.register(self._replies, selectors.EVENT_READ, self)
-        self._heard_at = time.monotonic()
-        # The second stager of a node finds what the first had staged; a resume begins with nothing.
-        self._send(["start", {**self._spec.start, "keeps": self._deaths > 0}])
-        self._ask_for_sides()
+        module = "parallelrun_jupyter.data.staging.stager_process"
+        self._child = ChildProcess.start(module, self._spec.cwd, self._environ)
+        self._child.listen(self._selector, self)
+        self._child.deadline = time.monotonic() + _SILENCE_S
+        # A replacement uses the files of its predecessor; the first stager of a driver deletes them.
+        self._child.send(["start", {**self._spec.start, "keeps": self._deaths > 0}])
+        self._request_side_inputs()
 
-    def _ask_for_sides(self) -> None:
-        for key, side in self._spec.sides.items():
-            if key not in self._sides:
-                self._send(["side", -1 - key, side])
+    def _request_side_inputs(self) -> None:
+        for number, side in self._spec.side_inputs.items():
+            if number not in self._side_paths:
+                self._child.send(["side", -1 - number, side])
 
-    # What the node says
+    # For the node
 
-    def takes(self, number: int, given: Given) -> bool:
-        """Stage a mini-batch, if its files are in a store."""
-        row = json.loads(given.line)
-        if row[1] not in self._spec.remote:
+    def stage(self, mini_batch: int, assignment: Assignment) -> bool:
+        """Stage a mini-batch if its files are in a store; return whether they are."""
+        row = json.loads(assignment.line)
+        if row[1] not in self._spec.remote_inputs:
             return False
-        self._waiting[number] = (given, row)
-        self._held.add(number)
-        self._files += (len(row[2]) - self._files) / 8
-        self._ask(number, row)
+        self._pending[mini_batch] = (assignment, row)
+        self._held.add(mini_batch)
+        self._request(mini_batch, row)
         return True
 
-    def _ask(self, number: int, row: list[Any]) -> None:
-        self._send(["stage", number, [[row[1], *item] for item in zip(*row[2:5], strict=True)]])
+    def _request(self, mini_batch: int, row: list[Any]) -> None:
+        files = [[row[1], *file] for file in zip(*row[2:5], strict=True)]
+        self._child.send(["stage", mini_batch, files])
 
-    def release(self, *numbers: int) -> None:
-        """Say that nobody needs the files of these any more."""
-        mine = [number for number in numbers if number in self._held]
-        if mine:
-            self._held.difference_update(mine)
-            self._send(["release", mine])
+    def release(self, *mini_batches: int) -> None:
+        """Let the stager delete the files of mini-batches."""
+        released = [mini_batch for mini_batch in mini_batches if mini_batch in self._held]
+        if released:
+            self._held.difference_update(released)
+            self._child.send(["release", released])
 
     def stop(self) -> None:
-        """Bring nothing more; what is here stays for those who read it."""
-        self.release(*(number for number, _ in self.give_back()))
+        """Cancel pending mini-batches; files that are staged stay for the workers that read them."""
+        self.release(*(mini_batch for mini_batch, _ in self.take_pending()))
 
-    def give_back(self) -> list[tuple[int, Given]]:
-        """Return the mini-batches that are on their way here, and wait for them no longer."""
-        waiting = [(number, given) for number, (given, _) in self._waiting.items()]
-        self._waiting.clear()
-        return waiting
+    def take_pending(self) -> list[tuple[int, Assignment]]:
+        """Remove and return the mini-batches that are not staged yet; the caller releases them."""
+        pending = [(number, assignment) for number, (assignment, _) in self._pending.items()]
+        self._pending.clear()
+        return pending
 
-    def took(self, each_s: float) -> None:
-        """Learn how long a mini-batch keeps a worker."""
-        self._each_s += (each_s - self._each_s) / (4 if self._each_s else 1)
+    def record_run_time(self, run_s: float) -> None:
+        """Record how many seconds a mini-batch occupied a worker."""
+        self._mean_run_s += (run_s - self._mean_run_s) / (4 if self._mean_run_s else 1)
 
-    def ahead(self, workers: int) -> int:
-        """Return how many mini-batches to have here beside those that the workers hold."""
-        return read_ahead(workers, self._fetch_s, self._each_s)
+    def read_ahead(self, workers: int) -> int:
+        """Return how many mini-batches to stage beside those that the workers hold."""
+        return read_ahead(workers, self._fetch_s, self._mean_run_s)
 
-    def fill(self, spec: WorkerSpec) -> WorkerSpec | None:
-        """Return how workers are started, with the paths of the side inputs; None until they are here."""
-        if len(self._sides) < len(self._spec.sides):
+    def with_side_inputs(self, spec: WorkerSpec) -> WorkerSpec | None:
+        """Return how workers are started, with the paths of side inputs; None until these are staged."""
+        if len(self._side_paths) < len(self._spec.side_inputs):
             return None
         record = self._spec.record
-        words = record.script.argv(self._sides, spec.start["output_dir"])
-        names = record.inputs.side_variables(self._sides)
-        start = {**spec.start, "argv": [spec.start["argv"][0], *words]}
-        return replace(spec, start=start, environ={**spec.environ, **names})
+        arguments = record.script.argv(self._side_paths, spec.start["output_dir"])
+        variables = record.inputs.side_variables(self._side_paths)
+        start = {**spec.start, "argv": [spec.start["argv"][0], *arguments]}
+        return replace(spec, start=start, environ={**spec.environ, **variables})
 
-    # What the stager says
-
-    def handle(self, fd: int) -> Staged:
-        """Deal with a descriptor that is ready."""
-        if fd == self._commands:
-            self._write()
-            return Staged()
-        messages = self._helper.read()
-        if messages is None:
-            return self._died()
-        self._heard_at = time.monotonic()
-        staged = Staged()
-        for message in messages:
-            self._take(message, staged)
-        return staged
-
-    def _take(self, message: list[Any], staged: Staged) -> None:
-        match message:
-            case ["staged", number, paths, seconds] if number in self._waiting:
-                given, row = self._waiting.pop(number)
-                row[2] = paths
-                line = json.dumps(row, separators=(",", ":")).encode("ascii")
-                staged.ready.append((number, Given(given.attempt, line)))
-                self._fetch_s += (seconds - self._fetch_s) / 8
-                self._deaths = 0
-            case ["failed", number, failure, seconds] if number in self._waiting:
-                given, _ = self._waiting.pop(number)
-                self._held.discard(number)
-                staged.failed.append((number, given, seconds, Failure(**failure)))
-                self._deaths = 0
-            case ["failed", number, failure, _] if number < 0:
-                self.side_failure = Failure(**failure)
-            case ["side", number, path]:
-                self._sides[-1 - number] = path
-
-    def deadline(self) -> float:
-        """Return the ``time.monotonic()`` at which a silent stager is given up."""
-        return self._heard_at + _SILENT_S
-
-    def step(self, now: float, *, is_over: bool) -> bool:
-        """End a stager that hangs, whose end is then seen in ``handle``, and one that is not needed.
-
-        Returns
-        -------
-        bool
-            Whether there still is one.
-        """
-        if is_over:
-            self.close()
-            return False
-        if now >= self.deadline():
-            self._heard_at = now
-            self._is_silent = True
-            self._helper.kill()
-        return True
-
-    def take_side_failure(self) -> Failure:
-        """Return why side inputs did not come, and ask for them again."""
+    def retry_side_inputs(self) -> Failure:
+        """Return why side inputs could not be staged, and request them again."""
         failure = self.side_failure
         assert failure is not None
         self.side_failure = None
-        self._ask_for_sides()
+        self._request_side_inputs()
         return failure
 
-    def _died(self) -> Staged:
-        """Replace a stager that has died; what it had is asked for again, and in the end fails."""
-        self._unregister()
-        end = self._helper.died()
-        if self._is_silent:
-            text = f"it said nothing for {_SILENT_S:g} s, and was ended"
-            end = HelperEnd(LOST, text, end.traceback)
-        self._is_silent = False
+    # From the stager
+
+    def handle(self, fd: int) -> StagingResult:
+        """Serve a ready descriptor."""
+        replies = self._child.handle(fd)
+        if replies is None:
+            return self._replace()
+        self._child.deadline = time.monotonic() + _SILENCE_S
+        result = StagingResult()
+        for reply in replies:
+            self._handle_reply(reply, result)
+        return result
+
+    def _handle_reply(self, reply: list[Any], result: StagingResult) -> None:
+        match reply:
+            case ["staged", mini_batch, paths, seconds] if mini_batch in self._pending:
+                assignment, row = self._pending.pop(mini_batch)
+                row[2] = paths
+                line = json.dumps(row, separators=(",", ":")).encode("ascii")
+                result.staged.append((mini_batch, Assignment(assignment.attempt, line)))
+                self._fetch_s += (seconds - self._fetch_s) / 8
+                self._deaths = 0
+            case ["failed", mini_batch, failure, seconds] if mini_batch in self._pending:
+                assignment, _ = self._pending.pop(mini_batch)
+                self._held.discard(mini_batch)
+                result.failed.append((mini_batch, assignment, seconds, Failure(**failure)))
+                self._deaths = 0
+            case ["failed", key, failure, _] if key < 0:
+                self.side_failure = Failure(**failure)
+            case ["side", key, path]:
+                self._side_paths[-1 - key] = path
+
+    def deadline(self) -> float:
+        """Return the ``time.monotonic()`` at which a silent stager is killed."""
+        return self._child.deadline
+
+    def enforce_deadline(self) -> None:
+        """Kill a stager that hangs; `handle` then replaces it."""
+        self._child.enforce_deadline()
+
+    def _replace(self) -> StagingResult:
+        """Replace a stager that has died, and request its mini-batches again or, in the end, fail them."""
+        end = self._child.died()
+        if self._child.is_overdue:
+            end = ChildEnd(LOST, f"it did not report for {_SILENCE_S:g} s", end.traceback)
         self._deaths += 1
-        staged = Staged()
-        if self._deaths >= _MOST_DEATHS:
+        result = StagingResult()
+        if self._deaths >= _MAX_DEATHS:
             failure = _stager_lost(end)
-            for number, (given, _) in self._waiting.items():
-                staged.failed.append((number, given, 0.0, failure))
-                self._held.discard(number)
-            self._waiting.clear()
-            if len(self._sides) < len(self._spec.sides):
+            for mini_batch, (assignment, _) in self._pending.items():
+                result.failed.append((mini_batch, assignment, 0.0, failure))
+                self._held.discard(mini_batch)
+            self._pending.clear()
+            if len(self._side_paths) < len(self._spec.side_inputs):
                 self.side_failure = failure
-        elif not self._has_noticed:
-            self._has_noticed = True
-            text = f"the process that stages the inputs was started again: {end.sentence}"
-            staged.noticed.append(Warned(text, end.traceback))
+        elif not self._has_warned:
+            self._has_warned = True
+            text = f"the process that stages the inputs was restarted: {end.sentence}"
+            result.warnings.append(Warned(text, end.traceback))
         self._spawn()
-        for number, (_, row) in self._waiting.items():
-            self._ask(number, row)
-        return staged
+        for mini_batch, (_, row) in self._pending.items():
+            self._request(mini_batch, row)
+        return result
 
     def close(self) -> None:
-        """End the stager, and with it the run's view of the cache."""
-        self._waiting.clear()
-        self._unregister()
-        self._helper.close_commands()  # it takes its view away, and ends
-        self._helper.end(patience_s=_ENDS_S)  # what it leaves is swept by the next one
-
-    def _unregister(self) -> None:
-        for fd in (self._commands, self._replies):
-            try:
-                self._selector.unregister(fd)
-            except (KeyError, ValueError):
-                pass  # the commands are registered only while their pipe is full
-        self._writing = False
-
-    def _send(self, message: list[Any]) -> None:
-        self._outbox += json.dumps(message).encode("ascii") + b"\n"
-        self._write()
-
-    def _write(self) -> None:
-        while self._outbox:
-            try:
-                written = os.write(self._commands, self._outbox)
-            except BlockingIOError:
-                break
-            except BrokenPipeError:
-                self._outbox.clear()  # it is dead: seen where its replies end
-                break
-            del self._outbox[:written]
-        if bool(self._outbox) != self._writing:
-            self._writing = bool(self._outbox)
-            if self._writing:
-                self._selector.register(self._commands, selectors.EVENT_WRITE, self)
-            else:
-                self._selector.unregister(self._commands)
+        """End the stager, which deletes the run's view of the cache."""
+        self._pending.clear()
+        self._child.unlisten()
+        self._child.close_commands()
+        self._child.end(patience_s=_PATIENCE_S)  # the next stager removes what it could not delete

@@ -1,4 +1,7 @@
-"""One worker process as its node sees it: pipes, status page, log, and how it ended."""
+"""A worker process, seen from its node: pipes, status page, log, timeouts, and the cause of its end.
+
+The other side is ``worker/serve.py``, the messages are in ``worker/protocol.py``.
+"""
 
 from __future__ import annotations
 
@@ -12,46 +15,48 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ...worker import protocol
-from ...worker.status_page import SIZE, StatusPage
+from ...worker.status_page import LOADING, RUNNING, SIZE, StatusPage
 from ...worker.streams import OPEN_END, ShownLines, tag_lines
-from ..child_process import exit_text, kill_group
-from ..scheduling.signals import Failure
-from .fork_server import WORKER_FOLDER, ForkServer
+from ..child_process import Outbox, exit_text, has_ended, kill_group, spawn
+from ..scheduling.limits import NodeLimits
+from .fork_server import WORKER_FOLDER, ForkServerClient
 
 _READ_BYTES = 1 << 18
 _DUMP_BYTES = 1 << 15
-_LOG_TAIL_BYTES = 1 << 13
-_STAMP_BYTES = len("2026-11-23T06:20:40.123Z")
-_SHOWN_CHARS = 300
-LOADING_TOOK = "loading the mini-batch took longer than"
+_TERM_PATIENCE_S = 0.5
+_STOP_PATIENCE_S = 10.0
 CAN_WATCH_PIDS = hasattr(os, "pidfd_open")
+
+STOPPED = "stopped"
+INIT_FAILED = "init failed"
+"""Reasons for a kill that are not failures of the worker."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerSpec:
-    """What every worker of a node is started with; ``start`` holds ``protocol.START_KEYS``."""
+    """How the workers of a node are started; ``start`` has the keys ``protocol.START_KEYS``."""
 
     python: str
     environ: Mapping[str, str]
     logs: Path
     start: Mapping[str, Any]
     gpus: Sequence[str] = ()
-    template: ForkServer | None = None
+    fork_server: ForkServerClient | None = None
 
     def environ_of(self, slot: int) -> dict[str, str]:
-        """Return the variables of the worker in a slot: one GPU each, while they last."""
+        """Return the variables of the worker in a slot; slots beyond the number of GPUs get no GPU."""
         if not self.gpus:
             return dict(self.environ)
-        mine = self.gpus[slot] if slot < len(self.gpus) else ""
-        return {**self.environ, "CUDA_VISIBLE_DEVICES": mine}
+        gpu = self.gpus[slot] if slot < len(self.gpus) else ""
+        return {**self.environ, "CUDA_VISIBLE_DEVICES": gpu}
 
 
 @dataclass(slots=True)
-class Given:
-    """A mini-batch that was sent to a worker."""
+class Assignment:
+    """An attempt of a mini-batch that the node has to run: its number and its plan line."""
 
     attempt: int
     line: bytes
@@ -59,67 +64,80 @@ class Given:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One message of a worker, and the raw bytes that came with it."""
+    """A message of a worker, and the bytes that follow it."""
 
     message: list[Any]
     payload: bytes
 
 
-def last_error_line(log: Path, mini_batch: int) -> str:
-    """Return the last line that a worker wrote to stderr in a mini-batch, -1 for outside of any.
+class Timeout(NamedTuple):
+    """The time at which a worker must be ended, and why; no reason if it was already asked to end."""
 
-    What C code says before it ends the process is there, and nowhere else.
-    """
-    tag = b" STDERR #%d " % mini_batch if mini_batch >= 0 else b" STDERR #- "
-    try:
-        with open(log, "rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - _LOG_TAIL_BYTES))
-            lines = file.read().splitlines()
-    except OSError:
-        return ""
-    said = [line.partition(tag)[2] for line in lines if line.find(tag) == _STAMP_BYTES]
-    return said[-1].decode("utf-8", "replace").strip()[:_SHOWN_CHARS] if said else ""
+    at: float
+    reason: str = ""
+    kind: str = "timeout"
 
 
 class WorkerProcess:
-    """Starts a worker in a session of its own and talks to it without ever blocking."""
+    """Starts a worker in a session of its own, and exchanges messages with it without blocking.
+
+    Parameters
+    ----------
+    node
+        The name of its node.
+    number
+        Its number on the node; its name is ``<node>w<number>``.
+    spec
+        How it is started.
+    selector
+        Reports ready descriptors, with this object as their data, for `handle`.
+    slot
+        Its slot on the node, which determines its GPU.
+    """
 
     def __init__(
-        self, name: str, spec: WorkerSpec, selector: selectors.BaseSelector, slot: int = 0
+        self,
+        node: str,
+        number: int,
+        spec: WorkerSpec,
+        selector: selectors.BaseSelector,
+        slot: int = 0,
     ) -> None:
-        self.name = name
+        self.node = node
+        self.name = f"{node}w{number}"
         self.slot = slot
-        self.log = spec.logs / f"{name}.log"
-        self.given: dict[int, Given] = {}
-        self.depth = 1
+        self.log = spec.logs / f"{self.name}.log"
+        self.assigned: dict[int, Assignment] = {}
+        self.assigned_at = 0.0
+        #: how many mini-batches it may hold
+        self.prefetch = 1
         self.is_ready = False
-        self.stop_asked_at = 0.0
+        self.stop_requested_at = 0.0
         self.has_stopped = False
         self.has_reported = False
-        self.given_at = 0.0
         self.kill_reason = ""
+        self.kill_kind = "timeout"
+        self._terminated_at: float | None = None
         self.started_at = time.monotonic()
-        self._term_at: float | None = None
-        self._selector = selector
-        self._inbox = bytearray()
-        self._outbox = bytearray()
-        self._writing = False
-        self._texts = {b"STDOUT": ShownLines(), b"STDERR": ShownLines()}
-        #: 0 until it is there, where it is forked from a template
+        #: 0 until the fork server has forked it
         self.pid = 0
         self.pidfd = -1
-        self.has_vanished = False
-        self._template: ForkServer | None = None
+        #: whether the fork server will never fork it
+        self.is_lost = False
+        self._fork_server: ForkServerClient | None = None
+        self._selector = selector
+        self._open: set[int] = set()
+        self._inbox = bytearray()
         self._spawn(spec)
-        agent = f"process{name.rpartition('w')[2]:0>3}"  # as Azure names its processes
+        agent = f"process{number:03}"  # as Azure names its processes
         self.send(["start", {**spec.start, "log": str(self.log), "agent_name": agent}])
 
     def _spawn(self, spec: WorkerSpec) -> None:
-        commands_out, self._commands = os.pipe()
+        commands_out, commands = os.pipe()
         self._replies, replies_in = os.pipe()
-        self._stdout, stdout_in = os.pipe()
-        self._stderr, stderr_in = os.pipe()
-        self._dump = tempfile.TemporaryFile()  # noqa: SIM115 - read when the worker has ended
+        stdout, stdout_in = os.pipe()
+        stderr, stderr_in = os.pipe()
+        self._dump = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
         with tempfile.TemporaryFile() as page:
             page.truncate(SIZE)
             self.page = StatusPage(page.fileno())
@@ -132,108 +150,90 @@ class WorkerProcess:
         self._log_fd = os.open(
             self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
         )
-        for fd in (self._commands, self._replies, self._stdout, self._stderr):
+        self._outbox = Outbox(commands)
+        self._outbox.attach(self._selector, self)
+        self._texts = {stdout: (b"STDOUT", ShownLines()), stderr: (b"STDERR", ShownLines())}
+        for fd in (self._replies, stdout, stderr):
             os.set_blocking(fd, False)
-        for fd in (self._replies, self._stdout, self._stderr):
-            self._selector.register(fd, selectors.EVENT_READ, self)
+            self._open_for_reading(fd)
 
     def _start(
         self, spec: WorkerSpec, passed: tuple[int, ...], stdout_in: int, stderr_in: int
     ) -> None:
         environ = spec.environ_of(self.slot)
-        if spec.template is not None and not spec.template.reason:
-            self._template = spec.template
-            self._template.ask(self, (*passed, stdout_in, stderr_in), environ)
+        if spec.fork_server is not None and not spec.fork_server.reason:
+            self._fork_server = spec.fork_server
+            self._fork_server.request(self, (*passed, stdout_in, stderr_in), environ)
             return
-        process = subprocess.Popen(
+        pid = spawn(
             [spec.python, str(WORKER_FOLDER), *map(str, passed)],
             stdin=subprocess.DEVNULL,
             stdout=stdout_in,
             stderr=stderr_in,
             pass_fds=passed,
-            start_new_session=True,
             env=environ,
         )
-        process.returncode = 0  # this class waits for it, as it does for forked ones
-        self.on_forked(process.pid)
+        self.on_forked(pid)
 
     def on_forked(self, pid: int) -> None:
-        """Take note of the process, which is there now."""
+        """Watch the process that was started."""
         self.pid = pid
         if CAN_WATCH_PIDS:
             self.pidfd = os.pidfd_open(pid)
-            self._selector.register(self.pidfd, selectors.EVENT_READ, self)
+            self._open_for_reading(self.pidfd)
 
     def on_lost(self) -> None:
-        """Take note that there will be no process; the node sees it as its pipes end."""
-        self.has_vanished = True
+        """Handle that it will never be forked; the end of its pipes wakes the node."""
+        self.is_lost = True
+
+    def _open_for_reading(self, fd: int) -> None:
+        self._open.add(fd)
+        self._selector.register(fd, selectors.EVENT_READ, self)
+
+    def _close_for_reading(self, fd: int) -> None:
+        self._open.discard(fd)
+        self._selector.unregister(fd)
+        os.close(fd)
 
     # To the worker
 
     def send(self, message: list[Any]) -> None:
-        """Send a message, now or as soon as the pipe takes it."""
-        self.send_line(protocol.encode(message))
+        """Send a message, now or when the pipe is ready for it."""
+        self._outbox.send(protocol.encode(message))
 
-    def send_line(self, line: bytes) -> None:
-        """Send a line that is already a message."""
-        self._outbox += line
-        self._write()
-
-    def give(self, bundle: list[tuple[int, Given]]) -> None:
-        """Send mini-batches to run; plan lines travel as they are."""
-        rows = b",".join(b"[%d,%d,%b]" % (k, given.attempt, given.line) for k, given in bundle)
-        self.given.update(bundle)
-        self.given_at = time.monotonic()
-        self.send_line(b'["run",[%b]]\n' % rows)
-
-    def _write(self) -> None:
-        while self._outbox:
-            try:
-                written = os.write(self._commands, self._outbox)
-            except BlockingIOError:
-                break
-            except BrokenPipeError:
-                self._outbox.clear()  # it is dead or dying: its end is seen by wait
-                break
-            del self._outbox[:written]
-        if bool(self._outbox) != self._writing:
-            self._writing = bool(self._outbox)
-            if self._writing:
-                self._selector.register(self._commands, selectors.EVENT_WRITE, self)
-            else:
-                self._selector.unregister(self._commands)
+    def assign(self, bundle: list[tuple[int, Assignment]]) -> None:
+        """Send mini-batches to run; their plan lines are sent unchanged."""
+        rows = b",".join(b"[%d,%d,%b]" % (k, task.attempt, task.line) for k, task in bundle)
+        self.assigned.update(bundle)
+        self.assigned_at = time.monotonic()
+        self._outbox.send(b'["run",[%b]]\n' % rows)
 
     # From the worker
 
     def handle(self, fd: int) -> list[Reply]:
-        """Deal with a descriptor that is ready; return the replies that came."""
-        if fd == self._commands:
-            self._write()
-        elif fd == self._replies:
-            return self._read_replies()
-        elif fd == self._stdout:
-            self._read_text(fd, b"STDOUT")
-        elif fd == self._stderr:
-            self._read_text(fd, b"STDERR")
+        """Serve a ready descriptor; return the replies that are complete."""
+        if fd == self._replies:
+            self._inbox += self._read(fd)
+            return self._split()
+        if fd in self._texts:
+            self._read_text(fd)
+        elif fd == self._outbox.fd:
+            self._outbox.flush()
         return []
 
-    def _read(self, fd: int) -> bytes | None:
-        """Return what there is to read; nothing at the end; None where there is nothing yet."""
+    def _read(self, fd: int) -> bytes:
+        """Return the bytes that can be read; b"" if there are none, or after the last."""
+        if fd not in self._open:
+            return b""
         try:
             data = os.read(fd, _READ_BYTES)
         except BlockingIOError:
-            return None
+            return b""
         if not data:
-            self._forget(fd)
+            self._close_for_reading(fd)
         return data
 
-    def _read_replies(self) -> list[Reply]:
-        data = self._read(self._replies)
-        if data:
-            self._inbox += data
-        return self._parse()
-
-    def _parse(self) -> list[Reply]:
+    def _split(self) -> list[Reply]:
         replies = []
         start = 0
         while True:
@@ -250,13 +250,15 @@ class WorkerProcess:
         del self._inbox[:start]
         return replies
 
-    def _read_text(self, fd: int, level: bytes) -> bool:
-        # Looked at before reading: a worker waits in its mini-batch until its pipes are empty.
+    def _read_text(self, fd: int) -> bool:
+        """Log text of the script; return whether there was any."""
+        # The page is read first: the worker stays in its mini-batch until its pipes are empty.
         mini_batch = self.page.read()[1]
         data = self._read(fd)
         if not data:
             return False
-        lines, states = self._texts[level].feed(data)
+        level, shown = self._texts[fd]
+        lines, states = shown.feed(data)
         if lines is not None:
             self.log_text(level, mini_batch, lines)
         if states is not None:
@@ -271,126 +273,95 @@ class WorkerProcess:
         except OSError:
             pass  # a full disk loses log lines, and nothing else
 
+    def drain_pipes(self) -> list[Reply]:
+        """Read the rest of a dead worker's pipes; return its last replies."""
+        while data := self._read(self._replies):
+            self._inbox += data
+        for fd, (level, shown) in self._texts.items():
+            while self._read_text(fd):
+                pass
+            text = shown.end()
+            if text is not None:
+                self.log_text(level, self.page.read()[1], text)
+        return self._split()
+
+    # The end
+
+    def timeout(self, limits: NodeLimits) -> Timeout:
+        """Return the time at which the worker must be ended, by ``time.monotonic()``."""
+        if self._terminated_at is not None:
+            return Timeout(self._terminated_at + _TERM_PATIENCE_S)
+        phase, _, since = self.page.read()
+        if not self.is_ready:
+            text = f"it was not ready after first_task_creation_timeout = {limits.init_s:g} s"
+            return Timeout(self.started_at + limits.init_s, text)
+        if phase == RUNNING:
+            text = f"run() took longer than run_invocation_timeout = {limits.run_s:g} s"
+            return Timeout(since + limits.run_s, text)
+        if phase == LOADING:
+            text = (
+                "loading the mini-batch took longer than "
+                f"task_overhead_timeout = {limits.overhead_s:g} s"
+            )
+            return Timeout(since + limits.overhead_s, text, "load_timeout")
+        if self.stop_requested_at:
+            begun = max(since, self.stop_requested_at)
+            return Timeout(begun + _STOP_PATIENCE_S, "it did not stop when asked to")
+        if self.assigned:
+            text = f"it did not start a mini-batch within {limits.overhead_s:g} s"
+            return Timeout(max(since, self.assigned_at) + limits.overhead_s, text)
+        return Timeout(float("inf"))
+
+    def terminate(self, timeout: Timeout) -> None:
+        """Ask the worker to dump its stack and end; its next timeout is a short time later."""
+        if not self.pid and self._fork_server is not None:
+            self._fork_server.give_up(timeout.reason)
+        elif not self.kill_reason:
+            self.kill_reason, self.kill_kind = timeout.reason, timeout.kind
+            self._terminated_at = time.monotonic()
+            try:
+                os.kill(self.pid, signal.SIGTERM)
+            except ProcessLookupError:
+                pass
+
+    def kill(self, reason: str) -> None:
+        """Kill the worker and everything that it started."""
+        self.kill_reason = self.kill_reason or reason
+        if self.pid:
+            kill_group(self.pid)
+        elif self._fork_server is not None and not self.is_lost:
+            self._fork_server.withdraw(self)
+
+    def has_ended(self) -> bool:
+        """Return whether the process has ended, without waiting for it or reaping it."""
+        return has_ended(self.pid) if self.pid else self.is_lost
+
     def read_dump(self) -> str:
-        """Return the stack that the worker wrote when it crashed or was asked to end."""
+        """Return the stack that the worker dumped when it crashed or was terminated."""
         size = os.fstat(self._dump.fileno()).st_size
         data = os.pread(self._dump.fileno(), _DUMP_BYTES, max(0, size - _DUMP_BYTES))
         return data.decode("utf-8", "replace")
 
-    def drain_pipes(self) -> list[Reply]:
-        """Read what a dead worker left in its pipes."""
-        replies = []
-        while self._replies >= 0 and (data := self._read(self._replies)):
-            self._inbox += data
-            replies += self._parse()
-        for fd, level in ((self._stdout, b"STDOUT"), (self._stderr, b"STDERR")):
-            while fd >= 0 and fd in (self._stdout, self._stderr) and self._read_text(fd, level):
-                pass
-            text = self._texts[level].end()
-            if text is not None:
-                self.log_text(level, self.page.read()[1], text)
-        return replies
-
-    # Its end
-
-    def terminate(self, reason: str, now: float) -> None:
-        """Ask it to end, which makes it write where it is; ``kill`` follows when it does not."""
-        if not self.pid and self._template is not None:
-            self._template.give_up(reason)
-        elif not self.kill_reason:
-            self.kill_reason = reason
-            self._term_at = now
-            self._signal(signal.SIGTERM)
-
-    def kill(self, reason: str) -> None:
-        """End it and everything that it started, at once."""
-        self.kill_reason = self.kill_reason or reason
-        if not self.pid:
-            if self._template is not None and not self.has_vanished:
-                self._template.withdraw(self)
-            return
-        kill_group(self.pid)
-
-    def kill_at(self, patience_s: float) -> float | None:
-        """Return when a worker that was asked to end will have had ``patience_s`` for it."""
-        return None if self._term_at is None else self._term_at + patience_s
-
-    def _signal(self, number: int) -> None:
-        try:
-            os.kill(self.pid, number)
-        except ProcessLookupError:
-            pass
-
-    def has_ended(self) -> bool:
-        """Say whether the process is over, without waiting and without reaping it."""
-        if not self.pid:
-            return self.has_vanished
-        flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
-        return os.waitid(os.P_PID, self.pid, flags) is not None
-
-    def failure(self, ending: str, where: str, stack: str, mini_batch: int) -> Failure:
-        """Describe the end of a worker that could not describe it itself.
-
-        Parameters
-        ----------
-        ending, where, stack
-            How it ended, and the line of the user's code and the stack where it was, if known.
-        mini_batch
-            What it was running; -1 for none.
-        """
-        place = where or ("run()" if self.is_ready else "init()")
-        if self.kill_reason.startswith(LOADING_TOOK):
-            kind, error, message, place = "load_timeout", "Timeout", self.kill_reason, "loading"
-        elif self.kill_reason:
-            kind, error, message = "timeout", "Timeout", self.kill_reason
-        else:
-            kind, error = "worker_lost", "WorkerLost"
-            message = f"the worker process died with {ending}"
-            if ending.startswith("signal 9 "):  # the kernel's way of ending who takes too much
-                message += ": killed from outside, often for want of memory"
-            elif ending.startswith("exit code"):
-                message += ": something called os._exit(), or a library ended the process"
-            said = last_error_line(self.log, mini_batch)
-            message += f"; the last line on stderr: {said}" if said else ""
-        return Failure(kind, error, message, f"{error} at {place}", stack)
-
-    def blamed_for(self, told: Failure, mini_batch: int) -> Failure:
-        """Return the failure of an attempt that the worker told of, which may be a timeout.
-
-        A script that takes SIGTERM for an exception ends its ``run()`` with that one when its time
-        is over; the reason is the timeout.
-        """
-        if not self.kill_reason or self.kill_reason == "stopped":
-            return told
-        return self.failure("", told.group.partition(" at ")[2], told.traceback, mini_batch)
-
-    def _disable_fork_server(self) -> None:
-        """Fork no more where a forked worker has hung or crashed before it had done anything."""
-        was_well = self.has_reported or self.has_stopped
-        was_ended = self.kill_reason in {"stopped", "init failed"}
-        if self._template is not None and self.pid and not (was_well or was_ended):
-            self._template.give_up(f"{self.name}, forked from it, ended and had done nothing")
-
-    def close(self) -> str:
-        """Reap an ended worker, end what it started, and return how it ended."""
-        self._disable_fork_server()
-        self.kill("")  # its group, while its zombie still holds the number
+    def close(self) -> int:
+        """Reap an ended worker, kill what it started, and return its exit status."""
+        self._give_up_fork_server()
+        self.kill("")  # the group: the zombie still holds its number
         status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1]) if self.pid else 0
-        for fd in (self._commands, self._replies, self._stdout, self._stderr, self.pidfd):
-            self._forget(fd)
+        for fd in list(self._open):
+            self._close_for_reading(fd)
+        self._outbox.close()
         os.close(self._log_fd)
         self._dump.close()
         self.page.close()
-        return exit_text(status)
+        return status
 
-    def _forget(self, fd: int) -> None:
-        if fd < 0:
-            return
-        try:
-            self._selector.unregister(fd)
-        except KeyError:
-            pass  # the command pipe is registered only while it is full
-        os.close(fd)
-        for name in ("_commands", "_replies", "_stdout", "_stderr", "pidfd"):
-            if getattr(self, name) == fd:
-                setattr(self, name, -1)
+    def _give_up_fork_server(self) -> None:
+        """Give the fork server up if this worker hung or crashed before it reported anything."""
+        worked = self.has_reported or self.has_stopped
+        was_ended = self.kill_reason in {STOPPED, INIT_FAILED}
+        if self._fork_server is not None and self.pid and not (worked or was_ended):
+            self._fork_server.give_up(f"{self.name}, forked from it, ended without any result")
+
+    def end_reason(self, status: int) -> str:
+        """Return why it was killed, or how it ended."""
+        return self.kill_reason or exit_text(status)

@@ -1,4 +1,4 @@
-"""Makes attempts permanent: rows to a part file, the disk in between, then the journal."""
+"""Commits attempts: first their rows, synced to the disk, then the journal line that names them."""
 
 from __future__ import annotations
 
@@ -13,21 +13,27 @@ from ...runs.output.committed_rows import part_path
 from ...runs.run_folder import RunFolder
 
 RESERVE_BYTES = 1 << 16
-"""Room that is kept for the last line of the journal, on a disk that has become full."""
+"""Disk space reserved for the last line of the journal, for when the disk is full."""
 
 EVERY_S = 0.1
-"""What happened is in the journal after this long; a read of the disk's queue is not for each."""
+"""Seconds between two commits: one sync of the disk for all events in that time."""
 
-
-MOST_HELD_BYTES = 64 << 20
-"""Rows that wait for the disk; whoever brings more waits for it as well."""
+MAX_PENDING_BYTES = 64 << 20
+"""Upper bound of rows in memory; beyond it `Committer.keep_rows` waits for the disk."""
 
 
 class Committer:
-    """The one writer of a run's parts and journal. A thread does the waiting for the disk.
+    """The only writer of a run's part file and journal. A thread waits for the disk.
 
-    The order is what matters: the rows of an attempt are on the disk before the journal line that
-    names them, so a line never names rows that a crash took away.
+    The rows of an attempt are on the disk before the journal line that names them, so that no line
+    names rows that a crash has lost.
+
+    Parameters
+    ----------
+    folder
+        The run.
+    part
+        The number of the part file.
     """
 
     def __init__(self, folder: RunFolder, part: int) -> None:
@@ -39,83 +45,83 @@ class Committer:
         self._part = part
         self._offset = 0
         self._rows: list[bytes] = []
-        self._held_bytes = 0
+        self._pending_bytes = 0
         self._events: list[Event] = []
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="commits")
-        self._pending: Future[None] | None = None
-        self._begun_at = 0.0
+        self._commit: Future[None] | None = None
+        self._committed_at = 0.0
 
     def keep_rows(self, rows: bytes) -> tuple[int, int]:
-        """Take rows for the part file; return the part and their offset in it.
+        """Add rows to the part file; return its number and their offset.
 
         Raises
         ------
         OSError
-            So many were waiting that they had to be written first, and the disk refused.
+            The rows in memory had to be written first, and the disk refused them.
         """
-        if self._held_bytes >= MOST_HELD_BYTES:
+        if self._pending_bytes >= MAX_PENDING_BYTES:
             self._wait()
-            self._write(*self._take())
+            self._write(*self._pop_uncommitted())
         offset = self._offset
         self._rows.append(rows)
-        self._held_bytes += len(rows)
+        self._pending_bytes += len(rows)
         self._offset += len(rows)
         return self._part, offset
 
     def record(self, event: Event) -> None:
-        """Take an event for the journal, behind all rows that were kept before it."""
+        """Add an event to the journal, after all rows that were added before it."""
         self._events.append(event)
 
     def due_at(self) -> float:
-        """Return the ``time.monotonic()`` at which ``step`` is wanted."""
-        return self._begun_at + EVERY_S if self._events or self._pending else float("inf")
+        """Return the ``time.monotonic()`` at which to call `step`."""
+        return self._committed_at + EVERY_S if self._events or self._commit else float("inf")
 
     def step(self) -> None:
-        """Begin to write what has gathered, when it is time and the last writing is done.
+        """Start a commit if it is due and the previous one is done.
 
         Raises
         ------
         OSError
-            The disk refused; what the journal holds by then is true.
+            The disk refused the previous commit; the journal is still valid.
         """
         now = time.monotonic()
-        if now < self._begun_at + EVERY_S:
+        if now < self._committed_at + EVERY_S:
             return
-        if self._pending is not None:
-            if not self._pending.done():
-                self._begun_at = now
+        if self._commit is not None:
+            if not self._commit.done():
+                self._committed_at = now
                 return
-            self._pending.result()
-            self._pending = None
+            self._commit.result()
+            self._commit = None
         if self._events:
-            self._begun_at = now
-            self._pending = self._thread.submit(self._write, *self._take())
+            self._committed_at = now
+            self._commit = self._thread.submit(self._write, *self._pop_uncommitted())
 
     def flush(self) -> int:
-        """Write all that has gathered, wait for it, and return the size of the journal."""
+        """Commit everything, wait for the disk, and return the size of the journal in bytes."""
         self._wait()
-        self._write(*self._take())
+        self._write(*self._pop_uncommitted())
         self._journal.sync()
         return self._journal.size_bytes()
 
-    def last_word(self, event: Event) -> None:
-        """Record an event after the disk has refused: the reserve makes room for it.
+    def record_end(self, event: Event) -> None:
+        """Record the last event after the disk has refused a commit; the reserved space holds it.
 
-        What had gathered is given up; it is not in the journal, and will be done again.
+        Uncommitted rows and events are dropped: a resume runs these mini-batches again.
 
         Raises
         ------
         OSError
-            There is no room even so.
+            The disk refuses this event as well.
         """
         self._thread.shutdown()
-        self._pending = None
-        self._take()
+        self._commit = None
+        self._pop_uncommitted()
         self._reserve.unlink(missing_ok=True)
         self._journal.append([event])
 
     def close(self) -> None:
-        """Close the files, without writing what was not flushed."""
+        """Close the files; uncommitted rows and events are dropped."""
         self._thread.shutdown()
         remove_quietly(self._reserve)
         if self._fd >= 0:
@@ -123,15 +129,15 @@ class Committer:
         self._journal.close()
 
     def _wait(self) -> None:
-        if self._pending is not None:
-            self._pending.result()
-            self._pending = None
+        if self._commit is not None:
+            self._commit.result()
+            self._commit = None
 
-    def _take(self) -> tuple[list[bytes], list[Event]]:
-        taken = self._rows, self._events
+    def _pop_uncommitted(self) -> tuple[list[bytes], list[Event]]:
+        uncommitted = self._rows, self._events
         self._rows, self._events = [], []
-        self._held_bytes = 0
-        return taken
+        self._pending_bytes = 0
+        return uncommitted
 
     def _write(self, rows: list[bytes], events: list[Event]) -> None:
         if rows:

@@ -1,6 +1,7 @@
-"""A node's way into the store: a process that makes parts of the rows it keeps, and puts them there.
+"""Uploads parts of the output from a node: a spool of rows, and a process that uploads them.
 
-It is a process so that a store that stalls can be left: it is killed, and the part is tried again.
+It is a process so that a stalled store can be abandoned: the process is killed, and the part is
+uploaded again. The other side is ``part_process``.
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ import importlib.util
 import json
 import os
 import selectors
+import shutil
 import socket
 import time
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -25,17 +28,107 @@ from ...runs.output.manifest import PART_NAME
 from ...runs.run_record import RunRecord
 from ..child_process import ChildProcess
 from ..scheduling.signals import PartUploaded, PartUploadFailed, Piece, Signal
-from .publisher import limit_s
-from .spool import Spool
+from .publisher import upload_limit_s
 
-_TRIES = 3
+_FILE_BYTES = 64 << 20
+_MAX_TRIES = 3
 _DELAYS_S = (1.0, 5.0)
 _PACKAGES = {"az": ("fsspec", "adlfs")}
 
 
+class Spool:
+    """Stores the rows of a node in files until they are uploaded.
+
+    A file is deleted when all rows in it are released.
+
+    Parameters
+    ----------
+    folder
+        The folder of the files; it is emptied.
+    file_bytes
+        A file that has reached this size gets no more rows. Default: 64 MiB.
+    """
+
+    def __init__(self, folder: Path, file_bytes: int = _FILE_BYTES) -> None:
+        self.folder = folder
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(mode=0o700, parents=True)
+        self._file_bytes = file_bytes
+        self._fd = -1
+        self._end = 0
+        #: the offsets at which files start, and the bytes of each file that are not released
+        self._starts: list[int] = []
+        self._held_bytes: dict[int, int] = {}
+        #: why rows could not be stored; the node then has to give up
+        self.error = ""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether all rows are released."""
+        return not any(self._held_bytes.values())
+
+    def append(self, rows: bytes) -> tuple[int, int]:
+        """Store rows; return part 0, as they are in no part file yet, and their offset.
+
+        If the disk refuses them, ``error`` is set.
+        """
+        offset = self._end
+        self._end += len(rows)
+        try:
+            if self._fd < 0 or offset - self._starts[-1] >= self._file_bytes:
+                self._start_file(offset)
+            data = memoryview(rows)
+            while data:
+                data = data[os.write(self._fd, data) :]
+        except OSError as error:
+            self.error = f"{error.strerror or error} ({self.folder})"
+        else:
+            self._held_bytes[self._starts[-1]] += len(rows)
+        return 0, offset
+
+    def _start_file(self, offset: int) -> None:
+        self._close_file()
+        path = self.folder / f"{offset}.rows"
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        self._starts.append(offset)
+        self._held_bytes[offset] = 0
+        if len(self._starts) > 1:
+            self._delete_if_released(self._starts[-2])
+
+    def locate(self, offset: int) -> tuple[str, int]:
+        """Return the file with the rows of an offset, and their offset in the file."""
+        start = self._start_of(offset)
+        return str(self.folder / f"{start}.rows"), offset - start
+
+    def release(self, offset: int, length: int) -> None:
+        """Release rows."""
+        start = self._start_of(offset)
+        self._held_bytes[start] -= length
+        self._delete_if_released(start)
+
+    def _delete_if_released(self, start: int) -> None:
+        if not self._held_bytes[start] and start != self._starts[-1]:
+            self._starts.remove(start)
+            del self._held_bytes[start]
+            (self.folder / f"{start}.rows").unlink(missing_ok=True)
+
+    def _start_of(self, offset: int) -> int:
+        return self._starts[bisect_right(self._starts, offset) - 1]
+
+    def _close_file(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def close(self) -> None:
+        """Delete all rows."""
+        self._close_file()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
 @dataclass(frozen=True, slots=True)
 class UploadTarget:
-    """What a node needs to put parts: where they go, and the variables with the credentials."""
+    """The destination of a node's parts, and the variables that hold the credentials."""
 
     storage: Mapping[str, Any]
     url: str
@@ -43,34 +136,34 @@ class UploadTarget:
     environ: Mapping[str, str]
 
     def check(self) -> None:
-        """See that it can be done here, as far as that can be seen at once.
+        """Check that the packages and credentials are available on this machine.
 
         Raises
         ------
         MissingExtraError
             A package is not installed.
         ConfigError
-            A credential is not where it is said to be.
+            A credential is not available.
         """
         storage, host = StorageSpec.of_spec(self.storage), socket.gethostname()
         for package in ("pyarrow", *_PACKAGES.get(storage.protocol, ("fsspec",))):
             if importlib.util.find_spec(package) is None:
                 msg = (
-                    f"nodes put output_format='parquet' into {storage.title} themselves, and "
+                    f"nodes upload output_format='parquet' to {storage.title} themselves, and "
                     f"{host} has no {package}. Install it there: "
                     "pip install 'parallelrun-jupyter[azure,dask,parquet]'"
                 )
                 raise MissingExtraError(msg)
         try:
-            for where in storage.secrets.values():
-                look_up(where, storage.title, self.environ)
+            for reference in storage.secrets.values():
+                look_up(reference, storage.title, self.environ)
         except ConfigError as error:
-            msg = f"nodes put the output into its store themselves, and on {host} {error}"
+            msg = f"nodes upload the output to its store themselves, and on {host} {error}"
             raise ConfigError(msg) from error
 
 
-def put_spec(record: RunRecord, environ: Mapping[str, str]) -> UploadTarget | None:
-    """Return how the nodes of a run put its output; None where the driver does."""
+def upload_target(record: RunRecord, environ: Mapping[str, str]) -> UploadTarget | None:
+    """Return the destination of the parts of a run; None if the driver writes the output."""
     if not record.output.in_parts or record.output.storage is None:
         return None
     overhead_s = record.limits.task_overhead_timeout
@@ -78,8 +171,8 @@ def put_spec(record: RunRecord, environ: Mapping[str, str]) -> UploadTarget | No
 
 
 @dataclass(slots=True)
-class _Job:
-    """Something to be put: a part of a node, or at the start a trial."""
+class _Upload:
+    """A part of a node to upload, or a trial file without rows."""
 
     node: str
     first: int
@@ -88,185 +181,167 @@ class _Job:
     pieces: tuple[Piece, ...] = ()
     tries: int = 0
     not_before: float = 0.0
-    words: dict[str, Any] = field(default_factory=dict)
 
 
 class PartUploader:
-    """Puts parts one after another; like a worker it is listened to by the node's selector.
+    """Uploads the parts of a node, one after another; a trial file shows early if that fails.
 
     Parameters
     ----------
-    spec
-        Where to.
+    target
+        The destination.
     folder
-        Where rows are kept meanwhile.
+        The folder of the spool.
     nodes
-        The nodes it is for; the first one says what goes wrong with the store itself.
+        The nodes to upload for; failures that concern no part are reported for the first one.
     selector
-        Where its descriptor is registered, with itself as the data.
+        Reports ready descriptors, with this object as their data, for `handle`.
     new_suffix
-        Makes what no other part's name ends with.
+        Returns a unique suffix for the name of a part.
     """
 
     def __init__(
         self,
-        spec: UploadTarget,
+        target: UploadTarget,
         folder: Path,
         nodes: Sequence[str],
         selector: selectors.BaseSelector,
         new_suffix: Callable[[], str] = lambda: uuid4().hex[:12],
     ) -> None:
         self.spool = Spool(folder)
-        self._spec = spec
+        self._target = target
         self._node = nodes[0]
         self._selector = selector
         self._new_suffix = new_suffix
-        self._helper: ChildProcess | None = None
-        self._deadline = float("inf")
-        self._is_late = False
-        self._busy: _Job | None = None
+        self._child: ChildProcess | None = None
+        self._current: _Upload | None = None
         self._has_failed = False
-        trial = _Job(self._node, -1, f"_trial-{new_suffix()}")
-        self._waiting: deque[_Job] = deque([trial])
+        trial = _Upload(self._node, -1, f"_trial-{new_suffix()}")
+        self._queue: deque[_Upload] = deque([trial])
 
     @property
-    def is_empty(self) -> bool:
-        """Whether nothing is kept, and nothing is on its way."""
-        return self.spool.is_empty and self._busy is None and not self._waiting
+    def is_idle(self) -> bool:
+        """Whether all rows are uploaded."""
+        return self.spool.is_empty and self._current is None and not self._queue
 
-    def put(self, node: str, first: int, pieces: Sequence[Piece]) -> None:
-        """Put the part that begins with mini-batch ``first``: rows that are kept here, in order."""
+    def upload(self, node: str, first: int, pieces: Sequence[Piece]) -> None:
+        """Queue the part that starts with mini-batch ``first``: rows of the spool, in order."""
         name = PART_NAME.format(first, self._new_suffix())
         size_bytes = sum(piece[2] for piece in pieces)
-        self._waiting.append(_Job(node, first, name, size_bytes, tuple(pieces)))
-
-    # Its course
+        self._queue.append(_Upload(node, first, name, size_bytes, tuple(pieces)))
 
     def next_step_at(self) -> float:
-        """Return the ``time.monotonic()`` by which ``step`` is wanted."""
-        if self._busy is not None:
-            return self._deadline
-        if not self._waiting or self._has_failed:
+        """Return the ``time.monotonic()`` at which to call `step`."""
+        if self._current is not None:
+            return self._child.deadline if self._child is not None else float("inf")
+        if not self._queue or self._has_failed:
             return float("inf")
-        return self._waiting[0].not_before
+        return self._queue[0].not_before
 
     def step(self) -> list[Signal]:
-        """Begin what is due, and end what takes too long; the end is seen in ``handle``."""
-        now = time.monotonic()
-        if self.spool.trouble and not self._has_failed:
-            return self._give_up(self._node, f"its rows could not be kept: {self.spool.trouble}.")
-        if self._busy is not None:
-            if now >= self._deadline:
-                self._is_late, self._deadline = True, float("inf")
-                if self._helper is not None:
-                    self._helper.kill()
-        elif self._waiting and now >= self._waiting[0].not_before and not self._has_failed:
-            return self._begin(self._waiting.popleft())
+        """Start the next upload, or kill the process if it takes too long; `handle` then retries."""
+        if self.spool.error and not self._has_failed:
+            return self._give_up(self._node, f"its rows could not be stored: {self.spool.error}.")
+        if self._current is not None:
+            if self._child is not None:
+                self._child.enforce_deadline()
+        elif self._queue and time.monotonic() >= self._queue[0].not_before and not self._has_failed:
+            return self._start(self._queue.popleft())
         return []
 
-    def _begin(self, job: _Job) -> list[Signal]:
-        if self._helper is None:
-            self._helper = self._spawn()
-        self._busy, self._is_late = job, False
-        job.tries += 1
-        self._deadline = time.monotonic() + limit_s(self._spec.overhead_s, job.size_bytes)
-        places = [(k, *self.spool.place(at), n, crc) for k, at, n, crc in job.pieces]
+    def _start(self, upload: _Upload) -> list[Signal]:
+        if self._child is None:
+            module = "parallelrun_jupyter.engine.output.part_process"
+            self._child = ChildProcess.start(module, self.spool.folder, self._target.environ)
+            self._child.listen(self._selector, self)
+        self._current = upload
+        upload.tries += 1
+        places = [(k, *self.spool.locate(at), n, crc) for k, at, n, crc in upload.pieces]
         paths = list(dict.fromkeys(place[1] for place in places))
-        words = {
-            "storage": self._spec.storage,
-            "url": f"{self._spec.url}/{job.name}",
+        job = {
+            "storage": self._target.storage,
+            "url": f"{self._target.url}/{upload.name}",
             "files": paths,
             "pieces": [[k, paths.index(path), *rest] for k, path, *rest in places],
             "temporary": str(self.spool.folder / "part.parquet"),
         }
-        path = self.spool.folder / "job.json"  # a pipe is too small for it
+        path = self.spool.folder / "job.json"
         try:
-            path.write_text(json.dumps(words), encoding="ascii")
-            self._helper.send(["put", str(path)])
+            path.write_text(json.dumps(job), encoding="ascii")
         except OSError as error:
-            self._busy = None
-            return self._give_up(job.node, f"{error.strerror or error} ({path}).")
+            self._current = None
+            return self._give_up(upload.node, f"{error.strerror or error} ({path}).")
+        self._child.send(["put", str(path)])
+        self._child.deadline = time.monotonic() + self._limit_s(upload)
         return []
 
-    def _spawn(self) -> ChildProcess:
-        module = "parallelrun_jupyter.engine.output.part_process"
-        helper = ChildProcess(module, self.spool.folder, self._spec.environ)
-        os.set_blocking(helper.replies, False)
-        self._selector.register(helper.replies, selectors.EVENT_READ, self)
-        return helper
-
-    # What the process says
+    def _limit_s(self, upload: _Upload) -> float:
+        return upload_limit_s(self._target.overhead_s, upload.size_bytes)
 
     def handle(self, fd: int) -> list[Signal]:
-        """Take an answer, or the process's end."""
-        helper = self._helper
-        if helper is None or fd != helper.replies:
+        """Serve a ready descriptor of the process."""
+        if self._child is None:
             return []
-        answers = helper.read()
-        if answers is None:
-            return self._died(helper)
-        found: list[Signal] = []
-        for answer in answers:
-            found += self._take(answer)
-        return found + self.step()
+        replies = self._child.handle(fd)
+        if replies is None:
+            return self._on_death(self._child)
+        emitted: list[Signal] = []
+        for reply in replies:
+            emitted += self._handle_reply(reply)
+        return emitted + self.step()
 
-    def _take(self, answer: list[Any]) -> list[Signal]:
-        job, self._busy = self._busy, None
-        if job is None:
+    def _handle_reply(self, reply: list[Any]) -> list[Signal]:
+        upload, self._current = self._current, None
+        if upload is None:
             return []
-        match answer:
+        match reply:
             case ["done", rows, size_bytes]:
-                for _, offset, length, _ in job.pieces:
+                for _, offset, length, _ in upload.pieces:
                     self.spool.release(offset, length)
-                if job.first < 0:
+                if upload.first < 0:
                     return []
-                return [PartUploaded(job.node, job.first, job.name, rows, size_bytes)]
-            case [_, reason, may_pass]:
-                return self._again(job, reason, may_pass=may_pass)
+                return [PartUploaded(upload.node, upload.first, upload.name, rows, size_bytes)]
+            case [_, reason, is_transient]:
+                return self._retry(upload, reason, is_transient=is_transient)
         return []
 
-    def _died(self, helper: ChildProcess) -> list[Signal]:
-        self._forget()
-        end = helper.died()
-        job, self._busy = self._busy, None
-        if job is None:
+    def _on_death(self, child: ChildProcess) -> list[Signal]:
+        end = child.died()
+        self._child = None
+        upload, self._current = self._current, None
+        if upload is None:
             return []
         reason, trace = end.sentence, end.traceback
-        if self._is_late:
+        if child.is_overdue:
             trace = ""
             reason = (
-                f"{self._spec.url!r} did not take {job.name} within "
-                f"{limit_s(self._spec.overhead_s, job.size_bytes):.0f} s (task_overhead_timeout, "
-                "5 s to begin, and a second for each MB)."
+                f"uploading {upload.name} to {self._target.url!r} timed out after "
+                f"{self._limit_s(upload):.0f} s (task_overhead_timeout, 5 s to begin, and a second "
+                "for each MB)."
             )
-        return self._again(job, reason, may_pass=True, trace=trace)
+        return self._retry(upload, reason, is_transient=True, trace=trace)
 
-    def _again(self, job: _Job, reason: str, *, may_pass: bool, trace: str = "") -> list[Signal]:
-        """Try it once more, where that may help, or report that it cannot be put."""
-        if may_pass and job.tries < _TRIES:
-            job.not_before = time.monotonic() + _DELAYS_S[job.tries - 1]
-            self._waiting.appendleft(job)
+    def _retry(
+        self, upload: _Upload, reason: str, *, is_transient: bool, trace: str = ""
+    ) -> list[Signal]:
+        """Queue an upload again if that may help, else give up."""
+        if is_transient and upload.tries < _MAX_TRIES:
+            upload.not_before = time.monotonic() + _DELAYS_S[upload.tries - 1]
+            self._queue.appendleft(upload)
             return []
-        return self._give_up(job.node, reason, trace)
+        return self._give_up(upload.node, reason, trace)
 
     def _give_up(self, node: str, reason: str, trace: str = "") -> list[Signal]:
         self._has_failed = True
-        kept = "What is in the store is kept: put that right, and run.resume() goes on"
-        text = f"a part of the output could not be put from {socket.gethostname()}: {reason} {kept}"
+        text = (
+            f"a part of the output could not be uploaded from {socket.gethostname()}: {reason} "
+            "The parts in the store are kept: fix that, and run.resume() continues"
+        )
         return [PartUploadFailed(node, text, trace)]
 
-    # Its end
-
-    def _forget(self) -> None:
-        """Listen to the process no more."""
-        helper, self._helper = self._helper, None
-        if helper is not None:
-            self._selector.unregister(helper.replies)
-
     def close(self) -> None:
-        """End it where it is, and forget what was kept."""
-        helper = self._helper
-        self._forget()
-        if helper is not None:
-            helper.end()
+        """Abort the upload and delete the spool."""
+        if self._child is not None:
+            self._child.end()
+            self._child = None
         self.spool.close()

@@ -1,212 +1,227 @@
-"""The output's way into a store: a process does it, a thread waits for that, the driver goes on."""
+"""Publishes the output to a store. A process uploads it, a thread waits, and the driver keeps working."""
 
 from __future__ import annotations
 
 import json
 import os
-import subprocess
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ...files import write_atomically
 from ...runs.journal.events import PartStored
 from ...runs.run_folder import RunFolder
 from ...runs.run_record import RunRecord
-from ..child_process import ChildProcess, HelperEnd
-from ..scheduling import signals
-from ..scheduling.signals import Signal
+from ..child_process import ChildProcess
+from ..scheduling.signals import OutputNotPublished, OutputPublished, Signal
 
 _SLOWEST_BYTES_PER_S = 1 << 20
 _START_S = 5.0
 
 
-def limit_s(overhead_s: float, size_bytes: int) -> float:
-    """Return how long a store may take for something of a size: what it does not take has stalled."""
+def upload_limit_s(overhead_s: float, size_bytes: int) -> float:
+    """Return the time limit in seconds of an upload; a store that takes longer has stalled."""
     return overhead_s + _START_S + size_bytes / _SLOWEST_BYTES_PER_S
 
 
-class FilePublisher:
-    """Puts the final file of a run, and what its script has written, where the output is to be.
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """An upload, and how its result is reported.
 
     Parameters
     ----------
-    folder, record
-        The run.
-    final
-        The final file here; None for a run whose script writes its own output only.
-    tell
-        Called once, with `OutputPublished` or `OutputNotPublished`.
+    module
+        The process that does it.
+    message
+        Its message to the process; None without files.
+    limit_s
+        Seconds until the process must reply.
+    timeout_text, remedy
+        The error message after that time, and its end after any failure.
+    url
+        The published output; empty without a final file.
+    size_bytes
+        Its size, unless the process reports it.
+    temporary_files
+        A pattern of files to delete at the end. Default: none.
     """
 
-    def __init__(
-        self,
+    module: str
+    message: Any
+    limit_s: float
+    timeout_text: str
+    remedy: str
+    url: str
+    size_bytes: int = 0
+    temporary_files: str = ""
+
+
+class Publisher:
+    """Publishes the output of a run in a process of its own, and reports the result once.
+
+    `for_files` and `for_parts` make one.
+
+    Parameters
+    ----------
+    folder
+        The run.
+    job
+        The upload.
+    report
+        Called, in any thread, with `OutputPublished` or `OutputNotPublished`.
+    """
+
+    def __init__(self, folder: RunFolder, job: _Job, report: Callable[[Signal], None]) -> None:
+        self._folder = folder
+        self._job = job
+        self._report = report
+        self._child: ChildProcess | None = None
+        self._thread: threading.Thread | None = None
+
+    @classmethod
+    def for_files(
+        cls,
         folder: RunFolder,
         record: RunRecord,
         final: Path | None,
-        tell: Callable[[Signal], None],
-    ) -> None:
-        self._record = record
-        self._tell = tell
-        self._cwd = folder.path
-        self._final = final
-        self._final_bytes = final.stat().st_size if final else 0
-        root = folder.script_output(record)
-        found = [os.path.join(at, name) for at, _, names in os.walk(root) for name in sorted(names)]
-        found = [path for path in found if os.path.isfile(path)]  # a pipe could be waited for
-        self._files = [(path, os.path.relpath(path, root).replace(os.sep, "/")) for path in found]
+        report: Callable[[Signal], None],
+    ) -> Publisher:
+        """Upload the files that the script has written, and then the final file, if any."""
+        files = _script_files(folder, record)
         if final is not None:
-            self._files.append((str(final), final.name))
-        self._helper: ChildProcess | None = None
-        self._end: HelperEnd | None = None
-        self._thread = threading.Thread(target=self._wait, name="upload")
-        size_bytes = sum(os.path.getsize(path) for path, _ in self._files)
-        self._limit_s = limit_s(record.limits.task_overhead_timeout, size_bytes)
-
-    def start(self) -> None:
-        """Begin; call it from the driver's lasting thread, whose end ends the process."""
-        if self._files:
-            self._spawn("parallelrun_jupyter.data.storage.upload_process")
-        self._thread.start()
-
-    def _spawn(self, module: str) -> None:
-        self._helper = ChildProcess(module, self._cwd)
-
-    def _wait(self) -> None:
-        reason = self._put() if self._helper else ""
-        where = f"{self._record.output.destination}/{self._final.name}" if self._final else ""
-        if reason:
-            kept = f"The rows are safe in {self._cwd / 'output'}; put that right, and run.resume() publishes them"
-            self._tell_failure(reason, kept)
-        else:
-            self._tell(signals.OutputPublished(where, self._final_bytes))
-
-    def _tell_failure(self, reason: str, kept: str) -> None:
-        trace = self._end.traceback if self._end else ""
-        text = f"the output could not be put: {reason} {kept}"
-        self._tell(signals.OutputNotPublished(text, trace))
-
-    def _put(self) -> str:
-        """Return why it failed, or nothing."""
-        assert self._helper is not None
-        job = {
-            "storage": self._record.output.storage,
-            "url": self._record.output.destination,
-            "files": self._files,
-        }
-        try:
-            answers = self._helper.exchange(job, self._limit_s)
-        except subprocess.TimeoutExpired:
-            self.stop()
-            return (
-                f"{self._record.output.destination!r} did not take it within {self._limit_s:.0f} s "
+            files.append((str(final), final.name))
+        size_bytes = sum(os.path.getsize(path) for path, _ in files)
+        limit_s = upload_limit_s(record.limits.task_overhead_timeout, size_bytes)
+        job = _Job(
+            module="parallelrun_jupyter.data.storage.upload_process",
+            message={
+                "storage": record.output.storage,
+                "url": record.output.destination,
+                "files": files,
+            }
+            if files
+            else None,
+            limit_s=limit_s,
+            timeout_text=(
+                f"uploading to {record.output.destination!r} timed out after {limit_s:.0f} s "
                 "(task_overhead_timeout, 5 s to begin, and a second for each MB)."
-            )
-        if not answers:
-            return self._why_ended()
-        return str(answers[0][1]) if answers[0][0] == "failed" else ""
+            ),
+            remedy=(
+                f"The rows are safe in {folder.path / 'output'}: fix that, and run.resume() "
+                "publishes them"
+            ),
+            url=f"{record.output.destination}/{final.name}" if final is not None else "",
+            size_bytes=final.stat().st_size if final is not None else 0,
+        )
+        return cls(folder, job, report)
 
-    def _why_ended(self) -> str:
-        """Return why the process ended without an answer."""
-        assert self._helper is not None
-        self._end = self._helper.died()
-        return self._end.sentence
-
-    def stop(self) -> None:
-        """End it, where it is."""
-        if self._helper is not None:
-            self._helper.kill()
-
-    def close(self) -> None:
-        """End it, and wait for that."""
-        self.stop()
-        if self._thread.ident is not None:
-            self._thread.join()
-        if self._helper is not None:
-            self._helper.end()
-
-
-class PartsPublisher(FilePublisher):
-    """Makes one output of the parts that the nodes have put, and puts what the script has written.
-
-    Parameters
-    ----------
-    folder, record, tell
-        As of `FilePublisher`.
-    parts
-        What the journal names, in input order.
-    """
-
-    def __init__(
-        self,
+    @classmethod
+    def for_parts(
+        cls,
         folder: RunFolder,
         record: RunRecord,
         parts: Sequence[PartStored],
-        tell: Callable[[Signal], None],
-    ) -> None:
-        super().__init__(folder, record, None, tell)
-        self._parts = parts
-        self._job = folder.output / "publish.json"
-        self._size_bytes = 0
+        report: Callable[[Signal], None],
+    ) -> Publisher:
+        """Publish the parts that nodes have uploaded as one output, and the script's files.
+
+        ``parts`` are the parts in the journal, in input order.
+        """
+        url = record.output.url
+        files = _script_files(folder, record)
         largest = max((part.size_bytes for part in parts), default=0)
-        self._limit_s += 2 * largest / _SLOWEST_BYTES_PER_S  # it may have to be put once more
+        # A part with other types is downloaded and uploaded again.
+        size_bytes = 2 * largest + sum(os.path.getsize(path) for path, _ in files)
+        limit_s = upload_limit_s(record.limits.task_overhead_timeout, size_bytes)
+        path = folder.output / "publish.json"
+        words = {
+            "storage": record.output.storage,
+            "output": record.output.destination,
+            "files": files,
+            "url": url,
+            "run_id": record.run_id,
+            "parts": [
+                {
+                    "name": part.name,
+                    "first": part.first,
+                    "mini_batches": part.count,
+                    "rows": part.rows,
+                    "size_bytes": part.size_bytes,
+                }
+                for part in parts
+            ],
+            "temporary": str(path.with_suffix(".part")),
+        }
+        write_atomically(path, json.dumps(words))
+        job = _Job(
+            module="parallelrun_jupyter.engine.output.part_process",
+            message=["publish", str(path)],
+            limit_s=limit_s,
+            timeout_text=(
+                f"{url!r} did not respond for {limit_s:.0f} s (task_overhead_timeout, 5 s, and a "
+                "second for each MB of a part)."
+            ),
+            remedy="The parts are in the store: fix that, and run.resume() publishes them",
+            url=url,
+            temporary_files="publish.*",
+        )
+        return cls(folder, job, report)
 
     def start(self) -> None:
-        """Begin; call it from the driver's lasting thread, whose end ends the process."""
-        rows = [
-            {
-                "name": part.name,
-                "first": part.first,
-                "mini_batches": part.count,
-                "rows": part.rows,
-                "size_bytes": part.size_bytes,
-            }
-            for part in self._parts
-        ]
-        words = {
-            "storage": self._record.output.storage,
-            "output": self._record.output.destination,
-            "files": self._files,
-            "url": self._record.output.url,
-            "run_id": self._record.run_id,
-            "parts": rows,
-            "temporary": str(self._job.with_suffix(".part")),
-        }
-        write_atomically(self._job, json.dumps(words))
-        self._spawn("parallelrun_jupyter.engine.output.part_process")
+        """Begin; call it in the driver's main thread, whose end ends the process."""
+        if self._job.message is None:
+            self._report(OutputPublished(self._job.url, self._job.size_bytes))
+            return
+        self._child = ChildProcess.start(self._job.module, self._folder.path)
+        self._thread = threading.Thread(target=self._run, args=(self._child,), name="upload")
         self._thread.start()
 
-    def _wait(self) -> None:
-        reason = self._put()
-        if reason:
-            kept = "The parts are in the store; put that right, and run.resume() publishes them"
-            self._tell_failure(reason, kept)
-        else:
-            self._tell(signals.OutputPublished(self._record.output.url, self._size_bytes))
-
-    def _put(self) -> str:
-        """Return why it failed, or nothing."""
-        assert self._helper is not None
-        self._helper.send(["publish", str(self._job)])
-        self._helper.close_commands()
-        while (answers := self._helper.receive(self._limit_s)) is not None:
-            if not answers:
-                self.stop()
-                return (
-                    f"{self._record.output.url!r} has not answered for {self._limit_s:.0f} s "
-                    "(task_overhead_timeout, 5 s, and a second for each MB of a part)."
-                )
-            for answer in answers:
-                match answer:
+    def _run(self, child: ChildProcess) -> None:
+        child.send(self._job.message)
+        while (replies := child.receive(self._job.limit_s)) is not None:
+            if not replies:
+                child.kill()
+                self._report_failure(self._job.timeout_text)
+                return
+            for reply in replies:
+                match reply:
+                    case ["done"]:
+                        self._report(OutputPublished(self._job.url, self._job.size_bytes))
+                        return
                     case ["done", _, size_bytes]:
-                        self._size_bytes = size_bytes
-                        return ""
-                    case ["failed", reason, _]:
-                        return str(reason)
-        return self._why_ended()
+                        self._report(OutputPublished(self._job.url, size_bytes))
+                        return
+                    case ["failed", reason, *_]:
+                        self._report_failure(reason)
+                        return
+        end = child.died()
+        self._report_failure(end.sentence, end.traceback)
+
+    def _report_failure(self, reason: str, traceback: str = "") -> None:
+        text = f"the output could not be uploaded: {reason} {self._job.remedy}"
+        self._report(OutputNotPublished(text, traceback))
 
     def close(self) -> None:
-        """End it, and wait for that."""
-        super().close()
-        for path in self._job.parent.glob(f"{self._job.stem}.*"):
-            path.unlink()
+        """Abort the upload if it is running, and delete temporary files."""
+        if self._child is not None:
+            self._child.kill()
+        if self._thread is not None:
+            self._thread.join()
+        if self._child is not None:
+            self._child.end()
+        if self._job.temporary_files:
+            for path in self._folder.output.glob(self._job.temporary_files):
+                path.unlink()
+
+
+def _script_files(folder: RunFolder, record: RunRecord) -> list[tuple[str, str]]:
+    """Return (path, relative path) of the regular files that the script has written."""
+    root = folder.script_output(record)
+    paths = [os.path.join(at, name) for at, _, names in os.walk(root) for name in sorted(names)]
+    return [
+        (path, os.path.relpath(path, root).replace(os.sep, "/"))
+        for path in paths
+        if os.path.isfile(path)  # reading a named pipe would block
+    ]

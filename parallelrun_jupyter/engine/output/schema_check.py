@@ -1,4 +1,4 @@
-"""Sees early that mini-batches have columns or types which one file cannot hold."""
+"""Detects early that results have columns or types that one file cannot hold."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from ...runs.output.merge import check_header
 from ...runs.output.schemas import unify_schemas
 from ...worker.output.formats import CSV, PARQUET, split_frame, split_note
 
-_MOST_KINDS = 100
-"""So many kinds of columns are compared; what comes after them is seen when the file is made."""
+_MAX_SCHEMAS = 100
+"""Number of different schemas to compare; later ones are compared when the file is written."""
 
-_CONTINUES = 0xFFFFFFFF
+_CONTINUATION = 0xFFFFFFFF
 """The first four bytes of a message of an Arrow stream; its length follows."""
 
 
-class FirstClash:
-    """Compares the columns of results as they come in, of those that begin a bundle.
+class SchemaCheck:
+    """Compares the columns of results as they arrive, of the first mini-batch in each bundle.
 
-    Mini-batches that take long come one in a bundle, and it is there that time is lost when a run
-    goes on towards a file that cannot be made. Whatever is missed here is seen at the end.
+    Long mini-batches arrive one in a bundle, and they are the ones for which an early end saves time.
+    All results are checked when the file is written.
 
     Parameters
     ----------
@@ -30,26 +30,26 @@ class FirstClash:
 
     def __init__(self, form: str) -> None:
         self._form = form
-        #: what columns look like, and the first mini-batch that has them
-        self._seen: dict[bytes, int] = {}
-        #: those of rows that were kept, whose mini-batch will be told
-        self._asked: dict[tuple[int, int], bytes] = {}
+        #: the first mini-batch with each schema
+        self._first: dict[bytes, int] = {}
+        #: schemas by the place of their rows, whose mini-batch is not known yet
+        self._pending: dict[tuple[int, int], bytes] = {}
 
-    def look(self, rows: bytes, place: tuple[int, int]) -> None:
-        """Look at rows that were kept at a place, (part, offset)."""
-        if self._form not in (CSV, PARQUET) or len(self._seen) >= _MOST_KINDS:
+    def add_rows(self, rows: bytes, place: tuple[int, int]) -> None:
+        """Record the schema of rows that were stored at a place, (part, offset)."""
+        if self._form not in (CSV, PARQUET) or len(self._first) >= _MAX_SCHEMAS:
             return
-        columns = _header(rows) if self._form == CSV else _schema_message(rows)
-        if columns and columns not in self._seen:
-            self._asked[place] = columns
+        schema = _csv_header(rows) if self._form == CSV else _arrow_schema(rows)
+        if schema and schema not in self._first:
+            self._pending[place] = schema
 
-    def reason(self, mini_batch: int, place: tuple[int, int]) -> str:
-        """Return why the columns of a mini-batch fit no file; nothing where they do."""
-        columns = self._asked.pop(place, b"") if self._asked else b""
-        if not columns or columns in self._seen:
+    def conflict(self, mini_batch: int, place: tuple[int, int]) -> str:
+        """Return why the rows at a place conflict with earlier ones; "" if they do not."""
+        schema = self._pending.pop(place, b"") if self._pending else b""
+        if not schema or schema in self._first:
             return ""
-        self._seen[columns] = mini_batch
-        if len(self._seen) == 1:
+        self._first[schema] = mini_batch
+        if len(self._first) == 1:
             return ""
         try:
             self._compare()
@@ -58,24 +58,22 @@ class FirstClash:
         return ""
 
     def _compare(self) -> None:
-        ordered = sorted((number, columns) for columns, number in self._seen.items())
-        named = [(f"mini-batch {number}", columns) for number, columns in ordered]
+        ordered = sorted((number, schema) for schema, number in self._first.items())
+        named = [(f"mini-batch {number}", schema) for number, schema in ordered]
         if self._form == CSV:
             check_header(*named[1], *named[0])
             return
-        import pyarrow as pa  # where all have the same columns, it is not needed before the end
+        import pyarrow as pa  # not needed before the end if all schemas are equal
 
-        unify_schemas(
-            (whose, pa.ipc.read_schema(pa.py_buffer(columns))) for whose, columns in named
-        )
+        unify_schemas((name, pa.ipc.read_schema(pa.py_buffer(schema))) for name, schema in named)
 
 
-def _header(rows: bytes) -> bytes:
+def _csv_header(rows: bytes) -> bytes:
     return split_frame(rows, split_note(rows)[1])[0]
 
 
-def _schema_message(rows: bytes) -> bytes:
+def _arrow_schema(rows: bytes) -> bytes:
     if len(rows) < 8:
         return b""
     mark, length = struct.unpack_from("<II", rows)
-    return rows[: 8 + length] if mark == _CONTINUES else b""
+    return rows[: 8 + length] if mark == _CONTINUATION else b""

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import faulthandler
 import gc
-import json
-import os
-import signal
 import threading
 from collections.abc import Callable
 from contextlib import closing, suppress
@@ -18,9 +14,7 @@ from ...errors import ParallelRunError
 from ...runs.journal.state import LEFT, SUCCEEDED, RunState
 from ...runs.resume_request import ResumeRequest
 from ...runs.run_record import RunRecord
-from ...worker.helper import run_and_exit, send
-from ...worker.parent import die_with_parent
-from ..child_process import LastLines, helper_end
+from ..child_process import LOST, ChildProcess, Message
 from ..scheduling.signals import PlanAdvanced, PlanFailed, Signal, Warned
 from .plan_file import Fate, Fates, write_plan
 
@@ -54,56 +48,39 @@ class Planner:
         self._plan = plan
         self._post = post
         self._fate_of = fate_of
-        self._pid = 0
+        self._child: ChildProcess | None = None
         self._is_stopped = False
-        self._last_lines = LastLines()
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Fork the process that lists; call it before other threads are started."""
-        replies, replies_in = os.pipe()
-        parent = os.getpid()
-        self._pid = os.fork()
-        if self._pid == 0:
-            os.close(replies)
-            run_and_exit(lambda: self._list(parent, replies_in), replies_in)
-        os.close(replies_in)
-        self._thread = threading.Thread(target=self._listen, args=(replies,), name="planner")
+        self._child = ChildProcess.fork(self._list)
+        self._thread = threading.Thread(target=self._listen, args=(self._child,), name="planner")
         self._thread.start()
 
     def stop(self) -> None:
         """End the process and wait for it, without reporting a failure."""
         self._is_stopped = True
-        if self._thread is None:
-            return
-        if self._pid:
-            os.kill(self._pid, signal.SIGKILL)
-        self._thread.join()
-        self._thread = None
+        if self._child is not None:
+            self._child.kill()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
 
-    def close(self) -> None:
-        """End the process, and discard its standard error."""
-        self.stop()
-        self._last_lines.close()
-
-    def _list(self, parent: int, replies: int) -> None:
+    def _list(self, send: Callable[[Message], None]) -> None:
         """List the inputs, in the forked process."""
-        os.setsid()
-        os.dup2(self._last_lines.fileno(), 2)
-        faulthandler.enable(2)
-        die_with_parent(parent)
         gc.disable()  # the objects made here have no reference cycles
         try:
-            with input_warnings_to(lambda text: send(replies, ["warned", text])):
+            with input_warnings_to(lambda text: send(["warned", text])):
                 write_plan(
                     self._record,
                     self._plan,
-                    lambda *counts: send(replies, ["planned", *counts]),
+                    lambda *counts: send(["planned", *counts]),
                     self._fate_of,
-                    lambda text: send(replies, ["warned", text]),
+                    lambda text: send(["warned", text]),
                 )
         except (ParallelRunError, OSError) as error:
-            send(replies, ["failed", str(error)])
+            send(["failed", str(error)])
             return
         with suppress(OSError), closing(FileVersions(self._plan)) as versions:
             # For an input without a recorded version, a resume compares its time with the plan's.
@@ -112,13 +89,12 @@ class Planner:
     def _is_left_alone(self, mini_batch: int) -> bool:
         return self._fate_of is not None and self._fate_of(mini_batch) is Fate.LEFT_ALONE
 
-    def _listen(self, replies: int) -> None:
+    def _listen(self, child: ChildProcess) -> None:
         """Post the messages of the process as signals; an end without a result is a failure."""
         is_over = False
-        crash: list[str] | None = None
-        with open(replies, encoding="ascii") as lines:
-            for line in lines:
-                match json.loads(line):
+        while (messages := child.receive()) is not None:
+            for message in messages:
+                match message:
                     case ["planned", mini_batches, items, is_end]:
                         is_over = is_end
                         self._post(PlanAdvanced(mini_batches, items, is_end))
@@ -127,19 +103,13 @@ class Planner:
                     case ["failed", reason]:
                         is_over = True
                         self._post(PlanFailed(reason))
-                    case ["crashed", *words]:
-                        crash = words
-        os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOWAIT)
-        pid, self._pid = self._pid, 0  # not to be killed: another process may have this number
-        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        self._last_lines.pass_on()
+        end = child.died()
         if self._is_stopped:
             return
-        end = helper_end(crash, status, self._last_lines.tail())
         if not is_over:
             text = f"the inputs could not be listed: {end.sentence} Correct that; run.resume()"
             self._post(PlanFailed(f"{text} lists them again", end.traceback))
-        elif crash is not None:  # the plan is complete; the file of versions is not
+        elif end.error != LOST:  # the plan is complete; the file of versions is not
             text = f"the versions of the input files could not be recorded: {end.sentence}"
             self._post(Warned(text, end.traceback))
 

@@ -1,7 +1,9 @@
-"""Processes that help never end silently: whatever ends them is in the error, the journal and the log."""
+"""Child processes never end silently: whatever ends them is in the error, the journal and the log."""
 
 from __future__ import annotations
 
+import os
+import selectors
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from parallelrun_jupyter import DaskCompute, FileDataset, ParallelRunConfig, Run, submit
+from parallelrun_jupyter.engine.child_process import ChildProcess, Outbox
 from parallelrun_jupyter.errors import RunFailedError
 from parallelrun_jupyter.runs.journal.events import (
     AttemptFailed,
@@ -23,7 +26,9 @@ from tests.real.conftest import TIMEOUT_S, end_of, rows_of
 __all__ = ["boom"]
 
 NAMES = [f"{number:02d}.txt" for number in range(20)]
-KILLED = "its process died with signal 9 (SIGKILL): killed from outside, often for want of memory"
+KILLED = (
+    "its process died with signal 9 (SIGKILL): killed from outside, often because memory ran out"
+)
 
 
 @pytest.fixture
@@ -120,7 +125,7 @@ def test_what_a_store_raises_while_staging_is_told_with_its_traceback(
     assert "RuntimeError: boom at get" in error
     failed = run.failures().iloc[0]
     assert failed["error"] == "RuntimeError"
-    assert "could not be brought here from the boom store: RuntimeError: boom" in failed["message"]
+    assert "could not be fetched from the boom store: RuntimeError: boom" in failed["message"]
     assert "in get_file" in failed["traceback"]
 
 
@@ -129,9 +134,9 @@ def test_a_stager_that_dies_again_and_again_is_told_with_how(
 ) -> None:
     boom.tell(get="die")
     run = over_store()
-    assert f"ended 3 times in a row, at last: {KILLED}" in error_of(run)
+    assert f"ended 3 times in a row, most recently: {KILLED}" in error_of(run)
     [text] = [e.text for e in run.events(follow=False) if isinstance(e, WarningRaised)]
-    assert f"the process that stages the inputs was started again: {KILLED}" in text
+    assert f"the process that stages the inputs was restarted: {KILLED}" in text
 
 
 def test_what_ends_the_stager_is_told_with_its_traceback(
@@ -140,7 +145,7 @@ def test_what_ends_the_stager_is_told_with_its_traceback(
     boom.tell(get="exit")
     run = over_store()
     error = error_of(run)
-    assert "at last: SystemExit: 0" in error
+    assert "most recently: SystemExit: 0" in error
     assert "in meet_fate" in error
     warnings = [e for e in run.events(follow=False) if isinstance(e, WarningRaised)]
     assert "in meet_fate" in warnings[0].traceback
@@ -181,7 +186,7 @@ def test_an_uploader_that_is_killed_is_told(to_store: Callable[..., Run], boom: 
     boom.tell(put="die")
     run = to_store()
     error = error_of(run)
-    assert f"the output could not be put: {KILLED}. The rows are safe in" in error
+    assert f"the output could not be uploaded: {KILLED}. The rows are safe in" in error
     assert "run.resume() publishes them" in error
 
 
@@ -213,9 +218,9 @@ def test_what_the_part_writer_did_not_expect_is_told(boom: BoomStore, numbers: P
 def test_a_part_writer_that_is_killed_is_told(boom: BoomStore, numbers: Path) -> None:
     boom.tell(put="die")
     error = error_of(by_parts(boom, numbers))
-    assert "a part of the output could not be put from" in error
+    assert "a part of the output could not be uploaded from" in error
     assert KILLED in error
-    assert "run.resume() goes on" in error
+    assert "run.resume() continues" in error
 
 
 # Copies
@@ -282,3 +287,53 @@ def test_a_draining_cancel_while_inputs_are_listed_ends_what_runs_and_kills_noth
     events = run.events(follow=False)
     assert not [e for e in events if isinstance(e, AttemptFailed | WorkerLost)]
     assert last(run).reason == "canceled on request"
+
+
+# The class for child processes itself
+
+
+def test_an_outbox_sends_more_than_a_pipe_holds_without_blocking() -> None:
+    out, into = os.pipe()
+    sent = os.urandom(1 << 20)
+    with selectors.DefaultSelector() as selector:
+        outbox = Outbox(into)
+        outbox.attach(selector, "owner")
+        outbox.send(sent)
+        received = b""
+        while selector.get_map():
+            received += os.read(out, 1 << 16)
+            for key, _ in selector.select(0):
+                assert (key.fd, key.data) == (into, "owner")
+                outbox.flush()
+        outbox.close()
+        while data := os.read(out, 1 << 16):
+            received += data
+    os.close(out)
+    assert received == sent
+
+
+def test_a_child_replies_and_its_exception_is_the_cause_of_its_end() -> None:
+    def work(send: Callable[[list[object]], None]) -> None:
+        send(["number", 1])
+        raise ValueError("no more")
+
+    child = ChildProcess.fork(work)
+    assert child.receive(TIMEOUT_S) == [["number", 1]]
+    while child.receive(TIMEOUT_S) is not None:
+        pass
+    end = child.died()
+    assert (end.error, end.reason) == ("ValueError", "ValueError: no more")
+    assert "in work" in end.traceback
+    assert child.end() is end
+
+
+def test_a_child_that_misses_its_deadline_is_killed() -> None:
+    child = ChildProcess.fork(lambda _send: time.sleep(1000))
+    assert child.receive(0.05) == []
+    child.enforce_deadline()
+    assert not child.is_overdue
+    child.deadline = time.monotonic()
+    child.enforce_deadline()
+    assert child.is_overdue
+    assert child.receive(TIMEOUT_S) is None
+    assert child.died().reason == KILLED

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from parallelrun_jupyter.engine.node.prefetch import MOST_FED, latency_allowance, prefetch_depth
+from parallelrun_jupyter.engine.node.feeder import MAX_PREFETCH, latency_allowance, prefetch_depth
 
 
 @pytest.mark.parametrize(
     ("depth", "each_s", "done", "expected"),
     [(1, 1.0, 1, 1), (8, 0.02, 8, 1), (1, 0.005, 1, 2), (4, 0.001, 4, 8), (64, 0.001, 64, 30),
-     (2048, 1e-7, 2048, MOST_FED)],
+     (2048, 1e-7, 2048, MAX_PREFETCH)],
 )  # fmt: skip
 def test_a_worker_holds_some_milliseconds_and_no_second_long_mini_batch(
     depth: int, each_s: float, done: int, expected: int
@@ -24,4 +24,4 @@ def test_a_far_node_holds_what_its_workers_do_while_a_message_travels() -> None:
     assert latency_allowance(8, 0.01, 0.05) == 32
     assert latency_allowance(8, 0.3, 0.05) == 1
     assert latency_allowance(8, 1.0, 0.05) == 0, "long mini-batches wait for no worker"
-    assert latency_allowance(8, 1e-6, 0.05) == MOST_FED
+    assert latency_allowance(8, 1e-6, 0.05) == MAX_PREFETCH

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from parallelrun_jupyter import ParallelRunConfig, submit
-from parallelrun_jupyter.engine.node.resources import GpuMeter, ResourceMeter
+from parallelrun_jupyter.engine.node.metrics import GpuMeter, ResourceMeter
 from parallelrun_jupyter.runs.journal.events import NodeSampled, decode, encode
 from parallelrun_jupyter.runs.journal.state import RunState
 from tests.conftest import SCRIPTS

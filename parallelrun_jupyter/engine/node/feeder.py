@@ -1,0 +1,146 @@
+"""How a node hands mini-batches to its workers, and how many it prefetches: as many as fit a time."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from math import ceil
+
+from .worker_process import Assignment, WorkerProcess
+
+PREFETCH_S = 0.010
+"""Workers hold about this much work, so that they never wait for a message. Longer mini-batches are
+not prefetched."""
+
+SHORT_S = 0.003
+PREFETCH_SHORT_S = 0.030
+"""Mini-batches shorter than `SHORT_S` are prefetched for this time: half as many messages."""
+
+MAX_PREFETCH = 2048
+_SMOOTHING = 0.2
+
+
+def prefetch_depth(depth: int, run_s: float, done: int) -> int:
+    """Return how many mini-batches a worker may hold.
+
+    Parameters
+    ----------
+    depth
+        The depth until now, which at most doubles.
+    run_s
+        Seconds that each of the last mini-batches took.
+    done
+        Their number.
+    """
+    prefetch_s = PREFETCH_SHORT_S if run_s < SHORT_S else PREFETCH_S
+    fitting = min(MAX_PREFETCH, ceil(prefetch_s / run_s)) if run_s < PREFETCH_S else 1
+    return min(fitting, 2 * max(depth, done))
+
+
+def latency_allowance(workers: int, run_s: float, latency_s: float) -> int:
+    """Return how many mini-batches a node holds in addition, to bridge the latency of its driver.
+
+    It is the work of ``workers`` during ``latency_s``, the time of a message and its answer, rounded
+    down to a power of two, so that small changes of the times do not change it.
+    """
+    if latency_s <= 0 or run_s <= 0:
+        return 0
+    count = min(MAX_PREFETCH, int(workers * latency_s / run_s))
+    return 1 << (count.bit_length() - 1) if count else 0
+
+
+class Feeder:
+    """The backlog of a node: mini-batches that it holds and no worker has yet.
+
+    Parameters
+    ----------
+    workers
+        The workers of the node, which updates this list.
+    """
+
+    def __init__(self, workers: Sequence[WorkerProcess]) -> None:
+        self._workers = workers
+        self._backlog: deque[tuple[int, Assignment]] = deque()
+        self._offered = -1
+        self.is_paused = False
+        #: recent mean of the seconds that a mini-batch takes
+        self.mean_run_s = 0.0
+        #: seconds of a message to the driver and its answer
+        self.latency_s = 0.0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the backlog is empty."""
+        return not self._backlog
+
+    def add(self, mini_batches: Iterable[tuple[int, Assignment]]) -> None:
+        """Append mini-batches to the backlog, and feed the workers."""
+        self._backlog.extend(mini_batches)
+        self.feed_all()
+
+    def requeue(self, mini_batches: Iterable[tuple[int, Assignment]]) -> None:
+        """Put the mini-batches of a lost worker back to the front of the backlog."""
+        self._backlog.extendleft(reversed(list(mini_batches)))
+
+    def clear(self) -> list[tuple[int, Assignment]]:
+        """Empty the backlog and return it."""
+        backlog = list(self._backlog)
+        self._backlog.clear()
+        return backlog
+
+    def feed_all(self) -> None:
+        """Feed all workers."""
+        for worker in self._ready_workers():
+            if not self._backlog:
+                return
+            self.feed(worker)
+
+    def feed(self, worker: WorkerProcess) -> None:
+        """Fill a worker up if it holds at most half of its prefetch depth."""
+        held = len(worker.assigned)
+        if not self._backlog or worker.kill_reason or held > worker.prefetch // 2:
+            return
+        # Near the end each worker gets an equal share, so that all finish together.
+        share = ceil(len(self._backlog) / max(1, len(self._ready_workers())))
+        count = min(worker.prefetch - held, share)
+        if count > 0:
+            worker.assign([self._backlog.popleft() for _ in range(count)])
+
+    def on_done(self, worker: WorkerProcess, mean_s: float, longest_s: float, count: int) -> None:
+        """Adapt the prefetch depth to a bundle that a worker has finished, and feed the worker.
+
+        Parameters
+        ----------
+        worker
+            The worker.
+        mean_s, longest_s
+            Seconds: the mean of the bundle's mini-batches, overhead included, and the longest one.
+        count
+            Their number.
+        """
+        run_s = max(mean_s, longest_s / 2, 1e-6)
+        self.mean_run_s += (run_s - self.mean_run_s) * (_SMOOTHING if self.mean_run_s else 1)
+        worker.prefetch = prefetch_depth(worker.prefetch, run_s, count)
+        self.feed(worker)
+
+    def new_capacity(self, staged_ahead: int) -> int | None:
+        """Return how many mini-batches the node can hold; None if that has not changed.
+
+        Parameters
+        ----------
+        staged_ahead
+            The number of mini-batches that are staged ahead.
+        """
+        workers = self._ready_workers()
+        # Twice the depth of the workers: one share is in their pipes, one here to refill them.
+        capacity = sum(w.prefetch if w.prefetch == 1 else 2 * w.prefetch for w in workers)
+        capacity += staged_ahead
+        capacity += latency_allowance(len(workers), self.mean_run_s, self.latency_s)
+        capacity = 0 if self.is_paused else capacity
+        if capacity == self._offered:
+            return None
+        self._offered = capacity
+        return capacity
+
+    def _ready_workers(self) -> list[WorkerProcess]:
+        return [w for w in self._workers if w.is_ready and not w.kill_reason]

@@ -174,24 +174,28 @@ def a_row_of_more_fields(folder: Path) -> Made:
     return refused(folder / "a.csv", "a,b\n1,x\n2,y,z\n3,x\n", {"a": "int64", "b": "str"})
 
 
-@case(pandas=NEVER, refusal="column 'a' holds 'q' in the row at byte 8, which is no int64")
+@case(pandas=NEVER, refusal="column 'a' holds 'q' in the row at byte 8, which is not a valid int64")
 def a_text_among_numbers(folder: Path) -> Made:
     return refused(folder / "a.csv", "a,b\n1,x\nq\n3,x\n", {"a": "int64", "b": "str"})
 
 
-@case(pandas=NEVER, refusal="column 'a' holds '200' in the row at byte 8, which is no int8")
+@case(
+    pandas=NEVER, refusal="column 'a' holds '200' in the row at byte 8, which is not a valid int8"
+)
 def a_number_that_is_too_large_for_its_type(folder: Path) -> Made:
     return refused(folder / "a.csv", "a,b\n1,x\n200,y\n", {"a": "int8", "b": "str"})
 
 
-@case(pandas=NEVER, refusal="column 'a' holds '-1' in the row at byte 8, which is no uint32")
+@case(
+    pandas=NEVER, refusal="column 'a' holds '-1' in the row at byte 8, which is not a valid uint32"
+)
 def a_negative_number_of_a_type_that_has_none(folder: Path) -> Made:
     return refused(folder / "a.csv", "a,b\n1,x\n-1,y\n", {"a": "uint32", "b": "str"})
 
 
 @case(
     pandas=NEVER,
-    refusal="column 'a' holds '9223372036854775808' in the row at byte 8, which is no ",
+    refusal="column 'a' holds '9223372036854775808' in the row at byte 8, which is not a valid ",
 )
 def a_number_above_all_of_its_type(folder: Path) -> Made:
     return refused(
@@ -199,7 +203,7 @@ def a_number_above_all_of_its_type(folder: Path) -> Made:
     )
 
 
-@case(pandas=NEVER, refusal="column 'a' holds 200 in the line at byte 8, which is no int8")
+@case(pandas=NEVER, refusal="column 'a' holds 200 in the line at byte 8, which is not a valid int8")
 def a_number_in_json_that_is_too_large_for_its_type(folder: Path) -> Made:
     path = folder / "a.jsonl"
     path.write_text('{"a":1}\n{"a":200}\n')

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .mini_batches import extra_of, load
-from .tables.column_layout import key_values
+from .tables.reader import key_values
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import in a worker

@@ -116,7 +116,7 @@ def test_random_tables_are_what_pandas_reads(
 ) -> None:
     path = folder / "random.parquet"
     pq.write_table(table, path, row_group_size=group, write_statistics=has_statistics)
-    parquet._held.clear()
+    parquet._last_group.clear()
     expected = described(pd.read_parquet(path))
     parts = [described(frame) for frame in frames_of(path, cut)]
     for part in parts:
@@ -139,7 +139,7 @@ def test_rows_divide_row_groups(folder: Path, groups: list[int], rows: int) -> N
         for count in groups:
             writer.write_table(pa.table({"n": [next(numbers) for _ in range(count)]}))
     read: list[int] = []
-    parquet._held.clear()
+    parquet._last_group.clear()
     with pytest.MonkeyPatch.context() as patch:
         read_groups = pq.ParquetFile.read_row_groups
 

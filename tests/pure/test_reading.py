@@ -193,7 +193,7 @@ def test_azures_names_of_encodings(folder: Path, name: str, codec: str) -> None:
         ("a,b\n1,2\n".encode("utf-16-le"), "utf8", "offset 1 is zero, .* encoding='utf-16-le'"),
         ("a,b\n1,2\n".encode("utf-16-be"), "cp1252", "offset 0 is zero, .* encoding='utf-16-be'"),
         ("a,b\n1,2\n".encode("utf-32"), "latin1", "is zero, .* give encoding='utf32'"),
-        (b"a,b\n1,x\0y\n", "utf8", "the byte at offset 7 is zero, which is no text in utf-8"),
+        (b"a,b\n1,x\0y\n", "utf8", "the byte at offset 7 is zero, which is not text in utf-8"),
         ("a,b\n1,x\0y\n".encode("utf-16"), "utf16", "the byte at offset 16 is zero"),
         ("a\0,b\n1,x\n".encode("utf-16"), "utf16", "the byte at offset 4 is zero"),
         (b"\xff\xfea\0\x00\xd8,\0\n\0", "utf16", "the byte 0x00 at offset 4 is not utf-16-le"),
@@ -256,7 +256,7 @@ def test_a_key_that_is_not_in_the_encoding_is_no_column(folder: Path) -> None:
 @pytest.mark.parametrize("encoding", ["utf9", "base64", None, 8])
 def test_what_is_no_encoding(folder: Path, encoding: Any) -> None:
     with pytest.raises(
-        InputError, match="encoding is .*; expected the name of an encoding, such as 'utf8'"
+        InputError, match="unknown encoding .*; use for example 'utf8' or 'latin-1'"
     ):
         read(folder, encoding=encoding)
 
@@ -291,11 +291,11 @@ def test_dates_are_what_pandas_makes_of_the_whole_column(
         ("9999-12-31", "datetime", "is beyond the years 1677 to 2262 .* 'datetime64\\[us\\]'"),
         ("0001-01-01", "datetime", "is beyond the years"),
         ("31.12.9999", "datetime:%d.%m.%Y", "is beyond the years"),
-        ("2020-13-01", "datetime", "is no date of the form ISO 8601"),
-        ("01/02/2020", "datetime", "is no date of the form ISO 8601; write the form"),
-        ("now", "datetime", "is no date of the form ISO 8601"),
-        ("today", "datetime64[us]", "is no date of the form ISO 8601"),
-        ("2020-01-02", "datetime:%d.%m.%Y", "is no date of the form %d.%m.%Y"),
+        ("2020-13-01", "datetime", "is not a date in the format ISO 8601"),
+        ("01/02/2020", "datetime", "is not a date in the format ISO 8601; give the format"),
+        ("now", "datetime", "is not a date in the format ISO 8601"),
+        ("today", "datetime64[us]", "is not a date in the format ISO 8601"),
+        ("2020-01-02", "datetime:%d.%m.%Y", "is not a date in the format %d.%m.%Y"),
     ],
 )
 def test_a_date_that_cannot_be_read_is_named_by_file_row_and_value(
@@ -334,14 +334,16 @@ def test_the_last_day_is_a_date_in_microseconds(folder: Path) -> None:
 @pytest.mark.parametrize("value", ["-2020-01-02", "-0001-12-31", "0000-01-01"])
 def test_years_before_the_first_are_no_dates(folder: Path, value: str) -> None:
     path = put(folder, f"when\n2020-01-01\n{value}\n")
-    with pytest.raises(BadInput, match=f"holds '{value}' in the row at byte 16, which is no date"):
+    with pytest.raises(
+        BadInput, match=f"holds '{value}' in the row at byte 16, which is not a date"
+    ):
         frames_of(read(path, column_types={"when": "datetime64[us]"}))
 
 
 @pytest.mark.parametrize("value", [1.5, True, ["2020-01-01"]])
 def test_what_is_no_text_is_no_date(folder: Path, value: Any) -> None:
     path = put(folder, json.dumps({"when": value}), "a.jsonl")
-    with pytest.raises(BadInput, match=r"in the line at byte 0, which is no text with a date"):
+    with pytest.raises(BadInput, match=r"in the line at byte 0, which is not a valid date"):
         frames_of(read_json(path, column_types={"when": "datetime"}))
 
 

@@ -387,14 +387,14 @@ BAD = [
     (
         b"a,b\n1,x\nq,y\n",
         {"a": int},
-        r"column 'a' holds 'q' in the row at byte 8, which is no int64",
+        r"column 'a' holds 'q' in the row at byte 8, which is not a valid int64",
     ),
     (b"a,b\n1,x\n,y\n", {"a": int}, r"column 'a' holds nothing in the row at byte 8"),
     (b"a,b\nTrue,x\n,y\n", {"a": bool}, r"column 'a' holds nothing in the row at byte 11, .* bool"),
     (
         b"a,b\n1.5,x\n",
         {"a": int},
-        r"column 'a' holds '1.5' in the row at byte 4, which is no int64",
+        r"column 'a' holds '1.5' in the row at byte 4, which is not a valid int64",
     ),
     (b"a,b\n2026-13-01,x\n", {"a": "datetime"}, r"holds '2026-13-01' in the row at byte 4"),
 ]
@@ -430,7 +430,7 @@ def test_bad_json_and_parquet(folder: Path) -> None:
     assert load_table(first)["a"].tolist() == [1, 2]
     with pytest.raises(BadInput, match=r"torn\.parquet could not be read"):
         load_table(second)
-    with pytest.raises(InputError, match=r"torn\.parquet' is no Parquet file that can be read"):
+    with pytest.raises(InputError, match=r"torn\.parquet' could not be read as Parquet"):
         TabularDataset.from_parquet_files(torn).check()
     data = bytearray(good.read_bytes())
     data[10:40] = bytes(30)
@@ -456,7 +456,7 @@ def test_a_file_that_is_gone_changed_or_torn_costs_its_own_mini_batches(folder: 
     assert load_table(kept)["a"].tolist() == [1]
     for row, message in [
         (gone, r"the input .*gone\.csv is gone \(No such file"),
-        (changed, r"the input .*changed\.csv was changed after the run had been planned"),
+        (changed, r"the input .*changed\.csv was changed after the run was planned"),
         (torn, r"the input .*torn\.csv\.gz could not be read: .*[Ee]nd"),
         (two, r"two\.csv\.zip could not be read: the archive holds 2 files; expected one"),
     ]:
@@ -471,7 +471,7 @@ def test_a_file_that_is_gone_changed_or_torn_costs_its_own_mini_batches(folder: 
         ({"quote": "''"}, "quote is \"''\"; expected one ASCII character"),
         (
             {"encoding": "utf9"},
-            "encoding is 'utf9'; expected the name of an encoding, such as 'utf8'",
+            "unknown encoding 'utf9'; use for example 'utf8'",
         ),
     ],
 )

@@ -86,9 +86,9 @@ class MiniBatchContext:
         """
         if self._row[0] == "f":
             raise TypeError("the input is files, which have no rows; run() gets their paths")
-        from .output.row_records import records_of
+        from .output.values import records_of
 
-        return records_of(load(self._row) if self._loaded is None else self._loaded)
+        return list(records_of(load(self._row) if self._loaded is None else self._loaded))
 
 
 def _load(row: list[Any], _: int) -> Any:

@@ -299,11 +299,14 @@ def test_json_lines_have_null_numbers_and_text(value: Any, text: str) -> None:
     [
         ({"a": float("inf")}, r"inf \(float\) for row 1 in 'a': JSON has no infinite number"),
         ({"a": [np.float32("-inf")]}, "JSON has no infinite number"),
-        ({"a": {"b": {1, 2}}}, r"\{1, 2\} \(set\) for row 1 in 'a' in 'b': JSON has no such value"),
-        ({"a": b"x"}, r"b'x' \(bytes\) for row 1 in 'a': JSON has no such value"),
-        ({"a": object}, "JSON has no such value"),
+        (
+            {"a": {"b": {1, 2}}},
+            r"\{1, 2\} \(set\) for row 1 in 'a' in 'b': JSON cannot represent it",
+        ),
+        ({"a": b"x"}, r"b'x' \(bytes\) for row 1 in 'a': JSON cannot represent it"),
+        ({"a": object}, "JSON cannot represent it"),
         ({(1, 2): 3}, r"\(1, 2\) \(tuple\) as a key for row 1: JSON's keys are text"),
-        ({1: 2, "1": 3}, r"'1' \(str\) as a key for row 1: JSON writes another key the same"),
+        ({1: 2, "1": 3}, r"'1' \(str\) as a key for row 1: another key is the same in JSON"),
     ],
 )
 def test_what_json_has_not_is_named(value: Any, message: str) -> None:

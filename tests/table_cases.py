@@ -1,7 +1,7 @@
-"""Tables that every pandas has to read alike: each case writes files and says what pandas makes of them.
+"""Tables that every pandas version must read alike: each case writes files and the expected DataFrame.
 
-A new case is one function with the mark `case`: it writes into the folder that it is given, and returns
-the dataset and what pandas of this interpreter reads, as a DataFrame.
+A case is a function with the decorator `case`. It writes files into a folder, and returns their dataset
+and the DataFrame that pandas of this interpreter reads.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ Made: TypeAlias = tuple[TabularDataset, pd.DataFrame]
 
 @dataclass(frozen=True)
 class Case:
-    """A table, and from which versions on it is read.
+    """A table, and the oldest versions that must read it.
 
-    Older ones may refuse it as bad input, in words that name the file and hold ``refusal``; or read it
-    as all others do.
+    Older versions may refuse it as bad input, with a message that names the file and contains
+    ``refusal``; or read it as all others do.
     """
 
     name: str
@@ -56,7 +56,7 @@ def case(pandas: int = 1, pyarrow: int = 0, refusal: str = "") -> Callable[[Any]
 
 
 def delimited(path: Path, text: str | bytes, types: Any = None, **options: Any) -> Made:
-    """Write delimited text; return its dataset, and what pandas makes of the whole file."""
+    """Write delimited text; return its dataset, and the DataFrame of the whole file."""
     path.write_bytes(
         text.encode(options.get("encoding", "utf-8")) if isinstance(text, str) else text
     )
@@ -159,11 +159,11 @@ def columns_joined_by_name(folder: Path) -> Made:
 
 
 NEVER = 99
-"""The version of pandas from which on a table is read that is to be refused by all."""
+"""The oldest pandas that reads a table which every version must refuse."""
 
 
 def refused(path: Path, text: str, types: Any) -> Made:
-    """Write delimited text of which some row cannot be read."""
+    """Write delimited text with a row that cannot be read."""
     path.write_text(text)
     dataset = TabularDataset.from_delimited_files(path, column_types=types)
     return dataset, pd.DataFrame({"it is": ["refused"]})
@@ -235,7 +235,7 @@ def a_text_in_one_of_very_many_columns(folder: Path) -> Made:
 
 
 def stated(path: Path, text: str | bytes, columns: dict[str, Any], **options: Any) -> Made:
-    """Write delimited text; return its dataset, and the columns that are in it."""
+    """Write delimited text; return its dataset, and the stated columns as a DataFrame."""
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return TabularDataset.from_delimited_files(path, **options), pd.DataFrame(columns)
 
@@ -333,7 +333,7 @@ def json_lines(folder: Path) -> Made:
 
 
 def parquet(folder: Path, name: str, **columns: Any) -> Made:
-    """Write Parquet of small row groups; return its dataset and what pandas makes of it."""
+    """Write Parquet of small row groups; return its dataset and its DataFrame."""
     path = folder / f"{name}.parquet"
     pq.write_table(pa.table(columns), path, row_group_size=2)
     return TabularDataset.from_parquet_files(path), pd.read_parquet(path)

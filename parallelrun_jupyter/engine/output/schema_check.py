@@ -7,7 +7,7 @@ import struct
 from ...errors import OutputError
 from ...runs.output.merge import check_header
 from ...runs.output.schemas import unify_schemas
-from ...worker.output.formats import CSV, PARQUET, split_frame, split_note
+from ...worker.output.formats import CSV, PARQUET, split_header, split_note
 
 _MOST_KINDS = 100
 """So many kinds of columns are compared; what comes after them is seen when the file is made."""
@@ -71,7 +71,7 @@ class FirstClash:
 
 
 def _header(rows: bytes) -> bytes:
-    return split_frame(rows, split_note(rows)[1])[0]
+    return split_header(rows, split_note(rows)[1])[0]
 
 
 def _schema_message(rows: bytes) -> bytes:

@@ -40,12 +40,12 @@ TEXT, CSV, JSONL, PARQUET = "text", "csv", "jsonl", "parquet"
 FORMATS = (CSV, JSONL, PARQUET)
 
 
-def framed(header: str, rows: str) -> bytes:
+def with_header(header: str, rows: str) -> bytes:
     """Return rows with a header frame before them."""
     return _frame(HEADER_MARK, header.encode("utf-8")) + rows.encode("utf-8")
 
 
-def noted(note: dict[str, Any], data: bytes) -> bytes:
+def with_note(note: dict[str, Any], data: bytes) -> bytes:
     """Return encoded rows with a note frame before them."""
     return _frame(NOTE_MARK, json.dumps(note, separators=(",", ":")).encode("ascii")) + data
 
@@ -63,7 +63,7 @@ def split_note(data: bytes) -> tuple[dict[str, Any] | None, int]:
     return json.loads(data[start:end].decode("ascii")), end
 
 
-def split_frame(data: bytes, at: int = 0) -> tuple[bytes, int]:
+def split_header(data: bytes, at: int = 0) -> tuple[bytes, int]:
     """Return the header framed at an offset (empty without a frame), and the offset of the rows."""
     if not data.startswith(HEADER_MARK, at):
         return b"", at
@@ -72,7 +72,7 @@ def split_frame(data: bytes, at: int = 0) -> tuple[bytes, int]:
     return data[start : start + length], start + length
 
 
-def unframed(rows: bytes) -> bytes:
+def without_header(rows: bytes) -> bytes:
     """Return rows without a header; if they begin like a frame, with an empty frame before them."""
     return _frame(HEADER_MARK, b"") + rows if rows.startswith((HEADER_MARK, NOTE_MARK)) else rows
 
@@ -81,8 +81,10 @@ def text_rows(rows: list[str]) -> bytes:
     """Encode rows of text; a note has their lengths if a row contains a line end."""
     data = ("\n".join(rows) + "\n").encode("utf-8")
     if data.count(b"\n") == len(rows):
-        return unframed(data)
-    return noted({"lengths": [len(row.encode("utf-8")) + 1 for row in rows]}, unframed(data))
+        return without_header(data)
+    return with_note(
+        {"lengths": [len(row.encode("utf-8")) + 1 for row in rows]}, without_header(data)
+    )
 
 
 def frame_text(frame: Any, options: dict[str, Any], form: str = TEXT) -> bytes:
@@ -91,13 +93,13 @@ def frame_text(frame: Any, options: dict[str, Any], form: str = TEXT) -> bytes:
         frame = _with_arrays_as_lists(frame)
     rows = _csv_rows(frame, dict(options, header=False), form)
     if options.get("header"):
-        data = framed(_csv_rows(frame.head(0), options, form), rows)
+        data = with_header(_csv_rows(frame.head(0), options, form), rows)
     else:
-        data = unframed(rows.encode("utf-8"))
+        data = without_header(rows.encode("utf-8"))
     if form == TEXT and rows.count("\n") != len(frame):
         lengths = _row_lengths(rows, str(options.get("quotechar", '"')))
         if len(lengths) == len(frame):
-            return noted({"lengths": lengths}, data)
+            return with_note({"lengths": lengths}, data)
     return data
 
 
@@ -329,11 +331,11 @@ def _csv(frame: Any, options: dict[str, Any], names: list[Any]) -> bytes:
         return data  # the user's own format: without a note, pandas.read_csv infers the types
     note = _note(frame, columns, names)
     note["sep"], note["header"] = options.get("sep", ","), bool(options.get("header"))
-    return noted(note, data)
+    return with_note(note, data)
 
 
 def _json(frame: Any, names: list[Any]) -> bytes:
     from .column_notes import note_columns
 
     frame, columns = note_columns(frame, as_csv=False)
-    return noted(_note(frame, columns, names), json_lines(records_of(frame)))
+    return with_note(_note(frame, columns, names), json_lines(records_of(frame)))

@@ -15,7 +15,14 @@ if TYPE_CHECKING:  # typing is not worth its import in a worker
 
 
 def load_table(row: list[Any]) -> Any:
-    """Return the DataFrame of a plan line ``["t", ...]``, with a fresh index.
+    """Return the DataFrame of a mini-batch, with a fresh index.
+
+    Parameters
+    ----------
+    row
+        The plan line: ``["t", input, paths, sizes, times, parts, table, rows, ...]``. For each file it
+        has the path, size, modification time and range of rows. ``table`` describes how to read them:
+        its ``format`` names the reader, its ``each`` has the differences from file to file.
 
     Raises
     ------
@@ -29,10 +36,11 @@ def load_table(row: list[Any]) -> Any:
             "tables are read with pandas, which this interpreter cannot import (%s); "
             "add pandas to the run's environment" % error
         )
-    each = row[6].get("each") or [{}] * len(row[2])
+    paths, sizes, times, parts, common = row[2:7]
+    each = common.get("each") or [{}] * len(paths)
     frames = []
-    for path, size, time, part, own in zip(row[2], row[3], row[4], row[5], each):
-        table = dict(row[6], **own)
+    for path, size, time, part, own in zip(paths, sizes, times, parts, each):
+        table = dict(common, **own)
         _check_unchanged(path, size, None if table.get("is_copy") else time)
         frame = _reader(table["format"])(pd, path, part, table)
         frames.append(_arranged(pd, frame, table))

@@ -1,7 +1,7 @@
-"""Environments of old and new pandas: for each interpreter here the oldest and the newest it can have.
+"""Environments of old and new pandas: the oldest and the newest for each installed interpreter.
 
-`environments` lists them; `build` makes those that are missing with uv and keeps them in a cache
-folder, which survives the tests (``PARALLELRUN_TEST_CACHE``, else the user's cache folder).
+`environments` lists them; `build` creates the missing ones with uv, in a cache folder that survives the
+tests (``PARALLELRUN_TEST_CACHE``, else the user's cache folder).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Version: TypeAlias = tuple[int, int]
 
 @dataclass(frozen=True)
 class Release:
-    """A pandas, a numpy and a pyarrow of its time, and the interpreters that have wheels of all."""
+    """A pandas, a numpy and a pyarrow of its time, and the interpreters that have wheels of all three."""
 
     pandas: str
     numpy: str
@@ -47,7 +47,7 @@ RELEASES = (
 """From the oldest to the newest."""
 
 WANTED = ("1.0", "1.3", "1.4", "1.5", "2.0", "2.2", "3")
-"""What is tested under one interpreter at least, where one can have it."""
+"""The versions to test under at least one interpreter, if one of them supports it."""
 
 PYTHONS = tuple((3, minor) for minor in range(7, 14))
 
@@ -64,7 +64,7 @@ class PandasEnvironment:
 
     @property
     def packages(self) -> list[str]:
-        """What is installed."""
+        """The requirements."""
         release = self.release
         return [
             f"pandas=={release.pandas}", f"numpy=={release.numpy}", f"pyarrow=={release.pyarrow}"
@@ -72,7 +72,7 @@ class PandasEnvironment:
 
     @property
     def folder(self) -> Path:
-        """Where it is kept; another choice of packages has another folder."""
+        """Its folder in the cache, one for each choice of packages."""
         release = self.release
         return _cache_folder() / f"{self}-numpy{release.numpy}-pyarrow{release.pyarrow}"
 
@@ -92,7 +92,7 @@ def _cache_folder() -> Path:
 
 @cache
 def interpreter(version: Version) -> str:
-    """Return the path of an interpreter of this version; empty where there is none."""
+    """Return the path of an interpreter of this version; empty if it is not installed."""
     name = f"python{version[0]}.{version[1]}"
     return next((path for path in _candidates(name) if _version_of(path) == version), "")
 
@@ -112,42 +112,42 @@ def _version_of(path: str) -> Version | None:
         done = subprocess.run([path, "-c", code], capture_output=True, text=True, timeout=30)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    # A shim of a version manager stands in PATH also where it has nothing to run.
+    # A version manager's shim may be on the PATH without an interpreter behind it.
     major, minor = done.stdout.split() if done.returncode == 0 else ("0", "0")
     return int(major), int(minor)
 
 
 @cache
 def environments() -> tuple[PandasEnvironment, ...]:
-    """Return what is tested: oldest and newest of each interpreter, and `WANTED` under any of them."""
+    """Return the oldest and the newest for each interpreter, and those `WANTED` under any of them."""
     pythons = [version for version in PYTHONS if interpreter(version)]
     chosen: dict[PandasEnvironment, None] = {}
     for python in pythons:
         fitting = [release for release in RELEASES if release.oldest <= python <= release.newest]
         chosen.update({PandasEnvironment(python, fitting[k]): None for k in (0, -1)})
     for wanted in WANTED:
-        if any(f"{one.release.pandas}.".startswith(f"{wanted}.") for one in chosen):
+        if any(f"{env.release.pandas}.".startswith(f"{wanted}.") for env in chosen):
             continue
         fitting = [release for release in RELEASES if f"{release.pandas}.".startswith(f"{wanted}.")]
         for release in fitting:
             able = [python for python in pythons if release.oldest <= python <= release.newest]
             chosen.update({PandasEnvironment(python, release): None for python in able[-1:]})
-    return tuple(sorted(chosen, key=lambda one: (one.python, RELEASES.index(one.release))))
+    return tuple(sorted(chosen, key=lambda env: (env.python, RELEASES.index(env.release))))
 
 
 def build(wanted: Sequence[PandasEnvironment]) -> dict[PandasEnvironment, str]:
-    """Build the environments that are missing; return why, for those that could not be built."""
-    missing = [one for one in wanted if not one.executable.exists()]
+    """Build the missing environments; return the reason for each that could not be built."""
+    missing = [env for env in wanted if not env.executable.exists()]
     with ThreadPoolExecutor(4, thread_name_prefix="Thread-environments") as threads:
         failures = dict(zip(missing, threads.map(_build, missing), strict=True))
-    return {one: why for one, why in failures.items() if why}
+    return {env: reason for env, reason in failures.items() if reason}
 
 
 def _build(environment: PandasEnvironment) -> str:
     beside = Path(sys.executable).with_name("uv")
     uv = str(beside) if beside.exists() else shutil.which("uv")
     if not uv:
-        return "there is no uv: pip install 'parallelrun-jupyter[test]'"
+        return "uv is missing: pip install 'parallelrun-jupyter[test]'"
     _cache_folder().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=_cache_folder(), prefix="building-") as place:
         folder = Path(place) / "environment"
@@ -161,8 +161,8 @@ def _build(environment: PandasEnvironment) -> str:
             if done.returncode:
                 return f"{' '.join(command)}: {done.stderr.strip()[-2000:]}"
         try:
-            folder.rename(environment.folder)  # at once, so that no half of one is ever used
+            folder.rename(environment.folder)  # atomic: a partial environment is never used
         except OSError:
-            if not environment.executable.exists():  # else another run of the tests was first
+            if not environment.executable.exists():  # else another test run built it first
                 raise
     return ""

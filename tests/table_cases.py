@@ -1,7 +1,7 @@
-"""Tables that every pandas has to read alike: each case writes files and says what pandas makes of them.
+"""Tables that every pandas version must read alike: each case writes files and the expected DataFrame.
 
-A new case is one function with the mark `case`: it writes into the folder that it is given, and returns
-the dataset and what pandas of this interpreter reads, as a DataFrame.
+A case is a function with the decorator `case`. It writes files into a folder, and returns their dataset
+and the DataFrame that pandas of this interpreter reads.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ Made: TypeAlias = tuple[TabularDataset, pd.DataFrame]
 
 @dataclass(frozen=True)
 class Case:
-    """A table, and from which versions on it is read.
+    """A table, and the oldest versions that must read it.
 
-    Older ones may refuse it as bad input, in words that name the file and hold ``refusal``; or read it
-    as all others do.
+    Older versions may refuse it as bad input, with a message that names the file and contains
+    ``refusal``; or read it as all others do.
     """
 
     name: str
@@ -56,7 +56,7 @@ def case(pandas: int = 1, pyarrow: int = 0, refusal: str = "") -> Callable[[Any]
 
 
 def delimited(path: Path, text: str | bytes, types: Any = None, **options: Any) -> Made:
-    """Write delimited text; return its dataset, and what pandas makes of the whole file."""
+    """Write delimited text; return its dataset, and the DataFrame of the whole file."""
     path.write_bytes(
         text.encode(options.get("encoding", "utf-8")) if isinstance(text, str) else text
     )
@@ -159,11 +159,11 @@ def columns_joined_by_name(folder: Path) -> Made:
 
 
 NEVER = 99
-"""The version of pandas from which on a table is read that is to be refused by all."""
+"""The oldest pandas that reads a table which every version must refuse."""
 
 
 def refused(path: Path, text: str, types: Any) -> Made:
-    """Write delimited text of which some row cannot be read."""
+    """Write delimited text with a row that cannot be read."""
     path.write_text(text)
     dataset = TabularDataset.from_delimited_files(path, column_types=types)
     return dataset, pd.DataFrame({"it is": ["refused"]})
@@ -174,24 +174,28 @@ def a_row_of_more_fields(folder: Path) -> Made:
     return refused(folder / "a.csv", "a,b\n1,x\n2,y,z\n3,x\n", {"a": "int64", "b": "str"})
 
 
-@case(pandas=NEVER, refusal="column 'a' holds 'q' in the row at byte 8, which is no int64")
+@case(pandas=NEVER, refusal="column 'a' holds 'q' in the row at byte 8, which is not a valid int64")
 def a_text_among_numbers(folder: Path) -> Made:
     return refused(folder / "a.csv", "a,b\n1,x\nq\n3,x\n", {"a": "int64", "b": "str"})
 
 
-@case(pandas=NEVER, refusal="column 'a' holds '200' in the row at byte 8, which is no int8")
+@case(
+    pandas=NEVER, refusal="column 'a' holds '200' in the row at byte 8, which is not a valid int8"
+)
 def a_number_that_is_too_large_for_its_type(folder: Path) -> Made:
     return refused(folder / "a.csv", "a,b\n1,x\n200,y\n", {"a": "int8", "b": "str"})
 
 
-@case(pandas=NEVER, refusal="column 'a' holds '-1' in the row at byte 8, which is no uint32")
+@case(
+    pandas=NEVER, refusal="column 'a' holds '-1' in the row at byte 8, which is not a valid uint32"
+)
 def a_negative_number_of_a_type_that_has_none(folder: Path) -> Made:
     return refused(folder / "a.csv", "a,b\n1,x\n-1,y\n", {"a": "uint32", "b": "str"})
 
 
 @case(
     pandas=NEVER,
-    refusal="column 'a' holds '9223372036854775808' in the row at byte 8, which is no ",
+    refusal="column 'a' holds '9223372036854775808' in the row at byte 8, which is not a valid ",
 )
 def a_number_above_all_of_its_type(folder: Path) -> Made:
     return refused(
@@ -199,7 +203,7 @@ def a_number_above_all_of_its_type(folder: Path) -> Made:
     )
 
 
-@case(pandas=NEVER, refusal="column 'a' holds 200 in the line at byte 8, which is no int8")
+@case(pandas=NEVER, refusal="column 'a' holds 200 in the line at byte 8, which is not a valid int8")
 def a_number_in_json_that_is_too_large_for_its_type(folder: Path) -> Made:
     path = folder / "a.jsonl"
     path.write_text('{"a":1}\n{"a":200}\n')
@@ -231,7 +235,7 @@ def a_text_in_one_of_very_many_columns(folder: Path) -> Made:
 
 
 def stated(path: Path, text: str | bytes, columns: dict[str, Any], **options: Any) -> Made:
-    """Write delimited text; return its dataset, and the columns that are in it."""
+    """Write delimited text; return its dataset, and the stated columns as a DataFrame."""
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return TabularDataset.from_delimited_files(path, **options), pd.DataFrame(columns)
 
@@ -329,7 +333,7 @@ def json_lines(folder: Path) -> Made:
 
 
 def parquet(folder: Path, name: str, **columns: Any) -> Made:
-    """Write Parquet of small row groups; return its dataset and what pandas makes of it."""
+    """Write Parquet of small row groups; return its dataset and its DataFrame."""
     path = folder / f"{name}.parquet"
     pq.write_table(pa.table(columns), path, row_group_size=2)
     return TabularDataset.from_parquet_files(path), pd.read_parquet(path)

@@ -1,7 +1,7 @@
-"""Reads plan lines as a worker does, in an interpreter of any version, and prints what pandas has.
+"""Reads plan lines as a worker does, in an interpreter of any version, and prints the rows as JSON.
 
 ``python table_reader.py < request``: the request is JSON with the folder of the worker's code and the
-plan lines of each case. It runs on Python 3.7 with pandas 1.0, and imports nothing of the tests.
+plan lines of each case. It runs on Python 3.7 with pandas 1.0, and imports nothing from the tests.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ def canonical(value):
     import pandas as pd
 
     if isinstance(value, (list, tuple, np.ndarray)):
-        return [canonical(one) for one in value]
+        return [canonical(element) for element in value]
     if isinstance(value, dict):
-        return {str(key): canonical(one) for key, one in value.items()}
+        return {str(key): canonical(element) for key, element in value.items()}
     if pd.isna(value):
         return None
     if isinstance(value, (bool, np.bool_)):
@@ -39,7 +39,7 @@ def canonical(value):
 
 
 def described(frame):
-    """Return a DataFrame as JSON: columns, kinds of types, and rows."""
+    """Return a DataFrame as JSON: columns, kinds of dtypes, and rows."""
     return {
         "columns": list(frame.columns),
         "types": [_kind(str(dtype)) for dtype in frame.dtypes],
@@ -52,7 +52,7 @@ def described(frame):
 
 
 def _kind(name):
-    """Return the kind of a type; text and the unit of times have the names of their pandas."""
+    """Return a dtype without the differences between versions: names of text, units of times."""
     if name.startswith(("datetime64[", "timedelta64[")):
         zone = name.rstrip("]").partition(", ")[2]
         return name.partition("[")[0] + (" in " + zone if zone else "")
@@ -60,16 +60,18 @@ def _kind(name):
 
 
 def _answer(load, bad_input, row):
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             answer = described(load(row))
         except bad_input as error:
             answer = {"refused": str(error)}
-        except Exception as error:  # it is what the test shows
+        except Exception as error:  # reported by the test
             answer = {"crashed": "%s: %s" % (type(error).__name__, error)}
     quiet = (DeprecationWarning, PendingDeprecationWarning, ImportWarning)
-    answer["warnings"] = [str(one.message) for one in said if not issubclass(one.category, quiet)]
+    answer["warnings"] = [
+        str(item.message) for item in caught if not issubclass(item.category, quiet)
+    ]
     return answer
 
 

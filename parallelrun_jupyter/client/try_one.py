@@ -19,7 +19,7 @@ from ..runs.run_folder import RunFolder
 from ..runs.run_record import RunRecord
 from ..worker.context import with_context
 from ..worker.mini_batches import count_items
-from ..worker.output.results import encode_result, taken
+from ..worker.output.results import encode_result, materialized
 from ..worker.script import call_plainly
 
 
@@ -61,7 +61,7 @@ class Trial:
             exec(compile(self.source, self.filename, "exec"), module.__dict__)  # noqa: S102 - the user asked for it
             call_plainly(module, "init")
             row = json.loads(line)
-            result = taken(with_context(module.run)(row, mini_batch))
+            result = materialized(with_context(module.run)(row, mini_batch))
         rows, _ = encode_result(result, append_rows=True)
         print(f"run() returned {plural(rows, 'row')} for {plural(count_items(row), 'item')}")
         return result

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .mini_batches import extra_of, load
-from .tables.column_layout import key_values
+from .tables.reader import key_values
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import in a worker
@@ -86,9 +86,9 @@ class MiniBatchContext:
         """
         if self._row[0] == "f":
             raise TypeError("the items are files, which have no rows; run() gets their paths")
-        from .output.row_records import records_of
+        from .output.values import records_of
 
-        return records_of(load(self._row) if self._loaded is None else self._loaded)
+        return list(records_of(load(self._row) if self._loaded is None else self._loaded))
 
 
 def _load(row: list[Any], _: int) -> Any:

@@ -178,10 +178,10 @@ FOR_TABLES = {
     "output/column_notes.py": {"pandas"},
     "output/formats.py": {"pandas"},
     "tables/delimited.py": {"numpy"},
+    "tables/pandas_types.py": {"numpy"},
     "tables/reader.py": {"pandas"},
     "tables/parquet.py": {"pyarrow"},
     "tables/row_splitter.py": {"numpy"},
-    "tables/whole_numbers.py": {"numpy"},
 }
 """What is imported for tabular input only, inside functions."""
 

@@ -79,7 +79,7 @@ def test_a_combination_is_one_frame_of_all_its_files(sales: Path) -> None:
     assert {tuple(f.dtypes) for f, _ in found} == {tuple(whole.dtypes)}, "types are the same in all"
 
 
-def test_without_keys_a_mini_batch_is_cut_as_ever(sales: Path) -> None:
+def test_without_keys_mini_batches_are_cut_by_size(sales: Path) -> None:
     table = TabularDataset.from_delimited_files(sales, partition_format=FORMAT)
     found = frames_of(table, BatchSpec(1, rows=7))
     pd.testing.assert_frame_equal(
@@ -98,7 +98,7 @@ def test_without_keys_a_mini_batch_is_cut_as_ever(sales: Path) -> None:
         ({"Sore": "int64"}, "column_types names the column 'Sore'"),
     ],
 )
-def test_values_that_are_not_of_their_type_are_named(
+def test_errors_of_key_types_name_the_value(
     sales: Path, types: dict[str, str], message: str | None
 ) -> None:
     table = TabularDataset.from_delimited_files(sales, partition_format=FORMAT, column_types=types)
@@ -109,7 +109,7 @@ def test_values_that_are_not_of_their_type_are_named(
             table.to_pandas_dataframe()
 
 
-def test_a_value_that_is_missing_needs_a_type_that_can_say_so(sales: Path) -> None:
+def test_a_missing_key_needs_a_type_with_gaps(sales: Path) -> None:
     path = sales / "Store=__HIVE_DEFAULT_PARTITION__" / "none" / "1991" / "01.csv"
     path.parent.mkdir()
     path.write_text("week\n5\n")
@@ -127,7 +127,7 @@ def test_a_value_that_is_missing_needs_a_type_that_can_say_so(sales: Path) -> No
     assert len(frames_of(table("Int64"), BatchSpec(1, keys=("Store",)))) == 3
 
 
-def test_columns_can_be_left_out_and_the_path_be_one(sales: Path) -> None:
+def test_columns_can_be_left_out_and_the_path_added(sales: Path) -> None:
     table = TabularDataset.from_delimited_files(
         sales / "Store=2", partition_format="{b}/{y}/{m}.csv"
     )
@@ -141,7 +141,7 @@ def test_columns_can_be_left_out_and_the_path_be_one(sales: Path) -> None:
         wrong.to_pandas_dataframe()
 
 
-def test_a_table_without_keys_says_what_to_do(sales: Path) -> None:
+def test_the_error_of_a_table_without_keys_has_a_remedy(sales: Path) -> None:
     with pytest.raises(ConfigError, match="has no partition keys. Give it a partition_format"):
         TabularDataset.from_delimited_files(sales).get_partition_key_values()
 
@@ -154,7 +154,7 @@ def test_a_table_without_keys_says_what_to_do(sales: Path) -> None:
     ),
     keys=st.sampled_from([("k",), ("l",), ("k", "l"), ("l", "k")]),
 )  # fmt: skip
-def test_no_row_is_lost_nor_twice_by_combination(
+def test_every_row_is_in_exactly_one_combination(
     tmp_path_factory: pytest.TempPathFactory,
     files: list[tuple[str, str, int]],
     keys: tuple[str, ...],
@@ -190,7 +190,7 @@ transformations:
 
 
 @pytest.mark.parametrize("empty_is_text", [True, False])
-def test_a_folder_with_an_mltable_is_what_the_file_says(
+def test_a_folder_with_an_mltable_is_the_table_that_the_file_describes(
     tmp_path: Path, empty_is_text: bool
 ) -> None:
     (tmp_path / "7").mkdir()

@@ -17,7 +17,7 @@ from parallelrun_jupyter.runs.output.committed_rows import (
     remove_parts,
 )
 from parallelrun_jupyter.runs.run_folder import RunFolder
-from parallelrun_jupyter.worker.output.formats import split_frame, unframed
+from parallelrun_jupyter.worker.output.formats import split_header, without_header
 
 
 def success(mini_batch: int, part: int, offset: int, data: bytes) -> AttemptSucceeded:
@@ -41,7 +41,7 @@ def write_parts(folder: RunFolder, rows: list[bytes], seed: int) -> list[Attempt
     return events
 
 
-@given(st.lists(st.binary(max_size=40).map(unframed), max_size=20), st.integers(0, 99))
+@given(st.lists(st.binary(max_size=40).map(without_header), max_size=20), st.integers(0, 99))
 def test_the_final_file_holds_the_committed_rows_in_input_order(
     tmp_path_factory: pytest.TempPathFactory, rows: list[bytes], seed: int
 ) -> None:
@@ -49,7 +49,7 @@ def test_the_final_file_holds_the_committed_rows_in_input_order(
     events = write_parts(folder, rows, seed)
     target = folder.path / "deep" / "rows.txt"
     size = publish(folder, committed_rows(events), target)
-    assert target.read_bytes() == b"".join(row[split_frame(row)[1] :] for row in rows)
+    assert target.read_bytes() == b"".join(row[split_header(row)[1] :] for row in rows)
     assert size == target.stat().st_size
     assert [path.name for path in target.parent.iterdir()] == ["rows.txt"]
     remove_parts(folder)

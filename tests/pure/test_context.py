@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis.extra.pandas import column, data_frames
 
 from parallelrun_jupyter.worker.context import MiniBatchContext, takes_context, with_context
-from parallelrun_jupyter.worker.output.row_records import records_of
+from parallelrun_jupyter.worker.output.values import records_of
 
 
 class _Scorer:
@@ -127,7 +127,7 @@ def test_rows_are_records_with_the_types_of_their_columns() -> None:
     )
 )
 def test_records_hold_what_the_columns_hold(frame: pd.DataFrame) -> None:
-    records = records_of(frame)
+    records = list(records_of(frame))
     assert len(records) == len(frame)
     for name in frame.columns:
         values = [row[name] for row in records]
@@ -138,8 +138,8 @@ def test_records_hold_what_the_columns_hold(frame: pd.DataFrame) -> None:
 
 
 def test_records_of_two_columns_of_one_name_and_of_none() -> None:
-    assert records_of(pd.DataFrame([[1, 2]], columns=["a", "a"])) == [{"a": 2}]
-    assert records_of(pd.DataFrame(index=range(2))) == [{}, {}]
+    assert list(records_of(pd.DataFrame([[1, 2]], columns=["a", "a"]))) == [{"a": 2}]
+    assert list(records_of(pd.DataFrame(index=range(2)))) == [{}, {}]
 
 
 def test_files_have_no_records() -> None:

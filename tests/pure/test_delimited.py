@@ -1,4 +1,4 @@
-"""Delimited text is never misread: the mini-batches together are what pandas reads of the whole."""
+"""Delimited text is never misread: the mini-batches together are the rows that pandas reads."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def frames_of(dataset: TabularDataset, cut: BatchSpec) -> list[pd.DataFrame]:
 
 
 def whole(text: bytes, columns: int, separator: str, quote: str, encoding: str) -> pd.DataFrame:
-    """Return what pandas makes of all of it; it raises what it cannot make a table of."""
+    """Return the whole text as pandas reads it; raise its errors, and ValueError if a row is too wide."""
     frame = pd.read_csv(
         io.BytesIO(text),
         sep=separator,
@@ -79,7 +79,7 @@ SOUP = st.lists(
 @example('"a""\n"\n', 1, 3, ",", '"', "utf-8", False)
 @example("a\r\nb\r", 1, 2, ",", '"', "utf-8", False)
 @example('""\n"",,""', 9, 1, ",", '"', "utf-8", True)
-def test_whatever_pandas_reads_is_what_the_mini_batches_hold(
+def test_mini_batches_hold_the_rows_that_pandas_reads(
     folder: Path,
     soup: str,
     size: int,
@@ -123,7 +123,9 @@ def test_whatever_pandas_reads_is_what_the_mini_batches_hold(
 
 
 @pytest.mark.parametrize("size", [1, 5, 1000])
-def test_lone_carriage_returns_end_lines_where_pandas_stumbles(folder: Path, size: int) -> None:
+def test_lone_carriage_returns_end_lines_even_if_pandas_misreads_them(
+    folder: Path, size: int
+) -> None:
     path = folder / "old_mac.csv"
     path.write_bytes(b'a,b\r\r,1\r  x,"2\r3"\r \r,\r')
     dataset = TabularDataset.from_delimited_files(path, column_types="str")
@@ -148,7 +150,7 @@ def test_text_that_looks_like_something_else_stays_text(folder: Path) -> None:
     names=st.lists(st.text(st.sampled_from("ab1 .\t'é#-"), max_size=3), min_size=1, max_size=4),
     end=st.sampled_from(["\n", "\r\n", "\r", ""]),
 )
-def test_plain_headers_are_what_pandas_makes_of_them(names: list[str], end: str) -> None:
+def test_plain_headers_are_those_of_pandas(names: list[str], end: str) -> None:
     head = (";".join(names) + end).encode()
     dialect = Dialect(separator=";")
     plain = _plain_names(head, "utf-8", dialect)

@@ -140,12 +140,12 @@ def tables(draw: st.DrawFn) -> pa.Table:
     cut=st.sampled_from([BatchSpec(1), WHOLE, BatchSpec(1, rows=1), BatchSpec(1, rows=3)]),
     has_statistics=st.booleans(),
 )
-def test_random_tables_are_what_pandas_reads(
+def test_random_tables_are_read_as_pandas_reads_them(
     folder: Path, table: pa.Table, group: int, cut: BatchSpec, has_statistics: bool
 ) -> None:
     path = folder / "random.parquet"
     pq.write_table(table, path, row_group_size=group, write_statistics=has_statistics)
-    parquet._held.clear()
+    parquet._last_group.clear()
     expected = described(pd.read_parquet(path))
     parts = [described(frame) for frame in frames_of(path, cut)]
     for part in parts:
@@ -168,7 +168,7 @@ def test_rows_divide_row_groups(folder: Path, groups: list[int], rows: int) -> N
         for count in groups:
             writer.write_table(pa.table({"n": [next(numbers) for _ in range(count)]}))
     read: list[int] = []
-    parquet._held.clear()
+    parquet._last_group.clear()
     with pytest.MonkeyPatch.context() as patch:
         read_groups = pq.ParquetFile.read_row_groups
 
@@ -185,7 +185,7 @@ def test_rows_divide_row_groups(folder: Path, groups: list[int], rows: int) -> N
     assert len(read) <= 2 * len(groups), "a group is kept between its parts"
 
 
-def test_another_file_in_the_place_of_one_is_read_anew(tmp_path: Path) -> None:
+def test_a_file_that_replaces_another_is_read_again(tmp_path: Path) -> None:
     path = tmp_path / "one.parquet"
     seen = []
     for values in ([1, 2], [3, 4]):
@@ -195,7 +195,7 @@ def test_another_file_in_the_place_of_one_is_read_anew(tmp_path: Path) -> None:
     assert seen == [[1], [2], [3], [4]]
 
 
-def test_a_cut_by_size_leaves_row_groups_whole(folder: Path) -> None:
+def test_mini_batches_by_size_are_whole_row_groups(folder: Path) -> None:
     path = folder / "sizes.parquet"
     pd.DataFrame({"n": range(100)}).to_parquet(path, row_group_size=30)
     assert [len(frame) for frame in frames_of(path, BatchSpec(1))] == [30, 30, 30, 10]
@@ -264,7 +264,7 @@ def test_a_column_that_cannot_be_converted_is_named(folder: Path) -> None:
         frames_of(paths)
 
 
-def test_columns_of_one_name_cost_their_file(folder: Path) -> None:
+def test_columns_with_the_same_name_fail_their_file_only(folder: Path) -> None:
     paths = [folder / "good.parquet", folder / "twice.parquet"]
     pq.write_table(pa.table({"a": [1]}), paths[0])
     pq.write_table(pa.Table.from_arrays([pa.array([1]), pa.array([2])], ["a", "a"]), paths[1])
@@ -274,7 +274,7 @@ def test_columns_of_one_name_cost_their_file(folder: Path) -> None:
         load_table(second)
 
 
-def test_types_that_have_no_common_one_are_refused_in_words(folder: Path) -> None:
+def test_types_without_a_common_type_are_refused(folder: Path) -> None:
     paths = [folder / "text.parquet", folder / "list.parquet"]
     pq.write_table(pa.table({"a": ["x"]}), paths[0])
     pq.write_table(pa.table({"a": [{"k": 1}]}), paths[1])
@@ -290,7 +290,7 @@ PICKED = FRAME.loc[[0, 1, 4, 7]]
 
 
 @pytest.mark.parametrize("order", [[FRAME, PICKED], [PICKED, FRAME], [PICKED]])
-def test_an_index_without_a_name_is_no_column(tmp_path: Path, order: list[pd.DataFrame]) -> None:
+def test_an_index_without_a_name_is_not_a_column(tmp_path: Path, order: list[pd.DataFrame]) -> None:
     for number, frame in enumerate(order):
         frame.to_parquet(tmp_path / f"{number}.parquet")
     joined = pd.concat(frames_of(tmp_path), ignore_index=True)
@@ -298,7 +298,7 @@ def test_an_index_without_a_name_is_no_column(tmp_path: Path, order: list[pd.Dat
     assert list(joined.columns) == list(pd.read_parquet(tmp_path).columns)
 
 
-def test_levels_without_names_are_no_columns_and_those_with_names_are(tmp_path: Path) -> None:
+def test_index_levels_are_columns_only_if_they_have_names(tmp_path: Path) -> None:
     index = pd.MultiIndex.from_tuples([("a", 1), ("b", 2)], names=[None, "k"])
     pd.DataFrame({"v": [5, 6]}, index=index).to_parquet(tmp_path / "a.parquet")
     [frame] = frames_of(tmp_path)
@@ -314,7 +314,7 @@ def test_a_range_with_a_name_is_a_column(tmp_path: Path, rows: int) -> None:
     pd.testing.assert_frame_equal(joined[["k", "x", "y"]], expected)
 
 
-def test_a_column_that_only_looks_like_an_index_is_one(tmp_path: Path) -> None:
+def test_a_column_that_only_looks_like_an_index_is_a_column(tmp_path: Path) -> None:
     pq.write_table(pa.table({"__index_level_0__": [1, 2]}), tmp_path / "a.parquet")
     [frame] = frames_of(tmp_path)
     assert list(frame.columns) == list(pd.read_parquet(tmp_path).columns) == ["__index_level_0__"]
@@ -367,7 +367,7 @@ def test_keys_with_and_without_values(tmp_path: Path) -> None:
     assert [list(frame.columns) for frame in frames] == [["x", "n"]]
 
 
-def test_a_partition_format_takes_the_place_of_the_keys_in_folders(tmp_path: Path) -> None:
+def test_a_partition_format_replaces_the_keys_in_folders(tmp_path: Path) -> None:
     (tmp_path / "n=1").mkdir()
     pq.write_table(pa.table({"x": [1]}), tmp_path / "n=1" / "a.parquet")
     dataset = TabularDataset.from_parquet_files(tmp_path, partition_format="n={number}/*")
@@ -378,7 +378,7 @@ def test_a_partition_format_takes_the_place_of_the_keys_in_folders(tmp_path: Pat
     not (can_write("string_view", ()) and can_write("decimal32", (5, 1))),
     reason="this pyarrow has no types that older ones lack",
 )
-def test_the_schema_of_a_plan_holds_types_of_old_versions_only(folder: Path) -> None:
+def test_the_schema_of_a_plan_has_only_types_that_old_versions_know(folder: Path) -> None:
     path = folder / "new.parquet"
     pq.write_table(
         pa.table({

@@ -15,7 +15,7 @@ from parallelrun_jupyter.data.partitions.path_format import (
     combination,
 )
 from parallelrun_jupyter.errors import ConfigError, InputError
-from parallelrun_jupyter.worker.tables.column_layout import key_values
+from parallelrun_jupyter.worker.tables.reader import key_values
 
 
 @pytest.mark.parametrize(

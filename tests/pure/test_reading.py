@@ -53,7 +53,7 @@ def joined(dataset: TabularDataset, rows: int = 1) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-# What is missing
+# Missing values
 
 WORDS = st.sampled_from(["", "NA", "None", "null", "-", "x", "Null", "1", "2.5"])
 
@@ -64,7 +64,7 @@ WORDS = st.sampled_from(["", "NA", "None", "null", "-", "x", "Null", "1", "2.5"]
     missing=st.lists(st.sampled_from(["", "NA", "-", "x", "1"]), max_size=3, unique=True),
     rows=st.integers(1, 4),
 )
-def test_text_is_missing_where_it_was_said(
+def test_the_given_words_are_missing_in_text(
     folder: Path, table: list[tuple[str, str]], missing: list[str], rows: int
 ) -> None:
     text = io.StringIO()
@@ -97,7 +97,7 @@ def test_an_empty_field_of_numbers_is_always_missing(
         assert pd.isna(number) if value in absent else number == int(value)
 
 
-def test_words_of_text_are_kept_and_those_of_numbers_are_missing(folder: Path) -> None:
+def test_words_such_as_na_are_text_in_text_and_missing_in_numbers(folder: Path) -> None:
     path = put(folder, "code,name,n,all\nNA,Null,1,NA\n,None,NA,NA\nDE,nan,3,\n")
     found = joined(read(path))
     assert found["code"].fillna("-").tolist() == ["NA", "-", "DE"]
@@ -123,14 +123,14 @@ NUMERALS = st.sampled_from(
 def test_a_gap_in_text_is_a_gap_among_large_numbers_too(
     folder: Path, missing: list[str] | None, values: list[str], rows: int
 ) -> None:
-    MISTAKEN.clear()  # what a worker has seen before must not matter
+    MISTAKEN.clear()  # earlier mini-batches of the worker must not matter
     path = put(folder, "id,n\n" + "".join(f"{value},1\n" for value in values))
     expected = pd.read_csv(path, dtype={"id": "str"}, keep_default_na=False, na_values=missing or [""])  # fmt: skip
     found = joined(read(path, column_types={"id": "str", "n": "int64"}, missing=missing), rows)
     pd.testing.assert_frame_equal(found, expected)
 
 
-def test_pandas_rules_are_pandas(folder: Path) -> None:
+def test_inference_of_pandas_gives_the_types_of_pandas(folder: Path) -> None:
     path = put(folder, "code,zip,id\nNA,007,9007199254740993\nDE,12,\n")
     found = joined(read(path, inference="pandas"), rows=9)
     pd.testing.assert_frame_equal(found, pd.read_csv(path))
@@ -140,7 +140,7 @@ def test_pandas_rules_are_pandas(folder: Path) -> None:
         read(path, missing=[7])  # type: ignore[list-item]
 
 
-def test_plan_lines_and_records_of_older_versions_are_read_as_they_were(folder: Path) -> None:
+def test_plan_lines_and_records_of_older_versions_keep_their_meaning(folder: Path) -> None:
     path = put(folder, "code,n\nNA,007\n,\n")
     spec = read(path, inference="pandas").spec()
     assert set(spec["options"]) == {"separator", "quote", "encoding", "header", "column_types"}
@@ -193,13 +193,13 @@ def test_azures_names_of_encodings(folder: Path, name: str, codec: str) -> None:
         ("a,b\n1,2\n".encode("utf-16-le"), "utf8", "offset 1 is zero, .* encoding='utf-16-le'"),
         ("a,b\n1,2\n".encode("utf-16-be"), "cp1252", "offset 0 is zero, .* encoding='utf-16-be'"),
         ("a,b\n1,2\n".encode("utf-32"), "latin1", "is zero, .* give encoding='utf32'"),
-        (b"a,b\n1,x\0y\n", "utf8", "the byte at offset 7 is zero, which is no text in utf-8"),
+        (b"a,b\n1,x\0y\n", "utf8", "the byte at offset 7 is zero, which is not text in utf-8"),
         ("a,b\n1,x\0y\n".encode("utf-16"), "utf16", "the byte at offset 16 is zero"),
         ("a\0,b\n1,x\n".encode("utf-16"), "utf16", "the byte at offset 4 is zero"),
         (b"\xff\xfea\0\x00\xd8,\0\n\0", "utf16", "the byte 0x00 at offset 4 is not utf-16-le"),
     ],
 )
-def test_text_in_another_encoding_is_named_by_file_and_offset(
+def test_errors_of_another_encoding_name_file_and_offset(
     folder: Path, content: bytes, encoding: str, message: str
 ) -> None:
     path = put(folder, content, "bad.csv")
@@ -219,7 +219,7 @@ def test_text_in_another_encoding_is_named_by_file_and_offset(
     encoding=st.sampled_from(["utf8", "ascii", "cp1252", "latin-1", "utf-16-le", "gbk", "shift_jis"]),
     types=st.sampled_from([None, "str"]),
 )  # fmt: skip
-def test_what_is_not_in_the_encoding_is_never_read(
+def test_bytes_that_are_not_in_the_encoding_are_never_read(
     folder: Path, content: bytes, encoding: str, types: Any
 ) -> None:
     content = "a,b\n".encode(encoding) + content
@@ -245,7 +245,7 @@ def test_what_is_not_in_the_encoding_is_never_read(
             assert not isinstance(value, str) or value.replace('"', "") in text.replace('"', "")
 
 
-def test_a_key_that_is_not_in_the_encoding_is_no_column(folder: Path) -> None:
+def test_a_json_key_that_is_not_in_the_encoding_is_not_a_column(folder: Path) -> None:
     path = put(folder, b'{"a": 1}\n{"Gr\xf6\xdfe": 2}\n', "keys.jsonl")
     lines = [json.loads(line) for line, _ in read_json(path).mini_batches(0, BatchSpec(1)) if line]
     assert list(load_table(lines[0]).columns) == ["a"]
@@ -254,9 +254,9 @@ def test_a_key_that_is_not_in_the_encoding_is_no_column(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["utf9", "base64", None, 8])
-def test_what_is_no_encoding(folder: Path, encoding: Any) -> None:
+def test_unknown_encodings_are_refused(folder: Path, encoding: Any) -> None:
     with pytest.raises(
-        InputError, match="encoding is .*; expected the name of an encoding, such as 'utf8'"
+        InputError, match="unknown encoding .*; use for example 'utf8' or 'latin-1'"
     ):
         read(folder, encoding=encoding)
 
@@ -271,7 +271,7 @@ DATES = st.sampled_from(
 
 @LAW
 @given(values=st.lists(DATES, min_size=1, max_size=7), rows=st.integers(1, 4))
-def test_dates_are_what_pandas_makes_of_the_whole_column(
+def test_dates_are_those_that_pandas_parses_from_the_whole_column(
     folder: Path, values: list[str], rows: int
 ) -> None:
     given_values: list[str | None] = [value or None for value in values]
@@ -294,14 +294,14 @@ def test_dates_are_what_pandas_makes_of_the_whole_column(
         ("9999-12-31", "datetime", "is beyond the years 1677 to 2262 .* 'datetime64\\[us\\]'"),
         ("0001-01-01", "datetime", "is beyond the years"),
         ("31.12.9999", "datetime:%d.%m.%Y", "is beyond the years"),
-        ("2020-13-01", "datetime", "is no date of the form ISO 8601"),
-        ("01/02/2020", "datetime", "is no date of the form ISO 8601; write the form"),
-        ("now", "datetime", "is no date of the form ISO 8601"),
-        ("today", "datetime64[us]", "is no date of the form ISO 8601"),
-        ("2020-01-02", "datetime:%d.%m.%Y", "is no date of the form %d.%m.%Y"),
+        ("2020-13-01", "datetime", "is not a date in the format ISO 8601"),
+        ("01/02/2020", "datetime", "is not a date in the format ISO 8601; give the format"),
+        ("now", "datetime", "is not a date in the format ISO 8601"),
+        ("today", "datetime64[us]", "is not a date in the format ISO 8601"),
+        ("2020-01-02", "datetime:%d.%m.%Y", "is not a date in the format %d.%m.%Y"),
     ],
 )
-def test_a_date_that_cannot_be_read_is_named_by_file_row_and_value(
+def test_errors_of_dates_name_file_row_and_value(
     folder: Path, value: str, kind: str, message: str
 ) -> None:
     first = pd.Timestamp(2020, 1, 2).strftime(kind[9:] if ":" in kind else "%Y-%m-%d")
@@ -335,16 +335,18 @@ def test_the_last_day_is_a_date_in_microseconds(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("value", ["-2020-01-02", "-0001-12-31", "0000-01-01"])
-def test_years_before_the_first_are_no_dates(folder: Path, value: str) -> None:
+def test_years_before_the_first_are_refused(folder: Path, value: str) -> None:
     path = put(folder, f"when\n2020-01-01\n{value}\n")
-    with pytest.raises(BadInput, match=f"holds '{value}' in the row at byte 16, which is no date"):
+    with pytest.raises(
+        BadInput, match=f"holds '{value}' in the row at byte 16, which is not a date"
+    ):
         frames_of(read(path, column_types={"when": "datetime64[us]"}))
 
 
 @pytest.mark.parametrize("value", [1.5, True, ["2020-01-01"]])
-def test_what_is_no_text_is_no_date(folder: Path, value: Any) -> None:
+def test_json_dates_must_be_text_or_whole_numbers(folder: Path, value: Any) -> None:
     path = put(folder, json.dumps({"when": value}), "a.jsonl")
-    with pytest.raises(BadInput, match=r"in the line at byte 0, which is no text with a date"):
+    with pytest.raises(BadInput, match=r"in the line at byte 0, which is not a valid date"):
         frames_of(read_json(path, column_types={"when": "datetime"}))
 
 
@@ -363,7 +365,7 @@ ESCAPED = st.lists(
 )  # fmt: skip
 @example(soup='"a"\\\n"b\\"c",\\\n', size=1, block=3, encoding="utf-8")
 @example(soup='\\,"a\n"\\""b\n', size=1, block=3, encoding="utf-8")
-def test_escapes_are_what_pandas_makes_of_them(
+def test_escapes_are_read_as_pandas_reads_them(
     folder: Path, soup: str, size: int, block: int, encoding: str
 ) -> None:
     path = put(folder, soup.encode(encoding), "escaped.csv")
@@ -405,7 +407,7 @@ def test_escapes_are_kept_while_types_are_inferred(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("types", [None, "str"])
-def test_a_file_that_looks_escaped_is_said_once(folder: Path, types: Any) -> None:
+def test_a_file_that_looks_escaped_is_warned_about_once(folder: Path, types: Any) -> None:
     path = put(folder, 'a,b\n"say \\"hi\\"",1\n"\\"x\\" y",2\n', "looks.csv")
     said: list[str] = []
     with input_warnings_to(said.append):
@@ -420,7 +422,7 @@ def test_a_file_that_looks_escaped_is_said_once(folder: Path, types: Any) -> Non
 @pytest.mark.parametrize(
     "text", ['a,b\n"C:\\dir\\",1\n', 'a\n"{""k"": ""x\\""y""}"\n', "a\n\\x\n", 'a\n"x\\"\n']
 )
-def test_backslashes_alone_are_no_escapes(folder: Path, text: str) -> None:
+def test_backslashes_without_quotes_do_not_look_escaped(folder: Path, text: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         list(read(put(folder, text)).mini_batches(0, WHOLE))
@@ -452,7 +454,7 @@ def typed(*words: str) -> Any:
     return run_options("parallelrun run").parse_args(words)
 
 
-def test_types_and_missing_words_can_be_typed(folder: Path) -> None:
+def test_types_and_missing_words_as_command_line_options(folder: Path) -> None:
     path = put(folder, "id,when,t\n007,31 Jan, 2020,NA\n", "typed.csv").as_posix()
     put(folder, 'id,when,t\n007,"31 Jan, 2020",NA\n', "typed.csv")
     given_words = typed("--format", "csv", "--column-types", "id=str,when=datetime:%d %b, %Y,t=str",
@@ -487,6 +489,6 @@ def test_types_and_missing_words_can_be_typed(folder: Path) -> None:
         (["--missing", "-", "--no-missing"], "contradict each other"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_typed(words: list[str], message: str) -> None:
+def test_bad_command_line_options_of_tables(words: list[str], message: str) -> None:
     with pytest.raises((ConfigError, InputError), match=re.escape(message)):
         reading_of(typed(*words))

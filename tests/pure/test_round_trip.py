@@ -1,4 +1,4 @@
-"""Rows written are rows read: what run() returned comes back, or the write refuses in words.
+"""Rows written are rows read: the result of run() comes back, or writing it fails with a reason.
 
 The oracle is pandas: the tables of all mini-batches, concatenated.
 """
@@ -26,12 +26,12 @@ from hypothesis import strategies as st
 from parallelrun_jupyter.runs.output.committed_rows import read_rows
 from parallelrun_jupyter.runs.output.merge import NoteLines, merge_rows, read_notes
 from parallelrun_jupyter.worker.failures import BadResult
-from parallelrun_jupyter.worker.output.formats import FORMATS, HEADER_MARK, NOTE_MARK, framed
+from parallelrun_jupyter.worker.output.formats import FORMATS, HEADER_MARK, NOTE_MARK, with_header
 from parallelrun_jupyter.worker.output.results import CSV_OPTIONS, encode_result, read_frame_options
 
 
 def written(results: list[Any], form: str) -> tuple[bytes, pd.DataFrame]:
-    """Return the final file of the results of mini-batches, and what to_pandas() reads of it."""
+    """Return the final file of the results of mini-batches, and the DataFrame of its to_pandas()."""
     options = read_frame_options("nowhere", [], form)
 
     def pieces() -> Iterator[tuple[int, bytes]]:
@@ -153,7 +153,7 @@ OBJECTS = (
 
 @settings(max_examples=60, deadline=None)
 @given(parts=st.lists(st.lists(OBJECTS, min_size=1, max_size=4), min_size=1, max_size=3))
-def test_cells_of_any_kind_come_back_from_csv(parts: list[list[Any]]) -> None:
+def test_cells_of_any_type_come_back_from_csv(parts: list[list[Any]]) -> None:
     frames = [pd.DataFrame({"x": pd.Series(part, dtype=object)}) for part in parts]
     found = read_back(list(frames), "csv")["x"].astype(object).tolist()
     expected = [value for part in parts for value in part]
@@ -180,7 +180,7 @@ def test_each_text_is_one_row_and_the_file_holds_its_bytes(parts: list[list[str]
 
 @settings(max_examples=50, deadline=None)
 @given(frames=tables())
-def test_azures_text_of_a_table_has_a_row_for_each_of_its_rows(frames: list[pd.DataFrame]) -> None:
+def test_text_of_a_table_has_one_row_for_each_row_of_the_table(frames: list[pd.DataFrame]) -> None:
     data, found = written(list(frames), "text")
     expected = "".join(frame.to_csv(sep=" ", header=False, index=False) for frame in frames)
     assert data.decode() == expected
@@ -188,7 +188,7 @@ def test_azures_text_of_a_table_has_a_row_for_each_of_its_rows(frames: list[pd.D
     assert "".join(f"{row}\n" for row in found["row"]) == expected
 
 
-def test_a_row_that_looks_like_a_frame_of_ours_is_a_row() -> None:
+def test_a_row_that_begins_like_a_header_or_note_is_a_row() -> None:
     for mark in (HEADER_MARK, NOTE_MARK):
         texts = [mark.decode("latin-1"), "x"]
         raw = [mark.decode("utf-8", "ignore") + "\0\0\0\1abc"]
@@ -257,7 +257,7 @@ def test_an_array_in_a_cell_comes_back_as_one() -> None:
         ([{"a": pd.DataFrame({"b": [1]})}], "DataFrame"),
     ],
 )
-def test_tables_among_elements_are_refused_in_words(result: Any, form: str, message: str) -> None:
+def test_tables_among_elements_are_refused(result: Any, form: str, message: str) -> None:
     with pytest.raises(BadResult, match=message):
         read_back([result], form)
 
@@ -304,25 +304,28 @@ def test_json_lines_have_null_numbers_and_text(value: Any, text: str) -> None:
     [
         ({"a": float("inf")}, r"inf \(float\) for row 1 in 'a': JSON has no infinite number"),
         ({"a": [np.float32("-inf")]}, "JSON has no infinite number"),
-        ({"a": {"b": {1, 2}}}, r"\{1, 2\} \(set\) for row 1 in 'a' in 'b': JSON has no such value"),
-        ({"a": b"x"}, r"b'x' \(bytes\) for row 1 in 'a': JSON has no such value"),
-        ({"a": object}, "JSON has no such value"),
+        (
+            {"a": {"b": {1, 2}}},
+            r"\{1, 2\} \(set\) for row 1 in 'a' in 'b': JSON cannot represent it",
+        ),
+        ({"a": b"x"}, r"b'x' \(bytes\) for row 1 in 'a': JSON cannot represent it"),
+        ({"a": object}, "JSON cannot represent it"),
         ({(1, 2): 3}, r"\(1, 2\) \(tuple\) as a key for row 1: JSON's keys are text"),
-        ({1: 2, "1": 3}, r"'1' \(str\) as a key for row 1: JSON writes another key the same"),
+        ({1: 2, "1": 3}, r"'1' \(str\) as a key for row 1: another key is the same in JSON"),
     ],
 )
-def test_what_json_has_not_is_named(value: Any, message: str) -> None:
+def test_errors_name_the_value_that_json_cannot_represent(value: Any, message: str) -> None:
     with pytest.raises(BadResult, match=message):
         written([[{"a": 1}, value]], "jsonl")
 
 
-def test_what_csv_cannot_give_back_is_named() -> None:
+def test_errors_name_the_value_that_csv_cannot_give_back() -> None:
     frame = pd.DataFrame({"tags": [{"a"}]})
     with pytest.raises(BadResult, match=r"\{'a'\} \(set\) in column 'tags', row 0: .*str\(value\)"):
         written([frame], "csv")
 
 
-def test_text_that_is_no_unicode_is_shown() -> None:
+def test_errors_show_text_that_is_not_unicode() -> None:
     for form in ("text", *FORMATS):
         with pytest.raises(BadResult, match=r"not valid Unicode .*udc80"):
             written([["fine", "caf\udc80.txt"]], form)
@@ -361,7 +364,7 @@ PARTS_OF_ONE_COLUMN = {
 
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("parts", PARTS_OF_ONE_COLUMN.values(), ids=PARTS_OF_ONE_COLUMN)
-def test_a_part_without_values_gives_way_to_the_others(form: str, parts: list[Any]) -> None:
+def test_a_part_without_values_takes_the_type_of_the_others(form: str, parts: list[Any]) -> None:
     found = read_back([pd.DataFrame({"x": part}) for part in parts], form)["x"]
     expected = [value for part in parts for value in part]
     if form == "jsonl" and parts is PARTS_OF_ONE_COLUMN["nan and lists"]:
@@ -394,7 +397,7 @@ def test_a_part_without_values_gives_way_to_the_others(form: str, parts: list[An
     ],
 )
 @pytest.mark.parametrize("form", ["csv", "parquet"])
-def test_types_are_joined_as_pandas_joins_them(
+def test_types_are_merged_as_pandas_merges_them(
     dtypes: tuple[str, str], expected: str, form: str
 ) -> None:
     values = ["a", "b"] if expected == "string" else [1, 0]
@@ -404,7 +407,7 @@ def test_types_are_joined_as_pandas_joins_them(
     pd.testing.assert_frame_equal(found, pd.concat(frames, ignore_index=True))
 
 
-def test_a_file_that_was_changed_is_read_without_types_and_that_is_said() -> None:
+def test_a_changed_file_is_read_without_types_and_with_a_warning() -> None:
     lines: list[str] = []
     notes = NoteLines(lines.append)
     notes.add({"rows": 1, "columns": [["id", "text"]], "sep": ",", "header": True})
@@ -415,7 +418,7 @@ def test_a_file_that_was_changed_is_read_without_types_and_that_is_said() -> Non
         assert read_rows(b"id\n0078\n", "csv", noted)["id"].tolist() == [78]
 
 
-def test_notes_of_alike_mini_batches_take_one_line() -> None:
+def test_equal_notes_of_mini_batches_take_one_line() -> None:
     lines: list[str] = []
     notes = NoteLines(lines.append)
     for _ in range(1000):
@@ -443,7 +446,7 @@ def test_whole_numbers_beside_none_keep_every_digit(form: str, parts: int) -> No
 
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("parts", [1, 2])
-def test_numbers_above_what_is_signed_are_exact_beside_none(form: str, parts: int) -> None:
+def test_unsigned_numbers_are_exact_beside_none(form: str, parts: int) -> None:
     large = 2**63 + 1
     results = [{"id": large}, {"id": None}, {"id": 3}, {"id": large}]
     found = read_back([results[:2], results[2:]] if parts == 2 else [results], form)
@@ -465,14 +468,16 @@ EXACT_JOINS: dict[str, list[Any]] = {
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
 @pytest.mark.parametrize("parts", EXACT_JOINS.values(), ids=EXACT_JOINS)
-def test_numbers_that_no_float_holds_are_not_joined_as_floats(form: str, parts: list[Any]) -> None:
+def test_numbers_that_a_float_cannot_hold_are_not_merged_as_floats(
+    form: str, parts: list[Any]
+) -> None:
     found = read_back([pd.DataFrame({"x": part}) for part in parts], form)["x"]
     expected = [value for part in parts for value in part.tolist()]
     pairs = list(zip(found.tolist(), expected, strict=True))
     assert all(pd.isna(mine) if pd.isna(theirs) else mine == theirs for mine, theirs in pairs)
 
 
-def test_joins_that_lose_nothing_are_those_of_pandas() -> None:
+def test_merges_without_loss_are_those_of_pandas() -> None:
     parts = [pd.Series([2**60, 3]), pd.Series([1.5, None])]
     found = read_back([pd.DataFrame({"x": part}) for part in parts], "csv")
     pd.testing.assert_frame_equal(found, pd.concat(parts, ignore_index=True).to_frame("x"))
@@ -488,13 +493,13 @@ def test_whole_numbers_beside_fractions_keep_every_digit(form: str) -> None:
 
 
 @pytest.mark.parametrize("value", [2**64, -(2**63) - 1, 2**70])
-def test_a_number_that_parquet_has_not_is_named(value: int) -> None:
+def test_errors_name_the_number_that_parquet_cannot_hold(value: int) -> None:
     for results in ([{"x": 1}, {"x": value}], [1, value]):
         with pytest.raises(BadResult, match=rf"{value} \(int\) in column '\w+', row 1: Parquet"):
             read_back([results], "parquet")
 
 
-def test_an_object_that_shows_an_array_shows_all_of_it() -> None:
+def test_an_object_that_prints_an_array_prints_all_of_it() -> None:
     @dataclasses.dataclass
     class Scored:
         vector: np.ndarray[Any, Any]
@@ -504,7 +509,7 @@ def test_an_object_that_shows_an_array_shows_all_of_it() -> None:
     assert len(found) == 2
 
 
-def test_a_result_that_was_cached_by_the_script_is_not_changed() -> None:
+def test_encoding_does_not_change_the_result() -> None:
     cell = np.arange(2000.0)
     frame = pd.DataFrame({"v": [cell], "c": pd.Categorical(["x"]), "d": [{"k": (1, 2)}]})
     before = frame.copy()
@@ -514,7 +519,7 @@ def test_a_result_that_was_cached_by_the_script_is_not_changed() -> None:
         assert frame["v"].iloc[0] is cell
 
 
-def test_rows_of_older_versions_are_read_as_ever_also_beside_new_ones() -> None:
+def test_rows_of_older_versions_are_read_beside_new_ones() -> None:
     """They have no notes: a run of theirs may be resumed with these workers."""
     frame = pd.DataFrame({"a": ["007"], "n": [1]})
     new = {form: encode_result(frame, append_rows=True, frame_options=CSV_OPTIONS, form=form)[1]
@@ -524,7 +529,7 @@ def test_rows_of_older_versions_are_read_as_ever_also_beside_new_ones() -> None:
     with pa.RecordBatchStreamWriter(sink, table.schema) as writer:
         writer.write_table(table)
     old = {
-        "csv": framed("a,n\n", "008,2\n"),
+        "csv": with_header("a,n\n", "008,2\n"),
         "jsonl": b'{"a": "008", "n": 2}\n',
         "parquet": sink.getvalue(),
     }

@@ -1,4 +1,4 @@
-"""Tables of every format: one set of types, one way to be whole, and clear words for what is not."""
+"""Tables of every format: types are decided once, rows stay whole, and errors locate bad input."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def typed_tables(draw: st.DrawFn) -> tuple[list[str], list[list[str]]]:
     kinds = draw(st.lists(st.sampled_from(sorted(CELLS)), min_size=1, max_size=4))
     count = draw(st.integers(1, 12))
     columns = [draw(st.lists(CELLS[kind], min_size=count, max_size=count)) for kind in kinds]
-    if len(kinds) == 1:  # a line of nothing but a gap is no row
+    if len(kinds) == 1:  # a line with only a gap is blank, not a row
         columns.append(["z"] * count)
         kinds = [*kinds, "text"]
     return kinds, [list(row) for row in zip(*columns, strict=True)]
@@ -180,7 +180,7 @@ def columns_of_numbers(draw: st.DrawFn) -> list[list[str]]:
 @example(columns=[["", "1", "9007199254740993", "2.0"]], size=1, block=20, quoting=csv.QUOTE_ALL)
 @example(columns=[["1.5", "9007199254740993"]], size=1, block=20, quoting=csv.QUOTE_MINIMAL)
 @example(columns=[["1", "12", "007"], ["0.5", "2", "3"]], size=1, block=20, quoting=csv.QUOTE_ALL)
-def test_what_is_read_of_digits_is_what_is_written(
+def test_digits_are_read_as_written(
     folder: Path, columns: list[list[str]], size: int, block: int, quoting: Any
 ) -> None:
     columns = [*columns, ["z"] * len(columns[0])]
@@ -213,7 +213,7 @@ def test_what_is_read_of_digits_is_what_is_written(
 @LAW
 @given(parts=st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=9), min_size=1, max_size=4),
        rows=st.integers(1, 5))  # fmt: skip
-def test_mini_batches_of_so_many_rows_never_cross_a_file(
+def test_mini_batches_by_rows_never_cross_a_file(
     folder: Path, parts: list[list[int]], rows: int
 ) -> None:
     paths = []
@@ -260,7 +260,7 @@ def test_headers(folder: Path) -> None:
         read(paths, header="maybe")
 
 
-def test_a_column_that_a_file_lacks_is_no_whole_number(folder: Path) -> None:
+def test_a_column_that_a_file_lacks_cannot_be_a_whole_number(folder: Path) -> None:
     paths = write(folder, one="a,b\n1,True\n", two="a\n2\n")
     dataset = TabularDataset.from_delimited_files(
         paths, header="all_files_different_headers", column_types={"a": int, "b": bool}
@@ -389,21 +389,21 @@ BAD = [
     (
         b"a,b\n1,x\nq,y\n",
         {"a": int},
-        r"column 'a' holds 'q' in the row at byte 8, which is no int64",
+        r"column 'a' holds 'q' in the row at byte 8, which is not a valid int64",
     ),
     (b"a,b\n1,x\n,y\n", {"a": int}, r"column 'a' holds nothing in the row at byte 8"),
     (b"a,b\nTrue,x\n,y\n", {"a": bool}, r"column 'a' holds nothing in the row at byte 11, .* bool"),
     (
         b"a,b\n1.5,x\n",
         {"a": int},
-        r"column 'a' holds '1.5' in the row at byte 4, which is no int64",
+        r"column 'a' holds '1.5' in the row at byte 4, which is not a valid int64",
     ),
     (b"a,b\n2026-13-01,x\n", {"a": "datetime"}, r"holds '2026-13-01' in the row at byte 4"),
 ]
 
 
 @pytest.mark.parametrize(("text", "types", "message"), BAD)
-def test_bad_text_is_named_by_file_and_offset(
+def test_errors_of_bad_text_name_file_and_offset(
     folder: Path, text: bytes, types: dict[str, Any], message: str
 ) -> None:
     path = folder / "bad.csv"
@@ -432,7 +432,7 @@ def test_bad_json_and_parquet(folder: Path) -> None:
     assert load_table(first)["a"].tolist() == [1, 2]
     with pytest.raises(BadInput, match=r"torn\.parquet could not be read"):
         load_table(second)
-    with pytest.raises(InputError, match=r"torn\.parquet' is no Parquet file that can be read"):
+    with pytest.raises(InputError, match=r"torn\.parquet' could not be read as Parquet"):
         TabularDataset.from_parquet_files(torn).check()
     data = bytearray(good.read_bytes())
     data[10:40] = bytes(30)
@@ -443,7 +443,7 @@ def test_bad_json_and_parquet(folder: Path) -> None:
         frames_of(TabularDataset.from_parquet_files(good))
 
 
-def test_a_file_that_is_gone_changed_or_torn_costs_its_own_mini_batches(folder: Path) -> None:
+def test_a_missing_changed_or_torn_file_fails_only_its_own_mini_batches(folder: Path) -> None:
     paths = write(folder, kept="a\n1\n", gone="a\n2\n", changed="a\n3\n")
     packed = folder / "torn.csv.gz"
     packed.write_bytes(gzip.compress(b"a\n" + b"4\n" * 1000)[:-9])
@@ -458,7 +458,7 @@ def test_a_file_that_is_gone_changed_or_torn_costs_its_own_mini_batches(folder: 
     assert load_table(kept)["a"].tolist() == [1]
     for row, message in [
         (gone, r"the input .*gone\.csv is gone \(No such file"),
-        (changed, r"the input .*changed\.csv was changed after the run had been planned"),
+        (changed, r"the input .*changed\.csv was changed after the run was planned"),
         (torn, r"the input .*torn\.csv\.gz could not be read: .*[Ee]nd"),
         (two, r"two\.csv\.zip could not be read: the archive holds 2 files; expected one"),
     ]:
@@ -473,7 +473,7 @@ def test_a_file_that_is_gone_changed_or_torn_costs_its_own_mini_batches(folder: 
         ({"quote": "''"}, "quote is \"''\"; expected one ASCII character"),
         (
             {"encoding": "utf9"},
-            "encoding is 'utf9'; expected the name of an encoding, such as 'utf8'",
+            "unknown encoding 'utf9'; use for example 'utf8'",
         ),
     ],
 )
@@ -515,7 +515,7 @@ def cpu_s(work: Callable[[], object]) -> float:
     return min(times)
 
 
-def test_very_many_columns_take_about_the_time_that_pandas_takes(folder: Path) -> None:
+def test_very_many_columns_take_about_as_long_as_in_pandas(folder: Path) -> None:
     names = ["sample", *(f"gene_{k}" for k in range(12_000))]
     rows = [
         f"s{r}," + ",".join(f"{(k * r) % 977 / 977:.3f}" for k in range(12_000)) for r in range(40)
@@ -531,9 +531,7 @@ def test_very_many_columns_take_about_the_time_that_pandas_takes(folder: Path) -
     assert cpu_s(lambda: rows_of(dataset)) < 2.5 * alone
 
 
-def test_a_plan_of_a_table_says_that_it_reads_and_goes_on_where_it_was_cut_off(
-    folder: Path, tmp_path: Path
-) -> None:
+def test_planning_a_table_reports_progress_and_resumes(folder: Path, tmp_path: Path) -> None:
     [path] = write(folder, planned="a,b\n" + "".join(f"{k},x\n" for k in range(200)))
     told: list[tuple[int, int, bool]] = []
     spec = TabularDataset.from_delimited_files(path).spec()
@@ -557,7 +555,7 @@ def test_a_plan_of_a_table_says_that_it_reads_and_goes_on_where_it_was_cut_off(
         write_plan(run, plan, lambda *counts: told.append(counts), lambda _: Fate.FIRST)
 
 
-def test_reading_ahead_is_progress_and_is_shown() -> None:
+def test_reading_ahead_is_shown_as_progress() -> None:
     limits = Limits(first_task_creation_timeout_s=600)
     reading = RunState(planned_items=5_000_000)
     assert stalled(reading, limits, 900_000, 0, 400_000) == ""

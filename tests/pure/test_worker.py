@@ -20,8 +20,8 @@ from parallelrun_jupyter.worker.mini_batches import load
 from parallelrun_jupyter.worker.output.results import (
     SETTINGS_FILE,
     encode_result,
+    materialized,
     read_frame_options,
-    taken,
 )
 from parallelrun_jupyter.worker.streams import LINE_BYTES, ShownLines, tag_lines
 from parallelrun_jupyter.worker.tables import reader
@@ -42,7 +42,7 @@ from parallelrun_jupyter.worker.tables import reader
     ],
 )
 def test_results_become_rows(result: Any, rows: int, text: bytes) -> None:
-    result = taken(result)
+    result = materialized(result)
     assert encode_result(result, append_rows=True) == (rows, text)
     assert encode_result(result, append_rows=False) == (rows, b"")
 

@@ -1,4 +1,4 @@
-"""Every pandas from 1.0 to 3 reads what pandas reads here, under each interpreter that is found."""
+"""Every pandas from 1.0 to 3 reads the same rows as pandas here, under each installed interpreter."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ WORKER = Path(parallelrun_jupyter.__file__).with_name("worker")
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[list[Any], dict[str, Any]]]:
-    """Return the plan lines of every case and cut, made here, and what pandas here has of the whole."""
+    """Return the plan lines of every case and cut, and the expected rows, both made by pandas here."""
     plans = {}
-    for one in CASES:
-        dataset, frame = one.make(tmp_path_factory.mktemp(one.name))
+    for case in CASES:
+        dataset, frame = case.make(tmp_path_factory.mktemp(case.name))
         expected = table_reader.described(frame)
         for name, cut in CUTS.items():
             lines = [json.loads(line) for line, _ in dataset.mini_batches(0, cut) if line]
-            plans[f"{one.name}: {name}"] = (lines, expected)
+            plans[f"{case.name}: {name}"] = (lines, expected)
     return plans
 
 
@@ -39,7 +39,7 @@ def failures() -> dict[PandasEnvironment, str]:
 
 
 @pytest.mark.parametrize("environment", environments(), ids=str)
-def test_it_reads_what_pandas_reads_here(
+def test_it_reads_the_same_rows_as_pandas_here(
     environment: PandasEnvironment, made: dict[str, tuple[list[Any], dict[str, Any]]]
 ) -> None:
     why = failures().get(environment)
@@ -57,34 +57,34 @@ def test_it_reads_what_pandas_reads_here(
     answer = json.loads(done.stdout)
     assert answer["pandas"] == environment.release.pandas
     wrong = [
-        f"{one.name}: {cut}: {difference}"
-        for one in CASES
+        f"{name}: {difference}"
+        for case in CASES
         for cut in CUTS
-        for name in [f"{one.name}: {cut}"]
-        if (difference := _difference(one, answer, answer["cases"][name], *made[name]))
+        for name in [f"{case.name}: {cut}"]
+        if (difference := _difference(case, answer, answer["cases"][name], *made[name]))
     ]
     assert not wrong, "\n".join(wrong)
 
 
 def _difference(
-    one: Case,
+    case: Case,
     versions: dict[str, str],
     answers: list[dict[str, Any]],
     lines: list[Any],
     expected: dict[str, Any],
 ) -> str:
-    """Return what is wrong with the mini-batches of a case, beside what pandas here has of the whole."""
+    """Return the first difference between the mini-batches of a case and the expected rows, or ""."""
     crashed = [answer["crashed"] for answer in answers if "crashed" in answer]
-    said = [text for answer in answers for text in answer["warnings"]]
-    if crashed or said:
-        return f"crashed with {crashed[:1]}" if crashed else f"warns {said[0]}"
+    warned = [text for answer in answers for text in answer["warnings"]]
+    if crashed or warned:
+        return f"crashed with {crashed[:1]}" if crashed else f"warns {warned[0]}"
     refused = [answer["refused"] for answer in answers if "refused" in answer]
     if refused:
         is_new = (
-            int(versions["pandas"].split(".")[0]) >= one.pandas
-            and int(versions["pyarrow"].split(".")[0]) >= one.pyarrow
+            int(versions["pandas"].split(".")[0]) >= case.pandas
+            and int(versions["pyarrow"].split(".")[0]) >= case.pyarrow
         )
-        names = lines[0][2][0] in refused[0] and one.refusal and one.refusal in refused[0]
+        names = lines[0][2][0] in refused[0] and case.refusal and case.refusal in refused[0]
         return "" if names and not is_new else f"refused with {refused[0]}"
     for answer, line in zip(answers, lines, strict=True):
         if answer["index"] != [0, line[7] - 1]:
@@ -97,18 +97,23 @@ def _difference(
     return f"{differing[0][0]} is not {differing[0][1]}" if differing else ""
 
 
-def test_the_versions_that_are_wanted_are_there_where_their_interpreters_are() -> None:
-    tested = {one.release.pandas for one in environments()}
+def test_every_wanted_version_is_tested_if_an_interpreter_supports_it() -> None:
+    tested = {environment.release.pandas for environment in environments()}
     if interpreter((3, 7)) and interpreter((3, 10)) and interpreter((3, 13)):
-        assert all(any(re.match(rf"{want}\b", one) for one in tested) for want in WANTED)
-    assert tested, "the current interpreter has some"
+        assert all(any(re.match(rf"{want}\b", version) for version in tested) for want in WANTED)
+    assert tested, "the current interpreter supports one"
 
 
-def test_where_one_interpreter_is_all_it_has_every_version_that_fits(
+def test_a_single_interpreter_gets_every_wanted_version_that_it_supports(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(
         pandas_environments, "interpreter", lambda version: "python" if version == (3, 11) else ""
     )
     alone = pandas_environments.environments.__wrapped__()
-    assert [one.release.pandas for one in alone] == ["1.5.3", "2.0.3", "2.2.3", "3.1.1"]
+    assert [environment.release.pandas for environment in alone] == [
+        "1.5.3",
+        "2.0.3",
+        "2.2.3",
+        "3.1.1",
+    ]

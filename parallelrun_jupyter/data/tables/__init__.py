@@ -1,1 +1,1 @@
-"""Tables as files: found, cut into mini-batches without splitting a row, and typed."""
+"""Plans tables: finds their rows, cuts them into mini-batches, and decides the column types."""

@@ -1,4 +1,4 @@
-"""What a table has beside the columns of its files: keys of their paths; and what it leaves out."""
+"""The columns that a table has besides those of its files (keys, paths), and those that it leaves out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..partitions.path_format import PartitionFormat, as_json, combination
 from .column_types import Types, type_name
 
 _TABLE = 6
-"""Where a plan line says how its table is read."""
+"""The index of the table in a plan line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +25,14 @@ class ColumnLayout:
     Parameters
     ----------
     key_types
-        Types of the keys in the paths; text, or a time where the format has a date, is not named.
+        Types of the keys in the paths. Default for each key: text, or a time if the format has a date.
     path_column
-        Name of a first column with the file's path; empty for none.
+        Name of a first column with the file's path. Default: no such column.
     drops
         Columns that are left out.
     empty_is_text
-        Whether in columns of text every field is text, the empty one too; else it is missing, as is
-        what pandas takes for missing (``NA``, ``null`` and so on).
+        Whether every field of a column of text is text, even an empty one. Default: False, an empty
+        field is missing, and so are the words that pandas treats as missing (``NA``, ``null``, ...).
     """
 
     key_types: dict[str, str] = field(default_factory=dict)
@@ -41,58 +41,58 @@ class ColumnLayout:
     empty_is_text: bool = False
 
     def spec(self) -> dict[str, Any]:
-        """Return what a run's record says of it; nothing for an arrangement that changes nothing."""
+        """Return the JSON value for a run's record; empty for a layout that changes nothing."""
         return {name: value for name, value in asdict(self).items() if value}
 
     @classmethod
     def of_spec(cls, spec: Mapping[str, Any]) -> ColumnLayout:
-        """Return the arrangement that a run's record describes."""
+        """Return the layout from a run's record."""
         return cls(**{**spec, "drops": tuple(spec.get("drops", ()))})
 
 
 def split_types(types: Types, keys: list[str]) -> tuple[Types, dict[str, str]]:
-    """Return the types that are given for columns of the files, and those for keys of the paths."""
+    """Separate the types of the files' columns from the types of the keys in the paths."""
     if not isinstance(types, Mapping):
         return types, {}
     of_keys = {key: type_name(types[key]) for key in keys if key in types}
-    return {name: one for name, one in types.items() if name not in of_keys}, of_keys
+    return {name: type_ for name, type_ in types.items() if name not in of_keys}, of_keys
 
 
 def arrange(
     lines: Iterator[tuple[bytes, int]],
-    arrangement: ColumnLayout,
+    layout: ColumnLayout,
     form: PartitionFormat | None,
     keys: tuple[str, ...],
 ) -> Iterator[tuple[bytes, int]]:
-    """Tell in the plan lines of a table how its columns are arranged.
+    """Add a column layout to the plan lines of a table.
 
     Parameters
     ----------
     lines
-        The plan lines and numbers of rows; each line is of one file.
-    arrangement, form
-        What there is to say; ``form`` has the keys of the paths.
+        The plan lines, each of one file, and their numbers of rows.
+    layout, form
+        The layout, and the format of the keys in the paths.
     keys
-        Keys of which every combination is one mini-batch; the lines then have whole files.
+        Keys of which every combination of values is one mini-batch; each line is then a whole file.
 
     Raises
     ------
     InputError
-        A path does not match the format.
+        A path does not match the format, or a column to drop does not exist.
     """
-    arranged = _arranged(lines, arrangement, form)
+    arranged = _arranged(lines, layout, form)
     if form is None or not keys:
         for row, items in arranged:
             yield (_line(row) if row else b""), items
         return
-    first: list[Any] = []
+    head: list[Any] = []
 
     def pairs() -> Iterator[tuple[str, str] | None]:
         for row, _ in arranged:
             if not row:
                 yield None
                 continue
-            first[:] = first or row[:2]
+            head[:] = head or row[:2]
             values = form.values(row[2][0])
             yield combination({key: values[key] for key in keys}), json.dumps(row[2:])
 
@@ -100,19 +100,19 @@ def arrange(
         if group is None:
             yield STILL_READING, 0
             continue
-        row, items = _joined([json.loads(one) for one in group[1]])
-        yield _line([*first, *row, {"keys": json.loads(group[0])}]), items
+        row, items = _merged([json.loads(text) for text in group[1]])
+        yield _line([*head, *row, {"keys": json.loads(group[0])}]), items
 
 
 def _arranged(
-    lines: Iterator[tuple[bytes, int]], arrangement: ColumnLayout, form: PartitionFormat | None
+    lines: Iterator[tuple[bytes, int]], layout: ColumnLayout, form: PartitionFormat | None
 ) -> Iterator[tuple[list[Any], int]]:
-    """Yield the plan lines as lists, with the arrangement in their tables; empty for no line."""
-    said: dict[str, Any] = {}
-    if arrangement.drops:
-        said["drops"] = list(arrangement.drops)
-    if arrangement.empty_is_text:
-        said["empty_is_text"] = True
+    """Yield the plan lines as lists, with the layout in their tables; an empty list for no line."""
+    added: dict[str, Any] = {}
+    if layout.drops:
+        added["drops"] = list(layout.drops)
+    if layout.empty_is_text:
+        added["empty_is_text"] = True
     path = ""
     for line, items in lines:
         if not line:
@@ -121,19 +121,19 @@ def _arranged(
         row = json.loads(line)
         if path != row[2][0]:
             path = row[2][0]
-            if arrangement.path_column:
-                said["path_column"] = [arrangement.path_column, path]
+            if layout.path_column:
+                added["path_column"] = [layout.path_column, path]
             if form is not None:
-                said["key_columns"] = as_json(form.values(path))
-                said["key_types"] = form.types()
-        row[_TABLE].update(said)
-        _check_drops(row[_TABLE], path_column=arrangement.path_column)
+                added["key_columns"] = as_json(form.values(path))
+                added["key_types"] = form.types()
+        row[_TABLE].update(added)
+        _check_drops(row[_TABLE], layout.path_column)
         yield row, items
 
 
 def _check_drops(table: dict[str, Any], path_column: str) -> None:
     if "columns" not in table:
-        return  # whoever reads the file knows them
+        return  # Parquet: the worker checks
     columns = [*table["columns"], *table.get("key_columns", ()), path_column]
     for name in table.get("drops", ()):
         if name not in columns:
@@ -144,15 +144,15 @@ def _check_drops(table: dict[str, Any], path_column: str) -> None:
             raise InputError(msg)
 
 
-def _joined(rows: list[list[Any]]) -> tuple[list[Any], int]:
-    """Return one line of the lines of several files, without its head, and its number of rows."""
+def _merged(rows: list[list[Any]]) -> tuple[list[Any], int]:
+    """Merge the lines of several files, without their heads; return it with its number of rows."""
     *columns, tables, counts = (list(column) for column in zip(*rows, strict=True))
-    joined = [[value for one in column for value in one] for column in columns]
+    merged = [[value for values in column for value in values] for column in columns]
     common = {k: v for k, v in tables[0].items() if all(t.get(k, ...) == v for t in tables)}
     each = [{k: v for k, v in table.items() if k not in common} for table in tables]
     if any(each):
         common["each"] = each
-    return [*joined, common, sum(counts)], sum(counts)
+    return [*merged, common, sum(counts)], sum(counts)
 
 
 def _line(row: list[Any]) -> bytes:

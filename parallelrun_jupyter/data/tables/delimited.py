@@ -1,11 +1,11 @@
-"""Delimited text: headers, one forward pass that finds rows and column types, and plan lines."""
+"""Plans delimited text: headers, then one forward pass that finds the rows and the column types."""
 
 from __future__ import annotations
 
 import io
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from functools import lru_cache
@@ -13,6 +13,8 @@ from typing import Any
 
 from ...errors import InputError
 from ...machine import usable_cores
+from ...worker.tables.delimited import csv_dialect
+from ...worker.tables.row_splitter import Marks
 from ..batching import BatchSpec
 from .column_types import Inference, known_types
 from .row_ranges import Range, RowScan
@@ -26,7 +28,7 @@ from .table_files import (
     unreadable,
 )
 from .text_encoding import TextFile, text_file
-from .type_inference import Reading, infer_block
+from .type_inference import Reading, Rules, infer_block
 
 HEADERS = (
     "all_files_same_headers",
@@ -34,9 +36,9 @@ HEADERS = (
     "from_first_file",
     "no_header",
 )
-"""How a dataset's files carry their column names; the words of Azure's MLTable."""
+"""Which files have a line of column names, in the words of Azure's MLTable."""
 
-_OTHER_HEADERS = {
+_HEADER_ALIASES = {
     "only_first_file_has_headers": "from_first_file",
     "all_files_have_same_headers": "all_files_same_headers",
     "combine_all_files_headers": "all_files_different_headers",
@@ -49,7 +51,7 @@ _OTHER_HEADERS = {
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How delimited text is written."""
+    """How delimited text is written: its special characters, encoding and headers."""
 
     separator: str = ","
     quote: str = '"'
@@ -58,30 +60,30 @@ class Dialect:
     escape: str = ""
 
     @property
-    def marks(self) -> tuple[str, str, str]:
+    def marks(self) -> Marks:
         """The separator, the quote and the escape character."""
-        return self.separator, self.quote, self.escape
+        return Marks(self.separator, self.quote, self.escape)
 
 
-def header_mode(given: Any) -> str:
-    """Return the header mode that was given, by one of its names.
+def header_mode(header: Any) -> str:
+    """Return the header mode with this name, enumeration member or truth value.
 
     Raises
     ------
     InputError
-        It is none.
+        The mode is unknown.
     """
-    name = str(getattr(given, "name", given)).lower()
-    name = _OTHER_HEADERS.get(name, name)
+    name = str(getattr(header, "name", header)).lower()
+    name = _HEADER_ALIASES.get(name, name)
     if name not in HEADERS:
-        msg = f"header is {given!r}; expected {', '.join(map(repr, HEADERS))}, True or False."
+        msg = f"header is {header!r}; expected {', '.join(map(repr, HEADERS))}, True or False."
         raise InputError(msg)
     return name
 
 
 @dataclass
 class OpenTable:
-    """One file of a dataset: where it is, how it is read, and its own column names."""
+    """One open file of a dataset: its text, its own column names, and the scan of its rows."""
 
     source: TableFile
     text: TextFile
@@ -91,53 +93,48 @@ class OpenTable:
 
 
 def open_table(source: TableFile, dialect: Dialect, *, is_first: bool) -> OpenTable:
-    """Open a file and read its header, or count its columns where it has none.
+    """Open a file and read its header, or count its columns if it has none.
 
     Raises
     ------
     OSError, EOFError, ValueError
-        It cannot be read.
+        The file cannot be read.
     """
-    text = text_file(source.path, dialect.encoding, "".join(dialect.marks))
-    scan = RowScan(text, *dialect.marks)
+    text = text_file(source.path, dialect.encoding, str(dialect.marks))
+    scan = RowScan(text, dialect.marks)
     has_header = dialect.header != "no_header" and (is_first or dialect.header != "from_first_file")
     head, start = scan.first_row()
     if has_header:
         text.check_text(head, start)
-    encoding = text.encoding if text.is_transparent else "utf-8"
-    names = list(_header_names(head, encoding, dialect)) if head else []
+    names = list(_header_names(head, text.content_encoding, dialect)) if head else []
     if not has_header:
-        # The row that was looked at is data; the scan begins again.
+        # The first row is data: scan again from the start.
         names = [f"Column{number + 1}" for number in range(len(names))]
-        scan = RowScan(text, *dialect.marks)
+        scan = RowScan(text, dialect.marks)
         start = text.start
     return OpenTable(source, text, names, scan, start)
 
 
 @lru_cache(maxsize=64)
 def _header_names(head: bytes, encoding: str, dialect: Dialect) -> tuple[str, ...]:
-    """Return the column names of a header, told apart as pandas does."""
+    """Return the column names of a header, made unique as pandas does."""
     names = _plain_names(head, encoding, dialect)
     if names:
         return names
     import pandas as pd
 
     frame = pd.read_csv(
-        io.BytesIO(b"\n" + head),  # behind an empty line, no character is taken for a mark
-        sep=dialect.separator,
+        io.BytesIO(b"\n" + head),  # the empty line keeps pandas from dropping a byte order mark
         nrows=0,
         index_col=False,
-        encoding=encoding,
         encoding_errors="replace",
-        quotechar=dialect.quote or '"',
-        quoting=0 if dialect.quote else 3,
-        escapechar=dialect.escape or None,
+        **csv_dialect(dialect.marks, encoding),
     )
     return tuple(str(name) for name in frame.columns)
 
 
 def _plain_names(head: bytes, encoding: str, dialect: Dialect) -> tuple[str, ...]:
-    """Return the names of a header in which nothing has to be told apart; none where it has."""
+    """Return the names of a header that is trivial to parse; empty if pandas has to parse it."""
     line = head.removesuffix(b"\n").removesuffix(b"\r")
     if not re.fullmatch(rb"[\x20-\x7e\t]+", line):
         return ()
@@ -149,7 +146,7 @@ def _plain_names(head: bytes, encoding: str, dialect: Dialect) -> tuple[str, ...
 
 
 class DelimitedPass:
-    """Goes forward through the files of a dataset once, and infers what types are not given.
+    """One forward pass over the files of a dataset, which infers the types that are not given.
 
     Parameters
     ----------
@@ -157,67 +154,71 @@ class DelimitedPass:
         How the text is written.
     columns
         The columns of the dataset.
-    known
+    given
         The types that are given; the others are inferred.
     rules
-        What is read as what.
+        How fields are interpreted.
     """
 
     def __init__(
-        self, dialect: Dialect, columns: list[str], known: dict[str, str], rules: Rules
+        self, dialect: Dialect, columns: list[str], given: dict[str, str], rules: Rules
     ) -> None:
         self.dialect = dialect
         self.columns = columns
-        self.known = known
+        self.given = given
         self.rules = rules
-        self.seen = {name: Inference() for name in columns if name not in known}
+        self.inferences = {name: Inference() for name in columns if name not in given}
         self._has_warned = False
 
     def types(self) -> list[str]:
         """Return the decided type of every column."""
         is_text = self.rules.empty_is_text
         return [
-            self.known.get(name) or self.seen[name].decide(empty_is_text=is_text)
+            self.given.get(name) or self.inferences[name].decide(empty_is_text=is_text)
             for name in self.columns
         ]
 
     def ranges(self, file: OpenTable, cut: BatchSpec) -> Iterator[Range]:
-        """Yield the ranges of a file, while its types are inferred on all cores."""
-        for name in self.seen.keys() - set(file.names):
-            self.seen[name].see("empty", has_gap=True)
-        if not self.seen:
-            file.scan.watch(lambda data: self._look(file, data))
+        """Yield the ranges of a file, while other threads infer its types."""
+        for name in self.inferences.keys() - set(file.names):
+            self.inferences[name].add("empty", has_gap=True)
+        if not self.inferences:
+            file.scan.watch(lambda data: self._check_escapes(file, data))
             yield from file.scan.ranges(cut, file.start)
             return
         with ThreadPoolExecutor(usable_cores(), thread_name_prefix="types") as threads:
             pending: list[Future[dict[str, Inference]]] = []
 
-            def see(data: bytes) -> None:
-                self._look(file, data)
+            def infer(data: bytes) -> None:
+                self._check_escapes(file, data)
                 while len(pending) >= 2 * usable_cores():
                     self._merge(pending.pop(0).result())
-                wanted = [k for k, n in enumerate(file.names) if n in self.seen]
-                wanted = [k for k in wanted if not self.seen[file.names[k]].is_text]
+                wanted = [k for k, name in enumerate(file.names) if self._is_open(name)]
                 if wanted:
                     pending.append(threads.submit(self._infer, file, data, wanted))
 
-            file.scan.watch(see)
+            file.scan.watch(infer)
             yield from file.scan.ranges(cut, file.start)
             for future in pending:
                 self._merge(future.result())
 
-    def _infer(self, file: OpenTable, data: bytes, wanted: list[int]) -> dict[str, Inference]:
-        encoding = file.text.encoding if file.text.is_transparent else "utf-8"
-        rules = self.rules
-        reading = Reading(*self.dialect.marks, encoding, rules.missing, rules.is_exact)
-        seen = infer_block(data, len(file.names), wanted, reading)
-        return {file.names[k]: one for k, one in zip(wanted, seen, strict=True)}
+    def _is_open(self, name: str) -> bool:
+        return name in self.inferences and not self.inferences[name].is_text
 
-    def _look(self, file: OpenTable, data: bytes) -> None:
-        """Warn, once, where quotes look escaped and no escape character is given."""
+    def _infer(self, file: OpenTable, data: bytes, wanted: list[int]) -> dict[str, Inference]:
+        reading = Reading(self.dialect.marks, file.text.content_encoding, self.rules)
+        inferences = infer_block(data, len(file.names), wanted, reading)
+        return dict(zip((file.names[k] for k in wanted), inferences, strict=True))
+
+    def _merge(self, block: dict[str, Inference]) -> None:
+        for name, inference in block.items():
+            self.inferences[name].merge(inference)
+
+    def _check_escapes(self, file: OpenTable, data: bytes) -> None:
+        """Warn, once, if quotes look escaped and no escape character is given."""
         quote = self.dialect.quote
         if not quote or self.dialect.escape or self._has_warned or b"\\" not in data:
-            return  # a single byte is found ten times faster than two
+            return  # searching one byte is ten times faster than searching two
         escaped = f"\\{quote}".encode("ascii")
         if escaped not in data:
             return
@@ -234,12 +235,8 @@ class DelimitedPass:
             )
             warnings.warn(text, InputWarning, stacklevel=2)
 
-    def _merge(self, found: dict[str, Inference]) -> None:
-        for name, one in found.items():
-            self.seen[name].merge(one)
-
     def table(self, file: OpenTable, types: list[str]) -> dict[str, Any]:
-        """Return what a worker has to know to read ranges of a file."""
+        """Return the table of a plan line: all that a worker needs to read ranges of a file."""
         table: dict[str, Any] = {
             "format": "delimited",
             "separator": self.dialect.separator,
@@ -259,12 +256,12 @@ class DelimitedPass:
         return table
 
     def check_header(self, file: OpenTable, first: str) -> None:
-        """See that a file has the columns that all have.
+        """Check that a file has the header of the first file, if all have the same.
 
         Raises
         ------
         InputError
-            Its header is another one.
+            Its header is different.
         """
         if self.dialect.header != "all_files_same_headers" or not file.names:
             return
@@ -282,49 +279,18 @@ def _shown(names: list[str]) -> str:
 
 
 def dialect_of(options: dict[str, Any]) -> Dialect:
-    """Return the dialect among a dataset's options."""
-    names = [one.name for one in fields(Dialect)]
-    return Dialect(**{name: options[name] for name in names if name in options})
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What the fields of a column are read as.
-
-    Parameters
-    ----------
-    missing
-        The fields that count as missing; None for those of pandas.
-    is_exact
-        Whether digits with leading zeros are text, and whole numbers above 2^53 stay what they are;
-        and whether the words of pandas for what is missing are text in columns of text.
-    empty_is_text
-        Whether an empty field in a column of text is empty text, and not missing.
-    """
-
-    missing: tuple[str, ...] | None = None
-    is_exact: bool = False
-    empty_is_text: bool = False
-
-    @classmethod
-    def of(cls, options: dict[str, Any]) -> Rules:
-        """Return the rules among a dataset's options; records of older versions name none."""
-        missing = options.get("missing")
-        empty_is_text = options.get("empty_is_text", missing is not None and "" not in missing)
-        return cls(
-            None if missing is None else tuple(missing),
-            is_exact=options.get("inference") == "exact",
-            empty_is_text=empty_is_text,
-        )
+    """Return the dialect from a dataset's options."""
+    names = {field.name for field in fields(Dialect)}
+    return Dialect(**{name: value for name, value in options.items() if name in names})
 
 
 def check_delimited(source: TableFile, options: dict[str, Any]) -> None:
-    """See that the header of the first file can be read, and has the columns that have types.
+    """Check that the header of the first file can be read, and has the columns with given types.
 
     Raises
     ------
     InputError
-        It cannot be read, or a type is given for no column.
+        It cannot be read, or a type is given for a column that does not exist.
     """
     try:
         first = open_table(source, dialect_of(options), is_first=True)
@@ -336,74 +302,73 @@ def check_delimited(source: TableFile, options: dict[str, Any]) -> None:
 
 
 def plan_delimited(sources: Sources, options: dict[str, Any], cut: BatchSpec) -> Plan:
-    """Yield the mini-batches of delimited text; rows while types are not decided yet.
+    """Yield the mini-batches of delimited text.
+
+    If all types are given, each is yielded as soon as its rows are found; else after the pass over all
+    rows, which decides the types.
 
     Raises
     ------
     InputError
-        The files do not fit together, or a type is given for no column.
+        The headers differ, or a type is given for a column that does not exist.
     """
     dialect = dialect_of(options)
     columns, first = _columns(sources, dialect)
-    known = known_types(options["column_types"], columns)
-    reading = DelimitedPass(dialect, columns, known, Rules.of(options))
+    given = known_types(options["column_types"], columns)
+    pass_ = DelimitedPass(dialect, columns, given, Rules.of(options))
     held: list[tuple[OpenTable, list[Range]] | PlannedBatch] = []
     for source in sources():
         try:
-            file = _open_checked(source, reading, first)
-            if file is not None and not reading.seen:
-                table = table_text(reading.table(file, reading.types()), source)
-                for found in reading.ranges(file, cut):
-                    yield PlannedBatch(source, found, table)
+            file = _open_checked(source, pass_, first)
+            if file is not None and not pass_.inferences:
+                yield from _batches(file, pass_.ranges(file, cut), pass_)
             elif file is not None:
                 held.append((file, ranges := []))
-                for found in reading.ranges(file, cut):
-                    ranges.append(found)
-                    yield found[2]
+                for range_ in pass_.ranges(file, cut):
+                    ranges.append(range_)
+                    yield range_[2]
         except InputError:
             raise
         except (OSError, EOFError, ValueError) as error:
-            bad = unreadable(source, error)
-            held.append(bad)
-            yield 1 if reading.seen else bad
-    if reading.seen:
-        yield from _decided(held, reading)
+            failed = unreadable(source, error)
+            held.append(failed)
+            yield 1 if pass_.inferences else failed
+    if pass_.inferences:
+        for batches in held:
+            if isinstance(batches, PlannedBatch):
+                yield batches
+            else:
+                yield from _batches(*batches, pass_)
 
 
-def _open_checked(source: TableFile, reading: DelimitedPass, first: str) -> OpenTable | None:
-    """Open a file that fits its dataset; None where it has not a single row."""
-    file = open_table(source, reading.dialect, is_first=source.name == first)
+def _open_checked(source: TableFile, pass_: DelimitedPass, first: str) -> OpenTable | None:
+    """Open a file that fits its dataset; return None if it has no rows."""
+    file = open_table(source, pass_.dialect, is_first=source.name == first)
     if not file.names:
         return None
-    reading.check_header(file, first)
-    if reading.dialect.header in {"no_header", "from_first_file"}:
-        file.names = reading.columns
+    pass_.check_header(file, first)
+    if pass_.dialect.header in {"no_header", "from_first_file"}:
+        file.names = pass_.columns
     return file
 
 
-def _decided(
-    held: list[tuple[OpenTable, list[Range]] | PlannedBatch], reading: DelimitedPass
+def _batches(
+    file: OpenTable, ranges: Iterable[Range], pass_: DelimitedPass
 ) -> Iterator[PlannedBatch]:
-    """Yield what was held back until the types of all columns were known."""
-    types = reading.types()
-    for one in held:
-        if isinstance(one, PlannedBatch):
-            yield one
-            continue
-        table = table_text(reading.table(one[0], types), one[0].source)
-        for found in one[1]:
-            yield PlannedBatch(one[0].source, found, table)
+    table = table_text(pass_.table(file, pass_.types()), file.source)
+    for range_ in ranges:
+        yield PlannedBatch(file.source, range_, table)
 
 
 def _columns(sources: Sources, dialect: Dialect) -> tuple[list[str], str]:
-    """Return the columns of the dataset, and the file that they come from."""
+    """Return the columns of the dataset, and the name of the first file with rows."""
     columns: dict[str, None] = {}
     first = ""
     for source in sources():
         try:
             names = open_table(source, dialect, is_first=not first).names
         except (OSError, EOFError, ValueError):
-            continue  # it will be a mini-batch that says so
+            continue  # its mini-batch reports the error
         first = first or (source.name if names else "")
         columns.update(dict.fromkeys(names))
         if names and dialect.header != "all_files_different_headers":

@@ -1,4 +1,4 @@
-"""JSON lines: an object a row. One pass finds the columns, their types and the rows."""
+"""Plans JSON lines, one object per row: one pass finds the columns, their types and the rows."""
 
 from __future__ import annotations
 
@@ -7,38 +7,37 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...errors import InputError
+from ...worker.tables.json_lines import parse_lines
+from ...worker.tables.row_splitter import Marks
 from ..batching import BatchSpec
-from .column_types import known_types
+from .column_types import FLOAT_HOLDS, known_types
 from .row_ranges import Range, RowScan
 from .table_files import Plan, PlannedBatch, Sources, TableFile, table_text, unreadable
 from .text_encoding import TextFile, text_file
 
 _KINDS = {bool: "bool", int: "int", float: "float", str: "str", type(None): "null"}
-_LARGEST = 1 << 63
-_LARGEST_OF_FLOAT = 1 << 53
-"""A whole number up to this is the same as a float."""
+_INT64_LIMIT = 1 << 63
 
 
 @dataclass
 class _Column:
-    """What the rows hold under one name."""
+    """The kinds of values under one name, and their number."""
 
     kinds: set[str] = field(default_factory=set)
     count: int = 0
 
-    def see(self, value: Any) -> None:
+    def add(self, value: Any) -> None:
         kind = _KINDS.get(type(value), "other")
-        if kind == "int" and not -_LARGEST <= value < _LARGEST:
-            kind = "other"
-        elif kind == "int" and abs(value) > _LARGEST_OF_FLOAT:
-            kind = "long"
+        if kind == "int" and abs(value) > FLOAT_HOLDS:
+            kind = "long" if -_INT64_LIMIT <= value < _INT64_LIMIT else "other"
         self.kinds.add(kind)
         self.count += 1
 
     def decide(self, rows: int, *, is_exact: bool) -> str:
-        """Return the one type: where values are missing, numbers are floats, if none is changed.
+        """Return the type that holds all values.
 
-        Whole numbers that floats do not hold are ``Int64`` then, where ``is_exact``; else objects.
+        Whole numbers with gaps are floats. If one is too large for that, they are ``Int64`` if
+        ``is_exact``, else objects.
         """
         kinds = self.kinds - {"null"}
         has_gap = self.count < rows or "null" in self.kinds
@@ -55,11 +54,11 @@ class _Column:
 
 def _open(source: TableFile, encoding: str) -> tuple[TextFile, RowScan]:
     text = text_file(source.path, encoding, "")
-    return text, RowScan(text, "", "")
+    return text, RowScan(text, Marks(""))
 
 
 def check_json_lines(source: TableFile, options: dict[str, Any]) -> None:
-    """See that a file begins with a JSON object.
+    """Check that a file begins with a JSON object.
 
     Raises
     ------
@@ -68,26 +67,26 @@ def check_json_lines(source: TableFile, options: dict[str, Any]) -> None:
     """
     try:
         text, scan = _open(source, options["encoding"])
-        head, _ = scan.first_row()
-        found = json.loads(head.decode("utf-8" if not text.is_transparent else text.encoding))
+        line, _ = scan.first_row()
+        value = json.loads(line.decode(text.content_encoding))
     except (OSError, EOFError, ValueError) as error:
         msg = f"the input {source.name!r} could not be read as JSON lines: {error}"
         raise InputError(msg) from error
-    if not isinstance(found, dict):
+    if not isinstance(value, dict):
         msg = (
-            f"the input {source.name!r} holds a {type(found).__name__} in its first line; expected "
+            f"the input {source.name!r} holds a {type(value).__name__} in its first line; expected "
             "a JSON object in every line."
         )
         raise InputError(msg)
 
 
 def plan_json_lines(sources: Sources, options: dict[str, Any], cut: BatchSpec) -> Plan:
-    """Yield the mini-batches of JSON lines, once all rows were seen.
+    """Yield the mini-batches of JSON lines, after one pass over all rows.
 
     Raises
     ------
     InputError
-        A type is given for a column that is not there.
+        A type is given for a column that does not exist.
     """
     columns: dict[str, _Column] = {}
     rows = 0
@@ -96,41 +95,38 @@ def plan_json_lines(sources: Sources, options: dict[str, Any], cut: BatchSpec) -
         ranges: list[Range] = []
         try:
             text, scan = _open(source, options["encoding"])
-            scan.watch(lambda data, text=text: _see(data, text, columns))  # type: ignore[misc] # bound now
-            for found in scan.ranges(cut, text.start):
-                ranges.append(found)
-                yield found[2]
+            scan.watch(lambda data, text=text: _infer(data, text, columns))  # type: ignore[misc] # bound now
+            for range_ in scan.ranges(cut, text.start):
+                ranges.append(range_)
+                yield range_[2]
         except (OSError, EOFError, ValueError) as error:
             planned.append(unreadable(source, error))
         else:
             planned.append((source, text, ranges))
-            rows += sum(found[2] for found in ranges)
-    known = known_types(options["column_types"], list(columns))
+            rows += sum(range_[2] for range_ in ranges)
+    given = known_types(options["column_types"], list(columns))
     is_exact = options.get("inference") == "exact"
     types = [
-        known.get(name) or column.decide(rows, is_exact=is_exact)
+        given.get(name) or column.decide(rows, is_exact=is_exact)
         for name, column in columns.items()
     ]
-    for one in planned:
-        if isinstance(one, PlannedBatch):
-            yield one
+    for batches in planned:
+        if isinstance(batches, PlannedBatch):
+            yield batches
             continue
-        source, text, ranges = one
+        source, text, ranges = batches
         table = {"format": "json_lines", "columns": list(columns), "types": types, **text.table()}
         shown = table_text(table, source)
-        for found in ranges:
-            yield PlannedBatch(source, found, shown)
+        for range_ in ranges:
+            yield PlannedBatch(source, range_, shown)
 
 
-def _see(data: bytes, text: TextFile, columns: dict[str, _Column]) -> None:
-    encoding = text.encoding if text.is_transparent else "utf-8"
-    for line in data.split(b"\n"):
-        try:
-            row = json.loads(line.decode(encoding))
-        except ValueError:
-            continue  # empty, or whoever reads this mini-batch will say what is wrong with it
+def _infer(data: bytes, text: TextFile, columns: dict[str, _Column]) -> None:
+    """Add the values of a block; a bad line is reported by the mini-batch that reads it."""
+    for _, row in parse_lines(data, text.content_encoding):
         if isinstance(row, dict):
             for name, value in row.items():
-                if name not in columns:
-                    columns[name] = _Column()
-                columns[name].see(value)
+                column = columns.get(name)
+                if column is None:
+                    column = columns[name] = _Column()
+                column.add(value)

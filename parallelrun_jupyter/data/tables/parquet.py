@@ -1,4 +1,4 @@
-"""Parquet: mini-batches are ranges of rows, and one schema is decided for all files."""
+"""Plans Parquet files: mini-batches are ranges of rows, and one schema holds the rows of all files."""
 
 from __future__ import annotations
 
@@ -6,27 +6,29 @@ import base64
 import importlib.util
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ...errors import InputError, MissingExtraError
 from ..batching import BatchSpec
 from ..partitions.hive_keys import key_columns
-from .parquet_types import is_rare, plain_type
-from .table_files import Plan, PlannedBatch, Sources, TableFile, cut_groups, table_text, unreadable
+from .column_types import FLOAT_HOLDS
+from .row_ranges import Range
+from .table_files import Plan, PlannedBatch, Sources, TableFile, table_text, unreadable
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _UNNAMED = re.compile(r"__index_level_\d+__")
-"""What pandas calls the levels of an index that have no name."""
+"""pandas' name for an index level without a name."""
 
-_LARGEST_OF_FLOAT = 1 << 53
-"""A whole number up to this is the same as a float."""
+_RARE = re.compile(r"_view|extension|halffloat|decimal(32|64|256)|run_end|month_")
+_VIEWS = {"string_view": "string", "binary_view": "binary"}
 
 
 def require_pyarrow() -> None:
-    """See that Parquet can be read.
+    """Check that Parquet can be read.
 
     Raises
     ------
@@ -39,12 +41,12 @@ def require_pyarrow() -> None:
 
 
 def check_parquet(source: TableFile, options: dict[str, Any]) -> None:  # noqa: ARG001 - as its siblings
-    """See that a file is Parquet.
+    """Check that a file is Parquet.
 
     Raises
     ------
     InputError
-        It is not.
+        It is not, or cannot be read.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -52,17 +54,17 @@ def check_parquet(source: TableFile, options: dict[str, Any]) -> None:  # noqa: 
     try:
         pq.read_metadata(source.path)
     except (OSError, pa.ArrowException) as error:
-        msg = f"the input {source.name!r} is no Parquet file that can be read: {error}"
+        msg = f"the input {source.name!r} could not be read as Parquet: {error}"
         raise InputError(msg) from error
 
 
 def plan_parquet(sources: Sources, options: dict[str, Any], cut: BatchSpec) -> Plan:  # noqa: ARG001 - as its siblings
-    """Yield the mini-batches of Parquet files, once the footers of all were read.
+    """Yield the mini-batches of Parquet files, after reading the footers of all files.
 
     Raises
     ------
     InputError
-        The files have other columns, or types that do not fit together.
+        The columns of the files differ, or no type holds the values of a column in all files.
     """
     import pyarrow as pa
 
@@ -77,19 +79,47 @@ def plan_parquet(sources: Sources, options: dict[str, Any], cut: BatchSpec) -> P
         dataset.unite(file)
         planned.append(file)
         yield sum(rows for _, rows in file.groups)
-    keys = key_columns([one.source.keys for one in planned])
-    for one, of_path in zip(planned, keys, strict=True):
-        if isinstance(one, PlannedBatch):
-            yield one
+    keys = key_columns([file.source.keys for file in planned])
+    for file_or_batch, of_path in zip(planned, keys, strict=True):
+        if isinstance(file_or_batch, PlannedBatch):
+            yield file_or_batch
             continue
-        table = table_text({**dataset.table(), **one.own, **of_path}, one.source)
-        for part in cut_groups(cut, one.groups):
-            yield PlannedBatch(one.source, part, table)
+        file = file_or_batch
+        table = table_text({**dataset.table(), **file.own, **of_path}, file.source)
+        for range_ in _ranges(cut, file.groups):
+            yield PlannedBatch(file.source, range_, table)
+
+
+def _ranges(cut: BatchSpec, groups: list[tuple[int, int]]) -> Iterator[Range]:
+    """Yield the ranges of a file, given the size in bytes and the number of rows of its row groups.
+
+    By size, a mini-batch is one or more whole row groups. By rows, it has exactly the wanted number of
+    rows, across row groups, and the last one has the rest.
+    """
+    if cut.rows:
+        total = sum(rows for _, rows in groups)
+        for first in range(0, total, cut.rows):
+            end = min(first + cut.rows, total)
+            yield first, end, end - first
+        return
+    start = end = size = 0
+    for group_bytes, group_rows in groups:
+        if end > start and size + group_bytes > cut.size:
+            yield start, end, end - start
+            start, size = end, 0
+        end += group_rows
+        size += group_bytes
+    if end > start:
+        yield start, end, end - start
 
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """What the footer of a file says; ``own`` is what its plan lines tell of it alone."""
+    """The footer of a file.
+
+    ``groups`` has the size in bytes and the number of rows of each row group. ``own`` is the part of
+    its plan lines' table that differs from file to file.
+    """
 
     source: TableFile
     schema: pa.Schema
@@ -99,7 +129,11 @@ class _File:
 
 @dataclass
 class _Dataset:
-    """What all files of a dataset have in common."""
+    """The common schema of all files, and which of its columns need a type with gaps.
+
+    ``gaps`` are columns with missing values, ``large`` those with numbers above 2^53, ``uuids`` those
+    of UUIDs: one file that has them decides for all.
+    """
 
     schema: pa.Schema | None = None
     first: str = ""
@@ -109,12 +143,12 @@ class _Dataset:
     _table: dict[str, Any] = field(default_factory=dict)
 
     def unite(self, file: _File) -> None:
-        """Decide on types that hold the values of one more file too.
+        """Extend the schema to hold the values of one more file.
 
         Raises
         ------
         InputError
-            It has other columns, or there are no such types.
+            The file has other columns, or types that do not fit.
         """
         import pyarrow as pa
 
@@ -135,37 +169,42 @@ class _Dataset:
                 raise InputError(msg) from error
 
     def table(self) -> dict[str, Any]:
-        """Return what a worker has to know to read any of the files."""
+        """Return the part of a plan line's table that is the same for all files."""
         if not self._table and self.schema is not None:
             text = base64.b64encode(self.schema.serialize().to_pybytes()).decode("ascii")
-            self._table = {"format": "parquet", "by": "rows", "schema": text, "gaps": self._kinds()}
+            self._table = {
+                "format": "parquet",
+                "by": "rows",
+                "schema": text,
+                "gaps": self._dtypes(),
+            }
             if self.uuids:
                 self._table["uuids"] = sorted(self.uuids)
         return self._table
 
-    def _kinds(self) -> dict[str, str]:
-        """Return the types of columns that have gaps: one row group that has one decides for all."""
+    def _dtypes(self) -> dict[str, str]:
+        """Return the pandas dtypes of the columns that have gaps."""
         import pyarrow as pa
 
-        kinds = {}
+        dtypes = {}
         for column in self.schema or ():
             if column.name not in self.gaps:
                 continue
             if pa.types.is_boolean(column.type):
-                kinds[column.name] = "object"
+                dtypes[column.name] = "object"
             elif pa.types.is_integer(column.type):
                 exact = "UInt64" if pa.types.is_unsigned_integer(column.type) else "Int64"
-                kinds[column.name] = exact if column.name in self.large else "float64"
-        return kinds
+                dtypes[column.name] = exact if column.name in self.large else "float64"
+        return dtypes
 
 
 def _read_footer(source: TableFile, dataset: _Dataset) -> _File:
-    """Read what a file is; gaps and large numbers in it are noted in ``dataset``.
+    """Read the footer of a file; add its gaps, large numbers and UUIDs to ``dataset``.
 
     Raises
     ------
     OSError, pyarrow.ArrowException, ValueError
-        It cannot be read.
+        The file cannot be read.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -173,13 +212,9 @@ def _read_footer(source: TableFile, dataset: _Dataset) -> _File:
     with pq.ParquetFile(source.path) as file:
         physical = file.schema_arrow
         names = physical.names
-        twice = (
-            sorted({name for name in names if names.count(name) > 1})
-            if len(set(names)) < len(names)
-            else []
-        )
-        if twice:
-            msg = f"it has several columns of the name {twice[0]!r}"
+        if len(set(names)) < len(names):
+            twice = min(name for name in names if names.count(name) > 1)
+            msg = f"it has several columns named {twice!r}"
             raise ValueError(msg)
         unnamed, counted = _index_of(physical, file.metadata.num_rows)
         fields, rare = [], {}
@@ -193,7 +228,7 @@ def _read_footer(source: TableFile, dataset: _Dataset) -> _File:
             if str(column.type) == "extension<arrow.uuid>":
                 dataset.uuids.add(column.name)
         schema = pa.schema(fields + [pa.field(name, pa.int64()) for name in counted])
-        _see_values(file, schema, dataset)
+        _add_values(file, schema, dataset)
         groups = [file.metadata.row_group(k) for k in range(file.metadata.num_row_groups)]
     own: dict[str, Any] = {"counted": counted} if counted else {}
     own.update({"rare": rare} if rare else {})
@@ -205,17 +240,18 @@ def _size_of(group: Any) -> int:
 
 
 def _index_of(schema: pa.Schema, rows: int) -> tuple[set[str], dict[str, list[int]]]:
-    """Return what pandas' notes in a schema say of the index that a frame had.
+    """Return the index of the DataFrame that was written, from pandas' metadata in a schema.
 
     Returns
     -------
-    tuple
-        The columns that are levels without a name, which pandas does not give back as columns; and
-        the start and step of an index that has a name and is in the notes alone, by its name.
+    unnamed : set
+        The columns that are index levels without a name; pandas does not return them as columns.
+    counted : dict
+        By name, the start and step of an index that is only described in the metadata.
     """
-    notes = json.loads((schema.metadata or {}).get(b"pandas", b"{}"))
+    metadata = json.loads((schema.metadata or {}).get(b"pandas", b"{}"))
     unnamed, counted = set(), {}
-    for level in notes.get("index_columns", ()):
+    for level in metadata.get("index_columns", ()):
         if isinstance(level, str):
             if _UNNAMED.fullmatch(level):
                 unnamed.add(level)
@@ -226,8 +262,8 @@ def _index_of(schema: pa.Schema, rows: int) -> tuple[set[str], dict[str, list[in
     return unnamed, counted
 
 
-def _see_values(file: Any, schema: pa.Schema, dataset: _Dataset) -> None:
-    """Note the columns of whole numbers and truth values that have gaps, or numbers beyond 2^53."""
+def _add_values(file: Any, schema: pa.Schema, dataset: _Dataset) -> None:
+    """Add the columns of whole numbers and truth values that have gaps, or numbers above 2^53."""
     import pyarrow as pa
 
     numbers = {f.name for f in schema if pa.types.is_int64(f.type) or pa.types.is_uint64(f.type)}
@@ -240,25 +276,78 @@ def _see_values(file: Any, schema: pa.Schema, dataset: _Dataset) -> None:
             is_open = name in wanted - dataset.gaps or name in numbers - dataset.large
             if not is_open:
                 continue
-            missing, largest = _seen(file, number, column)
+            missing, largest = _missing_and_largest(file, number, column)
             if missing:
                 dataset.gaps.add(name)
-            if name in numbers and largest > _LARGEST_OF_FLOAT:
+            if name in numbers and largest > FLOAT_HOLDS:
                 dataset.large.add(name)
 
 
-def _seen(file: Any, number: int, column: Any) -> tuple[int, int]:
-    """Return how many values of a column are missing in a row group, and the size of the largest."""
-    found = column.statistics
+def _missing_and_largest(file: Any, number: int, column: Any) -> tuple[int, int]:
+    """Return the number of missing values of a column in a row group, and the largest magnitude.
+
+    They come from the footer's statistics; if these are incomplete, from the values.
+    """
+    statistics = column.statistics
     if (
-        found is not None
-        and found.has_null_count
-        and (found.has_min_max or found.null_count == column.num_values)
+        statistics is not None
+        and statistics.has_null_count
+        and (statistics.has_min_max or statistics.null_count == column.num_values)
     ):
-        values = [found.min, found.max] if found.has_min_max else []
-        return found.null_count, max((abs(value) for value in values), default=0)
+        values = [statistics.min, statistics.max] if statistics.has_min_max else []
+        return statistics.null_count, max((abs(value) for value in values), default=0)
     import pyarrow.compute as pc
 
     values = file.read_row_group(number, columns=[column.path_in_schema])[column.path_in_schema]
     ends = pc.min_max(values).as_py()
     return values.null_count, max((abs(end) for end in ends.values() if end is not None), default=0)
+
+
+def is_rare(kind: pa.DataType) -> bool:
+    """Return whether an old pyarrow cannot open a file that has a column of this type."""
+    return bool(_RARE.search(str(kind)))
+
+
+def plain_type(kind: pa.DataType) -> pa.DataType:
+    """Return the type that holds the same values and is known to every pyarrow since 2020.
+
+    A dictionary becomes its values, an extension its storage, a view what it is a view of; in lists
+    and structs as well.
+    """
+    import pyarrow as pa
+
+    types = pa.types
+    for name, plain in _VIEWS.items():
+        is_view = getattr(types, f"is_{name}", None)
+        if is_view is not None and is_view(kind):
+            return getattr(pa, plain)()
+    if isinstance(kind, pa.BaseExtensionType):
+        return plain_type(kind.storage_type)
+    if types.is_dictionary(kind) or types.is_run_end_encoded(kind):
+        return plain_type(kind.value_type)
+    if types.is_decimal(kind) and kind.bit_width < 128:
+        return pa.decimal128(kind.precision, kind.scale)
+    return _plain_nested(kind)
+
+
+def _plain_nested(kind: pa.DataType) -> pa.DataType:
+    import pyarrow as pa
+
+    types = pa.types
+    if types.is_map(kind):
+        return pa.map_(plain_type(kind.key_type), plain_type(kind.item_type))
+    if types.is_struct(kind):
+        return pa.struct([_plain_field(kind.field(k)) for k in range(kind.num_fields)])
+    if types.is_fixed_size_list(kind):
+        return pa.list_(_plain_field(kind.value_field), kind.list_size)
+    is_list_view = getattr(types, "is_list_view", None)
+    if types.is_list(kind) or (is_list_view is not None and is_list_view(kind)):
+        return pa.list_(_plain_field(kind.value_field))
+    is_large_view = getattr(types, "is_large_list_view", None)
+    if types.is_large_list(kind) or (is_large_view is not None and is_large_view(kind)):
+        return pa.large_list(_plain_field(kind.value_field))
+    return kind
+
+
+def _plain_field(field: pa.Field) -> pa.Field:
+    return field.with_type(plain_type(field.type)).remove_metadata()

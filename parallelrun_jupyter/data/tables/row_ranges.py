@@ -1,20 +1,24 @@
-"""Cuts text into the ranges of mini-batches, while it is read."""
+"""Cuts text files into the row ranges of mini-batches, in one forward pass."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Any
 
-from ...worker.tables.row_splitter import split_rows
+from ...worker.tables.row_splitter import Marks, split_rows
 from ..batching import BatchSpec
 from .text_encoding import TextFile
 
 Range = tuple[int, int, int]
-"""Where the rows of a mini-batch begin and end in their file, in bytes, and how many there are."""
+"""Start and end of a mini-batch in its file, in bytes (in rows for Parquet), and its number of rows."""
+
+_Lines = tuple[bytes, Any, Any, Any]
+"""A text of whole lines; their ends in it; whether each line is a row; their ends in the file."""
 
 
-class Cutter:
-    """Takes the lines of one file, block by block, and gives ranges of whole rows.
+class _Cutter:
+    """Turns the lines of one file, block by block, into ranges of whole rows.
 
     A range holds as many rows as fit into ``cut.size`` bytes, at least one; or ``cut.rows`` rows.
     """
@@ -25,8 +29,8 @@ class Cutter:
         self._start = self._end = start
         self._rows = 0
 
-    def take(self, ends: Any, is_row: Any) -> Iterator[Range]:
-        """Take lines that end at these places; yield the ranges that are complete."""
+    def add(self, ends: Any, is_row: Any) -> Iterator[Range]:
+        """Add lines that end at these offsets of the file; yield the ranges that are complete."""
         import numpy as np
 
         counts = np.cumsum(is_row)
@@ -42,7 +46,7 @@ class Cutter:
                     continue
                 last = max(last, line)
                 if last == len(ends) - 1 and ends[last] < limit:
-                    last = len(ends)  # what comes next may fit as well
+                    last = len(ends)  # the next block may have more rows for this range
             if last >= len(ends):
                 self._rows += int(counts[-1]) - before
                 self._end = int(ends[-1])
@@ -53,63 +57,61 @@ class Cutter:
             before, line = int(counts[last]), last + 1
 
     def finish(self) -> Iterator[Range]:
-        """Yield the range that is open, where it holds rows."""
+        """Yield the open range if it has rows, and begin the next one."""
         if self._rows:
             yield self._start, self._end, self._rows
         self._start, self._rows = self._end, 0
 
 
 class RowScan:
-    """One forward pass over a text file.
+    """One forward pass over the rows of a text file.
 
     Parameters
     ----------
     file
-        What to read.
-    separator, quote, escape
-        As for `split_rows`.
+        The file.
+    marks
+        Its separator, quote and escape.
     """
 
-    def __init__(self, file: TextFile, separator: str, quote: str, escape: str = "") -> None:
+    def __init__(self, file: TextFile, marks: Marks) -> None:
         self._file = file
-        self._dialect = (separator, quote)
-        self._escape = escape
-        self._see: Callable[[bytes], None] | None = None
+        self._marks = marks
+        self._callback: Callable[[bytes], None] | None = None
         self._lines = self._read()
 
-    def watch(self, see: Callable[[bytes], None]) -> None:
-        """Call ``see`` with each block of whole lines that is read from now on."""
-        self._see = see
+    def watch(self, callback: Callable[[bytes], None]) -> None:
+        """Call ``callback`` with each block of whole lines that `ranges` reads."""
+        self._callback = callback
 
-    def _read(self) -> Iterator[tuple[bytes, Any, Any, Any]]:
-        """Yield (text, ends, is_row, places): whole lines, ends in the text and in the file."""
+    def _read(self) -> Iterator[_Lines]:
+        import numpy as np
+
         base = self._file.start
-        rest: list[bytes] = []
-        held = wanted = 0
+        pending: list[bytes] = []
+        size = wanted = 0
         for block, is_last in self._file.blocks():
-            rest.append(block)
-            held += len(block)
-            if held < wanted and not is_last:
-                continue  # a very long field: not looked at again for every block
-            data = b"".join(rest)
-            ends, is_row, unclosed = split_rows(
-                data, *self._dialect, is_last=is_last, escape=self._escape
-            )
-            if is_last and unclosed >= 0:
-                ends, is_row = _with_last(ends, is_row, len(data))
+            pending.append(block)
+            size += len(block)
+            if size < wanted and not is_last:
+                continue  # a very long field: each try doubles the size, to stay linear
+            data = b"".join(pending)
+            ends, is_row, unclosed = split_rows(data, self._marks, is_last=is_last)
+            if is_last and unclosed >= 0:  # keep the unclosed row: reading it reports the error
+                ends, is_row = np.append(ends, len(data)), np.append(is_row, True)
             if not len(ends):
-                rest, wanted = [data], 2 * held
+                pending, wanted = [data], 2 * size
                 continue
             places = self._file.places(data, ends) + base
             stop = int(ends[-1])
             yield data[:stop] if stop < len(data) else data, ends, is_row, places
             base = int(places[-1])
-            rest, held, wanted = [data[stop:]], len(data) - stop, 0
+            pending, size, wanted = [data[stop:]], len(data) - stop, 0
 
     def first_row(self) -> tuple[bytes, int]:
-        """Return the first row as text and the place behind it; leave it out of what follows.
+        """Consume the first row; return its text, and the offset in the file after it.
 
-        Of a file without rows the text is empty.
+        The text is empty if the file has no rows.
         """
         import numpy as np
 
@@ -120,31 +122,17 @@ class RowScan:
             begin = int(ends[index - 1]) if index else 0
             end, place = int(ends[index]), int(places[index])
             rest = (data[end:], ends[index + 1 :] - end, is_row[index + 1 :], places[index + 1 :])
-            self._lines = _chain(rest, self._lines)
+            self._lines = chain([rest], self._lines)
             return data[begin:end], place
         return b"", self._file.start
 
     def ranges(self, cut: BatchSpec, start: int) -> Iterator[Range]:
-        """Yield the ranges of what was not read yet, which begins at ``start``."""
-        cutter = Cutter(cut, start, is_whole=self._file.is_whole)
+        """Yield the ranges of the rows that were not read yet, which begin at ``start``."""
+        cutter = _Cutter(cut, start, is_whole=self._file.is_whole)
         for data, ends, is_row, places in self._lines:
             if not len(ends):
                 continue
-            if self._see is not None:
-                self._see(data)
-            yield from cutter.take(places, is_row)
+            if self._callback is not None:
+                self._callback(data)
+            yield from cutter.add(places, is_row)
         yield from cutter.finish()
-
-
-def _chain(
-    first: tuple[bytes, Any, Any, Any], rest: Iterator[tuple[bytes, Any, Any, Any]]
-) -> Iterator[tuple[bytes, Any, Any, Any]]:
-    yield first
-    yield from rest
-
-
-def _with_last(ends: Any, is_row: Any, end: int) -> tuple[Any, Any]:
-    """Add the row of a quote that is never closed: reading it says so."""
-    import numpy as np
-
-    return np.append(ends, end), np.append(is_row, True)

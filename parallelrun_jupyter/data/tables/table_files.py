@@ -1,4 +1,4 @@
-"""The files of a table on this machine, and what planning says of each range of them."""
+"""The files of a table, as local copies if they are remote, and the mini-batches planned from them."""
 
 from __future__ import annotations
 
@@ -11,29 +11,28 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from ..batching import BatchSpec
 from ..datasets.file_dataset import FileDataset
 from ..local.listing import FileItem, why_unreadable
 from ..partitions.hive_keys import HiveKeys
 from .row_ranges import Range
 
-_AT_ONCE = 8
+_FETCHED_AT_ONCE = 8
 
 
 class InputWarning(UserWarning):
-    """Files are read otherwise than their author may have meant; a run's planner tells the run."""
+    """A file may be read differently than its author intended; the planner reports it to the run."""
 
 
 @contextmanager
-def input_warnings_to(tell: Callable[[str], None]) -> Iterator[None]:
-    """Call ``tell`` with the text of each `InputWarning`; other warnings are shown as ever."""
+def input_warnings_to(report: Callable[[str], None]) -> Iterator[None]:
+    """Call ``report`` with the text of each `InputWarning`; other warnings are shown as usual."""
     with warnings.catch_warnings():
         warnings.simplefilter("always", InputWarning)
         show_others = warnings.showwarning
 
         def show(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
             if issubclass(category, InputWarning):
-                tell(str(message))
+                report(str(message))
             else:
                 show_others(message, category, *where, **more)
 
@@ -43,16 +42,16 @@ def input_warnings_to(tell: Callable[[str], None]) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class TableFile:
-    """A file as it was listed, and where it can be read.
+    """A file as it was listed, and its local path.
 
     Parameters
     ----------
     item
-        The file.
+        The listed file.
     place
-        Its path, or that of its copy on this machine.
+        Its path, or the path of its local copy.
     error
-        What keeps it from being read, where that is known already.
+        The reason why it cannot be read, if it is known already.
     keys
         The keys in its path (`hive_keys`).
     """
@@ -64,12 +63,12 @@ class TableFile:
 
     @property
     def path(self) -> str:
-        """Where to open it.
+        """The path to open.
 
         Raises
         ------
         OSError
-            It cannot be read.
+            The file cannot be read.
         """
         if self.error is not None:
             raise self.error
@@ -77,13 +76,13 @@ class TableFile:
 
     @property
     def name(self) -> str:
-        """The path or URL, for people."""
+        """The path or URL, for messages."""
         return self.item[0]
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedBatch:
-    """A mini-batch: a range of a file, and the JSON of how it is read."""
+    """A mini-batch: a range of a file, and the JSON table that a worker reads it with."""
 
     source: TableFile
     range: Range
@@ -92,96 +91,65 @@ class PlannedBatch:
 
 Sources = Callable[[], Iterator[TableFile]]
 Plan = Iterator[PlannedBatch | int]
-"""Mini-batches in order; in between, the number of rows by which reading ahead has gone on."""
+"""Mini-batches in order; in between, numbers of rows read ahead, as progress."""
 
 
 def sources_of(
     files: FileDataset, paths: Container[str] | None = None, *, has_keys: bool = False
 ) -> Iterator[TableFile]:
-    """List files, and bring those of a store to this machine, some at a time.
+    """List files, and fetch remote ones, some at a time.
 
     Parameters
     ----------
     files
-        What to list.
+        The files.
     paths
-        Leave out all other files; None for none.
+        List only these paths. Default: all files.
     has_keys
         Whether folders such as ``year=2024`` are keys.
 
     Raises
     ------
     InputError
-        They cannot be listed or brought. One that is gone or has changed since it was listed is no
-        error here: it comes as a source that cannot be read.
+        The files cannot be listed or fetched. A file that is gone or has changed since it was listed
+        does not raise: it is yielded with an ``error``.
     """
-    listed = (item for folder in files.folders() for item in folder)
-    items = (item for item in listed if paths is None or item[0] in paths)
     hive = HiveKeys(files.paths if has_keys else ())
 
-    def keys_of(item: FileItem) -> Mapping[str, str | None]:
-        return hive.of(item[0]) if has_keys else {}
+    def table_file(item: FileItem, place: str, error: OSError | None) -> TableFile:
+        return TableFile(item, place, error, hive.of(item[0]) if has_keys else {})
 
+    listed = (item for folder in files.folders() for item in folder)
+    items = (item for item in listed if paths is None or item[0] in paths)
     if files.storage is None:
         for item in items:
             error = why_unreadable(item[0]) if item[1] < 0 else None
-            yield TableFile(item, item[0], error, keys_of(item))
+            yield table_file(item, item[0], error)
         return
-    from ..staging.local_copies import (
-        local_copies,  # and asyncio with it, which a start does without
-    )
+    from ..staging.local_copies import local_copies  # imports asyncio
 
-    while some := list(islice(items, _AT_ONCE)):
+    while batch := list(islice(items, _FETCHED_AT_ONCE)):
         lost: dict[str, str] = {}
-        copies = local_copies(some, files.storage, lost=lost)
-        for number, (item, copy) in enumerate(zip(some, copies, strict=True)):
-            error = OSError(lost[item[0]]) if item[0] in lost else None
-            yield TableFile(item, copy, error, keys_of(item))
-            is_wanted_again = copy in copies[number + 1 :]
-            if not is_wanted_again and os.path.lexists(copy):
-                os.unlink(copy)  # the cache keeps it as long as there is room
+        copies = local_copies(batch, files.storage, lost=lost)
+        for number, (item, copy) in enumerate(zip(batch, copies, strict=True)):
+            yield table_file(item, copy, OSError(lost[item[0]]) if item[0] in lost else None)
+            is_used_again = copy in copies[number + 1 :]
+            if not is_used_again and os.path.lexists(copy):
+                os.unlink(copy)  # only this link: the cache keeps the file while it has room
 
 
 def unreadable(source: TableFile, error: Exception) -> PlannedBatch:
-    """Return a mini-batch that fails with what is wrong with its file, so that only it is lost."""
-    why = f"the input {source.name} could not be read: {error}"
-    table = {"format": "unreadable", "why": why}
+    """Return a mini-batch that fails with the error of its file, so that the other files are read."""
+    table = {
+        "format": "unreadable",
+        "why": f"the input {source.name} could not be read: {error}",
+    }
     return PlannedBatch(source, (0, 0, 1), table_text(table, source))
 
 
 def table_text(table: dict[str, Any], source: TableFile) -> str:
-    """Return the JSON of how a worker reads a file."""
-    is_unseen = isinstance(source.item[2], int) and source.item[1] < 0
-    if not isinstance(source.item[2], int) or source.place != source.name or is_unseen:
-        table = {**table, "is_copy": True}  # it has another time than the original, or none
+    """Return the JSON table of a file; ``is_copy`` if its modification time cannot be checked."""
+    _, size, time = source.item
+    if not isinstance(time, int) or source.place != source.name or size < 0:
+        table = {**table, "is_copy": True}
     return json.dumps(table, separators=(",", ":"))
-
-
-def cut_groups(cut: BatchSpec, groups: list[tuple[int, int]]) -> Iterator[Range]:
-    """Yield the ranges of rows of a file that consists of row groups.
-
-    By size a mini-batch is one or more whole groups; by rows it has exactly as many rows as are
-    asked for, wherever a group ends, the last one fewer.
-
-    Parameters
-    ----------
-    cut
-        How large a mini-batch is.
-    groups
-        Size in bytes and number of rows of each group.
-    """
-    total = sum(rows for _, rows in groups)
-    if cut.rows:
-        for first in range(0, total, cut.rows):
-            end = min(first + cut.rows, total)
-            yield first, end, end - first
-        return
-    start = end = size = 0
-    for group_bytes, group_rows in groups:
-        if end > start and size + group_bytes > cut.size:
-            yield start, end, end - start
-            start, size = end, 0
-        end += group_rows
-        size += group_bytes
-    if end > start:
-        yield start, end, end - start

@@ -1,9 +1,10 @@
 """Text files as blocks of bytes in which every byte below 128 is that ASCII character.
 
-UTF-8 and all encodings of one byte a character are so already. Of UTF-16 and UTF-32, blocks are
-turned into UTF-8 while places keep counting the file's own bytes, so that a mini-batch is a range of
-the file. What can only be read from its start (compressed files, encodings with shift states) is
-counted in its UTF-8 content, and is one mini-batch.
+- UTF-8 and all single-byte encodings are like this: their blocks are used unchanged.
+- UTF-16 and UTF-32 are transcoded to UTF-8 block by block. Offsets still count the file's own bytes,
+  so that a mini-batch is a range of the file.
+- Files that can only be read from their start (compressed ones, encodings with shift states) are one
+  mini-batch each. Its offsets count the decompressed UTF-8 content.
 """
 
 from __future__ import annotations
@@ -28,38 +29,43 @@ _MARKS = {
 _WIDE = ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")
 _ASCII_BELOW_48 = {"gbk", "gb2312", "gb18030", "big5", "shift_jis", "cp932", "cp949", "cp950",
                    "euc_jp", "euc_kr", "euc_jis_2004", "shift_jis_2004", "johab"}  # fmt: skip
-"""Encodings in which the second byte of a character is never one below 48, nor ``: ; < = > ?``."""
+"""Encodings in which the second byte of a character is never below 48, nor one of ``: ; < = > ?``."""
 _REPLACED = "\ufffd".encode()
-"""What stands for bytes that cannot be decoded, in blocks of a file that is not transparent."""
+"""The replacement of bytes that cannot be decoded, in blocks that are transcoded."""
 
 _AZURE_NAMES = {"iso88591": "latin-1", "utf8bom": "utf-8", "windows1252": "cp1252"}
-"""Those of Azure's eight names of encodings that Python does not have; it writes them like this."""
+"""Azure's names of encodings that Python does not know."""
 
 
 def codec_name(encoding: str) -> str:
-    """Return Python's own name of an encoding, given by that or by Azure's name.
+    """Return Python's name of an encoding.
+
+    Parameters
+    ----------
+    encoding
+        Any of its names in Python, or its name in Azure.
 
     Raises
     ------
     InputError
-        There is no such encoding.
+        The encoding is unknown.
     """
     try:
         name = codecs.lookup(_AZURE_NAMES.get(encoding.lower(), encoding)).name
-        "".encode(name)  # there are codecs that make no text, such as 'base64'
+        "".encode(name)  # fails for codecs that do not encode text, such as 'base64'
     except (LookupError, AttributeError, ValueError) as error:
-        msg = f"encoding is {encoding!r}; expected the name of an encoding, such as 'utf8' or 'latin-1'."
+        msg = f"unknown encoding {encoding!r}; use for example 'utf8' or 'latin-1'."
         raise InputError(msg) from error
     return "utf-8" if name == "utf-8-sig" else name
 
 
 def compression_of(path: str) -> str:
-    """Return the module that decompresses a file, by its name; nothing for a plain one."""
+    """Return the module that decompresses a file, by its suffix; empty for a plain file."""
     return _COMPRESSIONS.get(os.path.splitext(path)[1].lower(), "")
 
 
 def _is_transparent(encoding: str, characters: str) -> bool:
-    """Say whether the bytes of these ASCII characters and of line ends mean nothing else."""
+    """Return whether the bytes of these ASCII characters and of line ends are never part of others."""
     if encoding in _ASCII_BELOW_48:
         return all(ord(c) < 48 or c in ":;<=>?" for c in characters)
     if encoding == "utf-8":
@@ -74,20 +80,21 @@ def _is_transparent(encoding: str, characters: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class TextFile:
-    """One text file and how its bytes are to be understood.
+    """One text file, and how to interpret its bytes.
 
     Parameters
     ----------
     path, compression
         The file, and the module that decompresses it.
     encoding
-        Python's name of the encoding, with the byte order where that matters.
+        Python's name of the encoding, with the byte order for UTF-16 and UTF-32.
     is_transparent
-        Whether its bytes can be looked at as they are.
+        Whether every byte below 128 is that ASCII character; if not, blocks are transcoded to UTF-8.
     is_whole
-        Whether places count the UTF-8 content, and there is one mini-batch at most.
+        Whether the file can only be read from its start: it is one mini-batch, and offsets count its
+        UTF-8 content.
     start
-        The place of the first character, behind a byte order mark.
+        The offset of the first character, after a byte order mark.
     """
 
     path: str
@@ -97,8 +104,13 @@ class TextFile:
     is_whole: bool
     start: int
 
+    @property
+    def content_encoding(self) -> str:
+        """The encoding of the `blocks`."""
+        return self.encoding if self.is_transparent else "utf-8"
+
     def table(self) -> dict[str, Any]:
-        """Return what a worker has to know of the text."""
+        """Return the part of a plan line's table that `TextRange` needs."""
         table: dict[str, Any] = {"encoding": self.encoding}
         if self.compression:
             table["compression"] = self.compression
@@ -109,7 +121,7 @@ class TextFile:
         return table
 
     def blocks(self) -> Iterator[tuple[bytes, bool]]:
-        """Yield (text, is_last): the content from ``start`` on, the last block perhaps empty.
+        """Yield (text, is_last): the content from ``start`` on. The last block may be empty.
 
         Raises
         ------
@@ -136,36 +148,36 @@ class TextFile:
                     return
                 chunk = following
 
-    def check_text(self, text: bytes, behind: int) -> None:
-        """See that a part of the content, as `blocks` gives it, is text in the encoding.
+    def check_text(self, text: bytes, end: int) -> None:
+        """Check that a part of the content is valid in the encoding, and has no zero byte.
 
         Parameters
         ----------
-        text, behind
-            The part, and the place behind it.
+        text, end
+            The part, as `blocks` yields it, and the offset in the file after it.
 
         Raises
         ------
         ValueError
-            It is not, or holds a zero; the message names the place.
+            It is not valid; the message names the offset.
         """
-        begin = behind - self._size_of(text)
+        begin = end - self._size_of(text)
         try:
             if self.is_transparent:
                 text.decode(self.encoding)
             elif _REPLACED in text:
                 begin = 0
-                self._from_start(None if self.is_whole else behind).decode(self.encoding)
+                self._from_start(None if self.is_whole else end).decode(self.encoding)
         except UnicodeDecodeError as error:
             byte, at = error.object[error.start], begin + error.start
-            what = undecodable_byte(byte, at, self.encoding, error.reason, self._from_start(64))
-            raise ValueError(what) from error
+            msg = undecodable_byte(byte, at, self.encoding, error.reason, self._from_start(64))
+            raise ValueError(msg) from error
         if b"\0" in text:
             at = begin + self._size_of(text[: text.index(b"\0")])
             raise ValueError(zero_byte(at, self.encoding, self._from_start(64)))
 
     def _size_of(self, text: bytes) -> int:
-        """Return how many bytes of the file a part of its content is."""
+        """Return the number of bytes in the file of a part of its content."""
         if self.is_transparent or self.is_whole:
             return len(text)
         return len(text.decode("utf-8").encode(self.encoding))
@@ -175,16 +187,17 @@ class TextFile:
             return file.read(-1 if size is None else size) or b""
 
     def places(self, data: bytes, ends: Any) -> Any:
-        """Return offsets in a block's text as offsets in the file, both from the block's start."""
+        """Convert offsets in a block's text to offsets in the file, both from the block's start."""
         if self.is_transparent or self.is_whole:
             return ends
         import numpy as np
 
         array = np.frombuffer(data, np.uint8)
-        units = (array & 0xC0) != 0x80
+        units = (array & 0xC0) != 0x80  # one for each character, in the first of its bytes
         if self.encoding.startswith("utf-32"):
             counts = np.cumsum(units, dtype=np.int64) * 4
         else:
+            # A character of four bytes in UTF-8 is a surrogate pair in UTF-16.
             counts = np.cumsum(units.astype(np.int64) + (array >= 0xF0)) * 2
         return counts[ends - 1]
 
@@ -194,21 +207,21 @@ def _open(path: str, compression: str) -> io.RawIOBase:
 
 
 def text_file(path: str, encoding: str, characters: str) -> TextFile:
-    """Look at a file's name and first bytes.
+    """Inspect a file's name and first bytes.
 
     Parameters
     ----------
     path
-        A file on this machine.
+        A local file.
     encoding
-        As ``codec_name`` returns it.
+        Its encoding, as returned by `codec_name`.
     characters
-        The ASCII characters that have a meaning: separator and quote.
+        The ASCII characters with a meaning: separator, quote and escape.
 
     Raises
     ------
     OSError, EOFError, ValueError
-        It cannot be read.
+        The file cannot be read.
     """
     compression = compression_of(path)
     with _open(path, compression) as file:
@@ -222,7 +235,7 @@ def text_file(path: str, encoding: str, characters: str) -> TextFile:
                 break
         encoding = f"{encoding}-le" if encoding in _MARKS else encoding
     is_whole = bool(compression) or not (is_transparent or encoding in _WIDE)
-    # Whatever the encoding, pandas leaves out one mark where the text begins with it.
+    # pandas drops one byte order mark at the start of the decoded text, in every encoding.
     if encoding in _WIDE and not is_whole:
         mark = "\ufeff".encode(encoding)
         start += len(mark) if head.startswith(mark, start) else 0

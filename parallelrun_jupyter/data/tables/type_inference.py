@@ -1,4 +1,9 @@
-"""Infers the types of the columns of a block of delimited text: what was seen, not yet decided."""
+"""Infers column types from a block of delimited text, for `Inference` to decide on.
+
+pandas does most of the work, on the block alone. Its inference is exact except in a few cases, which
+are recognized here and decided from the text of the column: numbers with leading zeros (codes), whole
+numbers above 2^53 that became floats, and columns in which every field is missing.
+"""
 
 from __future__ import annotations
 
@@ -9,69 +14,85 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...worker.tables.delimited import MISSING
-from ...worker.tables.row_splitter import quoted_edges, with_line_feeds, without_escapes
-from .column_types import Inference, kinds_of, see_numbers, see_texts
+from ...worker.tables.delimited import MISSING, csv_options, with_empty
+from ...worker.tables.row_splitter import (
+    Marks,
+    is_unquoted,
+    quote_edges,
+    with_line_feeds,
+    without_escapes,
+)
+from .column_types import FLOAT_HOLDS, Inference
 
 _OPEN_ROW = re.compile(r"EOF inside string starting at row (\d+)")
-"""What pandas says of a quote that is never closed; rows count from 0."""
+"""pandas' message about a quote that is never closed; rows count from 0."""
 
 _WHOLE_NUMBER = re.compile(r"\s*[+-]?\d+\s*")
 _NUMBERS = ("int64", "uint64", "float64")
-_LONG = 16
-"""How many digits a whole number above 2^53 has at least."""
+_LARGE_DIGITS = 16
+"""The number of digits of 2^53: a larger whole number has at least as many."""
 
 _ZERO, _TEN = ord("0"), 10
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """How a block of text is read.
+class Rules:
+    """How fields are interpreted.
 
     Parameters
     ----------
-    separator, quote, escape, encoding
-        How it is written; quote and escape are empty where there is none.
     missing
-        The fields that count as missing; None for those of pandas. An empty field that is no text is
-        missing in any case.
+        The missing values; None for those of pandas. An empty field is always missing, except in
+        columns of text.
     is_exact
-        Whether digits with leading zeros are text, and whole numbers above 2^53 stay what they are;
-        else numbers are what pandas makes of them.
+        Whether numbers with leading zeros are text, whole numbers above 2^53 stay exact, and words
+        such as ``NA`` are text in columns of text. If False, the types are those of pandas.
+    empty_is_text
+        Whether an empty field in a column of text is empty text, not missing.
     """
 
-    separator: str
-    quote: str
-    escape: str
-    encoding: str
     missing: tuple[str, ...] | None = None
-    is_exact: bool = True
+    is_exact: bool = False
+    empty_is_text: bool = False
 
-    def frame(self, text: bytes, width: int, **more: Any) -> Any:
-        """Return text as pandas reads it, by the numbers of the columns."""
-        import pandas as pd
-
-        missing = list(MISSING if self.missing is None else self.missing)
-        return pd.read_csv(
-            io.BytesIO(text),
-            sep=self.separator,
-            header=None,
-            names=list(range(width)),
-            index_col=False,
-            low_memory=False,
-            encoding=self.encoding,
-            encoding_errors="replace",
-            quotechar=self.quote or '"',
-            quoting=0 if self.quote else 3,
-            escapechar=self.escape or None,
-            keep_default_na=False,
-            na_values=missing if "" in missing else [*missing, ""],
-            **more,
+    @classmethod
+    def of(cls, options: dict[str, Any]) -> Rules:
+        """Return the rules from a dataset's options, of which older versions recorded none."""
+        missing = options.get("missing")
+        empty_is_text = options.get("empty_is_text", missing is not None and "" not in missing)
+        return cls(
+            None if missing is None else tuple(missing),
+            is_exact=options.get("inference") == "exact",
+            empty_is_text=empty_is_text,
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a block of text is read: its dialect, and the rules for its fields."""
+
+    marks: Marks
+    encoding: str
+    rules: Rules
+
+    @property
+    def missing(self) -> list[str]:
+        """The missing values of columns other than text."""
+        missing = self.rules.missing
+        return with_empty(list(MISSING if missing is None else missing))
+
+    def frame(self, text: bytes, width: int, **more: Any) -> Any:
+        """Return text as a DataFrame with ``width`` columns, named by numbers."""
+        import pandas as pd
+
+        options = csv_options(self.marks, self.encoding, width, self.missing)
+        return pd.read_csv(io.BytesIO(text), encoding_errors="replace", **options, **more)
+
+
 def infer_block(data: bytes, width: int, wanted: list[int], reading: Reading) -> list[Inference]:
-    """Return what is seen of some columns of a block of whole lines.
+    """Infer some columns of a block of whole lines.
+
+    Rows that cannot be read are skipped: the mini-batch that reads them reports the error.
 
     Parameters
     ----------
@@ -80,144 +101,243 @@ def infer_block(data: bytes, width: int, wanted: list[int], reading: Reading) ->
     width
         The number of columns of the file.
     wanted
-        The numbers of the columns to look at, ascending.
+        The numbers of the columns to infer, ascending.
     reading
         How the text is read.
     """
     import pandas as pd
 
-    seen = [Inference() for _ in wanted]
-    text = with_line_feeds(data, reading.separator, reading.quote, reading.escape)
+    inferences = [Inference() for _ in wanted]
+    text = with_line_feeds(data, reading.marks)
     rows: dict[str, Any] = {}
     try:
         frame = reading.frame(text, width, usecols=wanted)
     except pd.errors.EmptyDataError:
-        return seen
+        return inferences
     except pd.errors.ParserError as error:
-        # Whoever reads a bad row will say what is wrong with it; the others decide the types.
-        # And where every row is short, pandas refuses to be asked for the columns behind.
+        # No usecols here: pandas refuses those beyond the fields of every row.
         open_row = _OPEN_ROW.search(str(error))
         rows = {"on_bad_lines": "skip", **({"nrows": int(open_row[1])} if open_row else {})}
-        # Of a first row that is long, pandas warns in place of skipping it.
+        # pandas does not skip a first row that is too long, but warns.
         warnings.filterwarnings("ignore", "Length of header or names", pd.errors.ParserWarning)
         try:
             frame = reading.frame(text, width, **rows)[wanted]
         except pd.errors.ParserError:
-            return seen
-    if not reading.is_exact:
-        kinds_of(frame, seen)
-        return seen
-    doubtful = _see_exactly(frame, text, dict(zip(wanted, seen, strict=True)), reading)
+            return inferences
+    if not reading.rules.is_exact:
+        for position, inference in zip(wanted, inferences, strict=True):
+            _add_inferred(inference, frame[position])
+        return inferences
+    doubtful = _add_certain(frame, text, dict(zip(wanted, inferences, strict=True)), reading)
     if doubtful:
-        # What pandas makes of these may not be what is written: their text decides.
-        some = rows or {"usecols": doubtful}
-        texts = reading.frame(text, width, dtype=dict.fromkeys(doubtful, "str"), **some)
-        for column in doubtful:
-            see_texts(seen[wanted.index(column)], texts[column])
-    return seen
+        options = rows or {"usecols": doubtful}
+        texts = reading.frame(text, width, dtype=dict.fromkeys(doubtful, "str"), **options)
+        for position in doubtful:
+            _add_texts(inferences[wanted.index(position)], texts[position])
+    return inferences
 
 
-def _see_exactly(
-    frame: Any, text: bytes, seen: dict[int, Inference], reading: Reading
+def _add_certain(
+    frame: Any, text: bytes, inferences: dict[int, Inference], reading: Reading
 ) -> list[int]:
-    """Take into account what is certain; return the columns whose text has to be looked at."""
+    """Add the columns whose inferred type is exact; return the others, to be decided from their text."""
     doubtful = set()
-    worded = _with_words(frame, text, reading)
-    numbers = [k for k in seen if frame[k].dtype.name in _NUMBERS]
-    padded = _with_leading_zeros(text, reading) if numbers else frozenset()
-    for column, one in seen.items():
-        if column not in numbers:
-            first = frame[column].head(20).tolist()
-            missing = {"", *(MISSING if reading.missing is None else reading.missing)}
-            filled = [str(value) for value in first if value == value and value not in missing]  # noqa: PLR0124 - a gap is not itself
-            if frame[column].dtype.name != "bool" and (
-                not filled or _WHOLE_NUMBER.fullmatch(filled[0])
-            ):
-                doubtful.add(column)  # pandas makes text of large whole numbers with gaps
+    worded = _all_missing_with_words(frame, text, reading)
+    numbers = [k for k in inferences if frame[k].dtype.name in _NUMBERS]
+    padded = _with_leading_zeros(text, reading.marks) if numbers else frozenset()
+    for position, inference in inferences.items():
+        column = frame[position]
+        if position not in numbers:
+            if _may_be_numbers(column, reading):
+                doubtful.add(position)
             else:
-                kinds_of(frame[[column]], [one])
-        elif column in worded:
-            one.see("empty", has_gap=True, has_word=True)
-        elif column in padded:
-            doubtful.add(column)
-        elif not see_numbers(one, frame[column]):
+                _add_inferred(inference, column)
+        elif position in worded:
+            inference.add("empty", has_gap=True, has_word=True)
+        elif position in padded:
+            doubtful.add(position)
+        elif not _add_numbers(inference, column):
             if _has_long_number(text):
-                doubtful.add(column)
+                doubtful.add(position)
             else:
-                one.see("float64", has_gap=bool(frame[column].isna().any()), has_fraction=True)
+                inference.add("float64", has_gap=bool(column.isna().any()), has_fraction=True)
     return sorted(doubtful)
 
 
-def _with_words(frame: Any, text: bytes, reading: Reading) -> frozenset[int]:
-    """Return the columns of a frame that hold nothing but what is missing, and words among that.
+def _may_be_numbers(column: Any, reading: Reading) -> bool:
+    """Return whether a column of text may hold whole numbers: pandas does so for large ones with gaps."""
+    if column.dtype.name == "bool":
+        return False
+    first = column.head(20).tolist()
+    filled = [str(value) for value in first if value == value and value not in reading.missing]  # noqa: PLR0124 - a gap is not equal to itself
+    return not filled or _WHOLE_NUMBER.fullmatch(filled[0]) is not None
 
-    Where nothing else is given, such words are missing numbers, but are text in a column of text.
+
+def _add_inferred(inference: Inference, column: Any) -> None:
+    """Add a column with the type that pandas inferred."""
+    kind = column.dtype.name
+    if kind == "float64":
+        inference.add("empty" if column.isna().all() else "float64", has_gap=True)
+    elif kind == "int64":
+        inference.add("int64", has_negative=bool(len(column)) and bool(column.min() < 0))
+    elif kind in {"bool", "uint64"}:
+        inference.add(kind)
+    else:
+        inference.add("str")
+
+
+def _add_numbers(inference: Inference, column: Any) -> bool:
+    """Add a column of numbers that pandas inferred.
+
+    Returns
+    -------
+    bool
+        False, with nothing added, if a float may stand for a whole number that it cannot represent.
     """
-    if reading.missing is not None:
+    import numpy as np
+
+    values = column.to_numpy()
+    if not len(values):
+        return True
+    if values.dtype.kind == "f":
+        gaps = np.isnan(values)
+        if gaps.all():
+            inference.add("empty", has_gap=True)
+            return True
+        if np.fmax.reduce(np.abs(values)) >= FLOAT_HOLDS:
+            return False
+        has_fraction = bool(((values != np.rint(values)) & ~gaps).any())
+        has_negative = bool((values < 0).any())
+        has_gap = bool(gaps.any())
+        inference.add(
+            "float64", has_negative=has_negative, has_gap=has_gap, has_fraction=has_fraction
+        )
+        return True
+    low, high = int(values.min()), int(values.max())
+    if max(high, -low) <= FLOAT_HOLDS:
+        inference.add(values.dtype.name, has_negative=low < 0)
+        return True
+    floats = values.astype(np.float64)
+    limit = 2.0 ** (64 if values.dtype.kind == "u" else 63)
+    inside = floats < limit
+    is_inexact = not inside.all() or bool((floats.astype(values.dtype) != values).any())
+    inference.add(values.dtype.name, has_negative=low < 0, has_large=True, has_inexact=is_inexact)
+    return True
+
+
+def _add_texts(inference: Inference, texts: Any) -> None:
+    """Add a column of text with gaps, which is numbers if every text is one."""
+    import pandas as pd
+
+    filled = texts.dropna().astype(str)
+    has_gap = len(filled) < len(texts)
+    if not len(filled):
+        inference.add("empty", has_gap=has_gap)
+        return
+    if filled.str.match(r"\s*[+-]?0\d").any():
+        inference.add("str", has_gap=has_gap)
+        return
+    is_whole = filled.str.fullmatch(r"\s*[+-]?[0-9]+\s*")
+    whole = [int(text) for text in filled[is_whole]]
+    try:
+        others = pd.to_numeric(filled[~is_whole]).astype("float64")
+    except (ValueError, TypeError):
+        inference.add("str", has_gap=has_gap)
+        return
+    if len(others):
+        is_exact = (others.abs() <= FLOAT_HOLDS) & (others % 1 == 0)
+        has_negative = bool((others < 0).any())
+        has_fraction = not is_exact.all()
+        inference.add(
+            "float64", has_negative=has_negative, has_gap=has_gap, has_fraction=has_fraction
+        )
+    if not whole:
+        return
+    low, high = min(whole), max(whole)
+    if low < -(1 << 63) or high >= 1 << 64:
+        inference.add("str", has_gap=has_gap)
+        return
+    inference.add(
+        "uint64" if high >= 1 << 63 else "int64",
+        has_gap=has_gap,
+        has_negative=low < 0,
+        has_large=max(high, -low) > FLOAT_HOLDS,
+        has_inexact=any(int(float(number)) != number for number in whole),
+    )
+
+
+# Doubtful columns, found in the bytes of a block at memory speed
+
+
+def _all_missing_with_words(frame: Any, text: bytes, reading: Reading) -> frozenset[int]:
+    """Return the columns in which every field is missing, and some are words such as ``NA``.
+
+    In a column of numbers such words are missing values, but in a column of text they are text.
+    """
+    if reading.rules.missing is not None:
         return frozenset()
     floats = [k for k in frame.columns if frame[k].dtype.name == "float64" and len(frame)]
     empty = [k for k in floats if frame[k].isna().iloc[0] and frame[k].isna().all()]
     if not empty:
         return frozenset()
-    plain = without_escapes(text, reading.separator, reading.quote, reading.escape)
-    ends = re.escape(f"{reading.separator}{reading.quote}\n\r".encode("ascii"))
+    marks = reading.marks
+    plain = without_escapes(text, marks)
+    ends = re.escape(f"{marks.separator}{marks.quote}\n\r".encode("ascii"))
     words = b"|".join(re.escape(word.encode("ascii")) for word in MISSING if word)
     field = re.compile(rb"(?<![^%s])(?:%s)(?![^%s])" % (ends, words, ends))
-    places = [match.start() for match in field.finditer(plain)]
-    return frozenset(_columns_of(plain, places, reading) if places else ()).intersection(empty)
+    offsets = [match.start() for match in field.finditer(plain)]
+    return frozenset(_columns_at(plain, offsets, marks) if offsets else ()).intersection(empty)
 
 
-def _with_leading_zeros(text: bytes, reading: Reading) -> frozenset[int]:
+def _with_leading_zeros(text: bytes, marks: Marks) -> frozenset[int]:
     """Return the columns in which a field may begin with a zero and another digit.
 
-    At most a few columns too many: it looks at bytes, at memory speed.
+    It may return some columns more, as it does not follow quotes.
     """
     import numpy as np
 
-    plain = without_escapes(text, reading.separator, reading.quote, reading.escape)
+    plain = without_escapes(text, marks)
     array = np.frombuffer(plain, np.uint8)
     zeros = np.flatnonzero(array[:-1] == _ZERO)
-    zeros = zeros[(array[zeros + 1] - _ZERO) < _TEN]  # below zero is far above, in unsigned bytes
+    # Unsigned differences: bytes below "0" wrap around to large values, and so are not digits.
+    zeros = zeros[(array[zeros + 1] - _ZERO) < _TEN]
     zeros = zeros[((array[zeros - 1] - _ZERO) >= _TEN) | (zeros == 0)]
     is_end = np.zeros(256, bool)
-    is_end[list(f"{reading.separator}{reading.quote}\n\r \t".encode("ascii"))] = True
+    is_end[list(f"{marks.separator}{marks.quote}\n\r \t".encode("ascii"))] = True
     is_sign = np.zeros(256, bool)
     is_sign[list(b"+-")] = True
     before = zeros - 1
     before -= is_sign[array[before]]
     zeros = zeros[is_end[array[before]] | (before < 0)]
-    if not len(zeros):
-        return frozenset()
-    return frozenset(_columns_of(plain, zeros, reading))
+    return frozenset(_columns_at(plain, zeros, marks) if len(zeros) else ())
 
 
-def _columns_of(plain: bytes, places: Any, reading: Reading) -> Sequence[int]:
-    """Return the columns that places of a text are in, which has no escapes and line feeds only."""
+def _columns_at(plain: bytes, offsets: Any, marks: Marks) -> Sequence[int]:
+    """Return the numbers of the columns at offsets of a text without escapes, in line feeds."""
     import numpy as np
 
     array = np.frombuffer(plain, np.uint8)
-    marks = np.flatnonzero((array == ord(reading.separator)) | (array == ord("\n")))
-    if reading.quote and reading.quote.encode("ascii") in plain:
-        edges = quoted_edges(plain, reading.separator, reading.quote)
-        marks = marks[np.searchsorted(edges, marks) % 2 == 0]
-    if not len(marks):
+    ends = np.flatnonzero((array == ord(marks.separator)) | (array == ord("\n")))
+    if marks.quote and marks.quote.encode("ascii") in plain:
+        ends = ends[is_unquoted(quote_edges(plain, marks), ends)]
+    if not len(ends):
         return [0]
-    # Behind each mark stands column 0 of a line, or the column next to the one before.
-    order = np.searchsorted(marks, places)
-    lines = np.flatnonzero(array[marks] == ord("\n")) + 1
+    # After each end begins column 0 of the next line, or the next column of the same line.
+    order = np.searchsorted(ends, offsets)
+    lines = np.flatnonzero(array[ends] == ord("\n")) + 1
     starts = np.concatenate([np.zeros(1, np.int64), lines])
     columns = order - starts[np.searchsorted(starts, order, side="right") - 1]
-    found: list[int] = np.flatnonzero(np.bincount(columns)).tolist()
-    return found
+    numbers: list[int] = np.flatnonzero(np.bincount(columns)).tolist()
+    return numbers
 
 
 def _has_long_number(text: bytes) -> bool:
-    """Return whether a whole number that may be above 2^53 is written out, in digits only."""
+    """Return whether a text holds digits that may be a whole number above 2^53."""
     import numpy as np
 
     array = np.frombuffer(b"," + text + b",", np.uint8)
     others = np.flatnonzero((array - _ZERO) >= _TEN)
-    before = np.flatnonzero(np.diff(others) > _LONG)
+    before = np.flatnonzero(np.diff(others) > _LARGE_DIGITS)
     is_number = array[others[before]] != ord(".")
     for mark in b".eE":
         is_number &= array[others[before + 1]] != mark

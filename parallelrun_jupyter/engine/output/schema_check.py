@@ -7,7 +7,7 @@ import struct
 from ...errors import OutputError
 from ...runs.output.merge import check_header
 from ...runs.output.schemas import unify_schemas
-from ...worker.output.formats import CSV, PARQUET, split_frame, split_note
+from ...worker.output.formats import CSV, PARQUET, split_header, split_note
 
 _MAX_SCHEMAS = 100
 """Number of different schemas to compare; later ones are compared when the file is written."""
@@ -69,7 +69,7 @@ class SchemaCheck:
 
 
 def _csv_header(rows: bytes) -> bytes:
-    return split_frame(rows, split_note(rows)[1])[0]
+    return split_header(rows, split_note(rows)[1])[0]
 
 
 def _arrow_schema(rows: bytes) -> bytes:

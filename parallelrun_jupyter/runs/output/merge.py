@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ...worker.output.formats import CSV, PARQUET, TEXT, split_frame, split_note
+from ...worker.output.formats import CSV, PARQUET, TEXT, split_header, split_note
 from .schemas import conflict, fitted, unify_schemas
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def _with_one_header(pieces: Pieces, form: str, note: AddNote | None) -> Iterato
     offset = 0
     for mini_batch, data in pieces():
         about, at = split_note(data)
-        header, start = split_frame(data, at)
+        header, start = split_header(data, at)
         if header and first is None:
             first = (mini_batch, header)
             yield header

@@ -1,1 +1,1 @@
-"""What run() returned, as lines of text or as a table."""
+"""Encodes the results of run() as lines of text or as a table."""

@@ -1,4 +1,4 @@
-"""Writes a DataFrame as an Arrow stream, with notes that let the streams of a run be joined."""
+"""Writes a DataFrame as an Arrow stream, with metadata for merging the streams of a run."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import json
 
 from ..failures import BadResult
 from .column_notes import plain_column, with_columns
-from .values import array_as_list, bad_value, is_array, is_frame
+from .values import array_as_list, bad_frame, bad_value, is_array, is_frame
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import in a worker
     from typing import Any
 
 ALL_MISSING = b"parallelrun_all_missing"
-"""In the metadata of a field: none of its values is there, so its type gives way to another."""
+"""Key in a field's metadata: all values are missing, so the type of another stream wins."""
 
 _NULLABLE = {
     "int8": "Int8", "int16": "Int16", "int32": "Int32", "int64": "Int64",
     "uint8": "UInt8", "uint16": "UInt16", "uint32": "UInt32", "uint64": "UInt64",
 }  # fmt: skip
-"""The types of pandas that hold whole numbers and gaps."""
+"""pandas' types of whole numbers with gaps."""
 
 COLUMNS = b"parallelrun_columns"
-"""In the metadata of a schema: JSON, ``kinds`` of pandas' extension types by column, and ``index``,
-pairs of column and name."""
+"""Key in a schema's metadata. JSON: ``kinds``, pandas' extension types by column, and ``index``, pairs
+of column and name."""
 
 
 def arrow_stream(frame: Any, index: list[list[Any]]) -> bytes:
@@ -32,7 +32,7 @@ def arrow_stream(frame: Any, index: list[list[Any]]) -> bytes:
     Parameters
     ----------
     frame
-        The columns, those of the index among them.
+        The columns, including those of the index.
     index
         (column, name or None) of each level of the index.
 
@@ -55,7 +55,7 @@ def arrow_stream(frame: Any, index: list[list[Any]]) -> bytes:
         about["kinds"] = kinds
     if index:
         about["index"] = index
-    table = _for_joining(table, about)
+    table = _with_metadata(table, about)
     sink = pa.BufferOutputStream()
     with pa.RecordBatchStreamWriter(sink, table.schema) as writer:
         writer.write_table(table)
@@ -63,24 +63,24 @@ def arrow_stream(frame: Any, index: list[list[Any]]) -> bytes:
 
 
 def _too_large(frame: Any, error: OverflowError) -> BadResult:
-    """Return the error for a whole number that has no place in its column, with its place."""
+    """Return the error that locates the whole number that no Parquet type holds."""
     for name, dtype in zip(frame.columns, frame.dtypes):
         for row, value in enumerate(frame[name] if str(dtype) == "object" else ()):
             if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
                 where = "in column %r, row %d" % (name, row)
-                return bad_value(where, value, "Parquet has no such number; return str(value)")
+                return bad_value(where, value, "Parquet cannot hold it; return str(value)")
     return BadResult("wrong_result", "run() returned what Parquet cannot hold: %s" % error)
 
 
 def _is_noted(dtype: Any) -> bool:
-    """Return whether a dtype is pandas' own and comes back only where a note names it."""
+    """Return whether a dtype is pandas' own, so that only a note restores it."""
     name = str(dtype)
     is_own = not hasattr(dtype, "newbyteorder") and name not in ("category", "str")
     return is_own and not name.startswith(("datetime64", "Sparse"))
 
 
 def _with_lists(frame: Any) -> Any:
-    """Return a frame without categories, and without arrays of two dimensions in its cells."""
+    """Return a frame with plain columns, and with arrays of several dimensions in cells as lists."""
     changed: dict[int, Any] = {}
     for position, (name, dtype) in enumerate(zip(frame.columns, frame.dtypes)):
         column = frame.iloc[:, position]
@@ -92,7 +92,7 @@ def _with_lists(frame: Any) -> Any:
         kinds = set(map(type, column))
         if any(map(is_frame, kinds)):
             value = next(value for value in column if is_frame(type(value)))
-            raise bad_value("in column %r" % name, value, "a DataFrame is no value")
+            raise bad_frame("in column %r" % name, value)
         if any(map(is_array, kinds)) and not all(map(_is_vector, column)):
             changed[position] = [
                 array_as_list(value) if is_array(type(value)) else value for value in column
@@ -101,13 +101,13 @@ def _with_lists(frame: Any) -> Any:
 
 
 def _is_vector(value: Any) -> bool:
-    """Return whether a cell is what Arrow takes as it is: an array of one dimension, no array."""
+    """Return whether Arrow accepts a cell unchanged: not an array, or one with one dimension."""
     kind = type(value)
     return not is_array(kind) or (kind.__name__ == "ndarray" and value.ndim == 1)
 
 
-def _for_joining(table: Any, about: dict[str, Any]) -> Any:
-    """Return a table with notes instead of pandas' own metadata."""
+def _with_metadata(table: Any, about: dict[str, Any]) -> Any:
+    """Replace pandas' metadata of a table by ours."""
     import pyarrow as pa
 
     fields = []
@@ -116,7 +116,7 @@ def _for_joining(table: Any, about: dict[str, Any]) -> Any:
         is_missing = column.null_count == len(column) and not pa.types.is_null(field.type)
         mark = {ALL_MISSING: b"1"} if is_missing else None
         fields.append(pa.field(field.name, field.type, metadata=mark))
-        if column.null_count and pa.types.is_integer(field.type):  # Python's own numbers, and None
+        if column.null_count and pa.types.is_integer(field.type):  # Python's integers and None
             kinds.setdefault(field.name, _NULLABLE[str(field.type)])
     if kinds:
         about = dict(about, kinds=kinds)

@@ -1,12 +1,12 @@
-"""Notes of the columns of a DataFrame: what the text of CSV or JSON lines cannot say of them.
+"""Notes of a DataFrame's columns: the types that the text of CSV or JSON lines cannot express.
 
-A column is ``[name, kind, extra]``. The kind is the name of its dtype, or ``text``; a column of
-Python objects that are not all text has the kind ``objects``. The keys of ``extra``:
+The note of a column is ``[name, kind, extra]``. The kind is the name of its dtype, or ``text``; a
+column of Python objects that are not all text has the kind ``objects``. The keys of ``extra``:
 
 ``gap``
-    the letter of all missing values of a text column that holds no empty text
+    the letter of all missing values, for a text column without empty text
 ``codes``
-    a letter for each value, where the column needs it
+    a letter for each value, if one letter cannot describe them all
 ``array``
     the dtype of the arrays in its cells
 """
@@ -15,7 +15,15 @@ from __future__ import annotations
 
 import json
 
-from .values import array_as_list, bad_value, is_array, is_frame, is_missing, listed
+from .values import (
+    array_as_list,
+    arrays_as_lists,
+    bad_frame,
+    bad_value,
+    is_array,
+    is_frame,
+    is_missing,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import in a worker
@@ -26,7 +34,7 @@ TEXT_KIND, OBJECTS_KIND = "text", "objects"
 NONE, NAN, NAT, NA = "n", "x", "t", "a"
 STRING, BOOL, INT, FLOAT, BYTES, DECIMAL, DATE, DATETIME, DURATION = "s", "b", "i", "f", "y", "m", "d", "D", "e"  # fmt: skip
 JSON, TUPLE, ARRAY = "j", "u", "v"
-"""The letters of values; those of the last line are written as JSON."""
+"""The letters of value types; those of the last line are written as JSON."""
 
 _LETTER_OF_TYPE = {
     "str": STRING, "bool": BOOL, "bool_": BOOL, "int": INT, "float": FLOAT, "bytes": BYTES,
@@ -37,15 +45,18 @@ _LETTER_OF_TYPE = {
 
 
 def with_index(frame: Any) -> tuple[Any, list[str | None], list[str]]:
-    """Return a frame whose index is in its first columns, where the index is data.
+    """Return a frame with its index moved into the first columns, if the index is data.
 
-    An index of whole numbers without a name only counts rows, or is what a filter has left of
-    such a one: it is not written.
+    An index of whole numbers without a name is not data: it counts rows, perhaps filtered ones.
 
     Returns
     -------
-    tuple
-        The frame; the names of the index, None for a level without one; the columns it is in.
+    frame : pandas.DataFrame
+        The frame.
+    names : list
+        The names of the index levels, None for a level without one; empty if nothing was moved.
+    columns : list
+        The columns of the index levels.
     """
     index = frame.index
     names = list(index.names)
@@ -58,12 +69,12 @@ def with_index(frame: Any) -> tuple[Any, list[str | None], list[str]]:
 
 
 def note_columns(frame: Any, *, as_csv: bool) -> tuple[Any, list[list[Any]]]:
-    """Return a frame that is written without loss, and the notes of its columns.
+    """Return a frame whose cells can be written without loss, and the notes of its columns.
 
     Raises
     ------
     BadResult
-        A cell holds what has no text that says what it is.
+        A cell has a value whose text cannot be read back.
     """
     changed = {}
     notes = []
@@ -78,9 +89,9 @@ def note_columns(frame: Any, *, as_csv: bool) -> tuple[Any, list[list[Any]]]:
 
 
 def with_columns(frame: Any, changed: dict[int, Any]) -> Any:
-    """Return a new frame with other columns, by position; a list is one of Python objects.
+    """Return a new frame with some columns replaced, by position; a list becomes a column of objects.
 
-    It is made anew, since older versions of pandas would write into the columns of the user's own.
+    The frame is copied because older versions of pandas would change the user's own columns.
     """
     import pandas as pd
 
@@ -92,13 +103,13 @@ def with_columns(frame: Any, changed: dict[int, Any]) -> Any:
         elif isinstance(column, list):
             column = pd.Series(column, index=frame.index, dtype=object)
         columns[position] = column
-    made = pd.DataFrame(columns)
-    made.columns = frame.columns
-    return made
+    copy = pd.DataFrame(columns)
+    copy.columns = frame.columns
+    return copy
 
 
 def plain_column(column: Any) -> Any:
-    """Return a column with the type of its values: a category's is that of the categories."""
+    """Return a categorical or sparse column as a plain column of its values' type."""
     name = str(column.dtype)
     if name == "category":
         values = column.cat.categories.dtype
@@ -110,13 +121,13 @@ def plain_column(column: Any) -> Any:
 
 
 def _note(column: Any, name: str, *, as_csv: bool) -> tuple[str, dict[str, Any], list[Any] | None]:
-    """Return the kind of a column, what else is to be known of it, and its cells if rewritten."""
+    """Return the kind of a column, the extra of its note, and its cells if they are rewritten."""
     from pandas.api.types import infer_dtype
 
     dtype = column.dtype
     kind = str(dtype)
     if kind.startswith("interval"):
-        raise bad_value("in column %r" % name, column.iloc[0], "no text of it can be read back")
+        raise bad_value("in column %r" % name, column.iloc[0], "its text cannot be read back")
     if kind not in ("object", "str") and not kind.startswith("string"):
         return kind, {}, None
     kind = TEXT_KIND if kind == "object" else kind
@@ -146,7 +157,7 @@ def _note(column: Any, name: str, *, as_csv: bool) -> tuple[str, dict[str, Any],
 def _letter(value: Any, name: str, row: int) -> str:
     kind = type(value)
     letter = _LETTER_OF_TYPE.get(kind.__name__)
-    if letter == FLOAT and value != value:  # noqa: PLR0124 - is it NaN?
+    if letter == FLOAT and value != value:  # noqa: PLR0124 - NaN
         return NAN
     if letter is None:
         where = "in column %r, row %d" % (name, row)
@@ -156,7 +167,7 @@ def _letter(value: Any, name: str, row: int) -> str:
 
 def _letter_of_other(value: Any, kind: type, where: str) -> str:
     if is_frame(kind):
-        raise bad_value(where, value, "a DataFrame is no value; use frame.to_dict('records')")
+        raise bad_frame(where, value)
     if is_array(kind):
         return ARRAY if hasattr(value, "dtype") and kind.__module__ == "numpy" else JSON
     if is_missing(value):
@@ -169,11 +180,11 @@ def _letter_of_other(value: Any, kind: type, where: str) -> str:
         return FLOAT if numpy_kind == "f" else INT
     if hasattr(value, "__fspath__"):
         return STRING
-    raise bad_value(where, value, "it has no text that can be read back; return str(value)")
+    raise bad_value(where, value, "its text cannot be read back; return str(value)")
 
 
 def _cell(value: Any, letter: str, name: str, *, as_csv: bool) -> Any:
-    """Return a value as it is written into a cell."""
+    """Return the content of the cell for a value."""
     if letter in (NONE, NAN, NAT, NA):
         return None
     if letter == STRING:
@@ -188,13 +199,17 @@ def _cell(value: Any, letter: str, name: str, *, as_csv: bool) -> Any:
         return (int if letter == INT else float)(value)
     if letter not in (JSON, TUPLE, ARRAY):
         return value
-    plain = listed(value) if isinstance(value, (list, tuple, dict)) else array_as_list(value)
+    plain = (
+        arrays_as_lists(value) if isinstance(value, (list, tuple, dict)) else array_as_list(value)
+    )
     if not as_csv:
         return plain
     try:
         return json.dumps(plain, ensure_ascii=False, default=_scalar)
     except (TypeError, ValueError) as error:
-        raise bad_value("in column %r" % name, value, "JSON has not all of it (%s)" % error)
+        raise bad_value(
+            "in column %r" % name, value, "JSON cannot represent all of it (%s)" % error
+        )
 
 
 def _scalar(value: Any) -> Any:

@@ -1,9 +1,12 @@
-"""Writes what ``run()`` returned as a table: CSV with one header, JSON lines or Parquet.
+"""Encodes results as tables: CSV, JSON lines or Parquet.
 
-The rows of a mini-batch stand alone: a CSV's header travels before them, framed, and whoever joins
-the mini-batches keeps the first one. Before that, also framed, travels a note of what the rows
-themselves cannot say: types of columns, lengths of rows that hold line ends. Parquet travels as an
-Arrow stream.
+The encoded rows of a mini-batch are::
+
+    [note frame] [header frame] rows
+
+The header frame holds the header of a CSV; merging keeps the first one. The note frame holds, as JSON,
+the properties that the text of the rows cannot express: column types, and the lengths of rows that
+contain line ends. Parquet is encoded as an Arrow stream.
 """
 
 from __future__ import annotations
@@ -12,29 +15,38 @@ import json
 import struct
 
 from ..failures import BadResult
-from .values import ONLY_COLUMN, is_array, is_frame, is_rich, json_lines, listed, shown
+from .values import (
+    ONLY_COLUMN,
+    arrays_as_lists,
+    is_array,
+    is_frame,
+    json_lines,
+    may_hold_arrays,
+    records_of,
+    shown,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import in a worker
     from typing import Any
 
 HEADER_MARK = b"\x00\x93header\x1a\n"
-"""What a framed header begins with: this, its length in four bytes, the header, then the rows."""
+"""The start of a header frame: this mark, the length in four bytes, the header."""
 
 NOTE_MARK = b"\x00\x93note\x1a\n"
-"""What a framed note begins with: this, its length in four bytes, JSON, then a header or rows."""
+"""The start of a note frame: this mark, the length in four bytes, the JSON."""
 
 TEXT, CSV, JSONL, PARQUET = "text", "csv", "jsonl", "parquet"
 FORMATS = (CSV, JSONL, PARQUET)
 
 
-def framed(header: str, rows: str) -> bytes:
-    """Return rows behind their header."""
+def with_header(header: str, rows: str) -> bytes:
+    """Return rows with a header frame before them."""
     return _frame(HEADER_MARK, header.encode("utf-8")) + rows.encode("utf-8")
 
 
-def noted(note: dict[str, Any], data: bytes) -> bytes:
-    """Return rows, framed or not, behind a note of them."""
+def with_note(note: dict[str, Any], data: bytes) -> bytes:
+    """Return encoded rows with a note frame before them."""
     return _frame(NOTE_MARK, json.dumps(note, separators=(",", ":")).encode("ascii")) + data
 
 
@@ -43,7 +55,7 @@ def _frame(mark: bytes, data: bytes) -> bytes:
 
 
 def split_note(data: bytes) -> tuple[dict[str, Any] | None, int]:
-    """Return the note of rows, or None, and the offset of what is behind it."""
+    """Return the note of encoded rows, or None, and the offset after its frame."""
     if not data.startswith(NOTE_MARK):
         return None, 0
     start = len(NOTE_MARK) + 4
@@ -51,8 +63,8 @@ def split_note(data: bytes) -> tuple[dict[str, Any] | None, int]:
     return json.loads(data[start:end].decode("ascii")), end
 
 
-def split_frame(data: bytes, at: int = 0) -> tuple[bytes, int]:
-    """Return the header at an offset, empty where there is none, and the offset of the rows."""
+def split_header(data: bytes, at: int = 0) -> tuple[bytes, int]:
+    """Return the header framed at an offset (empty without a frame), and the offset of the rows."""
     if not data.startswith(HEADER_MARK, at):
         return b"", at
     start = at + len(HEADER_MARK) + 4
@@ -60,43 +72,45 @@ def split_frame(data: bytes, at: int = 0) -> tuple[bytes, int]:
     return data[start : start + length], start + length
 
 
-def unframed(rows: bytes) -> bytes:
-    """Return rows that have no header, so that nobody takes their beginning for a frame."""
+def without_header(rows: bytes) -> bytes:
+    """Return rows without a header; if they begin like a frame, with an empty frame before them."""
     return _frame(HEADER_MARK, b"") + rows if rows.startswith((HEADER_MARK, NOTE_MARK)) else rows
 
 
 def text_rows(rows: list[str]) -> bytes:
-    """Return lines of text, with the lengths of rows where a line end is inside of one."""
+    """Encode rows of text; a note has their lengths if a row contains a line end."""
     data = ("\n".join(rows) + "\n").encode("utf-8")
     if data.count(b"\n") == len(rows):
-        return unframed(data)
-    return noted({"lengths": [len(row.encode("utf-8")) + 1 for row in rows]}, unframed(data))
+        return without_header(data)
+    return with_note(
+        {"lengths": [len(row.encode("utf-8")) + 1 for row in rows]}, without_header(data)
+    )
 
 
 def frame_text(frame: Any, options: dict[str, Any], form: str = TEXT) -> bytes:
-    """Return the ``to_csv`` of a DataFrame; where a header is asked for, it is framed."""
+    """Encode a DataFrame by ``to_csv``, with a header frame if the options ask for a header."""
     if form == TEXT:
-        frame = _with_listed_cells(frame)
+        frame = _with_arrays_as_lists(frame)
     rows = _csv_rows(frame, dict(options, header=False), form)
     if options.get("header"):
-        data = framed(_csv_rows(frame.head(0), options, form), rows)
+        data = with_header(_csv_rows(frame.head(0), options, form), rows)
     else:
-        data = unframed(rows.encode("utf-8"))
+        data = without_header(rows.encode("utf-8"))
     if form == TEXT and rows.count("\n") != len(frame):
         lengths = _row_lengths(rows, str(options.get("quotechar", '"')))
         if len(lengths) == len(frame):
-            return noted({"lengths": lengths}, data)
+            return with_note({"lengths": lengths}, data)
     return data
 
 
-def _with_listed_cells(frame: Any) -> Any:
-    """Return a frame in whose cells arrays are lists: as themselves they leave out numbers."""
+def _with_arrays_as_lists(frame: Any) -> Any:
+    """Return a frame with arrays in cells as lists: the text of an array omits numbers."""
     changed = {}
     for position, dtype in enumerate(frame.dtypes):
         if str(dtype) == "object":
             column = frame.iloc[:, position]
-            if any(map(is_rich, set(map(type, column)))):
-                changed[position] = [listed(value) for value in column]
+            if any(map(may_hold_arrays, set(map(type, column)))):
+                changed[position] = [arrays_as_lists(value) for value in column]
     if not changed:
         return frame
     from .column_notes import with_columns
@@ -105,7 +119,7 @@ def _with_listed_cells(frame: Any) -> Any:
 
 
 def _row_lengths(rows: str, quote: str) -> list[int]:
-    """Return the bytes of each row: one ends at a line end that is not inside of quotes."""
+    """Return the length of each row in bytes; a row ends at the first line end outside quotes."""
     lengths = []
     length = quotes = 0
     for line in rows.split("\n")[:-1]:
@@ -121,13 +135,13 @@ def _csv_rows(frame: Any, options: dict[str, Any], form: str) -> str:
     text: str = frame.to_csv(**options)
     own = {"quoting", "lineterminator", "line_terminator"} & set(options)
     if form == CSV and "\r" in text and not own:
-        # pandas leaves lone carriage returns bare, where they would end a row.
-        text = frame.to_csv(**dict(options, quoting=2))  # all that is no number
+        # pandas does not quote lone carriage returns, which would end the row.
+        text = frame.to_csv(**dict(options, quoting=2))  # quote everything but numbers
     return text
 
 
 def encode_table(result: Any, form: str, options: dict[str, Any]) -> bytes:
-    """Return a result as a table of a format.
+    """Encode a result as a table.
 
     Parameters
     ----------
@@ -141,22 +155,22 @@ def encode_table(result: Any, form: str, options: dict[str, Any]) -> bytes:
     Raises
     ------
     BadResult
-        The result makes no table, a value of it cannot be written so that it can be read back, or
-        what writes the format is missing.
+        The result is not a table, the text of a value could not be read back, or a package that
+        writes the format is missing.
     """
     if form == JSONL and isinstance(result, (list, tuple)) and not _is_of_pandas(result):
         return json_lines(result)
-    from .column_notes import with_index  # only a run with such an output needs it
+    from .column_notes import with_index  # needed only for such an output
 
     try:
         frame, names, columns = with_index(as_frame(result))
-        frame = _with_names_of_text(frame)
+        frame = _with_text_names(frame)
     except ImportError as error:
-        raise BadResult("wrong_result", _missing(form, "pandas", error))
+        raise BadResult("wrong_result", _missing_package(form, "pandas", error))
     except UnicodeEncodeError:
         raise
     except (AttributeError, TypeError, ValueError) as error:
-        raise BadResult("wrong_result", "run() returned what makes no table: %s" % error)
+        raise BadResult("wrong_result", "run() returned a value that is not a table: %s" % error)
     if form == CSV:
         return _csv(frame, options, names)
     if form == JSONL:
@@ -166,15 +180,12 @@ def encode_table(result: Any, form: str, options: dict[str, Any]) -> bytes:
     try:
         return arrow_stream(frame, [list(pair) for pair in zip(columns, names)])
     except ImportError as error:
-        raise BadResult("wrong_result", _missing(form, "pyarrow", error))
+        raise BadResult("wrong_result", _missing_package(form, "pyarrow", error))
 
 
-def _missing(form: str, package: str, error: Exception) -> str:
-    return "output_format is %r, for which the run's interpreter needs %s (%s)" % (
-        form,
-        package,
-        error,
-    )
+def _missing_package(form: str, package: str, error: Exception) -> str:
+    what = (form, package, error)
+    return "output_format is %r, for which the run's interpreter needs %s (%s)" % what
 
 
 def _is_of_pandas(values: Any) -> bool:
@@ -183,12 +194,12 @@ def _is_of_pandas(values: Any) -> bool:
 
 
 def joined_frames(values: Any) -> Any:
-    """Return the table of elements that are DataFrames of one row, or Series; None for others.
+    """Return elements that are DataFrames of one row, or Series, as one table; None for others.
 
     Raises
     ------
     BadResult
-        A DataFrame has more rows or none, or is among elements of other types.
+        A DataFrame does not have exactly one row, or there are elements of other types too.
     """
     if not _is_of_pandas(values):
         return None
@@ -198,12 +209,13 @@ def joined_frames(values: Any) -> Any:
     for number, value in enumerate(values):
         is_row = isinstance(value, pd.DataFrame) and len(value) == 1
         if not is_row and not are_series:
-            what = "is a DataFrame of %d rows" % len(value) if is_frame(type(value)) else ""
-            what = what or "is %s, beside a DataFrame or Series" % shown(value)
+            problem = "is %s, beside a DataFrame or Series" % shown(value)
+            if is_frame(type(value)):
+                problem = "is a DataFrame of %d rows" % len(value)
             raise BadResult(
                 "wrong_result",
                 "element %d of what run() returned %s; one element is one row: return one "
-                "DataFrame, pandas.concat(frames, ignore_index=True)" % (number, what),
+                "DataFrame, pandas.concat(frames, ignore_index=True)" % (number, problem),
             )
     if are_series:
         return pd.DataFrame(list(values)).reset_index(drop=True)
@@ -230,7 +242,7 @@ def as_frame(result: Any) -> Any:
 
 
 def _frame_of_elements(values: list[Any]) -> Any:
-    """Return the table of dicts, of lists or tuples, or of single values in one column."""
+    """Return the table of dicts, of lists or tuples, or of single values (one column)."""
     import pandas as pd
 
     kind = type(values[0])
@@ -247,11 +259,11 @@ def _frame_of_elements(values: list[Any]) -> Any:
 
 
 def with_whole_numbers(frame: Any, records: Any) -> Any:
-    """Return the frame of records in which whole numbers are exact, and not floats.
+    """Return the frame of records with the whole numbers that pandas made floats restored.
 
-    Floats are what pandas makes of Python's numbers beside None or beside fractions, which ends at
-    2^53. Beside None they are a type of whole numbers with gaps; beside fractions, where one of them
-    has no place in a float, they stay Python's own.
+    pandas does so with whole numbers beside None or beside fractions, and floats are exact up to 2^53
+    only. Beside None, they become a whole number type with gaps. Beside fractions, they stay Python
+    objects if a float cannot represent one of them.
     """
     import pandas as pd
 
@@ -274,11 +286,11 @@ def with_whole_numbers(frame: Any, records: Any) -> Any:
 
 
 _FLOAT_HOLDS = 1 << 53
-"""A float holds every whole number up to this."""
+"""A ``float64`` holds every whole number up to this."""
 
 
 def _nullable_type(values: Any) -> Any:
-    """Return the type of pandas for whole numbers and None: the signed one where it holds all."""
+    """Return pandas' type for whole numbers and None: the signed one if it holds them all."""
     return "UInt64" if any(value is not None and value >= 1 << 63 for value in values) else "Int64"
 
 
@@ -287,11 +299,11 @@ def _is_whole(kind: type) -> bool:
 
 
 def _dtype_of(values: Any) -> Any:
-    """Return the dtype of a column of single values, None where pandas decides."""
+    """Return the dtype of a column of single values; None lets pandas decide."""
     return object if any(is_array(kind) for kind in set(map(type, values))) else None
 
 
-def _with_names_of_text(frame: Any) -> Any:
+def _with_text_names(frame: Any) -> Any:
     names = [str(name) for name in frame.columns]
     if len(set(names)) < len(names):
         raise ValueError("two of its columns have the same name, of %s" % ", ".join(names[:20]))
@@ -316,27 +328,14 @@ def _csv(frame: Any, options: dict[str, Any], names: list[Any]) -> bytes:
     frame, columns = note_columns(frame, as_csv=True)
     data = frame_text(frame, options, CSV)
     if set(options) - {"sep", "header", "index"} or options.get("index"):
-        return data  # the user's own look, which pandas.read_csv reads as well as it can
+        return data  # the user's own format: without a note, pandas.read_csv infers the types
     note = _note(frame, columns, names)
     note["sep"], note["header"] = options.get("sep", ","), bool(options.get("header"))
-    return noted(note, data)
+    return with_note(note, data)
 
 
 def _json(frame: Any, names: list[Any]) -> bytes:
     from .column_notes import note_columns
 
     frame, columns = note_columns(frame, as_csv=False)
-    return noted(_note(frame, columns, names), json_lines(_records(frame)))
-
-
-def _records(frame: Any) -> Any:
-    """Yield the rows of a DataFrame as dicts; a missing value is None."""
-    columns = []
-    for name in frame.columns:
-        column = frame[name]
-        values = column.tolist()
-        if column.isna().any():
-            values = [None if gap else v for v, gap in zip(values, column.isna().tolist())]
-        columns.append(values)
-    names = list(frame.columns)
-    return (dict(zip(names, row)) for row in zip(*columns))
+    return with_note(_note(frame, columns, names), json_lines(records_of(frame)))

@@ -1,4 +1,4 @@
-"""Turns what ``run()`` returned into rows, by Azure's contract (a list, tuple, array or frame)."""
+"""Encodes the result of ``run()`` as rows, by Azure's contract (a list, tuple, array or frame)."""
 
 from __future__ import annotations
 
@@ -15,27 +15,25 @@ if TYPE_CHECKING:  # typing is not worth its import in a worker
 
 EXPECTED = "return a list, tuple, array, Series or DataFrame with one element for each item"
 MOST_BYTES = 1 << 32
-"""The rows of one mini-batch are shorter: their length is kept in four bytes."""
-
+"""The rows of one mini-batch are shorter: their length is stored in four bytes."""
 
 FRAME_OPTIONS = {"sep": " ", "header": False, "index": False}
-"""How Azure writes a DataFrame."""
+"""Azure's default options of ``to_csv``."""
 
 SETTINGS_FILE = "parallel_run_step.settings.json"
 _SETTINGS_FORM = '{"append_row": {"pandas.DataFrame.to_csv": {"sep": ","}}}'
 
-
 CSV_OPTIONS = {"sep": ",", "header": True, "index": False}
-"""How a DataFrame is written where ``output_format`` is CSV."""
+"""The default options of ``to_csv`` if ``output_format`` is CSV."""
 
 _PLAIN = {str, int, float, bool, type(None)}
-"""Types of elements that are most of all, and hold nothing."""
+"""The most common types of elements, which contain no arrays."""
 
 HEADER_ARGUMENT = "--append_row_dataframe_header"
 
 
 def read_frame_options(folder: str, argv: list[str], form: str = TEXT) -> dict[str, Any]:
-    """Return how DataFrames are written: as Azure does, with what the run overrides.
+    """Return the options of ``to_csv``: the defaults, and the overrides of the run.
 
     The overrides are Azure's: the argument ``--append_row_dataframe_header True``, and the file
     ``parallel_run_step.settings.json`` beside the script, an object ``append_row`` with an object
@@ -44,7 +42,7 @@ def read_frame_options(folder: str, argv: list[str], form: str = TEXT) -> dict[s
     Raises
     ------
     BadSettings
-        The file is there and is not such an object.
+        The file exists and does not contain such an object.
     """
     options: dict[str, Any] = dict(CSV_OPTIONS if form == CSV else FRAME_OPTIONS)
     words = " ".join(argv).replace("=", " ").split()
@@ -77,18 +75,28 @@ def encode_result(
     frame_options: dict[str, Any] = FRAME_OPTIONS,
     form: str = TEXT,
 ) -> tuple[int, bytes]:
-    """Return (rows, text): the number of elements, and their lines as UTF-8 bytes.
+    """Return the number of elements of a result, and the encoded rows.
 
-    A list, tuple, array or Series gives one line per element, ``str(element)``, without quoting;
-    a generator or another iterator is used up first;
-    arrays in it are written as lists. Elements that are DataFrames of one row, or Series, are the
-    rows of a table. A DataFrame gives the lines of its ``to_csv`` with ``frame_options``. Where ``form`` is a
-    format of tables, the result is written as such, as ``formats`` says.
+    A generator or another iterator is consumed first. As text, a list, tuple, array or Series gives a
+    line for each element, ``str(element)`` without quoting, with arrays written as lists. A DataFrame
+    gives the lines of its ``to_csv``. Elements that are Series, or DataFrames of one row, are the rows
+    of a table.
+
+    Parameters
+    ----------
+    result
+        The value that ``run()`` returned.
+    append_rows
+        Whether the rows are needed; if not, they are empty.
+    frame_options
+        Options of ``to_csv``.
+    form
+        ``TEXT``, or one of the formats of tables (`encode_table`).
 
     Raises
     ------
     BadResult
-        ``None``, or a value that has no elements to count, or text that is not Unicode.
+        The result is None or has no elements to count, or an element cannot be encoded.
     """
     if result is None:
         raise BadResult("no_result", "run() returned None; %s (an empty list if none)" % EXPECTED)
@@ -98,7 +106,7 @@ def encode_result(
         rows = len(result)
     except TypeError:
         rows = -1
-    if rows < 0:  # outside of the except: what a generator raises has no other reason
+    if rows < 0:  # not in the except block: an error of a generator is not caused by the TypeError
         result = _counted(result)
         rows = len(result)
     if not append_rows or rows == 0:
@@ -116,18 +124,18 @@ def encode_result(
     return rows, data
 
 
-def taken(result: Any) -> Any:
-    """Return the list of a generator or another iterator, which can be read once only; else itself."""
+def materialized(result: Any) -> Any:
+    """Return a list of the elements if the result is an iterator; else the result itself."""
     return list(result) if hasattr(type(result), "__next__") else result
 
 
 def _counted(result: Any) -> Any:
-    """Return a result that has no length as one that has.
+    """Return a list of the elements of an iterator.
 
     Raises
     ------
     BadResult
-        It is no iterator; what has to be awaited gets a sentence of its own.
+        The result is not an iterator; the message explains ``async`` functions.
     """
     if is_coroutine(result) or hasattr(type(result), "__await__"):
         raise BadResult(
@@ -135,7 +143,7 @@ def _counted(result: Any) -> Any:
             "run() is async: it returned a %s, which nothing awaits. Write a plain "
             "run(mini_batch) that returns asyncio.run(...)" % _kind(result),
         )
-    elements = taken(result)
+    elements = materialized(result)
     if elements is result:
         message = "run() returned a %s, which has no length; %s" % (_kind(result), EXPECTED)
         raise BadResult("wrong_result", message)
@@ -143,10 +151,10 @@ def _counted(result: Any) -> Any:
 
 
 def is_coroutine(value: Any) -> bool:
-    """Return whether a value comes from a call of an async function; a coroutine is closed."""
+    """Return whether a value is the result of calling an async function; close a coroutine."""
     kind = type(value).__name__
     if kind == "coroutine":
-        value.close()  # or Python would warn, somewhere else, that it was never awaited
+        value.close()  # or Python warns later that it was never awaited
     return kind in ("coroutine", "async_generator")
 
 
@@ -160,7 +168,7 @@ def _text(result: Any, frame_options: dict[str, Any]) -> bytes:
 
 
 def _not_unicode(error: UnicodeEncodeError) -> str:
-    """Return what to do about text that has no bytes, such as an undecodable file name."""
+    """Return the message for text that UTF-8 cannot encode, such as an undecodable file name."""
     text = error.object[max(error.start - 40, 0) : error.end + 20]
     return (
         "a returned row is not valid Unicode (%r, near %r); encode or escape it in run(), such as "

@@ -1,4 +1,4 @@
-"""Values as text and as JSON: arrays with every number, on one line; missing values as null."""
+"""Single values as text, JSON and Python objects: arrays with every number, missing values as null."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from ..failures import BadResult
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import in a worker
-    from typing import Any
+    from typing import Any, Iterator
 
 ONLY_COLUMN = "result"
-"""The column of results that are single values."""
+"""The column name of results that are single values."""
 
-_SHOWN = 100
+_SHOWN_CHARS = 100
 """Characters of a value in an error message."""
 
 
 def shown(value: Any) -> str:
-    """Return a value for an error message: its type, and the beginning of its look."""
-    look = repr(value)
-    look = look if len(look) <= _SHOWN else look[:_SHOWN] + "..."
-    return "%s (%s)" % (look, type(value).__name__)
+    """Return a value for an error message: the beginning of its ``repr``, and its type."""
+    text = repr(value)
+    text = text if len(text) <= _SHOWN_CHARS else text[:_SHOWN_CHARS] + "..."
+    return "%s (%s)" % (text, type(value).__name__)
 
 
 def bad_value(where: str, value: Any, why: str) -> BadResult:
@@ -31,8 +31,14 @@ def bad_value(where: str, value: Any, why: str) -> BadResult:
     return BadResult("wrong_result", "run() returned %s %s: %s" % (shown(value), where, why))
 
 
+def bad_frame(where: str, frame: Any) -> BadResult:
+    """Return the error for a DataFrame in the place of a single value."""
+    advice = "a DataFrame cannot be a single value; use frame.to_dict('records')"
+    return bad_value(where, frame, advice)
+
+
 def is_array(kind: type) -> bool:
-    """Return whether a type's values are arrays: of numpy, pandas, torch, TensorFlow or scipy."""
+    """Return whether a type is an array of numpy, pandas, torch, TensorFlow or scipy."""
     if issubclass(kind, (str, bytes)):
         return False
     return hasattr(kind, "__len__") and (hasattr(kind, "__array__") or hasattr(kind, "toarray"))
@@ -43,45 +49,43 @@ def is_frame(kind: type) -> bool:
     return hasattr(kind, "to_csv") and hasattr(kind, "columns")
 
 
-def is_rich(kind: type) -> bool:
-    """Return whether a type's values are arrays, or may hold some."""
+def may_hold_arrays(kind: type) -> bool:
+    """Return whether a type is an array, or may contain arrays."""
     return issubclass(kind, (list, tuple, dict)) or is_array(kind)
 
 
 def array_as_list(array: Any) -> Any:
-    """Return the values of an array as nested lists; dates in it as text."""
+    """Return the values of an array as nested lists, with dates as text."""
     if hasattr(array, "toarray"):
         array = array.toarray()
     if hasattr(array, "numpy") and not hasattr(array, "tolist"):
         array = array.numpy()
     if getattr(getattr(array, "dtype", None), "kind", "") in ("m", "M") and hasattr(array, "ndim"):
-        array = array.astype(str)  # as nanoseconds, tolist() gives whole numbers
+        array = array.astype(str)  # tolist() returns integers for nanoseconds
     if not hasattr(array, "tolist"):
         raise bad_value("as an array", array, "it has no tolist(); return array.tolist()")
     return array.tolist()
 
 
-def listed(value: Any) -> Any:
-    """Return a value in which every array is a list; the value itself where it holds none.
+def arrays_as_lists(value: Any) -> Any:
+    """Return a value with every array in it replaced by a list; the same object if it has none.
 
     Raises
     ------
     BadResult
-        It holds a DataFrame.
+        It contains a DataFrame.
     """
     kind = type(value)
     if is_frame(kind):
-        raise bad_value(
-            "inside an element", value, "one element is one row; return frame.to_dict() for it"
-        )
+        raise bad_frame("inside an element", value)
     if is_array(kind):
-        return listed(array_as_list(value)) if getattr(value, "ndim", 1) else value
+        return arrays_as_lists(array_as_list(value)) if getattr(value, "ndim", 1) else value
     if isinstance(value, dict):
-        if any(map(is_rich, set(map(type, value.values())))):
-            return {name: listed(inner) for name, inner in value.items()}
+        if any(map(may_hold_arrays, set(map(type, value.values())))):
+            return {name: arrays_as_lists(inner) for name, inner in value.items()}
         return value
-    if isinstance(value, (list, tuple)) and any(map(is_rich, set(map(type, value)))):
-        inner_values = [listed(inner) for inner in value]
+    if isinstance(value, (list, tuple)) and any(map(may_hold_arrays, set(map(type, value)))):
+        inner_values = [arrays_as_lists(inner) for inner in value]
         if isinstance(value, list):
             return inner_values
         return kind(*inner_values) if hasattr(kind, "_fields") else tuple(inner_values)
@@ -89,52 +93,48 @@ def listed(value: Any) -> Any:
 
 
 def text_lines(values: Any) -> list[str]:
-    """Return the text of elements, each as ``str(element)``.
+    """Return ``str(element)`` for each element.
 
-    An array, also one inside a list, tuple or dict, is written as a list, ``[0.5, 1.5]``: its own
-    ``str`` leaves out numbers and digits, and goes over several lines.
+    An array, even inside a list, tuple or dict, is written as a list, ``[0.5, 1.5]``: its own ``str``
+    omits numbers and digits, and has several lines.
     """
-    if not _may_show_arrays(values):
+    if not _may_print_arrays(values):
         return list(map(str, values))
     numpy = sys.modules.get("numpy")
     if numpy is None:
-        return [str(listed(value)) for value in values]
-    # For objects that show arrays of their own, such as dataclasses.
+        return [str(arrays_as_lists(value)) for value in values]
+    # The options apply to objects that print their own arrays, such as dataclasses.
     with numpy.printoptions(threshold=sys.maxsize, linewidth=sys.maxsize):
-        return [str(listed(value)) for value in values]
+        return [str(arrays_as_lists(value)) for value in values]
 
 
-def _may_show_arrays(values: Any) -> bool:
-    """Return whether the ``str`` of an element may be that of an array; seen in one pass."""
+def _may_print_arrays(values: Any) -> bool:
+    """Return whether the ``str`` of an element may print an array; found in one pass over types."""
     kinds = set(map(type, values))
     if kinds <= {list, tuple}:
         kinds = set(map(type, chain.from_iterable(values)))
     elif kinds == {dict}:
         kinds = set(map(type, chain.from_iterable(map(dict.values, values))))
-    return any(is_rich(kind) or _is_foreign(kind) for kind in kinds)
-
-
-def _is_foreign(kind: type) -> bool:
-    """Return whether a type is a class whose ``str`` may show arrays."""
-    return kind.__module__ not in ("builtins", "numpy")
+    return any(
+        may_hold_arrays(kind) or kind.__module__ not in ("builtins", "numpy") for kind in kinds
+    )
 
 
 def json_lines(records: Any) -> bytes:
-    """Return the lines of records, dicts or single values; a missing value is null.
+    """Return the JSON lines of records, which are dicts or single values; a missing value is null.
 
     Raises
     ------
     BadResult
-        A record holds what is neither null, a number, text, a date nor made of these.
+        A record contains a value that JSON cannot represent.
     """
     lines = []
     is_plain = True
     encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=_refuse).encode
     for number, record in enumerate(records):
         row = record if isinstance(record, dict) else {ONLY_COLUMN: record}
-        if is_plain and _has_plain_keys(
-            row
-        ):  # until the first that is not: what json writes by itself is written by it
+        # The first record that json cannot encode unaided turns this fast path off.
+        if is_plain and _has_plain_keys(row):
             try:
                 lines.append(encode(row))
                 continue
@@ -146,7 +146,7 @@ def json_lines(records: Any) -> bytes:
 
 
 def _has_plain_keys(record: dict[Any, Any]) -> bool:
-    """Return whether all keys are text, so that no two become the same in JSON."""
+    """Return whether all keys are text, so that no two of them are the same in JSON."""
     if not set(map(type, record)) <= {str}:
         return False
     if dict not in set(map(type, record.values())):
@@ -159,19 +159,19 @@ def _refuse(_: Any) -> Any:
 
 
 def json_value(value: Any, where: str) -> Any:
-    """Return a value as JSON has it.
+    """Convert a value to one that ``json`` encodes.
 
     Parameters
     ----------
     value
         Any value.
     where
-        Which one it is, for the error.
+        Its location, for the error.
 
     Raises
     ------
     BadResult
-        JSON has no such value, and its text would not say what it is.
+        JSON cannot represent the value.
     """
     if value is None or isinstance(value, (bool, str)):
         return value
@@ -187,11 +187,11 @@ def json_value(value: Any, where: str) -> Any:
 
 
 def _is_json(values: Any) -> bool:
-    """Return whether JSON has all values as they are; looked at as fast as vectors need it."""
+    """Return whether ``json`` encodes all values unchanged; fast enough for long vectors."""
     kinds = set(map(type, values))
     if kinds == {float}:
         total = sum(values)
-        return bool(total - total == 0)  # neither NaN nor an infinity is among them
+        return bool(total - total == 0)  # False if NaN or an infinity is among them
     return kinds <= {int, str, bool, type(None)}
 
 
@@ -204,7 +204,7 @@ def _number(value: float, where: str) -> float | None:
 
 
 def _json_object(value: dict[Any, Any], where: str) -> dict[str, Any]:
-    """Return a dict with keys of text, as json writes those of Python: 3, true, null."""
+    """Convert a dict; keys become text as ``json`` writes them: 3, true, null."""
     record: dict[str, Any] = {}
     for key, inner in value.items():
         name = key
@@ -216,7 +216,7 @@ def _json_object(value: dict[Any, Any], where: str) -> dict[str, Any]:
                 plain = plain.isoformat()
             name = plain if isinstance(plain, str) else json.dumps(plain)
         if name in record:
-            raise bad_value("as a key " + where, key, "JSON writes another key the same")
+            raise bad_value("as a key " + where, key, "another key is the same in JSON")
         record[name] = json_value(inner, "%s in %r" % (where, name))
     return record
 
@@ -224,16 +224,16 @@ def _json_object(value: dict[Any, Any], where: str) -> dict[str, Any]:
 def _json_of_other(value: Any, where: str) -> Any:
     kind = type(value)
     if is_frame(kind):
-        raise bad_value(where, value, "a DataFrame is no value; use frame.to_dict('records')")
+        raise bad_frame(where, value)
     if is_missing(value):
         return None
     if hasattr(value, "isoformat"):
         return value.isoformat()
     if getattr(getattr(value, "dtype", None), "kind", "") in ("m", "M") and not is_array(kind):
-        return str(value)  # numpy's own dates: as nanoseconds, tolist() gives whole numbers
+        return str(value)  # numpy's dates: tolist() returns integers for nanoseconds
     if is_array(kind):
         return json_value(array_as_list(value), where)
-    if hasattr(value, "tolist"):  # numpy's single values
+    if hasattr(value, "tolist"):  # a numpy scalar
         plain = value.tolist()
         if type(plain) is not kind:
             return json_value(plain, where)
@@ -241,11 +241,11 @@ def _json_of_other(value: Any, where: str) -> Any:
         return value.__fspath__()
     if kind.__name__ in _AS_TEXT:
         return str(value)
-    raise bad_value(where, value, "JSON has no such value; return str(value), or its parts")
+    raise bad_value(where, value, "JSON cannot represent it; return str(value), or its parts")
 
 
 _AS_TEXT = ("Decimal", "UUID", "timedelta", "Timedelta", "Period", "PurePosixPath", "Fraction")
-"""Values that are what their text says."""
+"""Types that are written as their ``str``."""
 
 
 def is_missing(value: Any) -> bool:
@@ -255,6 +255,36 @@ def is_missing(value: Any) -> bool:
     if hasattr(value, "__len__"):
         return False
     try:
-        return bool(value != value)  # noqa: PLR0124 - it is NaN, or numpy's NaT
+        return bool(value != value)  # noqa: PLR0124 - NaN, or numpy's NaT
     except (TypeError, ValueError):
         return False
+
+
+def records_of(frame: Any) -> Iterator[dict[Any, Any]]:
+    """Yield a dict for each row of a DataFrame, from column names to Python values.
+
+    Each column keeps its own type: an integer stays an ``int`` beside floats, whereas a row as a
+    Series (``frame.iloc[0]``) makes floats of both. A missing value is None.
+    """
+    names = list(frame.columns)
+    columns = [_python_values(frame.iloc[:, position]) for position in range(len(names))]
+    if not columns:
+        return iter([{} for _ in range(len(frame))])
+    return (dict(zip(names, row)) for row in zip(*columns))
+
+
+def _python_values(column: Any) -> list[Any]:
+    values: list[Any] = column.tolist()
+    # Columns of objects, and Int64 columns of old pandas, may return numpy's scalars.
+    is_plain = column.dtype != object and hasattr(column.dtype, "newbyteorder")
+    if not is_plain and any(kind.__module__ == "numpy" for kind in set(map(type, values))):
+        values = [_python_value(value) for value in values]
+    missing = column.isna()
+    if missing.any():
+        values = [None if gap else value for value, gap in zip(values, missing.tolist())]
+    return values
+
+
+def _python_value(value: Any) -> Any:
+    is_scalar = type(value).__module__ == "numpy" and getattr(value, "ndim", 1) == 0
+    return value.item() if is_scalar else value

@@ -1,1 +1,1 @@
-"""Tables in a worker: a mini-batch's rows are read and typed."""
+"""Tables in a worker: reads the rows of a mini-batch with the decided column types."""

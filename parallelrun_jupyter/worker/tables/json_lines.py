@@ -1,21 +1,39 @@
-"""Reads ranges of JSON lines."""
+"""Reads ranges of JSON lines: one object per row."""
 
 from __future__ import annotations
 
 import json
 
 from ..failures import BadInput
-from .dates import DateError, dates_of
-from .delimited import SHOWN, text_type
+from .delimited import SHOWN_CHARS
+from .pandas_types import ConversionError, dates_of, misfit, text_dtype
 from .text_range import TextRange
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import in a worker
-    from typing import Any
+    from typing import Any, Iterator
+
+
+def parse_lines(data: bytes, encoding: str) -> Iterator[tuple[int, Any]]:
+    """Yield the offset and the JSON value of each line that is not blank.
+
+    Planning infers types, and workers read rows, with this same function. A line that cannot be
+    decoded or parsed yields its ValueError in place of a value.
+    """
+    end = 0
+    for line in data.split(b"\n"):
+        start, end = end, end + len(line) + 1
+        try:
+            value = json.loads(line.decode(encoding))
+        except ValueError as error:
+            if not line.strip(b" \t\r"):
+                continue
+            value = error
+        yield start, value
 
 
 def read_json_rows(pd: Any, path: str, part: list[int], table: dict[str, Any]) -> Any:
-    """Return the rows of a range as a DataFrame of the dataset's columns and types."""
+    """Return the rows of a range as a DataFrame with the dataset's columns and types."""
     text = TextRange(path, part, table)
     rows, starts = _rows(text)
     columns = {}
@@ -24,43 +42,47 @@ def read_json_rows(pd: Any, path: str, part: list[int], table: dict[str, Any]) -
         try:
             columns[name] = _column(pd, decided, values)
         except (ValueError, TypeError, OverflowError) as error:
-            why = "is no %s; give the column another type in column_types=" % decided
-            if isinstance(error, DateError):
-                row, why = error.row, str(error)
+            if isinstance(error, ConversionError):
+                row, reason = error.row, str(error)
             else:
-                row = _first_bad(pd, decided, values)
+                row, reason = _first_misfit(pd, decided, values), misfit(decided)
             raise BadInput(
                 "%s: column %r holds %s in the line at byte %d, which %s"
-                % (path, name, repr(values[row])[:SHOWN], text.byte(starts[row]), why)
+                % (
+                    path,
+                    name,
+                    repr(values[row])[:SHOWN_CHARS],
+                    text.file_offset(starts[row]),
+                    reason,
+                )
             )
     return pd.DataFrame(columns, columns=table["columns"])
 
 
 def _rows(text: TextRange) -> tuple[list[dict[str, Any]], list[int]]:
-    """Return the objects, and where their lines begin in the text."""
+    """Return the objects, and the offsets of their lines in the text."""
     rows, starts = [], []
-    start = 0
-    for line in text.data.split(b"\n"):
-        if line.strip(b" \t\r"):
-            try:
-                row = json.loads(line.decode(text.encoding))
-            except UnicodeDecodeError as error:
-                raise text.undecodable(error)
-            except ValueError as error:
-                at = text.byte(start + getattr(error, "pos", 0))
-                raise BadInput(
-                    "%s: the line at byte %d is not JSON at byte %d (%s)"
-                    % (text.path, text.byte(start), at, getattr(error, "msg", error))
-                )
-            if not isinstance(row, dict):
-                raise BadInput(
-                    "%s: the line at byte %d is a %s; expected a JSON object in every line"
-                    % (text.path, text.byte(start), type(row).__name__)
-                )
-            rows.append(row)
-            starts.append(start)
-        start += len(line) + 1
+    for start, row in parse_lines(text.data, text.encoding):
+        if not isinstance(row, dict):
+            raise _not_an_object(text, start, row)
+        rows.append(row)
+        starts.append(start)
     return rows, starts
+
+
+def _not_an_object(text: TextRange, start: int, value: Any) -> BadInput:
+    if isinstance(value, UnicodeDecodeError):
+        return text.undecodable(value)
+    if isinstance(value, ValueError):
+        at = text.file_offset(start + getattr(value, "pos", 0))
+        return BadInput(
+            "%s: the line at byte %d is not JSON at byte %d (%s)"
+            % (text.path, text.file_offset(start), at, getattr(value, "msg", value))
+        )
+    return BadInput(
+        "%s: the line at byte %d is a %s; expected a JSON object in every line"
+        % (text.path, text.file_offset(start), type(value).__name__)
+    )
 
 
 def _column(pd: Any, decided: str, values: list[Any]) -> Any:
@@ -69,7 +91,7 @@ def _column(pd: Any, decided: str, values: list[Any]) -> Any:
     Raises
     ------
     ValueError, TypeError, OverflowError
-        One of them is of another type.
+        A value is not of the type.
     """
     if decided == "object":
         return pd.Series(values, dtype=object)
@@ -77,23 +99,23 @@ def _column(pd: Any, decided: str, values: list[Any]) -> Any:
         if not all(value is None or isinstance(value, str) for value in values):
             raise ValueError("not text")
         nan = float("nan")
-        return pd.Series([nan if v is None else v for v in values], dtype=text_type(pd))
+        return pd.Series([nan if v is None else v for v in values], dtype=text_dtype(pd))
     if decided.startswith("datetime"):
         return dates_of(pd, pd.Series(_date_texts(pd, values), dtype=object), decided)
     if decided == "bool" and not all(isinstance(value, bool) for value in values):
         raise ValueError("not a truth value")
     if decided.lower().startswith(("int", "uint")):
-        _check_places(decided, values)
+        _check_limits(decided, values)
     return pd.Series(values, dtype=decided)
 
 
-def _check_places(decided: str, values: list[Any]) -> None:
-    """See that whole numbers have a place in their type: older pandas cuts them off silently."""
+def _check_limits(decided: str, values: list[Any]) -> None:
+    """Raise OverflowError if a whole number does not fit its type: older pandas wraps it silently."""
     bits = int(decided.lower().lstrip("uint"))
     low, high = (0, 1 << bits) if decided.lower().startswith("u") else (-(1 << bits - 1), 1 << bits - 1)  # fmt: skip
     whole = [value for value in values if isinstance(value, int)]
     if whole and not low <= min(whole) <= max(whole) < high:
-        raise OverflowError("a number has no place in %s" % decided)
+        raise OverflowError("a number does not fit %s" % decided)
 
 
 def _date_texts(pd: Any, values: list[Any]) -> list[str | None]:
@@ -105,12 +127,11 @@ def _date_texts(pd: Any, values: list[Any]) -> list[str | None]:
         elif isinstance(value, int) and not isinstance(value, bool):
             texts.append(pd.Timestamp(value).isoformat())
         else:
-            what = "is no text with a date; give the column another type in column_types="
-            raise DateError(row, what)
+            raise ConversionError(row, misfit("date"))
     return texts
 
 
-def _first_bad(pd: Any, decided: str, values: list[Any]) -> int:
+def _first_misfit(pd: Any, decided: str, values: list[Any]) -> int:
     for row, value in enumerate(values):
         try:
             _column(pd, decided, [value])

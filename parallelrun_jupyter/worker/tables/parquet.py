@@ -1,4 +1,4 @@
-"""Reads ranges of rows of Parquet files, under old and new pandas and pyarrow."""
+"""Reads ranges of rows of Parquet files, with the same result under old and new pandas and pyarrow."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ import os
 import re
 
 from ..failures import BadInput
+from .pandas_types import version_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import in a worker
     from typing import Any
 
-_held = {}  # type: dict[tuple[Any, ...], Any]
-"""The row group that was divided last: the next mini-batch is often another part of it."""
+_last_group = {}  # type: dict[tuple[Any, ...], Any]
+"""The row group that was sliced last: the next mini-batch is often another part of it."""
 
 
 def read_row_groups(pd: Any, path: str, part: list[int], table: dict[str, Any]) -> Any:
-    """Return a range of rows as a DataFrame of the dataset's columns and types.
+    """Return a range of rows as a DataFrame with the dataset's columns and types.
 
     Parameters
     ----------
@@ -26,15 +27,16 @@ def read_row_groups(pd: Any, path: str, part: list[int], table: dict[str, Any]) 
     path
         The file.
     part
-        The first row and the one behind the last. In plans of older versions, whose tables have no
-        ``by``, the same for row groups.
+        The first row and the one after the last. In plans of older versions, whose tables have no
+        ``by``: row groups.
     table
-        What the plan says of the file: ``schema``, ``gaps`` and ``rare``, as `_Rows` has them.
+        ``schema`` (base64), ``gaps`` and ``uuids`` as for `_Rows`; ``rare``, the columns whose types
+        an old pyarrow may lack; ``counted``, start and step of an index that the file only describes.
 
     Raises
     ------
     BadInput
-        The file cannot be read, or a column of it cannot be of the decided type.
+        The file cannot be read, or a column cannot be converted to its decided type.
     """
     try:
         import pyarrow as pa
@@ -71,7 +73,7 @@ def read_row_groups(pd: Any, path: str, part: list[int], table: dict[str, Any]) 
 
 
 def _not_opened(pa: Any, path: str, table: dict[str, Any], error: Exception) -> BadInput:
-    """Say that a file cannot be read, and which types in it may be why: old pyarrow lacks them."""
+    """Return the error of a file; it names the columns whose types an old pyarrow may lack."""
     rare = ", ".join(
         "column %r of the type %s" % item for item in sorted(table.get("rare", {}).items())
     )
@@ -84,7 +86,7 @@ def _not_opened(pa: Any, path: str, table: dict[str, Any], error: Exception) -> 
 def _row_range(
     file: Any, path: str, part: list[int], names: list[str], table: dict[str, Any]
 ) -> Any:
-    """Return the rows of a part of a file; a row group that is divided is kept."""
+    """Read rows of a file. A row group of which only some are needed is kept for the next call."""
     if table.get("by") != "rows":
         return file.read_row_groups(list(range(part[0], part[1])), columns=names)
     first, groups = 0, []
@@ -96,14 +98,14 @@ def _row_range(
         first += count
     if all(end - begin == count for _, begin, end, count in groups):
         return file.read_row_groups([group[0] for group in groups], columns=names)
-    pieces, status = [], os.stat(path)  # a path of a copy may become that of another file
+    pieces, status = [], os.stat(path)  # the path of a copy may be reused for another file
     version = (status.st_ino, status.st_size, status.st_mtime_ns)
     for number, begin, end, _ in groups:
         key = (path, version, number, tuple(names))
-        if key not in _held:
-            _held.clear()  # before reading: there is room for one
-            _held[key] = file.read_row_groups([number], columns=names)
-        pieces.append(_held[key].slice(begin, end - begin))
+        if key not in _last_group:
+            _last_group.clear()  # before reading, to hold one group at most
+            _last_group[key] = file.read_row_groups([number], columns=names)
+        pieces.append(_last_group[key].slice(begin, end - begin))
     if len(pieces) == 1:
         return pieces[0]
     import pyarrow as pa
@@ -112,10 +114,11 @@ def _row_range(
 
 
 class _Rows:
-    """Rows as pyarrow read them, and how they become a DataFrame.
+    """Converts rows that pyarrow read to a DataFrame.
 
-    ``schema`` has the decided types. ``table`` has ``gaps``: the types of columns in which values are
-    missing somewhere in the dataset; and ``uuids``: columns of UUIDs, which old pyarrow reads as bytes.
+    ``schema`` has the decided types. In ``table``, ``gaps`` has the dtypes of the columns that have
+    missing values anywhere in the dataset, and ``uuids`` the UUID columns, which old pyarrow reads as
+    bytes.
     """
 
     def __init__(self, pd: Any, path: str, rows: Any, schema: Any, table: dict[str, Any]) -> None:
@@ -127,13 +130,13 @@ class _Rows:
         self._rows = rows
         self._schema = schema
         gaps = table["gaps"]
-        if isinstance(gaps, list):  # of an older plan
+        if isinstance(gaps, list):  # a plan of an older version
             integer = pa.types.is_integer
             gaps = {n: "float64" if integer(schema.field(n).type) else "object" for n in gaps}
         self._gaps = gaps
         self._uuids = table.get("uuids", ())
-        self._has_units = int(pd.__version__.split(".")[0]) >= 2
-        self._keeps_units = self._has_units and int(pa.__version__.split(".")[0]) >= 13
+        self._has_units = version_of(pd) >= (2, 0)
+        self._keeps_units = self._has_units and version_of(pa) >= (13, 0)
 
     def frame(self, names: list[str]) -> Any:
         """Return columns as a DataFrame.
@@ -141,17 +144,17 @@ class _Rows:
         Raises
         ------
         BadInput
-            One of them cannot be converted; the message names it.
+            A column cannot be converted.
         """
         try:
             return self._frame(names)
-        except Exception as error:  # pyarrow, pandas and Python have their own, by type and version
+        except Exception as error:  # the type depends on column, pyarrow and pandas
             for name in names:
                 try:
                     self._frame([name])
                 except Exception as exact:
                     raise self._unreadable(name, exact)
-            raise BadInput("%s: its rows are no table for pandas: %s" % (self._path, error))
+            raise BadInput("%s: its rows cannot become a DataFrame: %s" % (self._path, error))
 
     def _unreadable(self, name: str, error: Exception) -> BadInput:
         kind = self._schema.field(name).type
@@ -168,7 +171,7 @@ class _Rows:
 
     def _frame(self, names: list[str]) -> Any:
         columns = [self._column(name) for name in names]
-        own = {}  # columns that pyarrow's own way would not keep as they are, or not everywhere
+        own = {}  # the columns that Table.to_pandas() changes, or changes in some versions only
         for name, column in zip(names, columns):
             if self._gaps.get(name) in ("Int64", "UInt64"):
                 objects = column.to_pandas(integer_object_nulls=True)
@@ -180,7 +183,7 @@ class _Rows:
         plain = [k for k, name in enumerate(names) if name not in own]
         rows = self._pa.Table.from_arrays([columns[k] for k in plain], [names[k] for k in plain])
         frame = rows.to_pandas()
-        # Where this mini-batch has no gap, its type is still that of those which have one.
+        # A column with gaps elsewhere in the dataset has the same dtype in every mini-batch.
         kinds = {n: kind for n, kind in self._gaps.items() if n in names and n not in own}
         frame = frame.astype(kinds) if kinds else frame
         if not own:
@@ -188,7 +191,7 @@ class _Rows:
         return self._pd.DataFrame({n: own[n] if n in own else frame[n] for n in names})
 
     def _column(self, name: str) -> Any:
-        """Return a column of the rows as the decided type."""
+        """Return a column, cast to its decided type."""
         pa, kind = self._pa, self._schema.field(name).type
         column = self._rows.column(self._rows.schema.get_field_index(name))
         if isinstance(column.type, getattr(pa, "BaseExtensionType", pa.ExtensionType)):
@@ -197,9 +200,7 @@ class _Rows:
         if pa.types.is_dictionary(column.type):
             decoded = [chunk.dictionary.take(chunk.indices) for chunk in column.chunks]
             column = pa.chunked_array(decoded, type=column.type.value_type)
-        if "list_view" in str(
-            column.type
-        ):  # pyarrow loses empty lists where it slices or casts these
+        if "list_view" in str(column.type):  # slices and casts of these lose empty lists
             return pa.chunked_array([pa.array(column.to_pylist(), kind)])
         return column if _is_alike(column.type, kind) else column.cast(kind)
 
@@ -207,41 +208,41 @@ class _Rows:
         return bool(self._pa.types.is_timestamp(kind) or self._pa.types.is_duration(kind))
 
     def _times(self, column: Any) -> Any:
-        """Return times or durations as pandas of this version has them, whatever pyarrow makes of them.
+        """Convert times or durations without pyarrow, of which some versions change their unit.
 
-        pandas 2 keeps their unit; older ones have nanoseconds alone.
+        They keep their unit from pandas 2 on; older versions have nanoseconds only.
         """
-        kind, none = column.type, -(1 << 63)  # the least whole number is what numpy has for no time
+        kind, none = column.type, -(1 << 63)  # numpy's NaT is the smallest integer
         is_stamp = self._pa.types.is_timestamp(kind)
         numbers = column.cast(self._pa.int64()).to_pandas(integer_object_nulls=True)
         if numbers.dtype == object:
             numbers = self._pd.Series([none if v is None else v for v in numbers], dtype="int64")
         numbers, unit = numbers.to_numpy(), kind.unit
         if not self._has_units and unit != "ns":
-            factor, is_known = {"s": 10**9, "ms": 10**6, "us": 10**3}[unit], numbers != none
-            if (abs(numbers[is_known]) > ((1 << 63) - 1) // factor).any():
+            factor, is_set = {"s": 10**9, "ms": 10**6, "us": 10**3}[unit], numbers != none
+            if (abs(numbers[is_set]) > ((1 << 63) - 1) // factor).any():
                 raise ValueError("some are out of the bounds of nanoseconds")
             numbers, unit = numbers.copy(), "ns"
-            numbers[is_known] *= factor
+            numbers[is_set] *= factor
         times = self._pd.Series(numbers.view("%s[%s]" % ("M8" if is_stamp else "m8", unit)))
         if is_stamp and kind.tz is not None:
             return times.dt.tz_localize("UTC").dt.tz_convert(kind.tz)
         return times
 
 
-def _is_alike(found: Any, wanted: Any) -> bool:
-    """Say whether pandas gets the same from both types, so that none is made of the other.
+def _is_alike(kind: Any, decided: Any) -> bool:
+    """Return whether pandas gets the same values from both types, so that no cast is needed.
 
-    Not every pyarrow can turn texts into large ones, nor lists.
+    Some versions of pyarrow cannot cast text or lists to their large variants.
     """
-    if found.equals(wanted):
+    if kind.equals(decided):
         return True
-    one, other = (
-        re.sub("large_|fixed_size_|_view$", "", str(t)).partition("<") for t in (found, wanted)
+    name, decided_name = (
+        re.sub("large_|fixed_size_|_view$", "", str(t)).partition("<")[0] for t in (kind, decided)
     )
-    if one[0] == other[0] == "list":
-        return bool(found.value_type.equals(wanted.value_type))
-    return one[0] == other[0] in ("string", "binary")
+    if name == decided_name == "list":
+        return bool(kind.value_type.equals(decided.value_type))
+    return name == decided_name in ("string", "binary")
 
 
 def _uuid(value: Any) -> Any:

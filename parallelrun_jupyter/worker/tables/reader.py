@@ -1,6 +1,6 @@
-"""Reads the mini-batches of tables: a range of a file becomes a DataFrame of the decided types.
+"""Reads the mini-batches of tables: a range of a file as a DataFrame with the decided types.
 
-pandas is imported here, on the first table; pyarrow only for Parquet.
+pandas is imported on the first table; pyarrow only for Parquet.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 
 from ..failures import BadInput
-from .column_layout import arrange_columns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import in a worker
@@ -16,12 +15,19 @@ if TYPE_CHECKING:  # typing is not worth its import in a worker
 
 
 def load_table(row: list[Any]) -> Any:
-    """Return the DataFrame of a plan line ``["t", ...]``, with a fresh index.
+    """Return the DataFrame of a mini-batch, with a fresh index.
+
+    Parameters
+    ----------
+    row
+        The plan line: ``["t", input, paths, sizes, times, parts, table, rows, ...]``. For each file it
+        has the path, size, modification time and range of rows. ``table`` describes how to read them:
+        its ``format`` names the reader, its ``each`` has the differences from file to file.
 
     Raises
     ------
     BadInput
-        A file is gone or was changed, or it holds what cannot be read as the decided types.
+        A file is gone, was changed, or cannot be read as the decided types.
     """
     try:
         import pandas as pd
@@ -30,36 +36,33 @@ def load_table(row: list[Any]) -> Any:
             "tables are read with pandas, which this interpreter cannot import (%s); "
             "add pandas to the run's environment" % error
         )
-    each = row[6].get("each") or [{}] * len(row[2])
+    paths, sizes, times, parts, common = row[2:7]
+    each = common.get("each") or [{}] * len(paths)
     frames = []
-    for path, size, time, part, own in zip(row[2], row[3], row[4], row[5], each):
-        table = dict(row[6], **own)
+    for path, size, time, part, own in zip(paths, sizes, times, parts, each):
+        table = dict(common, **own)
         _check_unchanged(path, size, None if table.get("is_copy") else time)
         frame = _reader(table["format"])(pd, path, part, table)
-        frames.append(arrange_columns(pd, frame, table))
+        frames.append(_arranged(pd, frame, table))
     return frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
 
 
 def _check_unchanged(path: str, size: int, time: Any) -> None:
     try:
-        found = os.stat(path)
+        status = os.stat(path)
     except OSError as error:
         raise BadInput("the input %s is gone (%s)" % (path, error.strerror))
-    if (size >= 0 and found.st_size != size) or (
-        isinstance(time, int) and found.st_mtime_ns != time
+    if (size >= 0 and status.st_size != size) or (
+        isinstance(time, int) and status.st_mtime_ns != time
     ):
         raise BadInput(
-            "the input %s was changed after the run had been planned: its rows are elsewhere now. "
+            "the input %s was changed after the run was planned, so its rows have moved. "
             "Start a new run" % path
         )
 
 
-def _unreadable(_: Any, __: str, ___: list[int], table: dict[str, Any]) -> Any:
-    raise BadInput(table["why"])
-
-
 def _reader(form: str) -> Any:
-    """Return what reads a format; its module is imported when it is first needed."""
+    """Return the function that reads a format; its module is imported on first use."""
     if form == "json_lines":
         from .json_lines import read_json_rows
 
@@ -72,4 +75,57 @@ def _reader(form: str) -> Any:
         from .delimited import read_delimited
 
         return read_delimited
-    return _unreadable
+    return _refuse
+
+
+def _refuse(_: Any, __: str, ___: list[int], table: dict[str, Any]) -> Any:
+    """Fail with the reason that planning found: the file could not be read then."""
+    raise BadInput(table["why"])
+
+
+def _arranged(pd: Any, frame: Any, table: dict[str, Any]) -> Any:
+    """Add the keys and the path of the file to a frame, and drop the columns that are left out.
+
+    The keys are the last columns and the path is the first; each replaces a column of its name.
+
+    Raises
+    ------
+    BadInput
+        A column to drop does not exist.
+    """
+    from .pandas_types import dtype_of
+
+    keys = key_values(table.get("key_columns", {}))
+    for name, value in keys.items():
+        if name in frame:
+            del frame[name]
+        dtype = dtype_of(pd, table["key_types"][name])
+        frame[name] = pd.Series([value] * len(frame), index=frame.index, dtype=dtype)
+    if "path_column" in table:
+        name, path = table["path_column"]
+        if name in frame:
+            del frame[name]
+        frame.insert(0, name, path)
+    drops = table.get("drops", ())
+    for name in drops:
+        if name not in frame:
+            columns = ", ".join(map(str, frame.columns[:20]))
+            raise BadInput(
+                "the column %r is to be left out, but the input does not have it. Its columns are: %s"
+                % (name, columns)
+            )
+    return frame.drop(columns=drops) if drops else frame
+
+
+def key_values(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the key values of a plan line, with times as ``datetime``."""
+    return {
+        key: _time(value["datetime"]) if isinstance(value, dict) else value
+        for key, value in values.items()
+    }
+
+
+def _time(text: str) -> Any:
+    from datetime import datetime
+
+    return datetime.fromisoformat(text)

@@ -1,9 +1,21 @@
-"""Finds the rows of delimited text exactly as pandas' C parser does, at memory speed.
+"""Splits delimited text into rows exactly where pandas' C parser does, at memory speed.
 
-A line ends at a line feed, a carriage return or both, outside of quotes. A quote opens a quoted
-field at the start of a field only; in one, two quotes stand for one. A line of nothing but spaces
-and tabs is no row. Where there is an escape character, the byte after it is plain, in quotes and
-outside of them.
+The parser is a state machine that reads one byte at a time. This module computes the same row
+boundaries with a few numpy passes over a block of bytes:
+
+1. Replace every escape character and the byte after it by letters (`without_escapes`).
+2. Find the line ends: a line feed, a carriage return, or the pair.
+3. Find the quotes that open and close fields (`quote_edges`). An offset with an odd number of edges
+   before it is inside quotes, and a line end there does not end a row.
+4. Mark the blank lines, which hold only spaces and tabs: the parser skips them.
+
+The parser's rules decide which quotes are edges. A quote opens a quoted field only as the first byte
+of that field. Inside quotes, a doubled quote is a literal one. After the closing quote, the rest of
+the field is plain. An escape makes the next byte literal, inside quotes and outside. If the quotes or
+escapes of a block do not follow the pattern that the vectorized passes rely on, a slower exact pass
+takes over.
+
+All text is in an encoding in which every byte below 128 is that ASCII character.
 """
 
 from __future__ import annotations
@@ -18,56 +30,69 @@ _LF, _CR = 10, 13
 _LETTER = ord("x")
 
 
-def split_rows(
-    data: bytes, separator: str, quote: str, *, is_last: bool, escape: str = ""
-) -> tuple[Any, Any, int]:
-    """Return (ends, is_row, unclosed) of text that begins at the start of a line.
+class Marks:
+    """The ASCII characters with a meaning in delimited text; an empty quote or escape is off."""
+
+    __slots__ = ("escape", "quote", "separator")
+
+    def __init__(self, separator: str, quote: str = "", escape: str = "") -> None:
+        self.separator = separator
+        self.quote = quote
+        self.escape = escape
+
+    def __str__(self) -> str:
+        return self.separator + self.quote + self.escape
+
+
+def split_rows(data: bytes, marks: Marks, *, is_last: bool) -> tuple[Any, Any, int]:
+    """Split text that begins at the start of a line.
 
     Parameters
     ----------
     data
-        Bytes in an encoding in which every byte below 128 is that ASCII character.
-    separator, quote
-        One ASCII character each; no quote where quoting is off.
+        The text.
+    marks
+        Its separator, quote and escape.
     is_last
-        Whether the text ends here, so that its last line needs no line end.
-    escape
-        One ASCII character; empty where there is none.
+        Whether the file ends here, so that the last line needs no line end.
 
     Returns
     -------
-    tuple
-        The offset behind each line, an array; whether each line is a row, an array; and the offset
-        of a quote that is open at the end of the data, -1 for none.
+    ends : numpy.ndarray of int64
+        The offset after each line.
+    is_row : numpy.ndarray of bool
+        False for the blank lines.
+    unclosed : int
+        The offset of a quote that is still open at the end of the text, or -1.
     """
     import numpy as np
 
-    data = without_escapes(data, separator, quote, escape)
+    data = without_escapes(data, marks)
     array = np.frombuffer(data, np.uint8)
     ends = _line_ends(np, array, data, is_last=is_last)
     unclosed = -1
-    if quote and quote.encode("ascii") in data:
-        edges = _quote_edges(np, array, data, separator, quote)
+    if marks.quote and marks.quote.encode("ascii") in data:
+        edges = quote_edges(data, marks)
         if len(edges) % 2:
             unclosed = int(edges[-1])
-        ends = ends[np.searchsorted(edges, ends - 1) % 2 == 0]
+        ends = ends[is_unquoted(edges, ends - 1)]
     if is_last and unclosed < 0 and len(data) > (int(ends[-1]) if len(ends) else 0):
         ends = np.append(ends, len(data))
-    return ends, _rows_among(np, array, data, ends, separator), unclosed
+    return ends, _rows_among(np, array, data, ends, marks.separator), unclosed
 
 
-def without_escapes(data: bytes, separator: str, quote: str, escape: str) -> bytes:
-    """Return text of the same length in which escaped characters, with their escape, are letters.
+def without_escapes(data: bytes, marks: Marks) -> bytes:
+    """Replace each escape character and the byte after it by letters.
 
-    Its rows, fields and quotes are those of the original.
+    The result has the same length, rows, fields and quotes as the original.
     """
-    if not escape or escape.encode("ascii") not in data:
+    if not marks.escape or marks.escape.encode("ascii") not in data:
         return data
     import numpy as np
 
     array = np.frombuffer(data, np.uint8)
-    escapes = np.flatnonzero(array == ord(escape))
-    # In a run of escape characters every second one is escaped; so is what follows an odd run.
+    escapes = np.flatnonzero(array == ord(marks.escape))
+    # In a run of escape characters, every second one is itself escaped.
     begins = np.concatenate([np.ones(1, bool), np.diff(escapes) > 1])
     place = np.arange(len(escapes))
     first = np.maximum.accumulate(np.where(begins, place, 0))
@@ -76,120 +101,131 @@ def without_escapes(data: bytes, separator: str, quote: str, escape: str) -> byt
     plain[escaping] = _LETTER
     plain[escaping[escaping < len(data) - 1] + 1] = _LETTER
     text = bytes(plain.tobytes())
-    if quote and quote.encode("ascii") in text:
-        closing = _quote_edges(np, plain, text, separator, quote)[1::2]
-        behind = closing[closing < len(data) - 1] + 1
-        if (array[behind] == ord(escape)).any():
-            # Behind a closing quote it is no escape; what follows from that is seen step by step.
-            return _replaced_by_steps(data, separator, quote, escape)
+    if marks.quote and marks.quote.encode("ascii") in text:
+        closing = quote_edges(text, marks)[1::2]
+        after = closing[closing < len(data) - 1] + 1
+        if (array[after] == ord(marks.escape)).any():
+            # The parser takes an escape right after a closing quote literally, which shifts the
+            # pairing of the run that it begins.
+            return _without_escapes_exactly(data, marks)
     return text
 
 
-def _replaced_by_steps(data: bytes, separator: str, quote: str, escape: str) -> bytes:
-    """Do what `without_escapes` does, byte by byte."""
+def _without_escapes_exactly(data: bytes, marks: Marks) -> bytes:
+    """Do the work of `without_escapes` one special byte at a time."""
     plain = bytearray(data)
-    special = re.compile(b"[%s\r\n]" % re.escape((separator + quote + escape).encode("ascii")))
+    special = re.compile(b"[%s\r\n]" % re.escape(str(marks).encode("ascii")))
     is_quoted = False
-    field = next_plain = 0  # where the field begins; where the next byte that is not escaped stands
-    closed = -1
-    for found in special.finditer(data):
-        at, character = found.start(), found.group().decode("ascii")
+    field_start = next_plain = 0  # bytes before next_plain are part of an escape or a doubled quote
+    after_quote = -1
+    for match in special.finditer(data):
+        at, character = match.start(), match.group().decode("ascii")
         if at < next_plain:
             continue
-        if character == escape:
+        if character == marks.escape:
             plain[at] = _LETTER
-            if at != closed:
+            if at != after_quote:
                 plain[at + 1 : at + 2] = b"x" * len(data[at + 1 : at + 2])
                 next_plain = at + 2
-        elif character == quote and is_quoted:
-            if data[at + 1 : at + 2] == found.group():
+        elif character == marks.quote and is_quoted:
+            if data[at + 1 : at + 2] == match.group():
                 next_plain = at + 2
             else:
-                is_quoted, closed = False, at + 1
-        elif character == quote:
-            is_quoted = at == field
+                is_quoted, after_quote = False, at + 1
+        elif character == marks.quote:
+            is_quoted = at == field_start
         elif not is_quoted:
-            field = at + 1
+            field_start = at + 1
     return bytes(plain)
 
 
-def with_line_feeds(data: bytes, separator: str, quote: str, escape: str = "") -> bytes:
-    """Return text whose lines end in line feeds where they ended in lone carriage returns.
+def with_line_feeds(data: bytes, marks: Marks) -> bytes:
+    """Replace the lone carriage returns that end lines by line feeds.
 
-    pandas loses a separator behind an empty line that ends in one, and reads lines twice where the
-    next one begins with a space.
+    pandas loses a separator after an empty line that ends in a carriage return, and reads a line
+    twice if the next one begins with a space.
     """
-    if b"\r" not in data or data.count(b"\r\n") == data.count(b"\r"):
+    if not _has_lone_returns(data):
         return data
     import numpy as np
 
     array = np.frombuffer(data, np.uint8).copy()
-    lasts = split_rows(data, separator, quote, is_last=True, escape=escape)[0] - 1
+    lasts = split_rows(data, marks, is_last=True)[0] - 1
     array[lasts[array[lasts] == _CR]] = _LF
     return bytes(array.tobytes())
 
 
+def _has_lone_returns(data: bytes) -> bool:
+    return b"\r" in data and data.count(b"\r\n") != data.count(b"\r")
+
+
 def _line_ends(np: Any, array: Any, data: bytes, *, is_last: bool) -> Any:
-    """Return the offsets behind all line ends, quoted ones too."""
+    """Return the offsets after all line ends, quoted ones included."""
     ends = np.flatnonzero(array == _LF) + 1
-    if b"\r" not in data or data.count(b"\r\n") == data.count(b"\r"):
+    if not _has_lone_returns(data):
         return ends
     returns = np.flatnonzero(array == _CR)
     last = len(data) - 1
-    # A carriage return at the very end may have its line feed in what is read next.
-    alone = np.where(returns < last, array[np.minimum(returns + 1, last)] != _LF, is_last)
-    return np.sort(np.concatenate([ends, returns[alone] + 1]))
+    # A carriage return at the very end may be followed by its line feed in the next block.
+    is_alone = np.where(returns < last, array[np.minimum(returns + 1, last)] != _LF, is_last)
+    return np.sort(np.concatenate([ends, returns[is_alone] + 1]))
 
 
-def quoted_edges(data: bytes, separator: str, quote: str) -> Any:
-    """Return the offsets of the quotes that open and close fields, in turn; no escapes are there."""
+def is_unquoted(edges: Any, offsets: Any) -> Any:
+    """Return whether each offset is outside quotes, given the `quote_edges` of the text."""
     import numpy as np
 
-    return _quote_edges(np, np.frombuffer(data, np.uint8), data, separator, quote)
+    return np.searchsorted(edges, offsets) % 2 == 0
 
 
-def _quote_edges(np: Any, array: Any, data: bytes, separator: str, quote: str) -> Any:
-    """Return the offsets of the quotes that open and close fields, in turn.
+def quote_edges(data: bytes, marks: Marks) -> Any:
+    """Return the offsets of the quotes that open and close fields, alternating; without escapes.
 
-    Where every second quote stands at the start of a field, or doubles the one before it, the
-    quotes take turns. Otherwise one is a plain character inside a field, as in ``5" pipe``.
+    If every second quote is the first byte of a field, or doubles the quote before it, then all
+    quotes alternate. (A doubled quote closes its field and opens it again: the same bytes are
+    inside.) Otherwise some quote is a plain character, as in ``5" pipe``.
     """
-    quotes = np.flatnonzero(array == ord(quote))
+    import numpy as np
+
+    array = np.frombuffer(data, np.uint8)
+    quotes = np.flatnonzero(array == ord(marks.quote))
     opening = quotes[::2]
     before = array[np.maximum(opening - 1, 0)]
-    fits = (before == ord(separator)) | (before == _LF) | (before == _CR) | (opening == 0)
+    fits = (before == ord(marks.separator)) | (before == _LF) | (before == _CR) | (opening == 0)
     fits[1:] |= quotes[1::2][: len(opening) - 1] + 1 == opening[1:]
-    if fits.all():
-        return quotes
-    return _exact_edges(np, data, separator, quote)
+    return quotes if fits.all() else _exact_edges(np, data, marks)
 
 
-def _exact_edges(np: Any, data: bytes, separator: str, quote: str) -> Any:
-    q, s = re.escape(quote).encode("ascii"), re.escape(separator).encode("ascii")
+def _exact_edges(np: Any, data: bytes, marks: Marks) -> Any:
+    """Find the quoted fields with a regular expression that follows the parser's rules."""
+    q, s = re.escape(marks.quote).encode("ascii"), re.escape(marks.separator).encode("ascii")
     inside = b"[^%s]*(?:%s%s[^%s]*)*" % (q, q, q, q)
     field = re.compile(
         b"(?:(?<=[%s\r\n])|\\A)%s%s(?:(%s)(?!%s)|\\Z)" % (s, q, inside, q, q), re.DOTALL
     )
     edges = []
-    for found in field.finditer(data):
-        edges.append(found.start())
-        if found.group(1):
-            edges.append(found.end() - 1)
+    for match in field.finditer(data):
+        edges.append(match.start())
+        if match.group(1):
+            edges.append(match.end() - 1)
     return np.array(edges, np.int64)
 
 
 def _rows_among(np: Any, array: Any, data: bytes, ends: Any, separator: str) -> Any:
-    """Say of each line whether it is a row: neither empty nor blank."""
+    """Return whether each line is a row: not empty, and not only spaces and tabs.
+
+    Only the lines that begin with a space or a tab are examined one by one.
+    """
     if not len(ends):
         return np.zeros(0, bool)
     starts = np.concatenate([np.zeros(1, np.int64), ends[:-1]])
     first = array[starts]
     is_row = (first != _LF) & (first != _CR)
     blanks = " \t".replace(separator, "")
-    strange = np.zeros(len(first), bool)
+    begins_blank = np.zeros(len(first), bool)
     for blank in blanks:
-        strange |= first == ord(blank)
+        begins_blank |= first == ord(blank)
     trim = (blanks + "\r\n").encode("ascii")
-    for index in np.flatnonzero(strange):
+    for index in np.flatnonzero(begins_blank):
         is_row[index] = bool(data[starts[index] : ends[index]].strip(trim))
     return is_row

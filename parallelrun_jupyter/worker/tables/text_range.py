@@ -1,4 +1,4 @@
-"""Ranges of text files: their bytes, decompressed and in UTF-8 where they have to be."""
+"""Reads byte ranges of text files, decompressed and transcoded to UTF-8 if necessary."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # typing is not worth its import in a worker
 
 
 class Decompressed(io.RawIOBase):
-    """The content of a compressed file; whatever is wrong with it is an OSError."""
+    """The content of a compressed file. Every error of the decompressor is raised as an OSError."""
 
     def __init__(self, path: str, compression: str) -> None:
         super(Decompressed, self).__init__()
@@ -21,7 +21,7 @@ class Decompressed(io.RawIOBase):
             self._file = self._open(path, compression)
         except OSError:
             raise
-        except Exception as error:  # each module has its own
+        except Exception as error:  # each module has its own exceptions
             raise OSError("%s (%s)" % (error, type(error).__name__))
 
     @staticmethod
@@ -38,12 +38,12 @@ class Decompressed(io.RawIOBase):
         return True
 
     def read(self, size: int = -1) -> bytes:
-        """Return the next bytes, fewer at the end only."""
+        """Return the next bytes; fewer than ``size`` only at the end."""
         try:
             return bytes(self._file.read(size))
         except OSError:
             raise
-        except Exception as error:  # each module has its own
+        except Exception as error:  # each module has its own exceptions
             raise OSError("%s (%s)" % (error, type(error).__name__))
 
     def close(self) -> None:
@@ -75,7 +75,7 @@ def read_range(path: str, start: int, end: int) -> bytes:
 
 
 def encoding_hint(head: bytes, encoding: str) -> str:
-    """Return what to do about a file that is not in its encoding, by its first bytes."""
+    """Return advice about a file that is not in ``encoding``, judging by its first bytes."""
     if encoding.startswith(("utf-16", "utf-32")):
         return "correct the file, or give its encoding="
     for mark, name in ((b"\xff\xfe\0\0", "utf32"), (b"\0\0\xfe\xff", "utf32"),
@@ -89,14 +89,14 @@ def encoding_hint(head: bytes, encoding: str) -> str:
 
 
 def undecodable_byte(byte: int, offset: int, encoding: str, reason: str, head: bytes) -> str:
-    """Return what is wrong with a byte that is not in the encoding of its file.
+    """Return the message for a byte that is not valid in the encoding of its file.
 
     Parameters
     ----------
     byte, offset
-        The byte, and its place in the file.
+        The byte, and its offset in the file.
     encoding, reason
-        What it was read as, and why it cannot be.
+        The encoding, and the decoder's reason.
     head
         The first bytes of the file.
     """
@@ -106,37 +106,50 @@ def undecodable_byte(byte: int, offset: int, encoding: str, reason: str, head: b
 
 
 def zero_byte(offset: int, encoding: str, head: bytes) -> str:
-    """Return what is wrong with a zero byte in a text file; the arguments are as above."""
-    return "the byte at offset %d is zero, which is no text in %s; %s" % (
+    """Return the message for a zero byte in a text file; parameters as for `undecodable_byte`."""
+    return "the byte at offset %d is zero, which is not text in %s; %s" % (
         offset, encoding, encoding_hint(head, encoding)
     )  # fmt: skip
 
 
 class TextRange:
-    """A range of a text file, in an encoding in which ASCII is ASCII.
+    """A range of a text file, as bytes in which every byte below 128 is that ASCII character.
 
-    ``data`` is its text and ``encoding`` what that is in; ``byte`` turns an offset in it into one
-    in the file, of decompressed content where the file is compressed.
+    Parameters
+    ----------
+    path
+        The file.
+    part
+        Start and end of the range: offsets in the file, or in its decompressed UTF-8 content if the
+        table has ``is_whole``.
+    table
+        ``encoding``, and optionally ``compression``, ``is_transparent`` (False: transcode to UTF-8)
+        and ``is_whole`` (the file can only be read from its start).
+
+    Attributes
+    ----------
+    data, encoding
+        The text and its encoding.
     """
 
     def __init__(self, path: str, part: list[int], table: dict[str, Any]) -> None:
         self.path = path
         self.start, self._end = part
-        self._given = table["encoding"]
+        self._file_encoding = table["encoding"]
         self._is_transparent = table.get("is_transparent", True)
         self._is_whole = table.get("is_whole", False)
-        self.encoding = self._given if self._is_transparent else "utf-8"
-        self._raw = self._read(part, table.get("compression", ""))
+        self.encoding = self._file_encoding if self._is_transparent else "utf-8"
+        self._raw = self._read(table.get("compression", ""))
         self.data = self._raw if self._is_transparent else self._transcoded()
         if self._is_whole:
-            self.data = self.data[part[0] : part[1]]
-        if b"\0" in self.data:  # the parser would take it for the end of the field
-            at = self.byte(self.data.index(b"\0"))
-            raise BadInput("%s: %s" % (path, zero_byte(at, self._given, self._head())))
+            self.data = self.data[self.start : self._end]
+        if b"\0" in self.data:  # the parser would end the field there
+            at = self.file_offset(self.data.index(b"\0"))
+            raise BadInput("%s: %s" % (path, zero_byte(at, self._file_encoding, self._head())))
 
-    def _read(self, part: list[int], compression: str) -> bytes:
+    def _read(self, compression: str) -> bytes:
         if not self._is_whole:
-            return read_range(self.path, part[0], part[1])
+            return read_range(self.path, self.start, self._end)
         try:
             if compression:
                 with Decompressed(self.path, compression) as file:
@@ -148,28 +161,30 @@ class TextRange:
 
     def _transcoded(self) -> bytes:
         try:
-            return self._raw.decode(self._given).encode("utf-8")
+            return self._raw.decode(self._file_encoding).encode("utf-8")
         except UnicodeDecodeError as error:
             raise self.undecodable(error)
 
     def undecodable(self, error: UnicodeDecodeError) -> BadInput:
-        """Name the first byte that is not in the encoding."""
+        """Return the error that names the first byte that is not valid in the encoding."""
         at, reason = error.start, error.reason
         try:
-            self._raw.decode(self._given)
+            self._raw.decode(self._file_encoding)
         except UnicodeDecodeError as exact:  # pandas counts from the start of a chunk
             at, reason = exact.start, exact.reason
         base = 0 if self._is_whole else self.start
-        what = undecodable_byte(self._raw[at], base + at, self._given, reason, self._head())
-        return BadInput("%s: %s" % (self.path, what))
+        message = undecodable_byte(
+            self._raw[at], base + at, self._file_encoding, reason, self._head()
+        )
+        return BadInput("%s: %s" % (self.path, message))
 
     def _head(self) -> bytes:
         """Return the first bytes of the file."""
         return self._raw[:64] if self._is_whole else read_range(self.path, 0, min(64, self._end))
 
-    def byte(self, offset: int) -> int:
-        """Return an offset in the text as one in the file."""
+    def file_offset(self, offset: int) -> int:
+        """Return the offset in the file (in the content of a compressed one) of an offset in ``data``."""
         if self._is_transparent or self._is_whole:
             return self.start + offset
         text = self.data[:offset].decode("utf-8", "replace")
-        return self.start + len(text.encode(self._given, "replace"))
+        return self.start + len(text.encode(self._file_encoding, "replace"))

@@ -59,11 +59,11 @@ def _kind(name):
     return "object" if name in ("str", "string") else name
 
 
-def _answer(load, bad_input, row):
+def _answer(load, bad_input, line):
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         try:
-            answer = described(load(row))
+            answer = described(load(line))
         except bad_input as error:
             answer = {"refused": str(error)}
         except Exception as error:  # it is what the test shows
@@ -83,9 +83,10 @@ def main():
     import pyarrow as pa
     from worker.failures import BadInput
     from worker.mini_batches import load
+    from worker.plan_line import PlanLine
 
     answers = {
-        name: [_answer(load, BadInput, row) for row in rows]
+        name: [_answer(load, BadInput, PlanLine.of_row(row)) for row in rows]
         for name, rows in request["plans"].items()
     }
     json.dump({"pandas": pd.__version__, "pyarrow": pa.__version__, "cases": answers}, sys.stdout)

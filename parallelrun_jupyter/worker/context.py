@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from .mini_batches import extra_of, load
+from .mini_batches import load
 from .tables.column_layout import key_values
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import in a worker
     from typing import Any, Callable
+
+    from .plan_line import PlanLine
 
 _VARIADIC = 0x04
 """The flag of a code object that takes ``*args``."""
@@ -16,8 +18,8 @@ _VARIADIC = 0x04
 class MiniBatchDataset:
     """The part of the input that is in a mini-batch, and nothing beside it."""
 
-    def __init__(self, row: list[Any]) -> None:
-        self._row = row
+    def __init__(self, line: PlanLine) -> None:
+        self._line = line
 
     def __repr__(self) -> str:
         paths = self.to_path()
@@ -26,7 +28,7 @@ class MiniBatchDataset:
 
     def to_path(self) -> list[str]:
         """Return the paths of the files that the mini-batch is of."""
-        return list(self._row[2])
+        return list(self._line.paths)
 
     def to_pandas_dataframe(self) -> Any:
         """Return the rows of the mini-batch as a DataFrame of its own.
@@ -36,9 +38,9 @@ class MiniBatchDataset:
         TypeError
             The mini-batch is of files, which have no rows.
         """
-        if self._row[0] == "f":
+        if not self._line.is_table:
             raise TypeError("the input is files, which are no table; to_path() has their paths")
-        return load(self._row)
+        return load(self._line)
 
 
 class MiniBatchContext:
@@ -57,14 +59,13 @@ class MiniBatchContext:
         Number of its first item (a file, or a row of a table), from 0 over all inputs.
     """
 
-    def __init__(self, row: list[Any], mini_batch: int, loaded: Any = None) -> None:
-        extra = extra_of(row)
-        self._row = row
+    def __init__(self, line: PlanLine, mini_batch: int, loaded: Any = None) -> None:
+        self._line = line
         self._loaded = loaded
-        self.partition_key_value = key_values(extra.get("keys", {}))
-        self.dataset = MiniBatchDataset(row)
+        self.partition_key_value = key_values(line.extra.get("keys", {}))
+        self.dataset = MiniBatchDataset(line)
         self.minibatch_index = mini_batch
-        self.global_row_index_lower_bound = extra.get("first", 0)
+        self.global_row_index_lower_bound = line.first
 
     def __repr__(self) -> str:
         return "MiniBatchContext(minibatch_index=%d, partition_key_value=%r)" % (
@@ -84,37 +85,37 @@ class MiniBatchContext:
         TypeError
             The mini-batch is of files, which have no rows.
         """
-        if self._row[0] == "f":
+        if not self._line.is_table:
             raise TypeError("the input is files, which have no rows; run() gets their paths")
         from .output.row_records import records_of
 
-        return records_of(load(self._row) if self._loaded is None else self._loaded)
+        return records_of(load(self._line) if self._loaded is None else self._loaded)
 
 
-def _load(row: list[Any], _: int) -> Any:
-    return load(row)
+def _load(line: PlanLine, _: int) -> Any:
+    return load(line)
 
 
 def with_context(
-    run: Callable[..., Any], load_row: Callable[[list[Any], int], Any] = _load
-) -> Callable[[list[Any], int], Any]:
+    run: Callable[..., Any], load_line: Callable[[PlanLine, int], Any] = _load
+) -> Callable[[PlanLine, int], Any]:
     """Return what calls a script's ``run`` on a plan line and the mini-batch's number.
 
     Parameters
     ----------
     run
         The script's function.
-    load_row
+    load_line
         Makes the mini-batch from the same two.
     """
     if takes_context(run):
 
-        def call(row: list[Any], mini_batch: int) -> Any:
-            loaded = load_row(row, mini_batch)
-            return run(loaded, MiniBatchContext(row, mini_batch, loaded))
+        def call(line: PlanLine, mini_batch: int) -> Any:
+            loaded = load_line(line, mini_batch)
+            return run(loaded, MiniBatchContext(line, mini_batch, loaded))
 
         return call
-    return lambda row, mini_batch: run(load_row(row, mini_batch))
+    return lambda line, mini_batch: run(load_line(line, mini_batch))
 
 
 def takes_context(run: Callable[..., Any]) -> bool:

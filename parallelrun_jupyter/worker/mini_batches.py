@@ -1,4 +1,4 @@
-"""Makes what ``run()`` gets from a plan line."""
+"""Loads the mini-batch that ``run()`` is called with."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import in a worker
     from typing import Any
 
-TABLE = "t"
+    from .plan_line import PlanLine
 
 
-def load(row: list[Any]) -> Any:
-    """Return the mini-batch of a plan line: of files, the list of their paths; else a DataFrame.
+def load(line: PlanLine) -> Any:
+    """Return the mini-batch of a plan line: a list of paths, or a DataFrame of rows.
 
     Raises
     ------
     BadInput
-        The file of a table cannot be read as it was planned, or a path that could not be read then
-        cannot be read now.
+        A table cannot be read as it was planned, or a path could not be read when it was listed and
+        still cannot.
     """
-    if row[0] == TABLE:
+    if line.is_table:
         from .tables.reader import load_table
 
         try:
-            return load_table(row)
+            return load_table(line)
         except BadInput:
             raise
-        except Exception as error:  # of pandas or pyarrow: neither says which file it was about
-            more = " and %d more" % (len(row[2]) - 1) if len(row[2]) > 1 else ""
+        except Exception as error:  # pandas and pyarrow do not name the file
+            more = " and %d more" % (len(line.paths) - 1) if len(line.paths) > 1 else ""
             raise BadInput(
                 "the rows of %s%s could not be loaded: %s: %s"
-                % (row[2][0], more, type(error).__name__, error)
+                % (line.paths[0], more, type(error).__name__, error)
             ) from error
-    if "unread" in row[-1]:
-        _read_again(row[2][0], row[-1]["unread"])
-    return list(row[2])
+    if "unread" in line.extra:
+        _check_repaired(line.paths[0], line.extra["unread"])
+    return list(line.paths)
 
 
-def _read_again(path: str, why: str) -> None:
-    """See that a path can be read that could not be when it was listed: it may be repaired."""
+def _check_repaired(path: str, why: str) -> None:
+    """Check that a path can be read now, which it could not when it was listed."""
     try:
         is_folder = stat.S_ISDIR(os.stat(path).st_mode)
     except OSError as error:
@@ -52,14 +52,3 @@ def _read_again(path: str, why: str) -> None:
             "the folder %s could not be listed when the run was planned (%s): its files are not in "
             "this run. Start a new run" % (path, why)
         )
-
-
-def count_items(row: list[Any]) -> int:
-    """Return the number of items of a plan line: files, or rows."""
-    return int(row[7]) if row[0] == TABLE else len(row[2])
-
-
-def extra_of(row: list[Any]) -> dict[str, Any]:
-    """Return what a plan line says beside its items: ``first`` and ``keys``."""
-    extra: Any = row[-1]
-    return extra if isinstance(extra, dict) else {}

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parallelrun_jupyter import FileDataset, TabularDataset
-from parallelrun_jupyter.data.datasets.file_dataset import local_line
+from parallelrun_jupyter.data.batching import file_line
 from parallelrun_jupyter.data.datasets.inputs import count_items
 from parallelrun_jupyter.data.local.file_versions import FileVersions
 from parallelrun_jupyter.engine.planning.plan_check import Fate
@@ -54,7 +54,7 @@ def plan_of(tmp_path: Path, **known: Any) -> tuple[bytes, list[tuple[int, int, b
 
 def note_versions(plan: Path) -> None:
     with closing(FileVersions(plan)) as versions:
-        versions.note()
+        versions.record()
 
 
 @pytest.fixture
@@ -203,7 +203,7 @@ def test_what_a_resume_leaves_alone_is_noted_by_none_and_its_change_is_seen_late
     later = (tmp_path / "plan.jsonl").stat().st_mtime_ns + 1_000_000
     os.utime(changed, ns=(later, later))
     with closing(FileVersions(tmp_path / "plan.jsonl")) as versions:
-        versions.note(lambda mini_batch: mini_batch == 4)
+        versions.record(lambda mini_batch: mini_batch == 4)
     with pytest.raises(InputError, match="has changed since the run was planned"):
         plan_of(tmp_path, fate_of=lambda _: Fate.FIRST)
 
@@ -255,7 +255,7 @@ def test_what_is_done_need_not_be_there_any_more(tmp_path: Path, inputs: Path) -
 
 
 def test_odd_names_survive() -> None:
-    line = local_line(3, ['/a/\udc80 é\n".png'])
+    line = file_line(3, ['/a/\udc80 é\n".png'])
     assert line.endswith(b"\n")
     assert line.count(b"\n") == 1
     assert line.isascii()

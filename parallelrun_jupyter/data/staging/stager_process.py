@@ -34,8 +34,9 @@ from weakref import WeakValueDictionary
 
 from ...errors import InputError
 from ...worker.helper import crash_message, serve
-from ..storage.object_store import ObjectStore, RemoteFile, store_errors, why_not
+from ..storage.object_store import ObjectStore, store_errors, why_not
 from ..storage.storage import StorageSpec
+from ..walker import FileItem
 from .cache import Cache, View, digest_of, path_in_store, root_of
 from .fetcher import Fetcher
 
@@ -309,7 +310,7 @@ class Stager:
         self._say(["side", key, root_of(self._view.path / str(number), spec["paths"][0], found)])
 
 
-def _list(storage: StorageSpec, urls: Sequence[str]) -> list[RemoteFile]:
+def _list(storage: StorageSpec, urls: Sequence[str]) -> list[FileItem]:
     store = ObjectStore(storage)
     found = [item for url in urls for files in store.folders(url) for item in files]
     if not found:

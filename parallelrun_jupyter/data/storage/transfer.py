@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 from ...errors import InputError
-from ..local.listing import Unlisted, list_path, place_below
+from ..local.listing import list_path, place_below
+from ..walker import Unlisted
 from .object_store import ObjectStore, plain_errors, store_errors
 from .storage import Place, StorageSpec
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import InputError, MissingExtraError
 from ..batching import BatchSpec
-from ..partitions.hive_keys import key_columns
+from ..partitions.path_format import key_columns
 from .parquet_types import is_rare, plain_type
 from .table_files import Plan, PlannedBatch, Sources, TableFile, cut_groups, table_text, unreadable
 

@@ -13,8 +13,9 @@ from typing import Any
 
 from ..batching import BatchSpec
 from ..datasets.file_dataset import FileDataset
-from ..local.listing import FileItem, why_unreadable
-from ..partitions.hive_keys import HiveKeys
+from ..local.listing import why_unreadable
+from ..partitions.path_format import HiveKeys
+from ..walker import FileItem
 from .row_ranges import Range
 
 _AT_ONCE = 8
@@ -54,7 +55,7 @@ class TableFile:
     error
         What keeps it from being read, where that is known already.
     keys
-        The keys in its path (`hive_keys`).
+        The keys in its path, by `HiveKeys`.
     """
 
     item: FileItem

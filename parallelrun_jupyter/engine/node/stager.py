@@ -13,6 +13,7 @@ from typing import Any
 
 from ...data.datasets.inputs import count_items
 from ...runs.run_record import RunRecord
+from ...worker.plan_line import PlanLine
 from ..child_process import LOST, ChildProcess, HelperEnd
 from ..scheduling.signals import AttemptErrored, Failure, Signal, Warned
 from .worker_process import Given, WorkerSpec
@@ -141,7 +142,7 @@ class StagerClient:
         self._spec = spec
         self._environ = dict(environ)
         self._selector = selector
-        self._waiting: dict[int, tuple[Given, list[Any]]] = {}
+        self._waiting: dict[int, tuple[Given, PlanLine]] = {}
         self._held: set[int] = set()
         self._sides: dict[int, str] = {}
         self.side_failure: Failure | None = None
@@ -177,17 +178,18 @@ class StagerClient:
 
     def takes(self, number: int, given: Given) -> bool:
         """Stage a mini-batch, if its files are in a store."""
-        row = json.loads(given.line)
-        if row[1] not in self._spec.remote:
+        line = PlanLine.decode(given.line)
+        if line.input_number not in self._spec.remote:
             return False
-        self._waiting[number] = (given, row)
+        self._waiting[number] = (given, line)
         self._held.add(number)
-        self._files += (len(row[2]) - self._files) / 8
-        self._ask(number, row)
+        self._files += (len(line.paths) - self._files) / 8
+        self._ask(number, line)
         return True
 
-    def _ask(self, number: int, row: list[Any]) -> None:
-        self._send(["stage", number, [[row[1], *item] for item in zip(*row[2:5], strict=True)]])
+    def _ask(self, number: int, line: PlanLine) -> None:
+        files = [[line.input_number, *file] for file in line.files]
+        self._send(["stage", number, files])
 
     def release(self, *numbers: int) -> None:
         """Say that nobody needs the files of these any more."""
@@ -243,10 +245,9 @@ class StagerClient:
     def _take(self, message: list[Any], staged: Staged) -> None:
         match message:
             case ["staged", number, paths, seconds] if number in self._waiting:
-                given, row = self._waiting.pop(number)
-                row[2] = paths
-                line = json.dumps(row, separators=(",", ":")).encode("ascii")
-                staged.ready.append((number, Given(given.attempt, line)))
+                given, line = self._waiting.pop(number)
+                line.paths = paths
+                staged.ready.append((number, Given(given.attempt, line.encode())))
                 self._fetch_s += (seconds - self._fetch_s) / 8
                 self._deaths = 0
             case ["failed", number, failure, seconds] if number in self._waiting:
@@ -311,8 +312,8 @@ class StagerClient:
             text = f"the process that stages the inputs was started again: {end.sentence}"
             staged.noticed.append(Warned(text, end.traceback))
         self._spawn()
-        for number, (_, row) in self._waiting.items():
-            self._ask(number, row)
+        for number, (_, line) in self._waiting.items():
+            self._ask(number, line)
         return staged
 
     def close(self) -> None:

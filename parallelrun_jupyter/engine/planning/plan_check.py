@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from enum import Enum
 from typing import TypeAlias
@@ -12,6 +11,7 @@ from ...data.local.file_versions import FileVersions
 from ...errors import InputError
 from ...formatting import plural
 from ...runs.run_record import RunRecord
+from ...worker.plan_line import PlanLine
 
 
 class Fate(Enum):
@@ -82,7 +82,7 @@ def check_inputs(
     if not retried:
         return {}
     for mini_batch in retried:
-        versions.accept(json.loads(lines[mini_batch]))
+        versions.accept(PlanLine.decode(lines[mini_batch]))
     first, path = next(iter(retried.items()))
     failed = plural(len(retried), "failed mini-batch")
     warn(

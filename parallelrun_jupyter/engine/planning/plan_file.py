@@ -22,6 +22,7 @@ from ...data.datasets import inputs
 from ...data.local.file_versions import FileVersions
 from ...errors import InputError
 from ...runs.run_record import RunRecord
+from ...worker.plan_line import END_MARK, PlanLine
 from .plan_check import Fates, check_inputs, refusal, runs_first
 
 _WRITE_BYTES = 1 << 17
@@ -29,7 +30,6 @@ _WRITE_S = 0.05
 _READING_S = 1.0
 _READ_BYTES = 1 << 18
 _MARK_EVERY = 16
-_END = b'["end",'
 
 
 class PlanFile:
@@ -119,7 +119,7 @@ def write_plan(
     with open(path, "ab+", buffering=0) as file, closing(FileVersions(path)) as versions:
         earlier = list(_whole_lines(file)) if fate_of else []
         check = partial(check_inputs, record, versions, fate_of or runs_first, warn)
-        if earlier and earlier[-1].startswith(_END):
+        if earlier and earlier[-1].startswith(END_MARK):
             _, mini_batches, items = json.loads(earlier[-1])
             replaced = check(earlier[:-1])
             if replaced:
@@ -128,7 +128,7 @@ def write_plan(
             return
         if not earlier:
             file.truncate(0)
-        versions.forget(inputs.items_before_end(earlier[-1]) if earlier else 0)
+        versions.forget(PlanLine.decode(earlier[-1]).next_first if earlier else 0)
         _list_all(record, file, _Earlier(earlier, check), tell)
 
 
@@ -172,7 +172,7 @@ def _list_all(
             lines, size, written_at = [], 0, time.monotonic()
     if total < len(known):
         raise InputError(refusal(inputs.difference(known[total], None)))
-    lines.append(b"%b%d,%d]\n" % (_END, total, items))
+    lines.append(b"%b%d,%d]\n" % (END_MARK, total, items))
     _write(file.fileno(), lines)
     os.fsync(file.fileno())
     tell(total, items, True)  # noqa: FBT003 - the parameter's name says it
@@ -185,7 +185,7 @@ def _replace_lines(path: Path, lines: list[bytes], replaced: dict[int, bytes]) -
         grown += inputs.count_items(line) - inputs.count_items(lines[mini_batch])
         lines[mini_batch] = line
     _, mini_batches, items = json.loads(lines[-1])
-    lines[-1] = b"%b%d,%d]\n" % (_END, mini_batches, items + grown)
+    lines[-1] = b"%b%d,%d]\n" % (END_MARK, mini_batches, items + grown)
     times = os.stat(path)
     draft = path.with_name(f"{path.name}.tmp")
     with open(draft, "wb") as file:

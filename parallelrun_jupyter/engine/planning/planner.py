@@ -94,7 +94,7 @@ class Planner:
             send(replies, ["failed", str(error)])
             return
         with suppress(OSError), closing(FileVersions(self._plan)) as versions:
-            versions.note(self._waits)  # of what is not noted, a resume looks at the time
+            versions.record(self._waits)  # of what is not noted, a resume looks at the time
 
     def _waits(self, mini_batch: int) -> bool:
         """Return whether a mini-batch waits for a later resume."""

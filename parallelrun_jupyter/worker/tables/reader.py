@@ -14,8 +14,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import in a worker
     from typing import Any
 
+    from ..plan_line import PlanLine
 
-def load_table(row: list[Any]) -> Any:
+
+def load_table(line: PlanLine) -> Any:
     """Return the DataFrame of a plan line ``["t", ...]``, with a fresh index.
 
     Raises
@@ -30,10 +32,12 @@ def load_table(row: list[Any]) -> Any:
             "tables are read with pandas, which this interpreter cannot import (%s); "
             "add pandas to the run's environment" % error
         )
-    each = row[6].get("each") or [{}] * len(row[2])
+    each = line.table.get("each") or [{}] * len(line.paths)
     frames = []
-    for path, size, time, part, own in zip(row[2], row[3], row[4], row[5], each):
-        table = dict(row[6], **own)
+    for path, size, time, part, own in zip(
+        line.paths, line.sizes, line.versions, line.ranges, each
+    ):
+        table = dict(line.table, **own)
         _check_unchanged(path, size, None if table.get("is_copy") else time)
         frame = _reader(table["format"])(pd, path, part, table)
         frames.append(arrange_columns(pd, frame, table))

@@ -26,8 +26,8 @@ class BatchSpec:
     size
         Number of files per mini-batch; for tables the approximate bytes of their source.
     keys
-        Partition keys. If there are any, each combination of their values is one mini-batch, however
-        large.
+        Partition keys: each combination of their values is one mini-batch, however large. Empty to
+        divide by size.
     rows
         Rows per mini-batch of a table; 0 to divide by ``size``.
     """
@@ -64,7 +64,7 @@ def file_line(number: int, paths: Sequence[str], extra: str = "") -> bytes:
     paths
         The files; `FileVersions` has their versions.
     extra
-        The last element of the line, as JSON. Default: there is none.
+        The last element of the line, as JSON. Default: none.
     """
     quoted = ",".join(map(encode_basestring_ascii, paths))
     return f'["f",{number},[{quoted}],[],[]{"," if extra else ""}{extra}]\n'.encode("ascii")

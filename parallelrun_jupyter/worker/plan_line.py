@@ -18,8 +18,8 @@ class PlanLine:
     """A mini-batch as it was planned.
 
     Encoded, it is a JSON array: ``["f", input, paths, sizes, versions]`` for files, and
-    ``["t", input, paths, sizes, versions, ranges, table, rows]`` for rows of tables. An object
-    follows if there is more to know.
+    ``["t", input, paths, sizes, versions, ranges, table, rows]`` for rows of tables. ``extra``
+    follows if it is not empty.
 
     Attributes
     ----------

@@ -62,7 +62,7 @@ class FileDataset:
     Raises
     ------
     InputError
-        There is no path, a path is empty, or the paths are in more than one store.
+        The list of paths is empty, a path is empty, or the paths are in more than one store.
     ConfigError
         The partition format is invalid, or the store is not clear from the URL and the options.
     MissingExtraError
@@ -137,7 +137,7 @@ class FileDataset:
         Raises
         ------
         InputError
-            There are no files, or ``count`` is below 1.
+            The dataset is empty, or ``count`` is below 1.
         """
         paths = list(islice(chain.from_iterable(self.listed()), max(0, count)))
         if not paths:
@@ -163,8 +163,8 @@ class FileDataset:
         Raises
         ------
         InputError
-            There are no files, the store refuses, or two files would have the same path. Names with
-            ``..`` are refused before anything is written.
+            The dataset is empty, the store refuses, or two files would have the same path. Names
+            with ``..`` are refused before anything is written.
         """
         from ..storage.transfer import copies_of
 
@@ -254,7 +254,7 @@ class FileDataset:
         Raises
         ------
         ConfigError
-            There is none.
+            The dataset does not have one.
         """
         if self.partition_format is None:
             msg = f"{self!r} has no partition_format."
@@ -332,8 +332,8 @@ class FileDataset:
         Raises
         ------
         InputError
-            A path matches nothing, and the message lists what is there instead; or the first file of
-            a path does not match the partition format.
+            A path matches nothing, and the message lists its folder; or the first file of a path does
+            not match the partition format.
         """
         if self.storage:
             from ..storage.object_store import ObjectStore
@@ -403,7 +403,7 @@ def _naming(path: str) -> Iterator[None]:
 
 
 def _readable(folders: Iterable[list[Any]], unread: list[Unlisted]) -> Iterator[list[Any]]:
-    """Yield the files of each folder; append to ``unread`` what cannot be read."""
+    """Yield the files of each folder; append the unreadable paths to ``unread``."""
     for files in folders:
         if isinstance(files, Unlisted):
             unread.append(files)

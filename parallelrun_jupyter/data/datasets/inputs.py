@@ -38,7 +38,7 @@ class Dataset(Protocol):
         """Return this dataset as JSON for the record of a run, without secrets."""
 
     def check(self) -> None:
-        """Check, at submit, that there is something to read."""
+        """Check, at submit, that the input has something to read."""
 
     def mini_batches(self, number: int, batches: BatchSpec) -> Iterator[tuple[bytes, int]]:
         """Yield the plan line and the number of items of each mini-batch, as input ``number``."""
@@ -95,7 +95,7 @@ def open_path(
     ------
     InputError
         The path cannot be used, its ``MLTable`` file cannot be read, or both that file and ``form``
-        say how to read it.
+        name a format.
     """
     from .mltable import MAKERS, mltable_at, open_mltable
 

@@ -98,7 +98,7 @@ class TabularDataset:
             As for `FileDataset`. Keys become the last columns, in place of columns of those names.
             A file that ends in ``.gz``, ``.bz2``, ``.xz`` or ``.zip`` becomes one mini-batch.
         separator
-            One ASCII character.
+            One ASCII character. Default: a comma.
         header
             ``"all_files_same_headers"`` (the default, or True), ``"all_files_different_headers"``
             (columns are matched by name), ``"from_first_file"`` (the others have no header), or
@@ -116,8 +116,9 @@ class TabularDataset:
             ``"str"``, ``"Int64"``, ``"datetime"``, ``"datetime:%d.%m.%Y"`` and others. Other columns
             are inferred from all rows before the run starts; with all types it starts immediately.
         missing
-            Fields that mean a missing value, such as ``["", "-"]``. Default: empty fields, and in
-            columns that are not text also ``NA``, ``null``, ``nan`` and the others of pandas.
+            Fields that mean a missing value, such as ``["", "-"]``; empty numbers, booleans and
+            dates are always missing. Default: empty fields, and in columns that are not text also
+            ``NA``, ``null``, ``nan`` and the others of pandas.
         inference
             ``"exact"``: leading zeros make a column text; integers above 2^53 with gaps are
             ``Int64``. ``"pandas"``: the types, and missing values, of ``pandas.read_csv``.
@@ -131,10 +132,19 @@ class TabularDataset:
         ConfigError, MissingExtraError
             As for `FileDataset`.
         """
-        options = _delimited_options(
-            separator=separator, header=header, encoding=encoding, quote=quote, escape=escape,
-            column_types=column_types, missing=missing, inference=inference,
-        )  # fmt: skip
+        options: dict[str, Any] = {
+            "separator": _one_character(separator, "separator"),
+            "quote": "" if quote in {None, ""} else _one_character(quote, "quote"),
+            "encoding": codec_name(encoding),
+            "header": header_mode(header),
+            "column_types": given_types(column_types),
+        }
+        # Records of older versions lack these options, and stay equal to those with the defaults.
+        if escape not in {None, ""}:
+            options["escape"] = _escape(escape, options)
+        if missing is not None:
+            options["missing"] = _missing_fields(missing)
+        options.update(_inference_option(inference))
         return cls._of_files(path, "delimited", options, partition_format, storage_options)
 
     @classmethod
@@ -423,34 +433,6 @@ class TabularDataset:
         return sources_of(self.files, has_keys=has_keys)
 
 
-def _delimited_options(
-    *,
-    separator: str,
-    header: Any,
-    encoding: str,
-    quote: str | None,
-    escape: str | None,
-    column_types: Types,
-    missing: Sequence[str] | None,
-    inference: str,
-) -> dict[str, Any]:
-    """Return the checked arguments of `TabularDataset.from_delimited_files` as JSON."""
-    options: dict[str, Any] = {
-        "separator": _one_character(separator, "separator"),
-        "quote": "" if quote in {None, ""} else _one_character(quote, "quote"),
-        "encoding": codec_name(encoding),
-        "header": header_mode(header),
-        "column_types": given_types(column_types),
-    }
-    # Options that older versions lack are left out at their defaults, so that records stay equal.
-    if escape not in {None, ""}:
-        options["escape"] = _one_character(escape, "escape")
-        _check_different(options)
-    if missing is not None:
-        options["missing"] = _missing_fields(missing)
-    return {**options, **_inference_option(inference)}
-
-
 def _one_character(value: Any, name: str) -> str:
     if not isinstance(value, str) or len(value) != 1 or not value.isascii() or value in "\r\n\0":
         msg = f"{name} is {value!r}; expected one ASCII character, such as ',' or '\\t'."
@@ -458,13 +440,12 @@ def _one_character(value: Any, name: str) -> str:
     return value
 
 
-def _check_different(options: dict[str, Any]) -> None:
+def _escape(escape: Any, options: dict[str, Any]) -> str:
     for name in ("separator", "quote"):
-        if options["escape"] == options[name]:
-            msg = (
-                f"escape and {name} are both {options[name]!r}; expected two different characters."
-            )
+        if escape == options[name]:
+            msg = f"escape and {name} are both {escape!r}; expected two different characters."
             raise InputError(msg)
+    return _one_character(escape, "escape")
 
 
 def _missing_fields(missing: Any) -> list[str]:

@@ -144,7 +144,7 @@ def place_below(folder: str, inside: str, name: str) -> str:
 
 
 def why_no_files(path: str, leaves_out: LeavesOut = is_hidden) -> str:
-    """Return an error message for a path without files, with what is there instead."""
+    """Return an error message for a path without files, with the names in its folder."""
     folder, parts = split_glob(path)
     if not parts and os.path.isdir(path):
         return (

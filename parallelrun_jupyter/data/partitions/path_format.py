@@ -243,7 +243,7 @@ def _refusal(text: object, why: str) -> ConfigError:
     return ConfigError(f"partition_format is {text!r}: {why}. {_EXAMPLE}")
 
 
-def check_keys(wanted: Sequence[str], keys: Sequence[str], what: str) -> None:
+def check_keys(wanted: Sequence[str], keys: Sequence[str], dataset: str) -> None:
     """Check that a dataset has all ``wanted`` keys.
 
     Parameters
@@ -252,8 +252,8 @@ def check_keys(wanted: Sequence[str], keys: Sequence[str], what: str) -> None:
         The keys to check.
     keys
         The keys of the dataset.
-    what
-        The dataset, for the message.
+    dataset
+        Description of the dataset, for the message.
 
     Raises
     ------
@@ -262,7 +262,7 @@ def check_keys(wanted: Sequence[str], keys: Sequence[str], what: str) -> None:
     """
     if not keys:
         msg = (
-            f"partition_keys is {list(wanted)!r}, but {what} has no partition keys. Give it a "
+            f"partition_keys is {list(wanted)!r}, but {dataset} has no partition keys. Give it a "
             "partition_format such as '{user}/{season}/*.wav', or leave partition_keys out and "
             "give mini_batch_size."
         )
@@ -270,7 +270,7 @@ def check_keys(wanted: Sequence[str], keys: Sequence[str], what: str) -> None:
     for key in wanted:
         if key not in keys:
             msg = (
-                f"partition_keys is {list(wanted)!r}, but {what} has no key {key!r}."
+                f"partition_keys is {list(wanted)!r}, but {dataset} has no key {key!r}."
                 f"{nearest_hint(key, keys)} Its keys are: {', '.join(keys)}."
             )
             raise ConfigError(msg)

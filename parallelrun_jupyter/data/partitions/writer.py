@@ -52,7 +52,7 @@ def write_partitions(
     ConfigError
         A key is not a column, or all columns are keys.
     InputError
-        There are no rows, a key's values cannot be in a path, or the store refuses.
+        The table has no rows, a key's values cannot be in a path, or the store refuses.
     MissingExtraError
         pyarrow is not installed.
     OSError

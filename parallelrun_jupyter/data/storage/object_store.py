@@ -133,7 +133,7 @@ class ObjectStore:
         Raises
         ------
         InputError
-            There are no files, and the message lists what is there; or the store refuses.
+            The URL has no files, and the message lists the names in its folder; or the store refuses.
         """
         if next(self.folders(url), None) is None:
             raise InputError(self.why_no_files(url))
@@ -175,7 +175,7 @@ class ObjectStore:
                 self.files.mkdir(container)
 
     def why_no_files(self, url: str) -> str:
-        """Return an error message for a URL without files, with what is there instead."""
+        """Return an error message for a URL without files, with the names in its folder."""
         kind = "glob" if MAGIC.search(url) else "input"
         message = f"the {kind} {url!r} matches no file in {self.storage.title};"
         protocol, _, path = url.partition("://")

@@ -81,8 +81,8 @@ def main():
     sys.modules["worker"] = importlib.util.module_from_spec(spec)
     import pandas as pd
     import pyarrow as pa
+    from worker.context import load
     from worker.failures import BadInput
-    from worker.mini_batches import load
     from worker.plan_line import PlanLine
 
     answers = {

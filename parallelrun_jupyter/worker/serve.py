@@ -12,10 +12,9 @@ import zlib
 
 from . import protocol, status_page
 from .azureml import azureml_user, finder
-from .context import with_context
+from .context import load, with_context
 from .failures import SHORT_RESULT, describe, line_of, short_result
 from .gc_free_imports import QuickImports
-from .mini_batches import load
 from .output.results import encode_result, read_frame_options
 from .parent import die_with_parent
 from .plan_line import PlanLine

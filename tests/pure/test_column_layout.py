@@ -18,7 +18,7 @@ from parallelrun_jupyter.data.datasets import inputs
 from parallelrun_jupyter.data.datasets.inputs import open_path
 from parallelrun_jupyter.data.tables.column_layout import ColumnLayout
 from parallelrun_jupyter.errors import ConfigError, InputError
-from parallelrun_jupyter.worker.mini_batches import load
+from parallelrun_jupyter.worker.context import load
 from parallelrun_jupyter.worker.plan_line import PlanLine
 
 

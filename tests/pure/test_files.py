@@ -16,8 +16,8 @@ from parallelrun_jupyter.data.batching import BatchSpec, group_items
 from parallelrun_jupyter.data.datasets.inputs import mini_batches
 from parallelrun_jupyter.data.local.file_versions import FileVersions
 from parallelrun_jupyter.errors import InputError
+from parallelrun_jupyter.worker.context import load
 from parallelrun_jupyter.worker.failures import BadInput
-from parallelrun_jupyter.worker.mini_batches import load
 from parallelrun_jupyter.worker.plan_line import PlanLine
 from tests.pure.test_store_files import archive
 

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parallelrun_jupyter.worker import protocol, status_page
+from parallelrun_jupyter.worker.context import load
 from parallelrun_jupyter.worker.failures import BadInput, BadResult, BadSettings, describe
-from parallelrun_jupyter.worker.mini_batches import load
 from parallelrun_jupyter.worker.output.results import (
     SETTINGS_FILE,
     encode_result,

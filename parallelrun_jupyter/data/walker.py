@@ -111,7 +111,8 @@ def split_glob(path: str) -> tuple[str, list[str]]:
     if magic is None:
         return path, []
     folder, slash, _ = path[: magic.start()].rpartition("/")
-    return folder or slash, path[len(folder) + len(slash) :].split("/")
+    parts = path[len(folder) + len(slash) :].split("/")
+    return folder or slash, [part for part in parts if part]
 
 
 class _Step(NamedTuple):
@@ -225,7 +226,7 @@ def shown_names(folder: str, names: Sequence[str]) -> str:
 
 
 def bracket_hint(path: str) -> str:
-    """Return how to write a bracket that is part of a name, if the path has one."""
+    """Return how to escape a bracket, for an error about a path with one."""
     if "[" not in path:
         return ""
     return f" [...] stands for one of its characters; for a bracket itself write {'[[]'!r}."

@@ -123,6 +123,7 @@ def test_a_root_that_cannot_be_listed_is_an_error() -> None:
         ("/*", ("/", ["*"])),
         ("az://c/a/**/x", ("az://c/a", ["**", "x"])),
         ("az://c*/x", ("az:/", ["c*", "x"])),
+        ("az://c/a*//x/", ("az://c", ["a*", "x"])),
     ],
 )
 def test_a_glob_is_split_before_its_first_pattern(

@@ -43,7 +43,7 @@ class FileDataset:
         A file, a folder (all files below it), a glob, a URL, or a list of these.
 
         In a glob, ``*``, ``?`` and ``[...]`` match within one name, and ``**`` matches folders of
-        any depth. If a file or folder has the very name, brackets are not magic.
+        any depth. ``x[1].png`` means the file of that name if it exists.
 
         A URL has any protocol of fsspec: ``az://container/digits/*.png``, ``https://...``,
         ``s3://...``. Paths in a datastore are ``datastore.path("digits")`` or

@@ -95,8 +95,9 @@ class TabularDataset:
         Parameters
         ----------
         path, storage_options, partition_format
-            As for `FileDataset`. Keys become the last columns, in place of columns of those names.
-            A file that ends in ``.gz``, ``.bz2``, ``.xz`` or ``.zip`` becomes one mini-batch.
+            As for `FileDataset`. Keys become the last columns, in place of columns of those names;
+            ``column_types`` may name them too. Files that end in ``.gz``, ``.bz2``, ``.xz`` or
+            ``.zip`` are decompressed, and each is one mini-batch. Files in a store are fetched once.
         separator
             One ASCII character. Default: a comma.
         header

@@ -4,13 +4,21 @@
 # make storm  sixty random kills in one run, compared byte by byte
 # make bench  the figures of the README
 # make peers  the same scripts under this project and under what people would use instead
+#
+# Parts of `make test`, which GitHub's jobs run one by one: lint, types, pure, contract, docs
+# make coverage  lines and branches that tests/pure and tests/contract execute, with a minimum
+# make oldest    tests/pure and tests/contract with the oldest allowed versions of all dependencies
+# make hooks     the checks of .pre-commit-config.yaml before each commit
+# make dist      the sdist and the wheel that a release publishes, in dist/, checked
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+OLDEST := .venv-oldest
+OLDEST_PYTHON ?= 3.10
 
-.PHONY: all demo test browser lint types storm bench peers clean
+.PHONY: all demo test browser lint types pure contract docs coverage oldest dist hooks storm bench peers clean
 .DELETE_ON_ERROR:
 
 all: $(VENV)/.test
@@ -27,9 +35,13 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml parallelrun_azureml.pth hatch_build.
 	$(PIP) install --quiet --editable ".[demo,jupyter]"
 	touch $@
 
+$(VENV)/.pure: $(BIN)/python pyproject.toml parallelrun_azureml.pth hatch_build.py $(FRONT_END)
+	$(PIP) install --quiet --editable ".[pure]"
+	touch $@ $(VENV)/.demo
+
 $(VENV)/.test: $(BIN)/python pyproject.toml parallelrun_azureml.pth hatch_build.py $(FRONT_END)
 	$(PIP) install --quiet --editable ".[test]"
-	touch $@ $(VENV)/.demo
+	touch $@ $(VENV)/.pure $(VENV)/.demo
 
 $(VENV)/.bench: $(BIN)/python pyproject.toml parallelrun_azureml.pth hatch_build.py $(FRONT_END)
 	$(PIP) install --quiet --editable ".[bench]"
@@ -67,6 +79,34 @@ types: $(VENV)/.test labextension/node_modules/.package-lock.json
 	cd labextension && PATH="$(CURDIR)/$(BIN):$$PATH" npm run --silent types
 	cd labextension && PATH="$(CURDIR)/$(BIN):$$PATH" npm run --silent test
 
+pure: $(VENV)/.pure
+	$(BIN)/python -m pytest tests/pure
+
+contract: $(VENV)/.pure
+	$(BIN)/python -m pytest tests/contract
+
+docs: $(VENV)/.pure
+	$(BIN)/python -m pytest tests/pure/test_docs.py tests/pure/test_doc_pages.py \
+	    tests/pure/test_azureml_docs.py tests/pure/test_map.py
+
+coverage: $(VENV)/.pure
+	$(BIN)/python -m pytest tests/pure tests/contract --cov --cov-report=term:skip-covered --cov-report=xml
+
+# Its own environment, so that .venv keeps the newest versions. The front end is built by now.
+oldest: $(VENV)/.pure
+	$(BIN)/uv venv --quiet --clear --python $(OLDEST_PYTHON) $(OLDEST)
+	$(BIN)/uv pip install --quiet --python $(OLDEST)/bin/python --resolution lowest-direct --editable ".[pure]"
+	$(OLDEST)/bin/python -m pytest tests/pure tests/contract
+
+# The wheel is built from the sdist, as an installer without a wheel would build it.
+dist: $(VENV)/.pure
+	rm -rf dist
+	$(BIN)/uv build --quiet
+	$(BIN)/python -m tests.check_dist dist
+
+hooks: $(VENV)/.test labextension/node_modules/.package-lock.json
+	$(BIN)/pre-commit install
+
 storm: $(VENV)/.test
 	STORM_KILLS=60 $(BIN)/python -m pytest tests/real/test_resume.py tests/real/test_dask_storm.py -k storm
 
@@ -77,5 +117,5 @@ peers: $(VENV)/.bench
 	$(BIN)/python -m benchmarks peers
 
 clean:
-	rm -rf $(VENV) tests/azurite/node_modules labextension/node_modules labextension/lib parallelrun_jupyter/labextension \
+	rm -rf $(VENV) $(OLDEST) dist coverage.xml .coverage tests/azurite/node_modules labextension/node_modules labextension/lib parallelrun_jupyter/labextension \
 	    parallelrun_jupyter/views/static parallelrun-demo .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,7 +1,12 @@
-// Removes what the build makes, so that nothing of an earlier one can be packaged.
+// Removes all build outputs, so that no stale file can be packaged.
 import { rmSync } from 'node:fs';
 
-const made = ['lib', '../parallelrun_jupyter/labextension', '../parallelrun_jupyter/views/static'];
-for (const path of made) {
+const outputs = [
+  'lib',
+  'test/built',
+  '../parallelrun_jupyter/labextension',
+  '../parallelrun_jupyter/views/static',
+];
+for (const path of outputs) {
   rmSync(new URL(`../${path}`, import.meta.url), { recursive: true, force: true });
 }

@@ -1,62 +1,63 @@
-import type { Host, LogQuestion } from './model/host';
+import type { Host, LogQuery } from './model/host';
 import { textFilter } from './model/text_filter';
 import type { Failures, Grid, LogWindow, MiniBatchDetail, RunOutput } from './model/wire';
 import { t } from './model/words';
 import { RunView } from './views/run';
 
-/** What a report holds: a run, and the answers to what its views ask. */
+/** The data embedded in a report: a run, and the answers to its view's queries. */
 interface Report {
   readonly output: RunOutput;
   readonly failures: readonly Failures[];
   readonly log: LogWindow;
   readonly details: readonly MiniBatchDetail[];
+  /** The grids that cells with several mini-batches open into. */
   readonly parts: readonly Grid[];
 }
 
-const GRAVITY: Readonly<Record<string, number>> = {
+const SEVERITY: Readonly<Record<string, number>> = {
   ...{ DEBUG: 10, INFO: 20, STDOUT: 20, WARNING: 30, STDERR: 30, ERROR: 40, CRITICAL: 50 },
 };
 
-/** Answers from what the report holds; nothing can be done to the run from a page that stands alone. */
+/** Answers queries from the embedded data; a report is read-only. */
 class ReportHost implements Host {
   readonly actions = null;
 
   constructor(private readonly report: Report) {}
 
-  async logs(question: LogQuestion): Promise<LogWindow> {
+  async logs(query: LogQuery): Promise<LogWindow> {
     const { log } = this.report;
-    const has = textFilter(question.text);
+    const matches = textFilter(query.text);
     const lines = log.lines.filter((line) => {
       const [worker = '', , level = '', tag = ''] = line.split(' ', 4);
       return (
-        (!question.worker || worker === question.worker) &&
-        (question.mini_batch < 0 || tag === `#${question.mini_batch}`) &&
-        (GRAVITY[level] ?? 20) >= (GRAVITY[question.level] ?? 0) &&
-        has(line)
+        (!query.worker || worker === query.worker) &&
+        (query.mini_batch < 0 || tag === `#${query.mini_batch}`) &&
+        (SEVERITY[level] ?? 20) >= (SEVERITY[query.level] ?? 0) &&
+        matches(line)
       );
     });
     return { ...log, lines, ends: { all: 1 } };
   }
 
   async failures(group: string): Promise<Failures> {
-    const none = { group, traceback: '', rows: [], attempts: 0 };
-    return this.report.failures.find((one) => one.group === group) ?? none;
+    const empty = { group, traceback: '', rows: [], attempts: 0 };
+    return this.report.failures.find((failures) => failures.group === group) ?? empty;
   }
 
   async miniBatch(miniBatch: number): Promise<MiniBatchDetail> {
-    const found = this.report.details.find((one) => one.mini_batch === miniBatch);
-    if (!found) {
-      throw new Error(t('this report tells of failed mini-batches and of the last ones only'));
+    const detail = this.report.details.find((row) => row.mini_batch === miniBatch);
+    if (!detail) {
+      throw new Error(t('this report includes details of failed and recent mini-batches only'));
     }
-    return found;
+    return detail;
   }
 
   async grid(first: number): Promise<Grid> {
-    const found = this.report.parts.find((one) => one.first === first);
-    if (!found) {
-      throw new Error(t('this report opens the cells with failures only'));
+    const grid = this.report.parts.find((part) => part.first === first);
+    if (!grid) {
+      throw new Error(t('this report can open only cells with failures'));
     }
-    return found;
+    return grid;
   }
 
   logFile(): null {
@@ -73,4 +74,4 @@ const report = JSON.parse(data) as Report;
 const view = new RunView(new ReportHost(report));
 document.getElementById('run')?.append(view.node);
 view.draw(report.output, false);
-view.say(report.output.snapshot.is_final ? '' : t('the run may have gone on since'));
+view.setNote(report.output.snapshot.is_final ? '' : t('the run may have gone on since'));

@@ -1,9 +1,9 @@
-import type { Actions, Host, LogQuestion } from './model/host';
+import type { Actions, Host, LogQuery } from './model/host';
 import type { Failures, Grid, LogWindow, MiniBatchDetail, RunOutput } from './model/wire';
 import { RunView } from './views/run';
-import { Sight } from './views/sight';
+import { VisibilityObserver } from './views/visibility';
 
-/** What anywidget hands over, as far as it is used here. */
+/** The part of anywidget's model that is used here. */
 interface Model {
   get(name: 'output'): RunOutput;
   get(name: 'problem'): string;
@@ -12,15 +12,15 @@ interface Model {
   send(content: unknown): void;
 }
 
-interface Waiting {
+interface PendingQuery {
   resolve(value: unknown): void;
   reject(error: Error): void;
 }
 
-/** Asks the kernel over the comm; it answers when no cell runs. */
+/** Queries the kernel over the comm; the kernel answers while no cell is running. */
 class CommHost implements Host {
-  private readonly waiting = new Map<number, Waiting>();
-  private last = 0;
+  private readonly pending = new Map<number, PendingQuery>();
+  private lastId = 0;
 
   constructor(private readonly model: Model) {}
 
@@ -33,8 +33,8 @@ class CommHost implements Host {
     },
   };
 
-  logs(question: LogQuestion): Promise<LogWindow> {
-    return this.ask({ ask: 'logs', ...question }) as Promise<LogWindow>;
+  logs(query: LogQuery): Promise<LogWindow> {
+    return this.ask({ ask: 'logs', ...query }) as Promise<LogWindow>;
   }
 
   failures(group: string): Promise<Failures> {
@@ -50,7 +50,7 @@ class CommHost implements Host {
   }
 
   logFile(): null {
-    return null; // a comm hands over no files; run.logs() and the run folder do
+    return null; // a comm cannot serve files; run.logs() and the run folder have them
   }
 
   resultFile(): null {
@@ -59,19 +59,19 @@ class CommHost implements Host {
 
   readonly receive = (content: unknown): void => {
     const { id, answer, error } = content as { id: number; answer?: unknown; error?: string };
-    const waiting = this.waiting.get(id);
-    this.waiting.delete(id);
+    const query = this.pending.get(id);
+    this.pending.delete(id);
     if (error === undefined) {
-      waiting?.resolve(answer);
+      query?.resolve(answer);
     } else {
-      waiting?.reject(new Error(error));
+      query?.reject(new Error(error));
     }
   };
 
   private ask(question: object): Promise<unknown> {
-    const id = ++this.last;
+    const id = ++this.lastId;
     return new Promise((resolve, reject) => {
-      this.waiting.set(id, { resolve, reject });
+      this.pending.set(id, { resolve, reject });
       this.model.send({ ...question, id });
     });
   }
@@ -84,21 +84,22 @@ function render({ model, el }: { model: Model; el: HTMLElement }): () => void {
   const draw = (): void => {
     const problem = model.get('problem');
     view.draw(model.get('output'), !problem);
-    view.say(problem);
+    view.setNote(problem);
   };
-  // What nobody sees asks for nothing, and the kernel then sends nothing.
-  const greet = (): void => model.send({ say: sight.isVisible ? 'hello' : 'bye', view: name });
+  // A hidden view says 'bye', so that the kernel sends it nothing.
+  const reportVisibility = (): void =>
+    model.send({ say: visibility.isVisible ? 'hello' : 'bye', view: name });
   el.append(view.node);
-  const sight = new Sight(view.node, greet);
+  const visibility = new VisibilityObserver(view.node, reportVisibility);
   model.on('change:output', draw);
   model.on('change:problem', draw);
   model.on('msg:custom', host.receive);
-  document.addEventListener('visibilitychange', greet);
+  document.addEventListener('visibilitychange', reportVisibility);
   draw();
-  greet();
+  reportVisibility();
   return () => {
-    sight.dispose();
-    document.removeEventListener('visibilitychange', greet);
+    visibility.dispose();
+    document.removeEventListener('visibilitychange', reportVisibility);
     model.off('change:output', draw);
     model.off('change:problem', draw);
     model.off('msg:custom', host.receive);

@@ -278,7 +278,10 @@ def test_dates_are_what_pandas_makes_of_the_whole_column(
     folder: Path, values: list[str], rows: int
 ) -> None:
     given_values: list[str | None] = [value or None for value in values]
-    expected = pd.to_datetime(pd.Series(given_values, dtype=object), format="ISO8601", utc=True)
+    # One by one: pandas 2 reads a value without an offset with the offset of an earlier value.
+    columns = [pd.Series([value], dtype=object) for value in given_values]
+    dates = [pd.to_datetime(column, format="ISO8601", utc=True) for column in columns]
+    expected = pd.concat([date.astype("datetime64[ns, UTC]") for date in dates], ignore_index=True)
     expected = expected.dt.tz_localize(None).astype("datetime64[ns]").rename("when")
     path = put(folder, "when,z\n" + "".join(f"{value},z\n" for value in values))
     table = joined(read(path, column_types={"when": "datetime", "z": "str"}), rows)

@@ -10,6 +10,7 @@ import datetime as dt
 import io
 import math
 import re
+import sys
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -52,8 +53,13 @@ def read_back(results: list[Any], form: str) -> pd.DataFrame:
     return written(results, form)[1]
 
 
-TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=6) | st.sampled_from(
-    ["00123", "NA", "None", "nan", "1e5", "True", "", " ", '"', ",", "a\nb", "\r", "\r\n", "\0", "2026-01-02"]
+NUL = "\0" if sys.version_info >= (3, 11) else ""
+"""A character that the csv module of Python 3.10 cannot write."""
+
+TEXTS = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="" if NUL else "\0"), max_size=6
+) | st.sampled_from(
+    ["00123", "NA", "None", "nan", "1e5", "True", "", " ", '"', ",", "a\nb", "\r", "\r\n", NUL, "2026-01-02"]
 )  # fmt: skip
 WHOLE = st.integers(-(2**63), 2**63 - 1)
 TIMES = st.datetimes(dt.datetime(1700, 1, 1), dt.datetime(2200, 1, 1))
@@ -276,7 +282,7 @@ def test_elements_that_are_rows_of_a_table_are_joined(form: str) -> None:
         ({"p": np.float32("nan")}, '{"p": null}'),
         ({"p": [0.5, float("nan"), [np.nan]]}, '{"p": [0.5, null, [null]]}'),
         ({"p": np.array([0.5, np.nan])}, '{"p": [0.5, null]}'),
-        ({"p": pd.NaT, "q": pd.NA, "r": np.datetime64("NaT")}, '{"p": null, "q": null, "r": null}'),
+        ({"p": pd.NaT, "q": pd.NA, "r": np.datetime64("NaT", "ns")}, '{"p": null, "q": null, "r": null}'),
         (
             {"p": np.datetime64("2026-01-02T03:04:05", "ns")},
             '{"p": "2026-01-02T03:04:05.000000000"}',

@@ -237,7 +237,11 @@ def test_no_datastore_is_opened_with_the_key_of_another(registered: list[tuple[s
         assert opened_with(store) == {"account_key": f"key {number} of {name} in {account}"}
 
 
-def test_names_that_differ_in_case_or_sign_ask_for_variables_of_their_own() -> None:
+def test_names_that_differ_in_case_or_sign_ask_for_variables_of_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(credentials, "_held", {})  # other tests register the same names
+    monkeypatch.setattr(credentials, "_owners", {})
     first = Datastore.register_azure_blob_container("a-b", "data", "acct", account_key="1")
     second = Datastore.register_azure_blob_container("A_b", "data", "acct", account_key="2")
     plain = Datastore.register_azure_blob_container("a_b", "data", "acct", account_key="3")

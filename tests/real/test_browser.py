@@ -226,7 +226,7 @@ def test_a_notebook_that_is_saved_in_the_middle_says_when_that_was(
     assert snapshot["succeeded"] >= shown - 25
     assert "the run may have gone on since" in output.data["text/html"]
     view.locator("button", has_text="Cancel").click()
-    view.locator("button", has_text="Finish running ones").click()
+    view.locator("button", has_text="Finish running mini-batches").click()
     page.page.wait_for_selector(".pr-run[data-state=Canceled]")
 
 

@@ -150,7 +150,7 @@ def test_the_panel_filters_and_acts(open_page: Open, server: Jupyter) -> None:
     row.locator(".pr-open").focus()
     box.fill("")
     row.locator("button", has_text="cancel").last.click()
-    page.page.locator(".jp-Dialog button", has_text="Finish running ones").click()
+    page.page.locator(".jp-Dialog button", has_text="Finish running mini-batches").click()
     panel.locator(".pr-row[data-state=Canceled]", has_text="cancelled").wait_for(timeout=15_000)
 
 

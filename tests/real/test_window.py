@@ -182,7 +182,9 @@ def test_the_grid_and_the_timeline_walk_by_keyboard(show: Any) -> None:
     page.page.keyboard.press("End")
     assert grid.get_attribute("aria-valuetext") == "mini-batch 399: left"
     page.page.locator("summary", has_text="Timeline").click()
-    timeline = page.page.locator("canvas[aria-label*=lately]")
+    timeline = page.page.locator(".pr-section canvas[aria-label*=Recent]")
+    painted = "document.querySelector('canvas[aria-label*=Recent]').ariaValueMax !== '0'"
+    page.page.wait_for_function(painted)  # a section is painted a moment after it is opened
     timeline.focus()
     page.page.keyboard.press("ArrowRight")
     first = timeline.get_attribute("aria-valuetext") or ""
@@ -240,7 +242,7 @@ def test_the_log_is_filtered_searched_paused_and_says_what_it_skipped(show: Any)
     search.fill("re*d 4*ok")
     page.page.wait_for_function("document.querySelectorAll('.pr-log > div').length === 44")
     search.fill("(a|aa)+$")
-    log.locator("div", has_text="no such line").wait_for()
+    log.locator("div", has_text="no matching lines").wait_for()
     search.fill("")
     page.page.get_by_label("Worker", exact=True).select_option("n0w1")
     page.page.wait_for_function("document.querySelectorAll('.pr-log > div').length === 51")

@@ -1,10 +1,10 @@
 import { Dialog, Notification, showDialog } from '@jupyterlab/apputils';
 import { type INotebookTracker, NotebookActions } from '@jupyterlab/notebook';
-import { sentence } from '../model/host';
+import { errorMessage } from '../model/host';
 import { t } from '../model/words';
 import type { RunsClient } from './client';
 
-/** What can be done to a run from Lab, beyond its own view. */
+/** Actions on runs from Lab, outside of the view of a run. */
 export class LabActions {
   constructor(
     private readonly client: RunsClient,
@@ -12,33 +12,33 @@ export class LabActions {
     private readonly changed: () => void,
   ) {}
 
-  /** Whether there is a notebook to put a cell into. */
+  /** Whether a notebook is open that a cell can be added to. */
   get canAttach(): boolean {
     return Boolean(this.tracker?.currentWidget);
   }
 
-  /** Ends a run, having asked how. */
+  /** Cancels a run after a confirmation dialog. */
   async cancel(runId: string, name: string): Promise<void> {
     const answer = await showDialog({
-      title: t('End the run {0}?', name),
-      body: t('Rows that are finished are kept, and the run can be resumed.'),
+      title: t('Cancel the run {0}?', name),
+      body: t('Finished rows are kept, and the run can be resumed later.'),
       buttons: [
-        Dialog.cancelButton({ label: t('Go on') }),
-        Dialog.okButton({ label: t('Finish running ones'), actions: ['drain'] }),
+        Dialog.cancelButton({ label: t('Keep running') }),
+        Dialog.okButton({ label: t('Finish running mini-batches'), actions: ['drain'] }),
         Dialog.warnButton({ label: t('Stop now'), actions: ['stop'] }),
       ],
     });
     if (answer.button.accept) {
-      await this.say(this.client.cancel(runId, answer.button.actions.includes('drain')));
+      await this.notify(this.client.cancel(runId, answer.button.actions.includes('drain')));
     }
   }
 
-  /** Goes on with a run that has ended. */
+  /** Resumes a run that has ended. */
   async resume(runId: string): Promise<void> {
-    await this.say(this.client.resume(runId, false));
+    await this.notify(this.client.resume(runId, false));
   }
 
-  /** Shows a run in a new cell of the notebook that is open. */
+  /** Shows a run in a new cell of the open notebook. */
   async attach(runId: string): Promise<void> {
     const notebook = this.tracker?.currentWidget;
     if (!notebook) {
@@ -53,11 +53,11 @@ export class LabActions {
     await NotebookActions.run(notebook.content, notebook.sessionContext);
   }
 
-  private async say(done: Promise<void>): Promise<void> {
+  private async notify(done: Promise<void>): Promise<void> {
     try {
       await done;
     } catch (error) {
-      Notification.error(sentence(error));
+      Notification.error(errorMessage(error));
     }
     this.changed();
   }

@@ -3,20 +3,21 @@ import { ServerConnection } from '@jupyterlab/services';
 import type { PartialJSONObject } from '@lumino/coreutils';
 import type { Host } from '../model/host';
 import type { Failures, Grid, LogWindow, MiniBatchDetail, RunList, RunOutput } from '../model/wire';
+import { t } from '../model/words';
 
-/** The server has no such run, or no such handlers: something else must draw it. */
-export class NotHere extends Error {}
+/** The server does not have the run, or its extension is not installed. */
+export class RunNotFound extends Error {}
 
-/** What a notebook saves of a run. */
+/** The MIME bundle that a notebook saves for a run. */
 export type Bundle = PartialJSONObject;
 
-export interface Look {
-  /** The run, or null when there is no news of it. */
+export interface SnapshotResponse {
+  /** The run, or null if it has not changed since the given version. */
   readonly output: RunOutput | null;
   readonly version: string;
 }
 
-/** Asks the server extension about runs, with the page's own credentials and base URL. */
+/** Client of the server extension, with the page's own credentials and base URL. */
 export class RunsClient {
   constructor(private readonly settings: ServerConnection.ISettings) {}
 
@@ -24,44 +25,46 @@ export class RunsClient {
     return this.json<RunList>('');
   }
 
-  async look(runId: string, seen: string): Promise<Look> {
-    const response = await this.request(one(runId, 'snapshot', { seen }));
-    const version = response.headers.get('X-Run-Version') ?? '';
+  async snapshot(runId: string, version: string): Promise<SnapshotResponse> {
+    const response = await this.request(path(runId, 'snapshot', { seen: version }));
+    const newest = response.headers.get('X-Run-Version') ?? '';
     const output = response.status === 204 ? null : ((await response.json()) as RunOutput);
-    return { output, version };
+    return { output, version: newest };
   }
 
   bundle(runId: string): Promise<Bundle> {
-    return this.json<Bundle>(one(runId, 'output'));
+    return this.json<Bundle>(path(runId, 'output'));
   }
 
-  /** Asks a run to end. */
+  /** Cancels a run; with `drain`, after its running mini-batches. */
   async cancel(runId: string, drain: boolean): Promise<void> {
-    await this.request(one(runId, 'cancel'), posted({ drain }));
+    await this.request(path(runId, 'cancel'), posted({ drain }));
   }
 
-  /** Goes on with a run that has ended; with `failedOnly`, with what had failed, in a `group` of it. */
+  /** Resumes an ended run; with `failedOnly`, retries only its failures, all or those of a `group`. */
   async resume(runId: string, failedOnly: boolean, group = ''): Promise<void> {
-    await this.request(one(runId, 'resume'), posted({ failed_only: failedOnly, group }));
+    await this.request(path(runId, 'resume'), posted({ failed_only: failedOnly, group }));
   }
 
   /**
-   * @param changed - Called when something was done to the run, so that it is looked at again.
+   * Returns the host for the views of a run.
+   *
+   * @param changed - Called after an action on the run, to fetch it again.
    */
   host(runId: string, changed: () => void): Host {
     return {
-      logs: (question) => this.json<LogWindow>(one(runId, 'logs'), posted(question)),
-      failures: (group) => this.json<Failures>(one(runId, 'failures', { group })),
+      logs: (query) => this.json<LogWindow>(path(runId, 'logs'), posted(query)),
+      failures: (group) => this.json<Failures>(path(runId, 'failures', { group })),
       miniBatch: (number) =>
-        this.json<MiniBatchDetail>(one(runId, 'mini-batch', { mini_batch: String(number) })),
+        this.json<MiniBatchDetail>(path(runId, 'mini-batch', { mini_batch: String(number) })),
       grid: (first, count) =>
-        this.json<Grid>(one(runId, 'grid', { first: String(first), count: String(count) })),
+        this.json<Grid>(path(runId, 'grid', { first: String(first), count: String(count) })),
       actions: {
         cancel: (drain) => this.cancel(runId, drain).then(changed),
         resume: (failedOnly, group) => this.resume(runId, failedOnly, group).then(changed),
       },
-      logFile: (worker) => this.url(one(runId, 'log-file', worker ? { worker } : {})),
-      resultFile: () => this.url(one(runId, 'result')),
+      logFile: (worker) => this.url(path(runId, 'log-file', worker ? { worker } : {})),
+      resultFile: () => this.url(path(runId, 'result')),
     };
   }
 
@@ -76,7 +79,7 @@ export class RunsClient {
   private async request(path: string, init: RequestInit = {}): Promise<Response> {
     const response = await ServerConnection.makeRequest(this.url(path), init, this.settings);
     if (response.status === 404) {
-      throw new NotHere('the Jupyter server does not have this run');
+      throw new RunNotFound(t('the Jupyter server does not have this run'));
     }
     if (!response.ok) {
       throw new Error(await reason(response));
@@ -89,9 +92,9 @@ function posted(body: object): RequestInit {
   return { method: 'POST', body: JSON.stringify(body) };
 }
 
-function one(runId: string, what: string, query: Record<string, string> = {}): string {
-  const asked = new URLSearchParams(query).toString();
-  return `/${encodeURIComponent(runId)}/${what}${asked ? `?${asked}` : ''}`;
+function path(runId: string, resource: string, query: Record<string, string> = {}): string {
+  const parameters = new URLSearchParams(query).toString();
+  return `/${encodeURIComponent(runId)}/${resource}${parameters ? `?${parameters}` : ''}`;
 }
 
 async function reason(response: Response): Promise<string> {

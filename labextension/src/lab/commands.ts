@@ -20,7 +20,7 @@ export const COMMANDS = {
   quickstart: `${PREFIX}new-quickstart`,
 } as const;
 
-interface Parts {
+interface Dependencies {
   readonly feed: ListFeed;
   readonly actions: LabActions;
   readonly palette: ICommandPalette | null;
@@ -29,51 +29,51 @@ interface Parts {
   showPanel(): void;
 }
 
-/** Adds what can be commanded; without a run named, it is the newest, or the newest living one. */
-export function addCommands(app: JupyterFrontEnd, parts: Parts): void {
-  const { feed, actions, palette, launcher } = parts;
+/** Adds the commands; without a `run_id` they act on the newest run, or the newest active one. */
+export function addCommands(app: JupyterFrontEnd, dependencies: Dependencies): void {
+  const { feed, actions, palette, launcher } = dependencies;
   const { commands } = app;
   const newest = (): RunRow | undefined => feed.latest?.runs[0];
-  const named = (args: ReadonlyPartialJSONObject, other: RunRow | undefined) =>
+  const target = (args: ReadonlyPartialJSONObject, fallback: RunRow | undefined) =>
     args.run_id
       ? { run_id: String(args.run_id), name: String(args.name ?? args.run_id) }
-      : { run_id: other?.run_id ?? '', name: other?.name ?? '' };
+      : { run_id: fallback?.run_id ?? '', name: fallback?.name ?? '' };
   commands.addCommand(COMMANDS.show, {
     label: t('Show Parallel Runs'),
     caption: t('List the parallel runs, live'),
-    execute: () => parts.showPanel(),
+    execute: () => dependencies.showPanel(),
   });
   commands.addCommand(COMMANDS.open, {
     label: t('Open Parallel Run'),
-    execute: (args) => parts.open(named(args, undefined)),
+    execute: (args) => dependencies.open(target(args, undefined)),
     isVisible: ({ run_id }) => run_id !== undefined,
   });
   commands.addCommand(COMMANDS.newest, {
     label: t('Open the Newest Parallel Run'),
-    execute: (args) => parts.open(named(args, newest())),
+    execute: (args) => dependencies.open(target(args, newest())),
     isEnabled: () => newest() !== undefined,
   });
   commands.addCommand(COMMANDS.cancel, {
     label: t('Cancel the Parallel Run…'),
     execute: (args) => {
-      const { run_id, name } = named(args, feed.living[0]);
+      const { run_id, name } = target(args, feed.active[0]);
       return actions.cancel(run_id, name);
     },
-    isEnabled: ({ run_id }) => run_id !== undefined || feed.living.length > 0,
+    isEnabled: ({ run_id }) => run_id !== undefined || feed.active.length > 0,
   });
   commands.addCommand(COMMANDS.resume, {
     label: t('Resume the Newest Parallel Run'),
-    execute: (args) => actions.resume(named(args, newest()).run_id),
+    execute: (args) => actions.resume(target(args, newest()).run_id),
     isEnabled: ({ run_id }) => run_id !== undefined || newest()?.is_final === true,
   });
   commands.addCommand(COMMANDS.attach, {
     label: t('Show the Newest Parallel Run in a Cell'),
-    execute: (args) => actions.attach(named(args, newest()).run_id),
+    execute: (args) => actions.attach(target(args, newest()).run_id),
     isEnabled: ({ run_id }) => actions.canAttach && (run_id ?? newest()) !== undefined,
   });
   commands.addCommand(COMMANDS.quickstart, {
     label: t('Parallel Run'),
-    caption: t('A new notebook with a first parallel run, to be changed into yours'),
+    caption: t('A new notebook with a first parallel run to adapt'),
     icon: runsIcon,
     execute: ({ cwd }) => newQuickstart(app, String(cwd ?? '')),
   });

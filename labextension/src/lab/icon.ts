@@ -1,6 +1,6 @@
 import { LabIcon } from '@jupyterlab/ui-components';
 
-/** Three bars that have come differently far. */
+/** Three progress bars of different lengths. */
 export const runsIcon = new LabIcon({
   name: 'parallelrun-jupyter:runs',
   svgstr:

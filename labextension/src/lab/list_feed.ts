@@ -1,85 +1,91 @@
 import { type ISignal, Signal } from '@lumino/signaling';
-import { sentence } from '../model/host';
+import { errorMessage } from '../model/host';
 import { FINAL_STATES, type RunList, type RunRow } from '../model/wire';
 import type { RunsClient } from './client';
 
 const LIVE_MS = 5000;
 const QUIET_MS = 30_000;
 
-/** Asks the server for the list of runs, once for all that show it. Hidden pages ask nothing. */
+/** Polls the list of runs for all of its viewers. A hidden page does not poll. */
 export class ListFeed {
-  /** Seconds between two looks while somebody looks at the list. */
+  /** Seconds between two polls while the list is visible. */
   refreshSeconds = 2;
-  private readonly lookers = new Set<() => boolean>();
+  private readonly viewers = new Set<() => boolean>();
   private readonly signal = new Signal<this, void>(this);
   private timer: ReturnType<typeof setTimeout> | undefined;
-  private isAsking = false;
+  private isPolling = false;
+  private isOutdated = false;
   private list: RunList | null = null;
-  private trouble = '';
+  private lastError = '';
 
   constructor(private readonly client: RunsClient) {
-    document.addEventListener('visibilitychange', this.hurry);
+    document.addEventListener('visibilitychange', this.refresh);
   }
 
   get changed(): ISignal<this, void> {
     return this.signal;
   }
 
-  /** The last list; null before there was any. */
+  /** The newest list; null before the first response. */
   get latest(): RunList | null {
     return this.list;
   }
 
-  /** Why the list is not live; '' while it is. */
+  /** Why the last poll failed; '' if it succeeded. */
   get problem(): string {
-    return this.trouble;
+    return this.lastError;
   }
 
-  /** The runs that have not ended, newest first. */
-  get living(): readonly RunRow[] {
-    return this.list?.runs.filter(isLive) ?? [];
+  /** The active runs, newest first. */
+  get active(): readonly RunRow[] {
+    return this.list?.runs.filter(isActive) ?? [];
   }
 
-  /** Takes part in the looking; `isLooking` says whether somebody sees it now. */
-  watch(isLooking: () => boolean): void {
-    this.lookers.add(isLooking);
+  /** Adds a viewer; `isVisible` returns whether it is visible now. */
+  addViewer(isVisible: () => boolean): void {
+    this.viewers.add(isVisible);
   }
 
-  /** Asks now: something was begun, or is looked at. */
-  readonly hurry = (): void => {
-    if (!this.isAsking) {
-      clearTimeout(this.timer);
-      this.timer = setTimeout(() => void this.ask(), 0);
+  /** Polls now, for example after an action or when the list becomes visible. */
+  readonly refresh = (): void => {
+    this.isOutdated = this.isPolling; // the pending response may not include the change
+    if (!this.isPolling) {
+      this.schedule(0);
     }
   };
 
-  private async ask(): Promise<void> {
-    if (this.isAsking || document.hidden) {
-      return;
-    }
-    this.isAsking = true;
-    try {
-      this.list = await this.client.list();
-      this.trouble = '';
-    } catch (error) {
-      this.trouble = sentence(error);
-    } finally {
-      this.isAsking = false;
-    }
-    this.signal.emit();
+  private schedule(delay: number): void {
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => void this.ask(), this.pause());
+    this.timer = setTimeout(() => void this.poll(), delay);
   }
 
-  private pause(): number {
-    if ([...this.lookers].some((isLooking) => isLooking())) {
+  private async poll(): Promise<void> {
+    if (this.isPolling || document.hidden) {
+      return;
+    }
+    this.isPolling = true;
+    try {
+      this.list = await this.client.list();
+      this.lastError = '';
+    } catch (error) {
+      this.lastError = errorMessage(error);
+    } finally {
+      this.isPolling = false;
+    }
+    this.signal.emit();
+    this.schedule(this.isOutdated ? 0 : this.delay());
+    this.isOutdated = false;
+  }
+
+  private delay(): number {
+    if ([...this.viewers].some((isVisible) => isVisible())) {
       return 1000 * Math.max(1, this.refreshSeconds);
     }
-    return this.living.length > 0 ? LIVE_MS : QUIET_MS;
+    return this.active.length > 0 ? LIVE_MS : QUIET_MS;
   }
 }
 
-/** Whether a run has not ended. */
-export function isLive(row: RunRow): boolean {
+/** Returns whether a run has not ended. */
+export function isActive(row: RunRow): boolean {
   return row.is_read && !row.is_final && !FINAL_STATES.has(row.state);
 }

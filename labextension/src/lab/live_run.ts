@@ -1,31 +1,33 @@
 import { Token } from '@lumino/coreutils';
-import { type Host, sentence } from '../model/host';
+import { errorMessage, type Host } from '../model/host';
 import type { RunOutput } from '../model/wire';
-import { NotHere, type RunsClient } from './client';
+import { t } from '../model/words';
+import { RunNotFound, type RunsClient } from './client';
 
 const LIVE_MS = 400;
-const ASIDE_MS = 15_000;
-const LOST_MS = 3000;
+const OFF_SCREEN_MS = 15_000;
+const ERROR_MS = 3000;
 const INTERRUPTED_MS = 5000;
 const ENDED_MS = 10_000;
 
-/** A view of a run, as far as the one who asks the server needs to know it. */
+/** A view of a run that `LiveRun` keeps up to date. */
 export interface Watcher {
-  /** Whether it can be seen now: scrolled in, in a panel that is open. */
-  isSeen(): boolean;
+  /** Returns whether the view is visible now: scrolled into view, in an open panel. */
+  isOnScreen(): boolean;
   draw(output: RunOutput): void;
-  /** Says what keeps the view from being live; '' when nothing does any more. */
-  say(problem: string): void;
-  /** The server does not have the run: something else must draw it. */
-  gone(): void;
+  /** Shows why the view is not live; '' if it is. */
+  showProblem(problem: string): void;
+  /** Called when the server does not have the run. */
+  onMissing(): void;
 }
 
-/** Asks the server about one run for all views of it in this page. Hidden pages ask nothing. */
+/** Polls one run for all of its views in this page. A hidden page does not poll. */
 export class LiveRun {
   private readonly watchers = new Set<Watcher>();
   private timer: ReturnType<typeof setTimeout> | undefined;
-  private isAsking = false;
-  private seen = '';
+  private isPolling = false;
+  private isOutdated = false;
+  private version = '';
   private last: RunOutput | null = null;
 
   constructor(
@@ -33,7 +35,7 @@ export class LiveRun {
     private readonly runId: string,
     private readonly release: () => void,
   ) {
-    document.addEventListener('visibilitychange', this.hurry);
+    document.addEventListener('visibilitychange', this.refresh);
   }
 
   add(watcher: Watcher): () => void {
@@ -41,103 +43,108 @@ export class LiveRun {
     if (this.last) {
       watcher.draw(this.last);
     }
-    this.hurry();
+    this.refresh();
     return () => {
       this.watchers.delete(watcher);
       if (this.watchers.size === 0) {
         clearTimeout(this.timer);
-        document.removeEventListener('visibilitychange', this.hurry);
+        document.removeEventListener('visibilitychange', this.refresh);
         this.release();
       }
     };
   }
 
-  /** Asks now: a view has come into sight, or something was done to the run. */
-  readonly hurry = (): void => {
-    if (!this.isAsking) {
-      this.askIn(0);
+  /** Polls now: a view became visible, or an action was sent to the run. */
+  readonly refresh = (): void => {
+    this.isOutdated = this.isPolling; // the pending response may not include the change
+    if (!this.isPolling) {
+      this.schedule(0);
     }
   };
 
-  private askIn(delay: number): void {
+  private schedule(delay: number): void {
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => void this.ask(), delay);
+    this.timer = setTimeout(() => void this.poll(), delay);
   }
 
-  private async ask(): Promise<void> {
-    if (this.isAsking || document.hidden || this.watchers.size === 0) {
+  private async poll(): Promise<void> {
+    if (this.isPolling || document.hidden || this.watchers.size === 0) {
       return;
     }
-    this.isAsking = true;
-    let next: number | null = LOST_MS;
+    this.isPolling = true;
+    let next: number | null = ERROR_MS;
     try {
-      const { output, version } = await this.client.look(this.runId, this.seen);
-      this.seen = version;
+      const { output, version } = await this.client.snapshot(this.runId, this.version);
+      this.version = version;
       if (output) {
         this.last = output;
-        this.tell((watcher) => watcher.draw(output));
+        this.notify((watcher) => watcher.draw(output));
       }
-      this.tell((watcher) => watcher.say(''));
-      next = this.pause();
+      this.notify((watcher) => watcher.showProblem(''));
+      next = this.delay();
     } catch (error) {
-      if (error instanceof NotHere) {
-        this.tell((watcher) => watcher.gone());
+      if (error instanceof RunNotFound) {
+        this.notify((watcher) => watcher.onMissing());
         next = null;
       } else {
-        const problem = `not live (${sentence(error)}); trying again`;
-        this.tell((watcher) => watcher.say(problem));
+        const problem = t('not live ({0}); trying again', errorMessage(error));
+        this.notify((watcher) => watcher.showProblem(problem));
       }
     } finally {
-      this.isAsking = false;
+      this.isPolling = false;
+    }
+    if (this.isOutdated) {
+      next = 0;
+      this.isOutdated = false;
     }
     if (next !== null && this.watchers.size > 0) {
-      this.askIn(next);
+      this.schedule(next);
     }
   }
 
-  /** How long to wait; null until a view comes into sight, when the run has ended. */
-  private pause(): number | null {
+  /** Returns the delay (ms) before the next poll; null for an ended run without a visible view. */
+  private delay(): number | null {
     if (this.last?.snapshot.state === 'Interrupted') {
       return INTERRUPTED_MS; // it may be resumed
     }
-    const isSeen = [...this.watchers].some((watcher) => watcher.isSeen());
+    const isOnScreen = [...this.watchers].some((watcher) => watcher.isOnScreen());
     if (this.last?.snapshot.is_final) {
-      return isSeen ? ENDED_MS : null; // it may be resumed, here or from anywhere else
+      return isOnScreen ? ENDED_MS : null; // it may be resumed, also from elsewhere
     }
-    return isSeen ? LIVE_MS : ASIDE_MS;
+    return isOnScreen ? LIVE_MS : OFF_SCREEN_MS;
   }
 
-  private tell(say: (watcher: Watcher) => void): void {
+  private notify(call: (watcher: Watcher) => void): void {
     for (const watcher of [...this.watchers]) {
-      say(watcher);
+      call(watcher);
     }
   }
 }
 
-/** The runs that this page looks at. */
+/** The runs shown in this page. */
 export class LiveRuns {
   private readonly runs = new Map<string, LiveRun>();
 
-  /** Called when a run is looked at for the first time: there may be a new one. */
-  opened: () => void = () => undefined;
+  /** Called when a run is shown for the first time; it may be new in the list. */
+  onOpen: () => void = () => undefined;
 
   constructor(readonly client: RunsClient) {}
 
-  /** Answers the questions of the views of a run. */
+  /** Returns the host for the views of a run. */
   host(runId: string): Host {
-    return this.client.host(runId, () => this.runs.get(runId)?.hurry());
+    return this.client.host(runId, () => this.runs.get(runId)?.refresh());
   }
 
-  find(runId: string): LiveRun {
+  get(runId: string): LiveRun {
     let run = this.runs.get(runId);
     if (!run) {
       run = new LiveRun(this.client, runId, () => this.runs.delete(runId));
       this.runs.set(runId, run);
-      this.opened();
+      this.onOpen();
     }
     return run;
   }
 }
 
-/** The one who asks the server, for everything in the page that draws runs. */
+/** The token of the shared `LiveRuns`. */
 export const ILiveRuns = new Token<LiveRuns>('parallelrun-jupyter:ILiveRuns');

@@ -10,10 +10,10 @@ import type { ListFeed } from './list_feed';
 import type { LiveRuns } from './live_run';
 import { RunTab } from './run_tab';
 
-/** Opens a run elsewhere; false where there is no elsewhere, as in Notebook 7. */
+/** Opens a run in a tab; returns false if tabs are not available, as in Notebook 7. */
 export type Opener = (row: RunRow) => boolean;
 
-/** The "Parallel runs" panel: the runs of this home, live, and one of them opened. */
+/** The "Parallel runs" panel: the list of runs, or one opened run. */
 export class RunsPanel extends Panel {
   private readonly list: RunListView;
   private readonly back: HTMLElement;
@@ -45,14 +45,14 @@ export class RunsPanel extends Panel {
     this.back = el('div', 'pr-list pr-back', back);
     this.back.hidden = true;
     this.node.append(this.back, this.list.node);
-    feed.watch(() => this.isVisible && this.opened === null);
+    feed.addViewer(() => this.isVisible && this.opened === null);
     feed.changed.connect(this.draw, this);
   }
 
   protected override onAfterShow(message: Message): void {
     super.onAfterShow(message);
     this.draw();
-    this.feed.hurry();
+    this.feed.refresh();
   }
 
   private draw(): void {
@@ -63,7 +63,7 @@ export class RunsPanel extends Panel {
       this.list.draw(this.feed.latest);
     }
     if (this.feed.problem) {
-      this.list.say(t('not live ({0})', this.feed.problem));
+      this.list.setNote(t('not live ({0})', this.feed.problem));
     }
   }
 
@@ -82,6 +82,6 @@ export class RunsPanel extends Panel {
     this.list.node.hidden = false;
     this.back.hidden = true;
     this.draw();
-    this.feed.hurry();
+    this.feed.refresh();
   }
 }

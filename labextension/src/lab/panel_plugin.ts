@@ -13,9 +13,9 @@ import { IStatusBar } from '@jupyterlab/statusbar';
 import type { RunRow } from '../model/wire';
 import { LabActions } from './actions';
 import { addCommands, COMMANDS } from './commands';
+import { EndNotifications } from './end_notifications';
 import { ListFeed } from './list_feed';
 import { ILiveRuns, type LiveRuns } from './live_run';
-import { EndNotices } from './notices';
 import { RunsPanel } from './panel';
 import { RunningRuns } from './running';
 import { StatusItem } from './status_item';
@@ -24,10 +24,10 @@ import { RunTabs } from './tabs';
 const ID = 'parallelrun-jupyter:panel';
 const PANEL_RANK = 700;
 
-/** The panel that lists the runs, and everything else of Lab that knows of them. */
+/** The panel with the list of runs, and the commands, tabs, status bar and notifications. */
 export const panelPlugin: JupyterFrontEndPlugin<void> = {
   id: ID,
-  description: 'Lists the parallel runs, live, opens one, and says when one has ended.',
+  description: 'Lists the parallel runs, opens them, and notifies when a run ends.',
   autoStart: true,
   requires: [ILiveRuns],
   optional: [
@@ -53,10 +53,10 @@ export const panelPlugin: JupyterFrontEndPlugin<void> = {
     settings: ISettingRegistry | null,
   ) => {
     const feed = new ListFeed(runs.client);
-    runs.opened = feed.hurry;
+    runs.onOpen = feed.refresh;
     const tabs = lab ? new RunTabs(lab, runs) : null;
     const open = (row: Pick<RunRow, 'run_id' | 'name'>): boolean => tabs?.open(row) ?? false;
-    const actions = new LabActions(runs.client, tracker, feed.hurry);
+    const actions = new LabActions(runs.client, tracker, feed.refresh);
     const panel = new RunsPanel(runs, feed, actions, open);
     app.shell.add(panel, 'left', { rank: PANEL_RANK, type: 'Parallel runs' });
     const showPanel = (): void => app.shell.activateById(panel.id);
@@ -74,32 +74,32 @@ export const panelPlugin: JupyterFrontEndPlugin<void> = {
         name: (tab) => tab.content.runId,
       });
     }
-    const notices = new EndNotices(feed, openOrShow);
+    const notifications = new EndNotifications(feed, openOrShow);
     const item = new StatusItem(feed, () => {
-      const [row] = feed.living;
+      const [row] = feed.active;
       (row ? openOrShow : showPanel)(row as RunRow);
     });
     statusBar?.registerStatusItem(`${ID}:status`, { item, align: 'left', rank: 50 });
     running?.add(new RunningRuns(feed, runs.client, openOrShow));
-    void follow(settings, (given) => {
-      notices.isWanted = given.notifications !== false;
-      item.want(given.statusBar !== false);
-      feed.refreshSeconds = Number(given.refreshSeconds ?? feed.refreshSeconds);
+    void follow(settings, (options) => {
+      notifications.isEnabled = options.notifications !== false;
+      item.setEnabled(options.statusBar !== false);
+      feed.refreshSeconds = Number(options.refreshSeconds ?? feed.refreshSeconds);
     });
-    feed.hurry();
+    feed.refresh();
   },
 };
 
-/** Takes the user's settings, now and whenever they change. */
+/** Applies the user settings, now and on every change. */
 async function follow(
   registry: ISettingRegistry | null,
-  take: (given: Readonly<Record<string, unknown>>) => void,
+  apply: (options: Readonly<Record<string, unknown>>) => void,
 ): Promise<void> {
   try {
     const settings = await registry?.load(ID);
-    settings?.changed.connect(() => take(settings.composite));
-    take(settings?.composite ?? {});
+    settings?.changed.connect(() => apply(settings.composite));
+    apply(settings?.composite ?? {});
   } catch {
-    take({}); // no schema is installed here: the defaults
+    apply({}); // no settings schema is installed here: use the defaults
   }
 }

@@ -9,13 +9,13 @@ import { ILiveRuns, LiveRuns } from './live_run';
 import { RunRenderer } from './renderer';
 import { widgetDrawer } from './widget_drawer';
 
-/** Before the widgets' -10: a page that is reloaded has a server, but often no widget. */
+/** Ranks before the widget renderer (-10): a reloaded page often has no widget model. */
 const RANK = -20;
 
-/** Asks the server about runs, once for all that draw them. */
+/** Provides the shared `LiveRuns`, which polls the server. */
 export const livePlugin: JupyterFrontEndPlugin<LiveRuns> = {
   id: 'parallelrun-jupyter:live',
-  description: 'Asks the server about parallel runs.',
+  description: 'Polls the server for parallel runs.',
   autoStart: true,
   provides: ILiveRuns,
   optional: [ITranslator],
@@ -24,8 +24,8 @@ export const livePlugin: JupyterFrontEndPlugin<LiveRuns> = {
     setTranslator(
       words
         ? {
-            text: (said) => words.gettext(said),
-            plural: (one, many, value) => words.ngettext(one, many, value),
+            text: (text) => words.gettext(text),
+            plural: (singular, plural, value) => words.ngettext(singular, plural, value),
           }
         : null,
     );
@@ -33,10 +33,10 @@ export const livePlugin: JupyterFrontEndPlugin<LiveRuns> = {
   },
 };
 
-/** Draws the runs in saved outputs, and keeps those outputs true. */
+/** Renders runs in notebook outputs, and keeps the saved outputs up to date. */
 export const rendererPlugin: JupyterFrontEndPlugin<void> = {
   id: 'parallelrun-jupyter:renderer',
-  description: 'Draws runs in notebooks, live from the server.',
+  description: 'Renders runs in notebooks, live from the server.',
   autoStart: true,
   requires: [ILiveRuns, IRenderMimeRegistry],
   optional: [INotebookTracker],

@@ -3,8 +3,8 @@ import type { JupyterFrontEnd } from '@jupyterlab/application';
 const CELLS: readonly (readonly ['code' | 'markdown', string])[] = [
   [
     'markdown',
-    '# A parallel run\n\nThe second cell makes some files, the third one runs over them on two ' +
-      'processes. Change `init`, `run` and `--input` into yours; `%%parallelrun?` shows every option.',
+    '# A parallel run\n\nThe second code cell creates some files; the third one processes them in two ' +
+      'workers. Replace `init`, `run` and `--input` with yours; `%%parallelrun?` lists every option.',
   ],
   ['code', '%load_ext parallelrun_jupyter'],
   [
@@ -17,17 +17,17 @@ const CELLS: readonly (readonly ['code' | 'markdown', string])[] = [
     'code',
     '%%parallelrun --input "first-run/texts/*.txt" --mini-batch-size 4 --workers 2 --as run\n' +
       'import time\n\n\ndef init():\n    print("ready")\n\n\ndef run(mini_batch):\n' +
-      '    time.sleep(0.2)  # yours will have something to do\n' +
+      '    time.sleep(0.2)  # replace this with real work\n' +
       '    return [f"{path}: {len(open(path).read().split())} words" for path in mini_batch]',
   ],
   ['code', 'run.wait_for_completion()\nrun.to_pandas()'],
 ];
 
-/** Makes a notebook with a first run in it, and opens it. */
+/** Creates a notebook with an example run, and opens it. */
 export async function newQuickstart(app: JupyterFrontEnd, folder: string): Promise<void> {
   const { contents } = app.serviceManager;
-  const made = await contents.newUntitled({ path: folder, type: 'notebook' });
-  await contents.save(made.path, {
+  const notebook = await contents.newUntitled({ path: folder, type: 'notebook' });
+  await contents.save(notebook.path, {
     type: 'notebook',
     format: 'json',
     content: {
@@ -43,5 +43,5 @@ export async function newQuickstart(app: JupyterFrontEnd, folder: string): Promi
       })),
     },
   });
-  await app.commands.execute('docmanager:open', { path: made.path, factory: 'Notebook' });
+  await app.commands.execute('docmanager:open', { path: notebook.path, factory: 'Notebook' });
 }

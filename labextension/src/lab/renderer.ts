@@ -1,17 +1,16 @@
 import type { IRenderMime } from '@jupyterlab/rendermime-interfaces';
 import { Panel, type Widget } from '@lumino/widgets';
 import type { RunOutput } from '../model/wire';
+import { t } from '../model/words';
 import { RunView } from '../views/run';
-import { Sight } from '../views/sight';
+import { VisibilityObserver } from '../views/visibility';
 import type { LiveRuns, Watcher } from './live_run';
 import { SavedOutput, savedRun, WIDGET_MIME } from './saved_output';
 
-const APART = 'no live connection to this run from here';
-
-/** Puts the widget of an output into a panel that stands in a notebook; null where none draws. */
+/** Renders the widget of an output into a panel; resolves to null if that fails. */
 export type WidgetDrawer = (panel: Panel, model: IRenderMime.IMimeModel) => Promise<Widget | null>;
 
-/** Draws a saved output: live from the server, else by the widget, else as it was saved. */
+/** Renders a saved output: live from the server, else by its widget, else as it was saved. */
 export class RunRenderer extends Panel implements IRenderMime.IRenderer, Watcher {
   private model: IRenderMime.IMimeModel | null = null;
   private view: RunView | null = null;
@@ -20,7 +19,7 @@ export class RunRenderer extends Panel implements IRenderMime.IRenderer, Watcher
   private isLive = false;
   private fallback: Widget | null = null;
   private readonly saved: SavedOutput;
-  private sight: Sight | null = null;
+  private visibility: VisibilityObserver | null = null;
 
   constructor(
     private readonly runs: LiveRuns,
@@ -42,13 +41,13 @@ export class RunRenderer extends Panel implements IRenderMime.IRenderer, Watcher
     return Promise.resolve();
   }
 
-  /** The notebook is about to be saved. */
+  /** Updates the output data before the notebook is saved. */
   save(): void {
     this.saved.write();
   }
 
-  isSeen(): boolean {
-    return this.sight?.isVisible ?? false;
+  isOnScreen(): boolean {
+    return this.visibility?.isVisible ?? false;
   }
 
   draw(output: RunOutput): void {
@@ -57,14 +56,14 @@ export class RunRenderer extends Panel implements IRenderMime.IRenderer, Watcher
     this.saved.draw(output);
   }
 
-  say(problem: string): void {
-    this.view?.say(problem);
+  showProblem(problem: string): void {
+    this.view?.setNote(problem);
   }
 
-  gone(): void {
+  onMissing(): void {
     this.isLive = false;
     if (this.view?.shown && !this.view.shown.snapshot.is_final) {
-      this.view.say(APART);
+      this.view.setNote(t('no live connection to this run'));
     }
     void this.fallBack();
   }
@@ -82,10 +81,10 @@ export class RunRenderer extends Panel implements IRenderMime.IRenderer, Watcher
     this.view = new RunView(this.runs.host(output.run_id));
     this.view.draw(output, false);
     this.node.append(this.view.node);
-    const run = this.runs.find(output.run_id);
-    this.sight = new Sight(this.node, (isVisible) => {
+    const run = this.runs.get(output.run_id);
+    this.visibility = new VisibilityObserver(this.node, (isVisible) => {
       if (isVisible) {
-        run.hurry();
+        run.refresh();
       }
     });
     this.leave = run.add(this);
@@ -94,7 +93,7 @@ export class RunRenderer extends Panel implements IRenderMime.IRenderer, Watcher
   private stop(): void {
     this.leave?.();
     this.leave = null;
-    this.sight?.dispose();
+    this.visibility?.dispose();
     this.view?.dispose();
     this.view = null;
     this.fallback?.dispose();

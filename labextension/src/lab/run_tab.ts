@@ -1,12 +1,16 @@
 import type { Message } from '@lumino/messaging';
 import { Widget } from '@lumino/widgets';
 import type { RunOutput } from '../model/wire';
+import { t } from '../model/words';
+import { el, setHidden, setText } from '../views/dom';
 import { RunView } from '../views/run';
 import type { LiveRuns, Watcher } from './live_run';
 
-/** One run in a place of its own. */
+/** The view of one run in a tab or in the panel. */
 export class RunTab extends Widget implements Watcher {
   private readonly view: RunView;
+  /** The text shown until the first state of the run arrives. */
+  private readonly placeholder = el('div', 'pr-list');
   private leave: (() => void) | null = null;
 
   constructor(
@@ -16,30 +20,36 @@ export class RunTab extends Widget implements Watcher {
     super();
     this.addClass('pr-tab');
     this.view = new RunView(runs.host(runId));
-    this.node.append(this.view.node);
+    this.node.append(this.placeholder, this.view.node);
     this.view.node.hidden = true;
   }
 
-  isSeen(): boolean {
+  isOnScreen(): boolean {
     return this.isVisible && !document.hidden;
   }
 
   draw(output: RunOutput): void {
-    this.view.node.hidden = false;
+    setHidden(this.placeholder, true);
+    setHidden(this.view.node, false);
     this.view.draw(output, true);
   }
 
-  say(problem: string): void {
-    this.view.say(problem);
+  showProblem(problem: string): void {
+    this.setNote(problem);
   }
 
-  gone(): void {
-    this.view.say('the run folder is gone');
+  onMissing(): void {
+    this.setNote(t('the run folder no longer exists'));
+  }
+
+  private setNote(text: string): void {
+    setText(this.placeholder, text);
+    this.view.setNote(text);
   }
 
   override dispose(): void {
     if (!this.isDisposed) {
-      this.rest();
+      this.disconnect();
       this.view.dispose();
       super.dispose();
     }
@@ -47,22 +57,22 @@ export class RunTab extends Widget implements Watcher {
 
   protected override onAfterShow(message: Message): void {
     super.onAfterShow(message);
-    this.leave ??= this.runs.find(this.runId).add(this);
+    this.leave ??= this.runs.get(this.runId).add(this);
   }
 
   protected override onAfterAttach(message: Message): void {
     super.onAfterAttach(message);
     if (this.isVisible) {
-      this.leave ??= this.runs.find(this.runId).add(this);
+      this.leave ??= this.runs.get(this.runId).add(this);
     }
   }
 
   protected override onAfterHide(message: Message): void {
     super.onAfterHide(message);
-    this.rest();
+    this.disconnect();
   }
 
-  private rest(): void {
+  private disconnect(): void {
     this.leave?.();
     this.leave = null;
   }

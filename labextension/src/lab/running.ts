@@ -6,12 +6,12 @@ import type { RunsClient } from './client';
 import { runsIcon } from './icon';
 import type { ListFeed } from './list_feed';
 
-/** The living runs, among the other things that run: opened and ended from there. */
+/** Lists the active runs in Lab's Running panel, where they can be opened and canceled. */
 export class RunningRuns implements IRunningSessions.IManager {
   readonly name = t('Parallel Runs');
   readonly shutdownLabel = t('Cancel');
   readonly shutdownAllLabel = t('Cancel All');
-  readonly shutdownAllConfirmationText = t('End all parallel runs that are still going?');
+  readonly shutdownAllConfirmationText = t('Cancel all active parallel runs?');
   private readonly signal = new Signal<this, void>(this);
 
   constructor(
@@ -27,26 +27,26 @@ export class RunningRuns implements IRunningSessions.IManager {
   }
 
   running(): IRunningSessions.IRunningItem[] {
-    return this.feed.living.map((row) => ({
+    return this.feed.active.map((row) => ({
       label: () => `${row.name}: ${row.headline}`,
       labelTitle: () => row.run_id,
       icon: () => runsIcon,
       open: () => this.open(row),
-      shutdown: () => this.end(row),
+      shutdown: () => this.cancel(row),
     }));
   }
 
   shutdownAll(): void {
-    for (const row of this.feed.living) {
-      this.end(row);
+    for (const row of this.feed.active) {
+      this.cancel(row);
     }
   }
 
   refreshRunning(): void {
-    this.feed.hurry();
+    this.feed.refresh();
   }
 
-  private end(row: RunRow): void {
-    void this.client.cancel(row.run_id, false).then(this.feed.hurry, this.feed.hurry);
+  private cancel(row: RunRow): void {
+    void this.client.cancel(row.run_id, false).then(this.feed.refresh, this.feed.refresh);
   }
 }

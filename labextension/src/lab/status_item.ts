@@ -5,10 +5,10 @@ import { t } from '../model/words';
 import { button, setHidden, setText } from '../views/dom';
 import type { ListFeed } from './list_feed';
 
-/** How far the newest living run is, in the status bar; a click shows it. */
+/** Shows the progress of the newest active run in the status bar; a click opens the run. */
 export class StatusItem extends Widget {
   private readonly button: HTMLButtonElement;
-  private isWanted = true;
+  private isEnabled = true;
 
   constructor(
     private readonly feed: ListFeed,
@@ -22,15 +22,15 @@ export class StatusItem extends Widget {
     this.draw();
   }
 
-  /** Shows or hides it, as the user's settings say. */
-  want(isWanted: boolean): void {
-    this.isWanted = isWanted;
+  /** Shows or hides the item, according to the user settings. */
+  setEnabled(isEnabled: boolean): void {
+    this.isEnabled = isEnabled;
     this.draw();
   }
 
   private draw(): void {
-    const [row, ...others] = this.feed.living;
-    setHidden(this.node, !row || !this.isWanted);
+    const [row, ...others] = this.feed.active;
+    setHidden(this.node, !row || !this.isEnabled);
     if (!row) {
       return;
     }

@@ -5,7 +5,7 @@ import { runsIcon } from './icon';
 import type { LiveRuns } from './live_run';
 import { RunTab } from './run_tab';
 
-/** The runs that are open in the main area, a tab each; Lab opens them again after a reload. */
+/** The runs open in the main area, one tab each; Lab restores the tabs after a reload. */
 export class RunTabs {
   readonly tracker = new WidgetTracker<MainAreaWidget<RunTab>>({ namespace: 'parallelrun' });
 
@@ -14,7 +14,7 @@ export class RunTabs {
     private readonly runs: LiveRuns,
   ) {}
 
-  /** Opens a run, or shows the tab where it is open. */
+  /** Opens a run, or activates its tab if it is open already; returns true. */
   open(row: Pick<RunRow, 'run_id' | 'name'>): boolean {
     const id = `parallelrun-run-${row.run_id}`;
     const isOpen = this.tracker.find((tab) => tab.id === id) !== undefined;

@@ -2,10 +2,10 @@ import type { INotebookTracker } from '@jupyterlab/notebook';
 import type { WidgetDrawer } from './renderer';
 import { WIDGET_MIME } from './saved_output';
 
-const PATIENCE_MS = 5000;
-const LOOK_MS = 100;
+const TIMEOUT_MS = 5000;
+const POLL_MS = 100;
 
-/** Draws widgets with what the notebook itself draws widgets with, if it has that. */
+/** Renders widgets with the notebook's own widget renderer, if it has one. */
 export function widgetDrawer(tracker: INotebookTracker | null): WidgetDrawer {
   return async (panel, model) => {
     const notebook = tracker?.find((candidate) => candidate.node.contains(panel.node));
@@ -22,13 +22,13 @@ export function widgetDrawer(tracker: INotebookTracker | null): WidgetDrawer {
       widget.dispose();
       return null;
     }
-    // A widget whose kernel is gone draws an error, and one that is slow draws nothing yet.
-    for (let waited = 0; waited < PATIENCE_MS && !widget.isDisposed; waited += LOOK_MS) {
+    // The widget of a dead kernel renders an error; a slow one has not rendered anything yet.
+    for (let waited = 0; waited < TIMEOUT_MS && !widget.isDisposed; waited += POLL_MS) {
       if (widget.node.querySelector('.pr-run')) {
         widget.show();
         return widget;
       }
-      await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+      await new Promise((resolve) => setTimeout(resolve, POLL_MS));
     }
     widget.dispose();
     return null;

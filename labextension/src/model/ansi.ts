@@ -1,41 +1,44 @@
-/** A piece of text and the classes that its colours ask for. */
-export interface Piece {
+/** Text and the CSS classes for its terminal colors. */
+export interface StyledText {
   readonly text: string;
   readonly classes: string;
 }
 
-// biome-ignore lint/suspicious/noControlCharactersInRegex: escape codes are what this is about
-const ESCAPE = /(?:\x1b\[|\x9b)([0-9;:?]*)([@-~])|\x1b(?:\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])/g;
-// biome-ignore lint/suspicious/noControlCharactersInRegex: what a terminal would obey is left out
+const ESCAPE =
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: this module parses escape codes
+  /(?:\x1b\[|\x9b)([0-?]*)[ -/]*([@-~])|\x1b(?:[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])/g;
+const COLORS = /^[0-9;:]*$/;
+// biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are removed
 const CONTROL = /[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
 
-/** Splits a line of a terminal into pieces: colours become classes, every other code is left out. */
-export function pieces(line: string): Piece[] {
-  const found: Piece[] = [];
+/** Parses a terminal line: colors become CSS classes, all other escape codes are removed. */
+export function parseAnsi(line: string): StyledText[] {
+  const pieces: StyledText[] = [];
   const style = new Style();
   let end = 0;
   for (const match of line.matchAll(ESCAPE)) {
-    push(found, line.slice(end, match.index), style.classes());
+    push(pieces, line.slice(end, match.index), style.classes());
     end = match.index + match[0].length;
-    if (match[2] === 'm') {
-      style.take((match[1] || '0').split(/[;:]/).map(Number));
+    const [, parameters = '', final] = match;
+    if (final === 'm' && COLORS.test(parameters)) {
+      style.apply(parameters.split(';'));
     }
   }
-  push(found, line.slice(end), style.classes());
-  return found;
+  push(pieces, line.slice(end), style.classes());
+  return pieces;
 }
 
-/** A text of the user's without what a terminal would obey: for everything that is no log. */
-export function plain(text: string): string {
-  return pieces(text)
+/** Removes all escape codes and control characters, for user text outside the log. */
+export function stripAnsi(text: string): string {
+  return parseAnsi(text)
     .map((piece) => piece.text)
     .join('');
 }
 
-function push(found: Piece[], text: string, classes: string): void {
+function push(pieces: StyledText[], text: string, classes: string): void {
   const plain = text.replace(CONTROL, '');
   if (plain) {
-    found.push({ text: plain, classes });
+    pieces.push({ text: plain, classes });
   }
 }
 
@@ -48,25 +51,28 @@ class Style {
     return [color, this.bold ? 'pr-ansi-bold' : ''].filter(Boolean).join(' ');
   }
 
-  take(codes: number[]): void {
-    for (let code = codes.shift(); code !== undefined; code = codes.shift()) {
+  /** Applies parameters, of which 38 and 48 have arguments: after colons, or as the next ones. */
+  apply(parameters: string[]): void {
+    for (let next = parameters.shift(); next !== undefined; next = parameters.shift()) {
+      const [code = 0, ...details] = next.split(':').map(Number);
       if (code === 38 || code === 48) {
-        this.extended(code === 38, codes);
+        const size = parameters[0] === '5' ? 2 : 4;
+        const color = details.length > 0 ? details : parameters.splice(0, size).map(Number);
+        this.applyExtended(code === 38, color);
       } else {
-        this.one(code);
+        this.applyCode(code);
       }
     }
   }
 
-  /** One of 256 colours, or of sixteen million: the first sixteen are shown, others are not. */
-  private extended(isText: boolean, codes: number[]): void {
-    const [kind, index = -1] = codes.splice(0, codes[0] === 5 ? 2 : 4);
+  /** Applies a 256-color or RGB code: only the 16 basic colors are shown. */
+  private applyExtended(isText: boolean, [kind, index = -1]: readonly number[]): void {
     if (isText) {
       this.color = kind === 5 && index < 16 ? index % 8 : -1;
     }
   }
 
-  private one(code: number): void {
+  private applyCode(code: number): void {
     if (code === 0) {
       this.bold = false;
       this.color = -1;

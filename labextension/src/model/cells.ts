@@ -4,7 +4,7 @@ const FIRST = 35;
 const SKIPPED = 92;
 const LEVELS = 9;
 
-/** What one cell of a grid holds: eighths that are over, and whether some are of these kinds. */
+/** One cell of a grid: the eighths that are finished, and which states occur in it. */
 export interface Cell {
   readonly eighths: number;
   readonly failed: boolean;
@@ -12,7 +12,7 @@ export interface Cell {
   readonly running: boolean;
 }
 
-/** Reads one cell of a grid, as runs/grid.py writes it. */
+/** Decodes one cell of a grid; the encoding is that of the Python module `grid`. */
 export function cellAt(grid: Grid, index: number): Cell {
   const code = grid.cells.charCodeAt(index);
   const value = code - FIRST - (code > SKIPPED ? 1 : 0);
@@ -25,7 +25,7 @@ export function cellAt(grid: Grid, index: number): Cell {
   };
 }
 
-/** The mini-batches of a cell: the first and the last of them. */
+/** Returns the first and the last mini-batch of a cell. */
 export function rangeOf(grid: Grid, index: number): readonly [number, number] {
   const first = grid.first + index * grid.per_cell;
   return [first, Math.min(first + grid.per_cell, grid.first + grid.count) - 1];

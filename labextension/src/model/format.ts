@@ -1,4 +1,4 @@
-/** Numbers, times and shares for people: the same words as the Python side's. */
+/** Formats numbers, times and percentages for display, in the same words as the Python views. */
 
 import { noun, t } from './words';
 
@@ -8,11 +8,11 @@ export function count(value: number): string {
   return NUMBERS.format(value);
 }
 
-export function plural(value: number, one: string): string {
-  return `${count(value)} ${noun(one, value)}`;
+export function plural(value: number, singular: string): string {
+  return `${count(value)} ${noun(singular, value)}`;
 }
 
-/** `0.4 s`, `12 s`, `3:05` or `2:03:05`. */
+/** Formats a duration: `0.4 s`, `12 s`, `3:05` or `2:03:05`. */
 export function duration(seconds: number): string {
   if (seconds < 9.95) {
     return `${Math.max(seconds, 0).toFixed(1)} s`;
@@ -29,12 +29,12 @@ export function duration(seconds: number): string {
   return `${Math.floor(minutes / 60)}:${two(minutes % 60)}:${two(whole % 60)}`;
 }
 
-/** Whole seconds, for what counts on in the page: no digit that flickers. */
+/** Formats a running duration in whole seconds, so that no digit flickers. */
 export function clock(seconds: number): string {
   return seconds < 59.5 ? `${Math.floor(seconds)} s` : duration(seconds);
 }
 
-/** From when to when: `5–8 s`, `0:50–1:20`, or one time where both are the same. */
+/** Formats an interval in seconds: `5–8 s`, `50 s–1:20`, or `~ 5 s` if both ends are equal. */
 export function span(low: number, high: number): string {
   const [first, last] = [clock(Math.max(0, low)), clock(Math.max(0, high))];
   if (first === last) {
@@ -56,31 +56,31 @@ export function megabytes(value: number): string {
   return value < 1000 ? `${count(value)} MB` : `${(value / 1024).toFixed(1)} GB`;
 }
 
-/** `712 bytes`, `4.0 kB`, `3.4 MB` or `12 GB`, in units of 1024. */
+/** Formats a size: `712 bytes`, `4.0 kB`, `3.4 MB` or `12 GB`, in units of 1024. */
 export function bytes(value: number): string {
   if (value < 1024) {
     return plural(value, 'byte');
   }
   const units = ['kB', 'MB', 'GB', 'TB'];
-  let [size, at] = [value / 1024, 0];
-  while (size >= 1023.5 && at < units.length - 1) {
+  let [size, unit] = [value / 1024, 0];
+  while (size >= 1023.5 && unit < units.length - 1) {
     size /= 1024;
-    at += 1;
+    unit += 1;
   }
-  return `${size < 9.95 ? size.toFixed(1) : count(Math.round(size))} ${units[at]}`;
+  return `${size < 9.95 ? size.toFixed(1) : count(Math.round(size))} ${units[unit]}`;
 }
 
-/** A share as whole percents; 100 only when all is done. */
+/** Returns a whole percentage, rounded down: 100 only if `part` equals `whole`. */
 export function percent(part: number, whole: number): number {
   return whole > 0 ? Math.floor((100 * part) / whole) : 0;
 }
 
-/** The time of day, here. */
+/** Formats the local time of day. */
 export function timeOfDay(epochSeconds: number): string {
   return new Date(epochSeconds * 1000).toLocaleTimeString([], { hour12: false });
 }
 
-/** The day and time, here. */
+/** Formats the local date and time. */
 export function dayAndTime(epochSeconds: number): string {
   const date = new Date(epochSeconds * 1000);
   const two = (value: number): string => String(value).padStart(2, '0');

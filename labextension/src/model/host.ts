@@ -1,10 +1,10 @@
 import type { Failures, Grid, LogWindow, MiniBatchDetail } from './wire';
 
 /**
- * Which lines of the log are wanted; `since` has how far each worker's log was read before. `text`
- * is looked for without regard to case; `*` in it stands for any characters, `\*` for a star.
+ * Selects log lines. `since` maps each worker to the log offset (bytes) already read. `text` is
+ * matched without regard to case; `*` matches any characters, `\*` a literal asterisk.
  */
-export interface LogQuestion {
+export interface LogQuery {
   readonly worker: string;
   readonly mini_batch: number;
   readonly level: string;
@@ -13,27 +13,27 @@ export interface LogQuestion {
   readonly since: Readonly<Record<string, number>>;
 }
 
-/** Answers what a view asks beyond its snapshot: the server in Lab, the comm in a widget. */
+/** Provides data beyond the snapshot: from the server in Lab, over the comm in a widget. */
 export interface Host {
-  logs(question: LogQuestion): Promise<LogWindow>;
+  logs(query: LogQuery): Promise<LogWindow>;
   failures(group: string): Promise<Failures>;
   miniBatch(miniBatch: number): Promise<MiniBatchDetail>;
   grid(first: number, count: number): Promise<Grid>;
-  /** What can be done to the run from here; null where nothing can. */
+  /** Actions on the run; null in a view that is read-only. */
   readonly actions: Actions | null;
-  /** Where the whole log of a worker (`''`: of all) can be had; null where it cannot. */
+  /** Returns the URL of the full log of a worker (`''`: of all workers), or null without a server. */
   logFile(worker: string): string | null;
-  /** Where the final file can be had. */
+  /** Returns the URL of the final output file, or null without a server. */
   resultFile(): string | null;
 }
 
 export interface Actions {
   cancel(drain: boolean): Promise<void>;
-  /** With a `group`, only what failed in it. */
+  /** Resumes the run; with a `group`, retries only its failures. */
   resume(failedOnly: boolean, group: string): Promise<void>;
 }
 
-/** What went wrong, as a sentence. */
-export function sentence(error: unknown): string {
+/** Returns the message of an error. */
+export function errorMessage(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }

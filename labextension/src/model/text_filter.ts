@@ -1,24 +1,24 @@
 /**
- * Tells texts with `wanted` in them from others, as the Python side does: case does not count, `*`
- * stands for any characters, `\\*` for a star. Whatever is typed, no search takes long.
+ * Returns a predicate that accepts matching texts, by the same rules as the Python side: case is
+ * ignored, `*` matches any characters, `\\*` a literal asterisk. The search takes linear time.
  */
-export function textFilter(wanted: string): (text: string) => boolean {
+export function textFilter(pattern: string): (text: string) => boolean {
   const star = '\0';
-  const parts = wanted
+  const words = pattern
     .toLowerCase()
     .replaceAll('\\*', star)
     .split('*')
     .filter(Boolean)
-    .map((part) => part.replaceAll(star, '*'));
+    .map((word) => word.replaceAll(star, '*'));
   return (text) => {
     const folded = text.toLowerCase();
-    let at = 0;
-    for (const part of parts) {
-      const start = folded.indexOf(part, at);
+    let end = 0;
+    for (const word of words) {
+      const start = folded.indexOf(word, end);
       if (start < 0) {
         return false;
       }
-      at = start + part.length;
+      end = start + word.length;
     }
     return true;
   };

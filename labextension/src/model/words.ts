@@ -1,33 +1,33 @@
-/** Every text that people read goes through here, so that a host can put it in their language. */
+/** Translation of all displayed texts; a host can install a translator. */
 
 export interface Translator {
-  /** Returns a text in the reader's language; `{0}` and so on stand for values. */
+  /** Translates a text; `{0}`, `{1}` are placeholders for values. */
   text(words: string): string;
-  /** Returns the one of two texts that goes with a number, in the reader's language. */
-  plural(one: string, many: string, value: number): string;
+  /** Translates the singular or plural form, depending on the value. */
+  plural(singular: string, plural: string, value: number): string;
 }
 
 const ENGLISH: Translator = {
   text: (words) => words,
-  plural: (one, many, value) => (value === 1 ? one : many),
+  plural: (singular, plural, value) => (value === 1 ? singular : plural),
 };
 
 let translator = ENGLISH;
 
-/** Lets a host translate; null for English again. Texts drawn before stay as they are. */
-export function setTranslator(chosen: Translator | null): void {
-  translator = chosen ?? ENGLISH;
+/** Installs a translator; null restores English. Texts already drawn are not updated. */
+export function setTranslator(installed: Translator | null): void {
+  translator = installed ?? ENGLISH;
 }
 
-/** Returns a text in the reader's language, with values in the places of `{0}`, `{1}`. */
+/** Translates a text and fills its placeholders `{0}`, `{1}` with values. */
 export function t(words: string, ...values: readonly (string | number)[]): string {
-  const said = translator.text(words);
+  const text = translator.text(words);
   return values.length > 0
-    ? said.replace(/\{(\d)\}/g, (_, place) => String(values[Number(place)]))
-    : said;
+    ? text.replace(/\{(\d)\}/g, (_, index) => String(values[Number(index)]))
+    : text;
 }
 
-/** Returns the form of a noun that goes with a number. */
-export function noun(one: string, value: number): string {
-  return translator.plural(one, one + (/(s|ch)$/.test(one) ? 'es' : 's'), value);
+/** Returns the singular or plural form of a noun, depending on the value. */
+export function noun(singular: string, value: number): string {
+  return translator.plural(singular, singular + (/(s|ch)$/.test(singular) ? 'es' : 's'), value);
 }

@@ -1,48 +1,48 @@
-import { type Host, sentence } from '../model/host';
+import { errorMessage, type Host } from '../model/host';
 import type { RunOutput, Snapshot } from '../model/wire';
 import { t } from '../model/words';
 import { button, el, setHidden, setText } from './dom';
-import type { Part } from './part';
+import type { Section } from './section';
 
 const SLOW_MS = 1500;
 
-/** What can be done to the run: cancel it, which is asked once more, or go on with it. */
-export class RunActions implements Part {
+/** The buttons that cancel the run, after a confirmation, or resume it. */
+export class RunActions implements Section {
   readonly node = el('span', 'pr-actions');
-  private readonly first = button('pr-button', t('Cancel'), () => this.ask(true));
-  private readonly goOn = button('pr-button', t('Go on'), () => this.ask(false));
+  private readonly cancel = button('pr-button', t('Cancel'), () => this.showChoices(true));
+  private readonly dismiss = button('pr-button', t('Keep running'), () => this.showChoices(false));
   private readonly choices = el('span', 'pr-choices');
   private readonly resume = button('pr-button', t('Resume'), () => this.send('resume'));
   private readonly result = el('a', 'pr-button', t('Open output'));
-  private readonly said = el('span', 'pr-said');
-  private wasAsked = false;
-  private canGoOn = false;
+  private readonly status = el('span', 'pr-said');
+  private isPending = false;
+  private mayOfferResume = false;
   private isFinal = false;
 
   constructor(private readonly host: Host) {
     this.choices.append(
       button('pr-button pr-danger', t('Stop now'), () => this.send('stop')),
-      button('pr-button', t('Finish running ones'), () => this.send('drain')),
-      this.goOn,
+      button('pr-button', t('Finish running mini-batches'), () => this.send('drain')),
+      this.dismiss,
     );
     this.choices.hidden = true;
-    this.said.setAttribute('role', 'status');
+    this.status.setAttribute('role', 'status');
     this.result.target = '_blank';
     this.result.rel = 'noopener';
-    this.node.append(this.first, this.choices, this.resume, this.result, this.said);
+    this.node.append(this.cancel, this.choices, this.resume, this.result, this.status);
   }
 
   draw({ snapshot }: RunOutput): void {
     if (snapshot.is_final !== this.isFinal) {
       this.isFinal = snapshot.is_final;
-      this.wasAsked = false;
-      this.ask(false);
-      this.tell('');
+      this.isPending = false;
+      this.showChoices(false);
+      this.setStatus('');
     }
-    const can = this.host.actions !== null;
-    setHidden(this.first, !can || this.isFinal || this.wasAsked || !this.choices.hidden);
-    this.canGoOn = can && canResume(snapshot);
-    setHidden(this.resume, this.wasAsked || !this.canGoOn);
+    const canAct = this.host.actions !== null;
+    setHidden(this.cancel, !canAct || this.isFinal || this.isPending || !this.choices.hidden);
+    this.mayOfferResume = canAct && canResume(snapshot);
+    setHidden(this.resume, this.isPending || !this.mayOfferResume);
     const file = snapshot.output ? this.host.resultFile() : null;
     setHidden(this.result, file === null);
     if (file !== null) {
@@ -50,59 +50,66 @@ export class RunActions implements Part {
     }
   }
 
-  private ask(isOpen: boolean): void {
+  private showChoices(isOpen: boolean): void {
     const hadFocus = this.node.contains(document.activeElement);
     setHidden(this.choices, !isOpen);
-    setHidden(this.first, isOpen || this.wasAsked || this.isFinal);
+    setHidden(this.cancel, isOpen || this.isPending || this.isFinal);
     if (hadFocus) {
-      // The way out is the one that a second Enter takes.
-      (isOpen ? this.goOn : this.first).focus();
+      // A second Enter must not cancel the run, so the harmless choice gets the focus.
+      (isOpen ? this.dismiss : this.cancel).focus();
     }
   }
 
-  private tell(text: string, isBad = false): void {
-    setText(this.said, text);
-    this.said.classList.toggle('pr-alarm', isBad);
+  private setStatus(text: string, isBad = false): void {
+    setText(this.status, text);
+    this.status.classList.toggle('pr-alarm', isBad);
   }
 
-  /** Sends what was chosen, for a `group` of failures or all, and says what becomes of it. */
-  send(what: 'stop' | 'drain' | 'resume' | 'retry', group = ''): void {
+  /** Sends a request, for a `group` of failures or all, and shows its progress. */
+  send(request: 'stop' | 'drain' | 'resume' | 'retry', group = ''): void {
     const { actions } = this.host;
-    if (!actions || this.wasAsked) {
+    if (!actions || this.isPending) {
       return;
     }
-    this.wasAsked = true;
-    this.ask(false);
+    this.isPending = true;
+    this.showChoices(false);
     setHidden(this.resume, true);
-    const isEnd = what === 'stop' || what === 'drain';
-    const doing = isEnd ? t('canceling') : t('starting again');
-    this.tell(doing);
+    const isCancel = request === 'stop' || request === 'drain';
+    const progress = isCancel ? t('canceling') : t('resuming');
+    this.setStatus(progress);
     const slow = setTimeout(
       () => {
-        setText(this.said, `${doing}; ${t('the kernel answers when its cell ends')}`);
+        setText(this.status, `${progress}; ${t('the kernel answers once its cell finishes')}`);
       },
-      isEnd ? SLOW_MS : 10 * SLOW_MS,
+      isCancel ? SLOW_MS : 10 * SLOW_MS,
     );
-    const sent = isEnd ? actions.cancel(what === 'drain') : actions.resume(what === 'retry', group);
+    const sent = isCancel
+      ? actions.cancel(request === 'drain')
+      : actions.resume(request === 'retry', group);
     sent
-      .then(() => setText(this.said, what === 'drain' ? t('canceling after those running') : doing))
+      .then(() =>
+        setText(
+          this.status,
+          request === 'drain' ? t('canceling once the running mini-batches finish') : progress,
+        ),
+      )
       .catch((error: unknown) => {
-        // An ended run is not drawn again by itself: what was refused may be asked for again.
-        this.wasAsked = false;
-        this.ask(false);
-        setHidden(this.resume, !this.canGoOn);
-        this.tell(sentence(error), true);
+        // An ended run is not drawn again by itself, so offer the refused request again here.
+        this.isPending = false;
+        this.showChoices(false);
+        setHidden(this.resume, !this.mayOfferResume);
+        this.setStatus(errorMessage(error), true);
       })
       .finally(() => clearTimeout(slow));
   }
 }
 
-/** Whether a run has ended and a resume would not be refused; outputs of earlier versions do not say. */
+/** Returns whether an ended run may be resumed; true for outputs of versions without that field. */
 export function mayResume(snapshot: Snapshot): boolean {
   return snapshot.is_final && (snapshot.can_resume ?? true);
 }
 
-/** Whether a run has ended with something left to do. */
+/** Returns whether a run has ended with work left. */
 function canResume(snapshot: Snapshot): boolean {
   const isLeft = snapshot.left > 0 || !snapshot.plan_finished;
   return mayResume(snapshot) && (isLeft || snapshot.state !== 'Completed');

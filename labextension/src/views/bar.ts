@@ -2,7 +2,7 @@ import { count, percent } from '../model/format';
 import type { RunOutput, Snapshot } from '../model/wire';
 import { t } from '../model/words';
 import { el, setHidden, setText } from './dom';
-import type { Part } from './part';
+import type { Section } from './section';
 
 interface Kind {
   readonly name: string;
@@ -12,7 +12,7 @@ interface Kind {
   value(snapshot: Snapshot): number;
 }
 
-/** Glyph and hatch beside each colour: nobody needs to see the colours. */
+/** Each color has a glyph or a hatch as well, for readers who cannot tell the colors apart. */
 const KINDS: readonly Kind[] = [
   { name: 'done', glyph: '✓', words: 'done', always: true, value: (s) => s.succeeded },
   { name: 'failed', glyph: '✗', words: 'failed', always: true, value: (s) => s.failed },
@@ -27,12 +27,12 @@ const KINDS: readonly Kind[] = [
   { name: 'retrying', glyph: '↻', words: 'to retry', always: false, value: (s) => s.retrying },
 ];
 
-/** The bar of mini-batches, and what its parts are. */
-export class Bar implements Part {
+/** The progress bar of mini-batches, and its legend. */
+export class Bar implements Section {
   readonly node: HTMLElement;
   private readonly track = el('div', 'pr-bar');
   private readonly share = el('span', 'pr-share');
-  private readonly pieces = KINDS.map((kind) => ({
+  private readonly segments = KINDS.map((kind) => ({
     kind,
     fill: el('span', `pr-fill pr-${kind.name}`),
     value: el('b'),
@@ -43,7 +43,7 @@ export class Bar implements Part {
     this.track.setAttribute('role', 'progressbar');
     this.track.setAttribute('aria-label', t('Mini-batches done'));
     const legend = el('div', 'pr-legend');
-    for (const { kind, fill, value, label } of this.pieces) {
+    for (const { kind, fill, value, label } of this.segments) {
       const glyph = el('i', '', kind.glyph);
       glyph.setAttribute('aria-hidden', 'true');
       label.append(glyph, value, ` ${t(kind.words)}`);
@@ -57,10 +57,10 @@ export class Bar implements Part {
 
   draw({ snapshot }: RunOutput): void {
     const total = snapshot.mini_batches;
-    const over = snapshot.succeeded + snapshot.failed;
+    const done = snapshot.succeeded + snapshot.failed;
     const isKnown = snapshot.plan_finished;
     this.track.classList.toggle('pr-listing', !isKnown && !snapshot.is_final);
-    for (const { kind, fill, value, label } of this.pieces) {
+    for (const { kind, fill, value, label } of this.segments) {
       const amount = kind.value(snapshot);
       const width = isKnown && total > 0 ? `${((100 * amount) / total).toFixed(3)}%` : '0';
       if (fill.style.width !== width) {
@@ -70,13 +70,13 @@ export class Bar implements Part {
       setHidden(label, !kind.always && amount === 0);
       label.classList.toggle('pr-none', amount === 0);
     }
-    this.say(isKnown ? percent(over, total) : null, over, snapshot);
+    this.describe(isKnown ? percent(done, total) : null, done, snapshot);
   }
 
-  private say(share: number | null, over: number, snapshot: Snapshot): void {
+  private describe(share: number | null, done: number, snapshot: Snapshot): void {
     const isFull = snapshot.state === 'Completed' && snapshot.mini_batches === 0;
     setText(this.share, share === null ? t('listing') : `${isFull ? 100 : share} %`);
-    const batches = t('{0} of {1} mini-batches', count(over), count(snapshot.mini_batches));
+    const batches = t('{0} of {1} mini-batches', count(done), count(snapshot.mini_batches));
     const failed = snapshot.failed ? `, ${t('{0} failed', count(snapshot.failed))}` : '';
     if (share === null) {
       this.track.removeAttribute('aria-valuenow');

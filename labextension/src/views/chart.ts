@@ -1,6 +1,6 @@
 import { el, setText } from './dom';
 
-/** Resolved colours of the sheet, for what is painted. */
+/** The colors of the style sheet, resolved for the canvas. */
 export type Colors = Readonly<Record<ColorName, string>>;
 const NAMES = ['done', 'failed', 'running', 'retrying', 'left', 'page', 'text', 'quiet'] as const;
 type ColorName = (typeof NAMES)[number];
@@ -17,12 +17,12 @@ const KEYS = [
 ];
 
 /**
- * Marks painted on a canvas, of which one is chosen: by the pointer, or by the keys, as on a slider.
- * What is chosen is said below, in a line that is always there.
+ * A canvas of marks. The pointer or the keyboard selects one, as on a slider; a line below the
+ * canvas describes the selected mark.
  */
 export abstract class Chart {
   readonly node: HTMLElement;
-  protected chosen = -1;
+  protected selected = -1;
   protected width = 0;
   private readonly canvas = el('canvas', 'pr-canvas');
   private readonly hint = el('div', 'pr-hint');
@@ -42,11 +42,13 @@ export abstract class Chart {
     setText(this.hint, idleHint);
     this.probe.setAttribute('aria-hidden', 'true');
     this.node = el('div', 'pr-chart', this.canvas, this.hint, this.probe);
-    this.canvas.addEventListener('pointermove', (event) => this.choose(this.hit(...at(event))));
-    this.canvas.addEventListener('pointerleave', () => this.choose(-1));
-    this.canvas.addEventListener('click', (event) => this.openIf(this.hit(...at(event))));
-    this.canvas.addEventListener('keydown', (event) => this.key(event));
-    this.canvas.addEventListener('blur', () => this.choose(-1));
+    this.canvas.addEventListener('pointermove', (event) =>
+      this.select(this.hit(...position(event))),
+    );
+    this.canvas.addEventListener('pointerleave', () => this.select(-1));
+    this.canvas.addEventListener('click', (event) => this.openIf(this.hit(...position(event))));
+    this.canvas.addEventListener('keydown', (event) => this.onKey(event));
+    this.canvas.addEventListener('blur', () => this.select(-1));
     this.observer = new ResizeObserver(() => this.repaint());
     this.observer.observe(this.node);
   }
@@ -55,20 +57,20 @@ export abstract class Chart {
     this.observer.disconnect();
   }
 
-  /** How many marks there are. */
+  /** Returns the number of marks. */
   protected abstract size(): number;
   protected abstract height(): number;
   protected abstract paint(context: CanvasRenderingContext2D, colors: Colors): void;
-  /** The mark at a place, or -1. */
+  /** Returns the mark at a position (px), or -1. */
   protected abstract hit(x: number, y: number): number;
   protected abstract describe(mark: number): string;
   protected abstract open(mark: number): void;
-  /** The mark that a key leads to. */
+  /** Returns the mark that a key moves to; it may be out of range. */
   protected abstract next(mark: number, key: string): number;
-  /** Leads back out of where `open` led, if it did. */
+  /** Closes the content that `open` opened. */
   protected back(): void {}
 
-  /** Paints anew, where the chart can be seen. */
+  /** Repaints the chart; does nothing while it is hidden. */
   protected repaint(): void {
     const width = Math.floor(this.node.clientWidth);
     const context = width > 0 ? this.canvas.getContext('2d') : null;
@@ -76,6 +78,9 @@ export abstract class Chart {
       return;
     }
     this.width = width;
+    if (this.selected >= this.size()) {
+      this.selected = Math.max(0, this.size() - 1);
+    }
     const height = this.height();
     const scale = window.devicePixelRatio || 1;
     const [w, h] = [Math.round(width * scale), Math.round(height * scale)];
@@ -87,32 +92,31 @@ export abstract class Chart {
     context.setTransform(scale, 0, 0, scale, 0, 0);
     context.clearRect(0, 0, width, height);
     this.paint(context, this.colors());
-    this.say();
+    this.describeSelected();
   }
 
   private colors(): Colors {
-    const found = NAMES.map((name) => {
+    const colors = NAMES.map((name) => {
       this.probe.style.color = `var(--pr-${name})`;
       return [name, getComputedStyle(this.probe).color] as const;
     });
-    return Object.fromEntries(found) as Record<ColorName, string>;
+    return Object.fromEntries(colors) as Record<ColorName, string>;
   }
 
-  private choose(mark: number): void {
-    if (mark !== this.chosen) {
-      this.chosen = mark;
+  private select(mark: number): void {
+    if (mark !== this.selected) {
+      this.selected = mark;
       this.repaint();
     }
   }
 
-  private say(): void {
-    const size = this.size();
-    const mark = Math.min(this.chosen, size - 1);
-    const said = mark >= 0 ? this.describe(mark) : this.idleHint;
-    setText(this.hint, said);
-    this.canvas.setAttribute('aria-valuemax', String(Math.max(0, size - 1)));
-    this.canvas.setAttribute('aria-valuenow', String(Math.max(0, mark)));
-    this.canvas.setAttribute('aria-valuetext', said);
+  private describeSelected(): void {
+    const isSelected = this.selected >= 0 && this.selected < this.size();
+    const description = isSelected ? this.describe(this.selected) : this.idleHint;
+    setText(this.hint, description);
+    this.canvas.setAttribute('aria-valuemax', String(Math.max(0, this.size() - 1)));
+    this.canvas.setAttribute('aria-valuenow', String(Math.max(0, this.selected)));
+    this.canvas.setAttribute('aria-valuetext', description);
   }
 
   private openIf(mark: number): void {
@@ -121,24 +125,24 @@ export abstract class Chart {
     }
   }
 
-  private key(event: KeyboardEvent): void {
+  private onKey(event: KeyboardEvent): void {
     if (event.key === 'Enter' || event.key === ' ') {
-      this.openIf(this.chosen);
+      this.openIf(this.selected);
     } else if (event.key === 'Escape') {
       this.back();
     } else if (KEYS.includes(event.key)) {
       const last = this.size() - 1;
-      const isFirst = this.chosen < 0 && event.key !== 'End';
-      const next = isFirst ? 0 : this.next(Math.max(0, this.chosen), event.key);
-      this.choose(Math.max(0, Math.min(last, next)));
+      const isFirst = this.selected < 0 && event.key !== 'End';
+      const next = isFirst ? 0 : this.next(Math.max(0, this.selected), event.key);
+      this.select(Math.max(0, Math.min(last, next)));
     } else {
       return;
     }
     event.preventDefault();
-    event.stopPropagation(); // the notebook has its own uses for these keys
+    event.stopPropagation(); // the notebook has shortcuts on these keys
   }
 }
 
-function at(event: MouseEvent): [number, number] {
+function position(event: MouseEvent): [number, number] {
   return [event.offsetX, event.offsetY];
 }

@@ -1,9 +1,9 @@
 import { t } from '../model/words';
 import { button, setText } from './dom';
 
-const SAID_MS = 2000;
+const CONFIRMED_MS = 2000;
 
-/** A button that puts a text on the clipboard, and says so for a moment. */
+/** Returns a button that copies a text to the clipboard and confirms it for two seconds. */
 export function copyButton(
   className: string,
   label: () => string,
@@ -12,8 +12,8 @@ export function copyButton(
   const node = button(className, label(), () => {
     write(text())
       .then(() => setText(node, t('copied')))
-      .catch(() => setText(node, text())) // no clipboard here: then it can be marked by hand
-      .finally(() => setTimeout(() => setText(node, label()), SAID_MS));
+      .catch(() => setText(node, text())) // without a clipboard, show the text so that it can be selected
+      .finally(() => setTimeout(() => setText(node, label()), CONFIRMED_MS));
   });
   return node;
 }

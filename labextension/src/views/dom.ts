@@ -1,4 +1,4 @@
-/** The few things that views do to the page. Text only ever goes in as text. */
+/** DOM helpers for the views. Text is only ever inserted as text nodes. */
 
 export function el<K extends keyof HTMLElementTagNameMap>(
   tag: K,
@@ -20,7 +20,7 @@ export function button(className: string, label: string, onClick: () => void): H
   return node;
 }
 
-/** Sets a text where it differs, so that selections and screen readers are left in peace. */
+/** Sets a text only if it differs, so that selections and screen readers are not disturbed. */
 export function setText(node: HTMLElement, text: string): void {
   if (node.textContent !== text) {
     node.textContent = text;
@@ -38,7 +38,7 @@ export interface Row<T> {
   draw(item: T): void;
 }
 
-/** A list of nodes, kept by key: nodes that stay are patched in place. */
+/** A list of nodes by key: existing nodes are updated in place. */
 export class Rows<T> {
   private readonly rows = new Map<string, Row<T>>();
 
@@ -49,9 +49,9 @@ export class Rows<T> {
   ) {}
 
   draw(items: readonly T[]): void {
-    const wanted = new Set(items.map(this.key));
+    const keys = new Set(items.map(this.key));
     for (const [key, row] of this.rows) {
-      if (!wanted.has(key)) {
+      if (!keys.has(key)) {
         row.node.remove();
         this.rows.delete(key);
       }

@@ -2,13 +2,13 @@ import { clock, count, duration, rate, span } from '../model/format';
 import type { RunOutput, Snapshot } from '../model/wire';
 import { t } from '../model/words';
 import { el, setText } from './dom';
-import type { Part } from './part';
+import type { Section } from './section';
 
 const NAMES = ['Items', 'Mini-batches', 'Items failed', 'Rate', 'Elapsed', 'Time left'] as const;
 type Name = (typeof NAMES)[number];
 
-/** The numbers, each under its name, in places that do not move. */
-export class Facts implements Part {
+/** The numbers of the run, each below its name, at fixed positions. */
+export class Facts implements Section {
   readonly node = el('dl', 'pr-facts');
   private readonly values: Record<Name, HTMLElement>;
   private readonly rateName: HTMLElement;
@@ -28,15 +28,15 @@ export class Facts implements Part {
       snapshot.plan_finished ? ` / ${count(value)}` : ` / ${t('{0} so far', count(value))}`;
     const items = snapshot.items - snapshot.items_left;
     const batches = snapshot.succeeded + snapshot.failed;
-    const isOver = snapshot.is_final;
+    const isFinal = snapshot.is_final;
     this.set('Items', count(items) + total(snapshot.items));
     this.set('Mini-batches', count(batches) + total(snapshot.mini_batches));
     this.set('Items failed', count(snapshot.items_failed));
     this.set('Rate', rate(snapshot.items_per_s));
     const window = Math.round(snapshot.rate_window_s);
-    const said = isOver || window < 1 ? t('Rate') : t('Rate, last {0} s', window);
-    setText(this.rateName, said);
-    this.set('Elapsed', isOver ? duration(snapshot.elapsed_s) : clock(snapshot.elapsed_s + age));
+    const name = isFinal || window < 1 ? t('Rate') : t('Rate, last {0} s', window);
+    setText(this.rateName, name);
+    this.set('Elapsed', isFinal ? duration(snapshot.elapsed_s) : clock(snapshot.elapsed_s + age));
     this.set('Time left', timeLeft(snapshot, age));
     this.values['Items failed'].classList.toggle('pr-alarm', snapshot.items_failed > 0);
   }

@@ -1,11 +1,11 @@
-import { plain } from '../model/ansi';
+import { stripAnsi } from '../model/ansi';
 import { count, plural } from '../model/format';
 import type { FailureRow, Failures } from '../model/wire';
 import { t } from '../model/words';
 import { copyButton } from './copy';
 import { button, el, setHidden, setText } from './dom';
 
-/** One group of failures, opened: its traceback, and the attempts that failed there. */
+/** The content of a group of failures: its traceback and its failed attempts. */
 export class FailureDetail {
   readonly node: HTMLElement;
   private readonly hint = el('div', 'pr-tip');
@@ -15,7 +15,7 @@ export class FailureDetail {
   private readonly note = el('div', 'pr-more');
 
   constructor(private readonly showMiniBatch: (miniBatch: number) => void) {
-    const names = ['Mini-batch', 'Attempt', 'Worker', 'Items', 'Message', 'Again'];
+    const names = ['Mini-batch', 'Attempt', 'Worker', 'Items', 'Message', 'Reproduce'];
     const head = el('tr', '', ...names.map((name) => el('th', '', t(name))));
     this.table = el('table', 'pr-attempts', el('thead', '', head), this.body);
     this.table.hidden = true;
@@ -34,29 +34,29 @@ export class FailureDetail {
     );
   }
 
-  /** Says what to do about the failures; `''` for nothing. */
+  /** Draws the hint about a remedy; `''` for none. */
   drawHint(text: string): void {
-    setText(this.hint, text ? t('hint: {0}', plain(text)) : '');
+    setText(this.hint, text ? t('hint: {0}', stripAnsi(text)) : '');
     setHidden(this.hint, !text);
   }
 
   drawTraceback(text: string): void {
-    setText(this.traceback, plain(text.trimEnd()));
+    setText(this.traceback, stripAnsi(text.trimEnd()));
     setHidden(this.traceback, false);
   }
 
-  draw(found: Failures, known: number): void {
-    if (found.traceback) {
-      this.drawTraceback(found.traceback);
+  draw(failures: Failures, attempts: number): void {
+    if (failures.traceback) {
+      this.drawTraceback(failures.traceback);
     }
-    this.body.replaceChildren(...found.rows.map((row) => this.row(row)));
-    setHidden(this.table, found.rows.length === 0);
-    const hidden = Math.max(found.attempts, known) - found.rows.length;
+    this.body.replaceChildren(...failures.rows.map((row) => this.row(row)));
+    setHidden(this.table, failures.rows.length === 0);
+    const hidden = Math.max(failures.attempts, attempts) - failures.rows.length;
     const others = t('and {0}: run.failures() shows all', plural(hidden, 'other attempt'));
-    this.say(hidden > 0 ? others : '');
+    this.setNote(hidden > 0 ? others : '');
   }
 
-  say(text: string): void {
+  setNote(text: string): void {
     setText(this.note, text);
   }
 
@@ -64,16 +64,16 @@ export class FailureDetail {
     const number = count(row.mini_batch);
     const show = button('pr-link', number, () => this.showMiniBatch(row.mini_batch));
     show.title = t('Show mini-batch {0}', number);
-    const line = `run.try_one(${row.mini_batch})`;
+    const command = `run.try_one(${row.mini_batch})`;
     const copy = copyButton(
       'pr-link',
-      () => t('copy {0}', line),
-      () => line,
+      () => t('copy {0}', command),
+      () => command,
     );
-    // A resume gives new attempts, so that there may be several after which it was given up.
+    // A resume grants new attempts, so several attempts may have been the last one.
     const isGivenUp = row.is_last && row.kind !== 'short_result';
     const attempt = `${count(row.attempt)}${isGivenUp ? `, ${t('given up')}` : ''}`;
-    const texts = [attempt, row.worker, count(row.items), plain(row.message)];
+    const texts = [attempt, row.worker, count(row.items), stripAnsi(row.message)];
     const cells = texts.map((text) => el('td', '', text));
     return el('tr', '', el('td', '', show), ...cells, el('td', '', copy));
   }

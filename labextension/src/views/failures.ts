@@ -1,17 +1,17 @@
-import { plain } from '../model/ansi';
+import { stripAnsi } from '../model/ansi';
 import { count, plural } from '../model/format';
-import { type Host, sentence } from '../model/host';
+import { errorMessage, type Host } from '../model/host';
 import type { GroupRow, RunOutput } from '../model/wire';
 import { t } from '../model/words';
 import { mayResume, type RunActions } from './actions';
 import { button, el, Rows, setHidden, setText } from './dom';
 import { FailureDetail } from './failure_detail';
-import type { Part } from './part';
+import type { Section } from './section';
 
-const AGAIN_MS = 2000;
+const REFRESH_MS = 2000;
 
-/** What went wrong, by the line that raised it, with the traceback. */
-export class Failures implements Part {
+/** The failures, grouped by the line that raised them, and the warnings. */
+export class Failures implements Section {
   readonly node = el('section', 'pr-failures');
   private readonly groups = el('div');
   private readonly more = el('div', 'pr-more');
@@ -36,13 +36,13 @@ export class Failures implements Part {
       (group) => {
         const row = new Group(host, group.group, showMiniBatch, actions);
         row.node.open = this.hasFailed && this.groups.children.length === 0;
-        return { node: row.node, draw: (now) => row.draw(now, this.canRetry) };
+        return { node: row.node, draw: (latest) => row.draw(latest, this.canRetry) };
       },
     );
     this.warningRows = new Rows(
       this.warnings,
       (text) => text,
-      (text) => ({ node: el('div', 'pr-warning', `! ${plain(text)}`), draw: () => undefined }),
+      (text) => ({ node: el('div', 'pr-warning', `! ${stripAnsi(text)}`), draw: () => undefined }),
     );
   }
 
@@ -72,10 +72,10 @@ class Group {
   private readonly fate = el('small');
   private readonly retry: HTMLButtonElement;
   private readonly detail: FailureDetail;
-  private drawn = 0;
+  private attempts = 0;
   private hasAttempts = false;
-  private asked = 0;
-  private askedAt = 0;
+  private fetchedAttempts = 0;
+  private fetchedAt = 0;
 
   constructor(
     private readonly host: Host,
@@ -89,38 +89,38 @@ class Group {
     glyph.setAttribute('aria-hidden', 'true');
     const summary = el('summary', '', glyph, this.title, this.message, this.fate);
     this.node = el('details', 'pr-group', summary, this.retry, this.detail.node);
-    this.node.addEventListener('toggle', () => this.ask());
+    this.node.addEventListener('toggle', () => this.fetch());
   }
 
   draw(group: GroupRow, canRetry: boolean): void {
     const lost = group.mini_batches_lost;
     setHidden(this.retry, !canRetry || lost === 0);
     setText(this.retry, lost === 1 ? t('Retry this one') : t('Retry these {0}', count(lost)));
-    setText(this.title, plain(group.group));
-    setText(this.message, plain(group.message));
+    setText(this.title, stripAnsi(group.group));
+    setText(this.message, stripAnsi(group.message));
     setText(this.fate, fate(group));
-    this.detail.drawHint(group.hint ?? ''); // outputs saved by earlier versions have none
+    this.detail.drawHint(group.hint ?? ''); // outputs of earlier versions have no hint
     if (group.traceback) {
       this.detail.drawTraceback(group.traceback);
     }
-    this.drawn = group.attempts;
+    this.attempts = group.attempts;
     this.hasAttempts = group.first_mini_batch >= 0;
-    if (this.drawn !== this.asked && Date.now() - this.askedAt > AGAIN_MS) {
-      this.ask();
+    if (this.attempts !== this.fetchedAttempts && Date.now() - this.fetchedAt > REFRESH_MS) {
+      this.fetch();
     }
   }
 
-  private ask(): void {
+  private fetch(): void {
     if (!this.node.open || !this.hasAttempts) {
       return;
     }
-    const asked = this.drawn;
-    this.asked = asked;
-    this.askedAt = Date.now();
+    const { attempts } = this;
+    this.fetchedAttempts = attempts;
+    this.fetchedAt = Date.now();
     this.host
       .failures(this.group)
-      .then((found) => this.detail.draw(found, asked))
-      .catch((error: unknown) => this.detail.say(sentence(error)));
+      .then((failures) => this.detail.draw(failures, attempts))
+      .catch((error: unknown) => this.detail.setNote(errorMessage(error)));
   }
 }
 
@@ -131,8 +131,8 @@ function fate(group: GroupRow): string {
   }
   const lost = group.mini_batches_lost;
   const missing = group.items_missing;
-  const gone = lost ? t('{0} lost', plural(lost, 'mini-batch')) : t('retried');
-  const what = missing ? t('{0} without a result', plural(missing, 'item')) : gone;
+  const outcome = lost ? t('{0} lost', plural(lost, 'mini-batch')) : t('retried');
+  const loss = missing ? t('{0} without a result', plural(missing, 'item')) : outcome;
   const first = count(group.first_mini_batch);
-  return t('{0}, {1}, first in mini-batch {2}', attempts, what, first);
+  return t('{0}, {1}, first in mini-batch {2}', attempts, loss, first);
 }

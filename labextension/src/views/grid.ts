@@ -1,29 +1,29 @@
 import { cellAt, rangeOf } from '../model/cells';
 import { count } from '../model/format';
-import { type Host, sentence } from '../model/host';
+import { errorMessage, type Host } from '../model/host';
 import type { Grid, RunOutput } from '../model/wire';
 import { t } from '../model/words';
 import { Chart, type Colors } from './chart';
 import { button, el, setHidden, setText } from './dom';
-import type { Part } from './part';
+import type { Section } from './section';
 
-const FEW = 160;
-const BIG = 14;
+const MAX_LARGE_CELLS = 160;
+const LARGE = 14;
 const SMALL = 9;
-const PART_EVERY_MS = 1000;
-const NONE: Grid = { first: 0, count: 0, per_cell: 1, cells: '' };
+const REFRESH_MS = 1000;
+const EMPTY: Grid = { first: 0, count: 0, per_cell: 1, cells: '' };
 
-/** The mini-batches as a grid of cells; a cell that holds many opens into a grid of its own. */
-export class GridView implements Part {
+/** The mini-batches as a grid of cells; a cell with several mini-batches opens its own grid. */
+export class GridView implements Section {
   readonly node: HTMLDetailsElement;
   private readonly title = el('summary');
-  private readonly out = button('pr-link', '', () => this.leave());
+  private readonly back = button('pr-link', '', () => this.leave());
   private readonly note = el('span', 'pr-more');
   private readonly bar = el('div', 'pr-logbar');
   private readonly chart: Cells;
-  private all = NONE;
-  private part: readonly [number, number] | null = null;
-  private askedAt = 0;
+  private all = EMPTY;
+  private zoom: readonly [number, number] | null = null;
+  private fetchedAt = 0;
 
   constructor(
     private readonly host: Host,
@@ -36,8 +36,8 @@ export class GridView implements Part {
     );
     this.node = el('details', 'pr-section pr-grid', this.title);
     this.node.open = true;
-    setText(this.out, t('← all mini-batches'));
-    this.bar.append(this.out, this.note);
+    setText(this.back, t('← all mini-batches'));
+    this.bar.append(this.back, this.note);
     this.node.append(this.bar, this.chart.node, detail);
     this.node.addEventListener('toggle', () => this.show());
     this.drawBar();
@@ -46,8 +46,8 @@ export class GridView implements Part {
   draw({ snapshot }: RunOutput): void {
     this.all = snapshot.grid;
     setHidden(this.node, snapshot.grid.count === 0);
-    const each = this.all.per_cell;
-    const size = each > 1 ? t(', {0} in each cell', count(each)) : '';
+    const perCell = this.all.per_cell;
+    const size = perCell > 1 ? t(', {0} in each cell', count(perCell)) : '';
     setText(this.title, t('Mini-batches') + size);
     this.show();
   }
@@ -60,46 +60,51 @@ export class GridView implements Part {
     if (!this.node.open) {
       return;
     }
-    if (!this.part) {
+    if (!this.zoom) {
       this.chart.draw(this.all);
-    } else if (Date.now() - this.askedAt > PART_EVERY_MS) {
-      this.ask(this.part);
+    } else if (Date.now() - this.fetchedAt > REFRESH_MS) {
+      this.fetch(this.zoom);
     }
   }
 
   private enter(first: number, last: number): void {
-    this.part = [first, last];
+    this.zoom = [first, last];
     this.drawBar();
-    this.ask(this.part);
+    this.fetch(this.zoom);
   }
 
   private leave(): void {
-    this.part = null;
+    this.zoom = null;
     this.drawBar();
     this.show();
   }
 
   private drawBar(): void {
-    setHidden(this.bar, !this.part);
-    const [first, last] = this.part ?? [0, 0];
-    setText(this.note, this.part ? t('mini-batches {0} to {1}', count(first), count(last)) : '');
+    setHidden(this.bar, !this.zoom);
+    const [first, last] = this.zoom ?? [0, 0];
+    setText(this.note, this.zoom ? t('mini-batches {0} to {1}', count(first), count(last)) : '');
   }
 
-  private ask(part: readonly [number, number]): void {
-    this.askedAt = Date.now();
+  private fetch(zoom: readonly [number, number]): void {
+    this.fetchedAt = Date.now();
     this.host
-      .grid(part[0], part[1] - part[0] + 1)
+      .grid(zoom[0], zoom[1] - zoom[0] + 1)
       .then((grid) => {
-        if (part === this.part) {
+        if (zoom === this.zoom) {
+          this.drawBar();
           this.chart.draw(grid);
         }
       })
-      .catch((error: unknown) => setText(this.note, sentence(error)));
+      .catch((error: unknown) => {
+        if (zoom === this.zoom) {
+          setText(this.note, errorMessage(error));
+        }
+      });
   }
 }
 
 class Cells extends Chart {
-  private grid = NONE;
+  private grid = EMPTY;
   private columns = 1;
   private pitch = SMALL;
 
@@ -107,11 +112,12 @@ class Cells extends Chart {
     private readonly openRange: (first: number, last: number) => void,
     private readonly leave: () => void,
   ) {
-    super(t('Mini-batches, cell by cell'), t('point at a cell, or walk with the arrow keys'));
+    super(t('Grid of mini-batches'), t('point at a cell, or use the arrow keys'));
   }
 
   draw(grid: Grid): void {
-    if (grid.cells !== this.grid.cells || grid.first !== this.grid.first) {
+    const { cells, first, per_cell } = this.grid;
+    if (grid.cells !== cells || grid.first !== first || grid.per_cell !== per_cell) {
       this.grid = grid;
       this.repaint();
     }
@@ -122,7 +128,7 @@ class Cells extends Chart {
   }
 
   protected height(): number {
-    this.pitch = this.size() <= FEW ? BIG : SMALL;
+    this.pitch = this.size() <= MAX_LARGE_CELLS ? LARGE : SMALL;
     this.columns = Math.max(1, Math.floor((this.width + 1) / this.pitch));
     return Math.max(1, Math.ceil(this.size() / this.columns)) * this.pitch;
   }
@@ -134,9 +140,9 @@ class Cells extends Chart {
       const y = Math.floor(index / this.columns) * this.pitch;
       this.paintCell(context, colors, index, x, y, side);
     }
-    if (this.chosen >= 0 && this.chosen < this.size()) {
-      const x = (this.chosen % this.columns) * this.pitch;
-      const y = Math.floor(this.chosen / this.columns) * this.pitch;
+    if (this.selected >= 0 && this.selected < this.size()) {
+      const x = (this.selected % this.columns) * this.pitch;
+      const y = Math.floor(this.selected / this.columns) * this.pitch;
       context.strokeStyle = colors.text;
       context.lineWidth = 2;
       context.strokeRect(x, y, side, side);
@@ -178,16 +184,16 @@ class Cells extends Chart {
     const [first, last] = rangeOf(this.grid, mark);
     const cell = cellAt(this.grid, mark);
     if (first === last) {
-      return t('mini-batch {0}: {1}', count(first), wordOf(cell));
+      return t('mini-batch {0}: {1}', count(first), stateOf(cell));
     }
-    const said = [
-      cell.eighths === 8 ? t('all done') : t('{0} in 8 done', cell.eighths),
+    const states = [
+      cell.eighths === 8 ? t('all done') : t('{0}/8 done', cell.eighths),
       cell.failed ? t('some failed') : '',
       cell.retrying ? t('some to retry') : '',
       cell.running ? t('some running') : '',
     ];
     const range = t('mini-batches {0} to {1}', count(first), count(last));
-    return `${range}: ${said.filter(Boolean).join(', ')}`;
+    return `${range}: ${states.filter(Boolean).join(', ')}`;
   }
 
   protected open(mark: number): void {
@@ -213,7 +219,7 @@ class Cells extends Chart {
   }
 }
 
-function wordOf(cell: ReturnType<typeof cellAt>): string {
+function stateOf(cell: ReturnType<typeof cellAt>): string {
   if (cell.running) {
     return t('running');
   }

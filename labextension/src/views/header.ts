@@ -1,12 +1,12 @@
-import { plain } from '../model/ansi';
+import { stripAnsi } from '../model/ansi';
 import { GLYPHS, type RunOutput } from '../model/wire';
 import { t } from '../model/words';
 import { copyButton } from './copy';
 import { el, setText } from './dom';
-import type { Part } from './part';
+import type { Section } from './section';
 
-/** The state, the name and the id, which a click copies. */
-export class Header implements Part {
+/** The state, the name and the ID of the run, and its actions. */
+export class Header implements Section {
   readonly node: HTMLElement;
   private readonly glyph = el('span', 'pr-glyph');
   private readonly name = el('strong', 'pr-name');
@@ -17,7 +17,7 @@ export class Header implements Part {
     this.glyph.setAttribute('aria-hidden', 'true');
     const copy = copyButton(
       'pr-link pr-quiet',
-      () => t('copy id'),
+      () => t('copy ID'),
       () => this.id.textContent ?? '',
     );
     this.node = el('header', 'pr-head', this.glyph, this.name, this.state, this.id, copy, actions);
@@ -25,9 +25,9 @@ export class Header implements Part {
 
   draw({ run_id, headline, snapshot }: RunOutput): void {
     setText(this.glyph, GLYPHS[snapshot.state]);
-    setText(this.name, plain(snapshot.name));
-    setText(this.state, plain(headline));
+    setText(this.name, stripAnsi(snapshot.name));
+    setText(this.state, stripAnsi(headline));
     setText(this.id, run_id);
-    this.state.title = headline;
+    this.state.title = stripAnsi(headline);
   }
 }

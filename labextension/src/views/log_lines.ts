@@ -1,25 +1,26 @@
-import { pieces } from '../model/ansi';
+import { parseAnsi, type StyledText } from '../model/ansi';
 import { plural } from '../model/format';
 import type { LogWindow } from '../model/wire';
 import { t } from '../model/words';
 import { el, setText } from './dom';
 
-const KEPT_LINES = 1000;
+const MAX_LINES = 1000;
 const NEAR_END_PX = 24;
-const STATE_END = '\r';
-const GRAVE = /^\S+ \S+Z (ERROR|CRITICAL|WARNING|STDERR) /;
+const PROGRESS_END = '\r';
+const SEVERE = /^\S+ \S+Z (ERROR|CRITICAL|WARNING|STDERR) /;
 
-interface State {
+/** The lines of one report of a progress bar, which share a time stamp. */
+interface ProgressReport {
   readonly stamp: string;
   readonly nodes: readonly HTMLElement[];
 }
 
-/** The lines themselves: the last thousand, always as text, following unless scrolled up. */
+/** The displayed lines: the last thousand, always as text. */
 export class LogLines {
   readonly node = el('div', 'pr-log');
   private lineCount = 0;
-  /** The states of progress bars that are shown, by worker and level: the next line replaces them. */
-  private readonly states = new Map<string, State>();
+  /** The displayed progress reports by worker and level; the next line replaces them. */
+  private readonly reports = new Map<string, ProgressReport>();
 
   constructor(scrolled: () => void) {
     this.node.tabIndex = 0;
@@ -40,45 +41,45 @@ export class LogLines {
 
   clear(words: string): void {
     this.lineCount = 0;
-    this.states.clear();
+    this.reports.clear();
     this.node.replaceChildren(el('div', 'pr-more', words));
   }
 
-  /** Adds lines at the end, saying where some were skipped, and lets go of the oldest. */
+  /** Appends lines, marks skipped ones, and removes the oldest above the limit. */
   add(window: LogWindow): void {
     if (this.lineCount === 0) {
       this.node.replaceChildren();
     }
-    const made = window.lines.map((line) => this.made(line));
+    const nodes = window.lines.map((line) => this.nodeOf(line));
     if (window.skipped_lines > 0 && this.lineCount > 0) {
       const words = t('{0} skipped', plural(window.skipped_lines, 'line'));
-      made.unshift(el('div', 'pr-skipped', words));
+      nodes.unshift(el('div', 'pr-skipped', words));
     }
-    this.node.append(...made);
-    this.lineCount += made.length;
-    for (; this.lineCount > KEPT_LINES; this.lineCount -= 1) {
+    this.node.append(...nodes);
+    this.lineCount += nodes.length;
+    for (; this.lineCount > MAX_LINES; this.lineCount -= 1) {
       this.node.firstElementChild?.remove();
     }
   }
 
-  /** Makes the node of a line, which takes the place of the bar that it goes on with. */
-  private made(line: string): HTMLElement {
+  /** Creates the node of a line, and removes the progress report that the line replaces. */
+  private nodeOf(line: string): HTMLElement {
     const [worker = '', stamp = '', level = ''] = line.split(' ', 3);
     const key = `${worker} ${level}`;
-    const isState = line.endsWith(STATE_END);
+    const isProgress = line.endsWith(PROGRESS_END);
     const node = lineNode(line);
-    let state = this.states.get(key);
-    if (state && !(isState && state.stamp === stamp)) {
-      const shown = state.nodes.filter((one) => one.parentNode === this.node);
-      for (const one of shown) {
-        one.remove();
+    let report = this.reports.get(key);
+    if (report && !(isProgress && report.stamp === stamp)) {
+      const shown = report.nodes.filter((old) => old.parentNode === this.node);
+      for (const old of shown) {
+        old.remove();
       }
       this.lineCount -= shown.length;
-      this.states.delete(key);
-      state = undefined;
+      this.reports.delete(key);
+      report = undefined;
     }
-    if (isState) {
-      this.states.set(key, { stamp, nodes: [...(state?.nodes ?? []), node] });
+    if (isProgress) {
+      this.reports.set(key, { stamp, nodes: [...(report?.nodes ?? []), node] });
     }
     return node;
   }
@@ -89,18 +90,23 @@ export class LogLines {
 }
 
 function lineNode(line: string): HTMLElement {
-  const plain = withoutDay(line);
-  const node = el('div', GRAVE.test(plain) ? 'pr-grave' : '');
-  const parts = pieces(plain);
-  if (parts.length === 1 && parts[0] && !parts[0].classes) {
-    setText(node, parts[0].text);
+  const text = withoutDate(line);
+  const node = el('div', SEVERE.test(text) ? 'pr-grave' : '');
+  const [first, ...others] = parseAnsi(text);
+  if (first && !first.classes && others.length === 0) {
+    setText(node, first.text);
   } else {
-    node.append(...parts.map(({ text, classes }) => (classes ? el('span', classes, text) : text)));
+    const pieces = first ? [first, ...others] : [];
+    node.append(...pieces.map((piece) => styled(piece)));
   }
   return node;
 }
 
-/** The day is left out of each line; the downloaded file has it. */
-function withoutDay(line: string): string {
+function styled({ text, classes }: StyledText): HTMLElement | string {
+  return classes ? el('span', classes, text) : text;
+}
+
+/** Removes the date from a line; the downloaded file contains it. */
+function withoutDate(line: string): string {
   return line.replace(/^(\S+ )\d{4}-\d\d-\d\dT(\S+Z )/, '$1$2');
 }

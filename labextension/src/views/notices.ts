@@ -2,16 +2,16 @@ import { clock, count } from '../model/format';
 import type { Budget, RunOutput, Snapshot } from '../model/wire';
 import { noun, t } from '../model/words';
 import { button, el, Rows, setHidden, setText } from './dom';
-import type { Part } from './part';
+import type { Section } from './section';
 
-/** What holds the run up, and how much may still fail. */
-export class Notices implements Part {
+/** Warnings about a stalled run and slow mini-batches, and the used error budgets. */
+export class Notices implements Section {
   readonly node = el('div', 'pr-notices');
   private readonly quiet = el('div', 'pr-notice');
   private readonly stragglers = el('div', 'pr-notice');
   private readonly budgets = el('div');
   private readonly rows: Rows<Budget>;
-  private said = '';
+  private drawnStragglers = '';
 
   constructor(private readonly showMiniBatch: (miniBatch: number) => void) {
     this.node.append(this.quiet, this.stragglers, this.budgets);
@@ -37,9 +37,9 @@ export class Notices implements Part {
   private drawStragglers(snapshot: Snapshot, age: number): void {
     const rows = snapshot.is_final ? [] : snapshot.stragglers;
     setHidden(this.stragglers, rows.length === 0);
-    const said = rows.map((row) => row.mini_batch).join();
-    if (said !== this.said) {
-      this.said = said;
+    const ids = rows.map((row) => row.mini_batch).join();
+    if (ids !== this.drawnStragglers) {
+      this.drawnStragglers = ids;
       const links = rows.map((row, index) => {
         const show = (): void => this.showMiniBatch(row.mini_batch);
         const comma = index > 0 ? ', ' : '';
@@ -59,8 +59,8 @@ export class Notices implements Part {
   }
 }
 
-function drawBudget(node: HTMLElement, { limit, noun: what, used, allowed }: Budget): void {
-  const things = noun(what, allowed);
+function drawBudget(node: HTMLElement, { limit, noun: singular, used, allowed }: Budget): void {
+  const things = noun(singular, allowed);
   const words =
     allowed === 0
       ? t('no {0} may fail: {1} failed', things, count(used))

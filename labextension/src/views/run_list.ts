@@ -4,7 +4,7 @@ import { FINAL_STATES, GLYPHS, type RunList, type RunRow } from '../model/wire';
 import { t } from '../model/words';
 import { button, el, Rows, setHidden, setText } from './dom';
 
-/** What a row of the list leads to; what cannot be done from here is left out. */
+/** The actions of a row; unavailable ones are left out. */
 export interface RowActions {
   open(row: RunRow): void;
   cancel?(row: RunRow): void;
@@ -13,7 +13,7 @@ export interface RowActions {
   canAttach?(): boolean;
 }
 
-/** The runs, newest first, of which a text filters some; arrow keys walk, a click opens. */
+/** The list of runs, newest first, with a text filter and arrow-key navigation. */
 export class RunListView {
   readonly node = el('div', 'pr-list');
   private readonly filter = el('input', 'pr-input pr-filter');
@@ -27,7 +27,7 @@ export class RunListView {
     this.filter.placeholder = t('filter the runs');
     this.filter.setAttribute('aria-label', t('Filter the runs by name, id or state'));
     this.filter.addEventListener('input', () => this.show());
-    this.body.addEventListener('keydown', (event) => this.walk(event));
+    this.body.addEventListener('keydown', (event) => this.onKey(event));
     this.note.setAttribute('role', 'status');
     this.node.append(this.filter, this.body, this.note);
     this.rows = new Rows(
@@ -35,7 +35,7 @@ export class RunListView {
       (row) => row.run_id,
       (row) => new ListRow(row, actions),
     );
-    this.say(t('reading the runs'));
+    this.setNote(t('loading the runs'));
   }
 
   draw(list: RunList): void {
@@ -43,31 +43,31 @@ export class RunListView {
     this.show();
   }
 
-  say(text: string): void {
+  setNote(text: string): void {
     setText(this.note, text);
     setHidden(this.note, !text);
   }
 
   private show(): void {
     const { runs, hidden } = this.list;
-    const has = textFilter(this.filter.value.trim());
-    const shown = runs.filter((row) => has(textOf(row)));
+    const matches = textFilter(this.filter.value.trim());
+    const shown = runs.filter((row) => matches(textOf(row)));
     this.rows.draw(shown);
     if (runs.length === 0) {
-      this.say(t('No runs yet. Start one in a notebook with %%parallelrun.'));
+      this.setNote(t('No runs yet. Start one in a notebook with %%parallelrun.'));
     } else if (shown.length === 0) {
-      this.say(t('No run matches.'));
+      this.setNote(t('No run matches.'));
     } else {
-      this.say(hidden > 0 ? t('and {0} older: parallelrun list', count(hidden)) : '');
+      this.setNote(hidden > 0 ? t('and {0} older: run parallelrun list', count(hidden)) : '');
     }
   }
 
-  private walk(event: KeyboardEvent): void {
+  private onKey(event: KeyboardEvent): void {
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     const links: (Element | null)[] = [...this.body.querySelectorAll('.pr-open')];
-    const at = links.indexOf(document.activeElement);
-    if (step !== undefined && at >= 0) {
-      (links[at + step] as HTMLElement | undefined)?.focus();
+    const index = links.indexOf(document.activeElement);
+    if (step !== undefined && index >= 0) {
+      (links[index + step] as HTMLElement | undefined)?.focus();
       event.preventDefault();
     }
   }
@@ -100,9 +100,9 @@ class ListRow {
     open.title = first.run_id;
     this.glyph.setAttribute('aria-hidden', 'true');
     const name = el('span', 'pr-name', first.name || first.run_id);
-    const when = el('time', '', dayAndTime(first.created_at));
+    const time = el('time', '', dayAndTime(first.created_at));
     const top = el('span', 'pr-line', this.glyph, name, this.share);
-    const line = el('span', 'pr-line pr-wrap', when, this.size);
+    const line = el('span', 'pr-line pr-wrap', time, this.size);
     open.append(top, this.bar, el('span', 'pr-line', this.state), line);
     this.cancel = button('pr-link', t('cancel'), () => actions.cancel?.(this.row));
     this.resume = button('pr-link', t('resume'), () => actions.resume?.(this.row));
@@ -112,24 +112,24 @@ class ListRow {
 
   draw(row: RunRow): void {
     this.row = row;
-    const over = row.succeeded + row.failed;
+    const done = row.succeeded + row.failed;
     this.node.dataset.state = row.state;
     setText(this.glyph, row.is_read ? GLYPHS[row.state] : '');
     setText(this.state, row.headline);
-    this.state.title = row.headline; // which may be cut
+    this.state.title = row.headline; // the text may be truncated
     setText(this.size, row.is_read ? facts(row) : '');
-    setText(this.share, row.plan_finished ? `${percent(over, row.mini_batches)} %` : '');
+    setText(this.share, row.plan_finished ? `${percent(done, row.mini_batches)} %` : '');
     this.bar.classList.toggle('pr-listing', row.is_read && !row.plan_finished && !row.is_final);
     this.done.style.width = width(row.succeeded, row);
     this.failed.style.width = width(row.failed, row);
-    const isOver = row.is_final || FINAL_STATES.has(row.state);
-    setHidden(this.cancel, !this.actions.cancel || !row.is_read || isOver);
+    const isEnded = row.is_final || FINAL_STATES.has(row.state);
+    setHidden(this.cancel, !this.actions.cancel || !row.is_read || isEnded);
     setHidden(this.resume, !this.actions.resume || !row.can_resume);
     setHidden(this.attach, !this.actions.attach || !this.actions.canAttach?.());
   }
 }
 
-/** How long the run has taken, how much it has done, and what it takes on the disk. */
+/** Returns the duration, the finished items and the disk usage of a run. */
 function facts(row: RunRow): string {
   const took = row.is_final ? duration(row.elapsed_s) : clock(row.elapsed_s);
   const done = count(row.items - row.items_left);

@@ -3,11 +3,11 @@ const SVG = 'http://www.w3.org/2000/svg';
 const WIDTH = 60;
 const HEIGHT = 14;
 
-/** A line of the last values, as runs/timeline.py codes them: a character each. */
+/** A line of recent values, one character each; the encoding is that of the Python module `timeline`. */
 export class Sparkline {
   readonly node = document.createElementNS(SVG, 'svg');
   private readonly line = document.createElementNS(SVG, 'polyline');
-  private drawn = '';
+  private series = '';
 
   constructor() {
     this.node.setAttribute('class', 'pr-spark');
@@ -17,10 +17,10 @@ export class Sparkline {
   }
 
   draw(series: string): void {
-    if (series === this.drawn) {
+    if (series === this.series) {
       return;
     }
-    this.drawn = series;
+    this.series = series;
     const step = WIDTH / Math.max(1, series.length - 1);
     const points = [...series].flatMap((letter, index) => {
       const level = LEVELS.indexOf(letter);

@@ -3,7 +3,7 @@ import type { RunOutput, Snapshot } from '../model/wire';
 import { noun, t } from '../model/words';
 import { Chart, type Colors } from './chart';
 import { el } from './dom';
-import type { Part } from './part';
+import type { Section } from './section';
 
 const LANE = 15;
 const AXIS = 16;
@@ -11,7 +11,7 @@ const LABEL = 64;
 const FAILED = 2;
 const RETRYING = 3;
 
-/** One bar: a mini-batch that is over, several short ones, or the one that is running. */
+/** One bar: a finished mini-batch, several short ones, or the running one. Times in ms. */
 interface Bar {
   readonly lane: number;
   readonly worker: string;
@@ -19,12 +19,12 @@ interface Bar {
   readonly end: number;
   readonly miniBatch: number;
   readonly count: number;
-  readonly became: number;
+  readonly outcome: number;
   readonly isRunning: boolean;
 }
 
-/** What each worker did in the last minute, with what it does now. */
-export class Timeline implements Part {
+/** The recent and the running mini-batches of each worker, in the last minute. */
+export class Timeline implements Section {
   readonly node: HTMLDetailsElement;
   private readonly chart: Lanes;
   private last: readonly [Snapshot, number] | null = null;
@@ -60,10 +60,7 @@ class Lanes extends Chart {
   private isLive = true;
 
   constructor(private readonly show: (miniBatch: number) => void) {
-    super(
-      t('What the workers did lately, bar by bar'),
-      t('point at a bar, or walk with the arrow keys'),
-    );
+    super(t('Recent mini-batches of each worker'), t('point at a bar, or use the arrow keys'));
   }
 
   draw(snapshot: Snapshot, age: number): void {
@@ -92,7 +89,7 @@ class Lanes extends Chart {
       context.fillText(name, 0, lane * LANE + LANE / 2, LABEL - 6);
     });
     this.bars.forEach((bar, mark) => {
-      this.paintBar(context, colors, bar, mark === this.chosen);
+      this.paintBar(context, colors, bar, mark === this.selected);
     });
     this.paintAxis(context, colors);
   }
@@ -108,8 +105,8 @@ class Lanes extends Chart {
     const height = LANE - 4;
     context.fillStyle = colorOf(bar, colors);
     context.fillRect(x, y, width, height);
-    if (bar.became === FAILED) {
-      context.fillStyle = colors.page; // a notch: it is told from the others without its colour
+    if (bar.outcome === FAILED) {
+      context.fillStyle = colors.page; // a notch, so that a failure is recognizable without its color
       context.fillRect(x, y + height / 2 - 1, width, 2);
     }
     if (isChosen) {
@@ -148,10 +145,10 @@ class Lanes extends Chart {
     if (!bar) {
       return '';
     }
-    const many = `${count(bar.count)} ${noun('mini-batch', bar.count)}`;
-    const what = bar.count > 1 ? many : t('mini-batch {0}', count(bar.miniBatch));
-    const took = duration((bar.end - bar.start) / 1000);
-    return `${bar.worker}: ${what}, ${stateOf(bar)}, ${took}`;
+    const several = `${count(bar.count)} ${noun('mini-batch', bar.count)}`;
+    const subject = bar.count > 1 ? several : t('mini-batch {0}', count(bar.miniBatch));
+    const time = duration((bar.end - bar.start) / 1000);
+    return `${bar.worker}: ${subject}, ${stateOf(bar)}, ${time}`;
   }
 
   protected open(mark: number): void {
@@ -170,30 +167,32 @@ class Lanes extends Chart {
       return mark + (key === 'ArrowLeft' ? -1 : 1);
     }
     const step = key === 'ArrowUp' || key === 'PageUp' ? -1 : 1;
-    const reached = this.bars
-      .map((other, index) => ({ index, away: Math.abs(other.start - bar.start), lane: other.lane }))
+    const nearest = this.bars
+      .map((other, index) => ({
+        index,
+        distance: Math.abs(other.start - bar.start),
+        lane: other.lane,
+      }))
       .filter(({ lane }) => lane === bar.lane + step)
-      .sort((one, other) => one.away - other.away)[0];
-    return reached?.index ?? mark;
+      .sort((left, right) => left.distance - right.distance)[0];
+    return nearest?.index ?? mark;
   }
 }
 
 function barsOf(snapshot: Snapshot, until: number): Bar[] {
   const workers = new Map(snapshot.workers.map((row) => [row.worker, row]));
   return snapshot.lanes.flatMap(({ worker, bars }, lane) => {
-    const over = bars.map(([start = 0, length = 0, miniBatch = -1, many = 1, became = 1]) => {
-      return {
-        ...{ lane, worker, start, end: start + length, miniBatch, count: many, became },
-        isRunning: false,
-      };
+    const finished = bars.map(([start = 0, length = 0, miniBatch = -1, size = 1, outcome = 1]) => {
+      const span = { lane, worker, start, end: start + length };
+      return { ...span, miniBatch, count: size, outcome, isRunning: false };
     });
     const row = workers.get(worker);
     if (row?.phase !== 'running') {
-      return over;
+      return finished;
     }
     const start = 1000 * (snapshot.at_s - row.since_s);
-    const now = { miniBatch: row.mini_batch, count: 1, became: 0, isRunning: true };
-    return [...over, { lane, worker, start, end: until, ...now }];
+    const running = { miniBatch: row.mini_batch, count: 1, outcome: 0, isRunning: true };
+    return [...finished, { lane, worker, start, end: until, ...running }];
   });
 }
 
@@ -201,18 +200,18 @@ function colorOf(bar: Bar, colors: Colors): string {
   if (bar.isRunning) {
     return colors.running;
   }
-  if (bar.became === FAILED) {
+  if (bar.outcome === FAILED) {
     return colors.failed;
   }
-  return bar.became === RETRYING ? colors.retrying : colors.done;
+  return bar.outcome === RETRYING ? colors.retrying : colors.done;
 }
 
 function stateOf(bar: Bar): string {
   if (bar.isRunning) {
     return t('running');
   }
-  if (bar.became === FAILED) {
+  if (bar.outcome === FAILED) {
     return t('failed');
   }
-  return bar.became === RETRYING ? t('failed, tried again') : t('done');
+  return bar.outcome === RETRYING ? t('failed, retried') : t('done');
 }

@@ -2,12 +2,12 @@ import { clock, count, megabytes, plural } from '../model/format';
 import { PHASES, type RunOutput, type WorkerRow } from '../model/wire';
 import { t } from '../model/words';
 import { button, el, Rows, setHidden, setText } from './dom';
-import type { Part } from './part';
+import type { Section } from './section';
 import { Sparkline } from './sparkline';
 
 const COLUMNS = [
   'Worker',
-  'Doing',
+  'Phase',
   'Mini-batch',
   'For',
   'Done',
@@ -20,8 +20,8 @@ const COLUMNS = [
 type Column = (typeof COLUMNS)[number];
 const GPU = COLUMNS.length - 1;
 
-/** A row for each worker, node by node: what it does, on what, since when, and what it uses. */
-export class Workers implements Part {
+/** The table of workers, grouped by node: their phase, mini-batch, results and resource usage. */
+export class Workers implements Section {
   readonly node: HTMLDetailsElement;
   private readonly title = el('summary');
   private readonly more = el('div', 'pr-more');
@@ -64,34 +64,34 @@ export class Workers implements Part {
     this.rows.draw(byNode(snapshot.workers));
   }
 
-  private workerRow(first: WorkerRow, showLog: (worker: string) => void) {
+  private workerRow(initial: WorkerRow, showLog: (worker: string) => void) {
     const cells = Object.fromEntries(COLUMNS.map((name) => [name, el('td')])) as Cells;
-    const name = button('pr-link', first.worker, () => showLog(first.worker));
-    name.title = t('Show the log of {0}', first.worker);
+    const name = button('pr-link', initial.worker, () => showLog(initial.worker));
+    name.title = t('Show the log of {0}', initial.worker);
     cells.Worker.append(name);
     let miniBatch = -1;
     const number = button('pr-link', '', () => this.showMiniBatch(miniBatch));
     cells['Mini-batch'].append(number);
-    const uses = [new Use(cells.CPU), new Use(cells.Memory), new Use(cells.GPU)] as const;
+    const usages = [new Usage(cells.CPU), new Usage(cells.Memory), new Usage(cells.GPU)] as const;
     const draw = (row: WorkerRow | string): void => {
       if (typeof row !== 'string') {
         miniBatch = row.mini_batch;
         setText(number, miniBatch >= 0 ? count(miniBatch) : '');
         setHidden(number, miniBatch < 0);
         this.drawRow(cells, row);
-        drawUses(uses, row);
+        drawUsages(usages, row);
       }
     };
     return { node: el('tr', '', ...COLUMNS.map((column) => cells[column])), draw };
   }
 
   private drawRow(cells: Cells, row: WorkerRow): void {
-    setText(cells.Doing, t(PHASES[row.phase] ?? row.phase));
+    setText(cells.Phase, t(PHASES[row.phase] ?? row.phase));
     setText(cells.For, clock(row.since_s + this.age));
     setText(cells.Done, count(row.succeeded));
     setText(cells.Failed, row.failed ? `✗ ${count(row.failed)}` : '0');
     setText(cells.Restarts, count(row.restarts));
-    cells.Doing.classList.toggle('pr-busy', row.phase === 'running');
+    cells.Phase.classList.toggle('pr-busy', row.phase === 'running');
     cells.Failed.classList.toggle('pr-alarm', row.failed > 0);
     cells.Restarts.classList.toggle('pr-alarm', row.restarts > 0);
   }
@@ -99,8 +99,8 @@ export class Workers implements Part {
 
 type Cells = Record<Column, HTMLTableCellElement>;
 
-/** A number and how it went lately. */
-class Use {
+/** A resource: its value now, and a line of recent values. */
+class Usage {
   private readonly line = new Sparkline();
   private readonly value = el('span', 'pr-use');
 
@@ -114,14 +114,14 @@ class Use {
   }
 }
 
-function drawUses([cpu, memory, gpu]: readonly [Use, Use, Use], row: WorkerRow): void {
+function drawUsages([cpu, memory, gpu]: readonly [Usage, Usage, Usage], row: WorkerRow): void {
   cpu.draw(row.cpu, row.cpu_percent === null ? '–' : `${row.cpu_percent} %`);
   memory.draw(row.memory, row.memory_mb === null ? '–' : megabytes(row.memory_mb));
   const used = row.gpu_memory_mb === null ? '' : `, ${megabytes(row.gpu_memory_mb)}`;
   gpu.draw(row.gpu, row.gpu_percent === null ? '' : `${row.gpu_percent} %${used}`);
 }
 
-/** Puts a line before the workers of each node, where there is more than one node. */
+/** Inserts a heading before the workers of each node, if there are several nodes. */
 function byNode(workers: readonly WorkerRow[]): readonly (WorkerRow | string)[] {
   const nodes = [...new Set(workers.map((row) => row.node))];
   if (nodes.length < 2) {

@@ -1,31 +1,31 @@
 import { t } from '../model/words';
 import { el } from './dom';
 
-const TYPED_MS = 300;
-const LONGEST_TEXT = 1000;
+const TYPING_MS = 300;
+const MAX_TEXT_LENGTH = 1000;
 const LEVELS = ['', 'INFO', 'WARNING', 'ERROR'] as const;
 const LEVEL_WORDS = [
-  'every level',
+  'all levels',
   'INFO and up',
   'WARNING, stderr and up',
   'ERROR and up',
 ] as const;
 
-/** What is wanted of the log. */
-export interface Wanted {
+/** The selected worker, lowest level and search text; `''` for all. */
+export interface LogFilter {
   readonly worker: string;
   readonly level: string;
   readonly text: string;
 }
 
-/** Which worker, from which level on, and with what in it. */
-export class LogTools {
+/** The controls that select a worker, a lowest level and a search text. */
+export class LogFilters {
   readonly node: HTMLElement;
   private readonly worker = el('select', 'pr-select');
   private readonly level = el('select', 'pr-select');
   private readonly text = el('input', 'pr-input');
-  private typed: ReturnType<typeof setTimeout> | undefined;
-  private offered = '';
+  private typingTimer: ReturnType<typeof setTimeout> | undefined;
+  private workerNames = '';
 
   constructor(private readonly changed: () => void) {
     this.worker.setAttribute('aria-label', t('Worker'));
@@ -36,26 +36,26 @@ export class LogTools {
     this.text.type = 'search';
     this.text.placeholder = t('search the log');
     this.text.setAttribute('aria-label', t('Search the log'));
-    this.text.maxLength = LONGEST_TEXT;
-    this.text.title = t('* stands for any characters, \\* for a star');
+    this.text.maxLength = MAX_TEXT_LENGTH;
+    this.text.title = t('* matches any characters, \\* a literal asterisk');
     this.node = el('span', 'pr-tools', this.worker, this.level, this.text);
     for (const node of [this.worker, this.level]) {
       node.addEventListener('change', () => this.change());
     }
     this.text.addEventListener('input', () => {
-      clearTimeout(this.typed);
-      this.typed = setTimeout(() => this.change(), TYPED_MS);
+      clearTimeout(this.typingTimer);
+      this.typingTimer = setTimeout(() => this.change(), TYPING_MS);
     });
     this.text.addEventListener('keydown', (event) => event.stopPropagation());
-    this.offer([]);
+    this.setWorkers([]);
   }
 
   private change(): void {
-    clearTimeout(this.typed); // what is typed is taken along
+    clearTimeout(this.typingTimer); // the pending text is part of this change
     this.changed();
   }
 
-  get wanted(): Wanted {
+  get selected(): LogFilter {
     return {
       worker: this.worker.value,
       level: this.level.value,
@@ -67,29 +67,32 @@ export class LogTools {
     return this.level.value !== '' || this.text.value !== '';
   }
 
-  /** Chooses a worker; `''` for all of them. */
-  choose(worker: string): void {
+  /** Selects a worker; `''` for all of them. */
+  selectWorker(worker: string): void {
     if (![...this.worker.options].some(({ value }) => value === worker)) {
       this.worker.append(option(worker, worker));
     }
     this.worker.value = worker;
   }
 
-  /** Offers the workers that there are; the one that is chosen stays. */
-  offer(workers: readonly string[]): void {
+  /** Sets the workers to choose from; the selected one stays selected. */
+  setWorkers(workers: readonly string[]): void {
     const names = workers.join();
-    if (names === this.offered && this.worker.options.length > 0) {
+    if (names === this.workerNames && this.worker.options.length > 0) {
       return;
     }
-    this.offered = names;
-    const chosen = this.worker.value;
-    const all = chosen && !workers.includes(chosen) ? [...workers, chosen] : workers;
-    this.worker.replaceChildren(option('', t('all workers')), ...all.map((n) => option(n, n)));
-    this.worker.value = chosen;
+    this.workerNames = names;
+    const selected = this.worker.value;
+    const all = selected && !workers.includes(selected) ? [...workers, selected] : workers;
+    this.worker.replaceChildren(
+      option('', t('all workers')),
+      ...all.map((name) => option(name, name)),
+    );
+    this.worker.value = selected;
   }
 
   dispose(): void {
-    clearTimeout(this.typed);
+    clearTimeout(this.typingTimer);
   }
 }
 

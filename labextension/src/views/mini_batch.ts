@@ -1,17 +1,17 @@
-import { plain } from '../model/ansi';
+import { stripAnsi } from '../model/ansi';
 import { count, duration, plural } from '../model/format';
-import { type Host, sentence } from '../model/host';
+import { errorMessage, type Host } from '../model/host';
 import type { AttemptRow, MiniBatchDetail, RunOutput } from '../model/wire';
 import { t } from '../model/words';
 import { copyButton } from './copy';
 import { button, el, setHidden, setText } from './dom';
-import type { Part } from './part';
+import type { Section } from './section';
 
-const EVERY_MS = 2000;
-const COLUMNS = ['Attempt', 'Worker', 'Became', 'At', 'Took', 'Message'] as const;
+const REFRESH_MS = 2000;
+const COLUMNS = ['Attempt', 'Worker', 'Result', 'Ended', 'Duration', 'Message'] as const;
 
-/** One mini-batch: its items, its attempts, its log, and the line that tries it here. */
-export class Detail implements Part {
+/** One mini-batch: its items, its attempts, and links to its log and to `run.try_one()`. */
+export class MiniBatchView implements Section {
   readonly node = el('section', 'pr-one');
   private readonly title = el('b');
   private readonly state = el('span', 'pr-state');
@@ -22,11 +22,11 @@ export class Detail implements Part {
   private readonly note = el('div', 'pr-note');
   private readonly copy = copyButton(
     'pr-link',
-    () => t('copy {0}', this.line()),
-    () => this.line(),
+    () => t('copy {0}', this.command()),
+    () => this.command(),
   );
   private shown = -1;
-  private askedAt = 0;
+  private fetchedAt = 0;
   private isSettled = false;
 
   constructor(
@@ -34,11 +34,11 @@ export class Detail implements Part {
     showLog: (miniBatch: number) => void,
   ) {
     this.node.hidden = true;
-    this.node.setAttribute('aria-label', t('One mini-batch'));
+    this.node.setAttribute('aria-label', t('Selected mini-batch'));
     const head = el('tr', '', ...COLUMNS.map((name) => el('th', '', t(name))));
     this.table = el('table', 'pr-tries', el('thead', '', head), this.body);
     this.items.tabIndex = 0;
-    this.items.setAttribute('aria-label', t('Its items'));
+    this.items.setAttribute('aria-label', t('Items'));
     const bar = el(
       'div',
       'pr-logbar',
@@ -51,30 +51,31 @@ export class Detail implements Part {
     this.node.append(bar, this.items, this.more, this.table, this.note);
   }
 
-  /** Shows a mini-batch. */
+  /** Opens the section with a mini-batch. */
   show(miniBatch: number): void {
     this.shown = miniBatch;
     this.isSettled = false;
     this.items.replaceChildren();
     setText(this.title, t('Mini-batch {0}', count(miniBatch)));
     setText(this.state, '');
-    setText(this.copy, t('copy {0}', this.line()));
+    setText(this.copy, t('copy {0}', this.command()));
     setText(this.more, '');
+    setText(this.note, '');
     setHidden(this.table, true);
     setHidden(this.node, false);
-    this.ask();
+    this.fetch();
     this.node.scrollIntoView({ block: 'nearest' });
   }
 
   draw({ snapshot }: RunOutput): void {
-    const isOver = this.isSettled && snapshot.is_final;
-    if (this.shown >= 0 && !isOver && Date.now() - this.askedAt > EVERY_MS) {
+    const isDone = this.isSettled && snapshot.is_final;
+    if (this.shown >= 0 && !isDone && Date.now() - this.fetchedAt > REFRESH_MS) {
       this.isSettled = snapshot.is_final;
-      this.ask();
+      this.fetch();
     }
   }
 
-  private line(): string {
+  private command(): string {
     return `run.try_one(${this.shown})`;
   }
 
@@ -83,24 +84,28 @@ export class Detail implements Part {
     setHidden(this.node, true);
   }
 
-  private ask(): void {
-    const asked = this.shown;
-    this.askedAt = Date.now();
+  private fetch(): void {
+    const miniBatch = this.shown;
+    this.fetchedAt = Date.now();
     this.host
-      .miniBatch(asked)
+      .miniBatch(miniBatch)
       .then((detail) => {
-        if (asked === this.shown) {
+        if (miniBatch === this.shown) {
           this.fill(detail);
         }
       })
-      .catch((error: unknown) => setText(this.note, sentence(error)));
+      .catch((error: unknown) => {
+        if (miniBatch === this.shown) {
+          setText(this.note, errorMessage(error));
+        }
+      });
   }
 
   private fill(detail: MiniBatchDetail): void {
-    const where = detail.worker ? ` ${t('on {0}', detail.worker)}` : '';
-    setText(this.state, t(WORDS[detail.state] ?? detail.state) + where);
+    const worker = detail.worker ? ` ${t('on {0}', detail.worker)}` : '';
+    setText(this.state, t(WORDS[detail.state] ?? detail.state) + worker);
     if (this.items.children.length !== detail.items.length) {
-      this.items.replaceChildren(...detail.items.map((item) => el('li', '', plain(item))));
+      this.items.replaceChildren(...detail.items.map((item) => el('li', '', stripAnsi(item))));
     }
     const hidden = detail.items_count - detail.items.length;
     setText(this.more, hidden > 0 ? t('and {0}', plural(hidden, 'other item')) : '');
@@ -126,7 +131,7 @@ function attemptRow(row: AttemptRow): HTMLElement {
     row.succeeded ? `✓ ${t('done')}, ${plural(row.rows, 'row')}` : `✗ ${t('failed')}`,
     duration(row.at_s),
     duration(row.duration_s),
-    plain([row.group, row.message].filter(Boolean).join(': ')),
+    stripAnsi([row.group, row.message].filter(Boolean).join(': ')),
   ];
   return el('tr', '', ...texts.map((text) => el('td', '', text)));
 }

@@ -1,0 +1,176 @@
+/** Snapshots and hosts for tests. Each function takes the fields that matter to the test. */
+import type { Actions, Host, LogQuery } from '../src/model/host';
+import type {
+  Failures,
+  Grid,
+  GroupRow,
+  LogWindow,
+  MiniBatchDetail,
+  RunOutput,
+  RunRow,
+  Snapshot,
+  WorkerRow,
+} from '../src/model/wire';
+
+/** Text of a script that attacks the page, the terminal and the reading direction. */
+export const EVIL = '<img src=x onerror=alert(1)>\x1b]0;owned\x07\x1b[31mred\x1b[0m\u202e\x07';
+export const EVIL_AS_TEXT = '<img src=x onerror=alert(1)>red';
+
+const SNAPSHOT: Snapshot = {
+  at_s: 60,
+  elapsed_s: 60,
+  eta_s: 40,
+  eta_low_s: 30,
+  eta_high_s: 50,
+  items_per_s: 10,
+  mini_batches_per_s: 1,
+  rate_window_s: 10,
+  quiet_s: 0,
+  quiet_after_s: 10,
+  run_id: '20261129-120000-digits',
+  name: 'digits',
+  state: 'Running',
+  reason: '',
+  is_final: false,
+  can_resume: false,
+  plan_finished: true,
+  mini_batches: 100,
+  items: 1000,
+  succeeded: 40,
+  failed: 0,
+  retrying: 0,
+  running: 2,
+  left: 60,
+  items_succeeded: 400,
+  items_failed: 0,
+  items_left: 600,
+  rows: 400,
+  attempts_failed: 0,
+  error_threshold: 0,
+  run_max_try: 3,
+  budgets: [],
+  stragglers: [],
+  grid: { first: 0, count: 0, per_cell: 1, cells: '' },
+  lanes_from_ms: 0,
+  lanes: [],
+  workers: [],
+  workers_hidden: 0,
+  workers_lost: 0,
+  groups: [],
+  groups_hidden: 0,
+  warnings: [],
+  output: '',
+};
+
+export function snapshot(fields: Partial<Snapshot> = {}): Snapshot {
+  return { ...SNAPSHOT, ...fields };
+}
+
+/** Returns a snapshot of a completed run. */
+export function completed(fields: Partial<Snapshot> = {}): Snapshot {
+  const end = { state: 'Completed', is_final: true, can_resume: true } as const;
+  const counts = { succeeded: 100, running: 0, left: 0, items_succeeded: 1000, items_left: 0 };
+  return snapshot({ ...end, ...counts, ...fields });
+}
+
+export function output(of: Partial<Snapshot> = {}, fields: Partial<RunOutput> = {}): RunOutput {
+  const shown = snapshot(of);
+  const { run_id, state } = shown;
+  return { run_id, at: 1_800_000_000, stage: 1, headline: state, snapshot: shown, ...fields };
+}
+
+export function worker(fields: Partial<WorkerRow> = {}): WorkerRow {
+  return {
+    ...{ cpu_percent: null, memory_mb: null, gpu_percent: null, gpu_memory_mb: null },
+    ...{ cpu: '', memory: '', gpu: '', worker: 'n0w0', node: 'n0', phase: 'running' },
+    ...{ mini_batch: 7, since_s: 3, succeeded: 20, failed: 0, restarts: 0 },
+    ...fields,
+  };
+}
+
+export function group(fields: Partial<GroupRow> = {}): GroupRow {
+  return {
+    ...{ group: 'ValueError at score.py:10 in run', kind: 'error', message: 'bad image' },
+    ...{ traceback: '', first_mini_batch: 13, attempts: 3, mini_batches_lost: 1 },
+    ...{ items_missing: 10, hint: '' },
+    ...fields,
+  };
+}
+
+export function row(fields: Partial<RunRow> = {}): RunRow {
+  const { plan_finished, mini_batches, items, items_left, items_failed, rows } = SNAPSHOT;
+  return {
+    ...{ plan_finished, mini_batches, items, items_left, items_failed, rows },
+    ...{ run_id: 'r1', name: 'digits', created_at: 1_800_000_000, is_read: true, reason: '' },
+    ...{ is_final: false, can_resume: false, state: 'Running', headline: 'Running' },
+    ...{ succeeded: 40, failed: 0, elapsed_s: 60, size_bytes: 4096, output: '' },
+    ...fields,
+  };
+}
+
+export function logWindow(lines: readonly string[], fields: Partial<LogWindow> = {}): LogWindow {
+  return {
+    ...{ lines, has_older: false, cut_lines: 0, skipped_lines: 0, is_partial: false },
+    ends: { all: lines.length },
+    ...fields,
+  };
+}
+
+/** Answers queries with the values set by the test, and records the queries. */
+export class FakeHost implements Host {
+  readonly queries: LogQuery[] = [];
+  readonly calls: string[] = [];
+  log: () => LogWindow = () => logWindow([]);
+  failed: (group: string) => Failures = (name) => ({
+    ...{ group: name, traceback: '', rows: [], attempts: 0 },
+  });
+  cells: (first: number, count: number) => Grid = (first, count) => ({
+    ...{ first, count, per_cell: 1, cells: '#'.repeat(count) },
+  });
+  actions: Actions | null = {
+    cancel: async (drain) => {
+      this.answer(`cancel ${drain ? 'drain' : 'stop'}`, null);
+    },
+    resume: async (failedOnly, name) => {
+      this.answer(`resume ${failedOnly ? 'failed' : 'all'} ${name}`.trim(), null);
+    },
+  };
+  /** The error that the next answers are rejected with. */
+  error: Error | null = null;
+  files = false;
+
+  async logs(query: LogQuery): Promise<LogWindow> {
+    this.queries.push(query);
+    return this.answer('logs', this.log());
+  }
+
+  async failures(name: string): Promise<Failures> {
+    return this.answer(`failures ${name}`, this.failed(name));
+  }
+
+  async miniBatch(miniBatch: number): Promise<MiniBatchDetail> {
+    const detail = { worker: '', items: ['a.png'], items_count: 1, attempts: [] };
+    const state = 'succeeded' as MiniBatchDetail['state'];
+    return this.answer(`mini-batch ${miniBatch}`, { mini_batch: miniBatch, state, ...detail });
+  }
+
+  async grid(first: number, count: number): Promise<Grid> {
+    return this.answer(`grid ${first} ${count}`, this.cells(first, count));
+  }
+
+  logFile(name: string): string | null {
+    return this.files ? `/log-file?worker=${name}` : null;
+  }
+
+  resultFile(): string | null {
+    return this.files ? '/result' : null;
+  }
+
+  private answer<T>(call: string, value: T): T {
+    this.calls.push(call);
+    if (this.error) {
+      throw this.error;
+    }
+    return value;
+  }
+}

@@ -1,0 +1,64 @@
+import assert from 'node:assert/strict';
+import { beforeEach, test } from 'node:test';
+import type { Snapshot } from '../src/model/wire';
+import { Notices } from '../src/views/notices';
+import { completed, output, snapshot } from './fixtures';
+import { assertSame, click, find, show, visibleText } from './page';
+
+let notices: Notices;
+let opened: number[];
+
+beforeEach(() => {
+  opened = [];
+  notices = new Notices((miniBatch) => opened.push(miniBatch));
+  show(notices.node);
+});
+
+function shown(of: Partial<Snapshot>, age = 0): string {
+  notices.draw({ ...output(), snapshot: snapshot(of) }, age);
+  return visibleText(notices.node);
+}
+
+test('a run that is well has no notices', () => {
+  assert.equal(shown({}), '');
+});
+
+test('a stall is shown once it is longer than usual, also between snapshots', () => {
+  assert.equal(shown({ quiet_s: 9 }), '');
+  assert.equal(shown({ quiet_s: 9 }, 3), '! no progress for 12 s');
+  assert.equal(shown(completed({ quiet_s: 500 })), '');
+});
+
+test('slow mini-batches have links and running times', () => {
+  const stragglers = [
+    { worker: 'n0w0', mini_batch: 1151, for_s: 40 },
+    { worker: 'n0w3', mini_batch: 7, for_s: 20 },
+  ];
+  assert.equal(
+    shown({ stragglers }, 2),
+    '! much slower than the others: mini-batch 1,151 on n0w0 for 42 s , 7 on n0w3 for 22 s',
+  );
+  click(notices.node, '1,151');
+  assert.deepEqual(opened, [1151]);
+  const button = find(notices.node, 'button');
+  shown({ stragglers }, 3);
+  assertSame([find(notices.node, 'button')], [button]); // it may have the focus
+  assert.match(shown({ stragglers: stragglers.slice(1) }), /mini-batch 7 on n0w3 for 20 s$/);
+  assert.equal(shown(completed({ stragglers })), '');
+});
+
+test('a budget is shown once something failed, and stands out when it is exceeded', () => {
+  const budget = { limit: 'error_threshold', noun: 'item', used: 0, allowed: 10 };
+  assert.equal(shown({ budgets: [budget] }), '');
+  assert.equal(
+    shown({ budgets: [{ ...budget, used: 3 }] }),
+    '3 of 10 allowed failed items used (error_threshold)',
+  );
+  assert.equal(notices.node.querySelectorAll('.pr-alarm').length, 0);
+  shown({ budgets: [{ ...budget, used: 11 }] });
+  assert.equal(notices.node.querySelectorAll('.pr-alarm').length, 1);
+  assert.equal(
+    shown({ budgets: [{ ...budget, used: 1, allowed: 0 }] }),
+    'no items may fail: 1 failed (error_threshold)',
+  );
+});

@@ -59,11 +59,11 @@ def _kind(name):
     return "object" if name in ("str", "string") else name
 
 
-def _answer(load, bad_input, row):
+def _answer(load, bad_input, line):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            answer = described(load(row))
+            answer = described(load(line))
         except bad_input as error:
             answer = {"refused": str(error)}
         except Exception as error:  # reported by the test
@@ -83,11 +83,12 @@ def main():
     sys.modules["worker"] = importlib.util.module_from_spec(spec)
     import pandas as pd
     import pyarrow as pa
+    from worker.context import load
     from worker.failures import BadInput
-    from worker.mini_batches import load
+    from worker.plan_line import PlanLine
 
     answers = {
-        name: [_answer(load, BadInput, row) for row in rows]
+        name: [_answer(load, BadInput, PlanLine.of_row(row)) for row in rows]
         for name, rows in request["plans"].items()
     }
     json.dump({"pandas": pd.__version__, "pyarrow": pa.__version__, "cases": answers}, sys.stdout)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import linecache
 import os
 import sys
@@ -18,8 +17,8 @@ from ..formatting import plural
 from ..runs.run_folder import RunFolder
 from ..runs.run_record import RunRecord
 from ..worker.context import with_context
-from ..worker.mini_batches import count_items
 from ..worker.output.results import encode_result, materialized
+from ..worker.plan_line import END_MARK, PlanLine
 from ..worker.script import call_plainly
 
 
@@ -60,10 +59,10 @@ class Trial:
             module.__file__ = self.filename
             exec(compile(self.source, self.filename, "exec"), module.__dict__)  # noqa: S102 - the user asked for it
             call_plainly(module, "init")
-            row = json.loads(line)
-            result = materialized(with_context(module.run)(row, mini_batch))
+            plan_line = PlanLine.decode(line)
+            result = materialized(with_context(module.run)(plan_line, mini_batch))
         rows, _ = encode_result(result, append_rows=True)
-        print(f"run() returned {plural(rows, 'row')} for {plural(count_items(row), 'item')}")
+        print(f"run() returned {plural(rows, 'row')} for {plural(plan_line.item_count, 'item')}")
         return result
 
     @contextlib.contextmanager
@@ -126,7 +125,7 @@ def line_of(folder: RunFolder, mini_batch: int) -> bytes:
     try:
         with open(folder.plan, "rb") as lines:
             for count, line in enumerate(lines):
-                if count == mini_batch and line.endswith(b"\n") and not line.startswith(b'["end"'):
+                if count == mini_batch and line.endswith(b"\n") and not line.startswith(END_MARK):
                     return line
     except FileNotFoundError:
         pass  # nothing is planned yet

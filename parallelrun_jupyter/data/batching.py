@@ -1,28 +1,104 @@
-"""How inputs are cut into mini-batches: what a run's record says, for datasets of every kind."""
+"""Mini-batches of an input: their sizes, and the plan lines that the planner writes."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from json.encoder import encode_basestring_ascii
+from typing import TypeVar
+
+from ..worker.plan_line import PlanLine
+from .walker import FileItem
+
+T = TypeVar("T")
 
 STILL_READING = b""
-"""What a dataset yields in place of a plan line while it reads ahead, with the items it has seen."""
+"""Yielded by a dataset instead of a plan line while it reads ahead, with the items read since."""
 
 
 @dataclass(frozen=True, slots=True)
 class BatchSpec:
-    """The cut of a run.
+    """How a run divides its inputs into mini-batches.
 
     Parameters
     ----------
     size
-        Files per mini-batch for files; bytes of the source, about, for tables.
+        Number of files per mini-batch; for tables the approximate bytes of their source.
     keys
-        Partition keys: where there are any, every combination of their values is one mini-batch of
-        any size.
+        Partition keys: each combination of their values is one mini-batch, however large. Empty to
+        divide by size.
     rows
-        Rows per mini-batch, for tables: where it is not 0, ``size`` does not matter.
+        Rows per mini-batch of a table; 0 to divide by ``size``.
     """
 
     size: int
     keys: tuple[str, ...] = ()
     rows: int = 0
+
+
+def group_items(folders: Iterable[list[T]], size: int) -> Iterator[list[T]]:
+    """Divide the files of a dataset into mini-batches of ``size``; the last one may be smaller."""
+    rest: list[T] = []
+    for files in folders:
+        items = rest + files if rest else files
+        end = len(items) - len(items) % size
+        for start in range(0, end, size):
+            yield items[start : start + size]
+        rest = items[end:]
+    if rest:
+        yield rest
+
+
+# A run waits for the planner, so lines are put together from text: encoding a `PlanLine` takes three
+# times as long. Their fields and order are those of `PlanLine`.
+
+
+def file_line(number: int, paths: Sequence[str], extra: str = "") -> bytes:
+    """Return the plan line of a mini-batch of files on this machine.
+
+    Parameters
+    ----------
+    number
+        Position of the input in the run.
+    paths
+        The files; `FileVersions` has their versions.
+    extra
+        The last element of the line, as JSON. Default: none.
+    """
+    quoted = ",".join(map(encode_basestring_ascii, paths))
+    return f'["f",{number},[{quoted}],[],[]{"," if extra else ""}{extra}]\n'.encode("ascii")
+
+
+def store_line(number: int, files: Sequence[FileItem], extra: str = "") -> bytes:
+    """Return the plan line of a mini-batch of files in a store; see `file_line`."""
+    urls, sizes, versions = map(list, zip(*files, strict=True))
+    line = PlanLine(number, urls, sizes, versions, extra=json.loads(extra) if extra else None)
+    return line.encode() + b"\n"
+
+
+def table_line(number: int, file: FileItem, range_: tuple[int, int, int], table: str) -> bytes:
+    """Return the plan line of a mini-batch of rows of one file.
+
+    Parameters
+    ----------
+    number
+        Position of the input in the run.
+    file
+        The file.
+    range_
+        Start, end and number of rows.
+    table
+        How to read the file, as JSON.
+    """
+    path, size_bytes, version = file
+    start, end, rows = range_
+    head = json.dumps(["t", number, [path], [size_bytes], [version]], separators=(",", ":"))
+    return f"{head[:-1]},[[{start},{end}]],{table},{rows}]\n".encode("ascii")
+
+
+def numbered(line: bytes, first: int) -> bytes:
+    """Return a plan line with the number of its first item in the run."""
+    if line.endswith(b"}]\n"):
+        return b'%b,"first":%d}]\n' % (line[:-3], first)
+    return b'%b,{"first":%d}]\n' % (line[:-2], first)

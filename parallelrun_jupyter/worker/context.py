@@ -1,23 +1,68 @@
-"""The context of ``run(mini_batch, context)``, and the check whether a script takes one."""
+"""The arguments of ``run()``: the mini-batch, and a context for scripts that take one."""
 
 from __future__ import annotations
 
-from .mini_batches import extra_of, load
+import os
+import stat
+
+from .failures import BadInput
 from .tables.reader import key_values
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import in a worker
     from typing import Any, Callable
 
+    from .plan_line import PlanLine
+
 _VARIADIC = 0x04
 """The flag of a code object that takes ``*args``."""
+
+
+def load(line: PlanLine) -> Any:
+    """Return the mini-batch of a plan line: a list of paths, or a DataFrame of rows.
+
+    Raises
+    ------
+    BadInput
+        A table cannot be read as it was planned, or a path could not be read when it was listed and
+        still cannot.
+    """
+    if line.is_table:
+        from .tables.reader import load_table
+
+        try:
+            return load_table(line)
+        except BadInput:
+            raise
+        except Exception as error:  # pandas and pyarrow do not name the file
+            more = " and %d more" % (len(line.paths) - 1) if len(line.paths) > 1 else ""
+            raise BadInput(
+                "the rows of %s%s could not be loaded: %s: %s"
+                % (line.paths[0], more, type(error).__name__, error)
+            ) from error
+    if "unread" in line.extra:
+        _check_repaired(line.paths[0], line.extra["unread"])
+    return list(line.paths)
+
+
+def _check_repaired(path: str, reason: str) -> None:
+    """Check that a path can be read now, which it could not when it was listed."""
+    try:
+        is_folder = stat.S_ISDIR(os.stat(path).st_mode)
+    except OSError as error:
+        raise BadInput("the input %s cannot be read: %s" % (path, error.strerror))
+    if is_folder:
+        raise BadInput(
+            "the folder %s could not be listed when the run was planned (%s): its files are not in "
+            "this run. Start a new run" % (path, reason)
+        )
 
 
 class MiniBatchDataset:
     """The items of one mini-batch, as a dataset."""
 
-    def __init__(self, row: list[Any]) -> None:
-        self._row = row
+    def __init__(self, line: PlanLine) -> None:
+        self._line = line
 
     def __repr__(self) -> str:
         paths = self.to_path()
@@ -26,7 +71,7 @@ class MiniBatchDataset:
 
     def to_path(self) -> list[str]:
         """Return the paths of the files of the mini-batch."""
-        return list(self._row[2])
+        return list(self._line.paths)
 
     def to_pandas_dataframe(self) -> Any:
         """Return the rows of the mini-batch as a new DataFrame.
@@ -36,9 +81,9 @@ class MiniBatchDataset:
         TypeError
             The items are files, which have no rows.
         """
-        if self._row[0] == "f":
+        if not self._line.is_table:
             raise TypeError("the items are files, not rows of a table; to_path() has their paths")
-        return load(self._row)
+        return load(self._line)
 
 
 class MiniBatchContext:
@@ -57,14 +102,13 @@ class MiniBatchContext:
         Number of its first item (a file, or a row of a table), from 0 over all inputs.
     """
 
-    def __init__(self, row: list[Any], mini_batch: int, loaded: Any = None) -> None:
-        extra = extra_of(row)
-        self._row = row
+    def __init__(self, line: PlanLine, mini_batch: int, loaded: Any = None) -> None:
+        self._line = line
         self._loaded = loaded
-        self.partition_key_value = key_values(extra.get("keys", {}))
-        self.dataset = MiniBatchDataset(row)
+        self.partition_key_value = key_values(line.extra.get("keys", {}))
+        self.dataset = MiniBatchDataset(line)
         self.minibatch_index = mini_batch
-        self.global_row_index_lower_bound = extra.get("first", 0)
+        self.global_row_index_lower_bound = line.first
 
     def __repr__(self) -> str:
         return "MiniBatchContext(minibatch_index=%d, partition_key_value=%r)" % (
@@ -84,37 +128,37 @@ class MiniBatchContext:
         TypeError
             The items are files, which have no rows.
         """
-        if self._row[0] == "f":
+        if not self._line.is_table:
             raise TypeError("the items are files, which have no rows; run() gets their paths")
         from .output.values import records_of
 
-        return list(records_of(load(self._row) if self._loaded is None else self._loaded))
+        return list(records_of(load(self._line) if self._loaded is None else self._loaded))
 
 
-def _load(row: list[Any], _: int) -> Any:
-    return load(row)
+def _load(line: PlanLine, _: int) -> Any:
+    return load(line)
 
 
 def with_context(
-    run: Callable[..., Any], load_row: Callable[[list[Any], int], Any] = _load
-) -> Callable[[list[Any], int], Any]:
+    run: Callable[..., Any], load_line: Callable[[PlanLine, int], Any] = _load
+) -> Callable[[PlanLine, int], Any]:
     """Return a function that calls a script's ``run`` for a plan line and a mini-batch number.
 
     Parameters
     ----------
     run
         The script's function.
-    load_row
+    load_line
         Loads the mini-batch from the same two arguments.
     """
     if takes_context(run):
 
-        def call(row: list[Any], mini_batch: int) -> Any:
-            loaded = load_row(row, mini_batch)
-            return run(loaded, MiniBatchContext(row, mini_batch, loaded))
+        def call(line: PlanLine, mini_batch: int) -> Any:
+            loaded = load_line(line, mini_batch)
+            return run(loaded, MiniBatchContext(line, mini_batch, loaded))
 
         return call
-    return lambda row, mini_batch: run(load_row(row, mini_batch))
+    return lambda line, mini_batch: run(load_line(line, mini_batch))
 
 
 def takes_context(run: Callable[..., Any]) -> bool:

@@ -13,11 +13,11 @@ import zlib
 from . import protocol, status_page
 from .azureml import finder
 from .child_loop import die_with_parent
-from .context import with_context
+from .context import load, with_context
 from .failures import SHORT_RESULT, describe, line_of, short_result
 from .gc_free_imports import GcFreeImports
-from .mini_batches import TABLE, count_items, load
 from .output.results import encode_result, read_frame_options
+from .plan_line import PlanLine
 from .script import EntryScript
 from .status_page import StatusPage
 from .streams import UserStreams, WorkerLog
@@ -125,15 +125,15 @@ class Worker:
 
     def _run_bundle(self, bundle: list[Any]) -> None:
         self._flushed = time.monotonic()
-        for mini_batch, attempt, line in bundle:
-            now = self._attempt(mini_batch, attempt, line)
+        for mini_batch, attempt, row in bundle:
+            now = self._attempt(mini_batch, attempt, PlanLine.of_row(row))
             if now - self._flushed > protocol.FLUSH_AFTER_S:
                 self._flush(now)
         self._flush(time.monotonic())
 
-    def _attempt(self, mini_batch: int, attempt: int, line: list[Any]) -> float:
+    def _attempt(self, mini_batch: int, attempt: int, line: PlanLine) -> float:
         """Run one mini-batch; queue its result or report its failure. Return the time of its end."""
-        items = count_items(line)
+        items = line.item_count
         self._log.set_mini_batch(mini_batch)
         began = time.monotonic()
         try:
@@ -168,9 +168,9 @@ class Worker:
         self._log.set_mini_batch(-1)
         return now
 
-    def _load(self, line: list[Any], mini_batch: int) -> Any:
+    def _load(self, line: PlanLine, mini_batch: int) -> Any:
         """Return the argument of ``run()``; loading a table has its own clock."""
-        if line[0] == TABLE:
+        if line.is_table:
             self._page.write(status_page.LOADING, mini_batch, time.monotonic())
         loaded = load(line)
         self._page.write(status_page.RUNNING, mini_batch, time.monotonic())

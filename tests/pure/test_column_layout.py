@@ -18,17 +18,20 @@ from parallelrun_jupyter.data.datasets import inputs
 from parallelrun_jupyter.data.datasets.inputs import open_path
 from parallelrun_jupyter.data.tables.column_layout import ColumnLayout
 from parallelrun_jupyter.errors import ConfigError, InputError
-from parallelrun_jupyter.worker.mini_batches import load
+from parallelrun_jupyter.worker.context import load
+from parallelrun_jupyter.worker.plan_line import PlanLine
 
 
 def frames_of(dataset: TabularDataset, cut: BatchSpec) -> list[tuple[pd.DataFrame, dict[str, Any]]]:
     """Return the frame of every mini-batch, as a worker makes it, with the line's last object."""
     lines = [line for line, _ in inputs.mini_batches([dataset.spec()], cut) if line]
-    rows = [json.loads(line) for line in lines]
+    rows = [PlanLine.decode(line) for line in lines]
     frames = [load(row) for row in rows]
-    assert [len(frame) for frame in frames] == [row[7] for row in rows], "the plan counts the rows"
+    assert [len(frame) for frame in frames] == [row.rows for row in rows], (
+        "the plan counts the rows"
+    )
     assert all(list(frame.index) == list(range(len(frame))) for frame in frames)
-    return [(frame, row[-1]) for frame, row in zip(frames, rows, strict=True)]
+    return [(frame, row.extra) for frame, row in zip(frames, rows, strict=True)]
 
 
 @pytest.fixture
@@ -119,7 +122,7 @@ def test_a_missing_key_needs_a_type_with_gaps(sales: Path) -> None:
         return TabularDataset.from_delimited_files(sales, column_types={"Store": kind}, **options)
 
     with pytest.raises(
-        InputError, match="has no value, which the type int64 cannot say; give Int64"
+        InputError, match="has no value, which the type int64 cannot hold; give Int64"
     ):
         table("int64").to_pandas_dataframe()
     for kind in ("Int64", "float64", "str", "datetime:%m"):
@@ -131,12 +134,12 @@ def test_columns_can_be_left_out_and_the_path_added(sales: Path) -> None:
     table = TabularDataset.from_delimited_files(
         sales / "Store=2", partition_format="{b}/{y}/{m}.csv"
     )
-    arranged = table.arranged(ColumnLayout({}, "Path", ("Brand", "y")))
+    arranged = table.with_layout(ColumnLayout({}, "Path", ("Brand", "y")))
     for cut in (BatchSpec(1 << 20), BatchSpec(1, keys=("b",))):
         frame = frames_of(arranged, cut)[0][0]
         assert list(frame.columns) == ["Path", "week", "b", "m"]
         assert frame["Path"][0] == str(sales / "Store=2/dominicks/1990/06.csv")
-    wrong = table.arranged(ColumnLayout(drops=("wek",)))
+    wrong = table.with_layout(ColumnLayout(drops=("wek",)))
     with pytest.raises(InputError, match="the column 'wek' is to be left out.*Did you mean 'week'"):
         wrong.to_pandas_dataframe()
 
@@ -209,7 +212,7 @@ def test_a_folder_with_an_mltable_is_the_table_that_the_file_describes(
     assert frame["store"].tolist() == [7, 7, 7]
     assert frame["day"].tolist() == [pd.Timestamp(2020, 2, 29)] * 3
     assert open_path(tmp_path / "MLTable").spec() == table.spec()
-    with pytest.raises(InputError, match="--format is 'csv', but '.*MLTable' says itself what"):
+    with pytest.raises(InputError, match="--format is 'csv', but '.*MLTable' describes the format"):
         open_path(tmp_path, "csv")
 
 

@@ -16,6 +16,7 @@ from hypothesis.extra.pandas import column, data_frames
 
 from parallelrun_jupyter.worker.context import MiniBatchContext, takes_context, with_context
 from parallelrun_jupyter.worker.output.values import records_of
+from parallelrun_jupyter.worker.plan_line import PlanLine
 
 
 class _Scorer:
@@ -72,12 +73,12 @@ def test_the_signature_says_who_gets_a_context(run: Callable[..., Any], takes: b
     assert takes_context(run) is takes
 
 
-ROW = ["f", 0, ["/a/x.wav", "/a/y.wav"], [1, 2], [3, 4],
-       {"keys": {"user": "ada", "day": {"datetime": "2019-01-31T00:00:00"}}, "first": 40}]  # fmt: skip
+LINE = PlanLine(0, ["/a/x.wav", "/a/y.wav"], [1, 2], [3, 4],
+       extra={"keys": {"user": "ada", "day": {"datetime": "2019-01-31T00:00:00"}}, "first": 40})  # fmt: skip
 
 
 def test_a_context_tells_of_its_mini_batch() -> None:
-    context = with_context(lambda mini_batch, context: (mini_batch, context))(ROW, 7)[1]
+    context = with_context(lambda mini_batch, context: (mini_batch, context))(LINE, 7)[1]
     assert context.partition_key_value == {"user": "ada", "day": datetime(2019, 1, 31)}
     assert (context.minibatch_index, context.global_row_index_lower_bound) == (7, 40)
     assert context.dataset.to_path() == ["/a/x.wav", "/a/y.wav"]
@@ -103,8 +104,8 @@ def test_rows_are_records_with_the_types_of_their_columns() -> None:
             "any": np.array([np.int16(7), "x"], dtype=object),
         }
     )
-    call = with_context(lambda mini_batch, context: context.records(), lambda row, k: frame)
-    first, second = call(["t", 0, ["/x"], [1], [2], [[0, 1]], {}, 2, {}], 0)
+    call = with_context(lambda mini_batch, context: context.records(), lambda line, k: frame)
+    first, second = call(PlanLine(0, ["/x"], [1], [2], ranges=[[0, 1]], table={}, rows=2), 0)
     assert {name: type(value) for name, value in first.items()} == {
         "width": int, "rate": float, "on": bool, "name": str, "seen": pd.Timestamp, "count": int,
         "any": int,
@@ -144,9 +145,12 @@ def test_records_of_two_columns_of_one_name_and_of_none() -> None:
 
 def test_files_have_no_records() -> None:
     with pytest.raises(TypeError, match=r"the items are files, which have no rows; run\(\) gets"):
-        MiniBatchContext(ROW, 0).records()
+        MiniBatchContext(LINE, 0).records()
 
 
 def test_without_keys_there_are_none() -> None:
-    assert MiniBatchContext(["f", 0, ["/x"], [1], [2], {"first": 3}], 3).partition_key_value == {}
-    assert with_context(lambda mini_batch: mini_batch)(ROW, 0) == ["/a/x.wav", "/a/y.wav"]
+    assert (
+        MiniBatchContext(PlanLine(0, ["/x"], [1], [2], extra={"first": 3}), 3).partition_key_value
+        == {}
+    )
+    assert with_context(lambda mini_batch: mini_batch)(LINE, 0) == ["/a/x.wav", "/a/y.wav"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import re
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from parallelrun_jupyter.data.batching import BatchSpec
 from parallelrun_jupyter.data.tables import text_encoding
 from parallelrun_jupyter.data.tables.delimited import Dialect, _header_names, _plain_names
 from parallelrun_jupyter.worker.failures import BadInput
+from parallelrun_jupyter.worker.plan_line import PlanLine
 from parallelrun_jupyter.worker.tables import delimited
 from parallelrun_jupyter.worker.tables.reader import load_table
 
@@ -29,7 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def frames_of(dataset: TabularDataset, cut: BatchSpec) -> list[pd.DataFrame]:
-    lines = [(json.loads(line), rows) for line, rows in dataset.mini_batches(0, cut) if line]
+    lines = [(PlanLine.decode(line), rows) for line, rows in dataset.mini_batches(0, cut) if line]
     frames = []
     for line, rows in lines:
         frame = load_table(line)
@@ -104,11 +104,13 @@ def test_mini_batches_hold_the_rows_that_pandas_reads(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(text_encoding, "BLOCK_BYTES", 4 * block)
         patch.setattr(delimited, "WIDE", 1 if is_wide else 256)
-        lines = [json.loads(line) for line, _ in dataset.mini_batches(0, BatchSpec(size)) if line]
+        lines = [
+            PlanLine.decode(line) for line, _ in dataset.mini_batches(0, BatchSpec(size)) if line
+        ]
         if not lines:
             assert not text.decode(encoding).replace("\ufeff", "").strip(" \t\r\n")
             return
-        columns = len(lines[0][6].get("columns", "1"))
+        columns = len(lines[0].table.get("columns", "1"))
         try:
             expected = whole(text, columns, separator, quote, encoding)
         except (pd.errors.ParserError, ValueError):

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import fnmatch
-import json
 import os
 import socket
 from contextlib import closing
@@ -13,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parallelrun_jupyter import Datastore, FileDataset, TabularDataset
-from parallelrun_jupyter.data.batching import BatchSpec
-from parallelrun_jupyter.data.datasets.file_dataset import group_items
+from parallelrun_jupyter.data.batching import BatchSpec, group_items
 from parallelrun_jupyter.data.datasets.inputs import mini_batches
 from parallelrun_jupyter.data.local.file_versions import FileVersions
 from parallelrun_jupyter.errors import InputError
+from parallelrun_jupyter.worker.context import load
 from parallelrun_jupyter.worker.failures import BadInput
-from parallelrun_jupyter.worker.mini_batches import load
+from parallelrun_jupyter.worker.plan_line import PlanLine
 from tests.pure.test_store_files import archive
 
 BELOW = ["sub/d.png", "sub/_key=1/f.png", "sub/deep/e.png", "z/a.png"]
@@ -170,7 +169,9 @@ def test_what_no_worker_could_read_is_refused() -> None:
 
 
 def lines_of(dataset: FileDataset, size: int = 3) -> list[list[Any]]:
-    return [json.loads(line) for line, _ in mini_batches([dataset.spec()], BatchSpec(size)) if line]
+    return [
+        PlanLine.decode(line) for line, _ in mini_batches([dataset.spec()], BatchSpec(size)) if line
+    ]
 
 
 def test_a_link_to_nothing_is_an_item_that_fails_by_itself(tree: Path) -> None:
@@ -183,21 +184,21 @@ def test_a_link_to_nothing_is_an_item_that_fails_by_itself(tree: Path) -> None:
         "a.png", "b.png", "c.txt", "itself.png", "sub/d.png", "sub/broken.png", "sub/deep/e.png", "z/a.png",
     ]  # fmt: skip
     lines = lines_of(dataset)
-    assert sorted(path for row in lines for path in row[2]) == sorted(dataset.to_path())
+    assert sorted(path for row in lines for path in row.paths) == sorted(dataset.to_path())
     failed = {}
     for row in lines:
         try:
             load(row)
         except BadInput as error:
-            [path] = row[2]
+            [path] = row.paths
             failed[os.path.relpath(path, tree)] = str(error)
     assert failed == {
         "itself.png": f"the input {tree}/itself.png cannot be read: Too many levels of symbolic links",
         "sub/broken.png": f"the input {tree}/sub/broken.png cannot be read: No such file or directory",
     }
     (tree / "nowhere").write_text("repaired")
-    [row] = [row for row in lines if row[2] == [f"{tree}/sub/broken.png"]]
-    assert load(row) == row[2], "a retry after a repair gets the file"
+    [row] = [row for row in lines if row.paths == [f"{tree}/sub/broken.png"]]
+    assert load(row) == row.paths, "a retry after a repair gets the file"
 
 
 def test_links_to_nothing_that_a_glob_leaves_out_do_not_matter(tree: Path) -> None:
@@ -233,11 +234,11 @@ def test_a_table_with_links_to_nothing_loses_only_those(tmp_path: Path, types: A
     rows, failed = [], {}
     for line, _ in table.mini_batches(0, BatchSpec(1 << 20)):
         if line:
-            row = json.loads(line)
+            row = PlanLine.decode(line)
             try:
                 rows += [int(value) for value in load(row)["n"]]
             except BadInput as error:
-                failed[os.path.basename(row[2][0])] = str(error)
+                failed[os.path.basename(row.paths[0])] = str(error)
     assert rows == [0, 1, 2, 3, 4]
     assert failed.keys() == {"0-broken.csv", "3-broken.csv"}
     assert all("No such file or directory" in why for why in failed.values())
@@ -248,12 +249,12 @@ def test_a_resume_takes_links_to_nothing_as_they_were(tree: Path, tmp_path: Path
     plan = tmp_path / "plan.jsonl"
     spec = FileDataset(tree / "*.png").spec()
     plan.write_bytes(b"".join(line for line, _ in mini_batches([spec], BatchSpec(3))))
-    rows = [json.loads(line) for line in plan.read_bytes().splitlines()]
+    rows = [PlanLine.decode(line) for line in plan.read_bytes().splitlines()]
     os.utime(plan, ns=(2**62, 2**62))  # all of this is in the past
     with closing(FileVersions(plan)) as versions:
         changes = [list(versions.changes(row)) for row in rows]
         assert changes == [[], []], "not looked at yet"
-        versions.note()
+        versions.record()
         assert [list(versions.changes(row)) for row in rows] == [[], []]
         (tree / "nowhere").touch()
         changes = [list(versions.changes(row)) for row in rows]
@@ -344,12 +345,12 @@ def test_what_may_not_be_listed_fails_and_the_rest_is_read(tree: Path) -> None:
     try:
         assert names(tree, FileDataset(tree)) == ["a.png", "b.png", "c.txt", "sub", "z/a.png"]
         assert names(tree, FileDataset(f"{tree}/**/*.png")) == ["a.png", "b.png", "sub", "z/a.png"]
-        [row] = [row for row in lines_of(FileDataset(tree)) if row[2] == [f"{tree}/sub"]]
+        [row] = [row for row in lines_of(FileDataset(tree)) if row.paths == [f"{tree}/sub"]]
         with pytest.raises(BadInput, match=r"sub could not be listed .* \(Permission denied\)"):
             load(row)
         table = TabularDataset.from_delimited_files(tree, column_types="str", header="no_header")
-        planned = [json.loads(line) for line, _ in table.mini_batches(0, BatchSpec(9)) if line]
-        [bad] = [row for row in planned if row[2] == [f"{tree}/sub"]]
+        planned = [PlanLine.decode(line) for line, _ in table.mini_batches(0, BatchSpec(9)) if line]
+        [bad] = [row for row in planned if row.paths == [f"{tree}/sub"]]
         with pytest.raises(BadInput, match="Permission denied"):
             load(bad)
         with pytest.raises(InputError, match=r"could not be listed: Permission denied .*/sub"):

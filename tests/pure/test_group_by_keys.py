@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import sqlite3
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from parallelrun_jupyter.data.datasets import inputs
 from parallelrun_jupyter.data.partitions import group_by_keys
 from parallelrun_jupyter.data.partitions.group_by_keys import group_by_key
 from parallelrun_jupyter.errors import InputError
+from parallelrun_jupyter.worker.plan_line import PlanLine
 
 
 @given(st.lists(st.tuples(st.text("abé ", max_size=2), st.text("xy"))))
@@ -90,15 +90,15 @@ def test_each_combination_is_one_mini_batch_and_items_are_numbered(songs: Path) 
         FileDataset(songs, partition_format="{user}/*/{genres}.wav").spec(),
     ]
     found = list(inputs.mini_batches(specs, BatchSpec(10, keys=("user", "genres"))))
-    rows = [json.loads(line) for line, _ in found]
-    shown = [[str(Path(p).relative_to(songs)) for p in row[2]] for row in rows]
+    rows = [PlanLine.decode(line) for line, _ in found]
+    shown = [[str(Path(p).relative_to(songs)) for p in row.paths] for row in rows]
     assert shown[:5] == [
         ["ada/summer/jazz.wav", "ada/winter/jazz.wav"], ["ada/winter/rock.wav"],
         ["bob/summer/folk.wav"], ["bob/winter/jazz.wav"], ["cid/summer/rock.wav"],
     ]  # fmt: skip
     assert shown[5:] == shown[:5], "a mini-batch never mixes two inputs"
-    assert rows[0][-1] == {"keys": {"user": "ada", "genres": "jazz"}, "first": 0}
-    assert [row[-1]["first"] for row in rows] == [0, 2, 3, 4, 5, 6, 8, 9, 10, 11]
+    assert rows[0].extra == {"keys": {"user": "ada", "genres": "jazz"}, "first": 0}
+    assert [row.first for row in rows] == [0, 2, 3, 4, 5, 6, 8, 9, 10, 11]
     assert [count for _, count in found] == [2, 1, 1, 1, 1] * 2
 
 

@@ -6,7 +6,6 @@ import base64
 import datetime as dt
 import decimal
 import io
-import json
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -23,6 +22,7 @@ from parallelrun_jupyter import TabularDataset
 from parallelrun_jupyter.data.batching import BatchSpec
 from parallelrun_jupyter.errors import InputError
 from parallelrun_jupyter.worker.failures import BadInput
+from parallelrun_jupyter.worker.plan_line import PlanLine
 from parallelrun_jupyter.worker.tables import parquet
 from parallelrun_jupyter.worker.tables.reader import load_table
 from tests.table_reader import described
@@ -41,13 +41,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def rows_of(path: Any, cut: BatchSpec = WHOLE) -> list[Any]:
     lines = TabularDataset.from_parquet_files(path).mini_batches(0, cut)
-    return [json.loads(line) for line, _ in lines if line]
+    return [PlanLine.decode(line) for line, _ in lines if line]
 
 
 def frames_of(path: Any, cut: BatchSpec = WHOLE) -> list[pd.DataFrame]:
     rows = rows_of(path, cut)
     frames = [load_table(row) for row in rows]
-    assert [len(frame) for frame in frames] == [row[7] for row in rows]
+    assert [len(frame) for frame in frames] == [row.rows for row in rows]
     return frames
 
 
@@ -208,8 +208,8 @@ def test_a_plan_of_an_older_version_is_read(folder: Path) -> None:
         {"n": "Int64", "b": "boolean"}
     ).to_parquet(path, row_group_size=2)
     [row] = rows_of(path)
-    row[5] = [[1, 3]]  # row groups, and gaps without their types
-    row[6] = {"format": "parquet", "schema": row[6]["schema"], "gaps": ["b", "n"]}
+    row.ranges = [[1, 3]]  # row groups, and gaps without their types
+    row.table = {"format": "parquet", "schema": row.table["schema"], "gaps": ["b", "n"]}
     frame = load_table(row)
     assert frame["n"].dtype.name == "float64"
     assert frame["n"].fillna(-1).tolist() == [3, -1, 5]
@@ -389,9 +389,9 @@ def test_the_schema_of_a_plan_has_only_types_that_old_versions_know(folder: Path
         path,
     )  # fmt: skip
     [row] = rows_of(path)
-    schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(row[6]["schema"])))
+    schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(row.table["schema"])))
     assert [str(kind) for kind in schema.types] == [
         "string", "decimal128(5, 1)", "list<element: string>"
     ]  # fmt: skip
-    assert row[6]["rare"]["l"] == "list<element: string_view>"
+    assert row.table["rare"]["l"] == "list<element: string_view>"
     assert load_table(row)["l"].iloc[0].tolist() == ["x"]

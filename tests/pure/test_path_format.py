@@ -79,11 +79,14 @@ def test_a_path_that_does_not_match_is_shown(text: str, path: str, why: str) -> 
         ("{}/x", "{} has no name"),
         ("{a/x", "'{' has no other half"),
         ("a}/{b}", "'}' has no other half"),
-        ("{d:yyyy/mm/dd}", r"'yyyy/mm/dd' names no month \(MM; months are MM and minutes are mm\)"),
-        ("{d:MM}", r"'MM' names no year \(yyyy;"),
-        ("{d:}", r"'' names no year"),
-        ("{d:yyyy/MMM}", "'yyyy/MMM' is no date; expected each of yyyy, MM, dd, HH, mm, ss once"),
-        ("{d:yyyy/yyyy}", "is no date; expected each of"),
+        ("{d:yyyy/mm/dd}", r"'yyyy/mm/dd' has no month \(MM; months are MM and minutes are mm\)"),
+        ("{d:MM}", r"'MM' has no year \(yyyy;"),
+        ("{d:}", r"'' has no year"),
+        (
+            "{d:yyyy/MMM}",
+            "'yyyy/MMM' is not a date; expected each of yyyy, MM, dd, HH, mm, ss once",
+        ),
+        ("{d:yyyy/yyyy}", "is not a date; expected each of"),
     ],
 )
 def test_what_is_no_format(text: str, why: str) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parallelrun_jupyter import FileDataset, TabularDataset
-from parallelrun_jupyter.data.datasets.file_dataset import local_line
+from parallelrun_jupyter.data.batching import file_line
 from parallelrun_jupyter.data.datasets.inputs import count_items
 from parallelrun_jupyter.data.local.file_versions import FileVersions
 from parallelrun_jupyter.engine.planning.plan_file import Fate, PlanFile, write_plan
@@ -53,7 +53,7 @@ def plan_of(tmp_path: Path, **known: Any) -> tuple[bytes, list[tuple[int, int, b
 
 def note_versions(plan: Path) -> None:
     with closing(FileVersions(plan)) as versions:
-        versions.note()
+        versions.record()
 
 
 @pytest.fixture
@@ -202,7 +202,7 @@ def test_changes_of_mini_batches_left_alone_are_detected_later(
     later = (tmp_path / "plan.jsonl").stat().st_mtime_ns + 1_000_000
     os.utime(changed, ns=(later, later))
     with closing(FileVersions(tmp_path / "plan.jsonl")) as versions:
-        versions.note(lambda mini_batch: mini_batch == 4)
+        versions.record(lambda mini_batch: mini_batch == 4)
     with pytest.raises(InputError, match="has changed since the run was planned"):
         plan_of(tmp_path, fate_of=lambda _: Fate.FIRST)
 
@@ -254,7 +254,7 @@ def test_inputs_of_finished_mini_batches_may_be_deleted(tmp_path: Path, inputs: 
 
 
 def test_odd_names_survive() -> None:
-    line = local_line(3, ['/a/\udc80 é\n".png'])
+    line = file_line(3, ['/a/\udc80 é\n".png'])
     assert line.endswith(b"\n")
     assert line.count(b"\n") == 1
     assert line.isascii()

@@ -23,6 +23,7 @@ from parallelrun_jupyter.data.tables import text_encoding
 from parallelrun_jupyter.data.tables.table_files import InputWarning, input_warnings_to
 from parallelrun_jupyter.errors import ConfigError, InputError
 from parallelrun_jupyter.worker.failures import BadInput
+from parallelrun_jupyter.worker.plan_line import PlanLine
 from parallelrun_jupyter.worker.tables.delimited import MISSING, MISTAKEN
 from parallelrun_jupyter.worker.tables.reader import load_table
 
@@ -44,7 +45,7 @@ def put(folder: Path, content: str | bytes, name: str = "a.csv") -> Path:
 
 
 def frames_of(dataset: TabularDataset, cut: BatchSpec = WHOLE) -> list[pd.DataFrame]:
-    return [load_table(json.loads(line)) for line, _ in dataset.mini_batches(0, cut) if line]
+    return [load_table(PlanLine.decode(line)) for line, _ in dataset.mini_batches(0, cut) if line]
 
 
 def joined(dataset: TabularDataset, rows: int = 1) -> pd.DataFrame:
@@ -136,7 +137,7 @@ def test_inference_of_pandas_gives_the_types_of_pandas(folder: Path) -> None:
     pd.testing.assert_frame_equal(found, pd.read_csv(path))
     with pytest.raises(InputError, match="inference is 'clever'; expected 'exact' or 'pandas'"):
         read(path, inference="clever")
-    with pytest.raises(InputError, match="missing holds 7; expected texts as they stand"):
+    with pytest.raises(InputError, match="missing holds 7; expected fields as text"):
         read(path, missing=[7])  # type: ignore[list-item]
 
 
@@ -145,11 +146,11 @@ def test_plan_lines_and_records_of_older_versions_keep_their_meaning(folder: Pat
     spec = read(path, inference="pandas").spec()
     assert set(spec["options"]) == {"separator", "quote", "encoding", "header", "column_types"}
     dataset = dataset_of(spec)
-    [line] = [json.loads(line) for line, _ in dataset.mini_batches(0, WHOLE) if line]
-    assert set(line[6]) == {"format", "separator", "quote", "columns", "types", "encoding"}
+    [line] = [PlanLine.decode(line) for line, _ in dataset.mini_batches(0, WHOLE) if line]
+    assert set(line.table) == {"format", "separator", "quote", "columns", "types", "encoding"}
     pd.testing.assert_frame_equal(load_table(line), pd.read_csv(path))
-    line[6]["empty_is_text"] = True
-    line[6]["types"][0] = "str"
+    line.table["empty_is_text"] = True
+    line.table["types"][0] = "str"
     assert load_table(line)["code"].tolist() == ["NA", ""]
 
 
@@ -234,7 +235,7 @@ def test_bytes_that_are_not_in_the_encoding_are_never_read(
             frames_of(read(path, encoding=encoding, column_types=types))
         return
     dataset = read(path, encoding=encoding, column_types=types)
-    lines = [json.loads(line) for line, _ in dataset.mini_batches(0, WHOLE) if line]
+    lines = [PlanLine.decode(line) for line, _ in dataset.mini_batches(0, WHOLE) if line]
     refused = ("more fields", "never closed")
     for line in lines:
         try:
@@ -247,7 +248,9 @@ def test_bytes_that_are_not_in_the_encoding_are_never_read(
 
 def test_a_json_key_that_is_not_in_the_encoding_is_not_a_column(folder: Path) -> None:
     path = put(folder, b'{"a": 1}\n{"Gr\xf6\xdfe": 2}\n', "keys.jsonl")
-    lines = [json.loads(line) for line, _ in read_json(path).mini_batches(0, BatchSpec(1)) if line]
+    lines = [
+        PlanLine.decode(line) for line, _ in read_json(path).mini_batches(0, BatchSpec(1)) if line
+    ]
     assert list(load_table(lines[0]).columns) == ["a"]
     with pytest.raises(BadInput, match=r"keys\.jsonl: the byte 0xf6 at offset 13 is not utf-8"):
         load_table(lines[1])
@@ -372,8 +375,10 @@ def test_escapes_are_read_as_pandas_reads_them(
     dataset = read(path, escape="\\", header=False, encoding=encoding, column_types="str")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(text_encoding, "BLOCK_BYTES", 4 * block)
-        lines = [json.loads(line) for line, _ in dataset.mini_batches(0, BatchSpec(size)) if line]
-        columns = len(lines[0][6].get("columns", "1")) if lines else 1
+        lines = [
+            PlanLine.decode(line) for line, _ in dataset.mini_batches(0, BatchSpec(size)) if line
+        ]
+        columns = len(lines[0].table.get("columns", "1")) if lines else 1
         try:
             expected = pd.read_csv(
                 io.BytesIO(soup.encode()), header=None, names=range(columns + 1), dtype="str",

@@ -18,6 +18,13 @@ from parallelrun_jupyter.data.storage.storage import StorageSpec, make_storage
 from parallelrun_jupyter.errors import ConfigError, InputError, MissingExtraError
 
 
+@pytest.fixture(autouse=True)
+def _no_credentials_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start each test like a new process: credentials are held in the memory of one process."""
+    monkeypatch.setattr(credentials, "_held", {})
+    monkeypatch.setattr(credentials, "_owners", {})
+
+
 def storage(environ: dict[str, str] | None = None, **options: Any) -> StorageSpec:
     return make_storage("az", {}, options, label="x", environ=environ or {})
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from parallelrun_jupyter.data.storage.object_store import ObjectStore
 from parallelrun_jupyter.data.storage.storage import Place
 from parallelrun_jupyter.data.storage.transfer import copies_of
 from parallelrun_jupyter.errors import InputError
+from parallelrun_jupyter.worker.plan_line import PlanLine
 
 
 def archive(path: Path, content: dict[str, str]) -> dict[str, Any]:
@@ -52,9 +52,11 @@ def test_a_table_that_is_given_twice_counts_twice(
     options = archive(tmp_path / "a.zip", TABLES)
     urls = [f"zip://{path}" for path in given]
     table = TabularDataset.from_delimited_files(urls, storage_options=options)
-    planned = [json.loads(line) for line, _ in table.mini_batches(0, BatchSpec(1 << 20)) if line]
-    assert [row[2] for row in planned] == [[f"zip://{name}"] for name in names]
-    assert {row[6]["format"] for row in planned} == {"delimited"}
+    planned = [
+        PlanLine.decode(line) for line, _ in table.mini_batches(0, BatchSpec(1 << 20)) if line
+    ]
+    assert [row.paths for row in planned] == [[f"zip://{name}"] for name in names]
+    assert {row.table["format"] for row in planned} == {"delimited"}
     pd.testing.assert_frame_equal(table.to_pandas_dataframe(), expected(names))
 
 
@@ -66,11 +68,13 @@ def test_a_table_that_went_since_it_was_listed_fails_alone(
     listed = list(table.files.folders())
     archive(tmp_path / "a.zip", {k: v for k, v in TABLES.items() if k != "in/3.csv"})
     monkeypatch.setattr(FileDataset, "folders", lambda _: iter(listed))
-    planned = [json.loads(line) for line, _ in table.mini_batches(0, BatchSpec(1 << 20)) if line]
-    assert [row[2][0] for row in planned] == [f"zip://{name}" for name in sorted(TABLES)]
-    [bad] = [row for row in planned if row[6]["format"] == "unreadable"]
-    assert bad[2] == ["zip://in/3.csv"]
-    assert "'zip://in/3.csv' does not exist in the zip store" in bad[6]["why"]
+    planned = [
+        PlanLine.decode(line) for line, _ in table.mini_batches(0, BatchSpec(1 << 20)) if line
+    ]
+    assert [row.paths[0] for row in planned] == [f"zip://{name}" for name in sorted(TABLES)]
+    [bad] = [row for row in planned if row.table["format"] == "unreadable"]
+    assert bad.paths == ["zip://in/3.csv"]
+    assert "'zip://in/3.csv' does not exist in the zip store" in bad.table["why"]
 
 
 def files_below(folder: Path) -> list[str]:

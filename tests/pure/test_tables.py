@@ -27,7 +27,7 @@ from parallelrun_jupyter.errors import InputError
 from parallelrun_jupyter.runs.journal.state import RunState
 from parallelrun_jupyter.views.text import progress_line
 from parallelrun_jupyter.worker.failures import BadInput
-from parallelrun_jupyter.worker.mini_batches import count_items
+from parallelrun_jupyter.worker.plan_line import PlanLine
 from parallelrun_jupyter.worker.tables import delimited
 from parallelrun_jupyter.worker.tables.reader import load_table
 from tests.pure.test_html import snapshot
@@ -46,14 +46,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def rows_of(dataset: TabularDataset, cut: BatchSpec = WHOLE) -> list[Any]:
-    return [json.loads(line) for line, _ in dataset.mini_batches(0, cut) if line]
+    return [PlanLine.decode(line) for line, _ in dataset.mini_batches(0, cut) if line]
 
 
 def frames_of(dataset: TabularDataset, cut: BatchSpec = WHOLE) -> list[pd.DataFrame]:
     frames = []
     for row in rows_of(dataset, cut):
         frames.append(load_table(row))
-        assert len(frames[-1]) == count_items(row)
+        assert len(frames[-1]) == row.item_count
     return frames
 
 
@@ -130,7 +130,7 @@ def test_types_are_decided_once_for_all_mini_batches(
         dataset = TabularDataset.from_delimited_files(path, separator=separator, encoding=encoding)
         lines = rows_of(dataset, BatchSpec(size))
         frames = frames_of(dataset, BatchSpec(size))
-    types = dict(zip(names, lines[0][6]["types"], strict=True))
+    types = dict(zip(names, lines[0].table["types"], strict=True))
     read = {"sep": separator, "encoding": encoding, "index_col": False}
     expected = pd.read_csv(path, dtype=types, **read)
     pd.testing.assert_frame_equal(pd.concat(frames, ignore_index=True), expected)
@@ -542,8 +542,8 @@ def test_planning_a_table_reports_progress_and_resumes(folder: Path, tmp_path: P
     assert 0 < told[0][1] < 200
     whole = plan.read_bytes()
     assert told[-1] == (len(whole.splitlines()) - 1, 200, True)
-    firsts = [json.loads(line)[-1]["first"] for line in whole.splitlines()[:3]]
-    assert firsts[:2] == [0, json.loads(whole.splitlines()[0])[7]]
+    firsts = [PlanLine.decode(line).first for line in whole.splitlines()[:3]]
+    assert firsts[:2] == [0, PlanLine.decode(whole.splitlines()[0]).rows]
     plan.write_bytes(whole[: len(whole) // 2])
     write_plan(run, plan, lambda *counts: told.append(counts), lambda _: Fate.FIRST)
     assert plan.read_bytes() == whole

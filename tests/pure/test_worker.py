@@ -15,14 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parallelrun_jupyter.worker import protocol, status_page
+from parallelrun_jupyter.worker.context import load
 from parallelrun_jupyter.worker.failures import BadInput, BadResult, BadSettings, describe
-from parallelrun_jupyter.worker.mini_batches import load
 from parallelrun_jupyter.worker.output.results import (
     SETTINGS_FILE,
     encode_result,
     materialized,
     read_frame_options,
 )
+from parallelrun_jupyter.worker.plan_line import PlanLine
 from parallelrun_jupyter.worker.streams import LINE_BYTES, ShownLines, tag_lines
 from parallelrun_jupyter.worker.tables import reader
 
@@ -155,7 +156,7 @@ def test_what_a_reader_raises_by_itself_is_bad_input_with_its_file_and_traceback
     with pytest.raises(
         BadInput, match="t.parquet could not be loaded: OverflowError: int"
     ) as caught:
-        load(row)
+        load(PlanLine.of_row(row))
     failure = describe(caught.value, [], "run")
     assert (failure["kind"], failure["group"]) == ("bad_input", "BadInput at loading")
     assert failure["traceback"].endswith("OverflowError: int too big to convert\n")

@@ -227,7 +227,7 @@ class TabularDatasetFactory:
             **_keys(partition_format),
         )  # fmt: skip
         if empty_as_string:
-            native = native.arranged(replace(native.arrangement, empty_is_text=True))
+            native = native.with_layout(replace(native.layout, empty_is_text=True))
         return _checked(native, validate)
 
     @staticmethod

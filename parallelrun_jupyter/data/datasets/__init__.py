@@ -1,1 +1,1 @@
-"""Datasets: what a run reads, as the user names it."""
+"""Datasets: the inputs of a run, as the user describes them."""

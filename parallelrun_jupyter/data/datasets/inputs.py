@@ -1,65 +1,56 @@
-"""Inputs of any kind: what a run's record says of them, as datasets, and the plan's lines.
-
-A plan line is a JSON array whose first element says the kind and whose second the input's number.
-Lines of files are ``["f", input, [paths], [], []]``, where `versions` says what the files were; in a
-store ``["f", input, [URLs], [sizes], [ETags]]``: the node stages those, and the worker gets the line
-with the paths of the copies. Lines
-of tables are ``["t", input, [paths], [sizes], [mtimes], [[start, end], ...], {table}, rows]``, with a
-range for each path: bytes of text, row groups of Parquet; ``table`` says how they are read. The last
-element of a line is an object: ``first`` is the number of the mini-batch's first item in the run,
-``keys`` has the values of the partition keys that were asked for, ``unread`` is why the only path of
-a line could not be read: the worker looks at it again, and fails the mini-batch.
-"""
+"""Inputs of a run, of any kind: as datasets, as plan lines, and compared with an earlier plan."""
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from ...errors import InputError, RunFolderError
-from ...worker import mini_batches as loading
-from ..batching import BatchSpec
-from . import file_dataset
+from ...worker.plan_line import PlanLine
+from ..batching import BatchSpec, numbered
 from .file_dataset import FileDataset
 
 if TYPE_CHECKING:
     from ..local.file_versions import FileVersions
     from .tabular_dataset import TabularDataset
 
-# What reads tables is imported on use: a driver of files starts without it.
+# The readers of tables are imported on use: a driver of files starts without them.
 
 FORMATS = ("csv", "parquet", "jsonl")
-"""What a path can be said to hold, where it is more than files: the keys of ``mltable.MAKERS``."""
+"""Formats of tables that a path can be read as: the keys of ``mltable.MAKERS``."""
+
+_SAME_IN_ALL_FILES = ("columns", "types", "schema")
+"""Properties of a table that every mini-batch of a dataset shares."""
 
 
 class Dataset(Protocol):
-    """What inputs of every kind can do."""
+    """The methods that a run needs of an input."""
 
     kind: ClassVar[str]
 
     @property
     def partition_keys(self) -> list[str]:
-        """Names of the keys that the input carries."""
+        """Names of the keys that the input has."""
 
     def spec(self) -> dict[str, Any]:
-        """Return what a run's record says of this dataset: JSON, and no secret."""
+        """Return this dataset as JSON for the record of a run, without secrets."""
 
     def check(self) -> None:
-        """See, at submit, that there is something to read."""
+        """Check, at submit, that the input has something to read."""
 
-    def mini_batches(self, number: int, cut: BatchSpec) -> Iterator[tuple[bytes, int]]:
+    def mini_batches(self, number: int, batches: BatchSpec) -> Iterator[tuple[bytes, int]]:
         """Yield the plan line and the number of items of each mini-batch, as input ``number``."""
 
 
 def dataset_of(spec: dict[str, Any]) -> Dataset:
-    """Return the dataset that a run's record describes.
+    """Return the dataset of a run's record.
 
     Raises
     ------
     RunFolderError
-        The record is of a newer version.
+        A newer version wrote the record.
     """
     if spec.get("kind") == FileDataset.kind:
         return FileDataset.of_spec(spec)
@@ -75,7 +66,7 @@ def dataset_of(spec: dict[str, Any]) -> Dataset:
 
 
 def is_dataset(value: object) -> bool:
-    """Say whether something is a dataset that a run can have as its input."""
+    """Return whether a value is a dataset that can be the input of a run."""
     if isinstance(value, FileDataset):
         return True
     from .tabular_dataset import TabularDataset
@@ -88,74 +79,61 @@ def open_path(
     form: str | None = None,
     reading: Mapping[str, Any] | None = None,
 ) -> FileDataset | TabularDataset:
-    """Return the dataset of a path: its files, or a table.
+    """Return the dataset of a path: files, or a table.
 
     Parameters
     ----------
     path
-        A file, folder or glob. A folder with a file ``MLTable`` in it, or that file, is what the
-        file says.
+        A file, folder or glob. An ``MLTable`` file, or a folder with one, is the dataset that the
+        file describes.
     form
-        ``"csv"``, ``"parquet"`` or ``"jsonl"``: the files are tables of that format.
+        Format of the files as tables: ``"csv"``, ``"parquet"`` or ``"jsonl"``. Default: files.
     reading
-        How tables are read, as keyword arguments of what makes them. Default: nothing is given.
+        Keyword arguments for the method of `TabularDataset` that reads the format.
 
     Raises
     ------
     InputError
-        The path cannot be used; it has an ``MLTable`` file that cannot be read, or one and a form.
+        The path cannot be used, its ``MLTable`` file cannot be read, or both that file and ``form``
+        name a format.
     """
     from .mltable import MAKERS, mltable_at, open_mltable
 
-    where = mltable_at(os.fspath(path))
-    if where is None:
+    mltable = mltable_at(os.fspath(path))
+    if mltable is None:
         return FileDataset(path) if form is None else MAKERS[form](path, **reading or {})
     if form is not None:
         msg = (
-            f"--format is {form!r}, but {where!r} says itself what the input holds. Leave --format "
+            f"--format is {form!r}, but {mltable!r} describes the format itself. Leave --format "
             "out, or give the files, such as a glob."
         )
         raise InputError(msg)
-    return open_mltable(where)
+    return open_mltable(mltable)
 
 
-def mini_batches(specs: list[dict[str, Any]], cut: BatchSpec) -> Iterator[tuple[bytes, int]]:
+def mini_batches(specs: list[dict[str, Any]], batches: BatchSpec) -> Iterator[tuple[bytes, int]]:
     """Yield the plan line and the number of items of every mini-batch, input by input.
 
-    `cut.STILL_READING`, which is no line, comes in between where an input is read ahead, with the
-    number of items that were seen since.
+    While an input is read ahead, `STILL_READING` is yielded in place of a line, with the number of
+    items read since the last time.
     """
     first = 0
     for number, spec in enumerate(specs):
-        for line, items in dataset_of(spec).mini_batches(number, cut):
+        for line, items in dataset_of(spec).mini_batches(number, batches):
             if line:
-                yield _with_first(line, first), items
+                yield numbered(line, first), items
                 first += items
             else:
                 yield line, items
 
 
-def _with_first(line: bytes, first: int) -> bytes:
-    """Return a plan line that says which item of the run is its first."""
-    # Spliced, not parsed: listing is what a run waits for.
-    if line.endswith(b"}]\n"):
-        return b'%b,"first":%d}]\n' % (line[:-3], first)
-    return b'%b,{"first":%d}]\n' % (line[:-2], first)
-
-
 def count_items(line: bytes) -> int:
     """Return the number of items of a plan line."""
-    return loading.count_items(json.loads(line))
-
-
-def items_before_end(line: bytes) -> int:
-    """Return how many items of the run there are up to the end of a plan line."""
-    row = json.loads(line)
-    return int(loading.extra_of(row)["first"]) + loading.count_items(row)
+    return PlanLine.decode(line).item_count
 
 
 class Change(NamedTuple):
-    """A file of a planned mini-batch that is not what it was when it was planned."""
+    """A file of a mini-batch that is not the version that was planned."""
 
     mini_batch: int
     path: str
@@ -168,78 +146,181 @@ class Change(NamedTuple):
 def changes(
     lines: Iterable[tuple[int, bytes]], specs: list[dict[str, Any]], versions: FileVersions
 ) -> Iterator[Change]:
-    """Yield the changed files of plan lines, at least one of each mini-batch that has any.
+    """Yield the changed files of plan lines, at least one for each mini-batch that has any.
 
-    Local files are looked at one by one; a store is listed again, once, after all local files.
+    The status of each local file is read; then each store is listed again, once.
 
     Parameters
     ----------
     lines
         Numbers of mini-batches with their plan lines.
     specs
-        The inputs, as the run's record has them.
+        The inputs, from the run's record.
     versions
-        What local files were when they were planned.
+        The planned versions of local files.
     """
-    planned: dict[int, dict[str, file_dataset.PlannedBatch]] = {}
-    for mini_batch, line in lines:
-        row = json.loads(line)
-        if not specs[row[1]].get("storage"):
-            yield from (
-                Change(mini_batch, path, is_gone) for path, is_gone in versions.changes(row)
-            )
+    in_stores: dict[int, list[tuple[int, PlanLine]]] = {}
+    for mini_batch, text in lines:
+        line = PlanLine.decode(text)
+        if specs[line.input_number].get("storage"):
+            in_stores.setdefault(line.input_number, []).append((mini_batch, line))
             continue
-        of_store = planned.setdefault(row[1], {})
-        for url, size, tag in zip(*row[2:5], strict=True):
-            of_store.setdefault(url, (size, tag, []))[2].append(mini_batch)
-    for number, of_store in planned.items():
-        for url, is_gone in file_dataset.changes_in_store(specs[number], of_store):
-            yield from (Change(mini_batch, url, is_gone) for mini_batch in of_store[url][2])
+        for path, is_gone in versions.changes(line):
+            yield Change(mini_batch, path, is_gone)
+    for number, planned in in_stores.items():
+        yield from _changes_in_store(FileDataset.of_spec(specs[number]), planned)
+
+
+def _changes_in_store(
+    dataset: FileDataset, planned: list[tuple[int, PlanLine]]
+) -> Iterator[Change]:
+    versions: dict[str, tuple[int, Any]] = {}
+    users: dict[str, list[int]] = {}
+    for mini_batch, line in planned:
+        for url, size, version in line.files:
+            versions[url] = size, version
+            users.setdefault(url, []).append(mini_batch)
+    missing = set(versions)
+    for folder in dataset.folders():
+        for url, size, version in folder:
+            if url in missing:
+                missing.remove(url)
+                if versions[url] != (size, version):
+                    yield from (Change(mini_batch, url, False) for mini_batch in users[url])  # noqa: FBT003 - a field
+    for url, mini_batches_ in users.items():
+        if url in missing:
+            yield from (Change(mini_batch, url, True) for mini_batch in mini_batches_)  # noqa: FBT003 - a field
+
+
+def difference(before: bytes, now: bytes | None) -> str:
+    """Return a sentence about the first difference between a planned line and the new listing."""
+    old = PlanLine.decode(before)
+    new = PlanLine.decode(now) if now else None
+    # Versions of local files are elsewhere, and None here.
+    planned = list(zip_longest(old.paths, old.sizes, old.versions))
+    listed = list(zip_longest(new.paths, new.sizes, new.versions)) if new else []
+    is_same_input = new and (old.is_table, old.input_number) == (new.is_table, new.input_number)
+    if is_same_input and planned == listed and before != now:
+        return f"the batching or the reading of the input {old.paths[0]!r} has changed"
+    for old_file, new_file in zip_longest(planned, listed[: len(planned)]):
+        if new_file != old_file:
+            is_same_path = new_file is not None and new_file[0] == old_file[0]
+            change = "has changed" if is_same_path else "is no longer in its place"
+            return f"the input {old_file[0]!r} {change}"
+    return f"the input {old.paths[-1]!r} is followed by other files than before"
 
 
 def planned_again(
     lines: list[bytes], changed: list[int], specs: list[dict[str, Any]]
 ) -> dict[int, bytes]:
-    """Return new plan lines of mini-batches whose inputs have changed, by mini-batch.
+    """Return new plan lines for mini-batches whose inputs have changed, by mini-batch.
 
-    Files in stores get the sizes and ETags that they have now. A file of a table gets the range of
-    all its rows, where it was one mini-batch.
+    Files in stores get their present sizes and ETags. A table's file gets the range of all its rows.
+
+    Parameters
+    ----------
+    lines
+        The plan, without its end mark.
+    changed
+        The mini-batches. None of their rows are kept.
+    specs
+        The inputs, from the run's record.
 
     Raises
     ------
     InputError
-        A table cannot be planned again: other mini-batches are ranges of the same file, or its
-        columns are others now.
+        A table cannot be planned again: other mini-batches have ranges of the same file, or its
+        columns have changed.
     """
     new: dict[int, bytes] = {}
-    by_input: dict[int, list[int]] = {}
+    by_input: dict[int, dict[int, PlanLine]] = {}
     for mini_batch in changed:
-        by_input.setdefault(json.loads(lines[mini_batch])[1], []).append(mini_batch)
-    for number, mini_batches in by_input.items():
+        line = PlanLine.decode(lines[mini_batch])
+        by_input.setdefault(line.input_number, {})[mini_batch] = line
+    for number, planned in by_input.items():
         dataset = dataset_of(specs[number])
         if not isinstance(dataset, FileDataset):
-            from .replanning import replan_tables
-
-            new.update(replan_tables(dataset, lines, mini_batches))  # type: ignore[arg-type] # the other kind
+            new.update(_replan_tables(dataset, number, lines, planned))  # type: ignore[arg-type] # the other kind
         elif dataset.storage:
-            new.update(_relisted(dataset, {k: json.loads(lines[k]) for k in mini_batches}))
+            new.update(_replan_files(dataset, planned))
     return new
 
 
-def _relisted(dataset: FileDataset, rows: dict[int, list[Any]]) -> Iterator[tuple[int, bytes]]:
-    """Yield plan lines of files in a store with the sizes and ETags that they have now."""
-    urls = {url for row in rows.values() for url in row[2]}
-    listed = (item for folder in dataset.folders() for item in folder if item[0] in urls)
-    now = {url: (size, tag) for url, size, tag in listed}
-    for mini_batch, row in rows.items():
-        versions = [now.get(url, (size, tag)) for url, size, tag in zip(*row[2:5], strict=True)]
-        row[3], row[4] = [size for size, _ in versions], [tag for _, tag in versions]
-        yield mini_batch, json.dumps(row, separators=(",", ":")).encode("ascii") + b"\n"
+def _replan_files(
+    dataset: FileDataset, planned: dict[int, PlanLine]
+) -> Iterator[tuple[int, bytes]]:
+    urls = {url for line in planned.values() for url in line.paths}
+    listed = (file for folder in dataset.folders() for file in folder if file[0] in urls)
+    now = {url: (size, version) for url, size, version in listed}
+    for mini_batch, line in planned.items():
+        versions = [now.get(url, (size, version)) for url, size, version in line.files]
+        line.sizes, line.versions = map(list, zip(*versions, strict=True))
+        yield mini_batch, line.encode() + b"\n"
 
 
-def difference(before: bytes, now: bytes | None) -> str:
-    """Return what of a plan line is not what is listed now, and how."""
-    old, new = json.loads(before), json.loads(now) if now else None
-    if new and old[:5] == new[:5] and before != now:
-        return f"how the input {old[2][0]!r} is cut and read has changed"
-    return file_dataset.difference(old, new)
+def _replan_tables(
+    dataset: TabularDataset, number: int, lines: list[bytes], changed: dict[int, PlanLine]
+) -> dict[int, bytes]:
+    """Return a plan line with all rows of its file for each changed mini-batch."""
+    planned = {k: line for k, line in enumerate(map(PlanLine.decode, lines))
+               if line.is_table and line.input_number == number}  # fmt: skip
+    by_path = {_only_path(planned, mini_batch): mini_batch for mini_batch in changed}
+    model = next(
+        (line for k, line in planned.items() if k not in changed and _is_readable(line)), None
+    )
+    types: dict[str, str] = {}
+    if model:
+        columns = model.table.get("columns", ())
+        types = dict(zip(columns, model.table.get("types", ()), strict=True))
+    paths = {*by_path, *(model.paths if model else ())}
+    new: dict[int, bytes] = {}
+    for text, _ in dataset.replanned(number, paths, types):
+        line = PlanLine.decode(text) if text else None
+        if line is None or line.paths[0] not in by_path:
+            continue
+        mini_batch = by_path[line.paths[0]]
+        if model and _is_readable(line):
+            _match_columns(line, model)
+        line.extra["first"] = changed[mini_batch].first
+        new[mini_batch] = line.encode() + b"\n"
+    return new
+
+
+def _is_readable(line: PlanLine) -> bool:
+    return bool(line.table["format"] != "unreadable")
+
+
+def _only_path(planned: dict[int, PlanLine], mini_batch: int) -> str:
+    """Return the path of a mini-batch that is one whole file."""
+    paths = planned[mini_batch].paths
+    is_shared = any(
+        k != mini_batch and not set(paths).isdisjoint(line.paths) for k, line in planned.items()
+    )
+    if len(paths) == 1 and not is_shared:
+        return paths[0]
+    unit = "mini-batches of several files" if len(paths) > 1 else "several mini-batches of one file"
+    msg = (
+        f"the input {paths[0]!r} has changed since the run was planned, and {unit} cannot be planned "
+        "again. Start a new run, or put the input back as it was and resume."
+    )
+    raise InputError(msg)
+
+
+def _match_columns(line: PlanLine, model: PlanLine) -> None:
+    """Check that a new plan line has the columns of the others, and give it their gaps.
+
+    Raises
+    ------
+    InputError
+        The file has other columns or types.
+    """
+    table, other = line.table, model.table
+    has_new_gaps = not set(table.get("gaps", ())) <= set(other.get("gaps", ()))
+    if has_new_gaps or any(table.get(key) != other.get(key) for key in _SAME_IN_ALL_FILES):
+        msg = (
+            f"the columns of {line.paths[0]!r}, which has changed since the run was planned, do not "
+            f"fit those of {model.paths[0]!r}: a resume would mix rows of two kinds. Start a new run."
+        )
+        raise InputError(msg)
+    if "gaps" in other:
+        table["gaps"] = other["gaps"]

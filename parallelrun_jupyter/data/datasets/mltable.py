@@ -1,4 +1,4 @@
-"""``MLTable`` files: the subset that public examples use, read into what a dataset is made from."""
+"""``MLTable`` files as datasets: the subset of Azure's format that public examples use."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 
 from ...errors import InputError
 from ...formatting import nearest_hint
-from ..local.listing import MLTABLE
 from ..tables.column_layout import ColumnLayout
+from ..walker import MLTABLE
 from .file_dataset import FileDataset
 from .tabular_dataset import TabularDataset
 
 PATH_COLUMN = "Path"
-"""What the column of ``include_path_column`` is called, as in Azure."""
+"""Name of the column that ``include_path_column`` adds, as in Azure."""
 
 READERS = {"read_delimited": "csv", "read_parquet": "parquet", "read_json_lines": "jsonl"}
 MAKERS: dict[str, Callable[..., TabularDataset]] = {
@@ -23,7 +23,7 @@ MAKERS: dict[str, Callable[..., TabularDataset]] = {
     "parquet": TabularDataset.from_parquet_files,
     "jsonl": TabularDataset.from_json_lines_files,
 }
-"""What makes a table of files, by their format."""
+"""Methods that make a table, by the format of its files."""
 
 _TYPES = {"string": "str", "int": "Int64", "float": "float64", "boolean": "boolean",
           "datetime": "datetime"}  # fmt: skip
@@ -40,27 +40,27 @@ _TOP = {"paths", "transformations", "type", "$schema", "metadata", "traits"}
 
 @dataclass(slots=True)
 class MLTable:
-    """What an ``MLTable`` file says.
+    """The content of an ``MLTable`` file.
 
     Parameters
     ----------
-    where
-        The file.
+    source
+        Path of the file.
     paths
         Absolute paths, globs and URLs.
     form
-        ``"csv"``, ``"parquet"``, ``"jsonl"``; None for files that are not read.
+        ``"csv"``, ``"parquet"`` or ``"jsonl"``; None if the files are not read as a table.
     reading
-        Options of the reader, under the names of the file.
+        Options of the reader, by their names in the file.
     partition_format
-        Which parts of the paths are keys; None for none.
+        Format of the keys in the paths, or None.
     drops
-        Columns that are left out.
+        Columns to leave out.
     types
-        Types of columns, by name, as ``column_types`` has them.
+        Types by column name, as for ``column_types``.
     """
 
-    where: str
+    source: str
     paths: list[str]
     form: str | None = None
     reading: dict[str, Any] = field(default_factory=dict)
@@ -70,174 +70,181 @@ class MLTable:
 
 
 def mltable_at(path: str) -> str | None:
-    """Return the ``MLTable`` file that a path is, or a folder that a path is holds; or None."""
+    """Return the ``MLTable`` file at a path or in a folder, or None."""
     inside = os.path.join(path, MLTABLE)
     if os.path.isfile(inside):
         return inside
     return path if os.path.basename(path) == MLTABLE and os.path.isfile(path) else None
 
 
-def read_mltable(where: str) -> MLTable:
+def read_mltable(source: str) -> MLTable:
     """Read an ``MLTable`` file.
 
     Raises
     ------
     InputError
-        It is no such file, or it says something beyond the subset; the message names that.
+        The file is not valid, or uses a feature outside the subset, which the message names.
     """
     import yaml
 
     try:
-        with open(where, encoding="utf-8-sig") as file:
+        with open(source, encoding="utf-8-sig") as file:
             content = yaml.safe_load(file)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        msg = f"the MLTable file {where!r} could not be read: {error}"
+        msg = f"the MLTable file {source!r} could not be read: {error}"
         raise InputError(msg) from error
     if not isinstance(content, dict) or not isinstance(content.get("paths"), list):
-        raise _refusal(where, "it has no list of paths", "Write for example paths: [{file: a.csv}]")
-    _check_names(where, content, _TOP, "")
-    table = MLTable(where, [_path(where, one) for one in content["paths"]])
+        raise _refusal(
+            source, "it has no list of paths", "Write for example paths: [{file: a.csv}]"
+        )
+    _check_names(source, content, _TOP, "")
+    table = MLTable(source, [_path(source, entry) for entry in content["paths"]])
     if not table.paths:
-        raise _refusal(where, "its list of paths is empty", "Name a file, folder or pattern")
+        raise _refusal(source, "its list of paths is empty", "Name a file, folder or pattern")
     for step in content.get("transformations") or ():
         _apply(table, step)
     if table.form is None and (table.drops or table.types):
-        raise _refusal(where, "it has columns, but reads no table", f"Add {_listed(READERS)}")
+        raise _refusal(source, "it has columns, but reads no table", f"Add {_listed(READERS)}")
     return table
 
 
-def open_mltable(where: str) -> FileDataset | TabularDataset:
+def open_mltable(source: str) -> FileDataset | TabularDataset:
     """Return the dataset that an ``MLTable`` file describes.
 
     Raises
     ------
     InputError
-        It is no such file, or it says something beyond the subset; the message names that.
+        The file is not valid, or uses a feature outside the subset, which the message names.
     ConfigError
-        Its partition format is none.
+        Its partition format is invalid.
     """
-    said = read_mltable(where)
-    if said.form is None:
-        return FileDataset(said.paths, partition_format=said.partition_format)
+    content = read_mltable(source)
+    if content.form is None:
+        return FileDataset(content.paths, partition_format=content.partition_format)
     names = {"delimiter": "separator", "encoding": "encoding", "header": "header"}
-    options = {ours: said.reading[name] for name, ours in names.items() if name in said.reading}
-    if said.form != "parquet":
-        options["column_types"] = said.types or None
-    table = MAKERS[said.form](said.paths, partition_format=said.partition_format, **options)
+    options = {
+        ours: content.reading[name] for name, ours in names.items() if name in content.reading
+    }
+    if content.form != "parquet":
+        options["column_types"] = content.types or None
+    make = MAKERS[content.form]
+    table = make(content.paths, partition_format=content.partition_format, **options)
     keys = set(table.partition_keys)
-    of_files = [name for name in said.types if name not in keys]
-    if said.form == "parquet" and of_files:
-        what = f"convert_column_types names {of_files[0]!r}, a column of Parquet files"
-        raise _refusal(where, what, "Those have their types; convert it in run()")
-    return table.arranged(
+    file_columns = [name for name in content.types if name not in keys]
+    if content.form == "parquet" and file_columns:
+        problem = f"convert_column_types names {file_columns[0]!r}, a column of Parquet files"
+        raise _refusal(source, problem, "Those have their types; convert it in run()")
+    return table.with_layout(
         ColumnLayout(
-            key_types={name: one for name, one in said.types.items() if name in keys},
-            path_column=PATH_COLUMN if said.reading.get("include_path_column") else "",
-            drops=tuple(said.drops),
-            empty_is_text=bool(said.reading.get("empty_as_string")),
+            key_types={name: type_ for name, type_ in content.types.items() if name in keys},
+            path_column=PATH_COLUMN if content.reading.get("include_path_column") else "",
+            drops=tuple(content.drops),
+            empty_is_text=bool(content.reading.get("empty_as_string")),
         )
     )
 
 
-def _path(where: str, given: Any) -> str:
-    if not isinstance(given, dict) or len(given) != 1 or next(iter(given)) not in _PATH_KINDS:
+def _path(source: str, entry: Any) -> str:
+    problem = f"it holds the path {entry!r}"
+    if not isinstance(entry, dict) or len(entry) != 1 or next(iter(entry)) not in _PATH_KINDS:
         example = f"Expected {_listed(_PATH_KINDS)}, such as {{folder: ./data}}"
-        raise _refusal(where, f"it holds the path {given!r}", example)
-    [text] = given.values()
+        raise _refusal(source, problem, example)
+    [text] = entry.values()
     if not isinstance(text, str) or not text.strip():
-        raise _refusal(where, f"it holds the path {given!r}", "Expected a text that is not empty")
+        raise _refusal(source, problem, "Expected a text that is not empty")
     if "://" in text:
         return text
-    return os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(where)), text))
+    return os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(source)), text))
 
 
 def _apply(table: MLTable, step: Any) -> None:
-    """Read one transformation: a name, or a mapping of one name to its options."""
+    """Apply a transformation: a name, or a mapping of one name to its options."""
     is_mapping = isinstance(step, dict) and len(step) == 1
-    name, given = next(iter(step.items())) if is_mapping else (step, None)
+    name, options = next(iter(step.items())) if is_mapping else (step, None)
     if isinstance(name, str) and name in READERS:
-        _apply_reader(table, name, given)
+        _apply_reader(table, name, options)
     elif name == "extract_columns_from_partition_format":
-        _apply_format(table, given)
+        _apply_format(table, options)
     elif name == "drop_columns":
-        table.drops += _columns(table.where, given, name)
+        table.drops += _columns(table.source, options, name)
     elif name == "convert_column_types":
-        _apply_types(table, given)
+        _apply_types(table, options)
     else:
-        known = [*READERS, *_OTHER_STEPS]
-        what = f"the transformation {name!r} is none that is read here"
-        hint = nearest_hint(str(name), known)
-        raise _refusal(table.where, what, f"Those are {_listed(known)}", hint)
+        steps = [*READERS, *_OTHER_STEPS]
+        problem = f"the transformation {name!r} is not supported"
+        hint = nearest_hint(str(name), steps)
+        raise _refusal(table.source, problem, f"Supported are {_listed(steps)}", hint)
 
 
-def _apply_reader(table: MLTable, name: str, given: Any) -> None:
+def _apply_reader(table: MLTable, name: str, options: Any) -> None:
     if table.form:
-        raise _refusal(table.where, "it reads its files twice", f"Keep one of {_listed(READERS)}")
+        raise _refusal(table.source, "it reads its files twice", f"Keep one of {_listed(READERS)}")
     table.form = READERS[name]
-    given = {} if given is None else given
-    if not isinstance(given, dict):
-        raise _refusal(table.where, f"{name} has the options {given!r}", "Expected a mapping")
-    _check_names(table.where, given, _READER_OPTIONS[table.form], f"{name} ")
-    invalid = given.get("invalid_lines", "error")
+    options = {} if options is None else options
+    if not isinstance(options, dict):
+        raise _refusal(table.source, f"{name} has the options {options!r}", "Expected a mapping")
+    _check_names(table.source, options, _READER_OPTIONS[table.form], f"{name} ")
+    invalid = options.get("invalid_lines", "error")
     if invalid != "error":
-        what = f"invalid_lines is {invalid!r}, and rows would be left out without a word"
-        raise _refusal(table.where, what, "Expected error")
-    table.reading = given
+        problem = f"invalid_lines is {invalid!r}, and rows would be left out silently"
+        raise _refusal(table.source, problem, "Expected error")
+    table.reading = options
 
 
-def _apply_format(table: MLTable, given: Any) -> None:
-    text = given.get("partition_format") if isinstance(given, dict) and len(given) == 1 else given
+def _apply_format(table: MLTable, options: Any) -> None:
+    is_mapping = isinstance(options, dict) and len(options) == 1
+    text = options.get("partition_format") if is_mapping else options
     if not isinstance(text, str):
-        what = f"extract_columns_from_partition_format is {given!r}"
-        raise _refusal(
-            table.where, what, "Expected a format such as /{user}/{day:yyyy/MM/dd}/*.csv"
-        )
+        problem = f"extract_columns_from_partition_format is {options!r}"
+        example = "Expected a format such as /{user}/{day:yyyy/MM/dd}/*.csv"
+        raise _refusal(table.source, problem, example)
     table.partition_format = text
 
 
-def _apply_types(table: MLTable, given: Any) -> None:
-    for one in given if isinstance(given, list) else [given]:
-        if not isinstance(one, dict) or set(one) != {"columns", "column_type"}:
-            what = f"convert_column_types holds {one!r}"
-            raise _refusal(table.where, what, "Expected columns and column_type")
-        decided = _type(table.where, one["column_type"])
-        for column in _columns(table.where, one["columns"], "convert_column_types"):
-            table.types[column] = decided
+def _apply_types(table: MLTable, conversions: Any) -> None:
+    for conversion in conversions if isinstance(conversions, list) else [conversions]:
+        if not isinstance(conversion, dict) or set(conversion) != {"columns", "column_type"}:
+            problem = f"convert_column_types holds {conversion!r}"
+            raise _refusal(table.source, problem, "Expected columns and column_type")
+        type_ = _type(table.source, conversion["column_type"])
+        for column in _columns(table.source, conversion["columns"], "convert_column_types"):
+            table.types[column] = type_
 
 
-def _type(where: str, given: Any) -> str:
-    is_mapping = isinstance(given, dict) and len(given) == 1
-    name, options = next(iter(given.items())) if is_mapping else (given, None)
+def _type(source: str, column_type: Any) -> str:
+    is_mapping = isinstance(column_type, dict) and len(column_type) == 1
+    name, options = next(iter(column_type.items())) if is_mapping else (column_type, None)
     if isinstance(name, str) and name in _TYPES and not options:
         return _TYPES[name]
-    forms = options.get("formats") if isinstance(options, dict) and len(options) == 1 else None
-    if name == "datetime" and isinstance(forms, str | list):
-        texts = [forms] if isinstance(forms, str) else forms
+    formats = options.get("formats") if isinstance(options, dict) and len(options) == 1 else None
+    if name == "datetime" and isinstance(formats, str | list):
+        texts = [formats] if isinstance(formats, str) else formats
         if len(texts) == 1 and isinstance(texts[0], str):
             return f"datetime:{texts[0]}"
-    what = f"the column type {given!r} is none that is read here"
-    raise _refusal(where, what, f"Those are {_listed(_TYPES)}, and datetime with one of formats")
+    problem = f"the column type {column_type!r} is not supported"
+    raise _refusal(
+        source, problem, f"Supported are {_listed(_TYPES)}, and datetime with one of formats"
+    )
 
 
-def _columns(where: str, given: Any, name: str) -> list[str]:
-    columns = [given] if isinstance(given, str) else given
-    if not isinstance(columns, list) or not all(isinstance(one, str) for one in columns):
-        raise _refusal(where, f"{name} names the columns {given!r}", "Expected names of columns")
+def _columns(source: str, names: Any, step: str) -> list[str]:
+    columns = [names] if isinstance(names, str) else names
+    if not isinstance(columns, list) or not all(isinstance(column, str) for column in columns):
+        raise _refusal(source, f"{step} names the columns {names!r}", "Expected names of columns")
     return columns
 
 
-def _check_names(where: str, given: dict[str, Any], known: Any, of: str) -> None:
-    for name in given:
-        if name not in known:
-            what = f"{of}{name!r} is nothing that is read here"
-            raise _refusal(
-                where, what, f"Known are {_listed(known)}", nearest_hint(str(name), known)
-            )
+def _check_names(source: str, options: dict[str, Any], supported: Any, parent: str) -> None:
+    for name in options:
+        if name not in supported:
+            problem = f"{parent}{name!r} is not supported"
+            hint = nearest_hint(str(name), supported)
+            raise _refusal(source, problem, f"Supported are {_listed(supported)}", hint)
 
 
 def _listed(names: Any) -> str:
     return ", ".join(sorted(names))
 
 
-def _refusal(where: str, what: str, remedy: str, hint: str = "") -> InputError:
-    return InputError(f"the MLTable file {where!r}: {what}.{hint} {remedy}.")
+def _refusal(source: str, problem: str, remedy: str, hint: str = "") -> InputError:
+    return InputError(f"the MLTable file {source!r}: {problem}.{hint} {remedy}.")

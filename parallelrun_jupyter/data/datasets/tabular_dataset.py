@@ -1,8 +1,7 @@
-"""Tables as inputs: their rows are the items, and ``run`` gets them as DataFrames."""
+"""Tables as inputs: their rows are the items, and ``run()`` gets DataFrames."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from copy import copy
 from itertools import chain
@@ -10,8 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from ...errors import InputError
 from ...worker.failures import BadInput
+from ...worker.plan_line import PlanLine
 from ...worker.tables.reader import load_table
-from ..batching import STILL_READING, BatchSpec
+from ..batching import STILL_READING, BatchSpec, table_line
 from ..partitions.group_by_keys import combinations_of
 from ..partitions.path_format import PartitionFormat, check_keys
 from ..partitions.writer import write_partitions
@@ -22,7 +22,7 @@ from ..tables.column_types import Types, given_types
 from ..tables.delimited import check_delimited, header_mode, plan_delimited
 from ..tables.json_lines import check_json_lines, plan_json_lines
 from ..tables.parquet import check_parquet, plan_parquet, require_pyarrow
-from ..tables.table_files import Plan, PlannedBatch, TableFile, sources_of
+from ..tables.table_files import Plan, TableFile, sources_of
 from ..tables.text_encoding import codec_name
 from .file_dataset import FileDataset, PathLike
 
@@ -37,10 +37,17 @@ _WHOLE_FILES = 1 << 62
 
 
 class TabularDataset:
-    """Rows of files to run over, each one an item; made by one of its ``from_`` methods.
+    """Rows of tables as the input of a run. Each row is an item.
 
-    A mini-batch is a DataFrame of consecutive rows of one file, with a fresh index. The column
-    types are decided once for the whole dataset.
+    Make one with `from_delimited_files`, `from_parquet_files` or `from_json_lines_files`. ``run()``
+    gets a mini-batch as a DataFrame: consecutive rows of one file, with an index from 0. The column
+    types are decided once, so they are the same in every mini-batch.
+
+    Examples
+    --------
+    >>> TabularDataset.from_delimited_files("iris/*.csv", column_types={"species": "str"})
+    >>> TabularDataset.from_parquet_files("az://sales/2024", storage_options={"account_name": "acct"})
+    >>> TabularDataset.from_json_lines_files(["a.jsonl", "b.jsonl.gz"]).take(5)
     """
 
     kind: ClassVar[str] = "tabular"
@@ -50,15 +57,15 @@ class TabularDataset:
         files: FileDataset,
         form: str,
         options: dict[str, Any],
-        arrangement: ColumnLayout | None = None,
+        layout: ColumnLayout | None = None,
     ) -> None:
         self.files = files.for_table()
         self.form = form
-        types, of_keys = split_types(options.get("column_types"), files.partition_keys)
+        types, key_types = split_types(options.get("column_types"), files.partition_keys)
         self.options = {**options, "column_types": types}
-        self.arrangement = arrangement or ColumnLayout(of_keys)
+        self.layout = layout or ColumnLayout(key_types)
         self.key_format = (
-            PartitionFormat(files.partition_format.text, self.arrangement.key_types)
+            PartitionFormat(files.partition_format.text, self.layout.key_types)
             if files.partition_format
             else None
         )
@@ -83,55 +90,48 @@ class TabularDataset:
         support_multi_line: bool = False,  # noqa: ARG003 - Azure's; quoted line ends always count
         partition_format: str | None = None,
     ) -> TabularDataset:
-        r"""Return the rows of delimited text files.
+        r"""Return the rows of delimited text files, such as CSV.
 
         Parameters
         ----------
-        path
-            A file, folder or glob, or a list of them, as for `FileDataset`. Files whose names end in
-            ``.gz``, ``.bz2``, ``.xz`` or ``.zip`` are decompressed; each is one mini-batch.
+        path, storage_options, partition_format
+            As for `FileDataset`. Keys become the last columns, in place of columns of those names;
+            ``column_types`` may name them too. Files that end in ``.gz``, ``.bz2``, ``.xz`` or
+            ``.zip`` are decompressed, and each is one mini-batch. Files in a store are fetched once.
         separator
             One ASCII character. Default: a comma.
         header
-            ``"all_files_same_headers"`` (the default, and True), ``"all_files_different_headers"``
-            (the columns are joined by name), ``"from_first_file"`` (only that one has a header), or
-            ``"no_header"`` (and False): the columns are Column1, Column2 and so on.
+            ``"all_files_same_headers"`` (the default, or True), ``"all_files_different_headers"``
+            (columns are matched by name), ``"from_first_file"`` (the others have no header), or
+            ``"no_header"`` (or False: the columns are Column1, Column2, ...).
         encoding
-            One of Python's names, or of Azure's (``"utf8bom"``, ``"iso88591"``, ``"windows1252"``).
-            Default: UTF-8, with or without a byte order mark.
+            A name of Python or Azure (``"utf8bom"``). Default: UTF-8, with or without a byte order
+            mark.
         quote
-            The character around fields that hold separators or line ends; None where there are no
-            such fields and it is a plain character.
+            Encloses fields that contain separators or line ends; None to read it as plain text.
         escape
-            The character behind which a quote, a separator or a line end is a plain character, such
-            as ``"\\"``. Default: None, two quotes stand for one in a quoted field.
+            Makes the next quote, separator or line end plain text, such as ``"\\"``. Default: None;
+            two quotes in a quoted field stand for one.
         column_types
             Types by column name, or one for all columns: ``"int64"``, ``"float64"``, ``"bool"``,
-            ``"str"``, ``"Int64"``, ``"datetime"``, ``"datetime:%d.%m.%Y"`` and others. What is not
-            given is inferred from all rows before the first one runs; where all are given, the run
-            starts at once.
+            ``"str"``, ``"Int64"``, ``"datetime"``, ``"datetime:%d.%m.%Y"`` and others. Other columns
+            are inferred from all rows before the run starts; with all types it starts immediately.
         missing
-            The fields that count as missing, such as ``["", "-"]``. An empty field of numbers, truth
-            values or dates is missing in any case. Default: None, in columns of text the empty field
-            only, in other columns what pandas takes for missing (``NA``, ``null``, ``nan``, ...).
+            Fields that mean a missing value, such as ``["", "-"]``; empty numbers, booleans and
+            dates are always missing. Default: empty fields, and in columns that are not text also
+            ``NA``, ``null``, ``nan`` and the others of pandas.
         inference
-            ``"exact"`` (the default): a column of numbers in which one has a leading zero is text,
-            and whole numbers above 2^53 stay exact, with gaps as ``Int64``. ``"pandas"``: columns are
-            what ``pandas.read_csv`` makes of them, and ``NA`` and its like are missing in all.
-        storage_options
-            For URLs, as for `FileDataset`. Files of a store are brought here once, by the pass.
+            ``"exact"``: leading zeros make a column text; integers above 2^53 with gaps are
+            ``Int64``. ``"pandas"``: the types, and missing values, of ``pandas.read_csv``.
         support_multi_line
-            Accepted and not needed: a line end in quotes never ends a row.
-        partition_format
-            Which parts of the paths are which keys, as for `FileDataset`. The keys are the last
-            columns of the table, in place of columns of these names in the files; ``column_types``
-            gives their types too.
+            Ignored: line ends in quotes never end a row.
 
         Raises
         ------
         InputError
-            A separator, quote, escape, header, encoding, type, ``missing`` or ``inference`` that
-            cannot be used.
+            An argument is invalid.
+        ConfigError, MissingExtraError
+            As for `FileDataset`.
         """
         options: dict[str, Any] = {
             "separator": _one_character(separator, "separator"),
@@ -140,18 +140,13 @@ class TabularDataset:
             "header": header_mode(header),
             "column_types": given_types(column_types),
         }
-        # What is not given is not named: a dataset keeps the record that older versions gave it.
+        # Records of older versions lack these options, and stay equal to those with the defaults.
         if escape not in {None, ""}:
-            options["escape"] = _one_character(escape, "escape")
-            _check_different(options)
+            options["escape"] = _escape(escape, options)
         if missing is not None:
-            options["missing"] = _words(missing)
-        if _inference(inference) == "exact":
-            options["inference"] = "exact"
-        files = FileDataset(
-            path, partition_format=partition_format, storage_options=storage_options
-        )
-        return cls(files, "delimited", options)
+            options["missing"] = _missing_fields(missing)
+        options.update(_inference_option(inference))
+        return cls._of_files(path, "delimited", options, partition_format, storage_options)
 
     @classmethod
     def from_parquet_files(
@@ -161,26 +156,29 @@ class TabularDataset:
         partition_format: str | None = None,
         storage_options: Mapping[str, Any] | None = None,
     ) -> TabularDataset:
-        """Return the rows of Parquet files; a mini-batch is whole row groups, or ``mini_batch_rows``.
+        """Return the rows of Parquet files.
+
+        A mini-batch by size is one or more whole row groups; ``mini_batch_rows`` may divide them.
+        All files have the same columns, apart from an unnamed index. Their types may differ if one
+        can hold the other.
 
         Parameters
         ----------
-        path, partition_format, storage_options
-            As for `from_delimited_files`; keys are texts and times. Without a format, folders such as
-            ``year=2024`` below the path are keys: numbers where all values are, else texts. All files
-            have the same columns, beside an index without a name; their types may differ as far as
-            one can hold the other.
+        path, storage_options
+            As for `FileDataset`.
+        partition_format
+            As for `FileDataset`; the keys become the last columns, as text or dates. Default: folders
+            such as ``year=2024`` below the path are keys, as integers if all their values are.
 
         Raises
         ------
         MissingExtraError
             pyarrow is not installed.
+        InputError, ConfigError
+            As for `FileDataset`.
         """
         require_pyarrow()
-        files = FileDataset(
-            path, partition_format=partition_format, storage_options=storage_options
-        )
-        return cls(files, "parquet", {})
+        return cls._of_files(path, "parquet", {}, partition_format, storage_options)
 
     @classmethod
     def from_json_lines_files(
@@ -193,61 +191,118 @@ class TabularDataset:
         partition_format: str | None = None,
         storage_options: Mapping[str, Any] | None = None,
     ) -> TabularDataset:
-        """Return the rows of files that have a JSON object in each line.
+        """Return the rows of files with one JSON object per line.
+
+        The columns are the names in all rows, in order of appearance. Lists, objects and mixed
+        values are kept as they are.
 
         Parameters
         ----------
         path, encoding, partition_format, storage_options
-            As for `from_delimited_files`, compressed files too.
+            As for `from_delimited_files`.
         column_types
-            Types of some columns; the others are decided from all rows. Columns are the names that
-            any row has, in order of appearance. Lists, objects and mixtures stay as they are.
+            Types by column name, or one for all columns. Default: inferred from all rows.
         inference
-            ``"exact"`` (the default): whole numbers above 2^53 with gaps are ``Int64``. ``"pandas"``:
-            they are objects.
+            ``"exact"`` (the default): integers above 2^53 with gaps are ``Int64``. ``"pandas"``: they
+            are objects.
 
         Raises
         ------
         InputError
-            An encoding, type or ``inference`` that cannot be used.
+            An argument is invalid.
+        ConfigError, MissingExtraError
+            As for `FileDataset`.
         """
         options: dict[str, Any] = {"encoding": codec_name(encoding)}
         options["column_types"] = given_types(column_types)
-        if _inference(inference) == "exact":
-            options["inference"] = "exact"
+        options.update(_inference_option(inference))
+        return cls._of_files(path, "json_lines", options, partition_format, storage_options)
+
+    @classmethod
+    def _of_files(
+        cls,
+        path: Paths,
+        form: str,
+        options: dict[str, Any],
+        partition_format: str | None,
+        storage_options: Mapping[str, Any] | None,
+    ) -> TabularDataset:
         files = FileDataset(
             path, partition_format=partition_format, storage_options=storage_options
         )
-        return cls(files, "json_lines", options)
+        return cls(files, form, options)
 
-    @property
-    def storage(self) -> StorageSpec | None:
-        """The store that the files are in; None on this machine."""
-        return self.files.storage
+    def take(self, count: int) -> pd.DataFrame:
+        """Return the first rows. The whole dataset may be read, to decide the column types.
 
-    def spec(self) -> dict[str, Any]:
-        """Return what a run's record says of this dataset: JSON, and no secret."""
-        files = {k: v for k, v in self.files.spec().items() if k != "kind"}
-        spec = {"kind": self.kind, "form": self.form, "options": self.options, **files}
-        return {**spec, "arrangement": self.arrangement.spec()}
+        Parameters
+        ----------
+        count
+            Number of rows.
 
-    @classmethod
-    def of_spec(cls, spec: dict[str, Any]) -> TabularDataset:
-        """Return the dataset that a run's record describes."""
-        arrangement = ColumnLayout.of_spec(spec.get("arrangement", {}))
-        return cls(FileDataset.of_spec(spec), spec["form"], spec["options"], arrangement)
+        Raises
+        ------
+        InputError
+            A file cannot be read.
+        """
+        return self._load(self.mini_batches(0, BatchSpec(_TAKE_BYTES)), count)
 
-    def arranged(self, arrangement: ColumnLayout) -> TabularDataset:
-        """Return this table with other columns of its own: keys' types, the path, what is left out."""
-        return type(self)(self.files, self.form, self.options, arrangement)
+    def to_pandas_dataframe(self) -> pd.DataFrame:
+        """Return all rows, with the types that ``run()`` gets.
+
+        Raises
+        ------
+        InputError
+            A file cannot be read.
+        """
+        return self._load(self.mini_batches(0, BatchSpec(_WHOLE_FILES)))
+
+    def partition_by(
+        self, partition_keys: Sequence[str], target: PathLike, name: str | None = None
+    ) -> TabularDataset:
+        """Write a copy of this table, partitioned by the values of some columns, and return it.
+
+        The copy consists of Parquet files in folders ``key=value``; all types are kept. The keys are
+        its last columns, and rows of a combination stay in order. An ``MLTable`` file in the folder
+        describes it, so the folder can be an input later. About 64 MB of the source are in memory
+        at a time.
+
+        Parameters
+        ----------
+        partition_keys
+            Columns; the first becomes the outermost folder.
+        target
+            A folder on this machine or in a store. The copy is a new folder in it.
+        name
+            A name for the ``MLTable`` file's metadata. Default: none.
+
+        Returns
+        -------
+        TabularDataset
+            The copy. A run over it may use any of the keys as its ``partition_keys``.
+
+        Raises
+        ------
+        ConfigError
+            A key is not a column, or all columns are keys.
+        InputError
+            The table cannot be read or has no rows, or a key's values cannot be in a path.
+        MissingExtraError
+            pyarrow is not installed.
+        """
+        lines = self.mini_batches(0, BatchSpec(_COPY_BYTES))
+        frames = (self._load(iter([line])) for line in lines if line[0])
+        place, form, types = write_partitions(frames, list(partition_keys), place_of(target), name)
+        written = type(self).from_parquet_files(place, partition_format=form)
+        return written.with_layout(ColumnLayout(types))
 
     @property
     def partition_keys(self) -> list[str]:
-        """Names of the keys that the paths carry: the last columns of the table."""
+        """Names of the keys in the paths; they are the last columns of the table."""
         return self.files.partition_keys
 
     def get_partition_key_values(self, keys: Sequence[str] | None = None) -> list[dict[str, Any]]:
-        """Return the combinations of the keys' values that there are, each one once.
+        """Return the combinations of key values that the files have, each once.
 
         Parameters
         ----------
@@ -257,204 +312,157 @@ class TabularDataset:
         Returns
         -------
         list
-            A dict for each combination, in order of its first file.
+            One dict per combination, in order of its first file.
 
         Raises
         ------
         ConfigError
-            One of ``keys`` is no key of this dataset.
+            The dataset does not have one of the keys.
         InputError
-            The files cannot be listed, or a path does not match the format.
+            The files cannot be listed, or a path does not match the partition format.
         """
         wanted = self.partition_keys if keys is None else list(keys)
         check_keys(wanted, self.partition_keys, repr(self))
-        form = cast("PartitionFormat", self.key_format)  # where there are keys, there is a format
+        form = cast("PartitionFormat", self.key_format)  # keys come from a format
         return combinations_of(chain.from_iterable(self.files.listed()), form, wanted)
 
+    @property
+    def storage(self) -> StorageSpec | None:
+        """The store of the files; None on this machine."""
+        return self.files.storage
+
+    def spec(self) -> dict[str, Any]:
+        """Return this dataset as JSON for the record of a run, with credentials by reference."""
+        files = {k: v for k, v in self.files.spec().items() if k != "kind"}
+        spec = {"kind": self.kind, "form": self.form, "options": self.options, **files}
+        return {**spec, "arrangement": self.layout.spec()}
+
+    @classmethod
+    def of_spec(cls, spec: dict[str, Any]) -> TabularDataset:
+        """Return the dataset of a run's record."""
+        layout = ColumnLayout.of_spec(spec.get("arrangement", {}))
+        return cls(FileDataset.of_spec(spec), spec["form"], spec["options"], layout)
+
+    def with_layout(self, layout: ColumnLayout) -> TabularDataset:
+        """Return this table with another layout of its columns."""
+        return type(self)(self.files, self.form, self.options, layout)
+
     def check(self) -> None:
-        """See that every path exists, and that the first file can be read.
+        """Check that every path has files, and that the first file that is not empty can be read.
 
         Raises
         ------
         InputError
-            A path matches nothing, a file is not of this kind, or a type is given for no column.
+            A path matches nothing, a file has another format, or a type names a missing column.
         """
         self.files.check()
         for source in self._sources():
-            is_there = source.item[1] >= 0 or self.storage is not None
-            if source.item[1] and is_there:
-                _FORMS[self.form][0](source, self.options)
+            size = source.item[1]
+            if size > 0 or (size < 0 and self.storage is not None):
+                check_form, _ = _FORMS[self.form]
+                check_form(source, self.options)
                 return
 
-    def mini_batches(self, number: int, cut: BatchSpec) -> Iterator[tuple[bytes, int]]:
+    def mini_batches(self, number: int, batches: BatchSpec) -> Iterator[tuple[bytes, int]]:
         """Yield the plan line and the number of rows of each mini-batch, as input ``number``.
 
-        `STILL_READING` and rows come in between while the column types are not decided yet.
+        While the column types are not decided yet, `STILL_READING` is yielded with the rows read.
         """
-        lines = self._ranges(number, BatchSpec(_WHOLE_FILES) if cut.keys else cut)
-        if self.key_format or self.arrangement.spec():
-            lines = arrange(lines, self.arrangement, self.key_format, cut.keys)
+        lines = self._plan(number, BatchSpec(_WHOLE_FILES) if batches.keys else batches)
+        if self.key_format or self.layout.spec():
+            lines = arrange(lines, self.layout, self.key_format, batches.keys)
         return lines
 
     def replanned(
         self, number: int, paths: Container[str], types: Mapping[str, str]
     ) -> Iterator[tuple[bytes, int]]:
-        """Yield plan lines of some of the files, each one mini-batch, with types decided before.
+        """Yield plan lines of some files, each one mini-batch.
 
         Parameters
         ----------
         number
-            Of this input in the run.
+            Position of this input in the run.
         paths
             The files.
         types
-            Of all columns; empty to infer them.
+            Types of all columns, as an earlier plan has them; empty to decide them.
         """
         twin = copy(self)
         twin.options = {**self.options, "column_types": types or self.options.get("column_types")}
         twin._sources = lambda: sources_of(self.files, paths)  # type: ignore[method-assign] # noqa: SLF001 - of this class
         return twin.mini_batches(number, BatchSpec(_WHOLE_FILES))
 
-    def _ranges(self, number: int, cut: BatchSpec) -> Iterator[tuple[bytes, int]]:
-        """Yield the plan line and the number of rows of each range of the files."""
+    def _plan(self, number: int, batches: BatchSpec) -> Iterator[tuple[bytes, int]]:
         options = self.options
-        if self.arrangement.empty_is_text:
+        if self.layout.empty_is_text:
             options = {**options, "empty_is_text": True}
-        for planned in _FORMS[self.form][1](self._sources, options, cut):
+        _, plan_form = _FORMS[self.form]
+        for planned in plan_form(self._sources, options, batches):
             if isinstance(planned, int):
                 yield STILL_READING, planned
             else:
-                yield _line(number, planned), planned.range[2]
+                file, range_ = planned.source.item, planned.range
+                yield table_line(number, file, range_, planned.table), range_[2]
 
-    def to_pandas_dataframe(self) -> pd.DataFrame:
-        """Return all rows, as the mini-batches have them.
-
-        Raises
-        ------
-        InputError
-            A file cannot be read.
-        """
-        return self._frame(self.mini_batches(0, BatchSpec(_WHOLE_FILES)), None)
-
-    def take(self, count: int) -> pd.DataFrame:
-        """Return the first ``count`` rows; the types are still those of the whole dataset.
-
-        Raises
-        ------
-        InputError
-            A file cannot be read.
-        """
-        return self._frame(self.mini_batches(0, BatchSpec(_TAKE_BYTES)), count)
-
-    def partition_by(
-        self, partition_keys: Sequence[str], target: PathLike, name: str | None = None
-    ) -> TabularDataset:
-        """Write a copy of this table, partitioned by the values of some columns, and return it.
-
-        The copy is Parquet, in folders ``key=value``, so that all types survive; its keys are its
-        last columns. Rows of a combination keep their order. An ``MLTable`` file in the folder says
-        how to read it: give the folder as an input later. Memory holds 64 MB of the source at a
-        time.
-
-        Parameters
-        ----------
-        partition_keys
-            Columns, the first one the outermost folder.
-        target
-            A folder, here or in a store, in which a new folder is made for the copy.
-        name
-            A name for people, kept in the ``MLTable`` file.
-
-        Returns
-        -------
-        TabularDataset
-            The copy; a run over it takes any of the keys as its ``partition_keys``.
-
-        Raises
-        ------
-        ConfigError
-            A key is no column, or all columns are keys.
-        InputError
-            The table cannot be read, has no rows, or a key's values cannot stand in a path.
-        MissingExtraError
-            pyarrow is not installed.
-        """
-        lines = self.mini_batches(0, BatchSpec(_COPY_BYTES))
-        frames = (self._frame(iter([line]), None) for line in lines if line[0])
-        keys = list(partition_keys)
-        place, form, types = write_partitions(frames, keys, place_of(target), name)
-        copy = type(self).from_parquet_files(place, partition_format=form)
-        return copy.arranged(ColumnLayout(types))
-
-    def _frame(self, lines: Iterator[tuple[bytes, int]], count: int | None) -> pd.DataFrame:
+    def _load(self, lines: Iterator[tuple[bytes, int]], count: int | None = None) -> pd.DataFrame:
+        """Return the rows of plan lines in one frame; at most ``count``."""
         import pandas as pd
 
         frames: list[Any] = []
         rows = 0
-        for line, _ in lines:
-            if not line:
+        for text, _ in lines:
+            if not text:
                 continue
             if count is not None and rows >= count:
                 break
+            line = PlanLine.decode(text)
+            if self.storage is not None:
+                from ..staging.local_copies import local_copies
+
+                line.paths = local_copies(line.files, self.storage)
             try:
-                frames.append(load_table(self._here(json.loads(line))))
+                frames.append(load_table(line))
             except BadInput as error:
                 raise InputError(str(error)) from error
             rows += len(frames[-1])
-        joined = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
-        taken: pd.DataFrame = joined[:count]
-        return taken
-
-    def _here(self, row: list[Any]) -> list[Any]:
-        """Return a plan line with paths on this machine."""
-        if self.files.storage is not None:
-            from ..staging.local_copies import local_copies
-
-            row[2] = local_copies(list(zip(*row[2:5], strict=True)), self.files.storage)
-        return row
+        frame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+        first_rows: pd.DataFrame = frame[:count]
+        return first_rows
 
     def _sources(self) -> Iterator[TableFile]:
         has_keys = self.form == "parquet" and self.key_format is None
         return sources_of(self.files, has_keys=has_keys)
 
 
-def _one_character(given: Any, what: str) -> str:
-    if not isinstance(given, str) or len(given) != 1 or not given.isascii() or given in "\r\n\0":
-        msg = f"{what} is {given!r}; expected one ASCII character, such as ',' or '\\t'."
+def _one_character(value: Any, name: str) -> str:
+    if not isinstance(value, str) or len(value) != 1 or not value.isascii() or value in "\r\n\0":
+        msg = f"{name} is {value!r}; expected one ASCII character, such as ',' or '\\t'."
         raise InputError(msg)
-    return given
+    return value
 
 
-def _check_different(options: dict[str, Any]) -> None:
+def _escape(escape: Any, options: dict[str, Any]) -> str:
     for name in ("separator", "quote"):
-        if options["escape"] == options[name]:
-            msg = (
-                f"escape and {name} are both {options[name]!r}; expected two different characters."
-            )
+        if escape == options[name]:
+            msg = f"escape and {name} are both {escape!r}; expected two different characters."
             raise InputError(msg)
+    return _one_character(escape, "escape")
 
 
-def _words(given: Any) -> list[str]:
-    words = [given] if isinstance(given, str) else list(given)
-    for word in words:
-        if not isinstance(word, str):
-            msg = f"missing holds {word!r}; expected texts as they stand in the file, such as '-'."
+def _missing_fields(missing: Any) -> list[str]:
+    fields = [missing] if isinstance(missing, str) else list(missing)
+    for field in fields:
+        if not isinstance(field, str):
+            msg = f"missing holds {field!r}; expected fields as text, as in the file, such as '-'."
             raise InputError(msg)
-    return words
+    return fields
 
 
-def _inference(given: str) -> str:
-    if given not in {"exact", "pandas"}:
-        msg = f"inference is {given!r}; expected 'exact' or 'pandas'."
+def _inference_option(inference: str) -> dict[str, str]:
+    if inference not in {"exact", "pandas"}:
+        msg = f"inference is {inference!r}; expected 'exact' or 'pandas'."
         raise InputError(msg)
-    return given
-
-
-def _line(number: int, planned: PlannedBatch) -> bytes:
-    path, size_bytes, version = planned.source.item
-    start, end, rows = planned.range
-    head = json.dumps(["t", number, [path], [size_bytes], [version]], separators=(",", ":"))
-    return f"{head[:-1]},[[{start},{end}]],{planned.table},{rows}]\n".encode("ascii")
+    return {"inference": "exact"} if inference == "exact" else {}
 
 
 _FORMS: dict[str, tuple[Callable[..., None], Callable[..., Plan]]] = {
@@ -462,3 +470,4 @@ _FORMS: dict[str, tuple[Callable[..., None], Callable[..., Plan]]] = {
     "json_lines": (check_json_lines, plan_json_lines),
     "parquet": (check_parquet, plan_parquet),
 }
+"""How to check and how to plan the files of each format."""

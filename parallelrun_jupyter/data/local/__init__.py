@@ -1,1 +1,1 @@
-"""Files on this machine: listed, and compared with what they were."""
+"""Files on this machine: their listing, and their planned versions."""

@@ -1,37 +1,41 @@
-"""What this machine's files were when they were planned: no resume mixes rows of two versions.
+"""Versions of local files as they were planned, so that a resume never mixes rows of two versions.
 
-To look at a file takes longer than to list it, on a network by far, and a run waits for the listing.
-So files are looked at behind it, while mini-batches run, and what was found goes into a file beside
-the plan: 16 bytes a file, its size and modification time, at the place of its number in the run.
-Where a driver was killed before a file's turn came, the time of the plan itself has to do: what was
-written after it has changed.
+Reading a file's status takes longer than listing it, especially on a network, and a run waits for the
+listing. So the versions are recorded later, while mini-batches run, in a file beside the plan: size
+and modification time, 16 bytes per file, at the position of its number in the run. If the driver was
+killed before a file's version was recorded, the time of the plan decides: a file that was written
+later has changed.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
-_ONE = struct.Struct("<qq")
-_UNKNOWN = (0, 0)
-_GONE = (-1, 0)
+from ...worker.plan_line import PlanLine
+
+Version: TypeAlias = tuple[int, int]
+"""Size in bytes, and modification time in nanoseconds."""
+
+_RECORD = struct.Struct("<qq")
+_UNKNOWN: Version = (0, 0)
+_GONE: Version = (-1, 0)
 _BURST_S = 0.001
 _PAUSE_S = 0.02
 
 
 class FileVersions:
-    """The versions of the files of a plan.
+    """The recorded versions of the files of a plan.
 
     Parameters
     ----------
     plan
-        The plan, which is there. Its modification time counts as it is now.
+        Path of the plan, which exists. Its modification time is read now.
     """
 
     def __init__(self, plan: Path) -> None:
@@ -45,84 +49,82 @@ class FileVersions:
         os.close(self._fd)
 
     def forget(self, first: int = 0) -> None:
-        """Forget the files from number ``first`` on, which are to be planned again."""
-        if os.fstat(self._fd).st_size > first * _ONE.size:
-            os.truncate(self._fd, first * _ONE.size)
+        """Delete the versions of all files from number ``first``."""
+        if os.fstat(self._fd).st_size > first * _RECORD.size:
+            os.truncate(self._fd, first * _RECORD.size)
 
-    def changes(self, row: list[Any]) -> Iterator[tuple[str, bool]]:
-        """Yield (path, whether it is gone) of the files of a plan line that are not what they were."""
-        paths, sizes, times = row[2:5]
-        # Of a table's files the line says it itself: planning has read them.
-        planned = list(zip(sizes, times, strict=True)) if sizes else self._known(row)
-        for path, version in zip(paths, planned, strict=True):
-            now = _look(path)
-            if now == version or (now == _GONE and self._never_was(path, version)):
+    def changes(self, line: PlanLine) -> Iterator[tuple[str, bool]]:
+        """Yield (path, is_gone) for each file of a plan line that has another version now."""
+        # Planning has read tables, so their lines have the versions.
+        planned = [(size, time) for _, size, time in line.files] or self._recorded(line)
+        for path, version in zip(line.paths, planned, strict=True):
+            now = _version_of(path)
+            if now == version or (now == _GONE and self._never_existed(path, version)):
                 continue
             is_other = now[1] > self._planned_ns if version == _UNKNOWN else now != version
             if now == _GONE or is_other:
                 yield path, now == _GONE
 
-    def accept(self, row: list[Any]) -> None:
-        """Take the files of a plan line as they are now for what was planned."""
-        if row[0] == "f" and not row[3]:
-            os.pwrite(self._fd, b"".join(_ONE.pack(*_look(path)) for path in row[2]), _place(row))
+    def accept(self, line: PlanLine) -> None:
+        """Record the present versions of the files of a plan line as the planned ones."""
+        if _needs_record(line):
+            self._write(line, map(_version_of, line.paths))
 
-    def _never_was(self, path: str, version: tuple[int, int]) -> bool:
-        """Say if a path that leads to no file has not done so when it was planned, either."""
+    def record(self, is_left_out: Callable[[int], bool] | None = None) -> None:
+        """Record the version of every file of the plan that has none yet.
+
+        This uses about a twentieth of a core: mini-batches run at the same time, and only a later
+        resume needs the versions.
+
+        Parameters
+        ----------
+        is_left_out
+            Returns whether a mini-batch waits for a later resume: its files may have changed
+            already, so their versions stay unknown. Default: none is left out.
+        """
+        busy_until = time.process_time() + _BURST_S
+        with open(self._plan, "rb") as lines:
+            for mini_batch, text in enumerate(lines):
+                if text.startswith(b'["f"') and not (is_left_out and is_left_out(mini_batch)):
+                    self._record_line(PlanLine.decode(text))
+                if time.process_time() > busy_until:
+                    time.sleep(_PAUSE_S)
+                    busy_until = time.process_time() + _BURST_S
+
+    def _record_line(self, line: PlanLine) -> None:
+        versions = self._recorded(line) if _needs_record(line) else []
+        if _UNKNOWN in versions:
+            pairs = zip(line.paths, versions, strict=True)
+            self._write(line, (_version_of(p) if v == _UNKNOWN else v for p, v in pairs))
+
+    def _never_existed(self, path: str, version: Version) -> bool:
+        """Return whether a path was a broken link already when it was planned."""
         try:
             return version == _UNKNOWN and os.lstat(path).st_mtime_ns <= self._planned_ns
         except OSError:
             return False
 
-    def note(self, is_left_out: Callable[[int], bool] | None = None) -> None:
-        """Look at every file of the plan that was not looked at yet.
+    def _recorded(self, line: PlanLine) -> list[Version]:
+        size = len(line.paths) * _RECORD.size
+        data = os.pread(self._fd, size, line.first * _RECORD.size)
+        whole = data[: len(data) - len(data) % _RECORD.size]
+        return list(_RECORD.iter_unpack(whole.ljust(size, b"\0")))
 
-        Parameters
-        ----------
-        is_left_out
-            Tells of a mini-batch whether it waits for a later resume. What its files were is then as
-            unknown as before: they may have changed already.
-
-        It takes about a twentieth of a core: it is there for the day of a resume, and mini-batches
-        run beside it.
-        """
-        busy_until = time.process_time() + _BURST_S
-        with open(self._plan, "rb") as lines:
-            for mini_batch, line in enumerate(lines):
-                row = json.loads(line)
-                is_of_files = row[0] == "f" and not row[3]
-                if is_of_files and not (is_left_out and is_left_out(mini_batch)):
-                    self._note_files(row)
-                if time.process_time() > busy_until:
-                    time.sleep(_PAUSE_S)
-                    busy_until = time.process_time() + _BURST_S
-
-    def _note_files(self, row: list[Any]) -> None:
-        known = self._known(row)
-        if _UNKNOWN in known:
-            now = [
-                _look(path) if version == _UNKNOWN else version
-                for path, version in zip(row[2], known, strict=True)
-            ]
-            os.pwrite(self._fd, b"".join(_ONE.pack(*one) for one in now), _place(row))
-
-    def _known(self, row: list[Any]) -> list[tuple[int, int]]:
-        """Return what is known of the files of a plan line."""
-        size = len(row[2]) * _ONE.size
-        data = os.pread(self._fd, size, _place(row))
-        return list(_ONE.iter_unpack(data[: len(data) - len(data) % _ONE.size].ljust(size, b"\0")))
+    def _write(self, line: PlanLine, versions: Iterable[Version]) -> None:
+        data = b"".join(_RECORD.pack(*version) for version in versions)
+        os.pwrite(self._fd, data, line.first * _RECORD.size)
 
 
-def _place(row: list[Any]) -> int:
-    first: int = row[-1]["first"]
-    return first * _ONE.size
+def _needs_record(line: PlanLine) -> bool:
+    """Return whether a line has files without their versions."""
+    return not line.is_table and not line.sizes
 
 
-def _look(path: str) -> tuple[int, int]:
+def _version_of(path: str) -> Version:
     try:
-        found = os.stat(path)
+        status = os.stat(path)
     except OSError:
         return _GONE
-    if stat.S_ISDIR(found.st_mode):  # one that could not be listed
+    if stat.S_ISDIR(status.st_mode):  # a folder that could not be listed
         return _GONE
-    return found.st_size, found.st_mtime_ns
+    return status.st_size, status.st_mtime_ns

@@ -1,1 +1,1 @@
-"""Partition keys: in paths, in columns, and in folders that are written by key."""
+"""Partition keys: read from paths, grouped by, and written as folders."""

@@ -1,4 +1,4 @@
-"""Items by combination of keys: gathered while an input is listed, in bounded memory."""
+"""Groups items by their combination of keys, in bounded memory."""
 
 from __future__ import annotations
 
@@ -13,32 +13,31 @@ from ...errors import InputError
 from .path_format import PartitionFormat, combination
 
 T = TypeVar("T", bound=str | Sequence[Any])
-"""One file: its path; in a store a sequence of its URL, size and ETag."""
+"""A file: its path, or in a store a sequence of URL, size and ETag."""
 
 _CACHE_KIB = 32 * 1024
 _BLOCK = 4096
 
-
 Pair: TypeAlias = tuple[str, str]
+"""A combination of key values, as text, and an item."""
 
 
 def group_by_key(items: Iterable[Pair | None]) -> Iterator[tuple[str, list[str]] | None]:
-    """Bring the items of each combination together.
+    """Group items by combination.
 
-    A combination is whole only when everything has been listed, so all of it is read first. What
-    does not fit into 32 MB lies in a temporary file meanwhile (in ``TMPDIR``), which has no name and
-    goes with the process.
+    All items are read first: only then is a combination complete. They are kept in 32 MB of memory
+    and a temporary file (in ``TMPDIR``), which has no name and vanishes with the process.
 
     Parameters
     ----------
     items
-        (combination, item) pairs; None where there is none yet.
+        (combination, item) pairs; None to report progress without an item.
 
     Yields
     ------
     tuple or None
-        A combination and its items in their order; combinations in order of their first item. None
-        now and then while items are read: nothing yet, but it moves.
+        A combination and its items, in order; combinations in order of their first item. While items
+        are read, None from time to time: a sign of progress.
 
     Raises
     ------
@@ -48,7 +47,7 @@ def group_by_key(items: Iterable[Pair | None]) -> Iterator[tuple[str, list[str]]
     try:
         database = sqlite3.connect("")
         try:
-            yield from _gather(database, items)
+            yield from _group(database, items)
         finally:
             database.close()
     except sqlite3.Error as error:
@@ -59,7 +58,7 @@ def group_by_key(items: Iterable[Pair | None]) -> Iterator[tuple[str, list[str]]
         raise InputError(msg) from error
 
 
-def _gather(
+def _group(
     database: sqlite3.Connection, items: Iterable[Pair | None]
 ) -> Iterator[tuple[str, list[str]] | None]:
     for pragma in (
@@ -80,14 +79,17 @@ def _gather(
             _insert(database, block)
             yield None
     _insert(database, block)
-    database.execute("CREATE TABLE known (combination TEXT PRIMARY KEY, first INT) WITHOUT ROWID")
     database.execute(
-        "INSERT INTO known SELECT combination, MIN(place) FROM item GROUP BY combination"
+        "CREATE TABLE combinations (combination TEXT PRIMARY KEY, first INT) WITHOUT ROWID"
     )
-    # CROSS keeps the order of the loops: each item once, each time with a look into what is known.
+    database.execute(
+        "INSERT INTO combinations SELECT combination, MIN(place) FROM item GROUP BY combination"
+    )
+    # CROSS fixes the order of the loops: over items, with a look-up of each combination.
     rows = database.execute(
-        "SELECT known.combination, item.item FROM item CROSS JOIN known"
-        " ON known.combination = item.combination ORDER BY known.first, item.place"
+        "SELECT combinations.combination, item.item FROM item CROSS JOIN combinations"
+        " ON combinations.combination = item.combination"
+        " ORDER BY combinations.first, item.place"
     )
     for values, group in itertools.groupby(rows, key=itemgetter(0)):
         yield values, [item for _, item in group]
@@ -98,15 +100,15 @@ def _insert(database: sqlite3.Connection, block: list[Pair]) -> None:
     block.clear()
 
 
-def gather_files(
+def group_files(
     items: Iterable[T], form: PartitionFormat, keys: Sequence[str]
 ) -> Iterator[tuple[str, list[T]] | None]:
-    """Bring the files together whose paths have the same values of ``keys``.
+    """Group files by the values of ``keys`` in their paths.
 
     Yields
     ------
     tuple or None
-        The values, as JSON, and the files; ordered as by `group_by_key`, with its None in between.
+        The values, as JSON, and the files; in the order of `group_by_key`, with its None.
 
     Raises
     ------
@@ -126,16 +128,16 @@ def gather_files(
 def combinations_of(
     paths: Iterable[str], form: PartitionFormat, keys: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Return the values of ``keys`` that paths have, each combination once, in order.
+    """Return the combinations of the values of ``keys`` in paths, each once, in order.
 
     Raises
     ------
     InputError
         A path does not match the format.
     """
-    found: dict[str, dict[str, Any]] = {}
+    combinations: dict[str, dict[str, Any]] = {}
     for path in paths:
         values = form.values(path)
         wanted = {key: values[key] for key in keys}
-        found.setdefault(combination(wanted), wanted)
-    return list(found.values())
+        combinations.setdefault(combination(wanted), wanted)
+    return list(combinations.values())

@@ -1,4 +1,4 @@
-"""Keys in paths: ``{user}/{day:yyyy/MM/dd}/*.wav`` says which parts of a path are which keys."""
+"""Partition keys in paths: by a format such as ``{user}/{day:yyyy/MM/dd}/*.wav``, or ``key=value``."""
 
 from __future__ import annotations
 
@@ -12,56 +12,67 @@ from urllib.parse import quote, unquote
 
 from ...errors import ConfigError, InputError
 from ...formatting import nearest_hint
+from ..walker import split_glob
 
 KeyValue: TypeAlias = str | int | float | bool | datetime | None
 """The value of a partition key: text or a time from a path, any of these from a table."""
 
 MISSING = "__HIVE_DEFAULT_PARTITION__"
-"""How ``key=value`` paths say that there is no value."""
+"""Stands for no value in ``key=value`` paths."""
 
 _UNITS = {"yyyy": "year", "MM": "month", "dd": "day", "HH": "hour", "mm": "minute", "ss": "second"}
 _PARTS = re.compile(r"\{([^{}]*)\}|([^{}]+)|([{}])")
 _DATE_PARTS = re.compile(r"yyyy|MM|dd|HH|mm|ss|[^A-Za-z]+|(.)", re.DOTALL)
+_WHOLE_NUMBER = re.compile(r"-?(0|[1-9]\d{0,17})")
 _EXAMPLE = "Write for example '{user}/{day:yyyy/MM/dd}/*.wav'."
 
 
 @dataclass(frozen=True, slots=True)
 class _Key:
-    """A key of a format: its name, and the units of its date or none; ``key={key}`` is encoded."""
+    """A key of a format.
+
+    Parameters
+    ----------
+    name
+        Its name.
+    units
+        The units of a date, in the order of the path; empty for text.
+    is_encoded
+        Whether values are percent-encoded: they are in the form ``key={key}``.
+    """
 
     name: str
     units: tuple[str, ...] = ()
     is_encoded: bool = False
 
-    def value(self, found: Sequence[str]) -> KeyValue:
+    def value(self, texts: Sequence[str]) -> KeyValue:
         if self.units:
-            given = dict(zip(self.units, map(int, found), strict=True))
-            return datetime(**{"year": 1, "month": 1, "day": 1, **given})  # type: ignore[arg-type]  # noqa: DTZ001 - a path names no zone
+            numbers = dict(zip(self.units, map(int, texts), strict=True))
+            return datetime(**{"year": 1, "month": 1, "day": 1, **numbers})  # type: ignore[arg-type]  # noqa: DTZ001 - paths have no time zone
         if not self.is_encoded:
-            return found[0]
-        return None if found[0] == MISSING else unquote(found[0])
+            return texts[0]
+        return None if texts[0] == MISSING else unquote(texts[0])
 
 
 class PartitionFormat:
-    """A partition format, by Azure's rules (reference 2.4).
+    """A partition format, by Azure's rules.
 
     Parameters
     ----------
     text
-        ``{key}`` is a key with text for values, ``{key:yyyy/MM/dd/HH/mm/ss}`` one with times; of
-        the units the smaller ones may be missing. ``*`` is any text that is no key. Everything
-        else has to stand in the path as it stands here. It goes from the first key (or a literal
-        before it) to the end of the path, the file's name included; what comes before is free.
-        Neither a key nor ``*`` reaches over a ``/``. In the form ``key={key}``, which other tools
-        write, values are percent-decoded and ``__HIVE_DEFAULT_PARTITION__`` is None.
-
+        The format of the end of a path, from the first key (or a literal before it) to the end of
+        the file's name. ``{key}`` is a key with text values, ``{key:yyyy/MM/dd/HH/mm/ss}`` a key
+        with dates, from which the smaller units may be left out. ``*`` is any other text. All else
+        has to match literally. A key or ``*`` does not match a ``/``. In the form ``key={key}``,
+        which other tools write, values are percent-decoded and ``__HIVE_DEFAULT_PARTITION__`` is
+        None.
     types
-        Types of keys, by their names in ``column_types``; values that are not named stay texts.
+        Types of keys, by name, as in ``column_types``. Default: text.
 
     Raises
     ------
     ConfigError
-        The text is no such format.
+        The format is invalid.
     """
 
     def __init__(self, text: str, types: Mapping[str, str] | None = None) -> None:
@@ -95,18 +106,18 @@ class PartitionFormat:
         }
 
     def values(self, path: str) -> dict[str, KeyValue]:
-        """Return the keys' values of a path.
+        """Return the values of the keys in a path.
 
         Raises
         ------
         InputError
-            The path does not match, or a date in it is none.
+            The path does not match, or has an invalid date.
         """
         tail = path.rsplit("/", self._slashes + 1)[-self._slashes - 1 :]
-        found = self._match("/".join(tail))
-        if found is None:
+        match = self._match("/".join(tail))
+        if match is None:
             raise InputError(self._mismatch(path, "it does not match"))
-        texts = iter(found.groups())
+        texts = iter(match.groups())
         values = {}
         for key in self._keys:
             try:
@@ -117,7 +128,7 @@ class PartitionFormat:
         return values
 
     def path(self, values: Mapping[str, KeyValue]) -> str:
-        """Return the path of the keys' values; a ``*`` stays one."""
+        """Return the end of a path with these values; a ``*`` stays."""
         return "".join(
             part if isinstance(part, str) else _written(part, values[part.name])
             for part in self._parts
@@ -127,11 +138,11 @@ class PartitionFormat:
         return (
             f"the input {path!r} has no keys by the partition_format {self.text!r}: {why}. "
             "The format goes from the first key to the end of the path, the file's name included. "
-            "Correct it, or narrow the input to the files that it is meant for."
+            "Correct it, or narrow the input to the files that match it."
         )
 
     def _read(self, text: str) -> list[str]:
-        """Read the format; return the pattern of a path's end."""
+        """Parse the format; return the regular expression of a path's end."""
         pattern = []
         literal = ""
         for match in _PARTS.finditer(text):
@@ -174,7 +185,7 @@ class PartitionFormat:
             if match[1] or unit in units:
                 raise _refusal(
                     self.text,
-                    f"{date!r} is no date; expected each of {', '.join(_UNITS)} once, and no "
+                    f"{date!r} is not a date; expected each of {', '.join(_UNITS)} once, and no "
                     "other letters",
                 )
             if unit:
@@ -184,11 +195,11 @@ class PartitionFormat:
         order = list(_UNITS.values())
         missing = [unit for unit in order[: len(units)] if unit not in units]
         if not units or missing:
-            what = missing[0] if missing else "year"
-            token = next(t for t, unit in _UNITS.items() if unit == what)
+            absent = missing[0] if missing else "year"
+            token = next(t for t, unit in _UNITS.items() if unit == absent)
             raise _refusal(
                 self.text,
-                f"{date!r} names no {what} ({token}; months are MM and minutes are mm)",
+                f"{date!r} has no {absent} ({token}; months are MM and minutes are mm)",
             )
         return _Key(name, tuple(units)), pattern
 
@@ -203,23 +214,23 @@ def _written(key: _Key, value: KeyValue) -> str:
 
 
 def _typed(value: KeyValue, decided: str) -> KeyValue:
-    """Return a text as a value of the type.
+    """Return a text as a value of a type.
 
     Raises
     ------
     ValueError
-        It is none.
+        The text is not a value of the type.
     """
     if value is None:
         if decided.startswith(("int", "uint")) or decided == "bool":
-            msg = f"it has no value, which the type {decided} cannot say; give Int64 or boolean"
+            msg = f"it has no value, which the type {decided} cannot hold; give Int64 or boolean"
             raise ValueError(msg)
         return None
     if not isinstance(value, str) or decided in {"", "str"}:
         return value
     name, _, form = decided.partition(":")
     if name.startswith("datetime"):
-        return datetime.strptime(value, form) if form else datetime.fromisoformat(value)  # noqa: DTZ007 - a path names no zone
+        return datetime.strptime(value, form) if form else datetime.fromisoformat(value)  # noqa: DTZ007 - paths have no time zone
     if name in {"bool", "boolean"}:
         if value.lower() not in {"true", "false"}:
             msg = f"{value!r} is neither True nor False"
@@ -232,17 +243,26 @@ def _refusal(text: object, why: str) -> ConfigError:
     return ConfigError(f"partition_format is {text!r}: {why}. {_EXAMPLE}")
 
 
-def check_keys(wanted: Sequence[str], keys: Sequence[str], what: str) -> None:
-    """See that all ``wanted`` keys are among a dataset's.
+def check_keys(wanted: Sequence[str], keys: Sequence[str], dataset: str) -> None:
+    """Check that a dataset has all ``wanted`` keys.
+
+    Parameters
+    ----------
+    wanted
+        The keys to check.
+    keys
+        The keys of the dataset.
+    dataset
+        Description of the dataset, for the message.
 
     Raises
     ------
     ConfigError
-        One is not; the message names those that there are.
+        The dataset lacks a key; the message lists its keys.
     """
     if not keys:
         msg = (
-            f"partition_keys is {list(wanted)!r}, but {what} has no partition keys. Give it a "
+            f"partition_keys is {list(wanted)!r}, but {dataset} has no partition keys. Give it a "
             "partition_format such as '{user}/{season}/*.wav', or leave partition_keys out and "
             "give mini_batch_size."
         )
@@ -250,14 +270,14 @@ def check_keys(wanted: Sequence[str], keys: Sequence[str], what: str) -> None:
     for key in wanted:
         if key not in keys:
             msg = (
-                f"partition_keys is {list(wanted)!r}, but {what} has no key {key!r}."
+                f"partition_keys is {list(wanted)!r}, but {dataset} has no key {key!r}."
                 f"{nearest_hint(key, keys)} Its keys are: {', '.join(keys)}."
             )
             raise ConfigError(msg)
 
 
 def as_json(values: Mapping[str, KeyValue]) -> dict[str, Any]:
-    """Return keys' values as JSON has them: a time is ``{"datetime": text}``, as workers read it."""
+    """Return key values as JSON for workers: a date is ``{"datetime": text}``."""
     return {
         key: {"datetime": value.isoformat()} if isinstance(value, datetime) else value
         for key, value in values.items()
@@ -265,5 +285,69 @@ def as_json(values: Mapping[str, KeyValue]) -> dict[str, Any]:
 
 
 def combination(values: Mapping[str, KeyValue]) -> str:
-    """Return the text of a combination of keys' values: equal for equal ones, on one line."""
+    """Return key values as one line of text: the same text for the same values."""
     return json.dumps(as_json(values), separators=(",", ":"))
+
+
+class HiveKeys:
+    """Keys in the folders of files, such as ``year=2024/part.parquet``, as Spark writes them.
+
+    Parameters
+    ----------
+    paths
+        The files, folders and globs of a dataset. A file's keys are in the folders below the first
+        path that it is in; folders in the path itself are not keys.
+    """
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        self._paths = set(paths)
+        self._roots = sorted({split_glob(path)[0] for path in paths} | self._paths, key=len)
+
+    def of(self, path: str) -> dict[str, str | None]:
+        """Return the keys of a file by name; None is a key without a value."""
+        if path in self._paths:
+            return {}
+        root = next((root for root in self._roots if path.startswith(f"{root.rstrip('/')}/")), path)
+        pairs = [folder.partition("=") for folder in path[len(root) :].split("/")[:-1]]
+        return {
+            unquote(name): None if value == MISSING else unquote(value)
+            for name, equals, value in pairs
+            if name and equals
+        }
+
+
+def key_columns(keys: Sequence[Mapping[str, str | None]]) -> list[dict[str, Any]]:
+    """Return the keys of each file as columns for its plan lines; empty dicts without keys.
+
+    A key is a whole number if all its values are, without leading zeros. A file that lacks a key of
+    other files has no value in that column.
+
+    Parameters
+    ----------
+    keys
+        The keys of each file, by `HiveKeys`.
+    """
+    names = list(dict.fromkeys(name for of_file in keys for name in of_file))
+    if not names:
+        return [{} for _ in keys]
+    types = {name: _decided_type([of_file.get(name) for of_file in keys]) for name in names}
+    return [
+        {
+            "key_columns": {
+                name: _number_or_text(of_file.get(name), types[name]) for name in names
+            },
+            "key_types": types,
+        }
+        for of_file in keys
+    ]
+
+
+def _decided_type(values: list[str | None]) -> str:
+    texts = [value for value in values if value is not None]
+    if not texts or not all(_WHOLE_NUMBER.fullmatch(text) for text in texts):
+        return "str"
+    return "int64" if len(texts) == len(values) else "Int64"
+
+
+def _number_or_text(text: str | None, decided: str) -> str | int | None:
+    return int(text) if text is not None and decided != "str" else text

@@ -1,4 +1,4 @@
-"""Writes a table's rows into a folder tree by the values of keys, so that types survive."""
+"""Writes the rows of a table as Parquet files, in folders by the values of keys."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import ConfigError, InputError, MissingExtraError
 from ...formatting import nearest_hint
-from ..local.listing import MLTABLE
 from ..storage.storage import Place
 from ..storage.transfer import upload_all
+from ..walker import MLTABLE
 from .path_format import KeyValue, PartitionFormat
 
 if TYPE_CHECKING:
@@ -26,21 +26,21 @@ _MLTABLE_TYPES = {"int": "int", "uint": "int", "float": "float", "bool": "boolea
 def write_partitions(
     frames: Iterable[pd.DataFrame], keys: Sequence[str], target: Place, name: str | None
 ) -> tuple[Place, str, dict[str, str]]:
-    """Write frames as Parquet files below a new folder in ``target``, one folder a combination.
+    """Write frames as Parquet files into a new folder in ``target``, in folders ``key=value``.
 
-    Each frame gives each of its combinations one file, so that memory holds one frame at a time. An
-    ``MLTable`` file beside them, written last, says how to read them.
+    Each frame becomes one file per combination, so only one frame is in memory. An ``MLTable`` file
+    in the new folder, written last, describes how to read the files.
 
     Parameters
     ----------
     frames
-        The rows, in order, with the same columns and types in each.
+        The rows, in order; all frames have the same columns and types.
     keys
-        Columns that become folders, the first one outermost.
+        Columns that become folders; the first is the outermost.
     target
-        The folder for the copy, here or in a store; it is made when it is missing.
+        A folder on this machine or in a store; it is made if it does not exist.
     name
-        A name for people, kept in the ``MLTable`` file.
+        A name for the ``MLTable`` file's metadata, or None.
 
     Returns
     -------
@@ -50,9 +50,9 @@ def write_partitions(
     Raises
     ------
     ConfigError
-        A key is no column, or all columns are keys.
+        A key is not a column, or all columns are keys.
     InputError
-        There are no rows, a key has values that no path can carry, or the store refuses.
+        The table has no rows, a key's values cannot be in a path, or the store refuses.
     MissingExtraError
         pyarrow is not installed.
     OSError
@@ -65,11 +65,11 @@ def write_partitions(
         return Place(folder), *_write(arrow, frames, keys, folder, name)
     with tempfile.TemporaryDirectory(prefix=_PREFIX) as folder:
         form, types = _write(arrow, frames, keys, folder, name)
-        there = Place(f"{target.path.rstrip('/')}/{os.path.basename(folder)}", target.storage)
-        found = [os.path.join(at, file) for at, _, files in os.walk(folder) for file in files]
-        pairs = [(path, os.path.relpath(path, folder)) for path in sorted(found, reverse=True)]
-        upload_all(pairs, there, overwrite=True)
-    return there, form, types
+        place = Place(f"{target.path.rstrip('/')}/{os.path.basename(folder)}", target.storage)
+        paths = [os.path.join(at, file) for at, _, files in os.walk(folder) for file in files]
+        pairs = [(path, os.path.relpath(path, folder)) for path in sorted(paths, reverse=True)]
+        upload_all(pairs, place, overwrite=True)
+    return place, form, types
 
 
 def _write(
@@ -89,7 +89,7 @@ def _write(
             table = arrow.Table.from_pandas(rows, schema=schema, preserve_index=False)
             arrow.parquet.write_table(table, path)
     if schema is None:
-        msg = "the table has no rows, so that there is nothing to partition; check its input."
+        msg = "the table has no rows to partition; check its input."
         raise InputError(msg)
     _write_mltable(folder, form, types, name)
     return form, types
@@ -119,8 +119,8 @@ def _check_keys(frame: pd.DataFrame, keys: Sequence[str]) -> None:
             raise ConfigError(msg)
     if not keys or len(set(keys)) == len(columns) or len(set(keys)) < len(keys):
         msg = (
-            f"partition_keys is {list(keys)!r}; expected some of the columns, each of them once, and "
-            f"not all. The table has {', '.join(columns[:20])}."
+            f"partition_keys is {list(keys)!r}; expected some of the columns, but not all, each once. "
+            f"The table has {', '.join(columns[:20])}."
         )
         raise ConfigError(msg)
 
@@ -129,18 +129,18 @@ def _type(frame: pd.DataFrame, key: str) -> str:
     name = frame[key].dtype.name
     if name.startswith("datetime64["):
         if "," in name:
-            msg = f"the key {key!r} holds times with a zone, which a path cannot carry; convert it."
+            msg = f"the key {key!r} holds times with a zone, which a path cannot hold; convert it."
             raise InputError(msg)
         return name
     return "str" if name in {"object", "string", "str", "category"} else name
 
 
 def _schema(arrow: Any, frame: pd.DataFrame) -> Any:
-    """Return one schema for all files: a column without any value yet is one of text."""
+    """Return the schema of all files; a column without values so far is text."""
     schema = arrow.Schema.from_pandas(frame, preserve_index=False)
-    for place, column in enumerate(schema):
+    for position, column in enumerate(schema):
         if arrow.types.is_null(column.type):
-            schema = schema.set(place, column.with_type(arrow.string()))
+            schema = schema.set(position, column.with_type(arrow.string()))
     return schema
 
 
@@ -153,21 +153,21 @@ def _groups(
 
 
 def _plain(value: Any, key: str) -> KeyValue:
-    """Return a key's value as plain Python has it."""
+    """Return a key's value as a plain Python value."""
     import pandas as pd
 
     if pd.isna(value):
         return None
     if isinstance(value, pd.Timestamp):
         if value.nanosecond:
-            msg = f"the key {key!r} holds {value}, whose nanoseconds a path cannot carry; round it."
+            msg = f"the key {key!r} holds {value}, whose nanoseconds a path cannot hold; round it."
             raise InputError(msg)
         return value.to_pydatetime().isoformat()
     plain = value.item() if hasattr(value, "item") else value
     if isinstance(plain, float):
         return repr(plain)
     if not isinstance(plain, str | int | datetime):
-        msg = f"the key {key!r} holds a {type(plain).__name__}, which a path cannot carry."
+        msg = f"the key {key!r} holds a {type(plain).__name__}, which a path cannot hold."
         raise InputError(msg)
     return plain
 
@@ -177,10 +177,10 @@ def _write_mltable(folder: str, form: str, types: dict[str, str], name: str | No
 
     steps: list[Any] = ["read_parquet", {"extract_columns_from_partition_format": form}]
     converted = [
-        {"columns": [key], "column_type": theirs}
-        for key, one in types.items()
-        for ours, theirs in _MLTABLE_TYPES.items()
-        if one.lower().startswith(ours)
+        {"columns": [key], "column_type": mltable_type}
+        for key, type_ in types.items()
+        for prefix, mltable_type in _MLTABLE_TYPES.items()
+        if type_.lower().startswith(prefix)
     ]
     if converted:
         steps.append({"convert_column_types": converted})

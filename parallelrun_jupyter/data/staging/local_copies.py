@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import json
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from ...errors import InputError
+from ...worker.plan_line import PlanLine
 from ..storage.object_store import ObjectStore, plain_errors, why_not
 from ..storage.storage import StorageSpec
 from .cache import Cache, View, digest_of, open_cache, path_in_store, root_of
@@ -169,12 +169,12 @@ def local_line(line: bytes, specs: Sequence[Mapping[str, Any]]) -> bytes:
     InputError, ConfigError
         As `local_copy`.
     """
-    row = json.loads(line)
-    storage = specs[row[1]].get("storage")
+    plan_line = PlanLine.decode(line)
+    storage = specs[plan_line.input_number].get("storage")
     if not storage:
         return line
-    row[2] = local_copies([*zip(*row[2:5], strict=True)], StorageSpec.of_spec(storage))
-    return json.dumps(row, separators=(",", ":")).encode("ascii")
+    plan_line.paths = local_copies(plan_line.files, StorageSpec.of_spec(storage))
+    return plan_line.encode()
 
 
 def local_root(spec: Mapping[str, Any]) -> str:
@@ -190,7 +190,7 @@ def local_root(spec: Mapping[str, Any]) -> str:
     with ObjectStore(storage) as store:
         found = [item for files in store.folders(url) for item in files]
         if not found:
-            raise InputError(store.nothing_found(url))
+            raise InputError(store.why_no_files(url))
     paths = local_copies(found, storage)
     return root_of(_view_of(open_cache().folder, os.environ).path / "files", url, paths)
 

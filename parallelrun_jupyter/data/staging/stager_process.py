@@ -33,8 +33,9 @@ from weakref import WeakValueDictionary
 
 from ...errors import InputError
 from ...worker.child_loop import crash_message, serve_json_lines
-from ..storage.object_store import ObjectStore, RemoteFile, store_errors, why_not
+from ..storage.object_store import ObjectStore, store_errors, why_not
 from ..storage.storage import StorageSpec
+from ..walker import FileItem
 from .cache import Cache, View, digest_of, path_in_store, root_of
 from .fetcher import Fetcher
 
@@ -311,7 +312,7 @@ class Stager:
         self._send(["side", key, root_of(self._view.path / str(number), spec["paths"][0], result)])
 
 
-def _list_files(storage: StorageSpec, urls: Sequence[str]) -> list[RemoteFile]:
+def _list_files(storage: StorageSpec, urls: Sequence[str]) -> list[FileItem]:
     store = ObjectStore(storage)
     remote_files = [item for url in urls for files in store.folders(url) for item in files]
     if not remote_files:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from ...errors import InputError
 from ...files import replacing
-from ..local.listing import Unlisted, list_path, place_below
+from ..local.listing import list_path, place_below
+from ..walker import Unlisted
 from .object_store import ObjectStore, plain_errors, store_errors
 from .storage import Place, StorageSpec
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from ...errors import InputError
 from ...formatting import nearest_hint
+from ...worker.plan_line import PlanLine
 from ..batching import STILL_READING
 from ..partitions.group_by_keys import group_by_key
 from ..partitions.path_format import PartitionFormat, as_json, combination
@@ -82,53 +83,52 @@ def arrange(
     """
     arranged = _arranged(lines, layout, form)
     if form is None or not keys:
-        for row, items in arranged:
-            yield (_line(row) if row else b""), items
+        for line, items in arranged:
+            yield (line.encode() + b"\n" if line else STILL_READING), items
         return
-    head: list[Any] = []
 
     def pairs() -> Iterator[tuple[str, str] | None]:
-        for row, _ in arranged:
-            if not row:
+        for line, _ in arranged:
+            if line is None:
                 yield None
                 continue
-            head[:] = head or row[:2]
-            values = form.values(row[2][0])
-            yield combination({key: values[key] for key in keys}), json.dumps(row[2:])
+            values = form.values(line.paths[0])
+            yield combination({key: values[key] for key in keys}), line.encode().decode("ascii")
 
     for group in group_by_key(pairs()):
         if group is None:
             yield STILL_READING, 0
             continue
-        row, items = _merged([json.loads(text) for text in group[1]])
-        yield _line([*head, *row, {"keys": json.loads(group[0])}]), items
+        merged = _merged([PlanLine.decode(text.encode("ascii")) for text in group[1]])
+        merged.extra["keys"] = json.loads(group[0])
+        yield merged.encode() + b"\n", merged.rows
 
 
 def _arranged(
     lines: Iterator[tuple[bytes, int]], layout: ColumnLayout, form: PartitionFormat | None
-) -> Iterator[tuple[list[Any], int]]:
-    """Yield the plan lines as lists, with the layout in their tables; an empty list for no line."""
+) -> Iterator[tuple[PlanLine | None, int]]:
+    """Yield the plan lines with the layout in their tables; None while files are read."""
     added: dict[str, Any] = {}
     if layout.drops:
         added["drops"] = list(layout.drops)
     if layout.empty_is_text:
         added["empty_is_text"] = True
     path = ""
-    for line, items in lines:
-        if not line:
-            yield [], items
+    for text, items in lines:
+        if not text:
+            yield None, items
             continue
-        row = json.loads(line)
-        if path != row[2][0]:
-            path = row[2][0]
+        line = PlanLine.decode(text)
+        if path != line.paths[0]:
+            path = line.paths[0]
             if layout.path_column:
                 added["path_column"] = [layout.path_column, path]
             if form is not None:
                 added["key_columns"] = as_json(form.values(path))
                 added["key_types"] = form.types()
-        row[_TABLE].update(added)
-        _check_drops(row[_TABLE], layout.path_column)
-        yield row, items
+        line.table.update(added)
+        _check_drops(line.table, path_column=layout.path_column)
+        yield line, items
 
 
 def _check_drops(table: dict[str, Any], path_column: str) -> None:
@@ -144,16 +144,19 @@ def _check_drops(table: dict[str, Any], path_column: str) -> None:
             raise InputError(msg)
 
 
-def _merged(rows: list[list[Any]]) -> tuple[list[Any], int]:
-    """Merge the lines of several files, without their heads; return it with its number of rows."""
-    *columns, tables, counts = (list(column) for column in zip(*rows, strict=True))
-    merged = [[value for values in column for value in values] for column in columns]
+def _merged(lines: list[PlanLine]) -> PlanLine:
+    """Merge the lines of several files into one."""
+    tables = [line.table for line in lines]
     common = {k: v for k, v in tables[0].items() if all(t.get(k, ...) == v for t in tables)}
     each = [{k: v for k, v in table.items() if k not in common} for table in tables]
     if any(each):
         common["each"] = each
-    return [*merged, common, sum(counts)], sum(counts)
-
-
-def _line(row: list[Any]) -> bytes:
-    return json.dumps(row, separators=(",", ":")).encode("ascii") + b"\n"
+    return PlanLine(
+        lines[0].input_number,
+        [path for line in lines for path in line.paths],
+        [size for line in lines for size in line.sizes],
+        [version for line in lines for version in line.versions],
+        ranges=[range_ for line in lines for range_ in line.ranges],
+        table=common,
+        rows=sum(line.rows for line in lines),
+    )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import InputError, MissingExtraError
 from ..batching import BatchSpec
-from ..partitions.hive_keys import key_columns
+from ..partitions.path_format import key_columns
 from .column_types import FLOAT_HOLDS
 from .row_ranges import Range
 from .table_files import Plan, PlannedBatch, Sources, TableFile, table_text, unreadable

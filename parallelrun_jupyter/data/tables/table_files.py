@@ -12,8 +12,9 @@ from itertools import islice
 from typing import Any
 
 from ..datasets.file_dataset import FileDataset
-from ..local.listing import FileItem, why_unreadable
-from ..partitions.hive_keys import HiveKeys
+from ..local.listing import why_unreadable
+from ..partitions.path_format import HiveKeys
+from ..walker import FileItem
 from .row_ranges import Range
 
 _FETCHED_AT_ONCE = 8
@@ -53,7 +54,7 @@ class TableFile:
     error
         The reason why it cannot be read, if it is known already.
     keys
-        The keys in its path (`hive_keys`).
+        The keys in its path, by `HiveKeys`.
     """
 
     item: FileItem

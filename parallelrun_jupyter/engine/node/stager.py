@@ -5,7 +5,6 @@ The other side is ``data/staging/stager_process.py``.
 
 from __future__ import annotations
 
-import json
 import selectors
 import time
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from typing import Any
 
 from ...data.datasets.inputs import count_items
 from ...runs.run_record import RunRecord
+from ...worker.plan_line import PlanLine
 from ..child_process import LOST, ChildEnd, ChildProcess
 from ..scheduling.signals import AttemptErrored, Failure, Signal, Warned
 from .worker_process import Assignment, WorkerSpec
@@ -153,7 +153,7 @@ class StagerClient:
         self._spec = spec
         self._environ = dict(environ)
         self._selector = selector
-        self._pending: dict[int, tuple[Assignment, list[Any]]] = {}
+        self._pending: dict[int, tuple[Assignment, PlanLine]] = {}
         self._held: set[int] = set()
         self._side_paths: dict[int, str] = {}
         self.side_failure: Failure | None = None
@@ -181,16 +181,16 @@ class StagerClient:
 
     def stage(self, mini_batch: int, assignment: Assignment) -> bool:
         """Stage a mini-batch if its files are in a store; return whether they are."""
-        row = json.loads(assignment.line)
-        if row[1] not in self._spec.remote_inputs:
+        line = PlanLine.decode(assignment.line)
+        if line.input_number not in self._spec.remote_inputs:
             return False
-        self._pending[mini_batch] = (assignment, row)
+        self._pending[mini_batch] = (assignment, line)
         self._held.add(mini_batch)
-        self._request(mini_batch, row)
+        self._request(mini_batch, line)
         return True
 
-    def _request(self, mini_batch: int, row: list[Any]) -> None:
-        files = [[row[1], *file] for file in zip(*row[2:5], strict=True)]
+    def _request(self, mini_batch: int, line: PlanLine) -> None:
+        files = [[line.input_number, *file] for file in line.files]
         self._child.send(["stage", mini_batch, files])
 
     def release(self, *mini_batches: int) -> None:
@@ -252,10 +252,9 @@ class StagerClient:
     def _handle_reply(self, reply: list[Any], result: StagingResult) -> None:
         match reply:
             case ["staged", mini_batch, paths, seconds] if mini_batch in self._pending:
-                assignment, row = self._pending.pop(mini_batch)
-                row[2] = paths
-                line = json.dumps(row, separators=(",", ":")).encode("ascii")
-                result.staged.append((mini_batch, Assignment(assignment.attempt, line)))
+                assignment, line = self._pending.pop(mini_batch)
+                line.paths = paths
+                result.staged.append((mini_batch, Assignment(assignment.attempt, line.encode())))
                 self._fetch_s += (seconds - self._fetch_s) / 8
                 self._deaths = 0
             case ["failed", mini_batch, failure, seconds] if mini_batch in self._pending:
@@ -296,8 +295,8 @@ class StagerClient:
             text = f"the process that stages the inputs was restarted: {end.sentence}"
             result.warnings.append(Warned(text, end.traceback))
         self._spawn()
-        for mini_batch, (_, row) in self._pending.items():
-            self._request(mini_batch, row)
+        for mini_batch, (_, line) in self._pending.items():
+            self._request(mini_batch, line)
         return result
 
     def close(self) -> None:

@@ -24,13 +24,13 @@ from ...errors import InputError
 from ...files import replacing
 from ...formatting import plural
 from ...runs.run_record import RunRecord
+from ...worker.plan_line import END_MARK, PlanLine
 
 _WRITE_BYTES = 1 << 17
 _WRITE_S = 0.05
 _REPORT_S = 1.0
 _READ_BYTES = 1 << 18
 _MARK_EVERY = 16
-_END = b'["end",'
 
 
 class Fate(Enum):
@@ -146,7 +146,7 @@ def write_plan(
     with open(path, "ab+", buffering=0) as file, closing(FileVersions(path)) as versions:
         earlier = list(_complete_lines(file)) if fate_of else []
         check = partial(_check_inputs, record, versions, fate_of or (lambda _: Fate.FIRST), warn)
-        if earlier and earlier[-1].startswith(_END):
+        if earlier and earlier[-1].startswith(END_MARK):
             _, mini_batches, items = json.loads(earlier[-1])
             replaced = check(earlier[:-1])
             if replaced:
@@ -155,7 +155,7 @@ def write_plan(
             return
         if not earlier:
             file.truncate(0)
-        versions.forget(inputs.items_before_end(earlier[-1]) if earlier else 0)
+        versions.forget(PlanLine.decode(earlier[-1]).next_first if earlier else 0)
         _list_inputs(record, file, earlier, check, report)
 
 
@@ -242,7 +242,7 @@ def _check_inputs(
     if not retried:
         return {}
     for mini_batch in retried:
-        versions.accept(json.loads(lines[mini_batch]))
+        versions.accept(PlanLine.decode(lines[mini_batch]))
     first, path = next(iter(retried.items()))
     failed = plural(len(retried), "failed mini-batch")
     warn(
@@ -281,7 +281,7 @@ def _replace_lines(path: Path, lines: list[bytes], replaced: dict[int, bytes]) -
 
 
 def _end_line(mini_batches: int, items: int) -> bytes:
-    return b"%b%d,%d]\n" % (_END, mini_batches, items)
+    return b"%b%d,%d]\n" % (END_MARK, mini_batches, items)
 
 
 def _complete_lines(file: IO[bytes]) -> Iterator[bytes]:

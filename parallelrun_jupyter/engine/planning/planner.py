@@ -84,7 +84,7 @@ class Planner:
             return
         with suppress(OSError), closing(FileVersions(self._plan)) as versions:
             # For an input without a recorded version, a resume compares its time with the plan's.
-            versions.note(self._is_left_alone)
+            versions.record(self._is_left_alone)
 
     def _is_left_alone(self, mini_batch: int) -> bool:
         return self._fate_of is not None and self._fate_of(mini_batch) is Fate.LEFT_ALONE

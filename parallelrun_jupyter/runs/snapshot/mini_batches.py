@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import mmap
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TypedDict
 
 from ...errors import visible
 from ...formatting import plural
-from ...worker import mini_batches as loading
+from ...worker.plan_line import END_MARK, PlanLine
 from ..journal.events import AttemptFailed, AttemptSucceeded, ItemsFailed, decode
 from ..journal.state import FAILED, LEFT, RETRYING, SUCCEEDED, RunState
 from ..run_folder import RunFolder
@@ -122,15 +121,15 @@ def mini_batch_detail(folder: RunFolder, state: RunState, mini_batch: int) -> Mi
 
 def _items(folder: RunFolder, mini_batch: int) -> list[str]:
     """Return the items of a mini-batch: paths, or ranges of rows; none without a plan line."""
-    line = _line_at(folder.plan, mini_batch)
-    if not line.endswith(b"\n") or line.startswith(b'["end"'):
+    text = _line_at(folder.plan, mini_batch)
+    if not text.endswith(b"\n") or text.startswith(END_MARK):
         return []
-    row = json.loads(line)
-    if row[0] == loading.TABLE:
-        rows = plural(loading.count_items(row), "row")
-        parts = zip(row[2], row[5], strict=False)
-        return [f"{rows}: bytes {start:,} to {end:,} of {path}" for path, (start, end) in parts]
-    return [str(path) for path in row[2]]
+    line = PlanLine.decode(text)
+    if not line.is_table:
+        return line.paths
+    rows = plural(line.rows, "row")
+    ranges = zip(line.paths, line.ranges, strict=False)
+    return [f"{rows}: bytes {start:,} to {end:,} of {path}" for path, (start, end) in ranges]
 
 
 def _line_at(path: Path, number: int) -> bytes:

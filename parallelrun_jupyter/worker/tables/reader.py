@@ -13,16 +13,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import in a worker
     from typing import Any
 
+    from ..plan_line import PlanLine
 
-def load_table(row: list[Any]) -> Any:
-    """Return the DataFrame of a mini-batch, with a fresh index.
 
-    Parameters
-    ----------
-    row
-        The plan line: ``["t", input, paths, sizes, times, parts, table, rows, ...]``. For each file it
-        has the path, size, modification time and range of rows. ``table`` describes how to read them:
-        its ``format`` names the reader, its ``each`` has the differences from file to file.
+def load_table(line: PlanLine) -> Any:
+    """Return the DataFrame of a plan line ``["t", ...]``, with a fresh index.
 
     Raises
     ------
@@ -36,11 +31,12 @@ def load_table(row: list[Any]) -> Any:
             "tables are read with pandas, which this interpreter cannot import (%s); "
             "add pandas to the run's environment" % error
         )
-    paths, sizes, times, parts, common = row[2:7]
-    each = common.get("each") or [{}] * len(paths)
+    each = line.table.get("each") or [{}] * len(line.paths)
     frames = []
-    for path, size, time, part, own in zip(paths, sizes, times, parts, each):
-        table = dict(common, **own)
+    for path, size, time, part, own in zip(
+        line.paths, line.sizes, line.versions, line.ranges, each
+    ):
+        table = dict(line.table, **own)
         _check_unchanged(path, size, None if table.get("is_copy") else time)
         frame = _reader(table["format"])(pd, path, part, table)
         frames.append(_arranged(pd, frame, table))

@@ -1,0 +1,124 @@
+"""Plan lines: one mini-batch each, in the plan file and in the messages to a worker."""
+
+from __future__ import annotations
+
+import json
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing is not worth its import in a worker
+    from typing import Any
+
+_JSON = json.JSONDecoder()  # json.loads takes a third longer
+
+END_MARK = b'["end",'
+"""How the last line of a complete plan begins: ``["end", mini_batches, items]``."""
+
+
+class PlanLine:
+    """A mini-batch as it was planned.
+
+    Encoded, it is a JSON array: ``["f", input, paths, sizes, versions]`` for files, and
+    ``["t", input, paths, sizes, versions, ranges, table, rows]`` for rows of tables. ``extra``
+    follows if it is not empty.
+
+    Attributes
+    ----------
+    is_table
+        Whether the items are rows of tables; otherwise they are files.
+    input_number
+        Position of the input in the run.
+    paths
+        Paths or URLs of the files. A node replaces URLs by the paths of local copies.
+    sizes, versions
+        Size in bytes and modification time (in a store the ETag) of each file. Both are empty for
+        files on this machine: their versions are recorded beside the plan.
+    ranges
+        ``[start, end]`` for each path of a table: bytes of text, rows of Parquet.
+    table
+        How to read the table; empty for files.
+    rows
+        Number of rows of the table.
+    extra
+        ``first``: number of the mini-batch's first item in the run. ``keys``: values of the
+        partition keys. ``unread``: why the only path could not be read when it was listed.
+    """
+
+    __slots__ = (
+        "extra",
+        "input_number",
+        "is_table",
+        "paths",
+        "ranges",
+        "rows",
+        "sizes",
+        "table",
+        "versions",
+    )
+
+    def __init__(
+        self,
+        input_number: int,
+        paths: list[str],
+        sizes: list[int],
+        versions: list[Any],
+        *,
+        ranges: list[Any] | None = None,
+        table: dict[str, Any] | None = None,
+        rows: int = 0,
+        extra: dict[str, Any] | None = None,
+    ) -> None:
+        self.input_number = input_number
+        self.paths = paths
+        self.sizes = sizes
+        self.versions = versions
+        self.ranges = ranges or []
+        self.is_table = table is not None
+        self.table = table or {}
+        self.rows = rows
+        self.extra = extra or {}
+
+    @classmethod
+    def decode(cls, text: bytes) -> PlanLine:
+        """Read a line of a plan."""
+        return cls.of_row(_JSON.raw_decode(text.decode("ascii"))[0])
+
+    @classmethod
+    def of_row(cls, row: list[Any]) -> PlanLine:
+        """Read a line whose JSON is parsed already."""
+        extra = row[-1] if isinstance(row[-1], dict) else None
+        if row[0] == "t":
+            _, number, paths, sizes, versions, ranges, table, rows = row[:8]
+            return cls(
+                number, paths, sizes, versions, ranges=ranges, table=table, rows=rows, extra=extra
+            )
+        return cls(row[1], row[2], row[3], row[4], extra=extra)
+
+    def encode(self) -> bytes:
+        """Return the line as JSON, without a line end."""
+        row = ["f", self.input_number, self.paths, self.sizes, self.versions]
+        if self.is_table:
+            row[0] = "t"
+            row += [self.ranges, self.table, self.rows]
+        if self.extra:
+            row.append(self.extra)
+        return json.dumps(row, separators=(",", ":")).encode("ascii")
+
+    @property
+    def item_count(self) -> int:
+        """Number of items: rows of a table, or files."""
+        return self.rows if self.is_table else len(self.paths)
+
+    @property
+    def first(self) -> int:
+        """Number of the first item in the run."""
+        return int(self.extra.get("first", 0))
+
+    @property
+    def next_first(self) -> int:
+        """Number of the first item of the next mini-batch."""
+        return self.first + self.item_count
+
+    @property
+    def files(self) -> list[tuple[str, int, Any]]:
+        """Path, size and version of each file; nothing for files whose versions are elsewhere."""
+        return list(zip(self.paths, self.sizes, self.versions))

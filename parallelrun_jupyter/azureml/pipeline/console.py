@@ -7,9 +7,8 @@ import time
 from typing import Any
 
 from ...errors import ParallelRunError
-from ...pipelines.folder import PipelineFolder
+from ...pipelines.folder import PipelineFolder, PipelineRecord
 from ...pipelines.journal import FINAL_STEP_STATES, PipelineState, StepState
-from ...pipelines.record import PipelineRecord
 from ...runs.logs.reader import text_from
 from ...runs.run_folder import find
 from ...runs.snapshot.follower import Follower

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ...pipelines.record import STEP_RUN_ID, OutputRecord
+from ...pipelines.folder import STEP_RUN_ID, OutputRecord
 from ..data.consumption import DatasetConsumptionConfig
 from ..data.dataset_types import plain_header
 from ..exceptions import UserErrorException

@@ -6,8 +6,8 @@ import time
 from html import escape
 
 from ...formatting import format_duration
+from ...pipelines.folder import PipelineRecord
 from ...pipelines.journal import PipelineState, StepState
-from ...pipelines.record import PipelineRecord
 from ..statuses import run_status
 
 _GLYPHS = {

@@ -9,8 +9,7 @@ from typing import Any
 
 from ...errors import ConfigError
 from ...pipelines import start
-from ...pipelines.folder import PipelineFolder
-from ...pipelines.record import PipelineRecord
+from ...pipelines.folder import PipelineFolder, PipelineRecord
 from ..core.parameters import plain_value
 from ..core.workspace import Workspace, as_workspace
 from ..exceptions import PipelineNotFoundException, UserErrorException

@@ -12,8 +12,8 @@ from typing import Any
 from ...client.run import Run as NativeRun
 from ...data.storage.storage import Place
 from ...data.storage.transfer import download_all
+from ...pipelines.folder import StepRecord
 from ...pipelines.journal import StepState
-from ...pipelines.record import StepRecord
 from ..core.datastores import get as get_datastore
 from ..data.datasets import FileDatasetFactory
 from ..exceptions import ActivityFailedException, UserErrorException

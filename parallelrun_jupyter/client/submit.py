@@ -144,7 +144,7 @@ def submit_script(
     for dataset in (*step.inputs, *step.side_inputs):
         dataset.check()
     if step.output and step.output_storage:
-        with ObjectStore(step.output_storage.hasty()) as out:
+        with ObjectStore(step.output_storage.with_short_timeouts()) as out:
             out.check_container(step.output)
     target = _target(step.config, compute)
     record = _make_record(step, script, target, name or step.name)

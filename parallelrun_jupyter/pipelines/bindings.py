@@ -96,7 +96,7 @@ class Bindings:
         storages = [StorageSpec.of_spec(spec) for spec in specs if spec]
         datasets = [self.dataset(item) for item in (*self._step.inputs, *self._step.side_inputs)]
         storages += [dataset.storage for dataset in datasets if getattr(dataset, "storage", None)]
-        return {name for storage in storages for name in storage.held_names()}
+        return {name for storage in storages for name in storage.held_variables()}
 
     def settings(self) -> dict[str, Any]:
         """Return the settings of the step, with the values of its parameters."""

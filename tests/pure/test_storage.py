@@ -51,7 +51,7 @@ def test_azures_variables_are_referred_to_by_name() -> None:
 
 
 def test_an_account_has_to_be_known() -> None:
-    with pytest.raises(ConfigError, match="the storage account of the container is not known"):
+    with pytest.raises(ConfigError, match="the storage account of the container is unknown"):
         storage()
     string = "DefaultEndpointsProtocol=https;AccountName=acct;AccountKey=SECRET=="
     made = storage(connection_string=string)
@@ -66,7 +66,7 @@ def test_identities_are_recognised_and_other_objects_refused() -> None:
     assert storage(account_name="a", credential=DefaultAzureCredential()).options["anon"] is False
     with pytest.raises(ConfigError, match="credential is a object, which cannot be handed to"):
         storage(account_name="a", credential=object())
-    with pytest.raises(ConfigError, match="storage_options holds something that cannot be written"):
+    with pytest.raises(ConfigError, match="storage_options holds a value that cannot be stored"):
         storage(account_name="a", loop=object())
 
 
@@ -120,7 +120,7 @@ def test_the_keyring_is_read_where_it_is_used(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_missing_packages_and_unknown_protocols_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InputError, match=r"no store is known by azz://\. Did you mean 'az'\?"):
+    with pytest.raises(InputError, match=r"unknown protocol azz://\. Did you mean 'az'\?"):
         FileDataset("azz://c/a").check()
     monkeypatch.setitem(sys.modules, "s3fs", None)
     with pytest.raises(MissingExtraError, match=r"s3:// needs a package .*: Install s3fs"):
@@ -171,7 +171,7 @@ def test_a_registered_container_lends_its_credential() -> None:
         place = place_of(path)
         assert place.path == "az://data/a/*.csv"
         assert place.storage == store.storage
-    with pytest.raises(ConfigError, match="account of the container is not known"):
+    with pytest.raises(ConfigError, match="account of the container is unknown"):
         place_of("az://elsewhere/a")
     signed = place_of("https://acct.blob.core.windows.net/data/a?sv=1&sig=x")
     assert signed.storage is not None

@@ -16,7 +16,7 @@ from parallelrun_jupyter import FileDataset, TabularDataset
 from parallelrun_jupyter.data.batching import BatchSpec
 from parallelrun_jupyter.data.storage.object_store import ObjectStore
 from parallelrun_jupyter.data.storage.storage import Place
-from parallelrun_jupyter.data.storage.transfer import copies_of
+from parallelrun_jupyter.data.storage.transfer import download_all
 from parallelrun_jupyter.errors import InputError
 
 
@@ -90,7 +90,7 @@ def test_a_key_that_leads_out_of_the_folder_is_refused_before_anything_is_writte
     before = files_below(tmp_path)
     place = Place(dataset.paths[0], dataset.storage)
     with pytest.raises(InputError, match=r"would not stay below .* Nothing was written"):
-        copies_of(place, "zip://in", str(tmp_path / "home" / "target"), overwrite=True)
+        download_all(place, "zip://in", str(tmp_path / "home" / "target"), overwrite=True)
     with pytest.raises(InputError, match=r"would not stay below .* Nothing was written"):
         dataset.download(tmp_path / "home" / "target")
     assert files_below(tmp_path) == before

@@ -266,7 +266,7 @@ def test_keys_in_a_store_and_a_partitioned_copy_there(
         ("az://C/in/*.txt", {"account_name": "otheraccount"},
          "the storage account 'otheraccount' has no container 'C'."),
         ("az://C/in/*.txt", {"account_key": None, "credential": "identity"},
-         "an identity's token goes over https only. Give a key, a SAS token or anon=True"),
+         "an identity's token is sent over https only. Give a key, a SAS token or anon=True"),
         ("az://C/in/*.txt", {"acount_name": "x"}, "'acount_name', which the storage account "
          "'pipelinedata' does not know. Did you mean 'account_name'?"),
         ("az://C/in/*.png", {}, "matches no file in the storage account 'pipelinedata'; "

@@ -11,9 +11,8 @@ from typing import Any
 
 from ...data.storage.datastores import Datastore as NativeDatastore
 from ...data.storage.object_store import ObjectStore
-from ...data.storage.storage import Place, StorageSpec
+from ...data.storage.storage import ENDPOINT_VARIABLE, Place, StorageSpec
 from ...data.storage.transfer import upload_all
-from ...data.storage.urls import ENDPOINT_VARIABLE
 from ...pipelines import registered_datasets
 from ...runs.folders import write_atomically
 from ..exceptions import UserErrorException

@@ -62,9 +62,8 @@ class PortDataReference:
         """
         native = self.datastore.native
         root = self._place[: len(self._place) - len(self.path_on_datastore)]
-        return download_all(
-            Place(self._place, native.storage), root, local_path, overwrite=bool(overwrite)
-        )
+        place = Place(self._place, native.storage)
+        return len(download_all(place, root, local_path, overwrite=bool(overwrite)))
 
 
 class StepRunOutput:

@@ -136,7 +136,7 @@ class FileDataset:
             There are none, the store refuses, or a name cannot be that of a file below the folder, or
             is that of two files.
         """
-        from ..storage.transfer import copies_of
+        from ..storage.transfer import download_all
 
         target = local_folder(target_path, "target_path")
         paths = []
@@ -145,7 +145,7 @@ class FileDataset:
             is_folder = self.storage is None and os.path.isdir(path)
             root = path if is_folder else MAGIC.split(path)[0].rpartition("/")[0]
             place = Place(path, self.storage)
-            paths += copies_of(place, root, target, overwrite=overwrite, placed=placed)
+            paths += download_all(place, root, target, overwrite=overwrite, placed=placed)
         return paths
 
     def as_named_input(self, name: str) -> FileDataset:
@@ -321,7 +321,7 @@ class FileDataset:
         if self.storage:
             from ..storage.object_store import ObjectStore
 
-            with ObjectStore(self.storage.hasty(), self.leaves_out) as store:
+            with ObjectStore(self.storage.with_short_timeouts(), self.leaves_out) as store:
                 for url in self.paths:
                     store.check(url)
             return

@@ -19,7 +19,7 @@ from parallelrun_jupyter.errors import ConfigError, InputError, MissingExtraErro
 
 
 def storage(environ: dict[str, str] | None = None, **options: Any) -> StorageSpec:
-    return make_storage("az", {}, options, label="x", environ=environ or {})
+    return make_storage("az", options, label="x", environ=environ or {})
 
 
 def test_a_credential_goes_by_reference_and_the_rest_as_it_is() -> None:
@@ -33,7 +33,7 @@ def test_a_credential_goes_by_reference_and_the_rest_as_it_is() -> None:
 
 def test_nested_credentials_are_seen() -> None:
     made = make_storage(
-        "https", {}, {"client_kwargs": {"headers": {"Authorization": "SECRET"}}}, label="web"
+        "https", {"client_kwargs": {"headers": {"Authorization": "SECRET"}}}, label="web"
     )
     assert "SECRET" not in json.dumps(made.spec())
     [(_, reference)] = made.references()

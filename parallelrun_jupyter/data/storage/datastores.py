@@ -177,10 +177,7 @@ class Datastore:
                 raise ConfigError(msg)
             # Only now: a refused registration must not replace the key of the registered datastore.
             if protocol:
-                endpoint = os.environ.get(ENDPOINT_VARIABLE, "")
-                storage = make_storage(
-                    protocol, {}, options, label=name, owner=f"datastore {name}", endpoint=endpoint
-                )
+                storage = make_storage(protocol, options, label=name, owner=f"datastore {name}")
             specs[name] = {"url": url, "storage": storage.spec() if storage else None}
         return cls(name, url, storage)
 
@@ -348,26 +345,24 @@ def place_of(path: Any, storage_options: Mapping[str, Any] | None = None) -> Pla
         return Datastore.get(named[0]).path(named[1]).place()
     if not protocol_of(text) and "::" not in text:
         return Place(local_path(text))
-    endpoint = os.environ.get(ENDPOINT_VARIABLE, "")
-    parsed = parse_url(text, endpoint)
-    root = parsed.url.partition("://")[2].partition("/")[0]
+    parsed = parse_url(text, os.environ.get(ENDPOINT_VARIABLE, ""))
     if not storage_options and "sas_token" not in parsed.options:
-        registered = _registered_storage(text, parsed, root)
+        registered = _registered_storage(text, parsed)
         if registered is not None:
             return Place(parsed.url, registered)
-    storage = make_storage(
-        parsed.protocol,
-        parsed.options,
-        storage_options or {},
-        label=root,
-        owner=parsed.url,
-        endpoint=endpoint,
-    )
+    options = {**parsed.options, **(storage_options or {})}
+    label = _root_of(parsed.url)
+    storage = make_storage(parsed.protocol, options, label=label, owner=parsed.url)
     return Place(parsed.url, storage)
 
 
-def _registered_storage(text: str, parsed: Url, root: str) -> StorageSpec | None:
-    """Return the storage of a registered datastore with the container of a URL; None if none has it.
+def _root_of(url: str) -> str:
+    """Return the container, bucket or host of a URL."""
+    return url.partition("://")[2].partition("/")[0]
+
+
+def _registered_storage(text: str, parsed: Url) -> StorageSpec | None:
+    """Return the storage of a datastore with the container of a URL; None if none has it.
 
     Raises
     ------
@@ -375,26 +370,23 @@ def _registered_storage(text: str, parsed: Url, root: str) -> StorageSpec | None
         The URL does not name the account, and containers of several accounts match.
     """
     account = parsed.options.get("account_name")
-    stores = [
-        store for store in Datastore.list() if _matches(store, parsed.protocol, root, account)
-    ]
-    storages = [store.storage for store in stores if store.storage is not None]
-    if len({storage.identity for storage in storages}) > 1:
-        names = " and ".join(repr(store) for store in stores)
+    root = _root_of(parsed.url)
+    storages: dict[str, StorageSpec] = {}
+    names = []
+    for store in Datastore.list():
+        storage = store.storage
+        if storage is None or storage.protocol != parsed.protocol or _root_of(store.url) != root:
+            continue
+        if account in {None, storage.options.get("account_name")}:
+            storages.setdefault(storage.identity, storage)
+            names.append(repr(store))
+    if len(storages) > 1:
         msg = (
-            f"{text!r} may be in each of {names}. Write the account into the URL, as in "
-            "az://CONTAINER@ACCOUNT.blob.core.windows.net/PATH, or give datastore.path(...)."
+            f"{text!r} may be in each of {' and '.join(names)}. Write the account into the URL, as "
+            "in az://CONTAINER@ACCOUNT.blob.core.windows.net/PATH, or give datastore.path(...)."
         )
         raise ConfigError(msg)
-    return storages[0] if storages else None
-
-
-def _matches(store: Datastore, protocol: str, root: str, account: str | None) -> bool:
-    """Return whether a datastore has the container of a URL; an account of None matches any."""
-    if store.storage is None or store.storage.protocol != protocol:
-        return False
-    has_root = store.url.partition("://")[2].partition("/")[0] == root
-    return has_root and account in {None, store.storage.options.get("account_name")}
+    return next(iter(storages.values()), None)
 
 
 def local_folder(folder: str | os.PathLike[str], option: str) -> str:

@@ -184,13 +184,11 @@ def _filesystem_of(protocol: str) -> Any:
 
 def make_storage(
     protocol: str,
-    from_url: Mapping[str, Any],
-    storage_options: Mapping[str, Any],
+    options: Mapping[str, Any],
     *,
     label: str,
     owner: str = "",
     environ: Mapping[str, str] = os.environ,
-    endpoint: str = "",
 ) -> StorageSpec:
     """Return the storage for options as the user gave them; typed credentials are held in memory.
 
@@ -198,10 +196,8 @@ def make_storage(
     ----------
     protocol
         The protocol.
-    from_url
-        Options in the URL, such as its account.
-    storage_options
-        The user's options, which take precedence.
+    options
+        The options of the URL, such as its account, and those of the user.
     label
         Name for typed credentials: a datastore or a container. The account is added to a
         container's, since other accounts may have a container of the same name.
@@ -209,41 +205,36 @@ def make_storage(
         Owner of the credentials: ``datastore NAME``, or a URL. A new value replaces the earlier one
         of the same owner only.
     environ
-        Environment variables, for those of Azure if no credential is given.
-    endpoint
-        Template of blob endpoints, with ``{account}``. Default: Azure's public cloud.
+        Environment variables, for the endpoint and, if no credential is given, for Azure's.
 
     Raises
     ------
     ConfigError
         An option cannot be stored as JSON, or the account of a container is unknown.
     """
-    merged = {**from_url, **storage_options}
-    options: dict[str, Any] = {}
-    secrets: dict[str, Reference] = {}
     if protocol == "az":
-        merged = azure_options(merged, environ, endpoint)
-    typed: dict[str, Any] = {}
-    for name, value in merged.items():
+        options = azure_options(options, environ, environ.get(ENDPOINT_VARIABLE, ""))
+    plain: dict[str, Any] = {}
+    credentials: dict[str, Any] = {}
+    for name, value in options.items():
         if isinstance(value, EnvironmentVariable) or (value and looks_secret(name, value)):
-            typed[name] = value
+            credentials[name] = value
         elif value is not None:
-            options[name] = value
+            plain[name] = value
     try:
-        json.dumps(options)
+        json.dumps(plain)
     except TypeError as error:
         msg = (
             f"storage_options holds a value that cannot be stored as JSON ({error}); expected "
             "texts, numbers, true or false, and dictionaries and lists of these."
         )
         raise ConfigError(msg) from error
-    bare = StorageSpec(protocol, options)
     if "://" in owner:
-        label = f"{options.get('account_name', protocol)}_{label}"
-    for name, value in typed.items():
-        # The identity tells containers of the same name apart, by account and endpoint.
-        secrets[name] = hold(label, name, value, owner=f"{owner} {bare.identity}")
-    return StorageSpec(protocol, options, secrets)
+        label = f"{plain.get('account_name', protocol)}_{label}"
+    # The identity tells containers of the same name apart, by account and endpoint.
+    owner = f"{owner} {StorageSpec(protocol, plain).identity}"
+    secrets = {name: hold(label, name, value, owner=owner) for name, value in credentials.items()}
+    return StorageSpec(protocol, plain, secrets)
 
 
 # URLs

@@ -226,16 +226,8 @@ def link_files(
 ) -> None:
     """Link the files of a dataset below a folder, by their paths relative to `common_folder`.
 
-    Parameters
-    ----------
-    folder
-        The folder.
-    paths
-        The dataset's paths.
-    names
-        The paths or URLs of its files.
-    targets
-        Their local paths.
+    ``paths`` are the dataset's, ``names`` the paths or URLs of its files, ``targets`` their local
+    paths.
     """
     common = common_folder(paths, list(names))
     for name, target in zip(names, targets, strict=True):

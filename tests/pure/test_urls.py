@@ -38,7 +38,7 @@ CHINA = {"account_name": "acct", "blob_endpoint": "https://acct.blob.core.chinac
         ("s3://bucket/a/*.csv", "s3://bucket/a/*.csv", {}),
     ],
 )  # fmt: skip
-def test_every_form_becomes_one(text: str, url: str, options: dict[str, str]) -> None:
+def test_all_forms_are_normalized(text: str, url: str, options: dict[str, str]) -> None:
     parsed = parse_url(text, ENDPOINT)
     assert parsed == Url(url.partition("://")[0], url, options)
 
@@ -58,7 +58,7 @@ def test_every_form_becomes_one(text: str, url: str, options: dict[str, str]) ->
         ("https://acct.blob.core.windows.net/c/a?snapshot=1", "not a shared access signature"),
     ],
 )
-def test_what_cannot_be_read_is_said(text: str, message: str) -> None:
+def test_unsupported_urls_are_refused(text: str, message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
         parse_url(text, ENDPOINT)
     assert "pw" not in str(caught.value).replace("'password'", "")
@@ -79,7 +79,7 @@ def test_datastores_are_named_by_url(text: str, named: tuple[str, str] | None) -
     assert datastore_of(text) == named
 
 
-def test_other_assets_are_no_datastores() -> None:
+def test_other_assets_are_refused() -> None:
     with pytest.raises(
         InputError, match="does not name a datastore; expected azureml://datastores/NAME"
     ):

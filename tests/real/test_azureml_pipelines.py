@@ -1,4 +1,4 @@
-"""Pipelines by Azure's names: failures, cancel, reuse, wiring, and what a published one answers."""
+"""Pipelines by Azure's names: failures, cancel, reuse, bindings and published pipelines."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def parallel(ws: Any, inputs: list[Any], script: str = SCORE, **changes: Any) ->
 
 
 def files(ws: Any, count: int = 5) -> Any:
-    """Return that many files in the default datastore."""
+    """Upload a number of files to the default datastore; return them as a dataset."""
     from azureml.core import Dataset
 
     folder = Path("in")
@@ -120,7 +120,7 @@ def test_a_failed_step_says_the_users_exception_first(ws: Any) -> None:
     assert run.wait_for_completion(show_output=False, raise_on_error=False) == "Failed"
 
 
-def test_a_script_that_fails_ends_the_pipeline_and_what_does_not_need_it_may_go_on(ws: Any) -> None:
+def test_a_failed_script_ends_the_pipeline_and_independent_steps_may_continue(ws: Any) -> None:
     from azureml.pipeline.steps import PythonScriptStep
 
     Path("bad.py").write_text("raise RuntimeError('no luck')")
@@ -177,7 +177,7 @@ def test_reuse_sees_changed_data(ws: Any) -> None:
     assert not forced.find_step_run("predict")[0].is_reused
 
 
-def test_keys_of_what_an_earlier_step_wrote(ws: Any) -> None:
+def test_partition_keys_of_an_earlier_output(ws: Any) -> None:
     from azureml.data import OutputFileDatasetConfig
     from azureml.pipeline.steps import PythonScriptStep
 
@@ -240,7 +240,7 @@ def test_timeouts_among_the_arguments_are_settings(ws: Any) -> None:
     assert record.arguments[-3:] == arguments
 
 
-def test_a_killed_driver_is_seen_and_the_folder_says_how_far_it_was(ws: Any) -> None:
+def test_a_killed_driver_is_noticed_and_its_steps_keep_their_states(ws: Any) -> None:
     from azureml.exceptions import ActivityFailedException
     from azureml.pipeline.steps import PythonScriptStep
 
@@ -347,7 +347,7 @@ def run(mini_batch):
         server.stop()
 
 
-def test_settings_of_steps_change_over_http_even_where_nobody_made_them_parameters(
+def test_step_settings_change_over_http_without_parameters(
     ws: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from parallelrun_jupyter.errors import ConfigError
@@ -365,7 +365,7 @@ def test_settings_of_steps_change_over_http_even_where_nobody_made_them_paramete
     with pytest.raises(ConfigError, match="no parameter 'speed'"):
         start_published(published.id, {"speed": 1})
     before = sorted(ws.folder.parent.parent.rglob("*.json"))
-    for name in ("../../up", "/tmp/up", ".."):  # a request has brought it
+    for name in ("../../up", "/tmp/up", ".."):  # as in an HTTP request
         with pytest.raises(ConfigError, match="the experiment's name is"):
             start_published(published.id, {}, name)
     assert sorted(ws.folder.parent.parent.rglob("*.json")) == before
@@ -408,7 +408,7 @@ def test_the_console_shows_what_scripts_print(ws: Any, capsys: pytest.CaptureFix
     assert said.index("StepRun( talks ) Status") < said.index("PipelineRun Status: Finished")
 
 
-def test_a_pipeline_that_lost_its_driver_goes_on_where_it_stopped(ws: Any) -> None:
+def test_a_pipeline_that_lost_its_driver_is_resumed(ws: Any) -> None:
     from azureml.core import Model
     from azureml.pipeline.steps import PythonScriptStep
 
@@ -418,7 +418,7 @@ def test_a_pipeline_that_lost_its_driver_goes_on_where_it_stopped(ws: Any) -> No
     slow = (
         "import os, time\n"
         "def run(mini_batch):\n"
-        "    assert open('azureml-models/m/1/model.bin').read() == 'w'\n"  # where Azure's SDK looks
+        "    assert open('azureml-models/m/1/model.bin').read() == 'w'\n"  # the folder that Azure's SDK reads
         "    time.sleep(0.4)\n"
         "    return [os.path.basename(p) for p in mini_batch]\n"
     )
@@ -447,7 +447,7 @@ def strike(journal: Path, *kinds: str) -> None:
 
 
 def unmake(run: Path, *, keep_record: bool) -> None:
-    """Leave of a run what is there before its driver is launched: its script, and its record or not."""
+    """Reduce a run to its state before its driver is launched: its script, and maybe its record."""
     native = Run.attach(run.name)
     native.cancel()
     native.wait_for_completion(show_output=False, raise_on_error=False)

@@ -425,10 +425,10 @@ def _registry() -> Iterator[dict[str, Any]]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        specs: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except ValueError as error:
         msg = f"{path} is not the list of datastores ({error}); delete it and register them again."
         raise ConfigError(msg) from error
-    return known
+    return specs

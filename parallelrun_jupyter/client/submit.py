@@ -275,7 +275,7 @@ def _check_settings_file(script: Script, config: ParallelRunConfig) -> None:
 
 def _check_destination(step: ParallelRunStep) -> None:
     if step.output and step.output_storage:
-        with ObjectStore(step.output_storage.hasty()) as store:
+        with ObjectStore(step.output_storage.with_short_timeouts()) as store:
             store.check_container(step.output)
 
 

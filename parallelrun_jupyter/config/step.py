@@ -12,9 +12,8 @@ from ..data.datasets.inputs import open_path
 from ..data.datasets.tabular_dataset import TabularDataset
 from ..data.partitions.path_format import check_keys
 from ..data.storage.datastores import DataPath, Datastore, place_of
-from ..data.storage.storage import Place, StorageSpec
+from ..data.storage.storage import Place, StorageSpec, local_path
 from ..data.storage.transfer import why_not_written
-from ..data.storage.urls import local_path
 from ..errors import ConfigError, InputError
 from ..formatting import parse_mini_batch_size
 from .run_config import ParallelRunConfig

@@ -1,1 +1,1 @@
-"""Pipelines: runs of runs. A detached driver launches the steps one by one, by the public API."""
+"""Pipelines: a detached driver runs their steps one after the other, by the public API."""

@@ -1,10 +1,10 @@
-"""What a step reads and writes, from the bindings of its record to paths and datasets."""
+"""The values of a step: its bindings resolved to paths, datasets and parameters."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,8 @@ from ..data.staging.local_copies import local_copies
 from ..data.storage.datastores import DataPath, Datastore
 from ..data.storage.storage import Place, StorageSpec
 from ..errors import ConfigError
+from .folder import STEP_RUN_ID, InputRecord, OutputRecord, PipelineRecord, StepRecord
 from .journal import PipelineState
-from .record import STEP_RUN_ID, InputRecord, OutputRecord, PipelineRecord, StepRecord
 
 _MAGIC = "*?["
 
@@ -33,11 +33,11 @@ class Bindings:
     step
         The step.
     state
-        Where the pipeline stands: the steps before this one have ended.
+        The pipeline's state; the steps before this one have ended.
     step_run_id
         The id of this step's run.
     folder
-        The step's own folder, for links to what it reads whole.
+        The step's folder, for links to its side inputs and for outputs to upload.
     """
 
     def __init__(
@@ -54,9 +54,9 @@ class Bindings:
         self._step_run_id = step_run_id
         self._folder = folder
 
-    def value(self, given: Any) -> Any:
-        """Return a value itself, or what its binding stands for."""
-        match given:
+    def value(self, binding: Any) -> Any:
+        """Return the value of a binding; a literal value is returned as it is."""
+        match binding:
             case {"parameter": str(name)}:
                 return self._parameter(name)
             case {"output": [str(step), str(name)]}:
@@ -64,9 +64,9 @@ class Bindings:
             case {"input": str(name)}:
                 return self.local_path(self._input(name))
             case {"write": str(name)}:
-                return self._writing(self._output(name))
+                return self._folder_to_write(self._output(name))
             case _:
-                return given
+                return binding
 
     def _parameter(self, name: str) -> Any:
         try:
@@ -76,121 +76,121 @@ class Bindings:
             raise ConfigError(msg) from None
 
     def _input(self, name: str) -> InputRecord:
-        known = [*self._step.inputs, *self._step.side_inputs]
-        return next(one for one in known if one.name == name)
+        items = [*self._step.inputs, *self._step.side_inputs]
+        return next(item for item in items if item.name == name)
 
     def _output(self, name: str) -> OutputRecord:
-        return next(one for one in self._step.outputs if one.name == name)
+        return next(output for output in self._step.outputs if output.name == name)
 
-    def _writing(self, output: OutputRecord) -> str:
-        """Return the folder that the script writes: for a store, one whose files go there later."""
+    def _folder_to_write(self, output: OutputRecord) -> str:
+        """Return the output folder; for a script's output in a store, a local one to upload."""
         if output.storage is None or self._step.kind == "parallel":
             return self.output_folder(output)
         folder = self._folder / "outputs" / output.name
         folder.mkdir(parents=True, exist_ok=True)
         return str(folder)
 
-    def held_names(self) -> set[str]:
-        """Return the variables with credentials of stores, which are not for the script."""
-        stores = [one.storage for step in self._record.steps for one in step.outputs]
-        inputs = [self.dataset(one) for one in (*self._step.inputs, *self._step.side_inputs)]
-        known = [StorageSpec.of_spec(spec) for spec in stores if spec]
-        known += [one.storage for one in inputs if getattr(one, "storage", None)]
-        return {name for storage in known for name in storage.held_names()}
+    def credential_variables(self) -> set[str]:
+        """Return the names of variables with credentials, which scripts must not get."""
+        specs = [output.storage for step in self._record.steps for output in step.outputs]
+        storages = [StorageSpec.of_spec(spec) for spec in specs if spec]
+        datasets = [self.dataset(item) for item in (*self._step.inputs, *self._step.side_inputs)]
+        storages += [dataset.storage for dataset in datasets if getattr(dataset, "storage", None)]
+        return {name for storage in storages for name in storage.held_variables()}
 
     def settings(self) -> dict[str, Any]:
-        """Return the settings of the step, its parameters filled in."""
-        return {name: self.value(given) for name, given in self._step.settings.items()}
+        """Return the settings of the step, with the values of its parameters."""
+        return {name: self.value(value) for name, value in self._step.settings.items()}
 
     def arguments(self) -> list[str]:
-        """Return the words of the script's command line."""
-        return [_word(self.value(given)) for given in self._step.arguments]
+        """Return the command-line arguments of a plain script."""
+        return [_argument_text(self.value(value)) for value in self._step.arguments]
 
     def arguments_for_nodes(self) -> list[Any]:
-        """Return the arguments of a run on any nodes: each brings its own copy of what is remote."""
-        words: list[Any] = []
-        for given in self._step.arguments:
-            match given:
-                case {"input": str(name)} if (far := self._far_away(self._input(name))) is not None:
-                    words.append(far)
+        """Return the arguments of a run; each node downloads its own copy of remote inputs."""
+        arguments: list[Any] = []
+        for value in self._step.arguments:
+            match value:
+                case {"input": str(name)} if dataset := self._remote_input(self._input(name)):
+                    arguments.append(dataset)
                 case {"write": str(name)} if self._output(name).storage is not None:
-                    words.append(OutputFolder())
+                    arguments.append(OutputFolder())
                 case _:
-                    words.append(_word(self.value(given)))
-        return words
+                    arguments.append(_argument_text(self.value(value)))
+        return arguments
 
-    def _far_away(self, one: InputRecord) -> FileDataset | None:
-        """Return an input as a dataset, where it is a single path of a store."""
-        dataset = self.dataset(one)
+    def _remote_input(self, item: InputRecord) -> FileDataset | None:
+        """Return an input as a dataset if it is a single path of an object store, else None."""
+        dataset = self.dataset(item)
         if isinstance(dataset, FileDataset) and dataset.storage and len(dataset.paths) == 1:
             return dataset
         return None
 
-    def dataset(self, one: InputRecord) -> Any:
-        """Return an input as a dataset, which is split."""
-        value = self.value(one.value)
-        if isinstance(value, str):  # a folder that an earlier step wrote
-            return _read_as(one, self._written(one, value))
+    def dataset(self, item: InputRecord) -> Any:
+        """Return an input as a dataset."""
+        value = self.value(item.value)
+        if isinstance(value, str):  # the output folder of an earlier step
+            return _read_as(item, self._place_of_output(item, value))
         return dataset_of(value)
 
-    def _written(self, one: InputRecord, place: str) -> Place:
-        """Return where an earlier step wrote an output."""
-        step, name = one.value["output"]
+    def _place_of_output(self, item: InputRecord, path: str) -> Place:
+        step, name = item.value["output"]
         outputs = self._record.step(step).outputs
-        storage = next(output.storage for output in outputs if output.name == name)
-        return Place(place, StorageSpec.of_spec(storage) if storage else None)
+        spec = next(output.storage for output in outputs if output.name == name)
+        return Place(path, StorageSpec.of_spec(spec) if spec else None)
 
     def output_folder(self, output: OutputRecord) -> str:
         """Return the folder, or the URL, of an output."""
         path = output.path.replace(STEP_RUN_ID, self._step_run_id)
         return f"{output.root.rstrip('/')}/{path}"
 
-    def output_place(self, output: OutputRecord) -> DataPath:
-        """Return the place of an output in its datastore."""
+    def output_path(self, output: OutputRecord) -> DataPath:
+        """Return the path of an output in its datastore."""
         storage = StorageSpec.of_spec(output.storage) if output.storage else None
         path = output.path.replace(STEP_RUN_ID, self._step_run_id)
         return Datastore(output.datastore, output.root, storage).path(path)
 
-    def local_path(self, one: InputRecord) -> str:
-        """Return where the script finds an input that it reads whole.
+    def local_path(self, item: InputRecord) -> str:
+        """Return the local path of a side input.
 
-        A local folder is itself, and so is a single file; files that a glob or a list chose, and
-        those of stores, are links in a folder, at their places relative to what they have in common.
+        A local folder or file is used in place. Files of globs, of lists and of object stores are
+        linked below a folder, by their paths relative to their common folder.
+
+        Raises
+        ------
+        ConfigError
+            The input is a table.
         """
-        dataset = self.dataset(one)
+        dataset = self.dataset(item)
         if not isinstance(dataset, FileDataset):
-            msg = f"the input {one.name!r} is a table; only files can be mounted as a side input."
+            msg = f"the input {item.name!r} is a table; only files can be mounted as a side input."
             raise ConfigError(msg)
         paths = dataset.paths
-        is_one = len(paths) == 1 and not any(sign in paths[0] for sign in _MAGIC)
-        if is_one and not dataset.storage:
-            return self._placed(one, paths[0])
-        return self._linked(one, dataset)
+        is_glob = any(sign in paths[0] for sign in _MAGIC)
+        if len(paths) == 1 and not is_glob and not dataset.storage:
+            return self._at_wanted_path(item, paths[0])
+        return self._linked(item, dataset)
 
-    def _linked(self, one: InputRecord, dataset: FileDataset) -> str:
-        items = [item for files in dataset.folders() for item in files]
-        here = [item[0] for item in items]
+    def _linked(self, item: InputRecord, dataset: FileDataset) -> str:
+        files = [file for batch in dataset.folders() for file in batch]
+        urls = [file[0] for file in files]
+        local = urls
         if dataset.storage:
-            here = local_copies(items, dataset.storage)
-            if len(items) == 1 and items[0][0] == dataset.paths[0]:
-                return self._placed(one, here[0])  # a single file is itself
-        common = common_folder(list(dataset.paths), [item[0] for item in items])
-        target = Path(one.path_on_compute or self._folder / "inputs" / one.name)
-        for path, (url, _, _) in zip(here, items, strict=True):
-            link = Path(place_below(str(target), os.path.relpath(url, common), url))
-            link.parent.mkdir(parents=True, exist_ok=True)
-            if not link.is_symlink():
-                link.symlink_to(path)
+            local = local_copies(files, dataset.storage)
+            if urls == [dataset.paths[0]]:  # a single file
+                return self._at_wanted_path(item, local[0])
+        target = Path(item.path_on_compute or self._folder / "inputs" / item.name)
+        link_files(target, list(dataset.paths), urls, local)
         return str(target)
 
     @staticmethod
-    def _placed(one: InputRecord, path: str) -> str:
-        """Let the script find something where it wants to, when that place is free."""
-        wanted = one.path_on_compute
+    def _at_wanted_path(item: InputRecord, path: str) -> str:
+        """Link a file or folder at the path the script expects; return its path if that is taken."""
+        wanted = item.path_on_compute
         if not wanted or not os.path.isabs(wanted):
             return path
         if os.path.isdir(wanted) and not os.path.islink(wanted) and not os.listdir(wanted):
-            os.rmdir(wanted)  # a fresh temporary folder, as notebooks make one to mount at
+            os.rmdir(wanted)  # a fresh temporary folder, which notebooks create as a mount point
         if not os.path.lexists(wanted):
             os.makedirs(os.path.dirname(wanted), exist_ok=True)
             os.symlink(path, wanted)
@@ -198,47 +198,63 @@ class Bindings:
 
 
 def common_folder(paths: list[str], files: list[str]) -> str:
-    """Return the folder that files are relative to: what the globs and folders have in common.
+    """Return the folder that the files of a dataset are relative to.
 
     Parameters
     ----------
     paths
-        Folders, files and globs as they were given.
+        The dataset's paths: folders, files and globs.
     files
-        What was found there.
+        The paths of its files.
     """
-    known = set(files)
-    fixed = []
+    file_set = set(files)
+    folders = []
     for path in paths:
         parts = path.rstrip("/").split("/")
-        cut = next((i for i, part in enumerate(parts) if any(s in part for s in _MAGIC)), None)
-        if path in known or os.path.isdir(path):  # brackets may be part of a name
-            cut = None
-        if cut is not None:
-            fixed.append("/".join(parts[:cut]))
-        else:
-            fixed.append("/".join(parts[:-1]) if path in known else "/".join(parts))
-    return os.path.commonpath(fixed) if len(fixed) > 1 else fixed[0]
+        if path in file_set:
+            folders.append("/".join(parts[:-1]))
+            continue
+        end = None
+        if not os.path.isdir(path):  # the name of a folder may contain brackets
+            end = next((i for i, part in enumerate(parts) if any(s in part for s in _MAGIC)), None)
+        folders.append("/".join(parts[:end]))
+    return os.path.commonpath(folders) if len(folders) > 1 else folders[0]
 
 
-def _word(value: Any) -> str:
+def link_files(
+    folder: Path, paths: list[str], names: Sequence[str], targets: Sequence[str]
+) -> None:
+    """Link the files of a dataset below a folder, by their paths relative to `common_folder`.
+
+    ``paths`` are the dataset's, ``names`` the paths or URLs of its files, ``targets`` their local
+    paths.
+    """
+    common = common_folder(paths, list(names))
+    for name, target in zip(names, targets, strict=True):
+        link = Path(place_below(str(folder), os.path.relpath(name, common), name))
+        link.parent.mkdir(parents=True, exist_ok=True)
+        if not link.is_symlink():
+            link.symlink_to(target)
+
+
+def _argument_text(value: Any) -> str:
     return json.dumps(value) if isinstance(value, list | dict) else str(value)
 
 
-def _read_as(one: InputRecord, place: Place) -> Any:
-    """Return what an earlier step wrote as a dataset: files, or the rows of them."""
-    options = dict(one.options)
-    if one.reads == "delimited":
+def _read_as(item: InputRecord, place: Place) -> Any:
+    """Return the output of an earlier step as a dataset of files or of rows."""
+    options = dict(item.options)
+    if item.reads == "delimited":
         return TabularDataset.from_delimited_files(place, inference="pandas", **options)
-    if one.reads == "parquet":
+    if item.reads == "parquet":
         return TabularDataset.from_parquet_files(place, **options)
     return FileDataset(place, **options)
 
 
-def split_secrets(
+def secret_values(
     variables: Mapping[str, str | None], environ: Mapping[str, str] = os.environ
 ) -> dict[str, str]:
-    """Return the variables with their values; those of secrets are in this process's environment."""
+    """Return environment variables with the values of secrets, which ``environ`` holds."""
     return {
         name: environ.get(name, "") if value is None else value for name, value in variables.items()
     }

@@ -1,4 +1,4 @@
-"""The driver of a pipeline: launches its steps one by one, and writes its journal."""
+"""The driver of a pipeline: starts its steps one after the other, and writes its journal."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import random
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ from ..files import write_atomically
 from ..runs.driver_lock import DriverLock
 from ..runs.run_folder import new_run_id
 from ..worker.azureml.finder import CONTEXT_VARIABLE
-from .bindings import Bindings, split_secrets
-from .folder import PipelineFolder, find_pipeline
+from .bindings import Bindings, secret_values
+from .folder import PipelineFolder, StepRecord, find_pipeline
 from .journal import (
     FINAL_STEP_STATES,
     PipelineEvent,
@@ -34,57 +35,56 @@ from .journal import (
     fold,
     read_events,
 )
-from .record import StepRecord
-from .registered_datasets import register_outputs, staged_datasets
-from .reuse import ReusableStep, find_finished, keep_finished, try_fingerprint
+from .registered_datasets import datasets_for_scripts, register_outputs
+from .reuse import ReusableStep, find_reusable, fingerprint, save_reusable
 from .steps import (
     LEGACY_PANDAS_VARIABLES,
     StepProcess,
-    publish_outputs,
+    attach_parallel,
     start_parallel,
     start_script,
-    take_up_parallel,
+    upload_outputs,
     was_submitted,
 )
 
 _log = logging.getLogger(__name__)
-_LOOK_S = 0.05
+_POLL_S = 0.05
 
 
 class PipelineDriver:
-    """Drives one pipeline from its folder to its end.
+    """Runs the steps of one pipeline, one after the other, and writes its journal.
 
     Parameters
     ----------
     folder
-        The pipeline.
+        The pipeline's folder.
     clock
-        Seconds since the epoch.
+        Returns seconds since the epoch.
     """
 
     def __init__(self, folder: PipelineFolder, clock: Callable[[], float] = time.time) -> None:
         self._folder = folder
         self._clock = clock
-        self._claim = DriverLock(folder)
+        self._lock = DriverLock(folder)
         self._record = folder.read_record()
         self._state = fold(read_events(folder.journal))
         self._rng = random.Random()  # noqa: S311 - a name, not a secret
 
     def run(self) -> None:
-        """Run the steps that are left, and record how the pipeline ended."""
+        """Run the remaining steps, and record how the pipeline ended."""
         self._write(PipelineStarted(self._clock(), os.getpid()))
         try:
             for step in self._record.steps:
                 self._advance(step)
             self._finish()
         finally:
-            self._claim.release()
+            self._lock.release()
 
     def _finish(self) -> None:
         states = {step.key: self._state.step(step.key) for step in self._record.steps}
         failed = [key for key, state in states.items() if state.state == "Failed"]
         if self._is_canceled():
-            self._write(PipelineFinished(self._clock(), "Canceled", "cancel was asked for"))
+            self._write(PipelineFinished(self._clock(), "Canceled", "cancel was requested"))
         elif failed:
             name = self._record.step(failed[0]).name
             reason = f"step {name} failed: {states[failed[0]].reason}"
@@ -93,17 +93,19 @@ class PipelineDriver:
             self._write(PipelineFinished(self._clock(), "Completed", ""))
 
     def _advance(self, step: StepRecord) -> None:
-        state = self._state.step(step.key)
-        if state.state in FINAL_STEP_STATES:
-            return  # an earlier driver saw its end
-        before = {key: self._state.step(key).state for key in step.after}
-        missing = [self._record.step(k).name for k, was in before.items() if was != "Completed"]
-        others_failed = any(s.state == "Failed" for s in self._state.steps.values())
+        if self._state.step(step.key).state in FINAL_STEP_STATES:
+            return  # it ended under an earlier driver
+        incomplete = [
+            self._record.step(key).name
+            for key in step.after
+            if self._state.step(key).state != "Completed"
+        ]
+        any_failed = any(state.state == "Failed" for state in self._state.steps.values())
         if self._is_canceled():
-            self._end(step, "Canceled", "cancel was asked for")
-        elif missing:
-            self._end(step, "Skipped", f"step {missing[0]} did not complete")
-        elif others_failed and not self._record.continue_on_step_failure:
+            self._end(step, "Canceled", "cancel was requested")
+        elif incomplete:
+            self._end(step, "Skipped", f"step {incomplete[0]} did not complete")
+        elif any_failed and not self._record.continue_on_step_failure:
             self._end(step, "Skipped", "an earlier step failed")
         else:
             self._try_step(step)
@@ -117,42 +119,55 @@ class PipelineDriver:
             self._end(step, "Failed", f"{kind}{error}")
 
     def _run_step(self, step: StepRecord) -> None:
-        was = self._state.step(step.key)
-        place = self._folder.step(step.key)
-        is_submitted = bool(was.submitting) and was_submitted(was.submitting)
-        run_id = was.submitting if is_submitted else was.run_id if was.state == "Running" else ""
-        if run_id:
-            step_run_id, key, outputs = was.step_run_id, "", was.outputs
-            going: StepProcess = take_up_parallel(run_id)
-            if is_submitted:
-                self._write_started(step, step_run_id, run_id, outputs)
+        """Run a step to its end; attach to its run if an earlier driver has submitted one."""
+        state = self._state.step(step.key)
+        if state.submitting and was_submitted(state.submitting):
+            process = attach_parallel(state.submitting)
+            self._write_started(step, state.step_run_id, process.run_id, state.outputs)
+            self._finish_step(step, process)
+        elif state.state == "Running" and state.run_id:
+            self._finish_step(step, attach_parallel(state.run_id))
         else:
-            step_run_id = new_run_id(self._clock(), self._rng)
-            log = place / "environment.log"
-            how = self._record.environment_policy
-            python, notes = interpreter(PackageSet.of(step.environment), how, log)
-            self._write(StepPrepared(self._clock(), step.key, step_run_id, notes))
-            bindings = Bindings(self._record, step, self._state, step_run_id, place)
-            script = place / "script"
-            key = ""
-            if step.allow_reuse:
-                key = try_fingerprint(self._record, step, bindings, script, python)
-                if key and not self._record.regenerate_outputs and self._reuse(step, key):
-                    return
-            outputs = {one.name: bindings.output_folder(one) for one in step.outputs}
-            variables = {**LEGACY_PANDAS_VARIABLES, **split_secrets(step.variables)}
-            variables[CONTEXT_VARIABLE] = str(self._write_context(step, bindings, step_run_id))
-            going = self._begin(step, bindings, outputs, python=python, variables=variables)
-            self._write_started(step, step_run_id, going.run_id, outputs)
-        state, reason = self._wait(going)
-        if state == "Completed":
-            publish_outputs(step, outputs, place)
-            register_outputs(Path(self._record.workspace), step, outputs)
-            if key:
-                keep_finished(self._record, key, ReusableStep(step_run_id, going.run_id, outputs))
-        self._end(step, state, reason)
+            self._run_new(step)
 
-    def _begin(
+    def _run_new(self, step: StepRecord) -> None:
+        """Run a step, unless the outputs of an earlier run can be reused."""
+        folder = self._folder.step(step.key)
+        step_run_id = new_run_id(self._clock(), self._rng)
+        log = folder / "environment.log"
+        policy = self._record.environment_policy
+        python, notes = interpreter(PackageSet.of(step.environment), policy, log)
+        self._write(StepPrepared(self._clock(), step.key, step_run_id, notes))
+        bindings = Bindings(self._record, step, self._state, step_run_id, folder)
+        key = ""
+        if step.allow_reuse:
+            with suppress(ParallelRunError, OSError):  # the step itself reports a missing input
+                key = fingerprint(self._record, step, bindings, folder / "script", python)
+            if key and not self._record.regenerate_outputs:
+                reusable = find_reusable(self._record, key)
+                if reusable is not None:
+                    self._write_reused(step, reusable)
+                    return
+        outputs = {output.name: bindings.output_folder(output) for output in step.outputs}
+        variables = {**LEGACY_PANDAS_VARIABLES, **secret_values(step.variables)}
+        variables[CONTEXT_VARIABLE] = str(self._write_context(step, bindings, step_run_id))
+        process = self._start(step, bindings, outputs, python=python, variables=variables)
+        self._write_started(step, step_run_id, process.run_id, outputs)
+        self._finish_step(step, process, key)
+
+    def _finish_step(self, step: StepRecord, process: StepProcess, key: str = "") -> None:
+        """Wait for the end of a step, and publish its outputs; ``key`` is its fingerprint."""
+        end, reason = self._wait(process)
+        if end == "Completed":
+            state = self._state.step(step.key)
+            upload_outputs(step, state.outputs, self._folder.step(step.key))
+            register_outputs(Path(self._record.workspace), step, state.outputs)
+            if key:
+                reusable = ReusableStep(state.step_run_id, process.run_id, state.outputs)
+                save_reusable(self._record, key, reusable)
+        self._end(step, end, reason)
+
+    def _start(
         self,
         step: StepRecord,
         bindings: Bindings,
@@ -161,24 +176,18 @@ class PipelineDriver:
         python: str,
         variables: dict[str, str],
     ) -> StepProcess:
-        """Start the run, or the plain script, of a step."""
-        script = self._folder.step(step.key) / "script"
+        folder = self._folder.step(step.key)
+        script = folder / "script"
         if step.kind != "parallel":
-            log = self._folder.step(step.key) / "std_log.txt"
+            log = folder / "std_log.txt"
             return start_script(
                 step, bindings, script=script, python=python, variables=variables, log=log
             )
-        # Before there is a run: a driver that is killed in between leaves one that is found.
+        # Written before the run exists: if this driver is killed in between, the next one finds it.
         run_id = new_run_id(self._clock(), self._rng)
         self._write(StepSubmitting(self._clock(), step.key, run_id, outputs))
         return start_parallel(
-            step,
-            bindings,
-            script=script,
-            python=python,
-            variables=variables,
-            compute=step.compute,
-            run_id=run_id,
+            step, bindings, script=script, python=python, variables=variables, run_id=run_id
         )
 
     def _write_started(
@@ -186,30 +195,27 @@ class PipelineDriver:
     ) -> None:
         self._write(StepStarted(self._clock(), step.key, step_run_id, run_id, outputs))
 
-    def _reuse(self, step: StepRecord, key: str) -> bool:
-        found = find_finished(self._record, key)
-        if found is None:
-            return False
-        self._write(
-            StepReused(self._clock(), step.key, found.step_run_id, found.run_id, found.outputs)
-        )
-        return True
+    def _write_reused(self, step: StepRecord, reusable: ReusableStep) -> None:
+        ids = (reusable.step_run_id, reusable.run_id)
+        self._write(StepReused(self._clock(), step.key, *ids, reusable.outputs))
 
-    def _wait(self, going: StepProcess) -> tuple[str, str]:
-        is_asked = False
+    def _wait(self, process: StepProcess) -> tuple[str, str]:
+        """Return the final state of a step and the reason; forward a request to cancel."""
+        is_cancel_sent = False
         while True:
-            ended = going.poll()
-            if ended is not None:
-                return ended
-            if not is_asked and self._is_canceled():
-                is_asked = True
-                going.cancel()
-            self._claim.heartbeat()
-            time.sleep(_LOOK_S)
+            end = process.poll()
+            if end is not None:
+                return end
+            if not is_cancel_sent and self._is_canceled():
+                is_cancel_sent = True
+                process.cancel()
+            self._lock.heartbeat()
+            time.sleep(_POLL_S)
 
     def _write_context(self, step: StepRecord, bindings: Bindings, step_run_id: str) -> Path:
-        """Write down what the step's script may know, for the names of azureml in it."""
-        place = self._folder.step(step.key)
+        """Write the context of the step's script, which the names of azureml in it read."""
+        folder = self._folder.step(step.key)
+        workspace = Path(self._record.workspace)
         context: dict[str, Any] = {
             **self._record.context,
             "run_id": step_run_id,
@@ -217,20 +223,18 @@ class PipelineDriver:
             "parent_id": self._record.run_id,
             "experiment": self._record.experiment,
             "workspace_folder": self._record.workspace,
-            "metrics": str(place / "metrics.jsonl"),
-            "files": str(place / "files"),
-            "inputs": {one.name: bindings.local_path(one) for one in step.side_inputs},
-            "outputs": {one.name: bindings.output_folder(one) for one in step.outputs},
-            "datasets": staged_datasets(
-                Path(self._record.workspace), self._words(step), place / "datasets"
-            ),
+            "metrics": str(folder / "metrics.jsonl"),
+            "files": str(folder / "files"),
+            "inputs": {item.name: bindings.local_path(item) for item in step.side_inputs},
+            "outputs": {output.name: bindings.output_folder(output) for output in step.outputs},
+            "datasets": datasets_for_scripts(workspace, self._text_of(step), folder / "datasets"),
         }
-        path = place / "context.json"
+        path = folder / "context.json"
         write_atomically(path, json.dumps(context))
         return path
 
-    def _words(self, step: StepRecord) -> str:
-        """Return the text in which a step may name what it opens."""
+    def _text_of(self, step: StepRecord) -> str:
+        """Return the text of a step's scripts and arguments, in which it names its datasets."""
         scripts = sorted((self._folder.step(step.key) / "script").rglob("*.py"))
         texts = [path.read_text(encoding="utf-8", errors="replace") for path in scripts]
         return "\n".join([*texts, json.dumps(step.arguments)])
@@ -247,14 +251,14 @@ class PipelineDriver:
 
 
 def drive_pipeline(path: str) -> None:
-    """Be the driver of the pipeline in a folder, to its end.
+    """Drive the pipeline in a folder to its end, in this process.
 
     Raises
     ------
     RunNotFoundError
-        There is no pipeline in that folder.
+        The folder holds no pipeline.
     RunFolderError
-        It has a driver already.
+        Another process drives the pipeline.
     """
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"

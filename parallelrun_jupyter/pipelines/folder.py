@@ -1,38 +1,198 @@
-"""The folders of pipelines: a run of runs, each with a small journal of its own."""
+"""The folder of a pipeline, and ``pipeline.json`` in it: the steps, their inputs and outputs.
+
+A value that is known only when its step starts is a *binding*, a JSON object with one key:
+``{"parameter": name}``, ``{"output": [step, name]}`` (a folder that an earlier step wrote),
+``{"input": name}`` (the local path of one of the step's own inputs) or ``{"write": name}`` (the
+folder of one of its own outputs). All other values are literal.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
-from ..errors import RunNotFoundError
+from ..errors import RunFolderError, RunNotFoundError
 from ..formatting import nearest_hint
 from ..home import home
 from ..runs.driver_lock import driver_is_alive
 from ..runs.run_folder import Folder, names_in
 from .journal import PipelineState, fold, read_events
-from .record import PipelineRecord
 
 RECORD_NAME = "pipeline.json"
+PIPELINE_SCHEMA = 1
+STEP_RUN_ID = "{run-id}"
+"""Placeholder in the path of an output for the id of the step's run."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutputRecord:
+    """A folder that a step writes.
+
+    Parameters
+    ----------
+    name
+        Its name in the step.
+    datastore
+        Name of its datastore.
+    root
+        The datastore's folder or URL.
+    path
+        Path in the datastore, with ``{run-id}`` for the id of the step's run.
+    storage
+        Spec of the object store, with credentials by reference; None for a folder.
+    register_as
+        Name under which the files are registered as a dataset when the step has completed.
+    """
+
+    name: str
+    datastore: str
+    root: str
+    path: str
+    storage: dict[str, Any] | None = None
+    register_as: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class InputRecord:
+    """An input of a step.
+
+    Parameters
+    ----------
+    name
+        Its name in the step.
+    value
+        A dataset's spec, or a binding to a parameter or to an output of another step.
+    reads
+        How the output of another step is read: ``files``, ``delimited``, ``parquet``.
+    options
+        Keyword arguments of the dataset.
+    path_on_compute
+        Path at which the script expects it; empty for any path.
+    """
+
+    name: str
+    value: Any
+    reads: str = "files"
+    options: dict[str, Any] = field(default_factory=dict)
+    path_on_compute: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """One step. ``kind`` is ``parallel`` (over mini-batches) or ``script`` (a plain Python script).
+
+    ``settings`` are fields of the native configuration, ``environment`` lists the requested
+    packages and the Python version, ``variables`` of None have a value that looks like a secret,
+    ``compute`` is the compute target (empty for this machine).
+    """
+
+    key: str
+    name: str
+    kind: str
+    script: str
+    settings: dict[str, Any]
+    environment: dict[str, Any]
+    arguments: list[Any]
+    inputs: list[InputRecord]
+    side_inputs: list[InputRecord]
+    outputs: list[OutputRecord]
+    variables: dict[str, str | None]
+    allow_reuse: bool
+    after: list[str]
+    compute: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineRecord:
+    """A pipeline as submitted.
+
+    ``workspace`` is the folder of the workspace, ``parameters`` the values of this run, and
+    ``context`` the facts about the surroundings that scripts can read.
+    """
+
+    run_id: str
+    name: str
+    experiment: str
+    workspace: str
+    created_at: float
+    version: str
+    driver_python: str
+    parameters: dict[str, Any]
+    steps: list[StepRecord]
+    tags: dict[str, str] = field(default_factory=dict)
+    context: dict[str, Any] = field(default_factory=dict)
+    environment_policy: str = "current"
+    continue_on_step_failure: bool = False
+    regenerate_outputs: bool = False
+    schema: int = PIPELINE_SCHEMA
+
+    def step(self, key: str) -> StepRecord:
+        """Return the step with a key."""
+        return next(step for step in self.steps if step.key == key)
+
+    def to_json(self) -> str:
+        """Return the text of ``pipeline.json``."""
+        return json.dumps(asdict(self), indent=1)
+
+    @classmethod
+    def from_json(cls, text: str, source: str) -> PipelineRecord:
+        """Read ``pipeline.json``; unknown keys of newer versions are ignored.
+
+        Parameters
+        ----------
+        text
+            The JSON.
+        source
+            Path of the file, for the error.
+
+        Raises
+        ------
+        RunFolderError
+            The text is not a pipeline record.
+        """
+        try:
+            values = _fields_of(cls, json.loads(text))
+            values["steps"] = [_step_of(step) for step in values["steps"]]
+            return cls(**values)
+        except (ValueError, TypeError, AttributeError, KeyError) as error:
+            msg = f"{source} is not the record of a pipeline ({error}); the folder is damaged."
+            raise RunFolderError(msg) from error
+
+
+def _step_of(record: dict[str, Any]) -> StepRecord:
+    values = _fields_of(StepRecord, record)
+    for name in ("inputs", "side_inputs"):
+        values[name] = [InputRecord(**_fields_of(InputRecord, item)) for item in values[name]]
+    values["outputs"] = [
+        OutputRecord(**_fields_of(OutputRecord, item)) for item in values["outputs"]
+    ]
+    return StepRecord(**values)
+
+
+def _fields_of(record_class: Any, record: dict[str, Any]) -> dict[str, Any]:
+    names = {f.name for f in fields(record_class)}
+    return {key: value for key, value in record.items() if key in names}
 
 
 @dataclass(frozen=True, slots=True)
 class PipelineFolder(Folder):
-    """One pipeline's folder and the places in it."""
+    """The folder of a pipeline run, with the paths of its files."""
 
     @property
     def record(self) -> Path:
-        """What was asked for."""
+        """Path of ``pipeline.json``."""
         return self.path / RECORD_NAME
 
     def step(self, key: str) -> Path:
-        """Return the folder of a step: its script, its logs, what its script may know."""
+        """Return the folder of a step, with its script, logs and context."""
         return self.path / "steps" / key
 
     def read_record(self) -> PipelineRecord:
-        """Read what was asked for.
+        """Read ``pipeline.json``.
 
         Raises
         ------
@@ -42,20 +202,20 @@ class PipelineFolder(Folder):
         return PipelineRecord.from_json(self.record_text(), str(self.record))
 
     def read_state(self, created_at: float, now: float | None = None) -> PipelineState:
-        """Return where the pipeline stands; Interrupted when its driver is gone.
+        """Return the pipeline's state; Interrupted when its driver is gone.
 
         Parameters
         ----------
         created_at
-            When it was created, in seconds since the epoch.
+            Creation time of the pipeline, in seconds since the epoch.
         now
-            The time. Default: the clock's.
+            Current time, in seconds since the epoch. Default: the clock's.
         """
         state = fold(read_events(self.journal))
         if state.is_final:
             return state
         if not driver_is_alive(self, created_at, time.time() if now is None else now):
-            state = fold(read_events(self.journal))  # its last events may have come meanwhile
+            state = fold(read_events(self.journal))  # the driver may have just written its last
             if not state.is_final:
                 state.state = "Interrupted"
                 state.reason = f"the process that drives it is gone; see {self.driver_log}"
@@ -63,17 +223,17 @@ class PipelineFolder(Folder):
 
 
 def pipelines_folder() -> Path:
-    """Return the folder of all pipelines of this home."""
+    """Return the folder of all pipeline runs of this home."""
     return home() / "pipelines"
 
 
 def create_pipeline(run_id: str) -> PipelineFolder:
-    """Make the folder of a new pipeline, readable by its owner only.
+    """Create the folder of a pipeline run, readable by its owner only.
 
     Raises
     ------
     RunFolderError
-        The home cannot be written.
+        The home is not writable.
     """
     folder = PipelineFolder(pipelines_folder() / run_id)
     folder.make("pipeline", (folder.control, folder.driver_log.parent, folder.path / "steps"))
@@ -81,18 +241,18 @@ def create_pipeline(run_id: str) -> PipelineFolder:
 
 
 def every_pipeline() -> list[PipelineFolder]:
-    """Return the folders of all pipelines, newest first."""
+    """Return the folders of all pipeline runs, newest first."""
     folders = (PipelineFolder(pipelines_folder() / name) for name in names_in(pipelines_folder()))
     return [folder for folder in folders if folder.record.is_file()]
 
 
 def find_pipeline(run_id: str) -> PipelineFolder:
-    """Return the folder of a pipeline, by its id.
+    """Return the folder of a pipeline run, by its id.
 
     Raises
     ------
     RunNotFoundError
-        There is none; the message names the nearest id.
+        No pipeline run has this id; the message names the nearest id.
     """
     path = pipelines_folder() / run_id
     if os.sep in run_id or run_id in {"", ".", ".."} or not (path / RECORD_NAME).is_file():

@@ -1,4 +1,4 @@
-"""The small journal of a pipeline, and its fold: where each step stands."""
+"""The journal of a pipeline: its events, and the state of each step after them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from ..errors import visible
 
@@ -16,7 +16,7 @@ FINAL_STEP_STATES = frozenset({"Completed", "Failed", "Canceled", "Skipped"})
 
 @dataclass(frozen=True, slots=True)
 class PipelineStarted:
-    """A driver took up the pipeline, for the first time or again."""
+    """A driver started or resumed the pipeline."""
 
     at: float
     pid: int
@@ -24,7 +24,7 @@ class PipelineStarted:
 
 @dataclass(frozen=True, slots=True)
 class StepPrepared:
-    """A step is being made ready: its environment, its side inputs."""
+    """The environment and the side inputs of a step are being prepared."""
 
     at: float
     step: str
@@ -37,9 +37,9 @@ class StepPrepared:
 
 @dataclass(frozen=True, slots=True)
 class StepSubmitting:
-    """The run of a step is about to be submitted as ``run_id``: a later driver looks for it.
+    """The run of a step is about to be submitted as ``run_id``.
 
-    Journals from before there was this event have none.
+    A driver that resumes the pipeline looks for that run. Older journals lack this event.
     """
 
     at: float
@@ -50,7 +50,7 @@ class StepSubmitting:
 
 @dataclass(frozen=True, slots=True)
 class StepStarted:
-    """A step runs; ``run_id`` is its run, empty for a plain script."""
+    """A step started; ``run_id`` is the id of its run, or empty for a plain script."""
 
     at: float
     step: str
@@ -61,7 +61,7 @@ class StepStarted:
 
 @dataclass(frozen=True, slots=True)
 class StepReused:
-    """A step was not run: an earlier one with the same script, settings and inputs stands for it."""
+    """A step reuses the outputs of an earlier run with the same script, settings and inputs."""
 
     at: float
     step: str
@@ -72,7 +72,7 @@ class StepReused:
 
 @dataclass(frozen=True, slots=True)
 class StepFinished:
-    """A step is over."""
+    """A step ended."""
 
     at: float
     step: str
@@ -85,7 +85,7 @@ class StepFinished:
 
 @dataclass(frozen=True, slots=True)
 class PipelineFinished:
-    """The pipeline is over."""
+    """The pipeline ended."""
 
     at: float
     state: str
@@ -108,7 +108,7 @@ _KINDS = {kind.__name__: kind for kind in PipelineEvent.__args__}
 
 
 def append_event(path: Path, event: PipelineEvent) -> None:
-    """Write an event, durably; for the pipeline's driver only."""
+    """Append an event and sync it to disk; only the pipeline's driver calls this."""
     line = json.dumps({"event": type(event).__name__, **asdict(event)}) + "\n"
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
@@ -119,7 +119,7 @@ def append_event(path: Path, event: PipelineEvent) -> None:
 
 
 def read_events(path: Path) -> list[PipelineEvent]:
-    """Return the events so far; a torn last line and kinds of newer versions are left out."""
+    """Return the events so far, without torn lines and event kinds of newer versions."""
     try:
         lines = path.read_bytes().split(b"\n")[:-1]
     except FileNotFoundError:
@@ -132,13 +132,13 @@ def read_events(path: Path) -> list[PipelineEvent]:
             if kind is not None:
                 events.append(kind(**record))
         except (ValueError, TypeError, KeyError):
-            continue  # torn by a crash, and followed by what came after it
+            continue  # a line torn by a crash; a resumed driver appended after it
     return events
 
 
 @dataclass(slots=True)
 class StepState:
-    """Where a step stands."""
+    """The state of a step."""
 
     state: str = "NotStarted"
     step_run_id: str = ""
@@ -149,13 +149,13 @@ class StepState:
     ended_at: float | None = None
     outputs: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    #: the id that its run was about to get, until it has started
+    #: the id from `StepSubmitting`, until the step has started
     submitting: str = ""
 
 
 @dataclass(slots=True)
 class PipelineState:
-    """Where a pipeline stands after its events."""
+    """The state of a pipeline after its events."""
 
     state: str = "NotStarted"
     reason: str = ""
@@ -165,15 +165,15 @@ class PipelineState:
 
     @property
     def is_final(self) -> bool:
-        """Whether it is over."""
+        """Whether the pipeline has ended."""
         return self.state in FINAL_PIPELINE_STATES
 
     def step(self, key: str) -> StepState:
-        """Return the state of a step."""
+        """Return the state of a step, by its key."""
         return self.steps.setdefault(key, StepState())
 
     def apply(self, event: PipelineEvent) -> None:
-        """Take one event into account."""
+        """Update the state with one event."""
         match event:
             case PipelineStarted():
                 self.state, self.started_at = "Running", self.started_at or event.at
@@ -207,13 +207,8 @@ class PipelineState:
 
 
 def fold(events: list[PipelineEvent]) -> PipelineState:
-    """Return where a pipeline stands after these events."""
+    """Return the state of a pipeline after these events."""
     state = PipelineState()
     for event in events:
         state.apply(event)
     return state
-
-
-def as_json(state: PipelineState) -> dict[str, Any]:
-    """Return a state as plain values."""
-    return asdict(state)

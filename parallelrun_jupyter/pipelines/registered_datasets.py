@@ -1,4 +1,4 @@
-"""Datasets that a workspace knows by name: kept as JSON, with versions, for steps and notebooks."""
+"""Datasets registered in a workspace: JSON files with all versions, for steps and notebooks."""
 
 from __future__ import annotations
 
@@ -12,64 +12,63 @@ from typing import Any
 
 from .. import files
 from ..data.datasets.inputs import dataset_of
-from ..data.local.listing import place_below
 from ..data.staging.local_copies import local_copies
 from ..errors import ConfigError
-from .bindings import common_folder
-from .record import StepRecord
+from .bindings import link_files
+from .folder import StepRecord
 
 
 @contextlib.contextmanager
 def lock(workspace: Path) -> Iterator[None]:
-    """Hold a workspace while something in it gets its next version."""
+    """Hold the lock of a workspace, for changes to what is registered in it."""
     workspace.mkdir(mode=0o700, parents=True, exist_ok=True)
     with files.lock(workspace / "workspace.lock"):
         yield
 
 
-def check_name(name: object, what: str) -> None:
-    """See that a name can be that of a file, in the folder that it is meant for.
+def check_name(name: object, kind: str) -> None:
+    """Check that a name can be a file name.
 
     Parameters
     ----------
     name
         The name.
-    what
-        What it names, such as ``dataset``.
+    kind
+        What it names, such as ``dataset``, for the error.
 
     Raises
     ------
     ConfigError
-        It cannot.
+        The name is invalid.
     """
     is_name = isinstance(name, str) and name.strip() not in {"", ".", ".."}
     if not is_name or "/" in str(name) or "\0" in str(name):
         msg = (
-            f"the {what}'s name is {name!r}; expected a text that is not empty, without '/', "
-            "such as 'sales-2024'."
+            f"the {kind}'s name is {name!r}; expected a non-empty text without '/', such as "
+            "'sales-2024'."
         )
         raise ConfigError(msg)
 
 
 def dataset_versions(workspace: Path, name: str) -> list[dict[str, Any]]:
-    """Return the versions of a dataset, the first one first.
+    """Return all versions of a dataset, oldest first; empty if the name is not registered.
 
     Raises
     ------
     ConfigError
-        The name cannot be one of a dataset.
+        The name is invalid.
     """
     check_name(name, "dataset")
     try:
-        kept = json.loads((workspace / "datasets" / f"{name}.json").read_text(encoding="utf-8"))
+        record = json.loads((workspace / "datasets" / f"{name}.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         return []
-    versions: list[dict[str, Any]] = kept["versions"]
+    versions: list[dict[str, Any]] = record["versions"]
     return versions
 
 
 def dataset_names(workspace: Path) -> list[str]:
-    """Return the names of the registered datasets."""
+    """Return the names of the registered datasets, sorted."""
     try:
         names = os.listdir(workspace / "datasets")
     except FileNotFoundError:
@@ -78,7 +77,7 @@ def dataset_names(workspace: Path) -> list[str]:
 
 
 def add_dataset_version(workspace: Path, name: str, version: dict[str, Any]) -> int:
-    """Register a dataset, or its next version; return the number of the version."""
+    """Register a dataset, or its next version; return the version's number, from 1."""
     with lock(workspace):
         versions = dataset_versions(workspace, name)
         number = len(versions) + 1
@@ -90,14 +89,14 @@ def add_dataset_version(workspace: Path, name: str, version: dict[str, Any]) -> 
 
 
 def remove_dataset(workspace: Path, name: str) -> None:
-    """Forget a dataset with all of its versions; its files stay."""
+    """Unregister all versions of a dataset; its files stay."""
     check_name(name, "dataset")
     with lock(workspace):
         (workspace / "datasets" / f"{name}.json").unlink(missing_ok=True)
 
 
 def register_outputs(workspace: Path, step: StepRecord, outputs: dict[str, str]) -> None:
-    """Register what a completed step wrote, where that was asked for."""
+    """Register the outputs of a completed step that have a name to register them as."""
     for output in step.outputs:
         if output.register_as:
             spec: dict[str, Any] = {"kind": "files", "paths": [outputs[output.name]]}
@@ -106,38 +105,33 @@ def register_outputs(workspace: Path, step: StepRecord, outputs: dict[str, str])
             add_dataset_version(workspace, output.register_as, {"spec": spec})
 
 
-def staged_datasets(workspace: Path, words: str, folder: Path) -> dict[str, Any]:
-    """Return what scripts may open by name: the latest versions of the registered datasets.
+def datasets_for_scripts(workspace: Path, text: str, folder: Path) -> dict[str, Any]:
+    """Return the latest version of each registered dataset, which scripts open by name.
 
     Parameters
     ----------
     workspace
         The workspace.
-    words
-        The text of the step's scripts and arguments. Datasets of stores that are named in it are
-        brought here; the others are not.
+    text
+        The text of the step's scripts and arguments. Datasets of object stores are downloaded only
+        if their name is in it.
     folder
-        Where to put them.
+        Folder for the downloads.
     """
-    found = {}
+    records = {}
     for name in dataset_names(workspace):
         record = dict(dataset_versions(workspace, name)[-1])
-        if record["spec"].get("storage") and name in words:
-            record["local"] = [_brought(record["spec"], folder / name)]
-        found[name] = record
-    return found
+        if record["spec"].get("storage") and name in text:
+            record["local"] = [_download(record["spec"], folder / name)]
+        records[name] = record
+    return records
 
 
-def _brought(spec: dict[str, Any], folder: Path) -> str:
-    """Bring the files of a dataset here; return the folder of them, as links."""
+def _download(spec: dict[str, Any], folder: Path) -> str:
+    """Download the files of a dataset; return a folder of links to them."""
     dataset = dataset_of(spec)
-    files: Any = getattr(dataset, "files", dataset)
-    items = [item for found in files.folders() for item in found]
-    here = local_copies(items, files.storage)
-    common = common_folder(list(files.paths), [item[0] for item in items])
-    for path, (url, _, _) in zip(here, items, strict=True):
-        link = Path(place_below(str(folder), os.path.relpath(url, common), url))
-        link.parent.mkdir(parents=True, exist_ok=True)
-        if not link.is_symlink():
-            link.symlink_to(path)
+    files: Any = getattr(dataset, "files", dataset)  # those of a table, or a dataset of files
+    items = [item for batch in files.folders() for item in batch]
+    names = [item[0] for item in items]
+    link_files(folder, list(files.paths), names, local_copies(items, files.storage))
     return str(folder)

@@ -1,6 +1,6 @@
-"""Steps that need not run again: the same script, settings and inputs, and outputs still there.
+"""Reuse of steps: a step is skipped if its script, settings and inputs are unchanged.
 
-Azure compares references to inputs; here their files count too, by size and time, so that changed
+Azure compares references to inputs. Here the sizes and times of their files count too, so changed
 data makes a step run again (reference rule R19).
 """
 
@@ -10,19 +10,18 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import ParallelRunError
 from ..files import write_atomically
 from .bindings import Bindings
-from .record import InputRecord, PipelineRecord, StepRecord
+from .folder import InputRecord, PipelineRecord, StepRecord
 
 
 @dataclass(frozen=True, slots=True)
 class ReusableStep:
-    """An earlier run of a step: its ids and where its outputs are."""
+    """A completed run of a step: its ids and the paths of its outputs."""
 
     step_run_id: str
     run_id: str
@@ -32,18 +31,23 @@ class ReusableStep:
 def fingerprint(
     record: PipelineRecord, step: StepRecord, bindings: Bindings, script: Path, python: str
 ) -> str:
-    """Return what two runs of a step have in common when they would compute the same.
+    """Return a digest that is equal for two runs of a step that would compute the same.
 
     Parameters
     ----------
     record, step
-        The step of its pipeline.
+        The pipeline and its step.
     bindings
-        Its values.
+        The values of the step.
     script
-        The snapshot of its script folder.
+        Its script folder, as copied at submission.
     python
         The interpreter that would run it.
+
+    Raises
+    ------
+    ParallelRunError, OSError
+        An input cannot be listed.
     """
     digest = hashlib.sha256()
 
@@ -51,29 +55,29 @@ def fingerprint(
         digest.update(json.dumps(values, sort_keys=True).encode() + b"\n")
 
     add(record.workspace, step.kind, step.script, bindings.settings(), step.environment, python)
-    add(sorted(step.variables), [_fixed(bindings, given) for given in step.arguments])
+    add(sorted(step.variables), [_stable_argument(bindings, value) for value in step.arguments])
     add([(output.name, output.datastore, output.path) for output in step.outputs])
     for path in _files_below(script):
         add(str(path.relative_to(script)), hashlib.sha256(path.read_bytes()).hexdigest())
-    for one in (*step.inputs, *step.side_inputs):
-        for line in _identity(bindings, one):
+    for item in (*step.inputs, *step.side_inputs):
+        for line in _lines_of_input(bindings, item):
             digest.update(line)
-    add(_models(Path(record.workspace)))
+    add(_model_versions(Path(record.workspace)))
     return digest.hexdigest()
 
 
-def _fixed(bindings: Bindings, given: Any) -> Any:
-    """Return an argument as the fingerprint sees it: outputs have another path in every run."""
-    is_path = isinstance(given, dict) and not given.keys().isdisjoint({"output", "input", "write"})
-    return list(given) if is_path else bindings.value(given)
+def _stable_argument(bindings: Bindings, value: Any) -> Any:
+    """Return an argument without the paths, which differ from run to run."""
+    is_path = isinstance(value, dict) and not value.keys().isdisjoint({"output", "input", "write"})
+    return list(value) if is_path else bindings.value(value)
 
 
-def _identity(bindings: Bindings, one: InputRecord) -> Iterator[bytes]:
-    """Yield what tells the contents of an input: names, sizes, times."""
-    yield json.dumps([one.name, one.reads, one.options, one.path_on_compute]).encode()
-    dataset = bindings.dataset(one)
+def _lines_of_input(bindings: Bindings, item: InputRecord) -> Iterator[bytes]:
+    """Yield the description of an input, and the names, sizes and times of its files."""
+    yield json.dumps([item.name, item.reads, item.options, item.path_on_compute]).encode()
+    dataset = bindings.dataset(item)
     yield json.dumps(dataset.spec(), sort_keys=True).encode()
-    files: Any = getattr(dataset, "files", dataset)  # a table's own, or files themselves
+    files: Any = getattr(dataset, "files", dataset)  # those of a table, or a dataset of files
     for folder in files.folders():
         yield json.dumps(folder).encode()
 
@@ -82,15 +86,15 @@ def _files_below(folder: Path) -> list[Path]:
     if folder.is_file():
         return [folder]
     return sorted(
-        Path(where) / name
-        for where, _, names in os.walk(folder)
+        Path(parent) / name
+        for parent, _, names in os.walk(folder)
         for name in names
-        if os.path.isfile(os.path.join(where, name))
+        if os.path.isfile(os.path.join(parent, name))
     )
 
 
-def _models(workspace: Path) -> list[str]:
-    """Return the latest version of each registered model: scripts ask for models by name."""
+def _model_versions(workspace: Path) -> list[str]:
+    """Return the latest version of each registered model, since scripts open models by name."""
     try:
         names = sorted(os.listdir(workspace / "azureml-models"))
     except FileNotFoundError:
@@ -98,40 +102,22 @@ def _models(workspace: Path) -> list[str]:
     return [f"{name}:{len(os.listdir(workspace / 'azureml-models' / name))}" for name in names]
 
 
-def find_finished(record: PipelineRecord, key: str) -> ReusableStep | None:
-    """Return an earlier run with this fingerprint, where all of its outputs are still there."""
+def find_reusable(record: PipelineRecord, key: str) -> ReusableStep | None:
+    """Return the run with this fingerprint; None if no run has it or an output was deleted."""
     try:
-        kept = json.loads(_place(record, key).read_text(encoding="utf-8"))
-        found = ReusableStep(**kept)
+        reusable = ReusableStep(**json.loads(_path_of(record, key).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
-    is_there = all("://" in path or os.path.exists(path) for path in found.outputs.values())
-    return found if is_there else None
+    exist = all("://" in path or os.path.exists(path) for path in reusable.outputs.values())
+    return reusable if exist else None
 
 
-def keep_finished(record: PipelineRecord, key: str, finished: ReusableStep) -> None:
-    """Remember a step that has completed."""
-    place = _place(record, key)
-    place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    text = json.dumps(
-        {
-            "step_run_id": finished.step_run_id,
-            "run_id": finished.run_id,
-            "outputs": finished.outputs,
-        }
-    )
-    write_atomically(place, text)
+def save_reusable(record: PipelineRecord, key: str, reusable: ReusableStep) -> None:
+    """Store a completed run of a step under its fingerprint."""
+    path = _path_of(record, key)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_atomically(path, json.dumps(asdict(reusable)))
 
 
-def _place(record: PipelineRecord, key: str) -> Path:
+def _path_of(record: PipelineRecord, key: str) -> Path:
     return Path(record.workspace) / "reuse" / f"{key}.json"
-
-
-def try_fingerprint(
-    record: PipelineRecord, step: StepRecord, bindings: Bindings, script: Path, python: str
-) -> str:
-    """Return the fingerprint, or nothing where an input cannot be listed: the step will say why."""
-    try:
-        return fingerprint(record, step, bindings, script, python)
-    except (ParallelRunError, OSError):
-        return ""

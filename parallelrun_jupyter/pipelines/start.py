@@ -1,4 +1,4 @@
-"""Starts pipelines: lays down the folder and launches the driver; publishes, and starts published ones."""
+"""Starting, resuming and publishing pipelines."""
 
 from __future__ import annotations
 
@@ -21,12 +21,11 @@ from ..formatting import nearest_hint
 from ..home import home
 from ..runs.logs.reader import text_from
 from ..runs.run_folder import new_run_id
-from .folder import PipelineFolder, create_pipeline
-from .record import PipelineRecord, StepRecord
+from .folder import PipelineFolder, PipelineRecord, StepRecord, create_pipeline
 from .registered_datasets import check_name
 
 _START_LIMIT_S = 20.0
-_LOOK_S = 0.05
+_POLL_S = 0.05
 
 
 def new_id() -> str:
@@ -39,46 +38,46 @@ def start_pipeline(
     snapshot: Callable[[PipelineFolder], None],
     secrets: Mapping[str, str],
 ) -> PipelineFolder:
-    """Lay down a pipeline and launch its driver.
+    """Create the folder of a pipeline run and launch its driver.
 
     Parameters
     ----------
     record
-        What it is.
+        The pipeline.
     snapshot
-        Puts the scripts of the steps into the folder.
+        Copies the scripts of the steps into the folder.
     secrets
-        Variables that go to the driver in memory only.
+        Environment variables for the driver that are not stored on disk.
 
     Raises
     ------
     RunFolderError, LaunchError
-        The folder cannot be written, or the driver did not start; nothing is left but the
-        experiment's name.
+        The folder cannot be written, or the driver did not start; the folder is removed, and only
+        the experiment's name stays.
     ConfigError
-        A credential that was typed in another session is not here.
+        A credential that was typed in another session is missing.
     """
     folder = create_pipeline(record.run_id)
     with folder.removed_unless_driven():
         snapshot(folder)
         write_atomically(folder.record, record.to_json())
-        _note_experiment(record)
+        _register_experiment(record)
         launch(folder, record.driver_python, {**secrets, **held_credentials(record)})
     return folder
 
 
 def resume_pipeline(folder: PipelineFolder) -> None:
-    """Launch another driver for a pipeline that lost its own; steps that have ended are kept.
+    """Launch a new driver for a pipeline that lost its own; steps that have ended are kept.
 
-    A step over mini-batches that was running has gone on meanwhile, and is taken up; a plain script
-    starts anew.
+    A step over mini-batches has its own driver and kept running; the pipeline's new driver attaches
+    to it. A plain script that was running starts again.
 
     Raises
     ------
     RunFolderError
-        The pipeline is going, or has ended.
+        The pipeline is running, or has ended.
     ConfigError
-        A variable with a secret is not set here; the message names it.
+        An environment variable with a secret is not set; the message names it.
     LaunchError
         The driver did not start.
     """
@@ -87,13 +86,13 @@ def resume_pipeline(folder: PipelineFolder) -> None:
     if state.state != "Interrupted":
         msg = (
             f"pipeline run {folder.run_id} is {state.state}; only one that lost its driver can be "
-            "resumed. Submit the pipeline anew: steps with allow_reuse are not run again."
+            "resumed. Submit the pipeline again: steps with allow_reuse are not run again."
         )
         raise RunFolderError(msg)
-    wanted = {
+    secrets = {
         name for step in record.steps for name, value in step.variables.items() if value is None
     }
-    missing = sorted(name for name in wanted if name not in os.environ)
+    missing = sorted(secrets - os.environ.keys())
     if missing:
         msg = (
             f"pipeline run {folder.run_id} was given the environment variable {missing[0]}, whose "
@@ -104,61 +103,60 @@ def resume_pipeline(folder: PipelineFolder) -> None:
     until = time.monotonic() + _START_LIMIT_S
     while folder.read_state(record.created_at).state == "Interrupted":
         if time.monotonic() > until:
-            said = text_from(folder.driver_log, 0)[-1000:].strip()
-            msg = f"the driver did not take up pipeline run {folder.run_id}: {said}"
+            log = text_from(folder.driver_log, 0)[-1000:].strip()
+            msg = f"the driver did not resume pipeline run {folder.run_id}: {log}"
             raise LaunchError(msg)
-        time.sleep(_LOOK_S)
+        time.sleep(_POLL_S)
 
 
 def held_credentials(record: PipelineRecord) -> dict[str, str]:
-    """Return the variables with the credentials of stores that were typed in this process.
+    """Return the environment variables with the store credentials that were typed in this process.
 
     Raises
     ------
     ConfigError
-        One is not here any more; the message names its variable.
+        A credential is missing; the message names its variable.
     """
-    storages = [StorageSpec.of_spec(spec) for spec in _storages(asdict(record))]
-    found = (pair for storage in storages for pair in storage.references())
-    return variables_for_driver(found, os.environ)
+    storages = [StorageSpec.of_spec(spec) for spec in _storage_specs(asdict(record))]
+    references = (pair for storage in storages for pair in storage.references())
+    return variables_for_driver(references, os.environ)
 
 
-def _storages(value: Any) -> Iterator[dict[str, Any]]:
-    """Yield the descriptions of stores in a record, wherever they are."""
+def _storage_specs(value: Any) -> Iterator[dict[str, Any]]:
+    """Yield the storage specs in a record, at any depth."""
     if isinstance(value, dict):
         if {"protocol", "secrets"} <= value.keys():
             yield value
-        for inside in value.values():
-            yield from _storages(inside)
-    elif isinstance(value, list):
-        for inside in value:
-            yield from _storages(inside)
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            yield from _storage_specs(item)
 
 
-def _note_experiment(record: PipelineRecord) -> None:
-    """Let the workspace know the experiment."""
-    check_name(record.experiment, "experiment")  # of a published pipeline, a request has brought it
-    place = Path(record.workspace) / "experiments" / f"{record.experiment}.json"
-    if not place.exists():
-        place.parent.mkdir(mode=0o700, exist_ok=True)
+def _register_experiment(record: PipelineRecord) -> None:
+    """Register the experiment's name in the workspace."""
+    check_name(record.experiment, "experiment")  # may be from an HTTP request
+    path = Path(record.workspace) / "experiments" / f"{record.experiment}.json"
+    if not path.exists():
+        path.parent.mkdir(mode=0o700, exist_ok=True)
         text = json.dumps({"name": record.experiment, "created_at": record.created_at})
-        write_atomically(place, text)
+        write_atomically(path, text)
 
 
-def check_parameters(record: PipelineRecord, given: Mapping[str, Any]) -> None:
-    """See that a pipeline has the parameters that are given.
+def check_parameters(record: PipelineRecord, values: Mapping[str, Any]) -> None:
+    """Check that a pipeline has the parameters that are to be set.
 
     Raises
     ------
     ConfigError
-        It has not; the message names the nearest one.
+        A parameter is unknown; the message names the nearest one.
     """
-    for name in given:
+    for name in values:
         if name not in record.parameters:
-            known = ", ".join(sorted(record.parameters)) or "none"
+            names = ", ".join(sorted(record.parameters)) or "none"
             msg = (
                 f"the pipeline has no parameter {name!r}.{nearest_hint(name, record.parameters)} "
-                f"Its parameters are: {known}."
+                f"Its parameters are: {names}."
             )
             raise ConfigError(msg)
 
@@ -174,7 +172,7 @@ def published_folder() -> Path:
 def publish(
     record: PipelineRecord, facts: Mapping[str, Any], snapshot: Callable[[Path], None]
 ) -> str:
-    """Keep a pipeline, with its scripts, to be started again and again; return its id.
+    """Store a pipeline and its scripts, to be started any number of times; return its id.
 
     Parameters
     ----------
@@ -183,19 +181,19 @@ def publish(
     facts
         Name, description, version.
     snapshot
-        Puts the steps' scripts into a folder.
+        Copies the steps' scripts into a folder.
     """
     folder = published_folder() / record.run_id
     folder.mkdir(mode=0o700, parents=True)
-    is_whole = False
+    is_complete = False
     try:
         snapshot(folder / "steps")
         (folder / "pipeline.json").write_text(record.to_json(), encoding="utf-8")
         text = json.dumps({"status": "Active", "published_at": time.time(), **facts})
         write_atomically(folder / "published.json", text)
-        is_whole = True
+        is_complete = True
     finally:
-        if not is_whole:  # else its id would be listed, and name nothing
+        if not is_complete:  # otherwise published_ids would list it
             shutil.rmtree(folder, ignore_errors=True)
     return record.run_id
 
@@ -209,12 +207,12 @@ def published_ids() -> list[str]:
 
 
 def read_published(published_id: str) -> tuple[PipelineRecord, dict[str, Any]]:
-    """Return a published pipeline: its record, and what else is known of it.
+    """Return the record of a published pipeline, and its facts: status, name, description, ...
 
     Raises
     ------
     RunNotFoundError
-        There is none of that id.
+        No published pipeline has this id.
     """
     folder = published_folder() / published_id
     is_name = published_id not in {"", ".", ".."} and os.sep not in published_id
@@ -227,7 +225,7 @@ def read_published(published_id: str) -> tuple[PipelineRecord, dict[str, Any]]:
 
 
 def change_published(published_id: str, changes: Mapping[str, Any]) -> None:
-    """Change what is known of a published pipeline, such as its status."""
+    """Change facts of a published pipeline, such as its status."""
     _, facts = read_published(published_id)
     path = published_folder() / published_id / "published.json"
     write_atomically(path, json.dumps({**facts, **changes}))
@@ -237,27 +235,27 @@ _SETTINGS = {
     "mini_batch_size", "node_count", "process_count_per_node", "logging_level",
     "run_invocation_timeout", "run_max_try", "error_threshold",
 }  # fmt: skip
-"""What a request may change of steps over mini-batches, though nobody made it a parameter."""
+"""Settings of steps over mini-batches that a request may change without a pipeline parameter."""
 
 
-def _settings_among(
-    record: PipelineRecord, given: Mapping[str, Any]
+def _split_settings(
+    record: PipelineRecord, values: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what of a request are settings of steps, and what are parameters."""
-    own = {name for name in given if name in _SETTINGS and name not in record.parameters}
-    settings = {name: given[name] for name in own}
-    return settings, {name: value for name, value in given.items() if name not in own}
+    """Split the values of a request into settings of steps and parameters of the pipeline."""
+    names = _SETTINGS - record.parameters.keys()
+    settings = {name: value for name, value in values.items() if name in names}
+    return settings, {name: value for name, value in values.items() if name not in names}
 
 
 def _with_settings(step: StepRecord, changes: Mapping[str, Any]) -> StepRecord:
-    """Return a step with other settings, which are among its script's arguments as well."""
+    """Return a step with other settings, also among its script's arguments."""
     if not changes or step.kind != "parallel":
         return step
-    words = list(step.arguments)
+    arguments = list(step.arguments)
     for name, value in changes.items():
-        if f"--{name}" in words:
-            words[words.index(f"--{name}") + 1] = value
-    return replace(step, settings={**step.settings, **changes}, arguments=words)
+        if f"--{name}" in arguments:
+            arguments[arguments.index(f"--{name}") + 1] = value
+    return replace(step, settings={**step.settings, **changes}, arguments=arguments)
 
 
 def start_published(
@@ -268,9 +266,9 @@ def start_published(
     Parameters
     ----------
     published_id
-        Which one.
+        Id of the published pipeline.
     parameters
-        Values in place of the defaults.
+        Values that replace the defaults.
     experiment
         The experiment of the run. Default: the pipeline's name.
     facts
@@ -279,31 +277,32 @@ def start_published(
     Raises
     ------
     RunNotFoundError
-        There is none of that id.
+        No published pipeline has this id.
     ConfigError
-        It has no such parameter, or it is disabled.
+        The pipeline is disabled, or a parameter is unknown.
     LaunchError
         The driver did not start.
     """
-    kept, known = read_published(published_id)
-    if known["status"] != "Active":
-        msg = f"the published pipeline {published_id} is {known['status']}; enable it first."
+    published, published_facts = read_published(published_id)
+    if published_facts["status"] != "Active":
+        status = published_facts["status"]
+        msg = f"the published pipeline {published_id} is {status}; enable it first."
         raise ConfigError(msg)
-    settings, values = _settings_among(kept, parameters)
-    check_parameters(kept, values)
+    settings, values = _split_settings(published, parameters)
+    check_parameters(published, values)
     record = replace(
-        kept,
-        steps=[_with_settings(step, settings) for step in kept.steps],
+        published,
+        steps=[_with_settings(step, settings) for step in published.steps],
         run_id=new_id(),
         created_at=time.time(),
-        experiment=experiment or str(known.get("name") or kept.experiment),
-        parameters={**kept.parameters, **values},
-        tags={**kept.tags, "published_id": published_id},
+        experiment=experiment or str(published_facts.get("name") or published.experiment),
+        parameters={**published.parameters, **values},
+        tags={**published.tags, "published_id": published_id},
         **facts,
     )
-    source = published_folder() / published_id / "steps"
+    scripts = published_folder() / published_id / "steps"
 
     def snapshot(folder: PipelineFolder) -> None:
-        shutil.copytree(source, folder.path / "steps", dirs_exist_ok=True)
+        shutil.copytree(scripts, folder.path / "steps", dirs_exist_ok=True)
 
     return start_pipeline(record, snapshot, {})

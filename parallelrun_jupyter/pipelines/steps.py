@@ -1,4 +1,4 @@
-"""The two kinds of steps: over mini-batches by the public API, and plain scripts by a process."""
+"""The two kinds of steps: runs over mini-batches, by the public API, and plain scripts."""
 
 from __future__ import annotations
 
@@ -21,20 +21,22 @@ from ..config.step import ParallelRunStep
 from ..data.storage.storage import Place, StorageSpec
 from ..data.storage.transfer import upload_all
 from ..engine.node.fork_server import WORKER_FOLDER
-from ..errors import ParallelRunError, RunFolderError, RunNotFoundError
+from ..errors import RunFolderError, RunNotFoundError
 from ..runs.logs.reader import last_state
 from ..runs.run_folder import find, runs_folder
 from ..runs.snapshot.follower import Follower
 from .bindings import Bindings
-from .record import StepRecord
+from .folder import StepRecord
 
 LEGACY_PANDAS_VARIABLES = {"PANDAS_FUTURE_INFER_STRING": "0"}
-"""Scripts of pipelines were written for pandas 1 and 2, whose texts are objects; pandas 3 reads this."""
+"""Makes pandas 3 read texts as objects, as pandas 1 and 2 do, for which most scripts were written."""
 
-_PATIENCE_S = 10.0
-_LOOK_S = 0.05
-_SAID_LINES = 30
-_WHOLE_NUMBERS = {
+_TERMINATE_S = 10.0
+"""Time between SIGTERM and SIGKILL."""
+
+_POLL_S = 0.05
+_REASON_LINES = 30
+_INTEGER_SETTINGS = {
     "node_count", "process_count_per_node", "run_invocation_timeout", "run_max_try",
     "error_threshold", "allowed_failed_count",
 }  # fmt: skip
@@ -48,14 +50,14 @@ class StepProcess(Protocol):
         """The id of its run; empty for a plain script."""
 
     def poll(self) -> tuple[str, str] | None:
-        """Return its final state and the reason, or None while it goes on."""
+        """Return the final state and the reason, or None while the step is running."""
 
     def cancel(self) -> None:
-        """Ask it to end."""
+        """Request that the step ends."""
 
 
 class ParallelStep:
-    """A step over mini-batches: a run like any other."""
+    """A step over mini-batches, which is a run of its own."""
 
     def __init__(self, run_id: str) -> None:
         self._follower = Follower(find(run_id))
@@ -66,7 +68,7 @@ class ParallelStep:
         return self._follower.folder.run_id
 
     def poll(self) -> tuple[str, str] | None:
-        """Return its final state and the reason, or None while it goes on."""
+        """Return the final state and the reason, or None while the run is running."""
         snapshot = self._follower.refresh()
         if not snapshot["is_final"]:
             return None
@@ -77,12 +79,12 @@ class ParallelStep:
         return snapshot["state"], snapshot["reason"]
 
     def cancel(self) -> None:
-        """Ask it to end."""
+        """Request that the run ends."""
         self._follower.folder.request("cancel")
 
 
 class ScriptStep:
-    """A plain script in a process group of its own, which ends with the pipeline's driver."""
+    """A plain script in its own process group, which ends with the pipeline's driver."""
 
     run_id = ""
 
@@ -104,33 +106,34 @@ class ScriptStep:
             )
 
     def poll(self) -> tuple[str, str] | None:
-        """Return its final state and the reason, or None while it goes on."""
+        """Return the final state and the reason, or None while the script is running."""
         status = self._process.poll()
         if status is None:
             return None
-        self._signal(signal.SIGKILL)  # what it has started ends with it
+        self._signal(signal.SIGKILL)  # processes that the script left behind
         if self._is_canceled:
-            return "Canceled", "cancel was asked for"
+            return "Canceled", "cancel was requested"
         if status == 0:
             return "Completed", ""
-        return "Failed", f"{self._last_words()}\nthe script ended with exit code {status}".strip()
+        return "Failed", f"{self._log_tail()}\nthe script ended with exit code {status}".strip()
 
-    def _last_words(self) -> str:
+    def _log_tail(self) -> str:
+        """Return the end of the log, from the last traceback if there is one."""
         rows = self._log.read_bytes().replace(b"\r\n", b"\n").rstrip(b"\n").split(b"\n")
         states = [last_state(row) if b"\r" in row else row for row in rows]
         lines = [state.decode("utf-8", "replace") for state in states]
         starts = [i for i, line in enumerate(lines) if line.startswith("Traceback")]
-        first = max(starts[-1] if starts else 0, len(lines) - _SAID_LINES)
+        first = max(starts[-1] if starts else 0, len(lines) - _REASON_LINES)
         return "\n".join(lines[first:])
 
     def cancel(self) -> None:
-        """End it: gently first, then at once."""
+        """End the script: SIGTERM first, SIGKILL after 10 seconds."""
         if self._is_canceled:
             return
         self._is_canceled = True
         self._signal(signal.SIGTERM)
         try:
-            self._process.wait(_PATIENCE_S)
+            self._process.wait(_TERMINATE_S)
         except subprocess.TimeoutExpired:
             self._signal(signal.SIGKILL)
 
@@ -138,7 +141,7 @@ class ScriptStep:
         try:
             os.killpg(self._process.pid, number)
         except (ProcessLookupError, PermissionError):
-            pass  # all of the group is gone
+            pass  # all processes of the group have ended
 
 
 def start_parallel(
@@ -148,51 +151,49 @@ def start_parallel(
     script: Path,
     python: str,
     variables: dict[str, str],
-    compute: str,
     run_id: str,
 ) -> ParallelStep:
-    """Submit the run of a step over mini-batches, under an id that the pipeline's journal has.
+    """Submit the run of a step over mini-batches, under an id that is in the pipeline's journal.
 
     Raises
     ------
     ParallelRunError
-        What ``submit`` raises.
+        The run cannot be submitted; see ``submit``.
     """
     settings = {k: v for k, v in bindings.settings().items() if v is not None}
-    for name in _WHOLE_NUMBERS & settings.keys():
-        settings[name] = _whole(settings[name])
+    for name in _INTEGER_SETTINGS & settings.keys():
+        settings[name] = _as_integer(settings[name])
     keys = settings.get("partition_keys")
-    if isinstance(keys, str):  # a parameter of a pipeline has no lists
+    if isinstance(keys, str):  # a pipeline parameter cannot be a list
         settings["partition_keys"] = json.loads(keys)
-    output = bindings.output_place(step.outputs[0]) if step.outputs else None
+    output = bindings.output_path(step.outputs[0]) if step.outputs else None
     if output is not None and output.datastore.storage is None:
-        os.makedirs(
-            output.place().path, exist_ok=True
-        )  # a summary_only script may write there at once
+        # A summary_only script may write there before the run creates it.
+        os.makedirs(output.place().path, exist_ok=True)
     config = ParallelRunConfig(
         entry_script=step.script,
         source_directory=str(script),
         environment=python,
         environment_variables=variables,
-        compute_target=compute or None,
+        compute_target=step.compute or None,
         **settings,
     )
-    bound = ParallelRunStep(
+    native_step = ParallelRunStep(
         step.name,
         config,
-        [bindings.dataset(one) for one in step.inputs],
+        [bindings.dataset(item) for item in step.inputs],
         output,
         arguments=bindings.arguments_for_nodes(),
     )
-    return ParallelStep(submit_as(bound, run_id).run_id)
+    return ParallelStep(submit_as(native_step, run_id).run_id)
 
 
-def _whole(value: Any) -> Any:
-    """Return a number that was given as text, as parameters of pipelines often are."""
+def _as_integer(value: Any) -> Any:
+    """Convert a number that was given as text, as pipeline parameters often are."""
     try:
         return int(value)
     except (TypeError, ValueError):
-        return value  # the configuration says what is wrong with it
+        return value  # the configuration reports it
 
 
 def start_script(
@@ -215,8 +216,8 @@ def start_script(
         if output.storage is None:
             os.makedirs(os.path.dirname(bindings.output_folder(output)), exist_ok=True)
     arguments = bindings.arguments()
-    held = {name for name in os.environ if name in bindings.held_names()}
-    environ = {k: v for k, v in {**os.environ, **variables}.items() if k not in held}
+    credentials = bindings.credential_variables() & os.environ.keys()
+    environ = {k: v for k, v in {**os.environ, **variables}.items() if k not in credentials}
     return ScriptStep(
         python or sys.executable,
         script / step.script,
@@ -227,8 +228,8 @@ def start_script(
     )
 
 
-def publish_outputs(step: StepRecord, outputs: dict[str, str], place: Path) -> None:
-    """Put what a plain script wrote for a store into the store.
+def upload_outputs(step: StepRecord, outputs: dict[str, str], folder: Path) -> None:
+    """Upload a plain script's outputs to their object stores.
 
     Raises
     ------
@@ -236,16 +237,16 @@ def publish_outputs(step: StepRecord, outputs: dict[str, str], place: Path) -> N
         The store refuses.
     """
     for output in step.outputs:
-        folder = place / "outputs" / output.name
-        if step.kind == "script" and output.storage is not None and folder.exists():
-            found = [p for p in sorted(folder.rglob("*")) if p.is_file()]
-            pairs = [(str(path), str(path.relative_to(folder))) for path in found]
+        local = folder / "outputs" / output.name
+        if step.kind == "script" and output.storage is not None and local.exists():
+            paths = [path for path in sorted(local.rglob("*")) if path.is_file()]
+            pairs = [(str(path), str(path.relative_to(local))) for path in paths]
             target = Place(outputs[output.name], StorageSpec.of_spec(output.storage))
             upload_all(pairs, target, overwrite=True)
 
 
 def was_submitted(run_id: str) -> bool:
-    """Return whether there is a run of this id; a half-made folder is removed."""
+    """Return whether a run exists; the folder of a submission that was cut short is removed."""
     try:
         find(run_id)
     except RunNotFoundError:
@@ -254,19 +255,17 @@ def was_submitted(run_id: str) -> bool:
     return True
 
 
-def take_up_parallel(run_id: str) -> ParallelStep:
-    """Return the run that an earlier driver of the pipeline had started; resumed, if need be.
+def attach_parallel(run_id: str) -> ParallelStep:
+    """Return a run that an earlier driver of the pipeline submitted, resumed if it is Interrupted.
 
     Raises
     ------
     ParallelRunError
-        It cannot be resumed.
+        The run cannot be resumed.
     """
     run = Run.attach(run_id)
-    while (
-        run.status == "Queued"
-    ):  # its driver is starting, or was never launched: then it is Interrupted after 15 s
-        time.sleep(_LOOK_S)
+    while run.status == "Queued":  # Interrupted after 15 s if its driver never started
+        time.sleep(_POLL_S)
     if run.status == "Interrupted":
         try:
             run.resume()
@@ -274,6 +273,3 @@ def take_up_parallel(run_id: str) -> ParallelStep:
             if run.status != "Completed":
                 raise
     return ParallelStep(run_id)
-
-
-__all__ = ["ParallelRunError", "ParallelStep", "ScriptStep", "StepProcess"]

@@ -149,7 +149,7 @@ def test_a_step_refuses_what_it_cannot_use() -> None:
         ParallelRunStep("a", "config", "x")
     with pytest.raises(
         ConfigError,
-        match="output is 'https://b/o', where nothing can be written: a web server takes no",
+        match="output is 'https://b/o', where nothing can be written: a web server does not",
     ):
         ParallelRunStep("a", config, "x", output="https://b/o")
     keyed = ParallelRunConfig(partition_keys=["user"])

@@ -160,7 +160,7 @@ def test_an_input_that_matches_nothing_says_what_is_there(
 
 
 def test_what_no_worker_could_read_is_refused() -> None:
-    with pytest.raises(InputError, match="is in the memory of this process, and a run has"):
+    with pytest.raises(InputError, match="is in the memory of this process, and the"):
         FileDataset("memory://x.png")
     with pytest.raises(InputError, match="an input path is empty"):
         FileDataset(" ")

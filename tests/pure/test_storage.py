@@ -26,10 +26,10 @@ def _no_credentials_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def storage(environ: dict[str, str] | None = None, **options: Any) -> StorageSpec:
-    return make_storage("az", {}, options, label="x", environ=environ or {})
+    return make_storage("az", options, label="x", environ=environ or {})
 
 
-def test_a_credential_goes_by_reference_and_the_rest_as_it_is() -> None:
+def test_credentials_are_stored_by_reference() -> None:
     made = storage(account_name="acct", account_key="SECRET", max_concurrency=4)
     assert made.options == {"account_name": "acct", "max_concurrency": 4}
     assert made.secrets == {"account_key": Held("PARALLELRUN_X_ACCOUNT_KEY")}
@@ -38,9 +38,9 @@ def test_a_credential_goes_by_reference_and_the_rest_as_it_is() -> None:
     assert variables_for_driver(made.references(), {}) == {"PARALLELRUN_X_ACCOUNT_KEY": "SECRET"}
 
 
-def test_nested_credentials_are_seen() -> None:
+def test_nested_credentials_are_recognized() -> None:
     made = make_storage(
-        "https", {}, {"client_kwargs": {"headers": {"Authorization": "SECRET"}}}, label="web"
+        "https", {"client_kwargs": {"headers": {"Authorization": "SECRET"}}}, label="web"
     )
     assert "SECRET" not in json.dumps(made.spec())
     [(_, reference)] = made.references()
@@ -57,15 +57,15 @@ def test_azures_variables_are_referred_to_by_name() -> None:
     assert storage(environ, account_name="acct", sas_token="t").secrets.keys() == {"sas_token"}
 
 
-def test_an_account_has_to_be_known() -> None:
-    with pytest.raises(ConfigError, match="the storage account of the container is not known"):
+def test_an_account_is_required() -> None:
+    with pytest.raises(ConfigError, match="the storage account of the container is unknown"):
         storage()
     string = "DefaultEndpointsProtocol=https;AccountName=acct;AccountKey=SECRET=="
     made = storage(connection_string=string)
     assert made.options == {"account_name": "acct"}
 
 
-def test_identities_are_recognised_and_other_objects_refused() -> None:
+def test_identities_are_recognized_and_other_objects_refused() -> None:
     class DefaultAzureCredential:
         pass
 
@@ -73,11 +73,11 @@ def test_identities_are_recognised_and_other_objects_refused() -> None:
     assert storage(account_name="a", credential=DefaultAzureCredential()).options["anon"] is False
     with pytest.raises(ConfigError, match="credential is a object, which cannot be handed to"):
         storage(account_name="a", credential=object())
-    with pytest.raises(ConfigError, match="storage_options holds something that cannot be written"):
+    with pytest.raises(ConfigError, match="storage_options holds a value that cannot be stored"):
         storage(account_name="a", loop=object())
 
 
-def test_a_missing_credential_is_asked_for_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_names_a_missing_credential(monkeypatch: pytest.MonkeyPatch) -> None:
     reference = hold("store", "sas_token", "SECRET")
     assert look_up(reference, "it", {}) == "SECRET"
     monkeypatch.setattr(credentials, "_held", {})  # another process
@@ -126,8 +126,10 @@ def test_the_keyring_is_read_where_it_is_used(monkeypatch: pytest.MonkeyPatch) -
         look_up(Keyring("blobs", "acct"), "it", {})
 
 
-def test_missing_packages_and_unknown_protocols_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InputError, match=r"no store is known by azz://\. Did you mean 'az'\?"):
+def test_missing_packages_and_unknown_protocols_are_reported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(InputError, match=r"unknown protocol azz://\. Did you mean 'az'\?"):
         FileDataset("azz://c/a").check()
     monkeypatch.setitem(sys.modules, "s3fs", None)
     with pytest.raises(MissingExtraError, match=r"s3:// needs a package .*: Install s3fs"):
@@ -142,7 +144,7 @@ def test_missing_packages_and_unknown_protocols_are_said(monkeypatch: pytest.Mon
     )
 
 
-def test_datastores_are_kept_without_their_secrets(home: Path) -> None:
+def test_datastores_are_stored_without_secrets(home: Path) -> None:
     store = Datastore.register_azure_blob_container("mine", "data", "acct", account_key="SECRET")
     Datastore.register_azure_blob_container("open", "public", "acct")
     Datastore.register_local("here", home)
@@ -168,7 +170,7 @@ def test_datastores_are_kept_without_their_secrets(home: Path) -> None:
     assert [known.name for known in Datastore.list()] == ["here", "open"]
 
 
-def test_a_registered_container_lends_its_credential() -> None:
+def test_urls_use_the_credential_of_a_registered_container() -> None:
     store = Datastore.register_azure_blob_container("mine", "data", "acct", account_key="SECRET")
     for path in (
         store.path("a/*.csv"), (store, "a/*.csv"), "az://data/a/*.csv",
@@ -178,7 +180,7 @@ def test_a_registered_container_lends_its_credential() -> None:
         place = place_of(path)
         assert place.path == "az://data/a/*.csv"
         assert place.storage == store.storage
-    with pytest.raises(ConfigError, match="account of the container is not known"):
+    with pytest.raises(ConfigError, match="account of the container is unknown"):
         place_of("az://elsewhere/a")
     signed = place_of("https://acct.blob.core.windows.net/data/a?sv=1&sig=x")
     assert signed.storage is not None
@@ -186,7 +188,7 @@ def test_a_registered_container_lends_its_credential() -> None:
 
 
 def opened_with(where: Any) -> dict[str, str]:
-    """Return what a driver would open a place with: the value of each credential."""
+    """Return the value of each credential with which a driver would open a place."""
     found = where.storage if hasattr(where, "storage") else where
     handed = variables_for_driver(found.references(), {})
     return {name: handed[reference.name] for name, reference in found.secrets.items()}
@@ -237,7 +239,7 @@ def test_no_datastore_is_opened_with_the_key_of_another(registered: list[tuple[s
         assert opened_with(store) == {"account_key": f"key {number} of {name} in {account}"}
 
 
-def test_names_that_differ_in_case_or_sign_ask_for_variables_of_their_own(
+def test_similar_names_have_different_variables(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(credentials, "_held", {})  # other tests register the same names
@@ -262,7 +264,7 @@ def test_a_refused_registration_changes_no_key(home: Path) -> None:
     assert opened_with(store) == {"account_key": "OLD"}
 
 
-def test_a_renewed_key_of_a_datastore_is_the_one_that_is_used() -> None:
+def test_a_renewed_key_replaces_the_earlier_one() -> None:
     store = Datastore.register_azure_blob_container("mine", "data", "acct", account_key="OLD")
     Datastore.register_azure_blob_container("mine", "data", "acct", account_key="NEW")
     assert opened_with(store) == {"account_key": "NEW"}
@@ -280,7 +282,7 @@ def test_a_container_of_two_accounts_is_not_guessed() -> None:
     assert opened_with(named) == {"account_key": "bbb"}
 
 
-def test_a_dataset_is_of_one_store(home: Path) -> None:
+def test_a_dataset_has_one_store(home: Path) -> None:
     store = Datastore.register_azure_blob_container("mine", "data", "acct")
     assert FileDataset([store.path("a"), store.path("b")]).paths == ("az://data/a", "az://data/b")
     dataset = FileDataset((store, "a"))

@@ -1,4 +1,4 @@
-"""Files of stores, by an archive that fsspec reads as one: given twice, gone, and oddly named."""
+"""Files of a store, an archive that fsspec opens: duplicates, deleted files, unusual names."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from parallelrun_jupyter import FileDataset, TabularDataset
 from parallelrun_jupyter.data.batching import BatchSpec
 from parallelrun_jupyter.data.storage.object_store import ObjectStore
 from parallelrun_jupyter.data.storage.storage import Place
-from parallelrun_jupyter.data.storage.transfer import copies_of
+from parallelrun_jupyter.data.storage.transfer import download_all
 from parallelrun_jupyter.errors import InputError
 from parallelrun_jupyter.worker.plan_line import PlanLine
 
@@ -32,7 +32,7 @@ TABLES = {f"in/{k}.csv": f"n,t\n{k},x{k}\n{k + 10},y\n" for k in range(12)}
 
 
 def expected(names: Sequence[str]) -> pd.DataFrame:
-    """Return what pandas makes of the files, one behind the other."""
+    """Return the rows of the files in order, as pandas reads them."""
     frames = [pd.read_csv(io.StringIO(TABLES[name])) for name in names]
     return pd.concat(frames, ignore_index=True)
 
@@ -60,9 +60,7 @@ def test_a_table_that_is_given_twice_counts_twice(
     pd.testing.assert_frame_equal(table.to_pandas_dataframe(), expected(names))
 
 
-def test_a_table_that_went_since_it_was_listed_fails_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_deleted_table_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = archive(tmp_path / "a.zip", TABLES)
     table = TabularDataset.from_delimited_files("zip://in", storage_options=options)
     listed = list(table.files.folders())
@@ -89,12 +87,12 @@ def test_a_key_that_leads_out_of_the_folder_is_refused_before_anything_is_writte
     listed = [[("zip://in/b.txt", 0, ""), (f"zip://{name}", 0, "")]]
     monkeypatch.setattr(
         ObjectStore, "folders", lambda *_: iter(listed)
-    )  # a store that keeps such keys
+    )  # a store that allows such keys
     (tmp_path / "home" / "target").mkdir(parents=True)
     before = files_below(tmp_path)
     place = Place(dataset.paths[0], dataset.storage)
     with pytest.raises(InputError, match=r"would not stay below .* Nothing was written"):
-        copies_of(place, "zip://in", str(tmp_path / "home" / "target"), overwrite=True)
+        download_all(place, "zip://in", str(tmp_path / "home" / "target"), overwrite=True)
     with pytest.raises(InputError, match=r"would not stay below .* Nothing was written"):
         dataset.download(tmp_path / "home" / "target")
     assert files_below(tmp_path) == before
@@ -107,7 +105,7 @@ def test_a_key_that_leads_out_of_the_folder_is_refused_before_anything_is_writte
         (["in/a", "in/a/b"], "is below it, which no folder can hold"),
     ],
 )
-def test_keys_that_no_folder_can_hold_beside_each_other_are_refused(
+def test_colliding_names_are_refused(
     tmp_path: Path, names: list[str], why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dataset = FileDataset("zip://in", storage_options=archive(tmp_path / "a.zip", {"in/b": ""}))

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parallelrun_jupyter.data.storage.urls import Url, datastore_of, parse_url
+from parallelrun_jupyter.data.storage.storage import Url, datastore_of, parse_url
 from parallelrun_jupyter.errors import InputError
 
 ENDPOINT = "http://127.0.0.1:10000/{account}"
@@ -38,7 +38,7 @@ CHINA = {"account_name": "acct", "blob_endpoint": "https://acct.blob.core.chinac
         ("s3://bucket/a/*.csv", "s3://bucket/a/*.csv", {}),
     ],
 )  # fmt: skip
-def test_every_form_becomes_one(text: str, url: str, options: dict[str, str]) -> None:
+def test_all_forms_are_normalized(text: str, url: str, options: dict[str, str]) -> None:
     parsed = parse_url(text, ENDPOINT)
     assert parsed == Url(url.partition("://")[0], url, options)
 
@@ -46,16 +46,19 @@ def test_every_form_becomes_one(text: str, url: str, options: dict[str, str]) ->
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("memory://a/b", "is in the memory of this process, and a run has processes of its own"),
-        ("az:///a", r"names no container; expected az://CONTAINER/PATH\."),
+        (
+            "memory://a/b",
+            "is in the memory of this process, and the processes of a run cannot read",
+        ),
+        ("az:///a", r"does not name a container; expected az://CONTAINER/PATH\."),
         ("az://c@host.example/a", "names the host 'host.example'; expected ACCOUNT.blob.core"),
         ("zip://a.csv::az://c/a.zip", "is a chain of URLs"),
-        ("https://u:pw@host/a", "the URL of host holds a user and a password"),
+        ("https://u:pw@host/a", "the URL of host contains a user and a password"),
         ("https://b.s3.amazonaws.com/a?X-Amz-Signature=1", "looks like a credential, which would"),
-        ("https://acct.blob.core.windows.net/c/a?snapshot=1", "no shared access signature"),
+        ("https://acct.blob.core.windows.net/c/a?snapshot=1", "not a shared access signature"),
     ],
 )
-def test_what_cannot_be_read_is_said(text: str, message: str) -> None:
+def test_unsupported_urls_are_refused(text: str, message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
         parse_url(text, ENDPOINT)
     assert "pw" not in str(caught.value).replace("'password'", "")
@@ -76,8 +79,10 @@ def test_datastores_are_named_by_url(text: str, named: tuple[str, str] | None) -
     assert datastore_of(text) == named
 
 
-def test_other_assets_are_no_datastores() -> None:
-    with pytest.raises(InputError, match="names no datastore; expected azureml://datastores/NAME"):
+def test_other_assets_are_refused() -> None:
+    with pytest.raises(
+        InputError, match="does not name a datastore; expected azureml://datastores/NAME"
+    ):
         datastore_of("azureml://registries/r/data/d/versions/1")
 
 

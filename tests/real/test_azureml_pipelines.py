@@ -77,7 +77,7 @@ def parallel(ws: Any, inputs: list[Any], script: str = SCORE, **changes: Any) ->
 
 
 def files(ws: Any, count: int = 5) -> Any:
-    """Return that many files in the default datastore."""
+    """Upload a number of files to the default datastore; return them as a dataset."""
     from azureml.core import Dataset
 
     folder = Path("in")
@@ -368,7 +368,7 @@ def test_settings_of_steps_change_over_http_without_being_parameters(
     with pytest.raises(ConfigError, match="no parameter 'speed'"):
         start_published(published.id, {"speed": 1})
     before = sorted(ws.folder.parent.parent.rglob("*.json"))
-    for name in ("../../up", "/tmp/up", ".."):  # a request has brought it
+    for name in ("../../up", "/tmp/up", ".."):  # as in an HTTP request
         with pytest.raises(ConfigError, match="the experiment's name is"):
             start_published(published.id, {}, name)
     assert sorted(ws.folder.parent.parent.rglob("*.json")) == before

@@ -1,4 +1,4 @@
-"""What networks, stores and people do to inputs in a store: the end is definite, nothing else is lost."""
+"""Faults of networks and stores: the run ends in a definite state, and only affected items are lost."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ BLOBS = {f"in/{number:02d}.txt": f"{number:05d}" * 10 for number in range(40)}
 def network(
     azurite: Azurite, endpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[BadNetwork]:
-    """Return a network between the run and the store that is good until it is told otherwise."""
+    """Return a proxy between the run and the store, which passes all requests at first."""
     proxy = BadNetwork(azurite.port, lambda *_: "pass")
     monkeypatch.setenv("PARALLELRUN_BLOB_ENDPOINT", proxy.endpoint)
     yield proxy
@@ -61,7 +61,7 @@ def rows_without(container: ContainerClient, *missing: int) -> list[str]:
 
 
 @pytest.mark.parametrize("fate", ["cut", "half", "503", "slow"])
-def test_what_passes_costs_nothing(
+def test_short_faults_lose_nothing(
     run_over: Callable[..., Run], network: BadNetwork, container: ContainerClient, fate: Fate
 ) -> None:
     def first_time(method: str, path: str, count: int) -> Fate:
@@ -74,7 +74,7 @@ def test_what_passes_costs_nothing(
     assert rows_of(run) == rows_without(container)
 
 
-def test_a_stalled_blob_is_a_load_timeout_and_lost_alone(
+def test_only_a_stalled_blob_times_out(
     run_over: Callable[..., Run], network: BadNetwork, container: ContainerClient
 ) -> None:
     network.rule = lambda _method, path, _count: "stall" if path.endswith("05.txt") else "pass"
@@ -103,11 +103,11 @@ def test_a_store_that_cuts_every_connection_ends_the_run(
     assert run.failures()["message"].str.contains("did not answer as a store does").all()
 
 
-def test_a_blob_that_vanishes_or_changes_is_said_and_lost_alone(
+def test_only_a_deleted_or_changed_blob_fails(
     run_over: Callable[..., Run], network: BadNetwork, container: ContainerClient
 ) -> None:
     def meddle(method: str, path: str, _count: int) -> Fate:
-        if method == "GET" and path.endswith("00.txt"):  # all is listed by now
+        if method == "GET" and path.endswith("00.txt"):  # the listing is complete
             if container.get_blob_client("in/20.txt").exists():
                 container.delete_blob("in/20.txt")
             container.upload_blob("in/30.txt", "x" * 50, overwrite=True)
@@ -147,7 +147,7 @@ def test_a_killed_stager_is_replaced(
     assert run.failures().empty
 
 
-def test_a_killed_driver_leaves_nothing_that_stays_and_the_run_goes_on(
+def test_a_killed_driver_leaves_no_processes_and_the_run_resumes(
     run_over: Callable[..., Run], network: BadNetwork, container: ContainerClient, home: Path
 ) -> None:
     network.rule = lambda *_: "slow"
@@ -234,7 +234,7 @@ def test_a_listing_that_stalls_is_ended_by_the_progress_timeout(
     assert "progress_update_timeout" in run.snapshot()["reason"]
 
 
-def test_a_large_blob_is_whole_and_not_held_in_memory(
+def test_a_large_blob_is_complete_and_not_held_in_memory(
     start: Callable[..., Run], endpoint: str, azurite: Azurite, keyed: dict[str, Any],
     tmp_path: Path,
 ) -> None:  # fmt: skip
@@ -260,7 +260,7 @@ def test_a_large_blob_is_whole_and_not_held_in_memory(
     assert 0 < peak < 170 << 20
 
 
-def test_a_credential_that_expires_meanwhile_is_said(
+def test_an_expired_credential_is_reported(
     run_over: Callable[..., Run], network: BadNetwork, container: ContainerClient
 ) -> None:
     network.rule = lambda method, path, _count: (

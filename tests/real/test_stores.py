@@ -62,7 +62,7 @@ def test_blobs_are_listed_staged_and_run_in_order(
         if path.is_file():
             assert KEY.encode() not in path.read_bytes(), path
     until = time.monotonic() + 10
-    while list((home / "cache" / "views").iterdir()):  # the run's view goes with it
+    while list((home / "cache" / "views").iterdir()):  # until the run has removed its view
         assert time.monotonic() < until
 
 
@@ -118,7 +118,7 @@ def test_the_output_goes_to_a_store(
     assert rows_of(run) == text.split(), "without the run's own copy it is read from the store"
 
 
-def test_what_a_script_writes_itself_goes_there_too(
+def test_files_that_the_script_writes_are_uploaded(
     start: Callable[..., Run], azurite: Azurite, numbers: Path
 ) -> None:
     container = azurite.make_container({})
@@ -150,7 +150,7 @@ def test_side_inputs_are_local_paths_in_the_arguments(
     assert rows[0] == "L0 a b w labels.txt", "also in this process"
 
 
-def test_a_side_input_that_does_not_come_ends_the_run(
+def test_a_missing_side_input_ends_the_run(
     start: Callable[..., Run],
     azurite: Azurite,
     keyed: dict[str, Any],
@@ -161,7 +161,7 @@ def test_a_side_input_that_does_not_come_ends_the_run(
     labels.check()
     container.delete_blob("labels.txt")
     mounted = labels.as_mount()
-    monkeypatch.setattr(mounted, "check", lambda: None)  # as if it went just after the check
+    monkeypatch.setattr(mounted, "check", lambda: None)  # as if it was deleted after the check
     run = start("side.py", arguments=["--labels", mounted], process_count_per_node=1)
     assert end_of(run, 30) == "Failed"
     assert "labels.txt' matches no file" in run.snapshot()["reason"]
@@ -266,7 +266,7 @@ def test_keys_in_a_store_and_a_partitioned_copy_there(
         ("az://C/in/*.txt", {"account_name": "otheraccount"},
          "the storage account 'otheraccount' has no container 'C'."),
         ("az://C/in/*.txt", {"account_key": None, "credential": "identity"},
-         "an identity's token goes over https only. Give a key, a SAS token or anon=True"),
+         "an identity's token is sent over https only. Give a key, a SAS token or anon=True"),
         ("az://C/in/*.txt", {"acount_name": "x"}, "'acount_name', which the storage account "
          "'pipelinedata' does not know. Did you mean 'account_name'?"),
         ("az://C/in/*.png", {}, "matches no file in the storage account 'pipelinedata'; "
@@ -276,7 +276,7 @@ def test_keys_in_a_store_and_a_partitioned_copy_there(
         ("az://*/in", {}, "leaves the container open; name it: az://CONTAINER/*"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_said_before_anything_starts(
+def test_wrong_inputs_are_refused_before_the_run_starts(
     start: Callable[..., Run],
     azurite: Azurite,
     keyed: dict[str, Any],
@@ -292,7 +292,7 @@ def test_what_is_wrong_is_said_before_anything_starts(
     assert not Run.list()
 
 
-def test_an_output_that_cannot_be_written_is_said_before_anything_starts(
+def test_a_read_only_output_is_refused_before_the_run_starts(
     start: Callable[..., Run], azurite: Azurite
 ) -> None:
     public = Datastore.register_azure_blob_container(
@@ -337,7 +337,7 @@ def test_other_file_systems_of_fsspec_are_inputs(start: Callable[..., Run], tmp_
     assert rows_of(run) == [f"in/{k:02d}.txt={k}" for k in range(20)]
 
 
-def test_datastores_take_and_give_files(
+def test_datastores_upload_and_download_files(
     azurite: Azurite, keyed: dict[str, Any], tmp_path: Path, numbers: Path
 ) -> None:
     container = azurite.make_container({})
@@ -376,7 +376,7 @@ def test_datastores_take_and_give_files(
     ]
 
 
-def test_two_processes_register_at_once(home: Path) -> None:
+def test_two_processes_register_at_the_same_time(home: Path) -> None:
     code = (
         "import sys; from parallelrun_jupyter import Datastore\n"
         "for k in range(20):\n"
@@ -387,7 +387,7 @@ def test_two_processes_register_at_once(home: Path) -> None:
     assert len(Datastore.list()) == 40
 
 
-def test_two_runs_share_the_cache_and_a_small_one_still_serves(
+def test_two_runs_share_a_cache_that_may_be_small(
     start: Callable[..., Run],
     azurite: Azurite,
     keyed: dict[str, Any],

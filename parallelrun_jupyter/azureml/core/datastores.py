@@ -10,8 +10,7 @@ from typing import Any
 
 from ...data.storage.datastores import Datastore as NativeDatastore
 from ...data.storage.object_store import ObjectStore
-from ...data.storage.storage import StorageSpec
-from ...data.storage.urls import ENDPOINT_VARIABLE
+from ...data.storage.storage import ENDPOINT_VARIABLE, StorageSpec
 from ..exceptions import UserErrorException
 from ..loader.name_table import Partial
 from .references import DataReference

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ...pipelines.record import InputRecord
+from ...pipelines.folder import InputRecord
 from ..exceptions import UserErrorException
 from ..loader.name_table import load
 

@@ -6,7 +6,7 @@ import itertools
 import re
 from typing import Any
 
-from ...pipelines.record import STEP_RUN_ID, OutputRecord
+from ...pipelines.folder import STEP_RUN_ID, OutputRecord
 from ..data.step_inputs import DatasetConsumptionConfig
 from ..data.tables import plain_header
 from ..exceptions import UserErrorException

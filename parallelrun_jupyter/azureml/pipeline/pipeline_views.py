@@ -13,9 +13,8 @@ from ...formatting import format_duration
 from ...notebook.display import Place, kernel_place
 from ...notebook.feed import settle
 from ...notebook.run_details import CellOutput
-from ...pipelines.folder import PipelineFolder
+from ...pipelines.folder import PipelineFolder, PipelineRecord
 from ...pipelines.journal import FINAL_STEP_STATES, PipelineState, StepState
-from ...pipelines.record import PipelineRecord
 from ...runs.logs.reader import text_from
 from ...runs.run_folder import find
 from ...runs.snapshot.follower import Follower

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import ConfigError
+from ...files import write_atomically
 from ...pipelines import start
-from ...pipelines.folder import PipelineFolder, every_pipeline
-from ...pipelines.record import PipelineRecord
-from ...runs.folders import write_atomically
+from ...pipelines.folder import PipelineFolder, PipelineRecord, every_pipeline
 from ..core.workspace import Workspace, as_workspace
 from ..data.step_inputs import plain_value
 from ..exceptions import PipelineNotFoundException, UserErrorException

@@ -15,7 +15,7 @@ from typing import Any
 from ...data.datasets.file_dataset import FileDataset
 from ...environment.build import as_policy, policy
 from ...formatting import looks_secret
-from ...pipelines.record import InputRecord, OutputRecord, PipelineRecord, StepRecord
+from ...pipelines.folder import InputRecord, OutputRecord, PipelineRecord, StepRecord
 from ...runs.source_copy import NOT_COPIED, copy_source
 from ...version import __version__
 from ...worker.output.results import SETTINGS_FILE

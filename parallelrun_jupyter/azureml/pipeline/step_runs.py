@@ -11,8 +11,8 @@ from typing import Any
 
 from ...client.run import Run as NativeRun
 from ...data.storage.datastores import Datastore
+from ...pipelines.folder import StepRecord
 from ...pipelines.journal import StepState
-from ...pipelines.record import StepRecord
 from ..core.datastores import get as get_datastore
 from ..data.datasets import FileDatasetFactory
 from ..exceptions import ActivityFailedException, UserErrorException

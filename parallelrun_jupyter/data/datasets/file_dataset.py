@@ -166,17 +166,17 @@ class FileDataset:
             The dataset is empty, the store refuses, or two files would have the same path. Names
             with ``..`` are refused before anything is written.
         """
-        from ..storage.transfer import copies_of
+        from ..storage.transfer import download_all
 
         target = local_folder(target_path, "target_path")
-        copies = []
+        paths: list[str] = []
         placed: dict[str, str] = {}
         for path in self.paths:
             is_folder = self.storage is None and os.path.isdir(path)
             root = path if is_folder else MAGIC.split(path)[0].rpartition("/")[0]
             place = Place(path, self.storage)
-            copies += copies_of(place, root, target, overwrite=overwrite, placed=placed)
-        return copies
+            paths += download_all(place, root, target, overwrite=overwrite, placed=placed)
+        return paths
 
     def as_named_input(self, name: str) -> FileDataset:
         """Return this dataset with a name, for the ``side_inputs`` of a step.
@@ -338,7 +338,7 @@ class FileDataset:
         if self.storage:
             from ..storage.object_store import ObjectStore
 
-            with ObjectStore(self.storage.hasty(), self.leaves_out) as store:
+            with ObjectStore(self.storage.with_short_timeouts(), self.leaves_out) as store:
                 for url in self.paths:
                     store.check(url)
             return

@@ -1,1 +1,1 @@
-"""Remote files brought to this machine: a cache, and who fills it."""
+"""Downloads of remote files to this machine: a shared cache, and the processes that fill it."""

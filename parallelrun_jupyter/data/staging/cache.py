@@ -1,10 +1,10 @@
-"""The staging cache: files of stores on this machine, shared by its runs and workers.
+"""The staging cache: downloaded files of object stores, shared by the runs of this machine.
 
-``objects/`` holds each version of a file once, under a digest of where it is from and its ETag (or
-size and time). A run sees them in its own folder under ``views/``, under the names and folders
-that they have in the store, as hard links: the number of links says what is in use, across
-processes, and an object that goes leaves the links of those who still read it whole. Everything
-appears by rename or link, so what a crash leaves is never half a file.
+``objects/`` has one entry per version of a file, named by a digest of its store, URL and ETag (or
+size and time). A process pins the entries it uses by hard links in a folder of its own below
+``views/``, in which files have the paths they have in the store. An entry with more than one link is
+in use, by any process, and is not evicted. Files appear by rename or link, so a crash never leaves an
+incomplete entry.
 """
 
 from __future__ import annotations
@@ -27,22 +27,26 @@ FOLDER_VARIABLE = "PARALLELRUN_CACHE"
 SIZE_VARIABLE = "PARALLELRUN_CACHE_SIZE"
 DEFAULT_BYTES = 20 * 1024**3
 
-_KEPT_OF_LIMIT = 0.9
-_LOOKED_AT_S = 600.0
-_LONGEST_NAME = 200
+_EVICT_TO = 0.9
+"""Share of the limit that eviction leaves."""
+
+_USAGE_VALID_S = 600.0
+"""Time for which the recorded usage is trusted, and unfinished downloads are kept."""
+
+_MAX_NAME_BYTES = 200
 
 
 class Cache:
-    """The objects of a cache, and how much room they may take.
+    """The entries of a cache, and the limit of their size.
 
     Parameters
     ----------
     folder
-        Where it is; made when it is missing, for its owner only.
+        The cache's folder; created for its owner only if it does not exist.
     limit_bytes
-        What the objects may take; what is in use is never taken away, so it may be more for a time.
+        Total size of the entries. Pinned entries are never evicted, so they may exceed it.
     clock
-        Seconds since the epoch, as the file system has them.
+        Returns seconds since the epoch, as the file system does.
     """
 
     def __init__(
@@ -52,31 +56,34 @@ class Cache:
         self.limit_bytes = limit_bytes
         self._clock = clock
         self._objects = folder / "objects"
-        self._added = 0
+        self._added_bytes = 0
         self._objects.mkdir(mode=0o700, parents=True, exist_ok=True)
         (folder / "views").mkdir(mode=0o700, exist_ok=True)
         with self.locked() as usage:
-            kept = os.fstat(usage)
-            is_known = kept.st_size == 8 and clock() - kept.st_mtime < _LOOKED_AT_S
-            if not is_known:
-                self._write(usage, sum(size for _, size, _, _ in self._all()))
+            stat = os.fstat(usage)
+            is_valid = stat.st_size == 8 and clock() - stat.st_mtime < _USAGE_VALID_S
+            if not is_valid:
+                self._write(usage, sum(size for _, size, _, _ in self._entries()))
 
-    def path_of(self, digest: str) -> Path:
-        """Return where an object is, or would be."""
+    def entry_path(self, digest: str) -> Path:
+        """Return the path of an entry, which may not exist yet."""
         return self._objects / digest[:2] / digest[2:]
 
-    def temporary(self, digest: str) -> Path:
-        """Return where to write an object before `add`; its folder is there."""
-        path = self.path_of(digest)
+    def temporary_path(self, digest: str) -> Path:
+        """Return the path to download an entry to, before `add`; its folder is created."""
+        path = self.entry_path(digest)
         path.parent.mkdir(mode=0o700, exist_ok=True)
         return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
-    def use(self, digest: str, link: Path, size: int) -> bool:
-        """Link an object into a view, if it is there and whole; it counts as used now."""
-        path = self.path_of(digest)
+    def pin(self, digest: str, link: Path, size: int) -> bool:
+        """Link an entry into a view and mark it as used now; return whether the entry exists.
+
+        An entry of another size (unless ``size`` is below 0) is removed.
+        """
+        path = self.entry_path(digest)
         try:
             if size >= 0 and os.stat(path).st_size != size:
-                path.unlink(missing_ok=True)  # somebody wrote into it
+                path.unlink(missing_ok=True)  # a program wrote to the file
                 return False
             os.utime(path, (self._clock(),) * 2)
             _link(path, link)
@@ -84,36 +91,41 @@ class Cache:
             return False
         return True
 
-    def add(self, digest: str, written: Path, link: Path) -> int:
-        """Take a file that was written whole, link it into a view, and return its size."""
-        size = os.stat(written).st_size
-        os.chmod(written, 0o400)
-        _link(written, link)
-        written.replace(self.path_of(digest))
-        self._added += size
-        if self._added > max(self.limit_bytes // 100, 1 << 20):
-            self.settle()
-        return size
+    def add(self, digest: str, temporary: Path, link: Path) -> None:
+        """Turn a complete download into an entry, linked into a view."""
+        size = os.stat(temporary).st_size
+        os.chmod(temporary, 0o400)
+        _link(temporary, link)
+        temporary.replace(self.entry_path(digest))
+        self._added_bytes += size
+        if self._added_bytes > max(self.limit_bytes // 100, 1 << 20):
+            self.update_usage()
 
-    def settle(self) -> None:
-        """Count what was added, and make room when it is too much."""
+    def update_usage(self) -> None:
+        """Record the size of the added entries; evict entries above the limit."""
         with self.locked() as usage:
-            total = self._read(usage) + self._added
-            self._added = 0
+            total = self._read(usage) + self._added_bytes
+            self._added_bytes = 0
             self._write(usage, self._evict() if total > self.limit_bytes else total)
 
-    def make_room(self) -> None:
-        """Let everything go that nobody uses: the disk is full."""
+    def evict_unused(self) -> None:
+        """Evict all entries that are not pinned, since the disk is full."""
         with self.locked() as usage:
             self._write(usage, self._evict(keep_bytes=0))
-            self._added = 0
+            self._added_bytes = 0
 
     def _evict(self, keep_bytes: int | None = None) -> int:
-        """Delete the least recently used objects that are not in use; return what is left."""
-        keep = int(self.limit_bytes * _KEPT_OF_LIMIT) if keep_bytes is None else keep_bytes
-        known = sorted(self._all())
-        total = sum(size for _, size, _, _ in known)
-        for _, size, links, path in known:
+        """Evict the least recently used entries that are not pinned; return the remaining size.
+
+        Parameters
+        ----------
+        keep_bytes
+            Stop at this size. Default: a share of the limit.
+        """
+        keep = int(self.limit_bytes * _EVICT_TO) if keep_bytes is None else keep_bytes
+        entries = sorted(self._entries())
+        total = sum(size for _, size, _, _ in entries)
+        for _, size, links, path in entries:
             if total <= keep:
                 break
             if links > 1:
@@ -125,14 +137,16 @@ class Cache:
             total -= size
         return total
 
-    def _all(self) -> Iterator[tuple[float, int, int, str]]:
-        """Yield (used at, size, links, path) of every object; remove what a crash left half."""
-        for part in os.scandir(self._objects):
-            for entry in os.scandir(part.path):
+    def _entries(self) -> Iterator[tuple[float, int, int, str]]:
+        """Yield (time of last use, size, links, path) of each entry; remove orphaned downloads."""
+        for folder in os.scandir(self._objects):
+            for entry in os.scandir(folder.path):
                 try:
                     stat = entry.stat(follow_symlinks=False)
                     if entry.name.endswith(".tmp"):
-                        if self._clock() - stat.st_mtime > _LOOKED_AT_S and not _lives(entry.name):
+                        if self._clock() - stat.st_mtime > _USAGE_VALID_S and _is_orphaned(
+                            entry.name
+                        ):
                             os.unlink(entry.path)
                         continue
                 except FileNotFoundError:
@@ -153,7 +167,7 @@ class Cache:
 
 
 class View:
-    """A folder in which one process of a run sees files of a cache, while it lives.
+    """The lease of one process on cache entries: a folder of links, removed when the process ends.
 
     Parameters
     ----------
@@ -161,33 +175,34 @@ class View:
         The cache.
     name
         The folder's name.
-    keeps
-        Take over what a process of that name that has died has left; otherwise it is removed.
+    adopt
+        Keep the links of an earlier process with this name, which has died. Default: remove them.
     """
 
-    def __init__(self, cache: Cache, name: str, *, keeps: bool = False) -> None:
+    def __init__(self, cache: Cache, name: str, *, adopt: bool = False) -> None:
         self._cache = cache
         self._views = cache.folder / "views"
         self.path = self._views / name
         self._folders: set[Path] = set()
-        with cache.locked():  # nobody sweeps between the file of a lock and the lock
+        with cache.locked():  # so that no process sweeps this view before it is locked
             self._lock = try_lock(self._views / f".{name}.lock")
             _sweep(self._views)
-            if not keeps:
+            if not adopt:
                 shutil.rmtree(self.path, ignore_errors=True)
             self.path.mkdir(mode=0o700, exist_ok=True)
 
-    def place(self, group: str, name: str, digest: str) -> Path:
-        """Return where a file is to appear: below ``group``, by its path in the store.
+    def path_for(self, group: str, name: str, digest: str) -> Path:
+        """Return the path at which to link a file; its folder is created.
 
-        Parts that no folder can have, and names that are a file here and a folder there, get a
-        folder of their own; the base name stays in any case.
+        The file gets its path in the store, ``name``, below the folder ``group``. If that is not
+        possible, since the path is too long, or both a file and a folder in the store, the file gets
+        a folder of its own. The base name stays in either case.
         """
-        parts = [_part(part) for part in name.split("/") if part]
+        parts = [_local_name(part) for part in name.split("/") if part]
         path = self.path.joinpath(group, *parts)
         try:
             self._make(path.parent)
-            is_free = not os.path.lexists(path) or self._is(path, digest)
+            is_free = not os.path.lexists(path) or self._is_entry(path, digest)
         except (NotADirectoryError, FileExistsError):
             is_free = False
         except OSError as error:
@@ -199,10 +214,10 @@ class View:
             self._make(path.parent)
         return path
 
-    def _is(self, path: Path, digest: str) -> bool:
-        """Say whether a file of the view is this object: then it is left from a process before."""
+    def _is_entry(self, path: Path, digest: str) -> bool:
+        """Return whether a file of the view links this entry, from an adopted process."""
         try:
-            return os.path.samefile(path, self._cache.path_of(digest))
+            return os.path.samefile(path, self._cache.entry_path(digest))
         except FileNotFoundError:
             return False
 
@@ -212,7 +227,7 @@ class View:
             self._folders.add(folder)
 
     def close(self) -> None:
-        """Give everything back."""
+        """End the lease: unpin all entries."""
         shutil.rmtree(self.path, ignore_errors=True)
         (self._views / f".{self.path.name}.lock").unlink(missing_ok=True)
         os.close(self._lock)
@@ -224,10 +239,10 @@ def open_cache(environ: Mapping[str, str] = os.environ) -> Cache:
     Raises
     ------
     ConfigError
-        ``PARALLELRUN_CACHE_SIZE`` is no size, or the folder cannot be made.
+        ``PARALLELRUN_CACHE_SIZE`` is not a size, or the folder cannot be created.
     """
-    given = environ.get(FOLDER_VARIABLE, "").strip()
-    folder = Path(given).expanduser().absolute() if given else home(environ) / "cache"
+    path = environ.get(FOLDER_VARIABLE, "").strip()
+    folder = Path(path).expanduser().absolute() if path else home(environ) / "cache"
     size = environ.get(SIZE_VARIABLE, "").strip()
     limit = DEFAULT_BYTES
     if size:
@@ -239,89 +254,87 @@ def open_cache(environ: Mapping[str, str] = os.environ) -> Cache:
     try:
         return Cache(folder, limit)
     except OSError as error:
-        msg = f"the cache {folder} could not be made ({error.strerror}); set {FOLDER_VARIABLE} to a folder that you can write."
+        msg = (
+            f"the cache {folder} could not be created ({error.strerror}); set {FOLDER_VARIABLE} to "
+            "a writable folder."
+        )
         raise ConfigError(msg) from error
 
 
 def digest_of(identity: str, url: str, size: int, version: int | str, salt: str = "") -> str:
-    """Return the name of an object: where it is from, and which version it is.
+    """Return the digest that names the entry of one version of a file.
 
     Parameters
     ----------
     identity
-        The store's.
+        Identity of the store.
     url, size, version
-        The file's; one without a version is not to be shared, so ``salt`` makes it somebody's own.
+        The file.
     salt
-        The run.
+        The run or process. It is part of the digest of a file without a version, which cannot be
+        shared.
     """
-    own = "" if version else salt
-    text = "\0".join((identity, url, str(size), str(version), own))
+    text = "\0".join((identity, url, str(size), str(version), "" if version else salt))
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:40]
 
 
 def path_in_store(url: str) -> str:
-    """Return the path by which a view shows a file: container, folders and name."""
+    """Return the path of a file in a view: container, folders and name."""
     return url.partition("://")[2].partition("?")[0]
 
 
 def root_of(folder: Path, url: str, paths: Sequence[str]) -> str:
-    """Return the path that stands for a dataset in a view: its file, or the folder it names.
+    """Return the local path of a dataset: of its only file, or of its folder in a view.
 
     Parameters
     ----------
     folder
-        The view's folder that the files are in.
+        Folder of the view with the files.
     url
-        A file, a folder or a glob.
+        The dataset's path: a file, a folder or a glob.
     paths
-        The files.
+        Local paths of the files.
     """
-    place = path_in_store(url).strip("/").split("/")
-    is_here = Path(paths[0]).is_relative_to(folder)
-    first = Path(paths[0]).relative_to(folder).parts if is_here else ()
-    fixed = next(
+    parts = path_in_store(url).strip("/").split("/")
+    is_below = Path(paths[0]).is_relative_to(folder)
+    first = Path(paths[0]).relative_to(folder).parts if is_below else ()
+    fixed = next(  # the number of parts before those of a glob; brackets may be part of a name
         (
             number
-            for number, part in enumerate(place)
-            if set(part) & set("*?[") and _part(part) not in first[number : number + 1]
+            for number, part in enumerate(parts)
+            if set(part) & set("*?[") and _local_name(part) not in first[number : number + 1]
         ),
-        len(place),
+        len(parts),
     )
-    root = str(folder.joinpath(*map(_part, filter(None, place[:fixed]))))
-    return (
-        paths[0]
-        if len(paths) == 1
-        and fixed == len(place)
-        and os.path.isfile(paths[0])
-        and (os.path.basename(paths[0]) == place[-1])
-        else root
-    )
+    is_file = len(paths) == 1 and fixed == len(parts) and os.path.basename(paths[0]) == parts[-1]
+    if is_file and os.path.isfile(paths[0]):
+        return paths[0]
+    return str(folder.joinpath(*map(_local_name, filter(None, parts[:fixed]))))
 
 
 def _link(path: Path, link: Path) -> None:
     try:
         os.link(path, link)
     except FileExistsError:
-        pass  # the same file twice in a run
+        pass  # the run has this file twice
     except OSError as error:
         if error.errno not in {errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EXDEV}:
             raise
         shutil.copyfile(path, link)  # a file system without hard links
 
 
-def _part(name: str) -> str:
-    """Return a name that a folder can have, with its suffix."""
+def _local_name(name: str) -> str:
+    """Return a valid file name for a part of a URL; a long one is cut, and keeps its suffix."""
     if name in {".", ".."}:
         return name.replace(".", "%2E")
     name = name.replace("\0", "%00")
     encoded = name.encode("utf-8", "surrogateescape")
-    if len(encoded) <= _LONGEST_NAME:
+    if len(encoded) <= _MAX_NAME_BYTES:
         return name
-    mark = hashlib.sha256(encoded).hexdigest()[:8]
+    digest = hashlib.sha256(encoded).hexdigest()[:8]
     stem, suffix = os.path.splitext(name)
-    kept = stem.encode("utf-8", "surrogateescape")[: _LONGEST_NAME - 10 - len(suffix.encode())]
-    return f"{kept.decode('utf-8', 'ignore')}~{mark}{suffix}"
+    start = stem.encode("utf-8", "surrogateescape")[: _MAX_NAME_BYTES - 10 - len(suffix.encode())]
+    return f"{start.decode('utf-8', 'ignore')}~{digest}{suffix}"
 
 
 def _sweep(views: Path) -> None:
@@ -336,13 +349,13 @@ def _sweep(views: Path) -> None:
         os.close(fd)
 
 
-def _lives(temporary: str) -> bool:
-    """Say whether the process that writes a temporary file is still there."""
+def _is_orphaned(temporary: str) -> bool:
+    """Return whether the process that wrote a temporary file has ended."""
     pid = temporary.split(".")[-2]
     try:
         os.kill(int(pid), 0)
     except (ProcessLookupError, ValueError):
-        return False
-    except PermissionError:
         return True
-    return True
+    except PermissionError:
+        return False
+    return False

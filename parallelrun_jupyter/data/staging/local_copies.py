@@ -1,4 +1,4 @@
-"""Files of stores on this machine: a copy now, for whoever runs in this process."""
+"""Local copies of files of object stores, downloaded now, for code in this process."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from ...worker.plan_line import PlanLine
 from ..storage.object_store import ObjectStore, plain_errors, why_not
 from ..storage.storage import StorageSpec
 from .cache import Cache, View, digest_of, open_cache, path_in_store, root_of
-from .fetcher import Fetcher
+from .downloader import Downloader
 
-_AT_ONCE = 8
+_CONCURRENCY = 8
 
 _views: dict[Path, View] = {}
-"""The views of this process, by cache: what it was given stays while it lives."""
+"""The view of this process in each cache, by the cache's folder; kept until the process ends."""
 
-_placed: dict[tuple[Path, str], Path] = {}
-"""Where in a view each object is."""
+_links: dict[tuple[Path, str], Path] = {}
+"""The link to each cache entry, by view and digest."""
 
 _Missing: TypeAlias = tuple[str, int, int | str, str, Path]
-"""What is to be fetched: URL, size, version, digest, and the link to it."""
+"""A file to download: URL, size, version, digest, and the path of its link."""
 
 
 def local_copy(
@@ -37,26 +37,26 @@ def local_copy(
     version: int | str | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> str:
-    """Return the path of a local copy of a remote file, fetched now unless the cache has it.
+    """Return the path of a local copy of a remote file, downloaded unless the cache has it.
 
-    The copy is in the machine's staging cache and stays at that path while this process lives;
-    the workers of a run get the same bytes, without another fetch, when the node stages the file.
+    The copy is in the machine's staging cache and stays at this path while the process lives. The
+    workers of a run on this machine use the same cache entry, without another download.
 
     Parameters
     ----------
     url, size, version
-        The file, as it was listed; where ``version`` is None the store is asked for it.
+        The file, as listed. Without a version, size and version are read from the store.
     storage
-        The store, or its spec as a dataset's spec holds it under ``storage``.
+        The store, or its spec, as in a dataset's spec under ``storage``.
     environ
-        Where credentials and the cache's settings are looked for.
+        Environment variables, for credentials and the cache's settings.
 
     Raises
     ------
     InputError
-        It is gone, has changed, or the store refuses.
+        The file was deleted, has changed, or the store refuses.
     ConfigError
-        A credential is not where it is said to be.
+        A credential is missing.
     """
     store = storage if isinstance(storage, StorageSpec) else StorageSpec.of_spec(storage)
     [path] = local_copies([(url, size, version)], store, environ)
@@ -74,100 +74,93 @@ def local_copies(
     Parameters
     ----------
     files
-        URL, size and version of each, as it was listed; one may be there more than once.
+        URL, size and version of each file, as listed; a file may occur more than once.
     storage, environ
-        As of `local_copy`.
+        See `local_copy`.
     lost
-        Gets the URLs of files that are gone or have changed since, and why; nothing is at their
-        paths then. Default: the first one is an error.
+        Maps the URL of each file that was deleted or has changed to the reason; updated. Their paths
+        do not exist then. Default: the first such file raises an error.
 
     Raises
     ------
     InputError, ConfigError
-        As `local_copy`.
+        See `local_copy`.
     """
     cache = open_cache(environ)
     view = _view_of(cache.folder, environ)
-    placed: list[str] = []
-    missing: dict[str, _Missing] = {}  # by digest: a file that is given twice is fetched once
-    for url, given_size, given_version in files:
-        size, version = given_size, given_version
+    paths: list[str] = []
+    missing: dict[str, _Missing] = {}  # by digest: a file that occurs twice is downloaded once
+    for url, listed_size, listed_version in files:
+        size, version = listed_size, listed_version
         if version is None:
-            size, version = _ask(url, storage)
+            size, version = _version_in_store(url, storage)
         digest = digest_of(storage.identity, url, size, version, f"process {os.getpid()}")
-        link = _placed.get((view.path, digest))
+        link = _links.get((view.path, digest))
         if link is None or not link.exists():
-            link = view.place("files", path_in_store(url), digest)
-            _placed[view.path, digest] = link
-            if not cache.use(digest, link, size):
+            link = view.path_for("files", path_in_store(url), digest)
+            _links[view.path, digest] = link
+            if not cache.pin(digest, link, size):
                 missing[digest] = (url, size, version, digest, link)
-        placed.append(str(link))
+        paths.append(str(link))
 
     if missing:
-        _fetch_missing([*missing.values()], storage, cache, lost)
-    return placed
+        _download_missing([*missing.values()], storage, cache, lost)
+    return paths
 
 
-def _fetch_missing(
+def _download_missing(
     missing: list[_Missing], storage: StorageSpec, cache: Cache, lost: dict[str, str] | None
 ) -> None:
-    """Fetch files; note in ``lost`` which of them are gone or have changed, where it is given."""
     with plain_errors(storage, missing[0][0]):
-        gone = _in_new_loop(_fetch_all(missing, storage, cache))
-    cache.settle()
-    for url, error in gone.items():
+        errors = _in_new_loop(_download_all(missing, storage, cache))
+    cache.update_usage()
+    for url, error in errors.items():
         if lost is None:
             with plain_errors(storage, url):
                 raise error
         lost[url] = str(error) if isinstance(error, InputError) else why_not(storage, url, error)
 
 
-async def _fetch_all(
+async def _download_all(
     missing: list[_Missing], storage: StorageSpec, cache: Cache
 ) -> dict[str, FileNotFoundError | InputError]:
-    """Fetch files into the cache, and put a link to each where it is wanted.
+    """Download files into the cache; return the errors of those deleted or changed, by URL."""
+    errors: dict[str, FileNotFoundError | InputError] = {}
+    with ThreadPoolExecutor(_CONCURRENCY) as threads:
+        downloader, slots = Downloader(storage, threads), asyncio.Semaphore(_CONCURRENCY)
 
-    Returns
-    -------
-    dict
-        Those that are gone or have changed, by URL; any other error is raised.
-    """
-    gone: dict[str, FileNotFoundError | InputError] = {}
-    with ThreadPoolExecutor(_AT_ONCE) as threads:
-        fetcher, slots = Fetcher(storage, threads), asyncio.Semaphore(_AT_ONCE)
-
-        async def one(url: str, size: int, version: int | str, digest: str, link: Path) -> None:
+        async def add(url: str, size: int, version: int | str, digest: str, link: Path) -> None:
             async with slots:
-                temporary = cache.temporary(digest)
+                temporary = cache.temporary_path(digest)
                 try:
-                    await fetcher.fetch(url, size, version, temporary)
+                    await downloader.download(url, size, version, temporary)
                     cache.add(digest, temporary, link)
                 except (FileNotFoundError, InputError) as error:
-                    gone[url] = error
+                    errors[url] = error
                 finally:
                     temporary.unlink(missing_ok=True)
 
         try:
-            await asyncio.gather(*(one(*file) for file in missing))
+            await asyncio.gather(*(add(*file) for file in missing))
         finally:
-            await fetcher.close()
-    return gone
+            await downloader.close()
+    return errors
 
 
 def local_line(line: bytes, specs: Sequence[Mapping[str, Any]]) -> bytes:
-    """Return a plan line with local paths: as it is, or with copies of what is in a store.
+    """Return a plan line in which the paths of object stores are replaced by local copies.
 
     Parameters
     ----------
     line
         The plan line.
     specs
-        The inputs of the run.
+        The specs of the run's inputs.
 
     Raises
     ------
     InputError, ConfigError
-        As `local_copy`.
+        See `local_copy`.
     """
     plan_line = PlanLine.decode(line)
     storage = specs[plan_line.input_number].get("storage")
@@ -178,28 +171,29 @@ def local_line(line: bytes, specs: Sequence[Mapping[str, Any]]) -> bytes:
 
 
 def local_root(spec: Mapping[str, Any]) -> str:
-    """Return a local path for a whole dataset of a store: of its file, or of its folder.
+    """Return a local path for a dataset of an object store: of its only file, or of its folder.
 
     Raises
     ------
     InputError, ConfigError
-        As `local_copy`; or there is no file.
+        The dataset has no files; or see `local_copy`.
     """
     storage = StorageSpec.of_spec(spec["storage"])
     [url] = spec["paths"]
     with ObjectStore(storage) as store:
-        found = [item for files in store.folders(url) for item in files]
-        if not found:
+        files = [file for folder in store.folders(url) for file in folder]
+        if not files:
             raise InputError(store.why_no_files(url))
-    paths = local_copies(found, storage)
+    paths = local_copies(files, storage)
     return root_of(_view_of(open_cache().folder, os.environ).path / "files", url, paths)
 
 
-def _ask(url: str, storage: StorageSpec) -> tuple[int, int | str]:
+def _version_in_store(url: str, storage: StorageSpec) -> tuple[int, int | str]:
+    """Return the size and version of a file."""
     with ObjectStore(storage) as store:
         for files in store.folders(url):
-            for found, size, version in files:
-                if found == url:
+            for listed_url, size, version in files:
+                if listed_url == url:
                     return size, version
     msg = f"{url!r} does not exist in {storage.title}. Check the path."
     raise InputError(msg)
@@ -214,6 +208,6 @@ def _view_of(folder: Path, environ: Mapping[str, str]) -> View:
 
 
 def _in_new_loop(work: Any) -> Any:
-    """Run a coroutine to its end, also where a notebook's own loop is running."""
+    """Run a coroutine in a thread with an event loop of its own: a notebook's loop is running."""
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(asyncio.run, work).result()

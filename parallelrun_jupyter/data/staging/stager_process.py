@@ -37,7 +37,7 @@ from ..storage.object_store import ObjectStore, store_errors, why_not
 from ..storage.storage import StorageSpec
 from ..walker import FileItem
 from .cache import Cache, View, digest_of, path_in_store, root_of
-from .fetcher import Fetcher
+from .downloader import Downloader
 
 START_KEYS = ("cache", "limit_bytes", "view", "keeps", "run", "storages", "load_s")
 
@@ -79,12 +79,12 @@ class Stager:
     def __init__(self, start: Mapping[str, Any], send: Callable[[list[Any]], None]) -> None:
         self._send = send
         self._cache = Cache(Path(start["cache"]), start["limit_bytes"])
-        self._view = View(self._cache, start["view"], keeps=start["keeps"])
+        self._view = View(self._cache, start["view"], adopt=start["keeps"])
         self._run: str = start["run"]
         self._load_s: float = start["load_s"]
         self._threads = ThreadPoolExecutor(MAX_FETCHES)
         self._storages = [StorageSpec.of_spec(s) if s else None for s in start["storages"]]
-        self._fetchers: dict[int, Fetcher] = {}
+        self._fetchers: dict[int, Downloader] = {}
         self._slots = asyncio.Semaphore(MAX_FETCHES)
         self._copies: dict[str, _Copy] = {}
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -134,7 +134,7 @@ class Stager:
     def close(self) -> None:
         """Delete the run's view of the cache; the objects stay for other runs."""
         self._view.close()
-        self._cache.settle()
+        self._cache.update_usage()
 
     def _start_task(self, work: Any) -> None:
         task = asyncio.ensure_future(work)
@@ -151,7 +151,7 @@ class Stager:
     def _settle_cache(self) -> None:
         """Update the size count of the cache while nothing is added."""
         if not self._batches:
-            self._cache.settle()
+            self._cache.update_usage()
 
     def _admit(self) -> None:
         """Start fetching batches: as many as fit into half of the cache, and at least one."""
@@ -239,37 +239,37 @@ class Stager:
 
     async def _fetch_once(self, file: File, digest: str, group: str) -> Path:
         _, url, size, _ = file
-        link = self._view.place(group, path_in_store(url), digest)
+        link = self._view.path_for(group, path_in_store(url), digest)
         lock = self._locks.get(digest) or asyncio.Lock()
         self._locks[digest] = lock  # two tasks would write to the same temporary file
         async with lock:
-            if not self._cache.use(digest, link, size):
+            if not self._cache.pin(digest, link, size):
                 await self._fetch(file, digest, link)
         return link
 
     async def _fetch(self, file: File, digest: str, link: Path) -> None:
         number, url, size, version = file
         async with self._slots:
-            temporary = self._cache.temporary(digest)
+            temporary = self._cache.temporary_path(digest)
             try:
                 try:
-                    await self._fetcher(number).fetch(url, size, version, temporary)
+                    await self._fetcher(number).download(url, size, version, temporary)
                 except OSError as error:
                     if error.errno != 28:  # the disk is full
                         raise
-                    self._cache.make_room()
-                    await self._fetcher(number).fetch(url, size, version, temporary)
+                    self._cache.evict_unused()
+                    await self._fetcher(number).download(url, size, version, temporary)
                 self._cache.add(digest, temporary, link)
             finally:
                 temporary.unlink(missing_ok=True)
 
-    def _fetcher(self, number: int) -> Fetcher:
+    def _fetcher(self, number: int) -> Downloader:
         if number not in self._fetchers:
             storage = self._storages[number]
             if storage is None:
                 msg = f"input {number} is local and is not staged"
                 raise InputError(msg)
-            self._fetchers[number] = Fetcher(storage, self._threads)
+            self._fetchers[number] = Downloader(storage, self._threads)
         return self._fetchers[number]
 
     def _release(self, key: int) -> None:

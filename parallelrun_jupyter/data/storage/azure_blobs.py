@@ -1,7 +1,7 @@
-"""Azure's blobs: adlfs over a client with our endpoint, credentials and patience.
+"""Azure blobs: adlfs over a client with our endpoint, credentials and timeouts.
 
-adlfs takes no endpoint over plain http, and its client waits 15 seconds before it tries again; so
-the client is made here, and given to it.
+adlfs does not accept an endpoint over plain http, and its own client waits 15 seconds before a retry;
+so the client is created here and passed to adlfs.
 """
 
 from __future__ import annotations
@@ -17,53 +17,56 @@ from azure.storage.blob.aio import BlobServiceClient, ExponentialRetry
 
 from ...errors import ConfigError, InputError
 from ...formatting import nearest_hint
-from .urls import DEFAULT_ENDPOINT
 
+_ENDPOINT = "https://{account}.blob.core.windows.net"
 _CONNECT_S = 20
 _READ_S = 60
-"""A store that sends nothing for so long has stalled."""
+"""A store that sends nothing for this time has stalled."""
 
 _CHUNK_BYTES = 4 << 20
-_OURS = {
+_OWN_OPTIONS = {
     "account_name", "account_key", "connection_string", "sas_token", "client_id",
     "client_secret", "tenant_id", "anon", "blob_endpoint", "account_host",
     "connection_timeout", "read_timeout", "retry_total", "retry_connect",
 }  # fmt: skip
 
 
-def open_blobs(made: Any, options: Mapping[str, Any], title: str, how: Mapping[str, Any]) -> Any:
-    """Return adlfs's file system over a client of ours.
+def open_blobs(
+    filesystem: Any, options: Mapping[str, Any], title: str, arguments: Mapping[str, Any]
+) -> Any:
+    """Return an adlfs file system over our own client.
 
     Parameters
     ----------
-    made
-        adlfs's class.
+    filesystem
+        The class of adlfs.
     options
-        As ``storage_options``, credentials included, and ``blob_endpoint``.
+        ``storage_options`` with credentials, and ``blob_endpoint``.
     title
-        What to call the store in a message.
-    how
-        fsspec's own arguments.
+        Name of the store, for messages.
+    arguments
+        Arguments of fsspec, such as ``asynchronous``.
 
     Raises
     ------
     ConfigError
-        The credentials do not fit each other or the endpoint.
+        The credentials do not fit the endpoint, or an option is unknown.
     """
-    others = {k: v for k, v in options.items() if k not in _OURS}
-    known = _OURS.union(inspect.signature(made.__init__).parameters) - {"self", "kwargs"}
+    others = {k: v for k, v in options.items() if k not in _OWN_OPTIONS}
+    parameters = inspect.signature(filesystem.__init__).parameters
+    names = _OWN_OPTIONS.union(parameters) - {"self", "kwargs"}
     for name in others:
-        if name not in known:  # adlfs takes anything, and says nothing
+        if name not in names:  # adlfs would ignore it
             msg = (
                 f"storage_options holds {name!r}, which {title} does not know."
-                f"{nearest_hint(name, known)} It knows {', '.join(sorted(known))}."
+                f"{nearest_hint(name, names)} It knows {', '.join(sorted(names))}."
             )
             raise ConfigError(msg)
     client, credential = _client(options, title)
-    # anon keeps it from looking for an identity of its own.
-    store = made(
+    # With anon, adlfs does not look for an identity itself.
+    store = filesystem(
         account_name=options.get("account_name") or "unnamed", anon=True,
-        use_listings_cache=False, skip_instance_cache=True, **others, **how,
+        use_listings_cache=False, skip_instance_cache=True, **others, **arguments,
     )  # fmt: skip
     store.service_client = client
     store.credential = credential
@@ -71,7 +74,7 @@ def open_blobs(made: Any, options: Mapping[str, Any], title: str, how: Mapping[s
 
 
 def _client(options: Mapping[str, Any], title: str) -> tuple[Any, Any]:
-    """Return the service's client, and the credential that has to be closed with it, if any."""
+    """Return the client, and the credential to close with it (None if it needs no closing)."""
     tuning = {
         "retry_policy": ExponentialRetry(
             initial_backoff=1, increment_base=2, random_jitter_range=1,
@@ -85,15 +88,15 @@ def _client(options: Mapping[str, Any], title: str) -> tuple[Any, Any]:
     }  # fmt: skip
     try:
         if options.get("connection_string"):
-            made = BlobServiceClient.from_connection_string(options["connection_string"], **tuning)
-            return made, None
+            connection = options["connection_string"]
+            return BlobServiceClient.from_connection_string(connection, **tuning), None
         account = options["account_name"]
         host = options.get("account_host")
-        template = options.get("blob_endpoint") or (f"https://{host}" if host else DEFAULT_ENDPOINT)
+        template = options.get("blob_endpoint") or (f"https://{host}" if host else _ENDPOINT)
         url = template.replace("{account}", account)
-        credential, closed = _credential(options, url, title)
-        return BlobServiceClient(url, credential=credential, **tuning), closed
-    except ConfigError:
+        credential, to_close = _credential(options, url, title)
+        return BlobServiceClient(url, credential=credential, **tuning), to_close
+    except ConfigError:  # a ValueError too
         raise
     except ValueError as error:
         msg = f"{title} could not be opened: {str(error).rstrip('.')}. Check its key, token or connection string."
@@ -102,37 +105,36 @@ def _client(options: Mapping[str, Any], title: str) -> tuple[Any, Any]:
 
 def _credential(options: Mapping[str, Any], url: str, title: str) -> tuple[Any, Any]:
     if options.get("account_key"):
-        named = {"account_name": options["account_name"], "account_key": options["account_key"]}
-        return named, None
+        return {name: options[name] for name in ("account_name", "account_key")}, None
     if options.get("sas_token"):
         return AzureSasCredential(options["sas_token"].lstrip("?")), None
     if options.get("anon"):
         return None, None
     if not url.startswith("https://"):
         msg = (
-            f"{title} is at {url}, and an identity's token goes over https only. Give a key, a "
+            f"{title} is at {url}, and an identity's token is sent over https only. Give a key, a "
             "SAS token or anon=True, or an https endpoint."
         )
         raise ConfigError(msg)
     from azure.identity.aio import ClientSecretCredential, DefaultAzureCredential
 
-    who: Any = (
+    identity: Any = (
         ClientSecretCredential(options["tenant_id"], options["client_id"], options["client_secret"])
         if options.get("client_secret")
         else DefaultAzureCredential()
     )
-    return who, who
+    return identity, identity
 
 
 async def download(store: Any, url: str, path: str, version: int | str) -> None:
-    """Write a blob to a local file, if it still is the version that was listed.
+    """Download a blob to a local file, if it is still the version that was listed.
 
     Raises
     ------
     FileNotFoundError
-        It is gone.
+        The blob was deleted.
     InputError
-        It has changed.
+        The blob has changed.
     """
     container, _, name = url.removeprefix("az://").partition("/")
     blob = store.service_client.get_blob_client(container, name)
@@ -146,12 +148,12 @@ async def download(store: Any, url: str, path: str, version: int | str) -> None:
             else:
                 await stream.readinto(file)
     except ResourceNotFoundError as error:
-        raise FileNotFoundError(2, "it is gone from the store", url) from error
+        raise FileNotFoundError(2, "it was deleted from the store", url) from error
     except ResourceModifiedError as error:
-        if not await blob.exists():  # a condition that nothing meets comes before "not found"
-            raise FileNotFoundError(2, "it is gone from the store", url) from error
+        if not await blob.exists():  # for a missing blob the store reports the failed condition
+            raise FileNotFoundError(2, "it was deleted from the store", url) from error
         msg = (
-            f"the input {url!r} has changed since the run was planned, so that its rows would be "
-            "of another version. Start a new run."
+            f"the input {url!r} has changed since the run was planned; its rows would be from "
+            "another version. Start a new run."
         )
         raise InputError(msg) from error

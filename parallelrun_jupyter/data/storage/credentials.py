@@ -1,9 +1,9 @@
-"""Credentials by reference: their names are stored, their values are looked up where they are used.
+"""Credentials by reference: records store the reference, and the value is read when it is used.
 
 A reference is JSON: ``{"env": NAME}``, an environment variable; ``{"keyring": [service, user]}``,
-an entry of the system's keyring; or ``{"memory": NAME}``, a value that somebody typed. The last is
-held by the process it was typed in, goes to the driver in the variable NAME of the driver's own
-environment, and is on no disk: a resume in another process asks for it by that name.
+an entry of the system's keyring; or ``{"memory": NAME}``, a value that the user typed. A typed value
+stays in the memory of its process and is passed to the driver in the environment variable NAME,
+never on disk: a resume in another process asks for that variable.
 """
 
 from __future__ import annotations
@@ -17,23 +17,35 @@ from typing import Any, TypeAlias
 
 from ...errors import ConfigError, MissingExtraError
 
+AZURE_VARIABLES = {
+    "account_name": "AZURE_STORAGE_ACCOUNT_NAME",
+    "account_key": "AZURE_STORAGE_ACCOUNT_KEY",
+    "connection_string": "AZURE_STORAGE_CONNECTION_STRING",
+    "sas_token": "AZURE_STORAGE_SAS_TOKEN",
+    "client_id": "AZURE_STORAGE_CLIENT_ID",
+    "client_secret": "AZURE_STORAGE_CLIENT_SECRET",
+    "tenant_id": "AZURE_STORAGE_TENANT_ID",
+}
+"""Environment variables that adlfs reads if it gets no credential; a run refers to them by name."""
+
+_AZURE_CREDENTIALS = ("account_key", "connection_string", "sas_token", "client_secret")
 _held: dict[str, str] = {}
-"""What was typed in this process; a module's dictionary, since os.environ would reach every child."""
+"""Typed values by variable name; not in os.environ, which every child process inherits."""
 
 _owners: dict[str, set[str]] = {}
-"""Whose credential each of them is."""
+"""The owners of each variable in `_held`."""
 
 _PLAIN_LABEL = re.compile(r"[a-z0-9_]+", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class EnvironmentVariable:
-    """A credential in an environment variable, wherever the run is driven.
+    """A credential in an environment variable of the process that drives the run.
 
     Parameters
     ----------
     name
-        The variable.
+        Name of the variable.
     """
 
     name: str
@@ -45,7 +57,7 @@ class EnvironmentVariable:
 
 @dataclass(frozen=True, slots=True)
 class Keyring:
-    """A credential in the system's keyring, read by the ``keyring`` package.
+    """A credential in the system's keyring, read with the ``keyring`` package.
 
     Parameters
     ----------
@@ -63,7 +75,7 @@ class Keyring:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A credential that was typed: held in memory under a name."""
+    """A credential that the user typed, held in memory under a variable name."""
 
     name: str
     is_json: bool = False
@@ -77,26 +89,26 @@ Reference: TypeAlias = EnvironmentVariable | Keyring | Held
 
 
 def hold(label: str, option: str, value: Any, *, owner: str = "") -> Reference:
-    """Keep a credential in memory, and return the reference that stands for it.
+    """Hold a credential in memory, and return a reference to it.
 
-    Credentials of different owners never share a name, unless they are equal.
+    Credentials of different owners share a variable only if they are equal.
 
     Parameters
     ----------
     label
-        What it opens, such as a datastore's name; with the option's name it makes the variable's.
+        Name of the store, such as a datastore's; the variable is named after it and the option.
     option
-        The option that it is the value of.
+        Name of the option.
     value
-        The credential: text, JSON, or a reference, which is returned as it is.
+        The credential: text, JSON, or a reference, which is returned unchanged.
     owner
-        What it opens, exactly: a new value of the same owner takes the place of the older one.
-        Default: the label.
+        Unique name of the store: a new value replaces the earlier one of the same owner. Default:
+        the label.
 
     Raises
     ------
     ConfigError
-        It is an object, which another process cannot be given.
+        The value is an object, which cannot be passed to another process.
     """
     if isinstance(value, EnvironmentVariable | Keyring | Held):
         return value
@@ -117,19 +129,19 @@ def hold(label: str, option: str, value: Any, *, owner: str = "") -> Reference:
 
 
 def _variable(label: str, option: str) -> str:
-    """Return the name of a credential's variable: of two labels never the same one.
+    """Return the name of a credential's variable, unique by label.
 
-    A label in which something has to be replaced gets a mark of what it was.
+    A digest is added to labels with characters that a variable's name cannot have.
     """
-    mark = ""
+    suffix = ""
     if not _PLAIN_LABEL.fullmatch(label):
-        mark = f"_{hashlib.sha256(label.encode()).hexdigest()[:8]}"
-    words = re.sub(r"[^A-Za-z0-9_]+", "_", f"{label}{mark}_{option}")
-    return f"PARALLELRUN_{words}".upper()
+        suffix = f"_{hashlib.sha256(label.encode()).hexdigest()[:8]}"
+    name = re.sub(r"[^A-Za-z0-9_]+", "_", f"{label}{suffix}_{option}")
+    return f"PARALLELRUN_{name}".upper()
 
 
 def _free_name(name: str, text: str, owner: str) -> str:
-    """Return the name, or the first one numbered after it that holds no other owner's value."""
+    """Return the name, with a number if it holds a different value of another owner."""
     number, candidate = 1, name
     while candidate in _held and _held[candidate] != text and _owners.get(candidate) != {owner}:
         number += 1
@@ -138,7 +150,7 @@ def _free_name(name: str, text: str, owner: str) -> str:
 
 
 def reference_of(spec: Mapping[str, Any]) -> Reference:
-    """Return the reference that JSON describes."""
+    """Return the reference of a spec."""
     if "env" in spec:
         return EnvironmentVariable(spec["env"])
     if "keyring" in spec:
@@ -146,58 +158,58 @@ def reference_of(spec: Mapping[str, Any]) -> Reference:
     return Held(spec["memory"], bool(spec.get("json")))
 
 
-def look_up(reference: Reference, what: str, environ: Mapping[str, str]) -> Any:
+def look_up(reference: Reference, title: str, environ: Mapping[str, str]) -> Any:
     """Return the value of a credential.
 
     Parameters
     ----------
     reference
-        Where it is.
-    what
-        What it opens, for the error.
+        The reference.
+    title
+        Name of the store, for the error.
     environ
         The environment variables.
 
     Raises
     ------
     ConfigError
-        It is not there; the message says how to put it there.
+        The credential is missing; the message tells how to set it.
     MissingExtraError
         The ``keyring`` package is not installed.
     """
     if isinstance(reference, Keyring):
-        return _from_keyring(reference, what)
+        return _from_keyring(reference, title)
     name = reference.name
-    # What was typed here is newer than what this process was started with, as for the driver.
-    value = _held.get(name) if isinstance(reference, Held) else None
+    # A typed value is newer than the variable that this process was started with.
+    value = environ.get(name)
+    if isinstance(reference, Held):
+        value = _held.get(name, value)
     if value is None:
-        value = environ.get(name)
-    if value is None:
-        raise ConfigError(_missing(reference, what))
+        raise ConfigError(_missing(reference, title))
     return json.loads(value) if isinstance(reference, Held) and reference.is_json else value
 
 
-def _missing(reference: EnvironmentVariable | Held, what: str) -> str:
-    kept = "whose value is not kept on disk" if isinstance(reference, Held) else "which is not set"
+def _missing(reference: EnvironmentVariable | Held, title: str) -> str:
+    why = "whose value is not kept on disk" if isinstance(reference, Held) else "which is not set"
     return (
-        f"the credential of {what} is in the environment variable {reference.name}, {kept}. "
+        f"the credential of {title} is in the environment variable {reference.name}, {why}. "
         f"Set it first: os.environ[{reference.name!r}] = ..."
     )
 
 
-def _from_keyring(reference: Keyring, what: str) -> str:
+def _from_keyring(reference: Keyring, title: str) -> str:
     try:
         import keyring
     except ImportError as error:
         msg = (
-            f"the credential of {what} is in the keyring, which needs the package keyring: "
+            f"the credential of {title} is in the keyring, which needs the package keyring: "
             "pip install keyring"
         )
         raise MissingExtraError(msg) from error
     value: str | None = keyring.get_password(reference.service, reference.username)
     if value is None:
         msg = (
-            f"the credential of {what} is not in the keyring. Put it there: "
+            f"the credential of {title} is not in the keyring. Add it: "
             f"keyring set {reference.service} {reference.username}"
         )
         raise ConfigError(msg)
@@ -207,27 +219,85 @@ def _from_keyring(reference: Keyring, what: str) -> str:
 def variables_for_driver(
     references: Iterable[tuple[str, Reference]], environ: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return the variables in which a driver is given the credentials that are held in memory.
+    """Return the environment variables with held credentials that a driver needs.
 
     Parameters
     ----------
     references
-        What each opens, and where it is.
+        The title of each store, and a reference.
     environ
         The environment variables of this process.
 
     Raises
     ------
     ConfigError
-        One is neither held here nor in the environment.
+        A credential is neither held in memory nor in the environment.
     """
-    found = {}
-    for what, reference in references:
+    variables = {}
+    for title, reference in references:
         if isinstance(reference, Held):
             value = _held.get(reference.name, environ.get(reference.name))
             if value is None:
-                raise ConfigError(_missing(reference, what))
-            found[reference.name] = value
+                raise ConfigError(_missing(reference, title))
+            variables[reference.name] = value
         elif isinstance(reference, EnvironmentVariable) and reference.name not in environ:
-            raise ConfigError(_missing(reference, what))
-    return found
+            raise ConfigError(_missing(reference, title))
+    return variables
+
+
+def azure_options(
+    options: Mapping[str, Any], environ: Mapping[str, str], endpoint: str
+) -> dict[str, Any]:
+    """Complete the options of a container: its account, its endpoint, and a credential or none.
+
+    Parameters
+    ----------
+    options
+        The options of the URL and of the user.
+    environ
+        The environment variables, read if the options have no credential.
+    endpoint
+        Template of blob endpoints, with ``{account}``; empty for Azure's public cloud.
+
+    Raises
+    ------
+    ConfigError
+        The account is unknown.
+    """
+    merged = dict(options)
+    credential = merged.pop("credential", None)
+    is_identity = credential == "identity" or type(credential).__name__.endswith("AzureCredential")
+    if isinstance(credential, str) and not is_identity:
+        merged["sas_token"] = credential  # as in adlfs
+    elif credential is not None and not is_identity:
+        merged["credential"] = credential  # hold() refuses it
+    if is_identity:
+        merged["anon"] = False
+    chosen = is_identity or merged.get("anon") is not None
+    if not chosen and not any(merged.get(name) for name in _AZURE_CREDENTIALS):
+        merged.update(_from_variables(merged.get("account_name"), environ))
+    if not merged.get("account_name") and isinstance(merged.get("connection_string"), str):
+        parts = dict(p.partition("=")[::2] for p in merged["connection_string"].split(";"))
+        merged["account_name"] = parts.get("AccountName")
+    if not merged.get("account_name") and not merged.get("connection_string"):
+        msg = (
+            "the storage account of the container is unknown. Write "
+            "az://CONTAINER@ACCOUNT.blob.core.windows.net/PATH, give "
+            "storage_options={'account_name': ...}, set AZURE_STORAGE_ACCOUNT_NAME, or register "
+            "the container: Datastore.register_azure_blob_container(...)."
+        )
+        raise ConfigError(msg)
+    if endpoint and not merged.get("blob_endpoint") and not merged.get("connection_string"):
+        merged["blob_endpoint"] = endpoint
+    return merged
+
+
+def _from_variables(account: str | None, environ: Mapping[str, str]) -> dict[str, Any]:
+    """Return the options in Azure's environment variables, if they are for this account."""
+    if account and environ.get(AZURE_VARIABLES["account_name"]) not in {None, account}:
+        return {}
+    return {
+        name: EnvironmentVariable(variable) if name in _AZURE_CREDENTIALS else environ[variable]
+        for name, variable in AZURE_VARIABLES.items()
+        if environ.get(variable)
+    }

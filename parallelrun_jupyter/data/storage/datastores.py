@@ -1,4 +1,4 @@
-"""Datastores: places by name, kept in the home, with their credentials by reference."""
+"""Datastores: named places, registered in the home, with credentials by reference."""
 
 from __future__ import annotations
 
@@ -14,39 +14,46 @@ from ...errors import ConfigError, InputError
 from ...files import lock, write_atomically
 from ...formatting import nearest_hint
 from ...home import home
-from .storage import Place, StorageSpec, make_storage
-from .urls import ENDPOINT_VARIABLE, Url, datastore_of, local_path, parse_url, protocol_of
+from .storage import (
+    ENDPOINT_VARIABLE,
+    Place,
+    StorageSpec,
+    Url,
+    datastore_of,
+    local_path,
+    make_storage,
+    parse_url,
+    protocol_of,
+)
 
 _FILE = "datastores.json"
 
 
 @dataclass(frozen=True, slots=True)
 class DataPath:
-    """A path, folder or glob in a datastore: what ``Datastore.path`` returns."""
+    """A path, folder or glob in a datastore, as returned by ``Datastore.path``."""
 
     datastore: Datastore
     path: str
 
     def place(self) -> Place:
-        """Return where that is."""
+        """Return the full path or URL, with the storage that opens it."""
         store = self.datastore
-        inside = self.path.strip("/")
-        if inside in {"", "."}:
+        path = self.path.strip("/")
+        if path in {"", "."}:
             return Place(store.url, store.storage)
-        joined = f"{store.url.rstrip('/')}/{inside.removeprefix('./')}"
-        return Place(joined, store.storage)
+        return Place(f"{store.url.rstrip('/')}/{path.removeprefix('./')}", store.storage)
 
 
 class Datastore:
-    """A place that has a name: a blob container, a folder, or another URL of fsspec.
+    """A named blob container, folder, or other URL of fsspec.
 
-    Registering stores where it is, in ``<home>/datastores.json``, and never a secret: a key or
-    token that is typed is held in memory, and goes to the driver of a run from there. In another
-    session it is looked for in the environment variable
-    ``PARALLELRUN_<NAME>_ACCOUNT_KEY`` (or ``_SAS_TOKEN``, ...). Where the name has characters
-    beyond ``a`` to ``z``, digits and ``_``, the variable has a mark behind it, so that ``a-b`` and
-    ``A_b`` have one each; the error that asks for a missing variable names it.
-    ``EnvironmentVariable("NAME")`` and ``Keyring(service, username)`` say where it is instead.
+    Datastores are registered in ``<home>/datastores.json``, without secrets: a typed key or token is
+    held in memory and passed to the drivers of runs. Another session reads it from the environment
+    variable ``PARALLELRUN_<NAME>_ACCOUNT_KEY`` (or ``_SAS_TOKEN``, ...). If the name has characters
+    other than ``a`` to ``z``, digits and ``_``, a digest is added to ``<NAME>``, so that ``a-b`` and
+    ``A_b`` have different variables; the error for a missing variable names it.
+    ``EnvironmentVariable("NAME")`` and ``Keyring(service, username)`` refer to a credential instead.
 
     Examples
     --------
@@ -79,38 +86,39 @@ class Datastore:
         blob_endpoint: str | None = None,
         overwrite: bool = True,
     ) -> Datastore:
-        """Register a blob container; without any credential it is read as a public one.
+        """Register a blob container; without a credential it is opened as a public one.
 
         Parameters
         ----------
         name
-            Its name here: letters, digits, ``_`` and ``-``.
+            Name of the datastore: letters, digits, ``_`` and ``-``.
         container_name, account_name
-            Where it is; a connection string may name the account.
+            The container and its account, which a connection string may name as well.
         account_key, sas_token, connection_string
             The credential: a text, ``EnvironmentVariable(...)`` or ``Keyring(...)``.
         credential
-            ``"identity"``, or a ``DefaultAzureCredential()``: the machine's or the user's own.
+            ``"identity"``, or a ``DefaultAzureCredential()``: the identity of the machine or user.
         blob_endpoint
-            Template of the endpoint, with ``{account}`` in it. Default: the variable
+            Template of the endpoint, with ``{account}``. Default: the variable
             ``PARALLELRUN_BLOB_ENDPOINT``, else Azure's public cloud.
         overwrite
-            Replace a datastore of that name.
+            Replace a registered datastore of that name.
 
         Raises
         ------
         ConfigError
-            More than one credential, a name that cannot be used or is taken, or no account.
+            More than one credential is given, the name is invalid or taken, or the account is
+            unknown.
         """
-        given = {
+        credentials = {
             "account_key": account_key, "sas_token": sas_token,
             "connection_string": connection_string, "credential": credential,
         }  # fmt: skip
-        chosen = [option for option, value in given.items() if value is not None]
-        if len(chosen) > 1:
-            msg = f"{' and '.join(chosen)} are given for datastore {name!r}; expected one of them."
+        options = {name: value for name, value in credentials.items() if value is not None}
+        if len(options) > 1:
+            msg = f"{' and '.join(options)} are given for datastore {name!r}; expected one of them."
             raise ConfigError(msg)
-        options = {option: given[option] for option in chosen} or {"anon": True}
+        options = options or {"anon": True}
         if account_name:
             options["account_name"] = account_name
         if blob_endpoint:
@@ -127,11 +135,11 @@ class Datastore:
         Raises
         ------
         ConfigError, InputError
-            The folder does not exist, or the name cannot be used or is taken.
+            The folder does not exist, or the name is invalid or taken.
         """
         path = local_folder(folder, "folder")
         if not os.path.isdir(path):
-            msg = f"the datastore {name!r} is to be {path!r}, which is not a folder; make it first."
+            msg = f"the folder of datastore {name!r} is {path!r}, which does not exist; create it first."
             raise ConfigError(msg)
         return cls._register(name, path, "", {}, overwrite=overwrite)
 
@@ -144,12 +152,12 @@ class Datastore:
         storage_options: Mapping[str, Any] | None = None,
         overwrite: bool = True,
     ) -> Datastore:
-        """Register any URL that fsspec can read, such as ``s3://bucket/folder``.
+        """Register a URL of any protocol of fsspec, such as ``s3://bucket/folder``.
 
         Raises
         ------
         ConfigError, InputError
-            The URL or its options cannot be used, or the name is taken.
+            The URL, its options or the name is invalid, or the name is taken.
         """
         parsed = parse_url(url, os.environ.get(ENDPOINT_VARIABLE, ""))
         options = {**parsed.options, **(storage_options or {})}
@@ -163,44 +171,41 @@ class Datastore:
             msg = f"a datastore's name is {name!r}; expected letters, digits, '_' and '-'."
             raise ConfigError(msg)
         storage = None
-        with _registry() as known:
-            if name in known and not overwrite:
+        with _registry() as specs:
+            if name in specs and not overwrite:
                 msg = f"there is a datastore {name!r} already; give overwrite=True to replace it."
                 raise ConfigError(msg)
-            # Not before: a refused registration must not replace the key of the one that is there.
+            # Only now: a refused registration must not replace the key of the registered datastore.
             if protocol:
-                endpoint = os.environ.get(ENDPOINT_VARIABLE, "")
-                storage = make_storage(
-                    protocol, {}, options, label=name, owner=f"datastore {name}", endpoint=endpoint
-                )
-            known[name] = {"url": url, "storage": storage.spec() if storage else None}
+                storage = make_storage(protocol, options, label=name, owner=f"datastore {name}")
+            specs[name] = {"url": url, "storage": storage.spec() if storage else None}
         return cls(name, url, storage)
 
     @classmethod
     def get(cls, name: str) -> Datastore:
-        """Return the datastore of that name.
+        """Return the datastore with a name.
 
         Raises
         ------
         ConfigError
-            There is none.
+            No datastore has this name.
         """
-        known = _read(home() / _FILE)
-        if name not in known:
-            hint = nearest_hint(name, list(known))
-            names = ", ".join(sorted(known)) or "none"
+        specs = _read(home() / _FILE)
+        if name not in specs:
+            hint = nearest_hint(name, list(specs))
+            names = ", ".join(sorted(specs)) or "none"
             msg = (
                 f"there is no datastore {name!r}.{hint} Registered are: {names}. "
                 "Datastore.register_azure_blob_container(...) adds one."
             )
             raise ConfigError(msg)
-        return cls._of_spec(name, known[name])
+        return cls._of_spec(name, specs[name])
 
     @classmethod
     def list(cls) -> list[Datastore]:
-        """Return all datastores, by name."""
-        known = _read(home() / _FILE)
-        return [cls._of_spec(name, known[name]) for name in sorted(known)]
+        """Return all datastores, sorted by name."""
+        specs = _read(home() / _FILE)
+        return [cls._of_spec(name, specs[name]) for name in sorted(specs)]
 
     @classmethod
     def _of_spec(cls, name: str, spec: Mapping[str, Any]) -> Datastore:
@@ -208,12 +213,12 @@ class Datastore:
         return cls(name, spec["url"], StorageSpec.of_spec(storage) if storage else None)
 
     def unregister(self) -> None:
-        """Forget the name; what is there stays."""
-        with _registry() as known:
-            known.pop(self.name, None)
+        """Remove the datastore from the registered ones; its files stay."""
+        with _registry() as specs:
+            specs.pop(self.name, None)
 
     def path(self, path: str = "") -> DataPath:
-        """Return a path, folder or glob in it, for a dataset or an output."""
+        """Return a path, folder or glob in the datastore, for a dataset or an output."""
         return DataPath(self, path)
 
     def upload_files(
@@ -224,20 +229,21 @@ class Datastore:
         overwrite: bool = False,  # noqa: FBT001, FBT002 - Azure's signature
         show_progress: bool = True,  # noqa: FBT001, FBT002, ARG002 - Azure's signature
     ) -> DataPath:
-        """Copy local files into the datastore, and return where they are.
+        """Copy local files into the datastore; return the path of the target folder.
 
         Parameters
         ----------
         files
             Their paths.
         relative_root
-            Folder that their paths in the store are relative to. Default: each one's own.
+            Folder that their paths in the datastore are relative to. Default: the folder of each
+            file.
         target_path
-            Folder in the store.
+            Folder in the datastore.
         overwrite
-            Replace what is there; otherwise it is left as it is.
+            Replace existing files; otherwise they are skipped.
         show_progress
-            Taken for Azure's sake.
+            Ignored; part of Azure's signature.
 
         Raises
         ------
@@ -247,14 +253,14 @@ class Datastore:
         from .transfer import upload_all
 
         pairs = []
+        root = os.path.abspath(os.fspath(relative_root)) if relative_root else None
         for file in files:
             path = os.path.abspath(os.path.expanduser(os.fspath(file)))
-            root = os.path.abspath(os.fspath(relative_root)) if relative_root else None
-            inside = os.path.relpath(path, root) if root else os.path.basename(path)
-            if inside.split(os.sep)[0] == os.pardir:
+            name = os.path.relpath(path, root) if root else os.path.basename(path)
+            if name.split(os.sep)[0] == os.pardir:
                 msg = f"the file {path!r} is not below relative_root {root!r}."
                 raise InputError(msg)
-            pairs.append((path, inside.replace(os.sep, "/")))
+            pairs.append((path, name.replace(os.sep, "/")))
         target = self.path(target_path)
         upload_all(pairs, target.place(), overwrite=overwrite)
         return target
@@ -266,19 +272,19 @@ class Datastore:
         overwrite: bool = False,  # noqa: FBT001, FBT002 - Azure's signature
         show_progress: bool = True,  # noqa: FBT001, FBT002 - Azure's signature
     ) -> DataPath:
-        """Copy a local folder, whole, into the datastore, and return where it is.
+        """Copy a local folder into the datastore; return the path of the target folder.
 
         Raises
         ------
         InputError
-            It is no folder, or the store refuses.
+            ``src_dir`` is not a folder, or the store refuses.
         """
         folder = local_folder(src_dir, "src_dir")
         if not os.path.isdir(folder):
-            msg = f"src_dir is {folder!r}, which is not a folder; upload_files takes files."
+            msg = f"src_dir is {folder!r}, which is not a folder; use upload_files for files."
             raise InputError(msg)
-        found = [os.path.join(at, name) for at, _, names in os.walk(folder) for name in names]
-        return self.upload_files(sorted(found), folder, target_path, overwrite, show_progress)
+        paths = [os.path.join(at, name) for at, _, names in os.walk(folder) for name in names]
+        return self.upload_files(sorted(paths), folder, target_path, overwrite, show_progress)
 
     def download(
         self,
@@ -287,37 +293,37 @@ class Datastore:
         overwrite: bool = False,  # noqa: FBT001, FBT002 - Azure's signature
         show_progress: bool = True,  # noqa: FBT001, FBT002, ARG002 - Azure's signature
     ) -> int:
-        """Copy what lies below a prefix to a local folder; return the number of files.
+        """Copy files of the datastore to a local folder; return their number.
 
-        Paths stay as they are in the store. ``prefix`` is a folder, a file or a glob; nothing is
-        everything.
+        They keep their paths in the datastore. ``prefix`` is a folder, a file or a glob. Default:
+        all files.
 
         Raises
         ------
         InputError
-            There is nothing, or the store refuses.
+            The prefix matches no file, or the store refuses.
         """
         from .transfer import download_all
 
         target = local_folder(target_path, "target_path")
-        return download_all(self.path(prefix).place(), self.url, target, overwrite=overwrite)
+        place = self.path(prefix).place()
+        return len(download_all(place, self.url, target, overwrite=overwrite))
 
 
 def place_of(path: Any, storage_options: Mapping[str, Any] | None = None) -> Place:
-    """Return where something is, as people give it.
+    """Return the place of a path in any form that users write.
 
     Parameters
     ----------
     path
         A local path, a URL, ``(datastore, path)``, ``datastore.path(...)`` or ``azureml://...``.
     storage_options
-        For a URL: fsspec's options. Without them, a registered datastore of the same container
-        lends its own.
+        Options of fsspec for a URL. Default: those of a registered datastore of the same container.
 
     Raises
     ------
     ConfigError, InputError
-        It cannot be read as any of these.
+        The path has none of these forms, or its datastore or account is unknown.
     """
     if isinstance(path, tuple) and len(path) == 2 and isinstance(path[0], Datastore):
         path = DataPath(path[0], str(path[1]))
@@ -339,65 +345,68 @@ def place_of(path: Any, storage_options: Mapping[str, Any] | None = None) -> Pla
         return Datastore.get(named[0]).path(named[1]).place()
     if not protocol_of(text) and "::" not in text:
         return Place(local_path(text))
-    endpoint = os.environ.get(ENDPOINT_VARIABLE, "")
-    parsed = parse_url(text, endpoint)
-    root = parsed.url.partition("://")[2].partition("/")[0]
+    parsed = parse_url(text, os.environ.get(ENDPOINT_VARIABLE, ""))
     if not storage_options and "sas_token" not in parsed.options:
-        lent = _lent(text, parsed, root)
-        if lent is not None:
-            return Place(parsed.url, lent)
-    storage = make_storage(
-        parsed.protocol,
-        parsed.options,
-        storage_options or {},
-        label=root,
-        owner=parsed.url,
-        endpoint=endpoint,
-    )
+        registered = _registered_storage(text, parsed)
+        if registered is not None:
+            return Place(parsed.url, registered)
+    options = {**parsed.options, **(storage_options or {})}
+    label = _root_of(parsed.url)
+    storage = make_storage(parsed.protocol, options, label=label, owner=parsed.url)
     return Place(parsed.url, storage)
 
 
-def _lent(text: str, parsed: Url, root: str) -> StorageSpec | None:
-    """Return the storage that a registered datastore lends to a URL of its container.
+def _root_of(url: str) -> str:
+    """Return the container, bucket or host of a URL."""
+    return url.partition("://")[2].partition("/")[0]
+
+
+def _registered_storage(text: str, parsed: Url) -> StorageSpec | None:
+    """Return the storage of a datastore with the container of a URL; None if none has it.
 
     Raises
     ------
     ConfigError
-        The URL leaves the account open, and the container is one of several accounts.
+        The URL does not name the account, and containers of several accounts match.
     """
     account = parsed.options.get("account_name")
-    lenders = [store for store in Datastore.list() if _lends(store, parsed.protocol, root, account)]
-    storages = [store.storage for store in lenders if store.storage is not None]
-    if len({storage.identity for storage in storages}) > 1:
-        names = " and ".join(repr(store) for store in lenders)
+    root = _root_of(parsed.url)
+    storages: dict[str, StorageSpec] = {}
+    names = []
+    for store in Datastore.list():
+        storage = store.storage
+        if storage is None or storage.protocol != parsed.protocol or _root_of(store.url) != root:
+            continue
+        if account in {None, storage.options.get("account_name")}:
+            storages.setdefault(storage.identity, storage)
+            names.append(repr(store))
+    if len(storages) > 1:
         msg = (
-            f"{text!r} may be in each of {names}. Write the account into the URL, as in "
-            "az://CONTAINER@ACCOUNT.blob.core.windows.net/PATH, or give datastore.path(...)."
+            f"{text!r} may be in each of {' and '.join(names)}. Write the account into the URL, as "
+            "in az://CONTAINER@ACCOUNT.blob.core.windows.net/PATH, or give datastore.path(...)."
         )
         raise ConfigError(msg)
-    return storages[0] if storages else None
+    return next(iter(storages.values()), None)
 
 
-def _lends(store: Datastore, protocol: str, root: str, account: str | None) -> bool:
-    """Say whether a datastore is the container of a URL, whose account may be left open."""
-    if store.storage is None or store.storage.protocol != protocol:
-        return False
-    same = store.url.partition("://")[2].partition("/")[0] == root
-    return same and account in {None, store.storage.options.get("account_name")}
+def local_folder(folder: str | os.PathLike[str], option: str) -> str:
+    """Return the absolute path of a local folder.
 
-
-def local_folder(given: str | os.PathLike[str], what: str) -> str:
-    """Return the absolute path of a local folder that was given; an empty one is not the current."""
-    text = os.fspath(given)
+    Raises
+    ------
+    InputError
+        The path is empty; ``option`` names it in the message.
+    """
+    text = os.fspath(folder)
     if not text.strip():
-        msg = f"{what} is {text!r}; expected a folder. Write '.' for the current one."
+        msg = f"{option} is {text!r}; expected a folder. Write '.' for the current one."
         raise InputError(msg)
     return os.path.abspath(os.path.expanduser(local_path(text)))
 
 
 @contextmanager
 def _registry() -> Iterator[dict[str, Any]]:
-    """Read the datastores, and write them back: one process at a time."""
+    """Yield the registered datastores under a lock, and write back the changes."""
     folder = home()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with lock(folder / f".{_FILE}.lock"):
@@ -409,10 +418,10 @@ def _registry() -> Iterator[dict[str, Any]]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        specs: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except ValueError as error:
-        msg = f"{path} is not the list of datastores ({error}); delete it and register them anew."
+        msg = f"{path} is not the list of datastores ({error}); delete it and register them again."
         raise ConfigError(msg) from error
-    return known
+    return specs

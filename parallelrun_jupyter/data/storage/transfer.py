@@ -1,4 +1,4 @@
-"""Whole files to a store and from it: uploads, downloads, and the output of a run."""
+"""Uploads of whole files to object stores, and downloads from them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from ..walker import Unlisted
 from .object_store import ObjectStore, plain_errors, store_errors
 from .storage import Place, StorageSpec
 
-_AT_ONCE = 8
-_APPEARS_WHOLE = {"az", "s3", "s3a", "gs", "gcs", "adl", "oss", "oci", "ocilake", "r2"}
-"""Stores in which a put appears at its end, at once: one request, or a list of blocks."""
+_CONCURRENCY = 8
+_ATOMIC_PUT = {"az", "s3", "s3a", "gs", "gcs", "adl", "oss", "oci", "ocilake", "r2"}
+"""Stores in which a file appears only when its upload is complete."""
 
 
 def put_file(store: ObjectStore, path: str, url: str) -> None:
-    """Put a local file in a store, where it appears whole or not at all.
+    """Upload a file; a reader of the store never sees it half written.
 
     Raises
     ------
@@ -30,34 +30,34 @@ def put_file(store: ObjectStore, path: str, url: str) -> None:
         The store refuses or cannot be reached.
     """
     with plain_errors(store.storage, url):
-        if store.storage.protocol in _APPEARS_WHOLE:
+        if store.storage.protocol in _ATOMIC_PUT:
             store.files.put_file(path, url)
             return
         folder, _, name = url.rpartition("/")
         temporary = f"{folder}/.{name}.{os.getpid()}.tmp"
         store.files.makedirs(folder, exist_ok=True)
-        is_whole = False
+        is_moved = False
         try:
             store.files.put_file(path, temporary)
             store.files.mv(temporary, url)
-            is_whole = True
+            is_moved = True
         finally:
-            if not is_whole:
-                with suppress(*store_errors()):  # what went wrong before stays the error
+            if not is_moved:
+                with suppress(*store_errors()):  # the first error counts
                     store.files.rm_file(temporary)
 
 
 def upload_all(pairs: Sequence[tuple[str, str]], target: Place, *, overwrite: bool) -> None:
-    """Copy local files to below a place, many at a time.
+    """Copy local files to a folder of this machine or of an object store.
 
     Parameters
     ----------
     pairs
-        The path of each, and its path in the target.
+        The path of each file, and its path below the target.
     target
-        A folder, here or in a store.
+        The folder.
     overwrite
-        Replace what is there; otherwise it is left as it is.
+        Replace existing files; otherwise they are skipped.
 
     Raises
     ------
@@ -66,36 +66,27 @@ def upload_all(pairs: Sequence[tuple[str, str]], target: Place, *, overwrite: bo
     """
     missing = [path for path, _ in pairs if not os.path.isfile(path)]
     if missing:
-        is_there = os.path.exists(missing[0])
-        why = "is not a regular file" if is_there else "does not exist"
+        why = "is not a regular file" if os.path.exists(missing[0]) else "does not exist"
         msg = f"the file {missing[0]!r} to be uploaded {why}. Nothing was uploaded."
         raise InputError(msg)
     folder = target.path.rstrip("/")
     if target.storage is None:
-        for path, inside in pairs:
-            _copy(path, f"{folder}/{inside}", overwrite=overwrite)
+        for path, name in pairs:
+            _copy(path, f"{folder}/{name}", overwrite=overwrite)
         return
-    with ObjectStore(target.storage) as store, ThreadPoolExecutor(_AT_ONCE) as pool:
+    with ObjectStore(target.storage) as store, ThreadPoolExecutor(_CONCURRENCY) as pool:
 
-        def one(pair: tuple[str, str]) -> None:
-            path, there = pair[0], f"{folder}/{pair[1]}"
-            with plain_errors(store.storage, there):
-                if not overwrite and store.files.exists(there):
+        def upload(pair: tuple[str, str]) -> None:
+            path, url = pair[0], f"{folder}/{pair[1]}"
+            with plain_errors(store.storage, url):
+                if not overwrite and store.files.exists(url):
                     return
-            put_file(store, path, there)
+            put_file(store, path, url)
 
-        list(pool.map(one, pairs))
-
-
-def download_all(source: Place, root: str, target: str, *, overwrite: bool) -> int:
-    """Copy what a path, folder or glob names to a local folder; return the number of files.
-
-    The parameters and errors are those of `copies_of`.
-    """
-    return len(copies_of(source, root, target, overwrite=overwrite))
+        list(pool.map(upload, pairs))
 
 
-def copies_of(
+def download_all(
     source: Place,
     root: str,
     target: str,
@@ -103,94 +94,93 @@ def copies_of(
     overwrite: bool,
     placed: dict[str, str] | None = None,
 ) -> list[str]:
-    """Copy what a path, folder or glob names to a local folder; return the paths of the copies.
+    """Copy the files of a path, folder or glob to a local folder; return the paths of the copies.
 
     Parameters
     ----------
     source
-        What to copy.
+        The path, folder or glob, on this machine or in an object store.
     root
-        What the paths in the target are relative to.
+        The folder that the paths below the target are relative to.
     target
         The local folder.
     overwrite
-        Replace what is there; otherwise it is left as it is.
+        Replace existing files; otherwise they are skipped.
     placed
-        The name of what went to each path in earlier calls; filled in. Default: there were none.
+        Maps each path that earlier calls wrote to its source; updated. Default: no earlier calls.
 
     Raises
     ------
     InputError
-        There is nothing, the store refuses, or a name cannot be that of a file below the target;
-        then nothing was written.
+        The source has no files, the store refuses, or a name cannot be that of a file below the
+        target. Nothing was written then.
     """
-    before = {} if placed is None else placed
+    sources = {} if placed is None else placed
 
     def target_of(path: str) -> str:
         return place_below(target, path.removeprefix(root), path)
 
     if source.storage is None:
-        found = _local_files(source.path)
-        _check_targets(found, target_of, before)
-        for path in found:
+        names = _local_files(source.path)
+        _check_targets(names, target_of, sources)
+        for path in names:
             _copy(path, target_of(path), overwrite=overwrite)
     else:
-        opened = ObjectStore(source.storage)
-        with opened as store, ThreadPoolExecutor(_AT_ONCE) as pool:
+        with ObjectStore(source.storage) as store, ThreadPoolExecutor(_CONCURRENCY) as pool:
 
-            def one(url: str) -> None:
+            def download(url: str) -> None:
                 path = target_of(url)
                 if overwrite or not os.path.exists(path):
                     os.makedirs(os.path.dirname(path), exist_ok=True)
                     with replacing(Path(path)) as temporary, plain_errors(store.storage, url):
                         store.files.get_file(url, str(temporary))
 
-            found = [item[0] for files in store.folders(source.path) for item in files]
-            _check_targets(found, target_of, before)
-            list(pool.map(one, found))
-    if not found:
+            names = [item[0] for files in store.folders(source.path) for item in files]
+            _check_targets(names, target_of, sources)
+            list(pool.map(download, names))
+    if not names:
         msg = f"{source.path!r} holds no files to download. Check the path."
         raise InputError(msg)
-    return [target_of(path) for path in found]
+    return [target_of(name) for name in names]
 
 
 def _local_files(path: str) -> list[str]:
-    found: list[str] = []
+    files: list[str] = []
     try:
         for paths in list_path(path):
             if isinstance(paths, Unlisted):
                 raise paths.error
-            found += paths
+            files += paths
     except OSError as error:
         msg = f"{path!r} could not be listed: {error.strerror} ({error.filename}). Nothing was copied."
         raise InputError(msg) from error
-    return found
+    return files
 
 
 def _check_targets(
-    names: Sequence[str], target_of: Callable[[str], str], placed: dict[str, str]
+    names: Sequence[str], target_of: Callable[[str], str], sources: dict[str, str]
 ) -> None:
-    """See that each file has a place of its own: a store knows no folders, and takes any name."""
+    """Check that files of a store, whose names are arbitrary, do not collide in a local folder."""
     for name in names:
-        before = placed.setdefault(target_of(name), name)
-        if before != name:
+        other = sources.setdefault(target_of(name), name)
+        if other != name:
             msg = (
-                f"{before!r} and {name!r} would be the same file here, {target_of(name)!r}. Download "
-                "them one by one, into different folders."
+                f"{other!r} and {name!r} would be the same file here, {target_of(name)!r}. Download "
+                "them separately, into different folders."
             )
             raise InputError(msg)
-    for place, name in placed.items():
-        folder = os.path.dirname(place)
-        if folder in placed:
+    for path, name in sources.items():
+        folder = os.path.dirname(path)
+        if folder in sources:
             msg = (
-                f"{placed[folder]!r} is a file, and {name!r} is below it, which no folder can hold. "
-                "Download them one by one, into different folders."
+                f"{sources[folder]!r} is a file, and {name!r} is below it, which no folder can hold. "
+                "Download them separately, into different folders."
             )
             raise InputError(msg)
 
 
 def _copy(path: str, target: str, *, overwrite: bool) -> None:
-    """Copy a file, which appears whole: half a copy would be taken for the file the next time."""
+    """Copy a file by way of a temporary one: the next call would skip an incomplete copy."""
     if not overwrite and os.path.exists(target):
         return
     os.makedirs(os.path.dirname(target), exist_ok=True)
@@ -199,12 +189,12 @@ def _copy(path: str, target: str, *, overwrite: bool) -> None:
 
 
 def why_not_written(storage: StorageSpec) -> str:
-    """Return why nothing can be written with this credential, as far as it can be told here."""
+    """Return why a store cannot be written to, without contacting it; empty if it may be."""
     if storage.protocol in {"http", "https"}:
-        return "a web server takes no files. Give az://, another store, or a local folder."
+        return "a web server does not accept files. Give az://, another store, or a local folder."
     if storage.options.get("anon"):
         return (
-            "it is opened without a credential, and a public container is for reading only. "
-            "Register the container with a key or a token that may write, or give a local folder."
+            "it is opened without a credential, and a public container is read-only. Register "
+            "the container with a key or a token that may write, or give a local folder."
         )
     return ""

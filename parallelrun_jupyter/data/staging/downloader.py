@@ -1,4 +1,4 @@
-"""Fetching files of a store to local files, in an event loop."""
+"""Downloads of files of an object store, in an event loop."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from ..storage.storage import StorageSpec
 _SMALL_BYTES = 1 << 20
 
 
-class Fetcher:
-    """One store, opened in the running event loop.
+class Downloader:
+    """An object store that is opened in the running event loop.
 
     Parameters
     ----------
     storage
-        Which one.
+        The store.
     threads
-        Where the calls of a file system wait that knows no event loop.
+        Threads for file systems without coroutines.
     """
 
     def __init__(self, storage: StorageSpec, threads: Executor) -> None:
@@ -31,41 +31,41 @@ class Fetcher:
         self._files: Any = None
 
     async def open(self) -> Any:
-        """Open the store, which imports its packages; return the file system.
+        """Open the store, which imports its packages, and return the file system.
 
         Raises
         ------
         ConfigError, MissingExtraError
-            As `StorageSpec.open`.
+            The store cannot be opened; see `StorageSpec.open`.
         """
         if self._files is None:
-            # Of Azure's only the client is used, which is at home where it is first called; the file
-            # system itself closes things at exit, in a loop that has to be there still.
+            # Only the client of adlfs is used, which binds to the loop of its first call. The file
+            # system itself needs its own loop, in which it closes connections at exit.
             loop = asyncio.get_running_loop()
             is_azure = self.storage.protocol == "az"
-            how: dict[str, Any] = {} if is_azure else {"asynchronous": True, "loop": loop}
-            files = self.storage.open(**how)
+            arguments: dict[str, Any] = {} if is_azure else {"asynchronous": True, "loop": loop}
+            files = self.storage.open(**arguments)
             if hasattr(files, "set_session"):
                 await files.set_session()
             self._files = files
         return self._files
 
-    async def fetch(self, url: str, size: int, version: int | str, path: Path) -> None:
-        """Write a file of the store to a local one, whole.
+    async def download(self, url: str, size: int, version: int | str, path: Path) -> None:
+        """Download a file to a local path.
 
         Parameters
         ----------
         url, size, version
-            What was listed; a size below 0 is unknown.
+            The file, as listed; a size below 0 is unknown.
         path
-            Where to write it.
+            The local path.
 
         Raises
         ------
         FileNotFoundError
-            It is gone.
+            The file was deleted.
         InputError
-            It is not what was listed.
+            The file has changed since it was listed.
         """
         files = await self.open()
         if self.storage.protocol == "az":
@@ -76,13 +76,13 @@ class Fetcher:
             loop = asyncio.get_running_loop()
             await loop.run_in_executor(self._threads, files.get_file, url, str(path))
         elif 0 <= size <= _SMALL_BYTES:
-            path.write_bytes(await files._cat_file(url))  # noqa: SLF001, ASYNC240 - the coroutines of fsspec are named so; a small file
+            path.write_bytes(await files._cat_file(url))  # noqa: SLF001, ASYNC240 - fsspec names its coroutines so; a small file
         else:
-            await files._get_file(url, str(path))  # noqa: SLF001 - the coroutines of fsspec are named so
-        found = os.stat(path).st_size
-        if size >= 0 and found != size:
+            await files._get_file(url, str(path))  # noqa: SLF001 - fsspec names its coroutines so
+        actual = os.stat(path).st_size
+        if size >= 0 and actual != size:
             msg = (
-                f"the input {url!r} has {found:,} bytes and had {size:,} when the run was planned: "
+                f"the input {url!r} has {actual:,} bytes and had {size:,} when the run was planned: "
                 "it has changed. Start a new run."
             )
             raise InputError(msg)

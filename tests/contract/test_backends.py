@@ -116,7 +116,7 @@ def test_the_same_faults_have_the_same_meaning_and_the_same_bytes(
         )  # fmt: skip
         assert end_of(run) == "Completed"
         snapshot = run.snapshot()
-        counts = {k: snapshot[k] for k in ("succeeded", "failed", "items_failed", "rows")}  # type: ignore[literal-required]
+        counts = {k: snapshot[k] for k in ("succeeded", "failed", "items_failed", "rows")}
         found[backend] = (meaning_of(run), counts, Path(snapshot["output"]).read_bytes())
     assert found["dask"] == found["local"]
     short = found["local"][0][25][-1]

@@ -113,7 +113,7 @@ def test_a_value_that_is_missing_needs_a_type_that_can_say_so(sales: Path) -> No
     path = sales / "Store=__HIVE_DEFAULT_PARTITION__" / "none" / "1991" / "01.csv"
     path.parent.mkdir()
     path.write_text("week\n5\n")
-    options = {"partition_format": FORMAT, "header": "all_files_different_headers"}
+    options: dict[str, Any] = {"partition_format": FORMAT, "header": "all_files_different_headers"}
 
     def table(kind: str) -> TabularDataset:
         return TabularDataset.from_delimited_files(sales, column_types={"Store": kind}, **options)
@@ -172,8 +172,8 @@ def test_no_row_is_lost_nor_twice_by_combination(
     for frame, extra in found:
         for key, value in extra["keys"].items():
             assert set(frame[key]) <= {value}
-    rows = sorted(v for frame, _ in found for v in frame["v"])
-    assert rows == sorted(f"{a}{b}{k}" for a, b, count in files for k in range(count))
+    values = sorted(v for frame, _ in found for v in frame["v"])
+    assert values == sorted(f"{a}{b}{k}" for a, b, count in files for k in range(count))
 
 
 MLTABLE = """

@@ -28,7 +28,7 @@ def test_a_timeout_counts_the_time_that_passes(look_s: float, every_s: float) ->
     run = Slow(look_s)
     shown: list[Any] = []
     began = time.monotonic()
-    last = watch(cast("Follower", run), shown.append, every_s=every_s, timeout_s=0.5)
+    last: Any = watch(cast("Follower", run), shown.append, every_s=every_s, timeout_s=0.5)
     took = time.monotonic() - began
     assert 0.5 <= took < 0.5 + look_s + 0.25
     assert (last, len(shown)) == ({"is_final": False}, run.looks)

@@ -13,6 +13,7 @@ import re
 import sys
 from collections.abc import Iterator
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +108,7 @@ def tables(draw: st.DrawFn) -> list[pd.DataFrame]:
 
 
 def concatenated(frames: list[pd.DataFrame]) -> pd.DataFrame:
-    plain = []
+    plain: list[pd.DataFrame] = []
     for frame in frames:
         categories = [name for name in frame if frame[name].dtype == "category"]
         kinds = {name: frame[name].cat.categories.dtype for name in categories}
@@ -533,7 +534,7 @@ def test_rows_of_older_versions_are_read_as_ever_also_beside_new_ones() -> None:
         for pieces in ([old[form]], [old[form], new[form]], [new[form], old[form]]):
             lines: list[str] = []
             notes = NoteLines(lines.append)
-            data = b"".join(merge_rows(lambda p=pieces: enumerate(p), form, notes.take))
+            data = b"".join(merge_rows(partial(enumerate, pieces), form, notes.take))
             notes.end(len(data))
             found = read_rows(data, form, read_notes(lines) if notes.is_needed else None)
             assert sorted(map(int, found["a"])) == [7, 8][-len(pieces) :]

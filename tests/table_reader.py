@@ -10,9 +10,10 @@ import importlib.util
 import json
 import sys
 import warnings
+from typing import Any, Callable, Dict
 
 
-def canonical(value):
+def canonical(value: Any) -> Any:
     """Return a value of a table as JSON that is equal for equal values under every pandas."""
     import numpy as np
     import pandas as pd
@@ -38,7 +39,7 @@ def canonical(value):
     return "%s %s" % (name, shown)
 
 
-def described(frame):
+def described(frame: Any) -> Dict[str, Any]:
     """Return a DataFrame as JSON: columns, kinds of types, and rows."""
     return {
         "columns": list(frame.columns),
@@ -51,7 +52,7 @@ def described(frame):
     }
 
 
-def _kind(name):
+def _kind(name: str) -> str:
     """Return the kind of a type; text and the unit of times have the names of their pandas."""
     if name.startswith(("datetime64[", "timedelta64[")):
         zone = name.rstrip("]").partition(", ")[2]
@@ -59,7 +60,7 @@ def _kind(name):
     return "object" if name in ("str", "string") else name
 
 
-def _answer(load, bad_input, row):
+def _answer(load: Callable[[Any], Any], bad_input: Any, row: Any) -> Dict[str, Any]:
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         try:
@@ -73,11 +74,12 @@ def _answer(load, bad_input, row):
     return answer
 
 
-def main():
+def main() -> None:
     request = json.load(sys.stdin)
     spec = importlib.util.spec_from_file_location(
         "worker", request["worker"] + "/__init__.py", submodule_search_locations=[request["worker"]]
     )
+    assert spec is not None
     sys.modules["worker"] = importlib.util.module_from_spec(spec)
     import pandas as pd
     import pyarrow as pa

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -84,7 +85,7 @@ class DaskProcesses:
     def wait_for_workers(self) -> None:
         for name in self.workers:
             log = self._log(name)
-            wait_until(lambda log=log: "Registered to" in log.read_text(), f"{name}", log)
+            wait_until(partial(_has_registered, log), f"{name}", log)
 
     def _start(
         self,
@@ -150,6 +151,10 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+def _has_registered(log: Path) -> bool:
+    return "Registered to" in log.read_text()
 
 
 def wait_until(

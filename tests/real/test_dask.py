@@ -46,7 +46,7 @@ def cluster(tmp_path: Path) -> Iterator[DaskProcesses]:
         found.close()
 
 
-def start(numbers: Path, compute: Any, script: str = "slow.py", arguments: Any = (), **settings: Any) -> Run:  # fmt: skip
+def start(numbers: Path | list[Path], compute: Any, script: str = "slow.py", arguments: Any = (), **settings: Any) -> Run:  # fmt: skip
     settings = {"mini_batch_size": 1, "process_count_per_node": 2, **settings}
     config = ParallelRunConfig(entry_script=str(SCRIPTS / script), **settings)
     return submit(config, inputs=numbers, compute=compute, arguments=arguments)

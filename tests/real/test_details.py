@@ -45,7 +45,7 @@ class Comms:
     def __init__(self) -> None:
         self.opened: list[RecordingComm] = []
 
-    def updates(self) -> list[tuple[float, dict[str, Any]]]:
+    def updates(self) -> list[tuple[float, Any]]:
         return [
             (at, data["state"]["output"])
             for channel in self.opened

@@ -339,7 +339,8 @@ def test_a_run_is_live_in_a_busy_kernel_and_outlives_it(
     assert 0 < done[-1] < 60, (
         "what is saved is refreshed at the milestones, while another cell runs"
     )
-    os.kill(manager.provisioner.pid, signal.SIGKILL)
+    provisioner: Any = manager.provisioner
+    os.kill(provisioner.pid, signal.SIGKILL)
     [run] = Run.list()
     assert run.status == "Running"
     assert end_of(run) == "Completed"

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -309,7 +310,7 @@ def test_a_storm_of_kills_changes_no_byte(tmp_path: Path) -> None:
         run_max_try=100,
     )  # fmt: skip
     inputs = [tmp_path / "digits"] * max(1, KILLS // 10)
-    digits = {"inputs": inputs, "arguments": [tmp_path / "model.npz"]}
+    digits: dict[str, Any] = {"inputs": inputs, "arguments": [tmp_path / "model.npz"]}
     quiet = submit(config, output=tmp_path / "quiet", **digits)
     assert end_of(quiet) == "Completed"
     run = submit(config, output=tmp_path / "storm", **digits)

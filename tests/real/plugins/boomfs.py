@@ -35,11 +35,11 @@ def meet_fate(what: str) -> None:
         time.sleep(1000)
 
 
-class BoomFileSystem(AbstractFileSystem):
+class BoomFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec is untyped
     protocol = "boom"
 
     def _place(self, url: str) -> Path:
-        return Path(os.environ["BOOM_ROOT"]) / self._strip_protocol(url)
+        return Path(os.environ["BOOM_ROOT"]) / str(self._strip_protocol(url))
 
     def _entry(self, path: Path) -> dict[str, Any]:
         kind = "directory" if path.is_dir() else "file"

@@ -1,7 +1,7 @@
-"""Notebooks of Azure's SDK v1, unmodified: ``azureml`` from here, where the real one is absent.
+"""Serves ``azureml`` to unmodified notebooks of Azure's SDK v1 if the real SDK is not installed.
 
-Switched on by ``%load_ext parallelrun_jupyter.azureml``, by a kernel that ``parallelrun kernel
-install`` made, or by the environment variable ``PARALLELRUN_AZUREML=1``.
+It is switched on by ``%load_ext parallelrun_jupyter.azureml``, by a kernel that ``parallelrun kernel install``
+created, or by the environment variable ``PARALLELRUN_AZUREML=1``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["install", "load_ipython_extension", "uninstall", "unload_ipython_ext
 
 
 def load_ipython_extension(ipython: Any) -> None:
-    """Switch the layer on in a notebook, or say why it stays off."""
+    """Switch the layer on in a notebook, or print why it stays off."""
     if not install():
         print(
             "The real azureml-core is installed here, so the local layer stays off. To use the "
@@ -25,5 +25,5 @@ def load_ipython_extension(ipython: Any) -> None:
 
 
 def unload_ipython_extension(ipython: Any) -> None:
-    """Switch the layer off again."""
+    """Switch the layer off."""
     uninstall()

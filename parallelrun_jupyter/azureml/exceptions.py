@@ -1,4 +1,4 @@
-"""The exceptions that notebooks catch by Azure's names."""
+"""Azure's exceptions, under the names that notebooks catch."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from ..errors import ParallelRunError
 
 
 class AzureMLException(ParallelRunError):
-    """Base of the exceptions with Azure's names.
+    """Base class of Azure's exceptions.
 
     Parameters
     ----------
     exception_message
-        What is wrong, and what to do.
+        The problem and its remedy.
     inner_exception
-        What caused it.
+        The cause.
     """
 
     def __init__(self, exception_message: str = "", inner_exception: Any = None, **_: Any) -> None:
@@ -24,25 +24,25 @@ class AzureMLException(ParallelRunError):
 
     @property
     def message(self) -> str:
-        """What is wrong."""
+        """The problem and its remedy."""
         return str(self.args[0])
 
     @property
     def inner_exception(self) -> Any:
-        """What caused it."""
+        """The cause."""
         return self._inner
 
 
 class UserErrorException(AzureMLException):
-    """Something that was given is wrong."""
+    """An argument is invalid."""
 
 
 class ProjectSystemException(AzureMLException):
-    """Something about a workspace is wrong."""
+    """A workspace cannot be used."""
 
 
 class WorkspaceException(AzureMLException):
-    """A workspace is missing, or there already."""
+    """A workspace is missing or exists already."""
 
 
 class ComputeTargetException(AzureMLException):
@@ -54,19 +54,19 @@ class ExperimentException(AzureMLException):
 
 
 class ExperimentExecutionException(AzureMLException):
-    """A run that was waited for has failed."""
+    """A run failed while it was waited for."""
 
 
 class RunConfigurationException(AzureMLException):
-    """A run configuration is wrong."""
+    """A run configuration is invalid."""
 
 
 class ModelNotFoundException(AzureMLException):
-    """A model, or a version of it, is not registered."""
+    """A model or model version is not registered."""
 
 
 class WebserviceException(AzureMLException):
-    """A model cannot be found or used; Azure's models raise it under this name."""
+    """A model cannot be found or used; Azure uses this name for errors of models."""
 
 
 class DatasetValidationError(UserErrorException):
@@ -78,8 +78,8 @@ class DatasetExecutionError(AzureMLException):
 
 
 class ActivityFailedException(ExperimentExecutionException):
-    """A step that was waited for has failed."""
+    """A pipeline or step failed while it was waited for."""
 
 
 class PipelineNotFoundException(AzureMLException):
-    """A published pipeline is not there."""
+    """A published pipeline does not exist."""

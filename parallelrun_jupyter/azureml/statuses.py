@@ -1,10 +1,10 @@
-"""States of runs by Azure's words."""
+"""States of runs in Azure's words."""
 
 from __future__ import annotations
 
 
 class Status(str):
-    """A state; ``Finished``, as pipelines say, equals ``Completed``, as runs say."""
+    """A state of a run: ``Finished`` (pipelines) and ``Completed`` (other runs) are equal."""
 
     __slots__ = ()
 
@@ -21,12 +21,11 @@ class Status(str):
 
 
 def _plain(text: str) -> str:
-    word = str.__str__(text)
-    return "Completed" if word == "Finished" else word
+    return "Completed" if str.__str__(text) == "Finished" else str.__str__(text)
 
 
 def run_status(state: str) -> Status:
-    """Return the state of a pipeline, or of a step of one, as Azure says it."""
+    """Return Azure's word for the state of a pipeline or step."""
     return Status(
         {"Completed": "Finished", "Preparing": "Queued", "Skipped": "NotStarted"}.get(state, state)
     )

@@ -6,7 +6,7 @@ import os
 import runpy
 import sys
 
-from .azureml import azureml_user, finder
+from .azureml import finder
 from .azureml.core import read_context
 from .azureml.model_store import link_models
 from .parent import die_with_parent
@@ -19,7 +19,7 @@ def main(words: list[str]) -> int:
     script = words[0]
     context = read_context()
     cwd = os.getcwd()
-    azureml_user.install(
+    finder.install(
         {
             "output_dir": cwd,
             "log_dir": os.path.join(cwd, "logs"),
@@ -27,7 +27,6 @@ def main(words: list[str]) -> int:
             "working_dir": cwd,
         }
     )
-    finder.install()
     if context.get("workspace_folder"):
         link_models(context["workspace_folder"])
     sys.argv[:] = words

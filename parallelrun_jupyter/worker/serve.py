@@ -11,7 +11,7 @@ import time
 import zlib
 
 from . import protocol, status_page
-from .azureml import azureml_user, finder
+from .azureml import finder
 from .context import with_context
 from .failures import SHORT_RESULT, describe, line_of, short_result
 from .gc_free_imports import GcFreeImports
@@ -78,8 +78,7 @@ class Worker:
         sys.path[:0] = start["sys_path"]
         sys.argv[:] = start["argv"]
         names = ("output_dir", "log_dir", "agent_name")
-        azureml_user.install({**{k: start[k] for k in names}, "working_dir": start["cwd"]})
-        finder.install()
+        finder.install({**{k: start[k] for k in names}, "working_dir": start["cwd"]})
         self._link_models()
         self._form = start["output_format"]
         folder = os.path.dirname(start["script"])

@@ -1,4 +1,4 @@
-"""Notebooks in the shapes that people have, as cells behind ``# %%``; run in a kernel of their own."""
+"""Typical notebooks of Azure's SDK v1, with cells separated by ``# %%``, and their execution."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ from nbclient import NotebookClient
 
 FOLDER = Path(__file__).parent
 KERNEL = "python38-azureml"
-"""The name that Azure's own notebooks ask for."""
-
+"""The kernel name in Azure's own notebooks."""
 
 SUBSTITUTES: dict[str, str] = {}
-"""What a test changes in the scripts, text by text."""
+"""Replacements that a test makes in the scripts: old text -> new text."""
 
 
 def read_notebook(name: str) -> Any:
-    """Return a notebook of the cells of a file."""
+    """Return a notebook with the cells of a file."""
     text = (FOLDER / f"{name}.py").read_text()
     _, *cells = text.split("# %%\n")
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c.strip()) for c in cells])
@@ -30,7 +29,7 @@ def read_notebook(name: str) -> Any:
 
 
 def execute(name: str, folder: Path, first: str = "", timeout_s: int = 120) -> Any:
-    """Run a notebook in a folder with the scripts; ``first`` is a cell of the test's own."""
+    """Run a notebook in a folder with the scripts; ``first`` is an additional first cell."""
     shutil.copytree(FOLDER / "scripts", folder / "scripts", dirs_exist_ok=True)
     for path in (folder / "scripts").glob("*.py") if SUBSTITUTES else ():
         text = path.read_text()
@@ -51,7 +50,7 @@ def execute(name: str, folder: Path, first: str = "", timeout_s: int = 120) -> A
 
 
 def text_of(notebook: Any) -> str:
-    """Return what all cells show as text."""
+    """Return the text output of all cells."""
     parts = []
     for cell in notebook.cells:
         for output in cell.get("outputs", ()):

@@ -1,4 +1,4 @@
-# A plain script that prepares, a step over what it wrote, and a plain script that sums up.
+# A script that prepares files, a step over these files, and a script that joins the results.
 # %%
 from azureml.core import Dataset, Environment, Experiment, Model, Workspace
 from azureml.core.compute import AmlCompute, ComputeTarget

@@ -68,7 +68,7 @@ def test_both_spellings_are_served_and_differ() -> None:
     ]  # fmt: skip
 
 
-def test_a_name_outside_says_what_to_use_instead() -> None:
+def test_the_error_for_a_missing_name_suggests_a_replacement() -> None:
     import azureml.core
 
     with pytest.raises(ImportError, match=r"azureml\.train is not part .* PythonScriptStep"):
@@ -128,7 +128,7 @@ def test_the_variable_switches_it_on() -> None:
     assert run_python(off, PARALLELRUN_AZUREML="0") == "None"
 
 
-def test_a_config_is_found_upwards_and_names_the_workspace(
+def test_a_config_is_searched_upwards_and_names_the_workspace(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from azureml.core import Workspace
@@ -149,7 +149,7 @@ def test_a_config_is_found_upwards_and_names_the_workspace(
         Workspace.from_config(str(tmp_path))
 
 
-def test_without_a_config_a_default_workspace_is_made_and_said(
+def test_without_a_config_a_default_workspace_is_created_and_announced(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     from azureml.core import Workspace
@@ -158,7 +158,7 @@ def test_without_a_config_a_default_workspace_is_made_and_said(
     ws = Workspace.from_config()
     assert ws.name == "local"
     assert "No config.json" in capsys.readouterr().out
-    with pytest.raises(WorkspaceException, match="there is no workspace 'other'"):
+    with pytest.raises(WorkspaceException, match="workspace 'other' does not exist"):
         Workspace.get("other")
     Workspace.create("other", show_output=False)
     with pytest.raises(WorkspaceException, match="exist_ok=True"):
@@ -191,11 +191,13 @@ def test_models_have_versions_tags_and_paths(ws: Any, tmp_path: Path) -> None:
     assert Model.register(ws, "f.pkl", "m").version == 3
     with pytest.raises(WebserviceException, match=r"'n' is not registered .* registered are: m"):
         Model(ws, "n")
-    with pytest.raises(WebserviceException, match="not there"):
+    with pytest.raises(WebserviceException, match="does not exist"):
         Model.register(ws, "nothing", "n")
 
 
-def test_many_at_once_give_every_version_one_number(ws: Any, tmp_path: Path) -> None:
+def test_processes_that_register_concurrently_get_distinct_version_numbers(
+    ws: Any, tmp_path: Path
+) -> None:
     from azureml.core import Model
 
     (tmp_path / "f.pkl").write_text("x")
@@ -270,7 +272,7 @@ def test_a_wrong_setting_is_a_value_error(
         make(tmp_path, **changes)
 
 
-def test_actions_are_read_in_any_case_and_yaml_comes_back(tmp_path: Path, ws: Any) -> None:
+def test_actions_ignore_case_and_yaml_round_trips(tmp_path: Path, ws: Any) -> None:
     from azureml.pipeline.steps import ParallelRunConfig
 
     config = make(tmp_path, output_action="Append_Row", mini_batch_size=5, allowed_failed_count=2)
@@ -280,7 +282,7 @@ def test_actions_are_read_in_any_case_and_yaml_comes_back(tmp_path: Path, ws: An
     assert again.settings() == config.settings()
 
 
-def test_the_preview_has_parameters_of_its_own(tmp_path: Path) -> None:
+def test_the_preview_promotes_settings_to_parameters(tmp_path: Path) -> None:
     config = make(tmp_path, preview=True, mini_batch_size="5")
     assert config.settings()["mini_batch_size"] == {"parameter": "aml_mini_batch_size"}
     names = {parameter.name for parameter in config.parameters()}
@@ -320,7 +322,7 @@ def step(tmp_path: Path, ws: Any, **changes: Any) -> Any:
     return ParallelRunStep(**{**given, **changes})
 
 
-def test_steps_say_what_they_cannot_use(tmp_path: Path, ws: Any) -> None:
+def test_steps_reject_unusable_inputs_with_advice(tmp_path: Path, ws: Any) -> None:
     from azureml.core import Dataset
     from azureml.exceptions import UserErrorException
     from azureml.pipeline.core import Pipeline, PipelineData
@@ -337,10 +339,10 @@ def test_steps_say_what_they_cannot_use(tmp_path: Path, ws: Any) -> None:
         PipelineData("a-b")
     with pytest.raises(UserErrorException, match="expected a ParallelRunStep"):
         Pipeline(ws, steps=["predict"])
-    step(tmp_path, ws, arguments=["--model_name", "mine"])  # nobody's reserved word here
+    step(tmp_path, ws, arguments=["--model_name", "mine"])  # not reserved here
 
 
-def test_a_parameter_that_is_not_there_is_named(tmp_path: Path, ws: Any) -> None:
+def test_an_unknown_parameter_is_named(tmp_path: Path, ws: Any) -> None:
     from azureml.core import Experiment
     from azureml.exceptions import UserErrorException
     from azureml.pipeline.core import Pipeline, PipelineParameter
@@ -382,7 +384,7 @@ def test_datasets_are_registered_with_versions(tmp_path: Path, ws: Any) -> None:
         first.random_split(0.5)
 
 
-def test_tables_are_looked_at(tmp_path: Path, ws: Any) -> None:
+def test_tables_are_read_into_dataframes(tmp_path: Path, ws: Any) -> None:
     from azureml.core import Dataset
     from azureml.data.dataset_factory import DataType
 
@@ -422,7 +424,9 @@ def test_every_version_of_a_registered_frame_keeps_its_own_rows(ws: Any) -> None
 
 
 @pytest.mark.parametrize("name", ["../up", "a/b", "", "..", "/tmp/x"])
-def test_names_of_datasets_and_models_lead_nowhere_else(ws: Any, name: str, tmp_path: Path) -> None:
+def test_names_of_datasets_and_models_cannot_leave_the_workspace(
+    ws: Any, name: str, tmp_path: Path
+) -> None:
     import pandas as pd
     from azureml.core import Dataset, Model
 
@@ -441,7 +445,7 @@ def test_names_of_datasets_and_models_lead_nowhere_else(ws: Any, name: str, tmp_
     assert made <= {"datastores", "workspaceblobstore"}
 
 
-def test_a_model_folder_is_copied_without_what_has_no_end(ws: Any, tmp_path: Path) -> None:
+def test_a_model_folder_is_copied_without_pipes_and_links_back(ws: Any, tmp_path: Path) -> None:
     import os
 
     from azureml.core import Model
@@ -480,7 +484,7 @@ def test_datastores_of_two_workspaces_keep_their_own_keys(ws: Any) -> None:
         assert list(handed.values()) == [f"key of {name}"]
 
 
-def test_environments_are_kept_and_their_pins_compared(ws: Any) -> None:
+def test_environments_are_registered_and_their_pins_compared(ws: Any) -> None:
     from azureml.core import Environment
     from azureml.core.conda_dependencies import CondaDependencies
 
@@ -492,7 +496,7 @@ def test_environments_are_kept_and_their_pins_compared(ws: Any) -> None:
     again = Environment.get(ws, "e")
     assert (again.version, again.record()["pip"]) == ("1", ["pillow==1.0", "azureml-core"])
     assert again.python.conda_dependencies.get_python_version() == "3.8"
-    assert again.record()["python_version"] == ""  # nobody has asked for one
+    assert again.record()["python_version"] == ""  # the default version is not a request
     packages = PackageSet.of(again.record())
     assert packages.requirements() == ["numpy==1.19.*", "pillow==1.0"]
     said = differences(packages, sys.executable)
@@ -518,7 +522,7 @@ def test_finished_is_completed() -> None:
     assert status != "Failed"
 
 
-def test_the_preview_takes_what_it_took(tmp_path: Path, ws: Any) -> None:
+def test_the_preview_accepts_its_old_arguments(tmp_path: Path, ws: Any) -> None:
     from azureml.contrib.pipeline.steps import ParallelRunStep
     from azureml.core import Model
 
@@ -536,7 +540,7 @@ def test_the_preview_takes_what_it_took(tmp_path: Path, ws: Any) -> None:
         ParallelRunStep("Batch_MNIST", **given)
 
 
-def test_what_a_class_does_not_have_says_what_there_is() -> None:
+def test_the_error_for_a_missing_attribute_suggests_a_similar_one() -> None:
     from parallelrun_jupyter.azureml.core.workspace import Workspace
 
     workspace = Workspace.create("ws", exist_ok=True)

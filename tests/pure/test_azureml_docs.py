@@ -1,4 +1,4 @@
-"""docs/azureml.md lists what the import layer has, and docs/complaints.md names tests that there are.
+"""docs/azureml.md lists the names of the import layer; docs/complaints.md names existing tests.
 
 ``python -m tests.pure.test_azureml_docs --write`` renews the generated parts.
 """
@@ -58,7 +58,7 @@ def instead_table() -> str:
 
 
 def signatures() -> str:
-    """Return the signatures that notebooks hold us to."""
+    """Return the signatures that notebooks rely on."""
     lines = ["```python"]
     for module, name in (
         ("azureml.pipeline.steps", "ParallelRunConfig"),
@@ -76,7 +76,7 @@ def signatures() -> str:
             if p.name != "self"
         ]
         call = f"{name}({', '.join(words)})"
-        if len(call) > 100:  # as the formatter would have it
+        if len(call) > 100:  # as the formatter would write it
             call = "\n    ".join([f"{name}(", *(f"{word}," for word in words)]) + "\n)"
         lines.append(f"# {module}\n{call}")
     return "\n".join([*lines, "```"])
@@ -102,14 +102,14 @@ def marks(part: str) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_the_page_says_what_the_layer_has(part: str) -> None:
+def test_the_page_lists_the_names_of_the_layer(part: str) -> None:
     text = PAGE.read_text()
     start, end = marks(part)
     between = text[text.index(start) + len(start) : text.index(end)].strip()
     assert between == PARTS[part](), "renew it: python -m tests.pure.test_azureml_docs --write"
 
 
-def test_every_name_of_the_table_is_there() -> None:
+def test_every_name_of_the_table_loads() -> None:
     for module, names in TABLE.items():
         for name, home in names.items():
             value = load(home)

@@ -85,7 +85,9 @@ def test_a_context_tells_of_its_mini_batch() -> None:
     assert repr(context).startswith(
         "MiniBatchContext(minibatch_index=7, partition_key_value={'user'"
     )
-    with pytest.raises(TypeError, match=r"the items are files, not rows of a table; to_path\(\) has"):
+    with pytest.raises(
+        TypeError, match=r"the items are files, not rows of a table; to_path\(\) has"
+    ):
         context.dataset.to_pandas_dataframe()
 
 

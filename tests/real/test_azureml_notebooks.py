@@ -1,4 +1,4 @@
-"""Notebooks of Azure's SDK v1 in the shapes that people have, without a changed line."""
+"""Typical notebooks of Azure's SDK v1 run unmodified."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from tests.azurite_process import ACCOUNT, KEY, Azurite
 
 COUNT = 60
 RIGHT_OF_1000 = 972
-"""How many of the first thousand digits of MNIST the tutorial's model gets right on raw bytes."""
+"""Correct predictions of the tutorial's model for the first 1,000 digits of MNIST as raw bytes."""
 
 
 @pytest.fixture(autouse=True)
 def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Install the kernel that the notebooks ask for, where only this test sees it."""
+    """Install the kernel of the notebooks, for this test only."""
     install_kernel(KERNEL, prefix=str(tmp_path / "prefix"))
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "prefix" / "share" / "jupyter"))
 
 
 @pytest.fixture
 def work(tmp_path: Path) -> Path:
-    """Return a folder with the config.json that Azure's portal gives."""
+    """Return a folder below a config.json from Azure's portal."""
     folder = tmp_path / "work"
     folder.mkdir()
     config = {
@@ -53,7 +53,7 @@ def work(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def digits() -> tuple[Any, Any, dict[str, bytes]]:
-    """Return a linear model of digits, what it says of 60 of them, and their PNG files."""
+    """Return a linear model of digits, its predictions for 60 of them, and their PNG files."""
     from sklearn.datasets import load_digits
     from sklearn.linear_model import LogisticRegression
 
@@ -95,7 +95,7 @@ def sampledata(azurite: Azurite, endpoint: str, digits: Any) -> None:
 
 @pytest.fixture(params=["on this machine", "in a container"])
 def default_datastore(request: pytest.FixtureRequest) -> str:
-    """Return the cell that says where the workspace's own files are."""
+    """Return a cell that sets the default datastore of the workspace."""
     if request.param == "on this machine":
         return "pass"
     request.getfixturevalue("azurite")
@@ -131,7 +131,7 @@ def test_file_scoring_with_a_resubmit(work: Path, home: Path, digits: Any) -> No
     assert [int(digit) for _, digit in rows] == list(expected)
     assert results[-1].read_text() == f"0003.png: {expected[3]}\n"
     assert "Finished" in text
-    assert "numpy" in text  # the pin that differs is said
+    assert "numpy" in text  # the pin that differs is reported
 
 
 def test_a_mini_batch_for_each_combination_of_keys_in_the_folders(
@@ -202,7 +202,7 @@ def test_the_tutorial_of_the_preview(
     work: Path, mnist: tests.digits.Digits, azurite: Azurite, tensorflow: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    """Under TensorFlow 1.13.1 of 2019 where Python 3.7 is found, and under the one that is here."""
+    """Runs under TensorFlow 1.13.1 of 2019 if Python 3.7 is found, and under the installed one."""
     if tensorflow == "1.13.1":
         if find_python("3.7") is None or shutil.which("uv") is None:
             return  # the other half of this test runs the same notebook

@@ -1,4 +1,4 @@
-"""Pipelines by Azure's names: failures, cancel, reuse, wiring, and what a published one answers."""
+"""Pipelines with Azure's names: failures, cancel, reuse, inputs and outputs, publishing."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def rows_of(step_run: Any, name: str = "rows") -> list[str]:
     return path.read_text().splitlines()
 
 
-def test_a_failed_step_says_the_users_exception_first(ws: Any) -> None:
+def test_the_error_of_a_failed_step_starts_with_the_users_exception(ws: Any) -> None:
     from azureml.exceptions import ActivityFailedException
 
     broken = "def run(mini_batch):\n    raise ZeroDivisionError('by my own fault')\n"
@@ -120,7 +120,7 @@ def test_a_failed_step_says_the_users_exception_first(ws: Any) -> None:
     assert run.wait_for_completion(show_output=False, raise_on_error=False) == "Failed"
 
 
-def test_a_script_that_fails_ends_the_pipeline_and_what_does_not_need_it_may_go_on(ws: Any) -> None:
+def test_a_failed_script_ends_the_pipeline_unless_independent_steps_may_continue(ws: Any) -> None:
     from azureml.pipeline.steps import PythonScriptStep
 
     Path("bad.py").write_text("raise RuntimeError('no luck')")
@@ -177,7 +177,7 @@ def test_reuse_sees_changed_data(ws: Any) -> None:
     assert not forced.find_step_run("predict")[0].is_reused
 
 
-def test_keys_of_what_an_earlier_step_wrote(ws: Any) -> None:
+def test_partition_keys_of_an_earlier_steps_output(ws: Any) -> None:
     from azureml.data import OutputFileDatasetConfig
     from azureml.pipeline.steps import PythonScriptStep
 
@@ -199,7 +199,7 @@ def test_keys_of_what_an_earlier_step_wrote(ws: Any) -> None:
     assert rows_of(run.find_step_run("predict")[0]) == ["ann 2", "bob 1"]
 
 
-def test_side_inputs_are_paths_wherever_they_are(ws: Any, tmp_path: Path) -> None:
+def test_side_inputs_are_paths_in_any_datastore(ws: Any, tmp_path: Path) -> None:
     from azureml.core import Dataset
 
     Path("labels").mkdir()
@@ -240,7 +240,7 @@ def test_timeouts_among_the_arguments_are_settings(ws: Any) -> None:
     assert record.arguments[-3:] == arguments
 
 
-def test_a_killed_driver_is_seen_and_the_folder_says_how_far_it_was(ws: Any) -> None:
+def test_a_killed_driver_makes_the_pipeline_interrupted(ws: Any) -> None:
     from azureml.exceptions import ActivityFailedException
     from azureml.pipeline.steps import PythonScriptStep
 
@@ -255,7 +255,7 @@ def test_a_killed_driver_is_seen_and_the_folder_says_how_far_it_was(ws: Any) -> 
     assert run.get_status() == "Interrupted"
 
 
-def test_scripts_see_datasets_and_keep_metrics_and_files(ws: Any) -> None:
+def test_scripts_open_datasets_and_log_metrics_and_files(ws: Any) -> None:
     from azureml.pipeline.steps import PythonScriptStep
 
     files(ws).register(ws, "numbers")
@@ -347,7 +347,7 @@ def run(mini_batch):
         server.stop()
 
 
-def test_settings_of_steps_change_over_http_even_where_nobody_made_them_parameters(
+def test_settings_of_steps_change_over_http_without_being_parameters(
     ws: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from parallelrun_jupyter.errors import ConfigError
@@ -397,7 +397,9 @@ def test_two_steps_of_the_preview_keep_their_own_sizes(ws: Any) -> None:
         assert found == expected
 
 
-def test_the_console_shows_what_scripts_print(ws: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_console_shows_the_output_of_scripts(
+    ws: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     from azureml.pipeline.steps import PythonScriptStep
 
     Path("talks.py").write_text("print('hello from a step')")
@@ -408,7 +410,7 @@ def test_the_console_shows_what_scripts_print(ws: Any, capsys: pytest.CaptureFix
     assert said.index("StepRun( talks ) Status") < said.index("PipelineRun Status: Finished")
 
 
-def test_a_pipeline_that_lost_its_driver_goes_on_where_it_stopped(ws: Any) -> None:
+def test_a_resumed_pipeline_continues_with_the_interrupted_step(ws: Any) -> None:
     from azureml.core import Model
     from azureml.pipeline.steps import PythonScriptStep
 
@@ -418,7 +420,7 @@ def test_a_pipeline_that_lost_its_driver_goes_on_where_it_stopped(ws: Any) -> No
     slow = (
         "import os, time\n"
         "def run(mini_batch):\n"
-        "    assert open('azureml-models/m/1/model.bin').read() == 'w'\n"  # where Azure's SDK looks
+        "    assert open('azureml-models/m/1/model.bin').read() == 'w'\n"  # the folder of Azure's SDK
         "    time.sleep(0.4)\n"
         "    return [os.path.basename(p) for p in mini_batch]\n"
     )
@@ -447,7 +449,7 @@ def strike(journal: Path, *kinds: str) -> None:
 
 
 def unmake(run: Path, *, keep_record: bool) -> None:
-    """Leave of a run what is there before its driver is launched: its script, and its record or not."""
+    """Reset a run to its state before the launch of its driver: its script, perhaps its record."""
     native = Run.attach(run.name)
     native.cancel()
     native.wait_for_completion(show_output=False, raise_on_error=False)

@@ -1,1 +1,1 @@
-"""Azure's core names: workspaces, environments, computes, models, datastores."""
+"""Azure's core names: workspaces, environments, compute targets, models, datastores."""

@@ -1,4 +1,4 @@
-"""Logging in: to this machine's Jupyter server, which is the only service that there is."""
+"""Authentication against this machine's Jupyter server, and secrets of the session."""
 
 from __future__ import annotations
 
@@ -14,42 +14,42 @@ URL_VARIABLE, TOKEN_VARIABLE = "PARALLELRUN_SERVER_URL", "PARALLELRUN_SERVER_TOK
 def server_of_this_kernel() -> tuple[str, str]:
     """Return the URL and the token of the Jupyter server that this kernel belongs to.
 
-    ``PARALLELRUN_SERVER_URL`` and ``PARALLELRUN_SERVER_TOKEN`` name another one.
+    ``PARALLELRUN_SERVER_URL`` and ``PARALLELRUN_SERVER_TOKEN`` override them.
 
     Raises
     ------
     UserErrorException
         No Jupyter server is running.
     """
-    given = os.environ.get(URL_VARIABLE, "").strip()
-    if given:
-        return f"{given.rstrip('/')}/", os.environ.get(TOKEN_VARIABLE, "")
+    url = os.environ.get(URL_VARIABLE, "").strip()
+    if url:
+        return f"{url.rstrip('/')}/", os.environ.get(TOKEN_VARIABLE, "")
     try:
         from jupyter_server.serverapp import list_running_servers
     except ImportError as error:
         msg = "published pipelines are started through jupyter-server: pip install jupyter-server"
         raise MissingExtraError(msg) from error
     servers = list(list_running_servers())
-    mine = os.environ.get("JPY_PARENT_PID", "")
-    chosen = [one for one in servers if str(one.get("pid")) == mine] or servers
-    if not chosen:
+    server_pid = os.environ.get("JPY_PARENT_PID", "")
+    servers = [server for server in servers if str(server.get("pid")) == server_pid] or servers
+    if not servers:
         msg = (
-            "no Jupyter server is running here, so that a published pipeline has no endpoint. "
+            "no Jupyter server is running here, so a published pipeline has no endpoint. "
             "Open the notebook in JupyterLab, or start the pipeline with "
             "published_pipeline.submit(workspace, experiment_name)."
         )
         raise UserErrorException(msg)
-    return str(chosen[0]["url"]), str(chosen[0].get("token") or "")
+    return str(servers[0]["url"]), str(servers[0].get("token") or "")
 
 
 class AbstractAuthentication:
-    """Something that gives the header with which the Jupyter server lets requests in."""
+    """Base of Azure's authentication classes; here each returns the Jupyter server's token."""
 
     def __init__(self, *_: Any, **__: Any) -> None:
-        """Take what Azure's classes take, and use none of it."""
+        """Accept the arguments of Azure's classes and ignore them."""
 
     def get_authentication_header(self) -> dict[str, str]:
-        """Return the header with the token of the Jupyter server that this kernel belongs to.
+        """Return the header that authenticates requests to this kernel's Jupyter server.
 
         Raises
         ------
@@ -67,36 +67,36 @@ class AbstractAuthentication:
 
 
 class InteractiveLoginAuthentication(AbstractAuthentication):
-    """A person's login; here the Jupyter server's token."""
+    """Login of a person; here the Jupyter server's token."""
 
 
 class ServicePrincipalAuthentication(AbstractAuthentication):
-    """A service's login; here the Jupyter server's token. What it was given is not kept."""
+    """Login of a service; here the Jupyter server's token. Its arguments are not stored."""
 
 
 class MsiAuthentication(AbstractAuthentication):
-    """A machine's login; here the Jupyter server's token."""
+    """Login of a machine; here the Jupyter server's token."""
 
 
 class AzureCliAuthentication(AbstractAuthentication):
-    """The command line's login; here the Jupyter server's token."""
+    """Login by the Azure CLI; here the Jupyter server's token."""
 
 
 def set_diagnostics_collection(
     send_diagnostics: bool = True, verbosity: Any = None, reason: str = ""
 ) -> None:
-    """Do nothing: nothing is collected."""
+    """Do nothing: no diagnostics are collected."""
 
 
 class Keyvault:
-    """Secrets of this session: environment variables, never on disk."""
+    """Secrets of this session, held in environment variables and never written to disk."""
 
     def get_secret(self, name: str) -> str | None:
-        """Return a secret: the environment variable of that name."""
+        """Return a secret: the environment variable with this name, None if it is not set."""
         return os.environ.get(name)
 
     def set_secret(self, name: str, value: str) -> None:
-        """Keep a secret for this session."""
+        """Set a secret for this session."""
         os.environ[name] = value
 
     def get_secrets(self, secrets: list[str]) -> dict[str, str | None]:
@@ -104,5 +104,5 @@ class Keyvault:
         return {name: self.get_secret(name) for name in secrets}
 
     def list_secrets(self) -> list[dict[str, str]]:
-        """Return nothing: the names of environment variables are not secrets of a workspace."""
+        """Return an empty list: environment variables are not secrets of a workspace."""
         return []

@@ -1,26 +1,23 @@
-"""Compute targets: recorded by name, and all of them this machine."""
+"""Compute targets: names for this machine, or for a compute registered with ``name_compute``."""
 
 from __future__ import annotations
 
-import json
 import os
 import time
-from pathlib import Path
 from typing import Any
 
 from ...config.compute import named_compute
-from ...pipelines import registered_datasets
-from ...runs.folders import write_atomically
 from ..exceptions import ComputeTargetException
-from ..loader.missing import Partial
-from .workspace import Workspace, as_workspace
+from ..loader.name_table import Partial
+from .workspace import Workspace, changed_records, read_records
 
 COMPUTE_VARIABLE = "PARALLELRUN_COMPUTE"
-"""Where the steps of pipelines run, whatever their compute target; ``local`` is this machine."""
+"""Overrides the compute target of every step; ``local`` is this machine."""
+_FILE = "computes.json"
 
 
 class ComputeTarget(Partial):
-    """A compute target of a workspace, by its name.
+    """A compute target of a workspace.
 
     Parameters
     ----------
@@ -32,17 +29,18 @@ class ComputeTarget(Partial):
     Raises
     ------
     ComputeTargetException
-        There is none of that name; notebooks catch this and create it.
+        The target does not exist; notebooks catch this and create it.
     """
 
     def __new__(cls, workspace: Any = None, name: str | None = None, **_: Any) -> Any:
         """Return an object of the class that the target was created with."""
-        record = _read(as_workspace(workspace)).get(str(name))
+        records = read_records(workspace, _FILE)
+        record = records.get(str(name))
         if record is None or (cls is AmlCompute and record["type"] != "AmlCompute"):
-            names = ", ".join(sorted(_read(workspace))) or "none"
+            names = ", ".join(sorted(records)) or "none"
             msg = (
                 f"ComputeTargetNotFound: Compute Target with name {name} not found in provided "
-                f"workspace (there are: {names}). ComputeTarget.create makes one."
+                f"workspace (existing: {names}). Create it with ComputeTarget.create."
             )
             raise ComputeTargetException(msg)
         return super().__new__(AmlCompute if record["type"] == "AmlCompute" else ComputeTarget)
@@ -50,7 +48,7 @@ class ComputeTarget(Partial):
     def __init__(self, workspace: Workspace, name: str, **_: Any) -> None:
         self.workspace = workspace
         self.name = name
-        self._record = _read(workspace)[name]
+        self._record = read_records(workspace, _FILE)[name]
         self.type: str = self._record["type"]
         self.provisioning_state = "Succeeded"
         self.tags: dict[str, str] = self._record.get("tags") or {}
@@ -60,24 +58,23 @@ class ComputeTarget(Partial):
 
     @staticmethod
     def create(workspace: Workspace, name: str, provisioning_configuration: Any) -> Any:
-        """Record a compute target. Nothing is started: its nodes are processes of this machine.
+        """Record a compute target. Nothing is started: its nodes are processes on this machine.
 
         Raises
         ------
         ComputeTargetException
-            The configuration is none.
+            The configuration is of another kind.
         """
         if not isinstance(provisioning_configuration, AmlComputeProvisioningConfiguration):
             msg = (
-                f"provisioning_configuration is {provisioning_configuration!r}; expected what "
-                "AmlCompute.provisioning_configuration(...) returns."
+                f"provisioning_configuration is {provisioning_configuration!r}; expected the result of "
+                "AmlCompute.provisioning_configuration(...)."
             )
             raise ComputeTargetException(msg)
         record = {"type": "AmlCompute", **provisioning_configuration.settings}
-        with registered_datasets.lock(as_workspace(workspace).folder):
-            known = _read(workspace)
-            write_atomically(_file(workspace), json.dumps({**known, name: record}, indent=1))
-        print(f"Compute target {name!r}: its nodes are groups of processes of this machine.")
+        with changed_records(workspace, _FILE) as records:
+            records[name] = record
+        print(f"Compute target {name!r}: its nodes are groups of processes on this machine.")
         return ComputeTarget(workspace=workspace, name=name)
 
     @staticmethod
@@ -92,7 +89,7 @@ class ComputeTarget(Partial):
         timeout_in_minutes: float | None = None,
         is_delete_operation: bool = False,
     ) -> None:
-        """Return at once: this machine is there."""
+        """Return immediately: this machine is always available."""
         if show_output:
             print("Succeeded\nAmlCompute wait for completion finished: this machine is ready")
 
@@ -106,17 +103,15 @@ class ComputeTarget(Partial):
         return self.get_status()
 
     def delete(self) -> None:
-        """Forget the target."""
-        with registered_datasets.lock(self.workspace.folder):
-            known = _read(self.workspace)
-            known.pop(self.name, None)
-            write_atomically(_file(self.workspace), json.dumps(known, indent=1))
+        """Remove the record of the target."""
+        with changed_records(self.workspace, _FILE) as records:
+            records.pop(self.name, None)
 
     def refresh_state(self) -> None:
         """Do nothing: the state does not change."""
 
     def serialize(self) -> dict[str, Any]:
-        """Return what is known of the target."""
+        """Return the target as plain values."""
         return {
             "name": self.name,
             "location": "local",
@@ -124,13 +119,11 @@ class ComputeTarget(Partial):
             "properties": {"computeType": self.type, "properties": dict(self._record)},
         }
 
-    def get(self) -> dict[str, Any]:
-        """Return what is known of the target."""
-        return self.serialize()
+    get = serialize
 
 
 class AmlCompute(ComputeTarget):
-    """A cluster by name; here its nodes are groups of processes of this machine."""
+    """A cluster by name; here its nodes are groups of processes on this machine."""
 
     @staticmethod
     def provisioning_configuration(
@@ -153,19 +146,21 @@ class AmlCompute(ComputeTarget):
         location: str | None = None,
         enable_node_public_ip: bool | None = None,
     ) -> AmlComputeProvisioningConfiguration:
-        """Return the settings of a cluster. Numbers may be texts, as environment variables are.
+        """Return the settings of a cluster. Numbers may be text, such as environment variables.
 
         Raises
         ------
         ComputeTargetException
-            A number of nodes is none, or ``min_nodes`` is above ``max_nodes``.
+            A number of nodes is invalid, or ``min_nodes`` is above ``max_nodes``.
         """
         return AmlComputeProvisioningConfiguration(
             {
                 "vm_size": vm_size,
                 "vm_priority": vm_priority,
-                "min_nodes": _nodes("min_nodes", min_nodes),
-                "max_nodes": _nodes("max_nodes", min_nodes if max_nodes is None else max_nodes),
+                "min_nodes": _node_count("min_nodes", min_nodes),
+                "max_nodes": _node_count(
+                    "max_nodes", min_nodes if max_nodes is None else max_nodes
+                ),
                 "idle_seconds_before_scaledown": idle_seconds_before_scaledown,
                 "description": description,
                 "tags": dict(tags or {}),
@@ -176,7 +171,7 @@ class AmlCompute(ComputeTarget):
     def supported_vmsizes(
         workspace: Workspace, location: str | None = None
     ) -> list[dict[str, Any]]:
-        """Return the sizes of machines: this one."""
+        """Return the size of this machine."""
         return [{"name": "LOCAL", "vCPUs": os.cpu_count() or 1, "gpus": 0}]
 
     def update(
@@ -185,35 +180,34 @@ class AmlCompute(ComputeTarget):
         max_nodes: int | None = None,
         idle_seconds_before_scaledown: int | None = None,
     ) -> None:
-        """Change the recorded numbers."""
-        given = {
+        """Change the recorded numbers of nodes."""
+        changes = {
             "min_nodes": min_nodes,
             "max_nodes": max_nodes,
             "idle_seconds_before_scaledown": idle_seconds_before_scaledown,
         }
-        self._record.update({k: v for k, v in given.items() if v is not None})
-        with registered_datasets.lock(self.workspace.folder):
-            known = {**_read(self.workspace), self.name: self._record}
-            write_atomically(_file(self.workspace), json.dumps(known, indent=1))
+        self._record.update({k: v for k, v in changes.items() if v is not None})
+        with changed_records(self.workspace, _FILE) as records:
+            records[self.name] = self._record
 
     @property
     def vm_size(self) -> str:
-        """The size, as it was given."""
+        """The size of the machines; only recorded here."""
         return str(self._record["vm_size"])
 
     @property
     def scale_settings(self) -> Any:
-        """How many nodes there may be."""
+        """The allowed numbers of nodes."""
         return self.get_status().scale_settings
 
     @property
     def max_nodes(self) -> int:
-        """How many nodes there may be at most."""
+        """The maximum number of nodes."""
         return int(self._record["max_nodes"])
 
 
 class AmlComputeProvisioningConfiguration:
-    """The settings of a cluster that is to be created."""
+    """The settings of a cluster, for `ComputeTarget.create`."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
         self.settings = settings
@@ -226,7 +220,7 @@ class AmlComputeProvisioningConfiguration:
             raise AttributeError(name) from None
 
     def validate_configuration(self) -> None:
-        """See that the numbers fit.
+        """Check the numbers of nodes.
 
         Raises
         ------
@@ -240,7 +234,7 @@ class AmlComputeProvisioningConfiguration:
 
 
 class ScaleSettings:
-    """How many nodes a cluster may have."""
+    """The allowed numbers of nodes of a cluster."""
 
     def __init__(self, record: dict[str, Any]) -> None:
         self.minimum_node_count = record["min_nodes"]
@@ -249,7 +243,7 @@ class ScaleSettings:
 
 
 class AmlComputeStatus:
-    """The state of a cluster: ready, with its smallest number of nodes."""
+    """The state of a cluster: always ready, with its minimum number of nodes."""
 
     def __init__(self, record: dict[str, Any]) -> None:
         self._record = record
@@ -291,54 +285,37 @@ class AmlComputeStatus:
 
 def targets_of(workspace: Workspace) -> dict[str, Any]:
     """Return the compute targets of a workspace, by name."""
-    return {
-        name: ComputeTarget(workspace=workspace, name=name) for name in sorted(_read(workspace))
-    }
+    names = sorted(read_records(workspace, _FILE))
+    return {name: ComputeTarget(workspace=workspace, name=name) for name in names}
 
 
-def _file(workspace: Workspace) -> Path:
-    return workspace.folder / "computes.json"
-
-
-def _read(workspace: Workspace) -> dict[str, Any]:
-    try:
-        record: dict[str, Any] = json.loads(_file(workspace).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    return record
-
-
-def _nodes(name: str, value: Any) -> int:
+def _node_count(name: str, value: Any) -> int:
     try:
         count = int(value)
     except (TypeError, ValueError):
         count = -1
     if count < 0:
-        msg = f"{name} is {value!r}; expected a whole number from 0."
+        msg = f"{name} is {value!r}; expected a whole number >= 0."
         raise ComputeTargetException(msg)
     return count
 
 
 def compute_setting(target: Any) -> str:
-    """Return where a step runs, whose compute target this is; empty for this machine.
+    """Return the native compute setting of a step with this target; empty for this machine.
 
-    The variable ``PARALLELRUN_COMPUTE`` says so for all of them; otherwise a compute of the target's
-    name that ``name_compute`` has put into the home.
+    ``PARALLELRUN_COMPUTE`` applies to every step; otherwise the compute that ``name_compute``
+    registered under the target's name.
     """
-    given = os.environ.get(COMPUTE_VARIABLE, "").strip()
-    if given:
-        return "" if given == "local" else given
+    setting = os.environ.get(COMPUTE_VARIABLE, "").strip()
+    if setting:
+        return "" if setting == "local" else setting
     name = target if isinstance(target, str) else str(target.name)
     return name if name != "local" and named_compute(name) is not None else ""
 
 
-def say_where(target: Any, node_count: Any) -> None:
-    """Say what a compute target is here, where more than one node was asked for."""
+def print_placement(target: Any, node_count: Any) -> None:
+    """Print the nodes that a step with this compute target runs on."""
     name = target if isinstance(target, str) else target.name
-    where = compute_setting(target)
-    nodes = (
-        f"its nodes are those of {where}"
-        if where
-        else (f"its {node_count} nodes are groups of processes of this machine")
-    )
-    print(f"compute target {name!r}: {nodes}")
+    setting = compute_setting(target)
+    nodes = f"its {node_count} nodes are groups of processes on this machine"
+    print(f"compute target {name!r}: {f'its nodes are those of {setting}' if setting else nodes}")

@@ -1,4 +1,4 @@
-"""The packages of an environment, as conda writes them."""
+"""Conda and pip packages of an environment."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class _Default(str):
-    """A version that nobody asked for."""
+    """The default Python version, which differs from an equal version set by the user."""
 
     __slots__ = ()
 
@@ -17,12 +17,12 @@ PYTHON_DEFAULT_VERSION = _Default("3.8")
 
 
 class CondaDependencies:
-    """The packages of an environment.
+    """Conda and pip packages of an environment.
 
     Parameters
     ----------
     conda_dependencies_file_path
-        A conda YAML file to read them from.
+        A conda YAML file with the packages.
     """
 
     DEFAULT_NUMBER_OF_CONDA_PACKAGES = 1
@@ -44,13 +44,11 @@ class CondaDependencies:
 
     def _read(self, record: dict[str, Any]) -> None:
         self._channels = list(record.get("channels") or [])
-        for one in record.get("dependencies") or ():
-            if isinstance(one, dict):
-                self._pip += [str(spec) for spec in one.get("pip") or ()]
-            elif str(one).replace(" ", "").startswith("python="):
-                self._python = str(one).rpartition("=")[2].strip()
+        for package in record.get("dependencies") or ():
+            if isinstance(package, dict):
+                self._pip += [str(spec) for spec in package.get("pip") or ()]
             else:
-                self._conda.append(str(one))
+                self.add_conda_package(str(package))
 
     @staticmethod
     def create(
@@ -60,16 +58,14 @@ class CondaDependencies:
         python_version: str = PYTHON_DEFAULT_VERSION,
         pin_sdk_version: bool = True,
     ) -> CondaDependencies:
-        """Return packages; the Python version and the pins are met where an environment is built."""
-        made = CondaDependencies()
-        made._python = python_version if isinstance(python_version, str) else str(python_version)
-        for one in conda_packages or ():
-            made.add_conda_package(one)
-        for one in pip_packages or ():
-            made.add_pip_package(one)
-        if not pip_packages:
-            made.add_pip_package("azureml-defaults")
-        return made
+        """Return packages; the Python version and pins apply only if an environment is built."""
+        created = CondaDependencies()
+        created._python = python_version if isinstance(python_version, str) else str(python_version)
+        for package in conda_packages or ():
+            created.add_conda_package(package)
+        for package in pip_packages or ("azureml-defaults",):
+            created.add_pip_package(package)
+        return created
 
     def add_conda_package(self, conda_package: str) -> None:
         """Add a conda package."""
@@ -84,7 +80,7 @@ class CondaDependencies:
             self._pip.append(pip_package)
 
     def add_channel(self, channel: str) -> None:
-        """Add a conda channel; recorded only."""
+        """Add a conda channel, which is only recorded."""
         if channel not in self._channels:
             self._channels.append(channel)
 
@@ -97,27 +93,27 @@ class CondaDependencies:
 
     def remove_conda_package(self, conda_package: str) -> None:
         """Remove a conda package."""
-        self._conda = [one for one in self._conda if one != conda_package]
+        self._conda = [package for package in self._conda if package != conda_package]
 
     def remove_pip_package(self, pip_package: str) -> None:
         """Remove a pip package."""
-        self._pip = [one for one in self._pip if one != pip_package]
+        self._pip = [package for package in self._pip if package != pip_package]
 
     def remove_channel(self, channel: str) -> None:
         """Remove a conda channel."""
-        self._channels = [one for one in self._channels if one != channel]
+        self._channels = [other for other in self._channels if other != channel]
 
     def set_python_version(self, version: str) -> None:
         """Set the Python version."""
         self._python = str(version)
 
     @property
-    def asked_python(self) -> str:
-        """The Python version that was asked for; empty where none was."""
+    def requested_python(self) -> str:
+        """The Python version set by the user, or an empty string."""
         return "" if isinstance(self._python, _Default) else self._python
 
     def forget_python_version(self) -> None:
-        """Let any Python version do."""
+        """Accept any Python version."""
         self._python = PYTHON_DEFAULT_VERSION
 
     def get_python_version(self) -> str:
@@ -140,7 +136,7 @@ class CondaDependencies:
         return iter(self._channels)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the packages as conda's YAML has them."""
+        """Return the packages in the structure of a conda YAML file."""
         packages: list[Any] = [f"python={self._python!s}"]
         if self._pip:
             packages.append({"pip": list(self._pip)})
@@ -148,7 +144,7 @@ class CondaDependencies:
         return {"channels": list(self._channels), "dependencies": packages}
 
     def serialize_to_string(self) -> str:
-        """Return the packages as conda's YAML."""
+        """Return the packages as the text of a conda YAML file."""
         import yaml
 
         return str(yaml.safe_dump(self.as_dict(), sort_keys=False))

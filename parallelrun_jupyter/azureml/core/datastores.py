@@ -1,4 +1,4 @@
-"""Datastores of a workspace: folders of this machine, and blob containers by their account."""
+"""Datastores of a workspace: folders on this machine, blob containers and recorded file shares."""
 
 from __future__ import annotations
 
@@ -6,28 +6,30 @@ import json
 import os
 import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from ...data.storage.datastores import Datastore as NativeDatastore
 from ...data.storage.object_store import ObjectStore
-from ...data.storage.storage import Place, StorageSpec
-from ...data.storage.transfer import upload_all
+from ...data.storage.storage import StorageSpec
 from ...data.storage.urls import ENDPOINT_VARIABLE
-from ...pipelines import registered_datasets
-from ...runs.folders import write_atomically
 from ..exceptions import UserErrorException
-from ..loader.missing import Partial
+from ..loader.name_table import Partial
 from .references import DataReference
-from .workspace import Workspace, as_workspace
+from .workspace import Workspace, as_workspace, changed_records, read_records
 
 DEFAULT_NAME = "workspaceblobstore"
 _CLOUD = "core.windows.net"
-_OWN = (DEFAULT_NAME, "workspacefilestore", "workspaceartifactstore", "workspaceworkingdirectory")
+_FILE = "datastores.json"
+_BUILT_IN = (
+    DEFAULT_NAME,
+    "workspacefilestore",
+    "workspaceartifactstore",
+    "workspaceworkingdirectory",
+)
 
 
 class AbstractAzureStorageDatastore(Partial):
-    """A datastore of a workspace. ``Datastore.get`` and ``ws.datastores`` make them."""
+    """A datastore of a workspace; get one from ``Datastore.get`` or ``ws.datastores``."""
 
     datastore_type = "AzureBlob"
 
@@ -56,12 +58,12 @@ class AbstractAzureStorageDatastore(Partial):
 
     @property
     def native(self) -> NativeDatastore:
-        """The datastore as the rest of this package has it.
+        """The datastore as this package's own `Datastore`.
 
         Raises
         ------
         UserErrorException
-            It is a file share, which cannot be read from here.
+            It is a file share, which cannot be read here.
         """
         folder = self._record.get("folder")
         if folder is not None:
@@ -69,8 +71,8 @@ class AbstractAzureStorageDatastore(Partial):
             return NativeDatastore(self.name, str(folder), None)
         if "storage" not in self._record:
             msg = (
-                f"datastore {self.name!r} is a file share, which is recorded only. Mount it, and "
-                "give the paths of its files as local ones."
+                f"datastore {self.name!r} is a file share, which is only recorded. Mount it, and pass "
+                "local paths of its files."
             )
             raise UserErrorException(msg)
         storage = StorageSpec.of_spec(self._record["storage"])
@@ -79,17 +81,17 @@ class AbstractAzureStorageDatastore(Partial):
     def path(
         self, path: str | None = None, data_reference_name: str | None = None
     ) -> DataReference:
-        """Return a place in it: a file, a folder or a glob."""
+        """Return a path in the datastore: a file, a folder or a glob."""
         return DataReference(
             self, data_reference_name=data_reference_name, path_on_datastore=path or ""
         )
 
     def as_mount(self) -> DataReference:
-        """Return the whole of it, to be read by a step."""
+        """Return the whole datastore as an input of a step."""
         return self.path().as_mount()
 
     def as_download(self, path_on_compute: str | None = None) -> DataReference:
-        """Return the whole of it, to be read by a step."""
+        """Return the whole datastore as an input of a step."""
         return self.path().as_download(path_on_compute)
 
     def upload(
@@ -99,12 +101,12 @@ class AbstractAzureStorageDatastore(Partial):
         overwrite: bool = False,
         show_progress: bool = True,
     ) -> DataReference:
-        """Copy a folder, whole, into the datastore; return where it is.
+        """Copy a folder into the datastore; return a reference to the copy.
 
         Raises
         ------
         InputError
-            ``src_dir`` is not a folder, or the store refuses.
+            ``src_dir`` is not a folder, or the upload failed.
         """
         self.native.upload(src_dir, (target_path or "").strip("/"), overwrite)
         if show_progress:
@@ -119,14 +121,14 @@ class AbstractAzureStorageDatastore(Partial):
         overwrite: bool = False,
         show_progress: bool = True,
     ) -> DataReference:
-        """Copy files into the datastore; return where they are.
+        """Copy files into the datastore; return a reference to the target folder.
 
-        Files that are there already are left as they are, unless ``overwrite``.
+        Existing files are skipped, unless ``overwrite`` is True.
 
         Raises
         ------
         InputError
-            A file is missing or not below ``relative_root``, or the store refuses.
+            A file is missing or not below ``relative_root``, or the upload failed.
         """
         self.native.upload_files(
             files, relative_root, (target_path or "").strip("/").removeprefix("."), overwrite
@@ -142,50 +144,48 @@ class AbstractAzureStorageDatastore(Partial):
         overwrite: bool = False,
         show_progress: bool = True,
     ) -> int:
-        """Copy what lies below a prefix to a local folder; return the number of files.
+        """Copy the files below a prefix to a local folder; return the number of files.
 
-        Paths stay as they are in the datastore.
+        Their paths below the folder are their paths in the datastore.
         """
         count = self.native.download(target_path, prefix or "", overwrite)
         if show_progress:
             print(f"Downloaded {count} files to {target_path}")
         return count
 
-    def put_frame(self, frame: Any, place: Any) -> None:
-        """Write a DataFrame as one Parquet file to a place in the datastore."""
-        with tempfile.TemporaryDirectory() as folder:
-            path = os.path.join(folder, os.path.basename(place.path))
-            frame.to_parquet(path, index=False)
-            parent, _, name = place.path.rpartition("/")
-            upload_all([(path, name)], Place(parent, place.storage), overwrite=True)
+    def upload_frame(self, frame: Any, path: str) -> None:
+        """Write a DataFrame to a Parquet file at a path in the datastore."""
+        folder, _, name = path.rpartition("/")
+        with tempfile.TemporaryDirectory() as temporary:
+            file = os.path.join(temporary, name)
+            frame.to_parquet(file, index=False)
+            self.native.upload_files([file], target_path=folder, overwrite=True)
 
     def set_as_default(self) -> None:
-        """Make it the default datastore of its workspace."""
+        """Make this the default datastore of its workspace."""
         set_default(self.workspace, self.name)
 
     def unregister(self) -> None:
-        """Forget it; what is in it stays."""
-        with registered_datasets.lock(self.workspace.folder):
-            record = _read(self.workspace)
-            record["stores"].pop(self.name, None)
-            _write(self.workspace, record)
+        """Remove the registration; the data is kept."""
+        with changed_records(self.workspace, _FILE) as records:
+            records.get("stores", {}).pop(self.name, None)
 
 
 class AzureBlobDatastore(AbstractAzureStorageDatastore):
-    """A blob container, or the folder of this machine that stands for one."""
+    """A blob container, or a folder on this machine in place of one."""
 
 
 class AzureFileDatastore(AbstractAzureStorageDatastore):
-    """A file share; recorded."""
+    """A file share; only recorded."""
 
     datastore_type = "AzureFile"
 
 
 class Datastore:
-    """Registers and finds datastores; ``Datastore(workspace, name)`` is ``Datastore.get``."""
+    """Registers datastores and returns them; ``Datastore(workspace, name)`` is ``Datastore.get``."""
 
     def __new__(cls, workspace: Workspace, name: str | None = None) -> Any:
-        """Return a datastore by its name; the default one without a name."""
+        """Return a datastore by its name, or the default datastore without a name."""
         return get(as_workspace(workspace), name or default_name(workspace))
 
     @staticmethod
@@ -195,7 +195,7 @@ class Datastore:
         Raises
         ------
         UserErrorException
-            There is none of that name.
+            It does not exist.
         """
         return get(as_workspace(workspace), datastore_name)
 
@@ -222,14 +222,14 @@ class Datastore:
         subscription_id: str | None = None,
         resource_group: str | None = None,
     ) -> Any:
-        """Register a blob container; without a key it is read as a public one.
+        """Register a blob container; without a key it is read as a public container.
 
-        A key or token is held in memory and never written; another session asks for it again.
+        A key or token is held in memory and never written to disk; another session needs it again.
 
         Raises
         ------
         UserErrorException
-            There is a datastore of that name already, and ``overwrite`` is False.
+            A datastore of this name exists, and ``overwrite`` is False.
         """
         _check_free(workspace, datastore_name, overwrite=overwrite)
         native = NativeDatastore.register_azure_blob_container(
@@ -268,7 +268,7 @@ class Datastore:
         create_if_not_exists: bool = False,
         skip_validation: bool = False,
     ) -> Any:
-        """Record a file share. Reading it takes a mount of it, as a folder of this machine."""
+        """Record a file share. To read its files, mount it and pass local paths."""
         record = {
             "type": "AzureFile",
             "container_name": file_share_name,
@@ -280,10 +280,10 @@ class Datastore:
 
 
 def _native_name(workspace: Workspace, name: str) -> str:
-    """Return the name of a workspace's datastore among those of all workspaces.
+    """Return the name under which the native registry knows a datastore of a workspace.
 
-    The last ``-`` parts the two, since a datastore's name has none: workspace ``a`` with ``b_c`` is
-    another one than ``a_b`` with ``c``.
+    Datastore names contain no ``-``, so the last one separates the two parts: ``a-b_c`` and
+    ``a_b-c`` differ.
     """
     _check_name(name)
     return f"{workspace.folder.name}-{name}"
@@ -296,13 +296,13 @@ def _check_name(name: str) -> None:
 
 
 def _check_free(workspace: Workspace, name: str, *, overwrite: bool) -> None:
-    if name in _read(workspace)["stores"] and not overwrite:
-        msg = f"there is a datastore {name!r} already; give overwrite=True to replace it."
+    if not overwrite and name in _registered(workspace):
+        msg = f"datastore {name!r} exists already; pass overwrite=True to replace it."
         raise UserErrorException(msg)
 
 
 def _endpoint(protocol: str | None, endpoint: str | None) -> str | None:
-    """Return the template of another cloud's endpoints; None for the usual one, or the setting's."""
+    """Return the endpoint template of another cloud; None for the default or the variable's."""
     if os.environ.get(ENDPOINT_VARIABLE) or not (protocol or endpoint):
         return None
     return f"{protocol or 'https'}://{{account}}.blob.{endpoint or _CLOUD}"
@@ -310,11 +310,9 @@ def _endpoint(protocol: str | None, endpoint: str | None) -> str | None:
 
 def _register(workspace: Workspace, name: str, record: dict[str, Any], *, overwrite: bool) -> Any:
     _check_name(name)
-    with registered_datasets.lock(as_workspace(workspace).folder):
+    with changed_records(workspace, _FILE) as records:
         _check_free(workspace, name, overwrite=overwrite)
-        known = _read(workspace)
-        known["stores"][name] = record
-        _write(workspace, known)
+        records.setdefault("stores", {})[name] = record
     return get(workspace, name)
 
 
@@ -324,10 +322,10 @@ def get(workspace: Workspace, name: str) -> Any:
     Raises
     ------
     UserErrorException
-        There is none of that name; the message names those there are.
+        It does not exist; the message names the existing ones.
     """
-    record = _read(workspace)["stores"].get(name)
-    if record is None and name in _OWN:
+    record = _registered(workspace).get(name)
+    if record is None and name in _BUILT_IN:
         record = {
             "type": "AzureFile" if "file" in name else "AzureBlob",
             "folder": str(workspace.folder / "datastores" / name),
@@ -335,47 +333,36 @@ def get(workspace: Workspace, name: str) -> Any:
             "account_name": "local",
         }
     if record is None:
-        known = ", ".join(names(workspace))
-        msg = f"there is no datastore {name!r} in workspace {workspace.name!r}; there are: {known}."
+        existing = ", ".join(names(workspace))
+        msg = f"datastore {name!r} does not exist in workspace {workspace.name!r}; it has: {existing}."
         raise UserErrorException(msg)
     kind = AzureFileDatastore if record["type"] == "AzureFile" else AzureBlobDatastore
     return kind(workspace, name, record)
 
 
 def names(workspace: Workspace) -> list[str]:
-    """Return the names of the datastores: a workspace's own two, and what was registered."""
-    return sorted({*_OWN[:2], *_read(workspace)["stores"]})
+    """Return the names of the datastores: two built-in ones and the registered ones."""
+    return sorted({*_BUILT_IN[:2], *_registered(workspace)})
 
 
 def default_name(workspace: Workspace) -> str:
     """Return the name of the default datastore."""
-    return str(_read(workspace)["default"])
+    return str(read_records(workspace, _FILE).get("default", DEFAULT_NAME))
 
 
 def set_default(workspace: Workspace, name: str) -> None:
-    """Make a datastore the default one.
+    """Set the default datastore.
 
     Raises
     ------
     UserErrorException
-        There is none of that name.
+        It does not exist.
     """
     get(workspace, name)
-    with registered_datasets.lock(workspace.folder):
-        _write(workspace, {**_read(workspace), "default": name})
+    with changed_records(workspace, _FILE) as records:
+        records["default"] = name
 
 
-def _file(workspace: Workspace) -> Path:
-    return workspace.folder / "datastores.json"
-
-
-def _read(workspace: Workspace) -> dict[str, Any]:
-    try:
-        record: dict[str, Any] = json.loads(_file(workspace).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {"default": DEFAULT_NAME, "stores": {}}
-    return record
-
-
-def _write(workspace: Workspace, record: dict[str, Any]) -> None:
-    write_atomically(_file(workspace), json.dumps(record, indent=1))
+def _registered(workspace: Workspace) -> dict[str, Any]:
+    stores: dict[str, Any] = read_records(workspace, _FILE).get("stores", {})
+    return stores

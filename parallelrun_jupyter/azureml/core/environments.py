@@ -1,4 +1,4 @@
-"""Environments and their packages, as notebooks write them down."""
+"""Environments and run configurations of steps."""
 
 from __future__ import annotations
 
@@ -6,20 +6,19 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ...pipelines import registered_datasets
-from ...runs.folders import write_atomically
 from ..exceptions import UserErrorException
-from ..loader.missing import Partial
+from ..loader.name_table import Partial
 from .conda import CondaDependencies
-from .workspace import Workspace, as_workspace
+from .workspace import Workspace, changed_records, read_records
 
 DEFAULT_CPU_IMAGE = "mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu20.04"
 DEFAULT_GPU_IMAGE = "mcr.microsoft.com/azureml/openmpi4.1.0-cuda11.1-cudnn8-ubuntu20.04"
 MPI_CPU_IMAGE, MPI_GPU_IMAGE = DEFAULT_CPU_IMAGE, DEFAULT_GPU_IMAGE
+_FILE = "environments.json"
 
 
 class _Section:
-    """Settings that are recorded; any may be set."""
+    """Recorded settings; any attribute may be set."""
 
     def __init__(self, **settings: Any) -> None:
         self.__dict__.update(settings)
@@ -29,7 +28,7 @@ class _Section:
 
 
 class DockerSection(_Section):
-    """What Azure does with Docker; recorded, since workers run on this machine as they are."""
+    """Docker settings of an environment; only recorded, workers run without Docker here."""
 
     def __init__(self, **settings: Any) -> None:
         self.enabled = False
@@ -45,7 +44,7 @@ class DockerSection(_Section):
 
 
 class DockerConfiguration(_Section):
-    """What Azure does with Docker; recorded."""
+    """Docker settings of a run configuration; only recorded."""
 
     def __init__(
         self,
@@ -63,7 +62,7 @@ class DockerConfiguration(_Section):
 
 
 class ContainerRegistry(_Section):
-    """Where images come from; recorded, without what it takes to log in."""
+    """The registry of a Docker image; only recorded, without credentials."""
 
     def __init__(self) -> None:
         self.address: str | None = None
@@ -72,7 +71,7 @@ class ContainerRegistry(_Section):
 
 
 class PythonSection(_Section):
-    """The packages of an environment."""
+    """Python packages and interpreter of an environment."""
 
     def __init__(self, **settings: Any) -> None:
         self.user_managed_dependencies = False
@@ -83,7 +82,7 @@ class PythonSection(_Section):
 
 
 class SparkSection(_Section):
-    """What Azure does with Spark; recorded."""
+    """Spark settings of an environment; only recorded."""
 
     def __init__(self, **settings: Any) -> None:
         self.repositories: list[str] = []
@@ -93,10 +92,15 @@ class SparkSection(_Section):
 
 
 class Environment(Partial):
-    """The environment of a step: packages, and settings for Docker and Spark that are recorded.
+    """The environment of a step: its packages; settings for Docker and Spark are only recorded.
 
-    Which interpreter runs a step is the setting ``PARALLELRUN_ENVIRONMENT`` when the pipeline is
-    submitted: ``current`` (the default), ``build``, or the path of a python.
+    The variable ``PARALLELRUN_ENVIRONMENT`` selects the interpreter of the steps when a pipeline
+    is submitted: ``current`` (the default), ``build``, or the path of a python.
+
+    Raises
+    ------
+    UserErrorException
+        The name is invalid.
     """
 
     def __init__(self, name: str, **_: Any) -> None:
@@ -118,9 +122,9 @@ class Environment(Partial):
     @staticmethod
     def from_conda_specification(name: str, file_path: str) -> Environment:
         """Return an environment with the packages of a conda YAML file."""
-        made = Environment(name)
-        made.python.conda_dependencies = CondaDependencies(file_path)
-        return made
+        environment = Environment(name)
+        environment.python.conda_dependencies = CondaDependencies(file_path)
+        return environment
 
     @staticmethod
     def from_pip_requirements(
@@ -129,95 +133,99 @@ class Environment(Partial):
         """Return an environment with the packages of a requirements file."""
         lines = (line.split("#")[0].strip() for line in Path(file_path).read_text().splitlines())
         packages = [line for line in lines if line]
-        made = Environment(name)
-        made.python.conda_dependencies = CondaDependencies.create(pip_packages=packages)
-        return made
+        environment = Environment(name)
+        environment.python.conda_dependencies = CondaDependencies.create(pip_packages=packages)
+        return environment
 
     @staticmethod
     def from_existing_conda_environment(name: str, conda_environment_name: str) -> Environment:
-        """Return an environment for an interpreter that is set by ``PARALLELRUN_ENVIRONMENT``."""
-        made = Environment(name)
-        made.python.user_managed_dependencies = True
-        return made
+        """Return an environment whose interpreter is set by ``PARALLELRUN_ENVIRONMENT``."""
+        return Environment._user_managed(name)
 
     @staticmethod
     def from_docker_image(
         name: str, image: str, container_registry: Any = None, **_: Any
     ) -> Environment:
         """Return an environment that records a Docker image."""
-        made = Environment(name)
-        made.docker.base_image = image
-        made.python.user_managed_dependencies = True
-        return made
+        environment = Environment._user_managed(name)
+        environment.docker.base_image = image
+        return environment
 
     @staticmethod
     def get(
         workspace: Workspace, name: str, version: Any = None, label: str | None = None
     ) -> Environment:
-        """Return a registered environment; Azure's curated ones are recorded by name only.
+        """Return a registered environment; Azure's curated environments are only recorded.
 
         Raises
         ------
         UserErrorException
-            There is none of that name.
+            The environment or version is not registered.
         """
-        rows = _read(as_workspace(workspace)).get(name, [])
-        found = [row for row in rows if version is None or str(row["version"]) == str(version)]
-        if found:
-            return Environment._of(found[-1])
+        records = read_records(workspace, _FILE)
+        versions = [
+            record
+            for record in records.get(name, ())
+            if version is None or str(record["version"]) == str(version)
+        ]
+        if versions:
+            return Environment._of(versions[-1])
         if name.startswith("AzureML-"):
-            made = Environment(name)
-            made.version = str(version or 1)
-            made.python.user_managed_dependencies = True
-            return made
-        known = ", ".join(sorted(_read(workspace))) or "none"
-        msg = f"environment {name!r} is not registered in {workspace.name!r} (registered: {known})."
+            environment = Environment._user_managed(name)
+            environment.version = str(version or 1)
+            return environment
+        names = ", ".join(sorted(records)) or "none"
+        msg = f"environment {name!r} is not registered in {workspace.name!r} (registered: {names})."
         raise UserErrorException(msg)
 
     @staticmethod
     def list(workspace: Workspace) -> dict[str, Environment]:
         """Return the latest version of each registered environment, by name."""
-        rows = _read(as_workspace(workspace))
-        return {name: Environment._of(versions[-1]) for name, versions in sorted(rows.items())}
+        records = read_records(workspace, _FILE)
+        return {name: Environment._of(versions[-1]) for name, versions in sorted(records.items())}
 
     def register(self, workspace: Workspace) -> Environment:
         """Register this environment as the next version of its name."""
-        with registered_datasets.lock(as_workspace(workspace).folder):
-            rows = _read(workspace)
-            versions = rows.setdefault(self.name, [])
+        with changed_records(workspace, _FILE) as records:
+            versions = records.setdefault(self.name, [])
             self.version = str(len(versions) + 1)
             versions.append({**self.record(), "version": self.version})
-            write_atomically(workspace.folder / "environments.json", json.dumps(rows, indent=1))
         return self
 
     def build(self, workspace: Workspace, image_build_compute: Any = None) -> Environment:
-        """Return this environment: it is built when a step needs it."""
+        """Return this environment; it is built when a step needs it."""
         return self
 
     def clone(self, new_name: str) -> Environment:
         """Return a copy with another name."""
-        made = Environment._of(self.record())
-        made.name = new_name
-        return made
+        copy = Environment._of(self.record())
+        copy.name = new_name
+        return copy
+
+    @staticmethod
+    def _user_managed(name: str) -> Environment:
+        environment = Environment(name)
+        environment.python.user_managed_dependencies = True
+        return environment
 
     @staticmethod
     def _of(record: dict[str, Any]) -> Environment:
-        made = Environment(record["name"])
-        made.version = record.get("version")
-        made.environment_variables = dict(record.get("variables") or {})
+        environment = Environment(record["name"])
+        environment.version = record.get("version")
+        environment.environment_variables = dict(record.get("variables") or {})
         structure = record.get("conda_dependencies")
         if structure is not None:
             packages = CondaDependencies(_underlying_structure=structure)
             if not record.get("python_version"):
                 packages.forget_python_version()
-            made.python.conda_dependencies = packages
-        made.python.user_managed_dependencies = bool(record.get("user_managed"))
-        made.docker.base_image = record.get("base_image")
-        return made
+            environment.python.conda_dependencies = packages
+        environment.python.user_managed_dependencies = bool(record.get("user_managed"))
+        environment.docker.base_image = record.get("base_image")
+        return environment
 
     def record(self) -> dict[str, Any]:
-        """Return what a step's record says of this environment."""
-        given = self.python.conda_dependencies
+        """Return the environment as JSON, for the record of a step."""
+        packages = self.python.conda_dependencies
         user_managed = bool(self.python.user_managed_dependencies)
         record: dict[str, Any] = {
             "name": self.name,
@@ -229,14 +237,12 @@ class Environment(Partial):
             "pip": [],
             "conda": [],
         }
-        if given is not None:
-            record["conda_dependencies"] = given.as_dict()
+        if packages is not None:
+            record["conda_dependencies"] = packages.as_dict()
             if not user_managed:
-                record["python_version"] = given.asked_python
-                record["pip"], record["conda"] = (
-                    list(given.pip_packages),
-                    list(given.conda_packages),
-                )
+                record["python_version"] = packages.requested_python
+                record["pip"] = list(packages.pip_packages)
+                record["conda"] = list(packages.conda_packages)
         return record
 
     def save_to_directory(self, path: str, overwrite: bool = False) -> None:
@@ -259,9 +265,9 @@ class RunConfiguration:
     Parameters
     ----------
     script, arguments, framework, communicator
-        Recorded.
+        Only recorded.
     conda_dependencies
-        The packages of its environment.
+        The packages of the step's environment.
     """
 
     def __init__(
@@ -288,12 +294,3 @@ class RunConfiguration:
         self.history = _Section(output_collection=True)
         if conda_dependencies is not None:
             self.environment.python.conda_dependencies = conda_dependencies
-
-
-def _read(workspace: Workspace) -> dict[str, list[dict[str, Any]]]:
-    try:
-        text = (workspace.folder / "environments.json").read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return {}
-    rows: dict[str, list[dict[str, Any]]] = json.loads(text)
-    return rows

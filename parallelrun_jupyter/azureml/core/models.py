@@ -1,4 +1,4 @@
-"""Registered models, in notebooks."""
+"""Registered models in notebooks; scripts use ``worker/azureml/core.py``."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class Model(core.Model):
     workspace
         The workspace.
     name, version
-        Which one; the latest version by default.
+        Name and version of the model. Default: the latest version.
     id
-        The same as ``name:version``.
+        ``name:version``, in place of name and version.
 
     Raises
     ------
     WebserviceException
-        There is no such model; the message names those that are registered.
+        The model or version is not registered; the message names the registered models.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Model(core.Model):
         Raises
         ------
         WebserviceException
-            ``model_path`` is not there, or ``model_name`` or ``child_paths`` leads elsewhere.
+            ``model_path`` does not exist, or ``model_name`` or ``child_paths`` is invalid.
         """
         workspace = as_workspace(workspace)
         print(f"Registering model {model_name}")
@@ -103,7 +103,7 @@ class Model(core.Model):
         return Model(workspace, model_name, version=row["version"])
 
     @staticmethod
-    def list(  # type: ignore[override] # Models of this class
+    def list(  # type: ignore[override] # returns models of this class
         workspace: Workspace,
         name: str | None = None,
         tags: Any = None,
@@ -115,37 +115,40 @@ class Model(core.Model):
         page_count: int = 255,
         model_framework: str | None = None,
     ) -> list[Model]:
-        """Return the versions of models, the newest first.
+        """Return versions of models, newest first.
 
         Parameters
         ----------
+        name, model_framework
+            Only versions of this model or framework.
         tags, properties
-            Only those that have them: texts (the name) or pairs (name and value).
+            Only versions with all of these: names, or pairs of name and value.
         latest
-            Only the latest version of each.
+            Only the latest version of each model.
         """
         workspace = as_workspace(workspace)
         store = workspace.model_store()
-        found = []
-        for one in [name] if name is not None else store.names():
-            rows = [row for row in reversed(store.versions(one)) if not row.get("deleted")]
-            for row in rows[:1] if latest else rows:
-                framework = model_framework in {None, row.get("model_framework")}
-                if framework and _has(row["tags"], tags) and _has(row["properties"], properties):
-                    found.append(Model(workspace, one, version=row["version"]))
-        return sorted(found, key=lambda model: model._row["created_at"], reverse=True)
+        models = []
+        for model_name in [name] if name is not None else store.names():
+            rows = store.versions(model_name)
+            for row in rows[-1:] if latest else rows:
+                is_framework = model_framework in {None, row.get("model_framework")}
+                has_tags = _has(row["tags"], tags) and _has(row["properties"], properties)
+                if is_framework and has_tags:
+                    models.append(Model(workspace, model_name, version=row["version"]))
+        return sorted(models, key=lambda model: model._row["created_at"], reverse=True)
 
     @staticmethod
     def get_model_path(model_name: str, version: int | None = None, _workspace: Any = None) -> str:
-        """Return where a model is: a file for a file, a folder for a folder.
+        """Return the path of a model: the registered file or folder.
 
-        Without a workspace it is looked for in ``./azureml-models``, then in the workspace of the
-        nearest ``config.json``.
+        The search order is ``./azureml-models``, then ``_workspace``, by default the workspace of
+        the nearest ``config.json``.
 
         Raises
         ------
         ModelNotFoundException
-            There is no such model.
+            The model or version is not registered.
         """
         local = core._in_working_directory(model_name, version)
         if local is not None:
@@ -161,7 +164,7 @@ class Model(core.Model):
         self._change({"tags": {**self.tags, **tags}})
 
     def remove_tags(self, tags: Sequence[str]) -> None:
-        """Remove tags, by their names."""
+        """Remove tags by name."""
         self._change({"tags": {k: v for k, v in self.tags.items() if k not in tags}})
 
     def add_properties(self, properties: dict[str, str]) -> None:
@@ -176,9 +179,9 @@ class Model(core.Model):
         sample_output_dataset: Any = None,
         resource_configuration: Any = None,
     ) -> None:
-        """Change the tags or the description."""
-        given = {"tags": tags, "description": description}
-        self._change({key: value for key, value in given.items() if value is not None})
+        """Replace the tags or the description."""
+        changes = {"tags": tags, "description": description}
+        self._change({key: value for key, value in changes.items() if value is not None})
 
     def _change(self, changes: dict[str, Any]) -> None:
         self._row = self._store.change(self.name, self.version, changes)
@@ -186,11 +189,11 @@ class Model(core.Model):
         self.description = self._row.get("description")
 
     def delete(self) -> None:
-        """Remove this version and its files."""
+        """Delete this version and its files."""
         self._store.delete(self.name, self.version)
 
     def serialize(self) -> dict[str, Any]:
-        """Return what is known of the version."""
+        """Return the version as plain values."""
         return {
             "name": self.name,
             "version": self.version,
@@ -210,11 +213,10 @@ def _as_tags(tags: Any) -> dict[str, str]:
     return {str(tag): "" for tag in tags or ()}
 
 
-def _has(known: dict[str, str], wanted: Any) -> bool:
-    """Say whether a model has what is asked for: names, or pairs of a name and a value."""
-    pairs = wanted.items() if isinstance(wanted, dict) else wanted or ()
-    for one in pairs:
-        name, *value = [one] if isinstance(one, str) else list(one)
-        if name not in known or (value and str(known[name]) != str(value[0])):
+def _has(tags: dict[str, str], required: Any) -> bool:
+    """Return whether tags include all required ones: names, or pairs of a name and a value."""
+    for tag in required.items() if isinstance(required, dict) else required or ():
+        name, *value = [tag] if isinstance(tag, str) else list(tag)
+        if name not in tags or (value and str(tags[name]) != str(value[0])):
             return False
     return True

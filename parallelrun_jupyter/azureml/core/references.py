@@ -1,14 +1,15 @@
-"""Places in datastores, as notebooks hand them around."""
+"""Paths in datastores, and the kinds of paths that notebooks pass to datasets."""
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from ..exceptions import UserErrorException
 
 
 class DataPath:
-    """A place in a datastore.
+    """A path in a datastore.
 
     Parameters
     ----------
@@ -17,7 +18,12 @@ class DataPath:
     path_on_datastore
         A file, a folder or a glob.
     name
-        A name for it.
+        A name for the path.
+
+    Raises
+    ------
+    UserErrorException
+        ``datastore`` is missing.
     """
 
     def __init__(
@@ -27,7 +33,7 @@ class DataPath:
         name: str | None = None,
     ) -> None:
         if datastore is None:
-            msg = "datastore is missing; give one, such as ws.get_default_datastore()."
+            msg = "datastore is missing; pass one, such as ws.get_default_datastore()."
             raise UserErrorException(msg)
         self.datastore = datastore
         self.path_on_datastore = path_on_datastore or ""
@@ -39,27 +45,27 @@ class DataPath:
         data_reference_name: str | None = None,
         datapath_compute_binding: Any = None,
     ) -> DataReference:
-        """Return the place as a reference for a step."""
+        """Return the path as a reference for a step."""
         return DataReference(self.datastore, data_reference_name, self.path_on_datastore)
 
 
 class DataReference:
-    """A place in a datastore that a step reads whole.
+    """A file or folder in a datastore that a step reads as a whole.
 
     Parameters
     ----------
     datastore
         The datastore.
     data_reference_name
-        Its name in the step. Default: made from the datastore's.
+        Its name in the step. Default: derived from the datastore's name.
     path_on_datastore
         A file or a folder.
     mode
-        ``mount``, ``download`` or ``upload``; here the files are where they are.
+        ``mount``, ``download`` or ``upload``; makes no difference here.
     path_on_compute
-        Where the script wants to find it.
+        The path that the script expects.
     overwrite
-        Taken and not used.
+        Ignored.
     """
 
     def __init__(
@@ -84,36 +90,37 @@ class DataReference:
     def path(
         self, path: str | None = None, data_reference_name: str | None = None
     ) -> DataReference:
-        """Return a place below this one."""
-        below = "/".join(part for part in (self.path_on_datastore, (path or "").strip("/")) if part)
+        """Return a reference to a path below this one."""
+        parts = (self.path_on_datastore, (path or "").strip("/"))
+        joined = "/".join(part for part in parts if part)
         return DataReference(
-            self.datastore, data_reference_name or self.data_reference_name, below, self.mode
+            self.datastore, data_reference_name or self.data_reference_name, joined, self.mode
         )
 
     def as_mount(self) -> DataReference:
-        """Return this place, to be read by a step."""
-        return self._as("mount", self.path_on_compute)
+        """Return this reference as an input of a step."""
+        return self._with_mode("mount", self.path_on_compute)
 
     def as_download(
         self, path_on_compute: str | None = None, overwrite: bool = False
     ) -> DataReference:
-        """Return this place, to be read by a step."""
-        return self._as("download", path_on_compute)
+        """Return this reference as an input of a step."""
+        return self._with_mode("download", path_on_compute)
 
     def as_upload(
         self, path_on_compute: str | None = None, overwrite: bool = False
     ) -> DataReference:
-        """Return this place, to be written by a step."""
-        return self._as("upload", path_on_compute)
+        """Return this reference as an output of a step."""
+        return self._with_mode("upload", path_on_compute)
 
-    def _as(self, mode: str, path_on_compute: str | None) -> DataReference:
+    def _with_mode(self, mode: str, path_on_compute: str | None) -> DataReference:
         return DataReference(
             self.datastore, self.data_reference_name, self.path_on_datastore, mode, path_on_compute
         )
 
 
 class DataPathComputeBinding:
-    """How a step reads a `DataPath`; here it is where it is.
+    """The way a step reads a `DataPath`; only recorded.
 
     Parameters
     ----------
@@ -127,3 +134,60 @@ class DataPathComputeBinding:
         self.mode = mode
         self.path_on_compute = path_on_compute
         self.overwrite = overwrite
+
+
+def paths_of(path: Any) -> list[Any]:
+    """Return the paths in the argument of a factory: a single path or a list of them."""
+    is_list = isinstance(path, list) or (isinstance(path, tuple) and not _is_in_datastore(path))
+    return list(path) if is_list else [path]
+
+
+def _is_in_datastore(path: Any) -> bool:
+    """Return whether a path is ``(datastore, path)``."""
+    is_pair = isinstance(path, tuple | list) and len(path) == 2
+    return is_pair and hasattr(path[0], "datastore_type")
+
+
+def native_path(path: Any) -> Any:
+    """Return a path as native datasets take it.
+
+    Raises
+    ------
+    UserErrorException
+        The path is of an unknown kind.
+    """
+    if isinstance(path, str | os.PathLike):
+        return os.fspath(path)
+    pair = _datastore_and_path(path)
+    if pair is not None:
+        return in_datastore(*pair)
+    msg = f"path holds {path!r}; expected a path, a URL, (datastore, path) or datastore.path(...)."
+    raise UserErrorException(msg)
+
+
+def in_datastore(datastore: Any, path: str) -> Any:
+    """Return a path in a datastore as native datasets take it."""
+    return datastore.native.path(path.strip("/")).place()
+
+
+def target_of(target: Any) -> tuple[Any, str]:
+    """Return the datastore and the path of a target.
+
+    Raises
+    ------
+    UserErrorException
+        The target is not in a datastore.
+    """
+    pair = _datastore_and_path(target)
+    if pair is not None:
+        return pair
+    msg = f"target is {target!r}; expected (datastore, path) or datastore.path(...)."
+    raise UserErrorException(msg)
+
+
+def _datastore_and_path(path: Any) -> tuple[Any, str] | None:
+    if isinstance(path, DataPath | DataReference):
+        return path.datastore, path.path_on_datastore
+    if _is_in_datastore(path):
+        return path[0], str(path[1])
+    return (path, "") if hasattr(path, "datastore_type") else None

@@ -1,4 +1,4 @@
-"""Workspaces: folders of this machine, under the names that Azure's have."""
+"""Workspaces: folders on this machine with the names of Azure's workspaces."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,10 @@ from ...pipelines import registered_datasets
 from ...runs.folders import write_atomically
 from ...worker.azureml.model_store import ModelStore
 from ..exceptions import UserErrorException, WorkspaceException
-from ..loader.missing import Partial
-from ..loader.name_table import load
+from ..loader.name_table import Partial, load
 
 DEFAULT_NAME = "local"
-_CONFIG_PLACES = ("config.json", ".azureml/config.json", "aml_config/config.json")
+_CONFIG_FILES = ("config.json", ".azureml/config.json", "aml_config/config.json")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{1,32}", re.ASCII)
 _FACTS = ("subscription_id", "resource_group", "location")
 
@@ -32,9 +32,16 @@ class Workspace(Partial):
     Parameters
     ----------
     subscription_id, resource_group, workspace_name
-        What Azure knows it by. Here they name a folder in the home, made when it is missing.
-    auth, sku, tags
-        Taken and not used.
+        Azure's names for it. Here they name a folder in the home, created if it is missing.
+    tags
+        Tags, if the workspace is created.
+    auth, sku
+        Ignored.
+
+    Raises
+    ------
+    UserErrorException
+        The name is invalid.
     """
 
     DEFAULT_CPU_CLUSTER_CONFIGURATION = None
@@ -56,11 +63,11 @@ class Workspace(Partial):
         if not _NAME.fullmatch(workspace_name or ""):
             msg = (
                 f"workspace_name is {workspace_name!r}; expected 2 to 33 letters, digits, - and _, "
-                "the first one a letter or a digit."
+                "starting with a letter or a digit."
             )
             raise UserErrorException(msg)
         self.folder = _folder_of(subscription_id, resource_group, workspace_name)
-        self._facts = _read_facts(self.folder) or _make(
+        self._facts = _read_facts(self.folder) or _create(
             self.folder,
             {
                 "name": workspace_name,
@@ -82,17 +89,17 @@ class Workspace(Partial):
 
     @property
     def subscription_id(self) -> str:
-        """The subscription, as it was given."""
+        """The subscription; only recorded here."""
         return str(self._facts["subscription_id"])
 
     @property
     def resource_group(self) -> str:
-        """The resource group, as it was given."""
+        """The resource group; only recorded here."""
         return str(self._facts["resource_group"])
 
     @property
     def location(self) -> str:
-        """The region, as it was given; ``local`` otherwise."""
+        """The region; ``local`` by default."""
         return str(self._facts["location"])
 
     @property
@@ -102,7 +109,7 @@ class Workspace(Partial):
 
     @property
     def tags(self) -> dict[str, str]:
-        """The tags, as they were given."""
+        """The tags."""
         return dict(self._facts.get("tags") or {})
 
     @classmethod
@@ -125,21 +132,23 @@ class Workspace(Partial):
         show_output: bool = True,
         **_: Any,
     ) -> Workspace:
-        """Make a workspace.
+        """Create a workspace.
 
         Raises
         ------
         WorkspaceException
-            It is there already, and ``exist_ok`` is False.
+            It exists already and ``exist_ok`` is False.
         """
         folder = _folder_of(subscription_id, resource_group, name)
         if _read_facts(folder) and not exist_ok:
-            msg = f"workspace {name!r} is there already; give exist_ok=True, or use Workspace.get."
+            msg = f"workspace {name!r} exists already; pass exist_ok=True, or use Workspace.get."
             raise WorkspaceException(msg)
-        made = cls(subscription_id or "", resource_group or "", name, _location=location, tags=tags)
+        created = cls(
+            subscription_id or "", resource_group or "", name, _location=location, tags=tags
+        )
         if show_output:
-            print(f"workspace {name!r} is the folder {made.folder}")
-        return made
+            print(f"workspace {name!r} is the folder {created.folder}")
+        return created
 
     @classmethod
     def get(
@@ -153,21 +162,21 @@ class Workspace(Partial):
         id: str | None = None,
         **_: Any,
     ) -> Workspace:
-        """Return a workspace that is there.
+        """Return an existing workspace.
 
         Raises
         ------
         WorkspaceException
-            It is not.
+            It does not exist.
         """
-        for facts in _known():
-            same_group = resource_group is None or facts["resource_group"] == resource_group
-            same = subscription_id is None or facts["subscription_id"] == subscription_id
-            if facts["name"] == name and same and same_group:
+        for facts in _all_facts():
+            same_group = resource_group in {None, facts["resource_group"]}
+            same_subscription = subscription_id in {None, facts["subscription_id"]}
+            if facts["name"] == name and same_subscription and same_group:
                 return cls(facts["subscription_id"], facts["resource_group"], name)
-        names = ", ".join(sorted(facts["name"] for facts in _known())) or "none"
+        names = ", ".join(sorted(facts["name"] for facts in _all_facts())) or "none"
         msg = (
-            f"there is no workspace {name!r} on this machine (there are: {names}). Make it with "
+            f"workspace {name!r} does not exist on this machine (existing: {names}). Create it with "
             f"Workspace.create({name!r}), or open one with Workspace.from_config()."
         )
         raise WorkspaceException(msg)
@@ -180,49 +189,49 @@ class Workspace(Partial):
         _logger: Any = None,
         _file_name: str | None = None,
     ) -> Workspace:
-        """Return the workspace that a ``config.json`` names, made here when it is missing.
+        """Return the workspace that a ``config.json`` names; create it if it is missing.
 
         Parameters
         ----------
         path
-            The file, or a folder from which it is looked for upwards. Default: the current one.
+            The file, or the folder from which the search goes upwards. Default: the current folder.
 
         Raises
         ------
         UserErrorException
-            ``path`` is not there, or the file is no such configuration.
+            ``path`` does not exist, or the file is not the configuration of a workspace.
         """
-        found = _find_config(path, _file_name)
-        if found is None:
-            made = cls("", "", DEFAULT_NAME)
+        file = _find_config(path, _file_name)
+        if file is None:
+            workspace = cls("", "", DEFAULT_NAME)
             print(
-                f"No config.json here or in a folder above; using the workspace {DEFAULT_NAME!r} "
-                f"of this machine: {made.folder}"
+                f"No config.json in this folder or above; using the workspace {DEFAULT_NAME!r} "
+                f"of this machine: {workspace.folder}"
             )
-            return made
+            return workspace
         try:
-            given = json.loads(found.read_text(encoding="utf-8-sig"))
-            name = given["workspace_name"]
+            config = json.loads(file.read_text(encoding="utf-8-sig"))
+            name = config["workspace_name"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             msg = (
-                f"{found} is not the configuration of a workspace ({type(error).__name__}: "
+                f"{file} is not the configuration of a workspace ({type(error).__name__}: "
                 f"{error}); expected JSON with subscription_id, resource_group and workspace_name."
             )
             raise UserErrorException(msg) from error
-        subscription, group = given.get("subscription_id", ""), given.get("resource_group", "")
+        subscription, group = config.get("subscription_id", ""), config.get("resource_group", "")
         is_new = _read_facts(_folder_of(subscription, group, name)) is None
-        opened = cls(subscription, group, name)
+        workspace = cls(subscription, group, name)
         if is_new:
             print(
-                f"{found} names the workspace {name!r} of Azure; here that is the folder "
-                f"{opened.folder}"
+                f"{file} names the workspace {name!r} of Azure; here it is the folder "
+                f"{workspace.folder}"
             )
-        return opened
+        return workspace
 
     def write_config(
         self, path: str | os.PathLike[str] | None = None, file_name: str | None = None
     ) -> None:
-        """Write ``.azureml/config.json``, which ``from_config`` reads."""
+        """Write ``.azureml/config.json`` for `from_config`."""
         target = Path(path or ".") / ".azureml" / (file_name or "config.json")
         target.parent.mkdir(parents=True, exist_ok=True)
         record = {
@@ -237,26 +246,24 @@ class Workspace(Partial):
         subscription_id: str = "", auth: Any = None, resource_group: str | None = None
     ) -> dict[str, list[Workspace]]:
         """Return the workspaces of this machine, by name."""
-        found: dict[str, list[Workspace]] = {}
-        for facts in _known():
-            one = Workspace(facts["subscription_id"], facts["resource_group"], facts["name"])
-            if resource_group in {None, one.resource_group}:
-                found.setdefault(one.name, []).append(one)
-        return found
+        workspaces: dict[str, list[Workspace]] = {}
+        for facts in _all_facts():
+            if resource_group in {None, facts["resource_group"]}:
+                ids = facts["subscription_id"], facts["resource_group"], facts["name"]
+                workspaces.setdefault(facts["name"], []).append(Workspace(*ids))
+        return workspaces
 
     def get_details(self) -> dict[str, Any]:
-        """Return what is known of the workspace."""
+        """Return the workspace's names, tags, folder and creation time."""
         return {**self._facts, "id": str(self.folder), "workspaceid": self.folder.name}
 
     def get_portal_url(self) -> str:
-        """Return where the workspace is: its folder."""
+        """Return the URL of the workspace's folder."""
         return f"file://{self.folder}"
 
     def delete(self, delete_dependent_resources: bool = False, no_wait: bool = False) -> None:
-        """Remove the workspace with everything in it; runs stay."""
+        """Delete the workspace and its contents; runs are kept."""
         shutil.rmtree(self.folder)
-
-    # What is in it
 
     @property
     def datastores(self) -> dict[str, Any]:
@@ -265,11 +272,11 @@ class Workspace(Partial):
         return {name: get(self, name) for name in load("core.datastores:names")(self)}
 
     def get_default_datastore(self) -> Any:
-        """Return the default datastore: a folder of this machine, unless another was set."""
+        """Return the default datastore: a folder on this machine, unless another was set."""
         return load("core.datastores:get")(self, load("core.datastores:default_name")(self))
 
     def set_default_datastore(self, name: str) -> None:
-        """Make another datastore the default one."""
+        """Set the default datastore."""
         load("core.datastores:set_default")(self, name)
 
     @property
@@ -281,46 +288,46 @@ class Workspace(Partial):
     @property
     def models(self) -> dict[str, Any]:
         """The latest version of each registered model, by name."""
-        found = load("core.models:Model").list(self, latest=True)
-        return {model.name: model for model in found}
+        return {model.name: model for model in load("core.models:Model").list(self, latest=True)}
 
     @property
     def experiments(self) -> dict[str, Any]:
         """The experiments, by name."""
-        return {one.name: one for one in load("pipeline.experiments:Experiment").list(self)}
+        experiments = load("pipeline.pipelines:Experiment").list(self)
+        return {experiment.name: experiment for experiment in experiments}
 
     @property
     def environments(self) -> dict[str, Any]:
-        """The registered environments, by name."""
-        found: dict[str, Any] = load("core.environments:Environment").list(self)
-        return found
+        """The latest version of each registered environment, by name."""
+        environments: dict[str, Any] = load("core.environments:Environment").list(self)
+        return environments
 
     @property
     def compute_targets(self) -> dict[str, Any]:
         """The compute targets, by name."""
-        found: dict[str, Any] = load("core.computes:targets_of")(self)
-        return found
+        targets: dict[str, Any] = load("core.computes:targets_of")(self)
+        return targets
 
     def get_default_compute_target(self, type: str) -> Any:
-        """Return the default compute target: None, there is no such thing here."""
+        """Return None: workspaces have no default compute target here."""
         return None
 
     def get_default_keyvault(self) -> Any:
-        """Return the key vault of the workspace: secrets of this session, never on disk."""
+        """Return the key vault, which holds secrets for this session only."""
         return load("core.authentication:Keyvault")()
 
     def model_store(self) -> ModelStore:
-        """Return the store of the models."""
+        """Return the model store."""
         return ModelStore(str(self.folder))
 
 
 def as_workspace(value: Any) -> Workspace:
-    """Return a workspace that was given, or say that none was.
+    """Return an argument that has to be a workspace.
 
     Raises
     ------
     UserErrorException
-        It is none.
+        It is not a `Workspace`.
     """
     if isinstance(value, Workspace):
         return value
@@ -328,16 +335,36 @@ def as_workspace(value: Any) -> Workspace:
     raise UserErrorException(msg)
 
 
+def read_records(workspace: Any, file: str) -> dict[str, Any]:
+    """Return the records in a JSON file of the workspace's folder; empty if the file is missing."""
+    path = as_workspace(workspace).folder / file
+    try:
+        records: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    return records
+
+
+@contextmanager
+def changed_records(workspace: Any, file: str) -> Iterator[dict[str, Any]]:
+    """Yield the records of a JSON file, and write them on success; one process at a time."""
+    folder = as_workspace(workspace).folder
+    with registered_datasets.lock(folder):
+        records = read_records(workspace, file)
+        yield records
+        write_atomically(folder / file, json.dumps(records, indent=1))
+
+
 def _workspaces() -> Path:
     return home() / "workspaces"
 
 
 def _folder_of(subscription: str | None, group: str | None, name: str) -> Path:
-    """Return the folder of a workspace: its name, and a mark of where Azure has it."""
+    """Return the folder of a workspace: its name and a digest of subscription and resource group."""
     if not subscription and not group:
         return _workspaces() / name
-    mark = hashlib.sha256(f"{subscription}/{group}".encode()).hexdigest()[:8]
-    return _workspaces() / f"{name}-{mark}"
+    digest = hashlib.sha256(f"{subscription}/{group}".encode()).hexdigest()[:8]
+    return _workspaces() / f"{name}-{digest}"
 
 
 def _read_facts(folder: Path) -> dict[str, Any] | None:
@@ -348,25 +375,22 @@ def _read_facts(folder: Path) -> dict[str, Any] | None:
     return facts
 
 
-def _make(folder: Path, facts: dict[str, Any]) -> dict[str, Any]:
+def _create(folder: Path, facts: dict[str, Any]) -> dict[str, Any]:
     with registered_datasets.lock(folder):
-        known = _read_facts(folder)
-        if known is not None:  # another process was faster
-            return known
+        existing = _read_facts(folder)
+        if existing is not None:  # another process created it first
+            return existing
         facts["created_at"] = time.time()
         write_atomically(folder / "workspace.json", json.dumps(facts, indent=1))
     return facts
 
 
-def _known() -> Iterator[dict[str, Any]]:
+def _all_facts() -> Iterator[dict[str, Any]]:
     try:
         names = sorted(os.listdir(_workspaces()))
     except FileNotFoundError:
         return
-    for name in names:
-        facts = _read_facts(_workspaces() / name)
-        if facts is not None:
-            yield facts
+    yield from filter(None, (_read_facts(_workspaces() / name) for name in names))
 
 
 def _find_config(path: str | os.PathLike[str] | None, file_name: str | None) -> Path | None:
@@ -375,12 +399,12 @@ def _find_config(path: str | os.PathLike[str] | None, file_name: str | None) -> 
     start = Path(path or ".").absolute()
     if not start.is_dir():
         msg = (
-            f"there is no file and no folder {os.fspath(path or '.')!r} to read a config.json from."
+            f"{os.fspath(path or '.')!r} does not exist; pass a config.json or a folder below one."
         )
         raise UserErrorException(msg)
-    places = [file_name, f".azureml/{file_name}"] if file_name else list(_CONFIG_PLACES)
+    names = [file_name, f".azureml/{file_name}"] if file_name else _CONFIG_FILES
     for folder in (start, *start.parents):
-        for place in places:
-            if (folder / place).is_file():
-                return folder / place
+        for name in names:
+            if (folder / name).is_file():
+                return folder / name
     return None

@@ -1,1 +1,1 @@
-"""Azure's datasets and tables by their names."""
+"""Azure's names for datasets, tables and inputs of steps."""

@@ -1,12 +1,14 @@
-"""Datasets: files and tables over datastores, lazily read, registered by name."""
+"""File datasets, and the registration of datasets in workspaces."""
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 from ...data.datasets.file_dataset import FileDataset as NativeFiles
@@ -18,18 +20,17 @@ from ...data.storage.storage import Place
 from ...errors import ConfigError, InputError
 from ...pipelines import registered_datasets
 from ...pipelines.bindings import common_folder
+from ..core.references import native_path, paths_of, target_of
 from ..core.workspace import Workspace, as_workspace
 from ..exceptions import DatasetValidationError, UserErrorException
-from ..loader.missing import Partial
-from ..loader.name_table import load
-from .consumption import DatasetConsumptionConfig
-from .places import native_path, paths_of, target_of
+from ..loader.name_table import Partial, load
+from .step_inputs import DatasetConsumptionConfig
 
 
 class AbstractDataset(Partial):
-    """What datasets of both kinds have in common."""
+    """Base of file and tabular datasets."""
 
-    _instead = " Transform the rows in the entry script, where they come as a DataFrame."
+    _instead = " Transform the rows in the entry script, which receives them as a DataFrame."
 
     def __init__(self, native: Any, facts: dict[str, Any] | None = None) -> None:
         self._native = native
@@ -47,23 +48,23 @@ class AbstractDataset(Partial):
 
     @property
     def native(self) -> Any:
-        """The dataset as the rest of this package has it."""
+        """The dataset as this package's own `FileDataset` or `TabularDataset`."""
         return self._native
 
     @property
     def partition_keys(self) -> list[str]:
-        """The names of the keys in the paths."""
+        """The names of the partition keys."""
         return list(getattr(self._native, "partition_keys", None) or ())
 
     def get_partition_key_values(
         self, partition_keys: list[str] | None = None
     ) -> list[dict[str, Any]]:
-        """Return the combinations of values that there are, of all keys or of some."""
+        """Return the distinct combinations of values, of all partition keys or of some."""
         values: list[dict[str, Any]] = self._native.get_partition_key_values(partition_keys)
         return values
 
     def as_named_input(self, name: str) -> DatasetConsumptionConfig:
-        """Return the dataset as an input of a step, under a name."""
+        """Return the dataset under a name, as an input of a step."""
         return DatasetConsumptionConfig(name, self)
 
     def register(
@@ -74,12 +75,14 @@ class AbstractDataset(Partial):
         tags: dict[str, str] | None = None,
         create_new_version: bool = False,
     ) -> Any:
-        """Register the dataset under a name, and return it as registered.
+        """Register the dataset under a name; return the registered dataset.
 
         Raises
         ------
         UserErrorException
             The name is taken, and ``create_new_version`` is False.
+        ConfigError
+            The name is invalid.
         """
         folder = as_workspace(workspace).folder
         versions = registered_datasets.dataset_versions(folder, name)
@@ -97,37 +100,37 @@ class AbstractDataset(Partial):
         return Dataset.get_by_name(workspace, name)
 
     def unregister_all_versions(self) -> None:
-        """Forget the dataset's name; its files stay."""
+        """Remove the registration with all versions; the files are kept."""
         if self.workspace is not None and self.name is not None:
             registered_datasets.remove_dataset(self.workspace.folder, self.name)
 
     def _ensure_saved(self, workspace: Workspace) -> str:
-        """Do what older notebooks ask for: nothing, the dataset travels with its pipeline."""
+        """Do nothing: the dataset is stored with its pipeline; older notebooks call this."""
         return self.id or "saved"
 
 
 class FileDataset(AbstractDataset):
-    """Files of datastores, folders and URLs."""
+    """Files in datastores, folders or at URLs."""
 
     def __repr__(self) -> str:
         return f'FileDataset\n{{\n  "source": {list(self._native.paths)!r}\n}}'
 
     def as_mount(self, path_on_compute: str | None = None) -> DatasetConsumptionConfig:
-        """Return the dataset as an input that a step reads through paths."""
+        """Return the dataset as an input of a step."""
         return DatasetConsumptionConfig(_default_name(), self).as_mount(path_on_compute)
 
     def as_download(self, path_on_compute: str | None = None) -> DatasetConsumptionConfig:
-        """Return the dataset as an input that a step reads through paths."""
+        """Return the dataset as an input of a step."""
         return DatasetConsumptionConfig(_default_name(), self).as_download(path_on_compute)
 
     def to_path(self) -> list[str]:
-        """Return the paths of all files, relative to the dataset, as Azure does."""
+        """Return the paths of all files, relative to their common folder, as Azure does."""
         items = self._items()
         root = common_folder(list(self._native.paths), [item[0] for item in items])
         return ["/" + os.path.relpath(item[0], root) for item in items]
 
     def _items(self) -> list[tuple[str, int, Any]]:
-        return [item for files in self._native.folders() for item in files]
+        return list(itertools.chain.from_iterable(self._native.folders()))
 
     def download(
         self,
@@ -135,76 +138,61 @@ class FileDataset(AbstractDataset):
         overwrite: bool = False,
         ignore_not_found: bool = False,
     ) -> list[str]:
-        """Copy the files into a folder; return their paths there.
+        """Copy the files into a folder; return the paths of the copies.
 
         Raises
         ------
         UserErrorException
-            A file is there already, and ``overwrite`` is False.
+            A file exists already, and ``overwrite`` is False.
         InputError
             A name in the store leads out of the folder.
         """
         target = target_path or tempfile.mkdtemp()
         items = list(dict.fromkeys(self._items()))  # overlapping globs list a file twice
-        here = [item[0] for item in items]
-        if self._native.storage:
-            here = local_copies(items, self._native.storage)
         names = [item[0] for item in items]
+        storage = self._native.storage
+        sources = local_copies(items, storage) if storage else names
         root = common_folder(list(self._native.paths), names)
-        places = [place_below(target, os.path.relpath(name, root), name) for name in names]
-        written = []
-        for path, place in zip(here, places, strict=True):
-            if os.path.exists(place) and not overwrite:
-                msg = f"{place} is there already; give overwrite=True to replace it."
+        copies = [place_below(target, os.path.relpath(name, root), name) for name in names]
+        for source, copy in zip(sources, copies, strict=True):
+            if os.path.exists(copy) and not overwrite:
+                msg = f"{copy} exists already; pass overwrite=True to replace it."
                 raise UserErrorException(msg)
-            os.makedirs(os.path.dirname(place), exist_ok=True)
-            shutil.copyfile(path, place)
-            written.append(os.path.abspath(place))
-        return written
+            os.makedirs(os.path.dirname(copy), exist_ok=True)
+            shutil.copyfile(source, copy)
+        return [os.path.abspath(copy) for copy in copies]
 
     @contextmanager
     def mount(self, mount_point: str | None = None, **_: Any) -> Iterator[Any]:
-        """Give the files in a folder, ``mount_point``, as long as the context lasts."""
+        """Return a context with copies of the files in a folder, ``mount_point``."""
         folder = mount_point or tempfile.mkdtemp()
         self.download(folder, overwrite=True)
         try:
-            yield _Mounted(folder)
+            yield SimpleNamespace(mount_point=folder)
         finally:
             if mount_point is None:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def take(self, count: int) -> FileDataset:
-        """Return a dataset of the first files."""
-        return self._of(self._items()[:count])
+        """Return a dataset of the first ``count`` files."""
+        return FileDataset(self._native.take(count))
 
     def skip(self, count: int) -> FileDataset:
-        """Return a dataset without the first files."""
-        return self._of(self._items()[count:])
-
-    def _of(self, items: list[tuple[str, int, Any]]) -> FileDataset:
-        places = [Place(item[0], self._native.storage) for item in items]
+        """Return a dataset without the first ``count`` files."""
+        places = [Place(item[0], self._native.storage) for item in self._items()[count:]]
         return FileDataset(NativeFiles(places))
 
 
-class _Mounted:
-    """Files in a folder."""
-
-    def __init__(self, mount_point: str) -> None:
-        self.mount_point = mount_point
-
-
-_MADE = 0
+_INPUT_NUMBERS = itertools.count(1)
 
 
 def _default_name() -> str:
-    """Return a name for an input that was given none."""
-    global _MADE  # noqa: PLW0603 - names differ within a session, as Azure's do
-    _MADE += 1
-    return f"input_{_MADE}"
+    """Return a name for an unnamed input, unique in this session as in Azure."""
+    return f"input_{next(_INPUT_NUMBERS)}"
 
 
 class FileDatasetFactory:
-    """``Dataset.File``."""
+    """``Dataset.File``: creates file datasets."""
 
     @staticmethod
     def from_files(
@@ -218,22 +206,22 @@ class FileDatasetFactory:
         Parameters
         ----------
         path
-            A path, a URL, ``(datastore, path)``, what ``datastore.path`` returns, or a list.
+            A path, a URL, ``(datastore, path)``, ``datastore.path(...)``, or a list of these.
         validate
-            See now that there is at least one file.
+            Check that at least one file exists.
         partition_format
-            Where keys are in the paths.
+            Pattern of the paths, with partition keys in braces.
         is_file
-            Taken and not used.
+            Ignored.
 
         Raises
         ------
         DatasetValidationError
-            Nothing is there, and ``validate`` is True.
+            No file exists or can be read, and ``validate`` is True.
         """
         dataset = FileDataset(_native_files(path, partition_format))
         if validate:
-            check_there(dataset.native)
+            validate_native(dataset.native)
         return dataset
 
     @staticmethod
@@ -244,24 +232,24 @@ class FileDatasetFactory:
         overwrite: bool = False,
         show_progress: bool = True,
     ) -> FileDataset:
-        """Copy a folder into a datastore; return it as a dataset."""
+        """Copy a folder into a datastore; return the copy as a dataset."""
         datastore, path = target_of(target)
         datastore.upload(src_dir, path, overwrite, show_progress)
         return FileDatasetFactory.from_files((datastore, path), validate=False)
 
 
 def _native_files(path: Any, partition_format: str | None) -> NativeFiles:
-    paths = [native_path(one) for one in paths_of(path)]
+    paths = [native_path(single) for single in paths_of(path)]
     return NativeFiles(paths, partition_format=partition_format)
 
 
-def check_there(native: Any) -> None:
-    """See that the files of a dataset are there.
+def validate_native(native: Any) -> None:
+    """Check that a dataset has files and that they can be read.
 
     Raises
     ------
     DatasetValidationError
-        They are not, or cannot be read.
+        It has no files, or they cannot be read.
     """
     try:
         native.check()
@@ -270,10 +258,10 @@ def check_there(native: Any) -> None:
 
 
 class Dataset:
-    """Makes datasets, and finds registered ones."""
+    """Creates datasets, and returns registered datasets."""
 
     File = FileDatasetFactory
-    Tabular: Any = None  # tables puts its factory here
+    Tabular: Any = None  # set by tables.py
 
     @staticmethod
     def get_by_name(workspace: Workspace, name: str, version: Any = "latest") -> Any:
@@ -282,21 +270,21 @@ class Dataset:
         Raises
         ------
         UserErrorException
-            There is no such dataset, or no such version.
+            The dataset or version is not registered.
         """
         folder = as_workspace(workspace).folder
         versions = registered_datasets.dataset_versions(folder, name)
-        found = [one for one in versions if version in {"latest", None, one["version"]}]
-        found += [one for one in versions if str(version) == str(one["version"]) and not found]
-        if not found:
+        if version not in {"latest", None}:
+            versions = [record for record in versions if str(record["version"]) == str(version)]
+        if not versions:
             names = ", ".join(registered_datasets.dataset_names(folder)) or "none"
-            which = "" if version in {"latest", None} else f", version {version},"
+            suffix = "" if version in {"latest", None} else f", version {version},"
             msg = (
-                f"Cannot find dataset registered with name {name!r}{which} in workspace "
+                f"Cannot find dataset registered with name {name!r}{suffix} in workspace "
                 f"{workspace.name!r}; registered are: {names}."
             )
             raise UserErrorException(msg)
-        return _registered(workspace, name, found[-1])
+        return _registered(workspace, name, versions[-1])
 
     @staticmethod
     def get_by_id(workspace: Workspace, id: str, **_: Any) -> Any:
@@ -306,10 +294,10 @@ class Dataset:
 
     @staticmethod
     def get(workspace: Workspace, name: str | None = None, id: str | None = None) -> Any:
-        """Return a registered dataset by its name or its id."""
-        return (
-            Dataset.get_by_name(workspace, name) if name else Dataset.get_by_id(workspace, str(id))
-        )
+        """Return a registered dataset by its name or id."""
+        if name:
+            return Dataset.get_by_name(workspace, name)
+        return Dataset.get_by_id(workspace, str(id))
 
     @staticmethod
     def get_all(workspace: Workspace) -> dict[str, Any]:
@@ -323,7 +311,7 @@ def _registered(workspace: Workspace, name: str, record: dict[str, Any]) -> Any:
 
 
 def wrap(native: Any, facts: dict[str, Any] | None = None) -> Any:
-    """Return a dataset of this package as one of Azure's names."""
+    """Return a native dataset as one of this layer's classes."""
     if isinstance(native, NativeTable):
         return load("data.tables:TabularDataset")(native, facts)
     return FileDataset(native, facts)

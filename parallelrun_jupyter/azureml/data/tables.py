@@ -1,23 +1,91 @@
-"""Tables: datasets whose items are rows."""
+"""Tabular datasets, and Azure's names for column types and headers."""
 
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import replace
+from enum import Enum
 from typing import Any
 
 from ...data.datasets.tabular_dataset import TabularDataset as NativeTable
 from ...pipelines import registered_datasets
+from ..core.references import in_datastore, native_path, paths_of, target_of
 from ..exceptions import UserErrorException
-from .dataset_types import DataType, plain_header
-from .datasets import AbstractDataset, Dataset, check_there
-from .places import in_datastore, native_path, paths_of, target_of
+from .datasets import AbstractDataset, Dataset, validate_native
+
+
+class PromoteHeadersBehavior(Enum):
+    """Which files start with a header."""
+
+    NO_HEADERS = 0
+    ONLY_FIRST_FILE_HAS_HEADERS = 1
+    COMBINE_ALL_FILES_HEADERS = 2
+    ALL_FILES_HAVE_SAME_HEADERS = 3
+
+
+_HEADERS = {
+    PromoteHeadersBehavior.NO_HEADERS: "no_header",
+    PromoteHeadersBehavior.ONLY_FIRST_FILE_HAS_HEADERS: "from_first_file",
+    PromoteHeadersBehavior.COMBINE_ALL_FILES_HEADERS: "all_files_different_headers",
+    PromoteHeadersBehavior.ALL_FILES_HAVE_SAME_HEADERS: "all_files_same_headers",
+}
+
+
+def plain_header(value: Any) -> Any:
+    """Return the native name of Azure's header setting; other values are returned unchanged."""
+    return _HEADERS[value] if isinstance(value, PromoteHeadersBehavior) else value
+
+
+class DataType:
+    """The type of a column.
+
+    Parameters
+    ----------
+    type_name
+        One of ``str``, ``int``, ``float``, ``bool``, ``datetime``.
+    formats
+        Formats of ``datetime``; the first is used.
+    """
+
+    def __init__(self, type_name: str, formats: Sequence[str] = ()) -> None:
+        self.type_name = type_name
+        self.formats = list(formats)
+
+    def __repr__(self) -> str:
+        return f"DataType({self.type_name!r})"
+
+    @staticmethod
+    def to_string() -> DataType:
+        """Return the type for text."""
+        return DataType("str")
+
+    @staticmethod
+    def to_long() -> DataType:
+        """Return the type for integers."""
+        return DataType("int")
+
+    @staticmethod
+    def to_float(decimal_mark: str = ".") -> DataType:
+        """Return the type for floating-point numbers."""
+        return DataType("float")
+
+    @staticmethod
+    def to_bool() -> DataType:
+        """Return the type for booleans."""
+        return DataType("bool")
+
+    @staticmethod
+    def to_datetime(formats: str | Sequence[str] | None = None) -> DataType:
+        """Return the type for dates and times."""
+        return DataType("datetime", [formats] if isinstance(formats, str) else formats or ())
+
 
 _TYPES = {"str": "str", "int": "Int64", "float": "float64", "bool": "boolean"}
 
 
 class TabularDataset(AbstractDataset):
-    """Rows of delimited, Parquet or JSON lines files."""
+    """Rows of delimited, Parquet or JSON Lines files."""
 
     is_tabular = True
 
@@ -32,17 +100,18 @@ class TabularDataset(AbstractDataset):
 
     @property
     def native(self) -> Any:
-        """The dataset as the rest of this package has it.
+        """The dataset as this package's own `TabularDataset`.
 
         Raises
         ------
         UserErrorException
-            It is the first rows of another one, which can be looked at and not run over.
+            It is the result of ``take()``, which cannot be the input of a step.
         """
         if self._limit is not None:
             msg = (
-                "a dataset after take() can be looked at, with to_pandas_dataframe(), and not be "
-                "run over; run over the whole one, or register_pandas_dataframe its rows."
+                "the result of take() cannot be the input of a step, only be read with "
+                "to_pandas_dataframe(). Use the whole dataset, or register the rows with "
+                "Dataset.Tabular.register_pandas_dataframe()."
             )
             raise UserErrorException(msg)
         return self._native
@@ -56,7 +125,7 @@ class TabularDataset(AbstractDataset):
         return self._native.to_pandas_dataframe()
 
     def take(self, count: int) -> TabularDataset:
-        """Return a dataset of the first rows, to be looked at."""
+        """Return a dataset of the first ``count`` rows, to be read in the notebook only."""
         return TabularDataset(self._native, limit=count)
 
     def partition_by(
@@ -67,20 +136,20 @@ class TabularDataset(AbstractDataset):
         show_progress: bool = True,
         partition_as_file_dataset: bool = False,
     ) -> TabularDataset:
-        """Write a copy that is partitioned by some columns, and return it; those come last in it.
+        """Write a copy partitioned by some columns, which become its last columns, and return it.
 
         Parameters
         ----------
         partition_keys
             The columns.
         target
-            ``(datastore, path)``, or what ``datastore.path`` returns.
+            ``(datastore, path)`` or ``datastore.path(...)``.
         name
-            Register the copy under this name.
+            The name to register the copy under. Default: not registered.
         show_progress
-            Taken and not used.
+            Ignored.
         partition_as_file_dataset
-            Not available.
+            Not supported.
 
         Raises
         ------
@@ -88,19 +157,19 @@ class TabularDataset(AbstractDataset):
             ``partition_as_file_dataset`` is True.
         """
         if partition_as_file_dataset:
-            msg = "partition_as_file_dataset=True is not available; give partition_format instead."
+            msg = "partition_as_file_dataset=True is not supported; use partition_format instead."
             raise UserErrorException(msg)
         datastore, path = target_of(target)
-        made = self.native.partition_by(partition_keys, in_datastore(datastore, path), name)
-        copy = TabularDataset(made)
+        native = self.native.partition_by(partition_keys, in_datastore(datastore, path), name)
+        copy = TabularDataset(native)
         if name is None:
             return copy
         facts = vars(copy.register(datastore.workspace, name, create_new_version=True))
-        return TabularDataset(made, {**facts, "name": name})
+        return TabularDataset(native, {**facts, "name": name})
 
 
 class TabularDatasetFactory:
-    """``Dataset.Tabular``."""
+    """``Dataset.Tabular``: creates tabular datasets."""
 
     @staticmethod
     def from_delimited_files(
@@ -121,31 +190,31 @@ class TabularDatasetFactory:
         Parameters
         ----------
         path
-            A path, a URL, ``(datastore, path)``, what ``datastore.path`` returns, or a list.
+            A path, a URL, ``(datastore, path)``, ``datastore.path(...)``, or a list of these.
         validate
-            See now that the first file can be read.
+            Check that the first file can be read.
         include_path
-            Not available.
+            Not supported.
         infer_column_types
-            False: all columns are text.
+            Whether to infer types; if False, all columns are text.
         set_column_types
             Types by column name.
         separator, header, encoding
             As in Azure.
         partition_format
-            Which keys are in the paths; they are columns too.
+            Pattern of the paths, with partition keys in braces; the keys become columns.
         support_multi_line
-            Taken and not used: line ends in quotes never end a row.
+            Ignored: line breaks in quotes never end a row.
         empty_as_string
-            True: in columns of text every field is text, the empty one and ``NA`` too. False: those
-            are missing, as pandas has it.
+            Whether empty fields and ``NA`` in text columns are text; if False, they are missing, as
+            in pandas.
 
         Raises
         ------
         DatasetValidationError
-            Nothing is there or it cannot be read, and ``validate`` is True.
+            No file exists or can be read, and ``validate`` is True.
         """
-        types: Any = _types(set_column_types)
+        types: Any = _native_types(set_column_types)
         if not infer_column_types and not types:
             types = "str"
         native = NativeTable.from_delimited_files(
@@ -159,7 +228,7 @@ class TabularDatasetFactory:
         )  # fmt: skip
         if empty_as_string:
             native = native.arranged(replace(native.arrangement, empty_is_text=True))
-        return _made(native, validate)
+        return _checked(native, validate)
 
     @staticmethod
     def from_parquet_files(
@@ -174,11 +243,11 @@ class TabularDatasetFactory:
         Raises
         ------
         DatasetValidationError
-            Nothing is there or it cannot be read, and ``validate`` is True.
+            No file exists or can be read, and ``validate`` is True.
         """
         paths = _native_paths(path, include_path)
         native = NativeTable.from_parquet_files(paths, **_keys(partition_format))
-        return _made(native, validate)
+        return _checked(native, validate)
 
     @staticmethod
     def from_json_lines_files(
@@ -190,26 +259,26 @@ class TabularDatasetFactory:
         invalid_lines: str = "error",
         encoding: str = "utf8",
     ) -> TabularDataset:
-        """Return a dataset of the rows of files with a JSON object in each line.
+        """Return a dataset of the rows of JSON Lines files: one JSON object per line.
 
         Raises
         ------
         DatasetValidationError
-            Nothing is there or it cannot be read, and ``validate`` is True.
+            No file exists or can be read, and ``validate`` is True.
         UserErrorException
-            ``invalid_lines`` is not ``error``: no line is dropped without a word.
+            ``invalid_lines`` is not ``error``: lines are never dropped silently.
         """
         if invalid_lines != "error":
-            msg = f"invalid_lines is {invalid_lines!r}; expected 'error': no line is dropped here."
+            msg = f"invalid_lines is {invalid_lines!r}; expected 'error'; lines are never dropped here."
             raise UserErrorException(msg)
         native = NativeTable.from_json_lines_files(
             _native_paths(path, include_path),
             encoding=encoding,
-            column_types=_types(set_column_types),
+            column_types=_native_types(set_column_types),
             inference="pandas",
             **_keys(partition_format),
         )
-        return _made(native, validate)
+        return _checked(native, validate)
 
     @staticmethod
     def register_pandas_dataframe(
@@ -223,52 +292,53 @@ class TabularDatasetFactory:
     ) -> Any:
         """Write a DataFrame as Parquet into a datastore, and register it as a dataset.
 
-        Every call writes a file of its own, in a new folder below the target, and registers it as
-        the next version: earlier versions keep their rows.
+        Every call writes a new file, in a new folder below the target, and registers it as the next
+        version: earlier versions keep their rows.
 
         Raises
         ------
         ConfigError
-            The name has a ``/``, or is empty.
+            The name is empty or contains a ``/``.
         InputError
-            The store refuses.
+            The upload failed.
         """
         registered_datasets.check_name(name, "dataset")
         datastore, path = target_of(target)
-        # Not the number of the version: that begins anew when the name was unregistered.
-        own_folder = f"{path.strip('/')}/{uuid.uuid4()}".lstrip("/")
-        file = (datastore, f"{own_folder}/{name}.parquet")
-        datastore.put_frame(dataframe, native_path(file))
-        made = TabularDatasetFactory.from_parquet_files(file, validate=False)
-        return made.register(datastore.workspace, name, description, tags, create_new_version=True)
+        # A version number would be reused after the name was unregistered.
+        file = f"{path.strip('/')}/{uuid.uuid4()}/{name}.parquet".lstrip("/")
+        datastore.upload_frame(dataframe, file)
+        dataset = TabularDatasetFactory.from_parquet_files((datastore, file), validate=False)
+        return dataset.register(
+            datastore.workspace, name, description, tags, create_new_version=True
+        )
 
 
 def _native_paths(path: Any, include_path: bool) -> list[Any]:
     if include_path:
-        msg = "include_path=True is not available; partition_format makes columns of paths."
+        msg = (
+            "include_path=True is not supported; use partition_format to make columns of the paths."
+        )
         raise UserErrorException(msg)
-    return [native_path(one) for one in paths_of(path)]
+    return [native_path(single) for single in paths_of(path)]
 
 
 def _keys(partition_format: str | None) -> dict[str, Any]:
     return {} if partition_format is None else {"partition_format": partition_format}
 
 
-def _types(given: dict[str, DataType] | None) -> dict[str, str] | None:
-    if not given:
-        return None
-    found = {}
-    for column, kind in given.items():
-        if kind.type_name == "datetime":
-            found[column] = f"datetime:{kind.formats[0]}" if kind.formats else "datetime"
-        else:
-            found[column] = _TYPES[kind.type_name]
-    return found
+def _native_types(types: dict[str, DataType] | None) -> dict[str, str] | None:
+    return {column: _native_type(type_) for column, type_ in types.items()} if types else None
 
 
-def _made(native: NativeTable, validate: bool) -> TabularDataset:
+def _native_type(type_: DataType) -> str:
+    if type_.type_name == "datetime":
+        return f"datetime:{type_.formats[0]}" if type_.formats else "datetime"
+    return _TYPES[type_.type_name]
+
+
+def _checked(native: NativeTable, validate: bool) -> TabularDataset:
     if validate:
-        check_there(native)
+        validate_native(native)
     return TabularDataset(native)
 
 

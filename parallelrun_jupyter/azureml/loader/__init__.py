@@ -1,1 +1,1 @@
-"""The import layer: Azure's modules by name, served from here."""
+"""The import layer: serves Azure's modules by name."""

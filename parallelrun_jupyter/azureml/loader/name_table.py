@@ -1,203 +1,143 @@
-"""Azure's modules and names, and what stands for each of them here: the table of the import layer.
+"""The table of the import layer: Azure's modules and names, and the object served for each.
 
-``docs/azureml.md`` is generated from this table, so that it cannot say anything else.
+``docs/azureml.md`` is generated from it. Names that are missing here get their messages here too.
 """
 
 from __future__ import annotations
 
 import importlib
-from typing import Any
+import inspect
+from typing import Any, ClassVar
 
-from .missing import DOCUMENTATION
+from ...formatting import nearest_hint
 
 VERSION = "1.62.0+parallelrun"
+DOCUMENTATION = "docs/azureml.md"
 
-_DATA = {
-    "DataType": "data.dataset_types:DataType",
-    "PromoteHeadersBehavior": "data.dataset_types:PromoteHeadersBehavior",
+_NAMES = {
+    "core.authentication": (
+        "AbstractAuthentication AzureCliAuthentication InteractiveLoginAuthentication Keyvault "
+        "MsiAuthentication ServicePrincipalAuthentication set_diagnostics_collection"
+    ),
+    "core.computes": "AmlCompute AmlComputeProvisioningConfiguration AmlComputeStatus ComputeTarget",
+    "core.conda": "CondaDependencies",
+    "core.datastores": "AbstractAzureStorageDatastore AzureBlobDatastore AzureFileDatastore Datastore",
+    "core.environments": (
+        "ContainerRegistry DEFAULT_CPU_IMAGE DEFAULT_GPU_IMAGE DockerConfiguration DockerSection "
+        "Environment MPI_CPU_IMAGE MPI_GPU_IMAGE PythonSection RunConfiguration"
+    ),
+    "core.models": "Model",
+    "core.references": "DataPath DataPathComputeBinding DataReference",
+    "core.workspace": "Workspace",
+    "data.datasets": "FileDataset FileDatasetFactory",
+    "data.step_inputs": "DatasetConsumptionConfig PipelineParameter",
+    "data.tables": "DataType Dataset PromoteHeadersBehavior TabularDataset TabularDatasetFactory",
+    "exceptions": (
+        "ActivityFailedException AzureMLException ComputeTargetException DatasetExecutionError "
+        "DatasetValidationError ExperimentException ExperimentExecutionException "
+        "ModelNotFoundException ProjectSystemException RunConfigurationException UserErrorException "
+        "WebserviceException WorkspaceException"
+    ),
+    "loader.name_table": "VERSION",
+    "pipeline.outputs": (
+        "OutputFileDatasetConfig OutputTabularDatasetConfig PipelineData PipelineOutputFileDataset "
+        "PipelineOutputTabularDataset"
+    ),
+    "pipeline.parallel_run_config": "ParallelRunConfig",
+    "pipeline.parallel_run_step": "ParallelRunStep",
+    "pipeline.pipeline_runs": "PipelineRun Run",
+    "pipeline.pipelines": "Experiment Pipeline PublishedPipeline",
+    "pipeline.step_runs": "PortDataReference StepRun StepRunOutput",
+    "pipeline.steps": "PipelineStep PythonScriptStep StepSequence",
+    "widgets": "ParallelRunStepDetails RunDetails",
 }
-_EXCEPTIONS = {
-    name: f"exceptions:{name}"
-    for name in (
-        "ActivityFailedException", "AzureMLException", "ComputeTargetException",
-        "DatasetExecutionError", "DatasetValidationError", "ExperimentException",
-        "ExperimentExecutionException", "ModelNotFoundException", "ProjectSystemException",
-        "RunConfigurationException", "UserErrorException", "WebserviceException",
-        "WorkspaceException",
-    )
-}  # fmt: skip
-_AUTHENTICATION = {
-    name: f"core.authentication:{name}"
-    for name in (
-        "AbstractAuthentication", "AzureCliAuthentication", "InteractiveLoginAuthentication",
-        "MsiAuthentication", "ServicePrincipalAuthentication",
-    )
-}  # fmt: skip
-_COMPUTE = {
-    "AmlCompute": "core.computes:AmlCompute",
-    "ComputeTarget": "core.computes:ComputeTarget",
-}
-_ENVIRONMENT = {
-    "DEFAULT_CPU_IMAGE": "core.environments:DEFAULT_CPU_IMAGE",
-    "DEFAULT_GPU_IMAGE": "core.environments:DEFAULT_GPU_IMAGE",
-    "CondaDependencies": "core.conda:CondaDependencies",
-    "DockerSection": "core.environments:DockerSection",
-    "PythonSection": "core.environments:PythonSection",
-}
-_STEPS = {
-    "ParallelRunConfig": "pipeline.parallel_run_config:ParallelRunConfig",
-    "ParallelRunStep": "pipeline.parallel_run_step:ParallelRunStep",
-    "PythonScriptStep": "pipeline.steps:PythonScriptStep",
-}
-_RUNS = {
-    "PipelineRun": "pipeline.pipeline_runs:PipelineRun",
-    "StepRun": "pipeline.step_runs:StepRun",
-    "StepRunOutput": "pipeline.step_runs:StepRunOutput",
-    "PortDataReference": "pipeline.step_runs:PortDataReference",
-}
-_PIPELINE_OUTPUTS = {
-    "PipelineData": "pipeline.outputs:PipelineData",
-    "PipelineOutputFileDataset": "pipeline.outputs:PipelineOutputFileDataset",
-    "PipelineOutputTabularDataset": "pipeline.outputs:PipelineOutputTabularDataset",
-}
+"""Modules of this package, relative to ``azureml/`` -> the names that they serve."""
+_HOMES = {name: f"{module}:{name}" for module, names in _NAMES.items() for name in names.split()}
+
+
+def _homes(names: str) -> dict[str, str]:
+    return {name: _HOMES[name] for name in names.split()}
+
 
 TABLE: dict[str, dict[str, str]] = {
     "azureml": {},
-    "azureml.core": {
-        "VERSION": "loader.name_table:VERSION",
-        "ComputeTarget": "core.computes:ComputeTarget",
-        "Dataset": "data.tables:Dataset",
-        "Datastore": "core.datastores:Datastore",
-        "Environment": "core.environments:Environment",
-        "Experiment": "pipeline.experiments:Experiment",
-        "Keyvault": "core.authentication:Keyvault",
-        "Model": "core.models:Model",
-        "Run": "pipeline.runs:Run",
-        "RunConfiguration": "core.environments:RunConfiguration",
-        "Workspace": "core.workspace:Workspace",
-    },
-    "azureml.core.authentication": _AUTHENTICATION,
-    "azureml.core.compute": {
-        **_COMPUTE,
-        "ComputeTargetException": "exceptions:ComputeTargetException",
-    },
-    "azureml.core.compute.amlcompute": {
-        "AmlCompute": "core.computes:AmlCompute",
-        "AmlComputeProvisioningConfiguration": "core.computes:AmlComputeProvisioningConfiguration",
-        "AmlComputeStatus": "core.computes:AmlComputeStatus",
-    },
-    "azureml.core.compute.compute": {"ComputeTarget": "core.computes:ComputeTarget"},
-    "azureml.core.compute_target": {
-        **_COMPUTE,
-        "ComputeTargetException": "exceptions:ComputeTargetException",
-    },
-    "azureml.core.conda_dependencies": {"CondaDependencies": "core.conda:CondaDependencies"},
-    "azureml.core.dataset": {"Dataset": "data.tables:Dataset"},
-    "azureml.core.datastore": {"Datastore": "core.datastores:Datastore"},
-    "azureml.core.environment": {
-        **_ENVIRONMENT,
-        "ContainerRegistry": "core.environments:ContainerRegistry",
-        "Environment": "core.environments:Environment",
-    },
-    "azureml.core.experiment": {"Experiment": "pipeline.experiments:Experiment"},
-    "azureml.core.keyvault": {"Keyvault": "core.authentication:Keyvault"},
-    "azureml.core.model": {"Model": "core.models:Model"},
-    "azureml.core.run": {"Run": "pipeline.runs:Run"},
-    "azureml.core.runconfig": {
-        **_ENVIRONMENT,
-        "ContainerRegistry": "core.environments:ContainerRegistry",
-        "DockerConfiguration": "core.environments:DockerConfiguration",
-        "MPI_CPU_IMAGE": "core.environments:MPI_CPU_IMAGE",
-        "MPI_GPU_IMAGE": "core.environments:MPI_GPU_IMAGE",
-        "RunConfiguration": "core.environments:RunConfiguration",
-    },
-    "azureml.core.workspace": {"Workspace": "core.workspace:Workspace"},
+    "azureml.core": _homes(
+        "VERSION ComputeTarget Dataset Datastore Environment Experiment Keyvault Model Run "
+        "RunConfiguration Workspace"
+    ),
+    "azureml.core.authentication": _homes(
+        "AbstractAuthentication AzureCliAuthentication InteractiveLoginAuthentication "
+        "MsiAuthentication ServicePrincipalAuthentication"
+    ),
+    "azureml.core.compute": _homes("AmlCompute ComputeTarget ComputeTargetException"),
+    "azureml.core.compute.amlcompute": _homes(
+        "AmlCompute AmlComputeProvisioningConfiguration AmlComputeStatus"
+    ),
+    "azureml.core.compute.compute": _homes("ComputeTarget"),
+    "azureml.core.compute_target": _homes("AmlCompute ComputeTarget ComputeTargetException"),
+    "azureml.core.conda_dependencies": _homes("CondaDependencies"),
+    "azureml.core.dataset": _homes("Dataset"),
+    "azureml.core.datastore": _homes("Datastore"),
+    "azureml.core.environment": _homes(
+        "DEFAULT_CPU_IMAGE DEFAULT_GPU_IMAGE CondaDependencies DockerSection PythonSection "
+        "ContainerRegistry Environment"
+    ),
+    "azureml.core.experiment": _homes("Experiment"),
+    "azureml.core.keyvault": _homes("Keyvault"),
+    "azureml.core.model": _homes("Model"),
+    "azureml.core.run": _homes("Run"),
+    "azureml.core.runconfig": _homes(
+        "DEFAULT_CPU_IMAGE DEFAULT_GPU_IMAGE CondaDependencies DockerSection PythonSection "
+        "ContainerRegistry DockerConfiguration MPI_CPU_IMAGE MPI_GPU_IMAGE RunConfiguration"
+    ),
+    "azureml.core.workspace": _homes("Workspace"),
     "azureml.contrib": {},
     "azureml.contrib.pipeline": {},
     "azureml.contrib.pipeline.steps": {
         "ParallelRunConfig": "pipeline.parallel_run_config:PreviewParallelRunConfig",
         "ParallelRunStep": "pipeline.parallel_run_step:PreviewParallelRunStep",
     },
-    "azureml.contrib.widgets": {
-        "ParallelRunStepDetails": "widgets:ParallelRunStepDetails",
-    },
-    "azureml.data": {
-        **_DATA,
-        "FileDataset": "data.datasets:FileDataset",
-        "OutputFileDatasetConfig": "pipeline.outputs:OutputFileDatasetConfig",
-        "TabularDataset": "data.tables:TabularDataset",
-    },
-    "azureml.data.azure_storage_datastore": {
-        "AbstractAzureStorageDatastore": "core.datastores:AbstractAzureStorageDatastore",
-        "AzureBlobDatastore": "core.datastores:AzureBlobDatastore",
-        "AzureFileDatastore": "core.datastores:AzureFileDatastore",
-    },
-    "azureml.data.data_reference": {"DataReference": "core.references:DataReference"},
-    "azureml.data.datapath": {
-        "DataPath": "core.references:DataPath",
-        "DataPathComputeBinding": "core.references:DataPathComputeBinding",
-    },
-    "azureml.data.dataset_consumption_config": {
-        "DatasetConsumptionConfig": "data.consumption:DatasetConsumptionConfig",
-    },
-    "azureml.data.dataset_factory": {
-        "DataType": "data.dataset_types:DataType",
-        "FileDatasetFactory": "data.datasets:FileDatasetFactory",
-        "TabularDatasetFactory": "data.tables:TabularDatasetFactory",
-    },
-    "azureml.data.dataset_type_definitions": {
-        "PromoteHeadersBehavior": "data.dataset_types:PromoteHeadersBehavior",
-    },
-    "azureml.data.file_dataset": {"FileDataset": "data.datasets:FileDataset"},
-    "azureml.data.output_dataset_config": {
-        "OutputFileDatasetConfig": "pipeline.outputs:OutputFileDatasetConfig",
-        "OutputTabularDatasetConfig": "pipeline.outputs:OutputTabularDatasetConfig",
-    },
-    "azureml.data.tabular_dataset": {"TabularDataset": "data.tables:TabularDataset"},
-    "azureml.exceptions": _EXCEPTIONS,
+    "azureml.contrib.widgets": _homes("ParallelRunStepDetails"),
+    "azureml.data": _homes(
+        "DataType PromoteHeadersBehavior FileDataset OutputFileDatasetConfig TabularDataset"
+    ),
+    "azureml.data.azure_storage_datastore": _homes(
+        "AbstractAzureStorageDatastore AzureBlobDatastore AzureFileDatastore"
+    ),
+    "azureml.data.data_reference": _homes("DataReference"),
+    "azureml.data.datapath": _homes("DataPath DataPathComputeBinding"),
+    "azureml.data.dataset_consumption_config": _homes("DatasetConsumptionConfig"),
+    "azureml.data.dataset_factory": _homes("DataType FileDatasetFactory TabularDatasetFactory"),
+    "azureml.data.dataset_type_definitions": _homes("PromoteHeadersBehavior"),
+    "azureml.data.file_dataset": _homes("FileDataset"),
+    "azureml.data.output_dataset_config": _homes(
+        "OutputFileDatasetConfig OutputTabularDatasetConfig"
+    ),
+    "azureml.data.tabular_dataset": _homes("TabularDataset"),
+    "azureml.exceptions": _homes(_NAMES["exceptions"]),
     "azureml._common": {},
-    "azureml._common.exceptions": {"AzureMLException": "exceptions:AzureMLException"},
+    "azureml._common.exceptions": _homes("AzureMLException"),
     "azureml.pipeline": {},
-    "azureml.pipeline.core": {
-        **_PIPELINE_OUTPUTS,
-        **_RUNS,
-        "Pipeline": "pipeline.pipelines:Pipeline",
-        "PipelineParameter": "core.parameters:PipelineParameter",
-        "PipelineStep": "pipeline.steps:PipelineStep",
-        "PublishedPipeline": "pipeline.pipelines:PublishedPipeline",
-        "StepSequence": "pipeline.steps:StepSequence",
-    },
-    "azureml.pipeline.core.builder": {
-        "PipelineData": "pipeline.outputs:PipelineData",
-        "PipelineStep": "pipeline.steps:PipelineStep",
-        "StepSequence": "pipeline.steps:StepSequence",
-    },
-    "azureml.pipeline.core.graph": {
-        "PipelineParameter": "core.parameters:PipelineParameter",
-        "PublishedPipeline": "pipeline.pipelines:PublishedPipeline",
-    },
-    "azureml.pipeline.core.pipeline": {"Pipeline": "pipeline.pipelines:Pipeline"},
-    "azureml.pipeline.core.pipeline_output_dataset": {
-        "PipelineOutputFileDataset": "pipeline.outputs:PipelineOutputFileDataset",
-        "PipelineOutputTabularDataset": "pipeline.outputs:PipelineOutputTabularDataset",
-    },
-    "azureml.pipeline.core.run": _RUNS,
-    "azureml.pipeline.steps": _STEPS,
-    "azureml.pipeline.steps.parallel_run_config": {
-        "ParallelRunConfig": "pipeline.parallel_run_config:ParallelRunConfig",
-    },
-    "azureml.pipeline.steps.parallel_run_step": {
-        "ParallelRunStep": "pipeline.parallel_run_step:ParallelRunStep"
-    },
-    "azureml.pipeline.steps.python_script_step": {
-        "PythonScriptStep": "pipeline.steps:PythonScriptStep"
-    },
-    "azureml.telemetry": {
-        "set_diagnostics_collection": "core.authentication:set_diagnostics_collection"
-    },
-    "azureml.widgets": {"RunDetails": "widgets:RunDetails"},
+    "azureml.pipeline.core": _homes(
+        "PipelineData PipelineOutputFileDataset PipelineOutputTabularDataset PipelineRun StepRun "
+        "StepRunOutput PortDataReference Pipeline PipelineParameter PipelineStep "
+        "PublishedPipeline StepSequence"
+    ),
+    "azureml.pipeline.core.builder": _homes("PipelineData PipelineStep StepSequence"),
+    "azureml.pipeline.core.graph": _homes("PipelineParameter PublishedPipeline"),
+    "azureml.pipeline.core.pipeline": _homes("Pipeline"),
+    "azureml.pipeline.core.pipeline_output_dataset": _homes(
+        "PipelineOutputFileDataset PipelineOutputTabularDataset"
+    ),
+    "azureml.pipeline.core.run": _homes("PipelineRun StepRun StepRunOutput PortDataReference"),
+    "azureml.pipeline.steps": _homes("ParallelRunConfig ParallelRunStep PythonScriptStep"),
+    "azureml.pipeline.steps.parallel_run_config": _homes("ParallelRunConfig"),
+    "azureml.pipeline.steps.parallel_run_step": _homes("ParallelRunStep"),
+    "azureml.pipeline.steps.python_script_step": _homes("PythonScriptStep"),
+    "azureml.telemetry": _homes("set_diagnostics_collection"),
+    "azureml.widgets": _homes("RunDetails"),
 }
-"""Azure's module -> its names -> where they are: a module of this folder, and the name in it."""
+"""Azure's module -> its names -> ``module:name``, relative to ``azureml/`` of this package."""
 
 INSTEAD: dict[str, str] = {
     "azureml.core.ScriptRunConfig": "use PythonScriptStep in a Pipeline, or submit() of this package",
@@ -216,7 +156,7 @@ INSTEAD: dict[str, str] = {
     "azureml.datadrift": "dataset monitors need Azure",
     "azureml.data.dbfs_datastore": "register an Azure blob container, or use local files",
     "azureml.data.azure_sql_database_datastore": (
-        "read the table into files, and make a dataset of them"
+        "export the table to files, and create a dataset of them"
     ),
     "azureml.pipeline.core.schedule": "schedules need Azure; use cron and PublishedPipeline.submit",
     "azureml.pipeline.core.Schedule": "use cron and PublishedPipeline.submit",
@@ -253,33 +193,54 @@ INSTEAD: dict[str, str] = {
     "azureml.data.LinkFileOutputDatasetConfig": "use OutputFileDatasetConfig",
     "azureml.data.HDFSOutputDatasetConfig": "use OutputFileDatasetConfig",
 }
-"""Names that notebooks ask for and that have no counterpart, and what to use in their place."""
+"""Names of Azure's SDK that are not available here -> the advice that replaces them."""
 
 
 def load(home: str) -> Any:
-    """Return what a home such as ``models:Model`` names, importing its module when first asked.
+    """Import and return an object by its place in this package, such as ``core.models:Model``.
 
-    Modules here know each other as Azure's classes do, in circles; this is where those are cut.
+    Azure's classes refer to each other in circles; loading them by name keeps the imports free of
+    circles.
     """
     module, _, name = home.partition(":")
     return getattr(importlib.import_module(f"..{module}", __package__), name)
 
 
 def advice(name: str, hint: str = "") -> str:
-    """Return what to use in the place of a name: of itself, or of what it is part of; else the hint."""
+    """Return the advice for a name or for the module it is in, else the hint."""
     parts = name.split(".")
     for end in range(len(parts), 1, -1):
-        found = INSTEAD.get(".".join(parts[:end]))
-        if found:
-            return f"{found[0].upper()}{found[1:]}."
+        words = INSTEAD.get(".".join(parts[:end]))
+        if words:
+            return f"{words[0].upper()}{words[1:]}."
     return hint.strip() or (
         "It needs the real Azure Machine Learning SDK, in an environment of its own."
     )
 
 
-def outside(name: str, hint: str = "") -> str:
-    """Return what to say of a name that the layer does not have; ``hint`` is a name near to it."""
+def missing_name(name: str, hint: str = "") -> str:
+    """Return the message for a name that the layer does not have; ``hint`` suggests a similar one."""
     return (
         f"{name} is not part of the local azureml layer of parallelrun-jupyter. "
-        f"{advice(name, hint)} {DOCUMENTATION} lists what there is."
+        f"{advice(name, hint)} {DOCUMENTATION} lists all names."
     )
+
+
+class Partial:
+    """Base of classes that have only some of the attributes of Azure's; explains a missing one."""
+
+    _instead: ClassVar[str] = ""
+    """The advice for every missing attribute of the class, starting with a space."""
+
+    def __getattr__(self, name: str) -> Any:
+        kind = type(self)
+        if name.startswith("_"):
+            msg = f"{kind.__name__!r} object has no attribute {name!r}"
+            raise AttributeError(msg)
+        names = [member for member, _ in inspect.getmembers(kind) if not member.startswith("_")]
+        hint = nearest_hint(name, [*names, *vars(self)])
+        msg = (
+            f"{kind.__name__}.{name} is not part of the local layer.{hint} {DOCUMENTATION} lists all "
+            f"names.{self._instead}"
+        )
+        raise AttributeError(msg)

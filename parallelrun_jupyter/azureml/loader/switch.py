@@ -1,7 +1,7 @@
-"""The environment variable ``PARALLELRUN_AZUREML``, read when an interpreter starts.
+"""Switches the layer on if the environment variable ``PARALLELRUN_AZUREML`` is set.
 
-A line of ``parallelrun_azureml.pth``, beside the package, imports this where the variable is set;
-where it is not, an interpreter's start costs one look at its environment.
+``parallelrun_azureml.pth``, installed beside the package, imports this module when an interpreter
+starts with the variable set. Other interpreters only read their environment.
 """
 
 from __future__ import annotations
@@ -15,17 +15,19 @@ _OFF = {"", "0", "false", "no", "off"}
 
 
 def is_on(environ: Mapping[str, str] = os.environ) -> bool:
-    """Say whether the variable switches the layer on."""
+    """Return whether the variable switches the layer on."""
     return environ.get(SWITCH_VARIABLE, "").strip().lower() not in _OFF
 
 
 def switch() -> None:
-    """Switch the layer on where the variable says so."""
+    """Switch the layer on if the variable is set."""
     if is_on():
         from .import_hook import install
 
         if not install():
-            print(f"{SWITCH_VARIABLE} is set, but the real azureml-core is here", file=sys.stderr)
+            print(
+                f"{SWITCH_VARIABLE} is set, but the real azureml-core is installed", file=sys.stderr
+            )
 
 
 switch()

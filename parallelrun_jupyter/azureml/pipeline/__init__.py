@@ -1,1 +1,1 @@
-"""Azure's pipelines: steps, runs, outputs and their views."""
+"""Azure's names for pipelines: steps, outputs, runs and their views."""

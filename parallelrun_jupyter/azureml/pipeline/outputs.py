@@ -1,62 +1,68 @@
-"""What steps write: folders of datastores, wired to the steps that read them."""
+"""Outputs of steps: folders in datastores, which other steps may read."""
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import Any
 
 from ...pipelines.record import STEP_RUN_ID, OutputRecord
-from ..data.consumption import DatasetConsumptionConfig
-from ..data.dataset_types import plain_header
+from ..data.step_inputs import DatasetConsumptionConfig
+from ..data.tables import plain_header
 from ..exceptions import UserErrorException
 
 _NAME = re.compile(r"\w+", re.ASCII)
-_DEFAULT_PATH = f"azureml/{STEP_RUN_ID}"
+_OUTPUT_NUMBERS = itertools.count(1)
 
 
 class _Output:
-    """A folder that one step writes and others may read."""
+    """Base of outputs: a folder that one step writes and others may read."""
 
     name: str
     producer: Any = None
     datastore: Any = None
     register_as = ""
 
-    def where(self) -> str:
-        """Return the path in the datastore, with the step's run to be filled in."""
-        return f"{_DEFAULT_PATH}/{self.name}"
+    def path_template(self) -> str:
+        """Return the path in the datastore, with a placeholder for the id of the step's run."""
+        return f"azureml/{STEP_RUN_ID}/{self.name}"
 
     def record(self, default_datastore: Any) -> OutputRecord:
-        """Return what the producing step's record says of this output."""
+        """Return this output for the record of the step that writes it."""
         datastore = self.datastore if self.datastore is not None else default_datastore
         native = datastore.native
         return OutputRecord(
             self.name,
             datastore.name,
             native.url,
-            self.where(),
+            self.path_template(),
             native.storage.spec() if native.storage else None,
             register_as=self.register_as,
         )
 
     def reading(self) -> tuple[Any, str, dict[str, Any]]:
-        """Return the output to be read, as what, and how."""
+        """Return the output, the kind of its files, and options for reading them."""
         return self, "files", {}
 
 
 class PipelineData(_Output):
-    """A folder between steps.
+    """A folder that one step writes and other steps read.
 
     Parameters
     ----------
     name
         Letters, digits and underscores.
     datastore
-        Where it is. Default: the pipeline's default datastore.
+        The datastore. Default: the pipeline's default datastore.
     output_name, output_mode, output_overwrite, data_type, is_directory, pipeline_output_name
         As in Azure; the mode makes no difference here.
     output_path_on_compute
-        Taken and not used: scripts get the path as an argument.
+        Ignored: scripts receive the path as an argument.
+
+    Raises
+    ------
+    ValueError
+        The name or the mode is invalid.
     """
 
     def __init__(
@@ -73,7 +79,10 @@ class PipelineData(_Output):
         training_output: Any = None,
     ) -> None:
         if not isinstance(name, str) or not _NAME.fullmatch(name):
-            msg = f"PipelineData name: [{name}] is not a valid, as it may contain only letters, digits, and underscores."
+            msg = (
+                f"PipelineData name: [{name}] is not valid, as it may contain only letters, digits, "
+                "and underscores."
+            )
             raise ValueError(msg)
         if output_mode not in {"mount", "upload"}:
             msg = f"Invalid output mode [{output_mode}]; expected 'mount' or 'upload'."
@@ -90,15 +99,15 @@ class PipelineData(_Output):
         return f"$AZUREML_DATAREFERENCE_{self.name}"
 
     def as_dataset(self) -> PipelineOutputFileDataset:
-        """Return what is written there as a dataset for a next step."""
+        """Return the output as a dataset for another step."""
         return PipelineOutputFileDataset(self)
 
     def as_input(self, input_name: str | None = None) -> PipelineData:
-        """Return this, to be read by a next step."""
+        """Return this output as an input of another step."""
         return self
 
     def as_mount(self) -> PipelineData:
-        """Return this, to be read through paths."""
+        """Return this output as an input of another step."""
         return self
 
     def as_download(
@@ -107,7 +116,7 @@ class PipelineData(_Output):
         path_on_compute: str | None = None,
         overwrite: Any = None,
     ) -> PipelineData:
-        """Return this, to be read through paths."""
+        """Return this output as an input of another step."""
         return self
 
     def create_input_binding(
@@ -117,12 +126,12 @@ class PipelineData(_Output):
         path_on_compute: str | None = None,
         overwrite: Any = None,
     ) -> PipelineData:
-        """Return this, to be read by a next step."""
+        """Return this output as an input of another step."""
         return self
 
 
 class PipelineOutputAbstractDataset:
-    """What a step wrote, as a dataset for a next step."""
+    """Base of datasets of a step's output, for another step."""
 
     is_tabular = False
 
@@ -132,7 +141,7 @@ class PipelineOutputAbstractDataset:
         self.register_as = ""
 
     def as_named_input(self, name: str) -> DatasetConsumptionConfig:
-        """Return it as an input of a step, under a name."""
+        """Return the dataset under a name, as an input of a step."""
         return DatasetConsumptionConfig(name, self)
 
     def register(
@@ -142,28 +151,28 @@ class PipelineOutputAbstractDataset:
         description: str | None = None,
         tags: dict[str, str] | None = None,
     ) -> Any:
-        """Register what is written there as a dataset, once the step has completed."""
+        """Register the output as a dataset when the step has completed."""
         self.pipeline_data.register_as = name
         return self
 
     def reading(self) -> tuple[Any, str, dict[str, Any]]:
-        """Return the output to be read, as what, and how."""
+        """Return the output, the kind of its files, and options for reading them."""
         return self.pipeline_data, "files", {}
 
 
 class PipelineOutputFileDataset(PipelineOutputAbstractDataset):
-    """Files that a step wrote."""
+    """The files of a step's output, as a dataset for another step."""
 
     def as_mount(self, path_on_compute: str | None = None) -> Any:
-        """Return it, to be read through paths."""
+        """Return the files as an input of another step."""
         return DatasetConsumptionConfig(self.name, self).as_mount(path_on_compute)
 
     def as_download(self, path_on_compute: str | None = None) -> Any:
-        """Return it, to be read through paths."""
+        """Return the files as an input of another step."""
         return DatasetConsumptionConfig(self.name, self).as_download(path_on_compute)
 
     def as_direct(self) -> Any:
-        """Return it, to be read as it is."""
+        """Return the files as an input of another step."""
         return DatasetConsumptionConfig(self.name, self)
 
     def parse_delimited_files(
@@ -176,7 +185,7 @@ class PipelineOutputFileDataset(PipelineOutputAbstractDataset):
         set_column_types: dict[str, Any] | None = None,
         quoted_line_breaks: bool = False,
     ) -> PipelineOutputTabularDataset:
-        """Return the rows of the delimited files that are written there."""
+        """Return the rows of the output's delimited files."""
         options = {"separator": separator, "header": header, "partition_format": partition_format}
         return PipelineOutputTabularDataset(self.pipeline_data, "delimited", options)
 
@@ -187,14 +196,14 @@ class PipelineOutputFileDataset(PipelineOutputAbstractDataset):
         file_extension: str = ".parquet",
         set_column_types: dict[str, Any] | None = None,
     ) -> PipelineOutputTabularDataset:
-        """Return the rows of the Parquet files that are written there."""
+        """Return the rows of the output's Parquet files."""
         return PipelineOutputTabularDataset(
             self.pipeline_data, "parquet", {"partition_format": partition_format}
         )
 
 
 class PipelineOutputTabularDataset(PipelineOutputAbstractDataset):
-    """Rows of what a step wrote."""
+    """The rows of a step's output, as a dataset for another step."""
 
     is_tabular = True
 
@@ -206,28 +215,32 @@ class PipelineOutputTabularDataset(PipelineOutputAbstractDataset):
         }
 
     def reading(self) -> tuple[Any, str, dict[str, Any]]:
-        """Return the output to be read, as what, and how."""
+        """Return the output, the kind of its files, and options for reading them."""
         return self.pipeline_data, self._reads, self._options
 
 
 class OutputFileDatasetConfig(_Output):
-    """A folder that a step writes, and that others read as a dataset.
+    """A folder that one step writes and other steps read as a dataset.
 
     Parameters
     ----------
     name
-        Letters, digits and underscores. Default: made up.
+        Letters, digits and underscores. Default: ``output_1``, ``output_2``, ...
     destination
-        ``(datastore, path)``; ``{run-id}`` and ``{output-name}`` in the path are filled in.
+        ``(datastore, path)``; ``{run-id}`` and ``{output-name}`` in the path are replaced.
         Default: the pipeline's default datastore.
     source
-        Taken and not used: scripts get the path as an argument.
+        Ignored: scripts receive the path as an argument.
     partition_format
-        Where keys are in the paths.
+        Pattern of the paths, with partition keys in braces.
+
+    Raises
+    ------
+    UserErrorException
+        The name is invalid.
     """
 
     is_tabular = False
-    _made = 0
 
     def __init__(
         self,
@@ -237,8 +250,7 @@ class OutputFileDatasetConfig(_Output):
         partition_format: str | None = None,
     ) -> None:
         if name is None:
-            OutputFileDatasetConfig._made += 1
-            name = f"output_{OutputFileDatasetConfig._made}"
+            name = f"output_{next(_OUTPUT_NUMBERS)}"
         if not _NAME.fullmatch(name):
             msg = f"name is {name!r}; expected letters, digits and underscores."
             raise UserErrorException(msg)
@@ -247,42 +259,41 @@ class OutputFileDatasetConfig(_Output):
         self.source = source
         self.partition_format = partition_format
         self.mode = "mount"
-        datastore, self._path = _destination(destination)
-        self.datastore = datastore
+        self.datastore, self._path = _destination(destination)
 
     def __repr__(self) -> str:
         return f"OutputFileDatasetConfig(name={self.name!r})"
 
-    def where(self) -> str:
-        """Return the path in the datastore, with the step's run to be filled in."""
+    def path_template(self) -> str:
+        """Return the path in the datastore, with a placeholder for the id of the step's run."""
         path = self._path or f"azureml/{STEP_RUN_ID}/{{output-name}}"
         return path.replace("{output-name}", self.name).strip("/")
 
     def as_input(self, name: str | None = None) -> DatasetConsumptionConfig:
-        """Return what is written there as an input of a next step."""
+        """Return the output as an input of another step."""
         return DatasetConsumptionConfig(name or self.name, self, "mount")
 
     def reading(self) -> tuple[Any, str, dict[str, Any]]:
-        """Return the output to be read, as what, and how."""
+        """Return the output, the kind of its files, and options for reading them."""
         keys = {"partition_format": self.partition_format} if self.partition_format else {}
         return self, "files", keys
 
     def as_mount(self, disable_metadata_cache: bool = False) -> OutputFileDatasetConfig:
-        """Return this, to be written through its path."""
+        """Return this output; the mode makes no difference here."""
         self.mode = "mount"
         return self
 
     def as_upload(
         self, overwrite: bool = False, source_globs: Any = None
     ) -> OutputFileDatasetConfig:
-        """Return this, to be written through its path."""
+        """Return this output; the mode makes no difference here."""
         self.mode = "upload"
         return self
 
     def register_on_complete(
         self, name: str, description: str | None = None, tags: dict[str, str] | None = None
     ) -> OutputFileDatasetConfig:
-        """Register what is written there as a dataset, once the step has completed."""
+        """Register the output as a dataset when the step has completed."""
         self.register_as = name
         return self
 
@@ -295,7 +306,7 @@ class OutputFileDatasetConfig(_Output):
         path_glob: str | None = None,
         set_column_types: dict[str, Any] | None = None,
     ) -> OutputTabularDatasetConfig:
-        """Return the rows of the delimited files that are written there."""
+        """Return the rows of the output's delimited files."""
         options = {"separator": separator, "header": header, "partition_format": partition_format}
         return OutputTabularDatasetConfig(self, "delimited", options)
 
@@ -306,15 +317,15 @@ class OutputFileDatasetConfig(_Output):
         path_glob: str | None = None,
         set_column_types: dict[str, Any] | None = None,
     ) -> OutputTabularDatasetConfig:
-        """Return the rows of the Parquet files that are written there."""
+        """Return the rows of the output's Parquet files."""
         return OutputTabularDatasetConfig(self, "parquet", {"partition_format": partition_format})
 
 
 class OutputTabularDatasetConfig(PipelineOutputTabularDataset):
-    """Rows of what a step wrote."""
+    """The rows of an `OutputFileDatasetConfig`, as a dataset for another step."""
 
     def as_input(self, name: str | None = None) -> DatasetConsumptionConfig:
-        """Return the rows as an input of a next step."""
+        """Return the rows as an input of another step."""
         return DatasetConsumptionConfig(name or self.name, self)
 
 

@@ -1,4 +1,4 @@
-"""``ParallelRunConfig`` with the signatures and checks of ``azureml.pipeline.steps``."""
+"""``ParallelRunConfig`` of ``azureml.pipeline.steps`` and of its preview."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import re
 from pathlib import Path
 from typing import Any
 
+from ...config.run_config import OUTPUT_ACTIONS
 from ..core.computes import AmlCompute
 from ..core.environments import Environment
-from ..core.parameters import PipelineParameter, PromotedParameter, bound, default_of
 from ..core.workspace import Workspace, as_workspace
+from ..data.step_inputs import PipelineParameter, PromotedParameter, bound, default_of
 
-OUTPUT_ACTIONS = ("append_row", "summary_only")
 DEFAULT_OUTPUT_FILE = "parallel_run_step.txt"
 _FORBIDDEN_IN_FILE_NAME = re.compile(r'[~"#%&*:<>?/\\{|}]')
 _SIZE = re.compile(r"\d+\s*([kKmMgG][bB])?", re.ASCII)
@@ -21,30 +21,30 @@ PARAMETERS = (
     "mini_batch_size", "node_count", "process_count_per_node", "logging_level",
     "run_invocation_timeout", "run_max_try", "partition_keys",
 )  # fmt: skip
-"""What may be a `PipelineParameter`."""
+"""Settings that may be a `PipelineParameter`."""
 
 
 class ParallelRunConfig:
-    """How to run an entry script over mini-batches, in Azure's order and with its checks.
+    """The settings of a run over mini-batches, with Azure's signature and checks.
 
     Parameters
     ----------
     environment
-        The packages of the workers.
+        The environment of the workers.
     entry_script
         The script with ``init()`` and ``run(mini_batch)``, relative to ``source_directory``.
     error_threshold
-        Failed items tolerated; -1 ignores them.
+        Maximum number of failed items; -1 for any number.
     output_action
         ``append_row`` or ``summary_only``.
     compute_target, node_count
-        Where to run, on how many nodes.
+        The compute target, and the number of its nodes to use.
     process_count_per_node, mini_batch_size, source_directory, description, logging_level
         As in Azure.
     run_invocation_timeout
-        Seconds that one ``run()`` may take.
+        Timeout of one ``run()`` call in seconds.
     run_max_try
-        Attempts for each mini-batch.
+        Maximum number of attempts for each mini-batch.
     append_row_file_name, allowed_failed_count, allowed_failed_percent, partition_keys
         As in Azure.
     environment_variables
@@ -53,7 +53,7 @@ class ParallelRunConfig:
     Raises
     ------
     ValueError
-        A value is missing, of a wrong type or out of its range.
+        A value is missing, out of range or of the wrong type.
     """
 
     def __init__(
@@ -98,16 +98,19 @@ class ParallelRunConfig:
         self._check()
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({json.dumps(self._shown())})"
+        return f"{type(self).__name__}({json.dumps(self._summary())})"
 
-    def _shown(self) -> dict[str, Any]:
+    def _target_name(self) -> str | None:
         target = self.compute_target
+        return target if isinstance(target, str) else getattr(target, "name", None)
+
+    def _summary(self) -> dict[str, Any]:
         return {
             "entry_script": self.entry_script,
             "mini_batch_size": default_of(self.mini_batch_size),
             "error_threshold": self.error_threshold,
             "output_action": self.output_action,
-            "compute_target": target if isinstance(target, str) else getattr(target, "name", None),
+            "compute_target": self._target_name(),
             "node_count": default_of(self.node_count),
             "process_count_per_node": default_of(self.process_count_per_node),
             "append_row_file_name": self.append_row_file_name,
@@ -115,7 +118,7 @@ class ParallelRunConfig:
 
     def _check(self) -> None:
         if self.environment is None:
-            msg = "Parameter environment is required; give an Environment(name=...)."
+            msg = "Parameter environment is required; pass an Environment(name=...)."
             raise ValueError(msg)
         if not isinstance(self.environment, Environment):
             msg = (
@@ -170,8 +173,8 @@ class ParallelRunConfig:
 
     def _check_counts(self) -> None:
         processes = self.process_count_per_node
-        is_open = processes is None or isinstance(processes, PipelineParameter)
-        if not is_open and (not isinstance(processes, int) or processes < 1):
+        is_deferred = processes is None or isinstance(processes, PipelineParameter)
+        if not is_deferred and (not isinstance(processes, int) or processes < 1):
             msg = (
                 "Parameter process_count_per_node must be an integer greater than 0; "
                 f"it is {processes!r}."
@@ -199,7 +202,7 @@ class ParallelRunConfig:
         if size is not None and keys is not None:
             msg = (
                 "Parameter mini_batch_size and partition_keys are mutually exclusive: with "
-                "partition_keys every combination of the keys is one mini-batch."
+                "partition_keys, every combination of the keys is one mini-batch."
             )
             raise ValueError(msg)
         if size is not None:
@@ -216,7 +219,7 @@ class ParallelRunConfig:
             raise ValueError(msg)
 
     def settings(self) -> dict[str, Any]:
-        """Return the settings as a step's record has them, parameters as bindings."""
+        """Return the settings for the record of a step, with references to parameters."""
         return {
             "mini_batch_size": bound(self.mini_batch_size),
             "partition_keys": bound(self.partition_keys),
@@ -239,18 +242,15 @@ class ParallelRunConfig:
         return [value for value in values if isinstance(value, PipelineParameter)]
 
     def save_to_yaml(self, path: str) -> None:
-        """Write the configuration, under the key ``parallel_run_config``; parameters by defaults."""
+        """Write the configuration to a YAML file; parameters are replaced by their defaults."""
         import yaml
 
-        target = self.compute_target
-        record = {name: default_of(value) for name, value in vars(self).items()}
-        record["compute_target"] = (
-            target if isinstance(target, str) else getattr(target, "name", None)
-        )
-        record["environment"] = self.environment.record()
-        kept = {name: value for name, value in record.items() if value not in (None, {})}
-        kept["compute_target_name"] = kept.pop("compute_target", None)
-        text = yaml.safe_dump({"parallel_run_config": kept}, sort_keys=False)
+        fields = {name: default_of(value) for name, value in vars(self).items()}
+        del fields["compute_target"]
+        fields["environment"] = self.environment.record()
+        fields = {name: value for name, value in fields.items() if value not in (None, {})}
+        fields["compute_target_name"] = self._target_name()
+        text = yaml.safe_dump({"parallel_run_config": fields}, sort_keys=False)
         Path(path).write_text(text, encoding="utf-8")
 
     @staticmethod
@@ -270,54 +270,56 @@ class ParallelRunConfig:
         if not isinstance(fields, dict):
             msg = f"{os.fspath(path)!r} has no mapping under the key 'parallel_run_config'."
             raise ValueError(msg)
-        given = {key: value for key, value in fields.items() if key != "environment"}
-        given["compute_target"] = given.pop("compute_target_name", None)
-        environment = fields.get("environment")
+        settings = dict(fields)
+        settings["compute_target"] = settings.pop("compute_target_name", None)
+        environment = settings.pop("environment", None)
         if isinstance(environment, str):
             environment = yaml.safe_load(Path(environment).read_text(encoding="utf-8"))
-        return ParallelRunConfig(environment=_environment(environment), **given)
+        return ParallelRunConfig(environment=_environment(environment), **settings)
 
 
 def _environment(record: Any) -> Environment:
-    """Return the environment of a YAML file, in our own form or in Azure's."""
-    given = dict(record or {})
-    given["name"] = given.get("name") or "environment"
-    packages = (given.get("python") or {}).get("condaDependencies")
+    """Return the environment of a YAML file, in this layer's format or in Azure's."""
+    fields = dict(record or {})
+    fields["name"] = fields.get("name") or "environment"
+    packages = (fields.get("python") or {}).get("condaDependencies")
     if packages is not None:
-        given["conda_dependencies"] = packages
-        given["python_version"] = "as given"
-    return Environment._of(given)
+        fields["conda_dependencies"] = packages
+        fields["python_version"] = "from conda_dependencies"
+    return Environment._of(fields)
 
 
 def check_size(size: Any) -> None:
-    """See that a mini-batch size can be read.
+    """Check a mini-batch size.
 
     Raises
     ------
     ValueError
-        It cannot; the message shows what can.
+        It is not a positive whole number, with or without KB, MB or GB.
     """
     text = str(size).strip()
     is_size = isinstance(size, int | str) and not isinstance(size, bool) and _SIZE.fullmatch(text)
     if not is_size or not int(re.sub(r"\D", "", text)):
         msg = (
-            f"Parameter mini_batch_size is {size!r}; it must be a whole number from 1, or such a "
-            "number with KB, MB or GB: 5 (files), '10KB' or '1MB' (of a table)."
+            f"Parameter mini_batch_size is {size!r}; it must be a whole number from 1, with KB, MB or "
+            "GB for tables: 5 (files), '10KB' or '1MB'."
         )
         raise ValueError(msg)
 
 
 class PreviewParallelRunConfig(ParallelRunConfig):
-    """The configuration of ``azureml.contrib.pipeline.steps``: sizes are texts.
+    """The settings of a run, as in the preview ``azureml.contrib.pipeline.steps``.
 
-    Six settings are parameters of the pipeline by themselves: ``aml_mini_batch_size``,
-    ``aml_error_threshold``, ``aml_logging_level``, ``aml_run_invocation_timeout``,
-    ``aml_node_count`` and ``aml_process_count_per_node``.
+    ``mini_batch_size`` is text. Six settings are always parameters of the pipeline:
+    ``aml_mini_batch_size``, ``aml_error_threshold``, ``aml_logging_level``,
+    ``aml_run_invocation_timeout``, ``aml_node_count`` and ``aml_process_count_per_node``.
 
     Raises
     ------
     ValueError
-        As `ParallelRunConfig`; ``mini_batch_size`` is not text.
+        As `ParallelRunConfig`.
+    TypeError
+        ``mini_batch_size`` is not text.
     """
 
     def __init__(
@@ -348,7 +350,7 @@ class PreviewParallelRunConfig(ParallelRunConfig):
         self.input_format = input_format
 
     def settings(self) -> dict[str, Any]:
-        """Return the settings, the six that are always parameters as bindings."""
+        """Return the settings for the record of a step, six of them always as parameters."""
         settings = super().settings()
         for parameter in self.parameters():
             field = parameter.name.removeprefix("aml_")
@@ -357,11 +359,9 @@ class PreviewParallelRunConfig(ParallelRunConfig):
         return settings
 
     def parameters(self) -> list[PipelineParameter]:
-        """Return the parameters among the settings, and the six that always are."""
-        given = super().parameters()
-        names = (*PARAMETERS[:5], "error_threshold")
-        return given + [
+        """Return the parameters among the settings, and those of the six promoted settings."""
+        return super().parameters() + [
             PromotedParameter(f"aml_{name}", getattr(self, name))
-            for name in names
+            for name in (*PARAMETERS[:5], "error_threshold")
             if not isinstance(getattr(self, name), PipelineParameter)
         ]

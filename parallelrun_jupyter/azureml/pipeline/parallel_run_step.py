@@ -1,4 +1,4 @@
-"""``ParallelRunStep``, with the signatures of the GA package and of the preview."""
+"""``ParallelRunStep`` of ``azureml.pipeline.steps`` and of its preview."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from ..core.computes import say_where
-from ..core.parameters import PipelineParameter, default_of
+from ..core.computes import print_placement
 from ..core.references import DataReference
-from ..data.consumption import DatasetConsumptionConfig
+from ..data.step_inputs import DatasetConsumptionConfig, PipelineParameter, default_of
 from ..exceptions import UserErrorException
 from .outputs import OutputFileDatasetConfig, PipelineOutputAbstractDataset, _Output
 from .parallel_run_config import ParallelRunConfig, PreviewParallelRunConfig
@@ -22,11 +21,9 @@ RESERVED = (
     "output", "output_action", "logging_level", "process_count_per_node",
     "run_invocation_timeout", "run_max_try", "append_row_file_name", "partition_keys",
 )  # fmt: skip
-"""Names of arguments that Azure gives to the script itself."""
-
-
-TUNING = ("task_overhead_timeout", "progress_update_timeout", "first_task_creation_timeout")
-"""Arguments that Azure reads itself, and that are settings here."""
+"""Arguments that Azure adds to the script's command line."""
+TIMEOUTS = ("task_overhead_timeout", "progress_update_timeout", "first_task_creation_timeout")
+"""Arguments of the script that set timeouts of the run."""
 
 
 class ParallelRunStep(PipelineStep):
@@ -37,24 +34,27 @@ class ParallelRunStep(PipelineStep):
     name
         Its name in the pipeline.
     parallel_run_config
-        How to run.
+        The settings of the run.
     inputs
-        Datasets with names; each is split on its own.
+        Datasets with names; each is split into mini-batches on its own.
     output
-        What receives the rows; may be missing for ``summary_only``.
+        The output for the rows; optional for ``summary_only``.
     side_inputs
-        What the script reads whole.
+        Inputs that the script reads as a whole.
     arguments
-        The script's command line, after the settings that Azure puts before it.
+        The script's command line, which follows the settings that Azure adds.
     allow_reuse
-        Take the outputs of an earlier run of the same script, settings and inputs.
+        Reuse the outputs of an earlier run of the same script, settings and inputs.
 
     Raises
     ------
     ValueError
-        An argument has a reserved name, or is no option.
+        A value is invalid, an argument has a reserved name or is not an option, or the script does
+        not exist.
     UserErrorException
-        An input or an output is of a wrong kind.
+        An input or output is of the wrong kind.
+    AssertionError
+        ``inputs`` is empty.
     """
 
     kind = "parallel"
@@ -81,19 +81,19 @@ class ParallelRunStep(PipelineStep):
         if output is None and parallel_run_config.output_action != "summary_only":
             msg = "Please specify output parameter: output_action is 'append_row'."
             raise ValueError(msg)
-        self.tuning = tuning_of(arguments or ())
+        self.timeouts = timeouts_in(arguments or ())
         super().__init__(
             name,
-            [_as_input(one) for one in _listed(inputs)],
+            [_as_input(value) for value in _checked_list(inputs)],
             [] if output is None else [_single(output)],
             arguments,
             allow_reuse,
         )
-        self.side_inputs = [_as_side_input(one) for one in side_inputs or ()]
+        self.side_inputs = [_as_side_input(value) for value in side_inputs or ()]
         _check_inputs(self.inputs)
         nodes = default_of(parallel_run_config.node_count)
         if str(nodes) != "1":
-            say_where(parallel_run_config.compute_target, nodes)
+            print_placement(parallel_run_config.compute_target, nodes)
 
     def reads(self) -> list[Any]:
         """Return everything that the step reads."""
@@ -101,34 +101,34 @@ class ParallelRunStep(PipelineStep):
 
     def parameters(self) -> list[PipelineParameter]:
         """Return the parameters that the step uses."""
-        sides = (getattr(one, "dataset", one) for one in self.side_inputs)
-        more = [one for one in sides if isinstance(one, PipelineParameter)]
-        return [*super().parameters(), *more, *self.config.parameters()]
+        sources = (getattr(side, "dataset", side) for side in self.side_inputs)
+        of_sides = [source for source in sources if isinstance(source, PipelineParameter)]
+        return [*super().parameters(), *of_sides, *self.config.parameters()]
 
 
-def tuning_of(arguments: Sequence[Any]) -> dict[str, int]:
-    """Return the settings that Azure takes from a script's arguments: three of its timeouts.
+def timeouts_in(arguments: Sequence[Any]) -> dict[str, int]:
+    """Return the timeouts that Azure reads from a script's arguments, in seconds.
 
     Raises
     ------
     ValueError
-        One is no whole number from 1.
+        A timeout is not a whole number from 1.
     """
-    found = {}
+    timeouts = {}
     for position, value in enumerate(arguments):
-        name, _, given = str(value).removeprefix("--").partition("=")
-        if not str(value).startswith("--") or name not in TUNING:
+        name, _, seconds = str(value).removeprefix("--").partition("=")
+        if not str(value).startswith("--") or name not in TIMEOUTS:
             continue
-        if not given and position + 1 < len(arguments):
-            given = str(arguments[position + 1])
-        if not given.isdigit() or not int(given):
-            msg = f"argument --{name} is {given!r}; expected a whole number of seconds from 1."
+        if not seconds and position + 1 < len(arguments):
+            seconds = str(arguments[position + 1])
+        if not seconds.isdigit() or not int(seconds):
+            msg = f"argument --{name} is {seconds!r}; expected a whole number of seconds from 1."
             raise ValueError(msg)
-        found[name] = int(given)
-    return found
+        timeouts[name] = int(seconds)
+    return timeouts
 
 
-def _listed(inputs: Any) -> list[Any]:
+def _checked_list(inputs: Any) -> list[Any]:
     if not isinstance(inputs, list | tuple) or not inputs:
         msg = "Parameter inputs must be a non-empty list, such as [dataset.as_named_input('data')]."
         raise AssertionError(msg)
@@ -145,16 +145,16 @@ def _single(output: Any) -> Any:
 
 
 def _as_input(value: Any) -> DatasetConsumptionConfig:
-    """Return something that is split as an input with a name."""
+    """Return an input that is split into mini-batches, with its name."""
     if isinstance(value, DatasetConsumptionConfig):
         return value
     if isinstance(value, PipelineOutputAbstractDataset | OutputFileDatasetConfig):
         return DatasetConsumptionConfig(value.name, value, "mount")
     advice = "dataset.as_named_input('name')"
     if hasattr(value, "native"):
-        msg = f"inputs holds a {type(value).__name__} without a name; give {advice}."
+        msg = f"inputs holds a {type(value).__name__} without a name; pass {advice}."
     elif isinstance(value, _Output):
-        msg = f"inputs holds {value!r}; give {value.name}.as_dataset()."
+        msg = f"inputs holds {value!r}; pass {value.name}.as_dataset()."
     else:
         msg = f"inputs holds {value!r}, a {type(value).__name__}; expected {advice}."
     raise UserErrorException(msg)
@@ -166,19 +166,19 @@ def _as_side_input(value: Any) -> Any:
     if isinstance(value, DatasetConsumptionConfig | DataReference | _Output):
         return value
     msg = (
-        f"side_inputs holds {value!r}, a {type(value).__name__}; expected what "
-        "dataset.as_named_input('name').as_mount() returns, a DataReference or a PipelineData."
+        f"side_inputs holds {value!r}, a {type(value).__name__}; expected "
+        "dataset.as_named_input('name').as_mount(), a DataReference or a PipelineData."
     )
     raise UserErrorException(msg)
 
 
 def _check_inputs(inputs: list[DatasetConsumptionConfig]) -> None:
-    if len({one.is_tabular for one in inputs}) > 1:
-        msg = "inputs mixes files and tables; all inputs of a ParallelRunStep are of one kind."
+    if len({input_.is_tabular for input_ in inputs}) > 1:
+        msg = "inputs mixes files and tables; all inputs of a ParallelRunStep must be of one kind."
         raise UserErrorException(msg)
-    names = [one.name for one in inputs]
+    names = [input_.name for input_ in inputs]
     if len(set(names)) < len(names):
-        msg = f"inputs has two inputs of one name: {', '.join(names)}."
+        msg = f"inputs has two inputs with the same name: {', '.join(names)}."
         raise UserErrorException(msg)
 
 
@@ -198,7 +198,7 @@ def _check_arguments(arguments: Any) -> None:
             if name in RESERVED:
                 msg = (
                     f"Reserved argument {name!r} is found in arguments; set it in "
-                    "ParallelRunConfig, and rename an option of the script."
+                    "ParallelRunConfig, or rename the option of the script."
                 )
                 raise ValueError(msg)
 
@@ -224,12 +224,14 @@ def _check_source(config: ParallelRunConfig) -> None:
 class PreviewParallelRunStep(ParallelRunStep):
     """The step of ``azureml.contrib.pipeline.steps``, the preview of 2019 and 2020.
 
-    ``models`` are noted; scripts find them by ``Model.get_model_path``.
+    ``models`` are only recorded; scripts open them by ``Model.get_model_path``.
 
     Raises
     ------
     ValueError
-        As `ParallelRunStep`; the name is not of 3 to 32 small letters, digits and ``-``.
+        As `ParallelRunStep`, or the name is not 3 to 32 lowercase letters, digits and ``-``.
+    UserErrorException
+        As `ParallelRunStep`, or the configuration is not of the preview.
     """
 
     def __init__(
@@ -250,8 +252,8 @@ class PreviewParallelRunStep(ParallelRunStep):
             3 <= len(name) <= 32 and _PREVIEW_NAME.fullmatch(name)
         ):
             msg = (
-                f"Step name is {name!r}; it must be of 3 to 32 characters: small letters, digits "
-                "and -, the first one a letter, the last one no -."
+                f"Step name is {name!r}; it must be of 3 to 32 characters: lowercase letters, digits "
+                "and -, starting with a letter and not ending with -."
             )
             raise ValueError(msg)
         if not isinstance(parallel_run_config, PreviewParallelRunConfig):
@@ -262,7 +264,7 @@ class PreviewParallelRunStep(ParallelRunStep):
             raise UserErrorException(msg)
         for model in models or ():
             if not hasattr(model, "version"):
-                msg = f"models holds {model!r}; expected what Model.register returned."
+                msg = f"models holds {model!r}; expected the result of Model.register."
                 raise UserErrorException(msg)
         super().__init__(
             name, parallel_run_config, inputs, output, side_inputs, arguments, allow_reuse

@@ -1,4 +1,4 @@
-"""``PipelineRun``: a pipeline that was submitted, by its folder."""
+"""Runs of pipelines: ``PipelineRun``, and ``Run``, which finds a run by its id."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from ...errors import RunNotFoundError
 from ...pipelines import start
 from ...pipelines.folder import PipelineFolder, every_pipeline, find_pipeline
 from ...pipelines.journal import PipelineState
+from ...worker.azureml import core
 from ..core.workspace import Workspace
 from ..exceptions import ActivityFailedException, ExperimentException, UserErrorException
-from ..loader.missing import Partial
+from ..loader.name_table import Partial
 from ..statuses import Status, run_status
-from .console import watch_pipeline
-from .experiments import Experiment
-from .pipeline_views import html_table, text_lines
-from .pipelines import PublishedPipeline
+from .pipeline_views import html_table, text_lines, wait_until_ended
+from .pipelines import Experiment, PublishedPipeline
 from .step_runs import PortDataReference, StepRun
 
 
@@ -29,14 +29,16 @@ class PipelineRun(Partial):
     Parameters
     ----------
     experiment
-        The experiment that it belongs to.
+        The experiment of the run.
     run_id
-        Its id.
+        The id of the run.
 
     Raises
     ------
     ExperimentException
-        There is no such run; the message names the nearest id.
+        The run does not exist; the message suggests a similar id.
+    UserErrorException
+        ``experiment`` is not an `Experiment`.
     """
 
     def __init__(
@@ -46,10 +48,7 @@ class PipelineRun(Partial):
             msg = f"experiment is {experiment!r}; expected an Experiment, such as ws.experiments[name]."
             raise UserErrorException(msg)
         self.experiment = experiment
-        try:
-            self._folder = find_pipeline(run_id)
-        except RunNotFoundError as error:
-            raise ExperimentException(str(error)) from error
+        self._folder = _find_folder(run_id)
         self._record = self._folder.read_record()
         self.id = run_id
         self.type = "azureml.PipelineRun"
@@ -70,11 +69,11 @@ class PipelineRun(Partial):
 
     @property
     def folder(self) -> PipelineFolder:
-        """The folder of the run."""
+        """The run's folder."""
         return self._folder
 
     def state(self) -> PipelineState:
-        """Return where the pipeline stands now."""
+        """Return the current state of the pipeline."""
         return self._folder.read_state(self._record.created_at)
 
     @property
@@ -84,7 +83,7 @@ class PipelineRun(Partial):
 
     @property
     def name(self) -> str:
-        """The id, as Azure calls runs."""
+        """The id, which is also the name in Azure."""
         return self.id
 
     @property
@@ -94,17 +93,17 @@ class PipelineRun(Partial):
 
     @property
     def tags(self) -> dict[str, str]:
-        """The tags that the run was submitted with."""
+        """The tags of the run."""
         return dict(self._record.tags)
 
     def get_tags(self) -> dict[str, str]:
-        """Return the tags that the run was submitted with."""
+        """Return the tags of the run."""
         return self.tags
 
     @staticmethod
     def get(workspace: Workspace, run_id: str, **_: Any) -> PipelineRun:
         """Return a run by its id."""
-        record = _found(run_id).read_record()
+        record = _find_folder(run_id).read_record()
         return PipelineRun(Experiment(workspace, record.experiment), run_id)
 
     @staticmethod
@@ -117,7 +116,7 @@ class PipelineRun(Partial):
         ]
 
     def get_status(self) -> Status:
-        """Return the state; ``Finished`` and ``Completed`` are the same."""
+        """Return the state; ``Finished`` and ``Completed`` are equal."""
         return run_status(self.state().state)
 
     def wait_for_completion(
@@ -126,43 +125,50 @@ class PipelineRun(Partial):
         timeout_seconds: float = sys.maxsize,
         raise_on_error: bool = True,
     ) -> Status:
-        """Wait until the pipeline has ended, and return its state.
+        """Wait until the pipeline has ended; return its state.
 
-        Ctrl-C ends the watching, not the run.
+        Ctrl-C stops the waiting, not the run.
 
         Parameters
         ----------
         show_output
-            Print the progress meanwhile: steps, mini-batches, failures.
+            Print the progress: steps, mini-batches, failures.
         timeout_seconds
-            Seconds to wait at most.
+            Maximum waiting time in seconds.
         raise_on_error
-            Raise when the pipeline did not complete.
+            Raise an exception if the pipeline failed or was interrupted.
 
         Raises
         ------
         ActivityFailedException
-            It failed; the user's own exception comes first.
+            The pipeline failed; the message starts with the script's own exception.
         TimeoutError
-            It is still going after ``timeout_seconds``.
+            The pipeline has not ended after ``timeout_seconds``.
         """
-        state = watch_pipeline(self._folder, self._record, show_output, timeout_seconds)
+        if show_output:
+            print(f"PipelineRunId: {self.id}\nLink to the run: {self._folder.path}")
+        state = wait_until_ended(
+            self._folder, self._record, show_output=show_output, timeout_s=timeout_seconds
+        )
+        if show_output:
+            status = run_status(state.state)
+            print(f"\nPipelineRun Execution Summary\n{'=' * 30}\nPipelineRun Status: {status}")
         if raise_on_error and state.state in {"Failed", "Interrupted"}:
             msg = f"{state.reason}\npipeline run {self.id} {state.state.lower()}"
             raise ActivityFailedException(msg)
         return run_status(state.state)
 
     def cancel(self) -> None:
-        """Ask the pipeline to end, with the step that runs now."""
+        """Request that the pipeline and its running step be canceled."""
         self._folder.request("cancel")
 
     def resume(self) -> PipelineRun:
-        """Go on with a run whose driver is gone, where it stopped; Azure has nothing like it.
+        """Continue a run whose driver died; not part of Azure's SDK.
 
         Raises
         ------
         RunFolderError
-            The run is going, or has ended.
+            The run is still driven, or has ended.
         """
         start.resume_pipeline(self._folder)
         return self
@@ -172,7 +178,7 @@ class PipelineRun(Partial):
         return [StepRun(self, step.key) for step in self._record.steps]
 
     def find_step_run(self, name: str) -> list[StepRun]:
-        """Return the runs of the step with a name: a list of one, or of none."""
+        """Return the runs of the steps with this name: an empty list or a list of one."""
         return [step for step in self.get_steps() if step.name == name]
 
     def get_children(
@@ -184,7 +190,7 @@ class PipelineRun(Partial):
         status: str | None = None,
         **_: Any,
     ) -> Iterator[StepRun]:
-        """Yield the runs of the steps, the last one first, as Azure does."""
+        """Yield the runs of the steps, last step first, as Azure does."""
         for step in reversed(self.get_steps()):
             if status is None or step.get_status() == status:
                 yield step
@@ -195,7 +201,7 @@ class PipelineRun(Partial):
         Raises
         ------
         UserErrorException
-            No step has an output of that name.
+            No step has an output with this name.
         """
         for step in self.get_steps():
             if pipeline_output_name in step.output_names:
@@ -204,7 +210,7 @@ class PipelineRun(Partial):
         raise UserErrorException(msg)
 
     def get_details(self) -> dict[str, Any]:
-        """Return what is known of the run."""
+        """Return the details of the run, as in Azure."""
         state = self.state()
         return {
             "runId": self.id,
@@ -224,13 +230,13 @@ class PipelineRun(Partial):
     def get_metrics(
         self, name: str | None = None, recursive: bool = False, **_: Any
     ) -> dict[str, Any]:
-        """Return what the steps' scripts have logged; with ``recursive``, by the step's run."""
+        """Return the logged metrics by step run id if ``recursive``, else an empty dict."""
         if not recursive:
             return {}
         return {step.id: step.get_metrics(name) for step in self.get_steps()}
 
     def get_portal_url(self) -> str:
-        """Return where the run is: its folder."""
+        """Return the URL of the run's folder."""
         return f"file://{self._folder.path}"
 
     def publish_pipeline(
@@ -241,7 +247,7 @@ class PipelineRun(Partial):
         continue_on_step_failure: bool | None = None,
         **_: Any,
     ) -> PublishedPipeline:
-        """Keep this pipeline, with the scripts it ran with, to be started again."""
+        """Publish the pipeline with the scripts of this run."""
         record = replace(
             self._record,
             run_id=start.new_id(),
@@ -249,22 +255,41 @@ class PipelineRun(Partial):
             tags={},
             continue_on_step_failure=bool(continue_on_step_failure),
         )
-        facts = {
-            "name": name,
-            "description": description,
-            "version": version,
-            "workspace": self._record.workspace,
-        }
-        published = start.publish(record, facts, self._copy_scripts)
-        return PublishedPipeline(self.experiment.workspace, published)
 
-    def _copy_scripts(self, steps: Any) -> None:
-        for step in self._record.steps:
-            shutil.copytree(self._folder.step(step.key) / "script", steps / step.key / "script")
+        def copy_scripts(steps: Path) -> None:
+            for step in record.steps:
+                shutil.copytree(self._folder.step(step.key) / "script", steps / step.key / "script")
+
+        return PublishedPipeline.create(
+            self.experiment.workspace, record, description, version, copy_scripts
+        )
 
 
-def _found(run_id: str) -> PipelineFolder:
+def _find_folder(run_id: str) -> PipelineFolder:
     try:
         return find_pipeline(run_id)
     except RunNotFoundError as error:
         raise ExperimentException(str(error)) from error
+
+
+class Run(core.Run):
+    """The run that this process belongs to; an offline run outside of a step."""
+
+    @staticmethod
+    def get(workspace: Workspace, run_id: str, **_: Any) -> Any:
+        """Return a pipeline run or a step run by its id.
+
+        Raises
+        ------
+        ExperimentException
+            The run does not exist.
+        """
+        for folder in every_pipeline():
+            if folder.run_id == run_id:
+                return PipelineRun.get(workspace, run_id)
+            state = folder.read_state(folder.read_record().created_at)
+            for key, step in state.steps.items():
+                if run_id in {step.step_run_id, step.run_id}:
+                    return StepRun(PipelineRun.get(workspace, folder.run_id), key)
+        msg = f"run {run_id!r} does not exist in this home."
+        raise ExperimentException(msg)

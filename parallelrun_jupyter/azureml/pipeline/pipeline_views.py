@@ -1,13 +1,25 @@
-"""A pipeline with its steps, as a table for pages and as lines for plain text."""
+"""Shows a pipeline and its steps: as a table, as text, live in a notebook, and on the console."""
 
 from __future__ import annotations
 
+import sys
+import threading
 import time
 from html import escape
+from typing import Any
 
+from ...errors import ParallelRunError
 from ...formatting import format_duration
-from ...pipelines.journal import PipelineState, StepState
+from ...notebook.display import Place, kernel_place
+from ...notebook.feed import settle
+from ...notebook.run_details import CellOutput
+from ...pipelines.folder import PipelineFolder
+from ...pipelines.journal import FINAL_STEP_STATES, PipelineState, StepState
 from ...pipelines.record import PipelineRecord
+from ...runs.logs.reader import text_from
+from ...runs.run_folder import find
+from ...runs.snapshot.follower import Follower
+from ...views.text import LinePrinter
 from ..statuses import run_status
 
 _GLYPHS = {
@@ -20,6 +32,48 @@ _GLYPHS = {
     "Skipped": "-",
     "Interrupted": "!",
 }
+_CONSOLE_POLL_S = 0.2
+_VIEW_POLL_S = 0.5
+_REFRESH_S = 5.0
+_FINAL_DRAW_S = 2.0
+
+
+def html_table(record: PipelineRecord, state: PipelineState) -> str:
+    """Return the pipeline as self-contained HTML; text from the user is escaped."""
+    rows = []
+    for record_of_step in record.steps:
+        step = state.steps.get(record_of_step.key, StepState())
+        is_azures_word = step.state not in {"Skipped", "Preparing"}
+        cells = [
+            f"{_GLYPHS[step.state]} {escape(record_of_step.name)}",
+            escape(_status(step) if is_azures_word else step.state.lower()),
+            _elapsed(step),
+            escape(step.run_id or step.step_run_id),
+        ]
+        rows.append(f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
+    reason = f"<pre>{escape(state.reason)}</pre>" if state.reason else ""
+    title = (
+        f"<b>{_GLYPHS[state.state]} {escape(record.experiment)}</b> {run_status(state.state)} "
+        f"{_elapsed(state)} <small>{escape(record.run_id)}</small>"
+    )
+    heads = "<tr><th>step</th><th>status</th><th>elapsed</th><th>run</th></tr>"
+    return f"<div>{title}<table>{heads}{''.join(rows)}</table>{reason}</div>"
+
+
+def text_lines(record: PipelineRecord, state: PipelineState) -> list[str]:
+    """Return the pipeline as lines of text."""
+    lines = [f"{record.experiment}  {run_status(state.state)}  [{record.run_id}]"]
+    for record_of_step in record.steps:
+        step = state.steps.get(record_of_step.key, StepState())
+        line = f"{_GLYPHS[step.state]} {record_of_step.name}: {_status(step)} {_elapsed(step)}"
+        lines.append(line.rstrip())
+    if state.reason:
+        lines.append(state.reason)
+    return lines
+
+
+def _status(step: StepState) -> str:
+    return "reused" if step.is_reused else str(run_status(step.state))
 
 
 def _elapsed(state: PipelineState | StepState) -> str:
@@ -28,37 +82,215 @@ def _elapsed(state: PipelineState | StepState) -> str:
     return format_duration((state.ended_at or time.time()) - state.started_at)
 
 
-def html_table(record: PipelineRecord, state: PipelineState) -> str:
-    """Return the pipeline as HTML that needs nothing else; every text of the user's is escaped."""
-    rows = []
-    for step in record.steps:
-        known = state.steps.get(step.key, StepState())
-        words = "reused" if known.is_reused else str(run_status(known.state))
-        if known.state in {"Skipped", "Preparing"}:
-            words = known.state.lower()
-        cells = [
-            f"{_GLYPHS[known.state]} {escape(step.name)}",
-            escape(words),
-            _elapsed(known),
-            escape(known.run_id or known.step_run_id),
-        ]
-        rows.append(f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
-    why = f"<pre>{escape(state.reason)}</pre>" if state.reason else ""
-    title = (
-        f"<b>{_GLYPHS[state.state]} {escape(record.experiment)}</b> {run_status(state.state)} "
-        f"{_elapsed(state)} <small>{escape(record.run_id)}</small>"
-    )
-    heads = "<tr><th>step</th><th>status</th><th>elapsed</th><th>run</th></tr>"
-    return f"<div>{title}<table>{heads}{''.join(rows)}</table>{why}</div>"
+class _ExistingPlace(Place):
+    """An output that is on the page already: displaying something replaces its content."""
+
+    def __init__(self, place: Place) -> None:
+        super().__init__(None, has_views=place.has_views)
+        self._place = place
+
+    def display(self, bundle: dict[str, Any]) -> None:
+        self._place.update(bundle)
+
+    def update(self, bundle: dict[str, Any]) -> None:
+        self._place.update(bundle)
 
 
-def text_lines(record: PipelineRecord, state: PipelineState) -> list[str]:
-    """Return the pipeline as a few lines of text."""
-    lines = [f"{record.experiment}  {run_status(state.state)}  [{record.run_id}]"]
-    for step in record.steps:
-        known = state.steps.get(step.key, StepState())
-        words = "reused" if known.is_reused else str(run_status(known.state))
-        lines.append(f"{_GLYPHS[known.state]} {step.name}: {words} {_elapsed(known)}".rstrip())
-    if state.reason:
-        lines.append(state.reason)
-    return lines
+class PipelineView(threading.Thread):
+    """Live outputs under a cell: one for the pipeline, and one for each step over mini-batches.
+
+    The thread draws until the pipeline has ended. `wait_for_views` finds it among the process's
+    threads.
+    """
+
+    def __init__(self, folder: PipelineFolder, record: PipelineRecord, place: Place) -> None:
+        super().__init__(name=f"parallelrun feed {folder.run_id}", daemon=True)
+        self.run_id = folder.run_id
+        self._folder = folder
+        self._record = record
+        self._place = place
+        self._step_places: dict[str, Place] = {}
+        self._opened_steps: set[str] = set()
+        self._drawn = ""
+
+    def open(self) -> None:
+        """Display the outputs, and start to follow the pipeline unless it has ended."""
+        state = self._read_state()
+        self._place.display(self._bundle(state))
+        for step in self._record.steps:
+            if step.kind == "parallel":
+                place = kernel_place()
+                if place is None:
+                    return
+                place.display({"text/plain": f"{step.name}: not started"})
+                self._step_places[step.key] = _ExistingPlace(place)
+        self._draw(state)
+        if not state.is_final:
+            self.start()
+
+    def run(self) -> None:
+        """Draw until the pipeline has ended."""
+        while True:
+            try:
+                state = self._read_state()
+                self._draw(state)
+            except (ParallelRunError, OSError):
+                return  # the run's folder was removed: its last known state stays on the page
+            if state.is_final:
+                return
+            time.sleep(_VIEW_POLL_S)
+
+    def _read_state(self) -> PipelineState:
+        return self._folder.read_state(self._record.created_at)
+
+    def _draw(self, state: PipelineState) -> None:
+        drawn = "\n".join(f"{key}{step.state}" for key, step in state.steps.items()) + state.state
+        if not state.is_final:
+            drawn += str(int(time.monotonic() / _REFRESH_S))  # renews the elapsed times
+        if drawn != self._drawn:
+            self._drawn = drawn
+            self._place.update(self._bundle(state))
+        for key, place in self._step_places.items():
+            step = state.steps.get(key)
+            if step is None or key in self._opened_steps:
+                continue
+            if step.run_id:
+                self._opened_steps.add(key)
+                CellOutput(find(step.run_id), place).open()
+            elif step.state in FINAL_STEP_STATES:
+                self._opened_steps.add(key)
+                name = self._record.step(key).name
+                place.update({"text/plain": f"{name}: {step.state.lower()} {step.reason}"})
+
+    def _bundle(self, state: PipelineState) -> dict[str, Any]:
+        return {
+            "text/html": html_table(self._record, state),
+            "text/plain": "\n".join(text_lines(self._record, state)),
+        }
+
+
+def wait_for_views(run_id: str, state: PipelineState) -> None:
+    """Wait up to 2 s for each view to draw the end of the pipeline or step.
+
+    The notebook may end right after this, and its saved outputs should show the final state.
+    """
+    if state.is_final:
+        for thread in threading.enumerate():
+            if isinstance(thread, PipelineView) and thread.run_id == run_id:
+                thread.join(_FINAL_DRAW_S)
+    for step in state.steps.values():
+        if step.run_id and step.state in FINAL_STEP_STATES:
+            try:
+                settle(find(step.run_id))
+            except ParallelRunError:
+                continue  # the run's folder was removed
+
+
+class _Console:
+    """Prints changes of a pipeline: steps that start or end, and the progress of each."""
+
+    def __init__(self, folder: PipelineFolder, record: PipelineRecord, only_step: str) -> None:
+        self._folder = folder
+        self._record = record
+        self._only_step = only_step
+        self._printed_states: dict[str, str] = {}
+        self._log_offsets: dict[str, int] = {}
+        self._runs: dict[str, tuple[Follower, LinePrinter]] = {}
+
+    def print_changes(self, state: PipelineState) -> None:
+        for step in self._record.steps:
+            if self._only_step in {"", step.key} and step.key in state.steps:
+                self._print_step(step.name, step.key, state.steps[step.key])
+        sys.stdout.flush()
+
+    def _print_step(self, name: str, key: str, state: StepState) -> None:
+        before = self._printed_states.get(key)
+        status = f"StepRun( {name} ) Status: {run_status(state.state)}"
+        if before is None and state.state != "Skipped":
+            print(f"\nStepRunId: {state.step_run_id}\n{status}")
+            for note in state.notes:
+                print(f"StepRun( {name} ) note: {note}")
+        elif before != state.state:
+            print(status)
+        if state.is_reused:
+            if before is None:
+                print(f"StepRun( {name} ) reuses the outputs of {state.step_run_id}")
+        elif state.run_id:
+            self._print_progress(key, state.run_id)
+        else:
+            self._print_log(key)
+        if state.state == "Failed" and before != "Failed":
+            print(state.reason)
+        self._printed_states[key] = state.state
+
+    def _print_log(self, key: str) -> None:
+        """Print the new whole lines of a plain script's output."""
+        offset = self._log_offsets.get(key, 0)
+        text = text_from(self._folder.step(key) / "std_log.txt", offset)
+        whole = text[: text.rfind("\n") + 1]
+        if whole:
+            self._log_offsets[key] = offset + len(whole.encode())
+            print(whole, end="")
+
+    def _print_progress(self, key: str, run_id: str) -> None:
+        try:
+            if key not in self._runs:
+                self._runs[key] = (Follower(find(run_id)), LinePrinter())
+            follower, printer = self._runs[key]
+            for line in printer.lines(follower.refresh()):
+                print(line)
+        except ParallelRunError as error:
+            print(error)
+
+
+def wait_until_ended(
+    folder: PipelineFolder,
+    record: PipelineRecord,
+    *,
+    show_output: bool,
+    timeout_s: float,
+    step: str = "",
+) -> PipelineState:
+    """Wait until a pipeline has ended, or one of its steps.
+
+    Parameters
+    ----------
+    folder, record
+        The pipeline run.
+    show_output
+        Print the progress to the console.
+    timeout_s
+        Maximum waiting time in seconds.
+    step
+        Key of the step to wait for. Default: the whole pipeline.
+
+    Raises
+    ------
+    TimeoutError
+        It has not ended after ``timeout_s`` seconds.
+    """
+    console = _Console(folder, record, step) if show_output else None
+    deadline = time.monotonic() + timeout_s
+    try:
+        while True:
+            state = folder.read_state(record.created_at)
+            if console is not None:
+                console.print_changes(state)
+            if state.is_final or (step and state.step(step).state in FINAL_STEP_STATES):
+                break
+            if time.monotonic() > deadline:
+                msg = (
+                    f"pipeline run {folder.run_id} is still {state.state} after {timeout_s:g} s and "
+                    "continues. Wait again, or end it with pipeline_run.cancel()."
+                )
+                raise TimeoutError(msg)
+            time.sleep(_CONSOLE_POLL_S)
+    except KeyboardInterrupt:
+        print(
+            f"stopped watching; pipeline run {folder.run_id} continues. Watch it again with "
+            "pipeline_run.wait_for_completion(), or end it with pipeline_run.cancel().",
+            file=sys.stderr,
+        )
+        raise
+    wait_for_views(folder.run_id, state)
+    return state

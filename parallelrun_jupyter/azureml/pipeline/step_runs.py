@@ -1,4 +1,4 @@
-"""``StepRun``: a step of a pipeline that was submitted; its outputs, logs and metrics."""
+"""``StepRun``: the run of a step, with its outputs, logs and metrics."""
 
 from __future__ import annotations
 
@@ -10,29 +10,27 @@ from pathlib import Path
 from typing import Any
 
 from ...client.run import Run as NativeRun
-from ...data.storage.storage import Place
-from ...data.storage.transfer import download_all
+from ...data.storage.datastores import Datastore
 from ...pipelines.journal import StepState
 from ...pipelines.record import StepRecord
 from ..core.datastores import get as get_datastore
 from ..data.datasets import FileDatasetFactory
 from ..exceptions import ActivityFailedException, UserErrorException
-from ..loader.missing import Partial
+from ..loader.name_table import Partial
 from ..statuses import Status, run_status
-from .console import watch_step
+from .pipeline_views import wait_until_ended
 
 
 class PortDataReference:
-    """What a step wrote: a folder of a datastore.
+    """The output of a step: a folder in a datastore.
 
-    `StepRun.get_output_data` makes them.
+    `StepRun.get_output_data` returns one.
     """
 
-    def __init__(self, datastore: Any, path_on_datastore: str, place: str, name: str) -> None:
+    def __init__(self, datastore: Any, path_on_datastore: str, name: str) -> None:
         self.datastore = datastore
         self.path_on_datastore = path_on_datastore
         self.name = name
-        self._place = place
 
     def __repr__(self) -> str:
         return (
@@ -41,11 +39,11 @@ class PortDataReference:
 
     @property
     def data_reference_name(self) -> str:
-        """The output's name."""
+        """The name of the output."""
         return self.name
 
     def as_download(self, **_: Any) -> PortDataReference:
-        """Return this."""
+        """Return this output."""
         return self
 
     as_mount = as_download
@@ -56,15 +54,12 @@ class PortDataReference:
         overwrite: bool | None = None,
         show_progress: bool | None = None,
     ) -> int:
-        """Copy what was written into a folder, at its path in the datastore; return the count.
+        """Copy the output to a local folder; return the number of files.
 
-        So a file is at ``local_path/path_on_datastore/name`` afterwards, as in Azure.
+        The paths below ``local_path`` are those in the datastore, as in Azure.
         """
-        native = self.datastore.native
-        root = self._place[: len(self._place) - len(self.path_on_datastore)]
-        return download_all(
-            Place(self._place, native.storage), root, local_path, overwrite=bool(overwrite)
-        )
+        native: Datastore = self.datastore.native
+        return native.download(local_path, self.path_on_datastore, bool(overwrite))
 
 
 class StepRunOutput:
@@ -75,7 +70,7 @@ class StepRunOutput:
         self.name = reference.name
 
     def get_port_data_reference(self) -> PortDataReference:
-        """Return where it is."""
+        """Return the reference to the output's folder."""
         return self._reference
 
 
@@ -85,9 +80,9 @@ class StepRun(Partial):
     Parameters
     ----------
     pipeline_run
-        The pipeline's run.
+        The pipeline run.
     key
-        The step, by its key in the record.
+        The key of the step in the record.
     """
 
     type = "azureml.StepRun"
@@ -104,7 +99,7 @@ class StepRun(Partial):
         )
 
     def state(self) -> StepState:
-        """Return where the step stands now."""
+        """Return the current state of the step."""
         state: StepState = self._pipeline.state().step(self._step.key)
         return state
 
@@ -115,12 +110,12 @@ class StepRun(Partial):
 
     @property
     def id(self) -> str:
-        """The id of the step's run; the key of the step before there is one."""
+        """The id of the step run, or the key of the step before it has started."""
         return self.state().step_run_id or self._step.key
 
     @property
     def parent(self) -> Any:
-        """The pipeline's run."""
+        """The pipeline run."""
         return self._pipeline
 
     @property
@@ -130,24 +125,27 @@ class StepRun(Partial):
 
     @property
     def is_reused(self) -> bool:
-        """Whether an earlier run of the same step stands for this one."""
+        """Whether the outputs of an earlier run were reused."""
         return self.state().is_reused
 
     def get_status(self) -> Status:
-        """Return the state; ``Finished`` and ``Completed`` are the same."""
+        """Return the state; ``Finished`` and ``Completed`` are equal."""
         return run_status(self.state().state)
 
     def native(self) -> NativeRun:
-        """Return the run over mini-batches: failures, logs, rows.
+        """Return the run over mini-batches, with its failures, logs and rows.
 
         Raises
         ------
         UserErrorException
-            The step is a plain script, or has not started.
+            The step is a Python script, or has not started.
         """
         run_id = self.state().run_id
         if not run_id:
-            msg = f"step {self.name!r} has no run over mini-batches (yet)."
+            msg = (
+                f"step {self.name!r} has no run over mini-batches; it has not started, or it "
+                "runs a Python script."
+            )
             raise UserErrorException(msg)
         return NativeRun.attach(run_id)
 
@@ -157,23 +155,27 @@ class StepRun(Partial):
         timeout_seconds: float = sys.maxsize,
         raise_on_error: bool = True,
     ) -> Status:
-        """Wait until the step has ended, and return its state.
+        """Wait until the step has ended; return its state.
 
         Raises
         ------
         ActivityFailedException
-            It failed, or could not be run.
+            The step did not complete.
+        TimeoutError
+            The step has not ended after ``timeout_seconds``.
         """
         pipeline = self._pipeline
-        state = watch_step(
-            pipeline.folder, pipeline._record, self._step.key, show_output, timeout_seconds
-        )
+        state = wait_until_ended(
+            pipeline.folder,
+            pipeline._record,
+            show_output=show_output,
+            timeout_s=timeout_seconds,
+            step=self._step.key,
+        ).step(self._step.key)
         if raise_on_error and state.state != "Completed":
             msg = f"{state.reason}\nstep {self.name} of pipeline run {pipeline.id}: {state.state}"
             raise ActivityFailedException(msg)
         return run_status(state.state)
-
-    # Outputs
 
     @property
     def output_names(self) -> list[str]:
@@ -186,20 +188,20 @@ class StepRun(Partial):
         Raises
         ------
         UserErrorException
-            The step has none of that name, or has not started.
+            The step has no output with this name, or has not started.
         """
         if name not in self.output_names:
-            known = ", ".join(self.output_names) or "none"
-            msg = f"step {self.name!r} has no output {name!r}; its outputs are: {known}."
+            names = ", ".join(self.output_names) or "none"
+            msg = f"step {self.name!r} has no output {name!r}; its outputs are: {names}."
             raise UserErrorException(msg)
-        place = self.state().outputs.get(name)
-        if place is None:
-            msg = f"step {self.name!r} has not started, so there is no {name!r} yet."
+        url = self.state().outputs.get(name)
+        if url is None:
+            msg = f"step {self.name!r} has not started, so output {name!r} does not exist yet."
             raise UserErrorException(msg)
         record = next(output for output in self._step.outputs if output.name == name)
-        path = place.removeprefix(record.root.rstrip("/")).lstrip("/")
+        path = url.removeprefix(record.root.rstrip("/")).lstrip("/")
         datastore = get_datastore(self.experiment.workspace, record.datastore)
-        return PortDataReference(datastore, path, place, name)
+        return PortDataReference(datastore, path, name)
 
     def get_outputs(self) -> dict[str, StepRunOutput]:
         """Return the outputs, by name."""
@@ -211,17 +213,15 @@ class StepRun(Partial):
         Raises
         ------
         UserErrorException
-            There is none, or more than one.
+            The step does not have exactly one output.
         """
         if len(self.output_names) != 1:
             msg = f"step {self.name!r} has {len(self.output_names)} outputs; use get_output_data(name)."
             raise UserErrorException(msg)
         return StepRunOutput(self.get_output_data(self.output_names[0]))
 
-    # What it said
-
     def get_details(self) -> dict[str, Any]:
-        """Return what is known of the step's run."""
+        """Return the details of the step run, as in Azure."""
         state = self.state()
         outputs = [
             {
@@ -230,8 +230,8 @@ class StepRun(Partial):
                 "outputDetails": {"outputName": name},
                 "dataset": self._dataset_of(name),
             }
-            for name, place in state.outputs.items()
-            if os.path.exists(place) or ("://" in place and state.ended_at)
+            for name, url in state.outputs.items()
+            if os.path.exists(url) or ("://" in url and state.ended_at)
         ]
         return {
             "runId": self.id,
@@ -253,57 +253,56 @@ class StepRun(Partial):
         }
 
     def _dataset_of(self, name: str) -> Any:
-        """Return an output as a dataset of its datastore."""
+        """Return an output as a dataset."""
         port = self.get_output_data(name)
         return FileDatasetFactory.from_files(
             (port.datastore, port.path_on_datastore), validate=False
         )
 
     def get_properties(self) -> dict[str, str]:
-        """Return the properties of the step's run."""
+        """Return the properties of the step run."""
         properties: dict[str, str] = self.get_details()["properties"]
         return properties
 
     def get_metrics(self, name: str | None = None, **_: Any) -> dict[str, Any]:
-        """Return what the script has logged: a value, or a list where there were several."""
-        path = self._folder() / "metrics.jsonl"
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        found: dict[str, list[Any]] = {}
-        for line in lines:
-            row = json.loads(line)
+        """Return the metrics that the script logged: a value, or a list of several values."""
+        metrics: dict[str, list[Any]] = {}
+        for row in self._logged_rows():
             if "name" in row and name in {None, row["name"]}:
-                found.setdefault(row["name"], []).append(row["value"])
-        return {key: values[0] if len(values) == 1 else values for key, values in found.items()}
+                metrics.setdefault(row["name"], []).append(row["value"])
+        return {key: values[0] if len(values) == 1 else values for key, values in metrics.items()}
 
     @property
     def tags(self) -> dict[str, Any]:
         """The tags that the script has set."""
+        return {row["tag"]: row["value"] for row in self._logged_rows() if "tag" in row}
+
+    def _logged_rows(self) -> list[dict[str, Any]]:
         path = self._folder() / "metrics.jsonl"
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        rows = (json.loads(line) for line in lines)
-        return {row["tag"]: row["value"] for row in rows if "tag" in row}
+        return [json.loads(line) for line in lines]
 
     def _folder(self) -> Path:
         folder: Path = self._pipeline.folder.step(self._step.key)
         return folder
 
     def _files(self) -> dict[str, Path]:
-        """Return the step's logs, and what the script has uploaded, by name."""
-        found: dict[str, Path] = {}
+        """Return the step's logs and the files that its script uploaded, by name."""
+        files: dict[str, Path] = {}
         roots = [(self._folder() / "files", "")]
         if self._step.kind == "script":
-            found["user_logs/std_log.txt"] = self._folder() / "std_log.txt"
+            files["user_logs/std_log.txt"] = self._folder() / "std_log.txt"
         elif self.state().run_id:
             run = self.native().folder
             roots += [(run.user_logs, "logs/user/"), (run.reports, "logs/")]
         for root, prefix in roots:
             for path in sorted(root.rglob("*")):
                 if path.is_file():
-                    found[f"{prefix}{path.relative_to(root)}"] = path
-        return {name: path for name, path in found.items() if path.exists()}
+                    files[f"{prefix}{path.relative_to(root)}"] = path
+        return {name: path for name, path in files.items() if path.exists()}
 
     def get_file_names(self) -> list[str]:
-        """Return the names of the step's logs, and of what the script has uploaded."""
+        """Return the names of the step's logs and of the files that its script uploaded."""
         return list(self._files())
 
     def download_file(self, name: str, output_file_path: str | None = None, **_: Any) -> None:
@@ -312,7 +311,7 @@ class StepRun(Partial):
         Raises
         ------
         UserErrorException
-            There is none of that name.
+            The step has no file with this name.
         """
         files = self._files()
         if name not in files:
@@ -339,7 +338,7 @@ class StepRun(Partial):
                 self.download_file(name, os.path.join(output_directory or ".", name))
 
     def get_job_log(self) -> str:
-        """Return what the script printed and logged."""
+        """Return the output and logging of the script."""
         path = self._folder() / "std_log.txt"
         if self._step.kind == "script":
             return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
@@ -349,5 +348,5 @@ class StepRun(Partial):
     get_stderr_log = get_job_log
 
     def get_portal_url(self) -> str:
-        """Return where the step is: its folder."""
+        """Return the URL of the step's folder."""
         return f"file://{self._folder()}"

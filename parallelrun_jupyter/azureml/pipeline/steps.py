@@ -1,4 +1,4 @@
-"""What steps of pipelines have in common, and ``PythonScriptStep``."""
+"""Steps of pipelines: their base class, ``PythonScriptStep`` and ``StepSequence``."""
 
 from __future__ import annotations
 
@@ -7,25 +7,31 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
-from ..core.parameters import PipelineParameter
-from ..data.consumption import DatasetConsumptionConfig
+from ..data.step_inputs import DatasetConsumptionConfig, PipelineParameter
 from ..exceptions import UserErrorException
 from .outputs import OutputFileDatasetConfig, PipelineOutputAbstractDataset, _Output
 
 
 class PipelineStep:
-    """A step of a pipeline.
+    """Base class of steps.
 
     Parameters
     ----------
     name
-        Its name in the pipeline.
-    inputs
-        What it reads.
-    outputs
-        What it writes.
+        The name of the step in the pipeline.
+    inputs, outputs
+        The inputs and outputs.
     arguments
         The script's command line.
+    allow_reuse
+        Reuse the outputs of an earlier run of the same script, arguments and inputs.
+
+    Raises
+    ------
+    ValueError
+        The name is invalid.
+    UserErrorException
+        An output is of the wrong kind.
     """
 
     kind = ""
@@ -49,27 +55,27 @@ class PipelineStep:
         self.allow_reuse = bool(allow_reuse)
         self.before: list[PipelineStep] = []
         for output in self.outputs:
-            claim(output, self)
+            _set_producer(output, self)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(name={self.name!r})"
 
     def run_after(self, step: PipelineStep) -> None:
-        """Let this step wait for another one."""
+        """Run this step after another one."""
         self.before.append(step)
 
     def reads(self) -> list[Any]:
-        """Return everything that the step reads, inside of whatever wraps it."""
+        """Return everything that the step reads."""
         return [*self.inputs, *self.arguments]
 
     def producers(self) -> list[PipelineStep]:
-        """Return the steps whose outputs this one reads, and those it waits for."""
-        found = list(self.before)
-        for one in self.reads():
-            output = output_of(one)
+        """Return the steps that must run before this one."""
+        steps = list(self.before)
+        for value in self.reads():
+            output = output_of(value)
             if output is not None and output.producer not in {None, self}:
-                found.append(output.producer)
-        return list(dict.fromkeys(found))
+                steps.append(output.producer)
+        return list(dict.fromkeys(steps))
 
     def parameters(self) -> list[PipelineParameter]:
         """Return the parameters that the step uses."""
@@ -78,14 +84,7 @@ class PipelineStep:
         return [value for value in values if isinstance(value, PipelineParameter)]
 
 
-def claim(output: Any, step: PipelineStep) -> None:
-    """Note that a step writes an output.
-
-    Raises
-    ------
-    UserErrorException
-        It is no output, or another step writes it.
-    """
+def _set_producer(output: Any, step: PipelineStep) -> None:
     if not isinstance(output, _Output):
         msg = (
             f"outputs of step {step.name!r} holds {output!r}; expected a PipelineData or an "
@@ -96,7 +95,7 @@ def claim(output: Any, step: PipelineStep) -> None:
 
 
 def output_of(value: Any) -> Any:
-    """Return the output that a value stands for, if it does."""
+    """Return the output behind an input or argument, None for other values."""
     if isinstance(value, DatasetConsumptionConfig):
         return output_of(value.dataset)
     if isinstance(value, PipelineOutputAbstractDataset):
@@ -105,29 +104,33 @@ def output_of(value: Any) -> Any:
 
 
 class PythonScriptStep(PipelineStep):
-    """Runs a plain Python script.
+    """Runs a Python script once.
 
     Parameters
     ----------
     script_name
         The script, relative to ``source_directory``.
     name
-        The step's name. Default: the script's.
+        The name of the step. Default: the script's name.
     arguments
-        Its command line; inputs and outputs among them stand for their paths.
-    compute_target, runconfig, hash_paths, version, params, runconfig_pipeline_params
-        ``runconfig`` brings the environment; the others are taken and not used.
+        The command line; inputs and outputs in it are replaced by their paths.
+    runconfig
+        Provides the environment.
     inputs, outputs
-        What it reads and writes.
+        The inputs and outputs.
     source_directory
-        Its folder, which is copied into the run. Default: the current one.
+        The folder to copy into the run. Default: the current folder.
     allow_reuse
-        Take the outputs of an earlier run of the same script, arguments and inputs.
+        Reuse the outputs of an earlier run of the same script, arguments and inputs.
+    compute_target, runconfig_pipeline_params, params, version, hash_paths
+        Ignored.
 
     Raises
     ------
     ValueError
-        There is no such script.
+        The script does not exist.
+    UserErrorException
+        An output is of the wrong kind.
     """
 
     kind = "script"
@@ -160,16 +163,17 @@ class PythonScriptStep(PipelineStep):
         if not os.path.isfile(path):
             msg = f"Step [{name or script_name}]: script not found at: {os.path.abspath(path)}."
             raise ValueError(msg)
-        wraps = (DatasetConsumptionConfig, PipelineOutputAbstractDataset)
-        given = [
-            one for one in (*(outputs or ()), *(arguments or ())) if not isinstance(one, wraps)
+        # An OutputFileDatasetConfig among the arguments is written as well.
+        written = [
+            value
+            for value in (*(outputs or ()), *(arguments or ()))
+            if isinstance(value, OutputFileDatasetConfig)
         ]
-        written = [one for one in given if isinstance(one, OutputFileDatasetConfig)]
-        written += [one for one in outputs or () if not isinstance(one, OutputFileDatasetConfig)]
+        written += [value for value in outputs or () if value not in written]
         super().__init__(
             name or os.path.splitext(os.path.basename(script_name))[0],
             inputs,
-            list({id(one): one for one in written}.values()),
+            list({id(output): output for output in written}.values()),
             arguments,
             allow_reuse,
         )
@@ -186,7 +190,7 @@ class StepSequence:
 
     def __init__(self, steps: Iterable[Any] = ()) -> None:
         self.steps = list(steps)
-        groups = [one if isinstance(one, list) else [one] for one in self.steps]
+        groups = [step if isinstance(step, list) else [step] for step in self.steps]
         for earlier, later in pairwise(groups):
             for step in later:
                 for before in earlier:

@@ -1,1 +1,1 @@
-"""The names of azureml and azureml_user in scripts."""
+"""Serves ``azureml`` and ``azureml_user`` to scripts."""

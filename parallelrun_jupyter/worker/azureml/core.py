@@ -1,7 +1,7 @@
-"""What entry scripts import of ``azureml``: models, datasets by name, and the run itself.
+"""``azureml.core`` for scripts: the run, its workspace, and registered models and datasets.
 
-What they may know of their surroundings is in the file that ``PARALLELRUN_AZUREML_CONTEXT`` names,
-written by whoever launched the step. Without it, a script runs offline, as Azure calls that.
+The facts come from the file named by ``PARALLELRUN_AZUREML_CONTEXT``, which the launcher of a step
+writes. Without it, the run is offline.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ VERSION = "1.62.0+parallelrun"
 
 
 def read_context() -> dict[str, Any]:
-    """Return what the launcher of this step has written down; nothing for an offline script."""
+    """Return the context that the launcher of the step wrote; empty for an offline run."""
     path = os.environ.get(CONTEXT_VARIABLE)
     if not path:
         return {}
@@ -34,7 +34,7 @@ def read_context() -> dict[str, Any]:
 
 
 def default_workspace() -> str:
-    """Return the folder of the workspace that a script without a context is in."""
+    """Return the folder of the workspace of an offline run."""
     home = os.environ.get("PARALLELRUN_HOME") or os.path.join(
         os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share"), "parallelrun"
     )
@@ -42,7 +42,7 @@ def default_workspace() -> str:
 
 
 class Workspace:
-    """The workspace that a script runs in."""
+    """The workspace of the running step."""
 
     def __init__(self, facts: dict[str, Any]) -> None:
         self.folder = facts.get("workspace_folder") or default_workspace()
@@ -53,27 +53,26 @@ class Workspace:
 
     @classmethod
     def from_config(cls, *_: Any, **__: Any) -> Any:
-        """Return the workspace of the step that is running."""
+        """Return the workspace of the running step."""
         return cls(read_context())
 
     get = from_config
 
     @property
     def models(self) -> dict[str, Any]:
-        """The latest version of each model, by name."""
+        """The latest version of each registered model, by name."""
         store = ModelStore(self.folder)
         return {name: Model(self, name) for name in store.names()}
 
     @property
     def datasets(self) -> dict[str, Any]:
         """The registered datasets, by name."""
-        return {
-            name: Dataset.get_by_name(self, name) for name in read_context().get("datasets", {})
-        }
+        datasets = read_context().get("datasets", {})
+        return {name: open_dataset(record, name) for name, record in datasets.items()}
 
 
 class Experiment:
-    """The experiment that a script's run belongs to."""
+    """The experiment of the running step."""
 
     def __init__(self, workspace: Any, name: str) -> None:
         self.workspace = workspace
@@ -81,7 +80,7 @@ class Experiment:
 
 
 class Model:
-    """A registered model, and the functions of that name that scripts use."""
+    """A registered model."""
 
     def __init__(
         self, workspace: Any, name: str | None = None, id: str | None = None,
@@ -101,12 +100,12 @@ class Model:
         self.description = self._row.get("description")
 
     def download(self, target_dir: str = ".", exist_ok: bool = False, exists_ok: Any = None) -> str:
-        """Copy the model's files into a folder; return where they are then."""
+        """Copy the model's files into a folder; return the path of the copy."""
         source = self._store.path(self.name, self.version)
         target = os.path.join(target_dir, os.path.basename(source))
         if os.path.exists(target):
             if not (exist_ok or exists_ok):
-                raise FileExistsError("%s is there already; give exist_ok=True" % target)
+                raise FileExistsError("%s exists already; pass exist_ok=True" % target)
             if os.path.isdir(target):
                 shutil.rmtree(target)
         os.makedirs(target_dir, exist_ok=True)
@@ -118,7 +117,7 @@ class Model:
 
     @staticmethod
     def get_model_path(model_name: str, version: int | None = None, _workspace: Any = None) -> str:
-        """Return where a registered model is: a file for a file, a folder for a folder."""
+        """Return the path of a registered model: the registered file or folder."""
         local = _in_working_directory(model_name, version)
         if local is not None:
             return local
@@ -143,27 +142,28 @@ class Model:
 
     @staticmethod
     def list(workspace: Any, name: str | None = None, **_: Any) -> list[Any]:
-        """Return every version of every model, or of one."""
+        """Return all versions of all models, or of one model, newest first."""
         store = ModelStore(workspace.folder)
         names = [name] if name is not None else store.names()
         return [
-            Model(workspace, one, version=row["version"])
-            for one in names
-            for row in reversed(store.versions(one))
-            if not row.get("deleted")
+            Model(workspace, model_name, version=row["version"])
+            for model_name in names
+            for row in reversed(store.versions(model_name))
         ]
 
 
 def _in_working_directory(name: str, version: int | None) -> str | None:
-    """Return a model that lies in ./azureml-models, as it does on Azure's nodes."""
+    """Return the path of a model in ./azureml-models, its folder on Azure's nodes, or None."""
     folder = os.path.join(os.getcwd(), MODELS_FOLDER, name)
     if os.path.islink(os.path.dirname(folder)) or not os.path.isdir(folder):
         return None
     numbers = sorted(int(entry) for entry in os.listdir(folder) if entry.isdigit())
     number = numbers[-1] if version is None and numbers else version
-    place = os.path.join(folder, str(number))
-    files = os.listdir(place) if os.path.isdir(place) else []
-    return os.path.join(place, files[0]) if len(files) == 1 else place if files else None
+    files_folder = os.path.join(folder, str(number))
+    files = os.listdir(files_folder) if os.path.isdir(files_folder) else []
+    if not files:
+        return None
+    return os.path.join(files_folder, files[0]) if len(files) == 1 else files_folder
 
 
 class Dataset:
@@ -171,18 +171,18 @@ class Dataset:
 
     @staticmethod
     def get_by_name(workspace: Any, name: str, version: Any = "latest") -> Any:
-        """Return a registered dataset; a script sees what was there when its step started."""
-        known = read_context().get("datasets", {})
-        if name not in known:
-            names = ", ".join(sorted(known)) or "none"
+        """Return a registered dataset, as registered at the start of the step."""
+        records = read_context().get("datasets", {})
+        if name not in records:
+            names = ", ".join(sorted(records)) or "none"
             raise LookupError("dataset %r is not registered; registered are: %s" % (name, names))
-        return open_dataset(known[name], name)
+        return open_dataset(records[name], name)
 
     get = get_by_name
 
 
 class Run:
-    """The run of a step, as its script sees it."""
+    """The run of the step, for its script."""
 
     def __init__(self, context: dict[str, Any]) -> None:
         self._context = context
@@ -196,38 +196,38 @@ class Run:
 
     @classmethod
     def get_context(cls, allow_offline: bool = True, **_: Any) -> Any:
-        """Return the run that this script belongs to."""
+        """Return the run of this script."""
         return cls(read_context())
 
     @property
     def parent(self) -> Any:
-        """The run of the pipeline."""
+        """The run of the pipeline; None for an offline run."""
         facts = dict(self._context, run_id=self._context.get("parent_id"), step="")
         return Run(facts) if self._context.get("parent_id") else None
 
     def log(self, name: str, value: Any, description: str = "", step: int | None = None) -> None:
-        """Log a number or a text under a name."""
+        """Log a number or text under a name."""
         self._write({"name": name, "value": _plain(value), "step": step})
 
     def log_list(self, name: str, value: Any, description: str = "") -> None:
         """Log the values of a list under a name."""
-        self._write({"name": name, "value": [_plain(one) for one in value]})
+        self._write({"name": name, "value": [_plain(item) for item in value]})
 
     def log_row(self, name: str, description: str | None = None, **kwargs: Any) -> None:
         """Log a row of named values under a name."""
-        self._write({"name": name, "value": {key: _plain(one) for key, one in kwargs.items()}})
+        self._write({"name": name, "value": {key: _plain(item) for key, item in kwargs.items()}})
 
     def log_table(self, name: str, value: Any, description: str = "") -> None:
         """Log a table, a dict of columns, under a name."""
         self._write({"name": name, "value": _plain(value)})
 
     def tag(self, key: str, value: Any = None) -> None:
-        """Give the run a tag."""
+        """Set a tag of the run."""
         self.tags[key] = value
         self._write({"tag": key, "value": _plain(value)})
 
     def set_tags(self, tags: dict[str, Any]) -> None:
-        """Give the run several tags."""
+        """Set several tags of the run."""
         for key, value in tags.items():
             self.tag(key, value)
 
@@ -239,12 +239,12 @@ class Run:
             line = json.dumps(dict(row, at=time.time())) + "\n"
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
             try:
-                os.write(fd, line.encode())  # one write: other workers append to it as well
+                os.write(fd, line.encode())  # a single write, since other workers append too
             finally:
                 os.close(fd)
 
     def upload_file(self, name: str, path_or_stream: Any, **_: Any) -> None:
-        """Keep a file with the step's run."""
+        """Store a file with the step's run."""
         target = os.path.join(self._context.get("files") or "outputs", name)
         os.makedirs(os.path.dirname(target), exist_ok=True)
         if hasattr(path_or_stream, "read"):
@@ -254,37 +254,37 @@ class Run:
             shutil.copyfile(path_or_stream, target)
 
     def upload_folder(self, name: str, path: str, **_: Any) -> None:
-        """Keep the files of a folder with the step's run."""
-        for where, _folders, files in os.walk(path):
+        """Store the files of a folder with the step's run."""
+        for folder, _folders, files in os.walk(path):
             for file in files:
-                source = os.path.join(where, file)
+                source = os.path.join(folder, file)
                 self.upload_file(os.path.join(name, os.path.relpath(source, path)), source)
 
     def get_status(self) -> str:
-        """Return the state of the run: its script is running."""
+        """Return ``Running``."""
         return "Running"
 
     def complete(self, _set_status: bool = True) -> None:
         """Do nothing: a step completes when its script ends."""
 
     def flush(self, timeout_seconds: float = 300) -> None:
-        """Do nothing: everything is written at once."""
+        """Do nothing: metrics are written when they are logged."""
 
     def fail(self, error_details: Any = None, **_: Any) -> None:
-        """End the script as failed."""
+        """Exit from the script with a failure."""
         sys.exit("the script called Run.fail(): %s" % (error_details,))
 
 
 class _Inputs(dict):  # type: ignore[type-arg] # Python 3.7
-    """The inputs of a step by name: paths for what is mounted or downloaded."""
+    """The inputs of a step by name; mounted and downloaded inputs are paths."""
 
     def __missing__(self, name: str) -> Any:
-        known = ", ".join(sorted(self)) or "none"
-        raise KeyError("the step has no input %r; it has: %s" % (name, known))
+        names = ", ".join(sorted(self)) or "none"
+        raise KeyError("the step has no input %r; it has: %s" % (name, names))
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as JSON can hold it: numpy's numbers and arrays have their own ways to say."""
+    """Convert a value to plain JSON types; numpy's numbers and arrays convert themselves."""
     for method in ("item", "tolist"):
         convert = getattr(value, method, None)
         if callable(convert):
@@ -293,9 +293,9 @@ def _plain(value: Any) -> Any:
             except ValueError:
                 continue  # item() of an array with more than one element
     if isinstance(value, dict):
-        return {str(key): _plain(one) for key, one in value.items()}
+        return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(one) for one in value]
+        return [_plain(item) for item in value]
     return value if isinstance(value, (str, int, float, bool)) or value is None else str(value)
 
 

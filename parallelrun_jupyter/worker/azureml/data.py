@@ -1,4 +1,4 @@
-"""Registered datasets as scripts open them: files on this machine, and tables through pandas."""
+"""Registered datasets in scripts: files on this machine, and tables read by pandas."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ class FileDataset:
         self.id = "%s:%s" % (name, version)
 
     def _files(self) -> list[tuple[str, str]]:
-        """Return each file and its place relative to what it was found below."""
-        found = []
+        """Return the path of each file, and its path relative to the dataset."""
+        pairs = []
         for path in self._paths:
             if "://" in path:
                 raise OSError(
-                    "the dataset %r is at %s, which was not staged for this script; hand it to the "
-                    "step as a side input" % (self.name, path)
+                    "dataset %r is at %s, which was not fetched for this script; pass it to the step as "
+                    "a side input" % (self.name, path)
                 )
             if os.path.isdir(path):
-                inside = sorted(
-                    os.path.join(where, file)
-                    for where, _folders, files in os.walk(path)
-                    for file in files
+                files = sorted(
+                    os.path.join(folder, name)
+                    for folder, _folders, names in os.walk(path)
+                    for name in names
                 )
-                found += [(file, os.path.relpath(file, path)) for file in inside]
+                pairs += [(file, os.path.relpath(file, path)) for file in files]
             elif os.path.exists(path):
-                found.append((path, os.path.basename(path)))
+                pairs.append((path, os.path.basename(path)))
             else:
                 root = path[: len(path) - len(path.lstrip("/"))] or "/"
                 for part in path.lstrip("/").split("/"):
@@ -45,36 +45,36 @@ class FileDataset:
                         break
                     root = os.path.join(root, part)
                 matches = sorted(glob.glob(path, recursive=True))
-                found += [(file, os.path.relpath(file, root)) for file in matches]
-        return found
+                pairs += [(file, os.path.relpath(file, root)) for file in matches]
+        return pairs
 
     def to_path(self) -> list[str]:
         """Return the paths of the files, relative to the dataset."""
-        return ["/" + place for _, place in self._files()]
+        return ["/" + relative for _, relative in self._files()]
 
     def download(
         self, target_path: str | None = None, overwrite: bool = False, **_: Any
     ) -> list[str]:
-        """Copy the files into a folder; return where they are then."""
+        """Copy the files into a folder; return the paths of the copies."""
         if target_path is None:
             return [file for file, _ in self._files()]
-        written = []
-        for file, place in self._files():
-            target = os.path.join(target_path, place)
+        copies = []
+        for file, relative in self._files():
+            target = os.path.join(target_path, relative)
             if os.path.exists(target) and not overwrite:
-                raise FileExistsError("%s is there already; give overwrite=True" % target)
+                raise FileExistsError("%s exists already; pass overwrite=True" % target)
             os.makedirs(os.path.dirname(target), exist_ok=True)
             shutil.copyfile(file, target)
-            written.append(target)
-        return written
+            copies.append(target)
+        return copies
 
     def mount(self, mount_point: str | None = None, **_: Any) -> Any:
-        """Return a context with the folder of the files as ``mount_point``."""
+        """Return a context whose ``mount_point`` is a folder with the files."""
         return _Mount(self, mount_point)
 
 
 class _Mount:
-    """Files are on this machine already: mounting is naming their folder."""
+    """Provides the dataset's own folder, or else copies of its files."""
 
     def __init__(self, dataset: FileDataset, mount_point: str | None) -> None:
         paths = dataset._paths
@@ -84,10 +84,10 @@ class _Mount:
             dataset.download(self.mount_point, overwrite=True)
 
     def start(self) -> None:
-        """Do nothing: the files are there."""
+        """Do nothing: the files are available already."""
 
     def stop(self) -> None:
-        """Do nothing: the files stay."""
+        """Do nothing: the files are kept."""
 
     def __enter__(self) -> Any:
         return self
@@ -127,9 +127,10 @@ class TabularDataset(FileDataset):
 
 
 def open_dataset(record: dict[str, Any], name: str) -> Any:
-    """Return a dataset from what is known of one of its versions."""
+    """Return the dataset that a record describes."""
     spec = record["spec"]
     version = record.get("version", 1)
+    paths = list(record.get("local") or spec["paths"])
     if spec["kind"] == "files":
-        return FileDataset(list(record.get("local") or spec["paths"]), name, version)
-    return TabularDataset(dict(spec, paths=record.get("local") or spec["paths"]), name, version)
+        return FileDataset(paths, name, version)
+    return TabularDataset(dict(spec, paths=paths), name, version)

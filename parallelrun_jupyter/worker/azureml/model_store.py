@@ -1,8 +1,8 @@
-"""Registered models on disk: versions, tags, and the files, where Azure's own SDK finds them too.
+"""Registered models on disk: files, versions and tags.
 
-The files of a version are in ``<workspace>/azureml-models/<name>/<version>/``, as they are on
-Azure's nodes; what is known of it is in ``<workspace>/models/<name>.json``. Notebooks and scripts
-use this one module, so it runs on Python 3.7.
+The files of a version are in ``<workspace>/azureml-models/<name>/<version>/``, the layout that
+Azure's SDK expects; the records of all versions are in ``<workspace>/models/<name>.json``.
+Notebooks and scripts share this module, so it runs on Python 3.7.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ MODELS_FOLDER = "azureml-models"
 
 
 class ModelNotFound(LookupError):
-    """There is no such model, or no such version of it."""
+    """The model or version is not registered."""
 
 
 class ModelStore:
-    """The models of one workspace, by its folder."""
+    """The registered models of a workspace."""
 
     def __init__(self, workspace: str) -> None:
         self._workspace = workspace
@@ -35,13 +35,16 @@ class ModelStore:
     def names(self) -> list[str]:
         """Return the names of the models, sorted."""
         try:
-            found = os.listdir(self._records)
+            files = os.listdir(self._records)
         except OSError:
             return []
-        return sorted(name[: -len(".json")] for name in found if name.endswith(".json"))
+        return sorted(file[: -len(".json")] for file in files if file.endswith(".json"))
 
     def versions(self, name: str) -> list[dict[str, Any]]:
-        """Return what is known of each version of a model, the first one first."""
+        """Return the records of a model's versions, oldest first, without deleted versions."""
+        return [row for row in self._all_versions(name) if not row.get("deleted")]
+
+    def _all_versions(self, name: str) -> list[dict[str, Any]]:
         if not _is_name(name):
             return []
         try:
@@ -51,37 +54,37 @@ class ModelStore:
             return []
 
     def find(self, name: str, version: int | None = None) -> dict[str, Any]:
-        """Return a version of a model; the latest one by default."""
-        known = [row for row in self.versions(name) if not row.get("deleted")]
+        """Return the record of a version, by default the latest."""
+        rows = self.versions(name)
         if version is not None:
-            known = [row for row in known if row["version"] == int(version)]
-        if not known:
+            rows = [row for row in rows if row["version"] == int(version)]
+        if not rows:
             raise ModelNotFound(self._missing(name, version))
-        return known[-1]
+        return rows[-1]
 
     def _missing(self, name: str, version: int | None) -> str:
-        what = "model %r" % name
+        subject = "model %r" % name
         if version is not None:
-            what += ", version %s," % version
+            subject += ", version %s," % version
         names = ", ".join(self.names()) or "none"
         return (
             "%s is not registered in %s; registered are: %s. Register it with "
             "Model.register(workspace, model_path=..., model_name=%r)."
-            % (what, self._workspace, names, name)
+            % (subject, self._workspace, names, name)
         )
 
     def path(self, name: str, version: int | None = None) -> str:
-        """Return where the files are: the registered file itself, or the registered folder."""
+        """Return the path of the registered file or folder."""
         row = self.find(name, version)
         return os.path.join(self.files, name, str(row["version"]), row["file"])
 
     def register(
         self, name: str, source: str, facts: dict[str, Any], child_paths: Iterable[str] = ()
     ) -> dict[str, Any]:
-        """Copy a file or a folder in, as the next version of a model; return what is known of it.
+        """Copy a file or folder as the next version of a model; return the record of the version.
 
-        Links are followed, but not those back to a folder that is being copied. Links to nothing,
-        sockets and pipes are left out.
+        Links are followed, except links back to a folder that is being copied. Broken links,
+        sockets and pipes are skipped.
         """
         if not _is_name(name):
             raise ValueError(
@@ -91,17 +94,17 @@ class ModelStore:
         outside = [child for child in child_paths if not _is_inside(child)]
         if outside:
             raise ValueError(
-                "child_paths holds %r, which is outside of model_path; give paths inside of it."
+                "child_paths holds %r, which is outside of model_path; pass paths inside of it."
                 % outside[0]
             )
         if not os.path.exists(source):
             raise FileNotFoundError(
-                "model_path is %r, which is not there; give a file or a folder." % source
+                "model_path is %r, which does not exist; pass a file or folder." % source
             )
         os.makedirs(self._records, exist_ok=True)
         with open(os.path.join(self._workspace, "models.lock"), "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            versions = self.versions(name)
+            versions = self._all_versions(name)
             number = len(versions) + 1
             file = os.path.basename(os.path.abspath(source))
             folder = os.path.join(self.files, name, str(number))
@@ -113,10 +116,10 @@ class ModelStore:
         return row
 
     def change(self, name: str, version: int, changes: dict[str, Any]) -> dict[str, Any]:
-        """Change what is known of a version."""
+        """Change fields of a version's record; return the record."""
         with open(os.path.join(self._workspace, "models.lock"), "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            versions = self.versions(name)
+            versions = self._all_versions(name)
             for row in versions:
                 if row["version"] == version:
                     row.update(changes)
@@ -125,7 +128,7 @@ class ModelStore:
         raise ModelNotFound(self._missing(name, version))
 
     def delete(self, name: str, version: int) -> None:
-        """Remove a version and its files; its number is not given again."""
+        """Delete a version and its files; its number is not reused."""
         self.change(name, version, {"deleted": True})
         shutil.rmtree(os.path.join(self.files, name, str(version)), ignore_errors=True)
 
@@ -142,15 +145,15 @@ def _copy(source: str, target: str, child_paths: list[str]) -> None:
         shutil.copyfile(source, target)
     elif child_paths:
         for child in child_paths:
-            place = os.path.join(target, child)
-            os.makedirs(os.path.dirname(place), exist_ok=True)
-            shutil.copyfile(os.path.join(source, child), place)
+            copy = os.path.join(target, child)
+            os.makedirs(os.path.dirname(copy), exist_ok=True)
+            shutil.copyfile(os.path.join(source, child), copy)
     else:
-        shutil.copytree(source, target, ignore=_left_out)
+        shutil.copytree(source, target, ignore=_skipped_names)
 
 
 def _is_name(name: Any) -> bool:
-    """Say if a name can be that of a folder, and of nothing elsewhere."""
+    """Return whether a name can be the name of a subfolder."""
     return isinstance(name, str) and name not in ("", ".", "..") and "/" not in name
 
 
@@ -159,23 +162,23 @@ def _is_inside(path: str) -> bool:
     return not os.path.isabs(normal) and normal.split(os.sep)[0] != os.pardir
 
 
-def _left_out(folder: str, names: list[str]) -> list[str]:
-    """Return what is not copied: what is neither file nor folder, and links back."""
-    here = os.path.realpath(folder) + os.sep
-    found = []
+def _skipped_names(folder: str, names: list[str]) -> list[str]:
+    """Return names of links back to a parent, and of entries that are not files or folders."""
+    real_folder = os.path.realpath(folder) + os.sep
+    skipped = []
     for name in names:
         path = os.path.join(folder, name)
-        is_back = os.path.islink(path) and here.startswith(os.path.realpath(path) + os.sep)
+        is_back = os.path.islink(path) and real_folder.startswith(os.path.realpath(path) + os.sep)
         if is_back or not (os.path.isfile(path) or os.path.isdir(path)):
-            found.append(name)
-    return found
+            skipped.append(name)
+    return skipped
 
 
 def link_models(workspace: str) -> None:
-    """Let ``./azureml-models`` be the models, which is where Azure's own SDK looks for them."""
+    """Link the models to ``./azureml-models``, the folder that Azure's own SDK reads."""
     files = os.path.join(workspace, MODELS_FOLDER)
     if os.path.isdir(files):
         try:
             os.symlink(files, MODELS_FOLDER)
         except OSError:
-            pass  # another worker was faster, or the script's folder has one of its own
+            pass  # another worker created it, or the script brings its own folder

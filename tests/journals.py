@@ -19,7 +19,7 @@ ITEMS = 5
 
 
 def record(run_id: str = "20261118-100000000-test", **changed: Any) -> RunRecord:
-    """Return what a run was asked for."""
+    """Return the record of a run."""
     values: dict[str, Any] = {
         "run_id": run_id, "name": "digits", "created_at": CREATED, "version": "0",
         "driver_python": "", "python": "", "script": "score.py", "source_directory": None,

@@ -47,7 +47,7 @@ RELEASES = (
 """From the oldest to the newest."""
 
 WANTED = ("1.0", "1.3", "1.4", "1.5", "2.0", "2.2", "3")
-"""What is tested under one interpreter at least, where one can have it."""
+"""Versions of pandas that are tested under at least one interpreter, if one supports them."""
 
 PYTHONS = tuple((3, minor) for minor in range(7, 14))
 
@@ -64,7 +64,7 @@ class PandasEnvironment:
 
     @property
     def packages(self) -> list[str]:
-        """What is installed."""
+        """The requirements to install."""
         release = self.release
         return [
             f"pandas=={release.pandas}", f"numpy=={release.numpy}", f"pyarrow=={release.pyarrow}"
@@ -72,7 +72,7 @@ class PandasEnvironment:
 
     @property
     def folder(self) -> Path:
-        """Where it is kept; another choice of packages has another folder."""
+        """The cached environment; each choice of packages has its own folder."""
         release = self.release
         return _cache_folder() / f"{self}-numpy{release.numpy}-pyarrow{release.pyarrow}"
 
@@ -92,7 +92,7 @@ def _cache_folder() -> Path:
 
 @cache
 def interpreter(version: Version) -> str:
-    """Return the path of an interpreter of this version; empty where there is none."""
+    """Return the path of an interpreter of this version, or an empty string."""
     name = f"python{version[0]}.{version[1]}"
     return next((path for path in _candidates(name) if _version_of(path) == version), "")
 
@@ -112,14 +112,14 @@ def _version_of(path: str) -> Version | None:
         done = subprocess.run([path, "-c", code], capture_output=True, text=True, timeout=30)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    # A shim of a version manager stands in PATH also where it has nothing to run.
+    # A shim of a version manager is in PATH even if it has no interpreter to run.
     major, minor = done.stdout.split() if done.returncode == 0 else ("0", "0")
     return int(major), int(minor)
 
 
 @cache
 def environments() -> tuple[PandasEnvironment, ...]:
-    """Return what is tested: oldest and newest of each interpreter, and `WANTED` under any of them."""
+    """Return the tested environments: oldest and newest of each interpreter, and `WANTED` under any."""
     pythons = [version for version in PYTHONS if interpreter(version)]
     chosen: dict[PandasEnvironment, None] = {}
     for python in pythons:

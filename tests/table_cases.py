@@ -1,7 +1,7 @@
-"""Tables that every pandas has to read alike: each case writes files and says what pandas makes of them.
+"""Tables that every pandas has to read alike: each case writes files and returns the expected table.
 
 A new case is one function with the mark `case`: it writes into the folder that it is given, and returns
-the dataset and what pandas of this interpreter reads, as a DataFrame.
+the dataset and the DataFrame that pandas of this interpreter reads.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def case(pandas: int = 1, pyarrow: int = 0, refusal: str = "") -> Callable[[Any]
 
 
 def delimited(path: Path, text: str | bytes, types: Any = None, **options: Any) -> Made:
-    """Write delimited text; return its dataset, and what pandas makes of the whole file."""
+    """Write delimited text; return its dataset, and the whole file as pandas reads it."""
     path.write_bytes(
         text.encode(options.get("encoding", "utf-8")) if isinstance(text, str) else text
     )
@@ -330,7 +330,7 @@ def json_lines(folder: Path) -> Made:
 
 
 def parquet(folder: Path, name: str, **columns: Any) -> Made:
-    """Write Parquet of small row groups; return its dataset and what pandas makes of it."""
+    """Write Parquet of small row groups; return its dataset and the file as pandas reads it."""
     path = folder / f"{name}.parquet"
     pq.write_table(pa.table(columns), path, row_group_size=2)
     return TabularDataset.from_parquet_files(path), pd.read_parquet(path)

@@ -1,4 +1,4 @@
-"""Reads plan lines as a worker does, in an interpreter of any version, and prints what pandas has.
+"""Reads plan lines as a worker does, in an interpreter of any version, and prints the tables.
 
 ``python table_reader.py < request``: the request is JSON with the folder of the worker's code and the
 plan lines of each case. It runs on Python 3.7 with pandas 1.0, and imports nothing of the tests.
@@ -67,7 +67,7 @@ def _answer(load: Callable[[Any], Any], bad_input: Any, row: Any) -> Dict[str, A
             answer = described(load(row))
         except bad_input as error:
             answer = {"refused": str(error)}
-        except Exception as error:  # it is what the test shows
+        except Exception as error:  # the test shows it
             answer = {"crashed": "%s: %s" % (type(error).__name__, error)}
     quiet = (DeprecationWarning, PendingDeprecationWarning, ImportWarning)
     answer["warnings"] = [str(one.message) for one in said if not issubclass(one.category, quiet)]

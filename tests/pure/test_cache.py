@@ -25,7 +25,7 @@ def cache(tmp_path: Path) -> Cache:
 
 
 def bring(cache: Cache, view: View, name: str) -> Path:
-    """Do what a stager does for a file."""
+    """Fetch a file into the cache, as a stager does."""
     digest = digest_of("store", name, SIZE, "etag")
     link = view.place("0", name, digest)
     if not cache.use(digest, link, SIZE):

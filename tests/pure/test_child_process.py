@@ -1,4 +1,4 @@
-"""How the end of a helper process is put into words, and what its last message holds."""
+"""The message about a helper process that ended, with its last output."""
 
 from __future__ import annotations
 

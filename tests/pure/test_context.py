@@ -1,4 +1,4 @@
-"""Which scripts are called with a context, and what it tells them."""
+"""Which scripts are called with a context, and its fields."""
 
 from __future__ import annotations
 

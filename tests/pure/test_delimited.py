@@ -1,4 +1,4 @@
-"""Delimited text is never misread: the mini-batches together are what pandas reads of the whole."""
+"""Delimited text is never misread: the mini-batches together equal the whole file as pandas reads it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def frames_of(dataset: TabularDataset, cut: BatchSpec) -> list[pd.DataFrame]:
 
 
 def whole(text: bytes, columns: int, separator: str, quote: str, encoding: str) -> pd.DataFrame:
-    """Return what pandas makes of all of it; it raises what it cannot make a table of."""
+    """Return the whole text as pandas reads it; raise if it is not a table."""
     frame = pd.read_csv(
         io.BytesIO(text),
         sep=separator,

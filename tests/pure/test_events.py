@@ -25,7 +25,7 @@ KINDS = {
     ev.InitFailed: (COUNT, *[TEXT] * 6),
     ev.WorkerLost: (COUNT, TEXT, TEXT),
     ev.AttemptSucceeded: (COUNT, COUNT, st.just("n0w1"), *[COUNT] * 9),
-    # a part without attempts: those of others are read only behind as many as they say
+    # a part without attempts: with a count, a reader expects that many attempts before it
     ev.PartStored: (COUNT, TEXT, COUNT, st.just(0), COUNT, COUNT),
     ev.AttemptFailed: (COUNT, COUNT, TEXT, COUNT, COUNT, COUNT, st.booleans(), *[TEXT] * 5),
     ev.ItemsFailed: (COUNT, COUNT, TEXT, COUNT, COUNT, *[TEXT] * 5),

@@ -11,7 +11,7 @@ from parallelrun_jupyter.runs.snapshot.follower import Follower, watch
 
 
 class Slow:
-    """A run that goes on, in a home where a look takes a while."""
+    """A run that does not end, in a home that is slow to read."""
 
     def __init__(self, look_s: float) -> None:
         self.looks = 0

@@ -1,4 +1,4 @@
-"""What is shown of the workers' logs: the last lines, and of a progress bar its last state."""
+"""The shown part of the workers' logs: the last lines, and the last state of a progress bar."""
 
 from __future__ import annotations
 

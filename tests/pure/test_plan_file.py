@@ -239,7 +239,7 @@ def test_a_retried_file_may_have_changed_and_one_whose_rows_are_kept_may_not(
     assert len(warnings) == 1
     gone = sorted(inputs.iterdir())[12]
     gone.unlink()
-    fates[2] = Fate.RETRIED  # it fails again, and says so itself
+    fates[2] = Fate.RETRIED  # it fails again, with a message of its own
     write_plan(asked(tmp_path), plan, lambda *_: None, lambda k: fates[k], warnings.append)
     assert len(warnings) == 1
     path.write_text("changed once more")

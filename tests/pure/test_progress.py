@@ -1,4 +1,4 @@
-"""How fast, how long yet, what holds it up: over recorded runs, and by the rules."""
+"""Rate, remaining time and bottleneck: over recorded runs, and by the rules."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def recorded(path: Path) -> list[ev.Event]:
 
 
 def looks_at(events: list[ev.Event]) -> list[tuple[bool, float]]:
-    """Say at several moments whether the true end lies in the interval, and how wide that is."""
+    """Return for several moments whether the true end lies in the interval, and its width."""
     end_ms = max(e.at_ms for e in events if isinstance(e, ev.AttemptSucceeded | ev.AttemptFailed))
     first_ms = min(e.at_ms for e in events if isinstance(e, ev.AttemptSucceeded))
     state = RunState()

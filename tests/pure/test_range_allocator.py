@@ -101,7 +101,7 @@ class Nodes:
         self.tell(sg.AttemptErrored(node, f"{node}w0", mini_batch, attempt, 5, 10, BAD))
 
     def put(self, number: int = 0, *, is_heard: bool = True) -> None:
-        """Let a node put a part; where nobody hears of it, it is in the store all the same."""
+        """Let a node upload a part; if its report is lost, the part is still in the store."""
         asked = self.puts.pop(number)
         found = [self.kept[asked.node, offset] for _, offset, _, _ in asked.pieces]
         assert found == [k for k, _, _, _ in asked.pieces]
@@ -143,7 +143,7 @@ class Nodes:
 
 
 def reread(events: Iterable[Event], cut: int = 0) -> list[Event]:
-    """Return what a reader finds in a journal, whose last bytes are missing."""
+    """Return the events of a journal whose last ``cut`` bytes are missing."""
     data = "".join(encode(event) + "\n" for event in events).encode()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "events.jsonl"
@@ -158,7 +158,7 @@ def folded(events: Iterable[Event]) -> RunState:
 
 
 def assert_once_and_in_order(events: Iterable[Event], store: dict[str, list[int]]) -> list[int]:
-    """See that the parts that a journal names hold what succeeded, once, in input order."""
+    """Assert that the parts in the journal hold every success once, in input order."""
     events = list(events)
     done = [e.mini_batch for e in events if isinstance(e, AttemptSucceeded)]
     parts = sorted((e.first, e) for e in events if isinstance(e, PartStored))
@@ -483,7 +483,7 @@ def test_whatever_happens_each_row_is_in_one_part_and_in_order(
     )
 
 
-def course(  # noqa: C901 - one flat choice of what happens next
+def course(  # noqa: C901 - one flat choice of the next event
     nodes: Nodes, rng: random.Random, total: int, failing: float, most: int
 ) -> None:
     """Let things happen, at most so many, until the run wants its nodes to stop."""

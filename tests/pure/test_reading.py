@@ -53,7 +53,7 @@ def joined(dataset: TabularDataset, rows: int = 1) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-# What is missing
+# Missing values
 
 WORDS = st.sampled_from(["", "NA", "None", "null", "-", "x", "Null", "1", "2.5"])
 
@@ -123,7 +123,7 @@ NUMERALS = st.sampled_from(
 def test_a_gap_in_text_is_a_gap_among_large_numbers_too(
     folder: Path, missing: list[str] | None, values: list[str], rows: int
 ) -> None:
-    MISTAKEN.clear()  # what a worker has seen before must not matter
+    MISTAKEN.clear()  # earlier mini-batches of a worker must not matter
     path = put(folder, "id,n\n" + "".join(f"{value},1\n" for value in values))
     expected = pd.read_csv(path, dtype={"id": "str"}, keep_default_na=False, na_values=missing or [""])  # fmt: skip
     found = joined(read(path, column_types={"id": "str", "n": "int64"}, missing=missing), rows)

@@ -1,4 +1,4 @@
-"""Rows written are rows read: what run() returned comes back, or the write refuses in words.
+"""Rows written are rows read: the results of run() come back, or the write is refused with a reason.
 
 The oracle is pandas: the tables of all mini-batches, concatenated.
 """
@@ -33,7 +33,7 @@ from parallelrun_jupyter.worker.output.results import CSV_OPTIONS, encode_result
 
 
 def written(results: list[Any], form: str) -> tuple[bytes, pd.DataFrame]:
-    """Return the final file of the results of mini-batches, and what to_pandas() reads of it."""
+    """Return the final file of the results of mini-batches, and the table that to_pandas() reads."""
     options = read_frame_options("nowhere", [], form)
 
     def pieces() -> Iterator[tuple[int, bytes]]:

@@ -31,7 +31,7 @@ WORSE = replace(BAD, group="KeyError at s.py:2 in run")
 
 
 class Bench:
-    """A scheduler, what it recorded, and what is out."""
+    """A scheduler, its events, and the mini-batches that are out."""
 
     def __init__(
         self,
@@ -484,7 +484,7 @@ def test_a_node_that_joins_gets_work_and_what_a_lost_one_held_goes_elsewhere() -
 
 
 def lose_with(bench: Bench, count: int, *, blames: bool = True) -> None:
-    """Let so many nodes come, take the mini-batch, and go down."""
+    """Let ``count`` nodes join, receive the mini-batch, and die."""
     for number in range(count):
         name = f"x{bench.now}-{number}"
         bench.tell(sg.NodeConnected(name, ""), sg.NodeOffered(name, 1, 1))
@@ -567,7 +567,7 @@ def test_a_run_without_nodes_can_be_canceled_and_a_lost_pool_does_not_change_its
 
 
 class Coming(Bench):
-    """A bench whose nodes come and go, each with what it was given and has not begun."""
+    """A bench whose nodes join and leave, each with assigned mini-batches that it has not begun."""
 
     def go(self, rng: random.Random, *, blames: bool) -> None:
         name = rng.choice(self.scheduler._nodes.names())
@@ -609,7 +609,7 @@ def test_whoever_comes_and_goes_nothing_is_lost_and_nothing_is_twice(
         elif choice < 0.2:
             bench.give_back(rng)
         elif choice < 0.25 and said:
-            bench.tell(rng.choice(said))  # said again, or after its node is gone
+            bench.tell(rng.choice(said))  # repeated, or after its node is gone
         elif choice < 0.5 or not bench.out:
             bench.tell(sg.NodeOffered(rng.choice(names), 2, rng.randint(1, 8)))
         else:
@@ -632,7 +632,7 @@ def test_whoever_comes_and_goes_nothing_is_lost_and_nothing_is_twice(
 
 
 def folded(events: Iterable[Any]) -> RunState:
-    """Return what another reader makes of a journal."""
+    """Return the state after a round trip of the events through a journal."""
     state = RunState()
     state.apply_all(decode(encode(event)) for event in events)
     return state

@@ -179,7 +179,7 @@ def test_a_registered_container_lends_its_credential() -> None:
 
 
 def opened_with(where: Any) -> dict[str, str]:
-    """Return what a driver would open a place with: the value of each credential."""
+    """Return the credentials with which a driver would open a place, by their names."""
     found = where.storage if hasattr(where, "storage") else where
     handed = variables_for_driver(found.references(), {})
     return {name: handed[reference.name] for name, reference in found.secrets.items()}

@@ -32,7 +32,7 @@ TABLES = {f"in/{k}.csv": f"n,t\n{k},x{k}\n{k + 10},y\n" for k in range(12)}
 
 
 def expected(names: Sequence[str]) -> pd.DataFrame:
-    """Return what pandas makes of the files, one behind the other."""
+    """Return the table that pandas reads from the files, one after the other."""
     frames = [pd.read_csv(io.StringIO(TABLES[name])) for name in names]
     return pd.concat(frames, ignore_index=True)
 

@@ -1,4 +1,4 @@
-"""Tables of every format: one set of types, one way to be whole, and clear words for what is not."""
+"""Tables of every format: one set of types, complete rows, and clear errors for bad input."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def typed_tables(draw: st.DrawFn) -> tuple[list[str], list[list[str]]]:
     kinds = draw(st.lists(st.sampled_from(sorted(CELLS)), min_size=1, max_size=4))
     count = draw(st.integers(1, 12))
     columns = [draw(st.lists(CELLS[kind], min_size=count, max_size=count)) for kind in kinds]
-    if len(kinds) == 1:  # a line of nothing but a gap is no row
+    if len(kinds) == 1:  # pandas skips a line with nothing but a gap
         columns.append(["z"] * count)
         kinds = [*kinds, "text"]
     return kinds, [list(row) for row in zip(*columns, strict=True)]

@@ -302,7 +302,7 @@ def kernel(home: Path, tmp_path: Path) -> Iterator[tuple[KernelManager, Any]]:
 
 
 def outputs(client: Any, message_ids: set[str], seconds: float) -> Iterator[tuple[str, str]]:
-    """Yield (type, text) of what requests show within so many seconds."""
+    """Yield the (type, text) of each output of the requests within these seconds."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         try:

@@ -1,4 +1,4 @@
-"""Every pandas from 1.0 to 3 reads what pandas reads here, under each interpreter that is found."""
+"""Every pandas from 1.0 to 3 reads the same tables as pandas here, under each interpreter."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WORKER = Path(parallelrun_jupyter.__file__).with_name("worker")
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[list[Any], dict[str, Any]]]:
-    """Return the plan lines of every case and cut, made here, and what pandas here has of the whole."""
+    """Return the plan lines of every case and cut, made here, and the whole table of pandas here."""
     plans = {}
     for one in CASES:
         dataset, frame = one.make(tmp_path_factory.mktemp(one.name))
@@ -73,7 +73,7 @@ def _difference(
     lines: list[Any],
     expected: dict[str, Any],
 ) -> str:
-    """Return what is wrong with the mini-batches of a case, beside what pandas here has of the whole."""
+    """Return the faults of the mini-batches of a case, compared with the whole table of pandas here."""
     crashed = [answer["crashed"] for answer in answers if "crashed" in answer]
     said = [text for answer in answers for text in answer["warnings"]]
     if crashed or said:

@@ -120,7 +120,7 @@ def network(
 
 
 def single_file(numbers: Any, folder: Path, *words: Any) -> pd.DataFrame:
-    """Return what a run on this machine puts into one file."""
+    """Return the rows of a run on this machine, which writes one file."""
     config = ParallelRunConfig(
         entry_script=str(SCRIPTS / "wide_rows.py"), output_format="parquet", mini_batch_size=1
     )

@@ -170,7 +170,7 @@ def test_inputs_that_changed_are_a_clear_error_and_the_run_stays_as_it_was(
     assert (run.folder.journal.read_bytes(), run.snapshot()) == before
     assert (run.folder.script / "slow.py").read_bytes() == (SCRIPTS / "slow.py").read_bytes()
     (numbers / "059.txt").write_text("59")
-    os.utime(numbers / "059.txt", ns=(0, 1))  # not what it was, though it reads the same
+    os.utime(numbers / "059.txt", ns=(0, 1))  # another version, with the same content
     with pytest.raises(InputError, match="was not resumed, and is as it was"):
         run.resume()
 
@@ -222,7 +222,7 @@ def test_a_repaired_file_is_retried_and_a_changed_one_whose_rows_are_kept_is_ref
 
 
 def version_of(run: Run, number: int, path: Path) -> None:
-    """Note a file that was put back as what it had been when it was planned."""
+    """Record the present version of a restored file as its planned version."""
     now = os.stat(path)
     with open(run.folder.path / "versions", "r+b") as versions:
         versions.seek(16 * number)
@@ -261,7 +261,7 @@ def test_of_resumes_at_once_one_completes_the_run_and_the_others_leave_it_as_it_
 
     with ThreadPoolExecutor(3) as pool:
         answers = list(pool.map(ask, range(3)))
-    time.sleep(1)  # a driver that came late would have had its say
+    time.sleep(1)  # a driver that came late would have acted within this time
     assert set(answers) == {run.run_id}, "what one of them started is what all wanted"
     assert end_of(run) == "Completed"
     assert rows_of(run)[-1] == "good"

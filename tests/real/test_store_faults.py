@@ -1,4 +1,4 @@
-"""What networks, stores and people do to inputs in a store: the end is definite, nothing else is lost."""
+"""Faults of networks and stores, and changed inputs: the end is definite, nothing else is lost."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_a_blob_that_vanishes_or_changes_is_said_and_lost_alone(
     run_over: Callable[..., Run], network: BadNetwork, container: ContainerClient
 ) -> None:
     def meddle(method: str, path: str, _count: int) -> Fate:
-        if method == "GET" and path.endswith("00.txt"):  # all is listed by now
+        if method == "GET" and path.endswith("00.txt"):  # the listing is complete
             if container.get_blob_client("in/20.txt").exists():
                 container.delete_blob("in/20.txt")
             container.upload_blob("in/30.txt", "x" * 50, overwrite=True)

@@ -1,7 +1,7 @@
 """A store over a folder, found by fsspec as ``boom://``, that raises, dies or stalls when it is told to.
 
 ``BOOM_ROOT`` is the folder of its containers. ``BOOM_FATES`` names a JSON file, which may change at any
-time: what happens at ``ls``, ``get`` and ``put``. In process ``BOOM_SPARED`` nothing ever happens.
+time, with the faults of ``ls``, ``get`` and ``put``. Process ``BOOM_SPARED`` has no faults.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from typing import Any
 from parallelrun_jupyter import FileDataset, ParallelRunConfig, Run, TabularDataset, submit
 from parallelrun_jupyter.runs.journal.events import AttemptFailed, AttemptSucceeded
 
-from ..api import Result, Workload
+from ..api import Result, Workload  # type: ignore[import-not-found]  # prsbench has it
 
 VARIANTS = {
     "parallelrun": {},
@@ -104,7 +104,7 @@ def _prepare(workload: Workload) -> tuple[str, str]:
 def _account(handle: Run, workload: Workload, began: float) -> Result:
     """Tell the harness how every mini-batch ended."""
     created = handle.folder.read_record().created_at
-    first = last = None
+    times: list[int] = []
     for event in handle.events(follow=False):
         if isinstance(event, AttemptSucceeded):
             workload.sink.outcomes[event.mini_batch] = ("ok", "")
@@ -113,16 +113,15 @@ def _account(handle: Run, workload: Workload, began: float) -> Result:
             workload.sink.failed(event.mini_batch, _KINDS.get(event.kind, event.kind))
         else:
             continue
-        first = event.at_ms if first is None else first
-        last = event.at_ms
+        times.append(event.at_ms)
     snapshot = handle.snapshot()
     lag = created - began
     start = time.perf_counter() - (time.time() - began)
-    workload.sink.t_first = start + lag + first / 1000
-    workload.sink.t_last = start + lag + last / 1000
+    workload.sink.t_first = start + lag + times[0] / 1000
+    workload.sink.t_last = start + lag + times[-1] / 1000
     return Result(
         output_path=snapshot["output"],
-        first_s=lag + first / 1000,
+        first_s=lag + times[0] / 1000,
         total_s=lag + snapshot["elapsed_s"],
         extra={"state": snapshot["state"]},
     )

@@ -32,7 +32,7 @@ class Azurite:
     Parameters
     ----------
     folder
-        Where it may keep a few files of its own.
+        A folder for the files of Azurite.
     """
 
     def __init__(self, folder: Path) -> None:

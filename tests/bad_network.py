@@ -1,4 +1,4 @@
-"""A proxy before a store, which does to requests what networks and stores do."""
+"""A proxy before a store that delays, cuts and refuses requests."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 
 Fate = Literal["pass", "cut", "half", "403", "503", "stall", "slow"]
-"""What becomes of a request: it passes; the connection is cut before or within the answer; the
-store refuses or is busy; nothing comes, ever; it takes 0.1 s more."""
+"""The fate of a request: it passes; the connection is cut before or within the response; the store
+refuses or is busy; no response ever comes; it takes 0.1 s more."""
 
 Rule = Callable[[str, str, int], Fate]
 """Tells the fate of a request from its method, its path, and how often that path was asked for."""
@@ -52,7 +52,7 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 128
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: that connections end badly is what this is for."""
+        """Print nothing: connections end badly here on purpose."""
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -40,7 +40,7 @@ def missing_from(names: list[str], expected: tuple[str, ...]) -> list[str]:
 
 
 def check(folder: Path) -> list[str]:
-    """Return what is wrong with the packages of a folder."""
+    """Return the faults of the packages in a folder."""
     wheels, sdists = sorted(folder.glob("*.whl")), sorted(folder.glob("*.tar.gz"))
     if len(wheels) != 1 or len(sdists) != 1:
         return [f"{folder} holds {len(wheels)} wheels and {len(sdists)} sdists, not one of each"]
@@ -60,7 +60,7 @@ def check(folder: Path) -> list[str]:
 
 
 def starts(wheel: Path) -> list[str]:
-    """Install the wheel in an environment of its own; return what keeps it from starting."""
+    """Install the wheel in a new environment; return the errors of its first start."""
     uv = str(Path(sys.executable).with_name("uv"))
     clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     with tempfile.TemporaryDirectory() as place:

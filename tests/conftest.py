@@ -1,4 +1,4 @@
-"""What every test gets: a home of its own, and a look at what it left behind."""
+"""Fixtures of every test: a new home, and a check for leftover processes and files."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ A "Dummy-" stands for a thread that Python did not start, such as one of pyarrow
 called a file object of ours: no thread of this project can have that name.
 """
 
-# How long an example takes proves nothing. Where a change is judged, the examples are always the
-# same; everywhere else they are new ones each time.
+# The duration of an example proves nothing. In CI, the examples are always the same; everywhere
+# else they are new each time.
 settings.register_profile("untimed", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("untimed")
 

@@ -1,4 +1,4 @@
-"""Real digits for the tests: MNIST where its files are at hand, else scikit-learn's bundled set."""
+"""Real digits for the tests: MNIST if its files are present, else scikit-learn's bundled set."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from PIL import Image
 MNIST = Path(
     os.environ.get("MNIST_FOLDER", Path(__file__).parents[2] / "shared" / "data" / "mnist")
 )
-"""Where the MNIST test set and its TensorFlow model are: ``MNIST_FOLDER``, or beside the checkout."""
+"""The folder of the MNIST test set and its TensorFlow model: ``MNIST_FOLDER``, or beside the checkout."""
 
 MNIST_RIGHT = 9_696
 """How many of the 10,000 digits the tutorial's model gets right on raw bytes."""

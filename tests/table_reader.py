@@ -10,9 +10,10 @@ import importlib.util
 import json
 import sys
 import warnings
+from typing import Any
 
 
-def canonical(value):
+def canonical(value: Any) -> Any:
     """Return a value of a table as JSON that is equal for equal values under every pandas."""
     import numpy as np
     import pandas as pd
@@ -75,11 +76,12 @@ def _answer(load, bad_input, line):
     return answer
 
 
-def main():
+def main() -> None:
     request = json.load(sys.stdin)
     spec = importlib.util.spec_from_file_location(
         "worker", request["worker"] + "/__init__.py", submodule_search_locations=[request["worker"]]
     )
+    assert spec is not None
     sys.modules["worker"] = importlib.util.module_from_spec(spec)
     import pandas as pd
     import pyarrow as pa

@@ -1,4 +1,4 @@
-"""What every backend owes: the same run gives the same journal meaning and the same bytes."""
+"""The contract of backends: the same run gives the same journal meaning and the same bytes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BACKENDS = ["local", "dask"]
 
 @pytest.fixture(params=BACKENDS)
 def compute(request: pytest.FixtureRequest) -> str:
-    """Return where to run, for each backend."""
+    """Return the compute of each backend."""
     return place_of(request.param, request)
 
 
@@ -85,7 +85,7 @@ def test_workers_are_ready_before_they_work_and_belong_to_their_node(
 
 
 def meaning_of(run: Run) -> dict[int, list[Any]]:
-    """Return what the journal says became of each mini-batch: its attempts, whoever ran them."""
+    """Return the attempts of each mini-batch in the journal, without the names of workers."""
     found: dict[int, list[Any]] = defaultdict(list)
     for event in run.events(follow=False):
         if isinstance(event, AttemptSucceeded):
@@ -116,7 +116,7 @@ def test_the_same_faults_have_the_same_meaning_and_the_same_bytes(
         )  # fmt: skip
         assert end_of(run) == "Completed"
         snapshot = run.snapshot()
-        counts = {k: snapshot[k] for k in ("succeeded", "failed", "items_failed", "rows")}  # type: ignore[literal-required]
+        counts = {k: snapshot[k] for k in ("succeeded", "failed", "items_failed", "rows")}
         found[backend] = (meaning_of(run), counts, Path(snapshot["output"]).read_bytes())
     assert found["dask"] == found["local"]
     short = found["local"][0][25][-1]

@@ -1,4 +1,4 @@
-"""Uses what Azure's scripts use of their surroundings."""
+"""Uses the environment that Azure's scripts rely on: arguments, variables, folders."""
 
 import json
 import os

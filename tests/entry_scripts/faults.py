@@ -1,4 +1,4 @@
-"""Does to each file what its number is assigned on the command line: ``raise=3 hang=5 exit=7``.
+"""Applies to each file the fault that the command line assigns to its number: ``raise=3 hang=5 exit=7``.
 
 A fault named with ``once`` in front, as in ``once-exit=7``, happens on the first attempt only.
 """

@@ -1,4 +1,4 @@
-"""Says what its process looks like."""
+"""Returns facts about its own process."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Every worker waits in its first mini-batch until so many workers are at work."""
+"""Every worker waits in its first mini-batch until N workers are at work."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Says which Python runs it, and what azureml-era scripts do."""
+"""Returns the version of its Python, and uses what scripts of the azureml era use."""
 
 import argparse
 import logging

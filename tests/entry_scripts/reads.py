@@ -1,4 +1,4 @@
-"""Reads its files: a row says where each one is in the store and what it holds."""
+"""Reads its files: a row has the path of a file in the store and its content."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Returns for each number one row that is hard to write; what kind is its argument's."""
+"""Returns for each number one row that is hard to write; the argument names the kind."""
 
 import os
 import sys

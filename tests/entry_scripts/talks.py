@@ -1,4 +1,4 @@
-"""Prints and logs in every way there is."""
+"""Prints and logs in every possible way."""
 
 import logging
 import os

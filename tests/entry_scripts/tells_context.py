@@ -1,4 +1,4 @@
-"""Returns, for each file, what the context says, as JSON."""
+"""Returns the fields of the context for each file, as JSON."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Returns what the context says of a mini-batch of rows, as JSON."""
+"""Returns the fields of the context of a mini-batch of rows, as JSON."""
 
 import json
 

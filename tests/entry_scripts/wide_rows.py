@@ -1,4 +1,4 @@
-"""Returns a table: each file's name and number, and so many bytes of text; takes some seconds."""
+"""Returns a table: each file's name, its number, and a long text; takes some seconds."""
 
 import os
 import random

@@ -1,4 +1,4 @@
-"""The house keeps its floors: who may import whom, how large a room may be, what a start costs."""
+"""The architecture holds: allowed imports, sizes of modules, the cost of a start."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_there_are_no_circles() -> None:
                 visit(target, (*above, module))
             done.add(module)
 
-    # The package's own __init__ hands out names lazily; what it names is checked by its own test.
+    # The package's own __init__ loads names lazily; another test checks these names.
     for module in GRAPH:
         if module != "__init__":
             visit(module, ())
@@ -170,7 +170,7 @@ OLD_STDLIB = frozenset(
         "zlib",
     ]
 )
-"""What the worker uses of the standard library; every one of these is in Python 3.7."""
+"""Standard library modules of the worker; every one of these is in Python 3.7."""
 
 FOR_TABLES = {
     "azureml/data.py": {"pandas"},
@@ -183,7 +183,7 @@ FOR_TABLES = {
     "tables/parquet.py": {"pyarrow"},
     "tables/row_splitter.py": {"numpy"},
 }
-"""What is imported for tabular input only, inside functions."""
+"""Modules that are imported for tabular input only, inside functions."""
 
 
 @pytest.mark.parametrize("path", WORKER, ids=name_of)

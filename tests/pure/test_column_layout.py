@@ -116,7 +116,7 @@ def test_a_missing_key_needs_a_type_with_gaps(sales: Path) -> None:
     path = sales / "Store=__HIVE_DEFAULT_PARTITION__" / "none" / "1991" / "01.csv"
     path.parent.mkdir()
     path.write_text("week\n5\n")
-    options = {"partition_format": FORMAT, "header": "all_files_different_headers"}
+    options: dict[str, Any] = {"partition_format": FORMAT, "header": "all_files_different_headers"}
 
     def table(kind: str) -> TabularDataset:
         return TabularDataset.from_delimited_files(sales, column_types={"Store": kind}, **options)
@@ -175,8 +175,8 @@ def test_every_row_is_in_exactly_one_combination(
     for frame, extra in found:
         for key, value in extra["keys"].items():
             assert set(frame[key]) <= {value}
-    rows = sorted(v for frame, _ in found for v in frame["v"])
-    assert rows == sorted(f"{a}{b}{k}" for a, b, count in files for k in range(count))
+    values = sorted(v for frame, _ in found for v in frame["v"])
+    assert values == sorted(f"{a}{b}{k}" for a, b, count in files for k in range(count))
 
 
 MLTABLE = """

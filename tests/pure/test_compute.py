@@ -1,4 +1,4 @@
-"""Where a run may run: what is accepted, and what is refused with the reason."""
+"""The compute of a run: accepted values, and refused values with the reason."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def test_arguments_from_the_environment() -> None:
 
 
 class Growing:
-    """A cluster class that notes what it was asked for."""
+    """A cluster class that records its calls."""
 
     asked: ClassVar[list[tuple[int, int]]] = []
 
@@ -182,7 +182,7 @@ def test_a_cluster_that_adapts_grows_at_once_and_shrinks_slowly() -> None:
     async def ask() -> None:
         nonlocal now
         await cluster.open()
-        for nodes in (0, 3, 50, 20):  # it begins with one: somebody has to be there
+        for nodes in (0, 3, 50, 20):  # it begins with one: a run needs a node
             await cluster.want(nodes)
         now += 5
         await cluster.want(2)

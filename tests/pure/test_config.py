@@ -15,7 +15,7 @@ def test_native_defaults() -> None:
     config = ParallelRunConfig(entry_script="score.py")
     assert config.error_threshold == 0
     assert config.output_action == "append_row"
-    assert config.node_count is None  # one here, all there are on a cluster
+    assert config.node_count is None  # one on this machine, all nodes on a cluster
     assert config.run_invocation_timeout == 60
     assert config.run_max_try == 3
     assert config.logging_level == "INFO"

@@ -1,4 +1,4 @@
-"""Which scripts are called with a context, and what it tells them."""
+"""Which scripts are called with a context, and its fields."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_rows_are_records_with_the_types_of_their_columns() -> None:
             "rate": np.array([0.1, np.nan], dtype="float32"),
             "on": [True, False],
             "name": ["a", None],
-            "seen": pd.to_datetime(["2026-01-31", None]),
+            "seen": pd.to_datetime(["2026-01-31", None]),  # type: ignore[arg-type]  # pandas takes None
             "count": pd.array([2**60 + 1, None], dtype="Int64"),
             "any": np.array([np.int16(7), "x"], dtype=object),
         }

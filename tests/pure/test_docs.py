@@ -1,4 +1,4 @@
-"""The documentation says what the code does: fields, events, commands and versions.
+"""The documentation matches the code: fields, events, commands and versions.
 
 ``python -m tests.pure.test_docs --write`` renews the table of fields.
 """

@@ -25,7 +25,7 @@ KINDS = {
     ev.InitFailed: (COUNT, *[TEXT] * 6),
     ev.WorkerLost: (COUNT, TEXT, TEXT),
     ev.AttemptSucceeded: (COUNT, COUNT, st.just("n0w1"), *[COUNT] * 9),
-    # a part without attempts: those of others are read only behind as many as they say
+    # a part without attempts: with a count, a reader expects that many attempts before it
     ev.PartStored: (COUNT, TEXT, COUNT, st.just(0), COUNT, COUNT),
     ev.AttemptFailed: (COUNT, COUNT, TEXT, COUNT, COUNT, COUNT, st.booleans(), *[TEXT] * 5),
     ev.ItemsFailed: (COUNT, COUNT, TEXT, COUNT, COUNT, *[TEXT] * 5),
@@ -72,7 +72,7 @@ def test_text_that_is_no_unicode_is_read_with_escapes_from_an_old_journal_too() 
     )
     assert ev.decode(line) == ev.WarningRaised(5, "caf\\udce9.txt \N{WHITE SMILING FACE}")
     end = ev.RunFinished(5, "Completed", "", name, 1)
-    assert ev.decode(ev.encode(end)).output == name, "a path that is opened stays as it is"
+    assert ev.decode(ev.encode(end)) == end, "a path that is opened stays as it is"
 
 
 def test_an_attempt_costs_less_than_150_bytes() -> None:

@@ -1,4 +1,4 @@
-"""What is said of an exception: which line it comes from, and in which words."""
+"""The description of an exception: its line and its message."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Project:
         return names
 
     def failure(self, text: str) -> dict[str, Any]:
-        """Return what is said of what ``run()`` of a script raises."""
+        """Return the description of the exception that ``run()`` of a script raises."""
         run = self._load(self.folder / "score.py", text, library=self.library)["run"]
         try:
             run()
@@ -73,7 +73,7 @@ class Project:
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
-    monkeypatch.chdir(tmp_path)  # as workers do: what has no folder must not be taken to be here
+    monkeypatch.chdir(tmp_path)  # as workers do; "<string>" is not a file of this folder
     return Project(tmp_path)
 
 
@@ -176,7 +176,7 @@ def test_an_exit_for_a_reason_names_the_reason() -> None:
 
 
 class _Nasty(Exception):
-    """An exception that fails whoever looks at it."""
+    """An exception whose text raises another one."""
 
     def __init__(self, error: BaseException) -> None:
         super().__init__()

@@ -44,7 +44,7 @@ def tree(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def marked(tree: Path) -> Path:
-    """Return the tree with what Spark leaves beside tables."""
+    """Return the tree with the marker files that Spark leaves beside tables."""
     for name in ("_SUCCESS", "_temporary/0/half.png", "sub/_d.png", "sub/_key=1/f.png"):
         path = tree / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -265,7 +265,7 @@ def test_a_resume_takes_links_to_nothing_as_they_were(tree: Path, tmp_path: Path
 
 @pytest.fixture(params=["pipe", "link", "device", "socket"])
 def special(request: pytest.FixtureRequest, tree: Path) -> Path:
-    """Return a file in ``z`` that is no regular one."""
+    """Return a file in ``z`` that is not a regular file."""
     path = tree / "z" / "x.special"
     if request.param == "pipe":
         os.mkfifo(path)

@@ -11,7 +11,7 @@ from parallelrun_jupyter.runs.snapshot.follower import Follower, watch
 
 
 class Slow:
-    """A run that goes on, in a home where a look takes a while."""
+    """A run that does not end, in a home that is slow to read."""
 
     def __init__(self, look_s: float) -> None:
         self.looks = 0
@@ -28,7 +28,7 @@ def test_a_timeout_counts_the_time_that_passes(look_s: float, every_s: float) ->
     run = Slow(look_s)
     shown: list[Any] = []
     began = time.monotonic()
-    last = watch(cast("Follower", run), shown.append, every_s=every_s, timeout_s=0.5)
+    last: Any = watch(cast("Follower", run), shown.append, every_s=every_s, timeout_s=0.5)
     took = time.monotonic() - began
     assert 0.5 <= took < 0.5 + look_s + 0.25
     assert (last, len(shown)) == ({"is_final": False}, run.looks)

@@ -1,4 +1,4 @@
-"""What the front end is built from: types from Python, small bundles, files that stay readable."""
+"""The sources of the front end: types from Python, small bundles, readable files."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_counts_are_said_as_in_the_page(count: int, noun: str, said: str) -> Non
 
 @pytest.fixture(scope="module")
 def hook() -> Any:
-    """Return the build hook, which is no module of the package."""
+    """Return the build hook, which is not a module of the package."""
     pytest.importorskip("hatchling")
     spec = importlib.util.spec_from_file_location("hatch_build", ROOT / "hatch_build.py")
     assert spec
@@ -80,7 +80,7 @@ def test_the_bundles_are_small_and_of_these_sources(hook: Any) -> None:
 
 def test_the_widget_asks_no_other_machine() -> None:
     code = (STATIC / "widget.js").read_text() + (STATIC / "widget.css").read_text()
-    code = code.replace("http://www.w3.org/2000/svg", "")  # a name of what is drawn, not an address
+    code = code.replace("http://www.w3.org/2000/svg", "")  # the name of a namespace, not an address
     assert not re.search(r"https?://|import\(|\beval\b|innerHTML|insertAdjacentHTML", code)
 
 

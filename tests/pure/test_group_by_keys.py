@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from parallelrun_jupyter import FileDataset
 from parallelrun_jupyter.data.batching import BatchSpec
 from parallelrun_jupyter.data.datasets import inputs
-from parallelrun_jupyter.data.partitions import group_by_keys
 from parallelrun_jupyter.data.partitions.group_by_keys import group_by_key
 from parallelrun_jupyter.errors import InputError
 from parallelrun_jupyter.worker.plan_line import PlanLine
@@ -32,7 +31,7 @@ def test_what_cannot_be_gathered_is_said(monkeypatch: pytest.MonkeyPatch) -> Non
     def full(_name: str) -> sqlite3.Connection:
         raise sqlite3.OperationalError("database or disk is full")
 
-    monkeypatch.setattr(group_by_keys.sqlite3, "connect", full)
+    monkeypatch.setattr(sqlite3, "connect", full)
     with pytest.raises(
         InputError, match="by its partition keys: database or disk is full. It needs"
     ):

@@ -18,7 +18,7 @@ AT = 1_795_418_440.5
 
 def snapshot(**values: Any) -> Snapshot:
     base = Snapshot(
-        run_id="20261123-062040381-k3f9", name="digits", state="Running", reason="",
+        at_s=AT, run_id="20261123-062040381-k3f9", name="digits", state="Running", reason="",
         is_final=False, can_resume=False, plan_finished=True, mini_batches=100, items=500, succeeded=40, failed=2,
         retrying=1, running=2, left=58, items_succeeded=200, items_failed=10, items_left=290,
         rows=200, attempts_failed=5, error_threshold=20, run_max_try=3, budgets=[],
@@ -131,9 +131,9 @@ def test_failures_are_shown_with_their_traceback_first() -> None:
 def test_a_saved_output_is_small_however_much_there_is() -> None:
     groups = [group(group=f"Error {n} " + "x" * 290, message="y" * 300) for n in range(10)]
     workers = [
-        WorkerRow(worker=f"n0w{n}", phase="running", mini_batch=n, since_s=1.5, succeeded=9, failed=0)
+        worker(n, phase="running", mini_batch=n, since_s=1.5, succeeded=9, failed=0)
         for n in range(50)
-    ]  # fmt: skip
+    ]
     big = snapshot(groups=groups, workers=workers, warnings=["z" * 300] * 3)
     bundle = saved_bundle(run_output(big, AT))
     assert set(bundle) == {RUN_MIME, "text/html", "text/plain"}

@@ -1,4 +1,4 @@
-"""What is shown of the workers' logs: the last lines, and of a progress bar its last state."""
+"""The shown part of the workers' logs: the last lines, and the last state of a progress bar."""
 
 from __future__ import annotations
 
@@ -40,9 +40,10 @@ def said(lines: list[str]) -> list[str]:
 
 def test_a_number_of_lines_below_zero_is_refused(folder: RunFolder) -> None:
     (folder.user_logs / "n0w0.log").write_bytes(line(1, "STDOUT", 3, "hello"))
-    for look in (lambda: reader.tail(folder, -3), lambda: reader.of_mini_batch(folder, 3, -3)):
-        with pytest.raises(ConfigError, match="lines is -3"):
-            look()
+    with pytest.raises(ConfigError, match="lines is -3"):
+        reader.tail(folder, -3)
+    with pytest.raises(ConfigError, match="lines is -3"):
+        reader.of_mini_batch(folder, 3, -3)
 
 
 def test_a_bar_that_goes_on_shows_its_last_state_and_its_end_replaces_it(folder: RunFolder) -> None:

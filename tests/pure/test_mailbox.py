@@ -1,4 +1,4 @@
-"""What a node says arrives whole and in order, in messages of a bounded size."""
+"""A node's messages arrive whole and in order, and their size is bounded."""
 
 from __future__ import annotations
 

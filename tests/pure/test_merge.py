@@ -95,7 +95,8 @@ def test_json_lines_hold_what_python_holds() -> None:
     assert file_of([rows], "jsonl") == (
         b'{"when": "2026-01-02", "n": 3, "v": [1.5], "none": null}\n'
     )
-    frame = pd.DataFrame({"t": pd.to_datetime(["2026-01-02", None]), "é": [0.1, None]})
+    times = pd.to_datetime(["2026-01-02", None])  # type: ignore[arg-type]  # pandas takes None
+    frame = pd.DataFrame({"t": times, "é": [0.1, None]})
     assert file_of([frame], "jsonl").decode() == (
         '{"t": "2026-01-02T00:00:00", "é": 0.1}\n{"t": null, "é": null}\n'
     )

@@ -172,11 +172,11 @@ def test_rows_divide_row_groups(folder: Path, groups: list[int], rows: int) -> N
     with pytest.MonkeyPatch.context() as patch:
         read_groups = pq.ParquetFile.read_row_groups
 
-        def count(file: Any, groups: list[int], **how: Any) -> Any:
+        def read_and_note(file: Any, groups: list[int], **how: Any) -> Any:
             read.extend(groups)
             return read_groups(file, groups, **how)
 
-        patch.setattr(pq.ParquetFile, "read_row_groups", count)
+        patch.setattr(pq.ParquetFile, "read_row_groups", read_and_note)
         frames = frames_of(path, BatchSpec(1, rows=rows))
     total = sum(groups)
     assert [list(frame["n"]) for frame in frames] == [

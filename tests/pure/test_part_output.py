@@ -1,4 +1,4 @@
-"""What a node keeps, what it makes of it, and how the parts become one output: no process, no store."""
+"""The rows of a node, its part files, and the one output of all parts: no process, no store."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def job_of(folder: Path, frames: dict[int, pd.DataFrame], name: str) -> dict[str
 def put_all(
     folder: Path, store: ObjectStore, parts: dict[int, list[dict[str, Any]]], suffix: str = "aa"
 ) -> list[dict[str, Any]]:
-    """Put parts, each the results of mini-batches from its first on; return what the journal has."""
+    """Upload parts, each with the results from its first mini-batch on; return their records."""
     found = []
     for first, results in parts.items():
         name = f"part-{first:09d}-{suffix}.parquet"
@@ -125,7 +125,7 @@ def publish_all(
 
 
 def rows_of() -> pd.DataFrame:
-    """Return what a reader of the folder finds, who knows nothing of us."""
+    """Return the rows of the folder as pandas alone reads them."""
     return pd.read_parquet(URL)
 
 

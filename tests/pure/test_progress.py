@@ -1,4 +1,4 @@
-"""How fast, how long yet, what holds it up: over recorded runs, and by the rules."""
+"""Rate, remaining time and bottleneck: over recorded runs, and by the rules."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def recorded(path: Path) -> list[ev.Event]:
 
 
 def looks_at(events: list[ev.Event]) -> list[tuple[bool, float]]:
-    """Say at several moments whether the true end lies in the interval, and how wide that is."""
+    """Return for several moments whether the true end lies in the interval, and its width."""
     end_ms = max(e.at_ms for e in events if isinstance(e, ev.AttemptSucceeded | ev.AttemptFailed))
     first_ms = min(e.at_ms for e in events if isinstance(e, ev.AttemptSucceeded))
     state = RunState()
@@ -131,7 +131,7 @@ def test_a_resumed_run_counts_from_where_it_was_taken_up() -> None:
     assert progress.rate(state, at + 1000, is_live=True) == (0.0, 0.0, 0.0)
     state.apply(ev.AttemptSucceeded(50, 4, "n0w0", at + 2000, 2_000_000, 5, 5, 5, 1, 0, 1, 0))
     per_second, items_per_second, _ = progress.rate(state, at + 2000, is_live=True)
-    assert (per_second, items_per_second) == (pytest.approx(0.5), pytest.approx(2.5))
+    assert [per_second, items_per_second] == pytest.approx([0.5, 2.5])
 
 
 def test_a_replaced_worker_counts_its_restarts() -> None:

@@ -385,7 +385,8 @@ def test_escapes_are_read_as_pandas_reads_them(
                 index_col=False, escapechar="\\", keep_default_na=False, na_values=[""],
             )  # fmt: skip
             assume(lines or not len(expected))
-            is_good = not expected.pop(columns).notna().any()
+            is_good = not expected[columns].notna().any()
+            del expected[columns]
         except pd.errors.ParserError:
             is_good = False
         if not is_good:

@@ -1,4 +1,4 @@
-"""What a release needs to agree on: versions, supported Pythons, the changelog."""
+"""The facts of a release agree: versions, supported Pythons, the changelog."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ def tables(draw: st.DrawFn) -> list[pd.DataFrame]:
 
 
 def concatenated(frames: list[pd.DataFrame]) -> pd.DataFrame:
-    plain = []
+    plain: list[pd.DataFrame] = []
     for frame in frames:
         categories = [name for name in frame if frame[name].dtype == "category"]
         kinds = {name: frame[name].cat.categories.dtype for name in categories}

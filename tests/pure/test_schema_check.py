@@ -27,7 +27,12 @@ def reasons(frames: dict[int, dict[str, list[Any]]], form: str) -> list[str]:
 
 @pytest.mark.parametrize("form", ["csv", "parquet", "jsonl"])
 def test_columns_that_fit_are_fine(form: str) -> None:
-    frames = {0: {"n": [1]}, 1: {"n": [0.5]}, 2: {"n": [None]}, 3: {"n": [1]}}
+    frames: dict[int, dict[str, list[Any]]] = {
+        0: {"n": [1]},
+        1: {"n": [0.5]},
+        2: {"n": [None]},
+        3: {"n": [1]},
+    }
     assert reasons(frames, form) == ["", "", "", ""]
 
 

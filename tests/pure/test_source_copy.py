@@ -1,4 +1,4 @@
-"""What of a source directory gets into a run: measured as it is copied, links and all."""
+"""The files of a source directory that get into a run, links included, and their size."""
 
 from __future__ import annotations
 

@@ -157,7 +157,11 @@ def test_the_rate_is_that_of_the_last_ten_seconds(folder: RunFolder) -> None:
 
 def test_no_end_is_promised_before_it_means_something(folder: RunFolder) -> None:
     assert snapshot_of(folder, *PLANNED, succeeded(0, 100))["eta_s"] is None
-    listing = (*STARTED, ev.MiniBatchesPlanned(5, 100, 500), *(succeeded(k, k) for k in range(50)))
+    listing: list[ev.Event] = [
+        *STARTED,
+        ev.MiniBatchesPlanned(5, 100, 500),
+        *(succeeded(k, k) for k in range(50)),
+    ]
     assert snapshot_of(folder, *listing)["eta_s"] is None
 
 
@@ -316,7 +320,7 @@ def test_lines_are_said_once_per_step(folder: RunFolder) -> None:
     printer = LinePrinter(step_percent=10)
     said = []
     for done in range(101):
-        events = [*PLANNED, *(succeeded(k, k) for k in range(done))]
+        events: list[ev.Event] = [*PLANNED, *(succeeded(k, k) for k in range(done))]
         said += printer.lines(snapshot_of(folder, *events))
     assert len(said) == 11
 

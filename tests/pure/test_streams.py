@@ -1,4 +1,4 @@
-"""What a script writes becomes lines as a terminal shows them: bars are one line, text stays."""
+"""Output of a script becomes lines as a terminal shows them: a bar is one line, text stays."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from parallelrun_jupyter.worker.streams import ShownLines, tag_lines
 
 
 def lines_of(data: bytes, cuts: list[int] | None = None) -> list[bytes]:
-    """Return the lines of what is written in pieces."""
+    """Return the lines of a text that is written in pieces."""
     shown = ShownLines()
     edges = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts or ())})
     texts = [shown.feed(data[a:b])[0] for a, b in itertools.pairwise(edges)]
@@ -57,7 +57,7 @@ def test_a_bar_that_is_wiped_out_leaves_no_line() -> None:
 
 
 def write_bars(names: list[bytes], steps: int, say_at: int = -1) -> bytes:
-    """Return what tqdm writes for several bars: down to the row of each, its state, and up again."""
+    """Return the output of tqdm for several bars: down to the row of each, its state, and up again."""
     data = b""
     for step in range(steps):
         if step == say_at:

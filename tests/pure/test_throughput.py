@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import random
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -62,7 +63,7 @@ def steady_rates(events: list[ev.Event], moments: list[int]) -> list[tuple[int, 
 
 
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem.removesuffix(".jsonl"))
-def test_the_rate_of_a_recorded_run_is_what_was_done_in_its_window(path) -> None:
+def test_the_rate_of_a_recorded_run_is_what_was_done_in_its_window(path: Path) -> None:
     events = recorded(path)
     watch = StopWatch(events)
     moments = list(range(watch.times[0] + 500, watch.times[-1], 370))

@@ -193,7 +193,7 @@ def test_every_line_of_a_log_has_its_tag() -> None:
 
 
 def logged(chunks: list[bytes]) -> tuple[list[bytes], bytes]:
-    """Return the lines that are logged of text as it comes, and what is left for the end."""
+    """Return the lines that are logged as text comes in, and the rest that is logged at the end."""
     shown = ShownLines()
     lines: list[bytes] = []
     for chunk in chunks:

@@ -1,4 +1,4 @@
-"""What tests do with the store ``boom://``: lay down its plugin, and tell it what is to happen."""
+"""The store ``boom://`` of the tests: install its plugin, and choose its faults."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class BoomStore:
             (box / f"{number:02d}.txt").write_text(str(number))
 
     def tell(self, **fates: str) -> None:
-        """Say what happens from now on at ls, get and put: raise, die, abort, exit or stall."""
+        """Set the fault of each later ls, get and put: raise, die, abort, exit or stall."""
         temporary = self._fates.with_suffix(".new")
         temporary.write_text(json.dumps(fates))
         temporary.replace(self._fates)

@@ -17,7 +17,7 @@ TIMEOUT_S = 60
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where a change is judged, give real processes a second chance; the summary shows who took it."""
+    """In CI, rerun a failed test of real processes once; the summary shows the reruns."""
     for item in items if "CI" in os.environ else ():
         if item.path.is_relative_to(Path(__file__).parent):
             item.add_marker(pytest.mark.flaky(reruns=1))
@@ -33,7 +33,7 @@ def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
 
 @pytest.fixture
 def endpoint(azurite: Azurite, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Make Azurite the place of all blobs, and clear what could lend a credential."""
+    """Make Azurite the store of all blobs, and clear all other credentials."""
     for name in os.environ:
         if name.startswith("AZURE_"):
             monkeypatch.delenv(name)
@@ -49,7 +49,7 @@ def keyed() -> dict[str, str]:
 
 @pytest.fixture
 def start(numbers: Path) -> Callable[..., Run]:
-    """Return what submits an entry script of the tests over the numbers."""
+    """Return a function that submits an entry script of the tests over the numbers."""
 
     def submit_script(
         script: str, *, inputs: Any = None, arguments: Any = (), output: Any = None, **settings: Any

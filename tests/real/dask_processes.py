@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -24,7 +25,7 @@ class DaskProcesses:
     Parameters
     ----------
     folder
-        Where they keep what they write.
+        A folder for their files.
     scheme
         tcp or tls.
     options
@@ -84,7 +85,7 @@ class DaskProcesses:
     def wait_for_workers(self) -> None:
         for name in self.workers:
             log = self._log(name)
-            wait_until(lambda log=log: "Registered to" in log.read_text(), f"{name}", log)
+            wait_until(partial(_has_registered, log), f"{name}", log)
 
     def _start(
         self,
@@ -136,7 +137,7 @@ class DaskProcesses:
         try:
             wait_until(lambda: not self.run_workers(), "worker processes to end", limit_s=20)
         finally:
-            # Workers first: Dask's own closing may hang where both go at once.
+            # Workers first: Dask's own closing may hang if both go at once.
             for group in (list(self.workers.values()), [self.scheduler] if self.scheduler else []):
                 for process in group:
                     process.terminate()
@@ -152,10 +153,14 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
+def _has_registered(log: Path) -> bool:
+    return "Registered to" in log.read_text()
+
+
 def wait_until(
     holds: Callable[[], bool], what: str, log: Path | None = None, limit_s: float = START_S
 ) -> None:
-    """Wait until something holds, or fail saying what did not."""
+    """Wait until a condition holds, or fail with its description."""
     until = time.monotonic() + limit_s
     while not holds():
         said = log.read_text()[-2000:] if log is not None and log.exists() else ""

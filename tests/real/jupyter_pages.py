@@ -24,7 +24,7 @@ CHROMIUM_FLAGS = [
 
 
 def chromium() -> str | None:
-    """Return the browser of the system, if there is one."""
+    """Return the browser of the system, if one is installed."""
     return shutil.which("chromium") or shutil.which("chromium-browser")
 
 
@@ -71,7 +71,7 @@ class NotebookPage:
         return self.cell(index).locator(".jp-OutputArea-output .pr-run:visible")
 
     def run(self, index: int) -> None:
-        """Run a cell; pressed again where a kernel that is not quite ready drops it."""
+        """Run a cell; press again if a kernel that is not quite ready drops it."""
         cell = self.cell(index)
         prompt = cell.locator(".jp-InputPrompt")
         before = prompt.inner_text()
@@ -96,7 +96,7 @@ class NotebookPage:
             time.sleep(0.05)
 
     def run_to_end(self, index: int) -> None:
-        """Run a cell until it has run; again where a restarting kernel has lost the request."""
+        """Run a cell to its end; run it again if a restarting kernel has lost the request."""
         for _ in range(5):
             self.run(index)
             with contextlib.suppress(AssertionError):
@@ -106,7 +106,7 @@ class NotebookPage:
         raise AssertionError(msg)
 
     def is_busy(self, index: int) -> bool:
-        """Say whether a cell is running."""
+        """Return whether a cell is running."""
         return "*" in self.cell(index).locator(".jp-InputPrompt").inner_text()
 
     def show_panel(self) -> None:
@@ -127,7 +127,7 @@ class NotebookPage:
             self.page.keyboard.press("Control+S")
 
     def outside_requests(self) -> list[str]:
-        """Return what the page asked of any other machine."""
+        """Return the requests of the page to other machines."""
         ours = ("http://127.0.0.1:", "ws://127.0.0.1:", "data:", "blob:")
         return [url for url in self.requests if not url.startswith(ours)]
 

@@ -1,4 +1,4 @@
-"""What Azure gives an entry script beside its mini-batches."""
+"""Everything that Azure gives an entry script beside its mini-batches."""
 
 from __future__ import annotations
 

@@ -9,7 +9,6 @@ import re
 import shutil
 import tarfile
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -90,9 +89,8 @@ def redirect(url: str, path: Path) -> str:
 
 
 @pytest.fixture
-def sampledata(azurite: Azurite, endpoint: str, digits: Any) -> Iterator[None]:
+def sampledata(azurite: Azurite, endpoint: str, digits: Any) -> None:
     fill(azurite, "sampledata", digits[2])
-    return
 
 
 @pytest.fixture(params=["on this machine", "in a container"])
@@ -139,7 +137,7 @@ def test_file_scoring_with_a_resubmit(work: Path, home: Path, digits: Any) -> No
 def test_a_mini_batch_for_each_combination_of_keys_in_the_folders(
     work: Path, default_datastore: str
 ) -> None:
-    sizes = {}
+    sizes: dict[tuple[str, str], int] = {}
     for user, season, genre, size in (
         ("user1", "winter", "disco", 100), ("user1", "fall", "disco", 20),
         ("user1", "winter", "orchestra", 300), ("user2", "summer", "piano", 4),

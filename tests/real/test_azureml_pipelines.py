@@ -99,7 +99,7 @@ def submit(ws: Any, *steps: Any, **how: Any) -> Any:
 def rows_of(step_run: Any, name: str = "rows") -> list[str]:
     output = step_run.get_output_data(name)
     output.download("got", overwrite=True)
-    path = Path("got") / output.path_on_datastore / "parallel_run_step.txt"
+    path = Path("got", output.path_on_datastore, "parallel_run_step.txt")
     return path.read_text().splitlines()
 
 

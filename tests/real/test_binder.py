@@ -1,4 +1,4 @@
-"""The Binder recipe, as repo2docker reads it, and what it asks for."""
+"""The Binder recipe, as repo2docker reads it, and its packages."""
 
 from __future__ import annotations
 

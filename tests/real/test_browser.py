@@ -1,4 +1,4 @@
-"""What people see: a run in JupyterLab and Notebook 7, in a real browser.
+"""The views of a run in JupyterLab and Notebook 7, in a real browser.
 
 ``PARALLELRUN_SHOTS=FOLDER`` keeps screenshots of every stage, to be looked at.
 """
@@ -81,7 +81,7 @@ Open = Callable[..., NotebookPage]
 
 @pytest.fixture
 def open_page(server: Jupyter, opened: Any, request: pytest.FixtureRequest) -> Iterator[Open]:
-    """Give what opens a notebook of some cells; its kernels end with the test."""
+    """Yield a function that opens a notebook of some cells; its kernels end with the test."""
     contexts = []
 
     def open_one(cells: list[str], **options: Any) -> NotebookPage:

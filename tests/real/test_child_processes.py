@@ -33,7 +33,7 @@ KILLED = (
 
 @pytest.fixture
 def over_store(boom: BoomStore) -> Callable[..., Run]:
-    """Return what starts a run over the files of the store."""
+    """Return a function that starts a run over the files of the store."""
 
     def begin(**settings: object) -> Run:
         config = ParallelRunConfig(
@@ -56,7 +56,7 @@ def last(run: Run) -> RunFinished:
 
 
 def assert_told(run: Run, what: str, raised_in: str) -> None:
-    """See that an exception is told with its traceback, wherever somebody may look for it."""
+    """Assert that the reason, the events and the log have the exception with its traceback."""
     error = error_of(run)
     finished = last(run)
     assert finished.state == "Failed"
@@ -157,7 +157,7 @@ def test_what_ends_the_stager_is_told_with_its_traceback(
 
 @pytest.fixture
 def to_store(boom: BoomStore, numbers: Path) -> Callable[..., Run]:
-    """Return what starts a run whose output goes to the store."""
+    """Return a function that starts a run whose output goes to the store."""
 
     def begin(**settings: object) -> Run:
         config = ParallelRunConfig(

@@ -1,4 +1,4 @@
-"""Runs on real Dask clusters: who comes, who goes, who is killed, and what is lost: nothing."""
+"""Runs on real Dask clusters: workers join, leave and are killed, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def cluster(tmp_path: Path) -> Iterator[DaskProcesses]:
         found.close()
 
 
-def start(numbers: Path, compute: Any, script: str = "slow.py", arguments: Any = (), **settings: Any) -> Run:  # fmt: skip
+def start(numbers: Path | list[Path], compute: Any, script: str = "slow.py", arguments: Any = (), **settings: Any) -> Run:  # fmt: skip
     settings = {"mini_batch_size": 1, "process_count_per_node": 2, **settings}
     config = ParallelRunConfig(entry_script=str(SCRIPTS / script), **settings)
     return submit(config, inputs=numbers, compute=compute, arguments=arguments)
@@ -106,7 +106,7 @@ def test_a_worker_that_joins_late_gets_work(cluster: DaskProcesses, numbers: Pat
     assert end_of(run, LONG_S) == "Completed"
     assert_all_once(run)
     workers = {e.worker for e in of_kind(run, AttemptSucceeded)}
-    # It takes seconds to start; where it came too late, it was still seen.
+    # It takes seconds to start; even if it came too late, it was seen.
     assert workers == {"n0w0", "n1w0"} or len(of_kind(run, NodeJoined)) == 1
 
 
@@ -156,7 +156,7 @@ def test_a_paused_worker_gives_back_what_has_not_begun_and_comes_back(
     address = in_cluster(cluster.address, turn.format(status="paused")).strip()
     [node] = {e.node for e in of_kind(run, NodeJoined) if e.place.startswith(address)}
     wait_until(lambda: any("is paused" in e.text for e in of_kind(run, WarningRaised)), "a word")
-    time.sleep(0.5)  # what was running ends
+    time.sleep(0.5)  # running mini-batches end
 
     def done_by_node() -> Counter[str]:
         return Counter(e.worker.split("w")[0] for e in of_kind(run, AttemptSucceeded))
@@ -338,7 +338,7 @@ HANDLER = "signal.signal(signal.SIGUSR2, signal.SIG_IGN)"
 
 @pytest.fixture
 def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., DaskCompute]:
-    """Return what writes a package of clusters that does something when it is imported, or used."""
+    """Return a function that writes a package of clusters, with code that runs on import or on use."""
     site = tmp_path / "site"
     site.mkdir()
     monkeypatch.setenv("PYTHONPATH", str(site), prepend=os.pathsep)
@@ -385,7 +385,7 @@ def test_what_a_cluster_class_raises_is_named_with_its_traceback(
 def test_an_error_of_the_node_itself_is_told_with_its_traceback(
     cluster: DaskProcesses, numbers: Path, tmp_path: Path
 ) -> None:
-    """A worker that does not speak the protocol stands for whatever nobody has thought of."""
+    """A worker that does not speak the protocol stands for every unexpected error."""
     cluster.add_worker("a")
     cluster.wait_for_workers()
     script = tmp_path / "babbles.py"

@@ -141,7 +141,7 @@ def test_tls_from_dasks_own_configuration(
 class Hosts:
     """Hosts on this machine: network namespaces, each with an address of its own.
 
-    Their cables are in the machine's own network, where one can be pulled.
+    The other ends of their cables are in the machine's own network, to be pulled one by one.
     """
 
     def __init__(self, count: int) -> None:
@@ -171,7 +171,7 @@ class Hosts:
         return ["ip", "netns", "exec", self.names[number]]
 
     def cut_off(self, number: int) -> None:
-        """Pull the cable: no packet comes through, and nobody is told."""
+        """Pull the cable: no packet comes through, without an error."""
         ip("link", "set", f"{self.names[number]}o", "down")
 
     def take_away(self) -> None:
@@ -188,7 +188,7 @@ def ip(*words: str) -> None:
 
 @pytest.fixture
 def hosts() -> Iterator[Hosts]:
-    """Return three hosts; skip only where the operating system makes no network namespaces."""
+    """Yield three hosts; skip only if the operating system has no network namespaces."""
     if shutil.which("ip") is None:
         pytest.skip("there is no 'ip' here (apt install iproute2): hosts cannot be made")
     found = Hosts(3)
@@ -223,7 +223,7 @@ def test_one_host_is_cut_off_and_one_is_killed(hosts: Hosts, numbers: Path, tmp_
         reasons = " ".join(e.reason for e in of_kind(run, NodeLost))
         assert hosts.address(0) in reasons
         assert hosts.address(1) in reasons
-        # Nobody listens to the node that was cut off: it ends its workers by itself.
+        # The node that was cut off has no listener: it ends its workers by itself.
         wait_until(lambda: not cluster.run_workers(), "its workers to end", limit_s=60)
     finally:
         cluster.close()

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -96,8 +97,8 @@ def test_a_storm_of_kills_on_a_cluster_changes_no_byte(
     slower = f"import time\n\n\n{head}    time.sleep(0.01)\n"
     script.write_text(script.read_text().replace(head, slower))
     settings = {"entry_script": script, "mini_batch_size": 5, "run_max_try": 100}
-    digits = {"inputs": [tmp_path / "digits"] * max(1, KILLS // 10),
-              "arguments": [tmp_path / "model.npz"]}  # fmt: skip
+    inputs = [tmp_path / "digits"] * max(1, KILLS // 10)
+    digits: dict[str, Any] = {"inputs": inputs, "arguments": [tmp_path / "model.npz"]}
     config = ParallelRunConfig(process_count_per_node=2, **settings)
     quiet = submit(config, output=tmp_path / "quiet", **digits)
     assert end_of(quiet) == "Completed"

@@ -1,4 +1,4 @@
-"""RunDetails: one follower for a run, silence until a view says hello, and a saved output that is true."""
+"""RunDetails: one follower for a run, no message before a view sends hello, a true saved output."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ class Publisher:
 
 
 class Comms:
-    """What went over the comms of this process."""
+    """The messages over the comms of this process."""
 
     def __init__(self) -> None:
         self.opened: list[RecordingComm] = []
 
-    def updates(self) -> list[tuple[float, dict[str, Any]]]:
+    def updates(self) -> list[tuple[float, Any]]:
         return [
             (at, data["state"]["output"])
             for channel in self.opened
@@ -160,9 +160,7 @@ def test_nothing_is_sent_while_nothing_changes(numbers: Path, tmp_path: Path, co
         assert time.monotonic() < deadline
         time.sleep(0.02)
     before, quiet_since = -1, time.monotonic()
-    while (
-        time.monotonic() - quiet_since < 2.5
-    ):  # what starting has used is told in the first seconds
+    while time.monotonic() - quiet_since < 2.5:  # the first seconds report the use of the start
         assert time.monotonic() < deadline + 15
         if len(comms.updates()) != before:
             before, quiet_since = len(comms.updates()), time.monotonic()

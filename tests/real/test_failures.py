@@ -1,4 +1,4 @@
-"""What a user sees of what goes wrong in a script, through real processes, in every face."""
+"""Errors of a script as a user sees them, through real processes, in every front end."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Start = Callable[..., Run]
 
 @pytest.fixture
 def start_text(tmp_path: Path, numbers: Path) -> Start:
-    """Return what submits the text of a script over the 60 numbers, in two mini-batches."""
+    """Return a function that submits the text of a script over the 60 numbers, in two mini-batches."""
 
     def submit_text(
         text: str, *, inputs: Any = None, arguments: Any = (), output: Any = None, **settings: Any
@@ -52,7 +52,7 @@ def start_text(tmp_path: Path, numbers: Path) -> Start:
 
 
 def message_of(run: Run) -> str:
-    """Return what is raised where a run that fails is waited for."""
+    """Return the error of a wait for a run that fails."""
     with pytest.raises(RunFailedError) as caught:
         run.wait_for_completion(show_output=False)
     return str(caught.value)

@@ -1,4 +1,4 @@
-"""What is said of failures that have a usual cause, by the exceptions that Python really raises."""
+"""Hints about failures that have a usual cause, with the exceptions that Python really raises."""
 
 from __future__ import annotations
 

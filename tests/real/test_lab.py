@@ -1,4 +1,4 @@
-"""What JupyterLab knows of runs beyond the cell: panel, tabs, status bar, notifications, settings."""
+"""Runs in JupyterLab beyond the cell: panel, tabs, status bar, notifications, settings."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def test_a_tab_is_there_again_after_a_reload(open_page: Open, opened: Any) -> No
     page.page.wait_for_selector(".pr-run[data-state=Completed]", timeout=60_000)
     command(page, "Open the Newest Parallel Run")
     page.page.locator(".pr-tab .pr-run:visible").wait_for()
-    page.page.wait_for_timeout(2500)  # Lab saves its layout now and then, and says so nowhere
+    page.page.wait_for_timeout(2500)  # Lab saves its layout now and then, without an event
     page.page.goto(page.page.url.split("?")[0])
     page.page.locator(".lm-TabBar-tabLabel", has_text="restored").first.wait_for(timeout=60_000)
     page.page.locator(".lm-TabBar-tab", has_text="restored").first.click()
@@ -242,7 +242,7 @@ def test_the_cell_is_highlighted_as_python_and_its_options_complete(open_page: O
 
 
 def complete(page: NotebookPage, cell: Locator, typed: str, expected: str) -> None:
-    """Type, press Tab, and see what is offered; typed again where the kernel was not ready."""
+    """Type, press Tab, and check the completions; type again if the kernel was not ready."""
     content = cell.locator(".cm-content")
     deadline = time.monotonic() + 30
     while True:

@@ -305,7 +305,7 @@ def kernel(home: Path, tmp_path: Path) -> Iterator[tuple[KernelManager, Any]]:
 
 
 def outputs(client: Any, message_ids: set[str], seconds: float) -> Iterator[tuple[str, str]]:
-    """Yield (type, text) of what requests show within so many seconds."""
+    """Yield the (type, text) of each output of the requests within these seconds."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         try:
@@ -342,7 +342,8 @@ def test_a_run_is_live_in_a_busy_kernel_and_outlives_it(
     assert 0 < done[-1] < 60, (
         "what is saved is refreshed at the milestones, while another cell runs"
     )
-    os.kill(manager.provisioner.pid, signal.SIGKILL)
+    provisioner: Any = manager.provisioner
+    os.kill(provisioner.pid, signal.SIGKILL)
     [run] = Run.list()
     assert run.status == "Running"
     assert end_of(run) == "Completed"

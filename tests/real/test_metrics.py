@@ -1,4 +1,4 @@
-"""What worker processes use: measured of real processes, a GPU by a program that talks like NVIDIA's."""
+"""Resources of worker processes: measured on real processes; a fake nvidia-smi stands for a GPU."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def execute(name: str, folder: Path) -> Any:
 
 
 def text_of(notebook: Any) -> str:
-    """Return what all cells show as text."""
+    """Return the text outputs of all cells."""
     parts = []
     for cell in notebook.cells:
         for output in cell.get("outputs", ()):

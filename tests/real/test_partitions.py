@@ -1,4 +1,4 @@
-"""Runs whose inputs carry keys: one mini-batch for each combination, and a context that says so."""
+"""Runs whose inputs carry keys: one mini-batch for each combination, which the context has."""
 
 from __future__ import annotations
 

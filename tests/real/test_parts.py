@@ -92,8 +92,8 @@ def assert_whole(run: Run, container: ContainerClient, times: int = 1) -> pd.Dat
     url = f"az://{container.container_name}/out/{FILE}"
     snapshot = run.snapshot()
     assert snapshot["output"] == url
-    frame = pd.concat([pd.read_parquet(io.BytesIO(found[name])) for name in sorted(found)])
-    frame = frame.reset_index(drop=True)
+    parts = [pd.read_parquet(io.BytesIO(found[name])) for name in sorted(found)]
+    frame: pd.DataFrame = pd.concat(parts, ignore_index=True)
     assert list(frame["name"]) == [f"{k:03d}.txt" for k in range(60)] * times
     pd.testing.assert_frame_equal(run.to_pandas(), frame)
     assert (manifest["rows"], manifest["mini_batches"]) == (60 * times, snapshot["succeeded"])
@@ -120,7 +120,7 @@ def network(
 
 
 def single_file(numbers: Any, folder: Path, *words: Any) -> pd.DataFrame:
-    """Return what a run on this machine puts into one file."""
+    """Return the rows of a run on this machine, which writes one file."""
     config = ParallelRunConfig(
         entry_script=str(SCRIPTS / "wide_rows.py"), output_format="parquet", mini_batch_size=1
     )

@@ -1,4 +1,4 @@
-"""A run of a million mini-batches, watched: what goes to the page, and what the page makes of it."""
+"""A run of a million mini-batches, watched: the messages to the page, and the page itself."""
 
 from __future__ import annotations
 

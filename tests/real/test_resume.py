@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -221,7 +222,7 @@ def test_a_repaired_file_is_retried_and_a_changed_one_whose_rows_are_kept_is_ref
 
 
 def version_of(run: Run, number: int, path: Path) -> None:
-    """Note a file that was put back as what it had been when it was planned."""
+    """Record the present version of a restored file as its planned version."""
     now = os.stat(path)
     with open(run.folder.path / "versions", "r+b") as versions:
         versions.seek(16 * number)
@@ -260,7 +261,7 @@ def test_of_resumes_at_once_one_completes_the_run_and_the_others_leave_it_as_it_
 
     with ThreadPoolExecutor(3) as pool:
         answers = list(pool.map(ask, range(3)))
-    time.sleep(1)  # a driver that came late would have had its say
+    time.sleep(1)  # a driver that came late would have acted within this time
     assert set(answers) == {run.run_id}, "what one of them started is what all wanted"
     assert end_of(run) == "Completed"
     assert rows_of(run)[-1] == "good"
@@ -309,7 +310,7 @@ def test_a_storm_of_kills_changes_no_byte(tmp_path: Path) -> None:
         run_max_try=100,
     )  # fmt: skip
     inputs = [tmp_path / "digits"] * max(1, KILLS // 10)
-    digits = {"inputs": inputs, "arguments": [tmp_path / "model.npz"]}
+    digits: dict[str, Any] = {"inputs": inputs, "arguments": [tmp_path / "model.npz"]}
     quiet = submit(config, output=tmp_path / "quiet", **digits)
     assert end_of(quiet) == "Completed"
     run = submit(config, output=tmp_path / "storm", **digits)

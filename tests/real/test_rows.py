@@ -20,7 +20,9 @@ EXPECTED = [TEXTS[number % len(TEXTS)] for number in range(60)]
 def table_of(numbers: range) -> pd.DataFrame:
     gaps = [None if number % 3 else 2**60 + number for number in numbers]
     texts = pd.Series([TEXTS[number % len(TEXTS)] for number in numbers], dtype="str")
-    return pd.DataFrame({"text": texts, "id": pd.array(gaps, dtype="Int64"), "x": 0.1})
+    ids = pd.array(gaps, dtype="Int64")
+    frame: pd.DataFrame = pd.DataFrame({"text": texts, "id": ids, "x": 0.1})
+    return frame
 
 
 def test_text_with_line_ends_is_a_row_each_and_the_file_holds_its_bytes(

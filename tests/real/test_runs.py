@@ -1,4 +1,4 @@
-"""Whole runs that go well, and what they leave."""
+"""Whole runs that go well, and their outputs."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_rows_come_in_input_order(start: Callable[..., Run], size: int) -> None:
         0,
         0,
     )
-    # The driver clears up once the end is in the journal, which is what was waited for.
+    # The wait ends when the end is in the journal; the driver clears up after that.
     wait_until(lambda: not list(run.folder.output.glob("part-*")), "the parts to be gone")
 
 

@@ -1,4 +1,4 @@
-"""The server extension: what it answers, and that it answers nobody without the token."""
+"""The server extension: its responses, and that it refuses requests without the token."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs over tables: what run() gets, what is counted, and what bad input does."""
+"""Runs over tables: the arguments of run(), the counts, and bad input."""
 
 from __future__ import annotations
 
@@ -214,7 +214,7 @@ def test_tables_that_were_repaired_are_planned_again_with_the_types_of_the_other
     snapshot = run.snapshot()
     assert (snapshot["items"], snapshot["items_succeeded"]) == (33, 33)
     assert (snapshot["items_failed"], snapshot["items_left"]) == (0, 0)
-    # A line that is no JSON counted as a gap when the types were decided.
+    # A line that is not JSON counted as a gap when the types were decided.
     expected = pd.concat(frames, ignore_index=True)
     pd.testing.assert_frame_equal(run.to_pandas(), expected, check_dtype=form != "jsonl")
 

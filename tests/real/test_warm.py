@@ -51,7 +51,7 @@ def wait_until_idle(run: Run) -> None:
 
 @pytest.fixture
 def heavy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """Return what writes a script that imports a module, and says where that was imported."""
+    """Return a function that writes a script and its module ``heavy``, which records each import."""
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"), prepend=os.pathsep)
     (tmp_path / "site").mkdir()
 
@@ -256,7 +256,7 @@ def test_a_process_that_leads_no_group_yet_is_killed_all_the_same() -> None:
         os._exit(0)
     kill_group(pid)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
-    kill_group(pid)  # it is no more
+    kill_group(pid)  # it has ended
 
 
 @only_linux

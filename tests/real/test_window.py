@@ -50,7 +50,7 @@ def opened() -> Iterator[Any]:
 
 @pytest.fixture
 def living(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Say whether the driver of the runs here is alive: they never had one."""
+    """Fake the drivers of the runs here: the last item of the list is whether they are alive."""
     answer = [True]
     monkeypatch.setattr(snapshots, "driver_is_alive", lambda *_: answer[-1])
     return answer
@@ -69,7 +69,7 @@ COURSE = Course(
 
 
 def run_in_state(home: Path, state: str) -> tuple[RunFolder, float]:
-    """Write a run that has come to a state, and say when that is looked at."""
+    """Write a run that has reached a state; return it and a time in that state."""
     until = {"Planning": 0.3, "Completed": 1e9}.get(state, 37.0)
     folder = write_run(home, COURSE, until_s=until, limits={"error_threshold": 50})
     for worker in range(4):

@@ -99,7 +99,7 @@ class ViewPage:
             return json.dumps({"id": question["id"], "error": str(error)})
 
     def output(self, at_s: float | None = None) -> RunOutput:
-        """Return what would be drawn at some moment of the run."""
+        """Return the output that would be drawn at a moment of the run."""
         record = self._follower.record
         now = record.created_at + (self.state.at_ms / 1000 if at_s is None else at_s)
         return run_output(take_snapshot(self.folder, record, self.state, now))
@@ -118,11 +118,11 @@ class ViewPage:
         self.state = self._follower.state
 
     def draw(self, output: RunOutput) -> None:
-        """Draw where a run stands."""
+        """Draw an output of the run."""
         self.page.evaluate("draw", json.dumps(output))
 
     def violations(self) -> list[str]:
-        """Return what axe-core finds wrong."""
+        """Return the violations that axe-core finds."""
         if not self.page.evaluate("'axe' in window"):
             self.page.evaluate(AXE.read_text())
         found = self.page.evaluate("axe.run(document).then((r) => r.violations)")
@@ -138,5 +138,5 @@ class ViewPage:
 
 
 def has_axe() -> bool:
-    """Say whether the development dependencies are there."""
+    """Return whether the development dependencies are installed."""
     return AXE.is_file() or shutil.which("npm") is None

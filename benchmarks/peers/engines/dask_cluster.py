@@ -15,18 +15,18 @@ from .calls import call
 def run(workload: Workload, results: Results) -> None:
     """Start a cluster of processes, and take the results as they come."""
     with (
-        LocalCluster(  # type: ignore[no-untyped-call]
+        LocalCluster(
             n_workers=workload.workers,
             threads_per_worker=1,
             dashboard_address=None,
             local_directory=str(results.folder),
             silence_logs=50,
         ) as cluster,
-        Client(cluster) as client,  # type: ignore[no-untyped-call]
+        Client(cluster) as client,
     ):
         futures = _submit(client, workload)
         numbers = {future.key: number for number, future in enumerate(futures)}
-        for future, found in as_completed(futures, with_results=True, raise_errors=False):  # type: ignore[no-untyped-call]
+        for future, found in as_completed(futures, with_results=True, raise_errors=False):
             if future.status == "finished":
                 results.done(found)
             else:

@@ -1,7 +1,7 @@
 """A store over a folder, found by fsspec as ``boom://``, that raises, dies or stalls when it is told to.
 
 ``BOOM_ROOT`` is the folder of its containers. ``BOOM_FATES`` names a JSON file, which may change at any
-time: what happens at ``ls``, ``get`` and ``put``. In process ``BOOM_SPARED`` nothing ever happens.
+time, with the faults of ``ls``, ``get`` and ``put``. Process ``BOOM_SPARED`` has no faults.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ def meet_fate(what: str) -> None:
         time.sleep(1000)
 
 
-class BoomFileSystem(AbstractFileSystem):
+class BoomFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec is untyped
     protocol = "boom"
 
     def _place(self, url: str) -> Path:
-        return Path(os.environ["BOOM_ROOT"]) / self._strip_protocol(url)
+        return Path(os.environ["BOOM_ROOT"]) / str(self._strip_protocol(url))
 
     def _entry(self, path: Path) -> dict[str, Any]:
         kind = "directory" if path.is_dir() else "file"

@@ -10,7 +10,7 @@ import importlib.util
 import json
 import sys
 import warnings
-from typing import Any
+from typing import Any, Callable
 
 
 def canonical(value: Any) -> Any:
@@ -39,7 +39,7 @@ def canonical(value: Any) -> Any:
     return "%s %s" % (name, shown)
 
 
-def described(frame):
+def described(frame: Any) -> dict[str, Any]:
     """Return a DataFrame as JSON: columns, kinds of dtypes, and rows."""
     return {
         "columns": list(frame.columns),
@@ -52,7 +52,7 @@ def described(frame):
     }
 
 
-def _kind(name):
+def _kind(name: str) -> str:
     """Return a dtype without the differences between versions: names of text, units of times."""
     if name.startswith(("datetime64[", "timedelta64[")):
         zone = name.rstrip("]").partition(", ")[2]
@@ -60,7 +60,7 @@ def _kind(name):
     return "object" if name in ("str", "string") else name
 
 
-def _answer(load, bad_input, line):
+def _answer(load: Callable[[Any], Any], bad_input: Any, line: Any) -> dict[str, Any]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:

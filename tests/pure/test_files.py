@@ -168,7 +168,7 @@ def test_what_no_worker_could_read_is_refused() -> None:
         FileDataset([])
 
 
-def lines_of(dataset: FileDataset, size: int = 3) -> list[list[Any]]:
+def lines_of(dataset: FileDataset, size: int = 3) -> list[PlanLine]:
     return [
         PlanLine.decode(line) for line, _ in mini_batches([dataset.spec()], BatchSpec(size)) if line
     ]

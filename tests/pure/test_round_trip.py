@@ -13,6 +13,7 @@ import re
 import sys
 from collections.abc import Iterator
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -537,7 +538,7 @@ def test_rows_of_older_versions_are_read_beside_new_ones() -> None:
         for pieces in ([old[form]], [old[form], new[form]], [new[form], old[form]]):
             lines: list[str] = []
             notes = NoteLines(lines.append)
-            data = b"".join(merge_rows(lambda p=pieces: enumerate(p), form, notes.add))
+            data = b"".join(merge_rows(partial(enumerate, pieces), form, notes.add))
             notes.end(len(data))
             found = read_rows(data, form, read_notes(lines) if notes.is_needed else None)
             assert sorted(map(int, found["a"])) == [7, 8][-len(pieces) :]

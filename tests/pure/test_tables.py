@@ -131,7 +131,7 @@ def test_types_are_decided_once_for_all_mini_batches(
         lines = rows_of(dataset, BatchSpec(size))
         frames = frames_of(dataset, BatchSpec(size))
     types = dict(zip(names, lines[0].table["types"], strict=True))
-    read = {"sep": separator, "encoding": encoding, "index_col": False}
+    read: dict[str, Any] = {"sep": separator, "encoding": encoding, "index_col": False}
     expected = pd.read_csv(path, dtype=types, **read)
     pd.testing.assert_frame_equal(pd.concat(frames, ignore_index=True), expected)
     same_types(frames)

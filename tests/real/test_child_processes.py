@@ -331,9 +331,9 @@ def test_a_child_that_misses_its_deadline_is_killed() -> None:
     child = ChildProcess.fork(lambda _send: time.sleep(1000))
     assert child.receive(0.05) == []
     child.enforce_deadline()
-    overdue = [child.is_overdue]
+    before = child.is_overdue
     child.deadline = time.monotonic()
     child.enforce_deadline()
-    assert [*overdue, child.is_overdue] == [False, True]
+    assert (before, child.is_overdue) == (False, True)
     assert child.receive(TIMEOUT_S) is None
     assert child.died().reason == KILLED

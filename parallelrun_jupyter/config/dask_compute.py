@@ -176,8 +176,8 @@ class DaskCompute:
         if self.lives_here:
             warnings.warn(
                 f"the Dask cluster at {self.address} was created by this process and usually ends "
-                "with it. The run would then be interrupted; run.resume(compute=...) continues it "
-                "elsewhere. A scheduler started outside the notebook ('dask scheduler') outlives it, "
+                "with it. The run would then be interrupted, and can be resumed with another compute. "
+                "A scheduler started outside the notebook ('dask scheduler') outlives it, "
                 "as the run does.",
                 stacklevel=5,
             )

@@ -135,8 +135,8 @@ class Driver:
             _log.exception("the driver cannot go on")
             self._record_end(
                 f"{error.strerror or error}{f': {error.filename}' if error.filename else ''} (run "
-                f"folder {self._folder.path}). Committed results are kept; correct the error and call "
-                "run.resume()"
+                f"folder {self._folder.path}). Committed results are kept; correct the error and "
+                "resume the run"
             )
         except Exception as error:  # the top of the driver: the journal must have the reason
             _log.exception("the driver failed")

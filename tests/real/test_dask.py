@@ -228,7 +228,7 @@ def test_a_scheduler_that_is_gone_interrupts_the_run_which_goes_on_elsewhere(
     wait_for(run, 6)
     cluster.kill_scheduler()
     assert end_of(run, LONG_S) == "Interrupted"
-    assert "was lost and did not come back within 1 s; run.resume()" in run.snapshot()["reason"]
+    assert "was lost and did not come back within 1 s; resume the run" in run.snapshot()["reason"]
     kept = run.snapshot()["succeeded"]
     with pytest.raises(ConfigError, match="nothing answers at tcp://"):
         run.resume(compute=cluster.address)

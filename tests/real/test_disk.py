@@ -46,9 +46,7 @@ def test_a_full_disk_ends_the_run_and_room_lets_it_go_on(
     assert end_of(run) == "Failed"
     snapshot = run.snapshot()
     assert snapshot["reason"].startswith("No space left on device")
-    assert (
-        "Committed results are kept; correct the error and call run.resume()" in snapshot["reason"]
-    )
+    assert "Committed results are kept; correct the error and resume the run" in snapshot["reason"]
     kept = snapshot["succeeded"]
     assert 5 < kept < 40
     mount("-o", "remount,size=50m", disk)

@@ -280,7 +280,7 @@ def test_a_store_that_stalls_ends_the_run_and_a_resume_goes_on(
     reason = run.snapshot()["reason"]
     assert "a part of the output could not be uploaded from" in reason
     assert "uploading part-" in reason
-    assert "run.resume() continues" in reason
+    assert "resume the run" in reason
     assert run.snapshot()["succeeded"] == 0
     network.rule = lambda *_: "pass"
     run.resume()

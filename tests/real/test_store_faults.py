@@ -216,7 +216,7 @@ def test_a_store_that_stalls_at_the_end_loses_no_rows_and_a_resume_publishes_the
     assert end_of(run, 40) == "Failed"
     reason = run.snapshot()["reason"]
     assert f"uploading to 'az://{name}/out' timed out after 9 s" in reason
-    assert "run.resume() publishes them" in reason
+    assert "resume the run to publish them" in reason
     assert not container.get_blob_client("out/parallel_run_step.txt").exists()
     network.rule = lambda *_: "pass"
     run.resume()

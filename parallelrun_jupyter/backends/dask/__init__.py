@@ -209,7 +209,7 @@ class DaskPool:
         if error is not None:
             text = (
                 f"the connection to the Dask cluster failed ({error!r}); "
-                f"see {self._folder.driver_log}. run.resume() continues"
+                f"see {self._folder.driver_log}. Resume the run to continue"
             )
             self.post(signals.PoolLost(text, is_resumable=True, traceback=traceback_text(error)))
         await ending

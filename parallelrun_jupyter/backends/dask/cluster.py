@@ -110,7 +110,7 @@ class Cluster:
             elif self._node_count and hasattr(self._made, "scale"):
                 await asyncio.to_thread(self._made.scale, self._node_count)
         except Exception as error:  # the cluster's own package may raise anything
-            msg = f"the cluster {self.name} could not be created: {_named(error)}. run.resume() tries again"
+            msg = f"the cluster {self.name} could not be created: {_named(error)}. Resume the run to try again"
             raise ConfigError(msg) from error
 
     async def _make(self, arguments: dict[str, Any]) -> Any:

@@ -152,7 +152,7 @@ class Membership:
             cause_text = f"{type(error).__name__}: {error}" if str(error) else "no answer"
             text = (
                 f"no Dask scheduler answers at {self._cluster.name} ({cause_text}). Is it "
-                "running, and is this the address that it prints? run.resume() tries again"
+                "running, and is this the address that it prints? Resume the run to try again"
             )
             self._events.post(signals.PoolLost(text, is_resumable=False))
             return
@@ -193,7 +193,7 @@ class Membership:
                 return True
         reason = (
             f"the Dask scheduler at {name} was lost and did not come back within {limit_s:g} s; "
-            "run.resume() continues when it is back, run.resume(compute=...) on another cluster"
+            "resume the run when it is back, or on another cluster with another compute"
         )
         self._events.post(signals.PoolLost(reason, is_resumable=True))
         return False

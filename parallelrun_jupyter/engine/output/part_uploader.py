@@ -335,7 +335,7 @@ class PartUploader:
         self._has_failed = True
         text = (
             f"a part of the output could not be uploaded from {socket.gethostname()}: {reason} "
-            "The parts in the store are kept: fix that, and run.resume() continues"
+            "The parts in the store are kept: fix that and resume the run"
         )
         return [PartUploadFailed(node, text, trace)]
 

@@ -109,8 +109,8 @@ class Publisher:
                 "(task_overhead_timeout, 5 s to begin, and a second for each MB)."
             ),
             remedy=(
-                f"The rows are safe in {folder.path / 'output'}: fix that, and run.resume() "
-                "publishes them"
+                f"The rows are safe in {folder.path / 'output'}: fix that and resume "
+                "the run to publish them"
             ),
             url=f"{record.output.destination}/{final.name}" if final is not None else "",
             size_bytes=final.stat().st_size if final is not None else 0,
@@ -163,7 +163,7 @@ class Publisher:
                 f"{url!r} did not respond for {limit_s:.0f} s (task_overhead_timeout, 5 s, and a "
                 "second for each MB of a part)."
             ),
-            remedy="The parts are in the store: fix that, and run.resume() publishes them",
+            remedy="The parts are in the store: fix that and resume the run to publish them",
             url=url,
             temporary_files="publish.*",
         )

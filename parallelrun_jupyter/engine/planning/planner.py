@@ -107,8 +107,8 @@ class Planner:
         if self._is_stopped:
             return
         if not is_over:
-            text = f"the inputs could not be listed: {end.sentence} Correct that; run.resume()"
-            self._post(PlanFailed(f"{text} lists them again", end.traceback))
+            text = f"the inputs could not be listed: {end.sentence} Fix that and resume the run"
+            self._post(PlanFailed(f"{text} to list them again", end.traceback))
         elif end.error != LOST:  # the plan is complete; the file of versions is not
             text = f"the versions of the input files could not be recorded: {end.sentence}"
             self._post(Warned(text, end.traceback))

@@ -425,7 +425,7 @@ class Scheduler:
                 self._complete()
             elif self._failed_only and not self._is_busy:
                 left = f"{plural(state.left, 'mini-batch')} had not run to an end before"
-                self._end_run("Failed", f"{left}; run.resume() runs them", drain=True)
+                self._end_run("Failed", f"{left}; resume the whole run to run them", drain=True)
             else:
                 self._assign()
                 if uploads_parts:

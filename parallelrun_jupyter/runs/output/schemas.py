@@ -27,7 +27,7 @@ def conflict(source: str, columns: str, earlier: str, earlier_columns: str) -> O
     msg = (
         f"run() returned for {source} the columns {columns}, but for "
         f"{earlier} {earlier_columns}; one file has one set of columns and types. Let run() return the "
-        "same for every mini-batch (astype, reindex) and submit again: run.resume() keeps the rows "
+        "same for every mini-batch (astype, reindex) and submit again: a resume keeps the rows "
         "of the mini-batches that succeeded, and would fail again."
     )
     return OutputError(msg)
@@ -188,7 +188,7 @@ def fitted(table: pa.Table, schema: pa.Schema, source: str) -> pa.Table:
                 msg = (
                     f"run() returned for {source} the column {item.name!r} as {column.type}, which "
                     f"cannot be converted to {item.type}, the type of the others: {error}. Let run() "
-                    "return one type (astype) and submit again: run.resume() keeps the rows of "
+                    "return one type (astype) and submit again: a resume keeps the rows of "
                     "the mini-batches that succeeded, and would fail again."
                 )
                 raise OutputError(msg) from error

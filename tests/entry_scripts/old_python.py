@@ -1,4 +1,4 @@
-"""Returns the version of its Python, and uses what scripts of the azureml era use."""
+"""Returns the version of its Python, and uses the modules of scripts of the azureml era."""
 
 import argparse
 import logging

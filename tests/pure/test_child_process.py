@@ -1,4 +1,4 @@
-"""How the end of a child process is put into words, and what its last message holds."""
+"""The message about a child process that ended, with its last output."""
 
 from __future__ import annotations
 

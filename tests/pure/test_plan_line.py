@@ -1,4 +1,4 @@
-"""Plan lines: what is written is read, in the bytes of all versions."""
+"""Plan lines survive a round trip, and their bytes are the same in all versions."""
 
 from __future__ import annotations
 

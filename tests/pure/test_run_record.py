@@ -1,4 +1,4 @@
-"""``run.json``: what is written is read, and the records of older versions still are."""
+"""``run.json`` survives a round trip, and the records of older versions stay readable."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from parallelrun_jupyter.worker.output.results import CSV_OPTIONS
 
 
 def reasons(frames: dict[int, dict[str, list[Any]]], form: str) -> list[str]:
-    """Return what is said of the results of mini-batches that come in this order."""
+    """Return the reasons for the results of mini-batches that come in this order."""
     check = SchemaCheck(form)
     said = []
     offset = 0

@@ -170,7 +170,7 @@ def test_inputs_that_changed_are_a_clear_error_and_the_run_stays_as_it_was(
     assert (run.folder.journal.read_bytes(), run.snapshot()) == before
     assert (run.folder.script / "slow.py").read_bytes() == (SCRIPTS / "slow.py").read_bytes()
     (numbers / "059.txt").write_text("59")
-    os.utime(numbers / "059.txt", ns=(0, 1))  # not what it was, though it reads the same
+    os.utime(numbers / "059.txt", ns=(0, 1))  # another version, with the same content
     with pytest.raises(InputError, match="was not resumed and is unchanged"):
         run.resume()
 

@@ -328,9 +328,9 @@ def test_a_traceback_in_a_terminal_moves_no_cursor() -> None:
 
 
 def test_no_frame_of_the_worker_is_the_place_of_a_failure() -> None:
-    from parallelrun_jupyter.worker.tables.whole_numbers import whole_numbers
+    from parallelrun_jupyter.worker.tables.pandas_types import version_of
 
     with pytest.raises(AttributeError) as caught:
-        whole_numbers(None, None, "int64")
+        version_of(None)
     failure = describe(caught.value, [], "run")
-    assert " at test_failures.py:" in failure["group"], "not whole_numbers.py, in a subfolder"
+    assert " at test_failures.py:" in failure["group"], "not pandas_types.py, in a subfolder"

@@ -71,17 +71,17 @@ def draw(title: str, x_name: str, series: Sequence[Series]) -> str:
     return "\n".join([*parts, "</svg>", ""])
 
 
-def _drawn(one: Series, colour: str, places: list[tuple[float, float]], number: int) -> str:
+def _drawn(one: Series, color: str, places: list[tuple[float, float]], number: int) -> str:
     """Return the line, the points and the name of a series."""
     line = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
     marks = "".join(
-        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{colour}"/>'
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{color}"/>'
         if number == 0
-        else f'<rect x="{x - 3.5:.1f}" y="{y - 3.5:.1f}" width="7" height="7" fill="{colour}"/>'
+        else f'<rect x="{x - 3.5:.1f}" y="{y - 3.5:.1f}" width="7" height="7" fill="{color}"/>'
         for x, y in places
     )
     name = f"{'●' if number == 0 else '■'} {one.name}"
     return (
-        f'<polyline class="line" points="{line}" stroke="{colour}"/>{marks}'
-        f'<text x="{_LEFT}" y="{36 + 16 * number}" style="fill:{colour}">{name}</text>'
+        f'<polyline class="line" points="{line}" stroke="{color}"/>{marks}'
+        f'<text x="{_LEFT}" y="{36 + 16 * number}" style="fill:{color}">{name}</text>'
     )

@@ -1,6 +1,6 @@
 """The window's cost: within one run, half seconds with a viewer beside half seconds without one.
 
-Neighbours share whatever else the machine does, so their rates can be compared pair by pair,
+Neighbors share whatever else the machine does, so their rates can be compared pair by pair,
 while whole runs differ too much from each other. Which of a pair comes first changes from pair to pair.
 """
 

@@ -211,11 +211,11 @@ def _wait_for_driver(follower: Follower, log_start: int) -> None:
 
 def _place(target: Compute, record: RunRecord) -> dict[str, Any]:
     """Return the values of a run's record that another compute replaces."""
-    asked = record.placement
+    placement = record.placement
     nodes, workers = node_counts(
         target,
-        asked.requested_node_count,
-        asked.requested_process_count_per_node,
+        placement.requested_node_count,
+        placement.requested_process_count_per_node,
         usable_cores(),
     )
     return {

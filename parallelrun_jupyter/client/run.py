@@ -441,7 +441,7 @@ class Runs(list[Run]):
 
 def _states(state: str | Sequence[str] | None) -> set[str]:
     """Return states in their canonical spelling; an empty set means any."""
-    by_word = {known.lower(): known for known in RUN_STATES}
+    by_word = {state.lower(): state for state in RUN_STATES}
     states = set()
     for word in [state] if isinstance(state, str) else state or ():
         if word.lower() not in by_word:

@@ -96,9 +96,9 @@ class _OneOf(_Setting):
         text = super().validate(obj, value)
         if text is None:
             return None
-        for known in self.values:
-            if text.lower() == known.lower():
-                return known
+        for choice in self.values:
+            if text.lower() == choice.lower():
+                return choice
         hint = nearest_hint(text, self.values)
         msg = f"{self.name} is {value!r}; expected {self.expected}.{hint}"
         raise ConfigError(msg)

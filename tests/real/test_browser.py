@@ -328,6 +328,6 @@ def test_the_dark_theme_is_followed(open_page: Open, server: Jupyter) -> None:
 
 
 def brightness(color: str) -> float:
-    """Return how bright a computed colour is, 0 to 255."""
+    """Return how bright a computed color is, 0 to 255."""
     parts = [float(part) for part in re.findall(r"[\d.]+", color)[:3]]
     return sum(parts) / 3

@@ -191,10 +191,10 @@ def test_a_timeout_is_one_though_the_script_makes_an_exception_of_its_signal(
 
 def test_the_last_words_of_a_process_are_in_its_failure(start_text: Start) -> None:
     run = start_text(
-        "import os\ndef run(mini_batch):\n    os.write(2, b'no licence for this\\n')\n    os._exit(0)\n"
+        "import os\ndef run(mini_batch):\n    os.write(2, b'no license for this\\n')\n    os._exit(0)\n"
     )
     assert "died with exit code 0: something called os._exit()" in message_of(run)
-    assert list(run.failures()["message"].str.rpartition(": ")[2]) == ["no licence for this"]
+    assert list(run.failures()["message"].str.rpartition(": ")[2]) == ["no license for this"]
 
 
 def test_a_generator_is_a_result_and_an_async_init_is_refused(start_text: Start) -> None:

@@ -218,9 +218,9 @@ class Cluster:
     async def close(self) -> None:
         """Disconnect, and close the cluster if the run created it."""
         await self.disconnect()
-        made, self._made = self._made, None
-        if made is not None:
-            await asyncio.to_thread(made.close)
+        cluster, self._made = self._made, None
+        if cluster is not None:
+            await asyncio.to_thread(cluster.close)
 
 
 def _check_tls(address: str, security: Any) -> None:

@@ -125,9 +125,9 @@ class DaskNode:
         """
         return Message() if self._thread is None else await self._thread.listen(linger_s)
 
-    async def tails(self, known: dict[str, int]) -> list[Tail]:
-        """Return the ends of the workers' logs beyond the bytes in ``known``."""
-        return await asyncio.to_thread(read_tails, self._scratch / "logs" / "user", known)
+    async def tails(self, fetched_bytes: dict[str, int]) -> list[Tail]:
+        """Return the ends of the workers' logs beyond the bytes in ``fetched_bytes``."""
+        return await asyncio.to_thread(read_tails, self._scratch / "logs" / "user", fetched_bytes)
 
     async def written(self) -> list[tuple[str, int]]:
         """Return the files that the script wrote on this machine only.
@@ -386,12 +386,12 @@ def files_below(folder: Path) -> list[tuple[str, int]]:
     return [(path.relative_to(folder).as_posix(), path.stat().st_size) for path in paths]
 
 
-def read_tails(folder: Path, known: Mapping[str, int]) -> list[Tail]:
+def read_tails(folder: Path, fetched_bytes: Mapping[str, int]) -> list[Tail]:
     """Return the new whole lines of the logs of a folder, at most the last 64 kB of each."""
     tails = []
     room = _TAILS_BYTES
     for path in sorted(folder.glob("*.log"), key=lambda p: -p.stat().st_mtime):
-        seen = known.get(path.stem, 0)
+        seen = fetched_bytes.get(path.stem, 0)
         size = path.stat().st_size
         if size <= seen or room <= 0:
             continue

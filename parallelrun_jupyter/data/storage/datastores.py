@@ -411,9 +411,9 @@ def _registry() -> Iterator[dict[str, Any]]:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with lock(folder / f".{_FILE}.lock"):
         path = folder / _FILE
-        known = _read(path)
-        yield known
-        write_atomically(path, json.dumps(known, indent=1), mode=0o600)
+        datastores = _read(path)
+        yield datastores
+        write_atomically(path, json.dumps(datastores, indent=1), mode=0o600)
 
 
 def _read(path: Path) -> dict[str, Any]:

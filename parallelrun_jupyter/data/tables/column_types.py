@@ -71,7 +71,9 @@ def given_types(types: Types) -> dict[str, str] | str | None:
     return type_name(types)
 
 
-def known_types(given: dict[str, str] | str | None, columns: Sequence[str]) -> dict[str, str]:
+def fixed_types_of(
+    column_types: dict[str, str] | str | None, columns: Sequence[str]
+) -> dict[str, str]:
     """Return the types of the columns of a dataset that are given.
 
     Raises
@@ -79,12 +81,12 @@ def known_types(given: dict[str, str] | str | None, columns: Sequence[str]) -> d
     InputError
         A type is given for a column that does not exist.
     """
-    if given is None:
+    if column_types is None:
         return {}
-    if isinstance(given, str):
-        return dict.fromkeys(columns, given)
+    if isinstance(column_types, str):
+        return dict.fromkeys(columns, column_types)
     existing = set(columns)
-    for column in given:
+    for column in column_types:
         if column not in existing:
             shown = ", ".join(map(repr, columns[:20]))
             msg = (
@@ -92,7 +94,7 @@ def known_types(given: dict[str, str] | str | None, columns: Sequence[str]) -> d
                 f"{nearest_hint(column, columns)} Its columns are: {shown}."
             )
             raise InputError(msg)
-    return dict(given)
+    return dict(column_types)
 
 
 @dataclass

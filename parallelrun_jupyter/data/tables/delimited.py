@@ -16,7 +16,7 @@ from ...machine import usable_cores
 from ...worker.tables.delimited import csv_dialect
 from ...worker.tables.row_splitter import Marks
 from ..batching import BatchSpec
-from .column_types import Inference, known_types
+from .column_types import Inference, fixed_types_of
 from .row_ranges import Range, RowScan
 from .table_files import (
     InputWarning,
@@ -146,7 +146,7 @@ def _plain_names(head: bytes, encoding: str, dialect: Dialect) -> tuple[str, ...
 
 
 class DelimitedPass:
-    """One forward pass over the files of a dataset, which infers the types that are not given.
+    """One forward pass over the files of a dataset, which infers the types that are not fixed.
 
     Parameters
     ----------
@@ -154,27 +154,27 @@ class DelimitedPass:
         How the text is written.
     columns
         The columns of the dataset.
-    given
-        The types that are given; the others are inferred.
+    fixed_types
+        Types by column; the others are inferred.
     rules
         How fields are interpreted.
     """
 
     def __init__(
-        self, dialect: Dialect, columns: list[str], given: dict[str, str], rules: Rules
+        self, dialect: Dialect, columns: list[str], fixed_types: dict[str, str], rules: Rules
     ) -> None:
         self.dialect = dialect
         self.columns = columns
-        self.given = given
+        self.fixed_types = fixed_types
         self.rules = rules
-        self.inferences = {name: Inference() for name in columns if name not in given}
+        self.inferences = {name: Inference() for name in columns if name not in fixed_types}
         self._has_warned = False
 
     def types(self) -> list[str]:
         """Return the decided type of every column."""
         is_text = self.rules.empty_is_text
         return [
-            self.given.get(name) or self.inferences[name].decide(empty_is_text=is_text)
+            self.fixed_types.get(name) or self.inferences[name].decide(empty_is_text=is_text)
             for name in self.columns
         ]
 
@@ -298,7 +298,7 @@ def check_delimited(source: TableFile, options: dict[str, Any]) -> None:
         msg = f"the input {source.name!r} could not be read as delimited text: {error}"
         raise InputError(msg) from error
     if options["header"] != "all_files_different_headers":
-        known_types(options["column_types"], first.names)
+        fixed_types_of(options["column_types"], first.names)
 
 
 def plan_delimited(sources: Sources, options: dict[str, Any], cut: BatchSpec) -> Plan:
@@ -314,8 +314,8 @@ def plan_delimited(sources: Sources, options: dict[str, Any], cut: BatchSpec) ->
     """
     dialect = dialect_of(options)
     columns, first = _columns(sources, dialect)
-    given = known_types(options["column_types"], columns)
-    pass_ = DelimitedPass(dialect, columns, given, Rules.of(options))
+    fixed_types = fixed_types_of(options["column_types"], columns)
+    pass_ = DelimitedPass(dialect, columns, fixed_types, Rules.of(options))
     held: list[tuple[OpenTable, list[Range]] | PlannedBatch] = []
     for source in sources():
         try:

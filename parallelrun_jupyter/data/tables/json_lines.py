@@ -10,7 +10,7 @@ from ...errors import InputError
 from ...worker.tables.json_lines import parse_lines
 from ...worker.tables.row_splitter import Marks
 from ..batching import BatchSpec
-from .column_types import FLOAT_HOLDS, known_types
+from .column_types import FLOAT_HOLDS, fixed_types_of
 from .row_ranges import Range, RowScan
 from .table_files import Plan, PlannedBatch, Sources, TableFile, table_text, unreadable
 from .text_encoding import TextFile, text_file
@@ -104,10 +104,10 @@ def plan_json_lines(sources: Sources, options: dict[str, Any], cut: BatchSpec) -
         else:
             planned.append((source, text, ranges))
             rows += sum(range_[2] for range_ in ranges)
-    given = known_types(options["column_types"], list(columns))
+    fixed_types = fixed_types_of(options["column_types"], list(columns))
     is_exact = options.get("inference") == "exact"
     types = [
-        given.get(name) or column.decide(rows, is_exact=is_exact)
+        fixed_types.get(name) or column.decide(rows, is_exact=is_exact)
         for name, column in columns.items()
     ]
     for batches in planned:

@@ -77,9 +77,9 @@ def with_empty(missing: list[str]) -> list[str]:
     return missing if "" in missing else [*missing, ""]
 
 
-def read_delimited(pd: Any, path: str, part: list[int], table: dict[str, Any]) -> Any:
+def read_delimited(pd: Any, path: str, range_: list[int], table: dict[str, Any]) -> Any:
     """Return the rows of a range as a DataFrame with the dataset's columns and types."""
-    frame = _DelimitedRange(pd, TextRange(path, part, table), table).frame()
+    frame = _DelimitedRange(pd, TextRange(path, range_, table), table).frame()
     if "names" not in table:
         return frame
     # This file has only some of the dataset's columns, in its own order.

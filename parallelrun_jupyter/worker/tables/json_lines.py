@@ -32,9 +32,9 @@ def parse_lines(data: bytes, encoding: str) -> Iterator[tuple[int, Any]]:
         yield start, value
 
 
-def read_json_rows(pd: Any, path: str, part: list[int], table: dict[str, Any]) -> Any:
+def read_json_rows(pd: Any, path: str, range_: list[int], table: dict[str, Any]) -> Any:
     """Return the rows of a range as a DataFrame with the dataset's columns and types."""
-    text = TextRange(path, part, table)
+    text = TextRange(path, range_, table)
     rows, starts = _rows(text)
     columns = {}
     for name, decided in zip(table["columns"], table["types"]):

@@ -17,7 +17,7 @@ _last_group = {}  # type: dict[tuple[Any, ...], Any]
 """The row group that was sliced last: the next mini-batch is often another part of it."""
 
 
-def read_row_groups(pd: Any, path: str, part: list[int], table: dict[str, Any]) -> Any:
+def read_row_groups(pd: Any, path: str, range_: list[int], table: dict[str, Any]) -> Any:
     """Return a range of rows as a DataFrame with the dataset's columns and types.
 
     Parameters
@@ -26,7 +26,7 @@ def read_row_groups(pd: Any, path: str, part: list[int], table: dict[str, Any]) 
         pandas.
     path
         The file.
-    part
+    range_
         The first row and the one after the last. In plans of older versions, whose tables have no
         ``by``: row groups.
     table
@@ -54,11 +54,11 @@ def read_row_groups(pd: Any, path: str, part: list[int], table: dict[str, Any]) 
     except (OSError, pa.ArrowException) as error:
         raise _not_opened(pa, path, table, error)
     try:
-        rows = _row_range(file, path, part, names, table)
+        rows = _row_range(file, path, range_, names, table)
     except (OSError, pa.ArrowException) as error:
         for name in names:
             try:
-                _row_range(file, path, part, [name], table)
+                _row_range(file, path, range_, [name], table)
             except (OSError, pa.ArrowException) as exact:
                 raise BadInput(
                     "%s: the column %r of the type %s could not be read by pyarrow %s: %s"
@@ -67,7 +67,7 @@ def read_row_groups(pd: Any, path: str, part: list[int], table: dict[str, Any]) 
         raise _not_opened(pa, path, table, error)
     frame = _Rows(pd, path, rows, schema, table).frame(names)
     for name, (start, step) in counted.items():
-        first = start + part[0] * step
+        first = start + range_[0] * step
         frame[name] = pd.Series(range(first, first + len(frame) * step, step), dtype="int64")
     return frame[schema.names] if counted else frame
 
@@ -84,15 +84,15 @@ def _not_opened(pa: Any, path: str, table: dict[str, Any], error: Exception) -> 
 
 
 def _row_range(
-    file: Any, path: str, part: list[int], names: list[str], table: dict[str, Any]
+    file: Any, path: str, range_: list[int], names: list[str], table: dict[str, Any]
 ) -> Any:
     """Read rows of a file. A row group of which only some are needed is kept for the next call."""
     if table.get("by") != "rows":
-        return file.read_row_groups(list(range(part[0], part[1])), columns=names)
+        return file.read_row_groups(list(range(range_[0], range_[1])), columns=names)
     first, groups = 0, []
     for number in range(file.metadata.num_row_groups):
         count = file.metadata.row_group(number).num_rows
-        begin, end = max(part[0] - first, 0), min(part[1] - first, count)
+        begin, end = max(range_[0] - first, 0), min(range_[1] - first, count)
         if begin < end:
             groups.append((number, begin, end, count))
         first += count

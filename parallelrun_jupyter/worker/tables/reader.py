@@ -33,12 +33,12 @@ def load_table(line: PlanLine) -> Any:
         )
     each = line.table.get("each") or [{}] * len(line.paths)
     frames = []
-    for path, size, time, part, own in zip(
+    for path, size, time, range_, own in zip(
         line.paths, line.sizes, line.versions, line.ranges, each
     ):
         table = dict(line.table, **own)
         _check_unchanged(path, size, None if table.get("is_copy") else time)
-        frame = _reader(table["format"])(pd, path, part, table)
+        frame = _reader(table["format"])(pd, path, range_, table)
         frames.append(_arranged(pd, frame, table))
     return frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
 

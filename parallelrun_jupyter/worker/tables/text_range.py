@@ -119,7 +119,7 @@ class TextRange:
     ----------
     path
         The file.
-    part
+    range_
         Start and end of the range: offsets in the file, or in its decompressed UTF-8 content if the
         table has ``is_whole``.
     table
@@ -132,9 +132,9 @@ class TextRange:
         The text and its encoding.
     """
 
-    def __init__(self, path: str, part: list[int], table: dict[str, Any]) -> None:
+    def __init__(self, path: str, range_: list[int], table: dict[str, Any]) -> None:
         self.path = path
-        self.start, self._end = part
+        self.start, self._end = range_
         self._file_encoding = table["encoding"]
         self._is_transparent = table.get("is_transparent", True)
         self._is_whole = table.get("is_whole", False)

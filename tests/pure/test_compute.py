@@ -198,7 +198,7 @@ def test_a_dask_worker_of_another_version_is_refused_by_name() -> None:
     assert refusal("tcp://a:1", "1.2", "1.2") == ""
     assert refusal("tcp://a:1", "1.1", "1.2") == (
         "the Dask worker tcp://a:1 has parallelrun-jupyter 1.1, and this run was submitted with 1.2. "
-        "Install the same there: pip install 'parallelrun-jupyter[dask]==1.2'"
+        "Install that version there: pip install 'parallelrun-jupyter[dask]==1.2'"
     )
     missing = importlib.metadata.PackageNotFoundError("parallelrun-jupyter")
     assert "has no parallelrun-jupyter, and this run" in refusal("tcp://a:1", missing, "1.2")

@@ -202,7 +202,7 @@ def test_a_dask_worker_of_another_version_is_refused_by_name() -> None:
     )
     missing = importlib.metadata.PackageNotFoundError("parallelrun-jupyter")
     assert "has no parallelrun-jupyter, and this run" in refusal("tcp://a:1", missing, "1.2")
-    assert "could not be asked" in refusal("tcp://a:1", OSError("boom"), "1.2")
+    assert "could not be read" in refusal("tcp://a:1", OSError("boom"), "1.2")
 
 
 def test_tails_are_whole_lines_of_what_is_new(tmp_path: Path) -> None:

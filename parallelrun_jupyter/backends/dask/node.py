@@ -43,8 +43,7 @@ _ROUND_TRIP_S = 0.02
 """Round-trip time of a message in seconds, without batching."""
 
 _SHORT_LINGER_S = 0.03
-"""Seconds for which a node batches the signals of short mini-batches, since messages are costly.
-"""
+"""Seconds for which a node batches the signals of short mini-batches, since messages are costly."""
 
 _SNAPSHOT = "snapshot.tar"
 

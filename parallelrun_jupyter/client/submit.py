@@ -192,7 +192,7 @@ def _script_of(config: ParallelRunConfig) -> Script:
     if config.entry_script is None:
         msg = (
             "entry_script is missing; expected the path of a script with run(mini_batch). "
-            "Write for example ParallelRunConfig(entry_script='score.py')."
+            "Write, for example, ParallelRunConfig(entry_script='score.py')."
         )
         raise ConfigError(msg)
     if config.source_directory is None:

@@ -70,9 +70,9 @@ def test_a_cluster_or_client_object_stands_for_its_address() -> None:
         (lambda: DaskCompute("gateway://host:80/x"), "DaskCompute(cluster='dask_gateway.GatewayCluster'"),
         (lambda: DaskCompute("tpc://host:8786"), "is not the address of a Dask scheduler; expected one such "
          "as 'tcp://10.0.0.5:8786' or 'tls://...'. Did you mean 'tcp'?"),
-        (DaskCompute, "was given 0 of an address"),
-        (lambda: DaskCompute(ADDRESS, scheduler_file="x"), "was given 2 of an address"),
-        (lambda: DaskCompute(5), "DaskCompute was given 5; expected the address of a scheduler"),
+        (DaskCompute, "received 0 of these arguments"),
+        (lambda: DaskCompute(ADDRESS, scheduler_file="x"), "received 2 of these arguments"),
+        (lambda: DaskCompute(5), "DaskCompute received 5; expected the address of a scheduler"),
         (lambda: DaskCompute(cluster="SLURMCluster"), "expected the dotted name of a class"),
         (lambda: DaskCompute(ADDRESS, arguments={"a": 1}), "arguments are for cluster="),
         (lambda: DaskCompute(ADDRESS, adapt=(1, 2)), "adapt is for a cluster that the run creates"),

@@ -38,7 +38,10 @@ def read_computes(environ: Mapping[str, str] = os.environ) -> dict[str, dict[str
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        msg = f"{path} could not be read ({error}); it holds the named computes as a JSON object."
+        msg = (
+            f"{path} could not be read ({error}); expected the named computes as a JSON object. "
+            "Correct or delete the file."
+        )
         raise ConfigError(msg) from error
     if not isinstance(computes, dict) or not all(isinstance(v, dict) for v in computes.values()):
         msg = (

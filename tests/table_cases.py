@@ -174,20 +174,24 @@ def a_row_of_more_fields(folder: Path) -> Made:
     return refused(folder / "a.csv", "a,b\n1,x\n2,y,z\n3,x\n", {"a": "int64", "b": "str"})
 
 
-@case(pandas=NEVER, refusal="column 'a' holds 'q' in the row at byte 8, which is not a valid int64")
+@case(
+    pandas=NEVER, refusal="column 'a' contains 'q' in the row at byte 8, which is not a valid int64"
+)
 def a_text_among_numbers(folder: Path) -> Made:
     return refused(folder / "a.csv", "a,b\n1,x\nq\n3,x\n", {"a": "int64", "b": "str"})
 
 
 @case(
-    pandas=NEVER, refusal="column 'a' holds '200' in the row at byte 8, which is not a valid int8"
+    pandas=NEVER,
+    refusal="column 'a' contains '200' in the row at byte 8, which is not a valid int8",
 )
 def a_number_that_is_too_large_for_its_type(folder: Path) -> Made:
     return refused(folder / "a.csv", "a,b\n1,x\n200,y\n", {"a": "int8", "b": "str"})
 
 
 @case(
-    pandas=NEVER, refusal="column 'a' holds '-1' in the row at byte 8, which is not a valid uint32"
+    pandas=NEVER,
+    refusal="column 'a' contains '-1' in the row at byte 8, which is not a valid uint32",
 )
 def a_negative_number_of_a_type_that_has_none(folder: Path) -> Made:
     return refused(folder / "a.csv", "a,b\n1,x\n-1,y\n", {"a": "uint32", "b": "str"})
@@ -195,7 +199,7 @@ def a_negative_number_of_a_type_that_has_none(folder: Path) -> Made:
 
 @case(
     pandas=NEVER,
-    refusal="column 'a' holds '9223372036854775808' in the row at byte 8, which is not a valid ",
+    refusal="column 'a' contains '9223372036854775808' in the row at byte 8, which is not a valid ",
 )
 def a_number_above_all_of_its_type(folder: Path) -> Made:
     return refused(
@@ -203,7 +207,9 @@ def a_number_above_all_of_its_type(folder: Path) -> Made:
     )
 
 
-@case(pandas=NEVER, refusal="column 'a' holds 200 in the line at byte 8, which is not a valid int8")
+@case(
+    pandas=NEVER, refusal="column 'a' contains 200 in the line at byte 8, which is not a valid int8"
+)
 def a_number_in_json_that_is_too_large_for_its_type(folder: Path) -> Made:
     path = folder / "a.jsonl"
     path.write_text('{"a":1}\n{"a":200}\n')
@@ -226,7 +232,7 @@ def a_quote_that_is_never_closed(folder: Path) -> Made:
     return refused(folder / "a.csv", 'a,b\n1,x\n2,"y\n', {"a": "int64", "b": "str"})
 
 
-@case(pandas=NEVER, refusal="column 'c400' holds 'q' in the row at byte ")
+@case(pandas=NEVER, refusal="column 'c400' contains 'q' in the row at byte ")
 def a_text_in_one_of_very_many_columns(folder: Path) -> Made:
     names = [f"c{k}" for k in range(600)]
     rows = [["1"] * 600, ["1"] * 400 + ["q"] + ["1"] * 199]
@@ -294,7 +300,7 @@ def dates_with_and_without_offsets(folder: Path) -> Made:
     )  # fmt: skip
 
 
-@case(pandas=NEVER, refusal="column 'd' holds '9999-12-31' in the row at byte 15")
+@case(pandas=NEVER, refusal="column 'd' contains '9999-12-31' in the row at byte 15")
 def a_date_that_nanoseconds_cannot_hold(folder: Path) -> Made:
     return refused(
         folder / "a.csv", "d,z\n2026-01-02\n9999-12-31,y\n", {"d": "datetime", "z": "str"}

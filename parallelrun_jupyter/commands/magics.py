@@ -67,7 +67,7 @@ Then, in other cells:
 def cell_options() -> OptionParser:
     """Return the parser of the options of ``%%parallelrun``."""
     parser = run_options(CELL)
-    parser.describe("--input", "File, folder, glob or URL, or a variable that holds a dataset."
+    parser.describe("--input", "File, folder, glob or URL, or a variable with a dataset."
                     " If a name is both, write ./name for the path. Repeatable.")  # fmt: skip
     parser.add_argument("--as", dest="variable", metavar="NAME", default="run",
                         help="Variable that receives the Run. Default: run.")  # fmt: skip
@@ -155,8 +155,7 @@ class ParallelRunMagics(Magics):
             remedy = "; ".join(dict.fromkeys(how_to_define(use, names[use]) for use in uses))
             msg = (
                 f"{name} uses names that are defined in the notebook, not in the cell: {listed}. "
-                "The cell runs "
-                f"in processes of its own, which do not see the notebook's variables: {remedy}."
+                f"The cell runs in processes of its own, which do not see the notebook's variables: {remedy}."
             )
             raise EntryScriptError(msg)
 

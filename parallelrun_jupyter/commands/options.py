@@ -308,7 +308,7 @@ def inputs_of(
             inputs.append(_named_dataset(word, value, form))
         elif value is not None and not os.path.lexists(word):
             msg = (
-                f"--input is {word!r}: there is no such file, and the variable of that name holds a "
+                f"--input is {word!r}: there is no such file, and the variable of that name is a "
                 f"{type(value).__name__}, not a dataset. Write {word} = FileDataset(...) first, or "
                 f"{{{word}}} for a path in it."
             )

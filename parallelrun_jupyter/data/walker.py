@@ -1,4 +1,4 @@
-"""Walks folders and expands globs, on this machine and in stores, in one order.
+"""Walks folders and expands globs in the same order on this machine and in stores.
 
 The files of a folder come first, sorted by name, then its subfolders, sorted by name.
 """
@@ -61,11 +61,11 @@ def is_hidden_from_tables(name: str) -> bool:
 
 
 UNLISTABLE = (PermissionError, FileNotFoundError, NotADirectoryError)
-"""Errors of a single folder. Others, such as a failing disk, concern the whole input."""
+"""Errors that concern a single folder. Others, such as a failing disk, concern the whole input."""
 
 
 class Unlisted(list[str]):
-    """A path that cannot be read. It is an item of its own, which fails; the others run.
+    """A path that cannot be read. It becomes an item of its own, which fails; other items run.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def matching(entries: Iterable[N], pattern: str, leaves_out: LeavesOut) -> list[
 
 
 def is_literal_too(pattern: str) -> bool:
-    """Return whether brackets are the only magic: ``x[1]`` is that very name if it exists."""
+    """Return whether brackets are the only magic: ``x[1]`` is a literal name if it exists."""
     return "[" in pattern and "*" not in pattern and "?" not in pattern
 
 
@@ -203,7 +203,7 @@ def walk(
 
 
 def _each_once(lists: Iterable[list[F]], seen: set[str]) -> Iterator[list[F]]:
-    """Leave out files that were listed before: two ``**`` reach a folder in several ways."""
+    """Skip files that were listed before: two ``**`` reach a folder in several ways."""
     for files in lists:
         if isinstance(files, Unlisted):
             yield files
@@ -222,7 +222,7 @@ def shown_names(folder: str, names: Sequence[str]) -> str:
     """Return a clause that lists the first names in a folder, for an error."""
     more = len(names) - _SHOWN_NAMES
     rest = f" and {more:,} more" if more > 0 else ""
-    return f"{folder!r} holds {', '.join(names[:_SHOWN_NAMES])}{rest}."
+    return f"{folder!r} contains {', '.join(names[:_SHOWN_NAMES])}{rest}."
 
 
 def bracket_hint(path: str) -> str:

@@ -81,15 +81,15 @@ class _Copy:
     def _check(self, total_bytes: int) -> None:
         if total_bytes > self._limit_bytes:
             msg = (
-                f"source_directory {self._source} holds more than {self._limit_bytes >> 20} MB, "
-                "including linked files, and all of it would be copied into the run. Move data and "
-                "models out of it, or give only the folder of the script."
+                f"source_directory {self._source} contains more than {self._limit_bytes >> 20} MB, "
+                "including linked files, and everything in it would be copied into the run. "
+                "Move data and models to another folder, or give only the folder of the script."
             )
             raise ConfigError(msg)
 
     def _refusal(self, path: str, error: OSError) -> ConfigError:
         return ConfigError(
-            f"source_directory {self._source} holds {path!r}, which could not be read "
+            f"source_directory {self._source} contains {path!r}, which could not be read "
             f"({error.strerror}), and the script may need it. Make it readable, or move it out."
         )
 

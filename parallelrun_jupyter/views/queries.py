@@ -113,7 +113,7 @@ def log_query(question: dict[str, Any]) -> LogQuery:
     )  # fmt: skip
     for value, kind in kinds:
         if not isinstance(value, kind):
-            msg = f"a query of the log holds {value!r}; expected {kind.__name__}."
+            msg = f"a query of the log contains {value!r}; expected {kind.__name__}."
             raise ConfigError(msg)
     if len(query.text) > LOG_TEXT_CHARS:
         msg = (

@@ -463,7 +463,7 @@ def test_a_model_folder_is_copied_without_pipes_and_links_back(ws: Any, tmp_path
     assert sorted(str(p.relative_to(path)) for p in path.rglob("*")) == [
         "deep", "deep/weights", "linked",
     ]  # fmt: skip
-    with pytest.raises(Exception, match="child_paths holds '../secret', which is outside"):
+    with pytest.raises(Exception, match="child_paths contains '../secret', which is outside"):
         Model.register(ws, str(folder), "m", child_paths=["../secret"])
 
 

@@ -122,7 +122,7 @@ def test_a_missing_key_needs_a_type_with_gaps(sales: Path) -> None:
         return TabularDataset.from_delimited_files(sales, column_types={"Store": kind}, **options)
 
     with pytest.raises(
-        InputError, match="has no value, which the type int64 cannot hold; give Int64"
+        InputError, match="has no value, which the type int64 cannot represent; give Int64"
     ):
         table("int64").to_pandas_dataframe()
     for kind in ("Int64", "float64", "str", "datetime:%m"):
@@ -140,7 +140,7 @@ def test_columns_can_be_left_out_and_the_path_added(sales: Path) -> None:
         assert list(frame.columns) == ["Path", "week", "b", "m"]
         assert frame["Path"][0] == str(sales / "Store=2/dominicks/1990/06.csv")
     wrong = table.with_layout(ColumnLayout(drops=("wek",)))
-    with pytest.raises(InputError, match="the column 'wek' is to be left out.*Did you mean 'week'"):
+    with pytest.raises(InputError, match="the column 'wek' is to be dropped.*Did you mean 'week'"):
         wrong.to_pandas_dataframe()
 
 

@@ -138,10 +138,10 @@ def test_sizes_and_times_are_those_of_the_files(tree: Path) -> None:
     [
         (
             "*.jpg",
-            r"the glob '.*/\*\.jpg' matches no file; '.*' holds \.hidden\.png, a\.png, b\.png",
+            r"the glob '.*/\*\.jpg' matches no file; '.*' contains \.hidden\.png, a\.png, b\.png",
         ),
-        ("none/*.jpg", r"'.*/none' does not exist; '.*' holds"),
-        ("none/x.jpg", r"the input '.*/none/x\.jpg' does not exist; '.*' holds"),
+        ("none/*.jpg", r"'.*/none' does not exist; '.*' contains"),
+        ("none/x.jpg", r"the input '.*/none/x\.jpg' does not exist; '.*' contains"),
         ("empty", r"the input folder '.*/empty' contains no files\."),
         (
             "marks",
@@ -420,7 +420,7 @@ def test_files_of_one_name_are_not_downloaded_over_each_other(tmp_path: Path) ->
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(name)
     dataset = FileDataset([tmp_path / "a" / "x.txt", tmp_path / "b" / "*.txt"])
-    with pytest.raises(InputError, match=r"a/x.txt' and '.*/b/x.txt' would be the same file here"):
+    with pytest.raises(InputError, match=r"a/x.txt' and '.*/b/x.txt' would be the same local file"):
         dataset.download(tmp_path / "target")
     twice = FileDataset([tmp_path / "a" / "x.txt", tmp_path / "a" / "*.txt"])
     target = tmp_path / "twice"

@@ -88,7 +88,7 @@ READ = "paths: [file: x]\ntransformations:\n- read_delimited\n- "
         (READ + "a: 1\n  b: 2", "the transformation {'a': 1, 'b': 2} is not supported"),
         (READ + "read_parquet", "it reads its files twice. Keep one of read_delimited, read_json"),
         (READ + "drop_columns: {a: b}", "drop_columns names the columns {'a': 'b'}"),
-        (READ + "convert_column_types: [{columns: a}]", "convert_column_types holds {'columns': 'a'}"),
+        (READ + "convert_column_types: [{columns: a}]", "convert_column_types contains {'columns': 'a'}"),
         (READ + "convert_column_types: [{columns: a, column_type: stream_info}]",
          "the column type 'stream_info' is not supported. Supported are boolean, datetime"),
         (READ + "convert_column_types: [{columns: a, column_type: {datetime: {formats: [a, b]}}}]",

@@ -278,7 +278,7 @@ def test_types_without_a_common_type_are_refused(folder: Path) -> None:
     paths = [folder / "text.parquet", folder / "list.parquet"]
     pq.write_table(pa.table({"a": ["x"]}), paths[0])
     pq.write_table(pa.table({"a": [{"k": 1}]}), paths[1])
-    with pytest.raises(InputError, match=r"the types of '.*list\.parquet' do not fit those of"):
+    with pytest.raises(InputError, match=r"the types of '.*list\.parquet' do not fit the types of"):
         rows_of(paths)
 
 

@@ -259,7 +259,7 @@ def test_a_json_key_that_is_not_in_the_encoding_is_not_a_column(folder: Path) ->
 @pytest.mark.parametrize("encoding", ["utf9", "base64", None, 8])
 def test_unknown_encodings_are_refused(folder: Path, encoding: Any) -> None:
     with pytest.raises(
-        InputError, match="unknown encoding .*; use for example 'utf8' or 'latin-1'"
+        InputError, match="unknown encoding .*; use, for example, 'utf8' or 'latin-1'"
     ):
         read(folder, encoding=encoding)
 
@@ -310,14 +310,12 @@ def test_errors_of_dates_name_file_row_and_value(
     first = pd.Timestamp(2020, 1, 2).strftime(kind[9:] if ":" in kind else "%Y-%m-%d")
     path = put(folder, f"when,n\n{first},1\n{value},2\n", "dates.csv")
     place = 7 + len(first) + 3
-    where = (
-        rf"dates\.csv: column 'when' holds '{re.escape(value)}' in the row at byte {place}, which "
-    )
+    where = rf"dates\.csv: column 'when' contains '{re.escape(value)}' in the row at byte {place}, which "
     with pytest.raises(BadInput, match=where + message):
         frames_of(read(path, column_types={"when": kind, "n": "int64"}))
     rows = [json.dumps({"when": one}) + "\n" for one in (first, value)]
     lines = put(folder, "".join(rows), "dates.jsonl")
-    where = rf"dates\.jsonl: column 'when' holds '{re.escape(value)}' in the line at byte {len(rows[0])}"
+    where = rf"dates\.jsonl: column 'when' contains '{re.escape(value)}' in the line at byte {len(rows[0])}"
     with pytest.raises(BadInput, match=f"{where}, which {message}"):
         frames_of(read_json(lines, column_types={"when": kind}))
 
@@ -341,7 +339,7 @@ def test_the_last_day_is_a_date_in_microseconds(folder: Path) -> None:
 def test_years_before_the_first_are_refused(folder: Path, value: str) -> None:
     path = put(folder, f"when\n2020-01-01\n{value}\n")
     with pytest.raises(
-        BadInput, match=f"holds '{value}' in the row at byte 16, which is not a date"
+        BadInput, match=f"contains '{value}' in the row at byte 16, which is not a date"
     ):
         frames_of(read(path, column_types={"when": "datetime64[us]"}))
 
@@ -419,9 +417,9 @@ def test_a_file_that_looks_escaped_is_warned_about_once(folder: Path, types: Any
     with input_warnings_to(said.append):
         list(read([path, path], column_types=types).mini_batches(0, BatchSpec(1)))
     [text] = said
-    assert "looks.csv' looks as if its quotes were escaped by a backslash: 'say \\\\\"hi" in text
+    assert "looks.csv' seems to escape quotes with a backslash: 'say \\\\\"hi" in text
     assert "give escape='\\\\'" in text
-    with pytest.warns(InputWarning, match="looks as if"):
+    with pytest.warns(InputWarning, match="seems to escape"):
         list(read(path, column_types=types).mini_batches(0, BatchSpec(1)))
 
 

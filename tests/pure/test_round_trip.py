@@ -489,7 +489,7 @@ def test_whole_numbers_beside_fractions_keep_every_digit(form: str) -> None:
     results = [{"x": 2**53 + 1}, {"x": 1.5}, {"x": None}]
     assert read_back([results], form)["x"].tolist()[:2] == [2**53 + 1, 1.5]
     assert read_back([[2**53 + 1, 1.5]], form)["result"].tolist() == [2**53 + 1, 1.5]
-    with pytest.raises(BadResult, match="Parquet cannot hold"):
+    with pytest.raises(BadResult, match="Parquet cannot represent"):
         read_back([results], "parquet")
 
 

@@ -292,7 +292,7 @@ def test_inputs_without_items_fail_the_run() -> None:
     bench = Bench()
     bench.send(sg.PlanAdvanced(0, 0, is_end=True))
     bench.stop_all()
-    assert bench.end.reason == "the inputs hold no items: nothing to run"
+    assert bench.end.reason == "the inputs contain no items: nothing to run"
 
 
 def test_an_output_that_cannot_be_written_fails_the_run() -> None:

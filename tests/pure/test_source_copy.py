@@ -51,7 +51,7 @@ def test_a_copy_is_that_of_copytree_or_refused_by_its_size(
     )
     size = sum(len(data or b"") for data in content_of(expected).values())
     if size > limit:
-        with pytest.raises(ConfigError, match="including linked files, and all of it would be"):
+        with pytest.raises(ConfigError, match="including linked files, and everything in it would be"):
             copy_source(source, root / "target", ignore, limit)
     else:
         assert copy_source(source, root / "target", ignore, limit) == ""
@@ -67,7 +67,7 @@ def test_what_a_link_leads_to_is_measured(tmp_path: Path) -> None:
     for name, target in (("folder", "data"), ("file", "data/large")):
         link = source / name
         link.symlink_to(tmp_path / target)
-        with pytest.raises(ConfigError, match=f"source_directory {source} holds more than"):
+        with pytest.raises(ConfigError, match=f"source_directory {source} contains more than"):
             copy_source(source, tmp_path / "refused", never, 999)
         assert sum(len(data or b"") for data in content_of(tmp_path / "refused").values()) <= 999
         copy_source(source, tmp_path / name, never, 1000)

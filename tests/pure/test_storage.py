@@ -71,9 +71,9 @@ def test_identities_are_recognized_and_other_objects_refused() -> None:
 
     assert storage(account_name="a", credential="identity").options["anon"] is False
     assert storage(account_name="a", credential=DefaultAzureCredential()).options["anon"] is False
-    with pytest.raises(ConfigError, match="credential is a object, which cannot be handed to"):
+    with pytest.raises(ConfigError, match="credential is a object, which cannot be passed to"):
         storage(account_name="a", credential=object())
-    with pytest.raises(ConfigError, match="storage_options holds a value that cannot be stored"):
+    with pytest.raises(ConfigError, match="storage_options contains a value that cannot be stored"):
         storage(account_name="a", loop=object())
 
 

@@ -101,8 +101,8 @@ def test_a_key_that_leads_out_of_the_folder_is_refused_before_anything_is_writte
 @pytest.mark.parametrize(
     ("names", "why"),
     [
-        (["in//a.txt", "in/a.txt"], "would be the same file here"),
-        (["in/a", "in/a/b"], "is below it, which no folder can hold"),
+        (["in//a.txt", "in/a.txt"], "would be the same local file"),
+        (["in/a", "in/a/b"], "is below it, which a local folder cannot represent"),
     ],
 )
 def test_colliding_names_are_refused(

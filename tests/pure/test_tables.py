@@ -253,7 +253,7 @@ def test_headers(folder: Path) -> None:
     assert joined.to_pandas_dataframe()["a"].tolist() == [1, 2, 3]
     assert joined.to_pandas_dataframe()["c"].fillna(-1).tolist() == [-1, -1, 0.5]
     with pytest.raises(
-        InputError, match=r"the header of '.*three\.csv' is c, a, but that of '.*one"
+        InputError, match=r"the header of '.*three\.csv' is c, a, but the header of '.*one"
     ):
         rows_of(read([*paths, *other]))
     with pytest.raises(InputError, match="header is 'maybe'; expected 'all_files_same_headers'"):
@@ -284,7 +284,7 @@ def test_given_types(folder: Path) -> None:
     assert texts["n"].tolist() == ["1"]
     with pytest.raises(InputError, match="names the column 'dya', .* Did you mean 'day'"):
         TabularDataset.from_delimited_files(paths, column_types={"dya": str}).check()
-    with pytest.raises(InputError, match="holds 'itn64'; expected one of str, .* mean 'int64'"):
+    with pytest.raises(InputError, match="contains 'itn64'; expected one of str, .* mean 'int64'"):
         TabularDataset.from_delimited_files(paths, column_types={"n": "itn64"})
 
 
@@ -365,7 +365,7 @@ def test_parquet_files_of_other_columns_or_types(folder: Path) -> None:
     }
     with pytest.raises(InputError, match=r"'.*three\.parquet' has the columns a, but '.*one"):
         rows_of(read([paths[0], paths[2]]))
-    with pytest.raises(InputError, match=r"the types of '.*four\.parquet' do not fit those of"):
+    with pytest.raises(InputError, match=r"the types of '.*four\.parquet' do not fit the types of"):
         rows_of(read([paths[0], paths[3]]))
 
 
@@ -389,16 +389,20 @@ BAD = [
     (
         b"a,b\n1,x\nq,y\n",
         {"a": int},
-        r"column 'a' holds 'q' in the row at byte 8, which is not a valid int64",
+        r"column 'a' contains 'q' in the row at byte 8, which is not a valid int64",
     ),
-    (b"a,b\n1,x\n,y\n", {"a": int}, r"column 'a' holds nothing in the row at byte 8"),
-    (b"a,b\nTrue,x\n,y\n", {"a": bool}, r"column 'a' holds nothing in the row at byte 11, .* bool"),
+    (b"a,b\n1,x\n,y\n", {"a": int}, r"column 'a' contains nothing in the row at byte 8"),
+    (
+        b"a,b\nTrue,x\n,y\n",
+        {"a": bool},
+        r"column 'a' contains nothing in the row at byte 11, .* bool",
+    ),
     (
         b"a,b\n1.5,x\n",
         {"a": int},
-        r"column 'a' holds '1.5' in the row at byte 4, which is not a valid int64",
+        r"column 'a' contains '1.5' in the row at byte 4, which is not a valid int64",
     ),
-    (b"a,b\n2026-13-01,x\n", {"a": "datetime"}, r"holds '2026-13-01' in the row at byte 4"),
+    (b"a,b\n2026-13-01,x\n", {"a": "datetime"}, r"contains '2026-13-01' in the row at byte 4"),
 ]
 
 
@@ -460,7 +464,7 @@ def test_a_missing_changed_or_torn_file_fails_only_its_own_mini_batches(folder: 
         (gone, r"the input .*gone\.csv is gone \(No such file"),
         (changed, r"the input .*changed\.csv was changed after the run was planned"),
         (torn, r"the input .*torn\.csv\.gz could not be read: .*[Ee]nd"),
-        (two, r"two\.csv\.zip could not be read: the archive holds 2 files; expected one"),
+        (two, r"two\.csv\.zip could not be read: the archive contains 2 files; expected one"),
     ]:
         with pytest.raises(BadInput, match=message):
             load_table(row)
@@ -473,7 +477,7 @@ def test_a_missing_changed_or_torn_file_fails_only_its_own_mini_batches(folder: 
         ({"quote": "''"}, "quote is \"''\"; expected one ASCII character"),
         (
             {"encoding": "utf9"},
-            "unknown encoding 'utf9'; use for example 'utf8'",
+            "unknown encoding 'utf9'; use, for example, 'utf8'",
         ),
     ],
 )

@@ -125,7 +125,7 @@ def test_what_a_store_raises_while_staging_is_told_with_its_traceback(
     assert "RuntimeError: boom at get" in error
     failed = run.failures().iloc[0]
     assert failed["error"] == "RuntimeError"
-    assert "could not be fetched from the boom store: RuntimeError: boom" in failed["message"]
+    assert "could not be downloaded from the boom store: RuntimeError: boom" in failed["message"]
     assert "in get_file" in failed["traceback"]
 
 

@@ -262,7 +262,7 @@ def test_a_failed_run_shows_the_users_exception(numbers: Path, tmp_path: Path) -
          "unknown option --inputt of 'parallelrun run'. Did you mean '--input'?"),
         (["run", ECHO], "--input is missing; write, for example, --input 'digits/*.png'."),
         (["run", ECHO, "-i", "/none/*.png"],
-         "the glob '/none/*.png' matches no file: '/none' does not exist; '/' holds"),
+         "the glob '/none/*.png' matches no file: '/none' does not exist; '/' contains"),
         (["run", "/none.py", "-i", "/etc/hosts"], "there is no file /none.py"),
         (["run", ECHO, "-i", "/etc/hosts", "--format", "xls"], "invalid choice: 'xls'"),
         (["run", ECHO, "-i", "/etc/hosts", "--workers", "0"],

@@ -253,7 +253,7 @@ def test_a_variable_that_holds_a_dataset_is_an_input(
          "FileDataset('"),
         ("-i songs --format csv", "is a path in this folder and also a variable"),
         ("-i song", "the input '"),
-        ("-i text", "--input is 'text': there is no such file, and the variable of that name holds a "
+        ("-i text", "--input is 'text': there is no such file, and the variable of that name is a "
          "str, not a dataset. Write text = FileDataset(...) first, or {text} for a path in it."),
         ("-i numbers --format xml", "invalid choice: 'xml'"),
     ],

@@ -74,7 +74,7 @@ def test_a_source_directory_is_measured_with_what_its_links_lead_to(
         file.truncate(301 << 20)  # it takes no room itself, and its copy would
     (source / "data").symlink_to(tmp_path / "large")
     config = ParallelRunConfig(entry_script="score.py", source_directory=str(source))
-    with pytest.raises(ConfigError, match="holds more than 300 MB, including linked files"):
+    with pytest.raises(ConfigError, match="contains more than 300 MB, including linked files"):
         submit(config, inputs=numbers)
     assert sum(path.stat().st_size for path in home.rglob("*") if path.is_file()) < 1 << 20
     (source / "data").unlink()

@@ -261,8 +261,8 @@ def test_questions_that_make_no_sense_are_answered_with_a_sentence(
     assert status == 400
     assert answer["message"] == "first is 'many'; expected a whole number."
     for question, said in (
-        ({"lines": "many"}, "a query of the log holds 'many'; expected int."),
-        ({"since": {"n0w0": "x"}}, "a query of the log holds 'x'; expected int."),
+        ({"lines": "many"}, "a query of the log contains 'many'; expected int."),
+        ({"since": {"n0w0": "x"}}, "a query of the log contains 'x'; expected int."),
         ({"text": "a" * 1001}, "has 1,001 characters; expected at most 1,000"),
     ):
         status, _, answer = ask(server, f"/{run.run_id}/logs", "POST", question)

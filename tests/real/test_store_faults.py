@@ -86,7 +86,7 @@ def test_only_a_stalled_blob_times_out(
     assert set(failures["kind"]) == {"load_timeout"}
     assert (
         failures["message"]
-        .str.contains(r"in/05\.txt' was not fetched within task_overhead_timeout = 2 s")
+        .str.contains(r"in/05\.txt' was not downloaded within task_overhead_timeout = 2 s")
         .all()
     )
 
@@ -100,7 +100,7 @@ def test_a_store_that_cuts_every_connection_ends_the_run(
     run = run_over(options={"retry_total": 0}, run_max_try=1)
     assert end_of(run, 30) == "Failed"
     assert "1 item failed; error_threshold allows 0" in run.snapshot()["reason"]
-    assert run.failures()["message"].str.contains("did not answer as a store does").all()
+    assert run.failures()["message"].str.contains("did not send the answer of a store").all()
 
 
 def test_only_a_deleted_or_changed_blob_fails(

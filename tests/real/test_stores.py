@@ -257,7 +257,7 @@ def test_keys_in_a_store_and_a_partitioned_copy_there(
         ("az://nothere/in/*.txt", {}, "has no container 'nothere'. Check its name, and the account."),
         ("az://C/in/*.txt", {"account_key": "d3Jvbmc="},
          "refused the credential (account_key in memory): HttpResponseError: "
-         "AuthorizationFailure: Server failed to authenticate the request. Check that it is of"),
+         "AuthorizationFailure: Server failed to authenticate the request. Check that it belongs"),
         ("az://C/in/*.txt", {"account_key": None, "anon": True},
          "cannot be used without a credential: the storage account 'pipelinedata' has no container "
          "'C', or it is not public"),
@@ -268,12 +268,12 @@ def test_keys_in_a_store_and_a_partitioned_copy_there(
         ("az://C/in/*.txt", {"account_key": None, "credential": "identity"},
          "an identity's token is sent over https only. Give a key, a SAS token or anon=True"),
         ("az://C/in/*.txt", {"acount_name": "x"}, "'acount_name', which the storage account "
-         "'pipelinedata' does not know. Did you mean 'account_name'?"),
+         "'pipelinedata'. Did you mean 'account_name'?"),
         ("az://C/in/*.png", {}, "matches no file in the storage account 'pipelinedata'; "
-         "'az://C/in' holds 000.txt."),
+         "'az://C/in' contains 000.txt."),
         ("az://C/inn", {}, "the input 'az://C/inn' matches no file in the storage account "
-         "'pipelinedata'; 'az://C' holds in."),
-        ("az://*/in", {}, "leaves the container open; name it: az://CONTAINER/*"),
+         "'pipelinedata'; 'az://C' contains in."),
+        ("az://*/in", {}, "does not name the container; write az://CONTAINER/*"),
     ],
 )  # fmt: skip
 def test_wrong_inputs_are_refused_before_the_run_starts(

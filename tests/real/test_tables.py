@@ -158,7 +158,7 @@ def test_a_file_that_looks_escaped_warns_the_run(start: Callable[..., Run], tmp_
     run = start("rows.py", inputs=table, mini_batch_size="20KB")
     assert end_of(run) == "Completed"
     [warning] = [event for event in run.events(follow=False) if isinstance(event, WarningRaised)]
-    assert f"{str(path)!r} looks as if its quotes were escaped by a backslash" in warning.text
+    assert f"{str(path)!r} seems to escape quotes with a backslash" in warning.text
     table = TabularDataset.from_delimited_files(path, escape="\\")
     run = start("rows.py", inputs=table, mini_batch_size="20KB")
     assert end_of(run) == "Completed"

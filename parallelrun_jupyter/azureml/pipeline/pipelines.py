@@ -329,7 +329,7 @@ class Experiment(Partial):
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             msg = (
                 f"Experiment name is {name!r}; it must be 1 to 255 characters long, start with a "
-                "letter or a number, and hold only letters, numbers, underscores and dashes."
+                "letter or a number, and contain only letters, numbers, underscores and dashes."
             )
             raise UserErrorException(msg)
         self.name = name

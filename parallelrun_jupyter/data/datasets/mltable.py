@@ -206,7 +206,7 @@ def _apply_format(table: MLTable, options: Any) -> None:
 def _apply_types(table: MLTable, conversions: Any) -> None:
     for conversion in conversions if isinstance(conversions, list) else [conversions]:
         if not isinstance(conversion, dict) or set(conversion) != {"columns", "column_type"}:
-            problem = f"convert_column_types holds {conversion!r}"
+            problem = f"convert_column_types contains {conversion!r}"
             raise _refusal(table.source, problem, "Expected columns and column_type")
         type_ = _type(table.source, conversion["column_type"])
         for column in _columns(table.source, conversion["columns"], "convert_column_types"):

@@ -223,7 +223,9 @@ def _typed(value: KeyValue, decided: str) -> KeyValue:
     """
     if value is None:
         if decided.startswith(("int", "uint")) or decided == "bool":
-            msg = f"it has no value, which the type {decided} cannot hold; give Int64 or boolean"
+            msg = (
+                f"it has no value, which the type {decided} cannot represent; give Int64 or boolean"
+            )
             raise ValueError(msg)
         return None
     if not isinstance(value, str) or decided in {"", "str"}:

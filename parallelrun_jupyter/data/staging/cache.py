@@ -28,7 +28,7 @@ SIZE_VARIABLE = "PARALLELRUN_CACHE_SIZE"
 DEFAULT_BYTES = 20 * 1024**3
 
 _EVICT_TO = 0.9
-"""Share of the limit that eviction leaves."""
+"""Share of the limit that remains in use after an eviction."""
 
 _USAGE_VALID_S = 600.0
 """Time for which the recorded usage is trusted, and unfinished downloads are kept."""
@@ -70,7 +70,7 @@ class Cache:
         return self._objects / digest[:2] / digest[2:]
 
     def temporary_path(self, digest: str) -> Path:
-        """Return the path to download an entry to, before `add`; its folder is created."""
+        """Return the path for downloading an entry, before `add`; its folder is created."""
         path = self.entry_path(digest)
         path.parent.mkdir(mode=0o700, exist_ok=True)
         return path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -83,7 +83,7 @@ class Cache:
         path = self.entry_path(digest)
         try:
             if size >= 0 and os.stat(path).st_size != size:
-                path.unlink(missing_ok=True)  # a program wrote to the file
+                path.unlink(missing_ok=True)  # a program has modified the file
                 return False
             os.utime(path, (self._clock(),) * 2)
             _link(path, link)
@@ -154,7 +154,7 @@ class Cache:
                 yield stat.st_mtime, stat.st_size, stat.st_nlink, entry.path
 
     def locked(self) -> AbstractContextManager[int]:
-        """Hold the lock of the cache; its file holds the bytes in use, about."""
+        """Hold the lock of the cache; its file contains the approximate number of bytes in use."""
         return lock(self.folder / "usage")
 
     @staticmethod
@@ -194,9 +194,9 @@ class View:
     def path_for(self, group: str, name: str, digest: str) -> Path:
         """Return the path at which to link a file; its folder is created.
 
-        The file gets its path in the store, ``name``, below the folder ``group``. If that is not
-        possible, since the path is too long, or both a file and a folder in the store, the file gets
-        a folder of its own. The base name stays in either case.
+        The file keeps its path in the store, ``name``, below the folder ``group``. If that is not
+        possible, because the path is too long or is both a file and a folder in the store, the file
+        gets a folder of its own. The base name is kept in either case.
         """
         parts = [_local_name(part) for part in name.split("/") if part]
         path = self.path.joinpath(group, *parts)
@@ -316,7 +316,7 @@ def _link(path: Path, link: Path) -> None:
     try:
         os.link(path, link)
     except FileExistsError:
-        pass  # the run has this file twice
+        pass  # the run uses this file twice
     except OSError as error:
         if error.errno not in {errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EXDEV}:
             raise
@@ -324,7 +324,7 @@ def _link(path: Path, link: Path) -> None:
 
 
 def _local_name(name: str) -> str:
-    """Return a valid file name for a part of a URL; a long one is cut, and keeps its suffix."""
+    """Return a valid file name for a part of a URL; a long one is cut before its suffix."""
     if name in {".", ".."}:
         return name.replace(".", "%2E")
     name = name.replace("\0", "%00")
@@ -338,7 +338,7 @@ def _local_name(name: str) -> str:
 
 
 def _sweep(views: Path) -> None:
-    """Remove the views of processes that are gone: the kernel has given back their locks."""
+    """Remove the views of processes that have ended: the kernel has released their locks."""
     for path in views.glob(".*.lock"):
         try:
             fd = try_lock(path)

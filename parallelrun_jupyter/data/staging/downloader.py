@@ -82,7 +82,8 @@ class Downloader:
         actual = os.stat(path).st_size
         if size >= 0 and actual != size:
             msg = (
-                f"the input {url!r} has {actual:,} bytes and had {size:,} when the run was planned: "
+                f"the input {url!r} has {actual:,} bytes but had {size:,} when the run was "
+                "planned: "
                 "it has changed. Start a new run."
             )
             raise InputError(msg)

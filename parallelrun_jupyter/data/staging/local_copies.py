@@ -37,15 +37,15 @@ def local_copy(
     version: int | str | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> str:
-    """Return the path of a local copy of a remote file, downloaded unless the cache has it.
+    """Return the path of a local copy of a remote file; download it unless it is cached.
 
-    The copy is in the machine's staging cache and stays at this path while the process lives. The
+    The copy is in the machine's staging cache and keeps this path while the process lives. The
     workers of a run on this machine use the same cache entry, without another download.
 
     Parameters
     ----------
     url, size, version
-        The file, as listed. Without a version, size and version are read from the store.
+        The file, as listed. Without ``version``, both size and version are read from the store.
     storage
         The store, or its spec, as in a dataset's spec under ``storage``.
     environ

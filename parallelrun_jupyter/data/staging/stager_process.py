@@ -1,4 +1,4 @@
-"""The stager: a process of a node that fetches files from stores ahead of the workers.
+"""The stager: a process of a node that downloads files from stores ahead of the workers.
 
 ``python -m parallelrun_jupyter.data.staging.stager_process PARENT``, reads and writes lines of JSON. Commands::
 
@@ -42,7 +42,7 @@ from .downloader import Downloader
 START_KEYS = ("cache", "limit_bytes", "view", "keeps", "run", "storages", "load_s")
 
 MAX_FETCHES = 32
-"""Files fetched at the same time: more do not make a store faster, and each needs memory."""
+"""Concurrent downloads: more do not make a store faster, and each needs memory."""
 
 _ALIVE_S = 1.0
 _LINE_BYTES = 1 << 30
@@ -53,7 +53,7 @@ File: TypeAlias = tuple[int, str, int, int | str]
 
 @dataclass(slots=True)
 class _Copy:
-    """A file that is fetched or being fetched, and the number of its users."""
+    """A file that is downloaded or being downloaded, and its number of users."""
 
     task: asyncio.Task[Path]
     users: int = 0
@@ -74,7 +74,7 @@ class _Batch:
 
 
 class Stager:
-    """Stages files in the order of the commands, as many at a time as the cache has room for."""
+    """Stages files in the order of the commands, as many at a time as fit into the cache."""
 
     def __init__(self, start: Mapping[str, Any], send: Callable[[list[Any]], None]) -> None:
         self._send = send
@@ -105,7 +105,8 @@ class Stager:
         fetchers = [self._fetcher(number) for number in numbers]
         await asyncio.gather(*(f.open() for f in fetchers), return_exceptions=True)
         work = asyncio.ensure_future(self._read_commands(reader))
-        # The end of one of these ends the stager: the node learns the cause and starts another one.
+        # The end of one of these ends the stager: the node receives the cause and starts another
+        # one.
         lasting = {work, alive, self._task_error}
         done, _ = await asyncio.wait(lasting, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
@@ -142,19 +143,19 @@ class Stager:
         task.add_done_callback(self._on_task_done)
 
     def _on_task_done(self, task: asyncio.Task[None]) -> None:
-        """End the stager after an unexpected error: the files of the task would never be fetched."""
+        """End the stager after an unexpected error: the task would never download its files."""
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if error is not None and not self._task_error.done():
             self._task_error.set_exception(error)
 
     def _settle_cache(self) -> None:
-        """Update the size count of the cache while nothing is added."""
+        """Update the recorded size of the cache while nothing is added."""
         if not self._batches:
             self._cache.update_usage()
 
     def _admit(self) -> None:
-        """Start fetching batches: as many as fit into half of the cache, and at least one."""
+        """Start downloading batches: as many as fit into half of the cache, and at least one."""
         while self._queue and self._in_flight < MAX_FETCHES:
             key = self._queue[0]
             batch = self._batches.get(key)
@@ -207,7 +208,7 @@ class Stager:
         if error is None:
             kind, name = "load_timeout", "LoadTimeout"
             message = (
-                f"{url!r} was not fetched within task_overhead_timeout = {self._load_s:g} s: "
+                f"{url!r} was not downloaded within task_overhead_timeout = {self._load_s:g} s: "
                 "the store is slow, or has stalled"
             )
         elif isinstance(error, InputError) or storage is None:
@@ -216,18 +217,18 @@ class Stager:
             message = why_not(storage, url, error)
         else:  # a bug in the store's own code, or in ours
             _, _, text, trace = crash_message(error)
-            message = f"{url!r} could not be fetched from {storage.title}: {name}: {text}"
+            message = f"{url!r} could not be downloaded from {storage.title}: {name}: {text}"
         group = f"{name} while staging"
         return {"kind": kind, "error": name, "message": message, "group": group, "traceback": trace}
 
     async def _get(self, file: File, batch: _Batch) -> Path:
-        """Wait until a file is fetched and return its path."""
+        """Wait until a file is downloaded and return its path."""
         number, url, size, version = file
         storage = self._storages[number]
         if storage is None:
             return Path(url)  # a batch may hold local files as well
         digest = digest_of(storage.identity, url, size, version, self._run)
-        # The folder of a side input has copies of its own, even of files that other inputs have.
+        # The folder of a side input has its own copies, even of files that are in other inputs.
         key = digest if number < self._inputs else f"{digest} {number}"
         copy = self._copies.get(key)
         if copy is None or (copy.task.done() and _has_failed(copy.task)):
@@ -267,7 +268,7 @@ class Stager:
         if number not in self._fetchers:
             storage = self._storages[number]
             if storage is None:
-                msg = f"input {number} is local and is not staged"
+                msg = f"input {number} is local, so it cannot be staged"
                 raise InputError(msg)
             self._fetchers[number] = Downloader(storage, self._threads)
         return self._fetchers[number]
@@ -283,7 +284,7 @@ class Stager:
             copy.users -= 1
             if copy.users:
                 continue
-            if self._copies.get(key) is copy:  # one that failed may have been started again
+            if self._copies.get(key) is copy:  # a failed download may have been started again
                 del self._copies[key]
             if not copy.task.done():
                 copy.task.cancel()
@@ -293,7 +294,7 @@ class Stager:
     # Side inputs
 
     async def _stage_side_input(self, key: int, spec: Mapping[str, Any]) -> None:
-        """Fetch a whole dataset for the run and report its path."""
+        """Download a whole dataset for the run and report its path."""
         storage = StorageSpec.of_spec(spec["storage"])
         number = len(self._storages)
         self._storages.append(storage)

@@ -1,7 +1,7 @@
 """Azure blobs: adlfs over a client with our endpoint, credentials and timeouts.
 
-adlfs does not accept an endpoint over plain http, and its own client waits 15 seconds before a retry;
-so the client is created here and passed to adlfs.
+adlfs does not accept an endpoint over plain http, and its own client waits 15 seconds before a
+retry. So this module creates the client and passes it to adlfs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ...formatting import nearest_hint
 _ENDPOINT = "https://{account}.blob.core.windows.net"
 _CONNECT_S = 20
 _READ_S = 60
-"""A store that sends nothing for this time has stalled."""
+"""A store that sends nothing for this long has stalled."""
 
 _CHUNK_BYTES = 4 << 20
 _OWN_OPTIONS = {
@@ -58,8 +58,8 @@ def open_blobs(
     for name in others:
         if name not in names:  # adlfs would ignore it
             msg = (
-                f"storage_options holds {name!r}, which {title} does not know."
-                f"{nearest_hint(name, names)} It knows {', '.join(sorted(names))}."
+                f"storage_options contains {name!r}, which is not an option of {title}."
+                f"{nearest_hint(name, names)} Its options are {', '.join(sorted(names))}."
             )
             raise ConfigError(msg)
     client, credential = _client(options, title)
@@ -74,7 +74,7 @@ def open_blobs(
 
 
 def _client(options: Mapping[str, Any], title: str) -> tuple[Any, Any]:
-    """Return the client, and the credential to close with it (None if it needs no closing)."""
+    """Return the client, and the credential to close with it (None: nothing to close)."""
     tuning = {
         "retry_policy": ExponentialRetry(
             initial_backoff=1, increment_base=2, random_jitter_range=1,

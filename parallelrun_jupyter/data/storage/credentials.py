@@ -1,9 +1,9 @@
-"""Credentials by reference: records store the reference, and the value is read when it is used.
+"""Credentials by reference: records store the reference, and the value is read on use.
 
 A reference is JSON: ``{"env": NAME}``, an environment variable; ``{"keyring": [service, user]}``,
-an entry of the system's keyring; or ``{"memory": NAME}``, a value that the user typed. A typed value
-stays in the memory of its process and is passed to the driver in the environment variable NAME,
-never on disk: a resume in another process asks for that variable.
+an entry of the system's keyring; or ``{"memory": NAME}``, a value that the user typed. A typed
+value stays in the memory of its process and is passed to the driver in the environment variable
+NAME. It is never written to disk, so a resume in another process needs that variable.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _PLAIN_LABEL = re.compile(r"[a-z0-9_]+", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class EnvironmentVariable:
-    """A credential in an environment variable of the process that drives the run.
+    """A credential in an environment variable of the run's driver process.
 
     Parameters
     ----------
@@ -117,8 +117,8 @@ def hold(label: str, option: str, value: Any, *, owner: str = "") -> Reference:
         text = json.dumps(value) if is_json else value
     except TypeError as error:
         msg = (
-            f"{option} is a {type(value).__name__}, which cannot be handed to the process that "
-            "drives the run. Give a text, EnvironmentVariable('NAME'), Keyring(service, username), "
+            f"{option} is a {type(value).__name__}, which cannot be passed to the run's driver "
+            "process. Give a text, EnvironmentVariable('NAME'), Keyring(service, username), "
             "or for a managed identity or an az login credential='identity'."
         )
         raise ConfigError(msg) from error
@@ -141,7 +141,7 @@ def _variable(label: str, option: str) -> str:
 
 
 def _free_name(name: str, text: str, owner: str) -> str:
-    """Return the name, with a number if it holds a different value of another owner."""
+    """Return the name, with a number if it is in use for a different value of another owner."""
     number, candidate = 1, name
     while candidate in _held and _held[candidate] != text and _owners.get(candidate) != {owner}:
         number += 1
@@ -150,7 +150,7 @@ def _free_name(name: str, text: str, owner: str) -> str:
 
 
 def reference_of(spec: Mapping[str, Any]) -> Reference:
-    """Return the reference of a spec."""
+    """Return the credential reference in a spec."""
     if "env" in spec:
         return EnvironmentVariable(spec["env"])
     if "keyring" in spec:
@@ -173,7 +173,7 @@ def look_up(reference: Reference, title: str, environ: Mapping[str, str]) -> Any
     Raises
     ------
     ConfigError
-        The credential is missing; the message tells how to set it.
+        The credential is missing; the message explains how to set it.
     MissingExtraError
         The ``keyring`` package is not installed.
     """
@@ -231,7 +231,7 @@ def variables_for_driver(
     Raises
     ------
     ConfigError
-        A credential is neither held in memory nor in the environment.
+        A credential is neither in memory nor in the environment.
     """
     variables = {}
     for title, reference in references:
@@ -293,7 +293,7 @@ def azure_options(
 
 
 def _from_variables(account: str | None, environ: Mapping[str, str]) -> dict[str, Any]:
-    """Return the options in Azure's environment variables, if they are for this account."""
+    """Return the options from Azure's environment variables, if they are for this account."""
     if account and environ.get(AZURE_VARIABLES["account_name"]) not in {None, account}:
         return {}
     return {

@@ -1,4 +1,4 @@
-"""Datastores: named places, registered in the home, with credentials by reference."""
+"""Datastores: named locations of data, registered in the home, with credentials by reference."""
 
 from __future__ import annotations
 
@@ -107,8 +107,8 @@ class Datastore:
         Raises
         ------
         ConfigError
-            More than one credential is given, the name is invalid or taken, or the account is
-            unknown.
+            More than one credential is given, the name is invalid or already in use, or the account
+            is unknown.
         """
         credentials = {
             "account_key": account_key, "sas_token": sas_token,
@@ -135,7 +135,7 @@ class Datastore:
         Raises
         ------
         ConfigError, InputError
-            The folder does not exist, or the name is invalid or taken.
+            The folder does not exist, or the name is invalid or already in use.
         """
         path = local_folder(folder, "folder")
         if not os.path.isdir(path):
@@ -157,7 +157,7 @@ class Datastore:
         Raises
         ------
         ConfigError, InputError
-            The URL, its options or the name is invalid, or the name is taken.
+            The URL, its options or the name is invalid, or the name is already in use.
         """
         parsed = parse_url(url, os.environ.get(ENDPOINT_VARIABLE, ""))
         options = {**parsed.options, **(storage_options or {})}
@@ -213,7 +213,7 @@ class Datastore:
         return cls(name, spec["url"], StorageSpec.of_spec(storage) if storage else None)
 
     def unregister(self) -> None:
-        """Remove the datastore from the registered ones; its files stay."""
+        """Remove the registration of the datastore; its files are kept."""
         with _registry() as specs:
             specs.pop(self.name, None)
 
@@ -311,14 +311,15 @@ class Datastore:
 
 
 def place_of(path: Any, storage_options: Mapping[str, Any] | None = None) -> Place:
-    """Return the place of a path in any form that users write.
+    """Resolve a path in any form that users write.
 
     Parameters
     ----------
     path
         A local path, a URL, ``(datastore, path)``, ``datastore.path(...)`` or ``azureml://...``.
     storage_options
-        Options of fsspec for a URL. Default: those of a registered datastore of the same container.
+        Options of fsspec for a URL. Default: the options of a registered datastore with the same
+        container.
 
     Raises
     ------
@@ -362,7 +363,7 @@ def _root_of(url: str) -> str:
 
 
 def _registered_storage(text: str, parsed: Url) -> StorageSpec | None:
-    """Return the storage of a datastore with the container of a URL; None if none has it.
+    """Return the storage of the datastore that has the container of a URL; None if there is none.
 
     Raises
     ------

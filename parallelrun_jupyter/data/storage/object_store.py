@@ -1,4 +1,4 @@
-"""An open object store: listing in the order of local files, containers, and plain errors."""
+"""An open object store: listings in the order of local files, containers, plain errors."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class ObjectStore:
 
     def __exit__(self, *_: object) -> None:
         client = getattr(self.files, "service_client", None)
-        if client is not None:  # others close when they are collected
+        if client is not None:  # others close when they are garbage-collected
             from fsspec.asyn import sync
 
             sync(self.files.loop, client.close)
@@ -102,7 +102,7 @@ class ObjectStore:
     def folders(self, url: str) -> Iterator[list[FileItem]]:
         """List the files of a URL, folder by folder; no list is empty.
 
-        A subfolder that cannot be listed comes as a file of size -1, which fails when it is fetched.
+        A subfolder that cannot be listed is returned as a file of size -1, whose download fails.
 
         Raises
         ------
@@ -121,7 +121,7 @@ class ObjectStore:
             if root.endswith(":/"):
                 protocol = root.removesuffix(":/")
                 msg = (
-                    f"the glob {url!r} leaves the container open; name it: {protocol}://CONTAINER/*"
+                    f"the glob {url!r} does not name the container; write {protocol}://CONTAINER/*"
                 )
                 raise InputError(msg)
             for files in walk(root, parts, self._list_folder, pool):
@@ -139,7 +139,7 @@ class ObjectStore:
             raise InputError(self.why_no_files(url))
 
     def check_container(self, url: str) -> None:
-        """Check that the container of a URL exists, if the credential permits to ask.
+        """Check that the container of a URL exists, if the credential permits that query.
 
         Raises
         ------
@@ -161,7 +161,7 @@ class ObjectStore:
                     raise
 
     def make_container(self, url: str) -> None:
-        """Make the container of a URL if it does not exist.
+        """Create the container of a URL if it does not exist.
 
         Raises
         ------
@@ -213,7 +213,7 @@ class ObjectStore:
         return self.url_of(entry["name"]), -1 if size is None else int(size), version_of(entry)
 
     def _list_folder(self, folder: str, pattern: str) -> Listing[FileItem]:
-        """List one folder; a folder that does not exist is empty, as object stores have it."""
+        """List one folder; a folder that does not exist is empty, as in object stores."""
         url = folder.rstrip("/")
         path = f"{url}/"
         if not self._is_web:  # a zip lists its own names only; a web server redirects to the slash
@@ -234,7 +234,7 @@ class ObjectStore:
 
 
 def version_of(entry: dict[str, Any]) -> str:
-    """Return the ETag of a file, or its time; empty if the store has neither."""
+    """Return the ETag of a file, or its modification time; empty if the store has neither."""
     for key in ("etag", "ETag"):
         if entry.get(key):
             return str(entry[key])
@@ -274,7 +274,7 @@ def why_not(storage: StorageSpec, url: str, error: BaseException) -> str:
     )
     return (
         f"{url!r} cannot be used: {storage.title}{f' at {endpoint}' if endpoint else ''} did not "
-        f"answer as a store does ({reason}). Check its name and the network, and try again."
+        f"send the answer of a store ({reason}). Check its name and the network, and try again."
     )
 
 
@@ -289,7 +289,7 @@ def _refused(storage: StorageSpec, url: str, container: str, reason: str) -> str
     credential = names or "the identity of this machine or of az login"
     return (
         f"{url!r} cannot be used: {storage.title} refused the credential ({credential}): {reason}. "
-        "Check that it is of this account, has not expired and permits this."
+        "Check that it belongs to this account, has not expired and permits this operation."
     )
 
 

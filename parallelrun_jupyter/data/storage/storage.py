@@ -85,7 +85,7 @@ class StorageSpec:
 
     @property
     def identity(self) -> str:
-        """Digest that is equal for two storages of the same store, whatever their credentials."""
+        """Digest that is equal for all storages of one store, regardless of their credentials."""
         import hashlib
 
         options = {k: v for k, v in self.options.items() if k not in _TUNING}
@@ -98,11 +98,11 @@ class StorageSpec:
             yield self.title, reference
 
     def held_variables(self) -> set[str]:
-        """Return the names of the variables in which a driver gets held credentials."""
+        """Return the names of the variables that pass credentials from memory to a driver."""
         return {ref.name for ref in self.secrets.values() if isinstance(ref, Held)}
 
     def with_short_timeouts(self) -> StorageSpec:
-        """Return a copy that gives up within a minute, for interactive checks."""
+        """Return a copy with timeouts below a minute, for interactive checks."""
         if self.protocol != "az":
             return self
         return replace(self, options={**_SHORT_TIMEOUTS, **self.options})
@@ -189,17 +189,17 @@ def make_storage(
     owner: str = "",
     environ: Mapping[str, str] = os.environ,
 ) -> StorageSpec:
-    """Return the storage for options as the user gave them; typed credentials are held in memory.
+    """Return the storage for the user's options; typed credentials are kept in memory.
 
     Parameters
     ----------
     protocol
         The protocol.
     options
-        The options of the URL, such as its account, and those of the user.
+        The options from the URL, such as its account, and from the user.
     label
-        Name for typed credentials: a datastore or a container. The account is added to a
-        container's, since other accounts may have a container of the same name.
+        Name for typed credentials: a datastore or a container. The account is added to the name of
+        a container, since other accounts may have a container of the same name.
     owner
         Owner of the credentials: ``datastore NAME``, or a URL. A new value replaces the earlier one
         of the same owner only.
@@ -224,13 +224,13 @@ def make_storage(
         json.dumps(plain)
     except TypeError as error:
         msg = (
-            f"storage_options holds a value that cannot be stored as JSON ({error}); expected "
+            f"storage_options contains a value that cannot be stored as JSON ({error}); expected "
             "texts, numbers, true or false, and dictionaries and lists of these."
         )
         raise ConfigError(msg) from error
     if "://" in owner:
         label = f"{plain.get('account_name', protocol)}_{label}"
-    # The identity tells containers of the same name apart, by account and endpoint.
+    # The identity distinguishes containers of the same name, by account and endpoint.
     owner = f"{owner} {StorageSpec(protocol, plain).identity}"
     secrets = {name: hold(label, name, value, owner=owner) for name, value in credentials.items()}
     return StorageSpec(protocol, plain, secrets)
@@ -241,7 +241,7 @@ def make_storage(
 
 @dataclass(frozen=True, slots=True)
 class Url:
-    """A URL in its plain form, such as ``az://container/path``, and the options in it."""
+    """A URL in its plain form, such as ``az://container/path``, and the options from it."""
 
     protocol: str
     url: str
@@ -330,7 +330,7 @@ def _account_of(host: str, text: str) -> dict[str, Any]:
     if not match:
         msg = (
             f"{text!r} names the host {host!r}; expected ACCOUNT.blob.core.windows.net or "
-            "ACCOUNT.dfs.core.windows.net (or that of another cloud)."
+            "ACCOUNT.dfs.core.windows.net (or the host of another cloud)."
         )
         raise InputError(msg)
     options = {"account_name": match["account"]}

@@ -1,4 +1,4 @@
-"""Uploads of whole files to object stores, and downloads from them."""
+"""Uploads whole files to object stores, and downloads them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ATOMIC_PUT = {"az", "s3", "s3a", "gs", "gcs", "adl", "oss", "oci", "ocilake", "
 
 
 def put_file(store: ObjectStore, path: str, url: str) -> None:
-    """Upload a file; a reader of the store never sees it half written.
+    """Upload a file so that a reader of the store never sees a part of it.
 
     Raises
     ------
@@ -43,7 +43,7 @@ def put_file(store: ObjectStore, path: str, url: str) -> None:
             is_moved = True
         finally:
             if not is_moved:
-                with suppress(*store_errors()):  # the first error counts
+                with suppress(*store_errors()):  # the first error is the one to report
                     store.files.rm_file(temporary)
 
 
@@ -112,8 +112,8 @@ def download_all(
     Raises
     ------
     InputError
-        The source has no files, the store refuses, or a name cannot be that of a file below the
-        target. Nothing was written then.
+        The source has no files, the store refuses, or a name in it is not valid below the target.
+        In these cases nothing was written.
     """
     sources = {} if placed is None else placed
 
@@ -139,7 +139,7 @@ def download_all(
             _check_targets(names, target_of, sources)
             list(pool.map(download, names))
     if not names:
-        msg = f"{source.path!r} holds no files to download. Check the path."
+        msg = f"{source.path!r} contains no files to download. Check the path."
         raise InputError(msg)
     return [target_of(name) for name in names]
 
@@ -165,7 +165,8 @@ def _check_targets(
         other = sources.setdefault(target_of(name), name)
         if other != name:
             msg = (
-                f"{other!r} and {name!r} would be the same file here, {target_of(name)!r}. Download "
+                f"{other!r} and {name!r} would be the same local file, {target_of(name)!r}. "
+                "Download "
                 "them separately, into different folders."
             )
             raise InputError(msg)
@@ -173,14 +174,15 @@ def _check_targets(
         folder = os.path.dirname(path)
         if folder in sources:
             msg = (
-                f"{sources[folder]!r} is a file, and {name!r} is below it, which no folder can hold. "
+                f"{sources[folder]!r} is a file, and {name!r} is below it, which a local folder "
+                "cannot represent. "
                 "Download them separately, into different folders."
             )
             raise InputError(msg)
 
 
 def _copy(path: str, target: str, *, overwrite: bool) -> None:
-    """Copy a file by way of a temporary one: the next call would skip an incomplete copy."""
+    """Copy a file by way of a temporary file: the next call would skip an incomplete copy."""
     if not overwrite and os.path.exists(target):
         return
     os.makedirs(os.path.dirname(target), exist_ok=True)
@@ -189,7 +191,7 @@ def _copy(path: str, target: str, *, overwrite: bool) -> None:
 
 
 def why_not_written(storage: StorageSpec) -> str:
-    """Return why a store cannot be written to, without contacting it; empty if it may be."""
+    """Return why a store cannot be written to, without contacting it; empty if unknown."""
     if storage.protocol in {"http", "https"}:
         return "a web server does not accept files. Give az://, another store, or a local folder."
     if storage.options.get("anon"):

@@ -21,7 +21,7 @@ _CONNECTIONS = 8
 
 
 def upload_files(job: Mapping[str, Any]) -> None:
-    """Upload files; the last one only after all others, so that its presence means completion."""
+    """Upload files, the last one after all others, so that its presence signals completion."""
     *others, (path, name) = job["files"]
     url = job["url"]
     with ObjectStore(StorageSpec.of_spec(job["storage"])) as store:

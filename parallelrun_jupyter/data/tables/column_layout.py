@@ -1,4 +1,4 @@
-"""The columns that a table has besides those of its files (keys, paths), and those that it leaves out."""
+"""The layout of a table: columns added to those of its files (keys, paths), and dropped columns."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ..partitions.path_format import PartitionFormat, as_json, combination
 from .column_types import Types, type_name
 
 _TABLE = 6
-"""The index of the table in a plan line."""
+"""The index of the element ``table`` in a plan line."""
 
 
 @dataclass(frozen=True, slots=True)
 class ColumnLayout:
-    """How the columns of a table differ from those of its files.
+    """The differences between the columns of a table and the columns of its files.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ class ColumnLayout:
     path_column
         Name of a first column with the file's path. Default: no such column.
     drops
-        Columns that are left out.
+        Columns to drop.
     empty_is_text
         Whether every field of a column of text is text, even an empty one. Default: False, an empty
         field is missing, and so are the words that pandas treats as missing (``NA``, ``null``, ...).
@@ -107,7 +107,7 @@ def arrange(
 def _arranged(
     lines: Iterator[tuple[bytes, int]], layout: ColumnLayout, form: PartitionFormat | None
 ) -> Iterator[tuple[PlanLine | None, int]]:
-    """Yield the plan lines with the layout in their tables; None while files are read."""
+    """Yield the plan lines with the layout in their tables; None as a sign of progress."""
     added: dict[str, Any] = {}
     if layout.drops:
         added["drops"] = list(layout.drops)
@@ -138,7 +138,7 @@ def _check_drops(table: dict[str, Any], path_column: str) -> None:
     for name in table.get("drops", ()):
         if name not in columns:
             msg = (
-                f"the column {name!r} is to be left out, but the input does not have it."
+                f"the column {name!r} is to be dropped, but the input does not have it."
                 f"{nearest_hint(name, columns)} Its columns are: {', '.join(columns[:20])}."
             )
             raise InputError(msg)

@@ -1,6 +1,6 @@
-"""The types of columns: their names, and how one type is decided for a column of a whole dataset.
+"""Column types: their names, and the decision on one type for each column of a dataset.
 
-The names are read alike by old and new pandas: ``int64``, ``float64``, ``bool``, ``str`` and so on. The
+Old and new pandas read the names alike: ``int64``, ``float64``, ``bool``, ``str`` and so on. The
 inferred type of a column is the one that pandas infers from the whole column, if that is a single
 type. If pandas would mix types in the column (numbers and words, truth values and gaps), it is text.
 """
@@ -16,7 +16,7 @@ from ...errors import InputError
 from ...formatting import nearest_hint
 
 FLOAT_HOLDS = 1 << 53
-"""A ``float64`` holds every whole number up to this."""
+"""A ``float64`` represents every whole number up to this."""
 
 _NAMES = (
     "str", "int64", "float64", "bool", "int8", "int16", "int32", "uint8", "uint16", "uint32", "uint64",
@@ -56,14 +56,14 @@ def type_name(type_: Any) -> str:
     if name in _NAMES:
         return name
     msg = (
-        f"column_types holds {type_!r}; expected one of {', '.join(_NAMES)}, or a date's format such "
-        f"as 'datetime:%d.%m.%Y'.{nearest_hint(name, _NAMES)}"
+        f"column_types contains {type_!r}; expected one of {', '.join(_NAMES)}, or the format of "
+        f"a date, such as 'datetime:%d.%m.%Y'.{nearest_hint(name, _NAMES)}"
     )
     raise InputError(msg)
 
 
 def given_types(types: Types) -> dict[str, str] | str | None:
-    """Return ``column_types`` with type names: one for each column, or one for all of them."""
+    """Return ``column_types`` as type names: one for each column, or one for all."""
     if types is None:
         return None
     if isinstance(types, Mapping):
@@ -74,7 +74,7 @@ def given_types(types: Types) -> dict[str, str] | str | None:
 def fixed_types_of(
     column_types: dict[str, str] | str | None, columns: Sequence[str]
 ) -> dict[str, str]:
-    """Return the types of the columns of a dataset that are given.
+    """Return the user's types for the columns of a dataset.
 
     Raises
     ------
@@ -128,7 +128,7 @@ class Inference:
 
     @property
     def is_text(self) -> bool:
-        """Whether the type is final: text, whatever the other blocks hold."""
+        """Whether the type is final: text, regardless of the other blocks."""
         return "str" in self.kinds
 
     def add(self, kind: str, **flags: bool) -> None:
@@ -170,7 +170,7 @@ class Inference:
         return "float64" if self.has_gap else "int64"
 
     def _whole_type(self) -> str:
-        """Return the type for numbers of which a float cannot represent all."""
+        """Return the type for numbers that a float cannot represent exactly."""
         if self.has_fraction or ("uint64" in self.kinds and self.has_negative):
             return "str"
         name = "uint64" if "uint64" in self.kinds else "int64"

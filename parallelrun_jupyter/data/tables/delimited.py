@@ -36,7 +36,7 @@ HEADERS = (
     "from_first_file",
     "no_header",
 )
-"""Which files have a line of column names, in the words of Azure's MLTable."""
+"""Which files have a line of column names, under the names of Azure's MLTable."""
 
 _HEADER_ALIASES = {
     "only_first_file_has_headers": "from_first_file",
@@ -230,13 +230,13 @@ class DelimitedPass:
             self._has_warned = True
             shown = example[0].decode("utf-8", "replace")
             text = (
-                f"{file.source.name!r} looks as if its quotes were escaped by a backslash: {shown!r}. "
+                f"{file.source.name!r} seems to escape quotes with a backslash: {shown!r}. "
                 f"They are read as the ends of fields; give escape='\\\\' to read them as quotes."
             )
             warnings.warn(text, InputWarning, stacklevel=2)
 
     def table(self, file: OpenTable, types: list[str]) -> dict[str, Any]:
-        """Return the table of a plan line: all that a worker needs to read ranges of a file."""
+        """Return the table of a plan line, from which a worker reads ranges of a file."""
         table: dict[str, Any] = {
             "format": "delimited",
             "separator": self.dialect.separator,
@@ -256,7 +256,7 @@ class DelimitedPass:
         return table
 
     def check_header(self, file: OpenTable, first: str) -> None:
-        """Check that a file has the header of the first file, if all have the same.
+        """Check that a file has the header of the first file, if all files must have the same.
 
         Raises
         ------
@@ -267,7 +267,8 @@ class DelimitedPass:
             return
         if file.names != self.columns:
             msg = (
-                f"the header of {file.source.name!r} is {_shown(file.names)}, but that of {first!r} is "
+                f"the header of {file.source.name!r} is {_shown(file.names)}, but the header of "
+                f"{first!r} is "
                 f"{_shown(self.columns)}. Give header='all_files_different_headers' to join the "
                 "columns by name."
             )
@@ -304,8 +305,8 @@ def check_delimited(source: TableFile, options: dict[str, Any]) -> None:
 def plan_delimited(sources: Sources, options: dict[str, Any], cut: BatchSpec) -> Plan:
     """Yield the mini-batches of delimited text.
 
-    If all types are given, each is yielded as soon as its rows are found; else after the pass over all
-    rows, which decides the types.
+    If all types are given, each mini-batch is yielded as soon as its rows are found; otherwise
+    after the pass over all rows, which decides the types.
 
     Raises
     ------

@@ -63,7 +63,7 @@ def check_json_lines(source: TableFile, options: dict[str, Any]) -> None:
     Raises
     ------
     InputError
-        It does not, or cannot be read.
+        The file does not begin with one, or cannot be read.
     """
     try:
         text, scan = _open(source, options["encoding"])
@@ -74,7 +74,7 @@ def check_json_lines(source: TableFile, options: dict[str, Any]) -> None:
         raise InputError(msg) from error
     if not isinstance(value, dict):
         msg = (
-            f"the input {source.name!r} holds a {type(value).__name__} in its first line; expected "
+            f"the first line of the input {source.name!r} is a {type(value).__name__}; expected "
             "a JSON object in every line."
         )
         raise InputError(msg)

@@ -1,4 +1,4 @@
-"""Plans Parquet files: mini-batches are ranges of rows, and one schema holds the rows of all files."""
+"""Plans Parquet files: mini-batches are ranges of rows, and all files share one schema."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def check_parquet(source: TableFile, options: dict[str, Any]) -> None:  # noqa: 
     Raises
     ------
     InputError
-        It is not, or cannot be read.
+        The file is not Parquet, or cannot be read.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -64,7 +64,7 @@ def plan_parquet(sources: Sources, options: dict[str, Any], cut: BatchSpec) -> P
     Raises
     ------
     InputError
-        The columns of the files differ, or no type holds the values of a column in all files.
+        The columns of the files differ, or no type can represent a column of all files.
     """
     import pyarrow as pa
 
@@ -132,7 +132,7 @@ class _Dataset:
     """The common schema of all files, and which of its columns need a type with gaps.
 
     ``gaps`` are columns with missing values, ``large`` those with numbers above 2^53, ``uuids`` those
-    of UUIDs: one file that has them decides for all.
+    of UUIDs: a single file with such values decides for all.
     """
 
     schema: pa.Schema | None = None
@@ -158,14 +158,14 @@ class _Dataset:
         elif set(schema.names) != set(self.schema.names):
             msg = (
                 f"{name!r} has the columns {', '.join(schema.names)}, but {self.first!r} has "
-                f"{', '.join(self.schema.names)}. Give files of the same columns in each dataset."
+                f"{', '.join(self.schema.names)}. Give each dataset files with the same columns."
             )
             raise InputError(msg)
         elif schema != self.schema:
             try:
                 self.schema = pa.unify_schemas([self.schema, schema], promote_options="permissive")
             except pa.ArrowException as error:
-                msg = f"the types of {name!r} do not fit those of {self.first!r}: {error}"
+                msg = f"the types of {name!r} do not fit the types of {self.first!r}: {error}"
                 raise InputError(msg) from error
 
     def table(self) -> dict[str, Any]:
@@ -309,10 +309,10 @@ def is_rare(kind: pa.DataType) -> bool:
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
-    """Return the type that holds the same values and is known to every pyarrow since 2020.
+    """Return the type that represents the same values and that every pyarrow since 2020 supports.
 
-    A dictionary becomes its values, an extension its storage, a view what it is a view of; in lists
-    and structs as well.
+    A dictionary becomes the type of its values, an extension its storage type, a view its plain
+    type; in lists and structs as well.
     """
     import pyarrow as pa
 

@@ -14,13 +14,13 @@ Range = tuple[int, int, int]
 """Start and end of a mini-batch in its file, in bytes (in rows for Parquet), and its number of rows."""
 
 _Lines = tuple[bytes, Any, Any, Any]
-"""A text of whole lines; their ends in it; whether each line is a row; their ends in the file."""
+"""A text of whole lines; their ends in the text; which are rows; their ends in the file."""
 
 
 class _Cutter:
     """Turns the lines of one file, block by block, into ranges of whole rows.
 
-    A range holds as many rows as fit into ``cut.size`` bytes, at least one; or ``cut.rows`` rows.
+    A range has as many rows as fit into ``cut.size`` bytes, at least one; or ``cut.rows`` rows.
     """
 
     def __init__(self, cut: BatchSpec, start: int, *, is_whole: bool = False) -> None:
@@ -57,7 +57,7 @@ class _Cutter:
             before, line = int(counts[last]), last + 1
 
     def finish(self) -> Iterator[Range]:
-        """Yield the open range if it has rows, and begin the next one."""
+        """Yield the current range if it has rows, and begin the next one."""
         if self._rows:
             yield self._start, self._end, self._rows
         self._start, self._rows = self._end, 0

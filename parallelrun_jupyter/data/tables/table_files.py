@@ -21,7 +21,7 @@ _FETCHED_AT_ONCE = 8
 
 
 class InputWarning(UserWarning):
-    """A file may be read differently than its author intended; the planner reports it to the run."""
+    """A file may be read differently than its author intended; the planner warns in the run."""
 
 
 @contextmanager
@@ -50,9 +50,9 @@ class TableFile:
     item
         The listed file.
     place
-        Its path, or the path of its local copy.
+        The path of the file, or of its local copy.
     error
-        The reason why it cannot be read, if it is known already.
+        The reason why it cannot be read, if already known.
     keys
         The keys in its path, by `HiveKeys`.
     """
@@ -83,7 +83,7 @@ class TableFile:
 
 @dataclass(frozen=True, slots=True)
 class PlannedBatch:
-    """A mini-batch: a range of a file, and the JSON table that a worker reads it with."""
+    """A mini-batch: a range of a file, and the JSON table with which a worker reads it."""
 
     source: TableFile
     range: Range
@@ -98,7 +98,7 @@ Plan = Iterator[PlannedBatch | int]
 def sources_of(
     files: FileDataset, paths: Container[str] | None = None, *, has_keys: bool = False
 ) -> Iterator[TableFile]:
-    """List files, and fetch remote ones, some at a time.
+    """List files, and download remote ones, some at a time.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ def sources_of(
     Raises
     ------
     InputError
-        The files cannot be listed or fetched. A file that is gone or has changed since it was listed
+        The files cannot be listed or downloaded. A file that was deleted or changed after listing
         does not raise: it is yielded with an ``error``.
     """
     hive = HiveKeys(files.paths if has_keys else ())
@@ -136,7 +136,7 @@ def sources_of(
             yield table_file(item, copy, OSError(lost[item[0]]) if item[0] in lost else None)
             is_used_again = copy in copies[number + 1 :]
             if not is_used_again and os.path.lexists(copy):
-                os.unlink(copy)  # only this link: the cache keeps the file while it has room
+                os.unlink(copy)  # only this link: the file stays in the cache until it is evicted
 
 
 def unreadable(source: TableFile, error: Exception) -> PlannedBatch:

@@ -29,12 +29,12 @@ _MARKS = {
 _WIDE = ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")
 _ASCII_BELOW_48 = {"gbk", "gb2312", "gb18030", "big5", "shift_jis", "cp932", "cp949", "cp950",
                    "euc_jp", "euc_kr", "euc_jis_2004", "shift_jis_2004", "johab"}  # fmt: skip
-"""Encodings in which the second byte of a character is never below 48, nor one of ``: ; < = > ?``."""
+"""Encodings whose second byte of a character is never below 48, nor one of ``: ; < = > ?``."""
 _REPLACED = "\ufffd".encode()
 """The replacement of bytes that cannot be decoded, in blocks that are transcoded."""
 
 _AZURE_NAMES = {"iso88591": "latin-1", "utf8bom": "utf-8", "windows1252": "cp1252"}
-"""Azure's names of encodings that Python does not know."""
+"""Azure's names of encodings that are not names in Python."""
 
 
 def codec_name(encoding: str) -> str:
@@ -54,7 +54,7 @@ def codec_name(encoding: str) -> str:
         name = codecs.lookup(_AZURE_NAMES.get(encoding.lower(), encoding)).name
         "".encode(name)  # fails for codecs that do not encode text, such as 'base64'
     except (LookupError, AttributeError, ValueError) as error:
-        msg = f"unknown encoding {encoding!r}; use for example 'utf8' or 'latin-1'."
+        msg = f"unknown encoding {encoding!r}; use, for example, 'utf8' or 'latin-1'."
         raise InputError(msg) from error
     return "utf-8" if name == "utf-8-sig" else name
 
@@ -159,7 +159,7 @@ class TextFile:
         Raises
         ------
         ValueError
-            It is not valid; the message names the offset.
+            The content is not valid; the message gives the offset.
         """
         begin = end - self._size_of(text)
         try:

@@ -42,11 +42,11 @@ class Rules:
     Parameters
     ----------
     missing
-        The missing values; None for those of pandas. An empty field is always missing, except in
-        columns of text.
+        The missing values; None for the defaults of pandas. An empty field is always missing,
+        except in columns of text.
     is_exact
         Whether numbers with leading zeros are text, whole numbers above 2^53 stay exact, and words
-        such as ``NA`` are text in columns of text. If False, the types are those of pandas.
+        such as ``NA`` are text in columns of text. If False, pandas decides the types.
     empty_is_text
         Whether an empty field in a column of text is empty text, not missing.
     """
@@ -57,7 +57,7 @@ class Rules:
 
     @classmethod
     def of(cls, options: dict[str, Any]) -> Rules:
-        """Return the rules from a dataset's options, of which older versions recorded none."""
+        """Return the rules from a dataset's options; records of older versions lack them."""
         missing = options.get("missing")
         empty_is_text = options.get("empty_is_text", missing is not None and "" not in missing)
         return cls(
@@ -69,7 +69,7 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How a block of text is read: its dialect, and the rules for its fields."""
+    """How to read a block of text: its dialect, and the rules for its fields."""
 
     marks: Marks
     encoding: str
@@ -115,7 +115,7 @@ def infer_block(data: bytes, width: int, wanted: list[int], reading: Reading) ->
     except pd.errors.EmptyDataError:
         return inferences
     except pd.errors.ParserError as error:
-        # No usecols here: pandas refuses those beyond the fields of every row.
+        # No usecols here: pandas rejects columns beyond the fields of every row.
         open_row = _OPEN_ROW.search(str(error))
         rows = {"on_bad_lines": "skip", **({"nrows": int(open_row[1])} if open_row else {})}
         # pandas does not skip a first row that is too long, but warns.
@@ -292,7 +292,7 @@ def _all_missing_with_words(frame: Any, text: bytes, reading: Reading) -> frozen
 def _with_leading_zeros(text: bytes, marks: Marks) -> frozenset[int]:
     """Return the columns in which a field may begin with a zero and another digit.
 
-    It may return some columns more, as it does not follow quotes.
+    It may return extra columns, since it ignores quotes.
     """
     import numpy as np
 
@@ -332,7 +332,7 @@ def _columns_at(plain: bytes, offsets: Any, marks: Marks) -> Sequence[int]:
 
 
 def _has_long_number(text: bytes) -> bool:
-    """Return whether a text holds digits that may be a whole number above 2^53."""
+    """Return whether a text contains digits that may be a whole number above 2^53."""
     import numpy as np
 
     array = np.frombuffer(b"," + text + b",", np.uint8)

@@ -143,7 +143,7 @@ def check_stalled(limits: Limits, now_ms: int, started_ms: int) -> str:
 def completion_failure(state: RunState, limits: Limits) -> str:
     """Return why a run without pending mini-batches has failed, or an empty text (rule R17)."""
     if state.planned == 0:
-        return "the inputs hold no items: nothing to run"
+        return "the inputs contain no items: nothing to run"
     if limits.append_rows and state.succeeded == 0:
         return "no mini-batch succeeded, so there is no row to write"
     return ""

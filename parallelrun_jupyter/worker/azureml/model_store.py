@@ -94,8 +94,8 @@ class ModelStore:
         outside = [child for child in child_paths if not _is_inside(child)]
         if outside:
             raise ValueError(
-                "child_paths holds %r, which is outside of model_path; pass paths inside of it."
-                % outside[0]
+                "child_paths contains %r, which is outside of model_path; pass paths inside "
+                "that folder." % outside[0]
             )
         if not os.path.exists(source):
             raise FileNotFoundError(

@@ -46,7 +46,9 @@ def arrow_stream(frame: Any, index: list[list[Any]]) -> bytes:
     try:
         table = pa.Table.from_pandas(_with_lists(frame), preserve_index=False)
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
-        raise BadResult("wrong_result", "run() returned what Parquet cannot hold: %s" % error)
+        raise BadResult(
+            "wrong_result", "run() returned a value that Parquet cannot represent: %s" % error
+        )
     except OverflowError as error:
         raise _too_large(frame, error)
     about: dict[str, Any] = {}
@@ -68,8 +70,10 @@ def _too_large(frame: Any, error: OverflowError) -> BadResult:
         for row, value in enumerate(frame[name] if str(dtype) == "object" else ()):
             if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
                 where = "in column %r, row %d" % (name, row)
-                return bad_value(where, value, "Parquet cannot hold it; return str(value)")
-    return BadResult("wrong_result", "run() returned what Parquet cannot hold: %s" % error)
+                return bad_value(where, value, "Parquet cannot represent it; return str(value)")
+    return BadResult(
+        "wrong_result", "run() returned a value that Parquet cannot represent: %s" % error
+    )
 
 
 def _is_noted(dtype: Any) -> bool:

@@ -286,7 +286,7 @@ def with_whole_numbers(frame: Any, records: Any) -> Any:
 
 
 _FLOAT_HOLDS = 1 << 53
-"""A ``float64`` holds every whole number up to this."""
+"""A ``float64`` represents every whole number up to this."""
 
 
 def _nullable_type(values: Any) -> Any:

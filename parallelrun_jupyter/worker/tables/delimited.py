@@ -366,8 +366,8 @@ class _DelimitedRange:
 
     def _too_wide(self, offset: int) -> str:
         return (
-            "%s: the row at byte %d has more fields than the %d columns; quote fields that hold "
-            "the separator %r, or correct the row"
+            "%s: the row at byte %d has more fields than the %d columns; quote fields that "
+            "contain the separator %r, or correct the row"
             % (self._text.path, offset, len(self._names), self._marks.separator)
         )
 
@@ -402,7 +402,7 @@ class _DelimitedRange:
         value = column.iloc[row]
         shown = "nothing" if self._pd.isna(value) else repr(str(value)[:SHOWN_CHARS])
         return BadInput(
-            "%s: column %r holds %s in the row at byte %d, which %s"
+            "%s: column %r contains %s in the row at byte %d, which %s"
             % (self._text.path, self._names[position], shown, self._row_offset(row), reason)
         )
 

@@ -47,7 +47,7 @@ def read_json_rows(pd: Any, path: str, range_: list[int], table: dict[str, Any])
             else:
                 row, reason = _first_misfit(pd, decided, values), misfit(decided)
             raise BadInput(
-                "%s: column %r holds %s in the line at byte %d, which %s"
+                "%s: column %r contains %s in the line at byte %d, which %s"
                 % (
                     path,
                     name,

@@ -161,7 +161,7 @@ class _Rows:
         is_time = self._pa.types.is_timestamp(kind) or self._pa.types.is_duration(kind)
         advice = "an environment with newer pandas and pyarrow may read it"
         if is_time and not self._has_units:
-            advice = "pandas before 2 holds the years 1678 to 2261 only: use a newer one"
+            advice = "pandas before 2 represents the years 1678 to 2261 only: use a newer one"
         return BadInput(
             "%s: the column %r of the type %s cannot be read by pandas %s and pyarrow %s (%s); %s, or "
             "leave the column out"

@@ -80,7 +80,7 @@ def _refuse(_: Any, __: str, ___: list[int], table: dict[str, Any]) -> Any:
 
 
 def _arranged(pd: Any, frame: Any, table: dict[str, Any]) -> Any:
-    """Add the keys and the path of the file to a frame, and drop the columns that are left out.
+    """Add the keys and the path of the file to a frame, and remove the dropped columns.
 
     The keys are the last columns and the path is the first; each replaces a column of its name.
 
@@ -107,8 +107,8 @@ def _arranged(pd: Any, frame: Any, table: dict[str, Any]) -> Any:
         if name not in frame:
             columns = ", ".join(map(str, frame.columns[:20]))
             raise BadInput(
-                "the column %r is to be left out, but the input does not have it. Its columns are: %s"
-                % (name, columns)
+                "the column %r is to be dropped, but the input does not have it. Its columns "
+                "are: %s" % (name, columns)
             )
     return frame.drop(columns=drops) if drops else frame
 

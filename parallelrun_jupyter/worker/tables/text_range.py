@@ -31,7 +31,7 @@ class Decompressed(io.RawIOBase):
         archive = importlib.import_module("zipfile").ZipFile(path)
         names = [name for name in archive.namelist() if not name.endswith("/")]
         if len(names) != 1:
-            raise ValueError("the archive holds %d files; expected one" % len(names))
+            raise ValueError("the archive contains %d files; expected one" % len(names))
         return archive.open(names[0])
 
     def readable(self) -> bool:

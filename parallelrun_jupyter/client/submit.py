@@ -180,7 +180,7 @@ def submit_script(
         except OSError as error:
             msg = (
                 f"the run folder {folder.path} could not be written ({error}); nothing was "
-                "started. Fix that, or set PARALLELRUN_HOME to a folder with free space."
+                "started. Fix this, or set PARALLELRUN_HOME to a folder with free space."
             )
             raise RunFolderError(msg) from error
         variables = {**(step.config.environment_variables or {}), **_credentials(record)}

@@ -1,4 +1,4 @@
-"""The parent's side of child processes: start, messages as JSON lines, deadline, kill, cause of the end.
+"""The parent's side of child processes: start, JSON lines, deadline, kill, cause of the end.
 
 The child's side is ``worker/child_loop.py``.
 """
@@ -25,7 +25,7 @@ from ..worker.protocol import encode
 Message: TypeAlias = list[Any]
 
 LOST = "ChildLost"
-"""Used as the type of the exception when a process died without one."""
+"""The error type of a process that died without an exception."""
 
 _READ_BYTES = 1 << 18
 _TAIL_BYTES = 4096
@@ -54,7 +54,7 @@ class ChildEnd:
 
     @property
     def sentence(self) -> str:
-        """The reason, and the log with the details, if any: the driver logs the tracebacks it receives."""
+        """The reason, and a pointer to the log if the driver has logged details there."""
         reason = self.reason.rstrip(".")
         if not self.traceback:
             return f"{reason}."
@@ -88,7 +88,7 @@ def child_end(crash: Sequence[str] | None, status: int, last_lines: str) -> Chil
     crash
         Error, message and traceback of its last message, ``crashed``; None without such a message.
     status
-        Its exit code, or the negative number of its signal.
+        The exit code of the process, or the negative number of its signal.
     last_lines
         The end of its standard error.
     """
@@ -119,7 +119,7 @@ def has_ended(pid: int) -> bool:
 
 
 def kill_group(pid: int) -> None:
-    """Kill a process and its group; a process that has ended is left alone.
+    """Kill a process and its group; do nothing if the process has ended.
 
     A process that was just forked may not lead a group yet: then only the process is killed.
     Call this before the process is reaped: afterwards the number may belong to another one.
@@ -134,7 +134,7 @@ def kill_group(pid: int) -> None:
 
 
 class StderrTail:
-    """The standard error of a child: copied to this process's own, with its last lines at hand."""
+    """The standard error of a child: copied to this process's own; its last lines are kept."""
 
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
@@ -165,7 +165,7 @@ class StderrTail:
 
 
 class Outbox:
-    """Sends bytes to a pipe without blocking: the rest follows when the pipe is ready for it.
+    """Sends bytes to a pipe without blocking: the rest is sent when the pipe is ready.
 
     Parameters
     ----------
@@ -182,7 +182,7 @@ class Outbox:
         self._is_watched = False
 
     def attach(self, selector: selectors.BaseSelector, owner: Any) -> None:
-        """Register the pipe, with ``owner`` as its data, whenever bytes wait for it."""
+        """Register the pipe, with ``owner`` as its data, whenever bytes are pending."""
         self._selector, self._owner = selector, owner
         self._watch()
 
@@ -193,19 +193,19 @@ class Outbox:
         self._selector, self._is_watched = None, False
 
     def send(self, data: bytes) -> None:
-        """Send bytes, or store them until the pipe is ready; for a dead process they are lost."""
+        """Send bytes, or store them until the pipe is ready; bytes for a dead process are lost."""
         self._data += data
         self.flush()
 
     def flush(self) -> None:
-        """Write the bytes that the pipe is ready for."""
+        """Write as many bytes as the pipe accepts."""
         while self._data:
             try:
                 written = os.write(self.fd, self._data)
             except BlockingIOError:
                 break
             except BrokenPipeError:
-                self._data.clear()  # the process is dead or dying, which its owner notices elsewhere
+                self._data.clear()  # the process is dead or dying; its owner detects this elsewhere
                 break
             del self._data[:written]
         self._watch()
@@ -243,7 +243,7 @@ class ChildProcess:
     stderr
         Its standard error.
     commands
-        The descriptor to send messages to. Default: it is sent none.
+        The descriptor to send messages to. Default: the process receives none.
     """
 
     def __init__(
@@ -275,9 +275,10 @@ class ChildProcess:
         module
             Its full name.
         cwd
-            Its working directory. Python searches it for modules, so no folder of the user's.
+            Its working directory. Python searches it for modules, so it must not be a folder of the
+            user.
         environ
-            Its environment variables. Default: those of this process.
+            Its environment variables. Default: the variables of this process.
         """
         stderr = StderrTail()
         commands_out, commands = os.pipe()
@@ -338,7 +339,7 @@ class ChildProcess:
                 self._outbox.detach()
 
     def send(self, message: Any) -> None:
-        """Send a message, now or when the pipe is ready for it; for a dead process it is lost."""
+        """Send a message, now or when the pipe is ready; a message to a dead process is lost."""
         assert self._outbox is not None
         self._outbox.send(encode(message))
 
@@ -386,7 +387,7 @@ class ChildProcess:
         return []
 
     def _split(self, data: bytes) -> list[Message]:
-        """Return the messages that are complete with these bytes; a crash is remembered instead."""
+        """Return the messages that these bytes complete; a crash message is stored instead."""
         self._inbox += data
         *lines, rest = self._inbox.split(b"\n")
         self._inbox = bytearray(rest)
@@ -399,7 +400,7 @@ class ChildProcess:
     # The end
 
     def enforce_deadline(self) -> None:
-        """Kill the process when its deadline has passed; the end of its replies follows."""
+        """Kill the process if its deadline has passed; the end of its replies follows."""
         if time.monotonic() >= self.deadline:
             self.is_overdue, self.deadline = True, float("inf")
             self.kill()
@@ -411,7 +412,7 @@ class ChildProcess:
                 kill_group(self.pid)
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait until the process has ended; return whether it has within ``timeout_s`` seconds."""
+        """Wait up to ``timeout_s`` seconds for the process to end; return whether it has ended."""
         until = time.monotonic() + timeout_s
         while not (self._is_reaped or has_ended(self.pid)):
             if time.monotonic() >= until:
@@ -425,7 +426,7 @@ class ChildProcess:
         Parameters
         ----------
         patience_s
-            Seconds that the process has to end by itself.
+            Seconds to wait for the process to exit before it is killed.
         """
         if self._end is not None:
             return self._end

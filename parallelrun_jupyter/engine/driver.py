@@ -42,7 +42,7 @@ _SAVE_S = 0.3
 """Interval of writing state.json; longer if that would take more than two percent of the time."""
 
 _CANCEL_REQUESTS = {"cancel": False, "cancel-drain": True}
-"""Names of control files that cancel the run, and whether it finishes running mini-batches first."""
+"""Names of control files that cancel the run, and whether running mini-batches finish first."""
 
 _WITH_TRACEBACK = (
     signals.PlanFailed,
@@ -62,7 +62,7 @@ class Driver:
     folder
         The run.
     make_pool
-        Makes the pool, in the backend that the run's record names.
+        Makes the pool, in the backend selected by the run's record.
     clock
         Returns seconds since the epoch.
 
@@ -109,7 +109,7 @@ class Driver:
         self._publisher: Publisher | None = None
 
     def run(self) -> bool:
-        """Drive the run to a final state, and record it in the journal; call `close` after this.
+        """Drive the run to a final state, and record the state in the journal; then call `close`.
 
         Returns
         -------
@@ -128,17 +128,17 @@ class Driver:
             state = self._scheduler.state
             self._save_state()
             if state.state == "Completed" and not state.failed:
-                remove_parts(self._folder)  # otherwise a resume needs them
+                remove_parts(self._folder)  # otherwise a resume needs the parts
             self._report()
             is_reusable = True
         except OSError as error:
-            _log.exception("the driver cannot go on")
+            _log.exception("the driver cannot continue")
             self._record_end(
                 f"{error.strerror or error}{f': {error.filename}' if error.filename else ''} (run "
                 f"folder {self._folder.path}). Committed results are kept; correct the error and "
                 "resume the run"
             )
-        except Exception as error:  # the top of the driver: the journal must have the reason
+        except Exception as error:  # the top of the driver: the journal must contain the reason
             _log.exception("the driver failed")
             self._record_end(
                 f"the driver failed: {type(error).__name__}: {error}; see {self._folder.driver_log}",
@@ -147,7 +147,7 @@ class Driver:
         return is_reusable
 
     def _read_journal(self) -> RunState:
-        """Return the state in which earlier drivers left the run."""
+        """Return the state of the run after earlier drivers."""
         state = RunState()
         for event in JournalReader(self._folder.journal).read():
             state.apply(event)
@@ -168,7 +168,7 @@ class Driver:
         return place
 
     def _check_columns(self, event: Event) -> None:
-        """End the run if one file cannot hold the results so far."""
+        """End the run if the results so far cannot be written to one file."""
         if isinstance(event, AttemptSucceeded) and event.length:
             reason = self._schema_check.conflict(event.mini_batch, (event.part, event.offset))
             if reason:
@@ -188,7 +188,7 @@ class Driver:
         self._read_control()
 
     def _save_state(self) -> None:
-        """Write state.json, a cache for readers of the run; an error of the disk is only logged."""
+        """Write state.json, a cache for readers of the run; a disk error is only logged."""
         started = time.monotonic()
         size_bytes = self._committer.flush()
         try:
@@ -259,7 +259,7 @@ class Driver:
             self._post(signals.OutputPublished(str(target), size_bytes))
 
     def _read_control(self) -> None:
-        """Handle the passing of time, and the requests in the control folder."""
+        """Signal that time has passed, and handle requests in the control folder."""
         now = time.monotonic()
         if now < self._control_at:
             return
@@ -268,7 +268,7 @@ class Driver:
         self._pool.set_mini_batches_left(self._scheduler.state.left)
         for name in os.listdir(self._folder.control):
             if name == remote_logs.REQUEST:
-                (self._folder.control / name).unlink(missing_ok=True)  # it may be repeated
+                (self._folder.control / name).unlink(missing_ok=True)  # the request may be repeated
                 self._pool.fetch_logs()
             elif name not in self._seen_requests:
                 self._seen_requests.add(name)
@@ -276,7 +276,7 @@ class Driver:
                     self._handle(signals.CancelAsked(_CANCEL_REQUESTS[name]))
 
     def _report(self) -> None:
-        """Write the reports; the run has ended, so that an error is only logged."""
+        """Write the reports. The run has ended, so an error is only logged."""
         try:
             events = JournalReader(self._folder.journal).read()
             write_reports(self._folder, self._record, events)

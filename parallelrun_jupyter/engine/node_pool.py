@@ -41,7 +41,7 @@ class Pool(Protocol):
         """Let the current or next ``wait`` return."""
 
     def set_mini_batches_left(self, count: int) -> None:
-        """Set how many mini-batches of those planned so far are left; a cluster may scale by it."""
+        """Set the number of planned mini-batches that are left; a cluster may scale by it."""
 
     def fetch_logs(self) -> None:
         """Start copying new text of the workers' logs to the run folder."""

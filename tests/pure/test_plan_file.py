@@ -242,7 +242,7 @@ def test_a_retried_file_may_have_changed_and_one_whose_rows_are_kept_may_not(
     write_plan(asked(tmp_path), plan, lambda *_: None, lambda k: fates[k], warnings.append)
     assert len(warnings) == 1
     path.write_text("changed once more")
-    with pytest.raises(InputError, match="rows that mini-batch 1 made of it are kept"):
+    with pytest.raises(InputError, match="rows that mini-batch 1 made from it are kept"):
         write_plan(asked(tmp_path), plan, lambda *_: None, lambda k: fates[k], warnings.append)
 
 

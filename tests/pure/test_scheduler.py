@@ -438,7 +438,7 @@ def test_a_mini_batch_fails_an_attempt_after_three_lost_nodes() -> None:
     [failed] = bench.of_kind(AttemptFailed)
     assert (failed.mini_batch, failed.attempt, failed.items, failed.is_last) == (0, 1, 5, False)
     assert (failed.kind, failed.group) == ("node_lost", "NodeLost at run()")
-    assert failed.message == "its node was lost while it ran, as were 2 or more before: killed"
+    assert failed.message == "its node was lost while it ran, like 2 or more nodes before: killed"
     bench.send(sg.NodeConnected("n9", ""), sg.NodeOffered("n9", 1, 1))
     assert bench.assigned == [("n9", 0, 2)]
     bench.succeed("n9", 0, 2)

@@ -196,7 +196,7 @@ def test_a_mini_batch_that_takes_three_nodes_down_is_charged(
     assert end_of(run, LONG_S) == "Completed"
     [failed] = of_kind(run, AttemptFailed)
     assert (failed.mini_batch, failed.items, failed.kind) == (17, 1, "node_lost")
-    assert "its node was lost while it ran, as were 2 or more before" in failed.message
+    assert "its node was lost while it ran, like 2 or more nodes before" in failed.message
     assert rows_of(run) == [name for name in NAMES if name != "017.txt"]
     assert len(of_kind(run, NodeLost)) == 3
 

@@ -193,7 +193,7 @@ def test_the_last_words_of_a_process_are_in_its_failure(start_text: Start) -> No
     run = start_text(
         "import os\ndef run(mini_batch):\n    os.write(2, b'no license for this\\n')\n    os._exit(0)\n"
     )
-    assert "died with exit code 0: something called os._exit()" in message_of(run)
+    assert "died with exit code 0: the script or a library ended" in message_of(run)
     assert list(run.failures()["message"].str.rpartition(": ")[2]) == ["no license for this"]
 
 

@@ -1,1 +1,1 @@
-"""A node: one machine's workers, started, fed, timed and sampled."""
+"""A node: the workers of one machine are started, fed, timed and sampled."""

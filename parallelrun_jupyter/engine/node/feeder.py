@@ -1,4 +1,4 @@
-"""How a node hands mini-batches to its workers, and how many it prefetches: as many as fit a time."""
+"""Assigns a node's mini-batches to its workers, and sizes the prefetch to a fixed time of work."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from math import ceil
 from .worker_process import Assignment, WorkerProcess
 
 PREFETCH_S = 0.010
-"""Workers hold about this much work, so that they never wait for a message. Longer mini-batches are
-not prefetched."""
+"""Workers prefetch this many seconds of work, so that they never wait for a message.
+
+Longer mini-batches are not prefetched.
+"""
 
 SHORT_S = 0.003
 PREFETCH_SHORT_S = 0.030
-"""Mini-batches shorter than `SHORT_S` are prefetched for this time: half as many messages."""
+"""Prefetch time of mini-batches shorter than `SHORT_S`: it halves the number of messages."""
 
 MAX_PREFETCH = 2048
 _SMOOTHING = 0.2
@@ -26,9 +28,9 @@ def prefetch_depth(depth: int, run_s: float, done: int) -> int:
     Parameters
     ----------
     depth
-        The depth until now, which at most doubles.
+        The current depth, which at most doubles.
     run_s
-        Seconds that each of the last mini-batches took.
+        Mean seconds of the last mini-batches.
     done
         Their number.
     """
@@ -40,8 +42,8 @@ def prefetch_depth(depth: int, run_s: float, done: int) -> int:
 def latency_allowance(workers: int, run_s: float, latency_s: float) -> int:
     """Return how many mini-batches a node holds in addition, to bridge the latency of its driver.
 
-    It is the work of ``workers`` during ``latency_s``, the time of a message and its answer, rounded
-    down to a power of two, so that small changes of the times do not change it.
+    It is the work of ``workers`` during ``latency_s``, the time of a round trip, rounded down to a
+    power of two, so that small changes of the times do not change it.
     """
     if latency_s <= 0 or run_s <= 0:
         return 0
@@ -50,12 +52,12 @@ def latency_allowance(workers: int, run_s: float, latency_s: float) -> int:
 
 
 class Feeder:
-    """The backlog of a node: mini-batches that it holds and no worker has yet.
+    """The backlog of a node: mini-batches that it holds but has not sent to a worker yet.
 
     Parameters
     ----------
     workers
-        The workers of the node, which updates this list.
+        The workers of the node; the node updates this list.
     """
 
     def __init__(self, workers: Sequence[WorkerProcess]) -> None:
@@ -65,7 +67,7 @@ class Feeder:
         self.is_paused = False
         #: recent mean of the seconds that a mini-batch takes
         self.mean_run_s = 0.0
-        #: seconds of a message to the driver and its answer
+        #: seconds of a round trip to the driver
         self.latency_s = 0.0
 
     @property
@@ -79,7 +81,7 @@ class Feeder:
         self.feed_all()
 
     def requeue(self, mini_batches: Iterable[tuple[int, Assignment]]) -> None:
-        """Put the mini-batches of a lost worker back to the front of the backlog."""
+        """Return the mini-batches of a lost worker to the front of the backlog."""
         self._backlog.extendleft(reversed(list(mini_batches)))
 
     def clear(self) -> list[tuple[int, Assignment]]:
@@ -132,7 +134,7 @@ class Feeder:
             The number of mini-batches that are staged ahead.
         """
         workers = self._ready_workers()
-        # Twice the depth of the workers: one share is in their pipes, one here to refill them.
+        # Twice the depth of the workers: one share is in their pipes, and one refills them.
         capacity = sum(w.prefetch if w.prefetch == 1 else 2 * w.prefetch for w in workers)
         capacity += staged_ahead
         capacity += latency_allowance(len(workers), self.mean_run_s, self.latency_s)

@@ -34,7 +34,7 @@ _VOLATILE_VARIABLES = ("AZUREML_", "CUDA_VISIBLE_DEVICES", "PARALLELRUN_")
 
 
 class PendingWorker(Protocol):
-    """A worker that was requested from a fork server."""
+    """A worker requested from a fork server."""
 
     node: str
     name: str
@@ -68,7 +68,7 @@ class ForkServerClient:
         self._is_ready = False
         self._requests: deque[tuple[PendingWorker, bytes, tuple[int, ...]]] = deque()
         self._sent: deque[PendingWorker | None] = deque()
-        #: why it forks no more workers, and the last lines of the process if it has died
+        #: why it forks no more workers, with the last lines of a process that died
         self.reason = ""
         self.traceback = ""
         stderr = StderrTail()
@@ -84,7 +84,7 @@ class ForkServerClient:
         self._child = ChildProcess(pid, os.dup(self._socket.fileno()), stderr)
 
     def fits(self, python: str, modules: Sequence[str], environ: Mapping[str, str]) -> bool:
-        """Return whether it can fork the workers of a run with these settings."""
+        """Return whether this fork server fits a run with these settings."""
         return not self.reason and self._key == _key(python, modules, environ)
 
     def attach(self, selector: selectors.BaseSelector) -> None:
@@ -123,7 +123,7 @@ class ForkServerClient:
             try:
                 self._socket.sendmsg([line], rights)
             except OSError as error:
-                self._on_broken(f"it does not read its socket ({error})")
+                self._on_broken(f"it does not read from its socket ({error})")
                 return
             self._requests.popleft()
             self._sent.append(worker)
@@ -153,7 +153,7 @@ class ForkServerClient:
         return forked
 
     def _on_broken(self, reason: str) -> None:
-        """Give up because the process has died or, for some other reason, cannot be reached."""
+        """Stop using the process because it has died or cannot be reached for another reason."""
         if self._child.wait(_PATIENCE_S):
             end = self._child.end()
             self.traceback, reason = end.traceback, end.reason
@@ -182,7 +182,7 @@ class ForkServerClient:
 
 
 class ForkServerCache:
-    """Holds the fork server of a run for the next run of the same process."""
+    """Caches the fork server of a run for the next run of the same process."""
 
     def __init__(self) -> None:
         self._server: ForkServerClient | None = None
@@ -198,7 +198,7 @@ class ForkServerCache:
 
     @property
     def is_filled(self) -> bool:
-        """Whether it holds a fork server that can be used."""
+        """Whether a usable fork server is cached."""
         return self._server is not None and not self._server.reason
 
     def close(self) -> None:

@@ -34,7 +34,7 @@ class Sampler:
     Parameters
     ----------
     gpus
-        The GPUs of the node's worker slots.
+        The GPUs, by worker slot.
     origin
         ``time.monotonic()`` at the run's creation.
     """
@@ -67,7 +67,7 @@ class Sampler:
 
 @dataclass(slots=True)
 class _CpuTime:
-    """The CPU time of a process at some moment, in seconds."""
+    """The CPU time of a process at one moment, in seconds."""
 
     at: float
     cpu_s: float
@@ -124,7 +124,7 @@ class ResourceMeter:
         )
 
     def changes(self, workers: Mapping[str, tuple[int, int]]) -> dict[str, Usage]:
-        """Return the usage of the workers whose usage has changed; measured every other second.
+        """Return the changed usage of workers; measured every other second.
 
         Parameters
         ----------
@@ -232,5 +232,5 @@ class GpuMeter:
 
 
 def _whole_number(text: str) -> int:
-    """Return a whole number; -1 for a text such as ``[N/A]``, if the driver does not support the value."""
+    """Return a whole number; -1 for a text such as ``[N/A]``, an unsupported value."""
     return int(text) if text.isascii() and text.isdigit() else -1

@@ -32,7 +32,7 @@ _RESTART_DELAYS_S = (0.0, 0.0, 0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 
 
 class RestartBackoff:
-    """Delays the start of workers, longer and longer while they end without a result.
+    """Delays the start of workers, increasingly longer while they end without a result.
 
     Parameters
     ----------
@@ -71,13 +71,13 @@ class Node:
     limits
         The time limits.
     selector
-        Reports ready descriptors; their data is the worker or the stager.
+        Reports ready descriptors; their data is a worker or the stager.
     keep_rows
         Stores the rows of finished mini-batches; returns their part and offset.
     origin
         ``time.monotonic()`` at the run's creation.
     stager
-        Fetches remote inputs. Default: all inputs are local.
+        Stages remote inputs. Default: all inputs are local.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class Node:
         self.feeder.add(assignments)
 
     def pause(self) -> list[Signal]:
-        """Accept no more mini-batches, and return those that no worker has."""
+        """Accept no more mini-batches, and return the mini-batches not yet sent to a worker."""
         self.feeder.is_paused = True
         backlog = self.feeder.clear()
         if self._stager is not None:
@@ -146,7 +146,7 @@ class Node:
         return self.feeder.is_empty and not any(worker.assigned for worker in self._workers)
 
     def stop(self, *, drain: bool) -> None:
-        """End the workers: immediately, or after the mini-batches that they have (drain)."""
+        """End the workers: immediately, or after their assigned mini-batches (drain)."""
         self._is_stopping = True
         self._sampler.close()
         self.feeder.clear()
@@ -214,7 +214,7 @@ class Node:
         return emitted + self._offer() + self._report_stopped()
 
     def _offer(self) -> list[Signal]:
-        """Report how many mini-batches the node can hold, if that has changed."""
+        """Report the node's capacity in mini-batches, if it has changed."""
         if self._is_stopping:
             return []
         staged_ahead = self._stager.read_ahead(self._slots) if self._stager is not None else 0
@@ -258,7 +258,8 @@ class Node:
                 ]
             case ["ready", init_ms, run_line]:
                 worker.is_ready = True
-                # The first sample comes early: the worker does not show as waiting for a second.
+                # The first sample is early, so that the worker is not shown as waiting for a
+                # second.
                 first_sample_at = time.monotonic() + _FIRST_SAMPLE_S
                 self._sampled_at = min(self._sampled_at, first_sample_at - _SAMPLE_S)
                 self.feeder.feed(worker)
@@ -309,7 +310,7 @@ class Node:
 
     def _start_missing(self) -> list[Signal]:
         spec = self._stager.with_side_inputs(self._spec) if self._stager else self._spec
-        if spec is None:  # the stager still fetches the side inputs
+        if spec is None:  # the stager is still downloading the side inputs
             self._restarts.due_at = float("inf")
             return []
         emitted: list[Signal] = []
@@ -335,7 +336,7 @@ class Node:
         phase, mini_batch, since = worker.page.read()
         is_blamed = phase in {LOADING, RUNNING}
         if not is_blamed and worker.assigned and not (worker.has_reported or worker.kill_reason):
-            # It never reported anything: blame its first mini-batch, or this would repeat forever.
+            # It never reported anything: its first mini-batch fails, or this would repeat forever.
             is_blamed, mini_batch = True, next(iter(worker.assigned))
         blamed = worker.assigned.pop(mini_batch, None) if is_blamed else None
         if blamed is not None:

@@ -1,4 +1,4 @@
-"""A node's side of its stager: the process that fetches remote files ahead of the workers.
+"""A node's side of its stager: the process that downloads remote files ahead of the workers.
 
 The other side is ``data/staging/stager_process.py``.
 """
@@ -26,7 +26,7 @@ MAX_READ_AHEAD = 1024
 """Upper bound of mini-batches staged ahead."""
 
 _SILENCE_S = 60.0
-"""The stager reports once a second; after this long without a report it hangs, and is replaced."""
+"""The stager reports once a second; after this long without a report it is replaced."""
 
 _MAX_DEATHS = 3
 _PATIENCE_S = 1.0
@@ -43,11 +43,12 @@ class StagingSpec:
     start
         Its first message, with the keys ``START_KEYS`` of the stager process.
     remote_inputs
-        The numbers of the inputs that are in stores.
+        The numbers of the inputs in stores.
     record
-        The run. Its side inputs that are in stores are fetched before workers start.
+        The run. Its side inputs in stores are downloaded before workers start.
     cwd
-        Its working directory. Python searches it for modules, so no folder of the user's.
+        Its working directory. Python searches it for modules, so it must not be a folder of the
+        user.
     """
 
     node: str
@@ -93,7 +94,7 @@ class StagingResult:
     warnings: list[Signal] = field(default_factory=list)
 
     def failures(self, node: str) -> list[Signal]:
-        """Return the failed attempts, which have no worker."""
+        """Return the failed attempts; they have no worker."""
         return [
             AttemptErrored(
                 node, "", number, task.attempt, count_items(task.line), int(seconds * 1e6), failure
@@ -105,16 +106,16 @@ class StagingResult:
 def read_ahead(workers: int, fetch_s: float, mean_run_s: float) -> int:
     """Return how many mini-batches to stage ahead of the workers.
 
-    The number covers the work of `READ_AHEAD_S` seconds and of the time that one fetch takes, and is
-    at least one for each worker. It is a power of two, so that small changes of the times do not
-    change it.
+    The number covers the work of `READ_AHEAD_S` seconds and of the time that one download takes,
+    and is at least one for each worker. It is a power of two, so that small changes of the times do
+    not change it.
 
     Parameters
     ----------
     workers
         Number of workers.
     fetch_s, mean_run_s
-        Seconds to fetch a mini-batch, and to run it; 0 if unknown.
+        Seconds to download a mini-batch, and to run it; 0 if unknown.
     """
     if not mean_run_s:
         return 2 * workers
@@ -134,7 +135,7 @@ def _stager_lost(end: ChildEnd) -> Failure:
 
 
 class StagerClient:
-    """Sends plan lines to the stager, and receives them back with local paths.
+    """Sends plan lines to the stager, and receives them with local paths.
 
     Parameters
     ----------
@@ -194,7 +195,7 @@ class StagerClient:
         self._child.send(["stage", mini_batch, files])
 
     def release(self, *mini_batches: int) -> None:
-        """Let the stager delete the files of mini-batches."""
+        """Allow the stager to delete the files of mini-batches."""
         released = [mini_batch for mini_batch in mini_batches if mini_batch in self._held]
         if released:
             self._held.difference_update(released)
@@ -215,7 +216,7 @@ class StagerClient:
         self._mean_run_s += (run_s - self._mean_run_s) / (4 if self._mean_run_s else 1)
 
     def read_ahead(self, workers: int) -> int:
-        """Return how many mini-batches to stage beside those that the workers hold."""
+        """Return how many mini-batches to stage in addition to those that the workers hold."""
         return read_ahead(workers, self._fetch_s, self._mean_run_s)
 
     def with_side_inputs(self, spec: WorkerSpec) -> WorkerSpec | None:
@@ -276,7 +277,7 @@ class StagerClient:
         self._child.enforce_deadline()
 
     def _replace(self) -> StagingResult:
-        """Replace a stager that has died, and request its mini-batches again or, in the end, fail them."""
+        """Replace a stager that has died; request its mini-batches again, or finally fail them."""
         end = self._child.died()
         if self._child.is_overdue:
             end = ChildEnd(LOST, f"it did not report for {_SILENCE_S:g} s", end.traceback)
@@ -304,4 +305,4 @@ class StagerClient:
         self._pending.clear()
         self._child.unlisten()
         self._child.close_commands()
-        self._child.end(patience_s=_PATIENCE_S)  # the next stager removes what it could not delete
+        self._child.end(patience_s=_PATIENCE_S)  # the next stager deletes the rest

@@ -1,4 +1,4 @@
-"""Why a worker ended: a timeout, or the traces of its death in its stack dump and its log."""
+"""Finds out why a worker ended: a timeout, or evidence in its stack dump and its log."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def worker_failure(
         kind, error = "worker_lost", "WorkerLost"
         message = f"the worker process died with {death_text(status)}"
         if status >= 0:
-            message += ": something called os._exit(), or a library ended the process"
+            message += ": the script or a library ended the process, for example with os._exit()"
         last_line = _last_stderr_line(worker.log, mini_batch)
         message += f"; the last line on stderr: {last_line}" if last_line else ""
     return Failure(kind, error, message, f"{error} at {location}", stack)
@@ -54,7 +54,7 @@ def worker_failure(
 def attempt_failure(worker: WorkerProcess, reported: Failure, mini_batch: int) -> Failure:
     """Return the failure that a worker reported for an attempt, or the timeout that caused it.
 
-    A script may turn SIGTERM into an exception, which then ends its ``run()`` after a timeout.
+    A script may turn SIGTERM into an exception, which ends its ``run()`` after a timeout.
     """
     if not worker.kill_reason or worker.kill_reason == STOPPED:
         return reported
@@ -105,7 +105,7 @@ def _is_ours(path: str) -> bool:
 def _last_stderr_line(log: Path, mini_batch: int) -> str:
     """Return the last line that a worker wrote to standard error during a mini-batch, -1 for none.
 
-    C code reports there why it ends the process.
+    C code writes there why it ends the process.
     """
     tag = b" STDERR #%d " % mini_batch if mini_batch >= 0 else b" STDERR #- "
     try:

@@ -1,4 +1,4 @@
-"""A worker process, seen from its node: pipes, status page, log, timeouts, and the cause of its end.
+"""A worker process from its node's side: pipes, status page, log, timeouts, cause of its end.
 
 The other side is ``worker/serve.py``, the messages are in ``worker/protocol.py``.
 """
@@ -37,7 +37,7 @@ INIT_FAILED = "init failed"
 
 @dataclass(frozen=True, slots=True)
 class WorkerSpec:
-    """How the workers of a node are started; ``start`` has the keys ``protocol.START_KEYS``."""
+    """How to start the workers of a node; ``start`` has the keys ``protocol.START_KEYS``."""
 
     python: str
     environ: Mapping[str, str]
@@ -56,7 +56,7 @@ class WorkerSpec:
 
 @dataclass(slots=True)
 class Assignment:
-    """An attempt of a mini-batch that the node has to run: its number and its plan line."""
+    """An attempt of a mini-batch to run on the node: its number and its plan line."""
 
     attempt: int
     line: bytes
@@ -64,14 +64,14 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A message of a worker, and the bytes that follow it."""
+    """A message from a worker, and the bytes that follow it."""
 
     message: list[Any]
     payload: bytes
 
 
 class Timeout(NamedTuple):
-    """The time at which a worker must be ended, and why; no reason if it was already asked to end."""
+    """The time at which to end a worker, and the reason; no reason if it is already ending."""
 
     at: float
     reason: str = ""
@@ -129,7 +129,7 @@ class WorkerProcess:
         self._open: set[int] = set()
         self._inbox = bytearray()
         self._spawn(spec)
-        agent = f"process{number:03}"  # as Azure names its processes
+        agent = f"process{number:03}"  # named as in Azure
         self.send(["start", {**spec.start, "log": str(self.log), "agent_name": agent}])
 
     def _spawn(self, spec: WorkerSpec) -> None:
@@ -198,7 +198,7 @@ class WorkerProcess:
     # To the worker
 
     def send(self, message: list[Any]) -> None:
-        """Send a message, now or when the pipe is ready for it."""
+        """Send a message, now or when the pipe is ready."""
         self._outbox.send(protocol.encode(message))
 
     def assign(self, bundle: list[tuple[int, Assignment]]) -> None:
@@ -222,7 +222,7 @@ class WorkerProcess:
         return []
 
     def _read(self, fd: int) -> bytes:
-        """Return the bytes that can be read; b"" if there are none, or after the last."""
+        """Return the readable bytes; b"" if none are available, or at the end."""
         if fd not in self._open:
             return b""
         try:
@@ -251,7 +251,7 @@ class WorkerProcess:
         return replies
 
     def _read_text(self, fd: int) -> bool:
-        """Log text of the script; return whether there was any."""
+        """Log the output of the script; return whether it printed any."""
         # The page is read first: the worker stays in its mini-batch until its pipes are empty.
         mini_batch = self.page.read()[1]
         data = self._read(fd)
@@ -288,7 +288,7 @@ class WorkerProcess:
     # The end
 
     def timeout(self, limits: NodeLimits) -> Timeout:
-        """Return the time at which the worker must be ended, by ``time.monotonic()``."""
+        """Return the time, by ``time.monotonic()``, at which to end the worker."""
         if self._terminated_at is not None:
             return Timeout(self._terminated_at + _TERM_PATIENCE_S)
         phase, _, since = self.page.read()
@@ -306,7 +306,7 @@ class WorkerProcess:
             return Timeout(since + limits.overhead_s, text, "load_timeout")
         if self.stop_requested_at:
             begun = max(since, self.stop_requested_at)
-            return Timeout(begun + _STOP_PATIENCE_S, "it did not stop when asked to")
+            return Timeout(begun + _STOP_PATIENCE_S, "it did not end after the request to stop")
         if self.assigned:
             text = f"it did not start a mini-batch within {limits.overhead_s:g} s"
             return Timeout(max(since, self.assigned_at) + limits.overhead_s, text)
@@ -343,9 +343,9 @@ class WorkerProcess:
         return data.decode("utf-8", "replace")
 
     def close(self) -> int:
-        """Reap an ended worker, kill what it started, and return its exit status."""
+        """Reap an ended worker, kill the processes that it started, and return its exit status."""
         self._give_up_fork_server()
-        self.kill("")  # the group: the zombie still holds its number
+        self.kill("")  # the group: the zombie still reserves its number
         status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1]) if self.pid else 0
         for fd in list(self._open):
             self._close_for_reading(fd)
@@ -356,12 +356,12 @@ class WorkerProcess:
         return status
 
     def _give_up_fork_server(self) -> None:
-        """Give the fork server up if this worker hung or crashed before it reported anything."""
+        """Stop using the fork server if this worker hung or crashed before it reported anything."""
         worked = self.has_reported or self.has_stopped
         was_ended = self.kill_reason in {STOPPED, INIT_FAILED}
         if self._fork_server is not None and self.pid and not (worked or was_ended):
             self._fork_server.give_up(f"{self.name}, forked from it, ended without any result")
 
     def end_reason(self, status: int) -> str:
-        """Return why it was killed, or how it ended."""
+        """Return why the worker was killed, or how it ended."""
         return self.kill_reason or exit_text(status)

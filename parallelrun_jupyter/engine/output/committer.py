@@ -1,4 +1,4 @@
-"""Commits attempts: first their rows, synced to the disk, then the journal line that names them."""
+"""Commits attempts: first the rows, synced to the disk, then their journal lines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ...runs.output.committed_rows import part_path
 from ...runs.run_folder import RunFolder
 
 RESERVE_BYTES = 1 << 16
-"""Disk space reserved for the last line of the journal, for when the disk is full."""
+"""Disk space reserved for the last line of the journal, in case the disk is full."""
 
 EVERY_S = 0.1
 """Seconds between two commits: one sync of the disk for all events in that time."""
@@ -23,10 +23,10 @@ MAX_PENDING_BYTES = 64 << 20
 
 
 class Committer:
-    """The only writer of a run's part file and journal. A thread waits for the disk.
+    """The only writer of a run's part file and journal; a thread waits for the disk.
 
-    The rows of an attempt are on the disk before the journal line that names them, so that no line
-    names rows that a crash has lost.
+    The rows of an attempt are on the disk before the journal line that refers to them, so that no
+    line refers to rows lost in a crash.
 
     Parameters
     ----------

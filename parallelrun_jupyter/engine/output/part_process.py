@@ -34,7 +34,7 @@ _CONNECTIONS = 16
 _OURS = re.compile(
     r"part-\d{9,}-[0-9a-f]+\.parquet|_trial-[0-9a-f]+|\._?(part|trial|manifest).*\.tmp"
 )
-"""Files that may be deleted in the folder of an output: only this package uses such names."""
+"""Files that may be deleted in an output's folder: only this package uses such names."""
 
 
 def upload_part(job: Mapping[str, Any], store: ObjectStore) -> tuple[int, int]:
@@ -93,7 +93,7 @@ def publish(
     """Publish the parts as one output, which exists once its manifest is written; return rows and bytes.
 
     Parts with other types than the common schema are uploaded again under the same name, so that a
-    second try after a crash finds the same rows. Parts that no journal names are deleted.
+    second try after a crash finds the same rows. Parts that the journal does not name are deleted.
     """
     if job["files"]:
         upload_files({"storage": job["storage"], "url": job["output"], "files": job["files"]})
@@ -178,7 +178,7 @@ def _delete_leftovers(
 def _names_in(store: ObjectStore, url: str) -> set[str]:
     with plain_errors(store.storage, url):
         try:
-            folder = store.files._strip_protocol(url)  # noqa: SLF001 - what fsspec's own ls does
+            folder = store.files._strip_protocol(url)  # noqa: SLF001 - as fsspec's own ls does
             paths = store.files.ls(folder, detail=False)
         except FileNotFoundError:
             return set()
@@ -186,14 +186,14 @@ def _names_in(store: ObjectStore, url: str) -> set[str]:
 
 
 class _Jobs:
-    """Does jobs, and keeps their stores open between them."""
+    """Runs jobs, and keeps their stores open in between."""
 
     def __init__(self, send: Callable[[list[Any]], None]) -> None:
         self._send = send
         self._stores: dict[str, ObjectStore] = {}
 
     def do(self, kind: str, path: str) -> list[Any]:
-        """Do the job in a file and return the reply."""
+        """Run the job described in a file, and return the reply."""
         with open(path, encoding="ascii") as file:
             job = json.load(file)
         try:

@@ -1,7 +1,7 @@
 """Uploads parts of the output from a node: a spool of rows, and a process that uploads them.
 
-It is a process so that a stalled store can be abandoned: the process is killed, and the part is
-uploaded again. The other side is ``part_process``.
+Since it is a process of its own, an upload to a stalled store can be killed and repeated. The other
+side is ``part_process``.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Spool:
     folder
         The folder of the files; it is emptied.
     file_bytes
-        A file that has reached this size gets no more rows. Default: 64 MiB.
+        A file that has reached this size receives no more rows. Default: 64 MiB.
     """
 
     def __init__(self, folder: Path, file_bytes: int = _FILE_BYTES) -> None:
@@ -59,7 +59,7 @@ class Spool:
         #: the offsets at which files start, and the bytes of each file that are not released
         self._starts: list[int] = []
         self._held_bytes: dict[int, int] = {}
-        #: why rows could not be stored; the node then has to give up
+        #: why rows could not be stored; the node then fails
         self.error = ""
 
     @property
@@ -96,7 +96,7 @@ class Spool:
             self._delete_if_released(self._starts[-2])
 
     def locate(self, offset: int) -> tuple[str, int]:
-        """Return the file with the rows of an offset, and their offset in the file."""
+        """Return the file with the rows at an offset, and their offset in that file."""
         start = self._start_of(offset)
         return str(self.folder / f"{start}.rows"), offset - start
 
@@ -193,7 +193,8 @@ class PartUploader:
     folder
         The folder of the spool.
     nodes
-        The nodes to upload for; failures that concern no part are reported for the first one.
+        The nodes to upload for; failures that do not concern a part are reported for the first
+        node.
     selector
         Reports ready descriptors, with this object as their data, for `handle`.
     new_suffix
@@ -324,7 +325,7 @@ class PartUploader:
     def _retry(
         self, upload: _Upload, reason: str, *, is_transient: bool, trace: str = ""
     ) -> list[Signal]:
-        """Queue an upload again if that may help, else give up."""
+        """Queue an upload again if a retry may help; otherwise report the failure."""
         if is_transient and upload.tries < _MAX_TRIES:
             upload.not_before = time.monotonic() + _DELAYS_S[upload.tries - 1]
             self._queue.appendleft(upload)
@@ -335,7 +336,7 @@ class PartUploader:
         self._has_failed = True
         text = (
             f"a part of the output could not be uploaded from {socket.gethostname()}: {reason} "
-            "The parts in the store are kept: fix that and resume the run"
+            "The parts in the store are kept: fix this and resume the run"
         )
         return [PartUploadFailed(node, text, trace)]
 

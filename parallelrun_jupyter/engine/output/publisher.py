@@ -1,4 +1,4 @@
-"""Publishes the output to a store. A process uploads it, a thread waits, and the driver keeps working."""
+"""Publishes the output to a store: a process uploads it, a thread waits, the driver continues."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class _Job:
     limit_s
         Seconds until the process must reply.
     timeout_text, remedy
-        The error message after that time, and its end after any failure.
+        The error message after ``limit_s``, and the end of the message after any failure.
     url
         The published output; empty without a final file.
     size_bytes
@@ -109,8 +109,8 @@ class Publisher:
                 "(task_overhead_timeout, 5 s to begin, and a second for each MB)."
             ),
             remedy=(
-                f"The rows are safe in {folder.path / 'output'}: fix that and resume "
-                "the run to publish them"
+                f"The rows are safe in {folder.path / 'output'}: fix this and resume the run to "
+                "publish them"
             ),
             url=f"{record.output.destination}/{final.name}" if final is not None else "",
             size_bytes=final.stat().st_size if final is not None else 0,
@@ -163,14 +163,14 @@ class Publisher:
                 f"{url!r} did not respond for {limit_s:.0f} s (task_overhead_timeout, 5 s, and a "
                 "second for each MB of a part)."
             ),
-            remedy="The parts are in the store: fix that and resume the run to publish them",
+            remedy="The parts are in the store: fix this and resume the run to publish them",
             url=url,
             temporary_files="publish.*",
         )
         return cls(folder, job, report)
 
     def start(self) -> None:
-        """Begin; call it in the driver's main thread, whose end ends the process."""
+        """Start the process; call this in the driver's main thread, whose end ends the process."""
         if self._job.message is None:
             self._report(OutputPublished(self._job.url, self._job.size_bytes))
             return

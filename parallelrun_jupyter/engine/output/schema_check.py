@@ -1,4 +1,4 @@
-"""Detects early that results have columns or types that one file cannot hold."""
+"""Detects early that results have columns or types that do not fit into one file."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class SchemaCheck:
         self._form = form
         #: the first mini-batch with each schema
         self._first: dict[bytes, int] = {}
-        #: schemas by the place of their rows, whose mini-batch is not known yet
+        #: schemas by the location of their rows, whose mini-batch is not known yet
         self._pending: dict[tuple[int, int], bytes] = {}
 
     def add_rows(self, rows: bytes, place: tuple[int, int]) -> None:
-        """Record the schema of rows that were stored at a place, (part, offset)."""
+        """Record the schema of rows that were stored at a location, (part, offset)."""
         if self._form not in (CSV, PARQUET) or len(self._first) >= _MAX_SCHEMAS:
             return
         schema = _csv_header(rows) if self._form == CSV else _arrow_schema(rows)
@@ -44,7 +44,7 @@ class SchemaCheck:
             self._pending[place] = schema
 
     def conflict(self, mini_batch: int, place: tuple[int, int]) -> str:
-        """Return why the rows at a place conflict with earlier ones; "" if they do not."""
+        """Return why the rows at a location conflict with earlier rows; "" if they do not."""
         schema = self._pending.pop(place, b"") if self._pending else b""
         if not schema or schema in self._first:
             return ""

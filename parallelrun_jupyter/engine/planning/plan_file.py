@@ -34,11 +34,11 @@ _MARK_EVERY = 16
 
 
 class Fate(Enum):
-    """The treatment of an earlier plan's mini-batch in a resume."""
+    """How a resume treats a mini-batch of an earlier plan."""
 
     KEPT = "its rows are kept"
     RETRIED = "it failed, and runs again"
-    FIRST = "it has not finished before, and runs"
+    FIRST = "it has not finished yet, and runs"
     LEFT_ALONE = "it does not run"
 
 
@@ -50,12 +50,12 @@ Report: TypeAlias = Callable[[int, int, bool], None]
 class PlanFile:
     """Reads the lines of a plan by mini-batch, while the file grows.
 
-    It stores the offset of every sixteenth line: half a byte of memory for each mini-batch.
+    It stores the offset of every sixteenth line: half a byte of memory per mini-batch.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        #: opened on first use, since a resume may replace the file before
+        #: opened on first use, since a resume may replace the file before that
         self._fd = -1
         self._marks = array("Q", [0])
         self._lines = 0
@@ -93,7 +93,7 @@ class PlanFile:
             if lines:
                 break
             if len(data) < size:
-                msg = f"the plan ends after {self._lines} mini-batches: it was cut off"
+                msg = f"the plan ends after {self._lines} mini-batches: it is incomplete"
                 raise EOFError(msg)
             size *= 2  # a mini-batch with very many items
         for line in lines:
@@ -118,9 +118,9 @@ def write_plan(
 ) -> None:
     """List the inputs into a plan file, in blocks; the first mini-batch is written immediately.
 
-    A complete plan of an earlier driver is kept, after its inputs were compared with their earlier
-    versions. If the earlier plan was cut off, the inputs are listed again, compared with the lines
-    that are there, and the plan is completed.
+    A complete plan of an earlier driver is kept after its inputs have been compared with their
+    recorded versions. If the earlier plan is incomplete, the inputs are listed again and compared
+    with its lines, and the plan is completed.
 
     Parameters
     ----------
@@ -131,7 +131,7 @@ def write_plan(
     report
         Called with (mini_batches, items, is_end) after each block.
     fate_of
-        For a resume: returns the treatment of an earlier plan's mini-batch.
+        For a resume: returns how to treat a mini-batch of the earlier plan.
     warn
         Called with a sentence about retried mini-batches whose inputs have changed.
 
@@ -211,7 +211,7 @@ def _check_inputs(
     warn: Callable[[str], None],
     lines: list[bytes],
 ) -> dict[int, bytes]:
-    """Compare the inputs of an earlier plan with their versions at that time.
+    """Compare the inputs of an earlier plan with the versions recorded for it.
 
     Inputs of retried mini-batches may have changed, since a repaired input is a reason to retry.
 
@@ -232,10 +232,10 @@ def _check_inputs(
     for change in inputs.changes(checked, record.inputs.datasets, versions):
         fate = fates[change.mini_batch]
         if fate is Fate.RETRIED:
-            if not change.is_gone:  # without its input it fails again, with an error of its own
+            if not change.is_gone:  # without its input it fails again, with its own error
                 retried.setdefault(change.mini_batch, change.path)
-        elif fate is Fate.KEPT and not change.is_gone:  # a script may delete inputs it has read
-            kept = f"the rows that mini-batch {change.mini_batch} made of it are kept"
+        elif fate is Fate.KEPT and not change.is_gone:  # a script may delete its inputs
+            kept = f"the rows that mini-batch {change.mini_batch} made from it are kept"
             raise InputError(_refusal(str(change), kept))
         elif fate is Fate.FIRST:
             raise InputError(_refusal(str(change)))
@@ -247,7 +247,7 @@ def _check_inputs(
     failed = plural(len(retried), "failed mini-batch")
     warn(
         f"{failed} {'has' if len(retried) == 1 else 'have'} inputs that changed since the run was "
-        f"planned, first mini-batch {first} with {path!r}: they are read as they are now"
+        f"planned, first mini-batch {first} with {path!r}: the current versions are read"
     )
     return inputs.planned_again(lines, list(retried), record.inputs.datasets)
 
@@ -292,7 +292,7 @@ def _complete_lines(file: IO[bytes]) -> Iterator[bytes]:
         if line.endswith(b"\n"):
             end += len(line)
             yield line
-    if end < file.tell():  # otherwise the file keeps its time, that of the last line
+    if end < file.tell():  # otherwise the file keeps the time of its last line
         file.truncate(end)
 
 

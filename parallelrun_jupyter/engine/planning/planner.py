@@ -22,8 +22,8 @@ from .plan_file import Fate, Fates, write_plan
 class Planner:
     """Writes the plan file in a forked process, and reports its progress as signals.
 
-    Listing a hundred thousand files takes a second of CPU, which the scheduler would lose if the
-    driver listed them in a thread.
+    Listing a hundred thousand files takes a second of CPU time; in a thread of the driver, the
+    scheduler would lose it.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class Planner:
     post
         Called with each signal, from another thread.
     fate_of
-        For a resume: returns the treatment of an earlier plan's mini-batch.
+        For a resume: returns how to treat a mini-batch of the earlier plan.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Planner:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Fork the process that lists; call it before other threads are started."""
+        """Fork the process that lists the inputs; call this before other threads are started."""
         self._child = ChildProcess.fork(self._list)
         self._thread = threading.Thread(target=self._listen, args=(self._child,), name="planner")
         self._thread.start()
@@ -107,7 +107,7 @@ class Planner:
         if self._is_stopped:
             return
         if not is_over:
-            text = f"the inputs could not be listed: {end.sentence} Fix that and resume the run"
+            text = f"the inputs could not be listed: {end.sentence} Fix this and resume the run"
             self._post(PlanFailed(f"{text} to list them again", end.traceback))
         elif end.error != LOST:  # the plan is complete; the file of versions is not
             text = f"the versions of the input files could not be recorded: {end.sentence}"
@@ -115,7 +115,7 @@ class Planner:
 
 
 def resume_fates(state: RunState, request: ResumeRequest) -> Fates:
-    """Return the function that gives the treatment of an earlier plan's mini-batch."""
+    """Return the function that decides how to treat a mini-batch of an earlier plan."""
     retried = frozenset(state.failed_mini_batches(request.group))
     only_retried = request.failed_only or bool(request.group)
     statuses = bytes(state.statuses)

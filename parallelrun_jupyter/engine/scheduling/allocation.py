@@ -55,8 +55,8 @@ class Part:
 class Allocation(Protocol):
     """Decides which mini-batches a node gets next.
 
-    It is true while a mini-batch waits for a retry or for the upload of its rows. Attempts that
-    are running are counted by `Assignments`.
+    It is true while a mini-batch waits for a retry or for the upload of its rows. `Assignments`
+    counts the running attempts.
     """
 
     uploads_parts: bool
@@ -68,14 +68,14 @@ class Allocation(Protocol):
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether no node can get a mini-batch. Consulted when `next` has returned nothing."""
+        """Whether no node can receive a mini-batch. Read after `next` has returned nothing."""
 
     @property
     def is_uploading(self) -> bool:
         """Whether a part is being uploaded."""
 
     def resume(self, retries: Sequence[int], *, only_these: bool) -> None:
-        """Prepare for a resume.
+        """Queue the mini-batches of a resume.
 
         Parameters
         ----------
@@ -86,13 +86,13 @@ class Allocation(Protocol):
         """
 
     def end_plan(self) -> None:
-        """Note that the plan is complete: ``RunState.planned`` is final."""
+        """Record that the plan is complete: ``RunState.planned`` is final."""
 
     def next(self, node: str, room: int, /) -> list[Span]:
         """Return up to ``room`` mini-batches for a node to run."""
 
     def hold(self, event: AttemptSucceeded, /) -> None:
-        """Hold a finished attempt until its rows are uploaded; only if ``uploads_parts``."""
+        """Store a finished attempt until its rows are uploaded; only if ``uploads_parts``."""
 
     def requeue(self, mini_batches: Iterable[int], /) -> None:
         """Allocate mini-batches again, after a failed attempt or because a node returned them."""
@@ -104,7 +104,7 @@ class Allocation(Protocol):
         """Allocate again the mini-batches that a lost node had not uploaded."""
 
     def release(self, node: str, /) -> None:
-        """Let an idle node upload the rows that it holds; other nodes can run the rest."""
+        """Upload the rows that an idle node holds; other nodes can run the rest."""
 
     def ready_parts(self) -> list[Part]:
         """Return the parts whose upload can start; each is returned once."""
@@ -116,7 +116,7 @@ class Allocation(Protocol):
 class Pending:
     """Pending mini-batches, for any node: retries first, then those not assigned yet.
 
-    Rows go to the driver, so that nothing is uploaded by nodes.
+    The driver receives the rows, so nodes upload nothing.
 
     Parameters
     ----------
@@ -165,7 +165,7 @@ class Pending:
         """Return how many of the next ``room`` mini-batches are consecutive and unassigned."""
         planned, statuses = self._state.planned, self._state.statuses
         while self._next < min(planned, len(statuses)) and statuses[self._next] != LEFT:
-            self._next += 1  # a resume: done before, or among the retries
+            self._next += 1  # after a resume: done already, or among the retries
         end = min(self._next + room, planned)
         recorded = statuses[self._next : end]
         count = len(recorded) - len(recorded.lstrip(_LEFT))
@@ -176,7 +176,7 @@ class Pending:
         self._retries.extend(mini_batches)
 
     def ready_parts(self) -> list[Part]:
-        """Return nothing: the rows are with the driver."""
+        """Return nothing: the driver has the rows."""
         return []
 
     def part_stored(self, first: int, node: str, /) -> None:

@@ -1,4 +1,4 @@
-"""Assignments: the nodes of a run, the attempts that each holds, and its room for more."""
+"""Assignments: the nodes of a run, their assigned attempts, and their free capacity."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Assignments:
 
     def __init__(self, names: Iterable[str]) -> None:
         self._nodes = {name: NodeState() for name in names}
-        #: the nodes with room: only these are visited when mini-batches are assigned
+        #: nodes with free capacity: only these are visited when mini-batches are assigned
         self._with_room: dict[str, NodeState] = {}
         #: mini_batch -> (attempt, node)
         self._held: dict[int, tuple[int, str]] = {}
-        #: how many nodes were lost while they ran a mini-batch
+        #: number of nodes lost while they ran it, by mini-batch
         self._losses: dict[int, int] = {}
 
     def __bool__(self) -> bool:
@@ -63,8 +63,9 @@ class Assignments:
         name
             The node.
         running
-            The mini-batches that its workers were last seen to run. If the node still holds one
-            for each worker, only these are suspects; otherwise everything it held. None: no suspects.
+            The mini-batches that its workers were last reported to run. If the node still holds one
+            for each worker, only these are suspects; otherwise everything that it held. None: no
+            suspects.
 
         Returns
         -------
@@ -97,7 +98,7 @@ class Assignments:
         return still_running if len(still_running) >= max(1, slots) else held
 
     def mark_stopped(self, name: str) -> None:
-        """Note that all workers of a node have ended."""
+        """Record that all workers of a node have ended."""
         node = self._nodes.get(name)
         if node is not None:
             node.stopped = True
@@ -119,7 +120,7 @@ class Assignments:
         self._update_room(name, node)
 
     def claim(self, mini_batch: int, attempt: int, name: str) -> bool:
-        """End an attempt; return False if this node does not hold it (any more)."""
+        """End an attempt; return False if it is not, or no longer, assigned to this node."""
         if self._held.get(mini_batch) != (attempt, name):
             return False
         del self._held[mini_batch]
@@ -135,12 +136,12 @@ class Assignments:
             self._losses.pop(mini_batch, None)
 
     def with_room(self) -> list[tuple[str, int]]:
-        """Return the nodes that can take more, each with the number of mini-batches."""
+        """Return the nodes that can accept more mini-batches, and how many each can accept."""
         return [(name, node.capacity - node.held) for name, node in self._with_room.items()]
 
     def _update_room(self, name: str, node: NodeState) -> None:
         room = node.capacity - node.held
-        # A long queue is refilled a quarter at a time, so that messages are worth it.
+        # A long queue is refilled a quarter at a time, to limit the number of messages.
         if room <= 0 or room < node.capacity // 4:
             self._with_room.pop(name, None)
         else:

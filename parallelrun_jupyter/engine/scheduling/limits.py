@@ -28,7 +28,7 @@ IDLE_RELEASE_MS = 2_000
 rows, and other nodes get the rest of its ranges."""
 
 TRACEBACKS_PER_GROUP = 10
-"""Later attempts of a failure group are recorded without a traceback, to bound the journal."""
+"""Further attempts of a failure group are recorded without a traceback, to bound the journal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class Limits:
 
 
 def exceeded(state: RunState, limits: Limits) -> str:
-    """Return why the run has failed too much, or an empty text (Azure's three thresholds)."""
+    """Return which of Azure's three thresholds the run exceeds, or an empty text."""
     if 0 <= limits.error_threshold < state.items_failed:
         return (
             f"{plural(state.items_failed, 'item')} failed; "
@@ -93,7 +93,7 @@ def exceeded(state: RunState, limits: Limits) -> str:
 
 
 def _short_results(state: RunState) -> str:
-    """Return an example of a short result, if short results cost the most items."""
+    """Return an example of a short result, if most failed items come from short results."""
     costliest = costliest_first(state.groups.values())[:1]
     return "".join(
         f": {group.message}, first in mini-batch {group.first_mini_batch}"
@@ -112,7 +112,7 @@ def stalled(
     state, limits
         The run.
     now_ms, started_ms, last_progress_ms
-        The time now, when this driver started, and at the last progress; in milliseconds.
+        The current time, the start of this driver and the last progress, in milliseconds.
     """
     # The planner reports progress while it reads a large table, before its first mini-batch.
     since_ms = max(started_ms, last_progress_ms)
@@ -197,13 +197,15 @@ def short_result_event(event: AttemptSucceeded, run_line: str, now_ms: int) -> I
 
 def node_lost_failure(reason: str) -> Failure:
     """Return the failure of a mini-batch that ran on too many lost nodes (rule R18)."""
-    text = f"its node was lost while it ran, as were {MAX_NODE_LOSSES - 1} or more before: {reason}"
+    text = (
+        f"its node was lost while it ran, like {MAX_NODE_LOSSES - 1} or more nodes before: {reason}"
+    )
     return Failure("node_lost", "NodeLost", text, "NodeLost at run()", "")
 
 
 def lost_nodes_warning(left_ms: int) -> str:
     """Return the warning that the output waits until lost nodes have shut down."""
     return (
-        f"the output is assembled from its parts in {left_ms // 1000} s, when every lost node has "
-        "shut down and uploads nothing any more"
+        f"the output is assembled from its parts in {left_ms // 1000} s, when every lost node "
+        "has shut down and no longer uploads"
     )

@@ -18,7 +18,7 @@ from ...runs.journal.state import FAILED, SUCCEEDED, RunState
 from .allocation import Part, Span
 
 SMALLEST, LARGEST = 4, 1024
-"""Mini-batches in a range: few in the first ones, so that a part is stored early."""
+"""Minimum number of mini-batches in a range: few at first, so that a part is stored early."""
 
 GROWTH = 256
 """Ranges grow by one mini-batch for each 256 before them, so that unfinished work stays a small
@@ -34,7 +34,7 @@ HELD_BYTES = 4 << 30
 def size_at(first: int, room: int = 0) -> int:
     """Return the number of mini-batches in a range that begins at ``first``.
 
-    A node with room for more gets more: its mini-batches are short, so the part is not delayed.
+    A node with more free capacity gets more: its mini-batches are short, so the part is not late.
     """
     return min(max(first // GROWTH, SMALLEST, room), LARGEST)
 
@@ -89,7 +89,8 @@ class RangeAllocator:
     """The ranges of a run whose nodes upload the output themselves.
 
     Rows never reach the driver. A node holds a finished mini-batch until the part with its rows is
-    stored, and only then it counts as succeeded. Rows that a lost node had not uploaded are computed again.
+    stored; only then does it count as succeeded. Rows that a lost node had not uploaded are
+    computed again.
 
     Parameters
     ----------
@@ -132,7 +133,7 @@ class RangeAllocator:
         return bool(self._uploading)
 
     def resume(self, retries: Sequence[int], *, only_these: bool) -> None:
-        """Make ranges of the retries if nothing else is to run; otherwise they are met on the way."""
+        """Make ranges of the retries if only they are to run; new ranges include them otherwise."""
         self._only_retries = only_these
         if only_these:
             for first, end in consecutive(retries):
@@ -155,7 +156,7 @@ class RangeAllocator:
         """Return up to ``room`` mini-batches for a node: from its own ranges, then from a new one.
 
         If no range is free, the node takes over half of the largest unassigned rest of another
-        node. While the plan grows it leaves small rests alone, since each take-over makes one more
+        node. While the plan grows, small rests stay with their owner, since each take-over adds a
         part.
         """
         if self._is_full(node):
@@ -174,7 +175,7 @@ class RangeAllocator:
         return list(self._spans(mini_batches))
 
     def _is_full(self, node: str) -> bool:
-        """Return whether a node holds too many rows; if it uploads none of them, start that."""
+        """Return whether a node holds too many rows; start an upload if none is in progress."""
         owned = self._owned.get(node, {}).values()
         uploading_bytes = self._uploading_bytes.get(node, 0)
         if sum(range_.held_bytes for range_ in owned) + uploading_bytes < HELD_BYTES:
@@ -220,10 +221,10 @@ class RangeAllocator:
         return None
 
     def _claim_new(self, room: int) -> MiniBatchRange | None:
-        """Return a range of mini-batches that were in none."""
+        """Return a range of mini-batches that were not in any range."""
         state = self._state
         while self._next < state.planned and self._is_over(self._next):
-            self._next += 1  # a resume: stored, or failed for good
+            self._next += 1  # after a resume: stored, or failed for good
         if self._only_retries or self._next >= state.planned:
             return None
         first = self._next
@@ -391,7 +392,7 @@ class RangeAllocator:
         range_.owner = ""
 
     def _reset(self, range_: MiniBatchRange) -> None:
-        """Free a range, to run from its beginning: the rows that its owner held are lost."""
+        """Free a range to run it from its beginning: the rows that its owner held are lost."""
         self._remove_owner(range_)
         range_.next, range_.held_bytes = range_.first, 0
         range_.requeued.clear()

@@ -23,9 +23,9 @@ _PROGRESS = (
     signals.NodeStopped,
     signals.OutputPublished,
 )
-"""Signals that count as progress; workers that keep starting and crashing do not."""
+"""Signals that count as progress; starts and crashes of workers do not."""
 
-_ALL_DONE = "it is Completed and nothing in it failed, so that nothing is left to run"
+_ALL_DONE = "it is Completed without failures, so nothing is left to run"
 
 
 class Scheduler:
@@ -119,7 +119,7 @@ class Scheduler:
 
     @property
     def is_untouched(self) -> bool:
-        """Whether the run is still as an earlier driver ended it."""
+        """Whether the run is still in the state in which an earlier driver ended it."""
         return self._deferred is not None
 
     def _begin(self) -> list[Action]:
@@ -142,7 +142,7 @@ class Scheduler:
         return self._pop_actions()
 
     def _defer(self, signal: Signal) -> list[Action]:
-        """Keep signals until the inputs are known to be unchanged.
+        """Store signals until the inputs are known to be unchanged.
 
         A resume that is refused leaves the ended run as it was.
         """
@@ -342,7 +342,7 @@ class Scheduler:
             case signals.PartUploadFailed(node, reason, traceback):
                 if self._assignments.get(node) is None:
                     return
-                if self._ending is not None:  # its reason stays; this one explains missing rows
+                if self._ending is not None:  # explains missing rows
                     self._record(WarningRaised(self._now, reason, traceback))
                 self._end_run("Failed", reason, drain=False, traceback=traceback)
 
@@ -396,11 +396,11 @@ class Scheduler:
             self._end_run("Canceled", "canceled on request", drain=drain)
 
     def _end_run(self, state: str, reason: str, *, drain: bool, traceback: str = "") -> None:
-        """Assign no more, and end the run as ``state`` once the nodes have stopped."""
+        """Assign no more mini-batches, and end the run as ``state`` once the nodes have stopped."""
         if self._ending is None:
             self._ending, self._traceback = (state, reason), traceback
         self._is_draining = drain and self._allocation.uploads_parts and self._is_busy
-        # A node that stops is gone with its rows; a paused one can still upload them.
+        # A stopped node loses its rows; a paused node can still upload them.
         self._actions.append(
             signals.PauseNodes() if self._is_draining else signals.StopNodes(drain)
         )
@@ -418,13 +418,13 @@ class Scheduler:
                 self._drain()
         if self._ending is None and self._plan_is_checked:
             reason = limits.exceeded(state, self._limits)
-            # Failures that the resume of a group leaves alone do not end it; new ones do.
+            # Failures outside the group of a resume do not end the run; new failures do.
             if reason and not (self._is_busy and state.items_failed == self._failed_items_kept):
                 self._end_run("Failed", reason, drain=False)
             elif state.plan_finished and state.left == 0:
                 self._complete()
             elif self._failed_only and not self._is_busy:
-                left = f"{plural(state.left, 'mini-batch')} had not run to an end before"
+                left = f"{plural(state.left, 'mini-batch')} had not finished before"
                 self._end_run("Failed", f"{left}; resume the whole run to run them", drain=True)
             else:
                 self._assign()

@@ -45,7 +45,7 @@ class PlanAdvanced:
 
 @dataclass(frozen=True, slots=True)
 class PlanFailed:
-    """The inputs cannot be listed; ``traceback`` is of an unexpected error."""
+    """The inputs cannot be listed; ``traceback`` is set for an unexpected error."""
 
     reason: str
     traceback: str = ""
@@ -124,7 +124,7 @@ class PartUploaded:
 
 @dataclass(frozen=True, slots=True)
 class PartUploadFailed:
-    """A node cannot upload parts; ``traceback`` is of an unexpected error."""
+    """A node cannot upload parts; ``traceback`` is set for an unexpected error."""
 
     node: str
     reason: str
@@ -154,7 +154,7 @@ class WorkersSampled:
 
 @dataclass(frozen=True, slots=True)
 class NodeConnected:
-    """A node has connected; ``place`` describes it to people."""
+    """A node has connected; ``place`` describes its location, for display."""
 
     node: str
     place: str
@@ -162,7 +162,7 @@ class NodeConnected:
 
 @dataclass(frozen=True, slots=True)
 class NodeGone:
-    """A node was lost with its workers; ``blames`` if a mini-batch may have caused it."""
+    """A node was lost with its workers; ``blames`` is true if a mini-batch may have caused this."""
 
     node: str
     reason: str
@@ -188,7 +188,7 @@ class PoolLost:
 
 @dataclass(frozen=True, slots=True)
 class Warned:
-    """A warning, with the ``traceback`` if it is about an error."""
+    """A warning; ``traceback`` is set if it is about an error."""
 
     text: str
     traceback: str = ""
@@ -203,7 +203,7 @@ class NodeStopped:
 
 @dataclass(frozen=True, slots=True)
 class TimePassed:
-    """Time has passed; sent regularly, so that timeouts are noticed."""
+    """Time has passed; sent regularly to check timeouts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +223,7 @@ class OutputPublished:
 
 @dataclass(frozen=True, slots=True)
 class OutputNotPublished:
-    """The output could not be written; ``traceback`` is of an unexpected error."""
+    """The output could not be written; ``traceback`` is set for an unexpected error."""
 
     reason: str
     traceback: str = ""

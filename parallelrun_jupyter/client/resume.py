@@ -175,7 +175,8 @@ def _check_variables(record: RunRecord, run_id: str, environ: Mapping[str, str])
     ]
     if missing:
         msg = (
-            f"run {run_id} was given the environment variable {missing[0]}, whose value is "
+            f"run {run_id} was submitted with the environment variable {missing[0]}, whose value "
+            "is "
             f"not stored on disk. Set it before you resume: os.environ[{missing[0]!r}] = ..."
         )
         raise ConfigError(msg)

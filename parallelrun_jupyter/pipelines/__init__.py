@@ -1,1 +1,1 @@
-"""Pipelines: a detached driver runs their steps one after the other, by the public API."""
+"""Pipelines: a detached driver runs their steps one after another through the public API."""

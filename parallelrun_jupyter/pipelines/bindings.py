@@ -55,7 +55,7 @@ class Bindings:
         self._folder = folder
 
     def value(self, binding: Any) -> Any:
-        """Return the value of a binding; a literal value is returned as it is."""
+        """Return the value of a binding; a literal value is returned unchanged."""
         match binding:
             case {"parameter": str(name)}:
                 return self._parameter(name)
@@ -185,7 +185,7 @@ class Bindings:
 
     @staticmethod
     def _at_wanted_path(item: InputRecord, path: str) -> str:
-        """Link a file or folder at the path the script expects; return its path if that is taken."""
+        """Link a file or folder at the path the script expects; if that exists, return its own path."""
         wanted = item.path_on_compute
         if not wanted or not os.path.isabs(wanted):
             return path
@@ -254,7 +254,7 @@ def _read_as(item: InputRecord, place: Place) -> Any:
 def secret_values(
     variables: Mapping[str, str | None], environ: Mapping[str, str] = os.environ
 ) -> dict[str, str]:
-    """Return environment variables with the values of secrets, which ``environ`` holds."""
+    """Return environment variables with the values of secrets filled in from ``environ``."""
     return {
         name: environ.get(name, "") if value is None else value for name, value in variables.items()
     }

@@ -1,4 +1,4 @@
-"""The driver of a pipeline: starts its steps one after the other, and writes its journal."""
+"""The driver of a pipeline: starts its steps one after another, and writes its journal."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _POLL_S = 0.05
 
 
 class PipelineDriver:
-    """Runs the steps of one pipeline, one after the other, and writes its journal.
+    """Runs the steps of one pipeline, one after another, and writes its journal.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ class PipelineDriver:
 
     def _advance(self, step: StepRecord) -> None:
         if self._state.step(step.key).state in FINAL_STEP_STATES:
-            return  # it ended under an earlier driver
+            return  # the step ended under an earlier driver
         incomplete = [
             self._record.step(key).name
             for key in step.after
@@ -141,7 +141,7 @@ class PipelineDriver:
         bindings = Bindings(self._record, step, self._state, step_run_id, folder)
         key = ""
         if step.allow_reuse:
-            with suppress(ParallelRunError, OSError):  # the step itself reports a missing input
+            with suppress(ParallelRunError, OSError):  # the step itself will report a missing input
                 key = fingerprint(self._record, step, bindings, folder / "script", python)
             if key and not self._record.regenerate_outputs:
                 reusable = find_reusable(self._record, key)
@@ -213,7 +213,7 @@ class PipelineDriver:
             time.sleep(_POLL_S)
 
     def _write_context(self, step: StepRecord, bindings: Bindings, step_run_id: str) -> Path:
-        """Write the context of the step's script, which the names of azureml in it read."""
+        """Write the context of the step's script, which the names from azureml read."""
         folder = self._folder.step(step.key)
         workspace = Path(self._record.workspace)
         context: dict[str, Any] = {
@@ -234,7 +234,7 @@ class PipelineDriver:
         return path
 
     def _text_of(self, step: StepRecord) -> str:
-        """Return the text of a step's scripts and arguments, in which it names its datasets."""
+        """Return the text of a step's scripts and arguments, which names its datasets."""
         scripts = sorted((self._folder.step(step.key) / "script").rglob("*.py"))
         texts = [path.read_text(encoding="utf-8", errors="replace") for path in scripts]
         return "\n".join([*texts, json.dumps(step.arguments)])
@@ -256,7 +256,7 @@ def drive_pipeline(path: str) -> None:
     Raises
     ------
     RunNotFoundError
-        The folder holds no pipeline.
+        The folder does not contain a pipeline.
     RunFolderError
         Another process drives the pipeline.
     """

@@ -1,6 +1,6 @@
 """The folder of a pipeline, and ``pipeline.json`` in it: the steps, their inputs and outputs.
 
-A value that is known only when its step starts is a *binding*, a JSON object with one key:
+A value that is only known when its step starts is a *binding*, a JSON object with one key:
 ``{"parameter": name}``, ``{"output": [step, name]}`` (a folder that an earlier step wrote),
 ``{"input": name}`` (the local path of one of the step's own inputs) or ``{"write": name}`` (the
 folder of one of its own outputs). All other values are literal.
@@ -86,7 +86,7 @@ class StepRecord:
     """One step. ``kind`` is ``parallel`` (over mini-batches) or ``script`` (a plain Python script).
 
     ``settings`` are fields of the native configuration, ``environment`` lists the requested
-    packages and the Python version, ``variables`` of None have a value that looks like a secret,
+    packages and the Python version, ``variables`` that are None have values that look like secrets,
     ``compute`` is the compute target (empty for this machine).
     """
 
@@ -111,7 +111,7 @@ class PipelineRecord:
     """A pipeline as submitted.
 
     ``workspace`` is the folder of the workspace, ``parameters`` the values of this run, and
-    ``context`` the facts about the surroundings that scripts can read.
+    ``context`` the facts about the workspace and run that scripts can read.
     """
 
     run_id: str
@@ -218,7 +218,7 @@ class PipelineFolder(Folder):
             state = fold(read_events(self.journal))  # the driver may have just written its last
             if not state.is_final:
                 state.state = "Interrupted"
-                state.reason = f"the process that drives it is gone; see {self.driver_log}"
+                state.reason = f"its driver process has ended; see {self.driver_log}"
         return state
 
 

@@ -119,7 +119,7 @@ def append_event(path: Path, event: PipelineEvent) -> None:
 
 
 def read_events(path: Path) -> list[PipelineEvent]:
-    """Return the events so far, without torn lines and event kinds of newer versions."""
+    """Return the events so far, without incomplete lines and event types of newer versions."""
     try:
         lines = path.read_bytes().split(b"\n")[:-1]
     except FileNotFoundError:
@@ -132,7 +132,7 @@ def read_events(path: Path) -> list[PipelineEvent]:
             if kind is not None:
                 events.append(kind(**record))
         except (ValueError, TypeError, KeyError):
-            continue  # a line torn by a crash; a resumed driver appended after it
+            continue  # a line cut off by a crash; a resumed driver appended after it
     return events
 
 

@@ -20,7 +20,7 @@ from .folder import StepRecord
 
 @contextlib.contextmanager
 def lock(workspace: Path) -> Iterator[None]:
-    """Hold the lock of a workspace, for changes to what is registered in it."""
+    """Hold the lock of a workspace while its registrations are changed."""
     workspace.mkdir(mode=0o700, parents=True, exist_ok=True)
     with files.lock(workspace / "workspace.lock"):
         yield
@@ -34,7 +34,7 @@ def check_name(name: object, kind: str) -> None:
     name
         The name.
     kind
-        What it names, such as ``dataset``, for the error.
+        The kind of object, such as ``dataset``, for the error.
 
     Raises
     ------
@@ -89,7 +89,7 @@ def add_dataset_version(workspace: Path, name: str, version: dict[str, Any]) -> 
 
 
 def remove_dataset(workspace: Path, name: str) -> None:
-    """Unregister all versions of a dataset; its files stay."""
+    """Unregister all versions of a dataset; its files are kept."""
     check_name(name, "dataset")
     with lock(workspace):
         (workspace / "datasets" / f"{name}.json").unlink(missing_ok=True)
@@ -130,7 +130,7 @@ def datasets_for_scripts(workspace: Path, text: str, folder: Path) -> dict[str, 
 def _download(spec: dict[str, Any], folder: Path) -> str:
     """Download the files of a dataset; return a folder of links to them."""
     dataset = dataset_of(spec)
-    files: Any = getattr(dataset, "files", dataset)  # those of a table, or a dataset of files
+    files: Any = getattr(dataset, "files", dataset)  # the files of a table, or a dataset of files
     items = [item for batch in files.folders() for item in batch]
     names = [item[0] for item in items]
     link_files(folder, list(files.paths), names, local_copies(items, files.storage))

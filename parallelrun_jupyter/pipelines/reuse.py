@@ -77,7 +77,7 @@ def _lines_of_input(bindings: Bindings, item: InputRecord) -> Iterator[bytes]:
     yield json.dumps([item.name, item.reads, item.options, item.path_on_compute]).encode()
     dataset = bindings.dataset(item)
     yield json.dumps(dataset.spec(), sort_keys=True).encode()
-    files: Any = getattr(dataset, "files", dataset)  # those of a table, or a dataset of files
+    files: Any = getattr(dataset, "files", dataset)  # the files of a table, or a dataset of files
     for folder in files.folders():
         yield json.dumps(folder).encode()
 

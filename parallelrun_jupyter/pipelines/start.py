@@ -53,7 +53,7 @@ def start_pipeline(
     ------
     RunFolderError, LaunchError
         The folder cannot be written, or the driver did not start; the folder is removed, and only
-        the experiment's name stays.
+        the experiment's name is kept.
     ConfigError
         A credential that was typed in another session is missing.
     """
@@ -67,7 +67,7 @@ def start_pipeline(
 
 
 def resume_pipeline(folder: PipelineFolder) -> None:
-    """Launch a new driver for a pipeline that lost its own; steps that have ended are kept.
+    """Launch a new driver for a pipeline that lost its driver; steps that have ended are kept.
 
     A step over mini-batches has its own driver and kept running; the pipeline's new driver attaches
     to it. A plain script that was running starts again.
@@ -95,8 +95,9 @@ def resume_pipeline(folder: PipelineFolder) -> None:
     missing = sorted(secrets - os.environ.keys())
     if missing:
         msg = (
-            f"pipeline run {folder.run_id} was given the environment variable {missing[0]}, whose "
-            f"value is not kept on disk. Set it first: os.environ[{missing[0]!r}] = ..."
+            f"pipeline run {folder.run_id} was submitted with the environment variable "
+            f"{missing[0]}, whose value is not stored on disk. Set it first: "
+            f"os.environ[{missing[0]!r}] = ..."
         )
         raise ConfigError(msg)
     launch(folder, record.driver_python, held_credentials(record))
@@ -172,7 +173,7 @@ def published_folder() -> Path:
 def publish(
     record: PipelineRecord, facts: Mapping[str, Any], snapshot: Callable[[Path], None]
 ) -> str:
-    """Store a pipeline and its scripts, to be started any number of times; return its id.
+    """Store a pipeline and its scripts, which can be started any number of times; return its id.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The two kinds of steps: runs over mini-batches, by the public API, and plain scripts."""
+"""The two kinds of steps: runs over mini-batches, through the public API, and plain scripts."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _INTEGER_SETTINGS = {
 
 
 class StepProcess(Protocol):
-    """A step that was started."""
+    """A started step."""
 
     @property
     def run_id(self) -> str:
@@ -110,7 +110,7 @@ class ScriptStep:
         status = self._process.poll()
         if status is None:
             return None
-        self._signal(signal.SIGKILL)  # processes that the script left behind
+        self._signal(signal.SIGKILL)  # processes that the script left running
         if self._is_canceled:
             return "Canceled", "cancel was requested"
         if status == 0:
@@ -168,7 +168,7 @@ def start_parallel(
         settings["partition_keys"] = json.loads(keys)
     output = bindings.output_path(step.outputs[0]) if step.outputs else None
     if output is not None and output.datastore.storage is None:
-        # A summary_only script may write there before the run creates it.
+        # A summary_only script may write to this folder before the run creates it.
         os.makedirs(output.place().path, exist_ok=True)
     config = ParallelRunConfig(
         entry_script=step.script,
@@ -193,7 +193,7 @@ def _as_integer(value: Any) -> Any:
     try:
         return int(value)
     except (TypeError, ValueError):
-        return value  # the configuration reports it
+        return value  # the configuration reports the error
 
 
 def start_script(

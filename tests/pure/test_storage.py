@@ -85,7 +85,7 @@ def test_the_error_names_a_missing_credential(monkeypatch: pytest.MonkeyPatch) -
         look_up(reference, "the storage account 'a'", {})
     assert str(caught.value) == (
         "the credential of the storage account 'a' is in the environment variable "
-        "PARALLELRUN_STORE_SAS_TOKEN, whose value is not kept on disk. Set it first: "
+        "PARALLELRUN_STORE_SAS_TOKEN, whose value is not stored on disk. Set it first: "
         "os.environ['PARALLELRUN_STORE_SAS_TOKEN'] = ..."
     )
     assert look_up(reference, "it", {"PARALLELRUN_STORE_SAS_TOKEN": "again"}) == "again"

@@ -250,7 +250,7 @@ def test_a_killed_driver_makes_the_pipeline_interrupted(ws: Any) -> None:
     while run.get_steps()[0].get_status() != "Running" and time.monotonic() < until:
         time.sleep(0.05)
     os.kill(json.loads(run.folder.driver.read_text())["pid"], signal.SIGKILL)
-    with pytest.raises(ActivityFailedException, match="the process that drives it is gone"):
+    with pytest.raises(ActivityFailedException, match="its driver process has ended"):
         run.wait_for_completion(show_output=False, timeout_seconds=30)
     assert run.get_status() == "Interrupted"
 

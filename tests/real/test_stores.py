@@ -191,7 +191,7 @@ def test_a_typed_key_is_asked_for_by_name_when_another_process_resumes(
     run.cancel()
     assert end_of(run) == "Canceled"
     monkeypatch.setattr(credentials, "_held", {})  # as in another process
-    with pytest.raises(ConfigError, match=r"whose value is not kept on disk\. Set it first"):
+    with pytest.raises(ConfigError, match=r"whose value is not stored on disk\. Set it first"):
         run.resume()
     [variable] = run.folder.read_record().secret_variables()
     monkeypatch.setenv(variable, KEY)

@@ -190,7 +190,7 @@ def look_up(reference: Reference, title: str, environ: Mapping[str, str]) -> Any
 
 
 def _missing(reference: EnvironmentVariable | Held, title: str) -> str:
-    why = "whose value is not kept on disk" if isinstance(reference, Held) else "which is not set"
+    why = "whose value is not stored on disk" if isinstance(reference, Held) else "which is not set"
     return (
         f"the credential of {title} is in the environment variable {reference.name}, {why}. "
         f"Set it first: os.environ[{reference.name!r}] = ..."

@@ -7,7 +7,7 @@
     ├── InputError          (ValueError)    an input is missing, empty or unreadable
     ├── EntryScriptError    (ValueError)    the entry script cannot be used
     ├── MissingExtraError   (ImportError)   an optional package is needed; names the command
-    ├── OutsideSurfaceError (ImportError)   a name of azureml that this package does not provide
+    ├── OutsideSurfaceError (ImportError)   a name in azureml that this package does not provide
     ├── EnvironmentBuildError (RuntimeError)  an environment's packages could not be installed
     ├── RunNotFoundError    (LookupError)   no run with that id in this home
     ├── RunFolderError      (RuntimeError)  a run folder is damaged or already in use
@@ -17,9 +17,9 @@
     ├── RunInterruptedError (RuntimeError)  a waited-for run lost its driver
     └── WaitTimeoutError    (TimeoutError)  the run is still active after ``timeout_s``
 
-A message names the value, the expected one and the next step. A next step that is an action on the
-run is a `Remedy`: the same error recommends ``run.resume()`` in Python and ``'parallelrun resume ID'``
-in a terminal.
+A message names the value, the expected value and the next step. A next step that is an action on
+the run is a `Remedy`: the same error recommends ``run.resume()`` in Python and ``'parallelrun
+resume ID'`` in a terminal.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Interface: TypeAlias = Literal["python", "terminal", "cell", "panel"]
 
 
 class Remedy(Enum):
-    """An action that an error recommends; the value is its effect."""
+    """An action recommended by an error; the value describes its effect."""
 
     WAIT = "waits until it ends"
     CANCEL = "ends it"
@@ -142,7 +142,7 @@ class MissingExtraError(ParallelRunError, ImportError):
 
 
 class OutsideSurfaceError(ParallelRunError, ImportError):
-    """An imported name of ``azureml`` has no counterpart here; the message names a replacement."""
+    """An imported name of ``azureml`` is not supported; the message names a replacement."""
 
 
 class EnvironmentBuildError(ParallelRunError, RuntimeError):

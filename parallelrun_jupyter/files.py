@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and locks between processes."""
+"""Atomic writes of files, and locks between processes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 def replacing(path: Path, owner: str = "") -> Iterator[Path]:
     """Yield a temporary path beside ``path``, which replaces it when the body succeeds.
 
-    Readers see the old file or the new one, never half of it. After an error the old file is
+    Readers see the old file or the new file, never a mixture. After an error the old file is
     unchanged and the temporary one is removed.
 
     Parameters
@@ -33,7 +33,7 @@ def replacing(path: Path, owner: str = "") -> Iterator[Path]:
 
 
 def write_atomically(path: Path, text: str, mode: int = 0o666) -> None:
-    """Write a small UTF-8 file that appears whole; ``mode`` is subject to the umask."""
+    """Write a small UTF-8 file atomically; ``mode`` is subject to the umask."""
     with (
         replacing(path) as temporary,
         open(temporary, "w", encoding="utf-8", opener=lambda p, f: os.open(p, f, mode)) as file,

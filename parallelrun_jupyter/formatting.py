@@ -20,7 +20,7 @@ _UNITS = {"kb": 1024, "mb": 1024**2, "gb": 1024**3}
 
 @dataclass(frozen=True, slots=True)
 class MiniBatchSize:
-    """A mini-batch size as written.
+    """A parsed mini-batch size.
 
     Parameters
     ----------
@@ -76,8 +76,9 @@ def nearest_hint(name: str, valid: Iterable[str]) -> str:
 def text_filter(wanted: str) -> Callable[[str], bool]:
     r"""Return a predicate that accepts texts containing ``wanted``.
 
-    Case is ignored. ``*`` matches any characters, ``\*`` a star. Without regular expressions
-    the time is linear in the lengths of the text and of ``wanted``: no filter can block a server.
+    Case is ignored. ``*`` matches any characters, ``\*`` matches a star. Without regular
+    expressions the time is linear in the lengths of the text and of ``wanted``: no filter can block
+    a server.
     """
     star = "\0"
     pieces = wanted.casefold().replace("\\*", star).split("*")

@@ -41,8 +41,8 @@ def interpreter(packages: PackageSet, how: str, log: Path) -> tuple[str, list[st
         The packages of the environment.
     how
         ``current``: this interpreter; the notes list its differences from the pins. ``build``: a
-        virtual environment of these packages and, if it is found here, of the Python version
-        asked for; it is built once and kept in the home. Anything else: the path of a python.
+        virtual environment of these packages and, if this machine has it, the requested Python
+        version; it is built once and kept in the home. Anything else: the path of a python.
     log
         The log file of the build.
 
@@ -104,8 +104,8 @@ def _built(packages: PackageSet, log: Path) -> tuple[str, list[str]]:
 def _pythons(wanted: str) -> tuple[list[str], list[str]]:
     """Return the interpreters to try, and notes about them.
 
-    A version that was asked for is the only one. Otherwise this interpreter comes first, then
-    the older ones found here, since old packages need old interpreters.
+    If a version was requested, only this version is tried. Otherwise this interpreter comes first,
+    then older interpreters of this machine, since old packages need them.
     """
     if not wanted:
         older = [python for v in _OLDER if (python := find_python(v)) is not None]
@@ -115,7 +115,7 @@ def _pythons(wanted: str) -> tuple[list[str], list[str]]:
     needed = _OLDEST if _as_numbers(wanted) < _as_numbers(_OLDEST) else wanted
     python = find_python(needed)
     if python is None:
-        note = f"no Python {needed} was found here; {sys.version.split()[0]} is used"
+        note = f"no Python {needed} was found on this machine; {sys.version.split()[0]} is used"
         return [sys.executable], [note]
     if needed != wanted:
         return [python], [

@@ -1,4 +1,4 @@
-"""The packages that an environment asks for, written as conda or pip does, and the installed ones."""
+"""Packages requested by an environment, as conda or pip writes them, and installed packages."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ class PackageSet:
     def requirements(self) -> list[str]:
         """Return the requirements for pip, without Azure's own packages.
 
-        This package serves the ``azureml-*`` names that scripts import; of
-        ``azureml-dataset-runtime[pandas]``, pandas is kept.
+        This package serves the ``azureml-*`` names that scripts import.
+        ``azureml-dataset-runtime[pandas]`` becomes pandas.
         """
         requirements = [*map(from_conda, self.conda), *(text.strip() for text in self.pip)]
         return list(dict.fromkeys(_replace_azure(requirements)))
@@ -86,7 +86,7 @@ def from_conda(spec: str) -> str:
     pin = match[3]
     if not pin.startswith("="):  # numpy, numpy>=1.19: the same in both
         return spec
-    version = pin.lstrip("=").split("=")[0]  # behind another sign is a build
+    version = pin.lstrip("=").split("=")[0]  # after a second "=" is a build
     is_prefix = version.count(".") < 2 and not version.endswith("*")
     return f"{match[1]}=={version}.*" if is_prefix else f"{match[1]}=={version}"
 
@@ -125,12 +125,12 @@ def era_constraints(requirements: list[str]) -> list[str]:
 
 
 def differences(packages: PackageSet, python: str) -> list[str]:
-    """Return a sentence for each difference between an interpreter and the packages asked for.
+    """Return a sentence for each difference between an interpreter and the requested packages.
 
     Parameters
     ----------
     packages
-        The packages asked for. Requirements whose marker excludes the interpreter are skipped,
+        The requested packages. Requirements whose marker excludes the interpreter are skipped,
         and so are URLs, files and options of pip.
     python
         Path of the interpreter that is used instead.
@@ -180,7 +180,7 @@ def _is_of(version: str, wanted: str) -> bool:
 
 
 def _meets(version: str, specifier: SpecifierSet) -> bool:
-    """Return whether a version meets a specifier; one that is not a PEP 440 version does."""
+    """Return whether a version meets a specifier; always true for versions outside of PEP 440."""
     try:
         return specifier.contains(Version(version), prereleases=True)
     except InvalidVersion:

@@ -17,8 +17,8 @@ class Place:
     publisher
         IPython's display publisher.
     has_views
-        Whether widgets may be shown. An executor of notebooks draws none, and would store their
-        state in the notebook.
+        Whether widgets may be shown. Tools that execute notebooks draw no widgets, and would store
+        their state in the notebook.
     """
 
     def __init__(self, publisher: Any, *, has_views: bool) -> None:
@@ -34,7 +34,7 @@ class Place:
         """Replace the output.
 
         The empty context makes the message belong to the cell that runs now. Front ends find the
-        output by its display id, but executors listen to the running cell only.
+        output by its display id; tools that execute notebooks only listen to the running cell.
         """
         contextvars.Context().run(self._publish, bundle, update=True)
 
@@ -44,14 +44,14 @@ class Place:
 
 
 def kernel_place() -> Place | None:
-    """Return a place under the running cell, or None if this process is not a notebook kernel."""
+    """Return an output of the running cell, or None if this process is not a notebook kernel."""
     ipython = sys.modules.get("IPython")
     shell: Any = ipython.get_ipython() if ipython is not None else None
     kernel: Any = getattr(shell, "kernel", None)
     if kernel is None:
         return None
-    # nbclient, and with it papermill and nbconvert --execute, declares that input() has no answer.
-    # Voila builds on nbclient as well, and does show widgets.
+    # nbclient, and with it papermill and nbconvert --execute, declares that input() is not
+    # available. Voila builds on nbclient as well, and does show widgets.
     content = kernel.get_parent("shell").get("content", {}) if hasattr(kernel, "get_parent") else {}
     is_voila = os.environ.get("SERVER_SOFTWARE", "").startswith("voila")
     has_views = bool(content.get("allow_stdin", True)) or is_voila

@@ -19,7 +19,7 @@ LIVE_S = 0.2
 """Seconds between two polls while a view is open."""
 
 QUIET_S = 1.0
-"""Seconds between two polls without a view: often enough to keep the saved output true."""
+"""Seconds between two polls without a view: often enough to keep the saved output current."""
 
 _SETTLE_S = 2.0
 
@@ -31,7 +31,7 @@ class Listener(Protocol):
         """Return whether a view is open."""
 
     def show(self, snapshot: Snapshot) -> None:
-        """Receive a snapshot that differs from the one before."""
+        """Receive a snapshot that differs from the previous one."""
 
     def end(self, problem: str) -> None:
         """Receive the end of the feed; ``problem`` is its cause if the run has not ended."""

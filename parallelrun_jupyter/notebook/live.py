@@ -19,7 +19,7 @@ class Show(Protocol):
     """Draws snapshots."""
 
     def __call__(self, snapshot: Snapshot) -> None:
-        """Draw a snapshot in place of the one before."""
+        """Draw a snapshot in place of the previous one."""
 
 
 @contextmanager
@@ -69,7 +69,7 @@ def in_notebook() -> bool:
 
 
 def watch_here(follower: Follower, timeout_s: float | None = None) -> Snapshot:
-    """Watch a run to its end in the present front end; return the last snapshot."""
+    """Watch a run to its end in the current front end; return the last snapshot."""
     if in_notebook():
         RunDetails(follower).show()
         return watch(follower, lambda _: None, timeout_s=timeout_s)

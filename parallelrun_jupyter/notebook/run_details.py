@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class HasFolder(Protocol):
-    """A run, or any object with the folder of one."""
+    """A run, or another object with a run folder."""
 
     @property
     def folder(self) -> RunFolder:
@@ -46,7 +46,7 @@ class RunDetails:
     def show(self) -> None:
         """Show the run under the cell and return; the view stays live until the run ends.
 
-        Outside of a notebook, print the present state once.
+        Outside of a notebook, print the current state once.
         """
         place = kernel_place()
         if place is None:
@@ -58,7 +58,7 @@ class RunDetails:
         self.show()
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        """Return the present state as a MIME bundle, for front ends that call this."""
+        """Return the current state as a MIME bundle, for front ends that call this."""
         return saved_bundle(run_output(Follower(self._folder).refresh()))
 
     def __str__(self) -> str:
@@ -116,7 +116,7 @@ class CellOutput:
             self.end("")
 
     def _bundle(self, output: RunOutput) -> dict[str, Any]:
-        """Return the output's bundle; the last one has no widget, since it must stand without a kernel."""
+        """Return the output's bundle; the last one has no widget, since the kernel may be gone."""
         bundle = saved_bundle(output)
         if self._widget is None or output["snapshot"]["is_final"]:
             return bundle
@@ -127,7 +127,7 @@ class CellOutput:
         return self._widget is not None and self._widget.is_live()
 
     def show(self, snapshot: Snapshot) -> None:
-        """Draw a snapshot; at each stage of the run, renew the saved bundle too."""
+        """Draw a snapshot; at each new stage of the run, also update the saved bundle."""
         output = run_output(snapshot)
         if self._widget is not None:
             self._widget.show(output)

@@ -19,7 +19,7 @@ _VIEW_MIME = "application/vnd.jupyter.widget-view+json"
 
 
 class RunWidget(anywidget.AnyWidget):
-    """Draws a run. It sends nothing before the first view's hello, nor after the last one's bye."""
+    """Draws a run. It sends nothing before the first view's hello or after the last view's bye."""
 
     _esm = _STATIC / "widget.js"
     _css = _STATIC / "widget.css"

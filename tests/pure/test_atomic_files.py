@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and locks between processes."""
+"""Atomic writes of files, and locks between processes."""
 
 from __future__ import annotations
 

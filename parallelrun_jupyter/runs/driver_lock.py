@@ -1,4 +1,4 @@
-"""Which process drives a run, and is it alive: by process identity here, by heartbeat on other hosts."""
+"""The lock of a run's driver, and whether the driver is alive: its process, or its heartbeat."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .run_folder import Folder
 
 HEARTBEAT_S = 1.0
 HEARTBEAT_LIMIT_S = 30.0
-"""A driver on another host counts as lost if its heartbeat is older; clocks may differ slightly."""
+"""A driver on another host is lost if its heartbeat is older; clocks may differ slightly."""
 
 _IS_LINUX = platform.system() == "Linux"
 
@@ -41,7 +41,7 @@ class DriverLock:
             os.utime(self._path)
 
     def release(self) -> None:
-        """Allow another driver."""
+        """Release the run to another driver."""
         os.close(self._lock)
 
 

@@ -43,14 +43,14 @@ class ResumeRequest:
 
 
 def one_at_a_time(folder: RunFolder) -> AbstractContextManager[int]:
-    """Hold the lock for resumes of a run, so that requests and refusals of two cannot mix."""
+    """Hold the lock for resumes of a run, so that two requests, or their refusals, cannot mix."""
     return lock(folder.path / "resume.lock")
 
 
 def write_resume(folder: RunFolder, request: ResumeRequest) -> None:
     """Write the request for the next driver, and remove older requests.
 
-    Without a new placement, that of an earlier resume is kept.
+    Without a new placement, the placement of an earlier resume is kept.
     """
     if not request.place:
         request = replace(request, place=read_resume(folder).place)
@@ -78,7 +78,7 @@ def read_resume(folder: RunFolder) -> ResumeRequest:
 
 
 def write_refusal(folder: RunFolder, reason: str) -> None:
-    """Write the reason of a driver for not resuming, for the process that requested it."""
+    """Write the driver's reason for refusing, for the process that requested the resume."""
     write_atomically(folder.control / _REFUSED, reason)
 
 

@@ -58,7 +58,7 @@ class Folder:
         return self.path / "driver.json"
 
     def request(self, name: str) -> None:
-        """Leave a request for the driver, such as ``cancel``."""
+        """Write a request for the driver, such as ``cancel``."""
         write_atomically(self.control / name, "")
 
     def record_text(self) -> str:
@@ -143,7 +143,7 @@ class RunFolder(Folder):
 
     @property
     def row_notes(self) -> Path:
-        """Types and row ends that the output file cannot represent; missing without any."""
+        """Types and row ends that the output file cannot represent; missing if there are none."""
         return self.path / "row_notes.jsonl"
 
     @property
@@ -291,5 +291,5 @@ def _size_on_disk(path: Path | str) -> int:
             try:
                 total += entry.stat(follow_symlinks=False).st_blocks * _ST_BLOCK_BYTES
             except OSError:
-                pass  # a temporary file that is gone
+                pass  # a temporary file that was deleted
     return total

@@ -33,13 +33,13 @@ class EntryScript:
         Whether ``environment`` named that interpreter. Otherwise a node on another machine uses
         its own.
     arguments
-        ``{"side": k}`` stands for the local path of side input ``k``, which is in an object store;
-        ``{"output": ""}`` for the folder that the script writes its own files to.
+        ``{"side": k}`` represents the local path of side input ``k``, which is in an object
+        store; ``{"output": ""}`` the folder that the script writes its own files to.
     environment_variables
-        None stands for a value that looks like a secret. The driver received it in memory; a resume
+        None represents a value that looks like a secret. The driver received it in memory; a resume
         expects it in its environment.
     preload
-        Modules that a fork server imports for all workers; none: workers are started plainly.
+        Modules that a fork server imports for all workers; if empty, workers are started directly.
     logging_level
         ``WARNING``, ``INFO`` or ``DEBUG``.
     """
@@ -105,7 +105,7 @@ class EntryScript:
 
 @dataclass(frozen=True, slots=True)
 class RunInputs:
-    """The specs of the inputs and how they are cut into mini-batches."""
+    """The specs of the inputs, and how they are divided into mini-batches."""
 
     datasets: list[dict[str, Any]] = field(default_factory=list)
     side_inputs: list[dict[str, Any]] = field(default_factory=list)

@@ -102,8 +102,8 @@ def copy_source(
 ) -> str:
     """Copy a source directory into a run.
 
-    Links are followed, and linked files count toward the limit. Skipped are broken links, links
-    back to a folder that is being copied, sockets, pipes, devices, and the home of the runs.
+    Links are followed, and linked files count toward the limit. Broken links, links back to a
+    folder that is being copied, sockets, pipes, devices and the home of the runs are skipped.
 
     Parameters
     ----------

@@ -90,6 +90,8 @@ def local_output(folder: RunFolder, followers: Followers) -> Path:
         msg = f"run {folder.run_id} has no output file yet; it is published when the run completes."
         raise OutputError(msg)
     if published != str(path) or not path.is_file():
-        msg = f"the output of run {folder.run_id} is {published}, which this server cannot send."
+        msg = (
+            f"the output of run {folder.run_id} is {published}, which is not a file on this server."
+        )
         raise OutputError(msg)
     return path

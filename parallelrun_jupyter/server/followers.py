@@ -1,4 +1,4 @@
-"""A cache of run runs: each journal is folded once, then read from its last offset."""
+"""A cache of followed runs: each journal is folded once, then read from its last offset."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ def find_run(run_id: str) -> RunFolder:
 
 
 def _text(error: Exception) -> str:
-    """Return the message of an error, with remedies named as the panel's buttons."""
+    """Return the message of an error, in which remedies have the names of the panel's buttons."""
     return error.worded("panel") if isinstance(error, ParallelRunError) else str(error)
 
 

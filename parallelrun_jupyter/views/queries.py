@@ -202,7 +202,10 @@ def answer(
             return None
         case {"ask": "resume", "failed_only": bool(failed_only)}:
             if context.resume is None:
-                msg = f"run {context.folder.run_id} cannot be resumed here; call run.resume() in a cell."
+                msg = (
+                    f"run {context.folder.run_id} cannot be resumed from this view; call "
+                    "run.resume() in a cell."
+                )
                 raise ConfigError(msg)
             of_group = question.get("group")
             context.resume(failed_only, str(of_group) if of_group else None)

@@ -107,7 +107,7 @@ def json_lines(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def public(row: RunRow) -> dict[str, Any]:
-    """Return the values of a row that are public, without those that only views use."""
+    """Return the public values of a row, without the values that only views use."""
     return {key: value for key, value in row.items() if key not in _VIEW_ONLY}
 
 

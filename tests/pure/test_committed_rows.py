@@ -64,7 +64,7 @@ def test_damaged_rows_are_never_published(tmp_path: Path) -> None:
         path.write_bytes(path.read_bytes().replace(b"two", b"too"))
     target = tmp_path / "rows.txt"
     target.write_text("earlier")
-    with pytest.raises(OutputError, match="the rows of mini-batch 1 .* are not the committed ones"):
+    with pytest.raises(OutputError, match="the rows of mini-batch 1 .* are not the committed rows"):
         publish(folder, committed_rows(events), target)
     assert target.read_text() == "earlier", "an earlier file stays"
 

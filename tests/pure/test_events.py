@@ -87,7 +87,7 @@ def test_an_attempt_costs_less_than_150_bytes() -> None:
     ["", "x", "[]", '["z",1]', '["s",1]', "{}", '{"event":"Nothing"}', '{"event":"RunStarted"}'],
 )
 def test_a_line_that_is_no_event_is_a_clear_error(line: str) -> None:
-    with pytest.raises(RunFolderError, match="is not an event that schema 1 knows"):
+    with pytest.raises(RunFolderError, match="is not an event of schema 1"):
         ev.decode(line)
 
 

@@ -233,7 +233,7 @@ def test_a_dead_driver_makes_the_run_interrupted(folder: RunFolder) -> None:
         folder.driver.write_text(json.dumps({**identity, **change}))
         shown = snapshot_of(folder, *PLANNED)
         assert shown["state"] == "Interrupted", change
-        assert shown["reason"] == "driver lost: the process that ran it is gone"
+        assert shown["reason"] == "driver lost: its process has ended"
         assert shown["is_final"]
 
 

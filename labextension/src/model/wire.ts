@@ -81,7 +81,7 @@ export interface Budget {
   readonly allowed: number;
 }
 
-/** A mini-batch that runs much longer than the others took. */
+/** A mini-batch that runs much longer than usual. */
 export interface Straggler {
   readonly worker: string;
   readonly mini_batch: number;

@@ -273,7 +273,7 @@ class NodeLost:
 
 @dataclass(frozen=True, slots=True)
 class WarningRaised:
-    """A warning for the user; ``traceback`` is that of an error, missing in older journals."""
+    """A warning for the user; ``traceback`` is of its error, if any; older journals lack it."""
 
     at_ms: int
     text: str
@@ -285,7 +285,7 @@ class WarningRaised:
 
 @dataclass(frozen=True, slots=True)
 class CancelRequested:
-    """A user canceled the run; with ``drain``, running mini-batches may finish."""
+    """A user requested to cancel the run; with ``drain``, running mini-batches may finish."""
 
     at_ms: int
     drain: bool
@@ -295,8 +295,8 @@ class CancelRequested:
 class RunFinished:
     """The run reached a final state; ``output`` is a path or URL.
 
-    ``traceback`` is that of an error outside the script, in the driver or one of its child
-    processes; it is missing in older journals.
+    ``traceback`` is of an error outside the script, in the driver or one of its helper processes;
+    it is missing in older journals.
     """
 
     at_ms: int
@@ -343,7 +343,7 @@ _FIELDS = {name: tuple(f.name for f in fields(kind)) for name, kind in _NAMED.it
 def encode(event: Event) -> str:
     """Return the journal line of an event, without its line end."""
     if isinstance(event, AttemptSucceeded):
-        e = event  # three times as fast as json.dumps; names of workers need no escapes
+        e = event  # three times as fast as json.dumps; worker names need no escaping
         return (
             f'["s",{e.mini_batch},{e.attempt},"{e.worker}",{e.at_ms},{e.duration_us},{e.items},'
             f"{e.items_succeeded},{e.rows},{e.part},{e.offset},{e.length},{e.crc}]"
@@ -405,7 +405,7 @@ def decode(line: str | bytes) -> Event:
     except (ValueError, KeyError, TypeError, IndexError) as error:
         text = line.decode("utf-8", "replace") if isinstance(line, bytes) else line
         msg = (
-            f"this journal line is not an event that schema {SCHEMA} knows: {text[:120]!r}. "
+            f"this journal line is not an event of schema {SCHEMA}: {text[:120]!r}. "
             "The run was written by a newer version, or the file is damaged; "
             "upgrade parallelrun-jupyter, or resume the run to rebuild its end."
         )

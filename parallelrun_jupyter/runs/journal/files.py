@@ -59,7 +59,7 @@ class JournalWriter:
         return os.fstat(self._fd).st_size
 
     def sync(self) -> None:
-        """Wait until all appended events are on the disk."""
+        """Wait until all appended events are on disk."""
         os.fsync(self._fd)
 
     def close(self) -> None:
@@ -128,7 +128,7 @@ class JournalReader:
                             yield event
 
     def _with_held(self, event: Event) -> list[Event]:
-        """Return an event after the held attempts, which count only if it names their part."""
+        """Yield an event after the pending attempts, which only count if it names their part."""
         held, self._held = self._held, []
         if not isinstance(event, PartStored):
             return [event]

@@ -33,7 +33,7 @@ from .events import (
 from .throughput import Throughput
 
 LEFT, SUCCEEDED, FAILED, RETRYING = range(4)
-"""Status of a mini-batch: not done yet, done, given up, or failed and to be retried."""
+"""Status of a mini-batch: not done yet, succeeded, failed for good, or failed and to be retried."""
 
 KEPT_ATTEMPTS = 400
 """Number of recent attempts kept, for the timeline and for estimates of durations."""
@@ -69,7 +69,7 @@ class FailureGroup:
     """Failures raised at the same line.
 
     ``first_mini_batch`` is -1 if the import of the script or ``init()`` failed. ``items_lost``
-    counts the items of the mini-batches that were given up, ``items_missing`` the items without a
+    counts the items of the mini-batches that failed for good, ``items_missing`` the items without a
     result in mini-batches that succeeded.
     """
 
@@ -101,7 +101,7 @@ class RunState:
 
     state: str = "Queued"
     reason: str = ""
-    #: of an error outside the script that ended the run
+    #: of the error outside the script that ended the run
     traceback: str = ""
     at_ms: int = 0
     drivers: int = 0
@@ -144,7 +144,7 @@ class RunState:
 
     @property
     def done(self) -> int:
-        """Mini-batches that succeeded or were given up."""
+        """Mini-batches that succeeded or failed for good."""
         return self.succeeded + self.failed
 
     @property
@@ -195,7 +195,7 @@ class RunState:
         before, self.at_ms = self.at_ms, event.at_ms
         match event:
             case AttemptSucceeded():
-                self.at_ms = max(before, event.at_ms)  # it may have waited for its part's event
+                self.at_ms = max(before, event.at_ms)  # may have waited for its part's event
                 self._count_success(event)
             case PartStored():
                 self.parts += 1
@@ -246,7 +246,7 @@ class RunState:
     ) -> None:
         match event:
             case WorkerStarted() if event.worker in self.workers:
-                self.workers[event.worker].pid = event.pid  # requested before, running now
+                self.workers[event.worker].pid = event.pid  # requested earlier, running now
             case WorkerStarted():
                 before = self.vacant.get(event.node)
                 restarts = before.pop(0) + 1 if before else 0
@@ -342,7 +342,7 @@ class RunState:
             self._count_end(event.at_ms, event.duration_us)
 
     def _reopen(self, only: str) -> None:
-        """Count mini-batches that were given up, in one group or in all, as retrying."""
+        """Count mini-batches that failed for good, in one group or in all, as retrying."""
         for mini_batch in self.failed_mini_batches(only):
             if self.statuses[mini_batch] == FAILED:
                 self._set_status(mini_batch, RETRYING)

@@ -107,7 +107,7 @@ class Throughput:
         return max(later - earlier for earlier, later in pairwise(times))
 
     def _last_point_before(self, limit_ms: int) -> tuple[int, int, int]:
-        """Return the last point up to a time, or the earliest one that is known."""
+        """Return the last point up to a time, or the earliest one."""
         earlier = [point for point in self.points if point[0] <= limit_ms]
         if earlier:
             return earlier[-1]

@@ -1,4 +1,4 @@
-"""The logs of a run's workers, read from their ends: filtered, searched, and at a bounded cost."""
+"""Reads the logs of a run's workers from their ends, filtered or searched, at a bounded cost."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class LogQuery:
     lines
         At most this many lines, the last ones.
     since
-        For each worker the byte up to which its log was read before; only later lines are returned.
+        For each worker, the byte up to which its log has been read; only later lines are returned.
     """
 
     worker: str = ""
@@ -168,7 +168,7 @@ _Row = tuple[bytes, str, bytes]  # time, worker, line
 
 
 def _rows(worker: str, lines: list[bytes]) -> list[_Row]:
-    """Return the lines of a log with their times; a line without one has that of the line before."""
+    """Return the lines of a log with their times; a line without a time gets the previous time."""
     rows = []
     stamp = b""
     for line in lines:
@@ -270,7 +270,7 @@ class _BarStates:
     def is_replaced(self, line: bytes) -> bool:
         """Return whether a later line replaces this one."""
         if line[_STAMP_CHARS - 1 : _STAMP_CHARS + 1] != b"Z ":
-            return False  # not written by a worker, such as the note about skipped bytes
+            return False  # not written by the worker, such as the note about skipped bytes
         level = line[_STAMP_CHARS + 1 : line.find(b" ", _STAMP_CHARS + 1)]
         stamp = line[:_STAMP_CHARS] if line.endswith(OPEN_END) else b""
         if stamp and self._later.get(level, stamp) != stamp:
@@ -282,7 +282,7 @@ class _BarStates:
 def shown(line: bytes) -> bytes:
     r"""Return a line of a log as it is displayed, without any ``\r``.
 
-    Logs of earlier versions hold all states of a bar in one line: the last one is displayed.
+    In logs of earlier versions one line has all states of a bar: the last one is displayed.
     """
     if b"\r" not in line:
         return line

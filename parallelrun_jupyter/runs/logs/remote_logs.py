@@ -18,19 +18,19 @@ _POLL_S = 0.02
 
 
 def _time_file(folder: RunFolder) -> Path:
-    """Return the file whose modification time is that of the last fetch."""
+    """Return the file whose modification time is the time of the last fetch."""
     return folder.path / "logs" / "brought"
 
 
 def mark_remote(folder: RunFolder) -> None:
-    """Note that the logs of this run are on other machines and were not fetched yet."""
+    """Record that the logs of this run are on other machines and not fetched yet."""
     path = _time_file(folder)
     path.touch(mode=0o600)
     os.utime(path, (0, 0))
 
 
 def mark_fetched(folder: RunFolder) -> None:
-    """Note that the ends of the logs were fetched just now."""
+    """Record that the ends of the logs were fetched just now."""
     _time_file(folder).touch(mode=0o600)
 
 

@@ -1,7 +1,7 @@
 """``reports/``: the course of a run in the formats of Azure's logs, derived from the journal.
 
-Azure's runtime writes these files under ``logs/``. Tools that read them there find the same names,
-columns and sentences here.
+Azure's runtime writes these files under ``logs/``. Tools that read Azure's files find the same
+names, columns and sentences here.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ class CommittedRows:
 
     def __init__(self) -> None:
         self._offsets = array("q")  # -1 for no rows
-        self._lengths = array("I")  # workers refuse 4 GB or more of rows per mini-batch
+        self._lengths = array("I")  # workers reject 4 GB or more of rows per mini-batch
         self._crcs = array("I")
         self._parts = array("H")
 
@@ -107,8 +107,8 @@ def read_committed(folder: RunFolder, rows: CommittedRows) -> Iterator[tuple[int
                 start += length
                 if len(piece) != length or zlib.crc32(piece) != crc:
                     msg = (
-                        f"the rows of mini-batch {mini_batch} in {part_path(folder, part)} are not "
-                        "the committed ones: the file was changed or the disk is failing. "
+                        f"the rows of mini-batch {mini_batch} in {part_path(folder, part)} are "
+                        "not the committed rows: the file was changed or the disk is failing. "
                         "Start a new run; its inputs and script are unchanged."
                     )
                     raise OutputError(msg)
@@ -121,8 +121,8 @@ def read_committed(folder: RunFolder, rows: CommittedRows) -> Iterator[tuple[int
 def _adjacent(rows: CommittedRows) -> Iterator[tuple[int, int, list[tuple[int, int, int]]]]:
     """Yield (part, offset, [(mini_batch, length, crc), ...]) of ranges to be read together.
 
-    They are adjacent in a part, as of mini-batches that ended together: one read for each would be
-    slow. Together they have at most 4 MB, unless it is one mini-batch.
+    They are adjacent in a part, as rows of mini-batches that ended together are: a read for each
+    would be slow. Together they have at most 4 MB, unless it is one mini-batch.
     """
     pieces: list[tuple[int, int, int]] = []
     first = (-1, -1)
@@ -148,7 +148,7 @@ def _open_part(folder: RunFolder, part: int) -> IO[bytes]:
 
 
 def publish(folder: RunFolder, rows: CommittedRows, target: Path, form: str = TEXT) -> int:
-    """Write the output file, in input order, which appears whole; return its size in bytes.
+    """Write the output file atomically, in input order; return its size in bytes.
 
     Notes on rows that it cannot represent are written to the run's folder.
 
@@ -178,7 +178,7 @@ def publish(folder: RunFolder, rows: CommittedRows, target: Path, form: str = TE
     except OSError as error:
         msg = (
             f"the output {target} could not be written ({error.strerror or error}). "
-            f"The rows are safe in {folder.output}; make room or give another output."
+            f"The rows are safe in {folder.output}. Free disk space, or give another output."
         )
         raise OutputError(msg) from error
     return written
@@ -225,7 +225,7 @@ def read_rows(data: bytes, form: str, notes: RowNotes | None = None) -> pd.DataF
             return _noted_rows(data, form, notes)
         except (ValueError, KeyError) as error:
             warnings.warn(
-                f"the output is not the one that the run wrote ({error}): its rows are read "
+                f"the output file is not as the run wrote it ({error}): its rows are read "
                 "without their types",
                 stacklevel=4,
             )

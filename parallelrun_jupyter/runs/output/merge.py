@@ -12,8 +12,8 @@ same kind::
     [4000, 0]                                   number of rows, number of their kind
     [3, 0, {"id": "sns"}]                       with a letter for each value of a column
 
-A null kind: nothing is known about the rows. The last line is the ``{"size_bytes": ...}`` of the
-file.
+A null kind means that the kind of the rows is unknown. The last line has the size of the file:
+``{"size_bytes": ...}``.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def _named(mini_batch: int) -> str:
 
 
 class _Sink(io.RawIOBase):
-    """A file for the Parquet writer, whose bytes are passed on piece by piece."""
+    """A file for the Parquet writer, whose bytes are forwarded piece by piece."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -135,7 +135,7 @@ def _parquet(pieces: Pieces) -> Iterator[bytes]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    schema = _common_schema(pieces) or pa.schema([])  # also without rows it is a Parquet file
+    schema = _common_schema(pieces) or pa.schema([])  # a Parquet file, even without rows
     sink = _Sink()
     writer = pq.ParquetWriter(sink, schema)
     held: list[pa.Table] = []

@@ -23,7 +23,7 @@ _NULLABLE = {
 
 
 def conflict(source: str, columns: str, earlier: str, earlier_columns: str) -> OutputError:
-    """Return the error for columns or types that conflict with those of earlier mini-batches."""
+    """Return the error for columns or types that conflict with earlier mini-batches."""
     msg = (
         f"run() returned for {source} the columns {columns}, but for "
         f"{earlier} {earlier_columns}; one file has one set of columns and types. Let run() return the "
@@ -34,7 +34,7 @@ def conflict(source: str, columns: str, earlier: str, earlier_columns: str) -> O
 
 
 def unify_schemas(schemas: Iterable[tuple[str, pa.Schema]]) -> pa.Schema | None:
-    """Return the schema that fits all of them; None if there is none at all.
+    """Return the schema that fits all schemas; None if the list is empty.
 
     Whole numbers become floats if some mini-batches have floats. A column without values in one
     mini-batch gets its type from the others; whole numbers with such gaps become nullable.
@@ -65,7 +65,7 @@ def unify_schemas(schemas: Iterable[tuple[str, pa.Schema]]) -> pa.Schema | None:
         elif set(schema.names) != set(first.names):
             raise conflict(source, f"{schema.names}", first_source, f"{first.names}")
         if notes.get("index", []) != index:
-            index = []  # an index in some, a plain column in others: a plain column
+            index = []  # an index in some schemas and a column in others becomes a column
         for arrow_field in schema:
             kind = notes.get("kinds", {}).get(arrow_field.name, "")
             columns[arrow_field.name].add(source, arrow_field, kind)

@@ -33,7 +33,7 @@ _READ_BY_PANDAS = frozenset(
         "float64",
     ]
 )
-"""Kinds of columns that read_csv itself reads exactly, and faster."""
+"""Kinds of columns that ``read_csv`` reads exactly, and faster."""
 
 Piece = tuple[list[Any], list[Any], str]
 """Values of a column in a range of rows, as in the file; their note and letters."""
@@ -218,7 +218,7 @@ def _joined(columns: list[Any]) -> Any:
         return joined
     values = pd.concat([column.astype(object) for column in columns], ignore_index=True)
     if len(whole) < len(columns) or any(bool((column < 0).any()) for column in whole):
-        return values  # no type holds both
+        return values  # no type represents both
     return values.astype("UInt64" if values.isna().any() else "uint64")
 
 
@@ -229,7 +229,7 @@ def _is_beyond_floats(column: Any) -> bool:
 
 
 _EXACT_IN_FLOATS = 1 << 53
-"""Floats represent all whole numbers up to this."""
+"""Floats represent every whole number up to this."""
 
 
 def _kind_with_gaps(kind: str) -> str:

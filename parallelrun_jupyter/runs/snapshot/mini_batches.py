@@ -1,4 +1,4 @@
-"""The mini-batches of a run: all as a grid of cells, or one with its items and attempts."""
+"""The mini-batches of a run: a grid of cells for all, or the items and attempts of one."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ _SHOWN_STRAGGLERS = 5
 _QUIET_S = 10.0
 _CONFIDENCE = 1.7
 _SLACK = 0.08
-"""Share by which the interval of the time left is widened, beyond the scatter of the durations."""
+"""Share by which the interval of the time left is widened beyond the spread of the durations."""
 
 _LEAST_SPAN_S = 0.5
 _LAST_FEW = 12
@@ -39,7 +39,7 @@ UNKNOWN_USE = "."
 
 
 class Straggler(TypedDict):
-    """A mini-batch that runs much longer than the others took."""
+    """A mini-batch that runs much longer than usual."""
 
     worker: str
     mini_batch: int
@@ -109,7 +109,7 @@ def eta(state: RunState, at_ms: int) -> tuple[float, float, float] | None:
     """Return the seconds left: likely, at least, at most; None while too little is known.
 
     The interval contains the true end in about nine of ten runs. It spans the rates of several
-    parts of the run, the scatter of the durations, and one last long mini-batch.
+    parts of the run, the spread of the durations, and one last long mini-batch.
     """
     done = state.done - state.throughput.done_before
     to_do = state.planned - state.throughput.done_before
@@ -303,7 +303,7 @@ def _series(rows: Sequence[Use], column: int, at_ms: int) -> list[int]:
     """Return the last measured value at each step, -1 before the first one."""
     values = []
     position, value = 0, -1
-    end = at_ms // USE_STEP_MS * USE_STEP_MS  # so that points do not move between snapshots
+    end = at_ms // USE_STEP_MS * USE_STEP_MS  # so that points keep their position between snapshots
     for step in range(USE_POINTS - 1, -1, -1):
         while position < len(rows) and rows[position][0] <= end - step * USE_STEP_MS:
             value = rows[position][column]

@@ -231,7 +231,7 @@ def is_shown_as(text: str, shown: str) -> bool:
 
 
 def is_resumable(state: RunState, record: RunRecord) -> bool:
-    """Return whether a resume of an ended run would run anything."""
+    """Return whether a resume of an ended run would run any mini-batch."""
     return not state.is_all_done and not short_results_exceed(state, record)
 
 
@@ -252,4 +252,4 @@ def effective_state(
         return state.state, state.reason
     if state.state == "Queued":
         return "Interrupted", f"its driver did not start; see {folder.driver_log}"
-    return "Interrupted", "driver lost: the process that ran it is gone"
+    return "Interrupted", "driver lost: its process has ended"

@@ -28,7 +28,7 @@ _RAISED = 1
 
 
 def serve_json_lines(work: Callable[[Iterator[Any], Send], None]) -> None:
-    """Do the work of a child process that was started as ``python -m MODULE PARENT``, and end it.
+    """Run the work of a child process that was started as ``python -m MODULE PARENT``, then end it.
 
     PARENT is the process id of the parent. Text that libraries print to standard output goes to
     standard error.
@@ -45,7 +45,7 @@ def serve_json_lines(work: Callable[[Iterator[Any], Send], None]) -> None:
 
 
 def serve_forked(work: Callable[[Send], None], parent: int, replies: int, stderr: int) -> None:
-    """Do the work of a child process that was forked from ``parent``, and end it.
+    """Run the work of a child process that was forked from ``parent``, then end it.
 
     Parameters
     ----------
@@ -67,11 +67,11 @@ def serve_forked(work: Callable[[Send], None], parent: int, replies: int, stderr
 
 
 def _work_and_exit(work: Callable[[], None], replies: int) -> None:
-    """Do some work and end this process; an exception of the work is sent first."""
+    """Run some work and end this process; an exception of the work is sent first."""
     status = 0
     try:
         work()
-    except BaseException as error:  # the top of a process: a plugin's SystemExit is an error too
+    except BaseException as error:  # the top of a process: a plugin's SystemExit is also an error
         status = _RAISED
         _report(error, replies)
     finally:
@@ -100,8 +100,8 @@ def crash_message(error: BaseException) -> list[Any]:
     """Return the message that describes an exception: its type, its text and its traceback."""
     try:
         text = str(error)
-    except Exception as broken:  # __str__ of a class that is not ours
-        text = "its text cannot be made: %s" % type(broken).__name__
+    except Exception as broken:  # __str__ of another package's class
+        text = "its text could not be created: %s" % type(broken).__name__
     return ["crashed", type(error).__name__, text[:_MESSAGE_CHARACTERS], traceback_text(error)]
 
 

@@ -1,4 +1,4 @@
-"""The arguments of ``run()``: the mini-batch, and a context for scripts that take one."""
+"""The arguments of ``run()``: the mini-batch, and a context for scripts that accept one."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def load(line: PlanLine) -> Any:
     Raises
     ------
     BadInput
-        A table cannot be read as it was planned, or a path could not be read when it was listed and
-        still cannot.
+        A table cannot be read as planned, or a path still cannot be read, as at the time of
+        listing.
     """
     if line.is_table:
         from .tables.reader import load_table
@@ -46,7 +46,7 @@ def load(line: PlanLine) -> Any:
 
 
 def _check_repaired(path: str, reason: str) -> None:
-    """Check that a path can be read now, which it could not when it was listed."""
+    """Check that a path that could not be read during listing can be read now."""
     try:
         is_folder = stat.S_ISDIR(os.stat(path).st_mode)
     except OSError as error:
@@ -120,8 +120,8 @@ class MiniBatchContext:
         """Return the rows of the mini-batch as dicts, from the columns' names to Python values.
 
         Each column keeps its type: whole numbers are ``int`` beside columns of floats, and a missing
-        value is None. The rows are those of the DataFrame that ``run()`` received, including its
-        changes.
+        value is None. The rows come from the DataFrame that ``run()`` received, including changes
+        made by ``run()``.
 
         Raises
         ------
@@ -162,7 +162,7 @@ def with_context(
 
 
 def takes_context(run: Callable[..., Any]) -> bool:
-    """Return whether ``run`` takes a context beside the mini-batch.
+    """Return whether ``run`` accepts a context besides the mini-batch.
 
     It does if it has a second positional argument, or ``*args``. An argument with a default must be
     named for it (``context``, ``mini_batch_context``, ``ctx``): ``run(mini_batch, top=3)`` keeps its

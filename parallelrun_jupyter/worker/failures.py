@@ -16,7 +16,7 @@ _LIBRARIES = (
     "/lib64/python3.",
     "/lib/pypy3.",
 )
-"""Folders of an interpreter and its packages, also inside a folder of the user."""
+"""Folders of an interpreter and its packages, even inside a folder of the user."""
 
 SHORT_RESULT = "ShortResult"
 MESSAGE_CHARS = 2000

@@ -1,4 +1,4 @@
-"""A fork server: imports the script's modules once, then forks workers that have them too.
+"""A fork server: imports the script's modules once, then forks workers that share them.
 
 A node starts it as ``python <this folder> fork_server SOCKET MODULE ...``. Messages are JSON lines.
 The fork server sends ``["ready", [modules that could not be imported]]`` once. For each worker the
@@ -110,7 +110,7 @@ class ForkServer:
             else:
                 os.environ[name] = text
         numpy = sys.modules.get("numpy")
-        if numpy is not None:  # Python's own random reseeds itself after a fork
+        if numpy is not None:  # Python's own random module reseeds itself after a fork
             numpy.random.seed()
 
     def _read(self) -> bytes:

@@ -1,7 +1,7 @@
 """Pauses garbage collection during imports, whose objects live as long as the process.
 
-TensorFlow creates 600,000 objects. Collections take a quarter of its import (3.0 s, and 2.3 s without
-them), and each later full collection would take a fifth of a second.
+TensorFlow creates 600,000 objects. Collections take a quarter of its import time (3.0 s; 2.3 s
+without them), and each later full collection would take a fifth of a second.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ if TYPE_CHECKING:  # typing is not worth its import in a worker
 _JSON = json.JSONDecoder()  # json.loads takes a third longer
 
 END_MARK = b'["end",'
-"""How the last line of a complete plan begins: ``["end", mini_batches, items]``."""
+"""The beginning of the last line of a complete plan: ``["end", mini_batches, items]``."""
 
 
 class PlanLine:
@@ -120,5 +120,5 @@ class PlanLine:
 
     @property
     def files(self) -> list[tuple[str, int, Any]]:
-        """Path, size and version of each file; nothing for files whose versions are elsewhere."""
+        """Path, size and version of each file; nothing if their versions are elsewhere."""
         return list(zip(self.paths, self.sizes, self.versions))

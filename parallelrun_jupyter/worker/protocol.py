@@ -51,7 +51,7 @@ FLUSH_AFTER_S = 0.015
 
 
 def encode(message: list[Any]) -> bytes:
-    """Return the line of a message; ASCII only, so that odd file names survive."""
+    """Return the line of a message, in ASCII only, so that unusual file names are preserved."""
     return json.dumps(message, separators=(",", ":")).encode("ascii") + b"\n"
 
 

@@ -244,7 +244,7 @@ class Worker:
     def _send(self, data: bytes) -> None:
         try:
             protocol.write_all(self._replies, data)
-        except BrokenPipeError:  # the node has died; the watch on it may not have noticed yet
+        except BrokenPipeError:  # the node has died; the thread that watches it may not know yet
             os._exit(0)
 
 

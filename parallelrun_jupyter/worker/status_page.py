@@ -1,4 +1,4 @@
-"""A page of shared memory with a worker's present activity, which the node reads.
+"""A page of shared memory with a worker's current activity, which the node reads.
 
 It costs no message, so the worker writes it at every mini-batch. It outlives a killed worker: even after
 a SIGKILL the node can read the running mini-batch and its start. Times are

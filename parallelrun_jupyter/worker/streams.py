@@ -1,4 +1,4 @@
-"""The log of a worker: every line the script prints or logs, with time, level and mini-batch.
+"""The log of a worker: every line that the script prints or logs, with time, level and mini-batch.
 
 A line is ``2026-11-23T06:20:40.123Z STDOUT #17 text``; ``#-`` stands for no mini-batch. A line
 that ends in `OPEN_END` is a state of a moving progress bar; a later line replaces it.
@@ -187,11 +187,11 @@ class ShownLines:
             if self._row:
                 self._row -= 1
             elif len(self._rows) < _MAX_ROWS:
-                self._rows.insert(0, _Row(is_bar=True))  # the former row has become a line
+                self._rows.insert(0, _Row(is_bar=True))  # the previous row has become a line
         self._rows[self._row].at_start = True
 
     def _states(self) -> Any:
-        """Return the present states of the bars if they are due to be logged, else None."""
+        """Return the current states of the bars if they are due to be logged, else None."""
         states = [row.text for row in self._rows if row.is_bar and row.text.strip()]
         if not states:
             return None
@@ -277,8 +277,8 @@ class UserStreams:
         """Write the unfinished lines of a mini-batch, which took ``took_s`` seconds.
 
         After a very short ``run()``, output past ``sys.stdout`` (C code, a child process) is not
-        awaited, since the check would take longer than ``run()``. Such lines may have the number of
-        one of the next mini-batches.
+        waited for, since the check would take longer than ``run()``. Such lines may have the number
+        of one of the next mini-batches.
         """
         for stream in self._streams:
             if not stream.closed:
@@ -336,7 +336,7 @@ def _is_read_empty(fd: int) -> bool:
 class _LoggingHook:
     """A finder that calls back after the first ``import logging``, then removes itself.
 
-    A script that does not log need not pay for importing ``logging``.
+    A script that does not log should not pay for importing ``logging``.
     """
 
     def __init__(self, callback: Any) -> None:

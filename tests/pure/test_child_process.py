@@ -64,7 +64,7 @@ def test_the_last_message_is_json_and_holds_type_text_and_traceback(said: str) -
 
 def test_whatever_is_raised_can_be_told() -> None:
     _, error, message, trace = crash_message(raised(Unspeakable()))
-    assert (error, message) == ("Unspeakable", "its text cannot be made: ZeroDivisionError")
+    assert (error, message) == ("Unspeakable", "its text could not be created: ZeroDivisionError")
     assert "in raised" in trace
     _, error, message, _ = crash_message(raised(SystemExit(0)))
     assert (error, message) == ("SystemExit", "0")

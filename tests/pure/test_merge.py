@@ -150,7 +150,11 @@ def test_azures_text_has_a_header_where_it_is_asked_for() -> None:
             "csv",
             "two of its columns have the same name",
         ),
-        (pd.DataFrame({"a": [1, "x"]}), "parquet", "run\\(\\) returned a value that Parquet cannot represent"),
+        (
+            pd.DataFrame({"a": [1, "x"]}),
+            "parquet",
+            "run\\(\\) returned a value that Parquet cannot represent",
+        ),
         ([{"a": float("inf")}], "jsonl", "inf .* for row 0 in 'a': JSON has no infinite number"),
     ],
 )

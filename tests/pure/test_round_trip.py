@@ -253,8 +253,8 @@ def test_an_array_in_a_cell_comes_back_as_one() -> None:
             [pd.DataFrame({"a": [1, 2]})],
             "element 0 .* is a DataFrame of 2 rows; one element is one",
         ),
-        ([pd.DataFrame({"a": [1]}), 5], r"element 1 .* is 5 \(int\), beside a DataFrame"),
-        ([1, pd.Series([1])], r"element 0 .* is 1 \(int\), beside a DataFrame or Series"),
+        ([pd.DataFrame({"a": [1]}), 5], r"element 1 .* is 5 \(int\), but others are DataFrames"),
+        ([1, pd.Series([1])], r"element 0 .* is 1 \(int\), but others are DataFrames or Series"),
         ([{"a": pd.DataFrame({"b": [1]})}], "DataFrame"),
     ],
 )
@@ -415,7 +415,7 @@ def test_a_changed_file_is_read_without_types_and_with_a_warning() -> None:
     notes.end(7)
     noted = read_notes(lines)
     assert read_rows(b"id\n007\n", "csv", noted)["id"].tolist() == ["007"]
-    with pytest.warns(UserWarning, match="is not the one that the run wrote .*8 bytes, not 7"):
+    with pytest.warns(UserWarning, match="is not as the run wrote it .*8 bytes, not 7"):
         assert read_rows(b"id\n0078\n", "csv", noted)["id"].tolist() == [78]
 
 

@@ -51,7 +51,9 @@ def test_a_copy_is_that_of_copytree_or_refused_by_its_size(
     )
     size = sum(len(data or b"") for data in content_of(expected).values())
     if size > limit:
-        with pytest.raises(ConfigError, match="including linked files, and everything in it would be"):
+        with pytest.raises(
+            ConfigError, match="including linked files, and everything in it would be"
+        ):
             copy_source(source, root / "target", ignore, limit)
     else:
         assert copy_source(source, root / "target", ignore, limit) == ""

@@ -35,7 +35,7 @@ def test_text_with_line_ends_is_a_row_each_and_the_file_holds_its_bytes(
     assert output.read_bytes().decode() == "".join(f"{text}\n" for text in EXPECTED)
     assert [path.name for path in output.parent.iterdir()] == [output.name]
     output.write_bytes(b"another run's\n")
-    with pytest.warns(UserWarning, match="is not the one that the run wrote"):
+    with pytest.warns(UserWarning, match="is not as the run wrote it"):
         assert rows_of(run) == ["another run's"]
 
 

@@ -232,6 +232,6 @@ def test_a_table_of_which_rows_are_kept_is_refused_when_it_was_repaired(
     before = run.snapshot(), rows_of(run)
     assert before[0]["failed"] == 1
     orders.write_text(whole)
-    with pytest.raises(InputError, match="rows that mini-batch 0 made of it are kept"):
+    with pytest.raises(InputError, match="rows that mini-batch 0 made from it are kept"):
         run.resume(failed_only=True)
     assert (run.snapshot(), rows_of(run)) == before

@@ -140,7 +140,7 @@ class Change(NamedTuple):
     is_gone: bool
 
     def __str__(self) -> str:
-        return f"the input {self.path!r} {'is gone' if self.is_gone else 'has changed'}"
+        return f"the input {self.path!r} {'no longer exists' if self.is_gone else 'has changed'}"
 
 
 def changes(

@@ -153,7 +153,7 @@ class Model:
 
 
 def _in_working_directory(name: str, version: int | None) -> str | None:
-    """Return the path of a model in ./azureml-models, its folder on Azure's nodes, or None."""
+    """Return the path of a model in ./azureml-models, as on Azure's nodes, or None."""
     folder = os.path.join(os.getcwd(), MODELS_FOLDER, name)
     if os.path.islink(os.path.dirname(folder)) or not os.path.isdir(folder):
         return None
@@ -239,7 +239,7 @@ class Run:
             line = json.dumps(dict(row, at=time.time())) + "\n"
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
             try:
-                os.write(fd, line.encode())  # a single write, since other workers append too
+                os.write(fd, line.encode())  # a single write, since other workers also append
             finally:
                 os.close(fd)
 

@@ -26,7 +26,8 @@ class FileDataset:
         for path in self._paths:
             if "://" in path:
                 raise OSError(
-                    "dataset %r is at %s, which was not fetched for this script; pass it to the step as "
+                    "dataset %r is at %s, which was not downloaded for this script; pass it to "
+                    "the step as "
                     "a side input" % (self.name, path)
                 )
             if os.path.isdir(path):

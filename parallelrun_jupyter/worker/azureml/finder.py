@@ -46,7 +46,7 @@ class LazyFinder:
     """Base of finders of modules whose names are loaded on first use."""
 
     def names_in(self, module: str) -> Any:
-        """Return the names in a module, None for modules of others."""
+        """Return the names in a module; None for other modules."""
         raise NotImplementedError
 
     def load(self, module: str, name: str) -> Any:
@@ -60,7 +60,7 @@ class LazyFinder:
         raise NotImplementedError
 
     def find_spec(self, name: str, *_: Any) -> Any:
-        """Return the spec of a module with names, else None."""
+        """Return the spec of a module that has names, else None."""
         if self.names_in(name) is None:
             return None
         loader: Any = self
@@ -103,7 +103,7 @@ class AzuremlFinder(LazyFinder):
         names = TABLE[module]
         if name not in names:
             raise AttributeError(
-                "%s.%s is not available to scripts here (available: %s); docs/azureml.md lists all "
+                "%s.%s is not available to scripts (available: %s); docs/azureml.md lists all "
                 "names" % (module, name, ", ".join(sorted(names)) or "none")
             )
         return getattr(importlib.import_module("." + names[name], __package__), name)

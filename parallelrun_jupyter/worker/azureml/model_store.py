@@ -181,4 +181,4 @@ def link_models(workspace: str) -> None:
         try:
             os.symlink(files, MODELS_FOLDER)
         except OSError:
-            pass  # another worker created it, or the script brings its own folder
+            pass  # another worker created it, or the script has its own folder

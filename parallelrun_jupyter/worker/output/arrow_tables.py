@@ -32,7 +32,7 @@ def arrow_stream(frame: Any, index: list[list[Any]]) -> bytes:
     Parameters
     ----------
     frame
-        The columns, including those of the index.
+        The columns, including the columns of the index.
     index
         (column, name or None) of each level of the index.
 
@@ -65,7 +65,7 @@ def arrow_stream(frame: Any, index: list[list[Any]]) -> bytes:
 
 
 def _too_large(frame: Any, error: OverflowError) -> BadResult:
-    """Return the error that locates the whole number that no Parquet type holds."""
+    """Return the error that locates a whole number that no Parquet type represents."""
     for name, dtype in zip(frame.columns, frame.dtypes):
         for row, value in enumerate(frame[name] if str(dtype) == "object" else ()):
             if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
@@ -111,7 +111,7 @@ def _is_vector(value: Any) -> bool:
 
 
 def _with_metadata(table: Any, about: dict[str, Any]) -> Any:
-    """Replace pandas' metadata of a table by ours."""
+    """Replace pandas' metadata of a table by the metadata of this package."""
     import pyarrow as pa
 
     fields = []

@@ -34,7 +34,7 @@ TEXT_KIND, OBJECTS_KIND = "text", "objects"
 NONE, NAN, NAT, NA = "n", "x", "t", "a"
 STRING, BOOL, INT, FLOAT, BYTES, DECIMAL, DATE, DATETIME, DURATION = "s", "b", "i", "f", "y", "m", "d", "D", "e"  # fmt: skip
 JSON, TUPLE, ARRAY = "j", "u", "v"
-"""The letters of value types; those of the last line are written as JSON."""
+"""The letters of value types; types on the last line are written as JSON."""
 
 _LETTER_OF_TYPE = {
     "str": STRING, "bool": BOOL, "bool_": BOOL, "int": INT, "float": FLOAT, "bytes": BYTES,
@@ -208,7 +208,7 @@ def _cell(value: Any, letter: str, name: str, *, as_csv: bool) -> Any:
         return json.dumps(plain, ensure_ascii=False, default=_scalar)
     except (TypeError, ValueError) as error:
         raise bad_value(
-            "in column %r" % name, value, "JSON cannot represent all of it (%s)" % error
+            "in column %r" % name, value, "JSON cannot represent the whole value (%s)" % error
         )
 
 

@@ -199,7 +199,7 @@ def joined_frames(values: Any) -> Any:
     Raises
     ------
     BadResult
-        A DataFrame does not have exactly one row, or there are elements of other types too.
+        A DataFrame does not have exactly one row, or other elements have other types.
     """
     if not _is_of_pandas(values):
         return None
@@ -209,12 +209,12 @@ def joined_frames(values: Any) -> Any:
     for number, value in enumerate(values):
         is_row = isinstance(value, pd.DataFrame) and len(value) == 1
         if not is_row and not are_series:
-            problem = "is %s, beside a DataFrame or Series" % shown(value)
+            problem = "is %s, but others are DataFrames or Series" % shown(value)
             if is_frame(type(value)):
                 problem = "is a DataFrame of %d rows" % len(value)
             raise BadResult(
                 "wrong_result",
-                "element %d of what run() returned %s; one element is one row: return one "
+                "element %d of the result of run() %s; one element is one row: return one "
                 "DataFrame, pandas.concat(frames, ignore_index=True)" % (number, problem),
             )
     if are_series:

@@ -32,7 +32,7 @@ def bad_value(where: str, value: Any, why: str) -> BadResult:
 
 
 def bad_frame(where: str, frame: Any) -> BadResult:
-    """Return the error for a DataFrame in the place of a single value."""
+    """Return the error for a DataFrame in place of a single value."""
     advice = "a DataFrame cannot be a single value; use frame.to_dict('records')"
     return bad_value(where, frame, advice)
 

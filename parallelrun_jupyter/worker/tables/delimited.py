@@ -202,7 +202,7 @@ class _DelimitedRange:
     def _read_with_current_lists(self) -> Any:
         """Return the rows, with text inferred by pandas 3 if that gives the same result.
 
-        pandas 3 infers text in two thirds of the time that it needs if told the type. If it infers
+        pandas 3 infers text in two thirds of the time that it needs with a given type. If it infers
         another type in a range, the range is read again with all types.
         """
         if len(self._names) >= WIDE:
@@ -293,7 +293,7 @@ class _DelimitedRange:
         """Return the number of columns to read beyond the table's: a value in one of them is a surplus field.
 
         One is enough from pandas 1.4 on, which refuses rows that are wider still. Earlier versions
-        drop their fields silently, so the extra columns have room for the widest row.
+        drop their fields silently, so there are enough extra columns for the widest row.
         A wide table is read by groups of columns, without pandas' check: its fields are counted here.
         """
         if len(self._names) >= WIDE:

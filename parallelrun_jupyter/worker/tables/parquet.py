@@ -154,7 +154,9 @@ class _Rows:
                     self._frame([name])
                 except Exception as exact:
                     raise self._unreadable(name, exact)
-            raise BadInput("%s: its rows cannot become a DataFrame: %s" % (self._path, error))
+            raise BadInput(
+                "%s: its rows cannot be converted to a DataFrame: %s" % (self._path, error)
+            )
 
     def _unreadable(self, name: str, error: Exception) -> BadInput:
         kind = self._schema.field(name).type

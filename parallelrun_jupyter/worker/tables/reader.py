@@ -47,7 +47,7 @@ def _check_unchanged(path: str, size: int, time: Any) -> None:
     try:
         status = os.stat(path)
     except OSError as error:
-        raise BadInput("the input %s is gone (%s)" % (path, error.strerror))
+        raise BadInput("the input %s no longer exists (%s)" % (path, error.strerror))
     if (size >= 0 and status.st_size != size) or (
         isinstance(time, int) and status.st_mtime_ns != time
     ):

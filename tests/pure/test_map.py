@@ -18,7 +18,7 @@ import pytest
 from tests.pure.test_architecture import FLOORS, PACKAGE
 
 CONTRIBUTING = Path(__file__).parents[2] / "CONTRIBUTING.md"
-HEADER = "| floor | modules | what is there |\n| --- | --- | --- |\n"
+HEADER = "| floor | modules | content |\n| --- | --- | --- |\n"
 MISSING = "not described yet"
 
 Floors: TypeAlias = Sequence[Iterable[str]]

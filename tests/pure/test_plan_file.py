@@ -124,7 +124,7 @@ def test_a_plan_by_keys_that_was_cut_off_is_completed_to_the_same_bytes(
 @pytest.mark.parametrize(
     ("change", "whole", "message"),
     [
-        ("edit", True, "has changed"), ("edit", False, "has changed"), ("remove", True, "is gone"),
+        ("edit", True, "has changed"), ("edit", False, "has changed"), ("remove", True, "no longer exists"),
         ("remove", False, "is at another position"), ("add", False, "is at another position"),
     ],
 )  # fmt: skip

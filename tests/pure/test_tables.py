@@ -461,7 +461,7 @@ def test_a_missing_changed_or_torn_file_fails_only_its_own_mini_batches(folder: 
     paths[2].write_text("a\n3\n4\n")
     assert load_table(kept)["a"].tolist() == [1]
     for row, message in [
-        (gone, r"the input .*gone\.csv is gone \(No such file"),
+        (gone, r"the input .*gone\.csv no longer exists \(No such file"),
         (changed, r"the input .*changed\.csv was changed after the run was planned"),
         (torn, r"the input .*torn\.csv\.gz could not be read: .*[Ee]nd"),
         (two, r"two\.csv\.zip could not be read: the archive contains 2 files; expected one"),

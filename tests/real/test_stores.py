@@ -267,7 +267,7 @@ def test_keys_in_a_store_and_a_partitioned_copy_there(
          "the storage account 'otheraccount' has no container 'C'."),
         ("az://C/in/*.txt", {"account_key": None, "credential": "identity"},
          "an identity's token is sent over https only. Give a key, a SAS token or anon=True"),
-        ("az://C/in/*.txt", {"acount_name": "x"}, "'acount_name', which the storage account "
+        ("az://C/in/*.txt", {"acount_name": "x"}, "'acount_name', which is not an option of the storage account "
          "'pipelinedata'. Did you mean 'account_name'?"),
         ("az://C/in/*.png", {}, "matches no file in the storage account 'pipelinedata'; "
          "'az://C/in' contains 000.txt."),

@@ -194,7 +194,8 @@ def walk(
         except UNLISTABLE as error:
             if step.folder == root:
                 raise
-            if not step.may_be_missing or isinstance(error, PermissionError):
+            is_missing = step.may_be_missing and not isinstance(error, PermissionError)
+            if not is_missing and (seen is None or _is_new(step.folder, seen)):
                 yield Unlisted(step.folder, error, is_folder=True)
             continue
         if step.has_files:
@@ -203,19 +204,18 @@ def walk(
 
 
 def _each_once(lists: Iterable[list[F]], seen: set[str]) -> Iterator[list[F]]:
-    """Leave out files that were listed before: two ``**`` reach a folder in several ways."""
+    """Leave out paths that were listed before: two ``**`` reach a folder in several ways."""
     for files in lists:
-        if isinstance(files, Unlisted):
-            yield files
-            continue
-        new = [file for file in files if _path(file) not in seen]
-        seen.update(map(_path, new))
+        new = [file for file in files if _is_new(file, seen)]
         if new:
-            yield new
+            yield files if isinstance(files, Unlisted) else new
 
 
-def _path(file: str | FileItem) -> str:
-    return file if isinstance(file, str) else file[0]
+def _is_new(file: str | FileItem, seen: set[str]) -> bool:
+    path = file if isinstance(file, str) else file[0]
+    is_new = path not in seen
+    seen.add(path)
+    return is_new
 
 
 def shown_names(folder: str, names: Sequence[str]) -> str:

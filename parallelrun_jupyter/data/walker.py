@@ -5,6 +5,7 @@ The files of a folder come first, sorted by name, then its subfolders, sorted by
 
 from __future__ import annotations
 
+import errno
 import fnmatch
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -60,8 +61,9 @@ def is_hidden_from_tables(name: str) -> bool:
     return is_hidden(name) or (name[0] == "_" and "=" not in name)
 
 
-UNLISTABLE = (PermissionError, FileNotFoundError, NotADirectoryError)
-"""Errors of a single folder. Others, such as a failing disk, concern the whole input."""
+_UNLISTABLE = (PermissionError, FileNotFoundError, NotADirectoryError)
+"""Errors of a single folder, as is a loop of links. Others, such as a failing disk, concern the
+whole input."""
 
 
 class Unlisted(list[str]):
@@ -191,8 +193,9 @@ def walk(
             files, folders = (
                 ahead.pop(step).result() if pool else list_folder(step.folder, step.pattern)
             )
-        except UNLISTABLE as error:
-            if step.folder == root:
+        except OSError as error:
+            is_of_folder = isinstance(error, _UNLISTABLE) or error.errno == errno.ELOOP
+            if step.folder == root or not is_of_folder:
                 raise
             is_missing = step.may_be_missing and not isinstance(error, PermissionError)
             if not is_missing and (seen is None or _is_new(step.folder, seen)):

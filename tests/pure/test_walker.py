@@ -122,6 +122,15 @@ def test_a_broken_link_is_an_item_once_for_a_glob_with_two_stars(tmp_path: Path)
     assert FileDataset(tmp_path / "**" / "**").to_path() == [f"{tmp_path}/d/broken"]
 
 
+def test_a_loop_of_links_matches_no_folder_of_a_glob(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "a" / "sub").symlink_to("sub")
+    (tmp_path / "b" / "sub").mkdir()
+    (tmp_path / "b" / "sub" / "x.csv").touch()
+    assert FileDataset(tmp_path / "*" / "sub" / "*.csv").to_path() == [f"{tmp_path}/b/sub/x.csv"]
+
+
 def test_a_root_that_cannot_be_listed_is_an_error() -> None:
     with pytest.raises(FileNotFoundError):
         list(walk("elsewhere", ["**"], list_folder))

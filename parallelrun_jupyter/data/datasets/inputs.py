@@ -281,13 +281,14 @@ def _replan_tables(
         mini_batch = by_path[line.paths[0]]
         if model and _is_readable(line):
             _match_columns(line, model)
-        line.extra["first"] = changed[mini_batch].first
+        line.extra = changed[mini_batch].extra
         new[mini_batch] = line.encode() + b"\n"
     return new
 
 
 def _is_readable(line: PlanLine) -> bool:
-    return bool(line.table["format"] != "unreadable")
+    """Return whether all files of a mini-batch could be read; with other ones no format is common."""
+    return bool(line.table.get("format", "unreadable") != "unreadable")
 
 
 def _only_path(planned: dict[int, PlanLine], mini_batch: int) -> str:
@@ -301,7 +302,7 @@ def _only_path(planned: dict[int, PlanLine], mini_batch: int) -> str:
     unit = "mini-batches of several files" if len(paths) > 1 else "several mini-batches of one file"
     msg = (
         f"the input {paths[0]!r} has changed since the run was planned, and {unit} cannot be planned "
-        "again. Start a new run, or put the input back as it was and resume."
+        "again. Start a new run, or restore the input and resume."
     )
     raise InputError(msg)
 

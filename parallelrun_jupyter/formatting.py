@@ -53,7 +53,7 @@ def parse_mini_batch_size(value: int | str) -> MiniBatchSize:
     if match is None or count < 1:
         msg = (
             f"mini_batch_size is {value!r}; expected a whole number from 1, or a number with "
-            "KB, MB or GB. Write for example 5 (files) or '1MB' (bytes of a table)."
+            "KB, MB or GB. Write, for example, 5 (files) or '1MB' (bytes of a table)."
         )
         raise ConfigError(msg)
     unit = match[2]

@@ -1,6 +1,6 @@
 """ParallelRunStep for notebooks: runs an entry script over many mini-batches, with a live view.
 
-The route of a run, and the modules along it:
+The path of a run through the package:
 
     commands/            ->  magics and terminal commands           magics, cli, options
     config/              ->  settings, inputs, compute              run_config, step, compute

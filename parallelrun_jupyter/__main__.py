@@ -20,7 +20,7 @@ def main() -> int:
 
 
 def _drive(path: str, channel: str = "-1") -> None:
-    """Be the driver of the run or the pipeline in a folder."""
+    """Act as the driver of the run or the pipeline in a folder."""
     if (Path(path) / "pipeline.json").exists():
         from .pipelines.driver import drive_pipeline
 

@@ -28,7 +28,7 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import Literal, TypeAlias
 
-Face: TypeAlias = Literal["python", "terminal", "cell", "panel"]
+Interface: TypeAlias = Literal["python", "terminal", "cell", "panel"]
 """An interface that shows errors: the Python API, the terminal, a magic, JupyterLab's views."""
 
 
@@ -53,7 +53,7 @@ _PYTHON = {
     Remedy.LOGS: "run.logs()",
     Remedy.LIST: "Run.list()",
 }
-_NAMES: dict[Face, dict[Remedy, str]] = {
+_NAMES: dict[Interface, dict[Remedy, str]] = {
     "python": _PYTHON,
     "terminal": {
         Remedy.WAIT: "'parallelrun watch{run}'",
@@ -73,7 +73,7 @@ _NAMES: dict[Face, dict[Remedy, str]] = {
     },
     "panel": {Remedy.CANCEL: "Cancel", Remedy.RESUME: "Resume"},
 }
-"""How each face names an action; one without a name is not recommended there."""
+"""How each interface names an action; one without a name is not recommended there."""
 
 
 def visible(text: str) -> str:
@@ -105,10 +105,10 @@ class ParallelRunError(Exception):
         self.run_id = run_id
         self.remedy = tuple(remedy)
 
-    def worded(self, face: Face) -> str:
-        """Return the message, with the remedies named as ``face`` names them."""
+    def worded(self, interface: Interface) -> str:
+        """Return the message, with the remedies named as ``interface`` names them."""
         run = f" {self.run_id}" if self.run_id else ""
-        names = _NAMES[face]
+        names = _NAMES[interface]
         clauses = [
             f"{names[action].format(run=run)} {action.value}"
             for action in self.remedy

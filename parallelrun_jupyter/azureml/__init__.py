@@ -18,7 +18,8 @@ def load_ipython_extension(ipython: Any) -> None:
     """Switch the layer on in a notebook, or print why it stays off."""
     if not install():
         print(
-            "The real azureml-core is installed here, so the local layer stays off. To use the "
+            "The real azureml-core is installed in this environment, so the local layer stays "
+            "off. To use the "
             "layer, run the notebook in an environment without azureml-core.",
             file=sys.stderr,
         )

@@ -1,4 +1,4 @@
-"""States of runs in Azure's words."""
+"""Run states under Azure's names."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _plain(text: str) -> str:
 
 
 def run_status(state: str) -> Status:
-    """Return Azure's word for the state of a pipeline or step."""
+    """Return Azure's name for the state of a pipeline or step."""
     return Status(
         {"Completed": "Finished", "Preparing": "Queued", "Skipped": "NotStarted"}.get(state, state)
     )

@@ -1,4 +1,4 @@
-"""Backends, the places that runs run on. Each is a module, imported when a run names it."""
+"""Backends: they run the nodes. Each is a module, imported when a run selects it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ def find_backend(name: str) -> PoolFactory:
     except ModuleNotFoundError as error:
         if error.name != f"{__name__}.{name}":
             raise
-        msg = f"the run names the backend {name!r}, which this version does not have."
+        msg = (
+            f"the run uses the backend {name!r}, which this version of parallelrun-jupyter does "
+            "not have."
+        )
         raise ConfigError(msg) from error
     factory: PoolFactory = module.make_pool
     return factory

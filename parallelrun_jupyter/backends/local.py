@@ -35,7 +35,8 @@ class LocalPool:
     fork_servers
         The cache of fork servers. Default: workers are started directly.
     target
-        The store to which nodes upload parts of the output. Default: the driver stores the rows.
+        The object store to which nodes upload parts of the output. Default: the driver stores the
+        rows.
     """
 
     def __init__(
@@ -97,7 +98,7 @@ class LocalPool:
         self._nodes[node].assign(first, attempt, lines)
 
     def upload_part(self, node: str, first: int, pieces: Sequence[Piece]) -> None:
-        """Let a node upload the part of the output that starts with mini-batch ``first``."""
+        """Upload the part of the output that starts with mini-batch ``first`` from a node."""
         if self._uploader is not None:
             self._uploader.upload(node, first, pieces)
 
@@ -139,7 +140,7 @@ class LocalPool:
         return [signals.Warned(text, fork_server.traceback)]
 
     def step(self) -> list[Signal]:
-        """Do the work that is due, without reading rows, and return its signals.
+        """Do the work that is due, without reading rows, and return the resulting signals.
 
         A caller that cannot accept more rows calls this in place of `wait`.
         """
@@ -151,7 +152,7 @@ class LocalPool:
         return emitted + (self._uploader.step() if self._uploader is not None else [])
 
     def set_latency(self, latency_s: float) -> None:
-        """Let the nodes hold enough mini-batches to bridge a message to the driver and its answer."""
+        """Set the driver's latency: the nodes hold enough mini-batches to bridge one round trip."""
         for node in self._nodes.values():
             node.feeder.latency_s = latency_s
 
@@ -161,7 +162,7 @@ class LocalPool:
         return max(node.feeder.mean_run_s for node in self._nodes.values())
 
     def pause(self) -> None:
-        """Accept no more mini-batches, and return those that no worker has."""
+        """Accept no more mini-batches, and return the mini-batches not yet sent to a worker."""
         for node in self._nodes.values():
             self._queued += node.pause()
 
@@ -177,7 +178,7 @@ class LocalPool:
         return not is_uploading and all(node.is_idle for node in self._nodes.values())
 
     def set_mini_batches_left(self, count: int) -> None:
-        """Do nothing: this machine does not grow."""
+        """Do nothing: a single machine does not scale."""
 
     def fetch_logs(self) -> None:
         """Do nothing: the logs are on this machine."""
@@ -258,6 +259,6 @@ def make_pool(
     keep_rows: Callable[[bytes], tuple[int, int]],
     fork_servers: ForkServerCache | None = None,
 ) -> LocalPool:
-    """Make the pool of a run."""
+    """Return the pool of a run on this machine."""
     target = upload_target(record, os.environ)
     return LocalPool(folder, record, keep_rows, fork_servers=fork_servers, target=target)

@@ -1,4 +1,4 @@
-"""The failures of a run: as tables, as the error that is raised, and as text for a terminal."""
+"""The failures of a run: as tables, as the raised error, and as text for a terminal."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _GROUP_COLUMNS = (
 
 
 def attempts_frame(events: Iterable[Event]) -> pd.DataFrame:
-    """Return a row for each failed attempt, including those that succeeded for some items only.
+    """Return a row for each failed attempt, including attempts that failed for some items only.
 
     An attempt whose traceback was not stored gets the first traceback of its group.
     """
@@ -72,7 +72,7 @@ def groups_frame(record: RunRecord, groups: Iterable[FailureGroup]) -> pd.DataFr
 
 
 def failure_of(follower: Follower, last: Snapshot) -> RunFailedError:
-    """Return the error for a failed run: the user's own exception first, then ours, if any."""
+    """Return the error for a failed run: the user's own exception first, then the driver's."""
     state = follower.state
     # A group whose mini-batches were all retried successfully is not the reason.
     causes = [

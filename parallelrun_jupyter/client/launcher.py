@@ -1,9 +1,9 @@
-"""Starts drivers, detached, and reuses idle ones; nothing else starts a driver.
+"""Starts detached drivers and reuses idle ones; the only module that starts a driver.
 
-A new driver spends a tenth of a second importing Python's modules and ours. So a driver stays after
-its run, with its fork servers, and runs the next one of the same notebook: a warm driver. It receives
-requests over a socket pair whose other end only the launching process holds, and exits when that
-end closes.
+A new driver spends a tenth of a second importing Python's modules and ours. So a driver stays
+alive after its run, with its fork servers, and drives the next run of the same notebook: a warm
+driver. It receives requests over a socket pair whose other end only the launching process holds,
+and exits when that end closes.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ _STARTUP_VARIABLES = ("PYTHON", "LD_", "DYLD_", "LC_", "LANG", "MALLOC_", "TZ")
 
 _ENDING_S = 0.15
 _ENDING_WITH_IMPORTS_S = 3.0
-"""Wait at most this long for an ending driver: the time that a new one takes to start or to import."""
+"""Maximum waits for a driver that is finishing: a new one takes as long to start or to import."""
 
 _ENDING = b"ending\n"
 _ENDING_WITH_IMPORTS = b"ending with imports\n"
 _IDLE = b"idle\n"
-_TAKEN = b"taken\n"
+_ACCEPTED = b"taken\n"
 
 
 class Launchable(Protocol):
@@ -114,7 +114,9 @@ def _start(folder: Launchable, python: str, environ: Mapping[str, str], *channel
                 check=False,
             )
     except (OSError, subprocess.TimeoutExpired) as error:
-        msg = f"the driver did not start with {python}: {error}. Is that interpreter still there?"
+        msg = (
+            f"the driver did not start with {python}: {error}. Check that this interpreter exists."
+        )
         raise LaunchError(msg) from error
     if done.returncode != 0:
         output = text_from(folder.driver_log, log_start).strip()
@@ -172,7 +174,7 @@ class WarmDriver:
     def is_idle(self) -> bool | None:
         """Return whether the driver is idle; None if it has exited.
 
-        Waits for a driver that is ending its run, longer if it has imports worth keeping.
+        Waits for a driver that is finishing its run, longer if its imports are worth keeping.
         """
         began = time.monotonic()
         while True:
@@ -196,7 +198,7 @@ class WarmDriver:
         return _ENDING_S if self._received.endswith(_ENDING) else 0.0
 
     def hand_over(self, path: str, python: str, environ: Mapping[str, str]) -> bool:
-        """Ask the driver to run the run in a folder; return whether it accepted.
+        """Request that the driver runs the run in a folder; return whether it accepted.
 
         Parameters
         ----------
@@ -216,7 +218,7 @@ class WarmDriver:
             return False
         self._received = answer
         self._socket.setblocking(False)  # noqa: FBT003 - the socket's own signature
-        return answer.startswith(_TAKEN)
+        return answer.startswith(_ACCEPTED)
 
 
 class WarmDrivers:
@@ -228,9 +230,9 @@ class WarmDrivers:
         self._pid = os.getpid()
 
     def hand_over(self, path: str, python: str, environ: Mapping[str, str]) -> bool:
-        """Give the run in a folder to an idle driver; return whether one accepted."""
+        """Hand the run in a folder to an idle driver; return whether one accepted it."""
         with self._lock:
-            if self._pid != os.getpid():  # this process was forked: they are the parent's
+            if self._pid != os.getpid():  # forked: the drivers are the parent's
                 self._drivers, self._pid = [], os.getpid()
             states = [(driver, driver.is_idle()) for driver in self._drivers]
             self._drivers = [driver for driver, is_idle in states if is_idle is False]
@@ -268,7 +270,7 @@ def detach() -> None:
 
 
 def drive(path: str, channel: int = -1) -> None:
-    """Be the driver of a run to its end, then of each further run that is requested.
+    """Drive a run to its end, then each further run that is requested.
 
     Parameters
     ----------
@@ -280,9 +282,9 @@ def drive(path: str, channel: int = -1) -> None:
     Raises
     ------
     RunNotFoundError
-        The folder does not hold a run.
+        The folder does not contain a run.
     RunFolderError
-        Another driver holds the run.
+        Another driver is driving the run.
     """
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     fork_servers = ForkServerCache()
@@ -318,7 +320,7 @@ def _drive(
 
 
 def _announce_ending(channel: socket.socket, *, with_imports: bool) -> None:
-    """Report that the run is over, and whether a fork server holds imports for the next run."""
+    """Report that the run is over, and whether a fork server has imports for the next run."""
     try:
         channel.sendall(_ENDING_WITH_IMPORTS if with_imports else _ENDING)
     except OSError:
@@ -355,7 +357,7 @@ def _next_request(channel: socket.socket) -> str | None:
         os.dup2(fd, 2)
         os.close(fd)
         os.environ.update(environ)
-        channel.sendall(_TAKEN)
+        channel.sendall(_ACCEPTED)
     except OSError:
         return None
     return str(path)

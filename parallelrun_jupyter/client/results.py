@@ -27,7 +27,7 @@ _CONCURRENT_READS = 8
 
 
 def read_frame(folder: RunFolder, record: RunRecord, snapshot: Snapshot) -> pd.DataFrame:
-    """Return the rows of a run, in input order; with a warning if they are not all.
+    """Return the rows of a run, in input order; warn if they are incomplete.
 
     Raises
     ------
@@ -37,7 +37,7 @@ def read_frame(folder: RunFolder, record: RunRecord, snapshot: Snapshot) -> pd.D
     if not record.output.append_rows:
         msg = (
             f"run {folder.run_id} has output_action 'summary_only': its script writes its own "
-            "output. Submit it with output_action='append_row' to have rows here."
+            "output. Submit it with output_action='append_row' to read its rows here."
         )
         raise OutputError(msg)
     output = snapshot["output"]

@@ -116,7 +116,7 @@ def _resume(
     group: str | None,
     environ: Mapping[str, str],
 ) -> None:
-    """Check the request, and start a driver with it."""
+    """Check the request, and start a driver for it."""
     folder, record = follower.folder, follower.record
     if entry_script is not None and follower.state.is_all_done:
         warnings.warn(
@@ -210,7 +210,7 @@ def _wait_for_driver(follower: Follower, log_start: int) -> None:
 
 
 def _place(target: Compute, record: RunRecord) -> dict[str, Any]:
-    """Return the values of a run's record that another compute replaces."""
+    """Return the placement for another compute, which replaces the one in the run's record."""
     placement = record.placement
     nodes, workers = node_counts(
         target,
@@ -250,7 +250,7 @@ def _check_resumable(
 
 
 def _check_short_results(state: RunState, record: RunRecord) -> None:
-    """Refuse a resume that would fail at its start: missing results stay missing."""
+    """Refuse a resume that would fail immediately because missing results stay missing."""
     missing = short_results_exceed(state, record)
     if missing:
         msg = (

@@ -128,7 +128,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        """The run's name, as given at submit."""
+        """The run's name, as passed to `submit`."""
         return self._follower.record.name
 
     @property
@@ -143,7 +143,7 @@ class Run:
     def snapshot(self) -> Snapshot:
         """Return the current progress as a JSON value: counts, rates, workers, failures.
 
-        Its size is bounded, however many mini-batches the run has.
+        Its size is bounded, independent of the number of mini-batches.
         """
         return self._follower.refresh()
 
@@ -224,7 +224,7 @@ class Run:
             )
 
     def cancel(self, drain: bool = False) -> bool:  # noqa: FBT001, FBT002 - the design's signature
-        """Ask the run to end.
+        """Request that the run ends.
 
         Parameters
         ----------

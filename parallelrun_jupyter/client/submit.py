@@ -49,7 +49,7 @@ _LONGEST_INPUT = 40
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """An entry script: a file, or the text of a cell with the file name that it is given."""
+    """An entry script: a file, or the text of a cell and the file name under which it is stored."""
 
     path: Path
     text: str | None = None
@@ -74,8 +74,8 @@ def submit(
     Parameters
     ----------
     config_or_step
-        A `ParallelRunConfig`, or a `ParallelRunStep`, which holds a configuration with its inputs,
-        output and arguments.
+        A `ParallelRunConfig`, or a `ParallelRunStep`: a configuration with its inputs, output and
+        arguments.
     inputs
         Datasets, paths, globs or URLs to run over, one or a list. Required with a configuration.
     output
@@ -192,7 +192,7 @@ def _script_of(config: ParallelRunConfig) -> Script:
     if config.entry_script is None:
         msg = (
             "entry_script is missing; expected the path of a script with run(mini_batch). "
-            "Write for example ParallelRunConfig(entry_script='score.py')."
+            "Write, for example, ParallelRunConfig(entry_script='score.py')."
         )
         raise ConfigError(msg)
     if config.source_directory is None:
@@ -219,7 +219,7 @@ def _target(config: ParallelRunConfig, compute: object) -> Compute:
 
 
 def _check(step: ParallelRunStep, script: Script, target: Compute) -> None:
-    """Run every check that can be made before anything is written; remote ones come last."""
+    """Run every check that is possible before anything is written; remote checks come last."""
     require_posix()
     step.config.check()
     _check_output_format(step.config)
@@ -243,7 +243,7 @@ def _check_output_format(config: ParallelRunConfig) -> None:
 def _check_syntax(script: Script, config: ParallelRunConfig) -> None:
     text = _text_of(script, config)
     if as_environment(config.environment).python == sys.executable:
-        check_script(text, script.path.name)  # another Python may have another syntax
+        check_script(text, script.path.name)  # another Python version may have another syntax
 
 
 def _text_of(script: Script, config: ParallelRunConfig) -> str:
@@ -348,11 +348,11 @@ def _limits(config: ParallelRunConfig) -> RunLimits:
 
 
 def _preload(script: Script, config: ParallelRunConfig, target: Compute) -> list[str]:
-    """Return the modules to import once, in the fork server of all workers."""
+    """Return the modules to import once, in the fork server."""
     if config.preload and not (CAN_FORK and target.backend == "local"):
         text = (
             f"preload={config.preload!r} has no effect: workers are forked only on this machine, and "
-            "only on Linux; here each imports for itself"
+            "only on Linux; in this run each worker imports its own modules"
         )
         warnings.warn(text, stacklevel=5)
         return []

@@ -41,7 +41,7 @@ class Trial:
         line
             The mini-batch as a line of the plan.
         mini_batch
-            Its number, for the context that ``run()`` may take.
+            Its number, for the context argument that ``run()`` may have.
 
         Raises
         ------
@@ -130,7 +130,7 @@ def line_of(folder: RunFolder, mini_batch: int) -> bytes:
     except FileNotFoundError:
         pass  # nothing is planned yet
     msg = (
-        f"run {folder.run_id} has no mini-batch {mini_batch!r}; its numbers go from 0 to "
+        f"run {folder.run_id} has no mini-batch {mini_batch!r}; they are numbered from 0 to "
         f"{max(0, count - 1):,}."
     )
     raise InputError(msg, folder.run_id, remedy=[Remedy.FAILURES])

@@ -1,1 +1,1 @@
-"""The commands of the terminal and the notebook, and their options."""
+"""Commands for the terminal and the notebook, and their options."""

@@ -40,7 +40,7 @@ CLOSED = 141
 
 def main(words: Sequence[str]) -> int:
     """Run a command; return its exit status (0 done, 1 the run failed, 2 wrong usage)."""
-    if sys.stdout is None:  # the shell closed it: >&-
+    if sys.stdout is None:  # closed by the shell: >&-
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - until the end
     try:
         try:
@@ -54,7 +54,7 @@ def main(words: Sequence[str]) -> int:
 
 
 def _discard_output() -> None:
-    """Redirect the streams, so that the flush at the interpreter's exit raises nothing."""
+    """Redirect the streams, so that flushing them at the interpreter's exit raises no error."""
     devnull = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         try:
@@ -192,8 +192,8 @@ def _add_kernel(commands: Any) -> None:
     install.add_argument(
         "--name",
         default="parallelrun-azureml",
-        help="Name of the kernel; with the name in your notebooks, such as python38-azureml, they open "
-        "without asking for a kernel. Default: parallelrun-azureml.",
+        help="Name of the kernel. Notebooks that name this kernel, such as python38-azureml, open "
+        "without asking for one. Default: parallelrun-azureml.",
     )
     install.add_argument("--display-name", default="", help="Name shown in Jupyter.")
     install.add_argument("--prefix", help="Folder of an environment. Default: the user's folder.")
@@ -304,9 +304,9 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def console() -> int:
-    """Run the ``parallelrun`` program: its arguments are the process's.
+    """Run the ``parallelrun`` program with the arguments of this process.
 
-    Characters that the terminal's encoding lacks are escaped.
+    Characters that the terminal cannot encode are escaped.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

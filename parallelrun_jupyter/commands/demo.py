@@ -1,4 +1,4 @@
-"""``parallelrun demo``: classifies real handwritten digits on several processes, in a minute."""
+"""``parallelrun demo``: classifies real handwritten digits in several processes, in a minute."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..client.run import Run
 
 SCALE = 4
-"""The digits have 8x8 pixels; in the files they are enlarged by this factor, to be readable."""
+"""The digits have 8x8 pixels; the files enlarge them by this factor, for people to read."""
 
 _QUICKSTART = Path(__file__).parents[2] / "notebooks" / "01_quickstart.ipynb"
 _TRAINED_ON = 500

@@ -33,7 +33,7 @@ def install_kernel(
     Parameters
     ----------
     name
-        The kernel's name. With the name of the kernel that a notebook was written for, such as
+        The kernel's name. If it is the name of the kernel that a notebook was written for, such as
         ``python38-azureml``, the notebook opens without asking for a kernel.
     display_name
         The name shown in Jupyter.

@@ -79,7 +79,7 @@ def cell_options() -> OptionParser:
 
 @magics_class
 class ParallelRunMagics(Magics):
-    """The magics; a mistake of the user is reported in one line, with a remedy."""
+    """The magics. They report a user's mistake in one line, with a remedy."""
 
     @line_cell_magic
     def parallelrun(self, line: str, cell: str | None = None) -> None:
@@ -91,7 +91,7 @@ class ParallelRunMagics(Magics):
             else:
                 self._cell(line, cell)
         except RunFailedError as error:
-            raise error from None  # the script failed, not the line: no UsageError
+            raise error from None  # the script failed, not the command line: no UsageError
         except ParallelRunError as error:
             raise UsageError(error.worded("cell")) from None
 
@@ -145,7 +145,7 @@ class ParallelRunMagics(Magics):
         Raises
         ------
         EntryScriptError
-            The cell uses some; its processes do not have them.
+            The cell uses some of them; its processes do not have them.
         """
         hidden = getattr(self.shell, "user_ns_hidden", {})
         names = {key: value for key, value in self._names().items() if key not in hidden}
@@ -154,7 +154,8 @@ class ParallelRunMagics(Magics):
             listed = ", ".join(f"{use} (line {line})" for use, line in uses.items())
             remedy = "; ".join(dict.fromkeys(how_to_define(use, names[use]) for use in uses))
             msg = (
-                f"{name} uses names that the notebook defines, not the cell: {listed}. The cell runs "
+                f"{name} uses names that are defined in the notebook, not in the cell: {listed}. "
+                "The cell runs "
                 f"in processes of its own, which do not see the notebook's variables: {remedy}."
             )
             raise EntryScriptError(msg)
@@ -210,7 +211,7 @@ class ParallelRunMagics(Magics):
 
     @staticmethod
     def _show(run: Run, text: str) -> None:
-        """Show a run live in a notebook; elsewhere, print a text."""
+        """Show a run live in a notebook; elsewhere, print its state as text."""
         if in_notebook():
             RunDetails(run).show()
         else:
@@ -257,7 +258,7 @@ class ParallelRunMagics(Magics):
         return {} if shell is None else shell.user_ns
 
     def _run_of(self, words: list[str]) -> Run:
-        """Return the run that a variable or an id names; without a word, the newest."""
+        """Return the run named by a variable or an id; without either, the newest run."""
         if len(words) > 1:
             msg = f"{' '.join(words)!r} is more than one run; name one, or none for the newest."
             raise ConfigError(msg)
@@ -285,7 +286,7 @@ def how_to_define(name: str, value: object) -> str:
         imported = name if same else f"{value.__name__} as {name}"
         return f"write 'from {module} import {imported}' in the cell"
     if is_dataset(value):
-        return f"give {name} with --input, and run() is given its items"
+        return f"pass {name} with --input, and run() receives its items"
     if isinstance(value, str | int | float | bool | None) and len(repr(value)) <= _LONGEST_VALUE:
         return f"write '{name} = {value!r}' in the cell, or pass it as an argument after --"
     return f"make {name} in the cell's init(), or save it to a file that init() reads"

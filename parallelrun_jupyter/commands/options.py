@@ -1,4 +1,4 @@
-"""The options of commands and magics, and the values that they stand for."""
+"""The options of commands and magics, and the settings and inputs that they describe."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ _LISTED_RUNS = 20
 
 
 class OptionParser(argparse.ArgumentParser):
-    """A parser that raises errors with a remedy, in place of exiting the process."""
+    """A parser that raises errors with a remedy instead of exiting the process."""
 
     def error(self, message: str) -> NoReturn:
         """Raise a `ConfigError` with the nearest option."""
@@ -143,8 +143,8 @@ def add_resume_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``resume``."""
     add = parser.add_argument
     add("--failed-only", action="store_true", help="Run only the mini-batches that failed.")
-    add("--group", metavar="GROUP", help="Run only those that failed in this group.")
-    add("--compute", metavar="WHERE", help="Where to continue. Default: as before.")
+    add("--group", metavar="GROUP", help="Run only the mini-batches that failed in this group.")
+    add("--compute", metavar="WHERE", help="Where to continue. Default: the compute used before.")
     add("--entry-script", metavar="SCRIPT", help="Path of a corrected script.")
 
 
@@ -210,7 +210,8 @@ def config_of(options: argparse.Namespace, **settings: Any) -> ParallelRunConfig
         if options.process_count_per_node not in {None, options.workers}:
             msg = (
                 f"--workers is {options.workers} and --process-count-per-node is "
-                f"{options.process_count_per_node}; they mean the same, so give one of them."
+                f"{options.process_count_per_node}; both set the number of worker processes, so "
+                "give one of them."
             )
             raise ConfigError(msg)
         settings["process_count_per_node"] = options.workers
@@ -298,7 +299,7 @@ def inputs_of(
         A word is both a path and a dataset's variable, or ``--format`` does not apply.
     """
     if not words:
-        msg = "--input is missing; write for example --input 'digits/*.png'."
+        msg = "--input is missing; write, for example, --input 'digits/*.png'."
         raise InputError(msg)
     inputs = []
     for word in words:
@@ -320,14 +321,15 @@ def inputs_of(
 def _named_dataset(word: str, value: Any, form: str | None) -> Any:
     if os.path.lexists(word):
         msg = (
-            f"--input is {word!r}, which is a path here and also the variable of {value!r}. Write "
+            f"--input is {word!r}, which is a path in this folder and also a variable with "
+            f"{value!r}. Write "
             f"./{word} for the path; for the dataset, give it another name."
         )
         raise ConfigError(msg)
     if form is not None:
         msg = (
-            f"--format is {form!r}, but --input {word} is {value!r}, which knows what it holds. "
-            "Leave --format out, or give a path."
+            f"--format is {form!r}, but --input {word} is {value!r}, which already defines its "
+            "format. Omit --format, or give a path."
         )
         raise ConfigError(msg)
     return value

@@ -23,7 +23,7 @@ class LocalCompute:
         return "local"
 
     def spec(self) -> dict[str, Any]:
-        """Return its description in a run's record."""
+        """Return the description for a run's record."""
         return {}
 
     def setting(self) -> Any:
@@ -35,7 +35,7 @@ class LocalCompute:
         return {}
 
     def check(self) -> None:
-        """Check at submit that it can be used; this machine always can."""
+        """Do nothing: this machine is always available."""
 
 
 Compute: TypeAlias = LocalCompute | DaskCompute
@@ -120,8 +120,8 @@ def name_compute(name: str, compute: object, environ: Mapping[str, str] = os.env
     if compute is not None:
         if target.secrets():
             msg = (
-                f"compute {name!r} holds certificates as texts, which are not stored on disk: pass "
-                "the paths of files."
+                f"compute {name!r} contains certificates as texts, which are not stored on disk: "
+                "pass the paths of files."
             )
             raise ConfigError(msg)
         computes[name] = {"backend": target.backend, **target.spec()}

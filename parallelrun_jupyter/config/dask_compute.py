@@ -15,7 +15,7 @@ from ..errors import ConfigError, MissingExtraError
 from ..formatting import looks_secret, nearest_hint
 
 TLS_VARIABLE = "PARALLELRUN_DASK_TLS"
-"""The variable that passes certificates given as texts to the driver, so that none is stored."""
+"""The variable that passes certificates given as texts to the driver; they are not stored."""
 
 ENVIRONMENT_PREFIX = "env:"
 """Prefix of an argument whose value is in the environment variable named after it."""
@@ -41,8 +41,8 @@ class DaskCompute:
         ``dask_gateway.GatewayCluster``, ``dask_jobqueue.SLURMCluster`` or ``coiled.Cluster``. The
         run's driver creates the cluster and closes it.
     arguments
-        Keyword arguments of ``cluster``, JSON values. Pass a secret as the text ``env:NAME``, which
-        stands for the environment variable NAME: its value is not stored.
+        Keyword arguments of ``cluster``, as JSON values. Pass a secret as the text ``env:NAME``,
+        which stands for the environment variable NAME: its value is not stored.
     adapt
         Minimum and maximum number of workers, for the cluster's ``adapt``; with ``cluster`` only.
     security
@@ -80,8 +80,9 @@ class DaskCompute:
         count = sum(x is not None for x in (target, scheduler_file, cluster))
         if count != 1:
             msg = (
-                f"DaskCompute was given {count} of an address (or cluster object), scheduler_file "
-                "and cluster; expected one of them, such as DaskCompute('tcp://10.0.0.5:8786')."
+                f"DaskCompute received {count} of these arguments: an address (or cluster "
+                "object), scheduler_file, cluster; expected exactly one, such as "
+                "DaskCompute('tcp://10.0.0.5:8786')."
             )
             raise ConfigError(msg)
         self.lives_here = False
@@ -124,7 +125,7 @@ class DaskCompute:
         return cls(**values)
 
     def spec(self) -> dict[str, Any]:
-        """Return its description in a run's record: JSON values without secrets."""
+        """Return the description for a run's record: JSON values without secrets."""
         spec = {
             "address": self.address,
             "scheduler_file": self.scheduler_file,
@@ -163,7 +164,7 @@ class DaskCompute:
         return f"DaskCompute({', '.join(f'{k}={v!r}' for k, v in setting.items())})"
 
     def check(self) -> None:
-        """Check at submit that it can be used; warn if it ends with this process.
+        """Check, at submit, that the cluster can be used; warn if it ends with this process.
 
         Raises
         ------
@@ -199,7 +200,7 @@ def require_dask() -> None:
     Raises
     ------
     MissingExtraError
-        It is not; the message gives the command that installs it.
+        Dask is not installed; the message gives the command that installs it.
     """
     if importlib.util.find_spec("distributed") is None:
         msg = (
@@ -226,7 +227,7 @@ def _address_of(target: object) -> tuple[str, bool, object]:
     address = getattr(scheduler, "address", None)
     if not isinstance(address, str):
         msg = (
-            f"DaskCompute was given {target!r}; expected the address of a scheduler such as "
+            f"DaskCompute received {target!r}; expected the address of a scheduler such as "
             "'tcp://10.0.0.5:8786', or a cluster or client object that is connected."
         )
         raise ConfigError(msg)
@@ -239,8 +240,9 @@ def _check_address(address: str) -> None:
     if scheme == "inproc":
         msg = (
             f"the Dask scheduler at {address!r} lives inside this process (processes=False). The "
-            "run's driver, another process, cannot reach it. Make the cluster with "
-            "LocalCluster(processes=True), or start 'dask scheduler', and give its tcp:// address."
+            "run's driver, another process, cannot reach it. Create the cluster with "
+            "LocalCluster(processes=True), or start 'dask scheduler', and give its tcp:// "
+            "address."
         )
         raise ConfigError(msg)
     if scheme == "gateway":
@@ -344,8 +346,8 @@ def _certificates_of(security: object) -> tuple[dict[str, str], dict[str, str]]:
     unknown = [name for name in settings if name not in _TLS_NAMES]
     if unknown:
         msg = (
-            f"security has no {unknown[0]!r}.{nearest_hint(unknown[0], _TLS_NAMES)} It takes "
-            f"{', '.join(_TLS_NAMES)}, or a distributed.Security."
+            f"security has no {unknown[0]!r}.{nearest_hint(unknown[0], _TLS_NAMES)} Its keys are "
+            f"{', '.join(_TLS_NAMES)}; a distributed.Security is accepted too."
         )
         raise ConfigError(msg)
     values = {name: str(value) for name, value in settings.items() if value is not None}

@@ -1,4 +1,4 @@
-"""Checks an entry script before a run starts, by parsing it without running it."""
+"""Checks an entry script before a run starts by parsing it, without running it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The configuration of a run, with Azure's field names, ranges and meanings."""
+"""The configuration of a run, with the field names, ranges and meanings of Azure."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class _Number(_Setting):
         self._low, self._high, self._whole = low, high, whole
 
     @property
-    def expected(self) -> str:  # type: ignore[override] # the range belongs to the instance
+    def expected(self) -> str:  # type: ignore[override] # each instance has its own range
         kind = "a whole number" if self._whole else "a number"
         upper = f" to {self._high:g}" if self._high is not None else ""
         return f"{kind} from {self._low:g}{upper}"
@@ -86,7 +86,7 @@ class _OneOf(_Setting):
         self.values = values
 
     @property
-    def expected(self) -> str:  # type: ignore[override] # the values belong to the instance
+    def expected(self) -> str:  # type: ignore[override] # each instance has its own values
         return " or ".join(repr(v) for v in self.values)
 
     def accepts(self, value: Any) -> bool:
@@ -124,7 +124,7 @@ class _FileName(_Text):
 
 
 class _Names(_Setting):
-    expected = "a list of at least one name, each of them once"
+    expected = "a list of at least one name, without duplicates"
 
     def accepts(self, value: Any) -> bool:
         is_list = isinstance(value, list | tuple) and all(isinstance(v, str) for v in value)
@@ -143,7 +143,7 @@ class _Modules(_Setting):
 
 
 class _Variables(_Setting):
-    expected = "a dict of variable names and their texts"
+    expected = "a dict of variable names and texts"
 
     def accepts(self, value: Any) -> bool:
         return isinstance(value, dict) and all(
@@ -154,8 +154,8 @@ class _Variables(_Setting):
 class ParallelRunConfig(HasTraits):
     """The settings of a run: its script, mini-batches, workers, limits and output.
 
-    The fields are those of Azure's ``ParallelRunConfig``; most have a default, also those that
-    Azure requires. All are keyword arguments, attributes, options of ``%%parallelrun`` and
+    The fields are those of Azure's ``ParallelRunConfig``; most have a default, including fields
+    that Azure requires. All are keyword arguments, attributes, options of ``%%parallelrun`` and
     ``parallelrun run`` (with dashes), and keys of the YAML form. A value is checked when it is
     assigned.
 
@@ -223,7 +223,7 @@ class ParallelRunConfig(HasTraits):
         high=100,
         whole=False,
     )
-    run_invocation_timeout = _Number(60, "Time limit of one call of run(), in seconds.", low=1)
+    run_invocation_timeout = _Number(60, "Time limit for one call of run(), in seconds.", low=1)
     task_overhead_timeout = _Number(
         600, "Time limit for loading a mini-batch, in seconds.", low=1, high=259_200
     )
@@ -362,7 +362,7 @@ class ParallelRunConfig(HasTraits):
 
 
 def field_names() -> list[str]:
-    """Return the names of the configuration fields, in the order they are documented."""
+    """Return the names of the configuration fields, in documentation order."""
     return [name for name in vars(ParallelRunConfig) if ParallelRunConfig.class_traits().get(name)]
 
 

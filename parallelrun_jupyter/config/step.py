@@ -135,7 +135,7 @@ class ParallelRunStep:
         if size.has_unit and not is_table:
             msg = (
                 f"mini_batch_size is {text!r}, a size in bytes; file inputs are counted in "
-                "files. Write for example mini_batch_size=5."
+                "files. Write, for example, mini_batch_size=5."
             )
             raise ConfigError(msg)
         return BatchSpec(size.count, keys)
@@ -143,20 +143,20 @@ class ParallelRunStep:
     def _check_kinds(self) -> None:
         if len({type(dataset) for dataset in self.inputs}) > 1:
             msg = (
-                "inputs holds files and tables; a run's inputs must be of one kind. Start one run "
+                "inputs contains files and tables; a run's inputs must be of one kind. Start one run "
                 "for each."
             )
             raise ConfigError(msg)
 
     def _check_side_names(self) -> None:
-        """Check that names of side inputs are unique: a variable with the name holds the path."""
+        """Check that the names of side inputs are unique: each names a variable with one path."""
         by_name: dict[str, FileDataset] = {}
         for side in self.side_inputs:
             first = by_name.setdefault(side.name, side) if side.name else side
             if (first.paths, first.storage) != (side.paths, side.storage):
                 msg = (
-                    f"two side inputs are called {side.name!r}, {first!r} and {side!r}: the variable "
-                    f"AZUREML_DATAREFERENCE_{side.name} can hold one path. Give each another name."
+                    f"two side inputs have the name {side.name!r}, {first!r} and {side!r}: the "
+                    f"variable AZUREML_DATAREFERENCE_{side.name} can hold one path. Give each its own name."
                 )
                 raise ConfigError(msg)
 
@@ -176,7 +176,7 @@ class ParallelRunStep:
         if not isinstance(value, FileDataset):
             return str(value)
         if len(value.paths) != 1:
-            msg = f"arguments holds {value!r}; an argument can stand for one path only."
+            msg = f"arguments contains {value!r}; an argument can stand for one path only."
             raise ConfigError(msg)
         place = (value.paths, value.storage)
         places = [(side.paths, side.storage) for side in self.side_inputs]
@@ -185,7 +185,7 @@ class ParallelRunStep:
         return {"side": [*places, place].index(place)} if value.storage else value.paths[0]
 
     def _check_partition_keys(self) -> None:
-        """Check that every input has all partition keys (its own may be more, as in Azure)."""
+        """Check that every input has all partition keys; it may have more, as in Azure."""
         keys = self.config.partition_keys
         for dataset in self.inputs if keys else ():
             check_keys(keys, dataset.partition_keys, repr(dataset))
@@ -215,14 +215,15 @@ def _as_dataset(value: Any, parameter: str) -> Dataset:
     if not is_several(value):
         return FileDataset(value)
     msg = (
-        f"{parameter} holds a {type(value).__name__}; expected a FileDataset, a TabularDataset, a "
-        "path or a glob. Write for example inputs=FileDataset('digits/*.png')."
+        f"{parameter} contains a value of the type {type(value).__name__}; expected a FileDataset, "
+        "a TabularDataset, a path or a glob. Write, for example, "
+        "inputs=FileDataset('digits/*.png')."
     )
     raise InputError(msg)
 
 
 def _output_place(output: Output, inputs: Sequence[Dataset]) -> Place:
-    """Return the output's place; a container without an account is in the inputs' account."""
+    """Return the output's location; a container without an account is in the inputs' account."""
     if isinstance(output, str | os.PathLike) and not os.fspath(output).strip():
         msg = f"output is {output!r}; expected a folder, which is created if missing, or a URL."
         raise ConfigError(msg)
@@ -238,6 +239,6 @@ def _output_place(output: Output, inputs: Sequence[Dataset]) -> Place:
         return Place(os.path.abspath(os.path.expanduser(local_path(place.path))))
     reason = why_not_written(place.storage)
     if reason:
-        msg = f"output is {place.path!r}, where nothing can be written: {reason}"
+        msg = f"output is {place.path!r}, which cannot be written to: {reason}"
         raise ConfigError(msg)
     return Place(place.path.rstrip("/"), place.storage)

@@ -1,1 +1,1 @@
-"""What a run reads: inputs, and how they become items."""
+"""Inputs of a run: datasets, object stores, and their division into mini-batches."""

@@ -14,7 +14,7 @@ from .walker import FileItem
 T = TypeVar("T")
 
 STILL_READING = b""
-"""Yielded by a dataset instead of a plan line while it reads ahead, with the items read since."""
+"""Yielded instead of a plan line while a dataset reads ahead, with the items read since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +50,8 @@ def group_items(folders: Iterable[list[T]], size: int) -> Iterator[list[T]]:
         yield rest
 
 
-# A run waits for the planner, so lines are put together from text: encoding a `PlanLine` takes three
-# times as long. Their fields and order are those of `PlanLine`.
+# A run waits for the planner, so lines are concatenated from text: encoding a `PlanLine` takes
+# three times as long. The fields and their order are those of `PlanLine`.
 
 
 def file_line(number: int, paths: Sequence[str], extra: str = "") -> bytes:

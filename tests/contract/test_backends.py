@@ -210,5 +210,5 @@ def test_a_new_output_folder_is_there_before_the_script_writes_to_it(
 
 
 def test_a_backend_that_is_not_there_is_named() -> None:
-    with pytest.raises(ConfigError, match="names the backend 'moon', which this version does not"):
+    with pytest.raises(ConfigError, match="uses the backend 'moon', which this version of"):
         find_backend("moon")

@@ -273,7 +273,7 @@ def test_errors_form_the_tree_that_is_drawn() -> None:
 
 
 @pytest.mark.parametrize(
-    ("face", "sentence"),
+    ("interface", "sentence"),
     [
         ("python", "It is active. run.wait_for_completion() waits until it ends, run.cancel() ends it."),
         ("terminal", "It is active. 'parallelrun watch 7' waits until it ends, 'parallelrun cancel 7' ends it."),
@@ -281,11 +281,11 @@ def test_errors_form_the_tree_that_is_drawn() -> None:
         ("panel", "It is active. Cancel ends it."),
     ],
 )  # fmt: skip
-def test_each_face_words_a_remedy(face: Any, sentence: str) -> None:
+def test_each_interface_words_a_remedy(interface: Any, sentence: str) -> None:
     from parallelrun_jupyter.errors import Remedy, RunFolderError
 
     error = RunFolderError("It is active.", "7", remedy=[Remedy.WAIT, Remedy.CANCEL])
-    assert error.worded(face) == sentence
+    assert error.worded(interface) == sentence
 
 
 def test_a_public_name_is_no_module() -> None:

@@ -70,9 +70,9 @@ def test_a_cluster_or_client_object_stands_for_its_address() -> None:
         (lambda: DaskCompute("gateway://host:80/x"), "DaskCompute(cluster='dask_gateway.GatewayCluster'"),
         (lambda: DaskCompute("tpc://host:8786"), "is not the address of a Dask scheduler; expected one such "
          "as 'tcp://10.0.0.5:8786' or 'tls://...'. Did you mean 'tcp'?"),
-        (DaskCompute, "was given 0 of an address"),
-        (lambda: DaskCompute(ADDRESS, scheduler_file="x"), "was given 2 of an address"),
-        (lambda: DaskCompute(5), "DaskCompute was given 5; expected the address of a scheduler"),
+        (DaskCompute, "received 0 of these arguments"),
+        (lambda: DaskCompute(ADDRESS, scheduler_file="x"), "received 2 of these arguments"),
+        (lambda: DaskCompute(5), "DaskCompute received 5; expected the address of a scheduler"),
         (lambda: DaskCompute(cluster="SLURMCluster"), "expected the dotted name of a class"),
         (lambda: DaskCompute(ADDRESS, arguments={"a": 1}), "arguments are for cluster="),
         (lambda: DaskCompute(ADDRESS, adapt=(1, 2)), "adapt is for a cluster that the run creates"),
@@ -198,11 +198,11 @@ def test_a_dask_worker_of_another_version_is_refused_by_name() -> None:
     assert refusal("tcp://a:1", "1.2", "1.2") == ""
     assert refusal("tcp://a:1", "1.1", "1.2") == (
         "the Dask worker tcp://a:1 has parallelrun-jupyter 1.1, and this run was submitted with 1.2. "
-        "Install the same there: pip install 'parallelrun-jupyter[dask]==1.2'"
+        "Install that version there: pip install 'parallelrun-jupyter[dask]==1.2'"
     )
     missing = importlib.metadata.PackageNotFoundError("parallelrun-jupyter")
     assert "has no parallelrun-jupyter, and this run" in refusal("tcp://a:1", missing, "1.2")
-    assert "could not be asked" in refusal("tcp://a:1", OSError("boom"), "1.2")
+    assert "could not be read" in refusal("tcp://a:1", OSError("boom"), "1.2")
 
 
 def test_tails_are_whole_lines_of_what_is_new(tmp_path: Path) -> None:

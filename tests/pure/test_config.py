@@ -44,9 +44,9 @@ def test_native_defaults() -> None:
         ("append_row_file_name", "..", None),
         ("append_row_file_name", "", None),
         ("environment_variables", {"A": 1},
-         "environment_variables is {'A': 1}; expected a dict of variable names and their texts."),
+         "environment_variables is {'A': 1}; expected a dict of variable names and texts."),
         ("partition_keys", "user", "partition_keys is 'user'; expected a list of at "
-         "least one name, each of them once."),
+         "least one name, without duplicates."),
         ("partition_keys", [], None),
         ("partition_keys", ["user", "user"], None),
         ("preload", "tensorflow", "preload is 'tensorflow'; expected 'auto' (what the script "
@@ -143,13 +143,15 @@ def test_a_step_refuses_what_it_cannot_use() -> None:
     config = ParallelRunConfig(entry_script="score.py")
     with pytest.raises(InputError, match="inputs is empty"):
         ParallelRunStep("a", config, [])
-    with pytest.raises(InputError, match="inputs holds a int; expected a FileDataset"):
+    with pytest.raises(
+        InputError, match="inputs contains a value of the type int; expected a FileDataset"
+    ):
         ParallelRunStep("a", config, [3])
     with pytest.raises(ConfigError, match="expected a ParallelRunConfig"):
         ParallelRunStep("a", "config", "x")
     with pytest.raises(
         ConfigError,
-        match="output is 'https://b/o', where nothing can be written: a web server does not",
+        match="output is 'https://b/o', which cannot be written to: a web server does not",
     ):
         ParallelRunStep("a", config, "x", output="https://b/o")
     keyed = ParallelRunConfig(partition_keys=["user"])
@@ -184,9 +186,9 @@ def test_environments_are_resolved(tmp_path: Path) -> None:
 def test_two_side_inputs_of_one_name_are_refused(tmp_path: Path) -> None:
     config = ParallelRunConfig(entry_script="score.py")
     first, second = (FileDataset(tmp_path / name).as_named_input("labels") for name in "ab")
-    with pytest.raises(ConfigError, match="two side inputs are called 'labels'"):
+    with pytest.raises(ConfigError, match="two side inputs have the name 'labels'"):
         ParallelRunStep("a", config, "x/*.png", side_inputs=[first, second])
-    with pytest.raises(ConfigError, match="two side inputs are called 'labels'"):
+    with pytest.raises(ConfigError, match="two side inputs have the name 'labels'"):
         ParallelRunStep("a", config, "x/*.png", arguments=[first, second])
     ParallelRunStep("a", config, "x/*.png", side_inputs=[first], arguments=[first, "--n", first])
     for name in ("", "a=b", None):

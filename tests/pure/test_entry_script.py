@@ -181,4 +181,4 @@ def test_the_advice_depends_on_the_value_of_the_name() -> None:
     assert advice["loads"] == "write 'from json import loads' in the cell"
     assert advice["Mine"].startswith("define Mine in the cell, or import it from a file")
     assert advice["model"].startswith("make model in the cell's init()")
-    assert advice["files"] == "give files with --input, and run() is given its items"
+    assert advice["files"] == "pass files with --input, and run() receives its items"

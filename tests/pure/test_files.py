@@ -142,10 +142,10 @@ def test_sizes_and_times_are_those_of_the_files(tree: Path) -> None:
         ),
         ("none/*.jpg", r"'.*/none' does not exist; '.*' holds"),
         ("none/x.jpg", r"the input '.*/none/x\.jpg' does not exist; '.*' holds"),
-        ("empty", r"the input folder '.*/empty' holds no files\."),
+        ("empty", r"the input folder '.*/empty' contains no files\."),
         (
             "marks",
-            r"'.*/marks' holds no files but _SUCCESS: names that begin with a dot, and in tables with an",
+            r"'.*/marks' contains no files but _SUCCESS: names that begin with a dot, and in tables with an",
         ),
     ],
 )
@@ -164,7 +164,7 @@ def test_what_no_worker_could_read_is_refused() -> None:
         FileDataset("memory://x.png")
     with pytest.raises(InputError, match="an input path is empty"):
         FileDataset(" ")
-    with pytest.raises(InputError, match="was given an empty list"):
+    with pytest.raises(InputError, match="received an empty list"):
         FileDataset([])
 
 
@@ -363,7 +363,7 @@ def test_what_may_not_be_listed_fails_and_the_rest_is_read(tree: Path) -> None:
 
 @pytest.mark.parametrize("given", [None, 5, b"a", [None], [["a"]], {"a": 1}.items()])
 def test_what_is_no_path_is_said(given: Any) -> None:
-    with pytest.raises(InputError, match="is not a path; expected a text|FileDataset was given"):
+    with pytest.raises(InputError, match="is not a path; expected a text|FileDataset received"):
         FileDataset(given)
 
 

@@ -45,7 +45,7 @@ def test_sizes_that_are_read(text: str | int, count: int, has_unit: bool) -> Non
     "text", ["0", 0, -3, "1K", "1024B", "1TB", "1.5MB", "-1", "", "1KBMB", "\uff11", True, "five"]
 )
 def test_sizes_that_are_refused_with_an_example(text: str | int) -> None:
-    with pytest.raises(ConfigError, match=r"mini_batch_size is .* Write for example 5 \(files\)"):
+    with pytest.raises(ConfigError, match=r"mini_batch_size is .* Write, for example, 5 \(files\)"):
         parse_mini_batch_size(text)
 
 
@@ -101,7 +101,9 @@ def test_no_text_to_look_for_takes_long(wanted: str) -> None:
         ("account_key", None, True),
         ("API_TOKEN", None, True),
         ("sas", None, True),
-        ("headers", None, True),
+        ("headers", {}, True),
+        ("HTTP_HEADERS", None, False),
+        ("MODEL_SIGNATURE", None, False),
         ("client_kwargs", {"headers": {}}, True),
         ("sasquatch", None, False),
         ("account_name", {"region": "key"}, False),

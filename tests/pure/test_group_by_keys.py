@@ -103,7 +103,7 @@ def test_each_combination_is_one_mini_batch_and_items_are_numbered(songs: Path) 
 
 def test_a_first_path_without_keys_is_seen_before_anything_starts(songs: Path) -> None:
     with pytest.raises(
-        InputError, match=r"jazz\.wav' has no keys by the partition_format '{a}\.mp3'"
+        InputError, match=r"jazz\.wav' does not match the partition_format '{a}\.mp3'"
     ):
         FileDataset(songs, partition_format="{a}.mp3").check()
     dataset_of(songs).check()

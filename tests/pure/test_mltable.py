@@ -77,11 +77,11 @@ READ = "paths: [file: x]\ntransformations:\n- read_delimited\n- "
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("- 1", "it has no list of paths. Write for example paths: [{file: a.csv}]."),
+        ("- 1", "it has no list of paths. Write, for example, paths: [{file: a.csv}]."),
         ("paths: [", "could not be read: while parsing"),
         ("paths: []", "its list of paths is empty"),
-        ("paths: [x]", "it holds the path 'x'. Expected file, folder, pattern, such as"),
-        ("paths: [file: ' ']", "it holds the path {'file': ' '}. Expected a text"),
+        ("paths: [x]", "its paths contain 'x'. Expected file, folder, pattern, such as"),
+        ("paths: [file: ' ']", "its paths contain {'file': ' '}. Expected a text"),
         ("paths: [file: x]\nversion: 1", "'version' is not supported."),
         (READ + "filter: col('x') > 1", "the transformation 'filter' is not supported. Supported"),
         (READ + "drop_column: a", "Did you mean 'drop_columns'? Supported are convert_column_types, drop"),
@@ -94,12 +94,12 @@ READ = "paths: [file: x]\ntransformations:\n- read_delimited\n- "
         (READ + "convert_column_types: [{columns: a, column_type: {datetime: {formats: [a, b]}}}]",
          "and datetime with one of formats"),
         (READ + "extract_columns_from_partition_format: [a]", "partition_format is ['a']. Expected"),
-        ("paths: [file: x]\ntransformations: [drop_columns: a]", "it has columns, but reads no table"),
+        ("paths: [file: x]\ntransformations: [drop_columns: a]", "it has columns, but does not read a table"),
         ("paths: [file: x]\ntransformations: [read_delimited: {delimitr: ';'}]",
          "read_delimited 'delimitr' is not supported. Did you mean 'delimiter'? Supported"),
         ("paths: [file: x]\ntransformations: [read_delimited: 5]", "read_delimited has the options 5"),
         ("paths: [file: x]\ntransformations: [read_json_lines: {invalid_lines: drop}]",
-         "invalid_lines is 'drop', and rows would be left out silently. Expected error."),
+         "invalid_lines is 'drop', which would drop rows silently. Expected error."),
     ],
 )  # fmt: skip
 def test_anything_else_is_named(tmp_path: Path, text: str, message: str) -> None:

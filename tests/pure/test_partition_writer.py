@@ -115,13 +115,13 @@ def test_keys_that_cannot_be(tmp_path: Path, keys: list[str], kind: Any, message
 
 def test_values_that_no_path_can_carry(tmp_path: Path) -> None:
     nanos = pd.DataFrame({"k": pd.to_datetime([1], unit="ns"), "v": [1]})
-    with pytest.raises(InputError, match="nanoseconds a path cannot hold; round it"):
+    with pytest.raises(InputError, match="nanoseconds a path cannot represent; round it"):
         write_partitions([nanos], ["k"], Place(str(tmp_path)), None)
     zoned = nanos.assign(k=pd.to_datetime(["2020-01-01"]).tz_localize("UTC"))
-    with pytest.raises(InputError, match="times with a zone, which a path cannot hold"):
+    with pytest.raises(InputError, match="times with a time zone, which a path cannot represent"):
         write_partitions([zoned], ["k"], Place(str(tmp_path)), None)
     lists = pd.DataFrame({"k": [(1, 2)], "v": [1]})
-    with pytest.raises(InputError, match="the key 'k' holds a tuple"):
+    with pytest.raises(InputError, match="the key 'k' has a value of the type tuple"):
         write_partitions([lists], ["k"], Place(str(tmp_path)), None)
     with pytest.raises(InputError, match="the table has no rows to partition"):
         write_partitions([], ["k"], Place(str(tmp_path)), None)

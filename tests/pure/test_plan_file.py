@@ -127,7 +127,7 @@ def test_a_plan_by_keys_that_was_cut_off_is_completed_to_the_same_bytes(
     ("change", "whole", "message"),
     [
         ("edit", True, "has changed"), ("edit", False, "has changed"), ("remove", True, "is gone"),
-        ("remove", False, "is no longer in its place"), ("add", False, "is no longer in its place"),
+        ("remove", False, "is at another position"), ("add", False, "is at another position"),
     ],
 )  # fmt: skip
 def test_inputs_that_changed_are_named(

@@ -137,7 +137,7 @@ def test_inference_of_pandas_gives_the_types_of_pandas(folder: Path) -> None:
     pd.testing.assert_frame_equal(found, pd.read_csv(path))
     with pytest.raises(InputError, match="inference is 'clever'; expected 'exact' or 'pandas'"):
         read(path, inference="clever")
-    with pytest.raises(InputError, match="missing holds 7; expected fields as text"):
+    with pytest.raises(InputError, match="missing contains 7; expected fields as they are"):
         read(path, missing=[7])  # type: ignore[list-item]
 
 

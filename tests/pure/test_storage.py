@@ -292,5 +292,5 @@ def test_a_dataset_has_one_store(home: Path) -> None:
     assert FileDataset([store.path("a"), store.path("b")]).paths == ("az://data/a", "az://data/b")
     dataset = FileDataset((store, "a"))
     assert FileDataset.of_spec(dataset.spec()).spec() == dataset.spec()
-    with pytest.raises(InputError, match="of several stores, or some are local; expected one"):
+    with pytest.raises(InputError, match="in several stores, or some are local; expected one"):
         FileDataset([store.path("a"), str(home)])

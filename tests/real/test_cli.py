@@ -260,7 +260,7 @@ def test_a_failed_run_shows_the_users_exception(numbers: Path, tmp_path: Path) -
     [
         (["run", ECHO, "--inputt", "x"],
          "unknown option --inputt of 'parallelrun run'. Did you mean '--input'?"),
-        (["run", ECHO], "--input is missing; write for example --input 'digits/*.png'."),
+        (["run", ECHO], "--input is missing; write, for example, --input 'digits/*.png'."),
         (["run", ECHO, "-i", "/none/*.png"],
          "the glob '/none/*.png' matches no file: '/none' does not exist; '/' holds"),
         (["run", "/none.py", "-i", "/etc/hosts"], "there is no file /none.py"),
@@ -270,7 +270,7 @@ def test_a_failed_run_shows_the_users_exception(numbers: Path, tmp_path: Path) -
         (["run", ECHO, "-i", "/etc/hosts", "--workers", "two"],
          "argument --workers/-w: invalid int value: 'two'"),
         (["run", ECHO, "-i", "/etc/hosts", "-w", "2", "--process-count-per-node", "3"],
-         "they mean the same, so give one of them"),
+         "both set the number of worker processes, so give one of them"),
         (["run", ECHO, "-i", "/etc/hosts", "--output-action", "append"], "invalid choice: 'append'"),
         (["run", ECHO, "-i", "/etc/hosts", "--environment-variables", "A"],
          "--environment-variables is 'A'; expected NAME=VALUE."),

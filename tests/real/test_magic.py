@@ -120,8 +120,8 @@ def test_a_cell_that_needs_the_notebooks_variables_is_told_what_to_write(
         cell(shell, f"-i {numbers}", text)
     message = str(caught.value)
     assert (
-        "cell.py uses names that the notebook defines, not the cell: js (line 3), threshold"
-        in message
+        "cell.py uses names that are defined in the notebook, not in the cell: js (line 3), "
+        "threshold" in message
     )
     assert "runs in processes of its own, which do not see the notebook's variables" in message
     assert "write 'import json as js' in the cell" in message
@@ -167,7 +167,7 @@ def test_the_lines_for_fingers(
 @pytest.mark.parametrize(
     ("line", "text", "message"),
     [
-        ("", CELL, "--input is missing; write for example --input 'digits/*.png'."),
+        ("", CELL, "--input is missing; write, for example, --input 'digits/*.png'."),
         ("-i {n} --worker 2", CELL,
          "unknown option --worker of %%parallelrun. Did you mean '--workers'? %%parallelrun? shows"),
         ("-i {n}", "x = 1", r"cell.py defines no function run(mini_batch). Write: def run"),
@@ -249,9 +249,9 @@ def test_a_variable_that_holds_a_dataset_is_an_input(
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("-i songs -i numbers", "--input is 'songs', which is a path here and also the variable of "
+        ("-i songs -i numbers", "--input is 'songs', which is a path in this folder and also a variable with "
          "FileDataset('"),
-        ("-i songs --format csv", "is a path here and also the variable"),
+        ("-i songs --format csv", "is a path in this folder and also a variable"),
         ("-i song", "the input '"),
         ("-i text", "--input is 'text': there is no such file, and the variable of that name holds a "
          "str, not a dataset. Write text = FileDataset(...) first, or {text} for a path in it."),
@@ -269,7 +269,7 @@ def test_names_that_could_be_meant_otherwise_are_refused(
         cell(shell, line)
     assert message in str(caught.value)
     (tmp_path / "songs").rmdir()
-    with pytest.raises(UsageError, match="which knows what it holds. Leave --format out"):
+    with pytest.raises(UsageError, match="which already defines its format. Omit --format"):
         cell(shell, "-i songs --format csv")
 
 

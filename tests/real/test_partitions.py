@@ -83,7 +83,7 @@ def test_a_path_that_does_not_match_ends_the_run_with_its_name(
     inputs = FileDataset(songs, partition_format=FORMAT)
     run = start("tells_context.py", inputs=inputs, mini_batch_size=None, partition_keys=["user"])
     with pytest.raises(
-        RunFailedError, match=r"zoe\.mp3' has no keys by the partition_format 'songs"
+        RunFailedError, match=r"zoe\.mp3' does not match the partition_format 'songs"
     ):
         run.wait_for_completion(show_output=False)
 

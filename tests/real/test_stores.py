@@ -298,7 +298,7 @@ def test_a_read_only_output_is_refused_before_the_run_starts(
     public = Datastore.register_azure_blob_container(
         "public", azurite.make_container({}, public=True).container_name, ACCOUNT
     )
-    with pytest.raises(ConfigError, match="nothing can be written: it is opened without a cred"):
+    with pytest.raises(ConfigError, match="cannot be written to: it is opened without a cred"):
         start("echo.py", output=public.path("out"))
     Datastore.register_azure_blob_container("gone", "nothere", ACCOUNT, account_key=KEY)
     with pytest.raises(ParallelRunError, match="has no container 'nothere'"):

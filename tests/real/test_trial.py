@@ -57,6 +57,6 @@ def test_a_bad_result_is_refused_as_a_worker_would(failed: Run) -> None:
 def test_a_mini_batch_that_is_not_there(failed: Run) -> None:
     for number in (60, 61, -1):
         with pytest.raises(
-            InputError, match=f"has no mini-batch {number}; its numbers go from 0 to"
+            InputError, match=f"has no mini-batch {number}; they are numbered from 0 to"
         ):
             failed.try_one(number)

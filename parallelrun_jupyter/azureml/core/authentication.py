@@ -12,7 +12,7 @@ URL_VARIABLE, TOKEN_VARIABLE = "PARALLELRUN_SERVER_URL", "PARALLELRUN_SERVER_TOK
 
 
 def server_of_this_kernel() -> tuple[str, str]:
-    """Return the URL and the token of the Jupyter server that this kernel belongs to.
+    """Return the URL and the token of this kernel's Jupyter server.
 
     ``PARALLELRUN_SERVER_URL`` and ``PARALLELRUN_SERVER_TOKEN`` override them.
 

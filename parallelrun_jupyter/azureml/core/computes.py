@@ -99,7 +99,7 @@ class ComputeTarget(Partial):
 
     @property
     def status(self) -> AmlComputeStatus:
-        """The state of the target."""
+        """The provisioning state of the target."""
         return self.get_status()
 
     def delete(self) -> None:
@@ -318,4 +318,4 @@ def print_placement(target: Any, node_count: Any) -> None:
     name = target if isinstance(target, str) else target.name
     setting = compute_setting(target)
     nodes = f"its {node_count} nodes are groups of processes on this machine"
-    print(f"compute target {name!r}: {f'its nodes are those of {setting}' if setting else nodes}")
+    print(f"compute target {name!r}: {f'its nodes come from {setting}' if setting else nodes}")

@@ -8,7 +8,7 @@ from typing import Any
 
 
 class _Default(str):
-    """The default Python version, which differs from an equal version set by the user."""
+    """The default Python version; distinguishable from the same version set by the user."""
 
     __slots__ = ()
 

@@ -62,7 +62,7 @@ class AbstractAzureStorageDatastore(Partial):
         Raises
         ------
         UserErrorException
-            It is a file share, which cannot be read here.
+            It is a file share; the local layer cannot read one.
         """
         folder = self._record.get("folder")
         if folder is not None:
@@ -70,8 +70,8 @@ class AbstractAzureStorageDatastore(Partial):
             return NativeDatastore(self.name, str(folder), None)
         if "storage" not in self._record:
             msg = (
-                f"datastore {self.name!r} is a file share, which is only recorded. Mount it, and pass "
-                "local paths of its files."
+                f"datastore {self.name!r} is a file share, which the local layer only records. "
+                "Mount it, and pass the local paths of its files."
             )
             raise UserErrorException(msg)
         storage = StorageSpec.of_spec(self._record["storage"])
@@ -184,7 +184,7 @@ class Datastore:
     """Registers datastores and returns them; ``Datastore(workspace, name)`` is ``Datastore.get``."""
 
     def __new__(cls, workspace: Workspace, name: str | None = None) -> Any:
-        """Return a datastore by its name, or the default datastore without a name."""
+        """Return a datastore by its name; without a name, the default datastore."""
         return get(as_workspace(workspace), name or default_name(workspace))
 
     @staticmethod
@@ -301,7 +301,7 @@ def _check_free(workspace: Workspace, name: str, *, overwrite: bool) -> None:
 
 
 def _endpoint(protocol: str | None, endpoint: str | None) -> str | None:
-    """Return the endpoint template of another cloud; None for the default or the variable's."""
+    """Return the endpoint template of another cloud; None to use the default or the variable."""
     if os.environ.get(ENDPOINT_VARIABLE) or not (protocol or endpoint):
         return None
     return f"{protocol or 'https'}://{{account}}.blob.{endpoint or _CLOUD}"

@@ -214,7 +214,7 @@ def _as_tags(tags: Any) -> dict[str, str]:
 
 
 def _has(tags: dict[str, str], required: Any) -> bool:
-    """Return whether tags include all required ones: names, or pairs of a name and a value."""
+    """Return whether ``tags`` include all required tags: names, or pairs of a name and a value."""
     for tag in required.items() if isinstance(required, dict) else required or ():
         name, *value = [tag] if isinstance(tag, str) else list(tag)
         if name not in tags or (value and str(tags[name]) != str(value[0])):

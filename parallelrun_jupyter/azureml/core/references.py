@@ -149,7 +149,7 @@ def _is_in_datastore(path: Any) -> bool:
 
 
 def native_path(path: Any) -> Any:
-    """Return a path as native datasets take it.
+    """Convert a path to the form that native datasets accept.
 
     Raises
     ------
@@ -161,12 +161,14 @@ def native_path(path: Any) -> Any:
     pair = _datastore_and_path(path)
     if pair is not None:
         return in_datastore(*pair)
-    msg = f"path holds {path!r}; expected a path, a URL, (datastore, path) or datastore.path(...)."
+    msg = (
+        f"path contains {path!r}; expected a path, a URL, (datastore, path) or datastore.path(...)."
+    )
     raise UserErrorException(msg)
 
 
 def in_datastore(datastore: Any, path: str) -> Any:
-    """Return a path in a datastore as native datasets take it."""
+    """Convert a path in a datastore to the form that native datasets accept."""
     return datastore.native.path(path.strip("/")).place()
 
 

@@ -32,7 +32,7 @@ class Workspace(Partial):
     Parameters
     ----------
     subscription_id, resource_group, workspace_name
-        Azure's names for it. Here they name a folder in the home, created if it is missing.
+        Azure's names for it. They identify a folder in the home, created if it is missing.
     tags
         Tags, if the workspace is created.
     auth, sku
@@ -189,7 +189,7 @@ class Workspace(Partial):
         _logger: Any = None,
         _file_name: str | None = None,
     ) -> Workspace:
-        """Return the workspace that a ``config.json`` names; create it if it is missing.
+        """Return the workspace that a ``config.json`` names; create it if it does not exist.
 
         Parameters
         ----------
@@ -309,7 +309,7 @@ class Workspace(Partial):
         return targets
 
     def get_default_compute_target(self, type: str) -> Any:
-        """Return None: workspaces have no default compute target here."""
+        """Return None: local workspaces have no default compute target."""
         return None
 
     def get_default_keyvault(self) -> Any:
@@ -322,7 +322,7 @@ class Workspace(Partial):
 
 
 def as_workspace(value: Any) -> Workspace:
-    """Return an argument that has to be a workspace.
+    """Return ``value`` if it is a `Workspace`.
 
     Raises
     ------

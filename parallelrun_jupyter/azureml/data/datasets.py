@@ -80,7 +80,7 @@ class AbstractDataset(Partial):
         Raises
         ------
         UserErrorException
-            The name is taken, and ``create_new_version`` is False.
+            The name is already registered, and ``create_new_version`` is False.
         ConfigError
             The name is invalid.
         """

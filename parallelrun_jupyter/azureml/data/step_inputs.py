@@ -37,7 +37,10 @@ class PipelineParameter:
             )
             raise UserErrorException(msg)
         if default_value is None:
-            msg = f"default_value of the parameter {name!r} is None; expected another value."
+            msg = (
+                f"default_value of the parameter {name!r} is None; expected a number, a text, a "
+                "bool, a dataset or a DataPath."
+            )
             raise UserErrorException(msg)
         self.name = name
         self.default_value = default_value

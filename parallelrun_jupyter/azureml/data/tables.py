@@ -109,7 +109,7 @@ class TabularDataset(AbstractDataset):
         """
         if self._limit is not None:
             msg = (
-                "the result of take() cannot be the input of a step, only be read with "
+                "the result of take() cannot be the input of a step; it can only be read with "
                 "to_pandas_dataframe(). Use the whole dataset, or register the rows with "
                 "Dataset.Tabular.register_pandas_dataframe()."
             )
@@ -125,7 +125,7 @@ class TabularDataset(AbstractDataset):
         return self._native.to_pandas_dataframe()
 
     def take(self, count: int) -> TabularDataset:
-        """Return a dataset of the first ``count`` rows, to be read in the notebook only."""
+        """Return the first ``count`` rows, for reading in the notebook, not as a step's input."""
         return TabularDataset(self._native, limit=count)
 
     def partition_by(

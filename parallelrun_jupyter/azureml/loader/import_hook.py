@@ -16,7 +16,7 @@ class Finder(LazyFinder):
     """Serves the modules of the table, at the end of ``sys.meta_path``: real modules come first."""
 
     def names_in(self, module: str) -> dict[str, str] | None:
-        """Return the names in a module of the table, None for modules of others.
+        """Return the names in a module of the table; None for other modules.
 
         Raises
         ------
@@ -74,7 +74,7 @@ def _find(finders: list[Any], name: str, path: Any) -> ModuleSpec | None:
 
 
 def install() -> bool:
-    """Start to serve ``azureml``, unless the real SDK is installed; return whether it is served."""
+    """Start serving ``azureml`` unless the real SDK is installed; return whether it is served."""
     if real_sdk():
         return False
     if not any(isinstance(finder, Finder) for finder in sys.meta_path):

@@ -1,6 +1,6 @@
 """The table of the import layer: Azure's modules and names, and the object served for each.
 
-``docs/azureml.md`` is generated from it. Names that are missing here get their messages here too.
+``docs/azureml.md`` is generated from it. It also has the messages for names that are not supported.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ INSTEAD: dict[str, str] = {
     "azureml.contrib.automl": "AutoML pipelines need Azure; use ParallelRunStep",
     "azureml.explain": "use the package interpret, which needs no Azure",
     "azureml.interpret": "use the package interpret-community, which needs no Azure",
-    "azureml.opendatasets": "install azureml-opendatasets, or fetch the files yourself",
+    "azureml.opendatasets": "install azureml-opendatasets, or download the files yourself",
     "azureml.tensorboard": "use tensorboard on the folder that the script writes",
     "azureml.datadrift": "dataset monitors need Azure",
     "azureml.data.dbfs_datastore": "register an Azure blob container, or use local files",
@@ -193,21 +193,20 @@ INSTEAD: dict[str, str] = {
     "azureml.data.LinkFileOutputDatasetConfig": "use OutputFileDatasetConfig",
     "azureml.data.HDFSOutputDatasetConfig": "use OutputFileDatasetConfig",
 }
-"""Names of Azure's SDK that are not available here -> the advice that replaces them."""
+"""Names of Azure's SDK that the layer does not provide -> advice on alternatives."""
 
 
 def load(home: str) -> Any:
-    """Import and return an object by its place in this package, such as ``core.models:Model``.
+    """Import and return an object by its location in this package, such as ``core.models:Model``.
 
-    Azure's classes refer to each other in circles; loading them by name keeps the imports free of
-    circles.
+    Azure's classes refer to each other in circles; loading them by name avoids circular imports.
     """
     module, _, name = home.partition(":")
     return getattr(importlib.import_module(f"..{module}", __package__), name)
 
 
 def advice(name: str, hint: str = "") -> str:
-    """Return the advice for a name or for the module it is in, else the hint."""
+    """Return the advice for a name or for its module; if there is none, the hint."""
     parts = name.split(".")
     for end in range(len(parts), 1, -1):
         words = INSTEAD.get(".".join(parts[:end]))
@@ -219,7 +218,7 @@ def advice(name: str, hint: str = "") -> str:
 
 
 def missing_name(name: str, hint: str = "") -> str:
-    """Return the message for a name that the layer does not have; ``hint`` suggests a similar one."""
+    """Return the error message for an unsupported name; ``hint`` suggests a similar one."""
     return (
         f"{name} is not part of the local azureml layer of parallelrun-jupyter. "
         f"{advice(name, hint)} {DOCUMENTATION} lists all names."
@@ -227,7 +226,7 @@ def missing_name(name: str, hint: str = "") -> str:
 
 
 class Partial:
-    """Base of classes that have only some of the attributes of Azure's; explains a missing one."""
+    """Base of classes with only some of the attributes of Azure's class; explains a missing one."""
 
     _instead: ClassVar[str] = ""
     """The advice for every missing attribute of the class, starting with a space."""

@@ -41,7 +41,7 @@ class _Output:
         )
 
     def reading(self) -> tuple[Any, str, dict[str, Any]]:
-        """Return the output, the kind of its files, and options for reading them."""
+        """Return the output, its file format, and the options for reading it."""
         return self, "files", {}
 
 
@@ -156,7 +156,7 @@ class PipelineOutputAbstractDataset:
         return self
 
     def reading(self) -> tuple[Any, str, dict[str, Any]]:
-        """Return the output, the kind of its files, and options for reading them."""
+        """Return the output, its file format, and the options for reading it."""
         return self.pipeline_data, "files", {}
 
 
@@ -215,7 +215,7 @@ class PipelineOutputTabularDataset(PipelineOutputAbstractDataset):
         }
 
     def reading(self) -> tuple[Any, str, dict[str, Any]]:
-        """Return the output, the kind of its files, and options for reading them."""
+        """Return the output, its file format, and the options for reading it."""
         return self.pipeline_data, self._reads, self._options
 
 
@@ -274,7 +274,7 @@ class OutputFileDatasetConfig(_Output):
         return DatasetConsumptionConfig(name or self.name, self, "mount")
 
     def reading(self) -> tuple[Any, str, dict[str, Any]]:
-        """Return the output, the kind of its files, and options for reading them."""
+        """Return the output, its file format, and the options for reading it."""
         keys = {"partition_format": self.partition_format} if self.partition_format else {}
         return self, "files", keys
 

@@ -358,7 +358,7 @@ class PreviewParallelRunConfig(ParallelRunConfig):
         return settings
 
     def parameters(self) -> list[PipelineParameter]:
-        """Return the parameters among the settings, and those of the six promoted settings."""
+        """Return the parameters among the settings, including the six promoted settings."""
         return super().parameters() + [
             PromotedParameter(f"aml_{name}", getattr(self, name))
             for name in (*PARAMETERS[:5], "error_threshold")

@@ -23,7 +23,7 @@ RESERVED = (
 )  # fmt: skip
 """Arguments that Azure adds to the script's command line."""
 TIMEOUTS = ("task_overhead_timeout", "progress_update_timeout", "first_task_creation_timeout")
-"""Arguments of the script that set timeouts of the run."""
+"""Script arguments that set timeouts of the run."""
 
 
 class ParallelRunStep(PipelineStep):
@@ -152,11 +152,11 @@ def _as_input(value: Any) -> DatasetConsumptionConfig:
         return DatasetConsumptionConfig(value.name, value, "mount")
     advice = "dataset.as_named_input('name')"
     if hasattr(value, "native"):
-        msg = f"inputs holds a {type(value).__name__} without a name; pass {advice}."
+        msg = f"inputs contains a {type(value).__name__} without a name; pass {advice}."
     elif isinstance(value, _Output):
-        msg = f"inputs holds {value!r}; pass {value.name}.as_dataset()."
+        msg = f"inputs contains {value!r}; pass {value.name}.as_dataset()."
     else:
-        msg = f"inputs holds {value!r}, a {type(value).__name__}; expected {advice}."
+        msg = f"inputs contains {value!r}, a {type(value).__name__}; expected {advice}."
     raise UserErrorException(msg)
 
 
@@ -166,7 +166,7 @@ def _as_side_input(value: Any) -> Any:
     if isinstance(value, DatasetConsumptionConfig | DataReference | _Output):
         return value
     msg = (
-        f"side_inputs holds {value!r}, a {type(value).__name__}; expected "
+        f"side_inputs contains {value!r}, a {type(value).__name__}; expected "
         "dataset.as_named_input('name').as_mount(), a DataReference or a PipelineData."
     )
     raise UserErrorException(msg)
@@ -178,7 +178,7 @@ def _check_inputs(inputs: list[DatasetConsumptionConfig]) -> None:
         raise UserErrorException(msg)
     names = [input_.name for input_ in inputs]
     if len(set(names)) < len(names):
-        msg = f"inputs has two inputs with the same name: {', '.join(names)}."
+        msg = f"inputs contains two inputs with the same name: {', '.join(names)}."
         raise UserErrorException(msg)
 
 
@@ -264,7 +264,7 @@ class PreviewParallelRunStep(ParallelRunStep):
             raise UserErrorException(msg)
         for model in models or ():
             if not hasattr(model, "version"):
-                msg = f"models holds {model!r}; expected the result of Model.register."
+                msg = f"models contains {model!r}; expected the result of Model.register."
                 raise UserErrorException(msg)
         super().__init__(
             name, parallel_run_config, inputs, output, side_inputs, arguments, allow_reuse

@@ -82,7 +82,7 @@ def _elapsed(state: PipelineState | StepState) -> str:
 
 
 class _ExistingPlace(Place):
-    """An output that is on the page already: displaying something replaces its content."""
+    """An existing output of a cell: displaying something replaces its content."""
 
     def __init__(self, place: Place) -> None:
         super().__init__(None, has_views=place.has_views)
@@ -145,7 +145,7 @@ class PipelineView(threading.Thread):
     def _draw(self, state: PipelineState) -> None:
         drawn = "\n".join(f"{key}{step.state}" for key, step in state.steps.items()) + state.state
         if not state.is_final:
-            drawn += str(int(time.monotonic() / _REFRESH_S))  # renews the elapsed times
+            drawn += str(int(time.monotonic() / _REFRESH_S))  # updates the elapsed times
         if drawn != self._drawn:
             self._drawn = drawn
             self._place.update(self._bundle(state))

@@ -54,7 +54,7 @@ def in_order(steps: Iterable[Any]) -> list[PipelineStep]:
                 visit(member)
             return
         if not isinstance(step, PipelineStep):
-            msg = f"steps holds {step!r}; expected a ParallelRunStep or a PythonScriptStep."
+            msg = f"steps contains {step!r}; expected a ParallelRunStep or a PythonScriptStep."
             raise UserErrorException(msg)
         if step in above:
             names = " -> ".join(member.name for member in (*above, step))

@@ -56,7 +56,7 @@ class PortDataReference:
     ) -> int:
         """Copy the output to a local folder; return the number of files.
 
-        The paths below ``local_path`` are those in the datastore, as in Azure.
+        The paths below ``local_path`` match the paths in the datastore, as in Azure.
         """
         native: Datastore = self.datastore.native
         return native.download(local_path, self.path_on_datastore, bool(overwrite))

@@ -87,7 +87,7 @@ class PipelineStep:
 def _set_producer(output: Any, step: PipelineStep) -> None:
     if not isinstance(output, _Output):
         msg = (
-            f"outputs of step {step.name!r} holds {output!r}; expected a PipelineData or an "
+            f"outputs of step {step.name!r} contains {output!r}; expected a PipelineData or an "
             "OutputFileDatasetConfig."
         )
         raise UserErrorException(msg)
@@ -113,7 +113,7 @@ class PythonScriptStep(PipelineStep):
     name
         The name of the step. Default: the script's name.
     arguments
-        The command line; inputs and outputs in it are replaced by their paths.
+        The command line; inputs and outputs among the arguments are replaced by their paths.
     runconfig
         Provides the environment.
     inputs, outputs

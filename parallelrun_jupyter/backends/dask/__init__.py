@@ -1,4 +1,4 @@
-"""A Dask cluster: one node on each Dask worker, driven by direct calls of an actor."""
+"""A Dask cluster: one node on each Dask worker, driven by direct calls to an actor."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from .node_client import NodeClient
 
 _CLOSE_S = 30.0
 _ARCHIVED = ("script", "models")
-"""Subfolders of the run folder that every node gets, once."""
+"""Subfolders of the run folder that are sent to every node, once."""
 
 
 @dataclass(slots=True)
 class _Delivery:
-    """A message of a node; ``accepted`` is set once the driver has stored its rows."""
+    """A message from a node; ``accepted`` is set once the driver has stored its rows."""
 
     node: str
     message: Message
@@ -48,13 +48,13 @@ class _Delivery:
 class DaskPool:
     """The nodes of a run on a Dask cluster.
 
-    A thread with its own event loop holds the connection; the driver's loop never waits for it. The
-    next message of a node is requested once the driver has accepted the last one, so that rows never
-    pile up. The methods of `NodeEvents` run in that thread.
+    A thread with its own event loop owns the connection; the driver's loop never waits for it. The
+    next message from a node is requested once the driver has accepted the last one, so that rows
+    never pile up. The methods of `NodeEvents` run in that thread.
     """
 
     nodes: tuple[str, ...] = ()
-    """Empty at the start: nodes join."""
+    """Empty: nodes join later."""
 
     def __init__(
         self,
@@ -146,7 +146,7 @@ class DaskPool:
         self._wakes.set()
 
     def set_mini_batches_left(self, count: int) -> None:
-        """Set the number of mini-batches left, by which an adaptive cluster scales."""
+        """Set the number of mini-batches left, from which an adaptive cluster derives its size."""
         if self._membership is not None:
             self._membership.mini_batches_left = count
 
@@ -238,7 +238,7 @@ class DaskPool:
         self._wakes.set()
 
     async def deliver(self, node: str, message: Message) -> None:
-        """Queue a message for the driver; return once it was accepted."""
+        """Queue a message for the driver; return once it is accepted."""
         if not (message.signals or message.piece):
             return
         accepted = asyncio.Event()
@@ -262,7 +262,7 @@ class DaskPool:
             remote_logs.append(self._folder, tail.worker, tail.text, skipped)
 
     async def store_written(self, node: NodeClient) -> None:
-        """Fetch the files that the script wrote on a machine without access to the run folder."""
+        """Fetch the files that the script wrote on a machine that cannot access the run folder."""
         target = Path(self._folder.script_output(self._record))
         try:
             await node.fetch_written(target)
@@ -280,7 +280,7 @@ def _call_into(result: concurrent.futures.Future[Any], function: Callable[[], An
 
 
 def _pack(folder: RunFolder) -> int:
-    """Return the descriptor of the archive that every node gets."""
+    """Return the descriptor of the archive that is sent to every node."""
     with tempfile.TemporaryFile() as file:
         with tarfile.open(fileobj=file, mode="w") as archive:
             for name in _ARCHIVED:
@@ -296,5 +296,5 @@ def make_pool(
     keep_rows: Callable[[bytes], tuple[int, int]],
     fork_servers: ForkServerCache | None = None,  # noqa: ARG001 - a Dask worker adopts no orphans
 ) -> DaskPool:
-    """Make the pool of a run."""
+    """Return the pool of a run on a Dask cluster."""
     return DaskPool(folder, record, keep_rows)

@@ -1,4 +1,4 @@
-"""The cluster of a run: found or created, connected, and closed if it was created."""
+"""The cluster of a run: located or created, connected, and closed if the run created it."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Cluster:
 
     @property
     def name(self) -> str:
-        """Its name in messages."""
+        """The cluster's name in messages."""
         compute = self._compute
         return compute.address or compute.scheduler_file or str(compute.cluster)
 
@@ -77,7 +77,7 @@ class Cluster:
         Parameters
         ----------
         on_main_thread
-            Calls a function in the main thread, for an event loop in another one.
+            Calls a function in the main thread, from an event loop in another thread.
         """
         self._on_main_thread = on_main_thread
         if self._compute.cluster is None:
@@ -224,7 +224,7 @@ class Cluster:
 
 
 def _check_tls(address: str, security: Any) -> None:
-    """Refuse TLS without certificates, in clearer words than Dask's error about an ssl_context."""
+    """Refuse TLS without certificates, with a clearer message than Dask's about an ssl_context."""
     import dask
 
     if not address.startswith("tls://") or security is not None:
@@ -313,10 +313,10 @@ def refusal(address: str, answer: object, ours: str) -> str:
     if isinstance(answer, importlib.metadata.PackageNotFoundError):
         has = f"has no {PACKAGE}"
     elif isinstance(answer, BaseException):
-        return f"the Dask worker {address} could not be asked for its version: {answer!r}."
+        return f"the version of the Dask worker {address} could not be read: {answer!r}."
     else:
         has = f"has {PACKAGE} {answer}"
     return (
-        f"the Dask worker {address} {has}, and this run was submitted with {ours}. Install the "
-        f"same there: pip install 'parallelrun-jupyter[dask]=={ours}'"
+        f"the Dask worker {address} {has}, and this run was submitted with {ours}. Install that "
+        f"version there: pip install 'parallelrun-jupyter[dask]=={ours}'"
     )

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from ...engine.scheduling.signals import AttemptsSucceeded, Signal
 
 CHUNK_BYTES = 4 << 20
-"""The most bytes of rows in one message."""
+"""The maximum number of bytes of rows in one message."""
 
 FULL_BYTES = 16 << 20
 """A node with this many bytes of unsent rows stops reading from its workers."""
@@ -20,9 +20,9 @@ _SIGNALS_PER_MESSAGE = 1000
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """Signals with their rows, or a piece of rows that are too large for one message.
+    """Signals with their rows, or a piece of rows that do not fit into one message.
 
-    The ``part`` of an ``AttemptsSucceeded`` is 1 if it has rows, which are the next of ``rows``, and
+    The ``part`` of an ``AttemptsSucceeded`` is 1 if it has rows (the next element of ``rows``),
     else 0. ``piece`` precedes the first rows of the next message.
     """
 
@@ -32,7 +32,7 @@ class Message:
 
 
 class Outbox:
-    """A queue of signals and rows: one thread of the node fills it, another one empties it."""
+    """A queue of signals and rows: one thread of the node fills it, and another empties it."""
 
     def __init__(self, chunk_bytes: int = CHUNK_BYTES, full_bytes: int = FULL_BYTES) -> None:
         self._chunk_bytes = chunk_bytes
@@ -100,14 +100,14 @@ class Outbox:
 
 
 class Inbox:
-    """Unpacks the messages of one node: joins pieces, and stores rows."""
+    """Unpacks the messages from one node: joins pieces, and stores rows."""
 
     def __init__(self, keep_rows: Callable[[bytes], tuple[int, int]]) -> None:
         self._keep_rows = keep_rows
         self._pieces: list[bytes] = []
 
     def signals_of(self, message: Message) -> list[Signal]:
-        """Return the signals of a message, with the places of their stored rows."""
+        """Return the signals of a message, with the locations of their stored rows."""
         if message.piece:
             self._pieces.append(message.piece)
             return []

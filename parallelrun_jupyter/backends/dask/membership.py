@@ -37,7 +37,7 @@ _BACK_OFF_S = (1.0, 2.0, 5.0, 15.0, 60.0)
 
 @dataclass(frozen=True, slots=True)
 class ClusterLimits:
-    """The share of a cluster: at most ``nodes`` (0: all), each with ``slots`` workers or more."""
+    """The share of a cluster: at most ``nodes`` (0: all), each with at least ``slots`` workers."""
 
     run_id: str
     nodes: int
@@ -46,7 +46,7 @@ class ClusterLimits:
 
 
 class NodeEvents(Protocol):
-    """The receiver of everything that nodes send, and the source of their specification."""
+    """Receives everything that nodes send, and provides their specification."""
 
     def node_spec(self) -> NodeSpec:
         """Return the specification of a node that starts now."""
@@ -55,13 +55,13 @@ class NodeEvents(Protocol):
         """Receive a signal about the cluster."""
 
     async def deliver(self, node: str, message: Message) -> None:
-        """Receive a message of a node; return once the driver can take the next one."""
+        """Receive a message from a node; return once the driver can accept the next one."""
 
     async def store_logs(self, node: NodeClient) -> None:
         """Fetch and store the new ends of the logs of a node's workers."""
 
     async def store_written(self, node: NodeClient) -> None:
-        """Fetch the files that the script wrote on a node which has stopped."""
+        """Fetch the files that the script wrote on a node that has stopped."""
 
 
 class Membership:
@@ -72,7 +72,7 @@ class Membership:
     cluster
         The cluster.
     limits
-        The run's share of it.
+        The run's share of the cluster.
     snapshot
         Descriptor of the archive that every node unpacks.
     events
@@ -94,7 +94,7 @@ class Membership:
         self._client: Any = None
         self._nodes: dict[str, NodeClient] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        #: running reports of losses: the event loop holds weak references only
+        #: running reports of losses; the event loop holds weak references only
         self._reports: set[asyncio.Task[None]] = set()
         self._numbers = 0
         self._refused: dict[str, str] = {}
@@ -199,7 +199,7 @@ class Membership:
         return False
 
     async def _drop_all(self, reason: str) -> None:
-        """Drop all nodes, without blame for their mini-batches."""
+        """Drop all nodes; their mini-batches are not suspected of the loss."""
         for address, node in list(self._nodes.items()):
             task = self._tasks.pop(address)
             del self._nodes[address]
@@ -232,7 +232,7 @@ class Membership:
         self._check_unused(workers)
 
     async def _usable(self, addresses: list[str]) -> list[str]:
-        """Return the Dask workers with the driver's version; the others are refused once."""
+        """Return the Dask workers with the driver's version; warn once about each of the others."""
         new = [address for address in addresses if address not in self._checked]
         if new:
             if not self._checked and not await can_reach(new[0]):
@@ -248,7 +248,7 @@ class Membership:
             self._events.post(signals.Warned(why))
 
     def _check_unused(self, workers: Mapping[str, Any]) -> None:
-        """End a run that every Dask worker refuses; warn once of a run that waits for its first."""
+        """End the run if no Dask worker is usable; warn once while it waits for its first one."""
         if self._nodes or self._has_joined:
             return
         refused = [self._refused[address] for address in workers if address in self._refused]
@@ -347,7 +347,7 @@ class Membership:
             task.add_done_callback(self._reports.discard)
 
     async def _report_loss(self, node: NodeClient, reason: str, *, blames: bool) -> None:
-        """Report a lost node; if the scheduler is lost too, its mini-batches are not blamed."""
+        """Report a lost node; if the scheduler is lost too, its mini-batches are not suspected."""
         if blames:
             try:
                 await asyncio.wait_for(self._client.scheduler.identity(n_workers=0), ASK_S)
@@ -358,7 +358,7 @@ class Membership:
     # Events of the cluster
 
     def _on_status(self, node: NodeClient, event: Mapping[str, Any]) -> None:
-        """Follow a Dask worker that is paused, continued, or about to be retired."""
+        """Handle a Dask worker that is paused, resumed, or about to be retired."""
         if event.get("action") != "worker-status-change" or node.has_stopped:
             return
         status = event.get("status")
@@ -368,7 +368,9 @@ class Membership:
             node.is_paused = True
             node.send([("pause",)])
             self._events.post(
-                signals.Warned(f"the Dask worker {node.address} is paused: it gets no more work")
+                signals.Warned(
+                    f"the Dask worker {node.address} is paused: it receives no more work"
+                )
             )
         elif status == "running" and node.is_paused and not node.is_leaving:
             node.is_paused = False

@@ -40,11 +40,10 @@ _TAIL_BYTES = 64 << 10
 _TAILS_BYTES = 1 << 20
 _STEP_S = 0.25
 _ROUND_TRIP_S = 0.02
-"""Seconds that a message and its answer take, without batching."""
+"""Round-trip time of a message in seconds, without batching."""
 
 _SHORT_LINGER_S = 0.03
-"""Seconds for which signals of short mini-batches are batched: a message costs as much as one.
-"""
+"""Seconds for which a node batches the signals of short mini-batches, since messages are costly."""
 
 _SNAPSHOT = "snapshot.tar"
 
@@ -54,12 +53,12 @@ Command: TypeAlias = tuple[Any, ...]
 
 
 class NodeCrash(RuntimeError):
-    """An unexpected error has ended a node; the arguments are its one-line text and its traceback."""
+    """An unexpected error ended a node; the arguments are its one-line text and its traceback."""
 
 
 @dataclass(frozen=True, slots=True)
 class NodeSpec:
-    """The run, for a node that starts; ``environment`` may hold secrets and stays in memory."""
+    """The run, for a node that starts; ``environment`` may contain secrets and stays in memory."""
 
     record: str
     run_folder: str
@@ -96,12 +95,12 @@ class DaskNode:
             file.write(piece)
 
     async def begin(self, spec: NodeSpec) -> str:
-        """Start the workers; return the place of this node, a text for people.
+        """Start the workers; return a description of this node's location, for display.
 
         Raises
         ------
         ConfigError
-            The interpreter of the run does not exist here.
+            The interpreter of the run does not exist on this machine.
         """
         node = _NodeThread(
             self._name, self._scratch, spec, self._threads, asyncio.get_running_loop()
@@ -113,15 +112,15 @@ class DaskNode:
             raise ConfigError(node.refusal)
         return self._place
 
-    async def tell(self, commands: list[Command]) -> None:
+    async def execute(self, commands: list[Command]) -> None:
         """Execute commands, in order."""
         if self._thread is not None:
-            self._thread.tell(commands)
+            self._thread.execute(commands)
 
     async def listen(self, linger_s: float) -> Message:
-        """Return the next message, empty after a while: each one proves that the node is alive.
+        """Return the next message, or an empty one after a while to show that the node is alive.
 
-        Two messages are at least ``linger_s`` seconds apart, unless one is urgent.
+        Messages are at least ``linger_s`` seconds apart, except urgent ones.
         """
         return Message() if self._thread is None else await self._thread.listen(linger_s)
 
@@ -190,7 +189,7 @@ class _NodeThread:
 
     # From the actor, in the Dask worker's event loop
 
-    def tell(self, commands: list[Command]) -> None:
+    def execute(self, commands: list[Command]) -> None:
         self._commands.extend(commands)
         self._wake()
 
@@ -228,7 +227,7 @@ class _NodeThread:
         return message
 
     def _is_urgent(self) -> bool:
-        """Return whether the queue fills a message, or workers wait for the driver."""
+        """Return whether the queue fills a message, or workers are waiting for the driver."""
         return self._outbox.is_urgent or self._pool is None or self._pool.is_idle
 
     def halt(self) -> None:
@@ -373,7 +372,7 @@ def _record_here(record: RunRecord, spec: NodeSpec, threads: int, now: float) ->
 
 
 def _own_environ(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables without the thread limits that Dask's nanny sets for itself."""
+    """Return the variables without the thread limits set by Dask's nanny."""
     import dask
 
     caps = dask.config.get("distributed.nanny.pre-spawn-environ", {})

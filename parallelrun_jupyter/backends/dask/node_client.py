@@ -58,14 +58,14 @@ class NodeClient:
         self.crash: tuple[str, str] | None = None
 
     async def begin(self, snapshot: int, spec: NodeSpec) -> str:
-        """Start the node; return its place, a text for people.
+        """Start the node; return a description of its location, for display.
 
         Parameters
         ----------
         snapshot
             The descriptor of the archive that the node unpacks.
         spec
-            The run, and the node's share of it.
+            The run, and the node's part in it.
 
         Raises
         ------
@@ -95,7 +95,7 @@ class NodeClient:
         deliver
             Receives a message; the next one is requested once its awaitable is done.
         linger_s
-            Returns the seconds for which the node batches its signals.
+            Returns the number of seconds for which the node batches its signals.
 
         Raises
         ------
@@ -131,7 +131,7 @@ class NodeClient:
             self._has_commands.clear()
             commands, self._commands = self._commands, []
             if commands:
-                await self._call(self._actor.tell, commands)
+                await self._call(self._actor.execute, commands)
 
     async def tails(self) -> list[Tail]:
         """Return the new ends of the logs of its workers."""
@@ -145,7 +145,7 @@ class NodeClient:
         return skipped
 
     async def fetch_written(self, target: Path) -> int:
-        """Copy the files that the script wrote on the node only below a folder on this machine.
+        """Copy the files that exist only on the node to a folder on this machine.
 
         Returns
         -------
@@ -155,7 +155,7 @@ class NodeClient:
         Raises
         ------
         OSError
-            The node is lost, or a file cannot be written here.
+            The node is lost, or a file cannot be written on this machine.
         """
         files: list[tuple[str, int]] = await self._call(self._actor.written)
         for name, size_bytes in files:
@@ -179,7 +179,7 @@ class NodeClient:
             try:
                 await asyncio.wait_for(self._call(self._actor.halt), _HALT_S)
             except (OSError, RuntimeError, KeyError, asyncio.TimeoutError):
-                pass  # it is lost, or ends by itself after its lease
+                pass  # it is lost, or shuts itself down when its lease expires
         self.release()
         if self._release is not None:
             await asyncio.wait({self._release}, timeout=_HALT_S)

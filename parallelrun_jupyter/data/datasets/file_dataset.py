@@ -26,7 +26,8 @@ from ..walker import (
     is_hidden_from_tables,
 )
 
-# Stores and grouping by keys are imported on use: a driver of local files starts without them.
+# Stores and grouping by keys are imported on first use: a driver of local files starts without
+# them.
 
 PathLike: TypeAlias = str | os.PathLike[str] | DataPath | Datastore | tuple[Datastore, str] | Place
 """A path, folder, glob or URL, also one in a datastore."""
@@ -35,7 +36,7 @@ PathLike: TypeAlias = str | os.PathLike[str] | DataPath | Datastore | tuple[Data
 class FileDataset:
     """Files as the input of a run. Each file is an item, and ``run()`` gets a list of paths.
 
-    Files are listed when the run starts, not when the dataset is made.
+    Files are listed when the run starts, not when the dataset is created.
 
     Parameters
     ----------
@@ -93,13 +94,13 @@ class FileDataset:
         several = is_several(path) and isinstance(path, Iterable)
         inputs: list[Any] = [*path] if several else [path]  # type: ignore[misc] # narrowed
         if not inputs:
-            msg = "FileDataset was given an empty list; give a file, a folder or a glob."
+            msg = "FileDataset received an empty list; give a file, a folder or a glob."
             raise InputError(msg)
         places = [place_of(input_, storage_options) for input_ in inputs]
         self.storage: StorageSpec | None = places[0].storage
         if any(place.storage != self.storage for place in places):
             msg = (
-                "the paths of a FileDataset are of several stores, or some are local; expected one "
+                "the paths of a FileDataset are in several stores, or some are local; expected one "
                 "store, opened with one credential. Give a FileDataset for each: "
                 "inputs=[FileDataset(...), FileDataset(...)]."
             )
@@ -108,7 +109,7 @@ class FileDataset:
         self.paths = tuple(paths) if self.storage else tuple(map(_absolute, paths))
         self.partition_format = PartitionFormat(partition_format) if partition_format else None
         self.name: str | None = None
-        #: tables leave out more names
+        #: tables skip more names
         self.leaves_out: LeavesOut = is_hidden
 
     def __repr__(self) -> str:
@@ -127,7 +128,7 @@ class FileDataset:
         return list(chain.from_iterable(self.listed()))
 
     def take(self, count: int) -> FileDataset:
-        """Return a dataset of the first files, to try a script on.
+        """Return a dataset of the first files, for trying a script.
 
         Parameters
         ----------
@@ -141,7 +142,10 @@ class FileDataset:
         """
         paths = list(islice(chain.from_iterable(self.listed()), max(0, count)))
         if not paths:
-            msg = f"take({count!r}) of {self!r} gives no file; expected a count from 1, and files."
+            msg = (
+                f"take({count!r}) of {self!r} returns no file; expected a count from 1, and a "
+                "dataset with files."
+            )
             raise InputError(msg)
         return FileDataset([Place(path, self.storage) for path in paths])
 
@@ -155,7 +159,7 @@ class FileDataset:
         Parameters
         ----------
         target_path
-            The folder; it is made if it does not exist. Files keep their paths below the dataset's
+            The folder; created if it does not exist. Files keep their paths below the dataset's
             folder, or below the fixed part of its glob.
         overwrite
             Replace existing files. Default: they are left as they are.
@@ -204,12 +208,12 @@ class FileDataset:
     def as_mount(self, path_on_compute: str | None = None) -> FileDataset:  # noqa: ARG002 - Azure's signature
         """Return this dataset as a local path on every node, as Azure ML does.
 
-        Nothing is mounted: files of a store are fetched before the script starts.
+        Nothing is mounted: files in a store are downloaded before the script starts.
 
         Parameters
         ----------
         path_on_compute
-            Ignored: the path is that of the copies.
+            Ignored: the script receives the path of the copies.
         """
         return copy(self)
 
@@ -290,7 +294,8 @@ class FileDataset:
     def listed(self) -> Iterator[list[str]]:
         """List the paths of the files, folder by folder.
 
-        A broken link, or a subfolder that cannot be listed, comes as `Unlisted`: an item that fails.
+        A broken link, or a subfolder that cannot be listed, is returned as `Unlisted`: an item that
+        fails.
 
         Raises
         ------
@@ -332,7 +337,7 @@ class FileDataset:
         Raises
         ------
         InputError
-            A path matches nothing, and the message lists its folder; or the first file of a path does
+            A path matches nothing (the message lists its folder), or the first file of a path does
             not match the partition format.
         """
         if self.storage:
@@ -390,7 +395,7 @@ def _absolute(path: str) -> str:
 
 @contextmanager
 def _naming(path: str) -> Iterator[None]:
-    """Name the path of the dataset in errors of its listing."""
+    """Name the dataset's path in errors raised while it is listed."""
     try:
         yield
     except OSError as error:

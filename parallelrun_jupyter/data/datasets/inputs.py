@@ -1,4 +1,4 @@
-"""Inputs of a run, of any kind: as datasets, as plan lines, and compared with an earlier plan."""
+"""Inputs of a run, of any kind: their datasets, plan lines, and changes since an earlier plan."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from ..local.file_versions import FileVersions
     from .tabular_dataset import TabularDataset
 
-# The readers of tables are imported on use: a driver of files starts without them.
+# The readers of tables are imported on first use: a driver of files starts without them.
 
 FORMATS = ("csv", "parquet", "jsonl")
 """Formats of tables that a path can be read as: the keys of ``mltable.MAKERS``."""
 
 _SAME_IN_ALL_FILES = ("columns", "types", "schema")
-"""Properties of a table that every mini-batch of a dataset shares."""
+"""Properties of a table that all mini-batches of a dataset share."""
 
 
 class Dataset(Protocol):
-    """The methods that a run needs of an input."""
+    """The methods that a run needs from an input."""
 
     kind: ClassVar[str]
 
@@ -38,7 +38,7 @@ class Dataset(Protocol):
         """Return this dataset as JSON for the record of a run, without secrets."""
 
     def check(self) -> None:
-        """Check, at submit, that the input has something to read."""
+        """Check, at submit, that the input is readable and not empty."""
 
     def mini_batches(self, number: int, batches: BatchSpec) -> Iterator[tuple[bytes, int]]:
         """Yield the plan line and the number of items of each mini-batch, as input ``number``."""
@@ -59,8 +59,8 @@ def dataset_of(spec: dict[str, Any]) -> Dataset:
 
         return TabularDataset.of_spec(spec)
     msg = (
-        f"the run has inputs of the kind {spec.get('kind')!r}, which this version does not know; "
-        "upgrade parallelrun-jupyter."
+        f"the run has inputs of the kind {spec.get('kind')!r}, which this version does not "
+        "support; upgrade parallelrun-jupyter."
     )
     raise RunFolderError(msg)
 
@@ -104,8 +104,8 @@ def open_path(
         return FileDataset(path) if form is None else MAKERS[form](path, **reading or {})
     if form is not None:
         msg = (
-            f"--format is {form!r}, but {mltable!r} describes the format itself. Leave --format "
-            "out, or give the files, such as a glob."
+            f"--format is {form!r}, but {mltable!r} describes the format itself. Omit --format, "
+            "or give the files, such as a glob."
         )
         raise InputError(msg)
     return open_mltable(mltable)
@@ -196,7 +196,7 @@ def difference(before: bytes, now: bytes | None) -> str:
     """Return a sentence about the first difference between a planned line and the new listing."""
     old = PlanLine.decode(before)
     new = PlanLine.decode(now) if now else None
-    # Versions of local files are elsewhere, and None here.
+    # Versions of local files are recorded beside the plan, and None here.
     planned = list(zip_longest(old.paths, old.sizes, old.versions))
     listed = list(zip_longest(new.paths, new.sizes, new.versions)) if new else []
     is_same_input = new and (old.is_table, old.input_number) == (new.is_table, new.input_number)
@@ -205,9 +205,9 @@ def difference(before: bytes, now: bytes | None) -> str:
     for old_file, new_file in zip_longest(planned, listed[: len(planned)]):
         if new_file != old_file:
             is_same_path = new_file is not None and new_file[0] == old_file[0]
-            change = "has changed" if is_same_path else "is no longer in its place"
+            change = "has changed" if is_same_path else "is at another position"
             return f"the input {old_file[0]!r} {change}"
-    return f"the input {old.paths[-1]!r} is followed by other files than before"
+    return f"the input {old.paths[-1]!r} is now followed by other files"
 
 
 def planned_again(
@@ -222,7 +222,7 @@ def planned_again(
     lines
         The plan, without its end mark.
     changed
-        The mini-batches. None of their rows are kept.
+        The mini-batches, of which no rows are kept.
     specs
         The inputs, from the run's record.
 
@@ -308,7 +308,7 @@ def _only_path(planned: dict[int, PlanLine], mini_batch: int) -> str:
 
 
 def _match_columns(line: PlanLine, model: PlanLine) -> None:
-    """Check that a new plan line has the columns of the others, and give it their gaps.
+    """Check that a new plan line has the columns of the others, and mark the same gaps in it.
 
     Raises
     ------
@@ -319,8 +319,9 @@ def _match_columns(line: PlanLine, model: PlanLine) -> None:
     has_new_gaps = not set(table.get("gaps", ())) <= set(other.get("gaps", ()))
     if has_new_gaps or any(table.get(key) != other.get(key) for key in _SAME_IN_ALL_FILES):
         msg = (
-            f"the columns of {line.paths[0]!r}, which has changed since the run was planned, do not "
-            f"fit those of {model.paths[0]!r}: a resume would mix rows of two kinds. Start a new run."
+            f"{line.paths[0]!r} has changed since the run was planned, and its columns do not "
+            f"fit the columns of {model.paths[0]!r}: a resume would mix rows of two kinds. Start "
+            "a new run."
         )
         raise InputError(msg)
     if "gaps" in other:

@@ -23,7 +23,7 @@ MAKERS: dict[str, Callable[..., TabularDataset]] = {
     "parquet": TabularDataset.from_parquet_files,
     "jsonl": TabularDataset.from_json_lines_files,
 }
-"""Methods that make a table, by the format of its files."""
+"""Methods that create a table, by the format of its files."""
 
 _TYPES = {"string": "str", "int": "Int64", "float": "float64", "boolean": "boolean",
           "datetime": "datetime"}  # fmt: skip
@@ -95,7 +95,7 @@ def read_mltable(source: str) -> MLTable:
         raise InputError(msg) from error
     if not isinstance(content, dict) or not isinstance(content.get("paths"), list):
         raise _refusal(
-            source, "it has no list of paths", "Write for example paths: [{file: a.csv}]"
+            source, "it has no list of paths", "Write, for example, paths: [{file: a.csv}]"
         )
     _check_names(source, content, _TOP, "")
     table = MLTable(source, [_path(source, entry) for entry in content["paths"]])
@@ -104,7 +104,9 @@ def read_mltable(source: str) -> MLTable:
     for step in content.get("transformations") or ():
         _apply(table, step)
     if table.form is None and (table.drops or table.types):
-        raise _refusal(source, "it has columns, but reads no table", f"Add {_listed(READERS)}")
+        raise _refusal(
+            source, "it has columns, but does not read a table", f"Add {_listed(READERS)}"
+        )
     return table
 
 
@@ -133,7 +135,7 @@ def open_mltable(source: str) -> FileDataset | TabularDataset:
     file_columns = [name for name in content.types if name not in keys]
     if content.form == "parquet" and file_columns:
         problem = f"convert_column_types names {file_columns[0]!r}, a column of Parquet files"
-        raise _refusal(source, problem, "Those have their types; convert it in run()")
+        raise _refusal(source, problem, "Parquet columns have types already; convert it in run()")
     return table.with_layout(
         ColumnLayout(
             key_types={name: type_ for name, type_ in content.types.items() if name in keys},
@@ -145,7 +147,7 @@ def open_mltable(source: str) -> FileDataset | TabularDataset:
 
 
 def _path(source: str, entry: Any) -> str:
-    problem = f"it holds the path {entry!r}"
+    problem = f"its paths contain {entry!r}"
     if not isinstance(entry, dict) or len(entry) != 1 or next(iter(entry)) not in _PATH_KINDS:
         example = f"Expected {_listed(_PATH_KINDS)}, such as {{folder: ./data}}"
         raise _refusal(source, problem, example)
@@ -186,7 +188,7 @@ def _apply_reader(table: MLTable, name: str, options: Any) -> None:
     _check_names(table.source, options, _READER_OPTIONS[table.form], f"{name} ")
     invalid = options.get("invalid_lines", "error")
     if invalid != "error":
-        problem = f"invalid_lines is {invalid!r}, and rows would be left out silently"
+        problem = f"invalid_lines is {invalid!r}, which would drop rows silently"
         raise _refusal(table.source, problem, "Expected error")
     table.reading = options
 

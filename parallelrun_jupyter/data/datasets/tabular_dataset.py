@@ -39,9 +39,9 @@ _WHOLE_FILES = 1 << 62
 class TabularDataset:
     """Rows of tables as the input of a run. Each row is an item.
 
-    Make one with `from_delimited_files`, `from_parquet_files` or `from_json_lines_files`. ``run()``
-    gets a mini-batch as a DataFrame: consecutive rows of one file, with an index from 0. The column
-    types are decided once, so they are the same in every mini-batch.
+    Create one with `from_delimited_files`, `from_parquet_files` or `from_json_lines_files`.
+    ``run()`` gets a mini-batch as a DataFrame: consecutive rows of one file, with an index from 0.
+    The column types are decided once, so they are the same in every mini-batch.
 
     Examples
     --------
@@ -95,9 +95,10 @@ class TabularDataset:
         Parameters
         ----------
         path, storage_options, partition_format
-            As for `FileDataset`. Keys become the last columns, in place of columns of those names;
-            ``column_types`` may name them too. Files that end in ``.gz``, ``.bz2``, ``.xz`` or
-            ``.zip`` are decompressed, and each is one mini-batch. Files in a store are fetched once.
+            As for `FileDataset`. Keys become the last columns and replace columns of the same
+            names; ``column_types`` may set their types. Files that end in ``.gz``, ``.bz2``,
+            ``.xz`` or ``.zip`` are decompressed, and each is one mini-batch. Files in a store are
+            downloaded once.
         separator
             One ASCII character. Default: a comma.
         header
@@ -105,7 +106,7 @@ class TabularDataset:
             (columns are matched by name), ``"from_first_file"`` (the others have no header), or
             ``"no_header"`` (or False: the columns are Column1, Column2, ...).
         encoding
-            A name of Python or Azure (``"utf8bom"``). Default: UTF-8, with or without a byte order
+            Its name in Python or Azure (``"utf8bom"``). Default: UTF-8, with or without a byte order
             mark.
         quote
             Encloses fields that contain separators or line ends; None to read it as plain text.
@@ -119,7 +120,7 @@ class TabularDataset:
         missing
             Fields that mean a missing value, such as ``["", "-"]``; empty numbers, booleans and
             dates are always missing. Default: empty fields, and in columns that are not text also
-            ``NA``, ``null``, ``nan`` and the others of pandas.
+            ``NA``, ``null``, ``nan`` and the other markers of pandas.
         inference
             ``"exact"``: leading zeros make a column text; integers above 2^53 with gaps are
             ``Int64``. ``"pandas"``: the types, and missing values, of ``pandas.read_csv``.
@@ -140,7 +141,7 @@ class TabularDataset:
             "header": header_mode(header),
             "column_types": given_types(column_types),
         }
-        # Records of older versions lack these options, and stay equal to those with the defaults.
+        # Records of older versions lack these options, and must equal records with the defaults.
         if escape not in {None, ""}:
             options["escape"] = _escape(escape, options)
         if missing is not None:
@@ -193,8 +194,8 @@ class TabularDataset:
     ) -> TabularDataset:
         """Return the rows of files with one JSON object per line.
 
-        The columns are the names in all rows, in order of appearance. Lists, objects and mixed
-        values are kept as they are.
+        The columns are the names that occur in the rows, in order of appearance. Lists, objects and
+        mixed values are kept unchanged.
 
         Parameters
         ----------
@@ -233,7 +234,7 @@ class TabularDataset:
         return cls(files, form, options)
 
     def take(self, count: int) -> pd.DataFrame:
-        """Return the first rows. The whole dataset may be read, to decide the column types.
+        """Return the first rows. This may read the whole dataset to decide the column types.
 
         Parameters
         ----------
@@ -453,7 +454,10 @@ def _missing_fields(missing: Any) -> list[str]:
     fields = [missing] if isinstance(missing, str) else list(missing)
     for field in fields:
         if not isinstance(field, str):
-            msg = f"missing holds {field!r}; expected fields as text, as in the file, such as '-'."
+            msg = (
+                f"missing contains {field!r}; expected fields as they are written in the file, "
+                "such as '-'."
+            )
             raise InputError(msg)
     return fields
 

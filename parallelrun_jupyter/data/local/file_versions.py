@@ -1,4 +1,4 @@
-"""Versions of local files as they were planned, so that a resume never mixes rows of two versions.
+"""Planned versions of local files, so that a resume never mixes rows of two versions.
 
 Reading a file's status takes longer than listing it, especially on a network, and a run waits for the
 listing. So the versions are recorded later, while mini-batches run, in a file beside the plan: size
@@ -54,7 +54,7 @@ class FileVersions:
             os.truncate(self._fd, first * _RECORD.size)
 
     def changes(self, line: PlanLine) -> Iterator[tuple[str, bool]]:
-        """Yield (path, is_gone) for each file of a plan line that has another version now."""
+        """Yield (path, is_gone) for each file of a plan line whose version has changed."""
         # Planning has read tables, so their lines have the versions.
         planned = [(size, time) for _, size, time in line.files] or self._recorded(line)
         for path, version in zip(line.paths, planned, strict=True):
@@ -66,7 +66,7 @@ class FileVersions:
                 yield path, now == _GONE
 
     def accept(self, line: PlanLine) -> None:
-        """Record the present versions of the files of a plan line as the planned ones."""
+        """Record the current versions of the files of a plan line as the planned versions."""
         if _needs_record(line):
             self._write(line, map(_version_of, line.paths))
 
@@ -98,7 +98,7 @@ class FileVersions:
             self._write(line, (_version_of(p) if v == _UNKNOWN else v for p, v in pairs))
 
     def _never_existed(self, path: str, version: Version) -> bool:
-        """Return whether a path was a broken link already when it was planned."""
+        """Return whether a path was already a broken link when it was planned."""
         try:
             return version == _UNKNOWN and os.lstat(path).st_mtime_ns <= self._planned_ns
         except OSError:

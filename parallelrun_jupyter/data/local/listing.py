@@ -26,8 +26,9 @@ from ..walker import (
 def list_path(path: str, leaves_out: LeavesOut = is_hidden) -> Iterator[list[str]]:
     """List the files of one path, folder by folder; no list is empty.
 
-    A path that cannot be read comes as `Unlisted`. Files are not looked at: a stat takes longer than
-    the listing, a hundred times as long on a network, and a run waits for its first mini-batch.
+    A path that cannot be read is returned as `Unlisted`. Files are not examined: a stat takes
+    longer than the listing, a hundred times as long on a network, and a run waits for its first
+    mini-batch.
 
     Raises
     ------
@@ -58,7 +59,7 @@ def _list_folder(folder: str, pattern: str, leaves_out: LeavesOut) -> Listing[st
     folders: list[str] = []
     broken: list[Unlisted] = []
     special: list[str] = []
-    add_file, add_folder = files.append, folders.append  # for the many files
+    add_file, add_folder = files.append, folders.append  # faster, for many files
     for entry in matched:
         try:
             if entry.is_dir():
@@ -87,8 +88,8 @@ def _lists(files: list[str], broken: list[Unlisted], special: list[str]) -> Iter
 
 def _not_regular(path: str) -> InputError:
     return InputError(
-        f"the input {path!r} is not a regular file but a pipe, a socket or a device, which a run may "
-        "wait for without end. Remove it, or give a glob that leaves it out, such as '*.csv'."
+        f"the input {path!r} is not a regular file but a pipe, a socket or a device, on which a "
+        "run may block forever. Remove it, or give a glob that excludes it, such as '*.csv'."
     )
 
 
@@ -148,7 +149,7 @@ def why_no_files(path: str, leaves_out: LeavesOut = is_hidden) -> str:
     folder, parts = split_glob(path)
     if not parts and os.path.isdir(path):
         return (
-            f"the input folder {path!r} holds no files{_but_left_out(path, leaves_out)}. "
+            f"the input folder {path!r} contains no files{_but_left_out(path, leaves_out)}. "
             "Give a folder or a glob with files."
         )
     if not parts:
@@ -165,7 +166,7 @@ def _but_left_out(folder: str, leaves_out: LeavesOut) -> str:
         return ""
     return (
         f" but {', '.join(names[:4])}: names that begin with a dot, and in tables with an underscore, "
-        "are left out, unless they are written"
+        "are skipped, unless the input spells them out"
     )
 
 

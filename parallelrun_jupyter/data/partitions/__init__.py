@@ -1,1 +1,1 @@
-"""Partition keys: read from paths, grouped by, and written as folders."""
+"""Partition keys: read from paths, used for grouping, and written as folders."""

@@ -25,8 +25,8 @@ Pair: TypeAlias = tuple[str, str]
 def group_by_key(items: Iterable[Pair | None]) -> Iterator[tuple[str, list[str]] | None]:
     """Group items by combination.
 
-    All items are read first: only then is a combination complete. They are kept in 32 MB of memory
-    and a temporary file (in ``TMPDIR``), which has no name and vanishes with the process.
+    All items are read first: only then is a combination complete. They are stored in 32 MB of
+    memory and a temporary file (in ``TMPDIR``), which has no name and disappears with the process.
 
     Parameters
     ----------
@@ -52,8 +52,8 @@ def group_by_key(items: Iterable[Pair | None]) -> Iterator[tuple[str, list[str]]
             database.close()
     except sqlite3.Error as error:
         msg = (
-            f"the input could not be ordered by its partition keys: {error}. It needs space for "
-            "its list of files in the folder for temporary files; TMPDIR names another one."
+            f"the input could not be grouped by its partition keys: {error}. It needs space for "
+            "its list of files in the folder for temporary files; set TMPDIR to use another folder."
         )
         raise InputError(msg) from error
 

@@ -1,4 +1,4 @@
-"""Partition keys in paths: by a format such as ``{user}/{day:yyyy/MM/dd}/*.wav``, or ``key=value``."""
+"""Partition keys in paths: a format such as ``{user}/{day:yyyy/MM/dd}/*.wav``, or ``key=value``."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ KeyValue: TypeAlias = str | int | float | bool | datetime | None
 """The value of a partition key: text or a time from a path, any of these from a table."""
 
 MISSING = "__HIVE_DEFAULT_PARTITION__"
-"""Stands for no value in ``key=value`` paths."""
+"""Represents a missing value in ``key=value`` paths."""
 
 _UNITS = {"yyyy": "year", "MM": "month", "dd": "day", "HH": "hour", "mm": "minute", "ss": "second"}
 _PARTS = re.compile(r"\{([^{}]*)\}|([^{}]+)|([{}])")
 _DATE_PARTS = re.compile(r"yyyy|MM|dd|HH|mm|ss|[^A-Za-z]+|(.)", re.DOTALL)
 _WHOLE_NUMBER = re.compile(r"-?(0|[1-9]\d{0,17})")
-_EXAMPLE = "Write for example '{user}/{day:yyyy/MM/dd}/*.wav'."
+_EXAMPLE = "Write, for example, '{user}/{day:yyyy/MM/dd}/*.wav'."
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +62,10 @@ class PartitionFormat:
     text
         The format of the end of a path, from the first key (or a literal before it) to the end of
         the file's name. ``{key}`` is a key with text values, ``{key:yyyy/MM/dd/HH/mm/ss}`` a key
-        with dates, from which the smaller units may be left out. ``*`` is any other text. All else
-        has to match literally. A key or ``*`` does not match a ``/``. In the form ``key={key}``,
-        which other tools write, values are percent-decoded and ``__HIVE_DEFAULT_PARTITION__`` is
-        None.
+        with dates, from which the smaller units may be left out. ``*`` matches any other text.
+        Everything else must match literally. A key or ``*`` does not match a ``/``. In the form
+        ``key={key}``, which other tools write, values are percent-decoded and
+        ``__HIVE_DEFAULT_PARTITION__`` is None.
     types
         Types of keys, by name, as in ``column_types``. Default: text.
 
@@ -84,9 +84,9 @@ class PartitionFormat:
         self._parts: list[str | _Key] = []
         pattern = "".join(self._read(text.lstrip("/")))
         if not self._keys:
-            raise _refusal(text, "it holds no {key}")
+            raise _refusal(text, "it contains no {key}")
         if text.endswith("/"):
-            raise _refusal(text, "it ends in a folder, but has to reach the file's name (as '/*')")
+            raise _refusal(text, "it ends in a folder, but must include the file's name (as '/*')")
         self._match = re.compile(pattern, re.DOTALL).fullmatch
         self._slashes = sum(part.count("/") for part in self._parts if isinstance(part, str))
 
@@ -116,7 +116,7 @@ class PartitionFormat:
         tail = path.rsplit("/", self._slashes + 1)[-self._slashes - 1 :]
         match = self._match("/".join(tail))
         if match is None:
-            raise InputError(self._mismatch(path, "it does not match"))
+            raise InputError(self._mismatch(path, "its end has another form"))
         texts = iter(match.groups())
         values = {}
         for key in self._keys:
@@ -128,7 +128,7 @@ class PartitionFormat:
         return values
 
     def path(self, values: Mapping[str, KeyValue]) -> str:
-        """Return the end of a path with these values; a ``*`` stays."""
+        """Return the end of a path with these values; a ``*`` is kept."""
         return "".join(
             part if isinstance(part, str) else _written(part, values[part.name])
             for part in self._parts
@@ -136,9 +136,9 @@ class PartitionFormat:
 
     def _mismatch(self, path: str, why: str) -> str:
         return (
-            f"the input {path!r} has no keys by the partition_format {self.text!r}: {why}. "
+            f"the input {path!r} does not match the partition_format {self.text!r}: {why}. "
             "The format goes from the first key to the end of the path, the file's name included. "
-            "Correct it, or narrow the input to the files that match it."
+            "Correct the format, or restrict the input to the files that match it."
         )
 
     def _read(self, text: str) -> list[str]:
@@ -148,14 +148,14 @@ class PartitionFormat:
         for match in _PARTS.finditer(text):
             inside, outside, brace = match.groups()
             if brace:
-                raise _refusal(self.text, f"{brace!r} has no other half")
+                raise _refusal(self.text, f"{brace!r} has no matching brace")
             if outside:
                 literal = outside
                 self._parts.append(literal)
                 pattern.append("[^/]*".join(map(re.escape, literal.split("*"))))
                 continue
             if self._parts and isinstance(self._parts[-1], _Key):
-                raise _refusal(self.text, "nothing stands between two keys")
+                raise _refusal(self.text, "two keys have no text between them")
             pattern.append(self._read_key(inside, literal.rpartition("/")[2]))
             literal = ""
         return pattern
@@ -166,7 +166,7 @@ class PartitionFormat:
         if not name or "/" in name:
             raise _refusal(self.text, f"{{{inside}}} has no name")
         if name in self.keys:
-            raise _refusal(self.text, f"the key {name!r} is in it twice")
+            raise _refusal(self.text, f"it contains the key {name!r} twice")
         if not colon:
             key = _Key(name, is_encoded=before == f"{name}=")
             pattern = "([^/]*?)" if key.is_encoded else "([^/]+?)"
@@ -214,7 +214,7 @@ def _written(key: _Key, value: KeyValue) -> str:
 
 
 def _typed(value: KeyValue, decided: str) -> KeyValue:
-    """Return a text as a value of a type.
+    """Convert a text to a value of a type.
 
     Raises
     ------
@@ -263,8 +263,8 @@ def check_keys(wanted: Sequence[str], keys: Sequence[str], dataset: str) -> None
     if not keys:
         msg = (
             f"partition_keys is {list(wanted)!r}, but {dataset} has no partition keys. Give it a "
-            "partition_format such as '{user}/{season}/*.wav', or leave partition_keys out and "
-            "give mini_batch_size."
+            "partition_format such as '{user}/{season}/*.wav', or omit partition_keys and give "
+            "mini_batch_size."
         )
         raise ConfigError(msg)
     for key in wanted:

@@ -38,7 +38,7 @@ def write_partitions(
     keys
         Columns that become folders; the first is the outermost.
     target
-        A folder on this machine or in a store; it is made if it does not exist.
+        A folder on this machine or in a store; created if it does not exist.
     name
         A name for the ``MLTable`` file's metadata, or None.
 
@@ -129,7 +129,10 @@ def _type(frame: pd.DataFrame, key: str) -> str:
     name = frame[key].dtype.name
     if name.startswith("datetime64["):
         if "," in name:
-            msg = f"the key {key!r} holds times with a zone, which a path cannot hold; convert it."
+            msg = (
+                f"the key {key!r} has times with a time zone, which a path cannot represent; "
+                "convert them to UTC without a zone."
+            )
             raise InputError(msg)
         return name
     return "str" if name in {"object", "string", "str", "category"} else name
@@ -160,14 +163,20 @@ def _plain(value: Any, key: str) -> KeyValue:
         return None
     if isinstance(value, pd.Timestamp):
         if value.nanosecond:
-            msg = f"the key {key!r} holds {value}, whose nanoseconds a path cannot hold; round it."
+            msg = (
+                f"the key {key!r} has the value {value}, whose nanoseconds a path cannot represent; "
+                "round it to microseconds."
+            )
             raise InputError(msg)
         return value.to_pydatetime().isoformat()
     plain = value.item() if hasattr(value, "item") else value
     if isinstance(plain, float):
         return repr(plain)
     if not isinstance(plain, str | int | datetime):
-        msg = f"the key {key!r} holds a {type(plain).__name__}, which a path cannot hold."
+        msg = (
+            f"the key {key!r} has a value of the type {type(plain).__name__}, which a path "
+            "cannot represent; convert it to text."
+        )
         raise InputError(msg)
     return plain
 

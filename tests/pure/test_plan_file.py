@@ -16,7 +16,10 @@ from parallelrun_jupyter.data.datasets.inputs import count_items, mini_batches, 
 from parallelrun_jupyter.data.local.file_versions import FileVersions
 from parallelrun_jupyter.engine.planning.plan_file import Fate, PlanFile, write_plan
 from parallelrun_jupyter.errors import InputError
+from parallelrun_jupyter.runs.journal.state import RunState
+from parallelrun_jupyter.runs.run_folder import RunFolder
 from parallelrun_jupyter.runs.run_record import RunRecord
+from parallelrun_jupyter.runs.snapshot.mini_batches import mini_batch_detail
 from parallelrun_jupyter.worker.plan_line import PlanLine
 from tests.pure.test_state import record
 
@@ -281,3 +284,19 @@ def test_odd_names_survive() -> None:
     assert line.endswith(b"\n")
     assert line.count(b"\n") == 1
     assert line.isascii()
+
+
+@pytest.mark.parametrize(
+    ("table", "shown"),
+    [
+        ({"format": "delimited"}, "2 rows: bytes 3 to 1,000 of a"),
+        ({"format": "parquet", "by": "rows"}, "2 rows: rows 3 to 1,000 of a"),
+    ],
+)
+def test_items_of_tables_are_shown_as_ranges(
+    tmp_path: Path, table: dict[str, Any], shown: str
+) -> None:
+    folder = RunFolder(tmp_path)
+    line = PlanLine(0, ["a"], [-1], [0], ranges=[[3, 1000]], table=table, rows=2)
+    folder.plan.write_bytes(line.encode() + b"\n")
+    assert mini_batch_detail(folder, RunState(), 0)["items"] == [shown]

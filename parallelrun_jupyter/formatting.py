@@ -12,9 +12,9 @@ from .errors import ConfigError
 
 _SIZE = re.compile(r"(\d+)\s*([kKmMgG][bB])?", re.ASCII)
 _SECRET = re.compile(
-    r"key|secret|token|passw|credential|sas\b|connection_string|auth|headers|signature",
-    re.IGNORECASE,
+    r"key|secret|token|passw|credential|sas\b|connection_string|auth", re.IGNORECASE
 )
+_SECRET_OPTION = re.compile(r"headers|signature", re.IGNORECASE)
 _UNITS = {"kb": 1024, "mb": 1024**2, "gb": 1024**3}
 
 
@@ -61,8 +61,11 @@ def parse_mini_batch_size(value: int | str) -> MiniBatchSize:
 
 
 def looks_secret(name: str, value: Any = None) -> bool:
-    """Return whether a setting looks like a credential, by its name or by the names in its value."""
-    if _SECRET.search(name):
+    """Return whether a setting looks like a credential, by its name or by the names in its value.
+
+    ``value`` is that of an option of a store: its headers and signatures are credentials too.
+    """
+    if _SECRET.search(name) or (value is not None and _SECRET_OPTION.search(name)):
         return True
     return isinstance(value, dict) and any(looks_secret(str(k), v) for k, v in value.items())
 

@@ -5,6 +5,7 @@ The files of a folder come first, sorted by name, then its subfolders, sorted by
 
 from __future__ import annotations
 
+import errno
 import fnmatch
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -60,8 +61,11 @@ def is_hidden_from_tables(name: str) -> bool:
     return is_hidden(name) or (name[0] == "_" and "=" not in name)
 
 
-UNLISTABLE = (PermissionError, FileNotFoundError, NotADirectoryError)
-"""Errors that concern a single folder. Others, such as a failing disk, concern the whole input."""
+_UNLISTABLE = (PermissionError, FileNotFoundError, NotADirectoryError)
+"""Errors that concern a single folder, such as a loop of links.
+
+Others, such as a failing disk, concern the whole input.
+"""
 
 
 class Unlisted(list[str]):
@@ -191,10 +195,12 @@ def walk(
             files, folders = (
                 ahead.pop(step).result() if pool else list_folder(step.folder, step.pattern)
             )
-        except UNLISTABLE as error:
-            if step.folder == root:
+        except OSError as error:
+            is_of_folder = isinstance(error, _UNLISTABLE) or error.errno == errno.ELOOP
+            if step.folder == root or not is_of_folder:
                 raise
-            if not step.may_be_missing or isinstance(error, PermissionError):
+            is_missing = step.may_be_missing and not isinstance(error, PermissionError)
+            if not is_missing and (seen is None or _is_new(step.folder, seen)):
                 yield Unlisted(step.folder, error, is_folder=True)
             continue
         if step.has_files:
@@ -203,19 +209,18 @@ def walk(
 
 
 def _each_once(lists: Iterable[list[F]], seen: set[str]) -> Iterator[list[F]]:
-    """Skip files that were listed before: two ``**`` reach a folder in several ways."""
+    """Skip paths that were listed before: two ``**`` reach a folder in several ways."""
     for files in lists:
-        if isinstance(files, Unlisted):
-            yield files
-            continue
-        new = [file for file in files if _path(file) not in seen]
-        seen.update(map(_path, new))
+        new = [file for file in files if _is_new(file, seen)]
         if new:
-            yield new
+            yield files if isinstance(files, Unlisted) else new
 
 
-def _path(file: str | FileItem) -> str:
-    return file if isinstance(file, str) else file[0]
+def _is_new(file: str | FileItem, seen: set[str]) -> bool:
+    path = file if isinstance(file, str) else file[0]
+    is_new = path not in seen
+    seen.add(path)
+    return is_new
 
 
 def shown_names(folder: str, names: Sequence[str]) -> str:

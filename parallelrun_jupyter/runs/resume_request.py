@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from ..errors import Remedy, RunFolderError
+from ..errors import RunFolderError
 from ..files import lock, write_atomically
 from .run_folder import RunFolder
 from .run_record import RunRecord
@@ -73,8 +73,8 @@ def read_resume(folder: RunFolder) -> ResumeRequest:
     except FileNotFoundError:
         return ResumeRequest()
     except (ValueError, TypeError) as error:
-        msg = f"{path} is not a request to resume ({error})."
-        raise RunFolderError(msg, folder.run_id, remedy=[Remedy.RESUME]) from error
+        msg = f"{path} is not a request to resume ({error}). Delete this file, then resume the run."
+        raise RunFolderError(msg, folder.run_id) from error
 
 
 def write_refusal(folder: RunFolder, reason: str) -> None:

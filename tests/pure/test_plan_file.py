@@ -5,17 +5,22 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parallelrun_jupyter import FileDataset, TabularDataset
-from parallelrun_jupyter.data.batching import file_line
-from parallelrun_jupyter.data.datasets.inputs import count_items
+from parallelrun_jupyter.data.batching import BatchSpec, file_line
+from parallelrun_jupyter.data.datasets.inputs import count_items, mini_batches, planned_again
 from parallelrun_jupyter.data.local.file_versions import FileVersions
 from parallelrun_jupyter.engine.planning.plan_file import Fate, PlanFile, write_plan
 from parallelrun_jupyter.errors import InputError
+from parallelrun_jupyter.runs.journal.state import RunState
+from parallelrun_jupyter.runs.run_folder import RunFolder
 from parallelrun_jupyter.runs.run_record import RunRecord
+from parallelrun_jupyter.runs.snapshot.mini_batches import mini_batch_detail
+from parallelrun_jupyter.worker.plan_line import PlanLine
 from tests.pure.test_state import record
 
 
@@ -246,6 +251,27 @@ def test_a_retried_file_may_have_changed_and_one_whose_rows_are_kept_may_not(
         write_plan(asked(tmp_path), plan, lambda *_: None, lambda k: fates[k], warnings.append)
 
 
+def test_a_replanned_table_keeps_the_values_of_its_keys(tmp_path: Path) -> None:
+    for folder in ("a", "b", "c"):
+        (tmp_path / folder).mkdir()
+    for name in ("a/1", "b/1"):
+        pd.DataFrame({"n": [1]}).to_parquet(tmp_path / f"{name}.parquet")
+    for name in ("a/2", "c/1"):
+        (tmp_path / f"{name}.parquet").write_text("torn")
+    tables = TabularDataset.from_parquet_files(tmp_path, partition_format="{key}/*")
+    specs = [tables.spec()]
+    lines = [line for line, _ in mini_batches(specs, BatchSpec(1, ("key",))) if line]
+    before = [PlanLine.decode(line) for line in lines]
+    assert [(line.extra["keys"], line.rows) for line in before] == [
+        ({"key": "a"}, 2), ({"key": "b"}, 1), ({"key": "c"}, 1),
+    ]  # fmt: skip
+    pd.DataFrame({"n": [4, 5]}).to_parquet(tmp_path / "c" / "1.parquet")
+    [(mini_batch, line)] = planned_again(lines, [2], specs).items()
+    after = PlanLine.decode(line)
+    assert (mini_batch, after.rows, after.extra) == (2, 2, before[2].extra)
+    assert after.table["format"] == "parquet"
+
+
 def test_inputs_of_finished_mini_batches_may_be_deleted(tmp_path: Path, inputs: Path) -> None:
     plan_of(tmp_path)
     sorted(inputs.iterdir())[7].unlink()
@@ -258,3 +284,19 @@ def test_odd_names_survive() -> None:
     assert line.endswith(b"\n")
     assert line.count(b"\n") == 1
     assert line.isascii()
+
+
+@pytest.mark.parametrize(
+    ("table", "shown"),
+    [
+        ({"format": "delimited"}, "2 rows: bytes 3 to 1,000 of a"),
+        ({"format": "parquet", "by": "rows"}, "2 rows: rows 3 to 1,000 of a"),
+    ],
+)
+def test_items_of_tables_are_shown_as_ranges(
+    tmp_path: Path, table: dict[str, Any], shown: str
+) -> None:
+    folder = RunFolder(tmp_path)
+    line = PlanLine(0, ["a"], [-1], [0], ranges=[[3, 1000]], table=table, rows=2)
+    folder.plan.write_bytes(line.encode() + b"\n")
+    assert mini_batch_detail(folder, RunState(), 0)["items"] == [shown]

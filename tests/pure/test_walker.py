@@ -6,6 +6,7 @@ import shutil
 import zipfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given, settings
@@ -97,6 +98,11 @@ def list_folder(folder: str, pattern: str) -> Listing[str]:
         (["*", "d", "e", "*"], [], []),
         (["e", "*"], [], ["root/e"]),
         (["none", "*"], [], []),
+        (
+            ["**", "**"],
+            ["root/x", "root/d/x", "root/f/x"],
+            ["root/d/d", "root/e", "root/f/d", "root/f/e"],
+        ),
     ],
 )
 def test_a_folder_that_cannot_be_listed_is_an_item_and_a_missing_one_is_not(
@@ -108,6 +114,21 @@ def test_a_folder_that_cannot_be_listed_is_an_item_and_a_missing_one_is_not(
     assert [paths[0] for paths in lists if isinstance(paths, Unlisted)] == unlisted
     if pool:
         pool.shutdown()
+
+
+def test_a_broken_link_is_an_item_once_for_a_glob_with_two_stars(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "broken").symlink_to(tmp_path / "nowhere")
+    assert FileDataset(tmp_path / "**" / "**").to_path() == [f"{tmp_path}/d/broken"]
+
+
+def test_a_loop_of_links_matches_no_folder_of_a_glob(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "a" / "sub").symlink_to("sub")
+    (tmp_path / "b" / "sub").mkdir()
+    (tmp_path / "b" / "sub" / "x.csv").touch()
+    assert FileDataset(tmp_path / "*" / "sub" / "*.csv").to_path() == [f"{tmp_path}/b/sub/x.csv"]
 
 
 def test_a_root_that_cannot_be_listed_is_an_error() -> None:

@@ -160,7 +160,7 @@ def test_files_are_sent_whole_and_as_text(server: Jupyter, numbers: Path) -> Non
     assert (status, text) == (200, Path(rows.snapshot()["output"]).read_bytes())
     status, _, answer = ask(server, f"/{run.run_id}/result")
     if run.status != "Completed":
-        assert (status, "no final file" in answer["message"]) == (500, True)
+        assert (status, "no output file" in answer["message"]) == (500, True)
 
 
 def test_a_mini_batch_and_a_part_of_the_grid_are_told(server: Jupyter, numbers: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import selectors
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import pytest
 
 from parallelrun_jupyter import ParallelRunConfig, Run, submit
 from parallelrun_jupyter.engine.child_process import kill_group
+from parallelrun_jupyter.engine.node.fork_server import ForkServerClient
 from parallelrun_jupyter.runs.journal.events import AttemptFailed, WarningRaised, WorkerStarted
 from tests.real.conftest import end_of, rows_of
 
@@ -246,6 +248,16 @@ def test_a_fork_server_that_dies_is_told_with_how(
     assert "started directly" in warning.text
     assert said in warning.traceback
     assert said in run.folder.driver_log.read_text()
+
+
+@only_linux
+def test_a_fork_server_that_was_given_up_is_not_read_any_more() -> None:
+    server = ForkServerClient(sys.executable, ["json"], dict(os.environ))
+    with selectors.DefaultSelector() as selector:
+        server.attach(selector)
+        ready = selector.select(20)  # it is ready to fork
+        server.give_up("a worker ended without any result")  # an earlier event of the same batch
+        assert [server.handle(key.fd) for key, _ in ready] == [[]]
 
 
 @only_linux

@@ -77,9 +77,12 @@ class FileDataset:
 
     Examples
     --------
-    >>> FileDataset("digits/*.png")
-    >>> FileDataset(["2023/", "2024/"], partition_format="{month}/{camera}/*.jpg")
+    >>> digits = FileDataset("digits/*.png")
+    >>> photos = FileDataset(["2023/", "2024/"], partition_format="{month}/{camera}/*.jpg")
+    >>> photos.partition_keys
+    ['month', 'camera']
     >>> FileDataset("az://public/digits", storage_options={"account_name": "acct", "anon": True})
+    FileDataset('az://public/digits')
     """
 
     kind: ClassVar[str] = "files"

@@ -281,13 +281,14 @@ def _replan_tables(
         mini_batch = by_path[line.paths[0]]
         if model and _is_readable(line):
             _match_columns(line, model)
-        line.extra["first"] = changed[mini_batch].first
+        line.extra = changed[mini_batch].extra
         new[mini_batch] = line.encode() + b"\n"
     return new
 
 
 def _is_readable(line: PlanLine) -> bool:
-    return bool(line.table["format"] != "unreadable")
+    """Return whether all files of a mini-batch could be read; with other ones no format is common."""
+    return bool(line.table.get("format", "unreadable") != "unreadable")
 
 
 def _only_path(planned: dict[int, PlanLine], mini_batch: int) -> str:

@@ -45,9 +45,12 @@ class TabularDataset:
 
     Examples
     --------
-    >>> TabularDataset.from_delimited_files("iris/*.csv", column_types={"species": "str"})
-    >>> TabularDataset.from_parquet_files("az://sales/2024", storage_options={"account_name": "acct"})
-    >>> TabularDataset.from_json_lines_files(["a.jsonl", "b.jsonl.gz"]).take(5)
+    >>> iris = TabularDataset.from_delimited_files("iris/*.csv", column_types={"species": "str"})
+    >>> options = {"account_name": "acct"}
+    >>> TabularDataset.from_parquet_files("az://sales/2024", storage_options=options)
+    TabularDataset of parquet FileDataset('az://sales/2024')
+    >>> logs = TabularDataset.from_json_lines_files(["a.jsonl", "b.jsonl.gz"])
+    >>> logs.take(5)  # doctest: +SKIP
     """
 
     kind: ClassVar[str] = "tabular"

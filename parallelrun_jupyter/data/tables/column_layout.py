@@ -15,9 +15,6 @@ from ..partitions.group_by_keys import group_by_key
 from ..partitions.path_format import PartitionFormat, as_json, combination
 from .column_types import Types, type_name
 
-_TABLE = 6
-"""The index of the element ``table`` in a plan line."""
-
 
 @dataclass(frozen=True, slots=True)
 class ColumnLayout:

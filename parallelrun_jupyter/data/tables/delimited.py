@@ -317,12 +317,13 @@ def plan_delimited(sources: Sources, options: dict[str, Any], cut: BatchSpec) ->
     columns, first = _columns(sources, dialect)
     fixed_types = fixed_types_of(options["column_types"], columns)
     pass_ = DelimitedPass(dialect, columns, fixed_types, Rules.of(options))
+    given_types = [] if pass_.inferences else pass_.types()
     held: list[tuple[OpenTable, list[Range]] | PlannedBatch] = []
     for source in sources():
         try:
             file = _open_checked(source, pass_, first)
             if file is not None and not pass_.inferences:
-                yield from _batches(file, pass_.ranges(file, cut), pass_)
+                yield from _batches(file, pass_.ranges(file, cut), pass_, given_types)
             elif file is not None:
                 held.append((file, ranges := []))
                 for range_ in pass_.ranges(file, cut):
@@ -335,11 +336,12 @@ def plan_delimited(sources: Sources, options: dict[str, Any], cut: BatchSpec) ->
             held.append(failed)
             yield 1 if pass_.inferences else failed
     if pass_.inferences:
+        types = pass_.types()
         for batches in held:
             if isinstance(batches, PlannedBatch):
                 yield batches
             else:
-                yield from _batches(*batches, pass_)
+                yield from _batches(*batches, pass_, types)
 
 
 def _open_checked(source: TableFile, pass_: DelimitedPass, first: str) -> OpenTable | None:
@@ -354,9 +356,9 @@ def _open_checked(source: TableFile, pass_: DelimitedPass, first: str) -> OpenTa
 
 
 def _batches(
-    file: OpenTable, ranges: Iterable[Range], pass_: DelimitedPass
+    file: OpenTable, ranges: Iterable[Range], pass_: DelimitedPass, types: list[str]
 ) -> Iterator[PlannedBatch]:
-    table = table_text(pass_.table(file, pass_.types()), file.source)
+    table = table_text(pass_.table(file, types), file.source)
     for range_ in ranges:
         yield PlannedBatch(file.source, range_, table)
 

@@ -131,6 +131,8 @@ class ForkServerClient:
 
     def handle(self, fd: int) -> list[PendingWorker]:
         """Read the replies from a ready descriptor; return the workers that were forked."""
+        if self.reason:  # closed since the selector reported the descriptor
+            return []
         replies = self._child.handle(fd)
         if replies is None:
             self._on_broken("it has closed its socket")

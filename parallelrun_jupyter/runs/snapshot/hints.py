@@ -22,7 +22,7 @@ _TABLE_USES = re.compile(
     r"tail|to_csv|to_dict|to_numpy|to_records|values)'"
     r"|list indices must be integers or slices, not (?:str|list)"
     r"|string indices must be integers"
-    r"|the input is files, which have no rows"  # context.records()
+    r"|the (?:items are|input is) files, which have no rows"  # context.records(), now and in old runs
 )
 _LIST_USE = re.compile(r"'list' object has no attribute '\w+'")
 """Raised in run() itself, so the list is likely its mini-batch, as in df.price."""

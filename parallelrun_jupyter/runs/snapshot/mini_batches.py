@@ -128,8 +128,9 @@ def _items(folder: RunFolder, mini_batch: int) -> list[str]:
     if not line.is_table:
         return line.paths
     rows = plural(line.rows, "row")
+    unit = "rows" if line.table.get("by") == "rows" else "bytes"
     ranges = zip(line.paths, line.ranges, strict=False)
-    return [f"{rows}: bytes {start:,} to {end:,} of {path}" for path, (start, end) in ranges]
+    return [f"{rows}: {unit} {start:,} to {end:,} of {path}" for path, (start, end) in ranges]
 
 
 def _line_at(path: Path, number: int) -> bytes:

@@ -122,17 +122,17 @@ def test_the_status_bar_shows_how_far_a_run_is_and_leads_to_it(open_page: Open) 
 
 
 def test_the_panel_filters_and_acts(open_page: Open, server: Jupyter) -> None:
-    page = open_page([LOAD, named_cell("canceled", 0.5)])
-    started(page, "canceled")
+    page = open_page([LOAD, named_cell("stopped_one", 0.5)])
+    started(page, "stopped_one")
     page.show_panel()
     panel = page.page.locator(".pr-panel")
-    row = panel.locator(".pr-row", has_text="canceled").first
+    row = panel.locator(".pr-row", has_text="stopped_one").first
     row.wait_for()
     box = panel.locator("input[type=search]")
     box.fill("nothing like that")
     panel.locator(".pr-note", has_text="No run matches").wait_for()
     assert panel.locator(".pr-row").count() == 0
-    box.fill("CANCELLED")
+    box.fill("STOPPED_ONE")
     row.wait_for()
     shot(page, "panel-filter")
     if AXE.is_file():
@@ -141,9 +141,9 @@ def test_the_panel_filters_and_acts(open_page: Open, server: Jupyter) -> None:
         assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in found] == []
     row.locator("button", has_text="cancel").last.click()
     page.page.locator(".jp-Dialog button", has_text="Stop now").click()
-    panel.locator(".pr-row[data-state=Canceled]", has_text="canceled").wait_for(timeout=15_000)
+    panel.locator(".pr-row[data-state=Canceled]", has_text="stopped_one").wait_for(timeout=15_000)
     row.locator("button", has_text="resume").click()
-    panel.locator(".pr-row[data-state=Running]", has_text="canceled").wait_for(timeout=20_000)
+    panel.locator(".pr-row[data-state=Running]", has_text="stopped_one").wait_for(timeout=20_000)
     row.locator("button", has_text="show in a cell").click()
     page.view(2).wait_for(timeout=20_000)
     assert "Run.attach(" in page.cell(2).locator(".cm-content").inner_text()
@@ -151,7 +151,7 @@ def test_the_panel_filters_and_acts(open_page: Open, server: Jupyter) -> None:
     box.fill("")
     row.locator("button", has_text="cancel").last.click()
     page.page.locator(".jp-Dialog button", has_text="Finish running mini-batches").click()
-    panel.locator(".pr-row[data-state=Canceled]", has_text="canceled").wait_for(timeout=15_000)
+    panel.locator(".pr-row[data-state=Canceled]", has_text="stopped_one").wait_for(timeout=15_000)
 
 
 def test_a_tab_is_there_again_after_a_reload(open_page: Open, opened: Any) -> None:

@@ -81,6 +81,6 @@ def test_the_dask_notebook(tmp_path: Path) -> None:
     text = text_of(execute("03_dask.ipynb", tmp_path))
     assert re.search(r"the scheduler is at tcp://127\.0\.0\.1:\d+", text), text
     assert "n2 at tcp://127.0.0.1:" in text, text
-    assert "is gone" in text, text
+    assert "is lost" in text, text
     assert "5,188 rows, in order and each once: True" in text, text
     assert "failed attempts: 0" in text, text

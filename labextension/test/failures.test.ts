@@ -77,7 +77,7 @@ test('a closed group asks for nothing; an open one shows its attempts', async ()
   find<HTMLDetailsElement>(failures.node, 'details').open = true;
   await settle();
   assert.equal(find(failures.node, 'pre').textContent, 'Traceback:\n  line 10');
-  assert.deepEqual(texts(failures.node, 'tbody td:nth-child(2)'), ['3, given up', '2', '3']);
+  assert.deepEqual(texts(failures.node, 'tbody td:nth-child(2)'), ['3, failed for good', '2', '3']);
   assert.match(visibleText(failures.node), /and 6 other attempts: run.failures\(\) shows all/);
   click(find(failures.node, 'tbody'), '13');
   assert.deepEqual(opened, [13]);

@@ -71,8 +71,8 @@ export class FailureDetail {
       () => command,
     );
     // A resume grants new attempts, so several attempts may have been the last one.
-    const isGivenUp = row.is_last && row.kind !== 'short_result';
-    const attempt = `${count(row.attempt)}${isGivenUp ? `, ${t('given up')}` : ''}`;
+    const isLast = row.is_last && row.kind !== 'short_result';
+    const attempt = `${count(row.attempt)}${isLast ? `, ${t('failed for good')}` : ''}`;
     const texts = [attempt, row.worker, count(row.items), stripAnsi(row.message)];
     const cells = texts.map((text) => el('td', '', text));
     return el('tr', '', el('td', '', show), ...cells, el('td', '', copy));

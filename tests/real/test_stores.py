@@ -319,7 +319,9 @@ def test_a_web_server_is_an_input(start: Callable[..., Run], numbers: Path) -> N
         run = start("echo.py", inputs=[f"{base}/0[0-4]*.txt", f"{base}/059.txt"])
         assert end_of(run) == "Completed", run.snapshot()["reason"]
         assert rows_of(run) == [f"{k:03d}.txt" for k in (*range(50), 59)]
-        with pytest.raises(ParallelRunError, match=r"matches no file in the web server; .* holds"):
+        with pytest.raises(
+            ParallelRunError, match=r"matches no file in the web server; .* contains"
+        ):
             FileDataset(f"{base}/none.txt").check()
     finally:
         server.shutdown()

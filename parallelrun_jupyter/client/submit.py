@@ -56,6 +56,12 @@ class Script:
     source_directory: Path | None = None
 
 
+_BOUND = (
+    "inputs, output, arguments and side_inputs are bound in the step; "
+    "give them to ParallelRunStep(...), or submit a ParallelRunConfig."
+)
+
+
 def submit(
     config_or_step: ParallelRunConfig | ParallelRunStep,
     *,
@@ -68,14 +74,13 @@ def submit(
 ) -> Run:
     """Start a run and return without waiting for it.
 
-    The run is checked first: nothing is started if a setting, an input or the script is wrong. It
-    then runs in processes of its own, and continues when this process ends.
+    Nothing is started if a setting, an input or the script is wrong. The run has its own processes,
+    and continues when this process ends.
 
     Parameters
     ----------
     config_or_step
-        A `ParallelRunConfig`, or a `ParallelRunStep`: a configuration with its inputs, output and
-        arguments.
+        A configuration, or a step: a configuration with its inputs, output and arguments.
     inputs
         Datasets, paths, globs or URLs to run over, one or a list. Required with a configuration.
     output
@@ -88,8 +93,7 @@ def submit(
         Where to run: ``"local"``, the address of a Dask scheduler, a `DaskCompute`, or a name given
         by `name_compute`. Overrides the configuration's ``compute_target``, with a warning.
     name
-        The run's name. Default: the step's name, or the script and its input, such as
-        ``score on digits``.
+        The run's name. Default: the step's name, or one such as ``score on digits``.
 
     Returns
     -------
@@ -99,8 +103,7 @@ def submit(
     Raises
     ------
     ConfigError
-        A setting is wrong, or ``inputs``, ``output``, ``arguments`` or ``side_inputs`` is given
-        together with a step.
+        A setting is wrong, or ``inputs``, ``output`` and so on are given together with a step.
     InputError
         An input is missing or cannot be read.
     EntryScriptError
@@ -120,15 +123,7 @@ def submit(
         run = submit(config, inputs="digits/*.png", output="predictions/")
         run.wait_for_completion(show_output=True)
     """
-    if isinstance(config_or_step, ParallelRunStep):
-        step = config_or_step
-        if inputs is not None or output is not None or arguments or side_inputs:
-            msg = (
-                "inputs, output, arguments and side_inputs are bound in the step; "
-                "give them to ParallelRunStep(...), or submit a ParallelRunConfig."
-            )
-            raise ConfigError(msg)
-    else:
+    if not isinstance(config_or_step, ParallelRunStep):
         step = ParallelRunStep(
             name or "",
             config_or_step,
@@ -137,6 +132,10 @@ def submit(
             side_inputs=side_inputs,
             arguments=arguments,
         )
+    elif inputs is not None or output is not None or arguments or side_inputs:
+        raise ConfigError(_BOUND)
+    else:
+        step = config_or_step
     return submit_script(step, _script_of(step.config), compute=compute, name=name)
 
 

@@ -51,7 +51,7 @@ _WITH_TRACEBACK = (
     signals.PoolLost,
     signals.Warned,
 )
-"""Signals about helper processes and nodes; the driver's log shows their tracebacks."""
+"""Signals about child processes and nodes; the driver's log shows their tracebacks."""
 
 
 class Driver:

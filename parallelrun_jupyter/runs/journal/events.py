@@ -295,7 +295,7 @@ class CancelRequested:
 class RunFinished:
     """The run reached a final state; ``output`` is a path or URL.
 
-    ``traceback`` is of an error outside the script, in the driver or one of its helper processes;
+    ``traceback`` is of an error outside the script, in the driver or one of its child processes;
     it is missing in older journals.
     """
 

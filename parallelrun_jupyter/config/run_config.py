@@ -80,6 +80,13 @@ class _Number(_Setting):
         return bool(self._low <= value and (self._high is None or value <= self._high))
 
 
+class _Flag(_Setting):
+    expected = "True or False"
+
+    def accepts(self, value: Any) -> bool:
+        return isinstance(value, bool)
+
+
 class _OneOf(_Setting):
     def __init__(self, values: tuple[str, ...], default: str | None, text: str) -> None:
         super().__init__(default, text)
@@ -237,6 +244,27 @@ class ParallelRunConfig(HasTraits):
         high=259_200,
     )
     run_max_try = _Number(3, "Maximum number of attempts for each mini-batch.", low=1)
+    isolate_failures = _Flag(
+        None,
+        "Divide a mini-batch that has failed in its last attempt, or does not fit into memory, until "
+        "the failing items are alone; the others succeed. With partition_keys, mini-batches are never "
+        "divided. Default: True.",
+    )
+    retry_delay = _Number(
+        0.5,
+        "Seconds before the first retry of a mini-batch. The delay doubles with each retry, varies "
+        "at random, and is at most a minute; 0 for none.",
+        low=0,
+        whole=False,
+    )
+    retry_on = _Names(
+        None,
+        "Names of the exceptions after which a mini-batch is tried again, such as ConnectionError; "
+        "other errors are final. Default: all.",
+    )
+    no_retry_on = _Names(
+        None, "Names of exceptions that are final, such as ValueError. Default: none."
+    )
     preload = _Modules(
         None,
         "Modules to import once, in a fork server that starts the workers (Linux, this machine "

@@ -21,6 +21,7 @@ from ..runs.output.manifest import parts_of
 from ..runs.resume_request import read_resume, write_refusal
 from ..runs.run_folder import RunFolder
 from ..worker.child_loop import traceback_text
+from ..worker.plan_line import PlanLine
 from .node_pool import Pool, PoolFactory
 from .output.committer import Committer
 from .output.publisher import Publisher
@@ -218,8 +219,11 @@ class Driver:
                     self._committer.record(event)
                     self._note(event)
                     self._check_columns(event)
-                case Assign(node, first, count, attempt):
-                    self._pool.assign(node, first, attempt, self._plan.lines(first, count))
+                case Assign(node, first, count, attempt, ranges):
+                    lines = self._plan.lines(first, count)
+                    if ranges:
+                        lines = [PlanLine.decode(line).only(ranges).encode() for line in lines]
+                    self._pool.assign(node, first, attempt, lines)
                 case signals.UploadPart(node, first, pieces):
                     self._pool.upload_part(node, first, pieces)
                 case signals.PauseNodes():

@@ -193,7 +193,10 @@ class Placement:
 
 @dataclass(frozen=True, slots=True)
 class RunLimits:
-    """The limits of `ParallelRunConfig`, by the same names; timeouts are in seconds."""
+    """The limits of `ParallelRunConfig`, by the same names; times are in seconds.
+
+    The defaults of the last four are those of runs recorded before they existed.
+    """
 
     error_threshold: int = 0
     allowed_failed_count: int | None = None
@@ -203,6 +206,10 @@ class RunLimits:
     first_task_creation_timeout: int = 600
     progress_update_timeout: int = 1260
     run_max_try: int = 3
+    isolate_failures: bool = False
+    retry_delay: float = 0.0
+    retry_on: list[str] = field(default_factory=list)
+    no_retry_on: list[str] = field(default_factory=list)
 
 
 _SECTIONS: dict[str, type[Any]] = {

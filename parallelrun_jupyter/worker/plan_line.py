@@ -41,6 +41,9 @@ class PlanLine:
     extra
         ``first``: number of the mini-batch's first item in the run. ``keys``: values of the
         partition keys. ``unread``: why the only path could not be read when it was listed.
+        ``items``: the items of the mini-batch that an attempt runs, if not all: ``[first, count]``
+        of each range, in increasing order. Files have only the paths of these items; of a table,
+        the worker selects these rows.
     """
 
     __slots__ = (
@@ -105,8 +108,35 @@ class PlanLine:
 
     @property
     def item_count(self) -> int:
-        """Number of items: rows of a table, or files."""
+        """Number of items to run: rows of a table, or files."""
+        if "items" in self.extra:
+            return sum(count for _, count in self.extra["items"])
         return self.rows if self.is_table else len(self.paths)
+
+    @property
+    def ranges_of_items(self) -> list[list[int]]:
+        """The items to run, as ``[first, count]`` of each range."""
+        return list(self.extra.get("items") or [[0, self.item_count]])
+
+    def only(self, ranges: Any) -> PlanLine:
+        """Return the line of an attempt that runs only some items of this mini-batch.
+
+        Parameters
+        ----------
+        ranges
+            ``(first, count)`` of each range of items, in increasing order.
+        """
+        extra = dict(self.extra, items=[list(pair) for pair in ranges])
+        if self.is_table:
+            columns = [self.paths, self.sizes, self.versions]
+        else:
+            columns = [
+                [value for first, count in ranges for value in column[first : first + count]]
+                for column in (self.paths, self.sizes, self.versions)
+            ]
+        line = PlanLine(self.input_number, *columns, rows=self.rows, extra=extra)
+        line.is_table, line.ranges, line.table = self.is_table, self.ranges, self.table
+        return line
 
     @property
     def first(self) -> int:

@@ -15,11 +15,17 @@ Replies, to the node::
     ["stopped"]                                         after shutdown(); with its {failure}, if
                                                         it failed
     ["failed", mini_batch, attempt, items, duration_us, {failure}]
+    ["answered", mini_batch, payload_bytes, attempt, items, duration_us,
+             [[first, items, rows, length, crc], ...],  consecutive items with results
+             [[ranges, messages, {failure}], ...]]      items that failed at the same line; then
+                                                        ``payload_bytes`` bytes of rows
 
 A plan line of files is ``["f", input, [paths], [sizes], [mtimes], {extra}]``: ``run`` receives the
 paths. One of tables is ``["t", input, [paths], [sizes], [mtimes], [[start, end], ...], {table},
-rows, {extra}]``: ``run`` receives the rows of these ranges as a DataFrame. A failure is an object with
-``kind, error, message, group, traceback``.
+rows, {extra}]``: ``run`` receives the rows of these ranges as a DataFrame. With ``items`` in ``extra``
+an attempt runs only these items, and is answered by "answered" or "failed". A failure is an object with
+``kind, error, message, group, traceback, bases``, and ``retry_after_s`` if the script asks for a delay.
+Positions of items count in the whole mini-batch; ``ranges`` are ``[first, count]``, with one message each.
 """
 
 from __future__ import annotations
@@ -38,6 +44,7 @@ START_KEYS = (
     "sys_path",
     "log",
     "append_rows",
+    "answers_items",
     "output_format",
     "logging_level",
     "roots",

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from ...engine.scheduling.signals import AttemptsSucceeded, Signal
+from ...engine.scheduling.signals import AttemptsSucceeded, ItemsAnswered, Signal
 
 CHUNK_BYTES = 4 << 20
 """The maximum number of bytes of rows in one message."""
@@ -22,7 +22,7 @@ _SIGNALS_PER_MESSAGE = 1000
 class Message:
     """Signals with their rows, or a piece of rows that do not fit into one message.
 
-    The ``part`` of an ``AttemptsSucceeded`` is 1 if it has rows (the next element of ``rows``),
+    The ``part`` of a signal with results is 1 if it has rows (the next element of ``rows``),
     else 0. ``piece`` precedes the first rows of the next message.
     """
 
@@ -44,7 +44,7 @@ class Outbox:
         self._sent_of_first = 0
 
     def keep_rows(self, rows: bytes) -> tuple[int, int]:
-        """Accept the rows of the next ``AttemptsSucceeded``."""
+        """Accept the rows of the next results."""
         self._pending_rows.append(rows)
         return 1, 0
 
@@ -53,7 +53,7 @@ class Outbox:
         with self._lock:
             for signal in signals:
                 rows = b""
-                if isinstance(signal, AttemptsSucceeded) and signal.part:
+                if isinstance(signal, AttemptsSucceeded | ItemsAnswered) and signal.part:
                     rows = self._pending_rows.popleft()
                 self._entries.append((signal, rows))
                 self._size_bytes += len(rows)
@@ -93,7 +93,7 @@ class Outbox:
                 self._size_bytes -= left
                 room -= left
                 signals.append(signal)
-                if isinstance(signal, AttemptsSucceeded) and signal.part:
+                if isinstance(signal, AttemptsSucceeded | ItemsAnswered) and signal.part:
                     rows.append(data[self._sent_of_first :])
                 self._sent_of_first = 0
         return Message(tuple(signals), tuple(rows))
@@ -114,7 +114,7 @@ class Inbox:
         signals: list[Signal] = []
         rows = iter(message.rows)
         for signal in message.signals:
-            if isinstance(signal, AttemptsSucceeded) and signal.part:
+            if isinstance(signal, AttemptsSucceeded | ItemsAnswered) and signal.part:
                 data = b"".join([*self._pieces, next(rows)])
                 self._pieces.clear()
                 part, offset = self._keep_rows(data)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
-from ...runs.journal.events import Event, WorkerSample
+from ...runs.journal.events import Event, ItemRanges, WorkerSample
 
 
 class Success(NamedTuple):
@@ -25,13 +25,19 @@ class Success(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An error; ``group`` is its type and the line of user code that raised it."""
+    """An error; ``group`` is its type and the line of user code that raised it.
+
+    ``bases`` are the names of the exception's type and its base types, short and with their module.
+    ``retry_after_s`` is the delay that the script asks for, or None.
+    """
 
     kind: str
     error: str
     message: str
     group: str
     traceback: str
+    bases: tuple[str, ...] = ()
+    retry_after_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +135,45 @@ class PartUploadFailed:
     node: str
     reason: str
     traceback: str = ""
+
+
+class RangeResult(NamedTuple):
+    """The results of consecutive items of a mini-batch, with ``length`` bytes of rows."""
+
+    first: int
+    items: int
+    rows: int
+    length: int
+    crc: int
+
+
+class ItemFailures(NamedTuple):
+    """Items of a mini-batch that failed at the same line; ``messages`` has one text for each range."""
+
+    ranges: ItemRanges
+    messages: tuple[str, ...]
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class ItemsAnswered:
+    """An attempt whose items succeeded or failed one by one, or that ran only some items.
+
+    ``items`` is the number of items that it ran. The rows of ``results``, in this order, are
+    consecutive from ``offset`` of part file ``part``. Each item that it ran is in one of ``results``
+    or ``failures``; positions count in the whole mini-batch.
+    """
+
+    node: str
+    worker: str
+    mini_batch: int
+    attempt: int
+    items: int
+    duration_us: int
+    results: tuple[RangeResult, ...]
+    failures: tuple[ItemFailures, ...]
+    part: int
+    offset: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +295,7 @@ Signal: TypeAlias = (
     | WorkerChange
     | WorkersSampled
     | AttemptsSucceeded
+    | ItemsAnswered
     | AttemptErrored
     | PartChange
     | OutputChange
@@ -268,12 +314,16 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Assign:
-    """Assign mini-batches ``first`` to ``first + count - 1``, all at this attempt, to a node."""
+    """Assign mini-batches ``first`` to ``first + count - 1``, all at this attempt, to a node.
+
+    With ``ranges`` it is one mini-batch, of which only these items are run.
+    """
 
     node: str
     first: int
     count: int
     attempt: int
+    ranges: ItemRanges = ()
 
 
 Piece: TypeAlias = tuple[int, int, int, int]

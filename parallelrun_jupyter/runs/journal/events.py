@@ -34,6 +34,9 @@ FINAL_STATES = frozenset({"Completed", "Failed", "Canceled"})
 IN_STORE = -1
 """Sentinel for a part number: the rows are in the part named by the next `PartStored`."""
 
+ItemRanges: TypeAlias = tuple[tuple[int, int], ...]
+"""Items of a mini-batch: (position of the first, count) of each range, in increasing order."""
+
 
 def _make_visible(event: object, *names: str) -> None:
     for name in names:
@@ -171,9 +174,38 @@ class AttemptSucceeded(NamedTuple):
     crc: int
 
 
+class ItemsSucceeded(NamedTuple):
+    """``run()`` returned results for some consecutive items of a mini-batch of ``of`` items.
+
+    The items are ``items`` ones from position ``first``; the mini-batch is done when all its items
+    have succeeded or failed. ``worker`` is empty if the rows were taken from another run. The other
+    fields are those of `AttemptSucceeded`; of the events of one attempt, the first has its duration,
+    and the others have 0.
+    """
+
+    mini_batch: int
+    attempt: int
+    worker: str
+    at_ms: int
+    duration_us: int
+    first: int
+    items: int
+    of: int
+    rows: int
+    part: int
+    offset: int
+    length: int
+    crc: int
+
+    @property
+    def items_succeeded(self) -> int:
+        """Number of items with a result."""
+        return min(self.items, self.rows)
+
+
 @dataclass(frozen=True, slots=True)
 class PartStored:
-    """A part of the output is in the object store: ``count`` mini-batches, the first is ``first``.
+    """A part of the output is in the object store: ``count`` results, the first mini-batch is ``first``.
 
     It commits the attempts of the ``count`` lines before it. ``name`` is empty if they have no rows
     and thus no file.
@@ -191,8 +223,10 @@ class PartStored:
 class AttemptFailed:
     """An attempt of a mini-batch failed; with ``is_last`` it is not retried.
 
-    ``kind`` is exception, timeout, load_timeout, no_result, wrong_result, worker_lost or node_lost.
-    ``traceback`` is empty after the first few failures of a group.
+    ``kind`` is exception, timeout, load_timeout, no_result, wrong_result, bad_input, out_of_memory,
+    worker_lost or node_lost. ``traceback`` is empty after the first few failures of a group.
+    ``ranges`` are the items of the attempt, if it had only some of the mini-batch's ``of`` items;
+    then only these fail for good with ``is_last``.
     """
 
     mini_batch: int
@@ -207,6 +241,8 @@ class AttemptFailed:
     message: str
     group: str
     traceback: str
+    ranges: ItemRanges = ()
+    of: int = 0
 
     def __post_init__(self) -> None:
         _make_visible(self, "error", "message", "group", "traceback")
@@ -216,9 +252,14 @@ class AttemptFailed:
 class ItemsFailed:
     """Some items of a mini-batch failed in an attempt that succeeded for its other items.
 
-    It follows the `AttemptSucceeded` of the same attempt, which counts the items, and gives the
-    reason. ``items`` is the number of failed items. ``kind`` is short_result: ``run()`` returned
-    fewer elements than the mini-batch has items, so it is unknown which items failed.
+    ``items`` is their number. If ``kind`` is short_result, ``run()`` returned fewer elements than
+    items, and it is unknown which items failed: ``ranges`` is empty, and the event follows the one
+    that counts the results of the attempt.
+
+    Otherwise ``ranges`` are the failed items of the mini-batch's ``of`` items. With ``is_last`` they
+    have failed for good. ``messages`` has the message of each range; if it is empty, all have
+    ``message``. ``worker`` is empty if the items were not run on their own, because the failure is
+    one of all items.
     """
 
     mini_batch: int
@@ -231,9 +272,59 @@ class ItemsFailed:
     message: str
     group: str
     traceback: str
+    ranges: ItemRanges = ()
+    messages: tuple[str, ...] = ()
+    of: int = 0
+    is_last: bool = True
 
     def __post_init__(self) -> None:
         _make_visible(self, "error", "message", "group", "traceback")
+        object.__setattr__(self, "messages", tuple(map(visible, self.messages)))
+
+
+@dataclass(frozen=True, slots=True)
+class RowsDropped:
+    """A resume runs items of a short result again: their rows no longer count.
+
+    Parameters
+    ----------
+    first, items, of
+        The items of the mini-batch's ``of`` items: ``items`` ones from position ``first``.
+    items_succeeded, rows
+        How many of them had succeeded, and their rows.
+    """
+
+    at_ms: int
+    mini_batch: int
+    first: int
+    items: int
+    of: int
+    items_succeeded: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class CallLimited:
+    """From now on a call of ``run()`` receives at most ``items`` items: more do not fit into memory."""
+
+    at_ms: int
+    items: int
+
+
+@dataclass(frozen=True, slots=True)
+class ResultsReused:
+    """An update took the rows of ``items`` unchanged items from the run ``run_id``.
+
+    ``changed``, ``new`` and ``gone`` count the other items: with a new version, not in that run, and
+    only in that run.
+    """
+
+    at_ms: int
+    run_id: str
+    items: int
+    changed: int
+    new: int
+    gone: int
 
 
 WorkerSample: TypeAlias = tuple[str, str, int, int] | tuple[str, str, int, int, int, int, int, int]
@@ -321,9 +412,13 @@ Event: TypeAlias = (
     | InitFailed
     | WorkerLost
     | AttemptSucceeded
+    | ItemsSucceeded
     | PartStored
     | AttemptFailed
     | ItemsFailed
+    | RowsDropped
+    | CallLimited
+    | ResultsReused
     | NodeSampled
     | NodeJoined
     | NodeLost
@@ -332,10 +427,13 @@ Event: TypeAlias = (
     | RunFinished
 )
 
-_POSITIONAL = (AttemptSucceeded, AttemptFailed, ItemsFailed)
+_POSITIONAL = (AttemptSucceeded, ItemsSucceeded, AttemptFailed, ItemsFailed)
 _NAMED: dict[str, type[Any]] = {
     kind.__name__: kind for kind in get_args(Event) if kind not in _POSITIONAL
 }
+_WITHOUT_RANGES = {"f": 12, "i": 10}
+"""Number of fields of a failure of a whole mini-batch."""
+
 _SUCCESS_LENGTH = 1 + len(AttemptSucceeded._fields)
 _FIELDS = {name: tuple(f.name for f in fields(kind)) for name, kind in _NAMED.items()}
 
@@ -348,13 +446,22 @@ def encode(event: Event) -> str:
             f'["s",{e.mini_batch},{e.attempt},"{e.worker}",{e.at_ms},{e.duration_us},{e.items},'
             f"{e.items_succeeded},{e.rows},{e.part},{e.offset},{e.length},{e.crc}]"
         )
+    if isinstance(event, ItemsSucceeded):
+        return json.dumps(["r", *event], separators=(",", ":"))
     if isinstance(event, AttemptFailed | ItemsFailed):
         letter = "f" if isinstance(event, AttemptFailed) else "i"
         row = [getattr(event, f.name) for f in fields(event)]
+        if not event.ranges:
+            row = row[: _WITHOUT_RANGES[letter]]
         return json.dumps([letter, *row], separators=(",", ":"))
     name = type(event).__name__
     record = {"event": name, **{key: getattr(event, key) for key in _FIELDS[name]}}
     return json.dumps(record, separators=(",", ":"))
+
+
+def _ranges(values: list[Any]) -> list[Any]:
+    """Return the fields after the texts of a failure, with its ranges as tuples."""
+    return [tuple((first, count) for first, count in values[0]), *values[1:]] if values else []
 
 
 def decode_lines(lines: list[bytes]) -> list[Event]:
@@ -392,10 +499,12 @@ def decode(line: str | bytes) -> Event:
         if isinstance(record, list):
             if record[0] == "s":
                 return AttemptSucceeded(*record[1:])
+            if record[0] == "r":
+                return ItemsSucceeded(*record[1:])
             if record[0] == "f":
-                return AttemptFailed(*record[1:])
+                return AttemptFailed(*record[1:13], *_ranges(record[13:]))
             if record[0] == "i":
-                return ItemsFailed(*record[1:])
+                return ItemsFailed(*record[1:11], *_ranges(record[11:12]), *record[12:])
             raise KeyError(record[0])  # noqa: TRY301 - one message for every bad line, below
         name = record.pop("event")
         kind = _NAMED[name]

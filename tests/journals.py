@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from parallelrun_jupyter.runs.journal import events as ev
+from parallelrun_jupyter.runs.journal.lines import encode
 from parallelrun_jupyter.runs.run_folder import RunFolder
 from parallelrun_jupyter.runs.run_record import (
     EntryScript,
@@ -138,7 +139,7 @@ def write_run(home: Path, course: Course, until_s: float = 1e9, **settings: Any)
         for event in events_of(course):
             if event.at_ms > until_s * 1000:
                 break
-            journal.write(ev.encode(event) + "\n")
+            journal.write(encode(event) + "\n")
     return folder
 
 

@@ -9,7 +9,8 @@ from parallelrun_jupyter.engine.scheduling import signals as sg
 from parallelrun_jupyter.engine.scheduling.allocation import Allocation, Pending
 from parallelrun_jupyter.engine.scheduling.limits import LOST_NODE_GRACE_MS, Limits
 from parallelrun_jupyter.engine.scheduling.scheduler import Scheduler
-from parallelrun_jupyter.runs.journal.events import Event, RunFinished, decode, encode
+from parallelrun_jupyter.runs.journal.events import Event, RunFinished
+from parallelrun_jupyter.runs.journal.lines import decode, encode
 from parallelrun_jupyter.runs.journal.state import RunState
 
 ITEMS = 5

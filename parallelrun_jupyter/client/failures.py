@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ..errors import Remedy, RunFailedError
 from ..formatting import plural
 from ..runs.journal.events import AttemptFailed, Event, ItemsFailed
-from ..runs.journal.state import FailureGroup, costliest_first
+from ..runs.journal.failure_groups import FailureGroup, costliest_first
 from ..runs.run_record import RunRecord
 from ..runs.snapshot.follower import Follower
 from ..runs.snapshot.hints import hint_of

@@ -11,7 +11,13 @@ from collections.abc import Callable
 
 from ..errors import OutputError
 from ..runs.driver_lock import DriverLock
-from ..runs.journal.events import IN_STORE, AttemptSucceeded, Event, PartStored, RunFinished
+from ..runs.journal.events import (
+    AttemptSucceeded,
+    Event,
+    ItemsSucceeded,
+    PartStored,
+    RunFinished,
+)
 from ..runs.journal.files import JournalReader, write_state
 from ..runs.journal.state import RunState
 from ..runs.logs import remote_logs
@@ -157,9 +163,8 @@ class Driver:
 
     def _note(self, event: Event) -> None:
         """Index the committed rows."""
-        if isinstance(event, AttemptSucceeded) and event.part != IN_STORE:
-            self._rows.add(event)
-        elif isinstance(event, PartStored):
+        self._rows.note(event)
+        if isinstance(event, PartStored):
             self._parts.append(event)
 
     def _store_rows(self, rows: bytes) -> tuple[int, int]:
@@ -170,7 +175,7 @@ class Driver:
 
     def _check_columns(self, event: Event) -> None:
         """End the run if the results so far cannot be written to one file."""
-        if isinstance(event, AttemptSucceeded) and event.length:
+        if isinstance(event, AttemptSucceeded | ItemsSucceeded) and event.length:
             reason = self._schema_check.conflict(event.mini_batch, (event.part, event.offset))
             if reason:
                 self._post(signals.OutputImpossible(reason))
@@ -219,11 +224,8 @@ class Driver:
                     self._committer.record(event)
                     self._note(event)
                     self._check_columns(event)
-                case Assign(node, first, count, attempt, ranges):
-                    lines = self._plan.lines(first, count)
-                    if ranges:
-                        lines = [PlanLine.decode(line).only(ranges).encode() for line in lines]
-                    self._pool.assign(node, first, attempt, lines)
+                case Assign():
+                    self._assign(action)
                 case signals.UploadPart(node, first, pieces):
                     self._pool.upload_part(node, first, pieces)
                 case signals.PauseNodes():
@@ -238,6 +240,12 @@ class Driver:
                     self._is_over = True
                 case signals.Finish():
                     self._is_over = True
+
+    def _assign(self, action: Assign) -> None:
+        lines = self._plan.lines(action.first, action.count)
+        if action.ranges:
+            lines = [PlanLine.decode(line).only(action.ranges).encode() for line in lines]
+        self._pool.assign(action.node, action.first, action.attempt, lines)
 
     def _publish(self) -> None:
         record = self._record

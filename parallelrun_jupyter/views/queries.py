@@ -8,7 +8,8 @@ from itertools import islice
 from typing import Any, TypedDict
 
 from ..errors import ConfigError
-from ..runs.journal.events import AttemptFailed, ItemsFailed, decode
+from ..runs.journal.events import AttemptFailed, ItemsFailed
+from ..runs.journal.lines import decode
 from ..runs.journal.state import RunState
 from ..runs.logs.reader import LogQuery, find_lines
 from ..runs.run_folder import RunFolder

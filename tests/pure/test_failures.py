@@ -315,7 +315,7 @@ def test_the_traceback_of_a_chain_is_pythons_own(project: Project) -> None:
 
 def test_a_traceback_in_a_terminal_moves_no_cursor() -> None:
     from parallelrun_jupyter.client.failures import failures_text
-    from parallelrun_jupyter.runs.journal.state import FailureGroup
+    from parallelrun_jupyter.runs.journal.failure_groups import FailureGroup
     from tests.journals import record
 
     shown = (

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parallelrun_jupyter.runs.journal import events as ev
+from parallelrun_jupyter.runs.journal.lines import decode_lines
 from parallelrun_jupyter.runs.journal.state import FAILED, LEFT, RETRYING, SUCCEEDED, RunState
 from parallelrun_jupyter.runs.snapshot import progress
 from parallelrun_jupyter.runs.snapshot.mini_batches import LEVELS, grid
@@ -22,7 +23,7 @@ LOOKS = 20
 
 def recorded(path: Path) -> list[ev.Event]:
     with gzip.open(path, "rb") as file:
-        return ev.decode_lines(file.read().splitlines())
+        return decode_lines(file.read().splitlines())
 
 
 def looks_at(events: list[ev.Event]) -> list[tuple[bool, float]]:

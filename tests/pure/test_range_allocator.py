@@ -25,9 +25,9 @@ from parallelrun_jupyter.runs.journal.events import (
     PartStored,
     StateEntered,
     WarningRaised,
-    encode,
 )
 from parallelrun_jupyter.runs.journal.files import JournalReader
+from parallelrun_jupyter.runs.journal.lines import encode
 from parallelrun_jupyter.runs.journal.state import RunState
 from tests.scheduler_bench import Bench, folded
 

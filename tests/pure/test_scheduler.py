@@ -20,9 +20,8 @@ from parallelrun_jupyter.runs.journal.events import (
     ItemsFailed,
     RunResumed,
     WarningRaised,
-    decode,
-    encode,
 )
+from parallelrun_jupyter.runs.journal.lines import decode, encode
 from parallelrun_jupyter.runs.journal.state import FAILED, RunState
 from tests.scheduler_bench import BAD, ITEMS, Bench, folded
 

@@ -12,7 +12,8 @@ import pytest
 
 from parallelrun_jupyter import ParallelRunConfig, submit
 from parallelrun_jupyter.engine.node.metrics import GpuMeter, ResourceMeter
-from parallelrun_jupyter.runs.journal.events import NodeSampled, decode, encode
+from parallelrun_jupyter.runs.journal.events import NodeSampled
+from parallelrun_jupyter.runs.journal.lines import decode, encode
 from parallelrun_jupyter.runs.journal.state import RunState
 from tests.conftest import SCRIPTS
 

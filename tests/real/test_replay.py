@@ -102,7 +102,7 @@ def folder_of(home: Path) -> RunFolder:
 _DRIVER = """
 import sys, time
 from pathlib import Path
-from parallelrun_jupyter.runs.journal.events import decode_lines
+from parallelrun_jupyter.runs.journal.lines import decode_lines
 from parallelrun_jupyter.runs.journal.state import RunState
 from parallelrun_jupyter.runs.journal.files import write_state
 from parallelrun_jupyter.runs.run_folder import RunFolder

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from ...formatting import plural
 from ...runs.journal.events import AttemptFailed, AttemptSucceeded, ItemsFailed
-from ...runs.journal.state import FailureGroup, RunState, costliest_first
+from ...runs.journal.failure_groups import FailureGroup, costliest_first
+from ...runs.journal.state import RunState
 from ...runs.run_record import RunRecord
 from ...worker.failures import SHORT_RESULT, short_result
 from .signals import AttemptErrored, Failure

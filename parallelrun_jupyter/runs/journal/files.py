@@ -14,12 +14,23 @@ from typing import Any
 
 from ...files import write_atomically
 from ..run_folder import RunFolder
-from .events import IN_STORE, AttemptSucceeded, Event, PartStored, decode_lines, encode
-from .state import KEPT_ATTEMPTS, FailureGroup, RunState, WorkerState
+from .answers import Answers
+from .events import (
+    IN_STORE,
+    AttemptSucceeded,
+    Event,
+    ItemsSucceeded,
+    PartStored,
+    ResultsReused,
+)
+from .failure_groups import FailureGroup
+from .lines import decode_lines, encode
+from .state import KEPT_ATTEMPTS, RunState, WorkerState
 from .throughput import KEPT_POINTS, Throughput
 
-STATE_SCHEMA = 5
+STATE_SCHEMA = 6
 
+_RESULTS = (AttemptSucceeded, ItemsSucceeded)
 _BLOCK_BYTES = 1 << 20
 _DECODED_AT_ONCE = 1000
 
@@ -92,7 +103,7 @@ class JournalReader:
         self._path = path
         self.offset = offset
         #: attempts whose `PartStored` was not read yet
-        self._held: list[AttemptSucceeded] = []
+        self._held: list[AttemptSucceeded | ItemsSucceeded] = []
 
     def behind_bytes(self) -> int:
         """Return the number of bytes not read yet."""
@@ -118,7 +129,7 @@ class JournalReader:
                     some = lines[start : start + _DECODED_AT_ONCE]
                     for event, line in zip(decode_lines(some), some, strict=True):
                         position += len(line) + 1
-                        if event.__class__ is AttemptSucceeded and event.part == IN_STORE:
+                        if event.__class__ in _RESULTS and event.part == IN_STORE:
                             self._held.append(event)
                             continue
                         self.offset = position
@@ -150,6 +161,10 @@ def write_state(folder: RunFolder, state: RunState, journal_bytes: int) -> None:
             value = [{f.name: getattr(row, f.name) for f in fields(row)} for row in value.values()]
         elif field.name in {"tries", "failed_in"}:
             value = list(value.items())
+        elif field.name == "answers":
+            value = [[mini_batch, answers.to_json()] for mini_batch, answers in value.items()]
+        elif field.name == "reused":
+            value = value and asdict(value)
         elif field.name == "throughput":
             value = {**asdict(value), "points": list(value.points)}
         elif isinstance(value, deque):
@@ -175,6 +190,8 @@ def read_state(folder: RunFolder) -> tuple[RunState, int]:
         record["groups"] = {row["group"]: FailureGroup(**row) for row in record["groups"]}
         record["tries"] = dict(record["tries"])
         record["failed_in"] = dict(record["failed_in"])
+        record["answers"] = {k: Answers.of_json(values) for k, values in record["answers"]}
+        record["reused"] = record["reused"] and ResultsReused(**record["reused"])
         record["warnings"] = deque(record["warnings"], maxlen=RunState().warnings.maxlen)
         for worker in record["workers"].values():
             worker.uses = list(map(tuple, worker.uses))

@@ -7,20 +7,25 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from .answers import Answers
 from .events import (
     FINAL_STATES,
     AttemptFailed,
     AttemptSucceeded,
+    CallLimited,
     CancelRequested,
     Event,
     InitFailed,
     ItemsFailed,
+    ItemsSucceeded,
     MiniBatchesPlanned,
     NodeJoined,
     NodeLost,
     NodeSampled,
     PartStored,
     PlanFinished,
+    ResultsReused,
+    RowsDropped,
     RunFinished,
     RunResumed,
     RunStarted,
@@ -30,10 +35,12 @@ from .events import (
     WorkerReady,
     WorkerStarted,
 )
+from .failure_groups import FailureGroup
 from .throughput import Throughput
 
-LEFT, SUCCEEDED, FAILED, RETRYING = range(4)
-"""Status of a mini-batch: not done yet, succeeded, failed for good, or failed and to be retried."""
+LEFT, SUCCEEDED, FAILED, RETRYING, PARTLY = range(5)
+"""Status of a mini-batch: not done yet, succeeded, failed for good, failed and to be retried, or
+succeeded for some of its items, while the others failed for good."""
 
 KEPT_ATTEMPTS = 400
 """Number of recent attempts kept, for the timeline and for estimates of durations."""
@@ -62,37 +69,6 @@ class WorkerState:
     failed: int = 0
     restarts: int = 0
     uses: list[Use] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class FailureGroup:
-    """Failures raised at the same line.
-
-    ``first_mini_batch`` is -1 if the import of the script or ``init()`` failed. ``items_lost``
-    counts the items of the mini-batches that failed for good, ``items_missing`` the items without a
-    result in mini-batches that succeeded.
-    """
-
-    group: str
-    kind: str
-    error: str
-    message: str
-    traceback: str
-    first_mini_batch: int
-    attempts: int = 0
-    mini_batches_lost: int = 0
-    items_lost: int = 0
-    items_missing: int = 0
-
-    @property
-    def cost(self) -> tuple[int, int, int]:
-        """Items, mini-batches and attempts lost, for sorting."""
-        return self.items_lost + self.items_missing, self.mini_batches_lost, self.attempts
-
-
-def costliest_first(groups: Iterable[FailureGroup]) -> list[FailureGroup]:
-    """Return groups of failures in display order."""
-    return sorted(groups, key=lambda group: group.cost, reverse=True)
 
 
 @dataclass(slots=True)
@@ -125,8 +101,14 @@ class RunState:
     #: time of the last progress: a mini-batch planned or started, an attempt ended, a new state
     last_progress_ms: int = 0
     statuses: bytearray = field(default_factory=bytearray)
-    #: number of failed attempts, by mini-batch
+    #: number of the last attempt, by mini-batch that did not succeed in the first one
     tries: dict[int, int] = field(default_factory=dict)
+    #: answers to single items, by mini-batch; not of mini-batches that succeeded as a whole
+    answers: dict[int, Answers] = field(default_factory=dict)
+    #: most items that a call of run() may receive, since more do not fit into memory; 0: no limit
+    items_per_call: int = 0
+    #: the update that took rows from another run
+    reused: ResultsReused | None = None
     #: failure group of the last attempt, by mini-batch
     failed_in: dict[int, str] = field(default_factory=dict)
     workers: dict[str, WorkerState] = field(default_factory=dict)
@@ -164,18 +146,28 @@ class RunState:
 
     @property
     def is_all_done(self) -> bool:
-        """Whether the run completed and every mini-batch succeeded."""
-        return (
-            self.state == "Completed" and self.plan_finished and not self.left and not self.failed
-        )
+        """Whether the run completed, and no mini-batch or item is known to have failed."""
+        is_completed = self.state == "Completed" and self.plan_finished and not self.left
+        return is_completed and not self.failed and not self.items_lost
+
+    @property
+    def items_lost(self) -> int:
+        """Items that failed for good, without those of short results."""
+        return sum(group.items_lost for group in self.groups.values())
 
     def status_of(self, mini_batch: int) -> int:
-        """Return the status of a mini-batch: LEFT, SUCCEEDED, FAILED or RETRYING."""
+        """Return the status of a mini-batch: LEFT, SUCCEEDED, FAILED, RETRYING or PARTLY."""
         return self.statuses[mini_batch] if mini_batch < len(self.statuses) else LEFT
 
     def failed_mini_batches(self, group: str = "") -> list[int]:
-        """Return the mini-batches whose last attempt failed, in one group or in any."""
-        return sorted(k for k, name in self.failed_in.items() if not group or name == group)
+        """Return the mini-batches that failed, or have failed items, in one group or in any."""
+        failed = {k for k, name in self.failed_in.items() if not group or name == group}
+        failed.update(
+            mini_batch
+            for mini_batch, answers in self.answers.items()
+            if any(not group or name == group for _, _, name in answers.failed)
+        )
+        return sorted(failed)
 
     def running_on(self, node: str) -> set[int]:
         """Return the mini-batches that the workers of a node were last reported to run."""
@@ -201,10 +193,9 @@ class RunState:
                 self.parts += 1
             case AttemptFailed():
                 self._count_failure(event)
-            case ItemsFailed():
-                group = self._group_of(event, event.mini_batch)
-                group.attempts += 1
-                group.items_missing += event.items
+            case ItemsSucceeded() | ItemsFailed() | RowsDropped() | CallLimited() | ResultsReused():
+                self.at_ms = max(before, event.at_ms)
+                self._apply_items(event)
             case MiniBatchesPlanned() | PlanFinished():
                 self.last_progress_ms = event.at_ms
                 self.planned = event.mini_batches
@@ -240,6 +231,21 @@ class RunState:
                     worker.phase, worker.mini_batch = "ended", -1
             case _:
                 self._apply_worker(event)
+
+    def _apply_items(
+        self, event: ItemsSucceeded | ItemsFailed | RowsDropped | CallLimited | ResultsReused
+    ) -> None:
+        match event:
+            case ItemsSucceeded():
+                self._count_items_succeeded(event)
+            case ItemsFailed():
+                self._count_items_failed(event)
+            case RowsDropped():
+                self._drop_rows(event)
+            case CallLimited():
+                self.items_per_call = event.items
+            case ResultsReused():
+                self.reused = event
 
     def _apply_worker(
         self, event: WorkerStarted | WorkerReady | WorkerLost | InitFailed | NodeSampled
@@ -308,9 +314,25 @@ class RunState:
         self._set_status(event.mini_batch, SUCCEEDED)
         self.failed_in.pop(event.mini_batch, None)
         self.succeeded += 1
+        self._count_rows(event)
+
+    def _count_items_succeeded(self, event: ItemsSucceeded) -> None:
+        answers = self._answers_of(event.mini_batch, event.of)
+        answers.succeed(event.first, event.items)
+        self.tries[event.mini_batch] = event.attempt
+        self._finish_if_complete(event.mini_batch, answers)
+        self._count_rows(event)
+
+    def _count_rows(self, event: AttemptSucceeded | ItemsSucceeded) -> None:
+        """Count the items and rows of a result, and the attempt."""
         self.items_succeeded += event.items_succeeded
         self.items_failed += event.items - event.items_succeeded
         self.rows += event.rows
+        if not event.worker:  # taken from another run: it says nothing about the rate of this run
+            self.throughput.rebase(self.done, self.items_done)
+            return
+        if not event.duration_us and isinstance(event, ItemsSucceeded):
+            return  # not the first event of its attempt
         worker = self.workers.get(event.worker)
         if worker is not None:
             worker.succeeded += 1
@@ -321,7 +343,6 @@ class RunState:
 
     def _count_failure(self, event: AttemptFailed) -> None:
         new_status = FAILED if event.is_last else RETRYING
-        self._set_status(event.mini_batch, new_status)
         self.last_progress_ms = event.at_ms
         self.recent_attempts.append(
             (event.worker, event.mini_batch, event.at_ms, event.duration_us, new_status)
@@ -334,6 +355,11 @@ class RunState:
         worker = self.workers.get(event.worker)
         if worker is not None:
             worker.failed += 1
+        if event.is_last and event.ranges:
+            self._fail_items(event, group)
+            self._count_end(event.at_ms, event.duration_us)
+            return
+        self._set_status(event.mini_batch, new_status)
         if event.is_last:
             group.mini_batches_lost += 1
             group.items_lost += event.items
@@ -341,10 +367,76 @@ class RunState:
             self.items_failed += event.items
             self._count_end(event.at_ms, event.duration_us)
 
+    def _count_items_failed(self, event: ItemsFailed) -> None:
+        group = self._group_of(event, event.mini_batch)
+        group.attempts += bool(event.worker)
+        if not event.ranges:
+            group.items_missing += event.items
+            return
+        self.tries[event.mini_batch] = event.attempt
+        self.failed_in[event.mini_batch] = group.group
+        if event.is_last:
+            self._fail_items(event, group)
+        else:
+            self._set_status(event.mini_batch, RETRYING)
+
+    def _fail_items(self, event: AttemptFailed | ItemsFailed, group: FailureGroup) -> None:
+        """Count items of a mini-batch as failed for good."""
+        if self.status_of(event.mini_batch) == LEFT:
+            self._set_status(event.mini_batch, RETRYING)
+        answers = self._answers_of(event.mini_batch, event.of)
+        answers.fail(event.ranges, group.group)
+        group.items_lost += event.items
+        self.items_failed += event.items
+        self._finish_if_complete(event.mini_batch, answers)
+
+    def _answers_of(self, mini_batch: int, of: int) -> Answers:
+        if mini_batch not in self.answers:
+            self.answers[mini_batch] = Answers(of)
+        return self.answers[mini_batch]
+
+    def _finish_if_complete(self, mini_batch: int, answers: Answers) -> None:
+        """Count a mini-batch as done when all its items have an answer."""
+        if not answers.is_complete:
+            return
+        self.failed_in.pop(mini_batch, None)
+        items_failed = answers.items_failed
+        if items_failed == answers.of:
+            self._set_status(mini_batch, FAILED)
+            self.failed += 1
+            return
+        self._set_status(mini_batch, PARTLY if items_failed else SUCCEEDED)
+        self.succeeded += 1
+        if not items_failed:
+            del self.answers[mini_batch]
+
+    def _drop_rows(self, event: RowsDropped) -> None:
+        mini_batch = event.mini_batch
+        self.items_succeeded -= event.items_succeeded
+        self.items_failed -= event.items - event.items_succeeded
+        self.rows -= event.rows
+        if self.status_of(mini_batch) != RETRYING:
+            self.succeeded -= 1
+            self.tries.setdefault(mini_batch, 1)
+            self._set_status(mini_batch, RETRYING)
+        if event.group in self.groups:
+            self.groups[event.group].items_missing -= event.items - event.items_succeeded
+        if event.items < event.of and mini_batch not in self.answers:
+            self.answers[mini_batch] = Answers(event.of, [(0, event.of)])
+        if mini_batch in self.answers:
+            self.answers[mini_batch].drop(event.first, event.items)
+        self.failed_in[mini_batch] = event.group
+        self.throughput.rebase(self.done, self.items_done)
+
     def _reopen(self, only: str) -> None:
-        """Count mini-batches that failed for good, in one group or in all, as retrying."""
+        """Count mini-batches and items that failed for good, in one group or in all, as retrying."""
         for mini_batch in self.failed_mini_batches(only):
-            if self.statuses[mini_batch] == FAILED:
+            status = self.statuses[mini_batch]
+            answers = self.answers.get(mini_batch)
+            if answers is not None and answers.reopen(only) and status in {FAILED, PARTLY}:
+                self.succeeded -= status == PARTLY
+                self.failed -= status == FAILED
+            if status in {FAILED, PARTLY}:
                 self._set_status(mini_batch, RETRYING)
         for group in self.groups.values():
             if not only or group.group == only:

@@ -69,7 +69,7 @@ class Throughput:
             points.append((at_ms, done, items_done))
             second = at_ms // 1000
             if not self.pace or second >= self.pace[-1][0] + self.pace_step_s:
-                self._add_pace(second, done - 1)
+                self._add_pace(second, max(0, done - 1))
 
     def _add_pace(self, second: int, done: int) -> None:
         """Add a point of the pace; drop every other one if the limit is exceeded."""

@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING
 from ...errors import OutputError
 from ...files import replacing
 from ...worker.output.formats import CSV, JSONL, TEXT
-from ..journal.events import AttemptSucceeded, Event
+from ..journal.events import IN_STORE, AttemptSucceeded, Event, ItemsSucceeded, RowsDropped
 from ..run_folder import RunFolder
 from .merge import AddNote, NoteLines, RowNotes, merge_rows, read_notes
 from .typed_rows import csv_table, frame_of_records, json_table, lines_of
@@ -27,43 +27,75 @@ _READ_LIMIT_BYTES = 1 << 22
 
 
 class CommittedRows:
-    """The location of the rows of each succeeded mini-batch, in 18 bytes per mini-batch."""
+    """The location of the rows of each succeeded mini-batch, in 18 bytes per mini-batch.
+
+    The rows of a mini-batch that was not answered at once are in several places, one for each range
+    of its items.
+    """
 
     def __init__(self) -> None:
-        self._offsets = array("q")  # -1 for no rows
+        self._offsets = array("q")  # -1 for no rows at one place
         self._lengths = array("I")  # workers reject 4 GB or more of rows per mini-batch
         self._crcs = array("I")
         self._parts = array("H")
+        #: the results for some items, by mini-batch and position of the first item
+        self._of_items: dict[int, dict[int, ItemsSucceeded]] = {}
 
     def __len__(self) -> int:
         return len(self._offsets)
 
+    def note(self, event: Event) -> None:
+        """Add or remove the rows of an event; other events are ignored."""
+        if isinstance(event, AttemptSucceeded):
+            if event.part != IN_STORE:
+                self.add(event)
+        elif isinstance(event, ItemsSucceeded):
+            if event.part != IN_STORE:
+                self._reserve(event.mini_batch)
+                self._of_items.setdefault(event.mini_batch, {})[event.first] = event
+        elif isinstance(event, RowsDropped):
+            self._drop(event)
+
     def add(self, event: AttemptSucceeded) -> None:
         """Add the rows of a committed attempt."""
-        missing = event.mini_batch + 1 - len(self._offsets)
-        if missing > 0:
-            self._offsets.extend([-1] * missing)
-            for column in (self._lengths, self._crcs, self._parts):
-                column.extend([0] * missing)
         index = event.mini_batch
+        self._reserve(index)
         self._offsets[index] = event.offset
         self._lengths[index] = event.length
         self._crcs[index] = event.crc
         self._parts[index] = event.part
 
+    def _reserve(self, mini_batch: int) -> None:
+        missing = mini_batch + 1 - len(self._offsets)
+        if missing > 0:
+            self._offsets.extend([-1] * missing)
+            for column in (self._lengths, self._crcs, self._parts):
+                column.extend([0] * missing)
+
+    def _drop(self, event: RowsDropped) -> None:
+        of_items = self._of_items.get(event.mini_batch, {})
+        for first in [k for k in of_items if event.first <= k < event.first + event.items]:
+            del of_items[first]
+        if event.items == event.of and event.mini_batch < len(self._offsets):
+            self._offsets[event.mini_batch] = -1
+
     def ranges(self) -> Iterator[tuple[int, int, int, int, int]]:
         """Yield (mini_batch, part, offset, length, crc) in input order, without empty ranges."""
         for index, offset in enumerate(self._offsets):
-            if offset >= 0 and self._lengths[index]:
-                yield index, self._parts[index], offset, self._lengths[index], self._crcs[index]
+            if offset >= 0:
+                if self._lengths[index]:
+                    yield index, self._parts[index], offset, self._lengths[index], self._crcs[index]
+                continue
+            for _, event in sorted(self._of_items.get(index, {}).items()):
+                if event.length:
+                    yield index, event.part, event.offset, event.length, event.crc
 
 
 def committed_rows(events: Iterable[Event]) -> CommittedRows:
     """Return the committed rows of a journal."""
     rows = CommittedRows()
     for event in events:
-        if isinstance(event, AttemptSucceeded):
-            rows.add(event)
+        rows.note(event)
     return rows
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ..journal.state import FailureGroup
+from ..journal.failure_groups import FailureGroup
 from ..run_record import RunRecord
 
 CELL = "cell.py"

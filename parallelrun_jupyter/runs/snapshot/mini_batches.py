@@ -10,7 +10,8 @@ from typing import TypedDict
 from ...errors import visible
 from ...formatting import plural
 from ...worker.plan_line import END_MARK, PlanLine
-from ..journal.events import AttemptFailed, AttemptSucceeded, ItemsFailed, decode
+from ..journal.events import AttemptFailed, AttemptSucceeded, ItemsFailed
+from ..journal.lines import decode
 from ..journal.state import FAILED, LEFT, RETRYING, SUCCEEDED, RunState
 from ..run_folder import RunFolder
 

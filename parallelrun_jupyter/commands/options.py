@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -51,6 +52,8 @@ _METAVARS = {
 }
 _NOT_OPTIONS = {"entry_script", "compute_target"}  # the cell or SCRIPT, and --compute
 _LISTED_RUNS = 20
+UPDATE = "--update"
+_UPDATES = ("version", "digest")
 
 
 class OptionParser(argparse.ArgumentParser):
@@ -66,6 +69,12 @@ class OptionParser(argparse.ArgumentParser):
         name = self.prog if is_magic else f"'{self.prog}'"
         hint = nearest_hint(option, self.flags())
         raise ConfigError(f"unknown option {option} of {name}.{hint} {helper} shows the options.")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse the options; a flag with an optional value must not take the next word for it."""
+        words = sys.argv[1:] if args is None else args
+        words = [f"{UPDATE}=version" if word == UPDATE else word for word in words]
+        return super().parse_known_args(words, namespace)
 
     def flags(self) -> list[str]:
         """Return the long options."""
@@ -114,6 +123,9 @@ def run_options(prog: str) -> OptionParser:
     )
     add("--workers", "-w", type=int, metavar="N", help="Same as --process-count-per-node.")
     add("--name", metavar="NAME", help="Name of the run.")
+    add(UPDATE, choices=_UPDATES, metavar="[=digest]", help="Take the rows of unchanged items from the newest"
+        " run of the same script, settings and arguments, and run only the others. Unchanged: same size"
+        " and time, or ETag; with =digest also the same content with another time.")  # fmt: skip
     add(
         "--compute",
         metavar="WHERE",
@@ -188,6 +200,11 @@ def split_script_arguments(words: Sequence[str]) -> tuple[list[str], list[str]]:
         return words, []
     at = words.index("--")
     return words[:at], words[at + 1 :]
+
+
+def update_of(options: argparse.Namespace) -> bool | str:
+    """Return the value of ``update`` for `submit`."""
+    return "digest" if options.update == "digest" else options.update is not None
 
 
 def config_of(options: argparse.Namespace, **settings: Any) -> ParallelRunConfig:

@@ -19,7 +19,7 @@ from ..runs.journal.events import (
     RunFinished,
 )
 from ..runs.journal.files import JournalReader, write_state
-from ..runs.journal.state import RunState
+from ..runs.journal.state import LEFT, RunState
 from ..runs.logs import remote_logs
 from ..runs.output.azure_reports import write_reports
 from ..runs.output.committed_rows import CommittedRows, publish, remove_parts
@@ -34,6 +34,7 @@ from .output.publisher import Publisher
 from .output.schema_check import SchemaCheck
 from .planning.plan_file import PlanFile
 from .planning.planner import Planner, resume_fates
+from .planning.update import Update
 from .scheduling import signals
 from .scheduling.allocation import Pending
 from .scheduling.limits import Limits
@@ -99,7 +100,9 @@ class Driver:
         self._schema_check = SchemaCheck(self._record.output.format)
         self._pool: Pool = make_pool(folder, self._record, self._store_rows)
         fates = resume_fates(state, self._resume) if state.drivers else None
-        self._planner = Planner(self._record, folder.plan, self._post, fates)
+        self._planner = Planner(
+            self._record, folder.plan, self._post, fates, self._update_of(state)
+        )
         self._scheduler = Scheduler(
             Limits.of(self._record),
             self._pool.nodes,
@@ -152,6 +155,19 @@ class Driver:
                 traceback_text(error),
             )
         return is_reusable
+
+    def _update_of(self, state: RunState) -> Update | None:
+        """Return the update that takes rows from another run, if there are any left to take."""
+        if not self._record.inputs.reuse_from or state.reused is not None:
+            return None
+        statuses, answered = bytes(state.statuses), frozenset(state.answers)
+        only_retries = self._resume.failed_only or self._resume.group
+
+        def is_open(mini_batch: int) -> bool:
+            is_left = mini_batch >= len(statuses) or statuses[mini_batch] == LEFT
+            return is_left and mini_batch not in answered and not only_retries
+
+        return Update(self._folder, self._record, is_open)
 
     def _read_journal(self) -> RunState:
         """Return the state of the run after earlier drivers."""

@@ -12,7 +12,9 @@ from __future__ import annotations
 import os
 import stat
 import struct
+import sys
 import time
+from array import array
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TypeAlias
@@ -65,6 +67,10 @@ class FileVersions:
             if now == _GONE or is_other:
                 yield path, now == _GONE
 
+    def keep(self, first: int, versions: array[int]) -> None:
+        """Record the size and time of consecutive files, the first of which has number ``first``."""
+        os.pwrite(self._fd, _in_file_order(versions).tobytes(), first * _RECORD.size)
+
     def accept(self, line: PlanLine) -> None:
         """Record the current versions of the files of a plan line as the planned versions."""
         if _needs_record(line):
@@ -113,6 +119,28 @@ class FileVersions:
     def _write(self, line: PlanLine, versions: Iterable[Version]) -> None:
         data = b"".join(_RECORD.pack(*version) for version in versions)
         os.pwrite(self._fd, data, line.first * _RECORD.size)
+
+
+def versions_of_plan(plan: Path) -> array[int]:
+    """Return the recorded size and time of every file of a plan; 0 and 0 if they are unknown.
+
+    There are fewer than files if the last ones are unknown, or have their versions in the plan.
+    """
+    versions = array("q")
+    try:
+        data = plan.with_name("versions").read_bytes()
+    except FileNotFoundError:
+        return versions
+    versions.frombytes(data[: len(data) - len(data) % _RECORD.size])
+    return _in_file_order(versions)
+
+
+def _in_file_order(versions: array[int]) -> array[int]:
+    """Convert numbers from or to the order of bytes in the file."""
+    if sys.byteorder == "big":
+        versions = versions[:]
+        versions.byteswap()
+    return versions
 
 
 def _needs_record(line: PlanLine) -> bool:

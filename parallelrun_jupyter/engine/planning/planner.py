@@ -8,15 +8,26 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 
+from ...data.datasets.inputs import digest_of
 from ...data.local.file_versions import FileVersions
 from ...data.tables.table_files import input_warnings_to
 from ...errors import ParallelRunError
+from ...files import write_atomically
 from ...runs.journal.state import LEFT, SUCCEEDED, RunState
 from ...runs.resume_request import ResumeRequest
 from ...runs.run_record import RunRecord
 from ..child_process import LOST, ChildProcess, Message
-from ..scheduling.signals import PlanAdvanced, PlanFailed, Signal, Warned
-from .plan_file import Fate, Fates, write_plan
+from ..scheduling.signals import (
+    PlanAdvanced,
+    PlanFailed,
+    RowsTaken,
+    Signal,
+    UpdatePlanned,
+    Warned,
+)
+from .plan_file import Fate, Fates, Report, write_plan
+from .taken_rows import taken_results
+from .update import Update
 
 
 class Planner:
@@ -35,6 +46,8 @@ class Planner:
         Called with each signal, from another thread.
     fate_of
         For a resume: returns how to treat a mini-batch of the earlier plan.
+    update
+        Takes rows from another run.
     """
 
     def __init__(
@@ -43,8 +56,10 @@ class Planner:
         plan: Path,
         post: Callable[[Signal], None],
         fate_of: Fates | None = None,
+        update: Update | None = None,
     ) -> None:
         self._record = record
+        self._update = update
         self._plan = plan
         self._post = post
         self._fate_of = fate_of
@@ -71,11 +86,15 @@ class Planner:
         """List the inputs, in the forked process."""
         gc.disable()  # the objects made here have no reference cycles
         try:
+            self._record_side_versions()
             with input_warnings_to(lambda text: send(["warned", text])):
+                report: Report = lambda *counts: send(["planned", *counts])  # noqa: E731 - short
+                if self._update is not None:
+                    report = self._update.reporting(send)
                 write_plan(
                     self._record,
                     self._plan,
-                    lambda *counts: send(["planned", *counts]),
+                    report,
                     self._fate_of,
                     lambda text: send(["warned", text]),
                 )
@@ -85,6 +104,17 @@ class Planner:
         with suppress(OSError), closing(FileVersions(self._plan)) as versions:
             # For an input without a recorded version, a resume compares its time with the plan's.
             versions.record(self._is_left_alone)
+
+    def _record_side_versions(self) -> None:
+        """Record the versions of the side inputs, before workers read them, for later updates."""
+        specs = self._record.inputs.side_inputs
+        path = self._plan.with_name("side_versions")
+        if not specs:
+            return
+        digest = digest_of(specs)
+        if path.exists() and path.read_text(encoding="ascii") != digest:
+            digest = ""  # an earlier driver had others
+        write_atomically(path, digest)
 
     def _is_left_alone(self, mini_batch: int) -> bool:
         return self._fate_of is not None and self._fate_of(mini_batch) is Fate.LEFT_ALONE
@@ -98,6 +128,10 @@ class Planner:
                     case ["planned", mini_batches, items, is_end]:
                         is_over = is_end
                         self._post(PlanAdvanced(mini_batches, items, is_end))
+                    case ["taken", whole, ranges]:
+                        self._post(RowsTaken(taken_results(whole, ranges)))
+                    case ["updated", *counts]:
+                        self._post(UpdatePlanned(*counts))
                     case ["warned", text]:
                         self._post(Warned(text))
                     case ["failed", reason]:

@@ -16,6 +16,7 @@ from .signals import Action, Assign, Record, Refuse, Signal
 
 _PROGRESS = (
     signals.PlanAdvanced,
+    signals.RowsTaken,
     signals.AttemptsSucceeded,
     signals.PartUploaded,
     signals.AttemptErrored,
@@ -183,7 +184,12 @@ class Scheduler:
                 self._assignments.set_capacity(node, slots, capacity)
             case signals.WorkersSampled(node, workers):
                 self._record(events.NodeSampled(self._now, node, workers))
-            case signals.PlanAdvanced() | signals.PlanFailed():
+            case (
+                signals.PlanAdvanced()
+                | signals.PlanFailed()
+                | signals.RowsTaken()
+                | signals.UpdatePlanned()
+            ):
                 self._plan_changed(signal)
             case signals.TimePassed():
                 self._check_time()
@@ -228,6 +234,17 @@ class Scheduler:
                     self._allocation.end_plan()
             case signals.PlanFailed(reason, traceback) if self._ending is None:
                 self._end_run("Failed", reason, drain=False, traceback=traceback)
+            case signals.RowsTaken(results):
+                # Until single items can be assigned, a mini-batch that is taken in part runs whole.
+                taken: dict[int, int] = {}
+                for result in results:
+                    taken[result.mini_batch] = taken.get(result.mini_batch, 0) + result.items
+                for result in results:
+                    of = result.of if isinstance(result, events.ItemsSucceeded) else result.items
+                    if taken[result.mini_batch] == of:
+                        self._record(result._replace(at_ms=self._now))
+            case signals.UpdatePlanned(run_id, items, changed, new, gone):
+                self._record(events.ResultsReused(self._now, run_id, items, changed, new, gone))
 
     # Nodes
 

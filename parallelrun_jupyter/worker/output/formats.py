@@ -42,7 +42,12 @@ FORMATS = (CSV, JSONL, PARQUET)
 
 def with_header(header: str, rows: str) -> bytes:
     """Return rows with a header frame before them."""
-    return _frame(HEADER_MARK, header.encode("utf-8")) + rows.encode("utf-8")
+    return after_header(header.encode("utf-8"), rows.encode("utf-8"))
+
+
+def after_header(header: bytes, rows: bytes) -> bytes:
+    """Return encoded rows with a header frame before them."""
+    return _frame(HEADER_MARK, header) + rows
 
 
 def with_note(note: dict[str, Any], data: bytes) -> bytes:

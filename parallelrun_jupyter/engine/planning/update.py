@@ -1,0 +1,235 @@
+"""Takes the rows of unchanged items from an earlier run, before their mini-batches are assigned."""
+
+from __future__ import annotations
+
+import os
+import time
+from array import array
+from collections.abc import Callable
+from contextlib import closing
+
+from ...data.local.file_versions import FileVersions
+from ...errors import ParallelRunError
+from ...runs.output.earlier_rows import UnclearRowsError, encoded_rows
+from ...runs.run_folder import RunFolder
+from ...runs.run_record import RunRecord
+from ...worker.plan_line import PlanLine
+from ..child_process import Message
+from .earlier_items import NONE, EarlierItems
+from .plan_file import PlanFile, Report
+from .taken_rows import TakenRows
+
+_MINI_BATCHES_AT_ONCE = 5000
+_REPORT_S = 0.5
+_LINES_AT_ONCE = 256
+
+Span = tuple[int, int, int]
+"""Consecutive items of a mini-batch: position of the first, number of its row, count."""
+
+
+class Update:
+    """Matches the items of a plan with those of an earlier run, by path and version.
+
+    The process that writes the plan calls it: the rows of a mini-batch are taken before the driver
+    learns of it.
+
+    Parameters
+    ----------
+    folder
+        The new run; its record names the earlier one.
+    record
+        Its record.
+    is_open
+        Returns whether a mini-batch has no result yet. After a resume some have.
+    """
+
+    def __init__(
+        self, folder: RunFolder, record: RunRecord, is_open: Callable[[int], bool]
+    ) -> None:
+        self._folder = folder
+        self._record = record
+        self._is_open = is_open
+        self._earlier: EarlierItems | None = None
+        #: items of the earlier run that are in the new plan as well
+        self._seen = bytearray()
+        self._items = self._changed = self._new = 0
+        self._plan = PlanFile(folder.plan)
+        self._done = 0
+        self._reported_at = time.monotonic()
+
+    def reporting(self, send: Callable[[Message], None]) -> Report:
+        """Return the function to call when the plan has grown: it takes rows, then reports."""
+        self._send = send
+        self._taken = TakenRows(self._folder, send)
+
+        def report(mini_batches: int, items: int, is_end: bool) -> None:  # noqa: FBT001 - as `Report`
+            waiting = mini_batches - self._done
+            is_recent = time.monotonic() < self._reported_at + _REPORT_S
+            if waiting and not is_end and waiting < _MINI_BATCHES_AT_ONCE and is_recent:
+                return
+            self._take_until(mini_batches)
+            if is_end:
+                self._end()
+            send(["planned", mini_batches, items, is_end])
+            self._reported_at = time.monotonic()
+
+        return report
+
+    def _end(self) -> None:
+        """Report the totals, and close the files."""
+        gone = len(self._seen) - self._seen.count(1)
+        run_id = self._record.inputs.reuse_from
+        self._send(["updated", run_id, self._items, self._changed, self._new, gone])
+        self._taken.close()
+        self._plan.close()
+        if self._earlier is not None:
+            self._earlier.close()
+
+    def _open(self) -> None:
+        run_id = self._record.inputs.reuse_from
+        try:
+            self._earlier = EarlierItems(RunFolder(self._folder.path.parent / run_id))
+            self._seen = bytearray(self._earlier.count)
+        except (ParallelRunError, OSError, ValueError) as error:
+            self._warn(f"no rows were taken from run {run_id}: {error}. All items run.")
+
+    def _warn(self, text: str) -> None:
+        self._send(["warned", text])
+
+    def _take_until(self, mini_batches: int) -> None:
+        """Take the rows of the mini-batches that were added to the plan."""
+        if not self._done and mini_batches:
+            self._open()
+        with closing(FileVersions(self._folder.plan)) as versions:
+            while self._done < mini_batches:
+                count = min(_LINES_AT_ONCE, mini_batches - self._done)
+                for text in self._plan.lines(self._done, count):
+                    if self._earlier is not None:
+                        self._take(self._earlier, PlanLine.decode(text), versions)
+                    self._done += 1
+        self._taken.flush()
+
+    def _take(self, earlier: EarlierItems, line: PlanLine, versions: FileVersions) -> None:
+        if line.is_table:
+            number, whole = earlier.of_table(line)
+            spans: list[Span] = []
+            if number >= 0:
+                self._seen[number : number + line.rows] = b"\1" * line.rows
+            else:
+                self._new += line.rows
+        else:
+            numbers = [earlier.numbers.get(path, NONE) for path in line.paths]
+            unchanged = self._unchanged(earlier, line, numbers, versions)
+            spans = [] if "keys" in line.extra else _spans(earlier.row_of, unchanged)
+            whole = None if spans else earlier.whole_of(unchanged)
+        try:
+            self._add(earlier, line.item_count, spans, whole)
+        except UnclearRowsError:
+            pass  # these items run
+        except (ParallelRunError, OSError) as error:
+            run_id = self._record.inputs.reuse_from
+            self._warn(
+                f"no more rows were taken from run {run_id}: {error}. The other items run."
+            )
+            self._earlier = None
+            earlier.close()
+
+    def _unchanged(
+        self, earlier: EarlierItems, line: PlanLine, numbers: list[int], versions: FileVersions
+    ) -> list[int]:
+        """Return the numbers of the items in the earlier run, -1 if they are changed or new."""
+        if line.sizes:
+            same = [
+                number >= 0 and earlier.is_same_in_store(number, size, version)
+                for number, (_, size, version) in zip(numbers, line.files, strict=True)
+            ]
+        else:
+            statuses = _statuses(line.paths)
+            if statuses is None:  # a file has disappeared: each fails or succeeds on its own
+                same = [False] * len(numbers)
+            else:
+                now = array("q", [x for s in statuses for x in (s.st_size, s.st_mtime_ns)])
+                versions.keep(line.first, now)
+                first, count = numbers[0], len(numbers)
+                if (
+                    first >= 0
+                    and numbers == list(range(first, first + count))
+                    and earlier.are_same_files(first, now, statuses)
+                ):
+                    self._seen[first : first + count] = b"\1" * count
+                    return numbers
+                same = [
+                    number >= 0 and earlier.is_same_file(number, status)
+                    for number, status in zip(numbers, statuses, strict=True)
+                ]
+        return self._counted(numbers, same)
+
+    def _counted(self, numbers: list[int], same: list[bool]) -> list[int]:
+        unchanged = []
+        for number, is_same in zip(numbers, same, strict=True):
+            if number < 0:
+                self._new += 1
+            else:
+                self._seen[number] = 1
+                self._changed += not is_same
+            unchanged.append(number if is_same else NONE)
+        return unchanged
+
+    def _add(
+        self, earlier: EarlierItems, of: int, spans: list[Span], whole: tuple[int, int] | None
+    ) -> None:
+        """Take the rows of some items of the next mini-batch, or of the whole mini-batch."""
+        form = self._record.output.format
+        pieces: list[tuple[int, int, int, bytes]] = []
+        if whole is not None:
+            start, count = whole
+            encoded = encoded_rows(earlier.rows, [(start, start + count)], form)
+            if len(encoded) == 1:  # with several kinds of columns, it is unclear which item has which
+                pieces.append((0, of, *encoded[0]))
+        for first, rows in _adjacent(spans):
+            position = first
+            for count, data in encoded_rows(earlier.rows, rows, form):
+                pieces.append((position, count, count, data))
+                position += count
+        self._items += sum(items for _, items, _, _ in pieces)
+        if self._is_open(self._done):
+            self._taken.add(self._done, of, pieces)
+
+
+def _statuses(paths: list[str]) -> list[os.stat_result] | None:
+    try:
+        return list(map(os.stat, paths))
+    except OSError:
+        return None
+
+
+def _spans(row_of: array[int], numbers: list[int]) -> list[Span]:
+    """Return the spans of items whose rows are consecutive; items without a row are left out."""
+    first, count = numbers[0], len(numbers)
+    if first >= 0 and numbers == list(range(first, first + count)):
+        rows = row_of[first : first + count]
+        if NONE not in rows and rows[-1] - rows[0] == count - 1:
+            return [(0, rows[0], count)]
+    spans: list[Span] = []
+    for position, number in enumerate(numbers):
+        row = row_of[number] if number >= 0 else NONE
+        if row < 0:
+            continue
+        start, first_row, count = spans[-1] if spans else (0, 0, 0)
+        if spans and (start + count, first_row + count) == (position, row):
+            spans[-1] = start, first_row, count + 1
+        else:
+            spans.append((position, row, 1))
+    return spans
+
+
+def _adjacent(spans: list[Span]) -> list[tuple[int, list[tuple[int, int]]]]:
+    """Return (position of the first item, spans of rows) of consecutive items."""
+    joined: list[tuple[int, list[tuple[int, int]]]] = []
+    end = NONE
+    for position, row, count in spans:
+        if position != end:
+            joined.append((position, []))
+        joined[-1][1].append((row, row + count))
+        end = position + count
+    return joined

@@ -7,7 +7,9 @@ import json
 import os
 from array import array
 from bisect import bisect_left
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from ...data.local.file_versions import versions_of_plan
 from ...runs.journal.files import JournalReader
@@ -44,6 +46,7 @@ class EarlierItems:
         self._created_ns = int(record.created_at * 1e9)
         #: number of an item by its path or URL; the last one, if it was given several times
         self.numbers: dict[str, int] = {}
+        self._paths: list[str] = []
         #: size and ETag of the items in stores
         self._in_store: dict[int, tuple[int, object]] = {}
         self._of_line: dict[bytes, int] = {}
@@ -74,10 +77,11 @@ class EarlierItems:
                 if line.is_table:
                     self._of_line[line_key(line)] = mini_batch
                 else:
-                    self.numbers.update(zip(line.paths, range(first, first + len(line.paths))))  # noqa: B905 - as long
+                    self._paths += line.paths
                     for number, (_, size, version) in enumerate(line.files, first):
                         self._in_store[number] = size, version
                 self._firsts.append(first + line.item_count)
+        self.numbers.update(zip(self._paths, range(len(self._paths)), strict=True))
 
     def _place(self, results: Results) -> None:
         """Find the rows of each item, and those of mini-batches that succeeded as a whole."""
@@ -100,23 +104,30 @@ class EarlierItems:
             if items + result.items == result.of:
                 self._whole[result.mini_batch] = start, rows + result.rows
 
+    def start_of(self, paths: list[str]) -> int:
+        """Return the number of the first of some paths if they were consecutive items; or -1."""
+        first = self.numbers.get(paths[0], NONE)
+        return first if first >= 0 and self._paths[first : first + len(paths)] == paths else NONE
+
     def is_same_in_store(self, number: int, size: int, version: object) -> bool:
         """Return whether an item in a store has the size and ETag that the run read."""
         return self._in_store.get(number) == (size, version)
 
-    def is_same_file(self, number: int, status: os.stat_result) -> bool:
+    def is_same_file(self, number: int, status: Status) -> bool:
         """Return whether a local file is the one that the run read, by its size and time.
 
         A file that was written since the run was submitted counts as changed: the run may have read
         it before that. A file whose version was not recorded must not even have been renamed.
         """
+        if status.st_size < 0:
+            return False
         now = status.st_size, status.st_mtime_ns
         version = self._versions[2 * number], self._versions[2 * number + 1]
         if version == (0, 0):
             return self._is_older(max(status.st_mtime_ns, status.st_ctime_ns))
         return now == version and self._is_older(status.st_mtime_ns)
 
-    def are_same_files(self, first: int, now: array[int], statuses: list[os.stat_result]) -> bool:
+    def are_same_files(self, first: int, now: array[int], statuses: list[Status]) -> bool:
         """Return whether consecutive local files are all unchanged; false if that is not obvious.
 
         Parameters
@@ -134,7 +145,8 @@ class EarlierItems:
         elif any(recorded):
             return False
         else:
-            times = array("q", [max(s.st_mtime_ns, s.st_ctime_ns) for s in statuses])
+            times = array("q", [max(s.st_mtime_ns for s in statuses)])
+            times.append(max(s.st_ctime_ns for s in statuses))
         return max(times) + _COARSE_NS < self._created_ns
 
     def _is_older(self, time_ns: int) -> bool:
@@ -142,10 +154,10 @@ class EarlierItems:
         is_truncated = time_ns % _TRUNCATED_NS == 0
         return time_ns + (_COARSE_NS if is_truncated else 0) < self._created_ns
 
-    def whole_of(self, numbers: list[int]) -> tuple[int, int] | None:
+    def whole_of(self, numbers: Sequence[int]) -> tuple[int, int] | None:
         """Return the span, (first row, number of rows), of items that were one mini-batch; or None."""
         first = numbers[0]
-        if first < 0 or numbers != list(range(first, first + len(numbers))):
+        if first < 0 or list(numbers) != list(range(first, first + len(numbers))):
             return None
         mini_batch = self._mini_batch_at(first)
         if mini_batch is None or self._firsts[mini_batch + 1] != first + len(numbers):
@@ -172,6 +184,31 @@ class EarlierItems:
     def close(self) -> None:
         """Close the files."""
         self.rows.close()
+
+
+class _Gone:
+    """The status of a file that does not exist or cannot be reached."""
+
+    st_size = -1
+    st_mtime_ns = st_ctime_ns = 0
+
+
+Status: TypeAlias = os.stat_result | _Gone
+
+
+def statuses_of(paths: list[str]) -> list[Status]:
+    """Return the status of files."""
+    try:
+        return list(map(os.stat, paths))
+    except OSError:
+        return list(map(_status_of, paths))
+
+
+def _status_of(path: str) -> Status:
+    try:
+        return os.stat(path)
+    except OSError:
+        return _Gone()
 
 
 def line_key(line: PlanLine) -> bytes:

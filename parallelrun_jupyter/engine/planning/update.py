@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import time
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
+from itertools import groupby
 
 from ...data.local.file_versions import FileVersions
 from ...errors import ParallelRunError
@@ -15,7 +15,7 @@ from ...runs.run_folder import RunFolder
 from ...runs.run_record import RunRecord
 from ...worker.plan_line import PlanLine
 from ..child_process import Message
-from .earlier_items import NONE, EarlierItems
+from .earlier_items import NONE, EarlierItems, statuses_of
 from .plan_file import PlanFile, Report
 from .taken_rows import TakenRows
 
@@ -54,6 +54,7 @@ class Update:
         self._seen = bytearray()
         self._items = self._changed = self._new = 0
         self._plan = PlanFile(folder.plan)
+        #: mini-batches that were handled
         self._done = 0
         self._reported_at = time.monotonic()
 
@@ -100,27 +101,50 @@ class Update:
         """Take the rows of the mini-batches that were added to the plan."""
         if not self._done and mini_batches:
             self._open()
+        end = self._done
         with closing(FileVersions(self._folder.plan)) as versions:
             while self._done < mini_batches:
                 count = min(_LINES_AT_ONCE, mini_batches - self._done)
-                for text in self._plan.lines(self._done, count):
-                    if self._earlier is not None:
-                        self._take(self._earlier, PlanLine.decode(text), versions)
-                    self._done += 1
+                lines = self._plan.lines(self._done, count)
+                if self._earlier is not None:
+                    for is_local, some in groupby(map(PlanLine.decode, lines), key=_is_local):
+                        self._take_lines(list(some), versions, is_local=is_local)
+                end += count
+                self._done = end
         self._taken.flush()
 
-    def _take(self, earlier: EarlierItems, line: PlanLine, versions: FileVersions) -> None:
+    def _take_lines(
+        self, lines: list[PlanLine], versions: FileVersions, *, is_local: bool
+    ) -> None:
+        """Take the rows of the next mini-batches; local files are compared many at once."""
+        unchanged: Sequence[int] = ()
+        if is_local and self._earlier is not None:
+            paths = [path for line in lines for path in line.paths]
+            unchanged = self._unchanged_files(self._earlier, paths, lines[0].first, versions)
+        start = 0
+        for line in lines:
+            if self._earlier is None:
+                return
+            end = start + len(line.paths)
+            self._take(self._earlier, line, unchanged[start:end] if is_local else None)
+            start = end
+            self._done += 1
+
+    def _take(
+        self, earlier: EarlierItems, line: PlanLine, unchanged: Sequence[int] | None
+    ) -> None:
+        spans: list[Span] = []
         if line.is_table:
             number, whole = earlier.of_table(line)
-            spans: list[Span] = []
             if number >= 0:
                 self._seen[number : number + line.rows] = b"\1" * line.rows
             else:
                 self._new += line.rows
         else:
-            numbers = [earlier.numbers.get(path, NONE) for path in line.paths]
-            unchanged = self._unchanged(earlier, line, numbers, versions)
-            spans = [] if "keys" in line.extra else _spans(earlier.row_of, unchanged)
+            if unchanged is None:
+                unchanged = self._unchanged_in_store(earlier, line)
+            if "keys" not in line.extra:
+                spans = _spans(earlier.row_of, unchanged)
             whole = None if spans else earlier.whole_of(unchanged)
         try:
             self._add(earlier, line.item_count, spans, whole)
@@ -134,37 +158,34 @@ class Update:
             self._earlier = None
             earlier.close()
 
-    def _unchanged(
-        self, earlier: EarlierItems, line: PlanLine, numbers: list[int], versions: FileVersions
-    ) -> list[int]:
-        """Return the numbers of the items in the earlier run, -1 if they are changed or new."""
-        if line.sizes:
-            same = [
-                number >= 0 and earlier.is_same_in_store(number, size, version)
-                for number, (_, size, version) in zip(numbers, line.files, strict=True)
-            ]
-        else:
-            statuses = _statuses(line.paths)
-            if statuses is None:  # a file has disappeared: each fails or succeeds on its own
-                same = [False] * len(numbers)
-            else:
-                now = array("q", [x for s in statuses for x in (s.st_size, s.st_mtime_ns)])
-                versions.keep(line.first, now)
-                first, count = numbers[0], len(numbers)
-                if (
-                    first >= 0
-                    and numbers == list(range(first, first + count))
-                    and earlier.are_same_files(first, now, statuses)
-                ):
-                    self._seen[first : first + count] = b"\1" * count
-                    return numbers
-                same = [
-                    number >= 0 and earlier.is_same_file(number, status)
-                    for number, status in zip(numbers, statuses, strict=True)
-                ]
+    def _unchanged_files(
+        self, earlier: EarlierItems, paths: list[str], first: int, versions: FileVersions
+    ) -> Sequence[int]:
+        """Return the numbers of local files in the earlier run, -1 for changed and new ones."""
+        statuses = statuses_of(paths)
+        now = array("q", [x for s in statuses for x in (s.st_size, s.st_mtime_ns)])
+        versions.keep(first, now)
+        start = earlier.start_of(paths)
+        if start >= 0 and earlier.are_same_files(start, now, statuses):
+            self._seen[start : start + len(paths)] = b"\1" * len(paths)
+            return range(start, start + len(paths))
+        numbers = [earlier.numbers.get(path, NONE) for path in paths]
+        same = [
+            number >= 0 and earlier.is_same_file(number, status)
+            for number, status in zip(numbers, statuses, strict=True)
+        ]
+        return self._counted(numbers, same)
+
+    def _unchanged_in_store(self, earlier: EarlierItems, line: PlanLine) -> list[int]:
+        numbers = [earlier.numbers.get(path, NONE) for path in line.paths]
+        same = [
+            number >= 0 and earlier.is_same_in_store(number, size, version)
+            for number, (_, size, version) in zip(numbers, line.files, strict=True)
+        ]
         return self._counted(numbers, same)
 
     def _counted(self, numbers: list[int], same: list[bool]) -> list[int]:
+        """Count changed and new items; return the numbers of the others, -1 in place of these."""
         unchanged = []
         for number, is_same in zip(numbers, same, strict=True):
             if number < 0:
@@ -184,7 +205,7 @@ class Update:
         if whole is not None:
             start, count = whole
             encoded = encoded_rows(earlier.rows, [(start, start + count)], form)
-            if len(encoded) == 1:  # with several kinds of columns, it is unclear which item has which
+            if len(encoded) == 1:  # otherwise it is unclear which item has which kinds of columns
                 pieces.append((0, of, *encoded[0]))
         for first, rows in _adjacent(spans):
             position = first
@@ -196,17 +217,15 @@ class Update:
             self._taken.add(self._done, of, pieces)
 
 
-def _statuses(paths: list[str]) -> list[os.stat_result] | None:
-    try:
-        return list(map(os.stat, paths))
-    except OSError:
-        return None
+def _is_local(line: PlanLine) -> bool:
+    """Return whether a line has local files, whose versions are beside the plan."""
+    return not line.is_table and not line.sizes
 
 
-def _spans(row_of: array[int], numbers: list[int]) -> list[Span]:
+def _spans(row_of: array[int], numbers: Sequence[int]) -> list[Span]:
     """Return the spans of items whose rows are consecutive; items without a row are left out."""
     first, count = numbers[0], len(numbers)
-    if first >= 0 and numbers == list(range(first, first + count)):
+    if first >= 0 and (numbers.__class__ is range or numbers == list(range(first, first + count))):
         rows = row_of[first : first + count]
         if NONE not in rows and rows[-1] - rows[0] == count - 1:
             return [(0, rows[0], count)]

@@ -29,7 +29,7 @@ from ..run_record import RunRecord
 from .committed_rows import part_path, published_notes
 from .merge import Kind, RowNotes
 from .published import BLOCK_BYTES, Published, read_published
-from .row_slices import Rows, Slice, TableRows, decoded, encoded, row_ends
+from .row_slices import Rows, Slice, TableRows, decoded, encoded, encoded_group, row_ends
 
 _KEPT_BLOCKS = 8
 _READ_BYTES = 4 * BLOCK_BYTES
@@ -135,8 +135,8 @@ def results_of(events: Iterable[Event]) -> Results:
 class EarlierRows(Protocol):
     """The rows of a run, by number."""
 
-    def slices(self, first: int, end: int) -> Iterator[Slice]:
-        """Yield the rows from number ``first`` to ``end - 1``.
+    def slices(self, first: int, end: int) -> list[Slice]:
+        """Return the rows from number ``first`` to ``end - 1``.
 
         Raises
         ------
@@ -174,16 +174,18 @@ class _Blocks:
     def load(self, number: int) -> Rows | TableRows:
         raise NotImplementedError
 
-    def slices(self, first: int, end: int) -> Iterator[Slice]:
+    def slices(self, first: int, end: int) -> list[Slice]:
         number = bisect_right(self.starts, first) - 1
+        slices: list[Slice] = []
         while first < end:
-            block = self._block(number)
+            block = self._kept.get(number) or self._block(number)
             start = self.starts[number]
             until = min(end, start + len(block))
             if until > first:
-                yield block.slice(first - start, until - start)
+                slices.append(block.slice(first - start, until - start))
                 first = until
             number += 1
+        return slices
 
     def _block(self, number: int) -> Rows | TableRows:
         block = self._kept.get(number)
@@ -306,9 +308,9 @@ class _TextRows(_Blocks):
         if not rows == total == noted:
             msg = f"its output has {rows:,} lines for {total:,} rows, so it is unclear where a row ends"
             raise OutputError(msg)
-        self._kinds = notes.ranges or [(total, None, {})]
+        self._kinds = notes.ranges or None
         self._kind_starts = array("q", [0])
-        for count, _, _ in self._kinds[:-1]:
+        for count, _, _ in notes.ranges[:-1]:
             self._kind_starts.append(self._kind_starts[-1] + count)
 
     def _index(self, notes: RowNotes) -> int:
@@ -355,7 +357,10 @@ class _TextRows(_Blocks):
                 ends.append((ends[-1] if ends else 0) + size)
         return Rows(data, ends, self._header if offset >= self._header_at else b"")
 
-    def slices(self, first: int, end: int) -> Iterator[Slice]:
+    def slices(self, first: int, end: int) -> list[Slice]:
+        if self._kinds is None:
+            return super().slices(first, end)
+        slices: list[Slice] = []
         while first < end:
             number = bisect_right(self._kind_starts, first) - 1
             start = self._kind_starts[number]
@@ -364,7 +369,8 @@ class _TextRows(_Blocks):
             for each in super().slices(first, until):
                 _describe(each, kind, codes, first - start)
                 first += each.rows
-                yield each
+                slices.append(each)
+        return slices
 
     def close(self) -> None:
         self._file.close()
@@ -381,5 +387,7 @@ def encoded_rows(
     rows: EarlierRows, spans: Iterable[tuple[int, int]], form: str
 ) -> list[tuple[int, bytes]]:
     """Return the number of rows and the encoded rows of spans (first, end) that fit together."""
-    slices = (each for first, end in spans for each in rows.slices(first, end))
+    slices = [each for first, end in spans for each in rows.slices(first, end)]
+    if len(slices) == 1:  # the usual case, of a million mini-batches
+        return [(slices[0].rows, encoded_group(slices, form))]
     return list(encoded(slices, form))

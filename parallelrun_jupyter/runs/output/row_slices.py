@@ -191,21 +191,22 @@ def encoded(slices: Iterable[Slice], form: str) -> Iterator[tuple[int, bytes]]:
     group: list[Slice] = []
     for each in slices:
         if group and not group[0].fits(each):
-            yield sum(part.rows for part in group), _encoded_group(group, form)
+            yield sum(part.rows for part in group), encoded_group(group, form)
             group = []
         group.append(each)
     if group:
-        yield sum(part.rows for part in group), _encoded_group(group, form)
+        yield sum(part.rows for part in group), encoded_group(group, form)
 
 
-def _encoded_group(group: list[Slice], form: str) -> bytes:
+def encoded_group(group: list[Slice], form: str) -> bytes:
+    """Return the rows of slices that fit together, as a worker encodes them."""
     if form == PARQUET:
         return _arrow_stream([part.table for part in group])
     first = group[0]
     data = first.data if len(group) == 1 else b"".join([part.data for part in group])
     framed = after_header(first.header, data) if first.header else without_header(data)
     if form == TEXT:
-        if not any(part.lengths for part in group):
+        if not any([part.lengths for part in group]):
             return framed
         lengths = [length for part in group for length in part.lengths or _line_lengths(part.data)]
         return with_note({"lengths": lengths}, framed)

@@ -216,5 +216,3 @@ def line_key(line: PlanLine) -> bytes:
     extra = {key: value for key, value in line.extra.items() if key != "first"}
     parts = [line.files, line.ranges, line.table, line.rows, extra]
     return hashlib.blake2b(json.dumps(parts).encode("ascii"), digest_size=16).digest()
-
-

@@ -113,9 +113,7 @@ class Update:
                 self._done = end
         self._taken.flush()
 
-    def _take_lines(
-        self, lines: list[PlanLine], versions: FileVersions, *, is_local: bool
-    ) -> None:
+    def _take_lines(self, lines: list[PlanLine], versions: FileVersions, *, is_local: bool) -> None:
         """Take the rows of the next mini-batches; local files are compared many at once."""
         unchanged: Sequence[int] = ()
         if is_local and self._earlier is not None:
@@ -130,9 +128,7 @@ class Update:
             start = end
             self._done += 1
 
-    def _take(
-        self, earlier: EarlierItems, line: PlanLine, unchanged: Sequence[int] | None
-    ) -> None:
+    def _take(self, earlier: EarlierItems, line: PlanLine, unchanged: Sequence[int] | None) -> None:
         spans: list[Span] = []
         if line.is_table:
             number, whole = earlier.of_table(line)
@@ -152,9 +148,7 @@ class Update:
             pass  # these items run
         except (ParallelRunError, OSError) as error:
             run_id = self._record.inputs.reuse_from
-            self._warn(
-                f"no more rows were taken from run {run_id}: {error}. The other items run."
-            )
+            self._warn(f"no more rows were taken from run {run_id}: {error}. The other items run.")
             self._earlier = None
             earlier.close()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import accumulate, count
+from itertools import accumulate, count, pairwise
 from operator import add
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +14,9 @@ from ...worker.output.formats import (
     CSV,
     PARQUET,
     TEXT,
+    after_header,
     split_header,
     split_note,
-    after_header,
     with_note,
     without_header,
 )
@@ -99,7 +99,7 @@ class Rows:
         lengths: list[int] = []
         if data.count(b"\n") != end - first:
             ends = [start, *self._ends[first:end]]
-            lengths = [after - before for before, after in zip(ends, ends[1:], strict=False)]
+            lengths = [after - before for before, after in pairwise(ends)]
         codes = {name: letters[first:end] for name, letters in self._codes.items()}
         return Slice(end - first, data, lengths, self._header, self._kind, codes)
 
@@ -206,7 +206,7 @@ def encoded_group(group: list[Slice], form: str) -> bytes:
     data = first.data if len(group) == 1 else b"".join([part.data for part in group])
     framed = after_header(first.header, data) if first.header else without_header(data)
     if form == TEXT:
-        if not any([part.lengths for part in group]):
+        if not any(part.lengths for part in group):
             return framed
         lengths = [length for part in group for length in part.lengths or _line_lengths(part.data)]
         return with_note({"lengths": lengths}, framed)
@@ -224,8 +224,8 @@ def _note(rows: int, kind: dict[str, Any], codes: dict[str, str]) -> dict[str, A
     """Return the note of a table, as its worker writes it."""
     columns = []
     for name, type_name, extra in kind["columns"]:
-        extra = {**extra, "codes": codes[name]} if name in codes else extra
-        columns.append([name, type_name, extra] if extra else [name, type_name])
+        about = {**extra, "codes": codes[name]} if name in codes else extra
+        columns.append([name, type_name, about] if about else [name, type_name])
     return {"rows": rows, **kind, "columns": columns}
 
 

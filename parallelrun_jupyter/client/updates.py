@@ -76,7 +76,8 @@ def with_update(record: RunRecord, folder: RunFolder, *, by_digest: bool) -> Run
 def find_earlier(record: RunRecord, folder: RunFolder) -> tuple[str, str]:
     """Return the id of the newest run that an update can take rows from, or why there is none."""
     side_versions = inputs.digest_of(record.inputs.side_inputs)
-    nearest: tuple[int, str, list[str]] | None = None
+    nearest: list[str] = []
+    nearest_id = ""
     for earlier in list_runs():
         if earlier.run_id == folder.run_id:
             continue
@@ -85,24 +86,18 @@ def find_earlier(record: RunRecord, folder: RunFolder) -> tuple[str, str]:
             differences = list(_differences(record, other))
             if side_versions != _side_versions(earlier, other):
                 differences.append("the versions of its side inputs")
-            if not differences and _files_of(folder.script) != _files_of(earlier.script):
-                differences.append("its script")
             if not differences:
-                follower = Follower(earlier)
-                if not follower.refresh()["is_final"]:
-                    differences.append("that it is still active")
-                elif not follower.state.items_succeeded:
-                    differences.append("that none of its items succeeded")
+                differences = _other_differences(folder, earlier)
         except (ParallelRunError, OSError):
             continue  # removed meanwhile, or damaged
         if not differences:
             return earlier.run_id, ""
-        is_nearer = nearest is None or len(differences) < nearest[0]
+        is_nearer = not nearest or len(differences) < len(nearest)
         if other.script.path == record.script.path and is_nearer:
-            nearest = len(differences), earlier.run_id, differences
+            nearest, nearest_id = differences, earlier.run_id
     why = "update found no earlier run of this script with the same settings: all items run."
-    if nearest is not None:
-        why += f" The nearest is run {nearest[1]}, which differs in {' and '.join(nearest[2])}."
+    if nearest:
+        why += f" The nearest is run {nearest_id}, which differs in {' and '.join(nearest)}."
     return "", why
 
 
@@ -123,6 +118,16 @@ def _differences(record: RunRecord, other: RunRecord) -> Iterator[str]:
         "its partition_keys": (_keys(record), _keys(other)),
     }
     yield from (name for name, (one, two) in pairs.items() if one != two)
+
+
+def _other_differences(folder: RunFolder, earlier: RunFolder) -> list[str]:
+    """Return what else differs, in two runs with the same settings."""
+    if _files_of(folder.script) != _files_of(earlier.script):
+        return ["its script"]
+    follower = Follower(earlier)
+    if not follower.refresh()["is_final"]:
+        return ["that it is still active"]
+    return [] if follower.state.items_succeeded else ["that none of its items succeeded"]
 
 
 def _directory(record: RunRecord) -> str:

@@ -123,9 +123,7 @@ def run_options(prog: str) -> OptionParser:
     )
     add("--workers", "-w", type=int, metavar="N", help="Same as --process-count-per-node.")
     add("--name", metavar="NAME", help="Name of the run.")
-    add(UPDATE, choices=_UPDATES, metavar="[=digest]", help="Take the rows of unchanged items from the newest"
-        " run of the same script, settings and arguments, and run only the others. Unchanged: same size"
-        " and time, or ETag; with =digest also the same content with another time.")  # fmt: skip
+    _add_update(parser)
     add(
         "--compute",
         metavar="WHERE",
@@ -149,6 +147,17 @@ def run_options(prog: str) -> OptionParser:
             metavar = _METAVARS.get(name, "N")
             add(flag, type=_TYPES.get(name, str), metavar=metavar, help=_help(name))
     return parser
+
+
+def _add_update(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        UPDATE,
+        choices=_UPDATES,
+        metavar="[=digest]",
+        help="Take the rows of unchanged items from the newest run of the same script, settings and "
+        "arguments, and run only the others. Unchanged: same size and time, or ETag; with =digest "
+        "also the same content with another time.",
+    )
 
 
 def add_resume_options(parser: argparse.ArgumentParser) -> None:

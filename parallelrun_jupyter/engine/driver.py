@@ -158,7 +158,8 @@ class Driver:
 
     def _update_of(self, state: RunState) -> Update | None:
         """Return the update that takes rows from another run, if there are any left to take."""
-        if not self._record.inputs.reuse_from or state.reused is not None:
+        inputs = self._record.inputs
+        if not (inputs.reuse_from or inputs.update_by == "digest") or state.reused is not None:
             return None
         statuses, answered = bytes(state.statuses), frozenset(state.answers)
         only_retries = self._resume.failed_only or self._resume.group

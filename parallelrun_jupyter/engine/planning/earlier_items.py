@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
+from ...data.local.file_digests import SIZE, UNKNOWN, digests_of_plan
 from ...data.local.file_versions import versions_of_plan
 from ...runs.journal.files import JournalReader
 from ...runs.output.earlier_rows import EarlierRows, Results, open_rows, results_of
@@ -55,6 +56,7 @@ class EarlierItems:
         self._read_plan(folder.plan)
         self._versions = versions_of_plan(folder.plan)
         self._versions.extend([0] * (2 * self.count - len(self._versions)))
+        self._digests = digests_of_plan(folder.plan)
         #: the row of each item that has exactly one row of its own
         self.row_of = array("q", [NONE]) * self.count
         self._whole: dict[int, tuple[int, int]] = {}
@@ -126,6 +128,10 @@ class EarlierItems:
         if version == (0, 0):
             return self._is_older(max(status.st_mtime_ns, status.st_ctime_ns))
         return now == version and self._is_older(status.st_mtime_ns)
+
+    def digest_of(self, number: int) -> bytes:
+        """Return the SHA-256 of a local file as it was; `UNKNOWN` if it was not recorded."""
+        return self._digests[number * SIZE : (number + 1) * SIZE] or UNKNOWN
 
     def are_same_files(self, first: int, now: array[int], statuses: list[Status]) -> bool:
         """Return whether consecutive local files are all unchanged; false if that is not obvious.

@@ -124,19 +124,10 @@ class Planner:
         is_over = False
         while (messages := child.receive()) is not None:
             for message in messages:
-                match message:
-                    case ["planned", mini_batches, items, is_end]:
-                        is_over = is_end
-                        self._post(PlanAdvanced(mini_batches, items, is_end))
-                    case ["taken", whole, ranges]:
-                        self._post(RowsTaken(taken_results(whole, ranges)))
-                    case ["updated", *counts]:
-                        self._post(UpdatePlanned(*counts))
-                    case ["warned", text]:
-                        self._post(Warned(text))
-                    case ["failed", reason]:
-                        is_over = True
-                        self._post(PlanFailed(reason))
+                signal = _signal_of(message)
+                self._post(signal)
+                is_over |= isinstance(signal, PlanFailed)
+                is_over |= isinstance(signal, PlanAdvanced) and signal.is_end
         end = child.died()
         if self._is_stopped:
             return
@@ -146,6 +137,20 @@ class Planner:
         elif end.error != LOST:  # the plan is complete; the file of versions is not
             text = f"the versions of the input files could not be recorded: {end.sentence}"
             self._post(Warned(text, end.traceback))
+
+
+def _signal_of(message: Message) -> Signal:
+    match message:
+        case ["planned", mini_batches, items, is_end]:
+            return PlanAdvanced(mini_batches, items, is_end)
+        case ["taken", whole, ranges]:
+            return RowsTaken(taken_results(whole, ranges))
+        case ["updated", *counts]:
+            return UpdatePlanned(*counts)
+        case ["failed", reason]:
+            return PlanFailed(reason)
+        case _:
+            return Warned(message[1])
 
 
 def resume_fates(state: RunState, request: ResumeRequest) -> Fates:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from itertools import groupby
 
+from ...data.local.file_digests import UNKNOWN, FileDigests
 from ...data.local.file_versions import FileVersions
 from ...errors import ParallelRunError
 from ...runs.output.earlier_rows import UnclearRowsError, encoded_rows
@@ -50,6 +51,7 @@ class Update:
         self._record = record
         self._is_open = is_open
         self._earlier: EarlierItems | None = None
+        self._digests: FileDigests | None = None
         #: items of the earlier run that are in the new plan as well
         self._seen = bytearray()
         self._items = self._changed = self._new = 0
@@ -62,6 +64,8 @@ class Update:
         """Return the function to call when the plan has grown: it takes rows, then reports."""
         self._send = send
         self._taken = TakenRows(self._folder, send)
+        if self._record.inputs.update_by == "digest":
+            self._digests = FileDigests(self._folder.plan)
 
         def report(mini_batches: int, items: int, is_end: bool) -> None:  # noqa: FBT001 - as `Report`
             waiting = mini_batches - self._done
@@ -80,14 +84,19 @@ class Update:
         """Report the totals, and close the files."""
         gone = len(self._seen) - self._seen.count(1)
         run_id = self._record.inputs.reuse_from
-        self._send(["updated", run_id, self._items, self._changed, self._new, gone])
+        if run_id:
+            self._send(["updated", run_id, self._items, self._changed, self._new, gone])
         self._taken.close()
         self._plan.close()
+        if self._digests is not None:
+            self._digests.close()
         if self._earlier is not None:
             self._earlier.close()
 
     def _open(self) -> None:
         run_id = self._record.inputs.reuse_from
+        if not run_id:
+            return
         try:
             self._earlier = EarlierItems(RunFolder(self._folder.path.parent / run_id))
             self._seen = bytearray(self._earlier.count)
@@ -106,12 +115,20 @@ class Update:
             while self._done < mini_batches:
                 count = min(_LINES_AT_ONCE, mini_batches - self._done)
                 lines = self._plan.lines(self._done, count)
-                if self._earlier is not None:
+                if self._earlier is None:
+                    self._record_digests(lines)
+                else:
                     for is_local, some in groupby(map(PlanLine.decode, lines), key=_is_local):
                         self._take_lines(list(some), versions, is_local=is_local)
                 end += count
                 self._done = end
         self._taken.flush()
+
+    def _record_digests(self, lines: list[bytes]) -> None:
+        """Record the digests of files when there is no run to take rows from."""
+        for line in map(PlanLine.decode, lines if self._digests is not None else ()):
+            if self._digests is not None and _is_local(line):
+                self._digests.keep(line.first, self._digests.of_files(line.paths))
 
     def _take_lines(self, lines: list[PlanLine], versions: FileVersions, *, is_local: bool) -> None:
         """Take the rows of the next mini-batches; local files are compared many at once."""
@@ -160,7 +177,7 @@ class Update:
         now = array("q", [x for s in statuses for x in (s.st_size, s.st_mtime_ns)])
         versions.keep(first, now)
         start = earlier.start_of(paths)
-        if start >= 0 and earlier.are_same_files(start, now, statuses):
+        if start >= 0 and self._digests is None and earlier.are_same_files(start, now, statuses):
             self._seen[start : start + len(paths)] = b"\1" * len(paths)
             return range(start, start + len(paths))
         numbers = [earlier.numbers.get(path, NONE) for path in paths]
@@ -168,6 +185,14 @@ class Update:
             number >= 0 and earlier.is_same_file(number, status)
             for number, status in zip(numbers, statuses, strict=True)
         ]
+        if self._digests is not None:
+            before = [UNKNOWN if number < 0 else earlier.digest_of(number) for number in numbers]
+            now = _digests_now(self._digests, paths, before, same)
+            self._digests.keep(first, now)
+            same = [
+                is_same or (now[k] == before[k] and now[k] != UNKNOWN)
+                for k, is_same in enumerate(same)
+            ]
         return self._counted(numbers, same)
 
     def _unchanged_in_store(self, earlier: EarlierItems, line: PlanLine) -> list[int]:
@@ -214,6 +239,17 @@ class Update:
 def _is_local(line: PlanLine) -> bool:
     """Return whether a line has local files, whose versions are beside the plan."""
     return not line.is_table and not line.sizes
+
+
+def _digests_now(
+    digests: FileDigests, paths: list[str], before: list[bytes], same: list[bool]
+) -> list[bytes]:
+    """Return the digests of files, of which those with the ``same`` version need not be read."""
+    now = before.copy()
+    unread = [k for k, digest in enumerate(before) if digest == UNKNOWN or not same[k]]
+    for k, digest in zip(unread, digests.of_files([paths[k] for k in unread]), strict=True):
+        now[k] = digest
+    return now
 
 
 def _spans(row_of: array[int], numbers: Sequence[int]) -> list[Span]:

@@ -233,7 +233,7 @@ def _open_published(folder: RunFolder, record: RunRecord, total: int) -> Earlier
     path = folder.final_file(record)
     published = read_published(folder)
     if published is None:
-        msg = "it was published by an older version, without checksums"
+        msg = "an older version published it, without checksums of its output"
         raise OutputError(msg)
     try:
         file = open(path, "rb")  # noqa: SIM115 - closed by the rows
@@ -241,13 +241,11 @@ def _open_published(folder: RunFolder, record: RunRecord, total: int) -> Earlier
         msg = f"its output {path} could not be read ({error.strerror})"
         raise OutputError(msg) from error
     try:
-        if os.fstat(file.fileno()).st_size != published.size_bytes:
-            msg = f"its output {path} has changed since it was published"
-            raise OutputError(msg)
+        published.check_size(file)
         if record.output.format == PARQUET:
             return _ParquetRows(file, published, total)
         return _TextRows(file, published, record.output.format, published_notes(folder), total)
-    except BaseException:
+    except (OutputError, OSError, ValueError):
         file.close()
         raise
 

@@ -59,6 +59,17 @@ class Published:
     sums: list[int]
     header: list[int] = field(default_factory=list)
 
+    def check_size(self, file: IO[bytes]) -> None:
+        """Compare the size of the file.
+
+        Raises
+        ------
+        OutputError
+            The file has changed since it was published.
+        """
+        if os.fstat(file.fileno()).st_size != self.size_bytes:
+            raise _changed(file)
+
     def read(self, file: IO[bytes], offset: int, length: int) -> bytes:
         """Return bytes of the file, after the checksums of their blocks were compared.
 
@@ -75,14 +86,17 @@ class Published:
             if number >= len(self.sums) or (
                 zlib.crc32(memoryview(data)[start : start + size]) != self.sums[number]
             ):
-                msg = f"{file.name} has changed since it was published"
-                raise OutputError(msg)
+                raise _changed(file)
         return data[offset - first * size : offset - first * size + length]
 
     def blocks(self, file: IO[bytes], offset: int, end: int, size: int) -> Iterator[bytes]:
         """Yield the bytes from an offset to ``end``, in pieces of ``size`` bytes."""
         for start in range(offset, end, size):
             yield self.read(file, start, min(size, end - start))
+
+
+def _changed(file: IO[bytes]) -> OutputError:
+    return OutputError(f"its output {file.name} has changed since it was published")
 
 
 def write_published(folder: RunFolder, sums: BlockSums, header: list[int]) -> None:

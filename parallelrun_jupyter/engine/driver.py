@@ -168,7 +168,7 @@ class Driver:
             is_left = mini_batch >= len(statuses) or statuses[mini_batch] == LEFT
             return is_left and mini_batch not in answered and not only_retries
 
-        return Update(self._folder, self._record, is_open)
+        return Update(self._folder, self._record, is_open, is_resume=state.drivers > 0)
 
     def _read_journal(self) -> RunState:
         """Return the state of the run after earlier drivers."""

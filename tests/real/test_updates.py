@@ -12,10 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from parallelrun_jupyter import ParallelRunConfig, Run, submit
+from parallelrun_jupyter import FileDataset, ParallelRunConfig, Run, submit
+from parallelrun_jupyter.data.datasets.inputs import open_path
 from parallelrun_jupyter.errors import ConfigError
 from parallelrun_jupyter.runs.journal.events import ResultsReused
 from parallelrun_jupyter.runs.journal.files import JournalReader
+from tests.azurite_process import Azurite
 from tests.conftest import SCRIPTS
 from tests.real.conftest import end_of
 
@@ -299,8 +301,6 @@ def test_keys_take_whole_groups_only(tmp_path: Path, calls: Path, home: Path) ->
     folder = data.folder
 
     def run(**options: Any) -> Run:
-        from parallelrun_jupyter import FileDataset
-
         calls.write_text("")
         config = ParallelRunConfig(
             entry_script=str(SCRIPTS / "per_item.py"),
@@ -317,6 +317,97 @@ def test_keys_take_whole_groups_only(tmp_path: Path, calls: Path, home: Path) ->
     update = run(update=True)
     assert counts(update) == (8, 0, 1, 0)
     assert data.called() == ["b/01.txt", "b/04.txt", "b/07.txt", "b/10.txt", "b/99.txt"]
+    assert output_of(update) == output_of(run())
+
+
+def test_a_driver_that_died_while_it_took_rows_goes_on(data: Data) -> None:
+    data.settings.update(error_threshold=-1, run_max_try=1)
+    (data.folder / "07.txt").unlink()
+    (data.folder / "07.txt").symlink_to(data.folder / "nowhere")
+    data.run()
+    change_some(data)
+    update = data.run(update=True)
+    whole = output_of(update)
+    assert counts(update) == (25, 3, 2, 2)  # the broken link counts as changed
+    lines = update.folder.journal.read_bytes().splitlines(keepends=True)
+    taken = [
+        k for k, line in enumerate(lines) if line.startswith((b'["s"', b'["r"')) and b'"",' in line
+    ]
+    Path(update.snapshot()["output"]).unlink()
+    update.folder.journal.write_bytes(b"".join(lines[: taken[2]]))
+    update.resume()
+    assert end_of(update) == "Completed"
+    assert output_of(update) == whole
+    assert counts(update) == (25, 3, 2, 2)  # the broken link counts as changed
+    snapshot = update.snapshot()
+    assert (snapshot["items_succeeded"], snapshot["items_failed"]) == (29, 1)
+    assert_equal_to_a_run_from_nothing(data, update)
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+def test_rows_of_tables_are_taken_by_mini_batch(tmp_path: Path, home: Path, form: str) -> None:
+    del home
+    script = tmp_path / "rows.py"
+    script.write_text(
+        "import sys\ndef run(frame):\n"
+        "    open(sys.argv[1], 'a').write(f'{len(frame)}\\n')\n"
+        "    return frame.assign(twice=frame['n'] * 2)\n"
+    )
+    folder = tmp_path / "tables"
+    folder.mkdir()
+
+    def write(name: str, start: int, count: int) -> None:
+        frame = pd.DataFrame({"n": range(start, start + count), "t": "text"})
+        if form == "csv":
+            frame.to_csv(folder / name, index=False)
+        elif form == "jsonl":
+            frame.to_json(folder / name, orient="records", lines=True)
+        else:
+            frame.to_parquet(folder / name)
+
+    def run(**options: Any) -> Run:
+        (tmp_path / "called").write_text("")
+        config = ParallelRunConfig(entry_script=str(script), mini_batch_rows=4, output_format="csv")
+        inputs = open_path(str(folder), form)
+        run = submit(config, inputs=inputs, arguments=[str(tmp_path / "called")], **options)
+        assert end_of(run) == "Completed", run.snapshot()["reason"]
+        return run
+
+    write("a", 0, 10)
+    write("b", 10, 7)
+    run()
+    write("c", 17, 5)
+    update = run(update=True)
+    assert counts(update) == (17, 0, 5, 0)
+    assert sorted((tmp_path / "called").read_text().split()) == ["1", "4"]
+    whole = run()
+    assert output_of(update) == output_of(whole)
+    pd.testing.assert_frame_equal(update.to_pandas(), whole.to_pandas())
+
+
+@pytest.mark.usefixtures("endpoint", "home")
+def test_blobs_are_compared_by_their_etags(
+    azurite: Azurite, keyed: dict[str, Any], tmp_path: Path
+) -> None:
+    blobs = {f"in/{number:03d}.txt": str(number) for number in range(20)}
+    container = azurite.make_container(blobs)
+    url = f"az://{container.container_name}/in/*.txt"
+    script = tmp_path / "read.py"
+    script.write_text("def run(b): return [open(p).read() for p in b]\n")
+
+    def run(**options: Any) -> Run:
+        config = ParallelRunConfig(entry_script=str(script), mini_batch_size=3)
+        inputs = FileDataset(url, storage_options=keyed)
+        run = submit(config, inputs=inputs, **options)
+        assert end_of(run) == "Completed", run.snapshot()["reason"]
+        return run
+
+    run()
+    container.upload_blob("in/005.txt", "five", overwrite=True)
+    container.upload_blob("in/0055.txt", "new")
+    container.delete_blob("in/011.txt")
+    update = run(update=True)
+    assert counts(update) == (18, 1, 1, 1)
     assert output_of(update) == output_of(run())
 
 

@@ -130,7 +130,13 @@ class EarlierItems:
         return now == version and self._is_older(status.st_mtime_ns)
 
     def digest_of(self, number: int) -> bytes:
-        """Return the SHA-256 of a local file as it was; `UNKNOWN` if it was not recorded."""
+        """Return the SHA-256 of a local file as the run read it, or `UNKNOWN`.
+
+        It is unknown if the file was written again after the run was submitted.
+        """
+        time_ns = self._versions[2 * number + 1]
+        if not time_ns or not self._is_older(time_ns):
+            return UNKNOWN
         return self._digests[number * SIZE : (number + 1) * SIZE] or UNKNOWN
 
     def are_same_files(self, first: int, now: array[int], statuses: list[Status]) -> bool:

@@ -16,7 +16,7 @@ from ...runs.run_folder import RunFolder
 from ...runs.run_record import RunRecord
 from ...worker.plan_line import PlanLine
 from ..child_process import Message
-from .earlier_items import NONE, EarlierItems, statuses_of
+from .earlier_items import NONE, EarlierItems, Status, statuses_of
 from .plan_file import PlanFile, Report
 from .taken_rows import TakenRows
 
@@ -42,11 +42,19 @@ class Update:
         Its record.
     is_open
         Returns whether a mini-batch has no result yet. After a resume some have.
+    is_resume
+        Whether an earlier driver has taken rows, or has written a part of the plan.
     """
 
     def __init__(
-        self, folder: RunFolder, record: RunRecord, is_open: Callable[[int], bool]
+        self,
+        folder: RunFolder,
+        record: RunRecord,
+        is_open: Callable[[int], bool],
+        *,
+        is_resume: bool,
     ) -> None:
+        self._is_resume = is_resume
         self._folder = folder
         self._record = record
         self._is_open = is_open
@@ -116,7 +124,7 @@ class Update:
                 count = min(_LINES_AT_ONCE, mini_batches - self._done)
                 lines = self._plan.lines(self._done, count)
                 if self._earlier is None:
-                    self._record_digests(lines)
+                    self._record_digests(lines, versions)
                 else:
                     for is_local, some in groupby(map(PlanLine.decode, lines), key=_is_local):
                         self._take_lines(list(some), versions, is_local=is_local)
@@ -124,10 +132,11 @@ class Update:
                 self._done = end
         self._taken.flush()
 
-    def _record_digests(self, lines: list[bytes]) -> None:
+    def _record_digests(self, lines: list[bytes], versions: FileVersions) -> None:
         """Record the digests of files when there is no run to take rows from."""
         for line in map(PlanLine.decode, lines if self._digests is not None else ()):
             if self._digests is not None and _is_local(line):
+                self._record_versions(statuses_of(line.paths), line.first, versions)
                 self._digests.keep(line.first, self._digests.of_files(line.paths))
 
     def _take_lines(self, lines: list[PlanLine], versions: FileVersions, *, is_local: bool) -> None:
@@ -174,8 +183,7 @@ class Update:
     ) -> Sequence[int]:
         """Return the numbers of local files in the earlier run, -1 for changed and new ones."""
         statuses = statuses_of(paths)
-        now = array("q", [x for s in statuses for x in (s.st_size, s.st_mtime_ns)])
-        versions.keep(first, now)
+        now = self._record_versions(statuses, first, versions)
         start = earlier.start_of(paths)
         if start >= 0 and self._digests is None and earlier.are_same_files(start, now, statuses):
             self._seen[start : start + len(paths)] = b"\1" * len(paths)
@@ -187,13 +195,22 @@ class Update:
         ]
         if self._digests is not None:
             before = [UNKNOWN if number < 0 else earlier.digest_of(number) for number in numbers]
-            now = _digests_now(self._digests, paths, before, same)
-            self._digests.keep(first, now)
+            after = _digests_now(self._digests, paths, before, same)
+            self._digests.keep(first, after)
             same = [
-                is_same or (now[k] == before[k] and now[k] != UNKNOWN)
+                is_same or (after[k] == before[k] and after[k] != UNKNOWN)
                 for k, is_same in enumerate(same)
             ]
         return self._counted(numbers, same)
+
+    def _record_versions(
+        self, statuses: list[Status], first: int, versions: FileVersions
+    ) -> array[int]:
+        """Return the versions of local files, and record them; a resume compares them first."""
+        now = array("q", [x for s in statuses for x in (s.st_size, s.st_mtime_ns)])
+        if not self._is_resume:
+            versions.keep(first, now)
+        return now
 
     def _unchanged_in_store(self, earlier: EarlierItems, line: PlanLine) -> list[int]:
         numbers = [earlier.numbers.get(path, NONE) for path in line.paths]

@@ -12,14 +12,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from benchmarks.update import update_once
 from parallelrun_jupyter import FileDataset, ParallelRunConfig, Run, submit
+from parallelrun_jupyter.client.launcher import warm_drivers
 from parallelrun_jupyter.data.datasets.inputs import open_path
 from parallelrun_jupyter.errors import ConfigError
+from parallelrun_jupyter.runs.driver_lock import driver_is_alive
 from parallelrun_jupyter.runs.journal.events import ResultsReused
 from parallelrun_jupyter.runs.journal.files import JournalReader
 from tests.azurite_process import Azurite
 from tests.conftest import SCRIPTS
 from tests.real.conftest import end_of
+from tests.real.dask_processes import wait_until
 
 OLD_NS = 1_600_000_000_000_000_123
 FORMS = [
@@ -329,13 +333,15 @@ def test_a_driver_that_died_while_it_took_rows_goes_on(data: Data) -> None:
     update = data.run(update=True)
     whole = output_of(update)
     assert counts(update) == (25, 3, 2, 2)  # the broken link counts as changed
+    warm_drivers.dismiss()  # its driver ends
+    wait_until(lambda: not driver_is_alive(update.folder, 0.0, time.time()), "the driver to end")
     lines = update.folder.journal.read_bytes().splitlines(keepends=True)
     taken = [
         k for k, line in enumerate(lines) if line.startswith((b'["s"', b'["r"')) and b'"",' in line
     ]
     Path(update.snapshot()["output"]).unlink()
-    update.folder.journal.write_bytes(b"".join(lines[: taken[2]]))
-    update.resume()
+    update.folder.journal.write_bytes(b"".join(lines[: taken[-1]]))
+    update = Run.attach(update.run_id).resume()
     assert end_of(update) == "Completed"
     assert output_of(update) == whole
     assert counts(update) == (25, 3, 2, 2)  # the broken link counts as changed
@@ -409,6 +415,12 @@ def test_blobs_are_compared_by_their_etags(
     update = run(update=True)
     assert counts(update) == (18, 1, 1, 1)
     assert output_of(update) == output_of(run())
+
+
+def test_the_benchmark_of_updates(tmp_path: Path) -> None:
+    _, _, called, taken, rows = update_once(tmp_path, 500)
+    assert (taken, rows) == (500, 510)
+    assert called >= 10
 
 
 names = st.sampled_from([f"{number:02d}.txt" for number in range(24)])

@@ -22,7 +22,9 @@ from .taken_rows import TakenRows
 
 _MINI_BATCHES_AT_ONCE = 5000
 _REPORT_S = 0.5
+_PROGRESS_S = 5.0
 _LINES_AT_ONCE = 256
+_LINES_TO_READ_AT_ONCE = 4
 
 Span = tuple[int, int, int]
 """Consecutive items of a mini-batch: position of the first, number of its row, count."""
@@ -121,20 +123,30 @@ class Update:
         end = self._done
         with closing(FileVersions(self._folder.plan)) as versions:
             while self._done < mini_batches:
-                count = min(_LINES_AT_ONCE, mini_batches - self._done)
-                lines = self._plan.lines(self._done, count)
+                most = _LINES_AT_ONCE if self._digests is None else _LINES_TO_READ_AT_ONCE
+                count = min(most, mini_batches - self._done)
+                lines = list(map(PlanLine.decode, self._plan.lines(self._done, count)))
                 if self._earlier is None:
                     self._record_digests(lines, versions)
                 else:
-                    for is_local, some in groupby(map(PlanLine.decode, lines), key=_is_local):
+                    for is_local, some in groupby(lines, key=_is_local):
                         self._take_lines(list(some), versions, is_local=is_local)
                 end += count
                 self._done = end
+                self._report_progress(lines[-1].next_first)
         self._taken.flush()
 
-    def _record_digests(self, lines: list[bytes], versions: FileVersions) -> None:
+    def _report_progress(self, items: int) -> None:
+        """Report the mini-batches so far, if that was long ago: reading content may take hours."""
+        if self._is_resume or time.monotonic() < self._reported_at + _PROGRESS_S:
+            return
+        self._taken.flush()
+        self._send(["planned", self._done, items, False])
+        self._reported_at = time.monotonic()
+
+    def _record_digests(self, lines: list[PlanLine], versions: FileVersions) -> None:
         """Record the digests of files when there is no run to take rows from."""
-        for line in map(PlanLine.decode, lines if self._digests is not None else ()):
+        for line in lines:
             if self._digests is not None and _is_local(line):
                 self._record_versions(statuses_of(line.paths), line.first, versions)
                 self._digests.keep(line.first, self._digests.of_files(line.paths))

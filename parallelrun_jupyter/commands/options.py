@@ -129,12 +129,8 @@ def run_options(prog: str) -> OptionParser:
         metavar="WHERE",
         help="Where to run: local, tcp://SCHEDULER of Dask, or a named compute. Default: local.",
     )
-    add(
-        "--arg",
-        action="append",
-        metavar="ARG",
-        help="An argument for the script (--arg=--model). Repeatable.",
-    )
+    add("--arg", action="append", metavar="ARG",
+        help="An argument for the script (--arg=--model). Repeatable.")  # fmt: skip
     for name in field_names():
         if name in _NOT_OPTIONS:
             continue

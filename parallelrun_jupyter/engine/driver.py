@@ -248,7 +248,7 @@ class Driver:
                 case signals.PauseNodes():
                     self._pool.pause()
                 case signals.StopNodes(drain):
-                    self._planner.stop()
+                    self._planner.hurry()
                     self._pool.stop(drain=drain)
                 case signals.Publish():
                     self._publish()
@@ -324,7 +324,7 @@ class Driver:
 
     def close(self) -> None:
         """End the helpers and the pool, and release the run to other drivers."""
-        self._planner.stop()
+        self._planner.finish()
         if self._publisher is not None:
             self._publisher.close()
         self._pool.close()

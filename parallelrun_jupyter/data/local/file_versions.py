@@ -76,24 +76,30 @@ class FileVersions:
         if _needs_record(line):
             self._write(line, map(_version_of, line.paths))
 
-    def record(self, is_left_out: Callable[[int], bool] | None = None) -> None:
+    def record(
+        self,
+        is_left_out: Callable[[int], bool] | None = None,
+        is_urgent: Callable[[], bool] = lambda: False,
+    ) -> None:
         """Record the version of every file of the plan that has none yet.
 
         This uses about a twentieth of a core: mini-batches run at the same time, and only a later
-        resume needs the versions.
+        resume or update needs the versions.
 
         Parameters
         ----------
         is_left_out
             Returns whether a mini-batch waits for a later resume: its files may have changed
             already, so their versions stay unknown. Default: none is left out.
+        is_urgent
+            Returns whether to record the rest without pauses, because the run is over.
         """
         busy_until = time.process_time() + _BURST_S
         with open(self._plan, "rb") as lines:
             for mini_batch, text in enumerate(lines):
                 if text.startswith(b'["f"') and not (is_left_out and is_left_out(mini_batch)):
                     self._record_line(PlanLine.decode(text))
-                if time.process_time() > busy_until:
+                if time.process_time() > busy_until and not is_urgent():
                     time.sleep(_PAUSE_S)
                     busy_until = time.process_time() + _BURST_S
 

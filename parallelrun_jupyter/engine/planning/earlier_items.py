@@ -7,12 +7,13 @@ import json
 import os
 from array import array
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
 from ...data.local.file_digests import SIZE, UNKNOWN, digests_of_plan
 from ...data.local.file_versions import versions_of_plan
+from ...runs.driver_lock import wait_for_release
 from ...runs.journal.files import JournalReader
 from ...runs.output.earlier_rows import EarlierRows, Results, open_rows, results_of
 from ...runs.run_folder import RunFolder
@@ -20,6 +21,8 @@ from ...worker.plan_line import END_MARK, PlanLine
 
 NONE = -1
 _TRUNCATED_NS = 1_000_000_000
+_UNKNOWN = (0, 0)
+_WAIT_S = 20.0
 _COARSE_NS = 2_000_000_000
 """Some file systems store times in units of up to two seconds."""
 
@@ -55,6 +58,10 @@ class EarlierItems:
         self._firsts = array("q", [0])
         self._read_plan(folder.plan)
         self._versions = versions_of_plan(folder.plan)
+        if self.numbers and (len(self._versions) < 2 * self.count or _UNKNOWN in self._pairs()):
+            # Its driver may still be recording them, although the run has ended.
+            wait_for_release(folder, _WAIT_S)
+            self._versions = versions_of_plan(folder.plan)
         self._versions.extend([0] * (2 * self.count - len(self._versions)))
         self._digests = digests_of_plan(folder.plan)
         #: the row of each item that has exactly one row of its own
@@ -119,15 +126,13 @@ class EarlierItems:
         """Return whether a local file is the one that the run read, by its size and time.
 
         A file that was written since the run was submitted counts as changed: the run may have read
-        it before that. A file whose version was not recorded must not even have been renamed.
+        it before that. So does a file whose version was not recorded.
         """
         if status.st_size < 0:
             return False
         now = status.st_size, status.st_mtime_ns
         version = self._versions[2 * number], self._versions[2 * number + 1]
-        if version == (0, 0):
-            return self._is_older(max(status.st_mtime_ns, status.st_ctime_ns))
-        return now == version and self._is_older(status.st_mtime_ns)
+        return now == version != _UNKNOWN and self._is_older(status.st_mtime_ns)
 
     def digest_of(self, number: int) -> bytes:
         """Return the SHA-256 of a local file as the run read it, or `UNKNOWN`.
@@ -139,7 +144,7 @@ class EarlierItems:
             return UNKNOWN
         return self._digests[number * SIZE : (number + 1) * SIZE] or UNKNOWN
 
-    def are_same_files(self, first: int, now: array[int], statuses: list[Status]) -> bool:
+    def are_same_files(self, first: int, now: array[int]) -> bool:
         """Return whether consecutive local files are all unchanged; false if that is not obvious.
 
         Parameters
@@ -148,18 +153,14 @@ class EarlierItems:
             Number of the first one.
         now
             Size and time of each.
-        statuses
-            The status of each.
         """
-        recorded = self._versions[2 * first : 2 * first + len(now)]
-        if recorded == now:
-            times = now[1::2]
-        elif any(recorded):
+        if self._versions[2 * first : 2 * first + len(now)] != now:
             return False
-        else:
-            times = array("q", [max(s.st_mtime_ns for s in statuses)])
-            times.append(max(s.st_ctime_ns for s in statuses))
-        return max(times) + _COARSE_NS < self._created_ns
+        times = now[1::2]
+        return min(times) > 0 and max(times) + _COARSE_NS < self._created_ns
+
+    def _pairs(self) -> Iterator[tuple[int, int]]:
+        return zip(self._versions[::2], self._versions[1::2], strict=True)
 
     def _is_older(self, time_ns: int) -> bool:
         """Return whether a file with this time was written before the run was submitted."""

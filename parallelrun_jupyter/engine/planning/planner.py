@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import mmap
 import threading
 from collections.abc import Callable
 from contextlib import closing, suppress
@@ -28,6 +29,9 @@ from ..scheduling.signals import (
 from .plan_file import Fate, Fates, Report, write_plan
 from .taken_rows import taken_results
 from .update import Update
+
+_FINISH_S = 20.0
+"""Maximum time after a run to record the versions of its inputs; an update runs items without one."""
 
 
 class Planner:
@@ -65,6 +69,9 @@ class Planner:
         self._fate_of = fate_of
         self._child: ChildProcess | None = None
         self._is_stopped = False
+        self._is_planned = False
+        #: memory shared with the process: whether it should finish without pauses
+        self._urgent = mmap.mmap(-1, 1)
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -72,6 +79,20 @@ class Planner:
         self._child = ChildProcess.fork(self._list)
         self._thread = threading.Thread(target=self._listen, args=(self._child,), name="planner")
         self._thread.start()
+
+    def hurry(self) -> None:
+        """Let the process finish soon, because the run is over; if the plan is incomplete, end it."""
+        if self._is_planned:
+            self._urgent[0] = 1
+        else:
+            self.stop()
+
+    def finish(self) -> None:
+        """Wait until the versions of the inputs are recorded, but not for long; then end."""
+        if self._thread is not None and self._is_planned:
+            self._urgent[0] = 1
+            self._thread.join(_FINISH_S)
+        self.stop()
 
     def stop(self) -> None:
         """End the process and wait for it, without reporting a failure."""
@@ -103,7 +124,7 @@ class Planner:
             return
         with suppress(OSError), closing(FileVersions(self._plan)) as versions:
             # For an input without a recorded version, a resume compares its time with the plan's.
-            versions.record(self._is_left_alone)
+            versions.record(self._is_left_alone, lambda: self._urgent[0] != 0)
 
     def _record_side_versions(self) -> None:
         """Record the versions of the side inputs, before workers read them, for later updates."""
@@ -127,11 +148,11 @@ class Planner:
                 signal = _signal_of(message)
                 self._post(signal)
                 is_over |= isinstance(signal, PlanFailed)
-                is_over |= isinstance(signal, PlanAdvanced) and signal.is_end
+                self._is_planned |= isinstance(signal, PlanAdvanced) and signal.is_end
         end = child.died()
         if self._is_stopped:
             return
-        if not is_over:
+        if not is_over and not self._is_planned:
             text = f"the inputs could not be listed: {end.sentence} Fix this and resume the run"
             self._post(PlanFailed(f"{text} to list them again", end.traceback))
         elif end.error != LOST:  # the plan is complete; the file of versions is not

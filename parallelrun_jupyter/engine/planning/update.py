@@ -197,7 +197,7 @@ class Update:
         statuses = statuses_of(paths)
         now = self._record_versions(statuses, first, versions)
         start = earlier.start_of(paths)
-        if start >= 0 and self._digests is None and earlier.are_same_files(start, now, statuses):
+        if start >= 0 and self._digests is None and earlier.are_same_files(start, now):
             self._seen[start : start + len(paths)] = b"\1" * len(paths)
             return range(start, start + len(paths))
         numbers = [earlier.numbers.get(path, NONE) for path in paths]

@@ -248,7 +248,7 @@ class Driver:
                 case signals.PauseNodes():
                     self._pool.pause()
                 case signals.StopNodes(drain):
-                    self._planner.hurry()
+                    self._planner.hurry(drain=drain)
                     self._pool.stop(drain=drain)
                 case signals.Publish():
                     self._publish()
@@ -324,7 +324,10 @@ class Driver:
 
     def close(self) -> None:
         """End the helpers and the pool, and release the run to other drivers."""
-        self._planner.finish()
+        if self._scheduler.state.is_all_done:
+            self._planner.finish()
+        else:
+            self._planner.stop()  # a resume may be waiting for the lock
         if self._publisher is not None:
             self._publisher.close()
         self._pool.close()

@@ -80,9 +80,9 @@ class Planner:
         self._thread = threading.Thread(target=self._listen, args=(self._child,), name="planner")
         self._thread.start()
 
-    def hurry(self) -> None:
-        """Let the process finish soon, because the run is over; if the plan is incomplete, end it."""
-        if self._is_planned:
+    def hurry(self, *, drain: bool) -> None:
+        """End the process, as the run is over; with ``drain``, let it record all versions soon."""
+        if drain and self._is_planned:
             self._urgent[0] = 1
         else:
             self.stop()

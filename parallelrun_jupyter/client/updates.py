@@ -84,7 +84,7 @@ def find_earlier(record: RunRecord, folder: RunFolder) -> tuple[str, str]:
         try:
             other = earlier.read_record()
             differences = list(_differences(record, other))
-            if side_versions != _side_versions(earlier, other):
+            if not differences and side_versions != _side_versions(earlier, other):
                 differences.append("the versions of its side inputs")
             if not differences:
                 differences = _other_differences(folder, earlier)

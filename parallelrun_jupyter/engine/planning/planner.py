@@ -132,7 +132,10 @@ class Planner:
         path = self._plan.with_name("side_versions")
         if not specs:
             return
-        digest = digest_of(specs)
+        try:
+            digest = digest_of(specs)
+        except (ParallelRunError, OSError):  # its workers report the error, if they need it
+            digest = ""
         if path.exists() and path.read_text(encoding="ascii") != digest:
             digest = ""  # an earlier driver had others
         write_atomically(path, digest)

@@ -74,13 +74,14 @@ def with_update(record: RunRecord, folder: RunFolder, *, by_digest: bool) -> Run
 
 
 def find_earlier(record: RunRecord, folder: RunFolder) -> tuple[str, str]:
-    """Return the id of the newest run that an update can take rows from, or why there is none."""
+    """Return the id of the run that an update can take rows from, or why there is none.
+
+    It is the newest one over the same paths; without any, the newest one over other paths.
+    """
     side_versions = inputs.digest_of(record.inputs.side_inputs)
     nearest: list[str] = []
-    nearest_id = ""
-    for earlier in list_runs():
-        if earlier.run_id == folder.run_id:
-            continue
+    nearest_id = newest = ""
+    for earlier in list_runs():  # without the new run, which has no record yet
         try:
             other = earlier.read_record()
             differences = list(_differences(record, other))
@@ -90,11 +91,16 @@ def find_earlier(record: RunRecord, folder: RunFolder) -> tuple[str, str]:
                 differences = _other_differences(folder, earlier)
         except (ParallelRunError, OSError):
             continue  # removed meanwhile, or damaged
-        if not differences:
+        if not differences and _paths(other) == _paths(record):
             return earlier.run_id, ""
+        if not differences:
+            newest = newest or earlier.run_id
+            continue
         is_nearer = not nearest or len(differences) < len(nearest)
         if other.script.path == record.script.path and is_nearer:
             nearest, nearest_id = differences, earlier.run_id
+    if newest:
+        return newest, ""
     why = "update found no earlier run of this script with the same settings: all items run."
     if nearest:
         why += f" The nearest is run {nearest_id}, which differs in {' and '.join(nearest)}."
@@ -128,6 +134,10 @@ def _other_differences(folder: RunFolder, earlier: RunFolder) -> list[str]:
     if not follower.refresh()["is_final"]:
         return ["that it is still active"]
     return [] if follower.state.items_succeeded else ["that none of its items succeeded"]
+
+
+def _paths(record: RunRecord) -> list[Any]:
+    return [spec.get("paths") for spec in record.inputs.datasets]
 
 
 def _directory(record: RunRecord) -> str:

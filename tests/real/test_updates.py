@@ -255,6 +255,19 @@ def test_what_changes_rows_is_compared(data: Data, tmp_path: Path) -> None:
     refused("the versions of its side inputs", side_inputs=[str(side)])
 
 
+def test_the_newest_run_over_the_same_paths_is_preferred(data: Data, tmp_path: Path) -> None:
+    first = data.run()
+    other = Data(tmp_path / "other", tmp_path / "calls")
+    other.write("00.txt", "elsewhere")
+    other.run()
+    event = reused(data.run(update=True))
+    assert event is not None
+    assert (event.run_id, event.items) == (first.run_id, 30)
+    third = Data(tmp_path / "third", tmp_path / "calls")
+    third.write("00.txt", "new")
+    assert counts(third.run(update=True)) == (0, 0, 1, 30)
+
+
 def test_another_script_finds_no_run(data: Data, tmp_path: Path) -> None:
     data.run()
     script = tmp_path / "per_item.py"

@@ -267,9 +267,9 @@ class ParallelRunConfig(HasTraits):
     )
     run_max_try = _Number(3, "Maximum number of attempts for each mini-batch.", low=1)
     isolate_failures = _Flag(
-        "Divide a mini-batch that has failed in its last attempt, or does not fit into memory, until "
-        "the failing items are alone; the others succeed. Mini-batches of partition_keys are never "
-        "divided.",
+        "Let items fail one by one: an exception in a result fails its item, and a mini-batch that "
+        "has failed in its last attempt, or does not fit into memory, is divided until the failing "
+        "items are alone. Mini-batches of partition_keys are never divided.",
         default=True,
     )
     retry_delay = _Number(

@@ -18,11 +18,15 @@ _NOT_DIVIDED = {"node_lost", "load_timeout"}
 
 
 def may_retry(failure: Failure, limits: Limits) -> bool:
-    """Return whether a failure is tried again, by ``retry_on`` and ``no_retry_on``."""
+    """Return whether a failure is tried again, by ``retry_on`` and ``no_retry_on``.
+
+    A script that asks for a delay asks for a retry.
+    """
     names = {failure.error, *failure.bases}
     if not names.isdisjoint(limits.no_retry_on):
         return False
-    return not limits.retry_on or not names.isdisjoint(limits.retry_on)
+    is_asked = failure.retry_after_s is not None
+    return is_asked or not limits.retry_on or not names.isdisjoint(limits.retry_on)
 
 
 def may_isolate(failure: Failure, limits: Limits) -> bool:
@@ -49,7 +53,9 @@ def delay_ms(limits: Limits, tries: int, mini_batch: int, asked_s: float | None)
     asked_s
         The seconds for which the script asks, or None.
     """
-    delay = min(LONGEST_DELAY_MS, limits.retry_delay_s * 1000 * 2 ** min(tries - 1, 30))
+    first = limits.retry_delay_s * 1000
+    doubled = first * 2 ** min(tries - 1, 30) if tries else 0.0
     number = zlib.crc32(b"%d/%d" % (mini_batch, tries)) / 0xFFFFFFFF
-    varied = delay * (1 - _JITTER + 2 * _JITTER * number) if tries else 0
-    return int(max(varied, (asked_s or 0) * 1000))
+    varied = doubled * (1 - _JITTER + 2 * _JITTER * number)
+    longest = max(LONGEST_DELAY_MS, first)
+    return int(max(min(varied, longest), (asked_s or 0) * 1000))

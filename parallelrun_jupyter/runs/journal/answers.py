@@ -44,12 +44,11 @@ class Answers:
         """Count items as failed for good."""
         self.failed += [(first, count, group) for first, count in ranges]
 
-    def reopen(self, group: str) -> bool:
-        """Count the items that failed in a group, or in any, as left; return whether there were any."""
-        kept = [failed for failed in self.failed if group and failed[2] != group]
-        is_changed = len(kept) < len(self.failed)
-        self.failed = kept
-        return is_changed
+    def reopen(self, group: str) -> str:
+        """Count the items that failed in a group, or in any, as left; return the group of one of them."""
+        reopened = [failed for failed in self.failed if not group or failed[2] == group]
+        self.failed = [failed for failed in self.failed if group and failed[2] != group]
+        return reopened[-1][2] if reopened else ""
 
     def drop(self, first: int, count: int) -> None:
         """Count consecutive items that succeeded as left."""

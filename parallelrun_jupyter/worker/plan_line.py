@@ -128,7 +128,7 @@ class PlanLine:
         """
         extra = dict(self.extra, items=[list(pair) for pair in ranges])
         if self.is_table:
-            columns = [self.paths, self.sizes, self.versions]
+            columns: list[list[Any]] = [self.paths, self.sizes, self.versions]
         else:
             columns = [
                 [value for first, count in ranges for value in column[first : first + count]]

@@ -13,14 +13,16 @@ BOUND = 1.5
 _SCRIPT = """
 import sys
 from hashlib import blake2b
+from random import Random
 
+_POISON = set(Random(0).sample(range(100_000), 1000))
 _CATCHES = sys.argv[1:] == ["catch"]
 
 def score(number):
     digest = b"%d" % number
     for _ in range(100):
         digest = blake2b(digest).digest()
-    if number % 100 == 37:
+    if number in _POISON:
         raise ValueError("item %d cannot be scored" % number)
     return digest.hex()[:16]
 

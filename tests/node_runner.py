@@ -60,7 +60,7 @@ class NodeRunner:
         self._rows += payload
         return 0, offset
 
-    def __enter__(self) -> NodeRunner:
+    def __enter__(self) -> NodeRunner:  # noqa: PYI034 - Self is new in Python 3.11
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import zlib
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,7 +14,7 @@ from parallelrun_jupyter.engine.node.memory_kills import MemoryKills
 from parallelrun_jupyter.engine.scheduling import signals
 from parallelrun_jupyter.worker.plan_line import PlanLine
 from tests.node_runner import NodeRunner
-from tests.pandas_environments import environments, interpreter
+from tests.pandas_environments import environments
 
 PATHS = [f"/in/{number}.txt" for number in range(10)]
 
@@ -153,13 +151,13 @@ held = []
 def init():
     with open("/proc/self/statm") as file:
         pages = int(file.read().split()[0])
-    limit = pages * resource.getpagesize() + (200 << 20)
+    limit = pages * resource.getpagesize() + (64 << 20)
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 def run(mini_batch):
     name = mini_batch[0].rpartition("/")[2]
     if name == "0.txt":  # one large piece
-        kept = [bytearray(50 << 20) for _ in range(100)]
+        kept = [bytearray(20 << 20) for _ in range(100)]
     if name == "1.txt":  # until not even a small object fits
         kept = []
         while True:
@@ -172,7 +170,7 @@ def run(mini_batch):
     if name == "4.txt":  # the script keeps everything
         while True:
             held.append([object() for _ in range(100)])
-    return [len([[object() for _ in range(100)] for _ in range(10000)])]
+    return [len([[object() for _ in range(100)] for _ in range(2000)])]
 """
 
 

@@ -127,6 +127,7 @@ class PlanLine:
             ``(first, count)`` of each range of items, in increasing order.
         """
         extra = dict(self.extra, items=[list(pair) for pair in ranges])
+        columns: list[list[Any]]
         if self.is_table:
             columns: list[list[Any]] = [self.paths, self.sizes, self.versions]
         else:

@@ -9,10 +9,10 @@ from parallelrun_jupyter.engine.scheduling import signals as sg
 from parallelrun_jupyter.engine.scheduling.allocation import Allocation, Pending
 from parallelrun_jupyter.engine.scheduling.limits import LOST_NODE_GRACE_MS, Limits
 from parallelrun_jupyter.engine.scheduling.scheduler import Scheduler
-from parallelrun_jupyter.runs.journal.answers import merged
 from parallelrun_jupyter.runs.journal.events import Event, ItemRanges, RunFinished
 from parallelrun_jupyter.runs.journal.lines import decode, encode
 from parallelrun_jupyter.runs.journal.state import RunState
+from parallelrun_jupyter.worker.item_ranges import merged
 
 ITEMS = 5
 """Items in each mini-batch."""
@@ -36,6 +36,8 @@ class Bench:
         self.scheduler = Scheduler(limits or Limits(), nodes, allocate, items_of, state, **resume)
         #: (mini_batch, attempt) -> its items, if not all
         self.ranges: dict[tuple[int, int], ItemRanges] = {}
+        #: the (mini_batch, attempt) pairs that the worker runs in parts
+        self.isolating: set[tuple[int, int]] = set()
         self.now = state.at_ms if state else 0
         #: number of the part file of rows
         self.part = state.drivers if state else 0
@@ -63,10 +65,13 @@ class Bench:
             match action:
                 case sg.Record(event):
                     self.events.append(event)
-                case sg.Assign(node, first, count, attempt, ranges):
+                case sg.Assign(node, first, count, attempt, ranges, isolates):
                     self.assigned += [(node, k, attempt) for k in range(first, first + count)]
                     for mini_batch in range(first, first + count):
                         self.ranges[mini_batch, attempt] = ranges
+                        (self.isolating.add if isolates else self.isolating.discard)(
+                            (mini_batch, attempt)
+                        )
                 case sg.UploadPart():
                     self.uploads.append(action)
                 case sg.StopNodes(drain):

@@ -175,13 +175,13 @@ class FailedItems:
         """
         likeness = _likeness(error, place)
         if likeness in self._described:
-            return self._described[likeness], _shortened(message_of(error)), asked_delay_s(error)
+            return self._described[likeness], short_message(message_of(error)), asked_delay_s(error)
         failure = describe(error, self._roots, "run", place)
         key = (failure["group"], failure["kind"])
         group = self._groups.setdefault(key, [[], [], failure])
         if likeness is not None:
             self._described[likeness] = group
-        return group, _shortened(failure["message"]), failure.get("retry_after_s")
+        return group, short_message(failure["message"]), failure.get("retry_after_s")
 
 
 def _likeness(error: BaseException, place: str) -> Any:
@@ -212,5 +212,6 @@ def failed_text(groups: list[list[Any]], items: int) -> str:
     return "\n".join(text.rstrip("\n") for text in texts)
 
 
-def _shortened(message: str) -> str:
+def short_message(message: str) -> str:
+    """Return the message of a failed item, cut to `MESSAGE_CHARS`."""
     return visible(message if len(message) <= MESSAGE_CHARS else cut(message, MESSAGE_CHARS - 50))

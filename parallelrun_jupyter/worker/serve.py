@@ -15,8 +15,9 @@ from .answers import FailedItems, answers_of, failed_text
 from .azureml import finder
 from .child_loop import die_with_parent
 from .context import load, with_context
-from .failures import SHORT_RESULT, describe, line_of, short_result
+from .failures import SHORT_RESULT, BadInput, describe, line_of, short_result
 from .gc_free_imports import GcFreeImports
+from .isolation import FaultOfAll, LoadedTable, Parts, isolate
 from .memory_reserve import MemoryReserve
 from .output.results import HoldsErrors, encode_result, materialized, read_frame_options
 from .plan_line import PlanLine
@@ -49,6 +50,8 @@ class Worker:
         os.register_at_fork(after_in_child=self._on_fork)
         self._roots: list[str] = []
         self._reserve = MemoryReserve()
+        #: the rows of an attempt that runs in parts
+        self._table: LoadedTable | None = None
         self._log: Any = None
         self._streams: Any = None
 
@@ -148,7 +151,8 @@ class Worker:
         self._log.set_mini_batch(mini_batch)
         began = time.monotonic()
         try:
-            rows, text, answered = self._answer(line, mini_batch)
+            answer = self._isolate if line.extra.get("isolates") else self._answer
+            rows, text, answered = answer(line, mini_batch)
             self._leave_if_forked()
             if rows < items:
                 self._log_short(rows, items)
@@ -159,7 +163,10 @@ class Worker:
             self._reserve.release()
             self._leave_if_forked(error)
             now = time.monotonic()
-            failure = self._describe(error, "run")
+            if isinstance(error, FaultOfAll):
+                failure = error.failure
+            else:
+                failure = self._describe(error, "run")
             reply = ["failed", mini_batch, attempt, items, int((now - began) * 1e6), failure]
             self._report(now, reply)
         else:
@@ -204,11 +211,53 @@ class Worker:
         groups = FailedItems(self._roots, self._run_line).grouped(answers.failed)
         return total + len(answers.failed), b"".join(texts), (results, groups)
 
+    def _isolate(self, line: PlanLine, mini_batch: int) -> tuple[int, bytes, Answered]:
+        """Run the items of an attempt in parts, to find those that fail; return as `_answer`."""
+
+        def answer(part: PlanLine) -> tuple[int, bytes, Answered | None]:
+            answered = self._answer(part, mini_batch)
+            self._leave_if_forked()
+            return answered
+
+        parts = Parts(line, answer, self._describe_part)
+        self._table = self._load_table(line, mini_batch)
+        try:
+            alike = isolate(
+                tuple((first, count) for first, count in line.ranges_of_items), parts.run
+            )
+        finally:
+            self._table = None
+        if alike:
+            raise FaultOfAll(dict(parts.last_failure, alike=alike))
+        return parts.rows, parts.text, (parts.results, parts.failures)
+
+    def _load_table(self, line: PlanLine, mini_batch: int) -> LoadedTable | None:
+        """Return the rows of all parts; None for files, and if some rows cannot be read."""
+        if not line.is_table:
+            return None
+        self._page.write(status_page.LOADING, mini_batch, time.monotonic())
+        try:
+            return LoadedTable(line)
+        except BadInput:
+            return None
+
+    def _describe_part(self, error: BaseException, *, is_alone: bool) -> dict[str, Any]:
+        """Return the failure of a part; only that of a single item is logged."""
+        self._reserve.release()
+        self._leave_if_forked(error)
+        if is_alone:
+            failure = self._describe(error, "run")
+        else:
+            self._reserve.free_for(error)
+            failure = describe(error, self._roots, "run")
+        self._reserve.fill()
+        return failure
+
     def _load(self, line: PlanLine, mini_batch: int) -> Any:
         """Return the argument of ``run()``; loading a table has its own clock."""
         if line.is_table:
             self._page.write(status_page.LOADING, mini_batch, time.monotonic())
-        loaded = load(line)
+        loaded = load(line) if self._table is None else self._table.only(line)
         self._page.write(status_page.RUNNING, mini_batch, time.monotonic())
         return loaded
 

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from parallelrun_jupyter.engine.scheduling import signals as sg
 from parallelrun_jupyter.engine.scheduling.allocation import Pending
-from parallelrun_jupyter.engine.scheduling.isolation import ALIKE
 from parallelrun_jupyter.engine.scheduling.limits import Limits
 from parallelrun_jupyter.engine.scheduling.range_allocator import RangeAllocator
 from parallelrun_jupyter.engine.scheduling.retries import LONGEST_DELAY_MS, delay_ms, may_retry
@@ -24,6 +23,8 @@ from parallelrun_jupyter.runs.journal.files import JournalReader
 from parallelrun_jupyter.runs.journal.lines import encode
 from parallelrun_jupyter.runs.journal.state import FAILED, PARTLY, RunState
 from parallelrun_jupyter.runs.output.committed_rows import CommittedRows
+from parallelrun_jupyter.worker.bisection import ALIKE
+from parallelrun_jupyter.worker.isolation import isolate
 from tests.scheduler_bench import BAD, Bench, folded
 
 HUGE = sg.Failure("out_of_memory", "MemoryError", "", "MemoryError at s.py:2 in run", "")
@@ -34,6 +35,56 @@ FREE = Limits(run_max_try=1, error_threshold=-1, divides=True)
 def failing(bad: set[int], failure: sg.Failure = BAD) -> Callable[[list[int]], sg.Failure | None]:
     """Return a run() that fails if one of its items is bad."""
     return lambda items: failure if bad.intersection(items) else None
+
+
+def end_attempt(
+    bench: Bench,
+    node: str,
+    mini_batch: int,
+    attempt: int,
+    run: Callable[[int, list[int]], sg.Failure | None],
+) -> int:
+    """Run an attempt as a worker would; return the number of calls of run()."""
+    items = bench.items_run(mini_batch, attempt)
+    if (mini_batch, attempt) not in bench.isolating:
+        failure = run(mini_batch, items)
+        if failure is not None:
+            bench.fail(node, mini_batch, attempt, failure)
+        elif bench.ranges[mini_batch, attempt]:
+            bench.answer(node, mini_batch, attempt, [])
+        else:
+            bench.succeed(node, mini_batch, attempt, len(items))
+        return 1
+    calls = 0
+    failed: dict[int, sg.Failure] = {}
+    deadly: list[sg.Failure] = []
+
+    def run_part(ranges: Any) -> str:
+        nonlocal calls
+        calls += 1
+        part = [item for first, count in ranges for item in range(first, first + count)]
+        failure = run(mini_batch, part)
+        if failure is None:
+            return ""
+        if failure.kind in {"worker_lost", "timeout"}:
+            deadly.append(failure)
+            raise InterruptedError
+        if len(part) == 1:
+            failed[part[0]] = failure
+        last[:] = [failure]
+        return failure.group
+
+    last: list[sg.Failure] = []
+    try:
+        alike = isolate(bench.ranges[mini_batch, attempt], run_part)
+    except InterruptedError:
+        bench.fail(node, mini_batch, attempt, deadly[0])
+        return calls
+    if alike:
+        bench.fail(node, mini_batch, attempt, replace(last[0], alike=alike))
+    else:
+        bench.answer(node, mini_batch, attempt, failed.items())
+    return calls
 
 
 def drive(
@@ -52,15 +103,7 @@ def drive(
         if not bench.assigned:
             break
         node, mini_batch, attempt = rng.choice(bench.assigned)
-        calls[mini_batch] += 1
-        items = bench.items_run(mini_batch, attempt)
-        failure = run(mini_batch, items)
-        if failure is not None:
-            bench.fail(node, mini_batch, attempt, failure)
-        elif bench.ranges[mini_batch, attempt]:
-            bench.answer(node, mini_batch, attempt, [])
-        else:
-            bench.succeed(node, mini_batch, attempt, len(items))
+        calls[mini_batch] += end_attempt(bench, node, mini_batch, attempt, run)
         while bench.uploads:
             bench.upload()
     else:
@@ -204,8 +247,8 @@ def test_a_fault_of_all_items_is_not_bisected(items: int) -> None:
 def test_a_fault_with_a_different_error_for_each_item_is_isolated() -> None:
     bench = planned(16)
     errors = [replace(BAD, group=f"E{k} at s.py:{k}") for k in range(16)]
-    drive(bench, lambda _, chosen: errors[chosen[0]])
-    assert len(bench.of_kind(ev.AttemptFailed)) > 16
+    calls = drive(bench, lambda _, chosen: errors[chosen[0]])
+    assert sum(calls.values()) > 16
     assert folded(bench.events).items_failed == 16
 
 
@@ -339,12 +382,20 @@ def step(bench: Bench, rng: Random, kinds: list[str], items: int) -> None:
     node, mini_batch, attempt = rng.choice(bench.assigned)
     chosen = bench.items_run(mini_batch, attempt)
     kind_of = {k: kinds[mini_batch * items + k] for k in chosen}
-    if "dies" in kind_of.values():
-        bench.fail(node, mini_batch, attempt, DEAD)
-    elif "huge" in kind_of.values():
-        bench.fail(node, mini_batch, attempt, HUGE)
-    elif "bad" in kind_of.values():
-        bench.fail(node, mini_batch, attempt, BAD)
+    failures = {"dies": DEAD, "huge": HUGE, "bad": BAD}
+
+    def run(_: int, part: list[int]) -> sg.Failure | None:
+        present = {kind_of[k] for k in part}
+        return next((failures[kind] for kind in failures if kind in present), None)
+
+    if (mini_batch, attempt) in bench.isolating:
+        # its "answers" fail as exceptions here
+        failures["answers"] = BAD
+        end_attempt(bench, node, mini_batch, attempt, run)
+        return
+    failure = run(mini_batch, chosen)
+    if failure is not None:
+        bench.fail(node, mini_batch, attempt, failure)
     elif "answers" in kind_of.values() or bench.ranges[mini_batch, attempt]:
         bench.answer(
             node,

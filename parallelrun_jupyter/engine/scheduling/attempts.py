@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from enum import Enum
 
-from ...runs.journal.answers import count_of, merged
 from ...runs.journal.events import (
     AttemptSucceeded,
     CallLimited,
@@ -16,12 +15,14 @@ from ...runs.journal.events import (
     WarningRaised,
 )
 from ...runs.journal.state import RunState
+from ...worker.bisection import ALIKE
+from ...worker.item_ranges import count_of, merged, pieces
 from . import limits
 from .allocation import Allocation, Finished, Result, Span
-from .divisions import Division, Selection, pieces
-from .isolation import ALIKE, Isolation
+from .divisions import Division, Selection
+from .isolation import Isolation
 from .limits import Limits
-from .retries import delay_ms, is_too_large, may_isolate, may_retry
+from .retries import delay_ms, is_too_large, isolates_in_worker, may_isolate, may_retry
 from .signals import Assign, AttemptErrored, Failure, ItemFailures, ItemsAnswered
 
 
@@ -30,7 +31,7 @@ class _Step(Enum):
 
     RETRY = "they run again together"
     HALVE = "they run again in halves, since they do not fit into memory"
-    ISOLATE = "they run in ever smaller parts, until the failing items are alone"
+    ISOLATE = "they run in ever smaller parts, until those that fail are alone"
     GIVE_UP = "they have failed for good"
 
 
@@ -105,7 +106,9 @@ class Attempts:
             first = mini_batch + 1
             is_on_trial = self._isolation.is_on_trial(division.group)
             selection = division.start(node, is_on_trial=is_on_trial)
-            yield Assign(node, mini_batch, 1, division.attempt, selection.ranges)
+            yield Assign(
+                node, mini_batch, 1, division.attempt, selection.ranges, selection.isolates
+            )
         if end > first:
             yield Assign(node, first, end - first, attempt)
 
@@ -169,10 +172,14 @@ class Attempts:
             self._add_failures(division, signal, failures, is_last=is_last)
             if not is_last:
                 again.append(failures)
-            elif selection.count == 1:
-                self._count_isolated(division, failures.failure)
+            if selection.isolates or selection.count == 1:
+                self._count_isolated(division, failures.failure, count_of(failures.ranges))
         if signal.results:
-            self._mark_succeeded(division, selection)
+            division.mark_succeeded(selection)
+            if division.group:
+                self._isolation.items_succeeded(division.group)
+        else:
+            division.mark_failed()
         if again:
             ranges = merged(pair for failures in again for pair in failures.ranges)
             retry = Selection(ranges, selection.tries + 1)
@@ -190,27 +197,37 @@ class Attempts:
         self._record_attempt(signal, division, selection, step)
         if step is _Step.RETRY:
             selection.tries += 1
+            selection.isolates = False
             self._delay(mini_batch, selection, failure.retry_after_s)
-        if division is None:
-            if step is _Step.RETRY:
-                self._allocation.requeue([mini_batch], selection.due_ms)
-                return
-            if step is _Step.GIVE_UP:
-                self._allocation.drop(mini_batch)
-                return
-            division = self._divide(signal)
+        if division is not None or step in {_Step.HALVE, _Step.ISOLATE}:
+            self._continue(signal, division or self._divide(signal), selection, step)
+        elif step is _Step.RETRY:
+            self._allocation.requeue([mini_batch], selection.due_ms)
+        else:
+            self._allocation.drop(mini_batch)
+
+    def _continue(
+        self, signal: AttemptErrored, division: Division, selection: Selection, step: _Step
+    ) -> None:
+        """Let the items of a divided mini-batch take their step after a failed attempt."""
+        mini_batch, failure = signal.mini_batch, signal.failure
         match step:
             case _Step.RETRY:
                 division.waiting.append(selection)
             case _Step.HALVE:
                 division.halve(selection)
             case _Step.ISOLATE:
-                division.isolate(selection, failure)
-                division.waiting[0].due_ms = self._due(0, mini_batch, failure.retry_after_s)
+                by_worker = isolates_in_worker(failure) and not selection.isolates
+                selection.is_last_try = not self._has_try_left(selection)
+                selection.tries += 1
+                selection.due_ms = self._due(0, mini_batch, failure.retry_after_s)
+                division.isolate(selection, failure, by_worker=by_worker)
                 if not self._isolation.enter(mini_batch, division.group):
-                    return
-            case _Step.GIVE_UP if selection.count == 1:
-                self._count_isolated(division, failure)
+                    return  # until it is known whether the fault hits all items
+            case _Step.GIVE_UP:
+                division.mark_failed()
+                self._count_isolated(division, failure, int(selection.count == 1))
+        self._count_isolated(division, failure, failure.alike)
         self._go_on(mini_batch, division)
 
     def _end(self, division: Division | None, signal: AttemptErrored | ItemsAnswered) -> Selection:
@@ -232,20 +249,31 @@ class Attempts:
         self, failure: Failure, division: Division | None, selection: Selection
     ) -> _Step:
         """Return what happens to the items of a failed attempt."""
-        if selection.count > 1 and is_too_large(failure, self._limits):
+        bisects = division is not None and bool(division.bisection)
+        if selection.count > 1 and is_too_large(failure, self._limits) and not bisects:
             return _Step.HALVE
-        if self._may_try_again(selection, ItemFailures(selection.ranges, (), failure)):
-            return _Step.RETRY
         group = (division.group if division is not None else "") or failure.group
-        may_help = may_isolate(failure, self._limits) and not self._isolation.hits_all(group)
-        return _Step.ISOLATE if selection.count > 1 and may_help else _Step.GIVE_UP
+        may_help = (
+            selection.count > 1
+            and not failure.alike
+            and may_isolate(failure, self._limits)
+            and not self._isolation.hits_all(group)
+        )
+        if self._may_try_again(selection, ItemFailures(selection.ranges, (), failure)):
+            # Where a fault is known to be one of single items, the tries are theirs.
+            is_of_items = isolates_in_worker(failure) and self._isolation.hits_some(failure.group)
+            return _Step.ISOLATE if may_help and is_of_items else _Step.RETRY
+        return _Step.ISOLATE if may_help else _Step.GIVE_UP
+
+    def _has_try_left(self, selection: Selection) -> bool:
+        return not selection.is_last_try and selection.tries + 1 < self._limits.run_max_try
 
     def _may_try_again(self, selection: Selection, failures: ItemFailures) -> bool:
-        """Return whether items of an attempt have a try left."""
-        if selection.is_last_try or selection.tries + 1 >= self._limits.run_max_try:
-            return False
+        """Return whether items of an attempt are tried again."""
         is_whole = count_of(failures.ranges) == selection.count
-        return (is_whole or self._limits.divides) and may_retry(failures.failure, self._limits)
+        may_run_alone = is_whole or self._limits.divides
+        is_retried = may_run_alone and may_retry(failures.failure, self._limits)
+        return is_retried and self._has_try_left(selection)
 
     def _record_attempt(
         self,
@@ -331,17 +359,13 @@ class Attempts:
             text = limits.extra_rows_warning(event.mini_batch, event.items, event.rows)
             self._record(WarningRaised(self.now, text))
 
-    def _mark_succeeded(self, division: Division, selection: Selection) -> None:
-        division.mark_succeeded(selection)
-        if division.group:
-            self._isolation.items_succeeded(division.group)
-
-    def _count_isolated(self, division: Division, failure: Failure) -> None:
-        """Count an item that has failed alone: it may show that the fault hits all items."""
-        division.has_huge_item |= failure.kind == "out_of_memory"
+    def _count_isolated(self, division: Division, failure: Failure, count: int = 1) -> None:
+        """Count items that have failed alone: they may show that the fault hits all items."""
+        division.has_huge_item |= count > 0 and failure.kind == "out_of_memory"
         group = division.group
-        if group and self._isolation.item_failed(group, failure.group):
-            self._record(WarningRaised(self.now, limits.hits_all_warning(group, ALIKE)))
+        for _ in range(count if group else 0):
+            if self._isolation.item_failed(group, failure.group):
+                self._record(WarningRaised(self.now, limits.hits_all_warning(group, ALIKE)))
 
     # What follows
 
@@ -363,7 +387,7 @@ class Attempts:
         if division.is_done:
             self._finish(mini_batch, division)
         else:
-            self._allocation.requeue([mini_batch], division.waiting[0].due_ms)
+            self._allocation.requeue([mini_batch], division.due_ms)
         if group:
             ended = mini_batch if division.is_done else -1
             self._release(self._isolation.leave(ended, group), group)
@@ -375,8 +399,8 @@ class Attempts:
             self._go_on(mini_batch, self._divisions[mini_batch])
 
     def _fail_rest(self, mini_batch: int, division: Division) -> None:
-        """Fail the items of a mini-batch that have not run alone: the fault hits them all."""
-        rest = division.take_rest()
+        """Fail the items of a mini-batch that have no try left: the fault hits them all."""
+        rest = division.stop_isolating()
         failure = division.failure
         if rest and failure is not None:
             signal = AttemptErrored(division.node, "", mini_batch, division.attempt, 0, 0, failure)

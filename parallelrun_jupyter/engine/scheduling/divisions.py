@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from ...runs.journal.answers import count_of, merged
 from ...runs.journal.events import ItemRanges, ItemsFailed, ItemsSucceeded
+from ...worker.bisection import Bisection
+from ...worker.item_ranges import count_of, merged, split
 from .signals import Failure
 
 
@@ -21,32 +22,24 @@ class Selection:
     tries
         How often they have failed under this driver.
     is_last_try
-        Whether they are not tried again: if they fail, they are divided.
+        Whether they are not tried again.
     due_ms
         The time before which they do not run.
-    other_half
-        The second half of a selection that has failed, of which this is the first half. If this one
-        succeeds, the other one cannot, and is divided without an attempt.
+    isolates
+        Whether the worker runs them in parts, because they have failed together: its answer names
+        the items that fail alone.
     """
 
     ranges: ItemRanges
     tries: int = 0
     is_last_try: bool = False
     due_ms: int = 0
-    other_half: Selection | None = None
+    isolates: bool = False
 
     @property
     def count(self) -> int:
         """Number of items."""
         return count_of(self.ranges)
-
-    def halves(self) -> tuple[Selection, Selection]:
-        """Return the first and the second half, of two or more items, with the same tries."""
-        head, tail = split(self.ranges, self.count // 2)
-        return (
-            Selection(head, self.tries, self.is_last_try, self.due_ms),
-            Selection(tail, self.tries, self.is_last_try),
-        )
 
 
 @dataclass(slots=True, eq=False)
@@ -61,12 +54,12 @@ class Division:
     attempt: int
     waiting: deque[Selection] = field(default_factory=deque)
     running: Selection | None = None
+    #: the search for items that end their worker, or take too long
+    bisection: Bisection | None = None
     #: the node of its attempts
     node: str = ""
     #: the failure for which the mini-batch was divided to isolate items
     failure: Failure | None = None
-    #: number of items that were run alone to find out whether the fault hits all items
-    probes: int = 0
     was_too_large: bool = False
     #: most items that fitted into memory, after more did not
     fitting: int = 0
@@ -84,98 +77,69 @@ class Division:
     @property
     def is_done(self) -> bool:
         """Whether all items are answered."""
-        return not self.waiting and self.running is None
+        return not self.waiting and self.running is None and not self.bisection
+
+    @property
+    def due_ms(self) -> int:
+        """The time before which the next attempt does not start."""
+        return 0 if self.bisection or not self.waiting else self.waiting[0].due_ms
 
     def start(self, node: str, *, is_on_trial: bool) -> Selection:
         """Start the next selection on a node; on trial it is a single item, far from earlier ones."""
-        selection = self._take_probe() if is_on_trial else self.waiting.popleft()
-        self.running = selection
+        if self.bisection:
+            ranges = self.bisection.next(probes=is_on_trial)
+            self.running = Selection(ranges, is_last_try=True)
+        else:
+            self.running = self.waiting.popleft()
         self.attempt += 1
         self.node = node
-        return selection
+        return self.running
 
     def give_back(self) -> None:
         """Let the running selection wait again, since its attempt was not made."""
-        if self.running is not None:
+        if self.running is not None and self.bisection:
+            self.bisection.give_back()
+        elif self.running is not None:
             self.waiting.appendleft(self.running)
-            self.running = None
+        self.running = None
 
     def halve(self, selection: Selection) -> None:
-        """Run the halves of a selection that does not fit into memory."""
+        """Run the halves of a selection that does not fit into memory next."""
         self.was_too_large = True
-        self.waiting.extendleft(reversed(selection.halves()))
+        tries, is_last_try = selection.tries, selection.is_last_try
+        head, tail = split(selection.ranges, selection.count // 2)
+        for ranges in (tail, head):
+            self.waiting.appendleft(Selection(ranges, tries, is_last_try))
 
-    def isolate(self, selection: Selection, failure: Failure) -> None:
-        """Run the halves of a selection that has failed for the last time."""
+    def isolate(self, selection: Selection, failure: Failure, *, by_worker: bool) -> None:
+        """Find the failing items of a selection that has failed, in a worker or by attempts."""
         self.failure = self.failure or failure
-        self._isolate(selection)
-
-    def _isolate(self, selection: Selection) -> None:
-        selection.is_last_try = True
-        first, second = selection.halves()
-        first.other_half = second
-        self.waiting.extendleft((second, first))
+        if by_worker:
+            self.mark_failed()
+            selection.isolates = True
+            self.waiting.appendleft(selection)
+        elif self.bisection:
+            self.bisection.failed()
+        else:
+            self.bisection = Bisection(selection.ranges)
 
     def mark_succeeded(self, selection: Selection) -> None:
-        """Divide the other half of a selection that succeeded, since that one must fail."""
+        """Record that the items of a selection have succeeded, at least some of them."""
         if self.was_too_large:
             self.fitting = max(self.fitting, selection.count)
-        other = selection.other_half
-        if other is not None and other in self.waiting and other.count > 1:
-            self.waiting.remove(other)
-            self._isolate(other)
+        if self.bisection:
+            self.bisection.succeeded()
 
-    def take_rest(self) -> ItemRanges:
-        """Return all waiting items, which then wait no longer."""
-        rest = merged(pair for selection in self.waiting for pair in selection.ranges)
-        self.waiting.clear()
-        return rest
+    def mark_failed(self) -> None:
+        """Search no further among the items of the selection that has ended."""
+        if self.bisection:
+            self.bisection.drop()
 
-    def _take_probe(self) -> Selection:
-        """Take a single item out of the waiting selections, spread evenly over their items."""
-        self.probes += 1
-        number = int(_spread(self.probes) * sum(selection.count for selection in self.waiting))
-        for selection in sorted(self.waiting, key=lambda waiting: waiting.ranges[0]):
-            if number < selection.count:
-                break
-            number -= selection.count
-        head, tail = split(selection.ranges, number)
-        item = tail[0][0]
-        selection.ranges = merged((*head, *split(tail, 1)[1]))
-        if not selection.ranges:
-            self.waiting.remove(selection)
-        return Selection(((item, 1),), selection.tries, is_last_try=True)
-
-
-def split(ranges: ItemRanges, count: int) -> tuple[ItemRanges, ItemRanges]:
-    """Return the first ``count`` items of ranges, and the rest."""
-    end = 0
-    for number, (first, size) in enumerate(ranges):
-        if end + size > count:
-            inside = count - end
-            head = (*ranges[:number], (first, inside)) if inside else ranges[:number]
-            return head, ((first + inside, size - inside), *ranges[number + 1 :])
-        end += size
-    return ranges, ()
-
-
-def pieces(ranges: ItemRanges, limit: int) -> list[ItemRanges]:
-    """Return ranges in pieces of at most ``limit`` items each; 0 for no limit."""
-    divided = []
-    while limit and count_of(ranges) > limit:
-        head, ranges = split(ranges, limit)
-        divided.append(head)
-    return [*divided, ranges]
-
-
-def _spread(number: int) -> float:
-    """Return the fraction of a number, from 1, in a sequence that fills 0 to 1 evenly.
-
-    It is van der Corput's sequence: 1/2, 1/4, 3/4, 1/8, 5/8, ...
-    """
-    fraction, step = 0.0, 0.5
-    while number:
-        number, bit = divmod(number, 2)
-        fraction += bit * step
-        step /= 2
-    return fraction
+    def stop_isolating(self) -> ItemRanges:
+        """Return the waiting items without a try left, which then wait no longer."""
+        rest = [pair for s in self.waiting if s.is_last_try for pair in s.ranges]
+        rest += self.bisection.take_rest() if self.bisection else ()
+        self.waiting = deque(selection for selection in self.waiting if not selection.is_last_try)
+        for selection in self.waiting:
+            selection.isolates = False
+        return merged(rest)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-ALIKE = 8
-"""So many items that were run alone must fail in the same group, and none succeed, before the fault
-counts as one of all items."""
+from ...worker.bisection import ALIKE
 
 ALIKE_LATER = 100
-"""The same number for a group in which items have succeeded before: an outage during the run."""
+"""As `ALIKE`, for a group in which items have succeeded before: an outage during the run."""
 
 
 @dataclass(slots=True)
@@ -41,6 +39,11 @@ class Isolation:
         """Return whether a group is a fault of all items, so that dividing does not help."""
         trial = self._trials.get(group)
         return trial is not None and trial.hits_all is True
+
+    def hits_some(self, group: str) -> bool:
+        """Return whether a group is known to be a fault of some items."""
+        trial = self._trials.get(group)
+        return trial is not None and trial.hits_all is False
 
     def enter(self, mini_batch: int, group: str) -> bool:
         """Return whether a mini-batch may be divided now; otherwise it waits for `leave`."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...formatting import plural
-from ...runs.journal.answers import count_of
 from ...runs.journal.events import (
     AttemptFailed,
     AttemptSucceeded,
@@ -17,6 +16,7 @@ from ...runs.journal.failure_groups import FailureGroup, costliest_first
 from ...runs.journal.state import RunState
 from ...runs.run_record import RunRecord
 from ...worker.failures import SHORT_RESULT, short_result
+from ...worker.item_ranges import count_of
 from .signals import AttemptErrored, Failure, ItemFailures, ItemsAnswered
 
 INIT_TRIES = 3

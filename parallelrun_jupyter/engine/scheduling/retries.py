@@ -13,6 +13,9 @@ LONGEST_DELAY_MS = 60_000
 _JITTER = 0.25
 """A delay varies by this share, so that mini-batches that failed together return one by one."""
 
+_ENDS_WORKER = {"timeout", "worker_lost", "out_of_memory"}
+"""Kinds of failures of which a worker may not survive many."""
+
 _NOT_DIVIDED = {"node_lost", "load_timeout"}
 """Kinds of failures that say little about the items of a mini-batch."""
 
@@ -32,6 +35,11 @@ def may_retry(failure: Failure, limits: Limits) -> bool:
 def may_isolate(failure: Failure, limits: Limits) -> bool:
     """Return whether a mini-batch that failed in its last try is divided to isolate its items."""
     return limits.divides and failure.kind not in _NOT_DIVIDED
+
+
+def isolates_in_worker(failure: Failure) -> bool:
+    """Return whether a worker survives the failure, and can run the items in parts itself."""
+    return failure.kind not in _ENDS_WORKER
 
 
 def is_too_large(failure: Failure, limits: Limits) -> bool:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from ...worker.item_ranges import count_of, merged, without
 from .events import ItemRanges
 
 FailedRange = tuple[int, int, str]
@@ -64,32 +64,3 @@ class Answers:
         """Read the answers from JSON."""
         of, succeeded, failed = values
         return cls(of, list(map(tuple, succeeded)), list(map(tuple, failed)))
-
-
-def count_of(ranges: Iterable[tuple[int, int]]) -> int:
-    """Return the number of items in ranges."""
-    return sum(count for _, count in ranges)
-
-
-def merged(ranges: Iterable[tuple[int, int]]) -> ItemRanges:
-    """Return ranges in increasing order, with adjacent ones joined."""
-    joined: list[tuple[int, int]] = []
-    for first, count in sorted(ranges):
-        if joined and sum(joined[-1]) == first:
-            joined[-1] = joined[-1][0], joined[-1][1] + count
-        elif count:
-            joined.append((first, count))
-    return tuple(joined)
-
-
-def without(of: int, ranges: Iterable[tuple[int, int]]) -> ItemRanges:
-    """Return the items of a mini-batch of ``of`` items that are in none of the ranges."""
-    rest: list[tuple[int, int]] = []
-    end = 0
-    for first, count in merged(ranges):
-        if first > end:
-            rest.append((end, first - end))
-        end = first + count
-    if of > end:
-        rest.append((end, of - end))
-    return tuple(rest)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .error_types import asked_delay_s
 from .failures import BadResult, cut, describe, kind_of, message_of, visible
+from .output.formats import TEXT, with_one_form
 from .output.results import counted, holds_errors
 from .output.values import is_array
 
@@ -35,7 +36,7 @@ class Answers:
         self.failed = failed
 
 
-def answers_of(result: Any, line: PlanLine, failed: Failed | None) -> Answers:
+def answers_of(result: Any, line: PlanLine, failed: Failed | None, form: str = TEXT) -> Answers:
     """Divide the result of ``run()`` among the items.
 
     Parameters
@@ -47,6 +48,8 @@ def answers_of(result: Any, line: PlanLine, failed: Failed | None) -> Answers:
     failed
         The items that the script failed by its context. None: elements that are exceptions are
         values as others.
+    form
+        The output format.
 
     Raises
     ------
@@ -59,26 +62,38 @@ def answers_of(result: Any, line: PlanLine, failed: Failed | None) -> Answers:
     errors = {} if failed is None else _errors_in(result)
     bad = dict(failed or {})
     # Elements of items that failed may be there or not.
-    skipped = sorted(bad) if rows == items - len(bad) else []
-    if rows != items - len(skipped):
+    owners = [item for item in range(items) if item not in bad]
+    if rows == items or len(owners) != rows:
+        owners = list(range(items))
+    if rows != len(owners):
         if bad or errors:
             raise BadResult("wrong_result", _unclear(rows, items, len(errors), len(bad)))
         if len(ranges) > 1:
             raise BadResult("wrong_result", _unclear_ranges(rows, items, len(ranges)))
         return Answers([(ranges[0][0], items, result)], [])
-    if errors:
-        owners = [item for item in range(items) if item not in bad] if skipped else range(items)
-        for element, error in errors.items():
-            bad.setdefault(owners[element], (error, ""))
-    if not isinstance(result, (list, tuple)) and not is_array(type(result)):
-        result = list(result)  # such as a deque, which has no slices
-    pieces, behind = [], 0
-    for position, item, count in _spans(ranges, sorted(bad)):
-        while behind < len(skipped) and skipped[behind] < item:
-            behind += 1
-        pieces.append((position, count, _part(result, item - behind, count)))
+    for element, error in errors.items():
+        bad.setdefault(owners[element], (error, ""))
+    kept = [element for element, item in enumerate(owners) if item not in bad]
+    others = with_one_form(_chosen(result, kept), form) if kept else []
+    pieces, start = [], 0
+    for position, count in _spans(ranges, sorted(bad)):
+        pieces.append((position, count, _part(others, start, count)))
+        start += count
     positions = [first + k for first, count in ranges for k in range(count)]
     return Answers(pieces, [(positions[item], *bad[item]) for item in sorted(bad)])
+
+
+def _chosen(result: Any, kept: list[int]) -> Any:
+    """Return some elements of a result, as the same type if it is a common one."""
+    if len(kept) == len(result):
+        is_sliced = isinstance(result, (list, tuple)) or is_array(type(result))
+        return result if is_sliced else list(result)  # such as a deque
+    if hasattr(result, "iloc"):  # a DataFrame or a Series
+        return result.iloc[kept]
+    if type(result).__name__ == "ndarray":
+        return result[kept]
+    elements = list(result)
+    return [elements[k] for k in kept]
 
 
 def _errors_in(result: Any) -> dict[int, BaseException]:
@@ -87,15 +102,15 @@ def _errors_in(result: Any) -> dict[int, BaseException]:
     return {k: value for k, value in enumerate(result) if isinstance(value, BaseException)}
 
 
-def _spans(ranges: list[list[int]], bad: list[int]) -> Iterator[tuple[int, int, int]]:
-    """Yield the position, the number in the attempt, and the count of consecutive items not in ``bad``."""
+def _spans(ranges: list[list[int]], bad: list[int]) -> Iterator[tuple[int, int]]:
+    """Yield the position and the count of consecutive items that are not in ``bad``."""
     begin = at = 0
     for first, count in ranges:
         offset, end = first - begin, begin + count
         while begin < end:
             stop = bad[at] if at < len(bad) and bad[at] < end else end
             if stop > begin:
-                yield begin + offset, begin, stop - begin
+                yield begin + offset, stop - begin
             begin = min(stop + 1, end)
             at += stop < end
         begin = end

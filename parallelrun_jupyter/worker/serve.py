@@ -195,16 +195,19 @@ class Worker:
         Everything that it loads and makes is in its own calls, so that `drop_frames` can free it.
         """
         failed: Failed | None = {} if self._answers_items else None
-        result = materialized(self._run(line, mini_batch, failed))
+        result = self._run(line, mini_batch, failed)
+        if type(result) is not list:
+            result = materialized(result)  # a generator may fail items, too
         if not failed and "items" not in line.extra:
             try:
-                return (*self._encode(result, seeks_errors=self._answers_items), None)
+                rows, text = self._encode(result, seeks_errors=self._answers_items)
+                return rows, text, None
             except HoldsErrors:
                 pass
-        answers = answers_of(result, line, failed)
+        answers = answers_of(result, line, failed, self._form)
         results, texts, total = [], [], 0
         for first, items, elements in answers.pieces:
-            rows, text = self._encode(elements)
+            rows, text = self._encode(elements, seeks_errors=False)
             total += rows
             results.append([first, items, rows, len(text), zlib.crc32(text)])
             texts.append(text)
@@ -261,7 +264,7 @@ class Worker:
         self._page.write(status_page.RUNNING, mini_batch, time.monotonic())
         return loaded
 
-    def _encode(self, result: Any, *, seeks_errors: bool = False) -> tuple[int, bytes]:
+    def _encode(self, result: Any, *, seeks_errors: bool) -> tuple[int, bytes]:
         return encode_result(
             result,
             append_rows=self._append_rows,

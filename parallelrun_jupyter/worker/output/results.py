@@ -107,7 +107,8 @@ def encode_result(
     HoldsErrors
         Elements are exceptions, and ``seeks_errors`` is true.
     """
-    result = counted(result)
+    if type(result) is not list:  # the most common type, of short mini-batches too
+        result = counted(result)
     rows = len(result)
     is_text = append_rows and form == TEXT
     if seeks_errors and not is_text and holds_errors(result):

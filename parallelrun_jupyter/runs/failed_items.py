@@ -7,6 +7,7 @@ import time
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import IO, NamedTuple, TypeAlias
 
@@ -110,7 +111,7 @@ def failed_items(
             folded.apply(event)
         index.note(event, journal.offset)
     if folded.items_failed:
-        with _Plan(folder.plan) as plan, open(folder.journal, "rb") as file:
+        with closing(_Plan(folder.plan)) as plan, open(folder.journal, "rb") as file:
             search = _Search(folded, index, plan, file, _Logs(folder) if logs else None)
             for mini_batch in index.mini_batches():
                 yield from search.items_of(mini_batch)
@@ -204,18 +205,13 @@ class _Plan:
     """The lines of a plan, read once, in increasing order."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file: IO[bytes] | None = None
+        #: None if the driver has not created it yet
+        self._file = open(path, "rb") if path.exists() else None  # noqa: SIM115 - see close
         self._next = 0
         self._line: PlanLine | None = None
         self._first_row = 0
 
-    def __enter__(self) -> _Plan:
-        if self._path.exists():  # the driver has not created it yet
-            self._file = open(self._path, "rb")  # noqa: SIM115 - closed below
-        return self
-
-    def __exit__(self, *error: object) -> None:
+    def close(self) -> None:
         if self._file is not None:
             self._file.close()
 

@@ -70,7 +70,11 @@ def failed(
 
 
 def items_failed(
-    mini_batch: int, attempt: int, ranges: ev.ItemRanges, messages: tuple[str, ...] = (), **fields: Any
+    mini_batch: int,
+    attempt: int,
+    ranges: ev.ItemRanges,
+    messages: tuple[str, ...] = (),
+    **fields: Any,
 ) -> ev.ItemsFailed:
     values = {
         "worker": "n0w0", "at_ms": 100 * attempt, "kind": "exception", "error": "ValueError",
@@ -96,7 +100,7 @@ def short(mini_batch: int, attempt: int, missing: int) -> ev.ItemsFailed:
 
 
 def test_an_item_has_its_own_message_and_the_first_traceback_of_its_group(tmp_path: Path) -> None:
-    events = [
+    events: list[ev.Event] = [
         failed(1, is_last=False, traceback="Traceback: first"),
         failed(1, 2, is_last=False),
         ev.ItemsSucceeded(1, 3, "n0w0", 300, 9, 0, 2, OF, 2, 0, 0, 1, 0),
@@ -118,7 +122,7 @@ def test_an_item_has_its_own_message_and_the_first_traceback_of_its_group(tmp_pa
 
 
 def test_tries_count_the_attempts_of_the_item_only(tmp_path: Path) -> None:
-    events = [
+    events: list[ev.Event] = [
         failed(0, 1, is_last=False),
         failed(0, 2, ranges=((0, 3),), is_last=False),
         failed(0, 3, ranges=((0, 1),)),
@@ -189,8 +193,7 @@ def test_the_log_is_that_of_the_failing_attempt(tmp_path: Path) -> None:
     logs = _Logs(folder)
     lines = [(0, "whole"), (150, "of item 0"), *((2100 + n, f"line {n}") for n in range(8))]
     with open(folder.user_logs / "n0w0.log", "w") as file:
-        for at_ms, text in lines:
-            file.write(f"{logs._stamp(at_ms)} INFO #0 {text}\n")
+        file.writelines(f"{logs._stamp(at_ms)} INFO #0 {text}\n" for at_ms, text in lines)
         file.write(f"{logs._stamp(3000)} INFO #7 of another mini-batch\n")
     rows = list(failed_items(folder, logs=True))
     assert rows[0].log.endswith("INFO #0 of item 0")
@@ -290,7 +293,9 @@ def test_there_are_as_many_as_the_run_has_failed_items(seed: int, mini_batches: 
             for k, answers in state.answers.items():
                 if answers.failed:
                     expected = {
-                        first + n: group for first, count, group in answers.failed for n in range(count)
+                        first + n: group
+                        for first, count, group in answers.failed
+                        for n in range(count)
                     }
                     shown = {row.position: row for row in rows if row.mini_batch == k}
                     assert all(shown[at].group == group for at, group in expected.items())

@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 
-from ..errors import OutputError
+from ..errors import OutputError, ParallelRunError
 from ..runs.driver_lock import DriverLock
 from ..runs.failed_items import FailedItem, failed_items
 from ..runs.journal.events import (
@@ -302,7 +302,7 @@ class Driver:
             self._committer.flush()  # the list is read from the journal
         try:
             write_failed_items(self._folder, self._record, self._failed_items(state))
-        except OSError as error:
+        except (OSError, ParallelRunError) as error:  # a full disk, or a damaged journal
             _log.exception("the list of failed items could not be written")
             text = f"the list of failed items could not be written ({error}); run.failed_items() has it"
             warning = WarningRaised(end_ms, text)

@@ -108,7 +108,8 @@ def _write_parquet(path: Path, run_id: str, batches: Iterator[list[FailedItem]])
 
     types = [(name, pa.int64() if name in _INTEGERS else pa.string()) for name in COLUMNS]
     schema = pa.schema(types, metadata={_MARK: run_id})
-    with pq.ParquetWriter(path, schema) as writer:
+    # pyarrow cannot open a path that is not UTF-8.
+    with open(path, "wb") as file, pq.ParquetWriter(file, schema) as writer:
         for batch in batches:
             columns = list(zip(*batch, strict=True))[: len(COLUMNS)]
             arrays = [

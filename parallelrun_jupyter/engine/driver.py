@@ -7,22 +7,25 @@ import os
 import socket
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-from ..errors import OutputError
+from ..errors import OutputError, ParallelRunError
 from ..runs.driver_lock import DriverLock
+from ..runs.failed_items import FailedItem, failed_items
 from ..runs.journal.events import (
     AttemptSucceeded,
     Event,
     ItemsSucceeded,
     PartStored,
     RunFinished,
+    WarningRaised,
 )
 from ..runs.journal.files import JournalReader, write_state
 from ..runs.journal.state import RunState
 from ..runs.logs import remote_logs
 from ..runs.output.azure_reports import write_reports
 from ..runs.output.committed_rows import CommittedRows, publish, remove_parts
+from ..runs.output.failed_items_file import write_failed_items
 from ..runs.output.manifest import parts_of
 from ..runs.resume_request import read_resume, write_refusal
 from ..runs.run_folder import RunFolder
@@ -221,9 +224,7 @@ class Driver:
         for action in actions:
             match action:
                 case Record(event):
-                    self._committer.record(event)
-                    self._note(event)
-                    self._check_columns(event)
+                    self._record_event(event)
                 case Assign():
                     self._assign(action)
                 case signals.UploadPart(node, first, pieces):
@@ -240,6 +241,13 @@ class Driver:
                     self._is_over = True
                 case signals.Finish():
                     self._is_over = True
+
+    def _record_event(self, event: Event) -> None:
+        if isinstance(event, RunFinished):
+            self._list_failed_items(event.at_ms)
+        self._committer.record(event)
+        self._note(event)
+        self._check_columns(event)
 
     def _assign(self, action: Assign) -> None:
         lines = self._plan.lines(action.first, action.count)
@@ -287,6 +295,25 @@ class Driver:
                 self._seen_requests.add(name)
                 if name in _CANCEL_REQUESTS:
                     self._handle(signals.CancelAsked(_CANCEL_REQUESTS[name]))
+
+    def _list_failed_items(self, end_ms: int) -> None:
+        """Write the list of failed items before the run ends; an error is only a warning."""
+        state = self._scheduler.state
+        if state.items_failed:
+            self._committer.flush()  # the list is read from the journal
+        try:
+            write_failed_items(self._folder, self._record, self._failed_items(state))
+        except (OSError, ParallelRunError) as error:  # a full disk, or a damaged journal
+            _log.exception("the list of failed items could not be written")
+            text = f"the list of failed items could not be written ({error}); run.failed_items() has it"
+            warning = WarningRaised(end_ms, text)
+            self._committer.record(warning)
+            state.apply(warning)
+
+    def _failed_items(self, state: RunState) -> Iterator[FailedItem]:
+        for item in failed_items(self._folder, state=state) if state.items_failed else ():
+            self._lock.heartbeat()
+            yield item
 
     def _report(self) -> None:
         """Write the reports. The run has ended, so an error is only logged."""

@@ -15,6 +15,7 @@ from .answers import FailedItems, answers_of, failed_text
 from .azureml import finder
 from .child_loop import die_with_parent
 from .context import load, with_context
+from .error_types import is_out_of_memory
 from .failures import SHORT_RESULT, BadInput, describe, line_of, short_result
 from .gc_free_imports import GcFreeImports
 from .isolation import FaultOfAll, LoadedTable, Parts, isolate
@@ -248,6 +249,8 @@ class Worker:
         """Return the failure of a part; only that of a single item is logged."""
         self._reserve.release()
         self._leave_if_forked(error)
+        if is_out_of_memory(error):
+            self._table = None  # the next parts load their own rows
         if is_alone:
             failure = self._describe(error, "run")
         else:

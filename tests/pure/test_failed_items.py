@@ -128,7 +128,7 @@ def test_the_pages_have_each_failed_item_once_in_order(
 
 def test_only_items_that_failed_for_good_are_listed(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    events = [
+    events: list[ev.Event] = [
         failed(0, 1, (), 3, is_last=False),
         failed(1, 1, (), 3, is_last=True),
         failed(2, 1, (), 3, is_last=True, group=B),
@@ -183,7 +183,7 @@ def test_attempts_of_some_items_name_them_and_results_of_one_attempt_are_one_row
 ) -> None:
     folder = RunFolder(tmp_path)
     whole = [(0, 1), (2, 4), (7, 1)]
-    events = [
+    events: list[ev.Event] = [
         failed(6, 1, (), 10, is_last=False),
         ev.ItemsSucceeded(6, 2, "n0w1", 20, 3_000_000, 0, 1, 10, 1, 0, 0, 1, 0),
         *(succeeded(6, 2, first, count, 10) for first, count in whole[1:]),

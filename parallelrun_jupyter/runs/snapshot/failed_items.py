@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import TypedDict
 
 from ...errors import visible
@@ -73,29 +73,23 @@ def page_of(state: RunState, group: str, after: tuple[int, int] = BEFORE_FIRST) 
         for name, entry in list(state.groups.items())
         if is_shown_as(name, group)
     }
-    # Each mini-batch has at least one failed item; the first may have none after the position.
-    numbers = heapq.nsmallest(PAGE_ITEMS + 2, _mini_batches(state, messages, after[0]))
-    failed = [_failed_in(state, mini_batch, messages) for mini_batch in numbers]
+    # Each mini-batch has at least one failed item; those of the first may be before the position.
+    failed = list(islice(_failed_from(state, messages, after[0]), PAGE_ITEMS + 2))
     return Page(group, after, messages, failed)
 
 
-def _mini_batches(state: RunState, groups: dict[str, str], first: int) -> Iterator[int]:
-    """Yield the mini-batches from ``first`` on that have failed items, in no order."""
-    for mini_batch, answers in list(state.answers.items()):
-        if mini_batch >= first and any(name in groups for _, _, name in answers.failed):
-            yield mini_batch
-    for mini_batch, name in list(state.failed_in.items()):
-        is_asked = mini_batch >= first and name in groups
-        if is_asked and mini_batch not in state.answers and state.status_of(mini_batch) == FAILED:
-            yield mini_batch
-
-
-def _failed_in(state: RunState, mini_batch: int, groups: dict[str, str]) -> _Failed:
-    answers = state.answers.get(mini_batch)
-    if answers is None:
-        return _Failed(mini_batch, None)
-    ranges = merged((first, count) for first, count, name in answers.failed if name in groups)
-    return _Failed(mini_batch, ranges)
+def _failed_from(state: RunState, groups: Container[str], first: int) -> Iterator[_Failed]:
+    """Yield the failed items of the mini-batches from ``first`` on, in order."""
+    # Other threads may fold further events meanwhile: list() copies at once.
+    numbers = {*list(state.answers), *list(state.failed_in)}
+    for mini_batch in sorted(number for number in numbers if number >= first):
+        answers = state.answers.get(mini_batch)
+        if answers is not None:
+            failed = [(start, count) for start, count, name in answers.failed if name in groups]
+            if failed:
+                yield _Failed(mini_batch, merged(failed))
+        elif state.status_of(mini_batch) == FAILED and state.failed_in.get(mini_batch) in groups:
+            yield _Failed(mini_batch, None)
 
 
 def failed_items(folder: RunFolder, page: Page) -> FailedItems:

@@ -148,8 +148,6 @@ class PreviewsHandler(RunsHandler):
     async def post(self, run_id: str) -> None:
         """Answer with a Preview for each of ``{"items": [[mini-batch, position], ...]}``."""
         items = self.question().get("items")
-        if not isinstance(items, list):
-            self.refuse('expected JSON such as {"items": [[0, 3]]}.')
         rows = await self.answer(lambda: previews(find_run(run_id), queries.places_of(items)))
         self.finish(json.dumps(rows))
 

@@ -40,6 +40,8 @@ PICTURES = {
 _FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP")
 """Others, such as EPS, would start further programs."""
 
+_FORMAT_WORDS = "a PNG, JPEG, GIF, WebP or BMP picture"
+
 _PIXELS = 64_000_000
 _MEMORY_BYTES = 4 << 30
 _TABLE_BYTES = 16 << 20
@@ -91,7 +93,7 @@ def _file(path: str) -> dict[str, Any]:
 
 def _picture(path: str, kind: str, size: int) -> dict[str, Any]:
     try:
-        from PIL import Image
+        from PIL import Image, UnidentifiedImageError
     except ImportError:
         return _picture_as_it_is(path, kind, size)
     with open(path, "rb") as file:
@@ -99,6 +101,8 @@ def _picture(path: str, kind: str, size: int) -> dict[str, Any]:
             image = Image.open(file, formats=_FORMATS)
         except Image.DecompressionBombError:
             return {"outcome": "large"}
+        except UnidentifiedImageError:
+            return {"outcome": "unreadable", "detail": f"its content is not {_FORMAT_WORDS}"}
         image.draft("RGB", (2 * SIDE, 2 * SIDE))  # a JPEG is decoded at a fraction of its size
         if image.width * image.height > _PIXELS:
             return {"outcome": "large"}

@@ -16,7 +16,7 @@ from ..runs.snapshot.failed_items import PAGE_ITEMS
 from ..runs.snapshot.lookup import plan_lines
 from ..worker.plan_line import PlanLine
 
-_TIMEOUT_S = 6.0
+_TIMEOUT_S = 8.0
 _MODULE = "parallelrun_jupyter.views.preview_process"
 _PACKAGES = Path(__file__).parents[2]
 _PAGE_CHARS = 600_000

@@ -199,7 +199,7 @@ def answer(
         case {"ask": "failed_items", "group": str(group), "after": [int(after), int(position)]}:
             page = page_of(context.state(), group, (after, position))
             return failed_items(context.folder, page)
-        case {"ask": "previews", "items": list(items)}:
+        case {"ask": "previews", "items": items}:
             return previews(context.folder, places_of(items))
         case {"ask": "mini_batch", "mini_batch": int(mini_batch)}:
             return mini_batch_detail(context.folder, context.state(), mini_batch)
@@ -222,23 +222,21 @@ def answer(
     raise ConfigError(msg)
 
 
-def places_of(items: list[Any]) -> list[tuple[int, int]]:
+def places_of(items: Any) -> list[tuple[int, int]]:
     """Return the mini-batches and positions that a view sent as JSON.
 
     Raises
     ------
     ConfigError
-        An element is not a pair of whole numbers.
+        The items are not a list of pairs of whole numbers.
     """
     places = []
-    for item in items:
+    for item in items if isinstance(items, list) else [items]:
         match item:
             case [int(mini_batch), int(position)]:
                 places.append((mini_batch, position))
             case _:
-                msg = (
-                    f"a query of previews contains {item!r}; expected a mini-batch and a position."
-                )
+                msg = f"a query of previews contains {item!r}; expected pairs such as [0, 3]."
                 raise ConfigError(msg)
     return places
 

@@ -187,7 +187,7 @@ def test_a_group_opens_to_its_pictures(show: Any) -> None:
     texts = items.all_inner_texts()
     assert "shown in part: image file is truncated" in texts[0]
     assert "item 3 of mini-batch 0" in texts[0]
-    assert "cannot be shown: cannot identify image file" in texts[1]
+    assert "cannot be shown: its content is not a PNG, JPEG, GIF, WebP or BMP picture" in texts[1]
     assert "the file no longer exists" in texts[2]
     assert EVIL in texts[2]
     assert "3 items failed, first in mini-batch 0" in group.locator("summary").inner_text()

@@ -1,7 +1,7 @@
 /** Snapshots and hosts for tests. Each function takes the fields that matter to the test. */
 import type { Actions, Host, LogQuery } from '../src/model/host';
 import type {
-  FailedItem,
+  FailedItemRow,
   FailedItems,
   Failures,
   Grid,
@@ -103,7 +103,7 @@ export function group(fields: Partial<GroupRow> = {}): GroupRow {
   };
 }
 
-export function failedItem(fields: Partial<FailedItem> = {}): FailedItem {
+export function failedItem(fields: Partial<FailedItemRow> = {}): FailedItemRow {
   return {
     ...{ mini_batch: 13, position: 3, is_row: false, name: '/data/0003.png' },
     ...{ message: 'bad image', tries: 1 },

@@ -11,7 +11,7 @@ from tornado import web
 
 from ..client.resume import resume_run
 from ..pipelines.start import start_published
-from ..runs.snapshot.failed_items import FailedItems, failed_items, page_of
+from ..runs.snapshot.failed_item_pages import FailedItems, page_of, read_page
 from ..runs.snapshot.follower import Follower
 from ..runs.snapshot.mini_batches import Grid, MiniBatchDetail, mini_batch_detail
 from ..views import queries
@@ -135,7 +135,7 @@ class FailedItemsHandler(RunsHandler):
         def read() -> FailedItems:
             folder = find_run(run_id)
             page = self.followers.ask(folder, lambda state: page_of(state, group, after))
-            return failed_items(folder, page)
+            return read_page(folder, page)
 
         self.finish(json.dumps(await self.answer(read)))
 

@@ -12,7 +12,7 @@ from typing import Any, TypedDict
 
 from ..errors import visible
 from ..runs.run_folder import RunFolder
-from ..runs.snapshot.failed_items import PAGE_ITEMS
+from ..runs.snapshot.failed_item_pages import PAGE_ITEMS
 from ..runs.snapshot.lookup import plan_lines
 from ..worker.plan_line import PlanLine
 

@@ -13,7 +13,7 @@ from ..runs.journal.lines import decode
 from ..runs.journal.state import RunState
 from ..runs.logs.reader import LogQuery, find_lines
 from ..runs.run_folder import RunFolder
-from ..runs.snapshot.failed_items import FailedItems, failed_items, page_of
+from ..runs.snapshot.failed_item_pages import FailedItems, page_of, read_page
 from ..runs.snapshot.mini_batches import Grid, MiniBatchDetail, grid, mini_batch_detail
 from ..runs.snapshot.snapshot import is_shown_as
 from .previews import Preview, previews
@@ -198,7 +198,7 @@ def answer(
             return failures(context.folder, group)
         case {"ask": "failed_items", "group": str(group), "after": [int(after), int(position)]}:
             page = page_of(context.state(), group, (after, position))
-            return failed_items(context.folder, page)
+            return read_page(context.folder, page)
         case {"ask": "previews", "items": items}:
             return previews(context.folder, places_of(items))
         case {"ask": "mini_batch", "mini_batch": int(mini_batch)}:

@@ -12,7 +12,7 @@ from ..errors import OutputError
 from ..runs.journal.state import FAILED, PARTLY, RETRYING, RunState
 from ..runs.logs.reader import LogQuery
 from ..runs.run_folder import RunFolder
-from ..runs.snapshot.failed_items import FailedItems, failed_items, page_of
+from ..runs.snapshot.failed_item_pages import FailedItems, page_of, read_page
 from ..runs.snapshot.mini_batches import mini_batch_detail
 from ..runs.snapshot.snapshot import Snapshot
 from .html import html_view
@@ -59,7 +59,7 @@ def write_report(
     """
     output = run_output(snapshot)
     groups = [row["group"] for row in snapshot["groups"]]
-    items = [failed_items(folder, page_of(state, group)) for group in groups]
+    items = [read_page(folder, page_of(state, group)) for group in groups]
     data = {
         "output": output,
         "failures": [failures(folder, group) for group in groups],

@@ -15,7 +15,7 @@ from typing import Any
 from ..runs.journal.events import FINAL_STATES, RUN_STATES
 from ..runs.logs.reader import LOG_LEVELS
 from ..runs.snapshot.attempts import AttemptRow
-from ..runs.snapshot.failed_items import FailedItem, FailedItems
+from ..runs.snapshot.failed_item_pages import FailedItemRow, FailedItems
 from ..runs.snapshot.mini_batches import Grid, MiniBatchDetail
 from ..runs.snapshot.progress import Budget, Lane, Straggler
 from ..runs.snapshot.snapshot import GroupRow, Reused, Snapshot, WorkerRow
@@ -42,7 +42,7 @@ _SHAPES = (
     LogWindow,
     FailureRow,
     Failures,
-    FailedItem,
+    FailedItemRow,
     FailedItems,
     Preview,
     AttemptRow,

@@ -232,7 +232,7 @@ export interface Failures {
 }
 
 /** An item that failed for good. ``name`` is its path, or that of the table that it is a row of. */
-export interface FailedItem {
+export interface FailedItemRow {
   readonly mini_batch: number;
   readonly position: number;
   readonly is_row: boolean;
@@ -244,7 +244,7 @@ export interface FailedItem {
 /** Failed items of a group, by mini-batch and position; ``has_more``: others follow. */
 export interface FailedItems {
   readonly group: string;
-  readonly items: readonly FailedItem[];
+  readonly items: readonly FailedItemRow[];
   readonly has_more: boolean;
 }
 

@@ -1,7 +1,7 @@
 import { stripAnsi } from '../model/ansi';
 import { count, plural } from '../model/format';
 import { errorMessage, type Host } from '../model/host';
-import type { FailedItem, FailedItems, Preview } from '../model/wire';
+import type { FailedItemRow, FailedItems, Preview } from '../model/wire';
 import { t } from '../model/words';
 import { button, el, Rows, setHidden, setText } from './dom';
 import { PreviewView } from './preview';
@@ -19,9 +19,9 @@ export class FailedItemList {
   private readonly list = el('ol', 'pr-failed-items');
   private readonly more: HTMLButtonElement;
   private readonly note = el('div', 'pr-more');
-  private readonly rows: Rows<FailedItem>;
+  private readonly rows: Rows<FailedItemRow>;
   private readonly views = new Map<string, ItemRow>();
-  private items: readonly FailedItem[] = [];
+  private items: readonly FailedItemRow[] = [];
   private hasMore = false;
   private total = 0;
   private isAsking = false;
@@ -34,7 +34,7 @@ export class FailedItemList {
     this.more = button('pr-button', t('Show more items'), () => this.fetchMore());
     this.list.tabIndex = 0;
     this.list.setAttribute('aria-label', t('Failed items'));
-    this.rows = new Rows<FailedItem>(this.list, keyOf, (item) => {
+    this.rows = new Rows<FailedItemRow>(this.list, keyOf, (item) => {
       const row = new ItemRow(item, showMiniBatch);
       this.views.set(keyOf(item), row);
       return row;
@@ -68,7 +68,7 @@ export class FailedItemList {
     }
   }
 
-  private async ask(after: Place, before: readonly FailedItem[]): Promise<void> {
+  private async ask(after: Place, before: readonly FailedItemRow[]): Promise<void> {
     this.isAsking = true;
     try {
       const page = await this.host.failedItems(this.group, after);
@@ -82,7 +82,7 @@ export class FailedItemList {
     }
   }
 
-  private fill(page: FailedItems, before: readonly FailedItem[]): void {
+  private fill(page: FailedItems, before: readonly FailedItemRow[]): void {
     this.items = [...before, ...page.items];
     this.hasMore = page.has_more;
     this.rows.draw(this.items);
@@ -127,7 +127,7 @@ class ItemRow {
   private readonly tries = el('span');
   private readonly preview: PreviewView;
 
-  constructor(item: FailedItem, showMiniBatch: (miniBatch: number) => void) {
+  constructor(item: FailedItemRow, showMiniBatch: (miniBatch: number) => void) {
     const name = stripAnsi(item.name);
     const number = count(item.mini_batch);
     const show = button('pr-link', number, () => showMiniBatch(item.mini_batch));
@@ -152,7 +152,7 @@ class ItemRow {
     );
   }
 
-  draw(item: FailedItem): void {
+  draw(item: FailedItemRow): void {
     setText(this.message, stripAnsi(item.message));
     setText(this.tries, item.tries > 1 ? `, ${t('{0} tries', count(item.tries))}` : '');
   }

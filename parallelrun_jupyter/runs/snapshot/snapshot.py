@@ -72,9 +72,10 @@ class Reused(TypedDict):
 class Snapshot(Pace):
     """State and progress of a run. Times in seconds; None while a value is unknown.
 
-    ``can_resume``: the run has ended, and a resume would run some of its mini-batches. ``items_lost``
-    are the failed items that it can run again, since it is known which they are. ``items_per_call``
-    is 0 unless larger calls of ``run()`` do not fit into memory.
+    ``can_resume``: the run has ended, and a resume would run some of its items.
+
+    ``items_lost`` are the failed items without those that lack a result. ``items_per_call`` is 0
+    unless larger calls of ``run()`` do not fit into memory.
     """
 
     run_id: str

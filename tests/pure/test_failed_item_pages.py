@@ -14,12 +14,12 @@ from parallelrun_jupyter.runs.journal.answers import merged
 from parallelrun_jupyter.runs.journal.lines import encode
 from parallelrun_jupyter.runs.journal.state import RunState
 from parallelrun_jupyter.runs.run_folder import RunFolder
-from parallelrun_jupyter.runs.snapshot.failed_items import (
+from parallelrun_jupyter.runs.snapshot.failed_item_pages import (
     BEFORE_FIRST,
     PAGE_ITEMS,
-    FailedItem,
-    failed_items,
+    FailedItemRow,
     page_of,
+    read_page,
 )
 from parallelrun_jupyter.runs.snapshot.lookup import plan_lines
 from parallelrun_jupyter.runs.snapshot.mini_batches import mini_batch_detail
@@ -64,11 +64,11 @@ def write(folder: RunFolder, sizes: Sequence[int], events: Iterable[ev.Event]) -
     return state
 
 
-def all_pages(folder: RunFolder, state: RunState, group: str) -> list[FailedItem]:
-    items: list[FailedItem] = []
+def all_pages(folder: RunFolder, state: RunState, group: str) -> list[FailedItemRow]:
+    items: list[FailedItemRow] = []
     after = BEFORE_FIRST
     while True:
-        page = failed_items(folder, page_of(state, group, after))
+        page = read_page(folder, page_of(state, group, after))
         assert len(page["items"]) == PAGE_ITEMS or not page["has_more"]
         items += page["items"]
         if not page["has_more"]:
@@ -155,7 +155,7 @@ def test_a_page_does_not_cost_more_when_more_items_failed(tmp_path: Path) -> Non
     state = write(folder, [], [failed(0, 1, ((5, 10**9 - 5),), 10**9, is_last=True)])
     folder.plan.write_bytes(line.encode() + b"\n")
     started = time.monotonic()
-    page = failed_items(folder, page_of(state, A, (0, 10**9 - 30)))
+    page = read_page(folder, page_of(state, A, (0, 10**9 - 30)))
     assert time.monotonic() - started < 1
     first = page["items"][0]
     assert (first["position"], first["is_row"], first["name"]) == (10**9 - 29, True, "/data/a.csv")

@@ -25,7 +25,7 @@ _SEARCHED_BYTES = 1 << 30
 """How much of the journal is searched for messages; other items get the message of their group."""
 
 
-class FailedItem(TypedDict):
+class FailedItemRow(TypedDict):
     """An item that failed for good. ``name`` is its path, or that of the table that it is a row of.
 
     ``position`` is its place in the mini-batch, from 0.
@@ -43,7 +43,7 @@ class FailedItems(TypedDict):
     """Failed items of a group, by mini-batch and position; ``has_more``: others follow."""
 
     group: str
-    items: list[FailedItem]
+    items: list[FailedItemRow]
     has_more: bool
 
 
@@ -92,7 +92,7 @@ def _failed_from(state: RunState, groups: Container[str], first: int) -> Iterato
             yield _Failed(mini_batch, None)
 
 
-def failed_items(folder: RunFolder, page: Page) -> FailedItems:
+def read_page(folder: RunFolder, page: Page) -> FailedItems:
     """Return the items of a page, with their names and messages."""
     lines = plan_lines(folder.plan, [failed.mini_batch for failed in page.failed])
     items = []
@@ -140,19 +140,19 @@ def _item(
     position: int,
     page: Page,
     events: list[AttemptFailed | ItemsFailed],
-) -> FailedItem:
+) -> FailedItemRow:
     message = next(iter(page.messages.values()), "")
     tries = set()
     for event in events:
         index = _range_with(event, position)
         if index is None:
             continue
-        if event.worker:
+        if isinstance(event, AttemptFailed) or event.worker:  # else the items were not run alone
             tries.add(event.attempt)
         if event.group in page.messages:
             own = event.messages if isinstance(event, ItemsFailed) else ()
             message = own[index] if own else event.message
-    return FailedItem(
+    return FailedItemRow(
         mini_batch=mini_batch,
         position=position,
         is_row=line.is_table,

@@ -278,7 +278,7 @@ def short_results_exceed(state: RunState, record: RunRecord) -> int:
 
     The result is 0 if ``error_threshold`` allows them.
     """
-    missing = state.items_failed - state.items_lost
+    missing = state.items_failed - sum(group.items_lost for group in state.groups.values())
     return missing if 0 <= record.limits.error_threshold < missing else 0
 
 

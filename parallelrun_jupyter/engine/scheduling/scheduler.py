@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ...formatting import plural
 from ...runs.journal import events
-from ...runs.journal.events import AttemptSucceeded, Event, WarningRaised
+from ...runs.journal.events import AttemptSucceeded, Event, RowsDropped, WarningRaised
 from ...runs.journal.state import RunState
 from . import limits, signals
 from .allocation import Allocation
@@ -50,6 +50,8 @@ class Scheduler:
         For a resume: run only mini-batches with a failed attempt.
     group
         For a resume: run only mini-batches whose last attempt failed in this group.
+    short_results
+        For a resume: the results that are dropped, because their items run again.
     """
 
     def __init__(
@@ -62,7 +64,9 @@ class Scheduler:
         *,
         failed_only: bool = False,
         group: str = "",
+        short_results: Sequence[RowsDropped] = (),
     ) -> None:
+        self._short_results = short_results
         self.state = state or RunState()
         self._failed_only, self._group = failed_only or bool(group), group
         #: failed items that the resume of one group leaves as they are
@@ -114,7 +118,8 @@ class Scheduler:
         if self.state.is_final:
             self._deferred = []
             # Another resume may have completed the run since this one was requested.
-            return [Refuse(_ALL_DONE)] if self.state.is_all_done else []
+            is_all_done = self.state.is_all_done and not self._short_results
+            return [Refuse(_ALL_DONE)] if is_all_done else []
         return self._begin()
 
     @property

@@ -142,7 +142,11 @@ def run_options(prog: str) -> OptionParser:
 def add_resume_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``resume``."""
     add = parser.add_argument
-    add("--failed-only", action="store_true", help="Run only the items that failed, and again mini-batches with fewer results than items.")
+    add(
+        "--failed-only",
+        action="store_true",
+        help="Run only the items that failed, and again mini-batches with fewer results than items.",
+    )
     add("--group", metavar="GROUP", help="Run only the items that failed in this group.")
     add("--compute", metavar="WHERE", help="Where to continue. Default: the compute used before.")
     add("--entry-script", metavar="SCRIPT", help="Path of a corrected script.")

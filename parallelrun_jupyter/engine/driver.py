@@ -15,7 +15,6 @@ from ..runs.journal.events import (
     AttemptSucceeded,
     Event,
     ItemsSucceeded,
-    PartStored,
     RunFinished,
 )
 from ..runs.journal.files import JournalReader, write_state
@@ -24,7 +23,7 @@ from ..runs.journal.state import RunState
 from ..runs.logs import remote_logs
 from ..runs.output.azure_reports import write_reports
 from ..runs.output.committed_rows import CommittedRows, publish, remove_parts
-from ..runs.output.manifest import parts_of
+from ..runs.output.stored_parts import PartIndex
 from ..runs.resume_request import read_resume, write_refusal
 from ..runs.run_folder import RunFolder
 from ..worker.child_loop import traceback_text
@@ -93,7 +92,7 @@ class Driver:
         self._resume = read_resume(folder)
         self._record = self._resume.applied_to(folder.read_record())
         self._rows = CommittedRows()
-        self._parts: list[PartStored] = []
+        self._parts = PartIndex()
         self._short_results = ShortResults()
         state = self._read_journal()
         short_results = self._short_results.in_group(self._resume.group)
@@ -175,10 +174,9 @@ class Driver:
         return bool(state.failed or state.items_lost or (state.items_failed and is_by_item))
 
     def _note(self, event: Event) -> None:
-        """Index the committed rows."""
+        """Index the committed rows, and the parts in the store."""
         self._rows.note(event)
-        if isinstance(event, PartStored):
-            self._parts.append(event)
+        self._parts.note(event)
 
     def _store_rows(self, rows: bytes) -> tuple[int, int]:
         """Append rows to the part file; return the number of the part and their offset in it."""
@@ -264,8 +262,7 @@ class Driver:
         record = self._record
         if record.output.in_parts:
             self._committer.flush()
-            parts = parts_of(self._parts)
-            self._publisher = Publisher.for_parts(self._folder, record, parts, self._post)
+            self._publisher = Publisher.for_parts(self._folder, record, self._parts, self._post)
             self._publisher.start()
             return
         target = self._folder.final_file(record) if record.output.append_rows else None

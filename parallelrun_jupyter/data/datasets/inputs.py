@@ -186,23 +186,26 @@ def _changes_in_store(
         for url, size, version in line.files:
             versions[url] = size, version
             users.setdefault(url, []).append(index)
-
-    def changes_of(url: str, *, is_gone: bool) -> Iterator[Change]:
-        for index in dict.fromkeys(users[url]):
-            mini_batch, line = planned[index]
-            positions = (k for k, path in enumerate(line.paths) if path == url)
-            yield from (Change(mini_batch, position, url, is_gone) for position in positions)
-
     missing = set(versions)
     for folder in dataset.folders():
         for url, size, version in folder:
             if url in missing:
                 missing.remove(url)
                 if versions[url] != (size, version):
-                    yield from changes_of(url, is_gone=False)
-    for url in users:
-        if url in missing:
-            yield from changes_of(url, is_gone=True)
+                    lines = [planned[index] for index in dict.fromkeys(users[url])]
+                    yield from _changes_of(url, lines, is_gone=False)
+    for url in filter(missing.__contains__, users):
+        lines = [planned[index] for index in dict.fromkeys(users[url])]
+        yield from _changes_of(url, lines, is_gone=True)
+
+
+def _changes_of(
+    url: str, planned: list[tuple[int, PlanLine]], *, is_gone: bool
+) -> Iterator[Change]:
+    for mini_batch, line in planned:
+        for position, path in enumerate(line.paths):
+            if path == url:
+                yield Change(mini_batch, position, url, is_gone)
 
 
 def difference(before: bytes, now: bytes | None) -> str:

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from ...runs.journal.answers import Answers, without
 from ...runs.journal.events import RowsDropped
-from ...runs.journal.state import LEFT, PARTLY, SUCCEEDED, RunState
+from ...runs.journal.state import LEFT, SUCCEEDED, RunState
 from ...runs.resume_request import ResumeRequest
 
 WHOLE = -1
@@ -46,27 +46,41 @@ def resume_fates(
     short_results
         The results that are dropped, because their items run again.
     """
-    retried = frozenset(state.failed_mini_batches(request.group))
-    only_retried = request.failed_only or bool(request.group)
-    statuses = bytes(state.statuses)
-    dropped: dict[int, list[RowsDropped]] = {}
-    for result in short_results:
-        dropped.setdefault(result.mini_batch, []).append(result)
+    return _FatesOfItems(state, request, short_results).fate_of
 
-    def status_of(mini_batch: int) -> int:
-        return statuses[mini_batch] if mini_batch < len(statuses) else LEFT
 
-    def fate_of_rest(mini_batch: int) -> Fate:
-        """Return the fate of items without an answer."""
-        answers = state.answers.get(mini_batch)
-        if mini_batch in retried and answers is None:
-            return Fate.RETRIED
-        return Fate.LEFT_ALONE if only_retried and mini_batch not in retried else Fate.FIRST
+class _FatesOfItems:
+    """The fates of a resume; the parameters are those of `resume_fates`."""
 
-    def ranges_of(mini_batch: int) -> Iterator[tuple[int, int, Fate]]:
-        """Yield (first, count, fate) of the items of a mini-batch that was not answered at once."""
-        shorts = dropped.get(mini_batch, [])
-        answers = state.answers.get(mini_batch)
+    def __init__(
+        self, state: RunState, request: ResumeRequest, short_results: Sequence[RowsDropped]
+    ) -> None:
+        self._state = state
+        self._statuses = bytes(state.statuses)
+        self._group = request.group
+        self._only_retried = request.failed_only or bool(request.group)
+        self._retried = frozenset(state.failed_mini_batches(request.group))
+        self._dropped: dict[int, list[RowsDropped]] = {}
+        for result in short_results:
+            self._dropped.setdefault(result.mini_batch, []).append(result)
+
+    def fate_of(self, mini_batch: int, position: int) -> Fate:
+        """Return the fate of an item, or of a whole mini-batch."""
+        if mini_batch in self._state.answers or mini_batch in self._dropped:
+            ranges = list(self._ranges_of(mini_batch))
+            if position == WHOLE:
+                return _together({fate for _, _, fate in ranges})
+            fates = (fate for first, count, fate in ranges if first <= position < first + count)
+            return next(fates, Fate.FIRST)
+        status = self._statuses[mini_batch] if mini_batch < len(self._statuses) else LEFT
+        if status == SUCCEEDED:
+            return Fate.KEPT
+        return Fate.RETRIED if mini_batch in self._retried else self._fate_of_unanswered(mini_batch)
+
+    def _ranges_of(self, mini_batch: int) -> Iterator[tuple[int, int, Fate]]:
+        """Yield (first, count, fate) of the items of a mini-batch whose items differ."""
+        shorts = self._dropped.get(mini_batch, [])
+        answers = self._state.answers.get(mini_batch)
         if answers is None:  # all its items succeeded
             answers = Answers(shorts[0].of, [(0, shorts[0].of)])
         drops = [(short.first, short.items) for short in shorts]
@@ -75,23 +89,14 @@ def resume_fates(
         for first, count in without(answers.of, [*without(answers.of, answers.succeeded), *drops]):
             yield first, count, Fate.KEPT
         for first, count, group in answers.failed:
-            is_retried = not request.group or group == request.group
+            is_retried = self._group in {"", group}
             yield first, count, Fate.RETRIED if is_retried else Fate.LEFT_ALONE
         for first, count in answers.left:
-            yield first, count, fate_of_rest(mini_batch)
+            yield first, count, self._fate_of_unanswered(mini_batch)
 
-    def fate_of(mini_batch: int, position: int) -> Fate:
-        if mini_batch in state.answers or mini_batch in dropped:
-            ranges = list(ranges_of(mini_batch))
-            if position == WHOLE:
-                return _together({fate for _, _, fate in ranges})
-            in_range = (f for first, count, f in ranges if first <= position < first + count)
-            return next(in_range, Fate.FIRST)
-        if status_of(mini_batch) in {SUCCEEDED, PARTLY}:
-            return Fate.KEPT
-        return fate_of_rest(mini_batch)
-
-    return fate_of
+    def _fate_of_unanswered(self, mini_batch: int) -> Fate:
+        is_run = mini_batch in self._retried or not self._only_retried
+        return Fate.FIRST if is_run else Fate.LEFT_ALONE
 
 
 def _together(fates: set[Fate]) -> Fate:

@@ -33,7 +33,9 @@ class ShortResults:
                     self._results.pop((event.mini_batch, first), None)
 
     def _add(self, event: AttemptSucceeded | ItemsSucceeded) -> None:
-        first, of = (event.first, event.of) if isinstance(event, ItemsSucceeded) else (0, event.items)
+        first, of = (
+            (event.first, event.of) if isinstance(event, ItemsSucceeded) else (0, event.items)
+        )
         key = event.mini_batch, first
         self._unnamed.setdefault((event.mini_batch, event.attempt), []).append(key)
         self._results[key] = RowsDropped(

@@ -121,24 +121,26 @@ def publish(
         groups = [PartGroup([StoredPart.of_json(row)]) for row in job["parts"]]
     in_use = [part for group in groups for part in group.parts_in_use()]
 
-    def read_schema(part: StoredPart) -> pa.Schema:
+    def read_schema(part: StoredPart) -> tuple[str, tuple[pa.Schema, int]]:
         schema = _schema_of(store, f"{url}/{part.name}", part.rows)
         report_progress()
-        return schema
+        return part.name, schema
 
     with ThreadPoolExecutor(_CONNECTIONS) as pool:
-        schemas = list(pool.map(read_schema, in_use))
-    by_name = {part.name: schema for part, schema in zip(in_use, schemas, strict=True)}
-    common = unify_schemas((_mini_batches(part), by_name[part.name]) for part in in_use)
+        schemas = dict(pool.map(read_schema, in_use))
+    common = unify_schemas((_mini_batches(part), schemas[part.name][0]) for part in in_use)
     parts = _spliced(groups, Splicer(store, url, common, job["temporary"], report_progress))
     names = {part.name for part in parts}
     if any(part.sources for part in [*parts, *spliced]):
         write_spliced(spliced_path, [part for part in parts if part.sources])
     for number, part in enumerate(parts):
-        if part.name in by_name and not is_fitting(by_name[part.name], common):
+        if part.name not in schemas:
+            continue
+        schema, size_bytes = schemas[part.name]
+        if not is_fitting(schema, common):
             size_bytes = _rewrite(store, url, part, common, job["temporary"])
-            parts[number] = replace(part, size_bytes=size_bytes)
             report_progress()
+        parts[number] = replace(part, size_bytes=size_bytes)
     _delete_leftovers(store, url, names, report_progress)
     columns = [(field.name, str(field.type)) for field in common] if common is not None else []
     rows = [_manifest_row(part) for part in parts]
@@ -182,17 +184,19 @@ def _mini_batches(part: StoredPart) -> str:
     return mini_batches_text(part.low, part.high)
 
 
-def _schema_of(store: ObjectStore, url: str, rows: int) -> pa.Schema:
+def _schema_of(store: ObjectStore, url: str, rows: int) -> tuple[pa.Schema, int]:
+    """Return the schema of a part that has this number of rows, and its bytes."""
     with plain_errors(store.storage, url), store.files.open(url, cache_type="none") as file:
         parquet = pq.ParquetFile(file)
         schema, rows_now = parquet.schema_arrow, parquet.metadata.num_rows
+        size_bytes = int(file.size)
     if rows_now != rows:
         msg = (
             f"{url!r} has {rows_now:,} rows, but {rows:,} were uploaded: another process has changed "
             "it. Start a new run with an output folder of its own."
         )
         raise OutputError(msg)
-    return schema
+    return schema, size_bytes
 
 
 def _rewrite(

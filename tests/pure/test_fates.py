@@ -96,9 +96,9 @@ class Model:
             return Fate.RETRIED if only and group in {"", SHORT} else Fate.KEPT
         if item:
             return Fate.RETRIED if group in {"", item} else Fate.LEFT_ALONE
-        if self.is_retried(group):
-            return Fate.FIRST if any(self.items) else Fate.RETRIED
-        return Fate.LEFT_ALONE if only else Fate.FIRST
+        if self.last_group and group in {"", self.last_group}:
+            return Fate.RETRIED
+        return Fate.LEFT_ALONE if only and not self.is_retried(group) else Fate.FIRST
 
 
 @st.composite
@@ -150,9 +150,10 @@ def test_each_item_has_its_own_fate(
     drawn: tuple[Model, ...], failed_only: bool, group: str
 ) -> None:
     state, shorts = RunState(), ShortResults()
-    for event in (event for model in drawn for event in model.events):
-        state.apply(event)
-        shorts.note(event)
+    for model in drawn:
+        for event in model.events:
+            state.apply(event)
+            shorts.note(event)
     request = ResumeRequest(failed_only=failed_only, group=group)
     dropped = shorts.in_group(group) if failed_only or group else []
     fate_of = resume_fates(state, request, dropped)
@@ -173,14 +174,15 @@ def test_dropping_short_results_leaves_the_items_to_run(
     drawn: tuple[Model, ...], group: str
 ) -> None:
     state, shorts = RunState(), ShortResults()
-    events = [event for model in drawn for event in model.events]
-    for event in [PlanFinished(1, 4, 4 * OF), *events]:
+    events: list[Event] = [event for model in drawn for event in model.events]
+    for event in events:
         state.apply(event)
         shorts.note(event)
     dropped = shorts.in_group(group)
-    for event in [RunResumed(2, True, 1, "", group), *dropped]:
-        state.apply(event)
-        shorts.note(event)
+    state.apply(RunResumed(2, failed_only=True, mini_batches=1, script="", group=group))
+    for drop in dropped:
+        state.apply(drop)
+        shorts.note(drop)
     assert not shorts.in_group()
     kept = sum(item == "kept" for model in drawn for item in model.items)
     others = sum(item in GROUPS for model in drawn for item in model.items)
@@ -311,8 +313,8 @@ def refusal(folder: RunFolder, record: Any, state: RunState, *, failed_only: boo
 
 
 def test_a_completed_run_with_failed_items_goes_on_either_way(tmp_path: Path) -> None:
-    answers = [items_succeeded(1, 0, 4, 4), items_failed(1, ((4, 1),), GROUPS[0])]
-    folder, record, state = run_of(tmp_path, succeeded(0), *answers)
+    failed = items_failed(1, ((4, 1),), GROUPS[0])
+    folder, record, state = run_of(tmp_path, succeeded(0), items_succeeded(1, 0, 4, 4), failed)
     (folder.output / "part-1.rows").write_bytes(b"rows")
     assert not state.is_all_done
     assert is_resumable(state, record)
@@ -370,7 +372,7 @@ def test_a_driver_finds_the_short_results_that_a_resume_drops(
         "parallelrun_jupyter.engine.driver.Scheduler",
         lambda *_, short_results, **__: passed.extend(short_results),
     )
-    driver = Driver(folder, lambda *_: NoPool())  # type: ignore[arg-type,return-value]
+    driver = Driver(folder, lambda *_: NoPool())  # type: ignore[arg-type]
     driver.close()
     assert [(event.mini_batch, event.first, event.items) for event in passed] == expected
     if expected:

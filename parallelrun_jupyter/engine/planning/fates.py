@@ -60,6 +60,9 @@ class _FatesOfItems:
         self._group = request.group
         self._only_retried = request.failed_only or bool(request.group)
         self._retried = frozenset(state.failed_mini_batches(request.group))
+        self._last_failed = frozenset(
+            k for k, group in state.failed_in.items() if request.group in {"", group}
+        )
         self._dropped: dict[int, list[RowsDropped]] = {}
         for result in short_results:
             self._dropped.setdefault(result.mini_batch, []).append(result)
@@ -75,7 +78,7 @@ class _FatesOfItems:
         status = self._statuses[mini_batch] if mini_batch < len(self._statuses) else LEFT
         if status == SUCCEEDED:
             return Fate.KEPT
-        return Fate.RETRIED if mini_batch in self._retried else self._fate_of_unanswered(mini_batch)
+        return self._fate_of_unanswered(mini_batch)
 
     def _ranges_of(self, mini_batch: int) -> Iterator[tuple[int, int, Fate]]:
         """Yield (first, count, fate) of the items of a mini-batch whose items differ."""
@@ -95,6 +98,8 @@ class _FatesOfItems:
             yield first, count, self._fate_of_unanswered(mini_batch)
 
     def _fate_of_unanswered(self, mini_batch: int) -> Fate:
+        if mini_batch in self._last_failed:  # they were in the attempt that failed, or reopened
+            return Fate.RETRIED
         is_run = mini_batch in self._retried or not self._only_retried
         return Fate.FIRST if is_run else Fate.LEFT_ALONE
 

@@ -176,7 +176,8 @@ class Driver:
     def _note(self, event: Event) -> None:
         """Index the committed rows, and the parts in the store."""
         self._rows.note(event)
-        self._parts.note(event)
+        if self._record.output.in_parts:
+            self._parts.note(event)
 
     def _store_rows(self, rows: bytes) -> tuple[int, int]:
         """Append rows to the part file; return the number of the part and their offset in it."""

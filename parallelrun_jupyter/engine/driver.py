@@ -256,7 +256,8 @@ class Driver:
     def _assign(self, action: Assign) -> None:
         lines = self._plan.lines(action.first, action.count)
         if action.ranges:
-            lines = [PlanLine.decode(line).only(action.ranges).encode() for line in lines]
+            line = PlanLine.decode(lines[0]).only(action.ranges, isolates=action.isolates)
+            lines = [line.encode()]
         self._pool.assign(action.node, action.first, action.attempt, lines)
 
     def _publish(self) -> None:

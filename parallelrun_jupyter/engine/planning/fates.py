@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from typing import TypeAlias
 
-from ...runs.journal.answers import Answers, without
+from ...runs.journal.answers import Answers
 from ...runs.journal.events import RowsDropped
 from ...runs.journal.state import LEFT, SUCCEEDED, RunState
 from ...runs.resume_request import ResumeRequest
+from ...worker.item_ranges import without
 
 WHOLE = -1
 """Stands for the position of an item: all items of the mini-batch together."""

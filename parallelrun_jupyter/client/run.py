@@ -48,7 +48,7 @@ class Run:
         run.failed_items()                         # one row for each failed item
         run.failures()                             # one row for each failed attempt
         run.try_one(17)                            # mini-batch 17 in this process; %debug works
-        run.resume(failed_only=True)               # retries only the mini-batches that failed
+        run.resume(failed_only=True)               # retries only the items that failed
     """
 
     def __init__(self, folder: RunFolder) -> None:
@@ -253,21 +253,24 @@ class Run:
     ) -> Run:
         """Continue a run that has ended: the same run, in the same folder.
 
-        Mini-batches that succeeded are kept. The others run; those that failed get ``run_max_try``
-        new attempts and read their input files again, so a repaired file is enough. If the run
-        had an output file, the new one replaces it atomically.
+        Items that succeeded are kept. The others run; those that failed get ``run_max_try`` new
+        attempts and read their input files again, so a repaired file is enough. Their rows are
+        put at their place in the output; if the run had an output file, the new one replaces it
+        atomically.
 
         Parameters
         ----------
         failed_only
-            Run only the mini-batches that failed.
+            Run only the items that failed. If ``run()`` returned fewer elements than items, it is
+            unknown which items failed: these mini-batches run again as a whole, and their earlier
+            rows are dropped. Default: such results are kept, since a script may leave out rows.
         entry_script
             Path of a corrected script. The earlier one is kept beside it in the run's folder.
         compute
             Where to continue, as in `submit`. Default: the compute used before.
         group
-            Run only the mini-batches whose last attempt failed in this group of `failure_groups`.
-            The others that failed stay failed and still count. Implies ``failed_only``.
+            Run only the items that failed in this group of `failure_groups`. The others that
+            failed stay failed and still count. Implies ``failed_only``.
 
         Returns
         -------
@@ -279,10 +282,10 @@ class Run:
         RunFolderError
             The run is still active, or has nothing left to run.
         ConfigError
-            An environment variable that holds a secret is not set in this process, or no
-            mini-batch failed in ``group``.
+            An environment variable that holds a secret is not set in this process, or no item
+            failed in ``group``.
         InputError
-            An input has changed since its mini-batch ran or was planned. The run is unchanged.
+            An input has changed, and its rows are kept or it has not run yet. The run is unchanged.
         EntryScriptError
             The corrected script cannot be used.
         LaunchError

@@ -156,8 +156,12 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
 def add_resume_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``resume``."""
     add = parser.add_argument
-    add("--failed-only", action="store_true", help="Run only the mini-batches that failed.")
-    add("--group", metavar="GROUP", help="Run only the mini-batches that failed in this group.")
+    add(
+        "--failed-only",
+        action="store_true",
+        help="Run only the items that failed, and again mini-batches with fewer results than items.",
+    )
+    add("--group", metavar="GROUP", help="Run only the items that failed in this group.")
     add("--compute", metavar="WHERE", help="Where to continue. Default: the compute used before.")
     add("--entry-script", metavar="SCRIPT", help="Path of a corrected script.")
 

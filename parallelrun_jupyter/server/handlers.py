@@ -171,7 +171,7 @@ class ResumeHandler(RunsHandler):
     @web.authenticated
     @authorized
     async def post(self, run_id: str) -> None:
-        """Resume a run that has ended; the body selects the mini-batches to run.
+        """Resume a run that has ended; the body selects the items to run.
 
         ``{"failed_only": true}``: those that failed; with ``{"group": "..."}`` in addition: those
         that failed in that group.

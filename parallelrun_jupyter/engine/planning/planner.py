@@ -11,12 +11,11 @@ from pathlib import Path
 from ...data.local.file_versions import FileVersions
 from ...data.tables.table_files import input_warnings_to
 from ...errors import ParallelRunError
-from ...runs.journal.state import LEFT, SUCCEEDED, RunState
-from ...runs.resume_request import ResumeRequest
 from ...runs.run_record import RunRecord
 from ..child_process import LOST, ChildProcess, Message
 from ..scheduling.signals import PlanAdvanced, PlanFailed, Signal, Warned
-from .plan_file import Fate, Fates, write_plan
+from .fates import Fate, Fates
+from .plan_file import write_plan
 
 
 class Planner:
@@ -34,7 +33,7 @@ class Planner:
     post
         Called with each signal, from another thread.
     fate_of
-        For a resume: returns how to treat a mini-batch of the earlier plan.
+        For a resume: returns how to treat an item of the earlier plan.
     """
 
     def __init__(
@@ -84,10 +83,11 @@ class Planner:
             return
         with suppress(OSError), closing(FileVersions(self._plan)) as versions:
             # For an input without a recorded version, a resume compares its time with the plan's.
-            versions.record(self._is_left_alone)
+            versions.record(self._is_left_alone if self._fate_of else None)
 
-    def _is_left_alone(self, mini_batch: int) -> bool:
-        return self._fate_of is not None and self._fate_of(mini_batch) is Fate.LEFT_ALONE
+    def _is_left_alone(self, mini_batch: int, position: int) -> bool:
+        assert self._fate_of is not None
+        return self._fate_of(mini_batch, position) is Fate.LEFT_ALONE
 
     def _listen(self, child: ChildProcess) -> None:
         """Post the messages of the process as signals; an end without a result is a failure."""
@@ -112,20 +112,3 @@ class Planner:
         elif end.error != LOST:  # the plan is complete; the file of versions is not
             text = f"the versions of the input files could not be recorded: {end.sentence}"
             self._post(Warned(text, end.traceback))
-
-
-def resume_fates(state: RunState, request: ResumeRequest) -> Fates:
-    """Return the function that decides how to treat a mini-batch of an earlier plan."""
-    retried = frozenset(state.failed_mini_batches(request.group))
-    only_retried = request.failed_only or bool(request.group)
-    statuses = bytes(state.statuses)
-
-    def fate_of(mini_batch: int) -> Fate:
-        status = statuses[mini_batch] if mini_batch < len(statuses) else LEFT
-        if status == SUCCEEDED:
-            return Fate.KEPT
-        if mini_batch in retried:
-            return Fate.RETRIED
-        return Fate.LEFT_ALONE if only_retried else Fate.FIRST
-
-    return fate_of

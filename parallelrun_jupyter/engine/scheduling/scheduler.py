@@ -117,7 +117,8 @@ class Scheduler:
         if self.state.is_final:
             self._deferred = []
             # Another resume may have completed the run since this one was requested.
-            return [Refuse(_ALL_DONE)] if self.state.is_all_done else []
+            is_over = self.state.is_all_done and not self._short_results
+            return [Refuse(_ALL_DONE)] if is_over else []
         return self._begin()
 
     @property

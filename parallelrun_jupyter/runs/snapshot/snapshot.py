@@ -269,16 +269,23 @@ def is_shown_as(text: str, shown: str) -> bool:
 
 
 def is_resumable(state: RunState, record: RunRecord) -> bool:
-    """Return whether a resume of an ended run would run any mini-batch."""
+    """Return whether a resume of an ended run would run any item.
+
+    One with ``failed_only`` may also run the items of short results again; see
+    `short_results_exceed`.
+    """
     return not state.is_all_done and not short_results_exceed(state, record)
 
 
-def short_results_exceed(state: RunState, record: RunRecord) -> int:
+def short_results_exceed(state: RunState, record: RunRecord, group: str = "") -> int:
     """Return the number of items without a result in mini-batches that a resume keeps.
 
-    The result is 0 if ``error_threshold`` allows them.
+    The result is 0 if ``error_threshold`` allows them. A plain resume keeps all short results; one
+    of a ``group`` runs those of the group again.
     """
-    missing = state.items_failed - sum(group.items_lost for group in state.groups.values())
+    missing = state.items_failed - state.items_lost
+    if group in state.groups:
+        missing -= state.groups[group].items_missing
     return missing if 0 <= record.limits.error_threshold < missing else 0
 
 

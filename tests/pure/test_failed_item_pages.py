@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parallelrun_jupyter.runs.journal import events as ev
-from parallelrun_jupyter.runs.journal.answers import merged
 from parallelrun_jupyter.runs.journal.lines import encode
 from parallelrun_jupyter.runs.journal.state import RunState
 from parallelrun_jupyter.runs.run_folder import RunFolder
@@ -23,6 +22,7 @@ from parallelrun_jupyter.runs.snapshot.failed_item_pages import (
 )
 from parallelrun_jupyter.runs.snapshot.lookup import plan_lines
 from parallelrun_jupyter.runs.snapshot.mini_batches import mini_batch_detail
+from parallelrun_jupyter.worker.item_ranges import merged
 from parallelrun_jupyter.worker.plan_line import PlanLine
 
 A, B = "ValueError at a.py:1 in run", "KeyError at a.py:2 in run"

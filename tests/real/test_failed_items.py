@@ -153,7 +153,6 @@ def run(mini_batch):
 """
 
 
-@pytest.mark.xfail(reason="the worker does not answer for single items yet", strict=True)
 def test_pictures_cut_in_half_are_the_failed_items(
     start_text: Callable[..., Run], tmp_path: Path
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TypedDict
 
-from ..journal.answers import count_of, merged
+from ...worker.item_ranges import count_of, merged
 from ..journal.events import (
     AttemptFailed,
     AttemptSucceeded,

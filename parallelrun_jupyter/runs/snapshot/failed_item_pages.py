@@ -8,8 +8,8 @@ from itertools import islice
 from typing import TypedDict
 
 from ...errors import visible
+from ...worker.item_ranges import merged
 from ...worker.plan_line import PlanLine
-from ..journal.answers import merged
 from ..journal.events import AttemptFailed, Event, ItemRanges, ItemsFailed
 from ..journal.lines import decode
 from ..journal.state import FAILED, RunState

@@ -7,7 +7,7 @@ from typing import TypedDict
 
 from ...errors import visible
 from ...formatting import plural
-from ..journal.answers import count_of, merged
+from ...worker.item_ranges import count_of, merged
 from ..journal.state import FAILED, LEFT, PARTLY, RETRYING, SUCCEEDED, RunState
 from ..run_folder import RunFolder
 from .attempts import AttemptRow, attempts_of

@@ -439,6 +439,8 @@ class RunState:
                 self.failed -= status == FAILED
             if name:  # it failed there, until an attempt ends
                 self.failed_in[mini_batch] = name
+            if answers is not None and not answers.succeeded and not answers.failed:
+                del self.answers[mini_batch]  # all of it runs again, perhaps with other items
             if status in {FAILED, PARTLY}:
                 self._set_status(mini_batch, RETRYING)
         for group in self.groups.values():

@@ -16,6 +16,7 @@ from parallelrun_jupyter.runs.journal.events import (
     AttemptSucceeded,
     InitFailed,
     ItemsFailed,
+    ItemsSucceeded,
     NodeJoined,
     PlanFinished,
     RunFinished,
@@ -90,6 +91,8 @@ def meaning_of(run: Run) -> dict[int, list[Any]]:
     for event in run.events(follow=False):
         if isinstance(event, AttemptSucceeded):
             found[event.mini_batch].append((event.attempt, event.items, event.rows, event.crc))
+        elif isinstance(event, ItemsSucceeded):
+            found[event.mini_batch].append((event.attempt, event.first, event.items, event.crc))
         elif isinstance(event, AttemptFailed):
             where = event.group if event.kind in {"exception", "timeout"} else ""
             found[event.mini_batch].append(
@@ -103,8 +106,9 @@ def meaning_of(run: Run) -> dict[int, list[Any]]:
 FAULTS = ["raise=3", "once-hang=8", "exit=17", "once-kill=25", "segfault=33", "none=41", "short=50"]
 
 
+@pytest.mark.parametrize("isolates", [True, False])
 def test_the_same_faults_have_the_same_meaning_and_the_same_bytes(
-    numbers: Path, tmp_path: Path, request: pytest.FixtureRequest
+    numbers: Path, tmp_path: Path, request: pytest.FixtureRequest, isolates: bool
 ) -> None:
     found: dict[str, Any] = {}
     for backend in BACKENDS:
@@ -112,7 +116,7 @@ def test_the_same_faults_have_the_same_meaning_and_the_same_bytes(
         marks.mkdir()
         run = start(
             "faults.py", numbers, place_of(backend, request), [marks, *FAULTS], mini_batch_size=2,
-            error_threshold=-1, run_max_try=2, run_invocation_timeout=2,
+            error_threshold=-1, run_max_try=2, run_invocation_timeout=2, isolate_failures=isolates,
         )  # fmt: skip
         assert end_of(run) == "Completed"
         snapshot = run.snapshot()
@@ -122,7 +126,9 @@ def test_the_same_faults_have_the_same_meaning_and_the_same_bytes(
     short = found["local"][0][25][-1]
     assert short[1:3] == (2, short[2])
     assert short[2].startswith("run() returned 0 results for 2 items at faults.py:")
-    assert found["local"][1] == {"succeeded": 26, "failed": 4, "items_failed": 10, "rows": 50}
+    whole = {"succeeded": 26, "failed": 4, "items_failed": 10, "rows": 50}
+    by_item = {"succeeded": 30, "failed": 0, "items_failed": 6, "rows": 54}
+    assert found["local"][1] == (by_item if isolates else whole)
 
 
 def test_an_init_that_cannot_succeed_ends_the_run(compute: str, numbers: Path) -> None:

@@ -142,7 +142,7 @@ class Scheduler:
         state = self.state
         again = {*state.failed_mini_batches(self._group)}
         again.update(event.mini_batch for event in self._short_results)
-        whole = state.succeeded - sum(status == PARTLY for status in state.statuses)
+        whole = state.succeeded - state.statuses.count(PARTLY)
         count = len(again) if self._failed_only else state.planned - whole
         self._record(events.RunResumed(self._now, self._failed_only, count, script, self._group))
         for event in self._short_results:

@@ -17,6 +17,7 @@ from .peers import command as peers
 
 _ALL = (
     "overhead",
+    "items",
     "starts",
     "seed",
     "work",

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .environment import Environment
     from .errors import ParallelRunError
     from .notebook.run_details import RunDetails
+    from .worker.retry_after import RetryAfter
 
 _HOMES = {
     "DaskCompute": "config.dask_compute",
@@ -46,6 +47,7 @@ _HOMES = {
     "ParallelRunConfig": "config.run_config",
     "ParallelRunError": "errors",
     "ParallelRunStep": "config.step",
+    "RetryAfter": "worker.retry_after",
     "Run": "client.run",
     "RunDetails": "notebook.run_details",
     "TabularDataset": "data.datasets.tabular_dataset",
@@ -64,6 +66,7 @@ __all__ = [
     "ParallelRunConfig",
     "ParallelRunError",
     "ParallelRunStep",
+    "RetryAfter",
     "Run",
     "RunDetails",
     "TabularDataset",

@@ -40,6 +40,7 @@ class Remedy(Enum):
     RESUME = "runs the remaining mini-batches"
     FAILURES = "lists the failed attempts"
     FAILURE_GROUPS = "lists the groups"
+    FAILED_ITEMS = "lists the failed items"
     LOGS = "shows the script's output"
     LIST = "lists the runs"
 
@@ -50,6 +51,7 @@ _PYTHON = {
     Remedy.RESUME: "run.resume()",
     Remedy.FAILURES: "run.failures()",
     Remedy.FAILURE_GROUPS: "run.failure_groups()",
+    Remedy.FAILED_ITEMS: "run.failed_items()",
     Remedy.LOGS: "run.logs()",
     Remedy.LIST: "Run.list()",
 }
@@ -61,6 +63,7 @@ _NAMES: dict[Interface, dict[Remedy, str]] = {
         Remedy.RESUME: "'parallelrun resume{run}'",
         Remedy.FAILURES: "'parallelrun failures{run}'",
         Remedy.FAILURE_GROUPS: "'parallelrun failures{run}'",
+        Remedy.FAILED_ITEMS: "'parallelrun failures{run} --items'",
         Remedy.LOGS: "'parallelrun logs{run}'",
         Remedy.LIST: "'parallelrun list'",
     },

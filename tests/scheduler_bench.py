@@ -9,9 +9,10 @@ from parallelrun_jupyter.engine.scheduling import signals as sg
 from parallelrun_jupyter.engine.scheduling.allocation import Allocation, Pending
 from parallelrun_jupyter.engine.scheduling.limits import LOST_NODE_GRACE_MS, Limits
 from parallelrun_jupyter.engine.scheduling.scheduler import Scheduler
-from parallelrun_jupyter.runs.journal.events import Event, RunFinished
+from parallelrun_jupyter.runs.journal.events import Event, ItemRanges, RunFinished
 from parallelrun_jupyter.runs.journal.lines import decode, encode
 from parallelrun_jupyter.runs.journal.state import RunState
+from parallelrun_jupyter.worker.item_ranges import merged
 
 ITEMS = 5
 """Items in each mini-batch."""
@@ -28,17 +29,23 @@ class Bench:
         nodes: tuple[str, ...] = ("n0",),
         state: RunState | None = None,
         allocate: Callable[[RunState], Allocation] = Pending,
+        items_of: Callable[[int], int] = lambda _: ITEMS,
         **resume: Any,
     ) -> None:
-        self.scheduler = Scheduler(
-            limits or Limits(), nodes, allocate, lambda _: ITEMS, state, **resume
-        )
+        self.items_of = items_of
+        self.scheduler = Scheduler(limits or Limits(), nodes, allocate, items_of, state, **resume)
+        #: (mini_batch, attempt) -> its items, if not all
+        self.ranges: dict[tuple[int, int], ItemRanges] = {}
+        #: the (mini_batch, attempt) pairs that the worker runs in parts
+        self.isolating: set[tuple[int, int]] = set()
         self.now = state.at_ms if state else 0
+        #: number of the part file of rows
+        self.part = state.drivers if state else 0
         self.events: list[Any] = []
         #: (node, mini_batch, attempt)
         self.assigned: list[tuple[str, int, int]] = []
-        #: (node, offset) -> mini_batch, for the rows of finished attempts
-        self.rows: dict[tuple[str, int], int] = {}
+        #: (node, offset) -> mini_batch and first item, for the rows of finished attempts
+        self.rows: dict[tuple[str, int], tuple[int, int]] = {}
         self.uploads: list[sg.UploadPart] = []
         #: the name of a part -> the mini-batches whose rows it has
         self.store: dict[str, list[int]] = {}
@@ -53,13 +60,18 @@ class Bench:
             self.now += 1
             self._perform(self.scheduler.handle(signal, self.now))
 
-    def _perform(self, actions: Iterable[sg.Action]) -> None:
+    def _perform(self, actions: Iterable[sg.Action]) -> None:  # noqa: C901 - one flat match
         for action in actions:
             match action:
                 case sg.Record(event):
                     self.events.append(event)
-                case sg.Assign(node, first, count, attempt):
+                case sg.Assign(node, first, count, attempt, ranges, isolates):
                     self.assigned += [(node, k, attempt) for k in range(first, first + count)]
+                    for mini_batch in range(first, first + count):
+                        self.ranges[mini_batch, attempt] = ranges
+                        (self.isolating.add if isolates else self.isolating.discard)(
+                            (mini_batch, attempt)
+                        )
                 case sg.UploadPart():
                     self.uploads.append(action)
                 case sg.StopNodes(drain):
@@ -94,14 +106,48 @@ class Bench:
         """Report a finished attempt, whose node holds the rows."""
         self.assigned.remove((node, mini_batch, attempt))
         offset = len(self.rows)
-        self.rows[node, offset] = mini_batch
-        success = sg.Success(mini_batch, attempt, ITEMS, rows, 10, 3 * rows, 0)
-        self.send(sg.AttemptsSucceeded(node, f"{node}w0", (success,), 0, offset))
+        self.rows[node, offset] = mini_batch, 0
+        success = sg.Success(mini_batch, attempt, self.items_of(mini_batch), rows, 10, 3 * rows, 0)
+        self.send(sg.AttemptsSucceeded(node, f"{node}w0", (success,), self.part, offset))
+
+    def items_run(self, mini_batch: int, attempt: int) -> list[int]:
+        """Return the items of an attempt."""
+        whole = ((0, self.items_of(mini_batch)),)
+        ranges = self.ranges[mini_batch, attempt] or whole
+        return [item for first, count in ranges for item in range(first, first + count)]
+
+    def answer(
+        self, node: str, mini_batch: int, attempt: int, failed: Iterable[tuple[int, sg.Failure]]
+    ) -> None:
+        """Report the end of an attempt in which some items failed."""
+        self.assigned.remove((node, mini_batch, attempt))
+        failures = dict(failed)
+        items = self.items_run(mini_batch, attempt)
+        offset = len(self.rows)
+        results = []
+        for first, count in merged((item, 1) for item in items if item not in failures):
+            self.rows[node, len(self.rows)] = mini_batch, first
+            results.append(sg.RangeResult(first, count, count, 1, 0))
+        groups = {failure.group: failure for failure in failures.values()}
+        of_groups = []
+        for group, failure in groups.items():
+            positions = [(k, 1) for k, other in sorted(failures.items()) if other.group == group]
+            texts = tuple(failure.message for _ in positions)
+            of_groups.append(sg.ItemFailures(tuple(positions), texts, failure))
+        self.send(
+            sg.ItemsAnswered(
+                node, f"{node}w0", mini_batch, attempt, len(items), 10,
+                tuple(results), tuple(of_groups), self.part, offset,
+            )
+        )  # fmt: skip
 
     def fail(self, node: str, mini_batch: int, attempt: int, failure: sg.Failure = BAD) -> None:
         """Report a failed attempt."""
+        items = self.items_run(mini_batch, attempt)
         self.assigned.remove((node, mini_batch, attempt))
-        self.send(sg.AttemptErrored(node, f"{node}w0", mini_batch, attempt, ITEMS, 10, failure))
+        self.send(
+            sg.AttemptErrored(node, f"{node}w0", mini_batch, attempt, len(items), 10, failure)
+        )
 
     def lose(self, name: str, *, blames: bool = True) -> None:
         """Lose a node."""
@@ -120,12 +166,12 @@ class Bench:
     def upload(self, number: int = 0, *, is_reported: bool = True) -> None:
         """Store a part; its node may be lost before it reports that."""
         upload = self.uploads.pop(number)
-        mini_batches = [self.rows[upload.node, offset] for _, offset, _, _ in upload.pieces]
-        assert mini_batches == [k for k, _, _, _ in upload.pieces]
+        results = [self.rows[upload.node, offset] for _, offset, _, _ in upload.pieces]
+        assert [k for k, _ in results] == [k for k, _, _, _ in upload.pieces]
         name = f"part-{upload.first:09d}-{upload.node}-{self.now}"
-        self.store[name] = mini_batches
+        self.store[name] = [mini_batch for mini_batch, _ in results]
         if is_reported:
-            rows = ITEMS * len(mini_batches)
+            rows = ITEMS * len(results)
             self.send(sg.PartUploaded(upload.node, upload.first, name, rows, 99))
 
     # Time and the end

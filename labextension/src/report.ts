@@ -1,11 +1,13 @@
 import type { Host, LogQuery } from './model/host';
 import { textFilter } from './model/text_filter';
 import {
+  type FailedItems,
   type Failures,
   type Grid,
   LOG_LEVELS,
   type LogWindow,
   type MiniBatchDetail,
+  type Preview,
   type RunOutput,
 } from './model/wire';
 import { t } from './model/words';
@@ -15,6 +17,9 @@ import { RunView } from './views/run';
 interface Report {
   readonly output: RunOutput;
   readonly failures: readonly Failures[];
+  /** The first failed items of each group, and previews of some. */
+  readonly items: readonly FailedItems[];
+  readonly previews: readonly Preview[];
   readonly log: LogWindow;
   readonly details: readonly MiniBatchDetail[];
   /** The grids that cells with several mini-batches open into. */
@@ -45,6 +50,17 @@ class ReportHost implements Host {
   async failures(group: string): Promise<Failures> {
     const empty = { group, traceback: '', rows: [], attempts: 0 };
     return this.report.failures.find((failures) => failures.group === group) ?? empty;
+  }
+
+  async failedItems(group: string): Promise<FailedItems> {
+    const page = this.report.items.find((items) => items.group === group);
+    return { group, items: page?.items ?? [], has_more: false };
+  }
+
+  async previews(items: readonly (readonly [number, number])[]): Promise<readonly Preview[]> {
+    return this.report.previews.filter((preview) =>
+      items.some(([mb, position]) => mb === preview.mini_batch && position === preview.position),
+    );
   }
 
   async miniBatch(miniBatch: number): Promise<MiniBatchDetail> {

@@ -1,5 +1,13 @@
 import type { Actions, Host, LogQuery } from './model/host';
-import type { Failures, Grid, LogWindow, MiniBatchDetail, RunOutput } from './model/wire';
+import type {
+  FailedItems,
+  Failures,
+  Grid,
+  LogWindow,
+  MiniBatchDetail,
+  Preview,
+  RunOutput,
+} from './model/wire';
 import { RunView } from './views/run';
 import { VisibilityObserver } from './views/visibility';
 
@@ -39,6 +47,14 @@ class CommHost implements Host {
 
   failures(group: string): Promise<Failures> {
     return this.ask({ ask: 'failures', group }) as Promise<Failures>;
+  }
+
+  failedItems(group: string, after: readonly [number, number]): Promise<FailedItems> {
+    return this.ask({ ask: 'failed_items', group, after }) as Promise<FailedItems>;
+  }
+
+  previews(items: readonly (readonly [number, number])[]): Promise<readonly Preview[]> {
+    return this.ask({ ask: 'previews', items }) as Promise<readonly Preview[]>;
   }
 
   miniBatch(miniBatch: number): Promise<MiniBatchDetail> {

@@ -42,11 +42,14 @@ test('a group names its place, message, attempts and losses', () => {
   assert.equal(
     visibleText(find(failures.node, 'summary')),
     '✗ ValueError at score.py:10 in run bad image ' +
-      '3 attempts, 10 items without a result, first in mini-batch 1,234',
+      '3 attempts, 10 items without a result, 1 mini-batch lost, first in mini-batch 1,234',
   );
   draw({ groups: [group({ items_missing: 0 })] });
-  assert.match(visibleText(failures.node), /3 attempts, 1 mini-batch lost, first/);
-  draw({ groups: [group({ items_missing: 0, mini_batches_lost: 0, attempts: 1 })] });
+  assert.match(visibleText(failures.node), /3 attempts, 10 items failed, 1 mini-batch lost, first/);
+  draw({ groups: [group({ items_failed: 12, mini_batches_lost: 0 })] });
+  assert.match(visibleText(failures.node), /, 2 items failed, 10 items without a result, first/);
+  const retried = { items_failed: 0, items_missing: 0, mini_batches_lost: 0, attempts: 1 };
+  draw({ groups: [group(retried)] });
   assert.match(visibleText(failures.node), /1 attempt, retried, first/);
   draw({ groups: [group({ first_mini_batch: -1, attempts: 2 })] });
   assert.match(visibleText(failures.node), /2 attempts to start a worker/);
@@ -141,39 +144,45 @@ test('hidden groups are counted', () => {
 });
 
 test('a retry is offered once the run has ended, for all failures and for each group', async () => {
-  draw({ failed: 2, groups: [group()] });
-  assert.doesNotMatch(visibleText(failures.node), /Retry/);
+  draw({ items_lost: 13, groups: [group()] });
+  assert.doesNotMatch(visibleText(failures.node), /again/);
   const end = completed({
-    failed: 2,
-    groups: [group({ mini_batches_lost: 2 }), group({ group: 'KeyError', mini_batches_lost: 1 })],
+    items_lost: 13,
+    groups: [
+      group({ items_failed: 12, items_missing: 0 }),
+      group({ group: 'KeyError', items_failed: 11 }),
+      group({ group: 'short' }),
+    ],
   });
   draw(end);
   const groups = [...failures.node.querySelectorAll<HTMLDetailsElement>('details')];
   for (const node of groups) {
     node.open = true;
   }
-  click(failures.node, 'Retry these 2');
+  click(failures.node, 'Run these 12 items again');
   await settle();
   assert.deepEqual(
     host.calls.filter((call) => call.startsWith('resume')),
     ['resume failed ValueError at score.py:10 in run'],
   );
-  assert.match(visibleText(groups[1] as Element), /Retry this one/);
-  assert.match(visibleText(failures.node), /Retry only the 2 failed mini-batches/);
+  assert.match(visibleText(groups[1] as Element), /Run this item again/);
+  assert.doesNotMatch(visibleText(groups[2] as Element), /again/);
+  assert.match(visibleText(failures.node), /Run the 13 failed items again/);
 });
 
 test('no retry is offered if it would be refused, or from a page that is read-only', () => {
-  draw(completed({ failed: 2, can_resume: false, groups: [group()] }));
-  assert.doesNotMatch(visibleText(failures.node), /Retry/);
+  draw(completed({ items_lost: 2, can_resume: false, groups: [group()] }));
+  assert.doesNotMatch(visibleText(failures.node), /again/);
   host.actions = null;
-  draw(completed({ failed: 2, groups: [group()] }));
-  assert.doesNotMatch(visibleText(failures.node), /Retry/);
+  draw(completed({ items_lost: 2, groups: [group()] }));
+  assert.doesNotMatch(visibleText(failures.node), /again/);
 });
 
-test('outputs of earlier versions, without hints and can_resume, are drawn', () => {
-  const { can_resume: _, ...old } = snapshot(completed({ failed: 1 }));
-  const { hint: __, ...oldGroup } = group();
-  draw({ ...old, groups: [oldGroup as ReturnType<typeof group>], can_resume: undefined as never });
+test('outputs of earlier versions, without hints and counts of items, are drawn', () => {
+  const { can_resume: _, items_lost: __, ...old } = snapshot(completed({ items_failed: 1 }));
+  const { hint: ___, items_failed: ____, ...oldGroup } = group();
+  const missing = { can_resume: undefined as never, items_lost: undefined as never };
+  draw({ ...old, groups: [oldGroup as ReturnType<typeof group>], ...missing });
   assert.match(visibleText(failures.node), /ValueError/);
-  assert.match(visibleText(failures.node), /Retry only the 1 failed mini-batch/);
+  assert.match(visibleText(failures.node), /Run the 1 failed item again/);
 });

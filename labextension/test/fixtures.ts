@@ -1,11 +1,14 @@
 /** Snapshots and hosts for tests. Each function takes the fields that matter to the test. */
 import type { Actions, Host, LogQuery } from '../src/model/host';
 import type {
+  FailedItemRow,
+  FailedItems,
   Failures,
   Grid,
   GroupRow,
   LogWindow,
   MiniBatchDetail,
+  Preview,
   RunOutput,
   RunRow,
   Snapshot,
@@ -43,7 +46,10 @@ const SNAPSHOT: Snapshot = {
   left: 60,
   items_succeeded: 400,
   items_failed: 0,
+  items_lost: 0,
   items_left: 600,
+  items_per_call: 0,
+  reused: null,
   rows: 400,
   attempts_failed: 0,
   error_threshold: 0,
@@ -92,7 +98,23 @@ export function group(fields: Partial<GroupRow> = {}): GroupRow {
   return {
     ...{ group: 'ValueError at score.py:10 in run', kind: 'error', message: 'bad image' },
     ...{ traceback: '', first_mini_batch: 13, attempts: 3, mini_batches_lost: 1 },
-    ...{ items_missing: 10, hint: '' },
+    ...{ items_failed: 10, items_missing: 10, hint: '' },
+    ...fields,
+  };
+}
+
+export function failedItem(fields: Partial<FailedItemRow> = {}): FailedItemRow {
+  return {
+    ...{ mini_batch: 13, position: 3, is_row: false, name: '/data/0003.png' },
+    ...{ message: 'bad image', tries: 1 },
+    ...fields,
+  };
+}
+
+export function preview(fields: Partial<Preview> = {}): Preview {
+  return {
+    ...{ mini_batch: 13, position: 3, outcome: 'shown', detail: '', picture: '', text: '' },
+    ...{ columns: [], columns_hidden: 0 },
     ...fields,
   };
 }
@@ -127,6 +149,11 @@ export class FakeHost implements Host {
   cells: (first: number, count: number) => Grid = (first, count) => ({
     ...{ first, count, per_cell: 1, cells: '#'.repeat(count) },
   });
+  items: (after: readonly [number, number]) => Omit<FailedItems, 'group'> = () => ({
+    ...{ items: [], has_more: false },
+  });
+  previewOf: (place: readonly [number, number]) => Preview = ([mini_batch, position]) =>
+    preview({ mini_batch, position });
   actions: Actions | null = {
     cancel: async (drain) => {
       this.answer(`cancel ${drain ? 'drain' : 'stop'}`, null);
@@ -148,8 +175,17 @@ export class FakeHost implements Host {
     return this.answer(`failures ${name}`, this.failed(name));
   }
 
+  async failedItems(name: string, after: readonly [number, number]): Promise<FailedItems> {
+    return this.answer(`items ${name} ${after}`, { group: name, ...this.items(after) });
+  }
+
+  async previews(places: readonly (readonly [number, number])[]): Promise<readonly Preview[]> {
+    return this.answer(`previews ${places.join(' ')}`, places.map(this.previewOf));
+  }
+
   async miniBatch(miniBatch: number): Promise<MiniBatchDetail> {
-    const detail = { worker: '', items: ['a.png'], items_count: 1, attempts: [] };
+    const counts = { items_count: 1, items_failed: 0, failed_ranges: [] };
+    const detail = { worker: '', items: ['a.png'], ...counts, attempts: [] };
     const state = 'succeeded' as MiniBatchDetail['state'];
     return this.answer(`mini-batch ${miniBatch}`, { mini_batch: miniBatch, state, ...detail });
   }

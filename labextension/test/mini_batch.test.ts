@@ -28,11 +28,11 @@ test('a mini-batch shows its items and attempts, as text', async () => {
     attempts: [
       {
         ...{ attempt: 1, worker: 'n0w0', succeeded: false, at_s: 65, duration_s: 2.5, rows: 0 },
-        ...{ group: 'ValueError at score.py:10', message: EVIL },
+        ...{ ranges: [], items_failed: 12, group: 'ValueError at score.py:10', message: EVIL },
       },
       {
         ...{ attempt: 2, worker: 'n0w1', succeeded: true, at_s: 70, duration_s: 1, rows: 1 },
-        ...{ group: '', message: '' },
+        ...{ ranges: [], items_failed: 0, group: '', message: '' },
       },
     ],
   };
@@ -43,8 +43,47 @@ test('a mini-batch shows its items and attempts, as text', async () => {
   assert.deepEqual(texts(view.node, 'li'), ['a.png', EVIL_AS_TEXT]);
   assert.match(visibleText(view.node), /and 10 other items/);
   assert.deepEqual(texts(view.node, 'tbody tr'), [
-    `1 n0w0 ✗ failed 1:05 2.5 s ValueError at score.py:10: ${EVIL_AS_TEXT}`,
-    '2 n0w1 ✓ done, 1 row 1:10 1.0 s',
+    `1 n0w0 all ✗ failed 1:05 2.5 s ValueError at score.py:10: ${EVIL_AS_TEXT}`,
+    '2 n0w1 all ✓ done, 1 row 1:10 1.0 s',
+  ]);
+});
+
+test('a mini-batch that failed in part names its failed items, from position 0', async () => {
+  detail = {
+    state: 'partly failed' as MiniBatchDetail['state'],
+    ...{ items: ['a.png', 'b.png'], items_count: 30, items_failed: 7 },
+    failed_ranges: [
+      [3, 3],
+      [1200, 1],
+    ],
+    attempts: [
+      {
+        ...{ attempt: 4, worker: 'n0w0', succeeded: false, at_s: 1, duration_s: 1, rows: 0 },
+        ...{ ranges: [[17, 1]], items_failed: 1, group: 'ValueError', message: '' },
+      },
+      {
+        ...{ attempt: 5, worker: 'n0w0', succeeded: true, at_s: 1, duration_s: 1, rows: 8 },
+        ...{
+          ranges: [
+            [3, 3],
+            [9, 1],
+          ],
+          items_failed: 2,
+          group: '',
+          message: '',
+        },
+      },
+    ],
+  };
+  view.show(7);
+  await settle();
+  const parts = /partly failed: 7 items failed \(items 3 to 5, 1,200 and 3 other items\)/;
+  assert.match(visibleText(view.node), parts);
+  assert.equal(view.node.querySelector('ol')?.start, 0);
+  assert.deepEqual(texts(view.node, 'tbody td:nth-child(3)'), ['item 17', 'items 3 to 5, 9']);
+  assert.deepEqual(texts(view.node, 'tbody td:nth-child(4)'), [
+    '✗ failed',
+    '✓ done, 8 rows, 2 items failed',
   ]);
 });
 

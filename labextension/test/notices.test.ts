@@ -23,6 +23,25 @@ test('a run that is well has no notices', () => {
   assert.equal(shown({}), '');
 });
 
+test('an update names the run whose rows it took, and counts the other items', () => {
+  const reused = { run_id: '20260101-abc', items: 999_990, changed: 2, new: 8, gone: 3 };
+  const words = '999,990 items taken from run 20260101-abc, 10 run: 8 new, 2 changed; 3 gone';
+  assert.equal(shown({ reused }), words);
+  const all = '1 item taken from run 20260101-abc, 0 run';
+  assert.equal(shown({ reused: { ...reused, items: 1, changed: 0, new: 0, gone: 0 } }), all);
+});
+
+test('a limit of items in a call is shown', () => {
+  assert.equal(
+    shown({ items_per_call: 25 }),
+    'run() receives at most 25 items: more do not fit into memory',
+  );
+});
+
+test('outputs of earlier versions have no such notices', () => {
+  assert.equal(shown({ reused: undefined as never, items_per_call: undefined as never }), '');
+});
+
 test('a stall is shown once it is longer than usual, also between snapshots', () => {
   assert.equal(shown({ quiet_s: 9 }), '');
   assert.equal(shown({ quiet_s: 9 }, 3), '! no progress for 12 s');

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 from ..errors import Remedy, RunFailedError
 from ..formatting import plural
+from ..runs.failed_items import FailedItem
 from ..runs.journal.events import AttemptFailed, Event, ItemsFailed
 from ..runs.journal.failure_groups import FailureGroup, costliest_first
 from ..runs.run_record import RunRecord
@@ -36,9 +38,41 @@ _GROUP_COLUMNS = (
     "message",
     "attempts",
     "mini_batches_lost",
+    "items_lost",
     "items_missing",
     "first_mini_batch",
 )
+_ITEM_TYPES: dict[str, Any] = {
+    "mini_batch": "int64",
+    "position": "Int64",
+    "number": "Int64",
+    "tries": "int64",
+}
+"""Types of the columns of failed items that are not text."""
+
+SHOWN_ITEMS = 50
+"""Number of failed items in a terminal."""
+
+_SHOWN_CHARS = 100
+
+
+def items_frame(items: Iterable[FailedItem], *, logs: bool) -> pd.DataFrame:
+    """Return a row for each failed item, with ``log`` as the last column if ``logs`` is set."""
+    import pandas as pd
+
+    columns: list[list[object]] = [[] for _ in FailedItem._fields]
+    for item in items:
+        for column, value in zip(columns, item, strict=True):
+            column.append(value)
+    text = pd.StringDtype("python")  # rows of a group share the text of its traceback
+    frame: pd.DataFrame = pd.DataFrame(
+        {
+            name: pd.Series(column, dtype=_ITEM_TYPES.get(name, text))
+            for name, column in zip(FailedItem._fields, columns, strict=True)
+            if logs or name != "log"
+        }
+    )
+    return frame
 
 
 def attempts_frame(events: Iterable[Event]) -> pd.DataFrame:
@@ -78,15 +112,20 @@ def failure_of(follower: Follower, last: Snapshot) -> RunFailedError:
     causes = [
         group
         for group in state.groups.values()
-        if group.mini_batches_lost
+        if group.items_lost
         or group.items_missing
         or (group.first_mini_batch < 0 and group.group in state.reason)
     ]
     heads = [group_text(follower.record, group) for group in costliest_first(causes)[:1]]
     if state.traceback:
         heads.append(state.traceback.rstrip())
-    message = "\n".join([*heads, f"run {last['run_id']} failed: {last['reason']}."])
-    return RunFailedError(message, last["run_id"], remedy=[Remedy.FAILURES, Remedy.LOGS])
+    items = f"{plural(state.items_failed, 'item')} failed" if state.items_failed else ""
+    reason = last["reason"]
+    if items and not reason.startswith(items):
+        reason = f"{reason}; {items}"
+    message = "\n".join([*heads, f"run {last['run_id']} failed: {reason}."])
+    remedy = [Remedy.FAILED_ITEMS] if items else []
+    return RunFailedError(message, last["run_id"], remedy=[*remedy, Remedy.FAILURES, Remedy.LOGS])
 
 
 def group_text(record: RunRecord, group: FailureGroup, end: str = "") -> str:
@@ -109,6 +148,8 @@ def group_text(record: RunRecord, group: FailureGroup, end: str = "") -> str:
             f"first in mini-batch {group.first_mini_batch}; "
             f"{plural(group.attempts, 'attempt')} failed there"
         )
+        if group.items_lost:
+            effect += f"; {plural(group.items_lost, 'item')} failed"
     verb = "run() begins at" if group.items_missing else "raised at"
     hint = hint_of(record, group)
     return f"{body}\n{verb} {place}, {effect}{end}" + (f"\nhint: {hint}" if hint else "")
@@ -119,6 +160,37 @@ def failures_text(record: RunRecord, groups: Iterable[FailureGroup]) -> str:
     return "\n\n".join(group_text(record, group, _lost(group)) for group in costliest_first(groups))
 
 
+def items_text(items: Iterable[FailedItem], number: int, more: str) -> str:
+    """Return the first failed items as a table; all that are not shown are a last line.
+
+    Parameters
+    ----------
+    items
+        The failed items.
+    number
+        Their number.
+    more
+        How to see all of them.
+    """
+    cells = [("ITEM", "MINI-BATCH", "ERROR", "MESSAGE")]
+    for item in islice(items, SHOWN_ITEMS):
+        name = "unknown" if item.item is None else text.plain(item.item)
+        cells.append((name, f"{item.mini_batch}", text.plain(item.error), _cut(item.message)))
+    widths = [max(len(row[k]) for row in cells) for k in range(3)]
+    lines = ["  ".join([*map(str.ljust, row, widths), row[-1]]).rstrip() for row in cells]
+    hidden = number - len(cells) + 1
+    return "\n".join([*lines, f"and {hidden:,} more: {more}"] if hidden > 0 else lines)
+
+
+def _cut(message: str) -> str:
+    shown = text.plain(message)
+    return shown if len(shown) <= _SHOWN_CHARS else f"{shown[: _SHOWN_CHARS - 3]}..."
+
+
 def _lost(group: FailureGroup) -> str:
-    is_short = group.items_missing and not group.mini_batches_lost
-    return "" if is_short else f"; {plural(group.mini_batches_lost, 'mini-batch')} lost"
+    is_of_items = group.items_missing or group.items_lost
+    return (
+        ""
+        if is_of_items and not group.mini_batches_lost
+        else f"; {plural(group.mini_batches_lost, 'mini-batch')} lost"
+    )

@@ -7,13 +7,14 @@ import os
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import InputError, OutputError
 from ..formatting import plural
 from ..runs.journal.files import JournalReader
 from ..runs.output.committed_rows import committed_rows, committed_table, published_notes, read_rows
-from ..runs.output.manifest import MANIFEST, parts_of, read_manifest
+from ..runs.output.manifest import MANIFEST, read_manifest
+from ..runs.output.stored_parts import ordered_parts, read_spliced
 from ..runs.run_folder import RunFolder
 from ..runs.run_record import RunRecord
 from ..runs.snapshot.snapshot import Snapshot
@@ -88,9 +89,11 @@ def _frame_of_parts(folder: RunFolder, record: RunRecord, *, is_published: bool)
     try:
         with ObjectStore(StorageSpec.of_spec(record.output.storage)) as store:
             if is_published:
-                names = read_manifest(_read(store, f"{url}/{MANIFEST}"), folder.run_id, url)
+                manifest = _read(store, f"{url}/{MANIFEST}")
+                pieces = [_Piece(name) for name in read_manifest(manifest, folder.run_id, url)]
             else:
-                names = [part.name for part in parts_of(JournalReader(folder.journal).read())]
+                pieces = _pieces_in_journal(folder)
+            names = list(dict.fromkeys(piece.name for piece in pieces))
             with ThreadPoolExecutor(_CONCURRENT_READS) as pool:
                 tables = list(pool.map(lambda name: _table(store, f"{url}/{name}"), names))
     except InputError as error:
@@ -99,9 +102,30 @@ def _frame_of_parts(folder: RunFolder, record: RunRecord, *, is_published: bool)
     schema = unify_schemas((name, table.schema) for name, table in zip(names, tables, strict=True))
     frame: pd.DataFrame = pd.DataFrame()
     if schema is not None:
-        parts = [fitted(table, schema, name) for name, table in zip(names, tables, strict=True)]
-        frame = pa.concat_tables(parts).to_pandas()
+        of_name = {
+            name: fitted(table, schema, name) for name, table in zip(names, tables, strict=True)
+        }
+        rows = [of_name[piece.name].slice(piece.offset, piece.rows) for piece in pieces]
+        frame = pa.concat_tables(rows).to_pandas()
     return frame
+
+
+class _Piece(NamedTuple):
+    """Consecutive rows of a part; None for all from ``offset``."""
+
+    name: str
+    offset: int = 0
+    rows: int | None = None
+
+
+def _pieces_in_journal(folder: RunFolder) -> list[_Piece]:
+    """Return the rows of the parts stored so far, in input order."""
+    spliced = read_spliced(folder.spliced_parts)
+    pieces = []
+    for group in ordered_parts(lambda: JournalReader(folder.journal).read(), spliced):
+        pieces += [_Piece(s.name, s.offset, s.rows) for s in group.segments]
+        pieces += [_Piece(part.name) for part in group.parts if not group.segments]
+    return pieces
 
 
 def _read(store: ObjectStore, url: str) -> bytes:

@@ -45,6 +45,11 @@ from .launcher import end_leftovers, launch
 _START_LIMIT_S = 20.0
 _POLL_S = 0.02
 _SHOWN_GROUPS = 5
+_START_ANEW = "Start a new run, with a run() that returns one element for each item"
+_RUN_SHORT_AGAIN = (
+    "run.resume(failed_only=True, entry_script=...), with a run() that returns one element for each "
+    "item, runs those mini-batches again"
+)
 
 
 def resume_run(
@@ -63,14 +68,13 @@ def resume_run(
     follower
         The run.
     failed_only
-        Run only the mini-batches that failed.
+        Run only the items that failed, and the mini-batches with short results.
     entry_script
         A corrected script; its file name may differ.
     compute
         Where to continue; None for the compute used before.
     group
-        Run only the mini-batches whose last attempt failed in this group, named as in a snapshot;
-        None for all.
+        Run only the items that failed in this group, named as in a snapshot; None for all.
     environ
         Environment variables. Secrets are read from here: the run's folder holds only their names.
 
@@ -80,11 +84,11 @@ def resume_run(
         The run is still active, or has nothing left to run.
     ConfigError
         A secret variable or the credential of a store is missing; the compute cannot be used; no
-        failed mini-batch is in the group; the output folder is missing and cannot be created.
+        failed item is in the group; the output folder is missing and cannot be created.
     EntryScriptError
         The corrected script cannot be used.
     InputError
-        An input of a committed mini-batch has changed. The run is unchanged.
+        An input has changed whose rows are kept, or which has not run yet. The run is unchanged.
     LaunchError
         The driver did not start.
     """
@@ -118,15 +122,19 @@ def _resume(
 ) -> None:
     """Check the request, and start a driver for it."""
     folder, record = follower.folder, follower.record
-    if entry_script is not None and follower.state.is_all_done:
+    if entry_script is not None and follower.state.is_all_done and not snapshot["items_failed"]:
         warnings.warn(
             f"run {folder.run_id} is Completed and nothing in it failed: the corrected script has "
             "nothing to run. Submit it as a new run to process all inputs with it.",
             stacklevel=4,
         )
         return
-    _check_resumable(snapshot, follower.state, record, failed_only=failed_only or group is not None)
+    failed_only = failed_only or group is not None
+    _check_resumable(snapshot, follower.state, failed_only=failed_only)
     group = "" if group is None else _failed_group(follower.state, group, folder.run_id)
+    if not failed_only or group:
+        _check_short_results(follower.state, record, group)
+    _check_kept_rows(folder, record, follower.state)
     _check_variables(record, folder.run_id, environ)
     target = None if compute is None else as_compute(compute, environ)
     if target is not None:
@@ -138,7 +146,7 @@ def _resume(
     end_leftovers(folder)
     script = _replace_script(folder, record, Path(entry_script)) if entry_script else None
     request = ResumeRequest(
-        failed_only=failed_only or bool(group),
+        failed_only=failed_only,
         group=group,
         script=script.digest if script else "",
         place={} if target is None else _place(target, record),
@@ -227,52 +235,68 @@ def _place(target: Compute, record: RunRecord) -> dict[str, Any]:
     }
 
 
-def _check_resumable(
-    snapshot: Snapshot, state: RunState, record: RunRecord, *, failed_only: bool
-) -> None:
+def _check_resumable(snapshot: Snapshot, state: RunState, *, failed_only: bool) -> None:
+    """Check that the run has ended, and that the resume has something to run."""
     run_id = snapshot["run_id"]
     if not snapshot["is_final"]:
         msg = f"run {run_id} is {snapshot['state']}: it is still active, and cannot be resumed."
         raise RunFolderError(msg, run_id, remedy=[Remedy.WAIT, Remedy.CANCEL])
-    if state.is_all_done:
-        if snapshot["items_failed"]:
-            msg = (
-                f"run {run_id} is Completed, and a resume keeps mini-batches that succeeded, although "
-                f"run() returned nothing for {plural(snapshot['items_failed'], 'item')}. Start a new "
-                "run, with a run() that returns one element for each item."
-            )
-            raise RunFolderError(msg)
+    if state.is_all_done and not snapshot["items_failed"]:
         msg = f"run {run_id} is Completed and nothing in it failed: there is nothing to resume."
         raise RunFolderError(msg)
-    _check_short_results(state, record)
-    if failed_only and not snapshot["failed"] and not snapshot["retrying"]:
-        msg = f"no mini-batch of run {run_id} has failed."
+    if state.is_all_done and not failed_only:
+        msg = (
+            f"run {run_id} is Completed, and a resume keeps mini-batches that succeeded, although "
+            f"run() returned nothing for {plural(snapshot['items_failed'], 'item')}. "
+            f"{_RUN_SHORT_AGAIN}."
+        )
+        raise RunFolderError(msg)
+    if failed_only and not snapshot["items_failed"] and not snapshot["retrying"]:
+        msg = f"no item of run {run_id} has failed."
         raise RunFolderError(msg, run_id, remedy=[Remedy.RESUME])
 
 
-def _check_short_results(state: RunState, record: RunRecord) -> None:
+def _check_short_results(state: RunState, record: RunRecord, group: str) -> None:
     """Refuse a resume that would fail immediately because missing results stay missing."""
-    missing = short_results_exceed(state, record)
+    missing = short_results_exceed(state, record, group)
     if missing:
+        scope = f"a resume of the group {group!r}" if group else "a resume"
         msg = (
             f"run {record.run_id} cannot be resumed: {plural(missing, 'item')} without a result in "
-            f"mini-batches that succeeded, error_threshold allows {record.limits.error_threshold:,}, and a "
-            "resume keeps mini-batches that succeeded. Start a new run, with a run() that returns one element "
-            "for each item, or with a larger error_threshold (-1 for any number)."
+            f"mini-batches that succeeded, error_threshold allows {record.limits.error_threshold:,}, and "
+            f"{scope} keeps these mini-batches. {_RUN_SHORT_AGAIN}. Or start a new run with a larger "
+            "error_threshold (-1 for any number)."
+        )
+        raise RunFolderError(msg)
+
+
+def _check_kept_rows(folder: RunFolder, record: RunRecord, state: RunState) -> None:
+    """Check that the rows of a completed run are still in their part files.
+
+    They are removed after a run whose failed items, if any, are those of short results, unless items
+    fail one by one.
+    """
+    has_parts = record.output.append_rows and not record.output.in_parts
+    if state.state == "Completed" and has_parts and state.rows and not folder.parts():
+        msg = (
+            f"run {folder.run_id} is Completed, and its rows are only in its output, to which a "
+            f"resume cannot add. {_START_ANEW}."
         )
         raise RunFolderError(msg)
 
 
 def _failed_group(state: RunState, name: str, run_id: str) -> str:
-    """Return the full name of a group that has failed mini-batches."""
-    groups = sorted(set(state.failed_in.values()))
+    """Return the full name of a group that has failed items."""
+    of_items = {group for answers in state.answers.values() for _, _, group in answers.failed}
+    of_short_results = {name for name, group in state.groups.items() if group.items_missing}
+    groups = sorted({*state.failed_in.values(), *of_items, *of_short_results})
     matches = [name] if name in groups else [group for group in groups if is_shown_as(group, name)]
     if len(matches) == 1:
         return matches[0]
     listed = ", ".join(map(repr, groups[:_SHOWN_GROUPS]))
     more = f" and {len(groups) - _SHOWN_GROUPS:,} more" if len(groups) > _SHOWN_GROUPS else ""
     msg = (
-        f"no failed mini-batch of run {run_id} is in the group {name!r}."
+        f"no failed item of run {run_id} is in the group {name!r}."
         f"{nearest_hint(name, groups)} The groups are: {listed}{more}."
     )
     raise ConfigError(msg, run_id, remedy=[Remedy.FAILURE_GROUPS])

@@ -15,6 +15,7 @@ from ..formatting import nearest_hint, text_filter
 from ..notebook import live
 from ..notebook.feed import settle
 from ..runs import run_folder
+from ..runs.failed_items import failed_items
 from ..runs.journal.events import RUN_STATES, Event
 from ..runs.journal.files import JournalReader
 from ..runs.logs import reader
@@ -23,7 +24,7 @@ from ..runs.snapshot.follower import POLL_S, Follower, watch
 from ..runs.snapshot.snapshot import Snapshot
 from ..views import text
 from ..views.run_list import public, run_row, table
-from .failures import attempts_frame, failure_of, groups_frame
+from .failures import attempts_frame, failure_of, groups_frame, items_frame
 from .results import read_frame
 from .resume import resume_run
 from .try_one import line_of, trial_of
@@ -44,9 +45,10 @@ class Run:
 
         run.wait_for_completion(show_output=True)  # shows progress until the run ends
         run.to_pandas()                            # the rows that the script returned
+        run.failed_items()                         # one row for each failed item
         run.failures()                             # one row for each failed attempt
         run.try_one(17)                            # mini-batch 17 in this process; %debug works
-        run.resume(failed_only=True)               # retries only the mini-batches that failed
+        run.resume(failed_only=True)               # retries only the items that failed
     """
 
     def __init__(self, folder: RunFolder) -> None:
@@ -251,21 +253,24 @@ class Run:
     ) -> Run:
         """Continue a run that has ended: the same run, in the same folder.
 
-        Mini-batches that succeeded are kept. The others run; those that failed get ``run_max_try``
-        new attempts and read their input files again, so a repaired file is enough. If the run
-        had an output file, the new one replaces it atomically.
+        Items that succeeded are kept. The others run; those that failed get ``run_max_try`` new
+        attempts and read their input files again, so a repaired file is enough. Their rows are
+        put at their place in the output; if the run had an output file, the new one replaces it
+        atomically.
 
         Parameters
         ----------
         failed_only
-            Run only the mini-batches that failed.
+            Run only the items that failed. If ``run()`` returned fewer elements than items, it is
+            unknown which items failed: these mini-batches run again as a whole, and their earlier
+            rows are dropped. Default: such results are kept, since a script may leave out rows.
         entry_script
             Path of a corrected script. The earlier one is kept beside it in the run's folder.
         compute
             Where to continue, as in `submit`. Default: the compute used before.
         group
-            Run only the mini-batches whose last attempt failed in this group of `failure_groups`.
-            The others that failed stay failed and still count. Implies ``failed_only``.
+            Run only the items that failed in this group of `failure_groups`. The others that
+            failed stay failed and still count. Implies ``failed_only``.
 
         Returns
         -------
@@ -277,10 +282,10 @@ class Run:
         RunFolderError
             The run is still active, or has nothing left to run.
         ConfigError
-            An environment variable that holds a secret is not set in this process, or no
-            mini-batch failed in ``group``.
+            An environment variable that holds a secret is not set in this process, or no item
+            failed in ``group``.
         InputError
-            An input has changed since its mini-batch ran or was planned. The run is unchanged.
+            An input has changed, and its rows are kept or it has not run yet. The run is unchanged.
         EntryScriptError
             The corrected script cannot be used.
         LaunchError
@@ -381,13 +386,40 @@ class Run:
         """
         return read_frame(self.folder, self._follower.record, self.snapshot())
 
+    def failed_items(self, *, logs: bool = False) -> pd.DataFrame:
+        """Return one row for each item that has failed, in input order.
+
+        Items that have succeeded later, or will run again, are not among them. A run with an output
+        folder also writes the rows there when it ends: as ``failed_items.parquet``, or without
+        pyarrow as ``failed_items.csv``.
+
+        Parameters
+        ----------
+        logs
+            Add a column ``log``: the last five lines logged in the failed attempt. This reads the
+            logs.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns: item (path or URL of a file, or ``PATH: row N``, counted from 0), mini_batch,
+            position (in the mini-batch, from 0), number (in the run, from 0), error, message, place
+            (the line that raised it, such as ``score.py:12 in run``), group, kind, tries (attempts
+            in which the item failed), traceback. If ``run()`` returned fewer results than items,
+            it is unknown which items have none: each missing result has a row of kind
+            ``short_result`` without item, position and number.
+        """
+        return items_frame(failed_items(self.folder, logs=logs), logs=logs)
+
     def failures(self) -> pd.DataFrame:
-        """Return one row for each failed attempt.
+        """Return one row for each failed attempt; an attempt whose items failed differently has more.
 
         Columns: mini_batch, attempt, worker, kind, group (the error and the line that raised it),
         error, message, traceback, items (the number that failed). Only the first ten tracebacks of
         a group are stored; further attempts show the first one. A mini-batch with fewer results
         than items has a row of kind ``short_result``; its ``items`` counts the missing results.
+        Items that were not run on their own, since all alike had failed, have a row without a
+        worker. `failed_items` lists the items.
         """
         return attempts_frame(JournalReader(self.folder.journal).read())
 
@@ -395,7 +427,8 @@ class Run:
         """Return one row for each line of code that raised an error, the costliest first.
 
         Columns: group (the error and the line that raised it), kind, error, message, attempts,
-        mini_batches_lost, items_missing (items without a result in mini-batches that succeeded),
+        mini_batches_lost (that failed as a whole), items_lost (items that failed for good, theirs
+        included), items_missing (items without a result in mini-batches that succeeded),
         first_mini_batch (-1 for failures in ``init()``), hint (a remedy, if the cause is a common
         one), traceback.
         """

@@ -355,7 +355,6 @@ def _limits(config: ParallelRunConfig) -> RunLimits:
         + config.task_overhead_timeout
         + config.first_task_creation_timeout
     )
-    limits["isolate_failures"] = config.isolate_failures is not False
     limits["retry_on"] = list(config.retry_on or ())
     limits["no_retry_on"] = list(config.no_retry_on or ())
     return RunLimits(**limits)

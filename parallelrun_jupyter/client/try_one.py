@@ -10,16 +10,23 @@ import types
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, Remedy
 from ..formatting import plural
 from ..runs.run_folder import RunFolder
 from ..runs.run_record import RunRecord
+from ..worker.answers import answers_of
 from ..worker.context import with_context
+from ..worker.failures import message_of
 from ..worker.output.results import encode_result, materialized
 from ..worker.plan_line import END_MARK, PlanLine
 from ..worker.script import call_plainly
+
+if TYPE_CHECKING:
+    from ..worker.context import Failed
+
+_SHOWN_ITEMS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +39,7 @@ class Trial:
     cwd: str
     sys_path: Sequence[str]
     variables: Mapping[str, str]
+    answers_items: bool = True
 
     def run(self, line: bytes, mini_batch: int = 0) -> Any:
         """Call ``init()`` and ``run()`` on a mini-batch; return the result of ``run()``.
@@ -60,9 +68,15 @@ class Trial:
             exec(compile(self.source, self.filename, "exec"), module.__dict__)  # noqa: S102 - the user asked for it
             call_plainly(module, "init")
             plan_line = PlanLine.decode(line)
-            result = materialized(with_context(module.run)(plan_line, mini_batch))
-        rows, _ = encode_result(result, append_rows=True)
-        print(f"run() returned {plural(rows, 'row')} for {plural(plan_line.item_count, 'item')}")
+            failed: Failed | None = {} if self.answers_items else None
+            result = materialized(with_context(module.run)(plan_line, mini_batch, failed))
+        answers = answers_of(result, plan_line, failed)
+        pieces = [elements for _, _, elements in answers.pieces]
+        rows = sum(encode_result(elements, append_rows=True)[0] for elements in pieces)
+        items = plural(plan_line.item_count, "item")
+        print(f"run() returned {plural(rows, 'row')} for {items}")
+        if answers.failed:
+            print(_failed_text(answers.failed, items))
         return result
 
     @contextlib.contextmanager
@@ -80,6 +94,16 @@ class Trial:
             os.chdir(cwd)
             os.environ.clear()
             os.environ.update(environ)
+
+
+def _failed_text(failed: Sequence[tuple[int, BaseException, str]], items: str) -> str:
+    """Return a sentence about the items that failed: how many, and the first of them."""
+    shown = [
+        f"item {position}: {type(error).__name__}: {message_of(error)}"
+        for position, error, _ in failed[:_SHOWN_ITEMS]
+    ]
+    more = f"; and {len(failed) - len(shown)} more" if len(failed) > len(shown) else ""
+    return f"{len(failed)} of {items} failed: {'; '.join(shown)}{more}"
 
 
 def trial_of(folder: RunFolder, record: RunRecord) -> Trial:
@@ -100,6 +124,7 @@ def trial_of(folder: RunFolder, record: RunRecord) -> Trial:
             **record.script.recorded_variables(),
             "AZUREML_BI_OUTPUT_PATH": output,
         },
+        answers_items=record.limits.isolate_failures,
     )
 
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..client.failures import failures_text
+from ..client.failures import failures_text, items_text
 from ..client.run import Run
 from ..client.submit import submit
 from ..errors import ConfigError, ParallelRunError, RunFailedError
 from ..notebook.live import watch_json
+from ..runs.failed_items import failed_items
+from ..runs.output.failed_items_file import failed_items_file
 from ..runs.snapshot.follower import Follower
 from ..version import __version__
 from ..views.text import plain
@@ -151,6 +154,12 @@ def _add_watching(commands: Any) -> None:
         "failures", help="print the failures, grouped by the line that raised them"
     )
     _add_run(failures)
+    failures.add_argument(
+        "--items", action="store_true", help="Print the failed items instead of the groups."
+    )
+    failures.add_argument(
+        "--json", action="store_true", help="Print all failed items, as a JSON object per line."
+    )
     failures.set_defaults(parser=failures, command=_failures)
 
     logs = commands.add_parser("logs", help="print the output of the script")
@@ -260,9 +269,25 @@ def _report(options: argparse.Namespace) -> int:
 def _failures(options: argparse.Namespace) -> int:
     follower = Follower(_run_of(options).folder)
     follower.refresh()
+    if options.items or options.json:
+        _print_items(follower, as_json=options.json)
+        return 0
     groups = follower.state.groups.values()
     print(failures_text(follower.record, groups) or "no failures")
     return 0
+
+
+def _print_items(follower: Follower, *, as_json: bool) -> None:
+    items = failed_items(follower.folder)
+    if as_json:
+        for item in items:
+            row = {name: value for name, value in item._asdict().items() if name != "log"}
+            print(json.dumps(row, separators=(",", ":")))
+        return
+    number = follower.state.items_failed
+    path = failed_items_file(follower.folder, follower.record)
+    more = plain(str(path or f"parallelrun failures {follower.folder.run_id} --json"))
+    print(items_text(items, number, more) if number else "no failed items")
 
 
 def _logs(options: argparse.Namespace) -> int:

@@ -31,6 +31,7 @@ _TYPES: dict[str, Any] = {
     "allowed_failed_percent": float,
     "run_invocation_timeout": int,
     "run_max_try": int,
+    "retry_delay": float,
     "task_overhead_timeout": int,
     "first_task_creation_timeout": int,
     "progress_update_timeout": int,
@@ -47,9 +48,14 @@ _METAVARS = {
     "append_row_file_name": "NAME",
     "environment_variables": "NAME=VALUE",
     "partition_keys": "KEY",
+    "retry_delay": "SECONDS",
+    "retry_on": "NAME",
+    "no_retry_on": "NAME",
     "preload": "MODULE",
     "description": "TEXT",
 }
+_REPEATABLE = {"environment_variables", "partition_keys", "preload", "retry_on", "no_retry_on"}
+_FLAGS = {"isolate_failures"}
 _NOT_OPTIONS = {"entry_script", "compute_target"}  # the cell or SCRIPT, and --compute
 _LISTED_RUNS = 20
 UPDATE = "--update"
@@ -131,18 +137,26 @@ def run_options(prog: str) -> OptionParser:
     )
     add("--arg", action="append", metavar="ARG",
         help="An argument for the script (--arg=--model). Repeatable.")  # fmt: skip
+    _add_settings(parser)
+    return parser
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    """Add an option for each field of the configuration."""
+    add = parser.add_argument
     for name in field_names():
         if name in _NOT_OPTIONS:
             continue
         flag = "--" + name.replace("_", "-")
-        if name in {"environment_variables", "partition_keys", "preload"}:
+        if name in _REPEATABLE:
             add(flag, action="append", metavar=_METAVARS[name], help=_help(name) + " Repeatable.")
+        elif name in _FLAGS:
+            add(flag, action=argparse.BooleanOptionalAction, help=_help(name))
         elif name in _CHOICES:
             add(flag, choices=_CHOICES[name], help=_help(name))
         else:
             metavar = _METAVARS.get(name, "N")
             add(flag, type=_TYPES.get(name, str), metavar=metavar, help=_help(name))
-    return parser
 
 
 def _add_update(parser: argparse.ArgumentParser) -> None:
@@ -159,8 +173,12 @@ def _add_update(parser: argparse.ArgumentParser) -> None:
 def add_resume_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``resume``."""
     add = parser.add_argument
-    add("--failed-only", action="store_true", help="Run only the mini-batches that failed.")
-    add("--group", metavar="GROUP", help="Run only the mini-batches that failed in this group.")
+    add(
+        "--failed-only",
+        action="store_true",
+        help="Run only the items that failed, and again mini-batches with fewer results than items.",
+    )
+    add("--group", metavar="GROUP", help="Run only the items that failed in this group.")
     add("--compute", metavar="WHERE", help="Where to continue. Default: the compute used before.")
     add("--entry-script", metavar="SCRIPT", help="Path of a corrected script.")
 

@@ -83,6 +83,9 @@ class _Number(_Setting):
 class _Flag(_Setting):
     expected = "True or False"
 
+    def __init__(self, text: str, *, default: bool) -> None:
+        super().__init__(default, text)
+
     def accepts(self, value: Any) -> bool:
         return isinstance(value, bool)
 
@@ -138,15 +141,34 @@ class _Names(_Setting):
         return is_list and 0 < len(value) == len(set(value))
 
 
+class _Exceptions(_Names):
+    expected = (
+        "the name of an exception as text, such as 'ConnectionError' or 'socket.gaierror', or a list "
+        "of such names, without duplicates"
+    )
+
+    def accepts(self, value: Any) -> bool:
+        names = [value] if isinstance(value, str) else value
+        return super().accepts(names) and all(map(_is_dotted_name, names))
+
+    def validate(self, obj: Any, value: Any) -> Any:
+        checked = super().validate(obj, value)
+        if checked is None:
+            return None
+        return [checked] if isinstance(checked, str) else list(checked)
+
+
 class _Modules(_Setting):
     expected = "'auto' (what the script imports) or a list of module names"
 
     def accepts(self, value: Any) -> bool:
         if isinstance(value, str):
             return value == "auto"
-        return isinstance(value, list | tuple) and all(
-            isinstance(v, str) and all(map(str.isidentifier, v.split("."))) for v in value
-        )
+        return isinstance(value, list | tuple) and all(map(_is_dotted_name, value))
+
+
+def _is_dotted_name(value: Any) -> bool:
+    return isinstance(value, str) and all(map(str.isidentifier, value.split(".")))
 
 
 class _Variables(_Setting):
@@ -245,25 +267,28 @@ class ParallelRunConfig(HasTraits):
     )
     run_max_try = _Number(3, "Maximum number of attempts for each mini-batch.", low=1)
     isolate_failures = _Flag(
-        None,
-        "Divide a mini-batch that has failed in its last attempt, or does not fit into memory, until "
-        "the failing items are alone; the others succeed. With partition_keys, mini-batches are never "
-        "divided. Default: True.",
+        "Let items fail one by one: an exception in a result fails its item, and a mini-batch that "
+        "has failed in its last attempt, or does not fit into memory, is divided until the failing "
+        "items are alone. Mini-batches of partition_keys are never divided.",
+        default=True,
     )
     retry_delay = _Number(
         0.5,
-        "Seconds before the first retry of a mini-batch. The delay doubles with each retry, varies "
-        "at random, and is at most a minute; 0 for none.",
+        "Seconds before the first retry of a mini-batch; 0 for none. The delay doubles with each "
+        "retry, to at most a minute (or retry_delay, if that is longer), and varies at random.",
         low=0,
+        high=3600,
         whole=False,
     )
-    retry_on = _Names(
+    retry_on = _Exceptions(
         None,
         "Names of the exceptions after which a mini-batch is tried again, such as ConnectionError; "
-        "other errors are final. Default: all.",
+        "all other errors are final. Default: all errors are tried again.",
     )
-    no_retry_on = _Names(
-        None, "Names of exceptions that are final, such as ValueError. Default: none."
+    no_retry_on = _Exceptions(
+        None,
+        "Names of exceptions that are final, such as ValueError, also if retry_on allows them. "
+        "Default: none.",
     )
     preload = _Modules(
         None,
@@ -298,7 +323,8 @@ class ParallelRunConfig(HasTraits):
         ------
         ConfigError
             More than one of ``mini_batch_size``, ``mini_batch_rows`` and ``partition_keys`` is
-            set, or the environment or the compute target is invalid.
+            set, a name is in both ``retry_on`` and ``no_retry_on``, or the environment or the
+            compute target is invalid.
         """
         names = ("mini_batch_size", "mini_batch_rows", "partition_keys")
         values = [(name, getattr(self, name)) for name in names if getattr(self, name) is not None]
@@ -308,6 +334,13 @@ class ParallelRunConfig(HasTraits):
             if second == "partition_keys":
                 msg += " With partition_keys, each combination of the keys is one mini-batch."
             raise ConfigError(msg)
+        for name in self.retry_on or ():
+            if name in (self.no_retry_on or ()):
+                msg = (
+                    f"{name!r} is in retry_on and in no_retry_on; remove it from one of them: after an "
+                    "error in retry_on a mini-batch is tried again, an error in no_retry_on is final."
+                )
+                raise ConfigError(msg)
         as_environment(self.environment)
         as_compute(self.compute_target)
 

@@ -7,23 +7,26 @@ import os
 import socket
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-from ..errors import OutputError
+from ..errors import OutputError, ParallelRunError
 from ..runs.driver_lock import DriverLock
+from ..runs.failed_items import FailedItem, failed_items
 from ..runs.journal.events import (
     AttemptSucceeded,
     Event,
     ItemsSucceeded,
-    PartStored,
     RunFinished,
+    WarningRaised,
 )
 from ..runs.journal.files import JournalReader, write_state
+from ..runs.journal.short_results import ShortResults
 from ..runs.journal.state import LEFT, RunState
 from ..runs.logs import remote_logs
 from ..runs.output.azure_reports import write_reports
 from ..runs.output.committed_rows import CommittedRows, publish, remove_parts
-from ..runs.output.manifest import parts_of
+from ..runs.output.failed_items_file import write_failed_items
+from ..runs.output.stored_parts import PartIndex
 from ..runs.resume_request import read_resume, write_refusal
 from ..runs.run_folder import RunFolder
 from ..worker.child_loop import traceback_text
@@ -32,8 +35,9 @@ from .node_pool import Pool, PoolFactory
 from .output.committer import Committer
 from .output.publisher import Publisher
 from .output.schema_check import SchemaCheck
+from .planning.fates import resume_fates
 from .planning.plan_file import PlanFile
-from .planning.planner import Planner, resume_fates
+from .planning.planner import Planner
 from .planning.update import Update
 from .scheduling import signals
 from .scheduling.allocation import Pending
@@ -92,14 +96,16 @@ class Driver:
         self._resume = read_resume(folder)
         self._record = self._resume.applied_to(folder.read_record())
         self._rows = CommittedRows()
-        self._parts: list[PartStored] = []
+        self._parts = PartIndex()
+        self._short_results = ShortResults()
         state = self._read_journal()
+        short_results = self._short_results.in_group(self._resume.group)
         self._committer = Committer(folder, part=state.drivers)
         self._plan = PlanFile(folder.plan)
         self._queued: deque[Signal] = deque()
         self._schema_check = SchemaCheck(self._record.output.format)
         self._pool: Pool = make_pool(folder, self._record, self._store_rows)
-        fates = resume_fates(state, self._resume) if state.drivers else None
+        fates = resume_fates(state, self._resume, short_results) if state.drivers else None
         self._planner = Planner(
             self._record, folder.plan, self._post, fates, self._update_of(state)
         )
@@ -111,6 +117,7 @@ class Driver:
             state,
             failed_only=self._resume.failed_only,
             group=self._resume.group,
+            short_results=short_results,
         )
         self._control_at = 0.0
         self._save_at = time.monotonic() + _SAVE_S
@@ -137,8 +144,8 @@ class Driver:
                 return True
             state = self._scheduler.state
             self._save_state()
-            if state.state == "Completed" and not state.failed:
-                remove_parts(self._folder)  # otherwise a resume needs the parts
+            if state.state == "Completed" and not self._can_run_again(state):
+                remove_parts(self._folder)
             self._report()
             is_reusable = True
         except OSError as error:
@@ -173,16 +180,24 @@ class Driver:
     def _read_journal(self) -> RunState:
         """Return the state of the run after earlier drivers."""
         state = RunState()
+        drops_short_results = self._resume.failed_only or bool(self._resume.group)
         for event in JournalReader(self._folder.journal).read():
             state.apply(event)
             self._note(event)
+            if drops_short_results:
+                self._short_results.note(event)
         return state
 
+    def _can_run_again(self, state: RunState) -> bool:
+        """Return whether a resume may run failed items, and then needs the part files."""
+        is_by_item = self._record.limits.isolate_failures
+        return bool(state.failed or state.items_lost or (state.items_failed and is_by_item))
+
     def _note(self, event: Event) -> None:
-        """Index the committed rows."""
+        """Index the committed rows, and the parts in the store."""
         self._rows.note(event)
-        if isinstance(event, PartStored):
-            self._parts.append(event)
+        if self._record.output.in_parts:
+            self._parts.note(event)
 
     def _store_rows(self, rows: bytes) -> tuple[int, int]:
         """Append rows to the part file; return the number of the part and their offset in it."""
@@ -238,9 +253,7 @@ class Driver:
         for action in actions:
             match action:
                 case Record(event):
-                    self._committer.record(event)
-                    self._note(event)
-                    self._check_columns(event)
+                    self._record_event(event)
                 case Assign():
                     self._assign(action)
                 case signals.UploadPart(node, first, pieces):
@@ -258,18 +271,25 @@ class Driver:
                 case signals.Finish():
                     self._is_over = True
 
+    def _record_event(self, event: Event) -> None:
+        if isinstance(event, RunFinished):
+            self._list_failed_items(event.at_ms)
+        self._committer.record(event)
+        self._note(event)
+        self._check_columns(event)
+
     def _assign(self, action: Assign) -> None:
         lines = self._plan.lines(action.first, action.count)
         if action.ranges:
-            lines = [PlanLine.decode(line).only(action.ranges).encode() for line in lines]
+            line = PlanLine.decode(lines[0]).only(action.ranges, isolates=action.isolates)
+            lines = [line.encode()]
         self._pool.assign(action.node, action.first, action.attempt, lines)
 
     def _publish(self) -> None:
         record = self._record
         if record.output.in_parts:
             self._committer.flush()
-            parts = parts_of(self._parts)
-            self._publisher = Publisher.for_parts(self._folder, record, parts, self._post)
+            self._publisher = Publisher.for_parts(self._folder, record, self._parts, self._post)
             self._publisher.start()
             return
         target = self._folder.final_file(record) if record.output.append_rows else None
@@ -303,6 +323,25 @@ class Driver:
                 self._seen_requests.add(name)
                 if name in _CANCEL_REQUESTS:
                     self._handle(signals.CancelAsked(_CANCEL_REQUESTS[name]))
+
+    def _list_failed_items(self, end_ms: int) -> None:
+        """Write the list of failed items before the run ends; an error is only a warning."""
+        state = self._scheduler.state
+        if state.items_failed:
+            self._committer.flush()  # the list is read from the journal
+        try:
+            write_failed_items(self._folder, self._record, self._failed_items(state))
+        except (OSError, ParallelRunError) as error:  # a full disk, or a damaged journal
+            _log.exception("the list of failed items could not be written")
+            text = f"the list of failed items could not be written ({error}); run.failed_items() has it"
+            warning = WarningRaised(end_ms, text)
+            self._committer.record(warning)
+            state.apply(warning)
+
+    def _failed_items(self, state: RunState) -> Iterator[FailedItem]:
+        for item in failed_items(self._folder, state=state) if state.items_failed else ():
+            self._lock.heartbeat()
+            yield item
 
     def _report(self) -> None:
         """Write the reports. The run has ended, so an error is only logged."""

@@ -40,6 +40,8 @@ _INTEGER_SETTINGS = {
     "node_count", "process_count_per_node", "run_invocation_timeout", "run_max_try",
     "error_threshold", "allowed_failed_count",
 }  # fmt: skip
+_AS_AZURE = {"isolate_failures": False, "retry_delay": 0}
+"""In Azure a mini-batch fails as a whole, and is tried again at once; the thresholds count on it."""
 
 
 class StepProcess(Protocol):
@@ -166,6 +168,7 @@ def start_parallel(
     keys = settings.get("partition_keys")
     if isinstance(keys, str):  # a pipeline parameter cannot be a list
         settings["partition_keys"] = json.loads(keys)
+    settings.update(_AS_AZURE)
     output = bindings.output_path(step.outputs[0]) if step.outputs else None
     if output is not None and output.datastore.storage is None:
         # A summary_only script may write to this folder before the run creates it.

@@ -23,9 +23,9 @@ class ResumeRequest:
     Parameters
     ----------
     failed_only
-        Run only failed mini-batches.
+        Run only failed items, and again the items of short results.
     group
-        Run only failed mini-batches whose last attempt failed in this failure group.
+        Run only items that failed in this failure group.
     script
         SHA-256 of a corrected entry script; empty if the script is unchanged.
     place

@@ -157,6 +157,11 @@ class RunFolder(Folder):
         return self.path / "published.json"
 
     @property
+    def spliced_parts(self) -> Path:
+        """Parts of an output in a store that replace others; missing if there are none."""
+        return self.path / "spliced_parts.json"
+
+    @property
     def reports(self) -> Path:
         """Summaries in the formats of Azure's logs, written at the end."""
         return self.path / "reports"

@@ -11,10 +11,12 @@ from tornado import web
 
 from ..client.resume import resume_run
 from ..pipelines.start import start_published
+from ..runs.snapshot.failed_item_pages import FailedItems, page_of, read_page
 from ..runs.snapshot.follower import Follower
 from ..runs.snapshot.mini_batches import Grid, MiniBatchDetail, mini_batch_detail
 from ..views import queries
 from ..views.mime_bundle import news, run_output, saved_bundle
+from ..views.previews import previews
 from .downloads import LogFileHandler, ResultHandler
 from .followers import Followers
 from .run_handler import RunsHandler, find_run, is_id
@@ -120,6 +122,36 @@ class FailuresHandler(RunsHandler):
         self.finish(json.dumps(failures))
 
 
+class FailedItemsHandler(RunsHandler):
+    """Some failed items of one group."""
+
+    @web.authenticated
+    @authorized
+    async def get(self, run_id: str) -> None:
+        """Answer with FailedItems, those after the given mini-batch and position."""
+        group = self.get_query_argument("group", "")
+        after = self.number("mini_batch", -1), self.number("position", -1)
+
+        def read() -> FailedItems:
+            folder = find_run(run_id)
+            page = self.followers.ask(folder, lambda state: page_of(state, group, after))
+            return read_page(folder, page)
+
+        self.finish(json.dumps(await self.answer(read)))
+
+
+class PreviewsHandler(RunsHandler):
+    """Previews of failed items."""
+
+    @web.authenticated
+    @authorized
+    async def post(self, run_id: str) -> None:
+        """Answer with a Preview for each of ``{"items": [[mini-batch, position], ...]}``."""
+        items = self.question().get("items")
+        rows = await self.answer(lambda: previews(find_run(run_id), queries.places_of(items)))
+        self.finish(json.dumps(rows))
+
+
 class CancelHandler(RunsHandler):
     """Cancels a run."""
 
@@ -139,7 +171,7 @@ class ResumeHandler(RunsHandler):
     @web.authenticated
     @authorized
     async def post(self, run_id: str) -> None:
-        """Resume a run that has ended; the body selects the mini-batches to run.
+        """Resume a run that has ended; the body selects the items to run.
 
         ``{"failed_only": true}``: those that failed; with ``{"group": "..."}`` in addition: those
         that failed in that group.
@@ -194,6 +226,8 @@ def handlers(base_url: str) -> list[tuple[str, type[RunsHandler], dict[str, Any]
         (url_path_join(run, "grid"), GridHandler, shared),
         (url_path_join(run, "resume"), ResumeHandler, shared),
         (url_path_join(run, "failures"), FailuresHandler, shared),
+        (url_path_join(run, "failed-items"), FailedItemsHandler, shared),
+        (url_path_join(run, "previews"), PreviewsHandler, shared),
         (url_path_join(run, "cancel"), CancelHandler, shared),
         (published, PublishedHandler, shared),
     ]

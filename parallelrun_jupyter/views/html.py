@@ -7,7 +7,7 @@ from html import escape
 
 from ..formatting import format_duration, plural
 from ..runs.snapshot.snapshot import GroupRow, Snapshot
-from .text import group_fate, headline, share_done
+from .text import group_fate, headline, note_lines, share_done
 
 # Colors follow the page's theme (variables of JupyterLab and nbconvert), else the system's.
 # The text is complete without styles, which some sites strip.
@@ -63,6 +63,7 @@ def html_view(snapshot: Snapshot, at: float) -> str:
         _title(snapshot),
         _track(snapshot),
         _facts(snapshot),
+        *(f"<div>{escape(line)}</div>" for line in note_lines(snapshot)),
         *(_group(group) for group in snapshot["groups"]),
     ]
     if snapshot["groups_hidden"]:

@@ -1,4 +1,4 @@
-"""Answers the queries of a view: log lines, failures, one mini-batch, cancel, resume."""
+"""Answers the queries of a view: log lines, failures, failed items, one mini-batch, cancel, resume."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from ..runs.journal.lines import decode
 from ..runs.journal.state import RunState
 from ..runs.logs.reader import LogQuery, find_lines
 from ..runs.run_folder import RunFolder
+from ..runs.snapshot.failed_item_pages import FailedItems, page_of, read_page
 from ..runs.snapshot.mini_batches import Grid, MiniBatchDetail, grid, mini_batch_detail
 from ..runs.snapshot.snapshot import is_shown_as
+from .previews import Preview, previews
 
 LOG_LINES = 200
 LOG_LINES_LIMIT = 1000
@@ -181,7 +183,7 @@ class QueryContext:
 
 def answer(
     context: QueryContext, question: dict[str, Any]
-) -> LogWindow | Failures | MiniBatchDetail | Grid | None:
+) -> LogWindow | Failures | FailedItems | list[Preview] | MiniBatchDetail | Grid | None:
     """Answer a query that a view sent over the comm of its widget.
 
     Raises
@@ -194,6 +196,11 @@ def answer(
             return log_window(context.folder, log_query(question))
         case {"ask": "failures", "group": str(group)}:
             return failures(context.folder, group)
+        case {"ask": "failed_items", "group": str(group), "after": [int(after), int(position)]}:
+            page = page_of(context.state(), group, (after, position))
+            return read_page(context.folder, page)
+        case {"ask": "previews", "items": items}:
+            return previews(context.folder, places_of(items))
         case {"ask": "mini_batch", "mini_batch": int(mini_batch)}:
             return mini_batch_detail(context.folder, context.state(), mini_batch)
         case {"ask": "grid", "first": int(first), "count": int(count)}:
@@ -213,6 +220,25 @@ def answer(
             return None
     msg = f"unknown query with the keys {list(islice(question, 5))}; reload the page."
     raise ConfigError(msg)
+
+
+def places_of(items: Any) -> list[tuple[int, int]]:
+    """Return the mini-batches and positions that a view sent as JSON.
+
+    Raises
+    ------
+    ConfigError
+        The items are not a list of pairs of whole numbers.
+    """
+    places = []
+    for item in items if isinstance(items, list) else [items]:
+        match item:
+            case [int(mini_batch), int(position)]:
+                places.append((mini_batch, position))
+            case _:
+                msg = f"a query of previews contains {item!r}; expected pairs such as [0, 3]."
+                raise ConfigError(msg)
+    return places
 
 
 def grid_part(state: RunState, first: int, count: int) -> Grid:

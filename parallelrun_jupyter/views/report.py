@@ -9,17 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OutputError
-from ..runs.journal.state import FAILED, RETRYING, RunState
+from ..runs.journal.state import FAILED, PARTLY, RETRYING, RunState
 from ..runs.logs.reader import LogQuery
 from ..runs.run_folder import RunFolder
+from ..runs.snapshot.failed_item_pages import FailedItems, page_of, read_page
 from ..runs.snapshot.mini_batches import mini_batch_detail
 from ..runs.snapshot.snapshot import Snapshot
 from .html import html_view
 from .mime_bundle import run_output
+from .previews import Preview, previews
 from .queries import LOG_LINES_LIMIT, failures, grid_part, log_window
 
 _STATIC = Path(__file__).with_name("static")
 _DETAILS = 100
+_PREVIEWED_GROUPS = 3
 _MAX_STATUSES = 20_000
 _PAGE = """\
 <!doctype html>
@@ -27,7 +30,7 @@ _PAGE = """\
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:">
 <title>{title}</title>
 <style>:root{{color-scheme:light dark;background:light-dark(#fff,#111418)}}body{{margin:1em}}h1{{font:600 15px system-ui,sans-serif;color:light-dark(#1c1f23,#e3e6ea)}}{css}</style>
 </head>
@@ -55,9 +58,13 @@ def write_report(
         The file cannot be written.
     """
     output = run_output(snapshot)
+    groups = [row["group"] for row in snapshot["groups"]]
+    items = [read_page(folder, page_of(state, group)) for group in groups]
     data = {
         "output": output,
-        "failures": [failures(folder, row["group"]) for row in snapshot["groups"]],
+        "failures": [failures(folder, group) for group in groups],
+        "items": items,
+        "previews": _previews(folder, items[:_PREVIEWED_GROUPS]),
         "log": log_window(folder, LogQuery(lines=LOG_LINES_LIMIT)),
         "details": [mini_batch_detail(folder, state, k) for k in _detailed(state)],
         "parts": _parts(state, snapshot),
@@ -78,9 +85,18 @@ def write_report(
     return target
 
 
+def _previews(folder: RunFolder, pages: list[FailedItems]) -> list[Preview]:
+    """Return the previews of the first failed items of some groups."""
+    return [
+        row
+        for page in pages
+        for row in previews(folder, [(i["mini_batch"], i["position"]) for i in page["items"]])
+    ]
+
+
 def _detailed(state: RunState) -> list[int]:
     """Return the mini-batches to describe in detail: failed, retried and recent ones."""
-    failed = [k for k, status in enumerate(state.statuses) if status in {FAILED, RETRYING}]
+    failed = [k for k, status in enumerate(state.statuses) if status in {FAILED, PARTLY, RETRYING}]
     recent = [row[1] for row in state.recent_attempts]
     first = [group.first_mini_batch for group in state.groups.values() if group.items_missing]
     numbers = [*failed, *first, *sorted(state.tries), *reversed(recent)]

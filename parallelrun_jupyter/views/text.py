@@ -6,7 +6,7 @@ import unicodedata
 
 from ..errors import visible
 from ..formatting import format_duration, plural
-from ..runs.snapshot.snapshot import GroupRow, Snapshot
+from ..runs.snapshot.snapshot import GroupRow, Reused, Snapshot
 
 BAR_CELLS = 24
 _SHOWN_WORKERS = 8
@@ -95,6 +95,28 @@ def trouble_lines(snapshot: Snapshot) -> list[str]:
     return lines
 
 
+def note_lines(snapshot: Snapshot) -> list[str]:
+    """Return the source of reused results, and the limit of items in a call of ``run()``."""
+    lines = []
+    reused = snapshot["reused"]
+    if reused is not None:
+        lines.append(reused_line(reused))
+    if snapshot["items_per_call"]:
+        most = plural(snapshot["items_per_call"], "item")
+        lines.append(f"run() receives at most {most}: more do not fit into memory")
+    return lines
+
+
+def reused_line(reused: Reused) -> str:
+    """Return the origin of reused results: ``90 items taken from run r1, 10 run: 8 new, 2 changed``."""
+    counts = ((reused["new"], "new"), (reused["changed"], "changed"))
+    kinds = ", ".join(f"{count:,} {word}" for count, word in counts if count)
+    to_run = f"{reused['new'] + reused['changed']:,} run"
+    gone = f"; {reused['gone']:,} gone" if reused["gone"] else ""
+    taken = f"{plural(reused['items'], 'item')} taken from run {reused['run_id']}"
+    return f"{taken}, {to_run}{f': {kinds}' if kinds else ''}{gone}"
+
+
 def bar(share: float, cells: int = BAR_CELLS) -> str:
     """Return a progress bar with a resolution of an eighth of a cell."""
     eighths = round(share * cells * 8)
@@ -119,12 +141,19 @@ def failure_line(group: GroupRow) -> str:
 
 
 def group_fate(group: GroupRow) -> str:
-    """Return the effect of a group of failures: ``3 attempts, 1 mini-batch lost, first in ...``."""
+    """Return the effect of a group of failures: ``3 attempts, 5 items failed, first in ...``."""
     if group["first_mini_batch"] < 0:
         return f"{plural(group['attempts'], 'attempt')} to start a worker"
-    lost, missing = group["mini_batches_lost"], group.get("items_missing", 0)
-    fate = f"{plural(lost, 'mini-batch')} lost" if lost else "retried"
-    fate = f"{plural(missing, 'item')} without a result" if missing else fate
+    missing = group.get("items_missing", 0)
+    failed = group["items_failed"] - missing
+    effects = []
+    if failed:
+        effects.append(f"{plural(failed, 'item')} failed")
+    if missing:
+        effects.append(f"{plural(missing, 'item')} without a result")
+    if group["mini_batches_lost"]:
+        effects.append(f"{plural(group['mini_batches_lost'], 'mini-batch')} lost")
+    fate = ", ".join(effects) or "retried"
     first = f"first in mini-batch {group['first_mini_batch']:,}"
     return f"{plural(group['attempts'], 'attempt')}, {fate}, {first}"
 
@@ -150,6 +179,7 @@ def text_view(snapshot: Snapshot) -> str:
     lines = [f"{name}  {plain(headline(snapshot))}  [{snapshot['run_id']}]"]
     share = share_done(snapshot)
     lines.append(f"{bar(share)} {share:4.0%}  {progress_line(snapshot)}")
+    lines += note_lines(snapshot)
     lines += trouble_lines(snapshot)
     lines += failure_lines(snapshot)
     lines += [f"! {plain(text)}" for text in snapshot["warnings"]]
@@ -157,11 +187,21 @@ def text_view(snapshot: Snapshot) -> str:
         lines.append(f"{plural(snapshot['rows'], 'row')} in {plain(snapshot['output'])}")
     if snapshot["state"] == "Failed":
         lines.append(f"more: run.failures(), run.logs(), parallelrun logs {snapshot['run_id']}")
-    if snapshot["can_resume"] and snapshot["state"] != "Completed":
-        lines.append(f"to resume: run.resume(), parallelrun resume {snapshot['run_id']}")
+    if snapshot["can_resume"]:
+        lines.append(_resume_line(snapshot))
     if not snapshot["is_final"]:
         lines += worker_lines(snapshot)
     return "\n".join(lines)
+
+
+def _resume_line(snapshot: Snapshot, *, has_python: bool = True) -> str:
+    """Return how to resume a run, or to run the failed items of a completed run again."""
+    command = f"parallelrun resume {snapshot['run_id']}"
+    if snapshot["state"] != "Completed":
+        return f"to resume: {'run.resume(), ' if has_python else ''}{command}"
+    call = "run.resume(failed_only=True), " if has_python else ""
+    items = plural(snapshot["items_lost"], "failed item")
+    return f"to run the {items} again: {call}{command} --failed-only"
 
 
 def plain(text: str) -> str:
@@ -178,10 +218,12 @@ class LinePrinter:
         self._last_step = -1
         self._last_state = ""
         self._printed_groups: set[str] = set()
+        self._printed_notes: set[str] = set()
 
     def lines(self, snapshot: Snapshot) -> list[str]:
         """Return the lines to print for a snapshot, often none."""
-        lines = []
+        lines = [line for line in note_lines(snapshot) if line not in self._printed_notes]
+        self._printed_notes.update(lines)
         for line, group in zip(failure_lines(snapshot), snapshot["groups"], strict=False):
             if group["group"] not in self._printed_groups:
                 self._printed_groups.add(group["group"])
@@ -196,6 +238,6 @@ class LinePrinter:
             lines.append(f"{plain(shown)}: {done}{progress_line(snapshot)}")
         if snapshot["is_final"] and snapshot["output"]:
             lines.append(f"{plural(snapshot['rows'], 'row')} in {plain(snapshot['output'])}")
-        if snapshot["can_resume"] and snapshot["state"] != "Completed":
-            lines.append(f"to resume: parallelrun resume {snapshot['run_id']}")
+        if snapshot["can_resume"]:
+            lines.append(_resume_line(snapshot, has_python=False))
         return lines

@@ -14,11 +14,14 @@ from typing import Any
 
 from ..runs.journal.events import FINAL_STATES, RUN_STATES
 from ..runs.logs.reader import LOG_LEVELS
-from ..runs.snapshot.mini_batches import AttemptRow, Grid, MiniBatchDetail
+from ..runs.snapshot.attempts import AttemptRow
+from ..runs.snapshot.failed_item_pages import FailedItemRow, FailedItems
+from ..runs.snapshot.mini_batches import Grid, MiniBatchDetail
 from ..runs.snapshot.progress import Budget, Lane, Straggler
-from ..runs.snapshot.snapshot import GroupRow, Snapshot, WorkerRow
+from ..runs.snapshot.snapshot import GroupRow, Reused, Snapshot, WorkerRow
 from .html import GLYPHS
 from .mime_bundle import RUN_MIME, RunOutput
+from .previews import Preview
 from .queries import FailureRow, Failures, LogWindow
 from .run_list import RunList, RunRow
 from .text import PHASES
@@ -31,6 +34,7 @@ _SHAPES = (
     Straggler,
     Grid,
     Lane,
+    Reused,
     Snapshot,
     RunOutput,
     RunRow,
@@ -38,6 +42,9 @@ _SHAPES = (
     LogWindow,
     FailureRow,
     Failures,
+    FailedItemRow,
+    FailedItems,
+    Preview,
     AttemptRow,
     MiniBatchDetail,
 )

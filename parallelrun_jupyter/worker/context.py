@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 
-from .failures import BadInput
+from .failures import BadInput, ItemFailed
 from .tables.reader import key_values
 
 TYPE_CHECKING = False
@@ -14,12 +15,15 @@ if TYPE_CHECKING:  # typing is not worth its import in a worker
 
     from .plan_line import PlanLine
 
+    Failed = dict[int, tuple[BaseException, str]]
+    """Items that failed, by their position in the argument of ``run()``: the error and its place."""
+
 _VARIADIC = 0x04
 """The flag of a code object that takes ``*args``."""
 
 
 def load(line: PlanLine) -> Any:
-    """Return the mini-batch of a plan line: a list of paths, or a DataFrame of rows.
+    """Return the items of a plan line: a list of paths, or a DataFrame of rows.
 
     Raises
     ------
@@ -102,13 +106,16 @@ class MiniBatchContext:
         Number of its first item (a file, or a row of a table), from 0 over all inputs.
     """
 
-    def __init__(self, line: PlanLine, mini_batch: int, loaded: Any = None) -> None:
+    def __init__(
+        self, line: PlanLine, mini_batch: int, loaded: Any = None, failed: Failed | None = None
+    ) -> None:
         self._line = line
         self._loaded = loaded
+        self._failed = failed
         self.partition_key_value = key_values(line.extra.get("keys", {}))
         self.dataset = MiniBatchDataset(line)
         self.minibatch_index = mini_batch
-        self.global_row_index_lower_bound = line.first
+        self.global_row_index_lower_bound = line.first + line.ranges_of_items[0][0]
 
     def __repr__(self) -> str:
         return "MiniBatchContext(minibatch_index=%d, partition_key_value=%r)" % (
@@ -134,6 +141,61 @@ class MiniBatchContext:
 
         return list(records_of(load(self._line) if self._loaded is None else self._loaded))
 
+    def fail(self, index: int, error: BaseException | str) -> None:
+        """Fail one item, while the others of the mini-batch succeed.
+
+        ``run()`` then returns one element for each item, or one for each of the other items. The
+        last call for an item wins.
+
+        Parameters
+        ----------
+        index
+            The item: its position in the list of paths, or the index of its row in the DataFrame, as
+            ``run()`` received it.
+        error
+            The reason: an exception or a text.
+
+        Raises
+        ------
+        RuntimeError
+            The items of the run do not fail one by one.
+        IndexError, TypeError
+            The mini-batch has no such item, or the error is neither an exception nor a text.
+        """
+        if self._failed is None:
+            raise RuntimeError(
+                "context.fail() fails single items, but isolate_failures is off in this run: turn "
+                "it on (isolate_failures=True), or raise an exception for the whole mini-batch"
+            )
+        item = self._position(index)
+        if isinstance(error, str):
+            error = ItemFailed(error)
+        elif not isinstance(error, BaseException):
+            raise TypeError(
+                "context.fail(%r, %r): expected an exception or a text as the error, not a %s"
+                % (index, error, type(error).__name__)
+            )
+        caller = sys._getframe(1)  # noqa: SLF001 - inspect is slow to import
+        name = os.path.basename(caller.f_code.co_filename)
+        place = "%s:%d in %s" % (name, caller.f_lineno, caller.f_code.co_name)
+        self._failed[item] = (error, place)
+
+    def _position(self, index: Any) -> int:
+        count = self._line.item_count
+        is_whole = hasattr(index, "__index__") and not isinstance(index, bool)
+        position = index.__index__() if is_whole else -1
+        if 0 <= position < count:
+            return int(position)
+        kind = (
+            "the index of a row of the DataFrame"
+            if self._line.is_table
+            else "the position of a path in the list"
+        )
+        raise (IndexError if is_whole else TypeError)(
+            "context.fail(%r, ...): expected %s that run() received, from 0 to %d"
+            % (index, kind, count - 1)
+        )
+
 
 def _load(line: PlanLine, _: int) -> Any:
     return load(line)
@@ -141,8 +203,10 @@ def _load(line: PlanLine, _: int) -> Any:
 
 def with_context(
     run: Callable[..., Any], load_line: Callable[[PlanLine, int], Any] = _load
-) -> Callable[[PlanLine, int], Any]:
+) -> Callable[..., Any]:
     """Return a function that calls a script's ``run`` for a plan line and a mini-batch number.
+
+    A dict as its third argument receives the items that the script fails.
 
     Parameters
     ----------
@@ -153,12 +217,12 @@ def with_context(
     """
     if takes_context(run):
 
-        def call(line: PlanLine, mini_batch: int) -> Any:
+        def call(line: PlanLine, mini_batch: int, failed: Failed | None = None) -> Any:
             loaded = load_line(line, mini_batch)
-            return run(loaded, MiniBatchContext(line, mini_batch, loaded))
+            return run(loaded, MiniBatchContext(line, mini_batch, loaded, failed))
 
         return call
-    return lambda line, mini_batch: run(load_line(line, mini_batch))
+    return lambda line, mini_batch, _=None: run(load_line(line, mini_batch))
 
 
 def takes_context(run: Callable[..., Any]) -> bool:

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import os
 
+from .error_types import (
+    OUT_OF_MEMORY,
+    asked_delay_s,
+    base_names,
+    is_out_of_memory,
+    links,
+    members,
+)
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import in a worker
-    from typing import Any, Iterator
+    from typing import Any
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _LIBRARIES = (
@@ -38,11 +47,17 @@ class BadInput(Exception):
     """A mini-batch cannot be loaded: its file is missing, was changed or cannot be parsed."""
 
 
+class ItemFailed(Exception):
+    """An item failed for a reason that the script gave as a text."""
+
+
 class BadSettings(Exception):
     """The worker cannot start with these settings; the message names the remedy."""
 
 
-def describe(error: BaseException, roots: list[str], function: str) -> dict[str, Any]:
+def describe(
+    error: BaseException, roots: list[str], function: str, place: str = ""
+) -> dict[str, Any]:
     """Return the failure object of an exception of the user's code.
 
     It never raises, even if the exception object raises on ``str()``. Its texts are bounded and valid
@@ -56,32 +71,50 @@ def describe(error: BaseException, roots: list[str], function: str) -> dict[str,
         Folders of the user's code; the innermost frame in them is the place of the failure.
     function
         The called function of the script, for failures without a frame.
+    place
+        The place of a failure without a frame, if it is not the function.
     """
+    place = place or _named(function)
     try:
-        return _describe(error, roots, function)
-    except BaseException as inner:  # the user's own exception object
+        failure = _describe(error, roots, function, place)
+        failure["bases"] = [visible(name) for name in base_names(error)]
+        delay_s = asked_delay_s(error)
+        if delay_s is not None:
+            failure["retry_after_s"] = delay_s
+    except BaseException as inner:  # the user's own exception object, or a lack of memory
         text = "it could not be described (%s)" % type(inner).__name__
         name = type(error).__name__
-        return _failure("exception", name, text, _named(function), "")
+        kind = OUT_OF_MEMORY if isinstance(error, MemoryError) else "exception"
+        failure = _failure(kind, name, text, place, "")
+        failure["bases"] = [visible(name)]
+    return failure
 
 
-def _describe(error: BaseException, roots: list[str], function: str) -> dict[str, Any]:
+def _describe(error: BaseException, roots: list[str], function: str, place: str) -> dict[str, Any]:
     import traceback
 
     if isinstance(error, BadResult):
-        return _failure(error.kind, "BadResult", str(error), _named(function), "")
+        return _failure(error.kind, "BadResult", str(error), place, "")
+    kind = kind_of(error)
     if isinstance(error, BadInput):
         cause = error.__cause__
-        text = "" if cause is None else _format(cause, _message(cause), traceback)
-        return _failure("bad_input", "BadInput", str(error), "loading", text)
+        text = "" if cause is None else _format(cause, message_of(cause), traceback)
+        return _failure(kind, "BadInput", str(error), "loading", text)
     if isinstance(error, BadSettings):
-        return _failure("exception", "BadSettings", str(error), _named(function), "")
+        return _failure(kind, "BadSettings", str(error), place, "")
     name = type(error).__name__
-    place = _place(error, roots, traceback) or _named(function)
-    message = _message(error)
+    place = _place(error, roots, traceback) or place
+    message = message_of(error)
     if isinstance(error, SystemExit):
         message = _exit_message(error, message, function)
-    return _failure("exception", name, message, place, _format(error, message, traceback))
+    return _failure(kind, name, message, place, _format(error, message, traceback))
+
+
+def kind_of(error: BaseException) -> str:
+    """Return the kind of a failure by an exception of the user's code or of loading."""
+    if is_out_of_memory(error):
+        return OUT_OF_MEMORY
+    return "bad_input" if isinstance(error, BadInput) else "exception"
 
 
 def _named(function: str) -> str:
@@ -129,13 +162,13 @@ def _place(error: BaseException, roots: list[str], traceback: Any) -> str:
     if isinstance(error, SyntaxError) and error.filename and is_under(error.filename, roots):
         return "%s:%d" % (os.path.basename(error.filename), error.lineno or 0)
     own = None
-    for link in _links(error, follow_context=False):
+    for link in links(error, follow_context=False):
         frames = _frames(link, traceback)
         mine = [f for f in frames if is_under(f.filename, roots)]
         own = mine[-1] if mine else own
         if mine and mine[-1] is frames[-1]:
             break
-    for link in _links(error, follow_context=True) if own is None else ():
+    for link in links(error, follow_context=True) if own is None else ():
         mine = [f for f in _frames(link, traceback) if is_under(f.filename, roots)]
         if mine:
             own = mine[-1]
@@ -153,32 +186,6 @@ def _frames(error: BaseException, traceback: Any) -> list[Any]:
     """Return the frames of an exception that are in files, without those of this package."""
     frames = traceback.extract_tb(error.__traceback__)
     return [f for f in frames if not (f.filename.startswith("<") or _is_ours(f.filename))]
-
-
-def _links(error: BaseException, *, follow_context: bool) -> Iterator[BaseException]:
-    """Yield an exception and its causes, each once."""
-    waiting = [error]
-    seen: set[int] = set()
-    while waiting and len(seen) < _MAX_LINKS:
-        link = waiting.pop()
-        if id(link) in seen:
-            continue
-        seen.add(id(link))
-        yield link
-        reasons = list(_members(link))
-        if link.__cause__ is not None:
-            reasons.insert(0, link.__cause__)
-        elif follow_context and link.__context__ is not None:
-            reasons.insert(0, link.__context__)
-        waiting.extend(reversed(reasons))
-
-
-def _members(error: BaseException) -> list[BaseException]:
-    """Return the exceptions of an exception group, of Python or of the backport."""
-    members = getattr(error, "exceptions", ()) if "Group" in type(error).__name__ else ()
-    if not isinstance(members, (tuple, list)):
-        return []
-    return [member for member in members if isinstance(member, BaseException)]
 
 
 def _is_ours(filename: str) -> bool:
@@ -247,13 +254,14 @@ def short_result(results: int, items: int, line: str) -> str:
     return "run() returned %d result%s for %d item%s%s" % (results, words[0], items, words[1], at)
 
 
-def _message(error: BaseException) -> str:
+def message_of(error: BaseException) -> str:
+    """Return the text of an exception, with the first members of a group."""
     try:
         text = str(error)
     except BaseException as inner:  # the user's own __str__
         return "<its __str__ raised %s>" % type(inner).__name__
-    members = ["%s: %s" % (type(m).__name__, _message(m)) for m in _members(error)[:_SHOWN_MEMBERS]]
-    return "%s: %s" % (text, "; ".join(members)) if members else text
+    shown = ["%s: %s" % (type(m).__name__, message_of(m)) for m in members(error)[:_SHOWN_MEMBERS]]
+    return "%s: %s" % (text, "; ".join(shown)) if shown else text
 
 
 def _exit_message(error: SystemExit, text: str, function: str) -> str:
@@ -266,7 +274,7 @@ def _exit_message(error: SystemExit, text: str, function: str) -> str:
         return "%s (%s was called)" % (sentence, call)
     reason = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     if reason is not None:
-        return "%s was called after %s: %s" % (call, type(reason).__name__, _message(reason))
+        return "%s was called after %s: %s" % (call, type(reason).__name__, message_of(reason))
     at = "while the script was imported" if function == "import" else "in %s()" % function
     return "%s was called %s; expected it to return, or to raise an exception with the reason" % (
         call,

@@ -6,7 +6,7 @@ import json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import in a worker
-    from typing import Any
+    from typing import Any, Iterator
 
 _JSON = json.JSONDecoder()  # json.loads takes a third longer
 
@@ -43,7 +43,8 @@ class PlanLine:
         partition keys. ``unread``: why the only path could not be read when it was listed.
         ``items``: the items of the mini-batch that an attempt runs, if not all: ``[first, count]``
         of each range, in increasing order. Files have only the paths of these items; of a table,
-        the worker selects these rows.
+        the worker selects these rows. ``isolates``: whether it runs the items in parts, to find
+        those that fail.
     """
 
     __slots__ = (
@@ -118,22 +119,24 @@ class PlanLine:
         """The items to run, as ``[first, count]`` of each range."""
         return list(self.extra.get("items") or [[0, self.item_count]])
 
-    def only(self, ranges: Any) -> PlanLine:
+    def only(self, ranges: Any, *, isolates: bool = False) -> PlanLine:
         """Return the line of an attempt that runs only some items of this mini-batch.
 
         Parameters
         ----------
         ranges
             ``(first, count)`` of each range of items, in increasing order.
+        isolates
+            Whether the worker runs the items in parts, to find those that fail.
         """
         extra = dict(self.extra, items=[list(pair) for pair in ranges])
-        if self.is_table:
-            columns = [self.paths, self.sizes, self.versions]
-        else:
-            columns = [
-                [value for first, count in ranges for value in column[first : first + count]]
-                for column in (self.paths, self.sizes, self.versions)
-            ]
+        if isolates:
+            extra["isolates"] = True
+        columns: list[list[Any]] = [self.paths, self.sizes, self.versions]
+        if not self.is_table:
+            positions = {k: n for n, k in enumerate(_items_in(self.ranges_of_items))}
+            numbers = [positions[item] for item in _items_in(ranges)]
+            columns = [[column[n] for n in numbers] if column else [] for column in columns]
         line = PlanLine(self.input_number, *columns, rows=self.rows, extra=extra)
         line.is_table, line.ranges, line.table = self.is_table, self.ranges, self.table
         return line
@@ -152,3 +155,8 @@ class PlanLine:
     def files(self) -> list[tuple[str, int, Any]]:
         """Path, size and version of each file; nothing if their versions are elsewhere."""
         return list(zip(self.paths, self.sizes, self.versions))
+
+
+def _items_in(ranges: Any) -> Iterator[int]:
+    for first, count in ranges:
+        yield from range(first, first + count)

@@ -23,8 +23,10 @@ Replies, to the node::
 A plan line of files is ``["f", input, [paths], [sizes], [mtimes], {extra}]``: ``run`` receives the
 paths. One of tables is ``["t", input, [paths], [sizes], [mtimes], [[start, end], ...], {table},
 rows, {extra}]``: ``run`` receives the rows of these ranges as a DataFrame. With ``items`` in ``extra``
-an attempt runs only these items, and is answered by "answered" or "failed". A failure is an object with
-``kind, error, message, group, traceback, bases``, and ``retry_after_s`` if the script asks for a delay.
+an attempt runs only these items, and is answered by "answered" or "failed"; with ``isolates`` too, the
+worker runs them in parts, to find those that fail alone. A failure is an object with ``kind, error,
+message, group, traceback, bases``; with ``retry_after_s`` if the script asks for a delay; with ``alike``,
+a number, if so many items failed alone at the same line, and none succeeded, that the others were not run.
 Positions of items count in the whole mini-batch; ``ranges`` are ``[first, count]``, with one message each.
 """
 

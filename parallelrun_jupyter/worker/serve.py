@@ -10,13 +10,17 @@ import sys
 import time
 import zlib
 
-from . import protocol, status_page
+from . import own_package, protocol, status_page
+from .answers import FailedItems, answers_of, failed_text
 from .azureml import finder
 from .child_loop import die_with_parent
 from .context import load, with_context
-from .failures import SHORT_RESULT, describe, line_of, short_result
+from .error_types import is_out_of_memory
+from .failures import SHORT_RESULT, BadInput, describe, line_of, short_result
 from .gc_free_imports import GcFreeImports
-from .output.results import encode_result, read_frame_options
+from .isolation import FaultOfAll, LoadedTable, Parts, isolate
+from .memory_reserve import MemoryReserve
+from .output.results import HoldsErrors, encode_result, materialized, read_frame_options
 from .plan_line import PlanLine
 from .script import EntryScript
 from .status_page import StatusPage
@@ -25,6 +29,11 @@ from .streams import UserStreams, WorkerLog
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import in a worker
     from typing import Any
+
+    from .context import Failed
+
+    Answered = tuple[list[list[int]], list[list[Any]]]
+    """The results of ranges of items, and the failures of others, as in the message "answered"."""
 
 
 class Worker:
@@ -41,6 +50,9 @@ class Worker:
         self._is_worker = True
         os.register_at_fork(after_in_child=self._on_fork)
         self._roots: list[str] = []
+        self._reserve = MemoryReserve()
+        #: the rows of an attempt that runs in parts
+        self._table: LoadedTable | None = None
         self._log: Any = None
         self._streams: Any = None
 
@@ -69,6 +81,7 @@ class Worker:
         self._roots = start["roots"]
         self._log = WorkerLog(start["log"])
         self._append_rows = start["append_rows"]
+        self._answers_items = start["answers_items"]
         self._script_path = start["script"]
         # The node reads the stack of a crash or a timeout from this file.
         faulthandler.enable(file=self._dump, all_threads=False)
@@ -79,6 +92,7 @@ class Worker:
         sys.argv[:] = start["argv"]
         names = ("output_dir", "log_dir", "agent_name")
         finder.install({**{k: start[k] for k in names}, "working_dir": start["cwd"]})
+        own_package.install()
         self._link_models()
         self._form = start["output_format"]
         folder = os.path.dirname(start["script"])
@@ -125,6 +139,7 @@ class Worker:
 
     def _run_bundle(self, bundle: list[Any]) -> None:
         self._flushed = time.monotonic()
+        self._reserve.fill()
         for mini_batch, attempt, row in bundle:
             now = self._attempt(mini_batch, attempt, PlanLine.of_row(row))
             if now - self._flushed > protocol.FLUSH_AFTER_S:
@@ -132,56 +147,133 @@ class Worker:
         self._flush(time.monotonic())
 
     def _attempt(self, mini_batch: int, attempt: int, line: PlanLine) -> float:
-        """Run one mini-batch; queue its result or report its failure. Return the time of its end."""
+        """Run one mini-batch; queue its result, or report failures. Return the time of its end."""
         items = line.item_count
         self._log.set_mini_batch(mini_batch)
         began = time.monotonic()
         try:
-            rows, text = self._encode(self._run(line, mini_batch))
+            answer = self._isolate if line.extra.get("isolates") else self._answer
+            rows, text, answered = answer(line, mini_batch)
             self._leave_if_forked()
             if rows < items:
                 self._log_short(rows, items)
             self._streams.end_mini_batch(time.monotonic() - began)
+            if answered is not None and answered[1]:
+                self._log.write_lines(b"ERROR", failed_text(answered[1], items).encode("utf-8"))
         except BaseException as error:  # the user's code
+            self._reserve.release()
             self._leave_if_forked(error)
             now = time.monotonic()
-            failure = self._describe(error, "run")
-            self._page.write(status_page.WAITING, -1, now)
-            self._flush(now)
-            micros = int((now - began) * 1e6)
-            self._send(protocol.encode(["failed", mini_batch, attempt, items, micros, failure]))
+            if isinstance(error, FaultOfAll):
+                failure = error.failure
+            else:
+                failure = self._describe(error, "run")
+            reply = ["failed", mini_batch, attempt, items, int((now - began) * 1e6), failure]
+            self._report(now, reply)
         else:
             now = time.monotonic()
-            self._done.append(
-                (
-                    mini_batch,
-                    attempt,
-                    items,
-                    rows,
-                    int((now - began) * 1e6),
-                    len(text),
-                    zlib.crc32(text),
-                )
-            )
-            self._payload.append(text)
-            self._page.write(status_page.WAITING, -1, now)
+            micros = int((now - began) * 1e6)
+            if answered is not None:
+                head = ["answered", mini_batch, len(text), attempt, items, micros]
+                self._report(now, [*head, *answered], text)
+            else:
+                crc = zlib.crc32(text)
+                self._done.append((mini_batch, attempt, items, rows, micros, len(text), crc))
+                self._payload.append(text)
+                self._page.write(status_page.WAITING, -1, now)
         self._log.set_mini_batch(-1)
         return now
+
+    def _report(self, now: float, reply: list[Any], payload: bytes = b"") -> None:
+        """Report one attempt, after the finished ones."""
+        self._page.write(status_page.WAITING, -1, now)
+        self._flush(now)
+        self._send(protocol.encode(reply) + payload)
+
+    def _answer(self, line: PlanLine, mini_batch: int) -> tuple[int, bytes, Answered | None]:
+        """Run a mini-batch; return its rows, or the results and failures of its single items.
+
+        Everything that it loads and makes is in its own calls, so that `drop_frames` can free it.
+        """
+        failed: Failed | None = {} if self._answers_items else None
+        result = self._run(line, mini_batch, failed)
+        if type(result) is not list:
+            result = materialized(result)  # a generator may fail items, too
+        if not failed and "items" not in line.extra:
+            try:
+                rows, text = self._encode(result, seeks_errors=self._answers_items)
+                return rows, text, None
+            except HoldsErrors:
+                pass
+        answers = answers_of(result, line, failed, self._form)
+        results, texts, total = [], [], 0
+        for first, items, elements in answers.pieces:
+            rows, text = self._encode(elements, seeks_errors=False)
+            total += rows
+            results.append([first, items, rows, len(text), zlib.crc32(text)])
+            texts.append(text)
+        groups = FailedItems(self._roots, self._run_line).grouped(answers.failed)
+        return total + len(answers.failed), b"".join(texts), (results, groups)
+
+    def _isolate(self, line: PlanLine, mini_batch: int) -> tuple[int, bytes, Answered]:
+        """Run the items of an attempt in parts, to find those that fail; return as `_answer`."""
+
+        def answer(part: PlanLine) -> tuple[int, bytes, Answered | None]:
+            answered = self._answer(part, mini_batch)
+            self._leave_if_forked()
+            return answered
+
+        parts = Parts(line, answer, self._describe_part)
+        self._table = self._load_table(line, mini_batch)
+        try:
+            alike = isolate(
+                tuple((first, count) for first, count in line.ranges_of_items), parts.run
+            )
+        finally:
+            self._table = None
+        if alike:
+            raise FaultOfAll(dict(parts.last_failure, alike=alike))
+        return parts.rows, parts.text, (parts.results, parts.failures)
+
+    def _load_table(self, line: PlanLine, mini_batch: int) -> LoadedTable | None:
+        """Return the rows of all parts; None for files, and if some rows cannot be read."""
+        if not line.is_table:
+            return None
+        self._page.write(status_page.LOADING, mini_batch, time.monotonic())
+        try:
+            return LoadedTable(line)
+        except BadInput:
+            return None
+
+    def _describe_part(self, error: BaseException, *, is_alone: bool) -> dict[str, Any]:
+        """Return the failure of a part; only that of a single item is logged."""
+        self._reserve.release()
+        self._leave_if_forked(error)
+        if is_out_of_memory(error):
+            self._table = None  # the next parts load their own rows
+        if is_alone:
+            failure = self._describe(error, "run")
+        else:
+            self._reserve.free_for(error)
+            failure = describe(error, self._roots, "run")
+        self._reserve.fill()
+        return failure
 
     def _load(self, line: PlanLine, mini_batch: int) -> Any:
         """Return the argument of ``run()``; loading a table has its own clock."""
         if line.is_table:
             self._page.write(status_page.LOADING, mini_batch, time.monotonic())
-        loaded = load(line)
+        loaded = load(line) if self._table is None else self._table.only(line)
         self._page.write(status_page.RUNNING, mini_batch, time.monotonic())
         return loaded
 
-    def _encode(self, result: Any) -> tuple[int, bytes]:
+    def _encode(self, result: Any, *, seeks_errors: bool) -> tuple[int, bytes]:
         return encode_result(
             result,
             append_rows=self._append_rows,
             frame_options=self._frame_options,
             form=self._form,
+            seeks_errors=seeks_errors,
         )
 
     def _flush(self, now: float) -> None:
@@ -233,6 +325,7 @@ class Worker:
 
     def _describe(self, error: BaseException, function: str) -> dict[str, Any]:
         """Return the failure of user code, and log it after the script's output."""
+        self._reserve.free_for(error)
         failure = describe(error, self._roots, function)
         if self._streams is not None:
             self._streams.end_mini_batch()

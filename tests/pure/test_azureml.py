@@ -272,6 +272,20 @@ def test_a_wrong_setting_is_a_value_error(
         make(tmp_path, **changes)
 
 
+@pytest.mark.parametrize("is_preview", [False, True])
+@pytest.mark.parametrize(
+    "setting",
+    [{"isolate_failures": True}, {"retry_delay": 1}, {"retry_on": ["A"]}, {"no_retry_on": ["A"]}],
+)
+def test_settings_that_azure_lacks_are_refused(
+    tmp_path: Path, setting: dict[str, Any], is_preview: bool
+) -> None:
+    [name] = setting
+    with pytest.raises(TypeError, match=f"unexpected keyword argument '{name}'"):
+        make(tmp_path, preview=is_preview, **setting)
+    assert name not in make(tmp_path).settings()
+
+
 def test_actions_ignore_case_and_yaml_round_trips(tmp_path: Path, ws: Any) -> None:
     from azureml.pipeline.steps import ParallelRunConfig
 

@@ -52,6 +52,12 @@ def test_native_defaults() -> None:
         ("preload", "tensorflow", "preload is 'tensorflow'; expected 'auto' (what the script "
          "imports) or a list of module names."),
         ("preload", ["not a name"], None),
+        ("isolate_failures", None, "isolate_failures is None; expected True or False."),
+        ("isolate_failures", 0, "isolate_failures is 0; expected True or False."),
+        ("retry_delay", -1, "retry_delay is -1; expected a number from 0 to 3600."),
+        ("retry_delay", 3601, "retry_delay is 3601; expected a number from 0 to 3600."),
+        ("retry_delay", float("nan"), "retry_delay is nan; expected a number from 0 to 3600."),
+        ("retry_delay", "1", "retry_delay is '1'; expected a number from 0 to 3600."),
         ("mini_batch_size", "1.5MB", None),
         ("compute_target", "cluster", "compute_target is 'cluster'; expected 'local' (this "
          "machine), the default, the address of a Dask scheduler such as 'tcp://10.0.0.5:8786', or "
@@ -194,3 +200,71 @@ def test_two_side_inputs_of_one_name_are_refused(tmp_path: Path) -> None:
     for name in ("", "a=b", None):
         with pytest.raises(ConfigError, match="the name of an input is"):
             FileDataset(tmp_path).as_named_input(name)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("value", "names"),
+    [
+        ("ConnectionError", ["ConnectionError"]),
+        (["requests.exceptions.Timeout", "OSError"], ["requests.exceptions.Timeout", "OSError"]),
+        (("Überlauf",), ["Überlauf"]),
+    ],
+)
+@pytest.mark.parametrize("field", ["retry_on", "no_retry_on"])
+def test_names_of_exceptions_are_a_text_or_a_list(field: str, value: Any, names: list[str]) -> None:
+    config = ParallelRunConfig(**{field: value})
+    assert getattr(config, field) == names
+    assert config.to_dict() == {field: names}
+
+
+@pytest.mark.parametrize("field", ["retry_on", "no_retry_on"])
+@pytest.mark.parametrize(
+    "value",
+    ["", "Connection Error", ".OSError", "OSError.", "a..b", "1st", [], [""], ["OSError"] * 2,
+     ["OSError", 3], [["OSError"]], {"OSError": 1}, ConnectionError, [ConnectionError], 3, True],
+)  # fmt: skip
+def test_what_is_no_name_of_an_exception_is_refused(field: str, value: Any) -> None:
+    message = (
+        f"{field} is {value!r}; expected the name of an exception as text, such as "
+        "'ConnectionError' or 'socket.gaierror', or a list of such names, without duplicates."
+    )
+    with pytest.raises(ConfigError) as caught:
+        ParallelRunConfig(**{field: value})
+    assert str(caught.value) == message
+
+
+def test_an_exception_is_retried_or_final_but_not_both() -> None:
+    message = "^'OSError' is in retry_on and in no_retry_on; remove it from one of them: "
+    with pytest.raises(ConfigError, match=message):
+        ParallelRunConfig(retry_on=["ConnectionError", "OSError"], no_retry_on="OSError")
+    config = ParallelRunConfig(retry_on="OSError", no_retry_on="FileNotFoundError")
+    config.no_retry_on = ["OSError"]
+    with pytest.raises(ConfigError, match=message):
+        config.check()
+
+
+def test_settings_of_retries_survive_yaml_and_keep_their_defaults_out_of_it(tmp_path: Path) -> None:
+    config = ParallelRunConfig(
+        isolate_failures=False,
+        retry_delay=0,
+        retry_on=("ConnectionError", "socket.gaierror"),
+        no_retry_on="ConnectionRefusedError",
+    )
+    config.save_to_yaml(tmp_path / "config.yml")
+    again = ParallelRunConfig.load_yaml(tmp_path / "config.yml")
+    assert again.to_dict() == {
+        "isolate_failures": False,
+        "retry_delay": 0,
+        "retry_on": ["ConnectionError", "socket.gaierror"],
+        "no_retry_on": ["ConnectionRefusedError"],
+    }
+    assert again.to_dict() == config.to_dict()
+    assert ParallelRunConfig(isolate_failures=True, retry_delay=0.5).to_dict() == {}
+    with_keys = ParallelRunConfig(isolate_failures=True, partition_keys=["user"])
+    assert with_keys.to_dict() == {"partition_keys": ["user"]}
+    (tmp_path / "typed.yml").write_text("parallel_run_config:\n  retry_on: ConnectionError\n")
+    typed = ParallelRunConfig.load_yaml(tmp_path / "typed.yml")
+    assert typed.retry_on == ["ConnectionError"]
+    (tmp_path / "wrong.yml").write_text("parallel_run_config: {isolate_failures: 'no'}\n")
+    with pytest.raises(ConfigError, match="isolate_failures is 'no'; expected True or False"):
+        ParallelRunConfig.load_yaml(tmp_path / "wrong.yml")

@@ -217,7 +217,7 @@ def test_an_enormous_message_leaves_the_lines_in_place(project: Project) -> None
 def test_every_text_of_a_failure_can_be_written(text: str) -> None:
     failure = describe(ValueError(text), [], "run")
     for value in failure.values():
-        value.encode("utf-8")
+        "".join(value).encode("utf-8")
     if text == text.encode("utf-8", "replace").decode("utf-8"):
         assert failure["message"] == text
     assert json.loads(json.dumps(failure)) == failure

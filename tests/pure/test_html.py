@@ -21,6 +21,7 @@ def snapshot(**values: Any) -> Snapshot:
         at_s=AT, run_id="20261123-062040381-k3f9", name="digits", state="Running", reason="",
         is_final=False, can_resume=False, plan_finished=True, mini_batches=100, items=500, succeeded=40, failed=2,
         retrying=1, running=2, left=58, items_succeeded=200, items_failed=10, items_left=290,
+        items_lost=10, items_per_call=0, reused=None,
         rows=200, attempts_failed=5, error_threshold=20, run_max_try=3, budgets=[],
         elapsed_s=12.0, eta_s=16.0, eta_low_s=12.0, eta_high_s=20.0, items_per_s=17.5,
         mini_batches_per_s=3.5, rate_window_s=10.0, quiet_s=0.5, quiet_after_s=30.0, stragglers=[],
@@ -44,7 +45,7 @@ def group(**values: Any) -> GroupRow:
     base = GroupRow(
         group="ValueError at score.py:9 in run", kind="exception", message="no picture",
         traceback="Traceback\nValueError: no picture\n", first_mini_batch=7, attempts=3,
-        mini_batches_lost=1, items_missing=0, hint="",
+        mini_batches_lost=1, items_failed=5, items_missing=0, hint="",
     )  # fmt: skip
     return {**base, **values}  # type: ignore[typeddict-item]
 
@@ -123,7 +124,7 @@ def test_failures_are_shown_with_their_traceback_first() -> None:
         html_view(snapshot(groups=[group(), group(group="OSError", traceback="")]), AT)
     ).text
     assert text.index("no picture") < text.index("OSError")
-    assert "3 attempts, 1 mini-batch lost, first in mini-batch 7" in text
+    assert "3 attempts, 5 items failed, 1 mini-batch lost, first in mini-batch 7" in text
     start = Tags(html_view(snapshot(groups=[group(first_mini_batch=-1)]), AT)).text
     assert "3 attempts to start a worker" in start
 

@@ -23,7 +23,8 @@ from parallelrun_jupyter.engine.output.part_process import publish, upload_part
 from parallelrun_jupyter.engine.output.part_uploader import Spool, UploadTarget, upload_target
 from parallelrun_jupyter.errors import ConfigError, InputError, OutputError
 from parallelrun_jupyter.runs.journal.events import PartStored
-from parallelrun_jupyter.runs.output.manifest import MANIFEST, parts_of, read_manifest
+from parallelrun_jupyter.runs.output.manifest import MANIFEST, read_manifest
+from parallelrun_jupyter.runs.output.stored_parts import PartIndex
 from parallelrun_jupyter.worker.output.formats import encode_table
 from tests import journals
 
@@ -103,8 +104,8 @@ def put_all(
         frames = {first + k: pd.DataFrame(result) for k, result in enumerate(results)}
         rows, size_bytes = upload_part(job_of(folder, frames, name), store)
         found.append(
-            {"name": name, "first": first, "mini_batches": len(results), "rows": rows,
-             "size_bytes": size_bytes}
+            {"name": name, "low": (first, 0), "high": (first + len(results) - 1, 0), "drops": 0,
+             "mini_batches": len(results), "rows": rows, "size_bytes": size_bytes, "sources": ()}
         )  # fmt: skip
     return found
 
@@ -115,7 +116,7 @@ def publish_all(
     told: list[None] = []
     job = {
         "url": URL, "files": [], "run_id": run_id, "parts": parts,
-        "temporary": str(folder / "publish.part"),
+        "temporary": str(folder / "publish.part"), "journal": "", "spliced": str(folder / "spliced"),
     }  # fmt: skip
     rows, size_bytes = publish(job, store, lambda: told.append(None))
     assert len(told) >= len(parts)
@@ -278,5 +279,9 @@ def test_a_manifest_of_another_run_is_not_taken_for_ours() -> None:
 
 
 def test_parts_are_in_input_order_and_those_without_rows_are_none() -> None:
-    ones = [PartStored(1, f"part-{k}", k, 1, 5, 9) for k in (8, 0, 4)]
-    assert parts_of([*ones, PartStored(1, "", 5, 1, 0, 0)]) == [ones[1], ones[2], ones[0]]
+    index = PartIndex()
+    for first in (8, 0, 4):
+        index.note(PartStored(1, f"part-{first}", first, 1, 5, 9))
+    index.note(PartStored(1, "", 5, 1, 0, 0))
+    names = [[part.name for part in group] for group, _ in index.groups()]
+    assert names == [["part-0"], ["part-4"], ["part-8"]]

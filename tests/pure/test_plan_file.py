@@ -14,7 +14,8 @@ from parallelrun_jupyter import FileDataset, TabularDataset
 from parallelrun_jupyter.data.batching import BatchSpec, file_line
 from parallelrun_jupyter.data.datasets.inputs import count_items, mini_batches, planned_again
 from parallelrun_jupyter.data.local.file_versions import FileVersions
-from parallelrun_jupyter.engine.planning.plan_file import Fate, PlanFile, write_plan
+from parallelrun_jupyter.engine.planning.fates import Fate
+from parallelrun_jupyter.engine.planning.plan_file import PlanFile, write_plan
 from parallelrun_jupyter.errors import InputError
 from parallelrun_jupyter.runs.journal.state import RunState
 from parallelrun_jupyter.runs.run_folder import RunFolder
@@ -91,7 +92,7 @@ def test_a_plan_that_was_cut_off_is_completed_to_the_same_bytes(
         (folder / f"{number:02d}.txt").write_text("x")
     whole, _ = plan_of(tmp_path)
     (tmp_path / "plan.jsonl").write_bytes(whole[:cut])
-    again, reports = plan_of(tmp_path, fate_of=lambda _: Fate.FIRST)
+    again, reports = plan_of(tmp_path, fate_of=lambda *_: Fate.FIRST)
     assert again == whole
     assert reports[-1] == (5, 23, True)
 
@@ -118,12 +119,12 @@ def test_a_plan_by_keys_that_was_cut_off_is_completed_to_the_same_bytes(
     assert whole.count(b"\n") == 6
     path.write_bytes(whole[:cut])
     reports: list[tuple[int, int, bool]] = []
-    write_plan(asked, path, lambda *counts: reports.append(counts), lambda _: Fate.FIRST)
+    write_plan(asked, path, lambda *counts: reports.append(counts), lambda *_: Fate.FIRST)
     assert path.read_bytes() == whole
     assert reports[-1] == (5, 23, True)
     (folder / "3-08.csv").write_text("v\n1\n2\n")
     with pytest.raises(InputError, match=r"3-08\.csv' has changed since the run was planned"):
-        write_plan(asked, path, lambda *_: None, lambda _: Fate.FIRST)
+        write_plan(asked, path, lambda *_: None, lambda *_: Fate.FIRST)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +148,7 @@ def test_inputs_that_changed_are_named(
     else:
         (inputs / "00a.txt").write_text("new")
     with pytest.raises(InputError, match=f"{message} since the run was planned.*Start a new run"):
-        plan_of(tmp_path, fate_of=lambda _: Fate.FIRST)
+        plan_of(tmp_path, fate_of=lambda *_: Fate.FIRST)
 
 
 def later_than(plan: Path, path: Path) -> None:
@@ -167,9 +168,12 @@ def test_without_recorded_versions_files_are_compared_with_the_plans_time(
     path = sorted(inputs.iterdir())[7]
     later_than(plan, path)
     with pytest.raises(InputError, match=r"07 .*has changed since the run was planned"):
-        write_plan(asked(tmp_path), plan, lambda *_: None, lambda _: Fate.FIRST)
+        write_plan(asked(tmp_path), plan, lambda *_: None, lambda *_: Fate.FIRST)
     write_plan(
-        asked(tmp_path), plan, lambda *_: None, lambda k: Fate.LEFT_ALONE if k == 1 else Fate.FIRST
+        asked(tmp_path),
+        plan,
+        lambda *_: None,
+        lambda k, _: Fate.LEFT_ALONE if k == 1 else Fate.FIRST,
     )
 
 
@@ -194,7 +198,7 @@ def test_recording_versions_continues_after_an_interruption(
     times = path.stat().st_atime_ns, path.stat().st_mtime_ns - 1
     os.utime(path, ns=times)  # put in its place with an older time, as an archive does
     with pytest.raises(InputError, match=f"{path.name}' has changed since"):
-        plan_of(tmp_path, fate_of=lambda _: Fate.FIRST)
+        plan_of(tmp_path, fate_of=lambda *_: Fate.FIRST)
 
 
 def test_changes_of_mini_batches_left_alone_are_detected_later(
@@ -207,9 +211,9 @@ def test_changes_of_mini_batches_left_alone_are_detected_later(
     later = (tmp_path / "plan.jsonl").stat().st_mtime_ns + 1_000_000
     os.utime(changed, ns=(later, later))
     with closing(FileVersions(tmp_path / "plan.jsonl")) as versions:
-        versions.record(lambda mini_batch: mini_batch == 4)
+        versions.record(lambda mini_batch, _: mini_batch == 4)
     with pytest.raises(InputError, match="has changed since the run was planned"):
-        plan_of(tmp_path, fate_of=lambda _: Fate.FIRST)
+        plan_of(tmp_path, fate_of=lambda *_: Fate.FIRST)
 
 
 def test_versions_of_replanned_files_are_forgotten(tmp_path: Path, inputs: Path) -> None:
@@ -217,8 +221,8 @@ def test_versions_of_replanned_files_are_forgotten(tmp_path: Path, inputs: Path)
     plan = tmp_path / "plan.jsonl"
     plan.write_bytes(b"".join(data.splitlines(keepends=True)[:2]))
     sorted(inputs.iterdir())[12].write_text("other")
-    plan_of(tmp_path, fate_of=lambda _: Fate.FIRST)
-    plan_of(tmp_path, fate_of=lambda _: Fate.FIRST)
+    plan_of(tmp_path, fate_of=lambda *_: Fate.FIRST)
+    plan_of(tmp_path, fate_of=lambda *_: Fate.FIRST)
 
 
 @pytest.mark.parametrize("noted", [True, False])
@@ -234,21 +238,21 @@ def test_a_retried_file_may_have_changed_and_one_whose_rows_are_kept_may_not(
     later_than(plan, path)
     warnings: list[str] = []
     fates = [Fate.KEPT, Fate.RETRIED, Fate.LEFT_ALONE, Fate.LEFT_ALONE, Fate.KEPT]
-    write_plan(asked(tmp_path), plan, lambda *_: None, lambda k: fates[k], warnings.append)
+    write_plan(asked(tmp_path), plan, lambda *_: None, lambda k, _: fates[k], warnings.append)
     assert len(warnings) == 1
-    assert warnings[0].startswith("1 failed mini-batch has inputs that changed since")
+    assert warnings[0].startswith("1 input of failed items has changed since")
     assert repr(str(path)) in warnings[0]
     fates[1] = Fate.KEPT  # it has succeeded now, with the file as it is
-    write_plan(asked(tmp_path), plan, lambda *_: None, lambda k: fates[k], warnings.append)
+    write_plan(asked(tmp_path), plan, lambda *_: None, lambda k, _: fates[k], warnings.append)
     assert len(warnings) == 1
     gone = sorted(inputs.iterdir())[12]
     gone.unlink()
     fates[2] = Fate.RETRIED  # it fails again, with an error of its own
-    write_plan(asked(tmp_path), plan, lambda *_: None, lambda k: fates[k], warnings.append)
+    write_plan(asked(tmp_path), plan, lambda *_: None, lambda k, _: fates[k], warnings.append)
     assert len(warnings) == 1
     path.write_text("changed once more")
     with pytest.raises(InputError, match="rows that mini-batch 1 made from it are kept"):
-        write_plan(asked(tmp_path), plan, lambda *_: None, lambda k: fates[k], warnings.append)
+        write_plan(asked(tmp_path), plan, lambda *_: None, lambda k, _: fates[k], warnings.append)
 
 
 def test_a_replanned_table_keeps_the_values_of_its_keys(tmp_path: Path) -> None:
@@ -266,7 +270,7 @@ def test_a_replanned_table_keeps_the_values_of_its_keys(tmp_path: Path) -> None:
         ({"key": "a"}, 2), ({"key": "b"}, 1), ({"key": "c"}, 1),
     ]  # fmt: skip
     pd.DataFrame({"n": [4, 5]}).to_parquet(tmp_path / "c" / "1.parquet")
-    [(mini_batch, line)] = planned_again(lines, [2], specs).items()
+    [(mini_batch, line)] = planned_again(lines, {2: [-1]}, specs).items()
     after = PlanLine.decode(line)
     assert (mini_batch, after.rows, after.extra) == (2, 2, before[2].extra)
     assert after.table["format"] == "parquet"
@@ -275,7 +279,7 @@ def test_a_replanned_table_keeps_the_values_of_its_keys(tmp_path: Path) -> None:
 def test_inputs_of_finished_mini_batches_may_be_deleted(tmp_path: Path, inputs: Path) -> None:
     plan_of(tmp_path)
     sorted(inputs.iterdir())[7].unlink()
-    _, reports = plan_of(tmp_path, fate_of=lambda k: Fate.KEPT if k == 1 else Fate.FIRST)
+    _, reports = plan_of(tmp_path, fate_of=lambda k, _: Fate.KEPT if k == 1 else Fate.FIRST)
     assert reports == [(5, 23, True)]
 
 

@@ -70,7 +70,7 @@ def test_a_short_result_is_recorded_after_its_part() -> None:
     for mini_batch, rows in enumerate((5, 2, 5, 0)):
         bench.succeed("a", mini_batch, rows=rows)
     assert not bench.of_kind(ItemsFailed)
-    bench.rows = {key: k for key, k in bench.rows.items() if k != 3}
+    bench.rows = {key: k for key, k in bench.rows.items() if k[0] != 3}
     bench.upload()
     read = reread(bench.events)
     assert read == bench.events
@@ -451,23 +451,23 @@ def test_a_range_may_be_longer_than_the_plan_so_far() -> None:
     state = RunState()
     state.planned = 2
     allocator = RangeAllocator(state)
-    assert allocator.next("a", 3) == [(0, 2, 1)]
-    assert allocator.next("b", 3) == []
+    assert allocator.next("a", 3, 0) == [(0, 2, 1)]
+    assert allocator.next("b", 3, 0) == []
     state.planned = 9
-    assert allocator.next("b", 2) == [(4, 2, 1)]
-    assert allocator.next("a", 1) == [(2, 1, 1)]
+    assert allocator.next("b", 2, 0) == [(4, 2, 1)]
+    assert allocator.next("a", 1, 0) == [(2, 1, 1)]
 
 
 def test_small_rests_are_not_taken_over_while_the_plan_grows() -> None:
     state = RunState()
     state.planned = 8
     allocator = RangeAllocator(state)
-    assert allocator.next("a", 20) == [(0, 8, 1)]
+    assert allocator.next("a", 20, 0) == [(0, 8, 1)]
     state.planned = 15
-    assert allocator.next("b", 1) == []
+    assert allocator.next("b", 1, 0) == []
     state.planned = 16
-    assert allocator.next("b", 1) == [(12, 1, 1)], "half of eight"
+    assert allocator.next("b", 1, 0) == [(12, 1, 1)], "half of eight"
     state.plan_finished = True
     allocator.end_plan()
-    assert allocator.next("c", 9) == [(10, 2, 1)]
-    assert allocator.next("c", 9) == [(14, 2, 1)]
+    assert allocator.next("c", 9, 0) == [(10, 2, 1)]
+    assert allocator.next("c", 9, 0) == [(14, 2, 1)]

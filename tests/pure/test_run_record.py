@@ -85,6 +85,24 @@ def test_a_flat_record_of_a_run_on_dask_is_read() -> None:
     assert record.secret_variables() == {"PARALLELRUN_ACC_IN_ACCOUNT_KEY"}
 
 
+def test_records_without_retry_settings_are_read_as_runs_that_had_none() -> None:
+    new = {"isolate_failures": True, "retry_delay": 2.0, "retry_on": ["A"], "no_retry_on": ["B"]}
+    record = journals.record(limits={"run_max_try": 5, **new})
+    assert RunRecord.from_json(record.to_json(), "run.json").limits == record.limits
+    values = json.loads(record.to_json())
+    assert values["schema"] == 2
+    for name in new:
+        del values["limits"][name]
+    limits = RunRecord.from_json(json.dumps(values), "run.json").limits
+    assert limits.run_max_try == 5
+    assert not limits.isolate_failures
+    assert (limits.retry_delay, limits.retry_on, limits.no_retry_on) == (0, [], [])
+    for name in ("run-record-1-local.json", "run-record-1-dask.json"):
+        older = old_record(name).limits
+        assert (older.isolate_failures, older.retry_delay) == (False, 0)
+        assert (older.retry_on, older.no_retry_on) == ([], [])
+
+
 def test_keys_of_newer_versions_are_ignored() -> None:
     values = json.loads(journals.record().to_json())
     values["more"] = values["limits"]["more"] = 1

@@ -21,6 +21,7 @@ from parallelrun_jupyter.runs.journal.state import RunState
 from parallelrun_jupyter.runs.run_folder import RunFolder
 from parallelrun_jupyter.runs.run_record import RunRecord
 from parallelrun_jupyter.runs.snapshot.snapshot import Snapshot, take_snapshot
+from parallelrun_jupyter.views.html import html_view
 from parallelrun_jupyter.views.text import LinePrinter, bar, plain, text_view
 from tests import journals
 
@@ -282,9 +283,63 @@ def test_the_text_view_of_a_failing_run(folder: RunFolder) -> None:
         "digits  Running  [r]",
         "▌" + "░" * 23 + "   2%  10 of 500 items · 2 of 100 mini-batches · 5 failed · "
         "1.2 items/s · 10 s",
-        "✗ E at s.py:1: bad  (1 attempt, 1 mini-batch lost, first in mini-batch 1)",
+        "✗ E at s.py:1: bad  (1 attempt, 5 items failed, 1 mini-batch lost, first in mini-batch 1)",
         "  n0w0         1 done, 1 failed  starting",
     ]
+
+
+def partly(mini_batch: int, of: int, bad: dict[int, str], group: str) -> list[ev.Event]:
+    """Return the events of an attempt in which some items failed by their answers."""
+    good = [k for k in range(of) if k not in bad]
+    made: list[ev.Event] = [
+        ev.ItemsSucceeded(mini_batch, 1, "n0w0", 9, 9000 * (k == good[0]), k, 1, of, 1, 0, 0, 1, 0)
+        for k in good
+    ]
+    ranges = tuple((k, 1) for k in bad)
+    made.append(
+        ev.ItemsFailed(mini_batch, 1, "n0w0", 9, len(bad), "exception", "E", "bad", group, "", ranges,
+                       tuple(bad.values()), of)
+    )  # fmt: skip
+    return made
+
+
+def test_items_that_failed_alone_are_counted_as_items(folder: RunFolder) -> None:
+    events = partly(0, 5, {1: "no color", 3: "no size"}, "E at s.py:1")
+    end = ev.RunFinished(7000, "Completed", "", "/out", 5)
+    shown = snapshot_of(folder, *PLANNED, *events, end)
+    assert (shown["succeeded"], shown["failed"]) == (1, 0)
+    assert (shown["items_failed"], shown["items_lost"]) == (2, 2)
+    [group] = shown["groups"]
+    assert (group["mini_batches_lost"], group["items_failed"], group["items_missing"]) == (0, 2, 0)
+    lines = text_view(shown).splitlines()
+    assert "✗ E at s.py:1: bad  (1 attempt, 2 items failed, first in mini-batch 0)" in lines
+    assert lines[-1] == (
+        "to run the 2 failed items again: run.resume(failed_only=True), "
+        "parallelrun resume r --failed-only"
+    )
+    assert "2 items failed, first in mini-batch 0" in html_view(shown, 0.0)
+    assert ord(shown["grid"]["cells"][0]) - 35 == 8 + 9  # done, and some of it failed
+    assert ord(shown["grid"]["cells"][1]) - 35 == 0
+
+
+def test_reused_results_and_a_limit_of_calls_are_shown_once(folder: RunFolder) -> None:
+    events = (
+        ev.ResultsReused(7, "20260101-abc", 999_990, 2, 8, 3),
+        ev.CallLimited(8, 100),
+        ev.CallLimited(9, 25),
+    )
+    shown = snapshot_of(folder, *PLANNED, *events)
+    notes = [
+        "999,990 items taken from run 20260101-abc, 10 run: 8 new, 2 changed; 3 gone",
+        "run() receives at most 25 items: more do not fit into memory",
+    ]
+    assert text_view(shown).splitlines()[2:4] == notes
+    assert all(f"<div>{note}</div>" in html_view(shown, 0.0) for note in notes)
+    printer = LinePrinter()
+    assert printer.lines(shown)[:2] == notes
+    assert printer.lines(shown) == []
+    same = snapshot_of(folder, *PLANNED, ev.ResultsReused(7, "r0", 1, 0, 0, 0))
+    assert text_view(same).splitlines()[2] == "1 item taken from run r0, 0 run"
 
 
 def test_a_completed_run_with_failed_items_says_so(folder: RunFolder) -> None:

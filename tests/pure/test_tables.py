@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 from parallelrun_jupyter import TabularDataset
 from parallelrun_jupyter.data.batching import BatchSpec
 from parallelrun_jupyter.data.tables import text_encoding
-from parallelrun_jupyter.engine.planning.plan_file import Fate, write_plan
+from parallelrun_jupyter.engine.planning.fates import Fate
+from parallelrun_jupyter.engine.planning.plan_file import write_plan
 from parallelrun_jupyter.engine.scheduling.limits import Limits, stalled
 from parallelrun_jupyter.errors import InputError
 from parallelrun_jupyter.runs.journal.state import RunState
@@ -549,14 +550,14 @@ def test_planning_a_table_reports_progress_and_resumes(folder: Path, tmp_path: P
     firsts = [PlanLine.decode(line).first for line in whole.splitlines()[:3]]
     assert firsts[:2] == [0, PlanLine.decode(whole.splitlines()[0]).rows]
     plan.write_bytes(whole[: len(whole) // 2])
-    write_plan(run, plan, lambda *counts: told.append(counts), lambda _: Fate.FIRST)
+    write_plan(run, plan, lambda *counts: told.append(counts), lambda *_: Fate.FIRST)
     assert plan.read_bytes() == whole
     path.write_text(path.read_text() + "200,y\n")
     with pytest.raises(InputError, match=r"planned\.csv' has changed since the run was planned"):
-        write_plan(run, plan, lambda *counts: told.append(counts), lambda _: Fate.FIRST)
+        write_plan(run, plan, lambda *counts: told.append(counts), lambda *_: Fate.FIRST)
     plan.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InputError, match=r"planned\.csv' has changed since the run was planned"):
-        write_plan(run, plan, lambda *counts: told.append(counts), lambda _: Fate.FIRST)
+        write_plan(run, plan, lambda *counts: told.append(counts), lambda *_: Fate.FIRST)
 
 
 def test_reading_ahead_is_shown_as_progress() -> None:

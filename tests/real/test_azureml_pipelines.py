@@ -136,6 +136,29 @@ def test_a_failed_script_ends_the_pipeline_unless_independent_steps_may_continue
     assert "went well" in again.find_step_run("good")[0].get_job_log()
 
 
+def test_a_mini_batch_fails_as_a_whole_and_is_retried_at_once_as_in_azure(ws: Any) -> None:
+    script = (
+        "def run(mini_batch):\n"
+        "    if any(path.endswith('2.txt') for path in mini_batch):\n"
+        "        raise ValueError('two')\n"
+        "    return mini_batch\n"
+    )
+    step = parallel(ws, [files(ws).as_named_input("n")], script, error_threshold=2)
+    run = submit(ws, step)
+    assert run.wait_for_completion(show_output=False, raise_on_error=False) == "Finished"
+    native = run.find_step_run("predict")[0].native()
+    limits = native.folder.read_record().limits
+    assert (limits.isolate_failures, limits.retry_delay) == (False, 0)
+    assert (limits.retry_on, limits.no_retry_on) == ([], [])
+    assert json.loads(native.folder.record.read_text())["limits"]["isolate_failures"] is False
+    attempts = native.failures()
+    assert list(attempts["mini_batch"]) == [1, 1, 1]
+    assert list(attempts["items"]) == [2, 2, 2], (
+        "the good item of the mini-batch fails with the bad"
+    )
+    assert native.snapshot()["items_failed"] == 2
+
+
 @pytest.mark.parametrize("kind", ["parallel", "script"])
 def test_a_pipeline_is_canceled(ws: Any, kind: str) -> None:
     from azureml.pipeline.steps import PythonScriptStep

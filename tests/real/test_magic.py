@@ -214,6 +214,13 @@ def test_help_shows_every_option_with_examples(shell: InteractiveShell) -> None:
         ("%%parallelrun --input x --w", {"--workers", "--wait"}, {"--mini-batch-size"}),
         ("%%parallelrun --output-action ", {"append_row", "summary_only"}, {"--workers"}),
         ("%%parallelrun --logging-level D", {"DEBUG"}, {"INFO"}),
+        ("%%parallelrun -i x --re", {"--retry-on", "--retry-delay"}, {"--no-retry-on"}),
+        (
+            "%%parallelrun --no",
+            {"--no-isolate-failures", "--no-retry-on", "--no-missing"},
+            {"--name"},
+        ),
+        ("%%parallelrun --iso", {"--isolate-failures"}, {"--no-isolate-failures"}),
         ("%parallelrun c", {"cancel"}, {"list"}),
     ],
 )

@@ -369,6 +369,34 @@ def test_failed_mini_batches_leave_a_gap_that_a_resume_fills(
     assert_whole(run, container)
 
 
+def test_rows_of_failed_items_land_between_those_of_their_mini_batches(
+    dask_cluster: DaskProcesses, container: ContainerClient, numbers: Path, tmp_path: Path
+) -> None:
+    settings = {"error_threshold": -1, "run_max_try": 1, "mini_batch_size": 5}
+    run = begin(numbers, container, dask_cluster.address, 0, 10, "bad", **settings)
+    assert end_of(run, LONG_S) == "Completed", run.snapshot()["reason"]
+    assert (run.snapshot()["items_failed"], len(run.to_pandas())) == (1, 59)
+    before = blobs(container)
+    del before["_manifest.json"]
+    corrected = tmp_path / "corrected.py"
+    text = (SCRIPTS / "wide_rows.py").read_text()
+    corrected.write_text(text.replace("7 in numbers", "False"))
+    run.resume(failed_only=True, entry_script=corrected)
+    assert end_of(run, LONG_S) == "Completed", run.snapshot()["reason"]
+    parts = blobs(container)
+    manifest = json.loads(parts.pop("_manifest.json"))
+    assert [part["name"] for part in manifest["parts"]] == sorted(parts)
+    assert manifest["mini_batches"] == 12
+    kept = [name for name in before if parts.get(name) == before[name]]
+    assert len(kept) == len(before) - 1, "only the part around the item is written again"
+    frame = pd.concat([pd.read_parquet(io.BytesIO(parts[name])) for name in sorted(parts)])
+    assert list(frame["name"]) == [f"{k:03d}.txt" for k in range(60)]
+    pd.testing.assert_frame_equal(run.to_pandas(), frame.reset_index(drop=True))
+    stored = [part.name for part in of_kind(run, PartStored)]
+    assert len(stored) == len(before) + 1
+    assert not set(parts) & {stored[-1]}, "its rows are in the new part"
+
+
 def test_a_node_without_pyarrow_is_a_clear_error_at_the_start(
     tmp_path: Path, container: ContainerClient, numbers: Path
 ) -> None:

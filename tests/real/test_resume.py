@@ -209,7 +209,7 @@ def test_a_repaired_file_is_retried_and_a_changed_one_whose_rows_are_kept_is_ref
     assert run.resume(failed_only=True) is run
     assert end_of(run) == "Completed"
     snapshot = run.snapshot()
-    assert any("1 failed mini-batch has inputs that changed" in w for w in snapshot["warnings"])
+    assert any("1 input of failed items has changed" in w for w in snapshot["warnings"])
     assert any("007.txt" in w for w in snapshot["warnings"])
     assert (snapshot["items_succeeded"], snapshot["items_failed"]) == (59, 1)
     expected = [f"{k:03d}.txt={2 * k}" for k in range(60) if k != 33]

@@ -20,8 +20,8 @@ from tests.real.jupyter_process import TOKEN, Jupyter
 BASE = "/hub/user-1/"
 ROUTES = (
     *(("GET", what) for what in ("snapshot", "output", "failures", "mini-batch", "grid")),
-    *(("GET", what) for what in ("log-file", "result")),
-    *(("POST", what) for what in ("logs", "cancel", "resume")),
+    *(("GET", what) for what in ("log-file", "result", "failed-items")),
+    *(("POST", what) for what in ("logs", "cancel", "resume", "previews")),
 )
 
 
@@ -78,7 +78,7 @@ def test_every_handler_refuses_without_the_token(server: Jupyter, numbers: Path)
     run = start(numbers)
     run.wait_for_completion(show_output=False)
     routes = handlers(BASE)
-    assert len(routes) == 12
+    assert len(routes) == 14
     for route, handler, _ in routes:
         path = route.replace("([^/]+)", run.run_id).removeprefix(f"{BASE}parallelrun/runs")
         methods = [name for name in ("get", "post", "put", "delete") if name in vars(handler)]
@@ -210,6 +210,30 @@ def test_failures_are_told_by_their_group(server: Jupyter, numbers: Path) -> Non
     assert output["headline"].startswith("Failed")
     _, _, none = ask(server, f"/{run.run_id}/failures?group=nothing%20like%20it")
     assert none == {"group": "nothing like it", "traceback": "", "rows": [], "attempts": 0}
+
+
+def test_failed_items_and_their_previews_are_sent(server: Jupyter, numbers: Path) -> None:
+    script = numbers.parent / "odd.py"
+    script.write_text(
+        "def run(mini_batch):\n    assert '012' not in ' '.join(mini_batch)\n    return mini_batch\n"
+    )
+    run = start(numbers, str(script), error_threshold=10, run_max_try=1, mini_batch_size=1)
+    run.wait_for_completion(show_output=False)
+    group = urllib.parse.quote("AssertionError at odd.py:2 in run")
+    _, _, page = ask(server, f"/{run.run_id}/failed-items?group={group}")
+    [item] = page["items"]
+    assert (item["mini_batch"], item["position"], item["tries"]) == (12, 0, 1)
+    assert item["name"].endswith("012.txt")
+    assert not page["has_more"]
+    after = f"mini_batch={item['mini_batch']}&position={item['position']}"
+    _, _, rest = ask(server, f"/{run.run_id}/failed-items?group={group}&{after}")
+    assert rest["items"] == []
+    _, _, shown = ask(server, f"/{run.run_id}/previews", "POST", {"items": [[12, 0], [999, 0]]})
+    assert [row["outcome"] for row in shown] == ["shown", "none"]
+    assert shown[0]["text"] == (numbers / "012.txt").read_text().strip()
+    for bad in ({}, {"items": [[1]]}, {"items": [["/etc/passwd", 0]]}):
+        status, _, answer = ask(server, f"/{run.run_id}/previews", "POST", bad)
+        assert (status, "expected pairs such as [0, 3]" in answer["message"]) == (400, True)
 
 
 def test_a_run_is_canceled(server: Jupyter, numbers: Path) -> None:

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from parallelrun_jupyter import Run
+from parallelrun_jupyter.client.try_one import Trial
 from parallelrun_jupyter.errors import InputError
 from parallelrun_jupyter.worker.failures import BadResult
+from parallelrun_jupyter.worker.plan_line import PlanLine
 from tests.real.conftest import end_of
 
 
@@ -60,3 +62,24 @@ def test_a_mini_batch_that_is_not_there(failed: Run) -> None:
             InputError, match=f"has no mini-batch {number}; they are numbered from 0 to"
         ):
             failed.try_one(number)
+
+
+def test_failed_items_are_printed_and_the_result_is_returned(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = (
+        "def run(mini_batch, context):\n    context.fail(1, 'no face')\n"
+        "    return [ValueError('bad') if path == '/3' else path for path in mini_batch]\n"
+    )
+    line = PlanLine(0, [f"/{k}" for k in range(5)], [], []).encode()
+    trial = Trial(source, str(tmp_path / "cell.py"), [], str(tmp_path), [], {})
+    result = trial.run(line)
+    assert [type(element) for element in result] == [str, str, str, ValueError, str]
+    assert capsys.readouterr().out == (
+        "run() returned 3 rows for 5 items\n"
+        "2 of 5 items failed: item 1: ItemFailed: no face; item 3: ValueError: bad\n"
+    )
+    azure = Trial(source.replace("    context.fail(1, 'no face')\n", ""), trial.filename, [],
+                  str(tmp_path), [], {}, answers_items=False)  # fmt: skip
+    azure.run(line)
+    assert capsys.readouterr().out == "run() returned 5 rows for 5 items\n"

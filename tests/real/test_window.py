@@ -358,7 +358,8 @@ def test_every_text_goes_through_the_translator(show: Any) -> None:
     found = page.page.evaluate(
         """(output) => {
           const never = () => new Promise(() => undefined);
-          const host = { logs: never, failures: never, miniBatch: never, grid: never,
+          const host = { logs: never, failures: never, failedItems: never, previews: never,
+            miniBatch: never, grid: never,
             actions: { cancel: never, resume: never }, logFile: () => '#', resultFile: () => '#' };
           const view = new translated.RunView(host);
           document.getElementById('place').append(view.node);
@@ -385,10 +386,10 @@ def test_the_button_of_a_group_asks_for_that_group_alone(show: Any) -> None:
     page = show("Failed")
     if not page.page.locator(".pr-group[open]").count():
         page.page.locator(".pr-group > summary").first.click()
-    retry = page.page.locator(".pr-group button:visible", has_text="Retry th")
+    retry = page.page.locator(".pr-group button:visible", has_text="Run these")
     lost = page.output()["snapshot"]["groups"][0]
-    assert lost["mini_batches_lost"] > 1
-    assert retry.inner_text() == f"Retry these {lost['mini_batches_lost']}"
+    assert lost["items_failed"] > 1
+    assert retry.inner_text() == f"Run these {lost['items_failed']} items again"
     retry.click()
     [sent] = [one for one in page.page.evaluate("window.sent") if one.get("ask") == "resume"]
     assert (sent["failed_only"], sent["group"]) == (True, lost["group"])
@@ -398,4 +399,4 @@ def test_no_group_offers_a_retry_while_the_run_goes_on(show: Any) -> None:
     page = show("Running")
     page.page.locator(".pr-group > summary").first.click()
     page.page.locator(".pr-attempts button").first.wait_for()
-    assert page.page.locator(".pr-group button:visible", has_text="Retry").count() == 0
+    assert page.page.locator(".pr-group button:visible", has_text="again").count() == 0

@@ -2,7 +2,16 @@ import { URLExt } from '@jupyterlab/coreutils';
 import { ServerConnection } from '@jupyterlab/services';
 import type { PartialJSONObject } from '@lumino/coreutils';
 import type { Host } from '../model/host';
-import type { Failures, Grid, LogWindow, MiniBatchDetail, RunList, RunOutput } from '../model/wire';
+import type {
+  FailedItems,
+  Failures,
+  Grid,
+  LogWindow,
+  MiniBatchDetail,
+  Preview,
+  RunList,
+  RunOutput,
+} from '../model/wire';
 import { t } from '../model/words';
 
 /** The server does not have the run, or its extension is not installed. */
@@ -55,6 +64,14 @@ export class RunsClient {
     return {
       logs: (query) => this.json<LogWindow>(path(runId, 'logs'), posted(query)),
       failures: (group) => this.json<Failures>(path(runId, 'failures', { group })),
+      failedItems: (group, [after, position]) =>
+        this.json<FailedItems>(
+          path(runId, 'failed-items', {
+            ...{ group, mini_batch: String(after), position: String(position) },
+          }),
+        ),
+      previews: (items) =>
+        this.json<readonly Preview[]>(path(runId, 'previews'), posted({ items })),
       miniBatch: (number) =>
         this.json<MiniBatchDetail>(path(runId, 'mini-batch', { mini_batch: String(number) })),
       grid: (first, count) =>

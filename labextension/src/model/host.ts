@@ -1,4 +1,4 @@
-import type { Failures, Grid, LogWindow, MiniBatchDetail } from './wire';
+import type { FailedItems, Failures, Grid, LogWindow, MiniBatchDetail, Preview } from './wire';
 
 /**
  * Selects log lines. `since` maps each worker to the log offset (bytes) already read. `text` is
@@ -17,6 +17,10 @@ export interface LogQuery {
 export interface Host {
   logs(query: LogQuery): Promise<LogWindow>;
   failures(group: string): Promise<Failures>;
+  /** Returns the failed items of a group that follow a mini-batch and position; [-1, -1]: the first. */
+  failedItems(group: string, after: readonly [number, number]): Promise<FailedItems>;
+  /** Returns the previews of items, given as mini-batch and position. */
+  previews(items: readonly (readonly [number, number])[]): Promise<readonly Preview[]>;
   miniBatch(miniBatch: number): Promise<MiniBatchDetail>;
   grid(first: number, count: number): Promise<Grid>;
   /** Actions on the run; null in a view that is read-only. */

@@ -69,6 +69,7 @@ export interface GroupRow {
   readonly first_mini_batch: number;
   readonly attempts: number;
   readonly mini_batches_lost: number;
+  readonly items_failed: number;
   readonly items_missing: number;
   readonly hint: string;
 }
@@ -102,6 +103,15 @@ export interface Lane {
   readonly bars: readonly (readonly number[])[];
 }
 
+/** ``items`` whose rows an update took from another run, and counts of the other items. */
+export interface Reused {
+  readonly run_id: string;
+  readonly items: number;
+  readonly changed: number;
+  readonly new: number;
+  readonly gone: number;
+}
+
 /** State and progress of a run. Times in seconds; None while a value is unknown. */
 export interface Snapshot {
   readonly at_s: number;
@@ -130,7 +140,10 @@ export interface Snapshot {
   readonly left: number;
   readonly items_succeeded: number;
   readonly items_failed: number;
+  readonly items_lost: number;
   readonly items_left: number;
+  readonly items_per_call: number;
+  readonly reused: Reused | null;
   readonly rows: number;
   readonly attempts_failed: number;
   readonly error_threshold: number;
@@ -218,6 +231,35 @@ export interface Failures {
   readonly attempts: number;
 }
 
+/** An item that failed for good. ``name`` is its path, or that of the table that it is a row of. */
+export interface FailedItemRow {
+  readonly mini_batch: number;
+  readonly position: number;
+  readonly is_row: boolean;
+  readonly name: string;
+  readonly message: string;
+  readonly tries: number;
+}
+
+/** Failed items of a group, by mini-batch and position; ``has_more``: others follow. */
+export interface FailedItems {
+  readonly group: string;
+  readonly items: readonly FailedItemRow[];
+  readonly has_more: boolean;
+}
+
+/** An item in little. */
+export interface Preview {
+  readonly mini_batch: number;
+  readonly position: number;
+  readonly outcome: string;
+  readonly detail: string;
+  readonly picture: string;
+  readonly text: string;
+  readonly columns: readonly (readonly string[])[];
+  readonly columns_hidden: number;
+}
+
 /** An attempt that has ended. */
 export interface AttemptRow {
   readonly attempt: number;
@@ -226,6 +268,8 @@ export interface AttemptRow {
   readonly at_s: number;
   readonly duration_s: number;
   readonly rows: number;
+  readonly ranges: readonly (readonly number[])[];
+  readonly items_failed: number;
   readonly group: string;
   readonly message: string;
 }
@@ -237,5 +281,7 @@ export interface MiniBatchDetail {
   readonly worker: string;
   readonly items: readonly string[];
   readonly items_count: number;
+  readonly items_failed: number;
+  readonly failed_ranges: readonly (readonly number[])[];
   readonly attempts: readonly AttemptRow[];
 }

@@ -5,7 +5,7 @@ import { t } from '../model/words';
 import { copyButton } from './copy';
 import { button, el, setHidden, setText } from './dom';
 
-/** The content of a group of failures: its traceback and its failed attempts. */
+/** The content of a group of failures: its traceback, its failed items and its failed attempts. */
 export class FailureDetail {
   readonly node: HTMLElement;
   private readonly hint = el('div', 'pr-tip');
@@ -14,7 +14,10 @@ export class FailureDetail {
   private readonly table: HTMLElement;
   private readonly note = el('div', 'pr-more');
 
-  constructor(private readonly showMiniBatch: (miniBatch: number) => void) {
+  constructor(
+    private readonly showMiniBatch: (miniBatch: number) => void,
+    items: HTMLElement,
+  ) {
     const names = ['Mini-batch', 'Attempt', 'Worker', 'Items', 'Message', 'Reproduce'];
     const head = el('tr', '', ...names.map((name) => el('th', '', t(name))));
     this.table = el('table', 'pr-attempts', el('thead', '', head), this.body);
@@ -29,6 +32,7 @@ export class FailureDetail {
       'pr-detail',
       this.hint,
       this.traceback,
+      items,
       el('div', 'pr-scroll', this.table),
       this.note,
     );

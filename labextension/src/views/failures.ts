@@ -5,6 +5,7 @@ import type { GroupRow, RunOutput } from '../model/wire';
 import { t } from '../model/words';
 import { mayResume, type RunActions } from './actions';
 import { button, el, Rows, setHidden, setText } from './dom';
+import { FailedItemList } from './failed_items';
 import { FailureDetail } from './failure_detail';
 import type { Section } from './section';
 
@@ -54,10 +55,11 @@ export class Failures implements Section {
     setHidden(this.more, snapshot.groups_hidden === 0);
     const others = plural(snapshot.groups_hidden, 'other kind');
     setText(this.more, t('and {0} of failure: run.failures() shows all', others));
-    this.canRetry = mayResume(snapshot) && snapshot.failed > 0 && this.host.actions !== null;
+    const lost = snapshot.items_lost ?? snapshot.items_failed; // earlier versions have no items_lost
+    this.canRetry = mayResume(snapshot) && lost > 0 && this.host.actions !== null;
     setHidden(this.retry, !this.canRetry);
     this.groupRows.draw(snapshot.groups);
-    setText(this.retry, t('Retry only the {0}', plural(snapshot.failed, 'failed mini-batch')));
+    setText(this.retry, t('Run the {0} again', plural(lost, 'failed item')));
     const first = this.groups.firstElementChild;
     if (becameFailed && first instanceof HTMLDetailsElement) {
       first.open = true;
@@ -72,6 +74,7 @@ class Group {
   private readonly fate = el('small');
   private readonly retry: HTMLButtonElement;
   private readonly detail: FailureDetail;
+  private readonly items: FailedItemList;
   private attempts = 0;
   private hasAttempts = false;
   private fetchedAttempts = 0;
@@ -84,7 +87,8 @@ class Group {
     actions: RunActions,
   ) {
     this.retry = button('pr-button', '', () => actions.send('retry', group));
-    this.detail = new FailureDetail(showMiniBatch);
+    this.items = new FailedItemList(host, group, showMiniBatch);
+    this.detail = new FailureDetail(showMiniBatch, this.items.node);
     const glyph = el('i', 'pr-alarm', '✗');
     glyph.setAttribute('aria-hidden', 'true');
     const summary = el('summary', '', glyph, this.title, this.message, this.fate);
@@ -93,9 +97,13 @@ class Group {
   }
 
   draw(group: GroupRow, canRetry: boolean): void {
-    const lost = group.mini_batches_lost;
+    const lost = itemsLost(group);
     setHidden(this.retry, !canRetry || lost === 0);
-    setText(this.retry, lost === 1 ? t('Retry this one') : t('Retry these {0}', count(lost)));
+    setText(
+      this.retry,
+      lost === 1 ? t('Run this item again') : t('Run these {0} items again', count(lost)),
+    );
+    this.items.draw(lost);
     setText(this.title, stripAnsi(group.group));
     setText(this.message, stripAnsi(group.message));
     setText(this.fate, fate(group));
@@ -121,6 +129,7 @@ class Group {
       .failures(this.group)
       .then((failures) => this.detail.draw(failures, attempts))
       .catch((error: unknown) => this.detail.setNote(errorMessage(error)));
+    void this.items.fetch();
   }
 }
 
@@ -129,10 +138,20 @@ function fate(group: GroupRow): string {
   if (group.first_mini_batch < 0) {
     return t('{0} to start a worker', attempts);
   }
-  const lost = group.mini_batches_lost;
+  const failed = itemsLost(group);
   const missing = group.items_missing;
-  const outcome = lost ? t('{0} lost', plural(lost, 'mini-batch')) : t('retried');
-  const loss = missing ? t('{0} without a result', plural(missing, 'item')) : outcome;
+  const lost = group.mini_batches_lost;
+  const effects = [
+    failed ? t('{0} failed', plural(failed, 'item')) : '',
+    missing ? t('{0} without a result', plural(missing, 'item')) : '',
+    lost ? t('{0} lost', plural(lost, 'mini-batch')) : '',
+  ].filter(Boolean);
+  const effect = effects.join(', ') || t('retried');
   const first = count(group.first_mini_batch);
-  return t('{0}, {1}, first in mini-batch {2}', attempts, loss, first);
+  return t('{0}, {1}, first in mini-batch {2}', attempts, effect, first);
+}
+
+/** Returns how many items failed for good, and are known; outputs of earlier versions lack it. */
+function itemsLost(group: GroupRow): number {
+  return (group.items_failed ?? group.items_missing) - group.items_missing;
 }

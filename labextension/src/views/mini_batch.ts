@@ -1,6 +1,7 @@
 import { stripAnsi } from '../model/ansi';
 import { count, duration, plural } from '../model/format';
 import { errorMessage, type Host } from '../model/host';
+import { itemsText } from '../model/ranges';
 import type { AttemptRow, MiniBatchDetail, RunOutput } from '../model/wire';
 import { t } from '../model/words';
 import { copyButton } from './copy';
@@ -8,7 +9,7 @@ import { button, el, setHidden, setText } from './dom';
 import type { Section } from './section';
 
 const REFRESH_MS = 2000;
-const COLUMNS = ['Attempt', 'Worker', 'Result', 'Ended', 'Duration', 'Message'] as const;
+const COLUMNS = ['Attempt', 'Worker', 'Items', 'Result', 'Ended', 'Duration', 'Message'] as const;
 
 /** One mini-batch: its items, its attempts, and links to its log and to `run.try_one()`. */
 export class MiniBatchView implements Section {
@@ -38,6 +39,7 @@ export class MiniBatchView implements Section {
     const head = el('tr', '', ...COLUMNS.map((name) => el('th', '', t(name))));
     this.table = el('table', 'pr-tries', el('thead', '', head), this.body);
     this.items.tabIndex = 0;
+    this.items.start = 0; // positions count from 0
     this.items.setAttribute('aria-label', t('Items'));
     const bar = el(
       'div',
@@ -103,7 +105,7 @@ export class MiniBatchView implements Section {
 
   private fill(detail: MiniBatchDetail): void {
     const worker = detail.worker ? ` ${t('on {0}', detail.worker)}` : '';
-    setText(this.state, t(WORDS[detail.state] ?? detail.state) + worker);
+    setText(this.state, t(WORDS[detail.state] ?? detail.state) + worker + failedItems(detail));
     if (this.items.children.length !== detail.items.length) {
       this.items.replaceChildren(...detail.items.map((item) => el('li', '', stripAnsi(item))));
     }
@@ -119,16 +121,30 @@ export class MiniBatchView implements Section {
 const WORDS: Readonly<Record<string, string>> = {
   left: 'left',
   succeeded: 'done',
+  'partly failed': 'partly failed',
   failed: 'failed',
   retrying: 'to retry',
   running: 'running',
 };
 
+/** Returns the number of failed items of a mini-batch, and their positions. */
+function failedItems({ items_failed: failed, failed_ranges: ranges }: MiniBatchDetail): string {
+  if (!failed) {
+    return '';
+  }
+  const shown = ranges.reduce((sum, [, size = 0]) => sum + size, 0);
+  const others = failed > shown ? ` ${t('and {0}', plural(failed - shown, 'other item'))}` : '';
+  return `: ${t('{0} failed', plural(failed, 'item'))} (${itemsText(ranges)}${others})`;
+}
+
 function attemptRow(row: AttemptRow): HTMLElement {
+  const failed = row.items_failed ? `, ${t('{0} failed', plural(row.items_failed, 'item'))}` : '';
+  const done = `✓ ${t('done')}, ${plural(row.rows, 'row')}${failed}`;
   const texts = [
     count(row.attempt),
     row.worker,
-    row.succeeded ? `✓ ${t('done')}, ${plural(row.rows, 'row')}` : `✗ ${t('failed')}`,
+    row.ranges?.length ? itemsText(row.ranges) : t('all'),
+    row.succeeded ? done : `✗ ${t('failed')}`,
     duration(row.at_s),
     duration(row.duration_s),
     stripAnsi([row.group, row.message].filter(Boolean).join(': ')),

@@ -1,12 +1,14 @@
-import { clock, count } from '../model/format';
-import type { Budget, RunOutput, Snapshot } from '../model/wire';
+import { clock, count, plural } from '../model/format';
+import type { Budget, Reused, RunOutput, Snapshot } from '../model/wire';
 import { noun, t } from '../model/words';
 import { button, el, Rows, setHidden, setText } from './dom';
 import type { Section } from './section';
 
-/** Warnings about a stalled run and slow mini-batches, and the used error budgets. */
+/** Reused results, a limit of calls, a stalled run, slow mini-batches, and the used error budgets. */
 export class Notices implements Section {
   readonly node = el('div', 'pr-notices');
+  private readonly reused = el('div', 'pr-notice');
+  private readonly limit = el('div', 'pr-notice');
   private readonly quiet = el('div', 'pr-notice');
   private readonly stragglers = el('div', 'pr-notice');
   private readonly budgets = el('div');
@@ -14,7 +16,7 @@ export class Notices implements Section {
   private drawnStragglers = '';
 
   constructor(private readonly showMiniBatch: (miniBatch: number) => void) {
-    this.node.append(this.quiet, this.stragglers, this.budgets);
+    this.node.append(this.reused, this.limit, this.quiet, this.stragglers, this.budgets);
     this.rows = new Rows(
       this.budgets,
       (budget) => budget.limit,
@@ -26,6 +28,16 @@ export class Notices implements Section {
   }
 
   draw({ snapshot }: RunOutput, age: number): void {
+    const reused = snapshot.reused ?? null; // outputs of earlier versions lack these
+    const most = snapshot.items_per_call ?? 0;
+    setHidden(this.reused, !reused);
+    setText(this.reused, reused ? reusedText(reused) : '');
+    setHidden(this.limit, most === 0);
+    const words = t(
+      'run() receives at most {0}: more do not fit into memory',
+      plural(most, 'item'),
+    );
+    setText(this.limit, most > 0 ? words : '');
     const quiet = snapshot.quiet_s + age;
     const isQuiet = !snapshot.is_final && quiet > snapshot.quiet_after_s;
     setHidden(this.quiet, !isQuiet);
@@ -57,6 +69,22 @@ export class Notices implements Section {
       }
     });
   }
+}
+
+/** Tells where the results of an update come from, in the words of the Python views. */
+function reusedText({ run_id: run, items, changed, new: added, gone }: Reused): string {
+  const kinds = [
+    added ? t('{0} new', count(added)) : '',
+    changed ? t('{0} changed', count(changed)) : '',
+  ].filter(Boolean);
+  const taken = t(
+    '{0} taken from run {1}, {2} run',
+    plural(items, 'item'),
+    run,
+    count(added + changed),
+  );
+  const rest = gone ? `; ${t('{0} gone', count(gone))}` : '';
+  return `${taken}${kinds.length > 0 ? `: ${kinds.join(', ')}` : ''}${rest}`;
 }
 
 function drawBudget(node: HTMLElement, { limit, noun: singular, used, allowed }: Budget): void {

@@ -151,9 +151,13 @@ def count_items(line: bytes) -> int:
 
 
 class Change(NamedTuple):
-    """A file of a mini-batch that is not the version that was planned."""
+    """A file of a mini-batch that is not the version that was planned.
+
+    ``position`` is the position of its item; -1 for a table, whose rows are the items.
+    """
 
     mini_batch: int
+    position: int
     path: str
     is_gone: bool
 
@@ -183,8 +187,9 @@ def changes(
         if specs[line.input_number].get("storage"):
             in_stores.setdefault(line.input_number, []).append((mini_batch, line))
             continue
-        for path, is_gone in versions.changes(line):
-            yield Change(mini_batch, path, is_gone)
+        for position, is_gone in versions.changes(line):
+            item = -1 if line.is_table else position
+            yield Change(mini_batch, item, line.paths[position], is_gone)
     for number, planned in in_stores.items():
         yield from _changes_in_store(FileDataset.of_spec(specs[number]), planned)
 
@@ -193,21 +198,32 @@ def _changes_in_store(
     dataset: FileDataset, planned: list[tuple[int, PlanLine]]
 ) -> Iterator[Change]:
     versions: dict[str, tuple[int, Any]] = {}
+    #: indices of the mini-batches with a file
     users: dict[str, list[int]] = {}
-    for mini_batch, line in planned:
+    for index, (_, line) in enumerate(planned):
         for url, size, version in line.files:
             versions[url] = size, version
-            users.setdefault(url, []).append(mini_batch)
+            users.setdefault(url, []).append(index)
     missing = set(versions)
     for folder in dataset.folders():
         for url, size, version in folder:
             if url in missing:
                 missing.remove(url)
                 if versions[url] != (size, version):
-                    yield from (Change(mini_batch, url, False) for mini_batch in users[url])  # noqa: FBT003 - a field
-    for url, mini_batches_ in users.items():
-        if url in missing:
-            yield from (Change(mini_batch, url, True) for mini_batch in mini_batches_)  # noqa: FBT003 - a field
+                    lines = [planned[index] for index in dict.fromkeys(users[url])]
+                    yield from _changes_of(url, lines, is_gone=False)
+    for url in filter(missing.__contains__, users):
+        lines = [planned[index] for index in dict.fromkeys(users[url])]
+        yield from _changes_of(url, lines, is_gone=True)
+
+
+def _changes_of(
+    url: str, planned: list[tuple[int, PlanLine]], *, is_gone: bool
+) -> Iterator[Change]:
+    for mini_batch, line in planned:
+        for position, path in enumerate(line.paths):
+            if path == url:
+                yield Change(mini_batch, position, url, is_gone)
 
 
 def difference(before: bytes, now: bytes | None) -> str:
@@ -229,18 +245,20 @@ def difference(before: bytes, now: bytes | None) -> str:
 
 
 def planned_again(
-    lines: list[bytes], changed: list[int], specs: list[dict[str, Any]]
+    lines: list[bytes], changed: Mapping[int, Iterable[int]], specs: list[dict[str, Any]]
 ) -> dict[int, bytes]:
     """Return new plan lines for mini-batches whose inputs have changed, by mini-batch.
 
-    Files in stores get their present sizes and ETags. A table's file gets the range of all its rows.
+    Changed files in stores get their present sizes and ETags. A table's file gets the range of all
+    its rows.
 
     Parameters
     ----------
     lines
         The plan, without its end mark.
     changed
-        The mini-batches, of which no rows are kept.
+        Positions of the items with a changed file, of which no rows are kept, by mini-batch. Of a
+        table's mini-batch, no rows are kept at all, and the positions are ignored.
     specs
         The inputs, from the run's record.
 
@@ -260,19 +278,20 @@ def planned_again(
         if not isinstance(dataset, FileDataset):
             new.update(_replan_tables(dataset, number, lines, planned))  # type: ignore[arg-type] # the other kind
         elif dataset.storage:
-            new.update(_replan_files(dataset, planned))
+            new.update(_replan_files(dataset, planned, changed))
     return new
 
 
 def _replan_files(
-    dataset: FileDataset, planned: dict[int, PlanLine]
+    dataset: FileDataset, planned: dict[int, PlanLine], changed: Mapping[int, Iterable[int]]
 ) -> Iterator[tuple[int, bytes]]:
-    urls = {url for line in planned.values() for url in line.paths}
+    urls = {line.paths[k] for mini_batch, line in planned.items() for k in changed[mini_batch]}
     listed = (file for folder in dataset.folders() for file in folder if file[0] in urls)
     now = {url: (size, version) for url, size, version in listed}
     for mini_batch, line in planned.items():
-        versions = [now.get(url, (size, version)) for url, size, version in line.files]
-        line.sizes, line.versions = map(list, zip(*versions, strict=True))
+        for k in changed[mini_batch]:
+            before = line.sizes[k], line.versions[k]
+            line.sizes[k], line.versions[k] = now.get(line.paths[k], before)
         yield mini_batch, line.encode() + b"\n"
 
 

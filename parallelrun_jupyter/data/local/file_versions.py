@@ -16,6 +16,7 @@ import sys
 import time
 from array import array
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -55,30 +56,31 @@ class FileVersions:
         if os.fstat(self._fd).st_size > first * _RECORD.size:
             os.truncate(self._fd, first * _RECORD.size)
 
-    def changes(self, line: PlanLine) -> Iterator[tuple[str, bool]]:
-        """Yield (path, is_gone) for each file of a plan line whose version has changed."""
+    def changes(self, line: PlanLine) -> Iterator[tuple[int, bool]]:
+        """Yield (position, is_gone) for each file of a plan line whose version has changed."""
         # Planning has read tables, so their lines have the versions.
         planned = [(size, time) for _, size, time in line.files] or self._recorded(line)
-        for path, version in zip(line.paths, planned, strict=True):
+        for position, (path, version) in enumerate(zip(line.paths, planned, strict=True)):
             now = _version_of(path)
             if now == version or (now == _GONE and self._never_existed(path, version)):
                 continue
             is_other = now[1] > self._planned_ns if version == _UNKNOWN else now != version
             if now == _GONE or is_other:
-                yield path, now == _GONE
+                yield position, now == _GONE
 
     def keep(self, first: int, versions: array[int]) -> None:
         """Record the size and time of consecutive files, the first of which has number ``first``."""
         os.pwrite(self._fd, _in_file_order(versions).tobytes(), first * _RECORD.size)
 
-    def accept(self, line: PlanLine) -> None:
-        """Record the current versions of the files of a plan line as the planned versions."""
+    def accept(self, line: PlanLine, positions: Iterable[int]) -> None:
+        """Record the current versions of some files of a plan line as the planned versions."""
         if _needs_record(line):
-            self._write(line, map(_version_of, line.paths))
+            for position in positions:
+                self._write(line.first + position, [_version_of(line.paths[position])])
 
     def record(
         self,
-        is_left_out: Callable[[int], bool] | None = None,
+        is_left_out: Callable[[int, int], bool] | None = None,
         is_urgent: Callable[[], bool] = lambda: False,
     ) -> None:
         """Record the version of every file of the plan that has none yet.
@@ -89,25 +91,29 @@ class FileVersions:
         Parameters
         ----------
         is_left_out
-            Returns whether a mini-batch waits for a later resume: its files may have changed
-            already, so their versions stay unknown. Default: none is left out.
+            Returns whether the item at a position of a mini-batch waits for a later resume: its
+            file may have changed already, so its version stays unknown. Default: none is left out.
         is_urgent
             Returns whether to record the rest without pauses, because the run is over.
         """
         busy_until = time.process_time() + _BURST_S
         with open(self._plan, "rb") as lines:
             for mini_batch, text in enumerate(lines):
-                if text.startswith(b'["f"') and not (is_left_out and is_left_out(mini_batch)):
-                    self._record_line(PlanLine.decode(text))
+                if text.startswith(b'["f"'):
+                    is_out = is_left_out and partial(is_left_out, mini_batch)
+                    self._record_line(PlanLine.decode(text), is_out)
                 if time.process_time() > busy_until and not is_urgent():
                     time.sleep(_PAUSE_S)
                     busy_until = time.process_time() + _BURST_S
 
-    def _record_line(self, line: PlanLine) -> None:
+    def _record_line(self, line: PlanLine, is_left_out: Callable[[int], bool] | None) -> None:
         versions = self._recorded(line) if _needs_record(line) else []
         if _UNKNOWN in versions:
-            pairs = zip(line.paths, versions, strict=True)
-            self._write(line, (_version_of(p) if v == _UNKNOWN else v for p, v in pairs))
+            is_wanted = [v == _UNKNOWN for v in versions]
+            if is_left_out:
+                is_wanted = [w and not is_left_out(k) for k, w in enumerate(is_wanted)]
+            triples = zip(line.paths, versions, is_wanted, strict=True)
+            self._write(line.first, (_version_of(p) if w else v for p, v, w in triples))
 
     def _never_existed(self, path: str, version: Version) -> bool:
         """Return whether a path was already a broken link when it was planned."""
@@ -122,9 +128,10 @@ class FileVersions:
         whole = data[: len(data) - len(data) % _RECORD.size]
         return list(_RECORD.iter_unpack(whole.ljust(size, b"\0")))
 
-    def _write(self, line: PlanLine, versions: Iterable[Version]) -> None:
+    def _write(self, first: int, versions: Iterable[Version]) -> None:
+        """Write versions of consecutive files, from file number ``first`` of the run."""
         data = b"".join(_RECORD.pack(*version) for version in versions)
-        os.pwrite(self._fd, data, line.first * _RECORD.size)
+        os.pwrite(self._fd, data, first * _RECORD.size)
 
 
 def versions_of_plan(plan: Path) -> array[int]:

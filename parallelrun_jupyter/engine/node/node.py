@@ -10,11 +10,12 @@ from ...data.datasets.inputs import count_items
 from ...worker.status_page import LOADING, RUNNING
 from ..scheduling import signals
 from ..scheduling.limits import NodeLimits
-from ..scheduling.signals import Failure, Signal, Success
+from ..scheduling.signals import Failure, ItemFailures, RangeResult, Signal, Success
 from .feeder import Feeder
+from .memory_kills import MemoryKills
 from .metrics import Sampler
 from .stager import StagerClient, StagingResult
-from .worker_failure import attempt_failure, read_stack, worker_failure
+from .worker_failure import attempt_failure, failure_of, read_stack, worker_failure
 from .worker_process import (
     CAN_WATCH_PIDS,
     INIT_FAILED,
@@ -105,6 +106,7 @@ class Node:
         self.feeder = Feeder(self._workers)
         self._sampled_at = 0.0
         self._sampler = Sampler(spec.gpus, origin)
+        self._kills = MemoryKills()
         self._is_stopping = False
         self._has_stopped = False
 
@@ -244,13 +246,16 @@ class Node:
             case ["done", elapsed_us, _, rows]:
                 worker.has_reported = True
                 return [self._on_done(worker, elapsed_us, rows, reply.payload)]
+            case ["answered", *_]:
+                worker.has_reported = True
+                return [self._on_answered(worker, reply)]
             case ["failed", mini_batch, attempt, items, duration_us, failure]:
                 worker.has_reported = True
                 worker.assigned.pop(mini_batch, None)
                 self._release(mini_batch)
                 worker.prefetch = 1
                 self.feeder.feed(worker)
-                cause = attempt_failure(worker, Failure(**failure), mini_batch)
+                cause = attempt_failure(worker, failure_of(failure), mini_batch, self._kills)
                 return [
                     signals.AttemptErrored(
                         self.name, worker.name, mini_batch, attempt, items, duration_us, cause
@@ -269,7 +274,7 @@ class Node:
                 return [_shutdown_warning(worker, failure) for failure in failures]
             case ["init_failed", failure]:
                 worker.kill(INIT_FAILED)
-                return [self._on_start_failed(worker.name, Failure(**failure))]
+                return [self._on_start_failed(worker.name, failure_of(failure))]
             case _:
                 msg = f"worker {worker.name} sent an unknown message: {reply.message[:1]}"
                 raise ValueError(msg)
@@ -288,6 +293,32 @@ class Node:
         part, offset = self._keep_rows(payload) if payload else (0, 0)
         successes = tuple(map(Success._make, rows))
         return signals.AttemptsSucceeded(self.name, worker.name, successes, part, offset)
+
+    def _on_answered(self, worker: WorkerProcess, reply: Reply) -> Signal:
+        _, mini_batch, _, attempt, items, duration_us, results, groups = reply.message
+        worker.assigned.pop(mini_batch, None)
+        run_s = duration_us / 1e6
+        if self._stager is not None:
+            self._stager.release(mini_batch)
+            self._stager.record_run_time(run_s)
+        self.feeder.on_done(worker, run_s, run_s, 1)
+        part, offset = self._keep_rows(reply.payload) if reply.payload else (0, 0)
+        failures = tuple(
+            ItemFailures(tuple(map(tuple, ranges)), tuple(messages), failure_of(failure))
+            for ranges, messages, failure in groups
+        )
+        return signals.ItemsAnswered(
+            self.name,
+            worker.name,
+            mini_batch,
+            attempt,
+            items,
+            duration_us,
+            tuple(map(RangeResult._make, results)),
+            failures,
+            part,
+            offset,
+        )
 
     # Staging
 
@@ -316,7 +347,14 @@ class Node:
         emitted: list[Signal] = []
         while len(self._workers) < self._slots:
             slot = min(set(range(self._slots)) - {w.slot for w in self._workers})
-            worker = WorkerProcess(self.name, self._started, spec, self._selector, slot)
+            worker = WorkerProcess(
+                self.name,
+                self._started,
+                spec,
+                self._selector,
+                slot,
+                kills_before=self._kills.count(),
+            )
             self._started += 1
             self._workers.append(worker)
             emitted.append(signals.WorkerSpawned(self.name, worker.name, worker.pid))
@@ -350,7 +388,8 @@ class Node:
         if stack and worker.kill_reason != STOPPED:
             worker.log_text(b"ERROR", mini_batch, stack.encode("utf-8", "backslashreplace"))
         status = worker.close()
-        failure = worker_failure(worker, status, location, stack, mini_batch if blamed else -1)
+        blamed_for = mini_batch if blamed else -1
+        failure = worker_failure(worker, status, location, stack, blamed_for, kills=self._kills)
         if blamed is not None and worker.kill_reason != STOPPED:
             attempt, items = blamed.attempt, count_items(blamed.line)
             emitted.append(

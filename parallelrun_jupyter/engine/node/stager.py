@@ -17,6 +17,7 @@ from ...runs.run_record import RunRecord
 from ...worker.plan_line import PlanLine
 from ..child_process import LOST, ChildEnd, ChildProcess
 from ..scheduling.signals import AttemptErrored, Failure, Signal, Warned
+from .worker_failure import failure_of
 from .worker_process import Assignment, WorkerSpec
 
 READ_AHEAD_S = 2.0
@@ -261,10 +262,10 @@ class StagerClient:
             case ["failed", mini_batch, failure, seconds] if mini_batch in self._pending:
                 assignment, _ = self._pending.pop(mini_batch)
                 self._held.discard(mini_batch)
-                result.failed.append((mini_batch, assignment, seconds, Failure(**failure)))
+                result.failed.append((mini_batch, assignment, seconds, failure_of(failure)))
                 self._deaths = 0
             case ["failed", key, failure, _] if key < 0:
-                self.side_failure = Failure(**failure)
+                self.side_failure = failure_of(failure)
             case ["side", key, path]:
                 self._side_paths[-1 - key] = path
 

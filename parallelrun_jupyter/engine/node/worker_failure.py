@@ -5,23 +5,42 @@ from __future__ import annotations
 import linecache
 import os
 import re
-from collections.abc import Sequence
+import signal
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from ...worker.error_types import OUT_OF_MEMORY
 from ...worker.failures import is_under
 from ..child_process import death_text
 from ..scheduling.signals import Failure
 from .fork_server import WORKER_FOLDER
+from .memory_kills import MemoryKills
 from .worker_process import STOPPED, WorkerProcess
 
 _FRAME = re.compile(r'^  File "(?P<file>.*)", line (?P<line>\d+) in (?P<name>.*)$')
 _LOG_TAIL_BYTES = 1 << 13
 _TIMESTAMP_BYTES = len("2026-11-23T06:20:40.123Z")
 _MAX_LINE_CHARACTERS = 300
+_OUT_OF_MEMORY = (
+    "the kernel killed the worker process (SIGKILL) because memory ran out; use smaller mini-batches, "
+    "fewer workers on a machine, or a machine with more memory"
+)
+
+
+def failure_of(reported: Mapping[str, Any]) -> Failure:
+    """Return the failure of a message."""
+    return Failure(**{**reported, "bases": tuple(reported.get("bases", ()))})
 
 
 def worker_failure(
-    worker: WorkerProcess, status: int, location: str, stack: str, mini_batch: int
+    worker: WorkerProcess,
+    status: int,
+    location: str,
+    stack: str,
+    mini_batch: int,
+    *,
+    kills: MemoryKills,
 ) -> Failure:
     """Return the failure of a worker that ended without reporting one.
 
@@ -35,12 +54,16 @@ def worker_failure(
         The line of the user's code and the stack at its end, if known.
     mini_batch
         The mini-batch that it was running; -1 for none.
+    kills
+        The kernel's kills for lack of memory.
     """
     location = location or ("run()" if worker.is_ready else "init()")
     if worker.kill_reason:
         kind, error, message = worker.kill_kind, "Timeout", worker.kill_reason
         if kind == "load_timeout":
             location = "loading"
+    elif status == -signal.SIGKILL and kills.explain_death(worker.kills_before):
+        kind, error, message = OUT_OF_MEMORY, "OutOfMemory", _OUT_OF_MEMORY
     else:
         kind, error = "worker_lost", "WorkerLost"
         message = f"the worker process died with {death_text(status)}"
@@ -51,7 +74,9 @@ def worker_failure(
     return Failure(kind, error, message, f"{error} at {location}", stack)
 
 
-def attempt_failure(worker: WorkerProcess, reported: Failure, mini_batch: int) -> Failure:
+def attempt_failure(
+    worker: WorkerProcess, reported: Failure, mini_batch: int, kills: MemoryKills
+) -> Failure:
     """Return the failure that a worker reported for an attempt, or the timeout that caused it.
 
     A script may turn SIGTERM into an exception, which ends its ``run()`` after a timeout.
@@ -59,7 +84,7 @@ def attempt_failure(worker: WorkerProcess, reported: Failure, mini_batch: int) -
     if not worker.kill_reason or worker.kill_reason == STOPPED:
         return reported
     location = reported.group.partition(" at ")[2]
-    return worker_failure(worker, 0, location, reported.traceback, mini_batch)
+    return worker_failure(worker, 0, location, reported.traceback, mini_batch, kills=kills)
 
 
 def read_stack(dump: str, roots: Sequence[str]) -> tuple[str, str]:

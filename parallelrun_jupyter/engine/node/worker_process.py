@@ -93,6 +93,8 @@ class WorkerProcess:
         Reports ready descriptors, with this object as their data, for `handle`.
     slot
         Its slot on the node, which determines its GPU.
+    kills_before
+        The count of `MemoryKills` at its start.
     """
 
     def __init__(
@@ -102,10 +104,13 @@ class WorkerProcess:
         spec: WorkerSpec,
         selector: selectors.BaseSelector,
         slot: int = 0,
+        *,
+        kills_before: int = 0,
     ) -> None:
         self.node = node
         self.name = f"{node}w{number}"
         self.slot = slot
+        self.kills_before = kills_before
         self.log = spec.logs / f"{self.name}.log"
         self.assigned: dict[int, Assignment] = {}
         self.assigned_at = 0.0
@@ -242,7 +247,7 @@ class WorkerProcess:
                 break
             message = json.loads(bytes(self._inbox[start:newline]))
             end = newline + 1
-            length = message[2] if message[0] == "done" else 0
+            length = message[2] if message[0] in ("done", "answered") else 0
             if len(self._inbox) < end + length:
                 break
             replies.append(Reply(message, bytes(self._inbox[end : end + length])))

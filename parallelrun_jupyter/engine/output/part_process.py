@@ -14,6 +14,9 @@ import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -24,13 +27,24 @@ from ...data.storage.storage import StorageSpec
 from ...data.storage.transfer import put_file
 from ...data.storage.upload_process import upload_files
 from ...errors import OutputError, ParallelRunError
+from ...runs.journal.events import Event
+from ...runs.journal.files import JournalReader
 from ...runs.output.manifest import MANIFEST, manifest_text
 from ...runs.output.merge import merge_rows
 from ...runs.output.schemas import fitted, is_fitting, unify_schemas
+from ...runs.output.stored_parts import (
+    PartGroup,
+    StoredPart,
+    ordered_parts,
+    read_spliced,
+    write_spliced,
+)
 from ...worker.child_loop import serve_json_lines
 from ...worker.output.formats import PARQUET
+from .splicer import Splicer, mini_batches_text
 
 _CONNECTIONS = 16
+_EVENTS_PER_REPORT = 100_000
 _OURS = re.compile(
     r"part-\d{9,}-[0-9a-f]+\.parquet|_trial-[0-9a-f]+|\._?(part|trial|manifest).*\.tmp"
 )
@@ -92,58 +106,104 @@ def publish(
 ) -> tuple[int, int]:
     """Publish the parts as one output, which exists once its manifest is written; return rows and bytes.
 
-    Parts with other types than the common schema are uploaded again under the same name, so that a
-    second try after a crash finds the same rows. Parts that the journal does not name are deleted.
+    Parts with rows between each other's rows are spliced. Others with other types than the common
+    schema are uploaded again under the same name, so that a second try after a crash finds the same
+    rows. Other parts are deleted.
     """
     if job["files"]:
         upload_files({"storage": job["storage"], "url": job["output"], "files": job["files"]})
         report_progress()
-    url, parts = job["url"], job["parts"]
+    url, spliced_path = job["url"], Path(job["spliced"])
+    spliced = read_spliced(spliced_path)
+    if job["parts"] is None:
+        groups = ordered_parts(lambda: _events(Path(job["journal"]), report_progress), spliced)
+    else:
+        groups = [PartGroup([StoredPart.of_json(row)]) for row in job["parts"]]
+    in_use = [part for group in groups for part in group.parts_in_use()]
 
-    def read_schema(part: Mapping[str, Any]) -> pa.Schema:
-        schema = _schema_of(store, f"{url}/{part['name']}", part["rows"])
+    def read_schema(part: StoredPart) -> tuple[str, tuple[pa.Schema, int]]:
+        schema = _schema_of(store, f"{url}/{part.name}", part.rows)
         report_progress()
-        return schema
+        return part.name, schema
 
     with ThreadPoolExecutor(_CONNECTIONS) as pool:
-        schemas = list(pool.map(read_schema, parts))
-    common = unify_schemas(zip(map(_mini_batches, parts), schemas, strict=True))
-    for part, schema in zip(parts, schemas, strict=True):
+        schemas = dict(pool.map(read_schema, in_use))
+    common = unify_schemas((_mini_batches(part), schemas[part.name][0]) for part in in_use)
+    parts = _spliced(groups, Splicer(store, url, common, job["temporary"], report_progress))
+    names = {part.name for part in parts}
+    if any(part.sources for part in [*parts, *spliced]):
+        write_spliced(spliced_path, [part for part in parts if part.sources])
+    for number, part in enumerate(parts):
+        if part.name not in schemas:
+            continue
+        schema, size_bytes = schemas[part.name]
         if not is_fitting(schema, common):
-            part["size_bytes"] = _rewrite(store, url, part, common, job["temporary"])
+            size_bytes = _rewrite(store, url, part, common, job["temporary"])
             report_progress()
-    _delete_leftovers(store, url, {part["name"] for part in parts}, report_progress)
+        parts[number] = replace(part, size_bytes=size_bytes)
+    _delete_leftovers(store, url, names, report_progress)
     columns = [(field.name, str(field.type)) for field in common] if common is not None else []
+    rows = [_manifest_row(part) for part in parts]
+    shared = sum(a.high[0] == b.low[0] for a, b in pairwise(parts))
+    mini_batches = sum(part.mini_batches for part in parts) - shared
     with open(job["temporary"], "w", encoding="utf-8") as file:
-        file.write(manifest_text(job["run_id"], parts, columns))
+        file.write(manifest_text(job["run_id"], rows, columns, mini_batches))
     put_file(store, job["temporary"], f"{url}/{MANIFEST}")
     os.unlink(job["temporary"])
-    return sum(part["rows"] for part in parts), sum(part["size_bytes"] for part in parts)
+    return sum(part.rows for part in parts), sum(part.size_bytes for part in parts)
 
 
-def _mini_batches(part: Mapping[str, Any]) -> str:
-    first, count = part["first"], part["mini_batches"]
-    return f"mini-batches {first} to {first + count - 1}" if count > 1 else f"mini-batch {first}"
+def _events(journal: Path, report_progress: Callable[[], None]) -> Iterator[Event]:
+    for number, event in enumerate(JournalReader(journal).read()):
+        if number % _EVENTS_PER_REPORT == 0:
+            report_progress()
+        yield event
 
 
-def _schema_of(store: ObjectStore, url: str, rows: int) -> pa.Schema:
+def _spliced(groups: list[PartGroup], splicer: Splicer) -> list[StoredPart]:
+    """Return the parts of the output, in order, with each group spliced."""
+    parts: list[StoredPart] = []
+    for group in reversed(groups):  # the name of a new part depends on the next one
+        before = parts[0].name if parts else ""
+        new = splicer.splice(group, before) if group.segments else group.parts
+        parts[:0] = new
+    return parts
+
+
+def _manifest_row(part: StoredPart) -> dict[str, Any]:
+    return {
+        "name": part.name,
+        "first": part.low[0],
+        "mini_batches": part.mini_batches,
+        "rows": part.rows,
+        "size_bytes": part.size_bytes,
+    }
+
+
+def _mini_batches(part: StoredPart) -> str:
+    return mini_batches_text(part.low, part.high)
+
+
+def _schema_of(store: ObjectStore, url: str, rows: int) -> tuple[pa.Schema, int]:
+    """Return the schema of a part that has this number of rows, and its bytes."""
     with plain_errors(store.storage, url), store.files.open(url, cache_type="none") as file:
         parquet = pq.ParquetFile(file)
         schema, rows_now = parquet.schema_arrow, parquet.metadata.num_rows
+        size_bytes = int(file.size)
     if rows_now != rows:
         msg = (
             f"{url!r} has {rows_now:,} rows, but {rows:,} were uploaded: another process has changed "
             "it. Start a new run with an output folder of its own."
         )
         raise OutputError(msg)
-    return schema
+    return schema, size_bytes
 
 
 def _rewrite(
-    store: ObjectStore, folder: str, part: Mapping[str, Any], schema: pa.Schema, temporary: str
+    store: ObjectStore, folder: str, part: StoredPart, schema: pa.Schema, temporary: str
 ) -> int:
     """Upload a part again with the common schema; return its bytes."""
-    url = f"{folder}/{part['name']}"
+    url = f"{folder}/{part.name}"
     original = f"{temporary}.before"
     with plain_errors(store.storage, url):
         store.files.get_file(url, original)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ...files import write_atomically
-from ...runs.journal.events import PartStored
+from ...runs.output.stored_parts import SPLICED_BYTES, PartIndex, read_spliced
 from ...runs.run_folder import RunFolder
 from ...runs.run_record import RunRecord
 from ..child_process import ChildProcess
@@ -122,16 +122,22 @@ class Publisher:
         cls,
         folder: RunFolder,
         record: RunRecord,
-        parts: Sequence[PartStored],
+        index: PartIndex,
         report: Callable[[Signal], None],
     ) -> Publisher:
         """Publish the parts that nodes have uploaded as one output, and the script's files.
 
-        ``parts`` are the parts in the journal, in input order.
+        ``index`` has the parts of the journal, which is complete on the disk.
         """
         url = record.output.url
         files = _script_files(folder, record)
+        spliced = read_spliced(folder.spliced_parts)
+        groups = index.groups(spliced)
+        parts = [part for group, _ in groups for part in group]
+        is_in_order = all(is_as_it_is for _, is_as_it_is in groups)
         largest = max((part.size_bytes for part in parts), default=0)
+        if not is_in_order:
+            largest += SPLICED_BYTES
         # A part with other types is downloaded and uploaded again.
         size_bytes = 2 * largest + sum(os.path.getsize(path) for path, _ in files)
         limit_s = upload_limit_s(record.limits.task_overhead_timeout, size_bytes)
@@ -142,16 +148,10 @@ class Publisher:
             "files": files,
             "url": url,
             "run_id": record.run_id,
-            "parts": [
-                {
-                    "name": part.name,
-                    "first": part.first,
-                    "mini_batches": part.count,
-                    "rows": part.rows,
-                    "size_bytes": part.size_bytes,
-                }
-                for part in parts
-            ],
+            # Otherwise the process reads the journal: the driver does not store each result.
+            "parts": [asdict(part) for part in parts] if is_in_order else None,
+            "journal": str(folder.journal),
+            "spliced": str(folder.spliced_parts),
             "temporary": str(path.with_suffix(".part")),
         }
         write_atomically(path, json.dumps(words))

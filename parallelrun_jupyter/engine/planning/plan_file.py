@@ -12,7 +12,6 @@ import time
 from array import array
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from enum import Enum
 from functools import partial
 from pathlib import Path
 from typing import IO, TypeAlias
@@ -25,6 +24,7 @@ from ...files import replacing
 from ...formatting import plural
 from ...runs.run_record import RunRecord
 from ...worker.plan_line import END_MARK, PlanLine
+from .fates import WHOLE, Fate, Fates
 
 _WRITE_BYTES = 1 << 17
 _WRITE_S = 0.05
@@ -32,17 +32,6 @@ _REPORT_S = 1.0
 _READ_BYTES = 1 << 18
 _MARK_EVERY = 16
 
-
-class Fate(Enum):
-    """How a resume treats a mini-batch of an earlier plan."""
-
-    KEPT = "its rows are kept"
-    RETRIED = "it failed, and runs again"
-    FIRST = "it has not finished yet, and runs"
-    LEFT_ALONE = "it does not run"
-
-
-Fates: TypeAlias = Callable[[int], Fate]
 Report: TypeAlias = Callable[[int, int, bool], None]
 """Called with the totals so far, ``(mini_batches, items)``, and whether they are final."""
 
@@ -131,21 +120,21 @@ def write_plan(
     report
         Called with (mini_batches, items, is_end) after each block.
     fate_of
-        For a resume: returns how to treat a mini-batch of the earlier plan.
+        For a resume: returns how to treat an item of the earlier plan.
     warn
-        Called with a sentence about retried mini-batches whose inputs have changed.
+        Called with a sentence about inputs of retried items that have changed.
 
     Raises
     ------
     InputError
-        An input cannot be listed, or has changed since it was planned: its rows are kept, or its
-        mini-batch has not finished yet.
+        An input cannot be listed, or has changed since it was planned, although its rows are kept
+        or it has not run yet.
     OSError
         The plan cannot be written.
     """
     with open(path, "ab+", buffering=0) as file, closing(FileVersions(path)) as versions:
         earlier = list(_complete_lines(file)) if fate_of else []
-        check = partial(_check_inputs, record, versions, fate_of or (lambda _: Fate.FIRST), warn)
+        check = partial(_check_inputs, record, versions, fate_of or (lambda *_: Fate.FIRST), warn)
         if earlier and earlier[-1].startswith(END_MARK):
             _, mini_batches, items = json.loads(earlier[-1])
             replaced = check(earlier[:-1])
@@ -213,43 +202,46 @@ def _check_inputs(
 ) -> dict[int, bytes]:
     """Compare the inputs of an earlier plan with the versions recorded for it.
 
-    Inputs of retried mini-batches may have changed, since a repaired input is a reason to retry.
+    Inputs of retried items may have changed, since a repaired input is a reason to retry.
 
     Returns
     -------
     dict
-        New plan lines of retried mini-batches, if the line of an input (in a store, or a table)
-        depends on its content.
+        New plan lines of mini-batches with such items, if the line of an input (in a store, or a
+        table) depends on its content.
 
     Raises
     ------
     InputError
         Another input has changed, so that the output would mix rows of two versions.
     """
-    fates = [fate_of(mini_batch) for mini_batch in range(len(lines))]
-    checked = ((k, line) for k, line in enumerate(lines) if fates[k] is not Fate.LEFT_ALONE)
-    retried: dict[int, str] = {}
+    checked = (
+        (k, line) for k, line in enumerate(lines) if fate_of(k, WHOLE) is not Fate.LEFT_ALONE
+    )
+    repaired: list[inputs.Change] = []
     for change in inputs.changes(checked, record.inputs.datasets, versions):
-        fate = fates[change.mini_batch]
+        fate = fate_of(change.mini_batch, change.position)
         if fate is Fate.RETRIED:
             if not change.is_gone:  # without its input it fails again, with its own error
-                retried.setdefault(change.mini_batch, change.path)
+                repaired.append(change)
         elif fate is Fate.KEPT and not change.is_gone:  # a script may delete its inputs
             kept = f"the rows that mini-batch {change.mini_batch} made from it are kept"
             raise InputError(_refusal(str(change), kept))
         elif fate is Fate.FIRST:
             raise InputError(_refusal(str(change)))
-    if not retried:
+    if not repaired:
         return {}
-    for mini_batch in retried:
-        versions.accept(PlanLine.decode(lines[mini_batch]))
-    first, path = next(iter(retried.items()))
-    failed = plural(len(retried), "failed mini-batch")
+    positions: dict[int, list[int]] = {}
+    for change in repaired:
+        positions.setdefault(change.mini_batch, []).append(change.position)
+    for mini_batch, changed in positions.items():
+        versions.accept(PlanLine.decode(lines[mini_batch]), changed)
     warn(
-        f"{failed} {'has' if len(retried) == 1 else 'have'} inputs that changed since the run was "
-        f"planned, first mini-batch {first} with {path!r}: the current versions are read"
+        f"{plural(len(repaired), 'input')} of failed items {'has' if len(repaired) == 1 else 'have'} "
+        f"changed since the run was planned, first {repaired[0].path!r} of mini-batch "
+        f"{repaired[0].mini_batch}: the current versions are read"
     )
-    return inputs.planned_again(lines, list(retried), record.inputs.datasets)
+    return inputs.planned_again(lines, positions, record.inputs.datasets)
 
 
 def _refusal(change: str, why: str = "") -> str:

@@ -14,8 +14,6 @@ from ...data.local.file_versions import FileVersions
 from ...data.tables.table_files import input_warnings_to
 from ...errors import ParallelRunError
 from ...files import write_atomically
-from ...runs.journal.state import LEFT, SUCCEEDED, RunState
-from ...runs.resume_request import ResumeRequest
 from ...runs.run_record import RunRecord
 from ..child_process import LOST, ChildProcess, Message
 from ..scheduling.signals import (
@@ -26,7 +24,8 @@ from ..scheduling.signals import (
     UpdatePlanned,
     Warned,
 )
-from .plan_file import Fate, Fates, Report, write_plan
+from .fates import Fate, Fates
+from .plan_file import Report, write_plan
 from .taken_rows import taken_results
 from .update import Update
 
@@ -49,7 +48,7 @@ class Planner:
     post
         Called with each signal, from another thread.
     fate_of
-        For a resume: returns how to treat a mini-batch of the earlier plan.
+        For a resume: returns how to treat an item of the earlier plan.
     update
         Takes rows from another run.
     """
@@ -124,7 +123,9 @@ class Planner:
             return
         with suppress(OSError), closing(FileVersions(self._plan)) as versions:
             # For an input without a recorded version, a resume compares its time with the plan's.
-            versions.record(self._is_left_alone, lambda: self._urgent[0] != 0)
+            versions.record(
+                self._is_left_alone if self._fate_of else None, lambda: self._urgent[0] != 0
+            )
 
     def _record_side_versions(self) -> None:
         """Record the versions of the side inputs, before workers read them, for later updates."""
@@ -140,8 +141,9 @@ class Planner:
             digest = ""  # an earlier driver had others
         write_atomically(path, digest)
 
-    def _is_left_alone(self, mini_batch: int) -> bool:
-        return self._fate_of is not None and self._fate_of(mini_batch) is Fate.LEFT_ALONE
+    def _is_left_alone(self, mini_batch: int, position: int) -> bool:
+        assert self._fate_of is not None
+        return self._fate_of(mini_batch, position) is Fate.LEFT_ALONE
 
     def _listen(self, child: ChildProcess) -> None:
         """Post the messages of the process as signals; an end without a result is a failure."""
@@ -175,20 +177,3 @@ def _signal_of(message: Message) -> Signal:
             return PlanFailed(reason)
         case _:
             return Warned(message[1])
-
-
-def resume_fates(state: RunState, request: ResumeRequest) -> Fates:
-    """Return the function that decides how to treat a mini-batch of an earlier plan."""
-    retried = frozenset(state.failed_mini_batches(request.group))
-    only_retried = request.failed_only or bool(request.group)
-    statuses = bytes(state.statuses)
-
-    def fate_of(mini_batch: int) -> Fate:
-        status = statuses[mini_batch] if mini_batch < len(statuses) else LEFT
-        if status == SUCCEEDED:
-            return Fate.KEPT
-        if mini_batch in retried:
-            return Fate.RETRIED
-        return Fate.LEFT_ALONE if only_retried else Fate.FIRST
-
-    return fate_of

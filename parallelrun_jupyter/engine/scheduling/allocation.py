@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from heapq import heappop, heappush
+from typing import NamedTuple, Protocol, TypeAlias
 
-from ...runs.journal.events import IN_STORE, AttemptSucceeded
+from ...runs.journal.events import IN_STORE, AttemptSucceeded, ItemsFailed, ItemsSucceeded
 from ...runs.journal.state import LEFT, RunState
 from .signals import Piece
 
@@ -22,6 +23,23 @@ class Span(NamedTuple):
     attempt: int
 
 
+Result: TypeAlias = AttemptSucceeded | ItemsSucceeded
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A mini-batch whose items are all answered: its results in input order, and its failed items."""
+
+    mini_batch: int
+    results: tuple[Result, ...]
+    failures: tuple[ItemsFailed, ...] = ()
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of its rows."""
+        return sum(event.length for event in self.results)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Part:
     """Consecutive finished mini-batches whose rows ``node`` uploads as one part of the output."""
@@ -29,27 +47,32 @@ class Part:
     first: int
     node: str
     #: by mini-batch, in the order in which they finished
-    successes: dict[int, AttemptSucceeded]
+    finished: dict[int, Finished]
     size_bytes: int
 
     def pieces(self) -> tuple[Piece, ...]:
         """Return the rows to upload, in input order."""
         return tuple(
             (mini_batch, event.offset, event.length, event.crc)
-            for mini_batch, event in sorted(self.successes.items())
+            for mini_batch, finished in sorted(self.finished.items())
+            for event in finished.results
             if event.length
         )
 
-    def committed(self) -> list[AttemptSucceeded]:
-        """Return the events of the attempts once the part is stored."""
-        offsets, offset = {}, 0
-        for mini_batch, event in sorted(self.successes.items()):
-            offsets[mini_batch] = offset
-            offset += event.rows
-        return [
-            event._replace(part=IN_STORE, offset=offsets[mini_batch])
-            for mini_batch, event in self.successes.items()
-        ]
+    def committed(self) -> list[Result]:
+        """Return the events of the results once the part is stored."""
+        stored: dict[int, list[Result]] = {}
+        offset = 0
+        for mini_batch, finished in sorted(self.finished.items()):
+            stored[mini_batch] = []
+            for event in finished.results:
+                stored[mini_batch].append(event._replace(part=IN_STORE, offset=offset))
+                offset += event.rows
+        return [event for mini_batch in self.finished for event in stored[mini_batch]]
+
+    def failures(self) -> list[ItemsFailed]:
+        """Return the events of the failed items, to be recorded once the part is stored."""
+        return [event for finished in self.finished.values() for event in finished.failures]
 
 
 class Allocation(Protocol):
@@ -88,14 +111,17 @@ class Allocation(Protocol):
     def end_plan(self) -> None:
         """Record that the plan is complete: ``RunState.planned`` is final."""
 
-    def next(self, node: str, room: int, /) -> list[Span]:
+    def next(self, node: str, room: int, now_ms: int, /) -> list[Span]:
         """Return up to ``room`` mini-batches for a node to run."""
 
-    def hold(self, event: AttemptSucceeded, /) -> None:
-        """Store a finished attempt until its rows are uploaded; only if ``uploads_parts``."""
+    def hold(self, finished: Finished, /) -> None:
+        """Store a finished mini-batch until its rows are uploaded; only if ``uploads_parts``."""
 
-    def requeue(self, mini_batches: Iterable[int], /) -> None:
-        """Allocate mini-batches again, after a failed attempt or because a node returned them."""
+    def requeue(self, mini_batches: Iterable[int], due_ms: int = 0, /) -> None:
+        """Allocate mini-batches again, after a failed attempt or because a node returned them.
+
+        ``due_ms`` is the time before which they are not allocated; 0 for none.
+        """
 
     def drop(self, mini_batch: int, /) -> None:
         """Forget a mini-batch that has failed for good."""
@@ -131,12 +157,14 @@ class Pending:
         self._state = state
         self._only_retries = False
         self._retries: deque[int] = deque()
+        #: a heap of (time, mini-batch) of retries that wait for a time
+        self._delayed: list[tuple[int, int]] = []
         #: the first mini-batch that was never assigned
         self._next = 0
 
     def __bool__(self) -> bool:
         """Return whether a retry is pending."""
-        return bool(self._retries)
+        return bool(self._retries or self._delayed)
 
     @property
     def is_exhausted(self) -> bool:
@@ -148,8 +176,10 @@ class Pending:
         self._retries.extend(retries)
         self._only_retries = only_these
 
-    def next(self, _node: str, room: int, /) -> list[Span]:
+    def next(self, _node: str, room: int, now_ms: int, /) -> list[Span]:
         """Return up to ``room`` mini-batches."""
+        while self._delayed and self._delayed[0][0] <= now_ms:
+            self._retries.append(heappop(self._delayed)[1])
         spans: list[Span] = []
         while room > 0 and self._retries:
             mini_batch = self._retries.popleft()
@@ -171,9 +201,13 @@ class Pending:
         count = len(recorded) - len(recorded.lstrip(_LEFT))
         return end - self._next if count == len(recorded) else count
 
-    def requeue(self, mini_batches: Iterable[int], /) -> None:
-        """Queue mini-batches behind the other retries."""
-        self._retries.extend(mini_batches)
+    def requeue(self, mini_batches: Iterable[int], due_ms: int = 0, /) -> None:
+        """Queue mini-batches behind the other retries, from a time on."""
+        if not due_ms:
+            self._retries.extend(mini_batches)
+            return
+        for mini_batch in mini_batches:
+            heappush(self._delayed, (due_ms, mini_batch))
 
     def ready_parts(self) -> list[Part]:
         """Return nothing: the driver has the rows."""
@@ -182,7 +216,7 @@ class Pending:
     def part_stored(self, first: int, node: str, /) -> None:
         """Return None: no node uploads parts."""
 
-    def hold(self, event: AttemptSucceeded, /) -> None:
+    def hold(self, finished: Finished, /) -> None:
         """Do nothing; a finished attempt has succeeded."""
 
     def end_plan(self) -> None:

@@ -5,12 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...formatting import plural
-from ...runs.journal.events import AttemptFailed, AttemptSucceeded, ItemsFailed
+from ...runs.journal.events import (
+    AttemptFailed,
+    AttemptSucceeded,
+    ItemRanges,
+    ItemsFailed,
+    ItemsSucceeded,
+)
 from ...runs.journal.failure_groups import FailureGroup, costliest_first
 from ...runs.journal.state import RunState
 from ...runs.run_record import RunRecord
 from ...worker.failures import SHORT_RESULT, short_result
-from .signals import AttemptErrored, Failure
+from ...worker.item_ranges import count_of
+from .signals import AttemptErrored, Failure, ItemFailures, ItemsAnswered
 
 INIT_TRIES = 3
 """Failed starts for each worker of a node after which the node counts as unable to start (rule R21)."""
@@ -56,6 +63,11 @@ class Limits:
     first_task_creation_timeout_s: float = 600.0
     progress_update_timeout_s: float = 1260.0
     output_in_store: bool = False
+    #: whether a mini-batch may run in parts; never one of a run with partition keys
+    divides: bool = False
+    retry_delay_s: float = 0.0
+    retry_on: frozenset[str] = frozenset()
+    no_retry_on: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, record: RunRecord) -> Limits:
@@ -69,6 +81,10 @@ class Limits:
             record.limits.first_task_creation_timeout,
             record.limits.progress_update_timeout,
             record.output.storage is not None,
+            divides=record.limits.isolate_failures and not record.inputs.partition_keys,
+            retry_delay_s=record.limits.retry_delay,
+            retry_on=frozenset(record.limits.retry_on),
+            no_retry_on=frozenset(record.limits.no_retry_on),
         )
 
 
@@ -159,11 +175,16 @@ def extra_rows_warning(mini_batch: int, items: int, rows: int) -> str:
 
 
 def attempt_failed_event(
-    signal: AttemptErrored, group: FailureGroup | None, now_ms: int, *, is_last: bool
+    signal: AttemptErrored,
+    group: FailureGroup | None,
+    now_ms: int,
+    *,
+    is_last: bool,
+    ranges: ItemRanges = (),
+    of: int = 0,
 ) -> AttemptFailed:
     """Return the event of a failed attempt, with a traceback if its group has few so far."""
     failure = signal.failure
-    has_traceback = group is None or group.attempts < TRACEBACKS_PER_GROUP
     return AttemptFailed(
         signal.mini_batch,
         signal.attempt,
@@ -176,11 +197,58 @@ def attempt_failed_event(
         failure.error,
         failure.message,
         failure.group,
-        failure.traceback if has_traceback else "",
+        _kept_traceback(failure, group),
+        ranges,
+        of,
     )
 
 
-def short_result_event(event: AttemptSucceeded, run_line: str, now_ms: int) -> ItemsFailed:
+def _kept_traceback(failure: Failure, group: FailureGroup | None) -> str:
+    is_kept = group is None or group.attempts < TRACEBACKS_PER_GROUP
+    return failure.traceback if is_kept else ""
+
+
+def items_failed_event(
+    signal: AttemptErrored | ItemsAnswered,
+    failures: ItemFailures,
+    group: FailureGroup | None,
+    now_ms: int,
+    *,
+    of: int,
+    is_last: bool,
+) -> ItemsFailed:
+    """Return the event of items that failed, while others of the attempt may have succeeded."""
+    failure = failures.failure
+    messages = failures.messages
+    return ItemsFailed(
+        signal.mini_batch,
+        signal.attempt,
+        signal.worker,
+        now_ms,
+        count_of(failures.ranges),
+        failure.kind,
+        failure.error,
+        failure.message,
+        failure.group,
+        _kept_traceback(failure, group),
+        failures.ranges,
+        () if set(messages) <= {failure.message} else messages,
+        of,
+        is_last,
+    )
+
+
+def hits_all_warning(group: str, count: int) -> str:
+    """Return the warning about a fault of all items."""
+    return (
+        f"{count} items that were run alone all failed with {group}: mini-batches that fail there "
+        "are not divided further, since the fault seems to be one of all items"
+    )
+
+
+def short_result_event(
+    event: AttemptSucceeded | ItemsSucceeded, run_line: str, now_ms: int
+) -> ItemsFailed:
     """Return the event for the items of a mini-batch that have no result (rule R4)."""
     return ItemsFailed(
         event.mini_batch,

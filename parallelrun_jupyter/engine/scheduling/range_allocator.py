@@ -13,9 +13,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
-from ...runs.journal.events import AttemptSucceeded
-from ...runs.journal.state import FAILED, SUCCEEDED, RunState
-from .allocation import Part, Span
+from ...runs.journal.state import FAILED, PARTLY, SUCCEEDED, RunState
+from .allocation import Finished, Part, Span
 
 SMALLEST, LARGEST = 4, 1024
 """Minimum number of mini-batches in a range: few at first, so that a part is stored early."""
@@ -61,10 +60,10 @@ class MiniBatchRange:
     owner: str = ""
     #: the first mini-batch that the owner has not been assigned yet
     next: int = 0
-    #: mini-batches to assign to the owner again
-    requeued: deque[int] = field(default_factory=deque)
-    #: finished attempts whose rows the owner holds, in the order in which they finished
-    held: dict[int, AttemptSucceeded] = field(default_factory=dict)
+    #: mini-batches to assign to the owner again, and the times before which they are not assigned
+    requeued: deque[tuple[int, int]] = field(default_factory=deque)
+    #: finished mini-batches whose rows the owner holds, in the order in which they finished
+    held: dict[int, Finished] = field(default_factory=dict)
     held_bytes: int = 0
 
     @property
@@ -75,13 +74,13 @@ class MiniBatchRange:
     def split(self, at: int) -> MiniBatchRange:
         """End before mini-batch ``at``; return the rest as a range of the same owner."""
         right = MiniBatchRange(at, self.end, self.owner, max(at, self.next))
-        right.requeued.extend(k for k in self.requeued if k >= at)
-        right.held = {k: event for k, event in self.held.items() if k >= at}
-        right.held_bytes = sum(event.length for event in right.held.values())
+        right.requeued.extend(pair for pair in self.requeued if pair[0] >= at)
+        right.held = {k: finished for k, finished in self.held.items() if k >= at}
+        right.held_bytes = sum(finished.size_bytes for finished in right.held.values())
         self.end, self.next = at, min(self.next, at)
-        self.held = {k: event for k, event in self.held.items() if k < at}
+        self.held = {k: finished for k, finished in self.held.items() if k < at}
         self.held_bytes -= right.held_bytes
-        self.requeued = deque(k for k in self.requeued if k < at)
+        self.requeued = deque(pair for pair in self.requeued if pair[0] < at)
         return right
 
 
@@ -152,7 +151,7 @@ class RangeAllocator:
 
     # Assigning
 
-    def next(self, node: str, room: int, /) -> list[Span]:
+    def next(self, node: str, room: int, now_ms: int, /) -> list[Span]:
         """Return up to ``room`` mini-batches for a node: from its own ranges, then from a new one.
 
         If no range is free, the node takes over half of the largest unassigned rest of another
@@ -163,15 +162,15 @@ class RangeAllocator:
             return []
         mini_batches: list[int] = []
         for range_ in list(self._owned.get(node, {}).values()):
-            mini_batches += self._take_from(range_, room - len(mini_batches))
+            mini_batches += self._take_from(range_, room - len(mini_batches), now_ms)
         while (left := room - len(mini_batches)) > 0:
             claimed = self._claim_free(left) or self._claim_new(left)
             if claimed is None:
                 break
-            mini_batches += self._take_from(self._set_owner(claimed, node), left)
+            mini_batches += self._take_from(self._set_owner(claimed, node), left, now_ms)
         half = self._claim_half(node) if left > 0 else None
         if half is not None:
-            mini_batches += self._take_from(self._set_owner(half, node), left)
+            mini_batches += self._take_from(self._set_owner(half, node), left, now_ms)
         return list(self._spans(mini_batches))
 
     def _is_full(self, node: str) -> bool:
@@ -184,10 +183,12 @@ class RangeAllocator:
             self._upload_largest(max(owned, key=lambda range_: range_.held_bytes))
         return True
 
-    def _take_from(self, range_: MiniBatchRange, room: int) -> list[int]:
-        count = min(room, len(range_.requeued))
-        mini_batches = [range_.requeued.popleft() for _ in range(count)]
-        end = min(range_.next + room - count, range_.end, self._state.planned)
+    def _take_from(self, range_: MiniBatchRange, room: int, now_ms: int) -> list[int]:
+        due = [pair for pair in range_.requeued if pair[1] <= now_ms][:room]
+        for pair in due:
+            range_.requeued.remove(pair)
+        mini_batches = [mini_batch for mini_batch, _ in due]
+        end = min(range_.next + room - len(due), range_.end, self._state.planned)
         if end > range_.next:
             mini_batches += range(range_.next, end)
             range_.next = end
@@ -236,7 +237,7 @@ class RangeAllocator:
         return self._add(MiniBatchRange(first, self._next, next=first), is_free=False)
 
     def _is_over(self, mini_batch: int) -> bool:
-        return self._state.status_of(mini_batch) in {SUCCEEDED, FAILED}
+        return self._state.status_of(mini_batch) in {SUCCEEDED, FAILED, PARTLY}
 
     def _claim_half(self, node: str) -> MiniBatchRange | None:
         """Return half of the largest unassigned rest that another node has."""
@@ -256,22 +257,22 @@ class RangeAllocator:
 
     # Results
 
-    def hold(self, event: AttemptSucceeded, /) -> None:
-        """Hold a finished attempt, and start the upload of a complete or large range."""
-        range_ = self._range_of(event.mini_batch)
-        range_.held[event.mini_batch] = event
-        range_.held_bytes += event.length
+    def hold(self, finished: Finished, /) -> None:
+        """Hold a finished mini-batch, and start the upload of a complete or large range."""
+        range_ = self._range_of(finished.mini_batch)
+        range_.held[finished.mini_batch] = finished
+        range_.held_bytes += finished.size_bytes
         if range_.held_bytes >= PART_BYTES:
             self._upload_largest(range_)
         else:
             self._upload_if_complete(range_)
 
-    def requeue(self, mini_batches: Iterable[int], /) -> None:
+    def requeue(self, mini_batches: Iterable[int], due_ms: int = 0, /) -> None:
         """Assign mini-batches to the owners of their ranges again, or to any node."""
         for mini_batch in mini_batches:
             range_ = self._range_of(mini_batch)
             if range_.owner:
-                range_.requeued.append(mini_batch)
+                range_.requeued.append((mini_batch, due_ms))
             else:
                 heappush(self._free, range_.first)
 
@@ -289,7 +290,7 @@ class RangeAllocator:
         """Free the ranges of a lost node, including those it was uploading."""
         for part in [p for p in self._uploading.values() if p.node == node]:
             del self._uploading[part.first]
-            end = part.first + len(part.successes)
+            end = part.first + len(part.finished)
             self._add(MiniBatchRange(part.first, end, next=part.first))
         self._uploading_bytes.pop(node, None)
         self._ready = [part for part in self._ready if part.node != node]
@@ -327,7 +328,7 @@ class RangeAllocator:
     def _upload_largest(self, range_: MiniBatchRange) -> None:
         """Upload the consecutive mini-batches of a range that hold the most bytes."""
         stretches = consecutive(sorted(range_.held))
-        by_bytes = {sum(range_.held[k].length for k in range(*s)): s for s in stretches}
+        by_bytes = {sum(range_.held[k].size_bytes for k in range(*s)): s for s in stretches}
         self._upload(self._isolate(*by_bytes[max(by_bytes)]))
 
     def _upload(self, range_: MiniBatchRange) -> None:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from ...formatting import plural
 from ...runs.journal import events
 from ...runs.journal.events import AttemptSucceeded, Event, WarningRaised
-from ...runs.journal.state import RunState
+from ...runs.journal.state import PARTLY, RunState
 from . import limits, signals
 from .allocation import Allocation
 from .assignments import Assignments
+from .attempts import Attempts
 from .limits import Limits
-from .signals import Action, Assign, Record, Refuse, Signal
+from .signals import Action, Record, Refuse, Signal
 
 _PROGRESS = (
     signals.PlanAdvanced,
     signals.RowsTaken,
     signals.AttemptsSucceeded,
+    signals.ItemsAnswered,
     signals.PartUploaded,
     signals.AttemptErrored,
     signals.NodeConnected,
@@ -48,9 +51,11 @@ class Scheduler:
     state
         The fold of an earlier driver's journal, for a resume.
     failed_only
-        For a resume: run only mini-batches with a failed attempt.
+        For a resume: run only items that failed, and mini-batches with a failed attempt.
     group
-        For a resume: run only mini-batches whose last attempt failed in this group.
+        For a resume: run only those that failed in this group.
+    short_results
+        For a resume: short results whose items run again.
     """
 
     def __init__(
@@ -63,6 +68,7 @@ class Scheduler:
         *,
         failed_only: bool = False,
         group: str = "",
+        short_results: Sequence[events.RowsDropped] = (),
     ) -> None:
         self.state = state or RunState()
         self._failed_only, self._group = failed_only or bool(group), group
@@ -72,24 +78,21 @@ class Scheduler:
         self._items_of = items_of
         self._assignments = Assignments(nodes)
         self._allocation = allocate(self.state)
+        self._attempts = Attempts(limits, self.state, self._allocation, items_of, self._record)
+        self._short_results = short_results
         #: whether the planner has confirmed the plan: a resume checks the inputs first
         self._plan_is_checked = True
-        #: failed attempts before this driver: a resume allows run_max_try more
-        self._earlier_tries: dict[int, int] = {}
         #: the state and reason in which the run ends once the nodes have stopped
         self._ending: tuple[str, str] | None = None
         #: the traceback of the error that ends the run, unless the script raised it
         self._traceback = ""
         self._published: tuple[str, int] | None = None
         self._publishes_late = False
-        self._has_warned_of_extra_rows = False
         #: whether nodes upload the rest of their rows before they stop
         self._is_draining = False
         #: when the last lost node has shut itself down
         self._lost_nodes_end_ms = 0
         self._has_warned_of_lost_nodes = False
-        #: the first line of the script's run(), as reported by workers
-        self._run_line = ""
         self._now = self._started_ms = self._last_progress_ms = 0
         self._actions: list[Action] = []
         self._driver = (0, "", "")
@@ -115,7 +118,8 @@ class Scheduler:
         if self.state.is_final:
             self._deferred = []
             # Another resume may have completed the run since this one was requested.
-            return [Refuse(_ALL_DONE)] if self.state.is_all_done else []
+            is_over = self.state.is_all_done and not self._short_results
+            return [Refuse(_ALL_DONE)] if is_over else []
         return self._begin()
 
     @property
@@ -131,16 +135,22 @@ class Scheduler:
         self._plan_is_checked = not is_resume
         self._record(events.RunStarted(self._now, events.SCHEMA, pid, host))
         if is_resume:
-            state = self.state
-            retries = state.failed_mini_batches(self._group)
-            count = len(retries) if self._failed_only else state.planned - state.succeeded
-            self._record(
-                events.RunResumed(self._now, self._failed_only, count, script, self._group)
-            )
-            self._failed_items_kept = state.items_failed if self._group else -1
-            self._earlier_tries = dict(state.tries)
-            self._allocation.resume(retries, only_these=self._failed_only)
+            self._resume(script)
         return self._pop_actions()
+
+    def _resume(self, script: str) -> None:
+        """Record that the run continues, and queue the mini-batches to run again."""
+        state = self.state
+        again = {*state.failed_mini_batches(self._group)}
+        again.update(event.mini_batch for event in self._short_results)
+        whole = state.succeeded - state.statuses.count(PARTLY)
+        count = len(again) if self._failed_only else state.planned - whole
+        self._record(events.RunResumed(self._now, self._failed_only, count, script, self._group))
+        for event in self._short_results:
+            self._record(replace(event, at_ms=self._now))
+        self._failed_items_kept = state.items_failed if self._group else -1
+        self._attempts.resume()
+        self._allocation.resume(sorted(again), only_these=self._failed_only)
 
     def _defer(self, signal: Signal) -> list[Action]:
         """Store signals until the inputs are known to be unchanged.
@@ -165,7 +175,7 @@ class Scheduler:
 
     def handle(self, signal: Signal, now_ms: int) -> list[Action]:  # noqa: C901, PLR0912 - one flat match over the closed union
         """Handle one signal, ``now_ms`` milliseconds after the run's creation."""
-        self._now = now_ms
+        self._now = self._attempts.now = now_ms
         if self._deferred is not None:
             return self._defer(signal)
         if self.state.is_final:
@@ -175,9 +185,11 @@ class Scheduler:
         match signal:
             case signals.AttemptsSucceeded():
                 self._attempts_succeeded(signal)
+            case signals.ItemsAnswered():
+                self._items_answered(signal)
             case signals.AttemptErrored(node, _, mini_batch, attempt):
                 if self._assignments.claim(mini_batch, attempt, node):
-                    self._fail_attempt(signal)
+                    self._attempts.fail(signal)
             case signals.PartUploaded() | signals.PartUploadFailed():
                 self._part_changed(signal)
             case signals.NodeOffered(node, slots, capacity):
@@ -258,9 +270,8 @@ class Scheduler:
             case signals.NodeStopped(name):
                 self._assignments.mark_stopped(name)
             case signals.MiniBatchesReturned(name, returned):
-                self._allocation.requeue(
-                    [k for k, attempt in returned if self._assignments.claim(k, attempt, name)]
-                )
+                claim = self._assignments.claim
+                self._requeue([k for k, attempt in returned if claim(k, attempt, name)])
             case signals.PoolLost(reason, is_resumable, traceback):
                 for name in self._assignments.names():
                     self._lose_node(name, reason, blames=False)
@@ -278,14 +289,20 @@ class Scheduler:
         self._record(events.NodeLost(self._now, name, reason))
         if not node.stopped:
             self._lost_nodes_end_ms = self._now + limits.LOST_NODE_GRACE_MS
-        self._allocation.requeue(returned)
+        self._requeue(returned)
+        self._attempts.node_lost(name)
         self._allocation.node_lost(name)
         failure = limits.node_lost_failure(reason)
         for mini_batch, attempt in charged:
             items = self._items_of(mini_batch)
-            self._fail_attempt(
+            self._attempts.fail(
                 signals.AttemptErrored(name, name, mini_batch, attempt, items, 0, failure)
             )
+
+    def _requeue(self, mini_batches: list[int]) -> None:
+        """Run mini-batches again whose attempts a node has not made."""
+        self._attempts.give_back(mini_batches)
+        self._allocation.requeue(mini_batches)
 
     # Workers
 
@@ -297,7 +314,7 @@ class Scheduler:
             case signals.WorkerSpawned(name, worker, pid):
                 self._record(events.WorkerStarted(self._now, worker, name, pid))
             case signals.WorkerInitialized(_, worker, init_ms, run_line):
-                self._run_line = run_line
+                self._attempts.run_line = run_line
                 node.was_ready, node.failed_starts = True, 0
                 self._record(events.WorkerReady(self._now, worker, init_ms))
             case signals.WorkerEnded(_, worker, reason):
@@ -319,36 +336,20 @@ class Scheduler:
     def _attempts_succeeded(self, signal: signals.AttemptsSucceeded) -> None:
         offset = signal.offset
         now, worker, part = self._now, signal.worker, signal.part
-        accept = self._allocation.hold if self._allocation.uploads_parts else self._succeed
         for success in signal.successes:
             mini_batch, attempt, items, rows, us, length, crc = success
             if self._assignments.claim(mini_batch, attempt, signal.node):
                 self._assignments.clear_losses(mini_batch)
                 counts = items, min(items, rows), rows
                 place = part, offset, length, crc
-                accept(AttemptSucceeded(mini_batch, attempt, worker, now, us, *counts, *place))
-                if rows > items and not self._has_warned_of_extra_rows:
-                    self._has_warned_of_extra_rows = True
-                    text = limits.extra_rows_warning(mini_batch, items, rows)
-                    self._record(WarningRaised(now, text))
+                event = AttemptSucceeded(mini_batch, attempt, worker, now, us, *counts, *place)
+                self._attempts.succeed(event)
             offset += length
 
-    def _succeed(self, event: AttemptSucceeded) -> None:
-        self._record(event)
-        if event.items_succeeded < event.items:
-            self._record(limits.short_result_event(event, self._run_line, self._now))
-
-    def _fail_attempt(self, signal: signals.AttemptErrored) -> None:
-        """Record a failed attempt; retry the mini-batch if tries are left."""
-        mini_batch = signal.mini_batch
-        tries = signal.attempt - self._earlier_tries.get(mini_batch, 0)
-        is_last = tries >= self._limits.run_max_try
-        group = self.state.groups.get(signal.failure.group)
-        self._record(limits.attempt_failed_event(signal, group, self._now, is_last=is_last))
-        if is_last:
-            self._allocation.drop(mini_batch)
-        else:
-            self._allocation.requeue([mini_batch])
+    def _items_answered(self, signal: signals.ItemsAnswered) -> None:
+        if self._assignments.claim(signal.mini_batch, signal.attempt, signal.node):
+            self._assignments.clear_losses(signal.mini_batch)
+            self._attempts.answer(signal)
 
     # Parts
 
@@ -372,9 +373,8 @@ class Scheduler:
         for event in committed:
             self._record(event)
         self._record(events.PartStored(self._now, name, first, len(committed), rows, size_bytes))
-        for event in committed:
-            if event.items_succeeded < event.items:
-                self._record(limits.short_result_event(event, self._run_line, self._now))
+        for failed in part.failures():
+            self._record(failed)
 
     def _upload_parts(self) -> None:
         """Start the uploads that are ready; a part without rows needs none."""
@@ -388,13 +388,14 @@ class Scheduler:
 
     def _check_time(self) -> None:
         if self._ending is None:
+            progress_ms = max(self._last_progress_ms, self._attempts.due_ms)  # a delay is no stall
             reason = limits.stalled(
-                self.state, self._limits, self._now, self._started_ms, self._last_progress_ms
+                self.state, self._limits, self._now, self._started_ms, progress_ms
             )
             if reason:
                 self._end_run("Failed", reason, drain=False)
         for name in self._assignments.idle_nodes(self._now, limits.IDLE_RELEASE_MS):
-            self._allocation.release(name)
+            self._release(name)
 
     def _output_changed(self, signal: signals.OutputChange) -> None:
         match signal:
@@ -424,7 +425,7 @@ class Scheduler:
 
     @property
     def _is_busy(self) -> bool:
-        return bool(self._allocation) or bool(self._assignments)
+        return bool(self._allocation) or bool(self._assignments) or bool(self._attempts)
 
     def _advance(self) -> None:
         """Act on the changed state: upload, assign, complete, end."""
@@ -453,22 +454,28 @@ class Scheduler:
     def _drain(self) -> None:
         """Let the nodes upload the rows that they hold, then stop them."""
         for name in self._assignments.names():
-            self._allocation.release(name)
+            self._release(name)
         self._upload_parts()
         if not self._allocation.is_uploading:
             self._is_draining = False
             self._actions.append(signals.StopNodes(drain=True))
 
+    def _release(self, node: str) -> None:
+        """Let a node upload the rows that it holds, and other nodes run the rest."""
+        self._attempts.node_lost(node)
+        self._allocation.release(node)
+
     def _assign(self) -> None:
         for node, room in self._assignments.with_room():
-            spans = self._allocation.next(node, room)
+            spans = self._allocation.next(node, room, self._now)
             if not spans and self._allocation.is_exhausted:
                 return
-            for first, count, attempt in spans:
-                if self.state.state == "Planning":
-                    self._record(events.StateEntered(self._now, "Running"))
-                self._assignments.assign(node, first, count, attempt)
-                self._actions.append(Assign(node, first, count, attempt))
+            if spans and self.state.state == "Planning":
+                self._record(events.StateEntered(self._now, "Running"))
+            for span in spans:
+                for action in self._attempts.assignments(node, span):
+                    self._assignments.assign(node, action.first, action.count, action.attempt)
+                    self._actions.append(action)
 
     def _complete(self) -> None:
         reason = limits.completion_failure(self.state, self._limits)

@@ -34,7 +34,8 @@ class Failure:
     """An error; ``group`` is its type and the line of user code that raised it.
 
     ``bases`` are the names of the exception's type and its base types, short and with their module.
-    ``retry_after_s`` is the delay that the script asks for, or None.
+    ``retry_after_s`` is the delay that the script asks for, or None. ``alike`` counts the items that
+    a worker ran alone, and that all failed in this way, so that it stopped to isolate them.
     """
 
     kind: str
@@ -44,6 +45,7 @@ class Failure:
     traceback: str
     bases: tuple[str, ...] = ()
     retry_after_s: float | None = None
+    alike: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,7 +345,8 @@ class Record:
 class Assign:
     """Assign mini-batches ``first`` to ``first + count - 1``, all at this attempt, to a node.
 
-    With ``ranges`` it is one mini-batch, of which only these items are run.
+    With ``ranges`` it is one mini-batch, of which only these items are run; with ``isolates``, the
+    worker runs them in parts.
     """
 
     node: str
@@ -351,6 +354,7 @@ class Assign:
     count: int
     attempt: int
     ranges: ItemRanges = ()
+    isolates: bool = False
 
 
 Piece: TypeAlias = tuple[int, int, int, int]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from ...worker.item_ranges import count_of, merged, without
 from .events import ItemRanges
 
 FailedRange = tuple[int, int, str]
@@ -44,12 +44,11 @@ class Answers:
         """Count items as failed for good."""
         self.failed += [(first, count, group) for first, count in ranges]
 
-    def reopen(self, group: str) -> bool:
-        """Count the items that failed in a group, or in any, as left; return whether there were any."""
-        kept = [failed for failed in self.failed if group and failed[2] != group]
-        is_changed = len(kept) < len(self.failed)
-        self.failed = kept
-        return is_changed
+    def reopen(self, group: str) -> str:
+        """Count the items that failed in a group, or in any, as left; return the group of one of them."""
+        reopened = [failed for failed in self.failed if not group or failed[2] == group]
+        self.failed = [failed for failed in self.failed if group and failed[2] != group]
+        return reopened[-1][2] if reopened else ""
 
     def drop(self, first: int, count: int) -> None:
         """Count consecutive items that succeeded as left."""
@@ -65,32 +64,3 @@ class Answers:
         """Read the answers from JSON."""
         of, succeeded, failed = values
         return cls(of, list(map(tuple, succeeded)), list(map(tuple, failed)))
-
-
-def count_of(ranges: Iterable[tuple[int, int]]) -> int:
-    """Return the number of items in ranges."""
-    return sum(count for _, count in ranges)
-
-
-def merged(ranges: Iterable[tuple[int, int]]) -> ItemRanges:
-    """Return ranges in increasing order, with adjacent ones joined."""
-    joined: list[tuple[int, int]] = []
-    for first, count in sorted(ranges):
-        if joined and sum(joined[-1]) == first:
-            joined[-1] = joined[-1][0], joined[-1][1] + count
-        elif count:
-            joined.append((first, count))
-    return tuple(joined)
-
-
-def without(of: int, ranges: Iterable[tuple[int, int]]) -> ItemRanges:
-    """Return the items of a mini-batch of ``of`` items that are in none of the ranges."""
-    rest: list[tuple[int, int]] = []
-    end = 0
-    for first, count in merged(ranges):
-        if first > end:
-            rest.append((end, first - end))
-        end = first + count
-    if of > end:
-        rest.append((end, of - end))
-    return tuple(rest)

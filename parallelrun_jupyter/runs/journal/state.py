@@ -433,9 +433,14 @@ class RunState:
         for mini_batch in self.failed_mini_batches(only):
             status = self.statuses[mini_batch]
             answers = self.answers.get(mini_batch)
-            if answers is not None and answers.reopen(only) and status in {FAILED, PARTLY}:
+            name = answers.reopen(only) if answers is not None else ""
+            if name and status in {FAILED, PARTLY}:
                 self.succeeded -= status == PARTLY
                 self.failed -= status == FAILED
+            if name:  # it failed there, until an attempt ends
+                self.failed_in[mini_batch] = name
+            if answers is not None and not answers.succeeded and not answers.failed:
+                del self.answers[mini_batch]  # all of it runs again, perhaps with other items
             if status in {FAILED, PARTLY}:
                 self._set_status(mini_batch, RETRYING)
         for group in self.groups.values():

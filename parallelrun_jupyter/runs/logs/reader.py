@@ -52,6 +52,8 @@ class LogQuery:
         Only lines that contain this text, see `formatting.text_filter`.
     lines
         At most this many lines, the last ones.
+    times
+        Only lines logged from the first of these times to the second, as in the log.
     since
         For each worker, the byte up to which its log has been read; only later lines are returned.
     """
@@ -61,6 +63,7 @@ class LogQuery:
     level: str = ""
     text: str = ""
     lines: int = 200
+    times: tuple[str, str] = ("", "")
     since: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -116,6 +119,14 @@ def of_mini_batch(folder: RunFolder, mini_batch: int, lines: int) -> list[str]:
         ``lines`` is negative.
     """
     return _last_lines(folder, LogQuery(mini_batch=mini_batch, lines=lines))
+
+
+def of_attempt(
+    folder: RunFolder, worker: str, mini_batch: int, times: tuple[str, str], lines: int
+) -> list[str]:
+    """Return the last lines that a worker logged while it ran a mini-batch between two times."""
+    query = LogQuery(worker=worker, mini_batch=mini_batch, lines=lines, times=times)
+    return _last_lines(folder, query)
 
 
 def _last_lines(folder: RunFolder, query: LogQuery) -> list[str]:
@@ -195,6 +206,7 @@ class _Search:
     ) -> None:
         self._lines = query.lines
         self._tag = b"%d" % query.mini_batch if query.mini_batch >= 0 else b""
+        self._from, self._to = (stamp.encode("ascii") for stamp in query.times)
         self._level = LOG_LEVELS.get(query.level, 0)
         self._has_text = text_filter(query.text) if query.text else None
         self._bytes_left = limit_bytes
@@ -244,6 +256,8 @@ class _Search:
             return False
         match = _TAGGED.match(line)
         if self._tag and not (match and match[2] == self._tag):
+            return False
+        if self._to and not self._from <= line[:_STAMP_CHARS] <= self._to:
             return False
         if bars.is_replaced(line):
             return False

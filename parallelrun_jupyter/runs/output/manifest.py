@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ...errors import OutputError
-from ..journal.events import Event, PartStored
 
 PART_NAME = "part-{:09d}-{}.parquet"
 """With the number of the first mini-batch: names sort in input order."""
@@ -18,13 +17,9 @@ MANIFEST = "_manifest.json"
 MANIFEST_SCHEMA = 1
 
 
-def parts_of(events: Iterable[Event]) -> list[PartStored]:
-    """Return the parts of a journal that have a file, in input order."""
-    parts = [event for event in events if isinstance(event, PartStored) and event.name]
-    return sorted(parts, key=lambda part: part.first)
-
-
-def manifest_text(run_id: str, parts: Iterable[Mapping[str, Any]], columns: list[Any]) -> str:
+def manifest_text(
+    run_id: str, parts: Iterable[Mapping[str, Any]], columns: list[Any], mini_batches: int
+) -> str:
     """Return the manifest of a run's parts, one part per line.
 
     Parameters
@@ -35,13 +30,15 @@ def manifest_text(run_id: str, parts: Iterable[Mapping[str, Any]], columns: list
         ``name``, ``first``, ``mini_batches``, ``rows`` and ``size_bytes`` of each part, in input order.
     columns
         (name, type) of each column.
+    mini_batches
+        Number of mini-batches; a few may be in two parts.
     """
     parts = list(parts)
     head = {
         "schema": MANIFEST_SCHEMA,
         "run_id": run_id,
         "rows": sum(part["rows"] for part in parts),
-        "mini_batches": sum(part["mini_batches"] for part in parts),
+        "mini_batches": mini_batches,
         "size_bytes": sum(part["size_bytes"] for part in parts),
         "columns": [{"name": name, "type": kind} for name, kind in columns],
     }

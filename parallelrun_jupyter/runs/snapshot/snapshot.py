@@ -42,7 +42,10 @@ class WorkerRow(Uses):
 
 
 class GroupRow(TypedDict):
-    """Failures raised at the same line; ``hint`` suggests a remedy, or is ''."""
+    """Failures raised at the same line; ``hint`` suggests a remedy, or is ''.
+
+    ``items_failed`` includes ``items_missing``, the items without a result.
+    """
 
     group: str
     kind: str
@@ -51,14 +54,28 @@ class GroupRow(TypedDict):
     first_mini_batch: int
     attempts: int
     mini_batches_lost: int
+    items_failed: int
     items_missing: int
     hint: str
+
+
+class Reused(TypedDict):
+    """``items`` whose rows an update took from another run, and counts of the other items."""
+
+    run_id: str
+    items: int
+    changed: int
+    new: int
+    gone: int
 
 
 class Snapshot(Pace):
     """State and progress of a run. Times in seconds; None while a value is unknown.
 
-    ``can_resume``: the run has ended, and a resume would run some of its mini-batches.
+    ``can_resume``: the run has ended, and a resume would run some of its items.
+
+    ``items_lost`` are the failed items without those that lack a result. ``items_per_call`` is 0
+    unless larger calls of ``run()`` do not fit into memory.
     """
 
     run_id: str
@@ -77,7 +94,10 @@ class Snapshot(Pace):
     left: int
     items_succeeded: int
     items_failed: int
+    items_lost: int
     items_left: int
+    items_per_call: int
+    reused: Reused | None
     rows: int
     attempts_failed: int
     error_threshold: int
@@ -129,7 +149,10 @@ def _whole_snapshot(folder: RunFolder, record: RunRecord, state: RunState, now: 
         left=state.left,
         items_succeeded=state.items_succeeded,
         items_failed=state.items_failed,
+        items_lost=state.items_lost,
         items_left=state.planned_items - items_done,
+        items_per_call=state.items_per_call,
+        reused=_reused(state),
         rows=state.rows,
         attempts_failed=state.attempts_failed,
         error_threshold=record.limits.error_threshold,
@@ -199,6 +222,19 @@ def _worker_row(worker: WorkerState, at_ms: int) -> WorkerRow:
     )
 
 
+def _reused(state: RunState) -> Reused | None:
+    event = state.reused
+    if event is None:
+        return None
+    return Reused(
+        run_id=event.run_id,
+        items=event.items,
+        changed=event.changed,
+        new=event.new,
+        gone=event.gone,
+    )
+
+
 def _group_row(record: RunRecord, group: FailureGroup, number: int) -> GroupRow:
     """Return the row of a group; only the first one includes its traceback."""
     return GroupRow(
@@ -209,6 +245,7 @@ def _group_row(record: RunRecord, group: FailureGroup, number: int) -> GroupRow:
         first_mini_batch=group.first_mini_batch,
         attempts=group.attempts,
         mini_batches_lost=group.mini_batches_lost,
+        items_failed=group.items_lost + group.items_missing,
         items_missing=group.items_missing,
         hint=shorten(hint_of(record, group), _SHOWN_HINT),
     )
@@ -232,16 +269,23 @@ def is_shown_as(text: str, shown: str) -> bool:
 
 
 def is_resumable(state: RunState, record: RunRecord) -> bool:
-    """Return whether a resume of an ended run would run any mini-batch."""
+    """Return whether a resume of an ended run would run any item.
+
+    One with ``failed_only`` may also run the items of short results again; see
+    `short_results_exceed`.
+    """
     return not state.is_all_done and not short_results_exceed(state, record)
 
 
-def short_results_exceed(state: RunState, record: RunRecord) -> int:
+def short_results_exceed(state: RunState, record: RunRecord, group: str = "") -> int:
     """Return the number of items without a result in mini-batches that a resume keeps.
 
-    The result is 0 if ``error_threshold`` allows them.
+    The result is 0 if ``error_threshold`` allows them. A plain resume keeps all short results; one
+    of a ``group`` runs those of the group again.
     """
-    missing = state.items_failed - sum(group.items_lost for group in state.groups.values())
+    missing = state.items_failed - state.items_lost
+    if group in state.groups:
+        missing -= state.groups[group].items_missing
     return missing if 0 <= record.limits.error_threshold < missing else 0
 
 

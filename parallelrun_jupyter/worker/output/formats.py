@@ -187,7 +187,7 @@ def encode_table(result: Any, form: str, options: dict[str, Any]) -> bytes:
         The result is not a table, the text of a value could not be read back, or a package that
         writes the format is missing.
     """
-    if form == JSONL and isinstance(result, (list, tuple)) and not _is_of_pandas(result):
+    if _is_of_records(result, form):
         return json_lines(result)
     from .column_notes import with_index  # needed only for such an output
 
@@ -210,6 +210,27 @@ def encode_table(result: Any, form: str, options: dict[str, Any]) -> bytes:
         return arrow_stream(frame, [list(pair) for pair in zip(columns, names)])
     except ImportError as error:
         raise BadResult("wrong_result", _missing_package(form, "pyarrow", error))
+
+
+def _is_of_records(result: Any, form: str) -> bool:
+    """Return whether each element is a JSON line of its own."""
+    return form == JSONL and isinstance(result, (list, tuple)) and not _is_of_pandas(result)
+
+
+def with_one_form(result: Any, form: str) -> Any:
+    """Return a result of which all parts are encoded with the same columns.
+
+    Dicts of which some lack a key, or have the keys in another order, are a table of all the keys; parts
+    of the list would be tables with different columns.
+    """
+    if form == TEXT or _is_of_records(result, form):
+        return result
+    try:
+        return as_frame(result)
+    except ImportError as error:
+        raise BadResult("wrong_result", _missing_package(form, "pandas", error))
+    except (AttributeError, TypeError, ValueError) as error:
+        raise BadResult("wrong_result", "run() returned a value that is not a table: %s" % error)
 
 
 def _missing_package(form: str, package: str, error: Exception) -> str:

@@ -32,6 +32,10 @@ _PLAIN = {str, int, float, bool, type(None)}
 HEADER_ARGUMENT = "--append_row_dataframe_header"
 
 
+class HoldsErrors(Exception):
+    """A result has elements that are exceptions, so that its items answer one by one."""
+
+
 def read_frame_options(folder: str, argv: list[str], form: str = TEXT) -> dict[str, Any]:
     """Return the options of ``to_csv``: the defaults, and the overrides of the run.
 
@@ -74,6 +78,7 @@ def encode_result(
     append_rows: bool,
     frame_options: dict[str, Any] = FRAME_OPTIONS,
     form: str = TEXT,
+    seeks_errors: bool = False,
 ) -> tuple[int, bytes]:
     """Return the number of elements of a result, and the encoded rows.
 
@@ -92,11 +97,44 @@ def encode_result(
         Options of ``to_csv``.
     form
         ``TEXT``, or one of the formats of tables (`encode_table`).
+    seeks_errors
+        Whether elements may be exceptions that fail their items; if not, these are values as others.
 
     Raises
     ------
     BadResult
         The result is None or has no elements to count, or an element cannot be encoded.
+    HoldsErrors
+        Elements are exceptions, and ``seeks_errors`` is true.
+    """
+    if type(result) is not list:  # the most common type, of short mini-batches too
+        result = counted(result)
+    rows = len(result)
+    is_text = append_rows and form == TEXT
+    if seeks_errors and not is_text and holds_errors(result):
+        raise HoldsErrors
+    if not append_rows or rows == 0:
+        return rows, b""
+    try:
+        if is_text:
+            data = _text(result, frame_options, seeks_errors=seeks_errors)
+        else:
+            data = encode_table(result, form, frame_options)
+    except UnicodeEncodeError as error:
+        raise BadResult("wrong_result", _not_unicode(error))
+    if len(data) >= MOST_BYTES:
+        message = "run() returned %d bytes of rows, more than 4 GB; use smaller mini-batches"
+        raise BadResult("wrong_result", message % len(data))
+    return rows, data
+
+
+def counted(result: Any) -> Any:
+    """Return a result that has a length; an iterator is consumed.
+
+    Raises
+    ------
+    BadResult
+        The result is None, or has no elements to count.
     """
     if result is None:
         raise BadResult("no_result", "run() returned None; %s (an empty list if none)" % EXPECTED)
@@ -106,22 +144,19 @@ def encode_result(
         rows = len(result)
     except TypeError:
         rows = -1
-    if rows < 0:  # not in the except block: an error of a generator is not caused by the TypeError
-        result = _counted(result)
-        rows = len(result)
-    if not append_rows or rows == 0:
-        return rows, b""
-    try:
-        if form != TEXT:
-            data = encode_table(result, form, frame_options)
-        else:
-            data = _text(result, frame_options)
-    except UnicodeEncodeError as error:
-        raise BadResult("wrong_result", _not_unicode(error))
-    if len(data) >= MOST_BYTES:
-        message = "run() returned %d bytes of rows, more than 4 GB; use smaller mini-batches"
-        raise BadResult("wrong_result", message % len(data))
-    return rows, data
+    # Not in the except block: an error of a generator is not caused by the TypeError.
+    return _consumed(result) if rows < 0 else result
+
+
+def holds_errors(result: Any) -> bool:
+    """Return whether elements of a result are exceptions."""
+    if is_frame(type(result)) or str(getattr(result, "dtype", "object")) != "object":
+        return False
+    return _are_errors(set(map(type, result)))
+
+
+def _are_errors(kinds: set[type]) -> bool:
+    return any(issubclass(kind, BaseException) for kind in kinds)
 
 
 def materialized(result: Any) -> Any:
@@ -129,7 +164,7 @@ def materialized(result: Any) -> Any:
     return list(result) if hasattr(type(result), "__next__") else result
 
 
-def _counted(result: Any) -> Any:
+def _consumed(result: Any) -> Any:
     """Return a list of the elements of an iterator.
 
     Raises
@@ -158,11 +193,14 @@ def is_coroutine(value: Any) -> bool:
     return kind in ("coroutine", "async_generator")
 
 
-def _text(result: Any, frame_options: dict[str, Any]) -> bytes:
+def _text(result: Any, frame_options: dict[str, Any], *, seeks_errors: bool) -> bytes:
     if is_frame(type(result)):
         return frame_text(result, frame_options)
-    if set(map(type, result)) <= _PLAIN:
+    kinds = set(map(type, result))
+    if kinds <= _PLAIN:
         return text_rows(list(map(str, result)))
+    if seeks_errors and _are_errors(kinds):
+        raise HoldsErrors
     frame = joined_frames(result)
     return text_rows(text_lines(result)) if frame is None else frame_text(frame, frame_options)
 

@@ -79,7 +79,26 @@ def with_empty(missing: list[str]) -> list[str]:
 
 def read_delimited(pd: Any, path: str, range_: list[int], table: dict[str, Any]) -> Any:
     """Return the rows of a range as a DataFrame with the dataset's columns and types."""
-    frame = _DelimitedRange(pd, TextRange(path, range_, table), table).frame()
+    return delimited_frame(pd, TextRange(path, range_, table), table)
+
+
+def row_bounds(data: bytes, table: dict[str, Any]) -> list[tuple[int, int]]:
+    """Return the start and the end of each row of a text; text after an open quote is a row."""
+    ends, is_row, unclosed = split_rows(data, _marks_of(table), is_last=True)
+    bounds = zip([0, *ends.tolist()], ends.tolist(), is_row.tolist())
+    rows = [(start, end) for start, end, is_kept in bounds if is_kept]
+    if unclosed >= 0:
+        rows.append((int(ends[-1]) if len(ends) else 0, len(data)))
+    return rows
+
+
+def _marks_of(table: dict[str, Any]) -> Marks:
+    return Marks(table["separator"], table["quote"], table.get("escape", ""))
+
+
+def delimited_frame(pd: Any, text: TextRange, table: dict[str, Any]) -> Any:
+    """Return the rows of a text as a DataFrame with the dataset's columns and types."""
+    frame = _DelimitedRange(pd, text, table).frame()
     if "names" not in table:
         return frame
     # This file has only some of the dataset's columns, in its own order.
@@ -88,7 +107,7 @@ def read_delimited(pd: Any, path: str, range_: list[int], table: dict[str, Any])
         {
             name: frame[name]
             if name in frame.columns
-            else _all_missing(pd, path, name, types[name], len(frame))
+            else _all_missing(pd, text.path, name, types[name], len(frame))
             for name in table["columns"]
         }
     )
@@ -114,7 +133,7 @@ class _DelimitedRange:
     def __init__(self, pd: Any, text: TextRange, table: dict[str, Any]) -> None:
         self._pd = pd
         self._text = text
-        self._marks = Marks(table["separator"], table["quote"], table.get("escape", ""))
+        self._marks = _marks_of(table)
         self._names = table.get("names") or table["columns"]
         types = dict(zip(table["columns"], table["types"]))
         self._types = [types[name] for name in self._names]

@@ -34,7 +34,22 @@ def parse_lines(data: bytes, encoding: str) -> Iterator[tuple[int, Any]]:
 
 def read_json_rows(pd: Any, path: str, range_: list[int], table: dict[str, Any]) -> Any:
     """Return the rows of a range as a DataFrame with the dataset's columns and types."""
-    text = TextRange(path, range_, table)
+    return json_frame(pd, TextRange(path, range_, table), table)
+
+
+def line_bounds(data: bytes) -> list[tuple[int, int]]:
+    """Return the start and the end of each line that is not blank."""
+    bounds, end = [], 0
+    for line in data.split(b"\n"):
+        start, end = end, min(end + len(line) + 1, len(data))
+        if line.strip(b" \t\r"):
+            bounds.append((start, end))
+    return bounds
+
+
+def json_frame(pd: Any, text: TextRange, table: dict[str, Any]) -> Any:
+    """Return the rows of a text as a DataFrame with the dataset's columns and types."""
+    path = text.path
     rows, starts = _rows(text)
     columns = {}
     for name, decided in zip(table["columns"], table["types"]):

@@ -11,13 +11,15 @@ from ..failures import BadInput
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import in a worker
-    from typing import Any
+    from typing import Any, Iterator
 
     from ..plan_line import PlanLine
 
 
 def load_table(line: PlanLine) -> Any:
     """Return the DataFrame of a plan line ``["t", ...]``, with a fresh index.
+
+    With ``items``, it has only these rows.
 
     Raises
     ------
@@ -31,15 +33,42 @@ def load_table(line: PlanLine) -> Any:
             "tables are read with pandas, which this interpreter cannot import (%s); "
             "add pandas to the run's environment" % error
         )
+    if "items" in line.extra:
+        return _selected(pd, line, line.extra["items"])
+    return _whole(pd, line)
+
+
+def _whole(pd: Any, line: PlanLine) -> Any:
+    frames = [
+        _arranged(pd, _reader(table["format"])(pd, path, range_, table), table)
+        for path, range_, table in _sources(line)
+    ]
+    return _joined(pd, frames)
+
+
+def _selected(pd: Any, line: PlanLine, ranges: list[list[int]]) -> Any:
+    """Return only some rows; others are not parsed if that is possible, as they may be broken."""
+    from .selection import selected_rows
+
+    parts = selected_rows(pd, _sources(line), ranges, line.rows)
+    if parts is not None:
+        return _joined(pd, [_arranged(pd, frame, table) for frame, table in parts])
+    rows = [row for first, count in ranges for row in range(first, first + count)]
+    return _whole(pd, line).iloc[rows].reset_index(drop=True)
+
+
+def _sources(line: PlanLine) -> Iterator[tuple[str, list[int], dict[str, Any]]]:
+    """Yield the path, the range and the table of each file, after a check that it is unchanged."""
     each = line.table.get("each") or [{}] * len(line.paths)
-    frames = []
     for path, size, time, range_, own in zip(
         line.paths, line.sizes, line.versions, line.ranges, each
     ):
         table = dict(line.table, **own)
         _check_unchanged(path, size, None if table.get("is_copy") else time)
-        frame = _reader(table["format"])(pd, path, range_, table)
-        frames.append(_arranged(pd, frame, table))
+        yield path, range_, table
+
+
+def _joined(pd: Any, frames: list[Any]) -> Any:
     return frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
 
 

@@ -125,6 +125,8 @@ class TextRange:
     table
         ``encoding``, and optionally ``compression``, ``is_transparent`` (False: transcode to UTF-8)
         and ``is_whole`` (the file can only be read from its start).
+    is_for_parts
+        Whether only the parts that `keep` chooses are read: zero bytes elsewhere are ignored.
 
     Attributes
     ----------
@@ -132,8 +134,12 @@ class TextRange:
         The text and its encoding.
     """
 
-    def __init__(self, path: str, range_: list[int], table: dict[str, Any]) -> None:
+    def __init__(
+        self, path: str, range_: list[int], table: dict[str, Any], *, is_for_parts: bool = False
+    ) -> None:
         self.path = path
+        self._parts = []  # type: list[tuple[int, int]]
+        self._all = b""  # the text that the parts are of, if it was transcoded
         self.start, self._end = range_
         self._file_encoding = table["encoding"]
         self._is_transparent = table.get("is_transparent", True)
@@ -143,9 +149,22 @@ class TextRange:
         self.data = self._raw if self._is_transparent else self._transcoded()
         if self._is_whole:
             self.data = self.data[self.start : self._end]
+        if not is_for_parts:
+            self._refuse_zeros()
+
+    def keep(self, parts: list[tuple[int, int]]) -> None:
+        """Keep only parts of the text: the start and the end of each, in order."""
+        self._parts = parts
+        if not (self._is_transparent or self._is_whole):
+            self._all = self.data
+        self.data = b"".join(self.data[start:end] for start, end in parts)
+        self._raw = self.data
+        self._refuse_zeros()
+
+    def _refuse_zeros(self) -> None:
         if b"\0" in self.data:  # the parser would end the field there
             at = self.file_offset(self.data.index(b"\0"))
-            raise BadInput("%s: %s" % (path, zero_byte(at, self._file_encoding, self._head())))
+            raise BadInput("%s: %s" % (self.path, zero_byte(at, self._file_encoding, self._head())))
 
     def _read(self, compression: str) -> bytes:
         if not self._is_whole:
@@ -172,10 +191,10 @@ class TextRange:
             self._raw.decode(self._file_encoding)
         except UnicodeDecodeError as exact:  # pandas counts from the start of a chunk
             at, reason = exact.start, exact.reason
-        base = 0 if self._is_whole else self.start
-        message = undecodable_byte(
-            self._raw[at], base + at, self._file_encoding, reason, self._head()
-        )
+        offset = at if self._is_whole else self.start + at
+        if self._parts:
+            offset = self.file_offset(at)
+        message = undecodable_byte(self._raw[at], offset, self._file_encoding, reason, self._head())
         return BadInput("%s: %s" % (self.path, message))
 
     def _head(self) -> bytes:
@@ -184,7 +203,12 @@ class TextRange:
 
     def file_offset(self, offset: int) -> int:
         """Return the offset in the file (in the content of a compressed one) of an offset in ``data``."""
+        for start, end in self._parts:
+            if offset < end - start:
+                offset += start
+                break
+            offset -= end - start
         if self._is_transparent or self._is_whole:
             return self.start + offset
-        text = self.data[:offset].decode("utf-8", "replace")
+        text = (self._all or self.data)[:offset].decode("utf-8", "replace")
         return self.start + len(text.encode(self._file_encoding, "replace"))

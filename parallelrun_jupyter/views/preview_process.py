@@ -1,0 +1,213 @@
+"""Shows failed items in little: a picture, the values of a row, the first lines of a text.
+
+``python -m parallelrun_jupyter.views.preview_process`` reads a JSON array of items, ``{"path": path}``
+or ``{"line": plan line, "position": row}``, and writes a JSON object for each as soon as it is made.
+It is a process of its own, with limits, since an item that ended a worker may also end this one.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import resource
+import stat
+import sys
+import zlib
+from typing import TYPE_CHECKING, Any
+
+from ..worker.failures import BadInput
+from ..worker.plan_line import PlanLine
+from ..worker.tables.reader import load_table
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+SIDE = 96
+PICTURE_BYTES = 8 * 1024
+FILE_BYTES = 64 * 1024
+"""Largest file that is a picture as it is, without Pillow."""
+
+PICTURES = {
+    ".png": "image/png",
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".gif": "image/gif",
+    ".webp": "image/webp",
+    ".bmp": "image/bmp",
+}
+_FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP")
+"""Others, such as EPS, would start further programs."""
+
+_FORMAT_WORDS = "a PNG, JPEG, GIF, WebP or BMP picture"
+
+_PIXELS = 64_000_000
+_MEMORY_BYTES = 4 << 30
+_TABLE_BYTES = 16 << 20
+_TABLE_ROWS = 200_000
+_COLUMNS = 30
+_VALUE_CHARS = 200
+_TEXT_BYTES = 4096
+_TEXT_LINES = 8
+_LINE_CHARS = 200
+_DETAIL_CHARS = 300
+_DATA_ERRORS = (
+    OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, AttributeError,
+    ArithmeticError, MemoryError, RuntimeError, Warning, zlib.error,
+)  # fmt: skip
+"""Errors that Pillow and pandas raise for damaged data, depending on its format."""
+
+
+def preview_of(item: dict[str, Any]) -> dict[str, Any]:
+    """Return the outcome for an item, with its picture, values or text."""
+    try:
+        if "line" in item:
+            return _row(PlanLine.decode(item["line"].encode("ascii")), item["position"])
+        return _file(item["path"])
+    except FileNotFoundError:
+        return {"outcome": "missing"}
+    except (BadInput, *_DATA_ERRORS) as error:
+        return _unreadable(error)
+
+
+def _unreadable(error: Exception) -> dict[str, Any]:
+    return {"outcome": "unreadable", "detail": _detail(error)}
+
+
+def _detail(error: Exception) -> str:
+    return (str(error) or type(error).__name__)[:_DETAIL_CHARS]
+
+
+def _file(path: str) -> dict[str, Any]:
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for
+        return {"outcome": "none"}
+    if not status.st_size:
+        return {"outcome": "empty"}
+    kind = PICTURES.get(os.path.splitext(path)[1].lower())
+    if kind:
+        return _picture(path, kind, status.st_size)
+    return _text(path)
+
+
+def _picture(path: str, kind: str, size: int) -> dict[str, Any]:
+    try:
+        from PIL import Image, UnidentifiedImageError
+    except ImportError:
+        return _picture_as_it_is(path, kind, size)
+    with open(path, "rb") as file:
+        try:
+            image = Image.open(file, formats=_FORMATS)
+        except Image.DecompressionBombError:
+            return {"outcome": "large"}
+        except UnidentifiedImageError:
+            return {"outcome": "unreadable", "detail": f"its content is not {_FORMAT_WORDS}"}
+        image.draft("RGB", (2 * SIDE, 2 * SIDE))  # a JPEG is decoded at a fraction of its size
+        if image.width * image.height > _PIXELS:
+            return {"outcome": "large"}
+        detail = ""
+        try:
+            image.load()
+        except _DATA_ERRORS as error:
+            detail = _detail(error)
+            image.tile = []  # no further decoding: keep the part that was decoded
+        is_transparent = "A" in image.getbands() or "transparency" in image.info
+        thumbnail = image.convert("RGBA" if is_transparent else "RGB")
+    thumbnail.thumbnail((SIDE, SIDE))
+    if detail and _is_uniform(thumbnail):
+        return {"outcome": "unreadable", "detail": detail}
+    outcome = "partial" if detail else "shown"
+    return {"outcome": outcome, "detail": detail, "picture": _encoded(thumbnail)}
+
+
+def _is_uniform(image: Image) -> bool:
+    """Return whether all pixels have the same color, as in a picture that was not decoded."""
+    bands = image.split()
+    return all(low == high for low, high in (band.getextrema() for band in bands))
+
+
+def _encoded(image: Image) -> str:
+    """Return a picture as a data URL of at most ``PICTURE_BYTES`` bytes; '' if it is larger."""
+    data = io.BytesIO()
+    image.save(data, "PNG", optimize=True)
+    if data.tell() <= PICTURE_BYTES:
+        return _data_url("image/png", data.getvalue())
+    for quality in (80, 50, 20):
+        data = io.BytesIO()
+        image.convert("RGB").save(data, "JPEG", quality=quality)
+        if data.tell() <= PICTURE_BYTES:
+            return _data_url("image/jpeg", data.getvalue())
+    return ""
+
+
+def _picture_as_it_is(path: str, kind: str, size: int) -> dict[str, Any]:
+    if size > FILE_BYTES:
+        return {"outcome": "large"}
+    with open(path, "rb") as file:
+        return {"outcome": "shown", "picture": _data_url(kind, file.read(FILE_BYTES))}
+
+
+def _data_url(kind: str, data: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
+
+
+def _text(path: str) -> dict[str, Any]:
+    with open(path, "rb") as file:
+        data = file.read(_TEXT_BYTES)
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if len(data) < _TEXT_BYTES or error.start < _TEXT_BYTES - 4:
+            return {"outcome": "none"}
+        text = data[: error.start].decode("utf-8")  # the limit cuts a character
+    if any(char < " " and char not in "\t\n\r\f\x1b" for char in text):
+        return {"outcome": "none"}
+    lines = [line[:_LINE_CHARS] for line in text.splitlines()[:_TEXT_LINES]]
+    return {"outcome": "shown", "text": "\n".join(lines)}
+
+
+_frames: dict[bytes, Any] = {}
+
+
+def _row(line: PlanLine, position: int) -> dict[str, Any]:
+    if _is_large(line):
+        return {"outcome": "large"}
+    key = line.encode()
+    if key not in _frames:
+        _frames.clear()
+        _frames[key] = load_table(line)
+    frame = _frames[key]
+    columns = [
+        [str(name)[:_VALUE_CHARS], str(frame.iloc[position, k])[:_VALUE_CHARS]]
+        for k, name in enumerate(frame.columns[:_COLUMNS])
+    ]
+    return {
+        "outcome": "shown",
+        "columns": columns,
+        "columns_hidden": max(0, len(frame.columns) - _COLUMNS),
+    }
+
+
+def _is_large(line: PlanLine) -> bool:
+    """Return whether reading the rows of a mini-batch would take long."""
+    size = 0
+    if line.table.get("by") != "rows":
+        size = sum(end - start for start, end in line.ranges)
+    if line.table.get("is_whole"):  # a part of it is read from its start
+        size += sum(map(os.path.getsize, line.paths))
+    return line.rows > _TABLE_ROWS or size > _TABLE_BYTES
+
+
+def main() -> None:
+    """Write the preview of each item."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":
+        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
+    for item in json.load(sys.stdin):
+        sys.stdout.write(json.dumps(preview_of(item)) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

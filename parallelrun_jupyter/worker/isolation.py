@@ -1,0 +1,151 @@
+"""Isolation: a worker runs items that have failed together in parts, to find those that fail alone."""
+
+from __future__ import annotations
+
+from .answers import short_message
+from .bisection import ALIKE, Bisection
+from .context import load
+from .item_ranges import count_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing is not worth its import in a worker
+    from typing import Any, Callable
+
+    from .item_ranges import Ranges
+    from .plan_line import PlanLine
+
+
+class FaultOfAll(Exception):
+    """The fault seems to hit all items; ``failure`` describes it."""
+
+    def __init__(self, failure: dict[str, Any]) -> None:
+        super(FaultOfAll, self).__init__(failure["message"])
+        self.failure = failure
+
+
+class LoadedTable:
+    """The rows of an attempt, loaded once for all parts of it."""
+
+    def __init__(self, line: PlanLine) -> None:
+        self._frame = load(line)
+        positions = (
+            k for first, count in line.ranges_of_items for k in range(first, first + count)
+        )
+        self._numbers = {position: number for number, position in enumerate(positions)}
+
+    def only(self, line: PlanLine) -> Any:
+        """Return the rows of a part, in a DataFrame of its own."""
+        numbers = [
+            self._numbers[k]
+            for first, count in line.ranges_of_items
+            for k in range(first, first + count)
+        ]
+        return self._frame.iloc[numbers].reset_index(drop=True)
+
+
+class Parts:
+    """The answers of the parts of an attempt.
+
+    Parameters
+    ----------
+    line
+        The attempt.
+    answer
+        Runs a part; returns its number of rows, their bytes, and its answers as in the message
+        "answered".
+    describe
+        Returns the failure object of an exception; ``is_alone`` tells that a single item raised it.
+    """
+
+    def __init__(
+        self, line: PlanLine, answer: Callable[[PlanLine], Any], describe: Callable[..., Any]
+    ) -> None:
+        self._line = line
+        self._answer = answer
+        self._describe = describe
+        self._texts: list[bytes] = []
+        self._groups: dict[tuple[str, str], tuple[list[Any], dict[str, Any]]] = {}
+        self.rows = 0
+        #: the results of ranges of items, as in the message "answered"
+        self.results: list[list[int]] = []
+        self.last_failure: dict[str, Any] = {}
+
+    def run(self, ranges: Ranges) -> str:
+        """Run a part; return its failure group, or an empty text if it has succeeded."""
+        try:
+            rows, text, (results, groups) = self._answer(self._line.only(ranges))
+        except BaseException as error:  # the user's code
+            is_alone = count_of(ranges) == 1
+            failure = self.last_failure = self._describe(error, is_alone=is_alone)
+            if is_alone:
+                self._add_failed(ranges[0], short_message(failure["message"]), failure)
+                self.rows += 1
+            return str(failure["group"])
+        self.rows += rows
+        self.results += results
+        self._texts.append(text)
+        for failed, messages, failure in groups:
+            for pair, message in zip(failed, messages):
+                self._add_failed(pair, message, failure)
+        return ""
+
+    def _add_failed(self, pair: Any, message: str, failure: dict[str, Any]) -> None:
+        pairs, _ = self._groups.setdefault((failure["group"], failure["kind"]), ([], failure))
+        pairs.append((pair[0], pair[1], message))
+
+    @property
+    def text(self) -> bytes:
+        """The bytes of the rows, in the order of the results."""
+        return b"".join(self._texts)
+
+    @property
+    def failures(self) -> list[list[Any]]:
+        """The failures of items, as in the message "answered"."""
+        return [_joined(pairs, failure) for pairs, failure in self._groups.values()]
+
+
+def _joined(pairs: list[tuple[int, int, str]], failure: dict[str, Any]) -> list[Any]:
+    """Return ``[ranges, messages, failure]``; adjacent items with the same message share a range."""
+    ranges: list[list[int]] = []
+    messages: list[str] = []
+    for first, count, message in sorted(pairs):
+        if ranges and sum(ranges[-1]) == first and messages[-1] == message:
+            ranges[-1][1] += count
+        else:
+            ranges.append([first, count])
+            messages.append(message)
+    return [ranges, messages, failure]
+
+
+def isolate(ranges: Ranges, run: Callable[[Ranges], str]) -> int:
+    """Run items in ever smaller parts, until those that fail are alone.
+
+    Parameters
+    ----------
+    ranges
+        The items, which have failed together.
+    run
+        Runs a part; returns its failure group, or an empty text if it has succeeded.
+
+    Returns
+    -------
+    int
+        0 if every item was run. Otherwise the fault hits all items: so many failed alone, all at the
+        same line, that the others were not run.
+    """
+    search = Bisection(ranges)
+    groups: set[str] = set()
+    alike = 0
+    has_succeeded = False
+    while search:
+        is_alike = len(groups) == 1 and not has_succeeded
+        group = run(search.next(probes=is_alike))
+        if not group:
+            has_succeeded = True
+            search.succeeded()
+        elif search.failed():
+            groups.add(group)
+            alike += 1
+            if alike >= ALIKE and len(groups) == 1 and not has_succeeded:
+                return alike
+    return 0

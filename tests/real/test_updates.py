@@ -134,7 +134,7 @@ def test_an_update_equals_a_run_from_nothing(data: Data, kind: str, form: str | 
     assert event is not None
     assert event.run_id == first.run_id
     assert counts(update) == (26, 2, 2, 2)
-    assert {"03b.txt", "12.txt", "21.txt", "99.txt"} <= set(data.called())
+    assert data.called() == ["03b.txt", "12.txt", "21.txt", "99.txt"]
     assert_equal_to_a_run_from_nothing(data, update)
     again = data.run(update=True)
     assert counts(again) == (30, 0, 0, 0)
@@ -142,7 +142,6 @@ def test_an_update_equals_a_run_from_nothing(data: Data, kind: str, form: str | 
     assert output_of(again) == output_of(update)
 
 
-@pytest.mark.xfail(reason="single items are not assigned yet", strict=True)
 def test_only_the_new_items_run(data: Data) -> None:
     data.run()
     change_some(data)
@@ -429,8 +428,7 @@ def test_blobs_are_compared_by_their_etags(
 
 def test_the_benchmark_of_updates(tmp_path: Path) -> None:
     _, _, called, taken, rows = update_once(tmp_path, 500)
-    assert (taken, rows) == (500, 510)
-    assert called >= 10
+    assert (taken, rows, called) == (500, 510, 10)
 
 
 names = st.sampled_from([f"{number:02d}.txt" for number in range(24)])

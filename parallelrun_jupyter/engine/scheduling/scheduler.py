@@ -247,14 +247,8 @@ class Scheduler:
             case signals.PlanFailed(reason, traceback) if self._ending is None:
                 self._end_run("Failed", reason, drain=False, traceback=traceback)
             case signals.RowsTaken(results):
-                # Until single items can be assigned, a mini-batch that is taken in part runs whole.
-                taken: dict[int, int] = {}
                 for result in results:
-                    taken[result.mini_batch] = taken.get(result.mini_batch, 0) + result.items
-                for result in results:
-                    of = result.of if isinstance(result, events.ItemsSucceeded) else result.items
-                    if taken[result.mini_batch] == of:
-                        self._record(result._replace(at_ms=self._now))
+                    self._record(result._replace(at_ms=self._now))
             case signals.UpdatePlanned(run_id, items, changed, new, gone):
                 self._record(events.ResultsReused(self._now, run_id, items, changed, new, gone))
 

@@ -69,6 +69,8 @@ class Attempts:
         self._items_of = items_of
         self._record = record
         self._divisions: dict[int, Division] = {}
+        #: results of another run, for mini-batches that the plan does not have yet
+        self._taken: list[Result] = []
         self._isolation = Isolation()
         #: number of attempts before this driver, by mini-batch: a resume allows run_max_try more
         self._earlier_tries: dict[int, int] = {}
@@ -87,6 +89,18 @@ class Attempts:
     def resume(self) -> None:
         """Allow the usual number of tries after the attempts of earlier drivers."""
         self._earlier_tries = dict(self._state.tries)
+
+    # Results of another run
+
+    def take(self, results: Iterable[Result]) -> None:
+        """Take results of another run, until `record_taken`."""
+        self._taken += results
+
+    def record_taken(self) -> None:
+        """Record the results that were taken, now that the plan has their mini-batches."""
+        taken, self._taken = self._taken, []
+        for event in taken:
+            self._record(event._replace(at_ms=self.now))
 
     # Starts
 

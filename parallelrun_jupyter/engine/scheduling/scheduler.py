@@ -16,19 +16,6 @@ from .attempts import Attempts
 from .limits import Limits
 from .signals import Action, Record, Refuse, Signal
 
-_PROGRESS = (
-    signals.PlanAdvanced,
-    signals.RowsTaken,
-    signals.AttemptsSucceeded,
-    signals.ItemsAnswered,
-    signals.PartUploaded,
-    signals.AttemptErrored,
-    signals.NodeConnected,
-    signals.NodeStopped,
-    signals.OutputPublished,
-)
-"""Signals that count as progress; starts and crashes of workers do not."""
-
 _ALL_DONE = "it is Completed without failures, so nothing is left to run"
 
 
@@ -180,7 +167,7 @@ class Scheduler:
             return self._defer(signal)
         if self.state.is_final:
             return []
-        if isinstance(signal, _PROGRESS):
+        if isinstance(signal, signals.PROGRESS):
             self._last_progress_ms = now_ms
         match signal:
             case signals.AttemptsSucceeded():
@@ -196,32 +183,17 @@ class Scheduler:
                 self._assignments.set_capacity(node, slots, capacity)
             case signals.WorkersSampled(node, workers):
                 self._record(events.NodeSampled(self._now, node, workers))
-            case (
-                signals.PlanAdvanced()
-                | signals.PlanFailed()
-                | signals.RowsTaken()
-                | signals.UpdatePlanned()
-            ):
+            case _ if isinstance(signal, signals.PlanChange):
                 self._plan_changed(signal)
             case signals.TimePassed():
                 self._check_time()
             case signals.CancelAsked(drain):
                 self._cancel(drain=drain)
-            case (
-                signals.OutputPublished()
-                | signals.OutputNotPublished()
-                | signals.OutputImpossible()
-            ):
+            case _ if isinstance(signal, signals.OutputChange):
                 self._output_changed(signal)
             case signals.Warned(text, traceback):
                 self._record(WarningRaised(self._now, text, traceback))
-            case (
-                signals.NodeConnected()
-                | signals.NodeGone()
-                | signals.NodeStopped()
-                | signals.MiniBatchesReturned()
-                | signals.PoolLost()
-            ):
+            case _ if isinstance(signal, signals.NodeChange):
                 self._node_changed(signal)
             case _:
                 self._worker_changed(signal)
@@ -242,13 +214,13 @@ class Scheduler:
                 self._plan_is_checked = True
                 kind = events.PlanFinished if is_end else events.MiniBatchesPlanned
                 self._record(kind(self._now, mini_batches, items))
+                self._attempts.record_taken()
                 if is_end:
                     self._allocation.end_plan()
             case signals.PlanFailed(reason, traceback) if self._ending is None:
                 self._end_run("Failed", reason, drain=False, traceback=traceback)
             case signals.RowsTaken(results):
-                for result in results:
-                    self._record(result._replace(at_ms=self._now))
+                self._attempts.take(results)
             case signals.UpdatePlanned(run_id, items, changed, new, gone):
                 self._record(events.ResultsReused(self._now, run_id, items, changed, new, gone))
 

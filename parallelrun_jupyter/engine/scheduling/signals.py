@@ -334,6 +334,20 @@ Signal: TypeAlias = (
 )
 
 
+PROGRESS = (
+    PlanAdvanced,
+    RowsTaken,
+    AttemptsSucceeded,
+    ItemsAnswered,
+    PartUploaded,
+    AttemptErrored,
+    NodeConnected,
+    NodeStopped,
+    OutputPublished,
+)
+"""Signals that count as progress; starts and crashes of workers do not."""
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """Append this event to the journal."""

@@ -180,7 +180,7 @@ def test_a_timeout_is_one_though_the_script_makes_an_exception_of_its_signal(
         "import signal, sys, time\ndef init():\n"
         "    signal.signal(signal.SIGTERM, lambda *args: sys.exit(0))\n"
         "def run(mini_batch):\n    time.sleep(100)\n",
-        run_invocation_timeout=1, mini_batch_size=100,
+        run_invocation_timeout=1, mini_batch_size=100, isolate_failures=False,
     )  # fmt: skip
     assert "run() took longer than run_invocation_timeout = 1 s" in message_of(run)
     [failure] = run.failures().to_dict("records")
@@ -191,7 +191,9 @@ def test_a_timeout_is_one_though_the_script_makes_an_exception_of_its_signal(
 
 def test_the_last_words_of_a_process_are_in_its_failure(start_text: Start) -> None:
     run = start_text(
-        "import os\ndef run(mini_batch):\n    os.write(2, b'no license for this\\n')\n    os._exit(0)\n"
+        "import os\ndef run(mini_batch):\n"
+        "    os.write(2, b'no license for this\\n')\n    os._exit(0)\n",
+        isolate_failures=False,
     )
     assert "died with exit code 0: the script or a library ended" in message_of(run)
     assert list(run.failures()["message"].str.rpartition(": ")[2]) == ["no license for this"]

@@ -122,7 +122,13 @@ def test_an_init_that_cannot_succeed_ends_the_run_within_seconds(start: Callable
 def test_workers_that_die_before_they_report_anything_do_not_go_on_for_ever(
     start: Callable[..., Run],
 ) -> None:
-    run = start("dies_idle.py", mini_batch_size=30, run_max_try=2, error_threshold=-1)
+    run = start(
+        "dies_idle.py",
+        mini_batch_size=30,
+        run_max_try=2,
+        error_threshold=-1,
+        isolate_failures=False,
+    )
     assert end_of(run) == "Failed"
     failures = run.failures()
     assert list(failures.groupby("mini_batch")["attempt"].max()) == [2, 2]
@@ -130,7 +136,13 @@ def test_workers_that_die_before_they_report_anything_do_not_go_on_for_ever(
 
 
 def test_a_worker_that_ignores_sigterm_is_ended_all_the_same(start: Callable[..., Run]) -> None:
-    run = start("ignores_sigterm.py", mini_batch_size=100, run_invocation_timeout=1, run_max_try=1)
+    run = start(
+        "ignores_sigterm.py",
+        mini_batch_size=100,
+        run_invocation_timeout=1,
+        run_max_try=1,
+        isolate_failures=False,
+    )
     assert end_of(run, 15) == "Failed"
     assert list(run.failures()["kind"]) == ["timeout"]
 

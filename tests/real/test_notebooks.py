@@ -42,7 +42,8 @@ def test_the_quickstart(tmp_path: Path) -> None:
     match = re.search(r"([\d,]+) of 5,188 predictions are right \(([\d.]+)%\)", text)
     assert match, text
     assert float(match[2]) > 88
-    assert "Completed, 5 items failed" in text
+    assert "Completed, 2 items failed" in text
+    assert "5188 rows, 0 failed items" in text
     assert "UnidentifiedImageError at cell.py:6 in" in text
     assert (tmp_path / "predictions" / "predictions.txt").read_text().count("\n") == 5188
     pictures = [

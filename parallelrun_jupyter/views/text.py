@@ -56,8 +56,8 @@ def progress_line(snapshot: Snapshot) -> str:
     finished = snapshot["succeeded"] + snapshot["failed"]
     parts = [total, f"{finished:,} of {plural(snapshot['mini_batches'], 'mini-batch')}"]
     if snapshot["items_failed"]:
-        parts.append(f"{snapshot['items_failed']:,} failed")
-    if snapshot["retrying"]:
+        parts.append(f"{plural(snapshot['items_failed'], 'item')} failed")
+    if snapshot["retrying"] and not snapshot["is_final"]:
         parts.append(f"{snapshot['retrying']:,} to retry")
     if snapshot["items_per_s"] >= 0.05:
         rate = snapshot["items_per_s"]
@@ -211,7 +211,7 @@ def plain(text: str) -> str:
 
 
 class LinePrinter:
-    """Selects the lines worth printing: state changes, new failures, every ``step_percent``."""
+    """Selects the lines worth printing: states, new warnings and failures, every ``step_percent``."""
 
     def __init__(self, step_percent: int = 5) -> None:
         self._step = step_percent
@@ -222,7 +222,8 @@ class LinePrinter:
 
     def lines(self, snapshot: Snapshot) -> list[str]:
         """Return the lines to print for a snapshot, often none."""
-        lines = [line for line in note_lines(snapshot) if line not in self._printed_notes]
+        notes = [*note_lines(snapshot), *(f"! {plain(text)}" for text in snapshot["warnings"])]
+        lines = [line for line in notes if line not in self._printed_notes]
         self._printed_notes.update(lines)
         for line, group in zip(failure_lines(snapshot), snapshot["groups"], strict=False):
             if group["group"] not in self._printed_groups:

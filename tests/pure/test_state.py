@@ -281,7 +281,7 @@ def test_the_text_view_of_a_failing_run(folder: RunFolder) -> None:
     shown = snapshot_of(folder, *PLANNED, succeeded(0, 1000), failed(1, 2000, is_last=True))
     assert text_view(shown).splitlines() == [
         "digits  Running  [r]",
-        "▌" + "░" * 23 + "   2%  10 of 500 items · 2 of 100 mini-batches · 5 failed · "
+        "▌" + "░" * 23 + "   2%  10 of 500 items · 2 of 100 mini-batches · 5 items failed · "
         "1.2 items/s · 10 s",
         "✗ E at s.py:1: bad  (1 attempt, 5 items failed, 1 mini-batch lost, first in mini-batch 1)",
         "  n0w0         1 done, 1 failed  starting",
@@ -369,6 +369,22 @@ def test_what_a_user_wrote_cannot_command_a_terminal(folder: RunFolder) -> None:
     assert "\r" not in text
     assert "\u202e" not in plain(evil)
     assert "<b>bold</b>" in text
+
+
+def test_a_warning_is_printed_once(folder: RunFolder) -> None:
+    events = [*PLANNED, ev.WarningRaised(5, "one"), ev.WarningRaised(6, "two\x1b[2J")]
+    printer = LinePrinter()
+    assert printer.lines(snapshot_of(folder, *events))[:2] == ["! one", "! two [2J"]
+    events.append(ev.WarningRaised(7, "three"))
+    assert printer.lines(snapshot_of(folder, *events)) == ["! three"]
+    assert printer.lines(snapshot_of(folder, *events)) == []
+
+
+def test_nothing_is_to_be_retried_after_the_end(folder: RunFolder) -> None:
+    events = [*PLANNED, failed(1, 2, is_last=False)]
+    assert " · 1 to retry · " in text_view(snapshot_of(folder, *events))
+    end = ev.RunFinished(9, "Failed", "too many", "", 0)
+    assert "to retry" not in text_view(snapshot_of(folder, *events, end))
 
 
 def test_lines_are_said_once_per_step(folder: RunFolder) -> None:

@@ -17,11 +17,13 @@ from parallelrun_jupyter.runs.journal.files import (
     read_state,
     write_state,
 )
+from parallelrun_jupyter.runs.journal.lines import encode
 from parallelrun_jupyter.runs.journal.state import RunState
 from parallelrun_jupyter.runs.run_folder import RunFolder
 from parallelrun_jupyter.runs.run_record import RunRecord
 from parallelrun_jupyter.runs.snapshot.snapshot import Snapshot, take_snapshot
 from parallelrun_jupyter.views.html import html_view
+from parallelrun_jupyter.views.queries import failures
 from parallelrun_jupyter.views.text import LinePrinter, bar, plain, text_view
 from tests import journals
 
@@ -320,6 +322,20 @@ def test_items_that_failed_alone_are_counted_as_items(folder: RunFolder) -> None
     assert "2 items failed, first in mini-batch 0" in html_view(shown, 0.0)
     assert ord(shown["grid"]["cells"][0]) - 35 == 8 + 9  # done, and some of it failed
     assert ord(shown["grid"]["cells"][1]) - 35 == 0
+
+
+def test_the_attempts_of_a_group_are_those_that_ran(folder: RunFolder) -> None:
+    group = "E at s.py:1"
+    common = ("exception", "E", "bad", group, "Trace", ((3, 1),), (), 5)
+    events = [
+        ev.ItemsFailed(0, 1, "n0w0", 5, 1, *common, is_last=False),
+        ev.ItemsFailed(0, 2, "n0w0", 6, 1, *common, is_last=True),
+        ev.ItemsFailed(1, 2, "", 7, 1, *common, is_last=True),
+    ]
+    folder.journal.write_text("".join(encode(event) + "\n" for event in events))
+    shown = failures(folder, group)
+    assert [(row["attempt"], row["is_last"]) for row in shown["rows"]] == [(1, False), (2, True)]
+    assert shown["attempts"] == snapshot_of(folder, *PLANNED, *events)["groups"][0]["attempts"] == 2
 
 
 def test_reused_results_and_a_limit_of_calls_are_shown_once(folder: RunFolder) -> None:

@@ -326,11 +326,11 @@ def test_items_that_failed_alone_are_counted_as_items(folder: RunFolder) -> None
 
 def test_the_attempts_of_a_group_are_those_that_ran(folder: RunFolder) -> None:
     group = "E at s.py:1"
-    common = ("exception", "E", "bad", group, "Trace", ((3, 1),), (), 5)
+    last = ev.ItemsFailed(0, 2, "n0w0", 6, 1, "exception", "E", "bad", group, "", ((3, 1),), (), 5)
     events = [
-        ev.ItemsFailed(0, 1, "n0w0", 5, 1, *common, is_last=False),
-        ev.ItemsFailed(0, 2, "n0w0", 6, 1, *common, is_last=True),
-        ev.ItemsFailed(1, 2, "", 7, 1, *common, is_last=True),
+        last._replace(attempt=1, is_last=False),
+        last,
+        last._replace(mini_batch=1, worker=""),
     ]
     folder.journal.write_text("".join(encode(event) + "\n" for event in events))
     shown = failures(folder, group)
@@ -388,7 +388,11 @@ def test_what_a_user_wrote_cannot_command_a_terminal(folder: RunFolder) -> None:
 
 
 def test_a_warning_is_printed_once(folder: RunFolder) -> None:
-    events = [*PLANNED, ev.WarningRaised(5, "one"), ev.WarningRaised(6, "two\x1b[2J")]
+    events: list[ev.Event] = [
+        *PLANNED,
+        ev.WarningRaised(5, "one"),
+        ev.WarningRaised(6, "two\x1b[2J"),
+    ]
     printer = LinePrinter()
     assert printer.lines(snapshot_of(folder, *events))[:2] == ["! one", "! two [2J"]
     events.append(ev.WarningRaised(7, "three"))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -328,9 +329,9 @@ def test_the_attempts_of_a_group_are_those_that_ran(folder: RunFolder) -> None:
     group = "E at s.py:1"
     last = ev.ItemsFailed(0, 2, "n0w0", 6, 1, "exception", "E", "bad", group, "", ((3, 1),), (), 5)
     events = [
-        last._replace(attempt=1, is_last=False),
+        replace(last, attempt=1, is_last=False),
         last,
-        last._replace(mini_batch=1, worker=""),
+        replace(last, mini_batch=1, worker=""),
     ]
     folder.journal.write_text("".join(encode(event) + "\n" for event in events))
     shown = failures(folder, group)

@@ -195,13 +195,15 @@ def text_view(snapshot: Snapshot) -> str:
 
 
 def _resume_line(snapshot: Snapshot, *, has_python: bool = True) -> str:
-    """Return how to resume a run, or to run the failed items of a completed run again."""
+    """Return how to resume a run, or to list the failed items of a completed run and run them again."""
     command = f"parallelrun resume {snapshot['run_id']}"
     if snapshot["state"] != "Completed":
         return f"to resume: {'run.resume(), ' if has_python else ''}{command}"
     call = "run.resume(failed_only=True), " if has_python else ""
     items = plural(snapshot["items_lost"], "failed item")
-    return f"to run the {items} again: {call}{command} --failed-only"
+    shown = f"parallelrun failures {snapshot['run_id']} --items"
+    shown = f"run.failed_items(), {shown}" if has_python else shown
+    return f"to list the {items}: {shown}\nto run the {items} again: {call}{command} --failed-only"
 
 
 def plain(text: str) -> str:

@@ -316,10 +316,11 @@ def test_items_that_failed_alone_are_counted_as_items(folder: RunFolder) -> None
     assert (group["mini_batches_lost"], group["items_failed"], group["items_missing"]) == (0, 2, 0)
     lines = text_view(shown).splitlines()
     assert "✗ E at s.py:1: bad  (1 attempt, 2 items failed, first in mini-batch 0)" in lines
-    assert lines[-1] == (
+    assert lines[-2:] == [
+        "to list the 2 failed items: run.failed_items(), parallelrun failures r --items",
         "to run the 2 failed items again: run.resume(failed_only=True), "
-        "parallelrun resume r --failed-only"
-    )
+        "parallelrun resume r --failed-only",
+    ]
     assert "2 items failed, first in mini-batch 0" in html_view(shown, 0.0)
     assert ord(shown["grid"]["cells"][0]) - 35 == 8 + 9  # done, and some of it failed
     assert ord(shown["grid"]["cells"][1]) - 35 == 0

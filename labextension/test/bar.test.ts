@@ -23,9 +23,21 @@ function track(name: string): string | null {
 test('the legend counts each mini-batch once', () => {
   assert.equal(shown(), '40 % ✓ 40 done ✗ 0 failed ▶ 2 running ○ 58 left');
   assert.equal(
-    shown({ failed: 5, left: 55, retrying: 3 }),
+    shown({ failed: 5, left: 55, retrying: 3, items_left: 550 }),
     '45 % ✓ 40 done ✗ 5 failed ▶ 2 running ○ 50 left ↻ 3 to retry',
   );
+});
+
+test('the share is that of the items, of which a mini-batch may have some', () => {
+  const waiting = { mini_batches: 1, succeeded: 0, running: 0, left: 1, retrying: 1 };
+  const shownNow = shown({ ...waiting, items: 20, items_left: 2 });
+  assert.equal(shownNow, '90 % ✓ 0 done ✗ 0 failed ▶ 0 running ○ 0 left ↻ 1 to retry');
+  assert.equal(track('aria-valuetext'), '90 percent, 0 of 1 mini-batches');
+});
+
+test('after the end nothing is to be retried', () => {
+  const end = { state: 'Failed', is_final: true, running: 0, left: 60, retrying: 3 } as const;
+  assert.equal(shown(end), '40 % ✓ 40 done ✗ 0 failed ▶ 0 running ○ 60 left');
 });
 
 test('the bar is filled in proportion', () => {
@@ -43,7 +55,7 @@ test('the bar is filled in proportion', () => {
 });
 
 test('screen readers get the same numbers', () => {
-  shown({ failed: 5, left: 55 });
+  shown({ failed: 5, left: 55, items_left: 550 });
   assert.equal(track('aria-valuenow'), '45');
   assert.equal(track('aria-valuetext'), '45 percent, 45 of 100 mini-batches, 5 failed');
 });
@@ -57,7 +69,7 @@ test('while the inputs are being listed there is no percentage', () => {
 });
 
 test('a run is 100 % only when all is done, and also if there was nothing to do', () => {
-  assert.match(shown({ mini_batches: 1000, succeeded: 999, left: 1 }), /^99 %/);
+  assert.match(shown({ mini_batches: 1000, succeeded: 999, left: 1, items_left: 1 }), /^99 %/);
   assert.match(shown(completed({ mini_batches: 0, succeeded: 0 })), /^100 %/);
-  assert.match(shown({ mini_batches: 0, succeeded: 0, left: 0 }), /^0 %/);
+  assert.match(shown({ mini_batches: 0, succeeded: 0, left: 0, items: 0, items_left: 0 }), /^0 %/);
 });

@@ -45,7 +45,7 @@ test('a run has its state, progress, duration, items and size', () => {
   draw([row({ headline: 'Running', elapsed_s: 65, failed: 5 })]);
   assert.match(
     visibleText(view.node),
-    /^▶ digits 45 % Running \d{4}-\d\d-\d\d \d\d:\d\d 1:05 · 400 of 1,000 items · 4.0 kB/,
+    /^▶ digits 40 % Running \d{4}-\d\d-\d\d \d\d:\d\d 1:05 · 400 of 1,000 items · 4.0 kB/,
   );
   draw([row({ plan_finished: false })]);
   assert.match(visibleText(view.node), /^▶ digits Running .* 400 items · /);
@@ -97,7 +97,7 @@ test('the arrow keys move between the runs', () => {
 test('rows are patched in place, in the order of the list', () => {
   draw([row(), row({ run_id: 'r2' })]);
   const nodes = [...view.node.querySelectorAll('.pr-row')];
-  draw([row({ run_id: 'r3' }), row({ run_id: 'r2' }), row({ succeeded: 50 })]);
+  draw([row({ run_id: 'r3' }), row({ run_id: 'r2' }), row({ items_left: 500 })]);
   assertSame([...view.node.querySelectorAll('.pr-row')].slice(1), nodes.reverse());
   assert.match(texts(view.node, '.pr-row')[2] ?? '', /50 %/);
 });

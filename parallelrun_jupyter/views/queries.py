@@ -135,6 +135,8 @@ def failures(folder: RunFolder, group: str) -> Failures:
     for event in _failed_attempts(folder):
         if not is_shown_as(event.group, group):
             continue
+        if isinstance(event, ItemsFailed) and not event.worker:
+            continue  # no attempt: the items were not run on their own, since all alike had failed
         attempts += 1
         traceback = traceback or event.traceback[-TRACEBACK_CHARS:]
         if len(rows) < FAILURES_SHOWN:
@@ -147,7 +149,7 @@ def failures(folder: RunFolder, group: str) -> Failures:
                     error=event.error,
                     message=event.message[:LOG_LINE_CHARS],
                     items=event.items,
-                    is_last=isinstance(event, ItemsFailed) or event.is_last,
+                    is_last=event.is_last,
                 )
             )
     return Failures(group=group, traceback=traceback, rows=rows, attempts=attempts)

@@ -56,8 +56,8 @@ def progress_line(snapshot: Snapshot) -> str:
     finished = snapshot["succeeded"] + snapshot["failed"]
     parts = [total, f"{finished:,} of {plural(snapshot['mini_batches'], 'mini-batch')}"]
     if snapshot["items_failed"]:
-        parts.append(f"{snapshot['items_failed']:,} failed")
-    if snapshot["retrying"]:
+        parts.append(f"{plural(snapshot['items_failed'], 'item')} failed")
+    if snapshot["retrying"] and not snapshot["is_final"]:
         parts.append(f"{snapshot['retrying']:,} to retry")
     if snapshot["items_per_s"] >= 0.05:
         rate = snapshot["items_per_s"]
@@ -195,13 +195,15 @@ def text_view(snapshot: Snapshot) -> str:
 
 
 def _resume_line(snapshot: Snapshot, *, has_python: bool = True) -> str:
-    """Return how to resume a run, or to run the failed items of a completed run again."""
+    """Return how to resume a run, or to list the failed items of a completed run and run them again."""
     command = f"parallelrun resume {snapshot['run_id']}"
     if snapshot["state"] != "Completed":
         return f"to resume: {'run.resume(), ' if has_python else ''}{command}"
     call = "run.resume(failed_only=True), " if has_python else ""
     items = plural(snapshot["items_lost"], "failed item")
-    return f"to run the {items} again: {call}{command} --failed-only"
+    shown = f"parallelrun failures {snapshot['run_id']} --items"
+    shown = f"run.failed_items(), {shown}" if has_python else shown
+    return f"to list the {items}: {shown}\nto run the {items} again: {call}{command} --failed-only"
 
 
 def plain(text: str) -> str:
@@ -211,7 +213,7 @@ def plain(text: str) -> str:
 
 
 class LinePrinter:
-    """Selects the lines worth printing: state changes, new failures, every ``step_percent``."""
+    """Selects the lines worth printing: states, new warnings and failures, every ``step_percent``."""
 
     def __init__(self, step_percent: int = 5) -> None:
         self._step = step_percent
@@ -222,7 +224,8 @@ class LinePrinter:
 
     def lines(self, snapshot: Snapshot) -> list[str]:
         """Return the lines to print for a snapshot, often none."""
-        lines = [line for line in note_lines(snapshot) if line not in self._printed_notes]
+        notes = [*note_lines(snapshot), *(f"! {plain(text)}" for text in snapshot["warnings"])]
+        lines = [line for line in notes if line not in self._printed_notes]
         self._printed_notes.update(lines)
         for line, group in zip(failure_lines(snapshot), snapshot["groups"], strict=False):
             if group["group"] not in self._printed_groups:

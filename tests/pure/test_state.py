@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,13 @@ from parallelrun_jupyter.runs.journal.files import (
     read_state,
     write_state,
 )
+from parallelrun_jupyter.runs.journal.lines import encode
 from parallelrun_jupyter.runs.journal.state import RunState
 from parallelrun_jupyter.runs.run_folder import RunFolder
 from parallelrun_jupyter.runs.run_record import RunRecord
 from parallelrun_jupyter.runs.snapshot.snapshot import Snapshot, take_snapshot
 from parallelrun_jupyter.views.html import html_view
+from parallelrun_jupyter.views.queries import failures
 from parallelrun_jupyter.views.text import LinePrinter, bar, plain, text_view
 from tests import journals
 
@@ -281,7 +284,7 @@ def test_the_text_view_of_a_failing_run(folder: RunFolder) -> None:
     shown = snapshot_of(folder, *PLANNED, succeeded(0, 1000), failed(1, 2000, is_last=True))
     assert text_view(shown).splitlines() == [
         "digits  Running  [r]",
-        "▌" + "░" * 23 + "   2%  10 of 500 items · 2 of 100 mini-batches · 5 failed · "
+        "▌" + "░" * 23 + "   2%  10 of 500 items · 2 of 100 mini-batches · 5 items failed · "
         "1.2 items/s · 10 s",
         "✗ E at s.py:1: bad  (1 attempt, 5 items failed, 1 mini-batch lost, first in mini-batch 1)",
         "  n0w0         1 done, 1 failed  starting",
@@ -313,13 +316,28 @@ def test_items_that_failed_alone_are_counted_as_items(folder: RunFolder) -> None
     assert (group["mini_batches_lost"], group["items_failed"], group["items_missing"]) == (0, 2, 0)
     lines = text_view(shown).splitlines()
     assert "✗ E at s.py:1: bad  (1 attempt, 2 items failed, first in mini-batch 0)" in lines
-    assert lines[-1] == (
+    assert lines[-2:] == [
+        "to list the 2 failed items: run.failed_items(), parallelrun failures r --items",
         "to run the 2 failed items again: run.resume(failed_only=True), "
-        "parallelrun resume r --failed-only"
-    )
+        "parallelrun resume r --failed-only",
+    ]
     assert "2 items failed, first in mini-batch 0" in html_view(shown, 0.0)
     assert ord(shown["grid"]["cells"][0]) - 35 == 8 + 9  # done, and some of it failed
     assert ord(shown["grid"]["cells"][1]) - 35 == 0
+
+
+def test_the_attempts_of_a_group_are_those_that_ran(folder: RunFolder) -> None:
+    group = "E at s.py:1"
+    last = ev.ItemsFailed(0, 2, "n0w0", 6, 1, "exception", "E", "bad", group, "", ((3, 1),), (), 5)
+    events = [
+        replace(last, attempt=1, is_last=False),
+        last,
+        replace(last, mini_batch=1, worker=""),
+    ]
+    folder.journal.write_text("".join(encode(event) + "\n" for event in events))
+    shown = failures(folder, group)
+    assert [(row["attempt"], row["is_last"]) for row in shown["rows"]] == [(1, False), (2, True)]
+    assert shown["attempts"] == snapshot_of(folder, *PLANNED, *events)["groups"][0]["attempts"] == 2
 
 
 def test_reused_results_and_a_limit_of_calls_are_shown_once(folder: RunFolder) -> None:
@@ -369,6 +387,26 @@ def test_what_a_user_wrote_cannot_command_a_terminal(folder: RunFolder) -> None:
     assert "\r" not in text
     assert "\u202e" not in plain(evil)
     assert "<b>bold</b>" in text
+
+
+def test_a_warning_is_printed_once(folder: RunFolder) -> None:
+    events: list[ev.Event] = [
+        *PLANNED,
+        ev.WarningRaised(5, "one"),
+        ev.WarningRaised(6, "two\x1b[2J"),
+    ]
+    printer = LinePrinter()
+    assert printer.lines(snapshot_of(folder, *events))[:2] == ["! one", "! two [2J"]
+    events.append(ev.WarningRaised(7, "three"))
+    assert printer.lines(snapshot_of(folder, *events)) == ["! three"]
+    assert printer.lines(snapshot_of(folder, *events)) == []
+
+
+def test_nothing_is_to_be_retried_after_the_end(folder: RunFolder) -> None:
+    events = [*PLANNED, failed(1, 2, is_last=False)]
+    assert " · 1 to retry · " in text_view(snapshot_of(folder, *events))
+    end = ev.RunFinished(9, "Failed", "too many", "", 0)
+    assert "to retry" not in text_view(snapshot_of(folder, *events, end))
 
 
 def test_lines_are_said_once_per_step(folder: RunFolder) -> None:

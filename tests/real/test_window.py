@@ -145,7 +145,7 @@ def test_what_is_said_is_what_the_journal_holds(show: Any) -> None:
     failed = page.state.items_failed
     assert f"{failed} of 50 allowed failed items used (error_threshold)" in text
     bar = page.page.locator("[role=progressbar]")
-    share = 100 * page.state.done // 400
+    share = 100 * page.state.items_done // page.state.planned_items
     assert bar.get_attribute("aria-valuenow") == str(share)
     said = f"{share} percent, {page.state.done} of 400 mini-batches, {page.state.failed} failed"
     assert bar.get_attribute("aria-valuetext") == said

@@ -34,8 +34,8 @@ export class StatusItem extends Widget {
     if (!row) {
       return;
     }
-    const over = row.succeeded + row.failed;
-    const share = row.plan_finished ? `${percent(over, row.mini_batches)} %` : t('listing');
+    const done = row.items - row.items_left;
+    const share = row.plan_finished ? `${percent(done, row.items)} %` : t('listing');
     const failed = row.items_failed > 0 ? ` ✗ ${count(row.items_failed)}` : '';
     const more = others.length > 0 ? ` +${count(others.length)}` : '';
     setText(this.button, `${GLYPHS[row.state]} ${row.name} ${share}${failed}${more}`);

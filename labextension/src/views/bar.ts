@@ -22,10 +22,15 @@ const KINDS: readonly Kind[] = [
     glyph: '○',
     words: 'left',
     always: true,
-    value: (s) => Math.max(0, s.left - s.running - s.retrying),
+    value: (s) => Math.max(0, s.left - s.running - toRetry(s)),
   },
-  { name: 'retrying', glyph: '↻', words: 'to retry', always: false, value: (s) => s.retrying },
+  { name: 'retrying', glyph: '↻', words: 'to retry', always: false, value: toRetry },
 ];
+
+/** Returns the mini-batches that will run again: none after the end of the run. */
+function toRetry(snapshot: Snapshot): number {
+  return snapshot.is_final ? 0 : snapshot.retrying;
+}
 
 /** The progress bar of mini-batches, and its legend. */
 export class Bar implements Section {
@@ -70,7 +75,9 @@ export class Bar implements Section {
       setHidden(label, !kind.always && amount === 0);
       label.classList.toggle('pr-none', amount === 0);
     }
-    this.describe(isKnown ? percent(done, total) : null, done, snapshot);
+    // Of a mini-batch, some items may be done: the share is that of the items, as in the text views.
+    const share = percent(snapshot.items - snapshot.items_left, snapshot.items);
+    this.describe(isKnown ? share : null, done, snapshot);
   }
 
   private describe(share: number | null, done: number, snapshot: Snapshot): void {

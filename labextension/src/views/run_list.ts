@@ -112,13 +112,13 @@ class ListRow {
 
   draw(row: RunRow): void {
     this.row = row;
-    const done = row.succeeded + row.failed;
+    const done = row.items - row.items_left;
     this.node.dataset.state = row.state;
     setText(this.glyph, row.is_read ? GLYPHS[row.state] : '');
     setText(this.state, row.headline);
     this.state.title = row.headline; // the text may be truncated
     setText(this.size, row.is_read ? facts(row) : '');
-    setText(this.share, row.plan_finished ? `${percent(done, row.mini_batches)} %` : '');
+    setText(this.share, row.plan_finished ? `${percent(done, row.items)} %` : '');
     this.bar.classList.toggle('pr-listing', row.is_read && !row.plan_finished && !row.is_final);
     this.done.style.width = width(row.succeeded, row);
     this.failed.style.width = width(row.failed, row);

@@ -339,7 +339,7 @@ def _only_path(planned: dict[int, PlanLine], mini_batch: int) -> str:
     unit = "mini-batches of several files" if len(paths) > 1 else "several mini-batches of one file"
     msg = (
         f"the input {paths[0]!r} has changed since the run was planned, and {unit} cannot be planned "
-        "again. Start a new run, or restore the input and resume."
+        "again. Start a new run, or restore the input, with its modification time, and resume."
     )
     raise InputError(msg)
 

@@ -249,7 +249,7 @@ def _refusal(change: str, why: str = "") -> str:
     because = f": {why}, and" if why else ", so that"
     return (
         f"{change} since the run was planned{because} a resume would mix rows of two versions. "
-        "Start a new run, or restore the input and resume."
+        "Start a new run, or restore the input, with its modification time, and resume."
     )
 
 

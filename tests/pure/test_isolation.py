@@ -168,6 +168,9 @@ def assert_books(events: list[Any], items: int) -> None:
         assert whole + partial == state.items_succeeded
         counted = Counter(state.statuses)
         assert state.failed == counted[FAILED]
+        groups = state.groups.values()
+        assert sum(group.mini_batches_lost for group in groups) == state.failed
+        assert sum(group.items_lost for group in groups) == state.items_failed
         assert state.succeeded == counted[1] + counted[PARTLY]
         assert state.retrying == counted[3]
 

@@ -27,6 +27,11 @@ class Answers:
         return count_of((first, count) for first, count, _ in self.failed)
 
     @property
+    def last_group(self) -> str:
+        """The group of the last failure, in which a mini-batch without any success is counted."""
+        return self.failed[-1][2]
+
+    @property
     def is_complete(self) -> bool:
         """Whether every item has an answer."""
         return count_of(self.succeeded) + self.items_failed == self.of

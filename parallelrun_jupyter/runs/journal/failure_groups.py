@@ -11,8 +11,8 @@ class FailureGroup:
     """Failures raised at the same line.
 
     ``first_mini_batch`` is -1 if the import of the script or ``init()`` failed. ``mini_batches_lost``
-    counts the mini-batches that failed for good as a whole, ``items_lost`` the items that failed for
-    good, ``items_missing`` the items without a result in mini-batches that succeeded.
+    counts the mini-batches of which all items failed for good, the last one here, ``items_lost`` the
+    items that failed for good, ``items_missing`` the items without a result in mini-batches that succeeded.
     """
 
     group: str

@@ -404,6 +404,7 @@ class RunState:
         if items_failed == answers.of:
             self._set_status(mini_batch, FAILED)
             self.failed += 1
+            self.groups[answers.last_group].mini_batches_lost += 1
             return
         self._set_status(mini_batch, PARTLY if items_failed else SUCCEEDED)
         self.succeeded += 1
@@ -433,10 +434,13 @@ class RunState:
         for mini_batch in self.failed_mini_batches(only):
             status = self.statuses[mini_batch]
             answers = self.answers.get(mini_batch)
+            if status == FAILED:
+                lost_in = answers.last_group if answers else self.failed_in[mini_batch]
+                self.groups[lost_in].mini_batches_lost -= 1
+                self.failed -= 1
+            elif status == PARTLY:
+                self.succeeded -= 1
             name = answers.reopen(only) if answers is not None else ""
-            if name and status in {FAILED, PARTLY}:
-                self.succeeded -= status == PARTLY
-                self.failed -= status == FAILED
             if name:  # it failed there, until an attempt ends
                 self.failed_in[mini_batch] = name
             if answers is not None and not answers.succeeded and not answers.failed:
@@ -445,9 +449,8 @@ class RunState:
                 self._set_status(mini_batch, RETRYING)
         for group in self.groups.values():
             if not only or group.group == only:
-                self.failed -= group.mini_batches_lost
                 self.items_failed -= group.items_lost
-                group.mini_batches_lost = group.items_lost = 0
+                group.items_lost = 0
         self.output, self.output_bytes = "", 0
         self.throughput.rebase(self.done, self.items_done)
 

@@ -319,7 +319,7 @@ class RunState:
     def _count_items_succeeded(self, event: ItemsSucceeded) -> None:
         answers = self._answers_of(event.mini_batch, event.of)
         answers.succeed(event.first, event.items)
-        self.tries[event.mini_batch] = event.attempt
+        self._count_try(event)
         self._finish_if_complete(event.mini_batch, answers)
         self._count_rows(event)
 
@@ -373,12 +373,16 @@ class RunState:
         if not event.ranges:
             group.items_missing += event.items
             return
-        self.tries[event.mini_batch] = event.attempt
+        self._count_try(event)
         self.failed_in[event.mini_batch] = group.group
         if event.is_last:
             self._fail_items(event, group)
         else:
             self._set_status(event.mini_batch, RETRYING)
+
+    def _count_try(self, event: ItemsSucceeded | ItemsFailed) -> None:
+        """Record the number of an attempt; its event may have waited for the part's event."""
+        self.tries[event.mini_batch] = max(event.attempt, self.tries.get(event.mini_batch, 0))
 
     def _fail_items(self, event: AttemptFailed | ItemsFailed, group: FailureGroup) -> None:
         """Count items of a mini-batch as failed for good."""
@@ -417,7 +421,8 @@ class RunState:
         self.rows -= event.rows
         if self.status_of(mini_batch) != RETRYING:
             self.succeeded -= 1
-            self.tries.setdefault(mini_batch, 1)
+            # The attempt that succeeded is not counted if the mini-batch succeeded as a whole.
+            self.tries[mini_batch] = self.tries.get(mini_batch, 0) + 1
             self._set_status(mini_batch, RETRYING)
         if event.group in self.groups:
             self.groups[event.group].items_missing -= event.items - event.items_succeeded

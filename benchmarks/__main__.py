@@ -29,6 +29,7 @@ _ALL = (
     "cluster",
     "crowd",
     "parts",
+    "update",
 )
 """The benchmark modules; each is imported, with its dependencies, when it is selected."""
 
@@ -40,15 +41,19 @@ def main() -> None:
         "what", nargs="*", help=f"of {', '.join(_ALL)} (default: all of these), or only: peers"
     )
     parser.add_argument("--rounds", type=int, default=5, help="counted rounds (default 5)")
+    parser.add_argument("--small", action="store_true", help="fewer files; only of update")
     given = parser.parse_args()
     unknown = set(given.what) - set(_ALL)
     if unknown:
         parser.error(f"{unknown.pop()!r} is none of {', '.join(_ALL)}")
+    if given.small and given.what != ["update"]:
+        parser.error("--small is for update only")
+    options = {"is_small": True} if given.small else {}
     figures = []
     with tempfile.TemporaryDirectory(prefix="parallelrun-bench-") as folder:
         for name in given.what or _ALL:
             measure = importlib.import_module(f"benchmarks.{name}").measure
-            figures += measure(Path(folder), given.rounds)
+            figures += measure(Path(folder), given.rounds, **options)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     print(
         f"\nparallelrun-jupyter {__version__}, Python {platform.python_version()}, "

@@ -43,6 +43,7 @@ from ..worker.output.formats import PARQUET, TEXT
 from ..worker.output.results import SETTINGS_FILE, read_frame_options
 from .launcher import launch
 from .run import Run
+from .updates import check_update, modules_in, with_update
 
 _LONGEST_INPUT = 40
 
@@ -71,6 +72,7 @@ def submit(
     side_inputs: Sequence[Any] = (),
     compute: object = None,
     name: str | None = None,
+    update: bool | str = False,
 ) -> Run:
     """Start a run and return without waiting for it.
 
@@ -94,6 +96,11 @@ def submit(
         by `name_compute`. Overrides the configuration's ``compute_target``, with a warning.
     name
         The run's name. Default: the step's name, or one such as ``score on digits``.
+    update
+        Take the rows of unchanged items from the newest run of the same script with the same
+        settings and arguments, and run only the other items. Files are unchanged if their size and
+        time are, or in a store their ETag; with ``"digest"`` also if only the time of a local file
+        has changed, but not its SHA-256.
 
     Returns
     -------
@@ -136,7 +143,7 @@ def submit(
         raise ConfigError(_BOUND)
     else:
         step = config_or_step
-    return submit_script(step, _script_of(step.config), compute=compute, name=name)
+    return submit_script(step, _script_of(step.config), compute=compute, name=name, update=update)
 
 
 def submit_as(step: ParallelRunStep, run_id: str) -> Run:
@@ -157,6 +164,7 @@ def submit_script(
     compute: object = None,
     name: str | None = None,
     run_id: str = "",
+    update: bool | str = False,
 ) -> Run:
     """Start a run of a script, which may be the text of a cell; ``run_id`` defaults to a new one.
 
@@ -170,10 +178,13 @@ def submit_script(
     record = _make_record(step, script, target, name or step.name)
     if run_id:
         record = replace(record, run_id=run_id)
+    check_update(record, update)
     folder = run_folder.create(record.run_id)
     with folder.removed_unless_driven():
         try:
             _snapshot(script, folder)
+            if update:
+                record = with_update(record, folder, by_digest=update == "digest")
             folder.make_script_output(record)
             write_atomically(folder.record, record.to_json())
         except OSError as error:
@@ -300,6 +311,7 @@ def _make_record(step: ParallelRunStep, script: Script, target: Compute, name: s
             arguments=step.arguments,
             environment_variables={k: None if looks_secret(k) else v for k, v in variables.items()},
             preload=_preload(script, config, target),
+            modules={} if source else modules_in(Path.cwd(), _source_of(script)),
             logging_level=config.logging_level,
         ),
         inputs=RunInputs(
@@ -348,6 +360,10 @@ def _limits(config: ParallelRunConfig) -> RunLimits:
     return RunLimits(**limits)
 
 
+def _source_of(script: Script) -> str:
+    return script.text or script.path.read_text(encoding="utf-8-sig")
+
+
 def _preload(script: Script, config: ParallelRunConfig, target: Compute) -> list[str]:
     """Return the modules to import once, in the fork server."""
     if config.preload and not (CAN_FORK and target.backend == "local"):
@@ -359,7 +375,7 @@ def _preload(script: Script, config: ParallelRunConfig, target: Compute) -> list
         return []
     if config.preload != "auto":
         return list(config.preload or ())
-    text = script.text or script.path.read_text(encoding="utf-8-sig")
+    text = _source_of(script)
     folders = {script.path.parent, script.source_directory, Path.cwd()} - {None}
     return imported_modules(text, [name for at in folders if at for name in os.listdir(at)])
 

@@ -32,6 +32,7 @@ from .options import (
     reading_of,
     run_options,
     split_script_arguments,
+    update_of,
 )
 
 FAILED = 1
@@ -232,6 +233,7 @@ def _run(options: argparse.Namespace) -> int:
         arguments=[*(options.arg or ()), *options.script_words],
         compute=options.compute,
         name=options.name,
+        update=update_of(options),
     )
     if options.detach:
         print(run.run_id)

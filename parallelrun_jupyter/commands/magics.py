@@ -34,6 +34,7 @@ from .options import (
     reading_of,
     run_options,
     split_script_arguments,
+    update_of,
 )
 
 CELL = "%%parallelrun"
@@ -114,7 +115,7 @@ class ParallelRunMagics(Magics):
         )  # fmt: skip
         if options.try_first:
             self._try_first(step, cell)
-        run = submit_script(step, script, compute=options.compute)
+        run = submit_script(step, script, compute=options.compute, update=update_of(options))
         self._names()[options.variable] = run
         if options.wait:
             run.wait_for_completion(show_output=True)

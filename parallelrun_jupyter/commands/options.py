@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -57,6 +58,8 @@ _REPEATABLE = {"environment_variables", "partition_keys", "preload", "retry_on",
 _FLAGS = {"isolate_failures"}
 _NOT_OPTIONS = {"entry_script", "compute_target"}  # the cell or SCRIPT, and --compute
 _LISTED_RUNS = 20
+UPDATE = "--update"
+_UPDATES = ("version", "digest")
 
 
 class OptionParser(argparse.ArgumentParser):
@@ -72,6 +75,12 @@ class OptionParser(argparse.ArgumentParser):
         name = self.prog if is_magic else f"'{self.prog}'"
         hint = nearest_hint(option, self.flags())
         raise ConfigError(f"unknown option {option} of {name}.{hint} {helper} shows the options.")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse the options; a flag with an optional value must not take the next word for it."""
+        words = sys.argv[1:] if args is None else args
+        words = [f"{UPDATE}=version" if word == UPDATE else word for word in words]
+        return super().parse_known_args(words, namespace)
 
     def flags(self) -> list[str]:
         """Return the long options."""
@@ -120,17 +129,14 @@ def run_options(prog: str) -> OptionParser:
     )
     add("--workers", "-w", type=int, metavar="N", help="Same as --process-count-per-node.")
     add("--name", metavar="NAME", help="Name of the run.")
+    _add_update(parser)
     add(
         "--compute",
         metavar="WHERE",
         help="Where to run: local, tcp://SCHEDULER of Dask, or a named compute. Default: local.",
     )
-    add(
-        "--arg",
-        action="append",
-        metavar="ARG",
-        help="An argument for the script (--arg=--model). Repeatable.",
-    )
+    add("--arg", action="append", metavar="ARG",
+        help="An argument for the script (--arg=--model). Repeatable.")  # fmt: skip
     _add_settings(parser)
     return parser
 
@@ -151,6 +157,17 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         else:
             metavar = _METAVARS.get(name, "N")
             add(flag, type=_TYPES.get(name, str), metavar=metavar, help=_help(name))
+
+
+def _add_update(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        UPDATE,
+        choices=_UPDATES,
+        metavar="[=digest]",
+        help="Take the rows of unchanged items from the newest run of the same script, settings and "
+        "arguments, and run only the others. Unchanged: same size and time, or ETag; with =digest "
+        "also the same content with another time.",
+    )
 
 
 def add_resume_options(parser: argparse.ArgumentParser) -> None:
@@ -206,6 +223,11 @@ def split_script_arguments(words: Sequence[str]) -> tuple[list[str], list[str]]:
         return words, []
     at = words.index("--")
     return words[:at], words[at + 1 :]
+
+
+def update_of(options: argparse.Namespace) -> bool | str:
+    """Return the value of ``update`` for `submit`."""
+    return "digest" if options.update == "digest" else options.update is not None
 
 
 def config_of(options: argparse.Namespace, **settings: Any) -> ParallelRunConfig:

@@ -21,7 +21,7 @@ from ..runs.journal.events import (
 )
 from ..runs.journal.files import JournalReader, write_state
 from ..runs.journal.short_results import ShortResults
-from ..runs.journal.state import RunState
+from ..runs.journal.state import LEFT, RunState
 from ..runs.logs import remote_logs
 from ..runs.output.azure_reports import write_reports
 from ..runs.output.committed_rows import CommittedRows, publish, remove_parts
@@ -38,6 +38,7 @@ from .output.schema_check import SchemaCheck
 from .planning.fates import resume_fates
 from .planning.plan_file import PlanFile
 from .planning.planner import Planner
+from .planning.update import Update
 from .scheduling import signals
 from .scheduling.allocation import Pending
 from .scheduling.limits import Limits
@@ -105,7 +106,9 @@ class Driver:
         self._schema_check = SchemaCheck(self._record.output.format)
         self._pool: Pool = make_pool(folder, self._record, self._store_rows)
         fates = resume_fates(state, self._resume, short_results) if state.drivers else None
-        self._planner = Planner(self._record, folder.plan, self._post, fates)
+        self._planner = Planner(
+            self._record, folder.plan, self._post, fates, self._update_of(state)
+        )
         self._scheduler = Scheduler(
             Limits.of(self._record),
             self._pool.nodes,
@@ -159,6 +162,20 @@ class Driver:
                 traceback_text(error),
             )
         return is_reusable
+
+    def _update_of(self, state: RunState) -> Update | None:
+        """Return the update that takes rows from another run, if there are any left to take."""
+        inputs = self._record.inputs
+        if not (inputs.reuse_from or inputs.update_by == "digest") or state.reused is not None:
+            return None
+        statuses, answered = bytes(state.statuses), frozenset(state.answers)
+        only_retries = self._resume.failed_only or self._resume.group
+
+        def is_open(mini_batch: int) -> bool:
+            is_left = mini_batch >= len(statuses) or statuses[mini_batch] == LEFT
+            return is_left and mini_batch not in answered and not only_retries
+
+        return Update(self._folder, self._record, is_open, is_resume=state.drivers > 0)
 
     def _read_journal(self) -> RunState:
         """Return the state of the run after earlier drivers."""
@@ -244,7 +261,7 @@ class Driver:
                 case signals.PauseNodes():
                     self._pool.pause()
                 case signals.StopNodes(drain):
-                    self._planner.stop()
+                    self._planner.hurry(drain=drain)
                     self._pool.stop(drain=drain)
                 case signals.Publish():
                     self._publish()
@@ -346,7 +363,10 @@ class Driver:
 
     def close(self) -> None:
         """End the helpers and the pool, and release the run to other drivers."""
-        self._planner.stop()
+        if self._scheduler.state.is_all_done:
+            self._planner.finish()
+        else:
+            self._planner.stop()  # a resume may be waiting for the lock
         if self._publisher is not None:
             self._publisher.close()
         self._pool.close()

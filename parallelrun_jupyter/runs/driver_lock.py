@@ -19,6 +19,8 @@ HEARTBEAT_LIMIT_S = 30.0
 
 _IS_LINUX = platform.system() == "Linux"
 
+_POLL_S = 0.02
+
 START_LIMIT_S = 15.0
 """A run without ``driver.json`` counts as interrupted this long after its creation."""
 
@@ -51,6 +53,18 @@ def _lock(path: Path, run_id: str) -> int:
     except OSError as error:
         msg = f"run {run_id} already has a driver; watch it with 'parallelrun watch {run_id}'."
         raise RunFolderError(msg) from error
+
+
+def wait_for_release(folder: Folder, limit_s: float) -> None:
+    """Wait until no driver works on a run, at most ``limit_s`` seconds."""
+    until = time.monotonic() + limit_s
+    while time.monotonic() < until:
+        try:
+            os.close(try_lock(folder.path / "driver.lock"))
+        except OSError:
+            time.sleep(_POLL_S)
+        else:
+            return
 
 
 def identity(pid: int) -> dict[str, str | int | None]:

@@ -132,6 +132,11 @@ class RunFolder(Folder):
         return self.path / "plan.jsonl"
 
     @property
+    def side_versions(self) -> Path:
+        """A digest of the versions of the side inputs; empty if they changed before a resume."""
+        return self.path / "side_versions"
+
+    @property
     def state(self) -> Path:
         """A cache of the state folded from the journal."""
         return self.path / "state.json"
@@ -145,6 +150,11 @@ class RunFolder(Folder):
     def row_notes(self) -> Path:
         """Types and row ends that the output file cannot represent; missing if there are none."""
         return self.path / "row_notes.jsonl"
+
+    @property
+    def published(self) -> Path:
+        """Checksums of the output file, by which an update recognizes that it is unchanged."""
+        return self.path / "published.json"
 
     @property
     def spliced_parts(self) -> Path:

@@ -27,6 +27,9 @@ class EntryScript:
         The folder that the snapshot was copied from; None for a single script.
     cwd
         The directory that the run was submitted from.
+    modules
+        SHA-256 of the modules in ``cwd`` that a single script imports, by path in it. Only updates
+        read it.
     python
         The interpreter of the workers.
     is_python_named
@@ -53,6 +56,7 @@ class EntryScript:
     environment_variables: dict[str, str | None] = field(default_factory=dict)
     preload: list[str] = field(default_factory=list)
     logging_level: str = "INFO"
+    modules: dict[str, str] = field(default_factory=dict)
 
     def path_in(self, snapshot: str) -> str:
         """Return the absolute path of the entry script in the run's snapshot."""
@@ -105,13 +109,24 @@ class EntryScript:
 
 @dataclass(frozen=True, slots=True)
 class RunInputs:
-    """The specs of the inputs, and how they are divided into mini-batches."""
+    """The specs of the inputs, and how they are divided into mini-batches.
+
+    Parameters
+    ----------
+    reuse_from
+        The run whose rows of unchanged items an update takes; empty for none.
+    update_by
+        How a later or this update recognizes unchanged items: ``version`` (size and time, or ETag)
+        or ``digest`` (SHA-256 of the content where the time has changed).
+    """
 
     datasets: list[dict[str, Any]] = field(default_factory=list)
     side_inputs: list[dict[str, Any]] = field(default_factory=list)
     mini_batch_size: int = 0
     mini_batch_rows: int = 0
     partition_keys: list[str] = field(default_factory=list)
+    reuse_from: str = ""
+    update_by: str = "version"
 
     def side_variables(self, side_paths: Mapping[int, str]) -> dict[str, str]:
         """Return Azure's environment variables with the paths of the named side inputs.

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import time
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from parallelrun_jupyter import ParallelRunConfig, Run, submit
 from parallelrun_jupyter.backends import find_backend
@@ -16,14 +22,16 @@ from parallelrun_jupyter.runs.journal.events import (
     AttemptSucceeded,
     InitFailed,
     ItemsFailed,
+    ItemsSucceeded,
     NodeJoined,
     PlanFinished,
     RunFinished,
     WorkerReady,
     WorkerStarted,
 )
+from parallelrun_jupyter.runs.journal.state import RunState
 from tests.conftest import SCRIPTS
-from tests.real.conftest import end_of
+from tests.real.conftest import end_of, rows_of
 
 BACKENDS = ["local", "dask"]
 
@@ -41,9 +49,9 @@ def place_of(backend: str, request: pytest.FixtureRequest) -> str:
     return address
 
 
-def start(script: str, numbers: Path, compute: str, arguments: Any = (), **settings: Any) -> Run:
-    settings = {"mini_batch_size": 7, "node_count": 1, "process_count_per_node": 2, **settings}
-    config = ParallelRunConfig(entry_script=str(SCRIPTS / script), **settings)
+def start(script: str, numbers: Path, compute: str, arguments: Any = (), **values: Any) -> Run:
+    defaults = {"mini_batch_size": 7, "node_count": 1, "process_count_per_node": 2}
+    config = ParallelRunConfig(entry_script=str(SCRIPTS / script), **{**defaults, **values})
     return submit(config, inputs=numbers, compute=compute, arguments=arguments)
 
 
@@ -90,6 +98,8 @@ def meaning_of(run: Run) -> dict[int, list[Any]]:
     for event in run.events(follow=False):
         if isinstance(event, AttemptSucceeded):
             found[event.mini_batch].append((event.attempt, event.items, event.rows, event.crc))
+        elif isinstance(event, ItemsSucceeded):
+            found[event.mini_batch].append((event.attempt, event.first, event.items, event.crc))
         elif isinstance(event, AttemptFailed):
             where = event.group if event.kind in {"exception", "timeout"} else ""
             found[event.mini_batch].append(
@@ -103,8 +113,9 @@ def meaning_of(run: Run) -> dict[int, list[Any]]:
 FAULTS = ["raise=3", "once-hang=8", "exit=17", "once-kill=25", "segfault=33", "none=41", "short=50"]
 
 
+@pytest.mark.parametrize("isolates", [True, False])
 def test_the_same_faults_have_the_same_meaning_and_the_same_bytes(
-    numbers: Path, tmp_path: Path, request: pytest.FixtureRequest
+    numbers: Path, tmp_path: Path, request: pytest.FixtureRequest, isolates: bool
 ) -> None:
     found: dict[str, Any] = {}
     for backend in BACKENDS:
@@ -112,7 +123,7 @@ def test_the_same_faults_have_the_same_meaning_and_the_same_bytes(
         marks.mkdir()
         run = start(
             "faults.py", numbers, place_of(backend, request), [marks, *FAULTS], mini_batch_size=2,
-            error_threshold=-1, run_max_try=2, run_invocation_timeout=2,
+            error_threshold=-1, run_max_try=2, run_invocation_timeout=2, isolate_failures=isolates,
         )  # fmt: skip
         assert end_of(run) == "Completed"
         snapshot = run.snapshot()
@@ -122,7 +133,9 @@ def test_the_same_faults_have_the_same_meaning_and_the_same_bytes(
     short = found["local"][0][25][-1]
     assert short[1:3] == (2, short[2])
     assert short[2].startswith("run() returned 0 results for 2 items at faults.py:")
-    assert found["local"][1] == {"succeeded": 26, "failed": 4, "items_failed": 10, "rows": 50}
+    whole = {"succeeded": 26, "failed": 4, "items_failed": 10, "rows": 50}
+    by_item = {"succeeded": 30, "failed": 0, "items_failed": 6, "rows": 54}
+    assert found["local"][1] == (by_item if isolates else whole)
 
 
 def test_an_init_that_cannot_succeed_ends_the_run(compute: str, numbers: Path) -> None:
@@ -212,3 +225,58 @@ def test_a_new_output_folder_is_there_before_the_script_writes_to_it(
 def test_a_backend_that_is_not_there_is_named() -> None:
     with pytest.raises(ConfigError, match="uses the backend 'moon', which this version of"):
         find_backend("moon")
+
+
+ERRORS = {"raises": "ValueError", "answers": "KeyError", "dies": "WorkerLost"}
+
+
+@given(
+    kinds=st.lists(st.sampled_from(["good"] * 30 + list(ERRORS)), min_size=150, max_size=300),
+    size=st.integers(1, 60),
+    pauses=st.lists(st.floats(0.2, 1.0), max_size=3),
+)
+@settings(
+    max_examples=4,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+def test_poison_is_isolated_under_kills_and_resumes(
+    compute: str, tmp_path_factory: Any, kinds: list[str], size: int, pauses: list[float]
+) -> None:
+    folder = tmp_path_factory.mktemp("items")
+    for number, kind in enumerate(kinds):
+        (folder / f"{number:03d}.txt").write_text(kind)
+    good = [f"{k:03d}.txt" for k, kind in enumerate(kinds) if kind == "good"]
+    ledger = tmp_path_factory.mktemp("ledger") / "calls"
+    run = start(
+        "items_fail.py", folder, compute, [ledger],
+        mini_batch_size=size, run_max_try=2, retry_delay=0.05, error_threshold=-1,
+    )  # fmt: skip
+    for pause in pauses:
+        time.sleep(pause)
+        if run.snapshot()["is_final"]:
+            break
+        os.kill(int(json.loads(run.folder.driver.read_text())["pid"]), signal.SIGKILL)
+        while run.status != "Interrupted":
+            time.sleep(0.02)
+        assert_books(run)
+        run.resume()
+    assert end_of(run) == ("Completed" if good else "Failed")
+    assert not good or rows_of(run) == good
+    state = assert_books(run)
+    assert (state.items_succeeded, state.left) == (len(good), 0)
+    failed = run.failed_items()
+    numbers = [int(Path(item).stem) for item in failed["item"]]
+    bad = [k for k, kind in enumerate(kinds) if kind != "good"]
+    assert numbers == bad
+    assert failed["error"].tolist() == [ERRORS[kinds[k]] for k in bad]
+
+
+def assert_books(run: Run) -> RunState:
+    """Check at every prefix of the journal: items in = succeeded + failed + left."""
+    state = RunState()
+    for event in run.events(follow=False):
+        state.apply(event)
+        assert state.planned_items >= state.items_succeeded + state.items_failed >= 0
+        assert state.planned >= state.done
+    return state

@@ -5,9 +5,7 @@ from __future__ import annotations
 import io
 import os
 import random
-import signal
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,6 @@ from parallelrun_jupyter.runs.journal import events as ev
 from parallelrun_jupyter.runs.journal.state import RunState
 from tests.conftest import SCRIPTS
 from tests.real.conftest import end_of, rows_of
-from tests.real.test_resume import driver_pid
 
 
 def script(tmp_path: Path, text: str) -> str:
@@ -227,41 +224,6 @@ def test_every_kind_of_failure_is_isolated(tmp_path: Path) -> None:
     positions = (failed["mini_batch"] * 25 + failed["position"]).tolist()
     assert dict(zip(positions, failed["error"], strict=True)) == errors
     assert_books(run)
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_kill_storms_lose_no_item(tmp_path: Path, seed: int) -> None:
-    rng = random.Random(seed)
-    kinds = drawn(rng, 400, ["raises", "answers", "dies"], 0.04)
-    good = write_kinds(tmp_path / "in", kinds)
-    config = ParallelRunConfig(
-        entry_script=str(SCRIPTS / "items_fail.py"),
-        mini_batch_size=rng.choice([7, 20, 50]),
-        run_max_try=2,
-        retry_delay=0.05,
-        error_threshold=-1,
-        process_count_per_node=3,
-    )
-    run = submit(config, inputs=str(tmp_path / "in"), arguments=[str(tmp_path / "ledger")])
-    for _ in range(4):
-        time.sleep(rng.uniform(0.3, 0.9))
-        if run.status in {"Completed", "Failed"}:
-            break
-        os.kill(driver_pid(run), signal.SIGKILL)
-        while run.status != "Interrupted":
-            time.sleep(0.02)
-        assert_books(run)
-        run.resume()
-    assert end_of(run) == "Completed"
-    assert rows_of(run) == good
-    state = assert_books(run)
-    assert (state.items_succeeded, state.left) == (len(good), 0)
-    errors = Counter(run.failed_items()["error"])
-    assert errors == Counter(
-        {"raises": "ValueError", "answers": "KeyError", "dies": "WorkerLost"}[kind]
-        for kind in kinds
-        if kind != "good"
-    )
 
 
 def test_a_missing_model_costs_few_calls(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import zip_longest
@@ -125,6 +127,22 @@ def mini_batches(specs: list[dict[str, Any]], batches: BatchSpec) -> Iterator[tu
                 first += items
             else:
                 yield line, items
+
+
+def digest_of(specs: list[dict[str, Any]]) -> str:
+    """Return a digest of the files of datasets and their versions: sizes and times, or ETags.
+
+    Raises
+    ------
+    InputError
+        A file cannot be listed.
+    """
+    digest = hashlib.sha256()
+    for spec in specs:
+        for folder in FileDataset.of_spec(spec).folders():
+            digest.update(json.dumps(folder).encode())
+        digest.update(b"\n")
+    return digest.hexdigest()
 
 
 def count_items(line: bytes) -> int:

@@ -12,7 +12,9 @@ from __future__ import annotations
 import os
 import stat
 import struct
+import sys
 import time
+from array import array
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -66,23 +68,33 @@ class FileVersions:
             if now == _GONE or is_other:
                 yield position, now == _GONE
 
+    def keep(self, first: int, versions: array[int]) -> None:
+        """Record the size and time of consecutive files, the first of which has number ``first``."""
+        os.pwrite(self._fd, _in_file_order(versions).tobytes(), first * _RECORD.size)
+
     def accept(self, line: PlanLine, positions: Iterable[int]) -> None:
         """Record the current versions of some files of a plan line as the planned versions."""
         if _needs_record(line):
             for position in positions:
                 self._write(line.first + position, [_version_of(line.paths[position])])
 
-    def record(self, is_left_out: Callable[[int, int], bool] | None = None) -> None:
+    def record(
+        self,
+        is_left_out: Callable[[int, int], bool] | None = None,
+        is_urgent: Callable[[], bool] = lambda: False,
+    ) -> None:
         """Record the version of every file of the plan that has none yet.
 
         This uses about a twentieth of a core: mini-batches run at the same time, and only a later
-        resume needs the versions.
+        resume or update needs the versions.
 
         Parameters
         ----------
         is_left_out
             Returns whether the item at a position of a mini-batch waits for a later resume: its
             file may have changed already, so its version stays unknown. Default: none is left out.
+        is_urgent
+            Returns whether to record the rest without pauses, because the run is over.
         """
         busy_until = time.process_time() + _BURST_S
         with open(self._plan, "rb") as lines:
@@ -90,7 +102,7 @@ class FileVersions:
                 if text.startswith(b'["f"'):
                     is_out = is_left_out and partial(is_left_out, mini_batch)
                     self._record_line(PlanLine.decode(text), is_out)
-                if time.process_time() > busy_until:
+                if time.process_time() > busy_until and not is_urgent():
                     time.sleep(_PAUSE_S)
                     busy_until = time.process_time() + _BURST_S
 
@@ -120,6 +132,28 @@ class FileVersions:
         """Write versions of consecutive files, from file number ``first`` of the run."""
         data = b"".join(_RECORD.pack(*version) for version in versions)
         os.pwrite(self._fd, data, first * _RECORD.size)
+
+
+def versions_of_plan(plan: Path) -> array[int]:
+    """Return the recorded size and time of every file of a plan; 0 and 0 if they are unknown.
+
+    There are fewer than files if the last ones are unknown, or have their versions in the plan.
+    """
+    versions = array("q")
+    try:
+        data = plan.with_name("versions").read_bytes()
+    except FileNotFoundError:
+        return versions
+    versions.frombytes(data[: len(data) - len(data) % _RECORD.size])
+    return _in_file_order(versions)
+
+
+def _in_file_order(versions: array[int]) -> array[int]:
+    """Convert numbers from or to the order of bytes in the file."""
+    if sys.byteorder == "big":
+        versions = versions[:]
+        versions.byteswap()
+    return versions
 
 
 def _needs_record(line: PlanLine) -> bool:

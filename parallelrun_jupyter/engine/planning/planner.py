@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 import gc
+import mmap
 import threading
 from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 
+from ...data.datasets.inputs import digest_of
 from ...data.local.file_versions import FileVersions
 from ...data.tables.table_files import input_warnings_to
 from ...errors import ParallelRunError
+from ...files import write_atomically
 from ...runs.run_record import RunRecord
 from ..child_process import LOST, ChildProcess, Message
-from ..scheduling.signals import PlanAdvanced, PlanFailed, Signal, Warned
+from ..scheduling.signals import (
+    PlanAdvanced,
+    PlanFailed,
+    RowsTaken,
+    Signal,
+    UpdatePlanned,
+    Warned,
+)
 from .fates import Fate, Fates
-from .plan_file import write_plan
+from .plan_file import Report, write_plan
+from .taken_rows import taken_results
+from .update import Update
+
+_FINISH_S = 20.0
+"""Maximum time after a run to record the versions of its inputs; an update runs items without one."""
 
 
 class Planner:
@@ -34,6 +49,8 @@ class Planner:
         Called with each signal, from another thread.
     fate_of
         For a resume: returns how to treat an item of the earlier plan.
+    update
+        Takes rows from another run.
     """
 
     def __init__(
@@ -42,13 +59,18 @@ class Planner:
         plan: Path,
         post: Callable[[Signal], None],
         fate_of: Fates | None = None,
+        update: Update | None = None,
     ) -> None:
         self._record = record
+        self._update = update
         self._plan = plan
         self._post = post
         self._fate_of = fate_of
         self._child: ChildProcess | None = None
         self._is_stopped = False
+        self._is_planned = False
+        #: memory shared with the process: whether it should finish without pauses
+        self._urgent = mmap.mmap(-1, 1)
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -56,6 +78,20 @@ class Planner:
         self._child = ChildProcess.fork(self._list)
         self._thread = threading.Thread(target=self._listen, args=(self._child,), name="planner")
         self._thread.start()
+
+    def hurry(self, *, drain: bool) -> None:
+        """End the process, as the run is over; with ``drain``, let it record all versions soon."""
+        if drain and self._is_planned:
+            self._urgent[0] = 1
+        else:
+            self.stop()
+
+    def finish(self) -> None:
+        """Wait until the versions of the inputs are recorded, but not for long; then end."""
+        if self._thread is not None and self._is_planned:
+            self._urgent[0] = 1
+            self._thread.join(_FINISH_S)
+        self.stop()
 
     def stop(self) -> None:
         """End the process and wait for it, without reporting a failure."""
@@ -70,11 +106,15 @@ class Planner:
         """List the inputs, in the forked process."""
         gc.disable()  # the objects made here have no reference cycles
         try:
+            self._record_side_versions()
             with input_warnings_to(lambda text: send(["warned", text])):
+                report: Report = lambda *counts: send(["planned", *counts])  # noqa: E731 - short
+                if self._update is not None:
+                    report = self._update.reporting(send)
                 write_plan(
                     self._record,
                     self._plan,
-                    lambda *counts: send(["planned", *counts]),
+                    report,
                     self._fate_of,
                     lambda text: send(["warned", text]),
                 )
@@ -83,7 +123,23 @@ class Planner:
             return
         with suppress(OSError), closing(FileVersions(self._plan)) as versions:
             # For an input without a recorded version, a resume compares its time with the plan's.
-            versions.record(self._is_left_alone if self._fate_of else None)
+            versions.record(
+                self._is_left_alone if self._fate_of else None, lambda: self._urgent[0] != 0
+            )
+
+    def _record_side_versions(self) -> None:
+        """Record the versions of the side inputs, before workers read them, for later updates."""
+        specs = self._record.inputs.side_inputs
+        path = self._plan.with_name("side_versions")
+        if not specs:
+            return
+        try:
+            digest = digest_of(specs)
+        except (ParallelRunError, OSError):  # its workers report the error, if they need it
+            digest = ""
+        if path.exists() and path.read_text(encoding="ascii") != digest:
+            digest = ""  # an earlier driver had others
+        write_atomically(path, digest)
 
     def _is_left_alone(self, mini_batch: int, position: int) -> bool:
         assert self._fate_of is not None
@@ -94,21 +150,30 @@ class Planner:
         is_over = False
         while (messages := child.receive()) is not None:
             for message in messages:
-                match message:
-                    case ["planned", mini_batches, items, is_end]:
-                        is_over = is_end
-                        self._post(PlanAdvanced(mini_batches, items, is_end))
-                    case ["warned", text]:
-                        self._post(Warned(text))
-                    case ["failed", reason]:
-                        is_over = True
-                        self._post(PlanFailed(reason))
+                signal = _signal_of(message)
+                self._post(signal)
+                is_over |= isinstance(signal, PlanFailed)
+                self._is_planned |= isinstance(signal, PlanAdvanced) and signal.is_end
         end = child.died()
         if self._is_stopped:
             return
-        if not is_over:
+        if not is_over and not self._is_planned:
             text = f"the inputs could not be listed: {end.sentence} Fix this and resume the run"
             self._post(PlanFailed(f"{text} to list them again", end.traceback))
         elif end.error != LOST:  # the plan is complete; the file of versions is not
             text = f"the versions of the input files could not be recorded: {end.sentence}"
             self._post(Warned(text, end.traceback))
+
+
+def _signal_of(message: Message) -> Signal:
+    match message:
+        case ["planned", mini_batches, items, is_end]:
+            return PlanAdvanced(mini_batches, items, is_end)
+        case ["taken", whole, ranges]:
+            return RowsTaken(taken_results(whole, ranges))
+        case ["updated", *counts]:
+            return UpdatePlanned(*counts)
+        case ["failed", reason]:
+            return PlanFailed(reason)
+        case _:
+            return Warned(message[1])

@@ -18,6 +18,7 @@ from .signals import Action, Record, Refuse, Signal
 
 _PROGRESS = (
     signals.PlanAdvanced,
+    signals.RowsTaken,
     signals.AttemptsSucceeded,
     signals.ItemsAnswered,
     signals.PartUploaded,
@@ -142,7 +143,7 @@ class Scheduler:
         state = self.state
         again = {*state.failed_mini_batches(self._group)}
         again.update(event.mini_batch for event in self._short_results)
-        whole = state.succeeded - sum(status == PARTLY for status in state.statuses)
+        whole = state.succeeded - state.statuses.count(PARTLY)
         count = len(again) if self._failed_only else state.planned - whole
         self._record(events.RunResumed(self._now, self._failed_only, count, script, self._group))
         for event in self._short_results:
@@ -195,7 +196,12 @@ class Scheduler:
                 self._assignments.set_capacity(node, slots, capacity)
             case signals.WorkersSampled(node, workers):
                 self._record(events.NodeSampled(self._now, node, workers))
-            case signals.PlanAdvanced() | signals.PlanFailed():
+            case (
+                signals.PlanAdvanced()
+                | signals.PlanFailed()
+                | signals.RowsTaken()
+                | signals.UpdatePlanned()
+            ):
                 self._plan_changed(signal)
             case signals.TimePassed():
                 self._check_time()
@@ -240,6 +246,11 @@ class Scheduler:
                     self._allocation.end_plan()
             case signals.PlanFailed(reason, traceback) if self._ending is None:
                 self._end_run("Failed", reason, drain=False, traceback=traceback)
+            case signals.RowsTaken(results):
+                for result in results:
+                    self._record(result._replace(at_ms=self._now))
+            case signals.UpdatePlanned(run_id, items, changed, new, gone):
+                self._record(events.ResultsReused(self._now, run_id, items, changed, new, gone))
 
     # Nodes
 

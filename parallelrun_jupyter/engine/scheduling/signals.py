@@ -8,7 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
-from ...runs.journal.events import Event, ItemRanges, WorkerSample
+from ...runs.journal.events import (
+    AttemptSucceeded,
+    Event,
+    ItemRanges,
+    ItemsSucceeded,
+    WorkerSample,
+)
 
 
 class Success(NamedTuple):
@@ -57,6 +63,27 @@ class PlanFailed:
 
     reason: str
     traceback: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RowsTaken:
+    """An update took these results from another run; their ``at_ms`` is set when they are recorded.
+
+    The mini-batches are not part of the plan yet: `PlanAdvanced` follows.
+    """
+
+    results: tuple[AttemptSucceeded | ItemsSucceeded, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class UpdatePlanned:
+    """All rows that an update can take from the run ``run_id`` are taken; see `ResultsReused`."""
+
+    run_id: str
+    items: int
+    changed: int
+    new: int
+    gone: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,7 +314,7 @@ NodeChange: TypeAlias = NodeConnected | NodeGone | NodeStopped | MiniBatchesRetu
 OutputChange: TypeAlias = OutputPublished | OutputNotPublished | OutputImpossible
 WorkerChange: TypeAlias = WorkerSpawned | WorkerInitialized | WorkerNotReady | WorkerEnded
 
-PlanChange: TypeAlias = PlanAdvanced | PlanFailed
+PlanChange: TypeAlias = PlanAdvanced | PlanFailed | RowsTaken | UpdatePlanned
 PartChange: TypeAlias = PartUploaded | PartUploadFailed
 
 Signal: TypeAlias = (

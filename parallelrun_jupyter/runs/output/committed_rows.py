@@ -18,6 +18,7 @@ from ...worker.output.formats import CSV, JSONL, TEXT
 from ..journal.events import IN_STORE, AttemptSucceeded, Event, ItemsSucceeded, RowsDropped
 from ..run_folder import RunFolder
 from .merge import AddNote, NoteLines, RowNotes, merge_rows, read_notes
+from .published import BlockSums, write_published
 from .typed_rows import csv_table, frame_of_records, json_table, lines_of
 
 if TYPE_CHECKING:
@@ -199,14 +200,17 @@ def publish(folder: RunFolder, rows: CommittedRows, target: Path, form: str = TE
                 open(temporary, "wb", buffering=_READ_LIMIT_BYTES) as file,
             ):
                 notes = NoteLines(notes_file.write)
+                sums = BlockSums()
                 for data in final_bytes(folder, rows, form, notes.add):
                     written += file.write(data)
+                    sums.add(data)
                 notes.end(written)
                 for each in (notes_file, file) if notes.is_needed else (file,):
                     each.flush()
                     os.fsync(each.fileno())
             if not notes.is_needed:
                 folder.row_notes.unlink(missing_ok=True)
+            write_published(folder, sums, notes.header)
     except OSError as error:
         msg = (
             f"the output {target} could not be written ({error.strerror or error}). "

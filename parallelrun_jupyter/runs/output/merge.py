@@ -23,6 +23,8 @@ import json
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from ...worker.output.formats import CSV, PARQUET, TEXT, split_header, split_note
@@ -51,7 +53,8 @@ def merge_rows(pieces: Pieces, form: str, note: AddNote | None = None) -> Iterat
     form
         ``text``, ``csv``, ``jsonl`` or ``parquet``.
     note
-        Receives the notes on rows that the file cannot represent; see the module.
+        Receives the notes on rows that the file cannot represent, see the module, and the place
+        of the header.
 
     Raises
     ------
@@ -73,6 +76,8 @@ def _with_one_header(pieces: Pieces, form: str, note: AddNote | None) -> Iterato
         if header and first is None:
             first = (mini_batch, header)
             yield header
+            if note is not None:
+                note({"header_at": [offset, len(header)]})
             offset += len(header)
         elif header and form == CSV and first is not None:
             check_header(_named(mini_batch), header, _named(first[0]), first[1])
@@ -140,18 +145,37 @@ def _parquet(pieces: Pieces) -> Iterator[bytes]:
     writer = pq.ParquetWriter(sink, schema)
     held: list[pa.Table] = []
     size_bytes = 0
-    for mini_batch, data in pieces():
-        table = pa.ipc.open_stream(data).read_all()
-        held.append(fitted(table, schema, _named(mini_batch)))
+    for table in _tables(pieces, schema):
+        held.append(table)
         size_bytes += table.nbytes
         if size_bytes >= _ROW_GROUP_BYTES:
-            writer.write_table(pa.concat_tables(held))
+            _write_row_group(writer, held)
             held, size_bytes = [], 0
             yield sink.read_new()
     if held:
-        writer.write_table(pa.concat_tables(held))
+        _write_row_group(writer, held)
     writer.close()
     yield sink.read_new()
+
+
+def _tables(pieces: Pieces, schema: pa.Schema) -> Iterator[pa.Table]:
+    """Yield the rows of each mini-batch as one table, even if they are in several pieces."""
+    import pyarrow as pa
+
+    for mini_batch, group in groupby(pieces(), key=itemgetter(0)):
+        tables = [
+            fitted(pa.ipc.open_stream(data).read_all(), schema, _named(mini_batch))
+            for _, data in group
+        ]
+        # One chunk, so that the size does not depend on the pieces.
+        yield tables[0] if len(tables) == 1 else pa.concat_tables(tables).combine_chunks()
+
+
+def _write_row_group(writer: Any, tables: list[pa.Table]) -> None:
+    """Write tables as one chunk: the pages of the file do not depend on how rows were divided."""
+    import pyarrow as pa
+
+    writer.write_table(pa.concat_tables(tables).combine_chunks())
 
 
 def _common_schema(pieces: Pieces) -> pa.Schema | None:
@@ -176,14 +200,19 @@ class NoteLines:
         self._number = -1
         #: whether any note is needed to read the file
         self.is_needed = False
+        #: offset and length of the header; without one, empty
+        self.header: list[int] = []
 
     def add(self, note: dict[str, Any]) -> None:
-        """Add the note of the next mini-batch that has one."""
+        """Add the note of the next mini-batch that has one, or the place of the header."""
+        if "header_at" in note:
+            self.header = note["header_at"]
+            return
         if "lengths" in note:
             self.is_needed = True
             self._write_line(note)
             return
-        kind, codes = _without_codes(note)
+        kind, codes = without_codes(note)
         number = self._number_of(kind)
         if codes or number != self._number:
             self._end_range()
@@ -216,7 +245,7 @@ class NoteLines:
         self._write(json.dumps(line, separators=(",", ":")) + "\n")
 
 
-def _without_codes(note: dict[str, Any]) -> tuple[Kind, dict[str, str]]:
+def without_codes(note: dict[str, Any]) -> tuple[Kind, dict[str, str]]:
     """Return the kind of a table, and the letters of the values of each column."""
     if note["columns"] is None:
         return None, {}

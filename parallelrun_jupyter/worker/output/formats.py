@@ -42,7 +42,12 @@ FORMATS = (CSV, JSONL, PARQUET)
 
 def with_header(header: str, rows: str) -> bytes:
     """Return rows with a header frame before them."""
-    return _frame(HEADER_MARK, header.encode("utf-8")) + rows.encode("utf-8")
+    return after_header(header.encode("utf-8"), rows.encode("utf-8"))
+
+
+def after_header(header: bytes, rows: bytes) -> bytes:
+    """Return encoded rows with a header frame before them."""
+    return _frame(HEADER_MARK, header) + rows
 
 
 def with_note(note: dict[str, Any], data: bytes) -> bytes:
@@ -136,8 +141,32 @@ def _csv_rows(frame: Any, options: dict[str, Any], form: str) -> str:
     own = {"quoting", "lineterminator", "line_terminator"} & set(options)
     if form == CSV and "\r" in text and not own:
         # pandas does not quote lone carriage returns, which would end the row.
-        text = frame.to_csv(**dict(options, quoting=2))  # quote everything but numbers
+        text = _with_quoted_returns(frame, options)
     return text
+
+
+def _with_quoted_returns(frame: Any, options: dict[str, Any]) -> str:
+    """Return the CSV of a frame in which everything but numbers is quoted in rows with a return.
+
+    Other rows are written as usual, so that the text of a row does not depend on its mini-batch.
+    """
+    quoted = dict(options, quoting=2)
+    with_return = [False] * len(frame)
+    for position in range(frame.shape[1]):
+        for row, value in enumerate(frame.iloc[:, position]):
+            if isinstance(value, str) and "\r" in value:
+                with_return[row] = True
+    if not any(with_return):  # it is in the header or in the index
+        text: str = frame.to_csv(**quoted)
+        return text
+    pieces = []
+    start = 0
+    for end in range(1, len(frame) + 1):
+        if end == len(frame) or with_return[end] != with_return[start]:
+            piece = frame.iloc[start:end]
+            pieces.append(piece.to_csv(**(quoted if with_return[start] else options)))
+            start = end
+    return "".join(pieces)
 
 
 def encode_table(result: Any, form: str, options: dict[str, Any]) -> bytes:

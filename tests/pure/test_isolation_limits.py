@@ -124,3 +124,31 @@ def test_a_dropped_result_runs_again_with_a_new_attempt_number() -> None:
         short_results.note(event)
     again = resumed(bench, 5, short_results.in_group())
     assert again.assigned == [("n0", 0, 4)]
+
+
+def test_the_calls_of_an_attempt_that_isolates_items_are_progress() -> None:
+    limits = Limits(1, error_threshold=-1, divides=True, progress_update_timeout_s=100)
+    bench = planned(8, 1, limits)
+    bench.send(sg.WorkerSpawned("n0", "n0w0", 7), sg.WorkerInitialized("n0", "n0w0", 5))
+    bench.fail("n0", 0, 1)
+    assert bench.isolating == {(0, 2)}
+    for _ in range(5):
+        bench.now += 60_000
+        bench.send(sg.WorkersSampled("n0", (("n0w0", "running", 0, bench.now - 500),)))
+        bench.send(sg.TimePassed())
+    assert not bench.stops
+    since_ms = bench.now - 700
+    for _ in range(3):
+        bench.now += 60_000
+        bench.send(sg.WorkersSampled("n0", (("n0w0", "running", 0, since_ms),)), sg.TimePassed())
+    assert bench.stops == [False], "a call that hangs is no progress"
+
+
+def test_the_rate_counts_a_mini_batch_that_its_failed_items_complete() -> None:
+    bench = planned(5, 2)
+    bench.answer("n0", 0, 1, [(4, FINAL)])
+    state = folded(bench.events)
+    assert state.throughput.points[-1][1:] == (state.done, state.items_done) == (1, 5)
+    bench.answer("n0", 1, 1, [(k, FINAL) for k in range(5)])
+    state = folded(bench.events)
+    assert state.throughput.points[-1][1:] == (state.done, state.items_done) == (2, 10)

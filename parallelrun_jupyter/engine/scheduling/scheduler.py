@@ -196,6 +196,8 @@ class Scheduler:
                 self._assignments.set_capacity(node, slots, capacity)
             case signals.WorkersSampled(node, workers):
                 self._record(events.NodeSampled(self._now, node, workers))
+                # An attempt that isolates items makes many calls, and reports only its end.
+                self._last_progress_ms = max(self._last_progress_ms, self.state.last_progress_ms)
             case (
                 signals.PlanAdvanced()
                 | signals.PlanFailed()

@@ -295,8 +295,9 @@ class RunState:
     def _set_phase(self, name: str, phase: str, mini_batch: int, since_ms: int) -> None:
         worker = self.workers.get(name)
         if worker is not None:
-            if mini_batch not in {-1, worker.mini_batch}:
-                # the previous attempt has ended, although its event may wait for a part
+            if mini_batch != -1 and (mini_batch, since_ms) != (worker.mini_batch, worker.since_ms):
+                # The previous attempt has ended, although its event may wait for a part; or it is
+                # the next call of an attempt that isolates items.
                 self.last_progress_ms = self.at_ms
             worker.phase, worker.mini_batch, worker.since_ms = phase, mini_batch, since_ms
 
@@ -332,7 +333,8 @@ class RunState:
             self.throughput.rebase(self.done, self.items_done)
             return
         if not event.duration_us and isinstance(event, ItemsSucceeded):
-            return  # not the first event of its attempt
+            self._count_end(self.at_ms, 0)  # not the first event of its attempt
+            return
         worker = self.workers.get(event.worker)
         if worker is not None:
             worker.succeeded += 1
@@ -377,6 +379,7 @@ class RunState:
         self.failed_in[event.mini_batch] = group.group
         if event.is_last:
             self._fail_items(event, group)
+            self._count_end(self.at_ms, 0)
         else:
             self._set_status(event.mini_batch, RETRYING)
 

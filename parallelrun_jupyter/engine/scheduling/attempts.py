@@ -71,7 +71,7 @@ class Attempts:
         self._divisions: dict[int, Division] = {}
         #: results of another run, for mini-batches that the plan does not have yet
         self._taken: list[Result] = []
-        self._isolation = Isolation()
+        self._isolation = Isolation(state)
         #: number of attempts before this driver, by mini-batch: a resume allows run_max_try more
         self._earlier_tries: dict[int, int] = {}
         self._has_warned_of_extra_rows = False
@@ -89,6 +89,9 @@ class Attempts:
     def resume(self) -> None:
         """Allow the usual number of tries after the attempts of earlier drivers."""
         self._earlier_tries = dict(self._state.tries)
+        for mini_batch, answers in self._state.answers.items():
+            if answers.succeeded and mini_batch in self._state.failed_in:
+                self._isolation.items_succeeded(self._state.failed_in[mini_batch])
 
     # Results of another run
 
@@ -186,7 +189,10 @@ class Attempts:
             self._add_failures(division, signal, failures, is_last=is_last)
             if not is_last:
                 again.append(failures)
-            if selection.isolates or selection.count == 1:
+            is_alone = selection.isolates or selection.count == 1
+            division.has_huge_item |= is_alone and failures.failure.kind == "out_of_memory"
+            # Beside items that have succeeded, the failed ones do not tell of a fault of all.
+            if is_alone and not signal.results:
                 self._count_isolated(division, failures.failure, count_of(failures.ranges))
         if signal.results:
             division.mark_succeeded(selection)
@@ -206,6 +212,8 @@ class Attempts:
         """Record a failed attempt: its items are tried again, divided, or failed for good."""
         mini_batch, failure = signal.mini_batch, signal.failure
         division = self._divisions.get(mini_batch)
+        if division is None and mini_batch in self._state.answers:
+            division = self._divide_rest(signal)  # its node was lost
         selection = self._end(division, signal)
         step = self._step_after(failure, division, selection)
         self._record_attempt(signal, division, selection, step)
@@ -247,8 +255,7 @@ class Attempts:
     def _end(self, division: Division | None, signal: AttemptErrored | ItemsAnswered) -> Selection:
         """Return the items of an attempt that has ended."""
         if division is None:
-            earlier = self._earlier_tries.get(signal.mini_batch, 0)
-            return Selection(((0, signal.items),), max(0, signal.attempt - earlier - 1))
+            return Selection(((0, signal.items),), self._tries_before(signal))
         selection, division.running = division.running, None
         assert selection is not None, signal
         return selection
@@ -259,6 +266,19 @@ class Attempts:
         self._divisions[signal.mini_batch] = division
         return division
 
+    def _divide_rest(self, signal: AttemptErrored) -> Division:
+        """Return the new division of a mini-batch whose unanswered items have run."""
+        answers = self._state.answers[signal.mini_batch]
+        division = Division(answers.of, signal.attempt, node=signal.node)
+        division.running = Selection(answers.left, self._tries_before(signal))
+        self._divisions[signal.mini_batch] = division
+        return division
+
+    def _tries_before(self, signal: AttemptErrored | ItemsAnswered) -> int:
+        """Return how often a mini-batch has run under this driver before an attempt."""
+        earlier = self._earlier_tries.get(signal.mini_batch, 0)
+        return max(0, signal.attempt - earlier - 1)
+
     def _step_after(
         self, failure: Failure, division: Division | None, selection: Selection
     ) -> _Step:
@@ -267,9 +287,10 @@ class Attempts:
         if selection.count > 1 and is_too_large(failure, self._limits) and not bisects:
             return _Step.HALVE
         group = (division.group if division is not None else "") or failure.group
+        self._isolation.renew(group)
         may_help = (
             selection.count > 1
-            and not failure.alike
+            and (not failure.alike or self._isolation.hits_some(group))
             and may_isolate(failure, self._limits)
             and not self._isolation.hits_all(group)
         )

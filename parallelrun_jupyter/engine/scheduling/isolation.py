@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ...runs.journal.state import RunState
 from ...worker.bisection import ALIKE
 
 ALIKE_LATER = 100
@@ -21,14 +22,23 @@ class _Trial:
     hits_all: bool | None = None
     #: items in a row that failed alone in this group
     alike: int = 0
+    #: items of the run that had succeeded when `hits_all` became true; -1: it never was
+    known_at: int = -1
     mini_batch: int | None = None
     waiting: list[int] = field(default_factory=list)
 
 
 class Isolation:
-    """The trials of the failure groups in which mini-batches were divided."""
+    """The trials of the failure groups in which mini-batches were divided.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    state
+        The fold of the journal.
+    """
+
+    def __init__(self, state: RunState) -> None:
+        self._state = state
         self._trials: dict[str, _Trial] = {}
 
     def __bool__(self) -> bool:
@@ -44,6 +54,12 @@ class Isolation:
         """Return whether a group is known to be a fault of some items."""
         trial = self._trials.get(group)
         return trial is not None and trial.hits_all is False
+
+    def renew(self, group: str) -> None:
+        """Start a new trial if items of the run have succeeded since a fault was found to hit all."""
+        trial = self._trials.get(group)
+        if trial is not None and trial.hits_all and self._state.items_succeeded > trial.known_at:
+            trial.hits_all, trial.alike, trial.mini_batch = None, 0, None
 
     def enter(self, mini_batch: int, group: str) -> bool:
         """Return whether a mini-batch may be divided now; otherwise it waits for `leave`."""
@@ -65,7 +81,7 @@ class Isolation:
         Returns
         -------
         bool
-            Whether it is now known that the fault hits all items.
+            Whether it is now known, for the first time, that the fault hits all items.
         """
         trial = self._trials[group]
         if item_group != group:
@@ -75,12 +91,13 @@ class Isolation:
         limit = ALIKE if trial.hits_all is None else ALIKE_LATER
         if trial.hits_all or trial.alike < limit:
             return False
-        trial.hits_all = True
-        return True
+        is_first = trial.known_at < 0
+        trial.hits_all, trial.known_at = True, self._state.items_succeeded
+        return is_first
 
     def items_succeeded(self, group: str) -> None:
         """Record that items of a mini-batch of ``group`` have succeeded."""
-        trial = self._trials[group]
+        trial = self._trials.setdefault(group, _Trial())
         trial.alike = 0
         trial.hits_all = trial.hits_all or False
 

@@ -183,6 +183,8 @@ class Scheduler:
                 self._assignments.set_capacity(node, slots, capacity)
             case signals.WorkersSampled(node, workers):
                 self._record(events.NodeSampled(self._now, node, workers))
+                # An attempt that isolates items makes many calls, and reports only its end.
+                self._last_progress_ms = max(self._last_progress_ms, self.state.last_progress_ms)
             case _ if isinstance(signal, signals.PlanChange):
                 self._plan_changed(signal)
             case signals.TimePassed():
@@ -302,6 +304,7 @@ class Scheduler:
     def _attempts_succeeded(self, signal: signals.AttemptsSucceeded) -> None:
         offset = signal.offset
         now, worker, part = self._now, signal.worker, signal.part
+        records_now = not self._allocation.uploads_parts
         for success in signal.successes:
             mini_batch, attempt, items, rows, us, length, crc = success
             if self._assignments.claim(mini_batch, attempt, signal.node):
@@ -309,7 +312,8 @@ class Scheduler:
                 counts = items, min(items, rows), rows
                 place = part, offset, length, crc
                 event = AttemptSucceeded(mini_batch, attempt, worker, now, us, *counts, *place)
-                self._attempts.succeed(event)
+                # Most results are complete, and a run may have millions.
+                (self._record if records_now and rows == items else self._attempts.succeed)(event)
             offset += length
 
     def _items_answered(self, signal: signals.ItemsAnswered) -> None:

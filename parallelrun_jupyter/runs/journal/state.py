@@ -295,8 +295,9 @@ class RunState:
     def _set_phase(self, name: str, phase: str, mini_batch: int, since_ms: int) -> None:
         worker = self.workers.get(name)
         if worker is not None:
-            if mini_batch not in {-1, worker.mini_batch}:
-                # the previous attempt has ended, although its event may wait for a part
+            if mini_batch != -1 and (mini_batch, since_ms) != (worker.mini_batch, worker.since_ms):
+                # The previous attempt has ended, although its event may wait for a part; or it is
+                # the next call of an attempt that isolates items.
                 self.last_progress_ms = self.at_ms
             worker.phase, worker.mini_batch, worker.since_ms = phase, mini_batch, since_ms
 
@@ -319,7 +320,7 @@ class RunState:
     def _count_items_succeeded(self, event: ItemsSucceeded) -> None:
         answers = self._answers_of(event.mini_batch, event.of)
         answers.succeed(event.first, event.items)
-        self.tries[event.mini_batch] = event.attempt
+        self._count_try(event)
         self._finish_if_complete(event.mini_batch, answers)
         self._count_rows(event)
 
@@ -332,7 +333,8 @@ class RunState:
             self.throughput.rebase(self.done, self.items_done)
             return
         if not event.duration_us and isinstance(event, ItemsSucceeded):
-            return  # not the first event of its attempt
+            self._count_end(self.at_ms, 0)  # not the first event of its attempt
+            return
         worker = self.workers.get(event.worker)
         if worker is not None:
             worker.succeeded += 1
@@ -373,12 +375,17 @@ class RunState:
         if not event.ranges:
             group.items_missing += event.items
             return
-        self.tries[event.mini_batch] = event.attempt
+        self._count_try(event)
         self.failed_in[event.mini_batch] = group.group
         if event.is_last:
             self._fail_items(event, group)
+            self._count_end(self.at_ms, 0)
         else:
             self._set_status(event.mini_batch, RETRYING)
+
+    def _count_try(self, event: ItemsSucceeded | ItemsFailed) -> None:
+        """Record the number of an attempt; its event may have waited for the part's event."""
+        self.tries[event.mini_batch] = max(event.attempt, self.tries.get(event.mini_batch, 0))
 
     def _fail_items(self, event: AttemptFailed | ItemsFailed, group: FailureGroup) -> None:
         """Count items of a mini-batch as failed for good."""
@@ -418,7 +425,8 @@ class RunState:
         self.rows -= event.rows
         if self.status_of(mini_batch) != RETRYING:
             self.succeeded -= 1
-            self.tries.setdefault(mini_batch, 1)
+            # The attempt that succeeded is not counted if the mini-batch succeeded as a whole.
+            self.tries[mini_batch] = self.tries.get(mini_batch, 0) + 1
             self._set_status(mini_batch, RETRYING)
         if event.group in self.groups:
             self.groups[event.group].items_missing -= event.items - event.items_succeeded

@@ -39,8 +39,9 @@ class CommittedRows:
         self._lengths = array("I")  # workers reject 4 GB or more of rows per mini-batch
         self._crcs = array("I")
         self._parts = array("H")
-        #: the results for some items, by mini-batch and position of the first item
-        self._of_items: dict[int, dict[int, ItemsSucceeded]] = {}
+        #: part, offset, length and crc of the results for some items, by mini-batch and position
+        #: of the first item
+        self._of_items: dict[int, dict[int, tuple[int, int, int, int]]] = {}
 
     def __len__(self) -> int:
         return len(self._offsets)
@@ -53,7 +54,8 @@ class CommittedRows:
         elif isinstance(event, ItemsSucceeded):
             if event.part != IN_STORE:
                 self._reserve(event.mini_batch)
-                self._of_items.setdefault(event.mini_batch, {})[event.first] = event
+                place = event.part, event.offset, event.length, event.crc
+                self._of_items.setdefault(event.mini_batch, {})[event.first] = place
         elif isinstance(event, RowsDropped):
             self._drop(event)
 
@@ -87,9 +89,10 @@ class CommittedRows:
                 if self._lengths[index]:
                     yield index, self._parts[index], offset, self._lengths[index], self._crcs[index]
                 continue
-            for _, event in sorted(self._of_items.get(index, {}).items()):
-                if event.length:
-                    yield index, event.part, event.offset, event.length, event.crc
+            for _, place in sorted(self._of_items.get(index, {}).items()):
+                part, start, length, crc = place
+                if length:
+                    yield index, part, start, length, crc
 
 
 def committed_rows(events: Iterable[Event]) -> CommittedRows:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # typing is not worth its import in a worker
     from typing import Any, Callable
 
     from .plan_line import PlanLine
+    from .tables.selection import TableParts
 
     Failed = dict[int, tuple[BaseException, str]]
     """Items that failed, by their position in the argument of ``run()``: the error and its place."""
@@ -22,8 +23,15 @@ _VARIADIC = 0x04
 """The flag of a code object that takes ``*args``."""
 
 
-def load(line: PlanLine) -> Any:
+def load(line: PlanLine, parts: TableParts | None = None) -> Any:
     """Return the items of a plan line: a list of paths, or a DataFrame of rows.
+
+    Parameters
+    ----------
+    line
+        The plan line.
+    parts
+        The rows of its mini-batch, as for ``load_table``.
 
     Raises
     ------
@@ -35,7 +43,7 @@ def load(line: PlanLine) -> Any:
         from .tables.reader import load_table
 
         try:
-            return load_table(line)
+            return load_table(line, parts)
         except BadInput:
             raise
         except Exception as error:  # pandas and pyarrow do not name the file

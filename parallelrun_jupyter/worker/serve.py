@@ -236,14 +236,14 @@ class Worker:
         return parts.rows, parts.text, (parts.results, parts.failures)
 
     def _load_table(self, line: PlanLine, mini_batch: int) -> LoadedTable | None:
-        """Return the rows of all parts; None for files, and if some rows cannot be read."""
+        """Return the rows of all parts; None for files, and if no rows can be read."""
         if not line.is_table:
             return None
         self._page.write(status_page.LOADING, mini_batch, time.monotonic())
         try:
             return LoadedTable(line)
-        except BadInput:
-            return None
+        except (BadInput, MemoryError):
+            return None  # each part loads its own rows, and fails alone
 
     def _describe_part(self, error: BaseException, *, is_alone: bool) -> dict[str, Any]:
         """Return the failure of a part; only that of a single item is logged."""

@@ -135,6 +135,12 @@ def test_parts_of_dicts_with_optional_keys_have_the_same_columns() -> None:
     assert merged(blobs, "csv") == b"a,b\n1,\n1,2\n,3\n"
 
 
+def test_parts_of_series_with_optional_labels_have_the_same_columns() -> None:
+    values = [pd.Series({"a": "x"}), ValueError(), pd.Series({"b": "y", "a": "z"})]
+    pieces = answers_of(values, line_of(3), {}).pieces
+    assert [encoded(part, TEXT)[1] for _, _, part in pieces] == [b"x \n", b"z y\n"]
+
+
 @pytest.mark.parametrize("form", [TEXT, *FORMATS])
 @settings(max_examples=40)
 @given(items=st.integers(1, 12), marked=st.sets(st.integers(0, 11)), are_left_out=st.booleans())

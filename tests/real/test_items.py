@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import random
 import signal
@@ -116,6 +117,32 @@ def test_rows_that_raise_fail_alone_in_every_format(tmp_path: Path, form: str | 
     positions = failed["mini_batch"] * 100 + failed["position"]
     assert positions.tolist() == [k for k, number in enumerate(numbers) if not number]
     assert set(failed["error"]) == {"AttributeError"}
+
+
+CHANGES_CELLS = """
+def run(mini_batch):
+    results = []
+    for number, value in zip(mini_batch.number, mini_batch.value):
+        value["tags"].append(value.pop("key"))
+        if number in (3, 40):
+            raise ValueError(number)
+        results.append(value["tags"])
+    return results
+"""
+
+
+def test_parts_do_not_see_how_a_script_has_changed_cells_in_place(tmp_path: Path) -> None:
+    values = [{"number": k, "value": {"key": k, "tags": [-k]}} for k in range(64)]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(value) + "\n" for value in values))
+    config = ParallelRunConfig(
+        entry_script=script(tmp_path, CHANGES_CELLS), mini_batch_size="1MB", error_threshold=-1
+    )
+    run = submit(config, inputs=TabularDataset.from_json_lines_files(path))
+    assert end_of(run) == "Completed"
+    assert rows_of(run) == [str([-k, k]) for k in range(64) if k not in {3, 40}]
+    failed = run.failed_items()
+    assert list(zip(failed["position"], failed["error"], strict=True)) == [(3, "ValueError"), (40, "ValueError")]  # fmt: skip
 
 
 def test_a_csv_with_rows_that_cannot_be_read(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from .output.values import is_array
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import in a worker
-    from typing import Any, Iterator
+    from typing import Any, Container, Iterator
 
     from .context import Failed
     from .plan_line import PlanLine
@@ -213,8 +213,11 @@ def _likeness(error: BaseException, place: str) -> Any:
     return type(error), kind_of(error), place if not lines else "", tuple(lines)
 
 
-def failed_text(groups: list[list[Any]], items: int) -> str:
-    """Return the lines for the log: for each group a sentence, and the traceback of its first item."""
+def failed_text(groups: list[list[Any]], items: int, logged: Container[str] = ()) -> str:
+    """Return the lines for the log: for each group a sentence, and the traceback of its first item.
+
+    Groups in ``logged`` have their tracebacks in the log already.
+    """
     texts = []
     for ranges, _, failure in groups:
         count = sum(number for _, number in ranges)
@@ -223,7 +226,8 @@ def failed_text(groups: list[list[Any]], items: int) -> str:
             "%d of %d items failed with %s, the first is %s"
             % (count, items, failure["group"], first)
         )
-        texts.append(failure["traceback"] or failure["message"])
+        if failure["group"] not in logged:
+            texts.append(failure["traceback"] or failure["message"])
     return "\n".join(text.rstrip("\n") for text in texts)
 
 

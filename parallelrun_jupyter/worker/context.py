@@ -6,7 +6,7 @@ import os
 import stat
 import sys
 
-from .failures import BadInput, ItemFailed
+from .failures import BadInput, ItemFailed, cut
 from .tables.reader import key_values
 
 TYPE_CHECKING = False
@@ -18,6 +18,9 @@ if TYPE_CHECKING:  # typing is not worth its import in a worker
 
     Failed = dict[int, tuple[BaseException, str]]
     """Items that failed, by their position in the argument of ``run()``: the error and its place."""
+
+_SHOWN_CHARS = 200
+"""Characters of a wrong argument in an error message."""
 
 _VARIADIC = 0x04
 """The flag of a code object that takes ``*args``."""
@@ -180,8 +183,8 @@ class MiniBatchContext:
             error = ItemFailed(error)
         elif not isinstance(error, BaseException):
             raise TypeError(
-                "context.fail(%r, %r): expected an exception or a text as the error, not a %s"
-                % (index, error, type(error).__name__)
+                "context.fail(%r, %s): expected an exception (such as ValueError('no face')) or a "
+                "text as the error, not a %s" % (index, _brief(error), type(error).__name__)
             )
         caller = sys._getframe(1)  # noqa: SLF001 - inspect is slow to import
         name = os.path.basename(caller.f_code.co_filename)
@@ -199,10 +202,16 @@ class MiniBatchContext:
             if self._line.is_table
             else "the position of a path in the list"
         )
+        span = "from 0 to %d" % (count - 1) if count > 1 else "0 for its only item"
         raise (IndexError if is_whole else TypeError)(
-            "context.fail(%r, ...): expected %s that run() received, from 0 to %d"
-            % (index, kind, count - 1)
+            "context.fail(%s, ...): expected %s that run() received, %s"
+            % (_brief(index), kind, span)
         )
+
+
+def _brief(value: Any) -> str:
+    """Return the beginning of the ``repr`` of a value, which may be a whole row."""
+    return cut(" ".join(repr(value).split()), _SHOWN_CHARS)
 
 
 def _load(line: PlanLine, _: int) -> Any:

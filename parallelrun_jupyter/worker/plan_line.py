@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_right
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import in a worker
@@ -134,12 +135,20 @@ class PlanLine:
             extra["isolates"] = True
         columns: list[list[Any]] = [self.paths, self.sizes, self.versions]
         if not self.is_table:
-            positions = {k: n for n, k in enumerate(_items_in(self.ranges_of_items))}
-            numbers = [positions[item] for item in _items_in(ranges)]
+            numbers = self._numbers_of(ranges)
             columns = [[column[n] for n in numbers] if column else [] for column in columns]
         line = PlanLine(self.input_number, *columns, rows=self.rows, extra=extra)
         line.is_table, line.ranges, line.table = self.is_table, self.ranges, self.table
         return line
+
+    def _numbers_of(self, ranges: Any) -> list[int]:
+        """Return the positions in ``paths`` of some items; the others take no time."""
+        firsts, starts, end = [], [], 0
+        for first, count in self.ranges_of_items:
+            firsts.append(first)
+            starts.append(end - first)
+            end += count
+        return [item + starts[bisect_right(firsts, item) - 1] for item in _items_in(ranges)]
 
     @property
     def first(self) -> int:

@@ -53,6 +53,8 @@ class Worker:
         self._reserve = MemoryReserve()
         #: the rows of an attempt that runs in parts
         self._table: LoadedTable | None = None
+        #: the failure groups of an attempt whose first traceback is in the log
+        self._logged: set[str] = set()
         self._log: Any = None
         self._streams: Any = None
 
@@ -150,6 +152,7 @@ class Worker:
         """Run one mini-batch; queue its result, or report failures. Return the time of its end."""
         items = line.item_count
         self._log.set_mini_batch(mini_batch)
+        self._logged.clear()
         began = time.monotonic()
         try:
             answer = self._isolate if line.extra.get("isolates") else self._answer
@@ -159,7 +162,8 @@ class Worker:
                 self._log_short(rows, items)
             self._streams.end_mini_batch(time.monotonic() - began)
             if answered is not None and answered[1]:
-                self._log.write_lines(b"ERROR", failed_text(answered[1], items).encode("utf-8"))
+                text_of_failed = failed_text(answered[1], items, self._logged)
+                self._log.write_lines(b"ERROR", text_of_failed.encode("utf-8"))
         except BaseException as error:  # the user's code
             self._reserve.release()
             self._leave_if_forked(error)
@@ -253,6 +257,7 @@ class Worker:
             self._table = None  # the next parts load their own rows
         if is_alone:
             failure = self._describe(error, "run")
+            self._logged.add(failure["group"])
         else:
             self._reserve.free_for(error)
             failure = describe(error, self._roots, "run")

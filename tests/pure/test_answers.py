@@ -247,13 +247,19 @@ def test_the_last_call_for_an_item_wins() -> None:
         ("a.jpg", "x", TypeError, "context.fail.'a.jpg', .* expected the position of a path"),
         (True, "x", TypeError, "from 0 to 2"),
         (1.0, "x", TypeError, "from 0 to 2"),
-        (0, None, TypeError, r"context\.fail\(0, None\): expected an exception or a text"),
-        (0, ValueError, TypeError, "expected an exception or a text as the error, not a type"),
+        (0, None, TypeError, r"context\.fail\(0, None\): expected an exception \(such as"),
+        (0, ValueError, TypeError, r"'no face'\)\) or a text as the error, not a type"),
+        ([*range(999)], "x", TypeError, "characters left out"),
     ],
 )  # fmt: skip
 def test_a_wrong_call_is_refused(index: Any, error: Any, kind: type, message: str) -> None:
     with pytest.raises(kind, match=message):
         with_context(failing((index, error)))(line_of(3), 0, {})
+
+
+def test_a_wrong_call_for_a_single_item_is_refused_plainly() -> None:
+    with pytest.raises(IndexError, match=r"run\(\) received, 0 for its only item$"):
+        with_context(failing((1, "x")))(line_of(1), 0, {})
 
 
 def test_fail_names_the_setting_that_it_needs() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .error_types import asked_delay_s
-from .failures import BadResult, cut, describe, kind_of, message_of, visible
+from .failures import BadResult, ItemFailed, cut, describe, kind_of, message_of, visible
 from .output.formats import TEXT, with_one_form
 from .output.results import counted, holds_errors
 from .output.values import is_array
@@ -99,7 +99,22 @@ def _chosen(result: Any, kept: list[int]) -> Any:
 def _errors_in(result: Any) -> dict[int, BaseException]:
     if not holds_errors(result):
         return {}
-    return {k: value for k, value in enumerate(result) if isinstance(value, BaseException)}
+    errors = {}
+    for position, value in enumerate(result):
+        error = value
+        if isinstance(value, type) and issubclass(value, BaseException):
+            error = _instance(value)
+        if isinstance(error, BaseException):
+            errors[position] = error
+    return errors
+
+
+def _instance(kind: type[BaseException]) -> BaseException:
+    """Return an exception of a class, as ``raise`` makes it from a class."""
+    try:
+        return kind()
+    except Exception:  # the user's own class needs arguments
+        return ItemFailed("run() returned the class %s as an element" % kind.__name__)
 
 
 def _spans(ranges: list[list[int]], bad: list[int]) -> Iterator[tuple[int, int]]:

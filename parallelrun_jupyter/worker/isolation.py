@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import copy
-
 from .answers import short_message
 from .bisection import ALIKE, Bisection
 from .context import load
 from .failures import BadInput
 from .item_ranges import count_of
-from .output.column_notes import with_columns
 from .output.values import may_hold_arrays
 from .tables.reader import parts_of
 
@@ -72,12 +69,16 @@ class LoadedTable:
         frame = self._frame.iloc[numbers].reset_index(drop=True)
         if not self._nested:
             return frame
+        from .output.column_notes import with_columns  # needed only for such columns
+
         cells = {number: list(map(_copy, frame.iloc[:, number])) for number in self._nested}
         return with_columns(frame, cells)
 
 
 def _copy(cell: Any) -> Any:
     """Return a copy of a value of a table, unless the script cannot change it."""
+    import copy  # pandas has imported it
+
     flags = getattr(cell, "flags", None)  # of an array
     is_fixed = flags is not None and not flags.writeable and str(cell.dtype) != "object"
     return cell if is_fixed else copy.deepcopy(cell)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from bisect import bisect_right
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import in a worker
@@ -143,12 +142,15 @@ class PlanLine:
 
     def _numbers_of(self, ranges: Any) -> list[int]:
         """Return the positions in ``paths`` of some items; the others take no time."""
-        firsts, starts, end = [], [], 0
-        for first, count in self.ranges_of_items:
-            firsts.append(first)
-            starts.append(end - first)
-            end += count
-        return [item + starts[bisect_right(firsts, item) - 1] for item in _items_in(ranges)]
+        own = iter(self.ranges_of_items)
+        (first, count), start = next(own), 0
+        numbers = []
+        for item in _items_in(ranges):
+            while item >= first + count:
+                start += count
+                first, count = next(own)
+            numbers.append(start + item - first)
+        return numbers
 
     @property
     def first(self) -> int:

@@ -257,6 +257,28 @@ def test_a_wrong_call_is_refused(index: Any, error: Any, kind: type, message: st
         with_context(failing((index, error)))(line_of(3), 0, {})
 
 
+@pytest.mark.parametrize("form", [TEXT, *FORMATS])
+def test_a_class_of_exceptions_fails_its_item_as_raise_would(form: str) -> None:
+    class Picky(Exception):
+        def __init__(self, path: str) -> None:
+            super().__init__(path)
+
+    values = [1, KeyError, 3, Picky, ValueError("x")]
+    with pytest.raises(HoldsErrors):
+        encode_result(values[:2], append_rows=True, form=form, seeks_errors=True)
+    answers = answers_of(values, line_of(5), {}, form)
+    assert [piece[:2] for piece in answers.pieces] == [(0, 1), (2, 1)]
+    errors = [repr(error) for _, error, _ in answers.failed]
+    assert errors == ["KeyError()", "ItemFailed('run() returned the class Picky as an element')", "ValueError('x')"]  # fmt: skip
+    others = answers_of([int, str], line_of(2), {})
+    assert (others.pieces, others.failed) == ([(0, 2, [int, str])], [])
+
+
+def test_an_exception_in_place_of_a_list_is_refused() -> None:
+    with pytest.raises(BadResult, match=r"an exception, ValueError\('x'\) .*; raise it to fail"):
+        encoded(ValueError("x"), TEXT)
+
+
 def test_a_wrong_call_for_a_single_item_is_refused_plainly() -> None:
     with pytest.raises(IndexError, match=r"run\(\) received, 0 for its only item$"):
         with_context(failing((1, "x")))(line_of(1), 0, {})

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-
 from .text_range import TextRange
 
 TYPE_CHECKING = False
@@ -122,6 +120,8 @@ class _TextReader(_RowReader):
 
     def read(self, own: list[tuple[int, int]]) -> Any:
         """Return the rows of these ranges."""
+        import copy  # pandas has imported it
+
         bounds = self._bounds
         text = copy.copy(self._text)
         text.keep([(bounds[start][0], bounds[end - 1][1]) for start, end in own])

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from .error_types import asked_delay_s
-from .failures import BadResult, cut, describe, kind_of, message_of, visible
+from .failures import BadResult, ItemFailed, cut, describe, kind_of, message_of, visible
+from .item_ranges import merged
 from .output.formats import TEXT, with_one_form
 from .output.results import counted, holds_errors
 from .output.values import is_array
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import in a worker
-    from typing import Any, Iterator
+    from typing import Any, Container, Iterator
 
     from .context import Failed
     from .plan_line import PlanLine
@@ -29,11 +30,15 @@ class Answers:
         result.
     failed
         ``(position, error, place)`` of each item that failed, in order.
+    elements
+        The elements of the items that succeeded, as ``run()`` returned them; None if the number of
+        elements is not that of the items.
     """
 
-    def __init__(self, pieces: list[Any], failed: list[Any]) -> None:
+    def __init__(self, pieces: list[Any], failed: list[Any], elements: Any = None) -> None:
         self.pieces = pieces
         self.failed = failed
+        self.elements = elements
 
 
 def answers_of(result: Any, line: PlanLine, failed: Failed | None, form: str = TEXT) -> Answers:
@@ -74,13 +79,52 @@ def answers_of(result: Any, line: PlanLine, failed: Failed | None, form: str = T
     for element, error in errors.items():
         bad.setdefault(owners[element], (error, ""))
     kept = [element for element, item in enumerate(owners) if item not in bad]
-    others = with_one_form(_chosen(result, kept), form) if kept else []
+    elements = _chosen(result, kept)
+    others = with_one_form(elements, form) if kept else []
     pieces, start = [], 0
     for position, count in _spans(ranges, sorted(bad)):
         pieces.append((position, count, _part(others, start, count)))
         start += count
     positions = [first + k for first, count in ranges for k in range(count)]
-    return Answers(pieces, [(positions[item], *bad[item]) for item in sorted(bad)])
+    return Answers(pieces, [(positions[item], *bad[item]) for item in sorted(bad)], elements)
+
+
+def pieces_of_dicts(parts: list[Answers], form: str) -> list[Any]:
+    """Return the pieces of all parts as pieces of one table, if they are of dicts with other keys.
+
+    The parts of such a result are tables with different columns, but the whole of it is one table.
+
+    Parameters
+    ----------
+    parts
+        The answers of parts of a mini-batch.
+    form
+        The output format.
+
+    Returns
+    -------
+    list
+        ``(first, items, elements)`` as in `Answers`; empty if the parts have the same columns, or are
+        not of dicts.
+    """
+    dicts: dict[int, Any] = {}
+    for answers in parts:
+        if not isinstance(answers.elements, list):
+            return []
+        rest = iter(answers.elements)
+        for first, items, _ in answers.pieces:
+            dicts.update((position, next(rest)) for position in range(first, first + items))
+    if not all(isinstance(value, dict) for value in dicts.values()):
+        return []
+    if len(set(map(tuple, dicts.values()))) < 2:
+        return []
+    spans = merged((position, 1) for position in dicts)
+    whole = with_one_form([dicts[position] for position in sorted(dicts)], form)
+    pieces, start = [], 0
+    for first, items in spans:
+        pieces.append((first, items, _part(whole, start, items)))
+        start += items
+    return pieces
 
 
 def _chosen(result: Any, kept: list[int]) -> Any:
@@ -99,7 +143,22 @@ def _chosen(result: Any, kept: list[int]) -> Any:
 def _errors_in(result: Any) -> dict[int, BaseException]:
     if not holds_errors(result):
         return {}
-    return {k: value for k, value in enumerate(result) if isinstance(value, BaseException)}
+    errors = {}
+    for position, value in enumerate(result):
+        error = value
+        if isinstance(value, type) and issubclass(value, BaseException):
+            error = _instance(value)
+        if isinstance(error, BaseException):
+            errors[position] = error
+    return errors
+
+
+def _instance(kind: type[BaseException]) -> BaseException:
+    """Return an exception of a class, as ``raise`` makes it from a class."""
+    try:
+        return kind()
+    except Exception:  # the user's own class needs arguments
+        return ItemFailed("run() returned the class %s as an element" % kind.__name__)
 
 
 def _spans(ranges: list[list[int]], bad: list[int]) -> Iterator[tuple[int, int]]:
@@ -213,8 +272,11 @@ def _likeness(error: BaseException, place: str) -> Any:
     return type(error), kind_of(error), place if not lines else "", tuple(lines)
 
 
-def failed_text(groups: list[list[Any]], items: int) -> str:
-    """Return the lines for the log: for each group a sentence, and the traceback of its first item."""
+def failed_text(groups: list[list[Any]], items: int, logged: Container[str] = ()) -> str:
+    """Return the lines for the log: for each group a sentence, and the traceback of its first item.
+
+    Groups in ``logged`` have their tracebacks in the log already.
+    """
     texts = []
     for ranges, _, failure in groups:
         count = sum(number for _, number in ranges)
@@ -223,7 +285,8 @@ def failed_text(groups: list[list[Any]], items: int) -> str:
             "%d of %d items failed with %s, the first is %s"
             % (count, items, failure["group"], first)
         )
-        texts.append(failure["traceback"] or failure["message"])
+        if failure["group"] not in logged:
+            texts.append(failure["traceback"] or failure["message"])
     return "\n".join(text.rstrip("\n") for text in texts)
 
 

@@ -6,7 +6,7 @@ import os
 import stat
 import sys
 
-from .failures import BadInput, ItemFailed
+from .failures import BadInput, ItemFailed, cut
 from .tables.reader import key_values
 
 TYPE_CHECKING = False
@@ -14,16 +14,27 @@ if TYPE_CHECKING:  # typing is not worth its import in a worker
     from typing import Any, Callable
 
     from .plan_line import PlanLine
+    from .tables.selection import TableParts
 
     Failed = dict[int, tuple[BaseException, str]]
     """Items that failed, by their position in the argument of ``run()``: the error and its place."""
+
+_SHOWN_CHARS = 200
+"""Characters of a wrong argument in an error message."""
 
 _VARIADIC = 0x04
 """The flag of a code object that takes ``*args``."""
 
 
-def load(line: PlanLine) -> Any:
+def load(line: PlanLine, parts: TableParts | None = None) -> Any:
     """Return the items of a plan line: a list of paths, or a DataFrame of rows.
+
+    Parameters
+    ----------
+    line
+        The plan line.
+    parts
+        The rows of its mini-batch, as for ``load_table``.
 
     Raises
     ------
@@ -35,7 +46,7 @@ def load(line: PlanLine) -> Any:
         from .tables.reader import load_table
 
         try:
-            return load_table(line)
+            return load_table(line, parts)
         except BadInput:
             raise
         except Exception as error:  # pandas and pyarrow do not name the file
@@ -172,8 +183,8 @@ class MiniBatchContext:
             error = ItemFailed(error)
         elif not isinstance(error, BaseException):
             raise TypeError(
-                "context.fail(%r, %r): expected an exception or a text as the error, not a %s"
-                % (index, error, type(error).__name__)
+                "context.fail(%r, %s): expected an exception (such as ValueError('no face')) or a "
+                "text as the error, not a %s" % (index, _brief(error), type(error).__name__)
             )
         caller = sys._getframe(1)  # noqa: SLF001 - inspect is slow to import
         name = os.path.basename(caller.f_code.co_filename)
@@ -191,10 +202,16 @@ class MiniBatchContext:
             if self._line.is_table
             else "the position of a path in the list"
         )
+        span = "from 0 to %d" % (count - 1) if count > 1 else "0 for its only item"
         raise (IndexError if is_whole else TypeError)(
-            "context.fail(%r, ...): expected %s that run() received, from 0 to %d"
-            % (index, kind, count - 1)
+            "context.fail(%s, ...): expected %s that run() received, %s"
+            % (_brief(index), kind, span)
         )
+
+
+def _brief(value: Any) -> str:
+    """Return the beginning of the ``repr`` of a value, which may be a whole row."""
+    return cut(" ".join(repr(value).split()), _SHOWN_CHARS)
 
 
 def _load(line: PlanLine, _: int) -> Any:

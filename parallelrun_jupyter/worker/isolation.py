@@ -5,7 +5,10 @@ from __future__ import annotations
 from .answers import short_message
 from .bisection import ALIKE, Bisection
 from .context import load
+from .failures import BadInput
 from .item_ranges import count_of
+from .output.values import may_hold_arrays
+from .tables.reader import parts_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import in a worker
@@ -13,6 +16,7 @@ if TYPE_CHECKING:  # typing is not worth its import in a worker
 
     from .item_ranges import Ranges
     from .plan_line import PlanLine
+    from .tables.selection import TableParts
 
 
 class FaultOfAll(Exception):
@@ -24,23 +28,60 @@ class FaultOfAll(Exception):
 
 
 class LoadedTable:
-    """The rows of an attempt, loaded once for all parts of it."""
+    """The rows of an attempt, loaded once for all parts of it.
+
+    If some of them cannot be read, each part parses its own rows.
+
+    Raises
+    ------
+    BadInput
+        No rows can be read.
+    """
 
     def __init__(self, line: PlanLine) -> None:
-        self._frame = load(line)
+        self._parts: TableParts | None = None
+        try:
+            self._frame = load(line)
+        except BadInput:
+            self._parts = parts_of(line)
+            return
         positions = (
             k for first, count in line.ranges_of_items for k in range(first, first + count)
         )
         self._numbers = {position: number for number, position in enumerate(positions)}
+        #: the columns with cells that the script may change in place
+        self._nested = [
+            number
+            for number, dtype in enumerate(self._frame.dtypes)
+            if str(dtype) == "object"
+            and any(map(may_hold_arrays, set(map(type, self._frame.iloc[:, number]))))
+        ]
 
     def only(self, line: PlanLine) -> Any:
         """Return the rows of a part, in a DataFrame of its own."""
+        if self._parts is not None:
+            return load(line, self._parts)
         numbers = [
             self._numbers[k]
             for first, count in line.ranges_of_items
             for k in range(first, first + count)
         ]
-        return self._frame.iloc[numbers].reset_index(drop=True)
+        frame = self._frame.iloc[numbers].reset_index(drop=True)
+        if not self._nested:
+            return frame
+        from .output.column_notes import with_columns  # needed only for such columns
+
+        cells = {number: list(map(_copy, frame.iloc[:, number])) for number in self._nested}
+        return with_columns(frame, cells)
+
+
+def _copy(cell: Any) -> Any:
+    """Return a copy of a value of a table, unless the script cannot change it."""
+    import copy  # pandas has imported it
+
+    flags = getattr(cell, "flags", None)  # of an array
+    is_fixed = flags is not None and not flags.writeable and str(cell.dtype) != "object"
+    return cell if is_fixed else copy.deepcopy(cell)
 
 
 class Parts:

@@ -134,12 +134,23 @@ class PlanLine:
             extra["isolates"] = True
         columns: list[list[Any]] = [self.paths, self.sizes, self.versions]
         if not self.is_table:
-            positions = {k: n for n, k in enumerate(_items_in(self.ranges_of_items))}
-            numbers = [positions[item] for item in _items_in(ranges)]
+            numbers = self._numbers_of(ranges)
             columns = [[column[n] for n in numbers] if column else [] for column in columns]
         line = PlanLine(self.input_number, *columns, rows=self.rows, extra=extra)
         line.is_table, line.ranges, line.table = self.is_table, self.ranges, self.table
         return line
+
+    def _numbers_of(self, ranges: Any) -> list[int]:
+        """Return the positions in ``paths`` of some items; the others take no time."""
+        own = iter(self.ranges_of_items)
+        (first, count), start = next(own), 0
+        numbers = []
+        for item in _items_in(ranges):
+            while item >= first + count:
+                start += count
+                first, count = next(own)
+            numbers.append(start + item - first)
+        return numbers
 
     @property
     def first(self) -> int:

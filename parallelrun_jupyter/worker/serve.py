@@ -11,15 +11,16 @@ import time
 import zlib
 
 from . import own_package, protocol, status_page
-from .answers import FailedItems, answers_of, failed_text
+from .answers import FailedItems, answers_of, failed_text, pieces_of_dicts
 from .azureml import finder
 from .child_loop import die_with_parent
 from .context import load, with_context
 from .error_types import is_out_of_memory
-from .failures import SHORT_RESULT, BadInput, describe, line_of, short_result
+from .failures import SHORT_RESULT, BadInput, BadResult, describe, line_of, short_result
 from .gc_free_imports import GcFreeImports
 from .isolation import FaultOfAll, LoadedTable, Parts, isolate
 from .memory_reserve import MemoryReserve
+from .output.formats import CSV, PARQUET
 from .output.results import HoldsErrors, encode_result, materialized, read_frame_options
 from .plan_line import PlanLine
 from .script import EntryScript
@@ -30,6 +31,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import in a worker
     from typing import Any
 
+    from .answers import Answers
     from .context import Failed
 
     Answered = tuple[list[list[int]], list[list[Any]]]
@@ -53,6 +55,10 @@ class Worker:
         self._reserve = MemoryReserve()
         #: the rows of an attempt that runs in parts
         self._table: LoadedTable | None = None
+        #: the failure groups of an attempt whose first traceback is in the log
+        self._logged: set[str] = set()
+        #: the answers of the parts of an attempt, if it runs in parts
+        self._parts: list[Answers] | None = None
         self._log: Any = None
         self._streams: Any = None
 
@@ -150,6 +156,7 @@ class Worker:
         """Run one mini-batch; queue its result, or report failures. Return the time of its end."""
         items = line.item_count
         self._log.set_mini_batch(mini_batch)
+        self._logged.clear()
         began = time.monotonic()
         try:
             answer = self._isolate if line.extra.get("isolates") else self._answer
@@ -159,7 +166,8 @@ class Worker:
                 self._log_short(rows, items)
             self._streams.end_mini_batch(time.monotonic() - began)
             if answered is not None and answered[1]:
-                self._log.write_lines(b"ERROR", failed_text(answered[1], items).encode("utf-8"))
+                text_of_failed = failed_text(answered[1], items, self._logged)
+                self._log.write_lines(b"ERROR", text_of_failed.encode("utf-8"))
         except BaseException as error:  # the user's code
             self._reserve.release()
             self._leave_if_forked(error)
@@ -206,14 +214,21 @@ class Worker:
             except HoldsErrors:
                 pass
         answers = answers_of(result, line, failed, self._form)
-        results, texts, total = [], [], 0
-        for first, items, elements in answers.pieces:
+        results, text = self._encode_pieces(answers.pieces)
+        if self._parts is not None:
+            self._parts.append(answers)
+        groups = FailedItems(self._roots, self._run_line).grouped(answers.failed)
+        total = sum(rows for _, _, rows, _, _ in results) + len(answers.failed)
+        return total, text, (results, groups)
+
+    def _encode_pieces(self, pieces: list[Any]) -> tuple[list[list[int]], bytes]:
+        """Return the results of ranges of items as in the message "answered", and their bytes."""
+        results, texts = [], []
+        for first, items, elements in pieces:
             rows, text = self._encode(elements, seeks_errors=False)
-            total += rows
             results.append([first, items, rows, len(text), zlib.crc32(text)])
             texts.append(text)
-        groups = FailedItems(self._roots, self._run_line).grouped(answers.failed)
-        return total + len(answers.failed), b"".join(texts), (results, groups)
+        return results, b"".join(texts)
 
     def _isolate(self, line: PlanLine, mini_batch: int) -> tuple[int, bytes, Answered]:
         """Run the items of an attempt in parts, to find those that fail; return as `_answer`."""
@@ -225,25 +240,38 @@ class Worker:
 
         parts = Parts(line, answer, self._describe_part)
         self._table = self._load_table(line, mini_batch)
+        answers = self._parts = []
         try:
             alike = isolate(
                 tuple((first, count) for first, count in line.ranges_of_items), parts.run
             )
         finally:
-            self._table = None
+            self._table = self._parts = None
         if alike:
             raise FaultOfAll(dict(parts.last_failure, alike=alike))
-        return parts.rows, parts.text, (parts.results, parts.failures)
+        results, text = self._with_one_form(parts, answers)
+        return parts.rows, text, (results, parts.failures)
+
+    def _with_one_form(self, parts: Parts, answers: list[Answers]) -> tuple[list[list[int]], bytes]:
+        """Return the results of all parts and their bytes, with the same columns if that is possible."""
+        if self._append_rows and self._form in (CSV, PARQUET):
+            try:
+                pieces = pieces_of_dicts(answers, self._form)
+                if pieces:
+                    return self._encode_pieces(pieces)
+            except BadResult:
+                pass  # such as values of one key that have no type in common
+        return parts.results, parts.text
 
     def _load_table(self, line: PlanLine, mini_batch: int) -> LoadedTable | None:
-        """Return the rows of all parts; None for files, and if some rows cannot be read."""
+        """Return the rows of all parts; None for files, and if no rows can be read."""
         if not line.is_table:
             return None
         self._page.write(status_page.LOADING, mini_batch, time.monotonic())
         try:
             return LoadedTable(line)
-        except BadInput:
-            return None
+        except (BadInput, MemoryError):
+            return None  # each part loads its own rows, and fails alone
 
     def _describe_part(self, error: BaseException, *, is_alone: bool) -> dict[str, Any]:
         """Return the failure of a part; only that of a single item is logged."""
@@ -253,6 +281,7 @@ class Worker:
             self._table = None  # the next parts load their own rows
         if is_alone:
             failure = self._describe(error, "run")
+            self._logged.add(failure["group"])
         else:
             self._reserve.free_for(error)
             failure = describe(error, self._roots, "run")

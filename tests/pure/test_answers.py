@@ -135,6 +135,12 @@ def test_parts_of_dicts_with_optional_keys_have_the_same_columns() -> None:
     assert merged(blobs, "csv") == b"a,b\n1,\n1,2\n,3\n"
 
 
+def test_parts_of_series_with_optional_labels_have_the_same_columns() -> None:
+    values = [pd.Series({"a": "x"}), ValueError(), pd.Series({"b": "y", "a": "z"})]
+    pieces = answers_of(values, line_of(3), {}).pieces
+    assert [encoded(part, TEXT)[1] for _, _, part in pieces] == [b"x \n", b"z y\n"]
+
+
 @pytest.mark.parametrize("form", [TEXT, *FORMATS])
 @settings(max_examples=40)
 @given(items=st.integers(1, 12), marked=st.sets(st.integers(0, 11)), are_left_out=st.booleans())
@@ -241,13 +247,41 @@ def test_the_last_call_for_an_item_wins() -> None:
         ("a.jpg", "x", TypeError, "context.fail.'a.jpg', .* expected the position of a path"),
         (True, "x", TypeError, "from 0 to 2"),
         (1.0, "x", TypeError, "from 0 to 2"),
-        (0, None, TypeError, r"context\.fail\(0, None\): expected an exception or a text"),
-        (0, ValueError, TypeError, "expected an exception or a text as the error, not a type"),
+        (0, None, TypeError, r"context\.fail\(0, None\): expected an exception \(such as"),
+        (0, ValueError, TypeError, r"'no face'\)\) or a text as the error, not a type"),
+        ([*range(999)], "x", TypeError, "characters left out"),
     ],
 )  # fmt: skip
 def test_a_wrong_call_is_refused(index: Any, error: Any, kind: type, message: str) -> None:
     with pytest.raises(kind, match=message):
         with_context(failing((index, error)))(line_of(3), 0, {})
+
+
+@pytest.mark.parametrize("form", [TEXT, *FORMATS])
+def test_a_class_of_exceptions_fails_its_item_as_raise_would(form: str) -> None:
+    class Picky(Exception):
+        def __init__(self, path: str) -> None:
+            super().__init__(path)
+
+    values = [1, KeyError, 3, Picky, ValueError("x")]
+    with pytest.raises(HoldsErrors):
+        encode_result(values[:2], append_rows=True, form=form, seeks_errors=True)
+    answers = answers_of(values, line_of(5), {}, form)
+    assert [piece[:2] for piece in answers.pieces] == [(0, 1), (2, 1)]
+    errors = [repr(error) for _, error, _ in answers.failed]
+    assert errors == ["KeyError()", "ItemFailed('run() returned the class Picky as an element')", "ValueError('x')"]  # fmt: skip
+    others = answers_of([int, str], line_of(2), {})
+    assert (others.pieces, others.failed) == ([(0, 2, [int, str])], [])
+
+
+def test_an_exception_in_place_of_a_list_is_refused() -> None:
+    with pytest.raises(BadResult, match=r"an exception, ValueError\('x'\) .*; raise it to fail"):
+        encoded(ValueError("x"), TEXT)
+
+
+def test_a_wrong_call_for_a_single_item_is_refused_plainly() -> None:
+    with pytest.raises(IndexError, match=r"run\(\) received, 0 for its only item$"):
+        with_context(failing((1, "x")))(line_of(1), 0, {})
 
 
 def test_fail_names_the_setting_that_it_needs() -> None:

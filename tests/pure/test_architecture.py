@@ -141,6 +141,7 @@ OLD_STDLIB = frozenset(
         "_thread",
         "array",
         "base64",
+        "copy",
         "ctypes",
         "datetime",
         "faulthandler",

@@ -67,3 +67,19 @@ def test_lines_of_older_versions_stay_the_same_bytes(row: list[Any]) -> None:
     line = PlanLine.of_row(row)
     assert line.encode() == as_json(row)
     assert fields(PlanLine.decode(line.encode())) == fields(line)
+
+
+@given(data=st.data(), ranges=st.lists(st.tuples(st.integers(0, 3), st.integers(1, 4)), min_size=1))
+def test_a_part_of_a_part_has_the_paths_of_its_items(
+    data: st.DataObject, ranges: list[tuple[int, int]]
+) -> None:
+    own, end = [], 0
+    for gap, count in ranges:
+        own.append((end + gap, count))
+        end += gap + count
+    whole = PlanLine(0, [f"/{k}" for k in range(end)], list(range(end)), [])
+    items = [k for first, count in own for k in range(first, first + count)]
+    chosen = data.draw(st.lists(st.sampled_from(items), min_size=1, unique=True).map(sorted))
+    part = whole.only(own).only([(k, 1) for k in chosen])
+    assert part.paths == [f"/{k}" for k in chosen]
+    assert (part.sizes, part.versions) == (chosen, [])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from parallelrun_jupyter.data.batching import BatchSpec
 from parallelrun_jupyter.worker.failures import BadInput
 from parallelrun_jupyter.worker.plan_line import PlanLine
 from parallelrun_jupyter.worker.tables import delimited
-from parallelrun_jupyter.worker.tables.reader import load_table
+from parallelrun_jupyter.worker.tables.reader import load_table, parts_of
 
 SOUP = st.lists(
     st.sampled_from(['"', ",", "\n", "\r\n", "\r", " ", "\t", "a", "1", "é", "\ufeff", '""',
@@ -159,6 +160,21 @@ def test_rows_of_several_files_and_of_a_compressed_one(tmp_path: Path) -> None:
             load_table(joined.only(ranges_of(chosen))),
             load_table(compressed.only(ranges_of(chosen))),
         )
+
+
+def test_rows_are_counted_once_for_many_parts(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("n,t\n" + "".join(f"{k},{'x' * 50}\n" for k in range(50_000)) + "5,6,7\n")
+    (line,) = lines_of(TabularDataset.from_delimited_files(path), 10**8)
+    began = time.process_time()
+    parts = parts_of(line)
+    once = time.process_time() - began
+    for row in range(0, 40_000, 400):
+        frame = load_table(line.only([(row, 1), (row + 7, 2)]), parts)
+        assert frame["n"].tolist() == [row, row + 7, row + 8]
+    assert time.process_time() - began < 50 * once, "a hundred parts take less than fifty counts"
+    with pytest.raises(BadInput, match="has more fields than the 2 columns"):
+        load_table(line.only([(49_999, 2)]), parts)
 
 
 GOOD = [b"%d,x%d\n" % (k, k) for k in range(20)]

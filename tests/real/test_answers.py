@@ -80,6 +80,26 @@ def test_a_generator_that_yields_exceptions(tmp_path: Path, is_old: bool) -> Non
     assert "3 of 10 items failed with ValueError at score.py:6 in check, the first is item 3" in log
 
 
+def test_the_traceback_of_an_isolated_item_is_in_the_log_once(tmp_path: Path) -> None:
+    script = (
+        "def run(mini_batch, context):\n"
+        "    for index, path in enumerate(mini_batch):\n"
+        "        if path.endswith('3.txt'):\n"
+        "            raise ValueError('bad three')\n"
+        "        if path.endswith('8.txt'):\n"
+        "            context.fail(index, 'bad eight')\n"
+        "    return mini_batch\n"
+    )
+    isolating = PlanLine.decode(LINE).only([(0, 10)], isolates=True).encode()
+    with NodeRunner(tmp_path, script) as runner:
+        (answer,) = runner.run([isolating])
+    assert [group.ranges for group in answer.failures] == [((3, 1),), ((8, 1),)]
+    log = runner.log.read_text()
+    assert log.count("ValueError: bad three\n") == 1
+    assert log.count("bad eight\n") == 1
+    assert "1 of 10 items failed with ValueError at score.py:4 in run, the first is item 3" in log
+
+
 def test_the_last_words_of_a_single_range_may_be_short(tmp_path: Path) -> None:
     script = "def run(mini_batch):\n    return mini_batch[:1]\n"
     with NodeRunner(tmp_path, script) as runner:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import random
 import sys
@@ -113,6 +114,61 @@ def test_rows_that_raise_fail_alone_in_every_format(tmp_path: Path, form: str | 
     positions = failed["mini_batch"] * 100 + failed["position"]
     assert positions.tolist() == [k for k, number in enumerate(numbers) if not number]
     assert set(failed["error"]) == {"AttributeError"}
+
+
+CHANGES_CELLS = """
+def run(mini_batch):
+    results = []
+    for number, value in zip(mini_batch.number, mini_batch.value):
+        value["tags"].append(value.pop("key"))
+        if number in (3, 40):
+            raise ValueError(number)
+        results.append(value["tags"])
+    return results
+"""
+
+
+def test_parts_do_not_see_how_a_script_has_changed_cells_in_place(tmp_path: Path) -> None:
+    values = [{"number": k, "value": {"key": k, "tags": [-k]}} for k in range(64)]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(value) + "\n" for value in values))
+    config = ParallelRunConfig(
+        entry_script=script(tmp_path, CHANGES_CELLS), mini_batch_size="1MB", error_threshold=-1
+    )
+    run = submit(config, inputs=TabularDataset.from_json_lines_files(path))
+    assert end_of(run) == "Completed"
+    assert rows_of(run) == [str([-k, k]) for k in range(64) if k not in {3, 40}]
+    failed = run.failed_items()
+    assert list(zip(failed["position"], failed["error"], strict=True)) == [(3, "ValueError"), (40, "ValueError")]  # fmt: skip
+
+
+OPTIONAL_KEYS = """
+import os
+
+def run(mini_batch):
+    numbers = [int(os.path.basename(path)[:-4]) for path in mini_batch]
+    if not {3, 14, 17}.isdisjoint(numbers):
+        raise ValueError("bad")
+    return [{"b": k, "a": 2**60 + k} if k % 10 == 0 else {"a": k} for k in numbers]
+"""
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet", "jsonl"])
+def test_parts_of_dicts_with_optional_keys_are_one_table(
+    numbers: Path, tmp_path: Path, form: str
+) -> None:
+    config = ParallelRunConfig(
+        entry_script=script(tmp_path, OPTIONAL_KEYS),
+        mini_batch_size=10,
+        error_threshold=-1,
+        output_format=form,
+    )
+    run = submit(config, inputs=numbers)
+    assert end_of(run) == "Completed", run.snapshot()["reason"]
+    table = run.to_pandas()
+    expected = [k for k in range(60) if k not in {3, 14, 17}]
+    assert table["a"].tolist() == [k if k % 10 else 2**60 + k for k in expected]
+    assert table["b"].dropna().tolist() == [0, 10, 20, 30, 40, 50]
 
 
 def test_a_csv_with_rows_that_cannot_be_read(tmp_path: Path) -> None:

@@ -124,6 +124,24 @@ def test_only_a_deleted_or_changed_blob_fails(
     assert "in/30.txt' has changed since the run was planned" in changed["message"]
 
 
+def test_a_vanished_blob_fails_alone_in_its_mini_batch(
+    run_over: Callable[..., Run], network: BadNetwork, container: ContainerClient
+) -> None:
+    def meddle(method: str, path: str, _count: int) -> Fate:
+        if method == "GET" and path.endswith("00.txt"):  # the listing is complete
+            for name in ("in/05.txt", "in/20.txt", "in/27.txt"):
+                if container.get_blob_client(name).exists():
+                    container.delete_blob(name)
+        return "403" if path.endswith("33.txt") else "pass"
+
+    network.rule = meddle
+    run = run_over(mini_batch_size=20, run_max_try=1, error_threshold=4, retry_delay=0)
+    assert end_of(run) == "Completed"
+    assert rows_of(run) == rows_without(container, 5, 20, 27, 33)
+    failed = run.failed_items()
+    assert [Path(item).name for item in failed["item"]] == ["05.txt", "20.txt", "27.txt", "33.txt"]
+
+
 def _stagers(run: Run) -> list[psutil.Process]:
     return [
         process

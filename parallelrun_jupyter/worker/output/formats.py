@@ -220,12 +220,15 @@ def _is_of_records(result: Any, form: str) -> bool:
 def with_one_form(result: Any, form: str) -> Any:
     """Return a result of which all parts are encoded with the same columns.
 
-    Dicts of which some lack a key, or have the keys in another order, are a table of all the keys; parts
-    of the list would be tables with different columns.
+    Dicts or Series of which some lack a key, or have the keys in another order, are a table of all the
+    keys; parts of the list would be tables with different columns.
     """
-    if form == TEXT or _is_of_records(result, form):
+    if _is_of_records(result, form):
         return result
     try:
+        if form == TEXT:
+            frame = joined_frames(result)
+            return result if frame is None else frame
         return as_frame(result)
     except ImportError as error:
         raise BadResult("wrong_result", _missing_package(form, "pandas", error))

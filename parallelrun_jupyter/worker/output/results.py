@@ -7,7 +7,7 @@ import os
 
 from ..failures import BadResult, BadSettings
 from .formats import CSV, TEXT, encode_table, frame_text, joined_frames, text_rows
-from .values import is_frame, text_lines
+from .values import is_frame, shown, text_lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import in a worker
@@ -149,14 +149,14 @@ def counted(result: Any) -> Any:
 
 
 def holds_errors(result: Any) -> bool:
-    """Return whether elements of a result are exceptions."""
+    """Return whether elements of a result are exceptions, or perhaps classes of them."""
     if is_frame(type(result)) or str(getattr(result, "dtype", "object")) != "object":
         return False
     return _are_errors(set(map(type, result)))
 
 
 def _are_errors(kinds: set[type]) -> bool:
-    return any(issubclass(kind, BaseException) for kind in kinds)
+    return any(issubclass(kind, (BaseException, type)) for kind in kinds)
 
 
 def materialized(result: Any) -> Any:
@@ -177,6 +177,12 @@ def _consumed(result: Any) -> Any:
             "wrong_result",
             "run() is async: it returned a %s, which nothing awaits. Write a plain "
             "run(mini_batch) that returns asyncio.run(...)" % _kind(result),
+        )
+    if isinstance(result, BaseException):
+        raise BadResult(
+            "wrong_result",
+            "run() returned an exception, %s; raise it to fail the whole mini-batch, or %s"
+            % (shown(result), EXPECTED),
         )
     elements = materialized(result)
     if elements is result:

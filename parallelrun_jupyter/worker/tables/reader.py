@@ -14,18 +14,52 @@ if TYPE_CHECKING:  # typing is not worth its import in a worker
     from typing import Any, Iterator
 
     from ..plan_line import PlanLine
+    from .selection import Source, TableParts
 
 
-def load_table(line: PlanLine) -> Any:
+def load_table(line: PlanLine, parts: TableParts | None = None) -> Any:
     """Return the DataFrame of a plan line ``["t", ...]``, with a fresh index.
 
-    With ``items``, it has only these rows.
+    With ``items``, it has only these rows. Others are not parsed if that is possible, as they may be
+    broken.
+
+    Parameters
+    ----------
+    line
+        The plan line.
+    parts
+        The rows of the mini-batch, from `parts_of`, for several attempts with ``items``.
 
     Raises
     ------
     BadInput
         A file is gone, was changed, or cannot be read as the decided types.
     """
+    pd = _pandas()
+    if "items" not in line.extra:
+        return _whole(pd, line)
+    parts = parts or parts_of(line)
+    if parts.is_counted:
+        frames = [_arranged(pd, frame, table) for frame, table in parts.read(line.extra["items"])]
+        return _joined(pd, frames)
+    rows = [row for first, count in line.ranges_of_items for row in range(first, first + count)]
+    return _whole(pd, line).iloc[rows].reset_index(drop=True)
+
+
+def parts_of(line: PlanLine) -> TableParts:
+    """Return the rows of a mini-batch, to load parts of it.
+
+    Raises
+    ------
+    BadInput
+        A file cannot be read.
+    """
+    from .selection import TableParts
+
+    return TableParts(_pandas(), _sources(line), line.rows)
+
+
+def _pandas() -> Any:
     try:
         import pandas as pd
     except ImportError as error:
@@ -33,9 +67,7 @@ def load_table(line: PlanLine) -> Any:
             "tables are read with pandas, which this interpreter cannot import (%s); "
             "add pandas to the run's environment" % error
         )
-    if "items" in line.extra:
-        return _selected(pd, line, line.extra["items"])
-    return _whole(pd, line)
+    return pd
 
 
 def _whole(pd: Any, line: PlanLine) -> Any:
@@ -46,18 +78,7 @@ def _whole(pd: Any, line: PlanLine) -> Any:
     return _joined(pd, frames)
 
 
-def _selected(pd: Any, line: PlanLine, ranges: list[list[int]]) -> Any:
-    """Return only some rows; others are not parsed if that is possible, as they may be broken."""
-    from .selection import selected_rows
-
-    parts = selected_rows(pd, _sources(line), ranges, line.rows)
-    if parts is not None:
-        return _joined(pd, [_arranged(pd, frame, table) for frame, table in parts])
-    rows = [row for first, count in ranges for row in range(first, first + count)]
-    return _whole(pd, line).iloc[rows].reset_index(drop=True)
-
-
-def _sources(line: PlanLine) -> Iterator[tuple[str, list[int], dict[str, Any]]]:
+def _sources(line: PlanLine) -> Iterator[Source]:
     """Yield the path, the range and the table of each file, after a check that it is unchanged."""
     each = line.table.get("each") or [{}] * len(line.paths)
     for path, size, time, range_, own in zip(

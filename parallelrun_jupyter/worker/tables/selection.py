@@ -12,10 +12,10 @@ if TYPE_CHECKING:  # typing is not worth its import in a worker
     """The path, the range and the table of a file."""
 
 
-def selected_rows(
-    pd: Any, sources: Iterable[Source], ranges: list[list[int]], rows: int
-) -> list[tuple[Any, dict[str, Any]]] | None:
-    """Return a DataFrame, with its table, for each file that has selected rows.
+class TableParts:
+    """The rows of a mini-batch of tables, of which parts are read as often as needed.
+
+    The text of each file is read, and its rows are counted, once.
 
     Parameters
     ----------
@@ -23,36 +23,57 @@ def selected_rows(
         pandas.
     sources
         The files of the mini-batch.
-    ranges
-        First row and number of rows of each selected range, in the mini-batch.
     rows
         Number of rows of the mini-batch.
 
-    Returns
-    -------
-    list or None
-        None: the rows cannot be counted without parsing all of them.
+    Attributes
+    ----------
+    is_counted
+        Whether `read` works; otherwise the rows cannot be counted without parsing all of them.
 
     Raises
     ------
     BadInput
-        A file or a selected row cannot be read.
+        A file cannot be read.
     """
-    parts, first = [], 0
-    for path, range_, table in sources:
-        reader = _RowReader.of(pd, path, range_, table)
-        if reader is None:
-            return None
-        end = first + reader.count
-        own = [
-            (max(begin, first) - first, min(begin + count, end) - first)
-            for begin, count in ranges
-            if begin < end and begin + count > first
-        ]
-        if own:
-            parts.append((reader.read(own), table))
-        first = end
-    return parts if first == rows else None
+
+    def __init__(self, pd: Any, sources: Iterable[Source], rows: int) -> None:
+        self.is_counted = False
+        #: the rows before each file, its reader, and its table
+        self._files: list[tuple[int, _RowReader, dict[str, Any]]] = []
+        first = 0
+        for path, range_, table in sources:
+            reader = _RowReader.of(pd, path, range_, table)
+            if reader is None:
+                return
+            self._files.append((first, reader, table))
+            first += reader.count
+        self.is_counted = first == rows
+
+    def read(self, ranges: list[list[int]]) -> list[tuple[Any, dict[str, Any]]]:
+        """Return a DataFrame, with its table, for each file that has rows in some ranges.
+
+        Parameters
+        ----------
+        ranges
+            First row and number of rows of each range, in the mini-batch.
+
+        Raises
+        ------
+        BadInput
+            A row of these ranges cannot be read.
+        """
+        parts = []
+        for first, reader, table in self._files:
+            end = first + reader.count
+            own = [
+                (max(begin, first) - first, min(begin + count, end) - first)
+                for begin, count in ranges
+                if begin < end and begin + count > first
+            ]
+            if own:
+                parts.append((reader.read(own), table))
+        return parts
 
 
 class _RowReader:
@@ -99,15 +120,18 @@ class _TextReader(_RowReader):
 
     def read(self, own: list[tuple[int, int]]) -> Any:
         """Return the rows of these ranges."""
+        import copy  # pandas has imported it
+
         bounds = self._bounds
-        self._text.keep([(bounds[start][0], bounds[end - 1][1]) for start, end in own])
+        text = copy.copy(self._text)
+        text.keep([(bounds[start][0], bounds[end - 1][1]) for start, end in own])
         if self._table["format"] == "delimited":
             from .delimited import delimited_frame
 
-            return delimited_frame(self._pd, self._text, self._table)
+            return delimited_frame(self._pd, text, self._table)
         from .json_lines import json_frame
 
-        return json_frame(self._pd, self._text, self._table)
+        return json_frame(self._pd, text, self._table)
 
 
 class _ParquetReader(_RowReader):

@@ -368,10 +368,14 @@ def test_a_driver_finds_the_short_results_that_a_resume_drops(
     assert state.items_succeeded == 2 + 1 + 3
     write_resume(folder, request_)
     passed: list[Any] = []
-    monkeypatch.setattr(
-        "parallelrun_jupyter.engine.driver.Scheduler",
-        lambda *_, short_results, **__: passed.extend(short_results),
-    )
+
+    class NoScheduler:
+        state = RunState()
+
+        def __init__(self, *_: Any, short_results: list[Any], **__: Any) -> None:
+            passed.extend(short_results)
+
+    monkeypatch.setattr("parallelrun_jupyter.engine.driver.Scheduler", NoScheduler)
     driver = Driver(folder, lambda *_: NoPool())  # type: ignore[arg-type]
     driver.close()
     assert [(event.mini_batch, event.first, event.items) for event in passed] == expected

@@ -11,6 +11,7 @@ ITEMS, PER_MINI_BATCH = 100_000, 50
 BOUND = 1.5
 
 _SCRIPT = """
+import os
 import sys
 from hashlib import blake2b
 from random import Random
@@ -18,36 +19,36 @@ from random import Random
 _POISON = set(Random(0).sample(range(100_000), 1000))
 _CATCHES = sys.argv[1:] == ["catch"]
 
-def score(number):
-    digest = b"%d" % number
+def score(path):
+    with open(path, "rb") as file:
+        digest = file.read()
     for _ in range(100):
         digest = blake2b(digest).digest()
-    if number in _POISON:
-        raise ValueError("item %d cannot be scored" % number)
+    if int(os.path.basename(path)) in _POISON:
+        raise ValueError("%s cannot be scored" % path)
     return digest.hex()[:16]
 
-def guarded(number):
+def guarded(path):
     try:
-        return score(number)
+        return score(path)
     except ValueError as error:
         return error
 
 def run(mini_batch):
-    numbers = mini_batch["number"].tolist()
-    return [(guarded if _CATCHES else score)(number) for number in numbers]
+    one = guarded if _CATCHES else score
+    return [one(path) for path in mini_batch]
 """
 
 _RUN = """
 import json, os, sys
-from parallelrun_jupyter import ParallelRunConfig, TabularDataset, submit
+from parallelrun_jupyter import ParallelRunConfig, submit
 from parallelrun_jupyter.runs.journal.events import StateEntered
 folder, mode, tries = sys.argv[1:4]
 os.environ["PARALLELRUN_HOME"] = os.path.join(folder, "home")
 config = ParallelRunConfig(
-    entry_script=os.path.join(folder, "score.py"), mini_batch_rows=50,
+    entry_script=os.path.join(folder, "score.py"), mini_batch_size=50,
     run_max_try=int(tries), error_threshold=-1)
-table = TabularDataset.from_parquet_files(os.path.join(folder, "numbers.parquet"))
-run = submit(config, inputs=table, arguments=[mode])
+run = submit(config, inputs=os.path.join(folder, "in"), arguments=[mode])
 run.wait_for_completion(show_output=False)
 events = list(run.events(follow=False))
 began = next(e.at_ms for e in events if isinstance(e, StateEntered))
@@ -68,12 +69,11 @@ def _run(folder: Path, mode: str, tries: int) -> float:
 
 def measure(folder: Path, rounds: int) -> list[Figure]:
     """Measure runs with one percent of poison, isolated and caught."""
-    import pandas as pd
-
     place = folder / "items"
-    place.mkdir()
+    (place / "in").mkdir(parents=True)
     (place / "score.py").write_text(_SCRIPT)
-    pd.DataFrame({"number": range(ITEMS)}).to_parquet(place / "numbers.parquet")
+    for number in range(ITEMS):
+        (place / "in" / f"{number:06d}").write_bytes(b"%d" % number)
     times = interleave(
         rounds,
         isolated=lambda: _run(place, "raise", 3),

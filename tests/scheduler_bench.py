@@ -36,8 +36,8 @@ class Bench:
         self.scheduler = Scheduler(limits or Limits(), nodes, allocate, items_of, state, **resume)
         #: (mini_batch, attempt) -> its items, if not all
         self.ranges: dict[tuple[int, int], ItemRanges] = {}
-        #: the (mini_batch, attempt) pairs that the worker runs in parts
-        self.isolating: set[tuple[int, int]] = set()
+        #: (mini_batch, attempt) -> its suspect, for attempts that the worker runs in parts
+        self.isolating: dict[tuple[int, int], int] = {}
         self.now = state.at_ms if state else 0
         #: number of the part file of rows
         self.part = state.drivers if state else 0
@@ -65,13 +65,13 @@ class Bench:
             match action:
                 case sg.Record(event):
                     self.events.append(event)
-                case sg.Assign(node, first, count, attempt, ranges, isolates):
+                case sg.Assign(node, first, count, attempt, ranges, isolates, suspect):
                     self.assigned += [(node, k, attempt) for k in range(first, first + count)]
                     for mini_batch in range(first, first + count):
                         self.ranges[mini_batch, attempt] = ranges
-                        (self.isolating.add if isolates else self.isolating.discard)(
-                            (mini_batch, attempt)
-                        )
+                        self.isolating.pop((mini_batch, attempt), None)
+                        if isolates:
+                            self.isolating[mini_batch, attempt] = suspect
                 case sg.UploadPart():
                     self.uploads.append(action)
                 case sg.StopNodes(drain):

@@ -281,7 +281,9 @@ class Driver:
     def _assign(self, action: Assign) -> None:
         lines = self._plan.lines(action.first, action.count)
         if action.ranges:
-            line = PlanLine.decode(lines[0]).only(action.ranges, isolates=action.isolates)
+            line = PlanLine.decode(lines[0]).only(
+                action.ranges, isolates=action.isolates, suspect=action.suspect
+            )
             lines = [line.encode()]
         self._pool.assign(action.node, action.first, action.attempt, lines)
 

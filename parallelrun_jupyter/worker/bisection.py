@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .item_ranges import count_of, merged, split
+from .item_ranges import count_of, merged, split, without_item
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import in a worker
@@ -30,17 +30,24 @@ class Bisection:
     If the first half succeeds, the second one must fail, and is halved without a run. With k failing
     items among n, it takes at most 2k·log2(n) + k runs.
 
+    A suspect, if there is one, runs alone first, in place of a half; if it succeeds, later suspects
+    are ignored.
+
     Parameters
     ----------
     ranges
         The items of the attempt, two or more.
+    suspect
+        The item that probably made it fail; -1 for none.
     """
 
-    def __init__(self, ranges: Ranges) -> None:
+    def __init__(self, ranges: Ranges, suspect: int = -1) -> None:
         self._waiting: list[_Part] = []
         self._running: _Part | None = None
         self._probes = 0
-        self._halve(_Part(ranges))
+        self._suspect: _Part | None = None
+        self._trusts_suspects = True
+        self._divide(_Part(ranges), suspect)
 
     def __bool__(self) -> bool:
         """Return whether the search goes on."""
@@ -60,17 +67,19 @@ class Bisection:
     def succeeded(self) -> None:
         """Record that the running items have succeeded."""
         part, self._running = self._running, None
+        if part is not None and part is self._suspect:
+            self._trusts_suspects = False
         other = part.other_half if part is not None else None
         if other in self._waiting and other is not None and count_of(other.ranges) > 1:
             self._waiting.remove(other)
-            self._halve(other)
+            self._divide(other)
 
-    def failed(self) -> bool:
+    def failed(self, suspect: int = -1) -> bool:
         """Record that the running items have failed; return whether it was a single one."""
         part, self._running = self._running, None
         if part is None or count_of(part.ranges) == 1:
             return True
-        self._halve(part)
+        self._divide(part, suspect)
         return False
 
     def drop(self) -> None:
@@ -83,10 +92,16 @@ class Bisection:
         self._waiting = []
         return rest
 
-    def _halve(self, part: _Part) -> None:
+    def _divide(self, part: _Part, suspect: int = -1) -> None:
+        """Let the halves of a part run next, or a suspect and the others."""
         head, tail = split(part.ranges, count_of(part.ranges) // 2)
+        others = without_item(part.ranges, suspect) if self._trusts_suspects else part.ranges
+        is_suspicious = others != part.ranges
+        if is_suspicious:
+            head, tail = ((suspect, 1),), others
         first, second = _Part(head), _Part(tail)
         first.other_half = second
+        self._suspect = first if is_suspicious else None
         self._waiting[:0] = [first, second]
 
     def _probe(self) -> _Part:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from . import suspects
 from .answers import short_message
 from .bisection import ALIKE, Bisection
 from .context import load
@@ -95,7 +96,8 @@ class Parts:
         Runs a part; returns its number of rows, their bytes, and its answers as in the message
         "answered".
     describe
-        Returns the failure object of an exception; ``is_alone`` tells that a single item raised it.
+        Returns the failure object of an exception of a part; ``is_alone`` tells that a single item
+        raised it.
     """
 
     def __init__(
@@ -111,24 +113,25 @@ class Parts:
         self.results: list[list[int]] = []
         self.last_failure: dict[str, Any] = {}
 
-    def run(self, ranges: Ranges) -> str:
-        """Run a part; return its failure group, or an empty text if it has succeeded."""
+    def run(self, ranges: Ranges) -> tuple[str, int]:
+        """Run a part; return its failure group, or an empty text, and the item that probably failed."""
+        part = self._line.only(ranges)
         try:
-            rows, text, (results, groups) = self._answer(self._line.only(ranges))
+            rows, text, (results, groups) = self._answer(part)
         except BaseException as error:  # the user's code
             is_alone = count_of(ranges) == 1
-            failure = self.last_failure = self._describe(error, is_alone=is_alone)
+            failure = self.last_failure = self._describe(error, part, is_alone=is_alone)
             if is_alone:
                 self._add_failed(ranges[0], short_message(failure["message"]), failure)
                 self.rows += 1
-            return str(failure["group"])
+            return str(failure["group"]), int(failure.get("suspect", suspects.NONE))
         self.rows += rows
         self.results += results
         self._texts.append(text)
         for failed, messages, failure in groups:
             for pair, message in zip(failed, messages):
                 self._add_failed(pair, message, failure)
-        return ""
+        return "", suspects.NONE
 
     def _add_failed(self, pair: Any, message: str, failure: dict[str, Any]) -> None:
         pairs, _ = self._groups.setdefault((failure["group"], failure["kind"]), ([], failure))
@@ -158,7 +161,9 @@ def _joined(pairs: list[tuple[int, int, str]], failure: dict[str, Any]) -> list[
     return [ranges, messages, failure]
 
 
-def isolate(ranges: Ranges, run: Callable[[Ranges], str]) -> int:
+def isolate(
+    ranges: Ranges, run: Callable[[Ranges], tuple[str, int]], suspect: int = suspects.NONE
+) -> int:
     """Run items in ever smaller parts, until those that fail are alone.
 
     Parameters
@@ -166,7 +171,9 @@ def isolate(ranges: Ranges, run: Callable[[Ranges], str]) -> int:
     ranges
         The items, which have failed together.
     run
-        Runs a part; returns its failure group, or an empty text if it has succeeded.
+        Runs a part; returns its failure group and a suspect, or an empty text if it has succeeded.
+    suspect
+        The item that probably made them fail; -1 for none.
 
     Returns
     -------
@@ -174,17 +181,17 @@ def isolate(ranges: Ranges, run: Callable[[Ranges], str]) -> int:
         0 if every item was run. Otherwise the fault hits all items: so many failed alone, all at the
         same line, that the others were not run.
     """
-    search = Bisection(ranges)
+    search = Bisection(ranges, suspect)
     groups: set[str] = set()
     alike = 0
     has_succeeded = False
     while search:
         is_alike = len(groups) == 1 and not has_succeeded
-        group = run(search.next(probes=is_alike))
+        group, suspect = run(search.next(probes=is_alike))
         if not group:
             has_succeeded = True
             search.succeeded()
-        elif search.failed():
+        elif search.failed(suspect):
             groups.add(group)
             alike += 1
             if alike >= ALIKE and len(groups) == 1 and not has_succeeded:

@@ -50,6 +50,17 @@ def split(ranges: Ranges, count: int) -> tuple[Ranges, Ranges]:
     return ranges, ()
 
 
+def without_item(ranges: Ranges, item: int) -> Ranges:
+    """Return ranges without one item; the same ranges if they do not have it."""
+    rest: list[tuple[int, int]] = []
+    for first, count in ranges:
+        if first <= item < first + count:
+            rest += [(first, item - first), (item + 1, first + count - item - 1)]
+        else:
+            rest.append((first, count))
+    return tuple(pair for pair in rest if pair[1])
+
+
 def pieces(ranges: Ranges, limit: int) -> list[Ranges]:
     """Return ranges in pieces of at most ``limit`` items each; 0 for no limit."""
     divided = []

@@ -44,7 +44,7 @@ class PlanLine:
         ``items``: the items of the mini-batch that an attempt runs, if not all: ``[first, count]``
         of each range, in increasing order. Files have only the paths of these items; of a table,
         the worker selects these rows. ``isolates``: whether it runs the items in parts, to find
-        those that fail.
+        those that fail; ``suspect``: the one that probably does, or -1.
     """
 
     __slots__ = (
@@ -119,7 +119,7 @@ class PlanLine:
         """The items to run, as ``[first, count]`` of each range."""
         return list(self.extra.get("items") or [[0, self.item_count]])
 
-    def only(self, ranges: Any, *, isolates: bool = False) -> PlanLine:
+    def only(self, ranges: Any, *, isolates: bool = False, suspect: int = -1) -> PlanLine:
         """Return the line of an attempt that runs only some items of this mini-batch.
 
         Parameters
@@ -128,10 +128,13 @@ class PlanLine:
             ``(first, count)`` of each range of items, in increasing order.
         isolates
             Whether the worker runs the items in parts, to find those that fail.
+        suspect
+            The item that probably fails; -1 for none.
         """
         extra = dict(self.extra, items=[list(pair) for pair in ranges])
         if isolates:
             extra["isolates"] = True
+            extra["suspect"] = suspect
         columns: list[list[Any]] = [self.paths, self.sizes, self.versions]
         if not self.is_table:
             numbers = self._numbers_of(ranges)

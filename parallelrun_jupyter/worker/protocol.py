@@ -26,7 +26,8 @@ rows, {extra}]``: ``run`` receives the rows of these ranges as a DataFrame. With
 an attempt runs only these items, and is answered by "answered" or "failed"; with ``isolates`` too, the
 worker runs them in parts, to find those that fail alone. A failure is an object with ``kind, error,
 message, group, traceback, bases``; with ``retry_after_s`` if the script asks for a delay; with ``alike``,
-a number, if so many items failed alone at the same line, and none succeeded, that the others were not run.
+a number, if so many items failed alone at the same line, and none succeeded, that the others were not run;
+with ``suspect``, the position of the item that probably made it fail, which is then also in ``extra``.
 Positions of items count in the whole mini-batch; ``ranges`` are ``[first, count]``, with one message each.
 """
 

@@ -26,6 +26,7 @@ from .plan_line import PlanLine
 from .script import EntryScript
 from .status_page import StatusPage
 from .streams import UserStreams, WorkerLog
+from .suspects import NONE, suspect_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import in a worker
@@ -175,7 +176,8 @@ class Worker:
             if isinstance(error, FaultOfAll):
                 failure = error.failure
             else:
-                failure = self._describe(error, "run")
+                suspect = self._suspect_of(error, line)
+                failure = dict(self._describe(error, "run"), **suspect)
             reply = ["failed", mini_batch, attempt, items, int((now - began) * 1e6), failure]
             self._report(now, reply)
         else:
@@ -242,9 +244,8 @@ class Worker:
         self._table = self._load_table(line, mini_batch)
         answers = self._parts = []
         try:
-            alike = isolate(
-                tuple((first, count) for first, count in line.ranges_of_items), parts.run
-            )
+            ranges = tuple((first, count) for first, count in line.ranges_of_items)
+            alike = isolate(ranges, parts.run, line.extra["suspect"])
         finally:
             self._table = self._parts = None
         if alike:
@@ -273,10 +274,20 @@ class Worker:
         except (BadInput, MemoryError):
             return None  # each part loads its own rows, and fails alone
 
-    def _describe_part(self, error: BaseException, *, is_alone: bool) -> dict[str, Any]:
+    def _suspect_of(self, error: BaseException, line: PlanLine) -> dict[str, int]:
+        """Return the item that probably raised, as part of the failure object; empty if unknown."""
+        if not self._answers_items or line.item_count == 1 or is_out_of_memory(error):
+            return {}
+        suspect = suspect_of(error, line, self._roots)
+        return {} if suspect == NONE else {"suspect": suspect}
+
+    def _describe_part(
+        self, error: BaseException, part: PlanLine, *, is_alone: bool
+    ) -> dict[str, Any]:
         """Return the failure of a part; only that of a single item is logged."""
         self._reserve.release()
         self._leave_if_forked(error)
+        suspect = self._suspect_of(error, part)
         if is_out_of_memory(error):
             self._table = None  # the next parts load their own rows
         if is_alone:
@@ -286,7 +297,7 @@ class Worker:
             self._reserve.free_for(error)
             failure = describe(error, self._roots, "run")
         self._reserve.fill()
-        return failure
+        return dict(failure, **suspect)
 
     def _load(self, line: PlanLine, mini_batch: int) -> Any:
         """Return the argument of ``run()``; loading a table has its own clock."""

@@ -43,13 +43,14 @@ def end_attempt(
     mini_batch: int,
     attempt: int,
     run: Callable[[int, list[int]], sg.Failure | None],
+    hint: Callable[[list[int]], int] = lambda _: -1,
 ) -> int:
     """Run an attempt as a worker would; return the number of calls of run()."""
     items = bench.items_run(mini_batch, attempt)
     if (mini_batch, attempt) not in bench.isolating:
         failure = run(mini_batch, items)
         if failure is not None:
-            bench.fail(node, mini_batch, attempt, failure)
+            bench.fail(node, mini_batch, attempt, replace(failure, suspect=hint(items)))
         elif bench.ranges[mini_batch, attempt]:
             bench.answer(node, mini_batch, attempt, [])
         else:
@@ -59,24 +60,25 @@ def end_attempt(
     failed: dict[int, sg.Failure] = {}
     deadly: list[sg.Failure] = []
 
-    def run_part(ranges: Any) -> str:
+    def run_part(ranges: Any) -> tuple[str, int]:
         nonlocal calls
         calls += 1
         part = [item for first, count in ranges for item in range(first, first + count)]
         failure = run(mini_batch, part)
         if failure is None:
-            return ""
+            return "", -1
         if failure.kind in {"worker_lost", "timeout"}:
             deadly.append(failure)
             raise InterruptedError
         if len(part) == 1:
             failed[part[0]] = failure
         last[:] = [failure]
-        return failure.group
+        return failure.group, hint(part)
 
     last: list[sg.Failure] = []
     try:
-        alike = isolate(bench.ranges[mini_batch, attempt], run_part)
+        suspect = bench.isolating[mini_batch, attempt]
+        alike = isolate(bench.ranges[mini_batch, attempt], run_part, suspect)
     except InterruptedError:
         bench.fail(node, mini_batch, attempt, deadly[0])
         return calls
@@ -93,6 +95,7 @@ def drive(
     *,
     rng: Random | None = None,
     limit: int = 100_000,
+    hint: Callable[[list[int]], int] = lambda _: -1,
 ) -> Counter[int]:
     """Run everything that is assigned, in random order; return the calls of each mini-batch."""
     rng = rng or Random(0)
@@ -103,7 +106,7 @@ def drive(
         if not bench.assigned:
             break
         node, mini_batch, attempt = rng.choice(bench.assigned)
-        calls[mini_batch] += end_attempt(bench, node, mini_batch, attempt, run)
+        calls[mini_batch] += end_attempt(bench, node, mini_batch, attempt, run, hint)
         while bench.uploads:
             bench.upload()
     else:
@@ -181,7 +184,13 @@ def test_all_and_only_the_bad_items_fail_within_the_bound(items: int, data: st.D
     bad = data.draw(st.sets(st.integers(0, items - 1), max_size=7))
     bench = planned(items)
     fails = failing(bad)
-    calls = drive(bench, lambda _, chosen: fails(chosen))[0]
+    hints = {
+        "none": lambda _: -1,
+        "right": lambda part: min(bad.intersection(part)),
+        "wrong": lambda part: Random(len(part)).choice([*part, -1]),
+    }
+    hint = hints[data.draw(st.sampled_from(list(hints)))]
+    calls = drive(bench, lambda _, chosen: fails(chosen), hint=hint)[0]
     bench.stop_all()
     state = folded(bench.events)
     assert failed_items(state, items) == {(0, k) for k in bad}

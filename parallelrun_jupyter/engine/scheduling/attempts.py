@@ -123,9 +123,8 @@ class Attempts:
             first = mini_batch + 1
             is_on_trial = self._isolation.is_on_trial(division.group)
             selection = division.start(node, is_on_trial=is_on_trial)
-            yield Assign(
-                node, mini_batch, 1, division.attempt, selection.ranges, selection.isolates
-            )
+            how = selection.ranges, selection.isolates, selection.suspect
+            yield Assign(node, mini_batch, 1, division.attempt, *how)
         if end > first:
             yield Assign(node, first, end - first, attempt)
 

@@ -28,6 +28,8 @@ class Selection:
     isolates
         Whether the worker runs them in parts, because they have failed together: its answer names
         the items that fail alone.
+    suspect
+        The item that probably fails; -1 for none.
     """
 
     ranges: ItemRanges
@@ -35,6 +37,7 @@ class Selection:
     is_last_try: bool = False
     due_ms: int = 0
     isolates: bool = False
+    suspect: int = -1
 
     @property
     def count(self) -> int:
@@ -117,6 +120,7 @@ class Division:
         if by_worker:
             self.mark_failed()
             selection.isolates = True
+            selection.suspect = failure.suspect
             self.waiting.appendleft(selection)
         elif self.bisection:
             self.bisection.failed()

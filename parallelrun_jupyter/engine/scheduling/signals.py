@@ -36,6 +36,7 @@ class Failure:
     ``bases`` are the names of the exception's type and its base types, short and with their module.
     ``retry_after_s`` is the delay that the script asks for, or None. ``alike`` counts the items that
     a worker ran alone, and that all failed in this way, so that it stopped to isolate them.
+    ``suspect`` is the item that the script was probably working on, or -1.
     """
 
     kind: str
@@ -46,6 +47,7 @@ class Failure:
     bases: tuple[str, ...] = ()
     retry_after_s: float | None = None
     alike: int = 0
+    suspect: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,7 +362,7 @@ class Assign:
     """Assign mini-batches ``first`` to ``first + count - 1``, all at this attempt, to a node.
 
     With ``ranges`` it is one mini-batch, of which only these items are run; with ``isolates``, the
-    worker runs them in parts.
+    worker runs them in parts, and ``suspect`` first.
     """
 
     node: str
@@ -369,6 +371,7 @@ class Assign:
     attempt: int
     ranges: ItemRanges = ()
     isolates: bool = False
+    suspect: int = -1
 
 
 Piece: TypeAlias = tuple[int, int, int, int]

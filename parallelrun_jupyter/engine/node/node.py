@@ -29,6 +29,9 @@ from .worker_process import (
 _SAMPLE_S = 1.0
 _FIRST_SAMPLE_S = 0.2
 _POLL_S = 0.02
+_FAILURE_S = 0.001
+"""Seconds that the description of a failure takes at least."""
+
 _RESTART_DELAYS_S = (0.0, 0.0, 0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 
 
@@ -253,8 +256,8 @@ class Node:
                 worker.has_reported = True
                 worker.assigned.pop(mini_batch, None)
                 self._release(mini_batch)
-                worker.prefetch = 1
-                self.feeder.feed(worker)
+                seconds = max(duration_us / 1e6, _FAILURE_S)
+                self.feeder.on_done(worker, seconds, seconds, 1)
                 cause = attempt_failure(worker, failure_of(failure), mini_batch, self._kills)
                 return [
                     signals.AttemptErrored(

@@ -145,7 +145,8 @@ class Allocation(Protocol):
 class Pending:
     """Pending mini-batches, for any node: retries first, then those not assigned yet.
 
-    The driver receives the rows, so nodes upload nothing.
+    After a resume, the failures of earlier drivers come last: if they fail again, and end the run by
+    its limits, the others are done. The driver receives the rows, so nodes upload nothing.
 
     Parameters
     ----------
@@ -160,6 +161,8 @@ class Pending:
         self._state = state
         self._only_retries = False
         self._retries: deque[int] = deque()
+        #: failures of earlier drivers
+        self._earlier: deque[int] = deque()
         #: a heap of (time, mini-batch) of retries that wait for a time
         self._delayed: list[tuple[int, int]] = []
         #: the first mini-batch that was never assigned
@@ -167,7 +170,7 @@ class Pending:
 
     def __bool__(self) -> bool:
         """Return whether a retry is pending."""
-        return bool(self._retries or self._delayed)
+        return bool(self._retries or self._delayed or self._earlier)
 
     @property
     def is_exhausted(self) -> bool:
@@ -176,7 +179,7 @@ class Pending:
 
     def resume(self, retries: Sequence[int], *, only_these: bool) -> None:
         """Queue the retries."""
-        self._retries.extend(retries)
+        self._earlier.extend(retries)
         self._only_retries = only_these
 
     def next(self, _node: str, room: int, now_ms: int, /) -> list[Span]:
@@ -185,14 +188,20 @@ class Pending:
             self._retries.append(heappop(self._delayed)[1])
         spans: list[Span] = []
         while room > 0 and self._retries:
-            mini_batch = self._retries.popleft()
-            spans.append(Span(mini_batch, 1, self._state.tries.get(mini_batch, 0) + 1))
+            spans.append(self._again(self._retries.popleft()))
             room -= 1
         count = self._count_unassigned(room) if room > 0 and not self._only_retries else 0
         if count > 0:
             spans.append(Span(self._next, count, 1))
             self._next += count
+        elif self._state.plan_finished:
+            while room > 0 and self._earlier:
+                spans.append(self._again(self._earlier.popleft()))
+                room -= 1
         return spans
+
+    def _again(self, mini_batch: int) -> Span:
+        return Span(mini_batch, 1, self._state.tries.get(mini_batch, 0) + 1)
 
     def _count_unassigned(self, room: int) -> int:
         """Return how many of the next ``room`` mini-batches are consecutive and unassigned."""

@@ -452,3 +452,14 @@ def test_a_retry_waits_for_its_time_and_the_wait_is_no_stall() -> None:
     assert (bench.assigned, bench.stops) == ([], [])
     bench.wait(10_001)
     assert bench.assigned == [("n0", 0, 2)]
+
+
+def test_an_error_that_retry_on_leaves_out_is_named_once() -> None:
+    limits = Limits(run_max_try=3, error_threshold=-1, retry_on=frozenset({"ConectionError"}))
+    bench = planned(2, 3, limits)
+    for mini_batch in range(3):
+        bench.fail("n0", mini_batch, 1)
+    [warning] = bench.of_kind(ev.WarningRaised)
+    assert warning.text == (
+        "ValueError is not tried again: neither it nor a base of it is in retry_on (ConectionError)"
+    )

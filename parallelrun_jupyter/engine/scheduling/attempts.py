@@ -75,6 +75,7 @@ class Attempts:
         #: number of attempts before this driver, by mini-batch: a resume allows run_max_try more
         self._earlier_tries: dict[int, int] = {}
         self._has_warned_of_extra_rows = False
+        self._has_warned_of_final_error = False
         #: time of the signal that is handled, in milliseconds since the run's creation
         self.now = 0
         #: the latest time until which a retry waits
@@ -215,6 +216,7 @@ class Attempts:
             division = self._divide_rest(signal)  # its node was lost
         selection = self._end(division, signal)
         step = self._step_after(failure, division, selection)
+        self._warn_of_final_error(failure, selection)
         self._record_attempt(signal, division, selection, step)
         if step is _Step.RETRY:
             selection.tries += 1
@@ -391,6 +393,14 @@ class Attempts:
         if not self._has_warned_of_extra_rows:
             self._has_warned_of_extra_rows = True
             text = limits.extra_rows_warning(event.mini_batch, event.items, event.rows)
+            self._record(WarningRaised(self.now, text))
+
+    def _warn_of_final_error(self, failure: Failure, selection: Selection) -> None:
+        """Warn of the first error that only ``retry_on`` makes final: a name in it may be misspelled."""
+        is_final = not may_retry(failure, replace(self._limits, no_retry_on=frozenset()))
+        if is_final and self._has_try_left(selection) and not self._has_warned_of_final_error:
+            self._has_warned_of_final_error = True
+            text = limits.final_error_warning(failure.error, self._limits.retry_on)
             self._record(WarningRaised(self.now, text))
 
     def _count_isolated(self, division: Division, failure: Failure, count: int = 1) -> None:

@@ -238,6 +238,12 @@ def items_failed_event(
     )
 
 
+def final_error_warning(error: str, retry_on: frozenset[str]) -> str:
+    """Return the warning about an error that is not tried again."""
+    names = ", ".join(sorted(retry_on))
+    return f"{error} is not tried again: neither it nor a base of it is in retry_on ({names})"
+
+
 def hits_all_warning(group: str, count: int) -> str:
     """Return the warning about a fault of all items."""
     return (

@@ -41,13 +41,15 @@ def joined_csv(pieces: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, bytes
     held: list[bytes] = []
     last = -1
     for mini_batch, data in pieces:
-        if mini_batch != last and held:
-            yield from [(last, held[0])] if len(held) == 1 else _of_mini_batch(last, held)
-            held = []
-        last = mini_batch
-        held.append(data)
-    if held:
-        yield from _of_mini_batch(last, held)
+        if mini_batch == last:
+            held.append(data)
+            continue
+        if len(held) == 1:
+            yield last, held[0]
+        elif held:
+            yield from _of_mini_batch(last, held)
+        last, held = mini_batch, [data]
+    yield from _of_mini_batch(last, held)
 
 
 def _of_mini_batch(mini_batch: int, results: list[bytes]) -> Iterator[tuple[int, bytes]]:
@@ -82,9 +84,9 @@ def _joined(mini_batch: int, results: list[bytes], columns: str, earlier: str) -
             msg = (
                 f"run() returned for some items of mini-batch {mini_batch} the columns {columns}, but "
                 f"for others {earlier}. These items ran in several attempts, and rows without notes of "
-                "their types, as with your own to_csv options, cannot be joined. Let run() return the same columns for every "
-                "item (reindex), or remove the options, and submit again: a resume keeps the rows of "
-                "the items that succeeded, and would fail again."
+                "their types, as with your own to_csv options, cannot be joined. Let run() return the "
+                "same columns for every item (reindex), or remove the options, and submit again: a "
+                "resume keeps the rows of the items that succeeded, and would fail again."
             )
             raise OutputError(msg)
         header, start = split_header(data, at)

@@ -82,6 +82,8 @@ def promoted(schemas: list[pa.Schema]) -> list[pa.Schema]:
     schemas
         The schemas of one mini-batch, in the order of its rows.
     """
+    if len(schemas) == 1:
+        return schemas
     import pyarrow as pa
 
     names = dict.fromkeys(name for schema in schemas for name in schema.names)

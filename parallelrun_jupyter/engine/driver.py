@@ -207,7 +207,9 @@ class Driver:
 
     def _check_columns(self, event: Event) -> None:
         """End the run if the results so far cannot be written to one file."""
-        if isinstance(event, AttemptSucceeded | ItemsSucceeded) and event.length:
+        if isinstance(event, ItemsSucceeded):
+            self._schema_check.forget((event.part, event.offset))
+        elif isinstance(event, AttemptSucceeded) and event.length:
             reason = self._schema_check.conflict(event.mini_batch, (event.part, event.offset))
             if reason:
                 self._post(signals.OutputImpossible(reason))

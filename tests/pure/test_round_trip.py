@@ -25,7 +25,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from parallelrun_jupyter.runs.output.committed_rows import read_rows
-from parallelrun_jupyter.runs.output.merge import NoteLines, merge_rows, read_notes
+from parallelrun_jupyter.runs.output.merge import merge_rows
+from parallelrun_jupyter.runs.output.row_notes import NoteLines, read_notes
 from parallelrun_jupyter.worker.failures import BadResult
 from parallelrun_jupyter.worker.output.formats import FORMATS, HEADER_MARK, NOTE_MARK, with_header
 from parallelrun_jupyter.worker.output.results import CSV_OPTIONS, encode_result, read_frame_options

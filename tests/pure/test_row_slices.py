@@ -21,8 +21,9 @@ from parallelrun_jupyter.runs.journal.events import (
 )
 from parallelrun_jupyter.runs.output.committed_rows import read_rows
 from parallelrun_jupyter.runs.output.earlier_rows import results_of
-from parallelrun_jupyter.runs.output.merge import NoteLines, merge_rows, read_notes
+from parallelrun_jupyter.runs.output.merge import merge_rows
 from parallelrun_jupyter.runs.output.published import BLOCK_BYTES, BlockSums, Published
+from parallelrun_jupyter.runs.output.row_notes import NoteLines, read_notes
 from parallelrun_jupyter.runs.output.row_slices import decoded, encoded
 from parallelrun_jupyter.worker.output.formats import PARQUET, TEXT, encode_table, text_rows
 from parallelrun_jupyter.worker.output.results import CSV_OPTIONS

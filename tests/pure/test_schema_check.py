@@ -50,3 +50,14 @@ def test_rows_that_are_of_no_attempt_are_of_no_concern() -> None:
         check.add_rows(encode_table(pd.DataFrame({name: [1]}), "csv", CSV_OPTIONS), (0, number))
     assert not check.conflict(5, (0, 1)), "the first of its kind"
     assert not check.conflict(5, (3, 3))
+
+
+def test_rows_of_some_items_are_forgotten() -> None:
+    check = SchemaCheck("csv")
+    for number, name in enumerate("abc"):
+        check.add_rows(encode_table(pd.DataFrame({name: [1]}), "csv", CSV_OPTIONS), (0, number))
+    check.forget((0, 1))
+    check.forget((7, 7))
+    assert not check.conflict(5, (0, 0))
+    assert not check.conflict(5, (0, 1)), "nothing is left of them"
+    assert "for mini-batch 6 the columns 'c', but for mini-batch 5 'a'" in check.conflict(6, (0, 2))

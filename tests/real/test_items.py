@@ -171,6 +171,47 @@ def test_parts_of_dicts_with_optional_keys_are_one_table(
     assert table["b"].dropna().tolist() == [0, 10, 20, 30, 40, 50]
 
 
+OPTIONAL_KEYS_AND_DEATHS = """
+import os
+
+def run(mini_batch):
+    for path in mini_batch:
+        k = int(os.path.basename(path)[:-4])
+        if k == 27:
+            os._exit(3)
+        row = {"a": k}
+        if k % 20 in (9, 18):
+            row.update(n=2**60 + k, text="%03d" % k)
+        yield ValueError(k) if k == 33 else row
+"""
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_attempts_of_dicts_with_optional_keys_are_one_table(
+    numbers: Path, tmp_path: Path, form: str
+) -> None:
+    config = ParallelRunConfig(
+        entry_script=script(tmp_path, OPTIONAL_KEYS_AND_DEATHS),
+        mini_batch_size=20,
+        run_max_try=2,
+        error_threshold=-1,
+        output_format=form,
+    )
+    run = submit(config, inputs=numbers)
+    assert end_of(run) == "Completed", run.snapshot()["reason"]
+    ranges = [e for e in run.events(follow=False) if isinstance(e, ev.ItemsSucceeded)]
+    assert len({event.attempt for event in ranges}) > 1
+    table = run.to_pandas()
+    expected = [k for k in range(60) if k not in {27, 33}]
+    assert table["a"].tolist() == expected
+    assert str(table["n"].dtype) == "Int64"
+    with_keys = [k for k in expected if k % 20 in {9, 18}]
+    assert table["n"].dropna().tolist() == [2**60 + k for k in with_keys]
+    assert table["text"].dropna().tolist() == [f"{k:03d}" for k in with_keys]
+    assert list(run.failed_items()["error"]) == ["WorkerLost", "ValueError"]
+    assert_books(run)
+
+
 def test_a_csv_with_rows_that_cannot_be_read(tmp_path: Path) -> None:
     lines = [f"{k},{k * k}" for k in range(400)]
     lines[130] = "130,many,fields,too,many"

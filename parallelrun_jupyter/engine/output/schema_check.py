@@ -20,7 +20,8 @@ class SchemaCheck:
     """Compares the columns of results as they arrive, of the first mini-batch in each bundle.
 
     Long mini-batches arrive one in a bundle, and they are the ones for which an early end saves time.
-    All results are checked when the file is written.
+    Only results of whole mini-batches are compared: those of one mini-batch, for ranges of its items, may
+    have different columns. All results are checked when the file is written.
 
     Parameters
     ----------
@@ -56,6 +57,10 @@ class SchemaCheck:
         except OutputError as error:
             return str(error)
         return ""
+
+    def forget(self, place: tuple[int, int]) -> None:
+        """Forget the rows at a location: those of some items need not have all the columns."""
+        self._pending.pop(place, None)
 
     def _compare(self) -> None:
         ordered = sorted((number, schema) for schema, number in self._first.items())

@@ -17,8 +17,9 @@ from ...files import replacing
 from ...worker.output.formats import CSV, JSONL, TEXT
 from ..journal.events import IN_STORE, AttemptSucceeded, Event, ItemsSucceeded, RowsDropped
 from ..run_folder import RunFolder
-from .merge import AddNote, NoteLines, RowNotes, merge_rows, read_notes
+from .merge import AddNote, merge_rows
 from .published import BlockSums, write_published
+from .row_notes import NoteLines, RowNotes, read_notes
 from .typed_rows import csv_table, frame_of_records, json_table, lines_of
 
 if TYPE_CHECKING:

@@ -27,8 +27,8 @@ from ..journal.events import (
 from ..run_folder import RunFolder
 from ..run_record import RunRecord
 from .committed_rows import part_path, published_notes
-from .merge import Kind, RowNotes
 from .published import BLOCK_BYTES, Published, read_published
+from .row_notes import Kind, RowNotes
 from .row_slices import Rows, Slice, TableRows, decoded, encoded, encoded_group, row_ends
 
 _KEPT_BLOCKS = 8

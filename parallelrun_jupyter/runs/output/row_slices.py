@@ -20,7 +20,7 @@ from ...worker.output.formats import (
     with_note,
     without_header,
 )
-from .merge import Kind, without_codes
+from .row_notes import Kind, without_codes
 
 if TYPE_CHECKING:
     import pyarrow as pa

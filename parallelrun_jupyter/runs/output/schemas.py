@@ -72,6 +72,50 @@ def unify_schemas(schemas: Iterable[tuple[str, pa.Schema]]) -> pa.Schema | None:
     return None if first is None else _schema(list(columns.values()), index)
 
 
+def promoted(schemas: list[pa.Schema]) -> list[pa.Schema]:
+    """Return schemas that all have the columns of all, in the order in which they first appear.
+
+    A column that a schema lacks has no values there.
+
+    Parameters
+    ----------
+    schemas
+        The schemas of one mini-batch, in the order of its rows.
+    """
+    if len(schemas) == 1:
+        return schemas
+    import pyarrow as pa
+
+    names = dict.fromkeys(name for schema in schemas for name in schema.names)
+    if all(len(schema) == len(names) for schema in schemas):
+        return schemas
+    all_fields = [item for schema in schemas for item in schema]
+    typed = {item.name for item in all_fields if not pa.types.is_null(item.type)}
+    # pandas makes floats of None and absent values.
+    absent = {
+        name: pa.field(name, pa.null())
+        if name in typed
+        else pa.field(name, pa.float64(), metadata={ALL_MISSING: b"1"})
+        for name in names
+    }
+    wide = []
+    for schema in schemas:
+        fields = list({**absent, **{item.name: item for item in schema}}.values())
+        wide.append(pa.schema(fields, metadata=schema.metadata))
+    return wide
+
+
+def filled(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Return a table with the columns of a schema that it lacks, without values."""
+    import pyarrow as pa
+
+    if table.num_columns == len(schema):
+        return table
+    for name in set(schema.names) - set(table.column_names):
+        table = table.append_column(name, pa.nulls(len(table)))
+    return table
+
+
 @dataclass(slots=True)
 class _Column:
     """One column, unified over the mini-batches so far."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...worker.output import column_notes as letters
 from ...worker.output.formats import with_whole_numbers
-from .merge import Kind, RowNotes
+from .row_notes import Kind, RowNotes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -98,7 +98,7 @@ def csv_table(data: bytes, notes: RowNotes) -> pd.DataFrame:
         else _column(_pieces(raw[name].tolist(), name, c, notes))
         for c, name in enumerate(names)
     }
-    return _with_index(pd.DataFrame(columns), kinds)
+    return restore_index(pd.DataFrame(columns), kinds)
 
 
 def _is_pandas_3() -> bool:
@@ -166,7 +166,7 @@ def json_table(data: bytes, notes: RowNotes) -> pd.DataFrame:
             name: _column(_pieces([record[name] for record in records], name, number, notes))
             for number, name in enumerate(names)
         }
-        return _with_index(pd.DataFrame(columns), kinds)
+        return restore_index(pd.DataFrame(columns), kinds)
     frames = []
     start = 0
     for rows, kind, codes in notes.ranges:
@@ -181,7 +181,7 @@ def json_table(data: bytes, notes: RowNotes) -> pd.DataFrame:
     return table
 
 
-def _with_index(frame: pd.DataFrame, kinds: list[Kind]) -> pd.DataFrame:
+def restore_index(frame: pd.DataFrame, kinds: list[Kind]) -> pd.DataFrame:
     """Return a table with its first columns as the index, if the notes have one."""
     indexes = [(kind or {}).get("index") for kind in kinds]
     names = indexes[0]
@@ -198,17 +198,17 @@ def _column(pieces: list[Piece]) -> Any:
     A piece without values gets the type of the others.
     """
     kinds = [note[1] for values, note, codes in pieces if codes or not all(map(_is_gap, values))]
-    kind = _kind_with_gaps(kinds[0]) if kinds else ""
+    kind = kind_with_gaps(kinds[0]) if kinds else ""
     columns = []
     for values, note, codes in pieces:
         if kind and not codes and note[1] not in kinds and all(map(_is_gap, values)):
             columns.append(restored([None] * len(values), [note[0], kind]))
         else:
             columns.append(restored(values, note, codes))
-    return columns[0] if len(columns) == 1 else _joined(columns)
+    return columns[0] if len(columns) == 1 else concatenated(columns)
 
 
-def _joined(columns: list[Any]) -> Any:
+def concatenated(columns: list[Any]) -> Any:
     """Concatenate columns as pandas does, but keep whole numbers exact."""
     import pandas as pd
 
@@ -232,7 +232,7 @@ _EXACT_IN_FLOATS = 1 << 53
 """Floats represent every whole number up to this."""
 
 
-def _kind_with_gaps(kind: str) -> str:
+def kind_with_gaps(kind: str) -> str:
     """Return the kind for values of a kind and gaps; empty if pandas may choose."""
     if kind.startswith(("int", "uint")):
         return "UInt64" if kind == "uint64" else "Int64"

@@ -186,7 +186,7 @@ def test_a_run_is_resumed_with_what_had_failed(server: Jupyter, numbers: Path) -
     )
     run = start(numbers, str(script), error_threshold=10, run_max_try=1)
     run.wait_for_completion(show_output=False)
-    assert run.snapshot()["failed"] == 1
+    assert run.snapshot()["items_failed"] == 1
     mark.touch()
     wrong = {"failed_only": True, "group": "AssertionError at mends.py:9 in run"}
     status, _, answer = ask(server, f"/{run.run_id}/resume", "POST", wrong)
@@ -196,7 +196,7 @@ def test_a_run_is_resumed_with_what_had_failed(server: Jupyter, numbers: Path) -
     status, _, answer = ask(server, f"/{run.run_id}/resume", "POST", right)
     assert (status, answer) == (202, {})
     assert run.wait_for_completion(show_output=False) == "Completed"
-    assert run.snapshot()["failed"] == 0
+    assert run.snapshot()["items_failed"] == 0
     status, _, answer = ask(server, f"/{run.run_id}/resume", "POST", {})
     assert status == 409
     assert "nothing to resume" in answer["message"]

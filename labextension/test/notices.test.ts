@@ -26,9 +26,13 @@ test('a run that is well has no notices', () => {
 test('an update names the run whose rows it took, and counts the other items', () => {
   const reused = { run_id: '20260101-abc', items: 999_990, changed: 2, new: 8, gone: 3 };
   const words = '999,990 items taken from run 20260101-abc, 10 run: 8 new, 2 changed; 3 gone';
-  assert.equal(shown({ reused }), words);
-  const all = '1 item taken from run 20260101-abc, 0 run';
-  assert.equal(shown({ reused: { ...reused, items: 1, changed: 0, new: 0, gone: 0 } }), all);
+  assert.equal(shown({ reused, items: 1_000_000 }), words);
+  const none = { ...reused, items: 1, changed: 0, new: 0, gone: 0 };
+  assert.equal(shown({ reused: none, items: 1 }), '1 item taken from run 20260101-abc, 0 run');
+  assert.equal(
+    shown({ reused: none, items: 4 }),
+    '1 item taken from run 20260101-abc, 3 run: 3 without a row there',
+  );
 });
 
 test('a limit of items in a call is shown', () => {

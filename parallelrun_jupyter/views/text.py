@@ -100,18 +100,26 @@ def note_lines(snapshot: Snapshot) -> list[str]:
     lines = []
     reused = snapshot["reused"]
     if reused is not None:
-        lines.append(reused_line(reused))
+        lines.append(reused_line(reused, snapshot["items"]))
     if snapshot["items_per_call"]:
         most = plural(snapshot["items_per_call"], "item")
         lines.append(f"run() receives at most {most}: more do not fit into memory")
     return lines
 
 
-def reused_line(reused: Reused) -> str:
-    """Return the origin of reused results: ``90 items taken from run r1, 10 run: 8 new, 2 changed``."""
-    counts = ((reused["new"], "new"), (reused["changed"], "changed"))
+def reused_line(reused: Reused, items: int) -> str:
+    """Return the origin of reused results: ``90 items taken from run r1, 10 run: 8 new, 2 changed``.
+
+    The others of the run's ``items`` have no row there, for example because they failed.
+    """
+    without_row = max(0, items - reused["items"] - reused["new"] - reused["changed"])
+    counts = (
+        (reused["new"], "new"),
+        (reused["changed"], "changed"),
+        (without_row, "without a row there"),
+    )
     kinds = ", ".join(f"{count:,} {word}" for count, word in counts if count)
-    to_run = f"{reused['new'] + reused['changed']:,} run"
+    to_run = f"{reused['new'] + reused['changed'] + without_row:,} run"
     gone = f"; {reused['gone']:,} gone" if reused["gone"] else ""
     taken = f"{plural(reused['items'], 'item')} taken from run {reused['run_id']}"
     return f"{taken}, {to_run}{f': {kinds}' if kinds else ''}{gone}"

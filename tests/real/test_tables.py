@@ -80,9 +80,7 @@ def test_an_output_of_two_schemas_fails_and_names_the_mini_batches(
     assert "submit again" in reason
 
 
-def test_bad_rows_cost_nothing_but_themselves(
-    start: Callable[..., Run], tmp_path: Path
-) -> None:
+def test_bad_rows_cost_nothing_but_themselves(start: Callable[..., Run], tmp_path: Path) -> None:
     good, bad = tmp_path / "a.csv", tmp_path / "b.csv"
     good.write_text("id,price\n" + "".join(f"{k},1.5\n" for k in range(100)))
     bad.write_text("id,price\n1,2.5\n2,2.5,oops\n")

@@ -31,7 +31,7 @@ export class Notices implements Section {
     const reused = snapshot.reused ?? null; // outputs of earlier versions lack these
     const most = snapshot.items_per_call ?? 0;
     setHidden(this.reused, !reused);
-    setText(this.reused, reused ? reusedText(reused) : '');
+    setText(this.reused, reused ? reusedText(reused, snapshot.items) : '');
     setHidden(this.limit, most === 0);
     const words = t(
       'run() receives at most {0}: more do not fit into memory',
@@ -72,16 +72,19 @@ export class Notices implements Section {
 }
 
 /** Tells where the results of an update come from, in the words of the Python views. */
-function reusedText({ run_id: run, items, changed, new: added, gone }: Reused): string {
+function reusedText(reused: Reused, total: number): string {
+  const { run_id: run, items, changed, new: added, gone } = reused;
+  const withoutRow = Math.max(0, total - items - added - changed);
   const kinds = [
     added ? t('{0} new', count(added)) : '',
     changed ? t('{0} changed', count(changed)) : '',
+    withoutRow ? t('{0} without a row there', count(withoutRow)) : '',
   ].filter(Boolean);
   const taken = t(
     '{0} taken from run {1}, {2} run',
     plural(items, 'item'),
     run,
-    count(added + changed),
+    count(added + changed + withoutRow),
   );
   const rest = gone ? `; ${t('{0} gone', count(gone))}` : '';
   return `${taken}${kinds.length > 0 ? `: ${kinds.join(', ')}` : ''}${rest}`;

@@ -107,6 +107,8 @@ class RunState:
     answers: dict[int, Answers] = field(default_factory=dict)
     #: most items that a call of run() may receive, since more do not fit into memory; 0: no limit
     items_per_call: int = 0
+    #: mini-batches that were taken whole from another run
+    mini_batches_taken: int = 0
     #: the update that took rows from another run
     reused: ResultsReused | None = None
     #: failure group of the last attempt, by mini-batch
@@ -330,6 +332,7 @@ class RunState:
         self.items_failed += event.items - event.items_succeeded
         self.rows += event.rows
         if not event.worker:  # taken from another run: it says nothing about the rate of this run
+            self.mini_batches_taken += isinstance(event, AttemptSucceeded)
             self.throughput.rebase(self.done, self.items_done)
             return
         if not event.duration_us and isinstance(event, ItemsSucceeded):

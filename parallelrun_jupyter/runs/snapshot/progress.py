@@ -97,12 +97,15 @@ def pace(state: RunState, at_ms: int, *, is_live: bool) -> Pace:
 def rate(state: RunState, at_ms: int, *, is_live: bool) -> tuple[float, float, float]:
     """Return mini-batches per second, items per second, and the seconds that these cover.
 
-    The rate of an ended run is its total divided by its elapsed time, as displayed.
+    The rate of an ended run is its total, without what was taken from another run, divided by its
+    elapsed time, as displayed.
     """
     if is_live:
         return state.throughput.recent(at_ms)
     seconds = max(state.throughput.elapsed_ms(at_ms), 1) / 1000
-    return state.done / seconds, state.items_done / seconds, seconds
+    taken = state.reused.items if state.reused is not None else 0
+    mini_batches = state.done - state.mini_batches_taken
+    return mini_batches / seconds, (state.items_done - taken) / seconds, seconds
 
 
 def eta(state: RunState, at_ms: int) -> tuple[float, float, float] | None:

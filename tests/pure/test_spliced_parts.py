@@ -331,3 +331,13 @@ def test_the_memory_of_an_index_is_that_of_its_parts() -> None:
     assert [(g[0].low, g[0].high, g[0].mini_batches) for g, _ in groups] == [
         ((100 * k, 0), (100 * k + 99, 0), 100) for k in range(10)
     ]
+
+
+@given(st.integers(1, 1 << 48), st.integers(0, 1 << 20), st.text(max_size=5))
+def test_a_new_name_sorts_before_any_next_part(later: int, first: int, seed: str) -> None:
+    before = f"part-{first:09d}-{later & ((1 << 48) - 1) or 1:012x}.parquet"
+    name = splicer._new_name(first, seed, before)
+    assert name < before
+    assert part_process._OURS.fullmatch(name)
+    again = splicer._new_name(first, seed, name)
+    assert again < name

@@ -7,7 +7,6 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
-from itertools import count
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -177,11 +176,14 @@ def _new_name(first: int, seed: str, before: str) -> str:
 
     If the next part begins with the same mini-batch, the rest of the name decides their order.
     """
-    names = (
-        PART_NAME.format(first, hashlib.sha256(f"{seed}{salt}".encode()).hexdigest()[:12])
-        for salt in count()
-    )
-    return next(name for name in names if not before or name < before)
+    suffix = hashlib.sha256(seed.encode()).hexdigest()[:12]
+    name = PART_NAME.format(first, suffix)
+    if not before or name < before:
+        return name
+    start = PART_NAME.format(first, "").removesuffix(".parquet")
+    later = before.removeprefix(start).removesuffix(".parquet")
+    # A lower number of the same length, and then the suffix: it sorts before the later name.
+    return PART_NAME.format(first, f"{max(0, int(later, 16) - 1):0{len(later)}x}{suffix}")
 
 
 def mini_batches_text(low: tuple[int, int], high: tuple[int, int]) -> str:

@@ -106,7 +106,7 @@ def test_what_failed_is_printed_with_commands_for_a_terminal(numbers: Path, tmp_
         "        raise KeyError('first')\n    raise ValueError('second')\n"
     )
     words = ("-i", numbers, "--mini-batch-size", 30, "--run-max-try", 1, "--error-threshold", -1)
-    done = parallelrun("run", script, *words, "--no-isolate-failures")
+    done = parallelrun("run", script, *words)
     [run] = Run.list()
     assert (
         f"'parallelrun failures {run.run_id}' lists the failed attempts, 'parallelrun"

@@ -446,7 +446,8 @@ class RunState:
             status = self.statuses[mini_batch]
             answers = self.answers.get(mini_batch)
             if status == FAILED:
-                lost_in = answers.last_group if answers else self.failed_in[mini_batch]
+                by_item = answers is not None and bool(answers.failed)
+                lost_in = answers.last_group if answers and by_item else self.failed_in[mini_batch]
                 self.groups[lost_in].mini_batches_lost -= 1
                 self.failed -= 1
             elif status == PARTLY:

@@ -77,7 +77,7 @@ def measure(folder: Path, rounds: int) -> list[Figure]:
     times = interleave(
         rounds,
         isolated=lambda: _run(place, "raise", 3),
-        caught=lambda: _run(place, "catch", 1),
+        caught=lambda: _run(place, "catch", 3),
     )
     return [
         Figure(

@@ -51,6 +51,14 @@ class ItemFailed(Exception):
     """An item failed for a reason that the script gave as a text."""
 
 
+class FaultOfAll(Exception):
+    """A fault that seems to hit all items of a mini-batch; ``failure`` describes it."""
+
+    def __init__(self, failure: dict[str, Any]) -> None:
+        super(FaultOfAll, self).__init__(failure["message"])
+        self.failure = failure
+
+
 class BadSettings(Exception):
     """The worker cannot start with these settings; the message names the remedy."""
 

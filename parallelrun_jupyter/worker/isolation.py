@@ -7,7 +7,7 @@ from .answers import short_message
 from .bisection import ALIKE, Bisection
 from .context import load
 from .failures import BadInput
-from .item_ranges import count_of
+from .item_ranges import count_of, items_in
 from .output.values import may_hold_arrays
 from .tables.reader import parts_of
 
@@ -18,14 +18,6 @@ if TYPE_CHECKING:  # typing is not worth its import in a worker
     from .item_ranges import Ranges
     from .plan_line import PlanLine
     from .tables.selection import TableParts
-
-
-class FaultOfAll(Exception):
-    """The fault seems to hit all items; ``failure`` describes it."""
-
-    def __init__(self, failure: dict[str, Any]) -> None:
-        super(FaultOfAll, self).__init__(failure["message"])
-        self.failure = failure
 
 
 class LoadedTable:
@@ -46,9 +38,7 @@ class LoadedTable:
         except BadInput:
             self._parts = parts_of(line)
             return
-        positions = (
-            k for first, count in line.ranges_of_items for k in range(first, first + count)
-        )
+        positions = items_in(line.ranges_of_items)
         self._numbers = {position: number for number, position in enumerate(positions)}
         #: the columns with cells that the script may change in place
         self._nested = [
@@ -62,11 +52,7 @@ class LoadedTable:
         """Return the rows of a part, in a DataFrame of its own."""
         if self._parts is not None:
             return load(line, self._parts)
-        numbers = [
-            self._numbers[k]
-            for first, count in line.ranges_of_items
-            for k in range(first, first + count)
-        ]
+        numbers = [self._numbers[position] for position in items_in(line.ranges_of_items)]
         frame = self._frame.iloc[numbers].reset_index(drop=True)
         if not self._nested:
             return frame

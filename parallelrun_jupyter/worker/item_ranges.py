@@ -4,7 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import in a worker
-    from typing import Iterable
+    from typing import Any, Iterable, Iterator
 
     Ranges = tuple[tuple[int, int], ...]
 
@@ -12,6 +12,12 @@ if TYPE_CHECKING:  # typing is not worth its import in a worker
 def count_of(ranges: Iterable[tuple[int, int]]) -> int:
     """Return the number of items."""
     return sum(count for _, count in ranges)
+
+
+def items_in(ranges: Iterable[Any]) -> Iterator[int]:
+    """Yield the positions of the items."""
+    for first, count in ranges:
+        yield from range(first, first + count)
 
 
 def merged(ranges: Iterable[tuple[int, int]]) -> Ranges:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 
+from .item_ranges import items_in
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import in a worker
-    from typing import Any, Iterator
+    from typing import Any
 
 _JSON = json.JSONDecoder()  # json.loads takes a third longer
 
@@ -148,7 +150,7 @@ class PlanLine:
         own = iter(self.ranges_of_items)
         (first, count), start = next(own), 0
         numbers = []
-        for item in _items_in(ranges):
+        for item in items_in(ranges):
             while item >= first + count:
                 start += count
                 first, count = next(own)
@@ -169,8 +171,3 @@ class PlanLine:
     def files(self) -> list[tuple[str, int, Any]]:
         """Path, size and version of each file; nothing if their versions are elsewhere."""
         return list(zip(self.paths, self.sizes, self.versions))
-
-
-def _items_in(ranges: Any) -> Iterator[int]:
-    for first, count in ranges:
-        yield from range(first, first + count)

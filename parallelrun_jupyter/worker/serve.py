@@ -11,14 +11,20 @@ import time
 import zlib
 
 from . import own_package, protocol, status_page
-from .answers import FailedItems, answers_of, failed_text, pieces_of_dicts
 from .azureml import finder
 from .child_loop import die_with_parent
 from .context import load, with_context
 from .error_types import is_out_of_memory
-from .failures import SHORT_RESULT, BadInput, BadResult, describe, line_of, short_result
+from .failures import (
+    SHORT_RESULT,
+    BadInput,
+    BadResult,
+    FaultOfAll,
+    describe,
+    line_of,
+    short_result,
+)
 from .gc_free_imports import GcFreeImports
-from .isolation import FaultOfAll, LoadedTable, Parts, isolate
 from .memory_reserve import MemoryReserve
 from .output.formats import CSV, PARQUET
 from .output.results import HoldsErrors, encode_result, materialized, read_frame_options
@@ -26,7 +32,6 @@ from .plan_line import PlanLine
 from .script import EntryScript
 from .status_page import StatusPage
 from .streams import UserStreams, WorkerLog
-from .suspects import NONE, suspect_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import in a worker
@@ -34,6 +39,7 @@ if TYPE_CHECKING:  # typing is not worth its import in a worker
 
     from .answers import Answers
     from .context import Failed
+    from .isolation import LoadedTable, Parts
 
     Answered = tuple[list[list[int]], list[list[Any]]]
     """The results of ranges of items, and the failures of others, as in the message "answered"."""
@@ -167,6 +173,8 @@ class Worker:
                 self._log_short(rows, items)
             self._streams.end_mini_batch(time.monotonic() - began)
             if answered is not None and answered[1]:
+                from .answers import failed_text
+
                 text_of_failed = failed_text(answered[1], items, self._logged)
                 self._log.write_lines(b"ERROR", text_of_failed.encode("utf-8"))
         except BaseException as error:  # the user's code
@@ -215,6 +223,8 @@ class Worker:
                 return rows, text, None
             except HoldsErrors:
                 pass
+        from .answers import FailedItems, answers_of  # only for single items
+
         answers = answers_of(result, line, failed, self._form)
         results, text = self._encode_pieces(answers.pieces)
         if self._parts is not None:
@@ -240,6 +250,8 @@ class Worker:
             self._leave_if_forked()
             return answered
 
+        from .isolation import Parts, isolate  # only after a failure
+
         parts = Parts(line, answer, self._describe_part)
         self._table = self._load_table(line, mini_batch)
         answers = self._parts = []
@@ -257,6 +269,8 @@ class Worker:
         """Return the results of all parts and their bytes, with the same columns if that is possible."""
         if self._append_rows and self._form in (CSV, PARQUET):
             try:
+                from .answers import pieces_of_dicts
+
                 pieces = pieces_of_dicts(answers, self._form)
                 if pieces:
                     return self._encode_pieces(pieces)
@@ -269,6 +283,8 @@ class Worker:
         if not line.is_table:
             return None
         self._page.write(status_page.LOADING, mini_batch, time.monotonic())
+        from .isolation import LoadedTable
+
         try:
             return LoadedTable(line)
         except (BadInput, MemoryError):
@@ -278,6 +294,8 @@ class Worker:
         """Return the item that probably raised, as part of the failure object; empty if unknown."""
         if not self._answers_items or line.item_count == 1 or is_out_of_memory(error):
             return {}
+        from .suspects import NONE, suspect_of
+
         suspect = suspect_of(error, line, self._roots)
         return {} if suspect == NONE else {"suspect": suspect}
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from .failures import is_under
+from .item_ranges import items_in
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import in a worker
@@ -33,8 +34,7 @@ def suspect_of(error: BaseException, line: PlanLine, roots: list[str]) -> int:
         Folders of the user's code.
     """
     positions: dict[Any, int] = {}
-    items = (k for first, count in line.ranges_of_items for k in range(first, first + count))
-    for number, position in enumerate(items):
+    for number, position in enumerate(items_in(line.ranges_of_items)):
         positions[number if line.is_table else line.paths[number]] = position
     for names in reversed(list(_variables(error, roots))):
         held = {positions[key] for key in map(_key_of, names.values()) if key in positions}

@@ -29,9 +29,8 @@ from parallelrun_jupyter.runs.journal.events import (
     WorkerReady,
     WorkerStarted,
 )
-from parallelrun_jupyter.runs.journal.state import RunState
 from tests.conftest import SCRIPTS
-from tests.real.conftest import end_of, rows_of
+from tests.real.conftest import assert_books, end_of, rows_of
 
 BACKENDS = ["local", "dask"]
 
@@ -270,13 +269,3 @@ def test_poison_is_isolated_under_kills_and_resumes(
     bad = [k for k, kind in enumerate(kinds) if kind != "good"]
     assert numbers == bad
     assert failed["error"].tolist() == [ERRORS[kinds[k]] for k in bad]
-
-
-def assert_books(run: Run) -> RunState:
-    """Check at every prefix of the journal: items in = succeeded + failed + left."""
-    state = RunState()
-    for event in run.events(follow=False):
-        state.apply(event)
-        assert state.planned_items >= state.items_succeeded + state.items_failed >= 0
-        assert state.planned >= state.done
-    return state

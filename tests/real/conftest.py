@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from parallelrun_jupyter import ParallelRunConfig, Run, submit
+from parallelrun_jupyter.runs.journal.state import RunState
 from tests.azurite_process import ACCOUNT, KEY, Azurite
 from tests.conftest import SCRIPTS
 
@@ -70,3 +71,13 @@ def end_of(run: Run, timeout_s: float = TIMEOUT_S) -> str:
 def rows_of(run: Run) -> list[str]:
     """Return the rows of a completed run."""
     return list(run.to_pandas()["row"])
+
+
+def assert_books(run: Run) -> RunState:
+    """Check at every prefix of the journal: items in = succeeded + failed + left."""
+    state = RunState()
+    for event in run.events(follow=False):
+        state.apply(event)
+        assert state.planned_items >= state.items_succeeded + state.items_failed >= 0
+        assert state.planned >= state.done
+    return state

@@ -15,27 +15,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from parallelrun_jupyter import ParallelRunConfig, Run, TabularDataset, submit
+from parallelrun_jupyter import ParallelRunConfig, TabularDataset, submit
 from parallelrun_jupyter.runs.journal import events as ev
-from parallelrun_jupyter.runs.journal.state import RunState
 from tests.conftest import SCRIPTS
-from tests.real.conftest import end_of, rows_of
+from tests.real.conftest import assert_books, end_of, rows_of
 
 
 def script(tmp_path: Path, text: str) -> str:
     path = tmp_path / "score.py"
     path.write_text(text)
     return str(path)
-
-
-def assert_books(run: Run) -> RunState:
-    """Check at every prefix of the journal: items in = succeeded + failed + left."""
-    state = RunState()
-    for event in run.events(follow=False):
-        state.apply(event)
-        assert state.planned_items >= state.items_succeeded + state.items_failed >= 0
-        assert state.planned >= state.done
-    return state
 
 
 PICTURES = """

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 from ..failures import BadInput
+from ..item_ranges import items_in
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import in a worker
@@ -42,7 +43,7 @@ def load_table(line: PlanLine, parts: TableParts | None = None) -> Any:
     if parts.is_counted:
         frames = [_arranged(pd, frame, table) for frame, table in parts.read(line.extra["items"])]
         return _joined(pd, frames)
-    rows = [row for first, count in line.ranges_of_items for row in range(first, first + count)]
+    rows = list(items_in(line.ranges_of_items))
     return _whole(pd, line).iloc[rows].reset_index(drop=True)
 
 

@@ -248,6 +248,25 @@ class Uses(TypedDict):
     gpu: str
 
 
+class CallProgress(TypedDict):
+    """How much of a call of ``run()`` is done, and of how much; None if unknown.
+
+    ``unit`` is ``item`` if these are the items of the mini-batch, '' if the script counts something else.
+    """
+
+    done: int
+    of: int | None
+    unit: str
+
+
+def call_progress(worker: WorkerState) -> CallProgress | None:
+    """Return the progress within the call that a worker runs, or None."""
+    if worker.progress is None or worker.phase != "running":
+        return None
+    done, of, counts_items = worker.progress
+    return CallProgress(done=done, of=of if of >= 0 else None, unit="item" if counts_items else "")
+
+
 def timeline(state: RunState, workers: Sequence[WorkerState], at_ms: int) -> tuple[int, list[Lane]]:
     """Return the start of the timeline (ms), and the bars of the workers, ended ones included.
 

@@ -15,7 +15,7 @@ from ..run_record import RunRecord
 from . import progress
 from .hints import hint_of
 from .mini_batches import Grid, grid
-from .progress import Budget, Lane, Pace, Straggler, Uses, timeline, uses
+from .progress import Budget, CallProgress, Lane, Pace, Straggler, Uses, timeline, uses
 
 SHOWN_WORKERS = 50
 SHOWN_GROUPS = 10
@@ -39,6 +39,7 @@ class WorkerRow(Uses):
     succeeded: int
     failed: int
     restarts: int
+    progress: CallProgress | None
 
 
 class GroupRow(TypedDict):
@@ -218,6 +219,7 @@ def _worker_row(worker: WorkerState, at_ms: int) -> WorkerRow:
         succeeded=worker.succeeded,
         failed=worker.failed,
         restarts=worker.restarts,
+        progress=progress.call_progress(worker),
         **uses(worker, at_ms),
     )
 

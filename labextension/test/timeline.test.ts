@@ -113,7 +113,7 @@ test('bars have the colors of their states, and a failure a notch as well', () =
 });
 
 test('the running bar is filled as far as its call is, and says it', () => {
-  const progress = { done: 3, of: 10, unit: '' };
+  const progress = [3, 10, 0];
   draw({ workers: [worker({ worker: 'n0w1', mini_batch: 6, since_s: 10, progress })] });
   press(chart, 'End');
   assert.equal(described(), 'n0w1: mini-batch 6, running, 3 of 10, 10 s');

@@ -84,9 +84,9 @@ test('a call that tells its progress has a bar and a count, and the column stays
   const table = find(workers.node, 'table');
   assert.ok(table.classList.contains('pr-no-progress'));
   const told = [
-    worker({ progress: { done: 3, of: 10, unit: '' } }),
-    worker({ worker: 'n0w1', progress: { done: 1, of: 1, unit: 'item' } }),
-    worker({ worker: 'n0w2', progress: { done: 1200, of: null, unit: '' } }),
+    worker({ progress: [3, 10, 0] }),
+    worker({ worker: 'n0w1', progress: [1, 1, 1] }),
+    worker({ worker: 'n0w2', progress: [1200, -1, 0] }),
   ];
   workers.draw(output({ workers: told }), 0);
   assert.ok(!table.classList.contains('pr-no-progress'));

@@ -124,7 +124,7 @@ def _facts(snapshot: Snapshot) -> str:
 
 def _calls(snapshot: Snapshot) -> list[str]:
     """Return a line for each of the first workers whose call of ``run()`` tells its progress."""
-    told = [row for row in snapshot["workers"] if row.get("progress") is not None]
+    told = [row for row in snapshot["workers"] if row.get("progress")]
     return [f"{row['worker']}: {activity(row)}" for row in told[:_SHOWN_CALLS]]
 
 

@@ -6,7 +6,6 @@ import unicodedata
 
 from ..errors import visible
 from ..formatting import format_duration, plural
-from ..runs.snapshot.progress import CallProgress
 from ..runs.snapshot.snapshot import GroupRow, Reused, Snapshot, WorkerRow
 
 BAR_CELLS = 24
@@ -186,17 +185,16 @@ def activity(row: WorkerRow) -> str:
     if row["mini_batch"] >= 0:
         doing += f", mini-batch {row['mini_batch']:,}"
     progress = row.get("progress")  # missing in snapshots of older versions
-    if progress is not None:
-        doing += f", {call_progress_text(progress)}, for {format_duration(row['since_s'])}"
+    if progress:
+        doing += f", {call_progress_text(*progress)}, for {format_duration(row['since_s'])}"
     return doing
 
 
-def call_progress_text(progress: CallProgress) -> str:
+def call_progress_text(done: int, of: int, counts_items: int) -> str:
     """Return the progress within a call of ``run()``: ``3 of 10``, or ``37 of 100 items``."""
-    done, of, unit = progress["done"], progress["of"], progress["unit"]
-    if of is None:
+    if of < 0:
         return f"{done:,} done"
-    return f"{done:,} of {plural(of, unit) if unit else f'{of:,}'}"
+    return f"{done:,} of {plural(of, 'item') if counts_items else f'{of:,}'}"
 
 
 def text_view(snapshot: Snapshot) -> str:

@@ -17,7 +17,7 @@ from ..runs.logs.reader import LOG_LEVELS
 from ..runs.snapshot.attempts import AttemptRow
 from ..runs.snapshot.failed_item_pages import FailedItemRow, FailedItems
 from ..runs.snapshot.mini_batches import Grid, MiniBatchDetail
-from ..runs.snapshot.progress import Budget, CallProgress, Lane, Straggler
+from ..runs.snapshot.progress import Budget, Lane, Straggler
 from ..runs.snapshot.snapshot import GroupRow, Reused, Snapshot, WorkerRow
 from .html import GLYPHS
 from .mime_bundle import RUN_MIME, RunOutput
@@ -28,7 +28,6 @@ from .text import PHASES
 
 TARGET = Path(__file__).parents[2] / "labextension" / "src" / "model" / "wire.ts"
 _SHAPES = (
-    CallProgress,
     WorkerRow,
     GroupRow,
     Budget,

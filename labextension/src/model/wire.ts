@@ -41,13 +41,6 @@ export const LOG_LEVELS: Readonly<Record<string, number>> = {
   ...{ DEBUG: 10, INFO: 20, STDOUT: 20, WARNING: 30, STDERR: 30, ERROR: 40, CRITICAL: 50 },
 };
 
-/** How much of a call of ``run()`` is done, and of how much; None if unknown. */
-export interface CallProgress {
-  readonly done: number;
-  readonly of: number | null;
-  readonly unit: string;
-}
-
 /** Activity and resources of a worker; ``restarts`` counts the workers that it has replaced. */
 export interface WorkerRow {
   readonly cpu_percent: number | null;
@@ -65,7 +58,7 @@ export interface WorkerRow {
   readonly succeeded: number;
   readonly failed: number;
   readonly restarts: number;
-  readonly progress: CallProgress | null;
+  readonly progress: readonly number[];
 }
 
 /** Failures raised at the same line; ``hint`` suggests a remedy, or is ''. */

@@ -1,6 +1,6 @@
 import { callProgressText, shareOfCall } from '../model/call_progress';
 import { count, duration } from '../model/format';
-import type { CallProgress, RunOutput, Snapshot } from '../model/wire';
+import type { RunOutput, Snapshot } from '../model/wire';
 import { noun, t } from '../model/words';
 import { Chart, type Colors } from './chart';
 import { el } from './dom';
@@ -22,7 +22,7 @@ interface Bar {
   readonly count: number;
   readonly outcome: number;
   readonly isRunning: boolean;
-  readonly progress: CallProgress | null;
+  readonly progress: readonly number[];
 }
 
 /** The recent and the running mini-batches of each worker, in the last minute. */
@@ -111,7 +111,7 @@ class Lanes extends Chart {
       context.fillStyle = colors.page; // a notch, so that a failure is recognizable without its color
       context.fillRect(x, y + height / 2 - 1, width, 2);
     }
-    const share = bar.progress && shareOfCall(bar.progress);
+    const share = shareOfCall(bar.progress);
     if (share) {
       context.fillStyle = colors.done; // lower than a bar, so that it is no mini-batch that is done
       context.fillRect(x, y + height - 4, width * share, 4);
@@ -155,7 +155,7 @@ class Lanes extends Chart {
     const several = `${count(bar.count)} ${noun('mini-batch', bar.count)}`;
     const subject = bar.count > 1 ? several : t('mini-batch {0}', count(bar.miniBatch));
     const time = duration((bar.end - bar.start) / 1000);
-    const progress = bar.progress ? `, ${callProgressText(bar.progress)}` : '';
+    const progress = bar.progress.length ? `, ${callProgressText(bar.progress)}` : '';
     return `${bar.worker}: ${subject}, ${stateOf(bar)}${progress}, ${time}`;
   }
 
@@ -192,7 +192,7 @@ function barsOf(snapshot: Snapshot, until: number): Bar[] {
   return snapshot.lanes.flatMap(({ worker, bars }, lane) => {
     const finished = bars.map(([start = 0, length = 0, miniBatch = -1, size = 1, outcome = 1]) => {
       const span = { lane, worker, start, end: start + length };
-      const kind = { outcome, isRunning: false, progress: null };
+      const kind = { outcome, isRunning: false, progress: [] };
       return { ...span, miniBatch, count: size, ...kind };
     });
     const row = workers.get(worker);
@@ -200,7 +200,7 @@ function barsOf(snapshot: Snapshot, until: number): Bar[] {
       return finished;
     }
     const start = 1000 * (snapshot.at_s - row.since_s);
-    const progress = row.progress ?? null; // missing in snapshots of older versions
+    const progress = row.progress ?? []; // missing in snapshots of older versions
     const running = { miniBatch: row.mini_batch, count: 1, outcome: 0, isRunning: true, progress };
     return [...finished, { lane, worker, start, end: until, ...running }];
   });

@@ -1,6 +1,6 @@
 import { callProgressText, shareOfCall } from '../model/call_progress';
 import { clock, count, megabytes, plural } from '../model/format';
-import { type CallProgress, PHASES, type RunOutput, type WorkerRow } from '../model/wire';
+import { PHASES, type RunOutput, type WorkerRow } from '../model/wire';
 import { t } from '../model/words';
 import { button, el, Rows, setHidden, setText } from './dom';
 import type { Section } from './section';
@@ -65,7 +65,7 @@ export class Workers implements Section {
     const hasGpu = snapshot.workers.some((row) => row.gpu_percent !== null);
     this.table.classList.toggle('pr-no-gpu', !hasGpu);
     // The column stays, so that the table does not jump when a call ends.
-    this.showsProgress ||= snapshot.workers.some((row) => row.progress);
+    this.showsProgress ||= snapshot.workers.some((row) => row.progress?.length);
     this.table.classList.toggle('pr-no-progress', !this.showsProgress);
     this.rows.draw(byNode(snapshot.workers));
   }
@@ -86,7 +86,7 @@ export class Workers implements Section {
         setText(number, miniBatch >= 0 ? count(miniBatch) : '');
         setHidden(number, miniBatch < 0);
         this.drawRow(cells, row);
-        part.draw(row.progress ?? null); // missing in snapshots of older versions
+        part.draw(row.progress ?? []); // missing in snapshots of older versions
         drawUsages(usages, row);
       }
     };
@@ -118,11 +118,11 @@ class Part {
     cell.append(this.bar, this.text);
   }
 
-  draw(progress: CallProgress | null): void {
-    const share = progress && shareOfCall(progress);
+  draw(progress: readonly number[]): void {
+    const share = shareOfCall(progress);
     setHidden(this.bar, share === null);
     this.fill.style.width = `${(100 * (share ?? 0)).toFixed(1)}%`;
-    setText(this.text, progress ? callProgressText(progress) : '');
+    setText(this.text, progress.length ? callProgressText(progress) : '');
   }
 }
 

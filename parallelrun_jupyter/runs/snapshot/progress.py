@@ -248,23 +248,10 @@ class Uses(TypedDict):
     gpu: str
 
 
-class CallProgress(TypedDict):
-    """How much of a call of ``run()`` is done, and of how much; None if unknown.
-
-    ``unit`` is ``item`` if these are the items of the mini-batch, '' if the script counts something else.
-    """
-
-    done: int
-    of: int | None
-    unit: str
-
-
-def call_progress(worker: WorkerState) -> CallProgress | None:
-    """Return the progress within the call that a worker runs, or None."""
-    if worker.progress is None or worker.phase != "running":
-        return None
-    done, of, counts_items = worker.progress
-    return CallProgress(done=done, of=of if of >= 0 else None, unit="item" if counts_items else "")
+def call_progress(worker: WorkerState) -> list[int]:
+    """Return the progress within the call that a worker runs, as in its row; empty without."""
+    has_progress = worker.progress is not None and worker.phase == "running"
+    return list(worker.progress or ()) if has_progress else []
 
 
 def timeline(state: RunState, workers: Sequence[WorkerState], at_ms: int) -> tuple[int, list[Lane]]:

@@ -124,6 +124,14 @@ class MiniBatchContext:
         Number of its first item (a file, or a row of a table), from 0 over all inputs.
     """
 
+    # Set by the rare calls that tell how far they are.
+    #: the item that runs: its position in the mini-batch, and its start
+    _item = (NONE, 0.0)
+    #: the positions in the mini-batch of the items that `run()` received
+    _positions: list[int] | None = None
+    #: how much is done, and of how much, if the script tells
+    _progress: tuple[int, int] | None = None
+
     def __init__(
         self,
         line: PlanLine,
@@ -137,12 +145,6 @@ class MiniBatchContext:
         self._failed = failed
         self._page = page
         self._call = page.sequence if page is not None else 0
-        #: the item that runs: its position in the mini-batch, and its start
-        self._item = (NONE, 0.0)
-        #: the positions in the mini-batch of the items that `run()` received
-        self._positions: list[int] | None = None
-        #: how much is done, and of how much, if the script tells
-        self._progress: tuple[int, int] | None = None
         self.partition_key_value = key_values(line.extra.get("keys", {}))
         self.dataset = MiniBatchDataset(line)
         self.minibatch_index = mini_batch

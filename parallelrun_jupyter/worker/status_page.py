@@ -20,7 +20,9 @@ PHASES = ("starting", "init", "waiting", "loading", "running", "stopping")
 SIZE = 128
 _ACTIVITY = struct.Struct("=QqqdQ")  # sequence, phase, mini-batch, since, sequence again
 _PROGRESS = struct.Struct("=QQqqqqdQ")  # sequence, that of the activity, progress, sequence
+_SEQUENCE = struct.Struct("=Q")
 _PROGRESS_AT = 64
+_PROGRESS_OF = _PROGRESS_AT + _SEQUENCE.size
 _TRIES = 8
 
 NONE = -1
@@ -44,7 +46,7 @@ class StatusPage:
         self._map = mmap.mmap(fd, SIZE)
         self.sequence = 0
         self._next = itertools.count(1).__next__  # threads of the script may write at once
-        self._last: Any = (0, STARTING, -1, 0.0)
+        self._last: Any = (0, STARTING, -1, 0.0, 0)
         self._last_progress: Any = (0, 0)
 
     def write(self, phase: int, mini_batch: int, since: float) -> None:
@@ -73,7 +75,7 @@ class StatusPage:
         A half-written page returns its last whole value; the next read gets the new one.
         """
         self._last = self._read(_ACTIVITY, 0) or self._last
-        _, phase, mini_batch, since = self._last
+        _, phase, mini_batch, since, _ = self._last
         return phase, mini_batch, since
 
     def read_progress(self) -> tuple[int, int, int, int, float] | None:
@@ -81,22 +83,24 @@ class StatusPage:
 
         It belongs to the activity that `read` has returned last.
         """
+        # Most scripts tell no progress, and the node asks often.
+        if _SEQUENCE.unpack_from(self._map, _PROGRESS_OF)[0] != self._last[0]:
+            return None
         self._last_progress = self._read(_PROGRESS, _PROGRESS_AT) or self._last_progress
         is_of_activity = 0 < self._last_progress[1] == self._last[0]
-        return self._last_progress[2:] if is_of_activity else None
+        return self._last_progress[2:-1] if is_of_activity else None
 
     def _read(self, record: struct.Struct, offset: int) -> Any:
-        """Return the fields of a record and its sequence number before them; None if it is not whole.
+        """Return the fields of a record, with its sequence numbers; None if it is not whole.
 
         Both sequence numbers are equal in a copy that a write has overtaken in the middle, but then
         a second copy differs.
         """
-        end = offset + record.size
+        fields = record.unpack_from(self._map, offset)
         for _ in range(_TRIES):
-            copy = self._map[offset:end]
-            fields = record.unpack(copy)
-            if 0 < fields[0] == fields[-1] and copy == self._map[offset:end]:
-                return fields[:-1]
+            last, fields = fields, record.unpack_from(self._map, offset)
+            if last == fields and 0 < fields[0] == fields[-1]:
+                return fields
         return None
 
     def close(self) -> None:

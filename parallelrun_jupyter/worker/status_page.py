@@ -23,7 +23,7 @@ _PROGRESS = struct.Struct("=QQqqqqdQ")  # sequence, that of the activity, progre
 _SEQUENCE = struct.Struct("=Q")
 _PROGRESS_AT = 64
 _PROGRESS_OF = _PROGRESS_AT + _SEQUENCE.size
-_TRIES = 8
+_TRIES = 50
 
 NONE = -1
 """In place of a position or a total that is unknown."""

@@ -144,6 +144,37 @@ def test_a_run_is_seen_to_move_while_another_cell_blocks_the_kernel_and_to_end(
     assert [e for e in page.errors if not any(known in e for known in KNOWN_ERRORS)] == []
 
 
+def test_a_long_call_shows_how_far_it_is(open_page: Open) -> None:
+    cell = (
+        '%%parallelrun --input "numbers/00*.txt" --mini-batch-size 5 --workers 2 --name epochs\n'
+        "import time\n"
+        "def run(mini_batch, context):\n"
+        "    for epoch in range(12):\n"
+        "        context.progress(epoch, 12)\n"
+        "        time.sleep(0.6)\n"
+        "    return mini_batch\n"
+    )
+    page = open_page([LOAD, cell])
+    page.run(0)
+    page.run(1)
+    view = page.view(1)
+    view.locator(".pr-workers tbody tr", has_text=" of 12").first.wait_for()
+    view.locator("summary", has_text="Timeline").click()
+    shown: dict[int, float] = {}
+    while view.get_attribute("data-state") != "Completed":
+        for text, share in view.locator(".pr-workers td:nth-child(5)").evaluate_all(
+            "cells => cells.filter((cell) => cell.clientWidth > 0).map((cell) => [cell.textContent, cell.querySelector('span > span')"
+            ".clientWidth / cell.querySelector('span').clientWidth])"
+        ):
+            if text:
+                shown[int(text.partition(" of 12")[0])] = share
+        if len(shown) == 4:
+            shot(page, "call-progress")
+        time.sleep(0.1)
+    assert len(shown) >= 4, shown
+    assert shown == {epoch: pytest.approx(epoch / 12, abs=0.02) for epoch in shown}
+
+
 def test_a_run_is_canceled_while_the_kernel_is_busy(open_page: Open) -> None:
     page = open_page([LOAD, run_cell(0.5), BLOCK])
     page.run(0)

@@ -87,7 +87,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
         self._packed = packed
         self._names: dict[str, str] = {}
         self.dispatch_table = ChainMap(
-            {types.CodeType: self._reduce_code}, cloudpickle.Pickler.dispatch_table
+            {types.CodeType: self._reduce_code, io.TextIOWrapper: _reduce_file},
+            cloudpickle.Pickler.dispatch_table,
         )
         is_new = protocol > _PLAIN_PROTOCOL
         super().__init__(file, protocol, keep_if_large if is_new else None)
@@ -112,6 +113,14 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
                 self._packed.sources[inside] = text
                 self._names[filename] = f"{NOTEBOOK_ROOT}/{inside}"
         return self._names[filename]
+
+
+def _reduce_file(file: Any) -> Any:
+    """Refuse an open file: cloudpickle would pass the rest of its text."""
+    if file is not sys.stdout and file is not sys.stderr:
+        msg = "cannot pickle an open file"
+        raise TypeError(msg)
+    return cloudpickle.Pickler.dispatch_table[io.TextIOWrapper](file)
 
 
 def notebook_name() -> str:

@@ -449,6 +449,10 @@ def _short_path(path: str) -> str:
 
 def _snapshot(script: Script, folder: run_folder.RunFolder) -> None:
     """Copy the script or its source directory into the run's folder."""
+    if script.source_directory is not None:
+        left_out = copy_source(script.source_directory, folder.script)
+        if left_out:
+            warnings.warn(left_out, stacklevel=4)
     if script.text is not None:
         (folder.script / script.path.name).write_text(script.text, encoding="utf-8")
     elif script.source_directory is None:
@@ -456,10 +460,6 @@ def _snapshot(script: Script, folder: run_folder.RunFolder) -> None:
         settings = script.path.with_name(SETTINGS_FILE)
         if settings.is_file():
             shutil.copyfile(settings, folder.script / SETTINGS_FILE)
-    else:
-        left_out = copy_source(script.source_directory, folder.script)
-        if left_out:
-            warnings.warn(left_out, stacklevel=4)
 
 
 def _credentials(record: RunRecord) -> dict[str, str]:

@@ -6,6 +6,7 @@ import contextlib
 import linecache
 import os
 import sys
+import tempfile
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -101,6 +102,24 @@ class Trial:
             os.chdir(cwd)
             os.environ.clear()
             os.environ.update(environ)
+
+
+def copies(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return copies of variables, as workers get them.
+
+    Raises
+    ------
+    ConfigError
+        A value cannot be pickled.
+    """
+    if not values:
+        return {}
+    from .by_value import pack_all, write  # cloudpickle takes a while to import
+
+    packed = pack_all(values)
+    with tempfile.TemporaryDirectory(prefix="parallelrun-try-") as folder:
+        write(Path(folder), packed)
+        return load_uses(folder, {name: one.python for name, one in packed.items()})
 
 
 def _failed_text(failed: Sequence[tuple[int, BaseException, str]], items: str) -> str:

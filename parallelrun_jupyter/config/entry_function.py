@@ -71,7 +71,7 @@ def entry(
     """
     for role, function in (("init", init), ("shutdown", shutdown)):
         if function is not None:
-            _check(function, role, 0, f"@entry({role}=load) with def load(): ...")
+            _check(function, role, 0, f"a function without parameters for @entry({role}=...)")
 
     def mark(function: Any) -> Any:
         _check(function, "run", 1, "def run(mini_batch) or def run(mini_batch, context)")
@@ -115,5 +115,8 @@ def _check(function: Any, role: str, arguments: int, expected: str) -> None:
             continue
         return
     called = "with the mini-batch, or with it and its context" if arguments else "without arguments"
-    msg = f"{name}{signature} is called {called}. Write {expected}."
+    parameters = ", ".join(
+        str(one.replace(annotation=one.empty)) for one in signature.parameters.values()
+    )
+    msg = f"{name}({parameters}) is called {called}. Write {expected}."
     raise EntryScriptError(msg)

@@ -132,9 +132,10 @@ class Worker:
         try:
             values: dict[str, Any] = {}
             if self._uses["names"]:
-                from .uses import load_uses
+                from .uses import load_uses, name_in_main
 
                 values = load_uses(self._uses["folder"], self._uses["names"])
+                name_in_main(values)
             script = EntryScript(self._script_path, values)
             self._run_line = line_of(script.run)
             self._run = with_context(script.run, self._load)

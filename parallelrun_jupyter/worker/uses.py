@@ -53,13 +53,27 @@ def load_uses(folder: str, uses: dict[str, str]) -> dict[str, Any]:
     if any(uses.values()):
         _check_interpreter(uses)
         register_sources(folder)
-    values = {name: _load(folder, name) for name in uses}
-    main = sys.modules.get("__main__")
-    for name, value in values.items():
-        # Pickled objects of a class of the notebook name it as __main__.NAME.
-        if getattr(value, "__module__", None) == "__main__" and not hasattr(main, name):
+    return {name: _load(folder, name) for name in uses}
+
+
+def name_in_main(values: dict[str, Any]) -> None:
+    """Make the classes and functions of the notebook attributes of the worker's ``__main__``.
+
+    Pickles refer to them as ``__main__.NAME``.
+    """
+    main = sys.modules["__main__"]
+    of_notebook = [(value.__name__, value) for value in _made]
+    for name, value in [*values.items(), *of_notebook]:
+        has_name = isinstance(value, (type, type(name_in_main)))
+        if has_name and value.__module__ == "__main__" and not hasattr(main, name):
             setattr(main, name, value)
-    return values
+    del _made[:]
+
+
+_made: list[type] = []
+"""Classes of the notebook that loaded pickles have made."""
+
+_MAKERS = ("_make_skeleton_class", "_make_skeleton_enum")
 
 
 def _check_interpreter(uses: dict[str, str]) -> None:
@@ -101,11 +115,12 @@ def _load(folder: str, name: str) -> Any:
     import pickle
 
     class Unpickler(pickle.Unpickler):
-        """Finds the modules that numpy 2 has renamed, in both directions."""
+        """Notes the classes that it makes, and finds what was in other modules before numpy 2."""
 
         def find_class(self, module: str, attribute: str) -> Any:
             try:
-                return super(Unpickler, self).find_class(module, attribute)
+                found = super(Unpickler, self).find_class(module, attribute)
+                return _noting(found) if attribute in _MAKERS else found
             except ImportError:
                 if not module.startswith("numpy._core"):
                     raise
@@ -132,6 +147,17 @@ def _load(folder: str, name: str) -> Any:
         if isinstance(error, ImportError):
             message += " Install that module for the workers' interpreter, %s." % sys.executable
         raise BadSettings(message) from error
+
+
+def _noting(make: Any) -> Any:
+    """Return a function of cloudpickle that makes a class, such that the class is noted."""
+
+    def noting(*arguments: Any) -> Any:
+        made = make(*arguments)
+        _made.append(made)
+        return made
+
+    return noting
 
 
 def map_buffers(path: str) -> list[Any]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import linecache
 import os
 import pickle
 import struct
@@ -27,6 +26,7 @@ from ..errors import ConfigError
 from ..formatting import format_bytes
 from ..worker.uses import ALIGNMENT, MAGIC, NOTEBOOK_ROOT, SOURCE_SUFFIX
 from .cannot_travel import reason_of
+from .cells import blank_lines_above, notebook_name, text_of
 
 LARGE_BYTES = 50 << 20
 """Values of more bytes than this together are named in a warning."""
@@ -95,9 +95,11 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
 
     def _reduce_code(self, code: types.CodeType) -> Any:
         self._packed.has_code = True
-        make, arguments = cloudpickle.Pickler.dispatch_table[types.CodeType](code)
         shown = self._shown(code.co_filename)
         replaced = {_REPLACED, code.co_filename}
+        blank = 0 if shown == code.co_filename else blank_lines_above(code.co_filename)
+        moved = code.replace(co_firstlineno=code.co_firstlineno + blank) if blank else code
+        make, arguments = cloudpickle.Pickler.dispatch_table[types.CodeType](moved)
         return make, tuple(
             shown if isinstance(value, str) and value in replaced else value for value in arguments
         )
@@ -106,7 +108,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
         """Return the file name of code for workers; that of a cell does not change with its number."""
         if filename not in self._names:
             self._names[filename] = filename
-            text = "" if os.path.exists(filename) else "".join(linecache.getlines(filename))
+            text = text_of(filename)
             if text:
                 digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
                 inside = f"{digest}/{notebook_name()}"
@@ -121,12 +123,6 @@ def _reduce_file(file: Any) -> Any:
         msg = "cannot pickle an open file"
         raise TypeError(msg)
     return cloudpickle.Pickler.dispatch_table[io.TextIOWrapper](file)
-
-
-def notebook_name() -> str:
-    """Return the file name of the notebook of this kernel, or ``notebook`` if it is unknown."""
-    name = os.path.basename(os.environ.get("JPY_SESSION_NAME", ""))
-    return name if name.endswith(".ipynb") else "notebook"
 
 
 def pack(value: Any, name: str, *, is_plain: bool = False) -> Packed:

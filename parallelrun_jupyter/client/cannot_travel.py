@@ -5,15 +5,18 @@ from __future__ import annotations
 import functools
 import io
 import linecache
+import time
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from .cells import blank_lines_above
 from .script import FUNCTIONS
 
 _MAX_DEPTH = 20
 _MAX_TRIES = 500
+_MAX_S = 5.0
 _MAX_ITEMS = 50
 _MESSAGE_CHARS = 200
 
@@ -82,10 +85,11 @@ def _path_to_culprit(top: _Part, can_travel: Callable[[Any], bool]) -> list[_Par
     path = [top]
     seen = {id(top.value)}
     tries = 0
+    until = time.monotonic() + _MAX_S
     while len(path) < _MAX_DEPTH:
         for part in _parts_of(path[-1].value, path[-1].expression):
             tries += 1
-            if tries > _MAX_TRIES:
+            if tries > _MAX_TRIES or time.monotonic() > until:
                 return path
             if id(part.value) not in seen and not can_travel(part.value):
                 seen.add(id(part.value))
@@ -199,6 +203,7 @@ def _used_at(codes: Sequence[types.CodeType], name: str) -> str:
         return f"`{name}`"
     line, filename = min(lines)
     text = linecache.getline(filename, line).strip()
+    line += blank_lines_above(filename)
     return f"`{name}` (line {line}{f': `{text}`' if text else ''})"
 
 

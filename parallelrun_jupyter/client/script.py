@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import types
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config.entry_function import functions_of
+from .cells import notebook_name
 
 FUNCTIONS = "_functions"
 """The global variable of a generated script that holds the functions, by role."""
@@ -81,7 +81,7 @@ def script_of_functions(
         source_directory=source_directory,
         uses={FUNCTIONS: dict(functions)},
         title=title,
-        preload=tuple(modules_of(functions.values())),
+        preload=("cloudpickle", *modules_of(functions.values())),
     )
 
 
@@ -91,9 +91,9 @@ def script_of_entry(run: Any, source_directory: Path | None = None) -> Script:
 
 
 def _origin(functions: Mapping[str, Callable[..., Any]]) -> str:
-    name = os.path.basename(os.environ.get("JPY_SESSION_NAME", ""))
     modules = {getattr(function, "__module__", None) for function in functions.values()}
     if modules <= {"__main__", None}:
+        name = notebook_name()
         return f"the notebook {name}" if name.endswith(".ipynb") else "the notebook"
     return f"the module {min(filter(None, modules))}"
 

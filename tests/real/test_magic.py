@@ -438,7 +438,9 @@ def kernel(home: Path, tmp_path: Path) -> Iterator[tuple[KernelManager, Any]]:
 
 ENTRY = [
     "import parallelrun_jupyter as parallelrun\nfactor = 2\ndef helper(name):\n    return factor * int(name)",
-    """import os
+    """
+
+import os
 from pathlib import Path
 def load():
     global bias
@@ -476,7 +478,7 @@ def test_a_function_of_a_notebook_is_an_entry_script(
         )
         return
     [group] = set(run.failure_groups()["group"])
-    assert group == "ValueError at notebook:9 in score"
+    assert group == "ValueError at notebook:11 in score"
     shown = run.failure_groups()["traceback"][0]
     assert 'raise ValueError("here")' in shown
     assert "ipykernel" not in shown

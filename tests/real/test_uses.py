@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ def run(mini_batch):
     return [f"{total} {pss}"]
 """
 ADDS = """
+import json
 import sys
 def run(mini_batch):
     words["n"] += int(array[1])
@@ -187,3 +189,25 @@ def test_an_update_sees_other_values(numbers: Path, tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="differs in the values given with use"):
         assert rows(2, update=True) == ["2"] * 60
     assert rows(2, update=True) == ["2"] * 60
+
+
+def test_a_warm_driver_forks_workers_for_functions_of_the_notebook(numbers: Path) -> None:
+    names: dict[str, Any] = {"__name__": "__main__"}
+    exec(
+        "import json\ndef score(mini_batch):\n    return [json.dumps(len(mini_batch))] * 60\n",
+        names,
+    )
+    config = ParallelRunConfig(
+        entry_script=parallelrun.entry(names["score"]),
+        mini_batch_size=60,
+        process_count_per_node=1,
+        preload="auto",
+    )
+    pids = []
+    for _ in range(2):
+        run = submit(config, inputs=numbers)
+        assert end_of(run) == "Completed"
+        assert rows_of(run) == ["60"] * 60
+        assert run.folder.read_record().script.preload == ["cloudpickle", "json"]
+        pids.append(json.loads(run.folder.driver.read_text())["pid"])
+    assert pids[0] == pids[1], "the second run has the driver of the first"

@@ -17,6 +17,7 @@ import warnings
 from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -84,37 +85,43 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
                 keep(buffer)
             return is_small
 
-        self._packed = packed
-        self._names: dict[str, str] = {}
+        # Without a reference to the pickler: its memo would keep the values alive.
         self.dispatch_table = ChainMap(
-            {types.CodeType: self._reduce_code, io.TextIOWrapper: _reduce_file},
+            {types.CodeType: partial(_reduce_code, packed, {}), io.TextIOWrapper: _reduce_file},
             cloudpickle.Pickler.dispatch_table,
         )
         is_new = protocol > _PLAIN_PROTOCOL
         super().__init__(file, protocol, keep_if_large if is_new else None)
 
-    def _reduce_code(self, code: types.CodeType) -> Any:
-        self._packed.has_code = True
-        shown = self._shown(code.co_filename)
-        replaced = {_REPLACED, code.co_filename}
-        blank = 0 if shown == code.co_filename else blank_lines_above(code.co_filename)
-        moved = code.replace(co_firstlineno=code.co_firstlineno + blank) if blank else code
-        make, arguments = cloudpickle.Pickler.dispatch_table[types.CodeType](moved)
-        return make, tuple(
-            shown if isinstance(value, str) and value in replaced else value for value in arguments
-        )
 
-    def _shown(self, filename: str) -> str:
-        """Return the file name of code for workers; that of a cell does not change with its number."""
-        if filename not in self._names:
-            self._names[filename] = filename
-            text = text_of(filename)
-            if text:
-                digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-                inside = f"{digest}/{notebook_name()}"
-                self._packed.sources[inside] = text
-                self._names[filename] = f"{NOTEBOOK_ROOT}/{inside}"
-        return self._names[filename]
+def _reduce_code(packed: Packed, names: dict[str, str], code: types.CodeType) -> Any:
+    """Reduce code with its file name and lines; ``names`` has the file names found so far."""
+    packed.has_code = True
+    filename = code.co_filename
+    if filename not in names:
+        names[filename] = _shown(packed, filename)
+    shown = names[filename]
+    blank = 0 if shown == filename else blank_lines_above(filename)
+    moved = code.replace(co_firstlineno=code.co_firstlineno + blank) if blank else code
+    make, arguments = cloudpickle.Pickler.dispatch_table[types.CodeType](moved)
+    return make, tuple(
+        shown if isinstance(value, str) and value in {_REPLACED, filename} else value
+        for value in arguments
+    )
+
+
+def _shown(packed: Packed, filename: str) -> str:
+    """Return the file name of code for workers, and keep the text of a cell.
+
+    It does not change if the cell runs again and gets another number.
+    """
+    text = text_of(filename)
+    if not text:
+        return filename
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    inside = f"{digest}/{notebook_name()}"
+    packed.sources[inside] = text
+    return f"{NOTEBOOK_ROOT}/{inside}"
 
 
 def _reduce_file(file: Any) -> Any:

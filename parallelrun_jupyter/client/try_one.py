@@ -114,9 +114,9 @@ def copies(values: Mapping[str, Any]) -> dict[str, Any]:
     """
     if not values:
         return {}
-    from .by_value import pack_all, write  # cloudpickle takes a while to import
+    from .by_value import pack, write  # cloudpickle takes a while to import
 
-    packed = pack_all(values)
+    packed = {name: pack(value, name) for name, value in values.items()}
     with tempfile.TemporaryDirectory(prefix="parallelrun-try-") as folder:
         write(Path(folder), packed)
         return load_uses(folder, {name: one.python for name, one in packed.items()})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import linecache
 import os
 import pickle
@@ -11,6 +12,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import weakref
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
@@ -64,6 +66,21 @@ def test_values_arrive_as_they_were_and_may_be_changed(tmp_path: Path) -> None:
     assert {oct(stat.st_mode & 0o777) for stat in files.values()} == {"0o600"}
     assert files["array.pickle"].st_size < 1000, "the data is in the file that workers share"
     assert files["array.buffers"].st_size >= array.nbytes
+
+
+def test_a_packed_value_is_freed_with_the_last_reference() -> None:
+    class Value:
+        data = np.zeros(100_000)
+
+    value = Value()
+    reference = weakref.ref(value)
+    gc.disable()
+    try:
+        pack([value, lambda: 1], "value")
+        del value
+        assert reference() is None
+    finally:
+        gc.enable()
 
 
 def test_a_read_only_array_stays_read_only(tmp_path: Path) -> None:

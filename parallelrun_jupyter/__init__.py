@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .client.submit import submit
     from .config.compute import LocalCompute, name_compute
     from .config.dask_compute import DaskCompute
+    from .config.entry_function import entry
     from .config.run_config import ParallelRunConfig
     from .config.step import ParallelRunStep
     from .data.datasets.file_dataset import FileDataset
@@ -51,6 +52,7 @@ _HOMES = {
     "Run": "client.run",
     "RunDetails": "notebook.run_details",
     "TabularDataset": "data.datasets.tabular_dataset",
+    "entry": "config.entry_function",
     "name_compute": "config.compute",
     "submit": "client.submit",
 }
@@ -71,6 +73,7 @@ __all__ = [
     "RunDetails",
     "TabularDataset",
     "__version__",
+    "entry",
     "name_compute",
     "submit",
 ]

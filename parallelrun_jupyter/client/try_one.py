@@ -6,9 +6,11 @@ import contextlib
 import linecache
 import os
 import sys
+import tempfile
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +24,7 @@ from ..worker.failures import message_of
 from ..worker.output.results import encode_result, materialized
 from ..worker.plan_line import END_MARK, PlanLine
 from ..worker.script import call_plainly
+from ..worker.uses import load_uses
 
 if TYPE_CHECKING:
     from ..worker.context import Failed
@@ -31,7 +34,10 @@ _SHOWN_ITEMS = 10
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A script with the arguments, directory and variables that a worker would give it."""
+    """A script with the arguments, directory and variables that a worker would give it.
+
+    ``values`` loads the variables that it gets by value.
+    """
 
     source: str
     filename: str
@@ -40,6 +46,7 @@ class Trial:
     sys_path: Sequence[str]
     variables: Mapping[str, str]
     answers_items: bool = True
+    values: Callable[[], Mapping[str, Any]] = dict
 
     def run(self, line: bytes, mini_batch: int = 0) -> Any:
         """Call ``init()`` and ``run()`` on a mini-batch; return the result of ``run()``.
@@ -65,6 +72,7 @@ class Trial:
         with self._surroundings():
             module = types.ModuleType(Path(self.filename).stem)
             module.__file__ = self.filename
+            module.__dict__.update(self.values())
             exec(compile(self.source, self.filename, "exec"), module.__dict__)  # noqa: S102 - the user asked for it
             call_plainly(module, "init")
             plan_line = PlanLine.decode(line)
@@ -96,6 +104,24 @@ class Trial:
             os.environ.update(environ)
 
 
+def copies(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return copies of variables, as workers get them.
+
+    Raises
+    ------
+    ConfigError
+        A value cannot be pickled.
+    """
+    if not values:
+        return {}
+    from .by_value import pack, write  # cloudpickle takes a while to import
+
+    packed = {name: pack(value, name) for name, value in values.items()}
+    with tempfile.TemporaryDirectory(prefix="parallelrun-try-") as folder:
+        write(Path(folder), packed)
+        return load_uses(folder, {name: one.python for name, one in packed.items()})
+
+
 def _failed_text(failed: Sequence[tuple[int, BaseException, str]], items: str) -> str:
     """Return a sentence about the items that failed: how many, and the first of them."""
     shown = [
@@ -125,6 +151,7 @@ def trial_of(folder: RunFolder, record: RunRecord) -> Trial:
             "AZUREML_BI_OUTPUT_PATH": output,
         },
         answers_items=record.limits.isolate_failures,
+        values=partial(load_uses, str(folder.uses), record.script.uses),
     )
 
 

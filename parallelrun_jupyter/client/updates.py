@@ -118,6 +118,7 @@ def _differences(record: RunRecord, other: RunRecord) -> Iterator[str]:
         "its modules": (ours.modules, theirs.modules),
         "its working directory": (_directory(record), _directory(other)),
         "its side inputs": (_sides(record), _sides(other)),
+        "the names given with use": (ours.uses, theirs.uses),
         "its output_format": (record.output.format, other.output.format),
         "its output_action": (record.output.append_rows, other.output.append_rows),
         "its output, which is in parts": (record.output.in_parts, other.output.in_parts),
@@ -130,6 +131,8 @@ def _other_differences(folder: RunFolder, earlier: RunFolder) -> list[str]:
     """Return what else differs, in two runs with the same settings."""
     if _files_of(folder.script) != _files_of(earlier.script):
         return ["its script"]
+    if _files_of(folder.uses) != _files_of(earlier.uses):
+        return ["the values given with use"]
     follower = Follower(earlier)
     if not follower.refresh()["is_final"]:
         return ["that it is still active"]

@@ -7,7 +7,8 @@ import glob
 import os
 import shlex
 import tempfile
-import types
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,25 @@ from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, magics_class
 
 from ..client.run import Run
-from ..client.submit import Script, default_name, submit_script
-from ..client.try_one import Trial
-from ..config.entry_script import check_script, notebook_names
+from ..client.script import Script
+from ..client.submit import default_name, submit_script
+from ..client.try_one import Trial, copies
+from ..config.entry_script import check_script
 from ..config.step import ParallelRunStep
 from ..data.datasets.inputs import is_dataset, mini_batches
 from ..data.staging.local_copies import local_line
-from ..errors import ConfigError, EntryScriptError, ParallelRunError, RunFailedError
+from ..errors import ConfigError, ParallelRunError, RunFailedError
 from ..notebook.live import in_notebook
 from ..notebook.run_details import RunDetails
+from .cell import (
+    CELL,
+    check_names,
+    names_like,
+    one_line,
+    padded,
+    uses_of,
+    with_comments_below,
+)
 from .options import (
     OptionParser,
     add_list_options,
@@ -37,9 +48,7 @@ from .options import (
     update_of,
 )
 
-CELL = "%%parallelrun"
 _COMMANDS = ("list", "show", "logs", "cancel", "resume", "try")
-_LONGEST_VALUE = 60
 _EXAMPLES = """
 Run the cell, an entry script with init() and run(mini_batch), over many files. The cell is checked
 first. The run then starts in processes of its own and continues when the kernel ends; the cell
@@ -50,6 +59,8 @@ Examples:
     %%parallelrun --input "digits/*.png" --mini-batch-size 5 --workers 2 --as run
     def init(): ...
     def run(mini_batch): return [...]
+
+    %%parallelrun -i texts/ --use weights,labels      # variables of the notebook, by value
 
     %%parallelrun -i images/ -i more/*.jpg --error-threshold 10 --output predictions/ -- --top 3
 
@@ -70,6 +81,9 @@ def cell_options() -> OptionParser:
     parser = run_options(CELL)
     parser.describe("--input", "File, folder, glob or URL, or a variable with a dataset."
                     " If a name is both, write ./name for the path. Repeatable.")  # fmt: skip
+    parser.add_argument("--use", action="append", metavar="NAMES", help="Variables, functions and"
+        " classes of the notebook that the cell gets by value, separated by commas, such as"
+        " weights,labels. Repeatable.")  # fmt: skip
     parser.add_argument("--as", dest="variable", metavar="NAME", default="run",
                         help="Variable that receives the Run. Default: run.")  # fmt: skip
     parser.add_argument("--try", dest="try_first", action="store_true",
@@ -99,22 +113,23 @@ class ParallelRunMagics(Magics):
     def _cell(self, line: str, cell: str) -> None:
         __tracebackhide__ = True
         parser = cell_options()
-        words, script_words = split_script_arguments(_split(line))
+        words, script_words = split_script_arguments(_split(line, cell))
         options = parser.parse_args(words)
         if not options.variable.isidentifier():
             msg = f"--as is {options.variable!r}; expected the name of a variable, such as 'run'."
             raise ConfigError(msg)
         inputs = inputs_of(options.input, options.format, self._names(), reading_of(options))
-        cell = self._padded(cell)
-        script = self._script(options.source_directory, cell)
-        self._check_names_of(cell, script.path.name)
+        cell = padded(cell, self._typed())
+        names = self._own_names()
+        script = self._script(options.source_directory, cell, uses_of(options.use, names))
+        check_names(cell, script.path.name, names, list(script.uses))
         config = config_of(options, entry_script=script.path.name)
         step = ParallelRunStep(
             options.name or self._default_name(options, inputs), config, inputs, options.output,
             arguments=[*(options.arg or ()), *script_words],
         )  # fmt: skip
         if options.try_first:
-            self._try_first(step, cell)
+            self._try_first(step, script)
         run = submit_script(step, script, compute=options.compute, update=update_of(options))
         self._names()[options.variable] = run
         if options.wait:
@@ -128,42 +143,21 @@ class ParallelRunMagics(Magics):
         words = options.input if all(is_dataset(names.get(word)) for word in options.input) else ()
         return default_name(_cell_name(options.variable), inputs, words)
 
-    def _padded(self, cell: str) -> str:
-        """Return the cell after the blank lines that precede it in the notebook.
-
-        Line numbers of failures are then those of the notebook's cell. The options are left out,
-        since they may contain secrets.
-        """
+    def _typed(self) -> str:
+        """Return the newest cell of the history, as it was typed."""
         history = getattr(self.shell, "history_manager", None)
-        typed = history.input_hist_raw[-1] if history is not None else ""
-        before, is_there, rest = typed.partition(CELL)
-        is_this = is_there and not before.strip() and rest.rstrip().endswith(cell.rstrip())
-        return "\n" * (before.count("\n") if is_this else 0) + f"# {CELL}\n{cell}"
+        return "" if history is None else str(history.input_hist_raw[-1])
 
-    def _check_names_of(self, cell: str, name: str) -> None:
-        """Check that the cell does not use variables of the notebook.
-
-        Raises
-        ------
-        EntryScriptError
-            The cell uses some of them; its processes do not have them.
-        """
+    def _own_names(self) -> dict[str, Any]:
+        """Return the variables that the notebook's cells have made."""
         hidden = getattr(self.shell, "user_ns_hidden", {})
-        names = {key: value for key, value in self._names().items() if key not in hidden}
-        uses = notebook_names(cell, names)
-        if uses:
-            listed = ", ".join(f"{use} (line {line})" for use, line in uses.items())
-            remedy = "; ".join(dict.fromkeys(how_to_define(use, names[use]) for use in uses))
-            msg = (
-                f"{name} uses names that are defined in the notebook, not in the cell: {listed}. "
-                f"The cell runs in processes of its own, which do not see the notebook's variables: {remedy}."
-            )
-            raise EntryScriptError(msg)
+        return {key: value for key, value in self._names().items() if key not in hidden}
 
     @staticmethod
-    def _try_first(step: ParallelRunStep, cell: str) -> None:
+    def _try_first(step: ParallelRunStep, script: Script) -> None:
         """Run the first mini-batch in the kernel, so that %debug can inspect its exception."""
         __tracebackhide__ = True
+        cell = script.text or ""
         check_script(cell, "cell.py")
         step.inputs[0].check()
         planned = mini_batches([step.inputs[0].spec()], step.cut)
@@ -175,16 +169,19 @@ class ParallelRunMagics(Magics):
                 **(step.config.environment_variables or {}),
                 "AZUREML_BI_OUTPUT_PATH": output,
             }
-            trial = Trial(cell, os.path.join(cwd, "cell.py"), step.arguments, cwd, [cwd], variables)
+            values = partial(copies, script.uses)
+            path = os.path.join(cwd, "cell.py")
+            trial = Trial(cell, path, step.arguments, cwd, [cwd], variables, values=values)
             trial.run(local_line(line, [step.inputs[0].spec()]))
 
     @staticmethod
-    def _script(source_directory: str | None, cell: str) -> Script:
+    def _script(source_directory: str | None, cell: str, uses: Mapping[str, Any]) -> Script:
         source = Path(source_directory).expanduser().absolute() if source_directory else None
         if source is not None and not source.is_dir():
             msg = f"--source-directory is {source_directory!r}, which is not a folder."
             raise ConfigError(msg)
-        return Script((source or Path.cwd()) / "cell.py", text=cell, source_directory=source)
+        path = (source or Path.cwd()) / "cell.py"
+        return Script(path, text=cell, source_directory=source, uses=uses)
 
     def _line(self, line: str) -> None:
         __tracebackhide__ = True
@@ -272,26 +269,6 @@ class ParallelRunMagics(Magics):
         return newest[0]
 
 
-def how_to_define(name: str, value: object) -> str:
-    """Return how to make a variable of the notebook available to a cell."""
-    if isinstance(value, types.ModuleType):
-        same = value.__name__ == name
-        imported = f"import {name}" if same else f"import {value.__name__} as {name}"
-        return f"write '{imported}' in the cell"
-    if isinstance(value, type | types.FunctionType | types.BuiltinFunctionType):
-        module = value.__module__
-        if module in {"__main__", "builtins", None}:
-            return f"define {name} in the cell, or import it from a file beside the notebook"
-        same = value.__name__ == name
-        imported = name if same else f"{value.__name__} as {name}"
-        return f"write 'from {module} import {imported}' in the cell"
-    if is_dataset(value):
-        return f"pass {name} with --input, and run() receives its items"
-    if isinstance(value, str | int | float | bool | None) and len(repr(value)) <= _LONGEST_VALUE:
-        return f"write '{name} = {value!r}' in the cell, or pass it as an argument after --"
-    return f"make {name} in the cell's init(), or save it to a file that init() reads"
-
-
 def _cell_name(variable: str) -> str:
     """Return the name of a cell's script: its variable, or the notebook if that is ``run``."""
     if variable != "run":
@@ -307,11 +284,13 @@ def _line_parser(command: str) -> OptionParser:
     return OptionParser(prog=f"%parallelrun {command}", add_help=False, allow_abbrev=False)
 
 
-def _split(line: str) -> list[str]:
+def _split(line: str, cell: str = "") -> list[str]:
     if line.rstrip().endswith("\\"):
+        joined = one_line(line, cell)
+        example = f": {CELL} {joined}" if cell and joined else "."
         msg = (
             "the line ends in a backslash, but a magic cannot continue on the next line: write all "
-            "options on one line."
+            f"options on one line{example}"
         )
         raise ConfigError(msg)
     try:
@@ -332,6 +311,10 @@ def complete(shell: Any, event: Any) -> list[str]:
     previous = words[-1] if at_new_word else words[-2] if len(words) > 1 else ""
     if previous in {"--input", "-i"}:
         return _inputs_like(event.symbol, shell.user_ns)
+    if previous == "--use":
+        hidden = shell.user_ns_hidden
+        names = {key: value for key, value in shell.user_ns.items() if key not in hidden}
+        return names_like(event.symbol, names)
     values = parser.values_of(previous)
     return [word for word in values or parser.flags() if word.startswith(event.symbol)]
 
@@ -343,8 +326,22 @@ def _inputs_like(start: str, names: dict[str, Any]) -> list[str]:
     return variables + [f"{path}/" if os.path.isdir(path) else path for path in paths]
 
 
+def _not_first(line: str) -> None:  # noqa: ARG001 - IPython passes it
+    """Refuse a ``%%parallelrun`` below other code, which IPython reads as a line of its own."""
+    msg = (
+        f"{CELL} is not in the first line of its cell, so IPython cannot give it the lines below. Move "
+        "the code above it to a cell of its own; only comments and other cell magics, such as %%time, "
+        "may precede it."
+    )
+    raise UsageError(msg)
+
+
 def load(ipython: Any) -> None:
     """Register the magics and their completion."""
     ipython.register_magics(ParallelRunMagics)
+    ipython.register_magic_function(_not_first, "line", CELL[1:])
+    transforms = ipython.input_transformers_cleanup
+    if with_comments_below not in transforms:
+        transforms.append(with_comments_below)
     for key in (CELL, "%parallelrun"):
         ipython.set_hook("complete_command", complete, str_key=key)

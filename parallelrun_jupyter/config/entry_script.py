@@ -24,6 +24,24 @@ _IPYTHON_LINE = re.compile(
 )
 """The start of a line that only IPython accepts: %magic, !command, x = !command, pip install, name?"""
 
+_OWN_CELL = "Move the line to a cell of its own"
+_REMEDIES = (
+    (
+        re.compile(r"%(?:matplotlib|pylab)\b"),
+        "Leave the line out: the processes have no display for plots",
+    ),
+    (re.compile(r"[%!]?\s*(?:pip|conda|mamba) +install"), f"{_OWN_CELL}, and run it first"),
+    (re.compile(r"%%"), "Write it above %%parallelrun, in the first line of the cell"),
+    (re.compile(r"!"), f"{_OWN_CELL}, or call subprocess.run(...)"),
+    (re.compile(r"\?|[\w.]+\?"), f"{_OWN_CELL}: it shows help in the notebook"),
+    (
+        re.compile(r"%time\b|%timeit\b"),
+        "Write the statement without it; times of run() are in the view",
+    ),
+    (re.compile(""), _OWN_CELL),
+)
+"""Remedies by the command, the first match counts."""
+
 _DYNAMIC = {"globals", "exec", "eval", "vars"}
 """Functions that may define names in ways that parsing cannot see."""
 
@@ -80,9 +98,10 @@ def _ipython_hint(line: str) -> str:
         return ""
     start = match.end() - 1 if "=" in match[0] else 0
     command = line[start:].split(maxsplit=1)[0]
+    remedy = next(text for pattern, text in _REMEDIES if pattern.match(line[start:]))
     return (
         f". {command} is a command of IPython (a magic or a shell command); an entry script is "
-        "plain Python for other processes. Move the line to a cell of its own."
+        f"plain Python for other processes. {remedy}."
     )
 
 

@@ -45,6 +45,10 @@ class EntryScript:
         Modules that a fork server imports for all workers; if empty, workers are started directly.
     logging_level
         ``WARNING``, ``INFO`` or ``DEBUG``.
+    uses
+        The names of the variables that the script gets by value. For each with code (functions,
+        classes) the Python version that can load it, such as ``3.11``; an empty text for plain data.
+        The values are in the run's folder.
     """
 
     path: str
@@ -57,6 +61,7 @@ class EntryScript:
     preload: list[str] = field(default_factory=list)
     logging_level: str = "INFO"
     modules: dict[str, str] = field(default_factory=dict)
+    uses: dict[str, str] = field(default_factory=dict)
 
     def path_in(self, snapshot: str) -> str:
         """Return the absolute path of the entry script in the run's snapshot."""

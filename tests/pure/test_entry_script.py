@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 
 from parallelrun_jupyter import FileDataset
-from parallelrun_jupyter.commands.magics import how_to_define
+from parallelrun_jupyter.commands.cell import how_to_define, padded, with_comments_below
 from parallelrun_jupyter.config.entry_script import check_script, imported_modules, notebook_names
 from parallelrun_jupyter.errors import EntryScriptError
 
@@ -177,8 +177,75 @@ def test_the_advice_depends_on_the_value_of_the_name() -> None:
     }
     assert advice["np"] == "write 'import json as np' in the cell"
     assert advice["os"] == "write 'import os' in the cell"
-    assert advice["x"].startswith("write 'x = 0.5' in the cell")
     assert advice["loads"] == "write 'from json import loads' in the cell"
-    assert advice["Mine"].startswith("define Mine in the cell, or import it from a file")
-    assert advice["model"].startswith("make model in the cell's init()")
+    assert advice["x"] == advice["Mine"] == advice["model"] == "", "--use gives it"
+    assert how_to_define("get_ipython", None).startswith(
+        "remove get_ipython, which exists in notebooks"
+    )
     assert advice["files"] == "pass files with --input, and run() receives its items"
+
+
+BODY = "def run(b):\n    raise ValueError\n"
+
+
+@pytest.mark.parametrize(
+    "above",
+    ["", "\n\n", "%%time\n", "\n%%capture out\n\n%%time -n 3\n\n", "  \n"],
+)
+def test_lines_are_those_of_the_notebook(above: str) -> None:
+    typed = f"{above}%%parallelrun -i x\n{BODY}"
+    text = padded(BODY, typed)
+    assert text.splitlines()[-1] == typed.splitlines()[-1]
+    assert len(text.splitlines()) == len(typed.splitlines())
+    assert "-i x" not in text
+
+
+@pytest.mark.parametrize("above", ["# one\n", "# one\n\n# two\n", "\n"])
+def test_comments_above_the_magic_move_below_it_and_lines_keep_their_numbers(above: str) -> None:
+    typed = f"{above}%%parallelrun -i x\n{BODY}"
+    moved = with_comments_below(typed.splitlines(keepends=True))
+    assert moved[0] == "%%parallelrun -i x\n"
+    assert "".join(moved[1:]) == above + BODY
+    for leading in ("", "\n\n"):  # which IPython removes first
+        text = padded(above + BODY, leading + typed)
+        assert text.splitlines().index("def run(b):") == (leading + typed).splitlines().index(
+            "def run(b):"
+        )
+
+
+@pytest.mark.parametrize(
+    "typed", ["x = 1\n%%parallelrun -i x\n" + BODY, "# %%parallelrun\nx\n", "x = 1\n", ""]
+)
+def test_other_cells_stay_as_they_are(typed: str) -> None:
+    lines = typed.splitlines(keepends=True)
+    assert with_comments_below(lines) == lines
+    assert padded(BODY, typed) == f"# %%parallelrun\n{BODY}"
+
+
+@pytest.mark.parametrize(
+    ("line", "remedy"),
+    [
+        (
+            "%matplotlib inline",
+            "%matplotlib is a command of IPython .*Leave the line out: the processes",
+        ),
+        (
+            "!pip install x",
+            "!pip is a command .* Move the line to a cell of its own, and run it first",
+        ),
+        ("pip install x", "pip is a command .* and run it first"),
+        ("%pip install x", "%pip is a command .* and run it first"),
+        (
+            "%%time",
+            "%%time is a command .* Write it above %%parallelrun, in the first line of the cell",
+        ),
+        ("!ls x", r"!ls is a command .* or call subprocess\.run\(\.\.\.\)\."),
+        ("?help", "it shows help in the notebook"),
+        ("run?", "it shows help in the notebook"),
+        ("%time f(x != 1)", "Write the statement without it"),
+        ("%cd data", r"Move the line to a cell of its own\.$"),
+    ],
+)
+def test_each_command_of_ipython_has_its_remedy(line: str, remedy: str) -> None:
+    with pytest.raises(EntryScriptError, match=f"^cell.py, line 3: .*{remedy}"):
+        check_script(f"\n\n{line}\ndef run(b): return b", "cell.py")

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -113,7 +114,7 @@ def test_the_lines_of_failures_are_those_that_the_notebook_shows(
 def test_a_cell_that_needs_the_notebooks_variables_is_told_what_to_write(
     shell: InteractiveShell, numbers: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(shell.user_ns, "threshold", 0.5)
+    monkeypatch.setitem(shell.user_ns, "threshold", 0.4375)
     monkeypatch.setitem(shell.user_ns, "js", json)
     text = "def run(b):\n    return [js.dumps(threshold) for _ in b]\n"
     with pytest.raises(UsageError) as caught:
@@ -124,11 +125,17 @@ def test_a_cell_that_needs_the_notebooks_variables_is_told_what_to_write(
         "threshold" in message
     )
     assert "runs in processes of its own, which do not see the notebook's variables" in message
-    assert "write 'import json as js' in the cell" in message
-    assert "write 'threshold = 0.5' in the cell" in message
+    assert message.endswith(
+        "add --use threshold to the first line, which gives the cell their values; write 'import json "
+        "as js' in the cell."
+    )
     assert list(home.iterdir()) == [], "nothing was started"
-    cell(shell, f"-i {numbers} -w 1", f"import json as js\nthreshold = 0.5\n{text}")
-    assert end_of(shell.user_ns["run"]) == "Completed"
+    cell(shell, f"-i {numbers} -w 1 --use threshold", f"import json as js\n{text}")
+    run = shell.user_ns["run"]
+    assert end_of(run) == "Completed"
+    assert rows_of(run) == ["0.4375"] * 60
+    assert run.folder.read_record().script.uses == {"threshold": ""}
+    assert "0.4375" not in run.folder.record.read_text(), "names are recorded, values are not"
 
 
 def test_a_name_that_reading_does_not_find_gets_a_hint_when_it_fails(
@@ -142,6 +149,113 @@ def test_a_name_that_reading_does_not_find_gets_a_hint_when_it_fails(
         RunFailedError, match="hint: The cell runs in processes of its own, which do"
     ):
         run.wait_for_completion(show_output=False)
+
+
+@pytest.fixture
+def main(shell: InteractiveShell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the shell's module ``__main__``, as in a kernel."""
+    monkeypatch.setitem(sys.modules, "__main__", shell.user_module)
+
+
+DEFINES = """
+import enum, pickle
+import numpy as np
+weights = np.arange(100_000.0)
+class Model:
+    def __init__(self, factor): self.factor = factor
+    def __call__(self, x): return float(self.factor * x)
+    def __repr__(self): return f"Model({self.factor})"
+model = Model(3)
+def scale(x):
+    return model(x) * 10
+"""
+
+
+def test_the_cell_gets_variables_functions_and_classes_by_value(
+    shell: InteractiveShell, main: None, numbers: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shell.run_cell(DEFINES)
+    pickled = numbers.parent / "model.pkl"
+    shell.run_cell(f"with open({str(pickled)!r}, 'wb') as file: pickle.dump(Model(8), file)")
+    text = (
+        "import pickle\n"
+        f"with open({str(pickled)!r}, 'rb') as file: loaded = pickle.load(file)\n"
+        "def run(mini_batch):\n"
+        "    weights[1] += 1  # the worker's own copy\n"
+        "    return [[scale(weights[1]), Model(2), loaded, pickle.loads(pickle.dumps(model)).factor]"
+        " for _ in mini_batch]\n"
+    )
+    line = f"-i {numbers} -w 1 --mini-batch-size 60 --use weights,scale --use Model,model --try"
+    cell(shell, line, text)
+    run = shell.user_ns["run"]
+    assert end_of(run) == "Completed", run.snapshot()["reason"]
+    assert rows_of(run) == ["[60.0, Model(2), Model(8), 3]"] * 60
+    assert shell.user_ns["weights"][1] == 1
+    assert capsys.readouterr().out.count("run() returned 60 rows for 60 items") == 1
+    [first, *_] = run.try_one(0)
+    assert first[0] == 60.0
+    uses = run.folder.read_record().script.uses
+    assert uses["weights"] == ""
+    assert uses["scale"] == uses["Model"] != ""
+    for name in ("weights", "scale", "Model", "model", "pickle", "np"):
+        del shell.user_ns[name]
+
+
+def test_a_pickle_of_a_class_of_the_notebook_gets_a_hint(
+    shell: InteractiveShell, main: None, numbers: Path, tmp_path: Path
+) -> None:
+    shell.run_cell(DEFINES)
+    shell.run_cell(
+        f"with open({str(tmp_path / 'm.pkl')!r}, 'wb') as file: pickle.dump(model, file)"
+    )
+    text = (
+        f"import pickle\nwith open({str(tmp_path / 'm.pkl')!r}, 'rb') as file: m = pickle.load(file)\n"
+        "def run(b): return b\n"
+    )
+    cell(shell, f"-i {numbers} -w 1 --run-max-try 1", text)
+    [hint] = shell.user_ns["run"].failure_groups()["hint"] if end_of(shell.user_ns["run"]) else []
+    assert "pickled where Model was defined in a notebook" in hint
+    assert "Give the class with --use Model." in hint
+
+
+@pytest.mark.parametrize(
+    ("above", "line"),
+    [
+        ("%%time\n", 4),
+        ("\n\n%%capture out\n%%time\n\n", 8),
+        ("# one\n\n# two\n", 6),
+        ("\n# one\n", 5),
+    ],
+)
+def test_lines_are_those_of_the_notebook_also_below_comments_and_other_magics(
+    shell: InteractiveShell, numbers: Path, above: str, line: int
+) -> None:
+    magic = f"%%parallelrun -i {numbers} -w 1 --run-max-try 1"
+    text = f"{above}{magic}\ndef run(b):\n    raise ValueError\n"
+    assert text.splitlines()[line - 1] == "    raise ValueError"
+    shell.run_cell(text, store_history=True)
+    run = shell.user_ns["run"]
+    end_of(run)
+    assert list(run.failure_groups()["group"]) == [f"ValueError at cell.py:{line} in run"]
+
+
+def test_a_magic_below_code_says_where_it_belongs(
+    shell: InteractiveShell, numbers: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shell.run_cell(f"x = 1\n%%parallelrun -i {numbers}\n{CELL}")
+    assert "%%parallelrun is not in the first line of its cell" in capsys.readouterr().err
+    assert "run" not in shell.user_ns
+
+
+def test_a_cell_with_a_source_directory_gets_the_folder(
+    shell: InteractiveShell, numbers: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "near.py").write_text("VALUE = 7\n")
+    text = "import near\ndef run(b): return [near.VALUE for _ in b]\n"
+    cell(shell, f"-i {numbers} -w 1 --source-directory {tmp_path / 'source'}", text)
+    assert end_of(shell.user_ns["run"]) == "Completed"
+    assert rows_of(shell.user_ns["run"]) == ["7"] * 60
 
 
 def test_the_lines_for_fingers(
@@ -172,7 +286,9 @@ def test_the_lines_for_fingers(
          "unknown option --worker of %%parallelrun. Did you mean '--workers'? %%parallelrun? shows"),
         ("-i {n}", "x = 1", r"cell.py defines no function run(mini_batch). Write: def run"),
         ("-i {n}", "def run(b):\n  retrun b", "cell.py, line 3: invalid syntax"),
-        ("-i {n} \\", CELL, "the line ends in a backslash, but a magic cannot continue on the next"),
+        ("-i {n} \\", " -w 1 \\\n --as x\n" + CELL, "the line ends in a backslash, but a magic cannot "
+         "continue on the next line: write all options on one line: %%parallelrun -i "),
+        ("-i {n} \\", " -w 1 \\\n --as x\n" + CELL, " -w 1 --as x"),
         ("-i {n}", "%matplotlib inline\n" + CELL, "line 2: invalid syntax: %matplotlib inline. "
          "%matplotlib is a command of IPython"),
         ("-i {n}", "def run(b):\n  x = !ls\n  return b", "x = !ls. !ls is a command of IPython"),
@@ -183,13 +299,20 @@ def test_the_lines_for_fingers(
         ("-i {n} --as 2x", CELL, "--as is '2x'; expected the name of a variable, such as 'run'."),
         ("-i '{n}", CELL, "could not be split into words (No closing quotation); close every quote"),
         ("-i {n} --source-directory /none", CELL, "'/none', which is not a folder"),
+        ("-i {n} --use treshold", CELL, "--use is 'treshold': the notebook has no variable of that name. "
+         "Did you mean 'threshold'? Write the names of variables, separated by commas, such as"),
+        ("-i {n} --use threshold,stream", CELL, "`stream` cannot travel to the workers: it is a generator"),
+        ("-i {n}", "ip = get_ipython()\n" + CELL, "remove get_ipython, which exists in notebooks only"),
         ("-i {n} --compute moon", CELL, "compute_target is 'moon'; expected 'local'"),
         ("-i {n} --mini-batch-size 1KB", CELL, "file inputs are counted in files"),
     ],
 )  # fmt: skip
 def test_mistakes_are_one_line_and_start_nothing(
-    shell: InteractiveShell, numbers: Path, home: Path, line: str, text: str, message: str
-) -> None:
+    shell: InteractiveShell, numbers: Path, home: Path, line: str, text: str, message: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setitem(shell.user_ns, "threshold", 0.5)
+    monkeypatch.setitem(shell.user_ns, "stream", (x for x in [1]))
     with pytest.raises(UsageError) as caught:
         cell(shell, line.replace("{n}", str(numbers)), text)
     assert message in str(caught.value)
@@ -220,6 +343,7 @@ def test_help_shows_every_option_with_examples(shell: InteractiveShell) -> None:
             {"--no-isolate-failures", "--no-retry-on", "--no-missing"},
             {"--name"},
         ),
+        ("%%parallelrun --us", {"--use"}, {"--update"}),
         ("%%parallelrun --iso", {"--isolate-failures"}, {"--no-isolate-failures"}),
         ("%parallelrun c", {"cancel"}, {"list"}),
     ],
@@ -294,6 +418,7 @@ def test_a_format_makes_a_path_a_table_and_datasets_and_paths_complete(
         for line, expected in [
             ("%%parallelrun --input so", {"songs", "some.csv"}), ("%%parallelrun -i num", {"numbers/"}),
             ("%%parallelrun --format ", {"csv", "parquet", "jsonl"}),
+            ("%%parallelrun -i x --use so", {"songs"}), ("%%parallelrun --use shell,so", {"songs"}),
         ]:  # fmt: skip
             found = {c.text for c in shell.Completer.completions(line, len(line))}
             assert expected <= found, line
@@ -309,6 +434,54 @@ def kernel(home: Path, tmp_path: Path) -> Iterator[tuple[KernelManager, Any]]:
     if manager.is_alive():
         manager.shutdown_kernel(now=True)
     manager.cleanup_resources()
+
+
+ENTRY = [
+    "import parallelrun_jupyter as parallelrun\nfactor = 2\ndef helper(name):\n    return factor * int(name)",
+    """
+
+import os
+from pathlib import Path
+def load():
+    global bias
+    bias = 1000
+@parallelrun.entry(init=load)
+def score(mini_batch):
+    if FLAG:
+        raise ValueError("here")
+    return [helper(Path(path).stem) + bias for path in mini_batch]
+FLAG = os.path.exists("fails")""",
+    "config = parallelrun.ParallelRunConfig(entry_script=score, process_count_per_node=2, run_max_try=1)\n"
+    "run = parallelrun.submit(config, inputs={numbers!r})\nrun.wait_for_completion(raise_on_error=False)",
+]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_function_of_a_notebook_is_an_entry_script(
+    kernel: tuple[KernelManager, Any], numbers: Path, tmp_path: Path, fails: bool
+) -> None:
+    _, client = kernel
+    if fails:
+        (tmp_path / "fails").touch()
+    for text in ENTRY:
+        reply = client.execute_interactive(
+            text.replace("{numbers!r}", repr(str(numbers))), timeout=60
+        )
+        assert reply["content"]["status"] == "ok", reply["content"]
+    [run] = Run.list()
+    assert run.name == "score on numbers"
+    if not fails:
+        assert rows_of(run) == [str(2 * k + 1000) for k in range(60)]
+        assert (
+            "calls the function score of the notebook"
+            in (run.folder.script / "score_entry.py").read_text()
+        )
+        return
+    [group] = set(run.failure_groups()["group"])
+    assert group == "ValueError at notebook:11 in score"
+    shown = run.failure_groups()["traceback"][0]
+    assert 'raise ValueError("here")' in shown
+    assert "ipykernel" not in shown
 
 
 def outputs(client: Any, message_ids: set[str], seconds: float) -> Iterator[tuple[str, str]]:

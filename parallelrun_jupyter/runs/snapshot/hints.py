@@ -58,7 +58,7 @@ def _notebook_name(record: RunRecord, group: FailureGroup) -> str:
         )
     return (
         "The cell runs in processes of its own, which do not see the variables of the notebook: "
-        f"define or import {match[1]} in the cell."
+        f"define or import {match[1]} in the cell, or give its value with --use {match[1]}."
     )
 
 
@@ -66,12 +66,15 @@ def _pickled_in_main(record: RunRecord, group: FailureGroup) -> str:
     match = _PICKLED.search(group.message)
     if not match:
         return ""
-    place = "beside the notebook" if record.script.path == CELL else "beside the script"
+    name = match[1].partition(".")[0]
+    is_cell = record.script.path == CELL
+    place = "beside the notebook" if is_cell else "beside the script"
+    option = f"--use {name}" if is_cell else f"use={{{name!r}: {name}}}"
     return (
         f"The loaded object was pickled where {match[1]} was defined in a notebook or in a "
-        f"program's own script; a worker has another __main__. Move {match[1]} to a file {place}, "
-        "such as model_classes.py, import it from there, and pickle the object again. "
-        "Give the folder as source_directory."
+        f"program's own script; a worker has another __main__. Give the class with {option}. Or move "
+        f"{match[1]} to a file {place}, such as model_classes.py, import it from there, and pickle the "
+        "object again. Give the folder as source_directory."
     )
 
 

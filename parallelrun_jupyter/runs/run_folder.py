@@ -235,6 +235,11 @@ def runs_folder() -> Path:
     return home() / "runs"
 
 
+def pipelines_folder() -> Path:
+    """Return the folder of all pipeline runs of this home."""
+    return home() / "pipelines"
+
+
 def create(run_id: str) -> RunFolder:
     """Create the folder of a new run, readable by its owner only.
 

@@ -12,7 +12,7 @@ from typing import Any
 from ...client.run import Run as NativeRun
 from ...data.storage.datastores import Datastore
 from ...pipelines.folder import StepRecord
-from ...pipelines.journal import StepState
+from ...runs.journal.pipelines import StepState
 from ..core.datastores import get as get_datastore
 from ..data.datasets import FileDatasetFactory
 from ..exceptions import ActivityFailedException, UserErrorException

@@ -42,6 +42,7 @@ from ..worker.failures import BadSettings
 from ..worker.output.formats import PARQUET, TEXT
 from ..worker.output.results import SETTINGS_FILE, read_frame_options
 from .launcher import launch
+from .pruning import keep_under_limit
 from .run import Run
 from .updates import check_update, modules_in, with_update
 
@@ -185,6 +186,7 @@ def submit_script(
             _snapshot(script, folder)
             if update:
                 record = with_update(record, folder, by_digest=update == "digest")
+            keep_under_limit({record.inputs.reuse_from})
             folder.make_script_output(record)
             write_atomically(folder.record, record.to_json())
         except OSError as error:

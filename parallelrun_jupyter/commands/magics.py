@@ -24,6 +24,7 @@ from ..data.staging.local_copies import local_line
 from ..errors import ConfigError, EntryScriptError, ParallelRunError, RunFailedError
 from ..notebook.live import in_notebook
 from ..notebook.run_details import RunDetails
+from .housekeeping import add_config_options, add_prune_options, configure, prune
 from .options import (
     OptionParser,
     add_list_options,
@@ -38,7 +39,7 @@ from .options import (
 )
 
 CELL = "%%parallelrun"
-_COMMANDS = ("list", "show", "logs", "cancel", "resume", "try")
+_COMMANDS = ("list", "show", "logs", "cancel", "resume", "try", "prune", "config")
 _LONGEST_VALUE = 60
 _EXAMPLES = """
 Run the cell, an entry script with init() and run(mini_batch), over many files. The cell is checked
@@ -62,6 +63,8 @@ Then, in other cells:
     %parallelrun list [--state Failed]
     %parallelrun show | logs | cancel [--drain] | resume [--failed-only] [RUN]
     %parallelrun try 17 [RUN]    runs mini-batch 17 in the kernel, so that %debug works
+    %parallelrun prune --older-than 30d [--keep 50] [--max-size 5GB]    shows the runs; --yes removes them
+    %parallelrun config max-size 20GB    keeps the runs under this size
 """
 
 
@@ -203,6 +206,14 @@ class ParallelRunMagics(Magics):
                 self._resume(words)
             case "try":
                 self._try(words)
+            case "prune":
+                parser = _line_parser("prune")
+                add_prune_options(parser)
+                prune(parser.parse_args(words))
+            case "config":
+                parser = _line_parser("config")
+                add_config_options(parser)
+                configure(parser.parse_args(words))
             case _:
                 unknown = f"unknown command {command!r}; " if command else ""
                 commands = " | ".join(_COMMANDS)

@@ -194,6 +194,7 @@ class KeptRun:
         RunNotFoundError
             The run has been removed already.
         """
+        self.snapshot()  # this handle keeps the last state
         return remove_run(self.folder)
 
 

@@ -247,7 +247,7 @@ def plan_pruning(filters: Filters, now: float | None = None) -> Pruning:
     until = (time.time() if now is None else now) - (filters.older_than_s or 0)
     matching = [entry for entry in entries if _matches(entry, filters)][filters.keep or 0 :]
     for entry in matching:
-        if filters.older_than_s is not None and entry.record.created_at > until:
+        if filters.older_than_s is not None and entry.record.created_at >= until:
             continue
         state = "" if entry.snapshot["is_final"] else f"it is {entry.snapshot['state']}"
         why = state or pruning.uses.get(entry.folder.run_id, "")
@@ -315,9 +315,9 @@ def keep_under_limit(spared: Collection[str] = (), now: float | None = None) -> 
         return
     limit = parse_size(text, f"max_size (of {source})")
     now = time.time() if now is None else now
-    entries = _every_run()
-    if _total(entries) <= limit:
+    if sum(folder.size_bytes() for folder in list_runs()) <= limit:
         return
+    entries = _every_run()
     uses = uses_of_runs()
     candidates = [
         entry

@@ -68,8 +68,6 @@ def remove_run(folder: RunFolder, uses: Mapping[str, str] | None = None) -> int:
         with _without_driver(folder):
             size = folder.size_bytes()
             os.rename(folder.path, target)
-    except FileNotFoundError as error:
-        raise _gone(folder) from error
     except OSError as error:
         msg = (
             f"run {folder.run_id} could not be removed ({error.strerror}); it is unchanged. Check "
@@ -130,7 +128,8 @@ def uses_of_runs() -> dict[str, str]:
 def _check_is_ours(folder: RunFolder) -> None:
     """Check that a folder is that of a run of this home, so that nothing else is ever removed."""
     if not os.path.lexists(folder.path):
-        raise _gone(folder)
+        msg = f"run {folder.run_id} is gone: its folder {folder.path} has been removed."
+        raise RunNotFoundError(msg, remedy=[Remedy.LIST])
     remedy = "Only runs of this home can be removed; delete that folder yourself"
     if folder.path.is_symlink():
         msg = f"{folder.path} is a link to {os.path.realpath(folder.path)}. {remedy}, and the link."
@@ -144,17 +143,10 @@ def _is_same(one: Path, other: Path) -> bool:
     return one.resolve() == other.resolve()
 
 
-def _gone(folder: RunFolder) -> RunNotFoundError:
-    msg = f"run {folder.run_id} is gone: its folder {folder.path} has been removed already."
-    return RunNotFoundError(msg, remedy=[Remedy.LIST])
-
-
 @contextmanager
 def _without_driver(folder: RunFolder) -> Iterator[None]:
     """Hold the locks of a run that has ended: no driver and no resume can start meanwhile."""
     with one_at_a_time(folder):
-        if not folder.record.exists():  # removed while this process waited for the lock
-            raise FileNotFoundError(folder.path)
         snapshot = Follower(folder).refresh()
         if not snapshot["is_final"]:
             msg = (

@@ -1,0 +1,176 @@
+"""Runs are removed and compared while others run, from Python, a terminal and a notebook."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pty
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from parallelrun_jupyter import ParallelRunConfig, Run, submit
+from parallelrun_jupyter.errors import ParallelRunError, RunFolderError, RunNotFoundError
+from parallelrun_jupyter.runs.run_folder import list_runs
+from tests.conftest import SCRIPTS
+from tests.real.conftest import end_of, rows_of
+
+NAMES = [f"{number:03d}.txt" for number in range(60)]
+
+
+def parallelrun(*words: object, text: str | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "parallelrun_jupyter", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, input=text)
+
+
+def on_a_terminal(*words: str, answer: bytes) -> str:
+    """Run a command on a terminal, answer its question, and return the text on the terminal."""
+    command = [sys.executable, "-m", "parallelrun_jupyter", *words]
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.environ["COLUMNS"] = "200"
+        os.execv(command[0], command)
+    shown = b""
+    try:
+        while chunk := os.read(terminal, 4096):
+            shown += chunk
+            if shown.endswith(b"[y/N] "):
+                os.write(terminal, answer)
+    except OSError:  # how Linux ends a terminal
+        pass
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0, shown
+    os.close(terminal)
+    return shown.decode().replace("\r\n", "\n")
+
+
+def test_a_run_is_removed_and_its_warm_driver_drives_the_next_one(
+    start: Callable[..., Run], tmp_path: Path
+) -> None:
+    for _ in range(3):
+        run = start("echo.py", mini_batch_size=20, output=str(tmp_path / "out"))
+        assert end_of(run) == "Completed"
+        run.delete()
+        assert not run.folder.path.exists()
+        assert len((tmp_path / "out" / "parallel_run_step.txt").read_text().splitlines()) == 60
+    assert Run.list() == []
+    with pytest.raises(RunNotFoundError, match="is gone"):
+        run.delete()
+
+
+def test_an_active_run_is_not_removed(start: Callable[..., Run]) -> None:
+    run = start("slow.py")
+    with pytest.raises(
+        RunFolderError, match=r"still active, and cannot be removed\. run\.wait_for"
+    ):
+        run.delete()
+    done = parallelrun("prune", "--keep", 0, "--yes")
+    assert f"run {run.run_id} stays: it is " in done.stdout
+    assert "removed 0 runs" in done.stdout
+    assert end_of(run) == "Completed"
+    assert rows_of(run) == NAMES
+
+
+def _removes(run_id: str, gate: str) -> None:
+    while not os.path.exists(gate):
+        time.sleep(0.001)
+    try:
+        Run.attach(run_id).delete()
+    except ParallelRunError:
+        os._exit(3)
+    os._exit(0)
+
+
+def test_a_removal_and_a_resume_at_once_leave_a_whole_run_or_none(
+    start: Callable[..., Run], tmp_path: Path
+) -> None:
+    """Whichever comes first: a run that resumes to its end, or one that is gone."""
+    fork = multiprocessing.get_context("fork")
+    for number in range(4):
+        run = start("slow.py", mini_batch_size=20)
+        run.cancel()
+        end_of(run)
+        gate = tmp_path / f"gate{number}"
+        removers = [
+            fork.Process(target=_removes, args=(run.run_id, str(gate)), daemon=True)
+            for _ in range(2)
+        ]
+        for remover in removers:
+            remover.start()
+        gate.touch()
+        is_resumed = False
+        try:
+            time.sleep(0.002 * number)
+            run.resume()
+            is_resumed = True
+        except ParallelRunError:
+            pass
+        for remover in removers:
+            remover.join()
+        removed = [remover.exitcode for remover in removers].count(0)
+        assert removed <= 1
+        if is_resumed:
+            assert removed == 0
+            assert end_of(run) == "Completed"
+            assert rows_of(run) == NAMES
+        else:
+            assert removed == 1
+            assert run.run_id not in [folder.run_id for folder in list_runs()]
+            assert not run.folder.path.exists()
+        assert not list((run.folder.path.parent).glob(".removed*"))
+
+
+def test_the_terminal_shows_asks_and_removes(numbers: Path, tmp_path: Path) -> None:
+    config = ParallelRunConfig(entry_script=str(SCRIPTS / "echo.py"), mini_batch_size=30)
+    first = submit(config, inputs=numbers, output=str(tmp_path / "out"))
+    second = submit(config, inputs=numbers)
+    for run in (first, second):
+        assert end_of(run) == "Completed"
+    shown = parallelrun("prune", "--keep", 1)
+    assert shown.returncode == 0
+    assert shown.stdout.splitlines()[1].startswith(first.run_id)
+    assert f"outputs in {tmp_path / 'out'} stay" in shown.stdout
+    assert shown.stdout.endswith("nothing was removed: add --yes to remove them\n")
+    assert "nothing was removed" in on_a_terminal("prune", "--keep", "1", answer=b"\n")
+    assert len(list_runs()) == 2
+    text = on_a_terminal("prune", "--keep", "1", answer=b"y\n")
+    assert "Remove them? [y/N] y\nremoved 1 run, freed " in text
+    assert [folder.run_id for folder in list_runs()] == [second.run_id]
+    listed = parallelrun("list").stdout.splitlines()
+    assert listed[-1].startswith("1 run, ")
+    assert listed[-1].endswith(" on disk")
+    done = parallelrun("prune")
+    assert done.returncode == 2
+    assert "parallelrun: prune needs a filter" in done.stderr
+    assert parallelrun("prune", "--name", second.run_id, "-y").returncode == 0
+    assert list_runs() == []
+
+
+def test_the_size_limit_is_set_in_a_terminal_and_applied_when_a_run_starts(
+    numbers: Path, home: Path
+) -> None:
+    config = ParallelRunConfig(entry_script=str(SCRIPTS / "echo.py"), mini_batch_size=30)
+    old = submit(config, inputs=numbers)
+    assert end_of(old) == "Completed"
+    assert "max-size: none" in parallelrun("config").stdout
+    assert parallelrun("config", "max-size", "lots").returncode == 2
+    assert f"max-size: 4.0 kB ({home / 'settings.json'})" in parallelrun(
+        "config", "max-size", "4KB"
+    ).stdout  # fmt: skip
+    with pytest.warns(UserWarning, match="no run could be removed. The runs still use"):
+        recent = submit(config, inputs=numbers)
+    assert end_of(recent) == "Completed"
+    record = old.folder.record.read_text()
+    hours_ago = time.time() - 2 * 3600
+    os.utime(old.folder.journal, (hours_ago, hours_ago))
+    created = f'"created_at": {old.row()["created_at"]}'
+    assert created in record
+    old.folder.record.write_text(record.replace(created, f'"created_at": {hours_ago}'))
+    with pytest.warns(UserWarning, match="kept under 4.0 kB .*: 1 old run removed, .* freed"):
+        newest = submit(config, inputs=numbers)
+    assert end_of(newest) == "Completed"
+    assert [run.run_id for run in Run.list()] == [newest.run_id, recent.run_id]
+    assert "max-size: none" in parallelrun("config", "max-size", "none").stdout

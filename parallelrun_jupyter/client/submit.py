@@ -399,10 +399,14 @@ def default_name(script: str, inputs: Sequence[Dataset], variables: Sequence[str
     inputs
         The datasets that the run reads.
     variables
-        Names of the notebook's variables that hold the inputs; used in place of the paths.
+        For each input, the notebook's variable that holds it, used in place of its paths; "" for
+        none.
     """
-    paths = (path for dataset in inputs for path in dataset.spec().get("paths", ()))
-    names = list(variables) or [_short_path(path) for path in paths]
+    names: list[str] = []
+    for number, dataset in enumerate(inputs):
+        paths = dataset.spec().get("paths", ())
+        variable = variables[number] if number < len(variables) else ""
+        names += [variable] if variable else map(_short_path, paths)
     if not names:
         return script
     others = f" and {len(names) - 1:,} more" if len(names) > 1 else ""

@@ -8,6 +8,7 @@ import os
 import shlex
 import tempfile
 import types
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -128,8 +129,8 @@ class ParallelRunMagics(Magics):
 
     def _default_name(self, options: argparse.Namespace, inputs: list[Any]) -> str:
         names = self._names()
-        words = options.input if all(is_dataset(names.get(word)) for word in options.input) else ()
-        return default_name(_cell_name(options.variable), inputs, words)
+        words = [word if is_dataset(names.get(word)) else "" for word in options.input]
+        return default_name(_cell_name(options.variable, names), inputs, words)
 
     def _padded(self, cell: str) -> str:
         """Return the cell after the blank lines that precede it in the notebook.
@@ -303,12 +304,16 @@ def how_to_define(name: str, value: object) -> str:
     return f"make {name} in the cell's init(), or save it to a file that init() reads"
 
 
-def _cell_name(variable: str) -> str:
-    """Return the name of a cell's script: its variable, or the notebook if that is ``run``."""
+def _cell_name(variable: str, names: Mapping[str, Any]) -> str:
+    """Return the name of a cell's script: its variable, or the notebook if that is ``run``.
+
+    Jupyter's server names the notebook in an environment variable, VS Code in one of the notebook's.
+    """
     if variable != "run":
         return variable
-    notebook = os.path.basename(os.environ.get("JPY_SESSION_NAME", ""))
-    return notebook.removesuffix(".ipynb") if notebook.endswith(".ipynb") else "cell"
+    path = names.get("__vsc_ipynb_file__") or os.environ.get("JPY_SESSION_NAME", "")
+    name, suffix = os.path.splitext(os.path.basename(str(path)))
+    return name if suffix else "cell"  # a console has an id without a suffix
 
 
 ParallelRunMagics.parallelrun.__doc__ = f"{_EXAMPLES}\n{cell_options().format_help()}"

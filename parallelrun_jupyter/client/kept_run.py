@@ -16,6 +16,7 @@ from ..runs.run_folder import RunFolder
 from ..runs.snapshot.follower import Follower
 from ..runs.snapshot.snapshot import Snapshot
 from ..views.run_list import public, run_row, table
+from .comparison import Comparison
 from .pruning import Pruning, filters_of, plan_pruning, states_of
 
 _R = TypeVar("_R", bound="KeptRun")
@@ -175,6 +176,33 @@ class KeptRun:
         """Return a summary as a dict: name, start, state, counts, size on disk in bytes."""
         snapshot = self.snapshot()
         return public(run_row(self._follower.record, snapshot, self.folder.size_bytes()))
+
+    def compare(self, other: KeptRun | str, *, limit: int = 1000) -> Comparison:
+        """Compare this run with another one.
+
+        Items are matched by path, rows of tables by file and number, so the runs may have other
+        mini-batches and other inputs. Rows are read from the outputs or, of a run that has not
+        completed, from the rows so far.
+
+        Parameters
+        ----------
+        other
+            The other run, or its id.
+        limit
+            Maximum number of differing items in the result.
+
+        Returns
+        -------
+        Comparison
+            Displayed as tables; ``settings``, ``counts``, ``times`` and ``items`` are DataFrames.
+
+        Raises
+        ------
+        RunNotFoundError
+            A run does not exist, or has been removed.
+        """
+        folder = run_folder.find(other) if isinstance(other, str) else other.folder
+        return Comparison(self.folder, folder, limit)
 
     def delete(self) -> int:
         """Remove the run's folder: its settings, journal, logs, and the rows and files in it.

@@ -194,6 +194,13 @@ def _add_ending(commands: Any) -> None:
 
 
 def _add_housekeeping(commands: Any) -> None:
+    compare = commands.add_parser(
+        "compare", help="compare two runs: settings, counts, times, and items whose rows differ"
+    )
+    compare.add_argument("run", metavar="RUN", help="Id of the run.")
+    compare.add_argument("other", metavar="OTHER", help="Id of the other run.")
+    compare.set_defaults(parser=compare, command=_compare)
+
     pruning = commands.add_parser(
         "prune",
         help="remove old runs from the disk, after showing them",
@@ -331,6 +338,11 @@ def _resume(options: argparse.Namespace) -> int:
         group=options.group,
     )
     return _wait(run)
+
+
+def _compare(options: argparse.Namespace) -> int:
+    print(Run.attach(options.run).compare(options.other))
+    return 0
 
 
 def _install_kernel(options: argparse.Namespace) -> int:

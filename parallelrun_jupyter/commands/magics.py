@@ -14,6 +14,7 @@ from typing import Any
 
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, magics_class
+from IPython.display import display
 
 from ..client.run import Run
 from ..client.submit import Script, default_name, submit_script
@@ -40,7 +41,7 @@ from .options import (
 )
 
 CELL = "%%parallelrun"
-_COMMANDS = ("list", "show", "logs", "cancel", "resume", "try", "prune", "config")
+_COMMANDS = ("list", "show", "logs", "cancel", "resume", "try", "compare", "prune", "config")
 _LONGEST_VALUE = 60
 _EXAMPLES = """
 Run the cell, an entry script with init() and run(mini_batch), over many files. The cell is checked
@@ -64,6 +65,7 @@ Then, in other cells:
     %parallelrun list [--state Failed]
     %parallelrun show | logs | cancel [--drain] | resume [--failed-only] [RUN]
     %parallelrun try 17 [RUN]    runs mini-batch 17 in the kernel, so that %debug works
+    %parallelrun compare RUN OTHER    settings, counts, times, and the items whose rows differ
     %parallelrun prune --older-than 30d [--keep 50] [--max-size 5GB]    shows the runs; --yes removes them
     %parallelrun config max-size 20GB    keeps the runs under this size
 """
@@ -207,6 +209,8 @@ class ParallelRunMagics(Magics):
                 self._resume(words)
             case "try":
                 self._try(words)
+            case "compare":
+                self._compare(words)
             case "prune":
                 parser = _line_parser("prune")
                 add_prune_options(parser)
@@ -263,6 +267,13 @@ class ParallelRunMagics(Magics):
             msg = "name a mini-batch: %parallelrun try 17, or %parallelrun try 17 RUN."
             raise ConfigError(msg)
         self._names()["_"] = self._run_of(words[1:]).try_one(int(words[0]))
+
+    def _compare(self, words: list[str]) -> None:
+        if len(words) != 2:
+            msg = "name two runs, by their variables or ids: %parallelrun compare RUN OTHER."
+            raise ConfigError(msg)
+        this, other = (self._run_of([word]) for word in words)
+        display(this.compare(other))
 
     def _names(self) -> dict[str, Any]:
         """Return the variables of the notebook."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pty
+import re
 import subprocess
 import sys
 import time
@@ -61,8 +62,16 @@ def test_a_run_is_removed_and_its_warm_driver_drives_the_next_one(
         run.delete()
 
 
-def test_an_active_run_is_not_removed(start: Callable[..., Run]) -> None:
-    run = start("slow.py")
+def test_an_active_run_is_not_removed(numbers: Path, tmp_path: Path) -> None:
+    script, gate = tmp_path / "waits.py", tmp_path / "gate"
+    script.write_text(
+        f"import os, time\ndef run(mini_batch):\n    while not os.path.exists({str(gate)!r}):\n"
+        "        time.sleep(0.02)\n    return [os.path.basename(path) for path in mini_batch]\n"
+    )
+    config = ParallelRunConfig(
+        entry_script=str(script), mini_batch_size=30, process_count_per_node=1
+    )
+    run = submit(config, inputs=numbers)
     with pytest.raises(
         RunFolderError, match=r"still active, and cannot be removed\. run\.wait_for"
     ):
@@ -70,6 +79,7 @@ def test_an_active_run_is_not_removed(start: Callable[..., Run]) -> None:
     done = parallelrun("prune", "--keep", 0, "--yes")
     assert f"run {run.run_id} stays: it is " in done.stdout
     assert "removed 0 runs" in done.stdout
+    gate.touch()
     assert end_of(run) == "Completed"
     assert rows_of(run) == NAMES
 
@@ -174,3 +184,81 @@ def test_the_size_limit_is_set_in_a_terminal_and_applied_when_a_run_starts(
     assert end_of(newest) == "Completed"
     assert [run.run_id for run in Run.list()] == [newest.run_id, recent.run_id]
     assert "max-size: none" in parallelrun("config", "max-size", "none").stdout
+
+
+FRAMES = """
+import pandas as pd
+def run(mini_batch):
+    rows = []
+    for path in mini_batch:
+        number = int(open(path).read())
+        rows.append({"number": number, "half": number / 2, "text": f"line\\n{number}"})
+    return pd.DataFrame(rows)
+"""
+
+
+@pytest.mark.parametrize("form", [None, "csv", "jsonl", "parquet"])
+def test_items_whose_rows_differ_are_found_in_every_format(
+    numbers: Path, tmp_path: Path, form: str | None
+) -> None:
+    script = tmp_path / "frames.py"
+    script.write_text(FRAMES if form else FRAMES.replace("pd.DataFrame(rows)", "rows"))
+
+    def go(size: int) -> Run:
+        config = ParallelRunConfig(
+            entry_script=str(script), mini_batch_size=size, output_format=form, run_max_try=1,
+            error_threshold=-1, process_count_per_node=1,
+        )  # fmt: skip
+        run = submit(config, inputs=numbers)
+        assert end_of(run) == "Completed"
+        return run
+
+    before = go(7)
+    (numbers / "007.txt").write_text("70")
+    (numbers / "011.txt").unlink()
+    (numbers / "060.txt").write_text("60")
+    (numbers / "031.txt").write_text("broken")
+    after = go(20)  # an item that fails keeps the part files, so that the rows are in them
+    comparison = after.compare(before)
+    found = comparison.items.assign(item=[Path(item).name for item in comparison.items["item"]])
+    assert dict(zip(found["item"], found["difference"], strict=True)) == {
+        "007.txt": "rows differ",
+        "031.txt": "no row in this run",
+        "060.txt": "only in this run",
+        "011.txt": "only in the other run",
+    }
+    assert comparison.item_counts["same"] == 57
+    row = comparison.items.set_index("difference").loc["rows differ"]
+    assert "70" in row["this"]
+    assert "70" not in row["other"]
+    assert list(comparison.settings["setting"]) == ["mini_batch_size"]
+    assert comparison.counts.loc["items failed", "this"] == 1
+
+
+def test_rows_of_tables_are_compared_by_number(tmp_path: Path) -> None:
+    from parallelrun_jupyter import TabularDataset
+
+    table = tmp_path / "table.csv"
+    script = tmp_path / "double.py"
+    script.write_text("def run(mini_batch):\n    return list(mini_batch['n'] * 2)\n")
+
+    def go(values: list[int], rows: int) -> Run:
+        table.write_text("n\n" + "".join(f"{value}\n" for value in values))
+        config = ParallelRunConfig(entry_script=str(script), mini_batch_rows=rows)
+        run = submit(config, inputs=TabularDataset.from_delimited_files(str(table)))
+        assert end_of(run) == "Completed"
+        return run
+
+    before = go(list(range(20)), 5)
+    after = go([*range(13), 99, *range(14, 22)], 7)
+    comparison = after.compare(before)
+    assert list(comparison.items.itertuples(index=False, name=None))[:1] == [
+        (f"{table}: row 13", "rows differ", "198", "26")
+    ]
+    assert list(comparison.items["item"])[1:] == [f"{table}: row 20", f"{table}: row 21"]
+    assert comparison.item_counts["same"] == 19
+    shown = parallelrun("compare", after.run_id, before.run_id)
+    assert shown.returncode == 0, shown.stderr
+    assert re.search(r"table.csv: row 13 +rows differ +198 +26", shown.stdout)
+    assert parallelrun("compare", after.run_id).returncode == 2
+    assert "there is no run 'x'" in parallelrun("compare", after.run_id, "x").stderr

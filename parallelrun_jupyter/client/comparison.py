@@ -86,7 +86,7 @@ class Comparison:
                 except (ParallelRunError, OSError) as error:
                     self.notes.append(
                         f"rows were not compared: those of run {side.folder.run_id} could not be "
-                        f"read: {error}"
+                        f"read: {error}. Each run needs an output of its own, or none, for this"
                     )
                     return
             compared = ItemComparison(rows[0], rows[1], limit)

@@ -9,6 +9,7 @@ from ..client.kept_run import KeptRun
 from ..errors import ConfigError
 from ..formatting import format_bytes, nearest_hint, parse_size
 from ..home import MAX_SIZE_VARIABLE, max_size, write_max_size
+from ..runs.removal import remove_leftovers
 
 _MAX_SIZE = "max-size"
 _NO_LIMIT = "none"
@@ -51,7 +52,10 @@ def prune(options: argparse.Namespace) -> int:
         name=options.name,
     )
     print(runs)
-    if not runs and not options.yes:
+    if not runs:
+        freed = remove_leftovers()
+        if freed:
+            print(f"freed {format_bytes(freed)} that a removal which was stopped had left")
         return 0
     if not options.yes and not _is_terminal():
         print("nothing was removed: add --yes to remove them")

@@ -122,6 +122,16 @@ def test_a_run_is_the_same_as_itself(home: Path) -> None:
     assert "items: 3 same, 1 no row in both runs: all rows are the same" in text
 
 
+def test_a_run_without_any_row_is_compared_by_its_items(home: Path) -> None:
+    this = write(home, 1, [(["/a"], None), (["/b"], [])])
+    other = write(home, 2, [(["/a"], ["1"]), (["/b"], ["2"])])
+    comparison = this.compare(other)
+    assert comparison.notes == []
+    assert found(comparison) == {
+        "/a": ("no row in this run", None, "1"), "/b": ("no row in this run", None, "2"),
+    }  # fmt: skip
+
+
 def test_rows_of_whole_mini_batches_are_compared_if_their_items_are_the_same(home: Path) -> None:
     shared = (["/a", "/b"], ["1", "2", "3"])
     this = write(

@@ -157,6 +157,11 @@ def test_the_terminal_shows_asks_and_removes(numbers: Path, tmp_path: Path) -> N
     assert "parallelrun: prune needs a filter" in done.stderr
     assert parallelrun("prune", "--name", second.run_id, "-y").returncode == 0
     assert list_runs() == []
+    left = second.folder.path.with_name(".removed-killed")
+    left.mkdir()
+    (left / "rows").write_text("x" * 5000)
+    assert parallelrun("prune", "--keep", 0).stdout.splitlines()[0] == "no run to remove"
+    assert not left.exists()
 
 
 def test_the_size_limit_is_set_in_a_terminal_and_applied_when_a_run_starts(
@@ -233,6 +238,19 @@ def test_items_whose_rows_differ_are_found_in_every_format(
     assert "70" not in row["other"]
     assert list(comparison.settings["setting"]) == ["mini_batch_size"]
     assert comparison.counts.loc["items failed", "this"] == 1
+
+
+def test_an_output_that_a_later_run_replaced_is_a_note(
+    start: Callable[..., Run], tmp_path: Path
+) -> None:
+    runs = []
+    for script in ("echo.py", "reads.py"):
+        runs.append(start(script, mini_batch_size=20, output=str(tmp_path / "out")))
+        assert end_of(runs[-1]) == "Completed"
+    comparison = runs[1].compare(runs[0])
+    assert len(comparison.notes) == 1
+    assert "has changed since it was published. Each run needs an output" in comparison.notes[0]
+    assert comparison.counts.loc["items", "other"] == 60
 
 
 def test_rows_of_tables_are_compared_by_number(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ...errors import OutputError
 from ...worker.plan_line import PlanLine
 from ..output.earlier_rows import EarlierRows, Result, Results, UnclearRowsError, open_rows
+from ..output.row_slices import Slice
 from ..plan_reader import PlanReader, item_name
 from ..run_folder import RunFolder
 from ..run_record import RunRecord
@@ -93,7 +94,10 @@ class ItemRows:
         self.kinds = bytearray()
         #: the first item of each mini-batch
         self._firsts = array("q")
-        self._rows: EarlierRows = open_rows(folder, record, results)
+        #: None if no item has a row
+        self._rows: EarlierRows | None = None
+        if any(result.rows for result in results):
+            self._rows = open_rows(folder, record, results)
         try:
             self._read()
         except (OutputError, OSError):
@@ -105,7 +109,11 @@ class ItemRows:
 
     def close(self) -> None:
         """Close the files."""
-        self._rows.close()
+        if self._rows is not None:
+            self._rows.close()
+
+    def _slices(self, start: int, rows: int) -> list[Slice]:
+        return [] if self._rows is None else self._rows.slices(start, start + rows)
 
     def _mini_batches(self) -> Iterator[tuple[PlanLine, int, int, list[Result]]]:
         """Yield the line, number of its first row in its file, first item, and results of each."""
@@ -140,7 +148,7 @@ class ItemRows:
         """Add the rows of consecutive items, of which ``number`` is the first."""
         items = slice(number, number + result.items)
         try:
-            slices = self._rows.slices(result.start, result.start + result.rows)
+            slices = self._slices(result.start, result.rows)
         except UnclearRowsError:
             self.kinds[items] = bytes([UNCLEAR]) * result.items
             return
@@ -189,7 +197,7 @@ class ItemRows:
 
     def _texts(self, start: int, rows: int) -> str | None:
         try:
-            slices = self._rows.slices(start, start + rows)
+            slices = self._slices(start, rows)
         except UnclearRowsError:
             return None
         text = "\n".join(text for each in slices for text in self._form.texts(each))

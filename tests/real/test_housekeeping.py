@@ -240,12 +240,13 @@ def test_items_whose_rows_differ_are_found_in_every_format(
     assert comparison.counts.loc["items failed", "this"] == 1
 
 
-def test_an_output_that_a_later_run_replaced_is_a_note(
-    start: Callable[..., Run], tmp_path: Path
-) -> None:
+def test_an_output_that_a_later_run_replaced_is_a_note(numbers: Path, tmp_path: Path) -> None:
     runs = []
-    for script in ("echo.py", "reads.py"):
-        runs.append(start(script, mini_batch_size=20, output=str(tmp_path / "out")))
+    for row in ("open(path).read()", "path"):
+        script = tmp_path / "score.py"
+        script.write_text(f"def run(mini_batch):\n    return [{row} for path in mini_batch]\n")
+        config = ParallelRunConfig(entry_script=str(script), mini_batch_size=20)
+        runs.append(submit(config, inputs=numbers, output=str(tmp_path / "out")))
         assert end_of(runs[-1]) == "Completed"
     comparison = runs[1].compare(runs[0])
     assert len(comparison.notes) == 1

@@ -15,7 +15,10 @@ _SECRET = re.compile(
     r"key|secret|token|passw|credential|sas\b|connection_string|auth", re.IGNORECASE
 )
 _SECRET_OPTION = re.compile(r"headers|signature", re.IGNORECASE)
-_UNITS = {"kb": 1024, "mb": 1024**2, "gb": 1024**3}
+_UNITS = {"b": 1, "kb": 1024, "mb": 1024**2, "gb": 1024**3, "tb": 1024**4}
+_BYTES = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?b)?", re.ASCII)
+_AGES = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([mhdw])", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,52 @@ def parse_mini_batch_size(value: int | str) -> MiniBatchSize:
         raise ConfigError(msg)
     unit = match[2]
     return MiniBatchSize(count * (_UNITS[unit.lower()] if unit else 1), unit is not None)
+
+
+def parse_size(value: int | str, name: str) -> int:
+    """Return a number of bytes.
+
+    Parameters
+    ----------
+    value
+        Bytes, or text such as ``"500MB"``, ``"1.5 GB"`` or ``"2tb"`` (1 KB is 1024 bytes).
+    name
+        Name of the setting, for the error.
+
+    Raises
+    ------
+    ConfigError
+        The value is not a size.
+    """
+    match = None if isinstance(value, bool) else _BYTES.fullmatch(str(value).strip().lower())
+    if match is None:
+        msg = f"{name} is {value!r}; expected a size such as 500MB, 5GB or 1.5TB."
+        raise ConfigError(msg)
+    return int(float(match[1]) * _UNITS[match[2] or "b"])
+
+
+def parse_age(value: float | str, name: str) -> float:
+    """Return a number of seconds.
+
+    Parameters
+    ----------
+    value
+        Seconds, or text such as ``"90m"``, ``"12h"``, ``"30d"`` or ``"2w"``.
+    name
+        Name of the setting, for the error.
+
+    Raises
+    ------
+    ConfigError
+        The value is not an age.
+    """
+    if not isinstance(value, bool | str) and value >= 0:
+        return float(value)
+    match = _AGE.fullmatch(str(value).strip().lower())
+    if match is None:
+        msg = f"{name} is {value!r}; expected an age such as 12h, 30d or 2w."
+        raise ConfigError(msg)
+    return float(match[1]) * _AGES[match[2]]
 
 
 def looks_secret(name: str, value: Any = None) -> bool:

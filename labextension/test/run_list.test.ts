@@ -36,7 +36,10 @@ test('the list has a note while it is loading, empty, filtered or shortened', ()
   draw([]);
   assert.match(visibleText(view.node), /^No runs yet. Start one in a notebook/);
   draw([row()], 1200);
-  assert.match(visibleText(view.node), /and 1,200 older: run parallelrun list$/);
+  assert.match(
+    visibleText(view.node),
+    /1 run, 4.0 kB on disk · and 1,200 older: run parallelrun list$/,
+  );
   filter('nothing like that');
   assert.equal(visibleText(view.node), 'No run matches.');
 });
@@ -51,9 +54,17 @@ test('a run has its state, progress, duration, items and size', () => {
   assert.match(visibleText(view.node), /^▶ digits Running .* 400 items · /);
 });
 
+test('the last line has the size of the runs that are shown', () => {
+  const large = row({ run_id: 'r2', name: 'faces', size_bytes: 3 * 1024 ** 3 });
+  draw([row(), large]);
+  assert.match(visibleText(view.node), / 2 runs, 3.0 GB on disk$/);
+  filter('digits');
+  assert.match(visibleText(view.node), / 1 run, 4.0 kB on disk$/);
+});
+
 test('a run that is not read yet has no glyph, no numbers and no cancel button', () => {
   draw([row({ is_read: false, plan_finished: false, headline: 'reading' })]);
-  assert.match(visibleText(view.node), /^digits reading \S+ \S+ show in a cell$/);
+  assert.match(visibleText(view.node), /^digits reading \S+ \S+ show in a cell 1 run, /);
 });
 
 test('names, IDs and states are filtered without regard to case', () => {

@@ -82,6 +82,8 @@ def resume_run(
     ------
     RunFolderError
         The run is still active, or has nothing left to run.
+    RunNotFoundError
+        The run has been removed.
     ConfigError
         A secret variable or the credential of a store is missing; the compute cannot be used; no
         failed item is in the group; the output folder is missing and cannot be created.

@@ -5,26 +5,22 @@ from __future__ import annotations
 import os
 import sys
 import time
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ConfigError, ParallelRunError, Remedy, RunInterruptedError, WaitTimeoutError
-from ..formatting import nearest_hint, text_filter
+from ..errors import Remedy, RunInterruptedError, WaitTimeoutError
 from ..notebook import live
 from ..notebook.feed import settle
-from ..runs import run_folder
 from ..runs.failed_items import failed_items
-from ..runs.journal.events import RUN_STATES, Event
+from ..runs.journal.events import Event
 from ..runs.journal.files import JournalReader
 from ..runs.logs import reader
-from ..runs.run_folder import RunFolder
-from ..runs.snapshot.follower import POLL_S, Follower, watch
+from ..runs.snapshot.follower import POLL_S, watch
 from ..runs.snapshot.snapshot import Snapshot
 from ..views import text
-from ..views.run_list import public, run_row, table
 from .failures import attempts_frame, failure_of, groups_frame, items_frame
+from .kept_run import KeptRun
 from .results import read_frame
 from .resume import resume_run
 from .try_one import line_of, trial_of
@@ -33,7 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-class Run:
+class Run(KeptRun):
     """The handle of a run, returned by `submit`, `Run.attach` and `Run.list`.
 
     It reads the run's folder and holds no process or connection. The run continues without it, and
@@ -49,110 +45,9 @@ class Run:
         run.failures()                             # one row for each failed attempt
         run.try_one(17)                            # mini-batch 17 in this process; %debug works
         run.resume(failed_only=True)               # retries only the items that failed
+        run.compare(earlier)                       # settings, counts, times and rows that differ
+        run.delete()                               # removes the run from the disk
     """
-
-    def __init__(self, folder: RunFolder) -> None:
-        self._follower = Follower(folder)
-
-    @classmethod
-    def attach(cls, run_id: str) -> Run:
-        """Return the handle of an existing run.
-
-        Parameters
-        ----------
-        run_id
-            The run's id, or the path of its folder.
-
-        Raises
-        ------
-        RunNotFoundError
-            No run has that id; the message suggests the nearest one.
-        """
-        return cls(run_folder.find(run_id))
-
-    @classmethod
-    def list(
-        cls,
-        limit: int | None = None,
-        *,
-        state: str | Sequence[str] | None = None,
-        name: str | None = None,
-    ) -> Runs:
-        """Return the runs of this home, newest first.
-
-        Parameters
-        ----------
-        limit
-            Maximum number of runs. Default: all.
-        state
-            Only runs in this state or in one of these states, such as ``"Failed"``.
-        name
-            Only runs with this text in their name or id. Case is ignored, and ``*`` matches any
-            characters.
-
-        Returns
-        -------
-        list of Run
-            Displayed as a table: name, state, start, duration, progress, size on disk.
-
-        Raises
-        ------
-        ConfigError
-            The state is unknown, or the limit is below 0.
-        """
-        if limit is not None and limit < 0:
-            msg = f"limit is {limit}; expected the number of runs to list, such as 20."
-            raise ConfigError(msg)
-        states = _states(state)
-        is_named = text_filter(name or "")
-        runs: Runs = Runs()
-        for folder in run_folder.list_runs():
-            if limit is not None and len(runs) >= limit:
-                break
-            try:
-                run = cls(folder)
-            except ParallelRunError as error:
-                warnings.warn(f"left out: {error}", stacklevel=2)
-                continue
-            if is_named(f"{run.name}\n{run.run_id}") and (not states or run.status in states):
-                runs.append(run)
-        return runs
-
-    @property
-    def folder(self) -> RunFolder:
-        """The run's folder."""
-        return self._follower.folder
-
-    @property
-    def run_id(self) -> str:
-        """The run's id; ids sort by start time."""
-        return self.folder.run_id
-
-    @property
-    def name(self) -> str:
-        """The run's name, as passed to `submit`."""
-        return self._follower.record.name
-
-    @property
-    def status(self) -> str:
-        """The current state.
-
-        Queued, Planning, Running, Finalizing, Completed, Failed, Canceled or Interrupted (the
-        driver process has died).
-        """
-        return self.snapshot()["state"]
-
-    def snapshot(self) -> Snapshot:
-        """Return the current progress as a JSON value: counts, rates, workers, failures.
-
-        Its size is bounded, independent of the number of mini-batches.
-        """
-        return self._follower.refresh()
-
-    def row(self) -> dict[str, Any]:
-        """Return a summary as a dict: name, start, state, counts, size on disk in bytes."""
-        snapshot = self.snapshot()
-        return public(run_row(self._follower.record, snapshot, self.folder.size_bytes()))
 
     def __repr__(self) -> str:
         snapshot = self.snapshot()
@@ -463,25 +358,3 @@ class Run:
         record = self._follower.record
         line = local_line(line_of(self.folder, mini_batch), record.inputs.datasets)
         return trial_of(self.folder, record).run(line, mini_batch)
-
-
-class Runs(list[Run]):
-    """A list of runs, displayed as a table."""
-
-    def __repr__(self) -> str:
-        return table([run.row() for run in self])
-
-
-def _states(state: str | Sequence[str] | None) -> set[str]:
-    """Return states in their canonical spelling; an empty set means any."""
-    by_word = {state.lower(): state for state in RUN_STATES}
-    states = set()
-    for word in [state] if isinstance(state, str) else state or ():
-        if word.lower() not in by_word:
-            msg = (
-                f"state is {word!r}; expected one of {', '.join(RUN_STATES)}."
-                f"{nearest_hint(word.capitalize(), RUN_STATES)}"
-            )
-            raise ConfigError(msg)
-        states.add(by_word[word.lower()])
-    return states

@@ -43,6 +43,7 @@ from ..worker.failures import BadSettings
 from ..worker.output.formats import PARQUET, TEXT
 from ..worker.output.results import SETTINGS_FILE, read_frame_options
 from .launcher import launch
+from .pruning import keep_under_limit
 from .run import Run
 from .script import Script, script_of_entry
 from .updates import check_update, modules_in, with_update
@@ -195,6 +196,7 @@ def submit_script(
                 write(folder.uses, packed)
             if update:
                 record = with_update(record, folder, by_digest=update == "digest")
+            keep_under_limit({record.inputs.reuse_from})
             folder.make_script_output(record)
             write_atomically(folder.record, record.to_json())
         except OSError as error:
@@ -427,10 +429,14 @@ def default_name(script: str, inputs: Sequence[Dataset], variables: Sequence[str
     inputs
         The datasets that the run reads.
     variables
-        Names of the notebook's variables that hold the inputs; used in place of the paths.
+        For each input, the notebook's variable that holds it, used in place of its paths; "" for
+        none.
     """
-    paths = (path for dataset in inputs for path in dataset.spec().get("paths", ()))
-    names = list(variables) or [_short_path(path) for path in paths]
+    names: list[str] = []
+    for number, dataset in enumerate(inputs):
+        paths = dataset.spec().get("paths", ())
+        variable = variables[number] if number < len(variables) else ""
+        names += [variable] if variable else map(_short_path, paths)
     if not names:
         return script
     others = f" and {len(names) - 1:,} more" if len(names) > 1 else ""

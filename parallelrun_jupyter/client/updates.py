@@ -129,9 +129,9 @@ def _differences(record: RunRecord, other: RunRecord) -> Iterator[str]:
 
 def _other_differences(folder: RunFolder, earlier: RunFolder) -> list[str]:
     """Return what else differs, in two runs with the same settings."""
-    if _files_of(folder.script) != _files_of(earlier.script):
+    if files_of(folder.script) != files_of(earlier.script):
         return ["its script"]
-    if _files_of(folder.uses) != _files_of(earlier.uses):
+    if files_of(folder.uses) != files_of(earlier.uses):
         return ["the values given with use"]
     follower = Follower(earlier)
     if not follower.refresh()["is_final"]:
@@ -166,7 +166,7 @@ def _side_versions(folder: RunFolder, record: RunRecord) -> str:
         return ""
 
 
-def _files_of(folder: Path) -> dict[str, str]:
+def files_of(folder: Path) -> dict[str, str]:
     """Return the SHA-256 of every file of a run's script, by relative path."""
     return {
         os.path.relpath(path, folder): _digest(path)

@@ -21,6 +21,7 @@ from ..runs.output.failed_items_file import failed_items_file
 from ..runs.snapshot.follower import Follower
 from ..version import __version__
 from ..views.text import plain
+from .housekeeping import add_config_options, add_prune_options, configure, prune
 from .kernelspec import install_kernel
 from .options import (
     OptionParser,
@@ -104,6 +105,7 @@ def make_parser() -> OptionParser:
     _add_start(commands)
     _add_watching(commands)
     _add_ending(commands)
+    _add_housekeeping(commands)
     _add_kernel(commands)
     demo = commands.add_parser("demo", help="classify real handwritten digits, in half a minute")
     demo.add_argument(
@@ -189,6 +191,27 @@ def _add_ending(commands: Any) -> None:
     _add_run(resume)
     add_resume_options(resume)
     resume.set_defaults(parser=resume, command=_resume)
+
+
+def _add_housekeeping(commands: Any) -> None:
+    compare = commands.add_parser(
+        "compare", help="compare two runs: settings, counts, times, and items whose rows differ"
+    )
+    compare.add_argument("run", metavar="RUN", help="Id of the run.")
+    compare.add_argument("other", metavar="OTHER", help="Id of the other run.")
+    compare.set_defaults(parser=compare, command=_compare)
+
+    pruning = commands.add_parser(
+        "prune",
+        help="remove old runs from the disk, after showing them",
+        description="Show the runs that pass all filters, and remove them after a question.",
+    )
+    add_prune_options(pruning)
+    pruning.set_defaults(parser=pruning, command=prune)
+
+    config = commands.add_parser("config", help="show or change a setting of the home")
+    add_config_options(config)
+    config.set_defaults(parser=config, command=configure)
 
 
 def _add_kernel(commands: Any) -> None:
@@ -315,6 +338,11 @@ def _resume(options: argparse.Namespace) -> int:
         group=options.group,
     )
     return _wait(run)
+
+
+def _compare(options: argparse.Namespace) -> int:
+    print(Run.attach(options.run).compare(options.other))
+    return 0
 
 
 def _install_kernel(options: argparse.Namespace) -> int:

@@ -14,6 +14,7 @@ from typing import Any
 
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, magics_class
+from IPython.display import display
 
 from ..client.run import Run
 from ..client.script import Script
@@ -35,6 +36,7 @@ from .cell import (
     uses_of,
     with_comments_below,
 )
+from .housekeeping import add_config_options, add_prune_options, configure, prune
 from .options import (
     OptionParser,
     add_list_options,
@@ -48,7 +50,7 @@ from .options import (
     update_of,
 )
 
-_COMMANDS = ("list", "show", "logs", "cancel", "resume", "try")
+_COMMANDS = ("list", "show", "logs", "cancel", "resume", "try", "compare", "prune", "config")
 _EXAMPLES = """
 Run the cell, an entry script with init() and run(mini_batch), over many files. The cell is checked
 first. The run then starts in processes of its own and continues when the kernel ends; the cell
@@ -73,6 +75,9 @@ Then, in other cells:
     %parallelrun list [--state Failed]
     %parallelrun show | logs | cancel [--drain] | resume [--failed-only] [RUN]
     %parallelrun try 17 [RUN]    runs mini-batch 17 in the kernel, so that %debug works
+    %parallelrun compare RUN OTHER    settings, counts, times, and the items whose rows differ
+    %parallelrun prune --older-than 30d [--keep 50] [--max-size 5GB]    shows the runs; --yes removes them
+    %parallelrun config max-size 20GB    keeps the runs under this size
 """
 
 
@@ -140,8 +145,8 @@ class ParallelRunMagics(Magics):
 
     def _default_name(self, options: argparse.Namespace, inputs: list[Any]) -> str:
         names = self._names()
-        words = options.input if all(is_dataset(names.get(word)) for word in options.input) else ()
-        return default_name(_cell_name(options.variable), inputs, words)
+        words = [word if is_dataset(names.get(word)) else "" for word in options.input]
+        return default_name(_cell_name(options.variable, names), inputs, words)
 
     def _typed(self) -> str:
         """Return the newest cell of the history, as it was typed."""
@@ -200,6 +205,16 @@ class ParallelRunMagics(Magics):
                 self._resume(words)
             case "try":
                 self._try(words)
+            case "compare":
+                self._compare(words)
+            case "prune":
+                parser = _line_parser("prune")
+                add_prune_options(parser)
+                prune(parser.parse_args(words))
+            case "config":
+                parser = _line_parser("config")
+                add_config_options(parser)
+                configure(parser.parse_args(words))
             case _:
                 unknown = f"unknown command {command!r}; " if command else ""
                 commands = " | ".join(_COMMANDS)
@@ -249,6 +264,13 @@ class ParallelRunMagics(Magics):
             raise ConfigError(msg)
         self._names()["_"] = self._run_of(words[1:]).try_one(int(words[0]))
 
+    def _compare(self, words: list[str]) -> None:
+        if len(words) != 2:
+            msg = "name two runs, by their variables or ids: %parallelrun compare RUN OTHER."
+            raise ConfigError(msg)
+        this, other = (self._run_of([word]) for word in words)
+        display(this.compare(other))
+
     def _names(self) -> dict[str, Any]:
         """Return the variables of the notebook."""
         shell = self.shell
@@ -269,12 +291,16 @@ class ParallelRunMagics(Magics):
         return newest[0]
 
 
-def _cell_name(variable: str) -> str:
-    """Return the name of a cell's script: its variable, or the notebook if that is ``run``."""
+def _cell_name(variable: str, names: Mapping[str, Any]) -> str:
+    """Return the name of a cell's script: its variable, or the notebook if that is ``run``.
+
+    Jupyter's server names the notebook in an environment variable, VS Code in one of the notebook's.
+    """
     if variable != "run":
         return variable
-    notebook = os.path.basename(os.environ.get("JPY_SESSION_NAME", ""))
-    return notebook.removesuffix(".ipynb") if notebook.endswith(".ipynb") else "cell"
+    path = names.get("__vsc_ipynb_file__") or os.environ.get("JPY_SESSION_NAME", "")
+    name, suffix = os.path.splitext(os.path.basename(str(path)))
+    return name if suffix else "cell"  # a console has an id without a suffix
 
 
 ParallelRunMagics.parallelrun.__doc__ = f"{_EXAMPLES}\n{cell_options().format_help()}"

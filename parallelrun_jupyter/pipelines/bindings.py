@@ -17,8 +17,8 @@ from ..data.staging.local_copies import local_copies
 from ..data.storage.datastores import DataPath, Datastore
 from ..data.storage.storage import Place, StorageSpec
 from ..errors import ConfigError
+from ..runs.journal.pipelines import PipelineState
 from .folder import STEP_RUN_ID, InputRecord, OutputRecord, PipelineRecord, StepRecord
-from .journal import PipelineState
 
 _MAGIC = "*?["
 

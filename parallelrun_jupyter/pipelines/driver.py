@@ -17,11 +17,7 @@ from ..environment.packages import PackageSet
 from ..errors import ParallelRunError
 from ..files import write_atomically
 from ..runs.driver_lock import DriverLock
-from ..runs.run_folder import new_run_id
-from ..worker.azureml.finder import CONTEXT_VARIABLE
-from .bindings import Bindings, secret_values
-from .folder import PipelineFolder, StepRecord, find_pipeline
-from .journal import (
+from ..runs.journal.pipelines import (
     FINAL_STEP_STATES,
     PipelineEvent,
     PipelineFinished,
@@ -35,6 +31,10 @@ from .journal import (
     fold,
     read_events,
 )
+from ..runs.run_folder import new_run_id
+from ..worker.azureml.finder import CONTEXT_VARIABLE
+from .bindings import Bindings, secret_values
+from .folder import PipelineFolder, StepRecord, find_pipeline
 from .registered_datasets import datasets_for_scripts, register_outputs
 from .reuse import ReusableStep, find_reusable, fingerprint, save_reusable
 from .steps import (

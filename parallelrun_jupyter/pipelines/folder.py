@@ -17,10 +17,9 @@ from typing import Any
 
 from ..errors import RunFolderError, RunNotFoundError
 from ..formatting import nearest_hint
-from ..home import home
 from ..runs.driver_lock import driver_is_alive
-from ..runs.run_folder import Folder, names_in
-from .journal import PipelineState, fold, read_events
+from ..runs.journal.pipelines import PipelineState, fold, read_events
+from ..runs.run_folder import Folder, names_in, pipelines_folder
 
 RECORD_NAME = "pipeline.json"
 PIPELINE_SCHEMA = 1
@@ -220,11 +219,6 @@ class PipelineFolder(Folder):
                 state.state = "Interrupted"
                 state.reason = f"its driver process has ended; see {self.driver_log}"
         return state
-
-
-def pipelines_folder() -> Path:
-    """Return the folder of all pipeline runs of this home."""
-    return home() / "pipelines"
 
 
 def create_pipeline(run_id: str) -> PipelineFolder:

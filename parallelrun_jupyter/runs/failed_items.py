@@ -8,13 +8,9 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import closing
-from pathlib import Path
 from typing import IO, NamedTuple, TypeAlias
 
-from ..errors import visible
-from ..formatting import plural
 from ..worker.failures import SHORT_RESULT
-from ..worker.plan_line import END_MARK, PlanLine
 from .journal.events import (
     AttemptFailed,
     AttemptSucceeded,
@@ -27,6 +23,7 @@ from .journal.files import JournalReader
 from .journal.lines import decode
 from .journal.state import FAILED, RunState
 from .logs import reader
+from .plan_reader import PlanReader, item_name
 from .run_folder import RunFolder
 
 LOG_LINES = 5
@@ -111,7 +108,7 @@ def failed_items(
             folded.apply(event)
         index.note(event, journal.offset)
     if folded.items_failed:
-        with closing(_Plan(folder.plan)) as plan, open(folder.journal, "rb") as file:
+        with closing(PlanReader(folder.plan)) as plan, open(folder.journal, "rb") as file:
             search = _Search(folded, index, plan, file, _Logs(folder) if logs else None)
             for mini_batch in index.mini_batches():
                 yield from search.items_of(mini_batch)
@@ -201,79 +198,6 @@ def _line_before(file: IO[bytes], end: int) -> bytes:
         size *= 4
 
 
-class _Plan:
-    """The lines of a plan, read once, in increasing order."""
-
-    def __init__(self, path: Path) -> None:
-        #: None if the driver has not created it yet
-        self._file = open(path, "rb") if path.exists() else None  # noqa: SIM115 - see close
-        self._next = 0
-        self._line: PlanLine | None = None
-        self._first_row = 0
-
-    def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-
-    def line(self, mini_batch: int) -> tuple[PlanLine | None, int]:
-        """Return the line of a mini-batch, and the number of its first row in its only file."""
-        while self._next <= mini_batch and self._file is not None:
-            text = self._file.readline()
-            if not text.endswith(b"\n") or text.startswith(END_MARK):
-                return None, 0
-            is_wanted = self._next == mini_batch
-            self._next += 1
-            if is_wanted or text.startswith(b'["t"'):
-                self._advance(PlanLine.decode(text))
-        return (self._line, self._first_row) if self._next == mini_batch + 1 else (None, 0)
-
-    def _advance(self, line: PlanLine) -> None:
-        before, self._line = self._line, line
-        if before is not None and _continues(line, before):
-            self._first_row += before.rows
-        else:
-            self._first_row = 0
-
-
-def _continues(line: PlanLine, before: PlanLine) -> bool:
-    """Return whether the rows of a plan line follow those of another one in the same file."""
-    is_same = (line.input_number, line.paths) == (before.input_number, before.paths)
-    if not is_same or len(line.ranges) != 1 or len(before.ranges) != 1:
-        return False
-    return bool(line.ranges[0][0] == before.ranges[0][1])
-
-
-def item_name(line: PlanLine, position: int, first_row: int = 0) -> str | None:
-    """Return the name of an item as in `FailedItem`; None if the line has no such item.
-
-    Parameters
-    ----------
-    line
-        The mini-batch.
-    position
-        Position of the item in the mini-batch.
-    first_row
-        Number of the mini-batch's first row in its only text file.
-    """
-    if not line.is_table:
-        return visible(line.paths[position]) if position < len(line.paths) else None
-    if line.table.get("format") == "unreadable":
-        return visible(line.paths[0])
-    if line.table.get("by") == "rows":
-        row = position
-        for path, (start, end) in zip(line.paths, line.ranges, strict=False):
-            if row < end - start:
-                return f"{visible(path)}: row {start + row}"
-            row -= end - start
-        return None
-    if position >= line.rows:
-        return None
-    if len(line.paths) == 1:
-        return f"{visible(line.paths[0])}: row {first_row + position}"
-    others = plural(len(line.paths) - 1, "other file")
-    return f"{visible(line.paths[0])} and {others}: row {position}"
-
-
 class _Logs:
     """The last log lines of attempts."""
 
@@ -302,7 +226,7 @@ class _Search:
     """Finds the failed items of one mini-batch after the other, in increasing order."""
 
     def __init__(
-        self, state: RunState, index: _Index, plan: _Plan, file: IO[bytes], logs: _Logs | None
+        self, state: RunState, index: _Index, plan: PlanReader, file: IO[bytes], logs: _Logs | None
     ) -> None:
         self._state = state
         self._index = index

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from ..errors import RunFolderError
+from ..errors import Remedy, RunFolderError, RunNotFoundError
 from ..files import lock, write_atomically
 from .run_folder import RunFolder
 from .run_record import RunRecord
@@ -42,9 +43,25 @@ class ResumeRequest:
         return record.on(**self.place)
 
 
-def one_at_a_time(folder: RunFolder) -> AbstractContextManager[int]:
-    """Hold the lock for resumes of a run, so that two requests, or their refusals, cannot mix."""
-    return lock(folder.path / "resume.lock")
+@contextmanager
+def one_at_a_time(folder: RunFolder) -> Iterator[None]:
+    """Hold the lock for resumes and the removal of a run, so that two of them cannot mix.
+
+    Raises
+    ------
+    RunNotFoundError
+        The run has been removed, perhaps while this process waited for the lock.
+    """
+    msg = f"run {folder.run_id} is gone: its folder {folder.path} has been removed."
+    error = RunNotFoundError(msg, remedy=[Remedy.LIST])
+    with ExitStack() as held:
+        try:
+            held.enter_context(lock(folder.path / "resume.lock"))
+        except FileNotFoundError:
+            raise error from None
+        if not folder.record.exists():
+            raise error
+        yield
 
 
 def write_resume(folder: RunFolder, request: ResumeRequest) -> None:

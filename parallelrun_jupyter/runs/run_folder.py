@@ -18,6 +18,9 @@ from ..formatting import nearest_hint
 from ..home import home
 from .run_record import RunRecord
 
+REMOVED_PREFIX = ".removed-"
+"""Begins the name of a folder that is being removed, and is no run any more."""
+
 _ST_BLOCK_BYTES = 512  # the unit of st_blocks, whatever the block size of the file system
 
 
@@ -77,7 +80,7 @@ class Folder:
 
     def size_bytes(self) -> int:
         """Return the size of the folder on the disk."""
-        return _size_on_disk(self.path)
+        return size_on_disk(self.path)
 
     def make(self, kind: str, subfolders: Sequence[Path]) -> None:
         """Create the folder of a ``kind`` and its subfolders, readable by their owner only.
@@ -240,6 +243,11 @@ def runs_folder() -> Path:
     return home() / "runs"
 
 
+def pipelines_folder() -> Path:
+    """Return the folder of all pipeline runs of this home."""
+    return home() / "pipelines"
+
+
 def create(run_id: str) -> RunFolder:
     """Create the folder of a new run, readable by its owner only.
 
@@ -263,7 +271,8 @@ def find(run_id: str) -> RunFolder:
     """
     text = os.fspath(run_id)
     path = Path(text).absolute() if os.sep in text else runs_folder() / text
-    if text in {"", ".", ".."} or not (path / "run.json").is_file():
+    is_name = text not in {"", ".", ".."} and not path.name.startswith(REMOVED_PREFIX)
+    if not is_name or not (path / "run.json").is_file():
         ids = [folder.run_id for folder in list_runs()]
         msg = f"there is no run {text!r} in {runs_folder()}.{nearest_hint(text, ids)}"
         raise RunNotFoundError(msg, remedy=[Remedy.LIST])
@@ -272,7 +281,8 @@ def find(run_id: str) -> RunFolder:
 
 def list_runs() -> list[RunFolder]:
     """Return the folders of all runs, newest first."""
-    folders = (RunFolder(runs_folder() / name) for name in names_in(runs_folder()))
+    names = (name for name in names_in(runs_folder()) if not name.startswith(REMOVED_PREFIX))
+    folders = (RunFolder(runs_folder() / name) for name in names)
     return [folder for folder in folders if folder.record.is_file()]
 
 
@@ -296,7 +306,7 @@ def names_in(parent: Path) -> list[str]:
         raise RunFolderError(msg) from error
 
 
-def _size_on_disk(path: Path | str) -> int:
+def size_on_disk(path: Path | str) -> int:
     """Return the bytes of a folder's blocks; files removed in the meantime do not count."""
     try:
         total = os.lstat(path).st_blocks * _ST_BLOCK_BYTES
@@ -306,7 +316,7 @@ def _size_on_disk(path: Path | str) -> int:
     with entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
-                total += _size_on_disk(entry.path)
+                total += size_on_disk(entry.path)
                 continue
             try:
                 total += entry.stat(follow_symlinks=False).st_blocks * _ST_BLOCK_BYTES

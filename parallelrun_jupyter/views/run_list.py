@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
@@ -14,6 +15,7 @@ from ..runs.snapshot.snapshot import Snapshot
 from .text import headline, plain
 
 _NAME_CHARS = 44
+_MINUTE = "%Y-%m-%d %H:%M"
 _VIEW_ONLY = ("is_read", "headline", "can_resume")
 
 
@@ -112,29 +114,71 @@ def public(row: RunRow) -> dict[str, Any]:
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return the rows as a text table; the last column is the reason of a failure."""
+    """Return the rows as a text table; the last column is the reason of a failure.
+
+    The last line has the number of runs and their size on disk.
+    """
     if not rows:
         return "no runs"
-    cells = [["RUN", "NAME", "STATE", "STARTED", "TOOK", "DONE", "SIZE", ""], *map(_cells, rows)]
-    widths = [max(len(row[k]) for row in cells) for k in range(len(cells[0]))]
-    lines = ("  ".join(f"{cell:<{widths[k]}}" for k, cell in enumerate(row)) for row in cells)
+    seconds = _same_minutes(rows)
+    heads = ["RUN", "NAME", "STATE", "STARTED", "TOOK", "DONE", "SIZE", ""]
+    cells = [
+        [
+            *_first_cells(row, seconds),
+            format_duration(row["elapsed_s"]),
+            _done(row),
+            format_bytes(row["size_bytes"]),
+            plain(row["reason"]),
+        ]
+        for row in rows
+    ]
+    return f"{_lines(heads, cells)}\n{total(rows)}"
+
+
+def short_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the rows as a text table of runs and sizes."""
+    seconds = _same_minutes(rows)
+    cells = [[*_first_cells(row, seconds), format_bytes(row["size_bytes"])] for row in rows]
+    return _lines(["RUN", "NAME", "STATE", "STARTED", "SIZE"], cells)
+
+
+def total(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the number of runs and their size on disk: ``3 runs, 1.2 MB on disk``."""
+    size = format_bytes(sum(row["size_bytes"] for row in rows))
+    return f"{plural(len(rows), 'run')}, {size} on disk"
+
+
+def _lines(heads: list[str], cells: list[list[str]]) -> str:
+    widths = [max(len(row[k]) for row in [heads, *cells]) for k in range(len(heads))]
+    lines = (
+        "  ".join(f"{cell:<{widths[k]}}" for k, cell in enumerate(row)) for row in [heads, *cells]
+    )
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _cells(row: Mapping[str, Any]) -> list[str]:
-    name = plain(row["name"])
-    if len(name) > _NAME_CHARS:
-        name = f"{name[: _NAME_CHARS - 3]}..."
-    return [
-        row["run_id"],
-        name,
-        row["state"],
-        time.strftime("%Y-%m-%d %H:%M", time.localtime(row["created_at"])),
-        format_duration(row["elapsed_s"]),
-        _done(row),
-        format_bytes(row["size_bytes"]),
-        plain(row["reason"]),
-    ]
+def _first_cells(row: Mapping[str, Any], seconds: set[tuple[str, str]]) -> list[str]:
+    """Return the cells that runs are told apart by."""
+    at = time.localtime(row["created_at"])
+    started = time.strftime(_MINUTE, at)
+    if (row["name"], started) in seconds:
+        started += time.strftime(":%S", at)
+    return [row["run_id"], _shortened(plain(row["name"])), row["state"], started]
+
+
+def _shortened(name: str) -> str:
+    """Return a name without its middle if it is long: names begin with the script, end with the input."""
+    if len(name) <= _NAME_CHARS:
+        return name
+    kept = _NAME_CHARS - 3
+    return f"{name[: kept // 2]}...{name[-(kept - kept // 2) :]}"
+
+
+def _same_minutes(rows: Sequence[Mapping[str, Any]]) -> set[tuple[str, str]]:
+    """Return the names and minutes of runs of the same name that were started in the same minute."""
+    minutes = Counter(
+        (row["name"], time.strftime(_MINUTE, time.localtime(row["created_at"]))) for row in rows
+    )
+    return {key for key, number in minutes.items() if number > 1}
 
 
 def _done(row: Mapping[str, Any]) -> str:

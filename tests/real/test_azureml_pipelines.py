@@ -200,6 +200,27 @@ def test_reuse_sees_changed_data(ws: Any) -> None:
     assert not forced.find_step_run("predict")[0].is_reused
 
 
+def test_the_run_of_a_step_can_be_removed_once_its_pipeline_has_ended(ws: Any) -> None:
+    dataset = files(ws).as_named_input("n")
+    run = submit(ws, parallel(ws, [dataset], allow_reuse=True))
+    run.wait_for_completion(show_output=False)
+    (step_run,) = run.find_step_run("predict")
+    assert any(name.startswith("logs/") for name in step_run.get_file_names())
+    finished = run.folder.journal.read_text()
+    strike(run.folder.journal, "PipelineFinished")  # as if the pipeline could be resumed
+    with pytest.raises(RunFolderError, match=f"pipeline run {run.id} uses it and has not ended"):
+        step_run.native().delete()
+    run.folder.journal.write_text(finished)
+    step_run.native().delete()
+    assert step_run.get_file_names() == []
+    assert step_run.get_details()["status"] == "Completed"
+    assert rows_of(step_run) == [f"{n}.txt {n}" for n in range(5)]  # the output is elsewhere
+    assert "predict" in run._repr_html_()
+    again = submit(ws, parallel(ws, [dataset], allow_reuse=True))
+    again.wait_for_completion(show_output=False)
+    assert again.find_step_run("predict")[0].is_reused
+
+
 def test_partition_keys_of_an_earlier_steps_output(ws: Any) -> None:
     from azureml.data import OutputFileDatasetConfig
     from azureml.pipeline.steps import PythonScriptStep

@@ -564,3 +564,28 @@ def test_the_first_mini_batch_can_be_tried_in_the_kernel(
     assert shell.user_ns["_"] == ["008.txt", "009.txt", "010.txt", "011.txt"]
     with pytest.raises(UsageError, match="name a mini-batch: %parallelrun try 17"):
         shell.run_line_magic("parallelrun", "try")
+
+
+def test_runs_are_compared_and_pruned(
+    shell: InteractiveShell, numbers: Path, capsys: pytest.CaptureFixture[str], home: Path
+) -> None:
+    cell(shell, f"-i {numbers} --mini-batch-size 30 --as mine")
+    cell(shell, f"-i {numbers} --mini-batch-size 20")
+    mine, run = shell.user_ns["mine"], shell.user_ns["run"]
+    assert {end_of(mine), end_of(run)} == {"Completed"}
+    capsys.readouterr()
+    shell.run_line_magic("parallelrun", f"compare run {mine.run_id}")
+    shown = capsys.readouterr().out
+    assert re.search(r"mini_batch_size +20 +30", shown)
+    assert "items: 60 same: all rows are the same" in shown
+    with pytest.raises(UsageError, match="name two runs, by their variables or ids"):
+        shell.run_line_magic("parallelrun", "compare run")
+    shell.run_line_magic("parallelrun", "prune --keep 1")
+    assert "nothing was removed: add --yes" in capsys.readouterr().out
+    with pytest.raises(UsageError, match="older_than is '3x'; expected an age such as 12h"):
+        shell.run_line_magic("parallelrun", "prune --older-than 3x")
+    shell.run_line_magic("parallelrun", "prune --keep 1 --yes")
+    assert "removed 1 run" in capsys.readouterr().out
+    assert [path.name for path in (home / "runs").iterdir()] == [run.run_id]
+    shell.run_line_magic("parallelrun", "config max-size 5GB")
+    assert "max-size: 5.0 GB" in capsys.readouterr().out

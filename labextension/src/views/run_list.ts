@@ -1,7 +1,7 @@
 import { bytes, clock, count, dayAndTime, duration, percent } from '../model/format';
 import { textFilter } from '../model/text_filter';
 import { FINAL_STATES, GLYPHS, type RunList, type RunRow } from '../model/wire';
-import { t } from '../model/words';
+import { noun, t } from '../model/words';
 import { button, el, Rows, setHidden, setText } from './dom';
 
 /** The actions of a row; unavailable ones are left out. */
@@ -58,7 +58,8 @@ export class RunListView {
     } else if (shown.length === 0) {
       this.setNote(t('No run matches.'));
     } else {
-      this.setNote(hidden > 0 ? t('and {0} older: run parallelrun list', count(hidden)) : '');
+      const older = hidden > 0 ? [t('and {0} older: run parallelrun list', count(hidden))] : [];
+      this.setNote([total(shown), ...older].join(' · '));
     }
   }
 
@@ -71,6 +72,12 @@ export class RunListView {
       event.preventDefault();
     }
   }
+}
+
+/** Returns the number of runs and their size on disk. */
+function total(runs: readonly RunRow[]): string {
+  const size = bytes(runs.reduce((sum, row) => sum + row.size_bytes, 0));
+  return t('{0} {1}, {2} on disk', count(runs.length), noun('run', runs.length), size);
 }
 
 function textOf(row: RunRow): string {

@@ -12,7 +12,7 @@ from typing import Any
 from ...errors import RunNotFoundError
 from ...pipelines import start
 from ...pipelines.folder import PipelineFolder, every_pipeline, find_pipeline
-from ...pipelines.journal import PipelineState
+from ...runs.journal.pipelines import PipelineState
 from ...worker.azureml import core
 from ..core.workspace import Workspace
 from ..exceptions import ActivityFailedException, ExperimentException, UserErrorException

@@ -14,7 +14,7 @@ from ...notebook.display import Place, kernel_place
 from ...notebook.feed import settle
 from ...notebook.run_details import CellOutput
 from ...pipelines.folder import PipelineFolder, PipelineRecord
-from ...pipelines.journal import FINAL_STEP_STATES, PipelineState, StepState
+from ...runs.journal.pipelines import FINAL_STEP_STATES, PipelineState, StepState
 from ...runs.logs.reader import text_from
 from ...runs.run_folder import find
 from ...runs.snapshot.follower import Follower

@@ -12,7 +12,8 @@ from typing import Any
 from ...client.run import Run as NativeRun
 from ...data.storage.datastores import Datastore
 from ...pipelines.folder import StepRecord
-from ...pipelines.journal import StepState
+from ...runs.journal.pipelines import StepState
+from ...runs.run_folder import RunFolder, runs_folder
 from ..core.datastores import get as get_datastore
 from ..data.datasets import FileDatasetFactory
 from ..exceptions import ActivityFailedException, UserErrorException
@@ -293,7 +294,7 @@ class StepRun(Partial):
         if self._step.kind == "script":
             files["user_logs/std_log.txt"] = self._folder() / "std_log.txt"
         elif self.state().run_id:
-            run = self.native().folder
+            run = RunFolder(runs_folder() / self.state().run_id)  # it may have been removed
             roots += [(run.user_logs, "logs/user/"), (run.reports, "logs/")]
         for root, prefix in roots:
             for path in sorted(root.rglob("*")):

@@ -32,6 +32,7 @@ from .row_notes import Kind, RowNotes
 from .row_slices import Rows, Slice, TableRows, decoded, encoded, encoded_group, row_ends
 
 _KEPT_BLOCKS = 8
+_PLACE = 5
 _READ_BYTES = 4 * BLOCK_BYTES
 
 
@@ -156,11 +157,14 @@ def open_rows(folder: RunFolder, record: RunRecord, results: Results) -> Earlier
     OutputError
         Its part files are gone, and its output file as well, or that file has changed.
     """
-    placed = [(result.start, result.rows, results.place(result)) for result in results]
-    parts = {place[0] for _, rows, place in placed if rows}
+    parts: set[int] = set()
+    total = 0
+    for result in results:
+        total += result.rows
+        if result.rows:
+            parts.add(results.place(result)[0])
     if parts and all(part_path(folder, part).exists() for part in parts):
-        return _PartRows(folder, record.output.format, placed)
-    total = placed[-1][0] + placed[-1][1] if placed else 0
+        return _PartRows(folder, record.output.format, results)
     return _open_published(folder, record, total)
 
 
@@ -199,21 +203,20 @@ class _Blocks:
 class _PartRows(_Blocks):
     """Rows in part files; a block is one result."""
 
-    def __init__(
-        self, folder: RunFolder, form: str, placed: list[tuple[int, int, tuple[int, int, int, int]]]
-    ) -> None:
+    def __init__(self, folder: RunFolder, form: str, results: Results) -> None:
         super().__init__()
         self._form = form
-        self._places: list[tuple[int, int, int, int, int]] = []
-        for start, rows, place in placed:
-            if rows:
-                self.starts.append(start)
-                self._places.append((rows, *place))
-        parts = sorted({place[1] for place in self._places})
+        #: number of rows, part, offset, length and checksum of each block
+        self._places = array("q")
+        for result in results:
+            if result.rows:
+                self.starts.append(result.start)
+                self._places.extend((result.rows, *results.place(result)))
+        parts = sorted(set(self._places[1::_PLACE]))
         self._files = {part: open(part_path(folder, part), "rb") for part in parts}  # noqa: SIM115 - closed by close()
 
     def load(self, number: int) -> Rows | TableRows:
-        rows, part, offset, length, crc = self._places[number]
+        rows, part, offset, length, crc = self._places[number * _PLACE : (number + 1) * _PLACE]
         data = os.pread(self._files[part].fileno(), length, offset)
         if zlib.crc32(data) != crc:
             msg = f"{self._files[part].name} has changed"

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
-from ..errors import visible
+from ...errors import visible
 
 FINAL_PIPELINE_STATES = frozenset({"Completed", "Failed", "Canceled", "Interrupted"})
 FINAL_STEP_STATES = frozenset({"Completed", "Failed", "Canceled", "Skipped"})

@@ -1,0 +1,254 @@
+"""Runs as the home keeps them: found, listed, measured, compared and removed."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from typing_extensions import Self
+
+from ..errors import ConfigError, ParallelRunError
+from ..formatting import text_filter
+from ..runs import run_folder
+from ..runs.removal import remove_run
+from ..runs.run_folder import RunFolder
+from ..runs.snapshot.follower import Follower
+from ..runs.snapshot.snapshot import Snapshot
+from ..views.run_list import public, run_row, table
+from .comparison import Comparison
+from .pruning import Pruning, filters_of, plan_pruning, states_of
+
+_R = TypeVar("_R", bound="KeptRun")
+
+
+class KeptRun:
+    """A run of this home; `Run` adds the methods that work with it."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._follower = Follower(folder)
+
+    @classmethod
+    def attach(cls, run_id: str) -> Self:
+        """Return the handle of an existing run.
+
+        Parameters
+        ----------
+        run_id
+            The run's id, or the path of its folder.
+
+        Raises
+        ------
+        RunNotFoundError
+            No run has that id; the message suggests the nearest one.
+        """
+        return cls(run_folder.find(run_id))
+
+    @classmethod
+    def list(
+        cls,
+        limit: int | None = None,
+        *,
+        state: str | Sequence[str] | None = None,
+        name: str | None = None,
+    ) -> Runs[Self]:
+        """Return the runs of this home, newest first.
+
+        Parameters
+        ----------
+        limit
+            Maximum number of runs. Default: all.
+        state
+            Only runs in this state or in one of these states, such as ``"Failed"``.
+        name
+            Only runs with this text in their name or id. Case is ignored, and ``*`` matches any
+            characters.
+
+        Returns
+        -------
+        list of Run
+            Displayed as a table: name, state, start, duration, progress, size on disk.
+
+        Raises
+        ------
+        ConfigError
+            The state is unknown, or the limit is below 0.
+        """
+        if limit is not None and limit < 0:
+            msg = f"limit is {limit}; expected the number of runs to list, such as 20."
+            raise ConfigError(msg)
+        states = states_of(state)
+        is_named = text_filter(name or "")
+        runs: Runs[Self] = Runs()
+        for folder in run_folder.list_runs():
+            if limit is not None and len(runs) >= limit:
+                break
+            try:
+                run = cls(folder)
+            except ParallelRunError as error:
+                warnings.warn(f"left out: {error}", stacklevel=2)
+                continue
+            if is_named(f"{run.name}\n{run.run_id}") and (not states or run.status in states):
+                runs.append(run)
+        return runs
+
+    @classmethod
+    def prune(
+        cls,
+        older_than: float | str | None = None,
+        *,
+        keep: int | None = None,
+        max_size: int | str | None = None,
+        state: str | Sequence[str] | None = None,
+        name: str | None = None,
+        dry_run: bool = True,
+    ) -> PrunedRuns[Self]:
+        """Remove the runs that pass all filters; by default only show them.
+
+        Active runs stay, and so do runs that an active run or a pipeline that has not ended uses.
+        Output files outside of the runs' folders stay.
+
+        Parameters
+        ----------
+        older_than
+            Only runs that were started longer ago: ``"12h"``, ``"30d"``, ``"2w"``, or seconds.
+        keep
+            This number of newest runs stays, among those with the state and the name.
+        max_size
+            Only so many of the oldest that all runs of the home are at most this size: ``"5GB"``,
+            or bytes.
+        state, name
+            As in `list`.
+        dry_run
+            Only return the runs. False: remove them.
+
+        Returns
+        -------
+        list of Run
+            Displayed as a table with the sizes. After a removal, their folders are gone.
+
+        Raises
+        ------
+        ConfigError
+            A filter is wrong, or there is none.
+        """
+        filters = filters_of(
+            older_than=older_than, keep=keep, max_size=max_size, state=state, name=name
+        )
+        pruning = plan_pruning(filters)
+        runs = PrunedRuns([cls(entry.folder) for entry in pruning.entries], pruning)
+        if not dry_run:
+            runs.carry_out()
+        return runs
+
+    @property
+    def folder(self) -> RunFolder:
+        """The run's folder."""
+        return self._follower.folder
+
+    @property
+    def run_id(self) -> str:
+        """The run's id; ids sort by start time."""
+        return self.folder.run_id
+
+    @property
+    def name(self) -> str:
+        """The run's name, as passed to `submit`."""
+        return self._follower.record.name
+
+    @property
+    def status(self) -> str:
+        """The current state.
+
+        Queued, Planning, Running, Finalizing, Completed, Failed, Canceled or Interrupted (the
+        driver process has died).
+        """
+        return self.snapshot()["state"]
+
+    def snapshot(self) -> Snapshot:
+        """Return the current progress as a JSON value: counts, rates, workers, failures.
+
+        Its size is bounded, independent of the number of mini-batches.
+        """
+        return self._follower.refresh()
+
+    def row(self) -> dict[str, Any]:
+        """Return a summary as a dict: name, start, state, counts, size on disk in bytes."""
+        snapshot = self.snapshot()
+        return public(run_row(self._follower.record, snapshot, self.folder.size_bytes()))
+
+    def compare(self, other: KeptRun | str, *, limit: int = 1000) -> Comparison:
+        """Compare this run with another one.
+
+        Items are matched by path, rows of tables by file and number, so the runs may have other
+        mini-batches and other inputs. Rows are read from the outputs or, of a run that has not
+        completed, from the rows so far.
+
+        Parameters
+        ----------
+        other
+            The other run, or its id.
+        limit
+            Maximum number of differing items in the result.
+
+        Returns
+        -------
+        Comparison
+            Displayed as tables; ``settings``, ``counts``, ``times`` and ``items`` are DataFrames.
+
+        Raises
+        ------
+        RunNotFoundError
+            A run does not exist, or has been removed.
+        """
+        folder = run_folder.find(other) if isinstance(other, str) else other.folder
+        return Comparison(self.folder, folder, limit)
+
+    def delete(self) -> int:
+        """Remove the run's folder: its settings, journal, logs, and the rows and files in it.
+
+        An output outside of the folder stays.
+
+        Returns
+        -------
+        int
+            The bytes that were freed.
+
+        Raises
+        ------
+        RunFolderError
+            The run is active, is used by an active run or by a pipeline that has not ended, or is
+            not in this home.
+        RunNotFoundError
+            The run has been removed already.
+        """
+        self.snapshot()  # this handle keeps the last state
+        return remove_run(self.folder)
+
+
+class Runs(list[_R]):
+    """A list of runs, displayed as a table."""
+
+    def __repr__(self) -> str:
+        return table([run.row() for run in self])
+
+
+class PrunedRuns(Runs[_R]):
+    """The runs that `Run.prune` would remove or has removed, displayed as a table with sizes."""
+
+    def __init__(self, runs: Sequence[_R], pruning: Pruning) -> None:
+        super().__init__(runs)
+        self._pruning = pruning
+        self._text = pruning.text()
+        #: bytes that the removal frees, or has freed
+        self.size_bytes = pruning.size_bytes
+
+    def carry_out(self) -> str:
+        """Remove the runs, and return the result in words."""
+        removed = self._pruning.carry_out()
+        self.size_bytes = removed.size_bytes
+        self._text = f"{self._text}\n{removed.text()}"
+        return removed.text()
+
+    def __repr__(self) -> str:
+        return self._text

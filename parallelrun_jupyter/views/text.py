@@ -96,11 +96,17 @@ def trouble_lines(snapshot: Snapshot) -> list[str]:
 
 
 def note_lines(snapshot: Snapshot) -> list[str]:
-    """Return the source of reused results, and the limit of items in a call of ``run()``."""
+    """Return the sources of rows that no call made, and the limit of items in a call of ``run()``."""
     lines = []
     reused = snapshot["reused"]
     if reused is not None:
         lines.append(reused_line(reused, snapshot["items"]))
+    copied = snapshot["duplicates_copied"]
+    if copied:
+        verb = "has" if copied == 1 else "have"
+        lines.append(
+            f"{plural(copied, 'duplicate')} {verb} the rows of items with the same content"
+        )
     if snapshot["items_per_call"]:
         most = plural(snapshot["items_per_call"], "item")
         lines.append(f"run() receives at most {most}: more do not fit into memory")

@@ -36,7 +36,9 @@ _READ_BYTES = 4 * BLOCK_BYTES
 
 
 UPDATE_PART = 65535
-"""Number of the part file with the rows that an update took; drivers count theirs from 0."""
+"""Number of the part file with the rows that an update took, or that were copied to duplicates.
+
+Drivers count theirs from 0."""
 
 
 class UnclearRowsError(OutputError):
@@ -56,6 +58,11 @@ class Result(NamedTuple):
     start: int
     rows: int
     is_current: bool
+
+    @property
+    def has_row_per_item(self) -> bool:
+        """Whether it is clear which row is made from which item."""
+        return self.rows == self.items
 
 
 class Results:

@@ -14,18 +14,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from parallelrun_jupyter.client.updates import check_duplicates
 from parallelrun_jupyter.commands.options import run_options
 from parallelrun_jupyter.engine.planning.duplicates import Duplicates, Pair, pairs_of
 from parallelrun_jupyter.engine.planning.spans import spans_of_rows
 from parallelrun_jupyter.engine.scheduling import signals as sg
 from parallelrun_jupyter.engine.scheduling.allocation import Pending
 from parallelrun_jupyter.engine.scheduling.limits import Limits
+from parallelrun_jupyter.errors import ConfigError
 from parallelrun_jupyter.runs.journal import events as ev
 from parallelrun_jupyter.runs.journal.state import LEFT, RunState
 from parallelrun_jupyter.runs.output.earlier_rows import UPDATE_PART
 from parallelrun_jupyter.runs.run_folder import RunFolder
 from parallelrun_jupyter.worker.item_ranges import items_in, merged, without
 from parallelrun_jupyter.worker.plan_line import PlanLine
+from tests import journals
 from tests.pure.test_isolation import (
     assert_books,
     committed_items,
@@ -36,6 +39,7 @@ from tests.pure.test_isolation import (
 from tests.scheduler_bench import BAD, Bench, folded
 
 OFFSETS = count()
+FILES = {"kind": "files", "paths": ["in"]}
 
 Item = tuple[int, int]
 Withheld = tuple[int, int, tuple[tuple[int, int], ...]]
@@ -361,6 +365,47 @@ def test_spans_may_go_back(tmp_path: Path) -> None:
     del tmp_path
     assert spans_of_rows([1, 2, 0, 4]) == [(0, 1, 2), (2, 0, 1), (3, 4, 1)]
     assert spans_of_rows([-1, 5, 6, -1]) == [(1, 5, 2)]
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        (
+            {"inputs": {"datasets": [{"kind": "tabular", "paths": ["t.csv"]}]}},
+            "the input ['t.csv'] is a table: only files are compared, not rows. Pass the files "
+            "themselves, as FileDataset(...), or omit run_duplicates_once.",
+        ),
+        (
+            {
+                "inputs": {
+                    "datasets": [FILES, {**FILES, "paths": ["az://c/*"], "storage": {"a": 1}}]
+                }
+            },
+            "the input 'az://c/*' is in a store: only local files are compared. Copy the files to "
+            "a folder first, or omit run_duplicates_once.",
+        ),
+        (
+            {"inputs": {"datasets": [FILES], "partition_keys": ["day"]}},
+            "partition_keys is ['day']: run() receives the whole group, from which no file can be "
+            "left out. Omit partition_keys, or omit run_duplicates_once.",
+        ),
+        (
+            {"output": {"append_rows": False}},
+            "output_action is 'summary_only': the script writes its own output, and there are no "
+            "rows to copy. Use output_action='append_row', or omit run_duplicates_once.",
+        ),
+        (
+            {"output": {"in_parts": True}},
+            "the nodes write Parquet parts into a store, from which rows cannot be copied. Give "
+            "output= a local folder, or omit run_duplicates_once.",
+        ),
+    ],
+)
+def test_what_cannot_have_copies_is_refused(changed: dict[str, Any], why: str) -> None:
+    check_duplicates(journals.record(inputs={"datasets": [FILES]}))
+    with pytest.raises(ConfigError) as refused:
+        check_duplicates(journals.record(**changed))
+    assert str(refused.value) == f"run_duplicates_once is True, but {why}"
 
 
 def test_the_option_is_a_flag() -> None:

@@ -17,7 +17,14 @@ export class Notices implements Section {
   private drawnStragglers = '';
 
   constructor(private readonly showMiniBatch: (miniBatch: number) => void) {
-    this.node.append(this.reused, this.copied, this.limit, this.quiet, this.stragglers, this.budgets);
+    this.node.append(
+      this.reused,
+      this.copied,
+      this.limit,
+      this.quiet,
+      this.stragglers,
+      this.budgets,
+    );
     this.rows = new Rows(
       this.budgets,
       (budget) => budget.limit,

@@ -368,6 +368,10 @@ def test_copied_duplicates_are_counted_and_shown(folder: RunFolder) -> None:
     shown = snapshot_of(folder, *PLANNED, *copied)
     assert f"1,200 {line}" in text_view(shown).splitlines()
     assert f"<div>1,200 {line}</div>" in html_view(shown, 0.0)
+    printer = LinePrinter()
+    assert not any(line in printed for printed in printer.lines(shown)), "it would be printed often"
+    ended = snapshot_of(folder, *PLANNED, *copied, ev.RunFinished(10, "Completed", "", "/out", 5))
+    assert f"1,200 {line}" in printer.lines(ended)
     one = snapshot_of(folder, *PLANNED, ev.DuplicatesCopied(8, 1))
     assert "1 duplicate has the rows of items with the same content" in text_view(one)
     assert "duplicate" not in text_view(snapshot_of(folder, *PLANNED))

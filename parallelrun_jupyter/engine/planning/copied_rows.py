@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from array import array
+from bisect import bisect_right
 from collections.abc import Callable, Generator, Iterator, Mapping
 from itertools import groupby
 from operator import attrgetter
@@ -33,6 +34,7 @@ _STEP_S = 0.1
 _FLUSH_S = 0.25
 _FLUSH_BYTES = 16 << 20
 _EVENTS_AT_ONCE = 2000
+_NO_RESULTS: tuple[list[int], list[Result]] = ([], [])
 
 
 class CopiedRows:
@@ -165,21 +167,28 @@ class _FirstRows:
     """
 
     def __init__(self) -> None:
-        self._of: dict[int, list[Result]] = {}
+        self._of: dict[int, tuple[list[int], list[Result]]] = {}
 
     def __bool__(self) -> bool:
         return bool(self._of)
 
     def add(self, result: Result) -> None:
-        """Add a result if each of its items has one row, or if it is a single item with rows."""
+        """Add a result if each of its items has one row, or if it is a single item with rows.
+
+        Those of a mini-batch come in the order of its items.
+        """
         if result.has_row_per_item or (result.items == 1 and result.rows):
-            self._of.setdefault(result.mini_batch, []).append(result)
+            firsts, results = self._of.setdefault(result.mini_batch, ([], []))
+            firsts.append(result.first)
+            results.append(result)
 
     def of(self, mini_batch: int, position: int) -> tuple[int, int]:
         """Return the number of the first row of an item, and how many it has: 0 if unclear."""
-        for result in self._of.get(mini_batch, ()):
-            if result.first <= position < result.first + result.items:
-                if result.items == 1:
-                    return result.start, result.rows
-                return result.start + position - result.first, 1
-        return NONE, 0
+        firsts, results = self._of.get(mini_batch, _NO_RESULTS)
+        number = bisect_right(firsts, position) - 1
+        if number < 0 or position >= firsts[number] + results[number].items:
+            return NONE, 0
+        result = results[number]
+        if result.items == 1:
+            return result.start, result.rows
+        return result.start + position - result.first, 1

@@ -23,6 +23,7 @@ from .plan_file import PlanFile, Report
 from .update import has_local_files
 
 _THREADS = 4
+_SLOW_S = 0.0005
 _REPORT_S = 0.5
 _STEP_S = 0.25
 _MOST_LINES = 256
@@ -67,6 +68,8 @@ class Duplicates:
         #: mini-batches that were handled
         self._done = 0
         self._lines_at_once = 1
+        #: whether files are so large, or their disk is so slow, that threads are worth their time
+        self._in_threads = False
         self._is_over = False
 
     def reporting(self, send: Callable[[Message], None], report: Report) -> Report:
@@ -128,7 +131,7 @@ class Duplicates:
     def _search(self, lines: list[PlanLine]) -> None:
         """Find the duplicates in the next mini-batches."""
         to_read = list(self._files_to_read(lines))
-        digests = self._threads.map(digest_of_file, [path for path, _ in to_read])
+        digests = self._digests([path for path, _ in to_read])
         pairs = []
         for (_, place), digest in zip(to_read, digests, strict=True):
             if digest == UNKNOWN:
@@ -144,6 +147,14 @@ class Duplicates:
             for k, group in groupby(pairs, key=itemgetter(0))
         ]
         self._send(["withheld", withheld])
+
+    def _digests(self, paths: list[str]) -> list[bytes]:
+        started_at = time.monotonic()
+        map_ = self._threads.map if self._in_threads else map
+        digests = list(map_(digest_of_file, paths))
+        seconds = (time.monotonic() - started_at) * (_THREADS if self._in_threads else 1)
+        self._in_threads = seconds > _SLOW_S * len(paths)
+        return digests
 
     def _files_to_read(self, lines: list[PlanLine]) -> Iterator[tuple[str, Place]]:
         """Yield the files that share their size with another one, the first of a size first."""

@@ -32,6 +32,8 @@ from .row_notes import Kind, RowNotes
 from .row_slices import Rows, Slice, TableRows, decoded, encoded, encoded_group, row_ends
 
 _KEPT_BLOCKS = 8
+_KEPT_BYTES = 16 << 20
+_BLOCK_COST_BYTES = 8192
 _READ_BYTES = 4 * BLOCK_BYTES
 
 
@@ -176,6 +178,7 @@ class _Blocks:
 
     def __init__(self) -> None:
         self.starts = array("q")
+        self.most_kept = _KEPT_BLOCKS
         self._kept: dict[int, Rows | TableRows] = {}
 
     def load(self, number: int) -> Rows | TableRows:
@@ -197,7 +200,7 @@ class _Blocks:
     def _block(self, number: int) -> Rows | TableRows:
         block = self._kept.get(number)
         if block is None:
-            if len(self._kept) >= _KEPT_BLOCKS:
+            if len(self._kept) >= self.most_kept:
                 del self._kept[next(iter(self._kept))]
             block = self._kept[number] = self.load(number)
         return block
@@ -216,6 +219,9 @@ class _PartRows(_Blocks):
             if rows:
                 self.starts.append(start)
                 self._places.append((rows, *place))
+        # Duplicates need rows in any order, so as many small blocks are kept as memory allows.
+        size = sum(place[3] for place in self._places) // max(1, len(self._places))
+        self.most_kept = max(_KEPT_BLOCKS, _KEPT_BYTES // (size + _BLOCK_COST_BYTES))
         parts = sorted({place[1] for place in self._places})
         self._files = {part: open(part_path(folder, part), "rb") for part in parts}  # noqa: SIM115 - closed by close()
 

@@ -46,7 +46,7 @@ from .launcher import launch
 from .pruning import keep_under_limit
 from .run import Run
 from .script import Script, script_of_entry
-from .updates import check_update, modules_in, with_update
+from .updates import check_duplicates, check_update, modules_in, with_update
 
 if TYPE_CHECKING:
     from .by_value import Packed
@@ -70,6 +70,7 @@ def submit(
     name: str | None = None,
     update: bool | str = False,
     use: Mapping[str, Any] | None = None,
+    run_duplicates_once: bool = False,
 ) -> Run:
     """Start a run and return without waiting for it.
 
@@ -101,6 +102,9 @@ def submit(
     use
         Values for the script, by name: they are global variables before its first line runs, in every
         worker. Functions and classes of a notebook may be among them.
+    run_duplicates_once
+        Run only the first of several local files with the same content (SHA-256). The others get a
+        copy of its rows at the end, so rows should depend on the content alone.
 
     Returns
     -------
@@ -144,8 +148,15 @@ def submit(
         raise ConfigError(_BOUND)
     else:
         step = config_or_step
-    script = _script_of(step.config)
-    return submit_script(step, script, compute=compute, name=name, update=update, use=use)
+    return submit_script(
+        step,
+        _script_of(step.config),
+        compute=compute,
+        name=name,
+        update=update,
+        run_duplicates_once=run_duplicates_once,
+        use=use,
+    )
 
 
 def submit_as(step: ParallelRunStep, run_id: str) -> Run:
@@ -168,6 +179,7 @@ def submit_script(
     run_id: str = "",
     update: bool | str = False,
     use: Mapping[str, Any] | None = None,
+    run_duplicates_once: bool = False,
 ) -> Run:
     """Start a run of a script, which may be the text of a cell; ``run_id`` defaults to a new one.
 
@@ -186,6 +198,9 @@ def submit_script(
     if run_id:
         record = replace(record, run_id=run_id)
     check_update(record, update)
+    if run_duplicates_once:
+        check_duplicates(record)
+        record = replace(record, inputs=replace(record.inputs, run_duplicates_once=True))
     folder = run_folder.create(record.run_id)
     with folder.removed_unless_driven():
         try:

@@ -206,7 +206,7 @@ class ItemRows:
 
 def _has_own_rows(line: PlanLine, result: Result) -> bool:
     """Return whether each item has the row at its position; those of a partition may be in any order."""
-    return result.rows == result.items and "keys" not in line.extra
+    return result.has_row_per_item and "keys" not in line.extra
 
 
 def _digest(data: bytes) -> bytes:

@@ -33,11 +33,15 @@ from .row_slices import Rows, Slice, TableRows, decoded, encoded, encoded_group,
 
 _KEPT_BLOCKS = 8
 _PLACE = 5
+_KEPT_BYTES = 16 << 20
+_BLOCK_COST_BYTES = 8192
 _READ_BYTES = 4 * BLOCK_BYTES
 
 
 UPDATE_PART = 65535
-"""Number of the part file with the rows that an update took; drivers count theirs from 0."""
+"""Number of the part file with the rows that an update took, or that were copied to duplicates.
+
+Drivers count theirs from 0."""
 
 
 class UnclearRowsError(OutputError):
@@ -57,6 +61,11 @@ class Result(NamedTuple):
     start: int
     rows: int
     is_current: bool
+
+    @property
+    def has_row_per_item(self) -> bool:
+        """Whether it is clear which row is made from which item."""
+        return self.rows == self.items
 
 
 class Results:
@@ -173,6 +182,7 @@ class _Blocks:
 
     def __init__(self) -> None:
         self.starts = array("q")
+        self.most_kept = _KEPT_BLOCKS
         self._kept: dict[int, Rows | TableRows] = {}
 
     def load(self, number: int) -> Rows | TableRows:
@@ -194,7 +204,7 @@ class _Blocks:
     def _block(self, number: int) -> Rows | TableRows:
         block = self._kept.get(number)
         if block is None:
-            if len(self._kept) >= _KEPT_BLOCKS:
+            if len(self._kept) >= self.most_kept:
                 del self._kept[next(iter(self._kept))]
             block = self._kept[number] = self.load(number)
         return block
@@ -212,6 +222,9 @@ class _PartRows(_Blocks):
             if result.rows:
                 self.starts.append(result.start)
                 self._places.extend((result.rows, *results.place(result)))
+        # Duplicates need rows in any order, so as many small blocks are kept as memory allows.
+        size = sum(self._places[3::_PLACE]) // max(1, len(self.starts))
+        self.most_kept = max(_KEPT_BLOCKS, _KEPT_BYTES // (size + _BLOCK_COST_BYTES))
         parts = sorted(set(self._places[1::_PLACE]))
         self._files = {part: open(part_path(folder, part), "rb") for part in parts}  # noqa: SIM115 - closed by close()
 

@@ -22,7 +22,8 @@ from parallelrun_jupyter.engine.scheduling import signals as sg
 from parallelrun_jupyter.engine.scheduling.limits import Limits, NodeLimits
 from parallelrun_jupyter.runs.journal import events as ev
 from parallelrun_jupyter.runs.journal.lines import decode, encode
-from parallelrun_jupyter.runs.journal.state import RunState, WorkerState
+from parallelrun_jupyter.runs.journal.state import RunState
+from parallelrun_jupyter.runs.journal.worker_state import WorkerState
 from parallelrun_jupyter.runs.snapshot.progress import call_progress
 from parallelrun_jupyter.views.html import html_view
 from parallelrun_jupyter.views.text import text_view

@@ -25,8 +25,9 @@ from .events import (
 )
 from .failure_groups import FailureGroup
 from .lines import decode_lines, encode
-from .state import KEPT_ATTEMPTS, RunState, WorkerState
+from .state import KEPT_ATTEMPTS, RunState
 from .throughput import KEPT_POINTS, Throughput
+from .worker_state import WorkerState
 
 STATE_SCHEMA = 6
 

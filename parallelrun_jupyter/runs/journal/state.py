@@ -38,6 +38,7 @@ from .events import (
 )
 from .failure_groups import FailureGroup
 from .throughput import Throughput
+from .worker_state import WorkerState
 
 LEFT, SUCCEEDED, FAILED, RETRYING, PARTLY = range(5)
 """Status of a mini-batch: not done yet, succeeded, failed for good, failed and to be retried, or
@@ -46,33 +47,10 @@ succeeded for some of its items, while the others failed for good."""
 KEPT_ATTEMPTS = 400
 """Number of recent attempts kept, for the timeline and for estimates of durations."""
 
-KEPT_USES = 32
 _KEPT_WARNINGS = 20
 
 EndedAttempt: TypeAlias = tuple[str, int, int, int, int]
 """Worker, mini-batch, time of the end (ms), duration (us), and new status of the mini-batch."""
-
-Use: TypeAlias = tuple[int, int, int, int, int]
-"""Time (ms), CPU (percent of a core), memory (MiB), GPU (percent), GPU memory (MiB); -1: no GPU."""
-
-
-@dataclass(slots=True)
-class WorkerState:
-    """A worker process as last reported; ``restarts`` counts the workers that it has replaced."""
-
-    worker: str
-    node: str
-    pid: int
-    phase: str = "starting"
-    mini_batch: int = -1
-    since_ms: int = 0
-    succeeded: int = 0
-    failed: int = 0
-    restarts: int = 0
-    uses: list[Use] = field(default_factory=list)
-    #: how much of a call of run() is done, of how much, and whether these are items, as in
-    #: `WorkerProgress`
-    progress: tuple[int, int, int] | None = None
 
 
 @dataclass(slots=True)
@@ -270,7 +248,8 @@ class RunState:
                     event.worker, event.node, event.pid, since_ms=event.at_ms, restarts=restarts
                 )
             case WorkerReady():
-                self._set_phase(event.worker, "waiting", -1, event.at_ms)
+                if event.worker in self.workers:
+                    self.workers[event.worker].enter("waiting", -1, event.at_ms)
             case WorkerLost():
                 self.workers_lost += 1
                 self._remove_worker(event.worker)
@@ -278,13 +257,7 @@ class RunState:
                 self._group_of(event, -1).attempts += 1
                 self._remove_worker(event.worker)
             case NodeSampled():
-                for worker, phase, mini_batch, since_ms, *used in event.workers:
-                    self._set_phase(worker, phase, mini_batch, since_ms)
-                    if used:
-                        cpu, memory, gpu, gpu_memory = used
-                        self._add_use(worker, (event.at_ms, cpu, memory, gpu, gpu_memory))
-                for worker, done, of, counts_items in event.progress:
-                    self._set_progress(worker, (done, of, counts_items))
+                self._sample_workers(event)
 
     def _remove_worker(self, name: str) -> None:
         """Remove a worker; the next one on its node replaces it."""
@@ -292,34 +265,26 @@ class RunState:
         if worker is not None:
             self.vacant.setdefault(worker.node, []).append(worker.restarts)
 
-    def _add_use(self, name: str, use: Use) -> None:
-        worker = self.workers.get(name)
-        if worker is not None:
-            worker.uses.append(use)
-            del worker.uses[:-KEPT_USES]
-
     def _remove_node(self, node: str) -> None:
         self.nodes_lost += 1
         self.nodes.pop(node, None)
         self.vacant.pop(node, None)
         self.workers = {k: worker for k, worker in self.workers.items() if worker.node != node}
 
-    def _set_phase(self, name: str, phase: str, mini_batch: int, since_ms: int) -> None:
-        worker = self.workers.get(name)
-        if worker is not None:
-            if mini_batch != -1 and (mini_batch, since_ms) != (worker.mini_batch, worker.since_ms):
-                # The previous attempt has ended, although its event may wait for a part; or it is
-                # the next call of an attempt that isolates items.
+    def _sample_workers(self, event: NodeSampled) -> None:
+        for name, phase, mini_batch, since_ms, *used in event.workers:
+            worker = self.workers.get(name)
+            if worker is not None:
+                if worker.enter(phase, mini_batch, since_ms):
+                    self.last_progress_ms = self.at_ms
+                if used:
+                    cpu, memory, gpu, gpu_memory = used
+                    worker.add_use((event.at_ms, cpu, memory, gpu, gpu_memory))
+        for name, done, of, counts_items in event.progress:
+            worker = self.workers.get(name)
+            if worker is not None:
+                worker.progress = (done, of, counts_items)
                 self.last_progress_ms = self.at_ms
-            if (phase, mini_batch, since_ms) != (worker.phase, worker.mini_batch, worker.since_ms):
-                worker.progress = None  # its call has ended
-            worker.phase, worker.mini_batch, worker.since_ms = phase, mini_batch, since_ms
-
-    def _set_progress(self, name: str, progress: tuple[int, int, int]) -> None:
-        worker = self.workers.get(name)
-        if worker is not None:
-            worker.progress = progress
-            self.last_progress_ms = self.at_ms
 
     def _set_status(self, mini_batch: int, status: int) -> None:
         missing = mini_batch + 1 - len(self.statuses)

@@ -7,7 +7,8 @@ import statistics
 from collections.abc import Sequence
 from typing import TypedDict
 
-from ..journal.state import RETRYING, EndedAttempt, RunState, Use, WorkerState
+from ..journal.state import RETRYING, EndedAttempt, RunState
+from ..journal.worker_state import Use, WorkerState
 from ..run_record import RunRecord
 
 ETA_AFTER = 30

@@ -9,7 +9,8 @@ from typing import TypedDict
 from ...errors import visible
 from ..driver_lock import driver_is_alive
 from ..journal.failure_groups import FailureGroup, costliest_first
-from ..journal.state import RunState, WorkerState
+from ..journal.state import RunState
+from ..journal.worker_state import WorkerState
 from ..run_folder import RunFolder
 from ..run_record import RunRecord
 from . import progress

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ...formatting import text_filter
 from ...worker.plan_line import END_MARK, PlanLine
+from .lookup import line_number
 
 SEARCH_S = 1.0
 """Longest time that one search takes, in seconds; the next one continues it."""
@@ -83,14 +84,15 @@ def _candidates(
 ) -> Iterator[tuple[int, PlanLine | None]]:
     """Yield the lines with the longest piece of a text that JSON does not escape; None without time."""
     needle = max(_PLAIN.findall(text), key=len, default="").lower().encode("ascii")
+    has_letters = needle.upper() != needle
     number = 0
     for lines in _blocks(plan):
         count = lines.count(b"\n")
         if number + count > first:
-            folded = lines.lower()
+            folded = lines.lower() if has_letters else lines
             at = 0
             passed = number
-            while (hit := folded.find(needle, at)) >= 0:
+            while at < len(lines) and (hit := folded.find(needle, at)) >= 0:
                 start = lines.rfind(b"\n", 0, hit) + 1
                 passed += lines.count(b"\n", at, start)
                 end = lines.find(b"\n", hit) + 1
@@ -143,9 +145,7 @@ def by_number(plan: Path, number: int) -> tuple[int, int, PlanLine] | None:
             line = PlanLine.decode(data[start:end])
             if not line.first <= number < line.next_first:
                 return None
-            blocks = range(0, start, _BLOCK_BYTES)
-            passed = sum(data[k : min(k + _BLOCK_BYTES, start)].count(b"\n") for k in blocks)
-            return passed, number - line.first, line
+            return line_number(plan, start), number - line.first, line
 
 
 def _line_with(data: mmap.mmap, number: int) -> int:

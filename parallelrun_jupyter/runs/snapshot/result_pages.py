@@ -341,5 +341,5 @@ def _stopped(page: _Page, hits: Hits) -> tuple[int, int] | None:
     if hits.next_mini_batch < 0:
         return None
     searched = plural(hits.next_mini_batch, "mini-batch")
-    page.note = page.note or f"The search has stopped after {searched}, to be short."
+    page.note = page.note or f"Only the first {searched} are searched so far."
     return hits.next_mini_batch, -1

@@ -68,7 +68,7 @@ def _part(title: str, page: ResultRows, limit: int = _ROWS) -> str:
 
 
 def _item(row: ResultRow) -> str:
-    name = row["name"][-_NAME_CHARS:]
+    name = "/".join(row["name"].split("/")[-2:])[-_NAME_CHARS:]
     if row["position"] < 0:
         return f"mini-batch {row['mini_batch']:,}"
     return f"{name}: row {row['position']:,}" if row["is_row"] else name

@@ -139,10 +139,10 @@ class RowView {
     const texts = columns.length > 0 ? aligned(row.cells, own, columns) : row.cells;
     const cells = [...this.node.children].slice(1);
     if (cells.length !== texts.length || cells.some((cell) => cell.className)) {
-      this.node.replaceChildren(this.item, ...texts.map(() => el('td')));
+      this.node.replaceChildren(this.item, ...texts.map(() => el('td', '', el('div'))));
     }
     texts.forEach((text, index) => {
-      setText(this.node.children[index + 1] as HTMLElement, stripAnsi(text));
+      setText(this.node.children[index + 1]?.firstChild as HTMLElement, stripAnsi(text));
     });
   }
 

@@ -104,7 +104,7 @@ def _candidates(
                 passed += 1
                 at = end
         number += count
-        if time.monotonic() > until:
+        if number > first and time.monotonic() > until:  # each search comes further
             yield number, None
             return
 

@@ -28,35 +28,36 @@ class PlaceWriter:
 
     def __init__(self, write: Callable[[bytes], Any]) -> None:
         self._write = write
-        self._held = array("Q")
+        self._held = array("Q")  # ends with that of the last mini-batch, which may still move
         self._count = 0
-        self._last = (-1, 0)  # the mini-batch whose end may still move, and its end
+        self._end = 0
 
     def add(self, mini_batch: int, end: int) -> None:
         """Add the end of the rows of a mini-batch, or of some of its items."""
-        if mini_batch != self._last[0]:
-            self._add_last(mini_batch)
-        self._last = mini_batch, end
+        count = self._count
+        if mini_batch == count:  # nearly always
+            self._held.append(end)
+            self._count = count + 1
+        elif mini_batch < count:
+            self._held[-1] = end
+        else:  # those before it have no rows
+            self._held.extend([self._end] * (mini_batch - count))
+            self._held.append(end)
+            self._count = mini_batch + 1
+        self._end = end
+        if len(self._held) > _HELD:
+            self._flush(len(self._held) - 1)
 
-    def _add_last(self, until: int) -> None:
-        """Add the last end, also for the mini-batches without rows before ``until``."""
-        end = self._last[1]
-        missing = until - self._count
-        self._held.extend([end] * missing)
-        self._count += missing
-        if len(self._held) >= _HELD:
-            self._flush()
-
-    def _flush(self) -> None:
+    def _flush(self, count: int) -> None:
+        ends = self._held[:count]
         if sys.byteorder == "big":
-            self._held.byteswap()
-        self._write(self._held.tobytes())
-        del self._held[:]
+            ends.byteswap()
+        self._write(ends.tobytes())
+        del self._held[:count]
 
     def end(self) -> None:
         """Write the rest."""
-        self._add_last(self._last[0] + 1)
-        self._flush()
+        self._flush(len(self._held))
 
 
 def read_place(path: Path, mini_batch: int) -> tuple[int, int] | None:

@@ -105,6 +105,7 @@ def make_parser() -> OptionParser:
 
     _add_start(commands)
     _add_watching(commands)
+    _add_results(commands)
     _add_ending(commands)
     _add_kernel(commands)
     demo = commands.add_parser("demo", help="classify real handwritten digits, in half a minute")
@@ -152,26 +153,6 @@ def _add_watching(commands: Any) -> None:
     )
     report.set_defaults(parser=report, command=_report)
 
-    results = commands.add_parser(
-        "results", help="print some rows of the output, also while the run is active"
-    )
-    _add_run(results)
-    results.add_argument(
-        "--latest", action="store_true", help="The rows committed last. Default: the first rows."
-    )
-    results.add_argument(
-        "--item",
-        metavar="TEXT",
-        default="",
-        help="Only rows of items with this text in their path, where * matches any characters, or "
-        "with this number.",
-    )
-    results.add_argument(
-        "--rows", type=int, default=20, metavar="N", help="Maximum number of rows. Default: 20."
-    )
-    results.add_argument("--json", action="store_true", help="Print a JSON object per row.")
-    results.set_defaults(parser=results, command=_results)
-
     failures = commands.add_parser(
         "failures", help="print the failures, grouped by the line that raised them"
     )
@@ -199,6 +180,28 @@ def _add_watching(commands: Any) -> None:
         "--mini-batch", type=int, metavar="N", help="Only lines printed while this mini-batch ran."
     )
     logs.set_defaults(parser=logs, command=_logs)
+
+
+def _add_results(commands: Any) -> None:
+    results = commands.add_parser(
+        "results", help="print some rows of the output, also while the run is active"
+    )
+    _add_run(results)
+    results.add_argument(
+        "--latest", action="store_true", help="The rows committed last. Default: the first rows."
+    )
+    results.add_argument(
+        "--item",
+        metavar="TEXT",
+        default="",
+        help="Only rows of items with this text in their path, where * matches any characters, or "
+        "with this number.",
+    )
+    results.add_argument(
+        "--rows", type=int, default=20, metavar="N", help="Maximum number of rows. Default: 20."
+    )
+    results.add_argument("--json", action="store_true", help="Print a JSON object per row.")
+    results.set_defaults(parser=results, command=_results)
 
 
 def _add_ending(commands: Any) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -28,7 +29,7 @@ from parallelrun_jupyter.runs.output.committed_rows import (
     remove_parts,
 )
 from parallelrun_jupyter.runs.output.row_places import PlaceWriter, read_place
-from parallelrun_jupyter.runs.output.row_texts import CELL_CHARS, COLUMNS, row_texts
+from parallelrun_jupyter.runs.output.row_texts import CELL_CHARS, COLUMNS, row_texts, table_texts
 from parallelrun_jupyter.runs.run_folder import RunFolder
 from parallelrun_jupyter.runs.run_record import RunRecord
 from parallelrun_jupyter.runs.snapshot import committed_results
@@ -375,6 +376,22 @@ def test_without_pyarrow_parquet_has_a_reason(
     assert "shown with pyarrow, which is not installed here" in note_of(run)
     with pytest.raises(OutputError, match=r"pip install .parallelrun-jupyter\[parquet\]"):
         row_texts(b"", PARQUET, 1, 0, 1)
+
+
+def test_a_parquet_file_that_was_changed_and_odd_values_have_a_reason(tmp_path: Path) -> None:
+    run = Made(tmp_path / "run", PARQUET)
+    for k in range(10):
+        run.commit(k, 0, 4)
+    run.publish()
+    final = run.folder.final_file(run.record)
+    final.write_bytes(bytes(final.stat().st_size))
+    assert "was changed after the run wrote it, so its rows cannot be shown" in note_of(run)
+    seconds = pa.array([1 << 60, 0], pa.timestamp("s"))
+    table = pa.table({"when": seconds, "bytes": [b"x" * 5000, None], "list": [[1] * 99, []]})
+    texts = table_texts(table)
+    assert [row[0] for row in texts.rows] == ["?", "?"]
+    assert [row[1] for row in texts.rows] == [f"b'{'x' * (CELL_CHARS - 5)}...", ""]
+    assert [row[2] for row in texts.rows] == [str([*[1] * 20, "..."]), "[]"]
 
 
 def test_rows_with_different_columns_are_below_their_names(tmp_path: Path) -> None:

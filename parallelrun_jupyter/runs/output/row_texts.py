@@ -144,12 +144,21 @@ def _json_text(value: Any) -> str:
 def table_texts(table: pa.Table) -> RowTexts:
     """Return the texts of the rows of an Arrow table."""
     names = [str(name) for name in table.column_names]
-    columns = [table.column(number).to_pylist() for number in range(min(len(names), COLUMNS))]
+    columns = [_values(table.column(number)) for number in range(min(len(names), COLUMNS))]
     cells = [
         ["" if value is None else _value_text(value) for value in row]
         for row in zip(*columns, strict=True)
     ]
     return _table(names, cells)
+
+
+def _values(column: Any) -> list[Any]:
+    """Return the values of a column; question marks if Python has no such values, as of the year 20000."""
+    try:
+        values: list[Any] = column.to_pylist()
+    except (ArithmeticError, LookupError, NotImplementedError, TypeError, ValueError):
+        values = ["?"] * len(column)
+    return values
 
 
 def _value_text(value: Any) -> str:

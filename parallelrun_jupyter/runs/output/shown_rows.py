@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ...errors import OutputError
 from ...formatting import format_bytes
-from ...worker.output.formats import CSV, PARQUET, TEXT, after_header, with_note
+from ...worker.output.formats import CSV, JSONL, PARQUET, TEXT, after_header, with_note
 from ..journal.events import AttemptSucceeded, ItemsSucceeded
 from ..run_folder import RunFolder
 from ..run_record import RunRecord
@@ -94,6 +94,8 @@ class ShownRows:
                 "single rows; run.to_pandas() reads all of them."
             )
             raise OutputError(msg)
+        if self._form == PARQUET:
+            arrow()
         try:
             if self._form == PARQUET:
                 return self._of_parquet(place[0] + first, place[0] + min(end, rows))
@@ -104,10 +106,13 @@ class ShownRows:
             )
             raise OutputError(msg) from error
         except OSError as error:
-            msg = f"the output file {self._final} could not be read ({error.strerror})."
+            msg = f"the output file {self._final} could not be read ({error.strerror or error})."
             raise OutputError(msg) from error
-        except OutputError as error:
-            msg = f"the output file {self._final} was changed after the run wrote it, so its rows cannot be shown."
+        except (OutputError, ValueError) as error:  # a ValueError of pyarrow
+            msg = (
+                f"the output file {self._final} was changed after the run wrote it, so its rows "
+                "cannot be shown."
+            )
             raise OutputError(msg) from error
         return row_texts(data, self._form, rows, first, min(end, rows))
 
@@ -121,6 +126,8 @@ class ShownRows:
         if size and start <= at < end:  # the header is before the rows of the first mini-batch
             data = data[: at - start] + data[at - start + size :]
             start += size
+        if self._form not in {TEXT, CSV, JSONL}:  # the file has the rows as they were encoded
+            return data
         framed = after_header(header, data)
         if self._form == CSV:
             return with_note(self._first_note(), framed)
@@ -160,7 +167,6 @@ class ShownRows:
         return [*lengths, *_line_lengths(data[position - start :])] if lengths else []
 
     def _of_parquet(self, first: int, end: int) -> RowTexts:
-        arrow()
         import pyarrow.parquet as pq
 
         assert self._published is not None

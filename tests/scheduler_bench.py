@@ -51,6 +51,8 @@ class Bench:
         self.store: dict[str, list[int]] = {}
         self.stops: list[bool] = []
         self.refusals: list[str] = []
+        #: the items that need a copy of rows, if it was asked for
+        self.copies: list[dict[int, tuple[int, ItemRanges]]] = []
         self.paused = self.published = self.finished = False
         self._perform(self.scheduler.start(self.now, 1, "host"))
 
@@ -76,6 +78,8 @@ class Bench:
                     self.uploads.append(action)
                 case sg.StopNodes(drain):
                     self.stops.append(drain)
+                case sg.CopyDuplicates(items):
+                    self.copies.append(items)
                 case sg.PauseNodes():
                     self.paused = True
                 case sg.Publish():

@@ -52,6 +52,7 @@ const SNAPSHOT: Snapshot = {
   items_left: 600,
   items_per_call: 0,
   reused: null,
+  duplicates_copied: 0,
   rows: 400,
   attempts_failed: 0,
   error_threshold: 0,

@@ -23,6 +23,13 @@ test('a run that is well has no notices', () => {
   assert.equal(shown({}), '');
 });
 
+test('copied duplicates are counted', () => {
+  const line = 'the rows of items with the same content';
+  assert.equal(shown({ duplicates_copied: 1200 }), `1,200 duplicates have ${line}`);
+  assert.equal(shown({ duplicates_copied: 1 }), `1 duplicate has ${line}`);
+  assert.equal(shown({ duplicates_copied: undefined as never }), '');
+});
+
 test('an update names the run whose rows it took, and counts the other items', () => {
   const reused = { run_id: '20260101-abc', items: 999_990, changed: 2, new: 8, gone: 3 };
   const words = '999,990 items taken from run 20260101-abc, 10 run: 8 new, 2 changed; 3 gone';

@@ -43,7 +43,7 @@ from ..worker.output.formats import PARQUET, TEXT
 from ..worker.output.results import SETTINGS_FILE, read_frame_options
 from .launcher import launch
 from .run import Run
-from .updates import check_update, modules_in, with_update
+from .updates import check_duplicates, check_update, modules_in, with_update
 
 _LONGEST_INPUT = 40
 
@@ -73,6 +73,7 @@ def submit(
     compute: object = None,
     name: str | None = None,
     update: bool | str = False,
+    run_duplicates_once: bool = False,
 ) -> Run:
     """Start a run and return without waiting for it.
 
@@ -101,6 +102,9 @@ def submit(
         settings and arguments, and run only the other items. Files are unchanged if their size and
         time are, or in a store their ETag; with ``"digest"`` also if only the time of a local file
         has changed, but not its SHA-256.
+    run_duplicates_once
+        Run only the first of several local files with the same content (SHA-256). The others get a
+        copy of its rows at the end, so rows should depend on the content alone.
 
     Returns
     -------
@@ -143,7 +147,14 @@ def submit(
         raise ConfigError(_BOUND)
     else:
         step = config_or_step
-    return submit_script(step, _script_of(step.config), compute=compute, name=name, update=update)
+    return submit_script(
+        step,
+        _script_of(step.config),
+        compute=compute,
+        name=name,
+        update=update,
+        run_duplicates_once=run_duplicates_once,
+    )
 
 
 def submit_as(step: ParallelRunStep, run_id: str) -> Run:
@@ -165,6 +176,7 @@ def submit_script(
     name: str | None = None,
     run_id: str = "",
     update: bool | str = False,
+    run_duplicates_once: bool = False,
 ) -> Run:
     """Start a run of a script, which may be the text of a cell; ``run_id`` defaults to a new one.
 
@@ -179,6 +191,9 @@ def submit_script(
     if run_id:
         record = replace(record, run_id=run_id)
     check_update(record, update)
+    if run_duplicates_once:
+        check_duplicates(record)
+        record = replace(record, inputs=replace(record.inputs, run_duplicates_once=True))
     folder = run_folder.create(record.run_id)
     with folder.removed_unless_driven():
         try:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data.datasets import inputs
+from ..data.datasets.file_dataset import FileDataset
 from ..errors import ConfigError, ParallelRunError
 from ..runs.run_folder import RunFolder, list_runs
 from ..runs.run_record import RunRecord
@@ -52,6 +53,49 @@ def check_update(record: RunRecord, update: object) -> None:
             "cannot be taken. Give output= a local folder, or omit update."
         )
         raise ConfigError(msg)
+
+
+def check_duplicates(record: RunRecord) -> None:
+    """Check that duplicates of content can be found in the inputs of a run, and can get rows.
+
+    Raises
+    ------
+    ConfigError
+        The inputs are not local files, or the run has no rows that can be copied.
+    """
+    given, inputs_ = "run_duplicates_once is True, but", record.inputs
+    omit = "or omit run_duplicates_once."
+    if not record.output.append_rows:
+        msg = (
+            f"{given} output_action is 'summary_only': the script writes its own output, and there "
+            f"are no rows to copy. Use output_action='append_row', {omit}"
+        )
+        raise ConfigError(msg)
+    if record.output.in_parts:
+        msg = (
+            f"{given} the nodes write Parquet parts into a store, from which rows cannot be copied. "
+            f"Give output= a local folder, {omit}"
+        )
+        raise ConfigError(msg)
+    if inputs_.partition_keys:
+        msg = (
+            f"{given} partition_keys is {inputs_.partition_keys!r}: run() receives the whole group, "
+            f"from which no file can be left out. Omit partition_keys, {omit}"
+        )
+        raise ConfigError(msg)
+    for spec in inputs_.datasets:
+        if spec["kind"] != FileDataset.kind:
+            msg = (
+                f"{given} the input {spec.get('paths', [])!r} is a table: only files are compared, not "
+                f"rows. Pass the files themselves, as FileDataset(...), {omit}"
+            )
+            raise ConfigError(msg)
+        if spec.get("storage"):
+            msg = (
+                f"{given} the input {spec['paths'][0]!r} is in a store: only local files are "
+                f"compared. Copy the files to a folder first, {omit}"
+            )
+            raise ConfigError(msg)
 
 
 def with_update(record: RunRecord, folder: RunFolder, *, by_digest: bool) -> RunRecord:
@@ -122,6 +166,8 @@ def _differences(record: RunRecord, other: RunRecord) -> Iterator[str]:
         "its output_action": (record.output.append_rows, other.output.append_rows),
         "its output, which is in parts": (record.output.in_parts, other.output.in_parts),
         "its partition_keys": (_keys(record), _keys(other)),
+        # Its copied rows may have the names of other files.
+        "its run_duplicates_once": (_has_copies(record, other), _has_copies(other, other)),
     }
     yield from (name for name, (one, two) in pairs.items() if one != two)
 
@@ -151,6 +197,10 @@ def _sides(record: RunRecord) -> list[Any]:
 def _keys(record: RunRecord) -> list[Any]:
     keys = record.inputs.partition_keys
     return [keys, [spec.get("partition_format") for spec in record.inputs.datasets]] if keys else []
+
+
+def _has_copies(record: RunRecord, other: RunRecord) -> bool:
+    return record.inputs.run_duplicates_once and other.inputs.run_duplicates_once
 
 
 def _side_versions(folder: RunFolder, record: RunRecord) -> str:

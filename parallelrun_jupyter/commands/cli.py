@@ -259,6 +259,7 @@ def _run(options: argparse.Namespace) -> int:
         compute=options.compute,
         name=options.name,
         update=update_of(options),
+        run_duplicates_once=options.run_duplicates_once,
     )
     if options.detach:
         print(run.run_id)

@@ -115,7 +115,10 @@ class ParallelRunMagics(Magics):
         )  # fmt: skip
         if options.try_first:
             self._try_first(step, cell)
-        run = submit_script(step, script, compute=options.compute, update=update_of(options))
+        run = submit_script(
+            step, script, compute=options.compute, update=update_of(options),
+            run_duplicates_once=options.run_duplicates_once,
+        )  # fmt: skip
         self._names()[options.variable] = run
         if options.wait:
             run.wait_for_completion(show_output=True)

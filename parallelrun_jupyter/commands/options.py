@@ -130,6 +130,9 @@ def run_options(prog: str) -> OptionParser:
     add("--workers", "-w", type=int, metavar="N", help="Same as --process-count-per-node.")
     add("--name", metavar="NAME", help="Name of the run.")
     _add_update(parser)
+    add("--run-duplicates-once", action="store_true", help="Run only the first of several local"
+        " files with the same content. The others get a copy of its rows, so rows should depend on"
+        " the content alone.")  # fmt: skip
     add(
         "--compute",
         metavar="WHERE",

@@ -35,6 +35,8 @@ from .node_pool import Pool, PoolFactory
 from .output.committer import Committer
 from .output.publisher import Publisher
 from .output.schema_check import SchemaCheck
+from .planning.copied_rows import CopiedRows
+from .planning.duplicates import Duplicates
 from .planning.fates import resume_fates
 from .planning.plan_file import PlanFile
 from .planning.planner import Planner
@@ -107,8 +109,14 @@ class Driver:
         self._pool: Pool = make_pool(folder, self._record, self._store_rows)
         fates = resume_fates(state, self._resume, short_results) if state.drivers else None
         self._planner = Planner(
-            self._record, folder.plan, self._post, fates, self._update_of(state)
+            self._record,
+            folder.plan,
+            self._post,
+            fates,
+            update=self._update_of(state),
+            duplicates=self._duplicates_of(state),
         )
+        self._copied: CopiedRows | None = None
         self._scheduler = Scheduler(
             Limits.of(self._record),
             self._pool.nodes,
@@ -177,6 +185,13 @@ class Driver:
 
         return Update(self._folder, self._record, is_open, is_resume=state.drivers > 0)
 
+    def _duplicates_of(self, state: RunState) -> Duplicates | None:
+        """Return the search for items with the same content, if the run has asked for it."""
+        if not self._record.inputs.run_duplicates_once:
+            return None
+        limit_s = self._record.limits.first_task_creation_timeout / 2
+        return Duplicates(self._folder, is_resume=state.drivers > 0, resume_limit_s=limit_s)
+
     def _read_journal(self) -> RunState:
         """Return the state of the run after earlier drivers."""
         state = RunState()
@@ -217,8 +232,10 @@ class Driver:
     def _turn(self) -> None:
         now = time.monotonic()
         wait_s = min(_MAX_WAIT_S, max(0.0, self._committer.due_at() - now))
-        for signal in self._pool.wait(0.0 if self._queued else wait_s):
+        for signal in self._pool.wait(0.0 if self._queued or self._copied else wait_s):
             self._handle(signal)
+        if self._copied is not None and self._copied.step():
+            self._copied = None
         while self._queued:
             self._handle(self._queued.popleft())
         self._committer.step()
@@ -251,7 +268,7 @@ class Driver:
     def _now_ms(self) -> int:
         return int((self._clock() - self._record.created_at) * 1000)
 
-    def _perform(self, actions: list[Action]) -> None:
+    def _perform(self, actions: list[Action]) -> None:  # noqa: C901 - one flat match over the closed union
         for action in actions:
             match action:
                 case Record(event):
@@ -265,6 +282,12 @@ class Driver:
                 case signals.StopNodes(drain):
                     self._planner.hurry(drain=drain)
                     self._pool.stop(drain=drain)
+                case signals.CopyDuplicates(items):
+                    self._committer.flush()
+                    divided = frozenset(self._scheduler.state.answers)
+                    self._copied = CopiedRows(
+                        self._folder, self._record, items, divided, self._post
+                    )
                 case signals.Publish():
                     self._publish()
                 case signals.Refuse(reason):
@@ -373,6 +396,8 @@ class Driver:
             self._planner.stop()  # a resume may be waiting for the lock
         if self._publisher is not None:
             self._publisher.close()
+        if self._copied is not None:
+            self._copied.close()
         self._pool.close()
         self._committer.close()
         self._plan.close()

@@ -118,6 +118,8 @@ class RunInputs:
     update_by
         How a later or this update recognizes unchanged items: ``version`` (size and time, or ETag)
         or ``digest`` (SHA-256 of the content where the time has changed).
+    run_duplicates_once
+        Whether local files with the content of an earlier one get a copy of its rows.
     """
 
     datasets: list[dict[str, Any]] = field(default_factory=list)
@@ -127,6 +129,7 @@ class RunInputs:
     partition_keys: list[str] = field(default_factory=list)
     reuse_from: str = ""
     update_by: str = "version"
+    run_duplicates_once: bool = False
 
     def side_variables(self, side_paths: Mapping[int, str]) -> dict[str, str]:
         """Return Azure's environment variables with the paths of the named side inputs.

@@ -96,15 +96,23 @@ def trouble_lines(snapshot: Snapshot) -> list[str]:
 
 
 def note_lines(snapshot: Snapshot) -> list[str]:
-    """Return the source of reused results, and the limit of items in a call of ``run()``."""
+    """Return the sources of rows that no call made, and the limit of items in a call of ``run()``."""
     lines = []
     reused = snapshot["reused"]
     if reused is not None:
         lines.append(reused_line(reused, snapshot["items"]))
+    lines += _copied_lines(snapshot)
     if snapshot["items_per_call"]:
         most = plural(snapshot["items_per_call"], "item")
         lines.append(f"run() receives at most {most}: more do not fit into memory")
     return lines
+
+
+def _copied_lines(snapshot: Snapshot) -> list[str]:
+    copied = snapshot["duplicates_copied"]
+    verb = "has" if copied == 1 else "have"
+    words = f"{plural(copied, 'duplicate')} {verb} the rows of items with the same content"
+    return [words] if copied else []
 
 
 def reused_line(reused: Reused, items: int) -> str:
@@ -233,7 +241,8 @@ class LinePrinter:
     def lines(self, snapshot: Snapshot) -> list[str]:
         """Return the lines to print for a snapshot, often none."""
         notes = [*note_lines(snapshot), *(f"! {plain(text)}" for text in snapshot["warnings"])]
-        lines = [line for line in notes if line not in self._printed_notes]
+        later = [] if snapshot["is_final"] else _copied_lines(snapshot)  # the number still grows
+        lines = [line for line in notes if line not in {*self._printed_notes, *later}]
         self._printed_notes.update(lines)
         for line, group in zip(failure_lines(snapshot), snapshot["groups"], strict=False):
             if group["group"] not in self._printed_groups:

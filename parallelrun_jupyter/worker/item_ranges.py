@@ -32,13 +32,16 @@ def merged(ranges: Iterable[tuple[int, int]]) -> Ranges:
 
 
 def without(of: int, ranges: Iterable[tuple[int, int]]) -> Ranges:
-    """Return the items of a mini-batch of ``of`` items that are in none of the ranges."""
+    """Return the items of a mini-batch of ``of`` items that are in none of the ranges.
+
+    The ranges may overlap.
+    """
     rest: list[tuple[int, int]] = []
     end = 0
     for first, count in merged(ranges):
         if first > end:
             rest.append((end, first - end))
-        end = first + count
+        end = max(end, first + count)
     if of > end:
         rest.append((end, of - end))
     return tuple(rest)

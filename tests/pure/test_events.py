@@ -33,6 +33,7 @@ KINDS = {
     ev.RowsDropped: (*[COUNT] * 7, TEXT),
     ev.CallLimited: (COUNT, COUNT),
     ev.ResultsReused: (COUNT, TEXT, *[COUNT] * 4),
+    ev.DuplicatesCopied: (COUNT, COUNT),
     ev.ItemsSucceeded: (COUNT, COUNT, st.just("n0w1"), *[COUNT] * 10),
     ev.NodeSampled: (
         COUNT,

@@ -21,7 +21,7 @@ def snapshot(**values: Any) -> Snapshot:
         at_s=AT, run_id="20261123-062040381-k3f9", name="digits", state="Running", reason="",
         is_final=False, can_resume=False, plan_finished=True, mini_batches=100, items=500, succeeded=40, failed=2,
         retrying=1, running=2, left=58, items_succeeded=200, items_failed=10, items_left=290,
-        items_lost=10, items_per_call=0, reused=None,
+        items_lost=10, items_per_call=0, reused=None, duplicates_copied=0,
         rows=200, attempts_failed=5, error_threshold=20, run_max_try=3, budgets=[],
         elapsed_s=12.0, eta_s=16.0, eta_low_s=12.0, eta_high_s=20.0, items_per_s=17.5,
         mini_batches_per_s=3.5, rate_window_s=10.0, quiet_s=0.5, quiet_after_s=30.0, stragglers=[],

@@ -362,6 +362,34 @@ def test_reused_results_and_a_limit_of_calls_are_shown_once(folder: RunFolder) -
     assert text_view(same).splitlines()[2] == shown_line
 
 
+def test_copied_duplicates_are_counted_and_shown(folder: RunFolder) -> None:
+    line = "duplicates have the rows of items with the same content"
+    copied = [ev.DuplicatesCopied(at_ms, 600) for at_ms in (8, 9)]
+    shown = snapshot_of(folder, *PLANNED, *copied)
+    assert f"1,200 {line}" in text_view(shown).splitlines()
+    assert f"<div>1,200 {line}</div>" in html_view(shown, 0.0)
+    printer = LinePrinter()
+    assert not any(line in printed for printed in printer.lines(shown)), "it would be printed often"
+    ended = snapshot_of(folder, *PLANNED, *copied, ev.RunFinished(10, "Completed", "", "/out", 5))
+    assert f"1,200 {line}" in printer.lines(ended)
+    one = snapshot_of(folder, *PLANNED, ev.DuplicatesCopied(8, 1))
+    assert "1 duplicate has the rows of items with the same content" in text_view(one)
+    assert "duplicate" not in text_view(snapshot_of(folder, *PLANNED))
+
+
+def test_a_state_of_a_version_without_duplicates_is_read(folder: RunFolder) -> None:
+    state = RunState()
+    state.apply_all([*PLANNED, ev.DuplicatesCopied(8, 5)])
+    folder.journal.write_text("x" * 100)
+    write_state(folder, state, 100)
+    assert read_state(folder)[0].duplicates_copied == 5
+    record = json.loads(folder.state.read_text())
+    del record["duplicates_copied"]
+    folder.state.write_text(json.dumps(record))
+    read, size = read_state(folder)
+    assert (read.planned, read.duplicates_copied, size) == (state.planned, 0, 100)
+
+
 def test_a_completed_run_with_failed_items_says_so(folder: RunFolder) -> None:
     end = ev.RunFinished(7000, "Completed", "", "/out", 5)
     shown = snapshot_of(folder, *PLANNED, succeeded(0, 1), failed(1, 2, is_last=True), end)

@@ -13,8 +13,8 @@ from parallelrun_jupyter.client.updates import modules_in
 from parallelrun_jupyter.commands.options import run_options, update_of
 from parallelrun_jupyter.data.local.file_digests import UNKNOWN, FileDigests, digests_of_plan
 from parallelrun_jupyter.data.local.file_versions import FileVersions, versions_of_plan
+from parallelrun_jupyter.engine.planning.spans import adjacent, spans_of
 from parallelrun_jupyter.engine.planning.taken_rows import taken_results
-from parallelrun_jupyter.engine.planning.update import _adjacent, _spans
 from parallelrun_jupyter.runs.journal.events import AttemptSucceeded, ItemsSucceeded
 from parallelrun_jupyter.runs.journal.lines import decode, encode
 
@@ -26,23 +26,23 @@ from parallelrun_jupyter.runs.journal.lines import decode, encode
 def test_spans_are_the_rows_of_the_items_in_order(row_of: list[bool], numbers: list[int]) -> None:
     rows = array("q", [k if has_row else -1 for k, has_row in enumerate(row_of)])
     numbers = [number if number < len(rows) else -1 for number in numbers]
-    spans = _spans(rows, numbers)
+    spans = spans_of(rows, numbers)
     given_rows = {position + k: row + k for position, row, count in spans for k in range(count)}
     expected = {k: rows[n] for k, n in enumerate(numbers) if n >= 0 and rows[n] >= 0}
     assert given_rows == expected
     joined = [
         (first + k, row)
-        for first, row_spans in _adjacent(spans)
+        for first, row_spans in adjacent(spans)
         for k, row in enumerate(row for start, end in row_spans for row in range(start, end))
     ]
     assert dict(joined) == expected
-    starts = [first for first, _ in _adjacent(spans)]
+    starts = [first for first, _ in adjacent(spans)]
     assert all(start - 1 not in expected for start in starts)
 
 
 def test_consecutive_items_are_one_span() -> None:
     rows = array("q", range(100))
-    assert _spans(rows, range(20, 30)) == _spans(rows, list(range(20, 30))) == [(0, 20, 10)]
+    assert spans_of(rows, range(20, 30)) == spans_of(rows, list(range(20, 30))) == [(0, 20, 10)]
 
 
 @pytest.mark.parametrize(

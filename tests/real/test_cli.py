@@ -235,6 +235,15 @@ def test_logs_of_one_mini_batch(
     assert all(" #9 " in line for line in lines)
 
 
+def test_duplicates_run_once_on_request(numbers: Path) -> None:
+    for path in numbers.iterdir():
+        path.write_text("0")
+    words = ["run", ECHO, "--input", str(numbers), "--run-duplicates-once", "--detach"]
+    run = Run.attach(parallelrun(*words).stdout.strip())
+    assert end_of(run) == "Completed"
+    assert run.snapshot()["duplicates_copied"] == run.snapshot()["items"] - 1
+
+
 def test_what_follows_two_dashes_goes_to_the_script(numbers: Path) -> None:
     words = ["-i", numbers, "--mini-batch-size", "100", "--error-threshold=-1", "--arg=--first"]
     done = parallelrun("run", SCRIPTS / "inspects.py", "-d", *words, "--", "--top", "3")

@@ -54,6 +54,15 @@ def test_the_cell_is_the_entry_script(shell: InteractiveShell, numbers: Path) ->
     assert run.folder.read_record().inputs.mini_batch_size == 5
 
 
+def test_duplicates_run_once_on_request(shell: InteractiveShell, numbers: Path) -> None:
+    for path in numbers.iterdir():
+        path.write_text("0")
+    cell(shell, f'--input "{numbers}/*.txt" --run-duplicates-once --as mine')
+    run = shell.user_ns["mine"]
+    assert end_of(run) == "Completed"
+    assert run.snapshot()["duplicates_copied"] == run.snapshot()["items"] - 1
+
+
 def test_waiting_shows_the_progress(
     shell: InteractiveShell, numbers: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

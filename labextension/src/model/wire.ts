@@ -144,6 +144,7 @@ export interface Snapshot {
   readonly items_left: number;
   readonly items_per_call: number;
   readonly reused: Reused | null;
+  readonly duplicates_copied: number;
   readonly rows: number;
   readonly attempts_failed: number;
   readonly error_threshold: number;

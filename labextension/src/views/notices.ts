@@ -4,10 +4,11 @@ import { noun, t } from '../model/words';
 import { button, el, Rows, setHidden, setText } from './dom';
 import type { Section } from './section';
 
-/** Reused results, a limit of calls, a stalled run, slow mini-batches, and the used error budgets. */
+/** Reused results, duplicates, a limit of calls, a stalled run, slow mini-batches, and the used error budgets. */
 export class Notices implements Section {
   readonly node = el('div', 'pr-notices');
   private readonly reused = el('div', 'pr-notice');
+  private readonly copied = el('div', 'pr-notice');
   private readonly limit = el('div', 'pr-notice');
   private readonly quiet = el('div', 'pr-notice');
   private readonly stragglers = el('div', 'pr-notice');
@@ -16,7 +17,14 @@ export class Notices implements Section {
   private drawnStragglers = '';
 
   constructor(private readonly showMiniBatch: (miniBatch: number) => void) {
-    this.node.append(this.reused, this.limit, this.quiet, this.stragglers, this.budgets);
+    this.node.append(
+      this.reused,
+      this.copied,
+      this.limit,
+      this.quiet,
+      this.stragglers,
+      this.budgets,
+    );
     this.rows = new Rows(
       this.budgets,
       (budget) => budget.limit,
@@ -32,6 +40,9 @@ export class Notices implements Section {
     const most = snapshot.items_per_call ?? 0;
     setHidden(this.reused, !reused);
     setText(this.reused, reused ? reusedText(reused, snapshot.items) : '');
+    const copied = snapshot.duplicates_copied ?? 0;
+    setHidden(this.copied, copied === 0);
+    setText(this.copied, copied > 0 ? copiedText(copied) : '');
     setHidden(this.limit, most === 0);
     const words = t(
       'run() receives at most {0}: more do not fit into memory',
@@ -88,6 +99,14 @@ function reusedText(reused: Reused, total: number): string {
   );
   const rest = gone ? `; ${t('{0} gone', count(gone))}` : '';
   return `${taken}${kinds.length > 0 ? `: ${kinds.join(', ')}` : ''}${rest}`;
+}
+
+/** Tells how many items have a copy of the rows of others, in the words of the Python views. */
+function copiedText(copied: number): string {
+  const duplicates = plural(copied, 'duplicate');
+  return copied === 1
+    ? t('{0} has the rows of items with the same content', duplicates)
+    : t('{0} have the rows of items with the same content', duplicates);
 }
 
 function drawBudget(node: HTMLElement, { limit, noun: singular, used, allowed }: Budget): void {

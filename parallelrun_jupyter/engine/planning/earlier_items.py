@@ -98,7 +98,7 @@ class EarlierItems:
         for result in results:
             if not result.is_current or result.mini_batch + 1 >= len(self._firsts):
                 continue
-            if result.rows == result.items:
+            if result.has_row_per_item:
                 first = self._firsts[result.mini_batch] + result.first
                 numbers = range(result.start, result.start + result.rows)
                 self.row_of[first : first + result.items] = array("q", numbers)

@@ -17,6 +17,7 @@ from ...files import write_atomically
 from ...runs.run_record import RunRecord
 from ..child_process import LOST, ChildProcess, Message
 from ..scheduling.signals import (
+    ItemsWithheld,
     PlanAdvanced,
     PlanFailed,
     RowsTaken,
@@ -24,6 +25,7 @@ from ..scheduling.signals import (
     UpdatePlanned,
     Warned,
 )
+from .duplicates import Duplicates
 from .fates import Fate, Fates
 from .plan_file import Report, write_plan
 from .taken_rows import taken_results
@@ -51,6 +53,8 @@ class Planner:
         For a resume: returns how to treat an item of the earlier plan.
     update
         Takes rows from another run.
+    duplicates
+        Finds items with the content of earlier ones.
     """
 
     def __init__(
@@ -59,10 +63,13 @@ class Planner:
         plan: Path,
         post: Callable[[Signal], None],
         fate_of: Fates | None = None,
+        *,
         update: Update | None = None,
+        duplicates: Duplicates | None = None,
     ) -> None:
         self._record = record
         self._update = update
+        self._duplicates = duplicates
         self._plan = plan
         self._post = post
         self._fate_of = fate_of
@@ -111,6 +118,8 @@ class Planner:
                 report: Report = lambda *counts: send(["planned", *counts])  # noqa: E731 - short
                 if self._update is not None:
                     report = self._update.reporting(send)
+                if self._duplicates is not None:
+                    report = self._duplicates.reporting(send, report)
                 write_plan(
                     self._record,
                     self._plan,
@@ -169,6 +178,10 @@ def _signal_of(message: Message) -> Signal:
     match message:
         case ["planned", mini_batches, items, is_end]:
             return PlanAdvanced(mini_batches, items, is_end)
+        case ["withheld", items]:
+            return ItemsWithheld(
+                tuple((k, of, tuple(map(tuple, ranges))) for k, of, ranges in items)
+            )
         case ["taken", whole, ranges]:
             return RowsTaken(taken_results(whole, ranges))
         case ["updated", *counts]:

@@ -1,4 +1,4 @@
-"""The part file with the rows that an update takes, and the results that refer to it."""
+"""The part file with rows that no attempt made, and the results that refer to it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from ...runs.output.committed_rows import part_path
 from ...runs.output.earlier_rows import UPDATE_PART
 from ...runs.run_folder import RunFolder
 from ..child_process import Message
+from .spans import Piece
 
 
 class TakenRows:
@@ -34,11 +35,14 @@ class TakenRows:
         self._whole: list[list[int]] = []
         self._ranges: list[list[int]] = []
 
-    def add(self, mini_batch: int, of: int, pieces: list[tuple[int, int, int, bytes]]) -> None:
-        """Add results of a mini-batch of ``of`` items: (first item, items, rows, their bytes)."""
+    def add(self, mini_batch: int, of: int, pieces: list[Piece], *, by_item: bool = False) -> None:
+        """Add results of a mini-batch of ``of`` items.
+
+        Those of all its items are one of the whole mini-batch, unless with ``by_item``.
+        """
         for first, items, rows, data in pieces:
             place = [rows, self._offset, len(data), zlib.crc32(data)]
-            if items == of:
+            if items == of and not by_item:
                 self._whole.append([mini_batch, items, *place])
             else:
                 self._ranges.append([mini_batch, first, items, of, *place])

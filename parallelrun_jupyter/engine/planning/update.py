@@ -18,6 +18,7 @@ from ...worker.plan_line import PlanLine
 from ..child_process import Message
 from .earlier_items import NONE, EarlierItems, Status, statuses_of
 from .plan_file import PlanFile, Report
+from .spans import Piece, Span, pieces_of, spans_of
 from .taken_rows import TakenRows
 
 _MINI_BATCHES_AT_ONCE = 5000
@@ -25,9 +26,6 @@ _REPORT_S = 0.5
 _PROGRESS_S = 5.0
 _LINES_AT_ONCE = 256
 _LINES_TO_READ_AT_ONCE = 4
-
-Span = tuple[int, int, int]
-"""Consecutive items of a mini-batch: position of the first, number of its row, count."""
 
 
 class Update:
@@ -129,7 +127,7 @@ class Update:
                 if self._earlier is None:
                     self._record_digests(lines, versions)
                 else:
-                    for is_local, some in groupby(lines, key=_is_local):
+                    for is_local, some in groupby(lines, key=has_local_files):
                         self._take_lines(list(some), versions, is_local=is_local)
                 end += count
                 self._done = end
@@ -147,7 +145,7 @@ class Update:
     def _record_digests(self, lines: list[PlanLine], versions: FileVersions) -> None:
         """Record the digests of files when there is no run to take rows from."""
         for line in lines:
-            if self._digests is not None and _is_local(line):
+            if self._digests is not None and has_local_files(line):
                 self._record_versions(statuses_of(line.paths), line.first, versions)
                 self._digests.keep(line.first, self._digests.of_files(line.paths))
 
@@ -178,7 +176,7 @@ class Update:
             if unchanged is None:
                 unchanged = self._unchanged_in_store(earlier, line)
             if "keys" not in line.extra:
-                spans = _spans(earlier.row_of, unchanged)
+                spans = spans_of(earlier.row_of, unchanged)
             whole = None if spans else earlier.whole_of(unchanged)
         try:
             self._add(earlier, line.item_count, spans, whole)
@@ -249,23 +247,19 @@ class Update:
     ) -> None:
         """Take the rows of some items of the next mini-batch, or of the whole mini-batch."""
         form = self._record.output.format
-        pieces: list[tuple[int, int, int, bytes]] = []
+        pieces: list[Piece] = []
         if whole is not None:
             start, count = whole
             encoded = encoded_rows(earlier.rows, [(start, start + count)], form)
             if len(encoded) == 1:  # otherwise it is unclear which item has which kinds of columns
                 pieces.append((0, of, *encoded[0]))
-        for first, rows in _adjacent(spans):
-            position = first
-            for count, data in encoded_rows(earlier.rows, rows, form):
-                pieces.append((position, count, count, data))
-                position += count
+        pieces += pieces_of(earlier.rows, spans, form)
         self._items += sum(items for _, items, _, _ in pieces)
         if self._is_open(self._done):
             self._taken.add(self._done, of, pieces)
 
 
-def _is_local(line: PlanLine) -> bool:
+def has_local_files(line: PlanLine) -> bool:
     """Return whether a line has local files, whose versions are beside the plan."""
     return not line.is_table and not line.sizes
 
@@ -279,35 +273,3 @@ def _digests_now(
     for k, digest in zip(unread, digests.of_files([paths[k] for k in unread]), strict=True):
         now[k] = digest
     return now
-
-
-def _spans(row_of: array[int], numbers: Sequence[int]) -> list[Span]:
-    """Return the spans of items whose rows are consecutive; items without a row are left out."""
-    first, count = numbers[0], len(numbers)
-    if first >= 0 and (numbers.__class__ is range or numbers == list(range(first, first + count))):
-        rows = row_of[first : first + count]
-        if NONE not in rows and rows[-1] - rows[0] == count - 1:
-            return [(0, rows[0], count)]
-    spans: list[Span] = []
-    for position, number in enumerate(numbers):
-        row = row_of[number] if number >= 0 else NONE
-        if row < 0:
-            continue
-        start, first_row, count = spans[-1] if spans else (0, 0, 0)
-        if spans and (start + count, first_row + count) == (position, row):
-            spans[-1] = start, first_row, count + 1
-        else:
-            spans.append((position, row, 1))
-    return spans
-
-
-def _adjacent(spans: list[Span]) -> list[tuple[int, list[tuple[int, int]]]]:
-    """Return (position of the first item, spans of rows) of consecutive items."""
-    joined: list[tuple[int, list[tuple[int, int]]]] = []
-    end = NONE
-    for position, row, count in spans:
-        if position != end:
-            joined.append((position, []))
-        joined[-1][1].append((row, row + count))
-        end = position + count
-    return joined

@@ -129,6 +129,12 @@ class Allocation(Protocol):
     def drop(self, mini_batch: int, /) -> None:
         """Forget a mini-batch that has failed for good."""
 
+    def withhold(self, mini_batch: int, /) -> None:
+        """Leave out a mini-batch that was not allocated yet; not if ``uploads_parts``."""
+
+    def stop_withholding(self) -> None:
+        """Leave none out any more; all others are done, and `requeue` follows for those left out."""
+
     def node_lost(self, node: str, /) -> None:
         """Allocate again the mini-batches that a lost node had not uploaded."""
 
@@ -167,6 +173,8 @@ class Pending:
         self._delayed: list[tuple[int, int]] = []
         #: the first mini-batch that was never assigned
         self._next = 0
+        #: 1 for each mini-batch to leave out
+        self._withheld = bytearray()
 
     def __bool__(self) -> bool:
         """Return whether a retry is pending."""
@@ -192,12 +200,18 @@ class Pending:
             room -= 1
         count = self._count_unassigned(room) if room > 0 and not self._only_retries else 0
         if count > 0:
-            spans.append(Span(self._next, count, 1))
-            self._next += count
+            while count > 0:
+                spans.append(Span(self._next, count, 1))
+                self._next += count
+                room -= count
+                # Those that are withheld may be every second one.
+                count = self._count_unassigned(room) if room > 0 and self._withheld else 0
         elif self._state.plan_finished:
             while room > 0 and self._earlier:
-                spans.append(self._again(self._earlier.popleft()))
-                room -= 1
+                mini_batch = self._earlier.popleft()
+                if not self._is_withheld(mini_batch):
+                    spans.append(self._again(mini_batch))
+                    room -= 1
         return spans
 
     def _again(self, mini_batch: int) -> Span:
@@ -209,9 +223,40 @@ class Pending:
         while self._next < min(planned, len(statuses)) and statuses[self._next] != LEFT:
             self._next += 1  # after a resume: done already, or among the retries
         end = min(self._next + room, planned)
+        if self._withheld:
+            end = self._end_before_withheld(room)
         recorded = statuses[self._next : end]
         count = len(recorded) - len(recorded.lstrip(_LEFT))
         return end - self._next if count == len(recorded) else count
+
+    def _end_before_withheld(self, room: int) -> int:
+        """Move to the next mini-batch to run; return the end of the next ones, without gaps."""
+        planned, statuses = self._state.planned, self._state.statuses
+        first = self._next
+        while first < planned and (
+            self._is_withheld(first) or (first < len(statuses) and statuses[first] != LEFT)
+        ):
+            first += 1
+        self._next = first
+        end = min(first + room, planned)
+        gap = self._withheld.find(1, first, end)
+        return end if gap < 0 else gap
+
+    def _is_withheld(self, mini_batch: int) -> bool:
+        return mini_batch < len(self._withheld) and self._withheld[mini_batch] == 1
+
+    def withhold(self, mini_batch: int, /) -> None:
+        """Leave a mini-batch out."""
+        missing = mini_batch + 1 - len(self._withheld)
+        if missing > 0:
+            self._withheld.extend(bytes(missing))
+        self._withheld[mini_batch] = 1
+
+    def stop_withholding(self) -> None:
+        """Leave none out any more."""
+        self._earlier = deque(k for k in self._earlier if not self._is_withheld(k))
+        self._withheld = bytearray()
+        self._next = self._state.planned
 
     def requeue(self, mini_batches: Iterable[int], due_ms: int = 0, /) -> None:
         """Queue mini-batches behind the other retries, from a time on."""

@@ -9,6 +9,7 @@ from enum import Enum
 from ...runs.journal.events import (
     AttemptSucceeded,
     CallLimited,
+    DuplicatesCopied,
     Event,
     ItemsFailed,
     ItemsSucceeded,
@@ -24,6 +25,7 @@ from .isolation import Isolation
 from .limits import Limits
 from .retries import delay_ms, is_too_large, isolates_in_worker, may_isolate, may_retry
 from .signals import Assign, AttemptErrored, Failure, ItemFailures, ItemsAnswered
+from .withheld import Withheld
 
 
 class _Step(Enum):
@@ -72,6 +74,7 @@ class Attempts:
         #: results of another run, for mini-batches that the plan does not have yet
         self._taken: list[Result] = []
         self._isolation = Isolation(state)
+        self.withheld = Withheld(state, allocation)
         #: number of attempts before this driver, by mini-batch: a resume allows run_max_try more
         self._earlier_tries: dict[int, int] = {}
         self._has_warned_of_extra_rows = False
@@ -84,17 +87,27 @@ class Attempts:
         self.run_line = ""
 
     def __bool__(self) -> bool:
-        """Return whether a mini-batch waits until it is known if a fault hits all items."""
-        return bool(self._isolation)
+        """Return whether a mini-batch waits until it is known if a fault hits all items.
 
-    def resume(self) -> None:
-        """Allow the usual number of tries after the attempts of earlier drivers."""
+        The items that are withheld wait, too.
+        """
+        return bool(self._isolation) or bool(self.withheld)
+
+    def resume(self, only: Iterable[int] | None) -> None:
+        """Allow the usual number of tries after the attempts of earlier drivers.
+
+        Parameters
+        ----------
+        only
+            The mini-batches that run, or None for all.
+        """
         self._earlier_tries = dict(self._state.tries)
+        self.withheld.resume(only)
         for mini_batch, answers in self._state.answers.items():
             if answers.succeeded and mini_batch in self._state.failed_in:
                 self._isolation.items_succeeded(self._state.failed_in[mini_batch])
 
-    # Results of another run
+    # Rows that were made by other attempts
 
     def take(self, results: Iterable[Result]) -> None:
         """Take results of another run, until `record_taken`."""
@@ -105,13 +118,27 @@ class Attempts:
         taken, self._taken = self._taken, []
         for event in taken:
             self._record(event._replace(at_ms=self.now))
+        self.withheld.answered(taken)
+
+    def copied(self, results: Iterable[Result], *, is_end: bool) -> None:
+        """Record that withheld items have rows; at the end, let the others run."""
+        items = 0
+        for event in results:
+            self._record(event._replace(at_ms=self.now))
+            items += event.items
+        if items:
+            self._record(DuplicatesCopied(self.now, items))
+        self.withheld.answered(results)
+        if is_end:
+            self.withheld.release()
 
     # Starts
 
     def assignments(self, node: str, span: Span) -> Iterator[Assign]:
         """Yield the assignments of allocated mini-batches: a divided one has its own."""
         first, size, attempt = span
-        if not (self._divisions or self._state.answers or self._state.items_per_call):
+        state = self._state
+        if not (self._divisions or state.answers or state.items_per_call or self.withheld):
             yield Assign(node, first, size, attempt)
             return
         end = first + size
@@ -135,13 +162,18 @@ class Attempts:
             return self._divisions[mini_batch]
         limit = self._state.items_per_call if self._limits.divides else 0
         answers = self._state.answers.get(mini_batch)
+        withheld = self.withheld.of(mini_batch)
         if answers is not None:
             of, left = answers.of, answers.left
+        elif withheld is not None:
+            of = withheld[0]
+            left = ((0, of),)
         else:
             of = self._items_of(mini_batch) if limit else 0
             left = ((0, of),)
             if of <= limit:
                 return None
+        left = self.withheld.others_in(mini_batch, of, left)
         division = Division(of, self._state.tries.get(mini_batch, 0))
         division.waiting.extend(Selection(ranges) for ranges in pieces(left, limit))
         self._divisions[mini_batch] = division
@@ -453,6 +485,7 @@ class Attempts:
     def _finish(self, mini_batch: int, division: Division) -> None:
         """Forget the division of a mini-batch whose items are all answered."""
         del self._divisions[mini_batch]
+        self.withheld.others_done(mini_batch)
         results, failures = division.results, tuple(division.failures)
         if results:
             results.sort(key=lambda event: event.first)

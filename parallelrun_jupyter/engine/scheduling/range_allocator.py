@@ -286,6 +286,13 @@ class RangeAllocator:
 
     # Nodes
 
+    def withhold(self, mini_batch: int, /) -> None:
+        """Refuse: a run whose nodes upload parts withholds nothing."""
+        raise NotImplementedError(mini_batch)
+
+    def stop_withholding(self) -> None:
+        """Do nothing: none is left out."""
+
     def node_lost(self, node: str, /) -> None:
         """Free the ranges of a lost node, including those it was uploading."""
         for part in [p for p in self._uploading.values() if p.node == node]:

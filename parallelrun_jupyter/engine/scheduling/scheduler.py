@@ -136,7 +136,7 @@ class Scheduler:
         for event in self._short_results:
             self._record(replace(event, at_ms=self._now))
         self._failed_items_kept = state.items_failed if self._group else -1
-        self._attempts.resume()
+        self._attempts.resume(again if self._failed_only else None)
         self._allocation.resume(sorted(again), only_these=self._failed_only)
 
     def _defer(self, signal: Signal) -> list[Action]:
@@ -187,6 +187,10 @@ class Scheduler:
                 self._last_progress_ms = max(self._last_progress_ms, self.state.last_progress_ms)
             case _ if isinstance(signal, signals.PlanChange):
                 self._plan_changed(signal)
+            case signals.ItemsWithheld(items):
+                self._attempts.withheld.add(items)
+            case signals.RowsCopied(results, is_end):
+                self._attempts.copied(results, is_end=is_end)
             case signals.TimePassed():
                 self._check_time()
             case signals.CancelAsked(drain):
@@ -418,6 +422,8 @@ class Scheduler:
                 self._assign()
                 if uploads_parts:
                     self._upload_parts()
+                if self._attempts.withheld:
+                    self._copy_duplicates()
         if self._ending is not None and self._assignments.all_stopped:
             self._finish(*self._ending)
 
@@ -446,6 +452,13 @@ class Scheduler:
                 for action in self._attempts.assignments(node, span):
                     self._assignments.assign(node, action.first, action.count, action.attempt)
                     self._actions.append(action)
+
+    def _copy_duplicates(self) -> None:
+        """Let rows be copied to the items that are withheld, when no other ones are left to run."""
+        is_idle = not (self._allocation or self._assignments)
+        items = self._attempts.withheld.ask_once(is_idle=is_idle)
+        if items is not None:
+            self._actions.append(signals.CopyDuplicates(items))
 
     def _complete(self) -> None:
         reason = limits.completion_failure(self.state, self._limits)

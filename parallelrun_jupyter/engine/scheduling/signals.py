@@ -89,6 +89,28 @@ class UpdatePlanned:
 
 
 @dataclass(frozen=True, slots=True)
+class ItemsWithheld:
+    """These items should not run yet, since earlier ones of the run have the same content.
+
+    Each entry is a mini-batch, the number of its items, and the ranges of those. The mini-batches
+    are not part of the plan yet: `PlanAdvanced` follows.
+    """
+
+    items: tuple[tuple[int, int, ItemRanges], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RowsCopied:
+    """Withheld items have the rows of earlier ones; their ``at_ms`` is set when they are recorded.
+
+    With ``is_end`` no more follow: the items that are still withheld run.
+    """
+
+    results: tuple[AttemptSucceeded | ItemsSucceeded, ...]
+    is_end: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class NodeOffered:
     """A node with ``slots`` workers can hold ``capacity`` mini-batches."""
 
@@ -317,10 +339,12 @@ OutputChange: TypeAlias = OutputPublished | OutputNotPublished | OutputImpossibl
 WorkerChange: TypeAlias = WorkerSpawned | WorkerInitialized | WorkerNotReady | WorkerEnded
 
 PlanChange: TypeAlias = PlanAdvanced | PlanFailed | RowsTaken | UpdatePlanned
+DuplicatesChange: TypeAlias = ItemsWithheld | RowsCopied
 PartChange: TypeAlias = PartUploaded | PartUploadFailed
 
 Signal: TypeAlias = (
     PlanChange
+    | DuplicatesChange
     | NodeOffered
     | NodeChange
     | WorkerChange
@@ -339,6 +363,7 @@ Signal: TypeAlias = (
 PROGRESS = (
     PlanAdvanced,
     RowsTaken,
+    RowsCopied,
     AttemptsSucceeded,
     ItemsAnswered,
     PartUploaded,
@@ -400,6 +425,13 @@ class StopNodes:
 
 
 @dataclass(frozen=True, slots=True)
+class CopyDuplicates:
+    """Copy rows to these withheld items: mini-batch -> number of its items, and ranges of those."""
+
+    items: dict[int, tuple[int, ItemRanges]]
+
+
+@dataclass(frozen=True, slots=True)
 class Publish:
     """Write the output."""
 
@@ -417,5 +449,13 @@ class Refuse:
 
 
 Action: TypeAlias = (
-    Record | Assign | UploadPart | PauseNodes | StopNodes | Publish | Finish | Refuse
+    Record
+    | Assign
+    | UploadPart
+    | PauseNodes
+    | StopNodes
+    | CopyDuplicates
+    | Publish
+    | Finish
+    | Refuse
 )

@@ -330,6 +330,14 @@ class ResultsReused:
     gone: int
 
 
+@dataclass(frozen=True, slots=True)
+class DuplicatesCopied:
+    """``items`` more items got a copy of the rows of earlier items with the same content."""
+
+    at_ms: int
+    items: int
+
+
 WorkerSample: TypeAlias = tuple[str, str, int, int] | tuple[str, str, int, int, int, int, int, int]
 """Worker, phase, mini-batch and start of the phase (ms); in every other second also CPU (percent of
 one core), memory (MiB), GPU (percent) and GPU memory (MiB), -1 without a GPU."""
@@ -422,6 +430,7 @@ Event: TypeAlias = (
     | RowsDropped
     | CallLimited
     | ResultsReused
+    | DuplicatesCopied
     | NodeSampled
     | NodeJoined
     | NodeLost

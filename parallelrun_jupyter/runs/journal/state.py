@@ -14,6 +14,7 @@ from .events import (
     AttemptSucceeded,
     CallLimited,
     CancelRequested,
+    DuplicatesCopied,
     Event,
     InitFailed,
     ItemsFailed,
@@ -111,6 +112,8 @@ class RunState:
     mini_batches_taken: int = 0
     #: the update that took rows from another run
     reused: ResultsReused | None = None
+    #: items that have a copy of the rows of items with the same content
+    duplicates_copied: int = 0
     #: failure group of the last attempt, by mini-batch
     failed_in: dict[int, str] = field(default_factory=dict)
     workers: dict[str, WorkerState] = field(default_factory=dict)
@@ -225,6 +228,8 @@ class RunState:
                 self._remove_node(event.node)
             case WarningRaised():
                 self.warnings.append(event.text)
+            case DuplicatesCopied():
+                self.duplicates_copied += event.items
             case RunFinished():
                 self.state, self.reason = event.state, event.reason
                 self.traceback = event.traceback

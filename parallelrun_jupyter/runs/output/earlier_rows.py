@@ -32,11 +32,15 @@ from .row_notes import Kind, RowNotes
 from .row_slices import Rows, Slice, TableRows, decoded, encoded, encoded_group, row_ends
 
 _KEPT_BLOCKS = 8
+_KEPT_BYTES = 16 << 20
+_BLOCK_COST_BYTES = 8192
 _READ_BYTES = 4 * BLOCK_BYTES
 
 
 UPDATE_PART = 65535
-"""Number of the part file with the rows that an update took; drivers count theirs from 0."""
+"""Number of the part file with the rows that an update took, or that were copied to duplicates.
+
+Drivers count theirs from 0."""
 
 
 class UnclearRowsError(OutputError):
@@ -56,6 +60,11 @@ class Result(NamedTuple):
     start: int
     rows: int
     is_current: bool
+
+    @property
+    def has_row_per_item(self) -> bool:
+        """Whether it is clear which row is made from which item."""
+        return self.rows == self.items
 
 
 class Results:
@@ -169,6 +178,7 @@ class _Blocks:
 
     def __init__(self) -> None:
         self.starts = array("q")
+        self.most_kept = _KEPT_BLOCKS
         self._kept: dict[int, Rows | TableRows] = {}
 
     def load(self, number: int) -> Rows | TableRows:
@@ -190,7 +200,7 @@ class _Blocks:
     def _block(self, number: int) -> Rows | TableRows:
         block = self._kept.get(number)
         if block is None:
-            if len(self._kept) >= _KEPT_BLOCKS:
+            if len(self._kept) >= self.most_kept:
                 del self._kept[next(iter(self._kept))]
             block = self._kept[number] = self.load(number)
         return block
@@ -209,6 +219,9 @@ class _PartRows(_Blocks):
             if rows:
                 self.starts.append(start)
                 self._places.append((rows, *place))
+        # Duplicates need rows in any order, so as many small blocks are kept as memory allows.
+        size = sum(place[3] for place in self._places) // max(1, len(self._places))
+        self.most_kept = max(_KEPT_BLOCKS, _KEPT_BYTES // (size + _BLOCK_COST_BYTES))
         parts = sorted({place[1] for place in self._places})
         self._files = {part: open(part_path(folder, part), "rb") for part in parts}  # noqa: SIM115 - closed by close()
 

@@ -97,13 +97,14 @@ def pace(state: RunState, at_ms: int, *, is_live: bool) -> Pace:
 def rate(state: RunState, at_ms: int, *, is_live: bool) -> tuple[float, float, float]:
     """Return mini-batches per second, items per second, and the seconds that these cover.
 
-    The rate of an ended run is its total, without what was taken from another run, divided by its
+    The rate of an ended run is its total, without rows that were taken or copied, divided by its
     elapsed time, as displayed.
     """
     if is_live:
         return state.throughput.recent(at_ms)
     seconds = max(state.throughput.elapsed_ms(at_ms), 1) / 1000
     taken = state.reused.items if state.reused is not None else 0
+    taken += state.duplicates_copied
     mini_batches = state.done - state.mini_batches_taken
     return mini_batches / seconds, (state.items_done - taken) / seconds, seconds
 

@@ -75,7 +75,8 @@ class Snapshot(Pace):
     ``can_resume``: the run has ended, and a resume would run some of its items.
 
     ``items_lost`` are the failed items without those that lack a result. ``items_per_call`` is 0
-    unless larger calls of ``run()`` do not fit into memory.
+    unless larger calls of ``run()`` do not fit into memory. ``duplicates_copied`` are the items with
+    a copy of the rows of others.
     """
 
     run_id: str
@@ -98,6 +99,7 @@ class Snapshot(Pace):
     items_left: int
     items_per_call: int
     reused: Reused | None
+    duplicates_copied: int
     rows: int
     attempts_failed: int
     error_threshold: int
@@ -153,6 +155,7 @@ def _whole_snapshot(folder: RunFolder, record: RunRecord, state: RunState, now: 
         items_left=state.planned_items - items_done,
         items_per_call=state.items_per_call,
         reused=_reused(state),
+        duplicates_copied=state.duplicates_copied,
         rows=state.rows,
         attempts_failed=state.attempts_failed,
         error_threshold=record.limits.error_threshold,

@@ -1,4 +1,4 @@
-import type { Host, LogQuery } from './model/host';
+import type { Host, LogQuery, RowQuery } from './model/host';
 import { textFilter } from './model/text_filter';
 import {
   type FailedItems,
@@ -8,6 +8,8 @@ import {
   type LogWindow,
   type MiniBatchDetail,
   type Preview,
+  type ResultRow,
+  type ResultRows,
   type RunOutput,
 } from './model/wire';
 import { t } from './model/words';
@@ -20,6 +22,8 @@ interface Report {
   /** The first failed items of each group, and previews of some. */
   readonly items: readonly FailedItems[];
   readonly previews: readonly Preview[];
+  /** The first rows and the latest ones; null without rows. */
+  readonly rows: readonly [ResultRows, ResultRows] | null;
   readonly log: LogWindow;
   readonly details: readonly MiniBatchDetail[];
   /** The grids that cells with several mini-batches open into. */
@@ -57,6 +61,24 @@ class ReportHost implements Host {
     return { group, items: page?.items ?? [], has_more: false };
   }
 
+  async results({ order, text }: RowQuery): Promise<ResultRows> {
+    const [first, latest] = this.report.rows ?? [NO_ROWS, NO_ROWS];
+    const page = { ...(order === 'first' || text ? first : latest), has_more: false };
+    const note = page.note || t('this report includes the first and the latest rows only');
+    if (!text) {
+      return { ...page, note };
+    }
+    const own = new Set(first.rows.map(placeOf));
+    const others = latest.rows.filter((row) => !own.has(placeOf(row)));
+    const isSame = others.length === 0 || first.columns.join() === latest.columns.join();
+    const rows = isSame ? [...first.rows, ...others] : first.rows;
+    const matches = textFilter(text);
+    return {
+      ...{ ...page, note },
+      rows: rows.filter(({ name, number }) => matches(name) || String(number) === text),
+    };
+  }
+
   async previews(items: readonly (readonly [number, number])[]): Promise<readonly Preview[]> {
     return this.report.previews.filter((preview) =>
       items.some(([mb, position]) => mb === preview.mini_batch && position === preview.position),
@@ -86,6 +108,14 @@ class ReportHost implements Host {
   resultFile(): null {
     return null;
   }
+}
+
+const NO_ROWS: ResultRows = {
+  ...{ columns: [], columns_hidden: 0, rows: [], has_more: false, after: [], note: '' },
+};
+
+function placeOf({ mini_batch, row }: ResultRow): string {
+  return `${mini_batch}:${row}`;
 }
 
 const data = document.getElementById('data')?.textContent ?? '{}';

@@ -1,4 +1,4 @@
-import type { Actions, Host, LogQuery } from './model/host';
+import type { Actions, Host, LogQuery, RowQuery } from './model/host';
 import type {
   FailedItems,
   Failures,
@@ -6,6 +6,7 @@ import type {
   LogWindow,
   MiniBatchDetail,
   Preview,
+  ResultRows,
   RunOutput,
 } from './model/wire';
 import { RunView } from './views/run';
@@ -51,6 +52,10 @@ class CommHost implements Host {
 
   failedItems(group: string, after: readonly [number, number]): Promise<FailedItems> {
     return this.ask({ ask: 'failed_items', group, after }) as Promise<FailedItems>;
+  }
+
+  results(query: RowQuery): Promise<ResultRows> {
+    return this.ask({ ask: 'results', ...query }) as Promise<ResultRows>;
   }
 
   previews(items: readonly (readonly [number, number])[]): Promise<readonly Preview[]> {

@@ -1,5 +1,5 @@
 /** Snapshots and hosts for tests. Each function takes the fields that matter to the test. */
-import type { Actions, Host, LogQuery } from '../src/model/host';
+import type { Actions, Host, LogQuery, RowQuery } from '../src/model/host';
 import type {
   FailedItemRow,
   FailedItems,
@@ -9,6 +9,8 @@ import type {
   LogWindow,
   MiniBatchDetail,
   Preview,
+  ResultRow,
+  ResultRows,
   RunOutput,
   RunRow,
   Snapshot,
@@ -120,6 +122,32 @@ export function preview(fields: Partial<Preview> = {}): Preview {
   };
 }
 
+export function resultRow(fields: Partial<ResultRow> = {}): ResultRow {
+  return {
+    ...{
+      mini_batch: 13,
+      row: 3,
+      position: 3,
+      number: 68,
+      is_row: false,
+      name: '/data/cat/0003.txt',
+    },
+    ...{ status: '', cells: ['tabby', '0.9'] },
+    ...fields,
+  };
+}
+
+export function resultRows(
+  rows: readonly ResultRow[],
+  fields: Partial<ResultRows> = {},
+): ResultRows {
+  return {
+    ...{ columns: ['label', 'score'], columns_hidden: 0, rows, has_more: false },
+    ...{ after: [-1, -1], note: '' },
+    ...fields,
+  };
+}
+
 export function row(fields: Partial<RunRow> = {}): RunRow {
   const { plan_finished, mini_batches, items, items_left, items_failed, rows } = SNAPSHOT;
   return {
@@ -155,6 +183,7 @@ export class FakeHost implements Host {
   });
   previewOf: (place: readonly [number, number]) => Preview = ([mini_batch, position]) =>
     preview({ mini_batch, position });
+  page: (query: RowQuery) => ResultRows = () => resultRows([]);
   actions: Actions | null = {
     cancel: async (drain) => {
       this.answer(`cancel ${drain ? 'drain' : 'stop'}`, null);
@@ -178,6 +207,11 @@ export class FakeHost implements Host {
 
   async failedItems(name: string, after: readonly [number, number]): Promise<FailedItems> {
     return this.answer(`items ${name} ${after}`, { group: name, ...this.items(after) });
+  }
+
+  async results(query: RowQuery): Promise<ResultRows> {
+    const { order, text, after } = query;
+    return this.answer(`results ${order} ${text} ${after}`, this.page(query));
   }
 
   async previews(places: readonly (readonly [number, number])[]): Promise<readonly Preview[]> {

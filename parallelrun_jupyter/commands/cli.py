@@ -19,6 +19,7 @@ from ..notebook.live import watch_json
 from ..runs.failed_items import failed_items
 from ..runs.output.failed_items_file import failed_items_file
 from ..runs.snapshot.follower import Follower
+from ..runs.snapshot.result_pages import RowQuery
 from ..version import __version__
 from ..views.text import plain
 from .housekeeping import add_config_options, add_prune_options, configure, prune
@@ -35,6 +36,7 @@ from .options import (
     split_script_arguments,
     update_of,
 )
+from .shown_rows import pages_of, rows_as_json, rows_as_table
 
 FAILED = 1
 USAGE = 2
@@ -104,6 +106,7 @@ def make_parser() -> OptionParser:
 
     _add_start(commands)
     _add_watching(commands)
+    _add_results(commands)
     _add_ending(commands)
     _add_housekeeping(commands)
     _add_kernel(commands)
@@ -179,6 +182,28 @@ def _add_watching(commands: Any) -> None:
         "--mini-batch", type=int, metavar="N", help="Only lines printed while this mini-batch ran."
     )
     logs.set_defaults(parser=logs, command=_logs)
+
+
+def _add_results(commands: Any) -> None:
+    results = commands.add_parser(
+        "results", help="print some rows of the output, also while the run is active"
+    )
+    _add_run(results)
+    results.add_argument(
+        "--latest", action="store_true", help="The rows committed last. Default: the first rows."
+    )
+    results.add_argument(
+        "--item",
+        metavar="TEXT",
+        default="",
+        help="Only rows of items with this text in their path, where * matches any characters, or "
+        "with this number.",
+    )
+    results.add_argument(
+        "--rows", type=int, default=20, metavar="N", help="Maximum number of rows. Default: 20."
+    )
+    results.add_argument("--json", action="store_true", help="Print a JSON object per row.")
+    results.set_defaults(parser=results, command=_results)
 
 
 def _add_ending(commands: Any) -> None:
@@ -287,6 +312,17 @@ def _watch(options: argparse.Namespace) -> int:
 
 def _report(options: argparse.Namespace) -> int:
     print(_run_of(options).report(options.to))
+    return 0
+
+
+def _results(options: argparse.Namespace) -> int:
+    query = RowQuery("latest" if options.latest else "first", options.item.strip())
+    pages = pages_of(Follower(_run_of(options).folder), query, options.rows)
+    if options.json:
+        for line in rows_as_json(pages, options.rows):
+            print(line)
+        return 0
+    print(rows_as_table(pages, options.rows))
     return 0
 
 

@@ -11,6 +11,7 @@ from ..runs.snapshot.follower import Follower
 from ..runs.snapshot.snapshot import Snapshot
 from ..views.mime_bundle import RunOutput, run_output, saved_bundle
 from ..views.queries import QueryContext
+from ..views.saved_rows import saved_rows
 from .display import Place, kernel_place
 from .feed import Feed, follow
 
@@ -59,7 +60,9 @@ class RunDetails:
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         """Return the current state as a MIME bundle, for front ends that call this."""
-        return saved_bundle(run_output(Follower(self._folder).refresh()))
+        follower = Follower(self._folder)
+        output = run_output(follower.refresh())
+        return saved_bundle(output, saved_rows(self._folder, follower.state))
 
     def __str__(self) -> str:
         text: str = self._repr_mimebundle_()["text/plain"]
@@ -117,7 +120,7 @@ class CellOutput:
 
     def _bundle(self, output: RunOutput) -> dict[str, Any]:
         """Return the output's bundle; the last one has no widget, since the kernel may be gone."""
-        bundle = saved_bundle(output)
+        bundle = saved_bundle(output, saved_rows(self._folder, self._state()))
         if self._widget is None or output["snapshot"]["is_final"]:
             return bundle
         return {**self._widget.view_mime(), **bundle}

@@ -165,6 +165,11 @@ class RunFolder(Folder):
         return self.path / "published.json"
 
     @property
+    def row_places(self) -> Path:
+        """Where the rows of each mini-batch end in the output file, for views of single rows."""
+        return self.path / "row_places.bin"
+
+    @property
     def spliced_parts(self) -> Path:
         """Parts of an output in a store that replace others; missing if there are none."""
         return self.path / "spliced_parts.json"

@@ -11,12 +11,15 @@ from tornado import web
 
 from ..client.resume import resume_run
 from ..pipelines.start import start_published
+from ..runs.snapshot.committed_results import ResultStates
 from ..runs.snapshot.failed_item_pages import FailedItems, page_of, read_page
 from ..runs.snapshot.follower import Follower
 from ..runs.snapshot.mini_batches import Grid, MiniBatchDetail, mini_batch_detail
+from ..runs.snapshot.result_pages import ResultRows
 from ..views import queries
 from ..views.mime_bundle import news, run_output, saved_bundle
 from ..views.previews import previews
+from ..views.saved_rows import saved_rows
 from .downloads import LogFileHandler, ResultHandler
 from .followers import Followers
 from .run_handler import RunsHandler, find_run, is_id
@@ -59,8 +62,14 @@ class OutputHandler(RunsHandler):
     @authorized
     async def get(self, run_id: str) -> None:
         """Answer with the bundle: the run as JSON, HTML and text."""
-        snapshot = await self.answer(lambda: self.followers.snapshot(find_run(run_id)))
-        self.finish(json.dumps(saved_bundle(run_output(snapshot))))
+
+        def read() -> dict[str, Any]:
+            folder = find_run(run_id)
+            snapshot = self.followers.snapshot(folder)
+            rows = self.followers.ask(folder, lambda state: saved_rows(folder, state))
+            return saved_bundle(run_output(snapshot), rows)
+
+        self.finish(json.dumps(await self.answer(read)))
 
 
 class LogsHandler(RunsHandler):
@@ -136,6 +145,22 @@ class FailedItemsHandler(RunsHandler):
             folder = find_run(run_id)
             page = self.followers.ask(folder, lambda state: page_of(state, group, after))
             return read_page(folder, page)
+
+        self.finish(json.dumps(await self.answer(read)))
+
+
+class ResultsHandler(RunsHandler):
+    """Some rows of a run."""
+
+    @web.authenticated
+    @authorized
+    async def post(self, run_id: str) -> None:
+        """Answer a query of rows with ResultRows."""
+        question = self.question()
+
+        def read() -> ResultRows:
+            folder, query = find_run(run_id), queries.row_query(question)
+            return queries.results(folder, self.followers.ask(folder, ResultStates.of), query)
 
         self.finish(json.dumps(await self.answer(read)))
 
@@ -227,6 +252,7 @@ def handlers(base_url: str) -> list[tuple[str, type[RunsHandler], dict[str, Any]
         (url_path_join(run, "resume"), ResumeHandler, shared),
         (url_path_join(run, "failures"), FailuresHandler, shared),
         (url_path_join(run, "failed-items"), FailedItemsHandler, shared),
+        (url_path_join(run, "results"), ResultsHandler, shared),
         (url_path_join(run, "previews"), PreviewsHandler, shared),
         (url_path_join(run, "cancel"), CancelHandler, shared),
         (published, PublishedHandler, shared),

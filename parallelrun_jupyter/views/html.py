@@ -7,6 +7,7 @@ from html import escape
 
 from ..formatting import format_duration, plural
 from ..runs.snapshot.snapshot import GroupRow, Snapshot
+from .saved_rows import SavedRows, rows_html
 from .text import activity, group_fate, headline, note_lines, share_done
 
 # Colors follow the page's theme (variables of JupyterLab and nbconvert), else the system's.
@@ -27,6 +28,8 @@ background:light-dark(#e4e7ea,#3a3f46)}
 .pr-saved table{margin:0;border-collapse:collapse;font-size:inherit}
 .pr-saved table tr:nth-child(n){background:none}
 .pr-saved table :is(th,td){padding:0 1.8em 0 0;text-align:left;border:0}
+.pr-saved .pr-rows{overflow:auto}
+.pr-saved .pr-rows td{white-space:pre-wrap;vertical-align:top}
 .pr-saved summary small{display:block}
 .pr-saved details{margin:.3em 0}
 .pr-saved summary{cursor:pointer}
@@ -49,7 +52,7 @@ GLYPHS = {
 """A symbol for each state, readable without its color."""
 
 
-def html_view(snapshot: Snapshot, at: float) -> str:
+def html_view(snapshot: Snapshot, at: float, rows: SavedRows | None = None) -> str:
     """Return the whole view as HTML, with the user's texts escaped.
 
     Parameters
@@ -58,6 +61,8 @@ def html_view(snapshot: Snapshot, at: float) -> str:
         The progress of the run.
     at
         Time of the snapshot, in seconds since the epoch.
+    rows
+        The first and the latest rows of the run; None without rows.
     """
     when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(at))
     parts = [
@@ -74,8 +79,9 @@ def html_view(snapshot: Snapshot, at: float) -> str:
         parts.append(f"<div>and {others} of failure: <code>run.failures()</code> shows all</div>")
     parts += [f"<div>! {escape(text)}</div>" for text in snapshot["warnings"]]
     if snapshot["output"]:
-        rows = plural(snapshot["rows"], "row")
-        parts.append(f"<div>{rows} in <code>{escape(snapshot['output'])}</code></div>")
+        count = plural(snapshot["rows"], "row")
+        parts.append(f"<div>{count} in <code>{escape(snapshot['output'])}</code></div>")
+    parts += rows_html(rows, snapshot["rows"])
     if snapshot["is_final"]:
         parts.append(f"<small>as of {when}</small>")
     else:

@@ -8,6 +8,7 @@ from typing import Any, TypedDict
 
 from ..runs.snapshot.snapshot import Snapshot, shorten
 from .html import html_view
+from .saved_rows import SavedRows
 from .text import headline, text_view
 
 RUN_MIME = "application/vnd.parallelrun.run+json"
@@ -36,12 +37,15 @@ def run_output(snapshot: Snapshot, at: float | None = None) -> RunOutput:
     )
 
 
-def saved_bundle(output: RunOutput) -> dict[str, Any]:
-    """Return the bundle to save: it can be rendered without a kernel and without this package."""
+def saved_bundle(output: RunOutput, rows: SavedRows | None = None) -> dict[str, Any]:
+    """Return the bundle to save: it can be rendered without a kernel and without this package.
+
+    ``rows`` are the first and the latest rows of the run, if it has any.
+    """
     snapshot = output["snapshot"]
     return {
         RUN_MIME: output,
-        "text/html": html_view(snapshot, output["at"]),
+        "text/html": html_view(snapshot, output["at"], rows),
         "text/plain": text_view(snapshot),
     }
 

@@ -1,4 +1,4 @@
-"""Answers the queries of a view: log lines, failures, failed items, one mini-batch, cancel, resume."""
+"""Answers the queries of a view: log lines, failures, items, rows, one mini-batch, cancel, resume."""
 
 from __future__ import annotations
 
@@ -13,8 +13,15 @@ from ..runs.journal.lines import decode
 from ..runs.journal.state import RunState
 from ..runs.logs.reader import LogQuery, find_lines
 from ..runs.run_folder import RunFolder
+from ..runs.snapshot.committed_results import ResultStates
 from ..runs.snapshot.failed_item_pages import FailedItems, page_of, read_page
 from ..runs.snapshot.mini_batches import Grid, MiniBatchDetail, grid, mini_batch_detail
+from ..runs.snapshot.result_pages import (
+    BEFORE_FIRST,
+    ResultRows,
+    RowQuery,
+    result_page,
+)
 from ..runs.snapshot.snapshot import is_shown_as
 from .previews import Preview, previews
 
@@ -23,6 +30,7 @@ LOG_LINES_LIMIT = 1000
 LOG_LINE_CHARS = 2000
 LOG_CHARS = 100_000
 LOG_TEXT_CHARS = 1000
+ROW_TEXT_CHARS = 1000
 FAILURES_SHOWN = 20
 TRACEBACK_CHARS = 20_000
 
@@ -185,7 +193,9 @@ class QueryContext:
 
 def answer(
     context: QueryContext, question: dict[str, Any]
-) -> LogWindow | Failures | FailedItems | list[Preview] | MiniBatchDetail | Grid | None:
+) -> (
+    LogWindow | Failures | FailedItems | ResultRows | list[Preview] | MiniBatchDetail | Grid | None
+):
     """Answer a query that a view sent over the comm of its widget.
 
     Raises
@@ -201,6 +211,9 @@ def answer(
         case {"ask": "failed_items", "group": str(group), "after": [int(after), int(position)]}:
             page = page_of(context.state(), group, (after, position))
             return read_page(context.folder, page)
+        case {"ask": "results"}:
+            states = ResultStates.of(context.state())
+            return results(context.folder, states, row_query(question))
         case {"ask": "previews", "items": items}:
             return previews(context.folder, places_of(items))
         case {"ask": "mini_batch", "mini_batch": int(mini_batch)}:
@@ -211,17 +224,50 @@ def answer(
             cancel(context.folder, drain=drain)
             return None
         case {"ask": "resume", "failed_only": bool(failed_only)}:
-            if context.resume is None:
-                msg = (
-                    f"run {context.folder.run_id} cannot be resumed from this view; call "
-                    "run.resume() in a cell."
-                )
-                raise ConfigError(msg)
-            of_group = question.get("group")
-            context.resume(failed_only, str(of_group) if of_group else None)
+            _resume(context, failed_only=failed_only, group=question.get("group"))
             return None
     msg = f"unknown query with the keys {list(islice(question, 5))}; reload the page."
     raise ConfigError(msg)
+
+
+def _resume(context: QueryContext, *, failed_only: bool, group: Any) -> None:
+    if context.resume is None:
+        msg = (
+            f"run {context.folder.run_id} cannot be resumed from this view; call run.resume() in a "
+            "cell."
+        )
+        raise ConfigError(msg)
+    context.resume(failed_only, str(group) if group else None)
+
+
+def results(folder: RunFolder, states: ResultStates, query: RowQuery) -> ResultRows:
+    """Return a page of the rows of a run."""
+    return result_page(folder, folder.read_record(), states, query)
+
+
+def row_query(question: dict[str, Any]) -> RowQuery:
+    """Return the query of rows that a view sent as JSON; missing values get their defaults.
+
+    Raises
+    ------
+    ConfigError
+        A value has the wrong type, or the text is too long.
+    """
+    order, text = question.get("order", "latest"), question.get("text", "")
+    [after] = places_of([question.get("after", list(BEFORE_FIRST))])
+    if order not in {"latest", "first"} or not isinstance(text, str):
+        msg = (
+            f"a query of rows contains the order {order!r} and the text {text!r}; expected latest or "
+            "first, and a text."
+        )
+        raise ConfigError(msg)
+    if len(text) > ROW_TEXT_CHARS:
+        msg = (
+            f"the item to search for has {len(text):,} characters; expected at most "
+            f"{ROW_TEXT_CHARS:,}. Search for a part of its path."
+        )
+        raise ConfigError(msg)
+    return RowQuery(order, text.strip(), after)
 
 
 def places_of(items: Any) -> list[tuple[int, int]]:

@@ -17,8 +17,10 @@ from ..runs.snapshot.mini_batches import mini_batch_detail
 from ..runs.snapshot.snapshot import Snapshot
 from .html import html_view
 from .mime_bundle import run_output
+from .preview_process import PICTURES
 from .previews import Preview, previews
 from .queries import LOG_LINES_LIMIT, failures, grid_part, log_window
+from .saved_rows import SavedRows, saved_rows
 
 _STATIC = Path(__file__).with_name("static")
 _DETAILS = 100
@@ -58,23 +60,28 @@ def write_report(
         The file cannot be written.
     """
     output = run_output(snapshot)
+    rows = saved_rows(folder, state)
     groups = [row["group"] for row in snapshot["groups"]]
     items = [read_page(folder, page_of(state, group)) for group in groups]
     data = {
         "output": output,
         "failures": [failures(folder, group) for group in groups],
         "items": items,
-        "previews": _previews(folder, items[:_PREVIEWED_GROUPS]),
+        "previews": [
+            *_previews(folder, items[:_PREVIEWED_GROUPS]),
+            *(_row_previews(folder, rows) if rows is not None else ()),
+        ],
         "log": log_window(folder, LogQuery(lines=LOG_LINES_LIMIT)),
         "details": [mini_batch_detail(folder, state, k) for k in _detailed(state)],
         "parts": _parts(state, snapshot),
+        "rows": None if rows is None else [rows.first, rows.latest],
     }
     target = Path(path).expanduser().absolute()
     text = _PAGE.format(
         title=escape(f"{snapshot['name']}: {output['headline']}"),
         css=(_STATIC / "widget.css").read_text(encoding="utf-8"),
         code=(_STATIC / "report.js").read_text(encoding="utf-8"),
-        static=html_view(snapshot, output["at"]),
+        static=html_view(snapshot, output["at"], rows),
         data=_as_script(data),
     )
     try:
@@ -92,6 +99,19 @@ def _previews(folder: RunFolder, pages: list[FailedItems]) -> list[Preview]:
         for page in pages
         for row in previews(folder, [(i["mini_batch"], i["position"]) for i in page["items"]])
     ]
+
+
+def _row_previews(folder: RunFolder, rows: SavedRows) -> list[Preview]:
+    """Return the previews of the pictures that rows belong to."""
+    made: list[Preview] = []
+    for page in rows:
+        pictures = [
+            (row["mini_batch"], row["position"])
+            for row in page["rows"]
+            if not row["is_row"] and row["name"].lower().endswith(tuple(PICTURES))
+        ]
+        made += previews(folder, pictures) if pictures else []
+    return made
 
 
 def _detailed(state: RunState) -> list[int]:

@@ -18,6 +18,7 @@ from ..runs.snapshot.attempts import AttemptRow
 from ..runs.snapshot.failed_item_pages import FailedItemRow, FailedItems
 from ..runs.snapshot.mini_batches import Grid, MiniBatchDetail
 from ..runs.snapshot.progress import Budget, Lane, Straggler
+from ..runs.snapshot.result_pages import ResultRow, ResultRows
 from ..runs.snapshot.snapshot import GroupRow, Reused, Snapshot, WorkerRow
 from .html import GLYPHS
 from .mime_bundle import RUN_MIME, RunOutput
@@ -44,6 +45,8 @@ _SHAPES = (
     Failures,
     FailedItemRow,
     FailedItems,
+    ResultRow,
+    ResultRows,
     Preview,
     AttemptRow,
     MiniBatchDetail,

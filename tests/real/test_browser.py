@@ -175,6 +175,31 @@ def test_a_long_call_shows_how_far_it_is(open_page: Open) -> None:
     assert shown == {epoch: pytest.approx(epoch / 12, abs=0.02) for epoch in shown}
 
 
+def test_rows_are_seen_while_the_kernel_is_busy_and_are_saved(
+    open_page: Open, server: Jupyter
+) -> None:
+    page = open_page([LOAD, run_cell(0.2), BLOCK])
+    page.run(0)
+    page.run(1)
+    view = page.view(1)
+    view.locator(".pr-workers td.pr-busy").first.wait_for()
+    page.run(2)
+    part = view.locator(".pr-results")
+    part.locator("> summary").click()
+    part.locator("tbody tr").nth(9).wait_for()
+    part.get_by_label("Search the rows by item").fill("numbers*003")
+    part.locator("tbody tr:only-child", has_text="number 3").wait_for()
+    assert page.is_busy(2), "the kernel was free, so nothing is proven"
+    shot(page, "results")
+    page.page.wait_for_selector(".pr-run[data-state=Completed]")
+    part.locator("button", has_text="mini-batch 1").focus()  # a text field keeps its keys
+    page.save()
+    (output,) = server.read(page.name).cells[1].outputs
+    assert "<td>numbers/000.txt</td><td>number 0</td>" in output.data["text/html"]
+    assert "latest rows" in output.data["text/html"]
+    assert [e for e in page.errors if not any(known in e for known in KNOWN_ERRORS)] == []
+
+
 def test_a_run_is_canceled_while_the_kernel_is_busy(open_page: Open) -> None:
     page = open_page([LOAD, run_cell(0.5), BLOCK])
     page.run(0)

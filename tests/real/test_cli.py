@@ -179,6 +179,7 @@ def test_the_list_tells_runs_apart(start: Callable[..., Run], numbers: Path) -> 
         ["list", "--json"],
         ["watch", "--json"],
         ["logs"],
+        ["results"],
         ["failures"],
         ["report", "--to", "/dev/null"],
         ["cancel"],
@@ -197,6 +198,30 @@ def test_a_command_whose_reader_has_gone_ends_quietly(
     os.close(writes)
     assert done.stderr == ""
     assert done.returncode == 141
+
+
+def test_rows_are_printed(start: Callable[..., Run], capsys: pytest.CaptureFixture[str]) -> None:
+    run = start("echo.py", mini_batch_size=7)
+    end_of(run)
+    rows = list(run.to_pandas()["row"])
+
+    def printed(*words: str) -> list[str]:
+        assert main(["results", *words]) == 0
+        return capsys.readouterr().out.splitlines()
+
+    first = printed()
+    assert first[0].split() == ["ITEM", "ROW"]
+    assert len(first) == 21
+    told = [json.loads(line) for line in printed(run.run_id, "--rows", "45", "--json")]
+    assert [row["cells"]["row"] for row in told] == rows[:45]
+    assert [row["number"] for row in told] == list(range(45))
+    [_, found] = printed("--item", "042.TXT")
+    assert "042.txt" in found
+    assert len(printed("--latest")) == 11
+    assert printed("--item", "nothing like it") == ["no rows"]
+    run.folder.final_file(run.folder.read_record()).unlink()
+    assert main(["results"]) == 2
+    assert "was moved or deleted, so its rows cannot be shown" in capsys.readouterr().err
 
 
 def test_logs_of_one_mini_batch(

@@ -21,7 +21,7 @@ BASE = "/hub/user-1/"
 ROUTES = (
     *(("GET", what) for what in ("snapshot", "output", "failures", "mini-batch", "grid")),
     *(("GET", what) for what in ("log-file", "result", "failed-items")),
-    *(("POST", what) for what in ("logs", "cancel", "resume", "previews")),
+    *(("POST", what) for what in ("logs", "cancel", "resume", "previews", "results")),
 )
 
 
@@ -78,7 +78,7 @@ def test_every_handler_refuses_without_the_token(server: Jupyter, numbers: Path)
     run = start(numbers)
     run.wait_for_completion(show_output=False)
     routes = handlers(BASE)
-    assert len(routes) == 14
+    assert len(routes) == 15
     for route, handler, _ in routes:
         path = route.replace("([^/]+)", run.run_id).removeprefix(f"{BASE}parallelrun/runs")
         methods = [name for name in ("get", "post", "put", "delete") if name in vars(handler)]
@@ -234,6 +234,36 @@ def test_failed_items_and_their_previews_are_sent(server: Jupyter, numbers: Path
     for bad in ({}, {"items": [[1]]}, {"items": [["/etc/passwd", 0]]}):
         status, _, answer = ask(server, f"/{run.run_id}/previews", "POST", bad)
         assert (status, "expected pairs such as [0, 3]" in answer["message"]) == (400, True)
+
+
+def test_rows_are_sent_in_pages(server: Jupyter, numbers: Path) -> None:
+    run = start(numbers, mini_batch_size=7)
+    run.wait_for_completion(show_output=False)
+    rows: list[str] = []
+    question = {"order": "first", "after": [-1, -1]}
+    while True:
+        _, _, page = ask(server, f"/{run.run_id}/results", "POST", question)
+        assert 0 < len(page["rows"]) <= 20
+        rows += [row["cells"][0] for row in page["rows"]]
+        if not page["has_more"]:
+            break
+        question["after"] = page["after"]
+    assert rows == list(run.to_pandas()["row"])
+    _, _, found = ask(server, f"/{run.run_id}/results", "POST", {"text": "N*042"})
+    [row] = found["rows"]
+    assert (row["mini_batch"], row["position"], row["number"]) == (6, 0, 42)
+    assert row["name"] == str(numbers / "042.txt")
+    for bad, said in (
+        ({"order": "random"}, "contains the order 'random'"),
+        ({"text": 5}, "and the text 5; expected latest or first, and a text"),
+        ({"after": [1]}, "expected pairs such as [0, 3]"),
+        ({"text": "a" * 1001}, "has 1,001 characters; expected at most 1,000"),
+    ):
+        status, _, answer = ask(server, f"/{run.run_id}/results", "POST", bad)
+        assert (status, said in answer["message"]) == (400, True), answer
+    _, _, bundle = ask(server, f"/{run.run_id}/output")
+    assert bundle["text/html"].count("<details open><summary>") == 2
+    assert "latest rows" in bundle["text/html"]
 
 
 def test_a_run_is_canceled(server: Jupyter, numbers: Path) -> None:

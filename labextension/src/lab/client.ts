@@ -9,6 +9,7 @@ import type {
   LogWindow,
   MiniBatchDetail,
   Preview,
+  ResultRows,
   RunList,
   RunOutput,
 } from '../model/wire';
@@ -70,6 +71,7 @@ export class RunsClient {
             ...{ group, mini_batch: String(after), position: String(position) },
           }),
         ),
+      results: (query) => this.json<ResultRows>(path(runId, 'results'), posted(query)),
       previews: (items) =>
         this.json<readonly Preview[]>(path(runId, 'previews'), posted({ items })),
       miniBatch: (number) =>

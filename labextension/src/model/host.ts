@@ -1,4 +1,12 @@
-import type { FailedItems, Failures, Grid, LogWindow, MiniBatchDetail, Preview } from './wire';
+import type {
+  FailedItems,
+  Failures,
+  Grid,
+  LogWindow,
+  MiniBatchDetail,
+  Preview,
+  ResultRows,
+} from './wire';
 
 /**
  * Selects log lines. `since` maps each worker to the log offset (bytes) already read. `text` is
@@ -13,12 +21,23 @@ export interface LogQuery {
   readonly since: Readonly<Record<string, number>>;
 }
 
+/**
+ * Selects rows: the latest ones, those in input order after a place (`[-1, -1]`: the first), or those of
+ * items with this number or with this text in their path.
+ */
+export interface RowQuery {
+  readonly order: 'latest' | 'first';
+  readonly text: string;
+  readonly after: readonly number[];
+}
+
 /** Provides data beyond the snapshot: from the server in Lab, over the comm in a widget. */
 export interface Host {
   logs(query: LogQuery): Promise<LogWindow>;
   failures(group: string): Promise<Failures>;
   /** Returns the failed items of a group that follow a mini-batch and position; [-1, -1]: the first. */
   failedItems(group: string, after: readonly [number, number]): Promise<FailedItems>;
+  results(query: RowQuery): Promise<ResultRows>;
   /** Returns the previews of items, given as mini-batch and position. */
   previews(items: readonly (readonly [number, number])[]): Promise<readonly Preview[]>;
   miniBatch(miniBatch: number): Promise<MiniBatchDetail>;

@@ -250,6 +250,28 @@ export interface FailedItems {
   readonly has_more: boolean;
 }
 
+/** A committed row, with its item if it is known, or an item without a row. */
+export interface ResultRow {
+  readonly mini_batch: number;
+  readonly row: number;
+  readonly position: number;
+  readonly number: number;
+  readonly is_row: boolean;
+  readonly name: string;
+  readonly status: string;
+  readonly cells: readonly string[];
+}
+
+/** Rows of a run; without ``columns``, each is one text. */
+export interface ResultRows {
+  readonly columns: readonly string[];
+  readonly columns_hidden: number;
+  readonly rows: readonly ResultRow[];
+  readonly has_more: boolean;
+  readonly after: readonly number[];
+  readonly note: string;
+}
+
 /** An item in little. */
 export interface Preview {
   readonly mini_batch: number;

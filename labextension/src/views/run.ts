@@ -12,6 +12,7 @@ import { Header } from './header';
 import { Log } from './log';
 import { MiniBatchView } from './mini_batch';
 import { Notices } from './notices';
+import { Results } from './results';
 import type { Section } from './section';
 import { Timeline } from './timeline';
 import { Workers } from './workers';
@@ -43,11 +44,12 @@ export class RunView {
     const grid = new GridView(host, showMiniBatch, miniBatchView.node);
     const actions = new RunActions(host);
     const failures = new Failures(host, showMiniBatch, actions);
+    const results = new Results(host, showMiniBatch);
     const workers = new Workers((worker) => log.show(worker, -1), showMiniBatch);
     const [header, bar, facts] = [new Header(actions.node), new Bar(), new Facts()];
     const [notices, timeline] = [new Notices(showMiniBatch), new Timeline(showMiniBatch)];
     this.sections = [
-      ...[header, actions, bar, facts, notices, failures],
+      ...[header, actions, bar, facts, notices, failures, results],
       ...[grid, miniBatchView, timeline, workers, log],
     ];
     this.announcement.setAttribute('role', 'status');
@@ -60,6 +62,7 @@ export class RunView {
       notices.node,
       this.rows,
       failures.node,
+      results.node,
       grid.node,
       timeline.node,
       workers.node,

@@ -17,9 +17,10 @@ from ...files import replacing
 from ...worker.output.formats import CSV, JSONL, TEXT
 from ..journal.events import IN_STORE, AttemptSucceeded, Event, ItemsSucceeded, RowsDropped
 from ..run_folder import RunFolder
-from .merge import AddNote, merge_rows
+from .merge import AddNote, AddPlace, merge_rows
 from .published import BlockSums, write_published
 from .row_notes import NoteLines, RowNotes, read_notes
+from .row_places import PlaceWriter
 from .typed_rows import csv_table, frame_of_records, json_table, lines_of
 
 if TYPE_CHECKING:
@@ -110,18 +111,22 @@ def part_path(folder: RunFolder, part: int) -> Path:
 
 
 def final_bytes(
-    folder: RunFolder, rows: CommittedRows, form: str = TEXT, note: AddNote | None = None
+    folder: RunFolder,
+    rows: CommittedRows,
+    form: str = TEXT,
+    note: AddNote | None = None,
+    place: AddPlace | None = None,
 ) -> Iterator[bytes]:
     """Yield the bytes of the output file: the rows of all succeeded mini-batches, in input order.
 
-    ``note`` is the parameter of `merge_rows`.
+    ``note`` and ``place`` are the parameters of `merge_rows`.
 
     Raises
     ------
     OutputError
         As `read_committed` and `merge_rows`.
     """
-    return merge_rows(lambda: read_committed(folder, rows), form, note)
+    return merge_rows(lambda: read_committed(folder, rows), form, note, place)
 
 
 def read_committed(folder: RunFolder, rows: CommittedRows) -> Iterator[tuple[int, bytes]]:
@@ -187,7 +192,8 @@ def _open_part(folder: RunFolder, part: int) -> IO[bytes]:
 def publish(folder: RunFolder, rows: CommittedRows, target: Path, form: str = TEXT) -> int:
     """Write the output file atomically, in input order; return its size in bytes.
 
-    Notes on rows that it cannot represent are written to the run's folder.
+    Notes on rows that it cannot represent, and the places of the rows in it, are written to the run's
+    folder.
 
     Raises
     ------
@@ -201,14 +207,18 @@ def publish(folder: RunFolder, rows: CommittedRows, target: Path, form: str = TE
             with (
                 replacing(folder.row_notes) as notes_temporary,
                 open(notes_temporary, "w", encoding="ascii") as notes_file,
+                replacing(folder.row_places) as places_temporary,
+                open(places_temporary, "wb") as places_file,
                 open(temporary, "wb", buffering=_READ_LIMIT_BYTES) as file,
             ):
                 notes = NoteLines(notes_file.write)
+                places = PlaceWriter(places_file.write)
                 sums = BlockSums()
-                for data in final_bytes(folder, rows, form, notes.add):
+                for data in final_bytes(folder, rows, form, notes.add, places.add):
                     written += file.write(data)
                     sums.add(data)
                 notes.end(written)
+                places.end()
                 for each in (notes_file, file) if notes.is_needed else (file,):
                     each.flush()
                     os.fsync(each.fileno())

@@ -24,10 +24,15 @@ Pieces = Callable[[], Iterator[tuple[int, bytes]]]
 
 AddNote = Callable[[dict[str, Any]], None]
 
+AddPlace = Callable[[int, int], None]
+"""Receives a mini-batch and the end of its rows: an offset in bytes, in Parquet a number of rows."""
+
 _ROW_GROUP_BYTES = 1 << 26
 
 
-def merge_rows(pieces: Pieces, form: str, note: AddNote | None = None) -> Iterator[bytes]:
+def merge_rows(
+    pieces: Pieces, form: str, note: AddNote | None = None, place: AddPlace | None = None
+) -> Iterator[bytes]:
     """Yield the bytes of the output file.
 
     Parameters
@@ -39,6 +44,8 @@ def merge_rows(pieces: Pieces, form: str, note: AddNote | None = None) -> Iterat
     note
         Receives the notes on rows that the file cannot represent, see `row_notes`, and the place
         of the header.
+    place
+        Receives the end of the rows of each result, in input order.
 
     Raises
     ------
@@ -46,12 +53,14 @@ def merge_rows(pieces: Pieces, form: str, note: AddNote | None = None) -> Iterat
         Mini-batches have different columns or incompatible types.
     """
     if form == PARQUET:
-        yield from _parquet(pieces)
+        yield from _parquet(pieces, place)
     else:
-        yield from _with_one_header(pieces, form, note)
+        yield from _with_one_header(pieces, form, note, place)
 
 
-def _with_one_header(pieces: Pieces, form: str, note: AddNote | None) -> Iterator[bytes]:
+def _with_one_header(
+    pieces: Pieces, form: str, note: AddNote | None, place: AddPlace | None
+) -> Iterator[bytes]:
     first: tuple[int, bytes] | None = None
     offset = 0
     for mini_batch, data in joined_csv(pieces()) if form == CSV else pieces():
@@ -72,6 +81,8 @@ def _with_one_header(pieces: Pieces, form: str, note: AddNote | None) -> Iterato
             elif form != TEXT:
                 note(about or {"rows": rows.count(b"\n"), "columns": None})
         offset += len(rows)
+        if place is not None:
+            place(mini_batch, offset)
         yield rows
 
 
@@ -120,7 +131,7 @@ class _Sink(io.RawIOBase):
         return data
 
 
-def _parquet(pieces: Pieces) -> Iterator[bytes]:
+def _parquet(pieces: Pieces, place: AddPlace | None) -> Iterator[bytes]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -129,7 +140,11 @@ def _parquet(pieces: Pieces) -> Iterator[bytes]:
     writer = pq.ParquetWriter(sink, schema)
     held: list[pa.Table] = []
     size_bytes = 0
-    for table in _tables(pieces, schema):
+    rows = 0
+    for mini_batch, table in _tables(pieces, schema):
+        rows += table.num_rows
+        if place is not None:
+            place(mini_batch, rows)
         held.append(table)
         size_bytes += table.nbytes
         if size_bytes >= _ROW_GROUP_BYTES:
@@ -142,8 +157,8 @@ def _parquet(pieces: Pieces) -> Iterator[bytes]:
     yield sink.read_new()
 
 
-def _tables(pieces: Pieces, schema: pa.Schema) -> Iterator[pa.Table]:
-    """Yield the rows of each mini-batch as one table, even if they are in several pieces."""
+def _tables(pieces: Pieces, schema: pa.Schema) -> Iterator[tuple[int, pa.Table]]:
+    """Yield each mini-batch and its rows as one table, even if they are in several pieces."""
     import pyarrow as pa
 
     for mini_batch, group in groupby(pieces(), key=itemgetter(0)):
@@ -152,7 +167,10 @@ def _tables(pieces: Pieces, schema: pa.Schema) -> Iterator[pa.Table]:
             for _, data in group
         ]
         # One chunk, so that the size does not depend on the pieces.
-        yield tables[0] if len(tables) == 1 else pa.concat_tables(tables).combine_chunks()
+        yield (
+            mini_batch,
+            tables[0] if len(tables) == 1 else pa.concat_tables(tables).combine_chunks(),
+        )
 
 
 def _write_row_group(writer: Any, tables: list[pa.Table]) -> None:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from .version import __version__
 
 if TYPE_CHECKING:
+    from .client.functions import map, map_batches
     from .client.run import Run
     from .client.submit import submit
     from .config.compute import LocalCompute, name_compute
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from .config.run_config import ParallelRunConfig
     from .config.step import ParallelRunStep
     from .data.datasets.file_dataset import FileDataset
+    from .data.datasets.memory_dataset import MemoryDataset, grid
     from .data.datasets.tabular_dataset import TabularDataset
     from .data.storage.credentials import EnvironmentVariable, Keyring
     from .data.storage.datastores import Datastore
@@ -44,6 +46,7 @@ _HOMES = {
     "FileDataset": "data.datasets.file_dataset",
     "Keyring": "data.storage.credentials",
     "LocalCompute": "config.compute",
+    "MemoryDataset": "data.datasets.memory_dataset",
     "ParallelRunConfig": "config.run_config",
     "ParallelRunError": "errors",
     "ParallelRunStep": "config.step",
@@ -51,6 +54,9 @@ _HOMES = {
     "Run": "client.run",
     "RunDetails": "notebook.run_details",
     "TabularDataset": "data.datasets.tabular_dataset",
+    "grid": "data.datasets.memory_dataset",
+    "map": "client.functions",
+    "map_batches": "client.functions",
     "name_compute": "config.compute",
     "submit": "client.submit",
 }
@@ -63,6 +69,7 @@ __all__ = [
     "FileDataset",
     "Keyring",
     "LocalCompute",
+    "MemoryDataset",
     "ParallelRunConfig",
     "ParallelRunError",
     "ParallelRunStep",
@@ -71,6 +78,9 @@ __all__ = [
     "RunDetails",
     "TabularDataset",
     "__version__",
+    "grid",
+    "map",
+    "map_batches",
     "name_compute",
     "submit",
 ]

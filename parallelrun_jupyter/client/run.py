@@ -25,6 +25,7 @@ from ..runs.snapshot.snapshot import Snapshot
 from ..views import text
 from ..views.run_list import public, run_row, table
 from .failures import attempts_frame, failure_of, groups_frame, items_frame
+from .function_results import RAISE, read_results
 from .results import read_frame
 from .resume import resume_run
 from .try_one import line_of, trial_of
@@ -385,6 +386,35 @@ class Run:
             The run writes no rows (``summary_only``), or its output has been removed.
         """
         return read_frame(self.folder, self._follower.record, self.snapshot())
+
+    def results(self, *, missing: Any = RAISE, timeout_s: float | None = None) -> Any:
+        """Wait for a run of `map` or `map_batches`, and return its results in input order.
+
+        Parameters
+        ----------
+        missing
+            The result of an item that has none, since it failed or the run was canceled. Default: an
+            error.
+        timeout_s
+            Maximum time to wait, in seconds. Default: no limit.
+
+        Returns
+        -------
+        list, array, Series or DataFrame
+            Of `map` a list, for a Series or a DataFrame a Series with its index. Of `map_batches` what
+            the function returned, joined: arrays, DataFrames or Series with the index of the input, or
+            a list.
+
+        Raises
+        ------
+        RunFailedError, RunInterruptedError, WaitTimeoutError
+            As `wait_for_completion`; the first two only without ``missing``.
+        OutputError
+            An item has no result, or the run is not one of a function.
+        """
+        self.wait_for_completion(False, missing is RAISE, timeout_s)
+        items = self.snapshot()["items"]
+        return read_results(self.folder, self._follower.record, items, missing)
 
     def failed_items(self, *, logs: bool = False) -> pd.DataFrame:
         """Return one row for each item that has failed, in input order.

@@ -9,8 +9,8 @@ import shutil
 import sys
 import time
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from ..config.compute import Compute, as_compute, node_counts
 from ..config.entry_script import check_script, imported_modules
 from ..config.run_config import ParallelRunConfig
 from ..config.step import Dataset, Inputs, Output, ParallelRunStep
+from ..data.datasets.memory_dataset import MemoryDataset
 from ..data.storage.credentials import variables_for_driver
 from ..data.storage.object_store import ObjectStore
 from ..data.storage.storage import StorageSpec
@@ -39,22 +40,30 @@ from ..runs.run_record import (
 from ..runs.source_copy import copy_source
 from ..version import __version__
 from ..worker.failures import BadSettings
-from ..worker.output.formats import PARQUET, TEXT
+from ..worker.output.formats import OBJECTS, PARQUET, TEXT
 from ..worker.output.results import SETTINGS_FILE, read_frame_options
 from .launcher import launch
 from .run import Run
 from .updates import check_update, modules_in, with_update
 
 _LONGEST_INPUT = 40
+RESULTS_FILE = "results.objects"
+"""The file in the run's own folder with results of any type."""
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """An entry script: a file, or the text of a cell and the file name under which it is stored."""
+    """An entry script: a file, or the text of a cell and the file name under which it is stored.
+
+    A function of the notebook has ``files`` that are stored beside the text, by name, and ``call``:
+    what a call of it gets.
+    """
 
     path: Path
     text: str | None = None
     source_directory: Path | None = None
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    call: str = ""
 
 
 _BOUND = (
@@ -183,6 +192,7 @@ def submit_script(
     with folder.removed_unless_driven():
         try:
             _snapshot(script, folder)
+            record = _with_stored_values(record, step, folder)
             if update:
                 record = with_update(record, folder, by_digest=update == "digest")
             folder.make_script_output(record)
@@ -196,6 +206,22 @@ def submit_script(
         variables = {**(step.config.environment_variables or {}), **_credentials(record)}
         launch(folder, record.driver_python, {**variables, **target.secrets()})
     return Run(folder)
+
+
+def _with_stored_values(
+    record: RunRecord, step: ParallelRunStep, folder: run_folder.RunFolder
+) -> RunRecord:
+    """Write the values of the notebook's variables that are inputs; return the record with them."""
+    datasets = [dataset for dataset in step.inputs if isinstance(dataset, MemoryDataset)]
+    if not datasets:
+        return record
+    workers = record.placement.process_count_per_node or record.placement.cores
+    is_batched = record.script.call not in {"item", "keywords"}
+    for number, dataset in enumerate(datasets):
+        rows = step.cut.size or dataset.batch_rows(workers, is_batched=is_batched)
+        dataset.store(folder.data, number, rows)
+    specs = [dataset.spec() for dataset in step.inputs]
+    return replace(record, inputs=replace(record.inputs, datasets=specs))
 
 
 def _script_of(config: ParallelRunConfig) -> Script:
@@ -295,6 +321,7 @@ def _make_record(step: ParallelRunStep, script: Script, target: Compute, name: s
     source = script.source_directory
     cut = step.cut
     variables = config.environment_variables or {}
+    has_objects = bool(script.call) and config.output_format is None
     return RunRecord(
         run_id=run_folder.new_run_id(now, random.Random()),  # noqa: S311 - a name, not a secret
         name=name.strip() or default_name(script.path.stem, step.inputs),
@@ -313,6 +340,7 @@ def _make_record(step: ParallelRunStep, script: Script, target: Compute, name: s
             preload=_preload(script, config, target),
             modules={} if source else modules_in(Path.cwd(), _source_of(script)),
             logging_level=config.logging_level,
+            call=script.call,
         ),
         inputs=RunInputs(
             datasets=[dataset.spec() for dataset in step.inputs],
@@ -324,8 +352,8 @@ def _make_record(step: ParallelRunStep, script: Script, target: Compute, name: s
         output=RunOutput(
             destination=step.output,
             storage=step.output_storage.spec() if step.output_storage else None,
-            file_name=config.output_file,
-            format=config.output_format or TEXT,
+            file_name=RESULTS_FILE if has_objects else config.output_file,
+            format=OBJECTS if has_objects else config.output_format or TEXT,
             append_rows=config.output_action == "append_row",
             in_parts=_puts_parts(step, target),
         ),
@@ -399,12 +427,17 @@ def default_name(script: str, inputs: Sequence[Dataset], variables: Sequence[str
     variables
         Names of the notebook's variables that hold the inputs; used in place of the paths.
     """
-    paths = (path for dataset in inputs for path in dataset.spec().get("paths", ()))
-    names = list(variables) or [_short_path(path) for path in paths]
+    names = list(variables) or [name for dataset in inputs for name in _names_of(dataset)]
     if not names:
         return script
     others = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
     return f"{script} on {names[0]}{others}"
+
+
+def _names_of(dataset: Dataset) -> list[str]:
+    if isinstance(dataset, MemoryDataset):
+        return [dataset.name]
+    return [_short_path(path) for path in dataset.spec().get("paths", ())]
 
 
 def _short_path(path: str) -> str:
@@ -421,6 +454,8 @@ def _snapshot(script: Script, folder: run_folder.RunFolder) -> None:
     """Copy the script or its source directory into the run's folder."""
     if script.text is not None:
         (folder.script / script.path.name).write_text(script.text, encoding="utf-8")
+        for name, data in script.files.items():
+            (folder.script / name).write_bytes(data)
     elif script.source_directory is None:
         shutil.copyfile(script.path, folder.script / script.path.name)
         settings = script.path.with_name(SETTINGS_FILE)

@@ -9,6 +9,7 @@ from typing import Any
 from ..data.batching import BatchSpec
 from ..data.datasets.file_dataset import FileDataset, is_several
 from ..data.datasets.inputs import open_path
+from ..data.datasets.memory_dataset import MemoryDataset, container_of
 from ..data.datasets.tabular_dataset import TabularDataset
 from ..data.partitions.path_format import check_keys
 from ..data.storage.datastores import DataPath, Datastore, place_of
@@ -24,8 +25,10 @@ DEFAULT_FILES = 10
 DEFAULT_BYTES = 1024**2
 """The default number of bytes of a table per mini-batch, as in Azure."""
 
-Dataset = FileDataset | TabularDataset
-Inputs = FileDataset | TabularDataset | str | os.PathLike[str] | DataPath | Sequence[Any]
+Dataset = FileDataset | TabularDataset | MemoryDataset
+Inputs = (
+    FileDataset | TabularDataset | MemoryDataset | str | os.PathLike[str] | DataPath | Sequence[Any]
+)
 Output = str | os.PathLike[str] | DataPath | tuple[Datastore, str]
 
 
@@ -97,7 +100,7 @@ class ParallelRunStep:
         self.config = parallel_run_config
         self.inputs = as_datasets(inputs)
         sides = as_datasets(side_inputs, "side_inputs") if side_inputs else []
-        self.side_inputs = [d.files if isinstance(d, TabularDataset) else d for d in sides]
+        self.side_inputs = [_files_of(dataset) for dataset in sides]
         self.output: str | None = None
         self.output_storage: StorageSpec | None = None
         if output is not None:
@@ -122,6 +125,8 @@ class ParallelRunStep:
         """
         text, rows = self.config.mini_batch_size, self.config.mini_batch_rows
         keys = tuple(self.config.partition_keys or ())
+        if isinstance(self.inputs[0], MemoryDataset):
+            return self._cut_of_memory()
         is_table = isinstance(self.inputs[0], TabularDataset)
         if rows is not None and not is_table:
             msg = (
@@ -139,6 +144,20 @@ class ParallelRunStep:
             )
             raise ConfigError(msg)
         return BatchSpec(size.count, keys)
+
+    def _cut_of_memory(self) -> BatchSpec:
+        """Return the size of mini-batches of the notebook's variables; 0 for the default."""
+        text, rows = self.config.mini_batch_size, self.config.mini_batch_rows
+        if text is None:
+            return BatchSpec(rows or 0)
+        size = parse_mini_batch_size(text)
+        if size.has_unit:
+            msg = (
+                f"mini_batch_size is {text!r}, a size in bytes; the items of {self.inputs[0]!r} are "
+                "counted. Write, for example, mini_batch_size=500."
+            )
+            raise ConfigError(msg)
+        return BatchSpec(size.count)
 
     def _check_kinds(self) -> None:
         if len({type(dataset) for dataset in self.inputs}) > 1:
@@ -200,6 +219,9 @@ def as_datasets(inputs: Inputs, parameter: str = "inputs") -> list[Dataset]:
         The list is empty, or an element is of another type. The message names ``parameter``.
     """
     several = isinstance(inputs, list | tuple) and is_several(inputs)
+    if parameter == "inputs" and not several and container_of(inputs):
+        inputs = [MemoryDataset(inputs)]
+        several = True
     values: list[Any] = list(inputs) if several else [inputs]  # type: ignore[arg-type] # narrowed above
     if not values or inputs is None:
         msg = f"{parameter} is empty; give a dataset, a file, a folder or a glob such as 'digits/*.png'."
@@ -207,8 +229,19 @@ def as_datasets(inputs: Inputs, parameter: str = "inputs") -> list[Dataset]:
     return [_as_dataset(value, parameter) for value in values]
 
 
+def _files_of(dataset: Dataset) -> FileDataset:
+    """Return the files of a side input."""
+    if isinstance(dataset, MemoryDataset):
+        msg = (
+            f"side_inputs contains {dataset!r}, a variable; expected files. Give the variable to the "
+            "script with use=, or save it to a file."
+        )
+        raise InputError(msg)
+    return dataset.files if isinstance(dataset, TabularDataset) else dataset
+
+
 def _as_dataset(value: Any, parameter: str) -> Dataset:
-    if isinstance(value, FileDataset | TabularDataset):
+    if isinstance(value, FileDataset | TabularDataset | MemoryDataset):
         return value
     if isinstance(value, str | os.PathLike) and parameter == "inputs":
         return open_path(value)

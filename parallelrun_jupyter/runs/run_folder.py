@@ -132,6 +132,11 @@ class RunFolder(Folder):
         return self.path / "plan.jsonl"
 
     @property
+    def data(self) -> Path:
+        """The values of the notebook's variables that are inputs; missing if there are none."""
+        return self.path / "data"
+
+    @property
     def side_versions(self) -> Path:
         """A digest of the versions of the side inputs; empty if they changed before a resume."""
         return self.path / "side_versions"

@@ -45,6 +45,9 @@ class EntryScript:
         Modules that a fork server imports for all workers; if empty, workers are started directly.
     logging_level
         ``WARNING``, ``INFO`` or ``DEBUG``.
+    call
+        What a call of the function gets, if the script is that of a function of the notebook:
+        ``item``, ``keywords`` or ``batch``; empty for other scripts.
     """
 
     path: str
@@ -57,6 +60,7 @@ class EntryScript:
     preload: list[str] = field(default_factory=list)
     logging_level: str = "INFO"
     modules: dict[str, str] = field(default_factory=dict)
+    call: str = ""
 
     def path_in(self, snapshot: str) -> str:
         """Return the absolute path of the entry script in the run's snapshot."""

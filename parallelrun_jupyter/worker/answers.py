@@ -76,6 +76,8 @@ def answers_of(result: Any, line: PlanLine, failed: Failed | None, form: str = T
         if len(ranges) > 1:
             raise BadResult("wrong_result", _unclear_ranges(rows, items, len(ranges)))
         return Answers([(ranges[0][0], items, result)], [])
+    if getattr(result, "is_whole", False) and not bad and len(ranges) == 1:
+        return Answers([(ranges[0][0], items, result)], [])
     for element, error in errors.items():
         bad.setdefault(owners[element], (error, ""))
     kept = [element for element, item in enumerate(owners) if item not in bad]

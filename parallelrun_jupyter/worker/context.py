@@ -42,6 +42,10 @@ def load(line: PlanLine, parts: TableParts | None = None) -> Any:
         A table cannot be read as planned, or a path still cannot be read, as at the time of
         listing.
     """
+    if line.is_table and line.table.get("format") == "memory":
+        from .memory_items import load_memory
+
+        return load_memory(line)
     if line.is_table:
         from .tables.reader import load_table
 
@@ -133,6 +137,14 @@ class MiniBatchContext:
             self.minibatch_index,
             self.partition_key_value,
         )
+
+    @property
+    def answers_items(self) -> bool:
+        """Whether the items of the run fail one by one, so that `fail` can be called."""
+        return self._failed is not None
+
+    def _begin_item(self, position: int) -> None:
+        """Restart the clock of a call for one item."""
 
     def records(self) -> list[dict[Any, Any]]:
         """Return the rows of the mini-batch as dicts, from the columns' names to Python values.

@@ -60,6 +60,10 @@ def dataset_of(spec: dict[str, Any]) -> Dataset:
         from .tabular_dataset import TabularDataset
 
         return TabularDataset.of_spec(spec)
+    if spec.get("kind") == "memory":
+        from .memory_dataset import StoredDataset
+
+        return StoredDataset(spec)
     msg = (
         f"the run has inputs of the kind {spec.get('kind')!r}, which this version does not "
         "support; upgrade parallelrun-jupyter."
@@ -184,6 +188,8 @@ def changes(
     in_stores: dict[int, list[tuple[int, PlanLine]]] = {}
     for mini_batch, text in lines:
         line = PlanLine.decode(text)
+        if specs[line.input_number]["kind"] == "memory":
+            continue  # its file is the run's own
         if specs[line.input_number].get("storage"):
             in_stores.setdefault(line.input_number, []).append((mini_batch, line))
             continue

@@ -12,7 +12,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from ...worker.output.formats import CSV, PARQUET, TEXT, split_header, split_note
+from ...worker.output.formats import CSV, OBJECTS, PARQUET, TEXT, split_header, split_note
 from .joined_columns import joined_csv
 from .schemas import conflict, filled, fitted, promoted, unify_schemas
 
@@ -35,7 +35,7 @@ def merge_rows(pieces: Pieces, form: str, note: AddNote | None = None) -> Iterat
     pieces
         The rows of each mini-batch, as its worker wrote them.
     form
-        ``text``, ``csv``, ``jsonl`` or ``parquet``.
+        ``text``, ``csv``, ``jsonl``, ``parquet`` or ``objects``.
     note
         Receives the notes on rows that the file cannot represent, see `row_notes`, and the place
         of the header.
@@ -47,6 +47,8 @@ def merge_rows(pieces: Pieces, form: str, note: AddNote | None = None) -> Iterat
     """
     if form == PARQUET:
         yield from _parquet(pieces)
+    elif form == OBJECTS:
+        yield from (data for _, data in pieces())
     else:
         yield from _with_one_header(pieces, form, note)
 

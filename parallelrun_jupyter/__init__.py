@@ -21,11 +21,12 @@ from typing import TYPE_CHECKING, Any
 from .version import __version__
 
 if TYPE_CHECKING:
-    from .client.functions import map, map_batches
+    from .client.functions import map, map_batches  # noqa: A004 - the name that people know
     from .client.run import Run
     from .client.submit import submit
     from .config.compute import LocalCompute, name_compute
     from .config.dask_compute import DaskCompute
+    from .config.entry_function import entry
     from .config.run_config import ParallelRunConfig
     from .config.step import ParallelRunStep
     from .data.datasets.file_dataset import FileDataset
@@ -54,6 +55,7 @@ _HOMES = {
     "Run": "client.run",
     "RunDetails": "notebook.run_details",
     "TabularDataset": "data.datasets.tabular_dataset",
+    "entry": "config.entry_function",
     "grid": "data.datasets.memory_dataset",
     "map": "client.functions",
     "map_batches": "client.functions",
@@ -78,6 +80,7 @@ __all__ = [
     "RunDetails",
     "TabularDataset",
     "__version__",
+    "entry",
     "grid",
     "map",
     "map_batches",

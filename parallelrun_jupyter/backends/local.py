@@ -19,6 +19,7 @@ from ..engine.scheduling.signals import Piece, Signal
 from ..machine import thread_caps, visible_gpus
 from ..runs.run_folder import RunFolder
 from ..runs.run_record import RunRecord
+from ..worker.uses import NOTEBOOK_ROOT
 
 
 class LocalPool:
@@ -244,14 +245,20 @@ def worker_spec(folder: RunFolder, record: RunRecord, environ: Mapping[str, str]
             "answers_items": record.limits.isolate_failures,
             "output_format": record.output.format,
             "logging_level": record.script.logging_level,
-            "roots": [snapshot, record.script.cwd]
-            if record.script.source_directory is None
-            else [snapshot],
+            "roots": _roots(folder, record),
+            "uses": {"folder": str(folder.uses), "names": record.script.uses},
             "output_dir": output_dir,
             "log_dir": str(folder.user_logs / "entry_script"),
         },
         gpus=visible_gpus(variables),
     )
+
+
+def _roots(folder: RunFolder, record: RunRecord) -> list[str]:
+    """Return the folders of the user's code."""
+    is_single = record.script.source_directory is None
+    roots = [str(folder.script), *([record.script.cwd] if is_single else [])]
+    return [*roots, NOTEBOOK_ROOT] if record.script.uses else roots
 
 
 def make_pool(

@@ -128,6 +128,14 @@ def failure_of(follower: Follower, last: Snapshot) -> RunFailedError:
     return RunFailedError(message, last["run_id"], remedy=[*remedy, Remedy.FAILURES, Remedy.LOGS])
 
 
+def first_failure(follower: Follower) -> str:
+    """Return the error of the costliest group of failures and the line that raised it, in one line."""
+    groups = [group for group in follower.state.groups.values() if group.items_lost]
+    for group in costliest_first(groups)[:1]:
+        return f"{group.group}: {text.plain(group.message)}"
+    return ""
+
+
 def group_text(record: RunRecord, group: FailureGroup, end: str = "") -> str:
     """Return the traceback of a group of failures, its effect, and a hint."""
     # A terminal prints this: control characters in a message must not move its cursor.

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from ..data.datasets.memory_dataset import FRAME, SERIES
-from ..errors import OutputError
+from ..data.batching import BatchSpec
+from ..data.datasets.memory_dataset import FRAME, GRID, SERIES, StoredDataset
+from ..errors import OutputError, Remedy
 from ..formatting import plural
 from ..runs.output.blocks import ItemBlock, committed_blocks
 from ..runs.run_folder import RunFolder
 from ..runs.run_record import RunRecord
 from ..worker.function_script import BATCH
+from ..worker.memory_items import load_memory
 from ..worker.output.formats import OBJECTS
+from ..worker.output.objects import class_of_notebook
+from ..worker.plan_line import PlanLine
+from ..worker.uses import load_uses
+from .script import FUNCTIONS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,8 +28,22 @@ if TYPE_CHECKING:
 RAISE: Any = type("Raise", (), {"__repr__": lambda _: "<raise an error>"})()
 """Stands for an error if an item has no result."""
 
+_ABSENT: Any = object()
+"""Stands for the result of an item that has none, until it is replaced."""
 
-def read_results(folder: RunFolder, record: RunRecord, items: int, missing: Any = RAISE) -> Any:
+_MIXED = (
+    "run {run_id} has mini-batches for which the function returned {kinds}: they cannot be joined. Return "
+    "one type; run.stream() yields the result of each mini-batch as it is."
+)
+_NO_CLASS = (
+    "results of run {run_id} are objects of the class {name!r}, which __main__ does not define and which "
+    "the run's function does not use. Run the cell that defines it, and try again."
+)
+
+
+def read_results(
+    folder: RunFolder, record: RunRecord, items: int, failure: str = "", missing: Any = RAISE
+) -> Any:
     """Return the results of a run of a function.
 
     Parameters
@@ -30,72 +51,247 @@ def read_results(folder: RunFolder, record: RunRecord, items: int, missing: Any 
     folder, record
         The run.
     items
-        Number of its items.
+        Number of its items, as far as they are planned.
+    failure
+        The reason of most failures, for the message of the error.
     missing
         The result of an item that has none.
 
     Raises
     ------
     OutputError
-        Items have no results, and ``missing`` is `RAISE`; or the run is not one of a function.
+        Items have no results, and ``missing`` is `RAISE`; the run is not one of a function; or its
+        results cannot be joined.
     """
-    if record.output.format != OBJECTS:
+    check_objects(folder, record)
+    found = _Found(folder, record, items)
+    if found.absent and missing is RAISE:
+        first = f" The first reason: {failure}" if failure else ""
         msg = (
-            f"run {folder.run_id} has output_format {record.output.format!r}: its script returned "
-            "rows. Read them by run.to_pandas()."
+            f"{plural(found.absent, 'item')} of {found.items:,} of run {folder.run_id} "
+            f"{'has' if found.absent == 1 else 'have'} no result.{first}\n"
+            "run.results(missing=None) returns None for them; run.resume(failed_only=True) runs those "
+            "that failed again."
         )
-        raise OutputError(msg)
-    blocks = list(committed_blocks(folder, record))
-    count = sum(block.items for block in blocks)
-    if count < items and missing is RAISE:
-        msg = (
-            f"{plural(items - count, 'item')} of {items:,} of run {folder.run_id} have no result: "
-            "run.failed_items() lists those that failed. run.results(missing=None) returns None for "
-            "them; run.resume() runs them again."
+        raise OutputError(msg, folder.run_id, remedy=[Remedy.FAILED_ITEMS])
+    return found.joined(None if missing is RAISE else missing)
+
+
+def results_frame(folder: RunFolder, record: RunRecord) -> Any:
+    """Return the results so far as a DataFrame, for `Run.to_pandas`.
+
+    Results that are no tables are a column ``result``, after the parameters of a grid, with the index
+    of the input. Items without a result are left out.
+    """
+    import pandas as pd
+
+    found = _Found(folder, record, 0)
+    joined = found.joined(_ABSENT)
+    if hasattr(joined, "to_pylist"):
+        joined = joined.to_pandas()
+    if isinstance(joined, pd.DataFrame):
+        return joined
+    if isinstance(joined, pd.Series):
+        is_there = [value is not _ABSENT for value in joined]
+        column = (
+            joined if all(is_there) else _series(list(joined[is_there]), joined.index[is_there])
         )
-        raise OutputError(msg)
+        return column.to_frame("result" if column.name is None else column.name)
+    values = list(joined)
+    kept = [position for position, value in enumerate(values) if value is not _ABSENT]
+    column = _series([values[position] for position in kept], pd.RangeIndex(len(kept)))
+    frame = column.to_frame("result")
     spec = record.inputs.datasets[0]
-    index = _index_of(spec) if spec.get("container") in {FRAME, SERIES} else None
-    if record.script.call == BATCH:
-        joined = _joined(blocks, items, index)
-        if joined is not None:
-            return _named(joined, spec) if index is not None else joined
-    values = [None if missing is RAISE else missing] * items
-    for first, size, block in blocks:
-        values[first : first + size] = list(block.values())
-    return values if index is None else _series(values, index)
+    if spec.get("container") != GRID:
+        return frame
+    combinations = [item for part in parts_of(spec) for item in part]
+    parameters = pd.DataFrame([combinations[position] for position in kept])
+    return pd.concat([parameters, frame], axis=1)
 
 
-def _series(values: list[Any], index: pd.Index) -> pd.Series:
-    import pandas as pd
+def check_objects(folder: RunFolder, record: RunRecord) -> None:
+    """Check that a run keeps results of any type.
 
-    is_plain = all(not hasattr(kind, "__len__") for kind in set(map(type, values)))
-    return pd.Series(values, index=index, dtype=None if is_plain else object, name="result")
+    Raises
+    ------
+    OutputError
+        It keeps rows, or nothing.
+    """
+    if record.output.format == OBJECTS and record.output.append_rows:
+        return
+    if not record.output.append_rows:
+        why = "output_action 'summary_only': it keeps no results. Leave output_action out to keep them."
+    elif record.script.call:
+        why = (
+            f"output_format {record.output.format!r}: its results are rows of a table. Read them by "
+            "run.to_pandas(), or leave output_format out to get them back as they were."
+        )
+    else:
+        why = "a script, whose run() returned rows. Read them by run.to_pandas()."
+    msg = f"run {folder.run_id} has {why}"
+    raise OutputError(msg, folder.run_id)
 
 
-def _joined(blocks: list[ItemBlock], items: int, index: pd.Index | None) -> Any:
-    """Return arrays or tables joined to one; None for other results, or if some are missing."""
-    import numpy as np
-    import pandas as pd
+def class_finder(folder: RunFolder, record: RunRecord) -> Callable[[str], Any]:
+    """Return a function that finds the classes of results by name: in the notebook, else in the run."""
+    loaded: list[Any] = []
 
-    values = [block.values() for _, _, block in blocks]
-    kinds = {type(value) for value in values}
-    if len(kinds) != 1:
+    def find(name: str) -> Any:
+        try:
+            return class_of_notebook(name)
+        except AttributeError:
+            pass
+        if not loaded:  # such as in a new kernel: the run's function has brought its classes
+            loaded.extend(_namespaces(load_uses(str(folder.uses), record.script.uses)))
+        first, *rest = name.split(".")
+        value = next((space[first] for space in loaded if first in space), _ABSENT)
+        for part in rest:
+            value = getattr(value, part, _ABSENT)
+        if value is _ABSENT:
+            msg = _NO_CLASS.format(run_id=folder.run_id, name=name)
+            raise OutputError(msg, folder.run_id)
+        return value
+
+    return find
+
+
+def _namespaces(uses: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the global variables of a run's functions."""
+    waiting = list(uses.get(FUNCTIONS, {}).values())
+    while waiting:
+        value = waiting.pop()
+        if hasattr(value, "func"):  # a partial function
+            waiting.append(value.func)
+            continue
+        kind = value if isinstance(value, type) else type(value)
+        yield {kind.__name__: kind}
+        function = value if hasattr(value, "__globals__") else getattr(kind, "__call__", None)  # noqa: B004 - not a test
+        yield getattr(function, "__globals__", {})
+
+
+class _Found:
+    """The results of a run that are there.
+
+    Attributes
+    ----------
+    items
+        Number of the run's items.
+    absent
+        How many of them have no result.
+    """
+
+    def __init__(self, folder: RunFolder, record: RunRecord, items: int) -> None:
+        self._folder, self._record = folder, record
+        self._spec = record.inputs.datasets[0]
+        self._find = class_finder(folder, record)
+        self._places: list[tuple[int, int]] = []
+        self._values: list[Any] = []
+        for block in committed_blocks(folder, record):
+            self._places.append((block.first, block.items))
+            self._values.append(self._values_of(block))
+        self.items = self._spec.get("count") or items or max(map(sum, self._places), default=0)
+        self.absent = self.items - sum(count for _, count in self._places)
+
+    def _values_of(self, block: ItemBlock) -> Any:
+        return block.block.values(self._find)
+
+    def joined(self, missing: Any) -> Any:
+        """Return all results, with a value for the missing ones. The values here are used up."""
+        index = _index_of(self._spec) if self._spec.get("container") in {FRAME, SERIES} else None
+        if self._record.script.call == BATCH:
+            joined = self._joined_batches(index, missing)
+            if joined is not None:
+                return joined
+        values = [missing] * self.items
+        for (first, count), part in zip(self._places, self._values, strict=True):
+            values[first : first + count] = list(part)
+        return values if index is None else _series(values, index)
+
+    def _joined_batches(self, index: pd.Index | None, missing: Any) -> Any:
+        """Return tables or arrays joined to one; None for others, and if an array has no such value."""
+        import pandas as pd
+
+        kinds = {_kind_of(value) for value in self._values}
+        if len(kinds) > 1 and kinds & {"DataFrames", "Arrow tables"}:
+            listed = " and ".join(sorted(kinds))
+            raise OutputError(_MIXED.format(run_id=self._folder.run_id, kinds=listed))
+        kind = next(iter(kinds)) if len(kinds) == 1 else ""
+        if kind in {"DataFrames", "Series"}:
+            return self._joined_pandas(index)
+        if kind == "Arrow tables":
+            import pyarrow as pa
+
+            tables = [pa.Table.from_batches([v]) if hasattr(v, "columns") and not hasattr(v, "combine_chunks") else v for v in self._values]  # fmt: skip
+            return pa.concat_tables(tables, promote_options="default")
+        if kind == "arrays":
+            array = self._joined_arrays(missing)
+            is_column = index is not None and array is not None and array.ndim == 1
+            return pd.Series(array, index=index, name="result") if is_column else array
         return None
-    kind = kinds.pop()
-    if issubclass(kind, pd.DataFrame | pd.Series):
-        if index is not None:
-            for (first, size, _), value in zip(blocks, values, strict=True):
-                _align(value, index[first : first + size])
-            return pd.concat(values)
-        has_default = all(_is_default(value.index) for value in values)
-        return pd.concat(values, ignore_index=has_default)
-    is_whole = sum(size for _, size, _ in blocks) == items
-    if issubclass(kind, np.ndarray) and is_whole and len({v.shape[1:] for v in values}) == 1:
-        array = np.concatenate(values)
-        is_column = index is not None and array.ndim == 1
-        return pd.Series(array, index=index, name="result") if is_column else array
-    return None
+
+    def _joined_pandas(self, index: pd.Index | None) -> Any:
+        import pandas as pd
+
+        places = list(zip(self._places, self._values, strict=True))
+        are_default = all(_is_default(value.index) for value in self._values)
+        if index is None:
+            return pd.concat(self._values, ignore_index=are_default)
+        if all(len(value) == count for (_, count), value in places):
+            for (first, count), value in places:
+                if _is_default(value.index):
+                    value.index = index[first : first + count]
+        return _named(pd.concat(self._values), self._spec)
+
+    def _joined_arrays(self, missing: Any) -> Any:
+        """Return one array; None if shapes differ, or if it cannot hold the missing value."""
+        import numpy as np
+
+        if len({value.shape[1:] for value in self._values}) != 1:
+            return None
+        dtypes = [value.dtype for value in self._values]
+        if self.absent:
+            filler = np.asarray(missing)
+            if missing is None or filler.ndim or filler.dtype.hasobject:
+                return None
+            dtypes.append(filler.dtype)
+        shape = (self.items, *self._values[0].shape[1:])
+        try:
+            array = np.empty(shape, np.result_type(*dtypes))
+        except TypeError:
+            return None  # such as text and numbers
+        if self.absent:
+            array[...] = missing
+        self._values.reverse()
+        for first, count in self._places:
+            array[first : first + count] = self._values.pop()  # its memory is free then
+        return array
+
+
+def _kind_of(value: Any) -> str:
+    package = type(value).__module__.partition(".")[0]
+    if package == "pandas" or hasattr(value, "iloc"):
+        return "DataFrames" if hasattr(value, "columns") else "Series"
+    if hasattr(value, "to_pylist") and hasattr(value, "schema"):
+        return "Arrow tables"
+    numpy = sys.modules.get("numpy")
+    return "arrays" if numpy is not None and isinstance(value, numpy.ndarray) else "lists"
+
+
+def _series(values: list[Any], index: pd.Index) -> Any:
+    """Return values as a Series that does not change them: of other types, it has the type object."""
+    import pandas as pd
+
+    kinds = set(map(type, values))
+    is_plain = kinds in ({int}, {float}, {bool}, {str}, {int, float})
+    if is_plain and int in kinds:
+        is_plain = all(-(2**53) <= value <= 2**53 for value in values if type(value) is int)
+    column = pd.Series(values, index=index, name="result", dtype=None if is_plain else object)
+    return column if is_plain else column.infer_objects() if _is_of_numpy(kinds) else column
+
+
+def _is_of_numpy(kinds: set[type]) -> bool:
+    """Return whether all values are numpy scalars of one type, or times of pandas."""
+    return len(kinds) == 1 and next(iter(kinds)).__module__.partition(".")[0] in {"numpy", "pandas"}
 
 
 def _named(joined: Any, spec: dict[str, Any]) -> Any:
@@ -104,14 +300,8 @@ def _named(joined: Any, spec: dict[str, Any]) -> Any:
 
     if not isinstance(joined, pd.Series):
         return joined
-    is_taken = joined.name is None or joined.name in next(_frames(spec)).columns
+    is_taken = joined.name is None or joined.name in next(parts_of(spec)).columns
     return joined.rename("result") if is_taken else joined
-
-
-def _align(value: Any, index: pd.Index) -> None:
-    """Give a result with one row for each item the index of the items, unless it has its own."""
-    if len(value) == len(index) and _is_default(value.index):
-        value.index = index
 
 
 def _is_default(index: pd.Index) -> bool:
@@ -136,15 +326,16 @@ def _index_of(spec: dict[str, Any]) -> pd.Index:
             names = [name for name in about["index_columns"] if isinstance(name, str)]
             index: pd.Index = file.read_all().select(names).to_pandas().index
             return index
-    return pd.concat([frame[[]] for frame in _frames(spec)]).index
+    return _concat([part.index for part in parts_of(spec)])
 
 
-def _frames(spec: dict[str, Any]) -> Iterator[Any]:
-    from ..data.datasets.memory_dataset import StoredDataset
-    from ..data.batching import BatchSpec
-    from ..worker.memory_items import load_memory
-    from ..worker.plan_line import PlanLine
+def _concat(indexes: list[pd.Index]) -> pd.Index:
+    index: pd.Index = indexes[0].append(indexes[1:])
+    return index
 
+
+def parts_of(spec: dict[str, Any]) -> Iterator[Any]:
+    """Yield the stored values of a variable, mini-batch by mini-batch; those of a Series as a table."""
     for line, _ in StoredDataset(spec).mini_batches(0, BatchSpec(0)):
         loaded: Any = load_memory(PlanLine.decode(line))
         yield loaded.to_frame() if spec["container"] == SERIES else loaded

@@ -24,8 +24,8 @@ from ..runs.snapshot.follower import POLL_S, Follower, watch
 from ..runs.snapshot.snapshot import Snapshot
 from ..views import text
 from ..views.run_list import public, run_row, table
-from .failures import attempts_frame, failure_of, groups_frame, items_frame
-from .function_results import RAISE, read_results
+from .failures import attempts_frame, failure_of, first_failure, groups_frame, items_frame
+from .function_results import RAISE, check_objects, read_results
 from .results import read_frame
 from .resume import resume_run
 from .try_one import line_of, trial_of
@@ -393,28 +393,75 @@ class Run:
         Parameters
         ----------
         missing
-            The result of an item that has none, since it failed or the run was canceled. Default: an
-            error.
+            The result of an item that has none, since it failed or the run was canceled, such as None
+            or ``float("nan")``. Default: an error. If DataFrames or Series are joined, the rows of these
+            items are left out.
         timeout_s
             Maximum time to wait, in seconds. Default: no limit.
 
         Returns
         -------
-        list, array, Series or DataFrame
+        list, array, Series, DataFrame or Arrow table
             Of `map` a list, for a Series or a DataFrame a Series with its index. Of `map_batches` what
-            the function returned, joined: arrays, DataFrames or Series with the index of the input, or
-            a list.
+            the function returned, joined: arrays; DataFrames or Series as by ``pandas.concat``, with the
+            index of the input unless they have their own; Arrow tables; else a list. One-dimensional
+            arrays for a Series or a DataFrame are a Series with its index.
 
         Raises
         ------
         RunFailedError, RunInterruptedError, WaitTimeoutError
             As `wait_for_completion`; the first two only without ``missing``.
         OutputError
-            An item has no result, or the run is not one of a function.
+            An item has no result; results of mini-batches cannot be joined; or the run is not one of a
+            function.
         """
-        self.wait_for_completion(False, missing is RAISE, timeout_s)
-        items = self.snapshot()["items"]
-        return read_results(self.folder, self._follower.record, items, missing)
+        check_objects(self.folder, self._follower.record)
+        self.wait_for_completion(
+            show_output=False, raise_on_error=missing is RAISE, timeout_s=timeout_s
+        )
+        snapshot = self.snapshot()
+        failure = first_failure(self._follower) if snapshot["items_failed"] else ""
+        return read_results(self.folder, self._follower.record, snapshot["items"], failure, missing)
+
+    def stream(
+        self, *, ordered: bool = True, timeout_s: float | None = None
+    ) -> Iterator[tuple[Any, Any]]:
+        """Yield the results of `map` or `map_batches` as they are committed, each with its item.
+
+        Results of earlier commits come first, so that it may be called at any time, and in several
+        places at once. Only the results of one mini-batch are in memory. Items that failed are left out.
+
+        Parameters
+        ----------
+        ordered
+            Yield them in input order; False: in the order of their commits, without waiting for slow
+            items before them.
+        timeout_s
+            Maximum time to wait for a further result, in seconds. Default: no limit.
+
+        Yields
+        ------
+        tuple
+            The item and its result. Of `map_batches`, the items of a mini-batch (or of those of its
+            items that succeeded together) as the function got them, and what it returned for them.
+
+        Raises
+        ------
+        RunFailedError, RunInterruptedError
+            After the last result: the run failed, or its driver process has died.
+        WaitTimeoutError
+            No result was committed for ``timeout_s``; the run continues.
+        OutputError
+            The run is not one of a function, or its results have been removed.
+        """
+        from .result_stream import ResultStream
+
+        stream = ResultStream(self._follower, is_ordered=ordered)
+        return self._streamed(stream.pairs(timeout_s))
+
+    def _streamed(self, pairs: Iterator[tuple[Any, Any]]) -> Iterator[tuple[Any, Any]]:
+        yield from pairs
+        self._raise_unless_completed(self.snapshot())
 
     def failed_items(self, *, logs: bool = False) -> pd.DataFrame:
         """Return one row for each item that has failed, in input order.

@@ -10,11 +10,12 @@ import sys
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..config.compute import Compute, as_compute, node_counts
+from ..config.entry_function import is_entry
 from ..config.entry_script import check_script, imported_modules
 from ..config.run_config import ParallelRunConfig
 from ..config.step import Dataset, Inputs, Output, ParallelRunStep
@@ -44,27 +45,15 @@ from ..worker.output.formats import OBJECTS, PARQUET, TEXT
 from ..worker.output.results import SETTINGS_FILE, read_frame_options
 from .launcher import launch
 from .run import Run
+from .script import Script, script_of_entry
 from .updates import check_update, modules_in, with_update
+
+if TYPE_CHECKING:
+    from .by_value import Packed
 
 _LONGEST_INPUT = 40
 RESULTS_FILE = "results.objects"
 """The file in the run's own folder with results of any type."""
-
-
-@dataclass(frozen=True, slots=True)
-class Script:
-    """An entry script: a file, or the text of a cell and the file name under which it is stored.
-
-    A function of the notebook has ``files`` that are stored beside the text, by name, and ``call``:
-    what a call of it gets.
-    """
-
-    path: Path
-    text: str | None = None
-    source_directory: Path | None = None
-    files: Mapping[str, bytes] = field(default_factory=dict)
-    call: str = ""
-
 
 _BOUND = (
     "inputs, output, arguments and side_inputs are bound in the step; "
@@ -82,6 +71,7 @@ def submit(
     compute: object = None,
     name: str | None = None,
     update: bool | str = False,
+    use: Mapping[str, Any] | None = None,
 ) -> Run:
     """Start a run and return without waiting for it.
 
@@ -110,6 +100,9 @@ def submit(
         settings and arguments, and run only the other items. Files are unchanged if their size and
         time are, or in a store their ETag; with ``"digest"`` also if only the time of a local file
         has changed, but not its SHA-256.
+    use
+        Values for the script, by name: they are global variables before its first line runs, in every
+        worker. Functions and classes of a notebook may be among them.
 
     Returns
     -------
@@ -119,7 +112,8 @@ def submit(
     Raises
     ------
     ConfigError
-        A setting is wrong, or ``inputs``, ``output`` and so on are given together with a step.
+        A setting is wrong, ``inputs``, ``output`` and so on are given together with a step, or a value
+        of ``use`` cannot be pickled.
     InputError
         An input is missing or cannot be read.
     EntryScriptError
@@ -152,7 +146,8 @@ def submit(
         raise ConfigError(_BOUND)
     else:
         step = config_or_step
-    return submit_script(step, _script_of(step.config), compute=compute, name=name, update=update)
+    script = _script_of(step.config)
+    return submit_script(step, script, compute=compute, name=name, update=update, use=use)
 
 
 def submit_as(step: ParallelRunStep, run_id: str) -> Run:
@@ -174,6 +169,7 @@ def submit_script(
     name: str | None = None,
     run_id: str = "",
     update: bool | str = False,
+    use: Mapping[str, Any] | None = None,
 ) -> Run:
     """Start a run of a script, which may be the text of a cell; ``run_id`` defaults to a new one.
 
@@ -183,8 +179,12 @@ def submit_script(
         As `submit`.
     """
     target = _target(step.config, compute)
-    _check(step, script, target)
+    _check(step, script)
+    packed = _packed(script, step.config, use or {})
+    target.check()  # remote checks come last
     record = _make_record(step, script, target, name or step.name)
+    uses = {name: one.python for name, one in packed.items()}
+    record = replace(record, script=replace(record.script, uses=uses))
     if run_id:
         record = replace(record, run_id=run_id)
     check_update(record, update)
@@ -193,6 +193,10 @@ def submit_script(
         try:
             _snapshot(script, folder)
             record = _with_stored_values(record, step, folder)
+            if packed:
+                from .by_value import write
+
+                write(folder.uses, packed)
             if update:
                 record = with_update(record, folder, by_digest=update == "digest")
             folder.make_script_output(record)
@@ -232,11 +236,15 @@ def _script_of(config: ParallelRunConfig) -> Script:
         )
         raise ConfigError(msg)
     if config.source_directory is None:
+        if is_entry(config.entry_script):
+            return script_of_entry(config.entry_script)
         return Script(Path(config.entry_script).expanduser().absolute())
     source = Path(config.source_directory).expanduser().absolute()
     if not source.is_dir():
         msg = f"source_directory is {config.source_directory!r}, which is not a folder."
         raise ConfigError(msg)
+    if is_entry(config.entry_script):
+        return script_of_entry(config.entry_script, source)
     path = source / config.entry_script
     if not path.resolve().is_relative_to(source.resolve()):
         msg = (
@@ -254,8 +262,8 @@ def _target(config: ParallelRunConfig, compute: object) -> Compute:
     return as_compute(compute if compute is not None else config.compute_target)
 
 
-def _check(step: ParallelRunStep, script: Script, target: Compute) -> None:
-    """Run every check that is possible before anything is written; remote checks come last."""
+def _check(step: ParallelRunStep, script: Script) -> None:
+    """Run every check that is possible before anything is written."""
     require_posix()
     step.config.check()
     _check_output_format(step.config)
@@ -264,7 +272,20 @@ def _check(step: ParallelRunStep, script: Script, target: Compute) -> None:
     for dataset in (*step.inputs, *step.side_inputs):
         dataset.check()
     _check_destination(step)
-    target.check()
+
+
+def _packed(script: Script, config: ParallelRunConfig, use: Mapping[str, Any]) -> dict[str, Packed]:
+    """Return the variables that the script gets by value, as bytes."""
+    values = {**script.uses, **use}
+    if not values:
+        return {}
+    from .by_value import pack_all  # cloudpickle takes a while to import
+
+    return pack_all(values, is_plain=_has_other_python(config))
+
+
+def _has_other_python(config: ParallelRunConfig) -> bool:
+    return as_environment(config.environment).python != sys.executable
 
 
 def _check_output_format(config: ParallelRunConfig) -> None:
@@ -278,7 +299,7 @@ def _check_output_format(config: ParallelRunConfig) -> None:
 
 def _check_syntax(script: Script, config: ParallelRunConfig) -> None:
     text = _text_of(script, config)
-    if as_environment(config.environment).python == sys.executable:
+    if not _has_other_python(config):
         check_script(text, script.path.name)  # another Python version may have another syntax
 
 
@@ -324,7 +345,7 @@ def _make_record(step: ParallelRunStep, script: Script, target: Compute, name: s
     has_objects = bool(script.call) and config.output_format is None
     return RunRecord(
         run_id=run_folder.new_run_id(now, random.Random()),  # noqa: S311 - a name, not a secret
-        name=name.strip() or default_name(script.path.stem, step.inputs),
+        name=name.strip() or default_name(script.title or script.path.stem, step.inputs),
         created_at=now,
         version=__version__,
         driver_python=sys.executable,
@@ -405,7 +426,10 @@ def _preload(script: Script, config: ParallelRunConfig, target: Compute) -> list
         return list(config.preload or ())
     text = _source_of(script)
     folders = {script.path.parent, script.source_directory, Path.cwd()} - {None}
-    return imported_modules(text, [name for at in folders if at for name in os.listdir(at)])
+    siblings = [name for at in folders if at for name in os.listdir(at)]
+    own = {name.removesuffix(".py") for name in siblings}
+    others = [name for name in script.preload if name.partition(".")[0] not in own]
+    return list(dict.fromkeys([*imported_modules(text, siblings), *others]))
 
 
 def _puts_parts(step: ParallelRunStep, target: Compute) -> bool:
@@ -454,8 +478,6 @@ def _snapshot(script: Script, folder: run_folder.RunFolder) -> None:
     """Copy the script or its source directory into the run's folder."""
     if script.text is not None:
         (folder.script / script.path.name).write_text(script.text, encoding="utf-8")
-        for name, data in script.files.items():
-            (folder.script / name).write_bytes(data)
     elif script.source_directory is None:
         shutil.copyfile(script.path, folder.script / script.path.name)
         settings = script.path.with_name(SETTINGS_FILE)

@@ -7,8 +7,9 @@ import linecache
 import os
 import sys
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +20,11 @@ from ..runs.run_record import RunRecord
 from ..worker.answers import answers_of
 from ..worker.context import with_context
 from ..worker.failures import message_of
+from ..worker.output.formats import TEXT
 from ..worker.output.results import encode_result, materialized
 from ..worker.plan_line import END_MARK, PlanLine
 from ..worker.script import call_plainly
+from ..worker.uses import load_uses
 
 if TYPE_CHECKING:
     from ..worker.context import Failed
@@ -31,7 +34,10 @@ _SHOWN_ITEMS = 10
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A script with the arguments, directory and variables that a worker would give it."""
+    """A script with the arguments, directory and variables that a worker would give it.
+
+    ``values`` loads the variables that it gets by value.
+    """
 
     source: str
     filename: str
@@ -40,6 +46,8 @@ class Trial:
     sys_path: Sequence[str]
     variables: Mapping[str, str]
     answers_items: bool = True
+    form: str = TEXT
+    values: Callable[[], Mapping[str, Any]] = dict
 
     def run(self, line: bytes, mini_batch: int = 0) -> Any:
         """Call ``init()`` and ``run()`` on a mini-batch; return the result of ``run()``.
@@ -65,14 +73,17 @@ class Trial:
         with self._surroundings():
             module = types.ModuleType(Path(self.filename).stem)
             module.__file__ = self.filename
+            module.__dict__.update(self.values())
             exec(compile(self.source, self.filename, "exec"), module.__dict__)  # noqa: S102 - the user asked for it
             call_plainly(module, "init")
             plan_line = PlanLine.decode(line)
             failed: Failed | None = {} if self.answers_items else None
             result = materialized(with_context(module.run)(plan_line, mini_batch, failed))
-        answers = answers_of(result, plan_line, failed)
+        answers = answers_of(result, plan_line, failed, self.form)
         pieces = [elements for _, _, elements in answers.pieces]
-        rows = sum(encode_result(elements, append_rows=True)[0] for elements in pieces)
+        rows = sum(
+            encode_result(elements, append_rows=True, form=self.form)[0] for elements in pieces
+        )
         items = plural(plan_line.item_count, "item")
         print(f"run() returned {plural(rows, 'row')} for {items}")
         if answers.failed:
@@ -124,7 +135,10 @@ def trial_of(folder: RunFolder, record: RunRecord) -> Trial:
             **record.script.recorded_variables(),
             "AZUREML_BI_OUTPUT_PATH": output,
         },
-        answers_items=record.limits.isolate_failures,
+        # The first exception of a function is raised, for %debug.
+        answers_items=record.limits.isolate_failures and not record.script.call,
+        form=record.output.format if record.script.call else TEXT,
+        values=partial(load_uses, str(folder.uses), record.script.uses),
     )
 
 

@@ -15,7 +15,8 @@ from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, magics_class
 
 from ..client.run import Run
-from ..client.submit import Script, default_name, submit_script
+from ..client.script import Script
+from ..client.submit import default_name, submit_script
 from ..client.try_one import Trial
 from ..config.entry_script import check_script, notebook_names
 from ..config.step import ParallelRunStep

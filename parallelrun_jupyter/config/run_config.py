@@ -16,6 +16,7 @@ from ..environment import Environment, as_environment
 from ..errors import ConfigError
 from ..formatting import nearest_hint, parse_mini_batch_size
 from .compute import as_compute
+from .entry_function import is_entry
 
 OUTPUT_FORMATS = ("csv", "parquet", "jsonl")
 OUTPUT_ACTIONS = ("append_row", "summary_only")
@@ -58,6 +59,25 @@ class _Path(_Setting):
     def validate(self, obj: Any, value: Any) -> Any:
         checked = super().validate(obj, value)
         return None if checked is None else str(checked).strip()
+
+
+class _Script(_Path):
+    expected = "a path, or a function marked with @entry"
+
+    def accepts(self, value: Any) -> bool:
+        return is_entry(value) or super().accepts(value)
+
+    def validate(self, obj: Any, value: Any) -> Any:
+        if is_entry(value):
+            return value
+        if callable(value):
+            msg = (
+                f"entry_script is the function {getattr(value, '__name__', value)!r}; expected "
+                f"{self.expected}. Write @parallelrun.entry above its def, after import "
+                "parallelrun_jupyter as parallelrun."
+            )
+            raise ConfigError(msg)
+        return super().validate(obj, value)
 
 
 class _Number(_Setting):
@@ -200,7 +220,10 @@ class ParallelRunConfig(HasTraits):
         A value is out of range, or a name is not a field. It is a ``ValueError``.
     """
 
-    entry_script = _Path(None, "Path of the script that defines init() and run(mini_batch).")
+    entry_script = _Script(
+        None,
+        "Path of the script that defines init() and run(mini_batch), or a function marked with @entry.",
+    )
     source_directory = _Path(
         None,
         "Folder to copy into the run. entry_script is relative to it, and the copy is the script's "
@@ -363,6 +386,8 @@ class ParallelRunConfig(HasTraits):
                 value = as_compute(value).setting()
             elif isinstance(value, os.PathLike):
                 value = str(value)
+            elif callable(value):
+                value = f"<function {value.__name__}>"
             elif isinstance(value, tuple):
                 value = list(value)
             if value is not None and value != self.traits()[name].default_value:
@@ -376,9 +401,20 @@ class ParallelRunConfig(HasTraits):
         ----------
         path
             The file, such as ``config.yml``. It is overwritten.
+
+        Raises
+        ------
+        ConfigError
+            The entry script is a function.
         """
         import yaml
 
+        if is_entry(self.entry_script):
+            msg = (
+                f"entry_script is the function {self.entry_script.__name__!r} of the notebook, which "
+                "YAML cannot represent. Write the function to a file as run(mini_batch), and give its path."
+            )
+            raise ConfigError(msg)
         text = yaml.safe_dump({"parallel_run_config": self.to_dict()}, sort_keys=False)
         Path(path).write_text(text, encoding="utf-8")
 

@@ -127,6 +127,11 @@ class RunFolder(Folder):
         return self.path / "script"
 
     @property
+    def uses(self) -> Path:
+        """The variables given to the script by value; missing if there are none."""
+        return self.path / "uses"
+
+    @property
     def plan(self) -> Path:
         """The mini-batches, one per line."""
         return self.path / "plan.jsonl"

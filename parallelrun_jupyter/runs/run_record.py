@@ -48,6 +48,10 @@ class EntryScript:
     call
         What a call of the function gets, if the script is that of a function of the notebook:
         ``item``, ``keywords`` or ``batch``; empty for other scripts.
+    uses
+        The names of the variables that the script gets by value. For each with code (functions,
+        classes) the Python version that can load it, such as ``3.11``; an empty text for plain data.
+        The values are in the run's folder.
     """
 
     path: str
@@ -61,6 +65,7 @@ class EntryScript:
     logging_level: str = "INFO"
     modules: dict[str, str] = field(default_factory=dict)
     call: str = ""
+    uses: dict[str, str] = field(default_factory=dict)
 
     def path_in(self, snapshot: str) -> str:
         """Return the absolute path of the entry script in the run's snapshot."""

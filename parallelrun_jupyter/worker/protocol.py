@@ -54,6 +54,7 @@ START_KEYS = (
     "output_dir",
     "log_dir",
     "agent_name",
+    "uses",
 )
 
 FLUSH_AFTER_S = 0.015

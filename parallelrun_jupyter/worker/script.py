@@ -15,14 +15,23 @@ if TYPE_CHECKING:  # typing is not worth its import in a worker
 
 
 class EntryScript:
-    """The user's script; ``init()`` and ``shutdown()`` are optional, ``run()`` is required."""
+    """The user's script; ``init()`` and ``shutdown()`` are optional, ``run()`` is required.
 
-    def __init__(self, path: str) -> None:
+    Parameters
+    ----------
+    path
+        Its file.
+    values
+        Variables that it gets by value: its globals, before its first line runs.
+    """
+
+    def __init__(self, path: str, values: dict[str, Any]) -> None:
         name = os.path.splitext(os.path.basename(path))[0]
         spec = importlib.util.spec_from_file_location(name, path)
         if spec is None or spec.loader is None:
             raise ImportError("the entry script %r is not a Python file" % path)
         module = importlib.util.module_from_spec(spec)
+        module.__dict__.update(values)
         sys.modules.setdefault(name, module)  # pickled classes of the script find their module
         spec.loader.exec_module(module)
         self._module = module

@@ -96,6 +96,7 @@ class Worker:
         self._append_rows = start["append_rows"]
         self._answers_items = start["answers_items"]
         self._script_path = start["script"]
+        self._uses = start["uses"]
         # The node reads the stack of a crash or a timeout from this file.
         faulthandler.enable(file=self._dump, all_threads=False)
         faulthandler.register(signal.SIGTERM, file=self._dump, all_threads=False, chain=True)
@@ -129,7 +130,12 @@ class Worker:
         imports = GcFreeImports(self._roots)
         imports.install()
         try:
-            script = EntryScript(self._script_path)
+            values: dict[str, Any] = {}
+            if self._uses["names"]:
+                from .uses import load_uses
+
+                values = load_uses(self._uses["folder"], self._uses["names"])
+            script = EntryScript(self._script_path, values)
             self._run_line = line_of(script.run)
             self._run = with_context(script.run, self._load)
             function = "init"
@@ -223,7 +229,8 @@ class Worker:
             try:
                 return self._answered(result, line, failed)
             except NotStored:
-                failed.update(not_stored(result))
+                errors = not_stored(result)
+                failed.update((k, error) for k, error in errors.items() if k not in failed)
         return self._answered(result, line, failed)
 
     def _answered(

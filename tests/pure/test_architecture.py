@@ -33,6 +33,7 @@ EXCEPTION_EDGES = {
     "engine/driver.py",  # the driver's top: the journal has whatever it is
     "backends/dask/__init__.py",  # calls a cluster's class for the thread that waits for it
     "backends/dask/cluster.py",  # the cluster's own package, which may raise anything
+    "client/by_value.py",  # the user's own objects, whose pickling may raise anything
     "backends/dask/node.py",  # a node's top: its driver is told whatever it is
 }
 """Beside the worker, around the user's code, the only places that catch Exception."""
@@ -154,8 +155,10 @@ OLD_STDLIB = frozenset(
         "itertools",
         "json",
         "logging",
+        "linecache",
         "mmap",
         "os",
+        "pickle",
         "re",
         "runpy",
         "shutil",

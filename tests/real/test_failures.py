@@ -228,7 +228,7 @@ def test_a_worker_that_cannot_start_says_why(tmp_path: Path) -> None:
     words = {
         "script": str(tmp_path / "score.py"), "argv": [], "cwd": str(tmp_path), "sys_path": [],
         "log": str(tmp_path / "w.log"), "append_rows": True, "answers_items": True, "output_format": "text",
-        "logging_level": "INFO", "roots": [], "output_dir": "", "log_dir": "", "agent_name": "",
+        "logging_level": "INFO", "roots": [], "output_dir": "", "log_dir": "", "agent_name": "", "uses": {"names": {}},
     }  # fmt: skip
     for change, said in (
         ({}, "has no object 'append_row'"),

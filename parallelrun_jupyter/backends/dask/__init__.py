@@ -32,7 +32,7 @@ from .node import Command, NodeSpec
 from .node_client import NodeClient
 
 _CLOSE_S = 30.0
-_ARCHIVED = ("script", "models")
+_ARCHIVED = ("script", "models", "uses")
 """Subfolders of the run folder that are sent to every node, once."""
 
 

@@ -98,7 +98,7 @@ def container_of(values: object) -> str:
     package = kind.__module__.partition(".")[0]
     if isinstance(values, Grid):
         return GRID
-    if package == "pandas" and kind.__name__ in {"DataFrame", "Series"} or _is_subclass(kind):
+    if (package == "pandas" and kind.__name__ in {"DataFrame", "Series"}) or _is_subclass(kind):
         return FRAME if hasattr(values, "columns") else SERIES
     if package == "pyarrow" and kind.__name__ in {"Table", "RecordBatch"}:
         return TABLE
@@ -156,7 +156,7 @@ class MemoryDataset:
         return self.container in {FRAME, TABLE}
 
     def __len__(self) -> int:
-        """Number of items; 0 if it is unknown."""
+        """Return the number of items; 0 if it is unknown."""
         return len(self._values) if isinstance(self._values, Sized) else 0
 
     def batch_rows(self, workers: int, *, is_batched: bool) -> int:

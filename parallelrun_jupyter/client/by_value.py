@@ -1,0 +1,243 @@
+"""Packs variables of the notebook, so that workers get them by value.
+
+``worker/uses.py`` is the other side. Functions and classes of the notebook travel with their code, those of
+modules by reference.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import linecache
+import os
+import pickle
+import struct
+import sys
+import types
+import warnings
+from collections import ChainMap
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+
+from ..errors import ConfigError
+from ..formatting import format_bytes
+from ..worker.uses import ALIGNMENT, MAGIC, NOTEBOOK_ROOT, SOURCE_SUFFIX
+from .cannot_travel import reason_of
+
+LARGE_BYTES = 50 << 20
+"""Values of more bytes than this together are named in a warning."""
+
+_OUT_OF_BAND_BYTES = 64 << 10
+_PLAIN_PROTOCOL = 4
+"""Of another interpreter, which may be Python 3.7."""
+
+_REPLACED = "<dynamic-code>"
+"""File name that cloudpickle gives to code."""
+
+
+@dataclass(slots=True)
+class Packed:
+    """A value as bytes.
+
+    Parameters
+    ----------
+    stream
+        The pickle.
+    buffers
+        The large buffers that belong to it, such as the data of arrays. They refer to the memory of
+        the value until they are written.
+    has_code
+        Whether it contains functions or classes of the notebook.
+    sources
+        Source texts of the cells that this code is from, by file name.
+    """
+
+    stream: bytes
+    buffers: list[pickle.PickleBuffer] = field(default_factory=list)
+    has_code: bool = False
+    sources: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def size_bytes(self) -> int:
+        """The number of bytes."""
+        return len(self.stream) + sum(buffer.raw().nbytes for buffer in self.buffers)
+
+    @property
+    def python(self) -> str:
+        """The Python version that can load it, such as ``3.11``; empty for any version."""
+        return "{}.{}".format(*sys.version_info) if self.has_code else ""
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
+    """A pickler that keeps the lines of code: cells get file names that say where they are from."""
+
+    def __init__(self, packed: Packed, file: io.BytesIO, protocol: int) -> None:
+        keep = packed.buffers.append
+
+        def keep_if_large(buffer: pickle.PickleBuffer) -> bool:
+            is_small = buffer.raw().nbytes < _OUT_OF_BAND_BYTES
+            if not is_small:
+                keep(buffer)
+            return is_small
+
+        self._packed = packed
+        self._names: dict[str, str] = {}
+        self.dispatch_table = ChainMap(
+            {types.CodeType: self._reduce_code}, cloudpickle.Pickler.dispatch_table
+        )
+        is_new = protocol > _PLAIN_PROTOCOL
+        super().__init__(file, protocol, keep_if_large if is_new else None)
+
+    def _reduce_code(self, code: types.CodeType) -> Any:
+        self._packed.has_code = True
+        make, arguments = cloudpickle.Pickler.dispatch_table[types.CodeType](code)
+        shown = self._shown(code.co_filename)
+        replaced = {_REPLACED, code.co_filename}
+        return make, tuple(
+            shown if isinstance(value, str) and value in replaced else value for value in arguments
+        )
+
+    def _shown(self, filename: str) -> str:
+        """Return the file name of code for workers; that of a cell does not change with its number."""
+        if filename not in self._names:
+            self._names[filename] = filename
+            text = "" if os.path.exists(filename) else "".join(linecache.getlines(filename))
+            if text:
+                digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+                inside = f"{digest}/{notebook_name()}"
+                self._packed.sources[inside] = text
+                self._names[filename] = f"{NOTEBOOK_ROOT}/{inside}"
+        return self._names[filename]
+
+
+def notebook_name() -> str:
+    """Return the file name of the notebook of this kernel, or ``notebook`` if it is unknown."""
+    name = os.path.basename(os.environ.get("JPY_SESSION_NAME", ""))
+    return name if name.endswith(".ipynb") else "notebook"
+
+
+def pack(value: Any, name: str, *, is_plain: bool = False) -> Packed:
+    """Pack a value for workers.
+
+    Parameters
+    ----------
+    value
+        Any value that can be pickled; functions and classes of the notebook too.
+    name
+        Its name in messages.
+    is_plain
+        Whether the workers have another interpreter: Python 3.7 can load the result.
+
+    Raises
+    ------
+    ConfigError
+        The value cannot be pickled. The message names the part that cannot, and the line of a function
+        that uses it.
+    """
+    packed = Packed(b"")
+    file = io.BytesIO()
+    try:
+        protocol = _PLAIN_PROTOCOL if is_plain else pickle.HIGHEST_PROTOCOL
+        _Pickler(packed, file, min(protocol, 5)).dump(value)
+    except Exception as error:  # the user's objects may raise anything when they are pickled
+        raise ConfigError(reason_of(value, name, error, _can_travel)) from error
+    packed.stream = file.getvalue()
+    packed.has_code = packed.has_code or b"cloudpickle.cloudpickle" in packed.stream
+    return packed
+
+
+def dump(value: Any, name: str) -> bytes:
+    """Return a value as the bytes of one pickle, which ``pickle.loads`` reads.
+
+    Raises
+    ------
+    ConfigError
+        As `pack`.
+    """
+    packed = pack(value, name, is_plain=True)
+    return packed.stream
+
+
+def _can_travel(value: Any) -> bool:
+    """Return whether a value can be pickled."""
+    try:
+        _Pickler(Packed(b""), io.BytesIO(), 5).dump(value)
+    except Exception:  # the user's objects may raise anything when they are pickled
+        return False
+    return True
+
+
+def pack_all(values: Mapping[str, Any], *, is_plain: bool = False) -> dict[str, Packed]:
+    """Pack variables by name; warn if they are large.
+
+    Raises
+    ------
+    ConfigError
+        A name is not an identifier, or a value cannot be pickled.
+    """
+    for name in values:
+        if not isinstance(name, str) or not name.isidentifier():
+            msg = f"use has the name {name!r}; expected the name of a variable, such as 'weights'."
+            raise ConfigError(msg)
+    packed = {name: pack(value, name, is_plain=is_plain) for name, value in values.items()}
+    total = sum(one.size_bytes for one in packed.values())
+    if total > LARGE_BYTES:
+        by_size = sorted(packed.items(), key=lambda pair: -pair[1].size_bytes)
+        sizes = ", ".join(f"{name} {format_bytes(one.size_bytes)}" for name, one in by_size)
+        shared = "" if is_plain else " The workers of a machine share the data of arrays."
+        text = (
+            f"the variables given by value have {format_bytes(total)} ({sizes}): they are written to the "
+            f"run's folder, and sent once to every other machine.{shared} A file that init() reads, or "
+            "a dataset as input, needs no such copy."
+        )
+        warnings.warn(text, stacklevel=5)
+    return packed
+
+
+def write(folder: Path, packed: Mapping[str, Packed]) -> None:
+    """Write packed variables to a folder, readable by their owner only.
+
+    Raises
+    ------
+    OSError
+        The folder cannot be written.
+    """
+    if not packed:
+        return
+    folder.mkdir(mode=0o700, exist_ok=True)
+    for name, one in packed.items():
+        with open(folder / f"{name}.pickle", "wb", opener=_private) as file:
+            file.write(one.stream)
+        if one.buffers:
+            with open(folder / f"{name}.buffers", "wb", opener=_private) as file:
+                _write_buffers(file, one.buffers)
+        for inside, text in one.sources.items():
+            path = folder / f"{inside}{SOURCE_SUFFIX}"
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            with open(path, "w", encoding="utf-8", newline="", opener=_private) as source:
+                source.write(text)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _write_buffers(file: Any, buffers: list[pickle.PickleBuffer]) -> None:
+    """Write buffers after a table of their places."""
+    views = [buffer.raw() for buffer in buffers]
+    end = len(MAGIC) + 8 + 16 * len(views)
+    places = []
+    for view in views:
+        start = -(-end // ALIGNMENT) * ALIGNMENT
+        places.append((start, view.nbytes))
+        end = start + view.nbytes
+    file.write(MAGIC + struct.pack("<q", len(views)))
+    for place in places:
+        file.write(struct.pack("<qq", *place))
+    for (start, _), view in zip(places, views, strict=True):
+        file.write(b"\0" * (start - file.tell()))
+        file.write(view)

@@ -89,7 +89,7 @@ export function worker(fields: Partial<WorkerRow> = {}): WorkerRow {
   return {
     ...{ cpu_percent: null, memory_mb: null, gpu_percent: null, gpu_memory_mb: null },
     ...{ cpu: '', memory: '', gpu: '', worker: 'n0w0', node: 'n0', phase: 'running' },
-    ...{ mini_batch: 7, since_s: 3, succeeded: 20, failed: 0, restarts: 0 },
+    ...{ mini_batch: 7, since_s: 3, succeeded: 20, failed: 0, restarts: 0, progress: [] },
     ...fields,
   };
 }

@@ -112,6 +112,17 @@ test('bars have the colors of their states, and a failure a notch as well', () =
   assert.deepEqual(colors, ['done', 'failed', 'page', 'done', 'done', 'retrying', 'running']);
 });
 
+test('the running bar is filled as far as its call is, and says it', () => {
+  const progress = [3, 10, 0];
+  draw({ workers: [worker({ worker: 'n0w1', mini_batch: 6, since_s: 10, progress })] });
+  press(chart, 'End');
+  assert.equal(described(), 'n0w1: mini-batch 6, running, 3 of 10, 10 s');
+  const [running, part] = canvas.rectangles.slice(-3); // the third is the selection
+  assert.deepEqual([running?.[0], part?.[0]], ['var(--pr-running)', 'var(--pr-done)']);
+  assert.equal(running?.[1], part?.[1]);
+  assert.ok(Math.abs((part?.[3] ?? 0) - 0.3 * (running?.[3] ?? 0)) < 0.01);
+});
+
 test('the running bar and the window advance with the clock, until the run has ended', () => {
   draw({}, 5);
   press(chart, 'End');

@@ -79,6 +79,37 @@ test('the GPU column is shown only if a worker has one', () => {
   assert.ok(!table.classList.contains('pr-no-gpu'));
 });
 
+test('a call that tells its progress has a bar and a count, and the column stays', () => {
+  workers.draw(output({ workers: [worker()] }), 0);
+  const table = find(workers.node, 'table');
+  assert.ok(table.classList.contains('pr-no-progress'));
+  const told = [
+    worker({ progress: [3, 10, 0] }),
+    worker({ worker: 'n0w1', progress: [1, 1, 1] }),
+    worker({ worker: 'n0w2', progress: [1200, -1, 0] }),
+  ];
+  workers.draw(output({ workers: told }), 0);
+  assert.ok(!table.classList.contains('pr-no-progress'));
+  const cells = texts(workers.node, 'td:nth-child(5)');
+  assert.deepEqual(cells, ['3 of 10', '1 of 1 item', '1,200 done']);
+  const bars = [...workers.node.querySelectorAll<HTMLElement>('.pr-part')];
+  const widths = bars.map((bar) => (bar.firstElementChild as HTMLElement).style.width);
+  assert.deepEqual(widths.slice(0, 2), ['30.0%', '100.0%']);
+  assert.deepEqual(
+    bars.map((bar) => bar.hidden),
+    [false, false, true],
+  );
+  workers.draw(output({ workers: [worker()] }), 0);
+  assert.equal(texts(workers.node, 'td:nth-child(5)')[0], '');
+  assert.ok(!table.classList.contains('pr-no-progress'));
+});
+
+test('a snapshot of an older version has no progress', () => {
+  const { progress: _, ...old } = worker();
+  workers.draw(output({ workers: [old as ReturnType<typeof worker>] }), 0);
+  assert.deepEqual(rows(), ['n0w0 in run() 7 3 s 20 0 0 – –']);
+});
+
 test('a worker leads to its log, and its mini-batch to the mini-batch of now', () => {
   workers.draw(output({ workers: [worker()] }), 0);
   click(workers.node, 'n0w0');

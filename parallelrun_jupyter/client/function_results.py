@@ -310,7 +310,7 @@ def _is_default(index: pd.Index) -> bool:
     return isinstance(index, pd.RangeIndex) and index.start == 0 and index.step == 1
 
 
-def _index_of(spec: dict[str, Any]) -> pd.Index:
+def _index_of(spec: dict[str, Any]) -> Any:
     """Return the index of a stored DataFrame or Series."""
     import pandas as pd
 
@@ -324,14 +324,9 @@ def _index_of(spec: dict[str, Any]) -> pd.Index:
             file = pa.ipc.open_file(source)
             about = json.loads(file.schema.metadata[b"pandas"])
             names = [name for name in about["index_columns"] if isinstance(name, str)]
-            index: pd.Index = file.read_all().select(names).to_pandas().index
-            return index
-    return _concat([part.index for part in parts_of(spec)])
-
-
-def _concat(indexes: list[pd.Index]) -> pd.Index:
-    index: pd.Index = indexes[0].append(indexes[1:])
-    return index
+            return file.read_all().select(names).to_pandas().index
+    first, *others = (part.index for part in parts_of(spec))
+    return first.append(others)
 
 
 def parts_of(spec: dict[str, Any]) -> Iterator[Any]:

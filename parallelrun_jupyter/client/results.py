@@ -53,7 +53,8 @@ def read_frame(folder: RunFolder, record: RunRecord, snapshot: Snapshot) -> pd.D
             stacklevel=3,
         )
     if record.output.format == OBJECTS:
-        return results_frame(folder, record)
+        frame: pd.DataFrame = results_frame(folder, record)
+        return frame
     if record.output.in_parts:
         return _frame_of_parts(folder, record, is_published=bool(output))
     if not output:

@@ -7,7 +7,7 @@ from html import escape
 
 from ..formatting import format_duration, plural
 from ..runs.snapshot.snapshot import GroupRow, Snapshot
-from .text import group_fate, headline, note_lines, share_done
+from .text import activity, group_fate, headline, note_lines, share_done
 
 # Colors follow the page's theme (variables of JupyterLab and nbconvert), else the system's.
 # The text is complete without styles, which some sites strip.
@@ -33,6 +33,8 @@ background:light-dark(#e4e7ea,#3a3f46)}
 .pr-saved pre{max-height:24em;overflow:auto;margin:.3em 0;padding:.5em;white-space:pre-wrap;\
 font:12px/1.4 var(--jp-code-font-family,ui-monospace,monospace);\
 background:var(--jp-layout-color2,light-dark(#f3f4f6,#25292f));color:inherit}"""
+
+_SHOWN_CALLS = 8
 
 GLYPHS = {
     "Queued": "◌",
@@ -64,6 +66,7 @@ def html_view(snapshot: Snapshot, at: float) -> str:
         _track(snapshot),
         _facts(snapshot),
         *(f"<div>{escape(line)}</div>" for line in note_lines(snapshot)),
+        *(f"<div>{escape(line)}</div>" for line in _calls(snapshot)),
         *(_group(group) for group in snapshot["groups"]),
     ]
     if snapshot["groups_hidden"]:
@@ -117,6 +120,12 @@ def _facts(snapshot: Snapshot) -> str:
     heads = "".join(f"<th>{name}</th>" for name, _ in facts)
     cells = "".join(f"<td>{value}</td>" for _, value in facts)
     return f"<table><tr>{heads}</tr><tr>{cells}</tr></table>"
+
+
+def _calls(snapshot: Snapshot) -> list[str]:
+    """Return a line for each of the first workers whose call of ``run()`` tells its progress."""
+    told = [row for row in snapshot["workers"] if row.get("progress")]
+    return [f"{row['worker']}: {activity(row)}" for row in told[:_SHOWN_CALLS]]
 
 
 def _group(group: GroupRow) -> str:

@@ -6,7 +6,7 @@ import unicodedata
 
 from ..errors import visible
 from ..formatting import format_duration, plural
-from ..runs.snapshot.snapshot import GroupRow, Reused, Snapshot
+from ..runs.snapshot.snapshot import GroupRow, Reused, Snapshot, WorkerRow
 
 BAR_CELLS = 24
 _SHOWN_WORKERS = 8
@@ -170,15 +170,31 @@ def worker_lines(snapshot: Snapshot) -> list[str]:
     """Return a line for each of the first workers."""
     lines = []
     for row in snapshot["workers"][:_SHOWN_WORKERS]:
-        doing = PHASES.get(row["phase"], row["phase"])
-        if row["mini_batch"] >= 0:
-            doing += f", mini-batch {row['mini_batch']:,}"
         failed = f", {row['failed']:,} failed" if row["failed"] else ""
+        doing = activity(row)
         lines.append(f"  {row['worker']:<6} {row['succeeded']:>7,} done{failed}  {doing}")
     hidden = len(snapshot["workers"]) - _SHOWN_WORKERS + snapshot["workers_hidden"]
     if hidden > 0:
         lines.append(f"  and {plural(hidden, 'other worker')}")
     return lines
+
+
+def activity(row: WorkerRow) -> str:
+    """Return the activity of a worker: ``in run(), mini-batch 7, 3 of 10, for 12 s``."""
+    doing = PHASES.get(row["phase"], row["phase"])
+    if row["mini_batch"] >= 0:
+        doing += f", mini-batch {row['mini_batch']:,}"
+    progress = row.get("progress")  # missing in snapshots of older versions
+    if progress:
+        doing += f", {call_progress_text(*progress)}, for {format_duration(row['since_s'])}"
+    return doing
+
+
+def call_progress_text(done: int, of: int, counts_items: int) -> str:
+    """Return the progress within a call of ``run()``: ``3 of 10``, or ``37 of 100 items``."""
+    if of < 0:
+        return f"{done:,} done"
+    return f"{done:,} of {plural(of, 'item') if counts_items else f'{of:,}'}"
 
 
 def text_view(snapshot: Snapshot) -> str:

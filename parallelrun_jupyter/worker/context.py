@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import stat
 import sys
+import time
 
 from .failures import BadInput, ItemFailed, cut
+from .item_ranges import items_in
+from .status_page import NONE
 from .tables.reader import key_values
 
 TYPE_CHECKING = False
@@ -14,6 +17,7 @@ if TYPE_CHECKING:  # typing is not worth its import in a worker
     from typing import Any, Callable
 
     from .plan_line import PlanLine
+    from .status_page import StatusPage
     from .tables.selection import TableParts
 
     Failed = dict[int, tuple[BaseException, str]]
@@ -21,6 +25,9 @@ if TYPE_CHECKING:  # typing is not worth its import in a worker
 
 _SHOWN_CHARS = 200
 """Characters of a wrong argument in an error message."""
+
+_MOST = (1 << 63) - 1
+"""The largest number in the status page."""
 
 _VARIADIC = 0x04
 """The flag of a code object that takes ``*args``."""
@@ -122,11 +129,24 @@ class MiniBatchContext:
     """
 
     def __init__(
-        self, line: PlanLine, mini_batch: int, loaded: Any = None, failed: Failed | None = None
+        self,
+        line: PlanLine,
+        mini_batch: int,
+        loaded: Any = None,
+        failed: Failed | None = None,
+        page: StatusPage | None = None,
     ) -> None:
         self._line = line
         self._loaded = loaded
         self._failed = failed
+        self._page = page
+        self._call = page.sequence if page is not None else 0
+        #: the item that runs: its position in the mini-batch, and its start
+        self._item = (NONE, 0.0)
+        #: the positions in the mini-batch of the items that `run()` received
+        self._positions: list[int] | None = None
+        #: how much is done, and of how much, if the script tells
+        self._progress: tuple[int, int] | None = None
         self.partition_key_value = key_values(line.extra.get("keys", {}))
         self.dataset = MiniBatchDataset(line)
         self.minibatch_index = mini_batch
@@ -143,8 +163,66 @@ class MiniBatchContext:
         """Whether the items of the run fail one by one, so that `fail` can be called."""
         return self._failed is not None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the attributes without the page: a copy in another process shows no progress."""
+        return dict(self.__dict__, _page=None)
+
+    def progress(self, done: int, of: int | None = None) -> None:
+        """Tell how far this call of ``run()`` is; the views show it until the call ends.
+
+        It writes a few bytes of shared memory and takes about a microsecond, so that a loop may call
+        it in each step. Without a worker, as in `try_one`, it only checks its arguments.
+
+        Parameters
+        ----------
+        done
+            How much is done, from 0: epochs, pages, items, or any other unit.
+        of
+            How much there is to do. Default: unknown.
+
+        Raises
+        ------
+        TypeError
+            An argument is not a whole number.
+        ValueError
+            ``done`` is negative, or more than ``of``.
+        """
+        if type(done) is not int or not (of is None or type(of) is int):
+            given = done, of
+            done = _whole(done, *given)
+            of = None if of is None else _whole(of, *given)
+        if not 0 <= done <= (_MOST if of is None else of) <= _MOST:
+            raise ValueError(
+                "context.progress(%s, %s): expected how much is done, from 0, and how much there is to "
+                "do, not less; leave the second out, or give None, if it is unknown"
+                % (_brief(done), _brief(of))
+            )
+        self._progress = done, NONE if of is None else of
+        page = self._page
+        if page is not None and page.sequence == self._call:
+            page.write_progress(self._call, (*self._progress, 0, *self._item))
+
     def _begin_item(self, position: int) -> None:
-        """Restart the clock of a call for one item."""
+        """Tell that an item begins: ``run_invocation_timeout`` then limits its time alone.
+
+        If the worker dies or is killed, this item is suspected.
+
+        Parameters
+        ----------
+        position
+            Its position in the list, or its row in the DataFrame, that ``run()`` received.
+        """
+        page = self._page
+        if page is None or page.sequence != self._call:
+            return
+        if self._positions is None:
+            self._positions = list(items_in(self._line.ranges_of_items))
+        self._item = self._positions[position], time.monotonic()
+        if self._progress is None:
+            shown = position, len(self._positions), 1
+            page.write_progress(self._call, (*shown, *self._item))
+        else:
+            page.write_progress(self._call, (*self._progress, 0, *self._item))
 
     def records(self) -> list[dict[Any, Any]]:
         """Return the rows of the mini-batch as dicts, from the columns' names to Python values.
@@ -226,12 +304,25 @@ def _brief(value: Any) -> str:
     return cut(" ".join(repr(value).split()), _SHOWN_CHARS)
 
 
+def _whole(value: Any, done: Any, of: Any) -> int:
+    """Return an argument of `progress` as an ``int``."""
+    if hasattr(value, "__index__") and not isinstance(value, bool):
+        return int(value.__index__())
+    raise TypeError(
+        "context.progress(%s, %s): expected whole numbers, such as progress(3, 10), not a %s; for a "
+        "share, use progress(int(100 * share), 100)"
+        % (_brief(done), _brief(of), type(value).__name__)
+    )
+
+
 def _load(line: PlanLine, _: int) -> Any:
     return load(line)
 
 
 def with_context(
-    run: Callable[..., Any], load_line: Callable[[PlanLine, int], Any] = _load
+    run: Callable[..., Any],
+    load_line: Callable[[PlanLine, int], Any] = _load,
+    page: StatusPage | None = None,
 ) -> Callable[..., Any]:
     """Return a function that calls a script's ``run`` for a plan line and a mini-batch number.
 
@@ -243,12 +334,14 @@ def with_context(
         The script's function.
     load_line
         Loads the mini-batch from the same two arguments.
+    page
+        Receives the progress within a call. Default: nothing does.
     """
     if takes_context(run):
 
         def call(line: PlanLine, mini_batch: int, failed: Failed | None = None) -> Any:
             loaded = load_line(line, mini_batch)
-            return run(loaded, MiniBatchContext(line, mini_batch, loaded, failed))
+            return run(loaded, MiniBatchContext(line, mini_batch, loaded, failed, page))
 
         return call
     return lambda line, mini_batch, _=None: run(load_line(line, mini_batch))

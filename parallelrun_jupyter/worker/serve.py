@@ -137,7 +137,7 @@ class Worker:
                 values = load_uses(self._uses["folder"], self._uses["names"])
             script = EntryScript(self._script_path, values)
             self._run_line = line_of(script.run)
-            self._run = with_context(script.run, self._load)
+            self._run = with_context(script.run, self._load, self._page)
             function = "init"
             script.init()
             self._leave_if_forked()
@@ -316,7 +316,11 @@ class Worker:
             return {}
         from .suspects import NONE, suspect_of
 
-        suspect = suspect_of(error, line, self._roots)
+        self._page.read()
+        progress = self._page.read_progress()
+        suspect = progress[3] if progress is not None else NONE
+        if suspect == NONE or isinstance(error, BadResult):  # a result is one of all items
+            suspect = suspect_of(error, line, self._roots)
         return {} if suspect == NONE else {"suspect": suspect}
 
     def _describe_part(

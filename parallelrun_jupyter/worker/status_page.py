@@ -1,45 +1,103 @@
 """A page of shared memory with a worker's current activity, which the node reads.
 
-It costs no message, so the worker writes it at every mini-batch. It outlives a killed worker: even after
-a SIGKILL the node can read the running mini-batch and its start. Times are
-``time.monotonic()``, one clock for all processes of a machine.
+It costs no message, so the worker writes it at every mini-batch, and a script as often as it likes. It
+outlives a killed worker: even after a SIGKILL the node can read the running mini-batch, its start, and
+the item. Times are ``time.monotonic()``, one clock for all processes of a machine.
 """
 
 from __future__ import annotations
 
+import itertools
 import mmap
 import struct
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing is not worth its import in a worker
+    from typing import Any
+
 STARTING, INIT, WAITING, LOADING, RUNNING, STOPPING = range(6)
 PHASES = ("starting", "init", "waiting", "loading", "running", "stopping")
-SIZE = 64
-_FORMAT = struct.Struct("=QqqdQ")  # sequence, phase, mini-batch, since, sequence again
+SIZE = 128
+_ACTIVITY = struct.Struct("=QqqdQ")  # sequence, phase, mini-batch, since, sequence again
+_PROGRESS = struct.Struct("=QQqqqqdQ")  # sequence, that of the activity, progress, sequence
+_PROGRESS_AT = 64
+_TRIES = 8
+
+NONE = -1
+"""In place of a position or a total that is unknown."""
 
 
 class StatusPage:
-    """One worker's page, over an inherited descriptor of ``SIZE`` bytes."""
+    """One worker's page, over an inherited descriptor of ``SIZE`` bytes.
+
+    It has two records. That of the activity is written for each mini-batch. That of the progress
+    within a call of ``run()`` names the activity by its sequence number, so that it ends with the call
+    and nothing need clear it.
+
+    Attributes
+    ----------
+    sequence
+        Number of the activity that this process wrote last.
+    """
 
     def __init__(self, fd: int) -> None:
         self._map = mmap.mmap(fd, SIZE)
-        self._sequence = 0
-        self._last = (STARTING, -1, 0.0)
+        self.sequence = 0
+        self._next = itertools.count(1).__next__  # threads of the script may write at once
+        self._last: Any = (0, STARTING, -1, 0.0)
+        self._last_progress: Any = (0, 0)
 
     def write(self, phase: int, mini_batch: int, since: float) -> None:
         """Publish the phase, the mini-batch (-1 for none) and their start."""
-        self._sequence += 1
-        _FORMAT.pack_into(self._map, 0, self._sequence, phase, mini_batch, since, self._sequence)
+        self.sequence += 1
+        _ACTIVITY.pack_into(self._map, 0, self.sequence, phase, mini_batch, since, self.sequence)
+
+    def write_progress(self, activity: int, progress: tuple[int, int, int, int, float]) -> None:
+        """Publish the progress within a call of ``run()``.
+
+        Parameters
+        ----------
+        activity
+            The sequence number of the call.
+        progress
+            How much is done; of how much (-1 if unknown); 1 if these count the items of the
+            mini-batch, 0 if the script counts something else; the position in the mini-batch of the
+            item that runs, or -1; and its start, from which the time limit counts, 0 without one.
+        """
+        number = self._next()
+        _PROGRESS.pack_into(self._map, _PROGRESS_AT, number, activity, *progress, number)
 
     def read(self) -> tuple[int, int, float]:
         """Return (phase, mini_batch, since_s) as last published.
 
         A half-written page returns its last whole value; the next read gets the new one.
         """
-        for _ in range(8):
-            first, phase, mini_batch, since, last = _FORMAT.unpack_from(self._map, 0)
-            if 0 < first == last:
-                self._last = (phase, mini_batch, since)
-                break
-        return self._last
+        self._last = self._read(_ACTIVITY, 0) or self._last
+        _, phase, mini_batch, since = self._last
+        return phase, mini_batch, since
+
+    def read_progress(self) -> tuple[int, int, int, int, float] | None:
+        """Return (done, of, counts_items, item, clock), or None without progress.
+
+        It belongs to the activity that `read` has returned last.
+        """
+        self._last_progress = self._read(_PROGRESS, _PROGRESS_AT) or self._last_progress
+        is_of_activity = 0 < self._last_progress[1] == self._last[0]
+        return self._last_progress[2:] if is_of_activity else None
+
+    def _read(self, record: struct.Struct, offset: int) -> Any:
+        """Return the fields of a record and its sequence number before them; None if it is not whole.
+
+        Both sequence numbers are equal in a copy that a write has overtaken in the middle, but then
+        a second copy differs.
+        """
+        end = offset + record.size
+        for _ in range(_TRIES):
+            copy = self._map[offset:end]
+            fields = record.unpack(copy)
+            if 0 < fields[0] == fields[-1] and copy == self._map[offset:end]:
+                return fields[:-1]
+        return None
 
     def close(self) -> None:
         """Release the memory."""

@@ -37,6 +37,7 @@ def worker(number: int = 0, **values: Any) -> WorkerRow:
         worker=f"n0w{number}", node="n0", phase="running", mini_batch=number, since_s=1.5,
         succeeded=9, failed=0, restarts=0, cpu_percent=95, memory_mb=210, gpu_percent=None,
         gpu_memory_mb=None, cpu="0" * 20, memory="z" * 20, gpu="",
+        progress=[],
     )  # fmt: skip
     return {**base, **values}  # type: ignore[typeddict-item]
 

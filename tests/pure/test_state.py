@@ -69,7 +69,7 @@ def test_the_snapshot_adds_up(folder: RunFolder) -> None:
     shown = snapshot_of(
         folder,
         *PLANNED,
-        ev.NodeSampled(7, "n0", (("n0w0", "running", 3, 5000),)),
+        ev.NodeSampled(7, "n0", (("n0w0", "running", 3, 5000),), (("n0w0", 3, 10, 1),)),
         succeeded(0, 1000),
         failed(1, 2000, is_last=False),
         failed(2, 3000, is_last=True),
@@ -178,6 +178,8 @@ def test_a_snapshot_is_bounded(folder: RunFolder) -> None:
         for k in range(500)
     ]
     many += [ev.WarningRaised(1, long)] * 50
+    busy = tuple((f"n{k}w{k}", "running", 10**6, 4) for k in range(5000))
+    many.append(ev.NodeSampled(6, "n0", busy, tuple((row[0], 10**15, 10**16, 1) for row in busy)))
     shown = snapshot_of(folder, *many)
     assert len(json.dumps(shown)) < 20_000
     assert (len(shown["workers"]), shown["workers_hidden"]) == (50, 4950)
@@ -195,7 +197,7 @@ def test_a_final_run_no_longer_moves(folder: RunFolder) -> None:
 def test_the_cached_state_is_the_fold_and_may_be_lost(folder: RunFolder) -> None:
     events = [
         *PLANNED,
-        ev.NodeSampled(7, "n0", (("n0w0", "running", 3, 5000),)),
+        ev.NodeSampled(7, "n0", (("n0w0", "running", 3, 5000),), (("n0w0", 3, 10, 1),)),
         succeeded(0, 1000),
         failed(1, 2000, is_last=False),
         failed(2, 3000, is_last=True),

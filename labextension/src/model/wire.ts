@@ -58,6 +58,7 @@ export interface WorkerRow {
   readonly succeeded: number;
   readonly failed: number;
   readonly restarts: number;
+  readonly progress: readonly number[];
 }
 
 /** Failures raised at the same line; ``hint`` suggests a remedy, or is ''. */

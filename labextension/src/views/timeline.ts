@@ -1,3 +1,4 @@
+import { callProgressText, shareOfCall } from '../model/call_progress';
 import { count, duration } from '../model/format';
 import type { RunOutput, Snapshot } from '../model/wire';
 import { noun, t } from '../model/words';
@@ -21,6 +22,7 @@ interface Bar {
   readonly count: number;
   readonly outcome: number;
   readonly isRunning: boolean;
+  readonly progress: readonly number[];
 }
 
 /** The recent and the running mini-batches of each worker, in the last minute. */
@@ -109,6 +111,11 @@ class Lanes extends Chart {
       context.fillStyle = colors.page; // a notch, so that a failure is recognizable without its color
       context.fillRect(x, y + height / 2 - 1, width, 2);
     }
+    const share = shareOfCall(bar.progress);
+    if (share) {
+      context.fillStyle = colors.done; // lower than a bar, so that it is no mini-batch that is done
+      context.fillRect(x, y + height - 4, width * share, 4);
+    }
     if (isChosen) {
       context.strokeStyle = colors.text;
       context.lineWidth = 2;
@@ -148,7 +155,8 @@ class Lanes extends Chart {
     const several = `${count(bar.count)} ${noun('mini-batch', bar.count)}`;
     const subject = bar.count > 1 ? several : t('mini-batch {0}', count(bar.miniBatch));
     const time = duration((bar.end - bar.start) / 1000);
-    return `${bar.worker}: ${subject}, ${stateOf(bar)}, ${time}`;
+    const progress = bar.progress.length ? `, ${callProgressText(bar.progress)}` : '';
+    return `${bar.worker}: ${subject}, ${stateOf(bar)}${progress}, ${time}`;
   }
 
   protected open(mark: number): void {
@@ -184,14 +192,16 @@ function barsOf(snapshot: Snapshot, until: number): Bar[] {
   return snapshot.lanes.flatMap(({ worker, bars }, lane) => {
     const finished = bars.map(([start = 0, length = 0, miniBatch = -1, size = 1, outcome = 1]) => {
       const span = { lane, worker, start, end: start + length };
-      return { ...span, miniBatch, count: size, outcome, isRunning: false };
+      const kind = { outcome, isRunning: false, progress: [] };
+      return { ...span, miniBatch, count: size, ...kind };
     });
     const row = workers.get(worker);
     if (row?.phase !== 'running') {
       return finished;
     }
     const start = 1000 * (snapshot.at_s - row.since_s);
-    const running = { miniBatch: row.mini_batch, count: 1, outcome: 0, isRunning: true };
+    const progress = row.progress ?? []; // missing in snapshots of older versions
+    const running = { miniBatch: row.mini_batch, count: 1, outcome: 0, isRunning: true, progress };
     return [...finished, { lane, worker, start, end: until, ...running }];
   });
 }

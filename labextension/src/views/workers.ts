@@ -1,3 +1,4 @@
+import { callProgressText, shareOfCall } from '../model/call_progress';
 import { clock, count, megabytes, plural } from '../model/format';
 import { PHASES, type RunOutput, type WorkerRow } from '../model/wire';
 import { t } from '../model/words';
@@ -10,6 +11,7 @@ const COLUMNS = [
   'Phase',
   'Mini-batch',
   'For',
+  'Progress',
   'Done',
   'Failed',
   'Restarts',
@@ -28,6 +30,7 @@ export class Workers implements Section {
   private readonly table: HTMLTableElement;
   private readonly rows: Rows<WorkerRow | string>;
   private age = 0;
+  private showsProgress = false;
 
   constructor(
     showLog: (worker: string) => void,
@@ -61,6 +64,9 @@ export class Workers implements Section {
     setText(this.more, t('and {0}', plural(snapshot.workers_hidden, 'other worker')));
     const hasGpu = snapshot.workers.some((row) => row.gpu_percent !== null);
     this.table.classList.toggle('pr-no-gpu', !hasGpu);
+    // The column stays, so that the table does not jump when a call ends.
+    this.showsProgress ||= snapshot.workers.some((row) => row.progress?.length);
+    this.table.classList.toggle('pr-no-progress', !this.showsProgress);
     this.rows.draw(byNode(snapshot.workers));
   }
 
@@ -73,12 +79,14 @@ export class Workers implements Section {
     const number = button('pr-link', '', () => this.showMiniBatch(miniBatch));
     cells['Mini-batch'].append(number);
     const usages = [new Usage(cells.CPU), new Usage(cells.Memory), new Usage(cells.GPU)] as const;
+    const part = new Part(cells.Progress);
     const draw = (row: WorkerRow | string): void => {
       if (typeof row !== 'string') {
         miniBatch = row.mini_batch;
         setText(number, miniBatch >= 0 ? count(miniBatch) : '');
         setHidden(number, miniBatch < 0);
         this.drawRow(cells, row);
+        part.draw(row.progress ?? []); // missing in snapshots of older versions
         drawUsages(usages, row);
       }
     };
@@ -98,6 +106,25 @@ export class Workers implements Section {
 }
 
 type Cells = Record<Column, HTMLTableCellElement>;
+
+/** How much of the running call is done: a bar, unless the total is unknown, and the count. */
+class Part {
+  private readonly fill = el('span');
+  private readonly bar = el('span', 'pr-part', this.fill);
+  private readonly text = el('span');
+
+  constructor(cell: HTMLElement) {
+    this.bar.setAttribute('aria-hidden', 'true');
+    cell.append(this.bar, this.text);
+  }
+
+  draw(progress: readonly number[]): void {
+    const share = shareOfCall(progress);
+    setHidden(this.bar, share === null);
+    this.fill.style.width = `${(100 * (share ?? 0)).toFixed(1)}%`;
+    setText(this.text, progress.length ? callProgressText(progress) : '');
+  }
+}
 
 /** A resource: its value now, and a line of recent values. */
 class Usage {

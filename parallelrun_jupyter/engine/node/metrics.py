@@ -12,12 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from ...runs.journal.events import WorkerSample
+from ...runs.journal.events import WorkerProgress, WorkerSample
 from ...worker.status_page import PHASES
 from .worker_process import WorkerProcess
 
 Usage: TypeAlias = tuple[int, int, int, int]
 """CPU (percent of one core), memory (MiB), GPU (percent), GPU memory (MiB); -1 if not measured."""
+
+Samples: TypeAlias = tuple[WorkerSample, ...]
+Progresses: TypeAlias = tuple[WorkerProgress, ...]
+_Activity: TypeAlias = tuple[str, str, int, int]
+_Progress: TypeAlias = tuple[int, int, int] | None
 
 _IS_LINUX = platform.system() == "Linux"
 _MIB = 1 << 20
@@ -42,23 +47,31 @@ class Sampler:
     def __init__(self, gpus: Sequence[str], origin: float) -> None:
         self._origin = origin
         self._meter = ResourceMeter(gpus)
-        self._last: tuple[WorkerSample, ...] = ()
+        #: the last activity and progress of each worker
+        self._last: dict[_Activity, _Progress] = {}
 
-    def changes(self, workers: Sequence[WorkerProcess]) -> tuple[WorkerSample, ...]:
-        """Return a sample of each worker whose phase, mini-batch or usage has changed."""
-        samples = tuple(self._sample(worker) for worker in workers)
+    def changes(self, workers: Sequence[WorkerProcess]) -> tuple[Samples, Progresses]:
+        """Return a sample of each worker whose phase, mini-batch or usage has changed, and new progress."""
+        samples = dict(self._sample(worker) for worker in workers)
         usages = self._meter.changes({w.name: (w.pid, w.slot) for w in workers if w.pid})
         last, self._last = self._last, samples
-        return tuple(
+        changed = tuple(
             (*sample, *usages[sample[0]]) if sample[0] in usages else sample
             for sample in samples
             if sample[0] in usages or sample not in last
         )
+        return changed, tuple(
+            (sample[0], *progress)
+            for sample, progress in samples.items()
+            if progress is not None and progress != last.get(sample)
+        )
 
-    def _sample(self, worker: WorkerProcess) -> tuple[str, str, int, int]:
+    def _sample(self, worker: WorkerProcess) -> tuple[_Activity, _Progress]:
         phase, mini_batch, since = worker.page.read()
+        progress = worker.page.read_progress()
         since_ms = int((max(since, worker.started_at) - self._origin) * 1000)
-        return worker.name, PHASES[phase], mini_batch, since_ms
+        activity = worker.name, PHASES[phase], mini_batch, since_ms
+        return activity, progress and progress[:3]
 
     def close(self) -> None:
         """End the process that reads the GPUs."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import selectors
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from ...data.datasets.inputs import count_items
 from ...worker.status_page import LOADING, RUNNING
@@ -239,8 +240,10 @@ class Node:
         if now < self._sampled_at + _SAMPLE_S:
             return []
         self._sampled_at = now
-        changed = self._sampler.changes(self._workers)
-        return [signals.WorkersSampled(self.name, changed)] if changed else []
+        changed, progress = self._sampler.changes(self._workers)
+        if not changed and not progress:
+            return []
+        return [signals.WorkersSampled(self.name, changed, progress)]
 
     # Replies of workers
 
@@ -375,6 +378,7 @@ class Node:
         for reply in worker.drain_pipes():
             emitted += self._handle_reply(worker, reply)
         phase, mini_batch, since = worker.page.read()
+        progress = worker.page.read_progress()
         is_blamed = phase in {LOADING, RUNNING}
         if not is_blamed and worker.assigned and not (worker.has_reported or worker.kill_reason):
             # It never reported anything: its first mini-batch fails, or this would repeat forever.
@@ -393,6 +397,8 @@ class Node:
         status = worker.close()
         blamed_for = mini_batch if blamed else -1
         failure = worker_failure(worker, status, location, stack, blamed_for, kills=self._kills)
+        if progress is not None:
+            failure = replace(failure, suspect=progress[3])
         if blamed is not None and worker.kill_reason != STOPPED:
             attempt, items = blamed.attempt, count_items(blamed.line)
             emitted.append(

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,8 @@ def attempt_failure(
     if not worker.kill_reason or worker.kill_reason == STOPPED:
         return reported
     location = reported.group.partition(" at ")[2]
-    return worker_failure(worker, 0, location, reported.traceback, mini_batch, kills=kills)
+    failure = worker_failure(worker, 0, location, reported.traceback, mini_batch, kills=kills)
+    return replace(failure, suspect=reported.suspect)
 
 
 def read_stack(dump: str, roots: Sequence[str]) -> tuple[str, str]:

@@ -302,6 +302,9 @@ class WorkerProcess:
             return Timeout(self.started_at + limits.init_s, text)
         if phase == RUNNING:
             text = f"run() took longer than run_invocation_timeout = {limits.run_s:g} s"
+            progress = self.page.read_progress()
+            if progress is not None and progress[4]:  # the clock of a single item
+                since, text = progress[4], f"{text} for one item"
             return Timeout(since + limits.run_s, text)
         if phase == LOADING:
             text = (

@@ -123,9 +123,9 @@ class Division:
             selection.suspect = failure.suspect
             self.waiting.appendleft(selection)
         elif self.bisection:
-            self.bisection.failed()
+            self.bisection.failed(failure.suspect)
         else:
-            self.bisection = Bisection(selection.ranges)
+            self.bisection = Bisection(selection.ranges, failure.suspect)
 
     def mark_succeeded(self, selection: Selection) -> None:
         """Record that the items of a selection have succeeded, at least some of them."""

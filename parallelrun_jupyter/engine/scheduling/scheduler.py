@@ -181,9 +181,9 @@ class Scheduler:
                 self._part_changed(signal)
             case signals.NodeOffered(node, slots, capacity):
                 self._assignments.set_capacity(node, slots, capacity)
-            case signals.WorkersSampled(node, workers):
-                self._record(events.NodeSampled(self._now, node, workers))
-                # An attempt that isolates items makes many calls, and reports only its end.
+            case signals.WorkersSampled(node, workers, progress):
+                self._record(events.NodeSampled(self._now, node, workers, progress))
+                # An attempt may make many calls, or run many items, and reports only its end.
                 self._last_progress_ms = max(self._last_progress_ms, self.state.last_progress_ms)
             case _ if isinstance(signal, signals.PlanChange):
                 self._plan_changed(signal)

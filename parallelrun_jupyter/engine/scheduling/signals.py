@@ -13,6 +13,7 @@ from ...runs.journal.events import (
     Event,
     ItemRanges,
     ItemsSucceeded,
+    WorkerProgress,
     WorkerSample,
 )
 
@@ -222,10 +223,11 @@ class AttemptErrored:
 
 @dataclass(frozen=True, slots=True)
 class WorkersSampled:
-    """The activity and resource use of a node's workers."""
+    """The activity, resource use and progress of a node's workers."""
 
     node: str
     workers: tuple[WorkerSample, ...]
+    progress: tuple[WorkerProgress, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

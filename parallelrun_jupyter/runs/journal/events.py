@@ -335,13 +335,23 @@ WorkerSample: TypeAlias = tuple[str, str, int, int] | tuple[str, str, int, int, 
 one core), memory (MiB), GPU (percent) and GPU memory (MiB), -1 without a GPU."""
 
 
+WorkerProgress: TypeAlias = tuple[str, int, int, int]
+"""Worker, how much of its call of ``run()`` is done, of how much (-1 if unknown), and 1 if these are
+the items of the mini-batch, 0 if the script counts something else."""
+
+
 @dataclass(frozen=True, slots=True)
 class NodeSampled:
-    """Activity of the workers of a node, and every other second their use of resources."""
+    """Activity of the workers of a node, and every other second their use of resources.
+
+    ``progress`` is of the calls of ``run()`` in these or the last samples; only that which has
+    changed, and most journals have none.
+    """
 
     at_ms: int
     node: str
     workers: tuple[WorkerSample, ...]
+    progress: tuple[WorkerProgress, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -195,6 +195,7 @@ def read_state(folder: RunFolder) -> tuple[RunState, int]:
         record["warnings"] = deque(record["warnings"], maxlen=RunState().warnings.maxlen)
         for worker in record["workers"].values():
             worker.uses = list(map(tuple, worker.uses))
+            worker.progress = worker.progress and tuple(worker.progress)
         attempts = map(tuple, record["recent_attempts"])
         record["recent_attempts"] = deque(attempts, maxlen=KEPT_ATTEMPTS)
         throughput = record["throughput"]

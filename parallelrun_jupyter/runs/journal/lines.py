@@ -50,6 +50,8 @@ def encode(event: Event) -> str:
         return json.dumps([letter, *row], separators=(",", ":"))
     name = type(event).__name__
     record = {"event": name, **{key: getattr(event, key) for key in _FIELDS[name]}}
+    if isinstance(event, NodeSampled) and not event.progress:
+        del record["progress"]
     return json.dumps(record, separators=(",", ":"))
 
 
@@ -103,7 +105,8 @@ def decode(line: str | bytes) -> Event:
         name = record.pop("event")
         kind = _NAMED[name]
         if kind is NodeSampled:
-            record["workers"] = tuple(tuple(row) for row in record["workers"])
+            for key in {"workers", "progress"} & record.keys():
+                record[key] = tuple(tuple(row) for row in record[key])
         event: Event = kind(**{k: record[k] for k in _FIELDS[name] if k in record})
     except (ValueError, KeyError, TypeError, IndexError) as error:
         text = line.decode("utf-8", "replace") if isinstance(line, bytes) else line

@@ -69,6 +69,9 @@ class WorkerState:
     failed: int = 0
     restarts: int = 0
     uses: list[Use] = field(default_factory=list)
+    #: how much of a call of run() is done, of how much, and whether these are items, as in
+    #: `WorkerProgress`
+    progress: tuple[int, int, int] | None = None
 
 
 @dataclass(slots=True)
@@ -275,6 +278,8 @@ class RunState:
                     if used:
                         cpu, memory, gpu, gpu_memory = used
                         self._add_use(worker, (event.at_ms, cpu, memory, gpu, gpu_memory))
+                for worker, done, of, counts_items in event.progress:
+                    self._set_progress(worker, (done, of, counts_items))
 
     def _remove_worker(self, name: str) -> None:
         """Remove a worker; the next one on its node replaces it."""
@@ -301,7 +306,15 @@ class RunState:
                 # The previous attempt has ended, although its event may wait for a part; or it is
                 # the next call of an attempt that isolates items.
                 self.last_progress_ms = self.at_ms
+            if (phase, mini_batch, since_ms) != (worker.phase, worker.mini_batch, worker.since_ms):
+                worker.progress = None  # its call has ended
             worker.phase, worker.mini_batch, worker.since_ms = phase, mini_batch, since_ms
+
+    def _set_progress(self, name: str, progress: tuple[int, int, int]) -> None:
+        worker = self.workers.get(name)
+        if worker is not None:
+            worker.progress = progress
+            self.last_progress_ms = self.at_ms
 
     def _set_status(self, mini_batch: int, status: int) -> None:
         missing = mini_batch + 1 - len(self.statuses)

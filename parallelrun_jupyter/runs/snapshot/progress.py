@@ -248,6 +248,12 @@ class Uses(TypedDict):
     gpu: str
 
 
+def call_progress(worker: WorkerState) -> list[int]:
+    """Return the progress within the call that a worker runs, as in its row; empty without."""
+    has_progress = worker.progress is not None and worker.phase == "running"
+    return list(worker.progress or ()) if has_progress else []
+
+
 def timeline(state: RunState, workers: Sequence[WorkerState], at_ms: int) -> tuple[int, list[Lane]]:
     """Return the start of the timeline (ms), and the bars of the workers, ended ones included.
 

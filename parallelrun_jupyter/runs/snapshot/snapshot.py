@@ -29,7 +29,12 @@ LIMIT_CHARS = 19_000
 
 
 class WorkerRow(Uses):
-    """Activity and resources of a worker; ``restarts`` counts the workers that it has replaced."""
+    """Activity and resources of a worker; ``restarts`` counts the workers that it has replaced.
+
+    ``progress`` is of the running call of ``run()``: how much is done, of how much (-1: unknown), and
+    1 if these are the items of the mini-batch, 0 if the script counts something else. It is empty
+    unless the script tells.
+    """
 
     worker: str
     node: str
@@ -39,6 +44,7 @@ class WorkerRow(Uses):
     succeeded: int
     failed: int
     restarts: int
+    progress: list[int]
 
 
 class GroupRow(TypedDict):
@@ -175,7 +181,14 @@ def _whole_snapshot(folder: RunFolder, record: RunRecord, state: RunState, now: 
 
 def _fit(snapshot: Snapshot) -> Snapshot:
     """Remove details, the least important first, until the snapshot is within its limit."""
-    for reduce in (_fewer_bars, _no_series, _shorter_texts, _fewer_groups, _fewer_groups):
+    for reduce in (
+        _fewer_bars,
+        _no_series,
+        _shorter_texts,
+        _fewer_groups,
+        _fewer_groups,
+        _no_progress,
+    ):
         if len(json.dumps(snapshot)) <= LIMIT_CHARS:
             break
         reduce(snapshot)
@@ -208,6 +221,11 @@ def _fewer_groups(snapshot: Snapshot) -> None:
     del snapshot["groups"][kept:]
 
 
+def _no_progress(snapshot: Snapshot) -> None:
+    for row in snapshot["workers"]:
+        row["progress"] = []
+
+
 def _worker_row(worker: WorkerState, at_ms: int) -> WorkerRow:
     return WorkerRow(
         worker=worker.worker,
@@ -218,6 +236,7 @@ def _worker_row(worker: WorkerState, at_ms: int) -> WorkerRow:
         succeeded=worker.succeeded,
         failed=worker.failed,
         restarts=worker.restarts,
+        progress=progress.call_progress(worker),
         **uses(worker, at_ms),
     )
 

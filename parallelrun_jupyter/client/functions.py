@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import replace
-from functools import partial
-from itertools import islice
 from typing import Any
 
 from ..config.run_config import ParallelRunConfig
@@ -16,12 +12,10 @@ from ..data.datasets.memory_dataset import EXPECTED, Grid, MemoryDataset, contai
 from ..data.datasets.tabular_dataset import TabularDataset
 from ..errors import ConfigError, InputError
 from ..formatting import nearest_hint
-from ..worker.function_script import BATCH, ITEM, KEYWORDS, name_of
+from ..worker.function_script import BATCH, ITEM, KEYWORDS
+from .function_calls import Functions, script_of
 from .run import Run
-from .script import FUNCTIONS, Script, script_of_functions
 from .submit import default_name, submit_script
-
-_CONTEXT_NAMES = {"context", "ctx", "mini_batch_context"}
 
 _NOT_SETTINGS = {
     "entry_script": "the function is the script",
@@ -33,17 +27,6 @@ _NOT_SETTINGS = {
     "update",
 }
 """Why some settings of `submit` are none of functions."""
-
-_SCRIPT = """
-try:
-    from _parallelrun_worker.function_script import functions_of
-except ImportError:  # in the notebook, for a trial
-    from parallelrun_jupyter.worker.function_script import functions_of
-
-init, run, shutdown = functions_of(
-    {functions}, {call!r}, {context!r}, is_made={is_made}, keeps_objects={keeps_objects}
-)
-"""
 
 
 def map(  # noqa: A001 - the name that people know
@@ -112,9 +95,8 @@ def map(  # noqa: A001 - the name that people know
         vectors = run.results()
     """
     call = KEYWORDS if isinstance(items, Grid) else ITEM
-    functions = _functions(function, init, shutdown)
     place = {"output": output, "compute": compute, "name": name}
-    return _start("map", functions, items, call, settings, **place)
+    return _start(Functions("map", call, function, init, shutdown), items, settings, **place)
 
 
 def map_batches(
@@ -159,30 +141,27 @@ def map_batches(
         run = parallelrun.map_batches(score, frame, mini_batch_rows=500)
         frame = frame.join(run.results())
     """
-    functions = _functions(function, init, shutdown)
+    functions = Functions("map_batches", BATCH, function, init, shutdown)
     place = {"output": output, "compute": compute, "name": name}
-    return _start("map_batches", functions, data, BATCH, settings, **place)
-
-
-def _functions(function: Any, init: Any, shutdown: Any) -> dict[str, Any]:
-    others = {"init": init, "shutdown": shutdown}
-    return {"function": function, **{role: f for role, f in others.items() if f is not None}}
+    return _start(functions, data, settings, **place)
 
 
 def _start(
-    called: str,
-    functions: dict[str, Any],
+    functions: Functions,
     items: Any,
-    call: str,
     settings: dict[str, Any],
     *,
     output: Any,
     compute: object,
     name: Any,
 ) -> Run:
-    _check_settings(called, settings, output)
-    dataset = _dataset_of(items, called)
-    script = _script_of(called, functions, items, call, settings)
+    _check_settings(functions.called, settings, output)
+    dataset = _dataset_of(items, functions.called)
+    first: Mapping[str, Any] | None = next(iter(items), {}) if functions.call == KEYWORDS else None
+    functions.check(first)
+    keeps_objects = settings.get("output_format") is None
+    source = settings.get("source_directory")
+    script = script_of(functions, first, keeps_objects=keeps_objects, source_directory=source)
     config = ParallelRunConfig(entry_script=script.path, **settings)
     step = ParallelRunStep(name or default_name(script.title, [dataset]), config, dataset, output)
     return submit_script(step, script, compute=compute)
@@ -207,171 +186,6 @@ def _check_settings(called: str, settings: Mapping[str, Any], output: Output | N
             f"{called}() got {given} without output_format: results of any type are kept in the run's "
             "folder, and a file of your own needs a format. Add output_format='parquet' (or 'csv', "
             "'jsonl'), or leave the output out and read run.results()."
-        )
-        raise ConfigError(msg)
-
-
-def _script_of(
-    called: str, functions: dict[str, Any], items: Any, call: str, settings: Mapping[str, Any]
-) -> Script:
-    """Return the generated script; check the functions before."""
-    function = functions["function"]
-    if not callable(function):
-        msg = (
-            f"{called}() got {function!r:.80} as its function; expected a function, such as "
-            f"{called}(score, items)."
-        )
-        raise ConfigError(msg)
-    for role in ("init", "shutdown"):
-        if role in functions:
-            _check_plain(functions[role], role, called)
-    is_made = _is_made(function)
-    target = _called_by_workers(function) if is_made else function
-    _check_function(called, function, target, items, call, is_made=is_made)
-    text = _SCRIPT.format(
-        functions=FUNCTIONS,
-        call=call,
-        context=_context_parameter(target, _names(items) if call == KEYWORDS else None),
-        is_made=is_made,
-        keeps_objects=settings.get("output_format") is None,
-    )
-    title = name_of(function)
-    source = settings.get("source_directory")
-    script = script_of_functions(
-        functions, "lambda" if title == "<lambda>" else title, text, _folder(source)
-    )
-    return replace(script, call=call)
-
-
-def _folder(source: Any) -> Any:
-    from pathlib import Path
-
-    return None if source is None else Path(source).expanduser().absolute()
-
-
-def _is_made(function: Any) -> bool:
-    """Return whether a function makes the object to call: a class whose objects can be called."""
-    while isinstance(function, partial):
-        function = function.func
-    return isinstance(function, type) and any("__call__" in vars(kind) for kind in function.__mro__)
-
-
-def _called_by_workers(function: Any) -> Any:
-    """Return the method that is called of the objects of a class, without ``self``."""
-    while isinstance(function, partial):
-        function = function.func
-    return _WithoutSelf(function.__call__)
-
-
-class _WithoutSelf:
-    """A function whose signature lacks its first parameter."""
-
-    def __init__(self, function: Any) -> None:
-        self.function = function
-        signature = inspect.signature(function)
-        self.__signature__ = signature.replace(parameters=list(signature.parameters.values())[1:])
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.function(*args, **kwargs)
-
-
-def _parameters(function: Any) -> Mapping[str, inspect.Parameter] | None:
-    try:
-        return inspect.signature(function).parameters
-    except (TypeError, ValueError):
-        return None  # a C function without a signature
-
-
-def _context_parameter(function: Any, keywords: set[str] | None) -> str:
-    """Return the name of the parameter that gets the context; empty if there is none.
-
-    Parameters
-    ----------
-    function
-        The function.
-    keywords
-        The parameters that an item fills; None if an item is the first argument.
-    """
-    parameters = _parameters(function) or {}
-    bound = function.keywords if isinstance(function, partial) else {}
-    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    named = [
-        p.name
-        for p in islice(parameters.values(), 1 if keywords is None else 0, None)
-        if p.kind in kinds
-    ]
-    taken = {*bound, *(keywords or ())}
-    return next((name for name in named if name in _CONTEXT_NAMES and name not in taken), "")
-
-
-def _names(items: Any) -> set[str]:
-    return set(next(iter(items), {}))
-
-
-def _check_function(
-    called: str, function: Any, target: Any, items: Any, call: str, *, is_made: bool
-) -> None:
-    """Check that a worker can make the object of a class, and call the function.
-
-    Raises
-    ------
-    ConfigError
-        It cannot, or the function is async.
-    """
-    name = name_of(function)
-    inner = target.function if isinstance(target, _WithoutSelf) else target
-    _check_plain(inner, name, called)
-    if is_made and not _binds(function):
-        msg = (
-            f"{name}{_shown_signature(function)} is made once in each worker, without arguments. Give "
-            f"the others by functools.partial({name}, ...), or give an object of the class."
-        )
-        raise ConfigError(msg)
-    context = _context_parameter(target, _names(items) if call == KEYWORDS else None)
-    also = {context: None} if context else {}
-    if call == KEYWORDS:
-        arguments: tuple[Any, ...] = ()
-        keywords = {**next(iter(items), {}), **also}
-        what = f"with the keyword arguments {', '.join(sorted(_names(items)))}"
-    else:
-        arguments, keywords = (None,), also
-        what = "with one mini-batch" if call == BATCH else "with one item"
-    if not _binds(target, *arguments, **keywords):
-        example = "a grid with those names" if call == KEYWORDS else f"def {name}(item): ..."
-        msg = (
-            f"{called}() calls {name}{_shown_signature(target)} {what}. Write {example}; "
-            "functools.partial binds further arguments."
-        )
-        raise ConfigError(msg)
-
-
-def _binds(function: Any, *arguments: Any, **keywords: Any) -> bool:
-    try:
-        inspect.signature(function).bind(*arguments, **keywords)
-    except TypeError:
-        return False
-    except ValueError:
-        return True  # a C function without a signature
-    return True
-
-
-def _shown_signature(function: Any) -> str:
-    return str(inspect.signature(function))
-
-
-def _check_plain(function: Any, name: str, called: str) -> None:
-    """Check that a function is not async."""
-    if not callable(function):
-        msg = f"{called}() got {function!r:.80} as {name}; expected a function without parameters."
-        raise ConfigError(msg)
-    while isinstance(function, partial):
-        function = function.func
-    if not isinstance(function, type) and not inspect.isroutine(function):
-        function = getattr(type(function), "__call__", function)  # noqa: B004 - not a test
-    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-        msg = (
-            f"{name} is async, and workers do not await it. Write a plain function that returns "
-            f"asyncio.run({name}(...)), and give that to {called}()."
         )
         raise ConfigError(msg)
 

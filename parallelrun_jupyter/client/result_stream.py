@@ -19,7 +19,10 @@ from ..worker.function_script import BATCH, single_items
 from ..worker.plan_line import PlanLine
 from .function_results import check_objects, class_finder
 
-_FIRST_POLL_S, _LAST_POLL_S = 0.005, 0.1
+_SHORTEST_POLL_S, _LONGEST_POLL_S = 0.005, 0.1
+_SHARE_OF_WAIT = 0.05
+"""A new result is seen after at most this share of the time that it took, within the two limits."""
+
 _CHECK_S = 0.1
 """Seconds between looks at the state of the run."""
 
@@ -61,12 +64,12 @@ class ResultStream:
         OutputError
             A file with results is missing, or was changed.
         """
-        pause_s, since, checked = _FIRST_POLL_S, time.monotonic(), 0.0
+        since, checked = time.monotonic(), 0.0
         with closing(self._blocks):
             for result in self._new_results:
                 if result is not None:
                     yield from self._pairs_of(result)
-                    pause_s, since = _FIRST_POLL_S, time.monotonic()
+                    since = time.monotonic()
                     continue
                 now = time.monotonic()
                 if timeout_s is not None and now - since >= timeout_s:
@@ -75,8 +78,8 @@ class ResultStream:
                     # The journal is read after it, with the last events of the run.
                     self._is_over, checked = self._follower.refresh()["is_final"], now
                 if not self._is_over:
-                    time.sleep(pause_s)
-                    pause_s = min(2 * pause_s, _LAST_POLL_S)
+                    pause_s = max(_SHARE_OF_WAIT * (now - since), _SHORTEST_POLL_S)
+                    time.sleep(min(pause_s, _LONGEST_POLL_S))
 
     def _as_committed(self) -> Iterator[Result | None]:
         """Yield results as they are committed; None if there is none at present."""

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,7 @@ from ..views.run_list import public, run_row, table
 from .failures import attempts_frame, failure_of, first_failure, groups_frame, items_frame
 from .function_results import RAISE, check_objects, read_results
 from .results import read_frame
-from .resume import resume_run
+from .resume import corrected_functions, resume_run
 from .try_one import line_of, trial_of
 
 if TYPE_CHECKING:
@@ -251,6 +251,9 @@ class Run:
         compute: object = None,
         *,
         group: str | None = None,
+        function: Callable[..., Any] | None = None,
+        init: Callable[[], Any] | None = None,
+        shutdown: Callable[[], Any] | None = None,
     ) -> Run:
         """Continue a run that has ended: the same run, in the same folder.
 
@@ -272,6 +275,9 @@ class Run:
         group
             Run only the items that failed in this group of `failure_groups`. The others that
             failed stay failed and still count. Implies ``failed_only``.
+        function, init, shutdown
+            The corrected function of a run of `map` or `map_batches`, with the ``init`` and ``shutdown``
+            that it needs: none of the earlier functions is used then.
 
         Returns
         -------
@@ -284,7 +290,7 @@ class Run:
             The run is still active, or has nothing left to run.
         ConfigError
             An environment variable that holds a secret is not set in this process, or no item
-            failed in ``group``.
+            failed in ``group``, or the corrected function is not one for the run.
         InputError
             An input has changed, and its rows are kept or it has not run yet. The run is unchanged.
         EntryScriptError
@@ -298,6 +304,7 @@ class Run:
             entry_script=entry_script,
             compute=compute,
             group=group,
+            functions=corrected_functions(function, init, shutdown),
         )
         return self
 

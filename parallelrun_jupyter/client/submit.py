@@ -359,7 +359,7 @@ def _make_record(step: ParallelRunStep, script: Script, target: Compute, name: s
             arguments=step.arguments,
             environment_variables={k: None if looks_secret(k) else v for k, v in variables.items()},
             preload=_preload(script, config, target),
-            modules={} if source else modules_in(Path.cwd(), _source_of(script)),
+            modules={} if source or script.call else modules_in(Path.cwd(), _source_of(script)),
             logging_level=config.logging_level,
             call=script.call,
         ),
@@ -415,13 +415,16 @@ def _source_of(script: Script) -> str:
 
 def _preload(script: Script, config: ParallelRunConfig, target: Compute) -> list[str]:
     """Return the modules to import once, in the fork server."""
-    if config.preload and not (CAN_FORK and target.backend == "local"):
+    can_fork = CAN_FORK and target.backend == "local"
+    if config.preload and not can_fork:
         text = (
             f"preload={config.preload!r} has no effect: workers are forked only on this machine, and "
             "only on Linux; in this run each worker imports its own modules"
         )
         warnings.warn(text, stacklevel=5)
         return []
+    if config.preload is None and script.call and can_fork and not _has_other_python(config):
+        return ["cloudpickle"]  # a warm fork server then starts a worker in some milliseconds
     if config.preload != "auto":
         return list(config.preload or ())
     text = _source_of(script)

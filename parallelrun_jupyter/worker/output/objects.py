@@ -126,8 +126,9 @@ def _arrow_of_pandas(table: Any) -> Any:
         if not (table.name is None or (isinstance(table.name, str) and table.name)):
             return None  # the name is that of the column, or empty
         frame = table.to_frame(table.name or "")
-    if type(frame).__module__.partition(".")[0] != "pandas":
-        return None  # a subclass
+    is_named = set(map(type, frame.columns)) <= {str}
+    if type(frame).__module__.partition(".")[0] != "pandas" or not is_named:
+        return None  # a subclass, or names that Arrow would change
     try:
         batch = pa.RecordBatch.from_pandas(frame, preserve_index=None)
         if not _is_numeric(frame):
@@ -146,7 +147,6 @@ def _is_numeric(frame: Any) -> bool:
         and all(dtype.itemsize > 2 or dtype.kind != "f" for dtype in frame.dtypes)
         and type(frame.index).__name__ == "RangeIndex"
         and isinstance(frame.index.name, (str, type(None)))
-        and set(map(type, frame.columns)) == {str}
         and frame.columns.name is None
         and frame.columns.is_unique
         and not frame.attrs

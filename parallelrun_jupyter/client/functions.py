@@ -118,7 +118,7 @@ def map_batches(
         Called with a part of the data, of the same type: some rows of a DataFrame with their index, a
         part of an array or list, a list of paths. It returns, or yields, one result for each item: a
         list, array, Series or DataFrame. A DataFrame, Series or Arrow table may also have more or fewer
-        rows.
+        rows; with ``output_format`` more, since an item without a row then counts as failed.
     data
         As ``items`` of `map`.
     init, shutdown, output, compute, name, **settings

@@ -110,7 +110,8 @@ def modules_of(functions: Iterable[Any]) -> list[str]:
         if id(value) in seen:
             continue
         seen.add(id(value))
-        module = value.__name__ if isinstance(value, types.ModuleType) else value.__module__
+        is_module = isinstance(value, types.ModuleType)
+        module = value.__name__ if is_module else getattr(value, "__module__", None)
         if module not in {"__main__", "builtins", None}:
             found.add(module)
         elif isinstance(value, types.FunctionType):

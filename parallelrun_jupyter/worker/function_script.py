@@ -105,7 +105,10 @@ class _Caller:
             begin(position)
             try:
                 result = function(item)
-                results.append(list(result) if hasattr(type(result), "__next__") else result)
+                kind = type(result)
+                if kind.__module__ == "builtins" and hasattr(kind, "__next__"):
+                    result = list(result)  # a generator, or such as zip()
+                results.append(result)
             except MemoryError:
                 raise  # the worker frees the results so far, and runs the items alone
             except Exception as error:

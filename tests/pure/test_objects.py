@@ -26,7 +26,6 @@ PLAIN = st.recursive(
         st.lists(inner, max_size=3)
         | st.tuples(inner, inner)
         | st.dictionaries(st.text(max_size=3), inner, max_size=3)
-        | st.frozensets(st.integers(), max_size=3)
     ),
     max_leaves=6,
 )

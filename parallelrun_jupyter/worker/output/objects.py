@@ -31,6 +31,11 @@ MARK = b"\x93vals1"
 ARRAY, STACK, FRAME, SERIES, TABLE, PICKLE = range(6)
 _HEAD = struct.Struct(">6sBIIQ")
 
+_WORKER = "_parallelrun_worker."
+"""The package of this module in a worker."""
+
+_OWN = __name__[: -len("output.objects")]
+
 _PLAIN = {str, int, float, bool, bytes, type(None)}
 _NUMBERS = "biufcmM"  # kinds of numpy's dtypes that .npy files store without pickle
 _PROTOCOL = min(pickle.HIGHEST_PROTOCOL, 5)
@@ -246,6 +251,8 @@ def _pickler_type() -> Any:
                 is_named = isinstance(value, type) and value.__module__ == "__main__"
                 if is_named and "<locals>" not in value.__qualname__:
                     return class_of_notebook, (value.__qualname__,)
+                if isinstance(value, (io.TextIOBase, io.RawIOBase)) and hasattr(value, "name"):
+                    raise TypeError("it is an open file")  # cloudpickle would store its content
                 return super(Pickler, self).reducer_override(value)
 
         _pickler_types.append(Pickler)
@@ -358,7 +365,9 @@ class _Unpickler(pickle.Unpickler):
         self._find = find_class
 
     def find_class(self, module: str, name: str) -> Any:
-        if name == class_of_notebook.__name__ and module.endswith("output.objects"):
+        if module.startswith(_WORKER):
+            module = _OWN + module[len(_WORKER) :]
+        if (module, name) == (__name__, class_of_notebook.__name__):
             return self._find
         if module == "__main__":
             return self._find(name)

@@ -52,9 +52,7 @@ def _text_of_other(value: Any) -> str:
     shape = getattr(value, "shape", None)
     if isinstance(shape, tuple) and shape:  # an array, a tensor or a table
         return _text_of_array(value, shape)
-    if hasattr(kind, "__dataclass_fields__") and kind.__repr__.__qualname__.startswith(
-        "__create_fn__"
-    ):
+    if hasattr(kind, "__dataclass_fields__") and hasattr(kind.__repr__, "__wrapped__"):
         return _text_of_fields(value)
     import reprlib
 

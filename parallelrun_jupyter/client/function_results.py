@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from ..data.datasets.memory_dataset import FRAME, SERIES
+from ..data.datasets.memory_dataset import FRAME, SERIES, StoredDataset
 from ..errors import OutputError
 from ..formatting import plural
 from ..runs.output.blocks import ItemBlock, committed_blocks
@@ -55,7 +53,7 @@ def read_results(folder: RunFolder, record: RunRecord, items: int, missing: Any 
         )
         raise OutputError(msg)
     spec = record.inputs.datasets[0]
-    index = _index_of(spec) if spec.get("container") in {FRAME, SERIES} else None
+    index = StoredDataset(spec).index() if spec.get("container") in {FRAME, SERIES} else None
     if record.script.call == BATCH:
         joined = _joined(blocks, items, index)
         if joined is not None:
@@ -104,7 +102,7 @@ def _named(joined: Any, spec: dict[str, Any]) -> Any:
 
     if not isinstance(joined, pd.Series):
         return joined
-    is_taken = joined.name is None or joined.name in next(_frames(spec)).columns
+    is_taken = joined.name is None or _has_column(spec, joined.name)
     return joined.rename("result") if is_taken else joined
 
 
@@ -120,31 +118,6 @@ def _is_default(index: pd.Index) -> bool:
     return isinstance(index, pd.RangeIndex) and index.start == 0 and index.step == 1
 
 
-def _index_of(spec: dict[str, Any]) -> pd.Index:
-    """Return the index of a stored DataFrame or Series."""
-    import pandas as pd
-
-    if "range" in spec:
-        start, step, name = spec["range"]
-        return pd.RangeIndex(start, start + spec["count"] * step, step, name=name)
-    if spec["form"] == "arrow":
-        import pyarrow as pa
-
-        with pa.memory_map(spec["path"]) as source:
-            file = pa.ipc.open_file(source)
-            about = json.loads(file.schema.metadata[b"pandas"])
-            names = [name for name in about["index_columns"] if isinstance(name, str)]
-            index: pd.Index = file.read_all().select(names).to_pandas().index
-            return index
-    return pd.concat([frame[[]] for frame in _frames(spec)]).index
-
-
-def _frames(spec: dict[str, Any]) -> Iterator[Any]:
-    from ..data.datasets.memory_dataset import StoredDataset
-    from ..data.batching import BatchSpec
-    from ..worker.memory_items import load_memory
-    from ..worker.plan_line import PlanLine
-
-    for line, _ in StoredDataset(spec).mini_batches(0, BatchSpec(0)):
-        loaded: Any = load_memory(PlanLine.decode(line))
-        yield loaded.to_frame() if spec["container"] == SERIES else loaded
+def _has_column(spec: dict[str, Any], name: Any) -> bool:
+    first = next(StoredDataset(spec).parts())
+    return bool(name == first.name if spec["container"] == SERIES else name in first.columns)

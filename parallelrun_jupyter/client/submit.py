@@ -93,7 +93,8 @@ def submit(
     config_or_step
         A configuration, or a step: a configuration with its inputs, output and arguments.
     inputs
-        Datasets, paths, globs or URLs to run over, one or a list. Required with a configuration.
+        Datasets, paths, globs or URLs to run over, one or a list; or a DataFrame, array, Arrow table
+        or `MemoryDataset`. Required with a configuration.
     output
         Folder or URL that receives the output file. Default: the run's own folder.
     arguments

@@ -55,7 +55,7 @@ def _dumps(value: Any, buffers: list[pickle.PickleBuffer]) -> bytes:
 
 @cache
 def _pickler() -> Any:
-    import cloudpickle
+    import cloudpickle  # type: ignore[import-untyped] # it has no types
 
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # cloudpickle has no types
         """Makes arrays contiguous and writable: only then are their buffers beside the pickle."""
@@ -95,7 +95,7 @@ class BlockWriter:
             if view.nbytes >= _SHARED_BYTES:
                 self._shared.setdefault(view.nbytes, []).append((view, [-1]))
 
-    def __enter__(self) -> BlockWriter:
+    def __enter__(self) -> BlockWriter:  # noqa: PYI034 - Python 3.10 has no Self
         return self
 
     def __exit__(

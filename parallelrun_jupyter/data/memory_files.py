@@ -127,7 +127,8 @@ def write_array(values: Any, rows: int, path: Path) -> Stored:
         np.lib.format.write_array_header_2_0(file, header)
         step = max(1, int(_PIECE_BYTES // max(1, values.nbytes / len(values))))
         for start in range(0, len(values), step):
-            file.write(np.ascontiguousarray(values[start : start + step]).view(np.uint8).data)
+            piece = np.ascontiguousarray(values[start : start + step])
+            file.write(piece.view(np.uint8).data)
     return {"form": ARRAY, "count": len(values), "rows": rows}
 
 

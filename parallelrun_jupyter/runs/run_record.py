@@ -272,7 +272,9 @@ class RunRecord:
         if not self.has_variables:
             return self
         datasets = [
-            {**spec, "path": str(folder / os.path.basename(spec["path"]))} if "path" in spec else spec
+            {**spec, "path": str(folder / os.path.basename(spec["path"]))}
+            if "path" in spec
+            else spec
             for spec in self.inputs.datasets
         ]
         return replace(self, inputs=replace(self.inputs, datasets=datasets))

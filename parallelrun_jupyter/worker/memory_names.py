@@ -46,3 +46,15 @@ def memory_item_name(line: PlanLine, position: int) -> str:
     elif table.get("labels"):
         label = label_at(labels_path(table["file"]), item)
     return memory_item(line.paths[0], table["container"], item, label)
+
+
+def memory_item_names(line: PlanLine) -> str:
+    """Return the name of all items of a plan line, such as ``texts[10:20]``."""
+    if line.rows == 1:
+        return memory_item_name(line, 0)
+    first, end = line.ranges[0]
+    name, container = line.paths[0], line.table["container"]
+    unit = "items" if container in _ITEMS else "rows"
+    if not name.isidentifier() or container not in _ITEMS | _ROWS:
+        return "%s: %s %d to %d" % (name, unit, first, end - 1)
+    return "%s%s[%d:%d]" % (name, "" if container in _ITEMS else ".iloc", first, end)

@@ -75,9 +75,10 @@ def is_dataset(value: object) -> bool:
     """Return whether a value is a dataset that can be the input of a run."""
     if isinstance(value, FileDataset):
         return True
+    from .memory_dataset import MemoryDataset
     from .tabular_dataset import TabularDataset
 
-    return isinstance(value, TabularDataset)
+    return isinstance(value, TabularDataset | MemoryDataset)
 
 
 def open_path(

@@ -7,7 +7,9 @@ import os
 import reprlib
 import sys
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Mapping, Sequence, Set, Sized
+from collections.abc import Iterator, Mapping, Sequence, Sized
+from collections.abc import Set as AbstractSet
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -67,7 +69,7 @@ def _refusal(values: object) -> str:
         return "a single value; write [value] for one item."
     if isinstance(values, Mapping):
         return "a mapping has keys and values; write list(x.items()) or list(x.values())."
-    if isinstance(values, Set) and not isinstance(values, Sequence):
+    if isinstance(values, AbstractSet) and not isinstance(values, Sequence):
         return "a set has no order; write sorted(x) or list(x)."
     if hasattr(values, "__dataframe__") or hasattr(values, "__arrow_c_stream__"):
         return "write x.to_pandas(), or x.to_arrow() for an Arrow table."
@@ -139,7 +141,8 @@ class MemoryDataset:
         """Whether its items are rows of a table."""
         return self.container in {FRAME, TABLE}
 
-    def __len__(self) -> int:
+    @property
+    def count(self) -> int:
         """Number of items; 0 if it is unknown."""
         if self.container == TABLE:
             return int(self._values.num_rows)
@@ -156,7 +159,7 @@ class MemoryDataset:
             Whether a call gets a mini-batch, not a single item.
         """
         parts, most = _parts(workers, is_batched=is_batched)
-        return min(most, -(-len(self) // parts))
+        return min(most, -(-self.count // parts))
 
     def check(self) -> None:
         """Check that there are items.
@@ -166,8 +169,28 @@ class MemoryDataset:
         InputError
             There are none.
         """
-        if isinstance(self._values, Sized) and not len(self):
+        if isinstance(self._values, Sized) and not self.count:
             raise self._empty()
+
+    def first(self, rows: int) -> MemoryDataset:
+        """Return the first items, for a trial.
+
+        Raises
+        ------
+        InputError
+            The values can be read only once.
+        """
+        values = self._values
+        if not self.count:
+            msg = f"{self.name} can be read only once, so that none of it can be tried; give list(...)."
+            raise InputError(msg)
+        if self.container == TABLE:
+            head = values.slice(0, rows)
+        elif self.container in {LIST, GRID}:
+            head = list(islice(values, rows))
+        else:
+            head = (values.iloc if hasattr(values, "iloc") else values)[:rows]
+        return MemoryDataset(head, self.name)
 
     def _empty(self) -> InputError:
         return InputError(f"{self.name} is empty; give at least one item.")
@@ -303,7 +326,7 @@ class StoredDataset:
             table["name"] = spec["name_of_values"]
         has_blocks = spec["form"] in {PICKLES, PARTS}
         firsts, starts = read_offsets(spec["path"]) if has_blocks else ((), ())
-        file = (spec["name"], spec["size_bytes"], None)
+        file: tuple[str, int, Any] = spec["name"], spec["size_bytes"], None
         for first in range(0, count, rows):
             end = min(first + rows, count)
             if has_blocks:
@@ -311,7 +334,6 @@ class StoredDataset:
                 table["at"] = [starts[block], starts[bisect_left(firsts, end)], firsts[block]]
             text = json.dumps(table, separators=(",", ":"))
             yield table_line(number, file, (first, end, end - first), text), end - first
-
 
     def parts(self) -> Iterator[Any]:
         """Yield the values of each mini-batch; of large ones only what is used is read."""
@@ -325,9 +347,12 @@ class StoredDataset:
 
         if "range" in self._spec:
             start, step, name = self._spec["range"]
-            return pd.RangeIndex(start, start + self._spec["count"] * step, step, name=name)
+            end = start + self._spec["count"] * step
+            ranged: pd.Index = pd.RangeIndex(start, end, step, name=name)
+            return ranged
         parts = [part.index for part in self.parts()]
-        return parts[0].append(parts[1:])
+        index: pd.Index = parts[0].append(parts[1:])
+        return index
 
 
 _IN_PLAN = ("container", "form", "chunk", "range", "labels", "written_by")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from types import FrameType
 
 _PACKAGE = __name__.partition(".")[0]
 
@@ -13,9 +14,9 @@ def name_of(value: object) -> str:
     The caller is the nearest frame outside this package. Its local variables are searched, then its
     global ones. Names with a leading underscore, such as the outputs of a notebook, do not count.
     """
-    frame = sys._getframe(1)  # noqa: SLF001 - inspect is slow to import
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - inspect is slow to import
     while frame is not None and _is_own(frame.f_globals.get("__name__", "")):
-        frame = frame.f_back  # type: ignore[assignment] # None ends the loop
+        frame = frame.f_back
     if frame is None:
         return ""
     for names in (frame.f_locals, frame.f_globals):

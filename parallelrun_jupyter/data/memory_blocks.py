@@ -120,21 +120,22 @@ class BlockWriter:
         views = [buffer.raw() for buffer in block.buffers]
         start = self._at
         head = start + HEAD.size + len(views) * BUFFER.size + len(block.data)
-        places, end = self._placed(views, head)
+        places, new, end = self._placed(views, head)
         self._write(HEAD.pack(end - start, len(views), len(block.data)))
         for place, view in zip(places, views, strict=True):
             self._write(BUFFER.pack(place, view.nbytes))
         self._write(block.data)
-        for place, view in zip(places, views, strict=True):
-            if place >= head:  # else an earlier block has it
-                self._pad()
-                self._write(view)
+        for view in new:
+            self._write(bytes(-self._at % ALIGNMENT))
+            self._write(view)
         self._firsts.append(self.count + items)
         self._starts.append(self._at)
 
-    def _placed(self, views: Sequence[memoryview], at: int) -> tuple[list[int], int]:
-        """Return the offsets of buffers that are written from a byte on, and the byte after them."""
-        places = []
+    def _placed(
+        self, views: Sequence[memoryview], at: int
+    ) -> tuple[list[int], list[memoryview], int]:
+        """Return the offset of each buffer, those to write from a byte on, and the byte after them."""
+        places, new = [], []
         for view in views:
             shared = self._shared_like(view)
             if shared is not None and shared[0] >= 0:
@@ -144,8 +145,9 @@ class BlockWriter:
             if shared is not None:
                 shared[0] = start
             places.append(start)
+            new.append(view)
             at = start + view.nbytes
-        return places, at
+        return places, new, at
 
     def _shared_like(self, view: memoryview) -> list[int] | None:
         """Return the offset of a shared buffer with the same bytes; it may lie elsewhere in memory."""
@@ -155,9 +157,6 @@ class BlockWriter:
             if np.array_equal(np.frombuffer(view, np.uint8), np.frombuffer(other, np.uint8)):
                 return offset
         return None
-
-    def _pad(self) -> None:
-        self._write(bytes(-self._at % ALIGNMENT))
 
     def _write(self, data: bytes | memoryview) -> None:
         self._file.write(data)

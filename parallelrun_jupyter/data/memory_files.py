@@ -26,6 +26,9 @@ _SHARED_ROWS = 1024
 _SHARED_BYTES = 1 << 18
 """Several mini-batches share a block of so many rows and bytes: each block costs 0.1 ms."""
 
+_NOT_FOR_ARROW = (TypeError, ValueError, LookupError, OverflowError, NotImplementedError)
+"""Errors that pyarrow raises for values and labels that it does not support."""
+
 _PIECE_BYTES = 1 << 24
 _PLAIN_OBJECTS = {str, type(None)}
 
@@ -158,6 +161,10 @@ def write_frame_as_arrow(frame: pd.DataFrame, rows: int, path: Path) -> Stored |
         import pyarrow as pa
     except ImportError:
         return None
+    names = [*frame.columns, *frame.index.names, *frame.columns.names]
+    has_texts = all(name is None or type(name) is str for name in names)
+    if not has_texts or None in list(frame.columns) or not frame.columns.is_unique:
+        return None
     if frame.attrs or getattr(frame.index, "freq", None) or not _has_plain_objects(frame):
         return None
     chunk = chunk_rows(rows, memory_bytes(frame) / len(frame))
@@ -178,7 +185,7 @@ def write_frame_as_arrow(frame: pd.DataFrame, rows: int, path: Path) -> Stored |
             writer.write_batch(first)
             for batch in batches:
                 writer.write_batch(batch)
-    except (pa.ArrowException, TypeError, ValueError, OverflowError, NotImplementedError):
+    except (pa.ArrowException, *_NOT_FOR_ARROW):
         return None
     return stored
 
@@ -198,9 +205,9 @@ def _has_plain_objects(frame: pd.DataFrame) -> bool:
             kinds = set(map(type, frame.iloc[:, position]))
             if not kinds <= _PLAIN_OBJECTS:
                 return False
-    levels = [frame.index.get_level_values(k) for k in range(frame.index.nlevels)]
     return all(
-        str(level.dtype) != "object" or set(map(type, level)) <= _PLAIN_OBJECTS for level in levels
+        str(level.dtype) != "object" or set(map(type, level)) <= _PLAIN_OBJECTS
+        for level in _levels(frame.index)
     )
 
 
@@ -225,7 +232,15 @@ def _is_unchanged(batch: pa.RecordBatch, frame: pd.DataFrame, stored: Stored) ->
     if "range" in stored:
         start, step, name = stored["range"]
         back.index = pd.RangeIndex(start, start + len(back) * step, step, name=name)
-    return is_same_table(back, frame.iloc[: batch.num_rows])
+    same_types = [
+        [label.dtype for axis in (table.columns, table.index) for label in _levels(axis)]
+        for table in (back, frame)
+    ]
+    return same_types[0] == same_types[1] and is_same_table(back, frame.iloc[: batch.num_rows])
+
+
+def _levels(axis: pd.Index) -> list[pd.Index]:
+    return [axis.get_level_values(k) for k in range(axis.nlevels)]
 
 
 def chunk_rows(rows: int, row_bytes: float) -> int:

@@ -38,7 +38,7 @@ def _labels(index: Any) -> tuple[str, Any]:
     dtype = str(index.dtype)
     if type(index).__name__ == "RangeIndex":
         return "", None  # computed from its start and step
-    if dtype.startswith("int"):
+    if dtype in {"int8", "int16", "int32", "int64"}:
         return NUMBERS, index.to_numpy()
     if dtype in {"str", "string"} and len(index) <= _MOST_TEXTS:
         return TEXTS, map(_text, index.tolist())

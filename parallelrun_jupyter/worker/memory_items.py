@@ -119,8 +119,10 @@ def _read_array(path: str, range_: list[int], _: dict[str, Any]) -> Any:
     from .memory_blocks import private_bytes
 
     if path not in _open_files:
-        header = np.load(path, mmap_mode="r", allow_pickle=False)
-        _open_files[path] = header.dtype, header.shape[1:], header.offset
+        with open(path, "rb") as opened:
+            np.lib.format.read_magic(opened)
+            shape, _order, dtype = np.lib.format.read_array_header_2_0(opened)
+            _open_files[path] = dtype, shape[1:], opened.tell()
     dtype, shape, offset = _open_files[path]
     count = range_[1] - range_[0]
     row_bytes = dtype.itemsize

@@ -266,8 +266,9 @@ class MemoryDataset:
         values = self._values
         if isinstance(values, np.memmap):
             values = values.view(np.ndarray)
-        is_plain = type(values) is np.ndarray and not values.dtype.hasobject
-        if is_plain and values.dtype.itemsize:
+        dtype = values.dtype
+        is_plain = dtype.names is None and dtype.itemsize and not dtype.hasobject
+        if is_plain and type(values) is np.ndarray:
             return write_array(values, rows, path)
         return write_parts(values, rows, path, self._name_of)
 
@@ -351,8 +352,9 @@ class StoredDataset:
             ranged: pd.Index = pd.RangeIndex(start, end, step, name=name)
             return ranged
         parts = [part.index for part in self.parts()]
-        index: pd.Index = parts[0].append(parts[1:])
-        return index
+        index: pd.Index = parts[0].append(parts[1:]) if len(parts) > 1 else parts[0]
+        # pandas infers text from objects
+        return index if index.dtype == parts[0].dtype else index.astype(parts[0].dtype)
 
 
 _IN_PLAN = ("container", "form", "chunk", "range", "labels", "written_by")

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from .config.run_config import ParallelRunConfig
     from .config.step import ParallelRunStep
     from .data.datasets.file_dataset import FileDataset
-    from .data.datasets.memory_dataset import MemoryDataset, grid
+    from .data.datasets.grid import grid
+    from .data.datasets.memory_dataset import MemoryDataset
     from .data.datasets.tabular_dataset import TabularDataset
     from .data.storage.credentials import EnvironmentVariable, Keyring
     from .data.storage.datastores import Datastore
@@ -56,7 +57,7 @@ _HOMES = {
     "RunDetails": "notebook.run_details",
     "TabularDataset": "data.datasets.tabular_dataset",
     "entry": "config.entry_function",
-    "grid": "data.datasets.memory_dataset",
+    "grid": "data.datasets.grid",
     "map": "client.functions",
     "map_batches": "client.functions",
     "name_compute": "config.compute",

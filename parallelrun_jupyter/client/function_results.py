@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from ..data.batching import BatchSpec
 from ..data.datasets.memory_dataset import FRAME, GRID, SERIES, StoredDataset
 from ..errors import OutputError, Remedy
 from ..formatting import plural
@@ -15,10 +13,8 @@ from ..runs.output.blocks import ItemBlock, committed_blocks
 from ..runs.run_folder import RunFolder
 from ..runs.run_record import RunRecord
 from ..worker.function_script import BATCH
-from ..worker.memory_items import load_memory
 from ..worker.output.formats import OBJECTS
 from ..worker.output.objects import class_of_notebook
-from ..worker.plan_line import PlanLine
 from ..worker.uses import load_uses
 from .script import FUNCTIONS
 
@@ -104,7 +100,7 @@ def results_frame(folder: RunFolder, record: RunRecord) -> Any:
     spec = record.inputs.datasets[0]
     if spec.get("container") != GRID:
         return frame
-    combinations = [item for part in parts_of(spec) for item in part]
+    combinations = [item for part in StoredDataset(spec).parts() for item in part]
     parameters = pd.DataFrame([combinations[position] for position in kept])
     return pd.concat([parameters, frame], axis=1)
 
@@ -197,7 +193,8 @@ class _Found:
 
     def joined(self, missing: Any) -> Any:
         """Return all results, with a value for the missing ones. The values here are used up."""
-        index = _index_of(self._spec) if self._spec.get("container") in {FRAME, SERIES} else None
+        has_index = self._spec.get("container") in {FRAME, SERIES}
+        index = StoredDataset(self._spec).index() if has_index else None
         if self._record.script.call == BATCH:
             joined = self._joined_batches(index, missing)
             if joined is not None:
@@ -300,7 +297,7 @@ def _named(joined: Any, spec: dict[str, Any]) -> Any:
 
     if not isinstance(joined, pd.Series):
         return joined
-    is_taken = joined.name is None or joined.name in next(parts_of(spec)).columns
+    is_taken = joined.name is None or _has_column(spec, joined.name)
     return joined.rename("result") if is_taken else joined
 
 
@@ -310,27 +307,6 @@ def _is_default(index: pd.Index) -> bool:
     return isinstance(index, pd.RangeIndex) and index.start == 0 and index.step == 1
 
 
-def _index_of(spec: dict[str, Any]) -> Any:
-    """Return the index of a stored DataFrame or Series."""
-    import pandas as pd
-
-    if "range" in spec:
-        start, step, name = spec["range"]
-        return pd.RangeIndex(start, start + spec["count"] * step, step, name=name)
-    if spec["form"] == "arrow":
-        import pyarrow as pa
-
-        with pa.memory_map(spec["path"]) as source:
-            file = pa.ipc.open_file(source)
-            about = json.loads(file.schema.metadata[b"pandas"])
-            names = [name for name in about["index_columns"] if isinstance(name, str)]
-            return file.read_all().select(names).to_pandas().index
-    first, *others = (part.index for part in parts_of(spec))
-    return first.append(others)
-
-
-def parts_of(spec: dict[str, Any]) -> Iterator[Any]:
-    """Yield the stored values of a variable, mini-batch by mini-batch; those of a Series as a table."""
-    for line, _ in StoredDataset(spec).mini_batches(0, BatchSpec(0)):
-        loaded: Any = load_memory(PlanLine.decode(line))
-        yield loaded.to_frame() if spec["container"] == SERIES else loaded
+def _has_column(spec: dict[str, Any], name: Any) -> bool:
+    first = next(StoredDataset(spec).parts())
+    return bool(name == first.name if spec["container"] == SERIES else name in first.columns)

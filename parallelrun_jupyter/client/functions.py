@@ -8,7 +8,8 @@ from typing import Any
 from ..config.run_config import ParallelRunConfig
 from ..config.step import Output, ParallelRunStep
 from ..data.datasets.file_dataset import FileDataset
-from ..data.datasets.memory_dataset import EXPECTED, Grid, MemoryDataset, container_of
+from ..data.datasets.grid import Grid
+from ..data.datasets.memory_dataset import MemoryDataset, container_of, refused
 from ..data.datasets.tabular_dataset import TabularDataset
 from ..errors import ConfigError, InputError
 from ..formatting import nearest_hint
@@ -193,9 +194,9 @@ def _check_settings(called: str, settings: Mapping[str, Any], output: Output | N
 def _dataset_of(items: Any, called: str) -> FileDataset | TabularDataset | MemoryDataset:
     if isinstance(items, FileDataset | TabularDataset | MemoryDataset):
         return items
-    if not container_of(items):
-        is_text = isinstance(items, str)
-        hint = f" For files, write FileDataset({items!r})." if is_text else ""
-        msg = f"{called}() got {items!r:.80} as its items; {EXPECTED}{hint}"
+    if isinstance(items, str):
+        msg = f"{called}() got the text {items!r:.80} as its items. For files, write FileDataset({items!r:.80})."
         raise InputError(msg)
+    if not container_of(items):
+        raise refused(items, f"{called}() got")
     return MemoryDataset(items)

@@ -16,6 +16,7 @@ from ..runs.output.earlier_rows import Result
 from ..runs.snapshot.follower import Follower
 from ..worker.context import load
 from ..worker.function_script import BATCH, single_items
+from ..worker.memory_items import located
 from ..worker.plan_line import PlanLine
 from .function_results import check_objects, class_finder
 
@@ -132,7 +133,7 @@ class ResultStream:
 
             text = local_line(line.encode(), self._follower.record.inputs.datasets)
             line = PlanLine.decode(text)
-        return load(line)
+        return load(located(line, str(self._follower.folder.data)))
 
     def _raise_timeout(self, timeout_s: float) -> None:
         run_id = self._follower.folder.run_id

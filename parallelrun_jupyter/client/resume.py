@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..config.compute import Compute, as_compute, node_counts
 from ..config.entry_script import check_script
+from ..data.datasets.memory_dataset import StoredDataset
 from ..data.storage.credentials import variables_for_driver
 from ..data.storage.storage import StorageSpec
 from ..errors import (
@@ -44,7 +45,6 @@ from ..runs.snapshot.snapshot import Snapshot, is_shown_as, short_results_exceed
 from ..worker.function_script import KEYWORDS
 from ..worker.output.formats import OBJECTS
 from .function_calls import Functions, script_of
-from .function_results import parts_of
 from .launcher import end_leftovers, launch
 from .script import Script
 
@@ -380,7 +380,7 @@ def corrected_functions(function: Any, init: Any, shutdown: Any) -> Functions | 
 
 
 def _first_item(record: RunRecord) -> Any:
-    return next(iter(next(parts_of(record.inputs.datasets[0]))))
+    return next(iter(next(StoredDataset(record.inputs.datasets[0]).parts())))
 
 
 def _replace_script(folder: RunFolder, record: RunRecord, path: Path) -> _Corrected:

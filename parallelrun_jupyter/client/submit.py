@@ -83,7 +83,8 @@ def submit(
     config_or_step
         A configuration, or a step: a configuration with its inputs, output and arguments.
     inputs
-        Datasets, paths, globs or URLs to run over, one or a list. Required with a configuration.
+        Datasets, paths, globs or URLs to run over, one or a list; or a DataFrame, array, Arrow table
+        or `MemoryDataset`. Required with a configuration.
     output
         Folder or URL that receives the output file. Default: the run's own folder.
     arguments
@@ -222,8 +223,10 @@ def _with_stored_values(
     workers = record.placement.process_count_per_node or record.placement.cores
     is_batched = record.script.call not in {"item", "keywords"}
     for number, dataset in enumerate(datasets):
-        rows = step.cut.size or dataset.batch_rows(workers, is_batched=is_batched)
-        dataset.store(folder.data, number, rows)
+        dataset.store(
+            folder.data, number, step.cut.size, workers=workers, is_batched=is_batched,
+            is_portable=record.script.python != sys.executable,
+        )  # fmt: skip
     specs = [dataset.spec() for dataset in step.inputs]
     return replace(record, inputs=replace(record.inputs, datasets=specs))
 

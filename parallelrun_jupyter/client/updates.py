@@ -40,6 +40,13 @@ def check_update(record: RunRecord, update: object) -> None:
             "(compare the content of files whose time has changed)."
         )
         raise ConfigError(msg)
+    if record.has_variables:
+        name = record.inputs.datasets[0]["name"]
+        msg = (
+            f"update is {update!r}, but the input {name} is a variable: an update compares files. "
+            "Omit update, or save the values to files."
+        )
+        raise ConfigError(msg)
     if not record.output.append_rows:
         msg = (
             f"update is {update!r}, but output_action is 'summary_only': the script writes its own "

@@ -21,8 +21,18 @@ from ..client.try_one import Trial
 from ..config.entry_script import check_script, notebook_names
 from ..config.step import ParallelRunStep
 from ..data.datasets.inputs import is_dataset, mini_batches
+from ..data.datasets.memory_dataset import (
+    ARRAY,
+    FRAME,
+    GRID,
+    SERIES,
+    TABLE,
+    MemoryDataset,
+    container_of,
+)
 from ..data.staging.local_copies import local_line
 from ..errors import ConfigError, EntryScriptError, ParallelRunError, RunFailedError
+from ..machine import usable_cores
 from ..notebook.live import in_notebook
 from ..notebook.run_details import RunDetails
 from .options import (
@@ -41,6 +51,7 @@ from .options import (
 CELL = "%%parallelrun"
 _COMMANDS = ("list", "show", "logs", "cancel", "resume", "try")
 _LONGEST_VALUE = 60
+_IPYTHON_NAMES = {"In", "Out"}
 _EXAMPLES = """
 Run the cell, an entry script with init() and run(mini_batch), over many files. The cell is checked
 first. The run then starts in processes of its own and continues when the kernel ends; the cell
@@ -57,6 +68,8 @@ Examples:
     songs = FileDataset("songs/", partition_format="{user}/{season}/*.wav")   # in another cell
     %%parallelrun --input songs --partition-keys user
 
+    %%parallelrun --input frame --mini-batch-rows 500      # a DataFrame of the notebook
+
 Then, in other cells:
 
     run.wait_for_completion(), run.to_pandas(), run.failures(), run.cancel()
@@ -69,7 +82,7 @@ Then, in other cells:
 def cell_options() -> OptionParser:
     """Return the parser of the options of ``%%parallelrun``."""
     parser = run_options(CELL)
-    parser.describe("--input", "File, folder, glob or URL, or a variable with a dataset."
+    parser.describe("--input", "File, folder, glob or URL, or a variable with a dataset, a table, an array or a list."
                     " If a name is both, write ./name for the path. Repeatable.")  # fmt: skip
     parser.add_argument("--as", dest="variable", metavar="NAME", default="run",
                         help="Variable that receives the Run. Default: run.")  # fmt: skip
@@ -167,17 +180,18 @@ class ParallelRunMagics(Magics):
         __tracebackhide__ = True
         check_script(cell, "cell.py")
         step.inputs[0].check()
-        planned = mini_batches([step.inputs[0].spec()], step.cut)
-        line = next((line for line, _ in planned if line), b"")
         cwd = os.getcwd()
         # A temporary output folder, since the run processes this mini-batch again.
         with tempfile.TemporaryDirectory(prefix="parallelrun-try-") as output:
+            spec = _spec_for_trial(step, Path(output))
+            planned = mini_batches([spec], step.cut)
+            line = next((line for line, _ in planned if line), b"")
             variables = {
                 **(step.config.environment_variables or {}),
                 "AZUREML_BI_OUTPUT_PATH": output,
             }
             trial = Trial(cell, os.path.join(cwd, "cell.py"), step.arguments, cwd, [cwd], variables)
-            trial.run(local_line(line, [step.inputs[0].spec()]))
+            trial.run(local_line(line, [spec]))
 
     @staticmethod
     def _script(source_directory: str | None, cell: str) -> Script:
@@ -273,6 +287,16 @@ class ParallelRunMagics(Magics):
         return newest[0]
 
 
+def _spec_for_trial(step: ParallelRunStep, folder: Path) -> dict[str, Any]:
+    """Return the spec of the first input; of a variable, its first mini-batch is stored in a folder."""
+    dataset = step.inputs[0]
+    if isinstance(dataset, MemoryDataset):
+        rows = step.cut.size or dataset.batch_rows(usable_cores(), is_batched=True)
+        dataset = dataset.first(rows)
+        dataset.store(folder / "values", 0, rows)
+    return dataset.spec()
+
+
 def how_to_define(name: str, value: object) -> str:
     """Return how to make a variable of the notebook available to a cell."""
     if isinstance(value, types.ModuleType):
@@ -302,6 +326,19 @@ def _cell_name(variable: str) -> str:
 
 
 ParallelRunMagics.parallelrun.__doc__ = f"{_EXAMPLES}\n{cell_options().format_help()}"
+
+
+def _is_data(name: str, value: object) -> bool:
+    """Return whether a variable is offered as an input: a table, an array, a list or a range."""
+    if name.startswith("_"):
+        return False
+    return type(value) in {list, range} or container_of(value) in {
+        FRAME,
+        SERIES,
+        TABLE,
+        ARRAY,
+        GRID,
+    }
 
 
 def _line_parser(command: str) -> OptionParser:
@@ -338,8 +375,9 @@ def complete(shell: Any, event: Any) -> list[str]:
 
 
 def _inputs_like(start: str, names: dict[str, Any]) -> list[str]:
-    """Return the variables that hold datasets, and the paths, that begin with ``start``."""
-    variables = [name for name in names if name.startswith(start) and is_dataset(names[name])]
+    """Return the variables with datasets or data, and the paths, that begin with ``start``."""
+    like = [name for name in names if name.startswith(start) and name not in _IPYTHON_NAMES]
+    variables = [name for name in like if is_dataset(names[name]) or _is_data(name, names[name])]
     paths = sorted(glob.glob(glob.escape(start) + "*"))
     return variables + [f"{path}/" if os.path.isdir(path) else path for path in paths]
 

@@ -26,6 +26,9 @@ DEFAULT_BYTES = 1024**2
 """The default number of bytes of a table per mini-batch, as in Azure."""
 
 Dataset = FileDataset | TabularDataset | MemoryDataset
+_KINDS: dict[type, str] = {
+    FileDataset: "files", TabularDataset: "tables", MemoryDataset: "variables of the notebook"
+}  # fmt: skip
 Inputs = (
     FileDataset | TabularDataset | MemoryDataset | str | os.PathLike[str] | DataPath | Sequence[Any]
 )
@@ -50,8 +53,9 @@ class ParallelRunStep:
     parallel_run_config
         The settings, a `ParallelRunConfig`.
     inputs
-        Datasets, paths, globs or URLs to run over, one or a list. Each is split into mini-batches
-        on its own. A folder with an ``MLTable`` file is read as that file describes.
+        Datasets, paths, globs or URLs to run over, one or a list; or a DataFrame, a Series, an array,
+        an Arrow table or another iterable of the notebook. A list is one of paths: for a list of
+        values, give a `MemoryDataset`. Each is split into mini-batches on its own. A folder with an ``MLTable`` file is read as that file describes.
     output
         Folder or URL that receives the output file. Default: the run's own folder.
     side_inputs
@@ -160,10 +164,11 @@ class ParallelRunStep:
         return BatchSpec(size.count)
 
     def _check_kinds(self) -> None:
-        if len({type(dataset) for dataset in self.inputs}) > 1:
+        kinds = {type(dataset): _KINDS[type(dataset)] for dataset in self.inputs}
+        if len(kinds) > 1:
             msg = (
-                "inputs contains files and tables; a run's inputs must be of one kind. Start one run "
-                "for each."
+                f"inputs contains {' and '.join(sorted(kinds.values()))}; a run's inputs must be of "
+                "one kind. Start one run for each."
             )
             raise ConfigError(msg)
 
@@ -206,6 +211,12 @@ class ParallelRunStep:
     def _check_partition_keys(self) -> None:
         """Check that every input has all partition keys; it may have more, as in Azure."""
         keys = self.config.partition_keys
+        if keys and isinstance(self.inputs[0], MemoryDataset):
+            msg = (
+                f"partition_keys is {keys!r}, but the input {self.inputs[0]!r} is a variable, which has "
+                "no keys in paths. Give its groups, such as MemoryDataset(list(frame.groupby(...)))."
+            )
+            raise ConfigError(msg)
         for dataset in self.inputs if keys else ():
             check_keys(keys, dataset.partition_keys, repr(dataset))
 
@@ -219,9 +230,6 @@ def as_datasets(inputs: Inputs, parameter: str = "inputs") -> list[Dataset]:
         The list is empty, or an element is of another type. The message names ``parameter``.
     """
     several = isinstance(inputs, list | tuple) and is_several(inputs)
-    if parameter == "inputs" and not several and container_of(inputs):
-        inputs = [MemoryDataset(inputs)]
-        several = True
     values: list[Any] = list(inputs) if several else [inputs]  # type: ignore[arg-type] # narrowed above
     if not values or inputs is None:
         msg = f"{parameter} is empty; give a dataset, a file, a folder or a glob such as 'digits/*.png'."
@@ -247,11 +255,15 @@ def _as_dataset(value: Any, parameter: str) -> Dataset:
         return open_path(value)
     if not is_several(value):
         return FileDataset(value)
+    if parameter == "inputs" and not isinstance(value, list | tuple) and container_of(value):
+        return MemoryDataset(value)
     msg = (
         f"{parameter} contains a value of the type {type(value).__name__}; expected a FileDataset, "
         "a TabularDataset, a path or a glob. Write, for example, "
         "inputs=FileDataset('digits/*.png')."
     )
+    if parameter == "inputs":
+        msg += " For a list of values of the notebook, write inputs=MemoryDataset(values)."
     raise InputError(msg)
 
 

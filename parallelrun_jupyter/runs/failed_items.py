@@ -8,12 +8,13 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import closing
-from pathlib import Path
 from typing import IO, NamedTuple, TypeAlias
 
 from ..errors import visible
 from ..formatting import plural
 from ..worker.failures import SHORT_RESULT
+from ..worker.memory_items import is_memory, located
+from ..worker.memory_names import memory_item_name
 from ..worker.plan_line import END_MARK, PlanLine
 from .journal.events import (
     AttemptFailed,
@@ -48,8 +49,9 @@ class FailedItem(NamedTuple):
     ----------
     item
         Path or URL of a file, or ``PATH: row N``. Rows are counted from 0 in the file; of text
-        tables whose mini-batches have rows of several files, in the mini-batch. None if it is
-        unknown which item of the mini-batch it is.
+        tables whose mini-batches have rows of several files, in the mini-batch. Of a variable an
+        expression: ``texts[17]``, ``frame.iloc[17]``, or with a label ``frame.loc['B'] (row 17)``.
+        None if it is unknown which item of the mini-batch it is.
     mini_batch
         Number of the mini-batch.
     position
@@ -111,7 +113,7 @@ def failed_items(
             folded.apply(event)
         index.note(event, journal.offset)
     if folded.items_failed:
-        with closing(_Plan(folder.plan)) as plan, open(folder.journal, "rb") as file:
+        with closing(_Plan(folder)) as plan, open(folder.journal, "rb") as file:
             search = _Search(folded, index, plan, file, _Logs(folder) if logs else None)
             for mini_batch in index.mini_batches():
                 yield from search.items_of(mini_batch)
@@ -204,7 +206,9 @@ def _line_before(file: IO[bytes], end: int) -> bytes:
 class _Plan:
     """The lines of a plan, read once, in increasing order."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, folder: RunFolder) -> None:
+        path = folder.plan
+        self._data = str(folder.data)
         #: None if the driver has not created it yet
         self._file = open(path, "rb") if path.exists() else None  # noqa: SIM115 - see close
         self._next = 0
@@ -224,7 +228,7 @@ class _Plan:
             is_wanted = self._next == mini_batch
             self._next += 1
             if is_wanted or text.startswith(b'["t"'):
-                self._advance(PlanLine.decode(text))
+                self._advance(located(PlanLine.decode(text), self._data))
         return (self._line, self._first_row) if self._next == mini_batch + 1 else (None, 0)
 
     def _advance(self, line: PlanLine) -> None:
@@ -259,6 +263,8 @@ def item_name(line: PlanLine, position: int, first_row: int = 0) -> str | None:
         return visible(line.paths[position]) if position < len(line.paths) else None
     if line.table.get("format") == "unreadable":
         return visible(line.paths[0])
+    if is_memory(line):
+        return visible(memory_item_name(line, position)) if position < line.rows else None
     if line.table.get("by") == "rows":
         row = position
         for path, (start, end) in zip(line.paths, line.ranges, strict=False):

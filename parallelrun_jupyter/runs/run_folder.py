@@ -230,7 +230,8 @@ class RunFolder(Folder):
         RunFolderError
             The record is missing or damaged.
         """
-        return RunRecord.from_json(self.record_text(), str(self.record))
+        record = RunRecord.from_json(self.record_text(), str(self.record))
+        return record.with_data_in(self.data)
 
 
 def new_run_id(now: float, rng: random.Random) -> str:

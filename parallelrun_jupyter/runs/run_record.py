@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import RunFolderError
@@ -265,6 +266,23 @@ class RunRecord:
     limits: RunLimits
     description: str = ""
     schema: int = RECORD_SCHEMA
+
+    @property
+    def has_variables(self) -> bool:
+        """Whether inputs are variables of a notebook, whose values are in the run's folder."""
+        return any(spec.get("kind") == "memory" for spec in self.inputs.datasets)
+
+    def with_data_in(self, folder: Path) -> RunRecord:
+        """Return the record with the values of variables in a folder: the run's own may be moved."""
+        if not self.has_variables:
+            return self
+        datasets = [
+            {**spec, "path": str(folder / os.path.basename(spec["path"]))}
+            if "path" in spec
+            else spec
+            for spec in self.inputs.datasets
+        ]
+        return replace(self, inputs=replace(self.inputs, datasets=datasets))
 
     def storages(self) -> list[dict[str, Any]]:
         """Return the specs of the object stores that the run reads and writes."""

@@ -463,7 +463,7 @@ WRONG: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: started(picky, range(3), append_row_file_name="a.txt"), ConfigError, "append_row_file_name='a.txt' without"),
     (lambda: started("picky", range(3)), ConfigError, r"map\(\) got 'picky' as its function"),
     (lambda: started(picky, []), InputError, "is empty; give at least one item"),
-    (lambda: started(picky, 7), InputError, r"map\(\) got 7 as its items; expected a list"),
+    (lambda: started(picky, 7), InputError, r"map\(\) got 7, of the type int; expected a list"),
     (lambda: started(picky, "digits/*.png"), InputError, r"write FileDataset\('digits/\*\.png'\)"),
     (lambda: started(lambda: 1, range(3)), ConfigError, r"map\(\) calls <lambda>\(\) with one item"),
     (lambda: started(lambda a, b: 1, range(3)), ConfigError, r"calls <lambda>\(a, b\) with one item"),

@@ -6,6 +6,7 @@ import functools
 import math
 import os
 import random
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +20,8 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import parallelrun_jupyter as parallelrun
 from parallelrun_jupyter import FileDataset, Run, TabularDataset
@@ -32,6 +35,7 @@ from parallelrun_jupyter.errors import (
 )
 from parallelrun_jupyter.runs.journal.events import AttemptSucceeded, ItemsSucceeded
 from tests.real.conftest import TIMEOUT_S, assert_books, end_of
+from tests.real.dask_processes import DaskProcesses
 from tests.real.test_resume import driver_pid
 
 
@@ -43,9 +47,9 @@ def by_value() -> Iterator[None]:
     cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
 
 
-def started(function: Any, items: Any, **settings: Any) -> Run:
-    settings = {"process_count_per_node": 2, **settings}
-    return parallelrun.map(function, items, **settings)
+def started(function: Any, items: Any, **options: Any) -> Run:
+    options = {"process_count_per_node": 2, **options}
+    return parallelrun.map(function, items, **options)
 
 
 def mapped(function: Any, items: Any, **settings: Any) -> Any:
@@ -270,7 +274,10 @@ def test_items_fail_alone_and_the_first_thing_shown_is_their_own_exception(rows:
 
 def test_a_failed_run_raises_the_exception_and_keeps_the_other_results() -> None:
     run = started(picky, range(10), run_max_try=1)
-    with pytest.raises(RunFailedError, match=r"(?s)^Traceback.*in picky\n.*ValueError: not [38]\n"):
+    with pytest.raises(
+        RunFailedError,
+        match=r"(?s)^Traceback.*in picky\n.*ValueError: not [38]\n.*failed: items\[[38]\]\n",
+    ):
         run.results(timeout_s=TIMEOUT_S)
     kept = [x for x in run.results(missing=None) if x is not None]
     streamed: list[Any] = []
@@ -494,6 +501,120 @@ def test_wrong_arguments_are_errors_before_the_start(
     with pytest.raises(kind, match=text):
         call()
     assert not Run.list()
+
+
+LAW = st.lists(st.integers(0, 50) | st.text(max_size=3) | st.none(), min_size=1, max_size=40)
+
+
+@settings(max_examples=8, suppress_health_check=list(HealthCheck))
+@given(LAW, st.integers(1, 12), st.sets(st.integers(0, 39), max_size=4))
+def test_results_are_those_of_a_loop(items: list[Any], size: int, bad: set[int]) -> None:
+    def function(pair: tuple[int, Any]) -> Any:
+        position, item = pair
+        if position in bad:
+            raise KeyError(position)
+        return {"item": item, "twice": [item] * 2}
+
+    def looped(pair: tuple[int, Any]) -> Any:
+        try:
+            return function(pair)
+        except KeyError:
+            return "failed"
+
+    pairs = list(enumerate(items))
+    run = started(function, pairs, mini_batch_size=size, run_max_try=1, error_threshold=-1)
+    end_of(run)
+    expected = [looped(pair) for pair in pairs]
+    assert run.results(missing="failed") == expected
+    kept = [
+        (pair, result) for pair, result in zip(pairs, expected, strict=True) if result != "failed"
+    ]
+    assert list(run.stream()) == kept
+    assert run.snapshot()["items_failed"] == len(pairs) - len(kept)
+
+
+NOTEBOOK = """
+from dataclasses import dataclass
+import parallelrun_jupyter as parallelrun
+
+@dataclass
+class Point:
+    x: int
+
+    def norm(self):
+        return abs(self.x)
+
+def point(x):
+    return Point(x)
+
+if __name__ == "__main__":
+    run = parallelrun.map(point, range(-2, 3))
+    results = run.results()
+    assert all(type(result) is Point for result in results)
+    norm = Point.norm
+    assert run.results() == results
+    assert Point.norm is norm, "reading results changes no class of the notebook"
+    print(run.run_id)
+"""
+
+OTHER_KERNEL = """
+import sys
+import parallelrun_jupyter as parallelrun
+run = parallelrun.Run.attach(sys.argv[1])
+print([result.norm() for result in run.results()], [result.x for _, result in run.stream()])
+class Point:
+    def norm(self):
+        return 7
+print([result.norm() for result in run.results()])
+"""
+
+
+def test_objects_of_classes_of_a_notebook_come_back_in_another_kernel(tmp_path: Path) -> None:
+    def output(text: str, *arguments: str) -> str:
+        script = tmp_path / "notebook.py"
+        script.write_text(text)
+        command = [sys.executable, str(script), *arguments]
+        environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        return subprocess.run(
+            command, env=environ, check=True, stdout=subprocess.PIPE, text=True
+        ).stdout
+
+    run_id = output(NOTEBOOK).strip()
+    assert output(OTHER_KERNEL, run_id).splitlines() == [
+        "[2, 1, 0, 1, 2] [-2, -1, 0, 1, 2]", "[7, 7, 7, 7, 7]"
+    ]  # fmt: skip
+
+
+def test_functions_of_modules_beside_the_notebook_travel_by_reference(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "beside_notebook.py").write_text("def half(x):\n    return x / 2\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    from beside_notebook import half  # type: ignore[import-not-found]
+
+    assert mapped(half, [1, 2]) == [0.5, 1.0]
+    assert mapped(lambda x: half(x) + 1, [1, 2]) == [1.5, 2.0]
+
+
+def test_map_on_a_cluster(tmp_path: Path) -> None:
+    cluster = DaskProcesses(tmp_path / "dask")
+    try:
+        cluster.start_scheduler()
+        for name in ("a", "b"):
+            cluster.add_worker(name)
+        cluster.wait_for_workers()
+        run = started(
+            lambda x: Point(x, x / 2), range(40), compute=cluster.address, process_count_per_node=1
+        )
+        results = run.results(timeout_s=2 * TIMEOUT_S)
+        assert [(point.x, point.y) for point in results] == [(x, x / 2) for x in range(40)]
+        frame = parallelrun.map_batches(
+            lambda part: part[["a"]] * 2, FRAME, mini_batch_rows=3, compute=cluster.address,
+        ).results(timeout_s=2 * TIMEOUT_S)  # fmt: skip
+        pd.testing.assert_frame_equal(frame, FRAME[["a"]] * 2)
+    finally:
+        cluster.close()
 
 
 def test_a_storm_of_kills_loses_and_doubles_no_result() -> None:

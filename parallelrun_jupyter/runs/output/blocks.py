@@ -17,7 +17,7 @@ from ..journal.files import JournalReader
 from ..run_folder import RunFolder
 from ..run_record import RunRecord
 from .committed_rows import part_path
-from .earlier_rows import Result, Results
+from .earlier_rows import Result, Results, results_of
 
 _MEMORY = "memory"
 
@@ -39,7 +39,7 @@ def committed_blocks(folder: RunFolder, record: RunRecord) -> Iterator[ItemBlock
         A file with results is missing, or was changed.
     """
     with closing(BlockReader(folder, record)) as reader:
-        reader.note(JournalReader(folder.journal).read())
+        reader.note_all(JournalReader(folder.journal).read())
         plan = Plan(folder, record)
         for result in reader.results:
             block = reader.read(result)
@@ -56,6 +56,7 @@ class BlockReader:
 
     def __init__(self, folder: RunFolder, record: RunRecord) -> None:
         self.results = Results()
+        self._is_whole = False
         self._folder, self._record = folder, record
         self._parts: dict[int, IO[bytes] | None] = {}
         self._final: IO[bytes] | None = None
@@ -66,6 +67,11 @@ class BlockReader:
         """Add the results of events."""
         for event in events:
             self.results.note(event)
+
+    def note_all(self, events: Iterable[Event]) -> None:
+        """Add the results of all events of the journal."""
+        self.note(events)
+        self._is_whole = True
 
     def read(self, result: Result) -> Block | None:
         """Return the block of a result; None if it has no values.
@@ -114,14 +120,15 @@ class BlockReader:
         return self._final
 
     def _offsets_in_final(self) -> dict[tuple[int, int], int]:
-        results = Results()
-        for event in JournalReader(self._folder.journal).read():
-            results.note(event)
+        results = self.results if self._is_whole else results_of(self._events())
         offsets, offset = {}, 0
         for result in results:
             offsets[result.mini_batch, result.first] = offset
             offset += results.place(result)[2]
         return offsets
+
+    def _events(self) -> Iterator[Event]:
+        return JournalReader(self._folder.journal).read()
 
     def close(self) -> None:
         """Close the files."""

@@ -145,6 +145,8 @@ def _chosen(result: Any, kept: list[int]) -> Any:
         return result.iloc[kept]
     if type(result).__name__ == "ndarray":
         return result[kept]
+    if hasattr(result, "to_pylist"):  # an Arrow table
+        return result.take(kept)
     elements = list(result)
     return [elements[k] for k in kept]
 

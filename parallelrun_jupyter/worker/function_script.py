@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from .failures import BadResult
+from .failures import BadResult, line_of
 from .output.objects import is_arrow
 from .output.results import counted
 
@@ -73,7 +73,6 @@ class _Caller:
     ) -> None:
         self._functions = functions
         self._function = functions["function"]
-        self._name = name_of(self._function)
         self._call = call
         self._context_name = context_name
         self._is_made = is_made
@@ -94,8 +93,9 @@ class _Caller:
             function = partial(function, **{self._context_name: context})
         if self._call == BATCH:
             result = function(mini_batch)
+            items = len(mini_batch)
             return _batch_result(
-                result, len(mini_batch), self._name, keeps_objects=self._keeps_objects
+                result, items, self._functions["function"], keeps_objects=self._keeps_objects
             )
         if self._call == KEYWORDS:
             function = _with_keywords(function)
@@ -155,7 +155,7 @@ def single_items(mini_batch: Any) -> Iterator[Any]:
     return iter(mini_batch)
 
 
-def _batch_result(result: Any, items: int, name: str, *, keeps_objects: bool) -> Any:
+def _batch_result(result: Any, items: int, function: Any, *, keeps_objects: bool) -> Any:
     """Return the result of a function of a mini-batch: one element for each item, or a table.
 
     Raises
@@ -163,26 +163,29 @@ def _batch_result(result: Any, items: int, name: str, *, keeps_objects: bool) ->
     BadResult
         It is neither.
     """
+    kind, name, place = "wrong_result", name_of(function), line_of(function)
     try:
         result = counted(result)
     except BadResult as error:
-        raise BadResult(error.kind, str(error).replace("run()", name + "()", 1)) from None
+        message = str(error).replace("run()", name + "()", 1)
+        raise BadResult(error.kind, message, place) from None
     if hasattr(result, "iter_rows"):
-        raise BadResult(
-            "wrong_result",
-            "%s() returned a DataFrame of %s; return a list, array, DataFrame of pandas or Arrow table, "
-            "such as its to_arrow()" % (name, type(result).__module__.partition(".")[0]),
+        package = type(result).__module__.partition(".")[0]
+        message = (
+            "%s() returned a DataFrame of %s; return a list, an array, a DataFrame of pandas, or an Arrow "
+            "table, such as its to_arrow()" % (name, package)
         )
+        raise BadResult(kind, message, place)
     rows = len(result)
     if rows == items or not keeps_objects:
         return result
     if hasattr(result, "iloc") or is_arrow(result):
         return WholeTable(result, items)
-    raise BadResult(
-        "wrong_result",
+    message = (
         "%s() returned %d results for %d items; expected one for each item, or a table (a DataFrame, a "
-        "Series), which may have any number of rows" % (name, rows, items),
+        "Series), which may have any number of rows" % (name, rows, items)
     )
+    raise BadResult(kind, message, place)
 
 
 class WholeTable:

@@ -229,7 +229,8 @@ def test_a_result_with_another_length_fails_and_names_the_function() -> None:
         return part[1:]
 
     with pytest.raises(
-        RunFailedError, match=r"few\(\) returned 2 results for 3 items; expected one for each"
+        RunFailedError,
+        match=r"few\(\) returned 2 results for 3 items; expected one for each(?s:.*)raised at test_functions\.py:\d+ in few,",
     ):
         batched(few, range(3), mini_batch_rows=3, run_max_try=1)
 
@@ -270,6 +271,29 @@ def test_items_fail_alone_and_the_first_thing_shown_is_their_own_exception(rows:
     assert list(run.to_pandas()["result"]) == [x for x in expected if x is not None]
     assert [pair for pair in run.stream() if pair[0] != pair[1]] == []
     assert sorted(x for x, _ in run.stream(ordered=False)) == [x for x in expected if x is not None]
+
+
+def test_items_that_a_function_of_batches_fails_have_no_result() -> None:
+    def scored(part: Any, context: Any) -> Any:
+        for position, label in enumerate(part.index):
+            if label in {"r2", "r7"}:
+                context.fail(label, f"no score for {position}")
+        return part[["a"]] * 2
+
+    def as_arrow(part: Any, context: Any) -> Any:
+        import pyarrow as pa
+
+        return pa.Table.from_pandas(scored(part, context), preserve_index=False)
+
+    options: dict[str, Any] = {"mini_batch_rows": 5, "run_max_try": 1, "error_threshold": 2}
+    run = parallelrun.map_batches(scored, FRAME, **options)
+    assert end_of(run) == "Completed", run.snapshot()["reason"]
+    others = [k for k in range(10) if k not in {2, 7}]
+    pd.testing.assert_frame_equal(run.results(missing=None), (FRAME[["a"]] * 2).iloc[others])
+    pd.testing.assert_frame_equal(run.to_pandas(), (FRAME[["a"]] * 2).iloc[others])
+    of_arrow = parallelrun.map_batches(as_arrow, FRAME, **options)
+    assert end_of(of_arrow) == "Completed", of_arrow.snapshot()["reason"]
+    assert of_arrow.results(missing=None)["a"].to_pylist() == [2 * k for k in others]
 
 
 def test_a_failed_run_raises_the_exception_and_keeps_the_other_results() -> None:

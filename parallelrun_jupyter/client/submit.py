@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from ..config.compute import Compute, as_compute, node_counts
 from ..config.entry_function import is_entry
-from ..config.entry_script import check_script, imported_modules
+from ..config.entry_script import check_script
 from ..config.run_config import ParallelRunConfig
 from ..config.step import Dataset, Inputs, Output, ParallelRunStep
 from ..data.datasets.memory_dataset import MemoryDataset
 from ..data.storage.credentials import variables_for_driver
 from ..data.storage.object_store import ObjectStore
 from ..data.storage.storage import StorageSpec
-from ..engine.node.fork_server import CAN_FORK
 from ..environment import as_environment
 from ..errors import ConfigError, EntryScriptError, MissingExtraError, RunFolderError
 from ..files import write_atomically
@@ -44,6 +43,7 @@ from ..worker.failures import BadSettings
 from ..worker.output.formats import OBJECTS, PARQUET, TEXT
 from ..worker.output.results import SETTINGS_FILE, read_frame_options
 from .launcher import launch
+from .preload import has_other_python, preload_of, source_of
 from .run import Run
 from .script import Script, script_of_entry
 from .updates import check_update, modules_in, with_update
@@ -284,11 +284,7 @@ def _packed(script: Script, config: ParallelRunConfig, use: Mapping[str, Any]) -
         return {}
     from .by_value import pack_all  # cloudpickle takes a while to import
 
-    return pack_all(values, is_plain=_has_other_python(config))
-
-
-def _has_other_python(config: ParallelRunConfig) -> bool:
-    return as_environment(config.environment).python != sys.executable
+    return pack_all(values, is_plain=has_other_python(config))
 
 
 def _check_output_format(config: ParallelRunConfig) -> None:
@@ -302,7 +298,7 @@ def _check_output_format(config: ParallelRunConfig) -> None:
 
 def _check_syntax(script: Script, config: ParallelRunConfig) -> None:
     text = _text_of(script, config)
-    if not _has_other_python(config):
+    if not has_other_python(config):
         check_script(text, script.path.name)  # another Python version may have another syntax
 
 
@@ -361,8 +357,8 @@ def _make_record(step: ParallelRunStep, script: Script, target: Compute, name: s
             is_python_named=config.environment is not None,
             arguments=step.arguments,
             environment_variables={k: None if looks_secret(k) else v for k, v in variables.items()},
-            preload=_preload(script, config, target),
-            modules={} if source or script.call else modules_in(Path.cwd(), _source_of(script)),
+            preload=preload_of(script, config, target),
+            modules={} if source or script.call else modules_in(Path.cwd(), source_of(script)),
             logging_level=config.logging_level,
             call=script.call,
         ),
@@ -410,32 +406,6 @@ def _limits(config: ParallelRunConfig) -> RunLimits:
     limits["retry_on"] = list(config.retry_on or ())
     limits["no_retry_on"] = list(config.no_retry_on or ())
     return RunLimits(**limits)
-
-
-def _source_of(script: Script) -> str:
-    return script.text or script.path.read_text(encoding="utf-8-sig")
-
-
-def _preload(script: Script, config: ParallelRunConfig, target: Compute) -> list[str]:
-    """Return the modules to import once, in the fork server."""
-    can_fork = CAN_FORK and target.backend == "local"
-    if config.preload and not can_fork:
-        text = (
-            f"preload={config.preload!r} has no effect: workers are forked only on this machine, and "
-            "only on Linux; in this run each worker imports its own modules"
-        )
-        warnings.warn(text, stacklevel=5)
-        return []
-    if config.preload is None and script.call and can_fork and not _has_other_python(config):
-        return ["cloudpickle"]  # a warm fork server then starts a worker in some milliseconds
-    if config.preload != "auto":
-        return list(config.preload or ())
-    text = _source_of(script)
-    folders = {script.path.parent, script.source_directory, Path.cwd()} - {None}
-    siblings = [name for at in folders if at for name in os.listdir(at)]
-    own = {name.removesuffix(".py") for name in siblings}
-    others = [name for name in script.preload if name.partition(".")[0] not in own]
-    return list(dict.fromkeys([*imported_modules(text, siblings), *others]))
 
 
 def _puts_parts(step: ParallelRunStep, target: Compute) -> bool:

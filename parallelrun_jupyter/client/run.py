@@ -46,6 +46,8 @@ class Run:
 
         run.wait_for_completion(show_output=True)  # shows progress until the run ends
         run.to_pandas()                            # the rows that the script returned
+        run.results()                              # of map and map_batches: what the function returned
+        for item, result in run.stream(): ...      # the same, as they are committed
         run.failed_items()                         # one row for each failed item
         run.failures()                             # one row for each failed attempt
         run.try_one(17)                            # mini-batch 17 in this process; %debug works

@@ -179,6 +179,11 @@ def test_texts_are_short_and_never_raise() -> None:
     assert text_of(np.arange(1000)) == "array of shape (1000,): 0, 1, 2, 3, 4, 5, ..."
     assert text_of(pd.DataFrame({"a": [1]})) == "DataFrame of shape (1, 1)"
     assert text_of(Point(1, list(range(10**6)))) == "Point(x=1, y=[0, 1, 2, 3, 4, 5, ...])"
+    assert text_of({"b": 1, "a": [2]}) == "{'b': 1, 'a': [2]}"
+    assert text_of(dict.fromkeys(range(100), 0)).endswith("7: 0, ...}")
+    cycle: dict[int, Any] = {}
+    cycle.update(dict.fromkeys(range(8), cycle))
+    assert text_of(cycle).startswith("{0: {0: {")
     assert text_of("caf\udce9") == r"'caf\udce9'"
 
 

@@ -14,6 +14,7 @@ TEXT_CHARS = 120
 
 _SHOWN_NUMBERS = 6
 _SHOWN_FIELDS = 8
+_SCALARS = {str, int, float, bool, type(None)}
 _NUMBERS = {float, bool, type(None)}
 
 
@@ -49,11 +50,23 @@ def _text_of_other(value: Any) -> str:
     if kind is int:
         bits = value.bit_length()
         return repr(value) if bits < 8 * TEXT_CHARS else "int of %d bits" % bits
+    if kind is dict:
+        return _text_of_dict(value)
     shape = getattr(value, "shape", None)
     if isinstance(shape, tuple) and shape:  # an array, a tensor or a table
         return _text_of_array(value, shape)
     if hasattr(kind, "__dataclass_fields__") and hasattr(kind.__repr__, "__wrapped__"):
         return _text_of_fields(value)
+    import reprlib
+
+    return reprlib.repr(value)
+
+
+def _text_inside(value: Any) -> str:
+    """Return the text of a value inside another one; ``reprlib`` bounds the depth, also of cycles."""
+    kind = type(value)
+    if kind in _SCALARS or isinstance(getattr(value, "shape", None), tuple):
+        return text_of(value)
     import reprlib
 
     return reprlib.repr(value)
@@ -74,8 +87,19 @@ def _text_of_array(value: Any, shape: tuple[int, ...]) -> str:
 
 def _text_of_fields(value: Any) -> str:
     names = list(type(value).__dataclass_fields__)[:_SHOWN_FIELDS]
-    shown = ", ".join("%s=%s" % (name, text_of(getattr(value, name))) for name in names)
+    shown = ", ".join("%s=%s" % (name, _text_inside(getattr(value, name))) for name in names)
     return "%s(%s)" % (type(value).__qualname__, shown)
+
+
+def _text_of_dict(value: dict[Any, Any]) -> str:
+    """Return a dict in its own order, with its first keys; ``reprlib`` sorts them."""
+    parts = []
+    for key, inner in value.items():
+        if len(parts) == _SHOWN_FIELDS:
+            parts.append("...")
+            break
+        parts.append("%s: %s" % (_text_inside(key), _text_inside(inner)))
+    return "{%s}" % ", ".join(parts)
 
 
 def _plain(value: Any) -> str:

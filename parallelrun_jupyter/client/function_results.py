@@ -231,12 +231,12 @@ class _Found:
 
         places = list(zip(self._places, self._values, strict=True))
         are_default = all(_is_default(value.index) for value in self._values)
-        if index is None:
-            return pd.concat(self._values, ignore_index=are_default)
-        if all(len(value) == count for (_, count), value in places):
-            for (first, count), value in places:
-                if _is_default(value.index):
-                    value.index = index[first : first + count]
+        if index is None or not all(len(value) == count for (_, count), value in places):
+            joined = pd.concat(self._values, ignore_index=are_default)
+            return joined if index is None else _named(joined, self._spec)
+        for (first, count), value in places:
+            if _is_default(value.index):
+                value.index = index[first : first + count]
         return _named(pd.concat(self._values), self._spec)
 
     def _joined_arrays(self, missing: Any) -> Any:

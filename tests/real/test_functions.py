@@ -182,6 +182,15 @@ def test_batches_of_a_frame_are_joined_with_its_index() -> None:
     pd.testing.assert_frame_equal(own, pd.DataFrame({"n": [4, 4, 2]}, index=["r0", "r4", "r8"]))
 
 
+def test_sums_of_each_batch_are_numbered_anew() -> None:
+    sums = batched(
+        lambda part: part[["a"]].sum().to_frame("s").reset_index(drop=True),
+        FRAME,
+        mini_batch_rows=4,
+    )
+    pd.testing.assert_frame_equal(sums, pd.DataFrame({"s": [6, 22, 17]}))
+
+
 def test_map_over_a_frame_gives_dicts_and_a_series_with_its_index() -> None:
     frame = FRAME.set_index([FRAME.a % 2, FRAME.index])
     results = mapped(lambda row: f"{row['a']}{row['b']}", frame, mini_batch_size=4)

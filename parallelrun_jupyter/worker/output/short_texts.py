@@ -93,7 +93,7 @@ def _text_of_fields(value: Any) -> str:
 
 def _text_of_dict(value: dict[Any, Any]) -> str:
     """Return a dict in its own order, with its first keys; ``reprlib`` sorts them."""
-    parts = []
+    parts: list[str] = []
     for key, inner in value.items():
         if len(parts) == _SHOWN_FIELDS:
             parts.append("...")

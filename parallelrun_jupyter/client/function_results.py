@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -81,6 +82,7 @@ def results_frame(folder: RunFolder, record: RunRecord) -> Any:
     """
     import pandas as pd
 
+    check_objects(folder, record)
     found = _Found(folder, record, 0)
     joined = found.joined(_ABSENT)
     if hasattr(joined, "to_pylist"):
@@ -106,14 +108,22 @@ def results_frame(folder: RunFolder, record: RunRecord) -> Any:
 
 
 def check_objects(folder: RunFolder, record: RunRecord) -> None:
-    """Check that a run keeps results of any type.
+    """Check that a run keeps results of any type, and is of this user.
 
     Raises
     ------
     OutputError
-        It keeps rows, or nothing.
+        It keeps rows, or nothing; or its folder belongs to somebody else.
     """
     if record.output.format == OBJECTS and record.output.append_rows:
+        owner = os.stat(folder.path).st_uid
+        if owner != os.getuid():
+            msg = (
+                f"{folder.path} belongs to another user ({owner}): its results may be pickles, which can "
+                "run any code of theirs when they are read. If you trust them, copy the folder, and "
+                "attach to the copy."
+            )
+            raise OutputError(msg, folder.run_id)
         return
     if not record.output.append_rows:
         why = "output_action 'summary_only': it keeps no results. Leave output_action out to keep them."

@@ -494,6 +494,19 @@ def test_attached_runs_have_the_results() -> None:
         other.results()
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder away")
+def test_pickles_of_other_users_are_not_read() -> None:
+    run = started(picky, range(3))
+    assert end_of(run) == "Completed"
+    os.chown(run.folder.path, 12345, -1)
+    for read in (run.results, run.stream, run.to_pandas):
+        with pytest.raises(
+            OutputError, match=r"belongs to another user \(12345\).*copy the folder"
+        ):
+            read()
+    os.chown(run.folder.path, 0, -1)
+
+
 WRONG: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: started(picky, range(3), process_count=2), ConfigError, r"map\(\) has no setting 'process_count'. Did you mean"),
     (lambda: started(picky, range(3), update=True), ConfigError, r"map\(\) has no setting 'update': results of any type"),

@@ -33,6 +33,7 @@ EXCEPTION_EDGES = {
     "engine/driver.py",  # the driver's top: the journal has whatever it is
     "backends/dask/__init__.py",  # calls a cluster's class for the thread that waits for it
     "backends/dask/cluster.py",  # the cluster's own package, which may raise anything
+    "data/memory_files.py",  # the user's own values, whose pickling may raise anything
     "backends/dask/node.py",  # a node's top: its driver is told whatever it is
 }
 """Beside the worker, around the user's code, the only places that catch Exception."""
@@ -156,6 +157,7 @@ OLD_STDLIB = frozenset(
         "logging",
         "mmap",
         "os",
+        "pickle",
         "re",
         "runpy",
         "shutil",
@@ -175,6 +177,7 @@ OLD_STDLIB = frozenset(
 
 FOR_TABLES = {
     "azureml/data.py": {"pandas"},
+    "memory_items.py": {"numpy", "pandas", "pyarrow"},
     "output/arrow_tables.py": {"pyarrow"},
     "output/column_notes.py": {"pandas"},
     "output/formats.py": {"pandas"},

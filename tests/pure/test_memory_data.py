@@ -339,6 +339,25 @@ def test_changes_of_a_part_stay_in_the_process(
     assert Path(spec["path"]).read_bytes() == before
 
 
+def test_changes_of_a_part_do_not_reach_others_of_its_block(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"a": np.arange(50.0), "s": ["x"] * 50}, index=list(range(50)))
+    nested = pd.DataFrame({"a": [[n] for n in range(50)]})
+    for number, values in enumerate((frame, nested)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        lines = lines_of(stored(folder, values, 5))
+        assert len({tuple(line.table["at"]) for line in lines}) == 1, "they share a block"
+        for line in lines:
+            part = load_memory(line)
+            if values is nested:
+                part["a"].iloc[0].append("changed")
+            part.iloc[0, 0] = -1.0
+            part.index = pd.Index(["changed"] * 5)
+        for line in lines:
+            first, end = line.ranges[0]
+            pd.testing.assert_frame_equal(load_memory(line), values.iloc[first:end])
+
+
 def test_series(tmp_path: Path) -> None:
     series = pd.Series(range(10), index=list("abcdefghij"), name=("a", 2))
     parts = parts_of(tmp_path, series, 3)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from IPython.core.interactiveshell import InteractiveShell
 import parallelrun_jupyter as parallelrun
 from parallelrun_jupyter import MemoryDataset, ParallelRunConfig, Run, grid, submit
 from parallelrun_jupyter.backends.dask.node import DaskNode, DataFile, NodeSpec
+from parallelrun_jupyter.commands.magics import complete
 from parallelrun_jupyter.data.memory_digest import digest_path
 from parallelrun_jupyter.errors import ConfigError, InputError, RunFolderError
 from parallelrun_jupyter.runs.failed_items import failed_items
@@ -362,3 +364,25 @@ def test_a_node_sees_files_of_the_same_size_and_time_only(tmp_path: Path) -> Non
     assert not sees(DataFile("0.data", 6, status.st_mtime_ns + 1), "time")
     assert not sees(DataFile("0.data", 7, status.st_mtime_ns), "size")
     assert not sees(DataFile("1.data", 6, status.st_mtime_ns), "name")
+
+
+def test_tab_completes_variables(shell: InteractiveShell) -> None:  # noqa: F811 - the fixture
+    shell.user_ns["words_frame"] = pd.DataFrame({"word": ["a"]})
+    shell.user_ns["words_list"] = ["a"]
+    shell.user_ns["words_text"] = "a"
+    shell.user_ns["words_number"] = 3
+    event = SimpleNamespace(
+        line="%%parallelrun --input wor",
+        text_until_cursor="%%parallelrun --input wor",
+        symbol="words_",
+    )
+    assert complete(shell, event) == ["words_frame", "words_list"]
+    for name in ("words_frame", "words_list", "words_text", "words_number"):
+        shell.user_ns.pop(name)
+
+
+def test_a_variable_that_is_no_data(shell: InteractiveShell) -> None:  # noqa: F811 - the fixture
+    shell.user_ns["mapping"] = {"a": 1}
+    with pytest.raises(UsageError, match="the variable of that name is a dict, not a dataset"):
+        cell(shell, "--input mapping")
+    shell.user_ns.pop("mapping")

@@ -155,7 +155,7 @@ def test_what_does_not_fit_is_said_at_submit(tmp_path: Path, home: Path) -> None
             ConfigError,
             "inputs contains files and variables of the notebook; a run's",
         ),
-        ({"a": 1}, InputError, "contains a value of the type dict"),
+        ({"a": 1}, InputError, "inputs is {'a': 1}, of the type dict; .* Here: a mapping has keys"),
         (frame[:0], InputError, "is empty; give at least one item"),
         (iter([]), InputError, "given is empty; give at least one item"),
     ]

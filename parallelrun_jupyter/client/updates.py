@@ -131,6 +131,8 @@ def _differences(record: RunRecord, other: RunRecord) -> Iterator[str]:
         "its partition_keys": (_keys(record), _keys(other)),
     }
     yield from (name for name, (one, two) in pairs.items() if one != two)
+    if other.has_variables:
+        yield "its inputs, which are variables"
 
 
 def _other_differences(folder: RunFolder, earlier: RunFolder) -> list[str]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from ..data.batching import BatchSpec
 from ..data.datasets.file_dataset import FileDataset, is_several
 from ..data.datasets.inputs import open_path
-from ..data.datasets.memory_dataset import MemoryDataset, container_of
+from ..data.datasets.memory_dataset import MemoryDataset, container_of, refused
 from ..data.datasets.tabular_dataset import TabularDataset
 from ..data.partitions.path_format import check_keys
 from ..data.storage.datastores import DataPath, Datastore, place_of
@@ -257,6 +258,8 @@ def _as_dataset(value: Any, parameter: str) -> Dataset:
         return FileDataset(value)
     if parameter == "inputs" and not isinstance(value, list | tuple) and container_of(value):
         return MemoryDataset(value)
+    if parameter == "inputs" and isinstance(value, Mapping | AbstractSet):
+        raise refused(value, "inputs is")
     msg = (
         f"{parameter} contains a value of the type {type(value).__name__}; expected a FileDataset, "
         "a TabularDataset, a path or a glob. Write, for example, "

@@ -117,8 +117,13 @@ class BlockWriter:
 
     def add(self, block: Pickled, items: int) -> None:
         """Write a block with a number of items."""
-        views = [buffer.raw() for buffer in block.buffers]
         start = self._at
+        if not block.buffers:
+            size = HEAD.size + len(block.data)
+            self._write(HEAD.pack(size, 0, len(block.data)) + block.data)
+            self._end_block(items)
+            return
+        views = [buffer.raw() for buffer in block.buffers]
         head = start + HEAD.size + len(views) * BUFFER.size + len(block.data)
         places, new, end = self._placed(views, head)
         self._write(HEAD.pack(end - start, len(views), len(block.data)))
@@ -128,6 +133,9 @@ class BlockWriter:
         for view in new:
             self._write(bytes(-self._at % ALIGNMENT))
             self._write(view)
+        self._end_block(items)
+
+    def _end_block(self, items: int) -> None:
         self._firsts.append(self.count + items)
         self._starts.append(self._at)
 

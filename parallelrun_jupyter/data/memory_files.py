@@ -74,16 +74,22 @@ def write_unsized(
 
 
 def _pickled(block: Any, first: int, name_of: NameOf) -> Pickled:
+    pickled = _pickled_or_error(block)
+    if isinstance(pickled, Pickled):
+        return pickled
+    for number in range(len(block)):
+        one = block.iloc[[number]] if hasattr(block, "iloc") else block[number : number + 1]
+        exact = _pickled_or_error(one)
+        if isinstance(exact, Exception):
+            raise _unwritten(name_of(first + number), _only(one), exact) from exact
+    raise _unwritten(name_of(first), block, pickled) from pickled
+
+
+def _pickled_or_error(value: Any) -> Pickled | Exception:
     try:
-        return Pickled(block)
-    except Exception as error:  # of a value's own methods
-        for number in range(len(block)):
-            one = block.iloc[[number]] if hasattr(block, "iloc") else block[number : number + 1]
-            try:
-                Pickled(one)
-            except Exception as exact:
-                raise _unwritten(name_of(first + number), _only(one), exact) from None
-        raise _unwritten(name_of(first), block, error) from None
+        return Pickled(value)
+    except Exception as error:  # of the values' own methods
+        return error
 
 
 def _only(one: Any) -> Any:
@@ -106,10 +112,9 @@ def write_parts(values: Any, rows: int, path: Path, name_of: NameOf) -> Stored:
     chunk = chunk_rows(rows, memory_bytes(values) / len(values))
     shared: list[pickle.PickleBuffer] = []
     if chunk < len(values):
-        try:
-            shared = Pickled(sliced[:0]).buffers
-        except Exception:  # of the user's own types; the error of a part has its place
-            shared = []
+        without_rows = _pickled_or_error(sliced[:0])
+        if isinstance(without_rows, Pickled):  # else the error of a part names its row
+            shared = without_rows.buffers
     with BlockWriter(path, shared) as blocks:
         for start in range(0, len(values), chunk):
             part = sliced[start : start + chunk]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from array import array
 from itertools import accumulate
 from pathlib import Path
@@ -15,6 +16,8 @@ _MOST_OTHERS = 200_000
 """Labels other than numbers and text take 2 us each; rows of larger tables are named by position."""
 
 _LABEL_CHARS = 60
+_REPR = reprlib.Repr()
+_REPR.maxstring = _REPR.maxother = _LABEL_CHARS
 
 
 def write_labels(index: Any, path: Path) -> bool:
@@ -50,8 +53,5 @@ def _labels(index: Any) -> tuple[str, Any]:
 
 
 def _text(label: Any) -> str:
-    try:
-        text = repr(label)
-    except Exception as error:  # the user's own __repr__
-        text = f"<{type(label).__name__}: {type(error).__name__}>"
+    text = repr(label) if type(label) is str else _REPR.repr(label)
     return visible(text if len(text) <= _LABEL_CHARS else f"{text[:_LABEL_CHARS]}...")

@@ -20,7 +20,7 @@ import zlib
 from typing import TYPE_CHECKING, Any
 
 from ..worker.failures import BadInput
-from ..worker.memory_items import is_memory, load_memory
+from ..worker.memory_items import PARTS, PICKLES, is_memory, load_memory, path_of
 from ..worker.plan_line import PlanLine
 from ..worker.tables.reader import load_table
 
@@ -177,6 +177,8 @@ def _of_variable(line: PlanLine) -> dict[str, Any]:
     """Return the outcome for an item of a variable: its columns, or its text."""
     if line.ranges[0][1] - line.ranges[0][0] > _TABLE_ROWS:
         return {"outcome": "large"}
+    if line.table["form"] in {PICKLES, PARTS} and os.stat(path_of(line)).st_uid != os.getuid():
+        return {"outcome": "unreadable", "detail": "another user wrote its values"}
     items = load_memory(line)
     if hasattr(items, "to_pylist"):  # an Arrow table
         return _columns(list(items.to_pylist()[0].items()))

@@ -26,6 +26,9 @@ PICKLES, PARTS, ARRAY, ARROW = "pickles", "parts", "npy", "arrow"
 _open_files: dict[str, Any] = {}
 """What is read once of a file, by path: the header of an array, the mapped Arrow file."""
 
+_last_part: dict[tuple[str, int], Any] = {}
+"""The block that was read last, if mini-batches share it: the next one is probably in it, too."""
+
 
 def is_memory(line: PlanLine) -> bool:
     """Return whether the items of a plan line come from a variable."""
@@ -105,12 +108,26 @@ def _read_part(path: str, range_: list[int], table: dict[str, Any]) -> Any:
     from .memory_blocks import read_blocks
 
     start, end, first = table["at"]
-    part = next(iter(read_blocks(path, start, end)))
-    if len(part) == range_[1] - range_[0]:
-        return part
+    key = (path, start)
+    part = _last_part.get(key)
+    if part is None:
+        part = next(iter(read_blocks(path, start, end)))
+        if len(part) == range_[1] - range_[0]:
+            return part
+        _last_part.clear()
+        if not _has_objects(part):
+            _last_part[key] = part
     sliced = part.iloc if hasattr(part, "iloc") else part
     # A copy: the part is in a block with the items of other mini-batches.
     return sliced[range_[0] - first : range_[1] - first].copy()
+
+
+def _has_objects(part: Any) -> bool:
+    """Return whether a copy of a part shares objects with it, which a script may change."""
+    dtypes = part.dtypes if hasattr(part, "columns") else [part.dtype]
+    return any(str(dtype) == "object" for dtype in dtypes) or getattr(
+        getattr(part, "dtype", None), "hasobject", False
+    )
 
 
 def _read_array(path: str, range_: list[int], _: dict[str, Any]) -> Any:

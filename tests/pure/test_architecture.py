@@ -34,6 +34,7 @@ EXCEPTION_EDGES = {
     "backends/dask/__init__.py",  # calls a cluster's class for the thread that waits for it
     "backends/dask/cluster.py",  # the cluster's own package, which may raise anything
     "client/by_value.py",  # the user's own objects, whose pickling may raise anything
+    "data/memory_files.py",  # the user's own values, whose pickling may raise anything
     "backends/dask/node.py",  # a node's top: its driver is told whatever it is
 }
 """Beside the worker, around the user's code, the only places that catch Exception."""
@@ -180,6 +181,7 @@ OLD_STDLIB = frozenset(
 
 FOR_TABLES = {
     "azureml/data.py": {"pandas"},
+    "memory_items.py": {"numpy", "pandas", "pyarrow"},
     "output/arrow_tables.py": {"pyarrow"},
     "output/column_notes.py": {"pandas"},
     "output/formats.py": {"pandas"},

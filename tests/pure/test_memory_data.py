@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import pickle
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -194,12 +196,12 @@ def test_arrays_of_other_kinds(tmp_path: Path) -> None:
     masked = np.ma.masked_array(np.arange(10.0), np.arange(10) % 3 == 0)
     parts = parts_of(tmp_path, masked, 3)
     assert all(type(part) is type(masked) for part in parts)
-    np.ma.allequal(np.ma.concatenate(parts), masked)
-    assert np.array_equal(np.ma.concatenate(parts).mask, masked.mask)
+    assert [row for part in parts for row in part.tolist()] == masked.tolist()
 
     mapped = np.memmap(tmp_path / "array", np.int16, "w+", shape=(10, 2))
     mapped[:] = np.arange(20).reshape(10, 2)
-    parts = parts_of(tmp_path / "m", mapped, 4) if (tmp_path / "m").mkdir() is None else []
+    (tmp_path / "m").mkdir()
+    parts = parts_of(tmp_path / "m", mapped, 4)
     assert np.array_equal(np.concatenate(parts), mapped)
     assert type(parts[0]) is np.ndarray
 
@@ -264,7 +266,7 @@ def _indexes(count: int) -> st.SearchStrategy[Any]:
 def frames(draw: st.DrawFn) -> pd.DataFrame:
     count = draw(st.integers(1, 12))
     series = draw(st.lists(_columns(count), max_size=4))
-    frame = pd.concat(series, axis=1) if series else pd.DataFrame(index=range(count))
+    frame: pd.DataFrame = pd.concat(series, axis=1) if series else pd.DataFrame(index=range(count))
     names = st.one_of(
         st.text(max_size=3),
         st.integers(0, 3),
@@ -335,6 +337,25 @@ def test_changes_of_a_part_stay_in_the_process(
             load_memory(line), frame.iloc[line.ranges[0][0] : line.ranges[0][1]]
         )
     assert Path(spec["path"]).read_bytes() == before
+
+
+def test_changes_of_a_part_do_not_reach_others_of_its_block(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"a": np.arange(50.0), "s": ["x"] * 50}, index=list(range(50)))
+    nested = pd.DataFrame({"a": [[n] for n in range(50)]})
+    for number, values in enumerate((frame, nested)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        lines = lines_of(stored(folder, values, 5))
+        assert len({tuple(line.table["at"]) for line in lines}) == 1, "they share a block"
+        for line in lines:
+            part = load_memory(line)
+            if values is nested:
+                part["a"].iloc[0].append("changed")
+            part.iloc[0, 0] = -1.0
+            part.index = pd.Index(["changed"] * 5)
+        for line in lines:
+            first, end = line.ranges[0]
+            pd.testing.assert_frame_equal(load_memory(line), values.iloc[first:end])
 
 
 def test_series(tmp_path: Path) -> None:
@@ -480,3 +501,62 @@ def test_values_of_a_newer_python_are_a_clear_failure(tmp_path: Path) -> None:
     )
     with pytest.raises(BadInput, match=expected):
         load_memory(line)
+
+
+def test_without_pyarrow(tmp_path: Path) -> None:
+    program = """
+import sys
+sys.modules["pyarrow"] = None
+from pathlib import Path
+import numpy as np
+import pandas as pd
+from parallelrun_jupyter.data.batching import BatchSpec
+from parallelrun_jupyter.data.datasets.memory_dataset import MemoryDataset, StoredDataset
+
+frame = pd.DataFrame({"a": ["x", None, "z"], "b": [1.5, None, 2], "c": pd.Categorical(list("pqp"))})
+frame.index = pd.Index(list("klm"))
+for number, is_portable in enumerate((False, True)):
+    dataset = MemoryDataset(frame)
+    dataset.store(Path(sys.argv[1]) / "data", number, 2, is_portable=is_portable)
+    parts = list(StoredDataset(dataset.spec()).parts())
+    assert [len(part) for part in parts] == [2, 1]
+    pd.testing.assert_frame_equal(pd.concat(parts), frame)
+for values in ([1, "a"], np.arange(4), frame["a"]):
+    dataset = MemoryDataset(values)
+    dataset.store(Path(sys.argv[1]) / "data", 0, 2)
+    assert len(next(StoredDataset(dataset.spec()).parts())) == 2
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True
+    )
+    assert not done.returncode, done.stderr
+
+
+def test_a_large_frame_is_written_without_a_copy_of_it(tmp_path: Path) -> None:
+    program = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+import pandas as pd
+from parallelrun_jupyter.data.datasets.memory_dataset import MemoryDataset
+
+frame = pd.DataFrame(np.random.default_rng(0).random((2_000_000, 16)))
+frame = frame if sys.argv[2] == "rows" else frame.copy()
+MemoryDataset(frame[:10]).store(Path(sys.argv[1]) / "small", 0, 0)  # what it imports
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+MemoryDataset(frame).store(Path(sys.argv[1]) / "data", 0, 0)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+"""
+    for layout in ("rows", "columns"):
+        folder = tmp_path / layout
+        folder.mkdir()
+        done = subprocess.run(
+            [sys.executable, "-c", program, str(folder), layout],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert float(done.stdout) < 0.1 * 256, "megabytes, beside the 256 of the frame"
+        data = folder / "data" / "0.data"
+        assert data.stat().st_size < 1.01 * 256e6
+        data.unlink()  # later tests need the room

@@ -117,13 +117,28 @@ class DaskNode:
         return False
 
     async def load_data(self, name: str, piece: bytes) -> None:
-        """Append a piece of one of those files."""
+        """Append a piece of one of those files.
+
+        Raises
+        ------
+        ConfigError
+            It cannot be written on this machine.
+        """
+        path = RunFolder(self._scratch).data / name
 
         def write() -> None:
-            with open(RunFolder(self._scratch).data / name, "ab") as file:
+            with open(path, "ab") as file:
                 file.write(piece)
 
-        await asyncio.to_thread(write)
+        try:
+            await asyncio.to_thread(write)
+        except OSError as error:
+            msg = (
+                f"the values of the run's input cannot be written to {path} on "
+                f"{socket.gethostname()} ({error.strerror}); give its Dask worker a "
+                "--local-directory with more room, or put the run folder where it can be seen."
+            )
+            raise ConfigError(msg) from error
 
     async def begin(self, spec: NodeSpec) -> str:
         """Start the workers; return a description of this node's location, for display.

@@ -73,7 +73,7 @@ class NodeClient:
         ConfigError
             The node cannot run there.
         OSError, RuntimeError, asyncio.TimeoutError
-            The Dask worker is lost, or the values of a variable do not fit on its disk.
+            The Dask worker is lost.
         """
         self._future = self._client.submit(
             DaskNode, self.name, actor=True, key=self._key, workers=[self.address],

@@ -328,13 +328,16 @@ class StoredDataset:
         has_blocks = spec["form"] in {PICKLES, PARTS}
         firsts, starts = read_offsets(spec["path"]) if has_blocks else ((), ())
         file: tuple[str, int, Any] = spec["name"], spec["size_bytes"], None
+        text = json.dumps(table, separators=(",", ":"))
         for first in range(0, count, rows):
             end = min(first + rows, count)
+            at = ""
             if has_blocks:
                 block = bisect_right(firsts, first) - 1
-                table["at"] = [starts[block], starts[bisect_left(firsts, end)], firsts[block]]
-            text = json.dumps(table, separators=(",", ":"))
-            yield table_line(number, file, (first, end, end - first), text), end - first
+                until = starts[bisect_left(firsts, end)]
+                at = f',"at":[{starts[block]},{until},{firsts[block]}]'
+            line = table_line(number, file, (first, end, end - first), f"{text[:-1]}{at}}}")
+            yield line, end - first
 
     def parts(self) -> Iterator[Any]:
         """Yield the values of each mini-batch; of large ones only what is used is read."""

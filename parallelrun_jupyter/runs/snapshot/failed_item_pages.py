@@ -29,10 +29,9 @@ _SEARCHED_BYTES = 1 << 30
 
 
 class FailedItemRow(TypedDict):
-    """An item that failed for good.
+    """An item that failed for good. ``name`` is its path, or that of the table that it is a row of.
 
-    ``name`` is its path, that of the table that it is a row of, or an expression for an item of a
-    variable. ``position`` is its place in the mini-batch, from 0.
+    For an item of a variable, ``name`` is an expression, such as ``texts[17]``. ``position`` is its place in the mini-batch, from 0.
     """
 
     mini_batch: int

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from .version import __version__
 
 if TYPE_CHECKING:
+    from .client.functions import map, map_batches  # noqa: A004 - the name that people know
     from .client.run import Run
     from .client.submit import submit
     from .config.compute import LocalCompute, name_compute
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from .config.run_config import ParallelRunConfig
     from .config.step import ParallelRunStep
     from .data.datasets.file_dataset import FileDataset
+    from .data.datasets.grid import grid
+    from .data.datasets.memory_dataset import MemoryDataset
     from .data.datasets.tabular_dataset import TabularDataset
     from .data.storage.credentials import EnvironmentVariable, Keyring
     from .data.storage.datastores import Datastore
@@ -45,6 +48,7 @@ _HOMES = {
     "FileDataset": "data.datasets.file_dataset",
     "Keyring": "data.storage.credentials",
     "LocalCompute": "config.compute",
+    "MemoryDataset": "data.datasets.memory_dataset",
     "ParallelRunConfig": "config.run_config",
     "ParallelRunError": "errors",
     "ParallelRunStep": "config.step",
@@ -53,6 +57,9 @@ _HOMES = {
     "RunDetails": "notebook.run_details",
     "TabularDataset": "data.datasets.tabular_dataset",
     "entry": "config.entry_function",
+    "grid": "data.datasets.grid",
+    "map": "client.functions",
+    "map_batches": "client.functions",
     "name_compute": "config.compute",
     "submit": "client.submit",
 }
@@ -65,6 +72,7 @@ __all__ = [
     "FileDataset",
     "Keyring",
     "LocalCompute",
+    "MemoryDataset",
     "ParallelRunConfig",
     "ParallelRunError",
     "ParallelRunStep",
@@ -74,6 +82,9 @@ __all__ = [
     "TabularDataset",
     "__version__",
     "entry",
+    "grid",
+    "map",
+    "map_batches",
     "name_compute",
     "submit",
 ]

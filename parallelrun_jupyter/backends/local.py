@@ -19,6 +19,7 @@ from ..engine.scheduling.signals import Piece, Signal
 from ..machine import thread_caps, visible_gpus
 from ..runs.run_folder import RunFolder
 from ..runs.run_record import RunRecord
+from ..worker.memory_items import FOLDER_VARIABLE
 from ..worker.uses import NOTEBOOK_ROOT
 
 
@@ -230,6 +231,8 @@ def worker_spec(folder: RunFolder, record: RunRecord, environ: Mapping[str, str]
     folder.make_script_output(record)
     output_dir = folder.script_output(record)
     variables["AZUREML_BI_OUTPUT_PATH"] = output_dir
+    if record.has_variables:
+        variables[FOLDER_VARIABLE] = str(folder.data)
     snapshot = str(folder.script)
     script = record.script.path_in(snapshot)
     return WorkerSpec(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import Remedy, RunFailedError
 from ..formatting import plural
-from ..runs.failed_items import FailedItem
+from ..runs.failed_items import FailedItem, failed_items
 from ..runs.journal.events import AttemptFailed, Event, ItemsFailed
 from ..runs.journal.failure_groups import FailureGroup, costliest_first
 from ..runs.run_record import RunRecord
@@ -120,12 +120,24 @@ def failure_of(follower: Follower, last: Snapshot) -> RunFailedError:
     if state.traceback:
         heads.append(state.traceback.rstrip())
     items = f"{plural(state.items_failed, 'item')} failed" if state.items_failed else ""
+    if items and follower.record.script.call and heads:
+        first = next(failed_items(follower.folder), None)
+        if first is not None and first.item is not None:
+            heads.append(f"the first item that failed: {text.plain(first.item)}")
     reason = last["reason"]
     if items and not reason.startswith(items):
         reason = f"{reason}; {items}"
     message = "\n".join([*heads, f"run {last['run_id']} failed: {reason}."])
     remedy = [Remedy.FAILED_ITEMS] if items else []
     return RunFailedError(message, last["run_id"], remedy=[*remedy, Remedy.FAILURES, Remedy.LOGS])
+
+
+def first_failure(follower: Follower) -> str:
+    """Return the error of the costliest group of failures and the line that raised it, in one line."""
+    groups = [group for group in follower.state.groups.values() if group.items_lost]
+    for group in costliest_first(groups)[:1]:
+        return f"{group.group}: {text.plain(group.message)}"
+    return ""
 
 
 def group_text(record: RunRecord, group: FailureGroup, end: str = "") -> str:

@@ -18,6 +18,8 @@ from ..runs.output.stored_parts import ordered_parts, read_spliced
 from ..runs.run_folder import RunFolder
 from ..runs.run_record import RunRecord
 from ..runs.snapshot.snapshot import Snapshot
+from ..worker.output.formats import OBJECTS
+from .function_results import results_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,6 +52,9 @@ def read_frame(folder: RunFolder, record: RunRecord, snapshot: Snapshot) -> pd.D
             f"all{source}",
             stacklevel=3,
         )
+    if record.output.format == OBJECTS:
+        frame: pd.DataFrame = results_frame(folder, record)
+        return frame
     if record.output.in_parts:
         return _frame_of_parts(folder, record, is_published=bool(output))
     if not output:

@@ -7,13 +7,15 @@ import os
 import shutil
 import time
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..config.compute import Compute, as_compute, node_counts
 from ..config.entry_script import check_script
+from ..data.datasets.memory_dataset import StoredDataset
 from ..data.storage.credentials import variables_for_driver
 from ..data.storage.storage import StorageSpec
 from ..errors import (
@@ -40,7 +42,14 @@ from ..runs.run_folder import RunFolder
 from ..runs.run_record import RunRecord
 from ..runs.snapshot.follower import Follower
 from ..runs.snapshot.snapshot import Snapshot, is_shown_as, short_results_exceed
+from ..worker.function_script import KEYWORDS
+from ..worker.output.formats import OBJECTS
+from .function_calls import Functions, script_of
 from .launcher import end_leftovers, launch
+from .script import Script
+
+if TYPE_CHECKING:
+    from .by_value import Packed
 
 _START_LIMIT_S = 20.0
 _POLL_S = 0.02
@@ -59,6 +68,7 @@ def resume_run(
     entry_script: str | os.PathLike[str] | None,
     compute: object = None,
     group: str | None = None,
+    functions: Functions | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> None:
     """Launch a new driver for a run that has ended, and wait until it runs.
@@ -75,6 +85,8 @@ def resume_run(
         Where to continue; None for the compute used before.
     group
         Run only the items that failed in this group, named as in a snapshot; None for all.
+    functions
+        The corrected functions of a run of `map` or `map_batches`.
     environ
         Environment variables. Secrets are read from here: the run's folder holds only their names.
 
@@ -105,7 +117,7 @@ def resume_run(
             follower,
             snapshot,
             failed_only=failed_only,
-            entry_script=entry_script,
+            correct=_correction(follower.record, entry_script, functions),
             compute=compute,
             group=group,
             environ=environ,
@@ -117,14 +129,14 @@ def _resume(
     snapshot: Snapshot,
     *,
     failed_only: bool,
-    entry_script: str | os.PathLike[str] | None,
+    correct: Callable[[RunFolder], _Corrected] | None,
     compute: object,
     group: str | None,
     environ: Mapping[str, str],
 ) -> None:
     """Check the request, and start a driver for it."""
     folder, record = follower.folder, follower.record
-    if entry_script is not None and follower.state.is_all_done and not snapshot["items_failed"]:
+    if correct is not None and follower.state.is_all_done and not snapshot["items_failed"]:
         warnings.warn(
             f"run {folder.run_id} is Completed and nothing in it failed: the corrected script has "
             "nothing to run. Submit it as a new run to process all inputs with it.",
@@ -146,7 +158,7 @@ def _resume(
     variables = variables_for_driver(references, environ)
     folder.make_script_output(record)
     end_leftovers(folder)
-    script = _replace_script(folder, record, Path(entry_script)) if entry_script else None
+    script = correct(folder) if correct else None
     request = ResumeRequest(
         failed_only=failed_only,
         group=group,
@@ -160,7 +172,7 @@ def _resume(
 def _launch(
     follower: Follower,
     request: ResumeRequest,
-    script: _CorrectedScript | None,
+    script: _Corrected | None,
     variables: Mapping[str, str],
 ) -> None:
     """Start a driver with a request; if it refuses, restore the previous request and script."""
@@ -305,19 +317,75 @@ def _failed_group(state: RunState, name: str, run_id: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _CorrectedScript:
-    """A corrected entry script that has replaced the run's, and the copy of the earlier one."""
+class _Corrected:
+    """A corrected entry script that has replaced the run's.
 
-    target: Path
-    before: Path
+    ``before`` has the copy of each file or folder that was replaced.
+    """
+
+    before: Mapping[Path, Path]
     digest: str
 
     def restore(self) -> None:
         """Restore the earlier script."""
-        os.replace(self.before, self.target)
+        for target, before in self.before.items():
+            if target.is_dir():
+                shutil.rmtree(target)
+            os.replace(before, target)
 
 
-def _replace_script(folder: RunFolder, record: RunRecord, path: Path) -> _CorrectedScript:
+def _correction(
+    record: RunRecord,
+    entry_script: str | os.PathLike[str] | None,
+    functions: Functions | None,
+) -> Callable[[RunFolder], _Corrected] | None:
+    """Return how to replace the script of a run; None if it is kept.
+
+    Raises
+    ------
+    ConfigError
+        The correction is not of the kind of the run's script, or the function cannot be called so.
+    """
+    if entry_script is not None and record.script.call:
+        msg = (
+            f"run {record.run_id} calls a function, and entry_script is {str(entry_script)!r}; give the "
+            "corrected function: run.resume(function=...)."
+        )
+        raise ConfigError(msg)
+    if functions is not None and not record.script.call:
+        msg = (
+            f"run {record.run_id} has an entry script, and function is {functions.function!r:.80}; give "
+            "the corrected script: run.resume(entry_script='fixed.py')."
+        )
+        raise ConfigError(msg)
+    if entry_script is not None:
+        return partial(_replace_script, record=record, path=Path(entry_script))
+    if functions is not None:
+        functions = replace(functions, call=record.script.call)
+        first = _first_item(record) if functions.call == KEYWORDS else None
+        functions.check(first)
+        keeps_objects = record.output.format == OBJECTS
+        script = script_of(functions, first, keeps_objects=keeps_objects)
+        from .by_value import pack_all  # cloudpickle takes a while to import
+
+        packed = pack_all(script.uses, is_plain=record.script.python != record.driver_python)
+        return partial(_replace_functions, record=record, script=script, packed=packed)
+    return None
+
+
+def corrected_functions(function: Any, init: Any, shutdown: Any) -> Functions | None:
+    """Return the corrected functions of a resume; None if there are none."""
+    if function is None and (init is not None or shutdown is not None):
+        msg = "resume() got init or shutdown without function; give the function, too: it shares their variables."
+        raise ConfigError(msg)
+    return None if function is None else Functions("resume", "", function, init, shutdown)
+
+
+def _first_item(record: RunRecord) -> Any:
+    return next(iter(next(StoredDataset(record.inputs.datasets[0]).parts())))
+
+
+def _replace_script(folder: RunFolder, record: RunRecord, path: Path) -> _Corrected:
     """Replace the run's script by a corrected one; keep the earlier one beside it."""
     path = path.expanduser().absolute()
     try:
@@ -328,8 +396,30 @@ def _replace_script(folder: RunFolder, record: RunRecord, path: Path) -> _Correc
     if record.script.python == record.driver_python:
         check_script(text, path.name)
     target = folder.script / record.script.path
-    number = 1 + len(list(target.parent.glob(f"{target.name}.*.before")))
-    before = target.with_name(f"{target.name}.{number}.before")
+    before = _name_before(target)
     shutil.copyfile(target, before)
     shutil.copyfile(path, target)
-    return _CorrectedScript(target, before, hashlib.sha256(target.read_bytes()).hexdigest())
+    return _Corrected({target: before}, hashlib.sha256(target.read_bytes()).hexdigest())
+
+
+def _replace_functions(
+    folder: RunFolder, record: RunRecord, script: Script, packed: Mapping[str, Packed]
+) -> _Corrected:
+    """Replace the run's functions, and the script that calls them; keep the earlier ones."""
+    target, text = folder.script / record.script.path, script.text or ""
+    before = {path: _name_before(path) for path in (target, folder.uses)}
+    for path, copy in before.items():
+        os.replace(path, copy)
+    target.write_text(text, encoding="utf-8")
+    from .by_value import write
+
+    write(folder.uses, packed)
+    digest = hashlib.sha256(text.encode())
+    for one in packed.values():
+        digest.update(one.stream)
+    return _Corrected(before, digest.hexdigest())
+
+
+def _name_before(target: Path) -> Path:
+    number = 1 + len(list(target.parent.glob(f"{target.name}.*.before")))
+    return target.with_name(f"{target.name}.{number}.before")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +19,11 @@ from ..runs.logs import reader
 from ..runs.snapshot.follower import POLL_S, watch
 from ..runs.snapshot.snapshot import Snapshot
 from ..views import text
-from .failures import attempts_frame, failure_of, groups_frame, items_frame
+from .failures import attempts_frame, failure_of, first_failure, groups_frame, items_frame
+from .function_results import RAISE, check_objects, read_results
 from .kept_run import KeptRun
 from .results import read_frame
-from .resume import resume_run
+from .resume import corrected_functions, resume_run
 from .try_one import line_of, trial_of
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ class Run(KeptRun):
 
         run.wait_for_completion(show_output=True)  # shows progress until the run ends
         run.to_pandas()                            # the rows that the script returned
+        run.results()                              # of map and map_batches: what the function returned
+        for item, result in run.stream(): ...      # the same, as they are committed
         run.failed_items()                         # one row for each failed item
         run.failures()                             # one row for each failed attempt
         run.try_one(17)                            # mini-batch 17 in this process; %debug works
@@ -145,6 +148,9 @@ class Run(KeptRun):
         compute: object = None,
         *,
         group: str | None = None,
+        function: Callable[..., Any] | None = None,
+        init: Callable[[], Any] | None = None,
+        shutdown: Callable[[], Any] | None = None,
     ) -> Run:
         """Continue a run that has ended: the same run, in the same folder.
 
@@ -166,6 +172,9 @@ class Run(KeptRun):
         group
             Run only the items that failed in this group of `failure_groups`. The others that
             failed stay failed and still count. Implies ``failed_only``.
+        function, init, shutdown
+            The corrected function of a run of `map` or `map_batches`, with the ``init`` and ``shutdown``
+            that it needs: none of the earlier functions is used then.
 
         Returns
         -------
@@ -178,7 +187,7 @@ class Run(KeptRun):
             The run is still active, or has nothing left to run.
         ConfigError
             An environment variable that holds a secret is not set in this process, or no item
-            failed in ``group``.
+            failed in ``group``, or the corrected function is not one for the run.
         InputError
             An input has changed, and its rows are kept or it has not run yet. The run is unchanged.
         EntryScriptError
@@ -192,6 +201,7 @@ class Run(KeptRun):
             entry_script=entry_script,
             compute=compute,
             group=group,
+            functions=corrected_functions(function, init, shutdown),
         )
         return self
 
@@ -280,6 +290,82 @@ class Run(KeptRun):
             The run writes no rows (``summary_only``), or its output has been removed.
         """
         return read_frame(self.folder, self._follower.record, self.snapshot())
+
+    def results(self, *, missing: Any = RAISE, timeout_s: float | None = None) -> Any:
+        """Wait for a run of `map` or `map_batches`, and return its results in input order.
+
+        Parameters
+        ----------
+        missing
+            The result of an item that has none, since it failed or the run was canceled, such as None
+            or ``float("nan")``. Default: an error. If DataFrames or Series are joined, the rows of these
+            items are left out.
+        timeout_s
+            Maximum time to wait, in seconds. Default: no limit.
+
+        Returns
+        -------
+        list, array, Series, DataFrame or Arrow table
+            Of `map` a list, for a Series or a DataFrame a Series with its index. Of `map_batches` what
+            the function returned, joined: arrays; DataFrames or Series as by ``pandas.concat``, with the
+            index of the input unless they have their own; Arrow tables; else a list. One-dimensional
+            arrays for a Series or a DataFrame are a Series with its index.
+
+        Raises
+        ------
+        RunFailedError, RunInterruptedError, WaitTimeoutError
+            As `wait_for_completion`; the first two only without ``missing``.
+        OutputError
+            An item has no result; results of mini-batches cannot be joined; or the run is not one of a
+            function.
+        """
+        check_objects(self.folder, self._follower.record)
+        self.wait_for_completion(
+            show_output=False, raise_on_error=missing is RAISE, timeout_s=timeout_s
+        )
+        snapshot = self.snapshot()
+        failure = first_failure(self._follower) if snapshot["items_failed"] else ""
+        return read_results(self.folder, self._follower.record, snapshot["items"], failure, missing)
+
+    def stream(
+        self, *, ordered: bool = True, timeout_s: float | None = None
+    ) -> Iterator[tuple[Any, Any]]:
+        """Yield the results of `map` or `map_batches` as they are committed, each with its item.
+
+        Results of earlier commits come first, so that it may be called at any time, and in several
+        places at once. Only the results of one mini-batch are in memory. Items that failed are left out.
+
+        Parameters
+        ----------
+        ordered
+            Yield them in input order; False: in the order of their commits, without waiting for slow
+            items before them.
+        timeout_s
+            Maximum time to wait for a further result, in seconds. Default: no limit.
+
+        Yields
+        ------
+        tuple
+            The item and its result. Of `map_batches`, the items of a mini-batch (or of those of its
+            items that succeeded together) as the function got them, and what it returned for them.
+
+        Raises
+        ------
+        RunFailedError, RunInterruptedError
+            After the last result: the run failed, or its driver process has died.
+        WaitTimeoutError
+            No result was committed for ``timeout_s``; the run continues.
+        OutputError
+            The run is not one of a function, or its results have been removed.
+        """
+        from .result_stream import ResultStream
+
+        stream = ResultStream(self._follower, is_ordered=ordered)
+        return self._streamed(stream.pairs(timeout_s))
+
+    def _streamed(self, pairs: Iterator[tuple[Any, Any]]) -> Iterator[tuple[Any, Any]]:
+        yield from pairs
+        self._raise_unless_completed(self.snapshot())
 
     def failed_items(self, *, logs: bool = False) -> pd.DataFrame:
         """Return one row for each item that has failed, in input order.

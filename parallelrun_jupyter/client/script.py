@@ -35,6 +35,8 @@ class Script:
         Its name in the run's default name. Default: that of the file.
     preload
         Modules that it imports besides those in its text.
+    call
+        What a call of the function of `map` or `map_batches` gets; empty for other scripts.
     """
 
     path: Path
@@ -43,6 +45,7 @@ class Script:
     uses: Mapping[str, Any] = field(default_factory=dict)
     title: str = ""
     preload: tuple[str, ...] = ()
+    call: str = ""
 
 
 def script_of_functions(
@@ -107,7 +110,8 @@ def modules_of(functions: Iterable[Any]) -> list[str]:
         if id(value) in seen:
             continue
         seen.add(id(value))
-        module = value.__name__ if isinstance(value, types.ModuleType) else value.__module__
+        is_module = isinstance(value, types.ModuleType)
+        module = value.__name__ if is_module else getattr(value, "__module__", None)
         if module not in {"__main__", "builtins", None}:
             found.add(module)
         elif isinstance(value, types.FunctionType):

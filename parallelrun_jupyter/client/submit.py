@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from ..config.compute import Compute, as_compute, node_counts
 from ..config.entry_function import is_entry
-from ..config.entry_script import check_script, imported_modules
+from ..config.entry_script import check_script
 from ..config.run_config import ParallelRunConfig
 from ..config.step import Dataset, Inputs, Output, ParallelRunStep
+from ..data.datasets.memory_dataset import MemoryDataset
 from ..data.storage.credentials import variables_for_driver
 from ..data.storage.object_store import ObjectStore
 from ..data.storage.storage import StorageSpec
-from ..engine.node.fork_server import CAN_FORK
 from ..environment import as_environment
 from ..errors import ConfigError, EntryScriptError, MissingExtraError, RunFolderError
 from ..files import write_atomically
@@ -40,9 +40,10 @@ from ..runs.run_record import (
 from ..runs.source_copy import copy_source
 from ..version import __version__
 from ..worker.failures import BadSettings
-from ..worker.output.formats import PARQUET, TEXT
+from ..worker.output.formats import OBJECTS, PARQUET, TEXT
 from ..worker.output.results import SETTINGS_FILE, read_frame_options
 from .launcher import launch
+from .preload import has_other_python, preload_of, source_of
 from .pruning import keep_under_limit
 from .run import Run
 from .script import Script, script_of_entry
@@ -52,6 +53,8 @@ if TYPE_CHECKING:
     from .by_value import Packed
 
 _LONGEST_INPUT = 40
+RESULTS_FILE = "results.objects"
+"""The file in the run's own folder with results of any type."""
 
 _BOUND = (
     "inputs, output, arguments and side_inputs are bound in the step; "
@@ -82,7 +85,8 @@ def submit(
     config_or_step
         A configuration, or a step: a configuration with its inputs, output and arguments.
     inputs
-        Datasets, paths, globs or URLs to run over, one or a list. Required with a configuration.
+        Datasets, paths, globs or URLs to run over, one or a list; or a DataFrame, array, Arrow table
+        or `MemoryDataset`. Required with a configuration.
     output
         Folder or URL that receives the output file. Default: the run's own folder.
     arguments
@@ -205,6 +209,7 @@ def submit_script(
     with folder.removed_unless_driven():
         try:
             _snapshot(script, folder)
+            record = _with_stored_values(record, step, folder)
             if packed:
                 from .by_value import write
 
@@ -223,6 +228,24 @@ def submit_script(
         variables = {**(step.config.environment_variables or {}), **_credentials(record)}
         launch(folder, record.driver_python, {**variables, **target.secrets()})
     return Run(folder)
+
+
+def _with_stored_values(
+    record: RunRecord, step: ParallelRunStep, folder: run_folder.RunFolder
+) -> RunRecord:
+    """Write the values of the notebook's variables that are inputs; return the record with them."""
+    datasets = [dataset for dataset in step.inputs if isinstance(dataset, MemoryDataset)]
+    if not datasets:
+        return record
+    workers = record.placement.process_count_per_node or record.placement.cores
+    is_batched = record.script.call not in {"item", "keywords"}
+    for number, dataset in enumerate(datasets):
+        dataset.store(
+            folder.data, number, step.cut.size, workers=workers, is_batched=is_batched,
+            is_portable=record.script.python != sys.executable,
+        )  # fmt: skip
+    specs = [dataset.spec() for dataset in step.inputs]
+    return replace(record, inputs=replace(record.inputs, datasets=specs))
 
 
 def _script_of(config: ParallelRunConfig) -> Script:
@@ -278,11 +301,7 @@ def _packed(script: Script, config: ParallelRunConfig, use: Mapping[str, Any]) -
         return {}
     from .by_value import pack_all  # cloudpickle takes a while to import
 
-    return pack_all(values, is_plain=_has_other_python(config))
-
-
-def _has_other_python(config: ParallelRunConfig) -> bool:
-    return as_environment(config.environment).python != sys.executable
+    return pack_all(values, is_plain=has_other_python(config))
 
 
 def _check_output_format(config: ParallelRunConfig) -> None:
@@ -296,7 +315,7 @@ def _check_output_format(config: ParallelRunConfig) -> None:
 
 def _check_syntax(script: Script, config: ParallelRunConfig) -> None:
     text = _text_of(script, config)
-    if not _has_other_python(config):
+    if not has_other_python(config):
         check_script(text, script.path.name)  # another Python version may have another syntax
 
 
@@ -339,6 +358,7 @@ def _make_record(step: ParallelRunStep, script: Script, target: Compute, name: s
     source = script.source_directory
     cut = step.cut
     variables = config.environment_variables or {}
+    has_objects = bool(script.call) and config.output_format is None
     return RunRecord(
         run_id=run_folder.new_run_id(now, random.Random()),  # noqa: S311 - a name, not a secret
         name=name.strip() or default_name(script.title or script.path.stem, step.inputs),
@@ -354,9 +374,10 @@ def _make_record(step: ParallelRunStep, script: Script, target: Compute, name: s
             is_python_named=config.environment is not None,
             arguments=step.arguments,
             environment_variables={k: None if looks_secret(k) else v for k, v in variables.items()},
-            preload=_preload(script, config, target),
-            modules={} if source else modules_in(Path.cwd(), _source_of(script)),
+            preload=preload_of(script, config, target),
+            modules={} if source or script.call else modules_in(Path.cwd(), source_of(script)),
             logging_level=config.logging_level,
+            call=script.call,
         ),
         inputs=RunInputs(
             datasets=[dataset.spec() for dataset in step.inputs],
@@ -368,8 +389,8 @@ def _make_record(step: ParallelRunStep, script: Script, target: Compute, name: s
         output=RunOutput(
             destination=step.output,
             storage=step.output_storage.spec() if step.output_storage else None,
-            file_name=config.output_file,
-            format=config.output_format or TEXT,
+            file_name=RESULTS_FILE if has_objects else config.output_file,
+            format=OBJECTS if has_objects else config.output_format or TEXT,
             append_rows=config.output_action == "append_row",
             in_parts=_puts_parts(step, target),
         ),
@@ -404,29 +425,6 @@ def _limits(config: ParallelRunConfig) -> RunLimits:
     return RunLimits(**limits)
 
 
-def _source_of(script: Script) -> str:
-    return script.text or script.path.read_text(encoding="utf-8-sig")
-
-
-def _preload(script: Script, config: ParallelRunConfig, target: Compute) -> list[str]:
-    """Return the modules to import once, in the fork server."""
-    if config.preload and not (CAN_FORK and target.backend == "local"):
-        text = (
-            f"preload={config.preload!r} has no effect: workers are forked only on this machine, and "
-            "only on Linux; in this run each worker imports its own modules"
-        )
-        warnings.warn(text, stacklevel=5)
-        return []
-    if config.preload != "auto":
-        return list(config.preload or ())
-    text = _source_of(script)
-    folders = {script.path.parent, script.source_directory, Path.cwd()} - {None}
-    siblings = [name for at in folders if at for name in os.listdir(at)]
-    own = {name.removesuffix(".py") for name in siblings}
-    others = [name for name in script.preload if name.partition(".")[0] not in own]
-    return list(dict.fromkeys([*imported_modules(text, siblings), *others]))
-
-
 def _puts_parts(step: ParallelRunStep, target: Compute) -> bool:
     """Return whether nodes upload part files themselves; on this machine the driver uploads."""
     config = step.config
@@ -449,13 +447,18 @@ def default_name(script: str, inputs: Sequence[Dataset], variables: Sequence[str
     """
     names: list[str] = []
     for number, dataset in enumerate(inputs):
-        paths = dataset.spec().get("paths", ())
         variable = variables[number] if number < len(variables) else ""
-        names += [variable] if variable else map(_short_path, paths)
+        names += [variable] if variable else _names_of(dataset)
     if not names:
         return script
     others = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
     return f"{script} on {names[0]}{others}"
+
+
+def _names_of(dataset: Dataset) -> list[str]:
+    if isinstance(dataset, MemoryDataset):
+        return [dataset.name]
+    return [_short_path(path) for path in dataset.spec().get("paths", ())]
 
 
 def _short_path(path: str) -> str:

@@ -21,6 +21,7 @@ from ..runs.run_record import RunRecord
 from ..worker.answers import answers_of
 from ..worker.context import with_context
 from ..worker.failures import message_of
+from ..worker.output.formats import TEXT
 from ..worker.output.results import encode_result, materialized
 from ..worker.plan_line import END_MARK, PlanLine
 from ..worker.script import call_plainly
@@ -46,6 +47,7 @@ class Trial:
     sys_path: Sequence[str]
     variables: Mapping[str, str]
     answers_items: bool = True
+    form: str = TEXT
     values: Callable[[], Mapping[str, Any]] = dict
 
     def run(self, line: bytes, mini_batch: int = 0) -> Any:
@@ -78,9 +80,11 @@ class Trial:
             plan_line = PlanLine.decode(line)
             failed: Failed | None = {} if self.answers_items else None
             result = materialized(with_context(module.run)(plan_line, mini_batch, failed))
-        answers = answers_of(result, plan_line, failed)
+        answers = answers_of(result, plan_line, failed, self.form)
         pieces = [elements for _, _, elements in answers.pieces]
-        rows = sum(encode_result(elements, append_rows=True)[0] for elements in pieces)
+        rows = sum(
+            encode_result(elements, append_rows=True, form=self.form)[0] for elements in pieces
+        )
         items = plural(plan_line.item_count, "item")
         print(f"run() returned {plural(rows, 'row')} for {items}")
         if answers.failed:
@@ -150,7 +154,9 @@ def trial_of(folder: RunFolder, record: RunRecord) -> Trial:
             **record.script.recorded_variables(),
             "AZUREML_BI_OUTPUT_PATH": output,
         },
-        answers_items=record.limits.isolate_failures,
+        # The first exception of a function is raised, for %debug.
+        answers_items=record.limits.isolate_failures and not record.script.call,
+        form=record.output.format if record.script.call else TEXT,
         values=partial(load_uses, str(folder.uses), record.script.uses),
     )
 

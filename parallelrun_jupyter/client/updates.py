@@ -41,6 +41,13 @@ def check_update(record: RunRecord, update: object) -> None:
             "(compare the content of files whose time has changed)."
         )
         raise ConfigError(msg)
+    if record.has_variables:
+        name = record.inputs.datasets[0]["name"]
+        msg = (
+            f"update is {update!r}, but the input {name} is a variable: an update compares files. "
+            "Omit update, or save the values to files."
+        )
+        raise ConfigError(msg)
     if not record.output.append_rows:
         msg = (
             f"update is {update!r}, but output_action is 'summary_only': the script writes its own "
@@ -171,6 +178,8 @@ def _differences(record: RunRecord, other: RunRecord) -> Iterator[str]:
         "its run_duplicates_once": (_has_copies(record, other), _has_copies(other, other)),
     }
     yield from (name for name, (one, two) in pairs.items() if one != two)
+    if other.has_variables:
+        yield "its inputs, which are variables"
 
 
 def _other_differences(folder: RunFolder, earlier: RunFolder) -> list[str]:

@@ -23,8 +23,18 @@ from ..client.try_one import Trial, copies
 from ..config.entry_script import check_script
 from ..config.step import ParallelRunStep
 from ..data.datasets.inputs import is_dataset, mini_batches
+from ..data.datasets.memory_dataset import (
+    ARRAY,
+    FRAME,
+    GRID,
+    SERIES,
+    TABLE,
+    MemoryDataset,
+    container_of,
+)
 from ..data.staging.local_copies import local_line
 from ..errors import ConfigError, ParallelRunError, RunFailedError
+from ..machine import usable_cores
 from ..notebook.live import in_notebook
 from ..notebook.run_details import RunDetails
 from .cell import (
@@ -51,6 +61,7 @@ from .options import (
 )
 
 _COMMANDS = ("list", "show", "logs", "cancel", "resume", "try", "compare", "prune", "config")
+_IPYTHON_NAMES = {"In", "Out"}
 _EXAMPLES = """
 Run the cell, an entry script with init() and run(mini_batch), over many files. The cell is checked
 first. The run then starts in processes of its own and continues when the kernel ends; the cell
@@ -69,6 +80,8 @@ Examples:
     songs = FileDataset("songs/", partition_format="{user}/{season}/*.wav")   # in another cell
     %%parallelrun --input songs --partition-keys user
 
+    %%parallelrun --input frame --mini-batch-rows 500      # a DataFrame of the notebook
+
 Then, in other cells:
 
     run.wait_for_completion(), run.to_pandas(), run.failures(), run.cancel()
@@ -84,7 +97,7 @@ Then, in other cells:
 def cell_options() -> OptionParser:
     """Return the parser of the options of ``%%parallelrun``."""
     parser = run_options(CELL)
-    parser.describe("--input", "File, folder, glob or URL, or a variable with a dataset."
+    parser.describe("--input", "File, folder, glob or URL, or a variable with a dataset, a table, an array or a list."
                     " If a name is both, write ./name for the path. Repeatable.")  # fmt: skip
     parser.add_argument("--use", action="append", metavar="NAMES", help="Variables, functions and"
         " classes of the notebook that the cell gets by value, separated by commas, such as"
@@ -168,11 +181,12 @@ class ParallelRunMagics(Magics):
         cell = script.text or ""
         check_script(cell, "cell.py")
         step.inputs[0].check()
-        planned = mini_batches([step.inputs[0].spec()], step.cut)
-        line = next((line for line, _ in planned if line), b"")
         cwd = os.getcwd()
         # A temporary output folder, since the run processes this mini-batch again.
         with tempfile.TemporaryDirectory(prefix="parallelrun-try-") as output:
+            spec = _spec_for_trial(step, Path(output))
+            planned = mini_batches([spec], step.cut)
+            line = next((line for line, _ in planned if line), b"")
             variables = {
                 **(step.config.environment_variables or {}),
                 "AZUREML_BI_OUTPUT_PATH": output,
@@ -180,7 +194,7 @@ class ParallelRunMagics(Magics):
             values = partial(copies, script.uses)
             path = os.path.join(cwd, "cell.py")
             trial = Trial(cell, path, step.arguments, cwd, [cwd], variables, values=values)
-            trial.run(local_line(line, [step.inputs[0].spec()]))
+            trial.run(local_line(line, [spec]))
 
     @staticmethod
     def _script(source_directory: str | None, cell: str, uses: Mapping[str, Any]) -> Script:
@@ -294,6 +308,16 @@ class ParallelRunMagics(Magics):
         return newest[0]
 
 
+def _spec_for_trial(step: ParallelRunStep, folder: Path) -> dict[str, Any]:
+    """Return the spec of the first input; of a variable, its first mini-batch is stored in a folder."""
+    dataset = step.inputs[0]
+    if isinstance(dataset, MemoryDataset):
+        rows = step.cut.size or dataset.batch_rows(usable_cores(), is_batched=True)
+        dataset = dataset.first(rows)
+        dataset.store(folder / "values", 0, rows)
+    return dataset.spec()
+
+
 def _cell_name(variable: str, names: Mapping[str, Any]) -> str:
     """Return the name of a cell's script: its variable, or the notebook if that is ``run``.
 
@@ -307,6 +331,19 @@ def _cell_name(variable: str, names: Mapping[str, Any]) -> str:
 
 
 ParallelRunMagics.parallelrun.__doc__ = f"{_EXAMPLES}\n{cell_options().format_help()}"
+
+
+def _is_data(name: str, value: object) -> bool:
+    """Return whether a variable is offered as an input: a table, an array, a list or a range."""
+    if name.startswith("_"):
+        return False
+    return type(value) in {list, range} or container_of(value) in {
+        FRAME,
+        SERIES,
+        TABLE,
+        ARRAY,
+        GRID,
+    }
 
 
 def _line_parser(command: str) -> OptionParser:
@@ -349,8 +386,9 @@ def complete(shell: Any, event: Any) -> list[str]:
 
 
 def _inputs_like(start: str, names: dict[str, Any]) -> list[str]:
-    """Return the variables that hold datasets, and the paths, that begin with ``start``."""
-    variables = [name for name in names if name.startswith(start) and is_dataset(names[name])]
+    """Return the variables with datasets or data, and the paths, that begin with ``start``."""
+    like = [name for name in names if name.startswith(start) and name not in _IPYTHON_NAMES]
+    variables = [name for name in like if is_dataset(names[name]) or _is_data(name, names[name])]
     paths = sorted(glob.glob(glob.escape(start) + "*"))
     return variables + [f"{path}/" if os.path.isdir(path) else path for path in paths]
 

@@ -18,6 +18,7 @@ from ..config.run_config import (
     field_names,
 )
 from ..data.datasets.inputs import FORMATS, is_dataset, open_path
+from ..data.datasets.memory_dataset import MemoryDataset, container_of
 from ..errors import ConfigError, InputError
 from ..formatting import nearest_hint
 from ..views.run_list import json_lines, table
@@ -321,7 +322,10 @@ def inputs_of(
     names: Mapping[str, Any] | None = None,
     reading: Mapping[str, Any] | None = None,
 ) -> list[Any]:
-    """Return the inputs that the options name: paths, and variables that hold datasets.
+    """Return the inputs that the options name: paths, and variables with datasets or data.
+
+    Data are lists and other iterables, arrays and tables: their elements or rows are the items, also
+    those of a list of paths.
 
     Parameters
     ----------
@@ -339,7 +343,7 @@ def inputs_of(
     InputError
         No input is given, or a path cannot be read.
     ConfigError
-        A word is both a path and a dataset's variable, or ``--format`` does not apply.
+        A word is both a path and a variable with a dataset or data, or ``--format`` does not apply.
     """
     if not words:
         msg = "--input is missing; write, for example, --input 'digits/*.png'."
@@ -349,6 +353,8 @@ def inputs_of(
         value = (names or {}).get(word)
         if is_dataset(value):
             inputs.append(_named_dataset(word, value, form))
+        elif value is not None and container_of(value):
+            inputs.append(_named_dataset(word, MemoryDataset(value, word), form))
         elif value is not None and not os.path.lexists(word):
             msg = (
                 f"--input is {word!r}: there is no such file, and the variable of that name is a "
@@ -362,17 +368,21 @@ def inputs_of(
 
 
 def _named_dataset(word: str, value: Any, form: str | None) -> Any:
+    is_data = isinstance(value, MemoryDataset)
+    shown = f"the values of a {value.container}" if is_data else repr(value)
     if os.path.lexists(word):
+        kind = "values" if is_data else "dataset"
         msg = (
             f"--input is {word!r}, which is a path in this folder and also a variable with "
-            f"{value!r}. Write "
-            f"./{word} for the path; for the dataset, give it another name."
+            f"{shown}. Write "
+            f"./{word} for the path; for the {kind}, give it another name."
         )
         raise ConfigError(msg)
     if form is not None:
+        why = "are not parsed" if is_data else "already defines its format"
         msg = (
-            f"--format is {form!r}, but --input {word} is {value!r}, which already defines its "
-            "format. Omit --format, or give a path."
+            f"--format is {form!r}, but --input {word} is {shown}, which {why}. Omit --format, or "
+            "give a path."
         )
         raise ConfigError(msg)
     return value

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from ..data.batching import BatchSpec
 from ..data.datasets.file_dataset import FileDataset, is_several
 from ..data.datasets.inputs import open_path
+from ..data.datasets.memory_dataset import MemoryDataset, container_of, refused
 from ..data.datasets.tabular_dataset import TabularDataset
 from ..data.partitions.path_format import check_keys
 from ..data.storage.datastores import DataPath, Datastore, place_of
@@ -24,8 +26,13 @@ DEFAULT_FILES = 10
 DEFAULT_BYTES = 1024**2
 """The default number of bytes of a table per mini-batch, as in Azure."""
 
-Dataset = FileDataset | TabularDataset
-Inputs = FileDataset | TabularDataset | str | os.PathLike[str] | DataPath | Sequence[Any]
+Dataset = FileDataset | TabularDataset | MemoryDataset
+_KINDS: dict[type, str] = {
+    FileDataset: "files", TabularDataset: "tables", MemoryDataset: "variables of the notebook"
+}  # fmt: skip
+Inputs = (
+    FileDataset | TabularDataset | MemoryDataset | str | os.PathLike[str] | DataPath | Sequence[Any]
+)
 Output = str | os.PathLike[str] | DataPath | tuple[Datastore, str]
 
 
@@ -47,8 +54,9 @@ class ParallelRunStep:
     parallel_run_config
         The settings, a `ParallelRunConfig`.
     inputs
-        Datasets, paths, globs or URLs to run over, one or a list. Each is split into mini-batches
-        on its own. A folder with an ``MLTable`` file is read as that file describes.
+        Datasets, paths, globs or URLs to run over, one or a list; or a DataFrame, a Series, an array,
+        an Arrow table or another iterable of the notebook. A list is one of paths: for a list of
+        values, give a `MemoryDataset`. Each is split into mini-batches on its own. A folder with an ``MLTable`` file is read as that file describes.
     output
         Folder or URL that receives the output file. Default: the run's own folder.
     side_inputs
@@ -97,7 +105,7 @@ class ParallelRunStep:
         self.config = parallel_run_config
         self.inputs = as_datasets(inputs)
         sides = as_datasets(side_inputs, "side_inputs") if side_inputs else []
-        self.side_inputs = [d.files if isinstance(d, TabularDataset) else d for d in sides]
+        self.side_inputs = [_files_of(dataset) for dataset in sides]
         self.output: str | None = None
         self.output_storage: StorageSpec | None = None
         if output is not None:
@@ -122,6 +130,8 @@ class ParallelRunStep:
         """
         text, rows = self.config.mini_batch_size, self.config.mini_batch_rows
         keys = tuple(self.config.partition_keys or ())
+        if isinstance(self.inputs[0], MemoryDataset):
+            return self._cut_of_memory()
         is_table = isinstance(self.inputs[0], TabularDataset)
         if rows is not None and not is_table:
             msg = (
@@ -140,11 +150,26 @@ class ParallelRunStep:
             raise ConfigError(msg)
         return BatchSpec(size.count, keys)
 
-    def _check_kinds(self) -> None:
-        if len({type(dataset) for dataset in self.inputs}) > 1:
+    def _cut_of_memory(self) -> BatchSpec:
+        """Return the size of mini-batches of the notebook's variables; 0 for the default."""
+        text, rows = self.config.mini_batch_size, self.config.mini_batch_rows
+        if text is None:
+            return BatchSpec(rows or 0)
+        size = parse_mini_batch_size(text)
+        if size.has_unit:
             msg = (
-                "inputs contains files and tables; a run's inputs must be of one kind. Start one run "
-                "for each."
+                f"mini_batch_size is {text!r}, a size in bytes; the items of {self.inputs[0]!r} are "
+                "counted. Write, for example, mini_batch_size=500."
+            )
+            raise ConfigError(msg)
+        return BatchSpec(size.count)
+
+    def _check_kinds(self) -> None:
+        kinds = {type(dataset): _KINDS[type(dataset)] for dataset in self.inputs}
+        if len(kinds) > 1:
+            msg = (
+                f"inputs contains {' and '.join(sorted(kinds.values()))}; a run's inputs must be of "
+                "one kind. Start one run for each."
             )
             raise ConfigError(msg)
 
@@ -187,6 +212,12 @@ class ParallelRunStep:
     def _check_partition_keys(self) -> None:
         """Check that every input has all partition keys; it may have more, as in Azure."""
         keys = self.config.partition_keys
+        if keys and isinstance(self.inputs[0], MemoryDataset):
+            msg = (
+                f"partition_keys is {keys!r}, but the input {self.inputs[0]!r} is a variable, which has "
+                "no keys in paths. Give its groups, such as MemoryDataset(list(frame.groupby(...)))."
+            )
+            raise ConfigError(msg)
         for dataset in self.inputs if keys else ():
             check_keys(keys, dataset.partition_keys, repr(dataset))
 
@@ -207,18 +238,35 @@ def as_datasets(inputs: Inputs, parameter: str = "inputs") -> list[Dataset]:
     return [_as_dataset(value, parameter) for value in values]
 
 
+def _files_of(dataset: Dataset) -> FileDataset:
+    """Return the files of a side input."""
+    if isinstance(dataset, MemoryDataset):
+        msg = (
+            f"side_inputs contains {dataset!r}, a variable; expected files. Give the variable to the "
+            "script with use=, or save it to a file."
+        )
+        raise InputError(msg)
+    return dataset.files if isinstance(dataset, TabularDataset) else dataset
+
+
 def _as_dataset(value: Any, parameter: str) -> Dataset:
-    if isinstance(value, FileDataset | TabularDataset):
+    if isinstance(value, FileDataset | TabularDataset | MemoryDataset):
         return value
     if isinstance(value, str | os.PathLike) and parameter == "inputs":
         return open_path(value)
     if not is_several(value):
         return FileDataset(value)
+    if parameter == "inputs" and not isinstance(value, list | tuple) and container_of(value):
+        return MemoryDataset(value)
+    if parameter == "inputs" and isinstance(value, Mapping | AbstractSet):
+        raise refused(value, "inputs is")
     msg = (
         f"{parameter} contains a value of the type {type(value).__name__}; expected a FileDataset, "
         "a TabularDataset, a path or a glob. Write, for example, "
         "inputs=FileDataset('digits/*.png')."
     )
+    if parameter == "inputs":
+        msg += " For a list of values of the notebook, write inputs=MemoryDataset(values)."
     raise InputError(msg)
 
 

@@ -45,8 +45,9 @@ class FailedItem(NamedTuple):
     ----------
     item
         Path or URL of a file, or ``PATH: row N``. Rows are counted from 0 in the file; of text
-        tables whose mini-batches have rows of several files, in the mini-batch. None if it is
-        unknown which item of the mini-batch it is.
+        tables whose mini-batches have rows of several files, in the mini-batch. Of a variable an
+        expression: ``texts[17]``, ``frame.iloc[17]``, or with a label ``frame.loc['B'] (row 17)``.
+        None if it is unknown which item of the mini-batch it is.
     mini_batch
         Number of the mini-batch.
     position
@@ -108,7 +109,7 @@ def failed_items(
             folded.apply(event)
         index.note(event, journal.offset)
     if folded.items_failed:
-        with closing(PlanReader(folder.plan)) as plan, open(folder.journal, "rb") as file:
+        with closing(PlanReader(folder)) as plan, open(folder.journal, "rb") as file:
             search = _Search(folded, index, plan, file, _Logs(folder) if logs else None)
             for mini_batch in index.mini_batches():
                 yield from search.items_of(mini_batch)

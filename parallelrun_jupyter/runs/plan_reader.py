@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from ..errors import visible
 from ..formatting import plural
+from ..worker.memory_items import is_memory, located
+from ..worker.memory_names import memory_item_name
 from ..worker.plan_line import END_MARK, PlanLine
+from .run_folder import RunFolder
 
 
 class PlanReader:
     """The lines of a plan, read once, in increasing order."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, folder: RunFolder) -> None:
+        path = folder.plan
+        self._data = str(folder.data)
         #: None if the driver has not created it yet
         self._file = open(path, "rb") if path.exists() else None  # noqa: SIM115 - see close
         self._next = 0
@@ -33,7 +36,7 @@ class PlanReader:
             is_wanted = self._next == mini_batch
             self._next += 1
             if is_wanted or text.startswith(b'["t"'):
-                self._advance(PlanLine.decode(text))
+                self._advance(located(PlanLine.decode(text), self._data))
         return (self._line, self._first_row) if self._next == mini_batch + 1 else (None, 0)
 
     def _advance(self, line: PlanLine) -> None:
@@ -68,6 +71,8 @@ def item_name(line: PlanLine, position: int, first_row: int = 0) -> str | None:
         return visible(line.paths[position]) if position < len(line.paths) else None
     if line.table.get("format") == "unreadable":
         return visible(line.paths[0])
+    if is_memory(line):
+        return visible(memory_item_name(line, position)) if position < line.rows else None
     if line.table.get("by") == "rows":
         row = position
         for path, (start, end) in zip(line.paths, line.ranges, strict=False):

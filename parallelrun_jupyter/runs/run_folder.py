@@ -140,6 +140,11 @@ class RunFolder(Folder):
         return self.path / "plan.jsonl"
 
     @property
+    def data(self) -> Path:
+        """The values of the notebook's variables that are inputs; missing if there are none."""
+        return self.path / "data"
+
+    @property
     def side_versions(self) -> Path:
         """A digest of the versions of the side inputs; empty if they changed before a resume."""
         return self.path / "side_versions"
@@ -233,7 +238,8 @@ class RunFolder(Folder):
         RunFolderError
             The record is missing or damaged.
         """
-        return RunRecord.from_json(self.record_text(), str(self.record))
+        record = RunRecord.from_json(self.record_text(), str(self.record))
+        return record.with_data_in(self.data)
 
 
 def new_run_id(now: float, rng: random.Random) -> str:

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import RunFolderError
@@ -45,6 +46,9 @@ class EntryScript:
         Modules that a fork server imports for all workers; if empty, workers are started directly.
     logging_level
         ``WARNING``, ``INFO`` or ``DEBUG``.
+    call
+        What a call of the function gets, if the script is that of a function of the notebook:
+        ``item``, ``keywords`` or ``batch``; empty for other scripts.
     uses
         The names of the variables that the script gets by value. For each with code (functions,
         classes) the Python version that can load it, such as ``3.11``; an empty text for plain data.
@@ -61,6 +65,7 @@ class EntryScript:
     preload: list[str] = field(default_factory=list)
     logging_level: str = "INFO"
     modules: dict[str, str] = field(default_factory=dict)
+    call: str = ""
     uses: dict[str, str] = field(default_factory=dict)
 
     def path_in(self, snapshot: str) -> str:
@@ -264,6 +269,23 @@ class RunRecord:
     limits: RunLimits
     description: str = ""
     schema: int = RECORD_SCHEMA
+
+    @property
+    def has_variables(self) -> bool:
+        """Whether inputs are variables of a notebook, whose values are in the run's folder."""
+        return any(spec.get("kind") == "memory" for spec in self.inputs.datasets)
+
+    def with_data_in(self, folder: Path) -> RunRecord:
+        """Return the record with the values of variables in a folder: the run's own may be moved."""
+        if not self.has_variables:
+            return self
+        datasets = [
+            {**spec, "path": str(folder / os.path.basename(spec["path"]))}
+            if "path" in spec
+            else spec
+            for spec in self.inputs.datasets
+        ]
+        return replace(self, inputs=replace(self.inputs, datasets=datasets))
 
     def storages(self) -> list[dict[str, Any]]:
         """Return the specs of the object stores that the run reads and writes."""

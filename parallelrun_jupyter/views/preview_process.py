@@ -1,7 +1,8 @@
 """Shows failed items in little: a picture, the values of a row, the first lines of a text.
 
 ``python -m parallelrun_jupyter.views.preview_process`` reads a JSON array of items, ``{"path": path}``
-or ``{"line": plan line, "position": row}``, and writes a JSON object for each as soon as it is made.
+or ``{"line": plan line, "position": row}`` (items of variables are unpickled from the user's own run
+folder), and writes a JSON object for each as soon as it is made.
 It is a process of its own, with limits, since an item that ended a worker may also end this one.
 """
 
@@ -11,6 +12,7 @@ import base64
 import io
 import json
 import os
+import reprlib
 import resource
 import stat
 import sys
@@ -18,6 +20,7 @@ import zlib
 from typing import TYPE_CHECKING, Any
 
 from ..worker.failures import BadInput
+from ..worker.memory_items import PARTS, PICKLES, is_memory, load_memory, path_of
 from ..worker.plan_line import PlanLine
 from ..worker.tables.reader import load_table
 
@@ -170,7 +173,43 @@ def _text(path: str) -> dict[str, Any]:
 _frames: dict[bytes, Any] = {}
 
 
+def _of_variable(line: PlanLine) -> dict[str, Any]:
+    """Return the outcome for an item of a variable: its columns, or its text."""
+    if line.ranges[0][1] - line.ranges[0][0] > _TABLE_ROWS:
+        return {"outcome": "large"}
+    if line.table["form"] in {PICKLES, PARTS} and os.stat(path_of(line)).st_uid != os.getuid():
+        return {"outcome": "unreadable", "detail": "another user wrote its values"}
+    items = load_memory(line)
+    if hasattr(items, "to_pylist"):  # an Arrow table
+        return _columns(list(items.to_pylist()[0].items()))
+    if hasattr(items, "columns"):
+        row = [items.iloc[0, k] for k in range(min(_COLUMNS, len(items.columns)))]
+        shown = _columns(list(zip(items.columns, row, strict=False)))
+        return {**shown, "columns_hidden": max(0, len(items.columns) - _COLUMNS)}
+    item = items.iloc[0] if hasattr(items, "iloc") else items[0]
+    if type(item) is dict:
+        return _columns(list(item.items()))
+    text = item if isinstance(item, str) else reprlib.repr(item)
+    lines = [part[:_LINE_CHARS] for part in text[:_TEXT_BYTES].splitlines()[:_TEXT_LINES]]
+    return {"outcome": "shown", "text": "\n".join(lines)}
+
+
+def _columns(cells: list[tuple[Any, Any]]) -> dict[str, Any]:
+    return {
+        "outcome": "shown",
+        "columns": [[_cell(name), _cell(value)] for name, value in cells[:_COLUMNS]],
+        "columns_hidden": max(0, len(cells) - _COLUMNS),
+    }
+
+
+def _cell(value: Any) -> str:
+    text = value[:_VALUE_CHARS] if isinstance(value, str) else str(value)
+    return text[:_VALUE_CHARS]
+
+
 def _row(line: PlanLine, position: int) -> dict[str, Any]:
+    if is_memory(line):
+        return _of_variable(line)
     if _is_large(line):
         return {"outcome": "large"}
     key = line.encode()
@@ -178,15 +217,9 @@ def _row(line: PlanLine, position: int) -> dict[str, Any]:
         _frames.clear()
         _frames[key] = load_table(line)
     frame = _frames[key]
-    columns = [
-        [str(name)[:_VALUE_CHARS], str(frame.iloc[position, k])[:_VALUE_CHARS]]
-        for k, name in enumerate(frame.columns[:_COLUMNS])
-    ]
-    return {
-        "outcome": "shown",
-        "columns": columns,
-        "columns_hidden": max(0, len(frame.columns) - _COLUMNS),
-    }
+    names = frame.columns[:_COLUMNS]
+    shown = _columns([(name, frame.iloc[position, k]) for k, name in enumerate(names)])
+    return {**shown, "columns_hidden": max(0, len(frame.columns) - _COLUMNS)}
 
 
 def _is_large(line: PlanLine) -> bool:

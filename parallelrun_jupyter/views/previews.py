@@ -14,6 +14,7 @@ from ..errors import visible
 from ..runs.run_folder import RunFolder
 from ..runs.snapshot.failed_item_pages import PAGE_ITEMS
 from ..runs.snapshot.lookup import plan_lines
+from ..worker.memory_items import is_memory, located
 from ..worker.plan_line import PlanLine
 
 _TIMEOUT_S = 8.0
@@ -51,7 +52,7 @@ def previews(folder: RunFolder, items: Sequence[tuple[int, int]]) -> list[Previe
     local = []
     for row in rows:
         line = lines.get(row["mini_batch"])
-        question = None if line is None else _question(line, row["position"])
+        question = None if line is None else _question(line, row["position"], str(folder.data))
         if question == "remote":
             row["outcome"] = "remote"
         elif isinstance(question, dict):
@@ -65,10 +66,13 @@ def previews(folder: RunFolder, items: Sequence[tuple[int, int]]) -> list[Previe
     return rows
 
 
-def _question(line: PlanLine, position: int) -> dict[str, Any] | str:
+def _question(line: PlanLine, position: int, data: str) -> dict[str, Any] | str:
     """Return the question for the child process, or "none" or "remote" without one."""
     if not 0 <= position < line.item_count:
         return "none"
+    if is_memory(line):
+        text = located(line, data).only([(position, 1)]).encode().decode("ascii")
+        return {"line": text, "position": 0}
     paths = line.paths if line.is_table else line.paths[position : position + 1]
     if any("://" in path for path in paths):
         return "remote"

@@ -78,6 +78,10 @@ def answers_of(result: Any, line: PlanLine, failed: Failed | None, form: str = T
         return Answers([(ranges[0][0], items, result)], [])
     for element, error in errors.items():
         bad.setdefault(owners[element], (error, ""))
+    if getattr(result, "is_whole", False):
+        spans = list(_spans(ranges, sorted(bad)))
+        parts = result.divided([count for _, count in spans])
+        return Answers([(*span, part) for span, part in zip(spans, parts)], _failed(ranges, bad))
     kept = [element for element, item in enumerate(owners) if item not in bad]
     elements = _chosen(result, kept)
     others = with_one_form(elements, form) if kept else []
@@ -85,8 +89,13 @@ def answers_of(result: Any, line: PlanLine, failed: Failed | None, form: str = T
     for position, count in _spans(ranges, sorted(bad)):
         pieces.append((position, count, _part(others, start, count)))
         start += count
+    return Answers(pieces, _failed(ranges, bad), elements)
+
+
+def _failed(ranges: list[list[int]], bad: Failed) -> list[Any]:
+    """Return (position, error, place) of the failed items, by their positions in the whole mini-batch."""
     positions = [first + k for first, count in ranges for k in range(count)]
-    return Answers(pieces, [(positions[item], *bad[item]) for item in sorted(bad)], elements)
+    return [(positions[item], *bad[item]) for item in sorted(bad)]
 
 
 def pieces_of_dicts(parts: list[Answers], form: str) -> list[Any]:
@@ -136,6 +145,8 @@ def _chosen(result: Any, kept: list[int]) -> Any:
         return result.iloc[kept]
     if type(result).__name__ == "ndarray":
         return result[kept]
+    if hasattr(result, "to_pylist"):  # an Arrow table
+        return result.take(kept)
     elements = list(result)
     return [elements[k] for k in kept]
 

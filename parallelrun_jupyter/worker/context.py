@@ -49,6 +49,10 @@ def load(line: PlanLine, parts: TableParts | None = None) -> Any:
         A table cannot be read as planned, or a path still cannot be read, as at the time of
         listing.
     """
+    if _is_variable(line):
+        from .memory_items import load_memory
+
+        return load_memory(line)
     if line.is_table:
         from .tables.reader import load_table
 
@@ -87,12 +91,20 @@ class MiniBatchDataset:
         self._line = line
 
     def __repr__(self) -> str:
-        paths = self.to_path()
+        paths = list(self._line.paths)
         more = " and %d more" % (len(paths) - 1) if len(paths) > 1 else ""
         return "MiniBatchDataset(%r%s)" % (paths[0] if paths else "", more)
 
     def to_path(self) -> list[str]:
-        """Return the paths of the files of the mini-batch."""
+        """Return the paths of the files of the mini-batch.
+
+        Raises
+        ------
+        TypeError
+            The items are those of a variable, which is no file.
+        """
+        if _is_variable(self._line):
+            raise TypeError("the items are those of a variable, not files; run() gets them")
         return list(self._line.paths)
 
     def to_pandas_dataframe(self) -> Any:
@@ -105,7 +117,12 @@ class MiniBatchDataset:
         """
         if not self._line.is_table:
             raise TypeError("the items are files, not rows of a table; to_path() has their paths")
-        return load(self._line)
+        loaded = load(self._line)
+        if hasattr(loaded, "to_pylist"):
+            return loaded.to_pandas()
+        if not hasattr(loaded, "columns"):
+            raise TypeError("the items are not rows of a table; run() gets them")
+        return loaded
 
 
 class MiniBatchContext:
@@ -145,6 +162,8 @@ class MiniBatchContext:
         self._failed = failed
         self._page = page
         self._call = page.sequence if page is not None else 0
+        #: the labels of rows of a variable, as `run()` receives them
+        self._index = getattr(loaded, "index", None) if _is_variable(line) else None
         self.partition_key_value = key_values(line.extra.get("keys", {}))
         self.dataset = MiniBatchDataset(line)
         self.minibatch_index = mini_batch
@@ -155,6 +174,11 @@ class MiniBatchContext:
             self.minibatch_index,
             self.partition_key_value,
         )
+
+    @property
+    def answers_items(self) -> bool:
+        """Whether the items of the run fail one by one, so that `fail` can be called."""
+        return self._failed is not None
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the attributes without the page: a copy in another process shows no progress."""
@@ -233,7 +257,13 @@ class MiniBatchContext:
             raise TypeError("the items are files, which have no rows; run() gets their paths")
         from .output.values import records_of
 
-        return list(records_of(load(self._line) if self._loaded is None else self._loaded))
+        loaded = load(self._line) if self._loaded is None else self._loaded
+        if hasattr(loaded, "to_pylist"):
+            records: list[dict[Any, Any]] = loaded.to_pylist()
+            return records
+        if not hasattr(loaded, "columns"):
+            raise TypeError("the items are not rows of a table; run() gets them")
+        return list(records_of(loaded))
 
     def fail(self, index: int, error: BaseException | str) -> None:
         """Fail one item, while the others of the mini-batch succeed.
@@ -244,8 +274,8 @@ class MiniBatchContext:
         Parameters
         ----------
         index
-            The item: its position in the list of paths, or the index of its row in the DataFrame, as
-            ``run()`` received it.
+            The item: its position in the list or array, or the label of its row in the index of the
+            DataFrame or Series, as ``run()`` received it.
         error
             The reason: an exception or a text.
 
@@ -275,21 +305,43 @@ class MiniBatchContext:
         self._failed[item] = (error, place)
 
     def _position(self, index: Any) -> int:
+        if hasattr(self._index, "get_loc"):
+            return self._position_of_label(index)
         count = self._line.item_count
         is_whole = hasattr(index, "__index__") and not isinstance(index, bool)
         position = index.__index__() if is_whole else -1
         if 0 <= position < count:
             return int(position)
-        kind = (
-            "the index of a row of the DataFrame"
-            if self._line.is_table
-            else "the position of a path in the list"
-        )
+        kind = "the position of a path in the list"
+        if self._line.is_table:
+            kind = "the index of a row of the DataFrame"
+        if _is_variable(self._line):
+            kind = "the position of an item in the part"
         span = "from 0 to %d" % (count - 1) if count > 1 else "0 for its only item"
         raise (IndexError if is_whole else TypeError)(
             "context.fail(%s, ...): expected %s that run() received, %s"
             % (_brief(index), kind, span)
         )
+
+    def _position_of_label(self, label: Any) -> int:
+        index: Any = self._index
+        try:
+            position = index.get_loc(label)
+        except (KeyError, TypeError):
+            raise IndexError(
+                "context.fail(%s, ...): the index of the DataFrame or Series that run() received has no "
+                "such label; for the row at a position k, give its label, index[k]" % _brief(label)
+            ) from None
+        if not hasattr(position, "__index__"):
+            raise IndexError(
+                "context.fail(%s, ...): several rows have this label; give the run an input with a "
+                "unique index, such as frame.reset_index()" % _brief(label)
+            )
+        return int(position)
+
+
+def _is_variable(line: PlanLine) -> bool:
+    return line.is_table and line.table.get("format") == "memory"
 
 
 def _brief(value: Any) -> str:

@@ -36,11 +36,15 @@ _SHOWN_MEMBERS = 3
 
 
 class BadResult(Exception):
-    """``run()`` returned an invalid result; ``kind`` classifies it."""
+    """``run()`` returned an invalid result; ``kind`` classifies it.
 
-    def __init__(self, kind: str, message: str) -> None:
+    ``place`` is the line of the function that returned it, if that is not ``run()``.
+    """
+
+    def __init__(self, kind: str, message: str, place: str = "") -> None:
         super(BadResult, self).__init__(message)
         self.kind = kind
+        self.place = place
 
 
 class BadInput(Exception):
@@ -102,7 +106,7 @@ def _describe(error: BaseException, roots: list[str], function: str, place: str)
     import traceback
 
     if isinstance(error, BadResult):
-        return _failure(error.kind, "BadResult", str(error), place, "")
+        return _failure(error.kind, "BadResult", str(error), error.place or place, "")
     kind = kind_of(error)
     if isinstance(error, BadInput):
         cause = error.__cause__

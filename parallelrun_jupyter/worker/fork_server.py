@@ -54,6 +54,9 @@ class ForkServer:
                 importlib.import_module(name)
             except BaseException:  # user code; the script's own import will report it
                 failed.append(name)
+        # What every worker imports of its own package; those of functions import the others, too.
+        from . import function_script, memory_items, serve, uses  # noqa: F401
+
         gc.freeze()  # a collection in a worker would touch, and so copy, every page
         gc.enable()
         self._send(["ready", failed])

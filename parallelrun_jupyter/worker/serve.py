@@ -26,7 +26,7 @@ from .failures import (
 )
 from .gc_free_imports import GcFreeImports
 from .memory_reserve import MemoryReserve
-from .output.formats import CSV, PARQUET
+from .output.formats import CSV, OBJECTS, PARQUET
 from .output.results import HoldsErrors, encode_result, materialized, read_frame_options
 from .plan_line import PlanLine
 from .script import EntryScript
@@ -224,6 +224,20 @@ class Worker:
         result = self._run(line, mini_batch, failed)
         if type(result) is not list:
             result = materialized(result)  # a generator may fail items, too
+        if self._form == OBJECTS and failed is not None:
+            from .output.objects import NotStored, not_stored  # only for functions of a notebook
+
+            try:
+                return self._answered(result, line, failed)
+            except NotStored:
+                errors = not_stored(result)
+                failed.update((k, error) for k, error in errors.items() if k not in failed)
+        return self._answered(result, line, failed)
+
+    def _answered(
+        self, result: Any, line: PlanLine, failed: Failed | None
+    ) -> tuple[int, bytes, Answered | None]:
+        """Encode the result of a mini-batch; return as `_answer`."""
         if not failed and "items" not in line.extra:
             try:
                 rows, text = self._encode(result, seeks_errors=self._answers_items)
@@ -287,7 +301,7 @@ class Worker:
 
     def _load_table(self, line: PlanLine, mini_batch: int) -> LoadedTable | None:
         """Return the rows of all parts; None for files, and if no rows can be read."""
-        if not line.is_table:
+        if not line.is_table or line.table.get("format") == "memory":
             return None
         self._page.write(status_page.LOADING, mini_batch, time.monotonic())
         from .isolation import LoadedTable

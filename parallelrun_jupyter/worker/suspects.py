@@ -35,14 +35,27 @@ def suspect_of(error: BaseException, line: PlanLine, roots: list[str]) -> int:
     """
     positions: dict[Any, int] = {}
     for number, position in enumerate(items_in(line.ranges_of_items)):
-        positions[number if line.is_table else line.paths[number]] = position
+        positions[_key(line, number, position)] = position
     for names in reversed(list(_variables(error, roots))):
-        held = {positions[key] for key in map(_key_of, names.values()) if key in positions}
+        keys = map(_key_of, names.values())
+        held = {positions[key] for key in keys if key is not None and key in positions}
         if len(held) == 1:
             return held.pop()
         if held:
             return NONE
     return NONE
+
+
+def _key(line: PlanLine, number: int, position: int) -> Any:
+    """Return what stands for an item in a script: its path, or the label of its row."""
+    if not line.is_table:
+        return line.paths[number]
+    if line.table.get("format") != "memory":
+        return number
+    if "range" not in line.table:
+        return None  # of a variable with other labels, or without any
+    start, step, _ = line.table["range"]
+    return start + step * (line.ranges[0][0] + position)
 
 
 def _variables(error: BaseException, roots: list[str]) -> Iterator[dict[str, Any]]:

@@ -34,6 +34,7 @@ EXCEPTION_EDGES = {
     "backends/dask/__init__.py",  # calls a cluster's class for the thread that waits for it
     "backends/dask/cluster.py",  # the cluster's own package, which may raise anything
     "client/by_value.py",  # the user's own objects, whose pickling may raise anything
+    "data/memory_files.py",  # the user's own values, whose pickling may raise anything
     "backends/dask/node.py",  # a node's top: its driver is told whatever it is
 }
 """Beside the worker, around the user's code, the only places that catch Exception."""
@@ -147,6 +148,7 @@ OLD_STDLIB = frozenset(
         "datetime",
         "faulthandler",
         "fcntl",
+        "functools",
         "gc",
         "glob",
         "importlib",
@@ -160,6 +162,7 @@ OLD_STDLIB = frozenset(
         "os",
         "pickle",
         "re",
+        "reprlib",
         "runpy",
         "shutil",
         "signal",
@@ -178,9 +181,11 @@ OLD_STDLIB = frozenset(
 
 FOR_TABLES = {
     "azureml/data.py": {"pandas"},
+    "memory_items.py": {"numpy", "pandas", "pyarrow"},
     "output/arrow_tables.py": {"pyarrow"},
     "output/column_notes.py": {"pandas"},
     "output/formats.py": {"pandas"},
+    "output/objects.py": {"cloudpickle", "numpy", "pyarrow"},
     "tables/delimited.py": {"numpy"},
     "tables/pandas_types.py": {"numpy"},
     "tables/reader.py": {"pandas"},

@@ -28,7 +28,7 @@ from ...worker.child_loop import traceback_text
 from .cluster import Cluster
 from .mailbox import Inbox, Message
 from .membership import ClusterLimits, Membership
-from .node import Command, NodeSpec
+from .node import Command, DataFile, NodeSpec
 from .node_client import NodeClient
 
 _CLOSE_S = 30.0
@@ -229,7 +229,11 @@ class DaskPool:
     def node_spec(self) -> NodeSpec:
         """Return the specification of a node that starts now."""
         return NodeSpec(
-            self._record.to_json(), str(self._folder.path), self._environment, time.time()
+            self._record.to_json(),
+            str(self._folder.path),
+            self._environment,
+            time.time(),
+            _data_files(self._folder, self._record),
         )
 
     def post(self, signal: Signal) -> None:
@@ -277,6 +281,16 @@ def _call_into(result: concurrent.futures.Future[Any], function: Callable[[], An
         result.set_result(function())
     except Exception as error:  # passed to the caller, which awaits the future
         result.set_exception(error)
+
+
+def _data_files(folder: RunFolder, record: RunRecord) -> tuple[DataFile, ...]:
+    """Return the files with the values of variables that workers read."""
+    names = [os.path.basename(s["path"]) for s in record.inputs.datasets if s["kind"] == "memory"]
+    files = []
+    for name in names:
+        status = os.stat(folder.data / name)
+        files.append(DataFile(name, status.st_size, status.st_mtime_ns))
+    return tuple(files)
 
 
 def _pack(folder: RunFolder) -> int:

@@ -16,10 +16,10 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from ...engine.node.feeder import SHORT_S
 from ...engine.output.part_uploader import upload_target
@@ -56,14 +56,26 @@ class NodeCrash(RuntimeError):
     """An unexpected error ended a node; the arguments are its one-line text and its traceback."""
 
 
+class DataFile(NamedTuple):
+    """A file with the values of a variable: its name, bytes and time in the driver's run folder."""
+
+    name: str
+    size_bytes: int
+    mtime_ns: int
+
+
 @dataclass(frozen=True, slots=True)
 class NodeSpec:
-    """The run, for a node that starts; ``environment`` may contain secrets and stays in memory."""
+    """The run, for a node that starts; ``environment`` may contain secrets and stays in memory.
+
+    ``data`` are the files with values of variables that are inputs.
+    """
 
     record: str
     run_folder: str
     environment: Mapping[str, str]
     driver_time_s: float
+    data: tuple[DataFile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +105,40 @@ class DaskNode:
         """Append a piece of the run's archive, which holds the script and the models."""
         with open(self._scratch / _SNAPSHOT, "ab") as file:
             file.write(piece)
+
+    async def sees(self, spec: NodeSpec) -> bool:
+        """Return whether this machine has the files of ``spec.data``, and use them if it does."""
+        shared = RunFolder(Path(spec.run_folder)).data
+        data = RunFolder(self._scratch).data
+        if await asyncio.to_thread(_has_files, shared, spec.data):
+            data.symlink_to(shared)
+            return True
+        data.mkdir()
+        return False
+
+    async def load_data(self, name: str, piece: bytes) -> None:
+        """Append a piece of one of those files.
+
+        Raises
+        ------
+        ConfigError
+            It cannot be written on this machine.
+        """
+        path = RunFolder(self._scratch).data / name
+
+        def write() -> None:
+            with open(path, "ab") as file:
+                file.write(piece)
+
+        try:
+            await asyncio.to_thread(write)
+        except OSError as error:
+            msg = (
+                f"the values of the run's input cannot be written to {path} on "
+                f"{socket.gethostname()} ({error.strerror}); give its Dask worker a "
+                "--local-directory with more room, or put the run folder where it can be seen."
+            )
+            raise ConfigError(msg) from error
 
     async def begin(self, spec: NodeSpec) -> str:
         """Start the workers; return a description of this node's location, for display.
@@ -368,6 +414,18 @@ def _record_here(record: RunRecord, spec: NodeSpec, threads: int, now: float) ->
             cores=threads,
         ),
         created_at=record.created_at + (now - spec.driver_time_s),  # by this machine's clock
+    )
+
+
+def _has_files(folder: Path, files: Sequence[DataFile]) -> bool:
+    """Return whether a folder has files of the same names, sizes and times."""
+    try:
+        statuses = [os.stat(folder / file.name) for file in files]
+    except OSError:
+        return False
+    return all(
+        (status.st_size, status.st_mtime_ns) == (file.size_bytes, file.mtime_ns)
+        for status, file in zip(statuses, files, strict=True)
     )
 
 

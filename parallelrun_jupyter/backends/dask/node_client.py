@@ -10,6 +10,7 @@ from typing import Any
 
 from ...engine.scheduling.signals import NodeStopped
 from ...files import replacing
+from ...runs.run_folder import RunFolder
 from .mailbox import Message
 from .node import HEARTBEAT_S, Command, DaskNode, NodeCrash, NodeSpec, Tail
 
@@ -83,9 +84,19 @@ class NodeClient:
         while piece := os.pread(snapshot, _PIECE_BYTES, offset):
             await self._call(self._actor.load, piece)
             offset += len(piece)
+        if spec.data and not await self._call(self._actor.sees, spec):
+            await self._send_data(spec)
         place: str = await self._call(self._actor.begin, spec)
         self.has_begun = True
         return place
+
+    async def _send_data(self, spec: NodeSpec) -> None:
+        """Send the values of variables to a machine that does not see the run folder."""
+        folder = RunFolder(Path(spec.run_folder)).data
+        for data_file in spec.data:
+            with await asyncio.to_thread(open, folder / data_file.name, "rb") as file:
+                while piece := await asyncio.to_thread(file.read, _PIECE_BYTES):
+                    await self._call(self._actor.load_data, data_file.name, piece)
 
     async def serve(self, deliver: Callable[[Message], Any], linger_s: Callable[[], float]) -> None:
         """Receive the node's messages until it has stopped.

@@ -60,6 +60,10 @@ def dataset_of(spec: dict[str, Any]) -> Dataset:
         from .tabular_dataset import TabularDataset
 
         return TabularDataset.of_spec(spec)
+    if spec.get("kind") == "memory":
+        from .memory_dataset import StoredDataset
+
+        return StoredDataset(spec)
     msg = (
         f"the run has inputs of the kind {spec.get('kind')!r}, which this version does not "
         "support; upgrade parallelrun-jupyter."
@@ -71,9 +75,10 @@ def is_dataset(value: object) -> bool:
     """Return whether a value is a dataset that can be the input of a run."""
     if isinstance(value, FileDataset):
         return True
+    from .memory_dataset import MemoryDataset
     from .tabular_dataset import TabularDataset
 
-    return isinstance(value, TabularDataset)
+    return isinstance(value, TabularDataset | MemoryDataset)
 
 
 def open_path(
@@ -180,10 +185,23 @@ def changes(
         The inputs, from the run's record.
     versions
         The planned versions of local files.
+
+    Raises
+    ------
+    InputError
+        The stored values of a variable have changed.
     """
     in_stores: dict[int, list[tuple[int, PlanLine]]] = {}
+    checked: set[int] = set()
     for mini_batch, text in lines:
         line = PlanLine.decode(text)
+        if specs[line.input_number]["kind"] == "memory":
+            if line.input_number not in checked:
+                from ..memory_digest import check_stored
+
+                check_stored(specs[line.input_number])
+                checked.add(line.input_number)
+            continue
         if specs[line.input_number].get("storage"):
             in_stores.setdefault(line.input_number, []).append((mini_batch, line))
             continue

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from ...errors import InputError
+from ...worker.memory_items import located
 from ...worker.plan_line import PlanLine
 from ..storage.object_store import ObjectStore, plain_errors, why_not
 from ..storage.storage import StorageSpec
@@ -148,7 +149,7 @@ async def _download_all(
 
 
 def local_line(line: bytes, specs: Sequence[Mapping[str, Any]]) -> bytes:
-    """Return a plan line in which the paths of object stores are replaced by local copies.
+    """Return a plan line with local paths: of copies of objects in stores, of stored variables.
 
     Parameters
     ----------
@@ -163,7 +164,10 @@ def local_line(line: bytes, specs: Sequence[Mapping[str, Any]]) -> bytes:
         See `local_copy`.
     """
     plan_line = PlanLine.decode(line)
-    storage = specs[plan_line.input_number].get("storage")
+    spec = specs[plan_line.input_number]
+    if spec["kind"] == "memory":
+        return located(plan_line, os.path.dirname(spec["path"])).encode()
+    storage = spec.get("storage")
     if not storage:
         return line
     plan_line.paths = local_copies(plan_line.files, StorageSpec.of_spec(storage))

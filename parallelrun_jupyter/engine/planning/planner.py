@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import mmap
+import os
 import threading
 from collections.abc import Callable
 from contextlib import closing, suppress
@@ -31,6 +32,7 @@ from .plan_file import Report, write_plan
 from .taken_rows import taken_results
 from .update import Update
 
+_NICE = 10
 _FINISH_S = 20.0
 """Maximum time after a run to record the versions of its inputs; an update runs items without one."""
 
@@ -135,6 +137,19 @@ class Planner:
             versions.record(
                 self._is_left_alone if self._fate_of else None, lambda: self._urgent[0] != 0
             )
+
+        self._record_digests()
+
+    def _record_digests(self) -> None:
+        """Record the digests of the values of variables, while the run goes on."""
+        if not self._record.has_variables:
+            return
+        from ...data.memory_digest import write_digest  # only for runs over variables
+
+        os.nice(_NICE)
+        for spec in self._record.inputs.datasets:
+            with suppress(OSError):  # a resume then compares sizes only
+                write_digest(spec["path"], lambda: self._urgent[0] != 0)
 
     def _record_side_versions(self) -> None:
         """Record the versions of the side inputs, before workers read them, for later updates."""

@@ -120,7 +120,7 @@ class ItemRows:
         results = iter(self._results)
         result = next(results, None)
         number = 0
-        with closing(PlanReader(self._folder.plan)) as plan:
+        with closing(PlanReader(self._folder)) as plan:
             for mini_batch in count():
                 line, first_row = plan.line(mini_batch)
                 if line is None:
@@ -175,7 +175,7 @@ class ItemRows:
             if result.mini_batch in wanted:
                 of_results.setdefault(result.mini_batch, []).append(result)
         found: dict[int, tuple[str, str | None]] = {}
-        with closing(PlanReader(self._folder.plan)) as plan:
+        with closing(PlanReader(self._folder)) as plan:
             for mini_batch, items in wanted.items():
                 line, first_row = plan.line(mini_batch)
                 if line is None:  # the plan has been removed meanwhile

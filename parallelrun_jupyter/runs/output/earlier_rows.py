@@ -110,19 +110,29 @@ class Results:
 
     def __iter__(self) -> Iterator[Result]:
         start = 0
+        count = max(len(self._parts), max(self._of_items, default=-1) + 1)
+        for mini_batch in range(count):
+            for result in self.of(mini_batch):
+                yield result._replace(start=start)
+                start += result.rows
+
+    def of(self, mini_batch: int, first: int | None = None) -> Iterator[Result]:
+        """Yield the results of a mini-batch, or the one whose first item is given.
+
+        Their ``start`` counts from the mini-batch.
+        """
         items, rows = self._whole["items"], self._whole["rows"]
-        for mini_batch in range(max(len(items), max(self._of_items, default=-1) + 1)):
-            if mini_batch < len(items) and items[mini_batch] >= 0:
-                ranges = [(0, items[mini_batch], items[mini_batch], rows[mini_batch])]
-            elif mini_batch in self._of_items:
-                events = sorted(self._of_items[mini_batch].items())
-                ranges = [(first, event.items, event.of, event.rows) for first, event in events]
-            else:
-                continue
-            for first, count, of, number in ranges:
-                is_current = not self._stale or (mini_batch, first) not in self._stale
-                yield Result(mini_batch, first, count, of, start, number, is_current)
-                start += number
+        if mini_batch < len(items) and items[mini_batch] >= 0:
+            ranges = [(0, items[mini_batch], items[mini_batch], rows[mini_batch])]
+        else:
+            events = sorted(self._of_items.get(mini_batch, {}).items())
+            ranges = [(at, event.items, event.of, event.rows) for at, event in events]
+        start = 0
+        for at, count, of, number in ranges:
+            is_current = not self._stale or (mini_batch, at) not in self._stale
+            if first is None or at == first:
+                yield Result(mini_batch, at, count, of, start, number, is_current)
+            start += number
 
     def place(self, result: Result) -> tuple[int, int, int, int]:
         """Return the part, offset, length and checksum of a result."""

@@ -12,7 +12,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from ...worker.output.formats import CSV, PARQUET, TEXT, split_header, split_note
+from ...worker.output.formats import CSV, OBJECTS, PARQUET, TEXT, split_header, split_note
 from .joined_columns import joined_csv
 from .schemas import conflict, filled, fitted, promoted, unify_schemas
 
@@ -40,7 +40,7 @@ def merge_rows(
     pieces
         The rows of each mini-batch, as its worker wrote them.
     form
-        ``text``, ``csv``, ``jsonl`` or ``parquet``.
+        ``text``, ``csv``, ``jsonl``, ``parquet`` or ``objects``.
     note
         Receives the notes on rows that the file cannot represent, see `row_notes`, and the place
         of the header.
@@ -54,8 +54,19 @@ def merge_rows(
     """
     if form == PARQUET:
         yield from _parquet(pieces, place)
+    elif form == OBJECTS:
+        yield from _objects(pieces, place)
     else:
         yield from _with_one_header(pieces, form, note, place)
+
+
+def _objects(pieces: Pieces, place: AddPlace | None) -> Iterator[bytes]:
+    offset = 0
+    for mini_batch, data in pieces():
+        offset += len(data)
+        if place is not None:
+            place(mini_batch, offset)
+        yield data
 
 
 def _with_one_header(

@@ -13,7 +13,8 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...errors import OutputError
-from ...worker.output.formats import CSV, JSONL, PARQUET, TEXT, split_header, split_note
+from ...worker.output.formats import CSV, JSONL, OBJECTS, PARQUET, TEXT, split_header, split_note
+from ...worker.output.objects import block_at
 from .row_slices import row_ends
 
 if TYPE_CHECKING:
@@ -55,6 +56,9 @@ def row_texts(data: bytes, form: str, rows: int, first: int, end: int) -> RowTex
     """
     if form == PARQUET:
         return table_texts(arrow().ipc.open_stream(data).read_all().slice(first, end - first))
+    if form == OBJECTS:
+        texts = block_at(data, 0)[0].texts
+        return RowTexts([], [[text] for text in texts[first:end]])
     about, at = split_note(data)
     header, start = split_header(data, at)
     body = data[start:]

@@ -9,6 +9,8 @@ from typing import TypedDict
 
 from ...errors import visible
 from ...worker.item_ranges import merged
+from ...worker.memory_items import is_memory, located
+from ...worker.memory_names import memory_item_name
 from ...worker.plan_line import PlanLine
 from ..journal.events import AttemptFailed, Event, ItemRanges, ItemsFailed
 from ..journal.lines import decode
@@ -21,6 +23,7 @@ PAGE_ITEMS = 20
 BEFORE_FIRST = (-1, -1)
 _SHOWN_CHARS = 1000
 _SHOWN_PATHS = 3
+_TABLES = {"frame", "table"}
 _SEARCHED_BYTES = 1 << 30
 """How much of the journal is searched for messages; other items get the message of their group."""
 
@@ -28,7 +31,7 @@ _SEARCHED_BYTES = 1 << 30
 class FailedItemRow(TypedDict):
     """An item that failed for good. ``name`` is its path, or that of the table that it is a row of.
 
-    ``position`` is its place in the mini-batch, from 0.
+    For an item of a variable, ``name`` is an expression, such as ``texts[17]``. ``position`` is its place in the mini-batch, from 0.
     """
 
     mini_batch: int
@@ -95,6 +98,7 @@ def _failed_from(state: RunState, groups: Container[str], first: int) -> Iterato
 def read_page(folder: RunFolder, page: Page) -> FailedItems:
     """Return the items of a page, with their names and messages."""
     lines = plan_lines(folder.plan, [failed.mini_batch for failed in page.failed])
+    lines = {number: located(line, str(folder.data)) for number, line in lines.items()}
     items = []
     for place in _places(page, lines):
         items.append(place)
@@ -155,7 +159,7 @@ def _item(
     return FailedItemRow(
         mini_batch=mini_batch,
         position=position,
-        is_row=line.is_table,
+        is_row=line.is_table and (not is_memory(line) or line.table["container"] in _TABLES),
         name=_name(line, position),
         message=message[:_SHOWN_CHARS],
         tries=len(tries),
@@ -173,6 +177,8 @@ def _range_with(event: AttemptFailed | ItemsFailed, position: int) -> int | None
 
 
 def _name(line: PlanLine, position: int) -> str:
+    if is_memory(line):
+        return visible(memory_item_name(line, position))[:_SHOWN_CHARS]
     if not line.is_table:
         paths = line.paths[position : position + 1]
     else:

@@ -96,7 +96,7 @@ def _table_as_paths(record: RunRecord, group: FailureGroup) -> str:
         path
         for spec in record.inputs.datasets
         if spec.get("kind") == "files"
-        for path in spec["paths"]
+        for path in spec.get("paths", ())
     ]
     ends = [(path, match[1].lower()) for path in files if (match := _TABLE_FILES.search(path))]
     if not ends:

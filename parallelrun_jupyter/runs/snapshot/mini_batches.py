@@ -8,6 +8,8 @@ from typing import TypedDict
 from ...errors import visible
 from ...formatting import plural
 from ...worker.item_ranges import count_of, merged
+from ...worker.memory_items import is_memory, located
+from ...worker.memory_names import memory_item_names
 from ..journal.state import FAILED, LEFT, PARTLY, RETRYING, SUCCEEDED, RunState
 from ..run_folder import RunFolder
 from .attempts import AttemptRow, attempts_of
@@ -126,6 +128,8 @@ def _items(folder: RunFolder, mini_batch: int) -> list[str]:
     line = plan_lines(folder.plan, [mini_batch]).get(mini_batch)
     if line is None:
         return []
+    if is_memory(line):
+        return [memory_item_names(located(line, str(folder.data)))]
     if not line.is_table:
         return line.paths
     rows = plural(line.rows, "row")

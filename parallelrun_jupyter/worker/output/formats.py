@@ -36,7 +36,7 @@ HEADER_MARK = b"\x00\x93header\x1a\n"
 NOTE_MARK = b"\x00\x93note\x1a\n"
 """The start of a note frame: this mark, the length in four bytes, the JSON."""
 
-TEXT, CSV, JSONL, PARQUET = "text", "csv", "jsonl", "parquet"
+TEXT, CSV, JSONL, PARQUET, OBJECTS = "text", "csv", "jsonl", "parquet", "objects"
 FORMATS = (CSV, JSONL, PARQUET)
 
 
@@ -223,7 +223,7 @@ def with_one_form(result: Any, form: str) -> Any:
     Dicts or Series of which some lack a key, or have the keys in another order, are a table of all the
     keys; parts of the list would be tables with different columns.
     """
-    if _is_of_records(result, form):
+    if form == OBJECTS or _is_of_records(result, form):
         return result
     try:
         if form == TEXT:

@@ -6,7 +6,7 @@ import json
 import os
 
 from ..failures import BadResult, BadSettings
-from .formats import CSV, TEXT, encode_table, frame_text, joined_frames, text_rows
+from .formats import CSV, OBJECTS, TEXT, encode_table, frame_text, joined_frames, text_rows
 from .values import is_frame, shown, text_lines
 
 TYPE_CHECKING = False
@@ -118,6 +118,10 @@ def encode_result(
     try:
         if is_text:
             data = _text(result, frame_options, seeks_errors=seeks_errors)
+        elif form == OBJECTS:
+            from .objects import encode_objects  # only for functions of a notebook
+
+            data = encode_objects(result)
         else:
             data = encode_table(result, form, frame_options)
     except UnicodeEncodeError as error:

@@ -1,0 +1,322 @@
+"""The results of a function, in input order: a list, an array, a Series or a DataFrame."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from ..data.datasets.memory_dataset import FRAME, GRID, SERIES, StoredDataset
+from ..errors import OutputError, Remedy
+from ..formatting import plural
+from ..runs.output.blocks import ItemBlock, committed_blocks
+from ..runs.run_folder import RunFolder
+from ..runs.run_record import RunRecord
+from ..worker.function_script import BATCH
+from ..worker.output.formats import OBJECTS
+from ..worker.output.objects import class_of_notebook
+from ..worker.uses import load_uses
+from .script import FUNCTIONS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RAISE: Any = type("Raise", (), {"__repr__": lambda _: "<raise an error>"})()
+"""Stands for an error if an item has no result."""
+
+_ABSENT: Any = object()
+"""Stands for the result of an item that has none, until it is replaced."""
+
+_MIXED = (
+    "run {run_id} has mini-batches for which the function returned {kinds}: they cannot be joined. Return "
+    "one type; run.stream() yields the result of each mini-batch as it is."
+)
+_NO_CLASS = (
+    "results of run {run_id} are objects of the class {name!r}, which __main__ does not define and which "
+    "the run's function does not use. Run the cell that defines it, and try again."
+)
+
+
+def read_results(
+    folder: RunFolder, record: RunRecord, items: int, failure: str = "", missing: Any = RAISE
+) -> Any:
+    """Return the results of a run of a function.
+
+    Parameters
+    ----------
+    folder, record
+        The run.
+    items
+        Number of its items, as far as they are planned.
+    failure
+        The reason of most failures, for the message of the error.
+    missing
+        The result of an item that has none.
+
+    Raises
+    ------
+    OutputError
+        Items have no results, and ``missing`` is `RAISE`; the run is not one of a function; or its
+        results cannot be joined.
+    """
+    check_objects(folder, record)
+    found = _Found(folder, record, items)
+    if found.absent and missing is RAISE:
+        first = f" The first reason: {failure}" if failure else ""
+        msg = (
+            f"{plural(found.absent, 'item')} of {found.items:,} of run {folder.run_id} "
+            f"{'has' if found.absent == 1 else 'have'} no result.{first}\n"
+            "run.results(missing=None) returns None for them; run.resume(failed_only=True) runs those "
+            "that failed again."
+        )
+        raise OutputError(msg, folder.run_id, remedy=[Remedy.FAILED_ITEMS])
+    return found.joined(None if missing is RAISE else missing)
+
+
+def results_frame(folder: RunFolder, record: RunRecord) -> Any:
+    """Return the results so far as a DataFrame, for `Run.to_pandas`.
+
+    Results that are no tables are a column ``result``, after the parameters of a grid, with the index
+    of the input. Items without a result are left out.
+    """
+    import pandas as pd
+
+    check_objects(folder, record)
+    found = _Found(folder, record, 0)
+    joined = found.joined(_ABSENT)
+    if hasattr(joined, "to_pylist"):
+        joined = joined.to_pandas()
+    if isinstance(joined, pd.DataFrame):
+        return joined
+    if isinstance(joined, pd.Series):
+        is_there = [value is not _ABSENT for value in joined]
+        column = (
+            joined if all(is_there) else _series(list(joined[is_there]), joined.index[is_there])
+        )
+        return column.to_frame("result" if column.name is None else column.name)
+    values = list(joined)
+    kept = [position for position, value in enumerate(values) if value is not _ABSENT]
+    column = _series([values[position] for position in kept], pd.RangeIndex(len(kept)))
+    frame = column.to_frame("result")
+    spec = record.inputs.datasets[0]
+    if spec.get("container") != GRID:
+        return frame
+    combinations = [item for part in StoredDataset(spec).parts() for item in part]
+    parameters = pd.DataFrame([combinations[position] for position in kept])
+    return pd.concat([parameters, frame], axis=1)
+
+
+def check_objects(folder: RunFolder, record: RunRecord) -> None:
+    """Check that a run keeps results of any type, and is of this user.
+
+    Raises
+    ------
+    OutputError
+        It keeps rows, or nothing; or its folder belongs to somebody else.
+    """
+    if record.output.format == OBJECTS and record.output.append_rows:
+        owner = os.stat(folder.path).st_uid
+        if owner != os.getuid():
+            msg = (
+                f"{folder.path} belongs to another user ({owner}): its results may be pickles, which can "
+                "run any code of theirs when they are read. If you trust them, copy the folder, and "
+                "attach to the copy."
+            )
+            raise OutputError(msg, folder.run_id)
+        return
+    if not record.output.append_rows:
+        why = "output_action 'summary_only': it keeps no results. Leave output_action out to keep them."
+    elif record.script.call:
+        why = (
+            f"output_format {record.output.format!r}: its results are rows of a table. Read them by "
+            "run.to_pandas(), or leave output_format out to get them back as they were."
+        )
+    else:
+        why = "a script, whose run() returned rows. Read them by run.to_pandas()."
+    msg = f"run {folder.run_id} has {why}"
+    raise OutputError(msg, folder.run_id)
+
+
+def class_finder(folder: RunFolder, record: RunRecord) -> Callable[[str], Any]:
+    """Return a function that finds the classes of results by name: in the notebook, else in the run."""
+    loaded: list[Any] = []
+
+    def find(name: str) -> Any:
+        try:
+            return class_of_notebook(name)
+        except AttributeError:
+            pass
+        if not loaded:  # such as in a new kernel: the run's function has brought its classes
+            loaded.extend(_namespaces(load_uses(str(folder.uses), record.script.uses)))
+        first, *rest = name.split(".")
+        value = next((space[first] for space in loaded if first in space), _ABSENT)
+        for part in rest:
+            value = getattr(value, part, _ABSENT)
+        if value is _ABSENT:
+            msg = _NO_CLASS.format(run_id=folder.run_id, name=name)
+            raise OutputError(msg, folder.run_id)
+        return value
+
+    return find
+
+
+def _namespaces(uses: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the global variables of a run's functions."""
+    waiting = list(uses.get(FUNCTIONS, {}).values())
+    while waiting:
+        value = waiting.pop()
+        if hasattr(value, "func"):  # a partial function
+            waiting.append(value.func)
+            continue
+        kind = value if isinstance(value, type) else type(value)
+        yield {kind.__name__: kind}
+        function = value if hasattr(value, "__globals__") else getattr(kind, "__call__", None)  # noqa: B004 - not a test
+        yield getattr(function, "__globals__", {})
+
+
+class _Found:
+    """The results of a run that are there.
+
+    Attributes
+    ----------
+    items
+        Number of the run's items.
+    absent
+        How many of them have no result.
+    """
+
+    def __init__(self, folder: RunFolder, record: RunRecord, items: int) -> None:
+        self._folder, self._record = folder, record
+        self._spec = record.inputs.datasets[0]
+        self._find = class_finder(folder, record)
+        self._places: list[tuple[int, int]] = []
+        self._values: list[Any] = []
+        for block in committed_blocks(folder, record):
+            self._places.append((block.first, block.items))
+            self._values.append(self._values_of(block))
+        self.items = self._spec.get("count") or items or max(map(sum, self._places), default=0)
+        self.absent = self.items - sum(count for _, count in self._places)
+
+    def _values_of(self, block: ItemBlock) -> Any:
+        return block.block.values(self._find)
+
+    def joined(self, missing: Any) -> Any:
+        """Return all results, with a value for the missing ones. The values here are used up."""
+        has_index = self._spec.get("container") in {FRAME, SERIES}
+        index = StoredDataset(self._spec).index() if has_index else None
+        if self._record.script.call == BATCH:
+            joined = self._joined_batches(index, missing)
+            if joined is not None:
+                return joined
+        values = [missing] * self.items
+        for (first, count), part in zip(self._places, self._values, strict=True):
+            values[first : first + count] = list(part)
+        return values if index is None else _series(values, index)
+
+    def _joined_batches(self, index: pd.Index | None, missing: Any) -> Any:
+        """Return tables or arrays joined to one; None for others, and if an array has no such value."""
+        import pandas as pd
+
+        kinds = {_kind_of(value) for value in self._values}
+        if len(kinds) > 1 and kinds & {"DataFrames", "Arrow tables"}:
+            listed = " and ".join(sorted(kinds))
+            raise OutputError(_MIXED.format(run_id=self._folder.run_id, kinds=listed))
+        kind = next(iter(kinds)) if len(kinds) == 1 else ""
+        if kind in {"DataFrames", "Series"}:
+            return self._joined_pandas(index)
+        if kind == "Arrow tables":
+            import pyarrow as pa
+
+            tables = [pa.Table.from_batches([v]) if hasattr(v, "columns") and not hasattr(v, "combine_chunks") else v for v in self._values]  # fmt: skip
+            return pa.concat_tables(tables, promote_options="default")
+        if kind == "arrays":
+            array = self._joined_arrays(missing)
+            is_column = index is not None and array is not None and array.ndim == 1
+            return pd.Series(array, index=index, name="result") if is_column else array
+        return None
+
+    def _joined_pandas(self, index: pd.Index | None) -> Any:
+        import pandas as pd
+
+        places = list(zip(self._places, self._values, strict=True))
+        are_default = all(_is_default(value.index) for value in self._values)
+        if index is None or not all(len(value) == count for (_, count), value in places):
+            joined = pd.concat(self._values, ignore_index=are_default)
+            return joined if index is None else _named(joined, self._spec)
+        for (first, count), value in places:
+            if _is_default(value.index):
+                value.index = index[first : first + count]
+        return _named(pd.concat(self._values), self._spec)
+
+    def _joined_arrays(self, missing: Any) -> Any:
+        """Return one array; None if shapes differ, or if it cannot hold the missing value."""
+        import numpy as np
+
+        if len({value.shape[1:] for value in self._values}) != 1:
+            return None
+        dtypes = [value.dtype for value in self._values]
+        if self.absent:
+            filler = np.asarray(missing)
+            if missing is None or filler.ndim or filler.dtype.hasobject:
+                return None
+            dtypes.append(filler.dtype)
+        shape = (self.items, *self._values[0].shape[1:])
+        try:
+            array = np.empty(shape, np.result_type(*dtypes))
+        except TypeError:
+            return None  # such as text and numbers
+        if self.absent:
+            array[...] = missing
+        self._values.reverse()
+        for first, count in self._places:
+            array[first : first + count] = self._values.pop()  # its memory is free then
+        return array
+
+
+def _kind_of(value: Any) -> str:
+    package = type(value).__module__.partition(".")[0]
+    if package == "pandas" or hasattr(value, "iloc"):
+        return "DataFrames" if hasattr(value, "columns") else "Series"
+    if hasattr(value, "to_pylist") and hasattr(value, "schema"):
+        return "Arrow tables"
+    numpy = sys.modules.get("numpy")
+    return "arrays" if numpy is not None and isinstance(value, numpy.ndarray) else "lists"
+
+
+def _series(values: list[Any], index: pd.Index) -> Any:
+    """Return values as a Series that does not change them: of other types, it has the type object."""
+    import pandas as pd
+
+    kinds = set(map(type, values))
+    is_plain = kinds in ({int}, {float}, {bool}, {str}, {int, float})
+    if is_plain and int in kinds:
+        is_plain = all(-(2**53) <= value <= 2**53 for value in values if type(value) is int)
+    column = pd.Series(values, index=index, name="result", dtype=None if is_plain else object)
+    return column if is_plain else column.infer_objects() if _is_of_numpy(kinds) else column
+
+
+def _is_of_numpy(kinds: set[type]) -> bool:
+    """Return whether all values are numpy scalars of one type, or times of pandas."""
+    return len(kinds) == 1 and next(iter(kinds)).__module__.partition(".")[0] in {"numpy", "pandas"}
+
+
+def _named(joined: Any, spec: dict[str, Any]) -> Any:
+    """Return a Series with a name that ``frame.join`` accepts: not that of a column of the input."""
+    import pandas as pd
+
+    if not isinstance(joined, pd.Series):
+        return joined
+    is_taken = joined.name is None or _has_column(spec, joined.name)
+    return joined.rename("result") if is_taken else joined
+
+
+def _is_default(index: pd.Index) -> bool:
+    import pandas as pd
+
+    return isinstance(index, pd.RangeIndex) and index.start == 0 and index.step == 1
+
+
+def _has_column(spec: dict[str, Any], name: Any) -> bool:
+    first = next(StoredDataset(spec).parts())
+    return bool(name == first.name if spec["container"] == SERIES else name in first.columns)

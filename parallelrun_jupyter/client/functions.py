@@ -1,0 +1,202 @@
+"""Runs a function of the notebook over its data: ``map`` and ``map_batches``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..config.run_config import ParallelRunConfig
+from ..config.step import Output, ParallelRunStep
+from ..data.datasets.file_dataset import FileDataset
+from ..data.datasets.grid import Grid
+from ..data.datasets.memory_dataset import MemoryDataset, container_of, refused
+from ..data.datasets.tabular_dataset import TabularDataset
+from ..errors import ConfigError, InputError
+from ..formatting import nearest_hint
+from ..worker.function_script import BATCH, ITEM, KEYWORDS
+from .function_calls import Functions, script_of
+from .run import Run
+from .submit import default_name, submit_script
+
+_NOT_SETTINGS = {
+    "entry_script": "the function is the script",
+    "inputs": "its second argument is the input",
+    "arguments": "the function finds its variables by their names; functools.partial binds others",
+    "side_inputs": "the function may use variables, and paths that its workers can read",
+    "use": "the function's variables travel with it",
+    "update": "results of any type cannot be taken from an earlier run; submit() with a script can "
+    "update",
+}
+"""Why some settings of `submit` are none of functions."""
+
+
+def map(  # noqa: A001 - the name that people know
+    function: Callable[..., Any],
+    items: Any,
+    *,
+    init: Callable[[], Any] | None = None,
+    shutdown: Callable[[], Any] | None = None,
+    output: Output | None = None,
+    compute: object = None,
+    name: str | None = None,
+    **settings: Any,
+) -> Run:
+    """Start a run that calls a function for each item, and return without waiting for it.
+
+    ``run.results()`` returns the results in the order of the items, ``run.stream()`` yields them as
+    they are committed. If a call raises an exception, its item fails and is retried; the other items
+    are not affected.
+
+    Parameters
+    ----------
+    function
+        Called with one item, and with the context if it has a further parameter named ``context`` or
+        ``ctx``. A generator function gives a list of what it yields. A class with ``__call__``, or a
+        ``functools.partial`` of one, is made once in each worker, and its object is then called; at the
+        worker's end its method ``shutdown`` or ``close`` is called, if it has one. The function travels
+        by value with the variables that it uses; functions of modules are imported.
+    items
+        A list, range, generator, numpy array, Series, DataFrame (items are dicts of its rows), Arrow
+        table, `FileDataset` (items are paths), `TabularDataset`, or a `grid`, whose combinations are
+        passed as keyword arguments.
+    init
+        Called once in each worker, before its first item; variables that it sets with ``global`` are
+        those of the function.
+    shutdown
+        Called in each worker at its end.
+    output
+        Folder or URL that receives a file with all results. It needs ``output_format``, and the function
+        then returns rows: dicts, tuples or single values.
+    compute, name
+        As in `submit`.
+    **settings
+        Settings of `ParallelRunConfig`, such as ``process_count_per_node=4`` or ``run_max_try=5``.
+        ``mini_batch_size`` is the number of items that travel together: by default 1 for up to 5,000
+        items. ``run_invocation_timeout`` limits one call, in seconds.
+
+    Returns
+    -------
+    Run
+        The handle of the run.
+
+    Raises
+    ------
+    ConfigError
+        A setting is wrong, or the function cannot be called so or cannot travel to the workers.
+    InputError
+        There are no items, or one of them cannot be stored.
+    RunFolderError, LaunchError
+        As `submit`.
+
+    Examples
+    --------
+    ::
+
+        run = parallelrun.map(embed, texts)
+        vectors = run.results()
+    """
+    call = KEYWORDS if isinstance(items, Grid) else ITEM
+    place = {"output": output, "compute": compute, "name": name}
+    return _start(Functions("map", call, function, init, shutdown), items, settings, **place)
+
+
+def map_batches(
+    function: Callable[..., Any],
+    data: Any,
+    *,
+    init: Callable[[], Any] | None = None,
+    shutdown: Callable[[], Any] | None = None,
+    output: Output | None = None,
+    compute: object = None,
+    name: str | None = None,
+    **settings: Any,
+) -> Run:
+    """Start a run that calls a function for each part of some data, and return without waiting.
+
+    Parameters
+    ----------
+    function
+        Called with a part of the data, of the same type: some rows of a DataFrame with their index, a
+        part of an array or list, a list of paths. It returns, or yields, one result for each item: a
+        list, array, Series or DataFrame. A DataFrame, Series or Arrow table may also have more or fewer
+        rows; with ``output_format`` more, since an item without a row then counts as failed.
+    data
+        As ``items`` of `map`.
+    init, shutdown, output, compute, name, **settings
+        As in `map`. ``mini_batch_rows`` (or ``mini_batch_size``) is the number of items of a part.
+
+    Returns
+    -------
+    Run
+        The handle of the run.
+
+    Raises
+    ------
+    ConfigError, InputError, RunFolderError, LaunchError
+        As in `map`.
+
+    Examples
+    --------
+    ::
+
+        run = parallelrun.map_batches(score, frame, mini_batch_rows=500)
+        frame = frame.join(run.results())
+    """
+    functions = Functions("map_batches", BATCH, function, init, shutdown)
+    place = {"output": output, "compute": compute, "name": name}
+    return _start(functions, data, settings, **place)
+
+
+def _start(
+    functions: Functions,
+    items: Any,
+    settings: dict[str, Any],
+    *,
+    output: Any,
+    compute: object,
+    name: Any,
+) -> Run:
+    _check_settings(functions.called, settings, output)
+    dataset = _dataset_of(items, functions.called)
+    first: Mapping[str, Any] | None = next(iter(items), {}) if functions.call == KEYWORDS else None
+    functions.check(first)
+    keeps_objects = settings.get("output_format") is None
+    source = settings.get("source_directory")
+    script = script_of(functions, first, keeps_objects=keeps_objects, source_directory=source)
+    config = ParallelRunConfig(entry_script=script.path, **settings)
+    step = ParallelRunStep(name or default_name(script.title, [dataset]), config, dataset, output)
+    return submit_script(step, script, compute=compute)
+
+
+def _check_settings(called: str, settings: Mapping[str, Any], output: Output | None) -> None:
+    names = ParallelRunConfig.class_trait_names()
+    for name in settings:
+        if name in _NOT_SETTINGS:
+            msg = f"{called}() has no setting {name!r}: {_NOT_SETTINGS[name]}."
+            raise ConfigError(msg)
+        if name not in names:
+            hint = nearest_hint(name, [*names, "init", "shutdown", "output", "compute", "name"])
+            msg = f"{called}() has no setting {name!r}.{hint} Its settings are those of ParallelRunConfig."
+            raise ConfigError(msg)
+    file_name = settings.get("append_row_file_name")
+    if (output is not None or file_name) and settings.get("output_format") is None:
+        given = (
+            f"output={output!r}" if output is not None else f"append_row_file_name={file_name!r}"
+        )
+        msg = (
+            f"{called}() got {given} without output_format: results of any type are kept in the run's "
+            "folder, and a file of your own needs a format. Add output_format='parquet' (or 'csv', "
+            "'jsonl'), or leave the output out and read run.results()."
+        )
+        raise ConfigError(msg)
+
+
+def _dataset_of(items: Any, called: str) -> FileDataset | TabularDataset | MemoryDataset:
+    if isinstance(items, FileDataset | TabularDataset | MemoryDataset):
+        return items
+    if isinstance(items, str):
+        msg = f"{called}() got the text {items!r:.80} as its items. For files, write FileDataset({items!r:.80})."
+        raise InputError(msg)
+    if not container_of(items):
+        raise refused(items, f"{called}() got")
+    return MemoryDataset(items)

@@ -1,0 +1,47 @@
+"""The modules that a run's fork server imports once for all workers."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from pathlib import Path
+
+from ..config.compute import Compute
+from ..config.entry_script import imported_modules
+from ..config.run_config import ParallelRunConfig
+from ..engine.node.fork_server import CAN_FORK
+from ..environment import as_environment
+from .script import Script
+
+
+def preload_of(script: Script, config: ParallelRunConfig, target: Compute) -> list[str]:
+    """Return the modules to import once, in the fork server."""
+    can_fork = CAN_FORK and target.backend == "local"
+    if config.preload and not can_fork:
+        text = (
+            f"preload={config.preload!r} has no effect: workers are forked only on this machine, and "
+            "only on Linux; in this run each worker imports its own modules"
+        )
+        warnings.warn(text, stacklevel=5)
+        return []
+    if config.preload is None and script.call and can_fork and not has_other_python(config):
+        return ["cloudpickle"]  # a warm fork server then starts a worker in some milliseconds
+    if config.preload != "auto":
+        return list(config.preload or ())
+    text = source_of(script)
+    folders = {script.path.parent, script.source_directory, Path.cwd()} - {None}
+    siblings = [name for at in folders if at for name in os.listdir(at)]
+    own = {name.removesuffix(".py") for name in siblings}
+    others = [name for name in script.preload if name.partition(".")[0] not in own]
+    return list(dict.fromkeys([*imported_modules(text, siblings), *others]))
+
+
+def source_of(script: Script) -> str:
+    """Return the text of a script."""
+    return script.text or script.path.read_text(encoding="utf-8-sig")
+
+
+def has_other_python(config: ParallelRunConfig) -> bool:
+    """Return whether the workers have another interpreter than this process."""
+    return as_environment(config.environment).python != sys.executable

@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 from .results import Results
+from .values import prepare
 from .workload import Workload
 
 
@@ -27,6 +28,7 @@ def main(folder: Path) -> None:
     timer = threading.Timer(cell["limit_s"], give_up)
     timer.daemon = True
     timer.start()
+    prepare(workload)
     results.begin()
     try:
         engine.run(workload, results, **cell["options"])

@@ -6,6 +6,7 @@ import argparse
 import importlib.util
 import os
 import platform
+import statistics
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
@@ -15,7 +16,7 @@ from parallelrun_jupyter.formatting import plural
 from parallelrun_jupyter.version import __version__
 
 from .data import NEEDED, WORKLOADS
-from .engines import ENGINES, INLINE, Engine
+from .engines import ENGINES, INLINE, NAMES, Engine
 from .report import bound_of, table
 from .rounds import Measured, measure
 from .workload import Workload
@@ -29,14 +30,11 @@ def main(words: Sequence[str] | None = None) -> int:
     if given.rounds is None:
         given.rounds = 0 if given.small else 3
     given.limit = given.limit or (30 if given.small else 120)
-    engines, missing = _installed(given.engines)
     print(
         f"parallelrun-jupyter {__version__}, Python {platform.python_version()}, "
         f"{platform.system()}, {os.cpu_count()} cores; {_rounds(given.rounds)}. From the "
         "call, with everything imported, to the last result in the output file.\n"
     )
-    for name, packages in missing.items():
-        print(f"Left out: {name}, which needs {', '.join(packages)}: {INSTALL}\n")
     is_right = True
     with tempfile.TemporaryDirectory(prefix="parallelrun-peers-data-") as temporary:
         folder = Path(given.data or temporary).absolute()
@@ -46,7 +44,7 @@ def main(words: Sequence[str] | None = None) -> int:
             if lacking:
                 print(f"Left out: {name}, which needs {', '.join(lacking)}: {INSTALL}\n")
                 continue
-            is_right &= _compare(WORKLOADS[name](folder, is_small=given.small), engines, given)
+            is_right &= _compare(WORKLOADS[name](folder, is_small=given.small), given)
     return 0 if is_right else 1
 
 
@@ -56,17 +54,19 @@ def _rounds(count: int) -> str:
     return f"{plural(count, 'interleaved round')}, after one that does not count"
 
 
-def _compare(workload: Workload, engines: dict[str, Engine], given: argparse.Namespace) -> bool:
+def _compare(workload: Workload, given: argparse.Namespace) -> bool:
     """Measure the engines on a workload and print its table; return whether ours was right."""
+    known = ENGINES[workload.kind]
     left_out = {
-        name: engine.leaves_out.get(workload.script, "") for name, engine in engines.items()
+        name: _why_not(engine, workload) for name, engine in known.items() if name in given.engines
     }
-    taking_part = {name: engine for name, engine in engines.items() if not left_out[name]}
-    if workload.bound_s() is None:
-        taking_part = {"inline": INLINE, **taking_part}
+    taking_part = {name: known[name] for name, why in left_out.items() if not why}
+    if workload.has_plain_loop:
+        taking_part = {"inline": INLINE[workload.kind], **taking_part}
 
     def say(name: str, number: int, one: Measured) -> None:
-        what = f"WRONG: {one.wrong}" if one.wrong else f"{one.total_s:8.2f} s"
+        seconds = statistics.median(one.samples or [one.total_s])
+        what = f"WRONG: {one.wrong}" if one.wrong else f"{seconds:8.3f} s"
         counts = "" if number or not given.rounds else "  (not counted)"
         print(f"  {workload.name:<18} {name:<16} {what}{counts}", file=sys.stderr, flush=True)
 
@@ -77,19 +77,18 @@ def _compare(workload: Workload, engines: dict[str, Engine], given: argparse.Nam
     return not any(one.wrong for one in found.get("ours", []))
 
 
-def _installed(names: list[str]) -> tuple[dict[str, Engine], dict[str, list[str]]]:
-    """Return the installed engines, and the missing packages of the others."""
-    lacking = {name: ENGINES[name].missing() for name in names}
-    engines = {name: ENGINES[name] for name in names if not lacking[name]}
-    return engines, {name: packages for name, packages in lacking.items() if packages}
+def _why_not(engine: Engine, workload: Workload) -> str:
+    """Return why an engine does not take part; empty if it does."""
+    missing = engine.missing()
+    return f"needs {', '.join(missing)}: {INSTALL}" if missing else engine.why_not(workload)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks peers", description=__doc__)
     parser.add_argument("--workloads", type=_names_of(WORKLOADS), default=list(WORKLOADS),
                         help=f"of {', '.join(WORKLOADS)}; separated by commas (default: all)")  # fmt: skip
-    parser.add_argument("--engines", type=_names_of(ENGINES), default=list(ENGINES),
-                        help=f"of {', '.join(ENGINES)} (default: all that are installed)")  # fmt: skip
+    parser.add_argument("--engines", type=_names_of(NAMES), default=NAMES,
+                        help=f"of {', '.join(NAMES)} (default: all that are installed)")  # fmt: skip
     parser.add_argument("--rounds", type=int, default=None,
                         help="counted rounds, after one that does not count (default: 3; small: none)")  # fmt: skip
     parser.add_argument("--small", action="store_true", help="little data, to see that it works")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import statistics
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
-from .workload import Workload
+from .workload import FIRST, FRAME, ITEMS, Workload
 
 
 def _once(source: Path, make: Callable[[Path, IO[str]], None]) -> str:
@@ -144,6 +146,80 @@ def _faults(folder: Path, *, is_small: bool, is_transient: bool) -> Workload:
     )  # fmt: skip
 
 
+def _items(folder: Path, *, is_small: bool, is_first: bool) -> Workload:
+    count = 100 if is_first else 500 if is_small else 20_000
+    made = folder / "functions"
+    made.mkdir(exist_ok=True)
+    rounds = made / "rounds-of-a-millisecond"
+    if not rounds.exists():
+        rounds.write_text(str(rounds_of_a_millisecond()))
+
+    def make(_: Path, rows: IO[str]) -> None:
+        from .scripts.functions import spin
+
+        rows.writelines(f"{spin(item)}\n" for item in range(count))
+
+    name = "map-first" if is_first else "map"
+    return Workload(
+        name, "functions", _once(made / f"items-{count}", make), amount=count, unit="items",
+        kind=FIRST if is_first else ITEMS, count=count,
+        samples=0 if not is_first else 3 if is_small else 20,
+        environ={"BENCHMARK_SPIN": rounds.read_text()}, about=_ABOUT[name],
+    )  # fmt: skip
+
+
+def rounds_of_a_millisecond() -> int:
+    """Return how often `functions.spin` has to compute."""
+    from .scripts import functions
+
+    functions.ROUNDS = 2_000
+    seconds = []
+    for item in range(100):
+        began = time.perf_counter()
+        functions.spin(item)
+        seconds.append(time.perf_counter() - began)
+    rounds = round(functions.ROUNDS * 0.001 / statistics.median(seconds))
+    functions.ROUNDS = 0  # what is right does not depend on it
+    return rounds
+
+
+def _frame(folder: Path, *, is_small: bool, has_text: bool) -> Workload:
+    rows = 200_000 if is_small else 6_400_000 if has_text else 8_000_000
+
+    def make(_: Path, expected: IO[str]) -> None:
+        from .scripts.functions import score
+        from .values import frame_of, rows_of
+
+        scores = score(frame_of(rows, has_text=has_text))
+        frame_of.cache_clear()  # it has the size of the measured one
+        expected.writelines(f"{row}\n" for row in rows_of(scores))
+
+    name = "frame-text" if has_text else "frame"
+    source = _once(folder / f"{name}-{rows}", make)
+    megabytes = rows * (8 * 16 + (35 if has_text else 0)) / 1e6
+    return Workload(
+        name, "functions", source, amount=megabytes, unit="MB", kind=FRAME, count=rows,
+        has_text=has_text, about=_ABOUT["frame"],
+    )  # fmt: skip
+
+
+_ABOUT = {
+    "map": (
+        "A function that computes for a millisecond, in the one line that each engine has for it; the "
+        "start of its processes is in the time, and all values are in the caller, in order, at the "
+        "end. The number of executor is its chunksize: the best of them is its time."
+    ),
+    "map-first": (
+        "From the call to the first value in the caller, in a process that has called it before; the "
+        "pools and clusters of the others run already."
+    ),
+    "frame": (
+        "A function that scores the rows of a DataFrame that is in memory; all scores are in the "
+        "caller, in order, at the end. Memory is that of all processes, shared pages by their "
+        "share, with the DataFrame itself; files in /dev/shm that nobody has mapped are not in it."
+    ),
+}
+
 WORKLOADS: dict[str, Callable[..., Workload]] = {
     "empty": _empty,
     "images-numpy": lambda *a, **k: _images(*a, **k, engine="numpy", size=5),
@@ -153,11 +229,17 @@ WORKLOADS: dict[str, Callable[..., Workload]] = {
     "uneven": _uneven,
     "faults-poison": lambda *a, **k: _faults(*a, **k, is_transient=False),
     "faults-transient": lambda *a, **k: _faults(*a, **k, is_transient=True),
+    "map": lambda *a, **k: _items(*a, **k, is_first=False),
+    "map-first": lambda *a, **k: _items(*a, **k, is_first=True),
+    "frame": lambda *a, **k: _frame(*a, **k, has_text=False),
+    "frame-text": lambda *a, **k: _frame(*a, **k, has_text=True),
 }
 """By name, a function that makes the data of a workload in a folder, once."""
 
 NEEDED = {
     "images-numpy": ("PIL", "sklearn"),
     "images-tensorflow": ("PIL", "sklearn", "tensorflow"),
+    "frame": ("pandas",),
+    "frame-text": ("pandas", "pyarrow"),
 }
 """Packages that a workload needs beyond those of this project."""

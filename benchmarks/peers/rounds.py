@@ -37,6 +37,7 @@ class Measured:
     total_s: float = 0.0
     first_s: float | None = None
     init_s: float = 0.0
+    samples: tuple[float, ...] = ()
     wrong: str = ""
     is_in_order: bool = False
     peak_mb: float | None = None
@@ -106,7 +107,10 @@ def _judged(workload: Workload, folder: Path, peak_mb: float | None) -> Measured
         return Measured(wrong=lines[-1][:200])
     wrong, is_in_order = what_is_wrong(workload, record)
     times = {key: record[key] for key in ("total_s", "first_s", "init_s")}
-    return Measured(**times, wrong=wrong, is_in_order=is_in_order, peak_mb=peak_mb)
+    return Measured(
+        **times, samples=tuple(record["samples"]), wrong=wrong, is_in_order=is_in_order,
+        peak_mb=peak_mb,
+    )  # fmt: skip
 
 
 def _watch(

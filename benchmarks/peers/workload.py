@@ -11,6 +11,10 @@ from typing import Any
 
 from .scripts.faults import WORK_S
 
+SCRIPT, ITEMS, FRAME, FIRST = "script", "items", "frame", "first"
+"""What an engine is asked for: an entry script over files, a function over items or over the parts of
+a DataFrame in memory, or again and again the first result of a function over items."""
+
 FRAME_ROWS = 4_500
 """Rows of about 1 MB of the tables, for engines that want to be told a number of rows."""
 
@@ -26,7 +30,7 @@ class Workload:
     script
         A module of ``scripts``.
     source
-        The folder of the files, or a CSV file.
+        The folder of the files, or a CSV file; of functions a path beside which the right rows are.
     size
         Files of a mini-batch; of a table it is about 1 MB.
     workers
@@ -43,6 +47,16 @@ class Workload:
         Which mini-batches cannot succeed, and how each of them fails.
     limit_s
         Seconds after which the measurement is stopped; None for no limit.
+    kind
+        What is asked for: `SCRIPT`, `ITEMS`, `FRAME` or `FIRST`.
+    count
+        Of functions: the number of items, or of rows of the DataFrame.
+    samples
+        How often the first result is measured in one process, after a call that does not count.
+    has_text
+        Whether the DataFrame has a column of texts beside its numbers.
+    about
+        What is compared, for the table.
     """
 
     name: str
@@ -59,6 +73,11 @@ class Workload:
     unit: str = "mini-batches"
     failures: dict[str, str] = field(default_factory=dict)
     limit_s: float | None = None
+    kind: str = SCRIPT
+    count: int = 0
+    samples: int = 0
+    has_text: bool = False
+    about: str = ""
 
     @property
     def module(self) -> str:
@@ -106,3 +125,8 @@ class Workload:
             slept = len(self.expected()) * WORK_S + hangs * (self.timeout_s or 0)
             return slept / self.workers
         return None
+
+    @property
+    def has_plain_loop(self) -> bool:
+        """Whether a plain loop is measured, for the bound."""
+        return self.kind != FIRST and self.bound_s() is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from benchmarks.peers.checks import what_is_wrong
 from benchmarks.peers.report import bound_of, table
 from benchmarks.peers.rounds import Measured
-from benchmarks.peers.workload import Workload
+from benchmarks.peers.workload import FIRST, Workload
 
 ROWS = ["0000-good.txt", "0001-hang.txt", "0002-good.txt"]
 
@@ -63,6 +64,21 @@ def test_a_wrong_result_has_no_time_and_the_others_have_medians(workload: Worklo
     assert "| 0.50 | 80 | right, in order |" in text
     assert "| other | | | | | | | WRONG: 2 rows should not be there |" in text
     assert "| third | | | | | | | not measured: it has none |" in text
+
+
+def test_first_results_have_the_median_of_all_samples_without_the_first_call(
+    workload: Workload,
+) -> None:
+    first = dataclasses.replace(workload, kind=FIRST, about="What is compared.")
+    uncounted = Measured(9.0, samples=(5.0, 4.0), is_in_order=True, peak_mb=70)
+    counted = [
+        Measured(9.0, samples=(3.0, *[0.01 * (start + k) for k in range(10)]), is_in_order=True)
+        for start in (1, 11)
+    ]
+    text = table(first, {"ours": [uncounted, *counted]}, {"third": "it has none"}, None)
+    assert "What is compared.\n" in text
+    assert "| ours | 105.0 (20.0-190.0) | 20 times | 70 | right, in order |" in text
+    assert "| third | | | | not measured: it has none |" in text
 
 
 def test_the_bound_is_the_sleeping_or_the_plain_loop_among_the_workers(workload: Workload) -> None:

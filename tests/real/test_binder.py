@@ -25,7 +25,9 @@ def test_the_recipe_is_made_of_files_that_are_there() -> None:
     assert "tensorflow" not in extras[1], "the image stays small"
 
 
-@pytest.mark.parametrize("name", ["01_quickstart", "02_mnist_tensorflow", "03_dask"])
+@pytest.mark.parametrize(
+    "name", ["01_quickstart", "02_mnist_tensorflow", "03_dask", "04_functions"]
+)
 def test_every_notebook_has_its_badge(name: str) -> None:
     readme = (ROOT / "README.md").read_text()
     assert (ROOT / "notebooks" / f"{name}.ipynb").exists()

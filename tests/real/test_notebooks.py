@@ -85,3 +85,24 @@ def test_the_dask_notebook(tmp_path: Path) -> None:
     assert "is lost" in text, text
     assert "5,188 rows, in order and each once: True" in text, text
     assert "failed attempts: 0" in text, text
+
+
+def test_the_notebook_of_functions(tmp_path: Path) -> None:
+    text = text_of(execute("04_functions.ipynb", tmp_path))
+    match = re.search(r"^([\d,]+) texts of \d\d modules", text, re.MULTILINE)
+    assert match, text
+    count = match[1]
+    assert int(count.replace(",", "")) > 1_500, text
+    assert f"Series of {count.replace(',', '')} arrays; the same as in a loop: True" in text, text
+    assert "as good as one by one: True" in text, text
+    right = re.search(r"Trial\(C=\d+, gamma=[\d.]+, right=([\d.]+)", text)
+    assert right, text
+    assert float(right[1]) > 0.8
+    assert len(re.findall("UnidentifiedImageError|OSError at ", text)) >= 1, text
+    assert "Completed, 2 items failed" in text, text
+    assert "2 of 40 are missing" in text, text
+    assert "40 radii, in the order of the files; the largest error is 0." in text, text
+    neighbors = re.search(rf"{count} neighbors; (\d+)% are in the same module", text)
+    assert neighbors, text
+    assert int(neighbors[1]) > 50
+    assert f"words in {count} texts" in text, text

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from benchmarks.peers import command, data
+from benchmarks.peers import command, data, values
+from benchmarks.peers.scripts import functions
 from benchmarks.peers.workload import Workload
 
 NAMES = ["0000-good.txt", "0001-raise.txt", "0002-good.txt", "0003-kill.txt", "0004-good.txt"]
@@ -34,6 +36,37 @@ def test_one_command_measures_what_is_right_and_catches_what_is_wrong(
     [executor] = [line for line in table.splitlines() if line.startswith("| executor ")]
     assert "WRONG" in executor
     assert "BrokenProcessPool" in executor
+
+
+def test_functions_of_a_notebook_are_measured_over_items_and_a_frame(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(data, "rounds_of_a_millisecond", lambda: 100)
+    words = ["--small", "--workloads", "map,map-first,frame-text", "--engines", "ours,executor-64"]
+    assert command.main([*words, "--data", str(tmp_path)]) == 0
+    _, of_items, of_first, of_frame = capsys.readouterr().out.split("### ")
+    for table, columns in ((of_items, 8), (of_first, 5), (of_frame, 8)):
+        [ours] = [line for line in table.splitlines() if line.startswith("| ours ")]
+        assert ours.endswith("| right, in order |")
+        assert ours.count("|") == columns + 1
+    assert "executor-64" in of_items
+    assert "executor-64" not in of_first + of_frame
+    assert re.search(r"^\| ours \| [\d.]+ \([\d.-]+\) \| 3 times \|", of_first, re.MULTILINE)
+    # Each number of an item is in the right place.
+    rows = (tmp_path / "functions" / "items-500.expected").read_text().split()
+    assert rows == [str(number * 2_654_435_761 % 2**32) for number in range(500)]
+
+
+def test_a_frame_has_the_same_scores_in_any_parts() -> None:
+    frame = values.frame_of(1_000, has_text=True)
+    whole = functions.score(frame).to_numpy()
+    assert whole[7] == pytest.approx(
+        frame["x0"][7] / 2 + sum(frame[f"x{k}"][7] * (k / 8 - 1) for k in range(1, 16))
+        + len(frame["text"][7])
+    )  # fmt: skip
+    parts = [functions.score(frame.iloc[start : start + 7]) for start in range(0, 1_000, 7)]
+    assert b"".join(part.to_numpy().tobytes() for part in parts) == whole.tobytes()
+    assert list(values.rows_of(whole)) != list(values.rows_of(whole[::-1]))
 
 
 def test_an_unknown_engine_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 """The engines: each module runs a workload as its documentation tells its users to.
 
-``run(workload, results, **options)`` is called with the engine imported and nothing started.
+``run(workload, results, **options)`` is called with the engine imported and nothing started. What is asked
+for by `workload.Workload.kind` has engines of its own.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 import importlib.util
 from dataclasses import dataclass, field
 from typing import Any
+
+from ..workload import FIRST, FRAME, ITEMS, SCRIPT, Workload
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class Engine:
     options
         Arguments of its ``run`` beside the workload.
     leaves_out
-        Scripts for which the variant is none, and why.
+        Scripts or workloads for which the variant is none, and why.
     """
 
     module: str
@@ -35,10 +38,14 @@ class Engine:
         """Return the packages that are not installed."""
         return [name for name in self.needs if importlib.util.find_spec(name) is None]
 
+    def why_not(self, workload: Workload) -> str:
+        """Return why the engine does not take part; empty if it does."""
+        return self.leaves_out.get(workload.script, self.leaves_out.get(workload.name, ""))
+
 
 _CHUNKS = "chunks are for many short calls"
 
-ENGINES = {
+_SCRIPT = {
     "ours": Engine("ours"),
     "executor": Engine("executor"),
     "executor-chunks": Engine(
@@ -51,7 +58,49 @@ ENGINES = {
     "dask": Engine("dask_cluster", ("distributed", "dask")),
     "ray": Engine("ray_data", ("ray", "pyarrow")),
 }
-"""By name; ours first."""
 
-INLINE = Engine("inline")
+_DASK, _RAY = ("distributed", "dask"), ("ray", "pyarrow")
+_TEXT = "texts cannot be mapped"
+
+_ITEMS = {
+    "ours": Engine("functions.ours"),
+    **{
+        f"executor-{size}": Engine("functions.executor", options={"chunksize": size})
+        for size in (16, 64, 256)
+    },
+    "joblib": Engine("functions.joblib_loky", ("joblib",)),
+    "dask": Engine("functions.dask_cluster", _DASK),
+    "dask-bag": Engine("functions.dask_cluster", _DASK, {"in_bag": True}),
+    "ray": Engine("functions.ray_tasks", _RAY),
+    "ray-pool": Engine("functions.ray_tasks", _RAY, {"in_pool": True}),
+}
+
+_FRAME = {
+    "ours": Engine("functions.ours"),
+    "executor": Engine("functions.executor"),
+    "joblib": Engine("functions.joblib_loky", ("joblib",)),
+    "joblib-dump": Engine(
+        "functions.joblib_loky", ("joblib",), {"dumps": True}, {"frame-text": _TEXT}
+    ),
+    "dask": Engine("functions.dask_cluster", ("dask.dataframe", *_DASK)),
+    "ray": Engine("functions.ray_tasks", _RAY),
+}
+
+_FIRST = {
+    "ours": Engine("functions.ours"),
+    "executor": Engine("functions.executor"),
+    "joblib": Engine("functions.joblib_loky", ("joblib",)),
+    "dask": Engine("functions.dask_cluster", _DASK),
+    "ray": Engine("functions.ray_tasks", _RAY),
+}
+
+ENGINES = {SCRIPT: _SCRIPT, ITEMS: _ITEMS, FRAME: _FRAME, FIRST: _FIRST}
+"""For each kind of workload, the engines by name; ours first."""
+
+NAMES = list(dict.fromkeys(name for engines in ENGINES.values() for name in engines))
+"""The names of all engines."""
+
+INLINE = {
+    SCRIPT: Engine("inline"), ITEMS: Engine("functions.inline"), FRAME: Engine("functions.inline")
+}  # fmt: skip
 """A plain loop, from which the bound is made."""

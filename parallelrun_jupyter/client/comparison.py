@@ -8,7 +8,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ConfigError, ParallelRunError, RunNotFoundError, visible
+from ..errors import ConfigError, ParallelRunError, visible
 from ..formatting import plural
 from ..runs.comparison.course import COUNTS, Course
 from ..runs.comparison.items import DIFFERENCES, Difference, ItemComparison, ItemRows
@@ -160,9 +160,7 @@ class _Side:
 
     @classmethod
     def of(cls, folder: RunFolder) -> _Side:
-        if not folder.record.exists():
-            msg = f"run {folder.run_id} is gone: its folder {folder.path} has been removed."
-            raise RunNotFoundError(msg)
+        folder.check_exists()
         follower = Follower(folder)
         record = read_resume(folder).applied_to(follower.record)
         return cls(folder, record, follower.refresh(), Course(folder))

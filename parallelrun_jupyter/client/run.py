@@ -88,6 +88,8 @@ class Run(KeptRun):
             The run failed. The message begins with the script's own exception.
         RunInterruptedError
             The run's driver process has died.
+        RunNotFoundError
+            The run was removed before this process saw its end.
         WaitTimeoutError
             The run is still active after ``timeout_s``; it continues.
         KeyboardInterrupt
@@ -117,6 +119,7 @@ class Run(KeptRun):
         if last["state"] == "Failed":
             raise failure_of(self._follower, last)
         if last["state"] == "Interrupted":
+            self.folder.check_exists()
             head = self._follower.state.traceback
             msg = f"run {self.run_id} was interrupted: {last['reason']}. Its rows so far are kept."
             raise RunInterruptedError(
@@ -214,7 +217,13 @@ class Run(KeptRun):
             Wait for further events until the run ends. False: stop at the last recorded one.
         since
             Number of events to skip at the start.
+
+        Raises
+        ------
+        RunNotFoundError
+            The run has been removed.
         """
+        self.folder.check_exists()
         reader = JournalReader(self.folder.journal)
         seen = 0
         while True:
@@ -246,7 +255,10 @@ class Run(KeptRun):
         ------
         ConfigError
             ``lines`` is below 0.
+        RunNotFoundError
+            The run has been removed.
         """
+        self.folder.check_exists()
         if mini_batch is not None:
             return "\n".join(reader.of_mini_batch(self.folder, mini_batch, lines))
         return "\n".join(reader.tail(self.folder, lines, worker))
@@ -389,7 +401,13 @@ class Run(KeptRun):
             in which the item failed), traceback. If ``run()`` returned fewer results than items,
             it is unknown which items have none: each missing result has a row of kind
             ``short_result`` without item, position and number.
+
+        Raises
+        ------
+        RunNotFoundError
+            The run has been removed.
         """
+        self.folder.check_exists()
         return items_frame(failed_items(self.folder, logs=logs), logs=logs)
 
     def failures(self) -> pd.DataFrame:
@@ -401,7 +419,13 @@ class Run(KeptRun):
         than items has a row of kind ``short_result``; its ``items`` counts the missing results.
         Items that were not run on their own, since all alike had failed, have a row without a
         worker. `failed_items` lists the items.
+
+        Raises
+        ------
+        RunNotFoundError
+            The run has been removed.
         """
+        self.folder.check_exists()
         return attempts_frame(JournalReader(self.folder.journal).read())
 
     def failure_groups(self) -> pd.DataFrame:

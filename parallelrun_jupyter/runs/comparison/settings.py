@@ -28,6 +28,9 @@ _LEFT_OUT = (
     "run_id", "name", "created_at", "schema", "driver_python", "script.is_python_named",
     "inputs.reuse_from", "placement.requested",
 )  # fmt: skip
+_OF_THE_COPY = ("path", "mtime_ns")
+"""Fields of a variable of the notebook that say where and when its values were written."""
+
 _SECTIONS = ("script.", "inputs.", "output.", "placement.", "limits.")
 _DIGEST_CHARS = 12
 
@@ -76,7 +79,10 @@ def _settings(record: RunRecord, files: Mapping[str, str]) -> dict[str, Any]:
 def _flatten(prefix: str, value: Any, flat: dict[str, Any]) -> None:
     """Add the values of a record by their path: ``limits.run_max_try``, ``inputs.datasets[0].paths``."""
     if isinstance(value, dict):
+        left_out = _OF_THE_COPY if value.get("kind") == "memory" else ()
         for key, each in value.items():
+            if key in left_out:
+                continue
             _flatten(f"{prefix}.{key}" if prefix else key, each, flat)
     elif isinstance(value, list) and any(isinstance(each, dict) for each in value):
         for number, each in enumerate(value):

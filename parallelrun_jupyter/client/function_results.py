@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..data.datasets.memory_dataset import FRAME, GRID, SERIES, StoredDataset
-from ..errors import OutputError, Remedy
+from ..errors import OutputError, Remedy, visible
 from ..formatting import plural
 from ..runs.output.blocks import ItemBlock, committed_blocks
+from ..runs.output.unreadable_values import values_of
 from ..runs.run_folder import RunFolder
 from ..runs.run_record import RunRecord
 from ..worker.function_script import BATCH
+from ..worker.memory_names import memory_item
 from ..worker.output.formats import OBJECTS
-from ..worker.output.objects import class_of_notebook
+from ..worker.output.objects import PICKLE, class_of_notebook
 from ..worker.uses import load_uses
 from .script import FUNCTIONS
 
@@ -36,6 +39,11 @@ _NO_CLASS = (
     "results of run {run_id} are objects of the class {name!r}, which __main__ does not define and which "
     "the run's function does not use. Run the cell that defines it, and try again."
 )
+_UNREAD = (
+    "the result of {item} of run {run_id}, {text}, was stored, but cannot be read back here: {reason}. "
+    "Import or install what it needs in this interpreter; or let the function return the parts that you "
+    "need, such as numbers, text, arrays or dicts. run.results(missing=None) returns the other results."
+)
 
 
 def read_results(
@@ -52,16 +60,18 @@ def read_results(
     failure
         The reason of most failures, for the message of the error.
     missing
-        The result of an item that has none.
+        The result of an item that has none, or whose result cannot be read back.
 
     Raises
     ------
     OutputError
-        Items have no results, and ``missing`` is `RAISE`; the run is not one of a function; or its
-        results cannot be joined.
+        Items have no results, or one cannot be read back, and ``missing`` is `RAISE`; the run is not one
+        of a function; or its results cannot be joined.
     """
     check_objects(folder, record)
     found = _Found(folder, record, items)
+    if found.unread is not None and missing is RAISE:
+        raise found.unread
     if found.absent and missing is RAISE:
         first = f" The first reason: {failure}" if failure else ""
         msg = (
@@ -77,13 +87,16 @@ def read_results(
 def results_frame(folder: RunFolder, record: RunRecord) -> Any:
     """Return the results so far as a DataFrame, for `Run.to_pandas`.
 
-    Results that are no tables are a column ``result``, after the parameters of a grid, with the index
-    of the input. Items without a result are left out.
+    Results other than tables are a column ``result``, after the parameters of a grid, with the index
+    of the input. Items without a result are left out, and with a warning those whose result cannot be
+    read back.
     """
     import pandas as pd
 
     check_objects(folder, record)
     found = _Found(folder, record, 0)
+    if found.unread is not None:
+        warnings.warn(f"left out: {found.unread}", stacklevel=4)
     joined = found.joined(_ABSENT)
     if hasattr(joined, "to_pylist"):
         joined = joined.to_pandas()
@@ -175,6 +188,22 @@ def _namespaces(uses: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield getattr(function, "__globals__", {})
 
 
+def not_read(
+    folder: RunFolder, record: RunRecord, block: ItemBlock, position: int, reason: str
+) -> OutputError:
+    """Return the error of a value that cannot be loaded; at -1, all values of the block."""
+    spec = record.inputs.datasets[0]
+    name, container = spec.get("name", ""), spec.get("container", "")
+    first = block.first + max(position, 0)
+    item = memory_item(name, container, first) if container else f"item {first:,}"
+    if position < 0 and block.items > 1:
+        item += f" and the {plural(block.items - 1, 'item')} after it"
+    texts = block.block.texts if block.block.kind == PICKLE else []
+    text = texts[max(position, 0)] if texts else "an array or a table"
+    msg = _UNREAD.format(run_id=folder.run_id, item=visible(item), text=text, reason=reason)
+    return OutputError(msg, folder.run_id)
+
+
 class _Found:
     """The results of a run that are there.
 
@@ -183,7 +212,9 @@ class _Found:
     items
         Number of the run's items.
     absent
-        How many of them have no result.
+        How many of them have no result, or one that cannot be read back.
+    unread
+        The error of the first one that cannot; None if all can.
     """
 
     def __init__(self, folder: RunFolder, record: RunRecord, items: int) -> None:
@@ -192,14 +223,25 @@ class _Found:
         self._find = class_finder(folder, record)
         self._places: list[tuple[int, int]] = []
         self._values: list[Any] = []
+        self.unread: OutputError | None = None
         for block in committed_blocks(folder, record):
-            self._places.append((block.first, block.items))
-            self._values.append(self._values_of(block))
+            self._add(block)
         self.items = self._spec.get("count") or items or max(map(sum, self._places), default=0)
         self.absent = self.items - sum(count for _, count in self._places)
 
-    def _values_of(self, block: ItemBlock) -> Any:
-        return block.block.values(self._find)
+    def _add(self, block: ItemBlock) -> None:
+        values, unread = values_of(block.block, self._find)
+        if not unread:
+            self._places.append((block.first, block.items))
+            self._values.append(values)
+            return
+        if self.unread is None:
+            position = min(unread)
+            self.unread = not_read(self._folder, self._record, block, position, unread[position])
+        for position, value in enumerate(values):
+            if position not in unread:
+                self._places.append((block.first + position, 1))
+                self._values.append([value])
 
     def joined(self, missing: Any) -> Any:
         """Return all results, with a value for the missing ones. The values here are used up."""

@@ -297,8 +297,8 @@ class Run(KeptRun):
         Parameters
         ----------
         missing
-            The result of an item that has none, since it failed or the run was canceled, such as None
-            or ``float("nan")``. Default: an error. If DataFrames or Series are joined, the rows of these
+            The result of an item that has none, since it failed or the run was canceled, or whose result
+            cannot be read back here, such as None or ``float("nan")``. Default: an error. If DataFrames or Series are joined, the rows of these
             items are left out.
         timeout_s
             Maximum time to wait, in seconds. Default: no limit.
@@ -316,8 +316,8 @@ class Run(KeptRun):
         RunFailedError, RunInterruptedError, WaitTimeoutError
             As `wait_for_completion`; the first two only without ``missing``.
         OutputError
-            An item has no result; results of mini-batches cannot be joined; or the run is not one of a
-            function.
+            An item has no result, or one that cannot be read back; results of mini-batches cannot be
+            joined; or the run is not one of a function.
         """
         check_objects(self.folder, self._follower.record)
         self.wait_for_completion(
@@ -356,7 +356,8 @@ class Run(KeptRun):
         WaitTimeoutError
             No result was committed for ``timeout_s``; the run continues.
         OutputError
-            The run is not one of a function, or its results have been removed.
+            The run is not one of a function, its results have been removed, or one of them cannot be read
+            back.
         """
         from .result_stream import ResultStream
 

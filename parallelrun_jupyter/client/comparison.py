@@ -21,7 +21,7 @@ from ..runs.snapshot.snapshot import Snapshot
 from ..views.comparison import ComparisonTable, comparison_html, comparison_text
 from ..worker.memory_items import MEMORY
 from ..worker.output.formats import OBJECTS
-from .function_results import check_objects, class_finder
+from .result_values import check_objects, class_finder
 from .script import FUNCTIONS
 from .updates import files_of
 

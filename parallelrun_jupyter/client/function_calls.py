@@ -145,7 +145,7 @@ class Functions:
         return next((name for name in named if name in _CONTEXT_NAMES), "")
 
 
-def script_of(
+def calling_script(
     functions: Functions,
     first: Mapping[str, Any] | None,
     *,

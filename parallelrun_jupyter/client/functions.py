@@ -14,7 +14,7 @@ from ..data.datasets.tabular_dataset import TabularDataset
 from ..errors import ConfigError, InputError
 from ..formatting import nearest_hint
 from ..worker.function_script import BATCH, ITEM, KEYWORDS
-from .function_calls import Functions, script_of
+from .function_calls import Functions, calling_script
 from .run import Run
 from .submit import default_name, submit_script
 
@@ -165,7 +165,7 @@ def _start(
     functions.check(first)
     keeps_objects = settings.get("output_format") is None
     source = settings.get("source_directory")
-    script = script_of(functions, first, keeps_objects=keeps_objects, source_directory=source)
+    script = calling_script(functions, first, keeps_objects=keeps_objects, source_directory=source)
     config = ParallelRunConfig(entry_script=script.path, **settings)
     step = ParallelRunStep(name or default_name(script.title, [dataset]), config, dataset, output)
     return submit_script(step, script, compute=compute)

@@ -19,7 +19,7 @@ from ..worker.context import load
 from ..worker.function_script import BATCH, single_items
 from ..worker.memory_items import close_files, located
 from ..worker.plan_line import PlanLine
-from .function_results import check_objects, class_finder, not_read
+from .result_values import check_objects, class_finder, not_read
 
 _SHORTEST_POLL_S, _LONGEST_POLL_S = 0.005, 0.1
 _SHARE_OF_WAIT = 0.05

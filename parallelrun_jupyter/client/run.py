@@ -20,8 +20,9 @@ from ..runs.snapshot.follower import POLL_S, watch
 from ..runs.snapshot.snapshot import Snapshot
 from ..views import text
 from .failures import attempts_frame, failure_of, first_failure, groups_frame, items_frame
-from .function_results import RAISE, check_objects, read_results
+from .function_results import RAISE, read_results
 from .kept_run import KeptRun
+from .result_values import check_objects
 from .results import read_frame
 from .resume import corrected_functions, resume_run
 from .try_one import line_of, trial_of

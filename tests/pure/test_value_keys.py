@@ -65,6 +65,19 @@ def test_other_values_have_other_keys_and_copies_the_same() -> None:
     assert [key_of(value) for value in block.values()] == keys
 
 
+def copied(value: Any) -> Any:
+    """Return a value with 0.0 in place of -0.0."""
+    if isinstance(value, dict):
+        return {key: copied(each) for key, each in value.items()}
+    return (
+        type(value)(map(copied, value))
+        if isinstance(value, list | tuple)
+        else value or 0.0
+        if isinstance(value, float)
+        else value
+    )
+
+
 def test_order_and_identity_do_not_matter() -> None:
     text, other = (" ".join(list("xy")) for _ in range(2))
     assert key_of((text, text)) == key_of((text, other))
@@ -73,7 +86,10 @@ def test_order_and_identity_do_not_matter() -> None:
     one, two = set(colliding), set(colliding[::-1])  # noqa: C415 - see above
     assert list(one) != list(two)
     assert key_of(one) == key_of(two)
-    assert key_of(-0.0) == key_of(0.0)
+    zeros: list[Any] = [-0.0, [-0.0, "-0.0"], {"a": -0.0}, (-0.0, [])]
+    for zero in zeros:
+        assert key_of(zero) == key_of(copied(zero))
+    assert key_of(["-0.0", -0.0]) != key_of(["0.0", 0.0])
     array = np.arange(6).reshape(2, 3)
     assert key_of(np.asfortranarray(array)) == key_of(array)
 

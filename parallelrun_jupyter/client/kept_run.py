@@ -179,8 +179,10 @@ class KeptRun:
     def compare(self, other: KeptRun | str, *, limit: int = 1000) -> Comparison:
         """Compare this run with another one.
 
-        Items are matched by path, rows of tables by file and number, so the runs may have other
-        mini-batches and other inputs. Rows are read from the outputs or, of a run that has not
+        Items are matched by path, rows of tables by file and number, and items of a variable by its
+        name and number; if both runs have one variable with the same number of items, by number. So
+        the runs may have other mini-batches and other inputs. Results of `map` and `map_batches` are
+        compared by their values, which may load pickles of this user. Rows are read from the outputs or, of a run that has not
         completed, from the rows so far.
 
         Parameters

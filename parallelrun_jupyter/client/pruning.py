@@ -70,7 +70,7 @@ def filters_of(
     Raises
     ------
     ConfigError
-        A value is wrong, or there is no filter.
+        A value is wrong, or no filter is given.
     """
     if older_than is None and keep is None and max_size is None and not state and not name:
         msg = (

@@ -20,8 +20,9 @@ from ..runs.snapshot.follower import POLL_S, watch
 from ..runs.snapshot.snapshot import Snapshot
 from ..views import text
 from .failures import attempts_frame, failure_of, first_failure, groups_frame, items_frame
-from .function_results import RAISE, check_objects, read_results
+from .function_results import RAISE, read_results
 from .kept_run import KeptRun
+from .result_values import check_objects
 from .results import read_frame
 from .resume import corrected_functions, resume_run
 from .try_one import line_of, trial_of
@@ -309,8 +310,8 @@ class Run(KeptRun):
         Parameters
         ----------
         missing
-            The result of an item that has none, since it failed or the run was canceled, such as None
-            or ``float("nan")``. Default: an error. If DataFrames or Series are joined, the rows of these
+            The result of an item that has none, since it failed or the run was canceled, or whose result
+            cannot be read back here, such as None or ``float("nan")``. Default: an error. If DataFrames or Series are joined, the rows of these
             items are left out.
         timeout_s
             Maximum time to wait, in seconds. Default: no limit.
@@ -328,8 +329,8 @@ class Run(KeptRun):
         RunFailedError, RunInterruptedError, WaitTimeoutError
             As `wait_for_completion`; the first two only without ``missing``.
         OutputError
-            An item has no result; results of mini-batches cannot be joined; or the run is not one of a
-            function.
+            An item has no result, or one that cannot be read back; results of mini-batches cannot be
+            joined; or the run is not one of a function.
         """
         check_objects(self.folder, self._follower.record)
         self.wait_for_completion(
@@ -368,7 +369,8 @@ class Run(KeptRun):
         WaitTimeoutError
             No result was committed for ``timeout_s``; the run continues.
         OutputError
-            The run is not one of a function, or its results have been removed.
+            The run is not one of a function, its results have been removed, or one of them cannot be read
+            back.
         """
         from .result_stream import ResultStream
 

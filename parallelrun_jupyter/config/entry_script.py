@@ -198,6 +198,8 @@ def _means_the_same(name: str, value: object) -> bool:
     """Return whether a name is one of Python, and not one that the notebook has given a value."""
     if name in _IPYTHON_BUILTINS:
         return False
+    if name == "print" and callable(value):  # another print, such as that of rich, prints as well
+        return True
     return bool(_HISTORY_NAME.fullmatch(name)) or value is getattr(builtins, name, _NOTHING)
 
 

@@ -237,7 +237,10 @@ def test_settings_have_the_names_of_the_configuration() -> None:
         "other", name="other", created_at=5.0, inputs={"datasets": [{"paths": ["/a", "/b"]}]},
         script={"environment_variables": {"A": "1"}},
     )  # fmt: skip
-    files = {"score.py": "0123456789abcdef"}, {"score.py": "fedcba9876543210", "x.py": "1"}
+    files = (
+        {"script score.py": "0123456789abcdef"},
+        {"script score.py": "fedcba9876543210", "script x.py": "1"},
+    )
     rows = {row.setting: (row.this, row.other) for row in differing_settings(one, two, files)}
     assert rows == {
         "run_max_try": (1, 3),

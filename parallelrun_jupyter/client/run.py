@@ -370,9 +370,10 @@ class Run(KeptRun):
     def failed_items(self, *, logs: bool = False) -> pd.DataFrame:
         """Return one row for each item that has failed, in input order.
 
-        Items that have succeeded later, or will run again, are not among them. A run with an output
-        folder also writes the rows there when it ends: as ``failed_items.parquet``, or without
-        pyarrow as ``failed_items.csv``.
+        Items that have succeeded later, or will run again, are not among them. It does not wait for
+        the end of an active run, whose list is incomplete: call `wait_for_completion` or `results`
+        before. A run with an output folder also writes the rows there when it ends: as
+        ``failed_items.parquet``, or without pyarrow as ``failed_items.csv``.
 
         Parameters
         ----------

@@ -308,8 +308,8 @@ class Run(KeptRun):
         list, array, Series, DataFrame or Arrow table
             Of `map` a list, for a Series or a DataFrame a Series with its index. Of `map_batches` what
             the function returned, joined: arrays; DataFrames or Series as by ``pandas.concat``, with the
-            index of the input unless they have their own; Arrow tables; else a list. One-dimensional
-            arrays for a Series or a DataFrame are a Series with its index.
+            index of the input unless they have their own; Arrow tables; else a list. Lists and
+            one-dimensional arrays for a Series or a DataFrame are a Series with its index.
 
         Raises
         ------

@@ -456,7 +456,9 @@ def test_a_stream_ends_at_a_timeout_or_with_a_canceled_run() -> None:
     run.cancel()
     assert list(run.stream(timeout_s=TIMEOUT_S)) == [(0, 0), (1, 1)]
     assert run.results(missing="none") == [0, 1, "none", "none"]
-    with pytest.raises(OutputError, match="2 items of 4 .*have no result"):
+    with pytest.raises(
+        OutputError, match=r"2 items of 4 .*have no result\.\n.*run\.resume\(\) runs them\.$"
+    ):
         run.results()
 
 

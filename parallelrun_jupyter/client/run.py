@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import Remedy, RunInterruptedError, WaitTimeoutError
 from ..notebook import live
 from ..notebook.feed import settle
+from ..notebook.run_details import RunDetails
 from ..runs.failed_items import failed_items
 from ..runs.journal.events import Event
 from ..runs.journal.files import JournalReader
@@ -58,6 +59,10 @@ class Run(KeptRun):
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: FBT001 - IPython's protocol
         printer.text("Run(...)" if cycle else text.text_view(self.snapshot()))
+
+    def _ipython_display_(self) -> None:
+        # The last line of a cell shows the live view; in a terminal, the same text as _repr_pretty_.
+        RunDetails(self).show()
 
     def wait_for_completion(
         self,

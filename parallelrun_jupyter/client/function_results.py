@@ -59,13 +59,13 @@ def read_results(
         raise found.unread
     if found.absent and missing is RAISE:
         first = f" The first reason: {failure}" if failure else ""
+        again = "run.resume(failed_only=True) runs those that failed again"
         msg = (
             f"{plural(found.absent, 'item')} of {found.items:,} of run {folder.run_id} "
             f"{'has' if found.absent == 1 else 'have'} no result.{first}\n"
-            "run.results(missing=None) returns None for them; run.resume(failed_only=True) runs those "
-            "that failed again."
+            f"run.results(missing=None) returns None for them; {again if failure else 'run.resume() runs them'}."
         )
-        raise OutputError(msg, folder.run_id, remedy=[Remedy.FAILED_ITEMS])
+        raise OutputError(msg, folder.run_id, remedy=[Remedy.FAILED_ITEMS] if failure else [])
     return found.joined(None if missing is RAISE else missing)
 
 

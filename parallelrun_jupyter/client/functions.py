@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from inspect import isclass, isroutine
 from typing import Any
 
 from ..config.run_config import ParallelRunConfig
@@ -28,6 +29,15 @@ _NOT_SETTINGS = {
     "update",
 }
 """Why some settings of `submit` are none of functions."""
+
+_OTHER_NAMES = {
+    "process_count_per_node": ("max_workers", "n_jobs", "n_workers", "processes", "workers"),
+    "mini_batch_size": ("batch_size", "chunksize", "chunk_size"),
+    "run_invocation_timeout": ("timeout", "time_limit"),
+    "run_max_try": ("max_retries", "retries", "tries"),
+    "init": ("initializer",),
+}
+"""Our names of settings, with those of joblib, executors, Dask and the command line."""
 
 
 def map(  # noqa: A001 - the name that people know
@@ -72,7 +82,8 @@ def map(  # noqa: A001 - the name that people know
     **settings
         Settings of `ParallelRunConfig`, such as ``process_count_per_node=4`` or ``run_max_try=5``.
         ``mini_batch_size`` is the number of items that travel together: by default 1 for up to 5,000
-        items. ``run_invocation_timeout`` limits one call, in seconds.
+        items, and 10 files. ``run_invocation_timeout`` limits one call, to 60 seconds by default.
+        ``error_threshold`` is the number of items that may fail, by default 0; -1 for any number.
 
     Returns
     -------
@@ -178,7 +189,9 @@ def _check_settings(called: str, settings: Mapping[str, Any], output: Output | N
             msg = f"{called}() has no setting {name!r}: {_NOT_SETTINGS[name]}."
             raise ConfigError(msg)
         if name not in names:
-            hint = nearest_hint(name, [*names, "init", "shutdown", "output", "compute", "name"])
+            known = [ours for ours, others in _OTHER_NAMES.items() if name in others]
+            own = ["init", "shutdown", "output", "compute", "name"]
+            hint = nearest_hint(known[0] if known else name, [*names, *own])
             msg = f"{called}() has no setting {name!r}.{hint} Its settings are those of ParallelRunConfig."
             raise ConfigError(msg)
     file_name = settings.get("append_row_file_name")
@@ -199,6 +212,12 @@ def _dataset_of(items: Any, called: str) -> FileDataset | TabularDataset | Memor
         return items
     if isinstance(items, str):
         msg = f"{called}() got the text {items!r:.80} as its items. For files, write FileDataset({items!r:.80})."
+        raise InputError(msg)
+    if isroutine(items) or isclass(items):
+        msg = (
+            f"{called}() got {items.__name__} as its items, not as its function; write the function "
+            f"first: {called}({items.__name__}, items)."
+        )
         raise InputError(msg)
     if not container_of(items):
         raise refused(items, f"{called}() got")

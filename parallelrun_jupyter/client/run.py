@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import Remedy, RunInterruptedError, WaitTimeoutError
 from ..notebook import live
 from ..notebook.feed import settle
+from ..notebook.run_details import RunDetails
 from ..runs.failed_items import failed_items
 from ..runs.journal.events import Event
 from ..runs.journal.files import JournalReader
@@ -59,6 +60,10 @@ class Run(KeptRun):
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: FBT001 - IPython's protocol
         printer.text("Run(...)" if cycle else text.text_view(self.snapshot()))
+
+    def _ipython_display_(self) -> None:
+        # The last line of a cell shows the live view; in a terminal, the same text as _repr_pretty_.
+        RunDetails(self).show()
 
     def wait_for_completion(
         self,
@@ -321,8 +326,8 @@ class Run(KeptRun):
         list, array, Series, DataFrame or Arrow table
             Of `map` a list, for a Series or a DataFrame a Series with its index. Of `map_batches` what
             the function returned, joined: arrays; DataFrames or Series as by ``pandas.concat``, with the
-            index of the input unless they have their own; Arrow tables; else a list. One-dimensional
-            arrays for a Series or a DataFrame are a Series with its index.
+            index of the input unless they have their own; Arrow tables; else a list. Lists and
+            one-dimensional arrays for a Series or a DataFrame are a Series with its index.
 
         Raises
         ------
@@ -384,9 +389,10 @@ class Run(KeptRun):
     def failed_items(self, *, logs: bool = False) -> pd.DataFrame:
         """Return one row for each item that has failed, in input order.
 
-        Items that have succeeded later, or will run again, are not among them. A run with an output
-        folder also writes the rows there when it ends: as ``failed_items.parquet``, or without
-        pyarrow as ``failed_items.csv``.
+        Items that have succeeded later, or will run again, are not among them. It does not wait for
+        the end of an active run, whose list is incomplete: call `wait_for_completion` or `results`
+        before. A run with an output folder also writes the rows there when it ends: as
+        ``failed_items.parquet``, or without pyarrow as ``failed_items.csv``.
 
         Parameters
         ----------

@@ -29,6 +29,17 @@ _NOT_SETTINGS = {
 }
 """Why some settings of `submit` are none of functions."""
 
+_OTHER_NAMES = {
+    **dict.fromkeys(
+        ("n_jobs", "max_workers", "num_workers", "workers", "processes"), "process_count_per_node"
+    ),
+    **dict.fromkeys(("chunksize", "batch_size"), "mini_batch_size"),
+    **dict.fromkeys(("retries", "max_retries"), "run_max_try"),
+    "timeout": "run_invocation_timeout",
+    "initializer": "init",
+}
+"""Names of settings in other packages, such as joblib and `concurrent.futures`."""
+
 
 def map(  # noqa: A001 - the name that people know
     function: Callable[..., Any],
@@ -160,6 +171,7 @@ def _start(
     dataset = _dataset_of(items, functions.called)
     first: Mapping[str, Any] | None = next(iter(items), {}) if functions.call == KEYWORDS else None
     functions.check(first)
+    _check_names(functions, items)
     keeps_objects = settings.get("output_format") is None
     source = settings.get("source_directory")
     script = script_of(functions, first, keeps_objects=keeps_objects, source_directory=source)
@@ -175,7 +187,12 @@ def _check_settings(called: str, settings: Mapping[str, Any], output: Output | N
             msg = f"{called}() has no setting {name!r}: {_NOT_SETTINGS[name]}."
             raise ConfigError(msg)
         if name not in names:
-            hint = nearest_hint(name, [*names, "init", "shutdown", "output", "compute", "name"])
+            other = _OTHER_NAMES.get(name)
+            hint = (
+                f" It is called {other!r} here."
+                if other
+                else nearest_hint(name, [*names, "init", "shutdown", "output", "compute", "name"])
+            )
             msg = f"{called}() has no setting {name!r}.{hint} Its settings are those of ParallelRunConfig."
             raise ConfigError(msg)
     file_name = settings.get("append_row_file_name")
@@ -189,6 +206,21 @@ def _check_settings(called: str, settings: Mapping[str, Any], output: Output | N
             "'jsonl'), or leave the output out and read run.results()."
         )
         raise ConfigError(msg)
+
+
+def _check_names(functions: Functions, items: Any) -> None:
+    """Check that the rows of a table can be dicts: each column needs a name of its own."""
+    if functions.call != ITEM:
+        return
+    names = list(getattr(items, "columns", ())) if hasattr(items, "iloc") else []
+    names = names or list(getattr(items, "column_names", ()))
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        msg = (
+            f"two columns of the items are called {twice!r}, and map() gives each row as a dict, which "
+            "can hold only one of them. Rename one, or use map_batches()."
+        )
+        raise InputError(msg)
 
 
 def _dataset_of(items: Any, called: str) -> FileDataset | TabularDataset | MemoryDataset:

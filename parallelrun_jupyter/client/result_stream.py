@@ -121,7 +121,8 @@ class ResultStream:
             line.extra["items"] = [[result.first, result.items]]
         items = self._load(line)
         if self._is_batched:
-            yield items, values
+            is_view = hasattr(values, "setflags") and not values.flags.writeable
+            yield items, values.copy() if is_view else values
         else:
             yield from zip(single_items(items), values, strict=True)
 

@@ -117,6 +117,7 @@ class Run(KeptRun):
         if last["state"] == "Failed":
             raise failure_of(self._follower, last)
         if last["state"] == "Interrupted":
+            self.folder.check_exists()
             head = self._follower.state.traceback
             msg = f"run {self.run_id} was interrupted: {last['reason']}. Its rows so far are kept."
             raise RunInterruptedError(
@@ -136,6 +137,7 @@ class Run(KeptRun):
         bool
             False if the run had already ended.
         """
+        self.folder.check_exists()
         if self.snapshot()["is_final"]:
             return False
         self.folder.request("cancel-drain" if drain else "cancel")
@@ -319,6 +321,7 @@ class Run(KeptRun):
             An item has no result; results of mini-batches cannot be joined; or the run is not one of a
             function.
         """
+        self.folder.check_exists()
         check_objects(self.folder, self._follower.record)
         self.wait_for_completion(
             show_output=False, raise_on_error=missing is RAISE, timeout_s=timeout_s
@@ -360,11 +363,16 @@ class Run(KeptRun):
         """
         from .result_stream import ResultStream
 
+        self.folder.check_exists()
         stream = ResultStream(self._follower, is_ordered=ordered)
         return self._streamed(stream.pairs(timeout_s))
 
     def _streamed(self, pairs: Iterator[tuple[Any, Any]]) -> Iterator[tuple[Any, Any]]:
-        yield from pairs
+        try:
+            yield from pairs
+        except FileNotFoundError:
+            self.folder.check_exists()
+            raise
         self._raise_unless_completed(self.snapshot())
 
     def failed_items(self, *, logs: bool = False) -> pd.DataFrame:
@@ -390,6 +398,7 @@ class Run(KeptRun):
             it is unknown which items have none: each missing result has a row of kind
             ``short_result`` without item, position and number.
         """
+        self.folder.check_exists()
         return items_frame(failed_items(self.folder, logs=logs), logs=logs)
 
     def failures(self) -> pd.DataFrame:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any
 
 from ...errors import ConfigError
+from ...formatting import plural
 
 
 class Grid(Sequence[dict[str, Any]]):
@@ -40,10 +41,10 @@ class Grid(Sequence[dict[str, Any]]):
 
     def __repr__(self) -> str:
         names = ", ".join(f"{name}: {len(options):,}" for name, options in self._values.items())
-        return f"grid of {len(self):,} combinations ({names})"
+        return f"grid of {plural(len(self), 'combination')} ({names})"
 
 
-def grid(**values: Sequence[Any]) -> Grid:
+def grid(**values: Iterable[Any]) -> Grid:
     """Return all combinations of some values, for a sweep over parameters with `map`.
 
     The function of `map` gets each combination as keyword arguments.
@@ -65,11 +66,15 @@ def grid(**values: Sequence[Any]) -> Grid:
     >>> list(grid(alpha=[0.1], depth=[3, 5]))
     [{'alpha': 0.1, 'depth': 3}, {'alpha': 0.1, 'depth': 5}]
     """
+    listed = {
+        name: list(options) if hasattr(options, "__iter__") else []
+        for name, options in values.items()
+    }
     for name, options in values.items():
-        if isinstance(options, str) or not hasattr(options, "__iter__") or not list(options):
+        if isinstance(options, str) or not listed[name]:
             msg = f"grid({name}={options!r}): expected a list of values, such as {name}=[0.1, 1.0]."
             raise ConfigError(msg)
     if not values:
         msg = "grid() has no parameters; write, for example, grid(alpha=[0.1, 1.0], depth=[3, 5])."
         raise ConfigError(msg)
-    return Grid(values)
+    return Grid(listed)

@@ -76,7 +76,7 @@ class Functions:
         Raises
         ------
         ConfigError
-            One is no function, is async, or has other parameters.
+            One is not a function, is async, or has other parameters.
         """
         if not callable(self.function):
             msg = (

@@ -79,7 +79,7 @@ def read_results(
 def results_frame(folder: RunFolder, record: RunRecord) -> Any:
     """Return the results so far as a DataFrame, for `Run.to_pandas`.
 
-    Results that are no tables are a column ``result``, after the parameters of a grid, with the index
+    Results other than tables are a column ``result``, after the parameters of a grid, with the index
     of the input. Items without a result are left out.
     """
     import pandas as pd

@@ -76,7 +76,7 @@ class Functions:
         Raises
         ------
         ConfigError
-            One is not a function, is async, or has other parameters.
+            One cannot be called, is async, or has other parameters.
         """
         if not callable(self.function):
             msg = (
@@ -152,7 +152,7 @@ class Functions:
         return next((name for name in named if name in _CONTEXT_NAMES), "")
 
 
-def script_of(
+def calling_script(
     functions: Functions,
     first: Mapping[str, Any] | None,
     *,

@@ -9,12 +9,12 @@ from ..config.run_config import ParallelRunConfig
 from ..config.step import Output, ParallelRunStep
 from ..data.datasets.file_dataset import FileDataset
 from ..data.datasets.grid import Grid
-from ..data.datasets.memory_dataset import MemoryDataset, container_of, refused
+from ..data.datasets.memory_dataset import GRID, MemoryDataset, container_of, refused
 from ..data.datasets.tabular_dataset import TabularDataset
 from ..errors import ConfigError, InputError
 from ..formatting import nearest_hint
 from ..worker.function_script import BATCH, ITEM, KEYWORDS
-from .function_calls import Functions, script_of
+from .function_calls import Functions, calling_script
 from .run import Run
 from .submit import default_name, submit_script
 
@@ -95,7 +95,7 @@ def map(  # noqa: A001 - the name that people know
     ConfigError
         A setting is wrong, or the function cannot be called so or cannot travel to the workers.
     InputError
-        There are no items, or one of them cannot be stored.
+        The items are empty, or one of them cannot be stored.
     RunFolderError, LaunchError
         As `submit`.
 
@@ -106,7 +106,8 @@ def map(  # noqa: A001 - the name that people know
         run = parallelrun.map(embed, texts)
         vectors = run.results()
     """
-    call = KEYWORDS if isinstance(items, Grid) else ITEM
+    is_grid = isinstance(items, Grid) or getattr(items, "container", "") == GRID
+    call = KEYWORDS if is_grid else ITEM
     place = {"output": output, "compute": compute, "name": name}
     return _start(Functions("map", call, function, init, shutdown), items, settings, **place)
 
@@ -169,12 +170,14 @@ def _start(
 ) -> Run:
     _check_settings(functions.called, settings, output)
     dataset = _dataset_of(items, functions.called)
-    first: Mapping[str, Any] | None = next(iter(items), {}) if functions.call == KEYWORDS else None
+    first = None
+    if isinstance(dataset, MemoryDataset) and functions.call == KEYWORDS:
+        first = dataset.combination
     functions.check(first)
     _check_names(functions, items)
     keeps_objects = settings.get("output_format") is None
     source = settings.get("source_directory")
-    script = script_of(functions, first, keeps_objects=keeps_objects, source_directory=source)
+    script = calling_script(functions, first, keeps_objects=keeps_objects, source_directory=source)
     config = ParallelRunConfig(entry_script=script.path, **settings)
     step = ParallelRunStep(name or default_name(script.title, [dataset]), config, dataset, output)
     return submit_script(step, script, compute=compute)

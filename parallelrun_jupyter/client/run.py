@@ -20,8 +20,9 @@ from ..runs.snapshot.follower import POLL_S, watch
 from ..runs.snapshot.snapshot import Snapshot
 from ..views import text
 from .failures import attempts_frame, failure_of, first_failure, groups_frame, items_frame
-from .function_results import RAISE, check_objects, read_results
+from .function_results import RAISE, read_results
 from .kept_run import KeptRun
+from .result_values import check_objects
 from .results import read_frame
 from .resume import corrected_functions, resume_run
 from .try_one import line_of, trial_of
@@ -88,6 +89,8 @@ class Run(KeptRun):
             The run failed. The message begins with the script's own exception.
         RunInterruptedError
             The run's driver process has died.
+        RunNotFoundError
+            The run was removed before this process saw its end.
         WaitTimeoutError
             The run is still active after ``timeout_s``; it continues.
         KeyboardInterrupt
@@ -216,7 +219,13 @@ class Run(KeptRun):
             Wait for further events until the run ends. False: stop at the last recorded one.
         since
             Number of events to skip at the start.
+
+        Raises
+        ------
+        RunNotFoundError
+            The run has been removed.
         """
+        self.folder.check_exists()
         reader = JournalReader(self.folder.journal)
         seen = 0
         while True:
@@ -248,7 +257,10 @@ class Run(KeptRun):
         ------
         ConfigError
             ``lines`` is below 0.
+        RunNotFoundError
+            The run has been removed.
         """
+        self.folder.check_exists()
         if mini_batch is not None:
             return "\n".join(reader.of_mini_batch(self.folder, mini_batch, lines))
         return "\n".join(reader.tail(self.folder, lines, worker))
@@ -299,8 +311,8 @@ class Run(KeptRun):
         Parameters
         ----------
         missing
-            The result of an item that has none, since it failed or the run was canceled, such as None
-            or ``float("nan")``. Default: an error. If DataFrames or Series are joined, the rows of these
+            The result of an item that has none, since it failed or the run was canceled, or whose result
+            cannot be read back here, such as None or ``float("nan")``. Default: an error. If DataFrames or Series are joined, the rows of these
             items are left out.
         timeout_s
             Maximum time to wait, in seconds. Default: no limit.
@@ -318,8 +330,8 @@ class Run(KeptRun):
         RunFailedError, RunInterruptedError, WaitTimeoutError
             As `wait_for_completion`; the first two only without ``missing``.
         OutputError
-            An item has no result; results of mini-batches cannot be joined; or the run is not one of a
-            function.
+            An item has no result, or one that cannot be read back; results of mini-batches cannot be
+            joined; or the run is not one of a function.
         """
         self.folder.check_exists()
         check_objects(self.folder, self._follower.record)
@@ -359,7 +371,8 @@ class Run(KeptRun):
         WaitTimeoutError
             No result was committed for ``timeout_s``; the run continues.
         OutputError
-            The run is not one of a function, or its results have been removed.
+            The run is not one of a function, its results have been removed, or one of them cannot be read
+            back.
         """
         from .result_stream import ResultStream
 
@@ -397,6 +410,11 @@ class Run(KeptRun):
             in which the item failed), traceback. If ``run()`` returned fewer results than items,
             it is unknown which items have none: each missing result has a row of kind
             ``short_result`` without item, position and number.
+
+        Raises
+        ------
+        RunNotFoundError
+            The run has been removed.
         """
         self.folder.check_exists()
         return items_frame(failed_items(self.folder, logs=logs), logs=logs)
@@ -410,7 +428,13 @@ class Run(KeptRun):
         than items has a row of kind ``short_result``; its ``items`` counts the missing results.
         Items that were not run on their own, since all alike had failed, have a row without a
         worker. `failed_items` lists the items.
+
+        Raises
+        ------
+        RunNotFoundError
+            The run has been removed.
         """
+        self.folder.check_exists()
         return attempts_frame(JournalReader(self.folder.journal).read())
 
     def failure_groups(self) -> pd.DataFrame:

@@ -127,7 +127,8 @@ def uses_of_runs() -> dict[str, str]:
 
 def _check_is_ours(folder: RunFolder) -> None:
     """Check that a folder is that of a run of this home, so that nothing else is ever removed."""
-    folder.check_exists()
+    if not os.path.lexists(folder.path):
+        raise folder.gone()
     remedy = "Only runs of this home can be removed; delete that folder yourself"
     if folder.path.is_symlink():
         msg = f"{folder.path} is a link to {os.path.realpath(folder.path)}. {remedy}, and the link."

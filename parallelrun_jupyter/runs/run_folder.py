@@ -60,18 +60,6 @@ class Folder:
         """The identity of the driver process."""
         return self.path / "driver.json"
 
-    def check_exists(self) -> None:
-        """Check that the run has not been removed.
-
-        Raises
-        ------
-        RunNotFoundError
-            Its folder is missing.
-        """
-        if not os.path.lexists(self.path):
-            msg = f"run {self.run_id} is gone: its folder {self.path} has been removed."
-            raise RunNotFoundError(msg, remedy=[Remedy.LIST])
-
     def request(self, name: str) -> None:
         """Write a request for the driver, such as ``cancel``."""
         write_atomically(self.control / name, "")
@@ -135,6 +123,22 @@ class RunFolder(Folder):
     def record(self) -> Path:
         """The `RunRecord`."""
         return self.path / "run.json"
+
+    def check_exists(self) -> None:
+        """Check that the run has not been removed.
+
+        Raises
+        ------
+        RunNotFoundError
+            It has been.
+        """
+        if not self.record.exists():
+            raise self.gone()
+
+    def gone(self) -> RunNotFoundError:
+        """Return the error for a run that has been removed."""
+        msg = f"run {self.run_id} is gone: its folder {self.path} has been removed."
+        return RunNotFoundError(msg, remedy=[Remedy.LIST])
 
     @property
     def script(self) -> Path:

@@ -355,9 +355,8 @@ def _check_destination(step: ParallelRunStep) -> None:
 
 
 def _check_name(name: object) -> None:
-    if not (name is None or isinstance(name, str)):
-        msg = f"name is {name!r:.80}; expected a text, such as name='embed'."
-        raise ConfigError(msg)
+    if not isinstance(name, str):
+        raise ConfigError(f"name is {name!r:.80}; expected a text, such as name='embed'.")  # noqa: EM102
 
 
 def _make_record(step: ParallelRunStep, script: Script, target: Compute, name: str) -> RunRecord:

@@ -356,7 +356,7 @@ def _check_destination(step: ParallelRunStep) -> None:
 
 def _check_name(name: object) -> None:
     if not isinstance(name, str):
-        raise ConfigError(f"name is {name!r:.80}; expected a text, such as name='embed'.")  # noqa: EM102
+        raise ConfigError(f"name is {name!r:.80}; expected a text, such as name='embed'.")
 
 
 def _make_record(step: ParallelRunStep, script: Script, target: Compute, name: str) -> RunRecord:

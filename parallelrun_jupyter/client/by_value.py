@@ -6,8 +6,10 @@ modules by reference.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
+import json
 import os
 import pickle
 import struct
@@ -25,14 +27,15 @@ import cloudpickle
 
 from ..errors import ConfigError
 from ..formatting import format_bytes
-from ..worker.uses import ALIGNMENT, MAGIC, NOTEBOOK_ROOT, SOURCE_SUFFIX
-from .cannot_travel import reason_of
+from ..worker.uses import ALIGNMENT, MAGIC, NOTEBOOK_ROOT, PATHS, SOURCE_SUFFIX
+from .cannot_travel import reason_of, variables_of
 from .cells import blank_lines_above, notebook_name, text_of
 from .script import FUNCTIONS
 
 LARGE_BYTES = 50 << 20
 """Values of more bytes than this together are named in a warning."""
 
+_MAX_SIZES = 5
 _OUT_OF_BAND_BYTES = 64 << 10
 _PLAIN_PROTOCOL = 4
 """Of another interpreter, which may be Python 3.7."""
@@ -93,6 +96,30 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
         )
         is_new = protocol > _PLAIN_PROTOCOL
         super().__init__(file, protocol, keep_if_large if is_new else None)
+
+    def reducer_override(self, value: Any) -> Any:
+        """Pass what cloudpickle does not: slots of classes, functions with a cache, cached properties."""
+        if type(value) is _CACHED and _is_by_value(value.__module__):
+            sizes = value.cache_parameters()
+            arguments = value.__wrapped__, sizes["maxsize"], sizes["typed"], _CACHE_INFO
+            return _CACHED, arguments, vars(value)
+        if type(value) is functools.cached_property:  # before Python 3.12 it has a lock
+            return functools.cached_property, (value.func,), {"attrname": value.attrname}
+        reduced = super().reducer_override(value)
+        if isinstance(value, type) and "__slots__" in vars(value) and isinstance(reduced, tuple):
+            arguments = reduced[1]
+            if reduced[0].__name__ == "_make_skeleton_class":
+                arguments[3]["__slots__"] = value.__slots__  # type: ignore[attr-defined]
+        return reduced
+
+
+_CACHED: Any = type(functools.lru_cache(len))
+_CACHE_INFO: Any = type(functools.lru_cache(len).cache_info())
+
+
+def _is_by_value(module: str | None) -> bool:
+    """Return whether code of a module is that of the notebook, which workers cannot import."""
+    return module == "__main__" or module in cloudpickle.list_registry_pickle_by_value()
 
 
 def _reduce_code(packed: Packed, names: dict[str, str], code: types.CodeType) -> Any:
@@ -199,19 +226,35 @@ def pack_all(values: Mapping[str, Any], *, is_plain: bool = False) -> dict[str, 
     packed = {name: pack(value, name, is_plain=is_plain) for name, value in values.items()}
     total = sum(one.size_bytes for one in packed.values())
     if total > LARGE_BYTES:
-        by_size = sorted(packed.items(), key=lambda pair: -pair[1].size_bytes)
-        named = {FUNCTIONS: "the function with those that it uses"}
-        sizes = ", ".join(
-            f"{named.get(name, name)} {format_bytes(one.size_bytes)}" for name, one in by_size
-        )
+        sizes = {name: one.size_bytes for name, one in packed.items() if name != FUNCTIONS}
+        sizes |= _sizes_of_parts(values.get(FUNCTIONS, {}), is_plain=is_plain)
+        by_size = sorted(sizes.items(), key=lambda pair: -pair[1])[:_MAX_SIZES]
+        listed = ", ".join(f"{name} {format_bytes(size)}" for name, size in by_size)
         shared = "" if is_plain else " The workers of a machine share the data of arrays."
         text = (
-            f"the variables given by value have {format_bytes(total)} ({sizes}): they are written to the "
+            f"the variables given by value have {format_bytes(total)} ({listed}): they are written to the "
             f"run's folder, and sent once to every other machine.{shared} A file that init() reads, or "
             "a dataset as input, needs no such copy."
         )
-        warnings.warn(text, stacklevel=5)
+        warnings.warn(text, stacklevel=_level_of_caller())
     return packed
+
+
+def _sizes_of_parts(functions: Mapping[str, Any], *, is_plain: bool) -> dict[str, int]:
+    """Return the sizes of the variables that functions use, in bytes, by name."""
+    return {
+        name: pack(value, name, is_plain=is_plain).size_bytes
+        for name, value in variables_of(functions.values()).items()
+    }
+
+
+def _level_of_caller() -> int:
+    """Return the level of the first frame outside of this package, for `warnings.warn` of the caller."""
+    package = __name__.partition(".")[0]
+    level, frame = 1, sys._getframe(1)  # noqa: SLF001 - as the warnings module does
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == package:
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 def write(folder: Path, packed: Mapping[str, Packed]) -> None:
@@ -225,6 +268,8 @@ def write(folder: Path, packed: Mapping[str, Packed]) -> None:
     if not packed:
         return
     folder.mkdir(mode=0o700, exist_ok=True)
+    with open(folder / PATHS, "w", encoding="utf-8", opener=_private) as paths:
+        json.dump(_own_paths(), paths)
     for name, one in packed.items():
         with open(folder / f"{name}.pickle", "wb", opener=_private) as file:
             file.write(one.stream)
@@ -236,6 +281,19 @@ def write(folder: Path, packed: Mapping[str, Packed]) -> None:
             path.parent.mkdir(mode=0o700, exist_ok=True)
             with open(path, "w", encoding="utf-8", newline="", opener=_private) as source:
                 source.write(text)
+
+
+def _own_paths() -> list[str]:
+    """Return the folders that the notebook imports modules from, without those of installed packages."""
+    roots = tuple(os.path.join(root, "") for root in (sys.prefix, sys.base_prefix))
+    return [
+        path
+        for path in sys.path
+        if os.path.isabs(path)
+        and os.path.isdir(path)
+        and not path.startswith(roots)
+        and not path.endswith("-packages")
+    ]
 
 
 def _private(path: str, flags: int) -> int:

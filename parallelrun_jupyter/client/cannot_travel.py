@@ -7,7 +7,7 @@ import io
 import linecache
 import time
 import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -78,6 +78,12 @@ def reason_of(
         f"`{name}` cannot travel to the workers: {text}, which cannot be pickled{shown}. "
         f"{_remedy(culprit.value)}."
     )
+
+
+def variables_of(functions: Iterable[Any]) -> dict[str, Any]:
+    """Return what is pickled with functions, by its expression: variables, defaults, attributes."""
+    names = ((function, getattr(function, "__name__", "the function")) for function in functions)
+    return {part.expression: part.value for pair in names for part in _parts_of(*pair)}
 
 
 def _path_to_culprit(top: _Part, can_travel: Callable[[Any], bool]) -> list[_Part]:

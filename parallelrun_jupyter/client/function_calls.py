@@ -86,7 +86,14 @@ class Functions:
             raise ConfigError(msg)
         for role in ("init", "shutdown"):
             if role in self.by_role:
-                self._check_plain(self.by_role[role], role)
+                function = self.by_role[role]
+                self._check_plain(function, role)
+                if not _binds(function):
+                    msg = (
+                        f"{role} is {name_of(function)}{inspect.signature(function)}, and it is called "
+                        "without arguments. functools.partial binds them."
+                    )
+                    raise ConfigError(msg)
         target, name = self.target, name_of(self.function)
         self._check_plain(target.function if self.is_made else target, name)
         if self.is_made and not _binds(self.function):
@@ -190,7 +197,7 @@ class _WithoutSelf:
         return self.function(*args, **kwargs)
 
 
-def _binds(function: Any, *arguments: Any, **keywords: Any) -> bool:
+def _binds(function: Any, /, *arguments: Any, **keywords: Any) -> bool:
     try:
         inspect.signature(function).bind(*arguments, **keywords)
     except TypeError:

@@ -190,7 +190,10 @@ class _Found:
         for (first, count), value in places:
             if _is_default(value.index):
                 value.index = index[first : first + count]
-        return _named(pd.concat(self._values), self._spec)
+        joined = pd.concat(self._values)
+        if joined.index.equals(index):
+            joined.index = index  # with its frequency, which parts do not have
+        return _named(joined, self._spec)
 
     def _joined_arrays(self, missing: Any) -> Any:
         """Return one array; None if shapes differ, or if it cannot hold the missing value."""
@@ -206,7 +209,10 @@ class _Found:
             dtypes.append(filler.dtype)
         shape = (self.items, *self._values[0].shape[1:])
         try:
-            array = np.empty(shape, np.result_type(*dtypes))
+            # Not of one type alone, which result_type() would give the byte order of this machine.
+            dtype = dtypes[0] if len(set(dtypes)) == 1 else np.result_type(*dtypes)
+            is_masked = any(isinstance(value, np.ma.MaskedArray) for value in self._values)
+            array = (np.ma.empty if is_masked else np.empty)(shape, dtype)
         except TypeError:
             return None  # such as text and numbers
         if self.absent:

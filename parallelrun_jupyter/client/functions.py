@@ -31,13 +31,16 @@ _NOT_SETTINGS = {
 """Why some settings of `submit` are none of functions."""
 
 _OTHER_NAMES = {
-    "process_count_per_node": ("max_workers", "n_jobs", "n_workers", "processes", "workers"),
-    "mini_batch_size": ("batch_size", "chunksize", "chunk_size"),
-    "run_invocation_timeout": ("timeout", "time_limit"),
-    "run_max_try": ("max_retries", "retries", "tries"),
-    "init": ("initializer",),
+    **dict.fromkeys(
+        ("n_jobs", "max_workers", "num_workers", "n_workers", "workers", "processes"),
+        "process_count_per_node",
+    ),
+    **dict.fromkeys(("chunksize", "chunk_size", "batch_size"), "mini_batch_size"),
+    **dict.fromkeys(("retries", "max_retries", "tries"), "run_max_try"),
+    **dict.fromkeys(("timeout", "time_limit"), "run_invocation_timeout"),
+    "initializer": "init",
 }
-"""Our names of settings, with those of joblib, executors, Dask and the command line."""
+"""Names of settings in other packages, such as joblib and `concurrent.futures`."""
 
 
 def map(  # noqa: A001 - the name that people know
@@ -174,6 +177,7 @@ def _start(
     if isinstance(dataset, MemoryDataset) and functions.call == KEYWORDS:
         first = dataset.combination
     functions.check(first)
+    _check_names(functions, items)
     keeps_objects = settings.get("output_format") is None
     source = settings.get("source_directory")
     script = calling_script(functions, first, keeps_objects=keeps_objects, source_directory=source)
@@ -189,9 +193,12 @@ def _check_settings(called: str, settings: Mapping[str, Any], output: Output | N
             msg = f"{called}() has no setting {name!r}: {_NOT_SETTINGS[name]}."
             raise ConfigError(msg)
         if name not in names:
-            known = [ours for ours, others in _OTHER_NAMES.items() if name in others]
-            own = ["init", "shutdown", "output", "compute", "name"]
-            hint = nearest_hint(known[0] if known else name, [*names, *own])
+            other = _OTHER_NAMES.get(name)
+            hint = (
+                f" It is called {other!r} here."
+                if other
+                else nearest_hint(name, [*names, "init", "shutdown", "output", "compute", "name"])
+            )
             msg = f"{called}() has no setting {name!r}.{hint} Its settings are those of ParallelRunConfig."
             raise ConfigError(msg)
     file_name = settings.get("append_row_file_name")
@@ -205,6 +212,21 @@ def _check_settings(called: str, settings: Mapping[str, Any], output: Output | N
             "'jsonl'), or leave the output out and read run.results()."
         )
         raise ConfigError(msg)
+
+
+def _check_names(functions: Functions, items: Any) -> None:
+    """Check that the rows of a table can be dicts: each column needs a name of its own."""
+    if functions.call != ITEM:
+        return
+    names = list(getattr(items, "columns", ())) if hasattr(items, "iloc") else []
+    names = names or list(getattr(items, "column_names", ()))
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        msg = (
+            f"two columns of the items are called {twice!r}, and map() gives each row as a dict, which "
+            "can hold only one of them. Rename one, or use map_batches()."
+        )
+        raise InputError(msg)
 
 
 def _dataset_of(items: Any, called: str) -> FileDataset | TabularDataset | MemoryDataset:

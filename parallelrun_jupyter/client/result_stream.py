@@ -124,7 +124,8 @@ class ResultStream:
             line.extra["items"] = [[result.first, result.items]]
         items = self._load(line)
         if self._is_batched and not unread:
-            yield items, values
+            is_view = hasattr(values, "setflags") and not values.flags.writeable
+            yield items, values.copy() if is_view else values
         elif not self._is_batched:
             readable = values[: min(unread)] if unread else values  # a list, or nothing of one
             yield from zip(single_items(items), readable, strict=not unread)

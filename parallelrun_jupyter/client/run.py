@@ -145,6 +145,7 @@ class Run(KeptRun):
         bool
             False if the run had already ended.
         """
+        self.folder.check_exists()
         if self.snapshot()["is_final"]:
             return False
         self.folder.request("cancel-drain" if drain else "cancel")
@@ -337,6 +338,7 @@ class Run(KeptRun):
             An item has no result, or one that cannot be read back; results of mini-batches cannot be
             joined; or the run is not one of a function.
         """
+        self.folder.check_exists()
         check_objects(self.folder, self._follower.record)
         self.wait_for_completion(
             show_output=False, raise_on_error=missing is RAISE, timeout_s=timeout_s
@@ -379,11 +381,16 @@ class Run(KeptRun):
         """
         from .result_stream import ResultStream
 
+        self.folder.check_exists()
         stream = ResultStream(self._follower, is_ordered=ordered)
         return self._streamed(stream.pairs(timeout_s))
 
     def _streamed(self, pairs: Iterator[tuple[Any, Any]]) -> Iterator[tuple[Any, Any]]:
-        yield from pairs
+        try:
+            yield from pairs
+        except FileNotFoundError:
+            self.folder.check_exists()
+            raise
         self._raise_unless_completed(self.snapshot())
 
     def failed_items(self, *, logs: bool = False) -> pd.DataFrame:

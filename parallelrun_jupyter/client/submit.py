@@ -195,6 +195,7 @@ def submit_script(
     """
     target = _target(step.config, compute)
     _check(step, script)
+    _check_name(name or step.name)
     packed = _packed(script, step.config, use or {})
     target.check()  # remote checks come last
     record = _make_record(step, script, target, name or step.name)
@@ -351,6 +352,11 @@ def _check_destination(step: ParallelRunStep) -> None:
     if step.output and step.output_storage:
         with ObjectStore(step.output_storage.with_short_timeouts()) as store:
             store.check_container(step.output)
+
+
+def _check_name(name: object) -> None:
+    if not isinstance(name, str):
+        raise ConfigError(f"name is {name!r:.80}; expected a text, such as name='embed'.")
 
 
 def _make_record(step: ParallelRunStep, script: Script, target: Compute, name: str) -> RunRecord:

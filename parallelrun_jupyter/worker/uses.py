@@ -20,6 +20,9 @@ NOTEBOOK_ROOT = "/notebook"
 """The folder that the code of notebook cells seems to be in: no such folder needs to exist."""
 
 SOURCE_SUFFIX = ".source"
+PATHS = "sys_path.json"
+"""File with the folders that the notebook imports modules from."""
+
 MAGIC = b"parallelrun buffers 1\n"
 ALIGNMENT = 64
 """Buffers begin at multiples of this many bytes."""
@@ -50,10 +53,20 @@ def load_uses(folder: str, uses: dict[str, str]) -> dict[str, Any]:
     """
     if not uses:
         return {}
+    _add_paths(os.path.join(folder, PATHS))
     if any(uses.values()):
         _check_interpreter(uses)
         register_sources(folder)
     return {name: _load(folder, name) for name in uses}
+
+
+def _add_paths(path: str) -> None:
+    """Let modules be imported from the notebook's folders too, after those of this process."""
+    import json
+
+    if os.path.exists(path):  # not of a run of an earlier version
+        with open(path, encoding="utf-8") as file:
+            sys.path += [folder for folder in json.load(file) if folder not in sys.path]
 
 
 def name_in_main(values: dict[str, Any]) -> None:
@@ -62,7 +75,7 @@ def name_in_main(values: dict[str, Any]) -> None:
     Pickles refer to them as ``__main__.NAME``.
     """
     main = sys.modules["__main__"]
-    of_notebook = [(value.__name__, value) for value in _made]
+    of_notebook = [(value.__name__, value) for value in _made if _is_at_top(value)]
     for name, value in [*values.items(), *of_notebook]:
         has_name = isinstance(value, (type, type(name_in_main)))
         if has_name and value.__module__ == "__main__" and not hasattr(main, name):
@@ -70,10 +83,16 @@ def name_in_main(values: dict[str, Any]) -> None:
     del _made[:]
 
 
-_made: list[type] = []
-"""Classes of the notebook that loaded pickles have made."""
+_made: list[Any] = []
+"""Classes and functions of the notebook that loaded pickles have made."""
 
-_MAKERS = ("_make_skeleton_class", "_make_skeleton_enum")
+_MAKERS = ("_make_skeleton_class", "_make_skeleton_enum", "_make_function")
+
+
+def _is_at_top(made: Any) -> bool:
+    """Return whether a class, or a function that is no lambda, was defined outside of others."""
+    is_class = isinstance(made, type)
+    return is_class or (made.__qualname__ == made.__name__ and made.__name__.isidentifier())
 
 
 def _check_interpreter(uses: dict[str, str]) -> None:

@@ -187,7 +187,7 @@ FOR_TABLES = {
     "output/arrow_tables.py": {"pyarrow"},
     "output/column_notes.py": {"pandas"},
     "output/formats.py": {"pandas"},
-    "output/objects.py": {"cloudpickle", "numpy", "pyarrow"},
+    "output/objects.py": {"cloudpickle", "numpy", "pandas", "pyarrow"},
     "tables/delimited.py": {"numpy"},
     "tables/pandas_types.py": {"numpy"},
     "tables/reader.py": {"pandas"},

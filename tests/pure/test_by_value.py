@@ -61,7 +61,8 @@ def test_values_arrive_as_they_were_and_may_be_changed(tmp_path: Path) -> None:
     assert again["array"][0, 0] == 0, "a change stays in the process that made it"
     files = {path.name: path.stat() for path in (tmp_path / "uses").iterdir()}
     assert set(files) == {
-        "array.pickle", "array.buffers", "frame.pickle", "frame.buffers", "small.pickle"
+        "array.pickle", "array.buffers", "frame.pickle", "frame.buffers", "small.pickle",
+        "sys_path.json",
     }  # fmt: skip
     assert {oct(stat.st_mode & 0o777) for stat in files.values()} == {"0o600"}
     assert files["array.pickle"].st_size < 1000, "the data is in the file that workers share"

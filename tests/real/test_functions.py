@@ -6,6 +6,7 @@ import functools
 import math
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -31,6 +32,7 @@ from parallelrun_jupyter.errors import (
     InputError,
     OutputError,
     RunFailedError,
+    RunNotFoundError,
     WaitTimeoutError,
 )
 from parallelrun_jupyter.runs.journal.events import AttemptSucceeded, ItemsSucceeded
@@ -202,6 +204,31 @@ def test_map_over_a_frame_gives_dicts_and_a_series_with_its_index() -> None:
     assert mixed.tolist() == [None if k % 2 else k for k in range(10)]
 
 
+def test_grids_may_have_one_shot_iterables_and_any_names() -> None:
+    grid = parallelrun.grid(function=(k for k in [1, 2]), item=map(str, [3]))
+    assert repr(grid) == "grid of 2 combinations (function: 2, item: 1)"
+    assert mapped(lambda function, item: (function, item), grid) == [(1, "3"), (2, "3")]
+    assert repr(parallelrun.grid(a=[1])) == "grid of 1 combination (a: 1)"
+
+
+def test_a_run_whose_folder_was_removed_says_so() -> None:
+    run = started(waits_from_2, range(4), process_count_per_node=1)
+    assert next(run.stream()) == (0, 0)
+    waiting = run.stream()
+    assert next(waiting) == (0, 0)
+    shutil.rmtree(run.folder.path)
+    calls: list[Callable[[], Any]] = [
+        run.results,
+        run.stream,
+        run.cancel,
+        run.failed_items,
+        lambda: list(waiting),
+    ]
+    for call in calls:
+        with pytest.raises(RunNotFoundError, match=f"run {run.run_id} is gone: its folder"):
+            call()
+
+
 def test_batches_with_other_columns_are_concatenated_as_pandas_does() -> None:
     def columns(part: pd.DataFrame) -> Any:
         return part.rename(columns={"b": f"b{part.a.iloc[0] // 5}"})
@@ -224,6 +251,20 @@ def test_batches_of_arrays_and_lists() -> None:
         lambda part: np.ones((len(part), part[0] + 1)), np.arange(4), mini_batch_rows=2
     )
     assert [row.shape for row in ragged] == [(1,), (1,), (3,), (3,)]
+
+
+def test_joined_arrays_keep_their_mask_and_byte_order() -> None:
+    masked = np.ma.masked_array(np.arange(6), np.isin(np.arange(6), [1, 4, 5]))
+    result = batched(lambda part: part * 2, masked, mini_batch_rows=4)
+    assert isinstance(result, np.ma.MaskedArray)
+    assert result.tolist() == [0, None, 4, 6, None, None]
+    some = parallelrun.map_batches(
+        lambda part: part if part[0] == 0 else 1 / 0,
+        masked, mini_batch_rows=3, run_max_try=1, error_threshold=-1,
+    ).results(missing=-1)  # fmt: skip
+    assert some.tolist() == [0, None, 2, -1, -1, -1]
+    swapped = np.arange(6).astype(">i4")
+    assert batched(lambda part: part, swapped, mini_batch_rows=4).dtype == np.dtype(">i4")
 
 
 def test_a_frame_here_and_a_list_there_is_an_error_that_names_both() -> None:
@@ -445,6 +486,14 @@ def waits_from_2(x: int) -> int:
     return x
 
 
+def test_arrays_of_a_stream_may_be_changed() -> None:
+    run = parallelrun.map_batches(lambda part: part * 2, np.arange(6.0), mini_batch_rows=3)
+    for items, values in run.stream():
+        values[0] = -1
+        assert list(values) == [-1, *(2 * items[1:])]
+    assert list(run.results()) == [0, 2, 4, 6, 8, 10]
+
+
 def test_a_stream_ends_at_a_timeout_or_with_a_canceled_run() -> None:
     run = started(waits_from_2, range(4), process_count_per_node=1)
     seen: list[Any] = []
@@ -543,7 +592,6 @@ def test_pickles_of_other_users_are_not_read() -> None:
 
 WRONG: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: started(picky, range(3), process_count=2), ConfigError, r"map\(\) has no setting 'process_count'. Did you mean"),
-    (lambda: started(picky, range(3), n_jobs=2), ConfigError, r"no setting 'n_jobs'. Did you mean 'process_count_per_node'"),
     (lambda: started(picky, range(3), chunksize=2), ConfigError, "Did you mean 'mini_batch_size'"),
     (lambda: started(picky, range(3), initializer=print), ConfigError, r"Did you mean 'init'\?"),
     (lambda: started(range(3), picky), InputError, r"got picky as its items.*write the function first: map\(picky, items\)"),
@@ -559,6 +607,10 @@ WRONG: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: started(lambda: 1, range(3)), ConfigError, r"map\(\) calls <lambda>\(\) with one item"),
     (lambda: started(lambda a, b: 1, range(3)), ConfigError, r"calls <lambda>\(a, b\) with one item. Write lambda item: .* tuples, unpack them in the function: a, b = item"),
     (lambda: started(lambda a: 1, parallelrun.grid(b=[1])), ConfigError, r"with the keyword arguments b"),
+    (lambda: started(picky, pd.DataFrame([[1, 2]], columns=["a", "a"])), InputError, "two columns of the items are called 'a'.*use map_batches"),
+    (lambda: started(picky, range(3), init=picky), ConfigError, r"init is picky\(x.*called without arguments"),
+    (lambda: started(picky, range(3), name=3), ConfigError, "name is 3; expected a text"),
+    (lambda: started(picky, range(3), n_jobs=2), ConfigError, r"no setting 'n_jobs'. It is called 'process_count_per_node' here"),
     (lambda: started(fetch, range(3)), ConfigError, r"fetch is async.*asyncio\.run\(fetch\(\.\.\.\)\)"),
     (lambda: started(picky, range(3), init=fetch), ConfigError, "init is async"),
     (lambda: started(Needs, range(3)), ConfigError, r"Needs\(model.*\).* is made once in each worker.*functools\.partial\(Needs"),

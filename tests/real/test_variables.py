@@ -430,4 +430,10 @@ def test_a_variable_that_is_no_data(shell: InteractiveShell) -> None:  # noqa: F
     shell.user_ns["mapping"] = {"a": 1}
     with pytest.raises(UsageError, match="the variable of that name is a dict, not a dataset"):
         cell(shell, "--input mapping")
+    shell.user_ns["frames"] = [1]
+    with pytest.raises(
+        UsageError, match=r"the notebook has no variable of that name.*mean 'frames'\?"
+    ):
+        cell(shell, "--input frame")
+    shell.user_ns.pop("frames")
     shell.user_ns.pop("mapping")

@@ -7,6 +7,7 @@ from itertools import product
 from typing import Any
 
 from ...errors import ConfigError
+from ...formatting import plural
 
 
 class Grid(Sequence[dict[str, Any]]):
@@ -40,7 +41,7 @@ class Grid(Sequence[dict[str, Any]]):
 
     def __repr__(self) -> str:
         names = ", ".join(f"{name}: {len(options):,}" for name, options in self._values.items())
-        return f"grid of {len(self):,} combinations ({names})"
+        return f"grid of {plural(len(self), 'combination')} ({names})"
 
 
 def grid(**values: Iterable[Any]) -> Grid:

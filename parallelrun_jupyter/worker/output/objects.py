@@ -376,13 +376,27 @@ class Block:
             return array if self.kind == ARRAY else [row.copy() for row in array]
         import pyarrow as pa
 
-        table = pa.ipc.open_stream(pa.py_buffer(self.data)).read_all()
+        stream = pa.ipc.open_stream(pa.py_buffer(self.data))
+        if _has_types_of_pandas(stream.schema):
+            import pandas as pd
+
+            pa.array(
+                pd.interval_range(0, 1)
+            )  # now pyarrow knows them: pandas registers them lazily
+            stream = pa.ipc.open_stream(pa.py_buffer(self.data))
+        table = stream.read_all()
         if self.kind == TABLE:
             return table
         frame = table.to_pandas()
         if self.kind == FRAME:
             return frame
         return frame.iloc[:, 0].rename(frame.columns[0] or None)
+
+
+def _has_types_of_pandas(schema: Any) -> bool:
+    """Return whether columns have types of pandas that this process does not know yet."""
+    names = ((field.metadata or {}).get(b"ARROW:extension:name", b"") for field in schema)
+    return any(name.startswith(b"pandas.") for name in names)
 
 
 def _array_of(data: Any) -> Any:

@@ -145,7 +145,7 @@ def _left(follower: Follower, last: Snapshot) -> str:
     ):
         return ""
     return (
-        f" {plural(left, 'item')} did not finish. A new run with error_threshold=-1 runs all of them, "
+        f" {plural(left, 'item')} did not finish. run.resume(error_threshold=-1) runs all of them, "
         "and lists each item that fails."
     )
 

@@ -19,6 +19,9 @@ from .function_calls import Functions, calling_script
 from .run import Run
 from .submit import default_name, submit_script
 
+_CALL_LIMIT_S = 3600
+"""Default limit of a call. A loop has none, so it only ends calls that hang."""
+
 _NOT_SETTINGS = {
     "entry_script": "the function is the script",
     "inputs": "its second argument is the input",
@@ -85,7 +88,7 @@ def map(  # noqa: A001 - the name that people know
     **settings
         Settings of `ParallelRunConfig`, such as ``process_count_per_node=4`` or ``run_max_try=5``.
         ``mini_batch_size`` is the number of items that travel together: by default 1 for up to 5,000
-        items, and 10 files. ``run_invocation_timeout`` limits one call, to 60 seconds by default.
+        items, and 10 files. ``run_invocation_timeout`` limits one call, to an hour by default.
         ``error_threshold`` is the number of items that may fail, by default 0; -1 for any number.
 
     Returns
@@ -181,7 +184,9 @@ def _start(
     keeps_objects = settings.get("output_format") is None
     source = settings.get("source_directory")
     script = calling_script(functions, first, keeps_objects=keeps_objects, source_directory=source)
-    config = ParallelRunConfig(entry_script=script.path, **settings)
+    config = ParallelRunConfig(
+        entry_script=script.path, **{"run_invocation_timeout": _CALL_LIMIT_S, **settings}
+    )
     step = ParallelRunStep(name or default_name(script.title, [dataset]), config, dataset, output)
     return submit_script(step, script, compute=compute)
 

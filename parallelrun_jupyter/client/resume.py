@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..config.compute import Compute, as_compute, node_counts
 from ..config.entry_script import check_script
+from ..config.run_config import ParallelRunConfig
 from ..data.datasets.memory_dataset import StoredDataset
 from ..data.storage.credentials import variables_for_driver
 from ..data.storage.storage import StorageSpec
@@ -69,6 +70,7 @@ def resume_run(
     compute: object = None,
     group: str | None = None,
     functions: Functions | None = None,
+    error_threshold: int | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> None:
     """Launch a new driver for a run that has ended, and wait until it runs.
@@ -87,6 +89,8 @@ def resume_run(
         Run only the items that failed in this group, named as in a snapshot; None for all.
     functions
         The corrected functions of a run of `map` or `map_batches`.
+    error_threshold
+        Number of failed items to tolerate from now on, -1 for any number; None for no change.
     environ
         Environment variables. Secrets are read from here: the run's folder holds only their names.
 
@@ -97,7 +101,8 @@ def resume_run(
     RunNotFoundError
         The run has been removed.
     ConfigError
-        A secret variable or the credential of a store is missing; the compute cannot be used; no
+        ``error_threshold`` is no such number; a secret variable or the credential of a store is missing;
+        the compute cannot be used; no
         failed item is in the group; the output folder is missing and cannot be created.
     EntryScriptError
         The corrected script cannot be used.
@@ -106,6 +111,10 @@ def resume_run(
     LaunchError
         The driver did not start.
     """
+    limits = {}
+    if error_threshold is not None:
+        config = ParallelRunConfig(error_threshold=error_threshold)
+        limits = {"error_threshold": config.error_threshold}
     follower.refresh()
     drivers = follower.state.drivers
     with one_at_a_time(follower.folder):
@@ -120,6 +129,7 @@ def resume_run(
             correct=_correction(follower.record, entry_script, functions),
             compute=compute,
             group=group,
+            limits=limits,
             environ=environ,
         )
 
@@ -132,10 +142,13 @@ def _resume(
     correct: Callable[[RunFolder], _Corrected] | None,
     compute: object,
     group: str | None,
+    limits: dict[str, int],
     environ: Mapping[str, str],
 ) -> None:
     """Check the request, and start a driver for it."""
-    folder, record = follower.folder, follower.record
+    folder = follower.folder
+    earlier = read_resume(folder)
+    record = ResumeRequest(limits=limits).after(earlier).applied_to(follower.record)
     if correct is not None and follower.state.is_all_done and not snapshot["items_failed"]:
         warnings.warn(
             f"run {folder.run_id} is Completed and nothing in it failed: the corrected script has "
@@ -164,7 +177,8 @@ def _resume(
         group=group,
         script=script.digest if script else "",
         place={} if target is None else _place(target, record),
-    )
+        limits=limits,
+    ).after(earlier)
     secrets = {} if target is None else target.secrets()
     _launch(follower, request, script, {**variables, **secrets})
 

@@ -158,6 +158,7 @@ class Run(KeptRun):
         compute: object = None,
         *,
         group: str | None = None,
+        error_threshold: int | None = None,
         function: Callable[..., Any] | None = None,
         init: Callable[[], Any] | None = None,
         shutdown: Callable[[], Any] | None = None,
@@ -182,6 +183,8 @@ class Run(KeptRun):
         group
             Run only the items that failed in this group of `failure_groups`. The others that
             failed stay failed and still count. Implies ``failed_only``.
+        error_threshold
+            Number of failed items to tolerate from now on; -1 for any number. Default: as before.
         function, init, shutdown
             The corrected function of a run of `map` or `map_batches`, with the ``init`` and ``shutdown``
             that it needs: none of the earlier functions is used then.
@@ -211,6 +214,7 @@ class Run(KeptRun):
             entry_script=entry_script,
             compute=compute,
             group=group,
+            error_threshold=error_threshold,
             functions=corrected_functions(function, init, shutdown),
         )
         return self

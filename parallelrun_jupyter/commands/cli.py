@@ -373,6 +373,7 @@ def _resume(options: argparse.Namespace) -> int:
         entry_script=options.entry_script,
         compute=options.compute,
         group=options.group,
+        error_threshold=options.error_threshold,
     )
     return _wait(run)
 

@@ -272,6 +272,7 @@ class ParallelRunMagics(Magics):
             entry_script=options.entry_script,
             compute=options.compute,
             group=options.group,
+            error_threshold=options.error_threshold,
         )
         self._show(run, f"resumed run {run.run_id}; run.wait_for_completion() shows it live")
 

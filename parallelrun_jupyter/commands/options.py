@@ -183,6 +183,8 @@ def add_resume_options(parser: argparse.ArgumentParser) -> None:
         help="Run only the items that failed, and again mini-batches with fewer results than items.",
     )
     add("--group", metavar="GROUP", help="Run only the items that failed in this group.")
+    add("--error-threshold", type=int, metavar="N",
+        help="Number of failed items to tolerate from now on; -1 for any number.")  # fmt: skip
     add("--compute", metavar="WHERE", help="Where to continue. Default: the compute used before.")
     add("--entry-script", metavar="SCRIPT", help="Path of a corrected script.")
 

@@ -31,16 +31,24 @@ class ResumeRequest:
         SHA-256 of a corrected entry script; empty if the script is unchanged.
     place
         Values of the record's placement for a move to another compute; empty for no move.
+    limits
+        Values that replace limits of the record, such as ``error_threshold``.
     """
 
     failed_only: bool = False
     group: str = ""
     script: str = ""
     place: dict[str, Any] = field(default_factory=dict)
+    limits: dict[str, Any] = field(default_factory=dict)
+
+    def after(self, earlier: ResumeRequest) -> ResumeRequest:
+        """Return this request with the placement and limits of an earlier one that it does not replace."""
+        limits = {**earlier.limits, **self.limits}
+        return replace(self, place=self.place or earlier.place, limits=limits)
 
     def applied_to(self, record: RunRecord) -> RunRecord:
-        """Return the run record with the requested placement."""
-        return record.on(**self.place)
+        """Return the run record with the requested placement and limits."""
+        return replace(record.on(**self.place), limits=replace(record.limits, **self.limits))
 
 
 @contextmanager
@@ -62,12 +70,7 @@ def one_at_a_time(folder: RunFolder) -> Iterator[None]:
 
 
 def write_resume(folder: RunFolder, request: ResumeRequest) -> None:
-    """Write the request for the next driver, and remove older requests.
-
-    Without a new placement, the placement of an earlier resume is kept.
-    """
-    if not request.place:
-        request = replace(request, place=read_resume(folder).place)
+    """Write the request for the next driver, and remove older requests."""
     for path in folder.control.iterdir():
         path.unlink()
     write_atomically(folder.control / _NAME, json.dumps(asdict(request)))

@@ -358,7 +358,7 @@ def test_a_failed_run_raises_the_exception_and_keeps_the_other_results() -> None
     with pytest.raises(RunFailedError) as caught:
         run.results()
     assert left == 0 or (
-        f"{left} item{'s' * (left > 1)} did not finish. A new run with error_threshold=-1 runs all"
+        f"{left} item{'s' * (left > 1)} did not finish. run.resume(error_threshold=-1) runs all"
         in str(caught.value)
     )
     assert "run.results(missing=None) returns the results that exist" in str(caught.value)
@@ -381,7 +381,7 @@ def test_a_run_that_ends_before_all_items_says_how_to_list_all_that_fail() -> No
     left = run.snapshot()["items_left"]
     assert left > 1
     assert (
-        f"{left:,} items did not finish. A new run with error_threshold=-1 runs all of them, and lists "
+        f"{left:,} items did not finish. run.resume(error_threshold=-1) runs all of them, and lists "
         "each item that fails." in str(caught.value)
     )
     assert run.results(missing=None)[:6] == [0, 1, 2, 3, 4, 5]

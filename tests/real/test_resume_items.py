@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from azure.storage.blob import ContainerClient
 
-from parallelrun_jupyter import FileDataset, Run
+from parallelrun_jupyter import FileDataset, ParallelRunConfig, Run, submit
 from parallelrun_jupyter.errors import ConfigError, InputError, RunFolderError
 from parallelrun_jupyter.runs.journal.events import RowsDropped, RunResumed
 from tests.azurite_process import Azurite
@@ -199,3 +199,26 @@ def test_repaired_blobs_run_alone_while_blobs_whose_rows_are_kept_may_not_change
     with pytest.raises(InputError, match=r"in/004\.txt' has changed .*mini-batch 0 made from it"):
         run.resume(failed_only=True)
     assert run.status == "Completed"
+
+
+def test_a_resume_may_tolerate_more_failures_and_a_later_one_keeps_that(tmp_path: Path) -> None:
+    script = tmp_path / "odd.py"
+    script.write_text(
+        "def run(mini_batch):\n"
+        "    return [1 // (len(open(path).read()) % 2) for path in mini_batch]\n"
+    )
+    for number in range(12):
+        (tmp_path / f"{number:02}.txt").write_text("x" * number)
+    config = ParallelRunConfig(
+        entry_script=str(script), mini_batch_size=3, run_max_try=1, process_count_per_node=1
+    )
+    run = submit(config, inputs=str(tmp_path / "*.txt"))
+    assert end_of(run) == "Failed"
+    with pytest.raises(ConfigError, match="error_threshold is -2"):
+        run.resume(error_threshold=-2)
+    assert end_of(run.resume(error_threshold=6)) == "Completed"
+    assert run.snapshot()["error_threshold"] == 6
+    assert sorted(run.failed_items()["item"]) == sorted(
+        str(tmp_path / f"{number:02}.txt") for number in range(0, 12, 2)
+    )
+    assert end_of(run.resume(failed_only=True)) == "Completed"

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from ..journal.files import JournalReader, read_state
+from ..resume_request import read_resume
 from ..run_folder import RunFolder
 from .snapshot import Snapshot, take_snapshot
 
@@ -39,7 +40,10 @@ class Follower:
     def _snapshot(self) -> Snapshot:
         if self._reader.behind_bytes() <= _FAR_BEHIND_BYTES or not self._use_cache():
             self._read()
-        return take_snapshot(self.folder, self.record, self.state)
+        record = self.record
+        if self.state.drivers > 1:  # a resume may have changed its limits
+            record = read_resume(self.folder).applied_to(record)
+        return take_snapshot(self.folder, record, self.state)
 
     def _read(self) -> None:
         self.state.apply_all(self._reader.read())

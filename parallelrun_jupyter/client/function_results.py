@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from ..data.datasets.memory_dataset import FRAME, GRID, SERIES, StoredDataset
+from ..data.datasets.memory_dataset import FRAME, GRID, SERIES, TABLE, StoredDataset
 from ..errors import OutputError, Remedy
 from ..formatting import plural
 from ..runs.output.blocks import ItemBlock, committed_blocks
@@ -173,6 +174,14 @@ def _namespaces(uses: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield {kind.__name__: kind}
         function = value if hasattr(value, "__globals__") else getattr(kind, "__call__", None)  # noqa: B004 - not a test
         yield getattr(function, "__globals__", {})
+
+
+def import_readers(record: RunRecord) -> None:
+    """Import what reads the results of tables: while a run goes on, nobody waits for it."""
+    containers = {spec.get("container") for spec in record.inputs.datasets}
+    if record.script.call == BATCH and containers & {FRAME, SERIES, TABLE}:
+        with suppress(ImportError):  # then there is nothing of it in the results
+            import pyarrow as pa  # noqa: F401
 
 
 class _Found:

@@ -20,7 +20,7 @@ from ..runs.snapshot.follower import POLL_S, watch
 from ..runs.snapshot.snapshot import Snapshot
 from ..views import text
 from .failures import attempts_frame, failure_of, first_failure, groups_frame, items_frame
-from .function_results import RAISE, check_objects, read_results
+from .function_results import RAISE, check_objects, import_readers, read_results
 from .kept_run import KeptRun
 from .results import read_frame
 from .resume import corrected_functions, resume_run
@@ -320,6 +320,7 @@ class Run(KeptRun):
             function.
         """
         check_objects(self.folder, self._follower.record)
+        import_readers(self._follower.record)
         self.wait_for_completion(
             show_output=False, raise_on_error=missing is RAISE, timeout_s=timeout_s
         )

@@ -177,10 +177,10 @@ def _namespaces(uses: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def import_readers(record: RunRecord) -> None:
-    """Import what reads the results of tables: while a run goes on, nobody waits for it."""
+    """Import what reads the results of tables, in the time in which a run is waited for."""
     containers = {spec.get("container") for spec in record.inputs.datasets}
     if record.script.call == BATCH and containers & {FRAME, SERIES, TABLE}:
-        with suppress(ImportError):  # then there is nothing of it in the results
+        with suppress(ImportError):  # without it, results are not stored as Arrow
             import pyarrow as pa  # noqa: F401
 
 

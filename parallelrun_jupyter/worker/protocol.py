@@ -61,7 +61,7 @@ FLUSH_AFTER_S = 0.015
 """Finished mini-batches are reported in bundles, at most this long after the first of them."""
 
 _READ_BYTES = 1 << 16
-"""What a pipe holds; a larger buffer is mapped anew for each message."""
+"""What a pipe holds; the memory of a larger buffer is mapped for each message."""
 
 
 def encode(message: list[Any]) -> bytes:

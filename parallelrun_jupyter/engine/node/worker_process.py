@@ -25,7 +25,7 @@ from ..scheduling.limits import NodeLimits
 from .fork_server import WORKER_FOLDER, ForkServerClient
 
 _READ_BYTES = 1 << 16
-"""What a pipe holds; a larger buffer is mapped anew for each message."""
+"""What a pipe holds; the memory of a larger buffer is mapped for each message."""
 
 _DUMP_BYTES = 1 << 15
 _TERM_PATIENCE_S = 0.5

@@ -180,7 +180,7 @@ def import_readers(record: RunRecord) -> None:
     """Import what reads the results of tables, in the time in which a run is waited for."""
     containers = {spec.get("container") for spec in record.inputs.datasets}
     if record.script.call == BATCH and containers & {FRAME, SERIES, TABLE}:
-        with suppress(ImportError):  # without it, results are not stored as Arrow
+        with suppress(ImportError):  # without it, results are pickles
             import pyarrow as pa  # noqa: F401
 
 

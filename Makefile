@@ -58,8 +58,12 @@ tests/azurite/node_modules/.package-lock.json: tests/azurite/package-lock.json $
 demo: $(VENV)/.demo
 	$(BIN)/parallelrun demo $(OPEN)
 
+# The rings run side by side: tests/real mostly waits for processes.
 test: browser lint types tests/azurite/node_modules/.package-lock.json
-	$(BIN)/python -m pytest
+	@log=$$(mktemp) && \
+	{ $(BIN)/python -m pytest tests/pure tests/contract >"$$log" 2>&1 & } && rings=$$! && \
+	status=0 && { $(BIN)/python -m pytest tests/real || status=$$?; } && \
+	{ wait $$rings || status=$$?; } && cat "$$log" && rm "$$log" && exit $$status
 
 # The browser tests skip without Chromium on a laptop, and fail without it where CI is set.
 browser:

@@ -41,6 +41,7 @@ class Remedy(Enum):
     FAILURES = "lists the failed attempts"
     FAILURE_GROUPS = "lists the groups"
     FAILED_ITEMS = "lists the failed items"
+    RESULTS = "returns the results that exist"
     LOGS = "shows the script's output"
     LIST = "lists the runs"
 
@@ -52,6 +53,7 @@ _PYTHON = {
     Remedy.FAILURES: "run.failures()",
     Remedy.FAILURE_GROUPS: "run.failure_groups()",
     Remedy.FAILED_ITEMS: "run.failed_items()",
+    Remedy.RESULTS: "run.results(missing=None)",
     Remedy.LOGS: "run.logs()",
     Remedy.LIST: "Run.list()",
 }

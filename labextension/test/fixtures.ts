@@ -130,6 +130,7 @@ export function resultRow(fields: Partial<ResultRow> = {}): ResultRow {
       position: 3,
       number: 68,
       is_row: false,
+      is_value: false,
       name: '/data/cat/0003.txt',
     },
     ...{ status: '', cells: ['tabby', '0.9'] },

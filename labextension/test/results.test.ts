@@ -188,14 +188,17 @@ test('items that are pictures have them beside the row, each asked for once', as
   const picture = (k: number): ResultRow =>
     resultRow({ mini_batch: k, position: 0, name: `/data/${k}.JPG` });
   const table = resultRow({ mini_batch: 9, is_row: true, name: 'a.png' });
-  host.page = () => resultRows([picture(1), resultRow({ mini_batch: 2 }), table, picture(3)]);
+  const value = resultRow({ mini_batch: 5, position: 1, is_value: true, name: 'paths[11]' });
+  const whole = resultRow({ mini_batch: 6, position: -1, is_value: true, name: 'paths' });
+  host.page = () =>
+    resultRows([picture(1), resultRow({ mini_batch: 2 }), table, picture(3), value, whole]);
   host.previewOf = ([mini_batch, position]) => preview({ mini_batch, position, picture: PICTURE });
   await draw(4);
   await open();
-  assert.equal(host.calls[1], 'previews 1,0 3,0');
+  assert.equal(host.calls[1], 'previews 1,0 3,0 5,1');
   assert.deepEqual(
     [...results.node.querySelectorAll('img')].map((image) => image.alt),
-    ['Picture /data/1.JPG', 'Picture /data/3.JPG'],
+    ['Picture /data/1.JPG', 'Picture /data/3.JPG', 'Picture paths[11]'],
   );
   mock.timers.tick(3000);
   host.page = () => resultRows([picture(4), picture(1)]);

@@ -28,6 +28,7 @@ from ..formatting import format_bytes
 from ..worker.uses import ALIGNMENT, MAGIC, NOTEBOOK_ROOT, SOURCE_SUFFIX
 from .cannot_travel import reason_of
 from .cells import blank_lines_above, notebook_name, text_of
+from .script import FUNCTIONS
 
 LARGE_BYTES = 50 << 20
 """Values of more bytes than this together are named in a warning."""
@@ -199,7 +200,10 @@ def pack_all(values: Mapping[str, Any], *, is_plain: bool = False) -> dict[str, 
     total = sum(one.size_bytes for one in packed.values())
     if total > LARGE_BYTES:
         by_size = sorted(packed.items(), key=lambda pair: -pair[1].size_bytes)
-        sizes = ", ".join(f"{name} {format_bytes(one.size_bytes)}" for name, one in by_size)
+        named = {FUNCTIONS: "the function with those that it uses"}
+        sizes = ", ".join(
+            f"{named.get(name, name)} {format_bytes(one.size_bytes)}" for name, one in by_size
+        )
         shared = "" if is_plain else " The workers of a machine share the data of arrays."
         text = (
             f"the variables given by value have {format_bytes(total)} ({sizes}): they are written to the "

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .cells import blank_lines_above
-from .script import FUNCTIONS
+from .script import FUNCTIONS, codes_of
 
 _MAX_DEPTH = 20
 _MAX_TRIES = 500
@@ -155,7 +155,7 @@ def _parts_of_instance(value: Any, name: str) -> Iterator[_Part]:
 
 
 def _parts_of_function(function: types.FunctionType) -> Iterator[_Part]:
-    codes = list(_codes(function.__code__))
+    codes = list(codes_of(function.__code__))
     names = dict.fromkeys(name for code in codes for name in code.co_names)
     for name in names:
         if name in function.__globals__:
@@ -176,14 +176,6 @@ def _parts_of_function(function: types.FunctionType) -> Iterator[_Part]:
         yield _Part(value, name, f"has the default value of `{name}`")
     for name, value in vars(function).items():
         yield _Part(value, f"{function.__name__}.{name}", f"has the attribute `{name}`")
-
-
-def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
-    """Yield the code of a function and of those inside it."""
-    yield code
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _codes(constant)
 
 
 def _used_at(codes: Sequence[types.CodeType], name: str) -> str:

@@ -8,11 +8,10 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ConfigError, ParallelRunError, RunNotFoundError, visible
+from ..errors import ConfigError, ParallelRunError, visible
 from ..formatting import plural
 from ..runs.comparison.course import COUNTS, Course
 from ..runs.comparison.items import DIFFERENCES, Difference, ItemComparison, ItemRows
-from ..runs.comparison.row_forms import ROW_FORMS
 from ..runs.comparison.settings import Setting, differing_settings
 from ..runs.resume_request import read_resume
 from ..runs.run_folder import RunFolder
@@ -20,6 +19,10 @@ from ..runs.run_record import RunRecord
 from ..runs.snapshot.follower import Follower
 from ..runs.snapshot.snapshot import Snapshot
 from ..views.comparison import ComparisonTable, comparison_html, comparison_text
+from ..worker.memory_items import MEMORY
+from ..worker.output.formats import OBJECTS
+from .result_values import check_objects, class_finder
+from .script import FUNCTIONS
 from .updates import files_of
 
 if TYPE_CHECKING:
@@ -36,14 +39,15 @@ class Comparison:
     ----------
     settings
         DataFrame with a row for each setting that differs: setting, this, other. Files of the
-        script and modules beside it have the beginning of their SHA-256.
+        script, modules beside it, and functions and variables that travelled by value have the
+        beginning of their SHA-256.
     counts
         DataFrame by count (items, rows, failures, ...): this, other, change.
     times
         DataFrame by time or rate: this, other, change.
     items
         DataFrame with a row for each item whose rows differ: item, difference, this, other (its
-        rows as text). At most ``limit`` rows; ``item_counts`` counts all items.
+        rows, or the result of a function, as text). At most ``limit`` rows; ``item_counts`` counts all items.
     item_counts
         Number of items by difference, such as ``"same"`` and ``"rows differ"``. Empty if the rows
         could not be compared.
@@ -62,7 +66,7 @@ class Comparison:
         self.notes = [note for side in sides for note in side.notes()]
         one, two = sides
         self._settings: list[Setting] = differing_settings(
-            one.record, two.record, (files_of(this.script), files_of(other.script))
+            one.record, two.record, (_digests(this), _digests(other))
         )
         self._counts = [
             (name, *(int(side.counts[key]) for side in sides)) for name, key in COUNTS.items()
@@ -80,19 +84,36 @@ class Comparison:
     def _compare_items(self, one: _Side, two: _Side, limit: int) -> None:
         with ExitStack() as files:
             rows = []
+            has_one_variable = self._are_matched_by_number(one.variable, two.variable)
             for side in (one, two):
                 try:
-                    rows.append(files.enter_context(closing(side.items())))
+                    items = side.items(has_one_variable=has_one_variable)
+                    rows.append(files.enter_context(closing(items)))
                 except (ParallelRunError, OSError) as error:
                     self.notes.append(
                         f"rows were not compared: those of run {side.folder.run_id} could not be "
-                        f"read: {error}. Each run needs an output of its own, or none, for this"
+                        f"read: {error}{side.remedy}"
                     )
                     return
             compared = ItemComparison(rows[0], rows[1], limit)
         names = {"same": "same", "no_row": "no row in both runs", **DIFFERENCES}
         self.item_counts = {names[name]: number for name, number in compared.counts.items()}
         self._differences = compared.differences
+
+    def _are_matched_by_number(self, *variables: dict[str, Any] | None) -> bool:
+        """Return whether items are known by their number alone, whatever the name of their variable."""
+        specs = [spec for spec in variables if spec is not None]
+        if len(specs) != len(_SIDES):
+            return False
+        if specs[0]["count"] == specs[1]["count"]:
+            return True
+        if specs[0]["name"] != specs[1]["name"]:
+            shown = [f"{spec['name']} ({plural(spec['count'], 'item')})" for spec in specs]
+            self.notes.append(
+                f"items were not matched: {' and '.join(shown)} have other names and numbers of items; "
+                "MemoryDataset(values, name) gives both the same name"
+            )
+        return False
 
     @property
     def settings(self) -> pd.DataFrame:
@@ -160,9 +181,7 @@ class _Side:
 
     @classmethod
     def of(cls, folder: RunFolder) -> _Side:
-        if not folder.record.exists():
-            msg = f"run {folder.run_id} is gone: its folder {folder.path} has been removed."
-            raise RunNotFoundError(msg)
+        folder.check_exists()
         follower = Follower(folder)
         record = read_resume(folder).applied_to(follower.record)
         return cls(folder, record, follower.refresh(), Course(folder))
@@ -181,8 +200,39 @@ class _Side:
         done = plural(self.snapshot["items_succeeded"], "item")
         return [f"run {self.folder.run_id} is {self.snapshot['state']}, with {done} so far"]
 
-    def items(self) -> ItemRows:
-        return ItemRows(self.folder, self.record, self.course.results)
+    @property
+    def remedy(self) -> str:
+        """What to do about rows that cannot be read."""
+        if self.record.output.format == OBJECTS:
+            return ""  # in the error
+        return ". Each run needs an output of its own, or none, for this"
+
+    @property
+    def variable(self) -> dict[str, Any] | None:
+        """The spec of the variable that is the only input; None for other inputs."""
+        specs = self.record.inputs.datasets
+        return specs[0] if [spec["kind"] for spec in specs] == [MEMORY] else None
+
+    def items(self, *, has_one_variable: bool) -> ItemRows:
+        find_class = None
+        if self.record.output.format == OBJECTS:
+            check_objects(self.folder, self.record)
+            find_class = class_finder(self.folder, self.record)
+        return ItemRows(
+            self.folder, self.record, self.course.results, find_class,
+            has_one_variable=has_one_variable,
+        )  # fmt: skip
+
+
+def _digests(folder: RunFolder) -> dict[str, str]:
+    """Return the SHA-256 of the files of a run's script, and of what it got by value, by their names."""
+    digests = {f"script {path}": digest for path, digest in files_of(folder.script).items()}
+    for path, digest in files_of(folder.uses).items():
+        name, _, kind = path.partition(".")
+        if kind in {"pickle", "buffers"}:  # the others are source texts
+            shown = "function" if name == FUNCTIONS else f"variable {name}"
+            digests[shown if kind == "pickle" else f"{shown} (arrays)"] = digest
+    return digests
 
 
 def _why_not_comparable(this: RunRecord, other: RunRecord) -> str:
@@ -194,8 +244,6 @@ def _why_not_comparable(this: RunRecord, other: RunRecord) -> str:
             return (
                 f"the rows of run {record.run_id} are in parts in a store, at {record.output.url}"
             )
-        if record.output.format not in ROW_FORMS:
-            return f"the rows of run {record.run_id} are {record.output.format}"
     if this.output.format != other.output.format:
         return f"the outputs are {this.output.format} and {other.output.format}"
     return ""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
-from ..worker.function_script import BATCH, KEYWORDS, name_of
+from ..worker.function_script import BATCH, ITEM, KEYWORDS, name_of
 from .script import FUNCTIONS, Script, script_of_functions
 
 _CONTEXT_NAMES = {"context", "ctx", "mini_batch_context"}
@@ -76,7 +76,7 @@ class Functions:
         Raises
         ------
         ConfigError
-            One is no function, is async, or has other parameters.
+            One cannot be called, is async, or has other parameters.
         """
         if not callable(self.function):
             msg = (
@@ -102,15 +102,18 @@ class Functions:
         keywords = {**(first or {}), **({context: None} if context else {})}
         if _binds(target, *(() if self.call == KEYWORDS else (None,)), **keywords):
             return
-        example = f"def {name}({'mini_batch' if self.call == BATCH else 'item'}): ..."
+        given = "mini_batch" if self.call == BATCH else "item"
         what = "with one mini-batch" if self.call == BATCH else "with one item"
         if self.call == KEYWORDS:
-            what = f"with the keyword arguments {', '.join(first or ())}"
-            example = f"def {name}({', '.join(first or ())}): ..."
+            given = ", ".join(first or ())
+            what = f"with the keyword arguments {given}"
+        example = f"lambda {given}:" if name == "<lambda>" else f"def {name}({given}):"
         msg = (
-            f"{self.called}() calls {name}{inspect.signature(target)} {what}. Write {example} "
+            f"{self.called}() calls {name}{inspect.signature(target)} {what}. Write {example} ... "
             "functools.partial binds further arguments."
         )
+        if self.call == ITEM:
+            msg += " If the items are tuples, unpack them in the function: a, b = item."
         raise ConfigError(msg)
 
     def _check_plain(self, function: Any, name: str) -> None:
@@ -145,7 +148,7 @@ class Functions:
         return next((name for name in named if name in _CONTEXT_NAMES), "")
 
 
-def script_of(
+def calling_script(
     functions: Functions,
     first: Mapping[str, Any] | None,
     *,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Callable, Iterator
+import warnings
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +11,11 @@ from ..data.datasets.memory_dataset import FRAME, GRID, SERIES, TABLE, StoredDat
 from ..errors import OutputError, Remedy
 from ..formatting import plural
 from ..runs.output.blocks import ItemBlock, committed_blocks
+from ..runs.output.unreadable_values import values_of
 from ..runs.run_folder import RunFolder
 from ..runs.run_record import RunRecord
 from ..worker.function_script import BATCH
-from ..worker.output.formats import OBJECTS
-from ..worker.output.objects import class_of_notebook
-from ..worker.uses import load_uses
-from .script import FUNCTIONS
+from .result_values import check_objects, class_finder, not_read
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,10 +29,6 @@ _ABSENT: Any = object()
 _MIXED = (
     "run {run_id} has mini-batches for which the function returned {kinds}: they cannot be joined. Return "
     "one type; run.stream() yields the result of each mini-batch as it is."
-)
-_NO_CLASS = (
-    "results of run {run_id} are objects of the class {name!r}, which __main__ does not define and which "
-    "the run's function does not use. Run the cell that defines it, and try again."
 )
 
 
@@ -53,38 +46,43 @@ def read_results(
     failure
         The reason of most failures, for the message of the error.
     missing
-        The result of an item that has none.
+        The result of an item that has none, or whose result cannot be read back.
 
     Raises
     ------
     OutputError
-        Items have no results, and ``missing`` is `RAISE`; the run is not one of a function; or its
-        results cannot be joined.
+        Items have no results, or one cannot be read back, and ``missing`` is `RAISE`; the run is not one
+        of a function; or its results cannot be joined.
     """
     check_objects(folder, record)
     found = _Found(folder, record, items)
+    if found.unread is not None and missing is RAISE:
+        raise found.unread
     if found.absent and missing is RAISE:
         first = f" The first reason: {failure}" if failure else ""
+        again = "run.resume(failed_only=True) runs those that failed again"
         msg = (
             f"{plural(found.absent, 'item')} of {found.items:,} of run {folder.run_id} "
             f"{'has' if found.absent == 1 else 'have'} no result.{first}\n"
-            "run.results(missing=None) returns None for them; run.resume(failed_only=True) runs those "
-            "that failed again."
+            f"run.results(missing=None) returns None for them; {again if failure else 'run.resume() runs them'}."
         )
-        raise OutputError(msg, folder.run_id, remedy=[Remedy.FAILED_ITEMS])
+        raise OutputError(msg, folder.run_id, remedy=[Remedy.FAILED_ITEMS] if failure else [])
     return found.joined(None if missing is RAISE else missing)
 
 
 def results_frame(folder: RunFolder, record: RunRecord) -> Any:
     """Return the results so far as a DataFrame, for `Run.to_pandas`.
 
-    Results that are no tables are a column ``result``, after the parameters of a grid, with the index
-    of the input. Items without a result are left out.
+    Results other than tables are a column ``result``, after the parameters of a grid, with the index
+    of the input. Items without a result are left out, and with a warning those whose result cannot be
+    read back.
     """
     import pandas as pd
 
     check_objects(folder, record)
     found = _Found(folder, record, 0)
+    if found.unread is not None:
+        warnings.warn(f"left out: {found.unread}", stacklevel=4)
     joined = found.joined(_ABSENT)
     if hasattr(joined, "to_pylist"):
         joined = joined.to_pandas()
@@ -108,74 +106,6 @@ def results_frame(folder: RunFolder, record: RunRecord) -> Any:
     return pd.concat([parameters, frame], axis=1)
 
 
-def check_objects(folder: RunFolder, record: RunRecord) -> None:
-    """Check that a run keeps results of any type, and is of this user.
-
-    Raises
-    ------
-    OutputError
-        It keeps rows, or nothing; or its folder belongs to somebody else.
-    """
-    if record.output.format == OBJECTS and record.output.append_rows:
-        owner = os.stat(folder.path).st_uid
-        if owner != os.getuid():
-            msg = (
-                f"{folder.path} belongs to another user ({owner}): its results may be pickles, which can "
-                "run any code of theirs when they are read. If you trust them, copy the folder, and "
-                "attach to the copy."
-            )
-            raise OutputError(msg, folder.run_id)
-        return
-    if not record.output.append_rows:
-        why = "output_action 'summary_only': it keeps no results. Leave output_action out to keep them."
-    elif record.script.call:
-        why = (
-            f"output_format {record.output.format!r}: its results are rows of a table. Read them by "
-            "run.to_pandas(), or leave output_format out to get them back as they were."
-        )
-    else:
-        why = "a script, whose run() returned rows. Read them by run.to_pandas()."
-    msg = f"run {folder.run_id} has {why}"
-    raise OutputError(msg, folder.run_id)
-
-
-def class_finder(folder: RunFolder, record: RunRecord) -> Callable[[str], Any]:
-    """Return a function that finds the classes of results by name: in the notebook, else in the run."""
-    loaded: list[Any] = []
-
-    def find(name: str) -> Any:
-        try:
-            return class_of_notebook(name)
-        except AttributeError:
-            pass
-        if not loaded:  # such as in a new kernel: the run's function has brought its classes
-            loaded.extend(_namespaces(load_uses(str(folder.uses), record.script.uses)))
-        first, *rest = name.split(".")
-        value = next((space[first] for space in loaded if first in space), _ABSENT)
-        for part in rest:
-            value = getattr(value, part, _ABSENT)
-        if value is _ABSENT:
-            msg = _NO_CLASS.format(run_id=folder.run_id, name=name)
-            raise OutputError(msg, folder.run_id)
-        return value
-
-    return find
-
-
-def _namespaces(uses: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the global variables of a run's functions."""
-    waiting = list(uses.get(FUNCTIONS, {}).values())
-    while waiting:
-        value = waiting.pop()
-        if hasattr(value, "func"):  # a partial function
-            waiting.append(value.func)
-            continue
-        kind = value if isinstance(value, type) else type(value)
-        yield {kind.__name__: kind}
-        function = value if hasattr(value, "__globals__") else getattr(kind, "__call__", None)  # noqa: B004 - not a test
-        yield getattr(function, "__globals__", {})
-
-
 def import_readers(record: RunRecord) -> None:
     """Import what reads the results of tables, in the time in which a run is waited for."""
     containers = {spec.get("container") for spec in record.inputs.datasets}
@@ -192,7 +122,9 @@ class _Found:
     items
         Number of the run's items.
     absent
-        How many of them have no result.
+        How many of them have no result, or one that cannot be read back.
+    unread
+        The error of the first one that cannot; None if all can.
     """
 
     def __init__(self, folder: RunFolder, record: RunRecord, items: int) -> None:
@@ -201,14 +133,25 @@ class _Found:
         self._find = class_finder(folder, record)
         self._places: list[tuple[int, int]] = []
         self._values: list[Any] = []
+        self.unread: OutputError | None = None
         for block in committed_blocks(folder, record):
-            self._places.append((block.first, block.items))
-            self._values.append(self._values_of(block))
+            self._add(block)
         self.items = self._spec.get("count") or items or max(map(sum, self._places), default=0)
         self.absent = self.items - sum(count for _, count in self._places)
 
-    def _values_of(self, block: ItemBlock) -> Any:
-        return block.block.values(self._find)
+    def _add(self, block: ItemBlock) -> None:
+        values, unread = values_of(block.block, self._find)
+        if not unread:
+            self._places.append((block.first, block.items))
+            self._values.append(values)
+            return
+        if self.unread is None:
+            position = min(unread)
+            self.unread = not_read(self._folder, self._record, block, position, unread[position])
+        for position, value in enumerate(values):
+            if position not in unread:
+                self._places.append((block.first + position, 1))
+                self._values.append([value])
 
     def joined(self, missing: Any) -> Any:
         """Return all results, with a value for the missing ones. The values here are used up."""

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from inspect import isclass, isroutine
 from typing import Any
 
 from ..config.run_config import ParallelRunConfig
 from ..config.step import Output, ParallelRunStep
 from ..data.datasets.file_dataset import FileDataset
 from ..data.datasets.grid import Grid
-from ..data.datasets.memory_dataset import MemoryDataset, container_of, refused
+from ..data.datasets.memory_dataset import GRID, MemoryDataset, container_of, refused
 from ..data.datasets.tabular_dataset import TabularDataset
 from ..errors import ConfigError, InputError
 from ..formatting import nearest_hint
 from ..worker.function_script import BATCH, ITEM, KEYWORDS
-from .function_calls import Functions, script_of
+from .function_calls import Functions, calling_script
 from .run import Run
 from .submit import default_name, submit_script
 
@@ -28,6 +29,15 @@ _NOT_SETTINGS = {
     "update",
 }
 """Why some settings of `submit` are none of functions."""
+
+_OTHER_NAMES = {
+    "process_count_per_node": ("max_workers", "n_jobs", "n_workers", "processes", "workers"),
+    "mini_batch_size": ("batch_size", "chunksize", "chunk_size"),
+    "run_invocation_timeout": ("timeout", "time_limit"),
+    "run_max_try": ("max_retries", "retries", "tries"),
+    "init": ("initializer",),
+}
+"""Our names of settings, with those of joblib, executors, Dask and the command line."""
 
 
 def map(  # noqa: A001 - the name that people know
@@ -72,7 +82,8 @@ def map(  # noqa: A001 - the name that people know
     **settings
         Settings of `ParallelRunConfig`, such as ``process_count_per_node=4`` or ``run_max_try=5``.
         ``mini_batch_size`` is the number of items that travel together: by default 1 for up to 1,250
-        items. ``run_invocation_timeout`` limits one call, in seconds.
+        items, and 10 files. ``run_invocation_timeout`` limits one call, to 60 seconds by default.
+        ``error_threshold`` is the number of items that may fail, by default 0; -1 for any number.
 
     Returns
     -------
@@ -84,7 +95,7 @@ def map(  # noqa: A001 - the name that people know
     ConfigError
         A setting is wrong, or the function cannot be called so or cannot travel to the workers.
     InputError
-        There are no items, or one of them cannot be stored.
+        The items are empty, or one of them cannot be stored.
     RunFolderError, LaunchError
         As `submit`.
 
@@ -95,7 +106,8 @@ def map(  # noqa: A001 - the name that people know
         run = parallelrun.map(embed, texts)
         vectors = run.results()
     """
-    call = KEYWORDS if isinstance(items, Grid) else ITEM
+    is_grid = isinstance(items, Grid) or getattr(items, "container", "") == GRID
+    call = KEYWORDS if is_grid else ITEM
     place = {"output": output, "compute": compute, "name": name}
     return _start(Functions("map", call, function, init, shutdown), items, settings, **place)
 
@@ -158,11 +170,13 @@ def _start(
 ) -> Run:
     _check_settings(functions.called, settings, output)
     dataset = _dataset_of(items, functions.called)
-    first: Mapping[str, Any] | None = next(iter(items), {}) if functions.call == KEYWORDS else None
+    first = None
+    if isinstance(dataset, MemoryDataset) and functions.call == KEYWORDS:
+        first = dataset.combination
     functions.check(first)
     keeps_objects = settings.get("output_format") is None
     source = settings.get("source_directory")
-    script = script_of(functions, first, keeps_objects=keeps_objects, source_directory=source)
+    script = calling_script(functions, first, keeps_objects=keeps_objects, source_directory=source)
     config = ParallelRunConfig(entry_script=script.path, **settings)
     step = ParallelRunStep(name or default_name(script.title, [dataset]), config, dataset, output)
     return submit_script(step, script, compute=compute)
@@ -175,7 +189,9 @@ def _check_settings(called: str, settings: Mapping[str, Any], output: Output | N
             msg = f"{called}() has no setting {name!r}: {_NOT_SETTINGS[name]}."
             raise ConfigError(msg)
         if name not in names:
-            hint = nearest_hint(name, [*names, "init", "shutdown", "output", "compute", "name"])
+            known = [ours for ours, others in _OTHER_NAMES.items() if name in others]
+            own = ["init", "shutdown", "output", "compute", "name"]
+            hint = nearest_hint(known[0] if known else name, [*names, *own])
             msg = f"{called}() has no setting {name!r}.{hint} Its settings are those of ParallelRunConfig."
             raise ConfigError(msg)
     file_name = settings.get("append_row_file_name")
@@ -196,6 +212,12 @@ def _dataset_of(items: Any, called: str) -> FileDataset | TabularDataset | Memor
         return items
     if isinstance(items, str):
         msg = f"{called}() got the text {items!r:.80} as its items. For files, write FileDataset({items!r:.80})."
+        raise InputError(msg)
+    if isroutine(items) or isclass(items):
+        msg = (
+            f"{called}() got {items.__name__} as its items, not as its function; write the function "
+            f"first: {called}({items.__name__}, items)."
+        )
         raise InputError(msg)
     if not container_of(items):
         raise refused(items, f"{called}() got")

@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 from typing_extensions import Self
 
 from ..errors import ConfigError, ParallelRunError
-from ..formatting import text_filter
 from ..runs import run_folder
 from ..runs.removal import remove_run
 from ..runs.run_folder import RunFolder
@@ -17,7 +16,7 @@ from ..runs.snapshot.follower import Follower
 from ..runs.snapshot.snapshot import Snapshot
 from ..views.run_list import public, run_row, table
 from .comparison import Comparison
-from .pruning import Pruning, filters_of, plan_pruning, states_of
+from .pruning import Pruning, filters_of, is_count, named_like, plan_pruning, states_of
 
 _R = TypeVar("_R", bound="KeptRun")
 
@@ -74,11 +73,11 @@ class KeptRun:
         ConfigError
             The state is unknown, or the limit is below 0.
         """
-        if limit is not None and limit < 0:
-            msg = f"limit is {limit}; expected the number of runs to list, such as 20."
+        if limit is not None and not is_count(limit):
+            msg = f"limit is {limit!r}; expected the number of runs to list, such as 20."
             raise ConfigError(msg)
         states = states_of(state)
-        is_named = text_filter(name or "")
+        is_named = named_like(name)
         runs: Runs[Self] = Runs()
         for folder in run_folder.list_runs():
             if limit is not None and len(runs) >= limit:
@@ -180,8 +179,10 @@ class KeptRun:
     def compare(self, other: KeptRun | str, *, limit: int = 1000) -> Comparison:
         """Compare this run with another one.
 
-        Items are matched by path, rows of tables by file and number, so the runs may have other
-        mini-batches and other inputs. Rows are read from the outputs or, of a run that has not
+        Items are matched by path, rows of tables by file and number, and items of a variable by its
+        name and number; if both runs have one variable with the same number of items, by number. So
+        the runs may have other mini-batches and other inputs. Results of `map` and `map_batches` are
+        compared by their values, which may load pickles of this user. Rows are read from the outputs or, of a run that has not
         completed, from the rows so far.
 
         Parameters
@@ -198,10 +199,20 @@ class KeptRun:
 
         Raises
         ------
+        ConfigError
+            ``other`` is neither a run nor an id, or the limit is below 0.
         RunNotFoundError
             A run does not exist, or has been removed.
         """
-        folder = run_folder.find(other) if isinstance(other, str) else other.folder
+        folder = getattr(other, "folder", None)
+        if isinstance(other, str):
+            folder = run_folder.find(other)
+        if not isinstance(folder, RunFolder):
+            msg = (
+                f"compare was given {other!r}; expected a run, or the id of one, such as "
+                f"{self.run_id!r}."
+            )
+            raise ConfigError(msg)
         return Comparison(self.folder, folder, limit)
 
     def delete(self) -> int:

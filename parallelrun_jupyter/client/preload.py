@@ -45,17 +45,12 @@ def preload_of(
         return list(dict.fromkeys(["cloudpickle", *needed]))
     if config.preload != "auto":
         return list(config.preload or ())
-    text = source_of(script)
+    text = script.source()
     folders = {script.path.parent, script.source_directory, Path.cwd()} - {None}
     siblings = [name for at in folders if at for name in os.listdir(at)]
     own = {name.removesuffix(".py") for name in siblings}
     others = [name for name in script.preload if name.partition(".")[0] not in own]
     return list(dict.fromkeys([*imported_modules(text, siblings), *others]))
-
-
-def source_of(script: Script) -> str:
-    """Return the text of a script."""
-    return script.text or script.path.read_text(encoding="utf-8-sig")
 
 
 def has_other_python(config: ParallelRunConfig) -> bool:

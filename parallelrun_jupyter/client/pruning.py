@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
 
 from ..errors import ConfigError, ParallelRunError, RunNotFoundError, visible
 from ..formatting import (
@@ -69,7 +70,7 @@ def filters_of(
     Raises
     ------
     ConfigError
-        A value is wrong, or there is no filter.
+        A value is wrong, or no filter is given.
     """
     if older_than is None and keep is None and max_size is None and not state and not name:
         msg = (
@@ -78,7 +79,7 @@ def filters_of(
             "Failed) or a name (--name TEXT)."
         )
         raise ConfigError(msg)
-    if keep is not None and (isinstance(keep, bool) or keep < 0):
+    if keep is not None and not is_count(keep):
         msg = f"keep is {keep!r}; expected the number of newest runs that stay, such as 50."
         raise ConfigError(msg)
     return Filters(
@@ -86,11 +87,32 @@ def filters_of(
         keep=keep,
         max_bytes=None if max_size is None else parse_size(max_size, "max_size"),
         states=states_of(state),
-        is_named=text_filter(name or ""),
+        is_named=named_like(name),
     )
 
 
-def states_of(state: str | Sequence[str] | None) -> set[str]:
+def is_count(value: object) -> bool:
+    """Return whether a value is a whole number from 0."""
+    if isinstance(value, bool):
+        return False
+    return isinstance(value, Integral) and int(value) >= 0
+
+
+def named_like(name: object) -> Callable[[str], bool]:
+    """Return a predicate for the names and ids of runs, as in `Run.list`.
+
+    Raises
+    ------
+    ConfigError
+        ``name`` has another type than text.
+    """
+    if name is not None and not isinstance(name, str):
+        msg = f"name is {name!r}; expected a text in the names or ids of runs, such as 'digits*'."
+        raise ConfigError(msg)
+    return text_filter(name or "")
+
+
+def states_of(state: object) -> set[str]:
     """Return states in their canonical spelling; an empty set means any.
 
     Raises
@@ -100,12 +122,11 @@ def states_of(state: str | Sequence[str] | None) -> set[str]:
     """
     by_word = {state.lower(): state for state in RUN_STATES}
     states = set()
-    for word in [state] if isinstance(state, str) else state or ():
-        if word.lower() not in by_word:
-            msg = (
-                f"state is {word!r}; expected one of {', '.join(RUN_STATES)}."
-                f"{nearest_hint(word.capitalize(), RUN_STATES)}"
-            )
+    words = state if isinstance(state, Iterable) and not isinstance(state, str) else [state]
+    for word in words if state else ():
+        if not isinstance(word, str) or word.lower() not in by_word:
+            hint = nearest_hint(str(word).capitalize(), RUN_STATES)
+            msg = f"state is {word!r}; expected one of {', '.join(RUN_STATES)}.{hint}"
             raise ConfigError(msg)
         states.add(by_word[word.lower()])
     return states

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from typing import Any
 
 from ..errors import Remedy, WaitTimeoutError
 from ..runs.journal.events import AttemptSucceeded, ItemsSucceeded
 from ..runs.journal.files import JournalReader
 from ..runs.journal.state import FAILED, PARTLY, SUCCEEDED, RunState
-from ..runs.output.blocks import BlockReader, Plan
+from ..runs.output.blocks import BlockReader, ItemBlock, Plan
 from ..runs.output.earlier_rows import Result
+from ..runs.output.unreadable_values import values_of
 from ..runs.snapshot.follower import Follower
 from ..worker.context import load
 from ..worker.function_script import BATCH, single_items
-from ..worker.memory_items import located
+from ..worker.memory_items import close_files, located
 from ..worker.plan_line import PlanLine
-from .function_results import check_objects, class_finder
+from .result_values import check_objects, class_finder, not_read
 
 _SHORTEST_POLL_S, _LONGEST_POLL_S = 0.005, 0.1
 _SHARE_OF_WAIT = 0.05
@@ -63,10 +64,12 @@ class ResultStream:
         WaitTimeoutError
             No pair came for ``timeout_s`` seconds.
         OutputError
-            A file with results is missing, or was changed.
+            A file with results is missing, or was changed; or a result cannot be read back.
         """
         since, checked = time.monotonic(), 0.0
-        with closing(self._blocks):
+        with ExitStack() as files:
+            files.enter_context(closing(self._blocks))
+            files.callback(close_files, str(self._follower.folder.data))
             for result in self._new_results:
                 if result is not None:
                     yield from self._pairs_of(result)
@@ -115,15 +118,23 @@ class ResultStream:
         block = self._blocks.read(result)
         if block is None:
             return
-        values = block.values(self._find)
+        values, unread = values_of(block, self._find)
         line = self._plan.line(result.mini_batch)
         if result.items < result.of:
             line.extra["items"] = [[result.first, result.items]]
         items = self._load(line)
-        if self._is_batched:
+        if self._is_batched and not unread:
             yield items, values
-        else:
-            yield from zip(single_items(items), values, strict=True)
+        elif not self._is_batched:
+            readable = values[: min(unread)] if unread else values  # a list, or nothing of one
+            yield from zip(single_items(items), readable, strict=not unread)
+        if unread:
+            position = min(unread)
+            place = ItemBlock(
+                self._plan.first(result.mini_batch) + result.first, result.items, block
+            )
+            folder, record = self._follower.folder, self._follower.record
+            raise not_read(folder, record, place, position, unread[position])
 
     def _load(self, line: PlanLine) -> Any:
         if line.is_table and self._follower.record.inputs.datasets[line.input_number].get(

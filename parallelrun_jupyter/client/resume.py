@@ -44,7 +44,7 @@ from ..runs.snapshot.follower import Follower
 from ..runs.snapshot.snapshot import Snapshot, is_shown_as, short_results_exceed
 from ..worker.function_script import KEYWORDS
 from ..worker.output.formats import OBJECTS
-from .function_calls import Functions, script_of
+from .function_calls import Functions, calling_script
 from .launcher import end_leftovers, launch
 from .script import Script
 
@@ -365,7 +365,7 @@ def _correction(
         first = _first_item(record) if functions.call == KEYWORDS else None
         functions.check(first)
         keeps_objects = record.output.format == OBJECTS
-        script = script_of(functions, first, keeps_objects=keeps_objects)
+        script = calling_script(functions, first, keeps_objects=keeps_objects)
         from .by_value import pack_all  # cloudpickle takes a while to import
 
         packed = pack_all(script.uses, is_plain=record.script.python != record.driver_python)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import Remedy, RunInterruptedError, WaitTimeoutError
 from ..notebook import live
 from ..notebook.feed import settle
+from ..notebook.run_details import RunDetails
 from ..runs.failed_items import failed_items
 from ..runs.journal.events import Event
 from ..runs.journal.files import JournalReader
@@ -20,8 +21,9 @@ from ..runs.snapshot.follower import POLL_S, watch
 from ..runs.snapshot.snapshot import Snapshot
 from ..views import text
 from .failures import attempts_frame, failure_of, first_failure, groups_frame, items_frame
-from .function_results import RAISE, check_objects, import_readers, read_results
+from .function_results import RAISE, import_readers, read_results
 from .kept_run import KeptRun
+from .result_values import check_objects
 from .results import read_frame
 from .resume import corrected_functions, resume_run
 from .try_one import line_of, trial_of
@@ -59,6 +61,10 @@ class Run(KeptRun):
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: FBT001 - IPython's protocol
         printer.text("Run(...)" if cycle else text.text_view(self.snapshot()))
 
+    def _ipython_display_(self) -> None:
+        # The last line of a cell shows the live view; in a terminal, the same text as _repr_pretty_.
+        RunDetails(self).show()
+
     def wait_for_completion(
         self,
         show_output: bool = True,  # noqa: FBT001, FBT002 - Azure's signature
@@ -88,6 +94,8 @@ class Run(KeptRun):
             The run failed. The message begins with the script's own exception.
         RunInterruptedError
             The run's driver process has died.
+        RunNotFoundError
+            The run was removed before this process saw its end.
         WaitTimeoutError
             The run is still active after ``timeout_s``; it continues.
         KeyboardInterrupt
@@ -117,6 +125,7 @@ class Run(KeptRun):
         if last["state"] == "Failed":
             raise failure_of(self._follower, last)
         if last["state"] == "Interrupted":
+            self.folder.check_exists()
             head = self._follower.state.traceback
             msg = f"run {self.run_id} was interrupted: {last['reason']}. Its rows so far are kept."
             raise RunInterruptedError(
@@ -214,7 +223,13 @@ class Run(KeptRun):
             Wait for further events until the run ends. False: stop at the last recorded one.
         since
             Number of events to skip at the start.
+
+        Raises
+        ------
+        RunNotFoundError
+            The run has been removed.
         """
+        self.folder.check_exists()
         reader = JournalReader(self.folder.journal)
         seen = 0
         while True:
@@ -246,7 +261,10 @@ class Run(KeptRun):
         ------
         ConfigError
             ``lines`` is below 0.
+        RunNotFoundError
+            The run has been removed.
         """
+        self.folder.check_exists()
         if mini_batch is not None:
             return "\n".join(reader.of_mini_batch(self.folder, mini_batch, lines))
         return "\n".join(reader.tail(self.folder, lines, worker))
@@ -297,8 +315,8 @@ class Run(KeptRun):
         Parameters
         ----------
         missing
-            The result of an item that has none, since it failed or the run was canceled, such as None
-            or ``float("nan")``. Default: an error. If DataFrames or Series are joined, the rows of these
+            The result of an item that has none, since it failed or the run was canceled, or whose result
+            cannot be read back here, such as None or ``float("nan")``. Default: an error. If DataFrames or Series are joined, the rows of these
             items are left out.
         timeout_s
             Maximum time to wait, in seconds. Default: no limit.
@@ -308,16 +326,16 @@ class Run(KeptRun):
         list, array, Series, DataFrame or Arrow table
             Of `map` a list, for a Series or a DataFrame a Series with its index. Of `map_batches` what
             the function returned, joined: arrays; DataFrames or Series as by ``pandas.concat``, with the
-            index of the input unless they have their own; Arrow tables; else a list. One-dimensional
-            arrays for a Series or a DataFrame are a Series with its index.
+            index of the input unless they have their own; Arrow tables; else a list. Lists and
+            one-dimensional arrays for a Series or a DataFrame are a Series with its index.
 
         Raises
         ------
         RunFailedError, RunInterruptedError, WaitTimeoutError
             As `wait_for_completion`; the first two only without ``missing``.
         OutputError
-            An item has no result; results of mini-batches cannot be joined; or the run is not one of a
-            function.
+            An item has no result, or one that cannot be read back; results of mini-batches cannot be
+            joined; or the run is not one of a function.
         """
         check_objects(self.folder, self._follower.record)
         import_readers(self._follower.record)
@@ -357,7 +375,8 @@ class Run(KeptRun):
         WaitTimeoutError
             No result was committed for ``timeout_s``; the run continues.
         OutputError
-            The run is not one of a function, or its results have been removed.
+            The run is not one of a function, its results have been removed, or one of them cannot be read
+            back.
         """
         from .result_stream import ResultStream
 
@@ -371,9 +390,10 @@ class Run(KeptRun):
     def failed_items(self, *, logs: bool = False) -> pd.DataFrame:
         """Return one row for each item that has failed, in input order.
 
-        Items that have succeeded later, or will run again, are not among them. A run with an output
-        folder also writes the rows there when it ends: as ``failed_items.parquet``, or without
-        pyarrow as ``failed_items.csv``.
+        Items that have succeeded later, or will run again, are not among them. It does not wait for
+        the end of an active run, whose list is incomplete: call `wait_for_completion` or `results`
+        before. A run with an output folder also writes the rows there when it ends: as
+        ``failed_items.parquet``, or without pyarrow as ``failed_items.csv``.
 
         Parameters
         ----------
@@ -390,7 +410,13 @@ class Run(KeptRun):
             in which the item failed), traceback. If ``run()`` returned fewer results than items,
             it is unknown which items have none: each missing result has a row of kind
             ``short_result`` without item, position and number.
+
+        Raises
+        ------
+        RunNotFoundError
+            The run has been removed.
         """
+        self.folder.check_exists()
         return items_frame(failed_items(self.folder, logs=logs), logs=logs)
 
     def failures(self) -> pd.DataFrame:
@@ -402,7 +428,13 @@ class Run(KeptRun):
         than items has a row of kind ``short_result``; its ``items`` counts the missing results.
         Items that were not run on their own, since all alike had failed, have a row without a
         worker. `failed_items` lists the items.
+
+        Raises
+        ------
+        RunNotFoundError
+            The run has been removed.
         """
+        self.folder.check_exists()
         return attempts_frame(JournalReader(self.folder.journal).read())
 
     def failure_groups(self) -> pd.DataFrame:

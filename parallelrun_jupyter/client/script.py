@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,10 @@ class Script:
     title: str = ""
     preload: tuple[str, ...] = ()
     call: str = ""
+
+    def source(self) -> str:
+        """Return its text; that of a file is read."""
+        return self.text or self.path.read_text(encoding="utf-8-sig")
 
 
 def script_of_functions(
@@ -115,7 +119,7 @@ def modules_of(functions: Iterable[Any]) -> list[str]:
         if module not in {"__main__", "builtins", None}:
             found.add(module)
         elif isinstance(value, types.FunctionType):
-            names = [name for code in _codes(value.__code__) for name in code.co_names]
+            names = [name for code in codes_of(value.__code__) for name in code.co_names]
             waiting += [
                 used
                 for name in names
@@ -127,8 +131,9 @@ def modules_of(functions: Iterable[Any]) -> list[str]:
     return sorted(found)
 
 
-def _codes(code: types.CodeType) -> Iterable[types.CodeType]:
+def codes_of(code: types.CodeType) -> Iterator[types.CodeType]:
+    """Yield the code of a function and of those inside it."""
     yield code
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            yield from _codes(constant)
+            yield from codes_of(constant)

@@ -40,10 +40,11 @@ from ..runs.run_record import (
 from ..runs.source_copy import copy_source
 from ..version import __version__
 from ..worker.failures import BadSettings
+from ..worker.function_script import ITEM, KEYWORDS
 from ..worker.output.formats import OBJECTS, PARQUET, TEXT
 from ..worker.output.results import SETTINGS_FILE, read_frame_options
 from .launcher import launch
-from .preload import has_other_python, preload_of, source_of
+from .preload import has_other_python, preload_of
 from .pruning import keep_under_limit
 from .run import Run
 from .script import Script, script_of_entry
@@ -238,7 +239,7 @@ def _with_stored_values(
     if not datasets:
         return record
     workers = record.placement.process_count_per_node or record.placement.cores
-    is_batched = record.script.call not in {"item", "keywords"}
+    is_batched = record.script.call not in {ITEM, KEYWORDS}
     for number, dataset in enumerate(datasets):
         dataset.store(
             folder.data, number, step.cut.size, workers=workers, is_batched=is_batched,
@@ -375,7 +376,7 @@ def _make_record(step: ParallelRunStep, script: Script, target: Compute, name: s
             arguments=step.arguments,
             environment_variables={k: None if looks_secret(k) else v for k, v in variables.items()},
             preload=preload_of(script, config, target, step.inputs),
-            modules={} if source or script.call else modules_in(Path.cwd(), source_of(script)),
+            modules={} if source or script.call else modules_in(Path.cwd(), script.source()),
             logging_level=config.logging_level,
             call=script.call,
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import re
 import types
 from collections.abc import Mapping, Sequence
@@ -110,6 +111,11 @@ def check_names(cell: str, name: str, names: Mapping[str, Any], given: Sequence[
             f"add {option} to the first line, which gives the cell their values": None,
             **remedies,
         }
+    for use in uses:
+        if hasattr(builtins, use) and use not in _ONLY_IN_NOTEBOOKS:
+            remedies[
+                f"or write 'from builtins import {use}' in the cell for Python's own {use}"
+            ] = None
     listed = ", ".join(f"{use} (line {line})" for use, line in uses.items())
     msg = (
         f"{name} uses names that are defined in the notebook, not in the cell: {listed}. "

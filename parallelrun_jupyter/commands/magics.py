@@ -172,7 +172,8 @@ class ParallelRunMagics(Magics):
     def _own_names(self) -> dict[str, Any]:
         """Return the variables that the notebook's cells have made."""
         hidden = getattr(self.shell, "user_ns_hidden", {})
-        return {key: value for key, value in self._names().items() if key not in hidden}
+        names = self._names()
+        return {key: value for key, value in names.items() if value is not hidden.get(key, hidden)}
 
     @staticmethod
     def _try_first(step: ParallelRunStep, script: Script) -> None:

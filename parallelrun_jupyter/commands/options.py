@@ -363,8 +363,22 @@ def inputs_of(
             )
             raise InputError(msg)
         else:
+            _check_spelling(word, names or {})
             inputs.append(open_path(word, form, reading))
     return inputs
+
+
+def _check_spelling(word: str, names: Mapping[str, Any]) -> None:
+    """Check that a word is not the misspelled name of a variable."""
+    if not word.isidentifier() or os.path.lexists(word):
+        return
+    data = (name for name, value in names.items() if is_dataset(value) or container_of(value))
+    hint = nearest_hint(word, (name for name in data if not name.startswith("_")))
+    if hint:
+        msg = (
+            f"--input is {word!r}: there is neither such a file nor a variable of that name.{hint}"
+        )
+        raise InputError(msg)
 
 
 def _named_dataset(word: str, value: Any, form: str | None) -> Any:

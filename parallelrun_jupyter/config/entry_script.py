@@ -47,6 +47,7 @@ _DYNAMIC = {"globals", "exec", "eval", "vars"}
 
 _IPYTHON_BUILTINS = {"get_ipython", "display"}
 _HISTORY_NAME = re.compile(r"_+(?:i*\d*)")
+_NOTHING = object()
 
 
 def check_script(source: str, name: str) -> None:
@@ -184,13 +185,22 @@ def notebook_names(source: str, names: Mapping[str, Any]) -> dict[str, int]:
     used = _used(table)
     if _has_star_import(tree) or used & _DYNAMIC:
         return {}
-    own = (set(dir(builtins)) - _IPYTHON_BUILTINS) | _defined(table)
-    missing = {n for n in used - own if n in names and not _HISTORY_NAME.fullmatch(n)}
+    unset = used - _defined(table)
+    missing = {n for n in unset if n in names and not _means_the_same(n, names[n])}
     lines: dict[str, int] = {}
     for node in _evaluated(tree):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in missing:
             lines[node.id] = min(node.lineno, lines.get(node.id, node.lineno))
     return dict(sorted(lines.items(), key=lambda pair: (pair[1], pair[0])))
+
+
+def _means_the_same(name: str, value: object) -> bool:
+    """Return whether a name is one of Python, and not one that the notebook has given a value."""
+    if name in _IPYTHON_BUILTINS:
+        return False
+    if name == "print" and callable(value):  # another print, such as that of rich, prints as well
+        return True
+    return bool(_HISTORY_NAME.fullmatch(name)) or value is getattr(builtins, name, _NOTHING)
 
 
 def _has_star_import(tree: ast.Module) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import Remedy, RunFolderError, RunNotFoundError
+from ..errors import Remedy, RunFolderError
 from ..files import try_lock
 from .driver_lock import wait_for_release
 from .journal.pipelines import fold, read_events
@@ -128,8 +128,7 @@ def uses_of_runs() -> dict[str, str]:
 def _check_is_ours(folder: RunFolder) -> None:
     """Check that a folder is that of a run of this home, so that nothing else is ever removed."""
     if not os.path.lexists(folder.path):
-        msg = f"run {folder.run_id} is gone: its folder {folder.path} has been removed."
-        raise RunNotFoundError(msg, remedy=[Remedy.LIST])
+        raise folder.gone()
     remedy = "Only runs of this home can be removed; delete that folder yourself"
     if folder.path.is_symlink():
         msg = f"{folder.path} is a link to {os.path.realpath(folder.path)}. {remedy}, and the link."

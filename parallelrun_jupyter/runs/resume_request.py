@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from ..errors import Remedy, RunFolderError, RunNotFoundError
+from ..errors import RunFolderError
 from ..files import lock, write_atomically
 from .run_folder import RunFolder
 from .run_record import RunRecord
@@ -52,15 +52,12 @@ def one_at_a_time(folder: RunFolder) -> Iterator[None]:
     RunNotFoundError
         The run has been removed, perhaps while this process waited for the lock.
     """
-    msg = f"run {folder.run_id} is gone: its folder {folder.path} has been removed."
-    error = RunNotFoundError(msg, remedy=[Remedy.LIST])
     with ExitStack() as held:
         try:
             held.enter_context(lock(folder.path / "resume.lock"))
         except FileNotFoundError:
-            raise error from None
-        if not folder.record.exists():
-            raise error
+            raise folder.gone() from None
+        folder.check_exists()
         yield
 
 

@@ -124,6 +124,22 @@ class RunFolder(Folder):
         """The `RunRecord`."""
         return self.path / "run.json"
 
+    def check_exists(self) -> None:
+        """Check that the run has not been removed.
+
+        Raises
+        ------
+        RunNotFoundError
+            It has been.
+        """
+        if not self.record.exists():
+            raise self.gone()
+
+    def gone(self) -> RunNotFoundError:
+        """Return the error for a run that has been removed."""
+        msg = f"run {self.run_id} is gone: its folder {self.path} has been removed."
+        return RunNotFoundError(msg, remedy=[Remedy.LIST])
+
     @property
     def script(self) -> Path:
         """The snapshot of the entry script, or of its source directory."""

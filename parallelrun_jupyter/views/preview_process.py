@@ -17,6 +17,7 @@ import resource
 import stat
 import sys
 import zlib
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from ..worker.failures import BadInput
@@ -55,6 +56,7 @@ _TEXT_BYTES = 4096
 _TEXT_LINES = 8
 _LINE_CHARS = 200
 _DETAIL_CHARS = 300
+_PATH_CHARS = 4096
 _DATA_ERRORS = (
     OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, AttributeError,
     ArithmeticError, MemoryError, RuntimeError, Warning, zlib.error,
@@ -66,7 +68,8 @@ def preview_of(item: dict[str, Any]) -> dict[str, Any]:
     """Return the outcome for an item, with its picture, values or text."""
     try:
         if "line" in item:
-            return _row(PlanLine.decode(item["line"].encode("ascii")), item["position"])
+            line = PlanLine.decode(item["line"].encode("ascii"))
+            return _row(line, item["position"], item.get("cwd", ""))
         return _file(item["path"])
     except FileNotFoundError:
         return {"outcome": "missing"}
@@ -173,8 +176,11 @@ def _text(path: str) -> dict[str, Any]:
 _frames: dict[bytes, Any] = {}
 
 
-def _of_variable(line: PlanLine) -> dict[str, Any]:
-    """Return the outcome for an item of a variable: its columns, or its text."""
+def _of_variable(line: PlanLine, cwd: str) -> dict[str, Any]:
+    """Return the outcome for an item of a variable: its columns, or its text.
+
+    The path of a picture is shown with the picture; ``cwd`` is the working directory of the script.
+    """
     if line.ranges[0][1] - line.ranges[0][0] > _TABLE_ROWS:
         return {"outcome": "large"}
     if line.table["form"] in {PICKLES, PARTS} and os.stat(path_of(line)).st_uid != os.getuid():
@@ -189,9 +195,23 @@ def _of_variable(line: PlanLine) -> dict[str, Any]:
     item = items.iloc[0] if hasattr(items, "iloc") else items[0]
     if type(item) is dict:
         return _columns(list(item.items()))
-    text = item if isinstance(item, str) else reprlib.repr(item)
+    is_path = isinstance(item, PurePath)
+    text = str(item) if is_path or isinstance(item, str) else reprlib.repr(item)
     lines = [part[:_LINE_CHARS] for part in text[:_TEXT_BYTES].splitlines()[:_TEXT_LINES]]
-    return {"outcome": "shown", "text": "\n".join(lines)}
+    shown = {"outcome": "shown", "text": "\n".join(lines)}
+    if is_path or isinstance(item, str):
+        shown |= _picture_at(text, cwd)
+    return shown
+
+
+def _picture_at(text: str, cwd: str) -> dict[str, Any]:
+    """Return the picture at a path; nothing if the text is none of a picture on this machine."""
+    if len(text) > _PATH_CHARS or os.path.splitext(text)[1].lower() not in PICTURES:
+        return {}
+    try:
+        return _file(os.path.join(cwd, text))
+    except _DATA_ERRORS:
+        return {}
 
 
 def _columns(cells: list[tuple[Any, Any]]) -> dict[str, Any]:
@@ -207,9 +227,9 @@ def _cell(value: Any) -> str:
     return text[:_VALUE_CHARS]
 
 
-def _row(line: PlanLine, position: int) -> dict[str, Any]:
+def _row(line: PlanLine, position: int, cwd: str) -> dict[str, Any]:
     if is_memory(line):
-        return _of_variable(line)
+        return _of_variable(line, cwd)
     if _is_large(line):
         return {"outcome": "large"}
     key = line.encode()

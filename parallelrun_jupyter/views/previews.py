@@ -1,4 +1,4 @@
-"""Previews of failed items: a picture, the values of a row, the first lines of a text."""
+"""Previews of items: a picture, the values of a row, the first lines of a text."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def previews(folder: RunFolder, items: Sequence[tuple[int, int]]) -> list[Previe
     local = []
     for row in rows:
         line = lines.get(row["mini_batch"])
-        question = None if line is None else _question(line, row["position"], str(folder.data))
+        question = None if line is None else _question(line, row["position"], folder)
         if question == "remote":
             row["outcome"] = "remote"
         elif isinstance(question, dict):
@@ -66,13 +66,17 @@ def previews(folder: RunFolder, items: Sequence[tuple[int, int]]) -> list[Previe
     return rows
 
 
-def _question(line: PlanLine, position: int, data: str) -> dict[str, Any] | str:
+def _question(line: PlanLine, position: int, folder: RunFolder) -> dict[str, Any] | str:
     """Return the question for the child process, or "none" or "remote" without one."""
     if not 0 <= position < line.item_count:
         return "none"
     if is_memory(line):
-        text = located(line, data).only([(position, 1)]).encode().decode("ascii")
-        return {"line": text, "position": 0}
+        one = located(line, str(folder.data)).only([(position, 1)])
+        return {
+            "line": one.encode().decode("ascii"),
+            "position": 0,
+            "cwd": folder.read_record().script.cwd,
+        }
     paths = line.paths if line.is_table else line.paths[position : position + 1]
     if any("://" in path for path in paths):
         return "remote"

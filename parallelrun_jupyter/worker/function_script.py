@@ -182,8 +182,9 @@ def _batch_result(result: Any, items: int, function: Any, *, keeps_objects: bool
     if hasattr(result, "iloc") or is_arrow(result):
         return WholeTable(result, items)
     message = (
-        "%s() returned %d results for %d items; expected one for each item, or a table (a DataFrame, a "
-        "Series), which may have any number of rows" % (name, rows, items)
+        "%s() returned %d result%s for %d item%s; expected one for each item, or a table (a DataFrame, a "
+        "Series), which may have any number of rows"
+        % (name, rows, "s" * (rows != 1), items, "s" * (items != 1))
     )
     raise BadResult(kind, message, place)
 

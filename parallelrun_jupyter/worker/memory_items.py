@@ -54,6 +54,17 @@ def load_memory(line: PlanLine) -> Any:
         raise BadInput(_reason(error, line)) from error
 
 
+def close_files(folder: str) -> None:
+    """Close the files in the folder of a run's data that `load_memory` keeps open for its next call.
+
+    A worker ends with its run; a notebook that reads the items of many runs calls this.
+    """
+    for path in [path for path in _open_files if os.path.dirname(path) == folder]:
+        del _open_files[path]
+    for key in [key for key in _last_part if os.path.dirname(key[0]) == folder]:
+        del _last_part[key]
+
+
 def path_of(line: PlanLine) -> str:
     """Return the path of the file with the items of a plan line."""
     # An absolute path, of a line that is `located`, stays as it is.

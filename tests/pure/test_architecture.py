@@ -35,6 +35,8 @@ EXCEPTION_EDGES = {
     "backends/dask/cluster.py",  # the cluster's own package, which may raise anything
     "client/by_value.py",  # the user's own objects, whose pickling may raise anything
     "data/memory_files.py",  # the user's own values, whose pickling may raise anything
+    "runs/output/unreadable_values.py",  # the user's own classes, whose unpickling may raise anything
+    "runs/output/value_keys.py",  # the user's own classes, whose parts may raise anything
     "backends/dask/node.py",  # a node's top: its driver is told whatever it is
 }
 """Beside the worker, around the user's code, the only places that catch Exception."""

@@ -122,6 +122,12 @@ def test_a_run_is_the_same_as_itself(home: Path) -> None:
     assert "items: 3 same, 1 no row in both runs: all rows are the same" in text
 
 
+def test_only_runs_are_compared(home: Path) -> None:
+    run = write(home, 1, [(["a"], ["1"])])
+    with pytest.raises(ConfigError, match=f"given None; .* the id of one, such as '{run.run_id}'"):
+        run.compare(None)  # type: ignore[arg-type]
+
+
 def test_a_run_without_any_row_is_compared_by_its_items(home: Path) -> None:
     this = write(home, 1, [(["/a"], None), (["/b"], [])])
     other = write(home, 2, [(["/a"], ["1"]), (["/b"], ["2"])])
@@ -210,6 +216,18 @@ def test_what_cannot_be_compared_is_a_note(home: Path) -> None:
         this.compare(lost)
 
 
+def test_where_and_when_a_variable_was_written_is_no_setting() -> None:
+    """Two runs of the same line have copies of their own."""
+
+    def of(run: str, written_ns: int, count: int) -> Any:
+        made: dict[str, Any] = {"kind": "memory", "name": "texts", "path": f"/runs/{run}/0.data"}
+        made |= {"mtime_ns": written_ns, "count": count}
+        return record("a", inputs={"datasets": [made]})
+
+    one, two = of("a", 7, 10), of("b", 8, 12)
+    assert [each.setting for each in differing_settings(one, two, ({}, {}))] == ["inputs[0].count"]
+
+
 def test_settings_have_the_names_of_the_configuration() -> None:
     one = record(
         limits={"run_max_try": 1},
@@ -219,7 +237,10 @@ def test_settings_have_the_names_of_the_configuration() -> None:
         "other", name="other", created_at=5.0, inputs={"datasets": [{"paths": ["/a", "/b"]}]},
         script={"environment_variables": {"A": "1"}},
     )  # fmt: skip
-    files = {"score.py": "0123456789abcdef"}, {"score.py": "fedcba9876543210", "x.py": "1"}
+    files = (
+        {"script score.py": "0123456789abcdef"},
+        {"script score.py": "fedcba9876543210", "script x.py": "1"},
+    )
     rows = {row.setting: (row.this, row.other) for row in differing_settings(one, two, files)}
     assert rows == {
         "run_max_try": (1, 3),

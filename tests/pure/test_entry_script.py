@@ -9,7 +9,12 @@ from types import ModuleType
 import pytest
 
 from parallelrun_jupyter import FileDataset
-from parallelrun_jupyter.commands.cell import how_to_define, padded, with_comments_below
+from parallelrun_jupyter.commands.cell import (
+    check_names,
+    how_to_define,
+    padded,
+    with_comments_below,
+)
 from parallelrun_jupyter.config.entry_script import check_script, imported_modules, notebook_names
 from parallelrun_jupyter.errors import EntryScriptError
 
@@ -159,6 +164,19 @@ def test_a_cell_that_parsing_cannot_judge_is_accepted(source: str) -> None:
 
 def test_display_of_the_notebook_is_missed_too() -> None:
     assert notebook_names("def run(b): display(b)", {"display": print}) == {"display": 1}
+
+
+def test_a_name_of_python_that_the_notebook_has_given_another_value_is_missed() -> None:
+    source = "def run(b): return [max(list), open(b), len(b)]"
+    names = {"list": [5, 6], "max": max, "len": len, "open": print}
+    assert notebook_names(source, names) == {"list": 1, "open": 1}
+    with pytest.raises(EntryScriptError) as caught:
+        check_names(source, "cell.py", names, ["open"])
+    assert str(caught.value).endswith(
+        "add --use open,list to the first line, which gives the cell their values; or write "
+        "'from builtins import list' in the cell for Python's own list."
+    )
+    check_names(f"from builtins import list\n{source}", "cell.py", names, ["open"])
 
 
 def test_the_advice_depends_on_the_value_of_the_name() -> None:

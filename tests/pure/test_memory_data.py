@@ -24,7 +24,7 @@ from parallelrun_jupyter.data.batching import BatchSpec
 from parallelrun_jupyter.data.datasets.grid import grid
 from parallelrun_jupyter.data.datasets.memory_dataset import MemoryDataset, StoredDataset
 from parallelrun_jupyter.data.memory_digest import check_stored, digest_path, write_digest
-from parallelrun_jupyter.errors import InputError
+from parallelrun_jupyter.errors import ConfigError, InputError
 from parallelrun_jupyter.worker.failures import BadInput
 from parallelrun_jupyter.worker.memory_items import load_memory, located
 from parallelrun_jupyter.worker.memory_names import memory_item_name, memory_item_names
@@ -189,6 +189,12 @@ def test_a_grid(tmp_path: Path) -> None:
     parts = parts_of(tmp_path, values, 4)
     assert [item for part in parts for item in part] == list(values)
     assert parts[1] == [{"alpha": 1.0, "depth": 5}, {"alpha": 1.0, "depth": 7}]
+    assert list(grid(alpha=(k / 2 for k in (1, 2)), depth=iter([3]))) == [
+        {"alpha": 0.5, "depth": 3},
+        {"alpha": 1.0, "depth": 3},
+    ], "a generator is read once"
+    with pytest.raises(ConfigError, match="expected a list of values, such as depth="):
+        grid(depth=iter([]))
 
 
 # Arrays

@@ -496,3 +496,11 @@ def test_types_and_missing_words_as_command_line_options(folder: Path) -> None:
 def test_bad_command_line_options_of_tables(words: list[str], message: str) -> None:
     with pytest.raises((ConfigError, InputError), match=re.escape(message)):
         reading_of(typed(*words))
+
+
+def test_a_misspelled_variable_is_named() -> None:
+    names = {"frame": pd.DataFrame({"a": [1]}), "_frames": [1], "fram_": 3}
+    with pytest.raises(InputError, match=r"'fram': there is neither .* variable .*mean 'frame'\?"):
+        inputs_of(["fram"], names=names)
+    with pytest.raises(InputError, match="does not exist"):
+        inputs_of(["other"], names=names)[0].check()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import time
 import warnings
@@ -103,8 +104,23 @@ def test_a_run_that_is_gone_is_named(home: Path) -> None:
         run.resume()
     with pytest.raises(RunNotFoundError, match="there is no run"):
         Run.attach(run.run_id)
+    for read in (run.failures, run.failed_items, run.logs, lambda: [*run.events()]):
+        with pytest.raises(RunNotFoundError, match="has been removed"):
+            read()  # nothing is not what the run had
     assert run.status == "Completed"  # the handle still has its last state
     assert not folder.path.exists()
+
+
+def test_a_run_that_is_removed_before_its_end_is_seen_is_gone_not_interrupted(home: Path) -> None:
+    folder = ended(home, 1)
+    journal = folder.journal.read_bytes()
+    folder.journal.write_bytes(journal[: journal.rfind(b"\n", 0, -1) + 1])
+    run = Run(folder)
+    folder.journal.write_bytes(journal)
+    remove_run(folder)
+    assert run.snapshot()["reason"] == "its folder has been removed"
+    with pytest.raises(RunNotFoundError, match=r"is gone: its folder .* has been removed"):
+        run.wait_for_completion(show_output=False)
 
 
 def test_an_active_run_stays(home: Path) -> None:
@@ -307,6 +323,21 @@ def test_ages_that_are_none(text: Any) -> None:
         ConfigError, match="older_than is .*; expected an age such as 12h, 30d or 2w"
     ):
         parse_age(text, "older_than")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"keep": "3"}, "keep is '3'; expected the number of newest runs that stay"),
+        ({"keep": 1.5}, "keep is 1.5; expected the number of newest runs that stay"),
+        ({"name": 5}, "name is 5; expected a text in the names or ids of runs"),
+        ({"state": 5}, "state is 5; expected one of Queued, "),
+        ({"state": ["Failed", None]}, "state is None; expected one of Queued, "),
+    ],
+)
+def test_a_filter_of_another_type_is_refused(given: dict[str, Any], expected: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(expected)):
+        Run.prune(**given)
 
 
 def test_a_prune_without_a_filter_or_with_a_wrong_one_is_refused() -> None:

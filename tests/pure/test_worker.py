@@ -73,7 +73,7 @@ def test_what_has_to_be_awaited_is_said_to_be() -> None:
         (None, "no_result", r"run\(\) returned None; return a list"),
         ("text", "wrong_result", r"run\(\) returned a str; return a list"),
         ({"a": 1}, "wrong_result", r"run\(\) returned a dict"),
-        (5, "wrong_result", r"run\(\) returned a int, which has no length"),
+        (5, "wrong_result", r"run\(\) returned an int, which has no length"),
         (np.float64(5), "wrong_result", r"run\(\) returned a float64, which has no length"),
         (["\udc80"], "wrong_result", "a returned row is not valid Unicode"),
     ],

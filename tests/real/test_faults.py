@@ -31,7 +31,7 @@ def without(*numbers: int) -> list[str]:
         ("segfault", "worker_lost", r"WorkerLost at faults\.py:\d+ in do", r"signal 11 \(SIGSEGV\)"),
         ("none", "no_result", r"BadResult at run\(\)", r"run\(\) returned None"),
         ("text", "wrong_result", r"BadResult at run\(\)", r"run\(\) returned a str"),
-        ("number", "wrong_result", r"BadResult at run\(\)", "a int, which has no length"),
+        ("number", "wrong_result", r"BadResult at run\(\)", "an int, which has no length"),
     ],
 )  # fmt: skip
 def test_a_poisoned_mini_batch_is_lost_alone_and_named(

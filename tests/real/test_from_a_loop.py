@@ -25,7 +25,9 @@ del vectors
 CHECKS = {
     "joined =": "assert list(joined['characters']) == list(frame['length']) == [len(t) for t in texts]",
     "scores =": "assert scores == [1.5, 2.5, 3.0, 5.0]",
-    "results =": "assert results == [0.25, 0.5, None, 1.0]\n"
+    "resized =": "assert resized == ['a.png at 64', 'b.png at 128']",
+    "results = run.resume": "assert results == [0.25, 0.5, 0.0, 1.0]",
+    "results = run.results": "assert results == [0.25, 0.5, None, 1.0]\n"
     "assert failed['error'].tolist() == ['ZeroDivisionError'], failed",
     "counts =": "assert counts == _counts",
 }

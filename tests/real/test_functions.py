@@ -341,10 +341,37 @@ def test_a_failed_run_raises_the_exception_and_keeps_the_other_results() -> None
     ):
         run.results(timeout_s=TIMEOUT_S)
     kept = [x for x in run.results(missing=None) if x is not None]
+    left = run.snapshot()["items_left"]
+    with pytest.raises(RunFailedError) as caught:
+        run.results()
+    assert left == 0 or (
+        f"{left} item{'s' * (left > 1)} did not finish. A new run with error_threshold=-1 runs all"
+        in str(caught.value)
+    )
+    assert "run.results(missing=None) returns the results that exist" in str(caught.value)
     streamed: list[Any] = []
     with pytest.raises(RunFailedError, match="ValueError"):
         streamed.extend(result for _, result in run.stream())
     assert streamed == kept
+
+
+def test_a_run_that_ends_before_all_items_says_how_to_list_all_that_fail() -> None:
+    def bad(x: int) -> int:
+        if x > 5:
+            msg = f"not {x}"
+            raise ValueError(msg)
+        return x
+
+    run = started(bad, range(2000), run_max_try=1, process_count_per_node=1)
+    with pytest.raises(RunFailedError) as caught:
+        run.results(timeout_s=TIMEOUT_S)
+    left = run.snapshot()["items_left"]
+    assert left > 1
+    assert (
+        f"{left:,} items did not finish. A new run with error_threshold=-1 runs all of them, and lists "
+        "each item that fails." in str(caught.value)
+    )
+    assert run.results(missing=None)[:6] == [0, 1, 2, 3, 4, 5]
 
 
 def test_exceptions_without_isolation_fail_the_mini_batch() -> None:
@@ -386,6 +413,11 @@ def test_a_call_that_hangs_is_the_only_one_that_fails() -> None:
     )
     assert end_of(run) == "Completed", run.snapshot()["reason"]
     assert run.results(missing=None) == [0, 1, 2, None, 4, 5]
+    hints = run.failure_groups()["hint"]
+    assert list(hints) == [
+        "If a call needs more time, start a new run with a larger run_invocation_timeout, in seconds: "
+        "this one has 1."
+    ]
 
 
 def test_the_other_functions_of_a_resume(tmp_path: Path) -> None:
@@ -452,7 +484,9 @@ def test_a_stream_ends_at_a_timeout_or_with_a_canceled_run() -> None:
     run.cancel()
     assert list(run.stream(timeout_s=TIMEOUT_S)) == [(0, 0), (1, 1)]
     assert run.results(missing="none") == [0, 1, "none", "none"]
-    with pytest.raises(OutputError, match="2 items of 4 .*have no result"):
+    with pytest.raises(
+        OutputError, match=r"2 items of 4 .*have no result\.\n.*run\.resume\(\) runs them\.$"
+    ):
         run.results()
 
 
@@ -537,6 +571,10 @@ def test_pickles_of_other_users_are_not_read() -> None:
 
 WRONG: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: started(picky, range(3), process_count=2), ConfigError, r"map\(\) has no setting 'process_count'. Did you mean"),
+    (lambda: started(picky, range(3), n_jobs=2), ConfigError, r"no setting 'n_jobs'. Did you mean 'process_count_per_node'"),
+    (lambda: started(picky, range(3), chunksize=2), ConfigError, "Did you mean 'mini_batch_size'"),
+    (lambda: started(picky, range(3), initializer=print), ConfigError, r"Did you mean 'init'\?"),
+    (lambda: started(range(3), picky), InputError, r"got picky as its items.*write the function first: map\(picky, items\)"),
     (lambda: started(picky, range(3), update=True), ConfigError, r"map\(\) has no setting 'update': results of any type"),
     (lambda: started(picky, range(3), entry_script="x.py"), ConfigError, "the function is the script"),
     (lambda: started(picky, range(3), run_max_try=0), ConfigError, "run_max_try is 0; expected a whole number"),
@@ -547,7 +585,7 @@ WRONG: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: started(picky, 7), InputError, r"map\(\) got 7, of the type int; expected a list"),
     (lambda: started(picky, "digits/*.png"), InputError, r"write FileDataset\('digits/\*\.png'\)"),
     (lambda: started(lambda: 1, range(3)), ConfigError, r"map\(\) calls <lambda>\(\) with one item"),
-    (lambda: started(lambda a, b: 1, range(3)), ConfigError, r"calls <lambda>\(a, b\) with one item"),
+    (lambda: started(lambda a, b: 1, range(3)), ConfigError, r"calls <lambda>\(a, b\) with one item. Write lambda item: .* tuples, unpack them in the function: a, b = item"),
     (lambda: started(lambda a: 1, parallelrun.grid(b=[1])), ConfigError, r"with the keyword arguments b"),
     (lambda: started(fetch, range(3)), ConfigError, r"fetch is async.*asyncio\.run\(fetch\(\.\.\.\)\)"),
     (lambda: started(picky, range(3), init=fetch), ConfigError, "init is async"),
@@ -603,7 +641,11 @@ def test_results_are_those_of_a_loop(items: list[Any], size: int, bad: set[int])
     kept = [
         (pair, result) for pair, result in zip(pairs, expected, strict=True) if result != "failed"
     ]
-    assert list(run.stream()) == kept
+    if kept:
+        assert list(run.stream()) == kept
+    else:
+        with pytest.raises(RunFailedError, match="no mini-batch succeeded"):
+            next(run.stream())
     assert run.snapshot()["items_failed"] == len(pairs) - len(kept)
 
 

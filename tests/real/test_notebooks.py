@@ -11,6 +11,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from parallelrun_jupyter.views.mime_bundle import RUN_MIME
 from tests import digits
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
@@ -88,7 +89,14 @@ def test_the_dask_notebook(tmp_path: Path) -> None:
 
 
 def test_the_notebook_of_functions(tmp_path: Path) -> None:
-    text = text_of(execute("04_functions.ipynb", tmp_path))
+    notebook = execute("04_functions.ipynb", tmp_path)
+    for cell in notebook.cells:
+        if cell.source.splitlines()[-1] in {"run", "sweep", "disks"}:
+            assert [RUN_MIME in output.get("data", {}) for output in cell.outputs] == [True]
+            assert "Completed" in cell.outputs[0]["data"]["text/html"], (
+                "the view is live to the end"
+            )
+    text = text_of(notebook)
     match = re.search(r"^([\d,]+) texts of \d\d modules", text, re.MULTILINE)
     assert match, text
     count = match[1]

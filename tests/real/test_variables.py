@@ -25,8 +25,11 @@ from parallelrun_jupyter.commands.magics import complete
 from parallelrun_jupyter.data.memory_digest import digest_path
 from parallelrun_jupyter.errors import ConfigError, InputError, RunFolderError
 from parallelrun_jupyter.runs.failed_items import failed_items
+from parallelrun_jupyter.runs.snapshot.committed_results import ResultStates
 from parallelrun_jupyter.runs.snapshot.failed_item_pages import page_of, read_page
+from parallelrun_jupyter.runs.snapshot.follower import Follower
 from parallelrun_jupyter.runs.snapshot.mini_batches import mini_batch_detail
+from parallelrun_jupyter.runs.snapshot.result_pages import ResultRow, RowQuery, result_page
 from parallelrun_jupyter.views.previews import previews
 from tests.pandas_environments import interpreter
 from tests.real.conftest import end_of, rows_of
@@ -105,6 +108,48 @@ def test_items_of_a_list(tmp_path: Path) -> None:
     run.resume(failed_only=True)
     assert end_of(run) == "Completed"
     assert run.results() == [len(text) for text in texts]
+
+
+def page_rows(run: Run, **query: Any) -> list[ResultRow]:
+    """Return the first page of the rows of a run."""
+    follower = Follower(run.folder)
+    follower.refresh()
+    states = ResultStates.of(follower.state)
+    return result_page(run.folder, follower.record, states, RowQuery(**query))["rows"]
+
+
+def test_results_are_beside_their_items_and_the_pictures_at_paths(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = pytest.importorskip("PIL.Image")
+    monkeypatch.chdir(tmp_path)
+    image.new("RGB", (20, 10), "red").save("red.png")
+    (tmp_path / "text.png").write_text("this is text")
+    paths = ["red.png", Path("red.png"), str(tmp_path / "red.png"), "gone.png", "text.png", "a cat"]
+    run = parallelrun.map(str, paths, process_count_per_node=2)
+    assert end_of(run) == "Completed"
+    monkeypatch.chdir("/")  # the server of the notebook may run anywhere
+    rows = page_rows(run, order="first")
+    assert [row["name"] for row in rows] == [f"paths[{k}]" for k in range(6)]
+    assert {(row["is_value"], row["is_row"]) for row in rows} == {(True, False)}
+    assert [row["name"] for row in page_rows(run, text="4")] == ["paths[4]"]
+    shown = previews(run.folder, [(row["mini_batch"], row["position"]) for row in rows])
+    assert [bool(each["picture"]) for each in shown] == [True, True, True, False, False, False]
+    assert [each["outcome"] for each in shown] == [*["shown"] * 4, "unreadable", "shown"]
+    assert [each["text"] for each in shown] == [str(path) for path in paths]
+
+
+def test_results_of_a_frame_are_beside_the_names_of_its_rows(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"x": range(4)}, index=list("ABCD"))
+    run = submit(
+        config_of(tmp_path, "def run(rows): return list(rows.x)\n", mini_batch_rows=2), inputs=frame
+    )
+    assert end_of(run) == "Completed"
+    rows = page_rows(run, order="first")
+    assert [row["name"] for row in rows] == [
+        f"frame.loc['{c}'] (row {k})" for k, c in enumerate("ABCD")
+    ]
+    assert {(row["is_value"], row["is_row"]) for row in rows} == {(False, False)}
 
 
 @pytest.mark.parametrize("kind", ["array", "table", "grid", "series", "generator"])

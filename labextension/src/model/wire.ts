@@ -257,6 +257,7 @@ export interface ResultRow {
   readonly position: number;
   readonly number: number;
   readonly is_row: boolean;
+  readonly is_value: boolean;
   readonly name: string;
   readonly status: string;
   readonly cells: readonly string[];

@@ -106,7 +106,7 @@ class RowView {
     this.place = [row.mini_batch, row.position];
     const name = stripAnsi(row.name);
     const isFile = !row.is_row && row.position >= 0;
-    this.mayHavePicture = isFile && PICTURE.test(name);
+    this.mayHavePicture = isFile && (row.is_value || PICTURE.test(name));
     this.preview = new PreviewView(name);
     const number = count(row.mini_batch);
     const show = button('pr-link', t('mini-batch {0}', number), () =>

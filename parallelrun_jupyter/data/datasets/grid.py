@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any
 
@@ -43,7 +43,7 @@ class Grid(Sequence[dict[str, Any]]):
         return f"grid of {len(self):,} combinations ({names})"
 
 
-def grid(**values: Sequence[Any]) -> Grid:
+def grid(**values: Iterable[Any]) -> Grid:
     """Return all combinations of some values, for a sweep over parameters with `map`.
 
     The function of `map` gets each combination as keyword arguments.
@@ -65,11 +65,15 @@ def grid(**values: Sequence[Any]) -> Grid:
     >>> list(grid(alpha=[0.1], depth=[3, 5]))
     [{'alpha': 0.1, 'depth': 3}, {'alpha': 0.1, 'depth': 5}]
     """
+    lists: dict[str, list[Any]] = {}
     for name, options in values.items():
-        if isinstance(options, str) or not hasattr(options, "__iter__") or not list(options):
+        # A generator can be read only once, so the list is kept.
+        if not isinstance(options, str) and hasattr(options, "__iter__"):
+            lists[name] = list(options)
+        if not lists.get(name):
             msg = f"grid({name}={options!r}): expected a list of values, such as {name}=[0.1, 1.0]."
             raise ConfigError(msg)
     if not values:
         msg = "grid() has no parameters; write, for example, grid(alpha=[0.1, 1.0], depth=[3, 5])."
         raise ConfigError(msg)
-    return Grid(values)
+    return Grid(lists)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...errors import InputError
-from ...worker.memory_items import MEMORY, PARTS, PICKLES, load_memory, located
+from ...worker.memory_items import MEMORY, PARTS, PICKLES, close_files, load_memory, located
 from ...worker.memory_names import memory_item
 from ...worker.plan_line import PlanLine
 from ..batching import BatchSpec, table_line
@@ -161,6 +161,11 @@ class MemoryDataset:
         if self.container == TABLE:
             return int(self._values.num_rows)
         return len(self._values) if isinstance(self._values, Sized) else 0
+
+    @property
+    def combination(self) -> dict[str, Any] | None:
+        """The first combination of a grid; None if the values are no grid."""
+        return next(iter(self._values)) if self.container == GRID else None
 
     def batch_rows(self, workers: int, *, is_batched: bool) -> int:
         """Return the default number of items of a mini-batch; 0 if it follows from their unknown number.
@@ -377,8 +382,11 @@ class StoredDataset:
     def parts(self) -> Iterator[Any]:
         """Yield the values of each mini-batch; of large ones only what is used is read."""
         folder = os.path.dirname(self._spec["path"])
-        for line, _ in self.mini_batches(0, BatchSpec(0)):
-            yield load_memory(located(PlanLine.decode(line), folder))
+        try:
+            for line, _ in self.mini_batches(0, BatchSpec(0)):
+                yield load_memory(located(PlanLine.decode(line), folder))
+        finally:
+            close_files(folder)
 
     def index(self) -> pd.Index:
         """Return the index of a DataFrame or Series."""

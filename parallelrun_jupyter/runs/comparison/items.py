@@ -1,8 +1,9 @@
 """The items of a run with digests of their rows, and which items of two runs have other rows.
 
-An item is known by its path, or by its file and the number of its row there. So two runs can be
-compared although their mini-batches have other sizes, or one has more inputs. Memory is needed for
-some numbers of each item; rows are read once, and again for the differences that are shown.
+An item is known by its path, by its file and the number of its row there, or by its variable and its
+number. So two runs can be compared although their mini-batches have other sizes, or one has more inputs.
+Memory is needed for some numbers of each item; rows are read once, and again for the differences that are
+shown.
 """
 
 from __future__ import annotations
@@ -10,19 +11,19 @@ from __future__ import annotations
 import hashlib
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...errors import OutputError
+from ...worker.memory_items import is_memory
 from ...worker.plan_line import PlanLine
-from ..output.earlier_rows import EarlierRows, Result, Results, UnclearRowsError, open_rows
-from ..output.row_slices import Slice
+from ..output.earlier_rows import Result, Results, UnclearRowsError
 from ..plan_reader import PlanReader, item_name
 from ..run_folder import RunFolder
 from ..run_record import RunRecord
-from .row_forms import ROW_FORMS
+from .result_rows import ResultRows, rows_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,7 +41,7 @@ class Difference(NamedTuple):
     Parameters
     ----------
     item
-        Path or URL, or ``PATH: row N``, counted from 0.
+        Path or URL, ``PATH: row N``, counted from 0, or an item of a variable, such as ``texts[17]``.
     difference
         A word or two: one of the values of `DIFFERENCES`.
     this, other
@@ -61,7 +62,8 @@ DIFFERENCES = {
     "no_row_other": "no row in the other run",
     "unclear": "unclear",
 }
-"""``unclear``: rows of a mini-batch that cannot be assigned to its items."""
+"""``unclear``: rows of a mini-batch that cannot be assigned to its items, or values that cannot be read
+back."""
 
 
 class ItemRows:
@@ -73,6 +75,10 @@ class ItemRows:
         The run.
     results
         Its committed results.
+    find_class
+        As for `rows_of`.
+    has_one_variable
+        Whether the items of variables are known by their numbers alone, not by the variable's name.
 
     Raises
     ------
@@ -80,10 +86,18 @@ class ItemRows:
         Its rows cannot be read, with the reason.
     """
 
-    def __init__(self, folder: RunFolder, record: RunRecord, results: Results) -> None:
+    def __init__(
+        self,
+        folder: RunFolder,
+        record: RunRecord,
+        results: Results,
+        find_class: Callable[[str], Any] | None = None,
+        *,
+        has_one_variable: bool = False,
+    ) -> None:
         self._folder = folder
         self._results = results
-        self._form = ROW_FORMS[record.output.format]
+        self._has_one_variable = has_one_variable
         #: two numbers that identify each item
         self.keys = array("Q")
         #: digest of the rows of each item, or of those of its mini-batch
@@ -95,9 +109,9 @@ class ItemRows:
         #: the first item of each mini-batch
         self._firsts = array("q")
         #: None if no item has a row
-        self._rows: EarlierRows | None = None
+        self._rows: ResultRows | None = None
         if any(result.rows for result in results):
-            self._rows = open_rows(folder, record, results)
+            self._rows = rows_of(folder, record, results, find_class)
         try:
             self._read()
         except (OutputError, OSError):
@@ -111,9 +125,6 @@ class ItemRows:
         """Close the files."""
         if self._rows is not None:
             self._rows.close()
-
-    def _slices(self, start: int, rows: int) -> list[Slice]:
-        return [] if self._rows is None else self._rows.slices(start, start + rows)
 
     def _mini_batches(self) -> Iterator[tuple[PlanLine, int, int, list[Result]]]:
         """Yield the line, number of its first row in its file, first item, and results of each."""
@@ -135,7 +146,10 @@ class ItemRows:
     def _read(self) -> None:
         for line, first_row, number, results in self._mini_batches():
             self._firsts.append(number)
-            self.keys.extend(_keys_of(line, first_row))
+            is_numbered = self._has_one_variable and is_memory(line)
+            self.keys.extend(
+                _row_keys("", *line.ranges[0]) if is_numbered else _keys_of(line, first_row)
+            )
             zeros = bytes(line.item_count)
             self.kinds.extend(zeros)
             self.digests.frombytes(zeros * 8)
@@ -146,18 +160,21 @@ class ItemRows:
 
     def _add(self, line: PlanLine, result: Result, number: int) -> None:
         """Add the rows of consecutive items, of which ``number`` is the first."""
+        assert self._rows is not None
         items = slice(number, number + result.items)
         try:
-            slices = self._slices(result.start, result.rows)
+            keys = self._rows.keys(result)
         except UnclearRowsError:
             self.kinds[items] = bytes([UNCLEAR]) * result.items
             return
-        digests = array("Q")
-        for each in slices:
-            digests.frombytes(b"".join(map(_digest, self._form.keys(each))))
-        if _has_own_rows(line, result):
+        digests = array("Q", b"".join(_digest(key or b"") for key in keys))
+        # The rows of a partition may be in any order.
+        if len(keys) == result.items and "keys" not in line.extra:
             self.digests[items] = digests
-            self.kinds[items] = bytes([OWN]) * result.items
+            self.kinds[items] = bytes(UNCLEAR if key is None else OWN for key in keys)
+            return
+        if None in keys:
+            self.kinds[items] = bytes([UNCLEAR]) * result.items
             return
         whole = array("Q", _digest(digests.tobytes()))
         group = array("Q", _digest(self.keys[2 * items.start : 2 * items.stop].tobytes()))
@@ -183,30 +200,26 @@ class ItemRows:
                 for number in items:
                     position = number - self._firsts[mini_batch]
                     name = item_name(line, position, first_row) or f"item {number}"
-                    found[number] = name, self._text(line, of_results.get(mini_batch, []), position)
+                    own = of_results.get(mini_batch, [])
+                    found[number] = name, self._text(own, position, self.kinds[number])
         return found
 
-    def _text(self, line: PlanLine, results: list[Result], position: int) -> str | None:
+    def _text(self, results: list[Result], position: int, kind: int) -> str | None:
+        """Return the rows of an item of a mini-batch, or the first ones of all its items."""
         for result in results:
             if result.first <= position < result.first + result.items and result.rows:
-                start, rows = result.start, min(result.rows, _SHOWN_ROWS)
-                if _has_own_rows(line, result):
-                    start, rows = start + position - result.first, 1
-                return self._texts(start, rows)
+                try:
+                    return self._text_of(result, position, kind)
+                except UnclearRowsError:
+                    return None
         return None
 
-    def _texts(self, start: int, rows: int) -> str | None:
-        try:
-            slices = self._slices(start, rows)
-        except UnclearRowsError:
-            return None
-        text = "\n".join(text for each in slices for text in self._form.texts(each))
+    def _text_of(self, result: Result, position: int, kind: int) -> str:
+        assert self._rows is not None
+        is_own = kind != SHARED and result.has_row_per_item
+        first, count = (position - result.first, 1) if is_own else (0, _SHOWN_ROWS)
+        text = "\n".join(self._rows.texts(result, first, count))
         return text if len(text) <= _SHOWN_CHARS else f"{text[: _SHOWN_CHARS - 3]}..."
-
-
-def _has_own_rows(line: PlanLine, result: Result) -> bool:
-    """Return whether each item has the row at its position; those of a partition may be in any order."""
-    return result.has_row_per_item and "keys" not in line.extra
 
 
 def _digest(data: bytes) -> bytes:

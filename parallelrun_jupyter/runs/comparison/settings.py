@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
+from ...worker.memory_items import MEMORY
 from ..run_record import RunRecord
 
 _NAMES = {
@@ -28,6 +29,9 @@ _LEFT_OUT = (
     "run_id", "name", "created_at", "schema", "driver_python", "script.is_python_named",
     "inputs.reuse_from", "placement.requested",
 )  # fmt: skip
+_OF_VARIABLES = ("kind", "name", "container", "count")
+"""The fields of a variable as an input; the others describe its file in the run's folder."""
+
 _SECTIONS = ("script.", "inputs.", "output.", "placement.", "limits.")
 _DIGEST_CHARS = 12
 
@@ -41,7 +45,7 @@ class Setting(NamedTuple):
 
 
 def differing_settings(
-    this: RunRecord, other: RunRecord, scripts: tuple[Mapping[str, str], Mapping[str, str]]
+    this: RunRecord, other: RunRecord, files: tuple[Mapping[str, str], Mapping[str, str]]
 ) -> list[Setting]:
     """Return the settings that differ.
 
@@ -49,12 +53,11 @@ def differing_settings(
     ----------
     this, other
         The records of the runs.
-    scripts
-        For each, the SHA-256 of the files of its script, by path.
+    files
+        For each, the SHA-256 of the files of its script, such as ``script score.py``, and of what it got
+        by value.
     """
-    one, two = (
-        _settings(record, files) for record, files in zip((this, other), scripts, strict=True)
-    )
+    one, two = (_settings(record, own) for record, own in zip((this, other), files, strict=True))
     return [
         Setting(name, one.get(name), two.get(name))
         for name in dict.fromkeys([*one, *two])
@@ -64,13 +67,21 @@ def differing_settings(
 
 def _settings(record: RunRecord, files: Mapping[str, str]) -> dict[str, Any]:
     flat: dict[str, Any] = {}
-    _flatten("", asdict(record), flat)
+    fields = asdict(record)
+    fields["inputs"]["datasets"] = [_shown_input(spec) for spec in fields["inputs"]["datasets"]]
+    _flatten("", fields, flat)
     settings = {_shown(name): value for name, value in flat.items() if _is_shown(name)}
     for name, value in settings.items():
         if name.startswith("module "):
             settings[name] = value[:_DIGEST_CHARS]
-    digests = {f"script {path}": digest[:_DIGEST_CHARS] for path, digest in sorted(files.items())}
+    digests = {name: digest[:_DIGEST_CHARS] for name, digest in sorted(files.items())}
     return {**settings, **digests}
+
+
+def _shown_input(spec: dict[str, Any]) -> dict[str, Any]:
+    if spec.get("kind") != MEMORY:
+        return spec
+    return {name: spec[name] for name in _OF_VARIABLES if name in spec}
 
 
 def _flatten(prefix: str, value: Any, flat: dict[str, Any]) -> None:

@@ -52,11 +52,20 @@ class BlockReader:
 
     A file that is open stays readable when the run removes it. The results of part files that have been
     removed are in the output file, in input order.
+
+    Parameters
+    ----------
+    folder, record
+        The run.
+    results
+        All its results, if they are known already. Default: those of the events that are noted.
     """
 
-    def __init__(self, folder: RunFolder, record: RunRecord) -> None:
-        self.results = Results()
-        self._is_whole = False
+    def __init__(
+        self, folder: RunFolder, record: RunRecord, results: Results | None = None
+    ) -> None:
+        self.results = Results() if results is None else results
+        self._is_whole = results is not None
         self._folder, self._record = folder, record
         self._parts: dict[int, IO[bytes] | None] = {}
         self._final: IO[bytes] | None = None

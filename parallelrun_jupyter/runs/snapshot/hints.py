@@ -39,7 +39,7 @@ _MAKERS = {
 def hint_of(record: RunRecord, group: FailureGroup) -> str:
     """Return a remedy for a group of failures, in sentences; '' without a known cause."""
     for find in (
-        _notebook_name, _pickled_in_main, _magic, _table_as_paths, _beside, _missing, _short,
+        _notebook_name, _pickled_in_main, _magic, _table_as_paths, _beside, _missing, _short, _slow,
     ):  # fmt: skip
         hint = find(record, group)
         if hint:
@@ -142,4 +142,13 @@ def _short(record: RunRecord, group: FailureGroup) -> str:
         "Return one element for each item; for an item without a result it may be None or an empty "
         "text. If the script leaves items out on purpose, start a new run with a larger "
         "error_threshold (-1 allows any number). A resume keeps these mini-batches as they are."
+    )
+
+
+def _slow(record: RunRecord, group: FailureGroup) -> str:
+    if group.kind != "timeout" or not record.script.call:
+        return ""
+    return (
+        "If a call needs more time, start a new run with a larger run_invocation_timeout, in seconds: "
+        f"this one has {record.limits.run_invocation_timeout:g}."
     )

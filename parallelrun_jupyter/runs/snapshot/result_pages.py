@@ -12,6 +12,8 @@ from typing import TypedDict
 
 from ...errors import OutputError, visible
 from ...formatting import plural
+from ...worker.memory_items import is_memory, located
+from ...worker.memory_names import memory_item_name
 from ...worker.plan_line import PlanLine
 from ..journal.events import ItemsSucceeded
 from ..journal.state import FAILED
@@ -36,6 +38,8 @@ _LOOKED_UP = 400
 
 _ROWS_OF_HIT = 5
 _NAME_CHARS = 1000
+_TABLES = {"frame", "table"}
+"""Variables whose items are rows with cells, not single values."""
 
 
 class ResultRow(TypedDict):
@@ -43,7 +47,9 @@ class ResultRow(TypedDict):
 
     ``row`` is the number of the row in its mini-batch; -1 without a row, for the reason in ``status``.
     ``position`` and ``number`` of the item count in the mini-batch and in the run; -1 if the rows of
-    the mini-batch are not one for each item. ``name`` is the path of the item, or of its table.
+    the mini-batch are not one for each item. ``name`` is the path of the item, or of its table;
+    for an item of a variable, an expression such as ``texts[17]``. ``is_value``: it is one of a list,
+    an array or a series, so that only a preview tells what it is.
     """
 
     mini_batch: int
@@ -51,6 +57,7 @@ class ResultRow(TypedDict):
     position: int
     number: int
     is_row: bool
+    is_value: bool
     name: str
     status: str
     cells: list[str]
@@ -125,6 +132,7 @@ class _Page:
 
     def __init__(self, folder: RunFolder, record: RunRecord) -> None:
         self._shown = ShownRows(folder, record)
+        self._data = str(folder.data)
         self.columns: dict[str, None] = {}
         self.columns_hidden = 0
         self.rows: list[tuple[ResultRow, list[str], list[str]]] = []
@@ -159,7 +167,7 @@ class _Page:
                 of = dict(zip(own or names[:1], cells, strict=False))
                 texts = [of.get(name, "") for name in names] if names else cells
                 row["cells"] = [_cut(text, room) for text in texts]
-            _name(row, lines.get(row["mini_batch"]))
+            _name(row, lines.get(row["mini_batch"]), self._data)
         return ResultRows(
             columns=[_cut(name, _PAGE_CHARS // COLUMNS // 4) for name in names],
             columns_hidden=hidden,
@@ -177,21 +185,26 @@ def _row(mini_batch: int, *, row: int = -1, position: int = -1, status: str = ""
         position=position,
         number=-1,
         is_row=False,
+        is_value=False,
         name="",
         status=status,
         cells=[],
     )
 
 
-def _name(row: ResultRow, line: PlanLine | None) -> None:
-    """Set the name and the number of the item of a row."""
+def _name(row: ResultRow, line: PlanLine | None, data: str) -> None:
+    """Set the name and the number of the item of a row; ``data`` is the folder of the variables."""
     if line is None:
         return
     position = row["position"]
-    row["is_row"] = line.is_table
+    of_variable = is_memory(line)
+    row["is_value"] = of_variable and line.table["container"] not in _TABLES
+    row["is_row"] = line.is_table and not of_variable
     if position >= 0 and "first" in line.extra:
         row["number"] = line.first + position
-    if line.is_table or 0 <= position < len(line.paths):
+    if of_variable and position >= 0:
+        row["name"] = visible(memory_item_name(located(line, data), position))[:_NAME_CHARS]
+    elif line.is_table or 0 <= position < len(line.paths):
         path = line.paths[0] if line.is_table else line.paths[position]
         row["name"] = visible(path)[-_NAME_CHARS:]
 

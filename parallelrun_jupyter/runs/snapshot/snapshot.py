@@ -318,6 +318,8 @@ def effective_state(
     """Return the state of a run and its reason; Interrupted if its driver died."""
     if state.is_final or driver_is_alive(folder, record.created_at, now):
         return state.state, state.reason
+    if not folder.path.exists():
+        return "Interrupted", "its folder has been removed"
     if state.state == "Queued":
         return "Interrupted", f"its driver did not start; see {folder.driver_log}"
     return "Interrupted", "driver lost: its process has ended"

@@ -44,6 +44,12 @@ _REASON_CHARS = 300
 _needs_code: list[bool] = []
 """Not empty after a value of this worker needed cloudpickle."""
 
+_CHECKED_BYTES = 1 << 20
+"""Pickles of more bytes are not read back."""
+
+_readable: set[type] = _PLAIN | {tuple, list, dict, set, frozenset}
+"""The types of which this worker need not read a value back."""
+
 _pickler_types: list[Any] = []
 """The type of pickler, once cloudpickle is imported."""
 
@@ -192,11 +198,55 @@ class NotStored(BadResult):
 
 def _pickled(result: Any) -> bytes:
     try:
-        return _dumps(result)
+        data = _dumps(result)
+        if type(result) is list:
+            _check_kinds(result)
+        return data
     except Exception as error:  # of the value's own methods
         for bad, _ in not_stored(result).values():
             raise NotStored(bad.kind, str(bad)) from None
         raise NotStored("wrong_result", _reason(result, error)) from None
+
+
+def _check_kinds(values: list[Any]) -> None:
+    """Read one value of each type back that this worker has not seen before; raise what that raises."""
+    new = set(map(type, values)) - _readable
+    if not new:
+        return
+    for value in values:
+        if type(value) in new:
+            _check_readable(value)
+            new.discard(type(value))
+
+
+def _check_readable(value: Any) -> None:
+    """Read a value back, if its type is new here and it is not large; raise what that raises."""
+    kind = type(value)
+    if kind in _readable:
+        return
+    data = _dumps(value)
+
+    def find(name: str) -> Any:
+        if name == kind.__qualname__:
+            return kind
+        raise _NotHere
+
+    if len(data) <= _CHECKED_BYTES:
+        try:
+            _Unpickler(data, find).load()
+        except _NotHere:
+            pass  # another class of the notebook, which only the notebook can find
+        except Exception as error:
+            raise _NotReadable(error) from None
+    _readable.add(kind)
+
+
+class _NotHere(Exception):
+    """A class of the notebook is needed, which the worker does not find by its name."""
+
+
+class _NotReadable(Exception):
+    """A value was pickled, and its pickle cannot be loaded: ``args`` has the exception."""
 
 
 def not_stored(result: Any) -> dict[int, tuple[BadResult, str]]:
@@ -215,6 +265,7 @@ def not_stored(result: Any) -> dict[int, tuple[BadResult, str]]:
             continue  # it fails its item with its own message
         try:
             _dumps(value)
+            _check_readable(value)
         except Exception as error:  # of the value's own methods
             errors[position] = (BadResult("wrong_result", _reason(value, error)), "")
     return errors
@@ -267,10 +318,13 @@ def _reason(value: Any, error: Exception) -> str:
             "the result is a %s, which nothing awaits: write a plain function that returns "
             "asyncio.run(...)" % kind
         )
+    stored = "cannot be stored"
+    if isinstance(error, _NotReadable):
+        stored, error = "can be stored, but not read back", error.args[0]
     return (
-        "the result, a %s, cannot be stored (%s: %s); return the parts of it that you need, such as "
+        "the result, a %s, %s (%s: %s); return the parts of it that you need, such as "
         "numbers, text, arrays or dicts"
-        % (kind, type(error).__name__, cut(message_of(error), _REASON_CHARS))
+        % (kind, stored, type(error).__name__, cut(message_of(error), _REASON_CHARS))
     )
 
 
@@ -357,11 +411,11 @@ def class_of_notebook(name: str) -> Any:
     return value
 
 
-class _Unpickler(pickle.Unpickler):
-    """Loads a pickle of a worker, whose own package has another name there."""
+class FindsClasses:
+    """The part of an unpickler that finds classes: a worker's own package has another name there."""
 
     def __init__(self, data: Any, find_class: Callable[[str], Any]) -> None:
-        super(_Unpickler, self).__init__(io.BytesIO(data))
+        super(FindsClasses, self).__init__(io.BytesIO(data))  # type: ignore[call-arg] # an unpickler's
         self._find = find_class
 
     def find_class(self, module: str, name: str) -> Any:
@@ -372,11 +426,16 @@ class _Unpickler(pickle.Unpickler):
         if module == "__main__":
             return self._find(name)
         try:
-            return super(_Unpickler, self).find_class(module, name)
+            return super(FindsClasses, self).find_class(module, name)  # type: ignore[misc] # as above
         except ImportError:
             if not module.startswith("numpy.core"):
                 raise
-            return super(_Unpickler, self).find_class("numpy._core" + module[10:], name)
+            module = "numpy._core" + module[10:]
+            return super(FindsClasses, self).find_class(module, name)  # type: ignore[misc] # as above
+
+
+class _Unpickler(FindsClasses, pickle.Unpickler):
+    """Loads a pickle of a worker."""
 
 
 def blocks_of(data: bytes) -> Iterator[Block]:

@@ -143,7 +143,7 @@ def counted(result: Any) -> Any:
     if result is None:
         raise BadResult("no_result", "run() returned None; %s (an empty list if none)" % EXPECTED)
     if isinstance(result, (str, bytes, bytearray, dict, set, frozenset)):
-        raise BadResult("wrong_result", "run() returned a %s; %s" % (_kind(result), EXPECTED))
+        raise BadResult("wrong_result", "run() returned %s; %s" % (_a(_kind(result)), EXPECTED))
     try:
         rows = len(result)
     except TypeError:
@@ -190,7 +190,7 @@ def _consumed(result: Any) -> Any:
         )
     elements = materialized(result)
     if elements is result:
-        message = "run() returned a %s, which has no length; %s" % (_kind(result), EXPECTED)
+        message = "run() returned %s, which has no length; %s" % (_a(_kind(result)), EXPECTED)
         raise BadResult("wrong_result", message)
     return elements
 
@@ -226,3 +226,7 @@ def _not_unicode(error: UnicodeEncodeError) -> str:
 
 def _kind(value: Any) -> str:
     return type(value).__name__
+
+
+def _a(name: str) -> str:
+    return "%s %s" % ("an" if name[:1].lower() in "aeiou" else "a", name)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 import warnings
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from ..data.datasets.memory_dataset import FRAME, GRID, SERIES, StoredDataset
+from ..data.datasets.memory_dataset import FRAME, GRID, SERIES, TABLE, StoredDataset
 from ..errors import OutputError, Remedy
 from ..formatting import plural
 from ..runs.output.blocks import ItemBlock, committed_blocks
@@ -103,6 +104,14 @@ def results_frame(folder: RunFolder, record: RunRecord) -> Any:
     combinations = [item for part in StoredDataset(spec).parts() for item in part]
     parameters = pd.DataFrame([combinations[position] for position in kept])
     return pd.concat([parameters, frame], axis=1)
+
+
+def import_readers(record: RunRecord) -> None:
+    """Import what reads the results of tables, in the time in which a run is waited for."""
+    containers = {spec.get("container") for spec in record.inputs.datasets}
+    if record.script.call == BATCH and containers & {FRAME, SERIES, TABLE}:
+        with suppress(ImportError):  # without it, results are pickles
+            import pyarrow as pa  # noqa: F401
 
 
 class _Found:

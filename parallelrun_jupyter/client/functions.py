@@ -87,7 +87,7 @@ def map(  # noqa: A001 - the name that people know
         As in `submit`.
     **settings
         Settings of `ParallelRunConfig`, such as ``process_count_per_node=4`` or ``run_max_try=5``.
-        ``mini_batch_size`` is the number of items that travel together: by default 1 for up to 5,000
+        ``mini_batch_size`` is the number of items that travel together: by default 1 for up to 1,250
         items, and 10 files. ``run_invocation_timeout`` limits one call, to an hour by default.
         ``error_threshold`` is the number of items that may fail, by default 0; -1 for any number.
 

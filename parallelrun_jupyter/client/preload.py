@@ -5,17 +5,30 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..config.compute import Compute
 from ..config.entry_script import imported_modules
 from ..config.run_config import ParallelRunConfig
+from ..config.step import Dataset
+from ..data.datasets.memory_dataset import ARRAY, FRAME, SERIES, TABLE, MemoryDataset
 from ..engine.node.fork_server import CAN_FORK
 from ..environment import as_environment
 from .script import Script
 
+_MODULES_OF = {
+    FRAME: ("pandas", "pyarrow"),  # the results are Arrow
+    SERIES: ("pandas", "pyarrow"),
+    TABLE: ("pyarrow",),
+    ARRAY: ("numpy",),
+}
+"""The modules with which workers load the parts of a container of values."""
 
-def preload_of(script: Script, config: ParallelRunConfig, target: Compute) -> list[str]:
+
+def preload_of(
+    script: Script, config: ParallelRunConfig, target: Compute, inputs: Sequence[Dataset] = ()
+) -> list[str]:
     """Return the modules to import once, in the fork server."""
     can_fork = CAN_FORK and target.backend == "local"
     if config.preload and not can_fork:
@@ -26,7 +39,10 @@ def preload_of(script: Script, config: ParallelRunConfig, target: Compute) -> li
         warnings.warn(text, stacklevel=5)
         return []
     if config.preload is None and script.call and can_fork and not has_other_python(config):
-        return ["cloudpickle"]  # a warm fork server then starts a worker in some milliseconds
+        # A warm fork server then starts a worker in some milliseconds.
+        containers = [values.container for values in inputs if isinstance(values, MemoryDataset)]
+        needed = [name for container in containers for name in _MODULES_OF.get(container, ())]
+        return list(dict.fromkeys(["cloudpickle", *needed]))
     if config.preload != "auto":
         return list(config.preload or ())
     text = script.source()

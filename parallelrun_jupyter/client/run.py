@@ -21,7 +21,7 @@ from ..runs.snapshot.follower import POLL_S, watch
 from ..runs.snapshot.snapshot import Snapshot
 from ..views import text
 from .failures import attempts_frame, failure_of, first_failure, groups_frame, items_frame
-from .function_results import RAISE, read_results
+from .function_results import RAISE, import_readers, read_results
 from .kept_run import KeptRun
 from .result_values import check_objects
 from .results import read_frame
@@ -344,6 +344,7 @@ class Run(KeptRun):
         """
         self.folder.check_exists()
         check_objects(self.folder, self._follower.record)
+        import_readers(self._follower.record)
         self.wait_for_completion(
             show_output=False, raise_on_error=missing is RAISE, timeout_s=timeout_s
         )

@@ -381,7 +381,7 @@ def _make_record(step: ParallelRunStep, script: Script, target: Compute, name: s
             is_python_named=config.environment is not None,
             arguments=step.arguments,
             environment_variables={k: None if looks_secret(k) else v for k, v in variables.items()},
-            preload=preload_of(script, config, target),
+            preload=preload_of(script, config, target, step.inputs),
             modules={} if source or script.call else modules_in(Path.cwd(), script.source()),
             logging_level=config.logging_level,
             call=script.call,

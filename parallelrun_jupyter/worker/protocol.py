@@ -60,6 +60,9 @@ START_KEYS = (
 FLUSH_AFTER_S = 0.015
 """Finished mini-batches are reported in bundles, at most this long after the first of them."""
 
+_READ_BYTES = 1 << 16
+"""What a pipe holds; the memory of a larger buffer is mapped for each message."""
+
 
 def encode(message: list[Any]) -> bytes:
     """Return the line of a message, in ASCII only, so that unusual file names are preserved."""
@@ -87,7 +90,7 @@ class LineReader:
             if newline:
                 self._buffer = rest
                 return line
-            chunk = os.read(self._fd, 1 << 18)
+            chunk = os.read(self._fd, _READ_BYTES)
             if not chunk:
                 return b""
             self._buffer += chunk

@@ -71,7 +71,7 @@ def test_lists(values: list[Any], rows: int, tmp_path_factory: pytest.TempPathFa
     assert repr(joined) == repr(values)  # NaN is not equal to itself
 
 
-@pytest.mark.parametrize("count", [1, 4999, 5000, 5001, 10_001, 77_777])
+@pytest.mark.parametrize("count", [1, 1249, 1250, 1251, 2501, 77_777])
 @pytest.mark.parametrize("is_batched", [True, False])
 def test_a_generator_is_read_once_in_lists_of_whole_mini_batches(
     count: int, is_batched: bool, tmp_path: Path
@@ -83,8 +83,43 @@ def test_a_generator_is_read_once_in_lists_of_whole_mini_batches(
     parts = [load_memory(line) for line in lines_of(spec)]
     assert [n for part in parts for n in part] == read
     assert {len(part) for part in parts[:-1]} <= {spec["rows"]}
-    assert len(parts) <= (5000 if not is_batched else max(64, count // 8192 + 1))
-    assert len(parts) >= min(count, 2500 if not is_batched else 32) or spec["rows"] == 8192
+    assert len(parts) <= (1250 if not is_batched else max(64, count // 8192 + 1))
+    assert len(parts) >= min(count, 625 if not is_batched else 32) or spec["rows"] == 8192
+
+
+def _numbers(rows: int, columns: int) -> Any:
+    """Return a DataFrame of one value, which needs no memory."""
+    return pd.DataFrame(np.broadcast_to(np.float64(1.5), (rows, columns)), copy=False)
+
+
+@pytest.mark.parametrize(
+    ("values", "workers", "expected"),
+    [
+        (_numbers(1000, 16), 2, 16),  # 64 parts
+        (_numbers(1000, 16), 50, 3),  # 8 for each worker
+        (_numbers(8_000_000, 16), 2, 50_000),
+        (_numbers(1_000_000, 1600), 2, (1 << 24) // (1600 * 8)),  # 16 MB
+        (_numbers(8_000_000, 2).assign(text="x"), 2, 10_000),  # perhaps texts for a model
+        (_numbers(8_000_000, 1)[0], 2, 50_000),
+        (pa.table({"a": pa.nulls(8_000_000, pa.int64())}), 2, 50_000),
+        (pa.table({"a": pa.nulls(8_000_000, pa.string())}), 2, 10_000),
+        (np.broadcast_to(np.uint8(1), (5000, 1000, 1000)), 2, 16),
+        (np.broadcast_to(np.uint8(1), (50, 5000, 5000)), 2, 1),  # more than 16 MB each
+        (range(8_000_000), 2, 10_000),
+    ],
+)
+def test_parts_are_of_16_mb_at_most_and_enough_for_all_workers(
+    values: Any, workers: int, expected: int
+) -> None:
+    assert MemoryDataset(values).batch_rows(workers, is_batched=True) == expected
+
+
+@pytest.mark.parametrize(
+    ("items", "workers", "expected"),
+    [(1250, 2, 1), (1251, 2, 2), (20_000, 2, 16), (20_000, 100, 4)],
+)
+def test_few_items_travel_one_by_one(items: int, workers: int, expected: int) -> None:
+    assert MemoryDataset(range(items)).batch_rows(workers, is_batched=False) == expected
 
 
 def test_an_endless_generator_needs_no_memory(tmp_path: Path) -> None:

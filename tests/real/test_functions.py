@@ -39,6 +39,10 @@ from parallelrun_jupyter.runs.journal.events import AttemptSucceeded, ItemsSucce
 from tests.real.conftest import TIMEOUT_S, assert_books, end_of
 from tests.real.dask_processes import DaskProcesses
 from tests.real.test_resume import driver_pid
+from tests.real.test_warm import wait_until_idle
+
+HAD_PANDAS = False
+"""Set in a worker: whether pandas was imported before its first item."""
 
 
 @pytest.fixture(autouse=True)
@@ -68,6 +72,30 @@ VALUES: list[Any] = [
     np.float32(0.5), np.int64(7), np.arange(4), np.zeros((2, 2)), Decimal("0.1"), pd.Timestamp("2020"),
     pd.DataFrame({"a": [1]}), pd.Series([1], name="s"), True, range(3), "caf\udce9", [], "",
 ]  # fmt: skip
+
+
+def _note_imports() -> None:
+    global HAD_PANDAS  # noqa: PLW0603 - as a notebook does
+    HAD_PANDAS = "pandas" in sys.modules
+
+
+def _had_pandas(items: Any) -> list[bool]:
+    return [HAD_PANDAS] * len(items)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere workers are not forked")
+def test_workers_of_a_frame_have_pandas_from_the_start_and_those_of_the_next_list_too() -> None:
+    of_frame = parallelrun.map_batches(
+        _had_pandas, FRAME, init=_note_imports, process_count_per_node=2
+    )
+    assert set(of_frame.results(timeout_s=TIMEOUT_S)) == {True}
+    wait_until_idle(of_frame)
+    of_list = parallelrun.map_batches(
+        _had_pandas, [1, 2, 3], init=_note_imports, process_count_per_node=2
+    )
+    results = of_list.results(timeout_s=TIMEOUT_S)
+    assert driver_pid(of_list) == driver_pid(of_frame)
+    assert results == [True] * 3, "the fork server of the first run has all that the second needs"
 
 
 def test_results_of_any_type_come_back_as_they_were() -> None:

@@ -21,7 +21,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-from ...engine.node.feeder import SHORT_S
 from ...engine.output.part_uploader import upload_target
 from ...engine.scheduling.limits import NODE_LEASE_S
 from ...engine.scheduling.signals import NodeStopped
@@ -42,8 +41,9 @@ _STEP_S = 0.25
 _ROUND_TRIP_S = 0.02
 """Round-trip time of a message in seconds, without batching."""
 
+_SHORT_S = 0.003
 _SHORT_LINGER_S = 0.03
-"""Seconds for which a node batches the signals of short mini-batches, since messages are costly."""
+"""Seconds for which a node batches the signals of mini-batches shorter than `_SHORT_S`: each message costs."""
 
 _SNAPSHOT = "snapshot.tar"
 
@@ -250,7 +250,7 @@ class _NodeThread:
         if self._crash is not None:
             raise NodeCrash(*self._crash)
         if self._pool is not None:
-            if 0 < self._pool.mean_run_s < SHORT_S:
+            if 0 < self._pool.mean_run_s < _SHORT_S:
                 linger_s = max(linger_s, _SHORT_LINGER_S)
             self._pool.set_latency(_ROUND_TRIP_S + 2 * linger_s)
         self._listened_at = time.monotonic()

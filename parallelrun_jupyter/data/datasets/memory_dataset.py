@@ -21,6 +21,7 @@ from ..batching import BatchSpec, table_line
 from ..memory_blocks import read_offsets
 from ..memory_files import (
     Stored,
+    memory_bytes,
     range_of,
     write_array,
     write_arrow,
@@ -39,12 +40,25 @@ if TYPE_CHECKING:
 LIST, ARRAY, SERIES, FRAME, TABLE, GRID = "list", "array", "series", "frame", "table", "grid"
 """The containers of values; a range, a generator and other iterables become lists."""
 
-_MANY = 5000
-"""By default `map` has at most this number of mini-batches."""
+_MANY = 1250
+_MANY_OF_WORKER = 64
+"""By default `map` has at most so many mini-batches, or so many a worker if these are more.
+
+Each costs 0.1 ms, and the items of one are lost together when a worker is killed.
+"""
 
 _TABLE_PARTS = 64
 _MOST_ROWS = 10_000
-"""By default `map_batches` has about `_TABLE_PARTS` mini-batches, of at most so many items."""
+_MOST_ROWS_OF_NUMBERS = 50_000
+_MOST_BYTES = 1 << 24
+"""By default `map_batches` has about `_TABLE_PARTS` mini-batches, of at most so many items and bytes.
+
+A call of 10,000 items that take 5 ms each is within the default time limit. Tables of numbers alone are
+given to functions that are faster.
+"""
+
+_KINDS_OF_NUMBERS = "biufcmM"
+"""The kinds of numpy's dtypes that are numbers and times."""
 
 
 def container_of(values: object) -> str:
@@ -164,7 +178,28 @@ class MemoryDataset:
             Whether a call gets a mini-batch, not a single item.
         """
         parts, most = _parts(workers, is_batched=is_batched)
+        if is_batched and self.count:
+            most = min(self._most_rows(most), max(1, int(_MOST_BYTES // self._row_bytes())))
         return min(most, -(-self.count // parts))
+
+    def _most_rows(self, default: int) -> int:
+        """Return the largest number of items of a call, as far as it follows from their types."""
+        values = self._values
+        match self.container:
+            case "frame":
+                kinds = {dtype.kind for dtype in values.dtypes}
+            case "series" | "array":
+                kinds = {values.dtype.kind}
+            case "table":
+                kinds = {_kind_of(field.type) for field in values.schema}
+            case _:
+                return default
+        return _MOST_ROWS_OF_NUMBERS if kinds <= set(_KINDS_OF_NUMBERS) else default
+
+    def _row_bytes(self) -> float:
+        """Return the mean bytes of an item, as far as they are known; at least 1."""
+        is_list = self.container in {LIST, GRID}
+        return 1.0 if is_list else max(1.0, memory_bytes(self._values) / self.count)
 
     def check(self) -> None:
         """Check that there are items.
@@ -380,8 +415,15 @@ _SHOWN_CHARS = 80
 def _parts(workers: int, *, is_batched: bool) -> tuple[int, int]:
     """Return the number of mini-batches to aim at, an even one, and the largest number of items."""
     if not is_batched:
-        return _MANY, sys.maxsize
+        return max(_MANY, _MANY_OF_WORKER * workers), sys.maxsize
     return max(_TABLE_PARTS, 8 * workers), _MOST_ROWS
+
+
+def _kind_of(kind: Any) -> str:
+    """Return the kind of an Arrow type, as of numpy's dtypes: "O" for text, lists and others."""
+    import pyarrow as pa
+
+    return "f" if pa.types.is_primitive(kind) else "O"
 
 
 def _default_name(values: Any) -> str:

@@ -8,15 +8,12 @@ from math import ceil
 
 from .worker_process import Assignment, WorkerProcess
 
-PREFETCH_S = 0.010
+PREFETCH_S = 0.030
 """Workers prefetch this many seconds of work, so that they never wait for a message.
 
-Longer mini-batches are not prefetched.
+It is twice `FLUSH_AFTER_S`: a worker then reports before it has finished all that it holds, and has the
+next mini-batches in time. Longer mini-batches are not prefetched.
 """
-
-SHORT_S = 0.003
-PREFETCH_SHORT_S = 0.030
-"""Prefetch time of mini-batches shorter than `SHORT_S`: it halves the number of messages."""
 
 MAX_PREFETCH = 2048
 _SMOOTHING = 0.2
@@ -34,8 +31,7 @@ def prefetch_depth(depth: int, run_s: float, done: int) -> int:
     done
         Their number.
     """
-    prefetch_s = PREFETCH_SHORT_S if run_s < SHORT_S else PREFETCH_S
-    fitting = min(MAX_PREFETCH, ceil(prefetch_s / run_s)) if run_s < PREFETCH_S else 1
+    fitting = min(MAX_PREFETCH, ceil(PREFETCH_S / run_s)) if run_s < PREFETCH_S else 1
     return min(fitting, 2 * max(depth, done))
 
 

@@ -61,7 +61,8 @@ class ForkServerClient:
     """
 
     def __init__(self, python: str, modules: Sequence[str], environ: Mapping[str, str]) -> None:
-        self._key = _key(python, modules, environ)
+        self._key = _key(python, environ)
+        self._modules = frozenset(modules)
         self._environ = dict(environ)
         self._socket, theirs = socket.socketpair()
         self._socket.settimeout(_SEND_TIMEOUT_S)
@@ -84,8 +85,9 @@ class ForkServerClient:
         self._child = ChildProcess(pid, os.dup(self._socket.fileno()), stderr)
 
     def fits(self, python: str, modules: Sequence[str], environ: Mapping[str, str]) -> bool:
-        """Return whether this fork server fits a run with these settings."""
-        return not self.reason and self._key == _key(python, modules, environ)
+        """Return whether this fork server fits a run with these settings; it may have more modules."""
+        has_modules = self._modules.issuperset(modules)
+        return not self.reason and has_modules and self._key == _key(python, environ)
 
     def attach(self, selector: selectors.BaseSelector) -> None:
         """Serve a run: register with its selector, with this object as the data."""
@@ -210,11 +212,9 @@ class ForkServerCache:
             self._server = None
 
 
-def _key(
-    python: str, modules: Sequence[str], environ: Mapping[str, str]
-) -> tuple[str, tuple[str, ...], tuple[tuple[str, str], ...]]:
+def _key(python: str, environ: Mapping[str, str]) -> tuple[str, tuple[tuple[str, str], ...]]:
     lasting = sorted((k, v) for k, v in environ.items() if not k.startswith(_VOLATILE_VARIABLES))
-    return python, tuple(modules), tuple(lasting)
+    return python, tuple(lasting)
 
 
 def _close(descriptors: Sequence[int]) -> None:

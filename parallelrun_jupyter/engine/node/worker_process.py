@@ -24,7 +24,9 @@ from ..child_process import Outbox, exit_text, has_ended, kill_group, spawn
 from ..scheduling.limits import NodeLimits
 from .fork_server import WORKER_FOLDER, ForkServerClient
 
-_READ_BYTES = 1 << 18
+_READ_BYTES = 1 << 16
+"""What a pipe holds; the memory of a larger buffer is mapped for each message."""
+
 _DUMP_BYTES = 1 << 15
 _TERM_PATIENCE_S = 0.5
 _STOP_PATIENCE_S = 10.0

@@ -16,10 +16,19 @@ RESERVE_BYTES = 1 << 16
 """Disk space reserved for the last line of the journal, in case the disk is full."""
 
 EVERY_S = 0.1
+_FIRST_EVERY_S = 0.01
 """Seconds between two commits: one sync of the disk for all events in that time."""
+
+_SHARE_OF_AGE = 0.1
+"""In the first second commits are this share of the time so far apart: its results are waited for."""
 
 MAX_PENDING_BYTES = 64 << 20
 """Upper bound of rows in memory; beyond it `Committer.keep_rows` waits for the disk."""
+
+
+def interval_s(age_s: float) -> float:
+    """Return the seconds between two commits, for a committer of an age in seconds."""
+    return min(EVERY_S, max(_FIRST_EVERY_S, _SHARE_OF_AGE * age_s))
 
 
 class Committer:
@@ -49,7 +58,9 @@ class Committer:
         self._events: list[Event] = []
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="commits")
         self._commit: Future[None] | None = None
-        self._committed_at = 0.0
+        self._made_at = time.monotonic()
+        #: when the next commit may start
+        self._next_at = 0.0
 
     def keep_rows(self, rows: bytes) -> tuple[int, int]:
         """Add rows to the part file; return its number and their offset.
@@ -74,7 +85,7 @@ class Committer:
 
     def due_at(self) -> float:
         """Return the ``time.monotonic()`` at which to call `step`."""
-        return self._committed_at + EVERY_S if self._events or self._commit else float("inf")
+        return self._next_at if self._events or self._commit else float("inf")
 
     def step(self) -> None:
         """Start a commit if it is due and the previous one is done.
@@ -85,16 +96,17 @@ class Committer:
             The disk refused the previous commit; the journal is still valid.
         """
         now = time.monotonic()
-        if now < self._committed_at + EVERY_S:
+        if now < self._next_at:
             return
+        next_at = now + interval_s(now - self._made_at)
         if self._commit is not None:
             if not self._commit.done():
-                self._committed_at = now
+                self._next_at = next_at
                 return
             self._commit.result()
             self._commit = None
         if self._events:
-            self._committed_at = now
+            self._next_at = next_at
             self._commit = self._thread.submit(self._write, *self._pop_uncommitted())
 
     def flush(self) -> int:

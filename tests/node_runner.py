@@ -48,6 +48,7 @@ class NodeRunner:
             "script": str(folder / "score.py"), "argv": ["score.py"], "cwd": str(folder),
             "sys_path": [], "append_rows": True, "answers_items": True, "output_format": "text",
             "logging_level": "INFO", "roots": [str(folder)], "output_dir": "", "log_dir": "",
+            "uses": {"folder": "", "names": {}},
         }  # fmt: skip
         spec = WorkerSpec(python, dict(os.environ), folder, {**words, **start})
         self.node = Node(

@@ -136,3 +136,24 @@ def test_lines_are_found_by_number_while_the_plan_grows(
     for k, line in enumerate(encoded):
         assert line_number(plan, start) == k
         start += len(line)
+
+
+def test_an_item_of_a_variable_is_found_by_its_name(tmp_path: Path) -> None:
+    plan = tmp_path / "plan.jsonl"
+    lines = [
+        PlanLine(
+            0,
+            ["texts"],
+            [],
+            [],
+            ranges=[[first, first + 3]],
+            rows=3,
+            extra={"first": first},
+            table={"format": "memory", "by": "rows", "file": "0.data", "container": "list"},
+        )
+        for first in (0, 3, 6)
+    ]
+    plan.write_bytes(b"".join(line.encode() + b"\n" for line in lines) + b'["end",3,9]\n')
+    assert find_items(plan, "texts[7]", (-1, -1), 20).places == [(2, 1)]
+    assert find_items(plan, "words[7]", (-1, -1), 20).places == []
+    assert find_items(plan, "texts[9]", (-1, -1), 20).places == []

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...formatting import text_filter
+from ...worker.memory_items import is_memory
 from ...worker.plan_line import END_MARK, PlanLine
 from .lookup import line_number
 
@@ -19,6 +20,8 @@ SEARCH_S = 1.0
 _BLOCK_BYTES = 1 << 20
 _PLAIN = re.compile(r"[ !#-)+-\[\]-~]+")
 """Characters that JSON does not escape, without the star of a search."""
+
+_NAMED = re.compile(r"(.+)\[([0-9]+)\]")
 
 
 @dataclass(slots=True)
@@ -47,14 +50,15 @@ def find_items(plan: Path, text: str, after: tuple[int, int], limit: int) -> Hit
     plan
         The plan file.
     text
-        A part of a path, as in `text_filter`; or the number of an item in the run, from 0.
+        A part of a path, as in `text_filter`; or the number of an item in the run, from 0, also as in the
+        name of an item of a variable: ``texts[17]``.
     after
         The mini-batch and position to search after; (-1, -1) for the beginning.
     limit
         Most items to return. Of a table, each row is an item.
     """
     hits = Hits()
-    numbered = by_number(plan, int(text)) if text.isascii() and text.isdigit() else None
+    numbered = _numbered(plan, text)
     if numbered is not None and after < (0, 0):
         hits.add(*numbered)
     until = time.monotonic() + SEARCH_S
@@ -70,6 +74,18 @@ def find_items(plan: Path, text: str, after: tuple[int, int], limit: int) -> Hit
                 if len(hits.places) >= limit:
                     return hits
     return hits
+
+
+def _numbered(plan: Path, text: str) -> tuple[int, int, PlanLine] | None:
+    """Return the item that a text names by its number, alone or after the name of its variable."""
+    if text.isascii() and text.isdigit():
+        return by_number(plan, int(text))
+    named = _NAMED.fullmatch(text)
+    if named is None:
+        return None
+    found = by_number(plan, int(named[2]))
+    is_its = found is not None and is_memory(found[2]) and found[2].paths == [named[1]]
+    return found if is_its else None
 
 
 def _positions(line: PlanLine, accepts: Callable[[str], bool]) -> Iterator[int]:

@@ -318,10 +318,6 @@ def _column_types(texts: Sequence[str]) -> dict[str, str] | str:
     return dict(zip(names, kinds, strict=True))
 
 
-def _is_like_variable(word: str) -> bool:
-    return word.isidentifier() and not os.path.lexists(word)
-
-
 def inputs_of(
     words: Sequence[str] | None,
     form: str | None = None,
@@ -361,13 +357,6 @@ def inputs_of(
             inputs.append(_named_dataset(word, value, form))
         elif value is not None and container_of(value):
             inputs.append(_named_dataset(word, MemoryDataset(value, word), form))
-        elif names is not None and word not in names and _is_like_variable(word):
-            near = nearest_hint(word, [name for name, of in names.items() if container_of(of)])
-            msg = (
-                f"--input is {word!r}: the notebook has no variable of that name, and there is no file "
-                f"or folder of it in {os.getcwd()}.{near}"
-            )
-            raise InputError(msg)
         elif value is not None and not os.path.lexists(word):
             msg = (
                 f"--input is {word!r}: there is no such file, and the variable of that name is a "

@@ -392,7 +392,7 @@ def test_a_variable_that_holds_a_dataset_is_an_input(
         ("-i songs -i numbers", "--input is 'songs', which is a path in this folder and also a variable with "
          "FileDataset('"),
         ("-i songs --format csv", "is a path in this folder and also a variable"),
-        ("-i song", "the input '"),
+        ("-i song", "there is neither such a file nor a variable of that name"),
         ("-i text", "--input is 'text': there is no such file, and the variable of that name is a "
          "str, not a dataset. Write text = FileDataset(...) first, or {text} for a path in it."),
         ("-i numbers --format xml", "invalid choice: 'xml'"),
@@ -525,7 +525,7 @@ def test_a_run_is_live_in_a_busy_kernel_and_outlives_it(
     client.execute("%load_ext parallelrun_jupyter")
     shown = client.execute(SLOW_CELL.format(numbers=numbers))
     busy = client.execute("import time; time.sleep(30)")  # the kernel is busy from here on
-    views = [text for _, text in outputs(client, {shown, busy}, 4.5)]
+    views = [text for _, text in outputs(client, {shown, busy}, 5.5)]
     done = [int(view.splitlines()[1].split("%")[1].split()[0]) for view in views if "items" in view]
     assert len(set(done)) >= 2, views
     assert 0 < done[-1] < 60, (

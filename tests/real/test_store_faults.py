@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -127,11 +128,14 @@ def test_only_a_deleted_or_changed_blob_fails(
 def test_a_vanished_blob_fails_alone_in_its_mini_batch(
     run_over: Callable[..., Run], network: BadNetwork, container: ContainerClient
 ) -> None:
+    lock = threading.Lock()
+
     def meddle(method: str, path: str, _count: int) -> Fate:
-        if method == "GET" and path.endswith("00.txt"):  # the listing is complete
-            for name in ("in/05.txt", "in/20.txt", "in/27.txt"):
-                if container.get_blob_client(name).exists():
-                    container.delete_blob(name)
+        if method == "GET" and path.endswith(".txt"):  # the listing is complete
+            with lock:  # downloads run side by side
+                for name in ("in/05.txt", "in/20.txt", "in/27.txt"):
+                    if container.get_blob_client(name).exists():
+                        container.delete_blob(name)
         return "403" if path.endswith("33.txt") else "pass"
 
     network.rule = meddle

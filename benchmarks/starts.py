@@ -29,8 +29,9 @@ def _worker_ready(folder: Path) -> float:
         start={
             "script": str(folder / "empty_worker.py"), "argv": ["empty_worker.py"],
             "cwd": str(folder), "sys_path": [str(folder)], "append_rows": True,
-            "output_format": "text", "logging_level": "INFO", "roots": [str(folder)],
-            "output_dir": str(folder), "log_dir": str(folder),
+            "answers_items": True, "output_format": "text", "logging_level": "INFO",
+            "roots": [str(folder)], "output_dir": str(folder), "log_dir": str(folder),
+            "uses": {"folder": "", "names": {}},
         },
     )  # fmt: skip
     began = time.monotonic()

@@ -432,7 +432,8 @@ def test_a_variable_that_is_no_data(shell: InteractiveShell) -> None:  # noqa: F
         cell(shell, "--input mapping")
     shell.user_ns["frames"] = [1]
     with pytest.raises(
-        UsageError, match=r"there is neither such a file nor a variable of that name.*mean 'frames'\?"
+        UsageError,
+        match=r"there is neither such a file nor a variable of that name.*mean 'frames'\?",
     ):
         cell(shell, "--input frame")
     shell.user_ns.pop("frames")

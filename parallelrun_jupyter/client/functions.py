@@ -17,7 +17,8 @@ from ..formatting import nearest_hint
 from ..worker.function_script import BATCH, ITEM, KEYWORDS
 from .function_calls import Functions, calling_script
 from .run import Run
-from .submit import default_name, submit_script
+from .run_names import default_name
+from .submit import submit_script
 
 _CALL_LIMIT_S = 3600
 """Default limit of a call. A loop has none, so it only ends calls that hang."""

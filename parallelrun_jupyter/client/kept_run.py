@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Any, TypeVar
-
-from typing_extensions import Self
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import ConfigError, ParallelRunError
 from ..runs import run_folder
@@ -15,8 +13,12 @@ from ..runs.run_folder import RunFolder
 from ..runs.snapshot.follower import Follower
 from ..runs.snapshot.snapshot import Snapshot
 from ..views.run_list import public, run_row, table
-from .comparison import Comparison
 from .pruning import Pruning, filters_of, is_count, named_like, plan_pruning, states_of
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from .comparison import Comparison
 
 _R = TypeVar("_R", bound="KeptRun")
 
@@ -213,6 +215,10 @@ class KeptRun:
                 f"{self.run_id!r}."
             )
             raise ConfigError(msg)
+        from .comparison import (
+            Comparison,  # imported on use: notebooks load this module at their start
+        )
+
         return Comparison(self.folder, folder, limit)
 
     def delete(self) -> int:

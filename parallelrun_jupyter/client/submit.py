@@ -18,7 +18,7 @@ from ..config.compute import Compute, as_compute, node_counts
 from ..config.entry_function import is_entry
 from ..config.entry_script import check_script
 from ..config.run_config import ParallelRunConfig
-from ..config.step import Dataset, Inputs, Output, ParallelRunStep
+from ..config.step import Inputs, Output, ParallelRunStep
 from ..data.datasets.memory_dataset import MemoryDataset
 from ..data.storage.credentials import variables_for_driver
 from ..data.storage.object_store import ObjectStore
@@ -47,13 +47,13 @@ from .launcher import launch
 from .preload import has_other_python, preload_of
 from .pruning import keep_under_limit
 from .run import Run
+from .run_names import default_name
 from .script import Script, script_of_entry
 from .updates import check_duplicates, check_update, modules_in, with_update
 
 if TYPE_CHECKING:
     from .by_value import Packed
 
-_LONGEST_INPUT = 40
 RESULTS_FILE = "results.objects"
 """The file in the run's own folder with results of any type."""
 
@@ -437,45 +437,6 @@ def _puts_parts(step: ParallelRunStep, target: Compute) -> bool:
     config = step.config
     in_store = step.output_storage is not None and config.output_action == "append_row"
     return in_store and config.output_format == PARQUET and target.backend != "local"
-
-
-def default_name(script: str, inputs: Sequence[Dataset], variables: Sequence[str] = ()) -> str:
-    """Return a run's default name, such as ``score on digits/*.png``.
-
-    Parameters
-    ----------
-    script
-        Name of the script without its suffix, of the notebook, or of a variable.
-    inputs
-        The datasets that the run reads.
-    variables
-        For each input, the notebook's variable that holds it, used in place of its paths; "" for
-        none.
-    """
-    names: list[str] = []
-    for number, dataset in enumerate(inputs):
-        variable = variables[number] if number < len(variables) else ""
-        names += [variable] if variable else _names_of(dataset)
-    if not names:
-        return script
-    others = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
-    return f"{script} on {names[0]}{others}"
-
-
-def _names_of(dataset: Dataset) -> list[str]:
-    if isinstance(dataset, MemoryDataset):
-        return [dataset.name]
-    return [_short_path(path) for path in dataset.spec().get("paths", ())]
-
-
-def _short_path(path: str) -> str:
-    """Return a path relative to the current directory; elsewhere, its last two segments."""
-    here = os.getcwd().rstrip(os.sep) + os.sep
-    if path.startswith(here):
-        path = path[len(here) :]
-    else:
-        path = "/".join(path.rstrip("/").rsplit("/", 2)[-2:])
-    return path if len(path) <= _LONGEST_INPUT else f"...{path[3 - _LONGEST_INPUT :]}"
 
 
 def _snapshot(script: Script, folder: run_folder.RunFolder) -> None:

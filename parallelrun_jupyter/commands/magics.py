@@ -17,8 +17,9 @@ from IPython.core.magic import Magics, line_cell_magic, magics_class
 from IPython.display import display
 
 from ..client.run import Run
+from ..client.run_names import default_name
 from ..client.script import Script
-from ..client.submit import default_name, submit_script
+from ..client.submit import submit_script
 from ..client.try_one import Trial, copies
 from ..config.entry_script import check_script
 from ..config.step import ParallelRunStep

@@ -8,6 +8,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from ..errors import OutputError, ParallelRunError
 from ..runs.driver_lock import DriverLock
@@ -35,18 +36,21 @@ from .node_pool import Pool, PoolFactory
 from .output.committer import Committer
 from .output.publisher import Publisher
 from .output.schema_check import SchemaCheck
-from .planning.copied_rows import CopiedRows
-from .planning.duplicates import Duplicates
 from .planning.fates import resume_fates
 from .planning.plan_file import PlanFile
 from .planning.planner import Planner
-from .planning.update import Update
 from .scheduling import signals
 from .scheduling.allocation import Pending
 from .scheduling.limits import Limits
 from .scheduling.range_allocator import RangeAllocator
 from .scheduling.scheduler import Scheduler
 from .scheduling.signals import Action, Assign, Record, Signal
+
+# Few runs take rows of others or copy them, and each driver's start counts.
+if TYPE_CHECKING:
+    from .planning.copied_rows import CopiedRows
+    from .planning.duplicates import Duplicates
+    from .planning.update import Update
 
 _log = logging.getLogger(__name__)
 
@@ -183,6 +187,8 @@ class Driver:
             is_left = mini_batch >= len(statuses) or statuses[mini_batch] == LEFT
             return is_left and mini_batch not in answered and not only_retries
 
+        from .planning.update import Update
+
         return Update(self._folder, self._record, is_open, is_resume=state.drivers > 0)
 
     def _duplicates_of(self, state: RunState) -> Duplicates | None:
@@ -190,6 +196,8 @@ class Driver:
         if not self._record.inputs.run_duplicates_once:
             return None
         limit_s = self._record.limits.first_task_creation_timeout / 2
+        from .planning.duplicates import Duplicates
+
         return Duplicates(self._folder, is_resume=state.drivers > 0, resume_limit_s=limit_s)
 
     def _read_journal(self) -> RunState:
@@ -282,12 +290,8 @@ class Driver:
                 case signals.StopNodes(drain):
                     self._planner.hurry(drain=drain)
                     self._pool.stop(drain=drain)
-                case signals.CopyDuplicates(items):
-                    self._committer.flush()
-                    divided = frozenset(self._scheduler.state.answers)
-                    self._copied = CopiedRows(
-                        self._folder, self._record, items, divided, self._post
-                    )
+                case signals.CopyDuplicates():
+                    self._copy_duplicates(action)
                 case signals.Publish():
                     self._publish()
                 case signals.Refuse(reason):
@@ -295,6 +299,13 @@ class Driver:
                     self._is_over = True
                 case signals.Finish():
                     self._is_over = True
+
+    def _copy_duplicates(self, action: signals.CopyDuplicates) -> None:
+        from .planning.copied_rows import CopiedRows
+
+        self._committer.flush()
+        divided = frozenset(self._scheduler.state.answers)
+        self._copied = CopiedRows(self._folder, self._record, action.items, divided, self._post)
 
     def _record_event(self, event: Event) -> None:
         if isinstance(event, RunFinished):

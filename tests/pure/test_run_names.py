@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from parallelrun_jupyter import FileDataset
-from parallelrun_jupyter.client.submit import default_name
+from parallelrun_jupyter.client.run_names import default_name
 from parallelrun_jupyter.commands.magics import _cell_name
 from parallelrun_jupyter.views.run_list import table
 from tests.journals import CREATED

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ...data.datasets.inputs import digest_of
 from ...data.local.file_versions import FileVersions
@@ -26,11 +27,13 @@ from ..scheduling.signals import (
     UpdatePlanned,
     Warned,
 )
-from .duplicates import Duplicates
 from .fates import Fate, Fates
 from .plan_file import Report, write_plan
 from .taken_rows import taken_results
-from .update import Update
+
+if TYPE_CHECKING:
+    from .duplicates import Duplicates
+    from .update import Update
 
 _NICE = 10
 _FINISH_S = 20.0

@@ -4,200 +4,38 @@ from __future__ import annotations
 
 import inspect
 import os
-import re
 import textwrap
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from traitlets import Any as AnyTrait
-from traitlets import HasTraits, TraitType
+from traitlets import HasTraits
 
 from ..environment import Environment, as_environment
 from ..errors import ConfigError
-from ..formatting import nearest_hint, parse_mini_batch_size
+from ..formatting import nearest_hint
+from .call_settings import BudgetSetting, PricesSetting, RateSetting
 from .compute import as_compute
 from .entry_function import is_entry
+from .settings import (
+    ExceptionsSetting,
+    FileNameSetting,
+    FlagSetting,
+    ModulesSetting,
+    NamesSetting,
+    NumberSetting,
+    OneOfSetting,
+    PathSetting,
+    ScriptSetting,
+    SizeSetting,
+    TextSetting,
+    VariablesSetting,
+)
 
 OUTPUT_FORMATS = ("csv", "parquet", "jsonl")
 OUTPUT_ACTIONS = ("append_row", "summary_only")
 LOGGING_LEVELS = ("WARNING", "INFO", "DEBUG")
 DEFAULT_OUTPUT_FILE = "parallel_run_step.txt"
-FORBIDDEN_IN_FILE_NAME = re.compile(r'[~"#%&*:<>?/\\{|}]')
-
-
-class _Setting(TraitType[Any, Any]):
-    """A field whose value is checked at every assignment; the error names the field."""
-
-    expected: ClassVar[str]
-
-    def __init__(self, default: Any, text: str) -> None:
-        super().__init__(default, help=text)
-
-    def accepts(self, value: Any) -> bool:
-        raise NotImplementedError
-
-    def validate(self, obj: Any, value: Any) -> Any:  # noqa: ARG002 - traitlets' signature
-        if (value is None and self.default_value is None) or self.accepts(value):
-            return value
-        msg = f"{self.name} is {value!r}; expected {self.expected}."
-        raise ConfigError(msg)
-
-
-class _Text(_Setting):
-    expected = "text"
-
-    def accepts(self, value: Any) -> bool:
-        return isinstance(value, str)
-
-
-class _Path(_Setting):
-    expected = "a path"
-
-    def accepts(self, value: Any) -> bool:
-        return isinstance(value, str | os.PathLike) and str(value).strip() != ""
-
-    def validate(self, obj: Any, value: Any) -> Any:
-        checked = super().validate(obj, value)
-        return None if checked is None else str(checked).strip()
-
-
-class _Script(_Path):
-    expected = "a path, or a function marked with @entry"
-
-    def accepts(self, value: Any) -> bool:
-        return is_entry(value) or super().accepts(value)
-
-    def validate(self, obj: Any, value: Any) -> Any:
-        if is_entry(value):
-            return value
-        if callable(value):
-            msg = (
-                f"entry_script is the function {getattr(value, '__name__', value)!r}; expected "
-                f"{self.expected}. Write @parallelrun.entry above its def, after import "
-                "parallelrun_jupyter as parallelrun."
-            )
-            raise ConfigError(msg)
-        return super().validate(obj, value)
-
-
-class _Number(_Setting):
-    def __init__(
-        self, default: Any, text: str, *, low: float, high: float | None = None, whole: bool = True
-    ) -> None:
-        super().__init__(default, text)
-        self._low, self._high, self._whole = low, high, whole
-
-    @property
-    def expected(self) -> str:  # type: ignore[override] # each instance has its own range
-        kind = "a whole number" if self._whole else "a number"
-        upper = f" to {self._high:g}" if self._high is not None else ""
-        return f"{kind} from {self._low:g}{upper}"
-
-    def accepts(self, value: Any) -> bool:
-        kinds = int if self._whole else (int, float)
-        if isinstance(value, bool) or not isinstance(value, kinds):
-            return False
-        return bool(self._low <= value and (self._high is None or value <= self._high))
-
-
-class _Flag(_Setting):
-    expected = "True or False"
-
-    def __init__(self, text: str, *, default: bool) -> None:
-        super().__init__(default, text)
-
-    def accepts(self, value: Any) -> bool:
-        return isinstance(value, bool)
-
-
-class _OneOf(_Setting):
-    def __init__(self, values: tuple[str, ...], default: str | None, text: str) -> None:
-        super().__init__(default, text)
-        self.values = values
-
-    @property
-    def expected(self) -> str:  # type: ignore[override] # each instance has its own values
-        return " or ".join(repr(v) for v in self.values)
-
-    def accepts(self, value: Any) -> bool:
-        return isinstance(value, str)
-
-    def validate(self, obj: Any, value: Any) -> Any:
-        text = super().validate(obj, value)
-        if text is None:
-            return None
-        for choice in self.values:
-            if text.lower() == choice.lower():
-                return choice
-        hint = nearest_hint(text, self.values)
-        msg = f"{self.name} is {value!r}; expected {self.expected}.{hint}"
-        raise ConfigError(msg)
-
-
-class _Size(_Setting):
-    expected = "a mini-batch size"
-
-    def accepts(self, value: Any) -> bool:
-        parse_mini_batch_size(value)
-        return True
-
-
-class _FileName(_Text):
-    expected = 'a file name of at least one character, with none of ~ " # % & * : < > ? / \\ { | }'
-
-    def accepts(self, value: Any) -> bool:
-        return (
-            isinstance(value, str)
-            and value.strip() not in {"", ".", ".."}
-            and not FORBIDDEN_IN_FILE_NAME.search(value)
-        )
-
-
-class _Names(_Setting):
-    expected = "a list of at least one name, without duplicates"
-
-    def accepts(self, value: Any) -> bool:
-        is_list = isinstance(value, list | tuple) and all(isinstance(v, str) for v in value)
-        return is_list and 0 < len(value) == len(set(value))
-
-
-class _Exceptions(_Names):
-    expected = (
-        "the name of an exception as text, such as 'ConnectionError' or 'socket.gaierror', or a list "
-        "of such names, without duplicates"
-    )
-
-    def accepts(self, value: Any) -> bool:
-        names = [value] if isinstance(value, str) else value
-        return super().accepts(names) and all(map(_is_dotted_name, names))
-
-    def validate(self, obj: Any, value: Any) -> Any:
-        checked = super().validate(obj, value)
-        if checked is None:
-            return None
-        return [checked] if isinstance(checked, str) else list(checked)
-
-
-class _Modules(_Setting):
-    expected = "'auto' (what the script imports) or a list of module names"
-
-    def accepts(self, value: Any) -> bool:
-        if isinstance(value, str):
-            return value == "auto"
-        return isinstance(value, list | tuple) and all(map(_is_dotted_name, value))
-
-
-def _is_dotted_name(value: Any) -> bool:
-    return isinstance(value, str) and all(map(str.isidentifier, value.split(".")))
-
-
-class _Variables(_Setting):
-    expected = "a dict of variable names and texts"
-
-    def accepts(self, value: Any) -> bool:
-        return isinstance(value, dict) and all(
-            isinstance(k, str) and isinstance(v, str) for k, v in value.items()
-        )
 
 
 class ParallelRunConfig(HasTraits):
@@ -220,11 +58,11 @@ class ParallelRunConfig(HasTraits):
         A value is out of range, or a name is not a field. It is a ``ValueError``.
     """
 
-    entry_script = _Script(
+    entry_script = ScriptSetting(
         None,
         "Path of the script that defines init() and run(mini_batch), or a function marked with @entry.",
     )
-    source_directory = _Path(
+    source_directory = PathSetting(
         None,
         "Folder to copy into the run. entry_script is relative to it, and the copy is the script's "
         "working directory.",
@@ -238,64 +76,68 @@ class ParallelRunConfig(HasTraits):
         help="Where to run: local, tcp://SCHEDULER of Dask, or a named compute. Default: local, "
         "this machine.",
     )
-    node_count = _Number(
+    node_count = NumberSetting(
         None, "Number of nodes. Default: 1; on a cluster, one for each of its workers.", low=1
     )
-    process_count_per_node = _Number(
+    process_count_per_node = NumberSetting(
         None, "Worker processes per node. Default: the number of cores available to it.", low=1
     )
-    mini_batch_size = _Size(
+    mini_batch_size = SizeSetting(
         None, "Files per mini-batch (default: 10), or approximate bytes of a table (default: 1MB)."
     )
-    mini_batch_rows = _Number(
+    mini_batch_rows = NumberSetting(
         None, "Rows per mini-batch of a table, in place of mini_batch_size.", low=1
     )
-    partition_keys = _Names(None, "Make one mini-batch for each combination of these keys.")
-    output_action = _OneOf(
+    partition_keys = NamesSetting(None, "Make one mini-batch for each combination of these keys.")
+    output_action = OneOfSetting(
         OUTPUT_ACTIONS,
         "append_row",
         "append_row writes all rows to one file; summary_only writes no file.",
     )
-    append_row_file_name = _FileName(
+    append_row_file_name = FileNameSetting(
         None, f"Name of the output file. Default: {DEFAULT_OUTPUT_FILE}."
     )
-    output_format = _OneOf(
+    output_format = OneOfSetting(
         OUTPUT_FORMATS, None, "Format of the output file. Default: text, as Azure writes it."
     )
-    error_threshold = _Number(0, "Number of failed items to tolerate; -1 for any number.", low=-1)
-    allowed_failed_count = _Number(
+    error_threshold = NumberSetting(
+        0, "Number of failed items to tolerate; -1 for any number.", low=-1
+    )
+    allowed_failed_count = NumberSetting(
         None,
         "Number of failed mini-batches to tolerate; -1 for any number. Default: not checked.",
         low=-1,
     )
-    allowed_failed_percent = _Number(
+    allowed_failed_percent = NumberSetting(
         None,
         "Percentage of failed mini-batches to tolerate; 100 for any number. Default: not checked.",
         low=0,
         high=100,
         whole=False,
     )
-    run_invocation_timeout = _Number(60, "Time limit for one call of run(), in seconds.", low=1)
-    task_overhead_timeout = _Number(
+    run_invocation_timeout = NumberSetting(
+        60, "Time limit for one call of run(), in seconds.", low=1
+    )
+    task_overhead_timeout = NumberSetting(
         600, "Time limit for loading a mini-batch, in seconds.", low=1, high=259_200
     )
-    first_task_creation_timeout = _Number(
+    first_task_creation_timeout = NumberSetting(
         600, "Time limit for listing the first mini-batch, and for init(), in seconds.", low=1
     )
-    progress_update_timeout = _Number(
+    progress_update_timeout = NumberSetting(
         None,
         "Time without progress that ends the run, in seconds. Default: the sum of the other timeouts.",
         low=1,
         high=259_200,
     )
-    run_max_try = _Number(3, "Maximum number of attempts for each mini-batch.", low=1)
-    isolate_failures = _Flag(
+    run_max_try = NumberSetting(3, "Maximum number of attempts for each mini-batch.", low=1)
+    isolate_failures = FlagSetting(
         "Let items fail one by one: an exception in a result fails its item, and a mini-batch that "
         "has failed in its last attempt, or does not fit into memory, is divided until the failing "
         "items are alone. Mini-batches of partition_keys are never divided.",
         default=True,
     )
-    retry_delay = _Number(
+    retry_delay = NumberSetting(
         0.5,
         "Seconds before the first retry of a mini-batch; 0 for none. The delay doubles with each "
         "retry, to at most a minute (or retry_delay, if that is longer), and varies at random.",
@@ -303,27 +145,55 @@ class ParallelRunConfig(HasTraits):
         high=3600,
         whole=False,
     )
-    retry_on = _Exceptions(
+    retry_on = ExceptionsSetting(
         None,
         "Names of the exceptions after which a mini-batch is tried again, such as ConnectionError; "
         "all other errors are final. Default: all errors are tried again.",
     )
-    no_retry_on = _Exceptions(
+    no_retry_on = ExceptionsSetting(
         None,
         "Names of exceptions that are final, such as ValueError, also if retry_on allows them. "
         "Default: none.",
     )
-    preload = _Modules(
+    concurrency = NumberSetting(
+        None,
+        "Calls of run() in flight at once in each worker, for calls that wait for a server. One worker "
+        "is then the default. Default: 50 if run() is async; otherwise 1. Above 1, a plain run() is "
+        "called in threads.",
+        low=1,
+        high=10_000,
+    )
+    rate_limit = RateSetting(
+        "calls",
+        'Most calls of run() that start in a time, over all workers and nodes, such as "300/min", '
+        '"5/s" or "10000/h". Default: no limit; the calls then slow down when a server asks for it.',
+    )
+    token_limit = RateSetting(
+        "tokens",
+        'Most tokens that calls spend in a time, such as "90000/min"; the script tells how many with '
+        "context.spend(tokens=...). Default: no limit.",
+    )
+    token_prices = PricesSetting(
+        None,
+        'US dollars for a million tokens: a number, or input and output apart, such as "input=2.5, '
+        'output=10". Default: tokens cost nothing.',
+    )
+    budget = BudgetSetting(
+        None,
+        'US dollars that the run may spend, such as "20 USD". It then finishes the calls in flight and '
+        "ends; a resume with a larger budget continues. Default: no limit.",
+    )
+    preload = ModulesSetting(
         None,
         "Modules to import once, in a fork server that starts the workers (Linux, this machine "
         "only): auto for the modules that the script imports at its top level and in init(). "
         "Default: none.",
     )
-    logging_level = _OneOf(
+    logging_level = OneOfSetting(
         LOGGING_LEVELS, "INFO", "Minimum level of the script's log messages to keep."
     )
-    environment_variables = _Variables(None, "Environment variables for the script.")
-    description = _Text(None, "A description of the run.")
+    environment_variables = VariablesSetting(None, "Environment variables for the script.")
+    description = TextSetting(None, "A description of the run.")
 
     def __init__(self, **settings: Any) -> None:
         unknown = [name for name in settings if not self.has_trait(name)]

@@ -240,12 +240,45 @@ class RunLimits:
     no_retry_on: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class RunCalls:
+    """Calls of ``run()`` that wait for a server.
+
+    Parameters
+    ----------
+    concurrency
+        Calls in flight at once in each worker.
+    by_item
+        Whether a call gets one item (a path, a row as a dict) in place of a mini-batch of one item.
+    rate_per_s, tokens_per_s
+        Most calls that start, and most tokens that they spend, in a second, over the whole run; 0 for
+        no limit.
+    token_prices
+        US dollars for a million tokens by name: ``input`` and ``output``; empty if they cost nothing.
+    budget_usd
+        US dollars that the run may spend; None for no limit.
+    """
+
+    concurrency: int = 1
+    by_item: bool = False
+    rate_per_s: float = 0.0
+    tokens_per_s: float = 0.0
+    token_prices: dict[str, float] = field(default_factory=dict)
+    budget_usd: float | None = None
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether calls are counted and limited: several are in flight, or a limit is set."""
+        return self.concurrency > 1 or bool(self.rate_per_s or self.tokens_per_s or self.budget_usd)
+
+
 _SECTIONS: dict[str, type[Any]] = {
     "script": EntryScript,
     "inputs": RunInputs,
     "output": RunOutput,
     "placement": Placement,
     "limits": RunLimits,
+    "calls": RunCalls,
 }
 
 
@@ -269,6 +302,7 @@ class RunRecord:
     limits: RunLimits
     description: str = ""
     schema: int = RECORD_SCHEMA
+    calls: RunCalls = field(default_factory=RunCalls)
 
     @property
     def has_variables(self) -> bool:
@@ -322,6 +356,8 @@ class RunRecord:
             if values.get("schema") == 1:
                 values = _from_schema_1(values)
             for name, section in _SECTIONS.items():
+                if name == "calls":  # records of earlier versions have none
+                    values.setdefault(name, {})
                 values[name] = _known_fields(section, values[name])
             return _known_fields(cls, values)
         except (ValueError, TypeError, AttributeError, KeyError) as error:
@@ -349,6 +385,7 @@ _SCHEMA_1_NAMES = {
         "in_parts": "output_parts",
     },
     "placement": {},
+    "calls": {},
     "limits": {
         "run_invocation_timeout": "run_invocation_timeout_s",
         "task_overhead_timeout": "task_overhead_timeout_s",

@@ -34,6 +34,9 @@ KINDS = {
     ev.CallLimited: (COUNT, COUNT),
     ev.ResultsReused: (COUNT, TEXT, *[COUNT] * 4),
     ev.DuplicatesCopied: (COUNT, COUNT),
+    ev.CallsLimited: (COUNT, COUNT, st.floats(0, 1e6), st.floats(0, 1e6), COUNT),
+    ev.CallsSpent: (COUNT, st.lists(st.tuples(*[COUNT] * 4), max_size=3).map(tuple)),
+    ev.CallsHeld: (COUNT, TEXT, COUNT, COUNT, COUNT),
     ev.ItemsSucceeded: (COUNT, COUNT, st.just("n0w1"), *[COUNT] * 10),
     ev.NodeSampled: (
         COUNT,

@@ -8,7 +8,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ...config.run_config import FORBIDDEN_IN_FILE_NAME, OUTPUT_ACTIONS
+from ...config.run_config import OUTPUT_ACTIONS
+from ...config.settings import FORBIDDEN_IN_FILE_NAME
 from ..core.computes import AmlCompute
 from ..core.environments import Environment
 from ..core.workspace import Workspace, as_workspace

@@ -181,8 +181,8 @@ class Scheduler:
                 self._part_changed(signal)
             case signals.NodeOffered(node, slots, capacity):
                 self._assignments.set_capacity(node, slots, capacity)
-            case signals.WorkersSampled(node, workers, progress):
-                self._record(events.NodeSampled(self._now, node, workers, progress))
+            case signals.WorkersSampled(node, workers, progress, calls):
+                self._record(events.NodeSampled(self._now, node, workers, progress, calls))
                 # An attempt may make many calls, or run many items, and reports only its end.
                 self._last_progress_ms = max(self._last_progress_ms, self.state.last_progress_ms)
             case _ if isinstance(signal, signals.PlanChange):
@@ -191,6 +191,8 @@ class Scheduler:
                 self._attempts.withheld.add(items)
             case signals.RowsCopied(results, is_end):
                 self._attempts.copied(results, is_end=is_end)
+            case signals.CallsSpentReported(spends):
+                self._record(events.CallsSpent(self._now, spends))
             case signals.TimePassed():
                 self._check_time()
             case signals.CancelAsked(drain):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
+from ...runs.journal.call_events import CallSpend, WorkerCalls
 from ...runs.journal.events import (
     AttemptSucceeded,
     Event,
@@ -49,6 +50,8 @@ class Failure:
     retry_after_s: float | None = None
     alike: int = 0
     suspect: int = -1
+    #: whether a server asked for fewer calls: it said 429 or 503
+    is_throttled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +253,14 @@ class WorkersSampled:
     node: str
     workers: tuple[WorkerSample, ...]
     progress: tuple[WorkerProgress, ...] = ()
+    calls: tuple[WorkerCalls, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CallsSpentReported:
+    """Calls have spent tokens or money; each is reported once, whatever becomes of its attempt."""
+
+    spends: tuple[CallSpend, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,6 +362,7 @@ Signal: TypeAlias = (
     | NodeChange
     | WorkerChange
     | WorkersSampled
+    | CallsSpentReported
     | AttemptsSucceeded
     | ItemsAnswered
     | AttemptErrored
@@ -399,6 +411,9 @@ class Assign:
     ranges: ItemRanges = ()
     isolates: bool = False
     suspect: int = -1
+    #: milliseconds from now until the first of these calls may start, and between two of them
+    after_ms: float = 0.0
+    every_ms: float = 0.0
 
 
 Piece: TypeAlias = tuple[int, int, int, int]

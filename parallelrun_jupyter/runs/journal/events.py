@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 from ...errors import visible
+from .call_events import CallsHeld, CallsLimited, CallsSpent, WorkerCalls
 
 SCHEMA = 1
 """Version of the journal. Readers keep reading every older version."""
@@ -220,7 +221,7 @@ class PartStored:
 class AttemptFailed:
     """An attempt of a mini-batch failed; with ``is_last`` it is not retried.
 
-    ``kind`` is exception, timeout, load_timeout, no_result, wrong_result, bad_input, out_of_memory,
+    ``kind`` is exception, throttled (a server asked for fewer calls), timeout, load_timeout, no_result, wrong_result, bad_input, out_of_memory,
     worker_lost or node_lost. ``traceback`` is empty after the first few failures of a group.
     ``ranges`` are the items of the attempt, if it had only some of the mini-batch's ``of`` items;
     then only these fail for good with ``is_last``.
@@ -353,13 +354,14 @@ class NodeSampled:
     """Activity of the workers of a node, and every other second their use of resources.
 
     ``progress`` is of the calls of ``run()`` in these or the last samples; only that which has
-    changed, and most journals have none.
+    changed, and most journals have none. ``calls`` are those of workers with several in flight.
     """
 
     at_ms: int
     node: str
     workers: tuple[WorkerSample, ...]
     progress: tuple[WorkerProgress, ...] = ()
+    calls: tuple[WorkerCalls, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -441,6 +443,9 @@ Event: TypeAlias = (
     | CallLimited
     | ResultsReused
     | DuplicatesCopied
+    | CallsLimited
+    | CallsSpent
+    | CallsHeld
     | NodeSampled
     | NodeJoined
     | NodeLost

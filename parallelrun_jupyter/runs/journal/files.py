@@ -15,21 +15,16 @@ from typing import Any
 from ...files import write_atomically
 from ..run_folder import RunFolder
 from .answers import Answers
-from .events import (
-    IN_STORE,
-    AttemptSucceeded,
-    Event,
-    ItemsSucceeded,
-    PartStored,
-    ResultsReused,
-)
+from .call_events import CallsHeld, CallsLimited
+from .calls import CallsState
+from .events import IN_STORE, AttemptSucceeded, Event, ItemsSucceeded, PartStored, ResultsReused
 from .failure_groups import FailureGroup
 from .lines import decode_lines, encode
 from .state import KEPT_ATTEMPTS, RunState
 from .throughput import KEPT_POINTS, Throughput
 from .worker_state import WorkerState
 
-STATE_SCHEMA = 6
+STATE_SCHEMA = 7
 
 _RESULTS = (AttemptSucceeded, ItemsSucceeded)
 _BLOCK_BYTES = 1 << 20
@@ -164,7 +159,7 @@ def write_state(folder: RunFolder, state: RunState, journal_bytes: int) -> None:
             value = list(value.items())
         elif field.name == "answers":
             value = [[mini_batch, answers.to_json()] for mini_batch, answers in value.items()]
-        elif field.name == "reused":
+        elif field.name in {"reused", "calls"}:
             value = value and asdict(value)
         elif field.name == "throughput":
             value = {**asdict(value), "points": list(value.points)}
@@ -193,10 +188,12 @@ def read_state(folder: RunFolder) -> tuple[RunState, int]:
         record["failed_in"] = dict(record["failed_in"])
         record["answers"] = {k: Answers.of_json(values) for k, values in record["answers"]}
         record["reused"] = record["reused"] and ResultsReused(**record["reused"])
+        record["calls"] = record["calls"] and _calls_of(record["calls"])
         record["warnings"] = deque(record["warnings"], maxlen=RunState().warnings.maxlen)
         for worker in record["workers"].values():
             worker.uses = list(map(tuple, worker.uses))
             worker.progress = worker.progress and tuple(worker.progress)
+            worker.calls = worker.calls and tuple(worker.calls)
         attempts = map(tuple, record["recent_attempts"])
         record["recent_attempts"] = deque(attempts, maxlen=KEPT_ATTEMPTS)
         throughput = record["throughput"]
@@ -206,3 +203,10 @@ def read_state(folder: RunFolder) -> tuple[RunState, int]:
         return RunState(**record), journal_bytes
     except (OSError, ValueError, KeyError, TypeError, zlib.error):
         return RunState(), 0
+
+
+def _calls_of(values: dict[str, Any]) -> CallsState:
+    values["limits"] = CallsLimited(**values["limits"])
+    values["held"] = values["held"] and CallsHeld(**values["held"])
+    values["durations"] = {int(kind): count for kind, count in values["durations"].items()}
+    return CallsState(**values)

@@ -11,6 +11,7 @@ from dataclasses import fields
 from typing import Any, get_args
 
 from ...errors import RunFolderError
+from .call_events import CallsSpent
 from .events import (
     SCHEMA,
     AttemptFailed,
@@ -27,6 +28,12 @@ _NAMED: dict[str, type[Any]] = {
 }
 _WITHOUT_RANGES = {"f": 12, "i": 10}
 """Number of fields of a failure of a whole mini-batch."""
+
+_TABLES: dict[type[Any], tuple[str, ...]] = {
+    NodeSampled: ("workers", "progress", "calls"),
+    CallsSpent: ("spends",),
+}
+"""Fields that are tuples of tuples."""
 
 _SUCCESS_LENGTH = 1 + len(AttemptSucceeded._fields)
 _FIELDS = {name: tuple(f.name for f in fields(kind)) for name, kind in _NAMED.items()}
@@ -50,8 +57,10 @@ def encode(event: Event) -> str:
         return json.dumps([letter, *row], separators=(",", ":"))
     name = type(event).__name__
     record = {"event": name, **{key: getattr(event, key) for key in _FIELDS[name]}}
-    if isinstance(event, NodeSampled) and not event.progress:
-        del record["progress"]
+    if isinstance(event, NodeSampled):
+        for key in ("progress", "calls"):  # most journals have none
+            if not record[key]:
+                del record[key]
     return json.dumps(record, separators=(",", ":"))
 
 
@@ -104,8 +113,8 @@ def decode(line: str | bytes) -> Event:
             raise KeyError(record[0])  # noqa: TRY301 - one message for every bad line, below
         name = record.pop("event")
         kind = _NAMED[name]
-        if kind is NodeSampled:
-            for key in {"workers", "progress"} & record.keys():
+        for key in _TABLES.get(kind, ()):
+            if key in record:
                 record[key] = tuple(tuple(row) for row in record[key])
         event: Event = kind(**{k: record[k] for k in _FIELDS[name] if k in record})
     except (ValueError, KeyError, TypeError, IndexError) as error:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from .answers import Answers
+from .call_events import CallsHeld, CallsLimited, CallsSpent
+from .calls import CallsState
 from .events import (
     FINAL_STATES,
     AttemptFailed,
@@ -95,6 +97,8 @@ class RunState:
     reused: ResultsReused | None = None
     #: items that have a copy of the rows of items with the same content
     duplicates_copied: int = 0
+    #: calls that wait for a server; None unless several are in flight, or they are limited
+    calls: CallsState | None = None
     #: failure group of the last attempt, by mini-batch
     failed_in: dict[int, str] = field(default_factory=dict)
     workers: dict[str, WorkerState] = field(default_factory=dict)
@@ -168,7 +172,7 @@ class RunState:
             changed = True
         return changed
 
-    def apply(self, event: Event) -> None:  # noqa: C901, PLR0912 - one flat match over the closed union
+    def apply(self, event: Event) -> None:  # noqa: C901, PLR0912, PLR0915 - one flat match over the closed union
         """Apply one event."""
         before, self.at_ms = self.at_ms, event.at_ms
         match event:
@@ -211,6 +215,8 @@ class RunState:
                 self.warnings.append(event.text)
             case DuplicatesCopied():
                 self.duplicates_copied += event.items
+            case CallsLimited() | CallsSpent() | CallsHeld():
+                self._apply_calls(event)
             case RunFinished():
                 self.state, self.reason = event.state, event.reason
                 self.traceback = event.traceback
@@ -234,6 +240,15 @@ class RunState:
                 self.items_per_call = event.items
             case ResultsReused():
                 self.reused = event
+
+    def _apply_calls(self, event: CallsLimited | CallsSpent | CallsHeld) -> None:
+        if isinstance(event, CallsLimited):
+            self.calls = self.calls or CallsState(event)
+            self.calls.limits, self.calls.held = event, None
+        elif self.calls is not None and isinstance(event, CallsSpent):
+            self.calls.spend(event)
+        elif self.calls is not None and isinstance(event, CallsHeld):
+            self.calls.held = event
 
     def _apply_worker(
         self, event: WorkerStarted | WorkerReady | WorkerLost | InitFailed | NodeSampled
@@ -285,6 +300,10 @@ class RunState:
             if worker is not None:
                 worker.progress = (done, of, counts_items)
                 self.last_progress_ms = self.at_ms
+        for name, in_flight, waiting in event.calls:
+            worker = self.workers.get(name)
+            if worker is not None:
+                worker.calls = (in_flight, waiting)
 
     def _set_status(self, mini_batch: int, status: int) -> None:
         missing = mini_batch + 1 - len(self.statuses)
@@ -321,6 +340,8 @@ class RunState:
         if not event.duration_us and isinstance(event, ItemsSucceeded):
             self._count_end(self.at_ms, 0)  # not the first event of its attempt
             return
+        if self.calls is not None:
+            self.calls.succeed(event.duration_us)
         worker = self.workers.get(event.worker)
         if worker is not None:
             worker.succeeded += 1
@@ -337,6 +358,8 @@ class RunState:
         )
         self.tries[event.mini_batch] = event.attempt
         self.attempts_failed += 1
+        if self.calls is not None and event.kind == "throttled":
+            self.calls.throttled += 1
         group = self._group_of(event, event.mini_batch)
         group.attempts += 1
         self.failed_in[event.mini_batch] = group.group

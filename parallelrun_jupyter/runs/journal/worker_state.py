@@ -28,6 +28,8 @@ class WorkerState:
     #: how much of a call of run() is done, of how much, and whether these are items, as in
     #: `WorkerProgress`
     progress: tuple[int, int, int] | None = None
+    #: its calls in flight, and those that it holds and has not started; None if it makes one at a time
+    calls: tuple[int, int] | None = None
 
     def enter(self, phase: str, mini_batch: int, since_ms: int) -> bool:
         """Set the present activity; return whether it shows that another call has started."""

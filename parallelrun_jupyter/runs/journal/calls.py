@@ -1,0 +1,68 @@
+"""Calls that wait for a server: what they spent, how long they took, what holds them back."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from .call_events import CallsHeld, CallsLimited, CallsSpent
+
+_STEP = math.log(1.02)
+"""Durations are counted in classes that grow by 2 percent, so quantiles are exact to 1 percent."""
+
+
+@dataclass(slots=True)
+class CallsState:
+    """The calls of a run with limits or several calls in flight, folded from its journal.
+
+    Attributes
+    ----------
+    limits
+        Those of the present driver.
+    held
+        The last report of what holds calls back.
+    tokens, nano_usd
+        Spent by all attempts, in billionths of a US dollar.
+    calls_spent
+        Attempts that have spent.
+    usd_squared
+        Sum of the squares of what each attempt spent, for the forecast, in square US dollars.
+    throttled
+        Attempts that failed because a server asked for fewer calls.
+    durations
+        Number of calls that succeeded, by the class of their duration.
+    """
+
+    limits: CallsLimited
+    held: CallsHeld | None = None
+    tokens: int = 0
+    nano_usd: int = 0
+    calls_spent: int = 0
+    usd_squared: float = 0.0
+    throttled: int = 0
+    durations: dict[int, int] = field(default_factory=dict)
+
+    def spend(self, event: CallsSpent) -> None:
+        """Count what calls have spent."""
+        for _, _, tokens, nano_usd in event.spends:
+            self.tokens += tokens
+            self.nano_usd += nano_usd
+            self.calls_spent += 1
+            self.usd_squared += (nano_usd / 1e9) ** 2
+
+    def succeed(self, duration_us: int) -> None:
+        """Count the duration of a call that succeeded."""
+        kind = round(math.log(max(1, duration_us)) / _STEP)
+        self.durations[kind] = self.durations.get(kind, 0) + 1
+
+    def quantile_s(self, share: float) -> float | None:
+        """Return the duration in seconds below which a share of the successful calls were; None without any."""
+        count = sum(self.durations.values())
+        if not count:
+            return None
+        left = max(1, math.ceil(share * count))
+        for kind in sorted(self.durations):
+            left -= self.durations[kind]
+            if left <= 0:
+                return math.exp(kind * _STEP) / 1e6
+        raise AssertionError

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parallelrun_jupyter.errors import RunFolderError
+from parallelrun_jupyter.runs.journal import call_events
 from parallelrun_jupyter.runs.journal import events as ev
 from parallelrun_jupyter.runs.journal.files import JournalReader, JournalWriter
 from parallelrun_jupyter.runs.journal.lines import decode, encode
@@ -34,9 +35,9 @@ KINDS = {
     ev.CallLimited: (COUNT, COUNT),
     ev.ResultsReused: (COUNT, TEXT, *[COUNT] * 4),
     ev.DuplicatesCopied: (COUNT, COUNT),
-    ev.CallsLimited: (COUNT, COUNT, st.floats(0, 1e6), st.floats(0, 1e6), COUNT),
-    ev.CallsSpent: (COUNT, st.lists(st.tuples(*[COUNT] * 4), max_size=3).map(tuple)),
-    ev.CallsHeld: (COUNT, TEXT, COUNT, COUNT, COUNT),
+    call_events.CallsLimited: (COUNT, COUNT, st.floats(0, 1e6), st.floats(0, 1e6), COUNT),
+    call_events.CallsSpent: (COUNT, st.lists(st.tuples(*[COUNT] * 4), max_size=3).map(tuple)),
+    call_events.CallsHeld: (COUNT, TEXT, COUNT, COUNT, COUNT),
     ev.ItemsSucceeded: (COUNT, COUNT, st.just("n0w1"), *[COUNT] * 10),
     ev.NodeSampled: (
         COUNT,

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from ...formatting import plural
 from ...runs.journal import events
+from ...runs.journal.call_events import CallsSpent
 from ...runs.journal.events import AttemptSucceeded, Event, WarningRaised
 from ...runs.journal.state import PARTLY, RunState
 from . import limits, signals
@@ -192,7 +193,7 @@ class Scheduler:
             case signals.RowsCopied(results, is_end):
                 self._attempts.copied(results, is_end=is_end)
             case signals.CallsSpentReported(spends):
-                self._record(events.CallsSpent(self._now, spends))
+                self._record(CallsSpent(self._now, spends))
             case signals.TimePassed():
                 self._check_time()
             case signals.CancelAsked(drain):

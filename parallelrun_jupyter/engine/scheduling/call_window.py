@@ -15,12 +15,20 @@ _SHORTEST_RAMP_MS, _LONGEST_RAMP_MS = 50.0, 5_000.0
 
 _SMOOTHING = 1 / 16
 
+_FAST_BELOW, _SLOW_UNTIL = 0.85, 1.1
+"""Shares of the size that was refused last: below the first, the window doubles with each round of calls,
+and until the second it grows slowly."""
+
+_PROBE_MS, _PROBE_SHARE = 5_000.0, 50
+"""Near the size that was refused, the window grows by one call in this time, or by one of so many."""
+
 
 class CallWindow:
     """The most calls in flight, since a server said that it gets too many, and the pause that it needs.
 
-    It is that of TCP: half as many after the first refusal, and one more for each window of calls that
-    succeed. Refusals of calls from before the last decrease do not count: nobody could hold them back.
+    It is that of TCP: half as many after a refusal, and one more for each window of calls that succeed.
+    Well below the size that was refused it grows faster, and near it slowly, since each refusal costs a
+    pause. Refusals of calls from before the last decrease do not count: these could not be held back.
     """
 
     def __init__(self) -> None:
@@ -29,9 +37,12 @@ class CallWindow:
         #: no call starts before this time
         self.pause_until_ms = 0.0
         self._decreased_ms = -1.0
+        #: the size that was refused last
+        self._refused_size = 0
+        #: the share of one more call that successes have earned
+        self._earned = 0.0
         #: refusals in a row, without a success between them
         self._rounds = 0
-        self._successes = 0
         self._mean_ms = 0.0
         self._ramp_until_ms = 0.0
 
@@ -53,8 +64,9 @@ class CallWindow:
         if is_new:
             self._decreased_ms = now_ms
             self._rounds += 1
-            self._successes = 0
+            self._earned = 0.0
             size = in_flight if self.size is None else min(self.size, in_flight)
+            self._refused_size = size
             self.size = max(1, size // 2)
         if retry_after_s is not None:
             self._pause(now_ms, retry_after_s * 1000)
@@ -79,12 +91,15 @@ class CallWindow:
         self._rounds = 0
         if self.size is None:
             return
-        self._successes += 1
-        if self._successes < self.size:
-            return
-        self._successes = 0
-        # One whole window of successes at full capacity, and the limit is no more.
-        self.size = None if self.size >= most else self.size + 1
+        near = self.size / max(1, self._refused_size)
+        if near < _FAST_BELOW:
+            self._earned += 1.0
+        else:
+            step = min(1.0, self._mean_ms / _PROBE_MS) if near < _SLOW_UNTIL else 1.0
+            self._earned += step * max(1.0, self.size / _PROBE_SHARE) / self.size
+        if self._earned >= 1.0 - 1e-9:
+            self._earned = 0.0
+            self.size = self.size + 1 if self.size < most else None
 
     def every_ms(self, start_ms: float) -> float:
         """Return the milliseconds between calls that start soon after a pause; 0 for no limit."""

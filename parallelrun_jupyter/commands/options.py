@@ -190,6 +190,8 @@ def add_resume_options(parser: argparse.ArgumentParser) -> None:
     add("--group", metavar="GROUP", help="Run only the items that failed in this group.")
     add("--error-threshold", type=int, metavar="N",
         help="Number of failed items to tolerate from now on; -1 for any number.")  # fmt: skip
+    add("--budget", metavar="USD",
+        help="US dollars that the run may spend, with what it has spent already, such as '40 USD'.")  # fmt: skip
     add("--compute", metavar="WHERE", help="Where to continue. Default: the compute used before.")
     add("--entry-script", metavar="SCRIPT", help="Path of a corrected script.")
 

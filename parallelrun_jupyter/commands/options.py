@@ -33,6 +33,7 @@ _TYPES: dict[str, Any] = {
     "run_invocation_timeout": int,
     "run_max_try": int,
     "retry_delay": float,
+    "concurrency": int,
     "task_overhead_timeout": int,
     "first_task_creation_timeout": int,
     "progress_update_timeout": int,
@@ -53,6 +54,10 @@ _METAVARS = {
     "retry_on": "NAME",
     "no_retry_on": "NAME",
     "preload": "MODULE",
+    "rate_limit": "RATE",
+    "token_limit": "RATE",
+    "token_prices": "USD",
+    "budget": "USD",
     "description": "TEXT",
 }
 _REPEATABLE = {"environment_variables", "partition_keys", "preload", "retry_on", "no_retry_on"}

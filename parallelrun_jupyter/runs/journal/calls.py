@@ -89,3 +89,19 @@ class CallsState:
             if left <= 0:
                 return math.exp(kind * _STEP) / 1e6
         raise AssertionError
+
+
+def calls_after(
+    calls: CallsState | None, event: CallsLimited | CallsSpent | CallsHeld
+) -> CallsState | None:
+    """Return the calls of a run after an event about them."""
+    if isinstance(event, CallsLimited):
+        calls = calls or CallsState(event)
+        calls.limits, calls.held = event, None
+    elif isinstance(event, CallsSpent):
+        # Calls without limits have a price, too.
+        calls = calls or CallsState(CallsLimited(event.at_ms, 1, 0.0, 0.0, 0))
+        calls.spend(event)
+    elif calls is not None and isinstance(event, CallsHeld):
+        calls.held = event
+    return calls

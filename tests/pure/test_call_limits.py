@@ -309,6 +309,22 @@ def test_the_spending_of_earlier_drivers_counts() -> None:
     assert [e.budget_nano_usd for e in second.of_kind(CallsLimited)] == [5 * USD // 2]
 
 
+def test_items_whose_rows_wait_for_their_upload_are_not_left() -> None:
+    calls = RunCalls(concurrency=10, budget_usd=3)
+    bench = EndpointBench(
+        calls,
+        Server(),
+        2000,
+        nodes=2,
+        cost=lambda _: (0, USD // 100),
+        allocate=RangeAllocator,
+        run_limits={"output_in_store": True},
+    )
+    bench.run()
+    assert "3.00 USD for 300 calls; 1,700 items are left" in bench.end.reason
+    assert bench.scheduler.state.items_succeeded == 300, "these were uploaded before the end"
+
+
 def test_a_budget_for_all_items_completes() -> None:
     calls = RunCalls(concurrency=10, budget_usd=1)
     bench = EndpointBench(calls, Server(), 100, cost=lambda _: (0, USD // 100))

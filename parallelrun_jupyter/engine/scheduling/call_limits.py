@@ -16,6 +16,7 @@ from ...runs.journal.calls import CallsState
 from ...runs.journal.events import WarningRaised
 from ...runs.journal.state import RunState
 from ...runs.run_record import RunCalls
+from .allocation import Allocation
 from .call_costs import FIRST_CALLS, CallCosts
 from .call_window import CallWindow
 from .signals import Assign, Failure
@@ -266,7 +267,7 @@ class CallLimits:
                 "cost: call context.spend(usd=...), or context.spend(tokens=...) with token_prices"
             )
 
-    def budget_is_spent(self, state: RunState) -> str:
+    def budget_is_spent(self, state: RunState, allocation: Allocation) -> str:
         """Return the reason of a run that has spent its budget; empty if it goes on.
 
         It has when no call is in flight, and the next one would cost more than is left.
@@ -275,7 +276,8 @@ class CallLimits:
         if not is_over or self.money.fitting(self._budget, 0):
             return ""
         assert state.calls is not None
-        return _budget_spent(self._budget, state.calls, state.planned_items - state.items_done)
+        items_left = state.planned_items - state.items_done - allocation.finished_items
+        return _budget_spent(self._budget, state.calls, items_left)
 
 
 def _budget_spent(budget: int, calls: CallsState, items_left: int) -> str:

@@ -461,9 +461,9 @@ class Scheduler:
             return
         for event in self._calls.report(self._now, is_end=is_end):
             self._record(event)
-        # Rows of duplicates are copied, without a call, once nothing else can run.
-        waits = bool(self._attempts.withheld) and not self._allocation
-        if not (is_end or waits) and (reason := self._calls.budget_is_spent(self.state)):
+        if is_end or (self._attempts.withheld and not self._allocation):
+            return  # rows of duplicates are copied, without a call, once nothing else can run
+        if reason := self._calls.budget_is_spent(self.state, self._allocation):
             self._end_run("Canceled", reason, drain=True)
 
     def _copy_duplicates(self) -> None:

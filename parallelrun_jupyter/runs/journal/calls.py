@@ -10,6 +10,8 @@ from .call_events import CallsHeld, CallsLimited, CallsSpent
 _STEP = math.log(1.02)
 """Durations are counted in classes that grow by 2 percent, so quantiles are exact to 1 percent."""
 
+KEPT_SECONDS = 12
+
 
 @dataclass(slots=True)
 class CallsState:
@@ -31,6 +33,8 @@ class CallsState:
         Attempts that failed because a server asked for fewer calls.
     durations
         Number of calls that succeeded, by the class of their duration.
+    recent_tokens
+        The last seconds in which tokens were spent, since the run was created, each with the tokens.
     """
 
     limits: CallsLimited
@@ -41,14 +45,20 @@ class CallsState:
     usd_squared: float = 0.0
     throttled: int = 0
     durations: dict[int, int] = field(default_factory=dict)
+    recent_tokens: list[list[int]] = field(default_factory=list)
 
     def spend(self, event: CallsSpent) -> None:
         """Count what calls have spent."""
+        second, tokens_before = event.at_ms // 1000, self.tokens
         for _, _, tokens, nano_usd in event.spends:
             self.tokens += tokens
             self.nano_usd += nano_usd
             self.calls_spent += 1
             self.usd_squared += (nano_usd / 1e9) ** 2
+        if not self.recent_tokens or self.recent_tokens[-1][0] < second:
+            self.recent_tokens.append([second, 0])
+            del self.recent_tokens[:-KEPT_SECONDS]
+        self.recent_tokens[-1][1] += self.tokens - tokens_before
 
     def succeed(self, duration_us: int) -> None:
         """Count the duration of a call that succeeded."""

@@ -32,7 +32,7 @@ def calls_frame(folder: RunFolder, created_at: float) -> pd.DataFrame:
     took = pd.Series(pd.to_timedelta(np.maximum(took_us, 0), unit="us"))
     text = pd.StringDtype("python")  # rows share the texts of names
     names = np.array([*calls.worker_names, ""], dtype=object)
-    frame: pd.DataFrame = pd.DataFrame(
+    frame = pd.DataFrame(
         {
             "mini_batch": column["mini_batches"],
             "item": pd.Series(calls.items(folder), dtype=text),
@@ -46,5 +46,5 @@ def calls_frame(folder: RunFolder, created_at: float) -> pd.DataFrame:
             "usd": column["nano_usd"] / 1e9,
         }
     )
-    frame.sort_values("ended_at", kind="stable", ignore_index=True, inplace=True)
-    return frame
+    ordered: pd.DataFrame = frame.sort_values("ended_at", kind="stable", ignore_index=True)
+    return ordered

@@ -119,7 +119,7 @@ def waits_for(calls: Calls) -> str:
 
 def _rate(now: float, limit: float, noun: str) -> str:
     """Return a rate beside its limit, in the unit of the limit: ``4.9 of 5 calls/s``."""
-    unit, seconds = _unit(limit or now)
+    unit, seconds = _unit(limit) if limit else _unit_above_one(now)
     if not limit:
         return f"{_number(now * seconds)} {noun}/{unit}"
     return f"{_number(now * seconds)} of {_number(limit * seconds)} {noun}/{unit}"
@@ -137,6 +137,10 @@ def _unit(per_s: float) -> tuple[str, int]:
         value = per_s * seconds
         if round(value) >= 1 and abs(value - round(value)) < _WHOLE * value:
             return unit, seconds
+    return _unit_above_one(per_s)
+
+
+def _unit_above_one(per_s: float) -> tuple[str, int]:
     for unit, seconds in _UNITS:
         if per_s * seconds >= 1:
             return unit, seconds

@@ -1,0 +1,164 @@
+/** Calls that wait for a server, in the same words as the Python module `call_texts`. */
+
+import { count, duration, plural } from './format';
+import type { Calls, Snapshot } from './wire';
+import { noun, t } from './words';
+
+const WHOLE = 1e-6;
+const LEAST_SHARE = 0.05;
+const WAITS_FOR: Readonly<Record<string, string>> = {
+  rate: 'rate limit',
+  tokens: 'token limit',
+  server: 'pause of the server',
+  budget: 'budget',
+};
+const UNITS = [
+  ['s', 1],
+  ['min', 60],
+  ['h', 3600],
+] as const;
+type Unit = (typeof UNITS)[number];
+
+/** Returns what calls wait for now: the server if no limit holds them back; '' without calls. */
+export function waitsFor(calls: Calls): string {
+  if (calls.held_by) {
+    return t(WAITS_FOR[calls.held_by] ?? calls.held_by);
+  }
+  return calls.in_flight > 0 ? t('server') : '';
+}
+
+/** Returns the calls that may be in flight at once. */
+export function mostInFlight({ concurrency, window }: Calls): number {
+  return window > 0 ? Math.min(concurrency, window) : concurrency;
+}
+
+/** Formats a rate beside its limit, in the unit of the limit: `4.9 / 5 calls/s`. */
+export function rateOf(now: number, limit: number, things: string): string {
+  const [unit, seconds] = limit > 0 ? unitOf(limit) : unitAboveOne(now);
+  const most = limit > 0 ? ` / ${number(limit * seconds)}` : '';
+  return `${number(now * seconds)}${most} ${t(things)}/${unit}`;
+}
+
+/** Formats an amount: `20`, `1.24`, and of small ones two digits: `0.0042`. */
+export function usd(value: number): string {
+  if (Number.isInteger(value)) {
+    return count(value);
+  }
+  const decimals = value >= 1 ? 2 : Math.max(2, 1 - Math.floor(Math.log10(value)));
+  return value.toLocaleString('en-US', {
+    minimumFractionDigits: decimals,
+    maximumFractionDigits: decimals,
+  });
+}
+
+/** Formats what has been spent of a budget: `1.24 / 20 USD`. */
+export function spent({ usd: value, budget_usd: budget }: Calls): string {
+  return budget ? `${usd(value)} / ${usd(budget)} USD` : `${usd(value)} USD`;
+}
+
+/** Formats what the whole run is expected to cost: `4.80–5.10 USD`; `–` while that is unknown. */
+export function forecast({ forecast_low_usd: low, forecast_high_usd: high }: Calls): string {
+  if (low === null || high === null) {
+    return '–';
+  }
+  const [first, last] = [usd(low), usd(high)];
+  return first === last ? `~ ${last} USD` : `${first}–${last} USD`;
+}
+
+/** Formats the usual duration of a call, and that of a slow one: `210 ms, 95 %: 480 ms`. */
+export function latency({ latency_s: median, latency_95_s: most }: Calls): string {
+  if (median === null || most === null) {
+    return '–';
+  }
+  return t('{0}, 95 %: {1}', milliseconds(median), milliseconds(most));
+}
+
+/** Returns sentences about what holds calls back: a pause, a limit, the budget. */
+export function callNotes(snapshot: Snapshot, age: number): string[] {
+  const calls = snapshot.calls ?? null; // outputs of earlier versions lack it
+  if (!calls) {
+    return [];
+  }
+  const notes = [];
+  const pause = Math.ceil(calls.held_until_s - age);
+  if (calls.held_by === 'server' && pause > 0) {
+    const words = 'The server asked for a pause (429 or 503): calls go on in {0}.';
+    notes.push(t(words, pause < 60 ? `${pause} s` : duration(pause)));
+  }
+  if (calls.window > 0) {
+    const most = plural(calls.window, 'call');
+    notes.push(t('The server was overloaded: at most {0} in flight for now.', most));
+  }
+  if (calls.held_share >= LEAST_SHARE) {
+    const words = snapshot.is_final
+      ? 'Calls waited for {0} {1} % of the time.'
+      : 'Calls wait for {0} {1} % of the time.';
+    notes.push(t(words, limits(calls), Math.floor(100 * calls.held_share)));
+  }
+  if (calls.held_by === 'budget' && calls.budget_usd) {
+    notes.push(budgetNote(usd(calls.budget_usd), snapshot));
+  }
+  return notes;
+}
+
+/** Tells the calls of a worker: `48 in flight, 12 waiting`. */
+export function workerCalls([inFlight = 0, waiting = 0]: readonly number[]): string {
+  const words = t('{0} in flight', count(inFlight));
+  return waiting > 0 ? `${words}, ${t('{0} waiting', count(waiting))}` : words;
+}
+
+function budgetNote(budget: string, { is_final, items_left }: Snapshot): string {
+  if (!is_final) {
+    return t('The budget of {0} USD is spent: calls in flight end, and no others start.', budget);
+  }
+  if (items_left === 0) {
+    return t('The budget of {0} USD is spent.', budget);
+  }
+  const left = t('{0} {1} left', count(items_left), noun('item', items_left));
+  return t(
+    'The budget of {0} USD is spent: run.resume(budget=...) with a larger one runs the {1}.',
+    budget,
+    left,
+  );
+}
+
+function limits({ rate_limit_per_s: calls, token_limit_per_s: tokens }: Calls): string {
+  const names = [
+    calls > 0 ? `rate_limit = ${asSetting(calls)}` : '',
+    tokens > 0 ? `token_limit = ${asSetting(tokens)}` : '',
+  ].filter(Boolean);
+  return names.length > 0 ? names.join(` ${t('or')} `) : t('the server');
+}
+
+/** Formats a limit as it may be written in a setting: `5/s`, `100/min`. */
+function asSetting(perSecond: number): string {
+  const [unit, seconds] = unitOf(perSecond);
+  return `${number(perSecond * seconds)}/${unit}`;
+}
+
+/** Returns the first unit in which a rate is a whole number, else one in which it is above 1. */
+function unitOf(perSecond: number): Unit {
+  const isWhole = ([, seconds]: Unit): boolean => {
+    const value = perSecond * seconds;
+    return Math.round(value) >= 1 && Math.abs(value - Math.round(value)) < WHOLE * value;
+  };
+  return UNITS.find(isWhole) ?? unitAboveOne(perSecond);
+}
+
+function unitAboveOne(perSecond: number): Unit {
+  const least = perSecond <= 0 ? UNITS[0] : UNITS[2];
+  return UNITS.find(([, seconds]) => perSecond * seconds >= 1) ?? least;
+}
+
+function number(value: number): string {
+  const isWhole = Math.abs(value - Math.round(value)) < WHOLE * Math.max(1, value);
+  return isWhole || value >= 100 ? count(Math.round(value)) : value.toFixed(1);
+}
+
+function milliseconds(seconds: number): string {
+  const ms = seconds * 1000;
+  if (ms < 9.95) {
+    return `${ms.toFixed(1)} ms`;
+  }
+  return ms < 999.5 ? `${Math.round(ms)} ms` : duration(seconds);
+}

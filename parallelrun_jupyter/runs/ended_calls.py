@@ -53,7 +53,7 @@ class EndedCalls:
         self.nano_usd = array("q")
         self.worker_names: dict[str, int] = {}
         self._spent: dict[tuple[int, int], tuple[int, int]] = {}
-        #: failures of single items in attempts that have no other event yet
+        #: failures of single items, by attempt; most attempts with one have results of other items too
         self._parts: dict[tuple[int, int], ItemsFailed] = {}
 
     def read(self, events: Iterable[Event]) -> None:
@@ -87,7 +87,6 @@ class EndedCalls:
         if not event.worker:  # its rows were taken from another run
             return
         key = event.mini_batch, event.attempt
-        self._parts.pop(key, None)
         tokens, nano_usd = self._spent.pop(key, (0, 0))
         took_us = _UNKNOWN_US if isinstance(event, ItemsFailed) else event.duration_us
         self.mini_batches.append(event.mini_batch)
@@ -101,14 +100,16 @@ class EndedCalls:
         self.nano_usd.append(nano_usd)
 
     def _finish(self) -> None:
-        """Add attempts whose items failed one by one, and what was told after the end of a call."""
-        for event in list(self._parts.values()):
+        """Add attempts whose items all failed one by one, and what was told after the end of a call."""
+        if not self._parts and not self._spent:
+            return
+        for row, key in enumerate(zip(self.mini_batches, self.attempts, strict=True)):
+            self._parts.pop(key, None)
+            tokens, nano_usd = self._spent.pop(key, (0, 0))
+            self.tokens[row] += tokens
+            self.nano_usd[row] += nano_usd
+        for event in self._parts.values():
             self._end(event, event.ranges[0][0], _OF_KIND.get(event.kind, FAILED))
-        if self._spent:
-            for row, key in enumerate(zip(self.mini_batches, self.attempts, strict=True)):
-                tokens, nano_usd = self._spent.pop(key, (0, 0))
-                self.tokens[row] += tokens
-                self.nano_usd[row] += nano_usd
 
     def items(self, folder: RunFolder) -> list[str | None]:
         """Return the name of the first item of each call; None if the plan lacks it."""

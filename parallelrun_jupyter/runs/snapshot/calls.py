@@ -57,15 +57,17 @@ def calls_of(
     calls = state.calls
     if calls is None:
         return None
-    in_flight = sum(worker.calls[0] for worker in workers if worker.calls)
+    told = [worker.calls for worker in workers if worker.calls]
+    in_flight = sum(flying for flying, _ in told)
     limits, held = calls.limits, calls.held
-    expected = _forecast(state, calls, in_flight)
+    most = limits.concurrency * len(workers)
+    expected = _forecast(state, calls, in_flight if told else min(most, state.left))
     items = _items_answered(state)
     usd = calls.nano_usd / _NANO
     return Calls(
         in_flight=in_flight,
-        waiting=sum(worker.calls[1] for worker in workers if worker.calls),
-        concurrency=limits.concurrency * len(workers),
+        waiting=sum(waiting for _, waiting in told),
+        concurrency=most,
         window=held.window if held and is_live else 0,
         rate_per_s=_rate(state, at_ms, is_live=is_live),
         rate_limit_per_s=limits.rate_per_s,

@@ -42,15 +42,17 @@ def forecast(spent: Spent) -> tuple[float, float] | None:
     """Return the least and the most that the whole run costs, in US dollars, with 95 % confidence.
 
     The items left cost as much each as those answered so far, attempts that failed included. The
-    interval spans the chance in the costs of the items left, and the error of the mean so far.
+    interval spans the chance in the costs of the items left, and the error of the mean so far. Its
+    upper end also allows for calls that cost as much as they are long: those in flight are longer
+    than the mean, by the square of the coefficient of variation, since long ones last over more looks.
 
     Returns
     -------
     tuple or None
-        None while too little is known: fewer than `LEAST_CALLS` calls have spent, or fewer than are
-        in flight, since the quickest calls end first and cost less than the others.
+        None while too little is known: fewer than `LEAST_CALLS` calls have spent, or fewer than twice
+        as many as are in flight, since the quickest calls end first and may cost less than the others.
     """
-    few = spent.calls < max(LEAST_CALLS, spent.in_flight)
+    few = spent.calls < max(LEAST_CALLS, 2 * spent.in_flight)
     if few or not spent.items or not spent.mini_batches or spent.usd <= 0:
         return None
     rest = spent.items_left * spent.usd / spent.items
@@ -62,7 +64,9 @@ def forecast(spent: Spent) -> tuple[float, float] | None:
     left = spent.mini_batches_left
     error = math.sqrt(of_one * left * (1 + left / spent.mini_batches))
     error *= _student(spent.calls - 1)
-    return spent.usd + max(0.0, rest - error), spent.usd + rest + error
+    longer = variance / mean**2 * spent.in_flight * tries * mean
+    longer *= 1 + left / spent.mini_batches
+    return spent.usd + max(0.0, rest - error), spent.usd + rest + longer + error
 
 
 def _student(freedom: int) -> float:

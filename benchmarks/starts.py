@@ -32,6 +32,7 @@ def _worker_ready(folder: Path) -> float:
             "answers_items": True, "output_format": "text", "logging_level": "INFO",
             "roots": [str(folder)], "output_dir": str(folder), "log_dir": str(folder),
             "uses": {"folder": "", "names": {}},
+            "calls": {"concurrency": 1, "by_item": False, "prices": {}, "limit_s": 60, "run_id": "r"},
         },
     )  # fmt: skip
     began = time.monotonic()

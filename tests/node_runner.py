@@ -49,6 +49,7 @@ class NodeRunner:
             "sys_path": [], "append_rows": True, "answers_items": True, "output_format": "text",
             "logging_level": "INFO", "roots": [str(folder)], "output_dir": "", "log_dir": "",
             "uses": {"folder": "", "names": {}},
+            "calls": {"concurrency": 1, "by_item": False, "prices": {}, "limit_s": 60, "run_id": "r"},
         }  # fmt: skip
         spec = WorkerSpec(python, dict(os.environ), folder, {**words, **start})
         self.node = Node(

@@ -95,9 +95,18 @@ class LocalPool:
         """Names of the nodes."""
         return tuple(self._nodes)
 
-    def assign(self, node: str, first: int, attempt: int, lines: list[bytes]) -> None:
+    def assign(
+        self,
+        node: str,
+        first: int,
+        attempt: int,
+        lines: list[bytes],
+        *,
+        after_ms: float = 0.0,
+        every_ms: float = 0.0,
+    ) -> None:
         """Assign mini-batches from ``first`` on to a node, by their plan lines."""
-        self._nodes[node].assign(first, attempt, lines)
+        self._nodes[node].assign(first, attempt, lines, after_ms=after_ms, every_ms=every_ms)
 
     def upload_part(self, node: str, first: int, pieces: Sequence[Piece]) -> None:
         """Upload the part of the output that starts with mini-batch ``first`` from a node."""
@@ -250,6 +259,13 @@ def worker_spec(folder: RunFolder, record: RunRecord, environ: Mapping[str, str]
             "logging_level": record.script.logging_level,
             "roots": _roots(folder, record),
             "uses": {"folder": str(folder.uses), "names": record.script.uses},
+            "calls": {
+                "concurrency": record.calls.concurrency,
+                "by_item": record.calls.by_item,
+                "prices": record.calls.token_prices,
+                "limit_s": record.limits.run_invocation_timeout,
+                "run_id": record.run_id,
+            },
             "output_dir": output_dir,
             "log_dir": str(folder.user_logs / "entry_script"),
         },

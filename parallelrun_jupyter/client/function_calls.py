@@ -10,8 +10,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from ..config.call_form import CallForm
 from ..errors import ConfigError
 from ..worker.function_script import BATCH, ITEM, KEYWORDS, name_of
+from ..worker.script import is_async
 from .script import FUNCTIONS, Script, script_of_functions
 
 _CONTEXT_NAMES = {"context", "ctx", "mini_batch_context"}
@@ -76,7 +78,7 @@ class Functions:
         Raises
         ------
         ConfigError
-            One cannot be called, is async, or has other parameters.
+            One cannot be called, or has other parameters.
         """
         if not callable(self.function):
             msg = (
@@ -87,7 +89,7 @@ class Functions:
         for role in ("init", "shutdown"):
             if role in self.by_role:
                 function = self.by_role[role]
-                self._check_plain(function, role)
+                self._check_function(function, role)
                 if not _binds(function):
                     msg = (
                         f"{role} is {name_of(function)}{inspect.signature(function)}, and it is called "
@@ -95,7 +97,7 @@ class Functions:
                     )
                     raise ConfigError(msg)
         target, name = self.target, name_of(self.function)
-        self._check_plain(target.function if self.is_made else target, name)
+        self._check_function(target.function if self.is_made else target, name)
         if self.is_made and not _binds(self.function):
             msg = (
                 f"{name}{inspect.signature(self.function)} is made once in each worker, without arguments. "
@@ -123,19 +125,10 @@ class Functions:
             msg += " If the items are tuples, unpack them in the function: a, b = item."
         raise ConfigError(msg)
 
-    def _check_plain(self, function: Any, name: str) -> None:
-        """Check that a function is one, and not async."""
+    def _check_function(self, function: Any, name: str) -> None:
+        """Check that a function is one."""
         if not callable(function):
             msg = f"{self.called}() got {function!r:.80} as {name}; expected a function without parameters."
-            raise ConfigError(msg)
-        inner = _inner(function)
-        if not isinstance(inner, type) and not inspect.isroutine(inner):
-            inner = getattr(type(inner), "__call__", inner)  # noqa: B004 - not a test
-        if inspect.iscoroutinefunction(inner) or inspect.isasyncgenfunction(inner):
-            msg = (
-                f"{name} is async, and workers do not await it. Write a plain function that returns "
-                f"asyncio.run({name}(...)), and give that to {self.called}()."
-            )
             raise ConfigError(msg)
 
     def context_parameter(self, first: Mapping[str, Any] | None) -> str:
@@ -175,7 +168,12 @@ def calling_script(
     folder = None if source_directory is None else Path(source_directory).expanduser().absolute()
     script = script_of_functions(functions.by_role, title, text, folder)
     # Workers that are forked after its import load the function at once.
-    return replace(script, call=functions.call, preload=("cloudpickle", *script.preload))
+    return replace(
+        script,
+        call=functions.call,
+        preload=("cloudpickle", *script.preload),
+        form=CallForm(is_async(functions.function)),
+    )
 
 
 def _inner(function: Any) -> Any:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ..config.call_form import CallForm, form_of_function
 from ..config.entry_function import functions_of
 from .cells import notebook_name
 
@@ -37,6 +38,8 @@ class Script:
         Modules that it imports besides those in its text.
     call
         What a call of the function of `map` or `map_batches` gets; empty for other scripts.
+    form
+        The form of its ``run()``. Default: as its text says.
     """
 
     path: Path
@@ -46,6 +49,7 @@ class Script:
     title: str = ""
     preload: tuple[str, ...] = ()
     call: str = ""
+    form: CallForm | None = None
 
     def source(self) -> str:
         """Return its text; that of a file is read."""
@@ -94,7 +98,8 @@ def script_of_functions(
 
 def script_of_entry(run: Any, source_directory: Path | None = None) -> Script:
     """Return the script of a function that `entry` has marked."""
-    return script_of_functions(functions_of(run), run.__name__, source_directory=source_directory)
+    script = script_of_functions(functions_of(run), run.__name__, source_directory=source_directory)
+    return replace(script, form=form_of_function(run))
 
 
 def _origin(functions: Mapping[str, Callable[..., Any]]) -> str:

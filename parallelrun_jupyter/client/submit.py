@@ -14,6 +14,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..config.call_form import form_of_source
 from ..config.compute import Compute, as_compute, node_counts
 from ..config.entry_function import is_entry
 from ..config.entry_script import check_script
@@ -32,6 +33,7 @@ from ..runs import run_folder
 from ..runs.run_record import (
     EntryScript,
     Placement,
+    RunCalls,
     RunInputs,
     RunLimits,
     RunOutput,
@@ -43,6 +45,7 @@ from ..worker.failures import BadSettings
 from ..worker.function_script import ITEM, KEYWORDS
 from ..worker.output.formats import OBJECTS, PARQUET, TEXT
 from ..worker.output.results import SETTINGS_FILE, read_frame_options
+from .calls import calls_of, cut_of
 from .launcher import launch
 from .preload import has_other_python, preload_of
 from .pruning import keep_under_limit
@@ -243,7 +246,7 @@ def _with_stored_values(
     is_batched = record.script.call not in {ITEM, KEYWORDS}
     for number, dataset in enumerate(datasets):
         dataset.store(
-            folder.data, number, step.cut.size, workers=workers, is_batched=is_batched,
+            folder.data, number, record.inputs.mini_batch_size, workers=workers, is_batched=is_batched,
             is_portable=record.script.python != sys.executable,
         )  # fmt: skip
     specs = [dataset.spec() for dataset in step.inputs]
@@ -363,7 +366,9 @@ def _make_record(step: ParallelRunStep, script: Script, target: Compute, name: s
     config = step.config
     now = time.time()
     source = script.source_directory
-    cut = step.cut
+    form = script.form or form_of_source(script.source())
+    calls = calls_of(config, form, script.call)
+    cut = cut_of(step, calls, script.call)
     variables = config.environment_variables or {}
     has_objects = bool(script.call) and config.output_format is None
     return RunRecord(
@@ -401,14 +406,18 @@ def _make_record(step: ParallelRunStep, script: Script, target: Compute, name: s
             append_rows=config.output_action == "append_row",
             in_parts=_puts_parts(step, target),
         ),
-        placement=_placement(config, target),
+        placement=_placement(config, target, calls),
         limits=_limits(config),
+        calls=calls,
     )
 
 
-def _placement(config: ParallelRunConfig, target: Compute) -> Placement:
+def _placement(config: ParallelRunConfig, target: Compute, calls: RunCalls) -> Placement:
     cores = usable_cores()
-    nodes, workers = node_counts(target, config.node_count, config.process_count_per_node, cores)
+    processes = config.process_count_per_node
+    if processes is None and calls.concurrency > 1:
+        processes = 1  # its calls wait for a server, not for cores
+    nodes, workers = node_counts(target, config.node_count, processes, cores)
     return Placement(
         backend=target.backend,
         compute=target.spec(),

@@ -17,15 +17,16 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InputError, Remedy
 from ..formatting import plural
 from ..runs.run_folder import RunFolder
-from ..runs.run_record import RunRecord
+from ..runs.run_record import RunCalls, RunRecord
 from ..worker.answers import answers_of
+from ..worker.calls.by_item import by_item
 from ..worker.context import with_context
 from ..worker.failures import message_of
 from ..worker.output.formats import TEXT
 from ..worker.output.results import encode_result, materialized
 from ..worker.plan_line import END_MARK, PlanLine
-from ..worker.script import call_plainly
 from ..worker.uses import load_uses
+from .trial_calls import TrialLoop, TrialSpending
 
 if TYPE_CHECKING:
     from ..worker.context import Failed
@@ -37,7 +38,7 @@ _SHOWN_ITEMS = 10
 class Trial:
     """A script with the arguments, directory and variables that a worker would give it.
 
-    ``values`` loads the variables that it gets by value.
+    ``values`` loads the variables that it gets by value. ``calls`` are the settings of its calls.
     """
 
     source: str
@@ -49,6 +50,7 @@ class Trial:
     answers_items: bool = True
     form: str = TEXT
     values: Callable[[], Mapping[str, Any]] = dict
+    calls: RunCalls | None = None
 
     def run(self, line: bytes, mini_batch: int = 0) -> Any:
         """Call ``init()`` and ``run()`` on a mini-batch; return the result of ``run()``.
@@ -76,17 +78,25 @@ class Trial:
             module.__file__ = self.filename
             module.__dict__.update(self.values())
             exec(compile(self.source, self.filename, "exec"), module.__dict__)  # noqa: S102 - the user asked for it
-            call_plainly(module, "init")
             plan_line = PlanLine.decode(line)
             failed: Failed | None = {} if self.answers_items else None
-            result = materialized(with_context(module.run)(plan_line, mini_batch, failed))
+            run = module.run
+            if self.calls is not None and self.calls.by_item:
+                run = by_item(run)
+            spending = TrialSpending(self.calls)
+            with TrialLoop() as loop:
+                if hasattr(module, "init"):
+                    loop.finish(module.init())
+                call = with_context(run, spending=spending)
+                result = materialized(loop.finish(call(plan_line, mini_batch, failed)))
         answers = answers_of(result, plan_line, failed, self.form)
         pieces = [elements for _, _, elements in answers.pieces]
         rows = sum(
             encode_result(elements, append_rows=True, form=self.form)[0] for elements in pieces
         )
         items = plural(plan_line.item_count, "item")
-        print(f"run() returned {plural(rows, 'row')} for {items}")
+        spent = f"; {spending.text}" if spending.text else ""
+        print(f"run() returned {plural(rows, 'row')} for {items}{spent}")
         if answers.failed:
             print(_failed_text(answers.failed, items))
         return result
@@ -158,6 +168,7 @@ def trial_of(folder: RunFolder, record: RunRecord) -> Trial:
         answers_items=record.limits.isolate_failures and not record.script.call,
         form=record.output.format if record.script.call else TEXT,
         values=partial(load_uses, str(folder.uses), record.script.uses),
+        calls=record.calls,
     )
 
 

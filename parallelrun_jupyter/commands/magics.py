@@ -16,13 +16,16 @@ from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, magics_class
 from IPython.display import display
 
+from ..client.calls import calls_of, cut_of
 from ..client.run import Run
 from ..client.run_names import default_name
 from ..client.script import Script
 from ..client.submit import submit_script
 from ..client.try_one import Trial, copies
+from ..config.call_form import form_of_source
 from ..config.entry_script import check_script
 from ..config.step import ParallelRunStep
+from ..data.batching import BatchSpec
 from ..data.datasets.inputs import is_dataset, mini_batches
 from ..data.datasets.memory_dataset import (
     ARRAY,
@@ -186,8 +189,10 @@ class ParallelRunMagics(Magics):
         cwd = os.getcwd()
         # A temporary output folder, since the run processes this mini-batch again.
         with tempfile.TemporaryDirectory(prefix="parallelrun-try-") as output:
-            spec = _spec_for_trial(step, Path(output))
-            planned = mini_batches([spec], step.cut)
+            calls = calls_of(step.config, form_of_source(cell), "")
+            cut = cut_of(step, calls, "")
+            spec = _spec_for_trial(step, cut, Path(output))
+            planned = mini_batches([spec], cut)
             line = next((line for line, _ in planned if line), b"")
             variables = {
                 **(step.config.environment_variables or {}),
@@ -195,7 +200,9 @@ class ParallelRunMagics(Magics):
             }
             values = partial(copies, script.uses)
             path = os.path.join(cwd, "cell.py")
-            trial = Trial(cell, path, step.arguments, cwd, [cwd], variables, values=values)
+            trial = Trial(
+                cell, path, step.arguments, cwd, [cwd], variables, values=values, calls=calls
+            )
             trial.run(local_line(line, [spec]))
 
     @staticmethod
@@ -311,11 +318,11 @@ class ParallelRunMagics(Magics):
         return newest[0]
 
 
-def _spec_for_trial(step: ParallelRunStep, folder: Path) -> dict[str, Any]:
+def _spec_for_trial(step: ParallelRunStep, cut: BatchSpec, folder: Path) -> dict[str, Any]:
     """Return the spec of the first input; of a variable, its first mini-batch is stored in a folder."""
     dataset = step.inputs[0]
     if isinstance(dataset, MemoryDataset):
-        rows = step.cut.size or dataset.batch_rows(usable_cores(), is_batched=True)
+        rows = cut.size or dataset.batch_rows(usable_cores(), is_batched=True)
         dataset = dataset.first(rows)
         dataset.store(folder / "values", 0, rows)
     return dataset.spec()

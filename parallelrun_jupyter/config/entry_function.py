@@ -54,7 +54,7 @@ def entry(
     Raises
     ------
     EntryScriptError
-        A function is async, or cannot be called with these arguments.
+        A function cannot be called with these arguments.
 
     Examples
     --------
@@ -97,12 +97,6 @@ def _check(function: Any, role: str, arguments: int, expected: str) -> None:
     name = getattr(function, "__name__", repr(function))
     if not callable(function) or (role == "run" and not isinstance(function, types.FunctionType)):
         msg = f"@entry was given {function!r} as {role}; expected a function. Write {expected}."
-        raise EntryScriptError(msg)
-    if inspect.iscoroutinefunction(function):
-        msg = (
-            f"{name} is async; expected a plain function, since workers do not await it. Write a "
-            f"plain function that calls asyncio.run({name}(...)), and mark that one."
-        )
         raise EntryScriptError(msg)
     try:
         signature = inspect.signature(function)

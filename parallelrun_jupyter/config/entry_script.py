@@ -12,13 +12,6 @@ from typing import Any
 from ..errors import EntryScriptError
 from ..formatting import nearest_hint
 
-_ENTRY_POINTS = {
-    "init": "def init(): asyncio.run(load())",
-    "run": "def run(mini_batch): return asyncio.run(score(mini_batch))",
-    "shutdown": "def shutdown(): asyncio.run(close())",
-}
-"""The functions that workers call, and how each of them can call an async function."""
-
 _IPYTHON_LINE = re.compile(
     r"[%!?]|\w+(?:\s*,\s*\w+)*\s*=\s*[%!]|(?:pip|conda|mamba) +install\b|[\w.]+\?{1,2}\s*$"
 )
@@ -64,8 +57,7 @@ def check_script(source: str, name: str) -> None:
     ------
     EntryScriptError
         The script has a syntax error (the message gives the line), defines no ``run`` at its top
-        level, has a ``run`` that accepts neither (mini_batch) nor (mini_batch, context), or an
-        async ``init``, ``run`` or ``shutdown``.
+        level, or has a ``run`` that accepts neither (mini_batch) nor (mini_batch, context).
     """
     try:
         tree = ast.parse(source, filename=name)
@@ -75,20 +67,16 @@ def check_script(source: str, name: str) -> None:
         msg = f"{name}, line {error.lineno}: {error.msg}: {line}{_ipython_hint(line)}"
         raise EntryScriptError(msg) from None
     if "run" not in _defined(table) and not _has_star_import(tree):
-        functions = [n.name for n in tree.body if isinstance(n, ast.FunctionDef)]
+        functions = [
+            n.name for n in tree.body if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)
+        ]
         msg = (
             f"{name} defines no function run(mini_batch).{nearest_hint('run', functions)} "
             "Write: def run(mini_batch): return [...]  (one element for each item)."
         )
         raise EntryScriptError(msg)
     for node in tree.body:
-        if isinstance(node, ast.AsyncFunctionDef) and node.name in _ENTRY_POINTS:
-            msg = (
-                f"{name}, line {node.lineno}: {node.name} is async; expected a plain function, "
-                f"since workers do not await it. Rename it, and write: {_ENTRY_POINTS[node.name]}"
-            )
-            raise EntryScriptError(msg)
-        if isinstance(node, ast.FunctionDef) and node.name == "run":
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == "run":
             _check_parameters(node, name)
 
 
@@ -106,7 +94,7 @@ def _ipython_hint(line: str) -> str:
     )
 
 
-def _check_parameters(node: ast.FunctionDef, name: str) -> None:
+def _check_parameters(node: ast.FunctionDef | ast.AsyncFunctionDef, name: str) -> None:
     arguments = node.args
     positional = len(arguments.posonlyargs) + len(arguments.args)
     required = positional - len(arguments.defaults)

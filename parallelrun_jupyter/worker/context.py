@@ -156,8 +156,14 @@ class MiniBatchContext:
         loaded: Any = None,
         failed: Failed | None = None,
         page: StatusPage | None = None,
+        *,
+        spend: Callable[..., None] | None = None,
+        key: str = "",
     ) -> None:
         self._line = line
+        self._spend = spend
+        #: the first part of the idempotency key: the run
+        self._key = key
         self._loaded = loaded
         self._failed = failed
         self._page = page
@@ -182,7 +188,54 @@ class MiniBatchContext:
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the attributes without the page: a copy in another process shows no progress."""
-        return dict(self.__dict__, _page=None)
+        return dict(self.__dict__, _page=None, _spend=None)
+
+    @property
+    def idempotency_key(self) -> str:
+        """A text that names these items of this run, the same in each try, also after a resume.
+
+        A server that takes such keys does the work of a request once, however often it is sent.
+        """
+        first, count = self.global_row_index_lower_bound, self._line.item_count
+        end = "" if count == 1 else "-%d" % (first + count - 1)
+        return "%s-%d%s" % (self._key or "trial", first, end)
+
+    def spend(
+        self,
+        *,
+        tokens: int = 0,
+        input_tokens: int = 0,
+        output_tokens: int = 0,
+        usd: float = 0.0,
+    ) -> None:
+        """Tell what this call spends, before or after the server is asked; several calls add up.
+
+        The run counts it at once, even if the attempt fails later: for ``token_limit``, ``budget`` and
+        the views.
+
+        Parameters
+        ----------
+        tokens
+            Tokens, at the price of input tokens if ``token_prices`` is set.
+        input_tokens, output_tokens
+            The same, by their kind.
+        usd
+            US dollars, in addition to the prices of the tokens.
+
+        Raises
+        ------
+        ValueError
+            A number is negative, or not finite.
+        """
+        amounts = (tokens, input_tokens, output_tokens, usd)
+        for amount in amounts:
+            if not 0 <= amount < float("inf"):
+                raise ValueError(
+                    "context.spend(tokens=%r, input_tokens=%r, output_tokens=%r, usd=%r): expected numbers "
+                    "from 0 on; the tokens and dollars that this call has used" % amounts
+                )
+        if self._spend is not None:
+            self._spend(*amounts)
 
     def progress(self, done: int, of: int | None = None) -> None:
         """Tell how far this call of ``run()`` is; the views show it until the call ends.
@@ -360,16 +413,19 @@ def _whole(value: Any, done: Any, of: Any) -> int:
     )
 
 
-def _load(line: PlanLine, _: int) -> Any:
+def _load(line: PlanLine, _: Any) -> Any:
     return load(line)
 
 
 def with_context(
     run: Callable[..., Any],
-    load_line: Callable[[PlanLine, int], Any] = _load,
+    load_line: Callable[[PlanLine, Any], Any] = _load,
     page: StatusPage | None = None,
+    spending: Any = None,
 ) -> Callable[..., Any]:
-    """Return a function that calls a script's ``run`` for a plan line and a mini-batch number.
+    """Return a function that calls a script's ``run`` for a plan line and its attempt.
+
+    Without ``spending`` the number of the mini-batch is enough, in place of the attempt.
 
     A dict as its third argument receives the items that the script fails.
 
@@ -381,15 +437,22 @@ def with_context(
         Loads the mini-batch from the same two arguments.
     page
         Receives the progress within a call. Default: nothing does.
+    spending
+        A `Spending` that reports what calls spend. Default: nothing does.
     """
     if takes_context(run):
 
-        def call(line: PlanLine, mini_batch: int, failed: Failed | None = None) -> Any:
-            loaded = load_line(line, mini_batch)
-            return run(loaded, MiniBatchContext(line, mini_batch, loaded, failed, page))
+        def call(line: PlanLine, attempt: Any, failed: Failed | None = None) -> Any:
+            loaded = load_line(line, attempt)
+            spend = spending.of(attempt) if spending is not None else None
+            key = spending.key if spending is not None else ""
+            number = attempt if isinstance(attempt, int) else attempt.mini_batch
+            return run(
+                loaded, MiniBatchContext(line, number, loaded, failed, page, spend=spend, key=key)
+            )
 
         return call
-    return lambda line, mini_batch, _=None: run(load_line(line, mini_batch))
+    return lambda line, attempt, _=None: run(load_line(line, attempt))
 
 
 def takes_context(run: Callable[..., Any]) -> bool:

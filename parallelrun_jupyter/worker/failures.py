@@ -90,9 +90,7 @@ def describe(
     try:
         failure = _describe(error, roots, function, place)
         failure["bases"] = [visible(name) for name in base_names(error)]
-        delay_s = asked_delay_s(error)
-        if delay_s is not None:
-            failure["retry_after_s"] = delay_s
+        _add_delay(failure, error)
     except BaseException as inner:  # the user's own exception object, or a lack of memory
         text = "it could not be described (%s)" % type(inner).__name__
         name = type(error).__name__
@@ -100,6 +98,20 @@ def describe(
         failure = _failure(kind, name, text, place, "")
         failure["bases"] = [visible(name)]
     return failure
+
+
+def _add_delay(failure: dict[str, Any], error: BaseException) -> None:
+    """Add the delay that the script or a server asks for, and whether it asks for fewer calls."""
+    delay_s = asked_delay_s(error)
+    if not isinstance(error, (BadResult, BadInput, BadSettings)):
+        from .server_errors import asked_by_server  # only after a failure
+
+        is_throttled, server_delay_s = asked_by_server(error)
+        delay_s = server_delay_s if delay_s is None else delay_s
+        if is_throttled:
+            failure["is_throttled"] = True
+    if delay_s is not None:
+        failure["retry_after_s"] = delay_s
 
 
 def _describe(error: BaseException, roots: list[str], function: str, place: str) -> dict[str, Any]:
@@ -198,6 +210,18 @@ def _frames(error: BaseException, traceback: Any) -> list[Any]:
     """Return the frames of an exception that are in files, without those of this package."""
     frames = traceback.extract_tb(error.__traceback__)
     return [f for f in frames if not (f.filename.startswith("<") or _is_ours(f.filename))]
+
+
+def describe_place(frames: list[Any], roots: list[str]) -> tuple[str, list[Any]]:
+    """Return the innermost line of the user's code in a stack, and the frames that are not ours."""
+    shown = [f for f in frames if not (f.filename.startswith("<frozen ") or _is_ours(f.filename))]
+    mine = [f for f in shown if is_under(f.filename, roots)]
+    if not mine:
+        return "", shown
+    first = shown.index(mine[0])
+    own = mine[-1]
+    place = "%s:%d in %s" % (os.path.basename(own.filename), own.lineno or 0, own.name)
+    return place, shown[first:]
 
 
 def _is_ours(filename: str) -> bool:

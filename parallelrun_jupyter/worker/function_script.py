@@ -11,6 +11,7 @@ from functools import partial
 from .failures import BadResult, line_of
 from .output.objects import is_arrow
 from .output.results import counted
+from .script import is_async
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import in a worker
@@ -27,7 +28,7 @@ def functions_of(
     *,
     is_made: bool,
     keeps_objects: bool,
-) -> tuple[Callable[[], None], Callable[..., Any], Callable[[], None]]:
+) -> tuple[Callable[[], Any], Callable[..., Any], Callable[[], Any]]:
     """Return ``init``, ``run`` and ``shutdown`` of an entry script.
 
     Parameters
@@ -46,16 +47,23 @@ def functions_of(
     """
     caller = _Caller(functions, call, context_name, is_made=is_made, keeps_objects=keeps_objects)
 
-    def run(
-        mini_batch: Any, context: Any
-    ) -> Any:  # a plain function: its parameters are known at once
+    # Plain functions: their parameters are known at once.
+    def run_plain(mini_batch: Any, context: Any) -> Any:
         __tracebackhide__ = True  # of IPython, for a trial in the notebook
         return caller.run(mini_batch, context)
 
+    async def run_async(mini_batch: Any, context: Any) -> Any:
+        __tracebackhide__ = True
+        return await caller.run_async(mini_batch, context)
+
     function = functions["function"]
     is_class = is_made and isinstance(function, type)
+    called = vars(function).get("__call__") if is_class else function
+    run: Any = run_async if is_async(called) else run_plain
     # The place of failures without a frame: `line_of` reads it as of a partial function.
-    vars(run)["func"] = vars(function).get("__call__") if is_class else function
+    vars(run)["func"] = called
+    if any(map(is_async, (called, functions.get("init"), functions.get("shutdown")))):
+        return caller.init_async, run, caller.shutdown_async
     return caller.init, run, caller.shutdown
 
 
@@ -85,20 +93,49 @@ class _Caller:
         if self._is_made:
             self._function = self._function()
 
-    def run(self, mini_batch: Any, context: Any) -> Any:
-        """Call the function for each item of a mini-batch, or once for all of them."""
-        __tracebackhide__ = True
+    async def init_async(self) -> None:
+        """Do as `init`, and await the user's ``init``."""
+        if "init" in self._functions:
+            await _awaited(self._functions["init"]())
+        if self._is_made:
+            self._function = self._function()
+
+    def _function_for(self, context: Any) -> Any:
+        """Return the function of one argument to call in a mini-batch."""
         function = self._function
         if self._context_name:
             function = partial(function, **{self._context_name: context})
+        return _with_keywords(function) if self._call == KEYWORDS else function
+
+    def _of_batch(self, result: Any, items: int) -> Any:
+        function = self._functions["function"]
+        return _batch_result(result, items, function, keeps_objects=self._keeps_objects)
+
+    async def run_async(self, mini_batch: Any, context: Any) -> Any:
+        """Do as `run`, and await the function."""
+        __tracebackhide__ = True
+        from .calls.by_item import collected
+
+        function = self._function_for(context)
         if self._call == BATCH:
-            result = function(mini_batch)
-            items = len(mini_batch)
-            return _batch_result(
-                result, items, self._functions["function"], keeps_objects=self._keeps_objects
-            )
-        if self._call == KEYWORDS:
-            function = _with_keywords(function)
+            return self._of_batch(await collected(function(mini_batch)), len(mini_batch))
+        items = list(single_items(mini_batch))
+        results = []
+        for item in items:
+            try:
+                results.append(await collected(function(item)))
+            except Exception as error:
+                if len(items) == 1 or not context.answers_items:
+                    raise
+                results.append(error)
+        return results
+
+    def run(self, mini_batch: Any, context: Any) -> Any:
+        """Call the function for each item of a mini-batch, or once for all of them."""
+        __tracebackhide__ = True
+        function = self._function_for(context)
+        if self._call == BATCH:
+            return self._of_batch(function(mini_batch), len(mini_batch))
         begin = context._begin_item  # noqa: SLF001 - not for scripts
         results = []
         for position, item in enumerate(single_items(mini_batch)):
@@ -119,13 +156,26 @@ class _Caller:
 
     def shutdown(self) -> None:
         """Call the user's ``shutdown``, and that of the object or its ``close``."""
+        for end in self._ends():
+            end()
+
+    async def shutdown_async(self) -> None:
+        """Do as `shutdown`, and await what is async."""
+        for end in self._ends():
+            await _awaited(end())
+
+    def _ends(self) -> Iterator[Any]:
         if "shutdown" in self._functions:
-            self._functions["shutdown"]()
+            yield self._functions["shutdown"]
         if self._is_made:
-            made = self._function
-            end = getattr(made, "shutdown", None) or getattr(made, "close", None)
-            if end is not None:
-                end()
+            names = ("shutdown", "aclose", "close")
+            methods = (getattr(self._function, name, None) for name in names)
+            yield from [method for method in methods if method is not None][:1]
+
+
+async def _awaited(result: Any) -> None:
+    if hasattr(type(result), "__await__"):
+        await result
 
 
 def name_of(function: Any) -> str:

@@ -3,7 +3,9 @@
 Every message is one JSON array on a line of its own. Commands, to the worker::
 
     ["start", {...}]                                    once; the keys are in ``START_KEYS``
-    ["run", [[mini_batch, attempt, plan_line], ...]]    a bundle, run in order
+    ["run", [[mini_batch, attempt, plan_line], ...]]    a bundle, run in order; a call that has to wait
+                                                        is followed by its earliest start and the
+                                                        seconds between two starts
     ["stop"]                                            finish the assigned mini-batches, then end
 
 Replies, to the node::
@@ -12,6 +14,9 @@ Replies, to the node::
     ["init_failed", {failure}]
     ["done", elapsed_us, payload_bytes, [[mini_batch, attempt, items, rows, duration_us,
              length, crc], ...]]                        followed by ``payload_bytes`` bytes of rows
+    ["spent", [[mini_batch, attempt, tokens, nano_usd], ...]]
+                                                        what calls have spent since the last one
+    ["warning", text]                                   such as a call that blocks the others
     ["stopped"]                                         after shutdown(); with its {failure}, if
                                                         it failed
     ["failed", mini_batch, attempt, items, duration_us, {failure}]
@@ -25,7 +30,8 @@ paths. One of tables is ``["t", input, [paths], [sizes], [mtimes], [[start, end]
 rows, {extra}]``: ``run`` receives the rows of these ranges as a DataFrame. With ``items`` in ``extra``
 an attempt runs only these items, and is answered by "answered" or "failed"; with ``isolates`` too, the
 worker runs them in parts, to find those that fail alone. A failure is an object with ``kind, error,
-message, group, traceback, bases``; with ``retry_after_s`` if the script asks for a delay; with ``alike``,
+message, group, traceback, bases``; with ``retry_after_s`` if the script or a server asks for a delay; with
+``is_throttled`` if a server asks for fewer calls; with ``alike``,
 a number, if so many items failed alone at the same line, and none succeeded, that the others were not run;
 with ``suspect``, the position of the item that probably made it fail, which is then also in ``extra``.
 Positions of items count in the whole mini-batch; ``ranges`` are ``[first, count]``, with one message each.
@@ -55,6 +61,7 @@ START_KEYS = (
     "log_dir",
     "agent_name",
     "uses",
+    "calls",
 )
 
 FLUSH_AFTER_S = 0.015
@@ -80,7 +87,7 @@ class LineReader:
     """Reads whole lines from a blocking descriptor."""
 
     def __init__(self, fd: int) -> None:
-        self._fd = fd
+        self.fd = fd
         self._buffer = b""
 
     def read(self) -> bytes:
@@ -90,7 +97,15 @@ class LineReader:
             if newline:
                 self._buffer = rest
                 return line
-            chunk = os.read(self._fd, _READ_BYTES)
+            chunk = os.read(self.fd, _READ_BYTES)
             if not chunk:
                 return b""
             self._buffer += chunk
+
+    def read_ready(self) -> list[bytes]:
+        """Return the lines that a ready descriptor has completed; b"" is the end of the stream."""
+        chunk = os.read(self.fd, _READ_BYTES)
+        if not chunk:
+            return [b""]
+        *lines, self._buffer = (self._buffer + chunk).split(b"\n")
+        return lines

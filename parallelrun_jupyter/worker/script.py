@@ -6,12 +6,13 @@ import importlib.util
 import os
 import sys
 
-from .failures import BadResult
-from .output.results import is_coroutine
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import in a worker
     from typing import Any
+
+
+_ASYNC = 0x80 | 0x200
+"""The flags of the code of a coroutine and of an asynchronous generator; inspect is slow to import."""
 
 
 class EntryScript:
@@ -39,27 +40,32 @@ class EntryScript:
         if not callable(self.run):
             raise AttributeError("the entry script has no function run(mini_batch)")
 
-    def init(self) -> None:
-        """Call the script's ``init()`` if it exists."""
-        call_plainly(self._module, "init")
+    @property
+    def functions(self) -> list[Any]:
+        """The script's functions, as far as they exist."""
+        others = [getattr(self._module, name, None) for name in ("init", "shutdown")]
+        return [self.run, *(function for function in others if function is not None)]
 
-    def shutdown(self) -> None:
-        """Call the script's ``shutdown()`` if it exists."""
-        call_plainly(self._module, "shutdown")
+    def init(self) -> Any:
+        """Call the script's ``init()`` if it exists; return what is to be awaited if it is async."""
+        return _call(self._module, "init")
+
+    def shutdown(self) -> Any:
+        """Call the script's ``shutdown()`` if it exists; return what is to be awaited if it is async."""
+        return _call(self._module, "shutdown")
 
 
-def call_plainly(module: Any, name: str) -> None:
-    """Call a function of a script without arguments, if it exists.
-
-    Raises
-    ------
-    BadResult
-        The function is async.
-    """
+def _call(module: Any, name: str) -> Any:
     function = getattr(module, name, None)
-    if function is not None and is_coroutine(function()):
-        raise BadResult(
-            "wrong_result",
-            "%s() is async, and is never awaited. Write a plain %s() that calls asyncio.run(...)"
-            % (name, name),
-        )
+    return None if function is None else function()
+
+
+def is_async(function: Any) -> bool:
+    """Return whether a call of a function is to be awaited, or yields its results asynchronously."""
+    while hasattr(function, "func"):  # a partial function, or the run() of a function
+        function = function.func
+    code = getattr(getattr(function, "__func__", function), "__code__", None)
+    if code is None and not isinstance(function, type):  # an object that can be called
+        method = vars(type(function)).get("__call__")
+        code = getattr(method, "__code__", None)
+    return code is not None and code.co_flags & _ASYNC != 0

@@ -17,11 +17,15 @@ if TYPE_CHECKING:  # typing is not worth its import in a worker
 
 STARTING, INIT, WAITING, LOADING, RUNNING, STOPPING = range(6)
 PHASES = ("starting", "init", "waiting", "loading", "running", "stopping")
-SIZE = 128
+SIZE = 256
 _ACTIVITY = struct.Struct("=QqqdQ")  # sequence, phase, mini-batch, since, sequence again
 _PROGRESS = struct.Struct("=QQqqqqdQ")  # sequence, that of the activity, progress, sequence
+_CALLS = struct.Struct("=QQqdQ")  # sequence, calls in flight, the oldest, its start, sequence
+_BEAT = struct.Struct("=QqdQ")  # sequence, the call whose code runs, time of the beat, sequence
 _SEQUENCE = struct.Struct("=Q")
 _PROGRESS_AT = 64
+_CALLS_AT = 128
+_BEAT_AT = 192
 _PROGRESS_OF = _PROGRESS_AT + _SEQUENCE.size
 _TRIES = 50
 
@@ -32,9 +36,9 @@ NONE = -1
 class StatusPage:
     """One worker's page, over an inherited descriptor of ``SIZE`` bytes.
 
-    It has two records. That of the activity is written for each mini-batch. That of the progress
+    It has four records. That of the activity is written for each mini-batch. That of the progress
     within a call of ``run()`` names the activity by its sequence number, so that it ends with the call
-    and nothing need clear it.
+    and nothing need clear it. Two more are of workers with several calls in flight.
 
     Attributes
     ----------
@@ -48,6 +52,8 @@ class StatusPage:
         self._next = itertools.count(1).__next__  # threads of the script may write at once
         self._last: Any = (0, STARTING, -1, 0.0, 0)
         self._last_progress: Any = (0, 0)
+        self._last_calls: Any = (0, 0, NONE, 0.0, 0)
+        self._last_beat: Any = (0, NONE, 0.0, 0)
 
     def write(self, phase: int, mini_batch: int, since: float) -> None:
         """Publish the phase, the mini-batch (-1 for none) and their start."""
@@ -68,6 +74,28 @@ class StatusPage:
         """
         number = self._next()
         _PROGRESS.pack_into(self._map, _PROGRESS_AT, number, activity, *progress, number)
+
+    def write_calls(self, in_flight: int, oldest: int, since: float) -> None:
+        """Publish the number of calls in flight, and the mini-batch and start of the oldest one."""
+        number = self._next()
+        _CALLS.pack_into(self._map, _CALLS_AT, number, in_flight, oldest, since, number)
+
+    def write_beat(self, current: int, now: float) -> None:
+        """Publish that the event loop runs, and the mini-batch whose code it runs now; -1 for none."""
+        number = self._next()
+        _BEAT.pack_into(self._map, _BEAT_AT, number, current, now, number)
+
+    def read_calls(self) -> tuple[int, int, float]:
+        """Return (in_flight, oldest, since) of a worker that makes several calls at once."""
+        self._last_calls = self._read(_CALLS, _CALLS_AT) or self._last_calls
+        _, in_flight, oldest, since, _ = self._last_calls
+        return in_flight, oldest, since
+
+    def read_beat(self) -> tuple[int, float]:
+        """Return (current, time) as `write_beat` has published them last; the time is 0 without a loop."""
+        self._last_beat = self._read(_BEAT, _BEAT_AT) or self._last_beat
+        _, current, at, _ = self._last_beat
+        return current, at
 
     def read(self) -> tuple[int, int, float]:
         """Return (phase, mini_batch, since_s) as last published.

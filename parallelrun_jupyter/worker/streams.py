@@ -6,6 +6,7 @@ that ends in `OPEN_END` is a state of a moving progress bar; a later line replac
 
 from __future__ import annotations
 
+import contextvars
 import fcntl
 import io
 import os
@@ -34,16 +35,32 @@ _READ_PATIENCE_S = 2.0
 _NO_TIME_S = 0.00005
 
 
+current_tag = contextvars.ContextVar("current_tag", default=b"#-")  # type: contextvars.ContextVar[bytes]
+"""The tag of the call whose code runs, in a worker with several calls in flight."""
+
+
+def tag_of(mini_batch: int) -> bytes:
+    """Return the tag of lines of a mini-batch; -1 for none."""
+    return b"#%d" % mini_batch if mini_batch >= 0 else b"#-"
+
+
 class WorkerLog:
     """Appends whole tagged lines to the worker's log file."""
 
     def __init__(self, path: str) -> None:
         self.fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        self.tag = b"#-"
+        self._tag = b"#-"
+        #: whether each call has its own tag, as several are in flight
+        self.is_divided = False
+
+    @property
+    def tag(self) -> bytes:
+        """The tag of the following lines."""
+        return current_tag.get() if self.is_divided else self._tag
 
     def set_mini_batch(self, mini_batch: int) -> None:
         """Set the mini-batch of the following lines; -1 for none."""
-        self.tag = b"#%d" % mini_batch if mini_batch >= 0 else b"#-"
+        self._tag = tag_of(mini_batch)
 
     def write_lines(self, level: bytes, text: bytes, end: bytes = b"") -> None:
         """Append the lines of ``text``; its last line end may be missing."""
@@ -224,6 +241,8 @@ class _Tagger(io.RawIOBase):
         self._level = level
         self._fd = fd
         self._lines = ShownLines()
+        #: the unfinished lines of each call, by its tag, if several are in flight
+        self._divided: dict[bytes, ShownLines] = {}
 
     def writable(self) -> bool:
         return True
@@ -232,7 +251,13 @@ class _Tagger(io.RawIOBase):
         return self._fd  # for subprocess.run(..., stdout=sys.stdout): the node's pipe
 
     def write(self, data: Any) -> int:
-        lines, states = self._lines.feed(bytes(data))
+        shown = self._lines
+        if self._log.is_divided:
+            tag = self._log.tag
+            if tag not in self._divided:
+                self._divided[tag] = ShownLines()
+            shown = self._divided[tag]
+        lines, states = shown.feed(bytes(data))
         if lines is not None:
             self._log.write_lines(self._level, lines)
         if states is not None:
@@ -241,7 +266,10 @@ class _Tagger(io.RawIOBase):
 
     def end_line(self) -> None:
         """Log the unfinished text at the end of a mini-batch."""
-        text = self._lines.end()
+        shown = self._lines
+        if self._log.is_divided:
+            shown = self._divided.pop(self._log.tag, shown)
+        text = shown.end()
         if text is not None:
             self._log.write_lines(self._level, text)
 
@@ -260,7 +288,7 @@ class UserStreams:
         self._err = _Tagger(log, b"STDERR", 2)
         sys.stdout = self._stream(self._out)
         sys.stderr = self._stream(self._err)
-        self._streams = (sys.stdout, sys.stderr)
+        self._streams: Any = (sys.stdout, sys.stderr)
         self._pipes = [1, 2]
         if "logging" in sys.modules:  # imported by the fork server
             self._listen(sys.modules["logging"])
@@ -272,6 +300,18 @@ class UserStreams:
         return io.TextIOWrapper(
             io.BufferedWriter(raw), encoding="utf-8", errors="backslashreplace", line_buffering=True
         )
+
+    def divide_by_call(self) -> None:
+        """Keep the lines of calls apart that are in flight at the same time."""
+        self._log.is_divided = True
+        # Without a buffer, in which parts of lines of several calls would mix.
+        for buffered in self._streams:
+            buffered.detach().detach()  # else it closes its raw end
+        sys.stdout, sys.stderr = self._streams = tuple(
+            io.TextIOWrapper(raw, "utf-8", "backslashreplace", write_through=True)
+            for raw in (self._out, self._err)
+        )
+        self._pipes = []
 
     def end_mini_batch(self, took_s: float = 1.0) -> None:
         """Write the unfinished lines of a mini-batch, which took ``took_s`` seconds.

@@ -59,6 +59,8 @@ class Feeder:
     def __init__(self, workers: Sequence[WorkerProcess]) -> None:
         self._workers = workers
         self._backlog: deque[tuple[int, Assignment]] = deque()
+        #: calls that were in flight when their worker died of one of them
+        self._suspects: deque[tuple[int, Assignment]] = deque()
         self._offered = -1
         self.is_paused = False
         #: recent mean of the seconds that a mini-batch takes
@@ -69,7 +71,7 @@ class Feeder:
     @property
     def is_empty(self) -> bool:
         """Whether the backlog is empty."""
-        return not self._backlog
+        return not (self._backlog or self._suspects)
 
     def add(self, mini_batches: Iterable[tuple[int, Assignment]]) -> None:
         """Append mini-batches to the backlog, and feed the workers."""
@@ -80,23 +82,35 @@ class Feeder:
         """Return the mini-batches of a lost worker to the front of the backlog."""
         self._backlog.extendleft(reversed(list(mini_batches)))
 
+    def suspect(self, mini_batches: Iterable[tuple[int, Assignment]]) -> None:
+        """Return mini-batches to the front, of which one has ended its worker: each runs alone."""
+        self._suspects.extend(mini_batches)
+
     def clear(self) -> list[tuple[int, Assignment]]:
         """Empty the backlog and return it."""
-        backlog = list(self._backlog)
+        backlog = [*self._suspects, *self._backlog]
+        self._suspects.clear()
         self._backlog.clear()
         return backlog
 
     def feed_all(self) -> None:
         """Feed all workers."""
         for worker in self._ready_workers():
-            if not self._backlog:
+            if self.is_empty:
                 return
             self.feed(worker)
 
     def feed(self, worker: WorkerProcess) -> None:
         """Fill a worker up if it holds at most half of its prefetch depth."""
         held = len(worker.assigned)
-        if not self._backlog or worker.kill_reason or held > worker.prefetch // 2:
+        if worker.kill_reason:
+            return
+        if self._suspects:  # alone, so that the worker's next end tells which of them was its cause
+            if not held:
+                worker.assign([self._suspects.popleft()])
+            return
+        enough = worker.prefetch // 2 if worker.concurrency == 1 else worker.prefetch - 1
+        if not self._backlog or held > enough:
             return
         # Near the end each worker gets an equal share, so that all finish together.
         share = ceil(len(self._backlog) / max(1, len(self._ready_workers())))
@@ -118,7 +132,8 @@ class Feeder:
         """
         run_s = max(mean_s, longest_s / 2, 1e-6)
         self.mean_run_s += (run_s - self.mean_run_s) * (_SMOOTHING if self.mean_run_s else 1)
-        worker.prefetch = prefetch_depth(worker.prefetch, run_s, count)
+        if worker.concurrency == 1:
+            worker.prefetch = prefetch_depth(worker.prefetch, run_s, count)
         self.feed(worker)
 
     def new_capacity(self, staged_ahead: int) -> int | None:
@@ -131,7 +146,9 @@ class Feeder:
         """
         workers = self._ready_workers()
         # Twice the depth of the workers: one share is in their pipes, and one refills them.
-        capacity = sum(w.prefetch if w.prefetch == 1 else 2 * w.prefetch for w in workers)
+        capacity = sum(
+            w.prefetch if w.prefetch == 1 or w.concurrency > 1 else 2 * w.prefetch for w in workers
+        )
         capacity += staged_ahead
         capacity += latency_allowance(len(workers), self.mean_run_s, self.latency_s)
         capacity = 0 if self.is_paused else capacity

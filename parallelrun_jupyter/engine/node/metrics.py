@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from ...runs.journal.call_events import WorkerCalls
 from ...runs.journal.events import WorkerProgress, WorkerSample
 from ...worker.status_page import PHASES
 from .worker_process import WorkerProcess
@@ -49,6 +50,7 @@ class Sampler:
         self._meter = ResourceMeter(gpus)
         #: the last activity and progress of each worker
         self._last: dict[_Activity, _Progress] = {}
+        self._last_calls: dict[str, tuple[int, int]] = {}
 
     def changes(self, workers: Sequence[WorkerProcess]) -> tuple[Samples, Progresses]:
         """Return a sample of each worker whose phase, mini-batch or usage has changed, and new progress."""
@@ -64,6 +66,16 @@ class Sampler:
             (sample[0], *progress)
             for sample, progress in samples.items()
             if progress is not None and progress != last.get(sample)
+        )
+
+    def calls(self, workers: Sequence[WorkerProcess]) -> tuple[WorkerCalls, ...]:
+        """Return the calls in flight, and those that wait in the worker, of workers where they have changed."""
+        last, self._last_calls = self._last_calls, {}
+        for worker in workers:
+            in_flight = worker.page.read_calls()[0]
+            self._last_calls[worker.name] = in_flight, max(0, len(worker.assigned) - in_flight)
+        return tuple(
+            (name, *calls) for name, calls in self._last_calls.items() if calls != last.get(name)
         )
 
     def _sample(self, worker: WorkerProcess) -> tuple[_Activity, _Progress]:

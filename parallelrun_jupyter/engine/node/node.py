@@ -116,13 +116,34 @@ class Node:
 
     # Commands
 
-    def assign(self, first: int, attempt: int, lines: list[bytes]) -> None:
-        """Accept mini-batches from ``first`` on, by their plan lines."""
+    def assign(
+        self,
+        first: int,
+        attempt: int,
+        lines: list[bytes],
+        *,
+        after_ms: float = 0.0,
+        every_ms: float = 0.0,
+    ) -> None:
+        """Accept mini-batches from ``first`` on, by their plan lines.
+
+        Parameters
+        ----------
+        first, attempt, lines
+            The mini-batches, and the number of their attempt.
+        after_ms, every_ms
+            Milliseconds until the first of them may start, and between two of them; 0 for no limit.
+        """
         if self._is_stopping:
             return
         assignments = [
             (number, Assignment(attempt, line)) for number, line in enumerate(lines, first)
         ]
+        if every_ms:
+            starts_at = time.monotonic() + after_ms / 1000
+            for k, (_, assignment) in enumerate(assignments):
+                assignment.start_at = starts_at + k * every_ms / 1000
+                assignment.every_s = every_ms / 1000
         if self._stager is not None:
             stage = self._stager.stage
             assignments = [assignment for assignment in assignments if not stage(*assignment)]
@@ -241,9 +262,10 @@ class Node:
             return []
         self._sampled_at = now
         changed, progress = self._sampler.changes(self._workers)
-        if not changed and not progress:
+        calls = self._sampler.calls(self._workers) if self._spec.concurrency > 1 else ()
+        if not (changed or progress or calls):
             return []
-        return [signals.WorkersSampled(self.name, changed, progress)]
+        return [signals.WorkersSampled(self.name, changed, progress, calls)]
 
     # Replies of workers
 
@@ -275,6 +297,10 @@ class Node:
                 self._sampled_at = min(self._sampled_at, first_sample_at - _SAMPLE_S)
                 self.feeder.feed(worker)
                 return [signals.WorkerInitialized(self.name, worker.name, init_ms, run_line)]
+            case ["spent", spends]:
+                return [signals.CallsSpentReported(tuple(map(tuple, spends)))]
+            case ["warning", text]:
+                return [signals.Warned(text)]
             case ["stopped", *failures]:
                 worker.has_stopped = True
                 return [_shutdown_warning(worker, failure) for failure in failures]
@@ -377,13 +403,9 @@ class Node:
         emitted: list[Signal] = []
         for reply in worker.drain_pipes():
             emitted += self._handle_reply(worker, reply)
-        phase, mini_batch, since = worker.page.read()
-        progress = worker.page.read_progress()
-        is_blamed = phase in {LOADING, RUNNING}
-        if not is_blamed and worker.assigned and not (worker.has_reported or worker.kill_reason):
-            # It never reported anything: its first mini-batch fails, or this would repeat forever.
-            is_blamed, mini_batch = True, next(iter(worker.assigned))
-        blamed = worker.assigned.pop(mini_batch, None) if is_blamed else None
+        mini_batch = self._blamed_of(worker)
+        since, progress = worker.page.read()[2], worker.page.read_progress()
+        blamed = worker.assigned.pop(mini_batch, None)
         if blamed is not None:
             self._release(mini_batch)
         duration_us = int((time.monotonic() - since) * 1e6)
@@ -410,6 +432,34 @@ class Node:
             emitted += self._replace(worker, status, failure)
         self.feeder.feed_all()
         return emitted
+
+    def _blamed_of(self, worker: WorkerProcess) -> int:
+        """Return the mini-batch whose attempt has ended with its worker, or -1."""
+        phase, mini_batch, _ = worker.page.read()
+        if phase in {LOADING, RUNNING}:
+            is_alone = worker.concurrency == 1
+            return mini_batch if is_alone else self._blamed_call(worker, mini_batch)
+        if worker.assigned and not (worker.has_reported or worker.kill_reason):
+            # It never reported anything: its first mini-batch fails, or this would repeat forever.
+            return next(iter(worker.assigned))
+        return -1
+
+    def _blamed_call(self, worker: WorkerProcess, oldest: int) -> int:
+        """Return the call that has ended its worker, or -1 if it is not known: the others are suspects.
+
+        Calls in flight that are neither return to the backlog. A worker starts calls in the order in
+        which it gets them.
+        """
+        in_flight = list(worker.assigned)[: worker.page.read_calls()[0]]
+        current = worker.page.read_beat()[0]
+        is_late = worker.kill_reason.startswith("run() took longer")
+        blamed = oldest if is_late else current
+        if blamed not in worker.assigned and len(in_flight) == 1:
+            blamed = in_flight[0]
+        if blamed in worker.assigned or worker.kill_reason == STOPPED:
+            return blamed
+        self.feeder.suspect((k, worker.assigned.pop(k)) for k in in_flight)
+        return -1
 
     def _replace(self, worker: WorkerProcess, status: int, failure: Failure) -> list[Signal]:
         """Report the end of a worker, and start another one, unless that is delayed."""

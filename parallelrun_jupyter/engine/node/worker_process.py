@@ -28,6 +28,14 @@ _READ_BYTES = 1 << 16
 """What a pipe holds; the memory of a larger buffer is mapped for each message."""
 
 _DUMP_BYTES = 1 << 15
+_HELD_FOR_EACH_CALL = 2
+"""A worker with several calls in flight holds this many for each: one in flight, and the next one."""
+
+_CANCEL_PATIENCE_S = 5.0
+"""Seconds that a call may go on after its limit, when the worker has canceled it."""
+
+_LONGEST_BLOCK_S = 60.0
+"""Seconds for which one call may block the event loop, and so all others of its worker."""
 _TERM_PATIENCE_S = 0.5
 _STOP_PATIENCE_S = 10.0
 CAN_WATCH_PIDS = hasattr(os, "pidfd_open")
@@ -48,6 +56,11 @@ class WorkerSpec:
     gpus: Sequence[str] = ()
     fork_server: ForkServerClient | None = None
 
+    @property
+    def concurrency(self) -> int:
+        """Calls in flight at once in each worker."""
+        return int(self.start.get("calls", {}).get("concurrency", 1))
+
     def environ_of(self, slot: int) -> dict[str, str]:
         """Return the variables of the worker in a slot; slots beyond the number of GPUs get no GPU."""
         if not self.gpus:
@@ -62,6 +75,14 @@ class Assignment:
 
     attempt: int
     line: bytes
+    #: the earliest start by ``time.monotonic()``, and the seconds between two starts; 0 for now
+    start_at: float = 0.0
+    every_s: float = 0.0
+
+    def row(self, mini_batch: int) -> bytes:
+        """Return its row in the message "run"; the plan line is sent unchanged."""
+        pace = b",%.4f,%.6f" % (self.start_at, self.every_s) if self.start_at else b""
+        return b"[%d,%d,%b%b]" % (mini_batch, self.attempt, self.line, pace)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +138,8 @@ class WorkerProcess:
         self.assigned: dict[int, Assignment] = {}
         self.assigned_at = 0.0
         #: how many mini-batches it may hold
-        self.prefetch = 1
+        self.concurrency: int = spec.concurrency
+        self.prefetch = 1 if self.concurrency == 1 else _HELD_FOR_EACH_CALL * self.concurrency
         self.is_ready = False
         self.stop_requested_at = 0.0
         self.has_stopped = False
@@ -209,8 +231,8 @@ class WorkerProcess:
         self._outbox.send(protocol.encode(message))
 
     def assign(self, bundle: list[tuple[int, Assignment]]) -> None:
-        """Send mini-batches to run; their plan lines are sent unchanged."""
-        rows = b",".join(b"[%d,%d,%b]" % (k, task.attempt, task.line) for k, task in bundle)
+        """Send mini-batches to run."""
+        rows = b",".join(task.row(mini_batch) for mini_batch, task in bundle)
         self.assigned.update(bundle)
         self.assigned_at = time.monotonic()
         self._outbox.send(b'["run",[%b]]\n' % rows)
@@ -302,6 +324,8 @@ class WorkerProcess:
         if not self.is_ready:
             text = f"it was not ready after first_task_creation_timeout = {limits.init_s:g} s"
             return Timeout(self.started_at + limits.init_s, text)
+        if phase == RUNNING and self.concurrency > 1:
+            return self._timeout_of_calls(since, limits)
         if phase == RUNNING:
             text = f"run() took longer than run_invocation_timeout = {limits.run_s:g} s"
             progress = self.page.read_progress()
@@ -321,6 +345,20 @@ class WorkerProcess:
             text = f"it did not start a mini-batch within {limits.overhead_s:g} s"
             return Timeout(max(since, self.assigned_at) + limits.overhead_s, text)
         return Timeout(float("inf"))
+
+    def _timeout_of_calls(self, since: float, limits: NodeLimits) -> Timeout:
+        """Return the time at which to end a worker whose calls do not end by themselves.
+
+        The worker itself ends single calls at their limit.
+        """
+        text = f"run() took longer than run_invocation_timeout = {limits.run_s:g} s"
+        late = Timeout(since + limits.run_s + _CANCEL_PATIENCE_S, text)
+        beat = self.page.read_beat()[1]
+        if not beat:  # it has no event loop
+            return late
+        block_s = min(limits.run_s, _LONGEST_BLOCK_S)
+        text = f"a call blocked the event loop for {block_s:g} s, so that no other call went on"
+        return min(late, Timeout(beat + block_s, text))
 
     def terminate(self, timeout: Timeout) -> None:
         """Ask the worker to dump its stack and end; its next timeout is a short time later."""

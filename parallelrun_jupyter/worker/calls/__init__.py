@@ -1,0 +1,1 @@
+"""Several calls of ``run()`` in flight in one worker."""

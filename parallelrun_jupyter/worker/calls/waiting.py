@@ -1,0 +1,48 @@
+"""The calls that a worker holds and has not started, in order, each with its earliest start."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from ..attempt import Attempt
+from ..plan_line import PlanLine
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing is not worth its import in a worker
+    from typing import Any
+
+FOREVER = float("inf")
+
+
+class Waiting:
+    """Calls in the order in which they start: none before its time, and none too close to another.
+
+    Times are ``time.monotonic()`` in seconds.
+    """
+
+    def __init__(self) -> None:
+        self._calls: deque[Any] = deque()
+        self._last_start = -FOREVER
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def add(self, bundle: list[Any]) -> None:
+        """Add the calls of a message "run"."""
+        self._calls.extend(bundle)
+
+    def next_at(self) -> float:
+        """Return the time of the next start; infinity without a call."""
+        if not self._calls:
+            return FOREVER
+        pace = self._calls[0][3:]
+        if not pace:
+            return -FOREVER
+        start_at, every_s = pace
+        return float(max(start_at, self._last_start + every_s))
+
+    def take(self, now: float) -> Attempt:
+        """Return the next call, which starts now."""
+        mini_batch, number, row = self._calls.popleft()[:3]
+        self._last_start = now
+        return Attempt(mini_batch, number, PlanLine.of_row(row))

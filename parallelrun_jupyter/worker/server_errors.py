@@ -1,0 +1,101 @@
+"""Reads from exceptions of HTTP clients what a server asks for, without importing their packages.
+
+Known are httpx and openai (``response``), requests (``response``), aiohttp (``status``, ``headers``), urllib
+(``code``, ``headers``), azure-core (``status_code``, ``response``) and botocore (``response`` as a dict).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+
+from .error_types import links
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing is not worth its import in a worker
+    from typing import Any
+
+TOO_MANY, OVERLOADED = 429, 503
+"""Statuses by which a server asks for fewer calls."""
+
+_LONGEST_S = 24 * 3600.0
+
+
+def asked_by_server(error: BaseException) -> tuple[bool, float | None]:
+    """Return whether a server asks for fewer calls, and for which delay in seconds; None if it does not say.
+
+    The delay is that of the header ``Retry-After``, a number of seconds or a date, or of
+    ``retry-after-ms``.
+    """
+    for link in links(error, follow_context=True):
+        if isinstance(link, (SystemExit, KeyboardInterrupt)):
+            continue
+        try:
+            response = getattr(link, "response", None)
+            status = _status_of(link, response)
+            headers = _headers_of(link, response)
+        except Exception:  # noqa: S112 - a property of another package's exception
+            continue
+        if status is None:
+            continue
+        delay_s = _delay_of(headers)
+        if status in (TOO_MANY, OVERLOADED):
+            return True, delay_s
+        if delay_s is not None:
+            return False, delay_s
+    return False, None
+
+
+def _status_of(error: Any, response: Any) -> int | None:
+    values = [
+        getattr(error, "status_code", None),
+        getattr(response, "status_code", None),
+        getattr(error, "status", None),
+        getattr(error, "code", None),
+    ]
+    if isinstance(response, dict):
+        values.append(response.get("ResponseMetadata", {}).get("HTTPStatusCode"))
+    return next((value for value in values if type(value) is int and 100 <= value < 600), None)
+
+
+def _headers_of(error: Any, response: Any) -> Any:
+    if isinstance(response, dict):
+        return response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    headers = getattr(response, "headers", None)
+    return getattr(error, "headers", None) if headers is None else headers
+
+
+def _delay_of(headers: Any) -> float | None:
+    if not hasattr(headers, "get"):
+        return None
+    for name, unit_s in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        value = _header(headers, name)
+        if value is None:
+            continue
+        delay_s = _seconds(str(value).strip(), unit_s)
+        if delay_s is not None:
+            return min(max(0.0, delay_s), _LONGEST_S)
+    return None
+
+
+def _header(headers: Any, name: str) -> Any:
+    """Return a header; most clients ignore the case of names, but not all do."""
+    for form in (name, name.title()):
+        value = headers.get(form)
+        if value is not None:
+            return value
+    return None
+
+
+def _seconds(text: str, unit_s: float) -> float | None:
+    """Return the seconds until a time of a header: a number, or a date."""
+    try:
+        seconds = float(text) * unit_s
+    except ValueError:
+        pass
+    else:
+        return None if math.isnan(seconds) else seconds
+    from email.utils import mktime_tz, parsedate_tz
+
+    date = parsedate_tz(text)
+    return None if date is None else mktime_tz(date) - time.time()

@@ -321,7 +321,14 @@ class Driver:
                 action.ranges, isolates=action.isolates, suspect=action.suspect
             )
             lines = [line.encode()]
-        self._pool.assign(action.node, action.first, action.attempt, lines)
+        self._pool.assign(
+            action.node,
+            action.first,
+            action.attempt,
+            lines,
+            after_ms=action.after_ms,
+            every_ms=action.every_ms,
+        )
 
     def _publish(self) -> None:
         record = self._record

@@ -22,8 +22,21 @@ class Pool(Protocol):
     def nodes(self) -> tuple[str, ...]:
         """Names of the initial nodes; others connect by signal."""
 
-    def assign(self, node: str, first: int, attempt: int, lines: list[bytes]) -> None:
-        """Assign consecutive mini-batches from ``first`` on to a node, by their plan lines."""
+    def assign(
+        self,
+        node: str,
+        first: int,
+        attempt: int,
+        lines: list[bytes],
+        *,
+        after_ms: float = 0.0,
+        every_ms: float = 0.0,
+    ) -> None:
+        """Assign consecutive mini-batches from ``first`` on to a node, by their plan lines.
+
+        The first of them starts ``after_ms`` milliseconds from now at the earliest, and each other one
+        ``every_ms`` after the one before.
+        """
 
     def upload_part(self, node: str, first: int, pieces: Sequence[Piece]) -> None:
         """Upload from a node the part of the output that begins with mini-batch ``first``."""

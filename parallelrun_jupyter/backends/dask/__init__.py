@@ -99,9 +99,19 @@ class DaskPool:
 
     # The driver's thread
 
-    def assign(self, node: str, first: int, attempt: int, lines: list[bytes]) -> None:
+    def assign(
+        self,
+        node: str,
+        first: int,
+        attempt: int,
+        lines: list[bytes],
+        *,
+        after_ms: float = 0.0,
+        every_ms: float = 0.0,
+    ) -> None:
         """Assign mini-batches from ``first`` on to a node; they are sent by the next ``wait``."""
-        self._outbound.setdefault(node, []).append(("assign", first, attempt, lines))
+        command = ("assign", first, attempt, lines, after_ms, every_ms)
+        self._outbound.setdefault(node, []).append(command)
 
     def upload_part(self, node: str, first: int, pieces: Sequence[Piece]) -> None:
         """Upload a part of the output from a node; the command is sent by the next ``wait``."""

@@ -48,8 +48,8 @@ _SHORT_LINGER_S = 0.03
 _SNAPSHOT = "snapshot.tar"
 
 Command: TypeAlias = tuple[Any, ...]
-"""("assign", first, attempt, lines), ("put", first, pieces), ("stop", drain), ("pause",),
-("unpause",) or ("leave",)."""
+"""("assign", first, attempt, lines, after_ms, every_ms), ("put", first, pieces), ("stop", drain),
+("pause",), ("unpause",) or ("leave",)."""
 
 
 class NodeCrash(RuntimeError):
@@ -338,8 +338,9 @@ class _NodeThread:
 
     def _execute(self, pool: LocalPool, command: Command) -> None:
         match command:
-            case ("assign", first, attempt, lines):
-                pool.assign(self._name, first, attempt, lines)
+            case ("assign", first, attempt, lines, after_ms, every_ms):
+                times = {"after_ms": after_ms, "every_ms": every_ms}
+                pool.assign(self._name, first, attempt, lines, **times)
             case ("put", first, pieces):
                 pool.upload_part(self._name, first, pieces)
             case ("stop", drain):

@@ -160,6 +160,11 @@ class Assignments:
         return idle
 
     @property
+    def slots(self) -> int:
+        """Workers of all nodes."""
+        return sum(node.slots for node in self._nodes.values())
+
+    @property
     def all_stopped(self) -> bool:
         """Whether no node has a worker any more; true without nodes."""
         return all(node.stopped for node in self._nodes.values())

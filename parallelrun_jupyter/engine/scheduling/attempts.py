@@ -23,8 +23,9 @@ from .allocation import Allocation, Finished, Result, Span
 from .divisions import Division, Selection
 from .isolation import Isolation
 from .limits import Limits
-from .retries import delay_ms, is_too_large, isolates_in_worker, may_isolate, may_retry
+from .retries import is_too_large, isolates_in_worker, may_isolate, may_retry
 from .signals import Assign, AttemptErrored, Failure, ItemFailures, ItemsAnswered
+from .tries import Tries
 from .withheld import Withheld
 
 
@@ -75,12 +76,13 @@ class Attempts:
         self._taken: list[Result] = []
         self._isolation = Isolation(state)
         self.withheld = Withheld(state, allocation)
-        #: number of attempts before this driver, by mini-batch: a resume allows run_max_try more
-        self._earlier_tries: dict[int, int] = {}
+        self._tries = Tries(run_limits, state)
         self._has_warned_of_extra_rows = False
         self._has_warned_of_final_error = False
         #: time of the signal that is handled, in milliseconds since the run's creation
         self.now = 0
+        #: the time until which no call starts, since a server has refused one
+        self.pause_until_ms = 0.0
         #: the latest time until which a retry waits
         self.due_ms = 0
         #: the first line of the script's run(), as reported by workers
@@ -101,7 +103,7 @@ class Attempts:
         only
             The mini-batches that run, or None for all.
         """
-        self._earlier_tries = dict(self._state.tries)
+        self._tries.resume()
         self.withheld.resume(only)
         for mini_batch, answers in self._state.answers.items():
             if answers.succeeded and mini_batch in self._state.failed_in:
@@ -216,8 +218,9 @@ class Attempts:
             division = self._divide(signal)
         self._add_results(division, signal)
         again: list[ItemFailures] = []
+        is_free = self._tries.is_free(mini_batch, selection, signal.failures)
         for failures in signal.failures:
-            is_last = not self._may_try_again(selection, failures)
+            is_last = not (is_free or self._tries.may_try_again(selection, failures))
             self._add_failures(division, signal, failures, is_last=is_last)
             if not is_last:
                 again.append(failures)
@@ -234,9 +237,9 @@ class Attempts:
             division.mark_failed()
         if again:
             ranges = merged(pair for failures in again for pair in failures.ranges)
-            retry = Selection(ranges, selection.tries + 1)
-            asked_s = max(failures.failure.retry_after_s or 0 for failures in again)
-            self._delay(mini_batch, retry, asked_s)
+            retry = Selection(ranges, selection.tries + (not is_free))
+            longest = max(again, key=lambda failures: failures.failure.retry_after_s or 0)
+            self._delay(mini_batch, retry, longest.failure)
             division.waiting.append(retry)
         self._go_on(mini_batch, division)
 
@@ -247,13 +250,15 @@ class Attempts:
         if division is None and mini_batch in self._state.answers:
             division = self._divide_rest(signal)  # its node was lost
         selection = self._end(division, signal)
-        step = self._step_after(failure, division, selection)
+        whole = ItemFailures(selection.ranges, (), failure)
+        is_free = self._tries.is_free(mini_batch, selection, (whole,))
+        step = _Step.RETRY if is_free else self._step_after(failure, division, selection)
         self._warn_of_final_error(failure, selection)
         self._record_attempt(signal, division, selection, step)
         if step is _Step.RETRY:
-            selection.tries += 1
-            selection.isolates = False
-            self._delay(mini_batch, selection, failure.retry_after_s)
+            selection.tries += not is_free
+            selection.isolates = is_free and selection.isolates
+            self._delay(mini_batch, selection, failure)
         if division is not None or step in {_Step.HALVE, _Step.ISOLATE}:
             self._continue(signal, division or self._divide(signal), selection, step)
         elif step is _Step.RETRY:
@@ -267,15 +272,17 @@ class Attempts:
         """Let the items of a divided mini-batch take their step after a failed attempt."""
         mini_batch, failure = signal.mini_batch, signal.failure
         match step:
+            case _Step.RETRY if division.bisection:  # its search goes on with the same items
+                division.bisection.give_back()
             case _Step.RETRY:
                 division.waiting.append(selection)
             case _Step.HALVE:
                 division.halve(selection)
             case _Step.ISOLATE:
                 by_worker = isolates_in_worker(failure) and not selection.isolates
-                selection.is_last_try = not self._has_try_left(selection)
+                selection.is_last_try = not self._tries.has_left(selection)
                 selection.tries += 1
-                selection.due_ms = self._due(0, mini_batch, failure.retry_after_s)
+                selection.due_ms = self._due(0, mini_batch, failure)
                 division.isolate(selection, failure, by_worker=by_worker)
                 if not self._isolation.enter(mini_batch, division.group):
                     return  # until it is known whether the fault hits all items
@@ -288,7 +295,8 @@ class Attempts:
     def _end(self, division: Division | None, signal: AttemptErrored | ItemsAnswered) -> Selection:
         """Return the items of an attempt that has ended."""
         if division is None:
-            return Selection(((0, signal.items),), self._tries_before(signal))
+            tries = self._tries.before(signal.mini_batch, signal.attempt)
+            return Selection(((0, signal.items),), tries)
         selection, division.running = division.running, None
         assert selection is not None, signal
         return selection
@@ -303,14 +311,10 @@ class Attempts:
         """Return the new division of a mini-batch whose unanswered items have run."""
         answers = self._state.answers[signal.mini_batch]
         division = Division(answers.of, signal.attempt, node=signal.node)
-        division.running = Selection(answers.left, self._tries_before(signal))
+        tries = self._tries.before(signal.mini_batch, signal.attempt)
+        division.running = Selection(answers.left, tries)
         self._divisions[signal.mini_batch] = division
         return division
-
-    def _tries_before(self, signal: AttemptErrored | ItemsAnswered) -> int:
-        """Return how often a mini-batch has run under this driver before an attempt."""
-        earlier = self._earlier_tries.get(signal.mini_batch, 0)
-        return max(0, signal.attempt - earlier - 1)
 
     def _step_after(
         self, failure: Failure, division: Division | None, selection: Selection
@@ -327,21 +331,11 @@ class Attempts:
             and may_isolate(failure, self._limits)
             and not self._isolation.hits_all(group)
         )
-        if self._may_try_again(selection, ItemFailures(selection.ranges, (), failure)):
+        if self._tries.may_try_again(selection, ItemFailures(selection.ranges, (), failure)):
             # Where a fault is known to be one of single items, the tries are theirs.
             is_of_items = isolates_in_worker(failure) and self._isolation.hits_some(failure.group)
             return _Step.ISOLATE if may_help and is_of_items else _Step.RETRY
         return _Step.ISOLATE if may_help else _Step.GIVE_UP
-
-    def _has_try_left(self, selection: Selection) -> bool:
-        return not selection.is_last_try and selection.tries + 1 < self._limits.run_max_try
-
-    def _may_try_again(self, selection: Selection, failures: ItemFailures) -> bool:
-        """Return whether items of an attempt are tried again."""
-        is_whole = count_of(failures.ranges) == selection.count
-        may_run_alone = is_whole or self._limits.divides
-        is_retried = may_run_alone and may_retry(failures.failure, self._limits)
-        return is_retried and self._has_try_left(selection)
 
     def _record_attempt(
         self,
@@ -430,7 +424,7 @@ class Attempts:
     def _warn_of_final_error(self, failure: Failure, selection: Selection) -> None:
         """Warn of the first error that only ``retry_on`` makes final: a name in it may be misspelled."""
         is_final = not may_retry(failure, replace(self._limits, no_retry_on=frozenset()))
-        if is_final and self._has_try_left(selection) and not self._has_warned_of_final_error:
+        if is_final and self._tries.has_left(selection) and not self._has_warned_of_final_error:
             self._has_warned_of_final_error = True
             text = limits.final_error_warning(failure.error, self._limits.retry_on)
             self._record(WarningRaised(self.now, text))
@@ -445,15 +439,16 @@ class Attempts:
 
     # What follows
 
-    def _due(self, tries: int, mini_batch: int, asked_s: float | None) -> int:
+    def _due(self, tries: int, mini_batch: int, failure: Failure) -> int:
         """Return the time of the next try; 0 for no delay."""
-        delay = delay_ms(self._limits, tries, mini_batch, asked_s)
+        pause = int(self.pause_until_ms) - self.now
+        delay = self._tries.delay_ms(tries, mini_batch, failure, pause)
         due = self.now + delay if delay else 0
         self.due_ms = max(self.due_ms, due)
         return due
 
-    def _delay(self, mini_batch: int, selection: Selection, asked_s: float | None) -> None:
-        selection.due_ms = self._due(selection.tries, mini_batch, asked_s)
+    def _delay(self, mini_batch: int, selection: Selection, failure: Failure) -> None:
+        selection.due_ms = self._due(selection.tries, mini_batch, failure)
 
     def _go_on(self, mini_batch: int, division: Division) -> None:
         """Run the next selection of a mini-batch, or finish it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ...formatting import plural
 from ...runs.journal.events import (
@@ -14,7 +14,7 @@ from ...runs.journal.events import (
 )
 from ...runs.journal.failure_groups import FailureGroup, costliest_first
 from ...runs.journal.state import RunState
-from ...runs.run_record import RunRecord
+from ...runs.run_record import RunCalls, RunRecord
 from ...worker.failures import SHORT_RESULT, short_result
 from ...worker.item_ranges import count_of
 from .signals import AttemptErrored, Failure, ItemFailures, ItemsAnswered
@@ -68,6 +68,7 @@ class Limits:
     retry_delay_s: float = 0.0
     retry_on: frozenset[str] = frozenset()
     no_retry_on: frozenset[str] = frozenset()
+    calls: RunCalls = field(default_factory=RunCalls)
 
     @classmethod
     def of(cls, record: RunRecord) -> Limits:
@@ -85,6 +86,7 @@ class Limits:
             retry_delay_s=record.limits.retry_delay,
             retry_on=frozenset(record.limits.retry_on),
             no_retry_on=frozenset(record.limits.no_retry_on),
+            calls=record.calls,
         )
 
 
@@ -193,7 +195,7 @@ def attempt_failed_event(
         signal.duration_us,
         signal.items,
         is_last,
-        failure.kind,
+        kind_of(failure),
         failure.error,
         failure.message,
         failure.group,
@@ -201,6 +203,11 @@ def attempt_failed_event(
         ranges,
         of,
     )
+
+
+def kind_of(failure: Failure) -> str:
+    """Return the kind of a failure, as the journal names it."""
+    return "throttled" if failure.is_throttled else failure.kind
 
 
 def _kept_traceback(failure: Failure, group: FailureGroup | None) -> str:
@@ -226,7 +233,7 @@ def items_failed_event(
         signal.worker,
         now_ms,
         count_of(failures.ranges),
-        failure.kind,
+        kind_of(failure),
         failure.error,
         failure.message,
         failure.group,

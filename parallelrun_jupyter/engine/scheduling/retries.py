@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import zlib
 
-from .limits import Limits
+from .call_window import FIRST_PAUSE_MS, LONGEST_PAUSE_MS
+from .limits import Limits, kind_of
 from .signals import Failure
 
 LONGEST_DELAY_MS = 60_000
@@ -16,25 +17,25 @@ _JITTER = 0.25
 _ENDS_WORKER = {"timeout", "worker_lost", "out_of_memory"}
 """Kinds of failures of which a worker may not survive many."""
 
-_NOT_DIVIDED = {"node_lost", "load_timeout"}
+_NOT_DIVIDED = {"node_lost", "load_timeout", "throttled"}
 """Kinds of failures that say little about the items of a mini-batch."""
 
 
 def may_retry(failure: Failure, limits: Limits) -> bool:
     """Return whether a failure is tried again, by ``retry_on`` and ``no_retry_on``.
 
-    A script that asks for a delay asks for a retry.
+    A script that asks for a delay asks for a retry, and so does a server that asks for fewer calls.
     """
     names = {failure.error, *failure.bases}
     if not names.isdisjoint(limits.no_retry_on):
         return False
-    is_asked = failure.retry_after_s is not None
+    is_asked = failure.retry_after_s is not None or failure.is_throttled
     return is_asked or not limits.retry_on or not names.isdisjoint(limits.retry_on)
 
 
 def may_isolate(failure: Failure, limits: Limits) -> bool:
     """Return whether a mini-batch that failed in its last try is divided to isolate its items."""
-    return limits.divides and failure.kind not in _NOT_DIVIDED
+    return limits.divides and kind_of(failure) not in _NOT_DIVIDED
 
 
 def isolates_in_worker(failure: Failure) -> bool:
@@ -45,6 +46,21 @@ def isolates_in_worker(failure: Failure) -> bool:
 def is_too_large(failure: Failure, limits: Limits) -> bool:
     """Return whether a mini-batch is divided because it does not fit into memory."""
     return limits.divides and failure.kind == "out_of_memory"
+
+
+def refused_delay_ms(refused: int, asked_s: float | None) -> int:
+    """Return the delay after a server has refused a call.
+
+    Parameters
+    ----------
+    refused
+        How often it has refused the call so far.
+    asked_s
+        The seconds for which the server asks; None: half a second, doubled for each refusal.
+    """
+    if asked_s is not None:
+        return int(asked_s * 1000)
+    return int(min(FIRST_PAUSE_MS * 2.0 ** min(max(0, refused - 1), 30), LONGEST_PAUSE_MS))
 
 
 def delay_ms(limits: Limits, tries: int, mini_batch: int, asked_s: float | None) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from ...formatting import plural
@@ -14,8 +14,12 @@ from . import limits, signals
 from .allocation import Allocation
 from .assignments import Assignments
 from .attempts import Attempts
+from .call_limits import CallLimits
 from .limits import Limits
+from .parts import Parts
 from .signals import Action, Record, Refuse, Signal
+from .tries import first_refused
+from .worker_events import worker_event
 
 _ALL_DONE = "it is Completed without failures, so nothing is left to run"
 
@@ -67,7 +71,12 @@ class Scheduler:
         self._assignments = Assignments(nodes)
         self._allocation = allocate(self.state)
         self._attempts = Attempts(limits, self.state, self._allocation, items_of, self._record)
+        self._parts = Parts(self._allocation, self._record)
         self._short_results = short_results
+        #: the limits of calls that wait for a server, if there are any
+        self._calls = (
+            CallLimits(limits.calls, self.state.calls) if limits.calls.is_limited else None
+        )
         #: whether the planner has confirmed the plan: a resume checks the inputs first
         self._plan_is_checked = True
         #: the state and reason in which the run ends once the nodes have stopped
@@ -78,9 +87,6 @@ class Scheduler:
         self._publishes_late = False
         #: whether nodes upload the rest of their rows before they stop
         self._is_draining = False
-        #: when the last lost node has shut itself down
-        self._lost_nodes_end_ms = 0
-        self._has_warned_of_lost_nodes = False
         self._now = self._started_ms = self._last_progress_ms = 0
         self._actions: list[Action] = []
         self._driver = (0, "", "")
@@ -102,7 +108,7 @@ class Scheduler:
         self._now = self._started_ms = now_ms
         self._driver = (pid, host, script)
         if self.state.drivers and self.state.state not in events.FINAL_STATES:
-            self._lost_nodes_end_ms = now_ms + limits.LOST_NODE_GRACE_MS  # of the dead driver
+            self._parts.node_lost(now_ms)  # those of the dead driver
         if self.state.is_final:
             self._deferred = []
             # Another resume may have completed the run since this one was requested.
@@ -122,6 +128,8 @@ class Scheduler:
         is_resume = self.state.drivers > 0
         self._plan_is_checked = not is_resume
         self._record(events.RunStarted(self._now, events.SCHEMA, pid, host))
+        if self._calls is not None:
+            self._record(self._calls.event(self._now))
         if is_resume:
             self._resume(script)
         return self._pop_actions()
@@ -177,6 +185,7 @@ class Scheduler:
                 self._items_answered(signal)
             case signals.AttemptErrored(node, _, mini_batch, attempt):
                 if self._assignments.claim(mini_batch, attempt, node):
+                    self._end_call(mini_batch, signal.failure)
                     self._attempts.fail(signal)
             case signals.PartUploaded() | signals.PartUploadFailed():
                 self._part_changed(signal)
@@ -194,6 +203,8 @@ class Scheduler:
                 self._attempts.copied(results, is_end=is_end)
             case signals.CallsSpentReported(spends):
                 self._record(CallsSpent(self._now, spends))
+                if self._calls is not None:
+                    self._calls.spend(spends)
             case signals.TimePassed():
                 self._check_time()
             case signals.CancelAsked(drain):
@@ -263,19 +274,22 @@ class Scheduler:
         returned, charged = self._assignments.remove(name, running)
         self._record(events.NodeLost(self._now, name, reason))
         if not node.stopped:
-            self._lost_nodes_end_ms = self._now + limits.LOST_NODE_GRACE_MS
+            self._parts.node_lost(self._now)
         self._requeue(returned)
         self._attempts.node_lost(name)
         self._allocation.node_lost(name)
         failure = limits.node_lost_failure(reason)
         for mini_batch, attempt in charged:
             items = self._items_of(mini_batch)
+            self._end_call(mini_batch, failure)
             self._attempts.fail(
                 signals.AttemptErrored(name, name, mini_batch, attempt, items, 0, failure)
             )
 
     def _requeue(self, mini_batches: list[int]) -> None:
         """Run mini-batches again whose attempts a node has not made."""
+        if self._calls is not None:
+            self._calls.give_back(mini_batches)
         self._attempts.give_back(mini_batches)
         self._allocation.requeue(mini_batches)
 
@@ -285,24 +299,12 @@ class Scheduler:
         node = self._assignments.get(signal.node)
         if node is None:
             return  # a late signal of a lost node
+        self._record(worker_event(signal, node, self._now))
         match signal:
-            case signals.WorkerSpawned(name, worker, pid):
-                self._record(events.WorkerStarted(self._now, worker, name, pid))
-            case signals.WorkerInitialized(_, worker, init_ms, run_line):
-                self._attempts.run_line = run_line
-                node.was_ready, node.failed_starts = True, 0
-                self._record(events.WorkerReady(self._now, worker, init_ms))
-            case signals.WorkerEnded(_, worker, reason):
-                self._record(events.WorkerLost(self._now, worker, reason))
-            case signals.WorkerNotReady(_, worker, failure):
-                node.failed_starts += 1
-                f = failure
-                self._record(
-                    events.InitFailed(
-                        self._now, worker, f.kind, f.error, f.message, f.group, f.traceback
-                    )
-                )
-                if self._assignments.cannot_start and self._ending is None:
+            case signals.WorkerInitialized():
+                self._attempts.run_line = signal.run_line
+            case signals.WorkerNotReady(_, _, f) if self._assignments.cannot_start:
+                if self._ending is None:
                     why = f"{f.group}: {f.message}" if f.message else f.group
                     self._end_run("Failed", f"no worker could start: {why}", drain=False)
 
@@ -310,12 +312,14 @@ class Scheduler:
 
     def _attempts_succeeded(self, signal: signals.AttemptsSucceeded) -> None:
         offset = signal.offset
-        now, worker, part = self._now, signal.worker, signal.part
+        now, worker, part, calls = self._now, signal.worker, signal.part, self._calls
         records_now = not self._allocation.uploads_parts
         for success in signal.successes:
             mini_batch, attempt, items, rows, us, length, crc = success
             if self._assignments.claim(mini_batch, attempt, signal.node):
                 self._assignments.clear_losses(mini_batch)
+                if calls is not None:
+                    calls.succeed(mini_batch, us)
                 counts = items, min(items, rows), rows
                 place = part, offset, length, crc
                 event = AttemptSucceeded(mini_batch, attempt, worker, now, us, *counts, *place)
@@ -326,46 +330,33 @@ class Scheduler:
     def _items_answered(self, signal: signals.ItemsAnswered) -> None:
         if self._assignments.claim(signal.mini_batch, signal.attempt, signal.node):
             self._assignments.clear_losses(signal.mini_batch)
+            self._end_call(signal.mini_batch, first_refused(signal.failures), signal.duration_us)
             self._attempts.answer(signal)
+
+    def _end_call(self, mini_batch: int, failure: signals.Failure | None, us: int = 0) -> None:
+        """Let the limits of calls know how one has ended; a server may have refused it."""
+        if self._calls is not None:
+            self._calls.end(mini_batch, failure, self._now, us)
+            self._attempts.pause_until_ms = self._calls.window.pause_until_ms
 
     # Parts
 
     def _part_changed(self, signal: signals.PartChange) -> None:
-        match signal:
-            case signals.PartUploaded(node, first, name, rows, size_bytes):
-                self._commit_part(first, node, name, rows, size_bytes)
-            case signals.PartUploadFailed(node, reason, traceback):
-                if self._assignments.get(node) is None:
-                    return
-                if self._ending is not None:  # explains missing rows
-                    self._record(WarningRaised(self._now, reason, traceback))
-                self._end_run("Failed", reason, drain=False, traceback=traceback)
-
-    def _commit_part(self, first: int, node: str, name: str, rows: int, size_bytes: int) -> None:
-        """Record the attempts of a stored part; the part's own event, the last one, commits them."""
-        part = self._allocation.part_stored(first, node)
-        if part is None:
-            return  # a late signal of a lost node: the publisher deletes the part
-        committed = part.committed()
-        for event in committed:
-            self._record(event)
-        self._record(events.PartStored(self._now, name, first, len(committed), rows, size_bytes))
-        for failed in part.failures():
-            self._record(failed)
-
-    def _upload_parts(self) -> None:
-        """Start the uploads that are ready; a part without rows needs none."""
-        for part in self._allocation.ready_parts():
-            if part.size_bytes:
-                self._actions.append(signals.UploadPart(part.node, part.first, part.pieces()))
-            else:
-                self._commit_part(part.first, part.node, "", 0, 0)
+        if isinstance(signal, signals.PartUploaded):
+            self._parts.commit(signal, self._now)
+        elif self._assignments.get(signal.node) is not None:
+            reason, traceback = signal.reason, signal.traceback
+            if self._ending is not None:  # explains missing rows
+                self._record(WarningRaised(self._now, reason, traceback))
+            self._end_run("Failed", reason, drain=False, traceback=traceback)
 
     # The course of the run
 
     def _check_time(self) -> None:
         if self._ending is None:
             progress_ms = max(self._last_progress_ms, self._attempts.due_ms)  # a delay is no stall
+            if self._calls is not None:
+                progress_ms = max(progress_ms, int(self._calls.waits_until_ms))
             reason = limits.stalled(
                 self.state, self._limits, self._now, self._started_ms, progress_ms
             )
@@ -394,6 +385,7 @@ class Scheduler:
         """Assign no more mini-batches, and end the run as ``state`` once the nodes have stopped."""
         if self._ending is None:
             self._ending, self._traceback = (state, reason), traceback
+            self._report_calls(is_end=True)
         self._is_draining = drain and self._allocation.uploads_parts and self._is_busy
         # A stopped node loses its rows; a paused node can still upload them.
         self._actions.append(
@@ -408,7 +400,7 @@ class Scheduler:
         """Act on the changed state: upload, assign, complete, end."""
         state, uploads_parts = self.state, self._allocation.uploads_parts
         if uploads_parts:
-            self._upload_parts()
+            self._actions += self._parts.uploads(self._now)
             if self._is_draining and not self._assignments:
                 self._drain()
         if self._ending is None and self._plan_is_checked:
@@ -423,8 +415,9 @@ class Scheduler:
                 self._end_run("Failed", f"{left}; resume the whole run to run them", drain=True)
             else:
                 self._assign()
+                self._report_calls()
                 if uploads_parts:
-                    self._upload_parts()
+                    self._actions += self._parts.uploads(self._now)
                 if self._attempts.withheld:
                     self._copy_duplicates()
         if self._ending is not None and self._assignments.all_stopped:
@@ -434,7 +427,7 @@ class Scheduler:
         """Let the nodes upload the rows that they hold, then stop them."""
         for name in self._assignments.names():
             self._release(name)
-        self._upload_parts()
+        self._actions += self._parts.uploads(self._now)
         if not self._allocation.is_uploading:
             self._is_draining = False
             self._actions.append(signals.StopNodes(drain=True))
@@ -445,7 +438,11 @@ class Scheduler:
         self._allocation.release(node)
 
     def _assign(self) -> None:
-        for node, room in self._assignments.with_room():
+        calls, rooms = self._calls, self._assignments.with_room()
+        shares: Iterable[tuple[str, int]] = rooms
+        if calls is not None:
+            shares = calls.shares(rooms, self._now, self._assignments.slots, self.state.left)
+        for node, room in shares:
             spans = self._allocation.next(node, room, self._now)
             if not spans and self._allocation.is_exhausted:
                 return
@@ -454,7 +451,20 @@ class Scheduler:
             for span in spans:
                 for action in self._attempts.assignments(node, span):
                     self._assignments.assign(node, action.first, action.count, action.attempt)
-                    self._actions.append(action)
+                    self._actions.append(
+                        action if calls is None else calls.assign(action, self._now)
+                    )
+
+    def _report_calls(self, *, is_end: bool = False) -> None:
+        """Record what holds calls back; end a run whose budget is spent."""
+        if self._calls is None:
+            return
+        for event in self._calls.report(self._now, is_end=is_end):
+            self._record(event)
+        # Rows of duplicates are copied, without a call, once nothing else can run.
+        waits = bool(self._attempts.withheld) and not self._allocation
+        if not (is_end or waits) and (reason := self._calls.budget_is_spent(self.state)):
+            self._end_run("Canceled", reason, drain=True)
 
     def _copy_duplicates(self) -> None:
         """Let rows be copied to the items that are withheld, when no other ones are left to run."""
@@ -479,7 +489,7 @@ class Scheduler:
 
     def _finish(self, state: str, reason: str) -> None:
         if state == "Completed" and self._published is None:
-            if self._publishes_late and not self._waits_for_lost_nodes():
+            if self._publishes_late and not self._parts.wait_for_lost_nodes(self._now):
                 self._publishes_late = False
                 self._actions.append(signals.Publish())
             return  # until the output is published
@@ -488,11 +498,3 @@ class Scheduler:
             events.RunFinished(self._now, state, reason, output, size_bytes, self._traceback)
         )
         self._actions.append(signals.Finish())
-
-    def _waits_for_lost_nodes(self) -> bool:
-        """Return whether a lost node may still be uploading a part."""
-        left_ms = self._lost_nodes_end_ms - self._now if self._allocation.uploads_parts else 0
-        if left_ms > 0 and not self._has_warned_of_lost_nodes:
-            self._has_warned_of_lost_nodes = True
-            self._record(WarningRaised(self._now, limits.lost_nodes_warning(left_ms)))
-        return left_ms > 0

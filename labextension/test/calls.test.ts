@@ -111,15 +111,13 @@ test('the share of the time that calls wait for a limit is told, in the past aft
   assert.deepEqual(notes({ held_share: 0.04, rate_limit_per_s: 5 }), []);
 });
 
-test('a spent budget is told, and how the run goes on', () => {
+test('a spent budget is told until the end', () => {
   const spent = { held_by: 'budget', budget_usd: 20 };
   assert.deepEqual(notes(spent), [
     'The budget of 20 USD is spent: calls in flight end, and no others start.',
   ]);
-  assert.deepEqual(notes(spent, { is_final: true, items_left: 1200 }), [
-    'The budget of 20 USD is spent: run.resume(budget=...) with a larger one runs the 1,200 items left.',
-  ]);
-  assert.deepEqual(notes(spent, completed()), ['The budget of 20 USD is spent.']);
+  // After the end, the headline has the reason, with the remedy.
+  assert.deepEqual(notes(spent, { is_final: true, items_left: 1200 }), []);
 });
 
 test('the notices keep a sentence in its place while its numbers change', () => {

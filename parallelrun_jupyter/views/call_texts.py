@@ -86,19 +86,12 @@ def call_notes(snapshot: Snapshot) -> list[str]:
         verb = "waited" if snapshot["is_final"] else "wait"
         share = math.floor(100 * calls["held_share"])
         notes.append(f"Calls {verb} for {_limits(calls)} {share} % of the time.")
-    if calls["held_by"] == "budget" and calls["budget_usd"]:
-        notes.append(_budget_note(calls["budget_usd"], snapshot))
+    if calls["held_by"] == "budget" and calls["budget_usd"] and not snapshot["is_final"]:
+        budget = format_usd(calls["budget_usd"])
+        notes.append(
+            f"The budget of {budget} USD is spent: calls in flight end, and no others start."
+        )
     return notes
-
-
-def _budget_note(budget: float, snapshot: Snapshot) -> str:
-    spent = f"The budget of {format_usd(budget)} USD is spent"
-    if not snapshot["is_final"]:
-        return f"{spent}: calls in flight end, and no others start."
-    if not snapshot["items_left"]:
-        return f"{spent}."
-    left = f"{snapshot['items_left']:,} {'item' if snapshot['items_left'] == 1 else 'items'} left"
-    return f"{spent}: run.resume(budget=...) with a larger one runs the {left}."
 
 
 def _limits(calls: Calls) -> str:

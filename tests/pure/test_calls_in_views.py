@@ -215,10 +215,10 @@ def test_a_spent_budget_is_told_with_its_remedy(tmp_path: Path) -> None:
     ]
     state = held(
         CallsSpent(5000, spent), *ended, CallsHeld(6000, "budget", 400, 0, 0),
-        ev.RunFinished(20_000, "Canceled", "the budget of 20 USD is spent", "", 0), at_ms=19_000,
+        ev.RunFinished(20_000, "Canceled", "its budget of 20 USD is spent: 20.00 USD for 100 calls", "", 0), at_ms=19_000,
     )  # fmt: skip
     snapshot = snapshot_of(state, 30.0, tmp_path)
-    assert "The budget of 20 USD is spent: run.resume(budget=...) with a larger one runs the 40 items left." in call_texts.call_notes(snapshot)  # fmt: skip
+    assert calls_in(snapshot)["held_by"] == "budget"
     shown = text.text_view(snapshot)
     assert "20 USD of 20, forecast " in shown
     run_id = snapshot["run_id"]
@@ -226,7 +226,37 @@ def test_a_spent_budget_is_told_with_its_remedy(tmp_path: Path) -> None:
         f"to resume with a larger budget: run.resume(budget=...), parallelrun resume {run_id} "
         "--budget USD"
     ) in shown
-    assert "The budget of 20 USD is spent" in html_view(snapshot, CREATED)
+    assert "its budget of 20 USD is spent" in html_view(snapshot, CREATED)
+
+
+def test_calls_of_workers_that_make_one_at_a_time_are_the_workers_that_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alive = "parallelrun_jupyter.runs.snapshot.snapshot.driver_is_alive"
+    monkeypatch.setattr(alive, lambda *_: True)
+    state = RunState()
+    state.apply_all([
+        ev.RunStarted(0, 1, 1, "here"),
+        CallsLimited(0, 1, 5.0, 0.0, 0),
+        *(ev.WorkerStarted(10, f"n0w{k}", "n0", 7) for k in range(3)),
+        ev.PlanFinished(500, 100, 100),
+        ev.NodeSampled(600, "n0", (("n0w0", "running", 1, 500), ("n0w1", "running", 2, 510))),
+    ])  # fmt: skip
+    snapshot = snapshot_of(state, 1.0, tmp_path)
+    calls = calls_in(snapshot)
+    assert (calls["in_flight"], calls["waiting"], calls["concurrency"]) == (2, 0, 3)
+    assert [row["calls"] for row in snapshot["workers"]] == [[], [], []]
+
+
+def test_a_budget_is_told_until_the_calls_in_flight_have_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alive = "parallelrun_jupyter.runs.snapshot.snapshot.driver_is_alive"
+    monkeypatch.setattr(alive, lambda *_: True)
+    snapshot = snapshot_of(held(CallsHeld(19_000, "budget", 0, 0, 0)), 19.1, tmp_path)
+    assert "The budget of 20 USD is spent: calls in flight end, and no others start." in (
+        text.text_view(snapshot)
+    )
 
 
 KINDS_OF_COST: dict[str, Callable[[random.Random, float], float]] = {

@@ -2,7 +2,7 @@
 
 import { count, duration, plural } from './format';
 import type { Calls, Snapshot } from './wire';
-import { noun, t } from './words';
+import { t } from './words';
 
 const WHOLE = 1e-6;
 const LEAST_SHARE = 0.05;
@@ -95,8 +95,9 @@ export function callNotes(snapshot: Snapshot, age: number): string[] {
       : 'Calls wait for {0} {1} % of the time.';
     notes.push(t(words, limits(calls), Math.floor(100 * calls.held_share)));
   }
-  if (calls.held_by === 'budget' && calls.budget_usd) {
-    notes.push(budgetNote(usd(calls.budget_usd), snapshot));
+  if (calls.held_by === 'budget' && calls.budget_usd && !snapshot.is_final) {
+    const words = 'The budget of {0} USD is spent: calls in flight end, and no others start.';
+    notes.push(t(words, usd(calls.budget_usd)));
   }
   return notes;
 }
@@ -105,21 +106,6 @@ export function callNotes(snapshot: Snapshot, age: number): string[] {
 export function workerCalls([inFlight = 0, waiting = 0]: readonly number[]): string {
   const words = t('{0} in flight', count(inFlight));
   return waiting > 0 ? `${words}, ${t('{0} waiting', count(waiting))}` : words;
-}
-
-function budgetNote(budget: string, { is_final, items_left }: Snapshot): string {
-  if (!is_final) {
-    return t('The budget of {0} USD is spent: calls in flight end, and no others start.', budget);
-  }
-  if (items_left === 0) {
-    return t('The budget of {0} USD is spent.', budget);
-  }
-  const left = t('{0} {1} left', count(items_left), noun('item', items_left));
-  return t(
-    'The budget of {0} USD is spent: run.resume(budget=...) with a larger one runs the {1}.',
-    budget,
-    left,
-  );
 }
 
 function limits({ rate_limit_per_s: calls, token_limit_per_s: tokens }: Calls): string {

@@ -99,7 +99,8 @@ export class Workers implements Section {
 
   private drawRow(cells: Cells, row: WorkerRow): void {
     setText(cells.Phase, t(PHASES[row.phase] ?? row.phase));
-    setText(cells.For, row.calls?.length ? '–' : clock(row.since_s + this.age));
+    // Of a worker with several calls, the time of the longest one.
+    setText(cells.For, clock(row.since_s + this.age));
     setText(cells.Done, count(row.succeeded));
     setText(cells.Failed, row.failed ? `✗ ${count(row.failed)}` : '0');
     setText(cells.Restarts, count(row.restarts));

@@ -13,6 +13,8 @@ from .cost_forecast import Spent, forecast
 
 _LEAST_WINDOW_S = 1.0
 _NANO = 1e9
+_BUDGET_SPENT = "budget of "
+"""In the reason of a run that ended because its budget is spent."""
 
 
 class Calls(TypedDict):
@@ -57,11 +59,12 @@ def calls_of(
     calls = state.calls
     if calls is None:
         return None
-    told = [worker.calls for worker in workers if worker.calls]
+    told = [worker.calls or (int(worker.phase == "running"), 0) for worker in workers]
     in_flight = sum(flying for flying, _ in told)
     limits, held = calls.limits, calls.held
     most = limits.concurrency * len(workers)
-    expected = _forecast(state, calls, in_flight if told else min(most, state.left))
+    is_told = limits.concurrency == 1 or any(worker.calls for worker in workers)
+    expected = _forecast(state, calls, in_flight if is_told else min(most, state.left))
     items = _items_answered(state)
     usd = calls.nano_usd / _NANO
     return Calls(
@@ -74,7 +77,7 @@ def calls_of(
         tokens=calls.tokens,
         tokens_per_s=_token_rate(state, calls, at_ms, is_live=is_live),
         token_limit_per_s=limits.tokens_per_s,
-        held_by=held.held_by if held and (is_live or held.held_by == "budget") else "",
+        held_by=_held_by(state, calls, is_live=is_live),
         held_until_s=max(0, held.until_ms - at_ms) / 1000 if held and is_live else 0.0,
         held_share=_held_share(state, calls, at_ms, is_live=is_live),
         throttled=calls.throttled,
@@ -114,6 +117,14 @@ def _token_rate(state: RunState, calls: CallsState, at_ms: int, *, is_live: bool
     since_ms = max(first * 1000, state.throughput.began_ms or 0)
     spent = sum(tokens for second, tokens in calls.recent_tokens if second >= first)
     return spent / max((at_ms - since_ms) / 1000, _LEAST_WINDOW_S)
+
+
+def _held_by(state: RunState, calls: CallsState, *, is_live: bool) -> str:
+    """Return what calls wait for; after the end only the budget, which a resume may raise."""
+    if is_live:
+        return calls.held.held_by if calls.held else ""
+    has_ended_run = calls.limits.budget_nano_usd and _BUDGET_SPENT in state.reason
+    return "budget" if has_ended_run and state.left else ""
 
 
 def _held_share(state: RunState, calls: CallsState, at_ms: int, *, is_live: bool) -> float:

@@ -103,12 +103,17 @@ test('a pause of the server counts down and ends', () => {
 });
 
 test('the share of the time that calls wait for a limit is told, in the past after the end', () => {
-  const both = { held_share: 0.639, rate_limit_per_s: 5, token_limit_per_s: 1500 };
-  const words = 'rate_limit = 5/s or token_limit = 1,500/s 63 % of the time.';
-  assert.deepEqual(notes(both), [`Calls wait for ${words}`]);
-  assert.deepEqual(notes(both, completed()), [`Calls waited for ${words}`]);
-  assert.deepEqual(notes({ held_share: 0.5 }), ['Calls wait for the server 50 % of the time.']);
-  assert.deepEqual(notes({ held_share: 0.04, rate_limit_per_s: 5 }), []);
+  const limits = { rate_limit_per_s: 5, token_limit_per_s: 1500 };
+  const shares = { rate: 0.639, tokens: 0.1, server: 0.06, budget: 0.04 };
+  const words = [
+    'rate_limit = 5/s 63 % of the time.',
+    'token_limit = 1,500/s 10 % of the time.',
+    'pauses of the server 6 % of the time.',
+  ];
+  const told = notes({ ...limits, held_shares: shares });
+  assert.deepEqual(told, [...words.map((rest) => `Calls wait for ${rest}`)]);
+  const later = notes({ ...limits, held_shares: shares }, completed());
+  assert.deepEqual(later, [...words.map((rest) => `Calls waited for ${rest}`)]);
 });
 
 test('a spent budget is told until the end', () => {
@@ -124,10 +129,10 @@ test('the notices keep a sentence in its place while its numbers change', () => 
   const notices = new Notices(() => undefined);
   show(notices.node);
   const draw = (of: Partial<Calls>): void => notices.draw(output({ calls: calls(of) }), 0);
-  const share = { held_share: 0.5, rate_limit_per_s: 5 };
+  const share = { held_shares: { rate: 0.5 }, rate_limit_per_s: 5 };
   draw({ ...share, held_by: 'server', held_until_s: 3 });
   const nodes = [...notices.node.querySelectorAll('*')];
-  draw({ ...share, held_share: 0.6, held_by: 'server', held_until_s: 2 });
+  draw({ ...share, held_shares: { rate: 0.6 }, held_by: 'server', held_until_s: 2 });
   assertSame(notices.node.querySelectorAll('*'), nodes);
   assert.match(visibleText(notices.node), /calls go on in 2 s\. .*rate_limit = 5\/s 60 % of/);
   draw({});

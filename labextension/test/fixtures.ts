@@ -112,7 +112,7 @@ export function calls(fields: Partial<Calls> = {}): Calls {
   return {
     ...{ in_flight: 48, waiting: 12, concurrency: 50, window: 0, rate_per_s: 4.9, tokens: 0 },
     ...{ rate_limit_per_s: 0, tokens_per_s: 0, token_limit_per_s: 0, held_by: '', held_until_s: 0 },
-    ...{ held_share: 0, throttled: 0, latency_s: 0.21, latency_95_s: 0.48, usd: 0 },
+    ...{ held_shares: {}, throttled: 0, latency_s: 0.21, latency_95_s: 0.48, usd: 0 },
     ...{ usd_per_item: null, budget_usd: null, forecast_low_usd: null, forecast_high_usd: null },
     ...fields,
   };

@@ -16,6 +16,7 @@ _WAITS_FOR = {
     "server": "pause of the server",
     "budget": "budget",
 }
+_CAUSES = {"server": "pauses of the server", "budget": "what is left of the budget"}
 _UNITS = (("s", 1), ("min", 60), ("h", 3600))
 
 
@@ -82,10 +83,11 @@ def call_notes(snapshot: Snapshot) -> list[str]:
     if calls["window"]:
         most = f"{calls['window']:,} {'call' if calls['window'] == 1 else 'calls'}"
         notes.append(f"The server was overloaded: at most {most} in flight for now.")
-    if calls["held_share"] >= _LEAST_SHARE:
-        verb = "waited" if snapshot["is_final"] else "wait"
-        share = math.floor(100 * calls["held_share"])
-        notes.append(f"Calls {verb} for {_limits(calls)} {share} % of the time.")
+    verb = "waited" if snapshot["is_final"] else "wait"
+    for held_by, share in calls["held_shares"].items():
+        if share >= _LEAST_SHARE:
+            percent = math.floor(100 * share)
+            notes.append(f"Calls {verb} for {_cause(held_by, calls)} {percent} % of the time.")
     if calls["held_by"] == "budget" and calls["budget_usd"] and not snapshot["is_final"]:
         budget = format_usd(calls["budget_usd"])
         notes.append(
@@ -94,13 +96,12 @@ def call_notes(snapshot: Snapshot) -> list[str]:
     return notes
 
 
-def _limits(calls: Calls) -> str:
-    limits = (
-        ("rate_limit", calls["rate_limit_per_s"]),
-        ("token_limit", calls["token_limit_per_s"]),
-    )
-    names = [f"{name} = {format_rate(value)}" for name, value in limits if value]
-    return " or ".join(names) or "the server"
+def _cause(held_by: str, calls: Calls) -> str:
+    if held_by == "rate" and calls["rate_limit_per_s"]:
+        return f"rate_limit = {format_rate(calls['rate_limit_per_s'])}"
+    if held_by == "tokens" and calls["token_limit_per_s"]:
+        return f"token_limit = {format_rate(calls['token_limit_per_s'])}"
+    return _CAUSES.get(held_by, "a limit")
 
 
 def waits_for(calls: Calls) -> str:

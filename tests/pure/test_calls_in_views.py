@@ -160,7 +160,8 @@ def test_waiting_for_a_limit_is_a_share_of_the_time_of_the_driver(
     snapshot = shown_at(course, 8.2)
     calls = calls_in(snapshot)
     assert calls["held_by"] == "rate"
-    assert calls["held_share"] == pytest.approx((8.2 - call_journals.START_S) / 8.2, rel=0.01)
+    waited = (8.2 - call_journals.START_S) / 8.2
+    assert calls["held_shares"] == {"rate": pytest.approx(waited, rel=0.01)}
     assert call_texts.call_notes(snapshot) == ["Calls wait for rate_limit = 40/s 93 % of the time."]
 
 
@@ -187,9 +188,30 @@ def test_the_share_of_a_second_driver_is_of_its_own_time(
         CallsHeld(9000, "rate", 8000, 0, 0),
         ev.RunStarted(10_000, 1, 2, "here"),
         CallsLimited(10_000, 50, 5.0, 0.0, 0),
+        CallsHeld(12_000, "rate", 0, 0, 0),
         CallsHeld(15_000, "", 2500, 0, 0),
     )
-    assert calls_in(snapshot_of(state, 20.0, tmp_path))["held_share"] == pytest.approx(0.25)
+    assert calls_in(snapshot_of(state, 20.0, tmp_path))["held_shares"] == {"rate": 0.25}
+
+
+def test_the_time_that_calls_wait_is_told_apart_by_its_causes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alive = "parallelrun_jupyter.runs.snapshot.snapshot.driver_is_alive"
+    monkeypatch.setattr(alive, lambda *_: True)
+    state = held(
+        CallsHeld(1000, "server", 0, 6000, 0),
+        CallsHeld(6000, "rate", 5000, 0, 0),
+        CallsHeld(9000, "", 8000, 0, 0),
+        CallsHeld(16_000, "tokens", 8000, 0, 0),
+    )
+    snapshot = snapshot_of(state, 20.0, tmp_path)
+    assert calls_in(snapshot)["held_shares"] == {"server": 0.25, "rate": 0.15, "tokens": 0.2}
+    assert call_texts.call_notes(snapshot) == [
+        "Calls wait for pauses of the server 25 % of the time.",
+        "Calls wait for rate_limit = 5/s 15 % of the time.",
+        "Calls wait for token_limit = 1,500/s 20 % of the time.",
+    ]
 
 
 def test_a_pause_of_the_server_is_counted_down(

@@ -12,6 +12,10 @@ const WAITS_FOR: Readonly<Record<string, string>> = {
   server: 'pause of the server',
   budget: 'budget',
 };
+const CAUSES: Readonly<Record<string, string>> = {
+  server: 'pauses of the server',
+  budget: 'what is left of the budget',
+};
 const UNITS = [
   ['s', 1],
   ['min', 60],
@@ -82,22 +86,24 @@ export function callNotes(snapshot: Snapshot, age: number): string[] {
   const notes = [];
   const pause = Math.ceil(calls.held_until_s - age);
   if (calls.held_by === 'server' && pause > 0) {
-    const words = 'The server asked for a pause (429 or 503): calls go on in {0}.';
-    notes.push(t(words, pause < 60 ? `${pause} s` : duration(pause)));
+    const told = 'The server asked for a pause (429 or 503): calls go on in {0}.';
+    notes.push(t(told, pause < 60 ? `${pause} s` : duration(pause)));
   }
   if (calls.window > 0) {
     const most = plural(calls.window, 'call');
     notes.push(t('The server was overloaded: at most {0} in flight for now.', most));
   }
-  if (calls.held_share >= LEAST_SHARE) {
-    const words = snapshot.is_final
-      ? 'Calls waited for {0} {1} % of the time.'
-      : 'Calls wait for {0} {1} % of the time.';
-    notes.push(t(words, limits(calls), Math.floor(100 * calls.held_share)));
+  const words = snapshot.is_final
+    ? 'Calls waited for {0} {1} % of the time.'
+    : 'Calls wait for {0} {1} % of the time.';
+  for (const [heldBy, share] of Object.entries(calls.held_shares)) {
+    if (share >= LEAST_SHARE) {
+      notes.push(t(words, cause(heldBy, calls), Math.floor(100 * share)));
+    }
   }
   if (calls.held_by === 'budget' && calls.budget_usd && !snapshot.is_final) {
-    const words = 'The budget of {0} USD is spent: calls in flight end, and no others start.';
-    notes.push(t(words, usd(calls.budget_usd)));
+    const told = 'The budget of {0} USD is spent: calls in flight end, and no others start.';
+    notes.push(t(told, usd(calls.budget_usd)));
   }
   return notes;
 }
@@ -108,12 +114,14 @@ export function workerCalls([inFlight = 0, waiting = 0]: readonly number[]): str
   return waiting > 0 ? `${words}, ${t('{0} waiting', count(waiting))}` : words;
 }
 
-function limits({ rate_limit_per_s: calls, token_limit_per_s: tokens }: Calls): string {
-  const names = [
-    calls > 0 ? `rate_limit = ${asSetting(calls)}` : '',
-    tokens > 0 ? `token_limit = ${asSetting(tokens)}` : '',
-  ].filter(Boolean);
-  return names.length > 0 ? names.join(` ${t('or')} `) : t('the server');
+function cause(heldBy: string, { rate_limit_per_s, token_limit_per_s }: Calls): string {
+  if (heldBy === 'rate' && rate_limit_per_s > 0) {
+    return `rate_limit = ${asSetting(rate_limit_per_s)}`;
+  }
+  if (heldBy === 'tokens' && token_limit_per_s > 0) {
+    return `token_limit = ${asSetting(token_limit_per_s)}`;
+  }
+  return t(CAUSES[heldBy] ?? 'a limit');
 }
 
 /** Formats a limit as it may be written in a setting: `5/s`, `100/min`. */

@@ -127,7 +127,7 @@ export interface Calls {
   readonly token_limit_per_s: number;
   readonly held_by: string;
   readonly held_until_s: number;
-  readonly held_share: number;
+  readonly held_shares: Readonly<Record<string, number>>;
   readonly throttled: number;
   readonly latency_s: number | null;
   readonly latency_95_s: number | null;

@@ -22,7 +22,9 @@ class CallsState:
     limits
         Those of the present driver.
     held
-        The last report of what holds calls back.
+        The last report of what holds calls back, under the present driver.
+    held_ms
+        How long calls have waited under the present driver, by what they waited for, up to that report.
     tokens, nano_usd
         Spent by all attempts, in billionths of a US dollar.
     calls_spent
@@ -39,6 +41,7 @@ class CallsState:
 
     limits: CallsLimited
     held: CallsHeld | None = None
+    held_ms: dict[str, int] = field(default_factory=dict)
     tokens: int = 0
     nano_usd: int = 0
     calls_spent: int = 0
@@ -46,6 +49,20 @@ class CallsState:
     throttled: int = 0
     durations: dict[int, int] = field(default_factory=dict)
     recent_tokens: list[list[int]] = field(default_factory=list)
+
+    def start_driver(self, event: CallsLimited) -> None:
+        """Take the limits of a driver that starts."""
+        self.limits, self.held = event, None
+        self.held_ms.clear()
+
+    def hold(self, event: CallsHeld) -> None:
+        """Take a report: what it says ends what the one before said."""
+        before = self.held
+        held_by = before.held_by if before is not None and before.held_by else event.held_by
+        passed_ms = event.held_ms - (before.held_ms if before is not None else 0)
+        if passed_ms > 0:
+            self.held_ms[held_by] = self.held_ms.get(held_by, 0) + passed_ms
+        self.held = event
 
     def spend(self, event: CallsSpent) -> None:
         """Count what calls have spent."""

@@ -244,11 +244,11 @@ class RunState:
     def _apply_calls(self, event: CallsLimited | CallsSpent | CallsHeld) -> None:
         if isinstance(event, CallsLimited):
             self.calls = self.calls or CallsState(event)
-            self.calls.limits, self.calls.held = event, None
+            self.calls.start_driver(event)
         elif self.calls is not None and isinstance(event, CallsSpent):
             self.calls.spend(event)
         elif self.calls is not None and isinstance(event, CallsHeld):
-            self.calls.held = event
+            self.calls.hold(event)
 
     def _apply_worker(
         self, event: WorkerStarted | WorkerReady | WorkerLost | InitFailed | NodeSampled

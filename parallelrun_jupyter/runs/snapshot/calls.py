@@ -25,8 +25,8 @@ class Calls(TypedDict):
     overloaded. ``rate_per_s`` are the calls that end; limits are 0 if there is none.
 
     ``held_by`` names what calls wait for now: ``rate``, ``tokens``, ``server`` (until ``held_until_s``
-    from now) or ``budget``; ``held_share`` is the share of the time that they have waited for any of
-    these. ``throttled`` calls were refused with 429 or 503. Half of the calls that succeeded took
+    from now) or ``budget``; ``held_shares`` are the shares of the time that they have waited for each
+    of these. ``throttled`` calls were refused with 429 or 503. Half of the calls that succeeded took
     ``latency_s`` at most, 95 of 100 ``latency_95_s``.
     """
 
@@ -41,7 +41,7 @@ class Calls(TypedDict):
     token_limit_per_s: float
     held_by: str
     held_until_s: float
-    held_share: float
+    held_shares: dict[str, float]
     throttled: int
     latency_s: float | None
     latency_95_s: float | None
@@ -79,7 +79,7 @@ def calls_of(
         token_limit_per_s=limits.tokens_per_s,
         held_by=_held_by(state, calls, is_live=is_live),
         held_until_s=max(0, held.until_ms - at_ms) / 1000 if held and is_live else 0.0,
-        held_share=_held_share(state, calls, at_ms, is_live=is_live),
+        held_shares=_held_shares(state, calls, at_ms, is_live=is_live),
         throttled=calls.throttled,
         latency_s=calls.quantile_s(0.5),
         latency_95_s=calls.quantile_s(0.95),
@@ -127,15 +127,17 @@ def _held_by(state: RunState, calls: CallsState, *, is_live: bool) -> str:
     return "budget" if has_ended_run and state.left else ""
 
 
-def _held_share(state: RunState, calls: CallsState, at_ms: int, *, is_live: bool) -> float:
-    """Return the share of the time of the present driver in which calls waited for a limit."""
+def _held_shares(
+    state: RunState, calls: CallsState, at_ms: int, *, is_live: bool
+) -> dict[str, float]:
+    """Return the shares of the time of the present driver in which calls waited, by what for."""
+    shares = dict(calls.held_ms)
     held = calls.held
-    if held is None:
-        return 0.0
-    held_ms = held.held_ms
-    if held.held_by and is_live:
-        held_ms += max(0, at_ms - held.at_ms)
-    return min(1.0, held_ms / max(1, at_ms - state.throughput.driver_start_ms))
+    if held is not None and held.held_by and is_live:
+        waits_ms = max(0, at_ms - held.at_ms)
+        shares[held.held_by] = shares.get(held.held_by, 0) + waits_ms
+    driven_ms = max(1, at_ms - state.throughput.driver_start_ms)
+    return {name: min(1.0, ms / driven_ms) for name, ms in shares.items()}
 
 
 def _items_answered(state: RunState) -> int:

@@ -63,6 +63,14 @@ test('limits, tokens and costs stand beside the numbers', () => {
   ]);
 });
 
+test('a pause of the server is told apart from its limit, and both from its answers', () => {
+  const of = (fields: Partial<Calls>) => shown(fields)[2];
+  assert.equal(of({ held_by: 'server', held_until_s: 3 }), "Calls wait for server's pause");
+  assert.equal(of({ held_by: 'server' }), "Calls wait for server's limit");
+  assert.equal(of({}), 'Calls wait for server');
+  assert.equal(of({ in_flight: 0 }), 'Calls wait for –');
+});
+
 test('a limit of minutes is shown in minutes', () => {
   const [, rate] = shown({ rate_per_s: 1.6, rate_limit_per_s: 100 / 60 });
   assert.equal(rate, 'Call rate 96 / 100 calls/min');
@@ -108,7 +116,7 @@ test('the share of the time that calls wait for a limit is told, in the past aft
   const words = [
     'rate_limit = 5/s 63 % of the time.',
     'token_limit = 1,500/s 10 % of the time.',
-    'pauses of the server 6 % of the time.',
+    "the server's own limit 6 % of the time.",
   ];
   const told = notes({ ...limits, held_shares: shares });
   assert.deepEqual(told, [...words.map((rest) => `Calls wait for ${rest}`)]);

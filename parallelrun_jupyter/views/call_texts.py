@@ -13,10 +13,10 @@ _LEAST_SHARE = 0.05
 _WAITS_FOR = {
     "rate": "rate limit",
     "tokens": "token limit",
-    "server": "pause of the server",
+    "server": "server's limit",
     "budget": "budget",
 }
-_CAUSES = {"server": "pauses of the server", "budget": "what is left of the budget"}
+_CAUSES = {"server": "the server's own limit", "budget": "what is left of the budget"}
 _UNITS = (("s", 1), ("min", 60), ("h", 3600))
 
 
@@ -106,6 +106,8 @@ def _cause(held_by: str, calls: Calls) -> str:
 
 def waits_for(calls: Calls) -> str:
     """Return what calls wait for now; the server if no limit holds them back, empty without calls."""
+    if calls["held_by"] == "server" and calls["held_until_s"] > 0:
+        return "server's pause"
     if calls["held_by"]:
         return _WAITS_FOR.get(calls["held_by"], calls["held_by"])
     return "server" if calls["in_flight"] else ""

@@ -208,7 +208,7 @@ def test_the_time_that_calls_wait_is_told_apart_by_its_causes(
     snapshot = snapshot_of(state, 20.0, tmp_path)
     assert calls_in(snapshot)["held_shares"] == {"server": 0.25, "rate": 0.15, "tokens": 0.2}
     assert call_texts.call_notes(snapshot) == [
-        "Calls wait for pauses of the server 25 % of the time.",
+        "Calls wait for the server's own limit 25 % of the time.",
         "Calls wait for rate_limit = 5/s 15 % of the time.",
         "Calls wait for token_limit = 1,500/s 20 % of the time.",
     ]
@@ -227,7 +227,7 @@ def test_a_pause_of_the_server_is_counted_down(
     ]
     line = call_texts.calls_line(snapshot)
     assert line.startswith("calls: 12 in flight of 12 · 3 waiting · 0 of 5 calls/s · ")
-    assert "wait for: pause of the server" in line
+    assert "wait for: server's pause" in line
 
 
 def test_a_spent_budget_is_told_with_its_remedy(tmp_path: Path) -> None:

@@ -9,11 +9,11 @@ const LEAST_SHARE = 0.05;
 const WAITS_FOR: Readonly<Record<string, string>> = {
   rate: 'rate limit',
   tokens: 'token limit',
-  server: 'pause of the server',
+  server: "server's limit",
   budget: 'budget',
 };
 const CAUSES: Readonly<Record<string, string>> = {
-  server: 'pauses of the server',
+  server: "the server's own limit",
   budget: 'what is left of the budget',
 };
 const UNITS = [
@@ -25,6 +25,9 @@ type Unit = (typeof UNITS)[number];
 
 /** Returns what calls wait for now: the server if no limit holds them back; '' without calls. */
 export function waitsFor(calls: Calls): string {
+  if (calls.held_by === 'server' && calls.held_until_s > 0) {
+    return t("server's pause");
+  }
   if (calls.held_by) {
     return t(WAITS_FOR[calls.held_by] ?? calls.held_by);
   }

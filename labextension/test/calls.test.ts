@@ -112,7 +112,7 @@ test('a pause of the server counts down and ends', () => {
 
 test('the share of the time that calls wait for a limit is told, in the past after the end', () => {
   const limits = { rate_limit_per_s: 5, token_limit_per_s: 1500 };
-  const shares = { rate: 0.639, tokens: 0.1, server: 0.06, budget: 0.04 };
+  const shares = { budget: 0.04, server: 0.06, rate: 0.639, tokens: 0.1 };
   const words = [
     'rate_limit = 5/s 63 % of the time.',
     'token_limit = 1,500/s 10 % of the time.',
@@ -124,10 +124,13 @@ test('the share of the time that calls wait for a limit is told, in the past aft
   assert.deepEqual(later, [...words.map((rest) => `Calls waited for ${rest}`)]);
 });
 
-test('a spent budget is told until the end', () => {
-  const spent = { held_by: 'budget', budget_usd: 20 };
+test('a budget that holds calls back is told until the end', () => {
+  const spent = { held_by: 'budget', budget_usd: 20, usd: 19.5 };
   assert.deepEqual(notes(spent), [
-    'The budget of 20 USD is spent: calls in flight end, and no others start.',
+    'The budget of 20 USD is nearly spent: calls in flight may need the rest, and others wait.',
+  ]);
+  assert.deepEqual(notes({ ...spent, usd: 0.1 }), [
+    'The budget of 20 USD allows few calls at once until their cost is known.',
   ]);
   // After the end, the headline has the reason, with the remedy.
   assert.deepEqual(notes(spent, { is_final: true, items_left: 1200 }), []);

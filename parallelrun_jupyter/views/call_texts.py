@@ -16,7 +16,6 @@ _WAITS_FOR = {
     "server": "server's limit",
     "budget": "budget",
 }
-_CAUSES = {"server": "the server's own limit", "budget": "what is left of the budget"}
 _UNITS = (("s", 1), ("min", 60), ("h", 3600))
 
 
@@ -84,16 +83,20 @@ def call_notes(snapshot: Snapshot) -> list[str]:
         most = f"{calls['window']:,} {'call' if calls['window'] == 1 else 'calls'}"
         notes.append(f"The server was overloaded: at most {most} in flight for now.")
     verb = "waited" if snapshot["is_final"] else "wait"
-    for held_by, share in calls["held_shares"].items():
+    for held_by, share in sorted(calls["held_shares"].items(), key=lambda pair: -pair[1]):
         if share >= _LEAST_SHARE:
             percent = math.floor(100 * share)
             notes.append(f"Calls {verb} for {_cause(held_by, calls)} {percent} % of the time.")
     if calls["held_by"] == "budget" and calls["budget_usd"] and not snapshot["is_final"]:
-        budget = format_usd(calls["budget_usd"])
-        notes.append(
-            f"The budget of {budget} USD is spent: calls in flight end, and no others start."
-        )
+        notes.append(_budget_note(calls["usd"], calls["budget_usd"]))
     return notes
+
+
+def _budget_note(usd: float, budget_usd: float) -> str:
+    budget = f"The budget of {format_usd(budget_usd)} USD"
+    if usd < budget_usd / 2:
+        return f"{budget} allows few calls at once until their cost is known."
+    return f"{budget} is nearly spent: calls in flight may need the rest, and others wait."
 
 
 def _cause(held_by: str, calls: Calls) -> str:
@@ -101,7 +104,7 @@ def _cause(held_by: str, calls: Calls) -> str:
         return f"rate_limit = {format_rate(calls['rate_limit_per_s'])}"
     if held_by == "tokens" and calls["token_limit_per_s"]:
         return f"token_limit = {format_rate(calls['token_limit_per_s'])}"
-    return _CAUSES.get(held_by, "a limit")
+    return "the budget" if held_by == "budget" else "the server's own limit"
 
 
 def waits_for(calls: Calls) -> str:

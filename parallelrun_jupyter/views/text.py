@@ -231,27 +231,31 @@ def text_view(snapshot: Snapshot) -> str:
         lines.append(f"{plural(snapshot['rows'], 'row')} in {plain(snapshot['output'])}")
     if snapshot["state"] == "Failed":
         lines.append(f"more: run.failures(), run.logs(), parallelrun logs {snapshot['run_id']}")
-    if snapshot["can_resume"]:
-        lines.append(_resume_line(snapshot))
+    lines += _resume_lines(snapshot)
     if not snapshot["is_final"]:
         lines += worker_lines(snapshot)
     return "\n".join(lines)
 
 
-def _resume_line(snapshot: Snapshot, *, has_python: bool = True) -> str:
+def _resume_lines(snapshot: Snapshot, *, has_python: bool = True) -> list[str]:
     """Return how to resume a run, or to list the failed items of a completed run and run them again."""
     command = f"parallelrun resume {snapshot['run_id']}"
     calls = snapshot.get("calls")
-    if calls and calls["held_by"] == "budget":
+    if snapshot["is_final"] and calls and calls["held_by"] == "budget":
         call = "run.resume(budget=...), " if has_python else ""
-        return f"to resume with a larger budget: {call}{command} --budget USD"
+        return [f"to resume with a larger budget: {call}{command} --budget USD"]
+    if not snapshot["can_resume"]:
+        return []
     if snapshot["state"] != "Completed":
-        return f"to resume: {'run.resume(), ' if has_python else ''}{command}"
+        return [f"to resume: {'run.resume(), ' if has_python else ''}{command}"]
     call = "run.resume(failed_only=True), " if has_python else ""
     items = plural(snapshot["items_lost"], "failed item")
     shown = f"parallelrun failures {snapshot['run_id']} --items"
     shown = f"run.failed_items(), {shown}" if has_python else shown
-    return f"to list the {items}: {shown}\nto run the {items} again: {call}{command} --failed-only"
+    return [
+        f"to list the {items}: {shown}",
+        f"to run the {items} again: {call}{command} --failed-only",
+    ]
 
 
 def plain(text: str) -> str:
@@ -291,6 +295,5 @@ class LinePrinter:
             lines += filter(None, [calls_line(snapshot)])
         if snapshot["is_final"] and snapshot["output"]:
             lines.append(f"{plural(snapshot['rows'], 'row')} in {plain(snapshot['output'])}")
-        if snapshot["can_resume"]:
-            lines.append(_resume_line(snapshot, has_python=False))
+        lines += _resume_lines(snapshot, has_python=False)
         return lines

@@ -209,8 +209,8 @@ def test_the_time_that_calls_wait_is_told_apart_by_its_causes(
     assert calls_in(snapshot)["held_shares"] == {"server": 0.25, "rate": 0.15, "tokens": 0.2}
     assert call_texts.call_notes(snapshot) == [
         "Calls wait for the server's own limit 25 % of the time.",
-        "Calls wait for rate_limit = 5/s 15 % of the time.",
         "Calls wait for token_limit = 1,500/s 20 % of the time.",
+        "Calls wait for rate_limit = 5/s 15 % of the time.",
     ]
 
 
@@ -241,6 +241,7 @@ def test_a_spent_budget_is_told_with_its_remedy(tmp_path: Path) -> None:
     )  # fmt: skip
     snapshot = snapshot_of(state, 30.0, tmp_path)
     assert calls_in(snapshot)["held_by"] == "budget"
+    assert not snapshot["can_resume"]  # with the same budget it would end at once
     shown = text.text_view(snapshot)
     assert "20 USD of 20, forecast " in shown
     run_id = snapshot["run_id"]
@@ -275,10 +276,16 @@ def test_a_budget_is_told_until_the_calls_in_flight_have_ended(
 ) -> None:
     alive = "parallelrun_jupyter.runs.snapshot.snapshot.driver_is_alive"
     monkeypatch.setattr(alive, lambda *_: True)
-    snapshot = snapshot_of(held(CallsHeld(19_000, "budget", 0, 0, 0)), 19.1, tmp_path)
-    assert "The budget of 20 USD is spent: calls in flight end, and no others start." in (
-        text.text_view(snapshot)
+    events = [CallsHeld(1000, "budget", 0, 0, 0)]
+    snapshot = snapshot_of(held(*events), 19.1, tmp_path)
+    few = "The budget of 20 USD allows few calls at once until their cost is known."
+    assert few in text.text_view(snapshot)
+    spent = CallsSpent(5000, ((0, 1, 100, 19_500_000_000),))
+    snapshot = snapshot_of(held(*events, spent), 19.1, tmp_path)
+    nearly = (
+        "The budget of 20 USD is nearly spent: calls in flight may need the rest, and others wait."
     )
+    assert nearly in text.text_view(snapshot)
 
 
 KINDS_OF_COST: dict[str, Callable[[random.Random, float], float]] = {

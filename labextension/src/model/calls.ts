@@ -12,10 +12,6 @@ const WAITS_FOR: Readonly<Record<string, string>> = {
   server: "server's limit",
   budget: 'budget',
 };
-const CAUSES: Readonly<Record<string, string>> = {
-  server: "the server's own limit",
-  budget: 'what is left of the budget',
-};
 const UNITS = [
   ['s', 1],
   ['min', 60],
@@ -99,14 +95,14 @@ export function callNotes(snapshot: Snapshot, age: number): string[] {
   const words = snapshot.is_final
     ? 'Calls waited for {0} {1} % of the time.'
     : 'Calls wait for {0} {1} % of the time.';
-  for (const [heldBy, share] of Object.entries(calls.held_shares)) {
+  const shares = Object.entries(calls.held_shares).sort(([, a], [, b]) => b - a);
+  for (const [heldBy, share] of shares) {
     if (share >= LEAST_SHARE) {
       notes.push(t(words, cause(heldBy, calls), Math.floor(100 * share)));
     }
   }
   if (calls.held_by === 'budget' && calls.budget_usd && !snapshot.is_final) {
-    const told = 'The budget of {0} USD is spent: calls in flight end, and no others start.';
-    notes.push(t(told, usd(calls.budget_usd)));
+    notes.push(budgetNote(calls.usd, calls.budget_usd));
   }
   return notes;
 }
@@ -117,6 +113,15 @@ export function workerCalls([inFlight = 0, waiting = 0]: readonly number[]): str
   return waiting > 0 ? `${words}, ${t('{0} waiting', count(waiting))}` : words;
 }
 
+function budgetNote(value: number, budget: number): string {
+  return value < budget / 2
+    ? t('The budget of {0} USD allows few calls at once until their cost is known.', usd(budget))
+    : t(
+        'The budget of {0} USD is nearly spent: calls in flight may need the rest, and others wait.',
+        usd(budget),
+      );
+}
+
 function cause(heldBy: string, { rate_limit_per_s, token_limit_per_s }: Calls): string {
   if (heldBy === 'rate' && rate_limit_per_s > 0) {
     return `rate_limit = ${asSetting(rate_limit_per_s)}`;
@@ -124,7 +129,7 @@ function cause(heldBy: string, { rate_limit_per_s, token_limit_per_s }: Calls): 
   if (heldBy === 'tokens' && token_limit_per_s > 0) {
     return `token_limit = ${asSetting(token_limit_per_s)}`;
   }
-  return t(CAUSES[heldBy] ?? 'a limit');
+  return heldBy === 'budget' ? t('the budget') : t("the server's own limit");
 }
 
 /** Formats a limit as it may be written in a setting: `5/s`, `100/min`. */

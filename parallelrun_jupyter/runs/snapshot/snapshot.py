@@ -84,7 +84,7 @@ class Reused(TypedDict):
 class Snapshot(Pace):
     """State and progress of a run. Times in seconds; None while a value is unknown.
 
-    ``can_resume``: the run has ended, and a resume would run some of its items.
+    ``can_resume``: the run has ended, and a resume with the same settings would run some of its items.
 
     ``items_lost`` are the failed items without those that lack a result. ``items_per_call`` is 0
     unless larger calls of ``run()`` do not fit into memory. ``duplicates_copied`` are the items with
@@ -147,6 +147,8 @@ def _whole_snapshot(folder: RunFolder, record: RunRecord, state: RunState, now: 
     workers = list(state.workers.values()) if is_live else []
     running = [worker.mini_batch for worker in workers if worker.phase == "running"]
     in_flight = [w.calls[0] if w.calls else int(w.phase == "running") for w in workers]
+    calls = calls_of(state, workers, at_ms, is_live=is_live)
+    has_budget = is_live or calls is None or calls["held_by"] != "budget"
     since_ms, lanes = timeline(state, workers, at_ms)
     groups = costliest_first(state.groups.values())
     return Snapshot(
@@ -155,7 +157,7 @@ def _whole_snapshot(folder: RunFolder, record: RunRecord, state: RunState, now: 
         state=shown_state,
         reason=shorten(visible(reason), _SHOWN_REASON),
         is_final=state.is_final or shown_state == "Interrupted",
-        can_resume=not is_live and is_resumable(state, record),
+        can_resume=not is_live and has_budget and is_resumable(state, record),
         plan_finished=state.plan_finished,
         mini_batches=state.planned,
         items=state.planned_items,
@@ -171,7 +173,7 @@ def _whole_snapshot(folder: RunFolder, record: RunRecord, state: RunState, now: 
         items_per_call=state.items_per_call,
         reused=_reused(state),
         duplicates_copied=state.duplicates_copied,
-        calls=calls_of(state, workers, at_ms, is_live=is_live),
+        calls=calls,
         rows=state.rows,
         attempts_failed=state.attempts_failed,
         error_threshold=record.limits.error_threshold,

@@ -194,8 +194,10 @@ class EndpointBench:
             self.most_in_flight = max(self.most_in_flight, in_flight)
             self.made[mini_batch] = self.made.get(mini_batch, 0) + 1
             end, failure = self.server.call(self.now)
-            began = self.now
-            self._at(end, lambda m=mini_batch, a=attempt, f=failure: self._end(name, m, a, f, began))  # type: ignore[misc]
+            self._at(
+                end,
+                lambda m=mini_batch, a=attempt, f=failure, t=self.now: self._end(name, m, a, f, t),
+            )  # type: ignore[misc]
 
     def _end(
         self, name: str, mini_batch: int, attempt: int, failure: sg.Failure | None, began: float

@@ -33,11 +33,21 @@ def calls_of(config: ParallelRunConfig, form: CallForm, call: str) -> RunCalls:
     return RunCalls(
         concurrency=concurrency,
         by_item=is_several and form.names_item and not call,
-        rate_per_s=parse_rate(config.rate_limit) if config.rate_limit else 0.0,
-        tokens_per_s=parse_rate(config.token_limit) if config.token_limit else 0.0,
         token_prices=parse_prices(config.token_prices) if config.token_prices else {},
-        budget_usd=parse_budget(config.budget) if config.budget else None,
+        **limits_of_calls(config),
     )
+
+
+def limits_of_calls(config: ParallelRunConfig) -> dict[str, float]:
+    """Return the limits in settings, by their names in `RunCalls`; those that are not set are left out."""
+    limits = {}
+    if config.rate_limit:
+        limits["rate_per_s"] = parse_rate(config.rate_limit)
+    if config.token_limit:
+        limits["tokens_per_s"] = parse_rate(config.token_limit)
+    if config.budget:
+        limits["budget_usd"] = parse_budget(config.budget)
+    return limits
 
 
 def gets_items(calls: RunCalls, call: str) -> bool:

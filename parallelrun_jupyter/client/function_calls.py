@@ -67,6 +67,12 @@ class Functions:
         """What is called for each item: the function, or the method of an object."""
         return _WithoutSelf(_inner(self.function).__call__) if self.is_made else self.function
 
+    @property
+    def is_async(self) -> bool:
+        """Whether its calls are awaited."""
+        target = self.target
+        return is_async(target.function if self.is_made else target)
+
     def check(self, first: Mapping[str, Any] | None) -> None:
         """Check that workers can call the functions.
 
@@ -172,7 +178,7 @@ def calling_script(
         script,
         call=functions.call,
         preload=("cloudpickle", *script.preload),
-        form=CallForm(is_async(functions.function)),
+        form=CallForm(functions.is_async),
     )
 
 

@@ -16,9 +16,10 @@ from ..runs.output.earlier_rows import Result
 from ..runs.output.unreadable_values import values_of
 from ..runs.snapshot.follower import Follower
 from ..worker.context import load
-from ..worker.function_script import BATCH, single_items
+from ..worker.function_script import BATCH
 from ..worker.memory_items import close_files, located
 from ..worker.plan_line import PlanLine
+from ..worker.single_items import single_items
 from .result_values import check_objects, class_finder, not_read
 
 _SHORTEST_POLL_S, _LONGEST_POLL_S = 0.005, 0.1

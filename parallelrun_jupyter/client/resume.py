@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -45,6 +45,7 @@ from ..runs.snapshot.follower import Follower
 from ..runs.snapshot.snapshot import Snapshot, is_shown_as, short_results_exceed
 from ..worker.function_script import KEYWORDS
 from ..worker.output.formats import OBJECTS
+from .call_changes import NAMES, changed_calls, check_budget
 from .function_calls import Functions, calling_script
 from .launcher import end_leftovers, launch
 from .script import Script
@@ -71,6 +72,7 @@ def resume_run(
     group: str | None = None,
     functions: Functions | None = None,
     error_threshold: int | None = None,
+    call_settings: Sequence[Any] = (),
     environ: Mapping[str, str] = os.environ,
 ) -> None:
     """Launch a new driver for a run that has ended, and wait until it runs.
@@ -91,17 +93,19 @@ def resume_run(
         The corrected functions of a run of `map` or `map_batches`.
     error_threshold
         Number of failed items to tolerate from now on, -1 for any number; None for no change.
+    call_settings
+        New values of `call_changes.NAMES`, in this order; None for no change.
     environ
         Environment variables. Secrets are read from here: the run's folder holds only their names.
 
     Raises
     ------
     RunFolderError
-        The run is still active, or has nothing left to run.
+        The run is still active, has nothing left to run, or has spent its budget.
     RunNotFoundError
         The run has been removed.
     ConfigError
-        ``error_threshold`` is no such number; a secret variable or the credential of a store is missing;
+        ``error_threshold`` is no such number, or a setting of calls has no such value; a secret variable or the credential of a store is missing;
         the compute cannot be used; no
         failed item is in the group; the output folder is missing and cannot be created.
     EntryScriptError
@@ -115,6 +119,7 @@ def resume_run(
     if error_threshold is not None:
         config = ParallelRunConfig(error_threshold=error_threshold)
         limits = {"error_threshold": config.error_threshold}
+    calls = changed_calls(dict(zip(NAMES, call_settings, strict=False)), follower.record)
     follower.refresh()
     drivers = follower.state.drivers
     with one_at_a_time(follower.folder):
@@ -129,7 +134,7 @@ def resume_run(
             correct=_correction(follower.record, entry_script, functions),
             compute=compute,
             group=group,
-            limits=limits,
+            changes=ResumeRequest(limits=limits, calls=calls),
             environ=environ,
         )
 
@@ -142,13 +147,13 @@ def _resume(
     correct: Callable[[RunFolder], _Corrected] | None,
     compute: object,
     group: str | None,
-    limits: dict[str, int],
+    changes: ResumeRequest,
     environ: Mapping[str, str],
 ) -> None:
     """Check the request, and start a driver for it."""
     folder = follower.folder
     earlier = read_resume(folder)
-    record = ResumeRequest(limits=limits).after(earlier).applied_to(follower.record)
+    record = changes.after(earlier).applied_to(follower.record)
     if correct is not None and follower.state.is_all_done and not snapshot["items_failed"]:
         warnings.warn(
             f"run {folder.run_id} is Completed and nothing in it failed: the corrected script has "
@@ -162,6 +167,7 @@ def _resume(
     if not failed_only or group:
         _check_short_results(follower.state, record, group)
     _check_kept_rows(folder, record, follower.state)
+    check_budget(record, follower.state.calls)
     _check_variables(record, folder.run_id, environ)
     target = None if compute is None else as_compute(compute, environ)
     if target is not None:
@@ -177,7 +183,8 @@ def _resume(
         group=group,
         script=script.digest if script else "",
         place={} if target is None else _place(target, record),
-        limits=limits,
+        limits=changes.limits,
+        calls=changes.calls,
     ).after(earlier)
     secrets = {} if target is None else target.secrets()
     _launch(follower, request, script, {**variables, **secrets})

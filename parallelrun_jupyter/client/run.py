@@ -159,6 +159,10 @@ class Run(KeptRun):
         *,
         group: str | None = None,
         error_threshold: int | None = None,
+        budget: float | str | None = None,
+        rate_limit: str | None = None,
+        token_limit: str | None = None,
+        concurrency: int | None = None,
         function: Callable[..., Any] | None = None,
         init: Callable[[], Any] | None = None,
         shutdown: Callable[[], Any] | None = None,
@@ -185,6 +189,8 @@ class Run(KeptRun):
             failed stay failed and still count. Implies ``failed_only``.
         error_threshold
             Number of failed items to tolerate from now on; -1 for any number. Default: as before.
+        budget, rate_limit, token_limit, concurrency
+            As in `ParallelRunConfig`, from now on; what the run has spent already counts. Default: as before.
         function, init, shutdown
             The corrected function of a run of `map` or `map_batches`, with the ``init`` and ``shutdown``
             that it needs: none of the earlier functions is used then.
@@ -197,7 +203,7 @@ class Run(KeptRun):
         Raises
         ------
         RunFolderError
-            The run is still active, or has nothing left to run.
+            The run is still active, has nothing left to run, or has spent its budget.
         ConfigError
             An environment variable that holds a secret is not set in this process, or no item
             failed in ``group``, or the corrected function is not one for the run.
@@ -215,6 +221,7 @@ class Run(KeptRun):
             compute=compute,
             group=group,
             error_threshold=error_threshold,
+            call_settings=(budget, rate_limit, token_limit, concurrency),
             functions=corrected_functions(function, init, shutdown),
         )
         return self

@@ -13,6 +13,10 @@ from ..worker.calls.by_item import collected
 from ..worker.spending import Spending
 
 
+_END_S = 2.0
+"""Seconds to wait for the end of the event loop; a call may block it."""
+
+
 class TrialLoop:
     """An event loop in a thread of its own, since that of the notebook is running.
 
@@ -33,7 +37,8 @@ class TrialLoop:
             return result
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
-            threading.Thread(target=self._loop.run_forever, name="trial", daemon=True).start()
+            self._thread = threading.Thread(target=self._run, args=(self._loop,), daemon=True)
+            self._thread.start()
         future = asyncio.run_coroutine_threadsafe(collected(result), self._loop)
         try:
             return future.result()
@@ -49,6 +54,15 @@ class TrialLoop:
     ) -> None:
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(_END_S)
+
+    @staticmethod
+    def _run(loop: asyncio.AbstractEventLoop) -> None:
+        loop.run_forever()
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
 
 
 class TrialSpending:

@@ -374,6 +374,7 @@ def _resume(options: argparse.Namespace) -> int:
         compute=options.compute,
         group=options.group,
         error_threshold=options.error_threshold,
+        budget=options.budget,
     )
     return _wait(run)
 

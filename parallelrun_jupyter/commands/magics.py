@@ -281,6 +281,7 @@ class ParallelRunMagics(Magics):
             compute=options.compute,
             group=options.group,
             error_threshold=options.error_threshold,
+            budget=options.budget,
         )
         self._show(run, f"resumed run {run.run_id}; run.wait_for_completion() shows it live")
 

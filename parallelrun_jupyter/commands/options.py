@@ -33,6 +33,7 @@ _TYPES: dict[str, Any] = {
     "run_invocation_timeout": int,
     "run_max_try": int,
     "retry_delay": float,
+    "concurrency": int,
     "task_overhead_timeout": int,
     "first_task_creation_timeout": int,
     "progress_update_timeout": int,
@@ -53,6 +54,10 @@ _METAVARS = {
     "retry_on": "NAME",
     "no_retry_on": "NAME",
     "preload": "MODULE",
+    "rate_limit": "RATE",
+    "token_limit": "RATE",
+    "token_prices": "USD",
+    "budget": "USD",
     "description": "TEXT",
 }
 _REPEATABLE = {"environment_variables", "partition_keys", "preload", "retry_on", "no_retry_on"}
@@ -185,6 +190,8 @@ def add_resume_options(parser: argparse.ArgumentParser) -> None:
     add("--group", metavar="GROUP", help="Run only the items that failed in this group.")
     add("--error-threshold", type=int, metavar="N",
         help="Number of failed items to tolerate from now on; -1 for any number.")  # fmt: skip
+    add("--budget", metavar="USD",
+        help="US dollars that the run may spend, with what it has spent already, such as '40 USD'.")  # fmt: skip
     add("--compute", metavar="WHERE", help="Where to continue. Default: the compute used before.")
     add("--entry-script", metavar="SCRIPT", help="Path of a corrected script.")
 

@@ -33,6 +33,8 @@ class ResumeRequest:
         Values of the record's placement for a move to another compute; empty for no move.
     limits
         Values that replace limits of the record, such as ``error_threshold``.
+    calls
+        Values that replace those of the record's calls, such as ``budget_usd``.
     """
 
     failed_only: bool = False
@@ -40,15 +42,17 @@ class ResumeRequest:
     script: str = ""
     place: dict[str, Any] = field(default_factory=dict)
     limits: dict[str, Any] = field(default_factory=dict)
+    calls: dict[str, Any] = field(default_factory=dict)
 
     def after(self, earlier: ResumeRequest) -> ResumeRequest:
         """Return this request with the placement and limits of an earlier one that it does not replace."""
-        limits = {**earlier.limits, **self.limits}
-        return replace(self, place=self.place or earlier.place, limits=limits)
+        limits, calls = {**earlier.limits, **self.limits}, {**earlier.calls, **self.calls}
+        return replace(self, place=self.place or earlier.place, limits=limits, calls=calls)
 
     def applied_to(self, record: RunRecord) -> RunRecord:
         """Return the run record with the requested placement and limits."""
-        return replace(record.on(**self.place), limits=replace(record.limits, **self.limits))
+        limits, calls = replace(record.limits, **self.limits), replace(record.calls, **self.calls)
+        return replace(record.on(**self.place), limits=limits, calls=calls)
 
 
 @contextmanager

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import _thread
 import os
-import threading
 import time
 import zlib
 
@@ -30,7 +30,7 @@ class Replies:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
-        self._lock = threading.RLock()
+        self._lock = _thread.RLock()
         self._done: list[tuple[int, ...]] = []
         self._payload: list[bytes] = []
         #: (mini-batch, attempt) -> tokens and billionths of a US dollar that are not reported yet

@@ -142,6 +142,9 @@ class Worker:
         is_run_async = is_async(script.run)
         if self._concurrency > 1 or is_run_async:
             self._runner.shows_activity = False
+            self._log.is_divided = True
+        if is_run_async:  # the node expects a beat from now on
+            self._page.write_beat(status_page.NONE, time.monotonic())
         spending = Spending(self._calls, self._replies.spend)
         run = script.run
         if self._calls["by_item"]:

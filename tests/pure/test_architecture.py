@@ -142,6 +142,13 @@ WORKER = sorted((PACKAGE / "worker").rglob("*.py"))
 OLD_STDLIB = frozenset(
     [
         "__future__",
+        "email",
+        "threading",
+        "select",
+        "math",
+        "contextvars",
+        "collections",
+        "asyncio",
         "_thread",
         "array",
         "base64",

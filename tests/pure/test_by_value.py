@@ -311,7 +311,6 @@ def test_an_entry_function_has_init_and_shutdown() -> None:
     }  # fmt: skip
 
 
-async def wait(mini_batch: Any) -> None: ...
 def three(a: Any, b: Any, c: Any) -> None: ...
 def one(a: Any) -> Any: ...
 
@@ -319,7 +318,6 @@ def one(a: Any) -> Any: ...
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: entry(wait), r"wait is async; expected a plain function, since workers do not await it"),
         (lambda: entry(three), r"three\(a, b, c\) is called with the mini-batch, or with it and its context\. "
          r"Write def run\(mini_batch\) or def run\(mini_batch, context\)\."),
         (lambda: entry(init=cast("Any", one))(one), r"one\(a\) is called without arguments\. Write a function without parameters for @entry\(init=\.\.\.\)"),

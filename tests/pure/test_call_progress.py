@@ -221,7 +221,9 @@ def test_the_progress_of_the_script_is_shown_instead_of_the_items(pages: Pages) 
 
 
 def timeout_of(page: StatusPage) -> Timeout:
-    worker = SimpleNamespace(_terminated_at=None, page=page, is_ready=True, assigned={4: None})
+    worker = SimpleNamespace(
+        _terminated_at=None, page=page, is_ready=True, assigned={4: None}, ends_calls=False
+    )
     return WorkerProcess.timeout(worker, NodeLimits(run_s=60))  # type: ignore[arg-type]
 
 

@@ -214,6 +214,13 @@ def test_the_time_that_calls_wait_is_told_apart_by_its_causes(
     ]
 
 
+def test_waits_between_two_reports_have_the_cause_of_those_before_or_the_only_limit() -> None:
+    state = held(CallsHeld(2000, "", 300, 0, 0), CallsHeld(5000, "server", 300, 0, 0),
+                 CallsHeld(6000, "", 1300, 0, 0), CallsHeld(9000, "", 1500, 0, 0))  # fmt: skip
+    assert state.calls is not None
+    assert state.calls.held_ms == {"rate": 300, "server": 1200}
+
+
 def test_a_pause_of_the_server_is_counted_down(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

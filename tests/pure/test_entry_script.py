@@ -52,16 +52,7 @@ def test_scripts_that_define_run(source: str) -> None:
             r"cell defines no function run\(mini_batch\)\. Did you mean 'runn'",
         ),
         ("x = 1", r"cell defines no function run\(mini_batch\)\. Write: def run"),
-        ("async def run(b): return b", "cell, line 1: run is async; expected a plain function"),
-        (
-            "async def run(b): return b",
-            r"Rename it, and write: def run\(mini_batch\): return asyncio\.run\(score\(mini_batch\)\)",
-        ),
-        (
-            "def run(b): return b\nasync def init(): pass",
-            "cell, line 2: init is async; expected a plain function, since workers do not await it",
-        ),
-        ("def run(b): return b\nasync def shutdown(): pass", "line 2: shutdown is async"),
+        ("async def run(a, b, c): return b", r"cell, line 1: run\(a, b, c\) is called with"),
         (
             "x = 1\ndef init():\n    nonlocal x\ndef run(b): return b",
             "cell, line 3: nonlocal|no binding for",

@@ -199,7 +199,7 @@ def test_the_last_words_of_a_process_are_in_its_failure(start_text: Start) -> No
     assert list(run.failures()["message"].str.rpartition(": ")[2]) == ["no license for this"]
 
 
-def test_a_generator_is_a_result_and_an_async_init_is_refused(start_text: Start) -> None:
+def test_a_generator_is_a_result_and_an_async_init_is_awaited(start_text: Start) -> None:
     run = start_text(
         "import os\ndef run(mini_batch):\n    for p in mini_batch:\n        yield p[-6:]\n"
     )
@@ -207,9 +207,11 @@ def test_a_generator_is_a_result_and_an_async_init_is_refused(start_text: Start)
     assert rows_of(run) == [f"{number:02d}.txt" for number in range(60)]
     assert run.try_one(1)[0] == "30.txt"
     run = start_text(
-        "async def load(): pass\ninit = load\ndef run(mini_batch): return mini_batch\n"
+        "async def load():\n    global word\n    word = 'ready'\ninit = load\n"
+        "def run(mini_batch): return [word for _ in mini_batch]\n"
     )
-    assert "BadResult: init() is async, and is never awaited. Write a plain" in message_of(run)
+    assert end_of(run) == "Completed"
+    assert set(rows_of(run)) == {"ready"}
 
 
 def test_a_settings_file_of_another_form_is_refused_at_submit(

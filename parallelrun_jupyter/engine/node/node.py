@@ -291,6 +291,7 @@ class Node:
                 ]
             case ["ready", init_ms, run_line]:
                 worker.is_ready = True
+                worker.ends_calls |= bool(worker.page.read_beat()[1])
                 # The first sample is early, so that the worker is not shown as waiting for a
                 # second.
                 first_sample_at = time.monotonic() + _FIRST_SAMPLE_S

@@ -141,6 +141,8 @@ class WorkerProcess:
         self.concurrency: int = spec.concurrency
         self.prefetch = 1 if self.concurrency == 1 else _HELD_FOR_EACH_CALL * self.concurrency
         self.is_ready = False
+        #: whether it ends calls at their limit itself: it has an event loop, or several threads
+        self.ends_calls = self.concurrency > 1
         self.stop_requested_at = 0.0
         self.has_stopped = False
         self.has_reported = False
@@ -324,7 +326,7 @@ class WorkerProcess:
         if not self.is_ready:
             text = f"it was not ready after first_task_creation_timeout = {limits.init_s:g} s"
             return Timeout(self.started_at + limits.init_s, text)
-        if phase == RUNNING and self.concurrency > 1:
+        if phase == RUNNING and self.ends_calls:
             return self._timeout_of_calls(since, limits)
         if phase == RUNNING:
             text = f"run() took longer than run_invocation_timeout = {limits.run_s:g} s"

@@ -29,6 +29,9 @@ PACE = 0.98
 TOKEN_CREDIT_MS = 1_000
 """Tokens of this time that are left, since calls were cheaper than expected, are used later."""
 
+_AT_ONCE_MS = 0.01
+"""Between two calls that start later, but without a pace: a node reads 0 as no limit at all."""
+
 _REPORT_MS = 1_000
 _NANO = 1_000_000_000
 
@@ -145,7 +148,8 @@ class CallLimits:
             self._held[mini_batch] = _Call(now_ms, tokens)
         self._left -= count
         self._rooms[action.node] = self._rooms.get(action.node, 0) - count
-        return replace(action, after_ms=start_ms - now_ms, every_ms=every_ms)
+        after_ms = start_ms - now_ms
+        return replace(action, after_ms=after_ms, every_ms=every_ms or (after_ms and _AT_ONCE_MS))
 
     def _allowed(self, now_ms: int) -> tuple[float, str]:
         """Return how many calls may be assigned, and what keeps it from being more."""

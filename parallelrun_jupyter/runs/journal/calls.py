@@ -57,12 +57,17 @@ class CallsState:
 
     def hold(self, event: CallsHeld) -> None:
         """Take a report: what it says ends what the one before said."""
-        before = self.held
-        held_by = before.held_by if before is not None and before.held_by else event.held_by
+        before, self.held = self.held, event
         passed_ms = event.held_ms - (before.held_ms if before is not None else 0)
         if passed_ms > 0:
+            held_by = (before.held_by if before is not None else "") or event.held_by
+            if not held_by:  # it has begun and ended between the two reports
+                held_by = next(reversed(self.held_ms), self._usual_limit())
             self.held_ms[held_by] = self.held_ms.get(held_by, 0) + passed_ms
-        self.held = event
+
+    def _usual_limit(self) -> str:
+        limits = self.limits
+        return "rate" if limits.rate_per_s else "tokens" if limits.tokens_per_s else "server"
 
     def spend(self, event: CallsSpent) -> None:
         """Count what calls have spent."""
@@ -93,3 +98,17 @@ class CallsState:
             if left <= 0:
                 return math.exp(kind * _STEP) / 1e6
         raise AssertionError
+
+
+def calls_after(
+    calls: CallsState | None, event: CallsLimited | CallsSpent | CallsHeld
+) -> CallsState | None:
+    """Return the calls of a run after an event about them."""
+    if isinstance(event, CallsLimited):
+        calls = calls or CallsState(event)
+        calls.start_driver(event)
+    elif calls is not None and isinstance(event, CallsSpent):
+        calls.spend(event)
+    elif calls is not None and isinstance(event, CallsHeld):
+        calls.hold(event)
+    return calls

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from .answers import Answers
 from .call_events import CallsHeld, CallsLimited, CallsSpent
-from .calls import CallsState
+from .calls import CallsState, calls_after
 from .events import (
     FINAL_STATES,
     AttemptFailed,
@@ -172,7 +172,7 @@ class RunState:
             changed = True
         return changed
 
-    def apply(self, event: Event) -> None:  # noqa: C901, PLR0912, PLR0915 - one flat match over the closed union
+    def apply(self, event: Event) -> None:  # noqa: C901, PLR0912 - one flat match over the closed union
         """Apply one event."""
         before, self.at_ms = self.at_ms, event.at_ms
         match event:
@@ -183,7 +183,14 @@ class RunState:
                 self.parts += 1
             case AttemptFailed():
                 self._count_failure(event)
-            case ItemsSucceeded() | ItemsFailed() | RowsDropped() | CallLimited() | ResultsReused():
+            case (
+                ItemsSucceeded()
+                | ItemsFailed()
+                | RowsDropped()
+                | CallLimited()
+                | ResultsReused()
+                | DuplicatesCopied()
+            ):
                 self.at_ms = max(before, event.at_ms)
                 self._apply_items(event)
             case MiniBatchesPlanned() | PlanFinished():
@@ -213,10 +220,8 @@ class RunState:
                 self._remove_node(event.node)
             case WarningRaised():
                 self.warnings.append(event.text)
-            case DuplicatesCopied():
-                self.duplicates_copied += event.items
             case CallsLimited() | CallsSpent() | CallsHeld():
-                self._apply_calls(event)
+                self.calls = calls_after(self.calls, event)
             case RunFinished():
                 self.state, self.reason = event.state, event.reason
                 self.traceback = event.traceback
@@ -227,7 +232,13 @@ class RunState:
                 self._apply_worker(event)
 
     def _apply_items(
-        self, event: ItemsSucceeded | ItemsFailed | RowsDropped | CallLimited | ResultsReused
+        self,
+        event: ItemsSucceeded
+        | ItemsFailed
+        | RowsDropped
+        | CallLimited
+        | ResultsReused
+        | DuplicatesCopied,
     ) -> None:
         match event:
             case ItemsSucceeded():
@@ -240,15 +251,8 @@ class RunState:
                 self.items_per_call = event.items
             case ResultsReused():
                 self.reused = event
-
-    def _apply_calls(self, event: CallsLimited | CallsSpent | CallsHeld) -> None:
-        if isinstance(event, CallsLimited):
-            self.calls = self.calls or CallsState(event)
-            self.calls.start_driver(event)
-        elif self.calls is not None and isinstance(event, CallsSpent):
-            self.calls.spend(event)
-        elif self.calls is not None and isinstance(event, CallsHeld):
-            self.calls.hold(event)
+            case DuplicatesCopied():
+                self.duplicates_copied += event.items
 
     def _apply_worker(
         self, event: WorkerStarted | WorkerReady | WorkerLost | InitFailed | NodeSampled

@@ -311,7 +311,8 @@ def _found(folder: RunFolder, page: _Page, states: ResultStates, query: RowQuery
     for place in places:
         if page.is_full or len(page.rows) >= PAGE_ROWS:
             break
-        _add_hit(page, states, place, results.get(place[0], []), shown)
+        if not _add_hit(page, states, place, results.get(place[0], []), shown):
+            break
         reached = place
     else:
         if len(hits.places) <= PAGE_ROWS:
@@ -325,8 +326,8 @@ def _add_hit(
     place: tuple[int, int],
     results: list[Result],
     shown: set[tuple[int, int]],
-) -> None:
-    """Add the rows of an item; without rows, the item with its status."""
+) -> bool:
+    """Add the rows of an item, or the item with its status; return False if the page lacks room."""
     mini_batch, position = place
     of = _MiniBatch(results)
     first, end = of.rows_of(position)
@@ -334,8 +335,11 @@ def _add_hit(
         status = _status(states, mini_batch, position, has_results=bool(results))
         page.rows.append((_row(mini_batch, position=position, status=status), [], []))
     elif (mini_batch, first) not in shown:  # rows of a mini-batch belong to several items
+        if page.rows and len(page.rows) + end - first > PAGE_ROWS:
+            return False
         shown.add((mini_batch, first))
         page.add(mini_batch, of, first, end)
+    return True
 
 
 def _status(states: ResultStates, mini_batch: int, position: int, *, has_results: bool) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ..context import takes_context
-from ..function_script import single_items
 from ..script import is_async
+from ..single_items import single_items
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import in a worker

@@ -85,8 +85,7 @@ class EventLoopCalls:
         for attempt, task in list(self._in_flight.items()):
             if now - attempt.began < self._limit_s:
                 break
-            # One call alone is ended by the node, with its worker.
-            if attempt not in self._late and not attempt.isolates and self._slots > 1:
+            if attempt not in self._late and not attempt.isolates:
                 self._late.add(attempt)
                 task.cancel()
         self._loop.call_later(BEAT_S, self._beat)
@@ -221,4 +220,6 @@ class _Steps:
                 value = yield waits_for
                 step = coroutine.send
             except BaseException as error:  # such as a cancellation, for the script to handle
-                step, value = coroutine.throw, error
+                # Without the line above, which is not one of the script.
+                trace = error.__traceback__
+                step, value = coroutine.throw, error.with_traceback(trace and trace.tb_next)

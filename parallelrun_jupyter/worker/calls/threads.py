@@ -68,7 +68,7 @@ class ThreadCalls:
         self._started: deque[Attempt] = deque()
         #: calls in flight, in the order of their starts, and the thread of each
         self._in_flight: dict[Attempt, int] = {}
-        self._idle = 0
+        self._idle = self._threads = 0
         #: threads that hang in calls that were given up
         self._hanging = 0
         self._wake_out, self._wake_in = os.pipe()
@@ -141,7 +141,8 @@ class ThreadCalls:
                 self._started.append(attempt)
                 if self._idle >= len(self._started):
                     self._has_started.notify()
-                else:
+                elif self._threads < self._slots:  # else one of them is about to be free
+                    self._threads += 1
                     threading.Thread(target=self._work, daemon=True).start()
             self._show()
 
@@ -197,6 +198,7 @@ class ThreadCalls:
                     late.append((attempt, thread))
                     del self._in_flight[attempt]
                     self._hanging += 1
+                    self._threads -= 1
         for attempt, thread in late:
             frame = sys._current_frames().get(thread)  # noqa: SLF001 - there is no other way
             failure = failure_of_stack(frame, self._runner.roots)

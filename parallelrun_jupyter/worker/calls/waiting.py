@@ -13,6 +13,9 @@ if TYPE_CHECKING:  # typing is not worth its import in a worker
 
 FOREVER = float("inf")
 
+_SLACK_S = 0.02
+"""A start that is late, because the worker was busy, delays the next ones by what exceeds this time."""
+
 
 class Waiting:
     """Calls in the order in which they start: none before its time, and none too close to another.
@@ -43,6 +46,6 @@ class Waiting:
 
     def take(self, now: float) -> Attempt:
         """Return the next call, which starts now."""
+        self._last_start = max(self.next_at(), now - _SLACK_S)
         mini_batch, number, row = self._calls.popleft()[:3]
-        self._last_start = now
         return Attempt(mini_batch, number, PlanLine.of_row(row))

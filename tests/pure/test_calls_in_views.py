@@ -60,12 +60,16 @@ def retried(k: int, attempt: int) -> str:
     return "failed" if k % 25 == 0 and attempt == 1 else "succeeded"
 
 
-def test_another_run_has_no_calls(tmp_path: Path) -> None:
+def test_a_run_without_limits_has_calls_once_they_spend(tmp_path: Path) -> None:
     state = RunState()
-    state.apply_all([ev.RunStarted(0, 1, 1, "here"), CallsSpent(1, ((0, 1, 5, 5),))])
+    state.apply_all([ev.RunStarted(0, 1, 1, "here"), ev.PlanFinished(1, 10, 10)])
     snapshot = snapshot_of(state, 1.0, tmp_path)
     assert snapshot["calls"] is None
-    assert "in flight" not in text.text_view(snapshot)
+    assert "calls" not in text.text_view(snapshot)
+    state.apply(CallsSpent(2, ((0, 1, 5, 10**9),)))
+    shown = text.text_view(snapshot_of(state, 1.0, tmp_path))
+    assert "5 tokens" in shown
+    assert "1 USD" in shown
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -209,4 +209,5 @@ def _calls_of(values: dict[str, Any]) -> CallsState:
     values["limits"] = CallsLimited(**values["limits"])
     values["held"] = values["held"] and CallsHeld(**values["held"])
     values["durations"] = {int(kind): count for kind, count in values["durations"].items()}
+    values["open"] = {int(mini_batch): tuple(spent) for mini_batch, spent in values["open"].items()}
     return CallsState(**values)

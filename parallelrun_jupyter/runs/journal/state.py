@@ -346,6 +346,7 @@ class RunState:
             return
         if self.calls is not None:
             self.calls.succeed(event.duration_us)
+            self.calls.end(event.mini_batch)
         worker = self.workers.get(event.worker)
         if worker is not None:
             worker.succeeded += 1
@@ -362,8 +363,9 @@ class RunState:
         )
         self.tries[event.mini_batch] = event.attempt
         self.attempts_failed += 1
-        if self.calls is not None and event.kind == "throttled":
-            self.calls.throttled += 1
+        if self.calls is not None:
+            self.calls.throttled += event.kind == "throttled"
+            self.calls.end(event.mini_batch)
         group = self._group_of(event, event.mini_batch)
         group.attempts += 1
         self.failed_in[event.mini_batch] = group.group
@@ -399,6 +401,8 @@ class RunState:
     def _count_try(self, event: ItemsSucceeded | ItemsFailed) -> None:
         """Record the number of an attempt; its event may have waited for the part's event."""
         self.tries[event.mini_batch] = max(event.attempt, self.tries.get(event.mini_batch, 0))
+        if self.calls is not None:
+            self.calls.end(event.mini_batch)
 
     def _fail_items(self, event: AttemptFailed | ItemsFailed, group: FailureGroup) -> None:
         """Count items of a mini-batch as failed for good."""

@@ -59,8 +59,7 @@ def calls_of(
     calls = state.calls
     if calls is None:
         return None
-    told = [worker.calls or (int(worker.phase == "running"), 0) for worker in workers]
-    in_flight = sum(flying for flying, _ in told)
+    in_flight = running_calls(workers)
     limits, held = calls.limits, calls.held
     most = limits.concurrency * len(workers)
     is_told = limits.concurrency == 1 or any(worker.calls for worker in workers)
@@ -69,7 +68,7 @@ def calls_of(
     usd = calls.nano_usd / _NANO
     return Calls(
         in_flight=in_flight,
-        waiting=sum(waiting for _, waiting in told),
+        waiting=sum(worker.calls[1] for worker in workers if worker.calls),
         concurrency=most,
         window=held.window if held and is_live else 0,
         rate_per_s=_rate(state, at_ms, is_live=is_live),
@@ -89,6 +88,16 @@ def calls_of(
         forecast_low_usd=expected[0] if expected else None,
         forecast_high_usd=expected[1] if expected else None,
     )
+
+
+def running_calls(workers: Sequence[WorkerState]) -> int:
+    """Return the calls of ``run()`` that run now."""
+    return sum(worker.calls[0] if worker.calls else worker.phase == "running" for worker in workers)
+
+
+def has_budget(calls: Calls | None) -> bool:
+    """Return whether a run that has ended may spend more: most have no budget."""
+    return calls is None or calls["held_by"] != "budget"
 
 
 def _rate(state: RunState, at_ms: int, *, is_live: bool) -> float:

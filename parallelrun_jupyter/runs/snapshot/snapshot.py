@@ -14,7 +14,7 @@ from ..journal.worker_state import WorkerState
 from ..run_folder import RunFolder
 from ..run_record import RunRecord
 from . import progress
-from .calls import Calls, calls_of
+from .calls import Calls, calls_of, has_budget, running_calls
 from .hints import hint_of
 from .mini_batches import Grid, grid
 from .progress import Budget, Lane, Pace, Straggler, Uses, timeline, uses
@@ -146,9 +146,7 @@ def _whole_snapshot(folder: RunFolder, record: RunRecord, state: RunState, now: 
     items_done = state.items_succeeded + state.items_failed
     workers = list(state.workers.values()) if is_live else []
     running = [worker.mini_batch for worker in workers if worker.phase == "running"]
-    in_flight = [w.calls[0] if w.calls else int(w.phase == "running") for w in workers]
     calls = calls_of(state, workers, at_ms, is_live=is_live)
-    has_budget = is_live or calls is None or calls["held_by"] != "budget"
     since_ms, lanes = timeline(state, workers, at_ms)
     groups = costliest_first(state.groups.values())
     return Snapshot(
@@ -157,14 +155,14 @@ def _whole_snapshot(folder: RunFolder, record: RunRecord, state: RunState, now: 
         state=shown_state,
         reason=shorten(visible(reason), _SHOWN_REASON),
         is_final=state.is_final or shown_state == "Interrupted",
-        can_resume=not is_live and has_budget and is_resumable(state, record),
+        can_resume=not is_live and has_budget(calls) and is_resumable(state, record),
         plan_finished=state.plan_finished,
         mini_batches=state.planned,
         items=state.planned_items,
         succeeded=state.succeeded,
         failed=state.failed,
         retrying=state.retrying,
-        running=sum(in_flight),
+        running=running_calls(workers),
         left=state.left,
         items_succeeded=state.items_succeeded,
         items_failed=state.items_failed,

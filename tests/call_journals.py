@@ -121,14 +121,19 @@ def _sample(
     course: CallCourse, names: list[str], starts: list[tuple[float, str]], at_ms: int
 ) -> ev.NodeSampled:
     at_s = at_ms / 1000
-    flying = [c for c in course.ledger if c.start_s <= at_s < c.end_s]
-    held = min(course.concurrency, sum(start > at_s for start, _ in starts))
-    return ev.NodeSampled(
-        at_ms,
-        "n0",
-        tuple((name, "running", -1, round(START_S * 1000), 4, 80, -1, -1) for name in names),
-        calls=tuple((name, sum(c.worker == name for c in flying), held) for name in names),
+    flying = sorted(
+        (c for c in course.ledger if c.start_s <= at_s < c.end_s), key=lambda c: c.start_s
     )
+    held = min(course.concurrency, sum(start > at_s for start, _ in starts))
+    rows: list[ev.WorkerSample] = []
+    for name in names:
+        oldest = next((c for c in flying if c.worker == name), None)
+        doing = ("waiting", -1, at_ms)
+        if oldest is not None:
+            doing = ("running", oldest.mini_batch, round(oldest.start_s * 1000))
+        rows.append((name, *doing, 4, 80, -1, -1))
+    calls = tuple((name, sum(c.worker == name for c in flying), held) for name in names)
+    return ev.NodeSampled(at_ms, "n0", tuple(rows), calls=calls)
 
 
 def _end_of(call: Call, end_ms: int) -> Iterator[ev.Event]:

@@ -20,6 +20,7 @@ from parallelrun_jupyter.runs.journal.state import RunState
 from parallelrun_jupyter.runs.run_folder import RunFolder
 from parallelrun_jupyter.runs.snapshot.calls import Calls
 from parallelrun_jupyter.runs.snapshot.hints import hint_of
+from parallelrun_jupyter.runs.snapshot.mini_batches import _CHARS, LEVELS
 from parallelrun_jupyter.runs.snapshot.snapshot import LIMIT_CHARS, Snapshot, take_snapshot
 from parallelrun_jupyter.views import call_texts, run_list, text
 from parallelrun_jupyter.views.html import html_view
@@ -136,6 +137,25 @@ def test_a_run_that_has_ended_has_the_rates_of_all_of_it(tmp_path: Path) -> None
     assert calls["forecast_low_usd"] is None
 
 
+def test_calls_at_the_same_time_are_one_bar_of_the_timeline(
+    shown_at: Callable[..., Snapshot],
+) -> None:
+    course = CallCourse(items=300, workers=2, concurrency=10,
+                        latency_s=lambda rng: rng.lognormvariate(0.7, 0.4))  # fmt: skip
+    snapshot = shown_at(course, 15.0)
+    for lane in snapshot["lanes"]:
+        ended = [c for c in course.ledger if c.worker == lane["worker"] and c.end_s <= 15.0]
+        assert sum(bar[3] for bar in lane["bars"]) == len(ended) > 40
+        assert len(lane["bars"]) == 1
+        start_ms, length_ms, *_ = lane["bars"][0]
+        assert start_ms == pytest.approx(min(c.start_s for c in ended) * 1000, abs=2)
+        assert start_ms + length_ms == pytest.approx(max(c.end_s for c in ended) * 1000, abs=2)
+
+
+def _is_running(cell: str) -> bool:
+    return _CHARS.index(cell) >= 4 * LEVELS
+
+
 def test_calls_in_flight_are_those_of_the_server_when_it_was_looked_at(
     shown_at: Callable[..., Snapshot],
 ) -> None:
@@ -149,7 +169,13 @@ def test_calls_in_flight_are_those_of_the_server_when_it_was_looked_at(
     assert calls["in_flight"] == snapshot["running"] == flying == 16
     assert calls["concurrency"] == 16
     assert [row["calls"] for row in snapshot["workers"]] == [[8, 8], [8, 8]]
-    assert snapshot["grid"]["cells"].count("G") == 0  # which mini-batches they are is not known
+    # Only the oldest call of each worker is known: the grid shows no others.
+    running = [k for k, cell in enumerate(snapshot["grid"]["cells"]) if _is_running(cell)]
+    oldest: dict[str, int] = {}
+    for call in sorted(course.ledger, key=lambda call: call.start_s):
+        if call.start_s <= looked < call.end_s:
+            oldest.setdefault(call.worker, call.mini_batch)
+    assert running == sorted(oldest.values())
     assert snapshot["succeeded"] + snapshot["left"] == snapshot["mini_batches"]
     shown = text.text_view(snapshot)
     assert "calls: 16 in flight of 16 · 16 waiting · " in shown
@@ -260,7 +286,9 @@ def test_a_spent_budget_is_told_with_its_remedy(tmp_path: Path) -> None:
         f"to resume with a larger budget: run.resume(budget=...), parallelrun resume {run_id} "
         "--budget USD"
     ) in shown
-    assert "its budget of 20 USD is spent" in html_view(snapshot, CREATED)
+    page = html_view(snapshot, CREATED)
+    assert "its budget of 20 USD is spent" in page
+    assert "20 USD of 20, forecast " in page
 
 
 def test_calls_of_workers_that_make_one_at_a_time_are_the_workers_that_run(

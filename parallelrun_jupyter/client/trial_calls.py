@@ -12,7 +12,6 @@ from ..runs.run_record import RunCalls
 from ..worker.calls.by_item import collected
 from ..worker.spending import Spending
 
-
 _END_S = 2.0
 """Seconds to wait for the end of the event loop; a call may block it."""
 

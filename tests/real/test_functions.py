@@ -639,7 +639,7 @@ WRONG: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: started(picky, range(3), init=picky), ConfigError, r"init is picky\(x.*called without arguments"),
     (lambda: started(picky, range(3), name=3), ConfigError, "name is 3; expected a text"),
     (lambda: started(picky, range(3), n_jobs=2), ConfigError, r"no setting 'n_jobs'. It is called 'process_count_per_node' here"),
-    (lambda: started(fetch, range(3), mini_batch_size=5), ConfigError, r"mini_batch_size is 5, but map\(\) calls its function with one item.*use map_batches"),
+    (lambda: started(fetch, range(3), mini_batch_size=5), ConfigError, r"mini_batch_size is 5, but map\(\) calls its function with one item at a time when several calls are in flight.*use map_batches"),
     (lambda: started(Needs, range(3)), ConfigError, r"Needs\(model.*\).* is made once in each worker.*functools\.partial\(Needs"),
 ]  # fmt: skip
 

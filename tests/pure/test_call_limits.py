@@ -288,7 +288,7 @@ def test_a_budget_holds_within_one_percent_and_one_call(
     assert calls is not None
     assert calls.nano_usd / USD == pytest.approx(spent)
     assert bench.end.reason == (
-        f"its budget of 20 USD is spent: {spent:,.2f} USD for {len(bench.made):,} calls; "
+        f"its budget of 20 USD is spent: {calls.nano_usd / USD:,.2f} USD for {len(bench.made):,} calls; "
         f"{6000 - len(bench.made):,} items are left. Resume it with a larger budget: "
         "run.resume(budget='40 USD')"
     )

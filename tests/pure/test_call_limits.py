@@ -430,6 +430,28 @@ def test_the_window_halves_at_most_once_in_a_round_and_recovers(
     assert window.size is None
 
 
+def test_a_run_without_limits_has_some_once_a_server_refuses_a_call() -> None:
+    bench = Bench(Limits())
+    bench.send(sg.PlanAdvanced(40, 200, is_end=True), sg.NodeOffered("n0", 8, 16))
+    assert len(bench.assigned) == 16
+    bench.fail("n0", 0, 1, refusal(5.0))
+    assert bench.scheduler._calls is not None
+    assert bench.scheduler._calls.window.size == 4
+    assert len(bench.assigned) == 15
+    for _, mini_batch, _ in list(bench.assigned):
+        bench.succeed("n0", mini_batch)
+    assert bench.assigned == []
+    assert 5000 - HORIZON_MS <= wait_for_assignment(bench) <= 5500
+    bench.wait(100)
+    assert len(bench.assigned) == 4
+    while not bench.stops:
+        for node, mini_batch, attempt in list(bench.assigned):
+            bench.succeed(node, mini_batch, attempt)
+        wait_for_assignment(bench)
+    assert folded(bench.events).succeeded == 40
+    assert [event.held_by for event in bench.of_kind(CallsHeld)][-1] == ""
+
+
 # Tries
 
 

@@ -95,6 +95,12 @@ class CallLimits:
         rates = calls.rate_per_s, calls.tokens_per_s
         return CallsLimited(now_ms, calls.concurrency, *rates, self._budget)
 
+    def adopt(self, mini_batches: Iterable[int], slots: int) -> None:
+        """Count calls in ``slots`` workers, of a run without limits: a server has refused one."""
+        self._slots = max(1, slots)
+        for mini_batch in mini_batches:
+            self._held[mini_batch] = _Call(0.0, 0.0)
+
     # Assigning
 
     def shares(

@@ -51,6 +51,10 @@ KEPT_ATTEMPTS = 400
 
 _KEPT_WARNINGS = 20
 
+ItemsChange: TypeAlias = (
+    ItemsSucceeded | ItemsFailed | RowsDropped | CallLimited | ResultsReused | DuplicatesCopied
+)
+
 EndedAttempt: TypeAlias = tuple[str, int, int, int, int]
 """Worker, mini-batch, time of the end (ms), duration (us), and new status of the mini-batch."""
 
@@ -183,14 +187,7 @@ class RunState:
                 self.parts += 1
             case AttemptFailed():
                 self._count_failure(event)
-            case (
-                ItemsSucceeded()
-                | ItemsFailed()
-                | RowsDropped()
-                | CallLimited()
-                | ResultsReused()
-                | DuplicatesCopied()
-            ):
+            case _ if isinstance(event, ItemsChange):
                 self.at_ms = max(before, event.at_ms)
                 self._apply_items(event)
             case MiniBatchesPlanned() | PlanFinished():
@@ -234,15 +231,7 @@ class RunState:
             gone.clear()
         self.drivers += 1
 
-    def _apply_items(
-        self,
-        event: ItemsSucceeded
-        | ItemsFailed
-        | RowsDropped
-        | CallLimited
-        | ResultsReused
-        | DuplicatesCopied,
-    ) -> None:
+    def _apply_items(self, event: ItemsChange) -> None:
         match event:
             case ItemsSucceeded():
                 self._count_items_succeeded(event)

@@ -48,6 +48,7 @@ class Run(KeptRun):
         for item, result in run.stream(): ...      # the same, as they are committed
         run.failed_items()                         # one row for each failed item
         run.failures()                             # one row for each failed attempt
+        run.calls()                                # one row for each call: seconds, tokens, cost
         run.try_one(17)                            # mini-batch 17 in this process; %debug works
         run.resume(failed_only=True)               # retries only the items that failed
         run.compare(earlier)                       # settings, counts, times and rows that differ

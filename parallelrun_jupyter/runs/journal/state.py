@@ -196,15 +196,7 @@ class RunState:
                 self.planned_items = event.items
                 self.plan_finished = isinstance(event, PlanFinished)
             case RunStarted():
-                self.state, self.reason, self.cancel = "Planning", "", False
-                self.traceback = ""
-                self.last_progress_ms = event.at_ms
-                if self.drivers:
-                    self.throughput.start_driver(event.at_ms, before, self.done, self.items_done)
-                self.workers.clear()
-                self.nodes.clear()
-                self.vacant.clear()
-                self.drivers += 1
+                self._start_driver(event.at_ms, before)
             case RunResumed():
                 self._reopen(event.group)
             case StateEntered():
@@ -227,6 +219,17 @@ class RunState:
                     worker.phase, worker.mini_batch = "ended", -1
             case _:
                 self._apply_worker(event)
+
+    def _start_driver(self, at_ms: int, before_ms: int) -> None:
+        """Start over what is of one driver; the last event of the one before was at ``before_ms``."""
+        self.state, self.cancel = "Planning", False
+        self.reason = self.traceback = ""
+        self.last_progress_ms = at_ms
+        if self.drivers:
+            self.throughput.start_driver(at_ms, before_ms, self.done, self.items_done)
+        for gone in (self.workers, self.nodes, self.vacant):
+            gone.clear()
+        self.drivers += 1
 
     def _apply_items(self, event: ItemsChange) -> None:
         match event:

@@ -10,7 +10,7 @@ import importlib.util
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..workload import FIRST, FRAME, ITEMS, SCRIPT, Workload
+from ..workload import ENDPOINT, FIRST, FRAME, ITEMS, SCRIPT, Workload
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,16 @@ _FIRST = {
     "ray": Engine("functions.ray_tasks", _RAY),
 }
 
-ENGINES = {SCRIPT: _SCRIPT, ITEMS: _ITEMS, FRAME: _FRAME, FIRST: _FIRST}
+_ENDPOINT = {
+    "ours": Engine("endpoint.ours"),
+    "asyncio": Engine("endpoint.asyncio_script"),
+    "curator": Engine("endpoint.curator_llm", ("bespokelabs",)),
+    "daft": Engine("endpoint.daft_column", ("daft",)),
+}
+
+ENGINES = {
+    SCRIPT: _SCRIPT, ITEMS: _ITEMS, FRAME: _FRAME, FIRST: _FIRST, ENDPOINT: _ENDPOINT
+}  # fmt: skip
 """For each kind of workload, the engines by name; ours first."""
 
 NAMES = list(dict.fromkeys(name for engines in ENGINES.values() for name in engines))

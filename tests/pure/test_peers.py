@@ -10,9 +10,9 @@ import pytest
 
 from benchmarks.peers import endpoint
 from benchmarks.peers.checks import what_is_wrong
+from benchmarks.peers.endpoint import Called
 from benchmarks.peers.report import bound_of, table
 from benchmarks.peers.rounds import Measured
-from benchmarks.peers.endpoint import Called
 from benchmarks.peers.workload import ENDPOINT, FIRST, Workload
 
 ROWS = ["0000-good.txt", "0001-hang.txt", "0002-good.txt"]
@@ -93,7 +93,14 @@ def test_the_bound_is_the_sleeping_or_the_plain_loop_among_the_workers(workload:
 
 def test_calls_of_a_server_have_what_the_kill_at_half_has_cost(workload: Workload) -> None:
     calls = dataclasses.replace(
-        workload, kind=ENDPOINT, count=630, rate=300, latency_s=0.5, amount=630, unit="calls"
+        workload,
+        script="endpoint",
+        kind=ENDPOINT,
+        count=630,
+        rate=300,
+        latency_s=0.5,
+        amount=630,
+        unit="calls",
     )
     assert calls.bound_s() == pytest.approx(2.5)
     good = [

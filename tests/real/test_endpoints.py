@@ -25,6 +25,7 @@ from tests.endpoints.asking import CLIENTS, asks, prompt_of
 from tests.endpoints.client import Client
 from tests.endpoints.process import Endpoint, Ledger
 from tests.real.conftest import TIMEOUT_S, assert_books, end_of
+from tests.real.dask_processes import DaskProcesses
 from tests.real.test_resume import driver_pid
 
 Serve = Callable[..., Endpoint]
@@ -125,6 +126,27 @@ def test_the_permitted_rate_is_used_and_never_exceeded(serve: Serve) -> None:
     began = ledger.frame["arrived"].min()
     assert ledger.arrivals_between(began + 1, began + 9) >= 0.95 * 8 * 60
     assert_same_books(run, ledger, 600)
+
+
+def test_two_nodes_of_a_cluster_share_the_rate(serve: Serve, tmp_path: Path) -> None:
+    cluster = DaskProcesses(tmp_path / "cluster")
+    try:
+        address = cluster.start_scheduler()
+        for name in ("a", "b"):
+            cluster.add_worker(name)
+        server = serve(latency_s=0.1, limits=[{"kind": "window", "count": 60, "seconds": 1}])
+        run = started(server, 300, rate_limit="60/s", compute=address)
+        assert run.results(timeout_s=TIMEOUT_S) == answers(300)
+    finally:
+        cluster.close()
+    ledger = server.ledger()
+    assert ledger.count(429) == 0
+    assert ledger.most_in_window(1) <= 60
+    began = ledger.frame["arrived"].min()
+    assert ledger.arrivals_between(began + 1, began + 4) >= 0.95 * 3 * 60
+    assert_same_books(run, ledger, 300)
+    workers = {one.worker for one in run.events(follow=False) if isinstance(one, AttemptSucceeded)}
+    assert len({name.partition("w")[0] for name in workers}) == 2
 
 
 def test_a_limit_that_is_not_known_is_found(serve: Serve) -> None:

@@ -85,7 +85,7 @@ def _compare(workload: Workload, given: argparse.Namespace) -> bool:
 def _why_not(engine: Engine, workload: Workload) -> str:
     """Return why an engine does not take part; empty if it does."""
     missing = engine.missing()
-    return f"needs {', '.join(missing)}: {INSTALL}" if missing else engine.why_not(workload)
+    return f"needs {', '.join(missing)}: {engine.install}" if missing else engine.why_not(workload)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -27,12 +27,15 @@ class Engine:
         Arguments of its ``run`` beside the workload.
     leaves_out
         Scripts or workloads for which the variant is none, and why.
+    install
+        The command that installs the imports, if they are not in the extra ``bench``.
     """
 
     module: str
     needs: tuple[str, ...] = ()
     options: dict[str, Any] = field(default_factory=dict)
     leaves_out: dict[str, str] = field(default_factory=dict)
+    install: str = "pip install -e '.[bench]'"
 
     def missing(self) -> list[str]:
         """Return the packages that are not installed."""
@@ -97,8 +100,11 @@ _FIRST = {
 _ENDPOINT = {
     "ours": Engine("endpoint.ours"),
     "asyncio": Engine("endpoint.asyncio_script"),
-    "curator": Engine("endpoint.curator_llm", ("bespokelabs",)),
-    "daft": Engine("endpoint.daft_column", ("daft",)),
+    # They bring many packages: install them in an environment of their own.
+    "curator": Engine(
+        "endpoint.curator_llm", ("bespokelabs",), install="pip install bespokelabs-curator"
+    ),
+    "daft": Engine("endpoint.daft_column", ("daft",), install="pip install daft"),
 }
 
 ENGINES = {

@@ -25,6 +25,7 @@ CHECKS = {
     "_calls = run.calls()\n"
     "assert len(_calls) == 40 and set(_calls.outcome) == {'succeeded'}\n"
     "assert abs(_calls.usd.sum() - 40 * (7 * 2.5 + 20 * 10) / 1e6) < 1e-9",
+    "replies =": "assert replies == prompts",
     "vectors =": "assert vectors == [[float(p.count(v)) for v in 'aeiou'] for p in prompts]",
     "classes =": "assert classes == ['11 words'] * 40",
     "names =": "assert names == [f'place {k}' for k in range(40)]",
@@ -54,5 +55,5 @@ def test_every_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
             resources={"metadata": {"path": str(tmp_path)}},
         ).execute()
         ledger = server.ledger()
-    assert ledger.count() == 40 + 2 + 40
-    assert ledger.frame["key"].nunique() == 40 + 1 + 40  # the embeddings have none
+    assert ledger.count() == 40 + 40 + 2 + 40
+    assert ledger.frame["key"].nunique() == 40 + 1 + 40  # the others have none

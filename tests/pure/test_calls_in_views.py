@@ -414,6 +414,8 @@ def test_calls_are_those_of_the_ledger(tmp_path: Path) -> None:
     assert len(merged) == len(truth)
     for name in ("item", "worker", "outcome", "tokens"):
         assert (merged[name] == merged[f"{name}_true"]).all(), name
+    assert merged.number.tolist() == [int(item[4:9]) for item in merged.item_true]
+    assert frame.number.dtype == "Int64"
     assert np.allclose(merged.usd, merged.usd_true, rtol=0, atol=1e-12)
     assert np.allclose(merged.seconds, merged.end_s - merged.start_s, rtol=0, atol=1e-6)
     ended_s = merged.ended_at.astype("int64") / 1e6 - CREATED  # pandas keeps microseconds
@@ -515,6 +517,22 @@ def test_calls_that_a_server_refused_have_a_hint(rate_per_s: float, words: str) 
     assert "tried again without using up tries" in hint
     assert words in hint
     assert not hint_of(record(), FailureGroup(group.group, "exception", "E", group.message, "", 0))
+
+
+def test_calls_that_were_refused_and_tried_again_do_not_look_like_a_loss(tmp_path: Path) -> None:
+    course = CallCourse(
+        items=50, outcome=lambda k, n: "throttled" if k < 9 and n == 1 else "succeeded"
+    )
+    shown = Run(call_journals.write_run(tmp_path, course)).snapshot()
+    assert shown["items_succeeded"] == 50
+    for view in (text.text_view(shown), html_view(shown, CREATED)):
+        assert "9 calls refused and tried again, first in mini-batch" in view
+        assert "↻" in view
+        assert "✗" not in view
+    (group,) = shown["groups"]
+    assert text.failure_lines({**shown, "groups": [{**group, "items_failed": 2}]})[0].startswith(
+        "✗ "
+    )
 
 
 @pytest.mark.parametrize(

@@ -633,6 +633,7 @@ WRONG: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: started(picky, 7), InputError, r"map\(\) got 7, of the type int; expected a list"),
     (lambda: started(picky, "digits/*.png"), InputError, r"write FileDataset\('digits/\*\.png'\)"),
     (lambda: started(lambda: 1, range(3)), ConfigError, r"map\(\) calls <lambda>\(\) with one item"),
+    (lambda: started(nothing, range(3)), ConfigError, r"calls nothing\(\).* with one item. Write async def nothing\(item\): "),
     (lambda: started(lambda a, b: 1, range(3)), ConfigError, r"calls <lambda>\(a, b\) with one item. Write lambda item: .* tuples, unpack them in the function: a, b = item"),
     (lambda: started(lambda a: 1, parallelrun.grid(b=[1])), ConfigError, r"with the keyword arguments b"),
     (lambda: started(picky, pd.DataFrame([[1, 2]], columns=["a", "a"])), InputError, "two columns of the items are called 'a'.*use map_batches"),
@@ -646,6 +647,9 @@ WRONG: list[tuple[Callable[[], Any], type[Exception], str]] = [
 
 async def fetch(x: int = 0) -> int:
     return x
+
+
+async def nothing() -> None: ...
 
 
 class Needs:

@@ -327,6 +327,18 @@ def test_a_budget_is_told_until_the_calls_in_flight_have_ended(
     assert nearly in text.text_view(snapshot)
 
 
+def test_a_budget_that_is_too_small_for_all_items_is_told_early(
+    shown_at: Callable[..., Snapshot],
+) -> None:
+    course = CallCourse(items=400, budget_usd=2, usd=lambda _rng, _s: 0.01)
+    assert "The budget of 2 USD is enough for about 200 of 400 items." in text.text_view(
+        shown_at(course, 1.5)
+    )
+    for other in (4.1, 0.0):
+        course = CallCourse(items=400, budget_usd=other, usd=lambda _rng, _s: 0.01)
+        assert "is enough for" not in text.text_view(shown_at(course, 1.5))
+
+
 KINDS_OF_COST: dict[str, Callable[[random.Random, float], float]] = {
     "alike": lambda rng, _s: rng.gauss(1.0, 0.1),
     "skewed": lambda rng, _s: rng.lognormvariate(0.0, 0.5),

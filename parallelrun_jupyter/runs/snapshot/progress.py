@@ -209,9 +209,17 @@ def stragglers(state: RunState, workers: list[WorkerState], at_ms: int) -> list[
     rows = [
         Straggler(worker=w.worker, mini_batch=w.mini_batch, for_s=(at_ms - w.since_ms) / 1000)
         for w in workers
-        if w.phase == "running" and at_ms - w.since_ms > limit_ms
+        if w.phase == "running" and at_ms - w.since_ms > limit_ms and not _has_ended(state, w)
     ]
     return sorted(rows, key=lambda row: -row["for_s"])[:_SHOWN_STRAGGLERS]
+
+
+def _has_ended(state: RunState, worker: WorkerState) -> bool:
+    """Return whether the oldest call of a worker has ended since the worker was last looked at."""
+    return any(
+        (name, mini_batch) == (worker.worker, worker.mini_batch) and end_ms >= worker.since_ms
+        for name, mini_batch, end_ms, _, _ in state.recent_attempts
+    )
 
 
 def quiet_after_s(state: RunState) -> float:

@@ -8,11 +8,8 @@ from inspect import isclass, isroutine
 from typing import TYPE_CHECKING, Any
 
 from ..config.run_config import ParallelRunConfig
-from ..config.step import Dataset, Output, ParallelRunStep
-from ..data.datasets.file_dataset import FileDataset
 from ..data.datasets.grid import Grid
 from ..data.datasets.memory_dataset import GRID, MemoryDataset, container_of, refused
-from ..data.datasets.tabular_dataset import TabularDataset
 from ..errors import ConfigError, InputError
 from ..formatting import nearest_hint
 from ..machine import thread_caps, usable_cores
@@ -20,9 +17,9 @@ from ..worker.function_script import BATCH, ITEM, KEYWORDS
 from .function_calls import Functions, calling_script
 from .launcher import prepare
 from .preload import modules_of_values
-from .run_names import default_name
 
 if TYPE_CHECKING:
+    from ..config.step import Dataset, Output
     from .run import Run
 
 _CALL_LIMIT_S = 3600
@@ -198,7 +195,10 @@ def _start(
     _check_names(functions, items)
     if compute is None and not _OF_OTHER_STARTS & settings.keys():
         _prepare(dataset, settings.get("process_count_per_node"))
-    from .submit import submit_script  # imported while the driver starts
+    # Imported while the driver starts.
+    from ..config.step import ParallelRunStep
+    from .run_names import default_name
+    from .submit import submit_script
 
     keeps_objects = settings.get("output_format") is None
     source = settings.get("source_directory")
@@ -260,8 +260,8 @@ def _check_names(functions: Functions, items: Any) -> None:
         raise InputError(msg)
 
 
-def _dataset_of(items: Any, called: str) -> FileDataset | TabularDataset | MemoryDataset:
-    if isinstance(items, FileDataset | TabularDataset | MemoryDataset):
+def _dataset_of(items: Any, called: str) -> Dataset:
+    if isinstance(items, MemoryDataset):
         return items
     if isinstance(items, str):
         msg = f"{called}() got the text {items!r:.80} as its items. For files, write FileDataset({items!r:.80})."
@@ -272,6 +272,10 @@ def _dataset_of(items: Any, called: str) -> FileDataset | TabularDataset | Memor
             f"first: {called}({items.__name__}, items)."
         )
         raise InputError(msg)
-    if not container_of(items):
-        raise refused(items, f"{called}() got")
-    return MemoryDataset(items)
+    if container_of(items):
+        return MemoryDataset(items)
+    from ..config.step import Dataset
+
+    if isinstance(items, Dataset):
+        return items
+    raise refused(items, f"{called}() got")

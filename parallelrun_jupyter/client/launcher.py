@@ -20,12 +20,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import LaunchError
-from ..runs.logs.reader import text_from
-from ..runs.run_folder import RunFolder, runs_folder
+from ..home import home
 from .channel import ACCEPTED, ENDING, ENDING_WITH_IMPORTS, IDLE, is_readable
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from ..runs.run_folder import RunFolder
 
 _START_LIMIT_S = 60.0
 _ANSWER_S = 1.0
@@ -66,6 +67,8 @@ def launch(folder: Launchable, python: str, variables: Mapping[str, str]) -> Non
     LaunchError
         The interpreter did not start, or parallelrun-jupyter is not installed for it.
     """
+    from ..runs.run_folder import RunFolder
+
     environ = {**os.environ, **variables}
     if not isinstance(folder, RunFolder):
         _start(folder, python, environ)
@@ -123,6 +126,8 @@ def _start(folder: Launchable, python: str, environ: Mapping[str, str], *channel
         )
         raise LaunchError(msg) from error
     if done.returncode != 0:
+        from ..runs.logs.reader import text_from
+
         output = text_from(folder.driver_log, log_start).strip()
         msg = (
             f"the driver did not start with {python} (exit code {done.returncode}): "
@@ -310,8 +315,8 @@ class WarmDrivers:
             begin = {"modules": list(modules), "variables": dict(variables)}
             try:
                 # Not the current directory: see `_start`.
-                runs_folder().mkdir(mode=0o700, parents=True, exist_ok=True)
-                driver.start_ahead(sys.executable, environ, begin, runs_folder())
+                home().mkdir(mode=0o700, parents=True, exist_ok=True)
+                driver.start_ahead(sys.executable, environ, begin, home())
             except OSError:  # `launch` reports it
                 driver.close()
                 driver.remote_end.close()

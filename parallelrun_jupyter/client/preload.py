@@ -7,15 +7,18 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..config.compute import Compute
 from ..config.entry_script import imported_modules
 from ..config.run_config import ParallelRunConfig
-from ..config.step import Dataset
 from ..data.datasets.memory_dataset import ARRAY, FRAME, SERIES, TABLE, MemoryDataset
 from ..engine.node.fork_server import CAN_FORK
 from ..environment import as_environment
 from .script import Script
+
+if TYPE_CHECKING:
+    from ..config.step import Dataset
 
 _MODULES_OF = {
     FRAME: ("pandas", "pyarrow"),  # the results are Arrow

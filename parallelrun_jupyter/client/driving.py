@@ -29,8 +29,11 @@ _STANDBY_S = 600.0
 
 def import_driver() -> None:
     """Import the driver's modules: a new driver does so before it detaches, to report a failure."""
+    gc.disable()  # nothing that an import makes is garbage
     from ..backends import local  # noqa: F401 - the backend of most runs
     from ..engine import driver  # noqa: F401
+
+    gc.enable()
 
 
 def detach() -> None:

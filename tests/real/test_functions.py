@@ -830,3 +830,19 @@ def _kill_one(run: Run, rng: random.Random) -> int:
     except (psutil.NoSuchProcess, FileNotFoundError):
         return 0
     return 1
+
+
+def test_results_of_the_only_mini_batch_that_succeeded_can_be_changed() -> None:
+    def halved(values: pd.Series[float]) -> pd.Series[float]:
+        if values.iloc[0] >= 10:
+            raise ValueError("too large")
+        return values / 2
+
+    values = pd.Series(np.arange(20.0))
+    run = parallelrun.map_batches(
+        halved, values, mini_batch_rows=10, error_threshold=-1, process_count_per_node=1
+    )
+    found = run.results(missing=None)
+    found.iloc[0] = 100.0
+    found.to_numpy()[:2].sum()
+    assert found.tolist() == [100.0, *(values[1:10] / 2)]

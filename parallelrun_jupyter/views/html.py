@@ -149,4 +149,5 @@ def _group(group: GroupRow) -> str:
     if not group["traceback"]:
         return f"<div>{summary}</div>{hint}"
     body = f"{hint}<pre>{escape(group['traceback'])}</pre>"
-    return f"<details open><summary>{summary}</summary>{body}</details>"
+    is_open = " open" if group_mark(group) == "✗" else ""
+    return f"<details{is_open}><summary>{summary}</summary>{body}</details>"

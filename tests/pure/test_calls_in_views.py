@@ -542,6 +542,10 @@ def test_calls_that_were_refused_and_tried_again_do_not_look_like_a_loss(tmp_pat
         assert "↻" in view
         assert "✗" not in view
     (group,) = shown["groups"]
+    group["traceback"] = "Traceback"
+    assert "<details><summary>↻" in html_view({**shown, "groups": [group]}, CREATED)
+    lost = html_view({**shown, "groups": [{**group, "items_failed": 2}]}, CREATED)
+    assert "<details open><summary>✗" in lost
     assert text.failure_lines({**shown, "groups": [{**group, "items_failed": 2}]})[0].startswith(
         "✗ "
     )

@@ -531,6 +531,15 @@ def test_calls_that_a_server_refused_have_a_hint(rate_per_s: float, words: str) 
     assert not hint_of(record(), FailureGroup(group.group, "exception", "E", group.message, "", 0))
 
 
+def test_a_refusal_that_the_script_turned_into_another_error_has_a_hint() -> None:
+    group = FailureGroup("ValueError at a.py:1 in run", "exception", "ValueError", "429", "", 0)
+    hint = hint_of(record(calls={"concurrency": 50}), group)
+    assert hint.startswith("If the server said 429 or 503, let the error of the client leave run()")
+    assert not hint_of(record(), group)
+    other = FailureGroup(group.group, "exception", "ValueError", "item 14290 is bad", "", 0)
+    assert not hint_of(record(calls={"concurrency": 50}), other)
+
+
 def test_calls_that_were_refused_and_tried_again_do_not_look_like_a_loss(tmp_path: Path) -> None:
     course = CallCourse(
         items=50, outcome=lambda k, n: "throttled" if k < 9 and n == 1 else "succeeded"

@@ -230,6 +230,13 @@ def _is_ours(filename: str) -> bool:
     )
 
 
+def is_of_user(filename: str, roots: list[str]) -> bool:
+    """Return whether a line of a file is one of the user, in their folders or elsewhere."""
+    if filename.startswith("<") or _is_ours(filename):
+        return False
+    return is_under(filename, roots) or not any(part in filename for part in _LIBRARIES)
+
+
 def is_under(filename: str, roots: list[str]) -> bool:
     """Return whether a file belongs to the user.
 

@@ -9,7 +9,7 @@ class RetryAfter(Exception):
     Parameters
     ----------
     seconds
-        The delay.
+        The delay: a number, or a text with one, such as the header ``Retry-After``.
     reason
         Why, for the list of failures.
 
@@ -40,7 +40,10 @@ class RetryAfter(Exception):
 def _checked(seconds: object) -> float:
     # Not isinstance(seconds, float): numpy's numbers are accepted.
     is_number = hasattr(seconds, "__float__") and not isinstance(seconds, bool)
-    number = float(seconds) if is_number else -1.0  # type: ignore[arg-type]  # it has __float__
+    try:  # the text of a header, too
+        number = float(seconds) if is_number or isinstance(seconds, str) else -1.0  # type: ignore[arg-type]
+    except ValueError:
+        number = -1.0
     if not 0 <= number < float("inf"):
         raise ValueError(
             "RetryAfter(%r): expected the delay in seconds, a number from 0 on, such as "

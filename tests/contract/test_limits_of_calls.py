@@ -165,7 +165,7 @@ def test_a_budget_ends_the_run_and_a_larger_one_continues_it(
     assert end_of(run) == "Canceled"
     assert run.snapshot()["reason"] == (
         "its budget of 0.25 USD is spent: 0.25 USD for 25 calls; 35 items are left. Resume it with a "
-        "larger budget: run.resume(budget='0.5 USD')"
+        "larger budget: run.resume(budget='0.66 USD')"
     )
     with pytest.raises(RunFolderError) as error:
         run.resume()

@@ -63,7 +63,7 @@ async def _one_by_one(mini_batch: Any) -> Any:
 
 def test_what_has_to_be_awaited_is_said_to_be() -> None:
     for function, kind in ((_late, "coroutine"), (_one_by_one, "async_generator")):
-        with pytest.raises(BadResult, match=rf"run\(\) is async: it returned a {kind}, which"):
+        with pytest.raises(BadResult, match=rf"run\(\) returned a {kind}, which nothing awaits"):
             encode_result(function([1]), append_rows=True)
 
 

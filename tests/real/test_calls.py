@@ -19,7 +19,7 @@ import parallelrun_jupyter as parallelrun
 from parallelrun_jupyter import ParallelRunConfig, Run, TabularDataset, submit
 from parallelrun_jupyter.runs.journal.call_events import CallsSpent
 from parallelrun_jupyter.runs.journal.events import AttemptFailed, AttemptSucceeded, WarningRaised
-from tests.real.conftest import rows_of
+from tests.real.conftest import end_of, rows_of
 
 TIMEOUT_S = 60
 session: Any = None
@@ -377,3 +377,25 @@ def test_a_cell_asks_for_each_item_of_a_variable(tmp_path: Path) -> None:
     run.wait_for_completion(timeout_s=TIMEOUT_S)
     assert rows_of(run) == [f"WORD {k}" for k in range(30)]
     assert len(attempts_of(run)) == 30
+
+
+def test_calls_that_block_the_loop_in_turn_are_named_by_their_line() -> None:
+    async def ask(item: int) -> int:
+        time.sleep(0.25)  # noqa: ASYNC251 - a mistake on purpose
+        return item
+
+    run = parallelrun.map(ask, range(44))
+    assert results_of(run) == list(range(44))
+    (warning,) = [e.text for e in run.events(follow=False) if isinstance(e, WarningRaised)]
+    assert "calls keep the event loop busy for" in warning
+    assert "test_calls.py" in warning
+
+
+def test_a_missing_await_fails_its_items(tmp_path: Path) -> None:
+    script = tmp_path / "ask.py"
+    script.write_text("import asyncio\nasync def run(path):\n    return asyncio.sleep(0, path)\n")
+    (tmp_path / "a.txt").write_text("")
+    run = submit(ParallelRunConfig(entry_script=str(script)), inputs=f"{tmp_path}/*.txt")
+    run.wait_for_completion(timeout_s=TIMEOUT_S, raise_on_error=False)
+    assert end_of(run) == "Failed"
+    assert "returned a coroutine, which nothing awaits" in run.failures()["message"][0]

@@ -183,7 +183,10 @@ class CallLimits:
             number = self.money.fitting(self._budget, in_flight)
             allowed.append((min(number, self.money.most_in_flight - in_flight), "budget"))
         if self.window.size is not None:
-            allowed.append((self.window.size - in_flight, "server"))
+            # Calls that nodes hold for later wait for the rate, not for the server.
+            waits_for_rate = self._interval_ms and self._last_start_ms > now_ms + _BOOKED_MS
+            number = self.window.size - in_flight
+            allowed.append((number, "rate" if waits_for_rate and not by_server else "server"))
         return min(allowed)
 
     # Ends
@@ -297,8 +300,16 @@ def _budget_spent(budget: int, calls: CallsState, items_left: int) -> str:
         f"its budget of {usd:,.10g} USD is spent: {calls.nano_usd / _NANO:,.2f} USD for "
         f"{plural(calls.calls_spent, 'call')}; {plural(items_left, 'item')} "
         f"{'is' if items_left == 1 else 'are'} left. Resume it with a larger budget: "
-        f"run.resume(budget='{2 * usd:.10g} USD')"
+        f"run.resume(budget='{_enough(calls, items_left):.10g} USD')"
     )
+
+
+def _enough(calls: CallsState, items_left: int) -> float:
+    """Return US dollars that are probably enough for the rest, and a tenth more, in two digits."""
+    spent = calls.nano_usd / _NANO
+    usd = 1.1 * (spent + items_left * spent / max(1, calls.calls_spent))
+    unit = 10.0 ** (math.floor(math.log10(usd)) - 1)
+    return math.ceil(round(usd / unit, 6)) * unit
 
 
 def _fitting(start_ms: float, every_ms: float, end_ms: float) -> float:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from ..context import takes_context
+from ..failures import BadResult
+from ..output.results import is_coroutine
 from ..script import is_async
 from ..single_items import single_items
 
@@ -31,7 +33,7 @@ def by_item(run: Callable[..., Any]) -> Callable[..., Any]:
 
         async def run_async(mini_batch: Any, context: Any) -> Any:
             __tracebackhide__ = True
-            return [await collected(call(mini_batch, context))]
+            return [_checked(await collected(call(mini_batch, context)))]
 
         called = run_async  # type: Any
     else:
@@ -39,12 +41,31 @@ def by_item(run: Callable[..., Any]) -> Callable[..., Any]:
         def run_plain(mini_batch: Any, context: Any) -> Any:
             __tracebackhide__ = True
             result = call(mini_batch, context)
-            return [list(result) if hasattr(type(result), "__next__") else result]
+            return [_checked(list(result) if hasattr(type(result), "__next__") else result)]
 
         called = run_plain
     called.func = run  # the place of failures without a frame
     run_batch: Callable[..., Any] = called
     return run_batch
+
+
+def _checked(result: Any) -> Any:
+    """Return the row of an item.
+
+    Raises
+    ------
+    BadResult
+        An await is missing: the row would be the text of a coroutine.
+    """
+    kind = type(result)
+    if hasattr(kind, "__await__") or hasattr(kind, "__anext__"):
+        is_coroutine(result)
+        raise BadResult(
+            "wrong_result",
+            "run(item) returned a %s, which nothing awaits: await what it calls, in an async def run"
+            % kind.__name__,
+        )
+    return result
 
 
 async def collected(result: Any) -> Any:

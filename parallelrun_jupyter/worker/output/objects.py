@@ -315,8 +315,8 @@ def _reason(value: Any, error: Exception) -> str:
     if kind in ("coroutine", "async_generator"):
         getattr(value, "close", int)()  # or Python warns later that it was never awaited
         return (
-            "the result is a %s, which nothing awaits: write a plain function that returns "
-            "asyncio.run(...)" % kind
+            "the result is a %s, which nothing awaits: write an async function, and await what it "
+            "calls" % kind
         )
     stored = "cannot be stored"
     if isinstance(error, _NotReadable):

@@ -179,8 +179,8 @@ def _consumed(result: Any) -> Any:
     if is_coroutine(result) or hasattr(type(result), "__await__"):
         raise BadResult(
             "wrong_result",
-            "run() is async: it returned a %s, which nothing awaits. Write a plain "
-            "run(mini_batch) that returns asyncio.run(...)" % _kind(result),
+            "run() returned a %s, which nothing awaits. Write async def run(mini_batch), and await "
+            "what it calls" % _kind(result),
         )
     if isinstance(result, BaseException):
         raise BadResult(

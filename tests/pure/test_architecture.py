@@ -24,6 +24,7 @@ FLOORS = (
     ("backends",),
     ("client",),
     ("pipelines",),
+    ("azureml_v2",),
     ("azureml", "commands", "server"),
     ("__init__", "__main__"),
 )
@@ -108,6 +109,8 @@ def test_separate_worlds_stay_separate() -> None:
             assert "backends" not in tops, module
         if module.startswith(("views", "notebook", "server")):
             assert "engine" not in tops, module
+        if not module.startswith(("azureml_v2", "commands")):
+            assert "azureml_v2" not in tops, module
         if module != "azureml":
             assert "azureml" not in tops - {module.split(".")[0]}, module
         if "runs.journal.files" in targets and not module.startswith("runs"):

@@ -74,7 +74,7 @@ class PandasEnvironment:
     def folder(self) -> Path:
         """Its folder in the cache, one for each choice of packages."""
         release = self.release
-        return _cache_folder() / f"{self}-numpy{release.numpy}-pyarrow{release.pyarrow}"
+        return cache_folder() / f"{self}-numpy{release.numpy}-pyarrow{release.pyarrow}"
 
     @property
     def executable(self) -> Path:
@@ -82,7 +82,8 @@ class PandasEnvironment:
         return self.folder / "bin" / "python"
 
 
-def _cache_folder() -> Path:
+def cache_folder() -> Path:
+    """Return the folder in which environments survive the tests."""
     own = os.environ.get("PARALLELRUN_TEST_CACHE")
     if own:
         return Path(own)
@@ -144,25 +145,30 @@ def build(wanted: Sequence[PandasEnvironment]) -> dict[PandasEnvironment, str]:
 
 
 def _build(environment: PandasEnvironment) -> str:
+    python = interpreter(environment.python)
+    return build_environment(python, environment.packages, environment.folder)
+
+
+def build_environment(python: str, packages: Sequence[str], target: Path) -> str:
+    """Build an environment with uv; return the reason if it could not be built, else ""."""
     beside = Path(sys.executable).with_name("uv")
     uv = str(beside) if beside.exists() else shutil.which("uv")
     if not uv:
         return "uv is missing: pip install 'parallelrun-jupyter[test]'"
-    _cache_folder().mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=_cache_folder(), prefix="building-") as place:
+    cache_folder().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache_folder(), prefix="building-") as place:
         folder = Path(place) / "environment"
-        python = interpreter(environment.python)
         for command in (
             [uv, "venv", "--quiet", "--no-project", "--python", python, str(folder)],
             [uv, "pip", "install", "--quiet", "--only-binary", ":all:", "--python",
-             str(folder / "bin" / "python"), *environment.packages],
+             str(folder / "bin" / "python"), *packages],
         ):  # fmt: skip
             done = subprocess.run(command, capture_output=True, text=True, timeout=600)
             if done.returncode:
                 return f"{' '.join(command)}: {done.stderr.strip()[-2000:]}"
         try:
-            folder.rename(environment.folder)  # atomic: a partial environment is never used
+            folder.rename(target)  # atomic: a partial environment is never used
         except OSError:
-            if not environment.executable.exists():  # else another test run built it first
+            if not (target / "bin" / "python").exists():  # else another test run built it first
                 raise
     return ""

@@ -6,8 +6,8 @@ from typing import Any
 
 from ..notebook.display import kernel_place
 from ..notebook.run_details import RunDetails as NativeDetails
+from ..pipelines.views import PipelineView, text_lines
 from .pipeline.pipeline_runs import PipelineRun
-from .pipeline.pipeline_views import PipelineView, text_lines
 from .pipeline.step_runs import StepRun
 
 

@@ -33,11 +33,11 @@ def add_check(commands: Any) -> None:
 
 def check_files(options: argparse.Namespace) -> int:
     """Check the files, and print their mistakes."""
-    from ..azureml_v2.checks.files import check_file
+    from ..azureml_v2.checks.files import check
 
     found: list[Finding] = []
     for file in options.files:
-        found += check_file(file, cell_arguments)
+        found += check(file, cell_arguments)
     for finding in found:
         print(json.dumps(finding.to_dict()) if options.json else plain(str(finding)))
     if not found and not options.json:

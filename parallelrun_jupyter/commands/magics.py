@@ -40,6 +40,7 @@ from ..errors import ConfigError, ParallelRunError, RunFailedError
 from ..machine import usable_cores
 from ..notebook.live import in_notebook
 from ..notebook.run_details import RunDetails
+from .azureml import start_in_notebook
 from .cell import (
     CELL,
     check_names,
@@ -63,7 +64,18 @@ from .options import (
     update_of,
 )
 
-_COMMANDS = ("list", "show", "logs", "cancel", "resume", "try", "compare", "prune", "config")
+_COMMANDS = (
+    "list",
+    "show",
+    "logs",
+    "cancel",
+    "resume",
+    "try",
+    "compare",
+    "prune",
+    "config",
+    "azureml",
+)
 _IPYTHON_NAMES = {"In", "Out"}
 _EXAMPLES = """
 Run the cell, an entry script with init() and run(mini_batch), over many files. The cell is checked
@@ -94,6 +106,7 @@ Then, in other cells:
     %parallelrun compare RUN OTHER    settings, counts, times, and the items whose rows differ
     %parallelrun prune --older-than 30d [--keep 50] [--max-size 5GB]    shows the runs; --yes removes them
     %parallelrun config max-size 20GB    keeps the runs under this size
+    %parallelrun azureml run pipeline.yml [--input data=PATH] [--set NAME=VALUE]    a job of Azure ML v2
 """
 
 
@@ -216,14 +229,10 @@ class ParallelRunMagics(Magics):
                 self._try(words)
             case "compare":
                 self._compare(words)
-            case "prune":
-                parser = _line_parser("prune")
-                add_prune_options(parser)
-                prune(parser.parse_args(words))
-            case "config":
-                parser = _line_parser("config")
-                add_config_options(parser)
-                configure(parser.parse_args(words))
+            case "prune" | "config":
+                _keep_order(command, words)
+            case "azureml":
+                start_in_notebook(words, self._names())
             case _:
                 unknown = f"unknown command {command!r}; " if command else ""
                 commands = " | ".join(_COMMANDS)
@@ -338,6 +347,16 @@ def _is_data(name: str, value: object) -> bool:
         ARRAY,
         GRID,
     }
+
+
+def _keep_order(command: str, words: list[str]) -> None:
+    parser = _line_parser(command)
+    if command == "prune":
+        add_prune_options(parser)
+        prune(parser.parse_args(words))
+    else:
+        add_config_options(parser)
+        configure(parser.parse_args(words))
 
 
 def _line_parser(command: str) -> OptionParser:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..config.step import OutputFolder
 from ..data.datasets.file_dataset import FileDataset
-from ..data.datasets.inputs import dataset_of
+from ..data.datasets.inputs import dataset_of, open_path
 from ..data.datasets.tabular_dataset import TabularDataset
 from ..data.local.listing import place_below
 from ..data.staging.local_copies import local_copies
@@ -65,6 +65,8 @@ class Bindings:
                 return self.local_path(self._input(name))
             case {"write": str(name)}:
                 return self._folder_to_write(self._output(name))
+            case {"join": [*parts]}:
+                return "".join(_argument_text(self.value(part)) for part in parts)
             case _:
                 return binding
 
@@ -76,14 +78,14 @@ class Bindings:
             raise ConfigError(msg) from None
 
     def _input(self, name: str) -> InputRecord:
-        items = [*self._step.inputs, *self._step.side_inputs]
+        items = [*self._step.side_inputs, *self._step.inputs]
         return next(item for item in items if item.name == name)
 
     def _output(self, name: str) -> OutputRecord:
         return next(output for output in self._step.outputs if output.name == name)
 
     def _folder_to_write(self, output: OutputRecord) -> str:
-        """Return the output folder; for a script's output in a store, a local one to upload."""
+        """Return the output's path; for a script's output in a store, a local folder to upload."""
         if output.storage is None or self._step.kind == "parallel":
             return self.output_folder(output)
         folder = self._folder / "outputs" / output.name
@@ -248,6 +250,8 @@ def _read_as(item: InputRecord, place: Place) -> Any:
         return TabularDataset.from_delimited_files(place, inference="pandas", **options)
     if item.reads == "parquet":
         return TabularDataset.from_parquet_files(place, **options)
+    if item.reads == "mltable" and place.storage is None:
+        return open_path(place.path)
     return FileDataset(place, **options)
 
 

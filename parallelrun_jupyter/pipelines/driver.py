@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import random
 import time
@@ -41,6 +42,7 @@ from .steps import (
     LEGACY_PANDAS_VARIABLES,
     StepProcess,
     attach_parallel,
+    start_command,
     start_parallel,
     start_script,
     upload_outputs,
@@ -149,7 +151,9 @@ class PipelineDriver:
                     self._write_reused(step, reusable)
                     return
         outputs = {output.name: bindings.output_folder(output) for output in step.outputs}
-        variables = {**LEGACY_PANDAS_VARIABLES, **secret_values(step.variables)}
+        values = secret_values(step.variables)
+        variables = {name: str(bindings.value(value)) for name, value in values.items()}
+        variables = {**LEGACY_PANDAS_VARIABLES, **variables}
         variables[CONTEXT_VARIABLE] = str(self._write_context(step, bindings, step_run_id))
         process = self._start(step, bindings, outputs, python=python, variables=variables)
         self._write_started(step, step_run_id, process.run_id, outputs)
@@ -157,7 +161,7 @@ class PipelineDriver:
 
     def _finish_step(self, step: StepRecord, process: StepProcess, key: str = "") -> None:
         """Wait for the end of a step, and publish its outputs; ``key`` is its fingerprint."""
-        end, reason = self._wait(process)
+        end, reason = self._wait(process, step.time_limit_s)
         if end == "Completed":
             state = self._state.step(step.key)
             upload_outputs(step, state.outputs, self._folder.step(step.key))
@@ -180,9 +184,8 @@ class PipelineDriver:
         script = folder / "script"
         if step.kind != "parallel":
             log = folder / "std_log.txt"
-            return start_script(
-                step, bindings, script=script, python=python, variables=variables, log=log
-            )
+            start = start_command if step.kind == "command" else start_script
+            return start(step, bindings, script=script, python=python, variables=variables, log=log)
         # Written before the run exists: if this driver is killed in between, the next one finds it.
         run_id = new_run_id(self._clock(), self._rng)
         self._write(StepSubmitting(self._clock(), step.key, run_id, outputs))
@@ -199,13 +202,17 @@ class PipelineDriver:
         ids = (reusable.step_run_id, reusable.run_id)
         self._write(StepReused(self._clock(), step.key, *ids, reusable.outputs))
 
-    def _wait(self, process: StepProcess) -> tuple[str, str]:
+    def _wait(self, process: StepProcess, time_limit_s: float) -> tuple[str, str]:
         """Return the final state of a step and the reason; forward a request to cancel."""
-        is_cancel_sent = False
+        is_cancel_sent = is_late = False
+        until = time.monotonic() + (time_limit_s or math.inf)
         while True:
             end = process.poll()
             if end is not None:
-                return end
+                return ("Failed", f"it had not ended after {time_limit_s:g} s") if is_late else end
+            if time.monotonic() > until and not is_cancel_sent:
+                is_cancel_sent = is_late = True
+                process.cancel()
             if not is_cancel_sent and self._is_canceled():
                 is_cancel_sent = True
                 process.cancel()

@@ -3,7 +3,8 @@
 A value that is only known when its step starts is a *binding*, a JSON object with one key:
 ``{"parameter": name}``, ``{"output": [step, name]}`` (a folder that an earlier step wrote),
 ``{"input": name}`` (the local path of one of the step's own inputs) or ``{"write": name}`` (the
-folder of one of its own outputs). All other values are literal.
+folder of one of its own outputs, or its file). ``{"join": [...]}`` is a text of several values. All
+other values are literal.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ STEP_RUN_ID = "{run-id}"
 
 @dataclass(frozen=True, slots=True)
 class OutputRecord:
-    """A folder that a step writes.
+    """A folder that a step writes, or a file.
 
     Parameters
     ----------
@@ -45,6 +46,8 @@ class OutputRecord:
         Spec of the object store, with credentials by reference; None for a folder.
     register_as
         Name under which the files are registered as a dataset when the step has completed.
+    is_file
+        Whether ``path`` is that of a file.
     """
 
     name: str
@@ -53,6 +56,7 @@ class OutputRecord:
     path: str
     storage: dict[str, Any] | None = None
     register_as: str = ""
+    is_file: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,7 @@ class InputRecord:
     value
         A dataset's spec, or a binding to a parameter or to an output of another step.
     reads
-        How the output of another step is read: ``files``, ``delimited``, ``parquet``.
+        How the output of another step is read: ``files``, ``delimited``, ``parquet``, ``mltable``.
     options
         Keyword arguments of the dataset.
     path_on_compute
@@ -82,11 +86,16 @@ class InputRecord:
 
 @dataclass(frozen=True, slots=True)
 class StepRecord:
-    """One step. ``kind`` is ``parallel`` (over mini-batches) or ``script`` (a plain Python script).
+    """One step.
+
+    ``kind`` is ``parallel`` (over mini-batches), ``script`` (a plain Python script) or ``command``
+    (a command line for bash, whose parts are the arguments).
 
     ``settings`` are fields of the native configuration, ``environment`` lists the requested
     packages and the Python version, ``variables`` that are None have values that look like secrets,
-    ``compute`` is the compute target (empty for this machine).
+    ``compute`` is the compute target (empty for this machine). ``rows_to`` is the output that
+    receives the rows of a parallel step: empty for none, None for the first. ``time_limit_s`` ends
+    a command; 0 for no limit.
     """
 
     key: str
@@ -103,6 +112,8 @@ class StepRecord:
     allow_reuse: bool
     after: list[str]
     compute: str = ""
+    rows_to: str | None = None
+    time_limit_s: float = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +121,8 @@ class PipelineRecord:
     """A pipeline as submitted.
 
     ``workspace`` is the folder of the workspace, ``parameters`` the values of this run, and
-    ``context`` the facts about the workspace and run that scripts can read.
+    ``context`` the facts about the workspace and run that scripts can read. ``api`` is the version of
+    Azure's SDK whose words views use; ``outputs`` names outputs of steps, as ``[step, output]``.
     """
 
     run_id: str
@@ -128,6 +140,8 @@ class PipelineRecord:
     continue_on_step_failure: bool = False
     regenerate_outputs: bool = False
     schema: int = PIPELINE_SCHEMA
+    api: str = "v1"
+    outputs: dict[str, list[str]] = field(default_factory=dict)
 
     def step(self, key: str) -> StepRecord:
         """Return the step with a key."""

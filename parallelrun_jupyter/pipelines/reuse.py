@@ -55,8 +55,11 @@ def fingerprint(
         digest.update(json.dumps(values, sort_keys=True).encode() + b"\n")
 
     add(record.workspace, step.kind, step.script, bindings.settings(), step.environment, python)
-    add(sorted(step.variables), [_stable_argument(bindings, value) for value in step.arguments])
-    add([(output.name, output.datastore, output.path) for output in step.outputs])
+    add(
+        sorted(step.variables.items()),
+        [_stable_argument(bindings, value) for value in step.arguments],
+    )
+    add([(output.name, output.datastore, output.path) for output in step.outputs], step.rows_to)
     for path in _files_below(script):
         add(str(path.relative_to(script)), hashlib.sha256(path.read_bytes()).hexdigest())
     for item in (*step.inputs, *step.side_inputs):
@@ -68,6 +71,8 @@ def fingerprint(
 
 def _stable_argument(bindings: Bindings, value: Any) -> Any:
     """Return an argument without the paths, which differ from run to run."""
+    if isinstance(value, dict) and "join" in value:
+        return [_stable_argument(bindings, part) for part in value["join"]]
     is_path = isinstance(value, dict) and not value.keys().isdisjoint({"output", "input", "write"})
     return list(value) if is_path else bindings.value(value)
 

@@ -1,9 +1,10 @@
-"""The two kinds of steps: runs over mini-batches, through the public API, and plain scripts."""
+"""The kinds of steps: runs over mini-batches, through the public API, plain scripts, and commands."""
 
 from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from ..client.run import Run
 from ..client.submit import submit_as
 from ..config.run_config import ParallelRunConfig
 from ..config.step import ParallelRunStep
+from ..data.storage.datastores import DataPath
 from ..data.storage.storage import Place, StorageSpec
 from ..data.storage.transfer import upload_all
 from ..engine.node.fork_server import WORKER_FOLDER
@@ -86,19 +88,30 @@ class ParallelStep:
 
 
 class ScriptStep:
-    """A plain script in its own process group, which ends with the pipeline's driver."""
+    """A plain script, or a command, in its own process group, which ends with the pipeline's driver.
+
+    Parameters
+    ----------
+    python
+        The interpreter of the worker's code.
+    mode
+        ``script`` or ``command``.
+    words
+        The script or the program, and its arguments.
+    """
 
     run_id = ""
 
     def __init__(
-        self, python: str, script: Path, arguments: list[str], *, cwd: Path, log: Path,
+        self, python: str, mode: str, words: list[str], *, cwd: Path, log: Path,
         environ: Mapping[str, str],
     ) -> None:  # fmt: skip
         self._log = log
+        self._mode = mode
         self._is_canceled = False
         with open(log, "ab") as file:
             self._process = subprocess.Popen(
-                [python, str(WORKER_FOLDER), "script", str(os.getpid()), str(script), *arguments],
+                [python, str(WORKER_FOLDER), mode, str(os.getpid()), *words],
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,
@@ -117,7 +130,10 @@ class ScriptStep:
             return "Canceled", "cancel was requested"
         if status == 0:
             return "Completed", ""
-        return "Failed", f"{self._log_tail()}\nthe script ended with exit code {status}".strip()
+        return (
+            "Failed",
+            f"{self._log_tail()}\nthe {self._mode} ended with exit code {status}".strip(),
+        )
 
     def _log_tail(self) -> str:
         """Return the end of the log, from the last traceback if there is one."""
@@ -169,10 +185,10 @@ def start_parallel(
     if isinstance(keys, str):  # a pipeline parameter cannot be a list
         settings["partition_keys"] = json.loads(keys)
     settings.update(_AS_AZURE)
-    output = bindings.output_path(step.outputs[0]) if step.outputs else None
-    if output is not None and output.datastore.storage is None:
-        # A summary_only script may write to this folder before the run creates it.
-        os.makedirs(output.place().path, exist_ok=True)
+    output, file_name = _rows_output(step, bindings)
+    if file_name:
+        settings["append_row_file_name"] = file_name
+    _make_folders(step, bindings)
     config = ParallelRunConfig(
         entry_script=step.script,
         source_directory=str(script),
@@ -189,6 +205,27 @@ def start_parallel(
         arguments=bindings.arguments_for_nodes(),
     )
     return ParallelStep(submit_as(native_step, run_id).run_id)
+
+
+def _rows_output(step: StepRecord, bindings: Bindings) -> tuple[DataPath | None, str]:
+    """Return the folder that receives the rows of a step, and the name of the file if it is fixed."""
+    name = step.rows_to
+    outputs = step.outputs[:1] if name is None else [o for o in step.outputs if o.name == name]
+    if not outputs:
+        return None, ""
+    path = bindings.output_path(outputs[0])
+    if not outputs[0].is_file:
+        return path, ""
+    folder, _, file_name = path.path.rpartition("/")
+    return DataPath(path.datastore, folder), file_name
+
+
+def _make_folders(step: StepRecord, bindings: Bindings) -> None:
+    """Create the folders of the outputs on this machine, into which a script may write at any time."""
+    for output in step.outputs:
+        if output.storage is None:
+            path = bindings.output_folder(output)
+            os.makedirs(os.path.dirname(path) if output.is_file else path, exist_ok=True)
 
 
 def _as_integer(value: Any) -> Any:
@@ -218,17 +255,59 @@ def start_script(
     for output in step.outputs:
         if output.storage is None:
             os.makedirs(os.path.dirname(bindings.output_folder(output)), exist_ok=True)
-    arguments = bindings.arguments()
-    credentials = bindings.credential_variables() & os.environ.keys()
-    environ = {k: v for k, v in {**os.environ, **variables}.items() if k not in credentials}
+    words = [str(script / step.script), *bindings.arguments()]
+    environ = _environ(bindings, variables)
     return ScriptStep(
-        python or sys.executable,
-        script / step.script,
-        arguments,
-        cwd=script,
-        log=log,
-        environ=environ,
+        python or sys.executable, "script", words, cwd=script, log=log, environ=environ
     )
+
+
+def _environ(bindings: Bindings, variables: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a script, without the credentials of stores."""
+    credentials = bindings.credential_variables() & os.environ.keys()
+    return {k: v for k, v in {**os.environ, **variables}.items() if k not in credentials}
+
+
+def start_command(
+    step: StepRecord,
+    bindings: Bindings,
+    *,
+    script: Path,
+    python: str,
+    variables: dict[str, str],
+    log: Path,
+) -> ScriptStep:
+    """Start a command line by bash; its ``python`` is the interpreter of the step's environment.
+
+    Raises
+    ------
+    OSError
+        bash did not start.
+    """
+    script.mkdir(exist_ok=True)  # a command without code
+    _make_folders(step, bindings)
+    programs = script.parent / "bin"
+    programs.mkdir(exist_ok=True)
+    for name in ("python", "python3"):
+        shim = programs / name  # a link would not find the packages of a virtual environment
+        shim.write_text(f'#!/bin/sh\nexec {shlex.quote(python)} "$@"\n', encoding="utf-8")
+        shim.chmod(0o700)
+    environ = _environ(bindings, variables)
+    environ["PATH"] = os.pathsep.join(
+        (str(programs), os.path.dirname(python), environ.get("PATH", os.defpath))
+    )
+    words = ["bash", "-c", _command_line(step, bindings)]
+    return ScriptStep(sys.executable, "command", words, cwd=script, log=log, environ=environ)
+
+
+def _command_line(step: StepRecord, bindings: Bindings) -> str:
+    """Return the command line; a path with spaces is quoted, unless it is inside of quotes."""
+    text = ""
+    for part in step.arguments:
+        value = str(bindings.value(part))
+        is_path = isinstance(part, dict) and not text.endswith(("'", '"'))
+        text += shlex.quote(value) if is_path else value
+    return text
 
 
 def upload_outputs(step: StepRecord, outputs: dict[str, str], folder: Path) -> None:
@@ -241,7 +320,7 @@ def upload_outputs(step: StepRecord, outputs: dict[str, str], folder: Path) -> N
     """
     for output in step.outputs:
         local = folder / "outputs" / output.name
-        if step.kind == "script" and output.storage is not None and local.exists():
+        if step.kind != "parallel" and output.storage is not None and local.exists():
             paths = [path for path in sorted(local.rglob("*")) if path.is_file()]
             pairs = [(str(path), str(path.relative_to(local))) for path in paths]
             target = Place(outputs[output.name], StorageSpec.of_spec(output.storage))

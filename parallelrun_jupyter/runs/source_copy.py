@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import shutil
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from ..errors import ConfigError
@@ -17,6 +18,7 @@ LIMIT_BYTES = 300 * 1024**2
 NOT_COPIED = frozenset({"__pycache__", ".git", ".ipynb_checkpoints", ".venv", "node_modules"})
 """Names of files and folders that are never copied."""
 
+_IGNORE_FILES = (".amlignore", ".gitignore")
 _SHOWN = 3
 
 
@@ -133,3 +135,26 @@ def copy_source(
     shown = ", ".join(copy.skipped[:_SHOWN])
     more = len(copy.skipped) - _SHOWN
     return f"not copied from source_directory: {shown}{f' and {more:,} more' if more > 0 else ''}"
+
+
+def ignored_in(source: str, names: Collection[str] = NOT_COPIED) -> Callable[[str], bool]:
+    """Return whether a name is skipped, by ``names`` and by the ignore file of a folder.
+
+    The name patterns of .amlignore count, else those of .gitignore; paths and negations do not.
+    """
+    patterns = [*names, *_ignore_patterns(source)]
+
+    def is_ignored(name: str) -> bool:
+        return any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
+
+    return is_ignored
+
+
+def _ignore_patterns(source: str) -> list[str]:
+    for name in _IGNORE_FILES:
+        path = os.path.join(source, name)
+        if os.path.isfile(path):
+            lines = Path(path).read_text(encoding="utf-8").splitlines()
+            patterns = (line.strip().rstrip("/").removeprefix("/") for line in lines)
+            return [text for text in patterns if text and text[0] not in "#!" and "/" not in text]
+    return []

@@ -1,6 +1,7 @@
 """Starts a worker: ``python <this folder> COMMANDS REPLIES STATUS DUMP``, inherited descriptors.
 
-``python <this folder> script PARENT PATH ...`` runs a plain script of a pipeline instead, and
+``python <this folder> script PARENT PATH ...`` runs a plain script of a pipeline instead,
+``python <this folder> command PARENT PROGRAM ...`` a program, and
 ``python <this folder> fork_server SOCKET MODULE ...`` starts a fork server.
 """
 
@@ -30,6 +31,9 @@ def _main() -> int:
     if sys.argv[1:2] == ["script"]:
         plain_script = importlib.import_module(PACKAGE + ".plain_script")
         return int(plain_script.main(sys.argv[2:]))
+    if sys.argv[1] == "command":
+        command = importlib.import_module(PACKAGE + ".command")
+        return int(command.main(sys.argv[2:]))
     if sys.argv[1] == "fork_server":
         descriptors = importlib.import_module(PACKAGE + ".fork_server").main(sys.argv[2:])
         if descriptors is None:

@@ -126,6 +126,15 @@ def die_with_parent(parent: int) -> None:
     _thread.start_new_thread(_watch, (parent,))
 
 
+def end_group_with_parent(parent: int) -> None:
+    """End this process and its group, within a second, when process ``parent`` has ended.
+
+    Unlike `die_with_parent` the kernel does not kill this process alone: then nothing would end the
+    other processes of its group.
+    """
+    _thread.start_new_thread(_watch, (parent,))
+
+
 def set_death_signal() -> None:
     """Let the kernel kill this process when the thread that started it ends (Linux)."""
     try:

@@ -14,7 +14,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from parallelrun_jupyter.azureml_v2 import Finding, check
-from parallelrun_jupyter.azureml_v2.checks.files import check_file
 from parallelrun_jupyter.azureml_v2.checks.packages import missing_modules
 from parallelrun_jupyter.commands.checking import cell_arguments
 from parallelrun_jupyter.commands.cli import main
@@ -27,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def found_in(folder: Path, name: str) -> tuple[Finding, ...]:
-    return check_file(folder / name, cell_arguments)
+    return check(folder / name, cell_arguments)
 
 
 @pytest.fixture
@@ -130,7 +129,7 @@ SCRIPTS = [
 
 @pytest.mark.parametrize("path", [*NOTEBOOKS, *SCRIPTS], ids=lambda path: path.name)
 def test_the_notebooks_and_scripts_of_this_repository_have_no_findings(path: Path) -> None:
-    assert check_file(path, cell_arguments) == ()
+    assert check(path, cell_arguments) == ()
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("tests/azureml_notebooks/[a-z]*.py")), ids=lambda path: path.name)  # fmt: skip

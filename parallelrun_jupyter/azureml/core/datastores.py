@@ -11,20 +11,15 @@ from typing import Any
 from ...data.storage.datastores import Datastore as NativeDatastore
 from ...data.storage.object_store import ObjectStore
 from ...data.storage.storage import ENDPOINT_VARIABLE, StorageSpec
+from ...pipelines.workspaces import BUILT_IN_DATASTORES
+from ...pipelines.workspaces import DEFAULT_DATASTORE as DEFAULT_NAME
 from ..exceptions import UserErrorException
 from ..loader.name_table import Partial
 from .references import DataReference
 from .workspace import Workspace, as_workspace, changed_records, read_records
 
-DEFAULT_NAME = "workspaceblobstore"
 _CLOUD = "core.windows.net"
 _FILE = "datastores.json"
-_BUILT_IN = (
-    DEFAULT_NAME,
-    "workspacefilestore",
-    "workspaceartifactstore",
-    "workspaceworkingdirectory",
-)
 
 
 class AbstractAzureStorageDatastore(Partial):
@@ -324,7 +319,7 @@ def get(workspace: Workspace, name: str) -> Any:
         It does not exist; the message names the existing ones.
     """
     record = _registered(workspace).get(name)
-    if record is None and name in _BUILT_IN:
+    if record is None and name in BUILT_IN_DATASTORES:
         record = {
             "type": "AzureFile" if "file" in name else "AzureBlob",
             "folder": str(workspace.folder / "datastores" / name),
@@ -341,7 +336,7 @@ def get(workspace: Workspace, name: str) -> Any:
 
 def names(workspace: Workspace) -> list[str]:
     """Return the names of the datastores: two built-in ones and the registered ones."""
-    return sorted({*_BUILT_IN[:2], *_registered(workspace)})
+    return sorted({*BUILT_IN_DATASTORES[:2], *_registered(workspace)})
 
 
 def default_name(workspace: Workspace) -> str:

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ...files import write_atomically
-from ...home import home
 from ...pipelines import registered_datasets
+from ...pipelines.workspaces import (
+    CONFIG_FILES,
+    DEFAULT_NAME,
+    create_workspace,
+    folder_of,
+    read_facts,
+    workspaces_folder,
+)
 from ...worker.azureml.model_store import ModelStore
 from ..exceptions import UserErrorException, WorkspaceException
 from ..loader.name_table import Partial, load
 
-DEFAULT_NAME = "local"
-_CONFIG_FILES = ("config.json", ".azureml/config.json", "aml_config/config.json")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{1,32}", re.ASCII)
 _FACTS = ("subscription_id", "resource_group", "location")
 
@@ -66,8 +69,8 @@ class Workspace(Partial):
                 "starting with a letter or a digit."
             )
             raise UserErrorException(msg)
-        self.folder = _folder_of(subscription_id, resource_group, workspace_name)
-        self._facts = _read_facts(self.folder) or _create(
+        self.folder = folder_of(subscription_id, resource_group, workspace_name)
+        self._facts = read_facts(self.folder) or create_workspace(
             self.folder,
             {
                 "name": workspace_name,
@@ -139,8 +142,8 @@ class Workspace(Partial):
         WorkspaceException
             It exists already and ``exist_ok`` is False.
         """
-        folder = _folder_of(subscription_id, resource_group, name)
-        if _read_facts(folder) and not exist_ok:
+        folder = folder_of(subscription_id, resource_group, name)
+        if read_facts(folder) and not exist_ok:
             msg = f"workspace {name!r} exists already; pass exist_ok=True, or use Workspace.get."
             raise WorkspaceException(msg)
         created = cls(
@@ -219,7 +222,7 @@ class Workspace(Partial):
             )
             raise UserErrorException(msg) from error
         subscription, group = config.get("subscription_id", ""), config.get("resource_group", "")
-        is_new = _read_facts(_folder_of(subscription, group, name)) is None
+        is_new = read_facts(folder_of(subscription, group, name)) is None
         workspace = cls(subscription, group, name)
         if is_new:
             print(
@@ -355,42 +358,12 @@ def changed_records(workspace: Any, file: str) -> Iterator[dict[str, Any]]:
         write_atomically(folder / file, json.dumps(records, indent=1))
 
 
-def _workspaces() -> Path:
-    return home() / "workspaces"
-
-
-def _folder_of(subscription: str | None, group: str | None, name: str) -> Path:
-    """Return the folder of a workspace: its name and a digest of subscription and resource group."""
-    if not subscription and not group:
-        return _workspaces() / name
-    digest = hashlib.sha256(f"{subscription}/{group}".encode()).hexdigest()[:8]
-    return _workspaces() / f"{name}-{digest}"
-
-
-def _read_facts(folder: Path) -> dict[str, Any] | None:
-    try:
-        facts: dict[str, Any] = json.loads((folder / "workspace.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return facts
-
-
-def _create(folder: Path, facts: dict[str, Any]) -> dict[str, Any]:
-    with registered_datasets.lock(folder):
-        existing = _read_facts(folder)
-        if existing is not None:  # another process created it first
-            return existing
-        facts["created_at"] = time.time()
-        write_atomically(folder / "workspace.json", json.dumps(facts, indent=1))
-    return facts
-
-
 def _all_facts() -> Iterator[dict[str, Any]]:
     try:
-        names = sorted(os.listdir(_workspaces()))
+        names = sorted(os.listdir(workspaces_folder()))
     except FileNotFoundError:
         return
-    yield from filter(None, (_read_facts(_workspaces() / name) for name in names))
+    yield from filter(None, (read_facts(workspaces_folder() / name) for name in names))
 
 
 def _find_config(path: str | os.PathLike[str] | None, file_name: str | None) -> Path | None:
@@ -402,7 +375,7 @@ def _find_config(path: str | os.PathLike[str] | None, file_name: str | None) -> 
             f"{os.fspath(path or '.')!r} does not exist; pass a config.json or a folder below one."
         )
         raise UserErrorException(msg)
-    names = [file_name, f".azureml/{file_name}"] if file_name else _CONFIG_FILES
+    names = [file_name, f".azureml/{file_name}"] if file_name else CONFIG_FILES
     for folder in (start, *start.parents):
         for name in names:
             if (folder / name).is_file():

@@ -12,13 +12,13 @@ from typing import Any
 from ...errors import RunNotFoundError
 from ...pipelines import start
 from ...pipelines.folder import PipelineFolder, every_pipeline, find_pipeline
+from ...pipelines.views import html_table, text_lines, wait_until_ended
 from ...runs.journal.pipelines import PipelineState
 from ...worker.azureml import core
 from ..core.workspace import Workspace
 from ..exceptions import ActivityFailedException, ExperimentException, UserErrorException
 from ..loader.name_table import Partial
 from ..statuses import Status, run_status
-from .pipeline_views import html_table, text_lines, wait_until_ended
 from .pipelines import Experiment, PublishedPipeline
 from .step_runs import PortDataReference, StepRun
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import os
 import re
 import shutil
@@ -16,7 +15,7 @@ from ...data.datasets.file_dataset import FileDataset
 from ...environment.build import as_policy, policy
 from ...formatting import looks_secret
 from ...pipelines.folder import InputRecord, OutputRecord, PipelineRecord, StepRecord
-from ...runs.source_copy import NOT_COPIED, copy_source
+from ...runs.source_copy import NOT_COPIED, copy_source, ignored_in
 from ...version import __version__
 from ...worker.output.results import SETTINGS_FILE
 from ..core.computes import compute_setting
@@ -34,7 +33,6 @@ from .parallel_run_step import ParallelRunStep
 from .steps import PipelineStep, PythonScriptStep, output_of
 
 _NOT_COPIED = NOT_COPIED | {"azureml-models"}
-_IGNORE_FILES = (".amlignore", ".gitignore")
 
 
 def in_order(steps: Iterable[Any]) -> list[PipelineStep]:
@@ -323,22 +321,6 @@ def _copy_script(step: PipelineStep, target: Path) -> None:
             if os.path.isfile(os.path.join(source, name)):
                 shutil.copyfile(os.path.join(source, name), target / name)
         return
-    patterns = [*_NOT_COPIED, *_ignore_patterns(source)]
-
-    def is_ignored(name: str) -> bool:
-        return any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
-
-    warning = copy_source(Path(source), target, is_ignored)
+    warning = copy_source(Path(source), target, ignored_in(source, _NOT_COPIED))
     if warning:
         warnings.warn(warning, stacklevel=2)
-
-
-def _ignore_patterns(source: str) -> list[str]:
-    """Return the name patterns in .amlignore, else .gitignore, without paths and negations."""
-    for name in _IGNORE_FILES:
-        path = os.path.join(source, name)
-        if os.path.isfile(path):
-            lines = Path(path).read_text(encoding="utf-8").splitlines()
-            patterns = (line.strip().rstrip("/").removeprefix("/") for line in lines)
-            return [text for text in patterns if text and text[0] not in "#!" and "/" not in text]
-    return []

@@ -12,6 +12,7 @@ from typing import Any
 from ...client.run import Run as NativeRun
 from ...data.storage.datastores import Datastore
 from ...pipelines.folder import StepRecord
+from ...pipelines.views import wait_until_ended
 from ...runs.journal.pipelines import StepState
 from ...runs.run_folder import RunFolder, runs_folder
 from ..core.datastores import get as get_datastore
@@ -19,7 +20,6 @@ from ..data.datasets import FileDatasetFactory
 from ..exceptions import ActivityFailedException, UserErrorException
 from ..loader.name_table import Partial
 from ..statuses import Status, run_status
-from .pipeline_views import wait_until_ended
 
 
 class PortDataReference:

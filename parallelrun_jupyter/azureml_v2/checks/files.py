@@ -23,7 +23,7 @@ from .tables import MLTABLE, check_table
 _TYPES_OF_STEPS = ("command", "parallel")
 
 
-def check_file(
+def check(
     path: str | os.PathLike[str], cell_options: CellOptions | None = None
 ) -> tuple[Finding, ...]:
     """Check a file before it runs, in Azure or here.

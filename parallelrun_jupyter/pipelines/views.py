@@ -8,18 +8,17 @@ import time
 from html import escape
 from typing import Any
 
-from ...errors import ParallelRunError
-from ...formatting import format_duration
-from ...notebook.display import Place, kernel_place
-from ...notebook.feed import settle
-from ...notebook.run_details import CellOutput
-from ...pipelines.folder import PipelineFolder, PipelineRecord
-from ...runs.journal.pipelines import FINAL_STEP_STATES, PipelineState, StepState
-from ...runs.logs.reader import text_from
-from ...runs.run_folder import find
-from ...runs.snapshot.follower import Follower
-from ...views.text import LinePrinter
-from ..statuses import run_status
+from ..errors import ParallelRunError
+from ..formatting import format_duration
+from ..notebook.display import Place, kernel_place
+from ..notebook.feed import settle
+from ..notebook.run_details import CellOutput
+from ..runs.journal.pipelines import FINAL_STEP_STATES, PipelineState, StepState
+from ..runs.logs.reader import text_from
+from ..runs.run_folder import find
+from ..runs.snapshot.follower import Follower
+from ..views.text import LinePrinter
+from .folder import PipelineFolder, PipelineRecord
 
 _GLYPHS = {
     "NotStarted": "◌",
@@ -31,10 +30,16 @@ _GLYPHS = {
     "Skipped": "-",
     "Interrupted": "!",
 }
+_WORDS_OF_V1 = {"Completed": "Finished", "Preparing": "Queued", "Skipped": "NotStarted"}
 _CONSOLE_POLL_S = 0.2
 _VIEW_POLL_S = 0.5
 _REFRESH_S = 5.0
 _FINAL_DRAW_S = 2.0
+
+
+def status_word(record: PipelineRecord, state: str) -> str:
+    """Return the state of a pipeline or a step, as the SDK that submitted it names it."""
+    return _WORDS_OF_V1.get(state, state) if record.api == "v1" else state
 
 
 def html_table(record: PipelineRecord, state: PipelineState) -> str:
@@ -45,14 +50,14 @@ def html_table(record: PipelineRecord, state: PipelineState) -> str:
         is_azures_word = step.state not in {"Skipped", "Preparing"}
         cells = [
             f"{_GLYPHS[step.state]} {escape(record_of_step.name)}",
-            escape(_status(step) if is_azures_word else step.state.lower()),
+            escape(_status(record, step) if is_azures_word else step.state.lower()),
             _elapsed(step),
             escape(step.run_id or step.step_run_id),
         ]
         rows.append(f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
     reason = f"<pre>{escape(state.reason)}</pre>" if state.reason else ""
     title = (
-        f"<b>{_GLYPHS[state.state]} {escape(record.experiment)}</b> {run_status(state.state)} "
+        f"<b>{_GLYPHS[state.state]} {escape(record.experiment)}</b> {status_word(record, state.state)} "
         f"{_elapsed(state)} <small>{escape(record.run_id)}</small>"
     )
     heads = "<tr><th>step</th><th>status</th><th>elapsed</th><th>run</th></tr>"
@@ -61,18 +66,20 @@ def html_table(record: PipelineRecord, state: PipelineState) -> str:
 
 def text_lines(record: PipelineRecord, state: PipelineState) -> list[str]:
     """Return the pipeline as lines of text."""
-    lines = [f"{record.experiment}  {run_status(state.state)}  [{record.run_id}]"]
+    lines = [f"{record.experiment}  {status_word(record, state.state)}  [{record.run_id}]"]
     for record_of_step in record.steps:
         step = state.steps.get(record_of_step.key, StepState())
-        line = f"{_GLYPHS[step.state]} {record_of_step.name}: {_status(step)} {_elapsed(step)}"
+        line = (
+            f"{_GLYPHS[step.state]} {record_of_step.name}: {_status(record, step)} {_elapsed(step)}"
+        )
         lines.append(line.rstrip())
     if state.reason:
         lines.append(state.reason)
     return lines
 
 
-def _status(step: StepState) -> str:
-    return "reused" if step.is_reused else str(run_status(step.state))
+def _status(record: PipelineRecord, step: StepState) -> str:
+    return "reused" if step.is_reused else status_word(record, step.state)
 
 
 def _elapsed(state: PipelineState | StepState) -> str:
@@ -204,7 +211,7 @@ class _Console:
 
     def _print_step(self, name: str, key: str, state: StepState) -> None:
         before = self._printed_states.get(key)
-        status = f"StepRun( {name} ) Status: {run_status(state.state)}"
+        status = f"StepRun( {name} ) Status: {status_word(self._record, state.state)}"
         if before is None and state.state != "Skipped":
             print(f"\nStepRunId: {state.step_run_id}\n{status}")
             for note in state.notes:

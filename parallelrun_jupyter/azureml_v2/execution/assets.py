@@ -1,0 +1,217 @@
+"""Names of a workspace or a registry, resolved to what this machine has under the same names."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ...data.datasets.file_dataset import FileDataset
+from ...data.datasets.inputs import open_path
+from ...data.datasets.mltable import mltable_at
+from ...data.storage.datastores import Datastore
+from ...data.storage.storage import StorageSpec
+from ...pipelines.registered_datasets import dataset_names, dataset_versions
+from ...pipelines.workspaces import datastore_record, read_workspace_file
+from ...worker.azureml.model_store import ModelNotFound, ModelStore
+from ..model.places import Place
+from ..model.problems import Problem
+from ..model.values import Environment, Input
+
+_NAME = re.compile(r"azureml:(?P<name>[^:@/]+)(?:[:@](?P<version>.+))?")
+_ASSET = re.compile(
+    r"azureml://(?:.*/)?(?:data|models|environments)/(?P<name>[^/]+)/(?:versions|labels)/(?P<version>[^/]+)"
+)
+_DATASTORE = re.compile(r"azureml://(?:.*/)?datastores/(?P<name>[^/]+)/paths/(?P<path>.*)")
+_MODELS = ("mlflow_model", "custom_model", "triton_model")
+
+
+@dataclass(slots=True)
+class Assets:
+    """The datasets, models, environments and datastores of a workspace on this machine.
+
+    Parameters
+    ----------
+    workspace
+        Its folder.
+    notes
+        Receives a sentence for each name that stands for something else here.
+    problems
+        Receives names that this machine does not have.
+    """
+
+    workspace: Path
+    notes: list[str] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+    def dataset(
+        self, item: Input, name: str, place: Place, *, is_split: bool
+    ) -> dict[str, Any] | None:
+        """Return data as a dataset's spec; None, and a problem, if it is not here.
+
+        Parameters
+        ----------
+        item
+            The data.
+        name
+            Name of the input, for messages.
+        place
+            Its place.
+        is_split
+            Whether it is divided into mini-batches; an MLTable is then read as it describes itself,
+            otherwise it is a folder.
+        """
+        path = item.path
+        if match := _DATASTORE.fullmatch(path):
+            return self._in_datastore(match, place)
+        if path.startswith("azureml:"):
+            spec = self._registered(item, name, place)
+            if (
+                spec is None
+                or spec.get("kind") != "files"
+                or len(spec["paths"]) != 1
+                or spec.get("storage")
+            ):
+                return spec
+            path = spec["paths"][0]
+        if "://" in path:
+            return FileDataset(path).spec()
+        if not os.path.exists(path):
+            message = f"the input {name!r} is {path}, which does not exist; give the path of a file or folder."
+            self.problems.append(Problem(place, message))
+            return None
+        if not is_split or item.type != "mltable":
+            return FileDataset(path).spec()
+        if mltable_at(path) is None:
+            message = f"the input {name!r} is of type mltable, but {path} has no file MLTable."
+            self.problems.append(Problem(place, message))
+            return None
+        return open_path(path).spec()
+
+    def _in_datastore(self, match: re.Match[str], place: Place) -> dict[str, Any] | None:
+        datastore = self.datastore(match["name"], place)
+        return None if datastore is None else FileDataset(datastore.path(match["path"])).spec()
+
+    def datastore(self, name: str, place: Place) -> Datastore | None:
+        """Return a datastore; empty for the default one. None, and a problem, if it is not here."""
+        record = datastore_record(self.workspace, name)
+        if record is None or ("folder" not in record and not record.get("url")):
+            message = (
+                f"there is no datastore {name!r} in the workspace {self.workspace.name!r} of this machine; "
+                "give a local path, or register the datastore."
+            )
+            self.problems.append(Problem(place, message))
+            return None
+        if "folder" in record:
+            os.makedirs(record["folder"], mode=0o700, exist_ok=True)
+            return Datastore(record["name"], record["folder"], None)
+        storage = record.get("storage")
+        return Datastore(
+            record["name"], record["url"], StorageSpec.of_spec(storage) if storage else None
+        )
+
+    def _registered(self, item: Input, name: str, place: Place) -> dict[str, Any] | None:
+        asset, version = _split(item.path)
+        number = int(version) if version.isdecimal() else None
+        if item.type in _MODELS or "/models/" in item.path:
+            try:
+                path = ModelStore(str(self.workspace)).path(asset, number)
+            except ModelNotFound as error:
+                self.problems.append(Problem(place, f"the input {name!r}: {error}"))
+                return None
+            self._note(f"{item.path} is the model {asset!r} that is registered here: {path}")
+            return FileDataset(path).spec()
+        versions = dataset_versions(self.workspace, asset)
+        found = [row for row in versions if number is None or row["version"] == number]
+        if not found:
+            names = ", ".join(dataset_names(self.workspace)) or "none"
+            message = (
+                f"the input {name!r} is {item.path}, and no such data is registered in the workspace "
+                f"{self.workspace.name!r} of this machine (registered: {names}). Give a local path: "
+                f"--input {name}=PATH"
+            )
+            self.problems.append(Problem(place, message))
+            return None
+        self._note(
+            f"{item.path} is version {found[-1]['version']} of the data {asset!r} registered here"
+        )
+        spec: dict[str, Any] = found[-1]["spec"]
+        return spec
+
+    def environment(self, environment: Environment | None) -> dict[str, Any]:
+        """Return an environment as a step's record; empty for any interpreter."""
+        if environment is None:
+            return {}
+        if environment.reference:
+            return self._environment_by_name(environment.reference)
+        record = conda_record(
+            environment.conda_file, environment.places.of("conda_file"), self.problems
+        )
+        return {**record, "name": environment.name or record.get("name", "")}
+
+    def _environment_by_name(self, reference: str) -> dict[str, Any]:
+        name, version = _split(reference)
+        records = read_workspace_file(self.workspace, "environments.json").get(name, [])
+        found = [
+            row for row in records if not version.isdecimal() or str(row["version"]) == version
+        ]
+        if found:
+            self._note(
+                f"{reference} is version {found[-1]['version']} of the environment {name!r} registered here"
+            )
+            return dict(found[-1])
+        self._note(f"{reference} is not registered on this machine; its packages are not checked")
+        return {"name": name}
+
+    def _note(self, text: str) -> None:
+        if text not in self.notes:
+            self.notes.append(text)
+
+
+def _split(reference: str) -> tuple[str, str]:
+    """Return the name and the version, or label, of an asset; "" without one."""
+    match = _NAME.fullmatch(reference) or _ASSET.fullmatch(reference)
+    if match is None:
+        return reference.removeprefix("azureml:"), ""
+    return match["name"], match["version"] or ""
+
+
+def conda_record(
+    conda: str | Mapping[str, Any] | None, place: Place, problems: list[Problem]
+) -> dict[str, Any]:
+    """Return the packages of a conda file as a step's record: name, python_version, pip, conda."""
+    if conda is None:
+        return {}
+    if isinstance(conda, str):
+        try:
+            with open(conda, encoding="utf-8") as file:
+                content = yaml.safe_load(file)
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            problems.append(Problem(place, f"the conda file {conda} could not be read: {error}"))
+            return {}
+    else:
+        content = conda
+    if not isinstance(content, Mapping):
+        problems.append(
+            Problem(place, f"the conda file {conda} is no mapping with 'dependencies'.")
+        )
+        return {}
+    record: dict[str, Any] = {
+        "name": str(content.get("name") or ""),
+        "python_version": "",
+        "pip": [],
+        "conda": [],
+    }
+    for package in content.get("dependencies") or ():
+        if isinstance(package, Mapping):
+            record["pip"] += [str(requirement) for requirement in package.get("pip") or ()]
+        elif re.match(r"python\s*[=<>]", str(package)):
+            record["python_version"] = str(package).rpartition("=")[2].strip()
+        else:
+            record["conda"].append(str(package))
+    return record

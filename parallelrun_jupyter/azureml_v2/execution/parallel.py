@@ -1,0 +1,110 @@
+"""The settings of a parallel step as the native configuration's, with Azure's defaults and meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..model.expressions import Binding
+from ..model.jobs import DEFAULTS, ParallelStep
+from ..model.problems import Problem
+from ..model.values import Number
+from .arguments import Arguments
+from .scope import Scope, Value, number
+
+_READ_FROM_ARGUMENTS = {
+    "error_threshold": int,
+    "allowed_failed_count": int,
+    "allowed_failed_percent": float,
+    "task_overhead_timeout": int,
+    "progress_update_timeout": int,
+    "first_task_creation_timeout": int,
+}
+"""Settings that have no field and are given among the script's arguments, as in Azure."""
+
+
+def settings_of(
+    step: ParallelStep,
+    values: Mapping[str, Value],
+    scope: Scope,
+    arguments: Arguments,
+    problems: list[Problem],
+) -> dict[str, Any]:
+    """Return the settings for the record of a step.
+
+    Parameters
+    ----------
+    step, values, scope
+        The step, the values of its inputs, and its pipeline.
+    arguments
+        Fills its texts.
+    problems
+        Receives wrong values.
+    """
+
+    def whole(value: Number | None, name: str) -> int | None:
+        found = number(value, values, scope, problems)
+        return DEFAULTS.get(name) if found is None else found
+
+    retry, resources = step.retry_settings, step.resources
+    retries = whole(retry.max_retries if retry else None, "max_retries") or 0
+    settings: dict[str, Any] = {
+        "mini_batch_size": arguments.value(step.mini_batch_size) if step.mini_batch_size else None,
+        "partition_keys": _keys(step.partition_keys, values, scope, problems),
+        "output_action": "append_row" if step.task and step.task.append_row_to else "summary_only",
+        "error_threshold": whole(step.error_threshold, "error_threshold"),
+        "allowed_failed_count": whole(
+            step.mini_batch_error_threshold, "mini_batch_error_threshold"
+        ),
+        "node_count": whole(resources.instance_count if resources else None, "instance_count"),
+        "process_count_per_node": whole(step.max_concurrency_per_instance, ""),
+        "run_invocation_timeout": whole(retry.timeout if retry else None, "timeout"),
+        "run_max_try": retries + 1,
+        "logging_level": step.logging_level or DEFAULTS["logging_level"],
+        "description": step.description or None,
+    }
+    if settings["partition_keys"]:
+        settings["mini_batch_size"] = None  # the keys win in Azure
+    task = step.task
+    words = arguments.words(task.program_arguments) if task else []
+    place = task.places.of("program_arguments") if task else step.places.own
+    try:
+        settings.update(settings_in(words))
+    except ValueError as error:
+        problems.append(Problem(place, str(error)))
+    return settings
+
+
+def _keys(
+    keys: tuple[str, ...] | Binding | None,
+    values: Mapping[str, Value],
+    scope: Scope,
+    problems: list[Problem],
+) -> list[str] | None:
+    if isinstance(keys, Binding):
+        bound = values.get(keys.name) if keys.kind == "input" else scope.value(keys, problems)
+        keys = tuple(key.strip(" []\"'") for key in str(bound or "").split(","))
+    return [key for key in keys if key] if keys else None
+
+
+def settings_in(words: Sequence[Any]) -> dict[str, Any]:
+    """Return the settings among a script's arguments.
+
+    Raises
+    ------
+    ValueError
+        A value is not a number.
+    """
+    settings: dict[str, Any] = {}
+    for position, word in enumerate(words):
+        name, sign, text = str(word).removeprefix("--").partition("=")
+        if not str(word).startswith("--") or name not in _READ_FROM_ARGUMENTS:
+            continue
+        if not sign:
+            text = str(words[position + 1]) if position + 1 < len(words) else ""
+        try:
+            settings[name] = _READ_FROM_ARGUMENTS[name](text)
+        except ValueError:
+            msg = f"argument --{name} is {text!r}; expected a number."
+            raise ValueError(msg) from None
+    return settings

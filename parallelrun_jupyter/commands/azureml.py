@@ -1,0 +1,140 @@
+"""``azureml``: jobs of Azure ML's SDK v2 on this machine, in the terminal and the notebook."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ConfigError
+from .options import OptionParser
+
+if TYPE_CHECKING:
+    from ..azureml_v2.execution.job_run import JobRun
+
+FAILED = 1
+
+
+def add_azureml_commands(commands: Any) -> None:
+    """Add ``azureml`` to the terminal's commands."""
+    azureml = commands.add_parser("azureml", help="jobs of Azure ML's SDK v2, on this machine")
+    kinds = azureml.add_subparsers(metavar="COMMAND", required=True)
+    run = kinds.add_parser(
+        "run",
+        help="start the pipeline job of FILE and watch it",
+        description="Start a pipeline job, as 'az ml job create --file FILE' does in Azure, and watch it.",
+    )
+    _add_run_options(run)
+    run.add_argument("--detach", "-d", action="store_true", help="Do not watch; print the job id.")
+    run.set_defaults(parser=run, command=_run_and_watch)
+    for name, command, text in (
+        ("watch", _watch, "watch a job until it ends"),
+        ("cancel", _cancel, "cancel a job and its running step"),
+    ):
+        parser = kinds.add_parser(name, help=text)
+        parser.add_argument("job", metavar="JOB", help="Id of the job.")
+        parser.set_defaults(parser=parser, command=command)
+
+
+def _add_run_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="YAML file of a job of 'type: pipeline'.")
+    parser.add_argument(
+        "--set", action="append", metavar="NAME=VALUE", default=[],
+        help="Set a value of the file first, such as jobs.score.mini_batch_size=5. Repeatable.",
+    )  # fmt: skip
+    parser.add_argument(
+        "--input", "-i", action="append", metavar="NAME=VALUE", default=[],
+        help="Set an input of the pipeline: a path, or a literal. Repeatable.",
+    )  # fmt: skip
+    parser.add_argument(
+        "--compute", default="",
+        help="Where the steps run: local, a named compute, or tcp://SCHEDULER of Dask. Default: a named "
+        "compute with the name in the file, else local, this machine.",
+    )  # fmt: skip
+
+
+def start(options: argparse.Namespace) -> JobRun:
+    """Start the job of a command line.
+
+    Raises
+    ------
+    JobFileError
+        The file has mistakes.
+    """
+    from ..azureml_v2.execution.start import run  # a fifth of a second that other commands save
+    from ..azureml_v2.reader.tree import split_overrides
+
+    inputs = dict(_pair(text) for text in options.input)
+    return run(
+        options.file, set=split_overrides(options.set), inputs=inputs, compute=options.compute
+    )
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, sign, value = text.partition("=")
+    if not sign or not name.strip():
+        msg = f"--input is {text!r}; expected NAME=VALUE, such as data=./digits."
+        raise ConfigError(msg)
+    return name.strip(), value
+
+
+def start_in_notebook(words: list[str], names: dict[str, Any]) -> None:
+    """Run ``%parallelrun azureml run FILE``: start the job, bind it to a variable, and show it.
+
+    Parameters
+    ----------
+    words
+        The words after ``azureml``.
+    names
+        The notebook's variables.
+
+    Raises
+    ------
+    ConfigError
+        The command is unknown, or the file has mistakes.
+    """
+    if words[:1] != ["run"]:
+        msg = f"unknown command {' '.join(words)!r}; write %parallelrun azureml run FILE."
+        raise ConfigError(msg)
+    parser = OptionParser(prog="%parallelrun azureml run", add_help=False, allow_abbrev=False)
+    _add_run_options(parser)
+    parser.add_argument(
+        "--as", dest="variable", metavar="NAME", default="job",
+        help="Variable that receives the run of the job. Default: job.",
+    )  # fmt: skip
+    options = parser.parse_args(words[1:])
+    if not options.variable.isidentifier():
+        msg = f"--as is {options.variable!r}; expected the name of a variable, such as 'job'."
+        raise ConfigError(msg)
+    job = start(options)
+    names[options.variable] = job
+    job.show()
+
+
+def _run_and_watch(options: argparse.Namespace) -> int:
+    job = start(options)
+    if options.detach:
+        print(job.run_id)
+        return 0
+    print(f"job {job.run_id}; Ctrl-C stops watching, not the job", flush=True)
+    return _end(job)
+
+
+def _job(options: argparse.Namespace) -> JobRun:
+    from ..azureml_v2.execution.job_run import JobRun
+
+    return JobRun(options.job)
+
+
+def _watch(options: argparse.Namespace) -> int:
+    return _end(_job(options))
+
+
+def _end(job: JobRun) -> int:
+    return 0 if job.wait_for_completion() == "Completed" else FAILED
+
+
+def _cancel(options: argparse.Namespace) -> int:
+    job = _job(options)
+    job.cancel()
+    print(f"canceling job {job.run_id}")
+    return 0

@@ -386,7 +386,7 @@ MISTAKES = {
     # YAML and names
     "two steps of one name": Mistake(P, "  images:", "  score:", "is here twice", at="score:\n    type: parallel\n    inputs:\n      files"),
     "tab": Mistake(P, "    code: ./src\n    command", "\tcode: ./src\n    command", "indent by spaces", at="\tcode"),
-    "name with a space": Mistake(P, "  report:\n", "  the report:\n", "has a character", at="type: command\n    code"),
+    "name with a space": Mistake(P, "  report:\n", "  the report:\n", "has a character that", at="type: command\n    code"),
     "input with a space": Mistake(P, "  tries: 2", '  tries: 2\n  "two words": 2', "has a character", at='"two words"'),
     "standalone parallel job": Mistake(P, "type: pipeline", "type: parallel", "exists only as a step of a pipeline"),
     "missing data": Mistake(P, "  sales: {type: uri_folder, path: ./sales}\n  level", "  sales: {type: uri_folder, path: ./sale}\n  level", "does not exist", at="path: ./sale}"),

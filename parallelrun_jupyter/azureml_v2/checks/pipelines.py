@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from ..model.jobs import CommandStep, Component, ParallelStep, PipelineJob, PipelineStep, Step
 from ..model.places import Place
-from ..model.values import Input
+from ..model.values import Input, Output, Port
 from ..reader.fields import exists
 from .bindings import check_bindings, check_circles
 from .code import check_command_code, check_parallel_code
@@ -20,24 +20,32 @@ from .ports import check_job_ports, check_ports
 from .scopes import Scope, scope_of_component, scope_of_job, scope_of_step
 from .tables import check_table
 
-_STEP_NAME = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
-_PORT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]+)*", re.ASCII)
+_NAME_HERE = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*", re.ASCII)
+"""Names that expressions can have."""
+
+_IN_AZURE = {
+    "step": re.compile(r"[a-z_][a-z0-9_]*", re.ASCII),
+    "input": re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*", re.ASCII),
+    "output": re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII),
+    "input of a step": _NAME_HERE,
+}
+"""Names that Azure's client accepts."""
 
 
 def check_job(job: PipelineJob, findings: Findings) -> None:
     """Check a pipeline job."""
     if job.declared is not None:
         check_job_ports(dict(job.inputs), job.declared, job.places.own, findings)
-    _check_names(job.inputs, job.outputs, findings)
+    _check_names(job.inputs, "input", findings)
+    _check_names(job.outputs, "output", findings)
     _check_data(job.inputs, findings)
     check_steps(job.jobs, scope_of_job(job), findings)
 
 
 def check_component(component: Component, findings: Findings) -> None:
     """Check a component by itself: the names in its expressions, its fields, and its code."""
-    for kind, ports in (("input", component.inputs), ("output", component.outputs)):
-        for name, port in ports.items():
-            _check_name(name, kind, port.places.own, findings)
+    _check_names(component.inputs, "input", findings)
+    _check_names(component.outputs, "output", findings)
     body = component.body
     if isinstance(body, PipelineStep):
         check_steps(body.jobs, scope_of_component(component, body.jobs), findings)
@@ -52,19 +60,15 @@ def check_component(component: Component, findings: Findings) -> None:
 def check_steps(steps: Mapping[str, Step], scope: Scope, findings: Findings) -> None:
     """Check the steps of a pipeline."""
     for name, step in steps.items():
-        if not _STEP_NAME.fullmatch(name):
-            message = (
-                f"the step {name!r} has a character that expressions do not allow. Use letters, digits, "
-                "'_' and '-'."
-            )
-            findings.error(step.places.own, message)
+        _check_name(name, "step", step.places.own, findings)
         check_step(step, scope, findings)
     check_circles(steps, findings)
 
 
 def check_step(step: Step, scope: Scope, findings: Findings) -> None:
     """Check a step of a pipeline."""
-    _check_names(step.inputs, step.outputs, findings)
+    _check_names(step.inputs, "input of a step", findings)
+    _check_names(step.outputs, "output", findings)
     _check_data(step.inputs, findings)
     check_ports(step, scope, findings)
     check_bindings(step, scope, findings)
@@ -93,20 +97,20 @@ def _check_command(step: CommandStep, findings: Findings) -> None:
 
 
 def _check_names(
-    inputs: Mapping[str, Input], outputs: Mapping[str, object], findings: Findings
+    values: Mapping[str, Input | Output | Port], kind: str, findings: Findings
 ) -> None:
-    for kind, values in (("input", inputs), ("output", outputs)):
-        for name, value in values.items():
-            _check_name(name, kind, value.places.own, findings)  # type: ignore[attr-defined] # an Input or Output
+    for name, value in values.items():
+        _check_name(name, kind, value.places.own, findings)
 
 
 def _check_name(name: str, kind: str, place: Place, findings: Findings) -> None:
-    if not _PORT_NAME.fullmatch(name):
-        message = (
-            f"the {kind} {name!r} has a character that expressions do not allow. Use letters, digits and "
-            "'_', and begin with a letter."
-        )
+    rule = "Use lower-case letters, digits and '_', and begin with a letter."
+    subject = f"the name {name!r} of this {kind}"
+    if not _NAME_HERE.fullmatch(name) or (kind == "step" and "." in name):
+        message = f"{subject} has a character that expressions do not allow. {rule}"
         findings.error(place, message)
+    elif not _IN_AZURE[kind].fullmatch(name):
+        findings.warn(place, f"{subject} can be used here, but Azure refuses it. {rule}")
 
 
 def _check_data(inputs: Mapping[str, Input], findings: Findings) -> None:

@@ -16,14 +16,30 @@ from ..reader.tree import Node, read_tree
 from .findings import Findings
 
 MLTABLE = "MLTable"
-_TOP = ("paths", "transformations", "type", "$schema", "metadata", "traits", "name", "version", "description", "tags", "query_source")  # fmt: skip
+_TOP = ("paths", "transformations", "type", "$schema", "metadata", "traits", "query_source")
 _KINDS = ("file", "folder", "pattern")
-_READERS = ("read_delimited", "read_parquet", "read_json_lines", "read_delta_lake")
-_STEPS = (*_READERS, "convert_column_types", "drop_columns", "keep_columns", "filter", "skip", "take",
-    "take_random_sample", "extract_columns_from_partition_format", "sample", "random_split")  # fmt: skip
+_OPTIONS = {
+    "read_delimited": ("delimiter", "header", "support_multi_line", "empty_as_string", "encoding",
+        "include_path_column", "infer_column_types", "path_column", "partition_size"),
+    "read_parquet": ("include_path_column", "path_column"),
+    "read_json_lines": ("invalid_lines", "encoding", "include_path_column", "path_column", "partition_size"),
+    "read_delta_lake": ("version_as_of", "timestamp_as_of", "include_path_column"),
+}  # fmt: skip
+"""The options of each reader."""
+
+_STEPS = (*_OPTIONS, "convert_column_types", "drop_columns", "keep_columns", "filter", "skip", "take",
+    "take_random_sample", "extract_columns_from_partition_format", "sample", "select_partitions")  # fmt: skip
 _TYPES = ("string", "int", "float", "boolean", "datetime", "stream_info")
-_ENCODINGS = ("utf8", "utf8bom", "iso88591", "latin1", "ascii", "usascii", "utf16", "utf32", "windows1252")  # fmt: skip
-_HEADERS = ("no_header", "from_first_file", "all_files_different_headers", "all_files_same_headers")
+_ENCODINGS = ("utf8", "utf-8", "iso88591", "latin1", "ascii", "utf16", "windows1252")
+_WORDS: dict[str, dict[str, tuple[str, ...]]] = {
+    "read_delimited": {
+        "encoding": (*_ENCODINGS, "utf8 bom", "iso-8859-1", "latin-1", "utf-16", "windows-1252"),
+        "header": ("no_header", "from_first_file", "all_files_different_headers", "all_files_same_headers"),
+    },
+    "read_json_lines": {"encoding": (*_ENCODINGS, "utf8bom"), "invalid_lines": ("error", "drop")},
+}  # fmt: skip
+"""The words that options accept. All of these are those of the schema in Azure's package mltable 1.7."""
+
 _PATH_COLUMN = "Path"
 
 
@@ -71,10 +87,8 @@ class _Table:
         """Check the paths, then the transformations in their order."""
         for name, place in self._tree.keys.items():
             if name not in _TOP:
-                hint = nearest_hint(name, _TOP)
-                if hint:  # Azure ignores other fields
-                    message = f"{name!r} is not a field of an MLTable file.{hint}"
-                    self._findings.error(place, message)
+                hint = nearest_hint(name, _TOP) or f" Its fields are: {', '.join(_TOP)}."
+                self._findings.error(place, f"{name!r} is not a field of an MLTable file.{hint}")
         self._check_paths()
         steps = self._tree.value.get("transformations")
         if steps is None or steps.value is None:
@@ -140,30 +154,39 @@ class _Table:
             hint = nearest_hint(name, _STEPS) or f" The transformations are: {', '.join(_STEPS)}."
             self._findings.error(place, f"{name!r} is not a transformation.{hint}")
             return
-        if name in _READERS:
-            if name == "read_delimited":
-                reading = options.value if isinstance(options.value, dict) else {}
-                self._check_reader(reading)
-                self._columns = self._header(reading)
-            return
-        if name == "convert_column_types":
+        if name in _OPTIONS:
+            reading = options.value if isinstance(options.value, dict) else {}
+            self._check_reader(name, reading, options.keys)
+            self._columns = self._header(reading) if name == "read_delimited" else None
+        elif name == "extract_columns_from_partition_format" and isinstance(options.value, str):
+            if options.value:
+                message = f"{name} is a text, which Azure refuses. Write {name}: {{partition_format: {options.value!r}}}"
+                self._findings.warn(options.place, message)
+        elif name == "convert_column_types":
             self._check_types(options)
         elif name in {"keep_columns", "drop_columns"}:
             self._check_columns(name, options)
 
-    def _check_reader(self, options: Mapping[str, Node]) -> None:
-        for name, choices in (("encoding", _ENCODINGS), ("header", _HEADERS)):
+    def _check_reader(
+        self, reader: str, options: Mapping[str, Node], places: Mapping[str, Place]
+    ) -> None:
+        for name, place in places.items():
+            if name not in _OPTIONS[reader]:
+                names = _OPTIONS[reader]
+                hint = nearest_hint(name, names) or f" Its options are: {', '.join(names)}."
+                self._findings.error(place, f"{name!r} is not an option of {reader}.{hint}")
+        for name, choices in _WORDS.get(reader, {}).items():
             node = options.get(name)
-            if node is None or not isinstance(node.value, str):
-                continue
-            word = re.sub(r"[-_ ]", "", node.value.lower()) if name == "encoding" else node.value
-            if word not in choices:
-                expected = ", ".join(choices)
-                message = f"{name} is {node.value!r}; expected one of {expected}.{nearest_hint(word, choices)}"
+            if node is not None and node.value not in choices:
+                hint = nearest_hint(str(node.value), choices)
+                message = f"{name} is {node.value!r}; expected one of {', '.join(choices)}.{hint}"
                 self._findings.error(node.place, message)
         node = options.get("delimiter")
-        if node is not None and len(str(node.value)) != 1:
-            message = f"""delimiter is {node.value!r}; expected one character, such as ',', ';' or "\\t" in double quotes."""
+        if node is not None and not 1 <= len(str(node.value)) <= 2:
+            message = (
+                f"delimiter is {node.value!r}; expected one or two characters, such as ',', ';' or "
+                '"\\t" in double quotes.'
+            )
             self._findings.error(node.place, message)
 
     def _check_types(self, options: Node) -> None:
@@ -182,6 +205,9 @@ class _Table:
                 hint = nearest_hint(str(name), _TYPES)
                 message = f"column_type is {name!r}; expected one of {', '.join(_TYPES)}.{hint}"
                 self._findings.error(node.place, message)
+            elif node.value == "datetime":
+                message = "column_type is datetime without formats, which Azure refuses. Write column_type: {datetime: {formats: ['%Y-%m-%d']}}"
+                self._findings.warn(node.place, message)
             columns = conversion.value.get("columns")
             if columns is not None:
                 self._check_columns("convert_column_types", columns)
@@ -199,16 +225,19 @@ class _Table:
                     f"{step} names the column {node.value!r}, which {os.path.basename(self._local[0])} "
                     f"does not have.{hint or names}"
                 )
-                self._findings.error(node.place, message)
+                if step == "keep_columns":
+                    self._findings.error(node.place, message)
+                else:  # it has no effect
+                    self._findings.warn(node.place, message)
 
     def _header(self, options: Mapping[str, Node]) -> set[str] | None:
         """Return the columns of the first local file; None if they are not known."""
         header = options["header"].value if "header" in options else "all_files_same_headers"
         delimiter = str(options["delimiter"].value) if "delimiter" in options else ","
         encoding = options["encoding"].value if "encoding" in options else "utf8"
-        if not self._local or header in {"no_header", False} or len(delimiter) != 1:
+        if not self._local or header == "no_header" or len(delimiter) != 1:
             return None
-        if re.sub(r"[-_ ]", "", str(encoding).lower()) not in {"utf8", "utf8bom", "ascii"}:
+        if encoding not in {"utf8", "utf-8", "utf8 bom", "ascii"}:
             return None
         try:
             with open(self._local[0], encoding="utf-8-sig") as file:

@@ -105,8 +105,8 @@ def script_mistakes(source: str) -> list[ScriptMistake]:
         line = (error.text or "").strip()
         message = f"{error.msg}: {line}{_ipython_hint(line)}"
         return [ScriptMistake(message, error.lineno or 1, error.offset or 1)]
-    except ValueError as error:  # a null character
-        return [ScriptMistake(f"is not a text: {error}. Save it as UTF-8.")]
+    except ValueError as error:  # a null character, in older versions of Python
+        return [ScriptMistake(f"{error}. Save the script as UTF-8.", 1, 1)]
     mistakes = []
     if "run" not in _defined(table) and not _has_star_import(tree):
         functions = [

@@ -90,6 +90,47 @@ def test_rows_that_no_output_receives_are_a_warning(project: Path) -> None:
     assert check("lost.yml") == ()
 
 
+BROKEN = """\
+type: pipeline
+jobs:
+  first: {component: azureml:x:1, inputs: {a: 1}}
+  second:
+    type: command
+    command: echo ${{inputs.a}} ${{inputs.b}}
+    inputs:
+      a: [1, 2]
+      b: ${{parent.jobs.first.outputs.rows}}
+"""
+
+
+def test_a_mistake_has_no_further_findings_elsewhere(project: Path) -> None:
+    (project / "broken.yml").write_text(BROKEN)
+    assert [finding.place.line for finding in check("broken.yml")] == [3, 8]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("e.yml", b"", ":1:1: the file is empty"),
+        ("e.yml", b"type: pipeline\njobs: 5", ":2:7: jobs is 5; expected a mapping."),
+        ("e.yml", b"type: [a]", ":1:7: type is "),
+        ("e.yml", b"endpoint_name: x\nname: y\nsettings: 5\ncode_configuration: {code: 5}", ":4:21: code_configuration has no scoring_script"),
+        ("e.py", b"\xff\xfe", ":1:1: the script cannot be read: 'utf-8' codec"),
+        ("e.py", b"x\0y", ":1:1: source code string cannot contain null bytes"),
+        ("e.ipynb", b"{", ":1:2: this is not JSON"),
+        ("e.ipynb", b"[]", ":1:1: this is not a notebook"),
+        ("MLTable", b"paths: [file: x]\ntransformations: 5", ":2:18: transformations is not a list"),
+        ("MLTable", b"paths: [x]", ":1:9: a path is not a mapping"),
+    ],
+)  # fmt: skip
+def test_a_file_that_cannot_be_read_is_a_finding(
+    project: Path, name: str, content: bytes, message: str
+) -> None:
+    (project / name).write_bytes(content)
+    found = [str(finding) for finding in check(name)]
+    assert any(text.startswith(name + message) for text in found), found
+
+
 def test_there_are_many_mistakes() -> None:
     assert len(MISTAKES) >= 40
 

@@ -111,6 +111,8 @@ def _check_one(binding: Binding, step: Step, scope: Scope, findings: Findings) -
         _check_name(binding, kind, "the pipeline", names, findings)
     else:
         other = scope.steps.get(binding.step)
+        if binding.step in scope.unread:
+            return
         if other is None:
             hint = nearest_hint(binding.step, scope.steps)
             hint = hint or f" The steps are: {_listed(scope.steps)}."

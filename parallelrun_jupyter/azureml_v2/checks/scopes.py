@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 
 from ..model.expressions import Binding
 from ..model.jobs import Component, OtherStep, PipelineJob, Step
+from ..model.places import Places
 from ..model.values import Input, Output, Port
 
 Kind: TypeAlias = Literal["data", "literal", "unknown"]
@@ -43,6 +44,8 @@ class Scope:
     ----------
     inputs, outputs, steps
         By name.
+    unread
+        Steps of the file that could not be read; their own mistakes are named.
     is_known
         False for a component by itself, whose pipeline may have any names.
     """
@@ -50,6 +53,7 @@ class Scope:
     inputs: Mapping[str, Known] = field(default_factory=dict)
     outputs: frozenset[str] = frozenset()
     steps: Mapping[str, Step] = field(default_factory=dict)
+    unread: frozenset[str] = frozenset()
     is_known: bool = True
 
 
@@ -58,18 +62,20 @@ def scope_of_job(job: PipelineJob) -> Scope:
     if job.declared is not None:
         return scope_of_component(job.declared, job.jobs)
     inputs = {name: _of_value(value) for name, value in job.inputs.items()}
-    written = _below(job.places.fields, "inputs")
+    written = below(job.places, "inputs")
     return Scope(
         {**dict.fromkeys(written, UNKNOWN), **inputs},
-        frozenset({*job.outputs, *_below(job.places.fields, "outputs")}),
+        frozenset({*job.outputs, *below(job.places, "outputs")}),
         job.jobs,
+        frozenset(below(job.places, "jobs")) - set(job.jobs),
     )
 
 
 def scope_of_component(component: Component, jobs: Mapping[str, Step]) -> Scope:
     """Return the names of a pipeline component."""
     inputs = {name: of_port(port) for name, port in component.inputs.items()}
-    return Scope(inputs, frozenset(component.outputs), jobs)
+    unread = frozenset(below(component.places, "jobs")) - set(jobs)
+    return Scope(inputs, frozenset(component.outputs), jobs, unread)
 
 
 def scope_of_step(step: Step, jobs: Mapping[str, Step], outer: Scope) -> Scope:
@@ -77,7 +83,8 @@ def scope_of_step(step: Step, jobs: Mapping[str, Step], outer: Scope) -> Scope:
     if step.declared is not None:
         return scope_of_component(step.declared, jobs)
     inputs = {name: known_input(value, outer) for name, value in step.inputs.items()}
-    return Scope(inputs, frozenset(step.outputs), jobs)
+    unread = frozenset(below(step.places, "jobs")) - set(jobs)
+    return Scope(inputs, frozenset(step.outputs), jobs, unread)
 
 
 def of_port(port: Port) -> Known:
@@ -125,23 +132,23 @@ def _output_type(step: Step, name: str) -> str:
     return "" if step.component or output.binding else "uri_folder"
 
 
-def _below(names: Iterable[str], parent: str) -> list[str]:
+def below(places: Places, parent: str) -> list[str]:
+    """Return the names that the file has below a field, also those whose values could not be read."""
     start = f"{parent}."
-    return [
-        name.removeprefix(start)
-        for name in names
-        if name.startswith(start) and "." not in name.removeprefix(start)
-    ]
+    names = (name.removeprefix(start) for name in places.fields if name.startswith(start))
+    return [name for name in names if "." not in name]
 
 
 def input_names(step: Step) -> set[str]:
     """Return the names of a step's inputs, given and declared."""
-    return {*step.inputs, *(step.declared.inputs if step.declared else ())}
+    declared = step.declared.inputs if step.declared else ()
+    return {*step.inputs, *declared, *below(step.places, "inputs")}
 
 
 def output_names(step: Step) -> set[str]:
     """Return the names of a step's outputs, given and declared."""
-    return {*step.outputs, *(step.declared.outputs if step.declared else ())}
+    declared = step.declared.outputs if step.declared else ()
+    return {*step.outputs, *declared, *below(step.places, "outputs")}
 
 
 def is_open(step: Step) -> bool:

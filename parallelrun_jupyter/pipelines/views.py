@@ -277,6 +277,7 @@ def wait_until_ended(
     """
     console = _Console(folder, record, step) if show_output else None
     deadline = time.monotonic() + timeout_s
+    noun, variable = ("pipeline run", "pipeline_run") if record.api == "v1" else ("job", "job")
     try:
         while True:
             state = folder.read_state(record.created_at)
@@ -286,15 +287,15 @@ def wait_until_ended(
                 break
             if time.monotonic() > deadline:
                 msg = (
-                    f"pipeline run {folder.run_id} is still {state.state} after {timeout_s:g} s and "
-                    "continues. Wait again, or end it with pipeline_run.cancel()."
+                    f"{noun} {folder.run_id} is still {state.state} after {timeout_s:g} s and "
+                    f"continues. Wait again, or end it with {variable}.cancel()."
                 )
                 raise TimeoutError(msg)
             time.sleep(_CONSOLE_POLL_S)
     except KeyboardInterrupt:
         print(
-            f"stopped watching; pipeline run {folder.run_id} continues. Watch it again with "
-            "pipeline_run.wait_for_completion(), or end it with pipeline_run.cancel().",
+            f"stopped watching; {noun} {folder.run_id} continues. Watch it again with "
+            f"{variable}.wait_for_completion(), or end it with {variable}.cancel().",
             file=sys.stderr,
         )
         raise

@@ -102,6 +102,7 @@ class _Compiler:
 
     def pipeline(self, jobs: Mapping[str, Step], scope: Scope) -> None:
         """Compile the steps of one pipeline."""
+        scope.steps = tuple(jobs)
         for step in in_order(jobs, self._problems):
             values = values_of_step(step, scope, self._problems)
             scope.step_inputs[step.name] = values
@@ -115,7 +116,7 @@ class _Compiler:
                     "machine; steps of type command, parallel and pipeline do."
                 )
                 self._problems.append(Problem(step.places.own, message))
-                scope.produced[step.name] = {}
+                scope.refused.add(step.name)
 
     def _inner(self, step: PipelineStep, values: dict[str, Value], scope: Scope) -> None:
         if not step.jobs:

@@ -48,6 +48,10 @@ class Scope:
         The pipeline's outputs.
     prefix
         The names of the steps that the pipeline is in, each with a dot.
+    steps
+        The names of all steps.
+    refused
+        Those that do not run here.
     step_inputs, produced
         The values of the inputs of the steps, and their outputs, by step and name.
     """
@@ -55,6 +59,8 @@ class Scope:
     inputs: Mapping[str, Value]
     outputs: Mapping[str, Output]
     prefix: str = ""
+    steps: tuple[str, ...] = ()
+    refused: set[str] = field(default_factory=set)
     step_inputs: dict[str, dict[str, Value]] = field(default_factory=dict)
     produced: dict[str, dict[str, Produced]] = field(default_factory=dict)
 
@@ -77,10 +83,11 @@ class Scope:
     def _of_step(
         self, table: Mapping[str, Mapping[str, Value]], binding: Binding, problems: list[Problem]
     ) -> Mapping[str, Value] | None:
+        if binding.step in self.refused:
+            return None  # it has its own problem
         if binding.step not in table:
-            message = (
-                f"{binding}: there is no step {binding.step!r}.{nearest_hint(binding.step, table)}"
-            )
+            hint = nearest_hint(binding.step, self.steps)
+            message = f"{binding}: there is no step {binding.step!r}.{hint}"
             problems.append(Problem(binding.place, message))
             return None
         return table[binding.step]

@@ -1,0 +1,606 @@
+"""v2 pipeline jobs run end to end: rows equal a loop's, named outputs, failures, names, commands."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import psutil
+import pytest
+import yaml
+
+from parallelrun_jupyter import Run, azureml_v2
+from parallelrun_jupyter.azureml_v2.execution.job_run import JobRun
+from parallelrun_jupyter.errors import RunFailedError
+from parallelrun_jupyter.pipelines.registered_datasets import add_dataset_version
+from parallelrun_jupyter.pipelines.start import resume_pipeline
+from parallelrun_jupyter.pipelines.workspaces import workspace_above
+from parallelrun_jupyter.worker.azureml.model_store import ModelStore
+
+PREPARE = """
+import argparse, csv, os
+parser = argparse.ArgumentParser()
+for name in ("--sales", "--stores", "--table", "--limit"):
+    parser.add_argument(name)
+args = parser.parse_args()
+with open(args.sales) as file:
+    rows = list(csv.DictReader(file))
+for row in rows:
+    if args.limit and int(row["price"]) > int(args.limit):
+        continue
+    path = os.path.join(args.table, row["store"], row["brand"] + ".csv")
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    is_new = not os.path.exists(path)
+    with open(path, "a", newline="") as file:
+        writer = csv.writer(file)
+        if is_new:
+            writer.writerow(["week", "price"])
+        writer.writerow([row["week"], row["price"]])
+with open(os.path.join(args.table, "MLTable"), "w") as file:
+    file.write('''paths:
+- pattern: ./*/*.csv
+transformations:
+- read_delimited: {delimiter: ',', header: all_files_same_headers}
+- extract_columns_from_partition_format: /{store}/{brand}.csv
+''')
+print("prepared", len(rows), "rows in", os.environ["MODE"], "mode")
+"""
+
+TRAIN = """
+import argparse, json, os
+def init():
+    global args
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--models")
+    parser.add_argument("--factor", type=float)
+    args, _ = parser.parse_known_args()
+def run(frame):
+    store, brand = frame["store"].iloc[0], frame["brand"].iloc[0]
+    assert frame["store"].nunique() == frame["brand"].nunique() == 1
+    mean = float(frame["price"].mean()) * args.factor
+    with open(os.path.join(args.models, "%s-%s.json" % (store, brand)), "w") as file:
+        json.dump({"mean": mean}, file)
+    return ["%s %s %d %.3f" % (store, brand, len(frame), mean)]
+"""
+
+REPORT = """
+import json, os, sys
+rows, models, report = sys.argv[1:]
+lines = sorted(open(rows).read().splitlines())
+names = sorted(os.listdir(models))
+with open(report, "w") as file:
+    json.dump({"rows": lines, "models": names}, file)
+"""
+
+PRICES = """
+$schema: https://azuremlschemas.azureedge.net/latest/pipelineJob.schema.json
+type: pipeline
+display_name: prices by store and brand
+settings: {default_compute: azureml:cpu-cluster}
+inputs:
+  sales: {type: uri_file, path: ./sales.csv, mode: ro_mount}
+  factor: 2
+outputs:
+  report: {type: uri_file, path: ./out/report.json}
+  models: {type: uri_folder}
+jobs:
+  prepare:
+    type: command
+    code: ./code
+    command: >-
+      python prepare.py
+      --sales ${{inputs.sales}}
+      --table ${{outputs.table}} $[[--limit ${{inputs.limit}}]]
+    environment: azureml:base@latest
+    environment_variables: {MODE: "fast"}
+    inputs: {sales: "${{parent.inputs.sales}}"}
+    outputs: {table: {type: mltable}}
+  train:
+    type: parallel
+    inputs:
+      table: {type: mltable, path: "${{parent.jobs.prepare.outputs.table}}", mode: direct}
+      factor: ${{parent.inputs.factor}}
+    outputs:
+      models: ${{parent.outputs.models}}
+      rows: {type: uri_file, mode: rw_mount}
+    input_data: ${{inputs.table}}
+    partition_keys: [store, brand]
+    mini_batch_size: "10kb"
+    resources: {instance_count: 1}
+    max_concurrency_per_instance: 2
+    retry_settings: {max_retries: 1, timeout: 60}
+    task:
+      type: run_function
+      code: ./code
+      entry_script: train.py
+      environment: {image: python, conda_file: {dependencies: [python]}}
+      program_arguments: --models ${{outputs.models}} --factor ${{inputs.factor}}
+      append_row_to: ${{outputs.rows}}
+  report:
+    type: command
+    code: ./code
+    command: python report.py ${{inputs.rows}} ${{inputs.models}} ${{outputs.report}}
+    environment: azureml:base@latest
+    inputs:
+      rows: ${{parent.jobs.train.outputs.rows}}
+      models: ${{parent.jobs.train.outputs.models}}
+    outputs: {report: "${{parent.outputs.report}}"}
+"""
+
+SCORE = """
+import argparse, os
+def init():
+    global args
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--word", default="none")
+    args, _ = parser.parse_known_args()
+def run(mini_batch):
+    return ["%s %s %s" % (os.path.basename(path), open(path).read(), args.word) for path in mini_batch]
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the folder of a job, with a space in its name; it is the current folder."""
+    folder = tmp_path / "my job"
+    (folder / "code").mkdir(parents=True)
+    for name, text in {
+        "prepare": PREPARE,
+        "train": TRAIN,
+        "report": REPORT,
+        "score": SCORE,
+    }.items():
+        (folder / "code" / f"{name}.py").write_text(text)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def sales(folder: Path) -> Any:
+    """Return rows of prices, which are also in the folder's ``sales.csv``."""
+    rows = [(f"s{i % 3}", "ab"[i % 2], i, (i * 37) % 101) for i in range(60)]
+    frame = pd.DataFrame(rows, columns=["store", "brand", "week", "price"])
+    frame.to_csv(folder / "sales.csv", index=False)
+    return frame
+
+
+def texts(folder: Path, count: int = 6) -> Path:
+    """Create a folder of text files."""
+    data = folder / "texts"
+    data.mkdir()
+    for number in range(count):
+        (data / f"{number}.txt").write_text(f"text {number}")
+    return data
+
+
+def write(folder: Path, job: dict[str, Any] | str, name: str = "pipeline.yml") -> Path:
+    path = folder / name
+    path.write_text(job if isinstance(job, str) else yaml.safe_dump(job, sort_keys=False))
+    return path
+
+
+def score_job(**changes: Any) -> dict[str, Any]:
+    """Return a job of one parallel step over ``texts``, with other values of the step's fields."""
+    step = {
+        "type": "parallel",
+        "inputs": {"data": {"type": "uri_folder", "path": "./texts"}},
+        "outputs": {"rows": "${{parent.outputs.rows}}"},
+        "input_data": "${{inputs.data}}",
+        "mini_batch_size": "2",
+        "max_concurrency_per_instance": 1,
+        "task": {
+            "type": "run_function", "code": "./code", "entry_script": "score.py",
+            "environment": "azureml:base@latest", "append_row_to": "${{outputs.rows}}",
+        },
+    }  # fmt: skip
+    task = {**step["task"], **changes.pop("task", {})}  # type: ignore[dict-item] # a mapping
+    outputs = {"rows": {"type": "uri_file", "path": "./rows.txt"}}
+    return {
+        "type": "pipeline",
+        "outputs": outputs,
+        "jobs": {"score": {**step, **changes, "task": task}},
+    }
+
+
+def finished(path: Path, **options: Any) -> JobRun:
+    job = azureml_v2.run(path, **options)
+    job.wait_for_completion(show_output=False, timeout_s=120)
+    return job
+
+
+def loop(frame: Any, factor: float) -> list[str]:
+    """Return the rows of the training script, by a loop over the groups of the whole table."""
+    prices = defaultdict(list)
+    for row in frame.to_dict("records"):
+        prices[row["store"], row["brand"]].append(row["price"])
+    return sorted(
+        f"{store} {brand} {len(values)} {sum(values) / len(values) * factor:.3f}"
+        for (store, brand), values in prices.items()
+    )
+
+
+# Whole pipelines
+
+
+def test_a_table_is_prepared_trained_on_by_keys_and_reported(folder: Path, sales: Any) -> None:
+    job = finished(write(folder, PRICES))
+    report = json.loads((folder / "out" / "report.json").read_text())
+    assert report["rows"] == loop(sales, 2)
+    assert report["models"] == sorted(f"s{s}-{b}.json" for s in range(3) for b in "ab")
+    assert job.outputs["report"] == str(folder / "out" / "report.json")
+    assert len(os.listdir(job.outputs["models"])) == 6
+    assert [(step.name, step.type, step.status) for step in job.steps] == [
+        ("prepare", "command", "Completed"), ("train", "parallel", "Completed"),
+        ("report", "command", "Completed"),
+    ]  # fmt: skip
+    assert "prepared 60 rows in fast mode" in job.steps[0].log.read_text()
+    assert Run.attach(job.steps[1].run_id).status == "Completed"
+    assert any("compute cpu-cluster is a compute of Azure" in note for note in job.notes)
+
+
+def test_inputs_and_values_are_set_from_outside(folder: Path, sales: Any) -> None:
+    other = folder / "other.csv"
+    sales[sales["store"] != "s1"].to_csv(other, index=False)
+    changes = {"jobs.prepare.inputs.limit": 50, "outputs.report.path": str(folder / "second.json")}
+    finished(write(folder, PRICES), inputs={"sales": "other.csv", "factor": 3}, set=changes)
+    kept = sales[(sales["store"] != "s1") & (sales["price"] <= 50)]
+    assert json.loads((folder / "second.json").read_text())["rows"] == loop(kept, 3)
+
+
+def test_an_unchanged_step_is_reused_unless_the_job_forces_a_rerun(
+    folder: Path, sales: Any
+) -> None:
+    path = write(folder, PRICES)
+    finished(path)
+    second = finished(path, inputs={"factor": 5})
+    assert [step.is_reused for step in second.state().steps.values()] == [True, False, False]
+    assert json.loads((folder / "out" / "report.json").read_text())["rows"] == loop(sales, 5)
+    third = finished(path, set={"settings.force_rerun": True})
+    assert not any(step.is_reused for step in third.state().steps.values())
+
+
+def test_a_folder_of_files_is_scored_as_a_loop_does(folder: Path) -> None:
+    data = texts(folder)
+    task = {"program_arguments": "--word 'two words'"}
+    job = finished(write(folder, score_job(task=task)))
+    expected = [
+        f"{name} {(data / name).read_text()} two words" for name in sorted(os.listdir(data))
+    ]
+    assert (folder / "rows.txt").read_text().splitlines() == expected
+    limits = Run.attach(job.steps[0].run_id).folder.read_record().limits
+    assert (limits.error_threshold, limits.run_max_try, limits.isolate_failures) == (-1, 3, False)
+
+
+def test_rows_of_an_mltable_are_pandas_rows(folder: Path) -> None:
+    frame = pd.DataFrame({"a": range(500), "b": [f"text, {i}" for i in range(500)]})
+    (folder / "table").mkdir()
+    for number in range(2):
+        part = frame.iloc[number * 250 : (number + 1) * 250]
+        part.to_csv(folder / "table" / f"{number}.csv", index=False, quoting=csv.QUOTE_ALL)
+    (folder / "table" / "MLTable").write_text(
+        "paths: [{pattern: ./*.csv}]\ntransformations:\n- read_delimited: {delimiter: ','}\n"
+    )
+    (folder / "code" / "score.py").write_text(
+        "def run(frame):\n    return ['%d|%s' % pair for pair in zip(frame['a'], frame['b'])]\n"
+    )
+    data = {"type": "mltable", "path": "./table", "mode": "direct"}
+    job = finished(write(folder, score_job(inputs={"data": data}, mini_batch_size="1kb")))
+    assert (folder / "rows.txt").read_text().splitlines() == [
+        f"{a}|{b}" for a, b in zip(frame["a"], frame["b"], strict=True)
+    ]
+    snapshot = Run.attach(job.steps[0].run_id).snapshot()
+    assert snapshot["mini_batches"] > 5
+
+
+def test_components_and_pipeline_components_run(folder: Path) -> None:
+    data = texts(folder)
+    (folder / "parts").mkdir()
+    score = {
+        "name": "score", "type": "parallel",
+        "inputs": {"data": {"type": "uri_folder"}, "word": {"type": "string", "default": "usual"},
+                   "extra": {"type": "string", "optional": True}},
+        "outputs": {"rows": {"type": "uri_file"}},
+        "input_data": "${{inputs.data}}", "mini_batch_size": "3",
+        "task": {"type": "function", "code": "../code", "entry_script": "score.py",
+                 "environment": "azureml:base:1", "append_row_to": "${{outputs.rows}}",
+                 "program_arguments": "--word ${{inputs.word}} $[[--extra ${{inputs.extra}}]]"},
+    }  # fmt: skip
+    write(folder / "parts", score, "score.yml")
+    count = {
+        "name": "count", "type": "command", "inputs": {"rows": {"type": "uri_file"}},
+        "outputs": {"count": {"type": "uri_file"}}, "environment": "azureml:base:1",
+        "command": "wc -l < ${{inputs.rows}} > ${{outputs.count}}",
+    }  # fmt: skip
+    write(folder / "parts", count, "count.yml")
+    inner = {
+        "name": "inner", "type": "pipeline", "inputs": {"data": {"type": "uri_folder"}},
+        "outputs": {"rows": {"type": "uri_file"}, "count": {"type": "uri_file"}},
+        "jobs": {
+            "count": {"type": "command", "component": "file:./count.yml",
+                      "inputs": {"rows": "${{parent.jobs.score.outputs.rows}}"},
+                      "outputs": {"count": "${{parent.outputs.count}}"}},
+            "score": {"type": "parallel", "component": "./score.yml",
+                      "inputs": {"data": "${{parent.inputs.data}}"},
+                      "outputs": {"rows": "${{parent.outputs.rows}}"}},
+        },
+    }  # fmt: skip
+    write(folder / "parts", inner, "inner.yml")
+    job = {
+        "type": "pipeline",
+        "inputs": {"data": {"type": "uri_folder", "path": "./texts"}},
+        "outputs": {"count": {"path": "./count.txt"}, "rows": {"path": "./rows.txt"}},
+        "jobs": {"all": {"type": "pipeline", "component": "parts/inner.yml",
+                         "inputs": {"data": "${{parent.inputs.data}}"},
+                         "outputs": {"count": "${{parent.outputs.count}}", "rows": "${{parent.outputs.rows}}"}}},
+    }  # fmt: skip
+    run = finished(write(folder, job))
+    assert [step.name for step in run.steps] == ["all.score", "all.count"]
+    rows = [f"{name} {(data / name).read_text()} usual" for name in sorted(os.listdir(data))]
+    assert (folder / "rows.txt").read_text().splitlines() == rows
+    assert (folder / "count.txt").read_text().split() == [str(len(rows))]
+    assert run.outputs == {"rows": str(folder / "rows.txt"), "count": str(folder / "count.txt")}
+
+
+# Failures
+
+BROKEN = SCORE.replace("    return [", "    for path in mini_batch:\n        if path.endswith('3.txt'):\n"
+                       "            raise ValueError('bad text')\n    return [")  # fmt: skip
+
+
+def test_ignored_failures_are_named_at_the_end(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts(folder)
+    (folder / "code" / "score.py").write_text(BROKEN)
+    job = azureml_v2.run(write(folder, score_job(retry_settings={"max_retries": 1, "timeout": 60})))
+    assert job.wait_for_completion() == "Completed"
+    [warning] = job.warnings()
+    run_id = job.steps[0].run_id
+    assert warning == (
+        "step score: 2 items failed, without rows in the output: 2.txt, 3.txt. "
+        f"'parallelrun failures {run_id} --items' lists them."
+    )
+    assert f"warning: {warning}" in capsys.readouterr().out
+    assert len((folder / "rows.txt").read_text().splitlines()) == 4
+    assert len(Run.attach(run_id).failures()) == 2  # max_retries 1: two attempts
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"error_threshold": 1},
+        {"mini_batch_error_threshold": 0},
+        {"task": {"program_arguments": "--error_threshold 0"}},
+    ],
+)
+def test_a_threshold_ends_the_job_with_the_scripts_own_error(
+    folder: Path, changes: dict[str, Any]
+) -> None:
+    texts(folder)
+    (folder / "code" / "score.py").write_text(BROKEN)
+    job = azureml_v2.run(write(folder, score_job(**changes)))
+    with pytest.raises(RunFailedError, match=r"(?s)step score failed: .*ValueError: bad text"):
+        job.wait_for_completion(show_output=False, timeout_s=120)
+    assert job.status == "Failed"
+
+
+def test_thresholds_count_as_azure_counts(folder: Path) -> None:
+    texts(folder)
+    (folder / "code" / "score.py").write_text(BROKEN)
+    finished(write(folder, score_job(error_threshold=2, mini_batch_error_threshold=1)))
+
+
+def test_a_failed_command_ends_with_its_last_lines(folder: Path) -> None:
+    job = azureml_v2.run(write(folder, command("echo before; ls /no/such; exit 7")))
+    with pytest.raises(RunFailedError, match=r"(?s)step only failed: before.*No such.*exit code 7"):
+        job.wait_for_completion(show_output=False, timeout_s=60)
+
+
+def test_independent_steps_continue_after_a_failure_unless_the_settings_say_otherwise(
+    folder: Path,
+) -> None:
+    job = command("exit 1")
+    job["jobs"]["other"] = {**job["jobs"]["only"], "command": "echo done"}
+    path = write(folder, job)
+    states = []
+    for value in (True, False):
+        run = azureml_v2.run(path, set={"settings.continue_on_step_failure": value})
+        with pytest.raises(RunFailedError):
+            run.wait_for_completion(show_output=False, timeout_s=60)
+        states.append([step.status for step in run.steps])
+    assert states == [["Failed", "Completed"], ["Failed", "Skipped"]]
+
+
+# Commands
+
+
+def command(line: str, **fields: Any) -> dict[str, Any]:
+    """Return a job of one command."""
+    step = {"type": "command", "command": line, "environment": "azureml:base:1", **fields}
+    return {"type": "pipeline", "jobs": {"only": step}}
+
+
+def test_a_command_is_run_by_bash_with_the_environments_python(folder: Path) -> None:
+    line = (
+        "set -o pipefail; [[ -e score.py ]] && python -c 'import sys; print(sys.executable)' > "
+        '${{outputs.made}}/python && echo "${{inputs.text}}|$TOKEN_KEY|$DATA" > ${{outputs.made}}/text'
+    )
+    (folder / "code" / ".amlignore").write_text("train.py\n")
+    fields = {
+        "code": "./code",
+        "inputs": {"text": "a 'b' c", "data": {"type": "uri_file", "path": "./code/score.py"}},
+        "outputs": {"made": {"path": "./made here"}},
+        "environment_variables": {"TOKEN_KEY": "s3cret", "DATA": "${{inputs.data}}"},
+    }
+    job = finished(write(folder, command(line, **fields)))
+    made = folder / "made here"
+    assert Path((made / "python").read_text().strip()) == Path(sys.executable)
+    assert (made / "text").read_text().strip() == f"a 'b' c|s3cret|{folder / 'code' / 'score.py'}"
+    assert "s3cret" not in job.folder.record.read_text()  # a name that looks secret
+    script = job.folder.step("00-only") / "script"
+    assert sorted(os.listdir(script)) == [".amlignore", "prepare.py", "report.py", "score.py"]
+
+
+def test_a_command_ends_at_its_limit(folder: Path) -> None:
+    job = azureml_v2.run(write(folder, command("sleep 60", limits={"timeout": 1})))
+    with pytest.raises(RunFailedError, match="it had not ended after 1 s"):
+        job.wait_for_completion(show_output=False, timeout_s=30)
+
+
+def wait_for(condition: Callable[[], Any], limit_s: float = 30) -> Any:
+    deadline = time.monotonic() + limit_s
+    while not (value := condition()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return value
+
+
+def processes_with(text: str) -> list[psutil.Process]:
+    processes = psutil.process_iter(["cmdline"])
+    return [p for p in processes if text in " ".join(p.info["cmdline"] or [])]
+
+
+def test_a_cancel_and_a_killed_driver_end_a_command_and_its_processes(folder: Path) -> None:
+    number = f"{time.time_ns() % 10**6 + 1000}.25"
+    path = write(folder, command(f"sleep {number} & sleep {number}; echo late"))
+    job = azureml_v2.run(path)
+    wait_for(lambda: len(processes_with(f"sleep {number}")) >= 3)
+    job.cancel()
+    assert job.wait_for_completion(show_output=False, timeout_s=30) == "Canceled"
+    wait_for(lambda: not processes_with(f"sleep {number}"))
+
+    job = azureml_v2.run(path)
+    wait_for(lambda: len(processes_with(f"sleep {number}")) >= 3)
+    os.kill(json.loads((job.folder.path / "driver.json").read_text())["pid"], signal.SIGKILL)
+    wait_for(lambda: not processes_with(f"sleep {number}"))
+    assert wait_for(lambda: job.status) == "Interrupted"
+
+
+def test_a_job_whose_driver_died_is_resumed(folder: Path) -> None:
+    texts(folder)
+    job_file = score_job(inputs={"data": "${{parent.jobs.first.outputs.out}}"})
+    line = "[ -e '${{inputs.flag}}' ] || sleep 60; cp ${{inputs.texts}}/*.txt ${{outputs.out}}"
+    first = {
+        "type": "command", "command": line, "environment": "azureml:base:1",
+        "inputs": {"flag": str(folder / "flag"), "texts": {"type": "uri_folder", "path": "texts"}},
+        "outputs": {"out": {}},
+    }  # fmt: skip
+    job_file["jobs"]["first"] = first
+    job = azureml_v2.run(write(folder, job_file))
+    wait_for(lambda: job.steps[0].status == "Running")
+    os.kill(json.loads((job.folder.path / "driver.json").read_text())["pid"], signal.SIGKILL)
+    wait_for(lambda: job.status == "Interrupted")
+    (folder / "flag").touch()
+    resume_pipeline(job.folder)
+    assert job.wait_for_completion(show_output=False, timeout_s=60) == "Completed"
+    assert len((folder / "rows.txt").read_text().splitlines()) == 6
+
+
+# Names of a workspace
+
+
+def test_registered_data_models_and_environments_are_found_by_name(folder: Path) -> None:
+    data = texts(folder)
+    workspace = workspace_above(folder)
+    add_dataset_version(
+        workspace, "notes", {"spec": {"kind": "files", "paths": [str(folder / "gone")]}}
+    )
+    add_dataset_version(workspace, "notes", {"spec": {"kind": "files", "paths": [str(data)]}})
+    (folder / "model.txt").write_text("model")
+    ModelStore(str(workspace)).register("digits", str(folder / "model.txt"), {})
+    (workspace / "environments.json").write_text(
+        json.dumps(
+            {"base": [{"name": "base", "version": "4", "pip": ["no-such-package"], "conda": []}]}
+        )
+    )
+    inputs = {
+        "data": {"type": "uri_folder", "path": "azureml:notes@latest"},
+        "model": {"type": "custom_model", "path": "azureml:digits:1"},
+    }
+    (folder / "code" / "score.py").write_text(
+        SCORE.replace("args.word)", "open(args.word).read())")
+    )
+    task = {"program_arguments": "--word ${{inputs.model}}"}
+    job = finished(write(folder, score_job(inputs=inputs, task=task)))
+    assert (folder / "rows.txt").read_text().splitlines()[0] == "0.txt text 0 model"
+    notes = "\n".join(job.notes)
+    assert "azureml:notes@latest is version 2 of the data 'notes' registered here" in notes
+    assert "azureml:digits:1 is the model 'digits' that is registered here" in notes
+    assert "azureml:base@latest is version 4 of the environment 'base' registered here" in notes
+    assert "no-such-package was asked for" in "\n".join(job.state().steps["00-score"].notes)
+
+
+def test_an_output_is_registered_and_found_in_a_datastore(folder: Path) -> None:
+    path = "azureml://datastores/workspaceblobstore/paths/made/${{name}}"
+    made = {"type": "uri_folder", "path": path, "name": "made_texts", "version": "1"}
+    job = finished(
+        write(folder, command("echo hello > ${{outputs.made}}/a.txt", outputs={"made": made}))
+    )
+    store = workspace_above(folder) / "datastores" / "workspaceblobstore"
+    assert (store / "made" / job.run_id / "a.txt").read_text() == "hello\n"
+    (folder / "texts").mkdir()
+    data = {"type": "uri_folder", "path": "azureml:made_texts@latest"}
+    finished(write(folder, score_job(inputs={"data": data})))
+    assert (folder / "rows.txt").read_text() == "a.txt hello\n none\n"
+    where = {
+        "type": "uri_folder",
+        "path": f"azureml://datastores/workspaceblobstore/paths/made/{job.run_id}",
+    }
+    finished(write(folder, score_job(inputs={"data": where})))
+
+
+# The terminal and the notebook
+
+
+def test_the_terminal_runs_a_job(folder: Path) -> None:
+    texts(folder)
+    write(folder, score_job())
+    program = [sys.executable, "-m", "parallelrun_jupyter", "azureml"]
+
+    def call(*words: str) -> tuple[int, str, str]:
+        done = subprocess.run([*program, *words], capture_output=True, text=True, timeout=120)
+        return done.returncode, done.stdout, done.stderr
+
+    status, out, _ = call("run", "pipeline.yml", "--set", "jobs.score.mini_batch_size=3")
+    assert status == 0
+    assert f"output rows: {folder / 'rows.txt'}" in out
+    status, _, err = call("run", "pipeline.yml", "--input", "dta=x")
+    assert status == 2
+    assert "--input dta: the pipeline has no input 'dta'. Its inputs are: none." in err
+    status, _, err = call("run", "pipeline.yml", "--set", "jobs.score.mini_batch_sise=3")
+    assert status == 2
+    assert "Did you mean 'mini_batch_size'?" in err
+    (folder / "code" / "score.py").write_text("def run(mini_batch):\n    raise ValueError('no')\n")
+    status, out, err = call("run", "pipeline.yml", "--set", "jobs.score.error_threshold=0")
+    assert status == 1
+    assert "ValueError: no" in err
+    (folder / "code" / "score.py").write_text(SCORE)
+    status, out, _ = call("run", "pipeline.yml", "--detach")
+    assert status == 0
+    status, _, _ = call("watch", out.split()[-1])
+    assert status == 0
+
+
+def test_the_magic_binds_the_job(folder: Path) -> None:
+    from IPython.core.interactiveshell import InteractiveShell
+
+    texts(folder)
+    write(folder, score_job())
+    shell = InteractiveShell()
+    shell.run_cell("%load_ext parallelrun_jupyter")
+    result = shell.run_cell("%parallelrun azureml run pipeline.yml --as scored")
+    assert result.success
+    scored = shell.user_ns["scored"]
+    assert scored.wait_for_completion(show_output=False, timeout_s=120) == "Completed"
+    assert "score" in scored._repr_mimebundle_()["text/html"]
+    InteractiveShell.clear_instance()

@@ -380,6 +380,8 @@ MISTAKES = {
     "no nodes": Mistake(P, "instance_count: 1", "instance_count: 0", "number of nodes"),
     "negative timeout": Mistake(P, "timeout: 60", "timeout: -1", "retry_settings.timeout is -1"),
     "negative retries": Mistake(P, '"${{parent.inputs.tries}}"', "-4", "retry_settings.max_retries is -4"),
+    "text for a number": Mistake(P, "tries: 2", "tries: many", "is 'many'; expected a whole number", at='"${{parent.inputs.tries}}"'),
+    "negative number of an input": Mistake(P, "tries: 2", "tries: -2", "is -2; expected a whole number from 0", at='"${{parent.inputs.tries}}"'),
     "level of the log": Mistake(P, "logging_level: INFO", "logging_level: INFOS", "Did you mean 'INFO'?"),
     "task of a model": Mistake(P, "type: run_function", "type: model", "Azure does not run"),
     "unknown key": Mistake(P, "max_concurrency_per_instance: 2", "max_concurency_per_instance: 2", "Did you mean 'max_concurrency_per_instance'?"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 
-from ..model.expressions import Text
+from ..model.expressions import Binding, Text
 from ..model.jobs import ParallelStep
 from ..model.places import Place
 from .findings import Findings
@@ -35,11 +35,8 @@ _ARGUMENTS = {
 
 def check_parallel(step: ParallelStep, scope: Scope, findings: Findings) -> None:
     """Check the fields of a parallel step."""
-    check_numbers(
-        {name: _number(step, name) for name in _LOWEST},
-        {name: step.places.of(name) for name in _LOWEST},
-        findings,
-    )
+    for name in _LOWEST:
+        _check_number(name, step, scope, findings)
     data = _check_input_data(step, scope, findings)
     _check_size(step, data, findings)
     _check_keys(step, data, findings)
@@ -53,15 +50,34 @@ def check_parallel(step: ParallelStep, scope: Scope, findings: Findings) -> None
         _check_arguments(step.task.program_arguments, findings)
 
 
-def check_numbers(
-    values: dict[str, int | None], places: dict[str, Place], findings: Findings
-) -> None:
-    """Check that numbers are not below their lowest value; None is not checked."""
-    for name, value in values.items():
-        lowest, why = _LOWEST[name]
-        if value is not None and value < lowest:
-            message = f"{name} is {value}; expected a whole number from {lowest}: {why}."
-            findings.error(places[name], message)
+def _check_number(name: str, step: ParallelStep, scope: Scope, findings: Findings) -> None:
+    """Check that a number is not below its lowest value, also one that an input has."""
+    parent, _, field = name.rpartition(".")
+    value = getattr(getattr(step, parent) if parent else step, field, None)
+    place, subject = step.places.of(name), name
+    if isinstance(value, Binding):
+        place, subject = value.place, f"{name} is bound to {value}, which"
+        literal = _literal_of(value, step, scope)
+        value = None
+        if literal is not None:
+            try:
+                value = int(str(literal))
+            except ValueError:
+                message = f"{subject} is {literal!r}; expected a whole number."
+                findings.error(place, message)
+    lowest, why = _LOWEST[name]
+    if isinstance(value, int) and value < lowest:
+        message = f"{subject} is {value}; expected a whole number from {lowest}: {why}."
+        findings.error(place, message)
+
+
+def _literal_of(binding: Binding, step: ParallelStep, scope: Scope) -> object:
+    """Return the literal that an expression stands for; None if it is not known."""
+    if binding.kind == "parent_input":
+        return scope.inputs.get(binding.name, UNKNOWN).literal
+    if binding.kind == "input" and binding.name in step.inputs:
+        return known_input(step.inputs[binding.name], scope).literal
+    return None
 
 
 def check_size_text(text: str, place: Place, findings: Findings) -> bool:
@@ -77,13 +93,6 @@ def check_size_text(text: str, place: Place, findings: Findings) -> bool:
     message = f"mini_batch_size is {text!r}; expected a whole number from 1, with kb, mb or gb for bytes. {remedy}"
     findings.error(place, message)
     return False
-
-
-def _number(step: ParallelStep, name: str) -> int | None:
-    parent, _, field = name.rpartition(".")
-    owner = getattr(step, parent) if parent else step
-    value = getattr(owner, field, None)
-    return value if isinstance(value, int) else None
 
 
 def _check_input_data(step: ParallelStep, scope: Scope, findings: Findings) -> Known:

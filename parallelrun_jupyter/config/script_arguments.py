@@ -57,9 +57,10 @@ def wrong_arguments(
     except (SyntaxError, ValueError):
         return None
     parts = list(_reached(tree, runs_main=runs_main))
-    name = _only_parser(parts, tree)
-    if name is None:
+    found = _only_parser(parts, tree)
+    if found is None:
         return None
+    name, made = found
     call = _only_parse(parts, name)
     definitions = [
         node
@@ -69,7 +70,7 @@ def wrong_arguments(
     if call is None or not isinstance(call.func, ast.Attribute):
         return None
     try:
-        parser = _parser(definitions)
+        parser = _parser(made, definitions)
     except (ValueError, TypeError, argparse.ArgumentError):
         return None
     try:
@@ -86,7 +87,7 @@ class _Parser(argparse.ArgumentParser):
         raise _ArgumentError(message)
 
 
-def _parser(definitions: Sequence[ast.Call]) -> _Parser:
+def _parser(made: ast.Call, definitions: Sequence[ast.Call]) -> _Parser:
     """Return a parser of the same options.
 
     Raises
@@ -95,6 +96,9 @@ def _parser(definitions: Sequence[ast.Call]) -> _Parser:
         An option is not written as literals.
     """
     parser = _Parser(add_help=False)
+    for keyword in made.keywords:
+        if keyword.arg == "allow_abbrev":
+            parser.allow_abbrev = ast.literal_eval(keyword.value)
     for call in definitions:
         names = [ast.literal_eval(argument) for argument in call.args]
         settings: dict[str, Any] = {}
@@ -129,8 +133,8 @@ def _reached(tree: ast.Module, *, runs_main: bool) -> Iterator[ast.AST]:
         left += ast.iter_child_nodes(node)
 
 
-def _only_parser(parts: Sequence[ast.AST], tree: ast.Module) -> str | None:
-    """Return the name of the only parser; None if there are several, or if it is not a plain one."""
+def _only_parser(parts: Sequence[ast.AST], tree: ast.Module) -> tuple[str, ast.Call] | None:
+    """Return the name of the only parser, and the call that makes it; None if there are several, or if it is not a plain one."""
     made = [
         node
         for node in ast.walk(tree)
@@ -138,7 +142,8 @@ def _only_parser(parts: Sequence[ast.AST], tree: ast.Module) -> str | None:
         and getattr(node.func, "attr", getattr(node.func, "id", "")) == "ArgumentParser"
     ]
     if len(made) != 1 or any(
-        keyword.arg not in {"description", "prog", "usage", "epilog", "formatter_class"}
+        keyword.arg
+        not in {"description", "prog", "usage", "epilog", "formatter_class", "allow_abbrev"}
         for keyword in made[0].keywords
     ):
         return None
@@ -163,7 +168,9 @@ def _only_parser(parts: Sequence[ast.AST], tree: ast.Module) -> str | None:
         for node in parts
         if any(_is_call(node, names[0], method) for method in ("add_argument", *_PARSES))
     ]
-    return names[0] if len(uses) == len(known) and not _conditional(parts, names[0]) else None
+    if len(uses) != len(known) or _conditional(parts, names[0]):
+        return None
+    return names[0], made[0]
 
 
 def _conditional(parts: Sequence[ast.AST], name: str) -> bool:

@@ -248,15 +248,18 @@ PARSERS = {
 }
 
 
+@pytest.mark.parametrize("options", ["", "allow_abbrev=False, description='x'"])
 @pytest.mark.parametrize("method", ["parse_args", "parse_known_args"])
 @pytest.mark.parametrize("parser", list(PARSERS))
 @pytest.mark.parametrize(
     "words", [[], ["--model", "x"], ["--mod=x"], ["x"], ["x", "--top", "3"], ["--names", "a", "b", "-v"], ["--names"], ["--no"]]
 )  # fmt: skip
 def test_arguments_are_refused_as_the_script_refuses_them(
-    parser: str, method: str, words: list[str], monkeypatch: pytest.MonkeyPatch
+    parser: str, method: str, options: str, words: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = f"import argparse\np = argparse.ArgumentParser()\n{PARSERS[parser]}p.{method}()\n"
+    source = (
+        f"import argparse\np = argparse.ArgumentParser({options})\n{PARSERS[parser]}p.{method}()\n"
+    )
     monkeypatch.setattr(sys, "argv", ["script.py", *words])
     try:
         exec(compile(source, "script.py", "exec"), {})

@@ -374,7 +374,7 @@ MISTAKES = {
     "size with a space": Mistake(P, "mini_batch_size: 10kb", "mini_batch_size: 10 KB", "Write 10KB, without a space"),
     "size of no unit": Mistake(P, "mini_batch_size: 10kb", "mini_batch_size: 5 apples", "mini_batch_size is '5 apples'"),
     "size of 0": Mistake(P, 'mini_batch_size: "5"', 'mini_batch_size: "0"', "expected a whole number from 1"),
-    "bytes of files": Mistake(P, 'mini_batch_size: "5"', "mini_batch_size: 5kb", "number of bytes as a number of files", severity="warning"),
+    "bytes of files": Mistake(P, 'mini_batch_size: "5"', "mini_batch_size: 5kb", "number of bytes as a number of files"),
     "keys of files": Mistake(P, 'mini_batch_size: "5"', "partition_keys: [store]", "needs keys"),
     "no processes": Mistake(P, "max_concurrency_per_instance: 2", "max_concurrency_per_instance: 0", "from 1"),
     "no nodes": Mistake(P, "instance_count: 1", "instance_count: 0", "number of nodes"),

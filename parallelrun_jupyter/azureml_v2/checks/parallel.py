@@ -130,11 +130,11 @@ def _check_size(step: ParallelStep, data: Known, findings: Findings) -> None:
     has_unit = check_size_text(size.raw, size.place, findings)
     if has_unit and data.type in {"uri_folder", "uri_file"}:
         message = (
-            f"mini_batch_size is {size.raw!r}, but the data are files ({data.type}): Azure then takes "
+            f"mini_batch_size is {size.raw!r}, but the data are files ({data.type}): Azure takes "
             "the number of bytes as a number of files. Write a number of files, such as 5, or read "
             "a table with 'type: mltable'."
         )
-        findings.warn(size.place, message)
+        findings.error(size.place, message)
 
 
 def _check_keys(step: ParallelStep, data: Known, findings: Findings) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import re
+import shlex
 import types
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -155,6 +156,34 @@ def one_line(line: str, cell: str) -> str:
             break
     joined = " ".join(parts)
     return joined if len(joined) <= _LONGEST_JOINED else ""
+
+
+def words_of(line: str, cell: str = "") -> list[str]:
+    """Return the words of a magic's line.
+
+    Parameters
+    ----------
+    line, cell
+        The line after the magic, and the text below it.
+
+    Raises
+    ------
+    ConfigError
+        A quote is not closed, or the line ends in a backslash.
+    """
+    if line.rstrip().endswith("\\"):
+        joined = one_line(line, cell)
+        example = f": {CELL} {joined}" if cell and joined else "."
+        msg = (
+            "the line ends in a backslash, but a magic cannot continue on the next line: write all "
+            f"options on one line{example}"
+        )
+        raise ConfigError(msg)
+    try:
+        return shlex.split(line)
+    except ValueError as error:
+        msg = f"the line could not be split into words ({error}); close every quote."
+        raise ConfigError(msg) from error
 
 
 def names_like(start: str, names: Mapping[str, Any]) -> list[str]:

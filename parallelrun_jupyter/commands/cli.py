@@ -23,6 +23,7 @@ from ..runs.snapshot.result_pages import RowQuery
 from ..version import __version__
 from ..views.text import plain
 from .azureml import add_azureml_commands
+from .checking import add_check
 from .housekeeping import add_config_options, add_prune_options, configure, prune
 from .kernelspec import install_kernel
 from .options import (
@@ -112,6 +113,7 @@ def make_parser() -> OptionParser:
     _add_housekeeping(commands)
     _add_kernel(commands)
     add_azureml_commands(commands)
+    add_check(commands)
     demo = commands.add_parser("demo", help="classify real handwritten digits, in half a minute")
     demo.add_argument(
         "--folder",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import glob
 import os
-import shlex
 import tempfile
 from collections.abc import Mapping
 from functools import partial
@@ -46,21 +45,21 @@ from .cell import (
     CELL,
     check_names,
     names_like,
-    one_line,
     padded,
     uses_of,
     with_comments_below,
+    words_of,
 )
 from .housekeeping import add_config_options, add_prune_options, configure, prune
 from .options import (
     OptionParser,
     add_list_options,
     add_resume_options,
+    cell_options,
     config_of,
     inputs_of,
     list_of_runs,
     reading_of,
-    run_options,
     split_script_arguments,
     update_of,
 )
@@ -111,22 +110,6 @@ Then, in other cells:
 """
 
 
-def cell_options() -> OptionParser:
-    """Return the parser of the options of ``%%parallelrun``."""
-    parser = run_options(CELL)
-    parser.describe("--input", "File, folder, glob or URL, or a variable with a dataset, a table, an array or a list."
-                    " If a name is both, write ./name for the path. Repeatable.")  # fmt: skip
-    parser.add_argument("--use", action="append", metavar="NAMES", help="Variables, functions and"
-        " classes of the notebook that the cell gets by value, separated by commas, such as"
-        " weights,labels. Repeatable.")  # fmt: skip
-    parser.add_argument("--as", dest="variable", metavar="NAME", default="run",
-                        help="Variable that receives the Run. Default: run.")  # fmt: skip
-    parser.add_argument("--try", dest="try_first", action="store_true",
-                        help="Run the first mini-batch in the kernel before starting the run.")  # fmt: skip
-    parser.add_argument("--wait", action="store_true", help="Wait until the run ends.")
-    return parser
-
-
 @magics_class
 class ParallelRunMagics(Magics):
     """The magics. They report a user's mistake in one line, with a remedy."""
@@ -148,7 +131,7 @@ class ParallelRunMagics(Magics):
     def _cell(self, line: str, cell: str) -> None:
         __tracebackhide__ = True
         parser = cell_options()
-        words, script_words = split_script_arguments(_split(line, cell))
+        words, script_words = split_script_arguments(words_of(line, cell))
         options = parser.parse_args(words)
         if not options.variable.isidentifier():
             msg = f"--as is {options.variable!r}; expected the name of a variable, such as 'run'."
@@ -229,7 +212,7 @@ class ParallelRunMagics(Magics):
 
     def _line(self, line: str) -> None:
         __tracebackhide__ = True
-        command, *words = _split(line) or [""]
+        command, *words = words_of(line) or [""]
         match command:
             case "list":
                 self._list(words)
@@ -378,22 +361,6 @@ def _keep_order(command: str, words: list[str]) -> None:
 
 def _line_parser(command: str) -> OptionParser:
     return OptionParser(prog=f"%parallelrun {command}", add_help=False, allow_abbrev=False)
-
-
-def _split(line: str, cell: str = "") -> list[str]:
-    if line.rstrip().endswith("\\"):
-        joined = one_line(line, cell)
-        example = f": {CELL} {joined}" if cell and joined else "."
-        msg = (
-            "the line ends in a backslash, but a magic cannot continue on the next line: write all "
-            f"options on one line{example}"
-        )
-        raise ConfigError(msg)
-    try:
-        return shlex.split(line)
-    except ValueError as error:
-        msg = f"the line could not be split into words ({error}); close every quote."
-        raise ConfigError(msg) from error
 
 
 def complete(shell: Any, event: Any) -> list[str]:

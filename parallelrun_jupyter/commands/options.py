@@ -22,6 +22,7 @@ from ..data.datasets.memory_dataset import MemoryDataset, container_of
 from ..errors import ConfigError, InputError
 from ..formatting import nearest_hint
 from ..views.run_list import json_lines, table
+from .cell import CELL
 
 _TYPES: dict[str, Any] = {
     "mini_batch_rows": int,
@@ -147,6 +148,22 @@ def run_options(prog: str) -> OptionParser:
     add("--arg", action="append", metavar="ARG",
         help="An argument for the script (--arg=--model). Repeatable.")  # fmt: skip
     _add_settings(parser)
+    return parser
+
+
+def cell_options() -> OptionParser:
+    """Return the parser of the options of ``%%parallelrun``."""
+    parser = run_options(CELL)
+    parser.describe("--input", "File, folder, glob or URL, or a variable with a dataset, a table, an array or a list."
+                    " If a name is both, write ./name for the path. Repeatable.")  # fmt: skip
+    parser.add_argument("--use", action="append", metavar="NAMES", help="Variables, functions and"
+        " classes of the notebook that the cell gets by value, separated by commas, such as"
+        " weights,labels. Repeatable.")  # fmt: skip
+    parser.add_argument("--as", dest="variable", metavar="NAME", default="run",
+                        help="Variable that receives the Run. Default: run.")  # fmt: skip
+    parser.add_argument("--try", dest="try_first", action="store_true",
+                        help="Run the first mini-batch in the kernel before starting the run.")  # fmt: skip
+    parser.add_argument("--wait", action="store_true", help="Wait until the run ends.")
     return parser
 
 

@@ -8,6 +8,7 @@ import re
 import symtable
 import warnings
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from ..errors import EntryScriptError
@@ -41,7 +42,30 @@ _DYNAMIC = {"globals", "exec", "eval", "vars"}
 
 _IPYTHON_BUILTINS = {"get_ipython", "display"}
 _HISTORY_NAME = re.compile(r"_+(?:i*\d*)")
+_CALLED = ("init", "run", "shutdown")
+"""The functions of an entry script that are called."""
+
 _NOTHING = object()
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptMistake:
+    """A mistake in an entry script.
+
+    Parameters
+    ----------
+    message
+        A sentence whose subject is the script if ``line`` is 0, and a remedy.
+    line, column
+        From 1; 0 for the whole script.
+    is_error
+        False for a script that runs here, but not in Azure.
+    """
+
+    message: str
+    line: int = 0
+    column: int = 0
+    is_error: bool = True
 
 
 def check_script(source: str, name: str) -> None:
@@ -58,33 +82,66 @@ def check_script(source: str, name: str) -> None:
     ------
     EntryScriptError
         The script has a syntax error (the message gives the line), defines no ``run`` at its top
-        level, or has a ``run`` that accepts neither (mini_batch) nor (mini_batch, context).
+        level, has a ``run`` that accepts neither (mini_batch) nor (mini_batch, context), or an
+        ``init`` that needs an argument.
+    """
+    for mistake in script_mistakes(source):
+        if mistake.is_error:
+            start = f"{name}, line {mistake.line}:" if mistake.line else name
+            raise EntryScriptError(f"{start} {mistake.message}")
+
+
+def script_mistakes(source: str) -> list[ScriptMistake]:
+    """Return the mistakes in an entry script that parsing can see.
+
+    Parameters
+    ----------
+    source
+        The text of the script.
     """
     try:
-        tree = ast.parse(source, filename=name)
-        table = symtable.symtable(source, name, "exec")
+        tree = ast.parse(source)
+        table = symtable.symtable(source, "script", "exec")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the workers show them
-            compile(
-                tree, name, "exec"
-            )  # finds what parsing accepts: await and return outside of functions
+            compile(tree, "script", "exec")  # finds await and return outside of functions, too
     except SyntaxError as error:
         line = (error.text or _line(source, error.lineno)).strip()
         hint = _ipython_hint(line) or _await_hint(error.msg)
-        msg = f"{name}, line {error.lineno}: {error.msg}: {line}{hint}"
-        raise EntryScriptError(msg) from None
+        message = f"{error.msg}: {line}{hint}"
+        return [ScriptMistake(message, error.lineno or 1, error.offset or 1)]
+    except ValueError as error:  # a null character, in older versions of Python
+        return [ScriptMistake(f"{error}. Save the script as UTF-8.", 1, 1)]
+    mistakes = []
     if "run" not in _defined(table) and not _has_star_import(tree):
         functions = [
             n.name for n in tree.body if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)
         ]
-        msg = (
-            f"{name} defines no function run(mini_batch).{nearest_hint('run', functions)} "
+        message = (
+            f"defines no function run(mini_batch).{nearest_hint('run', functions)} "
             "Write: def run(mini_batch): return [...]  (one element for each item)."
         )
-        raise EntryScriptError(msg)
+        mistakes.append(ScriptMistake(message))
     for node in tree.body:
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == "run":
-            _check_parameters(node, name)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            mistakes += _mistakes_of_function(node)
+    return mistakes
+
+
+def _mistakes_of_function(node: ast.FunctionDef | ast.AsyncFunctionDef) -> list[ScriptMistake]:
+    """Return the mistakes of ``init``, ``run`` or ``shutdown``; none for another function."""
+    if node.name not in _CALLED or node.decorator_list:
+        return []
+    place = node.lineno, node.col_offset + 1
+    message = _wrong_run(node) if node.name == "run" else _wrong_without_arguments(node)
+    mistakes = [ScriptMistake(message, *place)] if message else []
+    if isinstance(node, ast.AsyncFunctionDef):
+        message = (
+            f"{node.name}() is async. It is awaited here, but not in Azure, where it never runs. For "
+            f"Azure, write 'def {node.name}' and call asyncio.run(...) in it."
+        )
+        mistakes.append(ScriptMistake(message, *place, is_error=False))
+    return mistakes
 
 
 def _line(source: str, number: int | None) -> str:
@@ -116,20 +173,34 @@ def _ipython_hint(line: str) -> str:
     )
 
 
-def _check_parameters(node: ast.FunctionDef | ast.AsyncFunctionDef, name: str) -> None:
+def _required(node: ast.FunctionDef | ast.AsyncFunctionDef) -> tuple[int, int, list[str]]:
+    """Return the numbers of positional parameters and of required ones, and required keywords."""
     arguments = node.args
     positional = len(arguments.posonlyargs) + len(arguments.args)
-    required = positional - len(arguments.defaults)
-    required_by_name = [
+    by_name = [
         a.arg for a, d in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if d is None
     ]
-    if (positional == 0 and arguments.vararg is None) or required > 2 or required_by_name:
-        msg = (
-            f"{name}, line {node.lineno}: run({ast.unparse(arguments)}) is called with the "
-            "mini-batch, or with the mini-batch and its context. Write: def run(mini_batch) or "
-            "def run(mini_batch, context)."
-        )
-        raise EntryScriptError(msg)
+    return positional, positional - len(arguments.defaults), by_name
+
+
+def _wrong_run(node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
+    positional, required, by_name = _required(node)
+    if not ((positional == 0 and node.args.vararg is None) or required > 2 or by_name):
+        return ""
+    return (
+        f"run({ast.unparse(node.args)}) is called with the mini-batch, or with the mini-batch and "
+        "its context. Write: def run(mini_batch) or def run(mini_batch, context)."
+    )
+
+
+def _wrong_without_arguments(node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
+    _, required, by_name = _required(node)
+    if not required and not by_name:
+        return ""
+    return (
+        f"{node.name}({ast.unparse(node.args)}) is called without arguments. Write def "
+        f"{node.name}(), and read values from the program's arguments with argparse."
+    )
 
 
 def imported_modules(source: str, siblings: Iterable[str]) -> list[str]:

@@ -10,8 +10,7 @@ import pytest
 
 from parallelrun_jupyter import ParallelRunConfig
 from parallelrun_jupyter.commands.cli import make_parser
-from parallelrun_jupyter.commands.magics import cell_options
-from parallelrun_jupyter.commands.options import OptionParser, config_of, run_options
+from parallelrun_jupyter.commands.options import OptionParser, cell_options, config_of, run_options
 from parallelrun_jupyter.config.run_config import field_help, field_names
 from parallelrun_jupyter.errors import ConfigError
 

@@ -73,8 +73,9 @@ def _delay_of(headers: Any) -> float | None:
         if value is None:
             continue
         delay_s = _seconds(str(value).strip(), unit_s)
-        if delay_s is not None:
-            return min(max(0.0, delay_s), _LONGEST_S)
+        # A server that is too busy and asks for no time at all, or for a past one, tells nothing.
+        if delay_s is not None and delay_s > 0:
+            return min(delay_s, _LONGEST_S)
     return None
 
 

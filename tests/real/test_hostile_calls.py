@@ -15,9 +15,9 @@ import pytest
 import parallelrun_jupyter as parallelrun
 from parallelrun_jupyter import ParallelRunConfig, Run, submit
 from parallelrun_jupyter.runs.journal.events import WorkerLost
+from tests.real.conftest import rows_of
 from tests.real.test_calls import TIMEOUT_S, attempts_of
 from tests.real.test_resume import driver_pid
-from tests.real.test_runs import rows_of
 
 
 def workers_lost(run: Run) -> list[str]:

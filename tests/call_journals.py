@@ -168,7 +168,7 @@ def write_run(home: Path, course: CallCourse, until_s: float = 1e9, **settings: 
     for place in (folder.script, folder.output, folder.user_logs, folder.control):
         place.mkdir(parents=True)
     folder.record.write_text(made.to_json())
-    lines = [["f", 0, [f"/in/{k:05d}.txt"], [1], [1]] for k in range(course.items)]
+    lines = [["f", 0, [f"/in/{k:05d}.txt"], [1], [1], {"first": k}] for k in range(course.items)]
     lines.append(["end", course.items, course.items])
     folder.plan.write_text("".join(json.dumps(line) + "\n" for line in lines))
     events = [event for event in events_of(course) if event.at_ms <= until_s * 1000]

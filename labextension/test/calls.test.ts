@@ -136,6 +136,15 @@ test('a budget that holds calls back is told until the end', () => {
   assert.deepEqual(notes(spent, { is_final: true, items_left: 1200 }), []);
 });
 
+test('a budget that is too small for all items is told until the end', () => {
+  const forecast = { forecast_low_usd: 4.3, forecast_high_usd: 4.5, usd_per_item: 0.0022 };
+  const spent = { ...forecast, budget_usd: 2, usd: 0.36 };
+  const told = ['The budget of 2 USD is enough for about 909 of 2,000 items.'];
+  assert.deepEqual(notes(spent, { items: 2000 }), told);
+  assert.deepEqual(notes({ ...spent, budget_usd: 4.4 }, { items: 2000 }), []);
+  assert.deepEqual(notes(spent, { items: 2000, is_final: true }), []);
+});
+
 test('the notices keep a sentence in its place while its numbers change', () => {
   const notices = new Notices(() => undefined);
   show(notices.node);

@@ -51,6 +51,11 @@ test('a group names its place, message, attempts and losses', () => {
   const retried = { items_failed: 0, items_missing: 0, mini_batches_lost: 0, attempts: 1 };
   draw({ groups: [group(retried)] });
   assert.match(visibleText(failures.node), /1 attempt, retried, first/);
+  draw({ groups: [group({ ...retried, kind: 'throttled', attempts: 80 })] });
+  const refused = /^↻ .* 80 calls refused and tried again, first in mini-batch/;
+  assert.match(visibleText(failures.node), refused);
+  draw({ groups: [group({ ...retried, kind: 'throttled', items_failed: 1 })] });
+  assert.match(visibleText(failures.node), /^✗ .* 1 item failed, first/);
   draw({ groups: [group({ first_mini_batch: -1, attempts: 2 })] });
   assert.match(visibleText(failures.node), /2 attempts to start a worker/);
 });

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -61,6 +62,12 @@ def check_budget(record: RunRecord, spent: CallsState | None) -> None:
     msg = (
         f"run {record.run_id} cannot be resumed: its budget is {budget:,.10g} USD, and it has spent "
         f"{usd:,.4f} USD for {plural(calls, 'call')}, {mean:,.2g} USD for each. Give a larger "
-        f"budget: run.resume(budget='{2 * budget:.10g} USD')."
+        f"budget: run.resume(budget='{_rounded_up(2 * max(budget, usd)):.10g} USD')."
     )
     raise RunFolderError(msg)
+
+
+def _rounded_up(amount: float) -> float:
+    """Return an amount with two digits, at least as large: 3.9996 becomes 4.0."""
+    unit = 10.0 ** (math.floor(math.log10(amount)) - 1)
+    return math.ceil(amount / unit - 1e-6) * unit

@@ -32,10 +32,12 @@ def calls_frame(folder: RunFolder, created_at: float) -> pd.DataFrame:
     took = pd.Series(pd.to_timedelta(np.maximum(took_us, 0), unit="us"))
     text = pd.StringDtype("python")  # rows share the texts of names
     names = np.array([*calls.worker_names, ""], dtype=object)
+    items = calls.items(folder)
     frame = pd.DataFrame(
         {
             "mini_batch": column["mini_batches"],
-            "item": pd.Series(calls.items(folder), dtype=text),
+            "item": pd.Series([name for name, _ in items], dtype=text),
+            "number": pd.Series([number for _, number in items], dtype="Int64"),
             "attempt": column["attempts"],
             "worker": pd.Series(names[column["workers"]], dtype=text),
             "started_at": (ended - took).where(took_us >= 0),

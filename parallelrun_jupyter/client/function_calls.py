@@ -122,7 +122,8 @@ class Functions:
         if self.call == KEYWORDS:
             given = ", ".join(first or ())
             what = f"with the keyword arguments {given}"
-        example = f"lambda {given}:" if name == "<lambda>" else f"def {name}({given}):"
+        defined = f"{'async ' if self.is_async else ''}def {name}({given}):"
+        example = f"lambda {given}:" if name == "<lambda>" else defined
         msg = (
             f"{self.called}() calls {name}{inspect.signature(target)} {what}. Write {example} ... "
             "functools.partial binds further arguments."

@@ -190,7 +190,7 @@ class KeptRun:
         -------
         pandas.DataFrame
             In the order of their ends. Columns: mini_batch, item (the first one of the call, as in
-            ``failed_items``), attempt (from 1), worker, started_at and ended_at (UTC), seconds,
+            ``failed_items``), number (its position among all items, from 0), attempt (from 1), worker, started_at and ended_at (UTC), seconds,
             outcome (``succeeded``, ``failed``, ``throttled``: a server asked for fewer calls, or
             ``timeout``), tokens, usd (US dollars). started_at and seconds are missing if all items of
             a mini-batch failed one by one.
@@ -206,7 +206,7 @@ class KeptRun:
 
             calls = run.calls()
             calls.usd.sum()                         # US dollars spent by the calls that have ended
-            calls.groupby("item").usd.sum()         # of each item, its failed attempts included
+            calls.groupby("number").usd.sum()       # of each item, its failed attempts included
             calls[calls.outcome == "succeeded"].seconds.quantile([0.5, 0.95])
         """
         from .call_table import calls_frame  # imported on use, as below

@@ -6,6 +6,7 @@ import ast
 import builtins
 import re
 import symtable
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -62,9 +63,15 @@ def check_script(source: str, name: str) -> None:
     try:
         tree = ast.parse(source, filename=name)
         table = symtable.symtable(source, name, "exec")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the workers show them
+            compile(
+                tree, name, "exec"
+            )  # finds what parsing accepts: await and return outside of functions
     except SyntaxError as error:
-        line = (error.text or "").strip()
-        msg = f"{name}, line {error.lineno}: {error.msg}: {line}{_ipython_hint(line)}"
+        line = (error.text or _line(source, error.lineno)).strip()
+        hint = _ipython_hint(line) or _await_hint(error.msg)
+        msg = f"{name}, line {error.lineno}: {error.msg}: {line}{hint}"
         raise EntryScriptError(msg) from None
     if "run" not in _defined(table) and not _has_star_import(tree):
         functions = [
@@ -78,6 +85,21 @@ def check_script(source: str, name: str) -> None:
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == "run":
             _check_parameters(node, name)
+
+
+def _line(source: str, number: int | None) -> str:
+    lines = source.splitlines()
+    return lines[number - 1] if number is not None and number <= len(lines) else ""
+
+
+def _await_hint(message: str) -> str:
+    """Return a hint about an ``await`` that only a notebook runs; "" for any other error."""
+    if "outside" not in message or not message.startswith(("'await'", "'async")):
+        return ""
+    return (
+        ". A notebook awaits at the top of a cell; an entry script is plain Python. Write it in "
+        "async def init(), which is awaited once in each worker, or in async def run()."
+    )
 
 
 def _ipython_hint(line: str) -> str:

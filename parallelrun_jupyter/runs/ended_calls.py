@@ -111,13 +111,15 @@ class EndedCalls:
         for event in self._parts.values():
             self._end(event, event.ranges[0][0], _OF_KIND.get(event.kind, FAILED))
 
-    def items(self, folder: RunFolder) -> list[str | None]:
-        """Return the name of the first item of each call; None if the plan lacks it."""
+    def items(self, folder: RunFolder) -> list[tuple[str | None, int | None]]:
+        """Return the name of the first item of each call, and its position among all items; None if the plan lacks it."""
         keys = [k * _POSITIONS + n for k, n in zip(self.mini_batches, self.positions, strict=True)]
-        names: dict[int, str | None] = {}
+        items: dict[int, tuple[str | None, int | None]] = {}
         with closing(PlanReader(folder)) as plan:
             for key in sorted(set(keys)):
                 line, first_row = plan.line(key // _POSITIONS)
                 position = key % _POSITIONS
-                names[key] = None if line is None else item_name(line, position, first_row)
-        return [names[key] for key in keys]
+                items[key] = (None, None)
+                if line is not None:
+                    items[key] = item_name(line, position, first_row), line.first + position
+        return [items[key] for key in keys]

@@ -89,6 +89,7 @@ def call_notes(snapshot: Snapshot) -> list[str]:
             notes.append(f"Calls {verb} for {_cause(held_by, calls)} {percent} % of the time.")
     if calls["held_by"] == "budget" and calls["budget_usd"] and not snapshot["is_final"]:
         notes.append(_budget_note(calls["usd"], calls["budget_usd"]))
+    notes += _short_budget_note(calls, snapshot)
     return notes
 
 
@@ -97,6 +98,15 @@ def _budget_note(usd: float, budget_usd: float) -> str:
     if usd < budget_usd / 2:
         return f"{budget} allows few calls at once until their cost is known."
     return f"{budget} is nearly spent: calls in flight may need the rest, and others wait."
+
+
+def _short_budget_note(calls: Calls, snapshot: Snapshot) -> list[str]:
+    """Return a sentence if the whole run will cost more than its budget, told while it can be changed."""
+    budget, low, of_one = calls["budget_usd"], calls["forecast_low_usd"], calls["usd_per_item"]
+    if snapshot["is_final"] or not (budget and low and of_one) or low <= budget:
+        return []
+    share = f"about {budget / of_one:,.0f} of {snapshot['items']:,} items"
+    return [f"The budget of {format_usd(budget)} USD is enough for {share}."]
 
 
 def _cause(held_by: str, calls: Calls) -> str:

@@ -9,7 +9,7 @@ from ..formatting import format_duration, plural
 from ..runs.snapshot.snapshot import GroupRow, Snapshot
 from .call_texts import call_notes, calls_line
 from .saved_rows import SavedRows, rows_html
-from .text import activity, group_fate, headline, note_lines, share_done
+from .text import activity, group_fate, group_mark, headline, note_lines, share_done
 
 # Colors follow the page's theme (variables of JupyterLab and nbconvert), else the system's.
 # The text is complete without styles, which some sites strip.
@@ -142,11 +142,12 @@ def _lines(snapshot: Snapshot) -> list[str]:
 
 def _group(group: GroupRow) -> str:
     summary = (
-        f"✗ <b>{escape(group['group'])}</b>: {escape(group['message'])} "
+        f"{group_mark(group)} <b>{escape(group['group'])}</b>: {escape(group['message'])} "
         f"<small>{escape(group_fate(group))}</small>"
     )
     hint = f"<div>hint: {escape(group['hint'])}</div>" if group["hint"] else ""
     if not group["traceback"]:
         return f"<div>{summary}</div>{hint}"
     body = f"{hint}<pre>{escape(group['traceback'])}</pre>"
-    return f"<details open><summary>{summary}</summary>{body}</details>"
+    is_open = " open" if group_mark(group) == "✗" else ""
+    return f"<details{is_open}><summary>{summary}</summary>{body}</details>"

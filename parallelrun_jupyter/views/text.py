@@ -154,7 +154,13 @@ def failure_lines(snapshot: Snapshot) -> list[str]:
 def failure_line(group: GroupRow) -> str:
     """Return a group of failures in one line, and its hint, if any, in a second."""
     hint = f"\n  hint: {plain(group['hint'])}" if group["hint"] else ""
-    return f"✗ {plain(group['group'])}: {plain(group['message'])}  ({group_fate(group)}){hint}"
+    place = f"{group_mark(group)} {plain(group['group'])}"
+    return f"{place}: {plain(group['message'])}  ({group_fate(group)}){hint}"
+
+
+def group_mark(group: GroupRow) -> str:
+    """Return the mark of a group of failures: ``✗``, or ``↻`` for calls that a server refused and nothing lost."""
+    return "↻" if group["kind"] == "throttled" and not group["items_failed"] else "✗"
 
 
 def group_fate(group: GroupRow) -> str:
@@ -172,6 +178,8 @@ def group_fate(group: GroupRow) -> str:
         effects.append(f"{plural(group['mini_batches_lost'], 'mini-batch')} lost")
     fate = ", ".join(effects) or "retried"
     first = f"first in mini-batch {group['first_mini_batch']:,}"
+    if group_mark(group) == "↻":
+        return f"{plural(group['attempts'], 'call')} refused and tried again, {first}"
     return f"{plural(group['attempts'], 'attempt')}, {fate}, {first}"
 
 

@@ -173,6 +173,10 @@ def test_a_budget_ends_the_run_and_a_larger_one_continues_it(
         f"run {run.run_id} cannot be resumed: its budget is 0.25 USD, and it has spent 0.2500 USD for 25 "
         "calls, 0.01 USD for each. Give a larger budget: run.resume(budget='0.5 USD')."
     )
+    with pytest.raises(
+        RunFolderError, match=r"spent 0.2500 USD .*: run.resume\(budget='0.5 USD'\)"
+    ):
+        run.resume(budget="0.1 USD")  # twice this would not do
     with pytest.raises(ConfigError, match="budget is 'much'; expected an amount above 0"):
         run.resume(budget="much")
     assert end_of(run.resume(budget="0.5 USD")) == "Canceled"

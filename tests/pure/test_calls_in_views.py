@@ -327,6 +327,18 @@ def test_a_budget_is_told_until_the_calls_in_flight_have_ended(
     assert nearly in text.text_view(snapshot)
 
 
+def test_a_budget_that_is_too_small_for_all_items_is_told_early(
+    shown_at: Callable[..., Snapshot],
+) -> None:
+    course = CallCourse(items=400, budget_usd=2, usd=lambda _rng, _s: 0.01)
+    assert "The budget of 2 USD is enough for about 200 of 400 items." in text.text_view(
+        shown_at(course, 1.5)
+    )
+    for other in (4.1, 0.0):
+        course = CallCourse(items=400, budget_usd=other, usd=lambda _rng, _s: 0.01)
+        assert "is enough for" not in text.text_view(shown_at(course, 1.5))
+
+
 KINDS_OF_COST: dict[str, Callable[[random.Random, float], float]] = {
     "alike": lambda rng, _s: rng.gauss(1.0, 0.1),
     "skewed": lambda rng, _s: rng.lognormvariate(0.0, 0.5),
@@ -414,6 +426,8 @@ def test_calls_are_those_of_the_ledger(tmp_path: Path) -> None:
     assert len(merged) == len(truth)
     for name in ("item", "worker", "outcome", "tokens"):
         assert (merged[name] == merged[f"{name}_true"]).all(), name
+    assert merged.number.tolist() == [int(item[4:9]) for item in merged.item_true]
+    assert frame.number.dtype == "Int64"
     assert np.allclose(merged.usd, merged.usd_true, rtol=0, atol=1e-12)
     assert np.allclose(merged.seconds, merged.end_s - merged.start_s, rtol=0, atol=1e-6)
     ended_s = merged.ended_at.astype("int64") / 1e6 - CREATED  # pandas keeps microseconds
@@ -515,6 +529,35 @@ def test_calls_that_a_server_refused_have_a_hint(rate_per_s: float, words: str) 
     assert "tried again without using up tries" in hint
     assert words in hint
     assert not hint_of(record(), FailureGroup(group.group, "exception", "E", group.message, "", 0))
+
+
+def test_a_refusal_that_the_script_turned_into_another_error_has_a_hint() -> None:
+    group = FailureGroup("ValueError at a.py:1 in run", "exception", "ValueError", "429", "", 0)
+    hint = hint_of(record(calls={"concurrency": 50}), group)
+    assert hint.startswith("If the server said 429 or 503, let the error of the client leave run()")
+    assert not hint_of(record(), group)
+    other = FailureGroup(group.group, "exception", "ValueError", "item 14290 is bad", "", 0)
+    assert not hint_of(record(calls={"concurrency": 50}), other)
+
+
+def test_calls_that_were_refused_and_tried_again_do_not_look_like_a_loss(tmp_path: Path) -> None:
+    course = CallCourse(
+        items=50, outcome=lambda k, n: "throttled" if k < 9 and n == 1 else "succeeded"
+    )
+    shown = Run(call_journals.write_run(tmp_path, course)).snapshot()
+    assert shown["items_succeeded"] == 50
+    for view in (text.text_view(shown), html_view(shown, CREATED)):
+        assert "9 calls refused and tried again, first in mini-batch" in view
+        assert "↻" in view
+        assert "✗" not in view
+    (group,) = shown["groups"]
+    group["traceback"] = "Traceback"
+    assert "<details><summary>↻" in html_view({**shown, "groups": [group]}, CREATED)
+    lost = html_view({**shown, "groups": [{**group, "items_failed": 2}]}, CREATED)
+    assert "<details open><summary>✗" in lost
+    assert text.failure_lines({**shown, "groups": [{**group, "items_failed": 2}]})[0].startswith(
+        "✗ "
+    )
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,20 @@ def test_scripts_that_define_run(source: str) -> None:
             "x = 1\ndef init():\n    nonlocal x\ndef run(b): return b",
             "cell, line 3: nonlocal|no binding for",
         ),
+        (
+            "import asyncio\nawait asyncio.sleep(1)\nasync def run(prompt): return prompt",
+            r"cell, line 2: 'await' outside function: await asyncio\.sleep\(1\)\. A notebook awaits at the top "
+            r"of a cell; an entry script is plain Python\. Write it in async def init\(\), which is awaited",
+        ),
+        (
+            "async with x as y:\n    pass\nasync def run(prompt): return prompt",
+            r"line 1: 'async with' outside async function: async with x as y:\. A notebook awaits",
+        ),
+        (
+            "def run(b):\n    await x\n    return b",
+            r"line 2: 'await' outside async function: await x\. A notebook",
+        ),
+        ("return 1\ndef run(b): return b", r"cell, line 1: 'return' outside function: return 1$"),
         ("\ndef run(): return 1", r"cell, line 2: run\(\) is called with the mini-batch, or"),
         ("def run(a, b, c): return 1", r"run\(a, b, c\) is called with the mini-batch, or with"),
         (

@@ -106,6 +106,22 @@ def test_a_straggler_runs_three_times_as_long_as_nearly_all_others() -> None:
     assert progress.stragglers(RunState(), [], 0) == []
 
 
+def test_a_call_that_has_ended_since_its_worker_was_looked_at_is_no_straggler() -> None:
+    state = RunState()
+    state.apply(ev.RunStarted(0, 1, 1, "here"))
+    state.apply(ev.WorkerStarted(0, "n0w0", "n0", 7))
+    for k in range(100):
+        state.apply(ev.AttemptSucceeded(k, 1, "n0w0", 10 * k, 300_000, 1, 1, 1, 1, 0, 10, 0))
+    looked = ("n0w0", "running", 100, 900)
+    state.apply(ev.NodeSampled(1000, "n0", (looked,), calls=(("n0w0", 5, 0),)))
+    late = 900 + 1500
+    workers = list(state.workers.values())
+    (row,) = progress.stragglers(state, workers, late)
+    assert (row["mini_batch"], row["for_s"]) == (100, 1.5)
+    state.apply(ev.AttemptSucceeded(100, 1, "n0w0", 1200, 300_000, 1, 1, 1, 1, 0, 10, 0))
+    assert progress.stragglers(state, workers, late) == []
+
+
 def test_a_budget_counts_what_it_limits() -> None:
     state = RunState(planned=200, plan_finished=True, failed=3, items_failed=15)
     made = record(

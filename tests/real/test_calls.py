@@ -19,9 +19,10 @@ import parallelrun_jupyter as parallelrun
 from parallelrun_jupyter import ParallelRunConfig, Run, TabularDataset, submit
 from parallelrun_jupyter.runs.journal.call_events import CallsSpent
 from parallelrun_jupyter.runs.journal.events import AttemptFailed, AttemptSucceeded, WarningRaised
-from tests.real.test_runs import rows_of
+from tests.real.conftest import rows_of
 
 TIMEOUT_S = 60
+session: Any = None
 
 
 def results_of(run: Run) -> Any:
@@ -96,7 +97,8 @@ def test_functions_of_all_kinds_are_awaited() -> None:
 
     async def embed(frame: pd.DataFrame) -> pd.DataFrame:
         await asyncio.sleep(0.01)
-        return frame[["a"]] * 2
+        doubled: pd.DataFrame = frame[["a"]] * 2
+        return doubled
 
     frame = pd.DataFrame({"a": range(100), "b": 1.5}, index=[f"r{k}" for k in range(100)])
     run = parallelrun.map_batches(embed, frame, mini_batch_rows=7)
@@ -254,7 +256,7 @@ def test_output_and_spending_belong_to_their_calls() -> None:
         await asyncio.sleep(0.01 * (item % 3))
         context.spend(output_tokens=item)
         print("end", item)
-        return context.idempotency_key
+        return str(context.idempotency_key)
 
     run = parallelrun.map(ask, range(25), token_prices={"input": 2.0, "output": 10.0})
     keys = results_of(run)

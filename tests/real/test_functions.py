@@ -633,6 +633,7 @@ WRONG: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: started(picky, 7), InputError, r"map\(\) got 7, of the type int; expected a list"),
     (lambda: started(picky, "digits/*.png"), InputError, r"write FileDataset\('digits/\*\.png'\)"),
     (lambda: started(lambda: 1, range(3)), ConfigError, r"map\(\) calls <lambda>\(\) with one item"),
+    (lambda: started(nothing, range(3)), ConfigError, r"calls nothing\(\).* with one item. Write async def nothing\(item\): "),
     (lambda: started(lambda a, b: 1, range(3)), ConfigError, r"calls <lambda>\(a, b\) with one item. Write lambda item: .* tuples, unpack them in the function: a, b = item"),
     (lambda: started(lambda a: 1, parallelrun.grid(b=[1])), ConfigError, r"with the keyword arguments b"),
     (lambda: started(picky, pd.DataFrame([[1, 2]], columns=["a", "a"])), InputError, "two columns of the items are called 'a'.*use map_batches"),
@@ -646,6 +647,9 @@ WRONG: list[tuple[Callable[[], Any], type[Exception], str]] = [
 
 async def fetch(x: int = 0) -> int:
     return x
+
+
+async def nothing() -> None: ...
 
 
 class Needs:
@@ -826,3 +830,19 @@ def _kill_one(run: Run, rng: random.Random) -> int:
     except (psutil.NoSuchProcess, FileNotFoundError):
         return 0
     return 1
+
+
+def test_results_of_the_only_mini_batch_that_succeeded_can_be_changed() -> None:
+    def halved(values: pd.Series[float]) -> pd.Series[float]:
+        if values.iloc[0] >= 10:
+            raise ValueError("too large")
+        return values / 2
+
+    values = pd.Series(np.arange(20.0))
+    run = parallelrun.map_batches(
+        halved, values, mini_batch_rows=10, error_threshold=-1, process_count_per_node=1
+    )
+    found = run.results(missing=None)
+    found.iloc[0] = 100.0
+    found.to_numpy()[:2].sum()
+    assert found.tolist() == [100.0, *(values[1:10] / 2)]

@@ -36,12 +36,21 @@ CASES = {
     ),
     "rows": (
         "def run(mini_batch):\n    return [r for _, r in mini_batch.iterrows()]\n",
-        "run() received a list of paths, not a table: some.csv was not declared as one. Write "
+        "run() received a list of paths, not a table: some.csv was not declared as a table. Write "
         "--format csv, or inputs=TabularDataset.from_delimited_files('some.csv')",
     ),
     "attribute": ("def run(mini_batch):\n    return mini_batch.a.tolist()\n", "--format csv"),
     "column": ("def run(mini_batch):\n    return mini_batch['a']\n", "--format csv"),
     "item": ("def run(mini_batch):\n    return [x['a'] for x in mini_batch]\n", "--format csv"),
+    "async": (
+        "async def run(row):\n    return row['a']\n",
+        "run() received a path, not a row: some.csv was not declared as a table. Write --format csv, or "
+        "inputs=TabularDataset.from_delimited_files('some.csv'), and run() receives each row as a dict.",
+    ),
+    "loop": (
+        "import asyncio\nasync def run(path):\n    return asyncio.run(asyncio.sleep(0))\n",
+        "An async function runs in the event loop of its worker: await the coroutine there",
+    ),
     "records": ("def run(mini_batch, context):\n    return context.records()\n", "--format csv"),
     "short": (
         "def run(mini_batch):\n    return []\n",

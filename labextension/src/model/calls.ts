@@ -104,6 +104,9 @@ export function callNotes(snapshot: Snapshot, age: number): string[] {
   if (calls.held_by === 'budget' && calls.budget_usd && !snapshot.is_final) {
     notes.push(budgetNote(calls.usd, calls.budget_usd));
   }
+  if (!snapshot.is_final) {
+    notes.push(...shortBudgetNote(calls, snapshot.items));
+  }
   return notes;
 }
 
@@ -111,6 +114,17 @@ export function callNotes(snapshot: Snapshot, age: number): string[] {
 export function workerCalls([inFlight = 0, waiting = 0]: readonly number[]): string {
   const words = t('{0} in flight', count(inFlight));
   return waiting > 0 ? `${words}, ${t('{0} waiting', count(waiting))}` : words;
+}
+
+/** Returns a sentence if the whole run will cost more than its budget. */
+function shortBudgetNote(calls: Calls, items: number): string[] {
+  const { budget_usd: budget, forecast_low_usd: low, usd_per_item: ofOne } = calls;
+  if (!budget || !low || !ofOne || low <= budget) {
+    return [];
+  }
+  const most = count(Math.round(budget / ofOne));
+  const words = 'The budget of {0} USD is enough for about {1} of {2} items.';
+  return [t(words, usd(budget), most, count(items))];
 }
 
 function budgetNote(value: number, budget: number): string {

@@ -69,6 +69,7 @@ export class Failures implements Section {
 
 class Group {
   readonly node: HTMLDetailsElement;
+  private readonly glyph = el('i', 'pr-alarm', '✗');
   private readonly title = el('b');
   private readonly message = el('span', 'pr-message');
   private readonly fate = el('small');
@@ -89,9 +90,8 @@ class Group {
     this.retry = button('pr-button', '', () => actions.send('retry', group));
     this.items = new FailedItemList(host, group, showMiniBatch);
     this.detail = new FailureDetail(showMiniBatch, this.items.node);
-    const glyph = el('i', 'pr-alarm', '✗');
-    glyph.setAttribute('aria-hidden', 'true');
-    const summary = el('summary', '', glyph, this.title, this.message, this.fate);
+    this.glyph.setAttribute('aria-hidden', 'true');
+    const summary = el('summary', '', this.glyph, this.title, this.message, this.fate);
     this.node = el('details', 'pr-group', summary, this.retry, this.detail.node);
     this.node.addEventListener('toggle', () => this.fetch());
   }
@@ -107,6 +107,8 @@ class Group {
     setText(this.title, stripAnsi(group.group));
     setText(this.message, stripAnsi(group.message));
     setText(this.fate, fate(group));
+    setText(this.glyph, isRefused(group) ? '↻' : '✗');
+    this.glyph.classList.toggle('pr-alarm', !isRefused(group));
     this.detail.drawHint(group.hint ?? ''); // outputs of earlier versions have no hint
     if (group.traceback) {
       this.detail.drawTraceback(group.traceback);
@@ -148,7 +150,16 @@ function fate(group: GroupRow): string {
   ].filter(Boolean);
   const effect = effects.join(', ') || t('retried');
   const first = count(group.first_mini_batch);
+  if (isRefused(group)) {
+    const calls = plural(group.attempts, 'call');
+    return t('{0} refused and tried again, first in mini-batch {1}', calls, first);
+  }
   return t('{0}, {1}, first in mini-batch {2}', attempts, effect, first);
+}
+
+/** Returns whether a server refused the calls for now (429, 503), and nothing is lost. */
+function isRefused(group: GroupRow): boolean {
+  return group.kind === 'throttled' && !group.items_failed;
 }
 
 /** Returns how many items failed for good, and are known; outputs of earlier versions lack it. */

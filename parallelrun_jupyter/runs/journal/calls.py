@@ -11,6 +11,7 @@ _STEP = math.log(1.02)
 """Durations are counted in classes that grow by 2 percent, so quantiles are exact to 1 percent."""
 
 KEPT_SECONDS = 12
+_KEPT_PAUSES = 32
 
 
 @dataclass(slots=True)
@@ -39,6 +40,8 @@ class CallsState:
         Number of calls that succeeded, by the class of their duration.
     recent_tokens
         The last seconds in which tokens were spent, since the run was created, each with the tokens.
+    pauses
+        Begin and end of the last pauses that the server asked for, under the present driver.
     """
 
     limits: CallsLimited
@@ -52,15 +55,22 @@ class CallsState:
     durations: dict[int, int] = field(default_factory=dict)
     open: dict[int, tuple[int, int]] = field(default_factory=dict)
     recent_tokens: list[list[int]] = field(default_factory=list)
+    pauses: list[tuple[int, int]] = field(default_factory=list)
 
     def start_driver(self, event: CallsLimited) -> None:
         """Take the limits of a driver that starts."""
         self.limits, self.held = event, None
         self.held_ms.clear()
+        self.pauses.clear()
 
     def hold(self, event: CallsHeld) -> None:
         """Take a report: what it says ends what the one before said."""
         before, self.held = self.held, event
+        if event.held_by == "server" and event.until_ms > event.at_ms:
+            is_same = self.pauses and event.at_ms <= self.pauses[-1][1]
+            began_ms = self.pauses.pop()[0] if is_same else event.at_ms
+            self.pauses.append((began_ms, event.until_ms))
+            del self.pauses[:-_KEPT_PAUSES]
         passed_ms = event.held_ms - (before.held_ms if before is not None else 0)
         if passed_ms > 0:
             held_by = (before.held_by if before is not None else "") or event.held_by

@@ -363,7 +363,9 @@ class RunState:
         self.failed_in[event.mini_batch] = group.group
         worker = self.workers.get(event.worker)
         if worker is not None:
-            worker.failed += 1
+            worker.failed += (
+                event.kind != "throttled"
+            )  # the server has not tried it: nothing is lost
         if event.is_last and event.ranges:
             self._fail_items(event, group)
             self._count_end(event.at_ms, event.duration_us)

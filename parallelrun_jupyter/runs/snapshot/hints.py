@@ -24,6 +24,11 @@ _TABLE_USES = re.compile(
     r"|string indices must be integers"
     r"|the (?:items are|input is) files, which have no rows"  # context.records(), now and in old runs
 )
+_REFUSAL = re.compile(r"\b(?:429|503)\b|Too Many Requests", re.IGNORECASE)
+_LOOP = re.compile(
+    r"asyncio\.run\(\) cannot be called from a running|[Tt]his event loop is already running"
+    r"|Cannot run the event loop while another loop is running"
+)
 _LIST_USE = re.compile(r"'list' object has no attribute '\w+'")
 """Raised in run() itself, so the list is likely its mini-batch, as in df.price."""
 
@@ -39,7 +44,7 @@ _MAKERS = {
 def hint_of(record: RunRecord, group: FailureGroup) -> str:
     """Return a remedy for a group of failures, in sentences; '' without a known cause."""
     for find in (
-        _throttled, _notebook_name, _pickled_in_main, _magic, _table_as_paths, _beside, _missing, _short, _slow,
+        _throttled, _hidden_refusal, _notebook_name, _pickled_in_main, _magic, _table_as_paths, _beside, _missing, _own_loop, _short, _slow,
     ):  # fmt: skip
         hint = find(record, group)
         if hint:
@@ -59,6 +64,17 @@ def _throttled(record: RunRecord, group: FailureGroup) -> str:
     return (
         "The server said 429 or 503: it permits fewer calls than it got. "
         f'{again}. Give its limit, as in rate_limit="300/min", and no call is refused.'
+    )
+
+
+def _hidden_refusal(record: RunRecord, group: FailureGroup) -> str:
+    """Return a remedy for a 429 that the script turned into an error of its own."""
+    is_async = record.calls.concurrency > 1
+    if group.kind != "exception" or not is_async or not _REFUSAL.search(group.message):
+        return ""
+    return (
+        "If the server said 429 or 503, let the error of the client leave run(), as with "
+        "raise_for_status(), or raise RetryAfter(seconds): the calls then wait, and use up no tries."
     )
 
 
@@ -119,10 +135,22 @@ def _table_as_paths(record: RunRecord, group: FailureGroup) -> str:
     path, end = ends[0]
     form = _FORMATS.get(end, end)
     name = path.rsplit("/", 1)[-1]
+    received, receives = "a list of paths, not a table", "a DataFrame"
+    if record.calls.by_item:
+        received, receives = "a path, not a row", "each row as a dict"
     return (
-        f"run() received a list of paths, not a table: {name} was not declared as one. Write "
-        f"--format {form}, or inputs=TabularDataset.{_MAKERS[form]}({name!r}), and run() receives "
-        "a DataFrame."
+        f"run() received {received}: {name} was not declared as a table. Write --format {form}, or "
+        f"inputs=TabularDataset.{_MAKERS[form]}({name!r}), and run() receives {receives}."
+    )
+
+
+def _own_loop(_record: RunRecord, group: FailureGroup) -> str:
+    """Return a remedy for an event loop within the one that runs the calls."""
+    if group.error != "RuntimeError" or not _LOOP.search(group.message):
+        return ""
+    return (
+        "An async function runs in the event loop of its worker: await the coroutine there, in place of "
+        "asyncio.run(...)."
     )
 
 

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from typing import TypedDict
 
 from ..journal.state import RETRYING, EndedAttempt, RunState
+from ..journal.throughput import Throughput
 from ..journal.worker_state import Use, WorkerState
 from ..run_record import RunRecord
+from .server_pauses import by_clock, clock_of, paused_until_ms
 
 ETA_AFTER = 30
 ETA_AFTER_SHARE = 0.05
@@ -90,9 +92,14 @@ def pace(state: RunState, at_ms: int, *, is_live: bool) -> Pace:
         items_per_s=items_per_s,
         mini_batches_per_s=mini_batches_per_s,
         rate_window_s=window_s,
-        quiet_s=max(0, at_ms - state.last_progress_ms) / 1000 if is_live else 0.0,
+        quiet_s=_quiet_s(state, at_ms) if is_live else 0.0,
         quiet_after_s=quiet_after_s(state),
     )
+
+
+def _quiet_s(state: RunState, at_ms: int) -> float:
+    """Return the time since the last progress; a pause that a server asked for has its own sentence."""
+    return max(0, at_ms - max(state.last_progress_ms, paused_until_ms(state))) / 1000
 
 
 def rate(state: RunState, at_ms: int, *, is_live: bool) -> tuple[float, float, float]:
@@ -114,17 +121,21 @@ def eta(state: RunState, at_ms: int) -> tuple[float, float, float] | None:
     """Return the seconds left: likely, at least, at most; None while too little is known.
 
     The interval contains the true end in about nine of ten runs. It spans the rates of several
-    parts of the run, the spread of the durations, and one last long mini-batch.
+    parts of the run, the spread of the durations, and one last long mini-batch. Pauses that a server
+    asked for count as no time: they slow the rest of the run no more, save for the end of the present one.
     """
+    clock = clock_of(state)
+    throughput, now_ms = by_clock(state.throughput, clock), clock(at_ms)
+    ends = [clock(row[2]) for row in state.recent_attempts if row[4] != RETRYING]
     done = state.done - state.throughput.done_before
     to_do = state.planned - state.throughput.done_before
     enough = done >= min(ETA_AFTER, max(1, to_do * ETA_AFTER_SHARE))
     if not (state.plan_finished and enough and state.left > 0 and done > 0):
         return None
-    recent, _, _ = state.throughput.recent(at_ms)
+    recent, _, _ = throughput.recent(now_ms)
     if recent <= 0:
         return None
-    rates = [recent, *_rates_of_parts(state, at_ms)]
+    rates = [recent, *_rates_of_parts(throughput, ends, state.done, now_ms)]
     rates.append(rates[-1] * _trend(rates))  # the trend may continue
     durations = [row[3] / 1e6 for row in state.recent_attempts]
     scatter = _scatter(durations) * math.sqrt(1 / done + 1 / state.left)
@@ -132,12 +143,14 @@ def eta(state: RunState, at_ms: int) -> tuple[float, float, float] | None:
     likely = state.left / recent
     low = state.left / max(rates) / (1 + spread)
     high = state.left / min(rates) * (1 + spread) + _last_ones(durations)
-    return likely, min(low, likely), max(high, likely)
+    pause_s = max(0, paused_until_ms(state) - at_ms) / 1000
+    return pause_s + likely, pause_s + min(low, likely), pause_s + max(high, likely)
 
 
-def _rates_of_parts(state: RunState, at_ms: int) -> list[float]:
+def _rates_of_parts(
+    throughput: Throughput, ends: Sequence[int], done_now: int, at_ms: int
+) -> list[float]:
     """Return the rates since the start, over its last half and quarter, and of the last few ends."""
-    throughput = state.throughput
     first_ms = throughput.first_done_ms or 0
     points = [
         (first_ms, throughput.done_before),
@@ -148,11 +161,9 @@ def _rates_of_parts(state: RunState, at_ms: int) -> list[float]:
         since = at_ms - share * (at_ms - first_ms)
         start_ms, done = max(point for point in points if point[0] <= max(since, first_ms))
         span_s = (at_ms - start_ms) / 1000
-        if span_s >= _LEAST_SPAN_S and state.done > done:
-            rates.append((state.done - done) / span_s)
-    ends = [
-        at for _, _, at, _, status in state.recent_attempts if status != RETRYING and at >= first_ms
-    ]
+        if span_s >= _LEAST_SPAN_S and done_now > done:
+            rates.append((done_now - done) / span_s)
+    ends = [end_ms for end_ms in ends if end_ms >= first_ms]
     last = ends[-max(_LAST_FEW, len(ends) // 4) :]
     if last and at_ms - last[0] >= 1000 * _LEAST_SPAN_S / 2:
         rates.append(len(last) * 1000 / (at_ms - last[0]))
@@ -198,9 +209,17 @@ def stragglers(state: RunState, workers: list[WorkerState], at_ms: int) -> list[
     rows = [
         Straggler(worker=w.worker, mini_batch=w.mini_batch, for_s=(at_ms - w.since_ms) / 1000)
         for w in workers
-        if w.phase == "running" and at_ms - w.since_ms > limit_ms
+        if w.phase == "running" and at_ms - w.since_ms > limit_ms and not _has_ended(state, w)
     ]
     return sorted(rows, key=lambda row: -row["for_s"])[:_SHOWN_STRAGGLERS]
+
+
+def _has_ended(state: RunState, worker: WorkerState) -> bool:
+    """Return whether the oldest call of a worker has ended since the worker was last looked at."""
+    return any(
+        (name, mini_batch) == (worker.worker, worker.mini_batch) and end_ms >= worker.since_ms
+        for name, mini_batch, end_ms, _, _ in state.recent_attempts
+    )
 
 
 def quiet_after_s(state: RunState) -> float:

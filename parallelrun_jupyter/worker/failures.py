@@ -55,6 +55,10 @@ class ItemFailed(Exception):
     """An item failed for a reason that the script gave as a text."""
 
 
+class Timeout(Exception):
+    """A part of a mini-batch took too long."""
+
+
 class FaultOfAll(Exception):
     """A fault that seems to hit all items of a mini-batch; ``failure`` describes it."""
 
@@ -138,6 +142,8 @@ def kind_of(error: BaseException) -> str:
     """Return the kind of a failure by an exception of the user's code or of loading."""
     if is_out_of_memory(error):
         return OUT_OF_MEMORY
+    if isinstance(error, Timeout):
+        return "timeout"
     return "bad_input" if isinstance(error, BadInput) else "exception"
 
 

@@ -15,8 +15,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import in a worker
     from typing import Any
 
-TOO_MANY, OVERLOADED = 429, 503
-"""Statuses by which a server asks for fewer calls."""
+FEWER_CALLS = (429, 503, 529)
+"""Statuses by which a server asks for fewer calls; some say 529 when they are overloaded."""
 
 _LONGEST_S = 24 * 3600.0
 
@@ -25,25 +25,24 @@ def asked_by_server(error: BaseException) -> tuple[bool, float | None]:
     """Return whether a server asks for fewer calls, and for which delay in seconds; None if it does not say.
 
     The delay is that of the header ``Retry-After``, a number of seconds or a date, or of
-    ``retry-after-ms``.
+    ``retry-after-ms``; if several errors are in a group, the longest one.
     """
+    throttled, others = [], []
     for link in links(error, follow_context=True):
         if isinstance(link, (SystemExit, KeyboardInterrupt)):
             continue
         try:
             response = getattr(link, "response", None)
             status = _status_of(link, response)
-            headers = _headers_of(link, response)
+            delay_s = None if status is None else _delay_of(_headers_of(link, response))
         except Exception:  # noqa: S112 - a property of another package's exception
             continue
-        if status is None:
-            continue
-        delay_s = _delay_of(headers)
-        if status in (TOO_MANY, OVERLOADED):
-            return True, delay_s
-        if delay_s is not None:
-            return False, delay_s
-    return False, None
+        if status in FEWER_CALLS:
+            throttled.append(delay_s)
+        elif delay_s is not None:
+            others.append(delay_s)
+    delays = [delay_s for delay_s in throttled or others if delay_s is not None]
+    return bool(throttled), max(delays, default=None)
 
 
 def _status_of(error: Any, response: Any) -> int | None:
@@ -55,7 +54,8 @@ def _status_of(error: Any, response: Any) -> int | None:
     ]
     if isinstance(response, dict):
         values.append(response.get("ResponseMetadata", {}).get("HTTPStatusCode"))
-    return next((value for value in values if type(value) is int and 100 <= value < 600), None)
+    # An http.HTTPStatus is an int, too.
+    return next((int(v) for v in values if isinstance(v, int) and 100 <= v < 600), None)
 
 
 def _headers_of(error: Any, response: Any) -> Any:
@@ -73,8 +73,9 @@ def _delay_of(headers: Any) -> float | None:
         if value is None:
             continue
         delay_s = _seconds(str(value).strip(), unit_s)
-        if delay_s is not None:
-            return min(max(0.0, delay_s), _LONGEST_S)
+        # A server that is too busy and asks for no time at all, or for a past one, tells nothing.
+        if delay_s is not None and delay_s > 0:
+            return min(delay_s, _LONGEST_S)
     return None
 
 
@@ -98,4 +99,7 @@ def _seconds(text: str, unit_s: float) -> float | None:
     from email.utils import mktime_tz, parsedate_tz
 
     date = parsedate_tz(text)
-    return None if date is None else mktime_tz(date) - time.time()
+    try:
+        return None if date is None else mktime_tz(date) - time.time()
+    except (ValueError, OverflowError):  # a year that no calendar has
+        return None

@@ -25,6 +25,7 @@ from parallelrun_jupyter.engine.scheduling.limits import Limits
 from parallelrun_jupyter.engine.scheduling.range_allocator import RangeAllocator
 from parallelrun_jupyter.engine.scheduling.tries import FREE_TRIES
 from parallelrun_jupyter.runs.journal.call_events import CallsHeld, CallsLimited, CallsSpent
+from parallelrun_jupyter.runs.journal.calls import CallsState
 from parallelrun_jupyter.runs.journal.events import AttemptFailed, WarningRaised
 from parallelrun_jupyter.runs.run_record import RunCalls
 from tests.endpoint_bench import EndpointBench, Server, refusal, uniform
@@ -612,3 +613,14 @@ def test_a_run_always_ends_and_what_holds_it_is_recorded(
         assert state.calls.open == {}
         failed = bench.of_kind(AttemptFailed)
         assert state.calls.throttled == sum(event.kind == "throttled" for event in failed)
+
+
+def test_a_new_driver_keeps_to_the_pause_and_the_window_of_the_last_one() -> None:
+    state = CallsState(CallsLimited(0, 50, 0.0, 0.0, 0))
+    state.hold(CallsHeld(1_000, "server", 0, 61_000, 4))
+    limits = CallLimits(RunCalls(concurrency=50), state)
+    assert list(limits.shares([("n0", 100)], 5_000, 1, 1_000)) == []
+    shares = list(limits.shares([("n0", 100)], 62_000, 1, 1_000))
+    assert shares[0] == ("n0", 4)
+    state.hold(CallsHeld(62_000, "", 0, 0, 4))  # it is over
+    assert CallLimits(RunCalls(concurrency=50), state).window.size is None

@@ -16,6 +16,7 @@ import pytest
 
 import parallelrun_jupyter as parallelrun
 from parallelrun_jupyter import Run
+from parallelrun_jupyter.runs.journal.call_events import CallsHeld
 from parallelrun_jupyter.runs.journal.events import (
     AttemptFailed,
     AttemptSucceeded,
@@ -294,3 +295,44 @@ def test_after_a_storm_of_kills_each_item_is_answered_and_billed_once(
     assert asked_again <= storm.kills.total() * 25
     assert ledger.count() - attempts_of(run).total() <= storm.kills.total() * 25
     assert_books(run)
+
+
+def test_a_resumed_run_keeps_to_the_pause_that_the_server_asked_for(serve: Serve) -> None:
+    server = serve(latency_s=0.1, faults={"30": ["429:8"]})
+    run = started(server, 100, concurrency=10)
+    while not any(isinstance(e, CallsHeld) and e.until_ms for e in run.events(follow=False)):
+        time.sleep(0.05)
+    psutil.Process(driver_pid(run)).kill()
+    assert end_of(run) != "Completed"
+    run.resume()
+    assert run.results(timeout_s=TIMEOUT_S) == answers(100)
+    ledger = server.ledger()
+    [refusal] = ledger.frame.loc[ledger.frame["status"] == 429].to_dict("records")
+    began = refusal["at"]
+    assert ledger.arrivals_between(began + KNOWN_AFTER_S, began + 7.9) == 0
+
+
+def test_parts_of_a_mini_batch_keep_to_the_rate(serve: Serve) -> None:
+    server = serve(latency_s=0.02)
+    port = server.port
+
+    async def embed(texts: list[str]) -> list[str]:
+        client = Client(port)
+        await client.post("/v1/embeddings", {"input": texts})
+        client.close()
+        if "text 7" in texts:
+            raise ValueError("seven")
+        return texts
+
+    texts = [f"text {number}" for number in range(40)]
+    run = parallelrun.map_batches(
+        embed, texts, mini_batch_size=20, rate_limit="10/s", run_max_try=1, error_threshold=-1
+    )
+    assert run.results(missing=None, timeout_s=TIMEOUT_S) == [
+        None if number == 7 else text for number, text in enumerate(texts)
+    ]
+    ledger = server.ledger()
+    assert ledger.count() > 5
+    assert ledger.most_in_window(1) <= 12
+    journal = sum(attempts_of(run).values())
+    assert journal == ledger.count()

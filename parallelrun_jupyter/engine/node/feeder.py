@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from math import ceil
 
 from .worker_process import Assignment, WorkerProcess
@@ -17,6 +18,13 @@ next mini-batches in time. Longer mini-batches are not prefetched.
 
 MAX_PREFETCH = 2048
 _SMOOTHING = 0.2
+
+_SUSPECT_GROUPS = 8
+"""Calls of which one may have ended their worker run again in so many groups, one group at a time.
+
+A group that ends its worker, too, is divided again: the cause is found after a few ends, and if there was
+none, such as after a kill from outside, the others run again within the time of some calls.
+"""
 
 
 def prefetch_depth(depth: int, run_s: float, done: int) -> int:
@@ -59,8 +67,8 @@ class Feeder:
     def __init__(self, workers: Sequence[WorkerProcess]) -> None:
         self._workers = workers
         self._backlog: deque[tuple[int, Assignment]] = deque()
-        #: calls that were in flight when their worker died of one of them
-        self._suspects: deque[tuple[int, Assignment]] = deque()
+        #: calls that were in flight when their worker died of one of them, in groups
+        self._suspects: deque[list[tuple[int, Assignment]]] = deque()
         self._offered = -1
         self.is_paused = False
         #: recent mean of the seconds that a mini-batch takes
@@ -83,12 +91,17 @@ class Feeder:
         self._backlog.extendleft(reversed(list(mini_batches)))
 
     def suspect(self, mini_batches: Iterable[tuple[int, Assignment]]) -> None:
-        """Return mini-batches to the front, of which one has ended its worker: each runs alone."""
-        self._suspects.extend(mini_batches)
+        """Return mini-batches to the front, of which one may have ended its worker.
+
+        They run in groups, each without others.
+        """
+        calls = list(mini_batches)
+        size = max(1, ceil(len(calls) / _SUSPECT_GROUPS))
+        self._suspects.extend(calls[k : k + size] for k in range(0, len(calls), size))
 
     def clear(self) -> list[tuple[int, Assignment]]:
         """Empty the backlog and return it."""
-        backlog = [*self._suspects, *self._backlog]
+        backlog = [*chain.from_iterable(self._suspects), *self._backlog]
         self._suspects.clear()
         self._backlog.clear()
         return backlog
@@ -105,9 +118,9 @@ class Feeder:
         held = len(worker.assigned)
         if worker.kill_reason:
             return
-        if self._suspects:  # alone, so that the worker's next end tells which of them was its cause
+        if self._suspects:  # without others, so that the worker's next end tells more of its cause
             if not held:
-                worker.assign([self._suspects.popleft()])
+                worker.assign(self._suspects.popleft())
             return
         enough = worker.prefetch // 2 if worker.concurrency == 1 else worker.prefetch - 1
         if not self._backlog or held > enough:

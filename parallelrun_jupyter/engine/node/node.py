@@ -437,9 +437,10 @@ class Node:
     def _blamed_of(self, worker: WorkerProcess) -> int:
         """Return the mini-batch whose attempt has ended with its worker, or -1."""
         phase, mini_batch, _ = worker.page.read()
-        if phase in {LOADING, RUNNING}:
-            is_alone = worker.concurrency == 1
-            return mini_batch if is_alone else self._blamed_call(worker, mini_batch)
+        if worker.concurrency > 1 and worker.page.read_calls()[0]:
+            return self._blamed_call(worker, mini_batch)
+        if phase in {LOADING, RUNNING} and worker.concurrency == 1:
+            return mini_batch
         if worker.assigned and not (worker.has_reported or worker.kill_reason):
             # It never reported anything: its first mini-batch fails, or this would repeat forever.
             return next(iter(worker.assigned))

@@ -23,7 +23,7 @@ from .allocation import Allocation, Finished, Result, Span
 from .divisions import Division, Selection
 from .isolation import Isolation
 from .limits import Limits
-from .retries import is_too_large, isolates_in_worker, may_isolate, may_retry
+from .retries import is_too_large, isolates_in_worker, may_isolate, may_retry, survives
 from .signals import Assign, AttemptErrored, Failure, ItemFailures, ItemsAnswered
 from .tries import Tries
 from .withheld import Withheld
@@ -279,7 +279,7 @@ class Attempts:
             case _Step.HALVE:
                 division.halve(selection)
             case _Step.ISOLATE:
-                by_worker = isolates_in_worker(failure) and not selection.isolates
+                by_worker = isolates_in_worker(failure, self._limits) and not selection.isolates
                 selection.is_last_try = not self._tries.has_left(selection)
                 selection.tries += 1
                 selection.due_ms = self._due(0, mini_batch, failure)
@@ -333,7 +333,7 @@ class Attempts:
         )
         if self._tries.may_try_again(selection, ItemFailures(selection.ranges, (), failure)):
             # Where a fault is known to be one of single items, the tries are theirs.
-            is_of_items = isolates_in_worker(failure) and self._isolation.hits_some(failure.group)
+            is_of_items = survives(failure) and self._isolation.hits_some(failure.group)
             return _Step.ISOLATE if may_help and is_of_items else _Step.RETRY
         return _Step.ISOLATE if may_help else _Step.GIVE_UP
 

@@ -75,6 +75,8 @@ class CallLimits:
             self.tokens = CallCosts(state.tokens, count if state.tokens else 0)
             self.money = CallCosts(state.nano_usd, count if state.nano_usd else 0, squares)
         self.window = CallWindow()
+        if state is not None and state.held is not None and state.is_paused:
+            self.window.resume(state.held.until_ms, state.held.window)
         #: the earliest start of the next call, by the rate
         self._next_ms = 0.0
         #: when the tokens of all calls so far are there

@@ -46,6 +46,13 @@ class CallWindow:
         self._mean_ms = 0.0
         self._ramp_until_ms = 0.0
 
+    def resume(self, pause_until_ms: float, size: int) -> None:
+        """Keep to what an earlier driver knew: a pause, and a window of ``size`` calls."""
+        self.pause_until_ms = pause_until_ms
+        self._ramp_until_ms = pause_until_ms + _SHORTEST_RAMP_MS
+        self.size = max(1, size)
+        self._refused_size = 2 * self.size
+
     def refuse(
         self, now_ms: float, assigned_ms: float, retry_after_s: float | None, in_flight: int
     ) -> None:

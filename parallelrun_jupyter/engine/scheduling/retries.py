@@ -38,9 +38,17 @@ def may_isolate(failure: Failure, limits: Limits) -> bool:
     return limits.divides and kind_of(failure) not in _NOT_DIVIDED
 
 
-def isolates_in_worker(failure: Failure) -> bool:
-    """Return whether a worker survives the failure, and can run the items in parts itself."""
+def survives(failure: Failure) -> bool:
+    """Return whether a worker survives the failure."""
     return failure.kind not in _ENDS_WORKER
+
+
+def isolates_in_worker(failure: Failure, limits: Limits) -> bool:
+    """Return whether the worker runs the items in parts itself, all in one attempt.
+
+    If calls are limited, each part is a call, and so an attempt of its own.
+    """
+    return survives(failure) and not limits.calls.is_limited
 
 
 def is_too_large(failure: Failure, limits: Limits) -> bool:

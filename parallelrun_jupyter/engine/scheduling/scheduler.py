@@ -74,9 +74,9 @@ class Scheduler:
         self._parts = Parts(self._allocation, self._record)
         self._short_results = short_results
         #: the limits of calls that wait for a server, if there are any
-        self._calls = (
-            CallLimits(limits.calls, self.state.calls) if limits.calls.is_limited else None
-        )
+        calls = self.state.calls
+        is_limited = limits.calls.is_limited or (calls is not None and calls.is_paused)
+        self._calls = CallLimits(limits.calls, calls) if is_limited else None
         #: whether the planner has confirmed the plan: a resume checks the inputs first
         self._plan_is_checked = True
         #: the state and reason in which the run ends once the nodes have stopped

@@ -83,6 +83,11 @@ class CallsState:
         return "rate" if limits.rate_per_s else "tokens" if limits.tokens_per_s else "server"
 
     @property
+    def is_paused(self) -> bool:
+        """Whether a server had asked for a pause that had not ended at the last report."""
+        return self.held is not None and self.held.until_ms > 0
+
+    @property
     def mean_usd(self) -> float:
         """What an attempt that has spent has cost on average."""
         return self.nano_usd / 1e9 / self.calls_spent if self.calls_spent else 0.0

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import json
+import os
+import threading
 import time
 
 from .. import protocol, status_page
+from ..failures import Timeout
 from ..streams import current_tag, tag_of
 from .blocking import BlockingWatch
 from .by_item import collected
-from .timeouts import timeout_of
+from .timeouts import PATIENCE_S, RESTART_STATUS, failure_of_call, timeout_of, timeout_text
 from .waiting import FOREVER, Waiting
 
 TYPE_CHECKING = False
@@ -59,6 +62,10 @@ class EventLoopCalls:
         #: the tasks in flight, in the order of their starts
         self._in_flight: dict[Attempt, Any] = {}
         self._late: set[Attempt] = set()
+        #: the coroutines of the calls in flight
+        self._coroutines: dict[Attempt, Any] = {}
+        #: calls that were given up, and go on
+        self._hanging = 0
         self._timer: Any = None
         self._flush_timer: Any = None
         self._ending: Any = None
@@ -72,7 +79,14 @@ class EventLoopCalls:
         self._watch.start()
         self._loop.add_reader(commands.fd, self._on_commands)
         self._beat()
-        self._loop.run_until_complete(self._ending)
+        while not self._ending.done():
+            try:
+                self._loop.run_until_complete(self._ending)
+            except (SystemExit, KeyboardInterrupt):
+                pass  # of a task that a call has made: the call gets it, if it waits for the task
+            except RuntimeError as error:
+                if not str(error).startswith("Event loop stopped"):
+                    raise
         self._loop.remove_reader(commands.fd)
         self._watch.stop()
         self._replies.flush(time.monotonic())
@@ -83,12 +97,42 @@ class EventLoopCalls:
         now = time.monotonic()
         self._page.write_beat(status_page.NONE, now)
         for attempt, task in list(self._in_flight.items()):
-            if now - attempt.began < self._limit_s:
+            late_s = now - attempt.began - self._limit_s
+            if late_s < 0:
                 break
-            if attempt not in self._late and not attempt.isolates:
+            if attempt.isolates:
+                continue
+            if attempt not in self._late:
                 self._late.add(attempt)
                 task.cancel()
+            elif late_s > PATIENCE_S:
+                self._give_up(attempt, now)
         self._loop.call_later(BEAT_S, self._beat)
+
+    def _give_up(self, attempt: Attempt, now: float) -> None:
+        """Report a call that was canceled and goes on; its result is dropped."""
+        failure = failure_of_call(self._coroutines.get(attempt), self._runner.roots)
+        failure = timeout_of(failure, self._limit_s)
+        micros = int((now - attempt.began) * 1e6)
+        self._hanging += 1
+        self._forget(attempt)
+        self._replies.report(now, self._runner.failed_with(attempt, micros, failure))
+        self._start_due()
+        self._end_if_done()
+
+    def _forget(self, attempt: Attempt) -> None:
+        del self._in_flight[attempt]
+        self._coroutines.pop(attempt, None)
+        self._late.discard(attempt)
+
+    def _restart_if_stuck(self) -> None:
+        """End the worker, whose other calls run in the next one, if too many calls do not end."""
+        if self._hanging >= self._slots and not self._in_flight:
+            text = "the worker ends: %d calls go on though they were canceled" % self._hanging
+            self._runner.log.write_lines(b"ERROR", text.encode("ascii"))
+            self._show()
+            self._replies.flush(time.monotonic())
+            os._exit(RESTART_STATUS)
 
     def _on_commands(self) -> None:
         for line in self._commands.read_ready():
@@ -110,13 +154,15 @@ class EventLoopCalls:
     def _end_if_done(self) -> None:
         if self._is_stopped and not self._in_flight and not self._waiting:
             self._end()
+        else:
+            self._restart_if_stuck()
 
     def _start_due(self) -> None:
         """Start the calls whose time has come, as long as fewer than `concurrency` are in flight."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        while len(self._in_flight) < self._slots:
+        while len(self._in_flight) < self._slots and self._hanging < self._slots:
             at = self._waiting.next_at()
             now = time.monotonic()
             if at > now:
@@ -131,21 +177,28 @@ class EventLoopCalls:
             self._runner.reserve.fill()
         context = contextvars.copy_context()
         context.run(current_tag.set, tag_of(attempt.mini_batch))
-        self._in_flight[attempt] = context.run(self._loop.create_task, self._call(attempt))
+        # Not create_task: a task factory of the script may start tasks at once.
+        task = context.run(lambda: asyncio.Task(self._call(attempt), loop=self._loop))
+        self._in_flight[attempt] = task
 
     async def _call(self, attempt: Attempt) -> None:
         """Make one call, and report how it ended. It never raises."""
         runner, text, rows = self._runner, b"", 0
         try:
             answer = await (self._isolated(attempt) if attempt.isolates else self._answer(attempt))
+            if attempt not in self._in_flight:
+                self._hanging -= 1
+                return
             reply = runner.ended(attempt, answer)
             rows, text, _ = answer
         except BaseException as error:  # the user's code
+            if attempt not in self._in_flight:
+                self._hanging -= 1
+                return
             reply = runner.failed(attempt, error)
             if attempt in self._late:  # it was canceled
                 reply = self._timed_out(reply)
-        del self._in_flight[attempt]
-        self._late.discard(attempt)
+        self._forget(attempt)
         now = time.monotonic()
         if reply is None:
             self._replies.done(attempt, rows, text, int((now - attempt.began) * 1e6))
@@ -169,6 +222,7 @@ class EventLoopCalls:
         line = attempt.line if line is None else line
         failed = self._runner.new_failed()
         call = collected(self._runner.call(attempt, line, failed))
+        self._coroutines[attempt] = call
         result = await _Steps(call, attempt.mini_batch, self._page)
         return self._runner.encoded(attempt, result, line, failed)
 
@@ -176,16 +230,45 @@ class EventLoopCalls:
         """Run the items of an attempt in parts, in a thread that waits for the call of each part."""
 
         def answer_part(attempt: Attempt, part: PlanLine) -> Answer:
-            call = asyncio.wait_for(self._answer(attempt, part), self._limit_s)
-            return asyncio.run_coroutine_threadsafe(call, self._loop).result()
+            call = self._part(attempt, part)
+            result = asyncio.run_coroutine_threadsafe(call, self._loop).result()
+            return _answer_of(result)
 
+        def isolate() -> None:
+            result = None  # type: Any
+            try:
+                result = context.run(self._runner.isolate, attempt, answer_part)
+            except BaseException as error:  # the user's code
+                result = error
+            self._loop.call_soon_threadsafe(lambda: ended.done() or ended.set_result(result))
+
+        ended = self._loop.create_future()
         context = contextvars.copy_context()
+        # Not in the executor of the loop: all of its threads might wait for calls that wait for it.
+        threading.Thread(target=isolate, name="isolate", daemon=True).start()
+        return _answer_of(await ended)
 
-        def isolate() -> Answer:
-            return context.run(self._runner.isolate, attempt, answer_part)
+    async def _part(self, attempt: Attempt, part: PlanLine) -> Any:
+        """Return the answer of a part, or its error: some errors would end the event loop here."""
 
-        answer: Answer = await self._loop.run_in_executor(None, isolate)
-        return answer
+        async def caught() -> Any:
+            try:
+                return await self._answer(attempt, part)
+            except BaseException as error:  # the user's code
+                return error
+
+        task = asyncio.Task(caught(), loop=self._loop)
+        await asyncio.wait([task], timeout=self._limit_s)
+        if task.done():
+            return task.result()
+        task.cancel()
+        await asyncio.wait([task], timeout=PATIENCE_S)
+        result = task.result() if task.done() else None
+        if result is None or isinstance(result, BaseException):
+            timeout = Timeout(timeout_text(self._limit_s))
+            timeout.__cause__ = result
+            return timeout
+        return result
 
     def _show(self) -> None:
         """Show the calls in flight to the node."""
@@ -196,6 +279,14 @@ class EventLoopCalls:
             phase, mini_batch, since = status_page.RUNNING, oldest.mini_batch, oldest.began
         self._page.write_calls(len(self._in_flight), mini_batch, since)
         self._page.write(phase, mini_batch, since)
+
+
+def _answer_of(result: Any) -> Answer:
+    """Return an answer, or raise it if it is an error."""
+    if isinstance(result, BaseException):
+        raise result
+    answer: Answer = result
+    return answer
 
 
 class _Steps:

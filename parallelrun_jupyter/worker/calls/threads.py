@@ -12,7 +12,7 @@ from collections import deque
 
 from .. import protocol, status_page
 from ..streams import current_tag, tag_of
-from .timeouts import failure_of_stack, timeout_of
+from .timeouts import RESTART_STATUS, failure_of_stack, timeout_of
 from .waiting import FOREVER, Waiting
 
 TYPE_CHECKING = False
@@ -24,9 +24,6 @@ if TYPE_CHECKING:  # typing is not worth its import in a worker
 
 _STEP_S = 0.2
 """The main thread looks for calls that take too long at least this often."""
-
-RESTART_STATUS = 75
-"""The exit status of a worker whose threads hang in calls that were given up: EX_TEMPFAIL."""
 
 
 class ThreadCalls:

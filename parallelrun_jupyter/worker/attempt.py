@@ -6,7 +6,8 @@ import os
 import time
 
 from . import status_page
-from .context import load, with_context
+from .context import load
+from .context_argument import with_context
 from .error_types import is_out_of_memory
 from .failures import (
     SHORT_RESULT,

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from parallelrun_jupyter.runs.output.merge import merge_rows
 from parallelrun_jupyter.worker.answers import FailedItems, answers_of
-from parallelrun_jupyter.worker.context import with_context
+from parallelrun_jupyter.worker.context_argument import with_context
 from parallelrun_jupyter.worker.failures import BadResult, ItemFailed
 from parallelrun_jupyter.worker.output.formats import FORMATS, TEXT
 from parallelrun_jupyter.worker.output.results import (

@@ -27,7 +27,8 @@ from parallelrun_jupyter.runs.journal.worker_state import WorkerState
 from parallelrun_jupyter.runs.snapshot.progress import call_progress
 from parallelrun_jupyter.views.html import html_view
 from parallelrun_jupyter.views.text import text_view
-from parallelrun_jupyter.worker.context import MiniBatchContext, with_context
+from parallelrun_jupyter.worker.context import MiniBatchContext
+from parallelrun_jupyter.worker.context_argument import with_context
 from parallelrun_jupyter.worker.plan_line import PlanLine
 from parallelrun_jupyter.worker.status_page import INIT, RUNNING, SIZE, WAITING, StatusPage
 from tests.pure.test_html import snapshot, worker

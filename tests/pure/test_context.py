@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis.extra.pandas import column, data_frames
 
-from parallelrun_jupyter.worker.context import MiniBatchContext, takes_context, with_context
+from parallelrun_jupyter.worker.context import MiniBatchContext
+from parallelrun_jupyter.worker.context_argument import takes_context, with_context
 from parallelrun_jupyter.worker.output.values import records_of
 from parallelrun_jupyter.worker.plan_line import PlanLine
 

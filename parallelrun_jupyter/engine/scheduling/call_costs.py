@@ -11,7 +11,7 @@ _CAUTION = 2.0
 """Standard deviations by which calls in flight may together cost more than expected."""
 
 FIRST_CALLS = 8
-"""Calls in flight while no cost is known."""
+"""Calls in flight while the number of their tokens is not known; of their costs in money, only one is."""
 
 _GROWTH = 4
 """Calls in flight for each call whose cost is known: one costly call in the first few is noticed."""
@@ -28,9 +28,14 @@ class CallCosts:
     ----------
     spent, count, squares
         Those of earlier drivers: the sum, the number of calls that have spent, and the sum of squares.
+    first
+        Calls in flight while no cost is known.
     """
 
-    def __init__(self, spent: float = 0, count: int = 0, squares: float = 0.0) -> None:
+    def __init__(
+        self, spent: float = 0, count: int = 0, squares: float = 0.0, *, first: int = FIRST_CALLS
+    ) -> None:
+        self._first = first
         #: by all calls, of all drivers, also those in flight
         self.spent = spent
         self._count = count
@@ -55,7 +60,7 @@ class CallCosts:
     @property
     def most_in_flight(self) -> float:
         """Most calls that may be in flight, while their cost is little known."""
-        return math.inf if self.is_silent else max(FIRST_CALLS, _GROWTH * self._count)
+        return math.inf if self.is_silent else max(self._first, _GROWTH * self._count)
 
     @property
     def expected(self) -> float:

@@ -69,11 +69,12 @@ class CallLimits:
         self._ms_per_token = 1000 / (PACE * calls.tokens_per_s) if calls.tokens_per_s else 0.0
         self._budget = round((calls.budget_usd or 0) * _NANO)
         if state is None:
-            self.tokens, self.money = CallCosts(), CallCosts()
+            self.tokens, self.money = CallCosts(), CallCosts(first=1)
         else:
             count, squares = state.calls_spent, state.usd_squared * _NANO**2
             self.tokens = CallCosts(state.tokens, count if state.tokens else 0)
-            self.money = CallCosts(state.nano_usd, count if state.nano_usd else 0, squares)
+            known = count if state.nano_usd else 0
+            self.money = CallCosts(state.nano_usd, known, squares, first=1)
         self.window = CallWindow()
         if state is not None and state.held is not None and state.is_paused:
             self.window.resume(state.held.until_ms, state.held.window)

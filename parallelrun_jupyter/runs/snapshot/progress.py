@@ -144,7 +144,16 @@ def eta(state: RunState, at_ms: int) -> tuple[float, float, float] | None:
     low = state.left / max(rates) / (1 + spread)
     high = state.left / min(rates) * (1 + spread) + _last_ones(durations)
     pause_s = max(0, paused_until_ms(state) - at_ms) / 1000
-    return pause_s + likely, pause_s + min(low, likely), pause_s + max(high, likely)
+    low, likely, high = (max(s, _least_s(state)) for s in (min(low, likely), likely, high))
+    return pause_s + likely, pause_s + low, pause_s + max(high, likely)
+
+
+def _least_s(state: RunState) -> float:
+    """Return the seconds in which the calls that are left can start at most, by the limit of their rate."""
+    if state.calls is None or not state.calls.limits.rate_per_s:
+        return 0.0
+    in_flight = sum(worker.calls[0] for worker in state.workers.values() if worker.calls)
+    return max(0, state.left - in_flight) / state.calls.limits.rate_per_s
 
 
 def _rates_of_parts(

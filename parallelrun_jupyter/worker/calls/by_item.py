@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..context import takes_context
+from ..context_argument import takes_context
 from ..failures import BadResult
 from ..output.results import is_coroutine
 from ..script import is_async

@@ -1,6 +1,7 @@
 """Azure ML v2 jobs on this machine: a reader of their files, and what runs them.
 
 ``run("pipeline.yml")`` starts a pipeline with command and parallel steps. azure-ai-ml is not needed.
+`LocalClient` has the methods of Azure's `MLClient`, and also runs the objects of azure-ai-ml.
 """
 
 from __future__ import annotations
@@ -11,17 +12,31 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .execution.job_run import JobRun, StepRun
     from .execution.start import run
+    from .local_client.client import LocalClient
+    from .local_client.loading import load_component, load_job
     from .model.problems import JobFileError, Problem
 
 _HOMES = {
     "JobFileError": "model.problems",
     "JobRun": "execution.job_run",
+    "LocalClient": "local_client.client",
     "Problem": "model.problems",
     "StepRun": "execution.job_run",
+    "load_component": "local_client.loading",
+    "load_job": "local_client.loading",
     "run": "execution.start",
 }
 
-__all__ = ["JobFileError", "JobRun", "Problem", "StepRun", "run"]
+__all__ = [
+    "JobFileError",
+    "JobRun",
+    "LocalClient",
+    "Problem",
+    "StepRun",
+    "load_component",
+    "load_job",
+    "run",
+]
 
 
 def __getattr__(name: str) -> Any:

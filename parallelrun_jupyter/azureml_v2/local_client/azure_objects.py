@@ -116,14 +116,21 @@ def _command_record(command: Any) -> dict[str, Any]:
 def _step_record(node: Any, folder: str) -> dict[str, Any]:
     """Return a step, with its component in place."""
     wire = dict(_sent(node))
-    component = wire.get("componentId")
+    component = _component_of_step(wire.get("componentId")) if node.type in STEP_TYPES else None
+    declared = component.get("outputs", {}) if isinstance(component, Mapping) else {}
+    outputs = _values(wire.get("outputs"), folder)
+    for name, output in outputs.items():
+        type_ = (declared.get(name) or {}).get("type")
+        # Azure's client writes uri_folder for an output that has only a mode; its component knows better.
+        if isinstance(output, dict) and type_ and output.get("type") in {None, "uri_folder"}:
+            output["type"] = type_
     record = {
         **{name: value for name, value in wire.items() if name not in _INTERNAL},
         "type": node.type,
         "compute": wire.get("computeId"),
         "inputs": _values(wire.get("inputs"), folder),
-        "outputs": _values(wire.get("outputs"), folder),
-        "component": _component_of_step(component) if node.type in STEP_TYPES else None,
+        "outputs": outputs,
+        "component": component,
         **_common_record(wire, folder),
     }
     if isinstance(wire.get("task"), Mapping):

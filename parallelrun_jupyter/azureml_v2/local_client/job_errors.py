@@ -18,6 +18,10 @@ def job_exception(text: str) -> JobException:
     azures = getattr(sys.modules.get(_AZURES), "JobException", None)
     if azures is None:
         return JobException(text)
-    both = type("JobException", (JobException, azures), {"__init__": azures.__init__})
-    error: JobException = both(text, text)
-    return error
+
+    def start(error: JobException) -> None:
+        azures.__init__(error, text, text)
+        JobException.__init__(error, text)
+
+    both = type("JobException", (JobException, azures), {"__init__": start})
+    return both()

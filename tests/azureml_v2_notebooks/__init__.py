@@ -18,7 +18,9 @@ FOLDER = Path(__file__).parent
 REPOSITORY = FOLDER.parents[1]
 KERNEL = "parallelrun-azure-ai-ml"
 AZURES_LINE = "ml_client = MLClient.from_config(credential=credential)"
-OUR_LINE = "from parallelrun_jupyter.azureml_v2 import LocalClient; ml_client = LocalClient(credential)"
+OUR_LINE = (
+    "from parallelrun_jupyter.azureml_v2 import LocalClient; ml_client = LocalClient(credential)"
+)
 
 
 def install_kernel(python: str, prefix: Path) -> None:
@@ -48,7 +50,5 @@ def execute(name: str, folder: Path, last: str = "", timeout_s: int = 120) -> An
     if last:
         notebook.cells.append(nbformat.v4.new_code_cell(last))
     resources = {"metadata": {"path": str(folder)}}
-    NotebookClient(
-        notebook, timeout=timeout_s, kernel_name=KERNEL, resources=resources
-    ).execute()
+    NotebookClient(notebook, timeout=timeout_s, kernel_name=KERNEL, resources=resources).execute()
     return notebook

@@ -11,7 +11,9 @@ credential = DefaultAzureCredential()
 # %%
 ml_client = MLClient.from_config(credential=credential)
 # %%
-environment = Environment(image="mcr.microsoft.com/azureml/openmpi4.1.0", conda_file="./src/train/conda.yml")
+environment = Environment(
+    image="mcr.microsoft.com/azureml/openmpi4.1.0", conda_file="./src/train/conda.yml"
+)
 prepare = command(
     name="prepare_digits",
     display_name="Write the digits",
@@ -25,7 +27,8 @@ prepare = command(
 identify = parallel_run_function(
     name="identify_digits",
     inputs=dict(
-        images=Input(type=AssetTypes.URI_FOLDER), shift=Input(type="integer", default=1, optional=True)
+        images=Input(type=AssetTypes.URI_FOLDER),
+        shift=Input(type="integer", default=1, optional=True),
     ),
     outputs=dict(found=Output(type=AssetTypes.URI_FILE)),
     input_data="${{inputs.images}}",

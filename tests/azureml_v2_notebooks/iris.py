@@ -5,7 +5,7 @@ from azure.ai.ml.constants import AssetTypes
 from azure.ai.ml.dsl import pipeline
 from azure.ai.ml.entities import AmlCompute, Data, Model
 from azure.ai.ml.parallel import RunFunction, parallel_run_function
-from azure.identity import DefaultAzureCredential, InteractiveBrowserCredential
+from azure.identity import InteractiveBrowserCredential
 
 credential = InteractiveBrowserCredential()
 # %%

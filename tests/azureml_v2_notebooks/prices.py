@@ -6,6 +6,7 @@ from azure.ai.ml.dsl import pipeline
 from azure.ai.ml.entities import Environment
 from azure.ai.ml.parallel import RunFunction, parallel_run_function
 from azure.identity import DefaultAzureCredential
+
 # %%
 credential = DefaultAzureCredential()
 # %%
@@ -18,7 +19,9 @@ sales = Input(path="./prices", type=AssetTypes.URI_FOLDER, mode=InputOutputModes
 prepare_data = load_component(source="./src/prepare/prepare.yml")
 # %%
 environment = Environment(
-    name="price-models", conda_file="./src/train/conda.yml", image="mcr.microsoft.com/azureml/openmpi4.1.0"
+    name="price-models",
+    conda_file="./src/train/conda.yml",
+    image="mcr.microsoft.com/azureml/openmpi4.1.0",
 )
 train_models = parallel_run_function(
     name="train_models",
@@ -49,6 +52,8 @@ train_models = parallel_run_function(
         append_row_to="${{outputs.rows}}",
     ),
 )
+
+
 # %%
 @pipeline(display_name="prices by store and brand")
 def many_models(sales, factor: str):

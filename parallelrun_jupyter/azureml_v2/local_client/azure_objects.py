@@ -25,6 +25,7 @@ _INTERNAL = ("_source", "componentId", "computeId", "name", "type", "services", 
 _SETTINGS = (
     "default_compute", "default_datastore", "continue_on_step_failure", "force_rerun"
 )  # fmt: skip
+_DECLARED = ("inputs", "outputs", "is_deterministic", "version", "type")
 _ANONYMOUS = ("azureml_anonymous", "CliV2AnonymousEnvironment")
 _NAME = re.compile(r"[^/\\:@]+[:@][^/\\:@]+")
 _DURATION = re.compile(
@@ -135,6 +136,12 @@ def _step_record(node: Any, folder: str) -> dict[str, Any]:
     }
     if isinstance(wire.get("task"), Mapping):
         record["task"] = _task_record(wire["task"], folder)
+    if isinstance(component, Mapping) and not component.get("name"):
+        # A step in place has a component in name only: it declares nothing.
+        own = {name: item for name, item in component.items() if name not in _DECLARED}
+        names = {name: {"type": item["type"]} for name, item in declared.items()}
+        record = {**own, **_without_empty({**record, "component": None})}
+        record["outputs"] = {**names, **outputs}
     return _without_empty(record)
 
 

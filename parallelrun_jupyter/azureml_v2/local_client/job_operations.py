@@ -132,7 +132,7 @@ class JobOperations:
         try:
             job.run.wait_for_completion()
         except RunFailedError as error:
-            raise job_exception(str(error)) from None
+            raise job_exception(_users_first(job, str(error))) from None
         print(f"{_EXECUTION_SUMMARY}\nRunId: {job.name}\nWeb View: {job.studio_url}\n", flush=True)
 
     def begin_cancel(self, name: str, **_: Any) -> Done[None]:
@@ -187,6 +187,14 @@ class JobOperations:
         """Return the services of a job: the sentence that it runs here."""
         services: Mapping[str, Any] = self.get(name).services
         return services
+
+
+def _users_first(job: LocalJob, text: str) -> str:
+    """Return the message of a failed job, with the exception of its script first."""
+    failed = [step for step in job.run.steps if step.status == "Failed"]
+    if not failed:
+        return text
+    return f"{failed[0].reason}\nstep {failed[0].name} of job {job.name} failed"
 
 
 def _every_job() -> Iterator[LocalJob]:

@@ -115,13 +115,9 @@ class Registry:
         labels = [row["label"] for row in self.versions(kind, name)]
         return str(max([len(labels), *(int(text) for text in labels if text.isdecimal())]) + 1)
 
-    def add_data(
-        self, name: str, label: str, path: str, type_: str, facts: Mapping[str, Any]
-    ) -> None:
-        """Register a file, a folder or a URL; it is used in place, not copied."""
-        spec = {"kind": "files", "paths": [path]}
-        row = {**facts, "spec": spec, "label": label, "type": type_}
-        add_dataset_version(self.workspace, name, row)
+    def add_data(self, name: str, label: str, row: Mapping[str, Any]) -> None:
+        """Register data by the spec of a dataset; it is used in place, not copied."""
+        add_dataset_version(self.workspace, name, {**row, "label": label})
 
     def add_model(
         self, name: str, label: str, path: str, type_: str, facts: Mapping[str, Any]

@@ -27,6 +27,9 @@ _SETTINGS = (
 )  # fmt: skip
 _DECLARED = ("inputs", "outputs", "is_deterministic", "version", "type")
 _ANONYMOUS = ("azureml_anonymous", "CliV2AnonymousEnvironment")
+_RANDOM = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""The name that Azure's client gives an environment without a name: it differs each time."""
+
 _NAME = re.compile(r"[^/\\:@]+[:@][^/\\:@]+")
 _DURATION = re.compile(
     r"P(?:(?P<days>\d+)D)?T?(?:(?P<hours>\d+)H)?(?:(?P<minutes>\d+)M)?(?:(?P<seconds>\d+)(?:\.\d+)?S)?"
@@ -218,7 +221,8 @@ def environment_record(environment: Any, folder: str) -> Any:
     if not isinstance(environment, Mapping):
         return environment
     record = dict(environment)
-    if record.get("name") in _ANONYMOUS:
+    name = str(record.get("name") or "")
+    if name in _ANONYMOUS or _RANDOM.fullmatch(name):
         record.update(name=None, version=None)
     if isinstance(record.get("conda_file"), str):
         record["conda_file"] = _path(record["conda_file"], folder)

@@ -10,14 +10,10 @@ from typing import Any
 from ...pipelines.workspaces import read_facts, workspace_above
 from ..execution.registry import Registry
 from ..model.jobs import PipelineJob
-from .asset_operations import (
-    ComponentOperations,
-    DataOperations,
-    EnvironmentOperations,
-    ModelOperations,
-)
 from .azure_objects import is_azures
 from .compute_operations import ComputeOperations
+from .data_operations import DataOperations, ModelOperations
+from .definition_operations import ComponentOperations, EnvironmentOperations
 from .done import Done
 from .job_operations import JobOperations
 

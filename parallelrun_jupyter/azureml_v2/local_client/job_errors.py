@@ -24,4 +24,5 @@ def job_exception(text: str) -> JobException:
         JobException.__init__(error, text)
 
     both = type("JobException", (JobException, azures), {"__init__": start})
-    return both()
+    made: JobException = both()
+    return made

@@ -146,6 +146,14 @@ class LocalJob:
         pairs = zip(records, self.run.steps, strict=True)
         return {step.name: LocalStep(self, record, step) for record, step in pairs}
 
+    def wait_for_completion(self, **arguments: Any) -> str:
+        """Wait until it has ended; return its status. See `JobRun.wait_for_completion`."""
+        return azures_word(self.run.wait_for_completion(**arguments))
+
+    def cancel(self) -> None:
+        """Request that the job and its running step end."""
+        self.run.cancel()
+
     def show(self) -> None:
         """Show the job and its steps live under the cell; elsewhere print its state."""
         self.run.show()

@@ -51,6 +51,24 @@ def job_with(score, path="./prices"):
     return one(data=Input(type="uri_folder", path=path))
 
 
+Path("list.yml").write_text("""
+type: command
+name: list
+inputs: {data: {type: uri_folder}}
+command: ls ${{inputs.data}}
+environment: azureml:base@latest
+resources: {instance_count: 1}
+""")
+list_files = load_component("list.yml")
+
+
+@pipeline()
+def bound_number(data, count: int):
+    """A pipeline that azure-ai-ml cannot send."""
+    listed = list_files(data=data)
+    listed.resources.instance_count = count
+
+
 def error_of(function, *arguments, **named):
     try:
         function(*arguments, **named)
@@ -74,6 +92,10 @@ found["errors"] = {
     ),
     "bound": error_of(client.jobs.create_or_update, job_with(step(input_data="${{inputs.dat}}"))),
     "field": error_of(client.jobs.create_or_update, job_with(step(error_threshold=-7))),
+    "azure": error_of(
+        client.jobs.create_or_update,
+        bound_number(data=Input(type="uri_folder", path="./prices"), count=2),
+    ),
     "endpoints": error_of(lambda: client.batch_endpoints),
 }
 

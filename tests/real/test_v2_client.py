@@ -190,6 +190,7 @@ def test_mistakes_are_errors_with_words(found: dict[str, Any]) -> None:
     assert "input_data is ${{inputs.dat}}" in errors["bound"]
     assert "Did you mean 'data'?" in errors["bound"]
     assert "error_threshold is -7" in errors["field"]
+    assert "azure-ai-ml cannot convert 'listed': ValidationError: int() argument" in errors["azure"]
     assert errors["endpoints"].startswith(
         "AttributeError: LocalClient has no 'batch_endpoints': it needs Azure's service."
     )

@@ -73,8 +73,9 @@ def _folder(item: Any) -> str:
 
 
 def _job_record(job: Any) -> dict[str, Any]:
-    wire = _sent(job).properties.as_dict()
     folder = _folder(job)
+    steps = {name: _step_record(step, folder) for name, step in job.jobs.items()}
+    wire = _sent(job).properties.as_dict()  # after the steps, whose errors name them
     settings = wire.get("settings") or {}
     record = {
         "type": "pipeline",
@@ -87,7 +88,7 @@ def _job_record(job: Any) -> dict[str, Any]:
         "settings": {name: settings[name] for name in _SETTINGS if name in settings},
         "inputs": _values(wire.get("inputs"), folder),
         "outputs": _values(wire.get("outputs"), folder),
-        "jobs": {name: _step_record(step, folder) for name, step in job.jobs.items()},
+        "jobs": steps,
     }
     return _without_empty(record)
 
@@ -96,7 +97,7 @@ def _sent(item: Any) -> Any:
     """Return what azure-ai-ml would send; its own refusals keep their words."""
     try:
         return item._to_rest_object()
-    except (ValueError, TypeError, KeyError, AttributeError, NotImplementedError) as error:
+    except Exception as error:  # azure-ai-ml may raise anything
         name = getattr(item, "name", None) or type(item).__name__
         message = f"azure-ai-ml cannot convert {name!r}: {type(error).__name__}: {error}"
         raise JobFileError([Problem(NOWHERE, message)]) from error

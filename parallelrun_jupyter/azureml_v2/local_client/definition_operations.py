@@ -78,7 +78,7 @@ class ComponentOperations(AssetOperations):
         Raises
         ------
         ConfigError
-            It is no component, or has no name.
+            It is something else, or has no name.
         """
         component = getattr(component, "component", None) or component  # a step has its component
         if isinstance(component, Component):

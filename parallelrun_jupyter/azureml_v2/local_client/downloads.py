@@ -27,7 +27,7 @@ def download_outputs(job: LocalJob | LocalStep, name: str, folder: Path) -> None
     Raises
     ------
     ConfigError
-        There is no output of this name, or it was not written, or is in an object store.
+        The job has no output of this name, has not written it, or it is in an object store.
     """
     outputs = job.outputs
     if name and name not in outputs:

@@ -89,7 +89,7 @@ class JobOperations:
         Raises
         ------
         RunNotFoundError
-            There is no such job or step; the message has the nearest one.
+            The job or the step does not exist; the message has the nearest one.
         """
         job_name, _, step = name.partition(".")
         job = LocalJob(JobRun(job_name))

@@ -116,7 +116,7 @@ class LocalJob:
 
     @property
     def studio_url(self) -> str:
-        """A sentence: there is no page in Azure."""
+        """A sentence in place of a link to Azure."""
         return f"job {self.name} runs on this machine; its folder is {self.folder.path}"
 
     @property

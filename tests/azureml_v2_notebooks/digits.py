@@ -58,8 +58,12 @@ def digits(number: int):
     written = prepare(count=number)
     identified = identify(images=written.outputs.images)
     identified.resources.instance_count = 2
+    identified.max_concurrency_per_instance = 1
+    identified.outputs.found.path = (
+        f"azureml://datastores/workspaceblobstore/paths/${{name}}/found.csv"
+    )
     counted = count(found=identified.outputs.found)
-    return {"found": identified.outputs.found, "total": counted.outputs.total}
+    return {"total": counted.outputs.total}
 
 
 job = ml_client.jobs.create_or_update(digits(number=20), experiment_name="digits")

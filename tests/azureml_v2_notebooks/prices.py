@@ -5,10 +5,14 @@ from azure.ai.ml.constants import AssetTypes, InputOutputModes
 from azure.ai.ml.dsl import pipeline
 from azure.ai.ml.entities import Environment
 from azure.ai.ml.parallel import RunFunction, parallel_run_function
-from azure.identity import DefaultAzureCredential
+from azure.identity import DefaultAzureCredential, InteractiveBrowserCredential
 
 # %%
-credential = DefaultAzureCredential()
+try:
+    credential = DefaultAzureCredential()
+    credential.get_token("https://management.azure.com/.default")
+except Exception:
+    credential = InteractiveBrowserCredential()
 # %%
 ml_client = MLClient.from_config(credential=credential)
 cpu_compute_target = "cpu-cluster"
@@ -35,7 +39,7 @@ train_models = parallel_run_function(
     ),
     outputs=dict(
         models=Output(type=AssetTypes.URI_FOLDER, mode="rw_mount"),
-        rows=Output(type=AssetTypes.URI_FILE, mode="rw_mount"),
+        rows=Output(type=AssetTypes.MLTABLE, mode="rw_mount"),
     ),
     input_data="${{inputs.table}}",
     partition_keys=["store", "brand"],
@@ -67,6 +71,7 @@ def many_models(sales, factor: str):
 
 
 pipeline_job = many_models(sales=sales, factor="2")
+pipeline_job.outputs.rows.type = AssetTypes.URI_FILE
 pipeline_job.settings.default_compute = cpu_compute_target
 print(pipeline_job)
 # %%

@@ -126,12 +126,17 @@ def test_rows_of_a_table_with_registered_data_and_model(work: Path) -> None:
 
 @pytest.mark.usefixtures("kernel")
 def test_files_of_an_earlier_step(work: Path) -> None:
-    last = "print(open(job.outputs['found'].path).read()); print(open(job.outputs['total']).read())"
+    last = (
+        "found = job.jobs['identify_digits'].outputs['found'].path\n"
+        "print(found.replace(job.name, 'NAME'), open(found).read(), open(job.outputs['total']).read())"
+    )
     notebook = azureml_v2_notebooks.execute("digits", work, last)
     rows = [f"{number:03d}.pgm {number % 10 + 1}" for number in range(20)]
-    *found, _, total = notebook.cells[-1].outputs[0]["text"].strip().splitlines()
-    assert sorted(found) == rows
-    assert total == "20"
+    path, *printed = notebook.cells[-1].outputs[0]["text"].strip().split(" ", 1)
+    assert path.endswith("/datastores/workspaceblobstore/NAME/found.csv")
+    *found, total = printed[0].split("\n")
+    assert sorted(filter(None, found)) == rows
+    assert total.strip() == "20"
     assert "('identify_digits', 'Completed')" in text_of(notebook)
     assert (work / "logs/artifacts/std_log.txt").read_text() == "hello\n"
     shown = notebook.cells[-4].outputs  # RunDetails(job).show()

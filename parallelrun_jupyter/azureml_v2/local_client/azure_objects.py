@@ -31,6 +31,7 @@ _RANDOM = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 """The name that Azure's client gives an environment without a name: it differs each time."""
 
 _NAME = re.compile(r"[^/\\:@]+[:@][^/\\:@]+")
+_FACT_OF_F_STRING = re.compile(r"\$\{(name|output_name|default_datastore)\}")
 _DURATION = re.compile(
     r"P(?:(?P<days>\d+)D)?T?(?:(?P<hours>\d+)H)?(?:(?P<minutes>\d+)M)?(?:(?P<seconds>\d+)(?:\.\d+)?S)?"
 )
@@ -263,7 +264,7 @@ def _value(item: Mapping[str, Any], folder: str) -> Any:
     record = {
         "type": type_,
         "mode": mode,
-        "path": _path(item.get("uri"), folder),
+        "path": _with_facts(_path(item.get("uri"), folder)),
         "name": item.get("name") or item.get("assetName"),
         "version": item.get("version") or item.get("assetVersion"),
     }
@@ -280,6 +281,11 @@ def _path(path: Any, folder: str) -> Any:
     if _NAME.fullmatch(path) and not os.path.exists(local):
         return f"azureml:{path}"
     return local
+
+
+def _with_facts(path: Any) -> Any:
+    """Return a path with the job's name as an expression: in an f-string, ``${{name}}`` is ``${name}``."""
+    return _FACT_OF_F_STRING.sub(r"${{\1}}", path) if isinstance(path, str) else path
 
 
 def _without_empty(record: Mapping[str, Any]) -> dict[str, Any]:

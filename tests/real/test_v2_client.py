@@ -10,6 +10,7 @@ import shutil
 import subprocess
 from collections import defaultdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -384,3 +385,51 @@ def test_a_component_read_by_us_is_registered(work: Path) -> None:
     assert isinstance(model, PipelineJob)
     client.jobs.stream(client.jobs.create_or_update(model).name)
     assert (work / "b.txt").read_text() == "hello"
+
+
+def test_an_output_is_registered_under_its_version(work: Path) -> None:
+    client = LocalClient()
+    table = {"type": "mltable", "path": "./table", "name": "made", "version": "first"}
+    job = {
+        "type": "pipeline", "outputs": {"table": table},
+        "jobs": {"make": {
+            "type": "command", "environment": "azureml:base:1",
+            "command": "echo 'paths: [{pattern: ./*.csv}]' > ${{outputs.table}}/MLTable",
+            "outputs": {"table": "${{parent.outputs.table}}"},
+        }},
+    }  # fmt: skip
+    (work / "p.yml").write_text(yaml.safe_dump(job))
+    client.jobs.stream(client.jobs.create_or_update(azureml_v2.load_job(work / "p.yml")).name)
+    made = client.data.get("made", label="latest")
+    assert (made.version, made.type, made.path) == ("first", "mltable", str(work / "table"))
+    with pytest.raises(JobFileError, match="there is no datastore 'none' in the workspace"):
+        client.data.create_or_update(Asset(name="x", path="azureml://datastores/none/paths/a"))
+
+
+def test_computes_are_shared_with_notebooks_of_v1(work: Path) -> None:
+    client = LocalClient.from_config(path=work)
+    assert client.compute.get("any").provisioning_state == "Succeeded"
+    assert list(client.compute.list()) == []
+    cluster = SimpleNamespace(name="cpu", size="D2", min_instances=1, max_instances=3)
+    assert client.begin_create_or_update(cluster).result().max_instances == 3
+    target = Workspace.from_config().compute_targets["cpu"]
+    assert (target.vm_size, target.max_nodes) == ("D2", 3)
+    client.compute.begin_delete("cpu").wait()
+    assert "cpu" not in Workspace.from_config().compute_targets
+    with pytest.raises(TypeError, match="SimpleNamespace cannot be created on this machine"):
+        client.create_or_update(cluster)
+
+
+def test_components_that_cannot_be_registered(work: Path) -> None:
+    client = LocalClient()
+    with pytest.raises(
+        ConfigError, match=r"of type builtins.str; expected the result of load_component"
+    ):
+        client.components.create_or_update("part.yml")
+    (work / "part.yml").write_text("{type: command, command: ls, environment: 'azureml:base:1'}")
+    with pytest.raises(ConfigError, match="the component has no name; give its file a line 'name"):
+        client.components.create_or_update(azureml_v2.load_component("part.yml"))
+    with pytest.raises(
+        ConfigError, match="no component 'prepare' is registered .* Registered: none"
+    ):
+        client.components.get("prepare")

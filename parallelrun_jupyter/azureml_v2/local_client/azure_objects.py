@@ -81,11 +81,12 @@ def _job_record(job: Any) -> dict[str, Any]:
     record = {
         "type": "pipeline",
         "name": job.name,
-        "display_name": wire.get("displayName"),
-        "experiment_name": wire.get("experimentName"),
+        # Older versions of azure-ai-ml write the names in the second way.
+        "display_name": wire.get("displayName") or wire.get("display_name"),
+        "experiment_name": wire.get("experimentName") or wire.get("experiment_name"),
         "description": wire.get("description"),
         "tags": wire.get("tags"),
-        "compute": wire.get("computeId"),
+        "compute": wire.get("computeId") or wire.get("compute_id"),
         "settings": {name: settings[name] for name in _SETTINGS if name in settings},
         "inputs": _values(wire.get("inputs"), folder),
         "outputs": _values(wire.get("outputs"), folder),
@@ -265,8 +266,8 @@ def _value(item: Mapping[str, Any], folder: str) -> Any:
         "type": type_,
         "mode": mode,
         "path": _with_facts(_path(item.get("uri"), folder)),
-        "name": item.get("name") or item.get("assetName"),
-        "version": item.get("version") or item.get("assetVersion"),
+        "name": item.get("name") or item.get("assetName") or item.get("asset_name"),
+        "version": item.get("version") or item.get("assetVersion") or item.get("asset_version"),
     }
     return _without_empty(record)
 

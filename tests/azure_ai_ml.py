@@ -3,6 +3,9 @@
 `python_with_azure_ai_ml` builds the environment with uv once (140 MB), in the cache folder of the tests
 (``PARALLELRUN_TEST_CACHE``, else the user's cache folder), or uses the python in
 ``PARALLELRUN_AZURE_AI_ML``. Its process reads paths and writes JSON, one line each.
+
+`python_with_both` builds a second one, which also has the dependencies of this package: there its objects
+run on this machine. ``PARALLELRUN_AZURE_AI_ML_AND_OURS`` names another python.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.metadata import requires
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +22,8 @@ from tests.pandas_environments import build_environment, cache_folder
 
 VERSION = "1.35.2"
 PYTHON_VARIABLE = "PARALLELRUN_AZURE_AI_ML"
+BOTH_VARIABLE = "PARALLELRUN_AZURE_AI_ML_AND_OURS"
+PACKAGE = "parallelrun-jupyter"
 
 _SERVER = """
 import json, logging, os, sys, warnings
@@ -70,15 +76,22 @@ class AzureAiMl:
 
 def python_with_azure_ai_ml() -> tuple[str, str]:
     """Return a python that has azure-ai-ml, or "" and the reason."""
-    named = os.environ.get(PYTHON_VARIABLE)
+    return _python(PYTHON_VARIABLE, "", [])
+
+
+def python_with_both() -> tuple[str, str]:
+    """Return a python with azure-ai-ml and what this package needs, as a user's, or "" and the reason."""
+    ours = [text.partition(";")[0] for text in requires(PACKAGE) or () if "extra ==" not in text]
+    return _python(BOTH_VARIABLE, "-and-ours", [*ours, "ipykernel"])
+
+
+def _python(variable: str, suffix: str, more: list[str]) -> tuple[str, str]:
+    named = os.environ.get(variable)
     if named:
         return named, ""
     version = ".".join(map(str, sys.version_info[:2]))
-    folder = cache_folder() / f"python{version}-azure-ai-ml{VERSION}"
+    folder = cache_folder() / f"python{version}-azure-ai-ml{VERSION}{suffix}"
     python = folder / "bin" / "python"
-    reason = (
-        ""
-        if python.exists()
-        else build_environment(sys.executable, [f"azure-ai-ml=={VERSION}"], folder)
-    )
+    packages = [f"azure-ai-ml=={VERSION}", *more]
+    reason = "" if python.exists() else build_environment(sys.executable, packages, folder)
     return ("", reason) if reason else (str(python), "")

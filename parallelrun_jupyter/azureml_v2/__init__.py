@@ -1,7 +1,8 @@
 """Azure ML v2 jobs on this machine: a reader of their files, checks, and what runs them.
 
-``run("pipeline.yml")`` starts a pipeline with command and parallel steps. azure-ai-ml is not needed.
-``check("pipeline.yml")`` returns the mistakes of a file before it runs.
+``run("pipeline.yml")`` starts a pipeline with command and parallel steps. azure-ai-ml is not
+needed. ``check("pipeline.yml")`` returns the mistakes of a file before it runs.
+`LocalClient` has the methods of Azure's `MLClient`, and also runs the objects of azure-ai-ml.
 """
 
 from __future__ import annotations
@@ -14,19 +15,35 @@ if TYPE_CHECKING:
     from .checks.findings import Finding
     from .execution.job_run import JobRun, StepRun
     from .execution.start import run
+    from .local_client.client import LocalClient
+    from .local_client.loading import load_component, load_job
     from .model.problems import JobFileError, Problem
 
 _HOMES = {
     "Finding": "checks.findings",
     "JobFileError": "model.problems",
     "JobRun": "execution.job_run",
+    "LocalClient": "local_client.client",
     "Problem": "model.problems",
     "StepRun": "execution.job_run",
     "check": "checks.files",
+    "load_component": "local_client.loading",
+    "load_job": "local_client.loading",
     "run": "execution.start",
 }
 
-__all__ = ["Finding", "JobFileError", "JobRun", "Problem", "StepRun", "check", "run"]
+__all__ = [
+    "Finding",
+    "JobFileError",
+    "JobRun",
+    "LocalClient",
+    "Problem",
+    "StepRun",
+    "check",
+    "load_component",
+    "load_job",
+    "run",
+]
 
 
 def __getattr__(name: str) -> Any:

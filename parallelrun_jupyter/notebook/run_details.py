@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from ..runs.journal.state import RunState
-from ..runs.run_folder import RunFolder
+from ..runs.run_folder import Folder, RunFolder
 from ..runs.snapshot.follower import Follower
 from ..runs.snapshot.snapshot import Snapshot
 from ..views.mime_bundle import RunOutput, run_output, saved_bundle
@@ -27,20 +27,40 @@ class HasFolder(Protocol):
         """The run folder."""
 
 
+@runtime_checkable
+class ShowsItself(Protocol):
+    """A run with a view of its own: a pipeline."""
+
+    @property
+    def folder(self) -> Folder:
+        """The folder of the run."""
+
+    def show(self) -> None:
+        """Show it live."""
+
+    def _repr_mimebundle_(self, **arguments: Any) -> dict[str, Any]:
+        """Return its current state."""
+
+
 class RunDetails:
     """The live view of a run: progress, failures, workers and logs, in every front end.
 
     Parameters
     ----------
     run
-        A `Run`.
+        A `Run`; or a job of Azure's SDK v2, which shows its steps.
 
     Examples
     --------
     >>> RunDetails(run).show()  # doctest: +SKIP
     """
 
-    def __init__(self, run: HasFolder) -> None:
+    def __init__(self, run: HasFolder | ShowsItself) -> None:
+        self._view: ShowsItself | None = None
+        if not isinstance(run.folder, RunFolder):
+            assert isinstance(run, ShowsItself)  # the folder is that of a pipeline
+            self._view = run
+            return
         self._folder = run.folder
         self._resume: Callable[..., Any] | None = getattr(run, "resume", None)
 
@@ -49,6 +69,9 @@ class RunDetails:
 
         Outside of a notebook, print the current state once.
         """
+        if self._view is not None:
+            self._view.show()
+            return
         place = kernel_place()
         if place is None:
             print(self)
@@ -60,6 +83,8 @@ class RunDetails:
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         """Return the current state as a MIME bundle, for front ends that call this."""
+        if self._view is not None:
+            return self._view._repr_mimebundle_()
         follower = Follower(self._folder)
         output = run_output(follower.refresh())
         return saved_bundle(output, saved_rows(self._folder, follower.state))
@@ -69,7 +94,8 @@ class RunDetails:
         return text
 
     def __repr__(self) -> str:
-        return f"RunDetails({self._folder.run_id!r})"
+        folder = self._folder if self._view is None else self._view.folder
+        return f"RunDetails({folder.run_id!r})"
 
 
 class CellOutput:

@@ -46,6 +46,8 @@ class OutputRecord:
         Spec of the object store, with credentials by reference; None for a folder.
     register_as
         Name under which the files are registered as a dataset when the step has completed.
+    version
+        Their version; empty for the next number.
     is_file
         Whether ``path`` is that of a file.
     """
@@ -57,6 +59,7 @@ class OutputRecord:
     storage: dict[str, Any] | None = None
     register_as: str = ""
     is_file: bool = False
+    version: str = ""
 
 
 @dataclass(frozen=True, slots=True)

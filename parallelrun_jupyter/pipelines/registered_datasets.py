@@ -102,7 +102,8 @@ def register_outputs(workspace: Path, step: StepRecord, outputs: dict[str, str])
             spec: dict[str, Any] = {"kind": "files", "paths": [outputs[output.name]]}
             if output.storage:
                 spec["storage"] = output.storage
-            add_dataset_version(workspace, output.register_as, {"spec": spec})
+            label = {"label": output.version} if output.version else {}
+            add_dataset_version(workspace, output.register_as, {"spec": spec, **label})
 
 
 def datasets_for_scripts(workspace: Path, text: str, folder: Path) -> dict[str, Any]:

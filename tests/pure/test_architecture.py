@@ -38,6 +38,7 @@ EXCEPTION_EDGES = {
     "data/memory_files.py",  # the user's own values, whose pickling may raise anything
     "runs/output/unreadable_values.py",  # the user's own classes, whose unpickling may raise anything
     "runs/output/value_keys.py",  # the user's own classes, whose parts may raise anything
+    "azureml_v2/local_client/azure_objects.py",  # azure-ai-ml's conversion, which may raise anything
     "backends/dask/node.py",  # a node's top: its driver is told whatever it is
 }
 """Beside the worker, around the user's code, the only places that catch Exception."""

@@ -302,7 +302,7 @@ def test_names_that_are_not_registered_are_named(folder: Path) -> None:
     text = JOB.replace("path: ./texts", "path: azureml:sales:3")
     with pytest.raises(JobFileError) as error:
         compiled(folder, text)
-    assert "3:35: the input 'texts' is azureml:sales:3, and no such data is registered in" in str(
+    assert "3:35: the input 'texts' is azureml:sales:3: no data 'sales' is registered in" in str(
         error.value
     )
     assert "Give a local path: --input texts=PATH" in str(error.value)

@@ -16,16 +16,16 @@ from ...data.datasets.inputs import open_path
 from ...data.datasets.mltable import mltable_at
 from ...data.storage.datastores import Datastore
 from ...data.storage.storage import StorageSpec
-from ...pipelines.registered_datasets import dataset_names, dataset_versions
-from ...pipelines.workspaces import datastore_record, read_workspace_file
-from ...worker.azureml.model_store import ModelNotFound, ModelStore
+from ...errors import ConfigError
+from ...pipelines.workspaces import datastore_record
 from ..model.places import Place
 from ..model.problems import Problem
 from ..model.values import Environment, Input
+from .registry import AssetNotFoundError, Registry
 
 _NAME = re.compile(r"azureml:(?P<name>[^:@/]+)(?:[:@](?P<version>.+))?")
 _ASSET = re.compile(
-    r"azureml://(?:.*/)?(?:data|models|environments)/(?P<name>[^/]+)/(?:versions|labels)/(?P<version>[^/]+)"
+    r"azureml://(?:.*/)?(?:data|models|environments|components)/(?P<name>[^/]+)/(?:versions|labels)/(?P<version>[^/]+)"
 )
 _DATASTORE = re.compile(r"azureml://(?:.*/)?datastores/(?P<name>[^/]+)/paths/(?P<path>.*)")
 _MODELS = ("mlflow_model", "custom_model", "triton_model")
@@ -115,31 +115,23 @@ class Assets:
         )
 
     def _registered(self, item: Input, name: str, place: Place) -> dict[str, Any] | None:
-        asset, version = _split(item.path)
-        number = int(version) if version.isdecimal() else None
-        if item.type in _MODELS or "/models/" in item.path:
-            try:
-                path = ModelStore(str(self.workspace)).path(asset, number)
-            except ModelNotFound as error:
-                self.problems.append(Problem(place, f"the input {name!r}: {error}"))
-                return None
-            self.note(f"{item.path} is the model {asset!r} that is registered here: {path}")
-            return FileDataset(path).spec()
-        versions = dataset_versions(self.workspace, asset)
-        found = [row for row in versions if number is None or row["version"] == number]
-        if not found:
-            names = ", ".join(dataset_names(self.workspace)) or "none"
+        asset, version = split_name(item.path)
+        is_model = item.type in _MODELS or "/models/" in item.path
+        registry = Registry(self.workspace)
+        try:
+            row = registry.find("model" if is_model else "data", asset, version)
+        except AssetNotFoundError as error:
             message = (
-                f"the input {name!r} is {item.path}, and no such data is registered in the workspace "
-                f"{self.workspace.name!r} of this machine (registered: {names}). Give a local path: "
-                f"--input {name}=PATH"
+                f"the input {name!r} is {item.path}: {error} Give a local path: --input {name}=PATH"
             )
             self.problems.append(Problem(place, message))
             return None
-        self.note(
-            f"{item.path} is version {found[-1]['version']} of the data {asset!r} registered here"
-        )
-        spec: dict[str, Any] = found[-1]["spec"]
+        if is_model:
+            path = registry.model_path(row)
+            self.note(f"{item.path} is the model {asset!r} that is registered here: {path}")
+            return FileDataset(path).spec()
+        self.note(f"{item.path} is version {row['label']} of the data {asset!r} registered here")
+        spec: dict[str, Any] = row["spec"]
         return spec
 
     def environment(self, environment: Environment | None) -> dict[str, Any]:
@@ -158,18 +150,18 @@ class Assets:
         return {**record, "name": environment.name or record.get("name", "")}
 
     def _environment_by_name(self, reference: str) -> dict[str, Any]:
-        name, version = _split(reference)
-        records = read_workspace_file(self.workspace, "environments.json").get(name, [])
-        found = [
-            row for row in records if not version.isdecimal() or str(row["version"]) == version
-        ]
-        if found:
+        name, version = split_name(reference)
+        try:
+            row = Registry(self.workspace).find("environment", name, version)
+        except ConfigError:
             self.note(
-                f"{reference} is version {found[-1]['version']} of the environment {name!r} registered here"
+                f"{reference} is not registered on this machine; its packages are not checked"
             )
-            return dict(found[-1])
-        self.note(f"{reference} is not registered on this machine; its packages are not checked")
-        return {"name": name}
+            return {"name": name}
+        self.note(
+            f"{reference} is version {row.pop('label')} of the environment {name!r} registered here"
+        )
+        return row
 
     def note(self, text: str) -> None:
         """Note a sentence, once."""
@@ -177,7 +169,7 @@ class Assets:
             self.notes.append(text)
 
 
-def _split(reference: str) -> tuple[str, str]:
+def split_name(reference: str) -> tuple[str, str]:
     """Return the name and the version, or label, of an asset; "" without one."""
     match = _NAME.fullmatch(reference) or _ASSET.fullmatch(reference)
     if match is None:

@@ -145,7 +145,8 @@ class _Compiler:
     def _by_name(self, step: Step) -> None:
         message = (
             f"the component {step.component} of step {step.name!r} is only a name; give the file of "
-            "the component, such as component: ./component.yml"
+            "the component, such as component: ./component.yml, or register it: "
+            "LocalClient().components.create_or_update(component)"
         )
         self._problems.append(Problem(step.places.of("component"), message))
 

@@ -160,7 +160,11 @@ def output_type(step: Step, name: str, scope: Scope) -> str:
     bound = output.binding
     above = scope.outputs.get(bound.name) if bound is not None else None
     declared = step.declared.outputs.get(name) if step.declared else None
-    types = (output.type, declared.type if declared else "", above.type if above else "")
+    of_job = above.type if above else ""
+    of_component = declared.type if declared else ""
+    # A job says what its own outputs are; a pipeline component's types are those of its steps.
+    later = (of_component, of_job) if scope.prefix else (of_job, of_component)
+    types = (output.type, *later)
     return next(filter(None, types), "uri_folder")
 
 

@@ -26,6 +26,7 @@ from ..model.values import Input, Literal
 from ..reader.jobs import load_job
 from .assets import Assets
 from .compiler import Compiled, compile_job
+from .components import with_registered_components
 from .job_run import JobRun
 
 _FACTS = ("subscription_id", "resource_group", "location")
@@ -98,7 +99,9 @@ def start(
     folder = os.path.dirname(os.path.abspath(job.file)) if job.file else os.getcwd()
     workspace = workspace or workspace_above(Path(folder))
     run_id = new_id()
-    compiled = compile_job(job, Assets(workspace), run_id, compute)
+    assets = Assets(workspace)
+    job = with_registered_components(job, assets)
+    compiled = compile_job(job, assets, run_id, compute)
     record = _record(job, compiled, workspace, run_id)
     warnings: list[str] = []
 

@@ -26,7 +26,10 @@ def merged_output(step: Step, name: str, scope: Scope) -> Output:
     own = step.outputs.get(name, Output())
     above = scope.outputs.get(own.binding.name, Output()) if own.binding else Output()
     type_ = output_type(step, name, scope)
-    return replace(own, type=type_, path=own.path or above.path, name=own.name or above.name)
+    return replace(
+        own, type=type_, path=own.path or above.path, name=own.name or above.name,
+        version=own.version or above.version,
+    )  # fmt: skip
 
 
 class Targets:
@@ -54,8 +57,9 @@ class Targets:
         store, root, path = self._target(output.path, name, place)
         is_file = output.type == "uri_file"
         return OutputRecord(
-            name, store, root, path.rstrip("/"), register_as=output.name, is_file=is_file
-        )
+            name, store, root, path.rstrip("/"), register_as=output.name, is_file=is_file,
+            version=output.version,
+        )  # fmt: skip
 
     def _target(self, path: Text | None, name: str, place: Place) -> tuple[str, str, str]:
         """Return the datastore, its folder, and the path in it, of an output."""

@@ -1,0 +1,1 @@
+"""A client with the methods of Azure's `MLClient`, whose jobs and assets are on this machine."""

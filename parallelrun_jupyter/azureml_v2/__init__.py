@@ -1,6 +1,7 @@
 """Azure ML v2 jobs on this machine: a reader of their files, and what runs them.
 
-``run("pipeline.yml")`` starts a pipeline with command and parallel steps. azure-ai-ml is not needed.
+``run("pipeline.yml")`` starts a pipeline with command and parallel steps, ``invoke("deployment.yml",
+input="data/")`` a batch deployment. azure-ai-ml is not needed.
 """
 
 from __future__ import annotations
@@ -9,19 +10,23 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .execution.deployment_run import DeploymentRun
+    from .execution.invoke import invoke
     from .execution.job_run import JobRun, StepRun
     from .execution.start import run
     from .model.problems import JobFileError, Problem
 
 _HOMES = {
+    "DeploymentRun": "execution.deployment_run",
     "JobFileError": "model.problems",
     "JobRun": "execution.job_run",
     "Problem": "model.problems",
     "StepRun": "execution.job_run",
+    "invoke": "execution.invoke",
     "run": "execution.start",
 }
 
-__all__ = ["JobFileError", "JobRun", "Problem", "StepRun", "run"]
+__all__ = ["DeploymentRun", "JobFileError", "JobRun", "Problem", "StepRun", "invoke", "run"]
 
 
 def __getattr__(name: str) -> Any:

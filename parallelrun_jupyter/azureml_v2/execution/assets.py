@@ -116,7 +116,7 @@ class Assets:
         )
 
     def _registered(self, item: Input, name: str, place: Place) -> dict[str, Any] | None:
-        asset, version = _split(item.path)
+        asset, version = name_and_version(item.path)
         number = int(version) if version.isdecimal() else None
         if item.type in _MODELS or "/models/" in item.path:
             try:
@@ -155,7 +155,7 @@ class Assets:
         return {**record, "name": environment.name or record.get("name", "")}
 
     def _environment_by_name(self, reference: str) -> dict[str, Any]:
-        name, version = _split(reference)
+        name, version = name_and_version(reference)
         records = read_workspace_file(self.workspace, "environments.json").get(name, [])
         found = [
             row for row in records if not version.isdecimal() or str(row["version"]) == version
@@ -173,7 +173,7 @@ class Assets:
             self.notes.append(text)
 
 
-def _split(reference: str) -> tuple[str, str]:
+def name_and_version(reference: str) -> tuple[str, str]:
     """Return the name and the version, or label, of an asset; "" without one."""
     match = _NAME.fullmatch(reference) or _ASSET.fullmatch(reference)
     if match is None:

@@ -11,12 +11,13 @@ from typing import Any
 from ..config.step import OutputFolder
 from ..data.datasets.file_dataset import FileDataset
 from ..data.datasets.inputs import dataset_of, open_path
+from ..data.datasets.mltable import mltable_at
 from ..data.datasets.tabular_dataset import TabularDataset
 from ..data.local.listing import place_below
 from ..data.staging.local_copies import local_copies
 from ..data.storage.datastores import DataPath, Datastore
 from ..data.storage.storage import Place, StorageSpec
-from ..errors import ConfigError
+from ..errors import ConfigError, InputError
 from ..runs.journal.pipelines import PipelineState
 from .folder import STEP_RUN_ID, InputRecord, OutputRecord, PipelineRecord, StepRecord
 
@@ -251,6 +252,12 @@ def _read_as(item: InputRecord, place: Place) -> Any:
     if item.reads == "parquet":
         return TabularDataset.from_parquet_files(place, **options)
     if item.reads == "mltable" and place.storage is None:
+        if mltable_at(place.path) is None:
+            msg = (
+                f"the input {item.name!r} is of type mltable, but the step that writes it left no file "
+                f"MLTable in {place.path}."
+            )
+            raise InputError(msg)
         return open_path(place.path)
     return FileDataset(place, **options)
 

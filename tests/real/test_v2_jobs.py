@@ -23,7 +23,6 @@ from parallelrun_jupyter import Run, azureml_v2
 from parallelrun_jupyter.azureml_v2.execution.job_run import JobRun
 from parallelrun_jupyter.errors import RunFailedError
 from parallelrun_jupyter.pipelines.registered_datasets import add_dataset_version
-from parallelrun_jupyter.pipelines.start import resume_pipeline
 from parallelrun_jupyter.pipelines.workspaces import workspace_above
 from parallelrun_jupyter.worker.azureml.model_store import ModelStore
 
@@ -351,6 +350,44 @@ def test_components_and_pipeline_components_run(folder: Path) -> None:
     assert run.outputs == {"rows": str(folder / "rows.txt"), "count": str(folder / "count.txt")}
 
 
+def test_a_pipeline_component_is_a_job_with_other_inputs(folder: Path) -> None:
+    texts(folder)
+    (folder / "more").mkdir()
+    (folder / "more" / "shout.sh").write_text("tr a-z A-Z")
+    component = {
+        "name": "shout", "type": "pipeline", "inputs": {"data": {"type": "uri_folder"}},
+        "outputs": {"all": {"type": "uri_file"}},
+        "jobs": {
+            "first": {
+                "type": "command", "environment": "azureml:base:1",
+                "command": "cat ${{inputs.data}}/* | bash more/shout.sh > ${{outputs.all}}",
+                "additional_includes": ["../more"],
+                "inputs": {"data": "${{parent.inputs.data}}"},
+                "outputs": {"all": "${{parent.outputs.all}}"},
+            }
+        },
+    }  # fmt: skip
+    (folder / "parts").mkdir()
+    write(folder / "parts", component, "shout.yml")
+    job = {
+        "type": "pipeline", "component": "./parts/shout.yml",
+        "inputs": {"data": {"type": "uri_folder", "path": "./texts"}},
+        "outputs": {"all": {"path": "./all.txt"}},
+    }  # fmt: skip
+    run = finished(write(folder, job))
+    assert (folder / "all.txt").read_text() == "".join(f"TEXT {number}" for number in range(6))
+    assert run.outputs == {"all": str(folder / "all.txt")}
+
+
+def test_a_table_that_is_none_is_named(folder: Path) -> None:
+    job = score_job(inputs={"data": "${{parent.jobs.first.outputs.table}}"})
+    first = command("echo 1 > ${{outputs.table}}/1.csv", outputs={"table": {"type": "mltable"}})
+    job["jobs"]["first"] = first["jobs"]["only"]
+    run = azureml_v2.run(write(folder, job))
+    with pytest.raises(RunFailedError, match="the step that writes it left no file MLTable in"):
+        run.wait_for_completion(show_output=False, timeout_s=60)
+
+
 # Failures
 
 BROKEN = SCORE.replace("    return [", "    for path in mini_batch:\n        if path.endswith('3.txt'):\n"
@@ -501,7 +538,7 @@ def test_a_job_whose_driver_died_is_resumed(folder: Path) -> None:
     os.kill(json.loads((job.folder.path / "driver.json").read_text())["pid"], signal.SIGKILL)
     wait_for(lambda: job.status == "Interrupted")
     (folder / "flag").touch()
-    resume_pipeline(job.folder)
+    job.resume()
     assert job.wait_for_completion(show_output=False, timeout_s=60) == "Completed"
     assert len((folder / "rows.txt").read_text().splitlines()) == 6
 

@@ -68,8 +68,11 @@ class Assets:
         """
         path = item.path
         if match := _DATASTORE.fullmatch(path):
-            return self._in_datastore(match, place)
-        if path.startswith("azureml:"):
+            datastore = self.datastore(match["name"], place)
+            if datastore is None or datastore.storage is not None:
+                return FileDataset(datastore.path(match["path"])).spec() if datastore else None
+            path = os.path.join(datastore.url, match["path"])
+        elif path.startswith("azureml:"):
             spec = self._registered(item, name, place)
             if (
                 spec is None
@@ -92,10 +95,6 @@ class Assets:
             self.problems.append(Problem(place, message))
             return None
         return open_path(path).spec()
-
-    def _in_datastore(self, match: re.Match[str], place: Place) -> dict[str, Any] | None:
-        datastore = self.datastore(match["name"], place)
-        return None if datastore is None else FileDataset(datastore.path(match["path"])).spec()
 
     def datastore(self, name: str, place: Place) -> Datastore | None:
         """Return a datastore; empty for the default one. None, and a problem, if it is not here."""
@@ -124,7 +123,7 @@ class Assets:
             except ModelNotFound as error:
                 self.problems.append(Problem(place, f"the input {name!r}: {error}"))
                 return None
-            self._note(f"{item.path} is the model {asset!r} that is registered here: {path}")
+            self.note(f"{item.path} is the model {asset!r} that is registered here: {path}")
             return FileDataset(path).spec()
         versions = dataset_versions(self.workspace, asset)
         found = [row for row in versions if number is None or row["version"] == number]
@@ -137,7 +136,7 @@ class Assets:
             )
             self.problems.append(Problem(place, message))
             return None
-        self._note(
+        self.note(
             f"{item.path} is version {found[-1]['version']} of the data {asset!r} registered here"
         )
         spec: dict[str, Any] = found[-1]["spec"]
@@ -152,6 +151,10 @@ class Assets:
         record = conda_record(
             environment.conda_file, environment.places.of("conda_file"), self.problems
         )
+        if environment.image and not record:
+            self.note(
+                f"the image {environment.image} is not used here: no step runs in a container"
+            )
         return {**record, "name": environment.name or record.get("name", "")}
 
     def _environment_by_name(self, reference: str) -> dict[str, Any]:
@@ -161,14 +164,15 @@ class Assets:
             row for row in records if not version.isdecimal() or str(row["version"]) == version
         ]
         if found:
-            self._note(
+            self.note(
                 f"{reference} is version {found[-1]['version']} of the environment {name!r} registered here"
             )
             return dict(found[-1])
-        self._note(f"{reference} is not registered on this machine; its packages are not checked")
+        self.note(f"{reference} is not registered on this machine; its packages are not checked")
         return {"name": name}
 
-    def _note(self, text: str) -> None:
+    def note(self, text: str) -> None:
+        """Note a sentence, once."""
         if text not in self.notes:
             self.notes.append(text)
 

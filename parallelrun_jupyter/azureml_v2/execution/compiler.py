@@ -6,14 +6,12 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from ...config.compute import named_compute
-from ...data.storage.storage import protocol_of
 from ...formatting import looks_secret, nearest_hint
-from ...pipelines.folder import STEP_RUN_ID, InputRecord, OutputRecord, StepRecord
-from ..model.expressions import Binding, Text
+from ...pipelines.folder import InputRecord, StepRecord
+from ..model.expressions import Binding
 from ..model.jobs import (
     CommandStep,
     ParallelStep,
@@ -28,9 +26,10 @@ from .arguments import Arguments
 from .assets import Assets
 from .parallel import settings_of
 from .scope import Produced, Scope, Value, in_order, number, output_type, values_of_step
+from .sources import includes_of, source_of
+from .targets import Targets, merged_output
 
 COMPUTE_VARIABLE = "PARALLELRUN_COMPUTE"
-_DATASTORE = re.compile(r"azureml://(?:.*/)?datastores/(?P<name>[^/]+)/paths/(?P<path>.*)")
 
 
 @dataclass(slots=True)
@@ -43,6 +42,8 @@ class Compiled:
         Their records, in order.
     sources
         The folder of each step's scripts, or the script itself, by key; "" for none.
+    includes
+        Files and folders to copy beside the scripts, by key.
     outputs
         The step and the output that each output of the pipeline comes from.
     notes
@@ -53,6 +54,7 @@ class Compiled:
 
     steps: list[StepRecord] = field(default_factory=list)
     sources: dict[str, str] = field(default_factory=dict)
+    includes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     outputs: dict[str, list[str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     secrets: dict[str, str] = field(default_factory=dict)
@@ -82,9 +84,14 @@ def compile_job(job: PipelineJob, assets: Assets, run_id: str, compute: str = ""
     inputs: dict[str, Value] = {
         name: item if item.is_data else item.value for name, item in job.inputs.items()
     }
-    for name, port in (job.declared.inputs if job.declared else {}).items():
-        inputs.setdefault(name, port.default)
-    compiler.pipeline(job.jobs, Scope(inputs, job.outputs))
+    outputs = dict(job.outputs)
+    if job.declared is not None:
+        for name, port in job.declared.inputs.items():
+            inputs.setdefault(name, port.default)
+        for name, port in job.declared.outputs.items():
+            own = outputs.get(name, Output())
+            outputs[name] = replace(own, type=own.type or port.type)
+    compiler.pipeline(job.jobs, Scope(inputs, outputs))
     if assets.problems:
         raise JobFileError(sorted(set(assets.problems)))
     compiler.compiled.notes = assets.notes
@@ -98,6 +105,7 @@ class _Compiler:
         self._assets = assets
         self._problems = assets.problems
         self._run_id = run_id
+        self._targets = Targets(assets, run_id, job.settings.default_datastore)
         self._compute = compute or os.environ.get(COMPUTE_VARIABLE, "").strip()
 
     def pipeline(self, jobs: Mapping[str, Step], scope: Scope) -> None:
@@ -122,7 +130,7 @@ class _Compiler:
         if not step.jobs:
             self._by_name(step)
         names = (*step.outputs, *(step.declared.outputs if step.declared else ()))
-        outputs = {name: self._merged_output(step, name, scope) for name in names}
+        outputs = {name: merged_output(step, name, scope) for name in names}
         inner = Scope(values, outputs, f"{scope.prefix}{step.name}.")
         self.pipeline(step.jobs, inner)
         scope.produced[step.name] = {
@@ -188,7 +196,7 @@ class _Compiler:
                 environment=environment,
                 inputs=inputs,
                 side_inputs=[side for side in sides if side is not None],
-                outputs=[self._output(step, name, scope) for name in names],
+                outputs=[self._targets.record(step, name, scope) for name in names],
                 variables={**environment.pop("variables", {}), **variables},
                 allow_reuse=step.declared.is_deterministic if step.declared else True,
                 after=list(dict.fromkeys(needed)),
@@ -196,12 +204,21 @@ class _Compiler:
                 **fields,
             )
         )
-        self.compiled.sources[key] = self._source(step)
+        self.compiled.sources[key] = source_of(step, self._job.file, self._problems)
+        self.compiled.includes[key] = includes_of(step, self._problems)
 
     def _command(
         self, step: CommandStep, values: dict[str, Value], scope: Scope, arguments: Arguments
     ) -> dict[str, Any]:
         limit = number(step.timeout, values, scope, self._problems)
+        resources = step.resources
+        count = number(
+            resources.instance_count if resources else None, values, scope, self._problems
+        )
+        if step.distribution or (count or 1) > 1:
+            self._assets.note(
+                f"step {step.name} is distributed in Azure; its command runs once here"
+            )
         return {
             "kind": "command",
             "script": "",
@@ -224,6 +241,11 @@ class _Compiler:
                 "arguments": [],
             }
         settings = settings_of(step, values, scope, arguments, self._problems)
+        if settings["node_count"] > 1 and not self._compute_of(step):
+            count = settings["node_count"]
+            self._assets.note(
+                f"the {count} instances of step {step.name} are groups of processes on this machine"
+            )
         return {
             "kind": "parallel",
             "script": task.entry_script,
@@ -290,47 +312,6 @@ class _Compiler:
             return ""
         return binding.name
 
-    @staticmethod
-    def _merged_output(step: Step, name: str, scope: Scope) -> Output:
-        """Return an output with the type, path and name of the pipeline's output that it is bound to."""
-        own = step.outputs.get(name, Output())
-        above = scope.outputs.get(own.binding.name, Output()) if own.binding else Output()
-        type_ = output_type(step, name, scope)
-        return replace(own, type=type_, path=own.path or above.path, name=own.name or above.name)
-
-    def _output(self, step: Step, name: str, scope: Scope) -> OutputRecord:
-        output = self._merged_output(step, name, scope)
-        place = output.path.place if output.path else step.places.of(f"outputs.{name}")
-        store, root, relative = self._target(output.path, name, place)
-        is_file = output.type == "uri_file"
-        return OutputRecord(
-            name, store, root, relative.rstrip("/"), register_as=output.name, is_file=is_file
-        )
-
-    def _target(self, path: Text | None, name: str, place: Place) -> tuple[str, str, str]:
-        """Return the datastore, its folder, and the path in it, of an output."""
-        default = self._job.settings.default_datastore.removeprefix("azureml:")
-        if path is None:
-            text = f"azureml://datastores/{default or '_'}/paths/azureml/{STEP_RUN_ID}/{name}"
-        else:
-            facts = {"name": self._run_id, "default_datastore": default or "_", "output_name": name}
-            text = path.filled(lambda binding: facts.get(binding.name, ""))
-        if match := _DATASTORE.fullmatch(text):
-            wanted = "" if match["name"] == "_" else match["name"]
-            datastore = self._assets.datastore(wanted, place)
-            if datastore is None:
-                return "", "", ""
-            if datastore.storage is None:
-                return datastore.name, datastore.url, match["path"].strip("/")
-            text = f"{datastore.name}: {datastore.url}"
-        if protocol_of(text) or text.startswith("azureml:"):
-            message = f"the output {name!r} goes to {text}; here outputs are written to folders of this machine."
-            self._problems.append(Problem(place, message))
-            return "", "", ""
-        folder = os.path.dirname(os.path.abspath(place.file)) if place.line else os.getcwd()
-        target = os.path.normpath(os.path.join(folder, os.path.expanduser(text)))
-        return "", os.path.dirname(target), os.path.basename(target)
-
     def _variables(self, step: CommandStep | ParallelStep, arguments: Arguments) -> dict[str, Any]:
         variables = step.environment_variables
         if isinstance(variables, Binding):
@@ -351,32 +332,8 @@ class _Compiler:
             return ""
         if named_compute(name) is not None:
             return name
-        note = f"compute {name} is a compute of Azure; its steps run on this machine"
-        if note not in self._assets.notes:
-            self._assets.notes.append(note)
+        self._assets.note(f"compute {name} is a compute of Azure; its steps run on this machine")
         return ""
-
-    def _source(self, step: CommandStep | ParallelStep) -> str:
-        """Return the folder of a step's scripts; a script alone where it has no ``code``."""
-        task = step.task if isinstance(step, ParallelStep) else None
-        code = task.code if task else step.code if isinstance(step, CommandStep) else ""
-        name, place = (
-            ("task.code", step.places.of("task.code")) if task else ("code", step.places.of("code"))
-        )
-        if code and not os.path.isdir(code):
-            message = f"{name} is {code}, which is not a folder of this machine; give the folder of the scripts."
-            self._problems.append(Problem(place, message))
-            return ""
-        if task is None:
-            return code
-        file = place.file if place.line else self._job.file
-        script = Path(code or os.path.dirname(os.path.abspath(file or "job"))) / task.entry_script
-        if not script.is_file():
-            names = [item.name for item in script.parent.glob("*.py")]
-            hint = nearest_hint(script.name, names)
-            message = f"entry_script is {task.entry_script!r}, but there is no file {script}.{hint}"
-            self._problems.append(Problem(step.places.of("task.entry_script"), message))
-        return code or str(script)
 
 
 def _slug(name: str) -> str:

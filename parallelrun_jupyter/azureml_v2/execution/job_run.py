@@ -12,6 +12,7 @@ from ...errors import ParallelRunError, RunFailedError
 from ...formatting import plural
 from ...notebook.display import kernel_place
 from ...pipelines.folder import PipelineFolder, PipelineRecord, find_pipeline
+from ...pipelines.start import resume_pipeline
 from ...pipelines.views import PipelineView, html_table, text_lines, wait_until_ended
 from ...runs.failed_items import failed_items
 from ...runs.journal.pipelines import PipelineState, StepState
@@ -190,6 +191,16 @@ class JobRun:
             print("\n".join(text_lines(self.record, self.state())))
         else:
             PipelineView(self.folder, self.record, place).open()
+
+    def resume(self) -> None:
+        """Continue a job that lost its driver; steps that have ended are kept.
+
+        Raises
+        ------
+        RunFolderError
+            The job is running, or has ended.
+        """
+        resume_pipeline(self.folder)
 
     def cancel(self) -> None:
         """Request that the job and its running step be canceled."""

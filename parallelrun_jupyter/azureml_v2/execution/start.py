@@ -107,6 +107,10 @@ def start(
             step = target.step(key)
             step.mkdir(mode=0o700, parents=True)
             warnings.append(_copy(source, step / "script"))
+            beside = (
+                (path, step / "script" / os.path.basename(path)) for path in compiled.includes[key]
+            )
+            warnings.extend(_include(*paths) for paths in beside)
 
     started = start_pipeline(record, snapshot, compiled.secrets)
     job_run = JobRun(started.run_id, notes=(*compiled.notes, *filter(None, warnings)))
@@ -193,4 +197,12 @@ def _copy(source: str, target: Path) -> str:
     if source:
         return copy_source(Path(source), target, ignored_in(source))
     target.mkdir()
+    return ""
+
+
+def _include(source: str, target: Path) -> str:
+    """Copy one file or folder beside the scripts of a step."""
+    if os.path.isdir(source):
+        return copy_source(Path(source), target, ignored_in(source))
+    shutil.copyfile(source, target)
     return ""

@@ -83,6 +83,8 @@ class CommandStep(Step):
         The folder of the scripts: an absolute local path, or a URL; empty for none.
     timeout
         ``limits.timeout``: seconds until it is canceled; None for no limit.
+    additional_includes
+        Files and folders that are copied beside ``code``: absolute local paths.
     distribution, queue_settings, services
         Only recorded here.
     """
@@ -93,6 +95,7 @@ class CommandStep(Step):
     environment_variables: Variables = field(default_factory=dict)
     resources: Resources | None = None
     timeout: Number | None = None
+    additional_includes: tuple[str, ...] = ()
     distribution: Mapping[str, Any] = field(default_factory=dict)
     queue_settings: Mapping[str, Any] = field(default_factory=dict)
     services: Mapping[str, Any] = field(default_factory=dict)

@@ -155,11 +155,14 @@ def _command(fields: Fields, own: dict[str, Any], body: _Body) -> CommandStep:
         environment_variables=read_variables(fields),
         resources=read_resources(fields),
         timeout=timeout,
+        additional_includes=tuple(
+            map(fields.source.path, fields.texts("additional_includes") or ())
+        ),
         distribution=fields.plain("distribution"),
         queue_settings=fields.plain("queue_settings"),
         services=fields.plain("services"),
     )
-    fields.ignore("name", "experiment_name", "additional_includes")
+    fields.ignore("name", "experiment_name")
     return replace(step, places=fields.end())
 
 
@@ -290,7 +293,7 @@ def component_of(fields: Fields, file: str, above: tuple[str, ...] = ()) -> Comp
     inputs, outputs = read_ports(fields, "inputs"), read_ports(fields, "outputs")
     is_deterministic = fields.flag("is_deterministic")
     common = read_common(fields)
-    fields.ignore("additional_includes", "intellectual_property", "id")
+    fields.ignore("intellectual_property", "id")
     body = _BODIES[type_](fields, {"name": name, **common}, _Body(is_complete=True, above=above))
     return Component(
         name=name,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -28,11 +28,10 @@ from ...worker.azureml import mlflow_entry
 from ..model.deployments import CodeConfiguration, ModelDeployment, PipelineDeployment
 from ..model.expressions import Text
 from ..model.jobs import Component, PipelineJob, PipelineStep
-from ..model.places import Place, Places
+from ..model.places import Place
 from ..model.problems import JobFileError, Problem
 from ..model.values import Input, Output, Port
 from ..reader.deployments import load_deployment
-
 from .assets import Assets, conda_record
 from .compiler import COMPUTE_VARIABLE
 from .deployment_run import DeploymentRun
@@ -44,6 +43,7 @@ from .start import start, with_inputs
 Data: TypeAlias = str | os.PathLike[str] | FileDataset
 """A file, a folder, a glob, a URL, the name of registered data (``azureml:digits:1``), or a dataset."""
 
+_NO_MLFLOW = re.compile("mlflow[ =<>].* is not installed")
 _SUFFIXES = (*mlflow_entry.TABLES, *mlflow_entry.IMAGES)
 
 
@@ -154,10 +154,14 @@ class _Invocation:
             packages = conda_record(
                 read_mlflow(mlflow).conda_file or None, Place(mlflow), assets.problems
             )
-        python = self._interpreter(packages)
+        python, differences = self._interpreter(packages)
         if mlflow:
             _require_mlflow(python, deployment.name)
             _check_files(dataset)
+            # mlflow-skinny is mlflow without its server.
+            differences = [note for note in differences if not _NO_MLFLOW.match(note)]
+        for note in differences:
+            assets.note(note)
         step = ParallelRunStep(
             deployment.name,
             self._config(folder, script, python),
@@ -271,12 +275,9 @@ class _Invocation:
             return None
         return dataset
 
-    def _interpreter(self, packages: dict[str, Any]) -> str:
+    def _interpreter(self, packages: dict[str, Any]) -> tuple[str, list[str]]:
         log = self._assets.workspace / "environment.log"
-        python, notes = interpreter(PackageSet.of(packages), as_policy(policy()), log)
-        for note in notes:
-            self._assets.note(note)
-        return python
+        return interpreter(PackageSet.of(packages), as_policy(policy()), log)
 
 
 def _mlflow_script(name: str) -> Script:

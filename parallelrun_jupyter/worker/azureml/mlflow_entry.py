@@ -31,17 +31,20 @@ _DTYPES = {
     "binary": "object",
 }
 
-model = None  # type: Any
-schema = None  # type: Any
+
+class Loaded:
+    """The model of this worker, and the inputs in its signature; None without one."""
+
+    model = None  # type: Any
+    schema = None  # type: Any
 
 
 def init() -> None:
     """Load the model in ``AZUREML_MODEL_DIR``."""
-    global model, schema
     import mlflow.pyfunc  # type: ignore[import-not-found] # where the worker has it
 
-    model = mlflow.pyfunc.load_model(model_folder(os.environ["AZUREML_MODEL_DIR"]))
-    schema = model.metadata.get_input_schema()
+    Loaded.model = mlflow.pyfunc.load_model(model_folder(os.environ["AZUREML_MODEL_DIR"]))
+    Loaded.schema = Loaded.model.metadata.get_input_schema()
 
 
 def model_folder(folder: str) -> str:
@@ -66,14 +69,14 @@ def rows_of(path: str) -> list[str]:
     suffix = os.path.splitext(path)[1].lower()
     name = os.path.basename(path)
     if suffix in IMAGES:
-        return [line([prediction_of_image(model.predict(image(path))), name])]
+        return [line([prediction_of_image(Loaded.model.predict(image(path))), name])]
     if suffix not in TABLES:
         raise ValueError(
             "file %r is of type %r, which a model without a script cannot read; expected one of %s"
             % (name, suffix, ", ".join(TABLES + IMAGES))
         )
     frame = table(path, suffix)
-    predictions = as_list(model.predict(frame)) if len(frame) else []
+    predictions = as_list(Loaded.model.predict(frame)) if len(frame) else []
     if len(predictions) != len(frame):
         raise ValueError(
             "the model returned %d predictions for the %d rows of %r; expected one for each row"
@@ -101,13 +104,14 @@ def table(path: str, suffix: str) -> Any:
         frame = frame.astype({n: dtype for n, dtype in dtypes.items() if n in frame.columns})
         for name in frame.columns.intersection(dates):
             frame[name] = pd.to_datetime(frame[name])
-    if schema is not None and schema.is_tensor_spec():
+    if Loaded.schema is not None and Loaded.schema.is_tensor_spec():
         return tensor(frame.to_numpy())
     return frame
 
 
 def column_types() -> dict[str, str]:
     """Return the types of the columns in the signature, by name; empty without names."""
+    schema = Loaded.schema
     if schema is None or schema.is_tensor_spec() or not schema.has_input_names():
         return {}
     return {column["name"]: column["type"] for column in schema.to_dict()}
@@ -124,6 +128,7 @@ def image(path: str) -> Any:
 
 def tensor(array: Any) -> Any:
     """Return an array with the shape and type of the signature's tensor."""
+    schema = Loaded.schema
     if schema is None or not schema.is_tensor_spec() or len(schema.inputs) != 1:
         return array
     spec = schema.inputs[0]

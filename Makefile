@@ -112,7 +112,8 @@ hooks: $(VENV)/.test labextension/node_modules/.package-lock.json
 	$(BIN)/pre-commit install
 
 storm: $(VENV)/.test
-	STORM_KILLS=60 $(BIN)/python -m pytest tests/real/test_resume.py tests/real/test_dask_storm.py -k storm
+	STORM_KILLS=60 $(BIN)/python -m pytest tests/real/test_resume.py tests/real/test_dask_storm.py \
+		tests/real/test_endpoints.py -k storm
 
 bench: $(VENV)/.test tests/azurite/node_modules/.package-lock.json
 	$(BIN)/python -m benchmarks

@@ -9,26 +9,29 @@ from pathlib import Path
 def main() -> int:
     """Run a command; return its exit status."""
     if sys.argv[1:2] == ["drive"]:
-        from .client.launcher import detach
-
-        detach()
-        _drive(*sys.argv[2:4])
+        _drive(*sys.argv[2:5])
         return 0
     from .commands.cli import console
 
     return console()
 
 
-def _drive(path: str, channel: str = "-1") -> None:
-    """Act as the driver of the run or the pipeline in a folder."""
+def _drive(path: str, channel: str = "-1", begin: str = "") -> None:
+    """Act as the driver of the run or the pipeline in a folder; without a path, of the next run."""
+    from .client import driving
+
+    if not path:
+        driving.detach()
+        driving.stand_by(int(channel), begin)
+        return
+    driving.import_driver()
+    driving.detach()
     if (Path(path) / "pipeline.json").exists():
         from .pipelines.driver import drive_pipeline
 
         drive_pipeline(path)
     else:
-        from .client.launcher import drive
-
-        drive(path, int(channel))
+        driving.drive(path, int(channel))
 
 
 if __name__ == "__main__":

@@ -67,7 +67,14 @@ def _processes_of(home: Path) -> list[psutil.Process]:
                 found.append(process)
         except psutil.Error:
             continue
-    return [p for p in found if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    return [process for process in found if _is_alive(process)]
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False  # it has ended between the two calls
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import random
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from heapq import heappop, heappush
 from itertools import count
 from typing import Any
@@ -165,18 +166,17 @@ class EndpointBench:
                 case sg.Assign(node, first, number, attempt):
                     start = int(self.now) + action.after_ms
                     for k in range(number):
-                        mini_batch = first + k
                         at = max(self.now, start + k * action.every_ms)
-                        self._at(at, lambda m=mini_batch, n=node, a=attempt: self._offer(n, m, a))  # type: ignore[misc]
+                        self._at(at, partial(self._offer, node, first + k, attempt))
                 case sg.UploadPart(node, first, pieces):
                     size = sum(piece[2] for piece in pieces)
                     part = sg.PartUploaded(node, first, f"part-{first}", len(pieces), size)
-                    self._at(self.now + 20, lambda part=part: self.send(part))  # type: ignore[misc]
+                    self._at(self.now + 20, partial(self.send, part))
                 case sg.StopNodes():
                     for name in self._nodes:
-                        self._at(self.now + 1000, lambda n=name: self.send(sg.NodeStopped(n)))  # type: ignore[misc]
+                        self._at(self.now + 1000, partial(self.send, sg.NodeStopped(name)))
                 case sg.Publish():
-                    self._at(self.now, lambda: self.send(sg.OutputPublished("/out", 1)))
+                    self._at(self.now, partial(self.send, sg.OutputPublished("/out", 1)))
                 case sg.Finish():
                     self.is_finished = True
 
@@ -194,10 +194,7 @@ class EndpointBench:
             self.most_in_flight = max(self.most_in_flight, in_flight)
             self.made[mini_batch] = self.made.get(mini_batch, 0) + 1
             end, failure = self.server.call(self.now)
-            self._at(
-                end,
-                lambda m=mini_batch, a=attempt, f=failure, t=self.now: self._end(name, m, a, f, t),
-            )  # type: ignore[misc]
+            self._at(end, partial(self._end, name, mini_batch, attempt, failure, self.now))
 
     def _end(
         self, name: str, mini_batch: int, attempt: int, failure: sg.Failure | None, began: float

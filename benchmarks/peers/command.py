@@ -15,11 +15,12 @@ from pathlib import Path
 from parallelrun_jupyter.formatting import plural
 from parallelrun_jupyter.version import __version__
 
+from . import endpoint
 from .data import NEEDED, WORKLOADS
 from .engines import ENGINES, INLINE, NAMES, Engine
 from .report import bound_of, table
 from .rounds import Measured, measure
-from .workload import Workload
+from .workload import ENDPOINT, Workload
 
 INSTALL = "pip install -e '.[bench]'"
 
@@ -70,9 +71,13 @@ def _compare(workload: Workload, given: argparse.Namespace) -> bool:
         counts = "" if number or not given.rounds else "  (not counted)"
         print(f"  {workload.name:<18} {name:<16} {what}{counts}", file=sys.stderr, flush=True)
 
+    left_out = {name: why for name, why in left_out.items() if why}
+    if workload.kind == ENDPOINT:
+        called = endpoint.measure(workload, taking_part, given.rounds, given.limit, say)
+        print(endpoint.table(workload, called, left_out), flush=True)
+        return not any(one.measured.wrong for one in called.get("ours", []))
     found = measure(workload, taking_part, given.rounds, given.limit, say)
     bound_s = bound_of(workload, found.get("inline", []))
-    left_out = {name: why for name, why in left_out.items() if why}
     print(table(workload, found, left_out, bound_s), flush=True)
     return not any(one.wrong for one in found.get("ours", []))
 
@@ -80,7 +85,7 @@ def _compare(workload: Workload, given: argparse.Namespace) -> bool:
 def _why_not(engine: Engine, workload: Workload) -> str:
     """Return why an engine does not take part; empty if it does."""
     missing = engine.missing()
-    return f"needs {', '.join(missing)}: {INSTALL}" if missing else engine.why_not(workload)
+    return f"needs {', '.join(missing)}: {engine.install}" if missing else engine.why_not(workload)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
-from .workload import FIRST, FRAME, ITEMS, Workload
+from .workload import ENDPOINT, FIRST, FRAME, ITEMS, Workload
 
 
 def _once(source: Path, make: Callable[[Path, IO[str]], None]) -> str:
@@ -203,7 +203,27 @@ def _frame(folder: Path, *, is_small: bool, has_text: bool) -> Workload:
     )  # fmt: skip
 
 
+def _endpoint(folder: Path, *, is_small: bool) -> Workload:
+    count = 200 if is_small else 2_000
+
+    def make(_: Path, rows: IO[str]) -> None:
+        from .scripts.endpoint import prompt_of
+
+        rows.writelines(f"{prompt_of(item)}\n" for item in range(count))
+
+    return Workload(
+        "endpoint", "endpoint", _once(folder / f"endpoint-{count}", make), workers=1, amount=count,
+        unit="calls", kind=ENDPOINT, count=count, rate=300, latency_s=0.2, about=_ABOUT["endpoint"],
+    )  # fmt: skip
+
+
 _ABOUT = {
+    "endpoint": (
+        "Calls of a server on loopback that takes 200 ms for each, permits 300 a second (30 of them at "
+        "once), and answers the others with 429 and Retry-After: 1. The number of refused calls, and of "
+        "calls billed again and items lost when all processes are killed at half and the engine is "
+        "started again, are from the ledger of the server. Memory is without the server."
+    ),
     "map": (
         "A function that computes for a millisecond, in the one line that each engine has for it; the "
         "start of its processes is in the time, and all values are in the caller, in order, at the "
@@ -233,6 +253,7 @@ WORKLOADS: dict[str, Callable[..., Workload]] = {
     "map-first": lambda *a, **k: _items(*a, **k, is_first=True),
     "frame": lambda *a, **k: _frame(*a, **k, has_text=False),
     "frame-text": lambda *a, **k: _frame(*a, **k, has_text=True),
+    "endpoint": _endpoint,
 }
 """By name, a function that makes the data of a workload in a folder, once."""
 

@@ -26,7 +26,9 @@ from .workload import Workload
 MARK = "PARALLELRUN_BENCHMARK_CELL"
 """The variable by which the processes of a measurement are found, detached ones too."""
 
-_GRACE_S = 20
+GRACE_S = 20
+"""Seconds for the end of a measurement whose time is over."""
+
 _ROOT = Path(__file__).parents[2]
 
 
@@ -75,31 +77,44 @@ def run_cell(
     """Run one engine on one workload in a fresh process, and check its record."""
     folder = Path(tempfile.mkdtemp(prefix="parallelrun-peers-"))
     mark = uuid.uuid4().hex
+    try:
+        process = start_cell(workload, engine, limit_s, folder, mark)
+        try:
+            peak_mb = watch(process, mark, limit_s + GRACE_S, samples_memory=samples_memory)
+        finally:
+            end_what_is_left(process, mark)
+        return judged(workload, folder, peak_mb)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def start_cell(
+    workload: Workload,
+    engine: Engine,
+    limit_s: float,
+    folder: Path,
+    mark: str,
+) -> subprocess.Popen[bytes]:
+    """Start the process of a measurement, with a folder for its record."""
     variables = {**environ(), **workload.environ, MARK: mark, "PYTHONPATH": str(_ROOT),
                  "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0",
-                 "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "PYTHONWARNINGS": "ignore"}  # fmt: skip
+                 "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "PYTHONWARNINGS": "ignore",
+                 "TELEMETRY_ENABLED": "0", "CURATOR_DISABLE_RICH_DISPLAY": "1", "HF_HUB_OFFLINE": "1"}  # fmt: skip
     if workload.retries:
         (folder / "attempts").mkdir()
         variables["BENCHMARK_ATTEMPTS"] = str(folder / "attempts")
     cell = {"workload": dataclasses.asdict(workload), "module": engine.module,
             "options": engine.options, "limit_s": limit_s}  # fmt: skip
     (folder / "cell.json").write_text(json.dumps(cell), encoding="utf-8")
-    try:
-        with (folder / "log.txt").open("wb") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "benchmarks.peers.cell", str(folder)],
-                cwd=_ROOT, env=variables, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            )  # fmt: skip
-        try:
-            peak_mb = _watch(process, mark, limit_s + _GRACE_S, samples_memory=samples_memory)
-        finally:
-            _end_what_is_left(process, mark)
-        return _judged(workload, folder, peak_mb)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with (folder / "log.txt").open("wb") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.peers.cell", str(folder)],
+            cwd=_ROOT, env=variables, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+        )  # fmt: skip
 
 
-def _judged(workload: Workload, folder: Path, peak_mb: float | None) -> Measured:
+def judged(workload: Workload, folder: Path, peak_mb: float | None) -> Measured:
+    """Read and check the record of a measurement."""
     try:
         record: dict[str, Any] = json.loads((folder / "record.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -113,14 +128,14 @@ def _judged(workload: Workload, folder: Path, peak_mb: float | None) -> Measured
     )  # fmt: skip
 
 
-def _watch(
+def watch(
     process: subprocess.Popen[bytes], mark: str, limit_s: float, *, samples_memory: bool
 ) -> float | None:
     """Wait for the end; return the largest memory of all processes together, in MB."""
     until, peak = time.monotonic() + limit_s, 0
     while time.monotonic() < until:
         if samples_memory:
-            peak = max(peak, sum(map(_memory, _processes(process.pid, mark))))
+            peak = max(peak, sum(map(_memory, processes(process.pid, mark))))
         try:
             process.wait(0.2 if samples_memory else max(0.0, until - time.monotonic()))
         except subprocess.TimeoutExpired:
@@ -129,7 +144,7 @@ def _watch(
     return peak / 1e6 if samples_memory else None
 
 
-def _processes(root: int, mark: str) -> list[psutil.Process]:
+def processes(root: int, mark: str) -> list[psutil.Process]:
     """Return the processes of a measurement: the tree of the first, and all that carry its mark."""
     found: dict[int, psutil.Process] = {}
     for process in psutil.process_iter():
@@ -156,9 +171,9 @@ def _memory(process: psutil.Process) -> int:
     return int(getattr(info, "pss", info.rss))
 
 
-def _end_what_is_left(process: subprocess.Popen[bytes], mark: str) -> None:
+def end_what_is_left(process: subprocess.Popen[bytes], mark: str) -> None:
     """Give the processes of a measurement the time to end, then end them."""
-    left = [one for one in _processes(process.pid, mark) if one.pid != process.pid]
+    left = [one for one in processes(process.pid, mark) if one.pid != process.pid]
     if process.poll() is None:
         process.kill()
     process.wait()

@@ -11,9 +11,10 @@ from typing import Any
 
 from .scripts.faults import WORK_S
 
-SCRIPT, ITEMS, FRAME, FIRST = "script", "items", "frame", "first"
+SCRIPT, ITEMS, FRAME, FIRST, ENDPOINT = "script", "items", "frame", "first", "endpoint"
 """What an engine is asked for: an entry script over files, a function over items or over the parts of
-a DataFrame in memory, or again and again the first result of a function over items."""
+a DataFrame in memory, again and again the first result of a function over items, or calls that wait
+for a server."""
 
 FRAME_ROWS = 4_500
 """Rows of about 1 MB of the tables, for engines that want to be told a number of rows."""
@@ -48,13 +49,17 @@ class Workload:
     limit_s
         Seconds after which the measurement is stopped; None for no limit.
     kind
-        What is asked for: `SCRIPT`, `ITEMS`, `FRAME` or `FIRST`.
+        What is asked for: `SCRIPT`, `ITEMS`, `FRAME`, `FIRST` or `ENDPOINT`.
     count
         Of functions: the number of items, or of rows of the DataFrame.
     samples
         How often the first result is measured in one process, after a call that does not count.
     has_text
         Whether the DataFrame has a column of texts beside its numbers.
+    rate
+        Calls in a second that the server permits; a tenth of them may come at once.
+    latency_s
+        Seconds that the server takes for an answer.
     about
         What is compared, for the table.
     """
@@ -77,6 +82,8 @@ class Workload:
     count: int = 0
     samples: int = 0
     has_text: bool = False
+    rate: int = 0
+    latency_s: float = 0.0
     about: str = ""
 
     @property
@@ -124,6 +131,8 @@ class Workload:
             hangs = sum(name.endswith("-hang.txt") for name in os.listdir(self.source))
             slept = len(self.expected()) * WORK_S + hangs * (self.timeout_s or 0)
             return slept / self.workers
+        if self.kind == ENDPOINT:
+            return (self.count - self.rate / 10) / self.rate + self.latency_s
         return None
 
     @property

@@ -1,6 +1,7 @@
 /** Snapshots and hosts for tests. Each function takes the fields that matter to the test. */
 import type { Actions, Host, LogQuery, RowQuery } from '../src/model/host';
 import type {
+  Calls,
   FailedItemRow,
   FailedItems,
   Failures,
@@ -53,6 +54,7 @@ const SNAPSHOT: Snapshot = {
   items_per_call: 0,
   reused: null,
   duplicates_copied: 0,
+  calls: null,
   rows: 400,
   attempts_failed: 0,
   error_threshold: 0,
@@ -92,7 +94,26 @@ export function worker(fields: Partial<WorkerRow> = {}): WorkerRow {
   return {
     ...{ cpu_percent: null, memory_mb: null, gpu_percent: null, gpu_memory_mb: null },
     ...{ cpu: '', memory: '', gpu: '', worker: 'n0w0', node: 'n0', phase: 'running' },
-    ...{ mini_batch: 7, since_s: 3, succeeded: 20, failed: 0, restarts: 0, progress: [] },
+    ...{
+      mini_batch: 7,
+      since_s: 3,
+      succeeded: 20,
+      failed: 0,
+      restarts: 0,
+      progress: [],
+      calls: [],
+    },
+    ...fields,
+  };
+}
+
+/** Returns calls without limits, tokens or cost. */
+export function calls(fields: Partial<Calls> = {}): Calls {
+  return {
+    ...{ in_flight: 48, waiting: 12, concurrency: 50, window: 0, rate_per_s: 4.9, tokens: 0 },
+    ...{ rate_limit_per_s: 0, tokens_per_s: 0, token_limit_per_s: 0, held_by: '', held_until_s: 0 },
+    ...{ held_shares: {}, throttled: 0, latency_s: 0.21, latency_95_s: 0.48, usd: 0 },
+    ...{ usd_per_item: null, budget_usd: null, forecast_low_usd: null, forecast_high_usd: null },
     ...fields,
   };
 }
@@ -155,7 +176,7 @@ export function row(fields: Partial<RunRow> = {}): RunRow {
     ...{ plan_finished, mini_batches, items, items_left, items_failed, rows },
     ...{ run_id: 'r1', name: 'digits', created_at: 1_800_000_000, is_read: true, reason: '' },
     ...{ is_final: false, can_resume: false, state: 'Running', headline: 'Running' },
-    ...{ succeeded: 40, failed: 0, elapsed_s: 60, size_bytes: 4096, output: '' },
+    ...{ succeeded: 40, failed: 0, elapsed_s: 60, usd: 0, size_bytes: 4096, output: '' },
     ...fields,
   };
 }

@@ -36,6 +36,13 @@ test('a worker has its phase, mini-batch, time, counts and usage', () => {
   assert.deepEqual(rows(), ['n0w0 waiting 3 s 20 0 0 – –']);
 });
 
+test('a worker with several calls has their number in place of one mini-batch', () => {
+  workers.draw(output({ workers: [worker({ calls: [48, 12] })] }), 0);
+  assert.deepEqual(rows(), ['n0w0 in run() 48 in flight, 12 waiting 3 s 20 0 0 – –']);
+  workers.draw(output({ workers: [worker({ calls: [48, 0] })] }), 0);
+  assert.deepEqual(rows(), ['n0w0 in run() 48 in flight 3 s 20 0 0 – –']);
+});
+
 test('times advance between snapshots, in the same cells', () => {
   const shown = output({ workers: [worker()] });
   workers.draw(shown, 0);

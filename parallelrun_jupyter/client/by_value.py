@@ -26,6 +26,7 @@ from typing import Any
 import cloudpickle
 
 from ..errors import ConfigError
+from ..files import PIECE_BYTES
 from ..formatting import format_bytes
 from ..worker.uses import ALIGNMENT, MAGIC, NOTEBOOK_ROOT, PATHS, SOURCE_SUFFIX
 from .cannot_travel import reason_of, variables_of
@@ -314,4 +315,5 @@ def _write_buffers(file: Any, buffers: list[pickle.PickleBuffer]) -> None:
         file.write(struct.pack("<qq", *place))
     for (start, _), view in zip(places, views, strict=True):
         file.write(b"\0" * (start - file.tell()))
-        file.write(view)
+        for at in range(0, view.nbytes, PIECE_BYTES):
+            file.write(view[at : at + PIECE_BYTES])

@@ -54,12 +54,13 @@ def check_budget(record: RunRecord, spent: CallsState | None) -> None:
     budget = record.calls.budget_usd
     if budget is None or spent is None or not spent.nano_usd:
         return
-    usd, mean = spent.nano_usd / 1e9, spent.nano_usd / 1e9 / max(1, spent.calls_spent)
-    if usd + mean <= budget:
+    calls = spent.calls_spent
+    if spent.nano_usd * (calls + 1) <= round(budget * 1e9) * calls:
         return
+    usd, mean = spent.nano_usd / 1e9, spent.mean_usd
     msg = (
         f"run {record.run_id} cannot be resumed: its budget is {budget:,.10g} USD, and it has spent "
-        f"{usd:,.4f} USD for {plural(spent.calls_spent, 'call')}, {mean:,.2g} USD for each. Give a larger "
+        f"{usd:,.4f} USD for {plural(calls, 'call')}, {mean:,.2g} USD for each. Give a larger "
         f"budget: run.resume(budget='{2 * budget:.10g} USD')."
     )
     raise RunFolderError(msg)

@@ -52,7 +52,7 @@ def limits_of_calls(config: ParallelRunConfig) -> dict[str, float]:
 
 def gets_items(calls: RunCalls, call: str) -> bool:
     """Return whether each call gets one item, so that a mini-batch is one item."""
-    return calls.by_item or (calls.concurrency > 1 and call in {ITEM, KEYWORDS})
+    return calls.by_item or (calls.is_limited and call in {ITEM, KEYWORDS})
 
 
 def cut_of(step: ParallelRunStep, calls: RunCalls, call: str) -> BatchSpec:
@@ -74,13 +74,19 @@ def cut_of(step: ParallelRunStep, calls: RunCalls, call: str) -> BatchSpec:
             continue
         other = "use map_batches()" if call else "take the mini-batch: async def run(mini_batch)"
         msg = (
-            f"{name} is {value!r}, but {what} with one item when several calls are in flight (concurrency "
-            f"is {calls.concurrency}). Leave {name} out; or, for several items in a call, {other}."
+            f"{name} is {value!r}, but {what} with one item at a time {_why(calls)}. Leave {name} out; or, "
+            f"for several items in a call, {other}."
         )
         raise ConfigError(msg)
     if isinstance(step.inputs[0], TabularDataset):
         return replace(cut, rows=1)
     return replace(cut, size=1)
+
+
+def _why(calls: RunCalls) -> str:
+    if calls.concurrency > 1:
+        return f"when several calls are in flight (concurrency is {calls.concurrency})"
+    return "when calls are limited (rate_limit, token_limit, budget)"
 
 
 def _is_one(name: str, value: object) -> bool:

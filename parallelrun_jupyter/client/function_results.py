@@ -140,7 +140,9 @@ class _Found:
         self.absent = self.items - sum(count for _, count in self._places)
 
     def _add(self, block: ItemBlock) -> None:
-        values, unread = values_of(block.block, self._find)
+        # Several are joined, which copies them: a copy of each would double the memory to be touched.
+        is_whole = block.items == self._spec.get("count")
+        values, unread = values_of(block.block, self._find, are_views=not is_whole)
         if not unread:
             self._places.append((block.first, block.items))
             self._values.append(values)
@@ -191,6 +193,8 @@ class _Found:
     def _joined_pandas(self, index: pd.Index | None) -> Any:
         import pandas as pd
 
+        if len(self._values) == 1:  # concat() may keep a view, which cannot be changed
+            self._values = [self._values[0].copy()]
         places = list(zip(self._places, self._values, strict=True))
         are_default = all(_is_default(value.index) for value in self._values)
         if index is None or not all(len(value) == count for (_, count), value in places):

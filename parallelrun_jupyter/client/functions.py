@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from inspect import isclass, isroutine
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..config.run_config import ParallelRunConfig
-from ..config.step import Output, ParallelRunStep
-from ..data.datasets.file_dataset import FileDataset
 from ..data.datasets.grid import Grid
 from ..data.datasets.memory_dataset import GRID, MemoryDataset, container_of, refused
-from ..data.datasets.tabular_dataset import TabularDataset
 from ..errors import ConfigError, InputError
 from ..formatting import nearest_hint
+from ..machine import thread_caps, usable_cores
 from ..worker.function_script import BATCH, ITEM, KEYWORDS
 from .function_calls import Functions, calling_script
-from .run import Run
-from .run_names import default_name
-from .submit import submit_script
+from .launcher import prepare
+from .preload import modules_of_values
+
+if TYPE_CHECKING:
+    from ..config.step import Dataset, Output
+    from .run import Run
 
 _CALL_LIMIT_S = 3600
 """Default limit of a call. A loop has none, so it only ends calls that hang."""
@@ -33,6 +35,15 @@ _NOT_SETTINGS = {
     "update",
 }
 """Why some settings of `submit` are none of functions."""
+
+_OF_OTHER_STARTS = {
+    "compute_target",
+    "environment",
+    "environment_variables",
+    "node_count",
+    "preload",
+}
+"""Settings with which workers are not started as on this machine by default."""
 
 _OTHER_NAMES = {
     **dict.fromkeys(
@@ -182,6 +193,13 @@ def _start(
         first = dataset.combination
     functions.check(first)
     _check_names(functions, items)
+    if compute is None and not _OF_OTHER_STARTS & settings.keys():
+        _prepare(dataset, settings.get("process_count_per_node"))
+    # Imported while the driver starts.
+    from ..config.step import ParallelRunStep
+    from .run_names import default_name
+    from .submit import submit_script
+
     keeps_objects = settings.get("output_format") is None
     source = settings.get("source_directory")
     script = calling_script(functions, first, keeps_objects=keeps_objects, source_directory=source)
@@ -190,6 +208,13 @@ def _start(
     )
     step = ParallelRunStep(name or default_name(script.title, [dataset]), config, dataset, output)
     return submit_script(step, script, compute=compute)
+
+
+def _prepare(dataset: Dataset, workers: object) -> None:
+    """Start the driver of the run; its workers get the same variables as by `worker_spec`."""
+    cores = usable_cores()
+    if workers is None or (isinstance(workers, int) and workers > 0):
+        prepare(modules_of_values([dataset]), thread_caps(workers or cores, cores, os.environ))
 
 
 def _check_settings(called: str, settings: Mapping[str, Any], output: Output | None) -> None:
@@ -235,8 +260,8 @@ def _check_names(functions: Functions, items: Any) -> None:
         raise InputError(msg)
 
 
-def _dataset_of(items: Any, called: str) -> FileDataset | TabularDataset | MemoryDataset:
-    if isinstance(items, FileDataset | TabularDataset | MemoryDataset):
+def _dataset_of(items: Any, called: str) -> Dataset:
+    if isinstance(items, MemoryDataset):
         return items
     if isinstance(items, str):
         msg = f"{called}() got the text {items!r:.80} as its items. For files, write FileDataset({items!r:.80})."
@@ -247,6 +272,10 @@ def _dataset_of(items: Any, called: str) -> FileDataset | TabularDataset | Memor
             f"first: {called}({items.__name__}, items)."
         )
         raise InputError(msg)
-    if not container_of(items):
-        raise refused(items, f"{called}() got")
-    return MemoryDataset(items)
+    if container_of(items):
+        return MemoryDataset(items)
+    from ..config.step import Dataset
+
+    if isinstance(items, Dataset):
+        return items
+    raise refused(items, f"{called}() got")

@@ -16,6 +16,7 @@ from ..views.run_list import public, run_row, table
 from .pruning import Pruning, filters_of, is_count, named_like, plan_pruning, states_of
 
 if TYPE_CHECKING:
+    import pandas as pd
     from typing_extensions import Self
 
     from .comparison import Comparison
@@ -177,6 +178,41 @@ class KeptRun:
         """Return a summary as a dict: name, start, state, counts, size on disk in bytes."""
         snapshot = self.snapshot()
         return public(run_row(self._follower.record, snapshot, self.folder.size_bytes()))
+
+    def calls(self) -> pd.DataFrame:
+        """Return one row for each call that has ended: how long it took, and what it spent.
+
+        A call is an attempt of a mini-batch, so that calls that were tried again have several rows.
+        It works for every run, also an active one, and does not wait. The cost of a run is the sum of
+        ``usd``, without calls that have not ended, such as those of a worker that was killed.
+
+        Returns
+        -------
+        pandas.DataFrame
+            In the order of their ends. Columns: mini_batch, item (the first one of the call, as in
+            ``failed_items``), attempt (from 1), worker, started_at and ended_at (UTC), seconds,
+            outcome (``succeeded``, ``failed``, ``throttled``: a server asked for fewer calls, or
+            ``timeout``), tokens, usd (US dollars). started_at and seconds are missing if all items of
+            a mini-batch failed one by one.
+
+        Raises
+        ------
+        RunNotFoundError
+            The run has been removed.
+
+        Examples
+        --------
+        ::
+
+            calls = run.calls()
+            calls.usd.sum()                         # US dollars spent by the calls that have ended
+            calls.groupby("item").usd.sum()         # of each item, its failed attempts included
+            calls[calls.outcome == "succeeded"].seconds.quantile([0.5, 0.95])
+        """
+        from .call_table import calls_frame  # imported on use, as below
+
+        self.folder.check_exists()
+        return calls_frame(self.folder, self._follower.record.created_at)
 
     def compare(self, other: KeptRun | str, *, limit: int = 1000) -> Comparison:
         """Compare this run with another one.

@@ -3,38 +3,32 @@
 A new driver spends a tenth of a second importing Python's modules and ours. So a driver stays
 alive after its run, with its fork servers, and drives the next run of the same notebook: a warm
 driver. It receives requests over a socket pair whose other end only the launching process holds,
-and exits when that end closes.
+and exits when that end closes. The first driver of a notebook is started before its run is written
+(`prepare`), and gets it as a warm one does. The driver's side is ``driving.py``.
 """
 
 from __future__ import annotations
 
-import gc
 import json
-import logging
 import os
-import selectors
 import socket
 import subprocess
+import sys
 import threading
 import time
-from collections.abc import Mapping
-from functools import partial
-from pathlib import Path
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
-from ..backends import find_backend
-from ..engine.child_process import kill_group
-from ..engine.driver import Driver
-from ..engine.node.fork_server import WORKER_FOLDER, ForkServerCache
 from ..errors import LaunchError
-from ..runs.logs.reader import text_from
-from ..runs.resume_request import read_resume
-from ..runs.run_folder import RunFolder, find
+from ..home import home
+from .channel import ACCEPTED, ENDING, ENDING_WITH_IMPORTS, IDLE, is_readable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ..runs.run_folder import RunFolder
 
 _START_LIMIT_S = 60.0
-_STANDBY_S = 600.0
-"""An idle driver exits after this long without a request."""
-
 _ANSWER_S = 1.0
 _STARTUP_VARIABLES = ("PYTHON", "LD_", "DYLD_", "LC_", "LANG", "MALLOC_", "TZ")
 """Prefixes of variables that a process reads once, when it starts: a change needs a new process."""
@@ -42,11 +36,6 @@ _STARTUP_VARIABLES = ("PYTHON", "LD_", "DYLD_", "LC_", "LANG", "MALLOC_", "TZ")
 _ENDING_S = 0.15
 _ENDING_WITH_IMPORTS_S = 3.0
 """Maximum waits for a driver that is finishing: a new one takes as long to start or to import."""
-
-_ENDING = b"ending\n"
-_ENDING_WITH_IMPORTS = b"ending with imports\n"
-_IDLE = b"idle\n"
-_ACCEPTED = b"taken\n"
 
 
 class Launchable(Protocol):
@@ -78,6 +67,8 @@ def launch(folder: Launchable, python: str, variables: Mapping[str, str]) -> Non
     LaunchError
         The interpreter did not start, or parallelrun-jupyter is not installed for it.
     """
+    from ..runs.run_folder import RunFolder
+
     environ = {**os.environ, **variables}
     if not isinstance(folder, RunFolder):
         _start(folder, python, environ)
@@ -90,6 +81,22 @@ def launch(folder: Launchable, python: str, variables: Mapping[str, str]) -> Non
             driver.remote_end.close()
             raise
         warm_drivers.add(driver)
+
+
+def prepare(modules: Sequence[str], variables: Mapping[str, str]) -> None:
+    """Start a driver for a run on this machine that is about to be submitted, unless one is there.
+
+    It imports its modules, and its fork server those of the script, while the run is written. If it
+    does not start, `launch` starts one, and reports why that does not start either.
+
+    Parameters
+    ----------
+    modules
+        The modules to import in the fork server, as in the run's record; none for no fork server.
+    variables
+        The variables of workers that differ from those of this process.
+    """
+    warm_drivers.prepare(modules, variables)
 
 
 def _start(folder: Launchable, python: str, environ: Mapping[str, str], *channel: int) -> None:
@@ -119,6 +126,8 @@ def _start(folder: Launchable, python: str, environ: Mapping[str, str], *channel
         )
         raise LaunchError(msg) from error
     if done.returncode != 0:
+        from ..runs.logs.reader import text_from
+
         output = text_from(folder.driver_log, log_start).strip()
         msg = (
             f"the driver did not start with {python} (exit code {done.returncode}): "
@@ -134,6 +143,9 @@ def end_leftovers(folder: RunFolder) -> None:
     Workers end with their parent; this is for those that could not, such as stopped ones.
     """
     import psutil
+
+    from ..engine.child_process import kill_group
+    from ..engine.node.fork_server import WORKER_FOLDER
 
     run = str(folder.path)
     for process in psutil.process_iter(["cmdline", "pid"]):
@@ -166,10 +178,55 @@ class WarmDriver:
         self._socket, self.remote_end = socket.socketpair()
         self._socket.setblocking(False)  # noqa: FBT003 - the socket's own signature
         self._received = b""
+        #: the process of a driver that has no run yet, until it is idle
+        self._starting: subprocess.Popen[bytes] | None = None
+
+    def start_ahead(
+        self, python: str, environ: Mapping[str, str], begin: Mapping[str, Any], folder: Path
+    ) -> None:
+        """Start the driver without a run, in a folder from which it imports nothing.
+
+        Raises
+        ------
+        OSError
+            The interpreter does not start.
+        """
+        channel = self.remote_end.fileno()
+        words = ["-m", "parallelrun_jupyter", "drive", "", str(channel), json.dumps(begin)]
+        self._starting = subprocess.Popen(
+            [python, *words],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            env=environ, pass_fds=(channel,), cwd=folder, start_new_session=True,
+        )  # fmt: skip
+
+    def is_busy(self) -> bool:
+        """Return whether the driver is in the middle of a run, without waiting for it."""
+        try:
+            data = self._socket.recv(100)
+        except BlockingIOError:
+            data = b""
+        except OSError:
+            return True
+        self._received += data
+        return self._starting is None and not self._received.endswith(
+            (IDLE, ENDING, ENDING_WITH_IMPORTS)
+        )
 
     def close(self) -> None:
         """Disconnect: the driver exits when its run has ended."""
         self._socket.close()
+        self._reap()
+
+    def _reap(self) -> None:
+        """Wait for the process that forks the driver, and ends at once."""
+        if self._starting is None:
+            return
+        try:
+            self._starting.wait(_ANSWER_S)
+        except subprocess.TimeoutExpired:  # it has not forked yet
+            self._starting.kill()
+            self._starting.wait()
+        self._starting = None
 
     def is_idle(self) -> bool | None:
         """Return whether the driver is idle; None if it has exited.
@@ -183,8 +240,8 @@ class WarmDriver:
             except BlockingIOError:
                 left_s = began + self._patience_s() - time.monotonic()
                 if left_s <= 0:
-                    return self._received.endswith(_IDLE)
-                _is_readable(self._socket, left_s)
+                    return self._received.endswith(IDLE)
+                is_readable(self._socket, left_s)
                 continue
             except OSError:
                 return None
@@ -193,9 +250,11 @@ class WarmDriver:
             self._received += data
 
     def _patience_s(self) -> float:
-        if self._received.endswith(_ENDING_WITH_IMPORTS):
+        if self._starting is not None and not self._received:
+            return _START_LIMIT_S
+        if self._received.endswith(ENDING_WITH_IMPORTS):
             return _ENDING_WITH_IMPORTS_S
-        return _ENDING_S if self._received.endswith(_ENDING) else 0.0
+        return _ENDING_S if self._received.endswith(ENDING) else 0.0
 
     def hand_over(self, path: str, python: str, environ: Mapping[str, str]) -> bool:
         """Request that the driver runs the run in a folder; return whether it accepted.
@@ -209,6 +268,7 @@ class WarmDriver:
         """
         if self._key != _key(python, environ):
             return False
+        self._reap()
         self._socket.settimeout(_ANSWER_S)
         try:
             line = json.dumps([path, dict(environ)]).encode("ascii") + b"\n"
@@ -218,7 +278,7 @@ class WarmDriver:
             return False
         self._received = answer
         self._socket.setblocking(False)  # noqa: FBT003 - the socket's own signature
-        return answer.startswith(_ACCEPTED)
+        return answer.startswith(ACCEPTED)
 
 
 class WarmDrivers:
@@ -232,8 +292,7 @@ class WarmDrivers:
     def hand_over(self, path: str, python: str, environ: Mapping[str, str]) -> bool:
         """Hand the run in a folder to an idle driver; return whether one accepted it."""
         with self._lock:
-            if self._pid != os.getpid():  # forked: the drivers are the parent's
-                self._drivers, self._pid = [], os.getpid()
+            self._forget_those_of_a_parent()
             states = [(driver, driver.is_idle()) for driver in self._drivers]
             self._drivers = [driver for driver, is_idle in states if is_idle is False]
             is_accepted = False
@@ -244,6 +303,30 @@ class WarmDrivers:
                 elif is_idle is not False:
                     driver.close()
             return is_accepted
+
+    def prepare(self, modules: Sequence[str], variables: Mapping[str, str]) -> None:
+        """Start a driver ahead of its run, unless one is idle, or soon will be."""
+        with self._lock:
+            self._forget_those_of_a_parent()
+            if not all(driver.is_busy() for driver in self._drivers):
+                return
+            environ = dict(os.environ)
+            driver = WarmDriver(sys.executable, environ)
+            begin = {"modules": list(modules), "variables": dict(variables)}
+            try:
+                # Not the current directory: see `_start`.
+                home().mkdir(mode=0o700, parents=True, exist_ok=True)
+                driver.start_ahead(sys.executable, environ, begin, home())
+            except OSError:  # `launch` reports it
+                driver.close()
+                driver.remote_end.close()
+                return
+            driver.remote_end.close()
+            self._drivers.append(driver)
+
+    def _forget_those_of_a_parent(self) -> None:
+        if self._pid != os.getpid():  # forked: the drivers are the parent's
+            self._drivers, self._pid = [], os.getpid()
 
     def add(self, driver: WarmDriver) -> None:
         """Remember a driver that has just been started."""
@@ -261,113 +344,6 @@ class WarmDrivers:
 
 warm_drivers = WarmDrivers()
 """The reusable drivers of this process."""
-
-
-def detach() -> None:
-    """Fork and end the parent: the driver is then independent of its launcher."""
-    if os.fork() != 0:
-        os._exit(0)
-
-
-def drive(path: str, channel: int = -1) -> None:
-    """Drive a run to its end, then each further run that is requested.
-
-    Parameters
-    ----------
-    path
-        The folder of the run.
-    channel
-        Descriptor on which further runs are requested; -1 for none.
-
-    Raises
-    ------
-    RunNotFoundError
-        The folder does not contain a run.
-    RunFolderError
-        Another driver is driving the run.
-    """
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    fork_servers = ForkServerCache()
-    requests = socket.socket(fileno=channel) if channel >= 0 else None
-    if requests is not None:
-        os.set_inheritable(requests.fileno(), False)  # noqa: FBT003 - os.set_inheritable's own signature
-    next_path: str | None = path
-    try:
-        while next_path is not None:
-            is_well = _drive(find(next_path), fork_servers, requests)
-            # A backend's leftover threads would disturb the next run.
-            can_stay = is_well and threading.active_count() == 1
-            gc.collect()  # free the state of the last run
-            next_path = _next_request(requests) if can_stay and requests is not None else None
-    finally:
-        fork_servers.close()
-
-
-def _drive(
-    folder: RunFolder, fork_servers: ForkServerCache, requests: socket.socket | None
-) -> bool:
-    record = read_resume(folder).applied_to(folder.read_record())
-    logging.getLogger("parallelrun_jupyter").setLevel(record.script.logging_level)
-    make_pool = partial(find_backend(record.placement.backend), fork_servers=fork_servers)
-    driver = Driver(folder, make_pool)
-    try:
-        is_well = driver.run()
-        if requests is not None:  # closing the last workers may take a second
-            _announce_ending(requests, with_imports=fork_servers.is_filled)
-    finally:
-        driver.close()
-    return is_well
-
-
-def _announce_ending(channel: socket.socket, *, with_imports: bool) -> None:
-    """Report that the run is over, and whether a fork server has imports for the next run."""
-    try:
-        channel.sendall(_ENDING_WITH_IMPORTS if with_imports else _ENDING)
-    except OSError:
-        pass  # the launching process has exited
-
-
-def _next_request(channel: socket.socket) -> str | None:
-    """Wait for the next run and adopt its environment variables and log file.
-
-    Returns
-    -------
-    str or None
-        The run's folder; None if the launching process has exited or sent no request in time.
-    """
-    try:
-        os.environ.clear()  # an idle driver holds no credentials
-        channel.sendall(_IDLE)
-        request = b""
-        while not request.endswith(b"\n"):
-            if not _is_readable(channel, _STANDBY_S):
-                return None
-            data = channel.recv(1 << 16)
-            if not data:
-                return None
-            request += data
-        path, environ = json.loads(request)
-        os.chdir(path)
-        fd = os.open(
-            RunFolder(Path(path)).driver_log,
-            os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC,
-            0o600,
-        )
-        os.dup2(fd, 1)
-        os.dup2(fd, 2)
-        os.close(fd)
-        os.environ.update(environ)
-        channel.sendall(_ACCEPTED)
-    except OSError:
-        return None
-    return str(path)
-
-
-def _is_readable(channel: socket.socket, timeout_s: float) -> bool:
-    """Wait until data or the end can be read; return False after ``timeout_s`` seconds."""
-    with selectors.DefaultSelector() as selector:  # select() refuses descriptors above 1023
-        selector.register(channel, selectors.EVENT_READ)
-        return bool(selector.select(timeout_s))
 
 
 def _key(python: str, environ: Mapping[str, str]) -> tuple[str, tuple[tuple[str, str], ...]]:

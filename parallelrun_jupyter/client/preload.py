@@ -7,15 +7,18 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..config.compute import Compute
 from ..config.entry_script import imported_modules
 from ..config.run_config import ParallelRunConfig
-from ..config.step import Dataset
 from ..data.datasets.memory_dataset import ARRAY, FRAME, SERIES, TABLE, MemoryDataset
 from ..engine.node.fork_server import CAN_FORK
 from ..environment import as_environment
 from .script import Script
+
+if TYPE_CHECKING:
+    from ..config.step import Dataset
 
 _MODULES_OF = {
     FRAME: ("pandas", "pyarrow"),  # the results are Arrow
@@ -40,9 +43,7 @@ def preload_of(
         return []
     if config.preload is None and script.call and can_fork and not has_other_python(config):
         # A warm fork server then starts a worker in some milliseconds.
-        containers = [values.container for values in inputs if isinstance(values, MemoryDataset)]
-        needed = [name for container in containers for name in _MODULES_OF.get(container, ())]
-        return list(dict.fromkeys(["cloudpickle", *needed]))
+        return modules_of_values(inputs)
     if config.preload != "auto":
         return list(config.preload or ())
     text = script.source()
@@ -51,6 +52,13 @@ def preload_of(
     own = {name.removesuffix(".py") for name in siblings}
     others = [name for name in script.preload if name.partition(".")[0] not in own]
     return list(dict.fromkeys([*imported_modules(text, siblings), *others]))
+
+
+def modules_of_values(inputs: Sequence[Dataset]) -> list[str]:
+    """Return the modules that a function and its items are loaded with, for any values."""
+    containers = [values.container for values in inputs if isinstance(values, MemoryDataset)]
+    needed = [name for container in containers for name in _MODULES_OF.get(container, ())]
+    return list(dict.fromkeys(["cloudpickle", *needed]))
 
 
 def has_other_python(config: ParallelRunConfig) -> bool:

@@ -17,7 +17,7 @@ from ..runs.failed_items import failed_items
 from ..runs.journal.events import Event
 from ..runs.journal.files import JournalReader
 from ..runs.logs import reader
-from ..runs.snapshot.follower import POLL_S, watch
+from ..runs.snapshot.follower import POLL_S, wait_for_end
 from ..runs.snapshot.snapshot import Snapshot
 from ..views import text
 from .failures import attempts_frame, failure_of, first_failure, groups_frame, items_frame
@@ -48,6 +48,7 @@ class Run(KeptRun):
         for item, result in run.stream(): ...      # the same, as they are committed
         run.failed_items()                         # one row for each failed item
         run.failures()                             # one row for each failed attempt
+        run.calls()                                # one row for each call: seconds, tokens, cost
         run.try_one(17)                            # mini-batch 17 in this process; %debug works
         run.resume(failed_only=True)               # retries only the items that failed
         run.compare(earlier)                       # settings, counts, times and rows that differ
@@ -105,7 +106,7 @@ class Run(KeptRun):
             if show_output:
                 last = live.watch_here(self._follower, timeout_s)
             else:
-                last = watch(self._follower, lambda _: None, every_s=0.05, timeout_s=timeout_s)
+                last = wait_for_end(self._follower, timeout_s)
         except KeyboardInterrupt:
             print(
                 f"stopped watching; run {self.run_id} continues. "

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from ..files import PIECE_BYTES, write_all
 from ..worker.memory_blocks import ALIGNMENT, BUFFER, HEAD
 
 _PLAIN = {str, int, float, bool, bytes, type(None)}
@@ -167,5 +168,10 @@ class BlockWriter:
         return None
 
     def _write(self, data: bytes | memoryview) -> None:
-        self._file.write(data)
-        self._at += len(data) if isinstance(data, bytes) else data.nbytes
+        size = len(data) if isinstance(data, bytes) else data.nbytes
+        if size > PIECE_BYTES:
+            self._file.flush()
+            write_all(self._file.fileno(), data)
+        else:
+            self._file.write(data)
+        self._at += size

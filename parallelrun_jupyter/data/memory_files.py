@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..errors import InputError
+from ..files import PIECE_BYTES
 from ..worker.memory_items import ARRAY, ARROW, PARTS, PICKLES
 from .memory_blocks import BlockWriter, Pickled
 
@@ -29,7 +30,6 @@ _SHARED_BYTES = 1 << 18
 _NOT_FOR_ARROW = (TypeError, ValueError, LookupError, OverflowError, NotImplementedError)
 """Errors that pyarrow raises for values and labels that it does not support."""
 
-_PIECE_BYTES = 1 << 24
 _PLAIN_OBJECTS = {str, type(None)}
 
 
@@ -133,7 +133,7 @@ def write_array(values: Any, rows: int, path: Path) -> Stored:
     }
     with open(path, "wb") as file:
         np.lib.format.write_array_header_2_0(file, header)
-        step = max(1, int(_PIECE_BYTES // max(1, values.nbytes / len(values))))
+        step = max(1, int(PIECE_BYTES // max(1, values.nbytes / len(values))))
         for start in range(0, len(values), step):
             piece = np.ascontiguousarray(values[start : start + step])
             file.write(piece.view(np.uint8).data)

@@ -7,6 +7,7 @@ from html import escape
 
 from ..formatting import format_duration, plural
 from ..runs.snapshot.snapshot import GroupRow, Snapshot
+from .call_texts import call_notes, calls_line
 from .saved_rows import SavedRows, rows_html
 from .text import activity, group_fate, headline, note_lines, share_done
 
@@ -70,8 +71,7 @@ def html_view(snapshot: Snapshot, at: float, rows: SavedRows | None = None) -> s
         _title(snapshot),
         _track(snapshot),
         _facts(snapshot),
-        *(f"<div>{escape(line)}</div>" for line in note_lines(snapshot)),
-        *(f"<div>{escape(line)}</div>" for line in _calls(snapshot)),
+        *(f"<div>{escape(line)}</div>" for line in _lines(snapshot)),
         *(_group(group) for group in snapshot["groups"]),
     ]
     if snapshot["groups_hidden"]:
@@ -128,10 +128,16 @@ def _facts(snapshot: Snapshot) -> str:
     return f"<table><tr>{heads}</tr><tr>{cells}</tr></table>"
 
 
-def _calls(snapshot: Snapshot) -> list[str]:
-    """Return a line for each of the first workers whose call of ``run()`` tells its progress."""
-    told = [row for row in snapshot["workers"] if row.get("progress")]
-    return [f"{row['worker']}: {activity(row)}" for row in told[:_SHOWN_CALLS]]
+def _lines(snapshot: Snapshot) -> list[str]:
+    """Return the lines about calls, and one for each of the first workers that tell their progress."""
+    told = [row for row in snapshot["workers"] if row.get("progress") or row.get("calls")]
+    calls = calls_line(snapshot)
+    return [
+        *([calls] if calls else ()),
+        *note_lines(snapshot),
+        *call_notes(snapshot),
+        *(f"{row['worker']}: {activity(row)}" for row in told[:_SHOWN_CALLS]),
+    ]
 
 
 def _group(group: GroupRow) -> str:

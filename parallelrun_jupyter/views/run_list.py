@@ -12,6 +12,7 @@ from ..errors import visible
 from ..formatting import format_bytes, format_duration, plural
 from ..runs.run_record import RunRecord
 from ..runs.snapshot.snapshot import Snapshot
+from .call_texts import format_usd
 from .text import headline, plain
 
 _NAME_CHARS = 44
@@ -20,7 +21,7 @@ _VIEW_ONLY = ("is_read", "headline", "can_resume")
 
 
 class RunRow(TypedDict):
-    """A run in a list; ``is_read`` is False until its journal has been read."""
+    """A run in a list; ``is_read`` is False until its journal has been read, ``usd`` is what it spent."""
 
     run_id: str
     name: str
@@ -39,6 +40,7 @@ class RunRow(TypedDict):
     items_left: int
     items_failed: int
     rows: int
+    usd: float
     elapsed_s: float
     size_bytes: int
     output: str
@@ -71,6 +73,7 @@ def unread_row(record: RunRecord) -> RunRow:
         items_left=0,
         items_failed=0,
         rows=0,
+        usd=0.0,
         elapsed_s=0.0,
         size_bytes=0,
         output="",
@@ -79,6 +82,7 @@ def unread_row(record: RunRecord) -> RunRow:
 
 def run_row(record: RunRecord, snapshot: Snapshot, size_bytes: int) -> RunRow:
     """Return the row of a run; ``size_bytes`` is the size of its folder on disk."""
+    calls = snapshot["calls"]
     return RunRow(
         run_id=record.run_id,
         name=visible(record.name),
@@ -97,6 +101,7 @@ def run_row(record: RunRecord, snapshot: Snapshot, size_bytes: int) -> RunRow:
         items_left=snapshot["items_left"],
         items_failed=snapshot["items_failed"],
         rows=snapshot["rows"],
+        usd=calls["usd"] if calls else 0.0,
         elapsed_s=snapshot["elapsed_s"],
         size_bytes=size_bytes,
         output=snapshot["output"],
@@ -116,17 +121,21 @@ def public(row: RunRow) -> dict[str, Any]:
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the rows as a text table; the last column is the reason of a failure.
 
+    It has a column of costs if any run has spent money.
+
     The last line has the number of runs and their size on disk.
     """
     if not rows:
         return "no runs"
     seconds = _same_minutes(rows)
-    heads = ["RUN", "NAME", "STATE", "STARTED", "TOOK", "DONE", "SIZE", ""]
+    cost_head = ["COST"] if any(row["usd"] for row in rows) else []
+    heads = ["RUN", "NAME", "STATE", "STARTED", "TOOK", "DONE", *cost_head, "SIZE", ""]
     cells = [
         [
             *_first_cells(row, seconds),
             format_duration(row["elapsed_s"]),
             _done(row),
+            *([f"{format_usd(row['usd'])} USD" if row["usd"] else ""] if cost_head else ()),
             format_bytes(row["size_bytes"]),
             plain(row["reason"]),
         ]

@@ -7,6 +7,7 @@ import unicodedata
 from ..errors import visible
 from ..formatting import format_duration, plural
 from ..runs.snapshot.snapshot import GroupRow, Reused, Snapshot, WorkerRow
+from .call_texts import call_notes, calls_line
 
 BAR_CELLS = 24
 _SHOWN_WORKERS = 8
@@ -190,12 +191,21 @@ def worker_lines(snapshot: Snapshot) -> list[str]:
 def activity(row: WorkerRow) -> str:
     """Return the activity of a worker: ``in run(), mini-batch 7, 3 of 10, for 12 s``."""
     doing = PHASES.get(row["phase"], row["phase"])
+    calls = row.get("calls")  # missing in snapshots of older versions
+    if calls:
+        return f"{doing}, {worker_calls_text(*calls)}"
     if row["mini_batch"] >= 0:
         doing += f", mini-batch {row['mini_batch']:,}"
     progress = row.get("progress")  # missing in snapshots of older versions
     if progress:
         doing += f", {call_progress_text(*progress)}, for {format_duration(row['since_s'])}"
     return doing
+
+
+def worker_calls_text(in_flight: int, waiting: int) -> str:
+    """Return the calls of a worker: ``48 calls in flight, 12 waiting``."""
+    words = f"{plural(in_flight, 'call')} in flight"
+    return f"{words}, {waiting:,} waiting" if waiting else words
 
 
 def call_progress_text(done: int, of: int, counts_items: int) -> str:
@@ -211,7 +221,9 @@ def text_view(snapshot: Snapshot) -> str:
     lines = [f"{name}  {plain(headline(snapshot))}  [{snapshot['run_id']}]"]
     share = share_done(snapshot)
     lines.append(f"{bar(share)} {share:4.0%}  {progress_line(snapshot)}")
+    lines += filter(None, [calls_line(snapshot)])
     lines += note_lines(snapshot)
+    lines += call_notes(snapshot)
     lines += trouble_lines(snapshot)
     lines += failure_lines(snapshot)
     lines += [f"! {plain(text)}" for text in snapshot["warnings"]]
@@ -219,23 +231,31 @@ def text_view(snapshot: Snapshot) -> str:
         lines.append(f"{plural(snapshot['rows'], 'row')} in {plain(snapshot['output'])}")
     if snapshot["state"] == "Failed":
         lines.append(f"more: run.failures(), run.logs(), parallelrun logs {snapshot['run_id']}")
-    if snapshot["can_resume"]:
-        lines.append(_resume_line(snapshot))
+    lines += _resume_lines(snapshot)
     if not snapshot["is_final"]:
         lines += worker_lines(snapshot)
     return "\n".join(lines)
 
 
-def _resume_line(snapshot: Snapshot, *, has_python: bool = True) -> str:
+def _resume_lines(snapshot: Snapshot, *, has_python: bool = True) -> list[str]:
     """Return how to resume a run, or to list the failed items of a completed run and run them again."""
     command = f"parallelrun resume {snapshot['run_id']}"
+    calls = snapshot.get("calls")
+    if snapshot["is_final"] and calls and calls["held_by"] == "budget":
+        call = "run.resume(budget=...), " if has_python else ""
+        return [f"to resume with a larger budget: {call}{command} --budget USD"]
+    if not snapshot["can_resume"]:
+        return []
     if snapshot["state"] != "Completed":
-        return f"to resume: {'run.resume(), ' if has_python else ''}{command}"
+        return [f"to resume: {'run.resume(), ' if has_python else ''}{command}"]
     call = "run.resume(failed_only=True), " if has_python else ""
     items = plural(snapshot["items_lost"], "failed item")
     shown = f"parallelrun failures {snapshot['run_id']} --items"
     shown = f"run.failed_items(), {shown}" if has_python else shown
-    return f"to list the {items}: {shown}\nto run the {items} again: {call}{command} --failed-only"
+    return [
+        f"to list the {items}: {shown}",
+        f"to run the {items} again: {call}{command} --failed-only",
+    ]
 
 
 def plain(text: str) -> str:
@@ -272,8 +292,8 @@ class LinePrinter:
             shown = headline(snapshot)
             done = f"{percent} % · " if snapshot["plan_finished"] else ""
             lines.append(f"{plain(shown)}: {done}{progress_line(snapshot)}")
+            lines += filter(None, [calls_line(snapshot)])
         if snapshot["is_final"] and snapshot["output"]:
             lines.append(f"{plural(snapshot['rows'], 'row')} in {plain(snapshot['output'])}")
-        if snapshot["can_resume"]:
-            lines.append(_resume_line(snapshot, has_python=False))
+        lines += _resume_lines(snapshot, has_python=False)
         return lines

@@ -15,6 +15,7 @@ from typing import Any
 from ..runs.journal.events import FINAL_STATES, RUN_STATES
 from ..runs.logs.reader import LOG_LEVELS
 from ..runs.snapshot.attempts import AttemptRow
+from ..runs.snapshot.calls import Calls
 from ..runs.snapshot.failed_item_pages import FailedItemRow, FailedItems
 from ..runs.snapshot.mini_batches import Grid, MiniBatchDetail
 from ..runs.snapshot.progress import Budget, Lane, Straggler
@@ -36,6 +37,7 @@ _SHAPES = (
     Grid,
     Lane,
     Reused,
+    Calls,
     Snapshot,
     RunOutput,
     RunRow,

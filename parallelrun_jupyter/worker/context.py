@@ -186,6 +186,12 @@ class MiniBatchContext:
         """Whether the items of the run fail one by one, so that `fail` can be called."""
         return self._failed is not None
 
+    @property
+    def _raises(self) -> bool:
+        """Whether the exception of an item is one of the whole call, since no other item is in it."""
+        is_alone = self._page is None and self._line.item_count == 1
+        return is_alone or self._failed is None
+
     def __getstate__(self) -> dict[str, Any]:
         """Return the attributes without the page: a copy in another process shows no progress."""
         return dict(self.__dict__, _page=None, _spend=None)

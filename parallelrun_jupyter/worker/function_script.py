@@ -126,7 +126,7 @@ class _Caller:
             try:
                 results.append(await collected(function(item)))
             except Exception as error:
-                if len(items) == 1 or not context.answers_items:
+                if context._raises:  # noqa: SLF001 - not for scripts
                     raise
                 results.append(error)
         return results
@@ -150,7 +150,7 @@ class _Caller:
             except MemoryError:
                 raise  # the worker frees the results so far, and runs the items alone
             except Exception as error:
-                if not context.answers_items:
+                if context._raises:  # noqa: SLF001 - not for scripts
                     raise
                 results.append(error)
         return results

@@ -27,6 +27,10 @@ if TYPE_CHECKING:  # typing is not worth its import in a worker
     from typing import Any
 
 
+_UNPACED = 3
+"""The length of the row of a mini-batch that may start at once."""
+
+
 class Worker:
     """Serves one node over two pipes and a status page."""
 
@@ -40,6 +44,8 @@ class Worker:
         self._roots: list[str] = []
         self._log: Any = None
         self._streams: Any = None
+        #: mini-batches that a limit lets start later
+        self._waiting: Any = None
         #: the event loop of an async script
         self._loop: Any = None
 
@@ -173,11 +179,31 @@ class Worker:
         replies = self._replies
         replies.flushed = time.monotonic()
         self._runner.reserve.fill()
-        for mini_batch, number, row, *_ in bundle:
+        if len(bundle[0]) > _UNPACED:
+            self._run_paced(bundle)
+            return
+        for mini_batch, number, row in bundle:
             now = self._run_attempt(Attempt(mini_batch, number, PlanLine.of_row(row)))
             if now - replies.flushed > protocol.FLUSH_AFTER_S:
                 replies.flush(now)
         replies.flush(time.monotonic())
+
+    def _run_paced(self, bundle: list[Any]) -> None:
+        """Run mini-batches one after another, none before its time."""
+        from .calls.waiting import Waiting
+
+        if self._waiting is None:
+            self._waiting = Waiting()
+        waiting = self._waiting
+        waiting.add(bundle)
+        while waiting:
+            now = time.monotonic()
+            wait_s = waiting.next_at() - now
+            if wait_s > 0:
+                time.sleep(wait_s)
+                now += wait_s
+            now = self._run_attempt(waiting.take(now))
+            self._replies.flush(now)
 
     def _run_attempt(self, attempt: Attempt) -> float:
         """Run one mini-batch; queue its result, or report failures. Return the time of its end."""

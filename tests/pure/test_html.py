@@ -27,7 +27,7 @@ def snapshot(**values: Any) -> Snapshot:
         mini_batches_per_s=3.5, rate_window_s=10.0, quiet_s=0.5, quiet_after_s=30.0, stragglers=[],
         grid=Grid(first=0, count=100, per_cell=1, cells="#" * 100), lanes_from_ms=0, lanes=[],
         workers=[], workers_hidden=0, workers_lost=0, groups=[],
-        groups_hidden=0, warnings=[], output="",
+        groups_hidden=0, warnings=[], output="", calls=None,
     )  # fmt: skip
     return {**base, **values}  # type: ignore[typeddict-item]
 
@@ -37,7 +37,7 @@ def worker(number: int = 0, **values: Any) -> WorkerRow:
         worker=f"n0w{number}", node="n0", phase="running", mini_batch=number, since_s=1.5,
         succeeded=9, failed=0, restarts=0, cpu_percent=95, memory_mb=210, gpu_percent=None,
         gpu_memory_mb=None, cpu="0" * 20, memory="z" * 20, gpu="",
-        progress=[],
+        progress=[], calls=[],
     )  # fmt: skip
     return {**base, **values}  # type: ignore[typeddict-item]
 

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+from benchmarks.peers import endpoint
 from benchmarks.peers.checks import what_is_wrong
+from benchmarks.peers.endpoint import Called
 from benchmarks.peers.report import bound_of, table
 from benchmarks.peers.rounds import Measured
-from benchmarks.peers.workload import FIRST, Workload
+from benchmarks.peers.workload import ENDPOINT, FIRST, Workload
 
 ROWS = ["0000-good.txt", "0001-hang.txt", "0002-good.txt"]
 
@@ -87,3 +89,30 @@ def test_the_bound_is_the_sleeping_or_the_plain_loop_among_the_workers(workload:
     loop = [Measured(9, init_s=9), Measured(5, init_s=1), Measured(5, init_s=1)]
     assert bound_of(computing, loop) == 3
     assert bound_of(computing, [*loop, Measured(wrong="died")]) is None
+
+
+def test_calls_of_a_server_have_what_the_kill_at_half_has_cost(workload: Workload) -> None:
+    calls = dataclasses.replace(
+        workload,
+        script="endpoint",
+        kind=ENDPOINT,
+        count=630,
+        rate=300,
+        latency_s=0.5,
+        amount=630,
+        unit="calls",
+    )
+    assert calls.bound_s() == pytest.approx(2.5)
+    good = [
+        Called(Measured(total, is_in_order=True, peak_mb=80), refused=3) for total in (9.0, 3.0)
+    ]
+    killed = Called(Measured(1.0), 2, billed_again=60, lost=0, is_killed=True)
+    lost = Called(Measured(1.0, wrong="5 rows are not there"), 2, 7, lost=5, is_killed=True)
+    wrong = [Called(Measured(wrong="it died"))]
+    found = {"ours": [*good, killed], "other": [*good, lost], "third": wrong}
+    text = endpoint.table(calls, found, {"fourth": "needs curator"})
+    assert "630 calls; the bound is 2.50 s." in text
+    assert "| ours | 3.00 (3.00-3.00) | 1.20 | 80 | 3 | 60 | 0 | right |" in text
+    assert "| 80 | 3 | 7 | 5 | after the kill: 5 rows are not there |" in text
+    assert "| third | | | | | | | WRONG: it died |" in text
+    assert "| fourth | | | | | | | not measured: needs curator |" in text

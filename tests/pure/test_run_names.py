@@ -59,7 +59,7 @@ def row(name: str, created_at: float, size_bytes: int = 2048) -> dict[str, Any]:
     return {
         "run_id": f"{stamp}000-test", "name": name, "created_at": created_at, "state": "Completed",
         "reason": "", "plan_finished": True, "items": 5, "items_left": 0, "items_failed": 0,
-        "elapsed_s": 1.0, "size_bytes": size_bytes,
+        "elapsed_s": 1.0, "size_bytes": size_bytes, "usd": 0.0,
     }  # fmt: skip
 
 

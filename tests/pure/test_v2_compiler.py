@@ -232,6 +232,72 @@ def test_a_mistake_is_named_with_its_place(folder: Path, old: str) -> None:
     assert any(line.startswith(expected) for line in lines), lines
 
 
+def test_the_names_of_a_component_are_checked(folder: Path) -> None:
+    component = {
+        "name": "clean", "type": "command", "command": "ls ${{inputs.texts}}", "environment": "azureml:b:1",
+        "inputs": {"texts": {"type": "uri_folder"}, "word": {"type": "string"}},
+        "outputs": {"made": {"type": "uri_folder"}},
+    }  # fmt: skip
+    (folder / "clean.yml").write_text(yaml.safe_dump(component))
+    job = """\
+type: pipeline
+jobs:
+  clean:
+    type: command
+    component: ./clean.yml
+    inputs:
+      text: {type: uri_folder, path: ./texts}
+    outputs:
+      mad:
+"""
+    with pytest.raises(JobFileError) as error:
+        compiled(folder, job)
+    lines = [line.removeprefix(f"{folder}/pipeline.yml:") for line in str(error.value).split("\n")]
+    assert lines == [
+        "7:7: the step 'clean' has no input 'texts', which its component needs.",
+        "7:7: the step 'clean' has no input 'word', which its component needs.",
+        "7:13: the component of step 'clean' has no input 'text'. Did you mean 'texts'? Its inputs are: "
+        "texts, word.",
+        "9:7: the component of step 'clean' has no output 'mad'. Did you mean 'made'? Its outputs are: made.",
+    ]
+
+
+SETTINGS = {
+    "max_concurrency_per_instance: 0": "max_concurrency_per_instance is 0; expected a whole number from 1",
+    "error_threshold: -7": "error_threshold is -7; expected a whole number from -1",
+    "mini_batch_error_threshold: -2": "mini_batch_error_threshold is -2; expected a whole number from -1",
+    "retry_settings: {max_retries: -4}": "max_retries is -4; expected a whole number from 0.",
+    "retry_settings: {timeout: -1}": "timeout is -1; expected a whole number from 1",
+    "resources: {instance_count: 0}": "instance_count is 0; expected a whole number from 1",
+    "mini_batch_size: 5 apples": "mini_batch_size is '5 apples'; expected a whole number from 1, or a number",
+    "mini_batch_size: 10kb": "mini_batch_size is '10kb', a size in bytes, but the input is files",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("line", list(SETTINGS))
+def test_a_setting_out_of_range_is_named_before_a_step_runs(folder: Path, line: str) -> None:
+    text = JOB.replace('"${{parent.jobs.clean.outputs.made}}"', "{type: uri_folder, path: ./texts}")
+    name = line.partition(":")[0]
+    kept = [row for row in text.splitlines() if not row.strip().startswith(f"{name}:")]
+    position = kept.index("    input_data: ${{inputs.data}}")
+    kept.insert(position, f"    {line}")
+    with pytest.raises(JobFileError) as error:
+        compiled(folder, "\n".join(kept))
+    [problem] = error.value.problems
+    assert problem.message.startswith(SETTINGS[line])
+    assert problem.place.line == position + 1
+
+
+def test_a_script_without_a_code_folder_is_relative_to_the_file(folder: Path) -> None:
+    text = JOB.replace("      code: ./code\n", "").replace(
+        "entry_script: score.py", "entry_script: code/score.py"
+    )
+    result = compiled(folder, text)
+    score = result.steps[1]
+    assert score.script == "score.py"
+    assert result.sources[score.key] == str(folder / "code" / "score.py")
+
+
 def test_names_that_are_not_registered_are_named(folder: Path) -> None:
     text = JOB.replace("path: ./texts", "path: azureml:sales:3")
     with pytest.raises(JobFileError) as error:

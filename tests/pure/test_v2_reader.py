@@ -262,6 +262,20 @@ def test_anchors_and_merges_are_read_as_yaml_reads_them(tmp_path: Path) -> None:
     assert again.task.places.of("entry_script").line == len(text.splitlines())
 
 
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("data", "{}/data"), ("./data", "{}/data"), ("file:./data", "{}/data"), ("/data", "/data"),
+        ("azureml:./data", "{}/data"), ("azureml:/data", "/data"), ("azureml:data:3", "azureml:data:3"),
+        ("azureml://datastores/a/paths/b", "azureml://datastores/a/paths/b"),
+        ("https://here/data", "https://here/data"), ("wasbs://a@b/c", "wasbs://a@b/c"),
+    ],
+)  # fmt: skip
+def test_paths_are_relative_to_the_file(tmp_path: Path, path: str, expected: str) -> None:
+    job = load_job(write(tmp_path, changed("path: ./sales", f"path: {path}")))
+    assert job.inputs["sales"].path == expected.format(tmp_path)
+
+
 # Overrides
 
 

@@ -19,9 +19,10 @@ import parallelrun_jupyter as parallelrun
 from parallelrun_jupyter import ParallelRunConfig, Run, TabularDataset, submit
 from parallelrun_jupyter.runs.journal.call_events import CallsSpent
 from parallelrun_jupyter.runs.journal.events import AttemptFailed, AttemptSucceeded, WarningRaised
-from tests.real.test_runs import rows_of
+from tests.real.conftest import rows_of
 
 TIMEOUT_S = 60
+session: Any = None
 
 
 def results_of(run: Run) -> Any:
@@ -96,7 +97,8 @@ def test_functions_of_all_kinds_are_awaited() -> None:
 
     async def embed(frame: pd.DataFrame) -> pd.DataFrame:
         await asyncio.sleep(0.01)
-        return frame[["a"]] * 2
+        doubled: pd.DataFrame = frame[["a"]] * 2
+        return doubled
 
     frame = pd.DataFrame({"a": range(100), "b": 1.5}, index=[f"r{k}" for k in range(100)])
     run = parallelrun.map_batches(embed, frame, mini_batch_rows=7)
@@ -254,7 +256,7 @@ def test_output_and_spending_belong_to_their_calls() -> None:
         await asyncio.sleep(0.01 * (item % 3))
         context.spend(output_tokens=item)
         print("end", item)
-        return context.idempotency_key
+        return str(context.idempotency_key)
 
     run = parallelrun.map(ask, range(25), token_prices={"input": 2.0, "output": 10.0})
     keys = results_of(run)
@@ -342,3 +344,36 @@ def test_settings_of_calls_are_checked() -> None:
         budget="$1,200", rate_limit="90,000 per minute", token_prices="input=2.5, output=10"
     )
     assert json.loads(json.dumps(config.to_dict()))["budget"] == "$1,200"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"process_count_per_node": 2}, {"concurrency": 5}],
+    ids=["one", "two", "threads"],
+)
+def test_calls_of_plain_functions_keep_to_a_rate(settings: dict[str, Any]) -> None:
+    def ask(item: int) -> float:
+        return time.monotonic()
+
+    run = parallelrun.map(ask, range(60), rate_limit="30/s", **settings)
+    starts = np.sort(results_of(run))
+    in_a_second = [np.searchsorted(starts, t + 1) - k for k, t in enumerate(starts)]
+    assert max(in_a_second) <= 31
+    assert (len(starts) - 1) / (starts[-1] - starts[0]) > 0.95 * 30
+    with pytest.raises(ValueError, match="with one item at a time when calls are limited"):
+        parallelrun.map(ask, range(60), rate_limit="30/s", mini_batch_size=7)
+
+
+def test_a_cell_asks_for_each_item_of_a_variable(tmp_path: Path) -> None:
+    script = tmp_path / "ask.py"
+    script.write_text(
+        "import asyncio\n"
+        "async def run(prompt):\n"
+        "    await asyncio.sleep(0.05)\n"
+        "    return prompt.upper()\n"
+    )
+    prompts = pd.Series([f"word {k}" for k in range(30)])
+    run = submit(ParallelRunConfig(entry_script=str(script)), inputs=prompts)
+    run.wait_for_completion(timeout_s=TIMEOUT_S)
+    assert rows_of(run) == [f"WORD {k}" for k in range(30)]
+    assert len(attempts_of(run)) == 30

@@ -155,7 +155,7 @@ def test_the_list_tells_runs_apart(start: Callable[..., Run], numbers: Path) -> 
     assert abs(rows[1]["created_at"] - time.time()) < 60
     assert set(rows[0]) == {
         "run_id", "name", "created_at", "is_final", "state", "reason", "plan_finished",
-        "mini_batches", "succeeded", "failed", "items", "items_left", "items_failed", "rows",
+        "mini_batches", "succeeded", "failed", "items", "items_left", "items_failed", "rows", "usd",
         "elapsed_s", "size_bytes", "output",
     }, "programs read these"  # fmt: skip
     assert set(good.row()) == set(rows[1]), "in Python the same"

@@ -639,7 +639,7 @@ WRONG: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: started(picky, range(3), init=picky), ConfigError, r"init is picky\(x.*called without arguments"),
     (lambda: started(picky, range(3), name=3), ConfigError, "name is 3; expected a text"),
     (lambda: started(picky, range(3), n_jobs=2), ConfigError, r"no setting 'n_jobs'. It is called 'process_count_per_node' here"),
-    (lambda: started(fetch, range(3), mini_batch_size=5), ConfigError, r"mini_batch_size is 5, but map\(\) calls its function with one item.*use map_batches"),
+    (lambda: started(fetch, range(3), mini_batch_size=5), ConfigError, r"mini_batch_size is 5, but map\(\) calls its function with one item at a time when several calls are in flight.*use map_batches"),
     (lambda: started(Needs, range(3)), ConfigError, r"Needs\(model.*\).* is made once in each worker.*functools\.partial\(Needs"),
 ]  # fmt: skip
 
@@ -826,3 +826,19 @@ def _kill_one(run: Run, rng: random.Random) -> int:
     except (psutil.NoSuchProcess, FileNotFoundError):
         return 0
     return 1
+
+
+def test_results_of_the_only_mini_batch_that_succeeded_can_be_changed() -> None:
+    def halved(values: pd.Series[float]) -> pd.Series[float]:
+        if values.iloc[0] >= 10:
+            raise ValueError("too large")
+        return values / 2
+
+    values = pd.Series(np.arange(20.0))
+    run = parallelrun.map_batches(
+        halved, values, mini_batch_rows=10, error_threshold=-1, process_count_per_node=1
+    )
+    found = run.results(missing=None)
+    found.iloc[0] = 100.0
+    found.to_numpy()[:2].sum()
+    assert found.tolist() == [100.0, *(values[1:10] / 2)]

@@ -18,6 +18,7 @@ NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
 
 def execute(name: str, folder: Path) -> Any:
+    folder.mkdir(exist_ok=True)
     shutil.copy(NOTEBOOKS / name, folder)
     notebook = nbformat.read(folder / name, as_version=4)
     client = NotebookClient(
@@ -114,3 +115,30 @@ def test_the_notebook_of_functions(tmp_path: Path) -> None:
     assert neighbors, text
     assert int(neighbors[1]) > 50
     assert f"words in {count} texts" in text, text
+
+
+def test_the_notebook_of_endpoints(tmp_path: Path) -> None:
+    server = tmp_path / "tests" / "endpoints" / "server.py"
+    server.parent.mkdir(parents=True)
+    shutil.copy(NOTEBOOKS.parent / "tests" / "endpoints" / "server.py", server)
+    notebook = execute("05_endpoints.ipynb", tmp_path / "notebooks")
+    [live] = [cell for cell in notebook.cells if cell.source.splitlines()[-1] == "run"]
+    assert [RUN_MIME in output.get("data", {}) for output in live.outputs] == [True]
+    assert "Completed" in live.outputs[0]["data"]["text/html"], "the view is live to the end"
+    text = text_of(notebook)
+    forecast = re.search(r"([\d.]+) USD so far, ([\d.]+) to ([\d.]+) expected", text)
+    assert forecast, text
+    cost = re.search(r"cost: ([\d.]+) USD, 0.000232 for each item", text)
+    assert cost, text
+    assert float(forecast[2]) - 1e-4 <= float(cost[1]) <= float(forecast[3]) + 1e-4
+    assert "all answers are there: True" in text, text
+    assert "{'succeeded': 300, 'failed': 5, 'throttled': 1}" in text, text
+    assert "306 requests, 306 calls; 300 bills for 300 items" in text, text
+    assert "{200: 300, 500: 3, 0: 2, 429: 1}" in text, text
+    longest = re.search(r"the longest time without a request: ([\d.]+) s", text)
+    assert longest, text
+    assert float(longest[1]) >= 1.9
+    assert "its budget of 0.03 USD is spent" in text, text
+    assert re.search(r"^129 answers, 0\.0299 USD$", text, re.MULTILINE), text
+    assert "300 answers, 0.0696 USD" in text, text
+    assert "each item was billed once in each of the two runs: True" in text, text

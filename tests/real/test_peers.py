@@ -57,6 +57,20 @@ def test_functions_of_a_notebook_are_measured_over_items_and_a_frame(
     assert rows == [str(number * 2_654_435_761 % 2**32) for number in range(500)]
 
 
+def test_calls_of_a_server_are_measured_with_a_kill_at_half(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--small", "--workloads", "endpoint", "--engines", "ours,asyncio"]
+    assert command.main([*words, "--data", str(tmp_path)]) == 0
+    table = capsys.readouterr().out
+    for name in ("ours", "asyncio"):
+        [row] = [line for line in table.splitlines() if line.startswith(f"| {name} ")]
+        *_, refused, billed_again, lost, output = row.strip("| ").split(" | ")
+        assert (refused, lost, output) == ("0", "0", "right")
+        # Without keys, the calls in flight at the kill are billed again: 60 on average.
+        assert 10 <= int(billed_again) <= 110
+
+
 def test_a_frame_has_the_same_scores_in_any_parts() -> None:
     frame = values.frame_of(1_000, has_text=True)
     whole = functions.score(frame).to_numpy()

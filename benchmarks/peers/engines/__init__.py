@@ -10,7 +10,7 @@ import importlib.util
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..workload import FIRST, FRAME, ITEMS, SCRIPT, Workload
+from ..workload import ENDPOINT, FIRST, FRAME, ITEMS, SCRIPT, Workload
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,15 @@ class Engine:
         Arguments of its ``run`` beside the workload.
     leaves_out
         Scripts or workloads for which the variant is none, and why.
+    install
+        The command that installs the imports, if they are not in the extra ``bench``.
     """
 
     module: str
     needs: tuple[str, ...] = ()
     options: dict[str, Any] = field(default_factory=dict)
     leaves_out: dict[str, str] = field(default_factory=dict)
+    install: str = "pip install -e '.[bench]'"
 
     def missing(self) -> list[str]:
         """Return the packages that are not installed."""
@@ -94,7 +97,19 @@ _FIRST = {
     "ray": Engine("functions.ray_tasks", _RAY),
 }
 
-ENGINES = {SCRIPT: _SCRIPT, ITEMS: _ITEMS, FRAME: _FRAME, FIRST: _FIRST}
+_ENDPOINT = {
+    "ours": Engine("endpoint.ours"),
+    "asyncio": Engine("endpoint.asyncio_script"),
+    # They bring many packages: install them in an environment of their own.
+    "curator": Engine(
+        "endpoint.curator_llm", ("bespokelabs",), install="pip install bespokelabs-curator"
+    ),
+    "daft": Engine("endpoint.daft_column", ("daft",), install="pip install daft"),
+}
+
+ENGINES = {
+    SCRIPT: _SCRIPT, ITEMS: _ITEMS, FRAME: _FRAME, FIRST: _FIRST, ENDPOINT: _ENDPOINT
+}  # fmt: skip
 """For each kind of workload, the engines by name; ours first."""
 
 NAMES = list(dict.fromkeys(name for engines in ENGINES.values() for name in engines))

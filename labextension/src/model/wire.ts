@@ -59,6 +59,7 @@ export interface WorkerRow {
   readonly failed: number;
   readonly restarts: number;
   readonly progress: readonly number[];
+  readonly calls: readonly number[];
 }
 
 /** Failures raised at the same line; ``hint`` suggests a remedy, or is ''. */
@@ -113,6 +114,30 @@ export interface Reused {
   readonly gone: number;
 }
 
+/** Calls that wait for a server. Times in seconds, money in US dollars; None while unknown. */
+export interface Calls {
+  readonly in_flight: number;
+  readonly waiting: number;
+  readonly concurrency: number;
+  readonly window: number;
+  readonly rate_per_s: number;
+  readonly rate_limit_per_s: number;
+  readonly tokens: number;
+  readonly tokens_per_s: number;
+  readonly token_limit_per_s: number;
+  readonly held_by: string;
+  readonly held_until_s: number;
+  readonly held_shares: Readonly<Record<string, number>>;
+  readonly throttled: number;
+  readonly latency_s: number | null;
+  readonly latency_95_s: number | null;
+  readonly usd: number;
+  readonly usd_per_item: number | null;
+  readonly budget_usd: number | null;
+  readonly forecast_low_usd: number | null;
+  readonly forecast_high_usd: number | null;
+}
+
 /** State and progress of a run. Times in seconds; None while a value is unknown. */
 export interface Snapshot {
   readonly at_s: number;
@@ -146,6 +171,7 @@ export interface Snapshot {
   readonly items_per_call: number;
   readonly reused: Reused | null;
   readonly duplicates_copied: number;
+  readonly calls: Calls | null;
   readonly rows: number;
   readonly attempts_failed: number;
   readonly error_threshold: number;
@@ -173,7 +199,7 @@ export interface RunOutput {
   readonly snapshot: Snapshot;
 }
 
-/** A run in a list; ``is_read`` is False until its journal has been read. */
+/** A run in a list; ``is_read`` is False until its journal has been read, ``usd`` is what it spent. */
 export interface RunRow {
   readonly run_id: string;
   readonly name: string;
@@ -192,6 +218,7 @@ export interface RunRow {
   readonly items_left: number;
   readonly items_failed: number;
   readonly rows: number;
+  readonly usd: number;
   readonly elapsed_s: number;
   readonly size_bytes: number;
   readonly output: string;

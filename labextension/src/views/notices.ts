@@ -1,19 +1,22 @@
+import { callNotes } from '../model/calls';
 import { clock, count, plural } from '../model/format';
 import type { Budget, Reused, RunOutput, Snapshot } from '../model/wire';
 import { noun, t } from '../model/words';
 import { button, el, Rows, setHidden, setText } from './dom';
 import type { Section } from './section';
 
-/** Reused results, duplicates, a limit of calls, a stalled run, slow mini-batches, and the used error budgets. */
+/** Reused results, duplicates, what holds calls back, a stalled run, slow mini-batches, and the used error budgets. */
 export class Notices implements Section {
   readonly node = el('div', 'pr-notices');
   private readonly reused = el('div', 'pr-notice');
   private readonly copied = el('div', 'pr-notice');
   private readonly limit = el('div', 'pr-notice');
+  private readonly calls = el('div');
   private readonly quiet = el('div', 'pr-notice');
   private readonly stragglers = el('div', 'pr-notice');
   private readonly budgets = el('div');
   private readonly rows: Rows<Budget>;
+  private readonly callRows: Rows<string>;
   private drawnStragglers = '';
 
   constructor(private readonly showMiniBatch: (miniBatch: number) => void) {
@@ -21,9 +24,19 @@ export class Notices implements Section {
       this.reused,
       this.copied,
       this.limit,
+      this.calls,
       this.quiet,
       this.stragglers,
       this.budgets,
+    );
+    this.callRows = new Rows(
+      this.calls,
+      // A sentence stays the same row while its numbers change.
+      (words) => words.replace(/\d[\d,.:]*/g, ''),
+      () => {
+        const node = el('div', 'pr-notice');
+        return { node, draw: (words) => setText(node, words) };
+      },
     );
     this.rows = new Rows(
       this.budgets,
@@ -49,6 +62,7 @@ export class Notices implements Section {
       plural(most, 'item'),
     );
     setText(this.limit, most > 0 ? words : '');
+    this.callRows.draw(callNotes(snapshot, snapshot.is_final ? 0 : age));
     const quiet = snapshot.quiet_s + age;
     const isQuiet = !snapshot.is_final && quiet > snapshot.quiet_after_s;
     setHidden(this.quiet, !isQuiet);

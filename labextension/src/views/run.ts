@@ -4,6 +4,7 @@ import type { RunOutput } from '../model/wire';
 import { t } from '../model/words';
 import { RunActions } from './actions';
 import { Bar } from './bar';
+import { CallFacts } from './calls';
 import { el, setHidden, setText } from './dom';
 import { Facts } from './facts';
 import { Failures } from './failures';
@@ -47,9 +48,10 @@ export class RunView {
     const results = new Results(host, showMiniBatch);
     const workers = new Workers((worker) => log.show(worker, -1), showMiniBatch);
     const [header, bar, facts] = [new Header(actions.node), new Bar(), new Facts()];
+    const calls = new CallFacts();
     const [notices, timeline] = [new Notices(showMiniBatch), new Timeline(showMiniBatch)];
     this.sections = [
-      ...[header, actions, bar, facts, notices, failures, results],
+      ...[header, actions, bar, facts, calls, notices, failures, results],
       ...[grid, miniBatchView, timeline, workers, log],
     ];
     this.announcement.setAttribute('role', 'status');
@@ -59,6 +61,7 @@ export class RunView {
       header.node,
       bar.node,
       facts.node,
+      calls.node,
       notices.node,
       this.rows,
       failures.node,

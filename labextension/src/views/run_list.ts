@@ -1,3 +1,4 @@
+import { usd } from '../model/calls';
 import { bytes, clock, count, dayAndTime, duration, percent } from '../model/format';
 import { textFilter } from '../model/text_filter';
 import { FINAL_STATES, GLYPHS, type RunList, type RunRow } from '../model/wire';
@@ -136,14 +137,15 @@ class ListRow {
   }
 }
 
-/** Returns the duration, the finished items and the disk usage of a run. */
+/** Returns the duration, the finished items, the cost and the disk usage of a run. */
 function facts(row: RunRow): string {
   const took = row.is_final ? duration(row.elapsed_s) : clock(row.elapsed_s);
   const done = count(row.items - row.items_left);
   const items = row.plan_finished
     ? t('{0} of {1} items', done, count(row.items))
     : t('{0} items', done);
-  return [took, items, bytes(row.size_bytes)].join(' · ');
+  const cost = row.usd > 0 ? [`${usd(row.usd)} USD`] : [];
+  return [took, items, ...cost, bytes(row.size_bytes)].join(' · ');
 }
 
 function width(part: number, row: RunRow): string {

@@ -1,4 +1,5 @@
 import { callProgressText, shareOfCall } from '../model/call_progress';
+import { workerCalls } from '../model/calls';
 import { clock, count, megabytes, plural } from '../model/format';
 import { PHASES, type RunOutput, type WorkerRow } from '../model/wire';
 import { t } from '../model/words';
@@ -77,12 +78,15 @@ export class Workers implements Section {
     cells.Worker.append(name);
     let miniBatch = -1;
     const number = button('pr-link', '', () => this.showMiniBatch(miniBatch));
-    cells['Mini-batch'].append(number);
+    const calls = el('span');
+    cells['Mini-batch'].append(number, calls);
     const usages = [new Usage(cells.CPU), new Usage(cells.Memory), new Usage(cells.GPU)] as const;
     const part = new Part(cells.Progress);
     const draw = (row: WorkerRow | string): void => {
       if (typeof row !== 'string') {
-        miniBatch = row.mini_batch;
+        const several = row.calls ?? []; // missing in snapshots of older versions
+        setText(calls, several.length > 0 ? workerCalls(several) : '');
+        miniBatch = several.length > 0 ? -1 : row.mini_batch;
         setText(number, miniBatch >= 0 ? count(miniBatch) : '');
         setHidden(number, miniBatch < 0);
         this.drawRow(cells, row);
@@ -95,6 +99,7 @@ export class Workers implements Section {
 
   private drawRow(cells: Cells, row: WorkerRow): void {
     setText(cells.Phase, t(PHASES[row.phase] ?? row.phase));
+    // Of a worker with several calls, the time of the longest one.
     setText(cells.For, clock(row.since_s + this.age));
     setText(cells.Done, count(row.succeeded));
     setText(cells.Failed, row.failed ? `✗ ${count(row.failed)}` : '0');

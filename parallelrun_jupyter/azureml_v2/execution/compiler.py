@@ -24,7 +24,7 @@ from ..model.problems import JobFileError, Problem
 from ..model.values import Input, Output
 from .arguments import Arguments
 from .assets import Assets
-from .parallel import settings_of
+from .parallel import check_settings, settings_of
 from .scope import Produced, Scope, Value, in_order, number, output_type, values_of_step
 from .sources import includes_of, source_of
 from .targets import Targets, merged_output
@@ -241,6 +241,11 @@ class _Compiler:
                 "arguments": [],
             }
         settings = settings_of(step, values, scope, arguments, self._problems)
+        inputs = self._split_input(step, values)
+        is_files = any(
+            isinstance(item.value, dict) and item.value.get("kind") == "files" for item in inputs
+        )
+        check_settings(settings, step, self._problems, is_files=is_files)
         if settings["node_count"] > 1 and not self._compute_of(step):
             count = settings["node_count"]
             self._assets.note(
@@ -248,10 +253,10 @@ class _Compiler:
             )
         return {
             "kind": "parallel",
-            "script": task.entry_script,
+            "script": task.entry_script if task.code else os.path.basename(task.entry_script),
             "settings": settings,
             "arguments": arguments.words(task.program_arguments),
-            "inputs": self._split_input(step, values),
+            "inputs": inputs,
             "rows_to": self._rows_to(step),
             "environment_of_step": self._assets.environment(task.environment),
         }

@@ -36,7 +36,7 @@ def failed_sentence(run_id: str, items: str = "item") -> str:
         (item.item or f"an item of mini-batch {item.mini_batch}").rpartition("/")[2]
         for item in islice(failed_items(follower.folder), _SHOWN)
     ]
-    names += ["..."] * (failed > len(names))
+    names += [f"and {failed - len(names):,} more"] * (failed > len(names))
     return (
         f"{plural(failed, items)} failed, without rows in the output: {', '.join(names)}. "
         f"'parallelrun failures {run_id} --items' lists them."

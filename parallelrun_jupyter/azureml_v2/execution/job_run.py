@@ -113,6 +113,13 @@ class JobRun:
             if output in state.step(key).outputs
         }
 
+    def _step_outputs(self) -> dict[str, str]:
+        return {
+            f"{step.name}.{name}": path
+            for step in self.steps
+            for name, path in step.outputs.items()
+        }
+
     def wait_for_completion(
         self,
         *,
@@ -142,7 +149,7 @@ class JobRun:
         state = wait_until_ended(self.folder, self.record, show_output=show_output, timeout_s=limit)
         if show_output:
             print(f"\njob {self.run_id}: {state.state}")
-            for name, path in self.outputs.items():
+            for name, path in (self.outputs or self._step_outputs()).items():
                 print(f"output {name}: {path}")
             for warning in self.warnings():
                 print(f"warning: {warning}")

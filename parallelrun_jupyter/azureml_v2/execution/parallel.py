@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ...config.run_config import ParallelRunConfig
+from ...errors import ConfigError
+from ...formatting import parse_mini_batch_size
 from ..model.expressions import Binding
 from ..model.jobs import DEFAULTS, ParallelStep
 from ..model.problems import Problem
@@ -73,6 +76,56 @@ def settings_of(
     except ValueError as error:
         problems.append(Problem(place, str(error)))
     return settings
+
+
+_FIELDS = {
+    "mini_batch_size": "mini_batch_size",
+    "allowed_failed_count": "mini_batch_error_threshold",
+    "error_threshold": "error_threshold",
+    "node_count": "resources.instance_count",
+    "process_count_per_node": "max_concurrency_per_instance",
+    "run_invocation_timeout": "retry_settings.timeout",
+    "logging_level": "logging_level",
+}
+"""The fields in the file, by the settings that they become."""
+
+
+def check_settings(
+    settings: Mapping[str, Any], step: ParallelStep, problems: list[Problem], *, is_files: bool
+) -> None:
+    """Note the settings that are out of range, before any step has run.
+
+    Parameters
+    ----------
+    settings
+        As `settings_of` returns them.
+    step
+        The step, whose places are used.
+    problems
+        Receives the problems.
+    is_files
+        Whether the input is known to be files, which are counted.
+    """
+    if settings["run_max_try"] < 1:
+        retries = settings["run_max_try"] - 1
+        message = f"max_retries is {retries}; expected a whole number from 0."
+        problems.append(Problem(step.places.of("retry_settings.max_retries"), message))
+    for setting, name in _FIELDS.items():
+        value = settings.get(setting)
+        if value is None:
+            continue
+        try:
+            ParallelRunConfig(**{setting: value})
+        except ConfigError as error:
+            message = str(error).replace(setting, name.rpartition(".")[2])
+            problems.append(Problem(step.places.of(name), message))
+            continue
+        if setting == "mini_batch_size" and is_files and parse_mini_batch_size(value).has_unit:
+            message = (
+                f"mini_batch_size is {value!r}, a size in bytes, but the input is files, which are counted; "
+                "write a number of files, such as 10, or give the input the type mltable."
+            )
+            problems.append(Problem(step.places.of(name), message))
 
 
 def _keys(

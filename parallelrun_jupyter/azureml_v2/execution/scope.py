@@ -10,7 +10,7 @@ from ...formatting import nearest_hint
 from ..model.expressions import Binding, Text
 from ..model.jobs import CommandStep, ParallelStep, Step
 from ..model.problems import Problem
-from ..model.values import Input, Literal, Output
+from ..model.values import Input, Literal, Output, Port
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +112,9 @@ def values_of_step(step: Step, scope: Scope, problems: list[Problem]) -> dict[st
     values: dict[str, Value] = {}
     for name, item in step.inputs.items():
         values[name] = _value(item, scope, problems)
+    if step.declared is not None:
+        _check_names(step, "input", step.inputs, step.declared.inputs, problems)
+        _check_names(step, "output", step.outputs, step.declared.outputs, problems)
     for name, port in (step.declared.inputs if step.declared else {}).items():
         if values.get(name) is None:
             values[name] = port.default
@@ -121,6 +124,23 @@ def values_of_step(step: Step, scope: Scope, problems: list[Problem]) -> dict[st
                 )
                 problems.append(Problem(step.places.of("inputs"), message))
     return values
+
+
+def _check_names(
+    step: Step,
+    kind: str,
+    given: Iterable[str],
+    declared: Mapping[str, Port],
+    problems: list[Problem],
+) -> None:
+    for name in given:
+        if name not in declared:
+            names = ", ".join(declared) or "none"
+            message = (
+                f"the component of step {step.name!r} has no {kind} {name!r}."
+                f"{nearest_hint(name, declared)} Its {kind}s are: {names}."
+            )
+            problems.append(Problem(step.places.of(f"{kind}s.{name}"), message))
 
 
 def _value(item: Input, scope: Scope, problems: list[Problem]) -> Value:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ _REMOTE = (
     "git+",
     "az:",
 )
+_LOCAL_WITH_PREFIX = re.compile(r"azureml:(\.|/(?!/))")
 
 
 class Source:
@@ -51,6 +53,8 @@ class Source:
 
     def path(self, text: str) -> str:
         """Return an absolute path, relative to the file's folder; names and URLs are unchanged."""
+        if _LOCAL_WITH_PREFIX.match(text):  # as azure-ai-ml writes the paths of its objects
+            text = text.removeprefix("azureml:")
         if text.startswith(_REMOTE) or "://" in text or text.startswith("${{"):
             return text
         text = text.removeprefix("file:")

@@ -26,9 +26,10 @@ from ...runs.run_folder import RunFolder
 from ...runs.run_record import RunRecord
 from ...worker.child_loop import traceback_text
 from .cluster import Cluster
+from .commands import Command
 from .mailbox import Inbox, Message
 from .membership import ClusterLimits, Membership
-from .node import Command, DataFile, NodeSpec
+from .node import DataFile, NodeSpec
 from .node_client import NodeClient
 
 _CLOSE_S = 30.0
@@ -110,7 +111,8 @@ class DaskPool:
         every_ms: float = 0.0,
     ) -> None:
         """Assign mini-batches from ``first`` on to a node; they are sent by the next ``wait``."""
-        command = ("assign", first, attempt, lines, after_ms, every_ms)
+        start_ms = time.monotonic() * 1000 + after_ms
+        command = ("assign", first, attempt, lines, start_ms, every_ms)
         self._outbound.setdefault(node, []).append(command)
 
     def upload_part(self, node: str, first: int, pieces: Sequence[Piece]) -> None:

@@ -16,8 +16,9 @@ from ...errors import ConfigError, ParallelRunError
 from ...formatting import plural
 from ...worker.child_loop import traceback_text
 from .cluster import ASK_S, Cluster, can_reach, refusals
+from .commands import Command
 from .mailbox import Message
-from .node import Command, NodeSpec
+from .node import NodeSpec
 from .node_client import NodeClient
 
 _log = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 from ...engine.output.part_uploader import upload_target
 from ...engine.scheduling.limits import NODE_LEASE_S
@@ -29,6 +29,7 @@ from ...runs.run_folder import RunFolder
 from ...runs.run_record import RunRecord
 from ...worker.child_loop import crash_message
 from ..local import LocalPool
+from .commands import Command, shifted
 from .mailbox import Message, Outbox
 
 HEARTBEAT_S = 2.0
@@ -46,10 +47,6 @@ _SHORT_LINGER_S = 0.03
 """Seconds for which a node batches the signals of mini-batches shorter than `_SHORT_S`: each message costs."""
 
 _SNAPSHOT = "snapshot.tar"
-
-Command: TypeAlias = tuple[Any, ...]
-"""("assign", first, attempt, lines, after_ms, every_ms), ("put", first, pieces), ("stop", drain),
-("pause",), ("unpause",) or ("leave",)."""
 
 
 class NodeCrash(RuntimeError):
@@ -236,7 +233,7 @@ class _NodeThread:
     # From the actor, in the Dask worker's event loop
 
     def execute(self, commands: list[Command]) -> None:
-        self._commands.extend(commands)
+        self._commands.extend(shifted(commands, time.monotonic() * 1000))
         self._wake()
 
     async def listen(self, linger_s: float) -> Message:
@@ -338,7 +335,8 @@ class _NodeThread:
 
     def _execute(self, pool: LocalPool, command: Command) -> None:
         match command:
-            case ("assign", first, attempt, lines, after_ms, every_ms):
+            case ("assign", first, attempt, lines, start_ms, every_ms):
+                after_ms = start_ms - time.monotonic() * 1000 if every_ms else 0.0
                 times = {"after_ms": after_ms, "every_ms": every_ms}
                 pool.assign(self._name, first, attempt, lines, **times)
             case ("put", first, pieces):

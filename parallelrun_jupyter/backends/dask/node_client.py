@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ from typing import Any
 from ...engine.scheduling.signals import NodeStopped
 from ...files import replacing
 from ...runs.run_folder import RunFolder
+from .commands import Command, shifted
 from .mailbox import Message
-from .node import HEARTBEAT_S, Command, DaskNode, NodeCrash, NodeSpec, Tail
+from .node import HEARTBEAT_S, DaskNode, NodeCrash, NodeSpec, Tail
 
 SILENCE_S = 15.0
 """Seconds of silence after which a node is lost: it sends a message every two seconds."""
@@ -142,6 +144,7 @@ class NodeClient:
             self._has_commands.clear()
             commands, self._commands = self._commands, []
             if commands:
+                commands = shifted(commands, -time.monotonic() * 1000)
                 await self._call(self._actor.execute, commands)
 
     async def tails(self) -> list[Tail]:

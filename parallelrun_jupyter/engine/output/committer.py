@@ -6,7 +6,7 @@ import os
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from ...files import remove_quietly
+from ...files import remove_quietly, write_all
 from ...runs.journal.events import Event
 from ...runs.journal.files import JournalWriter
 from ...runs.output.committed_rows import part_path
@@ -156,8 +156,6 @@ class Committer:
             if self._fd < 0:
                 flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
                 self._fd = os.open(self._path, flags, 0o600)
-            data = memoryview(b"".join(rows))
-            while data:
-                data = data[os.write(self._fd, data) :]
+            write_all(self._fd, b"".join(rows))
             os.fsync(self._fd)
         self._journal.append(events)

@@ -100,6 +100,10 @@ class Allocation(Protocol):
     def is_uploading(self) -> bool:
         """Whether a part is being uploaded."""
 
+    @property
+    def finished_items(self) -> int:
+        """Items of mini-batches that have finished, and whose rows are not stored yet."""
+
     def resume(self, retries: Sequence[int], *, only_these: bool) -> None:
         """Queue the mini-batches of a resume.
 
@@ -162,6 +166,7 @@ class Pending:
 
     uploads_parts = False
     is_uploading = False
+    finished_items = 0
 
     def __init__(self, state: RunState) -> None:
         self._state = state

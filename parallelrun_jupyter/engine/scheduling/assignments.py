@@ -130,6 +130,10 @@ class Assignments:
             self._update_room(name, node)
         return True
 
+    def held(self) -> list[int]:
+        """Return the mini-batches that nodes hold."""
+        return list(self._held)
+
     def clear_losses(self, mini_batch: int) -> None:
         """Forget the nodes lost while they ran a mini-batch, since it has succeeded."""
         if self._losses:

@@ -16,6 +16,7 @@ from ...runs.journal.calls import CallsState
 from ...runs.journal.events import WarningRaised
 from ...runs.journal.state import RunState
 from ...runs.run_record import RunCalls
+from .allocation import Allocation
 from .call_costs import FIRST_CALLS, CallCosts
 from .call_window import CallWindow
 from .signals import Assign, Failure
@@ -31,6 +32,9 @@ TOKEN_CREDIT_MS = 1_000
 
 _AT_ONCE_MS = 0.01
 """Between two calls that start later, but without a pace: a node reads 0 as no limit at all."""
+
+_BOOKED_MS = 50
+"""Calls that nodes hold to start later than this are held back by a limit."""
 
 _REPORT_MS = 1_000
 _NANO = 1_000_000_000
@@ -83,6 +87,8 @@ class CallLimits:
         self._left = 0
         self._rooms: dict[str, int] = {}
         self._held_by = ""
+        #: what has held calls back last, and when
+        self._last_held = ("", -_REPORT_MS)
         self._held_ms = 0
         self._noted_ms = 0
         self._reported: tuple[str, int, int] = ("", 0, 0)
@@ -94,6 +100,12 @@ class CallLimits:
         calls = self._calls
         rates = calls.rate_per_s, calls.tokens_per_s
         return CallsLimited(now_ms, calls.concurrency, *rates, self._budget)
+
+    def adopt(self, mini_batches: Iterable[int], slots: int) -> None:
+        """Count calls in ``slots`` workers, of a run without limits: a server has refused one."""
+        self._slots = max(1, slots)
+        for mini_batch in mini_batches:
+            self._held[mini_batch] = _Call(0.0, 0.0)
 
     # Assigning
 
@@ -117,7 +129,9 @@ class CallLimits:
         free = sum(room for _, room in rooms)
         number, held_by = self._allowed(now_ms)
         wanted = min(free, left - len(self._held))
-        self._note(now_ms, held_by if number < wanted else "")
+        # Calls that the nodes hold for later wait, too.
+        is_held = number < wanted or self._last_start_ms > now_ms + _BOOKED_MS
+        self._note(now_ms, held_by if is_held else "")
         self._left = int(min(number, free))
         self._rooms = dict(rooms)
         total = self._left
@@ -230,6 +244,8 @@ class CallLimits:
         if self._held_by:
             self._held_ms += now_ms - self._noted_ms
         self._held_by, self._noted_ms = held_by, now_ms
+        if held_by:
+            self._last_held = held_by, now_ms
 
     def report(self, now_ms: int, *, is_end: bool = False) -> Iterator[CallsHeld | WarningRaised]:
         """Yield warnings, and what holds calls back if it has changed and the last report is old enough."""
@@ -238,7 +254,9 @@ class CallLimits:
         if is_end:
             self._note(now_ms, "")
         until_ms = math.ceil(self.window.pause_until_ms)
-        present = self._held_by, until_ms if until_ms > now_ms else 0, self.window.size or 0
+        last, last_ms = self._last_held  # between two calls nothing holds them back for a moment
+        held_by = "" if is_end or now_ms - last_ms >= _REPORT_MS else last
+        present = held_by, until_ms if until_ms > now_ms else 0, self.window.size or 0
         is_due = present != self._reported and now_ms - self._reported_ms >= _REPORT_MS
         if is_due or (is_end and self._held_ms):
             self._reported, self._reported_ms = present, now_ms
@@ -260,7 +278,7 @@ class CallLimits:
                 "cost: call context.spend(usd=...), or context.spend(tokens=...) with token_prices"
             )
 
-    def budget_is_spent(self, state: RunState) -> str:
+    def budget_is_spent(self, state: RunState, allocation: Allocation) -> str:
         """Return the reason of a run that has spent its budget; empty if it goes on.
 
         It has when no call is in flight, and the next one would cost more than is left.
@@ -269,7 +287,8 @@ class CallLimits:
         if not is_over or self.money.fitting(self._budget, 0):
             return ""
         assert state.calls is not None
-        return _budget_spent(self._budget, state.calls, state.planned_items - state.items_done)
+        items_left = state.planned_items - state.items_done - allocation.finished_items
+        return _budget_spent(self._budget, state.calls, items_left)
 
 
 def _budget_spent(budget: int, calls: CallsState, items_left: int) -> str:

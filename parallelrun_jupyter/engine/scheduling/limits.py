@@ -17,7 +17,16 @@ from ...runs.journal.state import RunState
 from ...runs.run_record import RunCalls, RunRecord
 from ...worker.failures import SHORT_RESULT, short_result
 from ...worker.item_ranges import count_of
-from .signals import AttemptErrored, Failure, ItemFailures, ItemsAnswered
+from .signals import (
+    AttemptErrored,
+    Failure,
+    ItemFailures,
+    ItemsAnswered,
+    PlanFailed,
+    PoolLost,
+    Signal,
+    TimePassed,
+)
 
 INIT_TRIES = 3
 """Failed starts for each worker of a node after which the node counts as unable to start (rule R21)."""
@@ -148,8 +157,17 @@ def stalled(
     return ""
 
 
-def check_stalled(limits: Limits, now_ms: int, started_ms: int) -> str:
+def refusal(signal: Signal, limits: Limits, now_ms: int, started_ms: int) -> str:
     """Return why a resume that is still checking its inputs is refused, or an empty text."""
+    match signal:
+        case PlanFailed(reason, trace) | PoolLost(reason, _, trace):
+            return f"{trace.rstrip()}\n{reason}" if trace else reason
+        case TimePassed():
+            return _check_stalled(limits, now_ms, started_ms)
+    return ""
+
+
+def _check_stalled(limits: Limits, now_ms: int, started_ms: int) -> str:
     limit_s = limits.first_task_creation_timeout_s
     if now_ms - started_ms <= limit_s * 1000:
         return ""

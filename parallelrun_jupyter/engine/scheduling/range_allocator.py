@@ -131,6 +131,16 @@ class RangeAllocator:
         """Whether a part is being uploaded."""
         return bool(self._uploading)
 
+    @property
+    def finished_items(self) -> int:
+        """Items of mini-batches that have finished, and whose rows are not stored yet."""
+        groups = [range_.held for range_ in self._ranges.values()]
+        groups += [part.finished for part in self._uploading.values()]
+        finished = [one for group in groups for one in group.values()]
+        answered = sum(event.items for one in finished for event in one.results)
+        # An item without a result is one of those that were answered.
+        return answered + sum(e.items for one in finished for e in one.failures if e.ranges)
+
     def resume(self, retries: Sequence[int], *, only_these: bool) -> None:
         """Make ranges of the retries if only they are to run; new ranges include them otherwise."""
         self._only_retries = only_these

@@ -118,7 +118,7 @@ class Scheduler:
 
     @property
     def is_untouched(self) -> bool:
-        """Whether the run is still in the state in which an earlier driver ended it."""
+        """Whether the run is still in the state that an earlier driver left."""
         return self._deferred is not None
 
     def _begin(self) -> list[Action]:
@@ -154,20 +154,18 @@ class Scheduler:
         A resume that is refused leaves the ended run as it was.
         """
         assert self._deferred is not None
-        match signal:
-            case signals.PlanFailed(reason, trace) | signals.PoolLost(reason, _, trace):
-                return [Refuse(f"{trace.rstrip()}\n{reason}" if trace else reason)]
-            case signals.TimePassed():
-                reason = limits.check_stalled(self._limits, self._now, self._started_ms)
-                return [Refuse(reason)] if reason else []
-            case signals.PlanAdvanced():
-                deferred, self._deferred = self._deferred, None
-                actions = self._begin()
-                for earlier in (*deferred, signal):
-                    actions += self.handle(earlier, self._now)
-                return actions
-        self._deferred.append(signal)
-        return []
+        reason = limits.refusal(signal, self._limits, self._now, self._started_ms)
+        if reason:
+            return [Refuse(reason)]
+        if not isinstance(signal, signals.TimePassed):
+            self._deferred.append(signal)
+        if not isinstance(signal, signals.PlanAdvanced):
+            return []
+        deferred, self._deferred = self._deferred, None
+        actions = self._begin()
+        for earlier in deferred:
+            actions += self.handle(earlier, self._now)
+        return actions
 
     def handle(self, signal: Signal, now_ms: int) -> list[Action]:  # noqa: C901, PLR0912 - one flat match over the closed union
         """Handle one signal, ``now_ms`` milliseconds after the run's creation."""
@@ -279,12 +277,10 @@ class Scheduler:
         self._attempts.node_lost(name)
         self._allocation.node_lost(name)
         failure = limits.node_lost_failure(reason)
-        for mini_batch, attempt in charged:
-            items = self._items_of(mini_batch)
-            self._end_call(mini_batch, failure)
-            self._attempts.fail(
-                signals.AttemptErrored(name, name, mini_batch, attempt, items, 0, failure)
-            )
+        for k, attempt in charged:
+            self._end_call(k, failure)
+            items = self._items_of(k)
+            self._attempts.fail(signals.AttemptErrored(name, name, k, attempt, items, 0, failure))
 
     def _requeue(self, mini_batches: list[int]) -> None:
         """Run mini-batches again whose attempts a node has not made."""
@@ -303,8 +299,8 @@ class Scheduler:
         match signal:
             case signals.WorkerInitialized():
                 self._attempts.run_line = signal.run_line
-            case signals.WorkerNotReady(_, _, f) if self._assignments.cannot_start:
-                if self._ending is None:
+            case signals.WorkerNotReady(_, _, f):
+                if self._assignments.cannot_start and self._ending is None:
                     why = f"{f.group}: {f.message}" if f.message else f.group
                     self._end_run("Failed", f"no worker could start: {why}", drain=False)
 
@@ -335,6 +331,10 @@ class Scheduler:
 
     def _end_call(self, mini_batch: int, failure: signals.Failure | None, us: int = 0) -> None:
         """Let the limits of calls know how one has ended; a server may have refused it."""
+        if self._calls is None and failure is not None and failure.is_throttled:
+            self._calls = CallLimits(self._limits.calls, self.state.calls)
+            self._calls.adopt({mini_batch, *self._assignments.held()}, self._assignments.slots)
+            self._record(self._calls.event(self._now))
         if self._calls is not None:
             self._calls.end(mini_batch, failure, self._now, us)
             self._attempts.pause_until_ms = self._calls.window.pause_until_ms
@@ -461,9 +461,9 @@ class Scheduler:
             return
         for event in self._calls.report(self._now, is_end=is_end):
             self._record(event)
-        # Rows of duplicates are copied, without a call, once nothing else can run.
-        waits = bool(self._attempts.withheld) and not self._allocation
-        if not (is_end or waits) and (reason := self._calls.budget_is_spent(self.state)):
+        if is_end or (self._attempts.withheld and not self._allocation):
+            return  # rows of duplicates are copied, without a call, once nothing else can run
+        if reason := self._calls.budget_is_spent(self.state, self._allocation):
             self._end_run("Canceled", reason, drain=True)
 
     def _copy_duplicates(self) -> None:

@@ -19,7 +19,7 @@ from .call_events import CallsHeld, CallsLimited
 from .calls import CallsState
 from .events import IN_STORE, AttemptSucceeded, Event, ItemsSucceeded, PartStored, ResultsReused
 from .failure_groups import FailureGroup
-from .lines import decode_lines, encode
+from .lines import END_START, decode_lines, encode
 from .state import KEPT_ATTEMPTS, RunState
 from .throughput import KEPT_POINTS, Throughput
 from .worker_state import WorkerState
@@ -28,6 +28,7 @@ STATE_SCHEMA = 7
 
 _RESULTS = (AttemptSucceeded, ItemsSucceeded)
 _BLOCK_BYTES = 1 << 20
+_TAIL_BYTES = 1 << 12
 _DECODED_AT_ONCE = 1000
 
 
@@ -86,6 +87,22 @@ def _truncate_incomplete_line(fd: int) -> None:
         end = start
     if end < size:
         os.ftruncate(fd, end)
+
+
+def has_end(path: Path) -> bool:
+    """Return whether the last line of a journal is the end of the run; few bytes are read.
+
+    A resume appends to the journal, so that an ended run may go on.
+    """
+    try:
+        with open(path, "rb", buffering=0) as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - _TAIL_BYTES))
+            tail = file.read(_TAIL_BYTES)
+    except FileNotFoundError:  # the driver has not created it yet
+        return False
+    # A longer last line, with a traceback of the driver, is found by the next whole read.
+    return tail.endswith(b"\n") and tail[:-1].rpartition(b"\n")[2].startswith(END_START)
 
 
 class JournalReader:
@@ -209,4 +226,5 @@ def _calls_of(values: dict[str, Any]) -> CallsState:
     values["limits"] = CallsLimited(**values["limits"])
     values["held"] = values["held"] and CallsHeld(**values["held"])
     values["durations"] = {int(kind): count for kind, count in values["durations"].items()}
+    values["open"] = {int(mini_batch): tuple(spent) for mini_batch, spent in values["open"].items()}
     return CallsState(**values)

@@ -22,6 +22,9 @@ from .events import (
     NodeSampled,
 )
 
+END_START = b'{"event":"RunFinished",'
+"""How the line of a run's end begins, as `encode` makes it."""
+
 _POSITIONAL = (AttemptSucceeded, ItemsSucceeded, AttemptFailed, ItemsFailed)
 _NAMED: dict[str, type[Any]] = {
     kind.__name__: kind for kind in get_args(Event) if kind not in _POSITIONAL

@@ -51,6 +51,10 @@ KEPT_ATTEMPTS = 400
 
 _KEPT_WARNINGS = 20
 
+ItemsChange: TypeAlias = (
+    ItemsSucceeded | ItemsFailed | RowsDropped | CallLimited | ResultsReused | DuplicatesCopied
+)
+
 EndedAttempt: TypeAlias = tuple[str, int, int, int, int]
 """Worker, mini-batch, time of the end (ms), duration (us), and new status of the mini-batch."""
 
@@ -183,14 +187,7 @@ class RunState:
                 self.parts += 1
             case AttemptFailed():
                 self._count_failure(event)
-            case (
-                ItemsSucceeded()
-                | ItemsFailed()
-                | RowsDropped()
-                | CallLimited()
-                | ResultsReused()
-                | DuplicatesCopied()
-            ):
+            case _ if isinstance(event, ItemsChange):
                 self.at_ms = max(before, event.at_ms)
                 self._apply_items(event)
             case MiniBatchesPlanned() | PlanFinished():
@@ -199,15 +196,7 @@ class RunState:
                 self.planned_items = event.items
                 self.plan_finished = isinstance(event, PlanFinished)
             case RunStarted():
-                self.state, self.reason, self.cancel = "Planning", "", False
-                self.traceback = ""
-                self.last_progress_ms = event.at_ms
-                if self.drivers:
-                    self.throughput.start_driver(event.at_ms, before, self.done, self.items_done)
-                self.workers.clear()
-                self.nodes.clear()
-                self.vacant.clear()
-                self.drivers += 1
+                self._start_driver(event.at_ms, before)
             case RunResumed():
                 self._reopen(event.group)
             case StateEntered():
@@ -231,15 +220,18 @@ class RunState:
             case _:
                 self._apply_worker(event)
 
-    def _apply_items(
-        self,
-        event: ItemsSucceeded
-        | ItemsFailed
-        | RowsDropped
-        | CallLimited
-        | ResultsReused
-        | DuplicatesCopied,
-    ) -> None:
+    def _start_driver(self, at_ms: int, before_ms: int) -> None:
+        """Start over what is of one driver; the last event of the one before was at ``before_ms``."""
+        self.state, self.cancel = "Planning", False
+        self.reason = self.traceback = ""
+        self.last_progress_ms = at_ms
+        if self.drivers:
+            self.throughput.start_driver(at_ms, before_ms, self.done, self.items_done)
+        for gone in (self.workers, self.nodes, self.vacant):
+            gone.clear()
+        self.drivers += 1
+
+    def _apply_items(self, event: ItemsChange) -> None:
         match event:
             case ItemsSucceeded():
                 self._count_items_succeeded(event)
@@ -346,6 +338,7 @@ class RunState:
             return
         if self.calls is not None:
             self.calls.succeed(event.duration_us)
+            self.calls.end(event.mini_batch)
         worker = self.workers.get(event.worker)
         if worker is not None:
             worker.succeeded += 1
@@ -362,8 +355,9 @@ class RunState:
         )
         self.tries[event.mini_batch] = event.attempt
         self.attempts_failed += 1
-        if self.calls is not None and event.kind == "throttled":
-            self.calls.throttled += 1
+        if self.calls is not None:
+            self.calls.throttled += event.kind == "throttled"
+            self.calls.end(event.mini_batch)
         group = self._group_of(event, event.mini_batch)
         group.attempts += 1
         self.failed_in[event.mini_batch] = group.group
@@ -399,6 +393,8 @@ class RunState:
     def _count_try(self, event: ItemsSucceeded | ItemsFailed) -> None:
         """Record the number of an attempt; its event may have waited for the part's event."""
         self.tries[event.mini_batch] = max(event.attempt, self.tries.get(event.mini_batch, 0))
+        if self.calls is not None:
+            self.calls.end(event.mini_batch)
 
     def _fail_items(self, event: AttemptFailed | ItemsFailed, group: FailureGroup) -> None:
         """Count items of a mini-batch as failed for good."""

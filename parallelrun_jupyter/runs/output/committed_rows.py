@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from ...errors import OutputError
-from ...files import replacing
+from ...files import PIECE_BYTES, replacing
 from ...worker.output.formats import CSV, JSONL, TEXT
 from ..journal.events import IN_STORE, AttemptSucceeded, Event, ItemsSucceeded, RowsDropped
 from ..run_folder import RunFolder
@@ -209,13 +209,14 @@ def publish(folder: RunFolder, rows: CommittedRows, target: Path, form: str = TE
                 open(notes_temporary, "w", encoding="ascii") as notes_file,
                 replacing(folder.row_places) as places_temporary,
                 open(places_temporary, "wb") as places_file,
-                open(temporary, "wb", buffering=_READ_LIMIT_BYTES) as file,
+                open(temporary, "wb", buffering=PIECE_BYTES) as file,
             ):
                 notes = NoteLines(notes_file.write)
                 places = PlaceWriter(places_file.write)
                 sums = BlockSums()
                 for data in final_bytes(folder, rows, form, notes.add, places.add):
-                    written += file.write(data)
+                    for at in range(0, len(data), PIECE_BYTES):
+                        written += file.write(data[at : at + PIECE_BYTES])
                     sums.add(data)
                 notes.end(written)
                 places.end()

@@ -29,14 +29,14 @@ class Values(NamedTuple):
     unread: dict[int, str]
 
 
-def values_of(block: Block, find_class: Callable[[str], Any]) -> Values:
+def values_of(block: Block, find_class: Callable[[str], Any], *, are_views: bool = False) -> Values:
     """Return the values of a block; read only blocks of a run folder of this user.
 
     Parameters
     ----------
     block
         The block.
-    find_class
+    find_class, are_views
         As for `Block.values`.
 
     Raises
@@ -45,7 +45,7 @@ def values_of(block: Block, find_class: Callable[[str], Any]) -> Values:
         The class of a value is nowhere.
     """
     try:
-        return Values(block.values(find_class), {})
+        return Values(block.values(find_class, are_views=are_views), {})
     except OutputError:
         raise
     except Exception as error:  # the code of the values' own classes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from ..journal.files import JournalReader, read_state
+from ..journal.files import JournalReader, has_end, read_state
 from ..resume_request import read_resume
 from ..run_folder import RunFolder
 from .snapshot import Snapshot, take_snapshot
@@ -13,6 +13,11 @@ from .snapshot import Snapshot, take_snapshot
 POLL_S = 0.2
 _FAR_BEHIND_BYTES = 1 << 18
 _CACHE_S = 3.0
+_LOOK_S = 0.05
+_LOOK_NEAR_END_S = 0.005
+_NEAR_END_S = 2.0
+_ALIVE_S = 1.0
+"""Seconds between two snapshots, which show whether the driver lives, while only the end is waited for."""
 
 
 class Follower:
@@ -95,3 +100,30 @@ def watch(
         if snapshot["is_final"] or left_s <= 0:
             return snapshot
         time.sleep(min(every_s, left_s))
+
+
+def wait_for_end(follower: Follower, timeout_s: float | None = None) -> Snapshot:
+    """Wait until the run has ended or the timeout has passed; the last snapshot is returned.
+
+    The end is noticed within some milliseconds. Only the last line of the journal is read until then:
+    snapshots would take processor time from the workers.
+    """
+    began = time.monotonic()
+    deadline = float("inf") if timeout_s is None else began + timeout_s
+    refresh_at = 0.0
+    left_s: float | None = None
+    while True:
+        now = time.monotonic()
+        if now >= min(refresh_at, deadline) or has_end(follower.folder.journal):
+            snapshot = follower.refresh()
+            if snapshot["is_final"] or now >= deadline:
+                return snapshot
+            refresh_at, left_s = now + _ALIVE_S, snapshot["eta_low_s"]
+        time.sleep(max(0.0, min(_look_s(now - began, left_s), deadline - now)))
+
+
+def _look_s(waited_s: float, left_s: float | None) -> float:
+    """Return the seconds until the next look: few at first and near the end of a run, if it is known."""
+    if left_s is not None:
+        return _LOOK_NEAR_END_S if left_s < _NEAR_END_S else _LOOK_S
+    return min(_LOOK_S, max(_LOOK_NEAR_END_S, _LOOK_S * waited_s))

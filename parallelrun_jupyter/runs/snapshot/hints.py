@@ -39,12 +39,27 @@ _MAKERS = {
 def hint_of(record: RunRecord, group: FailureGroup) -> str:
     """Return a remedy for a group of failures, in sentences; '' without a known cause."""
     for find in (
-        _notebook_name, _pickled_in_main, _magic, _table_as_paths, _beside, _missing, _short, _slow,
+        _throttled, _notebook_name, _pickled_in_main, _magic, _table_as_paths, _beside, _missing, _short, _slow,
     ):  # fmt: skip
         hint = find(record, group)
         if hint:
             return hint
     return ""
+
+
+def _throttled(record: RunRecord, group: FailureGroup) -> str:
+    if group.kind != "throttled":
+        return ""
+    again = "These calls were tried again without using up tries"
+    if record.calls.rate_per_s:
+        return (
+            "The server said 429 or 503: it permits fewer calls than rate_limit, or counts those of "
+            f"others too. {again}. A lower rate_limit avoids the pauses."
+        )
+    return (
+        "The server said 429 or 503: it permits fewer calls than it got. "
+        f'{again}. Give its limit, as in rate_limit="300/min", and no call is refused.'
+    )
 
 
 def _notebook_name(record: RunRecord, group: FailureGroup) -> str:

@@ -280,14 +280,21 @@ def timeline(state: RunState, workers: Sequence[WorkerState], at_ms: int) -> tup
 
 
 def _bars(rows: list[EndedAttempt], resolution: int) -> list[list[int]]:
-    """Return the bars of a worker; those shorter than the resolution are merged with neighbors."""
+    """Return the bars of a worker.
+
+    Those shorter than the resolution are merged with neighbors, and those of calls in flight at the
+    same time with each other.
+    """
     bars: list[list[int]] = []
     for _, mini_batch, at_ms, duration_us, status in rows:
         length = duration_us // 1000
         start = at_ms - length
         last = bars[-1] if bars else None
         touches = last is not None and start - (last[0] + last[1]) <= resolution
-        if last is not None and touches and last[4] == status and length <= resolution:
+        overlaps = last is not None and start < last[0] + last[1] - resolution
+        is_merged = touches and (length <= resolution or overlaps)
+        if last is not None and is_merged and last[4] == status:
+            last[0] = min(last[0], start)
             last[1] = at_ms - last[0]
             last[3] += 1
         else:

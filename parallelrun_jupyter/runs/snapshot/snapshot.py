@@ -14,6 +14,7 @@ from ..journal.worker_state import WorkerState
 from ..run_folder import RunFolder
 from ..run_record import RunRecord
 from . import progress
+from .calls import Calls, calls_of, has_budget, running_calls
 from .hints import hint_of
 from .mini_batches import Grid, grid
 from .progress import Budget, Lane, Pace, Straggler, Uses, timeline, uses
@@ -35,6 +36,9 @@ class WorkerRow(Uses):
     ``progress`` is of the running call of ``run()``: how much is done, of how much (-1: unknown), and
     1 if these are the items of the mini-batch, 0 if the script counts something else. It is empty
     unless the script tells.
+
+    ``calls`` of a worker that makes several at once: those in flight, and those that it holds and has
+    not started. It is empty for a worker that makes one at a time.
     """
 
     worker: str
@@ -46,6 +50,7 @@ class WorkerRow(Uses):
     failed: int
     restarts: int
     progress: list[int]
+    calls: list[int]
 
 
 class GroupRow(TypedDict):
@@ -79,11 +84,12 @@ class Reused(TypedDict):
 class Snapshot(Pace):
     """State and progress of a run. Times in seconds; None while a value is unknown.
 
-    ``can_resume``: the run has ended, and a resume would run some of its items.
+    ``can_resume``: the run has ended, and a resume with the same settings would run some of its items.
 
     ``items_lost`` are the failed items without those that lack a result. ``items_per_call`` is 0
     unless larger calls of ``run()`` do not fit into memory. ``duplicates_copied`` are the items with
-    a copy of the rows of others.
+    a copy of the rows of others. ``calls`` are those that wait for a server: None unless a worker makes
+    several at once, or they are limited.
     """
 
     run_id: str
@@ -107,6 +113,7 @@ class Snapshot(Pace):
     items_per_call: int
     reused: Reused | None
     duplicates_copied: int
+    calls: Calls | None
     rows: int
     attempts_failed: int
     error_threshold: int
@@ -139,6 +146,7 @@ def _whole_snapshot(folder: RunFolder, record: RunRecord, state: RunState, now: 
     items_done = state.items_succeeded + state.items_failed
     workers = list(state.workers.values()) if is_live else []
     running = [worker.mini_batch for worker in workers if worker.phase == "running"]
+    calls = calls_of(state, workers, at_ms, is_live=is_live)
     since_ms, lanes = timeline(state, workers, at_ms)
     groups = costliest_first(state.groups.values())
     return Snapshot(
@@ -147,14 +155,14 @@ def _whole_snapshot(folder: RunFolder, record: RunRecord, state: RunState, now: 
         state=shown_state,
         reason=shorten(visible(reason), _SHOWN_REASON),
         is_final=state.is_final or shown_state == "Interrupted",
-        can_resume=not is_live and is_resumable(state, record),
+        can_resume=not is_live and has_budget(calls) and is_resumable(state, record),
         plan_finished=state.plan_finished,
         mini_batches=state.planned,
         items=state.planned_items,
         succeeded=state.succeeded,
         failed=state.failed,
         retrying=state.retrying,
-        running=len(running),
+        running=running_calls(workers),
         left=state.left,
         items_succeeded=state.items_succeeded,
         items_failed=state.items_failed,
@@ -163,6 +171,7 @@ def _whole_snapshot(folder: RunFolder, record: RunRecord, state: RunState, now: 
         items_per_call=state.items_per_call,
         reused=_reused(state),
         duplicates_copied=state.duplicates_copied,
+        calls=calls,
         rows=state.rows,
         attempts_failed=state.attempts_failed,
         error_threshold=record.limits.error_threshold,
@@ -241,6 +250,7 @@ def _worker_row(worker: WorkerState, at_ms: int) -> WorkerRow:
         failed=worker.failed,
         restarts=worker.restarts,
         progress=progress.call_progress(worker),
+        calls=list(worker.calls or ()),
         **uses(worker, at_ms),
     )
 

@@ -152,6 +152,7 @@ class EventLoopCalls:
             if self._flush_timer is None:
                 self._flush_timer = self._loop.call_later(protocol.FLUSH_AFTER_S, self._flush)
         else:
+            self._waiting.hold(reply, now)
             self._replies.report(now, reply, text)
         self._start_due()
         self._end_if_done()

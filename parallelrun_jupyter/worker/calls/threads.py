@@ -178,6 +178,8 @@ class ThreadCalls:
             if self._in_flight.pop(attempt, None) is None:
                 self._hanging -= 1
                 return False
+            if reply is not None:
+                self._waiting.hold(reply, now)
             self._show()
         if reply is None:
             self._replies.done(attempt, rows, text, int((now - attempt.began) * 1e6))

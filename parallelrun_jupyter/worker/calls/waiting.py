@@ -13,6 +13,9 @@ if TYPE_CHECKING:  # typing is not worth its import in a worker
 
 FOREVER = float("inf")
 
+_PAUSE_S = 0.5
+"""The pause after a server has refused a call, and told no time: the first one of the scheduler."""
+
 _SLACK_S = 0.02
 """A start that is late, because the worker was busy, delays the next ones by what exceeds this time."""
 
@@ -26,6 +29,7 @@ class Waiting:
     def __init__(self) -> None:
         self._calls: deque[Any] = deque()
         self._last_start = -FOREVER
+        self._held_until = -FOREVER
 
     def __len__(self) -> int:
         return len(self._calls)
@@ -40,9 +44,20 @@ class Waiting:
             return FOREVER
         pace = self._calls[0][3:]
         if not pace:
-            return -FOREVER
+            return self._held_until
         start_at, every_s = pace
-        return float(max(start_at, self._last_start + every_s))
+        return float(max(start_at, self._last_start + every_s, self._held_until))
+
+    def hold(self, reply: list[Any], now: float) -> None:
+        """Start no call for as long as a server asks for in the reply of a call that it refused.
+
+        The scheduler assigns no more calls meanwhile, but those that wait here were assigned before.
+        """
+        failures = [reply[-1]] if reply[0] == "failed" else [group[-1] for group in reply[-1]]
+        for failure in failures:
+            if failure.get("is_throttled"):
+                until = now + failure.get("retry_after_s", _PAUSE_S)
+                self._held_until = max(self._held_until, until)
 
     def take(self, now: float) -> Attempt:
         """Return the next call, which starts now."""

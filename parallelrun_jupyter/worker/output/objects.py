@@ -328,6 +328,10 @@ def _reason(value: Any, error: Exception) -> str:
     )
 
 
+_MOST_VIEWS = 50
+"""Columns that are read without a copy: each is then a block of its own in pandas."""
+
+
 class Block:
     """A block of values.
 
@@ -358,7 +362,9 @@ class Block:
         values = self.values()
         return list(texts_of(values.to_pandas() if self.kind == TABLE else values))
 
-    def values(self, find_class: Callable[[str], Any] | None = None) -> Any:
+    def values(
+        self, find_class: Callable[[str], Any] | None = None, *, are_views: bool = False
+    ) -> Any:
         """Return the values: a list, an array, a Series, a DataFrame, an Arrow table.
 
         This runs code of the pickles; read only blocks of a run folder of this user. Arrays may be
@@ -368,6 +374,8 @@ class Block:
         ----------
         find_class
             Returns a class of the notebook by its qualified name. Default: ``__main__`` must have it.
+        are_views
+            Whether columns of a DataFrame or Series may be views, too, of a caller that copies them.
         """
         if self.kind == PICKLE:
             return _Unpickler(self.data, find_class or class_of_notebook).load()
@@ -387,7 +395,7 @@ class Block:
         table = stream.read_all()
         if self.kind == TABLE:
             return table
-        frame = table.to_pandas()
+        frame = table.to_pandas(split_blocks=are_views and table.num_columns <= _MOST_VIEWS)
         if self.kind == FRAME:
             return frame
         return frame.iloc[:, 0].rename(frame.columns[0] or None)

@@ -18,7 +18,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from parallelrun_jupyter import Run, azureml_v2
+from parallelrun_jupyter import Run, RunDetails, azureml_v2
 from parallelrun_jupyter.azureml_v2.execution.job_run import JobRun
 from parallelrun_jupyter.azureml_v2.model.deployments import ModelDeployment, PipelineDeployment
 from parallelrun_jupyter.azureml_v2.reader.deployments import load_deployment
@@ -539,6 +539,8 @@ def test_the_notebook_invokes_a_deployment(texts: Path, capsys: pytest.CaptureFi
         assert run.run_id in capsys.readouterr().out
         assert run.wait_for_completion(show_output=False, timeout_s=120) == "Completed"
         assert len(run.to_pandas()) == 5
+        RunDetails(run).show()
+        assert "5 of 5 items" in capsys.readouterr().out
     finally:
         InteractiveShell.clear_instance()
 

@@ -26,19 +26,17 @@ from ...pipelines.steps import LEGACY_PANDAS_VARIABLES
 from ...pipelines.workspaces import workspace_above
 from ...worker.azureml import mlflow_entry
 from ..model.deployments import CodeConfiguration, ModelDeployment, PipelineDeployment
-from ..model.expressions import Text
-from ..model.jobs import Component, PipelineJob, PipelineStep
 from ..model.places import Place
 from ..model.problems import JobFileError, Problem
-from ..model.values import Input, Output, Port
+from ..model.values import Input
 from ..reader.deployments import load_deployment
 from .assets import Assets, conda_record
 from .compiler import COMPUTE_VARIABLE
 from .deployment_run import DeploymentRun
+from .invoke_component import start_component
 from .job_run import JobRun
 from .mlflow_model import find_mlflow, read_mlflow
 from .models import model_folder
-from .start import start, with_inputs
 
 Data: TypeAlias = str | os.PathLike[str] | FileDataset
 """A file, a folder, a glob, a URL, the name of registered data (``azureml:digits:1``), or a dataset."""
@@ -105,7 +103,7 @@ def invoke(
     """
     deployment = load_deployment(path, set)
     if isinstance(deployment, PipelineDeployment):
-        return _start_pipeline(deployment, input, output, compute)
+        return start_component(deployment, input, output, compute)
     if input is None or isinstance(input, Mapping):
         msg = (
             "input is missing; expected the folder with the files to score: invoke(path, "
@@ -147,13 +145,12 @@ class _Invocation:
         if folder and deployment.code is None:
             mlflow = self._mlflow(folder)
         dataset = self._dataset(data)
+        if mlflow and deployment.environment is None and not assets.problems:
+            conda = read_mlflow(mlflow).conda_file
+            packages = conda_record(conda or None, Place(conda), assets.problems)
         if assets.problems:
             raise JobFileError(sorted({*assets.problems}))
         assert dataset is not None  # else there are problems
-        if mlflow and deployment.environment is None:
-            packages = conda_record(
-                read_mlflow(mlflow).conda_file or None, Place(mlflow), assets.problems
-            )
         python, differences = self._interpreter(packages)
         if mlflow:
             _require_mlflow(python, deployment.name)
@@ -329,106 +326,3 @@ def _check_files(dataset: FileDataset) -> None:
                     "scoring_script."
                 )
                 raise InputError(msg)
-
-
-# Deployments of pipeline components
-
-
-def _start_pipeline(
-    deployment: PipelineDeployment,
-    data: Data | Mapping[str, Any] | None,
-    output: str | os.PathLike[str] | None,
-    compute: str,
-) -> JobRun:
-    declared = deployment.declared
-    if declared is None or not isinstance(declared.body, PipelineStep):
-        message = (
-            f"the component {deployment.component} is only a name; give its file, such as "
-            "--set component=./component.yml, relative to the file of the deployment."
-        )
-        raise JobFileError([Problem(deployment.places.of("component"), message)])
-    target = None if output is None else os.path.abspath(os.path.expanduser(os.fspath(output)))
-    outputs = {
-        name: Output(type=port.type, path=_literal(os.path.join(target, name)))
-        for name, port in declared.outputs.items()
-        if target is not None
-    }
-    job = PipelineJob(
-        name=deployment.name,
-        experiment_name=deployment.endpoint_name,
-        description=deployment.description,
-        tags=deployment.tags,
-        settings=deployment.settings,
-        outputs=outputs,
-        jobs=declared.body.jobs,
-        component=deployment.component,
-        declared=declared,
-        file=deployment.file,
-        places=deployment.places,
-    )
-    return start(with_inputs(job, _named_inputs(declared, data)), compute=compute)
-
-
-def _literal(text: str) -> Text:
-    return Text(text, (text,), Place("--output"))
-
-
-def _named_inputs(component: Component, data: Data | Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the inputs of a pipeline by name.
-
-    Raises
-    ------
-    JobFileError
-        An input is missing or has a value of another type, or the name of a path is unclear.
-    """
-    ports = component.inputs
-    required = [name for name, port in ports.items() if not port.optional and port.default is None]
-    if data is None:
-        values: dict[str, Any] = {}
-    elif isinstance(data, Mapping):
-        values = dict(data)
-    else:
-        folders = [name for name in required if not ports[name].is_literal]
-        if len(folders) != 1:
-            names = ", ".join(ports) or "none"
-            message = (
-                f"it has no name; write --input NAME=VALUE. The pipeline's inputs are: {names}."
-            )
-            raise JobFileError([Problem(Place("--input"), message)])
-        values = {folders[0]: data}
-    problems = [
-        Problem(component.places.of(f"inputs.{name}"), f"{_missing(name, ports[name])}")
-        for name in required
-        if name not in values
-    ]
-    for name, value in values.items():
-        expected = _expected(ports[name], value) if name in ports else ""
-        if expected:
-            place = Place(f"--input {name}")
-            problems.append(Problem(place, f"it is {value!r}; expected {expected}."))
-    if problems:
-        raise JobFileError(problems)
-    return values
-
-
-def _missing(name: str, port: Port) -> str:
-    example = "VALUE" if port.is_literal else "PATH"
-    return (
-        f"the pipeline needs the input {name!r}, a {port.type}; add --input {name}={example}, or "
-        f"input={{{name!r}: ...}} in Python."
-    )
-
-
-def _expected(port: Port, value: Any) -> str:
-    """Return what a literal should be, in words; empty if it is that."""
-    text = str(value)
-    try:
-        if port.type == "integer":
-            int(text)
-        elif port.type == "number":
-            float(text)
-    except ValueError:
-        return f"a value of type {port.type}"
-    if port.type == "boolean" and text.lower() not in {"true", "false"}:
-        return "true or false"
-    return f"one of {', '.join(port.enum)}" if port.enum and text not in port.enum else ""

@@ -67,7 +67,7 @@ def _registered(model: Model, store: ModelStore, assets: Assets) -> str:
     try:
         row = store.find(name, int(version) if version.isdecimal() else None)
     except ModelNotFound as error:
-        message = f"{error} Or write its files: 'model: {{name: {name}, path: ./model}}'."
+        message = f"{error} Or give its files: --set 'model={{name: {name}, path: ./model}}'."
         assets.problems.append(Problem(model.places.own, message))
         return ""
     assets.note(

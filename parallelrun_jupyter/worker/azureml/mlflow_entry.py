@@ -10,8 +10,6 @@ an image as an array. The rows are CSV without a header: ``row`` (of tables), ``
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 
@@ -158,6 +156,9 @@ def prediction_of_image(result: Any) -> Any:
 
 def line(values: list[Any]) -> str:
     """Return values as a line of CSV; lists and records are JSON."""
+    import csv
+    import io
+
     buffer = io.StringIO()
     texts = [
         json.dumps(value, default=plain) if isinstance(value, (list, dict)) else value

@@ -14,19 +14,32 @@ if TYPE_CHECKING:
     from .execution.invoke import invoke
     from .execution.job_run import JobRun, StepRun
     from .execution.start import run
+    from .migration.migrate import Migrated, migrate
     from .model.problems import JobFileError, Problem
 
 _HOMES = {
     "DeploymentRun": "execution.deployment_run",
     "JobFileError": "model.problems",
     "JobRun": "execution.job_run",
+    "Migrated": "migration.migrate",
     "Problem": "model.problems",
     "StepRun": "execution.job_run",
     "invoke": "execution.invoke",
+    "migrate": "migration.migrate",
     "run": "execution.start",
 }
 
-__all__ = ["DeploymentRun", "JobFileError", "JobRun", "Problem", "StepRun", "invoke", "run"]
+__all__ = [
+    "DeploymentRun",
+    "JobFileError",
+    "JobRun",
+    "Migrated",
+    "Problem",
+    "StepRun",
+    "invoke",
+    "migrate",
+    "run",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -17,7 +17,8 @@ FAILED = 1
 
 
 def add_azureml_commands(commands: Any) -> None:
-    """Add ``azureml`` to the terminal's commands."""
+    """Add ``azureml`` and ``migrate`` to the terminal's commands."""
+    _add_migrate(commands)
     azureml = commands.add_parser("azureml", help="jobs of Azure ML's SDK v2, on this machine")
     kinds = azureml.add_subparsers(metavar="COMMAND", required=True)
     run = kinds.add_parser(
@@ -43,6 +44,31 @@ def add_azureml_commands(commands: Any) -> None:
         parser = kinds.add_parser(name, help=text)
         parser.add_argument("job", metavar="JOB", help="Id of the job.")
         parser.set_defaults(parser=parser, command=command)
+
+
+def _add_migrate(commands: Any) -> None:
+    parser = commands.add_parser(
+        "migrate",
+        help="write a run, or a notebook of SDK v1, as a job of Azure ML's SDK v2",
+        description="Write a run, a pipeline of SDK v1, or the notebook that submits one, as a folder with "
+        "pipeline.yml, code/ and conda.yml. The cells of a notebook run up to the first that submits; "
+        "nothing is submitted.",
+    )
+    parser.add_argument("source", metavar="SOURCE", help="Id of a run, or a notebook (.ipynb).")
+    parser.add_argument("--to", metavar="FOLDER", required=True, help="A new or empty folder.")
+    parser.set_defaults(parser=parser, command=_migrate)
+
+
+def _migrate(options: argparse.Namespace) -> int:
+    from ..azureml_v2.migration.migrate import migrate
+
+    migrated = migrate(options.source, options.to)
+    for note in migrated.notes:
+        print(f"note: {note}.")
+    print(f"wrote {migrated.job}")
+    print(f"here:     parallelrun azureml run {migrated.job}")
+    print(f"in Azure: az ml job create --file {migrated.job}")
+    return 0
 
 
 def _add_run_options(parser: argparse.ArgumentParser) -> None:

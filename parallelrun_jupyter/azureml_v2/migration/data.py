@@ -9,10 +9,11 @@ from typing import Any
 import yaml
 
 from ...data.datasets.inputs import open_path
-from ...data.datasets.mltable import READERS
 from ...errors import ConfigError, ParallelRunError
 
-_FORMS = {form: reader for reader, form in READERS.items()}
+_READERS = {
+    "delimited": "read_delimited", "parquet": "read_parquet", "json_lines": "read_json_lines",
+}  # fmt: skip
 _OPTIONS = {"separator": "delimiter", "encoding": "encoding", "header": "header"}
 _TYPES = {
     "str": "string", "Int64": "int", "int64": "int", "float64": "float", "boolean": "boolean",
@@ -96,11 +97,13 @@ def _transformations(spec: dict[str, Any]) -> list[Any]:
     layout = spec.get("arrangement", {})
     if spec.get("kind") == "tabular":
         reading = {_OPTIONS[k]: v for k, v in options.items() if k in _OPTIONS and v is not None}
+        if reading.get("encoding") == "utf-8":
+            reading["encoding"] = "utf8"  # Azure's name of it
         if layout.get("path_column"):
             reading["include_path_column"] = True
         if layout.get("empty_is_text"):
             reading["empty_as_string"] = True
-        steps.append({_FORMS[spec["form"]]: reading} if reading else _FORMS[spec["form"]])
+        steps.append({_READERS[spec["form"]]: reading} if reading else _READERS[spec["form"]])
     if spec.get("partition_format"):
         steps.append({"extract_columns_from_partition_format": spec["partition_format"]})
     types = {**(options.get("column_types") or {}), **layout.get("key_types", {})}

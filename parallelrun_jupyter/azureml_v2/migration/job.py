@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shlex
 import shutil
@@ -30,6 +31,16 @@ _FIELDS = {
 }  # fmt: skip
 
 
+_ADDED_BY_V1 = {
+    "mini_batch_size", "error_threshold", "allowed_failed_count", "allowed_failed_percent",
+    "output_action", "logging_level", "process_count_per_node", "run_invocation_timeout",
+    "run_max_try", "append_row_file_name", "partition_keys",
+}  # fmt: skip
+"""Settings that SDK v1 repeats among the arguments of a script; scripts cannot have others so named."""
+
+_IMPORTS_AZUREML = re.compile(r"^\s*(?:from|import)\s+azureml\b", re.MULTILINE)
+
+
 class JobWriter:
     """Writes a pipeline as a v2 job.
 
@@ -49,6 +60,7 @@ class JobWriter:
         self._folder = folder
         self._names = _unique({step.key: step.name for step in record.steps})
         self._environments: dict[str, str] = {}
+        self._codes: dict[str, str] = {}
         self.notes: list[str] = []
         """Sentences about what v2 has no field for."""
 
@@ -101,10 +113,7 @@ class JobWriter:
             raise ConfigError(msg)
         values = _Values(step, self._record, self._names)
         inputs = self._inputs(step, values)
-        code = f"./code/{self._names[step.key]}"
-        if len(self._record.steps) == 1:
-            code = "./code"
-        self._copy(step, self._folder / code)
+        code = self._code(step)
         body = self._parallel if step.kind == "parallel" else self._command
         job: dict[str, Any] = {"type": "parallel" if step.kind == "parallel" else "command"}
         fields = body(step, values, code)
@@ -157,8 +166,9 @@ class JobWriter:
                 self.notes.append(
                     f"{name} of step {step.name} is a setting of this project, without a field in v2"
                 )
-        arguments = [values.word(argument) for argument in step.arguments]
-        given = {str(argument).lstrip("-").split("=")[0] for argument in step.arguments}
+        own = _own_arguments(step, self._record.api)
+        arguments = [values.word(argument) for argument in own]
+        given = {str(argument).lstrip("-").split("=")[0] for argument in own}
         arguments += [
             f"--{name} {settings[name]}"
             for name, default in _ARGUMENTS.items()
@@ -247,15 +257,34 @@ class JobWriter:
                 )
         return {name: value for name, value in step.variables.items() if value is not None}
 
-    def _copy(self, step: StepRecord, target: Path) -> None:
-        ignore = shutil.ignore_patterns("__pycache__", "*.pyc")
-        shutil.copytree(self._scripts[step.key], target, ignore=ignore, dirs_exist_ok=True)
+    def _code(self, step: StepRecord) -> str:
+        """Copy the scripts of a step, equal ones once; return the folder, relative to the job's."""
+        source = self._scripts[step.key]
+        files = [
+            path for path in sorted(source.rglob("*"))
+            if path.is_file() and "__pycache__" not in path.parts
+        ]  # fmt: skip
+        digest = hashlib.sha256()
+        for path in files:
+            content = hashlib.sha256(path.read_bytes()).hexdigest()
+            digest.update(f"{path.relative_to(source)}\0{content}\0".encode())
+        is_only = len(self._record.steps) == 1
+        name = "./code" if is_only else f"./code/{self._names[step.key]}"
+        code = self._codes.setdefault(digest.hexdigest(), name)
+        if code == name:
+            ignore = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(source, self._folder / code, ignore=ignore, dirs_exist_ok=True)
+        return code
 
     def _environment(self, step: StepRecord) -> dict[str, str]:
         """Write the conda file of a step; equal ones are written once."""
         record = step.environment
         python = str(record.get("python_version") or "")
         pip = [str(item) for item in record.get("pip", ())]
+        script = (self._scripts[step.key] / step.script).read_text("utf-8-sig", "replace")
+        needs_azureml = step.kind == "parallel" or _IMPORTS_AZUREML.search(script)
+        if needs_azureml and not any(item.startswith("azureml") for item in pip):
+            pip.insert(0, "azureml-core")
         content = {
             "name": re.sub(r"[^A-Za-z0-9_-]+", "-", str(record.get("name") or "job")),
             "channels": ["conda-forge"],
@@ -272,6 +301,19 @@ class JobWriter:
         )
         (self._folder / file).write_text(text, encoding="utf-8")
         return {"image": IMAGE, "conda_file": f"./{file}"}
+
+
+def _own_arguments(step: StepRecord, api: str) -> list[Any]:
+    """Return the arguments of a step without the settings that SDK v1 has added."""
+    arguments: list[Any] = []
+    words = iter(step.arguments)
+    for word in words:
+        name = str(word).removeprefix("--")
+        if api == "v1" and str(word).startswith("--") and name in _ADDED_BY_V1:
+            next(words, None)
+        else:
+            arguments.append(word)
+    return arguments
 
 
 class _Values:

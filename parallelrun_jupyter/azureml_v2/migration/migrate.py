@@ -12,12 +12,11 @@ from pathlib import Path
 
 from ...errors import ConfigError, RunNotFoundError
 from ...pipelines.folder import PipelineFolder, find_pipeline
+from ...pipelines.workspaces import workspace_above
 from ...runs.run_folder import RunFolder, find
 from ..reader.jobs import load_job
 from .job import JobWriter
 from .run_as_step import pipeline_of_run
-
-_FAILED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +98,11 @@ def _write(source: RunFolder | PipelineFolder, folder: Path) -> Migrated:
                 scripts = {step.key: source.step(step.key) / "script" for step in record.steps}
             writer = JobWriter(record, scripts, folder)
             job = writer.write()
+            if record.workspace and Path(record.workspace) != workspace_above(folder):
+                writer.notes.append(
+                    f"the names of models and data are those of the workspace {Path(record.workspace).name}; "
+                    f"copy its config.json beside {job.name}, or to a folder above it"
+                )
         load_job(job)
         is_done = True
     finally:

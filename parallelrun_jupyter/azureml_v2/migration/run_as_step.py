@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from ...runs.run_folder import RunFolder
 from ...runs.run_record import RunRecord
 from ...worker.output.formats import TEXT
 
+_TEXTS_OF_PANDAS_3 = ("PANDAS_FUTURE_INFER_STRING", "1")
 _VERSIONS = """
 import json, sys
 from importlib import metadata
@@ -67,6 +69,12 @@ def pipeline_of_run(folder: RunFolder, scripts: Path) -> PipelineRecord:
     shutil.copytree(folder.script, scripts, dirs_exist_ok=True)
     if script.source_directory is None:
         _copy_modules(scripts, Path(script.cwd))
+    arguments = _Arguments(record)
+    environment = _environment(record, scripts)
+    variables = dict(script.environment_variables)
+    if any(re.match(r"pandas==([3-9]|\d\d)", pin) for pin in environment["pip"]):
+        # Steps of pipelines read texts as pandas 1 and 2 do; this run had those of pandas 3.
+        variables.setdefault(*_TEXTS_OF_PANDAS_3)
     key = "00-run"
     step = StepRecord(
         key=key,
@@ -74,15 +82,12 @@ def pipeline_of_run(folder: RunFolder, scripts: Path) -> PipelineRecord:
         kind="parallel",
         script=script.path,
         settings=_settings(record),
-        environment=_environment(record, scripts),
-        arguments=[_argument(argument, record) for argument in script.arguments],
+        environment=environment,
+        arguments=arguments.values,
         inputs=[InputRecord("data", record.inputs.datasets[0])],
-        side_inputs=[
-            InputRecord(_side_name(number, spec), spec)
-            for number, spec in enumerate(record.inputs.side_inputs)
-        ],
+        side_inputs=arguments.inputs,
         outputs=_outputs(record),
-        variables=dict(script.environment_variables),
+        variables=variables,
         allow_reuse=True,
         after=[],
         rows_to="rows" if record.output.append_rows else "",
@@ -90,7 +95,7 @@ def pipeline_of_run(folder: RunFolder, scripts: Path) -> PipelineRecord:
     return PipelineRecord(
         run_id=record.run_id, name=record.name, experiment=_step_name(record.name), workspace="",
         created_at=record.created_at, version=record.version, driver_python=record.driver_python,
-        parameters={}, steps=[step],
+        parameters={}, steps=[step], api="",
     )  # fmt: skip
 
 
@@ -105,16 +110,34 @@ def _side_name(number: int, spec: dict[str, Any]) -> str:
     return str(spec.get("name") or f"side_{number}")
 
 
-def _argument(argument: Any, record: RunRecord) -> Any:
-    match argument:
-        case {"side": number}:
-            return {"input": _side_name(number, record.inputs.side_inputs[number])}
-        case {"output": _}:
-            return {"write": "files"}
-    for number, spec in enumerate(record.inputs.side_inputs):
-        if spec["paths"] == [argument]:  # a local one is its path
-            return {"input": _side_name(number, spec)}
-    return argument
+class _Arguments:
+    """The arguments of a run as those of a step; paths of this machine become inputs."""
+
+    def __init__(self, record: RunRecord) -> None:
+        self._cwd = record.script.cwd
+        self.inputs = [
+            InputRecord(_side_name(number, spec), spec)
+            for number, spec in enumerate(record.inputs.side_inputs)
+        ]
+        self.values = [self._value(argument) for argument in record.script.arguments]
+
+    def _value(self, argument: Any) -> Any:
+        match argument:
+            case {"side": number}:
+                return {"input": self.inputs[number].name}
+            case {"output": _}:
+                return {"write": "files"}
+        text = str(argument)
+        for item in self.inputs:
+            if item.value["paths"] == [text]:  # a local side input is its path
+                return {"input": item.name}
+        path = os.path.join(self._cwd, text)
+        if not (os.sep in text or os.path.splitext(text)[1]) or not os.path.exists(path):
+            return argument
+        spec = {"kind": "files", "paths": [os.path.abspath(path)]}
+        item = InputRecord(f"argument_{len(self.inputs)}", spec)
+        self.inputs.append(item)
+        return {"input": item.name}
 
 
 def _outputs(record: RunRecord) -> list[OutputRecord]:
@@ -205,4 +228,4 @@ def _environment(record: RunRecord, scripts: Path) -> dict[str, Any]:
         raise ConfigError(msg)
     answer = json.loads(done.stdout)
     pins = [f"{name}=={version}" for name, version in sorted(answer["packages"].items())]
-    return {"name": "job", "python_version": answer["python"], "pip": ["azureml-core", *pins]}
+    return {"name": "job", "python_version": answer["python"], "pip": pins}

@@ -258,7 +258,7 @@ MAKE_MODELS = """
 import os, sys, json
 import mlflow.sklearn, mlflow.pyfunc, numpy as np, pandas as pd
 from mlflow.models import ModelSignature, infer_signature
-from mlflow.types import Schema, TensorSpec
+from mlflow.types import ColSpec, Schema, TensorSpec
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -287,6 +287,22 @@ class Brightness(mlflow.pyfunc.PythonModel):
         assert model_input.shape == (1, 8, 8) and model_input.dtype == np.float32, model_input.shape
         return model_input.mean(axis=(1, 2)) + model_input[:, 0, 0]
 
+class Kinds(mlflow.pyfunc.PythonModel):
+    def predict(self, context, model_input, params=None):
+        rows = zip(model_input["flag"], model_input["day"], model_input["code"])
+        return pd.DataFrame({
+            "text": ["%s %s %s" % (bool(flag), day.strftime("%d.%m.%Y"), code) for flag, day, code in rows],
+            "size": len(model_input),
+        })
+
+kinds = [ColSpec("boolean", "flag"), ColSpec("datetime", "day"), ColSpec("string", "code")]
+mlflow.pyfunc.save_model("kinds", python_model=Kinds(), signature=ModelSignature(inputs=Schema(kinds)))
+matrix = table[columns].to_numpy()
+plain = LogisticRegression(max_iter=5000).fit(matrix, target)
+mlflow.sklearn.save_model(plain, "matrix", signature=infer_signature(matrix, plain.predict(matrix)))
+os.makedirs("numbers")
+table[columns].head(9).to_csv("numbers/rows.csv", index=False)
+
 tensors = ModelSignature(inputs=Schema([TensorSpec(np.dtype("float32"), (-1, 8, 8))]))
 mlflow.pyfunc.save_model("brightness", python_model=Brightness(), signature=tensors)
 os.makedirs("photos")
@@ -304,7 +320,9 @@ loaded, values = mlflow.pyfunc.load_model("brightness"), []
 for name in sorted(os.listdir("photos")):
     array = np.asarray(Image.open(os.path.join("photos", name)), dtype="float32")[np.newaxis]
     values.append([float(loaded.predict(array)[0]), name])
-json.dump({"heart": rows, "brightness": values}, open("oracle.json", "w"))
+loaded = mlflow.pyfunc.load_model("matrix")
+classes = loaded.predict(pd.read_csv("numbers/rows.csv").to_numpy()).tolist()
+json.dump({"heart": rows, "brightness": values, "matrix": classes}, open("oracle.json", "w"))
 """
 
 
@@ -363,6 +381,26 @@ def test_an_mlflow_model_of_images_gets_arrays_of_its_signature(
     assert list(table["file_name"]) == [name for _, name in oracle["brightness"]]
     expected = [value for value, _ in oracle["brightness"]]
     assert list(table["prediction"]) == pytest.approx(expected)
+
+
+def test_columns_have_the_types_of_the_signature(
+    heart: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    folder, oracle = heart
+    (tmp_path / "rows.csv").write_text(
+        "code,flag,day,more\n007,True,2026-11-29,1\n1e3,False,2020-01-02,2\n"
+    )
+    record = deployment({"name": "kinds", "path": "./kinds"}, retry_settings={"timeout": 200})
+    run = finished(write(folder, record, "kinds.yml"), input=tmp_path / "rows.csv")
+    table = pd.read_csv(run.output, names=["row", "prediction", "file_name"])
+    assert [json.loads(text) for text in table["prediction"]] == [
+        {"text": "True 29.11.2026 007", "size": 2}, {"text": "False 02.01.2020 1e3", "size": 2},
+    ]  # fmt: skip
+    record = deployment({"name": "matrix", "path": "./matrix"}, retry_settings={"timeout": 200})
+    run = finished(write(folder, record, "matrix.yml"), input=folder / "numbers")
+    table = pd.read_csv(run.output, names=["row", "prediction", "file_name"])
+    assert list(table["prediction"]) == oracle["matrix"]
+    assert list(table["row"]) == list(range(9))
 
 
 def test_other_files_fail_before_the_run_starts(

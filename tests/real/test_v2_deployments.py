@@ -350,9 +350,13 @@ def mlflow_models(
 
 @pytest.fixture
 def heart(
-    mlflow_models: tuple[Path, dict[str, Any]], mlflow_python: str, monkeypatch: pytest.MonkeyPatch
+    mlflow_models: tuple[Path, dict[str, Any]],
+    mlflow_python: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[Path, dict[str, Any]]:
     monkeypatch.setenv("PARALLELRUN_ENVIRONMENT", mlflow_python)
+    monkeypatch.chdir(tmp_path_factory.mktemp("cwd"))
     return mlflow_models
 
 
@@ -369,6 +373,7 @@ def test_an_mlflow_model_is_scored_without_a_script(heart: tuple[Path, dict[str,
     assert 0 < sum(row[1] for row in oracle["heart"]) < 100
     assert sorted(table.to_numpy().tolist(), key=str) == sorted(oracle["heart"], key=str)
     assert not run.warnings()
+    assert not os.listdir()  # mlflow would begin a folder mlruns where it runs
 
 
 def test_an_mlflow_model_of_images_gets_arrays_of_its_signature(

@@ -181,12 +181,17 @@ class _Invocation:
                 f"the {settings.instance_count} instances are groups of processes on this machine"
             )
         is_file = settings.output_action == "append_row"
+        # mlflow would begin a folder mlruns in the current one.
+        tracking = {"MLFLOW_TRACKING_URI": (self._assets.workspace / "mlruns").as_uri()}
+        if script is not None or tracking.keys() & os.environ.keys():
+            tracking = {}
         return ParallelRunConfig(
             entry_script=name,
             source_directory=source,
             environment=python,
             environment_variables={
                 **LEGACY_PANDAS_VARIABLES,
+                **tracking,
                 **settings.environment_variables,
                 "AZUREML_MODEL_DIR": folder,
             },

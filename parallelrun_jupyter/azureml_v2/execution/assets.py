@@ -115,7 +115,7 @@ class Assets:
         )
 
     def _registered(self, item: Input, name: str, place: Place) -> dict[str, Any] | None:
-        asset, version = split_name(item.path)
+        asset, version = name_and_version(item.path)
         is_model = item.type in _MODELS or "/models/" in item.path
         registry = Registry(self.workspace)
         try:
@@ -150,7 +150,7 @@ class Assets:
         return {**record, "name": environment.name or record.get("name", "")}
 
     def _environment_by_name(self, reference: str) -> dict[str, Any]:
-        name, version = split_name(reference)
+        name, version = name_and_version(reference)
         try:
             row = Registry(self.workspace).find("environment", name, version)
         except ConfigError:
@@ -169,7 +169,7 @@ class Assets:
             self.notes.append(text)
 
 
-def split_name(reference: str) -> tuple[str, str]:
+def name_and_version(reference: str) -> tuple[str, str]:
     """Return the name and the version, or label, of an asset; "" without one."""
     match = _NAME.fullmatch(reference) or _ASSET.fullmatch(reference)
     if match is None:

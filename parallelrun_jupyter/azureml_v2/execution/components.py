@@ -10,7 +10,7 @@ from ..model.jobs import Component, PipelineJob, PipelineStep, Step
 from ..model.problems import Problem
 from ..reader.jobs import load_component
 from ..reader.steps import merged
-from .assets import Assets, split_name
+from .assets import Assets, name_and_version
 from .registry import Registry
 
 _PREFIX = "azureml:"
@@ -57,7 +57,7 @@ def _step(step: Step, assets: Assets) -> Step:
 
 
 def _find(reference: str, assets: Assets) -> Component | None:
-    name, version = split_name(reference)
+    name, version = name_and_version(reference)
     try:
         row = Registry(assets.workspace).find("component", name, version)
     except ConfigError:

@@ -253,7 +253,7 @@ def test_a_model_that_is_missing_is_named(tmp_path: Path) -> None:
     assert model_folder(Model(path=str(tmp_path / "modle")), "d", assets) == ""
     assert "which does not exist. Did you mean 'model'?" in assets.problems[0].message
     assert model_folder(Model(reference="azureml:heart:3"), "d", assets) == ""
-    assert "model 'heart', version 3, is not registered" in assets.problems[1].message
+    assert "no model 'heart' is registered" in assets.problems[1].message
     assert "path: ./model" in assets.problems[1].message
     assert not ModelStore(str(tmp_path / "workspace")).names()
 

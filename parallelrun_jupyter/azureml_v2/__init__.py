@@ -1,7 +1,8 @@
 """Azure ML v2 jobs on this machine: a reader of their files, checks, and what runs them.
 
-``run("pipeline.yml")`` starts a pipeline with command and parallel steps. azure-ai-ml is not
-needed. ``check("pipeline.yml")`` returns the mistakes of a file before it runs.
+``run("pipeline.yml")`` starts a pipeline with command and parallel steps, ``invoke("deployment.yml",
+input="data/")`` a batch deployment. azure-ai-ml is not needed. ``check("pipeline.yml")`` returns the
+mistakes of a file before it runs, ``migrate(run, to="folder/")`` writes a run or a notebook as a v2 job.
 `LocalClient` has the methods of Azure's `MLClient`, and also runs the objects of azure-ai-ml.
 """
 
@@ -13,35 +14,46 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .checks.files import check
     from .checks.findings import Finding
+    from .execution.deployment_run import DeploymentRun
+    from .execution.invoke import invoke
     from .execution.job_run import JobRun, StepRun
     from .execution.start import run
     from .local_client.client import LocalClient
     from .local_client.loading import load_component, load_job
+    from .migration.migrate import Migrated, migrate
     from .model.problems import JobFileError, Problem
 
 _HOMES = {
+    "DeploymentRun": "execution.deployment_run",
     "Finding": "checks.findings",
     "JobFileError": "model.problems",
     "JobRun": "execution.job_run",
     "LocalClient": "local_client.client",
+    "Migrated": "migration.migrate",
     "Problem": "model.problems",
     "StepRun": "execution.job_run",
     "check": "checks.files",
+    "invoke": "execution.invoke",
     "load_component": "local_client.loading",
     "load_job": "local_client.loading",
+    "migrate": "migration.migrate",
     "run": "execution.start",
 }
 
 __all__ = [
+    "DeploymentRun",
     "Finding",
     "JobFileError",
     "JobRun",
     "LocalClient",
+    "Migrated",
     "Problem",
     "StepRun",
     "check",
+    "invoke",
     "load_component",
     "load_job",
+    "migrate",
     "run",
 ]
 

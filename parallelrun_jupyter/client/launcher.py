@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import LaunchError
@@ -50,6 +50,10 @@ class Launchable(Protocol):
         """The file that receives the driver's stdout and stderr."""
 
 
+stand_in: Callable[[Launchable], None] | None = None
+"""Called in place of `launch`, in a process that reads a notebook and starts nothing."""
+
+
 def launch(folder: Launchable, python: str, variables: Mapping[str, str]) -> None:
     """Start the driver of a run or a pipeline, detached: it outlives this process.
 
@@ -69,6 +73,9 @@ def launch(folder: Launchable, python: str, variables: Mapping[str, str]) -> Non
     """
     from ..runs.run_folder import RunFolder
 
+    if stand_in is not None:
+        stand_in(folder)
+        return
     environ = {**os.environ, **variables}
     if not isinstance(folder, RunFolder):
         _start(folder, python, environ)
@@ -96,6 +103,8 @@ def prepare(modules: Sequence[str], variables: Mapping[str, str]) -> None:
     variables
         The variables of workers that differ from those of this process.
     """
+    if stand_in is not None:
+        return
     warm_drivers.prepare(modules, variables)
 
 

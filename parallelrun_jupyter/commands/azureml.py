@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import os
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError
 from .options import OptionParser
 
 if TYPE_CHECKING:
+    from ..azureml_v2.execution.deployment_run import DeploymentRun
     from ..azureml_v2.execution.job_run import JobRun
 
 FAILED = 1
 
 
 def add_azureml_commands(commands: Any) -> None:
-    """Add ``azureml`` to the terminal's commands."""
+    """Add ``azureml`` and ``migrate`` to the terminal's commands."""
+    _add_migrate(commands)
     azureml = commands.add_parser("azureml", help="jobs of Azure ML's SDK v2, on this machine")
     kinds = azureml.add_subparsers(metavar="COMMAND", required=True)
     run = kinds.add_parser(
@@ -26,6 +29,14 @@ def add_azureml_commands(commands: Any) -> None:
     _add_run_options(run)
     run.add_argument("--detach", "-d", action="store_true", help="Do not watch; print the job id.")
     run.set_defaults(parser=run, command=_run_and_watch)
+    invoke = kinds.add_parser(
+        "invoke",
+        help="score the files of a folder with the batch deployment of FILE",
+        description="Start a batch deployment, as 'az ml batch-endpoint invoke' does in Azure, and watch it.",
+    )
+    _add_invoke_options(invoke)
+    invoke.add_argument("--detach", "-d", action="store_true", help="Do not watch; print the id.")
+    invoke.set_defaults(parser=invoke, command=_invoke_and_watch)
     for name, command, text in (
         ("watch", _watch, "watch a job until it ends"),
         ("cancel", _cancel, "cancel a job and its running step"),
@@ -33,6 +44,31 @@ def add_azureml_commands(commands: Any) -> None:
         parser = kinds.add_parser(name, help=text)
         parser.add_argument("job", metavar="JOB", help="Id of the job.")
         parser.set_defaults(parser=parser, command=command)
+
+
+def _add_migrate(commands: Any) -> None:
+    parser = commands.add_parser(
+        "migrate",
+        help="write a run, or a notebook of SDK v1, as a job of Azure ML's SDK v2",
+        description="Write a run, a pipeline of SDK v1, or the notebook that submits one, as a folder with "
+        "pipeline.yml, code/ and conda.yml. The cells of a notebook run up to the first that submits; "
+        "nothing is submitted.",
+    )
+    parser.add_argument("source", metavar="SOURCE", help="Id of a run, or a notebook (.ipynb).")
+    parser.add_argument("--to", metavar="FOLDER", required=True, help="A new or empty folder.")
+    parser.set_defaults(parser=parser, command=_migrate)
+
+
+def _migrate(options: argparse.Namespace) -> int:
+    from ..azureml_v2.migration.migrate import migrate
+
+    migrated = migrate(options.source, options.to)
+    for note in migrated.notes:
+        print(f"note: {note}.")
+    print(f"wrote {migrated.job}")
+    print(f"here:     parallelrun azureml run {migrated.job}")
+    print(f"in Azure: az ml job create --file {migrated.job}")
+    return 0
 
 
 def _add_run_options(parser: argparse.ArgumentParser) -> None:
@@ -50,6 +86,55 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
         help="Where the steps run: local, a named compute, or tcp://SCHEDULER of Dask. Default: a named "
         "compute with the name in the file, else local, this machine.",
     )  # fmt: skip
+
+
+def _add_invoke_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="YAML file of a batch deployment.")
+    parser.add_argument(
+        "--input", "-i", action="append", metavar="PATH", default=[],
+        help="Folder, file, glob or URL with the files to score; for a pipeline component, NAME=VALUE, "
+        "repeatable.",
+    )  # fmt: skip
+    parser.add_argument(
+        "--output", "-o", metavar="DIR",
+        help="Folder that receives the predictions. Default: the run's own folder.",
+    )  # fmt: skip
+    parser.add_argument(
+        "--set", action="append", metavar="NAME=VALUE", default=[],
+        help="Set a value of the file first, such as settings.mini_batch_size=5. Repeatable.",
+    )  # fmt: skip
+    parser.add_argument(
+        "--compute", default="",
+        help="Where it runs: local, a named compute, or tcp://SCHEDULER of Dask. Default: a named "
+        "compute with the name in the file, else local, this machine.",
+    )  # fmt: skip
+
+
+def invoke(options: argparse.Namespace) -> DeploymentRun | JobRun:
+    """Start the deployment of a command line.
+
+    Raises
+    ------
+    ConfigError
+        The file has mistakes, or the inputs are not those of the deployment.
+    """
+    from ..azureml_v2.execution.invoke import invoke as invoke_deployment
+    from ..azureml_v2.reader.tree import split_overrides
+
+    return invoke_deployment(
+        options.file, input=_input_of(options.input), output=options.output,
+        set=split_overrides(options.set), compute=options.compute,
+    )  # fmt: skip
+
+
+def _input_of(texts: list[str]) -> str | dict[str, str] | None:
+    """Return the one path, the inputs by name, or None without any."""
+    if not texts:
+        return None
+    first, sign, _ = texts[0].partition("=")
+    if len(texts) == 1 and not (sign and first.isidentifier() and not os.path.exists(texts[0])):
+        return texts[0]
+    return dict(_pair(text) for text in texts)
 
 
 def start(options: argparse.Namespace) -> JobRun:
@@ -78,7 +163,7 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def start_in_notebook(words: list[str], names: dict[str, Any]) -> None:
-    """Run ``%parallelrun azureml run FILE``: start the job, bind it to a variable, and show it.
+    """Run ``%parallelrun azureml run FILE`` or ``... invoke FILE``: start it, bind it, and show it.
 
     Parameters
     ----------
@@ -92,22 +177,44 @@ def start_in_notebook(words: list[str], names: dict[str, Any]) -> None:
     ConfigError
         The command is unknown, or the file has mistakes.
     """
-    if words[:1] != ["run"]:
-        msg = f"unknown command {' '.join(words)!r}; write %parallelrun azureml run FILE."
+    command = words[0] if words else ""
+    if command not in {"run", "invoke"}:
+        msg = (
+            f"unknown command {' '.join(words)!r}; write %parallelrun azureml run FILE, or "
+            "%parallelrun azureml invoke FILE --input FOLDER."
+        )
         raise ConfigError(msg)
-    parser = OptionParser(prog="%parallelrun azureml run", add_help=False, allow_abbrev=False)
-    _add_run_options(parser)
+    is_run = command == "run"
+    parser = OptionParser(
+        prog=f"%parallelrun azureml {command}", add_help=False, allow_abbrev=False
+    )
+    (_add_run_options if is_run else _add_invoke_options)(parser)
+    default = "job" if is_run else "run"
     parser.add_argument(
-        "--as", dest="variable", metavar="NAME", default="job",
-        help="Variable that receives the run of the job. Default: job.",
+        "--as", dest="variable", metavar="NAME", default=default,
+        help=f"Variable that receives the run. Default: {default}.",
     )  # fmt: skip
     options = parser.parse_args(words[1:])
     if not options.variable.isidentifier():
-        msg = f"--as is {options.variable!r}; expected the name of a variable, such as 'job'."
+        msg = f"--as is {options.variable!r}; expected the name of a variable, such as {default!r}."
         raise ConfigError(msg)
-    job = start(options)
-    names[options.variable] = job
-    job.show()
+    started = start(options) if is_run else invoke(options)
+    names[options.variable] = started
+    _show(started)
+
+
+def _show(started: DeploymentRun | JobRun) -> None:
+    """Show a run live under the cell; elsewhere, print its state."""
+    from ..azureml_v2.execution.job_run import JobRun
+    from ..notebook.live import in_notebook
+    from ..notebook.run_details import RunDetails
+
+    if isinstance(started, JobRun):
+        started.show()
+    elif in_notebook():
+        RunDetails(started).show()
+    else:
+        print(repr(started))
 
 
 def _run_and_watch(options: argparse.Namespace) -> int:
@@ -117,6 +224,15 @@ def _run_and_watch(options: argparse.Namespace) -> int:
         return 0
     print(f"job {job.run_id}; Ctrl-C stops watching, not the job", flush=True)
     return _end(job)
+
+
+def _invoke_and_watch(options: argparse.Namespace) -> int:
+    started = invoke(options)
+    if options.detach:
+        print(started.run_id)
+        return 0
+    print(f"run {started.run_id}; Ctrl-C stops watching, not the run", flush=True)
+    return _end(started)
 
 
 def _job(options: argparse.Namespace) -> JobRun:
@@ -129,7 +245,7 @@ def _watch(options: argparse.Namespace) -> int:
     return _end(_job(options))
 
 
-def _end(job: JobRun) -> int:
+def _end(job: DeploymentRun | JobRun) -> int:
     return 0 if job.wait_for_completion() == "Completed" else FAILED
 
 

@@ -107,6 +107,7 @@ Then, in other cells:
     %parallelrun prune --older-than 30d [--keep 50] [--max-size 5GB]    shows the runs; --yes removes them
     %parallelrun config max-size 20GB    keeps the runs under this size
     %parallelrun azureml run pipeline.yml [--input data=PATH] [--set NAME=VALUE]    a job of Azure ML v2
+    %parallelrun azureml invoke deployment.yml --input FOLDER [--output DIR]    a batch deployment
 """
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -32,6 +33,8 @@ from .folder import StepRecord
 
 LEGACY_PANDAS_VARIABLES = {"PANDAS_FUTURE_INFER_STRING": "0"}
 """Makes pandas 3 read texts as objects, as pandas 1 and 2 do, for which most scripts were written."""
+
+_IMPORTS_AZUREML = re.compile(r"^\s*(?:from|import)\s+azureml\b", re.MULTILINE)
 
 _TERMINATE_S = 10.0
 """Time between SIGTERM and SIGKILL."""
@@ -211,6 +214,8 @@ def _rows_output(step: StepRecord, bindings: Bindings) -> tuple[DataPath | None,
     """Return the folder that receives the rows of a step, and the name of the file if it is fixed."""
     name = step.rows_to
     outputs = step.outputs[:1] if name is None else [o for o in step.outputs if o.name == name]
+    if name == "" and len(step.outputs) == 1 and not step.outputs[0].is_file:
+        outputs = step.outputs  # AZUREML_BI_OUTPUT_PATH is the only folder that the script can mean
     if not outputs:
         return None, ""
     path = bindings.output_path(outputs[0])
@@ -290,7 +295,7 @@ def start_command(
     programs.mkdir(exist_ok=True)
     for name in ("python", "python3"):
         shim = programs / name  # a link would not find the packages of a virtual environment
-        shim.write_text(f'#!/bin/sh\nexec {shlex.quote(python)} "$@"\n', encoding="utf-8")
+        shim.write_text(_shim(python, script), encoding="utf-8")
         shim.chmod(0o700)
     environ = _environ(bindings, variables)
     environ["PATH"] = os.pathsep.join(
@@ -298,6 +303,16 @@ def start_command(
     )
     words = ["bash", "-c", _command_line(step, bindings)]
     return ScriptStep(sys.executable, "command", words, cwd=script, log=log, environ=environ)
+
+
+def _shim(python: str, script: Path) -> str:
+    """Return a shell script that runs ``python``; scripts that use SDK v1 get its names, as in v1."""
+    text = f'exec {shlex.quote(python)} "$@"\n'
+    files = [path.read_text(encoding="utf-8", errors="replace") for path in script.rglob("*.py")]
+    if any(_IMPORTS_AZUREML.search(file) for file in files):
+        words = f'{shlex.quote(python)} {shlex.quote(str(WORKER_FOLDER))} script "$PPID"'
+        text = f'case "$1" in *.py) exec {words} "$@";; esac\n{text}'
+    return f"#!/bin/sh\n{text}"
 
 
 def _command_line(step: StepRecord, bindings: Bindings) -> str:

@@ -194,6 +194,7 @@ OLD_STDLIB = frozenset(
 
 FOR_TABLES = {
     "azureml/data.py": {"pandas"},
+    "azureml/mlflow_entry.py": {"PIL", "csv", "mlflow", "numpy", "pandas"},
     "memory_items.py": {"numpy", "pandas", "pyarrow"},
     "output/arrow_tables.py": {"pyarrow"},
     "output/column_notes.py": {"pandas"},

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from ...errors import ParallelRunError, RunFailedError
-from ...formatting import plural
 from ...notebook.display import kernel_place
 from ...pipelines.folder import PipelineFolder, PipelineRecord, find_pipeline
 from ...pipelines.start import resume_pipeline
 from ...pipelines.views import PipelineView, html_table, text_lines, wait_until_ended
-from ...runs.failed_items import failed_items
 from ...runs.journal.pipelines import PipelineState, StepState
-from ...runs.run_folder import find
-from ...runs.snapshot.follower import Follower
-
-_SHOWN = 3
+from .failed import failed_sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,23 +167,11 @@ class JobRun:
             if not step.run_id:
                 continue
             try:
-                follower = Follower(find(step.run_id))
-                follower.refresh()
-                failed = follower.state.items_failed
-                items = list(islice(failed_items(follower.folder), _SHOWN)) if failed else []
+                sentence = failed_sentence(step.run_id)
             except ParallelRunError:
                 continue  # the folder of the run was removed
-            if failed:
-                unknown = "an item of mini-batch {}"
-                names = [
-                    (item.item or unknown.format(item.mini_batch)).rpartition("/")[2]
-                    for item in items
-                ]
-                names += [f"and {failed - len(names):,} more"] * (failed > len(names))
-                yield (
-                    f"step {step.name}: {plural(failed, 'item')} failed, without rows in the output: "
-                    f"{', '.join(names)}. 'parallelrun failures {step.run_id} --items' lists them."
-                )
+            if sentence:
+                yield f"step {step.name}: {sentence}"
 
     def show(self) -> None:
         """Show the pipeline and its steps live under the cell, and return; elsewhere print its state."""

@@ -125,7 +125,7 @@ def _job(tree: Node, file: str) -> Reading[PipelineJob]:
         name=fields.text("name"),
         experiment_name=fields.text("experiment_name"),
         compute=fields.text("compute"),
-        settings=_settings(fields),
+        settings=read_settings(fields),
         inputs=read_inputs(fields),
         outputs=read_outputs(fields),
         jobs=jobs,
@@ -138,7 +138,8 @@ def _job(tree: Node, file: str) -> Reading[PipelineJob]:
     return Reading(job, tuple(sorted(set(problems))))
 
 
-def _settings(fields: Fields) -> Settings:
+def read_settings(fields: Fields) -> Settings:
+    """Read ``settings`` of a pipeline."""
     inner = fields.nested("settings", "settings")
     if inner is None:
         return Settings()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -319,6 +320,15 @@ def test_an_mltable_must_have_its_file(folder: Path) -> None:
         JobFileError, match="the input 'data' is of type mltable, but .* has no file MLTable."
     ):
         compiled(folder, text)
+
+
+def test_a_path_from_outside_that_is_missing_is_named_by_its_option(folder: Path) -> None:
+    with pytest.raises(JobFileError) as error:
+        compiled(folder, texts="no/such")
+    missing = os.path.abspath("no/such")
+    assert str(error.value) == (
+        f"--input texts: the input 'texts' is {missing}, which does not exist; give the path of a file or folder."
+    )
 
 
 def test_a_conda_file_is_read(tmp_path: Path) -> None:

@@ -327,6 +327,8 @@ MISTAKES = {
     "unknown step": Mistake(P, "${{parent.jobs.prepare.outputs", "${{parent.jobs.prepar.outputs", "Did you mean 'prepare'?"),
     "unknown output of another step": Mistake(P, "${{parent.jobs.images.outputs.rows}}", "${{parent.jobs.images.outputs.lines}}", "step 'images' does not have. Its outputs are: rows."),
     "unknown input in the arguments": Mistake(P, "--model ${{inputs.model}}", "--model ${{inputs.modle}}", "Did you mean 'model'?"),
+    "data of the pipeline in the arguments": Mistake(P, "--model ${{inputs.model}}", "--model ${{parent.inputs.sales}}", "is data; make it an input of the step"),
+    "argument that is not closed": Mistake(P, "--model ${{inputs.model}}", "--model ${{inputs.model", "has no '}}'"),
     "unknown input in a folded command": Mistake(P, "--to ${{outputs.page}}", "--to ${{outputs.pages}}", "Did you mean 'page'?"),
     "unknown input of a number": Mistake(P, "${{parent.inputs.tries}}", "${{parent.inputs.trise}}", "Did you mean 'tries'?"),
     "output where an input is expected": Mistake(P, "rows: ${{parent.jobs.images.outputs.rows}}", "rows: ${{parent.outputs.final}}", "has no data before the run", at="rows: ${{parent.outputs.final}}\n    outputs: {page"),

@@ -199,6 +199,10 @@ MISTAKES = {
         "pipeline.yml:21:14: the output 'table' is './here'; expected ${{parent.outputs.NAME}}, or a "
         "mapping such as {type: uri_folder}.",
     ),
+    "output that is no expression": (
+        "table: {type: mltable}", "table: ${{parent.output.final}}",
+        "pipeline.yml:21:14: '${{parent.output.final}}' is not an expression. Did you mean 'outputs'?",
+    ),
     "component that is not there": (
         "    code: ./code\n", "    component: file:./no.yml\n",
         "pipeline.yml:13:16: component is 'file:./no.yml', but there is no file ",
@@ -232,6 +236,8 @@ def test_all_mistakes_are_named_at_once(tmp_path: Path) -> None:
         ("- a", "pipeline.yml:1:1: the file is not a mapping; expected a mapping such as"),
         ("a: 'b", "pipeline.yml:1:6: this is not YAML: "),
         ("type: parallel", "pipeline.yml:1:7: type is 'parallel'; expected a job of 'type: pipeline'."),
+        ("endpoint_name: a\ntype: model", "pipeline.yml:1:1: this is the file of a batch deployment; start it by "
+         "'parallelrun azureml invoke FILE --input FOLDER'."),
         ("type: pipeline", "pipeline.yml:1:1: the pipeline has no steps; add them under 'jobs'."),
         ("a: &x {b: *x }", "pipeline.yml:1:4: this value contains itself, by an alias; write it out."),
     ],
@@ -295,6 +301,7 @@ def test_an_override_replaces_a_value(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("jobs.score.error_threshold=many", "--set jobs.score.error_threshold: error_threshold is 'many'"),
+        ("jobs.scor.error_threshold=1", "--set jobs.scor.error_threshold: the file has no step 'scor'; correct the name, or set"),
         ("display_name.x=1", "--set display_name.x: it leads through 'prices' of "),
         ("jobs.score.eror_threshold=1", "--set jobs.score.eror_threshold: 'eror_threshold' is not a field"),
         ("error", "--set error: expected NAME=VALUE, such as jobs.score.mini_batch_size=5."),

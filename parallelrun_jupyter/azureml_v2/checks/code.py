@@ -56,6 +56,8 @@ def check_parallel_code(step: ParallelStep, scope: Scope, findings: Findings) ->
         )
         findings.warn(step.places.of("task"), message)
     words = _words(task.program_arguments, step, scope) if task.program_arguments else []
+    if task.program_arguments is None and task.places.has("program_arguments"):
+        return  # an expression in them is malformed
     if words is not None:
         at = task.program_arguments.place if task.program_arguments else place
         check_arguments(source, words, (at, task.entry_script, "program_arguments"), findings)

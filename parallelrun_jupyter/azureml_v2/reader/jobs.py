@@ -106,6 +106,12 @@ def _job(tree: Node, file: str) -> Reading[PipelineJob]:
     problems: list[Problem] = []
     source = Source(file, problems)
     fields = Fields(tree, source, "a pipeline job")
+    if "endpoint_name" in fields:
+        message = (
+            "this is the file of a batch deployment; start it by 'parallelrun azureml invoke FILE "
+            "--input FOLDER'."
+        )
+        return Reading(None, (Problem(tree.place, message),))
     type_ = fields.text("type") or ("pipeline" if "jobs" in fields else "command")
     if type_ != "pipeline":
         node = fields.get("type")

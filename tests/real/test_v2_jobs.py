@@ -268,6 +268,14 @@ def test_an_unchanged_step_is_reused_unless_the_job_forces_a_rerun(
     assert not any(step.is_reused for step in third.state().steps.values())
 
 
+def test_a_step_with_another_place_for_its_output_is_not_reused(folder: Path) -> None:
+    fields = {"outputs": {"made": {"type": "uri_file"}}}
+    job = write(folder, command("echo a > ${{outputs.made}}", **fields))
+    for place in ("first", "second"):
+        finished(job, set={"jobs.only.outputs.made.path": f"{folder}/{place}/made.txt"})
+        assert (folder / place / "made.txt").read_text() == "a\n"
+
+
 def test_a_folder_of_files_is_scored_as_a_loop_does(folder: Path) -> None:
     data = texts(folder)
     task = {"program_arguments": "--word 'two words'"}

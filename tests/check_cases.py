@@ -413,6 +413,9 @@ MISTAKES = {
     "key of a deployment": Mistake("deployment.yml", "code_configuration:", "code_configration:", "Did you mean 'code_configuration'?"),
     "key of a table": Mistake("table/MLTable", "transformations:", "transformation:", "Did you mean 'transformations'?"),
     "missing scoring script": Mistake("deployment.yml", "images.py", "image.py", "Did you mean 'images.py'?"),
+    "conda file of a deployment": Mistake("deployment.yml", "conda_file: ./conda.yml", "conda_file: ./cnda.yml", "Did you mean 'conda.yml'?"),
+    "setting of a deployment": Mistake("deployment.yml", "mini_batch_size:", "minibatch_size:", "Did you mean 'mini_batch_size'?"),
+    "type of a deployment": Mistake("deployment.yml", "type: model", "type: modle", "Did you mean 'model'?"),
     "action of a deployment": Mistake("deployment.yml", "append_row", "append_rows", "Did you mean 'append_row'?"),
     "retries of a deployment": Mistake("deployment.yml", "max_retries: 3", "max_retries: -3", "max_retries is -3"),
     # notebooks

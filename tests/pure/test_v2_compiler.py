@@ -196,7 +196,9 @@ MISTAKES = {
     ),
     "'a b'": (
         "'a b",
-        "22:26: the arguments cannot be divided into words: No closing quotation; check its quotes.",
+        "22:26: the arguments cannot be divided into words: No closing quotation. They are "
+        "--more=${{outputs.more}} --model ${{inputs.model}} --level 3 'a b --task_overhead_timeout 77; "
+        "close every quote.",
     ),
     "--task_overhead_timeout 77": (
         "--task_overhead_timeout soon",

@@ -238,6 +238,8 @@ def test_all_mistakes_are_named_at_once(tmp_path: Path) -> None:
         ("type: parallel", "pipeline.yml:1:7: type is 'parallel'; expected a job of 'type: pipeline'."),
         ("endpoint_name: a\ntype: model", "pipeline.yml:1:1: this is the file of a batch deployment; start it by "
          "'parallelrun azureml invoke FILE --input FOLDER'."),
+        ("$schema: a/pipelineComponent.schema.json\ninputs: {a: {type: string}}\ntype: pipeline",
+         "pipeline.yml:1:1: this is the file of a component; start a job that has it: a file with"),
         ("type: pipeline", "pipeline.yml:1:1: the pipeline has no steps; add them under 'jobs'."),
         ("a: &x {b: *x }", "pipeline.yml:1:4: this value contains itself, by an alias; write it out."),
     ],

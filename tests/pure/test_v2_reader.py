@@ -253,6 +253,16 @@ def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
         load_job(tmp_path / "no.yml")
 
 
+def test_a_file_of_another_encoding_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "pipeline.yml"
+    path.write_text("type: pipeline", encoding="utf-16")
+    with pytest.raises(JobFileError) as error:
+        load_job(path)
+    assert str(error.value).endswith(
+        "the file could not be read: its byte 0 is not UTF-8; save it as UTF-8."
+    )
+
+
 def test_anchors_and_merges_are_read_as_yaml_reads_them(tmp_path: Path) -> None:
     text = JOB.replace("    task:\n", "    task: &task\n") + (
         "  again:\n    type: parallel\n    inputs: {table: {type: uri_folder, path: x}}\n"

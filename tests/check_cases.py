@@ -327,6 +327,8 @@ MISTAKES = {
     "unknown step": Mistake(P, "${{parent.jobs.prepare.outputs", "${{parent.jobs.prepar.outputs", "Did you mean 'prepare'?"),
     "unknown output of another step": Mistake(P, "${{parent.jobs.images.outputs.rows}}", "${{parent.jobs.images.outputs.lines}}", "step 'images' does not have. Its outputs are: rows."),
     "unknown input in the arguments": Mistake(P, "--model ${{inputs.model}}", "--model ${{inputs.modle}}", "Did you mean 'model'?"),
+    "data of the pipeline in the arguments": Mistake(P, "--model ${{inputs.model}}", "--model ${{parent.inputs.sales}}", "is data; make it an input of the step"),
+    "argument that is not closed": Mistake(P, "--model ${{inputs.model}}", "--model ${{inputs.model", "has no '}}'"),
     "unknown input in a folded command": Mistake(P, "--to ${{outputs.page}}", "--to ${{outputs.pages}}", "Did you mean 'page'?"),
     "unknown input of a number": Mistake(P, "${{parent.inputs.tries}}", "${{parent.inputs.trise}}", "Did you mean 'tries'?"),
     "output where an input is expected": Mistake(P, "rows: ${{parent.jobs.images.outputs.rows}}", "rows: ${{parent.outputs.final}}", "has no data before the run", at="rows: ${{parent.outputs.final}}\n    outputs: {page"),
@@ -411,6 +413,9 @@ MISTAKES = {
     "key of a deployment": Mistake("deployment.yml", "code_configuration:", "code_configration:", "Did you mean 'code_configuration'?"),
     "key of a table": Mistake("table/MLTable", "transformations:", "transformation:", "Did you mean 'transformations'?"),
     "missing scoring script": Mistake("deployment.yml", "images.py", "image.py", "Did you mean 'images.py'?"),
+    "conda file of a deployment": Mistake("deployment.yml", "conda_file: ./conda.yml", "conda_file: ./cnda.yml", "Did you mean 'conda.yml'?"),
+    "setting of a deployment": Mistake("deployment.yml", "mini_batch_size:", "minibatch_size:", "Did you mean 'mini_batch_size'?"),
+    "type of a deployment": Mistake("deployment.yml", "type: model", "type: modle", "Did you mean 'model'?"),
     "action of a deployment": Mistake("deployment.yml", "append_row", "append_rows", "Did you mean 'append_row'?"),
     "retries of a deployment": Mistake("deployment.yml", "max_retries: 3", "max_retries: -3", "max_retries is -3"),
     # notebooks

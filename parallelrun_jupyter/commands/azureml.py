@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError
@@ -66,8 +67,9 @@ def _migrate(options: argparse.Namespace) -> int:
     for note in migrated.notes:
         print(f"note: {note}.")
     print(f"wrote {migrated.job}")
-    print(f"here:     parallelrun azureml run {migrated.job}")
-    print(f"in Azure: az ml job create --file {migrated.job}")
+    job = shlex.quote(os.fspath(migrated.job))
+    print(f"here:     parallelrun azureml run {job}")
+    print(f"in Azure: az ml job create --file {job}")
     return 0
 
 

@@ -156,8 +156,8 @@ class Bindings:
     def local_path(self, item: InputRecord) -> str:
         """Return the local path of a side input.
 
-        A local folder or file is used in place. Files of globs, of lists and of object stores are
-        linked below a folder, by their paths relative to their common folder.
+        A local folder or file is used in place. Files of globs, of lists, of object stores and of an
+        MLTable are linked below a folder, by their paths relative to their common folder.
 
         Raises
         ------
@@ -165,12 +165,16 @@ class Bindings:
             The input is a table.
         """
         dataset = self.dataset(item)
+        is_mltable = item.reads == "mltable"
+        if is_mltable and isinstance(dataset, TabularDataset):
+            dataset = dataset.files
         if not isinstance(dataset, FileDataset):
             msg = f"the input {item.name!r} is a table; only files can be mounted as a side input."
             raise ConfigError(msg)
         paths = dataset.paths
         is_glob = any(sign in paths[0] for sign in _MAGIC)
-        if len(paths) == 1 and not is_glob and not dataset.storage:
+        is_folder = not is_mltable or os.path.isdir(paths[0])
+        if len(paths) == 1 and not is_glob and not dataset.storage and is_folder:
             return self._at_wanted_path(item, paths[0])
         return self._linked(item, dataset)
 

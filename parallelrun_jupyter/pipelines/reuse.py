@@ -59,7 +59,8 @@ def fingerprint(
         sorted(step.variables.items()),
         [_stable_argument(bindings, value) for value in step.arguments],
     )
-    add([(output.name, output.datastore, output.path) for output in step.outputs], step.rows_to)
+    targets = [(output.name, output.datastore, output.root, output.path) for output in step.outputs]
+    add(targets, step.rows_to)
     for path in _files_below(script):
         add(str(path.relative_to(script)), hashlib.sha256(path.read_bytes()).hexdigest())
     for item in (*step.inputs, *step.side_inputs):

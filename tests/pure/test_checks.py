@@ -338,10 +338,12 @@ def test_warnings_alone_are_no_failure(project: Path, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(
     ("name", "message"),
     [("no.yml", "does not exist"), ("src", "a folder without an MLTable file"), ("a.csv", "of a kind that has no checks"),
+     ("endpoint.yml", "the file of a batch endpoint, which has no checks. Name that of a deployment"),
      ("conda.yml", "neither a job, a component nor a batch deployment")],
 )  # fmt: skip
 def test_another_kind_of_file_is_refused(project: Path, name: str, message: str) -> None:
     (project / "a.csv").write_text("")
+    (project / "endpoint.yml").write_text("name: a\nauth_mode: aad_token\n")
     with pytest.raises(ConfigError, match=message):
         check(name)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -195,7 +196,9 @@ MISTAKES = {
     ),
     "'a b'": (
         "'a b",
-        "22:26: the arguments cannot be divided into words: No closing quotation; check its quotes.",
+        "22:26: the arguments cannot be divided into words: No closing quotation. They are "
+        "--more=${{outputs.more}} --model ${{inputs.model}} --level 3 'a b --task_overhead_timeout 77; "
+        "close every quote.",
     ),
     "--task_overhead_timeout 77": (
         "--task_overhead_timeout soon",
@@ -305,7 +308,7 @@ def test_names_that_are_not_registered_are_named(folder: Path) -> None:
     assert "3:35: the input 'texts' is azureml:sales:3: no data 'sales' is registered in" in str(
         error.value
     )
-    assert "Give a local path: --input texts=PATH" in str(error.value)
+    assert str(error.value).endswith("or, for an input of the pipeline, by --input NAME=PATH.")
     assert compiled(folder, text, texts=str(folder / "texts")).steps
     with pytest.raises(
         JobFileError, match="--input text: the pipeline has no input 'text'. Did you mean 'texts'"
@@ -319,6 +322,15 @@ def test_an_mltable_must_have_its_file(folder: Path) -> None:
         JobFileError, match="the input 'data' is of type mltable, but .* has no file MLTable."
     ):
         compiled(folder, text)
+
+
+def test_a_path_from_outside_that_is_missing_is_named_by_its_option(folder: Path) -> None:
+    with pytest.raises(JobFileError) as error:
+        compiled(folder, texts="no/such")
+    missing = os.path.abspath("no/such")
+    assert str(error.value) == (
+        f"--input texts: the input 'texts' is {missing}, which does not exist; give the path of a file or folder."
+    )
 
 
 def test_a_conda_file_is_read(tmp_path: Path) -> None:

@@ -170,6 +170,10 @@ def test_an_endpoint_is_read_and_is_not_a_deployment(tmp_path: Path) -> None:
     )  # fmt: skip
     with pytest.raises(JobFileError, match="file of an endpoint; give that of a deployment"):
         load_deployment(path)
+    with pytest.raises(
+        JobFileError, match=r"pipeline job; start it by 'parallelrun azureml run FILE'"
+    ):
+        load_deployment(write(tmp_path, "type: pipeline\njobs: {a: {type: command}}\n", "job.yml"))
     write(tmp_path, "name: heart\nauth_mode: password\ncolour: red\n", "endpoint.yml")
     with pytest.raises(JobFileError) as caught:
         load_endpoint(path)
@@ -355,6 +359,13 @@ def test_inputs_of_a_pipeline_are_checked_by_name_and_type(tmp_path: Path) -> No
         invoke(path, input={"word": "a", "wrod": "b"})
     with pytest.raises(JobFileError, match="it has no name; write --input NAME=VALUE"):
         invoke(path, input="data")
+    write(tmp_path, COMPONENT[: COMPONENT.index("inputs:")] + "jobs: {a: {type: command, command: ls}}\n",
+          "empty.yml")  # fmt: skip
+    empty = write(tmp_path, PIPELINE.replace("./component.yml", "./empty.yml"))
+    with pytest.raises(
+        JobFileError, match="--input: the pipeline has no inputs; leave --input out"
+    ):
+        invoke(empty, input="data")
     name = write(tmp_path, PIPELINE.replace("./component.yml", "azureml:hello@latest"))
     with pytest.raises(JobFileError, match=r"deployment.yml:4:12: .*is only a name; give its file"):
         invoke(name, input={"word": "a"})

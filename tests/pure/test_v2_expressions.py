@@ -58,12 +58,15 @@ def test_an_optional_part_without_a_value_is_left_out() -> None:
     [
         ("${{inptus.x}}", "'${{inptus.x}}' is not an expression. Did you mean 'inputs'?"),
         ("${{inputs}}", "'${{inputs}}' is not an expression."),
+        ("${{parent.output.a}}", "'${{parent.output.a}}' is not an expression. Did you mean 'outputs'?"),
+        ("${{parent.jobs.a.output.b}}", "'${{parent.jobs.a.output.b}}' is not an expression. Did you mean 'outputs'?"),
+        ("${{parnt.inputs.a}}", "'${{parnt.inputs.a}}' is not an expression. Did you mean 'parent'?"),
         ("${{parent.jobs.a.rows}}", "'${{parent.jobs.a.rows}}' is not an expression."),
         ("${{inputs.x}", "'${{inputs.x}' has no '}}'; write ${{inputs.name}}."),
         ("$[[--n ${{inputs.n}}", "'$[[' has no ']]'; write $[[--flag ${{inputs.name}}]]."),
         ("$[[ a $[[ b ]] ]]", "'$[[' is inside of '$[['; close the first one with ']]'."),
     ],
-)
+)  # fmt: skip
 def test_a_malformed_expression_is_an_error_with_a_remedy(raw: str, message: str) -> None:
     with pytest.raises(JobFileError) as error:
         parse(raw, HERE)

@@ -199,6 +199,10 @@ MISTAKES = {
         "pipeline.yml:21:14: the output 'table' is './here'; expected ${{parent.outputs.NAME}}, or a "
         "mapping such as {type: uri_folder}.",
     ),
+    "output that is no expression": (
+        "table: {type: mltable}", "table: ${{parent.output.final}}",
+        "pipeline.yml:21:14: '${{parent.output.final}}' is not an expression. Did you mean 'outputs'?",
+    ),
     "component that is not there": (
         "    code: ./code\n", "    component: file:./no.yml\n",
         "pipeline.yml:13:16: component is 'file:./no.yml', but there is no file ",
@@ -232,6 +236,10 @@ def test_all_mistakes_are_named_at_once(tmp_path: Path) -> None:
         ("- a", "pipeline.yml:1:1: the file is not a mapping; expected a mapping such as"),
         ("a: 'b", "pipeline.yml:1:6: this is not YAML: "),
         ("type: parallel", "pipeline.yml:1:7: type is 'parallel'; expected a job of 'type: pipeline'."),
+        ("endpoint_name: a\ntype: model", "pipeline.yml:1:1: this is the file of a batch deployment; start it by "
+         "'parallelrun azureml invoke FILE --input FOLDER'."),
+        ("$schema: a/pipelineComponent.schema.json\ninputs: {a: {type: string}}\ntype: pipeline",
+         "pipeline.yml:1:1: this is the file of a component; start a job that has it: a file with"),
         ("type: pipeline", "pipeline.yml:1:1: the pipeline has no steps; add them under 'jobs'."),
         ("a: &x {b: *x }", "pipeline.yml:1:4: this value contains itself, by an alias; write it out."),
     ],
@@ -243,6 +251,16 @@ def test_a_file_that_is_no_job_is_an_error(tmp_path: Path, text: str, message: s
 def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(JobFileError, match=r"no\.yml: the file could not be read: No such file"):
         load_job(tmp_path / "no.yml")
+
+
+def test_a_file_of_another_encoding_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "pipeline.yml"
+    path.write_text("type: pipeline", encoding="utf-16")
+    with pytest.raises(JobFileError) as error:
+        load_job(path)
+    assert str(error.value).endswith(
+        "the file could not be read: its byte 0 is not UTF-8; save it as UTF-8."
+    )
 
 
 def test_anchors_and_merges_are_read_as_yaml_reads_them(tmp_path: Path) -> None:
@@ -295,6 +313,7 @@ def test_an_override_replaces_a_value(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("jobs.score.error_threshold=many", "--set jobs.score.error_threshold: error_threshold is 'many'"),
+        ("jobs.scor.error_threshold=1", "--set jobs.scor.error_threshold: the file has no step 'scor'; correct the name, or set"),
         ("display_name.x=1", "--set display_name.x: it leads through 'prices' of "),
         ("jobs.score.eror_threshold=1", "--set jobs.score.eror_threshold: 'eror_threshold' is not a field"),
         ("error", "--set error: expected NAME=VALUE, such as jobs.score.mini_batch_size=5."),

@@ -268,6 +268,14 @@ def test_an_unchanged_step_is_reused_unless_the_job_forces_a_rerun(
     assert not any(step.is_reused for step in third.state().steps.values())
 
 
+def test_a_step_with_another_place_for_its_output_is_not_reused(folder: Path) -> None:
+    fields = {"outputs": {"made": {"type": "uri_file"}}}
+    job = write(folder, command("echo a > ${{outputs.made}}", **fields))
+    for place in ("first", "second"):
+        finished(job, set={"jobs.only.outputs.made.path": f"{folder}/{place}/made.txt"})
+        assert (folder / place / "made.txt").read_text() == "a\n"
+
+
 def test_a_folder_of_files_is_scored_as_a_loop_does(folder: Path) -> None:
     data = texts(folder)
     task = {"program_arguments": "--word 'two words'"}
@@ -299,6 +307,35 @@ def test_rows_of_an_mltable_are_pandas_rows(folder: Path) -> None:
     ]
     snapshot = Run.attach(job.steps[0].run_id).snapshot()
     assert snapshot["mini_batches"] > 5
+
+
+def test_a_command_gets_the_files_of_an_mltable_where_azure_evaluates_it(folder: Path) -> None:
+    table = folder / "listed"
+    table.mkdir()
+    texts(folder)
+    lines = "paths:\n- pattern: ../texts/[01]*.txt\n- file: ../texts/3.txt\n"
+    (table / "MLTable").write_text(lines)
+    write_table = (
+        "cp -r ${{inputs.table}}/MLTable ${{outputs.made}} && mkdir ${{outputs.made}}/../texts && "
+        "cp ${{inputs.texts}}/* ${{outputs.made}}/../texts"
+    )
+    data = {"type": "mltable", "path": "./listed"}
+    job = command(
+        write_table,
+        inputs={"table": {**data, "mode": "ro_mount"}, "texts": {"type": "uri_folder", "path": "./texts"}},
+        outputs={"made": {"type": "mltable", "path": "./made/listed"}},
+    )  # fmt: skip
+    listing = "cat $(find -L ${{inputs.table}} -name '*.txt' | sort) > ${{outputs.all}}"
+    for name, value in (
+        ("evaluated", {**data, "mode": "eval_mount"}),
+        ("produced", {"path": "${{parent.jobs.only.outputs.made}}", "type": "mltable", "mode": "eval_download"}),
+    ):  # fmt: skip
+        step = command(listing, inputs={"table": value}, outputs={"all": {"type": "uri_file", "path": f"./{name}.txt"}})  # fmt: skip
+        job["jobs"][name] = step["jobs"]["only"]
+    finished(write(folder, job))
+    expected = "".join((folder / "texts" / f"{n}.txt").read_text() for n in (0, 1, 3))
+    assert (folder / "evaluated.txt").read_text() == expected
+    assert (folder / "produced.txt").read_text() == expected
 
 
 def test_components_and_pipeline_components_run(folder: Path) -> None:

@@ -105,7 +105,8 @@ def test_a_run_over_a_glob_becomes_a_job(work: Path, azure: AzureAiMl) -> None:
     arguments = ["--word", "it's $HOME", "--model", "model.json"]
     run = ended(config, inputs="texts/*.txt", output="out", arguments=arguments)
     migrated = azureml_v2.migrate(run.run_id, "job")
-    assert not migrated.notes
+    [note] = migrated.notes
+    assert note.startswith("data/data/MLTable has files of this machine, such as ")
     assert migrated.job == work / "job" / "pipeline.yml"
     assert sorted(os.listdir(work / "job")) == ["code", "conda.yml", "data", "pipeline.yml"]
     assert sorted(os.listdir(work / "job" / "code")) == ["letters.py", "score.py"]
@@ -144,7 +145,8 @@ def test_a_run_over_a_table_by_keys_becomes_a_job(work: Path, azure: AzureAiMl) 
     )
     run = ended(config, inputs=table, output="out")
     migrated = azureml_v2.migrate(run.run_id, "job")
-    assert not migrated.notes
+    [note] = migrated.notes
+    assert note.startswith("data/data/MLTable has files of this machine, such as ")
     rows = Path(rows_of(migrated, azure)).read_bytes()
     assert rows == (work / "out" / "parallel_run_step.txt").read_bytes()
     assert rows.count(b"\n") == 2
@@ -264,10 +266,11 @@ def test_refusals_say_why_and_leave_nothing(work: Path) -> None:
 def test_the_terminal_migrates(work: Path) -> None:
     config = ParallelRunConfig(entry_script="score.py")
     run = ended(config, inputs="texts")
-    words = [sys.executable, "-m", "parallelrun_jupyter", "migrate", run.run_id, "--to", "job"]
+    words = [sys.executable, "-m", "parallelrun_jupyter", "migrate", run.run_id, "--to", "a job"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    assert f"parallelrun azureml run {work / 'job' / 'pipeline.yml'}" in done.stdout
-    job = yaml.safe_load((work / "job" / "pipeline.yml").read_text())
+    path = work / "a job" / "pipeline.yml"
+    assert f"parallelrun azureml run '{path}'\n" in done.stdout
+    job = yaml.safe_load(path.read_text())
     inputs = job["jobs"]["score"]["inputs"]
     assert inputs == {"data": {"type": "uri_folder", "path": "../texts", "mode": "ro_mount"}}

@@ -9,7 +9,7 @@ from ..model.expressions import Binding, OptionalPart, Text
 from ..model.jobs import CommandStep, ParallelStep, PipelineStep, Step, Variables
 from ..model.values import Number
 from .findings import Findings
-from .scopes import Scope, has_name, input_names, is_open, output_names
+from .scopes import UNKNOWN, Scope, has_name, input_names, is_open, output_names
 
 
 def check_bindings(step: Step, scope: Scope, findings: Findings) -> None:
@@ -25,6 +25,9 @@ def check_bindings(step: Step, scope: Scope, findings: Findings) -> None:
         Receives the mistakes.
     """
     _check_values(step, scope, findings)
+    whole: list[Text | None] = []  # texts that are one expression, which have checks of their own
+    if isinstance(step, ParallelStep):
+        whole = [step.input_data, step.task.append_row_to if step.task else None]
     for text in texts_of(step):
         for part in text.parts:
             if isinstance(part, OptionalPart):
@@ -32,6 +35,8 @@ def check_bindings(step: Step, scope: Scope, findings: Findings) -> None:
             elif isinstance(part, Binding):
                 _check_one(part, step, scope, findings)
                 _check_required(part, step, findings)
+                if text not in whole:
+                    _check_literal(part, scope, findings)
     for number in _numbers_of(step):
         _check_one(number, step, scope, findings)
 
@@ -170,6 +175,19 @@ def _check_required(binding: Binding, step: Step, findings: Findings) -> None:
             f"Write $[[--{binding.name} {binding}]]."
         )
         findings.warn(binding.place, message)
+
+
+def _check_literal(binding: Binding, scope: Scope, findings: Findings) -> None:
+    """Check that a text takes data only from the inputs of its step."""
+    is_data = binding.kind == "step_output" or (
+        binding.kind == "parent_input" and scope.inputs.get(binding.name, UNKNOWN).kind == "data"
+    )
+    if is_data:
+        message = (
+            f"{binding} is data; make it an input of the step, such as {binding.name}: {binding}, and "
+            f"write ${{{{inputs.{binding.name}}}}} here."
+        )
+        findings.error(binding.place, message)
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -35,7 +35,7 @@ def check_parallel_code(step: ParallelStep, scope: Scope, findings: Findings) ->
     task = step.task
     if task is None:
         return
-    _check_environment(task.environment, findings)
+    check_environment(task.environment, findings)
     if step.places.has("additional_includes"):
         return  # files of other folders are added to the code
     if not _check_folder(task.code, step.places.of("task.code"), "task.code", findings):
@@ -56,6 +56,8 @@ def check_parallel_code(step: ParallelStep, scope: Scope, findings: Findings) ->
         )
         findings.warn(step.places.of("task"), message)
     words = _words(task.program_arguments, step, scope) if task.program_arguments else []
+    if task.program_arguments is None and task.places.has("program_arguments"):
+        return  # an expression in them is malformed
     if words is not None:
         at = task.program_arguments.place if task.program_arguments else place
         check_arguments(source, words, (at, task.entry_script, "program_arguments"), findings)
@@ -63,7 +65,7 @@ def check_parallel_code(step: ParallelStep, scope: Scope, findings: Findings) ->
 
 def check_command_code(step: CommandStep, scope: Scope, findings: Findings) -> None:
     """Check the folder of a command step, the script that its command runs, and its environment."""
-    _check_environment(step.environment, findings)
+    check_environment(step.environment, findings)
     if step.places.has("additional_includes"):
         return  # files of other folders are added to the code
     if not _check_folder(step.code, step.places.of("code"), "code", findings):
@@ -179,7 +181,8 @@ def check_modules(
         findings.error(Place(path, node.lineno, node.col_offset + 1), message)
 
 
-def _check_environment(environment: Environment | None, findings: Findings) -> None:
+def check_environment(environment: Environment | None, findings: Findings) -> None:
+    """Check that the files of an environment exist."""
     if environment is None:
         return
     for name in ("conda_file", "build_path"):

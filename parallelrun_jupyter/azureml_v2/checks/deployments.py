@@ -1,31 +1,17 @@
-"""Checks batch deployments: the scoring script, its environment, and the numbers of the settings."""
+"""Checks batch deployments: their fields, files, scoring script and environment."""
 
 from __future__ import annotations
 
 import os
 
-from ...formatting import nearest_hint
 from ..model.places import Place
+from ..reader.deployments import read_deployment
 from ..reader.fields import Fields, Source, exists
 from ..reader.tree import Node
 from ..reader.values import read_environment
-from .code import check_entry_script, check_modules, read_script
+from .code import check_entry_script, check_environment, check_modules, read_script
 from .findings import Findings
-
-_FIELDS = (
-    "$schema", "name", "description", "endpoint_name", "type", "model", "code_configuration",
-    "environment", "compute", "resources", "settings", "tags", "properties", "component", "job_definition",
-    "error_threshold", "retry_settings", "mini_batch_size", "logging_level", "output_action",
-    "output_file_name", "max_concurrency_per_instance", "environment_variables",
-)  # fmt: skip
-_LOWEST = {
-    "mini_batch_size": 1, "max_concurrency_per_instance": 1, "error_threshold": -1, "max_retries": 0,
-    "timeout": 1, "instance_count": 1,
-}  # fmt: skip
-_CHOICES = {
-    "output_action": ("append_row", "summary_only"),
-    "logging_level": ("info", "warning", "debug"),
-}
+from .pipelines import check_component
 
 
 def is_deployment(tree: Node) -> bool:
@@ -42,18 +28,11 @@ def is_deployment(tree: Node) -> bool:
 
 def check_deployment(tree: Node, file: str, findings: Findings) -> None:
     """Check a batch deployment."""
-    for name, place in tree.keys.items():
-        if name not in _FIELDS:
-            hint = nearest_hint(name, _FIELDS)
-            if hint:  # Azure has more fields than the ones known here
-                findings.error(place, f"{name!r} is not a field of a batch deployment.{hint}")
-    for name in ("name", "endpoint_name"):
-        if name not in tree.value:
-            findings.error(tree.place, f"the deployment has no {name}; add '{name}: ...'.")
-    for holder in (tree, *_inner(tree, "settings"), *_inner(tree, "resources")):
-        _check_settings(holder, findings)
-        for retry in _inner(holder, "retry_settings"):
-            _check_settings(retry, findings)
+    reading = read_deployment(file)
+    findings.add(reading.problems)
+    declared = getattr(reading.found, "declared", None)
+    if declared is not None:
+        check_component(declared, findings)
     _check_model(tree, file, findings)
     _check_code(tree, file, findings)
 
@@ -74,31 +53,14 @@ def _inner(node: Node, name: str) -> list[Node]:
     return [found] if found is not None and isinstance(found.value, dict) else []
 
 
-def _check_settings(holder: Node, findings: Findings) -> None:
-    for name, node in holder.value.items():
-        if name in _LOWEST:
-            lowest = _LOWEST[name]
-            if not isinstance(node.value, int) or isinstance(node.value, bool) or node.value < lowest:  # fmt: skip
-                message = f"{name} is {node.value!r}; expected a whole number from {lowest}."
-                findings.error(node.place, message)
-        elif name in _CHOICES and str(node.value).lower() not in _CHOICES[name]:
-            hint = nearest_hint(str(node.value).lower(), _CHOICES[name])
-            message = (
-                f"{name} is {node.value!r}; expected one of {', '.join(_CHOICES[name])}.{hint}"
-            )
-            findings.error(node.place, message)
-
-
 def _check_code(tree: Node, file: str, findings: Findings) -> None:
     source_file = Source(file, [])
     environment = read_environment(Fields(tree, source_file, "a batch deployment"))
-    findings.add(source_file.problems)
+    check_environment(environment, findings)
     for code in _inner(tree, "code_configuration"):
         folder_node, script_node = code.value.get("code"), code.value.get("scoring_script")
         if script_node is None:
-            message = "code_configuration has no scoring_script; add 'scoring_script: score.py'."
-            findings.error(code.place, message)
-            continue
+            continue  # the reader names it
         folder = source_file.path(str(folder_node.value)) if folder_node is not None else ""
         if not os.path.isabs(folder):
             continue

@@ -8,6 +8,7 @@ from ...errors import ConfigError
 from ..model.jobs import Step
 from ..model.places import Place
 from ..model.problems import JobFileError, Problem
+from ..reader.deployments import is_endpoint
 from ..reader.fields import Source
 from ..reader.jobs import read_component, read_job
 from ..reader.steps import read_step
@@ -105,11 +106,19 @@ def _check_yaml(file: str, findings: Findings) -> None:
     elif type_ and not fields.get("$schema"):
         findings.add(read_job(file).problems)
     else:
-        msg = (
-            f"{file!r} is neither a job, a component nor a batch deployment: it has no 'type: pipeline'. "
-            "Name the file of one of these."
+        raise ConfigError(_refusal(tree, file))
+
+
+def _refusal(tree: Node, file: str) -> str:
+    if is_endpoint(tree):
+        return (
+            f"{file!r} is the file of a batch endpoint, which has no checks. Name that of a deployment, "
+            "which has a model or a component."
         )
-        raise ConfigError(msg)
+    return (
+        f"{file!r} is neither a job, a component nor a batch deployment: it has no 'type: pipeline'. "
+        "Name the file of one of these."
+    )
 
 
 def _is_component(tree: Node, type_: str) -> bool:

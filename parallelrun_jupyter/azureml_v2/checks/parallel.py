@@ -144,7 +144,7 @@ def _check_keys(step: ParallelStep, data: Known, findings: Findings) -> None:
     if data.type in {"uri_folder", "uri_file"}:
         message = (
             f"partition_keys needs keys, which data of type {data.type} does not have. Write 'type: mltable', "
-            "with the keys in columns or in paths (extract_columns_from_partition_format)."
+            "with the keys in the paths (extract_columns_from_partition_format)."
         )
         findings.error(place, message)
     if len(set(step.partition_keys)) < len(step.partition_keys):

@@ -56,10 +56,12 @@ class Arguments:
         """Return a text as words, divided by the rules of a shell."""
         if text is None:
             return []
+        filled = self._filled(text)
         try:
-            words = shlex.split(self._filled(text))
+            words = shlex.split(filled)
         except ValueError as error:
-            message = f"the arguments cannot be divided into words: {error}; check its quotes."
+            shown = _MARK.sub(r"${{\1s.\2}}", filled).replace("${{writes.", "${{outputs.")
+            message = f"the arguments cannot be divided into words: {error}. They are {shown}; close every quote."
             self._problems.append(Problem(text.place, message))
             return []
         return [self._as_value(self._divided(word)) for word in words]

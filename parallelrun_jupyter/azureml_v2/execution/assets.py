@@ -122,7 +122,8 @@ class Assets:
             row = registry.find("model" if is_model else "data", asset, version)
         except AssetNotFoundError as error:
             message = (
-                f"the input {name!r} is {item.path}: {error} Give a local path: --input {name}=PATH"
+                f"the input {name!r} is {item.path}: {error} Give a local path, here or, for an input of the "
+                "pipeline, by --input NAME=PATH."
             )
             self.problems.append(Problem(place, message))
             return None

@@ -19,7 +19,7 @@ from ..model.jobs import (
     PipelineStep,
     Step,
 )
-from ..model.places import Place
+from ..model.places import NOWHERE, Place
 from ..model.problems import JobFileError, Problem
 from ..model.values import Input, Output
 from .arguments import Arguments
@@ -289,16 +289,27 @@ class _Compiler:
         return []
 
     def _side_input(self, step: Step, name: str, value: Value) -> InputRecord | None:
+        assert isinstance(value, Input | Produced)  # only data is used by its path
+        mode = step.inputs[name].mode if name in step.inputs else ""
+        if not mode and step.declared is not None and name in step.declared.inputs:
+            mode = step.declared.inputs[name].mode
+        if not mode and isinstance(value, Input):
+            mode = value.mode
+        # In these modes a step gets the files that the MLTable lists, not the folder with the MLTable.
+        is_listed = value.type == "mltable" and mode.startswith("eval_")
+        reads = "mltable" if is_listed else "files"
         if isinstance(value, Produced):
-            return InputRecord(name, {"output": [value.key, value.output]})
-        assert isinstance(value, Input)  # only data is used by its path
-        spec = self._assets.dataset(value, name, self._place(value, step, name), is_split=False)
-        return None if spec is None else InputRecord(name, spec)
+            return InputRecord(name, {"output": [value.key, value.output]}, reads=reads)
+        place = self._place(value, step, name)
+        spec = self._assets.dataset(value, name, place, is_split=is_listed)
+        return None if spec is None else InputRecord(name, spec, reads=reads)
 
     @staticmethod
     def _place(value: Input, step: Step, name: str) -> Place:
         return (
-            value.places.of("path") if value.places.own.line else step.places.of(f"inputs.{name}")
+            step.places.of(f"inputs.{name}")
+            if value.places.own == NOWHERE
+            else value.places.of("path")
         )
 
     def _rows_to(self, step: ParallelStep) -> str:

@@ -88,6 +88,8 @@ def _named_inputs(component: Component, data: Any) -> dict[str, Any]:
             names = ", ".join(ports) or "none"
             message = (
                 f"it has no name; write --input NAME=VALUE. The pipeline's inputs are: {names}."
+                if ports
+                else "the pipeline has no inputs; leave --input out."
             )
             raise JobFileError([Problem(Place("--input"), message)])
         values = {folders[0]: data}

@@ -145,13 +145,15 @@ def with_inputs(job: PipelineJob, values: Mapping[str, Any]) -> PipelineJob:
             hint = nearest_hint(name, (*inputs, *declared))
             message = f"the pipeline has no input {name!r}.{hint} Its inputs are: {names}."
             raise JobFileError([Problem(Place(f"--input {name}"), message)])
-        type_ = inputs[name].type if name in inputs else ""
-        is_data = inputs[name].is_data if name in inputs else not declared[name].is_literal
-        inputs[name] = _input(name, value, type_, is_data=is_data)
+        before = inputs.get(name, Input())
+        is_data = before.is_data if name in inputs else not declared[name].is_literal
+        inputs[name] = replace(
+            _input(name, value, is_data=is_data), type=before.type, mode=before.mode
+        )
     return replace(job, inputs=inputs)
 
 
-def _input(name: str, value: Any, type_: str, *, is_data: bool) -> Input:
+def _input(name: str, value: Any, *, is_data: bool) -> Input:
     places = Places(Place(f"--input {name}"))
     if not is_data:
         literal: Literal = value if isinstance(value, str | int | float) else str(value)
@@ -159,7 +161,7 @@ def _input(name: str, value: Any, type_: str, *, is_data: bool) -> Input:
     text = os.fspath(value)
     is_local = "://" not in text and not text.startswith("azureml:")
     path = os.path.abspath(os.path.expanduser(text)) if is_local else text
-    return Input(type=type_, path=path, places=places)
+    return Input(path=path, places=places)
 
 
 def _record(job: PipelineJob, compiled: Compiled, workspace: Path, run_id: str) -> PipelineRecord:

@@ -21,9 +21,7 @@ _TYPES = {
 }  # fmt: skip
 
 
-def data_input(
-    name: str, spec: dict[str, Any], folder: Path, notes: list[str], *, is_split: bool
-) -> dict[str, Any]:
+def data_input(name: str, spec: dict[str, Any], folder: Path, notes: list[str]) -> dict[str, Any]:
     """Return a dataset as the value of an input: its type, path and mode.
 
     Parameters
@@ -36,8 +34,6 @@ def data_input(
         The folder of the job, which receives an ``MLTable`` file where the dataset needs one.
     notes
         Receives a sentence for each difference.
-    is_split
-        Whether the input is divided into mini-batches.
 
     Raises
     ------
@@ -71,7 +67,17 @@ def data_input(
         notes.append(
             f"data/{name}/MLTable does not say all of how the input {name} was read; compare the rows"
         )
-    mode = "direct" if kind == "tabular" else "eval_mount" if is_split else "ro_mount"
+    outside = [
+        path
+        for path in paths
+        if "://" not in path and not Path(path).is_relative_to(folder.absolute())
+    ]
+    if outside:
+        notes.append(
+            f"data/{name}/MLTable has files of this machine, such as {outside[0]}, which Azure cannot read; "
+            "upload them, and give their path in the store"
+        )
+    mode = "direct" if kind == "tabular" else "eval_mount"
     return {"type": "mltable", "path": f"./data/{name}", "mode": mode}
 
 

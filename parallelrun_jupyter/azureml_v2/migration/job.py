@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from ...config.run_config import DEFAULT_OUTPUT_FILE
 from ...errors import ConfigError
 from ...pipelines.folder import InputRecord, OutputRecord, PipelineRecord, StepRecord
 from .data import data_input
@@ -128,13 +129,10 @@ class JobWriter:
     def _inputs(self, step: StepRecord, values: _Values) -> dict[str, Any]:
         sides = [item for item in step.side_inputs if values.uses(item.name)]
         return {
-            _name(item.name): self._input(item, step, values, is_split=item in step.inputs)
-            for item in (*step.inputs, *sides)
+            _name(item.name): self._input(item, step, values) for item in (*step.inputs, *sides)
         }
 
-    def _input(
-        self, item: InputRecord, step: StepRecord, values: _Values, *, is_split: bool
-    ) -> dict[str, Any]:
+    def _input(self, item: InputRecord, step: StepRecord, values: _Values) -> dict[str, Any]:
         value = values.plain(item.value)
         if isinstance(value, dict) and "output" in value:
             if item.reads not in {"files", "mltable"} or item.options:
@@ -150,7 +148,7 @@ class JobWriter:
         name = _name(item.name)
         if (self._folder / "data" / name).exists():
             name = f"{self._names[step.key]}_{name}"
-        return data_input(name, value, self._folder, self.notes, is_split=is_split)
+        return data_input(name, value, self._folder, self.notes)
 
     def _parallel(self, step: StepRecord, values: _Values, code: str) -> dict[str, Any]:
         settings = {name: values.plain(value) for name, value in step.settings.items()}
@@ -208,10 +206,14 @@ class JobWriter:
             return ""
         name = step.rows_to or (step.outputs[0].name if step.outputs else "")
         file = settings.get("append_row_file_name")
-        if name and file and self._is_read(step.key, name):
+        is_folder = any(
+            output.name == name and self._type_of(output, step) == "uri_folder"
+            for output in step.outputs
+        )
+        if is_folder and file and file != DEFAULT_OUTPUT_FILE:
             self.notes.append(
-                f"the rows of step {step.name} are in a file of the folder {name}, whose name v2 cannot "
-                f"set to {file}; adapt the script that reads it"
+                f"the rows of step {step.name} are in the file {DEFAULT_OUTPUT_FILE} of the folder {name}, "
+                f"since v2 cannot set its name to {file}; adapt what reads it"
             )
         return _name(name)
 

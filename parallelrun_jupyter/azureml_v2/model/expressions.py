@@ -228,7 +228,20 @@ class _Parser:
             if match := pattern.fullmatch(text):
                 groups = match.groupdict()
                 return Binding(kind, groups["name"], groups.get("step") or "", place)
-        hint = nearest_hint(text.split(".")[0], _FIRST_WORDS)
+        hint = _hint(text.split("."))
         expected = f"Expected one of {', '.join(FORMS)}."
         self._note(place, f"'${{{{{inside}}}}}' is not an expression.{hint} {expected}")
         return Binding("fact", "name", "", place)
+
+
+def _hint(words: list[str]) -> str:
+    """Return a hint for the first word of an expression that is none of those at its place."""
+    choices: tuple[tuple[str, ...], ...] = (_FIRST_WORDS,)
+    if words[:2] == ["parent", "jobs"]:
+        choices = (("parent",), ("jobs",), (), ("inputs", "outputs"))
+    elif words[0] == "parent":
+        choices = (("parent",), ("inputs", "outputs", "jobs"))
+    for word, known in zip(words, choices, strict=False):
+        if known and word not in known:
+            return nearest_hint(word, known)
+    return ""

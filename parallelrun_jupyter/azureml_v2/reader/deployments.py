@@ -78,11 +78,14 @@ def read_deployment(
     except JobFileError as error:
         return Reading(None, error.problems)
     fields = Fields(tree, Source(file, problems), "a batch deployment")
-    if _is_endpoint(tree):
+    if is_endpoint(tree):
         message = (
             "this is the file of an endpoint; give that of a deployment, which has a model or a "
             "component."
         )
+        return Reading(None, (Problem(tree.place, message),))
+    if "jobs" in tree.value and "component" not in tree.value:
+        message = "this is the file of a pipeline job; start it by 'parallelrun azureml run FILE'."
         return Reading(None, (Problem(tree.place, message),))
     type_ = _word(fields, "type", _TYPES)
     if "type" in fields and not type_:
@@ -92,7 +95,8 @@ def read_deployment(
     return Reading(deployment, tuple(sorted(set(problems))))
 
 
-def _is_endpoint(tree: Node) -> bool:
+def is_endpoint(tree: Node) -> bool:
+    """Return whether a file is an endpoint, which only names its deployments."""
     keys = tree.value if isinstance(tree.value, dict) else {}
     return ("auth_mode" in keys or "defaults" in keys) and not {"model", "component"} & set(keys)
 

@@ -106,6 +106,20 @@ def _job(tree: Node, file: str) -> Reading[PipelineJob]:
     problems: list[Problem] = []
     source = Source(file, problems)
     fields = Fields(tree, source, "a pipeline job")
+    if "endpoint_name" in fields:
+        message = (
+            "this is the file of a batch deployment; start it by 'parallelrun azureml invoke FILE "
+            "--input FOLDER'."
+        )
+        return Reading(None, (Problem(tree.place, message),))
+    schema = fields.get("$schema")
+    is_component = schema is not None and "component" in str(schema.value).lower()
+    if is_component and _declares_inputs(tree):
+        message = (
+            "this is the file of a component; start a job that has it: a file with 'type: pipeline', "
+            "'component: ./FILE', and its 'inputs'."
+        )
+        return Reading(None, (Problem(tree.place, message),))
     type_ = fields.text("type") or ("pipeline" if "jobs" in fields else "command")
     if type_ != "pipeline":
         node = fields.get("type")
@@ -136,6 +150,15 @@ def _job(tree: Node, file: str) -> Reading[PipelineJob]:
     )
     job = replace(job, places=fields.end())
     return Reading(job, tuple(sorted(set(problems))))
+
+
+def _declares_inputs(tree: Node) -> bool:
+    """Return whether the inputs of a file have types alone, as those of a component."""
+    inputs = tree.value.get("inputs")
+    values = inputs.value.values() if inputs is not None and isinstance(inputs.value, dict) else ()
+    return any(
+        isinstance(node.value, dict) and not {"path", "value"} & set(node.value) for node in values
+    )
 
 
 def read_settings(fields: Fields) -> Settings:

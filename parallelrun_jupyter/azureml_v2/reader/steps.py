@@ -110,6 +110,10 @@ def _type_of(fields: Fields, name: str, declared: Component | None) -> str:
             if key in fields:
                 return type_
         types = ", ".join(STEP_TYPES)
+        if fields.node.place.file.startswith("--set "):
+            message = f"the file has no step {name!r}; correct the name, or set its type, too: one of {types}."
+            fields.source.add(fields.node.place, message)
+            return ""
         fields.source.add(
             fields.node.place, f"the step {name!r} has no type; add 'type: ...', one of {types}."
         )

@@ -101,7 +101,9 @@ def read_tree(path: str, text: str | None = None) -> Node:
 
 
 def _reason(error: OSError | UnicodeDecodeError) -> str:
-    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return f"its byte {error.start} is not UTF-8; save it as UTF-8."
 
 
 def _error(place: Place, message: str) -> JobFileError:

@@ -77,8 +77,9 @@ def read_outputs(fields: Fields) -> dict[str, Output]:
 def read_output(name: str, node: Node, source: Source) -> Output:
     """Read an output; an empty one has all defaults."""
     if isinstance(node.value, str):
+        count = len(source.problems)
         binding = binding_of(node, source)
-        if binding is None:
+        if binding is None and len(source.problems) == count:
             message = (
                 f"the output {name!r} is {shown(node)}; expected ${{{{parent.outputs.NAME}}}}, or a "
                 "mapping such as {type: uri_folder}."

@@ -265,8 +265,8 @@ def check_keys(wanted: Sequence[str], keys: Sequence[str], dataset: str) -> None
     if not keys:
         msg = (
             f"partition_keys is {list(wanted)!r}, but {dataset} has no partition keys. Give it a "
-            "partition_format such as '{user}/{season}/*.wav', or omit partition_keys and give "
-            "mini_batch_size."
+            "partition_format such as '{user}/{season}/*.wav' (in an MLTable, "
+            "extract_columns_from_partition_format), or omit partition_keys and give mini_batch_size."
         )
         raise ConfigError(msg)
     for key in wanted:

@@ -268,12 +268,13 @@ def surface() -> dict[str, dict[str, str]]:
 
 
 def _tidy(rows: dict[str, str]) -> dict[str, str]:
-    """Leave out mappings whose fields are listed, and settings that older files have at the root."""
+    """Leave out the schema, mappings whose fields are listed, and settings that older files have at the root."""
     parents = {key.rpartition(".")[0] for key in rows}
     return {
         key: OTHER_TYPES.get(key, kind) if kind in {"", "text", "mapping", "path"} else kind
         for key, kind in sorted(rows.items())
-        if (key not in parents or key == "model") and f"settings.{key}" not in rows
+        if key != "$schema" and f"settings.{key}" not in rows
+        and (key not in parents or key == "model")
         and not (key.startswith("retry_settings.") and f"settings.{key}" in rows)
         and not (key == "retry_settings" and "settings.retry_settings.timeout" in rows)
     }  # fmt: skip

@@ -24,21 +24,22 @@ def driver_of(run: Any) -> psutil.Process:
     return psutil.Process(json.loads(run.folder.driver.read_text())["pid"])
 
 
-def living_children() -> list[psutil.Process]:
-    children = psutil.Process().children()
-    return [child for child in children if child.status() != psutil.STATUS_ZOMBIE]
+def is_driver(process: psutil.Process) -> bool:
+    try:
+        return process.cmdline()[3:4] == ["drive"]
+    except psutil.Error:
+        return False  # it has ended
 
 
 def drivers() -> list[psutil.Process]:
     """Return the drivers of this test's home that have detached, by their command lines."""
     home = os.environ["PARALLELRUN_HOME"]
-    while living_children():
-        time.sleep(0.01)
+    while any(map(is_driver, psutil.Process().children())):
+        time.sleep(0.01)  # until they have detached
     found = []
     for process in psutil.process_iter():
         try:
-            is_driver = process.cmdline()[3:4] == ["drive"]
-            if is_driver and process.environ().get("PARALLELRUN_HOME") == home:
+            if is_driver(process) and process.environ().get("PARALLELRUN_HOME") == home:
                 found.append(process)
         except psutil.Error:
             continue

@@ -30,7 +30,7 @@ from ..model.problems import JobFileError, Problem
 from .fields import Fields, Source, scalar_text
 from .jobs import Reading, read_settings
 from .steps import read_component_of_step
-from .tree import Node, override, read_tree
+from .tree import Node, read_overridden
 from .values import read_environment, read_identity, read_resources
 
 _TYPES = ("model", "pipeline")
@@ -72,9 +72,7 @@ def read_deployment(
     file = os.fspath(path)
     problems: list[Problem] = []
     try:
-        tree = read_tree(file, text)
-        for name, value in (overrides or {}).items():
-            override(tree, name, value)
+        tree = read_overridden(file, overrides, text)
     except JobFileError as error:
         return Reading(None, error.problems)
     fields = Fields(tree, Source(file, problems), "a batch deployment")
@@ -318,9 +316,7 @@ def read_endpoint(
     file = os.fspath(path)
     problems: list[Problem] = []
     try:
-        tree = read_tree(file)
-        for name, value in (overrides or {}).items():
-            override(tree, name, value)
+        tree = read_overridden(file, overrides)
     except JobFileError as error:
         return Reading(None, error.problems)
     fields = Fields(tree, Source(file, problems), "a batch endpoint")

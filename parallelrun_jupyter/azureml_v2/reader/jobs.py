@@ -16,7 +16,7 @@ from ..model.places import Place
 from ..model.problems import JobFileError, Problem
 from .fields import Fields, Source
 from .steps import component_of, read_common, read_component_of_step, read_steps
-from .tree import Node, override, read_tree, tree_of
+from .tree import Node, read_overridden, tree_of
 from .values import read_inputs, read_outputs
 
 T = TypeVar("T")
@@ -79,9 +79,7 @@ def read_job(
     """Read a pipeline job, with all of its problems; ``text`` replaces the file's content."""
     file = os.fspath(path)
     try:
-        tree = read_tree(file, text)
-        for name, value in (overrides or {}).items():
-            override(tree, name, value)
+        tree = read_overridden(file, overrides, text)
     except JobFileError as error:
         return Reading(None, error.problems)
     return _job(tree, file)
@@ -196,9 +194,7 @@ def read_component(
     file = os.fspath(path)
     problems: list[Problem] = []
     try:
-        tree = read_tree(file)
-        for name, value in (overrides or {}).items():
-            override(tree, name, value)
+        tree = read_overridden(file, overrides)
     except JobFileError as error:
         return Reading(None, error.problems)
     fields = Fields(tree, Source(file, problems), "the component")

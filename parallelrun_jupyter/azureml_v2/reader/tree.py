@@ -58,6 +58,22 @@ class Node:
         return Place(self.place.file, self.place.line + lines, column)
 
 
+def read_overridden(
+    path: str, overrides: Mapping[str, Any] | None, text: str | None = None
+) -> Node:
+    """Read a YAML file as `read_tree` does, and replace values by their dotted names.
+
+    Raises
+    ------
+    JobFileError
+        The file is no YAML, or has no place for a value.
+    """
+    tree = read_tree(path, text)
+    for name, value in (overrides or {}).items():
+        override(tree, name, value)
+    return tree
+
+
 def read_tree(path: str, text: str | None = None) -> Node:
     """Read a YAML file.
 

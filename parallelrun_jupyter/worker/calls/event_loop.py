@@ -12,6 +12,7 @@ import time
 from .. import protocol, status_page
 from ..failures import Timeout
 from ..streams import current_tag, tag_of
+from .activity import show
 from .blocking import BlockingWatch
 from .by_item import collected
 from .timeouts import PATIENCE_S, RESTART_STATUS, failure_of_call, timeout_of, timeout_text
@@ -130,7 +131,7 @@ class EventLoopCalls:
         if self._hanging >= self._slots and not self._in_flight:
             text = "the worker ends: %d calls go on though they were canceled" % self._hanging
             self._runner.log.write_lines(b"ERROR", text.encode("ascii"))
-            self._show()
+            show(self._page, self._in_flight)
             self._replies.flush(time.monotonic())
             os._exit(RESTART_STATUS)
 
@@ -170,7 +171,7 @@ class EventLoopCalls:
                     self._timer = self._loop.call_later(at - now, self._start_due)
                 break
             self._start(self._waiting.take(now))
-        self._show()
+        show(self._page, self._in_flight)
 
     def _start(self, attempt: Attempt) -> None:
         if not self._in_flight:
@@ -269,16 +270,6 @@ class EventLoopCalls:
             timeout.__cause__ = result
             return timeout
         return result
-
-    def _show(self) -> None:
-        """Show the calls in flight to the node."""
-        # Each part of an attempt that isolates has a time limit of its own.
-        oldest = next((call for call in self._in_flight if not call.isolates), None)
-        phase, mini_batch, since = status_page.WAITING, -1, time.monotonic()
-        if oldest is not None:
-            phase, mini_batch, since = status_page.RUNNING, oldest.mini_batch, oldest.began
-        self._page.write_calls(len(self._in_flight), mini_batch, since)
-        self._page.write(phase, mini_batch, since)
 
 
 def _answer_of(result: Any) -> Answer:

@@ -12,6 +12,7 @@ from collections import deque
 
 from .. import protocol, status_page
 from ..streams import current_tag, tag_of
+from .activity import show
 from .timeouts import RESTART_STATUS, failure_of_stack, timeout_of
 from .waiting import FOREVER, Waiting
 
@@ -141,7 +142,7 @@ class ThreadCalls:
                 elif self._threads < self._slots:  # else one of them is about to be free
                     self._threads += 1
                     threading.Thread(target=self._work, daemon=True).start()
-            self._show()
+            show(self._page, self._in_flight)
 
     def _work(self) -> None:
         """Make calls in a thread, until one of them was given up."""
@@ -152,8 +153,6 @@ class ThreadCalls:
                     self._has_started.wait()
                     self._idle -= 1
                 attempt = self._started.popleft()
-                if attempt not in self._in_flight:
-                    continue  # it was given up before it began
                 self._in_flight[attempt] = threading.get_ident()
             current_tag.set(tag_of(attempt.mini_batch))
             if not self._call(attempt):
@@ -177,7 +176,7 @@ class ThreadCalls:
                 return False
             if reply is not None:
                 self._waiting.hold(reply, now)
-            self._show()
+            show(self._page, self._in_flight)
         if reply is None:
             self._replies.done(attempt, rows, text, int((now - attempt.began) * 1e6))
         else:
@@ -193,7 +192,7 @@ class ThreadCalls:
             for attempt, thread in list(self._in_flight.items()):
                 if now - attempt.began < self._limit_s:
                     break
-                if not attempt.isolates:
+                if thread and not attempt.isolates:  # without a thread it has not begun
                     late.append((attempt, thread))
                     del self._in_flight[attempt]
                     self._hanging += 1
@@ -210,13 +209,3 @@ class ThreadCalls:
             os.write(self._wake_in, b"!")
         except BlockingIOError:
             pass  # earlier calls have filled the pipe
-
-    def _show(self) -> None:
-        """Show the calls in flight to the node."""
-        # Each part of an attempt that isolates has a time limit of its own.
-        oldest = next((call for call in self._in_flight if not call.isolates), None)
-        phase, mini_batch, since = status_page.WAITING, -1, time.monotonic()
-        if oldest is not None:
-            phase, mini_batch, since = status_page.RUNNING, oldest.mini_batch, oldest.began
-        self._page.write_calls(len(self._in_flight), mini_batch, since)
-        self._page.write(phase, mini_batch, since)

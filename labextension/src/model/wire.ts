@@ -172,6 +172,7 @@ export interface Snapshot {
   readonly reused: Reused | null;
   readonly duplicates_copied: number;
   readonly calls: Calls | null;
+  readonly job: Job | null;
   readonly rows: number;
   readonly attempts_failed: number;
   readonly error_threshold: number;

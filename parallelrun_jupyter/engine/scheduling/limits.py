@@ -78,6 +78,8 @@ class Limits:
     retry_on: frozenset[str] = frozenset()
     no_retry_on: frozenset[str] = frozenset()
     calls: RunCalls = field(default_factory=RunCalls)
+    #: whether a service runs the mini-batches, whose queue may hold them for hours
+    is_queued: bool = False
 
     @classmethod
     def of(cls, record: RunRecord) -> Limits:
@@ -96,6 +98,7 @@ class Limits:
             retry_on=frozenset(record.limits.retry_on),
             no_retry_on=frozenset(record.limits.no_retry_on),
             calls=record.calls,
+            is_queued=record.placement.backend == "azureml",
         )
 
 
@@ -149,6 +152,8 @@ def stalled(
             "no mini-batch was listed within first_task_creation_timeout = "
             f"{limits.first_task_creation_timeout_s:g} s; the store of the inputs may be stalled"
         )
+    if limits.is_queued:
+        return ""
     if now_ms - last_progress_ms > limits.progress_update_timeout_s * 1000:
         return (
             "nothing has happened for progress_update_timeout = "

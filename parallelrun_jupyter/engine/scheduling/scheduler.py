@@ -16,10 +16,10 @@ from .assignments import Assignments
 from .attempts import Attempts
 from .call_limits import CallLimits
 from .limits import Limits
+from .outside_events import outside_event, worker_event
 from .parts import Parts
 from .signals import Action, Record, Refuse, Signal
 from .tries import first_refused
-from .worker_events import worker_event
 
 _ALL_DONE = "it is Completed without failures, so nothing is left to run"
 
@@ -209,8 +209,8 @@ class Scheduler:
                 self._cancel(drain=drain)
             case _ if isinstance(signal, signals.OutputChange):
                 self._output_changed(signal)
-            case signals.Warned(text, traceback):
-                self._record(WarningRaised(self._now, text, traceback))
+            case signals.Warned() | signals.JobChanged():
+                self._record(outside_event(signal, self._now))
             case _ if isinstance(signal, signals.NodeChange):
                 self._node_changed(signal)
             case _:

@@ -306,6 +306,16 @@ class Warned:
 
 
 @dataclass(frozen=True, slots=True)
+class JobChanged:
+    """The job that a service runs for this run has changed; see `JobReported`."""
+
+    name: str
+    state: str
+    detail: str = ""
+    url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class NodeStopped:
     """All workers of a node have ended."""
 
@@ -369,6 +379,7 @@ Signal: TypeAlias = (
     | PartChange
     | OutputChange
     | Warned
+    | JobChanged
     | TimePassed
     | CancelAsked
 )

@@ -13,6 +13,7 @@ from typing import NamedTuple, TypeAlias
 
 from ...errors import visible
 from .call_events import CallsHeld, CallsLimited, CallsSpent, WorkerCalls
+from .job_events import JobReported
 
 SCHEMA = 1
 """Version of the journal. Readers keep reading every older version."""
@@ -446,6 +447,7 @@ Event: TypeAlias = (
     | CallsLimited
     | CallsSpent
     | CallsHeld
+    | JobReported
     | NodeSampled
     | NodeJoined
     | NodeLost

@@ -19,12 +19,13 @@ from .call_events import CallsHeld, CallsLimited
 from .calls import CallsState
 from .events import IN_STORE, AttemptSucceeded, Event, ItemsSucceeded, PartStored, ResultsReused
 from .failure_groups import FailureGroup
+from .job_events import JobState
 from .lines import END_START, decode_lines, encode
 from .state import KEPT_ATTEMPTS, RunState
 from .throughput import KEPT_POINTS, Throughput
 from .worker_state import WorkerState
 
-STATE_SCHEMA = 7
+STATE_SCHEMA = 8
 
 _RESULTS = (AttemptSucceeded, ItemsSucceeded)
 _BLOCK_BYTES = 1 << 20
@@ -206,6 +207,7 @@ def read_state(folder: RunFolder) -> tuple[RunState, int]:
         record["answers"] = {k: Answers.of_json(values) for k, values in record["answers"]}
         record["reused"] = record["reused"] and ResultsReused(**record["reused"])
         record["calls"] = record["calls"] and _calls_of(record["calls"])
+        record["job"] = record["job"] and JobState(**record["job"])
         record["warnings"] = deque(record["warnings"], maxlen=RunState().warnings.maxlen)
         for worker in record["workers"].values():
             worker.uses = list(map(tuple, worker.uses))

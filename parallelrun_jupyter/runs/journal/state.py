@@ -39,6 +39,7 @@ from .events import (
     WorkerStarted,
 )
 from .failure_groups import FailureGroup
+from .job_events import JobReported, JobState, job_after
 from .throughput import Throughput
 from .worker_state import WorkerState
 
@@ -103,6 +104,8 @@ class RunState:
     duplicates_copied: int = 0
     #: calls that wait for a server; None unless several are in flight, or they are limited
     calls: CallsState | None = None
+    #: the job of a run that another service runs; None for other runs
+    job: JobState | None = None
     #: failure group of the last attempt, by mini-batch
     failed_in: dict[int, str] = field(default_factory=dict)
     workers: dict[str, WorkerState] = field(default_factory=dict)
@@ -211,6 +214,8 @@ class RunState:
                 self.warnings.append(event.text)
             case CallsLimited() | CallsSpent() | CallsHeld():
                 self.calls = calls_after(self.calls, event)
+            case JobReported():
+                self.job = job_after(self.job, event)
             case RunFinished():
                 self.state, self.reason = event.state, event.reason
                 self.traceback = event.traceback

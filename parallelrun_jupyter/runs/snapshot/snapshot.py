@@ -81,6 +81,16 @@ class Reused(TypedDict):
     gone: int
 
 
+class Job(TypedDict):
+    """The job of another service, such as Azure ML; ``since_s`` is the age of its state in seconds."""
+
+    name: str
+    state: str
+    detail: str
+    url: str
+    since_s: float
+
+
 class Snapshot(Pace):
     """State and progress of a run. Times in seconds; None while a value is unknown.
 
@@ -89,7 +99,7 @@ class Snapshot(Pace):
     ``items_lost`` are the failed items without those that lack a result. ``items_per_call`` is 0
     unless larger calls of ``run()`` do not fit into memory. ``duplicates_copied`` are the items with
     a copy of the rows of others. ``calls`` are those that wait for a server: None unless a worker makes
-    several at once, or they are limited.
+    several at once, or they are limited. ``job`` is that of another service which runs the run.
     """
 
     run_id: str
@@ -114,6 +124,7 @@ class Snapshot(Pace):
     reused: Reused | None
     duplicates_copied: int
     calls: Calls | None
+    job: Job | None
     rows: int
     attempts_failed: int
     error_threshold: int
@@ -172,6 +183,7 @@ def _whole_snapshot(folder: RunFolder, record: RunRecord, state: RunState, now: 
         reused=_reused(state),
         duplicates_copied=state.duplicates_copied,
         calls=calls,
+        job=_job(state, at_ms),
         rows=state.rows,
         attempts_failed=state.attempts_failed,
         error_threshold=record.limits.error_threshold,
@@ -266,6 +278,15 @@ def _reused(state: RunState) -> Reused | None:
         new=event.new,
         gone=event.gone,
     )
+
+
+def _job(state: RunState, at_ms: int) -> Job | None:
+    job = state.job
+    if job is None:
+        return None
+    detail, url = shorten(job.detail, _SHOWN_TEXT), shorten(job.url, _SHOWN_REASON)
+    since_s = max(0, at_ms - job.since_ms) / 1000
+    return Job(name=job.name, state=job.state, detail=detail, url=url, since_s=since_s)
 
 
 def _group_row(record: RunRecord, group: FailureGroup, number: int) -> GroupRow:

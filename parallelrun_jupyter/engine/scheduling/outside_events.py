@@ -1,10 +1,19 @@
-"""The events of workers that start, are ready, cannot start, and end."""
+"""The events about what happens outside the scheduler: to workers, to the job of a service, and warnings."""
 
 from __future__ import annotations
 
-from ...runs.journal.events import InitFailed, WorkerLost, WorkerReady, WorkerStarted
+from ...runs.journal.events import (
+    InitFailed,
+    WarningRaised,
+    WorkerLost,
+    WorkerReady,
+    WorkerStarted,
+)
+from ...runs.journal.job_events import JobReported
 from .assignments import NodeState
 from .signals import (
+    JobChanged,
+    Warned,
     WorkerChange,
     WorkerEnded,
     WorkerInitialized,
@@ -28,3 +37,10 @@ def worker_event(
         case WorkerNotReady(_, worker, f):
             node.failed_starts += 1
             return InitFailed(now_ms, worker, f.kind, f.error, f.message, f.group, f.traceback)
+
+
+def outside_event(signal: Warned | JobChanged, now_ms: int) -> WarningRaised | JobReported:
+    """Return the event of a warning, or of a job that a service runs."""
+    if isinstance(signal, Warned):
+        return WarningRaised(now_ms, signal.text, signal.traceback)
+    return JobReported(now_ms, signal.name, signal.state, signal.detail, signal.url)

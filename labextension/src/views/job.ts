@@ -22,7 +22,7 @@ export class JobNotice implements Section {
     if (!job) return;
     setText(this.words, jobText(job, snapshot.is_final ? null : age));
     // The address comes from the journal, which a service has written to.
-    const isPage = job.url.startsWith('https://');
+    const isPage = /^https:/.test(job.url);
     setHidden(this.page, !isPage);
     if (isPage && this.page.getAttribute('href') !== job.url) this.page.href = job.url;
   }

@@ -32,13 +32,13 @@ COMPUTE = AzureMLCompute(IDS, compute="cpu")
 POLL_S = 0.1
 
 
-def new_run(script: str, inputs: Any, arguments: Any = (), **settings: Any) -> RunFolder:
+def new_run(script: str | Path, inputs: Any, arguments: Any = (), **settings: Any) -> RunFolder:
     """Write a run that no driver has started."""
     config = ParallelRunConfig(entry_script=str(SCRIPTS / script), **settings)
     step = ParallelRunStep(
         "score", parallel_run_config=config, inputs=inputs, arguments=list(arguments)
     )
-    source = Script(SCRIPTS / script, None)
+    source = Script(SCRIPTS / script)
     checked = check_run(step, source, compute=COMPUTE, is_dry=True)
     folder = run_folder.create(checked.record.run_id)
     write_run(folder, checked, step, source)

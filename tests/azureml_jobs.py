@@ -61,6 +61,18 @@ class FolderService:
     def __init__(self, root: Path) -> None:
         self.root = root
         root.mkdir(parents=True, exist_ok=True)
+        self._processes: list[subprocess.Popen[bytes]] = []
+
+    def close(self) -> None:
+        """Cancel the jobs, and wait for their ends."""
+        for path in self.root.glob("*/state.json"):
+            (path.parent / "cancel").touch()
+        for path in self.root.glob("*/state.json"):
+            deadline = time.monotonic() + 30
+            while not self.is_over(path.parent.name) and time.monotonic() < deadline:
+                time.sleep(_POLL_S)
+        for process in self._processes:
+            process.wait(30)
 
     def _note(self, verb: str, name: str) -> None:
         with open(self.root / "requests.txt", "a", encoding="utf-8") as file:
@@ -102,11 +114,12 @@ class FolderService:
         self._note("create", name)
         environ = {**os.environ, "PARALLELRUN_HOME": str(folder / "home"), "TMPDIR": str(folder)}
         with open(folder / "log.txt", "wb") as log:
-            subprocess.Popen(
+            process = subprocess.Popen(
                 [sys.executable, "-m", "tests.azureml_jobs", str(folder)],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environ,
                 start_new_session=True,
             )  # fmt: skip
+        self._processes.append(process)
 
     def status(self, name: str) -> JobStatus:
         state = self._state(name)

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import random
 import shutil
 import sys
-import time
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..config.call_form import form_of_source
-from ..config.compute import Compute, as_compute, node_counts
+from ..config.azureml_compute import AzureMLCompute
+from ..config.compute import Compute, as_compute
 from ..config.entry_function import is_entry
 from ..config.entry_script import check_script
 from ..config.run_config import ParallelRunConfig
@@ -24,41 +22,27 @@ from ..data.datasets.memory_dataset import MemoryDataset
 from ..data.storage.credentials import variables_for_driver
 from ..data.storage.object_store import ObjectStore
 from ..data.storage.storage import StorageSpec
-from ..environment import as_environment
 from ..errors import ConfigError, EntryScriptError, MissingExtraError, RunFolderError
 from ..files import write_atomically
-from ..formatting import looks_secret, nearest_hint
-from ..machine import require_posix, usable_cores
+from ..formatting import nearest_hint
+from ..machine import require_posix
 from ..runs import run_folder
-from ..runs.run_record import (
-    EntryScript,
-    Placement,
-    RunCalls,
-    RunInputs,
-    RunLimits,
-    RunOutput,
-    RunRecord,
-)
+from ..runs.run_record import RunRecord
 from ..runs.source_copy import copy_source
-from ..version import __version__
 from ..worker.failures import BadSettings
 from ..worker.function_script import ITEM, KEYWORDS
-from ..worker.output.formats import OBJECTS, PARQUET, TEXT
+from ..worker.output.formats import PARQUET
 from ..worker.output.results import SETTINGS_FILE, read_frame_options
-from .calls import calls_of, cut_of
 from .launcher import launch
-from .preload import has_other_python, preload_of
+from .new_record import make_record
+from .preload import has_other_python
 from .pruning import keep_under_limit
 from .run import Run
-from .run_names import default_name
 from .script import Script, script_of_entry
-from .updates import check_duplicates, check_update, modules_in, with_update
+from .updates import check_duplicates, check_update, with_update
 
 if TYPE_CHECKING:
     from .by_value import Packed
-
-RESULTS_FILE = "results.objects"
-"""The file in the run's own folder with results of any type."""
 
 _BOUND = (
     "inputs, output, arguments and side_inputs are bound in the step; "
@@ -196,12 +180,64 @@ def submit_script(
     ConfigError, InputError, EntryScriptError, RunFolderError, LaunchError
         As `submit`.
     """
+    checked = check_run(
+        step, script, compute=compute, name=name, run_id=run_id, update=update, use=use,
+        run_duplicates_once=run_duplicates_once,
+    )  # fmt: skip
+    folder = run_folder.create(checked.record.run_id)
+    with folder.removed_unless_driven():
+        record = write_run(folder, checked, step, script, update=update)
+        variables = {**(step.config.environment_variables or {}), **_credentials(record)}
+        launch(folder, record.driver_python, {**variables, **checked.target.secrets()})
+    return Run(folder)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedRun:
+    """A run that has passed all checks: its record, its compute, and the variables of its script."""
+
+    record: RunRecord
+    target: Compute
+    packed: dict[str, Packed]
+
+
+def check_run(
+    step: ParallelRunStep,
+    script: Script,
+    *,
+    compute: object = None,
+    name: str | None = None,
+    run_id: str = "",
+    update: bool | str = False,
+    use: Mapping[str, Any] | None = None,
+    run_duplicates_once: bool = False,
+    is_dry: bool = False,
+) -> CheckedRun:
+    """Check a run, before anything is written; with ``is_dry``, for a job that is not submitted.
+
+    Raises
+    ------
+    ConfigError, InputError, EntryScriptError, MissingExtraError
+        As `submit`.
+    """
     target = _target(step.config, compute)
+    if is_dry and not isinstance(target, AzureMLCompute):
+        msg = (
+            f"dry_run writes the job of a compute of Azure ML, but the compute is {target.setting()!r}. "
+            "Give one, such as compute='azureml:cpu-cluster'."
+        )
+        raise ConfigError(msg)
     _check(step, script)
     _check_name(name or step.name)
     packed = _packed(script, step.config, use or {})
-    target.check()  # remote checks come last
-    record = _make_record(step, script, target, name or step.name)
+    record = make_record(step, script, target, name or step.name)
+    if isinstance(target, AzureMLCompute):
+        from ..backends.azureml.refusals import check_record
+
+        check_record(record)
+        target.check(is_dry=is_dry)
+    else:
+        target.check()  # remote checks come last
     uses = {name: one.python for name, one in packed.items()}
     record = replace(record, script=replace(record.script, uses=uses))
     if run_id:
@@ -210,29 +246,46 @@ def submit_script(
     if run_duplicates_once:
         check_duplicates(record)
         record = replace(record, inputs=replace(record.inputs, run_duplicates_once=True))
-    folder = run_folder.create(record.run_id)
-    with folder.removed_unless_driven():
-        try:
-            _snapshot(script, folder)
-            record = _with_stored_values(record, step, folder)
-            if packed:
-                from .by_value import write
+    return CheckedRun(record, target, packed)
 
-                write(folder.uses, packed)
-            if update:
-                record = with_update(record, folder, by_digest=update == "digest")
-            keep_under_limit({record.inputs.reuse_from})
-            folder.make_script_output(record)
-            write_atomically(folder.record, record.to_json())
-        except OSError as error:
-            msg = (
-                f"the run folder {folder.path} could not be written ({error}); nothing was "
-                "started. Fix this, or set PARALLELRUN_HOME to a folder with free space."
-            )
-            raise RunFolderError(msg) from error
-        variables = {**(step.config.environment_variables or {}), **_credentials(record)}
-        launch(folder, record.driver_python, {**variables, **target.secrets()})
-    return Run(folder)
+
+def write_run(
+    folder: run_folder.RunFolder,
+    checked: CheckedRun,
+    step: ParallelRunStep,
+    script: Script,
+    *,
+    update: bool | str = False,
+) -> RunRecord:
+    """Write a run into its folder; return its record.
+
+    Raises
+    ------
+    RunFolderError
+        The folder cannot be written.
+    ConfigError
+        The output folder cannot be created.
+    """
+    record = checked.record
+    try:
+        _snapshot(script, folder)
+        record = _with_stored_values(record, step, folder)
+        if checked.packed:
+            from .by_value import write
+
+            write(folder.uses, checked.packed)
+        if update:
+            record = with_update(record, folder, by_digest=update == "digest")
+        keep_under_limit({record.inputs.reuse_from})
+        folder.make_script_output(record)
+        write_atomically(folder.record, record.to_json())
+    except OSError as error:
+        msg = (
+            f"the run folder {folder.path} could not be written ({error}); nothing was "
+            "started. Fix this, or set PARALLELRUN_HOME to a folder with free space."
+        )
+        raise RunFolderError(msg) from error
+    return record
 
 
 def _with_stored_values(
@@ -360,92 +413,6 @@ def _check_destination(step: ParallelRunStep) -> None:
 def _check_name(name: object) -> None:
     if not isinstance(name, str):
         raise ConfigError(f"name is {name!r:.80}; expected a text, such as name='embed'.")
-
-
-def _make_record(step: ParallelRunStep, script: Script, target: Compute, name: str) -> RunRecord:
-    config = step.config
-    now = time.time()
-    source = script.source_directory
-    form = script.form or form_of_source(script.source())
-    calls = calls_of(config, form, script.call)
-    cut = cut_of(step, calls, script.call)
-    variables = config.environment_variables or {}
-    has_objects = bool(script.call) and config.output_format is None
-    return RunRecord(
-        run_id=run_folder.new_run_id(now, random.Random()),  # noqa: S311 - a name, not a secret
-        name=name.strip() or default_name(script.title or script.path.stem, step.inputs),
-        created_at=now,
-        version=__version__,
-        driver_python=sys.executable,
-        description=config.description or "",
-        script=EntryScript(
-            path=str(script.path.relative_to(source)) if source else script.path.name,
-            source_directory=str(source) if source else None,
-            cwd=os.getcwd(),
-            python=as_environment(config.environment).resolve(),
-            is_python_named=config.environment is not None,
-            arguments=step.arguments,
-            environment_variables={k: None if looks_secret(k) else v for k, v in variables.items()},
-            preload=preload_of(script, config, target, step.inputs),
-            modules={} if source or script.call else modules_in(Path.cwd(), script.source()),
-            logging_level=config.logging_level,
-            call=script.call,
-        ),
-        inputs=RunInputs(
-            datasets=[dataset.spec() for dataset in step.inputs],
-            side_inputs=step.side_specs,
-            mini_batch_size=cut.size,
-            mini_batch_rows=cut.rows,
-            partition_keys=list(config.partition_keys or ()),
-        ),
-        output=RunOutput(
-            destination=step.output,
-            storage=step.output_storage.spec() if step.output_storage else None,
-            file_name=RESULTS_FILE if has_objects else config.output_file,
-            format=OBJECTS if has_objects else config.output_format or TEXT,
-            append_rows=config.output_action == "append_row",
-            in_parts=_puts_parts(step, target),
-        ),
-        placement=_placement(config, target, calls),
-        limits=_limits(config),
-        calls=calls,
-    )
-
-
-def _placement(config: ParallelRunConfig, target: Compute, calls: RunCalls) -> Placement:
-    cores = usable_cores()
-    processes = config.process_count_per_node
-    if processes is None and calls.concurrency > 1:
-        processes = 1  # its calls wait for a server, not for cores
-    nodes, workers = node_counts(target, config.node_count, processes, cores)
-    return Placement(
-        backend=target.backend,
-        compute=target.spec(),
-        node_count=nodes,
-        process_count_per_node=workers,
-        cores=cores,
-        requested_node_count=config.node_count,
-        requested_process_count_per_node=config.process_count_per_node,
-    )
-
-
-def _limits(config: ParallelRunConfig) -> RunLimits:
-    limits = {f.name: getattr(config, f.name) for f in fields(RunLimits)}
-    limits["progress_update_timeout"] = config.progress_update_timeout or (
-        config.run_invocation_timeout
-        + config.task_overhead_timeout
-        + config.first_task_creation_timeout
-    )
-    limits["retry_on"] = list(config.retry_on or ())
-    limits["no_retry_on"] = list(config.no_retry_on or ())
-    return RunLimits(**limits)
-
-
-def _puts_parts(step: ParallelRunStep, target: Compute) -> bool:
-    """Return whether nodes upload part files themselves; on this machine the driver uploads."""
-    config = step.config
-    in_store = step.output_storage is not None and config.output_action == "append_row"
-    return in_store and config.output_format == PARQUET and target.backend != "local"
 
 
 def _snapshot(script: Script, folder: run_folder.RunFolder) -> None:

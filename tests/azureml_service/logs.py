@@ -24,6 +24,7 @@ from parallelrun_jupyter.runs.journal.events import (
     RunFinished,
     WorkerStarted,
 )
+from parallelrun_jupyter.runs.journal.state import RunState
 from parallelrun_jupyter.runs.run_folder import RunFolder
 from tests.azureml_service.script import Script
 
@@ -63,7 +64,7 @@ class StepLogs:
         self._rows: list[tuple[Any, ...]] = []
         self._started: dict[str, WorkerStarted] = {}
         self._read: dict[str, int] = defaultdict(int)
-        self._planned = self._done = self._failed = self._items = 0
+        self._state = RunState()
         self._sums: dict[tuple[str, str], list[float]] = {}
         self._last_line = 0.0
         self._overview = ""
@@ -79,21 +80,23 @@ class StepLogs:
         for event in events:
             self._apply(event)
         now_ms = int((time.time() - self._created_at) * 1000)
-        if self._planned and time.time() - self._last_line >= self.script.overview_every_s:
+        if self._state.planned and time.time() - self._last_line >= self.script.overview_every_s:
             self._progress_line(now_ms)
         for path in sorted(self._folder.user_logs.glob("*.log")):
             self._copy_user_log(path.stem, path.read_bytes())
 
     def _apply(self, event: Event) -> None:
+        self._state.apply(event)
         match event:
             case PlanFinished():
-                self._planned, self._items = event.mini_batches, event.items
+                planned, items = event.mini_batches, event.items
                 self._overview_line(
                     event.at_ms,
-                    f"Scheduling finished. Scheduled {self._planned} mini batches in "
-                    f"{event.at_ms // 1000} seconds. There are {self._planned} tasks with {self._items} items.",
+                    f"Scheduling finished. Scheduled {planned} mini batches in "
+                    f"{event.at_ms // 1000} seconds. There are {planned} tasks with {items} items.",
                 )
-                self._overview_line(event.at_ms, "No task has been processed yet.")
+                if not self._state.done:
+                    self._overview_line(event.at_ms, "No task has been processed yet.")
             case WorkerStarted():
                 self._started[event.worker] = event
                 text = f"{self._stamp(event.at_ms)} Process {_process(event.worker)} started with pid {event.pid}."
@@ -113,12 +116,9 @@ class StepLogs:
         seconds, start = event.duration_us / 1e6, self._started.get(event.worker)
         if isinstance(event, AttemptSucceeded):
             succeeded, ending = event.items_succeeded, ("RUN_DONE", "", "")
-            self._done += 1
         else:
             status = _STATUSES.get(event.kind, "RUN_EXCEPTION")
             succeeded, ending = 0, (status, event.error, event.message)
-            self._done += event.is_last
-            self._failed += event.is_last
             self._add_error(event.at_ms, event.worker, event.traceback or event.message)
         process = f"{_node(event.worker)}/{_process(event.worker)}"
         self._rows.append((
@@ -150,8 +150,8 @@ class StepLogs:
         self._overview_line(event.at_ms, "The overviewer on 0 stopped.")
         reason = f"{event.reason}\n" if event.reason else ""
         self.files["logs/job_result.txt"] = (
-            f"{self._stamp(event.at_ms)} The job is {event.state}. {self._done} of {self._planned} mini batches "
-            f"processed, {self._failed} failed.\n{reason}"
+            f"{self._stamp(event.at_ms)} The job is {event.state}. {self._state.done} of {self._state.planned} mini batches "
+            f"processed, {self._state.failed} failed.\n{reason}"
         )
 
     # Files
@@ -169,20 +169,20 @@ class StepLogs:
 
     def _progress_line(self, at_ms: int) -> None:
         self._last_line = time.time()
-        if not self._done:
+        if not self._state.done:
             return
-        left = at_ms * (self._planned - self._done) / self._done
+        left = at_ms * (self._state.planned - self._state.done) / self._state.done
         self._overview_line(
             at_ms,
-            f"Processed {self._done} of {self._planned} mini batches in {_clock(at_ms)}. "
+            f"Processed {self._state.done} of {self._state.planned} mini batches in {_clock(at_ms)}. "
             f"Estimated remaining time {_clock(left)}.",
         )
 
     def _overview_line(self, at_ms: int, text: str) -> None:
         stops, rotates = self.script.overview_stops_after, self.script.overview_rotates_after
-        if stops is not None and self._done >= stops:
+        if stops is not None and self._state.done >= stops:
             return
-        if rotates is not None and self._done >= rotates and not self._rotations:
+        if rotates is not None and self._state.done >= rotates and not self._rotations:
             self._rotations = 1
             self._overview = ""
         if not self._overview:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
@@ -9,10 +10,12 @@ import ssl
 import subprocess
 import sys
 import time
-import urllib.request
+from collections.abc import Mapping
 from dataclasses import asdict, replace
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import psutil
 
@@ -24,6 +27,15 @@ from tests.azureml_service.state import State, Value
 
 REPOSITORY = Path(__file__).parents[2]
 _START_S = 60.0
+
+
+class RefusedError(Exception):
+    """An answer that is an error: its ``status`` and its ``headers``."""
+
+    def __init__(self, status: int, headers: dict[str, str]) -> None:
+        super().__init__(status)
+        self.status = status
+        self.headers = headers
 
 
 class AzureMLService:
@@ -137,22 +149,30 @@ class AzureMLService:
 
     def set_faults(self, *faults: Fault) -> None:
         """Replace the faults of requests."""
-        self._ask("PUT", "/_control/faults", [asdict(fault) for fault in faults])
+        self._ask("PUT", f"{self.url}/_control/faults", [asdict(fault) for fault in faults])
 
     def reset(self) -> None:
         """Remove all faults and the script."""
         self.state.remove("script", "script")
         self.set_faults()
 
-    def _ask(self, method: str, path: str, value: Any = None) -> bytes:
+    def _ask(
+        self, method: str, url: str, value: Any = None, headers: Mapping[str, str] | None = None
+    ) -> bytes:
+        """Return the body of an answer, as a reader without proxies gets it."""
+        parts = urlsplit(url)
         context = ssl.create_default_context(cafile=self.ca_bundle)
-        data = None if value is None else json.dumps(value).encode()
-        request = urllib.request.Request(self.url + path, data, method=method)
-        opener = urllib.request.build_opener(
-            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
-        )
-        with opener.open(request, timeout=30) as answer:
-            content: bytes = answer.read()
+        connection = http.client.HTTPSConnection(parts.netloc, timeout=30, context=context)
+        try:
+            body = None if value is None else json.dumps(value)
+            path = urlunsplit(("", "", parts.path, parts.query, ""))
+            connection.request(method, path, body, dict(headers or {}))
+            answer = connection.getresponse()
+            content = answer.read()
+        finally:
+            connection.close()
+        if answer.status >= HTTPStatus.BAD_REQUEST:
+            raise RefusedError(answer.status, dict(answer.getheaders()))
         return content
 
     # What a test sees
@@ -162,9 +182,24 @@ class AzureMLService:
         lines = (self.folder / "requests.jsonl").read_text().splitlines()
         return [json.loads(line) for line in lines]
 
-    def get(self, path: str) -> Any:
-        """Return the JSON at a path of the service."""
-        return json.loads(self._ask("GET", path))
+    def fetch(self, url: str, headers: Mapping[str, str] | None = None) -> bytes:
+        """Return the bytes at an address of the service.
+
+        Raises
+        ------
+        RefusedError
+            The answer is an error.
+        """
+        return self._ask("GET", url, headers=headers)
+
+    def get(self, url: str) -> Any:
+        """Return the JSON at an address of the service."""
+        return json.loads(self.fetch(url))
+
+    def log_of(self, job: str) -> str:
+        """Return what the process of a job's cluster has printed: its exception, if it has crashed."""
+        path = self.folder / f"cluster-{job}.log"
+        return path.read_text() if path.exists() else ""
 
     def run(self, name: str) -> Value:
         """Return a run of the history, as the cluster wrote it."""

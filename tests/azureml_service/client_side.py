@@ -1,0 +1,80 @@
+"""What a script in an environment with azure-ai-ml needs to reach the emulator: the real client, unpatched.
+
+It reads the variables that `AzureMLService.environ` sets, and needs nothing else of this repository.
+"""
+
+from __future__ import annotations
+
+import base64
+import importlib
+import json
+import os
+import time
+from collections import namedtuple
+from typing import Any
+
+URL_VARIABLE = "PARALLELRUN_EMULATOR_URL"
+WORKSPACE_VARIABLE = "PARALLELRUN_EMULATOR_WORKSPACE"
+CLOUD = "emulator"
+
+AccessToken = namedtuple("AccessToken", ["token", "expires_on"])  # noqa: PYI024 - azure-core's shape
+
+
+class Credential:
+    """A credential whose tokens nobody has signed: the emulator asks for none that is valid.
+
+    Attributes
+    ----------
+    asked
+        The scopes that were asked for.
+    """
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def get_token(self, *scopes: str, **_: Any) -> AccessToken:
+        """Return a token whose audience is the resource of the scope."""
+        self.asked += scopes
+        audience = scopes[0].removesuffix("/.default").rstrip("/")
+        until = int(time.time()) + 3600
+        claims = {
+            "aud": audience,
+            "tid": "emulator",
+            "oid": "emulator",
+            "upn": "user@emulator.test",
+            "exp": until,
+        }
+        parts = ({"alg": "none", "typ": "JWT"}, claims)
+        texts = [
+            base64.urlsafe_b64encode(json.dumps(one).encode()).rstrip(b"=").decode()
+            for one in parts
+        ]
+        return AccessToken(".".join([*texts, "c2ln"]), until)
+
+
+def cloud_metadata() -> dict[str, str]:
+    """Return ``cloud_metadata`` of `MLClient` for the emulator."""
+    url = os.environ[URL_VARIABLE]
+    return {
+        "azure_portal": url, "resource_manager": url, "active_directory": url, "aml_resource_id": url,
+        "storage_endpoint": "core.emulator.test", "registry_discovery_endpoint": url,
+    }  # fmt: skip
+
+
+def workspace() -> tuple[str, str, str]:
+    """Return the subscription, the resource group and the name of the workspace."""
+    subscription, group, name = os.environ[WORKSPACE_VARIABLE].split("/")
+    return subscription, group, name
+
+
+def ml_client(credential: Any = None, **options: Any) -> Any:
+    """Return the real `MLClient` of the emulated workspace."""
+    client = importlib.import_module("azure.ai.ml").MLClient  # only its environment has it
+    options = {"enable_telemetry": False, "retry_total": 0, **options}
+    return client(
+        credential or Credential(),
+        *workspace(),
+        cloud=CLOUD,
+        cloud_metadata=cloud_metadata(),
+        **options,
+    )

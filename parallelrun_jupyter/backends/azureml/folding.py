@@ -39,6 +39,14 @@ class _Files:
     #: results that answered attempts of earlier drivers
     skipped: int = 0
 
+    def sort(self) -> None:
+        """Order the results that were read as they were made.
+
+        Azure retries what has failed, in any worker, until one of them has not.
+        """
+        ended = {result.worker for result in self.read if result.kind != "failed"}
+        self.read.sort(key=lambda one: (one.worker in ended, one.worker, one.number))
+
 
 class Folding:
     """Matches the assigned attempts with the results of one job.
@@ -61,6 +69,10 @@ class Folding:
         self._seen: set[str] = set()
         #: number of answers, by mini-batch, also those without a file
         self.answers: dict[int, int] = {}
+        #: waiting mini-batches with unread files: a job may have 100,000 mini-batches
+        self._to_read: set[int] = set()
+        #: mini-batches that may be answered
+        self._to_answer: set[int] = set()
 
     @property
     def mini_batches(self) -> Iterable[int]:
@@ -80,6 +92,13 @@ class Folding:
             self.answers[mini_batch] = earlier
             self._files_of(mini_batch).skipped = earlier
         self.assigned[mini_batch] = assigned
+        self._note(mini_batch)
+
+    def _note(self, mini_batch: int) -> None:
+        """Note that the files or the attempt of a mini-batch have changed."""
+        if mini_batch in self.assigned and mini_batch in self._files:
+            has_unread = bool(self._files[mini_batch].unread)
+            (self._to_read if has_unread else self._to_answer).add(mini_batch)
 
     def list_files(self, paths: Iterable[str]) -> None:
         """Note the files that are there."""
@@ -89,47 +108,49 @@ class Folding:
                 if mini_batch >= 0:
                     self._seen.add(path)
                     self._files_of(mini_batch).unread.add(path)
+                    self._note(mini_batch)
 
     def _files_of(self, mini_batch: int) -> _Files:
         return self._files.setdefault(mini_batch, _Files())
 
     def wanted(self) -> list[str]:
         """Return the files to read: the unread ones of mini-batches that wait for an answer."""
-        return [
-            path
-            for mini_batch in self.assigned
-            if mini_batch in self._files
-            for path in self._files[mini_batch].unread
-        ]
+        self._to_read = {k for k in self._to_read if k in self.assigned and self._files[k].unread}
+        return [path for k in sorted(self._to_read) for path in self._files[k].unread]
 
     def add(self, result: Result) -> None:
         """Note the content of a file."""
         files = self._files_of(result.mini_batch)
         files.unread.discard(result.path)
         files.read.append(result)
+        self._note(result.mini_batch)
 
     def drop(self, path: str) -> None:
         """Forget a file that stays incomplete although its job has ended."""
-        self._files_of(mini_batch_of(path)).unread.discard(path)
+        mini_batch = mini_batch_of(path)
+        self._files_of(mini_batch).unread.discard(path)
+        self._note(mini_batch)
 
-    def answer(self, mini_batch: int) -> tuple[Assigned, Result] | None:
+    def _answer(self, mini_batch: int) -> tuple[Assigned, Result] | None:
         """Return the answer to a waiting attempt, once all listed files of the mini-batch are read."""
         assigned, files = self.assigned.get(mini_batch), self._files.get(mini_batch)
         if assigned is None or files is None or files.unread:
             return None
-        files.read.sort(key=lambda result: result.order)
-        while files.read:
-            result = files.read.pop(0)
-            if files.skipped:
-                files.skipped -= 1
-            elif assigned.is_answered_by(result):
+        files.sort()
+        while files.skipped and files.read:
+            files.skipped -= 1
+            del files.read[0]
+        for position, result in enumerate(files.read):
+            if assigned.is_answered_by(result):
+                del files.read[position]
                 self.end(mini_batch)
                 return assigned, result
         return None
 
     def answered(self) -> list[tuple[Assigned, Result]]:
         """Return all answers that are there; their attempts wait no more."""
-        found = (self.answer(k) for k in list(self.assigned) if k in self._files)
+        ready, self._to_answer = self._to_answer, set()
+        found = (self._answer(k) for k in sorted(ready))
         return [pair for pair in found if pair is not None]
 
     def is_whole(self, mini_batch: int) -> bool:

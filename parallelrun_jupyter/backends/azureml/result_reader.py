@@ -62,10 +62,10 @@ class Result:
         return str(self.reply[0])
 
     @property
-    def order(self) -> tuple[bool, int, str]:
-        """The place among the attempts of a mini-batch: Azure retries only what has failed."""
+    def number(self) -> int:
+        """The number of the attempt among those of its worker."""
         match = _DONE_NAME.fullmatch(self.path)
-        return self.kind != "failed", int(match[3]) if match else 0, self.path
+        return int(match[3]) if match else 0
 
     @property
     def items(self) -> int:

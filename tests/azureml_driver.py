@@ -24,7 +24,7 @@ from parallelrun_jupyter.config.azureml_compute import AzureMLCompute
 from parallelrun_jupyter.engine.driver import Driver
 from parallelrun_jupyter.runs import run_folder
 from parallelrun_jupyter.runs.run_folder import RunFolder
-from tests.azureml_jobs import FolderService
+from tests.folder_jobs import FolderService
 from tests.conftest import SCRIPTS
 
 IDS = {"subscription_id": "s", "resource_group": "g", "workspace_name": "w"}
@@ -49,7 +49,7 @@ def drive(folder: RunFolder, connect: Callable[[], JobService], poll_s: float = 
     """Drive a run in this process to its end."""
     driver = Driver(
         folder,
-        lambda folder, record, keep_rows, fork_servers=None: AzureMLPool(  # noqa: ARG005
+        lambda folder, record, keep_rows, fork_servers=None: AzureMLPool(
             folder, record, keep_rows, connect=connect, write_job=write_job, poll_s=poll_s
         ),
     )

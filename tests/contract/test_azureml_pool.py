@@ -16,7 +16,7 @@ from parallelrun_jupyter.runs.journal.events import AttemptSucceeded
 from parallelrun_jupyter.runs.resume_request import ResumeRequest, write_resume
 from parallelrun_jupyter.runs.run_folder import RunFolder
 from tests.azureml_driver import drive, new_run, start_driver
-from tests.azureml_jobs import Fate, FolderService
+from tests.folder_jobs import Fate, FolderService
 from tests.conftest import SCRIPTS
 from tests.real.conftest import end_of
 

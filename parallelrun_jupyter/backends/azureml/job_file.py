@@ -105,8 +105,10 @@ class JobFile:
         """Write the file, so that it survives the end of this process at any moment."""
         self.folder.mkdir(mode=0o700, exist_ok=True)
         text = json.dumps({"jobs": [asdict(job) for job in self.jobs]})
-        with replacing(self._path, owner="driver") as draft:
-            with open(draft, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
+        with (
+            replacing(self._path, owner="driver") as draft,
+            open(draft, "w", encoding="utf-8") as file,
+        ):
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())

@@ -8,7 +8,7 @@ A job is run by the package's own runner of v2 files, in a process that outlives
     ROOT/fate.json         what happens to the next jobs: see `Fate`
     ROOT/requests.txt      one line for each request: a verb and a name
 
-``python -m tests.azureml_jobs ROOT/NAME`` runs one.
+``python -m tests.folder_jobs ROOT/NAME`` runs one.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ class FolderService:
         environ = {**os.environ, "PARALLELRUN_HOME": str(folder / "home"), "TMPDIR": str(folder)}
         with open(folder / "log.txt", "wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "tests.azureml_jobs", str(folder)],
+                [sys.executable, "-m", "tests.folder_jobs", str(folder)],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environ,
                 start_new_session=True,
             )  # fmt: skip
@@ -200,7 +200,7 @@ def run_job(folder: Path) -> None:
     end = ""
     while True:
         [step] = job.steps
-        facts = {name: step.outputs[name] for name in ("results", "files") if name in step.outputs}
+        facts: dict[str, str] = {name: step.outputs[name] for name in ("results", "files") if name in step.outputs}
         if step.run_id:
             facts["run"] = str(find(step.run_id).path)
         is_over = job.status in {"Completed", "Failed", "Canceled", "Interrupted"}

@@ -32,6 +32,7 @@ from ...runs.run_folder import RunFolder
 from ...runs.run_record import RunRecord
 from ...worker.azureml.job_entry import ARGUMENT, PACKAGES_FOLDER, SETTINGS_FILE
 from ...worker.azureml.job_results import NUMBER_DIGITS
+from ...worker.function_script import ITEM, KEYWORDS
 from ...worker.plan_line import END_MARK, PlanLine
 from ...worker.uses import NOTEBOOK_ROOT
 from .job_environment import carried_packages, environment_of, own_modules
@@ -44,6 +45,9 @@ RESULTS, FILES = "results", "files"
 """The outputs of the step: the results of the mini-batches, and the script's own files."""
 
 MAX_MINI_BATCHES = 100_000
+MAX_TIMEOUT_S = 259_200
+"""Azure's limit of the times of a parallel job."""
+
 WORKER_FOLDER = Path(__file__).parents[2] / "worker"
 WORKER_PACKAGE = "_parallelrun_worker"
 """The package of workers under its usual name, which pickles of results may refer to."""
@@ -111,13 +115,14 @@ def write_job(
         for number, spec in enumerate(record.inputs.datasets)
         if spec["kind"] != "memory"
     }
-    _write_plan(folder, mini_batches, lines or {}, inputs, target)
+    most_items = _write_plan(folder, mini_batches, lines or {}, inputs, target)
+    timeout_s = _timeout_s(record, most_items)
     sides = _write_sides(record, target)
     if record.has_variables:
         shutil.copytree(folder.data, target / "data", copy_function=_link)
-    _write_code(folder, record, sides, target / "code")
+    _write_code(folder, record, sides, target / "code", timeout_s)
     environment = environment_of(folder, record, target)
-    job = _job(record, [*inputs.values(), *(side for side, _ in sides)], environment)
+    job = _job(record, [*inputs.values(), *(side for side, _ in sides)], environment, timeout_s)
     text = yaml.safe_dump(job, sort_keys=False, allow_unicode=True, width=100)
     (target / "pipeline.yml").write_text(text, encoding="utf-8")
 
@@ -131,11 +136,11 @@ def _write_plan(
     lines: Mapping[int, bytes],
     inputs: Mapping[int, JobInput],
     target: Path,
-) -> None:
-    """Write the plan files, and link the local files that they name."""
+) -> int:
+    """Write the plan files, and link the local files that they name; return the most items of one."""
     (target / "plan").mkdir()
     wanted = None if mini_batches is None else set(mini_batches)
-    count = 0
+    count = most_items = 0
     for number, text in enumerate(_plan_lines(folder)):
         if wanted is not None and number not in wanted:
             continue
@@ -147,6 +152,7 @@ def _write_plan(
             )
             raise RunFailedError(msg)
         line = PlanLine.decode(lines.get(number, text))
+        most_items = max(most_items, line.item_count)
         if line.input_number in inputs:
             input_ = inputs[line.input_number]
             if not input_.url:
@@ -154,6 +160,7 @@ def _write_plan(
             line.paths = [input_.relative(path) for path in line.paths]
         name = f"{number:0{NUMBER_DIGITS}}.json"
         (target / "plan" / name).write_bytes(line.encode())
+    return most_items
 
 
 def _plan_lines(folder: RunFolder) -> Iterator[bytes]:
@@ -179,7 +186,11 @@ def _write_sides(record: RunRecord, target: Path) -> list[tuple[JobInput, str]]:
 
 
 def _write_code(
-    folder: RunFolder, record: RunRecord, sides: Sequence[tuple[JobInput, str]], target: Path
+    folder: RunFolder,
+    record: RunRecord,
+    sides: Sequence[tuple[JobInput, str]],
+    target: Path,
+    timeout_s: int,
 ) -> None:
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(WORKER_FOLDER, target / WORKER_PACKAGE, ignore=ignored)
@@ -195,7 +206,9 @@ def _write_code(
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, place)
     (target / "job_entry.py").write_text(_ENTRY, encoding="utf-8")
-    text = json.dumps(_settings(record, [relative for _, relative in sides]), indent=1)
+    text = json.dumps(
+        {"timeout_s": timeout_s, **_settings(record, [relative for _, relative in sides])}, indent=1
+    )
     (target / SETTINGS_FILE).write_text(text, encoding="ascii")
 
 
@@ -255,7 +268,10 @@ def _hashable(argument: Any) -> Any:
 
 
 def _job(
-    record: RunRecord, inputs: Sequence[JobInput], environment: str | dict[str, Any]
+    record: RunRecord,
+    inputs: Sequence[JobInput],
+    environment: str | dict[str, Any],
+    timeout_s: int,
 ) -> dict[str, Any]:
     sections: dict[str, Any] = {
         "plan": {"type": "uri_folder", "path": "./plan", "mode": "ro_mount"}
@@ -270,13 +286,16 @@ def _job(
         "description": record.description or None,
         "experiment_name": "parallelrun",
         "tags": {"parallelrun_run": record.run_id},
-        "jobs": {STEP: _step(record, sections, environment)},
+        "jobs": {STEP: _step(record, sections, environment, timeout_s)},
     }
     return {key: value for key, value in job.items() if value is not None}
 
 
 def _step(
-    record: RunRecord, inputs: dict[str, Any], environment: str | dict[str, Any]
+    record: RunRecord,
+    inputs: dict[str, Any],
+    environment: str | dict[str, Any],
+    timeout_s: int,
 ) -> dict[str, Any]:
     limits, placement = record.limits, record.placement
     words = [f"{ARGUMENT}{name} ${{{{inputs.{name}}}}}" for name in inputs if name != "plan"]
@@ -297,7 +316,7 @@ def _step(
         "error_threshold": _threshold(limits.error_threshold),
         "retry_settings": {
             "max_retries": limits.run_max_try - 1,
-            "timeout": limits.run_invocation_timeout,
+            "timeout": timeout_s,
         },
         "logging_level": record.script.logging_level,
         "environment_variables": record.script.recorded_variables() or None,
@@ -310,6 +329,14 @@ def _step(
         },
     }
     return {key: value for key, value in step.items() if value is not None}
+
+
+def _timeout_s(record: RunRecord, most_items: int) -> int:
+    """Return the seconds of a call of the job: a function that gets single items is called for each."""
+    limit_s = record.limits.run_invocation_timeout
+    if record.script.call in {ITEM, KEYWORDS}:
+        limit_s *= max(1, most_items)
+    return min(limit_s, MAX_TIMEOUT_S)
 
 
 def _threshold(value: int | None) -> int:

@@ -7,13 +7,11 @@ from typing import Any
 
 from ...errors import ConfigError
 from ...runs.run_record import RunLimits, RunRecord
+from .job_folder import MAX_TIMEOUT_S
 from .job_inputs import job_input
 
 _DEFAULT_RETRY_DELAYS = (0.5, RunLimits().retry_delay)
 """The default of the setting, and that of older records; neither is a wish of the user."""
-
-_MOST_SECONDS = 259_200
-"""Azure's limit of the times of a parallel job."""
 
 
 def check_record(record: RunRecord) -> None:
@@ -62,9 +60,9 @@ def _unexpressed(record: RunRecord) -> list[tuple[str, Any, str, str]]:
     if limits.retry_delay not in _DEFAULT_RETRY_DELAYS:
         why = "Azure tries a mini-batch again at a time of its own"
         found.append(("retry_delay", limits.retry_delay, why, f"Leave retry_delay out. {here}"))
-    if limits.run_invocation_timeout > _MOST_SECONDS:
-        why = f"its longest time is {_MOST_SECONDS} seconds"
-        remedy = f"Set run_invocation_timeout to {_MOST_SECONDS} or less. {here}"
+    if limits.run_invocation_timeout > MAX_TIMEOUT_S:
+        why = f"its longest time is {MAX_TIMEOUT_S} seconds"
+        remedy = f"Set run_invocation_timeout to {MAX_TIMEOUT_S} or less. {here}"
         found.append(("run_invocation_timeout", limits.run_invocation_timeout, why, remedy))
     if script.is_python_named:
         why = "an interpreter of this machine is not on its nodes"

@@ -18,7 +18,7 @@ import zlib
 
 from .. import own_package, status_page
 from ..attempt import Attempt, AttemptRunner
-from ..failures import describe
+from ..failures import Timeout, describe
 from ..item_ranges import merged
 from ..plan_line import PlanLine
 from ..script import EntryScript
@@ -37,6 +37,9 @@ ARGUMENT = "--parallelrun_"
 SETTINGS_FILE = "settings.json"
 PACKAGES_FOLDER = "packages"
 """The folder with the packages that the job carries itself."""
+
+_SHARE_OF_LIMIT = 0.8
+"""The share of the time limit of a mini-batch after which no more parts of it run."""
 
 _NOT_DIVIDED = ("throttled", "load_timeout")
 """Kinds of failures that say little about the items of a mini-batch."""
@@ -248,46 +251,63 @@ class JobWorker:
         number = self._tries[mini_batch] = self._tries.get(mini_batch, 0) + 1
         attempt = Attempt(mini_batch, number, line)
         self._spent = [0, 0]
-        text, caught = b"", None
         with self._surroundings:
             self._runner.reserve.fill()
-            try:
-                reply, text = self._answered(attempt, line)
-            except BaseException as error:  # the user's code
-                caught = error
-                reply = self._runner.failed(attempt, error)
-                if self._may_divide(line, reply[-1]):
-                    reply, text, caught = self._isolated(attempt, line, reply, error)
+            reply, text, error = self._tried(attempt)
+            if error is not None and self._may_divide(line, reply[-1]):
+                # Not in an except block: failures of parts would have this one as their context.
+                reply, text, is_answered = self._isolated(attempt, line, reply)
+                error = None if is_answered else error
         self._page.write(status_page.WAITING, -1, time.monotonic())
         self._results.write(attempt, reply, text, self._spent)
-        return reply, caught
+        return reply, error
 
-    def _answered(self, attempt: Attempt, line: PlanLine) -> tuple[list[Any], bytes]:
+    def _tried(
+        self, attempt: Attempt, answer: Any = None
+    ) -> tuple[list[Any], bytes, BaseException | None]:
+        """Return the reply of an attempt, its rows, and its exception; ``answer`` runs a part."""
         runner = self._runner
-        answer = runner.isolate(attempt) if attempt.isolates else runner.answer(attempt, line)
-        reply = runner.ended(attempt, answer)
-        rows, text, _ = answer
+        try:
+            if attempt.isolates:
+                answered = runner.isolate(attempt, answer)
+            else:
+                answered = runner.answer(attempt, attempt.line)
+            reply = runner.ended(attempt, answered)
+            rows, text, _ = answered
+        except BaseException as error:  # the user's code
+            return runner.failed(attempt, error), b"", error
         if reply is None:
             micros = int((time.monotonic() - attempt.began) * 1e6)
             size, crc = len(text), zlib.crc32(text)
             row = [attempt.mini_batch, attempt.number, attempt.items, rows, micros, size, crc]
             reply = ["done", micros, size, [row]]
-        return reply, text
+        return reply, text, None
 
     def _isolated(
-        self, whole: Attempt, line: PlanLine, failed: list[Any], error: BaseException
-    ) -> tuple[list[Any], bytes, BaseException | None]:
-        """Run the items of a failed mini-batch in parts; return the reply, its rows, and what was raised."""
-        ranges = line.ranges_of_items
-        parts = line.only(ranges, isolates=True, suspect=failed[-1].get("suspect", -1))
+        self, whole: Attempt, line: PlanLine, failed: list[Any]
+    ) -> tuple[list[Any], bytes, bool]:
+        """Run the items of a failed mini-batch in parts; return the reply, its rows, and whether items answered.
+
+        The time limit is that of the whole call, so the parts end before Azure ends this process.
+        """
+        suspect = failed[-1].get("suspect", -1)
+        parts = line.only(line.ranges_of_items, isolates=True, suspect=suspect)
         attempt = Attempt(whole.mini_batch, whole.number, parts)
         attempt.began = whole.began
+        ends_at = whole.began + _SHARE_OF_LIMIT * self._settings["timeout_s"]
+        late: list[PlanLine] = []
+
+        def answer(attempt: Attempt, part: PlanLine) -> Any:
+            if time.monotonic() > ends_at:
+                late.append(part)
+                raise Timeout("its mini-batch has no time left to run it alone")
+            return self._runner.answer(attempt, part)
+
         self._runner.reserve.fill()
-        try:
-            return (*self._answered(attempt, parts), None)
-        except BaseException as inner:  # the user's code
-            reply = self._runner.failed(attempt, inner)
-            return reply, b"", error
+        reply, text, error = self._tried(attempt, answer)
+        if late:
+            return failed, b"", False
+        return reply, text, error is None
 
     def _may_divide(self, line: PlanLine, failure: dict[str, Any]) -> bool:
         kind = "throttled" if failure.get("is_throttled") else failure["kind"]

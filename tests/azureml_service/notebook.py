@@ -92,5 +92,6 @@ class Notebook:
         return cell
 
     def close(self) -> None:
-        """End the process."""
-        self._process.communicate(timeout=20)
+        """Kill the process, which has nothing to save."""
+        self._process.kill()
+        self._process.communicate()

@@ -130,11 +130,20 @@ class Writer:
 _TYPES = ("job_input_type", "jobInputType", "job_output_type", "jobOutputType", "type")
 
 
-def output_uri(node: dict[str, Any], name: str) -> str:
-    """Return the URI that a job gives to an output, or an empty one."""
+def output_uri(job: Value, node: dict[str, Any], name: str) -> str:
+    """Return the URI that a job gives to an output of a step, or an empty one."""
     one = (node.get("outputs") or {}).get(name) or {}
+    bound = parent_output(one)
+    if bound:
+        one = (job["properties"].get("outputs") or {}).get(bound) or {}
     uri: str = one.get("uri") or ""
     return uri
+
+
+def parent_output(one: dict[str, Any]) -> str:
+    """Return the output of the job that an output of a step is, or an empty text."""
+    found = re.fullmatch(r"\$\{\{parent\.outputs\.(\w+)\}\}", str(one.get("value") or ""))
+    return found[1] if found else ""
 
 
 def compute_of(node: dict[str, Any]) -> str:

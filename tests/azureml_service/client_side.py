@@ -1,4 +1,4 @@
-"""What a script in an environment with azure-ai-ml needs to reach the emulator: the real client, unpatched.
+"""The way of a script, in an environment with azure-ai-ml, to the emulator: the real client, unpatched.
 
 It reads the variables that `AzureMLService.environ` sets, and needs the standard library only.
 """

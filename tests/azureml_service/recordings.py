@@ -1,4 +1,4 @@
-"""Recordings of jobs: what the service answered over time, in a small file that plays on any machine.
+"""Recordings of jobs: the answers of the service over time, in a small file that plays on any machine.
 
 A `Recorder` watches a job of the emulator, or a real one; a `Player` gives any reader the same answers by
 its own clock, without a network.
@@ -50,7 +50,7 @@ class Recorder:
         """The bytes of each log, and how many its recorded text has."""
 
     def observe(self) -> str:
-        """Write down what has changed since the last time; return the status of the job."""
+        """Write down all changes since the last time; return the status of the job."""
         now = time.monotonic()
         self._started = now if self._started is None else self._started
         status = str(self._get(self.job)["status"])
@@ -89,7 +89,7 @@ class Recorder:
         return value
 
     def _new_text(self, run: str, files: dict[str, str]) -> dict[str, Any]:
-        """Return the texts after what is known, each with its position."""
+        """Return the new texts, each with its position."""
         new = {}
         for path, url in files.items():
             data = self._fetch(url)

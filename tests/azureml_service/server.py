@@ -45,7 +45,7 @@ class TlsServer(_Server):
     certificate, key
         Files.
     routes, faults, ledger
-        What it answers, what goes wrong, and where requests are written down.
+        Its answers, the faults, and the ledger of its requests.
     azurite_port
         Azurite's.
     """

@@ -137,7 +137,7 @@ class AzureMLService:
         path = os.pathsep.join(filter(None, (str(REPOSITORY), os.environ.get("PYTHONPATH"))))
         return {**own, "PYTHONPATH": path}
 
-    # What a test scripts
+    # The script of a test
 
     @property
     def script(self) -> Script:
@@ -176,7 +176,7 @@ class AzureMLService:
             raise RefusedError(answer.status, dict(answer.getheaders()))
         return content
 
-    # What a test sees
+    # Its answers and its state
 
     def requests(self) -> list[Value]:
         """Return the ledger: ``at``, ``method``, ``host``, ``path`` and ``status`` of each request."""
@@ -198,7 +198,7 @@ class AzureMLService:
         return json.loads(self.fetch(url))
 
     def log_of(self, job: str) -> str:
-        """Return what the process of a job's cluster has printed: its exception, if it has crashed."""
+        """Return the output of the process of a job: its exception, if it has crashed."""
         path = self.folder / f"cluster-{job}.log"
         return path.read_text() if path.exists() else ""
 

@@ -94,7 +94,7 @@ class Writer:
         return task
 
     def _copy(self, uri: str) -> Path:
-        """Copy what an asset or a URI names, once; return its local path."""
+        """Copy the files of an asset or a URI, once; return its local path."""
         if uri not in self._copied:
             number = f"{len(self._copied):02d}"
             place = place_of(self._address(uri))
@@ -103,7 +103,7 @@ class Writer:
         return self._copied[uri]
 
     def _address(self, uri: str) -> str:
-        """Return the address of what an asset or a URI names."""
+        """Return the address of the files of an asset or a URI."""
         found = re.search(r"/(codes|data)/([^/]+)/versions/([^/]+)$", uri)
         found = found or re.match(r"azureml:()([^/:]+):([^/:]+)$", uri)
         if found is None:

@@ -1,17 +1,17 @@
-"""What a script in an environment with azure-ai-ml needs to reach the emulator: the real client, unpatched.
+"""The way of a script, in an environment with azure-ai-ml, to the emulator: the real client, unpatched.
 
-It reads the variables that `AzureMLService.environ` sets, and needs nothing else of this repository.
+It reads the variables that `AzureMLService.environ` sets, and needs the standard library only.
 """
 
 from __future__ import annotations
 
-import base64
 import importlib
-import json
 import os
 import time
 from collections import namedtuple
 from typing import Any
+
+from tests.azureml_service.tokens import make_token
 
 URL_VARIABLE = "PARALLELRUN_EMULATOR_URL"
 WORKSPACE_VARIABLE = "PARALLELRUN_EMULATOR_WORKSPACE"
@@ -21,35 +21,28 @@ AccessToken = namedtuple("AccessToken", ["token", "expires_on"])  # noqa: PYI024
 
 
 class Credential:
-    """A credential whose tokens nobody has signed: the emulator asks for none that is valid.
+    """A credential whose tokens nobody has signed.
+
+    Parameters
+    ----------
+    seconds
+        How long its tokens are valid.
 
     Attributes
     ----------
-    asked
-        The scopes that were asked for.
+    made
+        Number of tokens that it has given.
     """
 
-    def __init__(self) -> None:
-        self.asked: list[str] = []
+    def __init__(self, seconds: float = 3600) -> None:
+        self.seconds = seconds
+        self.made = 0
 
     def get_token(self, *scopes: str, **_: Any) -> AccessToken:
         """Return a token whose audience is the resource of the scope."""
-        self.asked += scopes
         audience = scopes[0].removesuffix("/.default").rstrip("/")
-        until = int(time.time()) + 3600
-        claims = {
-            "aud": audience,
-            "tid": "emulator",
-            "oid": "emulator",
-            "upn": "user@emulator.test",
-            "exp": until,
-        }
-        parts = ({"alg": "none", "typ": "JWT"}, claims)
-        texts = [
-            base64.urlsafe_b64encode(json.dumps(one).encode()).rstrip(b"=").decode()
-            for one in parts
-        ]
-        return AccessToken(".".join([*texts, "c2ln"]), until)
+        self.made += 1
+        return AccessToken(make_token(audience, self.seconds), int(time.time() + self.seconds))
 
 
 def cloud_metadata() -> dict[str, str]:

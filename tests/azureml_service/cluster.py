@@ -23,7 +23,7 @@ from tests.azureml_service.logs import StepLogs
 from tests.azureml_service.names import ARTIFACT_CONTAINER, DATA_CONTAINER, artifacts_of, uri_of
 from tests.azureml_service.script import Script
 from tests.azureml_service.state import State, Value
-from tests.azureml_service.wire import Writer, compute_of, output_uri
+from tests.azureml_service.wire import Writer, compute_of, output_uri, parent_output
 
 _ENDS = ("Completed", "Failed", "Canceled", "Skipped", "Interrupted")
 
@@ -70,6 +70,8 @@ class Cluster:
         try:
             self._run_job()
         except Exception:
+            for step in self._steps.values():
+                self._set(step.run, status="Failed", ended=self._now())
             self._end("Failed", traceback.format_exc())
             raise
 
@@ -162,9 +164,9 @@ class Cluster:
         outputs = {}
         for step in self._steps.values():
             for name, one in (step.node.get("outputs") or {}).items():
-                bound = str(one.get("value") or "")
-                if bound.startswith("${{parent.outputs.") and name in step.run["outputs"]:
-                    outputs[bound[18:-2]] = step.run["outputs"][name]
+                bound = parent_output(one)
+                if bound and name in step.run["outputs"]:
+                    outputs[bound] = step.run["outputs"][name]
         self._set(self._run, outputs=outputs)
 
     def _follow_step(self, step: StepRun) -> None:
@@ -205,7 +207,7 @@ class Cluster:
         )
 
     def _upload(self, mine: _Step, name: str, path: Path) -> Value:
-        uri = output_uri(mine.node, name)
+        uri = output_uri(self._job, mine.node, name)
         run = mine.run["name"]
         uri = uri.replace("${{name}}", run).replace("${{default_datastore}}", "workspaceblobstore")
         place = place_of(uri) if uri else Place(DATA_CONTAINER, f"azureml/{run}/{name}")

@@ -236,5 +236,5 @@ def _error(run: Value) -> dict[str, Any] | None:
 
 
 def definition_of(node: dict[str, Any]) -> dict[str, Any]:
-    """Return what ``runDefinition`` shows of a step."""
+    """Return the ``runDefinition`` of a step."""
     return json.loads(json.dumps({"target": COMPUTE, "node": node}))  # type: ignore[no-any-return]

@@ -34,16 +34,16 @@ for line in sys.stdin:
 
 @dataclass(frozen=True)
 class Cell:
-    """What a cell did.
+    """A cell that has run.
 
     Parameters
     ----------
     out
-        What it printed.
+        The text that it printed.
     error
         The traceback of its exception.
     value
-        What it assigned to the name ``value``, as JSON gives it back.
+        The value that it assigned to the name ``value``, as JSON gives it back.
     """
 
     out: str
@@ -69,7 +69,7 @@ class Notebook:
         )  # fmt: skip
 
     def run(self, code: str, folder: Path, *, fails: bool = False, **values: Any) -> Cell:
-        """Run a cell in a folder; return what it did.
+        """Run a cell in a folder; return it with its output.
 
         Parameters
         ----------
@@ -92,5 +92,6 @@ class Notebook:
         return cell
 
     def close(self) -> None:
-        """End the process."""
-        self._process.communicate(timeout=20)
+        """Kill the process, which has nothing to save."""
+        self._process.kill()
+        self._process.communicate()

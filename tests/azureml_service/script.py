@@ -1,4 +1,4 @@
-"""What a test scripts: the pace and the faults of the cluster, and the fates of requests."""
+"""The script of a test: the pace and the faults of the cluster, and the fates of requests."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class Faults:
         self.set(faults)
 
     def set(self, faults: list[Fault]) -> None:
-        """Replace all faults; the counts begin anew."""
+        """Replace all faults; the counts begin at 0."""
         with self._lock:
             self._faults = faults
             self._asked: Counter[int] = Counter()

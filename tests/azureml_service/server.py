@@ -18,8 +18,12 @@ from tests.azureml_service.answers import Answer, Request, Routes, not_found
 from tests.azureml_service.ledger import Ledger
 from tests.azureml_service.names import ACCOUNT, BLOB_HOST
 from tests.azureml_service.script import Fault, Faults
+from tests.azureml_service.tokens import is_valid
 
 _HOP = {"transfer-encoding", "connection", "content-length", "keep-alive"}
+
+
+_WITH_TOKEN = ("/subscriptions/", "/history/", "/data/")
 
 
 class _Server(ThreadingHTTPServer):
@@ -41,7 +45,7 @@ class TlsServer(_Server):
     certificate, key
         Files.
     routes, faults, ledger
-        What it answers, what goes wrong, and where requests are written down.
+        Its answers, the faults, and the ledger of its requests.
     azurite_port
         Azurite's.
     """
@@ -120,9 +124,14 @@ class _Handler(BaseHTTPRequestHandler):
         found = self.server.routes.find(self.command, path)
         if found is None:
             return not_found(f"{self.command} {path}")
+        headers = {name.lower(): text for name, text in self.headers.items()}
+        if path.startswith(_WITH_TOKEN) and not is_valid(headers.get("authorization", "")):
+            message = "expected a bearer token that has not expired"
+            return Answer(
+                401, {"error": {"code": "InvalidAuthenticationToken", "message": message}}
+            )
         function, groups = found
         value = json.loads(body) if body else None
-        headers = {name.lower(): text for name, text in self.headers.items()}
         query = dict(parse_qsl(parts.query))
         return function(Request(self.command, path, query, headers, value, groups))
 

@@ -24,6 +24,7 @@ from tests.azureml_service.client_side import URL_VARIABLE, WORKSPACE_VARIABLE
 from tests.azureml_service.names import GROUP, SUBSCRIPTION, WORKSPACE, WORKSPACE_ID
 from tests.azureml_service.script import Fault, Script
 from tests.azureml_service.state import State, Value
+from tests.azureml_service.tokens import make_token
 
 REPOSITORY = Path(__file__).parents[2]
 _START_S = 60.0
@@ -136,7 +137,7 @@ class AzureMLService:
         path = os.pathsep.join(filter(None, (str(REPOSITORY), os.environ.get("PYTHONPATH"))))
         return {**own, "PYTHONPATH": path}
 
-    # What a test scripts
+    # The script of a test
 
     @property
     def script(self) -> Script:
@@ -166,7 +167,7 @@ class AzureMLService:
         try:
             body = None if value is None else json.dumps(value)
             path = urlunsplit(("", "", parts.path, parts.query, ""))
-            connection.request(method, path, body, dict(headers or {}))
+            connection.request(method, path, body, {**_authorization(url), **(headers or {})})
             answer = connection.getresponse()
             content = answer.read()
         finally:
@@ -175,7 +176,7 @@ class AzureMLService:
             raise RefusedError(answer.status, dict(answer.getheaders()))
         return content
 
-    # What a test sees
+    # Its answers and its state
 
     def requests(self) -> list[Value]:
         """Return the ledger: ``at``, ``method``, ``host``, ``path`` and ``status`` of each request."""
@@ -197,7 +198,7 @@ class AzureMLService:
         return json.loads(self.fetch(url))
 
     def log_of(self, job: str) -> str:
-        """Return what the process of a job's cluster has printed: its exception, if it has crashed."""
+        """Return the output of the process of a job: its exception, if it has crashed."""
         path = self.folder / f"cluster-{job}.log"
         return path.read_text() if path.exists() else ""
 
@@ -208,3 +209,8 @@ class AzureMLService:
     def children(self, name: str) -> list[Value]:
         """Return the runs of a job's steps."""
         return [run for run in self.state.values("runs") if run["parent"] == name]
+
+
+def _authorization(url: str) -> dict[str, str]:
+    """Return the header of a request; an address with a signature must have none."""
+    return {} if "sig=" in url else {"Authorization": f"Bearer {make_token(url)}"}

@@ -94,7 +94,7 @@ class Writer:
         return task
 
     def _copy(self, uri: str) -> Path:
-        """Copy what an asset or a URI names, once; return its local path."""
+        """Copy the files of an asset or a URI, once; return its local path."""
         if uri not in self._copied:
             number = f"{len(self._copied):02d}"
             place = place_of(self._address(uri))
@@ -103,7 +103,7 @@ class Writer:
         return self._copied[uri]
 
     def _address(self, uri: str) -> str:
-        """Return the address of what an asset or a URI names."""
+        """Return the address of the files of an asset or a URI."""
         found = re.search(r"/(codes|data)/([^/]+)/versions/([^/]+)$", uri)
         found = found or re.match(r"azureml:()([^/:]+):([^/:]+)$", uri)
         if found is None:
@@ -130,11 +130,20 @@ class Writer:
 _TYPES = ("job_input_type", "jobInputType", "job_output_type", "jobOutputType", "type")
 
 
-def output_uri(node: dict[str, Any], name: str) -> str:
-    """Return the URI that a job gives to an output, or an empty one."""
+def output_uri(job: Value, node: dict[str, Any], name: str) -> str:
+    """Return the URI that a job gives to an output of a step, or an empty one."""
     one = (node.get("outputs") or {}).get(name) or {}
+    bound = parent_output(one)
+    if bound:
+        one = (job["properties"].get("outputs") or {}).get(bound) or {}
     uri: str = one.get("uri") or ""
     return uri
+
+
+def parent_output(one: dict[str, Any]) -> str:
+    """Return the output of the job that an output of a step is, or an empty text."""
+    found = re.fullmatch(r"\$\{\{parent\.outputs\.(\w+)\}\}", str(one.get("value") or ""))
+    return found[1] if found else ""
 
 
 def compute_of(node: dict[str, Any]) -> str:

@@ -18,10 +18,14 @@ from typing import Any
 import pytest
 
 from parallelrun_jupyter import ParallelRunConfig, submit
+from tests.azureml_service.blobs import Place
 from tests.azureml_service.logs import COLUMNS
+from tests.azureml_service.names import DATA_CONTAINER, WORKSPACE_ID
 from tests.azureml_service.notebook import Cell, Notebook
+from tests.azureml_service.recordings import Player, Recorder
 from tests.azureml_service.script import Fault
 from tests.azureml_service.service import AzureMLService, RefusedError
+from tests.azureml_service.tokens import make_token
 from tests.real.conftest import end_of
 
 TERMINAL = {"Completed", "Failed", "Canceled"}
@@ -356,6 +360,63 @@ value = {one.display_name: one.status for one in ml.jobs.list(parent_job_name=jo
     assert done.value == {"choose": "Completed", "score": "Completed"}
     rows = (work / "all" / "named-outputs" / "all" / "rows").read_text().splitlines()
     assert rows == [f"00{number}.txt,{2 * number}" for number in range(10)]
+
+
+def test_outputs_go_where_the_job_says(
+    cell: Callable[..., Cell], azureml_service: AzureMLService
+) -> None:
+    done = cell("""
+from azure.ai.ml.entities import Environment
+step = make("", -1)
+folder = "azureml://datastores/workspaceblobstore/paths/given/"
+
+@dsl.pipeline(default_compute=ml.compute.get("cpu-cluster").name)
+def numbers(data):
+    score = step(data=data)
+    score.outputs.rows = Output(type="uri_file", path=folder + "${{name}}/rows.csv")
+
+job = ml.jobs.create_or_update(numbers(data=Input(type="uri_folder", path="numbers")))
+ml.jobs.stream(job.name)
+[child] = ml.jobs.list(parent_job_name=job.name)
+made = ml.environments.create_or_update(Environment(name="made", version="3", image="emulated:1"))
+value = [job.name, child.name, ml.datastores.get_default().name, ml.environments.get("made", label="latest").version,
+         job.name in [one.name for one in ml.jobs.list()], ml.workspaces.get().name]
+""")
+    _, child, *rest = done.value
+    assert rest == ["workspaceblobstore", "3", True, "workshop"]
+    place = Place(DATA_CONTAINER, f"given/{child}/rows.csv")
+    assert len(azureml_service.blobs.read(place).splitlines()) == 60
+
+
+def test_a_token_is_asked_for(azureml_service: AzureMLService) -> None:
+    jobs = f"{azureml_service.url}{WORKSPACE_ID}/jobs"
+    assert "value" in azureml_service.get(jobs)
+    for header in ("", "Basic eDp5", f"Bearer {make_token('x', seconds=-1)}"):
+        with pytest.raises(RefusedError) as raised:
+            azureml_service.fetch(jobs, headers={"Authorization": header})
+        assert raised.value.status == 401
+
+
+def test_a_recording_plays_what_the_service_answered(
+    cell: Callable[..., Cell], azureml_service: AzureMLService, work: Path
+) -> None:
+    name = cell("job = send('--bad 7 --seconds 0.2')\nvalue = job.name").value
+    recorder = Recorder(name, azureml_service.history, azureml_service.fetch)
+    recorder.record()
+    recorder.write(work / "job.json")
+    player = Player(work / "job.json")
+    player.at = player.duration_s
+    [child] = azureml_service.children(name)
+    details = details_of(azureml_service, child["name"])
+    played = json.loads(player.answer("GET", f"{player.history}/runs/{child['name']}/details").body)
+    assert {**played, "logFiles": {}} == {**details, "logFiles": {}}
+    assert played["logFiles"].keys() == details["logFiles"].keys()
+    for path, url in details["logFiles"].items():
+        assert player.answer("GET", played["logFiles"][path]).body == azureml_service.fetch(url)
+    text = (work / "job.json").read_text()
+    signature = azureml_service.history.partition("//")[2].partition("/")[0]
+    assert "sig=" not in text
+    assert signature not in text
 
 
 def test_nothing_else_is_reached(azureml_service: AzureMLService, work: Path) -> None:

@@ -188,6 +188,22 @@ class Cluster:
             self._finish_step(mine, step)
         else:
             self._write_logs(mine, step)
+            self._upload_mounted(mine, step)
+
+    def _upload_mounted(self, mine: _Step, step: StepRun) -> None:
+        """Upload the new files of outputs that are mounted: a mounted store has them when they are closed."""
+        for name, folder in step.outputs.items():
+            one = (mine.node.get("outputs") or {}).get(name) or {}
+            if one.get("mode") != "ReadWriteMount" or not os.path.isdir(folder):
+                continue
+            place = self._place_of_output(mine, name)
+            for path in Path(folder).rglob("*"):
+                state = path.stat()
+                stamp = f"{state.st_size} {state.st_mtime_ns}"
+                if path.is_file() and self._uploaded.get((name, str(path))) != stamp:
+                    self._uploaded[name, str(path)] = stamp
+                    blob = f"{place.path.rstrip('/')}/{path.relative_to(folder).as_posix()}"
+                    self._blobs.write(Place(place.container, blob), path.read_bytes())
 
     def _finish_step(self, mine: _Step, step: StepRun) -> None:
         mine.is_done = True

@@ -225,16 +225,21 @@ class JobWorker:
 
         Items that have failed while others have not are tried again here: each try is an attempt.
         """
-        part = line
+        part, began = line, time.monotonic()
         for _ in range(self._settings["max_try"]):
             reply, error = self._try(mini_batch, part)
             if error is not None and part is line:
                 return error if self._may_retry(reply[-1]) else None
             left = self._left(line, part, reply)
-            if left is None:
+            if left is None or time.monotonic() - began > self._limit_s:
                 break
             part = left
         return None
+
+    @property
+    def _limit_s(self) -> float:
+        """Seconds after which a call begins nothing more: Azure ends its process a little later."""
+        return _SHARE_OF_LIMIT * float(self._settings["timeout_s"])
 
     def _left(self, line: PlanLine, part: PlanLine, reply: list[Any]) -> PlanLine | None:
         """Return the items of an attempt that are tried again; None if there are none."""
@@ -294,7 +299,7 @@ class JobWorker:
         parts = line.only(line.ranges_of_items, isolates=True, suspect=suspect)
         attempt = Attempt(whole.mini_batch, whole.number, parts)
         attempt.began = whole.began
-        ends_at = whole.began + _SHARE_OF_LIMIT * self._settings["timeout_s"]
+        ends_at = whole.began + self._limit_s
         late: list[PlanLine] = []
 
         def answer(attempt: Attempt, part: PlanLine) -> Any:

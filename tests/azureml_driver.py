@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -60,17 +62,39 @@ def drive(folder: RunFolder, connect: Callable[[], JobService], poll_s: float = 
     return Run(folder)
 
 
-def start_driver(folder: RunFolder, root: Path) -> subprocess.Popen[bytes]:
-    """Start a driver process."""
+def start_driver(folder: RunFolder, root: Path, dies_at: str = "") -> subprocess.Popen[bytes]:
+    """Start a driver process, which dies at a request: ``before submit 0``, ``after read_result 3``."""
+    words = [sys.executable, "-m", "tests.azureml_driver", str(folder.path), str(root), dies_at]
     with open(folder.driver_log, "ab") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "tests.azureml_driver", str(folder.path), str(root)],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-        )  # fmt: skip
+        return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
+
+class Deadly(FolderService):
+    """Jobs in a folder that kill the process at one request."""
+
+    def __getattribute__(self, name: str) -> Any:
+        when, verb, number = (dies_at or "never - 0").split()
+        method = super().__getattribute__(name)
+        if name != verb:
+            return method
+
+        def call(*arguments: Any) -> Any:
+            count = COUNTS[name]
+            COUNTS[name] += 1
+            if when == "after":
+                method(*arguments)
+            if count == int(number):
+                os.kill(os.getpid(), signal.SIGKILL)
+            return method(*arguments)
+
+        return call
+
+
+COUNTS: Counter[str] = Counter()
+dies_at = ""
 
 if __name__ == "__main__":
     logging.basicConfig()
-    run, root = sys.argv[1:]
-    drive(RunFolder(Path(run)), partial(FolderService, Path(root)))
+    run, root, dies_at = sys.argv[1:]
+    drive(RunFolder(Path(run)), partial(Deadly, Path(root)))
     os._exit(0)

@@ -41,7 +41,9 @@ SETUP = dedent("""
 
 
 @pytest.fixture
-def notebook(azureml_service: AzureMLService, azureml_notebook: Notebook, tmp_path: Path) -> Notebook:
+def notebook(
+    azureml_service: AzureMLService, azureml_notebook: Notebook, tmp_path: Path
+) -> Notebook:
     """Return a notebook that can submit to the emulator."""
     azureml_notebook.run(SETUP, tmp_path)
     return azureml_notebook

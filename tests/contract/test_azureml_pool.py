@@ -291,7 +291,7 @@ def test_a_call_that_takes_too_long_has_failed_in_each_try(
     script = faulty_script(tmp_path / "marks")
     folder = new_run(
         script, numbers, ["hang=7", "once-hang=30"], mini_batch_size=4, error_threshold=-1,
-        run_max_try=2, run_invocation_timeout=2, process_count_per_node=2,
+        run_max_try=2, run_invocation_timeout=2, process_count_per_node=2, isolate_failures=False,
     )  # fmt: skip
     run = drive(folder, lambda: service)
     snapshot = run.snapshot()
@@ -317,7 +317,7 @@ def test_an_init_that_fails_ends_the_run_with_its_exception(
     assert snapshot["reason"].startswith("no worker could start: ")
     failed = [e for e in run.events(follow=False) if isinstance(e, InitFailed)]
     assert failed
-    assert "in init" in failed[0].group
+    assert failed[0].group == "FileNotFoundError at init_raises.py:5 in load_model"
 
 
 def request_soon(folder: RunFolder, request: str) -> threading.Thread:

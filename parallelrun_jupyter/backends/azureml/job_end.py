@@ -106,6 +106,15 @@ def credential_text(name: str, reason: str) -> str:
     )
 
 
+def many_jobs_text(jobs: int, left: int) -> str:
+    """Return why the run is interrupted when it would need ever more jobs."""
+    return (
+        f"the run has sent {jobs} jobs to Azure ML to find the items that fail, and "
+        f"{plural(left, 'mini-batch')} would need another one. {_KEPT}. Resume the run to go on there, or "
+        "with compute='local' here"
+    )
+
+
 def refused_text(reason: str) -> str:
     """Return why the run is interrupted when Azure ML refuses a request."""
     return f"Azure ML refuses the job: {reason}. {_KEPT}. Correct this, and resume the run"

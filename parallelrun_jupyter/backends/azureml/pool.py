@@ -52,6 +52,9 @@ _END_S = 600.0
 
 _CLOSE_S = 30.0
 
+_MOST_JOBS = 12
+"""Jobs that one driver submits: each takes minutes, and may cost money."""
+
 
 class AzureMLPool:
     """The job of a run on Azure ML.
@@ -101,6 +104,8 @@ class AzureMLPool:
         self._is_watching = False
         #: the name of a job that was noted, and never submitted
         self._unused_name = ""
+        #: number of jobs that this driver has submitted
+        self._submitted = 0
         #: the nodes of all jobs
         self._nodes = [NODE]
         #: how the pool stops, if it does: with the results that still appear (drain), or at once
@@ -345,6 +350,10 @@ class AzureMLPool:
     def _launch(self) -> list[Signal]:
         """Note, compile and submit a job of the waiting mini-batches."""
         self._mark_over()
+        if self._submitted >= _MOST_JOBS:
+            text = job_end.many_jobs_text(self._submitted, len(self._waiting))
+            return [signals.PoolLost(text, is_resumable=True)]
+        self._submitted += 1
         attempts = sorted((a.mini_batch, a.attempt) for a in self._waiting.values())
         lines = {mini_batch: self._waiting[mini_batch].line for mini_batch, _ in attempts}
         name, self._unused_name = self._unused_name or self._jobs.new_name(), ""

@@ -26,8 +26,8 @@ from parallelrun_jupyter.config.azureml_compute import AzureMLCompute
 from parallelrun_jupyter.engine.driver import Driver
 from parallelrun_jupyter.runs import run_folder
 from parallelrun_jupyter.runs.run_folder import RunFolder
-from tests.folder_jobs import FolderService
 from tests.conftest import SCRIPTS
+from tests.folder_jobs import FolderService
 
 IDS = {"subscription_id": "s", "resource_group": "g", "workspace_name": "w"}
 COMPUTE = AzureMLCompute(IDS, compute="cpu")

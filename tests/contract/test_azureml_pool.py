@@ -21,6 +21,8 @@ from parallelrun_jupyter.backends.azureml.service import (
     ServiceError,
     TransientError,
 )
+from parallelrun_jupyter.client.launcher import warm_drivers
+from parallelrun_jupyter.runs.driver_lock import driver_is_alive
 from parallelrun_jupyter.runs.failed_items import failed_items
 from parallelrun_jupyter.runs.journal.events import (
     AttemptFailed,
@@ -28,11 +30,12 @@ from parallelrun_jupyter.runs.journal.events import (
     InitFailed,
     WarningRaised,
 )
+from parallelrun_jupyter.runs.logs import remote_logs
 from parallelrun_jupyter.runs.resume_request import ResumeRequest, write_resume
 from parallelrun_jupyter.runs.run_folder import RunFolder
 from tests.azureml_driver import COMPUTE, drive, new_run, start_driver
-from tests.folder_jobs import Fate, Faulty, FolderService
 from tests.conftest import SCRIPTS
+from tests.folder_jobs import Fate, Faulty, FolderService
 from tests.real.conftest import end_of
 
 
@@ -207,12 +210,12 @@ def test_a_service_that_does_not_answer_is_asked_again(
     monkeypatch.setattr(poller, "SILENCE_S", 0.5)
 
     def fault(verb: str, count: int) -> None:
-        if count < 3 or verb in {"list_results", "read_result"} and count % 3:
+        if count < 3 or (verb in {"list_results", "read_result"} and count % 3):
             msg = f"{verb}: connection reset"
             raise TransientError(msg, 0.3 if verb == "submit" else None)
 
     folder = new_run("echo.py", numbers, mini_batch_size=7)
-    run = drive(folder, lambda: Faulty(service, fault))  # type: ignore[arg-type,return-value]
+    run = drive(folder, lambda: Faulty(service, fault))
     snapshot = run.snapshot()
     assert snapshot["state"] == "Completed", snapshot["reason"]
     expected = "".join(f"{k:03d}.txt\n" for k in range(60))
@@ -233,7 +236,7 @@ def test_a_credential_that_expires_interrupts_and_the_job_goes_on(
             raise CredentialError("the token has expired")
 
     folder = new_run("slow.py", numbers, mini_batch_size=3)
-    run = drive(folder, lambda: Faulty(service, fault))  # type: ignore[arg-type,return-value]
+    run = drive(folder, lambda: Faulty(service, fault))
     [name] = service.requests("create")
     assert run.snapshot()["state"] == "Interrupted"
     assert run.snapshot()["reason"] == (
@@ -255,7 +258,7 @@ def test_a_job_that_vanishes_interrupts_and_a_resume_sends_a_new_one(
             raise JobNotFoundError("not found")
 
     folder = new_run("slow.py", numbers, mini_batch_size=3)
-    run = drive(folder, lambda: Faulty(service, fault))  # type: ignore[arg-type,return-value]
+    run = drive(folder, lambda: Faulty(service, fault))
     [name] = service.requests("create")
     assert run.snapshot()["state"] == "Interrupted"
     assert run.snapshot()["reason"].startswith(
@@ -276,7 +279,7 @@ def test_a_refused_job_interrupts_with_the_words_of_azure(
             raise ServiceError("the compute 'cpu' does not exist")
 
     folder = new_run("echo.py", numbers)
-    run = drive(folder, lambda: Faulty(service, fault))  # type: ignore[arg-type,return-value]
+    run = drive(folder, lambda: Faulty(service, fault))
     assert run.snapshot()["state"] == "Interrupted"
     assert run.snapshot()["reason"].startswith(
         "Azure ML refuses the job: the compute 'cpu' does not exist. "
@@ -359,22 +362,21 @@ def test_cancel_cancels_the_job_and_a_resume_runs_the_rest(
     assert len(service.requests("create")) == 2
 
 
-def test_a_threshold_ends_the_run_and_failed_only_sends_what_failed(
+def test_failed_only_sends_only_failed_mini_batches(
     service: FolderService, numbers: Path, tmp_path: Path
 ) -> None:
     script = faulty_script(tmp_path / "marks")
     folder = new_run(
         script, numbers, ["raise=7", "raise=30"], mini_batch_size=4, error_threshold=-1,
-        run_max_try=2,
+        run_max_try=2, isolate_failures=False,
     )  # fmt: skip
     snapshot = drive(folder, lambda: service).snapshot()
     assert (snapshot["succeeded"], snapshot["failed"]) == (13, 2)
-    (tmp_path / "marks.py").unlink()
     resume(folder, failed_only=True)
     run = drive(folder, lambda: service)
     snapshot = run.snapshot()
     assert (snapshot["succeeded"], snapshot["failed"]) == (13, 2)
-    first, second = service.requests("create")
+    _, second = service.requests("create")
     plans = sorted(path.name for path in (service.root / second / "job" / "plan").iterdir())
     assert plans == ["00000001.json", "00000007.json"]
     failed = [e for e in run.events(follow=False) if isinstance(e, AttemptFailed)]
@@ -391,8 +393,58 @@ def test_a_run_that_began_here_can_go_on_in_azure(
     assert end_of(run) == "Failed"
     text = run.folder.script / "marks.py"
     text.write_text(text.read_text().replace('if kind == "raise":', "if False:"))
+    warm_drivers.dismiss()
+    while driver_is_alive(run.folder, 0, time.time()):
+        time.sleep(0.1)
     resume(run.folder, place={"backend": "azureml", "compute": COMPUTE.spec()})
     run = drive(run.folder, lambda: service)
     assert run.snapshot()["state"] == "Completed"
     expected = "".join(f"{k:03d}.txt\n" for k in range(60))
     assert Path(run.snapshot()["output"]).read_text() == expected
+
+
+def test_a_threshold_ends_the_run_and_its_job(
+    service: FolderService, numbers: Path, tmp_path: Path
+) -> None:
+    script = faulty_script(tmp_path / "marks")
+    folder = new_run(script, numbers, ["raise=1"], mini_batch_size=1, run_max_try=1)
+    run = drive(folder, lambda: service)
+    snapshot = run.snapshot()
+    assert snapshot["state"] == "Failed"
+    assert snapshot["reason"] == "1 item failed; error_threshold allows 0"
+
+
+def test_logs_are_fetched_when_somebody_looks_and_at_the_end(
+    service: FolderService, numbers: Path, tmp_path: Path
+) -> None:
+    script = tmp_path / "says.py"
+    text = "import time\ndef run(paths):\n    time.sleep(0.5)\n    print('says', len(paths), flush=True)\n"
+    script.write_text(text + "    return paths\n")
+    folder = new_run(script, numbers, mini_batch_size=4, process_count_per_node=1)
+    process = start_driver(folder, service.root)
+
+    def said() -> int:
+        remote_logs.fetch(folder)
+        return sum(path.read_text().count("says 4") for path in folder.user_logs.glob("*.log"))
+
+    early = 0
+    while process.poll() is None:
+        early = early or said()
+        time.sleep(0.2)
+    assert 0 < early < 15
+    assert said() == 15
+    workers = [e.worker for e in Run(folder).events(follow=False) if isinstance(e, WorkerReady)]
+    assert {path.stem for path in folder.user_logs.glob("*.log")} == set(workers)
+
+
+def test_a_corrected_script_is_sent_anew(service: FolderService, numbers: Path) -> None:
+    folder = new_run("slow.py", numbers, mini_batch_size=1, process_count_per_node=1)
+    process = start_driver(folder, service.root, "after read_result 3")
+    process.wait(60)
+    script = folder.script / "slow.py"
+    script.write_text(script.read_text().replace("os.path.basename(path)", "'new'"))
+    resume(folder, script="0" * 64)
+    run = drive(folder, lambda: service)
+    assert run.snapshot()["state"] == "Completed"
+    first, _ = service.requests("create")
+    assert service.requests("cancel") == [first]

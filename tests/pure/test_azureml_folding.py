@@ -49,7 +49,7 @@ courses = st.lists(st.tuples(st.integers(0, 3), st.booleans()), min_size=1, max_
 
 
 @given(courses, st.data())
-def test_answers_are_the_same_in_each_order_of_the_files(
+def test_answers_are_the_same_in_each_order_of_the_files(  # noqa: C901, PLR0912 - one course
     course: list[tuple[int, bool]], data: st.DataObject
 ) -> None:
     """The scheduler assigns the next attempt after a failure; a driver may die between any two files."""

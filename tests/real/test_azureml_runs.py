@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.azureml_service.notebook import Notebook
+from tests.azureml_service.script import Fault
 from tests.azureml_service.service import AzureMLService
 from tests.conftest import SCRIPTS
 
@@ -63,3 +64,39 @@ def test_a_run_is_a_job_of_the_real_client(
         if one["method"] == "PUT" and f"/jobs/{value['id']}" in one["path"]
     ]  # fmt: skip
     assert len(submitted) == 1
+
+
+def test_requests_fail_and_the_service_goes_away_and_the_run_goes_on(
+    notebook: Notebook, azureml_service: AzureMLService, numbers: Path, tmp_path: Path
+) -> None:
+    azureml_service.set_faults(
+        Fault("PUT .*/jobs/", status=500, times=1),
+        Fault("GET .*/details", status=429, headers={"Retry-After": "1"}, skip=1, times=2),
+        Fault("GET .*/jobs/", cut="before", skip=3, times=2),
+        Fault("GET .*comp=list", cut="within", skip=2, times=2),
+        Fault("GET .*results/done", status=503, skip=3, times=3),
+    )
+    code = "run = start(script, numbers, mini_batch_size=3)\nvalue = run.run_id"
+    script = str(SCRIPTS / "slow.py")
+    notebook.run(code, tmp_path, script=script, numbers=str(numbers))
+    notebook.run("while not run.snapshot()['succeeded']: time.sleep(0.1)", tmp_path)
+    azureml_service.kill()
+    azureml_service.start()
+    value: Any = notebook.run("value = end(run)", tmp_path).value
+    assert value["state"] == "Completed", value
+    assert value["rows"] == "".join(f"{k:03d}.txt\n" for k in range(60))
+    runs = [one for one in azureml_service.state.values("runs") if not one["parent"]]
+    assert len([one for one in runs if one["name"].startswith(value["id"])]) == 1
+
+
+def test_a_run_that_is_canceled_cancels_its_job_and_is_resumed(
+    notebook: Notebook, azureml_service: AzureMLService, numbers: Path, tmp_path: Path
+) -> None:
+    code = "run = start(script, numbers, mini_batch_size=1)\nvalue = run.run_id"
+    script = str(SCRIPTS / "slow.py")
+    notebook.run(code, tmp_path, script=script, numbers=str(numbers))
+    notebook.run("while not run.snapshot()['succeeded']: time.sleep(0.1)", tmp_path)
+    value: Any = notebook.run("run.cancel()\nvalue = end(run)", tmp_path).value
+    assert value["state"] == "Canceled", value
+    names = [one["name"] for one in azureml_service.state.values("cancels") if "name" in one]
+    assert value["succeeded"] < 60, names

@@ -1,4 +1,4 @@
-"""What has become of the mini-batches without a result, when their job has ended."""
+"""The fate of the mini-batches without a result, when their job has ended."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _KEPT = "Results that have finished are kept"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What Azure's table says of a mini-batch: its status, and the message of its error."""
+    """A row of Azure's table, of one mini-batch: its status, and the message of its error."""
 
     status: str
     message: str

@@ -62,7 +62,7 @@ class FileRead:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What was asked for is done, or could not be done: then ``reason`` says why."""
+    """A request is answered, or cannot be: then ``reason`` says why."""
 
     what: str
     reason: str = ""

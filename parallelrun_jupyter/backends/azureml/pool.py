@@ -284,6 +284,7 @@ class AzureMLPool:
         job = self._job
         if job is not None and self._drains and job.is_read and not self._are_files_asked:
             self._are_files_asked = True
+            self._logs.fetch(job.note.name)
             target = Path(self._folder.script_output(self._record))
             self._poller.ask("files", partial(_download, name=job.note.name, target=target))
         if time.monotonic() < self._stops_at:

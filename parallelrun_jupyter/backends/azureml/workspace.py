@@ -203,7 +203,7 @@ class Workspace:
     ids
         The ids of the workspace.
     scope
-        What tokens for the run history are asked for.
+        The scope of tokens for the run history.
     """
 
     def __init__(self, client: Any, credential: Any, ids: Mapping[str, str], scope: str) -> None:

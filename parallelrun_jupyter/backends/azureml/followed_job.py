@@ -147,7 +147,7 @@ class FollowedJob:
         for path in paths:
             self._reading[path] = self._files.get(path, 0)
         if paths:
-            self._poller.read(paths)
+            self._poller.read(self.note.name, paths)
 
     def _next_results(self) -> list[str]:
         """Return the files of results to read next; few enough to be held in memory."""

@@ -198,14 +198,17 @@ class AzureMLPool:
 
     def _handle(self, report: Report) -> list[Signal]:
         job = self._job
+        if isinstance(report, Submitted | Seen | FileRead):
+            if job is None or job.note.name != report.name:
+                return []  # late, of a job that is left
         match report:
             case Submitted() if job is not None:
                 job.note.is_submitted = True
                 self._jobs.save()
-            case Seen(status, files) if job is not None:
+            case Seen(_, status, files) if job is not None:
                 job.seen(status, files)
-                return self._show(job.status)
-            case FileRead(path, content) if job is not None:
+                return self._show(job.status, job.note.name)
+            case FileRead(_, path, content) if job is not None:
                 return job.file_read(path, content)
             case Done(what, reason, content):
                 return self._done(what, reason, content)
@@ -215,9 +218,8 @@ class AzureMLPool:
                 return self._gone(report)
         return []
 
-    def _show(self, status: JobStatus) -> list[Signal]:
+    def _show(self, status: JobStatus, name: str) -> list[Signal]:
         """Return the signal of a new state of the job."""
-        name = self._job.note.name if self._job is not None else ""
         shown = (name, status.state, status.detail, status.url)
         if shown == self._shown:
             return []
@@ -363,7 +365,7 @@ class AzureMLPool:
         self._jobs.save()  # before the job exists
         self._follow(note)
         self._poller.submit(name, partial(self._compile, note, lines))
-        return self._show(JobStatus("Uploading", detail=plural(len(lines), "mini-batch")))
+        return self._show(JobStatus("Uploading", detail=plural(len(lines), "mini-batch")), "")
 
     def _compile(self, note: JobNote, lines: Mapping[int, bytes]) -> Path:
         """Write the job's folder; in the thread of the requests."""

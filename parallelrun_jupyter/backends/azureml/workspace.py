@@ -266,7 +266,10 @@ class Workspace:
     def _step_of(self, name: str) -> str:
         """Return the name of the job of the step; empty until it exists."""
         if name not in self._steps:
-            children = self._ask(f"{self._run_url(name)}/children").get("value") or ()
+            try:
+                children = self._ask(f"{self._run_url(name)}/children").get("value") or ()
+            except JobNotFoundError:  # the history may have it later
+                return ""
             for run in children:
                 self._steps[name] = str(run["runId"])
         return self._steps.get(name, "")
@@ -296,7 +299,10 @@ class Workspace:
         )
 
     def _details(self, run: str) -> dict[str, Any]:
-        return self._ask(f"{self._run_url(run)}/details")
+        try:
+            return self._ask(f"{self._run_url(run)}/details")
+        except JobNotFoundError:
+            return {}
 
     def _ask(self, url: str) -> dict[str, Any]:
         """Return the JSON at an address of the workspace."""

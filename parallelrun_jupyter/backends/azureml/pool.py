@@ -198,10 +198,10 @@ class AzureMLPool:
 
     def _handle(self, report: Report) -> list[Signal]:
         job = self._job
-        if isinstance(report, Submitted | Seen | FileRead):
-            if job is None or job.note.name != report.name:
-                return []  # late, of a job that is left
+        name = job.note.name if job is not None else ""
         match report:
+            case Submitted(of) | Seen(of, _, _) | FileRead(of, _, _) if of != name:
+                return []  # late, of a job that is left
             case Submitted() if job is not None:
                 job.note.is_submitted = True
                 self._jobs.save()

@@ -85,12 +85,16 @@ class PipelineDriver:
     def _finish(self) -> None:
         states = {step.key: self._state.step(step.key) for step in self._record.steps}
         failed = [key for key, state in states.items() if state.state == "Failed"]
+        canceled = [key for key, state in states.items() if state.state == "Canceled"]
         if self._is_canceled():
             self._write(PipelineFinished(self._clock(), "Canceled", "cancel was requested"))
         elif failed:
             name = self._record.step(failed[0]).name
             reason = f"step {name} failed: {states[failed[0]].reason}"
             self._write(PipelineFinished(self._clock(), "Failed", reason))
+        elif canceled:
+            reason = f"step {self._record.step(canceled[0]).name} was canceled"
+            self._write(PipelineFinished(self._clock(), "Canceled", reason))
         else:
             self._write(PipelineFinished(self._clock(), "Completed", ""))
 

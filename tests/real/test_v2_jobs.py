@@ -444,7 +444,9 @@ def test_ignored_failures_are_named_at_the_end(
         "step score: 2 items failed, without rows in the output: 2.txt, 3.txt. "
         f"'parallelrun failures {run_id} --items' lists them."
     )
-    assert f"warning: {warning}" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"warning: {warning}" in printed
+    assert printed.count("Completed, 2 items failed: ") == 1
     assert len((folder / "rows.txt").read_text().splitlines()) == 4
     assert len(Run.attach(run_id).failures()) == 2  # max_retries 1: two attempts
 
@@ -558,6 +560,52 @@ def test_a_cancel_and_a_killed_driver_end_a_command_and_its_processes(folder: Pa
     os.kill(json.loads((job.folder.path / "driver.json").read_text())["pid"], signal.SIGKILL)
     wait_for(lambda: not processes_with(f"sleep {number}"))
     assert wait_for(lambda: job.status) == "Interrupted"
+
+
+def test_a_job_with_a_canceled_step_is_not_completed(folder: Path) -> None:
+    texts(folder)
+    (folder / "code" / "score.py").write_text("import time\ndef run(items):\n    time.sleep(60)\n")
+    job = azureml_v2.run(write(folder, score_job()))
+    Run.attach(wait_for(lambda: job.steps[0].run_id)).cancel()
+    assert job.wait_for_completion(show_output=False, timeout_s=60) == "Canceled"
+    assert job.state().reason == "step score was canceled"
+
+
+def test_the_end_of_a_step_is_printed_once_and_after_its_log(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts(folder)
+    job_file = score_job()
+    job_file["jobs"]["last"] = {
+        "type": "command", "command": "echo early; sleep 1; echo late; cat ${{inputs.rows}}",
+        "environment": "azureml:base:1",
+        "inputs": {"rows": "${{parent.jobs.score.outputs.rows}}"},
+    }  # fmt: skip
+    azureml_v2.run(write(folder, job_file)).wait_for_completion(timeout_s=60)
+    lines = capsys.readouterr().out.splitlines()
+    assert len([line for line in lines if line.startswith("Completed: 100 %")]) == 1
+    assert lines.index("late") < lines.index("StepRun( last ) Status: Completed")
+    assert lines.index("early") > lines.index("StepRun( last ) Status: Running")
+
+
+def test_the_view_has_the_title_and_the_last_lines_of_a_command(folder: Path) -> None:
+    line = r"printf 'one\ntwo\n10 %%\r20 %%\r<30> %%\n'; while [ ! -e '${{inputs.flag}}' ]; do sleep 0.1; done"
+    job_file = command(line, inputs={"flag": str(folder / "flag")})
+    job_file["display_name"] = "three <lines>"
+    job = azureml_v2.run(write(folder, job_file))
+    wait_for(lambda: "two" in job._repr_mimebundle_()["text/html"])
+    bundle = job._repr_mimebundle_()
+    assert "<pre>one\ntwo\n&lt;30&gt; %</pre>" in bundle["text/html"]
+    assert "<b>▶ three &lt;lines&gt;</b> Running" in bundle["text/html"]
+    running = bundle["application/vnd.parallelrun.pipeline+json"]
+    assert (running["pipeline_id"], running["has_ended"]) == (job.run_id, False)
+    (folder / "flag").touch()
+    job.wait_for_completion(show_output=False, timeout_s=60)
+    bundle = job._repr_mimebundle_()
+    assert "two" not in bundle["text/html"]
+    ended = bundle["application/vnd.parallelrun.pipeline+json"]
+    assert ended["has_ended"]
+    assert ended["version"] != running["version"]
 
 
 def test_a_job_whose_driver_died_is_resumed(folder: Path) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 from ...errors import ParallelRunError, RunFailedError
 from ...notebook.display import kernel_place
 from ...pipelines.folder import PipelineFolder, PipelineRecord, find_pipeline
+from ...pipelines.rendering import pipeline_bundle, text_lines
 from ...pipelines.start import resume_pipeline
-from ...pipelines.views import PipelineView, html_table, text_lines, wait_until_ended
+from ...pipelines.views import PipelineView, wait_until_ended
 from ...runs.journal.pipelines import PipelineState, StepState
 from .failed import failed_sentence
 
@@ -68,11 +69,7 @@ class JobRun:
         return f"JobRun({self.run_id!r}: {self.record.name}, {self.status})"
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        state = self.state()
-        return {
-            "text/html": html_table(self.record, state),
-            "text/plain": "\n".join(text_lines(self.record, state)),
-        }
+        return pipeline_bundle(self.folder, self.record, self.state())
 
     @property
     def run_id(self) -> str:

@@ -6,12 +6,14 @@ import time
 from html import escape
 from typing import Any
 
-from ..formatting import format_duration
+from ..formatting import format_duration, plural
 from ..runs.journal.pipelines import FINAL_STEP_STATES, PipelineState, StepState
 from ..runs.logs.reader import last_lines
 from ..views.html import SAVED_STYLE
 from ..views.pipeline_output import PIPELINE_MIME, PipelineOutput
-from .folder import PipelineFolder, PipelineRecord
+from ..views.run_list import aligned
+from ..views.text import plain
+from .folder import PipelineFolder, PipelineRecord, every_pipeline
 
 _GLYPHS = {
     "NotStarted": "◌",
@@ -114,6 +116,21 @@ def text_lines(record: PipelineRecord, state: PipelineState) -> list[str]:
     if state.reason:
         lines.append(state.reason)
     return lines
+
+
+def job_table() -> str:
+    """Return a text table of all pipelines of this home, newest first."""
+    rows = []
+    for folder in every_pipeline():
+        record = folder.read_record()
+        state = folder.read_state(record.created_at)
+        done = sum(step.state == "Completed" for step in state.steps.values())
+        started = time.strftime("%Y-%m-%d %H:%M", time.localtime(record.created_at))
+        steps = f"{done} of {plural(len(record.steps), 'step')}"
+        state_word = status_word(record, state.state)
+        name = plain(_title(record))
+        rows.append([record.run_id, name, state_word, started, _elapsed(state), steps])
+    return aligned(["JOB", "NAME", "STATE", "STARTED", "TOOK", "DONE"], rows) if rows else "no jobs"
 
 
 def _title(record: PipelineRecord) -> str:

@@ -80,7 +80,8 @@ class ParallelStep:
         if not snapshot["is_final"]:
             return None
         if snapshot["state"] == "Failed":
-            return "Failed", str(failure_of(self._follower, snapshot))
+            # a notebook has a variable for the pipeline, but none for this run
+            return "Failed", failure_of(self._follower, snapshot).worded("terminal")
         if snapshot["state"] == "Interrupted":
             return "Failed", f"run {self.run_id} was interrupted: {snapshot['reason']}"
         return snapshot["state"], snapshot["reason"]

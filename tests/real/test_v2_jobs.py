@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -702,15 +703,40 @@ def test_the_terminal_runs_a_job(folder: Path) -> None:
     status, _, err = call("run", "pipeline.yml", "--set", "jobs.score.mini_batch_sise=3")
     assert status == 2
     assert "Did you mean 'mini_batch_size'?" in err
+    status, _, err = call("run", "pipeline.yml", "--compute", "gpus")
+    assert status == 2
+    assert err.startswith("parallelrun: compute is 'gpus'; expected 'local' (this machine), ")
+    (folder / "tab.yml").write_text("type: pipeline\njobs:\n\tscore: {}\n")
+    status, _, err = call("run", "tab.yml")
+    assert status == 2
+    assert err == (
+        "parallelrun: tab.yml:3:1: this is not YAML: found character '\\t' that cannot start any "
+        "token. YAML has no tabs: indent by spaces.\n"
+    )
+    (folder / "rows.txt").unlink()
     (folder / "code" / "score.py").write_text("def run(mini_batch):\n    raise ValueError('no')\n")
     status, out, err = call("run", "pipeline.yml", "--set", "jobs.score.error_threshold=0")
     assert status == 1
     assert "ValueError: no" in err
+    assert "output rows" not in out
+    assert "run.failures()" not in out + err
+    assert re.search(r"'parallelrun failures \S+' lists the failed attempts", err)
     (folder / "code" / "score.py").write_text(SCORE)
     status, out, _ = call("run", "pipeline.yml", "--detach")
     assert status == 0
-    status, _, _ = call("watch", out.split()[-1])
+    job = out.split()[-1]
+    status, _, _ = call("watch", job)
     assert status == 0
+    _, out, _ = call("list")
+    heads, newest, failed, first = out.splitlines()
+    assert heads.split() == ["JOB", "NAME", "STATE", "STARTED", "TOOK", "DONE"]
+    assert newest.split()[:3] == [job, "pipeline", "Completed"]
+    assert newest.endswith("1 of 1 step")
+    assert failed.split()[2] == "Failed"
+    assert first.split()[2] == "Completed"
+    told = subprocess.run([*program[:-1], "watch", job], capture_output=True, text=True, timeout=60)
+    assert told.returncode == 2
+    assert f"{job} is a job with steps, not a run. 'parallelrun azureml watch {job}'" in told.stderr
 
 
 def test_the_magic_binds_the_job(folder: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ...config.compute import named_compute
+from ...config.compute import as_compute, named_compute
 from ...formatting import looks_secret, nearest_hint
 from ...pipelines.folder import InputRecord, StepRecord
 from ..model.expressions import Binding
@@ -79,7 +79,11 @@ def compile_job(job: PipelineJob, assets: Assets, run_id: str, compute: str = ""
     JobFileError
         A binding leads nowhere, an input or a script is missing, or a step is of a type that does
         not run here. The message has file, line and column of each.
+    ConfigError
+        There is no compute of this name.
     """
+    if compute:
+        as_compute(compute, name="compute")
     compiler = _Compiler(job, assets, run_id, compute)
     inputs: dict[str, Value] = {
         name: item if item.is_data else item.value for name, item in job.inputs.items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,7 +148,8 @@ class JobRun:
         if show_output:
             print(f"\njob {self.run_id}: {state.state}")
             for name, path in (self.outputs or self._step_outputs()).items():
-                print(f"output {name}: {path}")
+                if "://" in path or os.path.exists(path):  # a failed step may not have written it
+                    print(f"output {name}: {path}")
             for warning in self.warnings():
                 print(f"warning: {warning}")
         if raise_on_error and state.state in {"Failed", "Interrupted"}:

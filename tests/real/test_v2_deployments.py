@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import venv
@@ -27,7 +28,9 @@ from parallelrun_jupyter.pipelines.registered_datasets import add_dataset_versio
 from parallelrun_jupyter.pipelines.workspaces import workspace_above
 from parallelrun_jupyter.runs.run_folder import list_runs
 from parallelrun_jupyter.worker.azureml.model_store import ModelStore
-from tests.azure_ai_ml import python_with_azure_ai_ml
+from tests import azureml_v2_notebooks
+from tests.azure_ai_ml import python_with_azure_ai_ml, python_with_both
+from tests.azureml_notebooks import text_of
 from tests.mlflow_environment import python_with_mlflow
 
 
@@ -52,6 +55,13 @@ def finished(path: Path, **options: Any) -> azureml_v2.DeploymentRun:
     assert isinstance(run, azureml_v2.DeploymentRun)
     assert run.wait_for_completion(show_output=False, timeout_s=240) == "Completed"
     return run
+
+
+def by_command(path: Path, data: Path | str, output: Path) -> str:
+    """Score files by ``parallelrun azureml invoke``; return what it prints."""
+    done = parallelrun("invoke", path, "--input", data, "--output", output)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 # Images by file and by batch, with a model of class means
@@ -191,7 +201,7 @@ def run(mini_batch):
 @pytest.fixture
 def texts(tmp_path: Path) -> Path:
     """Return a folder with a scoring script, a registered model and five tables of texts."""
-    (tmp_path / "code").mkdir()
+    (tmp_path / "code").mkdir(exist_ok=True)
     (tmp_path / "code" / "summarize.py").write_text(SUMMARIZE)
     (tmp_path / "summarizer.json").write_text('{"words": 3}')
     store = ModelStore(str(workspace_above(tmp_path)))
@@ -586,6 +596,108 @@ def test_the_notebook_invokes_a_deployment(texts: Path, capsys: pytest.CaptureFi
         assert "5 of 5 items" in capsys.readouterr().out
     finally:
         InteractiveShell.clear_instance()
+
+
+# Notebooks with one changed line
+
+
+@pytest.fixture
+def digits(tmp_path: Path) -> Path:
+    """Return a folder with a model of answers, and 25 files of questions."""
+    folder = tmp_path / "digits"
+    shutil.copytree(azureml_v2_notebooks.FOLDER / "src", folder / "src")
+    (folder / "model").mkdir()
+    (folder / "data").mkdir()
+    lines = "".join(f"{'i' * number}. {number}\n" for number in range(25))
+    (folder / "model" / "answers.txt").write_text(lines)
+    for number in range(25):
+        (folder / "data" / f"{number:02d}.txt").write_text("i" * number + ".")
+    return folder
+
+
+DIGITS = [f"{number:02d}.txt {number}" for number in range(25)]
+
+
+def test_digits_by_one_command(digits: Path) -> None:
+    code = {"code": "./src/mnist", "scoring_script": "batch_driver.py"}
+    record = {**deployment({"path": "./model"}), "code_configuration": code}
+    by_command(write(digits, record), digits / "data", digits / "out")
+    assert (digits / "out" / "predictions.csv").read_text().splitlines() == DIGITS
+
+
+def test_digits_by_a_notebook(
+    digits: Path, python_with_azure: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    azureml_v2_notebooks.install_kernel(python_with_azure, tmp_path / "prefix")
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "prefix" / "share" / "jupyter"))
+    notebook = azureml_v2_notebooks.execute("mnist", digits)
+    assert (digits / "named-outputs/score/predictions.csv").read_text().splitlines() == DIGITS
+    text = text_of(notebook)
+    for expected in (
+        "default first-dpl", "Job: Completed True", "True 25", "settings 2 2",
+        "['00.txt:0', '01.txt:1']", "Name: second-dpl Status: Completed", "\n3\n", "[]",
+    ):  # fmt: skip
+        assert expected in text
+    assert text.count("Name: first-dpl Status: Completed") == 2
+    htmls = [
+        output["data"].get("text/html", "") for cell in notebook.cells
+        for output in cell.get("outputs", ()) if "data" in output
+    ]  # fmt: skip
+    assert any("first-dpl" in html for html in htmls), htmls
+
+
+@pytest.fixture(scope="module")
+def python_with_azure() -> str:
+    python, reason = python_with_both()
+    if not python:
+        if "CI" in os.environ:
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return python
+
+
+def test_deployments_by_their_notebooks(
+    images: tuple[Path, dict[str, int]],
+    texts: Path,
+    hello: Path,
+    heart: tuple[Path, dict[str, Any]],
+    python_with_azure: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    azureml_v2_notebooks.install_kernel(python_with_azure, tmp_path / "prefix")
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "prefix" / "share" / "jupyter"))
+    (heart[0] / "code").mkdir(exist_ok=True)
+    (heart[0] / "code" / "driver.py").write_text(PARQUET_DRIVER)
+    folders = {"images": images[0], "summaries": texts, "greetings": hello, "heart": heart[0]}
+    notebooks = azureml_v2_notebooks.execute_in_one_kernel(folders)
+
+    found = tmp_path / "named-outputs" / "score"
+    table = pd.read_csv(found / "by-file.csv", sep=" ", header=None)
+    assert dict(zip(table[0], table[1], strict=True)) == images[1]
+    lines = [line.split(",") for line in (found / "by-batch.csv").read_text().splitlines()]
+    assert {name: ["cat", "dog", "fox"].index(label) for name, label in lines} == images[1]
+    assert "['by-batch', 'by-file']" in text_of(notebooks["images"])
+
+    rows = (texts / "summaries" / "summaries.csv").read_text().splitlines()
+    assert rows == [str({"file": f"{n}.csv", "summary": f"bill {n} says"}) for n in range(5)]
+
+    text = (tmp_path / "named-outputs" / "cards" / "all.txt").read_text()
+    assert text == "hello ada\nhello ada\nhello grace\nhello grace\n"
+    assert "['write', 'collect']" in text_of(notebooks["greetings"])
+
+    folder, oracle = heart
+    score = pd.read_csv(
+        folder / "simple/named-outputs/score/predictions.csv", names=["row", "prediction", "file"]
+    )
+    assert sorted(score.to_numpy().tolist(), key=str) == sorted(oracle["heart"], key=str)
+    rows = []
+    for file in sorted((folder / "custom" / "named-outputs" / "score").glob("*.out.parquet")):
+        frame = pd.read_parquet(file)
+        name = file.name.removesuffix(".out.parquet")
+        rows += [[k, value, name] for k, value in enumerate(frame["prediction"])]
+    assert rows == oracle["heart"]
+    assert "warning" not in text_of(notebooks["heart"])  # more rows than files are usual
 
 
 # The oracle of the reader

@@ -10,7 +10,7 @@ from ..model.jobs import Component
 from ..reader.tree import read_tree
 
 _PATHS = ("code", "conda_file", "environment", "component")
-_NESTED = ("task", "environment", "build")
+_NESTED = ("task", "environment", "build", "code_configuration")
 
 
 def record_of_component(component: Component) -> dict[str, Any]:
@@ -24,11 +24,13 @@ def record_of_component(component: Component) -> dict[str, Any]:
     if not component.file:
         msg = f"the component {component.name!r} is in no file; read it with load_component(path)."
         raise ConfigError(msg)
-    return _of_file(component.file)
+    return record_of_file(component.file)
 
 
-def _of_file(file: str) -> dict[str, Any]:
+def record_of_file(file: str) -> dict[str, Any]:
+    """Return the fields of a file with absolute paths, and without its schema."""
     plain: dict[str, Any] = read_tree(file).plain()
+    plain.pop("$schema", None)
     return _absolute(plain, os.path.dirname(os.path.abspath(file)))
 
 
@@ -41,6 +43,8 @@ def _absolute(record: dict[str, Any], folder: str) -> dict[str, Any]:
             changed[name] = [os.path.normpath(os.path.join(folder, path)) for path in value]
         elif name in _NESTED and isinstance(value, dict):
             changed[name] = _absolute(value, folder)
+        elif name == "model" and isinstance(value, dict):
+            changed[name] = {**value, "path": _path("path", str(value.get("path", "")), folder)}
         elif name == "jobs":
             changed[name] = {step: _absolute(fields, folder) for step, fields in value.items()}
     return changed
@@ -50,4 +54,4 @@ def _path(name: str, value: str, folder: str) -> Any:
     path = os.path.normpath(os.path.join(folder, os.path.expanduser(value.removeprefix("file:"))))
     if not os.path.exists(path):
         return value  # a name, such as azureml:base@latest
-    return _of_file(path) if name == "component" else path
+    return record_of_file(path) if name == "component" else path

@@ -1,0 +1,167 @@
+"""Batch deployments as plain values with absolute paths: of azure-ai-ml, or of our own reader."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from ...errors import ConfigError
+from ..model.deployments import ModelDeployment, PipelineDeployment
+from ..model.places import NOWHERE
+from ..model.problems import JobFileError, Problem
+from .asset_base import facts_of
+from .azure_objects import component_record, environment_record, is_azures
+from .component_files import record_of_file
+
+_SETTINGS = (
+    "mini_batch_size", "max_concurrency_per_instance", "error_threshold", "output_action",
+    "output_file_name", "logging_level", "environment_variables",
+)  # fmt: skip
+
+
+def deployment_record(deployment: Any) -> dict[str, Any]:
+    """Return the fields of a deployment, as its file has them.
+
+    Raises
+    ------
+    ConfigError
+        It is something else; the message has its type, and what is expected.
+    """
+    if isinstance(deployment, ModelDeployment | PipelineDeployment):
+        return _of_file(deployment)
+    kind = type(deployment).__name__
+    if is_azures(deployment) and kind in {"ModelBatchDeployment", "BatchDeployment"}:
+        return _without_none(_of_model(deployment))
+    if is_azures(deployment) and kind == "PipelineComponentBatchDeployment":
+        return _without_none(_of_pipeline(deployment))
+    refuse_online(deployment)
+    msg = (
+        f"the deployment is of type {type(deployment).__module__}.{kind}; expected a "
+        "ModelBatchDeployment or a PipelineComponentBatchDeployment, or the result of "
+        "azureml_v2.load_batch_deployment(path)."
+    )
+    raise ConfigError(msg)
+
+
+def _of_file(deployment: ModelDeployment | PipelineDeployment) -> dict[str, Any]:
+    record = record_of_file(deployment.file)
+    code = record.get("code_configuration")
+    if code and not code.get("code"):
+        path = os.path.join(
+            os.path.dirname(os.path.abspath(deployment.file)), code["scoring_script"]
+        )
+        record["code_configuration"] = {"code": path, "scoring_script": os.path.basename(path)}
+    return record
+
+
+def refuse_online(item: Any) -> None:
+    """Refuse an online endpoint or its deployment.
+
+    Raises
+    ------
+    ConfigError
+        It is one.
+    """
+    kind = type(item).__name__
+    if "Online" in kind:
+        what = "deployment" if "Deployment" in kind else "endpoint"
+        msg = (
+            f"{getattr(item, 'name', '')!r} is a {kind}; expected a batch {what}. An online {what} answers "
+            "requests, and nothing listens on this machine: create a BatchEndpoint with a "
+            "ModelBatchDeployment of the model, or use MLClient."
+        )
+        raise ConfigError(msg)
+
+
+def _common(deployment: Any, type_: str) -> dict[str, Any]:
+    return {
+        "type": type_,
+        "name": deployment.name,
+        "endpoint_name": deployment.endpoint_name,
+        "description": deployment.description,
+        "tags": dict(deployment.tags or {}),
+    }
+
+
+def _of_model(deployment: Any) -> dict[str, Any]:
+    settings = deployment._settings
+    retry = settings.retry_settings
+    folder = os.path.abspath(os.fspath(deployment.base_path or "."))
+    variables = settings.environment_variables or deployment.environment_variables
+    count = getattr(deployment.resources, "instance_count", None) or settings.instance_count
+    return {
+        **_common(deployment, "model"),
+        "properties": dict(deployment.properties or {}),
+        "model": _model(deployment.model),
+        "code_configuration": _code(deployment.code_configuration, folder),
+        "environment": _environment(deployment.environment, folder),
+        "compute": deployment.compute or "local",
+        "resources": {"instance_count": count} if count else None,
+        "settings": _without_none(
+            {
+                **{name: getattr(settings, name, None) for name in _SETTINGS},
+                "environment_variables": dict(variables or {}),
+                "retry_settings": retry
+                and _without_none({"max_retries": retry.max_retries, "timeout": retry.timeout}),
+            }
+        ),
+    }
+
+
+def _model(model: Any) -> Any:
+    if model is None or isinstance(model, str):
+        return model and reference(model)
+    if str(getattr(model, "id", None) or "").startswith("azureml:"):
+        return model.id
+    return _without_none(
+        {
+            "name": model.name,
+            "path": os.fspath(model.path or ""),
+            "type": model.type,
+            **facts_of(model),
+        }
+    )
+
+
+def reference(text: str) -> str:
+    """Return a name, or an id of Azure, as the files of jobs have it."""
+    if text.startswith("azureml:"):
+        return text
+    return f"azureml:/{text}" if text.startswith("/subscriptions/") else f"azureml:{text}"
+
+
+def _code(code: Any, folder: str) -> dict[str, Any] | None:
+    if code is None:
+        return None
+    path = os.path.join(folder, os.path.expanduser(os.fspath(code.code))) if code.code else None
+    script = os.fspath(code.scoring_script)
+    if path is None:  # the script alone: its folder may hold the data, too
+        path, script = os.path.join(folder, script), os.path.basename(script)
+    return {"code": os.path.normpath(path), "scoring_script": script}
+
+
+def _environment(environment: Any, folder: str) -> Any:
+    if environment is None or isinstance(environment, str):
+        return environment and reference(environment)
+    if str(environment.id or "").startswith("azureml:"):
+        return environment.id
+    record = environment_record(dict(environment._to_dict()), folder)
+    return {name: record[name] for name in ("name", "image", "conda_file") if name in record}
+
+
+def _of_pipeline(deployment: Any) -> dict[str, Any]:
+    component = deployment.component
+    if deployment.job_definition is not None or component is None:
+        message = "expected a component, such as component=load_component('pipeline.yml')."
+        raise JobFileError([Problem(NOWHERE, f"the deployment has no component; {message}")])
+    record = reference(component) if isinstance(component, str) else component_record(component)
+    return {
+        **_common(deployment, "pipeline"),
+        "component": record,
+        "settings": {name: value for name, value in (deployment.settings or {}).items() if value},
+    }
+
+
+def _without_none(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in record.items() if value is not None and value != {}}

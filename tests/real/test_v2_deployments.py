@@ -679,8 +679,8 @@ def test_deployments_by_their_notebooks(
     assert {name: ["cat", "dog", "fox"].index(label) for name, label in lines} == images[1]
     assert "['by-batch', 'by-file']" in text_of(notebooks["images"])
 
-    rows = (texts / "summaries" / "summaries.csv").read_text().splitlines()
-    assert rows == [str({"file": f"{n}.csv", "summary": f"bill {n} says"}) for n in range(5)]
+    summaries = (texts / "summaries" / "summaries.csv").read_text().splitlines()
+    assert summaries == [str({"file": f"{n}.csv", "summary": f"bill {n} says"}) for n in range(5)]
 
     text = (tmp_path / "named-outputs" / "cards" / "all.txt").read_text()
     assert text == "hello ada\nhello ada\nhello grace\nhello grace\n"

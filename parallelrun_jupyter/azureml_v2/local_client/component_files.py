@@ -10,7 +10,7 @@ from ..model.jobs import Component
 from ..reader.tree import read_tree
 
 _PATHS = ("code", "conda_file", "environment", "component")
-_NESTED = ("task", "environment", "build", "code_configuration")
+_NESTED = ("task", "environment", "build")
 
 
 def record_of_component(component: Component) -> dict[str, Any]:
@@ -43,8 +43,6 @@ def _absolute(record: dict[str, Any], folder: str) -> dict[str, Any]:
             changed[name] = [os.path.normpath(os.path.join(folder, path)) for path in value]
         elif name in _NESTED and isinstance(value, dict):
             changed[name] = _absolute(value, folder)
-        elif name == "model" and isinstance(value, dict):
-            changed[name] = {**value, "path": _path("path", str(value.get("path", "")), folder)}
         elif name == "jobs":
             changed[name] = {step: _absolute(fields, folder) for step, fields in value.items()}
     return changed

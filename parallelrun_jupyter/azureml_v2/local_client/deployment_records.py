@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...errors import ConfigError
-from ..model.deployments import ModelDeployment, PipelineDeployment
+from ..model.deployments import Model, ModelDeployment, PipelineDeployment
 from ..model.places import NOWHERE
 from ..model.problems import JobFileError, Problem
+from ..model.values import Environment
+from ..reader.tree import read_tree
 from .asset_base import facts_of
 from .azure_objects import component_record, environment_record, is_azures
 from .component_files import record_of_file
@@ -18,6 +20,7 @@ _SETTINGS = (
     "mini_batch_size", "max_concurrency_per_instance", "error_threshold", "output_action",
     "output_file_name", "logging_level", "environment_variables",
 )  # fmt: skip
+_PIPELINE = ("default_compute", "default_datastore", "continue_on_step_failure", "force_rerun")
 
 
 def deployment_record(deployment: Any) -> dict[str, Any]:
@@ -29,7 +32,7 @@ def deployment_record(deployment: Any) -> dict[str, Any]:
         It is something else; the message has its type, and what is expected.
     """
     if isinstance(deployment, ModelDeployment | PipelineDeployment):
-        return _of_file(deployment)
+        return _without_none(_of_ours(deployment))
     kind = type(deployment).__name__
     if is_azures(deployment) and kind in {"ModelBatchDeployment", "BatchDeployment"}:
         return _without_none(_of_model(deployment))
@@ -44,15 +47,73 @@ def deployment_record(deployment: Any) -> dict[str, Any]:
     raise ConfigError(msg)
 
 
-def _of_file(deployment: ModelDeployment | PipelineDeployment) -> dict[str, Any]:
-    record = record_of_file(deployment.file)
-    code = record.get("code_configuration")
-    if code and not code.get("code"):
-        path = os.path.join(
-            os.path.dirname(os.path.abspath(deployment.file)), code["scoring_script"]
-        )
-        record["code_configuration"] = {"code": path, "scoring_script": os.path.basename(path)}
-    return record
+def _of_ours(deployment: ModelDeployment | PipelineDeployment) -> dict[str, Any]:
+    common = {
+        "name": deployment.name, "endpoint_name": deployment.endpoint_name,
+        "description": deployment.description or None, "tags": dict(deployment.tags),
+    }  # fmt: skip
+    if isinstance(deployment, PipelineDeployment):
+        values = {name: getattr(deployment.settings, name) for name in _PIPELINE}
+        known = {name: value for name, value in values.items() if value not in (None, "")}
+        component: Any = deployment.component
+        if not component.startswith("azureml:"):
+            file = component or deployment.file
+            component = record_of_file(file) if component else record_of_file(file)["component"]
+        return {**common, "type": "pipeline", "component": component, "settings": known}
+    own, model = deployment.settings, deployment.model
+    retry = {"max_retries": own.max_retries, "timeout": own.timeout}
+    return {
+        **common,
+        "type": "model",
+        "properties": dict(deployment.properties),
+        "model": model and (model.reference or _files_of(model)),
+        "code_configuration": deployment.code and _code_of_ours(deployment),
+        "environment": deployment.environment and _environment_of_ours(deployment.environment),
+        "compute": deployment.compute or "local",
+        "resources": {"instance_count": own.instance_count},
+        "settings": {
+            **{name: getattr(own, name) for name in _SETTINGS},
+            "environment_variables": dict(own.environment_variables),
+            "retry_settings": retry,
+        },
+    }
+
+
+def _files_of(model: Model) -> dict[str, Any]:
+    names = ("name", "path", "type", "description", "tags", "properties")
+    return {name: value for name in names if (value := getattr(model, name))}
+
+
+def _code_of_ours(deployment: ModelDeployment) -> dict[str, Any]:
+    assert deployment.code is not None
+    script = deployment.code.scoring_script
+    if deployment.code.code:
+        return {"code": deployment.code.code, "scoring_script": script}
+    path = os.path.join(os.path.dirname(os.path.abspath(deployment.file)), script)
+    return {"code": path, "scoring_script": os.path.basename(path)}
+
+
+def _environment_of_ours(environment: Environment) -> Any:
+    if environment.reference:
+        return environment.reference
+    return _with_packages(
+        {"name": environment.name, "image": environment.image, "conda_file": environment.conda_file}
+    )
+
+
+def _with_packages(environment: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an environment with the content of its conda file, which may be removed later.
+
+    Raises
+    ------
+    JobFileError
+        The conda file cannot be read.
+    """
+    conda = environment.get("conda_file")
+    if isinstance(conda, str):
+        conda = read_tree(conda).plain()
+    record = {**environment, "conda_file": dict(conda) if conda else None}
+    return {name: value for name, value in record.items() if value}
 
 
 def refuse_online(item: Any) -> None:
@@ -147,7 +208,7 @@ def _environment(environment: Any, folder: str) -> Any:
     if str(environment.id or "").startswith("azureml:"):
         return environment.id
     record = environment_record(dict(environment._to_dict()), folder)
-    return {name: record[name] for name in ("name", "image", "conda_file") if name in record}
+    return _with_packages({name: record.get(name) for name in ("name", "image", "conda_file")})
 
 
 def _of_pipeline(deployment: Any) -> dict[str, Any]:

@@ -29,7 +29,7 @@ patients = ml_client.data.create_or_update(
 # %%
 settings = ModelBatchDeploymentSettings(
     instance_count=1,
-    max_concurrency_per_instance=2,
+    max_concurrency_per_instance=1,
     mini_batch_size=3,
     output_action=BatchDeploymentOutputAction.APPEND_ROW,
     retry_settings=BatchRetrySettings(max_retries=0, timeout=200),

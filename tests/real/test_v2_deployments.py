@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from parallelrun_jupyter.azureml_v2.reader.deployments import load_deployment
 from parallelrun_jupyter.errors import InputError, MissingExtraError, RunFailedError
 from parallelrun_jupyter.pipelines.registered_datasets import add_dataset_version
 from parallelrun_jupyter.pipelines.workspaces import workspace_above
-from parallelrun_jupyter.runs.run_folder import list_runs
+from parallelrun_jupyter.runs.run_folder import find, list_runs
 from parallelrun_jupyter.worker.azureml.model_store import ModelStore
 from tests import azureml_v2_notebooks
 from tests.azure_ai_ml import python_with_azure_ai_ml, python_with_both
@@ -57,11 +58,14 @@ def finished(path: Path, **options: Any) -> azureml_v2.DeploymentRun:
     return run
 
 
-def by_command(path: Path, data: Path | str, output: Path) -> str:
-    """Score files by ``parallelrun azureml invoke``; return what it prints."""
-    done = parallelrun("invoke", path, "--input", data, "--output", output)
+def by_command(path: Path, data: Path, output: Path | None = None) -> azureml_v2.DeploymentRun:
+    """Score files by one command in the terminal."""
+    more = ("--output", output) if output else ()
+    done = parallelrun("invoke", path, "--input", data, *more)
     assert done.returncode == 0, done.stderr
-    return done.stdout
+    assert "rows for the" not in done.stdout  # a file may give any number of rows
+    (run_id,) = re.findall("^run (.*); Ctrl-C", done.stdout, re.MULTILINE)
+    return azureml_v2.DeploymentRun(find(run_id))
 
 
 # Images by file and by batch, with a model of class means
@@ -155,7 +159,7 @@ def test_images_are_classified_by_batch_with_the_default_size(
 ) -> None:
     folder, nearest = images
     path = write(folder, deployment({"name": "centroids", "path": "./model"}, "by_batch.py"))
-    run = finished(path, input=folder / "photos")
+    run = by_command(path, folder / "photos")
     assert run.output.endswith("/predictions.csv")
     assert run.run_id in run.output  # in the folder of the run
     rows = [line.split(",") for line in Path(run.output).read_text().splitlines()]
@@ -377,7 +381,7 @@ def test_an_mlflow_model_is_scored_without_a_script(heart: tuple[Path, dict[str,
     record = deployment(
         model, mini_batch_size=2, max_concurrency_per_instance=2, retry_settings=retry
     )
-    run = finished(write(folder, record), input=folder / "patients")
+    run = by_command(write(folder, record), folder / "patients")
     table = pd.read_csv(run.output, names=["row", "prediction", "file_name"])
     assert len(oracle["heart"]) == 100
     assert 0 < sum(row[1] for row in oracle["heart"]) < 100
@@ -477,7 +481,7 @@ def test_a_generator_writes_its_own_files_with_summary_only(
         {"name": "heart", "path": "./heart", "type": "mlflow_model"}, "driver.py", mini_batch_size=2,
         output_action="summary_only", retry_settings={"max_retries": 0, "timeout": 200},
     )  # fmt: skip
-    run = finished(write(folder, record), input=folder / "patients", output=tmp_path / "scores")
+    run = by_command(write(folder, record), folder / "patients", tmp_path / "scores")
     assert run.output == str(tmp_path / "scores")
     rows = []
     for file in sorted((tmp_path / "scores").glob("*.out.parquet")):
@@ -621,8 +625,9 @@ DIGITS = [f"{number:02d}.txt {number}" for number in range(25)]
 def test_digits_by_one_command(digits: Path) -> None:
     code = {"code": "./src/mnist", "scoring_script": "batch_driver.py"}
     record = {**deployment({"path": "./model"}), "code_configuration": code}
-    by_command(write(digits, record), digits / "data", digits / "out")
-    assert (digits / "out" / "predictions.csv").read_text().splitlines() == DIGITS
+    run = by_command(write(digits, record), digits / "data", digits / "out")
+    assert run.output == str(digits / "out" / "predictions.csv")
+    assert Path(run.output).read_text().splitlines() == DIGITS
 
 
 def test_digits_by_a_notebook(

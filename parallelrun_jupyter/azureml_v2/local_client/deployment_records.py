@@ -146,11 +146,11 @@ def _common(deployment: Any, type_: str) -> dict[str, Any]:
 
 
 def _of_model(deployment: Any) -> dict[str, Any]:
-    settings = deployment._settings
-    retry = settings.retry_settings
+    settings = _settings_of(deployment)
+    retry = getattr(settings, "retry_settings", None)
     folder = os.path.abspath(os.fspath(deployment.base_path or "."))
-    variables = settings.environment_variables or deployment.environment_variables
-    count = getattr(deployment.resources, "instance_count", None) or settings.instance_count
+    variables = getattr(settings, "environment_variables", None) or deployment.environment_variables
+    count = getattr(deployment.resources, "instance_count", None)
     return {
         **_common(deployment, "model"),
         "properties": dict(deployment.properties or {}),
@@ -168,6 +168,12 @@ def _of_model(deployment: Any) -> dict[str, Any]:
             }
         ),
     }
+
+
+def _settings_of(deployment: Any) -> Any:
+    """Return the object with the settings: versions of azure-ai-ml have them in different places."""
+    places = ("_settings", "settings", "model_deployment_settings")
+    return next((found for name in places if (found := vars(deployment).get(name))), deployment)
 
 
 def _model(model: Any) -> Any:

@@ -53,13 +53,12 @@ ml_client.jobs.stream(job.name)
 scoring_job = list(ml_client.jobs.list(parent_job_name=job.name))[0]
 ml_client.jobs.download(name=scoring_job.name, download_path="simple", output_name="score")
 # %%
-settings.output_action = BatchDeploymentOutputAction.SUMMARY_ONLY
 deployment = ModelBatchDeployment(
     name="custom",
     endpoint_name=endpoint.name,
     model=model,
     environment=Environment(name="heart-env", image="mcr.microsoft.com/openmpi"),
-    code_configuration=CodeConfiguration(code="code", scoring_script="driver.py"),
+    code_configuration=CodeConfiguration(code="code", scoring_script="rows.py"),
     compute="cpu-cluster",
     settings=settings,
 )

@@ -471,25 +471,75 @@ def run(mini_batch):
 """
 
 
+ROWS_DRIVER = """
+import os, pickle
+import pandas as pd
+
+def init():
+    global model
+    path = os.path.join(os.environ["AZUREML_MODEL_DIR"], "heart", "model.pkl")
+    model = pickle.load(open(path, "rb"))
+
+def run(mini_batch):
+    tables = []
+    for path in mini_batch:
+        read = pd.read_csv if path.lower().endswith("csv") else pd.read_parquet
+        data = read(path).astype({"age": "int32"})
+        data["prediction"] = model.predict(data[["age", "chol", "sex"]])
+        tables.append(data.assign(file=os.path.basename(path)))
+    return pd.concat(tables)
+"""
+
+
+def write_drivers(folder: Path) -> None:
+    """Write the scripts of deployments of the MLflow model."""
+    (folder / "code").mkdir(exist_ok=True)
+    (folder / "code" / "driver.py").write_text(PARQUET_DRIVER)
+    (folder / "code" / "rows.py").write_text(ROWS_DRIVER)
+
+
+def rows_of_heart(path: Path) -> list[list[Any]]:
+    """Return row, prediction and file of each line that the script with rows wrote."""
+    table = pd.read_csv(path, sep=" ", header=None)
+    assert table.shape[1] == 6  # the columns of the patient, the prediction and the file
+    table["row"] = table.groupby(5).cumcount()
+    return sorted(table[["row", 4, 5]].to_numpy().tolist(), key=lambda row: (row[2], row[0]))
+
+
+def parquet_of_heart(folder: Path) -> list[list[Any]]:
+    """Return row, prediction and file of each row of the script's own files."""
+    rows = []
+    for file in sorted(folder.glob("*.out.parquet")):
+        frame = pd.read_parquet(file)
+        assert "code" in frame  # a column that the model does not take
+        name = file.name.removesuffix(".out.parquet")
+        rows += [[k, value, name] for k, value in enumerate(frame["prediction"])]
+    return rows
+
+
+def test_a_script_returns_a_row_for_each_row_of_its_files(
+    heart: tuple[Path, dict[str, Any]],
+) -> None:
+    folder, oracle = heart
+    write_drivers(folder)
+    model = {"name": "heart", "path": "./heart", "type": "mlflow_model"}
+    record = deployment(model, "rows.py", mini_batch_size=3)
+    run = by_command(write(folder, record, "rows.yml"), folder / "patients")
+    assert rows_of_heart(Path(run.output)) == oracle["heart"]
+
+
 def test_a_generator_writes_its_own_files_with_summary_only(
     heart: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
     folder, oracle = heart
-    (folder / "code").mkdir(exist_ok=True)
-    (folder / "code" / "driver.py").write_text(PARQUET_DRIVER)
+    write_drivers(folder)
     record = deployment(
         {"name": "heart", "path": "./heart", "type": "mlflow_model"}, "driver.py", mini_batch_size=2,
         output_action="summary_only", retry_settings={"max_retries": 0, "timeout": 200},
     )  # fmt: skip
     run = by_command(write(folder, record), folder / "patients", tmp_path / "scores")
     assert run.output == str(tmp_path / "scores")
-    rows = []
-    for file in sorted((tmp_path / "scores").glob("*.out.parquet")):
-        frame = pd.read_parquet(file)
-        assert "code" in frame  # a column that the model does not take
-        name = file.name.removesuffix(".out.parquet")
-        rows += [[k, value, name] for k, value in enumerate(frame["prediction"])]
-    assert rows == oracle["heart"]
+    assert parquet_of_heart(tmp_path / "scores") == oracle["heart"]
     assert not (tmp_path / "scores" / "predictions.csv").exists()
     assert run.snapshot()["items_succeeded"] == 5
 
@@ -672,9 +722,11 @@ def test_deployments_by_their_notebooks(
 ) -> None:
     azureml_v2_notebooks.install_kernel(python_with_azure, tmp_path / "prefix")
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "prefix" / "share" / "jupyter"))
-    (heart[0] / "code").mkdir(exist_ok=True)
-    (heart[0] / "code" / "driver.py").write_text(PARQUET_DRIVER)
-    folders = {"images": images[0], "summaries": texts, "greetings": hello, "heart": heart[0]}
+    write_drivers(heart[0])
+    folders = {
+        "images": images[0], "summaries": texts, "greetings": hello, "heart": heart[0],
+        "parquet": heart[0],
+    }  # fmt: skip
     notebooks = azureml_v2_notebooks.execute_in_one_kernel(folders)
 
     found = tmp_path / "named-outputs" / "score"
@@ -696,12 +748,8 @@ def test_deployments_by_their_notebooks(
         folder / "simple/named-outputs/score/predictions.csv", names=["row", "prediction", "file"]
     )
     assert sorted(score.to_numpy().tolist(), key=str) == sorted(oracle["heart"], key=str)
-    rows = []
-    for file in sorted((folder / "custom" / "named-outputs" / "score").glob("*.out.parquet")):
-        frame = pd.read_parquet(file)
-        name = file.name.removesuffix(".out.parquet")
-        rows += [[k, value, name] for k, value in enumerate(frame["prediction"])]
-    assert rows == oracle["heart"]
+    assert rows_of_heart(folder / "custom/named-outputs/score/predictions.csv") == oracle["heart"]
+    assert parquet_of_heart(folder / "parquet/named-outputs/score") == oracle["heart"]
     assert "warning" not in text_of(notebooks["heart"])  # more rows than files are usual
 
 

@@ -55,7 +55,7 @@ STEP = {
 }
 SETTINGS = {
     "settings.default_compute": runs(NAMED),
-    "settings.default_datastore": runs("a datastore with a folder", "workspaceblobstore"),
+    "settings.default_datastore": runs("where outputs without a path go", "workspaceblobstore"),
     "settings.continue_on_step_failure": runs(
         "steps that need a failed one are skipped, others go on", "true"
     ),
@@ -146,7 +146,7 @@ EFFECTS: dict[str, dict[str, Effect]] = {
     },
     "Output": {
         "type": runs("`uri_file` is a file, the others are folders", "uri_folder"),
-        "path": runs("relative to the file; a store or another URL is refused", "in the workspace"),
+        "path": runs("relative to the file, or in a store; see Outputs in stores", "in the workspace"),
         "mode": recorded("files have paths in every mode", "rw_mount"),
         "name": runs("registers the output when its step completes"),
         "version": runs("of the registered output", "the next one"),

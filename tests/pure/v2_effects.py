@@ -135,8 +135,9 @@ EFFECTS: dict[str, dict[str, Effect]] = {
         "optional": runs("without it, a missing input is refused", "false"),
         "default": runs("of an input that is left out"),
         "description": recorded(),
-        "enum": runs("only by `parallelrun azureml invoke`, which refuses other values"),
-        "min": recorded(), "max": recorded(), "mode": recorded("files have paths in every mode"),
+        "enum": runs("other values are refused before the start"),
+        "min": runs("lower numbers are refused before the start"),
+        "max": runs("higher numbers are refused before the start"), "mode": recorded("files have paths in every mode"),
     },
     "Input": {
         "value": runs("a literal; it may also stand in place of the mapping"),
@@ -155,7 +156,7 @@ EFFECTS: dict[str, dict[str, Effect]] = {
         "name": runs("in the list of differences"),
         "conda_file": runs("by the policy in Environments"),
         "image": recorded("no step runs in a container; without a conda file, with a note"),
-        "build.path": recorded("no image is built"), "build.dockerfile_path": recorded(),
+        "build.path": recorded("no image is built, with a note"), "build.dockerfile_path": recorded(),
         "version": recorded(), "description": recorded(), "tags": recorded(), "os_type": recorded(),
     },
     "Batch deployment of a model": {

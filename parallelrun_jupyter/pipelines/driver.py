@@ -105,6 +105,7 @@ class PipelineDriver:
         self._state = fold(read_events(folder.journal))
         self._rng = random.Random()  # noqa: S311 - a name, not a secret
         self._cores = cores or usable_cores()
+        self._needed = {step.key: needed_by(step) for step in self._record.steps}
         self._writing = threading.Lock()
         self._threads: list[_StepThread] = []
 
@@ -163,7 +164,7 @@ class PipelineDriver:
 
     def _advance(self, step: StepRecord) -> bool:
         """Start a step, or end it without a start; return False if it has to wait."""
-        needed = {key: self._state.step(key).state for key in needed_by(step)}
+        needed = {key: self._state.step(key).state for key in self._needed[step.key]}
         missed = [
             self._record.step(key).name
             for key, state in needed.items()

@@ -95,13 +95,16 @@ def html_table(folder: PipelineFolder, record: PipelineRecord, state: PipelineSt
 
 def _last_lines(folder: PipelineFolder, record: PipelineRecord, state: PipelineState) -> list[str]:
     """Return the last lines of the plain scripts and commands that run now, as HTML."""
-    shown: list[str] = []
+    logs: dict[str, str] = {}
     for step in record.steps:
         now = state.steps.get(step.key, StepState())
         if now.state == "Running" and not now.run_id:
             lines = last_lines(folder.step(step.key) / "std_log.txt", _LOG_LINES)
-            shown.extend([f"<pre>{escape(chr(10).join(lines))}</pre>"] if lines else ())
-    return shown
+            if lines:
+                logs[step.name] = f"<pre>{escape(chr(10).join(lines))}</pre>"
+    if len(logs) < 2:
+        return list(logs.values())
+    return [f"<div>{escape(name)}</div>{log}" for name, log in logs.items()]
 
 
 def text_lines(record: PipelineRecord, state: PipelineState) -> list[str]:

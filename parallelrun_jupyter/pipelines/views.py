@@ -123,7 +123,10 @@ def wait_for_views(run_id: str, state: PipelineState) -> None:
 
 
 class _Console:
-    """Prints changes of a pipeline: steps that start or end, and the progress of each."""
+    """Prints changes of a pipeline: steps that start or end, and the progress of each.
+
+    Where lines of steps that run side by side alternate, a line with the step's name is before them.
+    """
 
     def __init__(self, folder: PipelineFolder, record: PipelineRecord, only_step: str) -> None:
         self._folder = folder
@@ -133,6 +136,7 @@ class _Console:
         self._log_offsets: dict[str, int] = {}
         self._runs: dict[str, tuple[Follower, LinePrinter]] = {}
         self._ended_runs: set[str] = set()
+        self._speaker = ""
 
     def print_changes(self, state: PipelineState) -> None:
         for step in self._record.steps:
@@ -150,29 +154,39 @@ class _Console:
         is_end = before not in {None, state.state} and state.state in FINAL_STEP_STATES
         if before not in {None, state.state} and not is_end:
             print(status)
+        if before != state.state and not is_end:
+            self._speaker = key
         if state.is_reused:
             if before is None:
                 print(f"StepRun( {name} ) reuses the outputs of {state.step_run_id}")
         elif state.run_id:
-            self._print_progress(key, state.run_id)
+            self._print_progress(key, name, state.run_id)
         else:
-            self._print_log(key)
+            self._print_log(key, name)
         if is_end:
             print(status)  # after its last lines
+            self._speaker = key
         if state.state == "Failed" and before != "Failed":
             print(state.reason)
         self._printed_states[key] = state.state
 
-    def _print_log(self, key: str) -> None:
+    def _say(self, key: str, name: str, text: str) -> None:
+        """Print lines of a step, below its name if another step spoke last."""
+        if self._speaker != key:
+            print(f"==> {name} <==")
+            self._speaker = key
+        print(text)
+
+    def _print_log(self, key: str, name: str) -> None:
         """Print the new whole lines of a plain script's output."""
         offset = self._log_offsets.get(key, 0)
         text = text_from(self._folder.step(key) / "std_log.txt", offset)
         whole = text[: text.rfind("\n") + 1]
         if whole:
             self._log_offsets[key] = offset + len(whole.encode())
-            print(whole, end="")
+            self._say(key, name, whole.removesuffix("\n"))
 
-    def _print_progress(self, key: str, run_id: str) -> None:
+    def _print_progress(self, key: str, name: str, run_id: str) -> None:
         try:
             if key not in self._runs:
                 self._runs[key] = (Follower(find(run_id)), LinePrinter())
@@ -183,9 +197,9 @@ class _Console:
             if snapshot["is_final"]:
                 self._ended_runs.add(run_id)  # the next steps may take long
             for line in printer.lines(snapshot):
-                print(line)
+                self._say(key, name, line)
         except ParallelRunError as error:
-            print(error)
+            self._say(key, name, str(error))
 
 
 def wait_until_ended(

@@ -484,8 +484,9 @@ def test_a_failed_command_ends_with_its_last_lines(folder: Path) -> None:
 
 
 def test_independent_steps_continue_after_a_failure_unless_the_settings_say_otherwise(
-    folder: Path,
+    folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("PARALLELRUN_STEPS", "1")  # the second would start beside the first
     job = command("exit 1")
     job["jobs"]["other"] = {**job["jobs"]["only"], "command": "echo done"}
     path = write(folder, job)

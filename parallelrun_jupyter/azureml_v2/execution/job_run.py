@@ -191,5 +191,5 @@ class JobRun:
         resume_pipeline(self.folder)
 
     def cancel(self) -> None:
-        """Request that the job and its running step be canceled."""
+        """Request that the job and its running steps be canceled."""
         self.folder.request("cancel")

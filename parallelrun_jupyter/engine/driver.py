@@ -346,7 +346,7 @@ class Driver:
         target = self._folder.final_file(record) if record.output.append_rows else None
         size_bytes = 0
         try:
-            self._committer.flush()
+            self._committer.commit_all()  # the end of the run syncs the journal
             if target is not None:
                 size_bytes = publish(self._folder, self._rows, target, record.output.format)
         except OutputError as error:

@@ -13,6 +13,7 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -114,9 +115,12 @@ def test_a_run_right_after_another_one_has_its_driver(monkeypatch: pytest.Monkey
     warm_drivers.dismiss()
     begun: list[object] = []
     start_ahead = WarmDriver.start_ahead
-    monkeypatch.setattr(
-        WarmDriver, "start_ahead", lambda *given: (begun.append(given), start_ahead(*given))
-    )
+
+    def count_starts(*given: Any) -> None:
+        begun.append(given)
+        start_ahead(*given)
+
+    monkeypatch.setattr(WarmDriver, "start_ahead", count_starts)
     count = 5_000  # the driver writes its reports for longer than it takes to notice the end
     runs = []
     for _ in range(3):

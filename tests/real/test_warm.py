@@ -13,11 +13,14 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
+import parallelrun_jupyter as parallelrun
 from parallelrun_jupyter import ParallelRunConfig, Run, submit
+from parallelrun_jupyter.client.launcher import WarmDriver, warm_drivers
 from parallelrun_jupyter.engine.child_process import kill_group
 from parallelrun_jupyter.engine.node.fork_server import ForkServerClient
 from parallelrun_jupyter.runs.journal.events import AttemptFailed, WarningRaised, WorkerStarted
@@ -105,6 +108,26 @@ def test_the_second_run_has_the_driver_of_the_first(
     assert driver_pid(second) == driver_pid(first)
     assert (set(rows_of(first)), set(rows_of(second))) == ({"1None"}, {"None2"})
     assert not (second.folder.driver_log.read_text() + first.folder.driver_log.read_text())
+
+
+@only_linux
+def test_a_run_right_after_another_one_has_its_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    warm_drivers.dismiss()
+    begun: list[object] = []
+    start_ahead = WarmDriver.start_ahead
+
+    def count_starts(*given: Any) -> None:
+        begun.append(given)
+        start_ahead(*given)
+
+    monkeypatch.setattr(WarmDriver, "start_ahead", count_starts)
+    count = 5_000  # the driver writes its reports for longer than it takes to notice the end
+    runs = []
+    for _ in range(3):
+        runs.append(parallelrun.map(abs, range(count), mini_batch_size=1, process_count_per_node=2))
+        assert runs[-1].wait_for_completion(show_output=False) == "Completed"
+    assert len({driver_pid(run) for run in runs}) == 1
+    assert len(begun) == 1
 
 
 def test_a_driver_that_is_busy_is_not_waited_for(start: Callable[..., Run]) -> None:

@@ -134,7 +134,7 @@ def test_functions_share_the_variables_that_init_sets(tmp_path: Path) -> None:
         return x * int(model)
 
     assert mapped(times, [1, 2, 3], init=load, shutdown=end) == [10, 20, 30]
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 30
     while not os.path.exists(log) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert set(Path(log).read_text().split()) == {"10"}

@@ -63,10 +63,14 @@ demo: $(VENV)/.demo
 	$(BIN)/parallelrun demo $(OPEN)
 
 # All rings in one run, whose processes each take the next file: first those of tests/real, which wait
-# for processes of their own, then the many short ones, which fill the end.
+# for processes of their own, then the many short ones, which fill the end. Those that hold a stop-watch
+# to a page or a journal come last, alone.
 test: browser environments lint types tests/azurite/node_modules/.package-lock.json
+	@status=0; set -x; \
 	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder \
-	    tests/real tests/contract tests/pure
+	    -m "not alone" tests/real tests/contract tests/pure || status=$$?; \
+	$(BIN)/python -m pytest -m alone tests/real tests/pure || status=$$?; \
+	exit $$status
 
 # Begun in the background, during the checks of style and types: a test that needs one waits for it.
 environments: $(VENV)/.test

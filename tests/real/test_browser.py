@@ -107,7 +107,7 @@ def shot(page: NotebookPage, name: str) -> None:
 
 def assert_seen_to_move(view: Locator) -> None:
     """See the bar of a run at five places or more before its end."""
-    seen = set()
+    seen: set[int] = set()
     deadline = time.monotonic() + 60
     while view.get_attribute("data-state") != "Completed":
         assert time.monotonic() < deadline, seen

@@ -276,6 +276,7 @@ _WATCH = """
 """
 
 
+@pytest.mark.alone
 def test_what_happens_is_seen_within_half_a_second(open_page: Open, server: Jupyter) -> None:
     page = open_page([LOAD, named_cell("latency", 0.1)])
     view = started(page, "latency")

@@ -50,6 +50,9 @@ class NotebookPage:
         self.page: Page = context.new_page()
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        # A busy server may list its kernels after the page has looked for that of the notebook.
+        choice = self.page.locator(".jp-Dialog", has_text="Select Kernel")
+        self.page.add_locator_handler(choice, lambda: choice.locator(".jp-mod-accept").click())
         place = "lab/tree" if app == "lab" else "notebooks"
         self._url = f"{server.url}{place}/{name}?token={TOKEN}" + ("&reset" if app == "lab" else "")
         self.open()

@@ -84,3 +84,7 @@ def python_with_azure_ai_ml() -> tuple[str, str]:
     packages = [f"azure-ai-ml=={VERSION}", *ours, "ipykernel"]
     reason = build_environment(sys.executable, packages, folder)
     return ("", reason) if reason else (str(folder / "bin" / "python"), "")
+
+
+python_with_both = python_with_azure_ai_ml
+"""The same, for tests that run this package in it."""

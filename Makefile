@@ -69,7 +69,7 @@ test: browser environments lint types tests/azurite/node_modules/.package-lock.j
 	@status=0; set -x; \
 	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder \
 	    -m "not alone" tests/real tests/contract tests/pure || status=$$?; \
-	$(BIN)/python -m pytest -m alone tests/real tests/pure || status=$$?; \
+	$(BIN)/python -m pytest -m alone $$(grep -rl --include="*.py" "mark\.alone" tests) || status=$$?; \
 	exit $$status
 
 # Begun in the background, during the checks of style and types: a test that needs one waits for it.

@@ -526,9 +526,9 @@ def test_a_stream_ends_at_a_timeout_or_with_a_canceled_run() -> None:
     run = started(waits_from_2, range(4), process_count_per_node=1)
     seen: list[Any] = []
     with pytest.raises(
-        WaitTimeoutError, match="has committed no further result for 1 s; it continues"
+        WaitTimeoutError, match="has committed no further result for 3 s; it continues"
     ):
-        seen.extend(run.stream(timeout_s=1))
+        seen.extend(run.stream(timeout_s=3))
     assert seen == [(0, 0), (1, 1)]
     run.cancel()
     assert list(run.stream(timeout_s=TIMEOUT_S)) == [(0, 0), (1, 1)]

@@ -12,6 +12,7 @@ from typing import Any
 from parallelrun_jupyter import Run, azureml_v2
 from parallelrun_jupyter.backends.azureml.job_folder import write_job
 from parallelrun_jupyter.runs.failed_items import failed_items
+from parallelrun_jupyter.runs.output.merge import merge_rows
 from parallelrun_jupyter.runs.run_record import RunRecord
 
 COMPUTE = {"compute": "cpu-cluster"}
@@ -74,7 +75,9 @@ def read_results(folder: Path) -> dict[int, list[Attempt]]:
 def run_as_job(run: Run, folder: Path, **how: Any) -> tuple[dict[int, list[Attempt]], Path]:
     """Write the job of a run and run it here; return the attempts, and the folder of results."""
     write_job(run.folder, record_for_azureml(run), None, folder, **how)
-    assert not [f for f in azureml_v2.check(str(folder / "pipeline.yml")) if f.is_error], "our check"
+    assert not [f for f in azureml_v2.check(str(folder / "pipeline.yml")) if f.severity == "error"], (
+        "our check"
+    )
     job = azureml_v2.run(str(folder / "pipeline.yml"))
     job.wait_for_completion(show_output=False, raise_on_error=False, timeout_s=120)
     [step] = job.steps
@@ -82,10 +85,10 @@ def run_as_job(run: Run, folder: Path, **how: Any) -> tuple[dict[int, list[Attem
     return read_results(results), results
 
 
-def rows_of(attempts: dict[int, list[Attempt]]) -> list[bytes]:
-    """Return the rows of the last attempts, in the order of the items."""
-    pieces = [(k, *piece) for k, tries in attempts.items() for piece in tries[-1].pieces]
-    return [text for _, _, text in sorted(pieces, key=lambda piece: piece[:2])]
+def rows_of(attempts: dict[int, list[Attempt]], form: str = "text") -> bytes:
+    """Return the output file that the last attempts make."""
+    pieces = sorted((k, *piece) for k, tries in attempts.items() for piece in tries[-1].pieces)
+    return b"".join(merge_rows(lambda: ((k, text) for k, _, text in pieces), form))
 
 
 def failures_of(attempts: dict[int, list[Attempt]]) -> list[tuple[Any, ...]]:
@@ -107,7 +110,10 @@ def failures_of_run(run: Run) -> list[tuple[Any, ...]]:
 
 
 def _last_place(traceback: str) -> tuple[str, ...]:
-    """Return the shape of a traceback: names of files with lines, and the text of the error."""
+    """Return the names of files with lines in a traceback, and the type of its error.
+
+    A run keeps the first traceback of each group.
+    """
     lines = [line for line in traceback.splitlines() if "File " in line]
-    places = [line.rpartition("/")[2] for line in lines]
-    return (*places, traceback.rstrip().rpartition("\n")[2])
+    error = traceback.rstrip().rpartition("\n")[2].partition(":")[0]
+    return (*(line.rpartition("/")[2] for line in lines), error)

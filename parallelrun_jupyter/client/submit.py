@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from ..config.azureml_compute import AzureMLCompute
 from ..config.compute import Compute, as_compute
@@ -44,10 +44,48 @@ from .updates import check_duplicates, check_update, with_update
 if TYPE_CHECKING:
     from .by_value import Packed
 
+_NOT_DRY = (
+    "dry_run writes the job of all mini-batches, but with update and run_duplicates_once only some of them "
+    "run; leave these out."
+)
 _BOUND = (
     "inputs, output, arguments and side_inputs are bound in the step; "
     "give them to ParallelRunStep(...), or submit a ParallelRunConfig."
 )
+
+
+@overload
+def submit(
+    config_or_step: ParallelRunConfig | ParallelRunStep,
+    *,
+    inputs: Inputs | None = None,
+    output: Output | None = None,
+    arguments: Sequence[Any] = (),
+    side_inputs: Sequence[Any] = (),
+    compute: object = None,
+    name: str | None = None,
+    update: bool | str = False,
+    use: Mapping[str, Any] | None = None,
+    run_duplicates_once: bool = False,
+    dry_run: str | os.PathLike[str],
+) -> Path: ...
+
+
+@overload
+def submit(
+    config_or_step: ParallelRunConfig | ParallelRunStep,
+    *,
+    inputs: Inputs | None = None,
+    output: Output | None = None,
+    arguments: Sequence[Any] = (),
+    side_inputs: Sequence[Any] = (),
+    compute: object = None,
+    name: str | None = None,
+    update: bool | str = False,
+    use: Mapping[str, Any] | None = None,
+    run_duplicates_once: bool = False,
+    dry_run: None = None,
+) -> Run: ...
 
 
 def submit(
@@ -62,7 +100,8 @@ def submit(
     update: bool | str = False,
     use: Mapping[str, Any] | None = None,
     run_duplicates_once: bool = False,
-) -> Run:
+    dry_run: str | os.PathLike[str] | None = None,
+) -> Run | Path:
     """Start a run and return without waiting for it.
 
     Nothing is started if a setting, an input or the script is wrong. The run has its own processes,
@@ -82,8 +121,9 @@ def submit(
     side_inputs
         Paths or datasets that every worker reads whole, such as a model.
     compute
-        Where to run: ``"local"``, the address of a Dask scheduler, a `DaskCompute`, or a name given
-        by `name_compute`. Overrides the configuration's ``compute_target``, with a warning.
+        Where to run: ``"local"``, the address of a Dask scheduler, ``"azureml:cpu-cluster"``, a
+        `DaskCompute` or `AzureMLCompute`, or a name given by `name_compute`. Overrides the
+        configuration's ``compute_target``, with a warning.
     name
         The run's name. Default: the step's name, or one such as ``score on digits``.
     update
@@ -97,11 +137,14 @@ def submit(
     run_duplicates_once
         Run only the first of several local files with the same content (SHA-256). The others get a
         copy of its rows at the end, so rows should depend on the content alone.
+    dry_run
+        A new folder for the job of a compute of Azure ML: it is written and checked, and nothing is
+        submitted.
 
     Returns
     -------
-    Run
-        The handle of the run.
+    Run or Path
+        The handle of the run; with ``dry_run``, the path of the job's ``pipeline.yml``.
 
     Raises
     ------
@@ -140,6 +183,13 @@ def submit(
         raise ConfigError(_BOUND)
     else:
         step = config_or_step
+    if dry_run is not None:
+        if update or run_duplicates_once:
+            raise ConfigError(_NOT_DRY)
+        from .dry_run import write_dry_run
+
+        script = _script_of(step.config)
+        return write_dry_run(step, script, dry_run, compute=compute, name=name, use=use)
     return submit_script(
         step,
         _script_of(step.config),
@@ -336,7 +386,7 @@ def _script_of(config: ParallelRunConfig) -> Script:
 def _target(config: ParallelRunConfig, compute: object) -> Compute:
     if compute is not None and config.compute_target is not None:
         text = f"compute={compute!r} is used, not compute_target={config.compute_target!r}"
-        warnings.warn(text, stacklevel=4)
+        warnings.warn(text, stacklevel=5)
     return as_compute(compute if compute is not None else config.compute_target)
 
 
@@ -420,7 +470,7 @@ def _snapshot(script: Script, folder: run_folder.RunFolder) -> None:
     if script.source_directory is not None:
         left_out = copy_source(script.source_directory, folder.script)
         if left_out:
-            warnings.warn(left_out, stacklevel=4)
+            warnings.warn(left_out, stacklevel=5)
     if script.text is not None:
         (folder.script / script.path.name).write_text(script.text, encoding="utf-8")
     elif script.source_directory is None:

@@ -237,6 +237,8 @@ def submit_script(
     folder = run_folder.create(checked.record.run_id)
     with folder.removed_unless_driven():
         record = write_run(folder, checked, step, script, update=update)
+        keep_under_limit({record.inputs.reuse_from})
+        folder.make_script_output(record)
         variables = {**(step.config.environment_variables or {}), **_credentials(record)}
         launch(folder, record.driver_python, {**variables, **checked.target.secrets()})
     return Run(folder)
@@ -313,8 +315,6 @@ def write_run(
     ------
     RunFolderError
         The folder cannot be written.
-    ConfigError
-        The output folder cannot be created.
     """
     record = checked.record
     try:
@@ -326,8 +326,6 @@ def write_run(
             write(folder.uses, checked.packed)
         if update:
             record = with_update(record, folder, by_digest=update == "digest")
-        keep_under_limit({record.inputs.reuse_from})
-        folder.make_script_output(record)
         write_atomically(folder.record, record.to_json())
     except OSError as error:
         msg = (

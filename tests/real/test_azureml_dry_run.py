@@ -1,0 +1,282 @@
+"""Dry runs: the job in a folder, as Azure's client accepts it, with the packages that the script imports."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+import parallelrun_jupyter as parallelrun
+from parallelrun_jupyter import (
+    AzureMLCompute,
+    ParallelRunConfig,
+    TabularDataset,
+    azureml_v2,
+    submit,
+)
+from parallelrun_jupyter.backends.azureml.job_folder import write_job
+from parallelrun_jupyter.backends.azureml.job_inputs import JobInput
+from parallelrun_jupyter.commands.cli import main
+from parallelrun_jupyter.data.datasets.file_dataset import FileDataset
+from parallelrun_jupyter.errors import ConfigError, InputError
+from parallelrun_jupyter.worker.plan_line import PlanLine
+from tests.azure_ai_ml import AzureAiMl, python_with_azure_ai_ml
+from tests.azureml_jobs import read_results, record_for_azureml, rows_of
+
+SCRIPT = """
+import os
+import numpy as np
+from PIL import Image
+import sklearn.svm
+def run(paths):
+    return [os.path.basename(path) for path in paths]
+"""
+PLAIN = """
+import os, sys
+def run(paths):
+    return ["%s %s" % (os.path.basename(path), open(path).read()) for path in paths]
+"""
+
+
+@pytest.fixture(scope="module")
+def azure() -> Iterator[AzureAiMl]:
+    python, reason = python_with_azure_ai_ml()
+    if not python:
+        if "CI" in os.environ:
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with closing(AzureAiMl(python)) as process:
+        yield process
+
+
+def config_of(tmp_path: Path, script: str = PLAIN, **settings: Any) -> ParallelRunConfig:
+    path = tmp_path / "score.py"
+    path.write_text(script)
+    return ParallelRunConfig(entry_script=str(path), **settings)
+
+
+def accepted(azure: AzureAiMl, pipeline: Path) -> dict[str, Any]:
+    """Return the step as Azure's client sends it."""
+    assert [str(f) for f in azureml_v2.check(str(pipeline))] == []
+    reply = azure.read(pipeline)
+    assert "error" not in reply, reply.get("error")
+    assert reply["mistakes"] == []
+    step: dict[str, Any] = reply["steps"]["run"]
+    return step
+
+
+def test_azures_client_accepts_the_job_with_all_settings(
+    azure: AzureAiMl, numbers: Path, tmp_path: Path
+) -> None:
+    config = config_of(
+        tmp_path, mini_batch_size=7, node_count=3, process_count_per_node=4, error_threshold=5,
+        allowed_failed_count=2, run_invocation_timeout=77, run_max_try=4, logging_level="DEBUG",
+        environment_variables={"MODE": "fast"}, task_overhead_timeout=99, description="counts",
+    )  # fmt: skip
+    model = tmp_path / "model.bin"
+    model.write_text("m")
+    compute = AzureMLCompute(compute="big", environment="azureml:mine@latest")
+    pipeline = submit(
+        config, inputs=f"{numbers}/*.txt", arguments=["--model", FileDataset(str(model))],
+        compute=compute, dry_run=tmp_path / "job",
+    )  # fmt: skip
+    step = accepted(azure, pipeline)
+    node = step["node"]
+    assert node["computeId"] == "big"
+    assert node["resources"]["instance_count"] == 3
+    assert node["max_concurrency_per_instance"] == 4
+    assert node["retry_settings"] == {"max_retries": 3, "timeout": 77}
+    assert (node["error_threshold"], node["mini_batch_error_threshold"]) == (5, 2)
+    assert node["mini_batch_size"] in {1, "1"}
+    assert node["logging_level"] == "DEBUG"
+    assert node["environment_variables"] == {"MODE": "fast"}
+    assert sorted(node["inputs"]) == ["input_0", "plan", "side_0"]
+    assert sorted(node["outputs"]) == ["files", "results"]
+    text = json.dumps(step)
+    assert "--task_overhead_timeout 99" in text
+    assert "azureml:mine@latest" in text or "mine@latest" in text
+    assert json.loads((tmp_path / "job/code/settings.json").read_text())["arguments"] == [
+        "--model", {"side": 0},
+    ]  # fmt: skip
+
+
+def test_azures_client_accepts_tables_values_and_conda_files(
+    azure: AzureAiMl, tmp_path: Path
+) -> None:
+    (tmp_path / "a.csv").write_text("x\n1\n2\n")
+    conda = tmp_path / "own.yml"
+    conda.write_text("name: own\ndependencies: [python=3.11]\n")
+    given: list[Any] = [
+        str(conda),
+        {"image": "mine.azurecr.io/x:1"},
+        {"image": "i", "conda_file": str(conda)},
+    ]
+    for number, environment in enumerate(given):
+        pipeline = submit(
+            config_of(tmp_path), inputs=TabularDataset.from_delimited_files(f"{tmp_path}/a.csv"),
+            compute=AzureMLCompute(environment=environment), dry_run=tmp_path / f"job{number}",
+        )  # fmt: skip
+        accepted(azure, pipeline)
+        section = yaml.safe_load(pipeline.read_text())["jobs"]["run"]["task"]["environment"]
+        assert ("conda_file" in section) == (number != 1)
+        if number != 1:
+            assert (pipeline.parent / section["conda_file"]).read_text() == conda.read_text()
+    run = parallelrun.map(len, ["a", "bb"], error_threshold=-1)
+    run.wait_for_completion()
+    write_job(run.folder, record_for_azureml(run), None, tmp_path / "mapped")
+    accepted(azure, tmp_path / "mapped" / "pipeline.yml")
+
+
+def test_the_environment_has_what_the_script_imports_in_the_versions_here(
+    numbers: Path, tmp_path: Path
+) -> None:
+    from importlib.metadata import version
+
+    pipeline = submit(
+        config_of(tmp_path, SCRIPT), inputs=str(numbers), compute="azureml:cpu-cluster",
+        dry_run=tmp_path / "job",
+    )  # fmt: skip
+    conda = yaml.safe_load((pipeline.parent / "environment" / "conda.yml").read_text())
+    python, pip, packages = conda["dependencies"]
+    assert python == f"python={sys.version_info[0]}.{sys.version_info[1]}"
+    assert pip == "pip"
+    wanted = packages["pip"]
+    assert f"scikit-learn=={version('scikit-learn')}" in wanted
+    assert f"pillow=={version('pillow')}" in wanted
+    assert sum(name.startswith("numpy") for name in wanted) == 1
+    azures = ["azureml-core", "azureml-dataset-runtime[fuse]", "azureml-telemetry", "mlflow-skinny"]
+    assert set(azures) <= set(wanted)
+    assert len(wanted) == 7
+
+
+def test_a_function_brings_the_packages_that_it_uses(tmp_path: Path) -> None:
+    import numpy as np
+
+    def norm(value: float) -> float:
+        import sklearn.utils  # noqa: F401 - found in the pickle's source
+
+        return float(np.abs(value))
+
+    run = parallelrun.map(norm, [1.0, -2.0])
+    run.wait_for_completion()
+    write_job(run.folder, record_for_azureml(run), None, tmp_path / "job")
+    conda = (tmp_path / "job" / "environment" / "conda.yml").read_text()
+    assert "numpy" in conda
+    assert (tmp_path / "job" / "code" / "packages" / "cloudpickle" / "__init__.py").exists()
+    assert "cloudpickle" not in conda
+
+
+def test_a_dry_run_starts_nothing_and_writes_only_its_folder(
+    numbers: Path, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = config_of(tmp_path, mini_batch_size=25)
+    output = tmp_path / "out"
+    path = submit(config, inputs=str(numbers), output=output, compute="azureml:c", dry_run="job")
+    assert path == tmp_path / "job" / "pipeline.yml"
+    assert not output.exists()
+    assert not (home / "runs").exists()
+    assert len(list((tmp_path / "job" / "plan").iterdir())) == 3
+    with pytest.raises(
+        ConfigError, match="dry_run is 'job', which exists and is not an empty folder"
+    ):
+        submit(config, inputs=str(numbers), compute="azureml:c", dry_run="job")
+    with pytest.raises(
+        ConfigError, match="the compute is 'local'. Give one, such as compute='azureml"
+    ):
+        submit(config, inputs=str(numbers), dry_run="other")
+    with pytest.raises(
+        ConfigError, match="with update and run_duplicates_once only some of them run"
+    ):
+        submit(config, inputs=str(numbers), compute="azureml:c", dry_run="other", update=True)
+
+
+def test_dry_run_in_the_terminal(
+    numbers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config_of(tmp_path)
+    words = ["run", str(tmp_path / "score.py"), "-i", str(numbers), "--compute", "azureml:c"]
+    assert main([*words, "--dry-run", str(tmp_path / "job")]) == 0
+    path = tmp_path / "job" / "pipeline.yml"
+    assert capsys.readouterr().out == (
+        f"wrote {path}; nothing is submitted. To submit it: az ml job create -f {path}\n"
+    )
+
+
+@pytest.mark.parametrize("version", ["3.7.16", "3.8.18"])
+def test_the_entry_script_runs_on_old_interpreters(
+    version: str, numbers: Path, tmp_path: Path
+) -> None:
+    python = Path.home() / ".pyenv" / "versions" / version / "bin" / "python"
+    if not python.exists():
+        pytest.skip(f"Python {version} is not on this machine")
+    pipeline = submit(
+        config_of(tmp_path, mini_batch_size=25), inputs=str(numbers), compute="azureml:c",
+        dry_run=tmp_path / "job",
+    )  # fmt: skip
+    job, results = pipeline.parent, tmp_path / "results"
+    azure = (
+        "import os, sys, job_entry\n"
+        "here, argv = os.getcwd(), list(sys.argv)\n"
+        "job_entry.init()\n"
+        f"for name in sorted(os.listdir({str(job / 'plan')!r})):\n"
+        f"    print(job_entry.run([os.path.join({str(job / 'plan')!r}, name)]))\n"
+        "job_entry.shutdown()\n"
+        "assert (os.getcwd(), sys.argv) == (here, argv)\n"
+    )
+    words = ["--parallelrun_input_0", str(job / "input_0"), "--parallelrun_results", str(results)]
+    done = subprocess.run(
+        [python, "-c", azure, *words, "--parallelrun_files", str(tmp_path / "files")],
+        cwd=job / "code", capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stderr == ""
+    first, *others = done.stdout.splitlines()
+    [worker] = [path.stem for path in (results / "workers").iterdir()]
+    assert first == f"parallelrun worker {worker}"
+    assert others == ["['00000000']", "['00000001']", "['00000002']"]
+    expected = "".join(f"{k:03d}.txt {k}\n" for k in range(60)).encode()
+    assert rows_of(read_results(results)) == expected
+
+
+def test_names_that_a_store_cannot_have_are_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    path = os.fsencode(folder) + b"/caf\xe9.txt"
+    with open(path, "w") as file:
+        file.write("x")
+    with pytest.raises(InputError) as caught:
+        submit(
+            config_of(tmp_path), inputs=str(folder), compute="azureml:c", dry_run=tmp_path / "job"
+        )
+    assert "is not valid Unicode, and Azure's stores have only such names. Rename the file" in str(
+        caught.value
+    )
+
+
+NAMES = st.text(st.characters(exclude_characters="/\0"), min_size=1, max_size=12).filter(
+    lambda name: name not in {".", ".."}
+)
+
+
+@given(st.lists(NAMES, min_size=1, max_size=4), st.lists(NAMES, min_size=0, max_size=3))
+def test_paths_survive_the_way_into_a_job(names: list[str], root: list[str]) -> None:
+    folder = "/" + "/".join(root)
+    path = "/".join([folder.rstrip("/"), *names])
+    for input_ in (JobInput("input_0", folder), JobInput("input_0", "/elsewhere of it")):
+        relative = input_.relative(path)
+        assert not relative.startswith("/")
+        line = PlanLine.decode(PlanLine(0, [relative], [], []).encode())
+        assert line.paths == [relative]
+        place = os.path.join("/mnt/input_0", *relative.split("/"))
+        assert os.path.basename(place) == os.path.basename(path)
+        assert place.endswith("/".join(names))

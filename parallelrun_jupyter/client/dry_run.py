@@ -14,8 +14,8 @@ from ..config.step import ParallelRunStep
 from ..engine.planning.plan_file import write_plan
 from ..errors import ConfigError
 from ..runs.run_folder import RunFolder
+from .new_run import check_run, write_run
 from .script import Script
-from .submit import check_run, write_run
 
 
 def write_dry_run(

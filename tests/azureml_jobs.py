@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -83,6 +85,41 @@ def run_as_job(run: Run, folder: Path, **how: Any) -> tuple[dict[int, list[Attem
     [step] = job.steps
     results = Path(step.outputs["results"])
     return read_results(results), results
+
+
+_AZURE = """
+import os, sys
+import job_entry
+plan, here, argv = sys.argv.pop(1), os.getcwd(), list(sys.argv)
+job_entry.init()
+for name in sorted(os.listdir(plan)):
+    for _ in range(2):
+        try:
+            print(job_entry.run([os.path.join(plan, name)]))
+            break
+        except Exception as error:
+            print("raised", type(error).__name__)
+job_entry.shutdown()
+assert (os.getcwd(), sys.argv) == (here, argv)
+"""
+
+
+def call_like_azure(job: Path, results: Path, python: str | Path = sys.executable) -> list[str]:
+    """Call the functions of a job's entry script in one process, each mini-batch up to twice.
+
+    Returns
+    -------
+    list
+        The lines of its output: those of the script, and a line for each call.
+    """
+    paths = {"input_0": job / "input_0", "results": results, "files": results.with_name("files")}
+    words = [word for name, path in paths.items() for word in (f"--parallelrun_{name}", str(path))]
+    done = subprocess.run(
+        [python, "-c", _AZURE, str(job / "plan"), *words],
+        cwd=job / "code", capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
 
 
 def rows_of(attempts: dict[int, list[Attempt]], form: str = "text") -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
@@ -24,14 +23,21 @@ from parallelrun_jupyter import (
     azureml_v2,
     submit,
 )
+from parallelrun_jupyter.backends.azureml import job_folder
 from parallelrun_jupyter.backends.azureml.job_folder import write_job
 from parallelrun_jupyter.backends.azureml.job_inputs import JobInput
 from parallelrun_jupyter.commands.cli import main
 from parallelrun_jupyter.data.datasets.file_dataset import FileDataset
-from parallelrun_jupyter.errors import ConfigError, InputError
+from parallelrun_jupyter.errors import ConfigError, InputError, RunFailedError
 from parallelrun_jupyter.worker.plan_line import PlanLine
 from tests.azure_ai_ml import AzureAiMl, python_with_azure_ai_ml
-from tests.azureml_jobs import read_results, record_for_azureml, rows_of
+from tests.azureml_jobs import (
+    call_like_azure,
+    failures_of,
+    read_results,
+    record_for_azureml,
+    rows_of,
+)
 
 SCRIPT = """
 import os
@@ -224,28 +230,104 @@ def test_the_entry_script_runs_on_old_interpreters(
         config_of(tmp_path, mini_batch_size=25), inputs=str(numbers), compute="azureml:c",
         dry_run=tmp_path / "job",
     )  # fmt: skip
-    job, results = pipeline.parent, tmp_path / "results"
-    azure = (
-        "import os, sys, job_entry\n"
-        "here, argv = os.getcwd(), list(sys.argv)\n"
-        "job_entry.init()\n"
-        f"for name in sorted(os.listdir({str(job / 'plan')!r})):\n"
-        f"    print(job_entry.run([os.path.join({str(job / 'plan')!r}, name)]))\n"
-        "job_entry.shutdown()\n"
-        "assert (os.getcwd(), sys.argv) == (here, argv)\n"
-    )
-    words = ["--parallelrun_input_0", str(job / "input_0"), "--parallelrun_results", str(results)]
-    done = subprocess.run(
-        [python, "-c", azure, *words, "--parallelrun_files", str(tmp_path / "files")],
-        cwd=job / "code", capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.stderr == ""
-    first, *others = done.stdout.splitlines()
+    results = tmp_path / "results"
+    first, *others = call_like_azure(pipeline.parent, results, python)
     [worker] = [path.stem for path in (results / "workers").iterdir()]
     assert first == f"parallelrun worker {worker}"
     assert others == ["['00000000']", "['00000001']", "['00000002']"]
     expected = "".join(f"{k:03d}.txt {k}\n" for k in range(60)).encode()
     assert rows_of(read_results(results)) == expected
+
+
+def called(tmp_path: Path, numbers: Path, script: str, **settings: Any) -> tuple[list[str], Any]:
+    """Return the output of a job's entry script in a process like Azure's, and the attempts."""
+    pipeline = submit(
+        config_of(tmp_path, script, **settings), inputs=str(numbers), compute="azureml:c",
+        dry_run=tmp_path / "job",
+    )  # fmt: skip
+    lines = call_like_azure(pipeline.parent, tmp_path / "results")
+    return lines[1:], read_results(tmp_path / "results")
+
+
+SLOW_AND_WRONG = """
+import time
+def run(paths):
+    time.sleep(0.5)
+    if paths[-1].endswith("5.txt"):
+        raise ValueError("its own fault")
+    return paths
+"""
+
+
+def test_isolation_ends_before_the_time_limit(numbers: Path, tmp_path: Path) -> None:
+    lines, attempts = called(
+        tmp_path, numbers, SLOW_AND_WRONG, mini_batch_size=16, run_invocation_timeout=1
+    )
+    assert lines.count("raised ValueError") == 2, "the exception of the script, not a timeout"
+    assert {f[0]: f[2] for f in failures_of(attempts)} == {0: "ValueError at score.py:6 in run"}
+    assert len(attempts[0]) == 2
+    assert all(attempt.head["duration_us"] < 1_600_000 for attempt in attempts[0])
+    assert len(attempts[1]) == 1
+
+
+RETRIES = """
+from parallelrun_jupyter import RetryAfter
+def init():
+    global calls
+    calls = 0
+def run(paths, context):
+    global calls
+    calls += 1
+    context.spend(tokens=1000)
+    print("call", calls, "of", len(paths))
+    if context.minibatch_index == 0:
+        raise KeyError("final")
+    if context.minibatch_index == 1 and calls == 2:
+        raise ConnectionError("passing")
+    return [1] * len(paths)
+"""
+
+
+def test_only_errors_that_are_tried_again_are_raised_to_azure(
+    numbers: Path, tmp_path: Path
+) -> None:
+    lines, attempts = called(
+        tmp_path, numbers, RETRIES, mini_batch_size=20, retry_on="ConnectionError",
+        isolate_failures=False, token_prices=2.0,
+    )  # fmt: skip
+    assert lines == [
+        "call 1 of 20", "['00000000']", "call 2 of 20", "raised ConnectionError", "call 3 of 20",
+        "['00000001']", "call 4 of 20", "['00000002']",
+    ]  # fmt: skip
+    kinds = {k: [attempt.head["reply"][0] for attempt in tries] for k, tries in attempts.items()}
+    assert kinds == {0: ["failed"], 1: ["failed", "done"], 2: ["done"]}
+    assert attempts[2][0].head["spent"] == [1000, 2_000_000]
+
+
+def test_more_mini_batches_than_a_job_can_have(
+    numbers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_folder, "MAX_MINI_BATCHES", 5)
+    config = config_of(tmp_path, mini_batch_size=10)
+    with pytest.raises(RunFailedError) as caught:
+        submit(config, inputs=str(numbers), compute="azureml:c", dry_run=tmp_path / "job")
+    assert str(caught.value) == (
+        "the run has 6 mini-batches, and a job of Azure ML, which gets a file for each, at most 5. Choose "
+        "a larger mini_batch_size, and start a new run."
+    )
+    assert not (tmp_path / "job" / "pipeline.yml").exists()
+
+
+def test_a_run_of_this_machine_is_resumed_in_azure_only_if_it_can_be_expressed(
+    numbers: Path, tmp_path: Path
+) -> None:
+    config = config_of(tmp_path, "def run(paths):\n    raise OSError('no')\n", rate_limit="9000/s")
+    run = submit(config, inputs=str(numbers))
+    run.wait_for_completion(raise_on_error=False)
+    with pytest.raises(
+        ConfigError, match="rate_limit is '540000/min', which a job of Azure ML cannot"
+    ):
+        run.resume(compute="azureml:c")
 
 
 def test_names_that_a_store_cannot_have_are_refused(tmp_path: Path) -> None:

@@ -55,6 +55,7 @@ const SNAPSHOT: Snapshot = {
   reused: null,
   duplicates_copied: 0,
   calls: null,
+  job: null,
   rows: 400,
   attempts_failed: 0,
   error_threshold: 0,

@@ -42,6 +42,27 @@ test('an update names the run whose rows it took, and counts the other items', (
   );
 });
 
+test('the job of a service has its state, its age and a link to its page', () => {
+  const url = 'https://ml.azure.com/runs/digits-1';
+  const job = { name: 'digits-1', status: 'Queued', detail: '', url, since_s: 5 };
+  const link = 'Open in Azure ML studio';
+  assert.equal(shown({ job }, 3), `Azure ML job digits-1: Queued for 8 s ${link}`);
+  assert.equal(find(notices.node, 'a').getAttribute('href'), url);
+  const running = { ...job, status: 'Running', detail: '2 nodes' };
+  assert.equal(shown({ job: running }), `Azure ML job digits-1: Running, 2 nodes for 5 s ${link}`);
+  const ended = completed({ job: { ...job, status: 'Completed' } });
+  assert.equal(shown(ended, 9), `Azure ML job digits-1: Completed ${link}`);
+  const upload = {
+    name: '',
+    status: 'Uploading',
+    detail: '',
+    url: 'javascript:alert(1)',
+    since_s: 1,
+  };
+  assert.equal(shown({ job: upload }), 'Azure ML: Uploading for 1 s');
+  assert.equal(shown({ job: undefined as never }), '');
+});
+
 test('a limit of items in a call is shown', () => {
   assert.equal(
     shown({ items_per_call: 25 }),

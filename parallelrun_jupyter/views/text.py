@@ -6,7 +6,7 @@ import unicodedata
 
 from ..errors import visible
 from ..formatting import format_duration, plural
-from ..runs.snapshot.snapshot import GroupRow, Reused, Snapshot, WorkerRow
+from ..runs.snapshot.snapshot import GroupRow, Job, Reused, Snapshot, WorkerRow
 from .call_texts import call_notes, calls_line
 
 BAR_CELLS = 24
@@ -97,8 +97,9 @@ def trouble_lines(snapshot: Snapshot) -> list[str]:
 
 
 def note_lines(snapshot: Snapshot) -> list[str]:
-    """Return the sources of rows that no call made, and the limit of items in a call of ``run()``."""
-    lines = []
+    """Return the job of a service, the sources of rows that no call made, and the limit of a call's items."""
+    job = snapshot.get("job")  # missing in snapshots of older versions
+    lines = [job_line(job, is_final=snapshot["is_final"])] if job is not None else []
     reused = snapshot["reused"]
     if reused is not None:
         lines.append(reused_line(reused, snapshot["items"]))
@@ -107,6 +108,20 @@ def note_lines(snapshot: Snapshot) -> list[str]:
         most = plural(snapshot["items_per_call"], "item")
         lines.append(f"run() receives at most {most}: more do not fit into memory")
     return lines
+
+
+def job_line(job: Job, *, is_final: bool) -> str:
+    """Return the state of the job that a service runs: ``Azure ML job j1: Queued for 3:20``.
+
+    The TypeScript module ``job`` has the same words.
+    """
+    what = f"Azure ML job {job['name']}" if job["name"] else "Azure ML"
+    words = job["status"]
+    if job["detail"]:
+        words += f", {job['detail']}"
+    return (
+        f"{what}: {words}" if is_final else f"{what}: {words} for {format_duration(job['since_s'])}"
+    )
 
 
 def _copied_lines(snapshot: Snapshot) -> list[str]:

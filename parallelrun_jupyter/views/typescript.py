@@ -20,7 +20,7 @@ from ..runs.snapshot.failed_item_pages import FailedItemRow, FailedItems
 from ..runs.snapshot.mini_batches import Grid, MiniBatchDetail
 from ..runs.snapshot.progress import Budget, Lane, Straggler
 from ..runs.snapshot.result_pages import ResultRow, ResultRows
-from ..runs.snapshot.snapshot import GroupRow, Reused, Snapshot, WorkerRow
+from ..runs.snapshot.snapshot import GroupRow, Job, Reused, Snapshot, WorkerRow
 from .html import GLYPHS
 from .mime_bundle import RUN_MIME, RunOutput
 from .previews import Preview
@@ -38,6 +38,7 @@ _SHAPES = (
     Lane,
     Reused,
     Calls,
+    Job,
     Snapshot,
     RunOutput,
     RunRow,

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parallelrun_jupyter.errors import RunFolderError
-from parallelrun_jupyter.runs.journal import call_events
+from parallelrun_jupyter.runs.journal import call_events, job_events
 from parallelrun_jupyter.runs.journal import events as ev
 from parallelrun_jupyter.runs.journal.files import JournalReader, JournalWriter
 from parallelrun_jupyter.runs.journal.lines import decode, encode
@@ -38,6 +38,7 @@ KINDS = {
     call_events.CallsLimited: (COUNT, COUNT, st.floats(0, 1e6), st.floats(0, 1e6), COUNT),
     call_events.CallsSpent: (COUNT, st.lists(st.tuples(*[COUNT] * 4), max_size=3).map(tuple)),
     call_events.CallsHeld: (COUNT, TEXT, COUNT, COUNT, COUNT),
+    job_events.JobReported: (COUNT, *[TEXT] * 4),
     ev.ItemsSucceeded: (COUNT, COUNT, st.just("n0w1"), *[COUNT] * 10),
     ev.NodeSampled: (
         COUNT,

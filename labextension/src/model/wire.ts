@@ -138,6 +138,15 @@ export interface Calls {
   readonly forecast_high_usd: number | null;
 }
 
+/** The job of another service, such as Azure ML; ``since_s`` is the age of its state in seconds. */
+export interface Job {
+  readonly name: string;
+  readonly status: string;
+  readonly detail: string;
+  readonly url: string;
+  readonly since_s: number;
+}
+
 /** State and progress of a run. Times in seconds; None while a value is unknown. */
 export interface Snapshot {
   readonly at_s: number;

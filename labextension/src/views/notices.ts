@@ -3,11 +3,13 @@ import { clock, count, plural } from '../model/format';
 import type { Budget, Reused, RunOutput, Snapshot } from '../model/wire';
 import { noun, t } from '../model/words';
 import { button, el, Rows, setHidden, setText } from './dom';
+import { JobNotice } from './job';
 import type { Section } from './section';
 
-/** Reused results, duplicates, what holds calls back, a stalled run, slow mini-batches, and the used error budgets. */
+/** The job of a service, reused results, duplicates, what holds calls back, a stalled run, slow mini-batches, and the used error budgets. */
 export class Notices implements Section {
   readonly node = el('div', 'pr-notices');
+  private readonly job = new JobNotice();
   private readonly reused = el('div', 'pr-notice');
   private readonly copied = el('div', 'pr-notice');
   private readonly limit = el('div', 'pr-notice');
@@ -21,6 +23,7 @@ export class Notices implements Section {
 
   constructor(private readonly showMiniBatch: (miniBatch: number) => void) {
     this.node.append(
+      this.job.node,
       this.reused,
       this.copied,
       this.limit,
@@ -48,7 +51,9 @@ export class Notices implements Section {
     );
   }
 
-  draw({ snapshot }: RunOutput, age: number): void {
+  draw(output: RunOutput, age: number): void {
+    const { snapshot } = output;
+    this.job.draw(output, age);
     const reused = snapshot.reused ?? null; // outputs of earlier versions lack these
     const most = snapshot.items_per_call ?? 0;
     setHidden(this.reused, !reused);

@@ -177,7 +177,7 @@ def write_state(folder: RunFolder, state: RunState, journal_bytes: int) -> None:
             value = list(value.items())
         elif field.name == "answers":
             value = [[mini_batch, answers.to_json()] for mini_batch, answers in value.items()]
-        elif field.name in {"reused", "calls"}:
+        elif field.name in {"reused", "calls", "job"}:
             value = value and asdict(value)
         elif field.name == "throughput":
             value = {**asdict(value), "points": list(value.points)}

@@ -98,7 +98,9 @@ def pace(state: RunState, at_ms: int, *, is_live: bool) -> Pace:
 
 
 def _quiet_s(state: RunState, at_ms: int) -> float:
-    """Return the time since the last progress; a pause that a server asked for has its own sentence."""
+    """Return the time since the last progress; a server's pause and a queue have their own sentences."""
+    if state.job is not None and state.job.state != "Running":
+        return 0.0
     return max(0, at_ms - max(state.last_progress_ms, paused_until_ms(state))) / 1000
 
 

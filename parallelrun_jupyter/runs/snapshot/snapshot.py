@@ -85,7 +85,7 @@ class Job(TypedDict):
     """The job of another service, such as Azure ML; ``since_s`` is the age of its state in seconds."""
 
     name: str
-    state: str
+    status: str
     detail: str
     url: str
     since_s: float
@@ -154,12 +154,11 @@ def _whole_snapshot(folder: RunFolder, record: RunRecord, state: RunState, now: 
     shown_state, reason = effective_state(folder, record, state, now)
     is_live = not state.is_final and shown_state != "Interrupted"
     at_ms = int((now - record.created_at) * 1000) if is_live else state.at_ms
-    items_done = state.items_succeeded + state.items_failed
     workers = list(state.workers.values()) if is_live else []
     running = [worker.mini_batch for worker in workers if worker.phase == "running"]
     calls = calls_of(state, workers, at_ms, is_live=is_live)
     since_ms, lanes = timeline(state, workers, at_ms)
-    groups = costliest_first(state.groups.values())
+    groups = costliest_first(state.groups.values())[:SHOWN_GROUPS]
     return Snapshot(
         run_id=folder.run_id,
         name=shorten(visible(record.name), _SHOWN_TEXT),
@@ -178,7 +177,7 @@ def _whole_snapshot(folder: RunFolder, record: RunRecord, state: RunState, now: 
         items_succeeded=state.items_succeeded,
         items_failed=state.items_failed,
         items_lost=state.items_lost,
-        items_left=state.planned_items - items_done,
+        items_left=state.planned_items - state.items_done,
         items_per_call=state.items_per_call,
         reused=_reused(state),
         duplicates_copied=state.duplicates_copied,
@@ -197,8 +196,8 @@ def _whole_snapshot(folder: RunFolder, record: RunRecord, state: RunState, now: 
         workers=[_worker_row(worker, at_ms) for worker in workers[:SHOWN_WORKERS]],
         workers_hidden=max(0, len(workers) - SHOWN_WORKERS),
         workers_lost=state.workers_lost,
-        groups=[_group_row(record, group, k) for k, group in enumerate(groups[:SHOWN_GROUPS])],
-        groups_hidden=max(0, len(groups) - SHOWN_GROUPS),
+        groups=[_group_row(record, group, k) for k, group in enumerate(groups)],
+        groups_hidden=len(state.groups) - len(groups),
         warnings=[shorten(text, _SHOWN_TEXT) for text in state.warnings][-3:],
         output=shorten(visible(state.output), _SHOWN_REASON),
     )
@@ -286,7 +285,7 @@ def _job(state: RunState, at_ms: int) -> Job | None:
         return None
     detail, url = shorten(job.detail, _SHOWN_TEXT), shorten(job.url, _SHOWN_REASON)
     since_s = max(0, at_ms - job.since_ms) / 1000
-    return Job(name=job.name, state=job.state, detail=detail, url=url, since_s=since_s)
+    return Job(name=job.name, status=job.state, detail=detail, url=url, since_s=since_s)
 
 
 def _group_row(record: RunRecord, group: FailureGroup, number: int) -> GroupRow:

@@ -1,0 +1,96 @@
+"""The job of a run in another service: its state, its age, and its words in the views."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from parallelrun_jupyter.engine.scheduling import signals
+from parallelrun_jupyter.engine.scheduling.limits import Limits, stalled
+from parallelrun_jupyter.engine.scheduling.outside_events import outside_event
+from parallelrun_jupyter.runs.journal import events as ev
+from parallelrun_jupyter.runs.journal.files import read_state, write_state
+from parallelrun_jupyter.runs.journal.job_events import JobReported
+from parallelrun_jupyter.runs.journal.state import RunState
+from parallelrun_jupyter.runs.run_folder import RunFolder
+from parallelrun_jupyter.runs.snapshot.snapshot import Snapshot, take_snapshot
+from parallelrun_jupyter.views import html, text
+from tests.journals import CREATED, record
+
+URL = "https://ml.azure.com/runs/digits-1"
+COURSE: list[ev.Event] = [
+    ev.RunStarted(0, 1, 1, "host"),
+    ev.PlanFinished(1000, 4, 20),
+    JobReported(1000, "", "Uploading", "2 of 4 plan files"),
+    JobReported(3000, "digits-1", "Queued", "", URL),
+    JobReported(63_000, "digits-1", "Queued", "0 of 2 nodes", URL),
+    JobReported(123_000, "digits-1", "Running", "2 of 2 nodes", URL),
+]
+
+
+def state_at(at_s: float) -> RunState:
+    state = RunState()
+    state.apply_all(event for event in COURSE if event.at_ms <= at_s * 1000)
+    return state
+
+
+@pytest.fixture(autouse=True)
+def _alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    alive = "parallelrun_jupyter.runs.snapshot.snapshot.driver_is_alive"
+    monkeypatch.setattr(alive, lambda *_: True)
+
+
+def shown_at(at_s: float, folder: Path) -> Snapshot:
+    return take_snapshot(RunFolder(folder), record(), state_at(at_s), CREATED + at_s)
+
+
+@pytest.mark.parametrize(
+    ("at_s", "line"),
+    [
+        (2, "Azure ML: Uploading, 2 of 4 plan files for 1.0 s"),
+        (13, "Azure ML job digits-1: Queued for 10 s"),
+        (93, "Azure ML job digits-1: Queued, 0 of 2 nodes for 1:30"),
+        (133, "Azure ML job digits-1: Running, 2 of 2 nodes for 10 s"),
+    ],
+)
+def test_the_age_is_that_of_the_state_not_of_the_last_report(
+    at_s: float, line: str, tmp_path: Path
+) -> None:
+    snapshot = shown_at(at_s, tmp_path)
+    assert line in text.note_lines(snapshot)
+    assert line in html.html_view(snapshot, CREATED + at_s)
+
+
+def test_a_run_that_has_ended_shows_the_last_state_without_an_age(tmp_path: Path) -> None:
+    state = state_at(133)
+    state.apply(JobReported(200_000, "digits-1", "Completed", "", URL))
+    state.apply(ev.RunFinished(201_000, "Completed", "", "", 0))
+    snapshot = take_snapshot(RunFolder(tmp_path), record(), state, CREATED + 900)
+    assert "Azure ML job digits-1: Completed" in text.note_lines(snapshot)
+
+
+def test_a_queue_is_no_stall(tmp_path: Path) -> None:
+    assert shown_at(120, tmp_path)["quiet_s"] == 0
+    assert shown_at(163, tmp_path)["quiet_s"] > 0
+    a_day_ms = 86_400_000
+    assert stalled(state_at(60), Limits(is_queued=True), a_day_ms, 0, 1000) == ""
+    assert "progress_update_timeout" in stalled(state_at(60), Limits(), a_day_ms, 0, 1000)
+
+
+def test_the_cache_of_the_fold_keeps_the_job(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.journal.write_bytes(b"x" * 10)
+    write_state(folder, state_at(133), 10)
+    assert read_state(folder)[0].job == state_at(133).job
+
+
+def test_a_signal_becomes_the_event() -> None:
+    signal = signals.JobChanged("digits-1", "Queued", "0 of 2 nodes", URL)
+    assert outside_event(signal, 63_000) == COURSE[4]
+
+
+def test_outputs_of_earlier_versions_have_no_job(tmp_path: Path) -> None:
+    old = shown_at(13, tmp_path)
+    del old["job"]  # type: ignore[misc]
+    assert text.note_lines(old) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import zlib
@@ -112,11 +113,13 @@ def call_like_azure(job: Path, results: Path, python: str | Path = sys.executabl
     list
         The lines of its output: those of the script, and a line for each call.
     """
-    paths = {"input_0": job / "input_0", "results": results, "files": results.with_name("files")}
+    inputs = {path.name: path for path in job.iterdir() if path.is_dir()}
+    paths = {**inputs, "results": results, "files": results.with_name("files")}
     words = [word for name, path in paths.items() for word in (f"--parallelrun_{name}", str(path))]
     done = subprocess.run(
         [python, "-c", _AZURE, str(job / "plan"), *words],
         cwd=job / "code", capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": ""},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()

@@ -21,10 +21,6 @@ from .pruning import keep_under_limit
 from .run import Run
 from .script import Script, script_of_entry
 
-_NOT_DRY = (
-    "dry_run writes the job of all mini-batches, but with update and run_duplicates_once only some of them "
-    "run; leave these out."
-)
 _BOUND = (
     "inputs, output, arguments and side_inputs are bound in the step; "
     "give them to ParallelRunStep(...), or submit a ParallelRunConfig."
@@ -161,12 +157,12 @@ def submit(
     else:
         step = config_or_step
     if dry_run is not None:
-        if update or run_duplicates_once:
-            raise ConfigError(_NOT_DRY)
         from .dry_run import write_dry_run
 
-        script = _script_of(step.config)
-        return write_dry_run(step, script, dry_run, compute=compute, name=name, use=use)
+        return write_dry_run(
+            step, _script_of(step.config), dry_run, compute=compute, name=name, use=use, update=update,
+            run_duplicates_once=run_duplicates_once,
+        )  # fmt: skip
     return submit_script(
         step,
         _script_of(step.config),

@@ -167,7 +167,10 @@ class ParallelRunMagics(Magics):
     def _dry_run(step: ParallelRunStep, script: Script, options: argparse.Namespace) -> None:
         from ..client.dry_run import write_dry_run
 
-        path = write_dry_run(step, script, options.dry_run, compute=options.compute)
+        path = write_dry_run(
+            step, script, options.dry_run, compute=options.compute, update=update_of(options),
+            run_duplicates_once=options.run_duplicates_once,
+        )  # fmt: skip
         print(f"wrote {path}; nothing is submitted. To submit it: !az ml job create -f {path}")
 
     def _default_name(self, options: argparse.Namespace, inputs: list[Any]) -> str:

@@ -14,6 +14,8 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.testing.globalipapp import start_ipython
 
 import parallelrun_jupyter as parallelrun
 from parallelrun_jupyter import (
@@ -180,6 +182,46 @@ def test_a_function_brings_the_packages_that_it_uses(tmp_path: Path) -> None:
     assert "numpy" in conda
     assert (tmp_path / "job" / "code" / "packages" / "cloudpickle" / "__init__.py").exists()
     assert "cloudpickle" not in conda
+
+
+def test_a_function_brings_the_modules_of_its_notebook(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "helper_of_notebook.py").write_text("def triple(value):\n    return 3 * value\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    names: dict[str, Any] = {"__name__": "__main__"}
+    exec("import helper_of_notebook as h\ndef use(value):\n    return h.triple(value)", names)
+    run = parallelrun.map(names["use"], [1, 2, 3])
+    run.wait_for_completion()
+    write_job(run.folder, record_for_azureml(run), None, tmp_path / "job")
+    assert str(tmp_path) not in (tmp_path / "job/code/settings.json").read_text()
+    assert not (tmp_path / "job/code/uses/sys_path.json").exists()
+    (tmp_path / "helper_of_notebook.py").unlink()  # as on another machine
+    call_like_azure(tmp_path / "job", tmp_path / "results")
+    data = rows_of(read_results(tmp_path / "results"), "objects")
+    assert data == run.folder.final_file(run.folder.read_record()).read_bytes()
+    assert list(run.results()) == [3, 6, 9]
+
+
+def test_dry_run_of_a_cell(
+    numbers: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shell = start_ipython() or InteractiveShell.instance()
+    shell.run_line_magic("load_ext", "parallelrun_jupyter")
+    line = f"-i {numbers} --mini-batch-size 30 --compute azureml:c --dry-run job"
+    shell.run_cell_magic("parallelrun", line, PLAIN)
+    path = tmp_path / "job" / "pipeline.yml"
+    assert capsys.readouterr().out == (
+        f"wrote {path}; nothing is submitted. To submit it: !az ml job create -f {path}\n"
+    )
+    call_like_azure(tmp_path / "job", tmp_path / "results")
+    rows = rows_of(read_results(tmp_path / "results")).decode().splitlines()
+    assert rows == [f"{k:03d}.txt {k}" for k in range(60)]
 
 
 def test_a_dry_run_starts_nothing_and_writes_only_its_folder(

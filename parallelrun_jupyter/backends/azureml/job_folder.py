@@ -34,7 +34,7 @@ from ...worker.azureml.job_entry import ARGUMENT, PACKAGES_FOLDER, SETTINGS_FILE
 from ...worker.azureml.job_results import NUMBER_DIGITS
 from ...worker.function_script import ITEM, KEYWORDS
 from ...worker.plan_line import END_MARK, PlanLine
-from ...worker.uses import NOTEBOOK_ROOT
+from ...worker.uses import NOTEBOOK_ROOT, PATHS
 from .job_environment import carried_packages, environment_of, own_modules
 from .job_inputs import JobInput, job_input
 
@@ -196,7 +196,7 @@ def _write_code(
     shutil.copytree(WORKER_FOLDER, target / WORKER_PACKAGE, ignore=ignored)
     shutil.copytree(folder.script, target / "script", ignore=ignored)
     if record.script.uses:
-        shutil.copytree(folder.uses, target / "uses", ignore=ignored)
+        shutil.copytree(folder.uses, target / "uses", ignore=shutil.ignore_patterns(PATHS))
     for package in carried_packages(record):
         place = target / PACKAGES_FOLDER / os.path.basename(package)
         shutil.copytree(package, place, ignore=ignored)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .client.functions import map, map_batches  # noqa: A004 - the name that people know
     from .client.run import Run
     from .client.submit import submit
+    from .config.azureml_compute import AzureMLCompute
     from .config.compute import LocalCompute, name_compute
     from .config.dask_compute import DaskCompute
     from .config.entry_function import entry
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from .worker.retry_after import RetryAfter
 
 _HOMES = {
+    "AzureMLCompute": "config.azureml_compute",
     "DaskCompute": "config.dask_compute",
     "Datastore": "data.storage.datastores",
     "Environment": "environment",
@@ -65,6 +67,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "AzureMLCompute",
     "DaskCompute",
     "Datastore",
     "Environment",

@@ -1,4 +1,4 @@
-"""Compute targets: this machine, a Dask cluster, or a named one in the home's settings."""
+"""Compute targets: this machine, a Dask cluster, Azure ML, or a named one in the home's settings."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 from ..errors import ConfigError
 from ..formatting import nearest_hint
 from ..home import read_computes, write_computes
+from .azureml_compute import PREFIX, AzureMLCompute
 from .dask_compute import DaskCompute, is_dask
 
 
@@ -38,7 +39,7 @@ class LocalCompute:
         """Do nothing: this machine is always available."""
 
 
-Compute: TypeAlias = LocalCompute | DaskCompute
+Compute: TypeAlias = LocalCompute | DaskCompute | AzureMLCompute
 
 
 def as_compute(
@@ -50,8 +51,9 @@ def as_compute(
     ----------
     value
         None or ``"local"`` for this machine; an address with ``://``, a cluster or client object,
-        or a mapping of `DaskCompute` values for a Dask cluster; any other text for a compute named
-        by `name_compute`.
+        or a mapping of `DaskCompute` values for a Dask cluster; ``azureml:NAME``, or a mapping of
+        `AzureMLCompute` values with the key ``compute``, for Azure ML; any other text for a compute
+        named by `name_compute`.
     environ
         Environment variables that locate the home.
     name
@@ -64,12 +66,14 @@ def as_compute(
     """
     if value is None or value == "local":
         return LocalCompute()
-    if isinstance(value, LocalCompute | DaskCompute):
+    if isinstance(value, LocalCompute | DaskCompute | AzureMLCompute):
         return value
+    if isinstance(value, str) and value.startswith(PREFIX):
+        return AzureMLCompute(compute=value)
     if isinstance(value, str) and "://" in value:
         return DaskCompute(value)
     if isinstance(value, Mapping):
-        return DaskCompute.of_spec(value)
+        return AzureMLCompute.of_spec(value) if "compute" in value else DaskCompute.of_spec(value)
     if not isinstance(value, str) and is_dask(value):
         return DaskCompute(value)
     if isinstance(value, str):
@@ -80,7 +84,8 @@ def as_compute(
     hint = nearest_hint(value, names) if isinstance(value, str) else ""
     msg = (
         f"{name} is {value!r}; expected 'local' (this machine), the default, the address "
-        f"of a Dask scheduler such as 'tcp://10.0.0.5:8786', or the name of a compute.{hint}"
+        "of a Dask scheduler such as 'tcp://10.0.0.5:8786', a compute of Azure ML such as "
+        f"'azureml:cpu-cluster', or the name of a compute.{hint}"
     )
     raise ConfigError(msg)
 
@@ -99,14 +104,14 @@ def name_compute(name: str, compute: object, environ: Mapping[str, str] = os.env
 
     Returns
     -------
-    LocalCompute or DaskCompute
+    LocalCompute, DaskCompute or AzureMLCompute
         The compute.
 
     Raises
     ------
     ConfigError
         The name or the compute is invalid, or its certificates are texts. Texts would be stored as
-        secrets: pass the paths of files.
+        secrets: pass the paths of files. A credential object is not stored either.
 
     Examples
     --------
@@ -115,13 +120,19 @@ def name_compute(name: str, compute: object, environ: Mapping[str, str] = os.env
         name_compute("cluster", "tcp://10.0.0.5:8786")
         run = submit(config, inputs="digits/*.png", compute="cluster")
     """
-    if not name or "://" in name or name == "local":
+    if not name or "://" in name or name.startswith(PREFIX) or name == "local":
         msg = f"a compute cannot be named {name!r}; give a name such as 'cluster'."
         raise ConfigError(msg)
     computes = read_computes(environ)
     computes.pop(name, None)
     target = as_compute(compute, environ)
     if compute is not None:
+        if isinstance(target, AzureMLCompute) and target.credential is not None:
+            msg = (
+                f"compute {name!r} contains a credential, which is not stored on disk: omit it, so that "
+                "DefaultAzureCredential is used, or give the AzureMLCompute itself as compute=."
+            )
+            raise ConfigError(msg)
         if target.secrets():
             msg = (
                 f"compute {name!r} contains certificates as texts, which are not stored on disk: "
@@ -145,7 +156,12 @@ def named_compute(name: str, environ: Mapping[str, str] = os.environ) -> Compute
     if spec is None:
         return None
     values = {key: value for key, value in spec.items() if key != "backend"}
-    return LocalCompute() if spec.get("backend") == "local" else DaskCompute.of_spec(values)
+    match spec.get("backend"):
+        case "local":
+            return LocalCompute()
+        case AzureMLCompute.backend:
+            return AzureMLCompute.of_spec(values)
+    return DaskCompute.of_spec(values)
 
 
 def read_names(environ: Mapping[str, str] = os.environ) -> list[str]:
@@ -159,8 +175,11 @@ def node_counts(
     """Return the number of nodes, and of worker processes per node, for a run's record.
 
     The defaults on this machine are one node, and one worker per core. On a cluster they are 0,
-    which stands for all nodes, and for all cores of each.
+    which stands for all nodes, and for all cores of each. In Azure ML the default is the compute's
+    ``instance_count``.
     """
     if isinstance(target, LocalCompute):
         return nodes or 1, workers or cores
+    if isinstance(target, AzureMLCompute):
+        return nodes or target.instance_count, workers or 0
     return nodes or 0, workers or 0

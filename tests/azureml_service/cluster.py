@@ -104,6 +104,9 @@ class Cluster:
 
     def _set(self, run: Value, **changes: Any) -> None:
         run.update(changes)
+        course = run.setdefault("course", [])
+        if course[-1:] != [run["status"]]:
+            course.append(run["status"])
         self._state.write("runs", run["name"], run)
 
     def _is_canceled(self) -> bool:

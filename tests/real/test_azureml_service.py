@@ -47,7 +47,8 @@ def run(paths):
     numbers = [int(pathlib.Path(path).read_text()) for path in paths]
     if options.bad and int(options.bad) in numbers:
         raise ValueError(f"number {options.bad} is bad")
-    return [f"{pathlib.Path(path).name},{2 * number}" for path, number in zip(paths, numbers)]
+    end = pathlib.Path(options.names).read_text() if options.names else ""
+    return [f"{pathlib.Path(path).name},{2 * number}{end}" for path, number in zip(paths, numbers)]
 """
 SUBMIT = """
 from azure.ai.ml import Input, Output, dsl
@@ -57,9 +58,9 @@ from tests.azureml_service.client_side import ml_client
 
 ml = ml_client()
 
-def make(arguments, limit):
+def make(arguments, limit, **more):
     return parallel_run_function(
-        name="score", inputs={"data": Input(type="uri_folder", mode="ro_mount")},
+        name="score", inputs={"data": Input(type="uri_folder", mode="ro_mount"), **more},
         outputs={"rows": Output(type="uri_file", mode="rw_mount")}, input_data="${{inputs.data}}",
         instance_count=2, max_concurrency_per_instance=1, mini_batch_size="5", logging_level="INFO",
         mini_batch_error_threshold=limit, retry_settings={"max_retries": 1, "timeout": 60},
@@ -215,8 +216,11 @@ def test_log_files_grow_while_the_job_runs(
                 paths = [path for path in files if kind in path]
                 texts += [azureml_service.fetch(files[path]).decode() for path in paths]
         time.sleep(0.05)
-    assert [state for at, state in enumerate(states) if state not in states[:at]][-3:] == [
-        "Running", "Finalizing", "Completed",
+    assert azureml_service.run(name)["course"] == [
+        "NotStarted", "Preparing", "Running", "Finalizing", "Completed",
+    ]  # fmt: skip
+    assert azureml_service.children(name)[0]["course"] == [
+        "NotStarted", "Queued", "Preparing", "Starting", "Running", "Finalizing", "Completed",
     ]  # fmt: skip
     assert all(later.startswith(one) for one, later in itertools.pairwise(overviews))
     assert processed(overviews[-1])[-1] == (12, 12)
@@ -354,25 +358,28 @@ def both(data):
 
 job = ml.jobs.create_or_update(both(data=Input(type="uri_folder", path="azureml:numbers:1")))
 ml.jobs.stream(job.name)
-ml.jobs.download(job.name, output_name="all", download_path="all")
+ml.jobs.download(job.name, all=True, download_path="all")
 value = {one.display_name: one.status for one in ml.jobs.list(parent_job_name=job.name)}
 """)
     assert done.value == {"choose": "Completed", "score": "Completed"}
     rows = (work / "all" / "named-outputs" / "all" / "rows").read_text().splitlines()
     assert rows == [f"00{number}.txt,{2 * number}" for number in range(10)]
+    log = (work / "all" / "artifacts" / "logs" / "azureml" / "executionlogs.txt").read_text()
+    assert log.index("step choose is Completed") < log.index("step score is submitted")
 
 
-def test_outputs_go_where_the_job_says(
-    cell: Callable[..., Cell], azureml_service: AzureMLService
+def test_arguments_and_outputs_are_those_of_the_job(
+    cell: Callable[..., Cell], azureml_service: AzureMLService, work: Path
 ) -> None:
+    (work / "names.txt").write_text(",of a side input")
     done = cell("""
 from azure.ai.ml.entities import Environment
-step = make("", -1)
+step = make("--names ${{inputs.names}}", -1, names=Input(type="uri_file", mode="download"))
 folder = "azureml://datastores/workspaceblobstore/paths/given/"
 
 @dsl.pipeline(default_compute=ml.compute.get("cpu-cluster").name)
 def numbers(data):
-    score = step(data=data)
+    score = step(data=data, names=Input(type="uri_file", path="names.txt"))
     score.outputs.rows = Output(type="uri_file", path=folder + "${{name}}/rows.csv")
 
 job = ml.jobs.create_or_update(numbers(data=Input(type="uri_folder", path="numbers")))
@@ -385,7 +392,8 @@ value = [job.name, child.name, ml.datastores.get_default().name, ml.environments
     _, child, *rest = done.value
     assert rest == ["workspaceblobstore", "3", True, "workshop"]
     place = Place(DATA_CONTAINER, f"given/{child}/rows.csv")
-    assert len(azureml_service.blobs.read(place).splitlines()) == 60
+    rows = azureml_service.blobs.read(place).decode().splitlines()
+    assert rows == [f"{number:03d}.txt,{2 * number},of a side input" for number in range(60)]
 
 
 def test_a_token_is_asked_for(azureml_service: AzureMLService) -> None:

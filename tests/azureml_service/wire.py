@@ -51,6 +51,11 @@ class Writer:
         }  # fmt: skip
         return self._dump("job.yml", value)
 
+    def shown(self, folder: str) -> dict[str, str]:
+        """Return the paths of inputs, each with its path in the folder of a node of Azure."""
+        copied = sorted(self._copied.values(), key=lambda path: -len(str(path)))
+        return {str(path.parent): folder for path in copied}
+
     def _dump(self, name: str, value: Any) -> Path:
         path = self._folder / name
         path.parent.mkdir(parents=True, exist_ok=True)

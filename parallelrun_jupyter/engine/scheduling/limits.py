@@ -78,6 +78,8 @@ class Limits:
     retry_on: frozenset[str] = frozenset()
     no_retry_on: frozenset[str] = frozenset()
     calls: RunCalls = field(default_factory=RunCalls)
+    #: whether more rows than items are worth a warning
+    warns_of_extra_rows: bool = True
 
     @classmethod
     def of(cls, record: RunRecord) -> Limits:
@@ -96,6 +98,7 @@ class Limits:
             retry_on=frozenset(record.limits.retry_on),
             no_retry_on=frozenset(record.limits.no_retry_on),
             calls=record.calls,
+            warns_of_extra_rows=record.limits.warns_of_extra_rows,
         )
 
 

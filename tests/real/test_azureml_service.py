@@ -396,6 +396,22 @@ value = [job.name, child.name, ml.datastores.get_default().name, ml.environments
     assert rows == [f"{number:03d}.txt,{2 * number},of a side input" for number in range(60)]
 
 
+def test_a_client_without_a_cloud_finds_the_workspace_of_a_config_file(
+    cell: Callable[..., Cell], azureml_service: AzureMLService
+) -> None:
+    done = cell("""
+import os
+from azure.ai.ml import MLClient
+from tests.azureml_service.client_side import Credential, write_config
+write_config(".")
+before = os.environ.pop("AZUREML_CURRENT_CLOUD", "")
+plain = MLClient.from_config(Credential(), enable_telemetry=False)
+value = [plain.workspace_name, plain.compute.get("cpu-cluster").size, plain.jobs._api_url]
+os.environ["AZUREML_CURRENT_CLOUD"] = before
+""")
+    assert done.value == ["workshop", "STANDARD_D2_V2", azureml_service.url]
+
+
 def test_a_token_is_asked_for(azureml_service: AzureMLService) -> None:
     jobs = f"{azureml_service.url}{WORKSPACE_ID}/jobs"
     assert "value" in azureml_service.get(jobs)

@@ -198,6 +198,16 @@ class AzureMLService:
         """Return the JSON at an address of the service."""
         return json.loads(self.fetch(url))
 
+    def put(self, path: str, properties: Value) -> None:
+        """Write a resource of the workspace, such as ``/jobs/NAME``."""
+        url = f"{self.url}{WORKSPACE_ID}{path}"
+        headers = {**_authorization(url), "x-azureml-token": make_token(url)}
+        self._ask("PUT", url, {"properties": properties}, headers)
+
+    def cancel(self, job: str) -> None:
+        """Ask for the end of a job."""
+        self._ask("POST", f"{self.url}{WORKSPACE_ID}/jobs/{job}/cancel")
+
     def log_of(self, job: str) -> str:
         """Return the output of the process of a job: its exception, if it has crashed."""
         path = self.folder / f"cluster-{job}.log"

@@ -109,7 +109,7 @@ class Writer:
 
     def _address(self, uri: str) -> str:
         """Return the address of the files of an asset or a URI."""
-        found = re.search(r"/(codes|data)/([^/]+)/versions/([^/]+)$", uri)
+        found = re.search(r"/(codes|data|models)/([^/]+)/versions/([^/]+)$", uri)
         found = found or re.match(r"azureml:()([^/:]+):([^/:]+)$", uri)
         if found is None:
             return uri
@@ -119,7 +119,8 @@ class Writer:
             msg = f"{uri!r} is not registered in the emulator"
             raise ValueError(msg)
         properties = value["properties"]
-        address: str = properties.get("codeUri") or properties["dataUri"]
+        keys = ("codeUri", "dataUri", "modelUri")
+        address: str = next(properties[key] for key in keys if properties.get(key))
         return address
 
     def _port(self, one: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
+import functools
 import http.client
 import itertools
 import json
@@ -18,13 +19,14 @@ from typing import Any
 import pytest
 
 from parallelrun_jupyter import ParallelRunConfig, submit
-from tests.azureml_service.blobs import Place
+from tests.azureml_service.blobs import Place, place_of
 from tests.azureml_service.logs import COLUMNS
 from tests.azureml_service.names import DATA_CONTAINER, WORKSPACE_ID
 from tests.azureml_service.notebook import Cell, Notebook
 from tests.azureml_service.recordings import Player, Recorder
 from tests.azureml_service.script import Fault
 from tests.azureml_service.service import AzureMLService, RefusedError
+from tests.azureml_service.submission import send_job
 from tests.azureml_service.tokens import make_token
 from tests.real.conftest import end_of
 
@@ -98,6 +100,13 @@ def cell(azureml_notebook: Notebook, work: Path) -> Callable[..., Cell]:
         return azureml_notebook.run(SUBMIT + code, work, fails=fails, **values)
 
     return run
+
+
+@pytest.fixture
+def send(azureml_service: AzureMLService, work: Path) -> Callable[..., str]:
+    """Return a function that sends a job without the real client; it returns its name."""
+    script, data = work / "code" / "score.py", work / "numbers"
+    return functools.partial(send_job, azureml_service, script, data)
 
 
 def wait_for(service: AzureMLService, name: str, states: set[str], timeout_s: float = 60) -> str:
@@ -198,10 +207,10 @@ def test_a_canceled_job_ends(cell: Callable[..., Cell], azureml_service: AzureML
 
 
 def test_log_files_grow_while_the_job_runs(
-    cell: Callable[..., Cell], azureml_service: AzureMLService
+    send: Callable[..., str], azureml_service: AzureMLService
 ) -> None:
     azureml_service.set_script(overview_every_s=0.1)
-    name = cell("job = send('--seconds 0.4')\nvalue = job.name").value
+    name = send(arguments="--seconds 0.4")
     states: list[str] = []
     overviews: list[str] = []
     tables: list[str] = []
@@ -291,13 +300,13 @@ def test_requests_fail_as_scripted(
 
 
 def test_the_cluster_misbehaves_as_scripted(
-    cell: Callable[..., Cell], azureml_service: AzureMLService
+    send: Callable[..., str], azureml_service: AzureMLService
 ) -> None:
     azureml_service.set_script(
         overview_rotates_after=3, overview_stops_after=8, overview_every_s=0, table_at_end=True,
         skew_hours=5, no_logs="logs/sys/perf/.*",
     )  # fmt: skip
-    name = cell("job = send('--seconds 0.2')\nvalue = job.name").value
+    name = send(arguments="--seconds 0.2")
     tables = 0
     while azureml_service.run(name)["status"] not in TERMINAL:
         for child in azureml_service.children(name):
@@ -323,9 +332,9 @@ def test_the_cluster_misbehaves_as_scripted(
 
 
 def test_a_job_survives_the_service(
-    cell: Callable[..., Cell], azureml_service: AzureMLService
+    send: Callable[..., str], cell: Callable[..., Cell], azureml_service: AzureMLService
 ) -> None:
-    name = cell("job = send('--seconds 0.3')\nvalue = job.name").value
+    name = send(arguments="--seconds 0.3")
     wait_for(azureml_service, name, {"Running"})
     before = azureml_service.url
     azureml_service.kill()
@@ -412,6 +421,29 @@ os.environ["AZUREML_CURRENT_CLOUD"] = before
     assert done.value == ["workshop", "STANDARD_D2_V2", azureml_service.url]
 
 
+def test_two_jobs_at_once_sent_in_the_form_of_the_real_client(
+    send: Callable[..., str], cell: Callable[..., Cell], azureml_service: AzureMLService
+) -> None:
+    slow, quick = send(arguments="--seconds 30"), send()
+    real = cell("value = send().name").value
+    assert wait_for(azureml_service, quick, TERMINAL) == "Completed"
+    azureml_service.cancel(slow)
+    assert wait_for(azureml_service, slow, TERMINAL) == "Canceled"
+    assert wait_for(azureml_service, real, TERMINAL) == "Completed"
+    rows = []
+    for name in (quick, real):
+        [child] = azureml_service.children(name)
+        rows.append(azureml_service.blobs.read(place_of(child["outputs"]["rows"]["uri"])))
+    assert rows[0] == rows[1]
+    sent = [azureml_service.state.read("jobs", name) for name in (quick, real)]
+    ours, clients = [one["properties"] for one in sent if one]
+    assert ours.keys() <= clients.keys()
+    assert ours["jobs"]["score"].keys() <= clients["jobs"]["score"].keys()
+    assert ours["jobs"]["score"]["inputs"] == clients["jobs"]["score"]["inputs"]
+    assert ours["jobs"]["score"]["outputs"] == clients["jobs"]["score"]["outputs"]
+    assert ours["inputs"]["data"].keys() <= clients["inputs"]["data"].keys()
+
+
 def test_a_token_is_asked_for(azureml_service: AzureMLService) -> None:
     jobs = f"{azureml_service.url}{WORKSPACE_ID}/jobs"
     assert "value" in azureml_service.get(jobs)
@@ -422,9 +454,9 @@ def test_a_token_is_asked_for(azureml_service: AzureMLService) -> None:
 
 
 def test_a_recording_plays_what_the_service_answered(
-    cell: Callable[..., Cell], azureml_service: AzureMLService, work: Path
+    send: Callable[..., str], azureml_service: AzureMLService, work: Path
 ) -> None:
-    name = cell("job = send('--bad 7 --seconds 0.2')\nvalue = job.name").value
+    name = send(arguments="--bad 7 --seconds 0.2")
     recorder = Recorder(name, azureml_service.history, azureml_service.fetch)
     recorder.record()
     recorder.write(work / "job.json")

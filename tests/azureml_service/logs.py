@@ -37,6 +37,9 @@ _SUM_COLUMNS = ("Mini-batches", "Total", "Succeeded", "Failed", "Run Method Seco
 WORK = "/mnt/azureml/cr/j"
 """The folder of a node of Azure in which jobs run."""
 
+_UNKNOWN = "{0} Heartbeat 17 of 23.\n\nProcessed some of many mini batches.\n{0} Scheduled \u00e9"
+"""Lines that no reader knows."""
+
 _STATUSES = {"timeout": "RUN_TIMEOUT", "load_timeout": "LOAD_TIMEOUT"}
 _LINE = re.compile(r"(\S+Z) (\S+) #(?:\d+|-) (.*)")
 _FOLDERS = {"STDOUT": ("stdout", ".stdout.txt"), "STDERR": ("stderr", ".stderr.txt")}
@@ -167,7 +170,10 @@ class StepLogs:
         """Write the tables of mini-batches, processes and nodes."""
         folder = "logs/sys/job_report"
         if self._rows and (at_end or not self.script.table_at_end):
-            table = self._as_shown(_table(COLUMNS, self._rows))
+            more = self.script.unknown_lines
+            columns = (*COLUMNS, *(("Region",) if more else ()))
+            rows = [(*row, *(("north",) if more else ())) for row in self._rows]
+            table = self._as_shown(_table(columns, rows))
             self.files[f"{folder}/processed_mini-batches.csv"] = table
         if at_end:
             for kind in ("process", "node"):
@@ -197,6 +203,8 @@ class StepLogs:
             hour = self._moment(at_ms) + dt.timedelta(hours=self._rotations)
             self._overview = f"logs/job_progress_overview.{hour:%Y%m%d%H}.txt"
         self._write(self._overview, f"{self._stamp(at_ms)} {text}")
+        if self.script.unknown_lines:
+            self._write(self._overview, _UNKNOWN.format(self._stamp(at_ms)))
 
     def _copy_user_log(self, worker: str, data: bytes) -> None:
         end = data.rfind(b"\n") + 1

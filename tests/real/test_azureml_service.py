@@ -304,7 +304,7 @@ def test_the_cluster_misbehaves_as_scripted(
 ) -> None:
     azureml_service.set_script(
         overview_rotates_after=3, overview_stops_after=8, overview_every_s=0, table_at_end=True,
-        skew_hours=5, no_logs="logs/sys/perf/.*",
+        skew_hours=5, no_logs="logs/sys/perf/.*", unknown_lines=True,
     )  # fmt: skip
     name = send(arguments="--seconds 0.2")
     tables = 0
@@ -322,6 +322,7 @@ def test_the_cluster_misbehaves_as_scripted(
     overviews = sorted(path for path in files if "overview" in path)
     assert len(overviews) == 2
     texts = [azureml_service.fetch(files[path]).decode() for path in overviews]
+    assert texts[0].count("Heartbeat 17 of 23.") > 2
     assert "Start the simulator" in texts[0]
     assert "Start the simulator" not in texts[1]
     assert 3 <= processed(texts[1])[-1][0] < 8
@@ -484,6 +485,26 @@ def test_nothing_else_is_reached(azureml_service: AzureMLService, work: Path) ->
     assert "403" in done.stderr
     refused = [one for one in azureml_service.requests() if one["status"] == 403]
     assert "management.azure.com:443" in {one["host"] for one in refused}
+
+
+def test_a_job_for_an_unknown_compute_is_refused(
+    cell: Callable[..., Cell], azureml_service: AzureMLService
+) -> None:
+    done = cell(
+        """
+step = make("", -1)
+
+@dsl.pipeline(default_compute="gone")
+def numbers(data):
+    score = step(data=data)
+
+ml.jobs.create_or_update(numbers(data=Input(type="uri_folder", path="numbers")))
+""",
+        fails=True,
+    )
+    assert "Unknown compute target gone." in done.error
+    asked = [one for one in azureml_service.requests() if one["method"] == "PUT"]
+    assert asked[-1]["status"] == 400
 
 
 def test_the_ledger_is_plain_json(azureml_service: AzureMLService) -> None:

@@ -41,7 +41,9 @@ class LocalCompute:
 Compute: TypeAlias = LocalCompute | DaskCompute
 
 
-def as_compute(value: object, environ: Mapping[str, str] = os.environ) -> Compute:
+def as_compute(
+    value: object, environ: Mapping[str, str] = os.environ, name: str = "compute_target"
+) -> Compute:
     """Return the compute that a ``compute_target`` setting describes.
 
     Parameters
@@ -52,6 +54,8 @@ def as_compute(value: object, environ: Mapping[str, str] = os.environ) -> Comput
         by `name_compute`.
     environ
         Environment variables that locate the home.
+    name
+        The setting, for the message.
 
     Raises
     ------
@@ -75,7 +79,7 @@ def as_compute(value: object, environ: Mapping[str, str] = os.environ) -> Comput
     names = ["local", *read_names(environ)]
     hint = nearest_hint(value, names) if isinstance(value, str) else ""
     msg = (
-        f"compute_target is {value!r}; expected 'local' (this machine), the default, the address "
+        f"{name} is {value!r}; expected 'local' (this machine), the default, the address "
         f"of a Dask scheduler such as 'tcp://10.0.0.5:8786', or the name of a compute.{hint}"
     )
     raise ConfigError(msg)

@@ -120,9 +120,12 @@ def test_the_error_of_a_failed_step_starts_with_the_users_exception(ws: Any) -> 
     assert run.wait_for_completion(show_output=False, raise_on_error=False) == "Failed"
 
 
-def test_a_failed_script_ends_the_pipeline_unless_independent_steps_may_continue(ws: Any) -> None:
+def test_a_failed_script_ends_the_pipeline_unless_independent_steps_may_continue(
+    ws: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from azureml.pipeline.steps import PythonScriptStep
 
+    monkeypatch.setenv("PARALLELRUN_STEPS", "1")  # the second would start beside the first
     Path("bad.py").write_text("raise RuntimeError('no luck')")
     Path("good.py").write_text("print('went well')")
     bad, good = PythonScriptStep("bad.py"), PythonScriptStep("good.py")

@@ -383,3 +383,81 @@ def test_a_refused_retry_is_told_and_may_be_asked_for_again(
         "(was) => document.querySelector('.pr-group small').innerText !== was", arg=before
     )
     said.wait_for(state="detached", timeout=30_000)
+
+
+PIPELINE = """
+type: pipeline
+display_name: two steps
+jobs:
+  wait:
+    type: command
+    environment: azureml:base:1
+    command: echo waiting; while [ ! -e FLAG ]; do sleep 0.1; done; echo 1 > ${{outputs.done}}/done
+    outputs: {done: {}}
+  score:
+    type: parallel
+    inputs:
+      numbers: {type: uri_folder, path: ./numbers}
+      done: ${{parent.jobs.wait.outputs.done}}
+    input_data: ${{inputs.numbers}}
+    mini_batch_size: "20"
+    max_concurrency_per_instance: 1
+    task: {type: run_function, code: ./score, entry_script: score.py, environment: azureml:base:1}
+"""
+SHOW = """
+from parallelrun_jupyter import azureml_v2
+job = azureml_v2.run("pipeline.yml")
+job.show()
+"""
+
+
+def pipeline_page(open_page: Open, server: Jupyter, flag: Path, seconds: float) -> NotebookPage:
+    (server.notebooks / "pipeline.yml").write_text(PIPELINE.replace("FLAG", str(flag)))
+    (server.notebooks / "score").mkdir(exist_ok=True)
+    (server.notebooks / "score" / "score.py").write_text(
+        f"import time\ndef run(items):\n    time.sleep({seconds})\n    return items\n"
+    )
+    page = open_page([SHOW, "1"])
+    page.run(0)
+    page.wait_until_run(0)
+    page.page.locator(".pr-pipeline pre", has_text="waiting").wait_for()
+    return page
+
+
+def test_a_pipeline_goes_on_after_a_reload_and_a_kernel_restart(
+    open_page: Open, server: Jupyter, tmp_path: Path
+) -> None:
+    page = pipeline_page(open_page, server, tmp_path / "flag", 0.1)
+    page.save()
+    page.open()
+    server.restart_kernel(page.name)
+    table = page.page.locator(".pr-pipeline table")
+    assert table.locator("tr", has_text="wait").inner_text().split()[2] == "Running"
+    (tmp_path / "flag").touch()
+    view = page.view(0)
+    view.wait_for(timeout=30_000)
+    page.page.wait_for_selector(".pr-run[data-state=Completed]", timeout=60_000)
+    table.locator("tr", has_text="score").get_by_text("Completed").wait_for(timeout=20_000)
+    page.page.locator(".pr-pipeline", has_text="✓ two steps Completed").wait_for(timeout=20_000)
+    shot(page, "pipeline")
+    page.save()
+    outputs = server.read(page.name).cells[0].outputs
+    htmls = ["".join(output.data["text/html"]) for output in outputs if "data" in output]
+    assert len(htmls) == 2
+    assert "✓ two steps</b> Completed" in htmls[0]
+    assert not any("Running" in html or "not started" in html for html in htmls)
+
+
+def test_a_pipeline_is_canceled_from_its_view(
+    open_page: Open, server: Jupyter, tmp_path: Path
+) -> None:
+    page = pipeline_page(open_page, server, tmp_path / "flag", 5)
+    (tmp_path / "flag").touch()
+    page.view(0).wait_for(timeout=30_000)
+    pipeline = page.page.locator(".pr-pipeline").first
+    pipeline.locator("button", has_text="Cancel the pipeline").click()
+    pipeline.locator("button", has_text="Stop now").click()
+    pipeline.get_by_text("■ two steps Canceled").wait_for(timeout=20_000)
+    assert pipeline.locator("tr", has_text="score").inner_text().split()[2] == "Canceled"
+    page.page.wait_for_selector(".pr-run[data-state=Canceled]", timeout=20_000)
+    assert pipeline.locator("button:visible").count() == 0

@@ -259,7 +259,7 @@ class Cluster:
 
 def main(folder: Path, azurite_port: int) -> None:
     """Fork a process for each job that a line of the standard input names, until its end."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the processes
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # they are not waited for
     for line in sys.stdin:
         job = line.strip()
         if os.fork() == 0:

@@ -11,6 +11,9 @@ import pytest
 
 from parallelrun_jupyter import ParallelRunConfig, Run, submit
 from parallelrun_jupyter.runs.journal.state import RunState
+from tests.azure_ai_ml import python_with_both
+from tests.azureml_service.notebook import Notebook
+from tests.azureml_service.service import AzureMLService
 from tests.azurite_process import ACCOUNT, KEY, Azurite
 from tests.conftest import SCRIPTS
 
@@ -30,6 +33,39 @@ def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
     store = Azurite(tmp_path_factory.mktemp("azurite"))
     yield store
     store.close()
+
+
+@pytest.fixture(scope="session")
+def azureml_emulator(
+    azurite: Azurite, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[AzureMLService]:
+    """Return an emulator of Azure ML, one for all tests."""
+    service = AzureMLService(tmp_path_factory.mktemp("azureml"), azurite.port)
+    yield service
+    service.close()
+
+
+@pytest.fixture
+def azureml_service(azureml_emulator: AzureMLService) -> AzureMLService:
+    """Return the emulator of Azure ML without faults."""
+    azureml_emulator.reset()
+    return azureml_emulator
+
+
+@pytest.fixture(scope="session")
+def azureml_notebook(
+    azureml_emulator: AzureMLService, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Notebook]:
+    """Return a process with the real client of Azure ML, one for all tests."""
+    python, reason = python_with_both()
+    if not python:
+        if "CI" in os.environ:
+            pytest.fail(reason)
+        pytest.skip(reason)
+    home = tmp_path_factory.mktemp("notebook")
+    notebook = Notebook(python, {**azureml_emulator.environ, "PARALLELRUN_HOME": str(home)})
+    yield notebook
+    notebook.close()
 
 
 @pytest.fixture

@@ -199,6 +199,22 @@ class Cluster:
             self._finish_step(mine, step)
         else:
             self._write_logs(mine, step)
+            self._upload_mounted(mine, step)
+
+    def _upload_mounted(self, mine: _Step, step: StepRun) -> None:
+        """Upload the new files of outputs that are mounted: a mounted store has them when they are closed."""
+        for name, folder in step.outputs.items():
+            one = (mine.node.get("outputs") or {}).get(name) or {}
+            if one.get("mode") != "ReadWriteMount" or not os.path.isdir(folder):
+                continue
+            _, place = self._place_of_output(mine, name)
+            for path in Path(folder).rglob("*"):
+                state = path.stat()
+                stamp = f"{state.st_size} {state.st_mtime_ns}"
+                if path.is_file() and self._uploaded.get((name, str(path))) != stamp:
+                    self._uploaded[name, str(path)] = stamp
+                    blob = f"{place.path.rstrip('/')}/{path.relative_to(folder).as_posix()}"
+                    self._blobs.write(Place(place.container, blob), path.read_bytes())
 
     def _finish_step(self, mine: _Step, step: StepRun) -> None:
         mine.is_done = True
@@ -218,14 +234,18 @@ class Cluster:
         )
 
     def _upload(self, mine: _Step, name: str, path: Path) -> Value:
-        uri = output_uri(self._job, mine.node, name)
-        run = mine.run["name"]
-        uri = uri.replace("${{name}}", run).replace("${{default_datastore}}", "workspaceblobstore")
-        place = place_of(uri) if uri else Place(DATA_CONTAINER, f"azureml/{run}/{name}")
+        uri, place = self._place_of_output(mine, name)
         self._blobs.upload(path, place)
         kind = "uri_file" if path.is_file() else "uri_folder"
         end = "" if path.is_file() else "/"
         return {"type": kind, "uri": uri or uri_of(f"{place.path}{end}"), "path": place.path}
+
+    def _place_of_output(self, mine: _Step, name: str) -> tuple[str, Place]:
+        """Return the URI that the job gives to an output, if it does, and its place."""
+        uri = output_uri(self._job, mine.node, name)
+        run = mine.run["name"]
+        uri = uri.replace("${{name}}", run).replace("${{default_datastore}}", "workspaceblobstore")
+        return uri, place_of(uri) if uri else Place(DATA_CONTAINER, f"azureml/{run}/{name}")
 
     # Log files
 

@@ -234,6 +234,7 @@ def _settings(record: RunRecord, sides: list[str]) -> dict[str, Any]:
         "uses": script.uses,
         "more_roots": [NOTEBOOK_ROOT] if script.uses else [],
         "divides": limits.isolate_failures and not record.inputs.partition_keys,
+        "max_try": limits.run_max_try,
         "retry_on": limits.retry_on,
         "no_retry_on": limits.no_retry_on,
         "start": {

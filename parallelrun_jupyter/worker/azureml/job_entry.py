@@ -19,6 +19,7 @@ import zlib
 from .. import own_package, status_page
 from ..attempt import Attempt, AttemptRunner
 from ..failures import Timeout, describe
+from ..item_ranges import merged
 from ..plan_line import PlanLine
 from ..script import EntryScript
 from ..spending import Spending
@@ -223,7 +224,38 @@ class JobWorker:
         return line
 
     def _run_one(self, mini_batch: int, line: PlanLine) -> BaseException | None:
-        """Run one mini-batch and write its result; return its exception if it may be tried again."""
+        """Run one mini-batch and write its results; return its exception if Azure is to try it again.
+
+        Items that have failed while others have not are tried again here: each try is an attempt.
+        """
+        part, began = line, time.monotonic()
+        for _ in range(self._settings["max_try"]):
+            reply, error = self._try(mini_batch, part)
+            if error is not None and part is line:
+                return error if self._may_retry(reply[-1]) else None
+            left = self._left(line, part, reply)
+            if left is None or time.monotonic() - began > self._limit_s:
+                break
+            part = left
+        return None
+
+    @property
+    def _limit_s(self) -> float:
+        """Seconds after which a call begins nothing more: Azure ends its process a little later."""
+        return _SHARE_OF_LIMIT * float(self._settings["timeout_s"])
+
+    def _left(self, line: PlanLine, part: PlanLine, reply: list[Any]) -> PlanLine | None:
+        """Return the items of an attempt that are tried again; None if there are none."""
+        if reply[0] == "failed":
+            return part if self._may_retry(reply[-1]) else None
+        if reply[0] == "done" or not self._settings["divides"]:
+            return None
+        groups = [ranges for ranges, _, failure in reply[-1] if self._may_retry(failure)]
+        ranges = merged(tuple(pair) for ranges in groups for pair in ranges)
+        return line.only(ranges) if ranges else None
+
+    def _try(self, mini_batch: int, line: PlanLine) -> tuple[list[Any], BaseException | None]:
+        """Run one attempt and write its result; return its reply, and the exception if it failed."""
         number = self._tries[mini_batch] = self._tries.get(mini_batch, 0) + 1
         attempt = Attempt(mini_batch, number, line)
         self._spent = [0, 0]
@@ -236,7 +268,7 @@ class JobWorker:
                 error = None if is_answered else error
         self._page.write(status_page.WAITING, -1, time.monotonic())
         self._results.write(attempt, reply, text, self._spent)
-        return error if error is not None and self._may_retry(reply[-1]) else None
+        return reply, error
 
     def _tried(
         self, attempt: Attempt, answer: Any = None
@@ -270,7 +302,7 @@ class JobWorker:
         parts = line.only(line.ranges_of_items, isolates=True, suspect=suspect)
         attempt = Attempt(whole.mini_batch, whole.number, parts)
         attempt.began = whole.began
-        ends_at = whole.began + _SHARE_OF_LIMIT * self._settings["timeout_s"]
+        ends_at = whole.began + self._limit_s
         late: list[PlanLine] = []
 
         def answer(attempt: Attempt, part: PlanLine) -> Any:

@@ -1,0 +1,416 @@
+"""The jobs of a workspace of Azure ML, by Azure's own client: the only module that imports it."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ...config.azureml_compute import TOKENS_VARIABLE, AzureMLCompute
+from ...errors import ParallelRunError
+from .job_folder import FILES, RESULTS, STEP
+from .service import (
+    ENDED,
+    CredentialError,
+    JobNotFoundError,
+    JobService,
+    JobStatus,
+    ServiceError,
+    TransientError,
+)
+
+_T = TypeVar("_T")
+
+_FOLDER = "parallelrun-jupyter"
+"""The folder in the workspace's default datastore that the outputs of jobs are in, by job."""
+
+_TIMEOUT_S = 60.0
+_SPARE_S = 120
+"""A token that expires within so many seconds is not used."""
+
+_NO_FILE = 416  # the range begins behind the end of the file
+_REFUSED = 400
+
+
+def connect(spec: Mapping[str, Any], environ: Mapping[str, str]) -> JobService:
+    """Return the jobs of the workspace that a run's record names.
+
+    Parameters
+    ----------
+    spec
+        The spec of the run's compute.
+    environ
+        The environment of the driver, which may have access tokens.
+
+    Raises
+    ------
+    ServiceError
+        The record names no workspace, or Azure's client does not accept the options.
+    """
+    compute = AzureMLCompute.of_spec(spec)
+    ids = compute.workspace
+    if ids is None:
+        msg = "the run's record names no workspace of Azure ML; start a new run"
+        raise ServiceError(msg)
+    credential = DriverCredential(json.loads(environ.get(TOKENS_VARIABLE, "{}")))
+    with translated("connect"):
+        client = importlib.import_module("azure.ai.ml").MLClient(
+            credential,
+            ids["subscription_id"],
+            ids["resource_group"],
+            ids["workspace_name"],
+            enable_telemetry=False,
+            show_progress=False,
+            **{"retry_total": 0, **compute.client_options},
+        )
+    return Workspace(client, credential, ids, compute.scopes[0])
+
+
+class DriverCredential:
+    """The access tokens that the notebook gave to the driver; then those of ``DefaultAzureCredential``.
+
+    Parameters
+    ----------
+    tokens
+        ``token`` and ``expires_on`` by scope.
+    """
+
+    def __init__(self, tokens: Mapping[str, Mapping[str, Any]]) -> None:
+        self._tokens = {_resource_of(scope): token for scope, token in tokens.items()}
+        self._default: Any = None
+
+    def get_token(self, *scopes: str, **options: Any) -> Any:
+        """Return a token for a scope.
+
+        Raises
+        ------
+        CredentialError
+            There is none.
+        """
+        given = self._tokens.get(_resource_of(scopes[0])) if scopes else None
+        if given is not None and given["expires_on"] > time.time() + _SPARE_S:
+            kind = importlib.import_module("azure.core.credentials").AccessToken
+            return kind(given["token"], given["expires_on"])
+        if self._default is None:
+            self._default = importlib.import_module("azure.identity").DefaultAzureCredential()
+        try:
+            return self._default.get_token(*scopes, **options)
+        except _core().ClientAuthenticationError as error:
+            had = "the token of the notebook's credential has expired; " if given else ""
+            text = f"{had}DefaultAzureCredential: {_first_line(error)}"
+            raise CredentialError(text) from error
+
+
+def _resource_of(scope: str) -> str:
+    return scope.removesuffix("/.default").rstrip("/").lower()
+
+
+def _core() -> Any:
+    return importlib.import_module("azure.core.exceptions")
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(getattr(error, "message", None) or error).strip().splitlines()
+    return lines[0].strip()[:400] if lines else type(error).__name__
+
+
+@contextmanager
+def translated(what: str) -> Iterator[None]:
+    """Raise the errors of Azure's packages as those of a `JobService`; ``what`` names the request.
+
+    Raises
+    ------
+    TransientError, CredentialError, JobNotFoundError, ServiceError
+        As the names say.
+    """
+    try:
+        yield
+    except ParallelRunError:
+        raise
+    except Exception as error:  # Azure's packages raise whatever their own packages do
+        raise _translation(what, error) from error
+
+
+def _translation(what: str, error: Exception) -> Exception:
+    """Return the error to raise in place of one of Azure's packages."""
+    core, cause = _core(), _cause_of(error)
+    text = f"{what}: {_first_line(error)}"
+    if isinstance(cause, CredentialError):
+        return cause
+    if isinstance(cause, core.ClientAuthenticationError):
+        return CredentialError(text)
+    response = getattr(cause, "response", None)
+    status = getattr(cause, "status_code", None) or getattr(response, "status_code", None)
+    if status is not None:
+        return _translation_of_status(text, int(status), getattr(response, "headers", {}) or {})
+    is_network = isinstance(cause, core.AzureError | ConnectionError | TimeoutError)
+    module = type(cause).__module__.partition(".")[0]
+    if is_network or module in {"requests", "urllib3", "http"}:
+        return TransientError(text)
+    if module == "azure":
+        return ServiceError(text)
+    return error
+
+
+def _cause_of(error: Exception) -> BaseException:
+    """Return the error of the network beneath those that Azure's client wraps around it."""
+    core = _core()
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, core.AzureError | CredentialError | OSError) and not isinstance(
+            found, FileNotFoundError
+        ):
+            return found
+        found = found.__cause__
+    return error
+
+
+def _translation_of_status(text: str, status: int, headers: Mapping[str, str]) -> Exception:
+    if status == 401:
+        return CredentialError(text)
+    if status == 404:
+        return JobNotFoundError(text)
+    if status in {408, 429} or status >= 500 or status < _REFUSED:
+        return TransientError(text, _delay_in(headers))
+    return ServiceError(text)
+
+
+def _delay_in(headers: Mapping[str, str]) -> float | None:
+    for name, unit in (
+        ("retry-after-ms", 1000.0),
+        ("x-ms-retry-after-ms", 1000.0),
+        ("retry-after", 1.0),
+    ):
+        text = next((value for key, value in headers.items() if key.lower() == name), "")
+        if text.isdecimal():
+            return float(text) / unit
+    return None
+
+
+class Workspace:
+    """The jobs of one workspace.
+
+    Parameters
+    ----------
+    client
+        An ``MLClient``.
+    credential
+        Its credential.
+    ids
+        The ids of the workspace.
+    scope
+        The scope of tokens for the run history.
+    """
+
+    def __init__(self, client: Any, credential: Any, ids: Mapping[str, str], scope: str) -> None:
+        self._client = client
+        self._credential = credential
+        self._ids = ids
+        self._scope = scope
+        self._history = ""
+        self._datastore: Any = None
+        self._container: Any = None
+        #: the name of the job of the step, by job
+        self._steps: dict[str, str] = {}
+
+    # Jobs
+
+    def submit(self, job: Path, name: str) -> None:
+        """Submit the pipeline of a folder under a name; nothing happens if that exists."""
+        if self._exists(name):
+            return
+        with translated("submit the job"):
+            load_job = importlib.import_module("azure.ai.ml").load_job
+            pipeline = load_job(job / "pipeline.yml")
+            pipeline.name = name
+            datastore = self._get_datastore().name
+            for output in (RESULTS, FILES):
+                uri = f"azureml://datastores/{datastore}/paths/{_FOLDER}/{name}/{output}"
+                pipeline.jobs[STEP].outputs[output].path = uri
+        try:
+            with translated("submit the job"):
+                self._client.jobs.create_or_update(pipeline)
+        except ServiceError:
+            if not self._exists(name):  # an earlier request may have arrived after all
+                raise
+
+    def _exists(self, name: str) -> bool:
+        try:
+            with translated("look for the job"):
+                self._client.jobs.get(name)
+        except JobNotFoundError:
+            return False
+        return True
+
+    def status(self, name: str) -> JobStatus:
+        """Return the state of a job."""
+        with translated("read the state of the job"):
+            job = self._client.jobs.get(name)
+        state, step = _text(job.status), self._step_of(name)
+        services = getattr(job, "services", None) or {}
+        studio = services.get("Studio")
+        url = str(getattr(studio, "endpoint", "") or "")
+        error = ""
+        if step and state not in ENDED:
+            child = str(self._details(step).get("status") or state)
+            state = child if child not in ENDED else state
+        elif state == "Failed":
+            details = [self._details(run) for run in (step, name) if run]
+            error = next(filter(None, map(_error_in, details)), "")
+        return JobStatus(state, step, "", error, url)
+
+    def _step_of(self, name: str) -> str:
+        """Return the name of the job of the step; empty until it exists."""
+        if name not in self._steps:
+            children = self._ask(f"{self._run_url(name)}/children").get("value") or ()
+            for run in children:
+                self._steps[name] = str(run["runId"])
+        return self._steps.get(name, "")
+
+    def cancel(self, name: str) -> None:
+        """Ask Azure ML to cancel a job."""
+        try:
+            with translated("cancel the job"):
+                self._client.jobs.begin_cancel(name)
+        except ServiceError:
+            with translated("read the state of the job"):
+                if _text(self._client.jobs.get(name).status) not in ENDED:
+                    raise
+
+    # The run history
+
+    def _run_url(self, run: str) -> str:
+        if not self._history:
+            with translated("read the addresses of the workspace"):
+                workspace = self._client.workspaces.get(self._ids["workspace_name"])
+            self._history = str(self._ask(str(workspace.discovery_url))["history"]).rstrip("/")
+        ids = self._ids
+        return (
+            f"{self._history}/history/v1.0/subscriptions/{ids['subscription_id']}/resourceGroups/"
+            f"{ids['resource_group']}/providers/Microsoft.MachineLearningServices/workspaces/"
+            f"{ids['workspace_name']}/runs/{run}"
+        )
+
+    def _details(self, run: str) -> dict[str, Any]:
+        return self._ask(f"{self._run_url(run)}/details")
+
+    def _ask(self, url: str) -> dict[str, Any]:
+        """Return the JSON at an address of the workspace."""
+        with translated("read the run history"):
+            token = self._credential.get_token(self._scope).token
+            response = self._get(url, {"Authorization": f"Bearer {token}"})
+            value = response.json()
+        return value if isinstance(value, dict) else {}
+
+    @staticmethod
+    def _get(url: str, headers: Mapping[str, str]) -> Any:
+        requests = importlib.import_module("requests")
+        response = requests.get(url, headers=dict(headers), timeout=_TIMEOUT_S)
+        if response.status_code != _NO_FILE:
+            response.raise_for_status()
+        return response
+
+    # Log files
+
+    def list_logs(self, name: str) -> Mapping[str, str]:
+        """Return the addresses of the log files of the step, by path."""
+        step = self._step_of(name)
+        files = self._details(step).get("logFiles") if step else None
+        return files if isinstance(files, dict) else {}
+
+    def read_log(self, address: str, offset: int) -> bytes:
+        """Return what a log file has from ``offset`` on."""
+        with translated("read a log file"):
+            response = self._get(address, {"Range": f"bytes={offset}-"})
+            if response.status_code == _NO_FILE:
+                return b""
+            content: bytes = response.content
+        is_part = response.status_code == 206
+        return content if is_part else content[offset:]
+
+    # The store of the outputs
+
+    def list_results(self, name: str) -> Mapping[str, int]:
+        """Return the files in the folder of results, with their sizes."""
+        prefix = f"{_FOLDER}/{name}/{RESULTS}/"
+
+        def listed(container: Any) -> dict[str, int]:
+            blobs = container.list_blobs(name_starts_with=prefix)
+            return {blob.name[len(prefix) :]: int(blob.size) for blob in blobs}
+
+        return self._in_store("list the results", listed)
+
+    def read_result(self, name: str, path: str) -> bytes:
+        """Return the content of a file of results."""
+        blob = f"{_FOLDER}/{name}/{RESULTS}/{path}"
+        return self._in_store(
+            "read a result", lambda container: bytes(container.download_blob(blob).readall())
+        )
+
+    def download_files(self, name: str, target: Path) -> None:
+        """Copy the files that the script wrote."""
+        prefix = f"{_FOLDER}/{name}/{FILES}/"
+
+        def download(container: Any) -> None:
+            for blob in container.list_blobs(name_starts_with=prefix):
+                path = target / blob.name[len(prefix) :]
+                is_folder = (blob.metadata or {}).get("hdi_isfolder") == "true"
+                if is_folder or blob.name.endswith("/"):
+                    continue
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with open(path, "wb") as file:
+                    container.download_blob(blob.name).readinto(file)
+
+        self._in_store("download the files of the script", download)
+
+    def _in_store(self, what: str, read: Callable[[Any], _T]) -> _T:
+        """Read from the store; its own credential may have expired, and is then asked for again."""
+        try:
+            with translated(what):
+                return read(self._get_container())
+        except (CredentialError, ServiceError):
+            self._container = None
+        with translated(what):
+            return read(self._get_container())
+
+    def _get_datastore(self) -> Any:
+        if self._datastore is None:
+            self._datastore = self._client.datastores.get_default()
+        return self._datastore
+
+    def _get_container(self) -> Any:
+        """Return the container of the default datastore, as ``jobs.download`` finds it."""
+        if self._container is None:
+            store = self._get_datastore()
+            secret = self._secret_of(store.name)
+            name = getattr(store, "container_name", None) or store.filesystem
+            protocol = getattr(store, "protocol", None) or "https"
+            url = f"{protocol}://{store.account_name}.blob.{store.endpoint}"
+            kind = importlib.import_module("azure.storage.blob").ContainerClient
+            self._container = kind(url, name, credential=secret, retry_total=0)
+        return self._container
+
+    def _secret_of(self, datastore: str) -> Any:
+        """Return the key or token of a datastore; the user's credential if it has none."""
+        try:
+            with translated("read the credential of the datastore"):
+                stored = self._client.datastores.get(datastore, include_secrets=True).credentials
+        except ServiceError:  # the user may not list it
+            return self._credential
+        secret = getattr(stored, "sas_token", None) or getattr(stored, "account_key", None)
+        return secret or self._credential
+
+
+def _text(state: Any) -> str:
+    """Return the text of a state, which may be an enumeration's."""
+    return str(getattr(state, "value", state))
+
+
+def _error_in(details: Mapping[str, Any]) -> str:
+    error = details.get("error") or {}
+    inner = error.get("error") or error
+    return str(inner.get("message") or "")

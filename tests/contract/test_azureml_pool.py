@@ -29,6 +29,7 @@ from parallelrun_jupyter.runs.journal.events import (
     AttemptSucceeded,
     InitFailed,
     WarningRaised,
+    WorkerReady,
 )
 from parallelrun_jupyter.runs.logs import remote_logs
 from parallelrun_jupyter.runs.resume_request import ResumeRequest, write_resume

@@ -93,7 +93,7 @@ def rows_of(migrated: azureml_v2.Migrated, azure: AzureAiMl, output: str = "rows
 
 
 def ended(config: ParallelRunConfig | ParallelRunStep, **options: Any) -> Run:
-    run = submit(config, **options)
+    run: Run = submit(config, **options)
     run.wait_for_completion(show_output=False, timeout_s=120)
     return run
 

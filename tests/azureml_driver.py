@@ -20,8 +20,8 @@ from parallelrun_jupyter import ParallelRunConfig, ParallelRunStep, Run
 from parallelrun_jupyter.backends.azureml.job_folder import write_job
 from parallelrun_jupyter.backends.azureml.pool import AzureMLPool
 from parallelrun_jupyter.backends.azureml.service import JobService
+from parallelrun_jupyter.client.new_run import check_run, write_run
 from parallelrun_jupyter.client.script import Script
-from parallelrun_jupyter.client.submit import check_run, write_run
 from parallelrun_jupyter.config.azureml_compute import AzureMLCompute
 from parallelrun_jupyter.engine.driver import Driver
 from parallelrun_jupyter.runs import run_folder

@@ -58,6 +58,9 @@ class ParallelRunConfig(HasTraits):
         A value is out of range, or a name is not a field. It is a ``ValueError``.
     """
 
+    # Not a setting: what starts a run knows whether an item may give several rows.
+    warns_of_extra_rows = True
+
     entry_script = ScriptSetting(
         None,
         "Path of the script that defines init() and run(mini_batch), or a function marked with @entry.",
@@ -73,8 +76,8 @@ class ParallelRunConfig(HasTraits):
     )
     compute_target = AnyTrait(
         None,
-        help="Where to run: local, tcp://SCHEDULER of Dask, or a named compute. Default: local, "
-        "this machine.",
+        help="Where to run: local, tcp://SCHEDULER of Dask, azureml:NAME of Azure ML, or a named "
+        "compute. Default: local, this machine.",
     )
     node_count = NumberSetting(
         None, "Number of nodes. Default: 1; on a cluster, one for each of its workers.", low=1

@@ -1,11 +1,13 @@
-"""The cluster: the process that runs one job, with this package's own engine on this machine.
+"""The cluster: a process for each job, which runs it with this package's own engine on this machine.
 
-``python -m tests.azureml_service.cluster STATE AZURITE_PORT JOB``. It outlives the service.
+``python -m tests.azureml_service.cluster STATE AZURITE_PORT`` reads the names of jobs from its standard
+input. Its processes are forks, which start fast, and they outlive the service.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 import traceback
@@ -19,11 +21,18 @@ from parallelrun_jupyter.azureml_v2 import JobRun, StepRun
 from parallelrun_jupyter.runs.journal.files import JournalReader
 from parallelrun_jupyter.runs.run_folder import find
 from tests.azureml_service.blobs import Blobs, Place, place_of
-from tests.azureml_service.logs import StepLogs
+from tests.azureml_service.logs import WORK, StepLogs
 from tests.azureml_service.names import ARTIFACT_CONTAINER, DATA_CONTAINER, artifacts_of, uri_of
 from tests.azureml_service.script import Script
 from tests.azureml_service.state import State, Value
 from tests.azureml_service.wire import Writer, compute_of, output_uri, parent_output
+
+_JOB_ERROR = (
+    "Pipeline has failed child jobs. Failed nodes: {}. For more details and logs, please go to the job "
+    "detail page and check the child jobs."
+)
+_STEP_ERROR = "Execution failed. Please check logs/readme.txt for the layout of logs."
+"""As in Azure, an error does not have the user's exception, which only the log files have."""
 
 _ENDS = ("Completed", "Failed", "Canceled", "Skipped", "Interrupted")
 
@@ -60,6 +69,7 @@ class Cluster:
         self._steps: dict[str, _Step] = {}
         self._uploaded: dict[tuple[str, str], str] = {}
         self._lines = ""
+        self._writer = Writer(state, blobs, state.folder / "work" / name)
 
     @property
     def _script(self) -> Script:
@@ -82,9 +92,7 @@ class Cluster:
                 self._end("Canceled", "")
                 return
         nodes = self._job["properties"]["jobs"]
-        path = Writer(self._state, self._blobs, self._state.folder / "work" / self._name).write(
-            self._job
-        )
+        path = self._writer.write(self._job)
         self._set(self._run, status="Running", started=self._now())
         first = [
             self._begin(name) for name, node in nodes.items() if "parent.jobs" not in str(node)
@@ -104,6 +112,9 @@ class Cluster:
 
     def _set(self, run: Value, **changes: Any) -> None:
         run.update(changes)
+        course = run.setdefault("course", [])
+        if course[-1:] != [run["status"]]:
+            course.append(run["status"])
         self._state.write("runs", run["name"], run)
 
     def _is_canceled(self) -> bool:
@@ -156,8 +167,9 @@ class Cluster:
             time.sleep(self._script.tick_s)
         self._collect_outputs()
         self._stay([self._run], "Finalizing")
-        reason = job.state().reason if status in {"Failed", "Interrupted"} else ""
-        self._end("Failed" if status == "Interrupted" else status, reason)
+        is_failed = status in {"Failed", "Interrupted"}
+        names = ", ".join(f"/{step.name}" for step in job.steps if step.status == "Failed")
+        self._end("Failed" if is_failed else status, _JOB_ERROR.format(names) if is_failed else "")
 
     def _collect_outputs(self) -> None:
         """Give the job the outputs of its steps that are its own."""
@@ -180,10 +192,9 @@ class Cluster:
         if step.run_id and mine.logs is None:
             folder = find(step.run_id)
             created_at = folder.read_record().created_at
-            mine.logs, mine.journal = (
-                StepLogs(folder, created_at, self._script),
-                JournalReader(folder.journal),
-            )
+            shown = self._writer.shown(f"{WORK}/{folder.run_id}/cap/data-capability/wd")
+            mine.logs = StepLogs(folder, created_at, self._script, shown)
+            mine.journal = JournalReader(folder.journal)
         if step.status in _ENDS:
             self._finish_step(mine, step)
         else:
@@ -217,7 +228,7 @@ class Cluster:
                 outputs[name] = self._upload(mine, name, Path(path))
         self._stay([mine.run], "Finalizing")
         self._say(f"step {mine.name} is {step.status}")
-        reason = step.reason if step.status == "Failed" else ""
+        reason = _STEP_ERROR if step.status == "Failed" else ""
         self._set(
             mine.run, status=step.status, outputs=outputs, error=reason or None, ended=self._now()
         )
@@ -266,12 +277,34 @@ class Cluster:
                 self._blobs.write(place, text.encode(errors="replace"))
 
 
-def main(folder: Path, azurite_port: int, job: str) -> None:
-    """Run a job."""
-    state = State(folder)
-    state.write("clusters", job, {"pid": os.getpid()})
-    Cluster(state, Blobs(azurite_port), job).run()
+def main(folder: Path, azurite_port: int) -> None:
+    """Fork a process for each job that a line of the standard input names, until its end."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # they are not waited for
+    for line in sys.stdin:
+        job = line.strip()
+        if os.fork() == 0:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            _run_alone(State(folder), azurite_port, job)
+
+
+def _run_alone(state: State, azurite_port: int, job: str) -> None:
+    """Run a job in this new process, and end it."""
+    os.setsid()
+    status = 1
+    try:
+        log = os.open(state.folder / f"cluster-{job}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        for descriptor, target in ((os.open(os.devnull, os.O_RDONLY), 0), (log, 1), (log, 2)):
+            os.dup2(descriptor, target)
+        state.write("clusters", job, {"pid": os.getpid()})
+        Cluster(state, Blobs(azurite_port), job).run()
+        status = 0
+    except Exception:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
+    main(Path(sys.argv[1]), int(sys.argv[2]))

@@ -1,4 +1,4 @@
-"""The log files of a job: fetched when somebody looks, and Azure's table at the end."""
+"""The log files of a job: fetched on request, and Azure's table at the end."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _WORKER_LINE = re.compile(rb"parallelrun worker (\S+)\r?$", re.MULTILINE)
 _STREAMS = ("logs/user/stdout/", "logs/user/stderr/")
 _TRIES = 3
 _MOST_FILES = 400
-"""At most so many files are fetched at once: the log of a worker is rarely what somebody looks for."""
+"""At most so many files are fetched at once: few logs are ever looked at."""
 
 
 def read_table(service: JobService, name: str) -> bytes:

@@ -17,20 +17,22 @@ SETUP = dedent("""
     import os, time
     from pathlib import Path
     from parallelrun_jupyter import AzureMLCompute, ParallelRunConfig, Run, submit
-    from tests.azureml_service.client_side import CLOUD, Credential, cloud_metadata, workspace
+    from tests.azureml_service.client_side import URL_VARIABLE, Credential, cloud_metadata, workspace
 
     os.environ["PARALLELRUN_AZUREML_POLL_S"] = "0.2"
     names = ("subscription_id", "resource_group", "workspace_name")
-    options = {"cloud": CLOUD, "cloud_metadata": cloud_metadata()}
+    cloud = "emulator" + os.environ[URL_VARIABLE].rpartition(":")[2]
+    options = {"cloud": cloud, "cloud_metadata": cloud_metadata()}
 
     def compute(**values):
         ids = dict(zip(names, workspace()))
         values = {"compute": "cpu-cluster", "credential": Credential(), **values}
         return AzureMLCompute(ids, client_options=options, **values)
 
-    def start(script, inputs, arguments=(), **settings):
+    def start(script, inputs, arguments=(), target=None, **settings):
         config = ParallelRunConfig(entry_script=script, **settings)
-        return submit(config, inputs=inputs, arguments=list(arguments), compute=compute())
+        target = target or compute()
+        return submit(config, inputs=inputs, arguments=list(arguments), compute=target)
 
     def end(run, limit=120):
         run.wait_for_completion(show_output=False, raise_on_error=False, timeout_s=limit)
@@ -100,3 +102,27 @@ def test_a_run_that_is_canceled_cancels_its_job_and_is_resumed(
     assert value["state"] == "Canceled", value
     names = [one["name"] for one in azureml_service.state.values("cancels") if "name" in one]
     assert value["succeeded"] < 60, names
+
+
+def test_a_credential_that_has_expired_interrupts_and_a_new_one_goes_on(
+    notebook: Notebook, azureml_service: AzureMLService, numbers: Path, tmp_path: Path
+) -> None:
+    code = """
+        run = start(script, numbers, mini_batch_size=3, target=compute(credential=Credential(130)))
+        value = end(run)
+    """
+    script = str(SCRIPTS / "slow.py")
+    azureml_service.set_script(delays={"Queued": 30})
+    value: Any = notebook.run(dedent(code), tmp_path, script=script, numbers=str(numbers)).value
+    assert value["state"] == "Interrupted", value
+    assert value["reason"].startswith(
+        "the credential for Azure ML has expired or is not accepted ("
+    )
+    assert "the token of the notebook's credential has expired" in value["reason"]
+    assert f"The job {value['job']['name']} goes on in Azure ML" in value["reason"]
+    azureml_service.set_script(delays={})
+    code = "run.resume(compute=compute())\nvalue = end(run)"
+    value = notebook.run(code, tmp_path).value
+    assert value["state"] == "Completed", value
+    runs = [one for one in azureml_service.state.values("runs") if not one["parent"]]
+    assert len([one for one in runs if one["name"].startswith(value["id"])]) == 1

@@ -32,6 +32,8 @@ READERS = 8
 SILENCE_S = 30.0
 """After this long without an answer of the service, the run is warned."""
 
+_READERS_END_S = 5.0
+
 _APPEARS_S = 120.0
 """A job that was submitted appears within this time."""
 
@@ -198,7 +200,10 @@ class Poller:
             self._changed.notify()
         if self._thread.ident is not None:
             self._thread.join(timeout_s)
-        self._readers.shutdown(wait=False, cancel_futures=True)
+        ending = partial(self._readers.shutdown, wait=True, cancel_futures=True)
+        closing = threading.Thread(target=ending, name="azureml-closing", daemon=True)
+        closing.start()
+        closing.join(_READERS_END_S)  # a request that is not answered takes longer
 
     def _add(self, what: str, run: Callable[[], Report | None]) -> None:
         with self._changed:

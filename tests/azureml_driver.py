@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -19,13 +20,17 @@ from typing import Any
 from parallelrun_jupyter import ParallelRunConfig, ParallelRunStep, Run
 from parallelrun_jupyter.backends.azureml.job_folder import write_job
 from parallelrun_jupyter.backends.azureml.pool import AzureMLPool
+from parallelrun_jupyter.backends.azureml.result_reader import KeepRows
 from parallelrun_jupyter.backends.azureml.service import JobService
 from parallelrun_jupyter.client.new_run import check_run, write_run
 from parallelrun_jupyter.client.script import Script
 from parallelrun_jupyter.config.azureml_compute import AzureMLCompute
 from parallelrun_jupyter.engine.driver import Driver
+from parallelrun_jupyter.engine.node_pool import PoolFactory
+from parallelrun_jupyter.errors import RunFolderError
 from parallelrun_jupyter.runs import run_folder
 from parallelrun_jupyter.runs.run_folder import RunFolder
+from parallelrun_jupyter.runs.run_record import RunRecord
 from tests.conftest import SCRIPTS
 from tests.folder_jobs import FolderService
 
@@ -47,14 +52,30 @@ def new_run(script: str | Path, inputs: Any, arguments: Any = (), **settings: An
     return folder
 
 
+def _driver_of(folder: RunFolder, make_pool: PoolFactory) -> Driver:
+    """Return a driver, once the helpers of one that was killed have ended."""
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            return Driver(folder, make_pool)
+        except RunFolderError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
 def drive(folder: RunFolder, connect: Callable[[], JobService], poll_s: float = POLL_S) -> Run:
     """Drive a run in this process to its end."""
-    driver = Driver(
-        folder,
-        lambda folder, record, keep_rows, fork_servers=None: AzureMLPool(
+
+    def make_pool(
+        folder: RunFolder, record: RunRecord, keep_rows: KeepRows, fork_servers: object = None
+    ) -> AzureMLPool:
+        del fork_servers
+        return AzureMLPool(
             folder, record, keep_rows, connect=connect, write_job=write_job, poll_s=poll_s
-        ),
-    )
+        )
+
+    driver = _driver_of(folder, make_pool)
     try:
         driver.run()
     finally:

@@ -129,6 +129,20 @@ def test_killed_drivers_send_and_count_nothing_twice(
     assert len(service.requests("create")) == 1
 
 
+def test_killed_drivers_of_a_run_with_faults_have_the_rows_and_failed_items_of_a_clean_one(
+    service: FolderService, numbers: Path, tmp_path: Path
+) -> None:
+    faults = ["raise=3", "once-kill=25", "short=50"]
+    settings: Any = {"mini_batch_size": 4, "error_threshold": -1, "run_max_try": 2}
+    folder = new_run(faulty_script(tmp_path / "one"), numbers, faults, **settings)
+    clean = drive(folder, lambda: service)
+    folder = new_run(faulty_script(tmp_path / "two"), numbers, faults, **settings)
+    for dies_at in ("after submit 0", "after read_result 4", "after read_result 6"):
+        assert start_driver(folder, service.root, dies_at).wait(60) == -signal.SIGKILL
+    stormy = drive(folder, lambda: service)
+    assert outcome_of(stormy) == outcome_of(clean)
+
+
 def begin(service: FolderService, numbers: Path, **fate: Any) -> RunFolder:
     """Run until the job has ended too early."""
     service.set_fate(Fate(**fate))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -96,12 +97,15 @@ class Gone:
         Whether it refuses the request.
     is_failure
         Whether the job could not be compiled: to resume does not help.
+    is_local
+        Whether this machine is the reason, such as a full disk.
     """
 
     reason: str
     is_credential: bool = False
     is_refused: bool = False
     is_failure: bool = False
+    is_local: bool = False
 
 
 Report: TypeAlias = Submitted | Seen | FileRead | Done | Silent | Gone
@@ -174,7 +178,7 @@ class Poller:
     def read(self, name: str, paths: list[str]) -> None:
         """Read files of a job's results, several at once."""
         for path in paths:
-            self._readers.submit(self._read, name, path)
+            self._readers.submit(self._read, name, path).add_done_callback(self._note_read)
 
     def cancel(self, name: str) -> None:
         """Cancel a job, and make no request that waits."""
@@ -215,6 +219,14 @@ class Poller:
     # The thread
 
     def _run(self) -> None:
+        try:
+            self._make_tasks()
+        finally:
+            error = sys.exc_info()[1]
+            if error is not None:  # the run would wait for ever
+                self._lose(Gone(_unexpected_text(error), is_failure=True))
+
+    def _make_tasks(self) -> None:
         while True:
             with self._changed:
                 task = self._next_task()
@@ -251,20 +263,14 @@ class Poller:
         except TransientError as error:
             self._pause(task, error)
             return
-        except CredentialError as error:
-            self._lose(Gone(str(error), is_credential=True))
-            return
         except JobNotFoundError as error:
             if self._has_appeared or time.monotonic() - self._watched_at > _APPEARS_S:
                 self._lose(Gone(str(error)))
             else:
                 self._pause(task, TransientError(str(error), self._poll_s))
             return
-        except ServiceError as error:
-            self._lose(Gone(str(error), is_refused=True))
-            return
         except (ParallelRunError, OSError) as error:
-            self._lose(Gone(str(error), is_failure=True))
+            self._lose(_gone(error))
             return
         self._answered()
         if report is not None:
@@ -353,6 +359,32 @@ class Poller:
             content = self._get_service().read_result(name, path)
         except TransientError:
             content = None
-        except (ParallelRunError, OSError) as error:
+        except JobNotFoundError as error:
             _log.warning("%s: %s", path, error)
+        except (ParallelRunError, OSError) as error:
+            self._lose(_gone(error))
+            return
         self._post(FileRead(name, path, content))
+
+    def _note_read(self, reading: Future[None]) -> None:
+        """Report an unexpected error of a reader."""
+        error = None if reading.cancelled() else reading.exception()
+        if error is not None:
+            _log.error("a result could not be read", exc_info=error)
+            self._lose(Gone(_unexpected_text(error), is_failure=True))
+
+
+def _gone(error: ParallelRunError | OSError) -> Gone:
+    """Return the report of an error after which no request helps."""
+    return Gone(
+        str(error),
+        is_credential=isinstance(error, CredentialError),
+        is_refused=isinstance(error, ServiceError),
+        is_failure=isinstance(error, ParallelRunError)
+        and not isinstance(error, CredentialError | ServiceError),
+        is_local=isinstance(error, OSError),
+    )
+
+
+def _unexpected_text(error: BaseException) -> str:
+    return f"a request to Azure ML ended with {type(error).__name__}: {error}; driver.log has where"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,7 +12,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ...config.azureml_compute import TOKENS_VARIABLE, AzureMLCompute
-from ...errors import ParallelRunError
 from .job_folder import FILES, RESULTS, STEP
 from .service import (
     ENDED,
@@ -34,6 +34,9 @@ _SPARE_S = 120
 
 _NO_FILE = 416  # the range begins behind the end of the file
 _REFUSED = 400
+
+_QUERY = re.compile(r"\?[^\s'\")>]+")
+"""The part of an address that may have a signature, which opens a store to all who read it."""
 
 
 def connect(spec: Mapping[str, Any], environ: Mapping[str, str]) -> JobService:
@@ -109,13 +112,19 @@ def _resource_of(scope: str) -> str:
     return scope.removesuffix("/.default").rstrip("/").lower()
 
 
+def _foreign_errors() -> tuple[type[Exception], ...]:
+    """Return the classes of the errors of Azure's packages; those of requests are OSErrors."""
+    return _core().AzureError, OSError
+
+
 def _core() -> Any:
     return importlib.import_module("azure.core.exceptions")
 
 
 def _first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, without what may be secret in addresses."""
     lines = str(getattr(error, "message", None) or error).strip().splitlines()
-    return lines[0].strip()[:400] if lines else type(error).__name__
+    return _QUERY.sub("?...", lines[0]).strip()[:400] if lines else type(error).__name__
 
 
 @contextmanager
@@ -129,9 +138,7 @@ def translated(what: str) -> Iterator[None]:
     """
     try:
         yield
-    except ParallelRunError:
-        raise
-    except Exception as error:  # Azure's packages raise whatever their own packages do
+    except _foreign_errors() as error:
         raise _translation(what, error) from error
 
 
@@ -290,7 +297,11 @@ class Workspace:
         if not self._history:
             with translated("read the addresses of the workspace"):
                 workspace = self._client.workspaces.get(self._ids["workspace_name"])
-            self._history = str(self._ask(str(workspace.discovery_url))["history"]).rstrip("/")
+            addresses = self._ask(str(workspace.discovery_url))
+            if not isinstance(addresses.get("history"), str):
+                msg = "the workspace has no address of its run history; look at its page in Azure"
+                raise ServiceError(msg)
+            self._history = addresses["history"].rstrip("/")
         ids = self._ids
         return (
             f"{self._history}/history/v1.0/subscriptions/{ids['subscription_id']}/resourceGroups/"

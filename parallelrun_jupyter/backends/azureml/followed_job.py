@@ -60,7 +60,9 @@ class FollowedJob:
         self.status = JobStatus("")
         self.workers = JobWorkers(now_ms)
         self.folding = Folding(note.first_attempts())
-        #: whether the job had ended before this driver followed it
+        #: whether an earlier driver has sent the job
+        self.is_attached = False
+        #: whether such a job had ended before this driver followed it
         self.had_ended = False
         self._limits = limits
         self._poller = poller
@@ -85,7 +87,7 @@ class FollowedJob:
     def seen(self, status: JobStatus, files: Mapping[str, int]) -> None:
         """Note the state of the job and the files that are there."""
         if not self.status.state:
-            self.had_ended = status.state in ENDED
+            self.had_ended = self.is_attached and status.state in ENDED
         self.status, self._files = status, files
         self._later.clear()
         self.folding.list_files(path for path in files if path.startswith(DONE))
@@ -109,6 +111,7 @@ class FollowedJob:
             self._torn[path] = self._torn.get(path, 0) + self.has_ended
             if self._torn[path] >= _TORN_READS:
                 self.folding.drop(path)
+                return [signals.Warned(job_end.torn_text(path, self.note.name))]
         return []
 
     def _read_later(self, path: str) -> None:
@@ -207,6 +210,8 @@ class FollowedJob:
         row = self._table.get(mini_batch) if self._table else None
         if row is not None and row.status not in _SUCCEEDED:
             return job_end.failure_of_row(row, self._limits.run_invocation_timeout)
+        if row is not None and self.folding.answers[mini_batch]:
+            return None  # its last try was answered: this attempt was wished for later
         return job_end.failure_without_row() if self.status.state == "Completed" else None
 
     @property

@@ -115,6 +115,35 @@ def many_jobs_text(jobs: int, left: int) -> str:
     )
 
 
+def not_canceled_text(name: str) -> str:
+    """Return the warning about a job that goes on although the run has ended."""
+    return (
+        f"Azure ML has not answered the request to cancel the job {name}, which may go on, and cost money: "
+        "cancel it on its page in Azure"
+    )
+
+
+def no_files_text(name: str) -> str:
+    """Return the warning about files of the script that are not here."""
+    return (
+        f"the job {name} has not ended in time, so the files that the script wrote to its output folder "
+        "may be missing here: they are on the job's page in Azure"
+    )
+
+
+def torn_text(path: str, name: str) -> str:
+    """Return the warning about a result that is not used."""
+    return (
+        f"the file {path} in the results of the job {name} is not whole, although the job has ended: its "
+        "mini-batch counts as one without a result"
+    )
+
+
+def local_text(reason: str) -> str:
+    """Return why the run is interrupted by an error of this machine."""
+    return f"{reason}. {_KEPT}. Correct this, and resume the run"
+
+
 def refused_text(reason: str) -> str:
     """Return why the run is interrupted when Azure ML refuses a request."""
     return f"Azure ML refuses the job: {reason}. {_KEPT}. Correct this, and resume the run"

@@ -31,6 +31,8 @@ class JobNote:
     is_over
         Whether this run has ended, or gone on, without it: a later driver uses the results that it left,
         and sends the other mini-batches again.
+    has_copied_files
+        Whether the script's own files, which it left, are in the run's output folder.
     """
 
     name: str
@@ -38,6 +40,7 @@ class JobNote:
     spans: list[list[int]] = field(default_factory=list)
     is_submitted: bool = False
     is_over: bool = False
+    has_copied_files: bool = False
 
     def first_attempts(self) -> dict[int, int]:
         """Return the first attempt of each mini-batch that the job was sent."""

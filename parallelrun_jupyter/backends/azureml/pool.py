@@ -100,7 +100,7 @@ class AzureMLPool:
         self._job: FollowedJob | None = None
         #: whether a job of an earlier driver is looked for first
         self._attaches = self._jobs.last is not None
-        #: whether the service was asked for that job, and has not answered
+        #: whether the service was asked for that job, or to cancel it, and has not answered
         self._is_watching = False
         #: the name of a job that was noted, and never submitted
         self._unused_name = ""
@@ -112,6 +112,8 @@ class AzureMLPool:
         self._drains: bool | None = None
         self._stops_at = 0.0
         self._has_stopped = self._are_files_asked = False
+        #: whether the service was asked to cancel the job, and has not answered
+        self._is_cancel_asked = False
         self._shown: tuple[str, ...] = ()
         self._reports: deque[Report] = deque()
         self._queued: list[Signal] = [signals.NodeOffered(NODE, 1, _CAPACITY)]
@@ -154,6 +156,7 @@ class AzureMLPool:
             return
         self._stops_at = time.monotonic() + (_END_S if drain else _CANCEL_S)
         if not (is_complete or (self._job is not None and self._job.has_ended)):
+            self._is_cancel_asked = True
             self._poller.cancel(note.name)
 
     @property
@@ -237,10 +240,18 @@ class AzureMLPool:
                     self._jobs.save()
             case "table" if self._job is not None:
                 self._job.table_read(content)
-            case "cancel" if self._drains is False:
-                self._stops_at = 0.0
+            case "cancel" if self._drains is None:
+                self._is_watching = False
+                self._mark_over()
+            case "cancel":
+                self._is_cancel_asked = False
+                if not self._drains:
+                    self._stops_at = 0.0
             case "files":
                 self._stops_at = 0.0
+                for note in self._jobs.jobs:
+                    note.has_copied_files = note.is_submitted
+                self._jobs.save()
         return []
 
     def _gone(self, gone: Gone) -> list[Signal]:
@@ -253,6 +264,8 @@ class AzureMLPool:
             text = job_end.refused_text(gone.reason)
         elif gone.is_failure:
             text = gone.reason
+        elif gone.is_local:
+            text = job_end.local_text(gone.reason)
         else:
             text = job_end.vanished_text(name, gone.reason)
             self._mark_over()
@@ -287,11 +300,29 @@ class AzureMLPool:
         if job is not None and self._drains and job.is_read and not self._are_files_asked:
             self._are_files_asked = True
             self._logs.fetch(job.note.name)
-            target = Path(self._folder.script_output(self._record))
-            self._poller.ask("files", partial(_download, name=job.note.name, target=target))
+            self._ask_files()
         if time.monotonic() < self._stops_at:
             return []
-        return self._stopped()
+        return [*self._unanswered_at_end(), *self._stopped()]
+
+    def _ask_files(self) -> None:
+        """Copy the script's own files of all jobs: later jobs run only what earlier ones did not."""
+        notes = [
+            note for note in self._jobs.jobs if note.is_submitted and not note.has_copied_files
+        ]
+        target = Path(self._folder.script_output(self._record))
+        names = [note.name for note in notes]
+        self._poller.ask("files", partial(_download, names=names, target=target))
+
+    def _unanswered_at_end(self) -> list[Signal]:
+        """Return warnings of requests that Azure ML has not answered in time."""
+        if self._has_stopped or not self._stops_at:
+            return []
+        last = self._jobs.last
+        assert last is not None
+        if self._is_cancel_asked:
+            return [signals.Warned(job_end.not_canceled_text(last.name))]
+        return [signals.Warned(job_end.no_files_text(last.name))]
 
     def _stopped(self) -> list[Signal]:
         if self._has_stopped:
@@ -320,12 +351,12 @@ class AzureMLPool:
         note = self._jobs.last
         assert note is not None
         if note.code == digest_of(self._folder, self._record):
-            self._follow(note)
+            self._follow(note).is_attached = True
             self._is_watching = True
             self._poller.watch(note.name)
         elif not note.is_over:
+            self._is_watching = True  # the next job is not sent before
             self._poller.cancel(note.name)
-            self._mark_over()
 
     def _not_there(self) -> list[Signal]:
         """Go on without a job of an earlier driver that the service does not have."""
@@ -395,12 +426,13 @@ class AzureMLPool:
         return []
 
 
-def _download(service: JobService, name: str, target: Path) -> bytes:
-    """Copy the files that the script wrote, if there are any."""
-    try:
-        service.download_files(name, target)
-    except JobNotFoundError:
-        pass
+def _download(service: JobService, names: Sequence[str], target: Path) -> bytes:
+    """Copy the files that the script wrote in each job, if there are any."""
+    for name in names:
+        try:
+            service.download_files(name, target)
+        except JobNotFoundError:
+            pass
     return b""
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,9 @@ _SPEC_KEYS = ("workspace", "compute", "instance_count", "environment", "client_o
 _ENVIRONMENT_KEYS = ("image", "conda_file")
 _CONFIG_FILES = ("config.json", ".azureml/config.json", "aml_config/config.json")
 _CONFIG_FORM = '{"subscription_id": "...", "resource_group": "...", "workspace_name": "..."}'
+
+_LOGIN = re.compile(r"//[^/\s@]+:[^/\s@]+@")
+"""The user and the password in an address."""
 
 
 class AzureMLCompute:
@@ -370,11 +374,18 @@ def _checked_image(value: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def _checked_options(options: Mapping[str, Any] | None) -> dict[str, Any]:
-    for name, value in (options or {}).items():
-        if looks_secret(name) and isinstance(value, str):
+    for name, value in _texts_in("", options or {}):
+        is_address = "://" in value and "?" not in value  # such as that of an authority
+        if looks_secret(name) and not is_address:
             msg = (
                 f"client_options has a {name!r}, whose value would be stored on disk. Give a "
                 "credential object: AzureMLCompute(credential=...)."
+            )
+            raise ConfigError(msg)
+        if _LOGIN.search(value):
+            msg = (
+                f"client_options has the {name!r} of a proxy with a password, which would be stored on "
+                "disk. Set the variable HTTPS_PROXY in its place."
             )
             raise ConfigError(msg)
     try:
@@ -385,6 +396,18 @@ def _checked_options(options: Mapping[str, Any] | None) -> dict[str, Any]:
             "numbers, lists and dicts."
         )
         raise ConfigError(msg) from error
+
+
+def _texts_in(name: str, value: object) -> Iterator[tuple[str, str]]:
+    """Yield the texts in a value with their names, at any depth."""
+    if isinstance(value, str):
+        yield name, value
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _texts_in(str(key), inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _texts_in(name, inner)
 
 
 def _token_of(credential: Any, scope: str) -> dict[str, Any]:

@@ -133,6 +133,13 @@ def test_tokens_go_to_the_driver_and_nowhere_else(workspace: Path) -> None:
          "client_options has a 'api_token', whose value would be stored on disk. Give a credential object"),
         (lambda: AzureMLCompute(IDS, client_options={"a": {1}}),
          "client_options is stored as JSON, which cannot represent it ("),
+        (lambda: AzureMLCompute(IDS, client_options={"headers": {"Authorization": "Bearer hush"}}),
+         "client_options has a 'Authorization', whose value would be stored on disk. Give a credential object"),
+        (lambda: AzureMLCompute(IDS, client_options={"policies": [{"sas_token": "hush"}]}),
+         "client_options has a 'sas_token', whose value would be stored on disk."),
+        (lambda: AzureMLCompute(IDS, client_options={"proxies": {"https": "http://me:hush@proxy:80"}}),
+         "client_options has the 'https' of a proxy with a password, which would be stored on disk. Set the "
+         "variable HTTPS_PROXY in its place."),
         (lambda: AzureMLCompute(IDS, credential=5).secrets(),
          "credential is 5; expected a credential of azure-identity, such as InteractiveBrowserCredential()."),
         (lambda: as_compute({"compute": "c", "instances": 2}),
@@ -175,6 +182,9 @@ def started(workspace: Path, compute: Any = "azureml:cpu-cluster", **settings: A
          "environment_variables['API_KEY'] is '...', which a job of Azure ML cannot express: it looks like a "
          "secret, and every reader of the workspace can see the variables of its jobs. Put the secret in the "
          "workspace's Key Vault"),
+        ({"environment_variables": {"MINE": "a ${{inputs.plan}}"}},
+         "environment_variables['MINE'] is 'a ${{inputs.plan}}', which a job of Azure ML cannot express: a job "
+         "replaces ${{ }} by a value of its own. Write the text to a file, and give that as a side input"),
         ({"arguments": ["--table", "/etc/hostname"]},
          "an argument is '/etc/hostname', which a job of Azure ML cannot express: the path is one of this "
          "machine, and does not exist on its nodes. Give the file as a dataset, "

@@ -72,7 +72,7 @@ def _unexpressed(record: RunRecord) -> list[tuple[str, Any, str, str]]:
         why = "its nodes do not upload parts to another store"
         remedy = "Start a new run, whose rows are merged here and then uploaded."
         found.append(("output", f"{record.output.url} in parts", why, remedy))
-    return found + _secrets(record) + _local_arguments(record)
+    return found + _secrets(record) + _expressions(record) + _local_arguments(record)
 
 
 def _secrets(record: RunRecord) -> list[tuple[str, Any, str, str]]:
@@ -85,6 +85,17 @@ def _secrets(record: RunRecord) -> list[tuple[str, Any, str, str]]:
         "and the identity of the compute."
     )
     return [(f"environment_variables[{hidden[0]!r}]", "...", why, remedy)]
+
+
+def _expressions(record: RunRecord) -> list[tuple[str, Any, str, str]]:
+    """Return the variables whose values a job would not have as they are written."""
+    why = "a job replaces ${{ }} by a value of its own"
+    remedy = "Write the text to a file, and give that as a side input or an argument."
+    return [
+        (f"environment_variables[{name!r}]", value, why, remedy)
+        for name, value in sorted(record.script.environment_variables.items())
+        if value is not None and "${{" in value
+    ]
 
 
 def _local_arguments(record: RunRecord) -> list[tuple[str, Any, str, str]]:

@@ -68,6 +68,8 @@ class FollowedJob:
         self._poller = poller
         self._keep_rows = keep_rows
         self._files: Mapping[str, int] = {}
+        #: the few among them that are of workers, and not of results
+        self._worker_files: Mapping[str, int] = {}
         #: the size of each file that is being read
         self._reading: dict[str, int] = {}
         self._torn: dict[str, int] = {}
@@ -89,6 +91,9 @@ class FollowedJob:
         if not self.status.state:
             self.had_ended = self.is_attached and status.state in ENDED
         self.status, self._files = status, files
+        self._worker_files = {
+            path: size for path, size in files.items() if path.startswith((WORKERS, STATUS))
+        }
         self._later.clear()
         self.folding.list_files(path for path in files if path.startswith(DONE))
 
@@ -139,14 +144,16 @@ class FollowedJob:
         """Read files: those of workers come first, since a worker starts before it has results."""
         if not self._files:
             return
-        unread = self.workers.unread(self._files)
+        unread = self.workers.unread(self._worker_files)
         paths = [p for p in unread if p not in self._reading and p not in self._later]
         if not (paths or any(p.startswith(WORKERS) for p in self._reading)):
             paths = self._next_results()
         now = time.monotonic()
         if now >= self._statuses_at and not self.has_ended:
             self._statuses_at = now + _STATUS_S
-            paths += [p for p in self.workers.statuses(self._files) if p not in self._reading]
+            paths += [
+                p for p in self.workers.statuses(self._worker_files) if p not in self._reading
+            ]
         for path in paths:
             self._reading[path] = self._files.get(path, 0)
         if paths:
@@ -156,7 +163,9 @@ class FollowedJob:
         """Return the files of results to read next; few enough to be held in memory."""
         room, size = _READ_AHEAD_FILES - len(self._reading), sum(self._reading.values())
         found: list[str] = []
-        for path in self.folding.wanted() if room > 0 else ():
+        if room < _READ_AHEAD_FILES // 2:
+            return found  # to look through 100,000 files for each that was read takes minutes
+        for path in self.folding.wanted():
             if path in self._reading or path in self._later:
                 continue
             if len(found) >= room or (size > _READ_AHEAD_BYTES and (found or self._reading)):
@@ -176,7 +185,7 @@ class FollowedJob:
     def is_read(self) -> bool:
         """Whether the job has ended, and all results that are waited for are read."""
         return self.has_ended and not (
-            self._reading or self.folding.wanted() or self.workers.unread(self._files)
+            self._reading or self.folding.wanted() or self.workers.unread(self._worker_files)
         )
 
     def unanswered(self) -> list[Signal] | None:

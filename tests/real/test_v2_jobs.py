@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -22,8 +23,10 @@ import yaml
 
 from parallelrun_jupyter import Run, azureml_v2
 from parallelrun_jupyter.azureml_v2.execution.job_run import JobRun
+from parallelrun_jupyter.commands.cli import main
 from parallelrun_jupyter.errors import RunFailedError
 from parallelrun_jupyter.pipelines.registered_datasets import add_dataset_version
+from parallelrun_jupyter.pipelines.steps import ScriptStep
 from parallelrun_jupyter.pipelines.workspaces import workspace_above
 from parallelrun_jupyter.worker.azureml.model_store import ModelStore
 
@@ -628,6 +631,61 @@ def test_a_job_whose_driver_died_is_resumed(folder: Path) -> None:
     job.resume()
     assert job.wait_for_completion(show_output=False, timeout_s=60) == "Completed"
     assert len((folder / "rows.txt").read_text().splitlines()) == 6
+
+
+def test_a_job_whose_driver_died_is_canceled_with_the_runs_of_its_steps(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts(folder)
+    (folder / "code" / "score.py").write_text("import time\ndef run(items):\n    time.sleep(60)\n")
+    job = azureml_v2.run(write(folder, score_job()))
+    run = Run.attach(wait_for(lambda: job.steps[0].run_id))
+    wait_for(lambda: run.status == "Running")
+    os.kill(json.loads((job.folder.path / "driver.json").read_text())["pid"], signal.SIGKILL)
+    wait_for(lambda: job.status == "Interrupted")
+    with pytest.raises(
+        RunFailedError, match=f"'parallelrun azureml resume {job.run_id}' continues"
+    ):
+        job.wait_for_completion(show_output=False, timeout_s=30)
+    assert run.status == "Running"
+    capsys.readouterr()
+    assert main(["azureml", "cancel", job.run_id]) == 0
+    assert (job.status, job.steps[0].status) == ("Canceled", "Canceled")
+    wait_for(lambda: run.status == "Canceled")
+    assert capsys.readouterr().out == f"canceling job {job.run_id}\n"
+    assert main(["azureml", "cancel", job.run_id]) == 0
+    assert capsys.readouterr().out == f"job {job.run_id} has ended: Canceled\n"
+    assert main(["azureml", "resume", job.run_id]) == 2
+    assert "is Canceled; only one that lost its driver can be resumed" in capsys.readouterr().err
+
+
+def test_a_job_is_resumed_in_the_terminal(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = f"[ -e '{folder / 'flag'}' ] || sleep 60; echo continued"
+    job = azureml_v2.run(write(folder, command(line)))
+    wait_for(lambda: job.steps[0].status == "Running")
+    os.kill(json.loads((job.folder.path / "driver.json").read_text())["pid"], signal.SIGKILL)
+    wait_for(lambda: job.status == "Interrupted")
+    (folder / "flag").touch()
+    assert main(["azureml", "resume", job.run_id]) == 0
+    assert "continued" in capsys.readouterr().out
+    assert job.status == "Completed"
+
+
+def test_only_the_end_of_a_huge_log_is_read_for_the_reason(tmp_path: Path) -> None:
+    log = tmp_path / "std_log.txt"
+    with open(log, "wb") as file:
+        file.truncate(200_000_000)
+    words = ["bash", "-c", "printf '\\nthe reason\\n'; exit 3"]
+    environ = dict(os.environ)
+    step = ScriptStep(sys.executable, "command", words, cwd=tmp_path, log=log, environ=environ)
+    tracemalloc.start()
+    try:
+        end = wait_for(step.poll)
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert end[1].endswith("the reason\nthe command ended with exit code 3")
+    assert peak_bytes < 20_000_000
 
 
 # Names of a workspace

@@ -593,6 +593,45 @@ def test_the_end_of_a_step_is_printed_once_and_after_its_log(
     assert lines.index("early") > lines.index("StepRun( last ) Status: Running")
 
 
+def test_the_whole_log_of_a_command_is_printed(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = (
+        r"printf 'not UTF-8: \377\376\n'; seq 100000 130000; head -c 200000 /dev/zero | tr '\0' x; "
+        r"echo; printf 'no end of line'"
+    )
+    azureml_v2.run(write(folder, command(line))).wait_for_completion(timeout_s=60)
+    printed = capsys.readouterr().out
+    numbers = "".join(f"{number}\n" for number in range(100000, 130001))
+    assert "not UTF-8: \ufffd\ufffd\n" + numbers in printed
+    assert printed.count("x") >= 200_000
+    end = printed.index("no end of line\n")
+    assert printed.index("StepRun( only ) Status: Completed") > end
+
+
+def test_a_skipped_step_is_printed_with_the_reason(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job_file = command("exit 3", outputs={"made": {}})
+    job_file["jobs"]["last"] = {
+        "type": "command", "command": "ls ${{inputs.made}}", "environment": "azureml:base:1",
+        "inputs": {"made": "${{parent.jobs.only.outputs.made}}"},
+    }  # fmt: skip
+    job = azureml_v2.run(write(folder, job_file))
+    job.wait_for_completion(timeout_s=60, raise_on_error=False)
+    printed = capsys.readouterr().out
+    assert "StepRun( last ) Status: Skipped: step only did not complete\n" in printed
+
+
+def test_a_file_is_run_from_a_folder_below_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(folder, command("true"))
+    (folder / "below").mkdir()
+    monkeypatch.chdir(folder / "below")
+    assert azureml_v2.run("../pipeline.yml").record.experiment == folder.name
+
+
 def test_the_view_has_the_title_and_the_last_lines_of_a_command(folder: Path) -> None:
     line = r"printf 'one\ntwo\n10 %%\r20 %%\r<30> %%\n'; while [ ! -e '${{inputs.flag}}' ]; do sleep 0.1; done"
     job_file = command(line, inputs={"flag": str(folder / "flag")})

@@ -24,9 +24,14 @@ _REASON = "cancel was requested"
 def cancel_pipeline(folder: PipelineFolder) -> None:
     """Request that a pipeline and its running steps be canceled.
 
-    The driver of the pipeline does this. If the driver was lost, nobody reads the request, while the
-    runs of its steps go on with drivers of their own. Then they are canceled here, and the journal
-    says that the pipeline is canceled.
+    The driver of the pipeline does this. If the driver was lost, the request has no reader, while
+    the runs of its steps go on with drivers of their own. Then they are canceled here, and the
+    pipeline is Canceled.
+
+    Parameters
+    ----------
+    folder
+        The pipeline's folder.
     """
     folder.request("cancel")
     created_at = folder.read_record().created_at

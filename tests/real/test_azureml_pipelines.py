@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import importlib
 import json
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from parallelrun_jupyter import Run, azureml
@@ -503,6 +505,8 @@ def unmake(run: Path, *, keep_record: bool) -> None:
     native = Run.attach(run.name)
     native.cancel()
     native.wait_for_completion(show_output=False, raise_on_error=False)
+    with contextlib.suppress(psutil.NoSuchProcess):  # it still clears up
+        psutil.Process(json.loads(native.folder.driver.read_text())["pid"]).wait(20)
     for path in sorted(run.rglob("*"), reverse=True):
         is_kept = (
             path.is_dir() or "script" in path.parts or (keep_record and path.name == "run.json")

@@ -255,7 +255,9 @@ def test_a_column_to_keep_that_does_not_exist_is_refused(tmp_path: Path) -> None
     (tmp_path / "MLTable").write_text(text)
     table = open_path(tmp_path)
     assert isinstance(table, TabularDataset)
-    with pytest.raises(InputError, match="the column 'wek' is to be kept.*Did you mean 'week'"):
+    with pytest.raises(
+        InputError, match=r"the column 'wek' is to be kept.*Did you mean 'week'.*: week, price\.$"
+    ):
         table.to_pandas_dataframe()
 
 

@@ -137,7 +137,8 @@ def _arranged(
 def _check_names(table: dict[str, Any], path_column: str) -> None:
     if "columns" not in table:
         return  # Parquet: the worker checks
-    columns = [*table["columns"], *table.get("key_columns", ()), path_column]
+    columns = [*table["columns"], *table.get("key_columns", ())]
+    columns += [path_column] if path_column else []
     for list_name, action in (("drops", "dropped"), ("keeps", "kept")):
         for name in table.get(list_name, ()):
             if name not in columns:

@@ -111,14 +111,17 @@ def _drive_all(
 def _drive(
     folder: RunFolder, fork_servers: ForkServerCache, requests: socket.socket | None
 ) -> bool:
-    from ..backends import find_backend
+    from ..backends import find_module
     from ..engine.driver import Driver
     from ..runs.resume_request import read_resume
 
     record = read_resume(folder).applied_to(folder.read_record())
     logging.getLogger("parallelrun_jupyter").setLevel(record.script.logging_level)
-    make_pool = partial(find_backend(record.placement.backend), fork_servers=fork_servers)
-    driver = Driver(folder, make_pool)
+    backend = find_module(record.placement.backend)
+    if hasattr(backend, "make_driver"):
+        driver = backend.make_driver(folder)
+    else:
+        driver = Driver(folder, partial(backend.make_pool, fork_servers=fork_servers))
     try:
         is_well = driver.run()
         if requests is not None:  # closing the last workers may take a second

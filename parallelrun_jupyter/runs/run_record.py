@@ -13,6 +13,9 @@ from ..errors import RunFolderError
 
 RECORD_SCHEMA = 2
 
+FOLLOWED = "azureml.foreign"
+"""The backend of a run that shows a job which somebody else has submitted."""
+
 _Section = TypeVar("_Section")
 
 
@@ -303,6 +306,11 @@ class RunRecord:
     description: str = ""
     schema: int = RECORD_SCHEMA
     calls: RunCalls = field(default_factory=RunCalls)
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether the run shows a job that somebody else has submitted."""
+        return self.placement.backend == FOLLOWED
 
     @property
     def has_variables(self) -> bool:

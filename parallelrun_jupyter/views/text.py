@@ -54,7 +54,7 @@ def progress_line(snapshot: Snapshot) -> str:
         total = f"{done:,} of {plural(snapshot['items'], 'item')}"
     else:
         total = f"{plural(done, 'item')} of {snapshot['items']:,} listed so far"
-    finished = snapshot["succeeded"] + snapshot["failed"]
+    finished = snapshot["mini_batches"] - snapshot["left"]
     parts = [total, f"{finished:,} of {plural(snapshot['mini_batches'], 'mini-batch')}"]
     if snapshot["items_failed"]:
         parts.append(f"{plural(snapshot['items_failed'], 'item')} failed")

@@ -18,12 +18,14 @@ PREFIX = "azureml:"
 TOKENS_VARIABLE = "PARALLELRUN_AZUREML_TOKENS"
 """The variable with the access tokens of a credential object, for the driver: JSON, by scope."""
 
-SCOPES = (
-    "https://management.azure.com/.default",
-    "https://ml.azure.com/.default",
-    "https://storage.azure.com/.default",
-)
-"""What the driver asks tokens for, in the public cloud."""
+STORAGE_SCOPE = "https://storage.azure.com/.default"
+
+_CLOUDS = {
+    "AzureCloud": ("https://management.azure.com", "https://ml.azure.com"),
+    "AzureChinaCloud": ("https://management.chinacloudapi.cn", "https://ml.azure.cn"),
+    "AzureUSGovernment": ("https://management.usgovcloudapi.net", "https://ml.azure.us"),
+}
+"""The resource manager and Azure ML, as tokens name them, by cloud."""
 
 DEFAULT_COMPUTE = "cpu-cluster"
 DEFAULT_IMAGE = "mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04"
@@ -141,6 +143,18 @@ class AzureMLCompute:
             spec.pop("workspace", None)
         return f"{PREFIX}{self.compute}" if list(spec) == ["compute"] else spec
 
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """What the driver asks tokens for: the resource manager, Azure ML, and storage."""
+        options = self.client_options
+        management, ml = _CLOUDS.get(options.get("cloud", ""), _CLOUDS["AzureCloud"])
+        metadata = options.get("cloud_metadata") or {}
+        resources = (
+            metadata.get("resource_manager", management),
+            metadata.get("aml_resource_id", ml),
+        )
+        return (*(f"{one.rstrip('/')}/.default" for one in resources), STORAGE_SCOPE)
+
     def secrets(self) -> dict[str, str]:
         """Return the environment variables that only the driver gets: tokens of the credential.
 
@@ -151,7 +165,7 @@ class AzureMLCompute:
         """
         if self.credential is None:
             return {}
-        tokens = {scope: _token_of(self.credential, scope) for scope in SCOPES}
+        tokens = {scope: _token_of(self.credential, scope) for scope in self.scopes}
         return {TOKENS_VARIABLE: json.dumps(tokens)}
 
     def __eq__(self, other: object) -> bool:

@@ -196,7 +196,7 @@ class Cluster:
             one = (mine.node.get("outputs") or {}).get(name) or {}
             if one.get("mode") != "ReadWriteMount" or not os.path.isdir(folder):
                 continue
-            place = self._place_of_output(mine, name)
+            _, place = self._place_of_output(mine, name)
             for path in Path(folder).rglob("*"):
                 state = path.stat()
                 stamp = f"{state.st_size} {state.st_mtime_ns}"
@@ -223,14 +223,18 @@ class Cluster:
         )
 
     def _upload(self, mine: _Step, name: str, path: Path) -> Value:
-        uri = output_uri(self._job, mine.node, name)
-        run = mine.run["name"]
-        uri = uri.replace("${{name}}", run).replace("${{default_datastore}}", "workspaceblobstore")
-        place = place_of(uri) if uri else Place(DATA_CONTAINER, f"azureml/{run}/{name}")
+        uri, place = self._place_of_output(mine, name)
         self._blobs.upload(path, place)
         kind = "uri_file" if path.is_file() else "uri_folder"
         end = "" if path.is_file() else "/"
         return {"type": kind, "uri": uri or uri_of(f"{place.path}{end}"), "path": place.path}
+
+    def _place_of_output(self, mine: _Step, name: str) -> tuple[str, Place]:
+        """Return the URI that the job gives to an output, if it does, and its place."""
+        uri = output_uri(self._job, mine.node, name)
+        run = mine.run["name"]
+        uri = uri.replace("${{name}}", run).replace("${{default_datastore}}", "workspaceblobstore")
+        return uri, place_of(uri) if uri else Place(DATA_CONTAINER, f"azureml/{run}/{name}")
 
     # Log files
 

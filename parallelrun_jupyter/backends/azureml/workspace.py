@@ -28,12 +28,6 @@ _T = TypeVar("_T")
 _FOLDER = "parallelrun-jupyter"
 """The folder in the workspace's default datastore that the outputs of jobs are in, by job."""
 
-_MANAGEMENT = {
-    "AzureChinaCloud": "https://management.chinacloudapi.cn",
-    "AzureUSGovernment": "https://management.usgovcloudapi.net",
-}
-_PUBLIC_MANAGEMENT = "https://management.azure.com"
-
 _TIMEOUT_S = 60.0
 _SPARE_S = 120
 """A token that expires within so many seconds is not used."""
@@ -74,12 +68,11 @@ def connect_history(spec: Mapping[str, Any], environ: Mapping[str, str]) -> Work
             ids["subscription_id"],
             ids["resource_group"],
             ids["workspace_name"],
-            **{"enable_telemetry": False, "retry_total": 0, **compute.client_options},
+            enable_telemetry=False,
+            show_progress=False,
+            **{"retry_total": 0, **compute.client_options},
         )
-    options = compute.client_options
-    metadata = options.get("cloud_metadata") or {}
-    known = _MANAGEMENT.get(options.get("cloud", ""), _PUBLIC_MANAGEMENT)
-    return Workspace(client, credential, ids, metadata.get("resource_manager", known))
+    return Workspace(client, credential, ids, compute.scopes[0])
 
 
 class DriverCredential:
@@ -214,17 +207,15 @@ class Workspace:
         Its credential.
     ids
         The ids of the workspace.
-    management
-        The address of Azure's resource manager, for tokens of the run history.
+    scope
+        What tokens for the run history are asked for.
     """
 
-    def __init__(
-        self, client: Any, credential: Any, ids: Mapping[str, str], management: str
-    ) -> None:
+    def __init__(self, client: Any, credential: Any, ids: Mapping[str, str], scope: str) -> None:
         self._client = client
         self._credential = credential
         self._ids = ids
-        self._scope = f"{management.rstrip('/')}/.default"
+        self._scope = scope
         self._history = ""
         self._datastore: Any = None
         self._container: Any = None
@@ -264,7 +255,7 @@ class Workspace:
         """Return the state of a job."""
         with translated("read the state of the job"):
             job = self._client.jobs.get(name)
-        state, step = str(job.status), self._step_of(name)
+        state, step = _text(job.status), self._step_of(name)
         services = getattr(job, "services", None) or {}
         studio = services.get("Studio")
         url = str(getattr(studio, "endpoint", "") or "")
@@ -292,7 +283,7 @@ class Workspace:
                 self._client.jobs.begin_cancel(name)
         except ServiceError:
             with translated("read the state of the job"):
-                if self._client.jobs.get(name).status not in ENDED:
+                if _text(self._client.jobs.get(name).status) not in ENDED:
                     raise
 
     # The run history
@@ -455,6 +446,11 @@ class Workspace:
             return self._credential
         secret = getattr(stored, "sas_token", None) or getattr(stored, "account_key", None)
         return secret or self._credential
+
+
+def _text(state: Any) -> str:
+    """Return the text of a state, which may be an enumeration's."""
+    return str(getattr(state, "value", state))
 
 
 def _error_in(details: Mapping[str, Any]) -> str:

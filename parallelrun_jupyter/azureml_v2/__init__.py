@@ -20,7 +20,12 @@ if TYPE_CHECKING:
     from .execution.job_run import JobRun, StepRun
     from .execution.start import run
     from .local_client.client import LocalClient
-    from .local_client.loading import load_component, load_job
+    from .local_client.loading import (
+        load_batch_deployment,
+        load_batch_endpoint,
+        load_component,
+        load_job,
+    )
     from .migration.migrate import Migrated, migrate
     from .model.problems import JobFileError, Problem
 
@@ -35,6 +40,8 @@ _HOMES = {
     "StepRun": "execution.job_run",
     "check": "checks.files",
     "invoke": "execution.invoke",
+    "load_batch_deployment": "local_client.loading",
+    "load_batch_endpoint": "local_client.loading",
     "load_component": "local_client.loading",
     "load_job": "local_client.loading",
     "migrate": "migration.migrate",
@@ -52,6 +59,8 @@ __all__ = [
     "StepRun",
     "check",
     "invoke",
+    "load_batch_deployment",
+    "load_batch_endpoint",
     "load_component",
     "load_job",
     "migrate",

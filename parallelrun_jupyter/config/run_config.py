@@ -58,6 +58,9 @@ class ParallelRunConfig(HasTraits):
         A value is out of range, or a name is not a field. It is a ``ValueError``.
     """
 
+    # Not a setting: what starts a run knows whether an item may give several rows.
+    warns_of_extra_rows = True
+
     entry_script = ScriptSetting(
         None,
         "Path of the script that defines init() and run(mini_batch), or a function marked with @entry.",

@@ -226,7 +226,7 @@ class Placement:
 class RunLimits:
     """The limits of `ParallelRunConfig`, by the same names; times are in seconds.
 
-    The defaults of the last four are those of runs recorded before they existed.
+    The defaults of the last five are those of runs recorded before they existed.
     """
 
     error_threshold: int = 0
@@ -241,6 +241,7 @@ class RunLimits:
     retry_delay: float = 0.0
     retry_on: list[str] = field(default_factory=list)
     no_retry_on: list[str] = field(default_factory=list)
+    warns_of_extra_rows: bool = True
 
 
 @dataclass(frozen=True, slots=True)

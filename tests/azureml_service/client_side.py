@@ -6,6 +6,7 @@ It reads the variables that `AzureMLService.environ` sets, and needs the standar
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import time
 from collections import namedtuple
@@ -15,7 +16,6 @@ from tests.azureml_service.tokens import make_token
 
 URL_VARIABLE = "PARALLELRUN_EMULATOR_URL"
 WORKSPACE_VARIABLE = "PARALLELRUN_EMULATOR_WORKSPACE"
-CLOUD = "emulator"
 
 AccessToken = namedtuple("AccessToken", ["token", "expires_on"])  # noqa: PYI024 - azure-core's shape
 
@@ -54,6 +54,15 @@ def cloud_metadata() -> dict[str, str]:
     }  # fmt: skip
 
 
+def write_config(folder: str) -> str:
+    """Write ``config.json`` of the workspace to a folder; return its path."""
+    path = os.path.join(folder, "config.json")
+    names = ("subscription_id", "resource_group", "workspace_name")
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(dict(zip(names, workspace(), strict=True)), file)
+    return path
+
+
 def workspace() -> tuple[str, str, str]:
     """Return the subscription, the resource group and the name of the workspace."""
     subscription, group, name = os.environ[WORKSPACE_VARIABLE].split("/")
@@ -63,11 +72,9 @@ def workspace() -> tuple[str, str, str]:
 def ml_client(credential: Any = None, **options: Any) -> Any:
     """Return the real `MLClient` of the emulated workspace."""
     client = importlib.import_module("azure.ai.ml").MLClient  # only its environment has it
-    options = {"enable_telemetry": False, "retry_total": 0, **options}
-    return client(
-        credential or Credential(),
-        *workspace(),
-        cloud=CLOUD,
-        cloud_metadata=cloud_metadata(),
-        **options,
+    cloud = (
+        f"emulator{os.environ[URL_VARIABLE].rpartition(':')[2]}"  # a cloud's name is kept for good
     )
+    options = {"enable_telemetry": False, "retry_total": 0, **options}
+    options |= {"cloud": cloud, "cloud_metadata": cloud_metadata()}
+    return client(credential or Credential(), *workspace(), **options)

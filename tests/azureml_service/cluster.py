@@ -19,11 +19,18 @@ from parallelrun_jupyter.azureml_v2 import JobRun, StepRun
 from parallelrun_jupyter.runs.journal.files import JournalReader
 from parallelrun_jupyter.runs.run_folder import find
 from tests.azureml_service.blobs import Blobs, Place, place_of
-from tests.azureml_service.logs import StepLogs
+from tests.azureml_service.logs import WORK, StepLogs
 from tests.azureml_service.names import ARTIFACT_CONTAINER, DATA_CONTAINER, artifacts_of, uri_of
 from tests.azureml_service.script import Script
 from tests.azureml_service.state import State, Value
 from tests.azureml_service.wire import Writer, compute_of, output_uri, parent_output
+
+_JOB_ERROR = (
+    "Pipeline has failed child jobs. Failed nodes: {}. For more details and logs, please go to the job "
+    "detail page and check the child jobs."
+)
+_STEP_ERROR = "Execution failed. Please check logs/readme.txt for the layout of logs."
+"""As in Azure, an error does not have the user's exception, which only the log files have."""
 
 _ENDS = ("Completed", "Failed", "Canceled", "Skipped", "Interrupted")
 
@@ -60,6 +67,7 @@ class Cluster:
         self._steps: dict[str, _Step] = {}
         self._uploaded: dict[tuple[str, str], str] = {}
         self._lines = ""
+        self._writer = Writer(state, blobs, state.folder / "work" / name)
 
     @property
     def _script(self) -> Script:
@@ -82,9 +90,7 @@ class Cluster:
                 self._end("Canceled", "")
                 return
         nodes = self._job["properties"]["jobs"]
-        path = Writer(self._state, self._blobs, self._state.folder / "work" / self._name).write(
-            self._job
-        )
+        path = self._writer.write(self._job)
         self._set(self._run, status="Running", started=self._now())
         first = [
             self._begin(name) for name, node in nodes.items() if "parent.jobs" not in str(node)
@@ -104,6 +110,9 @@ class Cluster:
 
     def _set(self, run: Value, **changes: Any) -> None:
         run.update(changes)
+        course = run.setdefault("course", [])
+        if course[-1:] != [run["status"]]:
+            course.append(run["status"])
         self._state.write("runs", run["name"], run)
 
     def _is_canceled(self) -> bool:
@@ -156,8 +165,9 @@ class Cluster:
             time.sleep(self._script.tick_s)
         self._collect_outputs()
         self._stay([self._run], "Finalizing")
-        reason = job.state().reason if status in {"Failed", "Interrupted"} else ""
-        self._end("Failed" if status == "Interrupted" else status, reason)
+        is_failed = status in {"Failed", "Interrupted"}
+        names = ", ".join(f"/{step.name}" for step in job.steps if step.status == "Failed")
+        self._end("Failed" if is_failed else status, _JOB_ERROR.format(names) if is_failed else "")
 
     def _collect_outputs(self) -> None:
         """Give the job the outputs of its steps that are its own."""
@@ -180,10 +190,9 @@ class Cluster:
         if step.run_id and mine.logs is None:
             folder = find(step.run_id)
             created_at = folder.read_record().created_at
-            mine.logs, mine.journal = (
-                StepLogs(folder, created_at, self._script),
-                JournalReader(folder.journal),
-            )
+            shown = self._writer.shown(f"{WORK}/{folder.run_id}/cap/data-capability/wd")
+            mine.logs = StepLogs(folder, created_at, self._script, shown)
+            mine.journal = JournalReader(folder.journal)
         if step.status in _ENDS:
             self._finish_step(mine, step)
         else:
@@ -217,7 +226,7 @@ class Cluster:
                 outputs[name] = self._upload(mine, name, Path(path))
         self._stay([mine.run], "Finalizing")
         self._say(f"step {mine.name} is {step.status}")
-        reason = step.reason if step.status == "Failed" else ""
+        reason = _STEP_ERROR if step.status == "Failed" else ""
         self._set(
             mine.run, status=step.status, outputs=outputs, error=reason or None, ended=self._now()
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 import re
 import time
 from collections.abc import Callable
@@ -77,6 +76,10 @@ class JobRoutes:
         if "x-azureml-token" not in request.headers:
             return Answer(401, {"error": {"code": "Unauthorized", "message": "x-azureml-token?"}})
         before = self._state.read("jobs", name)
+        unknown = _computes_of(body["properties"]) - {COMPUTE, "serverless"}
+        if unknown:
+            message = f"Unknown compute target {', '.join(sorted(unknown))}."
+            return Answer(400, {"error": {"code": "UserError", "message": message}})
         if before is None:
             self._state.write("jobs", name, {**body, "created": time.time()})
             properties = body["properties"]
@@ -217,6 +220,13 @@ class JobRoutes:
         return Answer(200, {"values": values})
 
 
+def _computes_of(job: dict[str, Any]) -> set[str]:
+    """Return the names of the computes of a job and its steps."""
+    given = [(job.get("settings") or {}).get("default_compute"), job.get("computeId")]
+    given += [node.get("computeId") for node in job["jobs"].values()]
+    return {str(one).rpartition("/")[2] for one in given if one}
+
+
 def _asset_id(run: str, output: str) -> str:
     return f"azureml://locations/emulated/workspaces/{COMPUTE}/data/azureml_{run}_output_{output}/versions/1"
 
@@ -233,8 +243,3 @@ def _error(run: Value) -> dict[str, Any] | None:
         return None
     error = {"code": "UserError", "message": run["error"], "messageFormat": "", "details": []}
     return {"error": error, "time": _stamp(run["ended"]), "componentName": "emulator"}
-
-
-def definition_of(node: dict[str, Any]) -> dict[str, Any]:
-    """Return the ``runDefinition`` of a step."""
-    return json.loads(json.dumps({"target": COMPUTE, "node": node}))  # type: ignore[no-any-return]

@@ -11,7 +11,7 @@ import io
 import re
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from parallelrun_jupyter.runs.journal.events import (
@@ -34,6 +34,12 @@ COLUMNS = (
     "Error Message", "Mini-batch Detail",
 )  # fmt: skip
 _SUM_COLUMNS = ("Mini-batches", "Total", "Succeeded", "Failed", "Run Method Seconds")
+WORK = "/mnt/azureml/cr/j"
+"""The folder of a node of Azure in which jobs run."""
+
+_UNKNOWN = "{0} Heartbeat 17 of 23.\n\nProcessed some of many mini batches.\n{0} Scheduled \u00e9"
+"""Lines that no reader knows."""
+
 _STATUSES = {"timeout": "RUN_TIMEOUT", "load_timeout": "LOAD_TIMEOUT"}
 _LINE = re.compile(r"(\S+Z) (\S+) #(?:\d+|-) (.*)")
 _FOLDERS = {"STDOUT": ("stdout", ".stdout.txt"), "STDERR": ("stderr", ".stderr.txt")}
@@ -54,9 +60,14 @@ class StepLogs:
         When the run was created.
     script
         The faults.
+    shown
+        Replacements of paths, longest first: the nodes of Azure have others.
     """
 
-    def __init__(self, folder: RunFolder, created_at: float, script: Script) -> None:
+    def __init__(
+        self, folder: RunFolder, created_at: float, script: Script, shown: Mapping[str, str]
+    ) -> None:
+        self._shown = {str(folder.script): f"{WORK}/{folder.run_id}/exe/wd", **shown}
         self._folder = folder
         self._created_at = created_at
         self.script = script
@@ -148,10 +159,9 @@ class StepLogs:
     def _finish(self, event: RunFinished) -> None:
         self._progress_line(event.at_ms)
         self._overview_line(event.at_ms, "The overviewer on 0 stopped.")
-        reason = f"{event.reason}\n" if event.reason else ""
         self.files["logs/job_result.txt"] = (
             f"{self._stamp(event.at_ms)} The job is {event.state}. {self._state.done} of {self._state.planned} mini batches "
-            f"processed, {self._state.failed} failed.\n{reason}"
+            f"processed, {self._state.failed} failed.\n"
         )
 
     # Files
@@ -160,7 +170,11 @@ class StepLogs:
         """Write the tables of mini-batches, processes and nodes."""
         folder = "logs/sys/job_report"
         if self._rows and (at_end or not self.script.table_at_end):
-            self.files[f"{folder}/processed_mini-batches.csv"] = _table(COLUMNS, self._rows)
+            more = self.script.unknown_lines
+            columns = (*COLUMNS, *(("Region",) if more else ()))
+            rows = [(*row, *(("north",) if more else ())) for row in self._rows]
+            table = self._as_shown(_table(columns, rows))
+            self.files[f"{folder}/processed_mini-batches.csv"] = table
         if at_end:
             for kind in ("process", "node"):
                 rows = [(name, *total) for (one, name), total in self._sums.items() if one == kind]
@@ -189,6 +203,8 @@ class StepLogs:
             hour = self._moment(at_ms) + dt.timedelta(hours=self._rotations)
             self._overview = f"logs/job_progress_overview.{hour:%Y%m%d%H}.txt"
         self._write(self._overview, f"{self._stamp(at_ms)} {text}")
+        if self.script.unknown_lines:
+            self._write(self._overview, _UNKNOWN.format(self._stamp(at_ms)))
 
     def _copy_user_log(self, worker: str, data: bytes) -> None:
         end = data.rfind(b"\n") + 1
@@ -202,7 +218,12 @@ class StepLogs:
             self._write(path, text if folder != "entry_script_log" else f"{stamp}|{level}|{text}")
 
     def _write(self, path: str, line: str) -> None:
-        self.files[path] = f"{self.files.get(path, '')}{line}\n"
+        self.files[path] = f"{self.files.get(path, '')}{self._as_shown(line)}\n"
+
+    def _as_shown(self, text: str) -> str:
+        for path, shown in self._shown.items():
+            text = text.replace(path, shown)
+        return text
 
     def _moment(self, at_ms: int) -> dt.datetime:
         at = self._created_at + at_ms / 1000 + self.script.skew_hours * 3600

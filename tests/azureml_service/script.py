@@ -32,6 +32,8 @@ class Script:
         another node takes over.
     table_at_end
         ``processed_mini-batches.csv`` appears at the end only.
+    unknown_lines
+        The overview also has lines in other words, and the table one more column.
     no_logs
         Log files whose paths match this expression never appear.
     skew_hours
@@ -47,6 +49,7 @@ class Script:
     overview_every_s: float = 0.5
     overview_rotates_after: int | None = None
     table_at_end: bool = False
+    unknown_lines: bool = False
     no_logs: str = ""
     skew_hours: float = 0
     vanished: tuple[str, ...] = ()

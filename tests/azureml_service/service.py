@@ -132,6 +132,7 @@ class AzureMLService:
             "REQUESTS_CA_BUNDLE": str(self.ca_bundle), "SSL_CERT_FILE": str(self.ca_bundle),
             "HTTPS_PROXY": proxy, "HTTP_PROXY": proxy, "NO_PROXY": "localhost,127.0.0.1",
             "https_proxy": proxy, "http_proxy": proxy, "no_proxy": "localhost,127.0.0.1",
+            "ARM_CLOUD_METADATA_URL": f"{self.url}/metadata/endpoints?api-version=2019-05-01",
             "AZUREML_RUN_POLLING_INTERVAL_MIN": "1", "AZUREML_RUN_POLLING_INTERVAL_MAX": "1",
         }  # fmt: skip
         path = os.pathsep.join(filter(None, (str(REPOSITORY), os.environ.get("PYTHONPATH"))))
@@ -196,6 +197,16 @@ class AzureMLService:
     def get(self, url: str) -> Any:
         """Return the JSON at an address of the service."""
         return json.loads(self.fetch(url))
+
+    def put(self, path: str, properties: Value) -> None:
+        """Write a resource of the workspace, such as ``/jobs/NAME``."""
+        url = f"{self.url}{WORKSPACE_ID}{path}"
+        headers = {**_authorization(url), "x-azureml-token": make_token(url)}
+        self._ask("PUT", url, {"properties": properties}, headers)
+
+    def cancel(self, job: str) -> None:
+        """Ask for the end of a job."""
+        self._ask("POST", f"{self.url}{WORKSPACE_ID}/jobs/{job}/cancel")
 
     def log_of(self, job: str) -> str:
         """Return the output of the process of a job: its exception, if it has crashed."""

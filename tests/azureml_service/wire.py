@@ -51,6 +51,11 @@ class Writer:
         }  # fmt: skip
         return self._dump("job.yml", value)
 
+    def shown(self, folder: str) -> dict[str, str]:
+        """Return the paths of inputs, each with its path in the folder of a node of Azure."""
+        copied = sorted(self._copied.values(), key=lambda path: -len(str(path)))
+        return {str(path.parent): folder for path in copied}
+
     def _dump(self, name: str, value: Any) -> Path:
         path = self._folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -104,7 +109,7 @@ class Writer:
 
     def _address(self, uri: str) -> str:
         """Return the address of the files of an asset or a URI."""
-        found = re.search(r"/(codes|data)/([^/]+)/versions/([^/]+)$", uri)
+        found = re.search(r"/(codes|data|models)/([^/]+)/versions/([^/]+)$", uri)
         found = found or re.match(r"azureml:()([^/:]+):([^/:]+)$", uri)
         if found is None:
             return uri
@@ -114,7 +119,8 @@ class Writer:
             msg = f"{uri!r} is not registered in the emulator"
             raise ValueError(msg)
         properties = value["properties"]
-        address: str = properties.get("codeUri") or properties["dataUri"]
+        keys = ("codeUri", "dataUri", "modelUri")
+        address: str = next(properties[key] for key in keys if properties.get(key))
         return address
 
     def _port(self, one: Any) -> Any:

@@ -51,6 +51,7 @@ class WorkspaceRoutes:
         """Add the routes."""
         routes.add("GET", WORKSPACE_ID, self._workspace)
         routes.add("GET", "/discovery.*", self._discovery)
+        routes.add("GET", "/metadata/endpoints", self._metadata)
         routes.add("GET", f"{WORKSPACE_ID}/datastores", self._datastores)
         routes.add("GET", f"{WORKSPACE_ID}/datastores/{{name}}", self._datastore)
         routes.add("POST", f"{WORKSPACE_ID}/datastores/{{name}}/listSecrets", self._secrets)
@@ -83,6 +84,14 @@ class WorkspaceRoutes:
             "modelmanagement", "notebooks", "pipelines", "artifacts", "studio",
         )  # fmt: skip
         return Answer(200, dict.fromkeys(services, self._url))
+
+    def _metadata(self, _: Request) -> Answer:
+        """Return the clouds there are, for clients that are given no cloud."""
+        return Answer(200, [{
+            "name": "emulator", "portal": "https://portal.azure.emulator.test/",
+            "resourceManager": self._url, "authentication": {"loginEndpoint": self._url},
+            "suffixes": {"storage": STORAGE_SUFFIX},
+        }])  # fmt: skip
 
     def _datastores(self, request: Request) -> Answer:
         names = list(DATASTORES)[: 1 if request.query.get("isDefault", "").lower() == "true" else 9]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,28 @@ def execute(name: str, folder: Path, last: str = "", timeout_s: int = 120) -> An
     notebook = read_notebook(name)
     if last:
         notebook.cells.append(nbformat.v4.new_code_cell(last))
+    _execute(notebook, folder, timeout_s)
+    return notebook
+
+
+def execute_in_one_kernel(folders: Mapping[str, Path], timeout_s: int = 120) -> dict[str, Any]:
+    """Run notebooks by name, each in its folder, one after the other; return them.
+
+    azure-ai-ml is imported once: it takes longer than these notebooks.
+    """
+    notebooks = {name: read_notebook(name) for name in folders}
+    cells = []
+    for name, folder in folders.items():
+        cells += [nbformat.v4.new_code_cell(f"%cd -q {folder}"), *notebooks[name].cells]
+    together = nbformat.v4.new_notebook(cells=cells)
+    _execute(together, next(iter(folders.values())), timeout_s)
+    ran = iter(together.cells)
+    for notebook in notebooks.values():
+        next(ran)
+        notebook.cells = [next(ran) for _ in notebook.cells]
+    return notebooks
+
+
+def _execute(notebook: Any, folder: Path, timeout_s: int) -> None:
     resources = {"metadata": {"path": str(folder)}}
     NotebookClient(notebook, timeout=timeout_s, kernel_name=KERNEL, resources=resources).execute()
-    return notebook

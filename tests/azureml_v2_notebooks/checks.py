@@ -96,7 +96,7 @@ found["errors"] = {
         client.jobs.create_or_update,
         bound_number(data=Input(type="uri_folder", path="./prices"), count=2),
     ),
-    "endpoints": error_of(lambda: client.batch_endpoints),
+    "endpoints": error_of(lambda: client.online_endpoints),
 }
 
 # Registered assets are objects of azure-ai-ml

@@ -162,7 +162,7 @@ EFFECTS: dict[str, dict[str, Effect]] = {
         **RESOURCES,
         "type": runs("without it, the settings are at the root, as in older files"),
         "name": runs("the title of the run"),
-        "endpoint_name": recorded("required, as in Azure"),
+        "endpoint_name": runs("the experiment of its jobs, and where `LocalClient` keeps it; required, as in Azure"),
         "description": runs("of the run"),
         "tags": recorded(), "properties": recorded(),
         "model": runs("a name that is registered here, or the files"),
@@ -203,8 +203,8 @@ EFFECTS: dict[str, dict[str, Effect]] = {
     },
     "Batch endpoint": {
         **BASE,
-        "name": recorded(), "auth_mode": recorded("nothing listens: a deployment is run by its file"),
-        "defaults.deployment_name": recorded(),
+        "name": runs("where `LocalClient` keeps it"), "auth_mode": recorded("nothing listens"),
+        "defaults.deployment_name": runs("`LocalClient` invokes it, unless the call names another"),
     },
 }  # fmt: skip
 """By heading and field. The fields that the reader allows and does not read are not here."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
+import functools
 import http.client
 import itertools
 import json
@@ -18,13 +19,14 @@ from typing import Any
 import pytest
 
 from parallelrun_jupyter import ParallelRunConfig, submit
-from tests.azureml_service.blobs import Place
+from tests.azureml_service.blobs import Place, place_of
 from tests.azureml_service.logs import COLUMNS
 from tests.azureml_service.names import DATA_CONTAINER, WORKSPACE_ID
 from tests.azureml_service.notebook import Cell, Notebook
 from tests.azureml_service.recordings import Player, Recorder
 from tests.azureml_service.script import Fault
 from tests.azureml_service.service import AzureMLService, RefusedError
+from tests.azureml_service.submission import send_job
 from tests.azureml_service.tokens import make_token
 from tests.real.conftest import end_of
 
@@ -47,7 +49,8 @@ def run(paths):
     numbers = [int(pathlib.Path(path).read_text()) for path in paths]
     if options.bad and int(options.bad) in numbers:
         raise ValueError(f"number {options.bad} is bad")
-    return [f"{pathlib.Path(path).name},{2 * number}" for path, number in zip(paths, numbers)]
+    end = pathlib.Path(options.names).read_text() if options.names else ""
+    return [f"{pathlib.Path(path).name},{2 * number}{end}" for path, number in zip(paths, numbers)]
 """
 SUBMIT = """
 from azure.ai.ml import Input, Output, dsl
@@ -57,9 +60,9 @@ from tests.azureml_service.client_side import ml_client
 
 ml = ml_client()
 
-def make(arguments, limit):
+def make(arguments, limit, **more):
     return parallel_run_function(
-        name="score", inputs={"data": Input(type="uri_folder", mode="ro_mount")},
+        name="score", inputs={"data": Input(type="uri_folder", mode="ro_mount"), **more},
         outputs={"rows": Output(type="uri_file", mode="rw_mount")}, input_data="${{inputs.data}}",
         instance_count=2, max_concurrency_per_instance=1, mini_batch_size="5", logging_level="INFO",
         mini_batch_error_threshold=limit, retry_settings={"max_retries": 1, "timeout": 60},
@@ -97,6 +100,13 @@ def cell(azureml_notebook: Notebook, work: Path) -> Callable[..., Cell]:
         return azureml_notebook.run(SUBMIT + code, work, fails=fails, **values)
 
     return run
+
+
+@pytest.fixture
+def send(azureml_service: AzureMLService, work: Path) -> Callable[..., str]:
+    """Return a function that sends a job without the real client; it returns its name."""
+    script, data = work / "code" / "score.py", work / "numbers"
+    return functools.partial(send_job, azureml_service, script, data)
 
 
 def wait_for(service: AzureMLService, name: str, states: set[str], timeout_s: float = 60) -> str:
@@ -169,14 +179,14 @@ def test_a_failing_job_shows_the_users_traceback(
         "job = send('--bad 7', limit=0)\nvalue = job.name\nml.jobs.stream(job.name)", fails=True
     )
     assert "JobException" in done.error
-    assert "number 7 is bad" in done.error
+    assert "Failed nodes: /score" in done.error
     [child] = azureml_service.children(done.value)
     assert (azureml_service.run(done.value)["status"], child["status"]) == ("Failed", "Failed")
     details = details_of(azureml_service, child["name"])
-    assert "number 7 is bad" in details["error"]["error"]["message"]
+    assert details["error"]["error"]["message"].startswith("Execution failed")
     files = details["logFiles"]
     errors = [azureml_service.fetch(files[path]).decode() for path in files if "user/error" in path]
-    assert "in run" in "".join(errors)
+    assert re.search(r'File "/mnt/azureml/.*/score.py", line \d+, in run', "".join(errors))
     assert 'raise ValueError(f"number {options.bad} is bad")' in "".join(errors)
     table = text_of(azureml_service, files, "logs/sys/job_report/processed_mini-batches.csv")
     rows = [row for row in csv.DictReader(table.splitlines()) if row["Status"] == "RUN_EXCEPTION"]
@@ -197,10 +207,10 @@ def test_a_canceled_job_ends(cell: Callable[..., Cell], azureml_service: AzureML
 
 
 def test_log_files_grow_while_the_job_runs(
-    cell: Callable[..., Cell], azureml_service: AzureMLService
+    send: Callable[..., str], azureml_service: AzureMLService
 ) -> None:
     azureml_service.set_script(overview_every_s=0.1)
-    name = cell("job = send('--seconds 0.4')\nvalue = job.name").value
+    name = send(arguments="--seconds 0.4")
     states: list[str] = []
     overviews: list[str] = []
     tables: list[str] = []
@@ -215,8 +225,11 @@ def test_log_files_grow_while_the_job_runs(
                 paths = [path for path in files if kind in path]
                 texts += [azureml_service.fetch(files[path]).decode() for path in paths]
         time.sleep(0.05)
-    assert [state for at, state in enumerate(states) if state not in states[:at]][-3:] == [
-        "Running", "Finalizing", "Completed",
+    assert azureml_service.run(name)["course"] == [
+        "NotStarted", "Preparing", "Running", "Finalizing", "Completed",
+    ]  # fmt: skip
+    assert azureml_service.children(name)[0]["course"] == [
+        "NotStarted", "Queued", "Preparing", "Starting", "Running", "Finalizing", "Completed",
     ]  # fmt: skip
     assert all(later.startswith(one) for one, later in itertools.pairwise(overviews))
     assert processed(overviews[-1])[-1] == (12, 12)
@@ -287,13 +300,13 @@ def test_requests_fail_as_scripted(
 
 
 def test_the_cluster_misbehaves_as_scripted(
-    cell: Callable[..., Cell], azureml_service: AzureMLService
+    send: Callable[..., str], azureml_service: AzureMLService
 ) -> None:
     azureml_service.set_script(
         overview_rotates_after=3, overview_stops_after=8, overview_every_s=0, table_at_end=True,
-        skew_hours=5, no_logs="logs/sys/perf/.*",
+        skew_hours=5, no_logs="logs/sys/perf/.*", unknown_lines=True,
     )  # fmt: skip
-    name = cell("job = send('--seconds 0.2')\nvalue = job.name").value
+    name = send(arguments="--seconds 0.2")
     tables = 0
     while azureml_service.run(name)["status"] not in TERMINAL:
         for child in azureml_service.children(name):
@@ -309,6 +322,7 @@ def test_the_cluster_misbehaves_as_scripted(
     overviews = sorted(path for path in files if "overview" in path)
     assert len(overviews) == 2
     texts = [azureml_service.fetch(files[path]).decode() for path in overviews]
+    assert texts[0].count("Heartbeat 17 of 23.") > 2
     assert "Start the simulator" in texts[0]
     assert "Start the simulator" not in texts[1]
     assert 3 <= processed(texts[1])[-1][0] < 8
@@ -319,9 +333,9 @@ def test_the_cluster_misbehaves_as_scripted(
 
 
 def test_a_job_survives_the_service(
-    cell: Callable[..., Cell], azureml_service: AzureMLService
+    send: Callable[..., str], cell: Callable[..., Cell], azureml_service: AzureMLService
 ) -> None:
-    name = cell("job = send('--seconds 0.3')\nvalue = job.name").value
+    name = send(arguments="--seconds 0.3")
     wait_for(azureml_service, name, {"Running"})
     before = azureml_service.url
     azureml_service.kill()
@@ -354,25 +368,28 @@ def both(data):
 
 job = ml.jobs.create_or_update(both(data=Input(type="uri_folder", path="azureml:numbers:1")))
 ml.jobs.stream(job.name)
-ml.jobs.download(job.name, output_name="all", download_path="all")
+ml.jobs.download(job.name, all=True, download_path="all")
 value = {one.display_name: one.status for one in ml.jobs.list(parent_job_name=job.name)}
 """)
     assert done.value == {"choose": "Completed", "score": "Completed"}
     rows = (work / "all" / "named-outputs" / "all" / "rows").read_text().splitlines()
     assert rows == [f"00{number}.txt,{2 * number}" for number in range(10)]
+    log = (work / "all" / "artifacts" / "logs" / "azureml" / "executionlogs.txt").read_text()
+    assert log.index("step choose is Completed") < log.index("step score is submitted")
 
 
-def test_outputs_go_where_the_job_says(
-    cell: Callable[..., Cell], azureml_service: AzureMLService
+def test_arguments_and_outputs_are_those_of_the_job(
+    cell: Callable[..., Cell], azureml_service: AzureMLService, work: Path
 ) -> None:
+    (work / "names.txt").write_text(",of a side input")
     done = cell("""
 from azure.ai.ml.entities import Environment
-step = make("", -1)
+step = make("--names ${{inputs.names}}", -1, names=Input(type="uri_file", mode="download"))
 folder = "azureml://datastores/workspaceblobstore/paths/given/"
 
 @dsl.pipeline(default_compute=ml.compute.get("cpu-cluster").name)
 def numbers(data):
-    score = step(data=data)
+    score = step(data=data, names=Input(type="uri_file", path="names.txt"))
     score.outputs.rows = Output(type="uri_file", path=folder + "${{name}}/rows.csv")
 
 job = ml.jobs.create_or_update(numbers(data=Input(type="uri_folder", path="numbers")))
@@ -385,7 +402,47 @@ value = [job.name, child.name, ml.datastores.get_default().name, ml.environments
     _, child, *rest = done.value
     assert rest == ["workspaceblobstore", "3", True, "workshop"]
     place = Place(DATA_CONTAINER, f"given/{child}/rows.csv")
-    assert len(azureml_service.blobs.read(place).splitlines()) == 60
+    rows = azureml_service.blobs.read(place).decode().splitlines()
+    assert rows == [f"{number:03d}.txt,{2 * number},of a side input" for number in range(60)]
+
+
+def test_a_client_without_a_cloud_finds_the_workspace_of_a_config_file(
+    cell: Callable[..., Cell], azureml_service: AzureMLService
+) -> None:
+    done = cell("""
+import os
+from azure.ai.ml import MLClient
+from tests.azureml_service.client_side import Credential, write_config
+write_config(".")
+before = os.environ.pop("AZUREML_CURRENT_CLOUD", "")
+plain = MLClient.from_config(Credential(), enable_telemetry=False)
+value = [plain.workspace_name, plain.compute.get("cpu-cluster").size, plain.jobs._api_url]
+os.environ["AZUREML_CURRENT_CLOUD"] = before
+""")
+    assert done.value == ["workshop", "STANDARD_D2_V2", azureml_service.url]
+
+
+def test_two_jobs_at_once_sent_in_the_form_of_the_real_client(
+    send: Callable[..., str], cell: Callable[..., Cell], azureml_service: AzureMLService
+) -> None:
+    slow, quick = send(arguments="--seconds 30"), send()
+    real = cell("value = send().name").value
+    assert wait_for(azureml_service, quick, TERMINAL) == "Completed"
+    azureml_service.cancel(slow)
+    assert wait_for(azureml_service, slow, TERMINAL) == "Canceled"
+    assert wait_for(azureml_service, real, TERMINAL) == "Completed"
+    rows = []
+    for name in (quick, real):
+        [child] = azureml_service.children(name)
+        rows.append(azureml_service.blobs.read(place_of(child["outputs"]["rows"]["uri"])))
+    assert rows[0] == rows[1]
+    sent = [azureml_service.state.read("jobs", name) for name in (quick, real)]
+    ours, clients = [one["properties"] for one in sent if one]
+    assert ours.keys() <= clients.keys()
+    assert ours["jobs"]["score"].keys() <= clients["jobs"]["score"].keys()
+    assert ours["jobs"]["score"]["inputs"] == clients["jobs"]["score"]["inputs"]
+    assert ours["jobs"]["score"]["outputs"] == clients["jobs"]["score"]["outputs"]
+    assert ours["inputs"]["data"].keys() <= clients["inputs"]["data"].keys()
 
 
 def test_a_token_is_asked_for(azureml_service: AzureMLService) -> None:
@@ -398,9 +455,9 @@ def test_a_token_is_asked_for(azureml_service: AzureMLService) -> None:
 
 
 def test_a_recording_plays_what_the_service_answered(
-    cell: Callable[..., Cell], azureml_service: AzureMLService, work: Path
+    send: Callable[..., str], azureml_service: AzureMLService, work: Path
 ) -> None:
-    name = cell("job = send('--bad 7 --seconds 0.2')\nvalue = job.name").value
+    name = send(arguments="--bad 7 --seconds 0.2")
     recorder = Recorder(name, azureml_service.history, azureml_service.fetch)
     recorder.record()
     recorder.write(work / "job.json")
@@ -428,6 +485,26 @@ def test_nothing_else_is_reached(azureml_service: AzureMLService, work: Path) ->
     assert "403" in done.stderr
     refused = [one for one in azureml_service.requests() if one["status"] == 403]
     assert "management.azure.com:443" in {one["host"] for one in refused}
+
+
+def test_a_job_for_an_unknown_compute_is_refused(
+    cell: Callable[..., Cell], azureml_service: AzureMLService
+) -> None:
+    done = cell(
+        """
+step = make("", -1)
+
+@dsl.pipeline(default_compute="gone")
+def numbers(data):
+    score = step(data=data)
+
+ml.jobs.create_or_update(numbers(data=Input(type="uri_folder", path="numbers")))
+""",
+        fails=True,
+    )
+    assert "Unknown compute target gone." in done.error
+    asked = [one for one in azureml_service.requests() if one["method"] == "PUT"]
+    assert asked[-1]["status"] == 400
 
 
 def test_the_ledger_is_plain_json(azureml_service: AzureMLService) -> None:

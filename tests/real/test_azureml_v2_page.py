@@ -40,7 +40,7 @@ def test_every_example_of_the_page_runs(
         elif "MLClient(" not in text:  # the line of Azure's client, and the one in its place
             exec(text, names)
             count["cells"] += 1
-    assert count == {"files": 5, "commands": 4, "cells": 3}
+    assert count == {"files": 6, "commands": 4, "cells": 4}
     out = capsys.readouterr().out
     assert (
         out.count(f"output lengths: {tmp_path / 'lengths.csv'}") == 3
@@ -48,4 +48,5 @@ def test_every_example_of_the_page_runs(
     assert "note: compute cpu-cluster is a compute of Azure; its steps run on this machine." in out
     assert sorted((tmp_path / "lengths.csv").read_text().split()) == names["lengths"] == LENGTHS
     assert sorted((tmp_path / "scores" / "long.csv").read_text().split()) == names["long"] == LONG
+    assert names["by_endpoint"] == LONG
     assert names["ml_client"].jobs.get(names["job"].name).status == "Completed"

@@ -198,7 +198,7 @@ def test_mistakes_are_errors_with_words(found: dict[str, Any]) -> None:
     assert "error_threshold is -7" in errors["field"]
     assert "azure-ai-ml cannot convert 'listed': ValidationError: int() argument" in errors["azure"]
     assert errors["endpoints"].startswith(
-        "AttributeError: LocalClient has no 'batch_endpoints': it needs Azure's service."
+        "AttributeError: LocalClient has no 'online_endpoints': it needs Azure's service."
     )
 
 

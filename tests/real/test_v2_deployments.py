@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
+import shutil
 import subprocess
 import sys
 import venv
@@ -25,9 +27,11 @@ from parallelrun_jupyter.azureml_v2.reader.deployments import load_deployment
 from parallelrun_jupyter.errors import InputError, MissingExtraError, RunFailedError
 from parallelrun_jupyter.pipelines.registered_datasets import add_dataset_version
 from parallelrun_jupyter.pipelines.workspaces import workspace_above
-from parallelrun_jupyter.runs.run_folder import list_runs
+from parallelrun_jupyter.runs.run_folder import find, list_runs
 from parallelrun_jupyter.worker.azureml.model_store import ModelStore
-from tests.azure_ai_ml import python_with_azure_ai_ml
+from tests import azureml_v2_notebooks
+from tests.azure_ai_ml import python_with_azure_ai_ml, python_with_both
+from tests.azureml_notebooks import text_of
 from tests.mlflow_environment import python_with_mlflow
 
 
@@ -52,6 +56,16 @@ def finished(path: Path, **options: Any) -> azureml_v2.DeploymentRun:
     assert isinstance(run, azureml_v2.DeploymentRun)
     assert run.wait_for_completion(show_output=False, timeout_s=240) == "Completed"
     return run
+
+
+def by_command(path: Path, data: Path, output: Path | None = None) -> azureml_v2.DeploymentRun:
+    """Score files by one command in the terminal."""
+    more = ("--output", output) if output else ()
+    done = parallelrun("invoke", path, "--input", data, *more)
+    assert done.returncode == 0, done.stderr
+    assert "rows for the" not in done.stdout  # a file may give any number of rows
+    (run_id,) = re.findall("^run (.*); Ctrl-C", done.stdout, re.MULTILINE)
+    return azureml_v2.DeploymentRun(find(run_id))
 
 
 # Images by file and by batch, with a model of class means
@@ -145,7 +159,7 @@ def test_images_are_classified_by_batch_with_the_default_size(
 ) -> None:
     folder, nearest = images
     path = write(folder, deployment({"name": "centroids", "path": "./model"}, "by_batch.py"))
-    run = finished(path, input=folder / "photos")
+    run = by_command(path, folder / "photos")
     assert run.output.endswith("/predictions.csv")
     assert run.run_id in run.output  # in the folder of the run
     rows = [line.split(",") for line in Path(run.output).read_text().splitlines()]
@@ -191,7 +205,7 @@ def run(mini_batch):
 @pytest.fixture
 def texts(tmp_path: Path) -> Path:
     """Return a folder with a scoring script, a registered model and five tables of texts."""
-    (tmp_path / "code").mkdir()
+    (tmp_path / "code").mkdir(exist_ok=True)
     (tmp_path / "code" / "summarize.py").write_text(SUMMARIZE)
     (tmp_path / "summarizer.json").write_text('{"words": 3}')
     store = ModelStore(str(workspace_above(tmp_path)))
@@ -367,7 +381,7 @@ def test_an_mlflow_model_is_scored_without_a_script(heart: tuple[Path, dict[str,
     record = deployment(
         model, mini_batch_size=2, max_concurrency_per_instance=2, retry_settings=retry
     )
-    run = finished(write(folder, record), input=folder / "patients")
+    run = by_command(write(folder, record), folder / "patients")
     table = pd.read_csv(run.output, names=["row", "prediction", "file_name"])
     assert len(oracle["heart"]) == 100
     assert 0 < sum(row[1] for row in oracle["heart"]) < 100
@@ -457,25 +471,75 @@ def run(mini_batch):
 """
 
 
-def test_a_generator_writes_its_own_files_with_summary_only(
-    heart: tuple[Path, dict[str, Any]], tmp_path: Path
-) -> None:
-    folder, oracle = heart
+ROWS_DRIVER = """
+import os, pickle
+import pandas as pd
+
+def init():
+    global model
+    path = os.path.join(os.environ["AZUREML_MODEL_DIR"], "heart", "model.pkl")
+    model = pickle.load(open(path, "rb"))
+
+def run(mini_batch):
+    tables = []
+    for path in mini_batch:
+        read = pd.read_csv if path.lower().endswith("csv") else pd.read_parquet
+        data = read(path).astype({"age": "int32"})
+        data["prediction"] = model.predict(data[["age", "chol", "sex"]])
+        tables.append(data.assign(file=os.path.basename(path)))
+    return pd.concat(tables)
+"""
+
+
+def write_drivers(folder: Path) -> None:
+    """Write the scripts of deployments of the MLflow model."""
     (folder / "code").mkdir(exist_ok=True)
     (folder / "code" / "driver.py").write_text(PARQUET_DRIVER)
-    record = deployment(
-        {"name": "heart", "path": "./heart", "type": "mlflow_model"}, "driver.py", mini_batch_size=2,
-        output_action="summary_only", retry_settings={"max_retries": 0, "timeout": 200},
-    )  # fmt: skip
-    run = finished(write(folder, record), input=folder / "patients", output=tmp_path / "scores")
-    assert run.output == str(tmp_path / "scores")
+    (folder / "code" / "rows.py").write_text(ROWS_DRIVER)
+
+
+def rows_of_heart(path: Path) -> list[list[Any]]:
+    """Return row, prediction and file of each line that the script with rows wrote."""
+    table = pd.read_csv(path, sep=" ", header=None)
+    assert table.shape[1] == 6  # the columns of the patient, the prediction and the file
+    table["row"] = table.groupby(5).cumcount()
+    return sorted(table[["row", 4, 5]].to_numpy().tolist(), key=lambda row: (row[2], row[0]))
+
+
+def parquet_of_heart(folder: Path) -> list[list[Any]]:
+    """Return row, prediction and file of each row of the script's own files."""
     rows = []
-    for file in sorted((tmp_path / "scores").glob("*.out.parquet")):
+    for file in sorted(folder.glob("*.out.parquet")):
         frame = pd.read_parquet(file)
         assert "code" in frame  # a column that the model does not take
         name = file.name.removesuffix(".out.parquet")
         rows += [[k, value, name] for k, value in enumerate(frame["prediction"])]
-    assert rows == oracle["heart"]
+    return rows
+
+
+def test_a_script_returns_a_row_for_each_row_of_its_files(
+    heart: tuple[Path, dict[str, Any]],
+) -> None:
+    folder, oracle = heart
+    write_drivers(folder)
+    model = {"name": "heart", "path": "./heart", "type": "mlflow_model"}
+    record = deployment(model, "rows.py", mini_batch_size=3)
+    run = by_command(write(folder, record, "rows.yml"), folder / "patients")
+    assert rows_of_heart(Path(run.output)) == oracle["heart"]
+
+
+def test_a_generator_writes_its_own_files_with_summary_only(
+    heart: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    folder, oracle = heart
+    write_drivers(folder)
+    record = deployment(
+        {"name": "heart", "path": "./heart", "type": "mlflow_model"}, "driver.py", mini_batch_size=2,
+        output_action="summary_only", retry_settings={"max_retries": 0, "timeout": 200},
+    )  # fmt: skip
+    run = by_command(write(folder, record), folder / "patients", tmp_path / "scores")
+    assert run.output == str(tmp_path / "scores")
+    assert parquet_of_heart(tmp_path / "scores") == oracle["heart"]
     assert not (tmp_path / "scores" / "predictions.csv").exists()
     assert run.snapshot()["items_succeeded"] == 5
 
@@ -586,6 +650,107 @@ def test_the_notebook_invokes_a_deployment(texts: Path, capsys: pytest.CaptureFi
         assert "5 of 5 items" in capsys.readouterr().out
     finally:
         InteractiveShell.clear_instance()
+
+
+# Notebooks with one changed line
+
+
+@pytest.fixture
+def digits(tmp_path: Path) -> Path:
+    """Return a folder with a model of answers, and 25 files of questions."""
+    folder = tmp_path / "digits"
+    shutil.copytree(azureml_v2_notebooks.FOLDER / "src", folder / "src")
+    (folder / "model").mkdir()
+    (folder / "data").mkdir()
+    lines = "".join(f"{'i' * number}. {number}\n" for number in range(25))
+    (folder / "model" / "answers.txt").write_text(lines)
+    for number in range(25):
+        (folder / "data" / f"{number:02d}.txt").write_text("i" * number + ".")
+    return folder
+
+
+DIGITS = [f"{number:02d}.txt {number}" for number in range(25)]
+
+
+def test_digits_by_one_command(digits: Path) -> None:
+    code = {"code": "./src/mnist", "scoring_script": "batch_driver.py"}
+    record = {**deployment({"path": "./model"}), "code_configuration": code}
+    run = by_command(write(digits, record), digits / "data", digits / "out")
+    assert run.output == str(digits / "out" / "predictions.csv")
+    assert Path(run.output).read_text().splitlines() == DIGITS
+
+
+def test_digits_by_a_notebook(
+    digits: Path, python_with_azure: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    azureml_v2_notebooks.install_kernel(python_with_azure, tmp_path / "prefix")
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "prefix" / "share" / "jupyter"))
+    notebook = azureml_v2_notebooks.execute("mnist", digits)
+    assert (digits / "named-outputs/score/predictions.csv").read_text().splitlines() == DIGITS
+    text = text_of(notebook)
+    for expected in (
+        "default first-dpl", "Job: Completed True", "True 25", "settings 2 2",
+        "['00.txt:0', '01.txt:1']", "Name: second-dpl Status: Completed", "\n3\n", "[]",
+    ):  # fmt: skip
+        assert expected in text
+    assert text.count("Name: first-dpl Status: Completed") == 2
+    htmls = [
+        output["data"].get("text/html", "") for cell in notebook.cells
+        for output in cell.get("outputs", ()) if "data" in output
+    ]  # fmt: skip
+    assert any("first-dpl" in html for html in htmls), htmls
+
+
+@pytest.fixture(scope="module")
+def python_with_azure() -> str:
+    python, reason = python_with_both()
+    if not python:
+        if "CI" in os.environ:
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return python
+
+
+def test_deployments_by_their_notebooks(
+    images: tuple[Path, dict[str, int]],
+    texts: Path,
+    hello: Path,
+    heart: tuple[Path, dict[str, Any]],
+    python_with_azure: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    azureml_v2_notebooks.install_kernel(python_with_azure, tmp_path / "prefix")
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "prefix" / "share" / "jupyter"))
+    write_drivers(heart[0])
+    folders = {
+        "images": images[0], "summaries": texts, "greetings": hello, "heart": heart[0],
+        "parquet": heart[0],
+    }  # fmt: skip
+    notebooks = azureml_v2_notebooks.execute_in_one_kernel(folders)
+
+    found = tmp_path / "named-outputs" / "score"
+    table = pd.read_csv(found / "by-file.csv", sep=" ", header=None)
+    assert dict(zip(table[0], table[1], strict=True)) == images[1]
+    lines = [line.split(",") for line in (found / "by-batch.csv").read_text().splitlines()]
+    assert {name: ["cat", "dog", "fox"].index(label) for name, label in lines} == images[1]
+    assert "['by-batch', 'by-file']" in text_of(notebooks["images"])
+
+    summaries = (texts / "summaries" / "summaries.csv").read_text().splitlines()
+    assert summaries == [str({"file": f"{n}.csv", "summary": f"bill {n} says"}) for n in range(5)]
+
+    text = (tmp_path / "named-outputs" / "cards" / "all.txt").read_text()
+    assert text == "hello ada\nhello ada\nhello grace\nhello grace\n"
+    assert "['write', 'collect']" in text_of(notebooks["greetings"])
+
+    folder, oracle = heart
+    score = pd.read_csv(
+        folder / "simple/named-outputs/score/predictions.csv", names=["row", "prediction", "file"]
+    )
+    assert sorted(score.to_numpy().tolist(), key=str) == sorted(oracle["heart"], key=str)
+    assert rows_of_heart(folder / "custom/named-outputs/score/predictions.csv") == oracle["heart"]
+    assert parquet_of_heart(folder / "parquet/named-outputs/score") == oracle["heart"]
+    assert "warning" not in text_of(notebooks["heart"])  # more rows than files are usual
 
 
 # The oracle of the reader

@@ -25,7 +25,12 @@ from ...formatting import nearest_hint
 from ...pipelines.steps import LEGACY_PANDAS_VARIABLES
 from ...pipelines.workspaces import workspace_above
 from ...worker.azureml import mlflow_entry
-from ..model.deployments import CodeConfiguration, ModelDeployment, PipelineDeployment
+from ..model.deployments import (
+    CodeConfiguration,
+    Deployment,
+    ModelDeployment,
+    PipelineDeployment,
+)
 from ..model.places import Place
 from ..model.problems import JobFileError, Problem
 from ..model.values import Input
@@ -33,13 +38,17 @@ from ..reader.deployments import load_deployment
 from .assets import Assets, conda_record
 from .compiler import COMPUTE_VARIABLE
 from .deployment_run import DeploymentRun
+from .input_tables import is_mltable, mltable_sentence
 from .invoke_component import start_component
 from .job_run import JobRun
 from .mlflow_model import find_mlflow, read_mlflow
 from .models import model_folder
+from .origin import Origin
 
 Data: TypeAlias = str | os.PathLike[str] | FileDataset
 """A file, a folder, a glob, a URL, the name of registered data (``azureml:digits:1``), or a dataset."""
+
+Output: TypeAlias = str | os.PathLike[str] | Mapping[str, str] | None
 
 _NO_MLFLOW = re.compile("mlflow[ =<>].* is not installed")
 _SUFFIXES = (*mlflow_entry.TABLES, *mlflow_entry.IMAGES)
@@ -101,9 +110,44 @@ def invoke(
         run.wait_for_completion()
         pd.read_csv(run.output, names=["row", "prediction", "file_name"])
     """
-    deployment = load_deployment(path, set)
+    return invoke_deployment(load_deployment(path, set), input, output, compute)
+
+
+def invoke_deployment(
+    deployment: Deployment,
+    input: Data | Mapping[str, Any] | None,  # noqa: A002 - as in `invoke`
+    output: Output,
+    compute: str = "",
+    *,
+    workspace: Path | None = None,
+    experiment: str = "",
+) -> DeploymentRun | JobRun:
+    """Start a deployment; see `invoke`.
+
+    Parameters
+    ----------
+    deployment
+        The deployment.
+    input, compute
+        As for `invoke`.
+    output
+        As for `invoke`; for a pipeline component also the paths of its outputs by name.
+    workspace
+        The folder of the workspace whose names it uses. Default: that of the nearest ``config.json``
+        above the deployment's file.
+    experiment
+        The experiment of the run. Default: the name of the endpoint.
+    """
+    origin = Origin(deployment.endpoint_name, deployment.name, experiment)
     if isinstance(deployment, PipelineDeployment):
-        return start_component(deployment, input, output, compute)
+        job = start_component(
+            deployment, input, output, compute, workspace=workspace, experiment=experiment
+        )
+        origin.write(job.folder)
+        return job
+    if isinstance(output, Mapping):
+        msg = "output has names, but a deployment of a model writes one folder; give its path."
+        raise ConfigError(msg)
     if input is None or isinstance(input, Mapping):
         msg = (
             "input is missing; expected the folder with the files to score: invoke(path, "
@@ -113,7 +157,16 @@ def invoke(
             names = ", ".join(input)
             msg = f"input has names ({names}), but a deployment of a model takes one folder; give its path."
         raise ConfigError(msg)
-    return _Invocation(deployment, compute).start(input, output)
+    started = _Invocation(deployment, compute, workspace).start(input, output)
+    origin.write(started.folder)
+    return started
+
+
+class _Config(ParallelRunConfig):
+    """The settings of a deployment."""
+
+    # In Azure a file gives any number of rows: a table gives one for each of its own.
+    warns_of_extra_rows = False
 
 
 class _Invocation:
@@ -123,14 +176,14 @@ class _Invocation:
     ----------
     deployment
         The deployment.
-    compute
-        As for `invoke`.
+    compute, workspace
+        As for `invoke_deployment`.
     """
 
-    def __init__(self, deployment: ModelDeployment, compute: str) -> None:
+    def __init__(self, deployment: ModelDeployment, compute: str, workspace: Path | None) -> None:
         folder = Path(os.path.abspath(deployment.file)).parent
         self._deployment = deployment
-        self._assets = Assets(workspace_above(folder))
+        self._assets = Assets(workspace or workspace_above(folder))
         self._compute = self._compute_of(compute)
 
     def start(self, data: Data, output: str | os.PathLike[str] | None) -> DeploymentRun:
@@ -185,7 +238,7 @@ class _Invocation:
         tracking = {"MLFLOW_TRACKING_URI": (self._assets.workspace / "mlruns").as_uri()}
         if script is not None or tracking.keys() & os.environ.keys():
             tracking = {}
-        return ParallelRunConfig(
+        return _Config(
             entry_script=name,
             source_directory=source,
             environment=python,
@@ -264,9 +317,12 @@ class _Invocation:
         if isinstance(data, FileDataset):
             return data
         text = os.fspath(data)
+        place = Place("--input")
+        if is_mltable(text, self._assets.workspace):
+            self._assets.problems.append(Problem(place, mltable_sentence(text)))
+            return None
         if not text.startswith("azureml:"):
             return FileDataset(text)
-        place = Place("--input")
         spec = self._assets.dataset(
             Input(type="uri_folder", path=text), "input", place, is_split=False
         )

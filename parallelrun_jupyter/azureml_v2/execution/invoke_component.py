@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from ...formatting import nearest_hint
 from ..model.deployments import PipelineDeployment
 from ..model.expressions import Text
 from ..model.jobs import Component, PipelineJob, PipelineStep
@@ -17,7 +19,13 @@ from .start import start, with_inputs
 
 
 def start_component(
-    deployment: PipelineDeployment, data: Any, output: str | os.PathLike[str] | None, compute: str
+    deployment: PipelineDeployment,
+    data: Any,
+    output: str | os.PathLike[str] | Mapping[str, str] | None,
+    compute: str,
+    *,
+    workspace: Path | None = None,
+    experiment: str = "",
 ) -> JobRun:
     """Start the pipeline of a deployment.
 
@@ -27,8 +35,8 @@ def start_component(
         The deployment.
     data
         The values of its inputs by name, or the path of the only one that it needs.
-    output, compute
-        As for `invoke`.
+    output, compute, workspace, experiment
+        As for `invoke_deployment`.
 
     Raises
     ------
@@ -42,15 +50,13 @@ def start_component(
             "--set component=./component.yml, relative to the file of the deployment."
         )
         raise JobFileError([Problem(deployment.places.of("component"), message)])
-    target = None if output is None else os.path.abspath(os.path.expanduser(os.fspath(output)))
     outputs = {
-        name: Output(type=port.type, path=_literal(os.path.join(target, name)))
-        for name, port in declared.outputs.items()
-        if target is not None
+        name: Output(type=declared.outputs[name].type, path=_literal(path))
+        for name, path in _targets(declared, output).items()
     }
     job = PipelineJob(
         name=deployment.name,
-        experiment_name=deployment.endpoint_name,
+        experiment_name=experiment or deployment.endpoint_name,
         description=deployment.description,
         tags=deployment.tags,
         settings=deployment.settings,
@@ -61,7 +67,32 @@ def start_component(
         file=deployment.file,
         places=deployment.places,
     )
-    return start(with_inputs(job, _named_inputs(declared, data)), compute=compute)
+    job = with_inputs(job, _named_inputs(declared, data))
+    return start(job, compute=compute, workspace=workspace)
+
+
+def _targets(
+    component: Component, output: str | os.PathLike[str] | Mapping[str, str] | None
+) -> dict[str, str]:
+    """Return the paths of outputs by name.
+
+    Raises
+    ------
+    JobFileError
+        The pipeline has no output with a given name.
+    """
+    if output is None:
+        return {}
+    if not isinstance(output, Mapping):
+        target = os.path.abspath(os.path.expanduser(os.fspath(output)))
+        return {name: os.path.join(target, name) for name in component.outputs}
+    for name in output:
+        if name not in component.outputs:
+            hint = nearest_hint(name, component.outputs)
+            names = ", ".join(component.outputs) or "none"
+            message = f"the pipeline has no output {name!r}.{hint} Its outputs are: {names}."
+            raise JobFileError([Problem(Place("outputs"), message)])
+    return dict(output)
 
 
 def _literal(text: str) -> Text:

@@ -161,7 +161,7 @@ class Registry:
         with lock(self.workspace):
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(mode=0o700, parents=True)
-            content = {**_with_copies(record, folder, folder), "name": name, "version": label}
+            content = {**with_copies(record, folder, folder), "name": name, "version": label}
             path = folder / "component.yml"
             write_atomically(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
             write_atomically(folder / "facts.json", json.dumps({"registered_at": time.time()}))
@@ -187,7 +187,7 @@ def _entries(folder: Path) -> list[str]:
         return []
 
 
-def _with_copies(record: Mapping[str, Any], folder: Path, root: Path) -> dict[str, Any]:
+def with_copies(record: Mapping[str, Any], folder: Path, root: Path) -> dict[str, Any]:
     """Return a component whose code, and that of its steps, is copied below a folder."""
     copied = dict(record)
     for name, item in record.items():
@@ -195,11 +195,11 @@ def _with_copies(record: Mapping[str, Any], folder: Path, root: Path) -> dict[st
             copied[name] = _copy(item, folder, root)
         elif name == "additional_includes":
             copied[name] = [_copy(path, folder / "includes", root) for path in item]
-        elif name in {"task", "component"} and isinstance(item, Mapping):
-            copied[name] = _with_copies(item, folder, root)
+        elif name in {"task", "component", "code_configuration"} and isinstance(item, Mapping):
+            copied[name] = with_copies(item, folder, root)
         elif name == "jobs":
             copied[name] = {
-                step: _with_copies(fields, folder / "steps" / step, root)
+                step: with_copies(fields, folder / "steps" / step, root)
                 for step, fields in item.items()
             }
     return copied

@@ -13,11 +13,16 @@ from ..model.jobs import PipelineJob
 from .azure_objects import is_azures
 from .compute_operations import ComputeOperations
 from .data_operations import DataOperations, ModelOperations
+from .datastore_operations import DatastoreOperations
 from .definition_operations import ComponentOperations, EnvironmentOperations
 from .done import Done
+from .endpoint_operations import BatchDeploymentOperations, BatchEndpointOperations
 from .job_operations import JobOperations
 
-_PARTS = ("jobs", "compute", "data", "models", "environments", "components", "workspaces")
+_PARTS = (
+    "jobs", "compute", "data", "models", "environments", "components", "workspaces", "datastores",
+    "batch_endpoints", "batch_deployments",
+)  # fmt: skip
 
 
 class LocalClient:
@@ -64,6 +69,9 @@ class LocalClient:
         self.models = ModelOperations(registry)
         self.environments = EnvironmentOperations(registry)
         self.components = ComponentOperations(registry)
+        self.datastores = DatastoreOperations(folder)
+        self.batch_endpoints = BatchEndpointOperations(folder)
+        self.batch_deployments = BatchDeploymentOperations(folder)
         self.workspaces = _Workspaces(self)
         print("note: this client runs jobs on this machine; nothing is sent to Azure.")
 
@@ -127,7 +135,18 @@ class LocalClient:
         raise TypeError(msg)
 
     def begin_create_or_update(self, entity: Any, **kwargs: Any) -> Done[Any]:
-        """Record a compute."""
+        """Record a compute, a batch endpoint or a batch deployment, by its class.
+
+        Raises
+        ------
+        ConfigError
+            It is an online endpoint or its deployment, or has mistakes.
+        """
+        kind = type(entity).__name__
+        if kind.endswith("Deployment"):
+            return self.batch_deployments.begin_create_or_update(entity, **kwargs)
+        if kind.endswith("Endpoint"):
+            return self.batch_endpoints.begin_create_or_update(entity, **kwargs)
         return self.compute.begin_create_or_update(entity, **kwargs)
 
 

@@ -24,11 +24,13 @@ def record_of_component(component: Component) -> dict[str, Any]:
     if not component.file:
         msg = f"the component {component.name!r} is in no file; read it with load_component(path)."
         raise ConfigError(msg)
-    return _of_file(component.file)
+    return record_of_file(component.file)
 
 
-def _of_file(file: str) -> dict[str, Any]:
+def record_of_file(file: str) -> dict[str, Any]:
+    """Return the fields of a file with absolute paths, and without its schema."""
     plain: dict[str, Any] = read_tree(file).plain()
+    plain.pop("$schema", None)
     return _absolute(plain, os.path.dirname(os.path.abspath(file)))
 
 
@@ -50,4 +52,4 @@ def _path(name: str, value: str, folder: str) -> Any:
     path = os.path.normpath(os.path.join(folder, os.path.expanduser(value.removeprefix("file:"))))
     if not os.path.exists(path):
         return value  # a name, such as azureml:base@latest
-    return _of_file(path) if name == "component" else path
+    return record_of_file(path) if name == "component" else path

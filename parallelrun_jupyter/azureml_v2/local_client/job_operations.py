@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from heapq import merge
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from .done import Done
 from .downloads import download_logs, download_outputs
 from .job_errors import job_exception
 from .local_jobs import FINAL, LocalJob, LocalStep
+from .scoring_jobs import ScoringJob, find_scoring_job, scoring_jobs
 
 _EXECUTION_SUMMARY = "\nExecution Summary\n================="
 
@@ -92,7 +94,7 @@ class JobOperations:
             The job or the step does not exist; the message has the nearest one.
         """
         job_name, _, step = name.partition(".")
-        job = LocalJob(JobRun(job_name))
+        job = find_scoring_job(job_name) or LocalJob(JobRun(job_name))
         if not step:
             return job
         steps = job.jobs
@@ -114,7 +116,7 @@ class JobOperations:
         max_results
             Maximum number of jobs. Default: all.
         """
-        found = iter(self.get(parent_job_name).jobs.values()) if parent_job_name else _every_job()
+        found = iter(self.get(parent_job_name).jobs.values()) if parent_job_name else every_job()
         yield from islice(found, max_results)
 
     def stream(self, name: str) -> None:
@@ -130,7 +132,7 @@ class JobOperations:
             job = job.job
         print(f"RunId: {job.name}\nWeb View: {job.studio_url}")
         try:
-            job.run.wait_for_completion()
+            job.wait_for_completion()
         except RunFailedError as error:
             raise job_exception(_users_first(job, str(error))) from None
         print(f"{_EXECUTION_SUMMARY}\nRunId: {job.name}\nWeb View: {job.studio_url}\n", flush=True)
@@ -138,7 +140,7 @@ class JobOperations:
     def begin_cancel(self, name: str, **_: Any) -> Done[None]:
         """Request that a job and its running step end."""
         job = self.get(name)
-        (job.job if isinstance(job, LocalStep) else job).run.cancel()
+        (job.job if isinstance(job, LocalStep) else job).cancel()
         return Done(None)
 
     def cancel(self, name: str, **_: Any) -> None:
@@ -191,13 +193,18 @@ class JobOperations:
 
 def _users_first(job: LocalJob, text: str) -> str:
     """Return the message of a failed job, with the exception of its script first."""
-    failed = [step for step in job.run.steps if step.status == "Failed"]
-    if not failed:
+    failed = [item.step for item in job.jobs.values() if item.step.status == "Failed"]
+    if not failed or isinstance(job, ScoringJob):  # its error has the exception first
         return text
     return f"{failed[0].reason}\nstep {failed[0].name} of job {job.name} failed"
 
 
-def _every_job() -> Iterator[LocalJob]:
+def every_job() -> Iterator[LocalJob]:
+    """Yield all jobs, newest first: ids sort by time."""
+    yield from merge(_pipelines(), scoring_jobs(), key=lambda job: job.name, reverse=True)
+
+
+def _pipelines() -> Iterator[LocalJob]:
     for folder in every_pipeline():
         job = LocalJob(JobRun(folder.run_id))
         if job.record.api == "v2":

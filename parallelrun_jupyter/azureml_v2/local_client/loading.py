@@ -6,7 +6,9 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ..model.deployments import BatchEndpoint, Deployment
 from ..model.jobs import Component, PipelineJob
+from ..reader import deployments
 from ..reader import jobs as reader
 
 
@@ -46,6 +48,42 @@ def load_component(
         As for `load_job`.
     """
     return reader.load_component(source, _overrides(params_override))
+
+
+def load_batch_deployment(
+    source: str | os.PathLike[str], *, params_override: Iterable[Mapping[str, Any]] | None = None
+) -> Deployment:
+    """Read a batch deployment from a YAML file, without azure-ai-ml.
+
+    Parameters
+    ----------
+    source, params_override
+        As for `load_job`.
+
+    Raises
+    ------
+    JobFileError
+        As for `load_job`.
+    """
+    return deployments.load_deployment(source, _overrides(params_override))
+
+
+def load_batch_endpoint(
+    source: str | os.PathLike[str], *, params_override: Iterable[Mapping[str, Any]] | None = None
+) -> BatchEndpoint:
+    """Read a batch endpoint from a YAML file, without azure-ai-ml.
+
+    Parameters
+    ----------
+    source, params_override
+        As for `load_job`.
+
+    Raises
+    ------
+    JobFileError
+        As for `load_job`.
+    """
+    return deployments.load_endpoint(source, _overrides(params_override))
 
 
 def _overrides(items: Iterable[Mapping[str, Any]] | None) -> dict[str, Any]:

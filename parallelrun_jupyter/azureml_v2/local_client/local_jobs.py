@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from html import escape
 from types import SimpleNamespace
 from typing import Any
 
-from ...pipelines.folder import PipelineFolder, PipelineRecord, StepRecord
+from ...pipelines.folder import PipelineRecord, StepRecord
 from ...runs.run_folder import Folder, find
 from ..execution.job_run import JobRun, StepRun
 
@@ -70,7 +71,7 @@ class LocalJob:
         return html
 
     @property
-    def folder(self) -> PipelineFolder:
+    def folder(self) -> Folder:
         """The folder of its run."""
         return self.run.folder
 
@@ -88,6 +89,11 @@ class LocalJob:
     def id(self) -> str:
         """As Azure writes it."""
         return f"azureml:{self.name}"
+
+    @property
+    def created_at(self) -> float:
+        """When it was created, in seconds since the epoch."""
+        return self.record.created_at
 
     @property
     def display_name(self) -> str:
@@ -126,9 +132,8 @@ class LocalJob:
 
     @property
     def creation_context(self) -> Any:
-        """An object with ``created_at``, in UTC."""
-        text = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.record.created_at))
-        return SimpleNamespace(created_at=text)
+        """An object with ``created_at`` and ``last_modified_at``, in UTC."""
+        return times(self.created_at, self.run.state().ended_at)
 
     @property
     def outputs(self) -> dict[str, JobOutput]:
@@ -167,12 +172,12 @@ class LocalStep:
     job
         The job.
     record
-        The step as submitted.
+        The step as submitted; None if its outputs are those of the job.
     step
         Its state at the time of the call.
     """
 
-    def __init__(self, job: LocalJob, record: StepRecord, step: StepRun) -> None:
+    def __init__(self, job: LocalJob, record: StepRecord | None, step: StepRun) -> None:
         self.job = job
         self.record = record
         self.step = step
@@ -198,13 +203,18 @@ class LocalStep:
     @property
     def outputs(self) -> dict[str, JobOutput]:
         """The outputs by name; their paths are empty before it starts."""
-        paths = self.step.outputs
+        record, paths = self.record, self.step.outputs
+        if record is None:
+            return self.job.outputs
         return {
-            item.name: JobOutput(
-                item.name, _type_of(self.record, item.name), paths.get(item.name, "")
-            )
-            for item in self.record.outputs
+            item.name: JobOutput(item.name, _type_of(record, item.name), paths.get(item.name, ""))
+            for item in record.outputs
         }
+
+    @property
+    def creation_context(self) -> Any:
+        """An object with ``created_at`` and ``last_modified_at``, those of its job."""
+        return self.job.creation_context
 
     @property
     def folder(self) -> Folder:
@@ -217,6 +227,15 @@ class LocalStep:
 
     def _repr_mimebundle_(self, **arguments: Any) -> dict[str, Any]:
         return {"text/html": self._repr_html_(), "text/plain": repr(self)}
+
+
+def times(created_at: float, ended_at: float | None) -> SimpleNamespace:
+    """Return an object with ``created_at`` and ``last_modified_at`` in UTC; the second is now until the end."""
+    ended = time.time() if ended_at is None else ended_at
+    return SimpleNamespace(
+        created_at=datetime.fromtimestamp(created_at, timezone.utc),
+        last_modified_at=datetime.fromtimestamp(ended, timezone.utc),
+    )
 
 
 def _type_of(step: StepRecord, name: str) -> str:

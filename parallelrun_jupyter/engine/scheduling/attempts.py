@@ -416,7 +416,7 @@ class Attempts:
         return limits.short_result_event(event, self.run_line, self.now)
 
     def _warn_of_extra_rows(self, event: Result) -> None:
-        if not self._has_warned_of_extra_rows:
+        if self._limits.warns_of_extra_rows and not self._has_warned_of_extra_rows:
             self._has_warned_of_extra_rows = True
             text = limits.extra_rows_warning(event.mini_batch, event.items, event.rows)
             self._record(WarningRaised(self.now, text))

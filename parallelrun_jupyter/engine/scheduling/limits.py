@@ -80,6 +80,8 @@ class Limits:
     calls: RunCalls = field(default_factory=RunCalls)
     #: whether a service runs the mini-batches, whose queue may hold them for hours
     is_queued: bool = False
+    #: whether more rows than items are worth a warning
+    warns_of_extra_rows: bool = True
 
     @classmethod
     def of(cls, record: RunRecord) -> Limits:
@@ -99,6 +101,7 @@ class Limits:
             no_retry_on=frozenset(record.limits.no_retry_on),
             calls=record.calls,
             is_queued=record.placement.backend == "azureml",
+            warns_of_extra_rows=record.limits.warns_of_extra_rows,
         )
 
 

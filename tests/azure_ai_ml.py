@@ -42,7 +42,8 @@ for line in sys.stdin:
             component = node.pop("componentId", None)
             plain = component._to_dict() if hasattr(component, "_to_dict") else component
             steps[name] = {"node": node, "component": plain}
-        reply = {"job": wire, "steps": steps}
+        mistakes = [str(error) for error in job._validate()._errors]
+        reply = {"job": wire, "steps": steps, "mistakes": mistakes}
     except Exception as error:
         reply = {"error": f"{type(error).__name__}: {error}"}
     replies.write(json.dumps(reply, default=str) + "\\n")
@@ -61,7 +62,7 @@ class AzureAiMl:
         )  # fmt: skip
 
     def read(self, path: Path, overrides: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return the wire form of a job: ``job`` and ``steps``, or ``error``."""
+        """Return the wire form of a job: ``job``, ``steps`` and its ``mistakes``, or ``error``."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps([str(path), overrides or {}]) + "\n")

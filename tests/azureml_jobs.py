@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +15,7 @@ from typing import Any
 from parallelrun_jupyter import Run, azureml_v2
 from parallelrun_jupyter.backends.azureml.job_folder import write_job
 from parallelrun_jupyter.runs.failed_items import failed_items
+from parallelrun_jupyter.runs.output.merge import merge_rows
 from parallelrun_jupyter.runs.run_record import RunRecord
 
 COMPUTE = {"compute": "cpu-cluster"}
@@ -74,7 +78,9 @@ def read_results(folder: Path) -> dict[int, list[Attempt]]:
 def run_as_job(run: Run, folder: Path, **how: Any) -> tuple[dict[int, list[Attempt]], Path]:
     """Write the job of a run and run it here; return the attempts, and the folder of results."""
     write_job(run.folder, record_for_azureml(run), None, folder, **how)
-    assert not [f for f in azureml_v2.check(str(folder / "pipeline.yml")) if f.is_error], "our check"
+    assert not [
+        f for f in azureml_v2.check(str(folder / "pipeline.yml")) if f.severity == "error"
+    ], "our check"
     job = azureml_v2.run(str(folder / "pipeline.yml"))
     job.wait_for_completion(show_output=False, raise_on_error=False, timeout_s=120)
     [step] = job.steps
@@ -82,10 +88,47 @@ def run_as_job(run: Run, folder: Path, **how: Any) -> tuple[dict[int, list[Attem
     return read_results(results), results
 
 
-def rows_of(attempts: dict[int, list[Attempt]]) -> list[bytes]:
-    """Return the rows of the last attempts, in the order of the items."""
-    pieces = [(k, *piece) for k, tries in attempts.items() for piece in tries[-1].pieces]
-    return [text for _, _, text in sorted(pieces, key=lambda piece: piece[:2])]
+_AZURE = """
+import os, sys
+import job_entry
+plan, here, argv = sys.argv.pop(1), os.getcwd(), list(sys.argv)
+job_entry.init()
+for name in sorted(os.listdir(plan)):
+    for _ in range(2):
+        try:
+            print(job_entry.run([os.path.join(plan, name)]))
+            break
+        except Exception as error:
+            print("raised", type(error).__name__)
+job_entry.shutdown()
+assert (os.getcwd(), sys.argv) == (here, argv)
+"""
+
+
+def call_like_azure(job: Path, results: Path, python: str | Path = sys.executable) -> list[str]:
+    """Call the functions of a job's entry script in one process, each mini-batch up to twice.
+
+    Returns
+    -------
+    list
+        The lines of its output: those of the script, and a line for each call.
+    """
+    inputs = {path.name: path for path in job.iterdir() if path.is_dir()}
+    paths = {**inputs, "results": results, "files": results.with_name("files")}
+    words = [word for name, path in paths.items() for word in (f"--parallelrun_{name}", str(path))]
+    done = subprocess.run(
+        [python, "-c", _AZURE, str(job / "plan"), *words],
+        cwd=job / "code", capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": ""},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def rows_of(attempts: dict[int, list[Attempt]], form: str = "text") -> bytes:
+    """Return the output file that the last attempts make."""
+    pieces = sorted((k, *piece) for k, tries in attempts.items() for piece in tries[-1].pieces)
+    return b"".join(merge_rows(lambda: ((k, text) for k, _, text in pieces), form))
 
 
 def failures_of(attempts: dict[int, list[Attempt]]) -> list[tuple[Any, ...]]:
@@ -107,7 +150,10 @@ def failures_of_run(run: Run) -> list[tuple[Any, ...]]:
 
 
 def _last_place(traceback: str) -> tuple[str, ...]:
-    """Return the shape of a traceback: names of files with lines, and the text of the error."""
+    """Return the names of files with lines in a traceback, and the type of its error.
+
+    A run keeps the first traceback of each group.
+    """
     lines = [line for line in traceback.splitlines() if "File " in line]
-    places = [line.rpartition("/")[2] for line in lines]
-    return (*places, traceback.rstrip().rpartition("\n")[2])
+    error = traceback.rstrip().rpartition("\n")[2].partition(":")[0]
+    return (*(line.rpartition("/")[2] for line in lines), error)

@@ -14,8 +14,13 @@ from ..config.step import ParallelRunStep
 from ..engine.planning.plan_file import write_plan
 from ..errors import ConfigError
 from ..runs.run_folder import RunFolder
+from .new_run import check_run, write_run
 from .script import Script
-from .submit import check_run, write_run
+
+_NOT_DRY = (
+    "dry_run writes the job of all mini-batches, but with update and run_duplicates_once only some of them "
+    "run; leave these out."
+)
 
 
 def write_dry_run(
@@ -26,12 +31,14 @@ def write_dry_run(
     compute: object = None,
     name: str | None = None,
     use: Mapping[str, Any] | None = None,
+    update: bool | str = False,
+    run_duplicates_once: bool = False,
 ) -> Path:
     """Write the folder of the job that a run would submit; the inputs are listed now.
 
     Parameters
     ----------
-    step, script, compute, name, use
+    step, script, compute, name, use, update, run_duplicates_once
         The run, as for `submit.submit_script`.
     target
         The folder, which is created; an empty one is used.
@@ -44,10 +51,13 @@ def write_dry_run(
     Raises
     ------
     ConfigError
-        As `submit`; or the compute is not one of Azure ML, or the folder is not empty.
+        As `submit`; or the compute is not one of Azure ML, only some mini-batches would run, or the
+        folder is not empty.
     InputError, EntryScriptError, RunFolderError
         As `submit`.
     """
+    if update or run_duplicates_once:
+        raise ConfigError(_NOT_DRY)
     folder = Path(target).expanduser().absolute()
     checked = check_run(step, script, compute=compute, name=name, use=use, is_dry=True)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

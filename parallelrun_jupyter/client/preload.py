@@ -39,7 +39,7 @@ def preload_of(
             f"preload={config.preload!r} has no effect: workers are forked only on this machine, and "
             "only on Linux; in this run each worker imports its own modules"
         )
-        warnings.warn(text, stacklevel=5)
+        warnings.warn(text, stacklevel=6)
         return []
     if config.preload is None and script.call and can_fork and not has_other_python(config):
         # A warm fork server then starts a worker in some milliseconds.

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..config.azureml_compute import AzureMLCompute
 from ..config.compute import Compute, as_compute, node_counts
 from ..config.entry_script import check_script
 from ..config.run_config import ParallelRunConfig
@@ -191,6 +192,10 @@ def _resume(
     check_budget(record, follower.state.calls)
     _check_variables(record, folder.run_id, environ)
     target = None if compute is None else as_compute(compute, environ)
+    if isinstance(target, AzureMLCompute):
+        from ..backends.azureml.refusals import check_record
+
+        check_record(record.on(**_place(target, record)))
     if target is not None:
         target.check()
     storages = map(StorageSpec.of_spec, record.storages())

@@ -278,7 +278,7 @@ def _run_of(options: argparse.Namespace) -> Run:
 
 
 def _run(options: argparse.Namespace) -> int:
-    run = submit(
+    run: Run | Path = submit(
         config_of(options, entry_script=options.script),
         inputs=inputs_of(options.input, options.format, reading=reading_of(options)),
         output=options.output,
@@ -287,7 +287,11 @@ def _run(options: argparse.Namespace) -> int:
         name=options.name,
         update=update_of(options),
         run_duplicates_once=options.run_duplicates_once,
+        dry_run=options.dry_run,
     )
+    if isinstance(run, Path):
+        print(f"wrote {run}; nothing is submitted. To submit it: az ml job create -f {run}")
+        return 0
     if options.detach:
         print(run.run_id)
         return 0

@@ -149,6 +149,9 @@ class ParallelRunMagics(Magics):
         )  # fmt: skip
         if options.try_first:
             self._try_first(step, script)
+        if options.dry_run is not None:
+            self._dry_run(step, script, options)
+            return
         run = submit_script(
             step, script, compute=options.compute, update=update_of(options),
             run_duplicates_once=options.run_duplicates_once,
@@ -159,6 +162,16 @@ class ParallelRunMagics(Magics):
         else:
             waiting = f"{options.variable}.wait_for_completion() shows it live"
             self._show(run, f"started run {run.run_id}; {waiting}")
+
+    @staticmethod
+    def _dry_run(step: ParallelRunStep, script: Script, options: argparse.Namespace) -> None:
+        from ..client.dry_run import write_dry_run
+
+        path = write_dry_run(
+            step, script, options.dry_run, compute=options.compute, update=update_of(options),
+            run_duplicates_once=options.run_duplicates_once,
+        )  # fmt: skip
+        print(f"wrote {path}; nothing is submitted. To submit it: !az ml job create -f {path}")
 
     def _default_name(self, options: argparse.Namespace, inputs: list[Any]) -> str:
         names = self._names()

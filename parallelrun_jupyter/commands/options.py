@@ -143,8 +143,11 @@ def run_options(prog: str) -> OptionParser:
     add(
         "--compute",
         metavar="WHERE",
-        help="Where to run: local, tcp://SCHEDULER of Dask, or a named compute. Default: local.",
+        help="Where to run: local, tcp://SCHEDULER of Dask, azureml:NAME of Azure ML, or a named "
+        "compute. Default: local.",
     )
+    add("--dry-run", metavar="FOLDER", help="Write the job of a compute of Azure ML to a new folder,"
+        " and submit nothing.")  # fmt: skip
     add("--arg", action="append", metavar="ARG",
         help="An argument for the script (--arg=--model). Repeatable.")  # fmt: skip
     _add_settings(parser)

@@ -396,7 +396,16 @@ def _token_of(credential: Any, scope: str) -> dict[str, Any]:
         raise ConfigError(msg)
     try:
         token = credential.get_token(scope)
-    except Exception as error:  # the classes of azure-identity's errors are not imported here
+    except _errors_of_azure() as error:
         msg = f"the credential gave no token for {scope} ({type(error).__name__}: {error}). Sign in, and submit again."
         raise ConfigError(msg) from error
     return {"token": token.token, "expires_on": int(token.expires_on)}
+
+
+def _errors_of_azure() -> tuple[type[Exception], ...]:
+    """Return the base classes of the errors of a credential."""
+    try:
+        from azure.core.exceptions import AzureError
+    except ImportError:  # a credential of the user's own
+        return OSError, ValueError
+    return AzureError, OSError, ValueError

@@ -180,7 +180,7 @@ class DaskCompute:
                 "with it. The run would then be interrupted, and can be resumed with another compute. "
                 "A scheduler started outside the notebook ('dask scheduler') outlives it, "
                 "as the run does.",
-                stacklevel=5,
+                stacklevel=6,
             )
         if self.scheduler_file is not None and not os.path.isfile(self.scheduler_file):
             msg = (

@@ -76,8 +76,8 @@ class ParallelRunConfig(HasTraits):
     )
     compute_target = AnyTrait(
         None,
-        help="Where to run: local, tcp://SCHEDULER of Dask, or a named compute. Default: local, "
-        "this machine.",
+        help="Where to run: local, tcp://SCHEDULER of Dask, azureml:NAME of Azure ML, or a named "
+        "compute. Default: local, this machine.",
     )
     node_count = NumberSetting(
         None, "Number of nodes. Default: 1; on a cluster, one for each of its workers.", low=1

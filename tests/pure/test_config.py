@@ -60,8 +60,8 @@ def test_native_defaults() -> None:
         ("retry_delay", "1", "retry_delay is '1'; expected a number from 0 to 3600."),
         ("mini_batch_size", "1.5MB", None),
         ("compute_target", "cluster", "compute_target is 'cluster'; expected 'local' (this "
-         "machine), the default, the address of a Dask scheduler such as 'tcp://10.0.0.5:8786', or "
-         "the name of a compute."),
+         "machine), the default, the address of a Dask scheduler such as 'tcp://10.0.0.5:8786', a "
+         "compute of Azure ML such as 'azureml:cpu-cluster', or the name of a compute."),
         ("environment", 5, "environment is 5; expected None (this interpreter), the path of a "
          "python, or an Environment."),
     ],

@@ -34,7 +34,7 @@ from ...worker.azureml.job_entry import ARGUMENT, PACKAGES_FOLDER, SETTINGS_FILE
 from ...worker.azureml.job_results import NUMBER_DIGITS
 from ...worker.function_script import ITEM, KEYWORDS
 from ...worker.plan_line import END_MARK, PlanLine
-from ...worker.uses import NOTEBOOK_ROOT
+from ...worker.uses import NOTEBOOK_ROOT, PATHS
 from .job_environment import carried_packages, environment_of, own_modules
 from .job_inputs import JobInput, job_input
 
@@ -138,19 +138,19 @@ def _write_plan(
     target: Path,
 ) -> int:
     """Write the plan files, and link the local files that they name; return the most items of one."""
-    (target / "plan").mkdir()
     wanted = None if mini_batches is None else set(mini_batches)
-    count = most_items = 0
+    count = sum(1 for _ in _plan_lines(folder)) if wanted is None else len(wanted)
+    if count > MAX_MINI_BATCHES:
+        msg = (
+            f"the run has {count} mini-batches, and a job of Azure ML, which gets a file for each, at most "
+            f"{MAX_MINI_BATCHES}. Choose a larger mini_batch_size, and start a new run."
+        )
+        raise RunFailedError(msg)
+    (target / "plan").mkdir()
+    most_items = 0
     for number, text in enumerate(_plan_lines(folder)):
         if wanted is not None and number not in wanted:
             continue
-        count += 1
-        if count > MAX_MINI_BATCHES:
-            msg = (
-                f"the run has more than {MAX_MINI_BATCHES} mini-batches, and Azure ML would get a file for "
-                "each. Choose a larger mini_batch_size, and start a new run."
-            )
-            raise RunFailedError(msg)
         line = PlanLine.decode(lines.get(number, text))
         most_items = max(most_items, line.item_count)
         if line.input_number in inputs:
@@ -196,7 +196,7 @@ def _write_code(
     shutil.copytree(WORKER_FOLDER, target / WORKER_PACKAGE, ignore=ignored)
     shutil.copytree(folder.script, target / "script", ignore=ignored)
     if record.script.uses:
-        shutil.copytree(folder.uses, target / "uses", ignore=ignored)
+        shutil.copytree(folder.uses, target / "uses", ignore=shutil.ignore_patterns(PATHS))
     for package in carried_packages(record):
         place = target / PACKAGES_FOLDER / os.path.basename(package)
         shutil.copytree(package, place, ignore=ignored)

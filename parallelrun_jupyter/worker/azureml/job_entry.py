@@ -25,7 +25,7 @@ from ..script import EntryScript
 from ..spending import Spending
 from . import finder
 from .job_results import NUMBER_DIGITS, ResultFiles
-from .job_streams import PlainLog, PlainStreams, UserSurroundings, open_page
+from .job_streams import PlainLog, PlainStreams, UserSurroundings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import in a worker
@@ -37,6 +37,9 @@ ARGUMENT = "--parallelrun_"
 SETTINGS_FILE = "settings.json"
 PACKAGES_FOLDER = "packages"
 """The folder with the packages that the job carries itself."""
+
+_NO_FILE = -1
+"""In place of the descriptor of a status page that no other process reads."""
 
 _SHARE_OF_LIMIT = 0.8
 """The share of the time limit of a mini-batch after which no more parts of it run."""
@@ -82,7 +85,7 @@ class JobWorker:
         self._roots += self._settings["more_roots"]
         self._paths = paths_in(sys.argv)
         self._pid = os.getpid()
-        self._page = open_page()
+        self._page = status_page.StatusPage(_NO_FILE)
         node = re.sub(r"[^A-Za-z0-9-]+", "-", socket.gethostname()) or "node"
         # A process of a node that was restarted may have the id of an earlier one.
         self._results = ResultFiles(

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
-
-from ..status_page import SIZE, StatusPage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import in a worker
@@ -65,10 +62,3 @@ class UserSurroundings:
         self._users = os.getcwd(), list(sys.argv)  # the script may have changed them
         os.chdir(self._others[0])
         sys.argv[:] = self._others[1]
-
-
-def open_page() -> StatusPage:
-    """Return a status page that only this process sees."""
-    with tempfile.TemporaryFile() as file:
-        file.truncate(SIZE)
-        return StatusPage(file.fileno())

@@ -21,11 +21,12 @@ ATTACH = dedent("""
     import os, signal, time, warnings
     from pathlib import Path
     from parallelrun_jupyter import AzureMLCompute, Run
-    from tests.azureml_service.client_side import CLOUD, Credential, cloud_metadata, workspace
+    from tests.azureml_service.client_side import Credential, cloud_metadata, workspace
 
     os.environ["PARALLELRUN_AZUREML_POLL_S"] = "0.2"
     names = ("subscription_id", "resource_group", "workspace_name")
-    options = {"cloud": CLOUD, "cloud_metadata": cloud_metadata()}
+    cloud = "emulator" + os.environ["PARALLELRUN_EMULATOR_URL"].rpartition(":")[2]
+    options = {"cloud": cloud, "cloud_metadata": cloud_metadata()}
 
     def compute(**values):
         ids = dict(zip(names, workspace()))

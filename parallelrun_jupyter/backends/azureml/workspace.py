@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ _T = TypeVar("_T")
 _FOLDER = "parallelrun-jupyter"
 """The folder in the workspace's default datastore that the outputs of jobs are in, by job."""
 
+_CLOUD_VARIABLE = "AZUREML_CURRENT_CLOUD"
 _TIMEOUT_S = 60.0
 _SPARE_S = 120
 """A token that expires within so many seconds is not used."""
@@ -62,6 +64,9 @@ def connect_history(spec: Mapping[str, Any], environ: Mapping[str, str]) -> Work
         msg = "the run's record names no workspace of Azure ML; start a new run"
         raise ServiceError(msg)
     credential = DriverCredential(json.loads(environ.get(TOKENS_VARIABLE, "{}")))
+    if "cloud" in compute.client_options:
+        # Azure's client sets it, and does not import where it names a cloud that is yet to be described.
+        os.environ.pop(_CLOUD_VARIABLE, None)
     with translated("connect"):
         client = importlib.import_module("azure.ai.ml").MLClient(
             credential,

@@ -42,7 +42,9 @@ _log = logging.getLogger(__name__)
 _TURN_S = 0.05
 _SAVE_S = 0.3
 _SLOWEST_POLL_S = 10.0
-_SHARE_OF_POLLS = 10
+_LOOKS_COST = 10
+"""The pause after a look is at least so many times as long as the look."""
+
 _LONGEST_PAUSE_S = 60.0
 SILENCE_S = 60.0
 """The service is reported as silent after this long without an answer."""
@@ -104,6 +106,7 @@ class ForeignDriver:
         self._pause_s = 1.0
         self._silent_since = 0.0
         self._missing = 0
+        self._cost_s = 0.0
         self._seen_requests: set[str] = set()
         self._save_at = 0.0
 
@@ -136,7 +139,6 @@ class ForeignDriver:
     def _follow(self) -> None:
         """Look at the job until it has ended, or cannot be seen any more."""
         while True:
-            began = time.monotonic()
             try:
                 reading = self._call(self._look)
             except TransientError as error:
@@ -160,9 +162,9 @@ class ForeignDriver:
             if reading.is_last:
                 self._finish(reading)
                 return
-            cost_s = time.monotonic() - began
             self._pace_s = self._poll_s if is_new else min(1.5 * self._pace_s, _SLOWEST_POLL_S)
-            self._turn_until(time.monotonic() + max(self._pace_s, min(_SHARE_OF_POLLS * cost_s, 60)))
+            pause_s = max(self._pace_s, min(_LOOKS_COST * self._cost_s, _LONGEST_PAUSE_S / 2))
+            self._turn_until(time.monotonic() + pause_s)
 
     # Requests, in the thread
 
@@ -173,7 +175,11 @@ class ForeignDriver:
         return self._reader
 
     def _look(self) -> Reading:
-        return self._get_reader().look()
+        reader = self._get_reader()
+        began = time.monotonic()
+        reading = reader.look()
+        self._cost_s = time.monotonic() - began
+        return reading
 
     def _call(self, request: Callable[[], Reading]) -> Reading:
         """Make a request while this driver goes on."""

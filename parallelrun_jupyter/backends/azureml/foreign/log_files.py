@@ -120,7 +120,7 @@ class LogFiles:
 
     def read_again(self) -> None:
         """Read the tables from their starts: rows may have changed in place."""
-        for path in self._tables:
+        for path in list(self._tables):
             self._forget(path)
 
     def _forget(self, path: str) -> None:

@@ -157,7 +157,10 @@ class Table:
 
     def _row(self, record: bytes) -> TableRow | None:
         text = record.decode("utf-8", "replace").lstrip("\ufeff").replace("\0", "")
-        fields = next(csv.reader([text.rstrip("\r\n")]), [])
+        try:
+            fields = next(csv.reader([text.rstrip("\r\n")]), [])
+        except csv.Error:  # a line end in the middle, or a field of 100 KB
+            return None
         names = {_plain(name): k for k, name in enumerate(fields)}
         if "minibatchid" in names and "status" in names:
             self._columns = names

@@ -14,7 +14,9 @@ from parallelrun_jupyter.runs.journal.files import JournalReader
 from parallelrun_jupyter.runs.journal.state import RunState
 from parallelrun_jupyter.runs.run_folder import RunFolder
 from tests.azureml_service.notebook import Cell, Notebook
+from tests.azureml_service.script import Fault
 from tests.azureml_service.service import AzureMLService
+from tests.azureml_service.submission import send_job
 from tests.real.test_azureml_service import SCRIPT, SUBMIT
 
 ATTACH = dedent("""
@@ -88,12 +90,13 @@ def newest_of(service: AzureMLService) -> Path:
     return max((service.folder / "home" / "runs").iterdir())
 
 
-def check_books(shown: dict[str, Any], service: AzureMLService) -> None:
+def check_books(shown: dict[str, Any], service: AzureMLService, items: int) -> None:
     """Compare each figure of a run with those of the emulator's own engine."""
     own = own_books(service)
     figures = ("succeeded", "failed", "left", "items_failed", "items_succeeded", "attempts_failed")
     assert {k: shown[k] for k in figures} == {k: getattr(own, k) for k in figures}
     assert (shown["mini_batches"], shown["items"]) == (own.planned, own.planned_items)
+    assert shown["items"] == items
     assert attempts(shown["folder"]) == attempts(newest_of(service))
 
 
@@ -107,12 +110,166 @@ def test_a_job_of_others_is_shown_as_a_run(
         value = end(run)
         value["same"] = attach(job.name).run_id
         value["rows"] = run.to_pandas()["row"].tolist()
+        value["file"] = Path(value["output"]).read_text()
         value["groups"] = run.failure_groups()[["group", "attempts", "items_lost"]].values.tolist()
+        value["failures"] = run.failures()["traceback"].tolist()
+        value["items"] = len(run.failed_items())
         value["logs"] = run.logs()
+        value["can_resume"] = run.snapshot()["can_resume"]
+        try:
+            run.resume(failed_only=True)
+        except Exception as error:
+            value["refused"] = str(error)
     """)).value
     assert value["state"] == "Completed", value
-    check_books(value, azureml_service)
+    check_books(value, azureml_service, items=60)
     assert value["same"] == value["id"]
     assert value["groups"] == [["ValueError at score.py:18 in run", 2, 5]]
-    assert sorted(value["rows"]) == sorted(f"{k:03d}.txt,{2 * k}" for k in range(60) if not 5 <= k < 10)
+    assert all(text.endswith("ValueError: number 7 is bad") for text in value["failures"])
+    assert value["items"] == 5
+    expected = [f"{k:03d}.txt,{2 * k}" for k in range(60) if not 5 <= k < 10]
+    assert sorted(value["rows"]) == expected
+    assert value["rows"] == value["file"].splitlines()
     assert "a mini-batch of 5" in value["logs"]
+    assert value["can_resume"] is False
+    assert "cannot be resumed. Submit the job again in Azure ML" in value["refused"]
+
+
+def send(service: AzureMLService, work: Path, arguments: str = "", **how: Any) -> str:
+    return send_job(service, work / "code" / "score.py", work / "numbers", arguments=arguments, **how)
+
+
+def test_nothing_is_lost_or_counted_twice_by_faults_on_the_way(
+    cell: Callable[..., Cell], azureml_service: AzureMLService, work: Path
+) -> None:
+    azureml_service.set_script(
+        overview_every_s=0.1, overview_rotates_after=5, skew_hours=-9, unknown_lines=True, sas_seconds=2,
+    )
+    azureml_service.set_faults(
+        Fault("GET .*/details", status=429, headers={"Retry-After": "1"}, skip=2, times=2),
+        Fault("GET .*/children", status=500, skip=3, times=2),
+        Fault("GET .*job_progress_overview", cut="within", skip=2, times=1),
+        Fault("GET .*processed_mini-batches", cut="before", skip=1, times=1),
+        Fault("GET .*processed_mini-batches", status=403, skip=1, times=2),
+    )
+    job = send(azureml_service, work, "--seconds 0.6 --bad 7")
+    value = cell("run = attach(job); value = end(run); value['events'] = [e.at_ms for e in run.events()]", job=job).value
+    assert value["state"] == "Completed", value
+    check_books(value, azureml_service, items=60)
+    assert all(0 <= at_ms < 120_000 for at_ms in value["events"])
+    statuses = {one["status"] for one in azureml_service.requests()}
+    assert {429, 500, 0, 403} <= statuses
+
+
+def test_an_overview_that_stops_and_a_driver_that_is_killed(
+    cell: Callable[..., Cell], azureml_service: AzureMLService, work: Path
+) -> None:
+    azureml_service.set_script(overview_every_s=0.1, overview_stops_after=2)
+    job = send(azureml_service, work, "--seconds 1.5 --bad 7")
+    value = cell("""
+import json, os, signal
+run = attach(job)
+def wait(count):
+    until = time.monotonic() + 60
+    while run.snapshot()["succeeded"] < count and time.monotonic() < until:
+        time.sleep(0.05)
+wait(2)
+os.kill(json.loads((run.folder.path / "driver.json").read_text())["pid"], signal.SIGKILL)
+time.sleep(0.3)
+value = [facts(run)]
+run.resume()
+wait(4)
+os.kill(json.loads((run.folder.path / "driver.json").read_text())["pid"], signal.SIGKILL)
+time.sleep(0.3)
+attach(job)
+value.append(end(run))
+""", job=job).value
+    killed, ended = value
+    assert (killed["state"], killed["reason"]) == ("Interrupted", "driver lost: its process has ended")
+    assert ended["state"] == "Completed", ended
+    check_books(ended, azureml_service, items=60)
+    assert sum("has stopped" in text for text in ended["warnings"]) <= 1
+
+
+def test_counts_show_progress_while_there_is_no_table(
+    cell: Callable[..., Cell], azureml_service: AzureMLService, work: Path
+) -> None:
+    azureml_service.set_script(overview_every_s=0.1, table_at_end=True)
+    job = send(azureml_service, work, "--seconds 0.6 --bad 7")
+    value = cell("""
+run = attach(job)
+seen = []
+while not run.snapshot()["is_final"]:
+    s = run.snapshot()
+    seen.append([s["mini_batches"] - s["left"], s["items"] - s["items_left"], s["succeeded"]])
+    time.sleep(0.1)
+value = end(run) | {"seen": seen}
+""", job=job).value
+    assert value["state"] == "Completed", value
+    check_books(value, azureml_service, items=60)
+    assert value["seen"] == sorted(value["seen"]), "counts go back"
+    assert any(done and not succeeded for done, _, succeeded in value["seen"])
+    assert sum("has not written its table" in text for text in value["warnings"]) == 1
+
+
+def test_a_canceled_a_failed_and_a_vanished_job(
+    cell: Callable[..., Cell], azureml_service: AzureMLService, work: Path
+) -> None:
+    azureml_service.set_script(overview_every_s=0.1)
+    failed = send(azureml_service, work, "--seconds 0.1 --bad 7", mini_batch_error_threshold=0)
+    lost = send(azureml_service, work, "--seconds 3")
+    canceled = send(azureml_service, work, "--seconds 3")
+    code = """
+runs = [attach(job) for job in jobs]
+until = time.monotonic() + 60
+while not all(run.snapshot()["succeeded"] for run in runs[1:]) and time.monotonic() < until:
+    time.sleep(0.1)
+asked = runs[2].cancel()
+value = [end(runs[0]), end(runs[2]), asked]
+"""
+    first, second, asked = cell(code, jobs=[failed, lost, canceled]).value
+    assert first["state"] == "Failed", first
+    assert first["reason"].startswith(f"the job {failed} has failed in Azure ML")
+    assert first["failed"] == 1
+    assert (asked, second["state"]) == (True, "Canceled")
+    assert second["left"] > 0
+    azureml_service.set_script(vanished=(lost,))
+    third = cell("value = end(runs[1])").value
+    assert third["state"] == "Interrupted"
+    assert f"Azure ML no longer has the job {lost}" in third["reason"]
+    azureml_service.cancel(lost)
+
+
+STEPS = """
+step = make("--seconds 0.1", -1)
+
+@dsl.pipeline(default_compute="cpu-cluster")
+def two(data):
+    first = step(data=data)
+    second = step(data=data)
+
+job = ml.jobs.create_or_update(two(data=Input(type="uri_folder", path="numbers")), experiment_name="tests").name
+value = [job, []]
+for name in (job, f"{job}/third", f"{job}/", "no_such_job"):
+    try:
+        attach(name)
+    except Exception as error:
+        value[1].append(f"{type(error).__name__}: {error}")
+run = attach(f"{job}/second")
+value.append(end(run))
+[child] = [one.name for one in ml.jobs.list(parent_job_name=job) if one.display_name == "second"]
+value.append(end(attach(child)))
+"""
+
+
+def test_one_of_several_steps_is_named(cell: Callable[..., Cell], azureml_service: AzureMLService) -> None:
+    job, errors, run, child = cell(STEPS).value
+    several, unknown, empty, missing = errors
+    both = f'"azureml:{job}/first", "azureml:{job}/second"'
+    assert several == f"ConfigError: the job {job} has 2 parallel steps; name one of them: {both}."
+    assert unknown == f"ConfigError: the job {job} has no step 'third'. Its parallel steps: {both}."
+    assert "expected azureml:NAME, or azureml:NAME/STEP" in empty
+    assert missing.startswith("RunNotFoundError: the workspace 'workshop' has no job 'no_such_job'")
+    for shown in (run, child):
+        assert (shown["state"], shown["succeeded"], shown["items"]) == ("Completed", 12, 60)
+    assert run["id"] != child["id"]

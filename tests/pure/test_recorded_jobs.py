@@ -112,6 +112,11 @@ def without_times(events: list[Event]) -> list[Any]:
     return lines
 
 
+def _as_azure_shows(row: list[Any]) -> list[Any]:
+    """Return an attempt of the engine's books; Azure does not tell where a timeout came."""
+    return ["Timeout at run()" if str(one).startswith("Timeout at ") else one for one in row]
+
+
 @pytest.mark.parametrize("name", JOBS)
 def test_a_recorded_job_plays_to_the_same_journal(
     name: str, home: Path, monkeypatch: pytest.MonkeyPatch
@@ -135,5 +140,5 @@ def test_figures_of_a_recorded_job_are_those_in_the_books_of_its_engine(
     state = RunState()
     state.apply_all(events)
     assert {figure: getattr(state, figure) for figure in FIGURES} == {k: books[k] for k in FIGURES}
-    assert attempts_in(events) == books["attempts"]
+    assert attempts_in(events) == [_as_azure_shows(row) for row in books["attempts"]]
     assert not any(isinstance(event, ItemsFailed) for event in events)

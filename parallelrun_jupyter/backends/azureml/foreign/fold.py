@@ -317,8 +317,8 @@ class Fold:
 
     def _fold_totals(self, reading: Reading, at_ms: int, events: _Events) -> None:
         """Bring the totals up to what the table shows; a job that has completed has no more."""
-        highest = max(self._attempts, default=-1) + 1
-        planned = max(self._planned, highest, 0 if reading.facts.state == "Completed" else -1)
+        seen = max(self._attempts) + 1 if self._attempts else -1
+        planned = max(self._planned, seen, 0 if reading.facts.state == "Completed" else -1)
         is_finished = self._is_planned or reading.facts.state == "Completed"
         self._plan(planned, self._items, at_ms, events, is_finished=is_finished)
 
@@ -429,7 +429,7 @@ def _failure_of(row: TableRow, kind: str, trace: Trace | None) -> _Failure:
 
 
 def _us(row: TableRow) -> int:
-    return int(row.seconds * 1e6)
+    return round(row.seconds * 1e6)
 
 
 def _is_same(one: Process, other: Process) -> bool:

@@ -30,7 +30,7 @@ def error_without_row(error: str, message: str, place: str) -> str:
     """Return the warning of an error that no row of the table tells."""
     first = message.partition("\n")[0][:200]
     at = f" at {place}" if place else ""
-    return f"Azure ML's error files have an error that its table does not tell: {error}: {first}{at}"
+    return f"Azure ML's error files, not its table, have {error}: {first}{at}"
 
 
 def silent(reason: str) -> str:

@@ -21,6 +21,7 @@ from ..engine.node.fork_server import CAN_FORK, ForkServerCache
 from .channel import ACCEPTED, ENDING, ENDING_WITH_IMPORTS, IDLE, is_readable
 
 if TYPE_CHECKING:
+    from ..backends.azureml.foreign.driver import ForeignDriver
     from ..runs.run_folder import RunFolder
 
 _STANDBY_S = 600.0
@@ -118,6 +119,7 @@ def _drive(
     record = read_resume(folder).applied_to(folder.read_record())
     logging.getLogger("parallelrun_jupyter").setLevel(record.script.logging_level)
     backend = find_module(record.placement.backend)
+    driver: Driver | ForeignDriver
     if hasattr(backend, "make_driver"):
         driver = backend.make_driver(folder)
     else:

@@ -1,4 +1,4 @@
-"""Attaches to a job of Azure ML that somebody else has submitted: a run of this home follows it."""
+"""Attaches to a job of Azure ML of others: a run of this home follows it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..files import write_atomically
 from ..formatting import nearest_hint
 from ..machine import require_posix
 from ..runs import run_folder
-from ..runs.driver_lock import driver_is_alive
+from ..runs.driver_lock import driver_is_alive, wait_for_release
 from ..runs.journal.events import FINAL_STATES
 from ..runs.resume_request import one_at_a_time
 from ..runs.run_folder import RunFolder
@@ -43,6 +43,7 @@ OWN_RUN = "parallelrun_run"
 
 _FORM = "azureml:NAME, or azureml:NAME/STEP for one step of a pipeline"
 _ROWS_FILE = "rows.txt"
+_RELEASE_S = 10.0
 
 
 def attach_job(name: str, compute: object = None) -> RunFolder:
@@ -86,9 +87,12 @@ def follow(folder: RunFolder, secrets: Mapping[str, str]) -> None:
     with one_at_a_time(folder):
         follower = Follower(folder)
         follower.refresh()
-        is_over = follower.state.state in FINAL_STATES
-        # A new folder has no driver yet, and `driver_is_alive` gives one time to start.
-        if is_over or (folder.driver.exists() and driver_is_alive(folder, 0.0, time.time())):
+        state = follower.state
+        if state.state in FINAL_STATES:
+            return
+        if state.is_final:  # interrupted, and the process may still be about to end
+            wait_for_release(folder, _RELEASE_S)
+        elif folder.driver.exists() and driver_is_alive(folder, 0.0, time.time()):
             return
         launch(folder, folder.read_record().driver_python, secrets)
 
@@ -149,7 +153,7 @@ def _find_or_make(history: JobHistory, target: AzureMLCompute, job: str, step: s
     try:
         folder = run_folder.create(record.run_id)
     except RunFolderError:
-        if folder.path.exists():  # made at the same time by somebody else
+        if folder.path.exists():  # made at the same time by another process
             return _made_meanwhile(folder)
         raise
     with folder.removed_unless_driven():

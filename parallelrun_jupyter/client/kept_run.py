@@ -38,8 +38,8 @@ class KeptRun:
         Parameters
         ----------
         run_id
-            The run's id, or the path of its folder. ``azureml:NAME`` is a job of Azure ML, whoever has
-            submitted it, and ``azureml:NAME/STEP`` one of its parallel steps: a run is made that shows it.
+            The run's id, or the path of its folder. ``azureml:NAME`` is a job of Azure ML, of yours or of
+            others, and ``azureml:NAME/STEP`` one of its parallel steps: a run is made that shows it.
         compute
             For a job, an `AzureMLCompute` with its workspace and your credential. Default: the
             ``config.json`` of the current directory or one above it.

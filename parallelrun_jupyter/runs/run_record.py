@@ -14,7 +14,7 @@ from ..errors import RunFolderError
 RECORD_SCHEMA = 2
 
 FOLLOWED = "azureml.foreign"
-"""The backend of a run that shows a job which somebody else has submitted."""
+"""The backend of a run that shows a job of others."""
 
 _Section = TypeVar("_Section")
 
@@ -310,7 +310,7 @@ class RunRecord:
 
     @property
     def is_followed(self) -> bool:
-        """Whether the run shows a job that somebody else has submitted."""
+        """Whether the run shows a job of others."""
         return self.placement.backend == FOLLOWED
 
     @property

@@ -171,7 +171,8 @@ def test_the_line_of_the_user_is_found_between_those_of_libraries() -> None:
         "ValueError", "number 7 is bad", "score.py:18 in run",
     )  # fmt: skip
     assert trace.group == "ValueError at score.py:18 in run"
-    assert trace.text.startswith("Traceback") and trace.text.endswith("ValueError: number 7 is bad")
+    assert trace.text.startswith("Traceback")
+    assert trace.text.endswith("ValueError: number 7 is bad")
 
 
 def test_causes_belong_to_their_error() -> None:
@@ -192,15 +193,19 @@ ANY_LINE = st.one_of(
     ]),
     st.text(max_size=30),
 )  # fmt: skip
-ANY_FILE = st.lists(ANY_LINE, max_size=12).map(lambda lines: "\n".join(lines).encode("utf-8", "replace"))
+ANY_FILE = st.lists(ANY_LINE, max_size=12).map(
+    lambda lines: "\n".join(lines).encode("utf-8", "replace")
+)
 
 
 @given(ANY_FILE, st.lists(st.integers(0, 600), max_size=4))
 def test_a_file_in_pieces_is_the_file(data: bytes, cuts: list[int]) -> None:
     ends = [*sorted(min(cut, len(data)) for cut in cuts), len(data)]
-    for make in (Overview, Table):
+    kinds: tuple[type[Overview | Table], ...] = (Overview, Table)
+    for make in kinds:
         whole = make().feed(data, is_last=True)
-        reader, found, start = make(), [], 0
+        reader, start = make(), 0
+        found: list[object] = []
         for end in ends:
             found += reader.feed(data[start:end])
             start = end
@@ -298,7 +303,10 @@ def test_counts_show_progress_until_the_table_comes_and_never_go_back() -> None:
     assert (job.state.done, job.state.succeeded) == (4, 2)
     job.look({OVERVIEW: text, TABLE: HEADER + "".join(LINES), ERRORS: TRACE + TRACE})
     assert (job.state.done, job.state.succeeded, job.state.failed) == (5, 4, 1)
-    job.look({OVERVIEW: text, TABLE: HEADER + "".join(LINES) + row(5, total=4, succeeded=4)}, Facts("Completed"))
+    job.look(
+        {OVERVIEW: text, TABLE: HEADER + "".join(LINES) + row(5, total=4, succeeded=4)},
+        Facts("Completed"),
+    )
     assert (job.state.done, job.state.items_done, job.state.planned_items) == (6, 29, 29)
 
 
@@ -323,7 +331,9 @@ def test_a_failure_waits_for_its_traceback_which_is_in_another_file() -> None:
     table = HEADER + LINES[0] + LINES[1]
     assert not any(isinstance(e, AttemptFailed) for e in job.look({OVERVIEW: START, TABLE: table}))
     [event] = [
-        e for e in job.look({OVERVIEW: START, TABLE: table, ERRORS: TRACE}) if isinstance(e, AttemptFailed)
+        e
+        for e in job.look({OVERVIEW: START, TABLE: table, ERRORS: TRACE})
+        if isinstance(e, AttemptFailed)
     ]
     assert event.group == "ValueError at score.py:18 in run"
     other = Job()
@@ -355,10 +365,22 @@ def test_what_failed_last_has_failed_for_good_when_the_job_ends() -> None:
 
 def test_files_that_rotate_shrink_or_go_lose_nothing() -> None:
     job = Job()
-    job.look({OVERVIEW: START + "2026 Processed 1 of 6 mini batches in 0:00:02.\n", TABLE: HEADER + LINES[0]})
+    job.look(
+        {
+            OVERVIEW: START + "2026 Processed 1 of 6 mini batches in 0:00:02.\n",
+            TABLE: HEADER + LINES[0],
+        }
+    )
     later = OVERVIEW.replace("19.txt", "20.txt")
-    job.look({OVERVIEW: "", later: "2026 Processed 2 of 6 mini batches in 0:00:02.\n", TABLE: HEADER})
-    job.look({later: "2026 Processed 3 of 6 mini batches in 0:00:03.\n", TABLE: HEADER + LINES[2] + LINES[0]})
+    job.look(
+        {OVERVIEW: "", later: "2026 Processed 2 of 6 mini batches in 0:00:02.\n", TABLE: HEADER}
+    )
+    job.look(
+        {
+            later: "2026 Processed 3 of 6 mini batches in 0:00:03.\n",
+            TABLE: HEADER + LINES[2] + LINES[0],
+        }
+    )
     assert (job.state.done, job.state.succeeded, job.state.planned) == (3, 2, 6)
 
 
@@ -387,7 +409,12 @@ def test_processes_are_named_after_their_nodes() -> None:
 
 
 def test_settings_are_found_in_definitions_of_several_shapes() -> None:
-    wire = {"node": {"retry_settings": {"max_retries": 1}, "task": {"append_row_to": "${{outputs.rows}}"}}}
+    wire = {
+        "node": {
+            "retry_settings": {"max_retries": 1},
+            "task": {"append_row_to": "${{outputs.rows}}"},
+        }
+    }
     assert (tries_in(wire), rows_output_in(wire), is_parallel(wire)) == (2, "rows", True)
     assert tries_in({"a": [{"retrySettings": {"maxRetries": "3"}}]}) == 4
     assert (tries_in(None), rows_output_in([]), is_parallel({"command": "x"})) == (0, "", False)
@@ -403,7 +430,9 @@ def test_the_state_is_that_of_the_step_unless_its_job_has_ended() -> None:
     assert facts_of({"status": "Queued", "error": None}, None, {}) == Facts("Queued")
     assert step_named([step], "") is step
     assert step_named([step, {"runId": "t", "displayName": "b"}], "") is None
-    assert outputs_of({"outputs": {"rows": {"type": "uri_file"}, "default": {}}}) == {"rows": "uri_file"}
+    assert outputs_of({"outputs": {"rows": {"type": "uri_file"}, "default": {}}}) == {
+        "rows": "uri_file"
+    }
 
 
 def test_numbers_are_tolerant_of_anything() -> None:

@@ -40,7 +40,7 @@ FIGURES = (
     "attempts_failed",
 )  # fmt: skip
 
-SCRIPT = '''
+SCRIPT = """
 import argparse, pathlib, time
 
 def init():
@@ -66,7 +66,7 @@ def double(number):
     if number == options.worse:
         raise KeyError(number)
     return 2 * number
-'''
+"""
 
 
 def books_of(service: AzureMLService) -> dict[str, Any]:
@@ -85,9 +85,29 @@ def attempts_in(events: Any) -> list[list[Any]]:
     for event in events:
         ended = [round(event.duration_us / 1e6, 6)] if hasattr(event, "duration_us") else []
         if isinstance(event, AttemptSucceeded):
-            found.append([event.mini_batch, event.attempt, event.items, event.items_succeeded, "", "", *ended])
+            found.append(
+                [
+                    event.mini_batch,
+                    event.attempt,
+                    event.items,
+                    event.items_succeeded,
+                    "",
+                    "",
+                    *ended,
+                ]
+            )
         elif isinstance(event, AttemptFailed):
-            found.append([event.mini_batch, event.attempt, event.items, 0, event.group, event.message, *ended])
+            found.append(
+                [
+                    event.mini_batch,
+                    event.attempt,
+                    event.items,
+                    0,
+                    event.group,
+                    event.message,
+                    *ended,
+                ]
+            )
     return sorted(found)
 
 
@@ -96,7 +116,9 @@ def record(service: AzureMLService, name: str, folder: Path) -> None:
     script, settings, arguments = JOBS[name]
     service.reset()
     service.set_script(overview_every_s=0.1, **script)
-    job = send_job(service, folder / "code" / "score.py", folder / "numbers", arguments=arguments, **settings)
+    job = send_job(
+        service, folder / "code" / "score.py", folder / "numbers", arguments=arguments, **settings
+    )
     recorder = Recorder(job, service.history, service.fetch)
     recorder.record(every_s=0.3)
     path = FOLDER / f"{name}.json"

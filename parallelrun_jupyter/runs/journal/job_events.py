@@ -59,5 +59,11 @@ def job_after(job: JobState | None, event: JobReported) -> JobState:
     is_same = job is not None and (job.name, job.state) == (event.name, event.state)
     since_ms = job.since_ms if job is not None and is_same else event.at_ms
     return JobState(
-        event.name, event.state, event.detail, event.url, since_ms, event.processed, event.items_processed
+        event.name,
+        event.state,
+        event.detail,
+        event.url,
+        since_ms,
+        event.processed,
+        event.items_processed,
     )

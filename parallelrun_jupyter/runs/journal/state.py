@@ -124,14 +124,13 @@ class RunState:
     @property
     def done(self) -> int:
         """Mini-batches that succeeded or failed for good, or that the job's service counts as done."""
-        known = self.succeeded + self.failed
-        return known if self.job is None else max(known, self.job.processed)
+        return max(self.succeeded + self.failed, self.job.processed if self.job else 0)
 
     @property
     def items_done(self) -> int:
         """Items that succeeded or failed, or are in mini-batches that the job's service counts as done."""
-        known = self.items_succeeded + self.items_failed
-        return known if self.job is None else max(known, self.job.items_processed)
+        counted = self.job.items_processed if self.job else 0
+        return max(self.items_succeeded + self.items_failed, counted)
 
     @property
     def left(self) -> int:
@@ -217,7 +216,9 @@ class RunState:
             case CallsLimited() | CallsSpent() | CallsHeld():
                 self.calls = calls_after(self.calls, event)
             case JobReported():
-                self._report_job(event)
+                done, self.job = self.done, job_after(self.job, event)
+                if self.done > done:
+                    self._count_end(event.at_ms, 0)
             case RunFinished():
                 self.state, self.reason = event.state, event.reason
                 self.traceback = event.traceback
@@ -226,12 +227,6 @@ class RunState:
                     worker.phase, worker.mini_batch = "ended", -1
             case _:
                 self._apply_worker(event)
-
-    def _report_job(self, event: JobReported) -> None:
-        done = self.done
-        self.job = job_after(self.job, event)
-        if self.done > done:
-            self._count_end(event.at_ms, 0)
 
     def _start_driver(self, at_ms: int, before_ms: int) -> None:
         """Start over what is of one driver; the last event of the one before was at ``before_ms``."""

@@ -1,4 +1,4 @@
-"""Jobs of Azure ML that somebody else has submitted: a run shows one of them."""
+"""Jobs of Azure ML of others: a run shows one of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The driver of a run that follows a job of others: it assigns nothing, and writes what it sees."""
+"""The driver of a run that follows a job of others: it assigns nothing, and writes a journal."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ _TURN_S = 0.05
 _SAVE_S = 0.3
 _SLOWEST_POLL_S = 10.0
 _LOOKS_COST = 10
-"""The pause after a look is at least so many times as long as the look."""
+_MOST_POLLS = 6
+"""The pause after a look is at least so many times as long as the look, but no longer than so many polls."""
 
 _LONGEST_PAUSE_S = 60.0
 SILENCE_S = 60.0
@@ -163,8 +164,8 @@ class ForeignDriver:
                 self._finish(reading)
                 return
             self._pace_s = self._poll_s if is_new else min(1.5 * self._pace_s, _SLOWEST_POLL_S)
-            pause_s = max(self._pace_s, min(_LOOKS_COST * self._cost_s, _LONGEST_PAUSE_S / 2))
-            self._turn_until(time.monotonic() + pause_s)
+            pause_s = min(_LOOKS_COST * self._cost_s, _MOST_POLLS * self._poll_s)
+            self._turn_until(time.monotonic() + max(self._pace_s, pause_s))
 
     # Requests, in the thread
 
@@ -189,7 +190,7 @@ class ForeignDriver:
         return answer.result()
 
     def _do_tasks(self) -> None:
-        """Do what was asked for; what the service does not answer is tried again with the next look."""
+        """Make the requests of users; those without an answer are tried again with the next look."""
         for _ in range(len(self._tasks)):
             task = self._tasks.popleft()
 
@@ -250,7 +251,7 @@ class ForeignDriver:
     # Events
 
     def _take(self, reading: Reading) -> bool:
-        """Record what a reading shows; return whether it is anything."""
+        """Record the events of a reading; return whether it has any."""
         events = self._fold.fold(reading, self._now_ms())
         self._save_numbers()
         for event in events:

@@ -1,4 +1,4 @@
-"""Folds what was read of a job of others into the events of a run. No input or output.
+"""Folds readings of a job of others into the events of a run. No input or output.
 
 Events are in the journal for good, and each reading shows again what earlier ones have shown: an attempt is
 an event once, known by its mini-batch and its number. A driver that starts later notes the events that are
@@ -8,7 +8,7 @@ there, and goes on.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ....formatting import plural
 from ....runs.journal.events import (
@@ -16,7 +16,6 @@ from ....runs.journal.events import (
     AttemptSucceeded,
     Event,
     ItemsFailed,
-    JobReported,
     MiniBatchesPlanned,
     NodeJoined,
     PlanFinished,
@@ -26,6 +25,7 @@ from ....runs.journal.events import (
     WorkerReady,
     WorkerStarted,
 )
+from ....runs.journal.job_events import JobReported
 from ....worker.failures import SHORT_RESULT, short_result
 from . import words
 from .job_facts import Facts
@@ -50,10 +50,10 @@ _LEFT, _SUCCEEDED, _FAILED = range(3)
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One look at a job: its facts, what is new in its log files, and its page."""
+    """One look at a job: its facts, the news of its log files, and its page."""
 
     facts: Facts
-    news: News = News()
+    news: News = field(default_factory=News)
     url: str = ""
     name: str = ""
 
@@ -184,7 +184,7 @@ class Fold:
     def _plan(
         self, planned: int, items: int, at_ms: int, events: _Events, *, is_finished: bool
     ) -> None:
-        """Add an event if the totals have grown; of items there is at least one in a mini-batch."""
+        """Add an event if the totals have grown; each mini-batch has at least one item."""
         if planned < 0:
             return
         items = max(items, self._items_seen + planned - len(self._with_items), 0)
@@ -219,7 +219,9 @@ class Fold:
 
     def _fold_rows(self, reading: Reading, at_ms: int, events: _Events) -> None:
         waiting, self._waiting = self._waiting, {}
-        numbered = [(self.numbers.of(row.mini_batch, self._planned), row) for row in reading.news.rows]
+        numbered = [
+            (self.numbers.of(row.mini_batch, self._planned), row) for row in reading.news.rows
+        ]
         new = {(number, row.picked): _Waiting(row) for number, row in numbered}
         pending = {**waiting, **{key: new[key] for key in new if key not in waiting}}
         for key in sorted(pending, key=lambda key: (key[1], key[0])):
@@ -271,7 +273,14 @@ class Fold:
             ))  # fmt: skip
 
     def _failed(
-        self, number: int, row: TableRow, worker: str, at_ms: int, failure: _Failure, *, is_last: bool
+        self,
+        number: int,
+        row: TableRow,
+        worker: str,
+        at_ms: int,
+        failure: _Failure,
+        *,
+        is_last: bool,
     ) -> AttemptFailed:
         is_kept = self._tracebacks.get(failure.group, 0) < _TRACEBACKS_PER_GROUP
         return AttemptFailed(
@@ -283,23 +292,22 @@ class Fold:
         self, number: int, attempt: int, row: TableRow, at_ms: int
     ) -> AttemptFailed:
         """Return the failure of an attempt of which the table has no row."""
+        is_last = False
         failure = _Failure("worker_lost", "Retried", words.RETRIED, "Retried at run()", "")
         return AttemptFailed(
-            number, attempt, "", at_ms, 0, max(1, row.total), False, *failure.fields
+            number, attempt, "", at_ms, 0, max(1, row.total), is_last, *failure.fields
         )
 
     def _fail_retrying(self, at_ms: int, events: _Events) -> None:
-        """Fail for good what has failed last, when no more tries will come."""
+        """Fail mini-batches for good whose last try failed, when no more will come."""
         for number, failure in sorted(self._retrying.items()):
             events.add(ItemsFailed(
                 number, failure.attempt, "", at_ms, failure.items, failure.kind, failure.error,
                 failure.message, failure.group, "", ((0, failure.items),), (), failure.items,
             ))  # fmt: skip
 
-    def _trace_of(
-        self, row: TableRow, traces: Mapping[Process, tuple[Trace, ...]]
-    ) -> Trace | None:
-        """Return the traceback of a failed row: of its process if there is one, and not used yet."""
+    def _trace_of(self, row: TableRow, traces: Mapping[Process, tuple[Trace, ...]]) -> Trace | None:
+        """Return the traceback of a failed row: of its process if possible, and not used yet."""
         own = process_of(row.process)
         places = sorted(traces, key=lambda one: (not _is_same(one, own), not one.name, one))
         for may_be_used in (False, True):
@@ -316,7 +324,7 @@ class Fold:
     # The end, and the job
 
     def _fold_totals(self, reading: Reading, at_ms: int, events: _Events) -> None:
-        """Bring the totals up to what the table shows; a job that has completed has no more."""
+        """Bring the totals up to those of the table; a job that has completed has no more."""
         seen = max(self._attempts) + 1 if self._attempts else -1
         planned = max(self._planned, seen, 0 if reading.facts.state == "Completed" else -1)
         is_finished = self._is_planned or reading.facts.state == "Completed"
@@ -405,7 +413,7 @@ class _Failure:
 
 
 def _outcome(row: TableRow) -> str | None:
-    """Return what became of an attempt, by the status of its row; None if it has not ended."""
+    """Return how an attempt ended, by the status of its row; None if it has not."""
     status = row.status
     if status == "RUN_DONE" or (status.endswith("DONE") and row.total and row.succeeded):
         return "done"
@@ -445,4 +453,11 @@ def _fits(trace: Trace, row: TableRow) -> bool:
 
 
 def _without_time(event: JobReported) -> tuple[object, ...]:
-    return (event.name, event.state, event.detail, event.url, event.processed, event.items_processed)
+    return (
+        event.name,
+        event.state,
+        event.detail,
+        event.url,
+        event.processed,
+        event.items_processed,
+    )

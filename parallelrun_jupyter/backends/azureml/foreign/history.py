@@ -1,4 +1,4 @@
-"""What following a job of others needs of Azure ML."""
+"""The part of Azure ML that is needed to follow a job of others."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class JobHistory(Protocol):
         """Return the details of a run, with the addresses of its log files."""
 
     def parallel_steps(self, job: str) -> dict[str, bool] | None:
-        """Return the steps of a job, and whether each is a parallel one; None if it is no pipeline."""
+        """Return the steps of a job, and whether each is a parallel one; None for other jobs."""
 
     def read_log(self, address: str, offset: int) -> bytes:
-        """Return what a log file has from ``offset`` on; empty if it has nothing more."""
+        """Return a log file from ``offset`` on; empty at its end."""
 
     def download_output(self, run: str, output: str, target: Path) -> None:
         """Copy an output of a step that has ended into a folder."""

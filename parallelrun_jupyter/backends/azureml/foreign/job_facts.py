@@ -1,4 +1,4 @@
-"""What the run history says of a job and its steps: values of its JSON. No input or output."""
+"""Values of the run history's JSON of a job and its steps. No input or output."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from ..service import ENDED
 
 _TRIES = {"maxretries": 1, "runmaxtry": 0}
-"""Names of the setting, and what is added to its value for the number of tries."""
+"""Names of the setting, with the number that makes its value the number of tries."""
 
 _APPENDED = re.compile(r"\$\{\{\s*outputs\.(\w+)\s*\}\}")
 

@@ -1,4 +1,4 @@
-"""Looks at a job of others: its states, and what is new in its log files."""
+"""Looks at a job of others: its states, and the news of its log files."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from .log_files import LogFiles, logs_of_processes
 _log = logging.getLogger(__name__)
 
 _TRIES = 3
-"""An address of a log file that is refused has expired: it is listed again, so often."""
+"""Addresses of log files that are refused have expired: they are listed again, so often in a look."""
 
 _LAST_TRIES = 5
 """So often the files of a job that has ended are tried before one that cannot be read is given up."""
@@ -55,13 +55,15 @@ class JobReader:
         self._files = LogFiles()
         self._last_tries = 0
         self._url = ""
+        self._logs: dict[str, str] = {}
+        self._listings = 0
         #: the step as it was seen last
         self.run: Mapping[str, Any] = {}
-        #: what was read of each log of a process
+        #: how far each log of a process was read
         self._offsets: dict[str, int] = {}
 
     def look(self) -> Reading:
-        """Return what is new.
+        """Return the news since the last look.
 
         Raises
         ------
@@ -75,13 +77,13 @@ class JobReader:
         has_step = step is not None or is_step(job)
         details = self._history.read_details(str(run["runId"])) if has_step else {}
         facts = facts_of(job, step, details)
-        logs = _logs_in(details)
+        self._logs, self._listings = dict(_logs_in(details)), 0
         if facts.has_ended:
             self._files.read_again()
         unread = [
             path
-            for path in self._files.list(logs)
-            if not self._read(path, logs, str(run["runId"]), is_last=facts.has_ended)
+            for path in self._files.list(self._logs)
+            if not self._read(path, str(run["runId"]), is_last=facts.has_ended)
         ]
         if unread and facts.has_ended and self._last_tries < _LAST_TRIES:
             self._last_tries += 1
@@ -105,36 +107,37 @@ class JobReader:
         self._wanted = name_of_step(parallel[0])
         return parallel[0]
 
-    def _read(self, path: str, logs: Mapping[str, str], run: str, *, is_last: bool) -> bool:
-        """Read what is new in a file; return whether that was possible."""
+    def _read(self, path: str, run: str, *, is_last: bool) -> bool:
+        """Read the rest of a file; return whether that was possible."""
         for _ in range(_TRIES):
-            data = self._bytes_of(path, logs, run, self._files.offset_of(path))
+            data = self._bytes_of(path, run, self._files.offset_of(path))
             if data is None:
                 return False
             if self._files.add(path, data, is_last=is_last):
                 return True
         return False
 
-    def _bytes_of(self, path: str, logs: Mapping[str, str], run: str, offset: int) -> bytes | None:
-        """Return what a file has from an offset on; None if its addresses are refused."""
-        address = logs.get(path, "")
-        for _ in range(_TRIES):
-            if not address:
-                return None
+    def _bytes_of(self, path: str, run: str, offset: int) -> bytes | None:
+        """Return the bytes of a file from an offset on; None if its addresses are refused."""
+        while path in self._logs:
             try:
-                return self._history.read_log(address, offset)
+                return self._history.read_log(self._logs[path], offset)
             except (JobNotFoundError, ServiceError) as error:
                 _log.info("%s: %s", path, error)
-                address = _logs_in(self._history.read_details(run)).get(path, "")
+                self._listings += 1
+                if self._listings > _TRIES:
+                    return None
+                self._logs = dict(_logs_in(self._history.read_details(run)))
         return None
 
     def fetch_logs(self, folder: RunFolder) -> None:
-        """Fetch what the user's script has written since the last time."""
+        """Fetch the new output of the user's script."""
         run = str(self.run.get("runId") or "")
-        logs = _logs_in(self._history.read_details(run)) if run else {}
-        for path, process in logs_of_processes(logs).items():
+        details = self._history.read_details(run) if run else {}
+        self._logs, self._listings = dict(_logs_in(details)), 0
+        for path, process in logs_of_processes(self._logs).items():
             offset = self._offsets.get(path, 0)
-            text = self._bytes_of(path, logs, run, offset)
+            text = self._bytes_of(path, run, offset)
             if text:
                 self._offsets[path] = offset + len(text)
                 remote_logs.append(folder, process.worker, text, 0)

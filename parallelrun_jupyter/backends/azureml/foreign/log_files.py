@@ -1,4 +1,4 @@
-"""The log files that are followed: what to read of them, and what was read. No input or output."""
+"""The log files that are followed: the parts to read, and their values. No input or output."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ def process_of(text: str) -> Process:
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """What is new in the log files since the last time.
+    """The news of the log files since the last time.
 
     Parameters
     ----------
     traces
         The tracebacks so far, by process; an empty name for those of the job.
     has_overview, has_table
-        Whether there is such a file.
+        Whether such a file exists.
     is_overview_new
         Whether an overview file has grown.
     """
@@ -82,7 +82,7 @@ class _File:
         return self.length - len(self.tail)
 
     def new_in(self, data: bytes) -> bytes | None:
-        """Return what is new in the bytes from `offset` on; None if the file was replaced."""
+        """Return the new bytes among those from `offset` on; None if the file was replaced."""
         if not data.startswith(self.tail):
             return None
         new = data[len(self.tail) :]
@@ -125,10 +125,10 @@ class LogFiles:
 
     def _forget(self, path: str) -> None:
         for known in (self._files, self._overviews, self._tables, self._errors):
-            known.pop(path, None)  # type: ignore[attr-defined] # all are dicts
+            known.pop(path, None)
 
     def add(self, path: str, data: bytes, *, is_last: bool = False) -> bool:
-        """Note what was read of a file from its offset on.
+        """Note the bytes of a file from its offset on.
 
         Returns
         -------
@@ -150,7 +150,7 @@ class LogFiles:
         return True
 
     def take(self, *, is_last: bool = False) -> News:
-        """Return what is new since the last call."""
+        """Return the news since the last call."""
         news = News(
             tuple(self._lines),
             tuple(self._rows),

@@ -99,7 +99,7 @@ class Overview:
         self._lines = Lines()
 
     def feed(self, data: bytes, *, is_last: bool = False) -> list[OverviewLine]:
-        """Return the values of the lines that are whole now; of the last one, too, if there is no more."""
+        """Return the values of the lines that are whole now; of the last one, too, at the end of the file."""
         lines = self._lines.feed(data)
         if is_last:
             lines.append(self._lines.take_rest())
@@ -129,7 +129,7 @@ class Table:
         self._columns: dict[str, int] = {}
 
     def feed(self, data: bytes, *, is_last: bool = False) -> list[TableRow]:
-        """Return the rows that are whole now; the last one needs no line end if there is no more."""
+        """Return the rows that are whole now; the last one needs no line end at the end of the file."""
         records = self._records(self._lines.feed(data))
         if is_last:
             records += self._records([self._lines.take_rest()])

@@ -16,7 +16,7 @@ class Numbers:
     Parameters
     ----------
     given
-        What earlier drivers have given to other names.
+        The numbers that earlier drivers have given to other names.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What following a job of others says to its user."""
+"""Messages to the user of a run that follows a job of others."""
 
 from __future__ import annotations
 

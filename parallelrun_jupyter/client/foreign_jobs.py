@@ -44,6 +44,8 @@ OWN_RUN = "parallelrun_run"
 _FORM = "azureml:NAME, or azureml:NAME/STEP for one step of a pipeline"
 _ROWS_FILE = "rows.txt"
 _RELEASE_S = 10.0
+_START_S = 20.0
+_POLL_S = 0.02
 
 
 def attach_job(name: str, compute: object = None) -> RunFolder:
@@ -94,7 +96,13 @@ def follow(folder: RunFolder, secrets: Mapping[str, str]) -> None:
             wait_for_release(folder, _RELEASE_S)
         elif folder.driver.exists() and driver_is_alive(folder, 0.0, time.time()):
             return
+        drivers, is_first = state.drivers, not folder.driver.exists()
         launch(folder, folder.read_record().driver_python, secrets)
+        until = time.monotonic() + _START_S
+        # Until the new driver has started, the run is shown as that of the one before, which is dead.
+        while not is_first and follower.state.drivers == drivers and time.monotonic() < until:
+            time.sleep(_POLL_S)
+            follower.refresh()
 
 
 def _parts_of(name: str) -> tuple[str, str]:

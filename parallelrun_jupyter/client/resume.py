@@ -153,12 +153,8 @@ def _follow_again(follower: Follower, compute: object, environ: Mapping[str, str
     if snapshot["state"] != "Interrupted":
         raise RunFolderError(words.not_resumed(run_id, job))
     target = None if compute is None else as_compute(compute, environ)
-    drivers = follower.state.drivers
     follow(follower.folder, {} if target is None else target.secrets())
-    until = time.monotonic() + _START_LIMIT_S
-    while follower.state.drivers == drivers and time.monotonic() < until:
-        time.sleep(_POLL_S)
-        follower.refresh()
+    follower.refresh()
 
 
 def _resume(

@@ -150,9 +150,9 @@ def test_nothing_is_lost_or_counted_twice_by_faults_on_the_way(
         overview_every_s=0.1, overview_rotates_after=5, skew_hours=-9, unknown_lines=True, sas_seconds=-5,
     )  # fmt: skip
     azureml_service.set_faults(
-        Fault("GET .*/children", status=429, headers={"Retry-After": "1"}, skip=4, times=1),
-        Fault("GET .*/details", status=500, skip=9, times=1),
-        Fault("GET .*/details", cut="within", skip=20, times=1),
+        Fault("GET .*/children", status=429, headers={"Retry-After": "1"}, skip=1, times=1),
+        Fault("GET .*/details", status=500, skip=2, times=1),
+        Fault("GET .*/details", cut="within", skip=5, times=1),
     )
     job = send(azureml_service, work, "--seconds 1.5 --bad 7")
     code = """

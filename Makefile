@@ -17,8 +17,12 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 OLDEST := .venv-oldest
 OLDEST_PYTHON ?= 3.10
+PROCESSES ?= 3
 
-.PHONY: all demo test browser lint types pure contract docs coverage oldest dist hooks storm bench peers clean
+# Some containers forbid Python to keep byte code; the many processes of the tests would compile all anew.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: all demo test browser environments lint types pure contract docs coverage oldest dist hooks storm bench peers clean
 .DELETE_ON_ERROR:
 
 all: $(VENV)/.test
@@ -58,12 +62,19 @@ tests/azurite/node_modules/.package-lock.json: tests/azurite/package-lock.json $
 demo: $(VENV)/.demo
 	$(BIN)/parallelrun demo $(OPEN)
 
-# The rings run side by side: tests/real mostly waits for processes.
-test: browser lint types tests/azurite/node_modules/.package-lock.json
-	@log=$$(mktemp) && \
-	{ $(BIN)/python -m pytest tests/pure tests/contract >"$$log" 2>&1 & } && rings=$$! && \
-	status=0 && { $(BIN)/python -m pytest tests/real || status=$$?; } && \
-	{ wait $$rings || status=$$?; } && cat "$$log" && rm "$$log" && exit $$status
+# All rings in one run, whose processes each take the next file: first those of tests/real, which wait
+# for processes of their own, then the many short ones, which fill the end. Those that hold a stop-watch
+# to a page or a journal come last, alone.
+test: browser environments lint types tests/azurite/node_modules/.package-lock.json
+	@status=0; set -x; \
+	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder \
+	    -m "not alone" tests/real tests/contract tests/pure || status=$$?; \
+	$(BIN)/python -m pytest -m alone $$(grep -rl --include="*.py" "mark\.alone" tests) || status=$$?; \
+	exit $$status
+
+# Begun in the background, during the checks of style and types: a test that needs one waits for it.
+environments: $(VENV)/.test
+	@$(BIN)/python -m tests.environments >/dev/null 2>&1 &
 
 # The browser tests skip without Chromium on a laptop, and fail without it where CI is set.
 browser:

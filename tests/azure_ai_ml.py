@@ -1,11 +1,11 @@
 """azure-ai-ml in an environment of its own, as an oracle: it reads job files and prints their wire form.
 
-`python_with_azure_ai_ml` builds the environment with uv once (140 MB), in the cache folder of the tests
+`python_with_azure_ai_ml` builds the environment with uv once (255 MB), in the cache folder of the tests
 (``PARALLELRUN_TEST_CACHE``, else the user's cache folder), or uses the python in
 ``PARALLELRUN_AZURE_AI_ML``. Its process reads paths and writes JSON, one line each.
 
-`python_with_both` builds a second one, which also has the dependencies of this package: there its objects
-run on this machine. ``PARALLELRUN_AZURE_AI_ML_AND_OURS`` names another python.
+The environment also has the dependencies of this package, as a user's has: there the objects of
+azure-ai-ml run on this machine.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from tests.pandas_environments import build_environment, cache_folder
 
 VERSION = "1.35.2"
 PYTHON_VARIABLE = "PARALLELRUN_AZURE_AI_ML"
-BOTH_VARIABLE = "PARALLELRUN_AZURE_AI_ML_AND_OURS"
 PACKAGE = "parallelrun-jupyter"
 
 _SERVER = """
@@ -76,23 +75,17 @@ class AzureAiMl:
 
 
 def python_with_azure_ai_ml() -> tuple[str, str]:
-    """Return a python that has azure-ai-ml, or "" and the reason."""
-    return _python(PYTHON_VARIABLE, "", [])
-
-
-def python_with_both() -> tuple[str, str]:
-    """Return a python with azure-ai-ml and what this package needs, as a user's, or "" and the reason."""
-    ours = [text.partition(";")[0] for text in requires(PACKAGE) or () if "extra ==" not in text]
-    return _python(BOTH_VARIABLE, "-and-ours", [*ours, "ipykernel"])
-
-
-def _python(variable: str, suffix: str, more: list[str]) -> tuple[str, str]:
-    named = os.environ.get(variable)
+    """Return a python with azure-ai-ml and the dependencies of this package, or "" and the reason."""
+    named = os.environ.get(PYTHON_VARIABLE)
     if named:
         return named, ""
     version = ".".join(map(str, sys.version_info[:2]))
-    folder = cache_folder() / f"python{version}-azure-ai-ml{VERSION}{suffix}"
-    python = folder / "bin" / "python"
-    packages = [f"azure-ai-ml=={VERSION}", *more]
-    reason = "" if python.exists() else build_environment(sys.executable, packages, folder)
-    return ("", reason) if reason else (str(python), "")
+    folder = cache_folder() / f"python{version}-azure-ai-ml{VERSION}-and-ours"
+    ours = [text.partition(";")[0] for text in requires(PACKAGE) or () if "extra ==" not in text]
+    packages = [f"azure-ai-ml=={VERSION}", *ours, "ipykernel"]
+    reason = build_environment(sys.executable, packages, folder)
+    return ("", reason) if reason else (str(folder / "bin" / "python"), "")
+
+
+python_with_both = python_with_azure_ai_ml
+"""The same, for tests that run this package in it."""

@@ -81,7 +81,7 @@ version: 1
 type: command
 inputs:
   sales: {type: uri_folder}
-  level: {type: integer}
+  level: {type: integer, min: 1, max: 9}
   note: {type: string, optional: true}
 outputs:
   table: {type: mltable}
@@ -339,6 +339,7 @@ MISTAKES = {
     "literal for data of a component": Mistake(P, "sales: ${{parent.inputs.sales}}", "sales: ${{parent.inputs.tries}}", "expects data of type uri_folder"),
     "data for a literal of a component": Mistake(P, "level: ${{parent.inputs.level}}", "level: ${{parent.inputs.sales}}", "expects a literal of type integer"),
     "text for a number of a component": Mistake(P, "level: ${{parent.inputs.level}}", "level: high", "expects a value of type integer"),
+    "value out of the range of a component": Mistake(P, "level: 3", "level: 30", "its component expects a number from 1 to 9 (", at="level: ${{parent.inputs.level}}"),
     "expression that is not closed": Mistake(P, "${{inputs.files}}", "${{inputs.files", "has no '}}'"),
     "expression that is none": Mistake(P, "${{inputs.files}}", "${{input.files}}", "is not an expression"),
     "circle of steps": Mistake(P, "sales: ${{parent.inputs.sales}}", "sales: ${{parent.jobs.score.outputs.rows}}", "form a circle", at="${{parent.jobs.prepare.outputs.table}}"),

@@ -19,7 +19,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -179,6 +180,34 @@ class FolderService:
         return self._state(name)["state"] in {"Completed", "Failed", "Canceled"}
 
 
+class Faulty:
+    """A service whose requests raise first what a test says.
+
+    Parameters
+    ----------
+    service
+        The service.
+    fault
+        Called with the name of each request and how often it was made before; raises, or does not.
+    """
+
+    def __init__(self, service: FolderService, fault: Callable[[str, int], None]) -> None:
+        self._service = service
+        self._fault = fault
+        self._counts: Counter[str] = Counter()
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._service, name)
+
+        def call(*arguments: Any) -> Any:
+            count = self._counts[name]
+            self._counts[name] += 1
+            self._fault(name, count)
+            return method(*arguments)
+
+        return call
+
+
 def _write(folder: Path, **values: Any) -> None:
     path = folder / "state.json"
     state = {**json.loads(path.read_text()), **values}
@@ -200,7 +229,9 @@ def run_job(folder: Path) -> None:
     end = ""
     while True:
         [step] = job.steps
-        facts: dict[str, str] = {name: step.outputs[name] for name in ("results", "files") if name in step.outputs}
+        facts: dict[str, str] = {
+            name: step.outputs[name] for name in ("results", "files") if name in step.outputs
+        }
         if step.run_id:
             facts["run"] = str(find(step.run_id).path)
         is_over = job.status in {"Completed", "Failed", "Canceled", "Interrupted"}

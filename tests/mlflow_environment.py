@@ -26,6 +26,5 @@ def python_with_mlflow() -> tuple[str, str]:
         return named, ""
     version = ".".join(map(str, sys.version_info[:2]))
     folder = cache_folder() / f"python{version}-mlflow{VERSION}"
-    python = folder / "bin" / "python"
-    reason = "" if python.exists() else build_environment(sys.executable, _PACKAGES, folder)
-    return ("", reason) if reason else (str(python), "")
+    reason = build_environment(sys.executable, _PACKAGES, folder)
+    return ("", reason) if reason else (str(folder / "bin" / "python"), "")

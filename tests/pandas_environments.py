@@ -6,6 +6,7 @@ tests (``PARALLELRUN_TEST_CACHE``, else the user's cache folder).
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -150,12 +151,20 @@ def _build(environment: PandasEnvironment) -> str:
 
 
 def build_environment(python: str, packages: Sequence[str], target: Path) -> str:
-    """Build an environment with uv; return the reason if it could not be built, else ""."""
+    """Build an environment with uv, unless it is there; return the reason if that failed, else ""."""
+    cache_folder().mkdir(parents=True, exist_ok=True)
+    # Several processes of tests may want it; the first one builds it, and the others wait.
+    with open(cache_folder() / f".{target.name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        is_there = (target / "bin" / "python").exists()
+        return "" if is_there else _build_with_uv(python, packages, target)
+
+
+def _build_with_uv(python: str, packages: Sequence[str], target: Path) -> str:
     beside = Path(sys.executable).with_name("uv")
     uv = str(beside) if beside.exists() else shutil.which("uv")
     if not uv:
         return "uv is missing: pip install 'parallelrun-jupyter[test]'"
-    cache_folder().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache_folder(), prefix="building-") as place:
         folder = Path(place) / "environment"
         for command in (
@@ -166,9 +175,5 @@ def build_environment(python: str, packages: Sequence[str], target: Path) -> str
             done = subprocess.run(command, capture_output=True, text=True, timeout=600)
             if done.returncode:
                 return f"{' '.join(command)}: {done.stderr.strip()[-2000:]}"
-        try:
-            folder.rename(target)  # atomic: a partial environment is never used
-        except OSError:
-            if not (target / "bin" / "python").exists():  # else another test run built it first
-                raise
+        folder.rename(target)  # atomic: a partial environment is never used
     return ""

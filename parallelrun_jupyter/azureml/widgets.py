@@ -6,7 +6,8 @@ from typing import Any
 
 from ..notebook.display import kernel_place
 from ..notebook.run_details import RunDetails as NativeDetails
-from ..pipelines.views import PipelineView, text_lines
+from ..pipelines.rendering import text_lines
+from ..pipelines.views import PipelineView
 from .pipeline.pipeline_runs import PipelineRun
 from .pipeline.step_runs import StepRun
 

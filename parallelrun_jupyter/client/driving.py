@@ -119,22 +119,29 @@ def _drive(
     record = read_resume(folder).applied_to(folder.read_record())
     logging.getLogger("parallelrun_jupyter").setLevel(record.script.logging_level)
     backend = find_module(record.placement.backend)
+
+    def announce() -> None:
+        if requests is not None:
+            _announce_ending(requests, with_imports=fork_servers.is_filled)
+
     driver: Driver | ForeignDriver
-    if hasattr(backend, "make_driver"):
+    if hasattr(backend, "make_driver"):  # it drives one run, and announces nothing
         driver = backend.make_driver(folder)
     else:
-        driver = Driver(folder, partial(backend.make_pool, fork_servers=fork_servers))
+        make_pool = partial(backend.make_pool, fork_servers=fork_servers)
+        driver = Driver(folder, make_pool, on_end=announce)
     try:
-        is_well = driver.run()
-        if requests is not None:  # closing the last workers may take a second
-            _announce_ending(requests, with_imports=fork_servers.is_filled)
+        return driver.run()
     finally:
         driver.close()
-    return is_well
 
 
 def _announce_ending(channel: socket.socket, *, with_imports: bool) -> None:
-    """Report that the run is over, and whether a fork server has imports for the next run."""
+    """Report that the run is over, and whether a fork server has imports for the next run.
+
+    The launching process reads this before it sees the end in the journal. It then waits for this
+    driver, which has reports to write and workers to close, rather than start another one.
+    """
     try:
         channel.sendall(ENDING_WITH_IMPORTS if with_imports else ENDING)
     except OSError:

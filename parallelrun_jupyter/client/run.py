@@ -423,7 +423,8 @@ class Run(KeptRun):
         Returns
         -------
         pandas.DataFrame
-            Columns: item (path or URL of a file, or ``PATH: row N``, counted from 0), mini_batch,
+            Columns: item (path or URL of a file, or ``PATH: row N``, counted from 0, with
+            the partition after it in a run by keys), mini_batch,
             position (in the mini-batch, from 0), number (in the run, from 0), error, message, place
             (the line that raised it, such as ``score.py:12 in run``), group, kind, tries (attempts
             in which the item failed), traceback. If ``run()`` returned fewer results than items,

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..runs.run_record import RunCalls
 from ..worker.calls.by_item import collected
 from ..worker.spending import Spending
+
+if TYPE_CHECKING:  # slow to import, and every run imports this
+    import asyncio
 
 _END_S = 2.0
 """Seconds to wait for the end of the event loop; a call may block it."""
@@ -34,6 +36,8 @@ class TrialLoop:
         kind = type(result)
         if not (hasattr(kind, "__await__") or hasattr(kind, "__anext__")):
             return result
+        import asyncio
+
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
             self._thread = threading.Thread(target=self._run, args=(self._loop,), daemon=True)
@@ -57,6 +61,8 @@ class TrialLoop:
 
     @staticmethod
     def _run(loop: asyncio.AbstractEventLoop) -> None:
+        import asyncio
+
         loop.run_forever()
         for task in asyncio.all_tasks(loop):
             task.cancel()

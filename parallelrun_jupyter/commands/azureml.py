@@ -38,6 +38,8 @@ def add_azureml_commands(commands: Any) -> None:
     _add_invoke_options(invoke)
     invoke.add_argument("--detach", "-d", action="store_true", help="Do not watch; print the id.")
     invoke.set_defaults(parser=invoke, command=_invoke_and_watch)
+    listing = kinds.add_parser("list", help="the jobs and the pipelines of SDK v1, newest first")
+    listing.set_defaults(parser=listing, command=_list)
     for name, command, text in (
         ("watch", _watch, "watch a job until it ends"),
         ("cancel", _cancel, "cancel a job and its running step"),
@@ -245,6 +247,13 @@ def _job(options: argparse.Namespace) -> JobRun:
 
 def _watch(options: argparse.Namespace) -> int:
     return _end(_job(options))
+
+
+def _list(_: argparse.Namespace) -> int:
+    from ..pipelines.rendering import job_table
+
+    print(job_table())
+    return 0
 
 
 def _end(job: DeploymentRun | JobRun) -> int:

@@ -42,7 +42,9 @@ class LocalCompute:
 Compute: TypeAlias = LocalCompute | DaskCompute | AzureMLCompute
 
 
-def as_compute(value: object, environ: Mapping[str, str] = os.environ) -> Compute:
+def as_compute(
+    value: object, environ: Mapping[str, str] = os.environ, name: str = "compute_target"
+) -> Compute:
     """Return the compute that a ``compute_target`` setting describes.
 
     Parameters
@@ -54,6 +56,8 @@ def as_compute(value: object, environ: Mapping[str, str] = os.environ) -> Comput
         named by `name_compute`.
     environ
         Environment variables that locate the home.
+    name
+        The setting, for the message.
 
     Raises
     ------
@@ -79,7 +83,7 @@ def as_compute(value: object, environ: Mapping[str, str] = os.environ) -> Comput
     names = ["local", *read_names(environ)]
     hint = nearest_hint(value, names) if isinstance(value, str) else ""
     msg = (
-        f"compute_target is {value!r}; expected 'local' (this machine), the default, the address "
+        f"{name} is {value!r}; expected 'local' (this machine), the default, the address "
         "of a Dask scheduler such as 'tcp://10.0.0.5:8786', a compute of Azure ML such as "
         f"'azureml:cpu-cluster', or the name of a compute.{hint}"
     )

@@ -83,6 +83,8 @@ class Driver:
         Makes the pool, in the backend selected by the run's record.
     clock
         Returns seconds since the epoch.
+    on_end
+        Called when the run is over, before its end is written to the journal. Default: nothing.
 
     Raises
     ------
@@ -95,9 +97,11 @@ class Driver:
         folder: RunFolder,
         make_pool: PoolFactory,
         clock: Callable[[], float] = time.time,
+        on_end: Callable[[], None] = lambda: None,
     ) -> None:
         self._folder = folder
         self._clock = clock
+        self._on_end = on_end
         self._lock = DriverLock(folder)
         self._resume = read_resume(folder)
         self._record = self._resume.applied_to(folder.read_record())
@@ -295,9 +299,11 @@ class Driver:
                 case signals.Publish():
                     self._publish()
                 case signals.Refuse(reason):
+                    self._on_end()
                     write_refusal(self._folder, reason)
                     self._is_over = True
                 case signals.Finish():
+                    self._on_end()  # the event of the end is recorded, but not committed yet
                     self._is_over = True
 
     def _copy_duplicates(self, action: signals.CopyDuplicates) -> None:
@@ -340,7 +346,7 @@ class Driver:
         target = self._folder.final_file(record) if record.output.append_rows else None
         size_bytes = 0
         try:
-            self._committer.flush()
+            self._committer.commit_all()  # the end of the run syncs the journal
             if target is not None:
                 size_bytes = publish(self._folder, self._rows, target, record.output.format)
         except OutputError as error:

@@ -1,1 +1,1 @@
-"""Pipelines: a detached driver runs their steps one after another through the public API."""
+"""Pipelines: a detached driver runs their steps, independent ones side by side, through the public API."""

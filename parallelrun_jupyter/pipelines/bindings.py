@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,14 @@ from ..data.storage.datastores import DataPath, Datastore
 from ..data.storage.storage import Place, StorageSpec
 from ..errors import ConfigError, InputError
 from ..runs.journal.pipelines import PipelineState
-from .folder import STEP_RUN_ID, InputRecord, OutputRecord, PipelineRecord, StepRecord
+from .folder import (
+    STEP_RUN_ID,
+    InputRecord,
+    OutputRecord,
+    PipelineRecord,
+    StepRecord,
+    is_staged,
+)
 
 _MAGIC = "*?["
 
@@ -34,7 +42,7 @@ class Bindings:
     step
         The step.
     state
-        The pipeline's state; the steps before this one have ended.
+        The pipeline's state; the steps that this one needs have completed.
     step_run_id
         The id of this step's run.
     folder
@@ -86,12 +94,12 @@ class Bindings:
         return next(output for output in self._step.outputs if output.name == name)
 
     def _folder_to_write(self, output: OutputRecord) -> str:
-        """Return the output's path; for a script's output in a store, a local folder to upload."""
-        if output.storage is None or self._step.kind == "parallel":
+        """Return the output's path; for one that is staged, that of the files to upload."""
+        if not is_staged(self._step, output):
             return self.output_folder(output)
         folder = self._folder / "outputs" / output.name
         folder.mkdir(parents=True, exist_ok=True)
-        return str(folder)
+        return str(folder / os.path.basename(output.path) if output.is_file else folder)
 
     def credential_variables(self) -> set[str]:
         """Return the names of variables with credentials, which scripts must not get."""
@@ -116,11 +124,14 @@ class Bindings:
             match value:
                 case {"input": str(name)} if dataset := self._remote_input(self._input(name)):
                     arguments.append(dataset)
-                case {"write": str(name)} if self._output(name).storage is not None:
+                case {"write": str(name)} if self._is_in_store(self._output(name)):
                     arguments.append(OutputFolder())
                 case _:
                     arguments.append(_argument_text(self.value(value)))
         return arguments
+
+    def _is_in_store(self, output: OutputRecord) -> bool:
+        return output.storage is not None and not is_staged(self._step, output)
 
     def _remote_input(self, item: InputRecord) -> FileDataset | None:
         """Return an input as a dataset if it is a single path of an object store, else None."""
@@ -148,7 +159,10 @@ class Bindings:
         return f"{output.root.rstrip('/')}/{path}"
 
     def output_path(self, output: OutputRecord) -> DataPath:
-        """Return the path of an output in its datastore."""
+        """Return the path that a run writes: in the datastore, or in the folder to upload."""
+        if is_staged(self._step, output):
+            folder = Datastore("", str(self._folder / "outputs" / output.name), None)
+            return folder.path(os.path.basename(output.path) if output.is_file else "")
         storage = StorageSpec.of_spec(output.storage) if output.storage else None
         path = output.path.replace(STEP_RUN_ID, self._step_run_id)
         return Datastore(output.datastore, output.root, storage).path(path)
@@ -200,7 +214,8 @@ class Bindings:
             os.rmdir(wanted)  # a fresh temporary folder, which notebooks create as a mount point
         if not os.path.lexists(wanted):
             os.makedirs(os.path.dirname(wanted), exist_ok=True)
-            os.symlink(path, wanted)
+            with suppress(FileExistsError):  # another step made it since
+                os.symlink(path, wanted)
         return wanted if os.path.realpath(wanted) == os.path.realpath(path) else path
 
 
@@ -241,7 +256,8 @@ def link_files(
         link = Path(place_below(str(folder), os.path.relpath(name, common), name))
         link.parent.mkdir(parents=True, exist_ok=True)
         if not link.is_symlink():
-            link.symlink_to(target)
+            with suppress(FileExistsError):  # another step with this path made it since
+                link.symlink_to(target)
 
 
 def _argument_text(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""The driver of a pipeline: starts its steps one after another, and writes its journal."""
+"""The driver of a pipeline: starts each step when those it needs have completed; writes its journal."""
 
 from __future__ import annotations
 
@@ -7,16 +7,20 @@ import logging
 import math
 import os
 import random
+import shutil
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ..data.storage.credentials import take_credentials
 from ..environment.build import interpreter
 from ..environment.packages import PackageSet
 from ..errors import ParallelRunError
 from ..files import write_atomically
+from ..machine import usable_cores
 from ..runs.driver_lock import DriverLock
 from ..runs.journal.pipelines import (
     FINAL_STEP_STATES,
@@ -35,9 +39,11 @@ from ..runs.journal.pipelines import (
 from ..runs.run_folder import new_run_id
 from ..worker.azureml.finder import CONTEXT_VARIABLE
 from .bindings import Bindings, secret_values
+from .concurrency import cores_of, needed_by
 from .folder import PipelineFolder, StepRecord, find_pipeline
 from .registered_datasets import datasets_for_scripts, register_outputs
 from .reuse import ReusableStep, find_reusable, fingerprint, save_reusable
+from .start import held_variables
 from .steps import (
     LEGACY_PANDAS_VARIABLES,
     StepProcess,
@@ -53,8 +59,30 @@ _log = logging.getLogger(__name__)
 _POLL_S = 0.05
 
 
+class _StepThread(threading.Thread):
+    """Runs one step to its end.
+
+    The process of a script ends when the thread that started it ends, so one thread sees a step
+    through. It is a daemon: a driver that fails does not wait for its steps.
+    """
+
+    def __init__(self, step: StepRecord, run: Callable[[StepRecord], None]) -> None:
+        super().__init__(name=f"step {step.key}", daemon=True)
+        self.step = step
+        self.is_done = False
+        self._run_step = run
+
+    def run(self) -> None:
+        """Run the step; an unexpected error goes to the driver's log."""
+        self._run_step(self.step)
+        self.is_done = True
+
+
 class PipelineDriver:
-    """Runs the steps of one pipeline, one after another, and writes its journal.
+    """Runs the steps of one pipeline, independent ones side by side, and writes its journal.
+
+    A step starts when those that it needs have completed and enough cores are free; see
+    `cores_of`. One that needs more cores than there are starts when no other step uses any.
 
     Parameters
     ----------
@@ -62,55 +90,114 @@ class PipelineDriver:
         The pipeline's folder.
     clock
         Returns seconds since the epoch.
+    cores
+        The cores that the steps share. Default: those that this process may use.
     """
 
-    def __init__(self, folder: PipelineFolder, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, folder: PipelineFolder, clock: Callable[[], float] = time.time, cores: int = 0
+    ) -> None:
         self._folder = folder
         self._clock = clock
         self._lock = DriverLock(folder)
         self._record = folder.read_record()
+        take_credentials(held_variables(self._record), os.environ)
         self._state = fold(read_events(folder.journal))
         self._rng = random.Random()  # noqa: S311 - a name, not a secret
+        self._cores = cores or usable_cores()
+        self._needed = {step.key: needed_by(step) for step in self._record.steps}
+        self._writing = threading.Lock()
+        self._threads: list[_StepThread] = []
 
     def run(self) -> None:
         """Run the remaining steps, and record how the pipeline ended."""
         self._write(PipelineStarted(self._clock(), os.getpid()))
+        waiting = [
+            step
+            for step in self._record.steps
+            if self._state.step(step.key).state not in FINAL_STEP_STATES
+        ]
+        # Steps that an earlier driver submitted are running already: they do not wait for cores.
+        submitted = [step for step in waiting if self._is_submitted(step)]
         try:
-            for step in self._record.steps:
-                self._advance(step)
+            for step in submitted:
+                self._launch(step)
+            waiting = [step for step in waiting if step not in submitted]
+            while waiting or self._threads:
+                waiting = [step for step in waiting if not self._advance(step)]
+                self._lock.heartbeat()
+                time.sleep(_POLL_S)
+                self._join()
             self._finish()
         finally:
             self._lock.release()
 
+    def _is_submitted(self, step: StepRecord) -> bool:
+        state = self._state.step(step.key)
+        return bool(state.submitting or (state.state == "Running" and state.run_id))
+
+    def _launch(self, step: StepRecord) -> None:
+        thread = _StepThread(step, self._try_step)
+        self._threads.append(thread)
+        thread.start()
+
+    def _join(self) -> None:
+        """Forget the threads of steps that have ended."""
+        ended = [thread for thread in self._threads if not thread.is_alive()]
+        self._threads = [thread for thread in self._threads if thread not in ended]
+        for thread in ended:
+            if not thread.is_done:
+                msg = f"step {thread.step.name} ended by the error above"
+                raise RuntimeError(msg)
+
     def _finish(self) -> None:
         states = {step.key: self._state.step(step.key) for step in self._record.steps}
         failed = [key for key, state in states.items() if state.state == "Failed"]
+        canceled = [key for key, state in states.items() if state.state == "Canceled"]
         if self._is_canceled():
             self._write(PipelineFinished(self._clock(), "Canceled", "cancel was requested"))
         elif failed:
             name = self._record.step(failed[0]).name
             reason = f"step {name} failed: {states[failed[0]].reason}"
             self._write(PipelineFinished(self._clock(), "Failed", reason))
+        elif canceled:
+            reason = f"step {self._record.step(canceled[0]).name} was canceled"
+            self._write(PipelineFinished(self._clock(), "Canceled", reason))
         else:
             self._write(PipelineFinished(self._clock(), "Completed", ""))
 
-    def _advance(self, step: StepRecord) -> None:
-        if self._state.step(step.key).state in FINAL_STEP_STATES:
-            return  # the step ended under an earlier driver
-        incomplete = [
+    def _advance(self, step: StepRecord) -> bool:
+        """Start a step, or end it without a start; return False if it has to wait."""
+        needed = {key: self._state.step(key).state for key in self._needed[step.key]}
+        missed = [
             self._record.step(key).name
-            for key in step.after
-            if self._state.step(key).state != "Completed"
+            for key, state in needed.items()
+            if state in FINAL_STEP_STATES and state != "Completed"
         ]
-        any_failed = any(state.state == "Failed" for state in self._state.steps.values())
+        any_failed = any(
+            self._state.step(other.key).state == "Failed" for other in self._record.steps
+        )
         if self._is_canceled():
             self._end(step, "Canceled", "cancel was requested")
-        elif incomplete:
-            self._end(step, "Skipped", f"step {incomplete[0]} did not complete")
+        elif missed:
+            self._end(step, "Skipped", f"step {missed[0]} did not complete")
         elif any_failed and not self._record.continue_on_step_failure:
-            self._end(step, "Skipped", "an earlier step failed")
+            self._end(step, "Skipped", "another step failed")
+        elif all(state == "Completed" for state in needed.values()) and self._has_room(step):
+            self._launch(step)
         else:
-            self._try_step(step)
+            return False
+        return True
+
+    def _has_room(self, step: StepRecord) -> bool:
+        """Return whether a step may run beside those that are running."""
+        running = [thread.step for thread in self._threads]
+        limit = self._record.steps_at_a_time
+        if limit and len(running) >= limit:
+            return False
+        used = sum(cores_of(other, self._record, self._cores) for other in running)
+        wanted = cores_of(step, self._record, self._cores)
+        return not used or not wanted or used + wanted <= self._cores
 
     def _try_step(self, step: StepRecord) -> None:
         try:
@@ -141,6 +228,7 @@ class PipelineDriver:
         python, notes = interpreter(PackageSet.of(step.environment), policy, log)
         self._write(StepPrepared(self._clock(), step.key, step_run_id, notes))
         bindings = Bindings(self._record, step, self._state, step_run_id, folder)
+        shutil.rmtree(folder / "outputs", ignore_errors=True)  # of an attempt that was cut short
         key = ""
         if step.allow_reuse:
             with suppress(ParallelRunError, OSError):  # the step itself will report a missing input
@@ -216,7 +304,6 @@ class PipelineDriver:
             if not is_cancel_sent and self._is_canceled():
                 is_cancel_sent = True
                 process.cancel()
-            self._lock.heartbeat()
             time.sleep(_POLL_S)
 
     def _write_context(self, step: StepRecord, bindings: Bindings, step_run_id: str) -> Path:
@@ -253,8 +340,9 @@ class PipelineDriver:
         self._write(StepFinished(self._clock(), step.key, state, reason))
 
     def _write(self, event: PipelineEvent) -> None:
-        append_event(self._folder.journal, event)
-        self._state.apply(event)
+        with self._writing:
+            append_event(self._folder.journal, event)
+            self._state.apply(event)
 
 
 def drive_pipeline(path: str) -> None:

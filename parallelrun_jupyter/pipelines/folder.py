@@ -50,6 +50,9 @@ class OutputRecord:
         Their version; empty for the next number.
     is_file
         Whether ``path`` is that of a file.
+    staged
+        Whether a step over mini-batches, too, writes a folder of this machine that is uploaded to
+        the store when it has completed. Scripts always do.
     """
 
     name: str
@@ -60,6 +63,7 @@ class OutputRecord:
     register_as: str = ""
     is_file: bool = False
     version: str = ""
+    staged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +123,11 @@ class StepRecord:
     time_limit_s: float = 0
 
 
+def is_staged(step: StepRecord, output: OutputRecord) -> bool:
+    """Return whether a step writes an output to a folder of this machine, which is uploaded then."""
+    return output.storage is not None and (output.staged or step.kind != "parallel")
+
+
 @dataclass(frozen=True, slots=True)
 class PipelineRecord:
     """A pipeline as submitted.
@@ -126,6 +135,7 @@ class PipelineRecord:
     ``workspace`` is the folder of the workspace, ``parameters`` the values of this run, and
     ``context`` the facts about the workspace and run that scripts can read. ``api`` is the version of
     Azure's SDK whose words views use; ``outputs`` names outputs of steps, as ``[step, output]``.
+    ``steps_at_a_time`` limits the steps that run side by side; 0 for as many as the cores allow.
     """
 
     run_id: str
@@ -145,6 +155,7 @@ class PipelineRecord:
     schema: int = PIPELINE_SCHEMA
     api: str = "v1"
     outputs: dict[str, list[str]] = field(default_factory=dict)
+    steps_at_a_time: int = 0
 
     def step(self, key: str) -> StepRecord:
         """Return the step with a key."""

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ..data.storage.storage import StorageSpec
 from ..files import write_atomically
 from .bindings import Bindings
 from .folder import InputRecord, PipelineRecord, StepRecord
@@ -61,6 +62,9 @@ def fingerprint(
     )
     targets = [(output.name, output.datastore, output.root, output.path) for output in step.outputs]
     add(targets, step.rows_to)
+    specs = [output.storage for output in step.outputs if output.storage is not None]
+    for spec in specs:  # containers of two accounts may have one name
+        add(StorageSpec.of_spec(spec).identity)
     for path in _files_below(script):
         add(str(path.relative_to(script)), hashlib.sha256(path.read_bytes()).hexdigest())
     for item in (*step.inputs, *step.side_inputs):

@@ -21,6 +21,7 @@ from ..formatting import nearest_hint
 from ..home import home
 from ..runs.logs.reader import text_from
 from ..runs.run_folder import new_run_id
+from .concurrency import steps_limit
 from .folder import PipelineFolder, PipelineRecord, StepRecord, create_pipeline
 from .registered_datasets import check_name
 
@@ -55,8 +56,9 @@ def start_pipeline(
         The folder cannot be written, or the driver did not start; the folder is removed, and only
         the experiment's name is kept.
     ConfigError
-        A credential that was typed in another session is missing.
+        A credential that was typed in another session is missing, or ``PARALLELRUN_STEPS`` is wrong.
     """
+    record = replace(record, steps_at_a_time=steps_limit())
     folder = create_pipeline(record.run_id)
     with folder.removed_unless_driven():
         snapshot(folder)
@@ -121,6 +123,12 @@ def held_credentials(record: PipelineRecord) -> dict[str, str]:
     storages = [StorageSpec.of_spec(spec) for spec in _storage_specs(asdict(record))]
     references = (pair for storage in storages for pair in storage.references())
     return variables_for_driver(references, os.environ)
+
+
+def held_variables(record: PipelineRecord) -> set[str]:
+    """Return the names of the environment variables with those credentials."""
+    storages = [StorageSpec.of_spec(spec) for spec in _storage_specs(asdict(record))]
+    return {name for storage in storages for name in storage.held_variables()}
 
 
 def _storage_specs(value: Any) -> Iterator[dict[str, Any]]:

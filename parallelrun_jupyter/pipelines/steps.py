@@ -29,7 +29,7 @@ from ..runs.logs.reader import last_state
 from ..runs.run_folder import find, runs_folder
 from ..runs.snapshot.follower import Follower
 from .bindings import Bindings
-from .folder import StepRecord
+from .folder import StepRecord, is_staged
 
 LEGACY_PANDAS_VARIABLES = {"PANDAS_FUTURE_INFER_STRING": "0"}
 """Makes pandas 3 read texts as objects, as pandas 1 and 2 do, for which most scripts were written."""
@@ -80,7 +80,8 @@ class ParallelStep:
         if not snapshot["is_final"]:
             return None
         if snapshot["state"] == "Failed":
-            return "Failed", str(failure_of(self._follower, snapshot))
+            # a notebook has a variable for the pipeline, but none for this run
+            return "Failed", failure_of(self._follower, snapshot).worded("terminal")
         if snapshot["state"] == "Interrupted":
             return "Failed", f"run {self.run_id} was interrupted: {snapshot['reason']}"
         return snapshot["state"], snapshot["reason"]
@@ -326,7 +327,7 @@ def _command_line(step: StepRecord, bindings: Bindings) -> str:
 
 
 def upload_outputs(step: StepRecord, outputs: dict[str, str], folder: Path) -> None:
-    """Upload a plain script's outputs to their object stores.
+    """Upload the staged outputs of a completed step to their stores, and remove the local files.
 
     Raises
     ------
@@ -335,11 +336,17 @@ def upload_outputs(step: StepRecord, outputs: dict[str, str], folder: Path) -> N
     """
     for output in step.outputs:
         local = folder / "outputs" / output.name
-        if step.kind != "parallel" and output.storage is not None and local.exists():
+        if not is_staged(step, output) or output.storage is None or not local.exists():
+            continue
+        url = outputs[output.name]
+        if output.is_file:
+            paths = [path for path in (local / os.path.basename(url),) if path.is_file()]
+            url = os.path.dirname(url)
+        else:
             paths = [path for path in sorted(local.rglob("*")) if path.is_file()]
-            pairs = [(str(path), str(path.relative_to(local))) for path in paths]
-            target = Place(outputs[output.name], StorageSpec.of_spec(output.storage))
-            upload_all(pairs, target, overwrite=True)
+        pairs = [(str(path), str(path.relative_to(local))) for path in paths]
+        upload_all(pairs, Place(url, StorageSpec.of_spec(output.storage)), overwrite=True)
+        shutil.rmtree(local, ignore_errors=True)
 
 
 def was_submitted(run_id: str) -> bool:

@@ -1,15 +1,13 @@
-"""Shows a pipeline and its steps: as a table, as text, live in a notebook, and on the console."""
+"""Shows a pipeline and its steps live: in a notebook, and on the console."""
 
 from __future__ import annotations
 
 import sys
 import threading
 import time
-from html import escape
 from typing import Any
 
 from ..errors import ParallelRunError
-from ..formatting import format_duration
 from ..notebook.display import Place, kernel_place
 from ..notebook.feed import settle
 from ..notebook.run_details import CellOutput
@@ -19,73 +17,12 @@ from ..runs.run_folder import find
 from ..runs.snapshot.follower import Follower
 from ..views.text import LinePrinter
 from .folder import PipelineFolder, PipelineRecord
+from .rendering import pipeline_bundle, status_word, step_placeholder
 
-_GLYPHS = {
-    "NotStarted": "◌",
-    "Preparing": "◌",
-    "Running": "▶",
-    "Completed": "✓",
-    "Failed": "✗",
-    "Canceled": "■",
-    "Skipped": "-",
-    "Interrupted": "!",
-}
-_WORDS_OF_V1 = {"Completed": "Finished", "Preparing": "Queued", "Skipped": "NotStarted"}
 _CONSOLE_POLL_S = 0.2
 _VIEW_POLL_S = 0.5
 _REFRESH_S = 5.0
 _FINAL_DRAW_S = 2.0
-
-
-def status_word(record: PipelineRecord, state: str) -> str:
-    """Return the state of a pipeline or a step, as the SDK that submitted it names it."""
-    return _WORDS_OF_V1.get(state, state) if record.api == "v1" else state
-
-
-def html_table(record: PipelineRecord, state: PipelineState) -> str:
-    """Return the pipeline as self-contained HTML; text from the user is escaped."""
-    rows = []
-    for record_of_step in record.steps:
-        step = state.steps.get(record_of_step.key, StepState())
-        is_azures_word = step.state not in {"Skipped", "Preparing"}
-        cells = [
-            f"{_GLYPHS[step.state]} {escape(record_of_step.name)}",
-            escape(_status(record, step) if is_azures_word else step.state.lower()),
-            _elapsed(step),
-            escape(step.run_id or step.step_run_id),
-        ]
-        rows.append(f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
-    reason = f"<pre>{escape(state.reason)}</pre>" if state.reason else ""
-    title = (
-        f"<b>{_GLYPHS[state.state]} {escape(record.experiment)}</b> {status_word(record, state.state)} "
-        f"{_elapsed(state)} <small>{escape(record.run_id)}</small>"
-    )
-    heads = "<tr><th>step</th><th>status</th><th>elapsed</th><th>run</th></tr>"
-    return f"<div>{title}<table>{heads}{''.join(rows)}</table>{reason}</div>"
-
-
-def text_lines(record: PipelineRecord, state: PipelineState) -> list[str]:
-    """Return the pipeline as lines of text."""
-    lines = [f"{record.experiment}  {status_word(record, state.state)}  [{record.run_id}]"]
-    for record_of_step in record.steps:
-        step = state.steps.get(record_of_step.key, StepState())
-        line = (
-            f"{_GLYPHS[step.state]} {record_of_step.name}: {_status(record, step)} {_elapsed(step)}"
-        )
-        lines.append(line.rstrip())
-    if state.reason:
-        lines.append(state.reason)
-    return lines
-
-
-def _status(record: PipelineRecord, step: StepState) -> str:
-    return "reused" if step.is_reused else status_word(record, step.state)
-
-
-def _elapsed(state: PipelineState | StepState) -> str:
-    if state.started_at is None:
-        return ""
-    return format_duration((state.ended_at or time.time()) - state.started_at)
 
 
 class _ExistingPlace(Place):
@@ -122,13 +59,13 @@ class PipelineView(threading.Thread):
     def open(self) -> None:
         """Display the outputs, and start to follow the pipeline unless it has ended."""
         state = self._read_state()
-        self._place.display(self._bundle(state))
+        self._place.display(pipeline_bundle(self._folder, self._record, state))
         for step in self._record.steps:
             if step.kind == "parallel":
                 place = kernel_place()
                 if place is None:
                     return
-                place.display({"text/plain": f"{step.name}: not started"})
+                place.display(step_placeholder(self._record, step.key, state))
                 self._step_places[step.key] = _ExistingPlace(place)
         self._draw(state)
         if not state.is_final:
@@ -155,7 +92,7 @@ class PipelineView(threading.Thread):
             drawn += str(int(time.monotonic() / _REFRESH_S))  # updates the elapsed times
         if drawn != self._drawn:
             self._drawn = drawn
-            self._place.update(self._bundle(state))
+            self._place.update(pipeline_bundle(self._folder, self._record, state))
         for key, place in self._step_places.items():
             step = state.steps.get(key)
             if step is None or key in self._opened_steps:
@@ -165,14 +102,7 @@ class PipelineView(threading.Thread):
                 CellOutput(find(step.run_id), place).open()
             elif step.state in FINAL_STEP_STATES:
                 self._opened_steps.add(key)
-                name = self._record.step(key).name
-                place.update({"text/plain": f"{name}: {step.state.lower()} {step.reason}"})
-
-    def _bundle(self, state: PipelineState) -> dict[str, Any]:
-        return {
-            "text/html": html_table(self._record, state),
-            "text/plain": "\n".join(text_lines(self._record, state)),
-        }
+                place.update(step_placeholder(self._record, key, state))
 
 
 def wait_for_views(run_id: str, state: PipelineState) -> None:
@@ -193,7 +123,10 @@ def wait_for_views(run_id: str, state: PipelineState) -> None:
 
 
 class _Console:
-    """Prints changes of a pipeline: steps that start or end, and the progress of each."""
+    """Prints changes of a pipeline: steps that start or end, and the progress of each.
+
+    Where lines of steps that run side by side alternate, a line with the step's name is before them.
+    """
 
     def __init__(self, folder: PipelineFolder, record: PipelineRecord, only_step: str) -> None:
         self._folder = folder
@@ -202,6 +135,8 @@ class _Console:
         self._printed_states: dict[str, str] = {}
         self._log_offsets: dict[str, int] = {}
         self._runs: dict[str, tuple[Follower, LinePrinter]] = {}
+        self._ended_runs: set[str] = set()
+        self._speaker = ""
 
     def print_changes(self, state: PipelineState) -> None:
         for step in self._record.steps:
@@ -216,37 +151,55 @@ class _Console:
             print(f"\nStepRunId: {state.step_run_id}\n{status}")
             for note in state.notes:
                 print(f"StepRun( {name} ) note: {note}")
-        elif before != state.state:
+        is_end = before not in {None, state.state} and state.state in FINAL_STEP_STATES
+        if before not in {None, state.state} and not is_end:
             print(status)
+        if before != state.state and not is_end:
+            self._speaker = key
         if state.is_reused:
             if before is None:
                 print(f"StepRun( {name} ) reuses the outputs of {state.step_run_id}")
         elif state.run_id:
-            self._print_progress(key, state.run_id)
+            self._print_progress(key, name, state.run_id)
         else:
-            self._print_log(key)
+            self._print_log(key, name)
+        if is_end:
+            print(status)  # after its last lines
+            self._speaker = key
         if state.state == "Failed" and before != "Failed":
             print(state.reason)
         self._printed_states[key] = state.state
 
-    def _print_log(self, key: str) -> None:
+    def _say(self, key: str, name: str, text: str) -> None:
+        """Print lines of a step, below its name if another step spoke last."""
+        if self._speaker != key:
+            print(f"==> {name} <==")
+            self._speaker = key
+        print(text)
+
+    def _print_log(self, key: str, name: str) -> None:
         """Print the new whole lines of a plain script's output."""
         offset = self._log_offsets.get(key, 0)
         text = text_from(self._folder.step(key) / "std_log.txt", offset)
         whole = text[: text.rfind("\n") + 1]
         if whole:
             self._log_offsets[key] = offset + len(whole.encode())
-            print(whole, end="")
+            self._say(key, name, whole.removesuffix("\n"))
 
-    def _print_progress(self, key: str, run_id: str) -> None:
+    def _print_progress(self, key: str, name: str, run_id: str) -> None:
         try:
             if key not in self._runs:
                 self._runs[key] = (Follower(find(run_id)), LinePrinter())
             follower, printer = self._runs[key]
-            for line in printer.lines(follower.refresh()):
-                print(line)
+            if run_id in self._ended_runs:
+                return
+            snapshot = follower.refresh()
+            if snapshot["is_final"]:
+                self._ended_runs.add(run_id)  # the next steps may take long
+            for line in printer.lines(snapshot):
+                self._say(key, name, line)
         except ParallelRunError as error:
-            print(error)
+            self._say(key, name, str(error))
 
 
 def wait_until_ended(

@@ -45,7 +45,8 @@ class FailedItem(NamedTuple):
     ----------
     item
         Path or URL of a file, or ``PATH: row N``. Rows are counted from 0 in the file; of text
-        tables whose mini-batches have rows of several files, in the mini-batch. Of a variable an
+        tables whose mini-batches have rows of several files, in the mini-batch. The partition of a
+        run by keys follows: ``PATH: row N (store=1001, brand=tropicana)``. Of a variable an
         expression: ``texts[17]``, ``frame.iloc[17]``, or with a label ``frame.loc['B'] (row 17)``.
         None if it is unknown which item of the mini-batch it is.
     mini_batch

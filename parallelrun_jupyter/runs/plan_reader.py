@@ -55,6 +55,18 @@ def _continues(line: PlanLine, before: PlanLine) -> bool:
     return bool(line.ranges[0][0] == before.ranges[0][1])
 
 
+def partition_of(line: PlanLine) -> str:
+    """Return the partition of a mini-batch: ``store=1001, brand=tropicana``; empty without keys."""
+    keys = line.extra.get("keys") or {}
+    return visible(", ".join(f"{name}={value}" for name, value in keys.items()))
+
+
+def with_partition(name: str, line: PlanLine) -> str:
+    """Return the name of a row with the partition that it is in."""
+    partition = partition_of(line)
+    return f"{name} ({partition})" if partition else name
+
+
 def item_name(line: PlanLine, position: int, first_row: int = 0) -> str | None:
     """Return the name of an item as in `FailedItem`; None if the line has no such item.
 
@@ -77,12 +89,12 @@ def item_name(line: PlanLine, position: int, first_row: int = 0) -> str | None:
         row = position
         for path, (start, end) in zip(line.paths, line.ranges, strict=False):
             if row < end - start:
-                return f"{visible(path)}: row {start + row}"
+                return with_partition(f"{visible(path)}: row {start + row}", line)
             row -= end - start
         return None
     if position >= line.rows:
         return None
     if len(line.paths) == 1:
-        return f"{visible(line.paths[0])}: row {first_row + position}"
+        return with_partition(f"{visible(line.paths[0])}: row {first_row + position}", line)
     others = plural(len(line.paths) - 1, "other file")
-    return f"{visible(line.paths[0])} and {others}: row {position}"
+    return with_partition(f"{visible(line.paths[0])} and {others}: row {position}", line)

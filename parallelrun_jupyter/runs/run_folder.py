@@ -300,6 +300,12 @@ def find(run_id: str) -> RunFolder:
     path = Path(text).absolute() if os.sep in text else runs_folder() / text
     is_name = text not in {"", ".", ".."} and not path.name.startswith(REMOVED_PREFIX)
     if not is_name or not (path / "run.json").is_file():
+        if is_name and (pipelines_folder() / path.name / "pipeline.json").is_file():
+            msg = (
+                f"{text} is a job with steps, not a run. 'parallelrun azureml watch {text}' shows its "
+                f"steps and their runs; 'parallelrun azureml cancel {text}' ends it."
+            )
+            raise RunNotFoundError(msg)
         ids = [folder.run_id for folder in list_runs()]
         msg = f"there is no run {text!r} in {runs_folder()}.{nearest_hint(text, ids)}"
         raise RunNotFoundError(msg, remedy=[Remedy.LIST])

@@ -22,6 +22,7 @@ from ..views.previews import previews
 from ..views.saved_rows import saved_rows
 from .downloads import LogFileHandler, ResultHandler
 from .followers import Followers
+from .pipeline_handlers import PipelineCancelHandler, PipelineOutputHandler
 from .run_handler import RunsHandler, find_run, is_id
 
 _MAX_LISTED = 50
@@ -239,6 +240,7 @@ def handlers(base_url: str) -> list[tuple[str, type[RunsHandler], dict[str, Any]
     shared = {"followers": Followers()}
     runs = url_path_join(base_url, "parallelrun", "runs")
     run = url_path_join(runs, "([^/]+)")
+    pipeline = url_path_join(base_url, "parallelrun", "pipelines", "([^/]+)")
     published = url_path_join(base_url, "parallelrun", "published", "([^/]+)")
     return [
         (runs, ListHandler, shared),
@@ -255,5 +257,7 @@ def handlers(base_url: str) -> list[tuple[str, type[RunsHandler], dict[str, Any]
         (url_path_join(run, "results"), ResultsHandler, shared),
         (url_path_join(run, "previews"), PreviewsHandler, shared),
         (url_path_join(run, "cancel"), CancelHandler, shared),
+        (url_path_join(pipeline, "output"), PipelineOutputHandler, shared),
+        (url_path_join(pipeline, "cancel"), PipelineCancelHandler, shared),
         (published, PublishedHandler, shared),
     ]

@@ -13,7 +13,7 @@ from .text import activity, group_fate, group_mark, headline, note_lines, share_
 
 # Colors follow the page's theme (variables of JupyterLab and nbconvert), else the system's.
 # The text is complete without styles, which some sites strip.
-_STYLE = """\
+SAVED_STYLE = """\
 .pr-saved{color-scheme:light dark;max-width:60rem;padding:.6em .8em;border:1px solid \
 var(--jp-border-color2,light-dark(#d5d8dc,#43484f));border-radius:4px;\
 background:var(--jp-layout-color1,light-dark(#fff,#1b1e23));\
@@ -28,13 +28,13 @@ background:light-dark(#e4e7ea,#3a3f46)}
 .pr-saved .pr-bad{background:light-dark(#c4500a,#f0874a)}
 .pr-saved table{margin:0;border-collapse:collapse;font-size:inherit}
 .pr-saved table tr:nth-child(n){background:none}
-.pr-saved table :is(th,td){padding:0 1.8em 0 0;text-align:left;border:0}
+.pr-saved.pr-saved table :is(th,td){padding:0 1.8em 0 0;text-align:left;border:0}
 .pr-saved .pr-rows{overflow:auto}
 .pr-saved .pr-rows td{white-space:pre-wrap;vertical-align:top}
 .pr-saved summary small{display:block}
 .pr-saved details{margin:.3em 0}
 .pr-saved summary{cursor:pointer}
-.pr-saved pre{max-height:24em;overflow:auto;margin:.3em 0;padding:.5em;white-space:pre-wrap;\
+.pr-saved.pr-saved pre{max-height:24em;overflow:auto;margin:.3em 0;padding:.5em;white-space:pre-wrap;\
 font:12px/1.4 var(--jp-code-font-family,ui-monospace,monospace);\
 background:var(--jp-layout-color2,light-dark(#f3f4f6,#25292f));color:inherit}"""
 
@@ -67,7 +67,7 @@ def html_view(snapshot: Snapshot, at: float, rows: SavedRows | None = None) -> s
     """
     when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(at))
     parts = [
-        f"<style>{_STYLE}</style>",
+        f"<style>{SAVED_STYLE}</style>",
         _title(snapshot),
         _track(snapshot),
         _facts(snapshot),

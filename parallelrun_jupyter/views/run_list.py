@@ -141,14 +141,14 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
         ]
         for row in rows
     ]
-    return f"{_lines(heads, cells)}\n{total(rows)}"
+    return f"{aligned(heads, cells)}\n{total(rows)}"
 
 
 def short_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the rows as a text table of runs and sizes."""
     seconds = _same_minutes(rows)
     cells = [[*_first_cells(row, seconds), format_bytes(row["size_bytes"])] for row in rows]
-    return _lines(["RUN", "NAME", "STATE", "STARTED", "SIZE"], cells)
+    return aligned(["RUN", "NAME", "STATE", "STARTED", "SIZE"], cells)
 
 
 def total(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -157,7 +157,8 @@ def total(rows: Sequence[Mapping[str, Any]]) -> str:
     return f"{plural(len(rows), 'run')}, {size} on disk"
 
 
-def _lines(heads: list[str], cells: list[list[str]]) -> str:
+def aligned(heads: list[str], cells: list[list[str]]) -> str:
+    """Return a text table."""
     widths = [max(len(row[k]) for row in [heads, *cells]) for k in range(len(heads))]
     lines = (
         "  ".join(f"{cell:<{widths[k]}}" for k, cell in enumerate(row)) for row in [heads, *cells]

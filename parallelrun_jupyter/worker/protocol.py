@@ -3,8 +3,10 @@
 Every message is one JSON array on a line of its own. Commands, to the worker::
 
     ["start", {...}]                                    once; the keys are in ``START_KEYS``
-    ["run", [[mini_batch, attempt, plan_line], ...]]    a bundle, run in order; a call that has to wait
-                                                        is followed by its earliest start and the
+    ["run", [[mini_batch, attempt, plan_line], ...], report_after]
+                                                        a bundle, run in order; ``report_after`` finished
+                                                        ones are reported together. A call that has to
+                                                        wait is followed by its earliest start and the
                                                         seconds between two starts
     ["stop"]                                            finish the assigned mini-batches, then end
 
@@ -39,8 +41,10 @@ Positions of items count in the whole mini-batch; ``ranges`` are ``[first, count
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import termios
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import in a worker
@@ -65,7 +69,10 @@ START_KEYS = (
 )
 
 FLUSH_AFTER_S = 0.015
-"""Finished mini-batches are reported in bundles, at most this long after the first of them."""
+"""Calls of a worker with several in flight are reported in bundles, this long after the first of them."""
+
+LATEST_REPORT_S = 0.05
+"""Finished mini-batches wait no longer for others with which they are reported, but for a running one."""
 
 _READ_BYTES = 1 << 16
 """What a pipe holds; the memory of a larger buffer is mapped for each message."""
@@ -101,6 +108,12 @@ class LineReader:
             if not chunk:
                 return b""
             self._buffer += chunk
+
+    def is_waiting(self) -> bool:
+        """Return whether the next line has arrived, or its beginning has."""
+        if b"\n" in self._buffer:
+            return True
+        return fcntl.ioctl(self.fd, termios.FIONREAD, b"\0\0\0\0") != b"\0\0\0\0"
 
     def read_ready(self) -> list[bytes]:
         """Return the lines that a ready descriptor has completed; b"" is the end of the stream."""

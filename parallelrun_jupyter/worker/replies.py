@@ -44,6 +44,11 @@ class Replies:
         """Whether finished mini-batches or spent amounts wait for `flush`."""
         return bool(self._done or self._spent)
 
+    @property
+    def done_count(self) -> int:
+        """Number of finished mini-batches that wait for `flush`."""
+        return len(self._done)
+
     def done(self, attempt: Attempt, rows: int, text: bytes, micros: int) -> None:
         """Queue the result of a mini-batch that has succeeded as a whole."""
         crc = zlib.crc32(text)

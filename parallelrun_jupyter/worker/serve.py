@@ -70,7 +70,7 @@ class Worker:
             command = json.loads(line.decode("ascii"))
             if command[0] == "stop":
                 return self._shutdown()
-            self._run_bundle(command[1])
+            self._run_bundle(*command[1:])
 
     def _start(self, start: dict[str, Any]) -> None:
         self._roots = start["roots"]
@@ -175,18 +175,21 @@ class Worker:
         is_stopped = calls.serve(self._commands)
         return self._shutdown() if is_stopped else 0
 
-    def _run_bundle(self, bundle: list[Any]) -> None:
+    def _run_bundle(self, bundle: list[Any], report_after: int) -> None:
         replies = self._replies
-        replies.flushed = time.monotonic()
+        if not replies.are_pending:
+            replies.flushed = time.monotonic()
         self._runner.reserve.fill()
         if len(bundle[0]) > _UNPACED:
             self._run_paced(bundle)
             return
         for mini_batch, number, row in bundle:
             now = self._run_attempt(Attempt(mini_batch, number, PlanLine.of_row(row)))
-            if now - replies.flushed > protocol.FLUSH_AFTER_S:
+            is_late = now - replies.flushed > protocol.LATEST_REPORT_S
+            if is_late or replies.done_count >= report_after:
                 replies.flush(now)
-        replies.flush(time.monotonic())
+        if not self._commands.is_waiting():  # the next bundle reports these, too
+            replies.flush(time.monotonic())
 
     def _run_paced(self, bundle: list[Any]) -> None:
         """Run mini-batches one after another, none before its time."""
@@ -227,6 +230,7 @@ class Worker:
         return now
 
     def _shutdown(self) -> int:
+        self._replies.flush(time.monotonic())
         self._page.write(status_page.STOPPING, -1, time.monotonic())
         failed: list[dict[str, Any]] = []
         try:

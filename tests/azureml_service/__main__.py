@@ -32,13 +32,17 @@ def main(folder: Path, azurite_port: int, port: int = 0, proxy_port: int = 0) ->
     proxy = Proxy(proxy_port, server.server_port, ledger)
     url = f"https://localhost:{server.server_port}"
 
+    words = [sys.executable, "-m", "tests.azureml_service.cluster", str(folder), str(azurite_port)]
+    environ = {**os.environ, "PARALLELRUN_HOME": str(folder / "home")}
+    cluster = subprocess.Popen(words, stdin=subprocess.PIPE, text=True, env=environ)
+
+    starting = threading.Lock()
+
     def start(job: str) -> None:
-        words = [sys.executable, "-m", "tests.azureml_service.cluster", folder, azurite_port, job]
-        with open(folder / f"cluster-{job}.log", "ab") as log:
-            subprocess.Popen(
-                [str(word) for word in words], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                start_new_session=True, env={**os.environ, "PARALLELRUN_HOME": str(folder / "home")},
-            )  # fmt: skip
+        assert cluster.stdin is not None
+        with starting:
+            cluster.stdin.write(f"{job}\n")
+            cluster.stdin.flush()
 
     def set_faults(request: Request) -> Answer:
         state.write("faults", "faults", {"faults": request.body})

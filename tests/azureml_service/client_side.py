@@ -21,7 +21,7 @@ AccessToken = namedtuple("AccessToken", ["token", "expires_on"])  # noqa: PYI024
 
 
 class Credential:
-    """A credential whose tokens nobody has signed.
+    """A credential whose tokens are not signed.
 
     Parameters
     ----------

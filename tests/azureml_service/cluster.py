@@ -1,11 +1,13 @@
-"""The cluster: the process that runs one job, with this package's own engine on this machine.
+"""The cluster: a process for each job, which runs it with this package's own engine on this machine.
 
-``python -m tests.azureml_service.cluster STATE AZURITE_PORT JOB``. It outlives the service.
+``python -m tests.azureml_service.cluster STATE AZURITE_PORT`` reads the names of jobs from its standard
+input. Its processes are forks, which start fast, and they outlive the service.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 import traceback
@@ -275,12 +277,34 @@ class Cluster:
                 self._blobs.write(place, text.encode(errors="replace"))
 
 
-def main(folder: Path, azurite_port: int, job: str) -> None:
-    """Run a job."""
-    state = State(folder)
-    state.write("clusters", job, {"pid": os.getpid()})
-    Cluster(state, Blobs(azurite_port), job).run()
+def main(folder: Path, azurite_port: int) -> None:
+    """Fork a process for each job that a line of the standard input names, until its end."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # they are not waited for
+    for line in sys.stdin:
+        job = line.strip()
+        if os.fork() == 0:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            _run_alone(State(folder), azurite_port, job)
+
+
+def _run_alone(state: State, azurite_port: int, job: str) -> None:
+    """Run a job in this new process, and end it."""
+    os.setsid()
+    status = 1
+    try:
+        log = os.open(state.folder / f"cluster-{job}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        for descriptor, target in ((os.open(os.devnull, os.O_RDONLY), 0), (log, 1), (log, 2)):
+            os.dup2(descriptor, target)
+        state.write("clusters", job, {"pid": os.getpid()})
+        Cluster(state, Blobs(azurite_port), job).run()
+        status = 0
+    except Exception:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
+    main(Path(sys.argv[1]), int(sys.argv[2]))

@@ -1,4 +1,4 @@
-"""Tokens that nobody has signed: the emulator's clients make them, its service reads their times."""
+"""Tokens without a signature: the emulator's clients make them, its service reads their times."""
 
 from __future__ import annotations
 

@@ -92,6 +92,14 @@ def starts_of(folder: Path) -> list[float]:
     return sorted(float(line) for path in folder.iterdir() for line in path.read_text().split())
 
 
+LATE_S = 0.15
+"""How late the operating system of a busy machine may begin a call whose time has come.
+
+The rate holds for the times that the scheduler assigns. The tests see the times at which calls really
+began: a late one moves towards those that follow it. So a window may show the calls of `LATE_S` more.
+"""
+
+
 def most_within(starts: list[float], window_s: float) -> int:
     return max(bisect_right(starts, at + window_s) - k for k, at in enumerate(starts))
 
@@ -116,10 +124,10 @@ def test_the_rate_is_that_of_the_whole_run(
     assert len(starts) == 240
     # The first second is that of the workers' start: some are ready before others.
     steady = [at for at in starts if at > starts[0] + 1]
-    rate = (len(steady) - 1) / (steady[-1] - steady[0])
-    assert 0.95 * 30 <= rate <= 30
+    span_s = steady[-1] - steady[0]
+    assert 0.95 * 30 * span_s <= len(steady) - 1 <= 30 * (span_s + LATE_S)
     for window_s in (1, 3):
-        assert most_within(starts, window_s) <= 30 * window_s + 1
+        assert most_within(starts, window_s) <= 30 * (window_s + LATE_S) + 1
     assert len(list(calls.iterdir())) >= nodes, "each node has its share"
     [limits] = [event for event in run.events(follow=False) if isinstance(event, CallsLimited)]
     assert limits.rate_per_s == 30

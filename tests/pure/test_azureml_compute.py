@@ -17,7 +17,7 @@ from parallelrun_jupyter import (
     name_compute,
     submit,
 )
-from parallelrun_jupyter.config.azureml_compute import SCOPES, TOKENS_VARIABLE
+from parallelrun_jupyter.config.azureml_compute import TOKENS_VARIABLE
 from parallelrun_jupyter.config.compute import as_compute, named_compute, node_counts
 from parallelrun_jupyter.errors import ConfigError, InputError, MissingExtraError
 
@@ -92,7 +92,12 @@ def test_tokens_go_to_the_driver_and_nowhere_else(workspace: Path) -> None:
     compute = AzureMLCompute(IDS, credential=Credential())
     tokens = json.loads(compute.secrets()[TOKENS_VARIABLE])
     assert tokens == {
-        scope: {"token": f"token for {scope}", "expires_on": 1_900_000_000} for scope in SCOPES
+        scope: {"token": f"token for {scope}", "expires_on": 1_900_000_000}
+        for scope in (
+            "https://management.azure.com/.default",
+            "https://ml.azure.com/.default",
+            "https://storage.azure.com/.default",
+        )
     }
     assert "token" not in json.dumps(compute.spec())
     assert AzureMLCompute(IDS).secrets() == {}

@@ -113,6 +113,8 @@ ELSEWHERE = {
     ("Component", "name"), ("Component", "version"), ("Component", "type"), ("Component", "component"),
     ("Component", "outputs"), ("Component", "compute"), ("Component", "limits.timeout"),
     ("Declared inputs and outputs of a component", "enum"),
+    ("Declared inputs and outputs of a component", "min"),
+    ("Declared inputs and outputs of a component", "max"),
     ("Declared inputs and outputs of a component", "default"),
     ("Declared inputs and outputs of a component", "optional"),
     ("Input", "type"), ("Input", "value"),

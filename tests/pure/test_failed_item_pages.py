@@ -154,9 +154,9 @@ def test_a_page_does_not_cost_more_when_more_items_failed(tmp_path: Path) -> Non
     )
     state = write(folder, [], [failed(0, 1, ((5, 10**9 - 5),), 10**9, is_last=True)])
     folder.plan.write_bytes(line.encode() + b"\n")
-    started = time.monotonic()
+    started = time.process_time()
     page = read_page(folder, page_of(state, A, (0, 10**9 - 30)))
-    assert time.monotonic() - started < 1
+    assert time.process_time() - started < 1
     first = page["items"][0]
     assert (first["position"], first["is_row"], first["name"]) == (10**9 - 29, True, "/data/a.csv")
     assert page["has_more"]

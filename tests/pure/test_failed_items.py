@@ -164,6 +164,11 @@ def test_the_items_of_a_short_result_are_unknown_unless_all_are_missing(tmp_path
          ["a.parquet: row 7", "a.parquet: row 8", "b.parquet: row 0"]),
         ([["t", 0, ["a.csv", "b.csv"], [], [], [[4, 9], [4, 9]], {}, 2]],
          ["a.csv and 1 other file: row 0", "a.csv and 1 other file: row 1"]),
+        # keys: the partition follows
+        ([["t", 0, ["x/data.parquet"], [], [], [[0, 2]], {"by": "rows"}, 2, {"keys": {"store": 1001, "brand": "b/c"}}],
+          ["t", 0, ["y/data.csv"], [], [], [[4, 9]], {"by": "bytes"}, 1, {"keys": {"store": 7}}]],
+         ["x/data.parquet: row 0 (store=1001, brand=b/c)", "x/data.parquet: row 1 (store=1001, brand=b/c)",
+          "y/data.csv: row 0 (store=7)"]),
         ([["t", 0, ["bad.csv"], [], [], [[0, 0]], {"format": "unreadable"}, 1]], ["bad.csv"]),
         ([["f", 0, ["https://a.blob/x.png", "caf\udce9"], [], []]], ["https://a.blob/x.png", "caf\\udce9"]),
     ],

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from math import floor
+from typing import Any
 
 import pytest
 
-from parallelrun_jupyter.engine.node.feeder import MAX_PREFETCH, latency_allowance, prefetch_depth
-from parallelrun_jupyter.worker.protocol import FLUSH_AFTER_S
+from parallelrun_jupyter.engine.node.feeder import (
+    MAX_PREFETCH,
+    Feeder,
+    latency_allowance,
+    prefetch_depth,
+)
+from parallelrun_jupyter.engine.node.worker_process import Assignment
+from parallelrun_jupyter.worker.protocol import LATEST_REPORT_S
 
 
 @pytest.mark.parametrize(
     ("depth", "each_s", "done", "expected"),
-    [(1, 1.0, 1, 1), (8, 0.04, 8, 1), (8, 0.02, 8, 2), (1, 0.005, 1, 2), (4, 0.001, 4, 8),
+    [(1, 1.0, 1, 1), (8, 0.04, 8, 1), (8, 0.02, 8, 5), (8, 0.016, 8, 7), (8, 0.005, 8, 8),
+     (1, 0.005, 1, 2), (4, 0.001, 4, 8),
      (64, 0.001, 64, 30), (2048, 1e-7, 2048, MAX_PREFETCH)],
 )  # fmt: skip
 def test_a_worker_holds_some_milliseconds_and_no_second_long_mini_batch(
@@ -26,9 +34,39 @@ def test_a_worker_reports_before_it_has_finished_all_that_it_holds(each_ms: floa
     depth = 1
     for _ in range(12):
         depth = prefetch_depth(depth, each_ms / 1000, depth)
-    unreported = floor(FLUSH_AFTER_S * 1000 / each_ms) + 1  # done when it reports
+    late = floor(LATEST_REPORT_S * 1000 / each_ms) + 1
+    unreported = min(depth - depth // 2, late)  # done when it reports
     assert unreported < depth
     assert depth - unreported <= depth // 2, "the node sends more at once"
+    assert (depth - unreported) * each_ms > 5, "meanwhile it has work"
+
+
+class Slots:
+    """A worker that holds some mini-batches, as far as a feeder sees it."""
+
+    def __init__(self, held: int) -> None:
+        self.concurrency, self.prefetch = 1, 8
+        self.assigned = dict.fromkeys(range(-held, 0), Assignment(1, b""))
+        self.kill_reason, self.is_ready = "", True
+
+    def assign(self, bundle: list[tuple[int, Assignment]]) -> None:
+        self.assigned.update(bundle)
+
+
+@pytest.mark.parametrize(
+    ("held", "backlog", "expected"),
+    [([0, 0], 100, [8, 8]), ([0, 0], 6, [3, 3]), ([4, 0], 6, [5, 5]), ([4, 0], 2, [4, 2]),
+     ([4, 2], 1, [4, 3]), ([8, 8], 3, [8, 8]), ([0, 0, 4], 2, [1, 1, 4]), ([0], 3, [3])],
+)  # fmt: skip
+def test_near_the_end_all_workers_hold_the_same(
+    held: list[int], backlog: int, expected: list[int]
+) -> None:
+    workers: list[Any] = list(map(Slots, held))
+    feeder = Feeder(workers)
+    feeder.add((k, Assignment(1, b"")) for k in range(backlog))
+    assert [len(worker.assigned) for worker in workers] == expected
+    fed = [k for worker in workers for k in worker.assigned if k >= 0]
+    assert sorted(fed) == list(range(len(fed)))
 
 
 def test_a_far_node_holds_what_its_workers_do_while_a_message_travels() -> None:

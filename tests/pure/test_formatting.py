@@ -90,9 +90,9 @@ def test_stars_mean_what_a_shells_mean(wanted: str, text: str) -> None:
 
 @pytest.mark.parametrize("wanted", ["(a|aa)+$", "(a+)+b", "a*" * 500, "a" * 999 + "b", "*" * 1000])
 def test_no_text_to_look_for_takes_long(wanted: str) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     text_filter(wanted)("a" * 65536)
-    assert time.perf_counter() - began < 0.2, "a pattern that backtracks would take for ever"
+    assert time.process_time() - began < 0.2, "a pattern that backtracks would take for ever"
 
 
 @pytest.mark.parametrize(

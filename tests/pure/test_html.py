@@ -27,7 +27,7 @@ def snapshot(**values: Any) -> Snapshot:
         mini_batches_per_s=3.5, rate_window_s=10.0, quiet_s=0.5, quiet_after_s=30.0, stragglers=[],
         grid=Grid(first=0, count=100, per_cell=1, cells="#" * 100), lanes_from_ms=0, lanes=[],
         workers=[], workers_hidden=0, workers_lost=0, groups=[],
-        groups_hidden=0, warnings=[], output="", calls=None,
+        groups_hidden=0, warnings=[], output="", calls=None, job=None,
     )  # fmt: skip
     return {**base, **values}  # type: ignore[typeddict-item]
 

@@ -128,9 +128,9 @@ def test_the_time_to_filter_a_line_grows_with_its_length_only(text: str) -> None
         line = "a" * chars
         times = []
         for _ in range(5):
-            began = time.perf_counter()
+            began = time.process_time()
             assert not has_text(line)
-            times.append(time.perf_counter() - began)
+            times.append(time.process_time() - began)
         return min(times)
 
     assert seconds(320_000) < 80 * seconds(20_000), "16 times the text; quadratic were 256 times"
@@ -138,6 +138,6 @@ def test_the_time_to_filter_a_line_grows_with_its_length_only(text: str) -> None
 
 def test_a_line_that_almost_has_a_tag_is_read_in_linear_time(folder: RunFolder) -> None:
     write(folder, "n0w0", b"2026-11-18T" + b"Z" * 5_000_000 + b"\n")
-    began = time.perf_counter()
+    began = time.process_time()
     assert len(find_lines(folder, LogQuery(mini_batch=1)).lines) == 0
-    assert time.perf_counter() - began < 2.0
+    assert time.process_time() - began < 2.0

@@ -206,8 +206,8 @@ MISTAKES = {
     ),
     "path: ./out/rows.txt": (
         "path: https://here/rows.txt",
-        "6:32: the output 'rows' goes to https://here/rows.txt; here outputs are written to folders of this "
-        "machine.",
+        "6:32: the output 'rows' cannot be written to https://here/rows.txt: a web server does not accept "
+        "files.",
     ),
     '{texts: "${{parent.inputs.texts}}"}': (
         '{texts: "${{parent.jobs.score.outputs.more}}"}',

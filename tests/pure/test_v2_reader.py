@@ -313,7 +313,7 @@ def test_an_override_replaces_a_value(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("jobs.score.error_threshold=many", "--set jobs.score.error_threshold: error_threshold is 'many'"),
-        ("jobs.scor.error_threshold=1", "--set jobs.scor.error_threshold: the file has no step 'scor'; correct the name, or set"),
+        ("jobs.scor.error_threshold=1", "--set jobs.scor.error_threshold: the file has no step 'scor'. Did you mean 'score'? Its steps are:"),
         ("display_name.x=1", "--set display_name.x: it leads through 'prices' of "),
         ("jobs.score.eror_threshold=1", "--set jobs.score.eror_threshold: 'eror_threshold' is not a field"),
         ("error", "--set error: expected NAME=VALUE, such as jobs.score.mini_batch_size=5."),

@@ -55,7 +55,7 @@ STEP = {
 }
 SETTINGS = {
     "settings.default_compute": runs(NAMED),
-    "settings.default_datastore": runs("a datastore with a folder", "workspaceblobstore"),
+    "settings.default_datastore": runs("where outputs without a path go", "workspaceblobstore"),
     "settings.continue_on_step_failure": runs(
         "steps that need a failed one are skipped, others go on", "true"
     ),
@@ -135,8 +135,9 @@ EFFECTS: dict[str, dict[str, Effect]] = {
         "optional": runs("without it, a missing input is refused", "false"),
         "default": runs("of an input that is left out"),
         "description": recorded(),
-        "enum": runs("only by `parallelrun azureml invoke`, which refuses other values"),
-        "min": recorded(), "max": recorded(), "mode": recorded("files have paths in every mode"),
+        "enum": runs("other values are refused before the start"),
+        "min": runs("lower numbers are refused before the start"),
+        "max": runs("higher numbers are refused before the start"), "mode": recorded("files have paths in every mode"),
     },
     "Input": {
         "value": runs("a literal; it may also stand in place of the mapping"),
@@ -146,7 +147,7 @@ EFFECTS: dict[str, dict[str, Effect]] = {
     },
     "Output": {
         "type": runs("`uri_file` is a file, the others are folders", "uri_folder"),
-        "path": runs("relative to the file; a store or another URL is refused", "in the workspace"),
+        "path": runs("relative to the file, or in a store; see Outputs in stores", "in the workspace"),
         "mode": recorded("files have paths in every mode", "rw_mount"),
         "name": runs("registers the output when its step completes"),
         "version": runs("of the registered output", "the next one"),
@@ -155,7 +156,7 @@ EFFECTS: dict[str, dict[str, Effect]] = {
         "name": runs("in the list of differences"),
         "conda_file": runs("by the policy in Environments"),
         "image": recorded("no step runs in a container; without a conda file, with a note"),
-        "build.path": recorded("no image is built"), "build.dockerfile_path": recorded(),
+        "build.path": recorded("no image is built, with a note"), "build.dockerfile_path": recorded(),
         "version": recorded(), "description": recorded(), "tags": recorded(), "os_type": recorded(),
     },
     "Batch deployment of a model": {

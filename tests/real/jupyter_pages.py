@@ -58,9 +58,19 @@ class NotebookPage:
         """Open the page, or open it again."""
         self.page.goto(self._url)
         self.page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=60_000)
+        self._choose_kernel()
         self.page.wait_for_selector(
             ".jp-Notebook-ExecutionIndicator[data-status=idle]", timeout=60_000, state="attached"
         )
+
+    def _choose_kernel(self) -> None:
+        """Choose the kernel, if a busy server listed its kernels after the page had looked for it."""
+        choice = self.page.locator(".jp-Dialog", has_text="Select Kernel")
+        name = self.page.locator(".jp-Toolbar-kernelName", has_text="Python 3")
+        choice.or_(name).first.wait_for(timeout=60_000)
+        if choice.is_visible():
+            choice.locator(".jp-mod-accept").click()
+            name.first.wait_for(timeout=60_000)
 
     def cell(self, index: int) -> Locator:
         """Return a cell."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import importlib
 import json
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from parallelrun_jupyter import Run, azureml
@@ -120,9 +122,12 @@ def test_the_error_of_a_failed_step_starts_with_the_users_exception(ws: Any) -> 
     assert run.wait_for_completion(show_output=False, raise_on_error=False) == "Failed"
 
 
-def test_a_failed_script_ends_the_pipeline_unless_independent_steps_may_continue(ws: Any) -> None:
+def test_a_failed_script_ends_the_pipeline_unless_independent_steps_may_continue(
+    ws: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from azureml.pipeline.steps import PythonScriptStep
 
+    monkeypatch.setenv("PARALLELRUN_STEPS", "1")  # the second would start beside the first
     Path("bad.py").write_text("raise RuntimeError('no luck')")
     Path("good.py").write_text("print('went well')")
     bad, good = PythonScriptStep("bad.py"), PythonScriptStep("good.py")
@@ -500,6 +505,8 @@ def unmake(run: Path, *, keep_record: bool) -> None:
     native = Run.attach(run.name)
     native.cancel()
     native.wait_for_completion(show_output=False, raise_on_error=False)
+    with contextlib.suppress(psutil.NoSuchProcess):  # it still clears up
+        psutil.Process(json.loads(native.folder.driver.read_text())["pid"]).wait(20)
     for path in sorted(run.rglob("*"), reverse=True):
         is_kept = (
             path.is_dir() or "script" in path.parts or (keep_record and path.name == "run.json")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.azureml_service.notebook import Notebook
+from tests.azureml_service.script import Fault
 from tests.azureml_service.service import AzureMLService
 from tests.conftest import SCRIPTS
 
@@ -16,20 +17,22 @@ SETUP = dedent("""
     import os, time
     from pathlib import Path
     from parallelrun_jupyter import AzureMLCompute, ParallelRunConfig, Run, submit
-    from tests.azureml_service.client_side import CLOUD, Credential, cloud_metadata, workspace
+    from tests.azureml_service.client_side import URL_VARIABLE, Credential, cloud_metadata, workspace
 
     os.environ["PARALLELRUN_AZUREML_POLL_S"] = "0.2"
     names = ("subscription_id", "resource_group", "workspace_name")
-    options = {"cloud": CLOUD, "cloud_metadata": cloud_metadata()}
+    cloud = "emulator" + os.environ[URL_VARIABLE].rpartition(":")[2]
+    options = {"cloud": cloud, "cloud_metadata": cloud_metadata()}
 
     def compute(**values):
         ids = dict(zip(names, workspace()))
         values = {"compute": "cpu-cluster", "credential": Credential(), **values}
         return AzureMLCompute(ids, client_options=options, **values)
 
-    def start(script, inputs, arguments=(), **settings):
+    def start(script, inputs, arguments=(), target=None, **settings):
         config = ParallelRunConfig(entry_script=script, **settings)
-        return submit(config, inputs=inputs, arguments=list(arguments), compute=compute())
+        target = target or compute()
+        return submit(config, inputs=inputs, arguments=list(arguments), compute=target)
 
     def end(run, limit=120):
         run.wait_for_completion(show_output=False, raise_on_error=False, timeout_s=limit)
@@ -41,7 +44,9 @@ SETUP = dedent("""
 
 
 @pytest.fixture
-def notebook(azureml_service: AzureMLService, azureml_notebook: Notebook, tmp_path: Path) -> Notebook:
+def notebook(
+    azureml_service: AzureMLService, azureml_notebook: Notebook, tmp_path: Path
+) -> Notebook:
     """Return a notebook that can submit to the emulator."""
     azureml_notebook.run(SETUP, tmp_path)
     return azureml_notebook
@@ -61,3 +66,63 @@ def test_a_run_is_a_job_of_the_real_client(
         if one["method"] == "PUT" and f"/jobs/{value['id']}" in one["path"]
     ]  # fmt: skip
     assert len(submitted) == 1
+
+
+def test_requests_fail_and_the_service_goes_away_and_the_run_goes_on(
+    notebook: Notebook, azureml_service: AzureMLService, numbers: Path, tmp_path: Path
+) -> None:
+    azureml_service.set_faults(
+        Fault("PUT .*/jobs/", status=500, times=1),
+        Fault("GET .*/details", status=429, headers={"Retry-After": "1"}, skip=1, times=2),
+        Fault("GET .*/jobs/", cut="before", skip=3, times=2),
+        Fault("GET .*comp=list", cut="within", skip=2, times=2),
+        Fault("GET .*results/done", status=503, skip=3, times=3),
+    )
+    code = "run = start(script, numbers, mini_batch_size=3)\nvalue = run.run_id"
+    script = str(SCRIPTS / "slow.py")
+    notebook.run(code, tmp_path, script=script, numbers=str(numbers))
+    notebook.run("while not run.snapshot()['succeeded']: time.sleep(0.1)", tmp_path)
+    azureml_service.kill()
+    azureml_service.start()
+    value: Any = notebook.run("value = end(run)", tmp_path).value
+    assert value["state"] == "Completed", value
+    assert value["rows"] == "".join(f"{k:03d}.txt\n" for k in range(60))
+    runs = [one for one in azureml_service.state.values("runs") if not one["parent"]]
+    assert len([one for one in runs if one["name"].startswith(value["id"])]) == 1
+
+
+def test_a_run_that_is_canceled_cancels_its_job_and_is_resumed(
+    notebook: Notebook, azureml_service: AzureMLService, numbers: Path, tmp_path: Path
+) -> None:
+    code = "run = start(script, numbers, mini_batch_size=1)\nvalue = run.run_id"
+    script = str(SCRIPTS / "slow.py")
+    notebook.run(code, tmp_path, script=script, numbers=str(numbers))
+    notebook.run("while not run.snapshot()['succeeded']: time.sleep(0.1)", tmp_path)
+    value: Any = notebook.run("run.cancel()\nvalue = end(run)", tmp_path).value
+    assert value["state"] == "Canceled", value
+    names = [one["name"] for one in azureml_service.state.values("cancels") if "name" in one]
+    assert value["succeeded"] < 60, names
+
+
+def test_a_credential_that_has_expired_interrupts_and_a_new_one_goes_on(
+    notebook: Notebook, azureml_service: AzureMLService, numbers: Path, tmp_path: Path
+) -> None:
+    code = """
+        run = start(script, numbers, mini_batch_size=3, target=compute(credential=Credential(130)))
+        value = end(run)
+    """
+    script = str(SCRIPTS / "slow.py")
+    azureml_service.set_script(delays={"Queued": 30})
+    value: Any = notebook.run(dedent(code), tmp_path, script=script, numbers=str(numbers)).value
+    assert value["state"] == "Interrupted", value
+    assert value["reason"].startswith(
+        "the credential for Azure ML has expired or is not accepted ("
+    )
+    assert "the token of the notebook's credential has expired" in value["reason"]
+    assert f"The job {value['job']['name']} goes on in Azure ML" in value["reason"]
+    azureml_service.set_script(delays={})
+    code = "run.resume(compute=compute())\nvalue = end(run)"
+    value = notebook.run(code, tmp_path).value
+    assert value["state"] == "Completed", value
+    runs = [one for one in azureml_service.state.values("runs") if not one["parent"]]
+    assert len([one for one in runs if one["name"].startswith(value["id"])]) == 1

@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 
 pytest.importorskip("playwright")
+from playwright.sync_api import Locator
+
 from tests.real.jupyter_pages import Jupyter, NotebookPage, browser, chromium, percent
 
 pytestmark = [
@@ -30,7 +32,8 @@ pytestmark = [
 RUN_MIME = "application/vnd.parallelrun.run+json"
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
 LOAD = "%load_ext parallelrun_jupyter"
-BLOCK = "import time\nfor _ in range(80): time.sleep(0.1)"
+BLOCK = "import os, time\nwhile not os.path.exists('free'): time.sleep(0.05)\nos.remove('free')"
+"""It keeps the kernel busy until the test makes the file ``free``."""
 KNOWN_ERRORS = ("reading 'schema'",)  # a stock Notebook 7.6 throws this one
 
 
@@ -102,6 +105,17 @@ def shot(page: NotebookPage, name: str) -> None:
         page.page.screenshot(path=Path(folder) / f"{page.app}-{name}.png")
 
 
+def assert_seen_to_move(view: Locator) -> None:
+    """See the bar of a run at five places or more before its end."""
+    seen: set[int] = set()
+    deadline = time.monotonic() + 60
+    while view.get_attribute("data-state") != "Completed":
+        assert time.monotonic() < deadline, seen
+        seen.add(percent(view))
+        time.sleep(0.05)
+    assert len({share for share in seen if 0 < share < 100}) >= 5, seen
+
+
 def test_a_run_is_seen_to_move_while_another_cell_blocks_the_kernel_and_to_end(
     open_page: Open, server: Jupyter
 ) -> None:
@@ -111,13 +125,9 @@ def test_a_run_is_seen_to_move_while_another_cell_blocks_the_kernel_and_to_end(
     view = page.view(1)
     view.wait_for()
     page.run(2)
-    seen = set()
-    while page.is_busy(2):
-        seen.add(percent(view))
-        time.sleep(0.1)
-    assert len({share for share in seen if 0 < share < 100}) >= 5, seen
-    shot(page, "running")
-    page.page.wait_for_selector(".pr-run[data-state=Completed]")
+    assert_seen_to_move(view)
+    assert page.is_busy(2), "the kernel was free, so nothing is proven"
+    (server.notebooks / "free").touch()
     assert percent(view) == 100
     assert "Completed, 1 item failed" in view.inner_text()
     assert "ValueError at cell.py" in view.inner_text()
@@ -190,6 +200,7 @@ def test_rows_are_seen_while_the_kernel_is_busy_and_are_saved(
     part.get_by_label("Search the rows by item").fill("numbers*003")
     part.locator("tbody tr:only-child", has_text="number 3").wait_for()
     assert page.is_busy(2), "the kernel was free, so nothing is proven"
+    (server.notebooks / "free").touch()
     shot(page, "results")
     page.page.wait_for_selector(".pr-run[data-state=Completed]")
     part.locator("button", has_text="mini-batch 1").focus()  # a text field keeps its keys
@@ -228,7 +239,7 @@ def test_a_reloaded_page_shows_the_run_as_it_is(open_page: Open) -> None:
     saved = percent(view)
     page.open()
     view.wait_for()
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 30
     while percent(view) <= saved:
         assert time.monotonic() < deadline
         time.sleep(0.1)
@@ -300,11 +311,9 @@ def test_a_run_that_the_server_cannot_read_is_drawn_by_its_widget(
     page.cell(1).locator(".jp-OutputArea-output .jupyter-widgets, .pr-run").first.wait_for()
     view.locator(".pr-workers td.pr-busy").first.wait_for()
     page.run(2)
-    seen = set()
-    while page.is_busy(2):
-        seen.add(percent(view))
-        time.sleep(0.1)
-    assert len({share for share in seen if 0 < share < 100}) >= 5, seen
+    assert_seen_to_move(view)
+    assert page.is_busy(2), "the kernel was free, so nothing is proven"
+    (server.notebooks / "free").touch()
     page.page.wait_for_selector(".pr-run[data-state=Completed]:visible")
     assert percent(page.view(1)) == 100
 

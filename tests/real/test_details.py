@@ -88,7 +88,7 @@ def comms(monkeypatch: pytest.MonkeyPatch) -> Comms:
 @pytest.fixture(autouse=True)
 def feeds_end() -> Iterator[None]:
     yield
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while followed() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert followed() == 0, "a run that has ended is still followed"
@@ -113,7 +113,7 @@ def feed_threads() -> list[str]:
 
 
 def wait_for_last(publisher: Publisher) -> dict[str, Any]:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while not publisher.shown[-1][1][RUN_MIME]["snapshot"]["is_final"]:
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -136,10 +136,12 @@ def test_nothing_is_sent_before_a_view_says_hello_and_little_after(
     show(run)
     time.sleep(1.0)
     assert comms.updates() == []
+    began = time.monotonic()
     comms.say(say="hello", view=VIEW)
-    time.sleep(1.0)
-    told = comms.updates()
-    assert 3 <= len(told) <= 7
+    while len(comms.updates()) < 5:
+        assert time.monotonic() < began + 30
+        time.sleep(0.02)
+    assert len(comms.updates()) <= 5 * (time.monotonic() - began) + 2
     comms.say(say="bye", view=VIEW)
     time.sleep(0.3)
     silent = len(comms.updates())
@@ -155,7 +157,7 @@ def test_nothing_is_sent_while_nothing_changes(numbers: Path, tmp_path: Path, co
     run = start(numbers, str(script))
     show(run)
     comms.say(say="hello", view=VIEW)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while not any(output["snapshot"]["running"] for _, output in comms.updates()):
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -191,7 +193,7 @@ def test_messages_are_few_and_small_and_the_last_one_is_the_end(
     show(run)
     comms.say(say="hello", view=VIEW)
     run.wait_for_completion(show_output=False)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while not comms.updates()[-1][1]["snapshot"]["is_final"]:
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -222,7 +224,7 @@ def test_the_widget_is_closed_when_nobody_needs_it_any_more(numbers: Path, comms
     unseen = start(numbers)
     show(unseen)
     unseen.wait_for_completion(show_output=False)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while not all(channel.is_closed for channel in comms.opened):
         assert time.monotonic() < deadline
         time.sleep(0.02)

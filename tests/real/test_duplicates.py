@@ -60,7 +60,8 @@ class Data:
             environment_variables={"CALLS": str(self._calls)},
             **self.settings,
         )
-        return submit(config, inputs=self.folder, arguments=self.arguments, **options)
+        run: Run = submit(config, inputs=self.folder, arguments=self.arguments, **options)
+        return run
 
     def run(self, **options: Any) -> Run:
         run = self.start(**options)

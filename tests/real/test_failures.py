@@ -93,7 +93,7 @@ def test_a_short_result_is_said_everywhere(start_text: Start) -> None:
         run.resume()
     assert run.status == "Failed"
     report = run.folder.reports / "job_error.txt"
-    until = time.monotonic() + 10
+    until = time.monotonic() + 30
     while not (report.exists() and said in report.read_text()):
         assert time.monotonic() < until, "the report of errors names it"
 
@@ -288,7 +288,7 @@ def test_names_that_are_no_utf8_are_shown_with_escapes_in_every_face(
     shown["detail"] = answer(asked, {"ask": "mini_batch", "mini_batch": 1})
     assert json.dumps(shown, ensure_ascii=False).encode("utf-8").count(b"caf\\\\udce91.txt") >= 4
     assert run.report(tmp_path / "run.html").stat().st_size > 1000
-    until = time.monotonic() + 10
+    until = time.monotonic() + 30
     while not (run.folder.reports / "job_error.txt").exists():
         assert time.monotonic() < until
     assert "caf\\udce9-out" in (run.folder.reports / "job_result.txt").read_text()

@@ -67,7 +67,7 @@ def test_every_bar_is_a_line_in_a_log_that_stays_small(tmp_path: Path) -> None:
 def test_a_bar_is_seen_while_it_goes_on(tmp_path: Path) -> None:
     flag = tmp_path / "flag"
     run = start(tmp_path, LASTS.replace("FLAG", repr(str(flag))))
-    until = time.monotonic() + 20
+    until = time.monotonic() + 30
     while "200/1000" not in run.logs() and time.monotonic() < until:
         time.sleep(0.1)
     assert said(run) in (["text", "200/1000"], ["200/1000", "text"])

@@ -525,12 +525,14 @@ def test_a_run_is_live_in_a_busy_kernel_and_outlives_it(
     client.execute("%load_ext parallelrun_jupyter")
     shown = client.execute(SLOW_CELL.format(numbers=numbers))
     busy = client.execute("import time; time.sleep(30)")  # the kernel is busy from here on
-    views = [text for _, text in outputs(client, {shown, busy}, 5.5)]
-    done = [int(view.splitlines()[1].split("%")[1].split()[0]) for view in views if "items" in view]
-    assert len(set(done)) >= 2, views
-    assert 0 < done[-1] < 60, (
-        "what is saved is refreshed at the milestones, while another cell runs"
-    )
+    done: list[int] = []
+    for _, view in outputs(client, {shown, busy}, 28):
+        if "items" in view:
+            done.append(int(view.splitlines()[1].split("%")[1].split()[0]))
+        if len(set(done)) >= 2 and done[-1] > 0:
+            break  # what is saved is refreshed at the milestones, while another cell runs
+    assert len(set(done)) >= 2, done
+    assert 0 < done[-1] < 60
     provisioner: Any = manager.provisioner
     os.kill(provisioner.pid, signal.SIGKILL)
     [run] = Run.list()
@@ -546,13 +548,16 @@ def test_waiting_in_a_notebook_updates_one_output_and_ctrl_c_ends_only_the_watch
     client.execute("%load_ext parallelrun_jupyter")
     client.execute(SLOW_CELL.format(numbers=numbers))
     waiting = client.execute("run.wait_for_completion(show_output=True)")
-    found = list(outputs(client, {waiting}, 2))
+    found = []
+    for output in outputs(client, {waiting}, 20):
+        found.append(output)
+        if len(found) >= 3:
+            break
     kinds = [kind for kind, _ in found]
-    assert kinds[0] == "display_data"
-    assert set(kinds[1:]) <= {"update_display_data"}
+    assert kinds == ["display_data", "update_display_data", "update_display_data"]
     assert "Running" in found[-1][1] or "Planning" in found[-1][1]
     manager.interrupt_kernel()
-    late = list(outputs(client, {waiting}, 2))
+    late = outputs(client, {waiting}, 20)
     assert any("stopped watching; run" in text for kind, text in late if kind == "stream")
     [run] = Run.list()
     assert run.status == "Running"

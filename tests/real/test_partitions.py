@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,11 @@ import pandas as pd
 import pytest
 
 from parallelrun_jupyter import FileDataset, Run, TabularDataset
+from parallelrun_jupyter.azureml_v2.execution.failed import failed_sentence
+from parallelrun_jupyter.commands.cli import main
 from parallelrun_jupyter.errors import RunFailedError
+from parallelrun_jupyter.runs.snapshot.failed_item_pages import page_of, read_page
+from parallelrun_jupyter.runs.snapshot.follower import Follower
 from tests.real.conftest import end_of, rows_of
 
 SONGS = ("ada/summer/jazz", "ada/winter/jazz", "ada/winter/rock", "bob/summer/folk",
@@ -149,6 +154,40 @@ def test_columns_give_one_mini_batch_for_each_combination_with_keys_last(
         assert (one["index"], one["first"], one["same"]) == (number, first, True)
         first += len(expected)
     assert first == 40 == run.snapshot()["items_succeeded"] + run.snapshot()["items_failed"]
+
+
+def test_failed_items_name_their_partition(
+    start: Callable[..., Run], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = TabularDataset.from_delimited_files(oj_sales(tmp_path / "oj"))
+    copy = source.partition_by(["Store", "Brand"], tmp_path / "by_store", name="oj")
+    script = tmp_path / "refuses.py"
+    script.write_text("def run(frame):\n    raise ValueError('no')\n")
+    run = start(
+        str(script), inputs=copy, mini_batch_size=None, partition_keys=["Store", "Brand"],
+        error_threshold=-1, run_max_try=1,
+    )  # fmt: skip
+    end_of(run)
+    items = run.failed_items()
+    whole = source.to_pandas_dataframe()
+    pairs = zip(whole["Store"], whole["Brand"], strict=True)
+    suffixes = Counter(f" (Store={store}, Brand={brand})" for store, brand in pairs)
+    found = Counter(" (" + item.rpartition(" (")[2] for item in items["item"])
+    assert found == suffixes
+    first = items["item"][0]
+    path, _, rest = first.partition(": row ")
+    assert Path(path).is_file()
+    assert rest == "0 (Store=2, Brand=dominicks)"
+    assert main(["failures", run.run_id, "--items"]) == 0
+    assert f"{first}  " in capsys.readouterr().out
+    follower = Follower(run.folder)
+    follower.refresh()
+    [group] = follower.state.groups
+    page = read_page(run.folder, page_of(follower.state, group))  # of the window
+    name = page["items"][0]["name"]
+    assert name.startswith(path)
+    assert name.endswith(" (Store=2, Brand=dominicks)")
+    assert f": {Path(path).name}: row 0 (Store=2, Brand=dominicks)," in failed_sentence(run.run_id)
 
 
 def test_a_partitioned_folder_is_an_input_by_itself(

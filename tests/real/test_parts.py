@@ -65,7 +65,9 @@ def container(azurite: Azurite) -> ContainerClient:
 def begin(
     numbers: Any, container: ContainerClient, compute: str, *words: Any, **settings: Any
 ) -> Run:
-    settings = {"mini_batch_size": 1, "process_count_per_node": 1, **settings}
+    # After the loss of a node, the output waits for its uploads: overhead, and five seconds.
+    base = {"mini_batch_size": 1, "process_count_per_node": 1, "task_overhead_timeout": 10}
+    settings = {**base, **settings}
     config = ParallelRunConfig(
         entry_script=str(SCRIPTS / "wide_rows.py"), output_format="parquet",
         append_row_file_name=FILE, **settings,

@@ -25,7 +25,7 @@ def test_reports_add_up_and_have_azures_shapes(start: Callable[..., Run], tmp_pa
     )  # fmt: skip
     assert end_of(run) == "Completed"
     reports = run.folder.reports
-    until = time.monotonic() + 10
+    until = time.monotonic() + 30
     while not (reports / "job_error.txt").exists():
         assert time.monotonic() < until
     rows = read(reports / "processed_mini-batches.csv")

@@ -66,11 +66,11 @@ def test_a_killed_driver_is_seen_within_seconds_and_the_run_goes_on(
     pid = driver_pid(run)
     workers = psutil.Process(pid).children(recursive=True)
     os.kill(pid, signal.SIGKILL)
-    until = time.monotonic() + 5
+    until = time.monotonic() + 30
     while run.status != "Interrupted":
         assert time.monotonic() < until
     assert run.snapshot()["reason"].startswith("driver lost")
-    _, alive = psutil.wait_procs(workers, timeout=5)
+    _, alive = psutil.wait_procs(workers, timeout=20)
     assert not alive, "workers do not outlive their driver"
     run.resume()
     assert end_of(run) == "Completed"

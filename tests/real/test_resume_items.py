@@ -87,7 +87,7 @@ def test_repaired_files_run_alone_and_their_rows_land_at_their_place(
     run.resume()
     assert end_of(run) == "Completed"
     assert rows_of(run) == expected()
-    until = time.monotonic() + 10
+    until = time.monotonic() + 30
     while run.folder.parts():  # nothing failed, so that no resume needs them
         assert time.monotonic() < until
         time.sleep(0.02)

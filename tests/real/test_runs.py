@@ -169,6 +169,7 @@ def test_a_source_directory_is_the_working_directory_and_is_snapshotted(tmp_path
         "import helper, beside\ndef run(b):\n    return [helper.label() + beside.SUFFIX] * len(b)\n"
     )
     (source / "__pycache__").mkdir()
+    (source / "__pycache__" / "old.pyc").touch()
     (tmp_path / "in.txt").write_text("x")
     config = ParallelRunConfig(
         source_directory=str(source), entry_script="scoring/score.py", process_count_per_node=1
@@ -178,7 +179,7 @@ def test_a_source_directory_is_the_working_directory_and_is_snapshotted(tmp_path
     assert end_of(run) == "Completed"
     assert rows_of(run) == ["first!"]
     assert run.name == "mine"
-    assert not (run.folder.script / "__pycache__").exists()
+    assert not (run.folder.script / "__pycache__" / "old.pyc").exists(), "byte code is not copied"
 
 
 def test_events_are_a_stream(start: Callable[..., Run]) -> None:

@@ -14,6 +14,8 @@ import pytest
 
 from parallelrun_jupyter import ParallelRunConfig, Run, submit
 from parallelrun_jupyter.server.handlers import handlers
+from parallelrun_jupyter.views.mime_bundle import RUN_MIME
+from parallelrun_jupyter.views.pipeline_output import PIPELINE_MIME
 from tests.conftest import SCRIPTS
 from tests.real.jupyter_process import TOKEN, Jupyter
 
@@ -78,7 +80,7 @@ def test_every_handler_refuses_without_the_token(server: Jupyter, numbers: Path)
     run = start(numbers)
     run.wait_for_completion(show_output=False)
     routes = handlers(BASE)
-    assert len(routes) == 15
+    assert len(routes) == 17
     for route, handler, _ in routes:
         path = route.replace("([^/]+)", run.run_id).removeprefix(f"{BASE}parallelrun/runs")
         methods = [name for name in ("get", "post", "put", "delete") if name in vars(handler)]
@@ -357,3 +359,54 @@ def test_a_damaged_run_does_not_hide_the_others(server: Jupyter, numbers: Path) 
     finally:
         (damaged / "run.json").unlink()
         damaged.rmdir()
+
+
+def test_a_pipeline_is_shown_and_canceled_step_by_step(server: Jupyter, tmp_path: Path) -> None:
+    from parallelrun_jupyter import azureml_v2
+
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "one.txt").write_text("one")
+    (tmp_path / "score.py").write_text("import time\ndef run(items):\n    time.sleep(60)\n")
+    flag = tmp_path / "flag"
+    (tmp_path / "pipeline.yml").write_text(f"""
+type: pipeline
+jobs:
+  wait:
+    type: command
+    environment: azureml:base:1
+    command: while [ ! -e {flag} ]; do sleep 0.1; done; echo 1 > ${{{{outputs.done}}}}/done
+    outputs: {{done: {{}}}}
+  score:
+    type: parallel
+    inputs:
+      texts: {{type: uri_folder, path: ./texts}}
+      done: ${{{{parent.jobs.wait.outputs.done}}}}
+    input_data: ${{{{inputs.texts}}}}
+    mini_batch_size: "1"
+    task: {{type: run_function, code: ., entry_script: score.py, environment: azureml:base:1}}
+""")
+    job = azureml_v2.run(tmp_path / "pipeline.yml")
+    place = f"{BASE}parallelrun/pipelines/{job.run_id}"
+    key = job.record.steps[-1].key
+
+    def get(step: str = "") -> dict[str, Any]:
+        status, _, bundle = ask(server, f"{place}/output?step={step}")
+        assert status == 200
+        found: dict[str, Any] = bundle
+        return found
+
+    assert get(key)["text/plain"] == "score: not started"
+    before = get()[PIPELINE_MIME]
+    flag.touch()
+    deadline = time.monotonic() + 30
+    while RUN_MIME not in get(key):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert get(key)[RUN_MIME]["run_id"] == job.steps[-1].run_id
+    assert get()[PIPELINE_MIME]["version"] != before["version"]
+    assert ask(server, f"{place}/output?step=none")[0] == 404
+    assert ask(server, f"{BASE}parallelrun/pipelines/..%2Fruns/output")[0] == 404
+    assert ask(server, f"{place}/cancel", "POST", {}, {})[0] in {401, 403}
+    assert ask(server, f"{place}/cancel", "POST", {})[0] == 202
+    assert job.wait_for_completion(show_output=False, timeout_s=60) == "Canceled"
+    assert get()[PIPELINE_MIME]["may_cancel"] is False

@@ -78,7 +78,7 @@ def test_a_run_whose_prepared_driver_dies_gets_another_one() -> None:
     def items() -> Iterator[int]:
         for one in drivers():
             one.kill()
-            one.wait(10)
+            one.wait(30)
         yield from range(10)
 
     run = parallelrun.map(double, items(), process_count_per_node=1)
@@ -113,5 +113,5 @@ def test_a_prepared_driver_ends_with_its_notebook() -> None:
     with pytest.raises(parallelrun.ParallelRunError, match="empty"):
         parallelrun.map(double, items(), process_count_per_node=1)
     for one in drivers():
-        one.wait(10)
+        one.wait(30)
     assert drivers() == []

@@ -61,7 +61,7 @@ def test_blobs_are_listed_staged_and_run_in_order(
     for path in home.rglob("*"):
         if path.is_file():
             assert KEY.encode() not in path.read_bytes(), path
-    until = time.monotonic() + 10
+    until = time.monotonic() + 30
     while list((home / "cache" / "views").iterdir()):  # until the run has removed its view
         assert time.monotonic() < until
 

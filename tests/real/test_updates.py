@@ -72,7 +72,8 @@ class Data:
             environment_variables={"CALLS": str(self._calls)},
             **self.settings,
         )
-        return submit(config, inputs=self.folder, arguments=self.arguments, **options)
+        run: Run = submit(config, inputs=self.folder, arguments=self.arguments, **options)
+        return run
 
     def run(self, script: str = "per_item.py", **options: Any) -> Run:
         run = self.start(script, **options)
@@ -321,7 +322,7 @@ def test_keys_take_whole_groups_only(tmp_path: Path, calls: Path, home: Path) ->
             **data.settings,
         )
         inputs = FileDataset(str(folder), partition_format="{group}/*.txt")
-        run = submit(config, inputs=inputs, arguments=data.arguments, **options)
+        run: Run = submit(config, inputs=inputs, arguments=data.arguments, **options)
         assert end_of(run) == "Completed", run.snapshot()["reason"]
         return run
 
@@ -384,7 +385,7 @@ def test_rows_of_tables_are_taken_by_mini_batch(tmp_path: Path, home: Path, form
         (tmp_path / "called").write_text("")
         config = ParallelRunConfig(entry_script=str(script), mini_batch_rows=4, output_format="csv")
         inputs = open_path(str(folder), form)
-        run = submit(config, inputs=inputs, arguments=[str(tmp_path / "called")], **options)
+        run: Run = submit(config, inputs=inputs, arguments=[str(tmp_path / "called")], **options)
         assert end_of(run) == "Completed", run.snapshot()["reason"]
         return run
 
@@ -413,7 +414,7 @@ def test_blobs_are_compared_by_their_etags(
     def run(**options: Any) -> Run:
         config = ParallelRunConfig(entry_script=str(script), mini_batch_size=3)
         inputs = FileDataset(url, storage_options=keyed)
-        run = submit(config, inputs=inputs, **options)
+        run: Run = submit(config, inputs=inputs, **options)
         assert end_of(run) == "Completed", run.snapshot()["reason"]
         return run
 

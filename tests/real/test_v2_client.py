@@ -26,7 +26,7 @@ from parallelrun_jupyter.azureml_v2.model.jobs import PipelineJob
 from parallelrun_jupyter.errors import ConfigError, RunNotFoundError
 from parallelrun_jupyter.formatting import parse_mini_batch_size
 from tests import azureml_v2_notebooks
-from tests.azure_ai_ml import python_with_both
+from tests.azure_ai_ml import python_with_azure_ai_ml
 from tests.azureml_notebooks import text_of
 from tests.pure import test_v2_compiler as compiler
 from tests.pure import test_v2_reader as reader
@@ -35,7 +35,7 @@ from tests.pure import test_v2_reader as reader
 @pytest.fixture(scope="session")
 def python() -> str:
     """Return a python with azure-ai-ml and this package's dependencies."""
-    python, reason = python_with_both()
+    python, reason = python_with_azure_ai_ml()
     if not python:
         if "CI" in os.environ:
             pytest.fail(reason)

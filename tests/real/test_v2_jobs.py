@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -444,7 +445,9 @@ def test_ignored_failures_are_named_at_the_end(
         "step score: 2 items failed, without rows in the output: 2.txt, 3.txt. "
         f"'parallelrun failures {run_id} --items' lists them."
     )
-    assert f"warning: {warning}" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"warning: {warning}" in printed
+    assert printed.count("Completed, 2 items failed: ") == 1
     assert len((folder / "rows.txt").read_text().splitlines()) == 4
     assert len(Run.attach(run_id).failures()) == 2  # max_retries 1: two attempts
 
@@ -481,8 +484,9 @@ def test_a_failed_command_ends_with_its_last_lines(folder: Path) -> None:
 
 
 def test_independent_steps_continue_after_a_failure_unless_the_settings_say_otherwise(
-    folder: Path,
+    folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("PARALLELRUN_STEPS", "1")  # the second would start beside the first
     job = command("exit 1")
     job["jobs"]["other"] = {**job["jobs"]["only"], "command": "echo done"}
     path = write(folder, job)
@@ -558,6 +562,52 @@ def test_a_cancel_and_a_killed_driver_end_a_command_and_its_processes(folder: Pa
     os.kill(json.loads((job.folder.path / "driver.json").read_text())["pid"], signal.SIGKILL)
     wait_for(lambda: not processes_with(f"sleep {number}"))
     assert wait_for(lambda: job.status) == "Interrupted"
+
+
+def test_a_job_with_a_canceled_step_is_not_completed(folder: Path) -> None:
+    texts(folder)
+    (folder / "code" / "score.py").write_text("import time\ndef run(items):\n    time.sleep(60)\n")
+    job = azureml_v2.run(write(folder, score_job()))
+    Run.attach(wait_for(lambda: job.steps[0].run_id)).cancel()
+    assert job.wait_for_completion(show_output=False, timeout_s=60) == "Canceled"
+    assert job.state().reason == "step score was canceled"
+
+
+def test_the_end_of_a_step_is_printed_once_and_after_its_log(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts(folder)
+    job_file = score_job()
+    job_file["jobs"]["last"] = {
+        "type": "command", "command": "echo early; sleep 1; echo late; cat ${{inputs.rows}}",
+        "environment": "azureml:base:1",
+        "inputs": {"rows": "${{parent.jobs.score.outputs.rows}}"},
+    }  # fmt: skip
+    azureml_v2.run(write(folder, job_file)).wait_for_completion(timeout_s=60)
+    lines = capsys.readouterr().out.splitlines()
+    assert len([line for line in lines if line.startswith("Completed: 100 %")]) == 1
+    assert lines.index("late") < lines.index("StepRun( last ) Status: Completed")
+    assert lines.index("early") > lines.index("StepRun( last ) Status: Running")
+
+
+def test_the_view_has_the_title_and_the_last_lines_of_a_command(folder: Path) -> None:
+    line = r"printf 'one\ntwo\n10 %%\r20 %%\r<30> %%\n'; while [ ! -e '${{inputs.flag}}' ]; do sleep 0.1; done"
+    job_file = command(line, inputs={"flag": str(folder / "flag")})
+    job_file["display_name"] = "three <lines>"
+    job = azureml_v2.run(write(folder, job_file))
+    wait_for(lambda: "two" in job._repr_mimebundle_()["text/html"])
+    bundle = job._repr_mimebundle_()
+    assert "<pre>one\ntwo\n&lt;30&gt; %</pre>" in bundle["text/html"]
+    assert "<b>▶ three &lt;lines&gt;</b> Running" in bundle["text/html"]
+    running = bundle["application/vnd.parallelrun.pipeline+json"]
+    assert (running["pipeline_id"], running["has_ended"]) == (job.run_id, False)
+    (folder / "flag").touch()
+    job.wait_for_completion(show_output=False, timeout_s=60)
+    bundle = job._repr_mimebundle_()
+    assert "two" not in bundle["text/html"]
+    ended = bundle["application/vnd.parallelrun.pipeline+json"]
+    assert ended["has_ended"]
+    assert ended["version"] != running["version"]
 
 
 def test_a_job_whose_driver_died_is_resumed(folder: Path) -> None:
@@ -654,15 +704,40 @@ def test_the_terminal_runs_a_job(folder: Path) -> None:
     status, _, err = call("run", "pipeline.yml", "--set", "jobs.score.mini_batch_sise=3")
     assert status == 2
     assert "Did you mean 'mini_batch_size'?" in err
+    status, _, err = call("run", "pipeline.yml", "--compute", "gpus")
+    assert status == 2
+    assert err.startswith("parallelrun: compute is 'gpus'; expected 'local' (this machine), ")
+    (folder / "tab.yml").write_text("type: pipeline\njobs:\n\tscore: {}\n")
+    status, _, err = call("run", "tab.yml")
+    assert status == 2
+    assert err == (
+        "parallelrun: tab.yml:3:1: this is not YAML: found character '\\t' that cannot start any "
+        "token. YAML has no tabs: indent by spaces.\n"
+    )
+    (folder / "rows.txt").unlink()
     (folder / "code" / "score.py").write_text("def run(mini_batch):\n    raise ValueError('no')\n")
     status, out, err = call("run", "pipeline.yml", "--set", "jobs.score.error_threshold=0")
     assert status == 1
     assert "ValueError: no" in err
+    assert "output rows" not in out
+    assert "run.failures()" not in out + err
+    assert re.search(r"'parallelrun failures \S+' lists the failed attempts", err)
     (folder / "code" / "score.py").write_text(SCORE)
     status, out, _ = call("run", "pipeline.yml", "--detach")
     assert status == 0
-    status, _, _ = call("watch", out.split()[-1])
+    job = out.split()[-1]
+    status, _, _ = call("watch", job)
     assert status == 0
+    _, out, _ = call("list")
+    heads, newest, failed, first = out.splitlines()
+    assert heads.split() == ["JOB", "NAME", "STATE", "STARTED", "TOOK", "DONE"]
+    assert newest.split()[:3] == [job, "pipeline", "Completed"]
+    assert newest.endswith("1 of 1 step")
+    assert failed.split()[2] == "Failed"
+    assert first.split()[2] == "Completed"
+    told = subprocess.run([*program[:-1], "watch", job], capture_output=True, text=True, timeout=60)
+    assert told.returncode == 2
+    assert f"{job} is a job with steps, not a run. 'parallelrun azureml watch {job}'" in told.stderr
 
 
 def test_the_magic_binds_the_job(folder: Path) -> None:

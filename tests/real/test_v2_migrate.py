@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 import yaml
 
+import parallelrun_jupyter as parallelrun
 from parallelrun_jupyter import MemoryDataset, Run, TabularDataset, azureml_v2, submit
 from parallelrun_jupyter.config.run_config import ParallelRunConfig
 from parallelrun_jupyter.config.step import OutputFolder, ParallelRunStep
@@ -92,7 +93,7 @@ def rows_of(migrated: azureml_v2.Migrated, azure: AzureAiMl, output: str = "rows
 
 
 def ended(config: ParallelRunConfig | ParallelRunStep, **options: Any) -> Run:
-    run = submit(config, **options)
+    run: Run = submit(config, **options)
     run.wait_for_completion(show_output=False, timeout_s=120)
     return run
 
@@ -239,8 +240,12 @@ def test_refusals_say_why_and_leave_nothing(work: Path) -> None:
         azureml_v2.migrate(run.run_id, "job")
     assert not (work / "job").exists()
     run = ended(config, inputs=["texts/1.txt", "texts/2.txt"], use={"factor": 2})
-    with pytest.raises(ConfigError, match="gets factor by value from a notebook"):
+    with pytest.raises(ConfigError, match=r"gets factor by value .* define it in the script, or"):
         azureml_v2.migrate(run.run_id, "job")
+    called = parallelrun.map(len, ["a", "b"])
+    called.wait_for_completion(show_output=False)
+    with pytest.raises(ConfigError, match="^the run calls a function of a notebook, which"):
+        azureml_v2.migrate(called.run_id, "job")
     run = ended(config, inputs=["texts/1.txt", "texts/2.txt"])
     with pytest.raises(ConfigError, match="has 2 inputs, but v2 divides one"):
         azureml_v2.migrate(run.run_id, "job")
@@ -260,6 +265,10 @@ def test_refusals_say_why_and_leave_nothing(work: Path) -> None:
         ConfigError, match=r"could not be read up to a submission: [\s\S]*ZeroDivision"
     ):
         azureml_v2.migrate("broken.ipynb", "job")
+    write_notebook(work / "broken.ipynb", "%load_ext parallelrun_jupyter", "1 / 0")
+    with pytest.raises(ConfigError) as error:
+        azureml_v2.migrate("broken.ipynb", "job")
+    assert "already loaded" not in str(error.value)
     assert not (work / "job").exists()
 
 

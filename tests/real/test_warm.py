@@ -13,11 +13,14 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
+import parallelrun_jupyter as parallelrun
 from parallelrun_jupyter import ParallelRunConfig, Run, submit
+from parallelrun_jupyter.client.launcher import WarmDriver, warm_drivers
 from parallelrun_jupyter.engine.child_process import kill_group
 from parallelrun_jupyter.engine.node.fork_server import ForkServerClient
 from parallelrun_jupyter.runs.journal.events import AttemptFailed, WarningRaised, WorkerStarted
@@ -28,7 +31,7 @@ only_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux take
 
 
 def driver_pid(run: Run) -> int:
-    until = time.monotonic() + 10
+    until = time.monotonic() + 30
     while not run.folder.driver.exists():
         assert time.monotonic() < until
         time.sleep(0.01)
@@ -39,7 +42,7 @@ def wait_until_idle(run: Run) -> None:
     """Wait until the driver has let the run go: it holds the lock until then."""
     import fcntl
 
-    until = time.monotonic() + 10
+    until = time.monotonic() + 30
     with open(run.folder.path / "driver.lock", "w") as lock:
         while True:
             try:
@@ -107,6 +110,26 @@ def test_the_second_run_has_the_driver_of_the_first(
     assert not (second.folder.driver_log.read_text() + first.folder.driver_log.read_text())
 
 
+@only_linux
+def test_a_run_right_after_another_one_has_its_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    warm_drivers.dismiss()
+    begun: list[object] = []
+    start_ahead = WarmDriver.start_ahead
+
+    def count_starts(*given: Any) -> None:
+        begun.append(given)
+        start_ahead(*given)
+
+    monkeypatch.setattr(WarmDriver, "start_ahead", count_starts)
+    count = 5_000  # the driver writes its reports for longer than it takes to notice the end
+    runs = []
+    for _ in range(3):
+        runs.append(parallelrun.map(abs, range(count), mini_batch_size=1, process_count_per_node=2))
+        assert runs[-1].wait_for_completion(show_output=False) == "Completed"
+    assert len({driver_pid(run) for run in runs}) == 1
+    assert len(begun) == 1
+
+
 def test_a_driver_that_is_busy_is_not_waited_for(start: Callable[..., Run]) -> None:
     first, second = start("slow.py"), start("slow.py")
     assert driver_pid(first) != driver_pid(second)
@@ -150,7 +173,7 @@ def test_a_driver_that_stays_ends_with_who_started_it(numbers: Path, tmp_path: P
         [sys.executable, "-c", code, script, numbers], capture_output=True, text=True, check=True
     )
     pid = driver_pid(Run.attach(done.stdout.strip()))
-    until = time.monotonic() + 5
+    until = time.monotonic() + 30
     while psutil.pid_exists(pid):
         assert time.monotonic() < until
         time.sleep(0.02)
@@ -179,7 +202,7 @@ def test_a_forked_worker_is_killed_replaced_and_ends_with_its_driver(
     heavy: Callable[..., Path], numbers: Path
 ) -> None:
     run = start_it(heavy(), numbers, preload=["heavy"])
-    until = time.monotonic() + 10
+    until = time.monotonic() + 30
     while run.snapshot()["succeeded"] < 10:
         assert time.monotonic() < until
     driver = psutil.Process(driver_pid(run))
@@ -196,7 +219,7 @@ def test_a_forked_worker_is_killed_replaced_and_ends_with_its_driver(
         assert time.monotonic() < until
     family = psutil.Process(driver_pid(again)).children(recursive=True)
     os.kill(driver_pid(again), signal.SIGKILL)
-    _, alive = psutil.wait_procs(family, timeout=5)
+    _, alive = psutil.wait_procs(family, timeout=20)
     assert not alive, "neither workers nor their fork server outlive the driver"
 
 
@@ -278,7 +301,7 @@ def test_quick_cancels_end_workers_that_are_just_being_forked(
     script = heavy(init="time.sleep(1000) if heavy.imported != os.getpid() else None")
     for number in range(20):
         run = start_it(script, numbers, preload="auto", process_count_per_node=4)
-        until = time.monotonic() + 10
+        until = time.monotonic() + 30
         while not any(isinstance(e, WorkerStarted) for e in run.events(follow=False)):
             assert time.monotonic() < until
         time.sleep(number / 1000)

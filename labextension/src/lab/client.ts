@@ -46,6 +46,16 @@ export class RunsClient {
     return this.json<Bundle>(path(runId, 'output'));
   }
 
+  /** Returns the output of a pipeline, or of one of its `step`s. */
+  pipeline(pipelineId: string, step: string): Promise<Bundle> {
+    return this.json<Bundle>(path(pipelineId, 'output', { step }), {}, 'pipelines');
+  }
+
+  /** Cancels a pipeline and its running step. */
+  async cancelPipeline(pipelineId: string): Promise<void> {
+    await this.request(path(pipelineId, 'cancel'), posted({}), 'pipelines');
+  }
+
   /** Cancels a run; with `drain`, after its running mini-batches. */
   async cancel(runId: string, drain: boolean): Promise<void> {
     await this.request(path(runId, 'cancel'), posted({ drain }));
@@ -87,16 +97,16 @@ export class RunsClient {
     };
   }
 
-  private url(path: string): string {
-    return URLExt.join(this.settings.baseUrl, 'parallelrun', 'runs') + path;
+  private url(path: string, of = 'runs'): string {
+    return URLExt.join(this.settings.baseUrl, 'parallelrun', of) + path;
   }
 
-  private async json<T>(path: string, init: RequestInit = {}): Promise<T> {
-    return (await (await this.request(path, init)).json()) as T;
+  private async json<T>(path: string, init: RequestInit = {}, of?: 'pipelines'): Promise<T> {
+    return (await (await this.request(path, init, of)).json()) as T;
   }
 
-  private async request(path: string, init: RequestInit = {}): Promise<Response> {
-    const response = await ServerConnection.makeRequest(this.url(path), init, this.settings);
+  private async request(path: string, init: RequestInit = {}, of?: 'pipelines'): Promise<Response> {
+    const response = await ServerConnection.makeRequest(this.url(path, of), init, this.settings);
     if (response.status === 404) {
       throw new RunNotFound(t('the Jupyter server does not have this run'));
     }

@@ -1,11 +1,13 @@
 import type { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
 import { INotebookTracker } from '@jupyterlab/notebook';
 import { IRenderMimeRegistry } from '@jupyterlab/rendermime';
+import type { IRenderMime } from '@jupyterlab/rendermime-interfaces';
 import { ITranslator } from '@jupyterlab/translation';
-import { RUN_MIME } from '../model/wire';
+import { PIPELINE_MIME, RUN_MIME } from '../model/wire';
 import { setTranslator } from '../model/words';
 import { RunsClient } from './client';
 import { ILiveRuns, LiveRuns } from './live_run';
+import { PipelineRenderer } from './pipeline_renderer';
 import { RunRenderer } from './renderer';
 import { widgetDrawer } from './widget_drawer';
 
@@ -55,6 +57,12 @@ export const rendererPlugin: JupyterFrontEndPlugin<void> = {
       return renderer;
     };
     rendermime.addFactory({ safe: true, mimeTypes: [RUN_MIME], createRenderer }, RANK);
+    const pipelineFactory: IRenderMime.IRendererFactory = {
+      safe: true,
+      mimeTypes: [PIPELINE_MIME],
+      createRenderer: () => new PipelineRenderer(runs.client, rendermime),
+    };
+    rendermime.addFactory(pipelineFactory, RANK);
     tracker?.widgetAdded.connect((_, notebook) => {
       notebook.context.saveState.connect((_context, state) => {
         if (state === 'started') {

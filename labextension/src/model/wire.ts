@@ -2,6 +2,8 @@
 
 export const RUN_MIME = 'application/vnd.parallelrun.run+json';
 
+export const PIPELINE_MIME = 'application/vnd.parallelrun.pipeline+json';
+
 export type RunState =
   | 'Queued'
   | 'Planning'
@@ -207,6 +209,15 @@ export interface RunOutput {
   readonly stage: number;
   readonly headline: string;
   readonly snapshot: Snapshot;
+}
+
+/** A pipeline, or the place of one of its steps; ``version`` changes with any state. */
+export interface PipelineOutput {
+  readonly pipeline_id: string;
+  readonly step: string;
+  readonly version: string;
+  readonly has_ended: boolean;
+  readonly may_cancel: boolean;
 }
 
 /** A run in a list; ``is_read`` is False until its journal has been read, ``usd`` is what it spent. */

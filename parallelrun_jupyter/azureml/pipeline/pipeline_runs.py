@@ -12,7 +12,8 @@ from typing import Any
 from ...errors import RunNotFoundError
 from ...pipelines import start
 from ...pipelines.folder import PipelineFolder, every_pipeline, find_pipeline
-from ...pipelines.views import html_table, text_lines, wait_until_ended
+from ...pipelines.rendering import html_table, text_lines
+from ...pipelines.views import wait_until_ended
 from ...runs.journal.pipelines import PipelineState
 from ...worker.azureml import core
 from ..core.workspace import Workspace
@@ -60,7 +61,7 @@ class PipelineRun(Partial):
         )
 
     def _repr_html_(self) -> str:
-        return html_table(self._record, self.state())
+        return html_table(self._folder, self._record, self.state())
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         printer.text(

@@ -14,7 +14,7 @@ from ..model.expressions import Binding, OptionalPart, Text
 from ..model.jobs import CommandStep, ParallelStep
 from ..model.places import Place
 from ..model.values import Environment
-from ..reader.fields import exists
+from ..reader.fields import exists, missing_folder, near_path
 from .findings import Findings
 from .packages import missing_modules, package_of
 from .scopes import UNKNOWN, Known, Scope, known_input
@@ -106,17 +106,8 @@ def _check_folder(path: str, place: Place, name: str, findings: Findings) -> boo
     """Check that a folder of scripts exists; return False if it does not."""
     if not path or exists(path):
         return True
-    hint = _near(path)
-    message = (
-        f"{name} is the folder {path}, which does not exist.{hint} Paths are relative to the file."
-    )
-    findings.error(place, message)
+    findings.error(place, missing_folder(name, path))
     return False
-
-
-def _near(path: str) -> str:
-    folder, name = os.path.split(path)
-    return nearest_hint(name, os.listdir(folder)) if os.path.isdir(folder) else ""
 
 
 def read_script(path: str, place: Place, subject: str, findings: Findings) -> str | None:
@@ -189,7 +180,7 @@ def check_environment(environment: Environment | None, findings: Findings) -> No
         path = getattr(environment, name)
         if isinstance(path, str) and path and not exists(path):
             key = "build.path" if name == "build_path" else name
-            message = f"{key} is {path}, which does not exist.{_near(path)} Paths are relative to the file."
+            message = f"{key} is {path}, which does not exist.{near_path(path)} Paths are relative to the file."
             findings.error(environment.places.of(key), message)
 
 

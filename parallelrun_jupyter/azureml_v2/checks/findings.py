@@ -64,10 +64,7 @@ class Findings:
     def add(self, problems: Iterable[Problem]) -> None:
         """Add the problems of a reader, as errors."""
         for problem in problems:
-            message = problem.message
-            if "\\t" in message and message.startswith("this is not YAML"):
-                message += ". YAML has no tabs: indent by spaces."
-            self.error(problem.place, message)
+            self.error(problem.place, problem.message)
 
     def _add(self, finding: Finding) -> None:
         self._found.setdefault((finding.place, finding.message), finding)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import shlex
+from dataclasses import replace
 
 from ..model.expressions import Binding, Text
 from ..model.jobs import ParallelStep
 from ..model.places import Place
+from ..reader.table_keys import missing_keys_at
 from .findings import Findings
 from .scopes import UNKNOWN, Known, Scope, input_names, known_input, of_port, output_names
 
@@ -113,7 +115,7 @@ def _check_input_data(step: ParallelStep, scope: Scope, findings: Findings) -> K
         known = known_input(step.inputs[binding.name], scope)
     if step.declared is not None and binding.name in step.declared.inputs:
         port = of_port(step.declared.inputs[binding.name])
-        known = known if known.type else port
+        known = known if known.type else replace(port, path=known.path)
     if known.kind == "literal":
         message = (
             f"input_data is {binding}, a literal; mini-batches are made of data. Write in 'inputs': "
@@ -149,6 +151,10 @@ def _check_keys(step: ParallelStep, data: Known, findings: Findings) -> None:
         findings.error(place, message)
     if len(set(step.partition_keys)) < len(step.partition_keys):
         findings.error(place, "partition_keys has a key twice; keep one of them.")
+    if data.type == "mltable":
+        for key, message in missing_keys_at(data.path, step.partition_keys).items():
+            position = step.partition_keys.index(key)
+            findings.error(step.places.of(f"partition_keys.{position}"), message)
 
 
 def _check_rows(step: ParallelStep, findings: Findings) -> None:

@@ -36,6 +36,8 @@ def check_job_ports(
     for name, value in inputs.items():
         if not has_name(name, component.inputs):
             _unknown("input", name, component, value.places.own, findings)
+        elif name in component.inputs:
+            _check_range(name, value.value, component.inputs[name], value.places.own, findings)
 
 
 def _shown(component: Component) -> str:
@@ -85,6 +87,18 @@ def _check_kind(name: str, value: Input, port: Port, known: Known, findings: Fin
             place,
             f"the input {name!r} is {known.literal!r}; the component expects a value of type {port.type}.",
         )
+    else:
+        _check_range(name, known.literal, port, place, findings)
+
+
+def _check_range(name: str, literal: object, port: Port, place: Place, findings: Findings) -> None:
+    """Check a known literal by the ``enum``, ``min`` and ``max`` of its component."""
+    if not isinstance(literal, str | int | float) or "${{" in str(literal):
+        return
+    expected = port.expected(literal)
+    if expected:
+        message = f"the input {name!r} is {literal!r}; its component expects {expected} ({port.places.own})."
+        findings.error(place, message)
 
 
 def _fits(literal: object, type_: str) -> bool:

@@ -26,11 +26,14 @@ class Known:
         Its type of data; empty if that is not known.
     literal
         The literal; None if that is not known.
+    path
+        The path of data; empty if that is not known.
     """
 
     kind: Kind = "unknown"
     type: str = ""
     literal: object = None
+    path: str = ""
 
 
 UNKNOWN = Known()
@@ -97,7 +100,7 @@ def of_port(port: Port) -> Known:
 def _of_value(value: Input) -> Known:
     if value.value is not None:
         return Known("literal", literal=value.value)
-    return Known("data", value.type) if value.is_data else UNKNOWN
+    return Known("data", value.type, path=value.path) if value.is_data else UNKNOWN
 
 
 def known_input(value: Input, scope: Scope, depth: int = 0) -> Known:
@@ -106,7 +109,7 @@ def known_input(value: Input, scope: Scope, depth: int = 0) -> Known:
         return _of_value(value)
     known = _followed(value.binding, scope, depth)
     if value.type:
-        return Known("data", value.type)
+        return Known("data", value.type, path=known.path)
     return known
 
 

@@ -17,7 +17,12 @@ from ...data.datasets.mltable import mltable_at
 from ...data.storage.datastores import Datastore
 from ...data.storage.storage import StorageSpec
 from ...errors import ConfigError
-from ...pipelines.workspaces import datastore_record
+from ...formatting import nearest_hint
+from ...pipelines.workspaces import (
+    BUILT_IN_DATASTORES,
+    datastore_record,
+    read_workspace_file,
+)
 from ..model.places import Place
 from ..model.problems import Problem
 from ..model.values import Environment, Input
@@ -97,22 +102,43 @@ class Assets:
         return open_path(path).spec()
 
     def datastore(self, name: str, place: Place) -> Datastore | None:
-        """Return a datastore; empty for the default one. None, and a problem, if it is not here."""
+        """Return a datastore; empty for the default one. None, and a problem, if it is not here.
+
+        One that `Datastore` registered, for all workspaces, is found after those of the workspace.
+        """
         record = datastore_record(self.workspace, name)
-        if record is None or ("folder" not in record and not record.get("url")):
-            message = (
-                f"there is no datastore {name!r} in the workspace {self.workspace.name!r} of this machine; "
-                "give a local path, or register the datastore."
-            )
-            self.problems.append(Problem(place, message))
-            return None
+        if record is None:
+            try:
+                return Datastore.get(name)
+            except ConfigError:
+                self._no_datastore(name, place)
+                return None
         if "folder" in record:
             os.makedirs(record["folder"], mode=0o700, exist_ok=True)
             return Datastore(record["name"], record["folder"], None)
+        if not record.get("url"):
+            message = (
+                f"the datastore {name!r} is a file share, which is only recorded here; mount it, and "
+                "give the local path."
+            )
+            self.problems.append(Problem(place, message))
+            return None
         storage = record.get("storage")
         return Datastore(
             record["name"], record["url"], StorageSpec.of_spec(storage) if storage else None
         )
+
+    def _no_datastore(self, name: str, place: Place) -> None:
+        names = [store.name for store in Datastore.list()]
+        names += read_workspace_file(self.workspace, "datastores.json").get("stores", {})
+        names += BUILT_IN_DATASTORES
+        message = (
+            f"there is no datastore {name!r} in the workspace {self.workspace.name!r} of this machine."
+            f"{nearest_hint(name, names)} Give a local path, or register it: "
+            f"Datastore.register_azure_blob_container({name!r}, container_name=..., "
+            "account_name=..., account_key=...), of parallelrun_jupyter."
+        )
+        self.problems.append(Problem(place, message))
 
     def _registered(self, item: Input, name: str, place: Place) -> dict[str, Any] | None:
         asset, version = name_and_version(item.path)

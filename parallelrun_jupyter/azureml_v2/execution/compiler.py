@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ...config.compute import named_compute
+from ...config.compute import as_compute, named_compute
 from ...formatting import looks_secret, nearest_hint
 from ...pipelines.folder import InputRecord, StepRecord
 from ..model.expressions import Binding
@@ -24,10 +24,20 @@ from ..model.problems import JobFileError, Problem
 from ..model.values import Input, Output
 from .arguments import Arguments
 from .assets import Assets
-from .parallel import check_settings, settings_of
-from .scope import Produced, Scope, Value, in_order, number, output_type, values_of_step
+from .parallel import check_keys, check_settings, settings_of
+from .scope import (
+    Produced,
+    Scope,
+    Value,
+    check_literal,
+    in_order,
+    number,
+    output_type,
+    values_of_step,
+)
 from .sources import includes_of, source_of
 from .targets import Targets, merged_output
+from .unused import unused_fields
 
 COMPUTE_VARIABLE = "PARALLELRUN_COMPUTE"
 
@@ -79,7 +89,11 @@ def compile_job(job: PipelineJob, assets: Assets, run_id: str, compute: str = ""
     JobFileError
         A binding leads nowhere, an input or a script is missing, or a step is of a type that does
         not run here. The message has file, line and column of each.
+    ConfigError
+        There is no compute of this name.
     """
+    if compute:
+        as_compute(compute, name="compute")
     compiler = _Compiler(job, assets, run_id, compute)
     inputs: dict[str, Value] = {
         name: item if item.is_data else item.value for name, item in job.inputs.items()
@@ -91,7 +105,13 @@ def compile_job(job: PipelineJob, assets: Assets, run_id: str, compute: str = ""
         for name, port in job.declared.outputs.items():
             own = outputs.get(name, Output())
             outputs[name] = replace(own, type=own.type or port.type)
+        for name, port in job.declared.inputs.items():
+            own_places = job.inputs[name].places.own if name in job.inputs else NOWHERE
+            check_literal(f"the input {name!r}", inputs[name], port, own_places, assets.problems)
     compiler.pipeline(job.jobs, Scope(inputs, outputs))
+    unused = unused_fields(job)
+    if unused:
+        assets.note(f"these fields have no effect on this machine: {', '.join(unused)}")
     if assets.problems:
         raise JobFileError(sorted(set(assets.problems)))
     compiler.compiled.notes = assets.notes
@@ -241,12 +261,15 @@ class _Compiler:
                 "settings": {},
                 "arguments": [],
             }
-        settings = settings_of(step, values, scope, arguments, self._problems)
+        settings = settings_of(step, values, scope, arguments, self._assets)
         inputs = self._split_input(step, values)
         is_files = any(
             isinstance(item.value, dict) and item.value.get("kind") == "files" for item in inputs
         )
         check_settings(settings, step, self._problems, is_files=is_files)
+        for item in inputs:
+            if isinstance(item.value, dict) and "kind" in item.value:
+                check_keys(settings, step, item.value, self._problems)
         if settings["node_count"] > 1 and not self._compute_of(step):
             count = settings["node_count"]
             self._assets.note(

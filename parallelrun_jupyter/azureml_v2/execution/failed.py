@@ -33,7 +33,7 @@ def failed_sentence(run_id: str, items: str = "item") -> str:
     if not failed:
         return ""
     names = [
-        (item.item or f"an item of mini-batch {item.mini_batch}").rpartition("/")[2]
+        _without_folder(item.item or f"an item of mini-batch {item.mini_batch}")
         for item in islice(failed_items(follower.folder), _SHOWN)
     ]
     names += [f"and {failed - len(names):,} more"] * (failed > len(names))
@@ -41,3 +41,9 @@ def failed_sentence(run_id: str, items: str = "item") -> str:
         f"{plural(failed, items)} failed, without rows in the output: {', '.join(names)}. "
         f"'parallelrun failures {run_id} --items' lists them."
     )
+
+
+def _without_folder(name: str) -> str:
+    """Return the name of an item without the folder of its file; a partition may have slashes."""
+    path, row, rest = name.partition(": row ")
+    return f"{path.rpartition('/')[2]}{row}{rest}"

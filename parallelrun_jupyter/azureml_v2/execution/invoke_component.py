@@ -159,4 +159,4 @@ def _expected(port: Port, value: Any) -> str:
         return f"a value of type {port.type}"
     if port.type == "boolean" and text.lower() not in {"true", "false"}:
         return "true or false"
-    return f"one of {', '.join(port.enum)}" if port.enum and text not in port.enum else ""
+    return port.expected(value if isinstance(value, int | float) else text)

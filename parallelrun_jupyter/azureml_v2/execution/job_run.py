@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +11,9 @@ from typing import Any
 from ...errors import ParallelRunError, RunFailedError
 from ...notebook.display import kernel_place
 from ...pipelines.folder import PipelineFolder, PipelineRecord, find_pipeline
+from ...pipelines.rendering import pipeline_bundle, text_lines
 from ...pipelines.start import resume_pipeline
-from ...pipelines.views import PipelineView, html_table, text_lines, wait_until_ended
+from ...pipelines.views import PipelineView, wait_until_ended
 from ...runs.journal.pipelines import PipelineState, StepState
 from .failed import failed_sentence
 
@@ -68,11 +70,7 @@ class JobRun:
         return f"JobRun({self.run_id!r}: {self.record.name}, {self.status})"
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        state = self.state()
-        return {
-            "text/html": html_table(self.record, state),
-            "text/plain": "\n".join(text_lines(self.record, state)),
-        }
+        return pipeline_bundle(self.folder, self.record, self.state())
 
     @property
     def run_id(self) -> str:
@@ -150,7 +148,8 @@ class JobRun:
         if show_output:
             print(f"\njob {self.run_id}: {state.state}")
             for name, path in (self.outputs or self._step_outputs()).items():
-                print(f"output {name}: {path}")
+                if "://" in path or os.path.exists(path):  # a failed step may not have written it
+                    print(f"output {name}: {path}")
             for warning in self.warnings():
                 print(f"warning: {warning}")
         if raise_on_error and state.state in {"Failed", "Interrupted"}:
@@ -192,5 +191,5 @@ class JobRun:
         resume_pipeline(self.folder)
 
     def cancel(self) -> None:
-        """Request that the job and its running step be canceled."""
+        """Request that the job and its running steps be canceled."""
         self.folder.request("cancel")

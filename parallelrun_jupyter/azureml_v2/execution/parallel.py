@@ -6,13 +6,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...config.run_config import ParallelRunConfig
-from ...errors import ConfigError
+from ...data.datasets.inputs import dataset_of
+from ...errors import ConfigError, ParallelRunError
 from ...formatting import parse_mini_batch_size
 from ..model.expressions import Binding
 from ..model.jobs import DEFAULTS, ParallelStep
 from ..model.problems import Problem
 from ..model.values import Number
+from ..reader.table_keys import missing_keys
 from .arguments import Arguments
+from .assets import Assets
 from .scope import Scope, Value, number
 
 _READ_FROM_ARGUMENTS = {
@@ -31,7 +34,7 @@ def settings_of(
     values: Mapping[str, Value],
     scope: Scope,
     arguments: Arguments,
-    problems: list[Problem],
+    assets: Assets,
 ) -> dict[str, Any]:
     """Return the settings for the record of a step.
 
@@ -41,9 +44,10 @@ def settings_of(
         The step, the values of its inputs, and its pipeline.
     arguments
         Fills its texts.
-    problems
-        Receives wrong values.
+    assets
+        Receives wrong values as problems, and a note about settings that are given twice.
     """
+    problems = assets.problems
 
     def whole(value: Number | None, name: str) -> int | None:
         found = number(value, values, scope, problems)
@@ -72,10 +76,25 @@ def settings_of(
     words = arguments.words(task.program_arguments) if task else []
     place = task.places.of("program_arguments") if task else step.places.own
     try:
-        settings.update(settings_in(words))
+        given = settings_in(words)
     except ValueError as error:
         problems.append(Problem(place, str(error)))
+        return settings
+    for name, field in _TWICE.items():
+        if step.places.has(field) and name in given and given[name] != settings[name]:
+            assets.note(
+                f"step {step.name} has {field}: {settings[name]} ({step.places.of(field)}) and --{name} "
+                f"{given[name]} in program_arguments ({place}); the argument counts, as in Azure"
+            )
+    settings.update(given)
     return settings
+
+
+_TWICE = {
+    "error_threshold": "error_threshold",
+    "allowed_failed_count": "mini_batch_error_threshold",
+}
+"""Settings that have a field and an argument: the field in the file."""
 
 
 _FIELDS = {
@@ -126,6 +145,34 @@ def check_settings(
                 "write a number of files, such as 10, or give the input the type mltable."
             )
             problems.append(Problem(step.places.of(name), message))
+
+
+def check_keys(
+    settings: Mapping[str, Any],
+    step: ParallelStep,
+    spec: Mapping[str, Any],
+    problems: list[Problem],
+) -> None:
+    """Note the partition keys that the data of a step does not have.
+
+    Parameters
+    ----------
+    settings
+        As `settings_of` returns them.
+    step
+        The step, whose places are used.
+    spec
+        The data, as a dataset's spec.
+    problems
+        Receives the problems.
+    """
+    keys = settings["partition_keys"] or []
+    try:
+        missing = missing_keys(dataset_of(dict(spec)), keys) if keys else {}
+    except ParallelRunError:
+        return  # the step itself reports data that is not valid
+    for key, message in missing.items():
+        problems.append(Problem(step.places.of(f"partition_keys.{keys.index(key)}"), message))
 
 
 def _keys(

@@ -9,6 +9,7 @@ from typing import TypeAlias
 from ...formatting import nearest_hint
 from ..model.expressions import Binding, Text
 from ..model.jobs import CommandStep, ParallelStep, Step
+from ..model.places import NOWHERE, Place
 from ..model.problems import Problem
 from ..model.values import Input, Literal, Output, Port
 
@@ -123,7 +124,39 @@ def values_of_step(step: Step, scope: Scope, problems: list[Problem]) -> dict[st
                     f"the step {step.name!r} has no input {name!r}, which its component needs."
                 )
                 problems.append(Problem(step.places.of("inputs"), message))
+        given = step.inputs.get(name)
+        place = NOWHERE
+        if given is not None:
+            place = given.binding.place if given.binding else given.places.own
+        check_literal(
+            f"the input {name!r} of step {step.name!r}", values[name], port, place, problems
+        )
     return values
+
+
+def check_literal(
+    subject: str, value: Value, port: Port, place: Place, problems: list[Problem]
+) -> None:
+    """Note a literal that is not one of the values that its component allows.
+
+    Parameters
+    ----------
+    subject
+        The input, in words.
+    value, port
+        Its value and its declaration.
+    place
+        The place of the value; `NOWHERE` for a default, whose place is in the declaration.
+    problems
+        Receives the problem.
+    """
+    if value is None or isinstance(value, Input | Produced):
+        return
+    expected = port.expected(value)
+    if expected:
+        where = port.places.of("default") if place == NOWHERE else place
+        message = f"{subject} is {value!r}; its component expects {expected} ({port.places.own})."
+        problems.append(Problem(where, message))
 
 
 def _check_names(

@@ -8,6 +8,7 @@ from pathlib import Path
 from ...formatting import nearest_hint
 from ..model.jobs import CommandStep, ParallelStep
 from ..model.problems import Problem
+from ..reader.fields import exists, missing_folder
 
 
 def source_of(step: CommandStep | ParallelStep, job_file: str, problems: list[Problem]) -> str:
@@ -42,6 +43,9 @@ def _is_folder(
 ) -> bool:
     if os.path.isdir(code):
         return True
+    if not exists(code):
+        problems.append(Problem(step.places.of(name), missing_folder(name, code)))
+        return False
     message = (
         f"{name} is {code}, which is not a folder of this machine; give the folder of the scripts."
     )

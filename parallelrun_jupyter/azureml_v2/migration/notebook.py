@@ -27,6 +27,9 @@ def main(notebook: str, reply: str) -> int:
     launcher.stand_in = stop
     shell = InteractiveShell.instance()
     shell.run_line_magic("load_ext", "parallelrun_jupyter")
+    # The notebook's own %load_ext then prints nothing that an error message would have to quote.
+    if shell.extension_manager is not None:
+        shell.extension_manager.loaded.discard("parallelrun_jupyter")
     content = json.loads(Path(notebook).read_text(encoding="utf-8"))
     for cell in content.get("cells", ()):
         source = cell.get("source", "")

@@ -53,19 +53,7 @@ def pipeline_of_run(folder: RunFolder, scripts: Path) -> PipelineRecord:
     """
     record = folder.read_record()
     script = record.script
-    if script.uses or script.call:
-        names = ", ".join(sorted(script.uses)) or "its function"
-        msg = (
-            f"run {record.run_id} gets {names} by value from a notebook, which a v2 job cannot; write the "
-            "functions and values into the script, run that, and migrate its run."
-        )
-        raise ConfigError(msg)
-    if len(record.inputs.datasets) > 1:
-        msg = (
-            f"run {record.run_id} has {len(record.inputs.datasets)} inputs, but v2 divides one; put their "
-            "files into one folder, or write one MLTable with their paths."
-        )
-        raise ConfigError(msg)
+    _check_expressible(record)
     shutil.copytree(folder.script, scripts, dirs_exist_ok=True)
     if script.source_directory is None:
         _copy_modules(scripts, Path(script.cwd))
@@ -97,6 +85,36 @@ def pipeline_of_run(folder: RunFolder, scripts: Path) -> PipelineRecord:
         created_at=record.created_at, version=record.version, driver_python=record.driver_python,
         parameters={}, steps=[step], api="",
     )  # fmt: skip
+
+
+def _check_expressible(record: RunRecord) -> None:
+    """Check that a v2 job can do what the run does.
+
+    Raises
+    ------
+    ConfigError
+        As `pipeline_of_run`.
+    """
+    script = record.script
+    if script.call:
+        msg = (
+            "the run calls a function of a notebook, which a v2 job cannot; write a script (or a "
+            "%%parallelrun cell) with run(mini_batch) over files, run it, and migrate its run."
+        )
+        raise ConfigError(msg)
+    if script.uses:
+        names = ", ".join(sorted(script.uses))
+        msg = (
+            f"the run gets {names} by value from a notebook (--use), which a v2 job cannot; define it in "
+            "the script, or give it as an argument ('-- --NAME VALUE'), run that, and migrate its run."
+        )
+        raise ConfigError(msg)
+    if len(record.inputs.datasets) > 1:
+        msg = (
+            f"the run has {len(record.inputs.datasets)} inputs, but v2 divides one; put their "
+            "files into one folder, or write one MLTable with their paths."
+        )
+        raise ConfigError(msg)
 
 
 def _step_name(name: str) -> str:

@@ -107,6 +107,30 @@ class Port:
         """Whether its values are literals."""
         return self.type in PRIMITIVE_TYPES
 
+    def expected(self, value: Literal) -> str:
+        """Return the values that ``enum``, ``min`` and ``max`` allow, in words; empty for one of them."""
+        if self.enum and str(value) not in self.enum:
+            return f"one of {', '.join(self.enum)}"
+        low, high = _number(self.min), _number(self.max)
+        number = _number(value)
+        is_low = low is not None and (number is None or number < low)
+        is_high = high is not None and (number is None or number > high)
+        if not (is_low or is_high):
+            return ""
+        if low is None or high is None:
+            return f"a number from {self.min}" if high is None else f"a number up to {self.max}"
+        return f"a number from {self.min} to {self.max}"
+
+
+def _number(value: Literal | None) -> float | None:
+    """Return a literal as a number, also one that is written as a text; None if it is none."""
+    if value is None or isinstance(value, bool):
+        return None
+    try:
+        return float(value)
+    except ValueError:
+        return None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:

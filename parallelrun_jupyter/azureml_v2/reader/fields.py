@@ -315,3 +315,17 @@ def each(entries: Mapping[str, Node], read: Callable[[str, Node], Any]) -> dict[
 def exists(path: str) -> bool:
     """Return whether a local path exists; URLs and names count as existing."""
     return path.startswith(_REMOTE) or "://" in path or Path(path).exists()
+
+
+def near_path(path: str) -> str:
+    """Return a hint to the name in its folder that is most like that of a path; "" for none."""
+    folder, name = os.path.split(path)
+    return nearest_hint(name, os.listdir(folder)) if os.path.isdir(folder) else ""
+
+
+def missing_folder(name: str, path: str) -> str:
+    """Return the message for a field that names a folder that does not exist."""
+    hint = near_path(path)
+    return (
+        f"{name} is the folder {path}, which does not exist.{hint} Paths are relative to the file."
+    )

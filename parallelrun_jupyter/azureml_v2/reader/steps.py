@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from dataclasses import fields as fields_of_class
 from typing import Any, TypeVar
 
+from ...formatting import nearest_hint
 from ..model.expressions import Binding
 from ..model.jobs import (
     OTHER_TYPES,
@@ -54,22 +55,37 @@ T = TypeVar("T")
 def read_steps(fields: Fields, above: tuple[str, ...] = ()) -> dict[str, Step]:
     """Read ``jobs``; ``above`` has the files of the components that these steps are in."""
     steps = {}
-    for name, node in fields.entries("jobs").items():
-        step = read_step(name, node, fields.source, above)
+    entries = fields.entries("jobs")
+    others = [name for name, node in entries.items() if not _is_set_outside(node)]
+    for name, node in entries.items():
+        step = read_step(name, node, fields.source, above, others)
         if step is not None:
             steps[name] = step
     return steps
 
 
-def read_step(name: str, node: Node, source: Source, above: tuple[str, ...] = ()) -> Step | None:
-    """Read a step of a pipeline; None if its type is unknown, which is noted."""
+def _is_set_outside(node: Node) -> bool:
+    return node.place.file.startswith("--set ")
+
+
+def read_step(
+    name: str,
+    node: Node,
+    source: Source,
+    above: tuple[str, ...] = (),
+    others: Sequence[str] = (),
+) -> Step | None:
+    """Read a step of a pipeline; None if its type is unknown, which is noted.
+
+    ``others`` are the names of the steps in the file.
+    """
     fields = Fields(node, source, f"the step {name!r}")
     if not isinstance(node.value, dict):
         if node.value is None:
             source.add(node.place, f"the step {name!r} is empty; add its type and fields.")
         return None
     reference, declared = read_component_of_step(fields, name, above)
-    type_ = _type_of(fields, name, declared)
+    type_ = _type_of(fields, name, declared, others)
     if type_ in OTHER_TYPES:
         return OtherStep(name=name, other_type=type_, places=Places(node.place))
     if type_ not in _BODIES:
@@ -100,7 +116,9 @@ def read_step(name: str, node: Node, source: Source, above: tuple[str, ...] = ()
     return step
 
 
-def _type_of(fields: Fields, name: str, declared: Component | None) -> str:
+def _type_of(
+    fields: Fields, name: str, declared: Component | None, others: Sequence[str] = ()
+) -> str:
     """Return the type of a step; without the field, that of its component or of its fields."""
     node = fields.get("type")
     if node is None:
@@ -110,8 +128,13 @@ def _type_of(fields: Fields, name: str, declared: Component | None) -> str:
             if key in fields:
                 return type_
         types = ", ".join(STEP_TYPES)
-        if fields.node.place.file.startswith("--set "):
-            message = f"the file has no step {name!r}; correct the name, or set its type, too: one of {types}."
+        if _is_set_outside(fields.node):
+            remedy = (
+                f"Its steps are: {', '.join(others)}."
+                if others
+                else f"Set its type, one of {types}, too."
+            )
+            message = f"the file has no step {name!r}.{nearest_hint(name, others)} {remedy}"
             fields.source.add(fields.node.place, message)
             return ""
         fields.source.add(

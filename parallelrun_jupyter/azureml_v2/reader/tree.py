@@ -104,7 +104,9 @@ def read_tree(path: str, text: str | None = None) -> Node:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = Place(path, mark.line + 1, mark.column + 1) if mark else Place(path)
-        raise _error(place, f"this is not YAML: {error.problem or error.context}") from error
+        problem = str(error.problem or error.context)
+        hint = ". YAML has no tabs: indent by spaces." if "\\t" in problem else ""
+        raise _error(place, f"this is not YAML: {problem}{hint}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise _error(Place(path), f"this is not YAML: {error}") from error
     finally:

@@ -67,6 +67,8 @@ class Folding:
         self.assigned: dict[int, Assigned] = {}
         self._files: dict[int, _Files] = {}
         self._seen: set[str] = set()
+        #: the plan lines that the job was sent, as far as this driver knows them
+        self._sent: dict[int, bytes] = {}
         #: number of answers, by mini-batch, also those without a file
         self.answers: dict[int, int] = {}
         #: waiting mini-batches with unread files: a job may have 100,000 mini-batches
@@ -91,6 +93,8 @@ class Folding:
             earlier = max(0, assigned.attempt - first)
             self.answers[mini_batch] = earlier
             self._files_of(mini_batch).skipped = earlier
+        if assigned.attempt == self._first_attempts.get(mini_batch):
+            self._sent[mini_batch] = assigned.line
         self.assigned[mini_batch] = assigned
         self._note(mini_batch)
 
@@ -153,9 +157,11 @@ class Folding:
         found = (self._answer(k) for k in sorted(ready))
         return [pair for pair in found if pair is not None]
 
-    def is_whole(self, mini_batch: int) -> bool:
-        """Return whether a waiting attempt runs the whole mini-batch, as the job does in each try."""
-        return b'"items"' not in self.assigned[mini_batch].line
+    def is_sent(self, mini_batch: int) -> bool:
+        """Return whether a waiting attempt runs the items that the job was sent, as it does in each try."""
+        assigned = self.assigned[mini_batch]
+        sent = self._sent.get(mini_batch)
+        return b'"items"' not in assigned.line if sent is None else sent == assigned.line
 
     def end(self, mini_batch: int) -> Assigned:
         """End a waiting attempt."""

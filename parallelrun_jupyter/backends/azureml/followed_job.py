@@ -147,7 +147,7 @@ class FollowedJob:
         for path in paths:
             self._reading[path] = self._files.get(path, 0)
         if paths:
-            self._poller.read(paths)
+            self._poller.read(self.note.name, paths)
 
     def _next_results(self) -> list[str]:
         """Return the files of results to read next; few enough to be held in memory."""
@@ -202,7 +202,7 @@ class FollowedJob:
     def _failure_of(self, mini_batch: int) -> Failure | None:
         """Return why an attempt has no result; None if it has not run."""
         has_tries = self.folding.answers[mini_batch] < self._limits.run_max_try
-        if not (has_tries and self.folding.is_whole(mini_batch)):
+        if not (has_tries and self.folding.is_sent(mini_batch)):
             return None
         row = self._table.get(mini_batch) if self._table else None
         if row is not None and row.status not in _SUCCEEDED:
@@ -214,7 +214,7 @@ class FollowedJob:
         """Whether the job has ended without running mini-batches that it was sent."""
         tries, folding = self._limits.run_max_try, self.folding
         return self.status.state != "Completed" and any(
-            folding.is_whole(k) and folding.answers[k] < tries for k in folding.assigned
+            folding.is_sent(k) and folding.answers[k] < tries for k in folding.assigned
         )
 
     def lost(self) -> signals.PoolLost:

@@ -1,4 +1,4 @@
-"""A digest of what a job runs: after a correction of the script, the old job is not waited for."""
+"""A digest of the code of a job: after a correction of the script, the old job is not waited for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What has become of the mini-batches without a result, when their job has ended."""
+"""The fate of the mini-batches without a result, when their job has ended."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _KEPT = "Results that have finished are kept"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What Azure's table says of a mini-batch: its status, and the message of its error."""
+    """A row of Azure's table, of one mini-batch: its status, and the message of its error."""
 
     status: str
     message: str
@@ -103,6 +103,15 @@ def credential_text(name: str, reason: str) -> str:
     return (
         f"the credential for Azure ML has expired or is not accepted ({reason}). {job}Sign in again "
         "(az login), or give a new credential= in the notebook, and resume the run"
+    )
+
+
+def many_jobs_text(jobs: int, left: int) -> str:
+    """Return why the run is interrupted when it would need ever more jobs."""
+    return (
+        f"the run has sent {jobs} jobs to Azure ML to find the items that fail, and "
+        f"{plural(left, 'mini-batch')} would need another one. {_KEPT}. Resume the run to go on there, or "
+        "with compute='local' here"
     )
 
 

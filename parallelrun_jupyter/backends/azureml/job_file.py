@@ -23,7 +23,7 @@ class JobNote:
     name
         Its name in Azure ML, which is noted before the job exists.
     code
-        A digest of what it runs: a job with other code is not waited for.
+        A digest of its code: a job with other code is not waited for.
     spans
         ``[first, count, attempt]`` of the mini-batches that it was sent.
     is_submitted

@@ -1,4 +1,4 @@
-"""The log files of a job: fetched when somebody looks, and Azure's table at the end."""
+"""The log files of a job: fetched on request, and Azure's table at the end."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from .poller import Poller
 from .service import JobNotFoundError, JobService, ServiceError
 
 _PIECE_BYTES = 1 << 20
-_WORKER_LINE = re.compile(rb"^parallelrun worker (\S+)\r?$", re.MULTILINE)
+_WORKER_LINE = re.compile(rb"parallelrun worker (\S+)\r?$", re.MULTILINE)
 _STREAMS = ("logs/user/stdout/", "logs/user/stderr/")
 _TRIES = 3
+_MOST_FILES = 400
+"""At most so many files are fetched at once: few logs are ever looked at."""
 
 
 def read_table(service: JobService, name: str) -> bytes:
@@ -40,7 +42,7 @@ def _read_whole(service: JobService, address: str) -> bytes:
 
 
 class JobLogs:
-    """What was fetched of the logs of the jobs of a run.
+    """The fetched logs of the jobs of a run.
 
     The log of a worker is what its process wrote to standard output and error. Its name is in the first
     line of the output.
@@ -57,7 +59,7 @@ class JobLogs:
         self._folder = folder
         self._poller = poller
         self._is_fetching = False
-        #: what was read of each file
+        #: bytes that were read of each file
         self._offsets: dict[str, int] = {}
         #: the worker of each file of standard output
         self._workers: dict[str, str] = {}
@@ -74,8 +76,9 @@ class JobLogs:
         """Fetch what is new; in the thread of the requests."""
         try:
             logs = service.list_logs(name)
-            for stream in _STREAMS:
-                for path in sorted(path for path in logs if path.startswith(stream)):
+            for stream in _STREAMS:  # the first has the names of the workers
+                paths = sorted(path for path in logs if path.startswith(stream))
+                for path in paths[: _MOST_FILES // len(_STREAMS)]:
                     self._fetch_file(service, name, path, logs)
         except (JobNotFoundError, ServiceError):
             pass  # there are no logs yet, or not any more

@@ -44,7 +44,7 @@ class JobWorkers:
         return [path for path in files if path.startswith(WORKERS) and path not in self._read]
 
     def statuses(self, files: Mapping[str, int]) -> list[str]:
-        """Return the files of what workers do."""
+        """Return the files with the activity of workers."""
         return [path for path in files if path.startswith(STATUS)][:_SAMPLED_WORKERS]
 
     def started(self, path: str, content: bytes, *, is_final: bool) -> list[Signal]:
@@ -72,7 +72,7 @@ class JobWorkers:
         return [*emitted, signals.WorkerInitialized(node, worker, init_ms, run_line)]
 
     def sampled(self, path: str, content: bytes) -> list[Signal]:
-        """Return the signal of what a worker does, if that has changed."""
+        """Return the signal of the activity of a worker, if that has changed."""
         worker = path[len(STATUS) :].removesuffix(".json")
         node, status = self._ready.get(worker), read_object(content)
         if node is None or not status:

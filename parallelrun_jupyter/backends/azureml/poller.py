@@ -32,6 +32,8 @@ READERS = 8
 SILENCE_S = 30.0
 """After this long without an answer of the service, the run is warned."""
 
+_READERS_END_S = 5.0
+
 _APPEARS_S = 120.0
 """A job that was submitted appears within this time."""
 
@@ -43,11 +45,14 @@ _SLOWEST_POLL_S = 10.0
 class Submitted:
     """The job was accepted."""
 
+    name: str
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The state of the job and the files of its results; all of them if it has ended."""
+    """The state of a job and the files of its results; all of them if it has ended."""
 
+    name: str
     status: JobStatus
     files: Mapping[str, int]
 
@@ -56,13 +61,14 @@ class Seen:
 class FileRead:
     """A file of results; empty if it cannot be read, None if the service did not answer."""
 
+    name: str
     path: str
     content: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What was asked for is done, or could not be done: then ``reason`` says why."""
+    """A request is answered, or cannot be: then ``reason`` says why."""
 
     what: str
     reason: str = ""
@@ -165,10 +171,10 @@ class Poller:
         """Poll a job of an earlier driver; report that it is gone if it never existed."""
         self._add("watch", partial(self._watch, name))
 
-    def read(self, paths: list[str]) -> None:
-        """Read files of results, several at once."""
+    def read(self, name: str, paths: list[str]) -> None:
+        """Read files of a job's results, several at once."""
         for path in paths:
-            self._readers.submit(self._read, path)
+            self._readers.submit(self._read, name, path)
 
     def cancel(self, name: str) -> None:
         """Cancel a job, and make no request that waits."""
@@ -194,7 +200,10 @@ class Poller:
             self._changed.notify()
         if self._thread.ident is not None:
             self._thread.join(timeout_s)
-        self._readers.shutdown(wait=False, cancel_futures=True)
+        ending = partial(self._readers.shutdown, wait=True, cancel_futures=True)
+        closing = threading.Thread(target=ending, name="azureml-closing", daemon=True)
+        closing.start()
+        closing.join(_READERS_END_S)  # a request that is not answered takes longer
 
     def _add(self, what: str, run: Callable[[], Report | None]) -> None:
         with self._changed:
@@ -299,7 +308,7 @@ class Poller:
     def _submit(self, name: str, folder: Path) -> Report:
         self._get_service().submit(folder, name)
         self._follow(name)
-        return Submitted()
+        return Submitted(name)
 
     def _watch(self, name: str) -> Report:
         try:
@@ -328,7 +337,7 @@ class Poller:
         # The state is read first: a job that has ended writes no more files.
         status = service.status(self._name)
         self._has_appeared = True
-        seen = Seen(status, service.list_results(self._name))
+        seen = Seen(self._name, status, service.list_results(self._name))
         is_new, self._last_seen = seen != self._last_seen, seen
         now = time.monotonic()
         self._pace_s = self._poll_s if is_new else min(1.5 * self._pace_s, _SLOWEST_POLL_S)
@@ -338,12 +347,12 @@ class Poller:
 
     # Readers
 
-    def _read(self, path: str) -> None:
+    def _read(self, name: str, path: str) -> None:
         content: bytes | None = b""
         try:
-            content = self._get_service().read_result(self._name, path)
+            content = self._get_service().read_result(name, path)
         except TransientError:
             content = None
         except (ParallelRunError, OSError) as error:
             _log.warning("%s: %s", path, error)
-        self._post(FileRead(path, content))
+        self._post(FileRead(name, path, content))

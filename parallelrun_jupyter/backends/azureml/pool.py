@@ -52,6 +52,9 @@ _END_S = 600.0
 
 _CLOSE_S = 30.0
 
+_MOST_JOBS = 12
+"""Jobs that one driver submits: each takes minutes, and may cost money."""
+
 
 class AzureMLPool:
     """The job of a run on Azure ML.
@@ -101,6 +104,8 @@ class AzureMLPool:
         self._is_watching = False
         #: the name of a job that was noted, and never submitted
         self._unused_name = ""
+        #: number of jobs that this driver has submitted
+        self._submitted = 0
         #: the nodes of all jobs
         self._nodes = [NODE]
         #: how the pool stops, if it does: with the results that still appear (drain), or at once
@@ -193,14 +198,17 @@ class AzureMLPool:
 
     def _handle(self, report: Report) -> list[Signal]:
         job = self._job
+        name = job.note.name if job is not None else ""
         match report:
+            case Submitted(of) | Seen(of, _, _) | FileRead(of, _, _) if of != name:
+                return []  # late, of a job that is left
             case Submitted() if job is not None:
                 job.note.is_submitted = True
                 self._jobs.save()
-            case Seen(status, files) if job is not None:
+            case Seen(_, status, files) if job is not None:
                 job.seen(status, files)
-                return self._show(job.status)
-            case FileRead(path, content) if job is not None:
+                return self._show(job.status, job.note.name)
+            case FileRead(_, path, content) if job is not None:
                 return job.file_read(path, content)
             case Done(what, reason, content):
                 return self._done(what, reason, content)
@@ -210,9 +218,8 @@ class AzureMLPool:
                 return self._gone(report)
         return []
 
-    def _show(self, status: JobStatus) -> list[Signal]:
+    def _show(self, status: JobStatus, name: str) -> list[Signal]:
         """Return the signal of a new state of the job."""
-        name = self._job.note.name if self._job is not None else ""
         shown = (name, status.state, status.detail, status.url)
         if shown == self._shown:
             return []
@@ -279,6 +286,7 @@ class AzureMLPool:
         job = self._job
         if job is not None and self._drains and job.is_read and not self._are_files_asked:
             self._are_files_asked = True
+            self._logs.fetch(job.note.name)
             target = Path(self._folder.script_output(self._record))
             self._poller.ask("files", partial(_download, name=job.note.name, target=target))
         if time.monotonic() < self._stops_at:
@@ -345,6 +353,10 @@ class AzureMLPool:
     def _launch(self) -> list[Signal]:
         """Note, compile and submit a job of the waiting mini-batches."""
         self._mark_over()
+        if self._submitted >= _MOST_JOBS:
+            text = job_end.many_jobs_text(self._submitted, len(self._waiting))
+            return [signals.PoolLost(text, is_resumable=True)]
+        self._submitted += 1
         attempts = sorted((a.mini_batch, a.attempt) for a in self._waiting.values())
         lines = {mini_batch: self._waiting[mini_batch].line for mini_batch, _ in attempts}
         name, self._unused_name = self._unused_name or self._jobs.new_name(), ""
@@ -353,7 +365,7 @@ class AzureMLPool:
         self._jobs.save()  # before the job exists
         self._follow(note)
         self._poller.submit(name, partial(self._compile, note, lines))
-        return self._show(JobStatus("Uploading", detail=plural(len(lines), "mini-batch")))
+        return self._show(JobStatus("Uploading", detail=plural(len(lines), "mini-batch")), "")
 
     def _compile(self, note: JobNote, lines: Mapping[int, bytes]) -> Path:
         """Write the job's folder; in the thread of the requests."""

@@ -15,7 +15,7 @@ from ...engine.scheduling.signals import ItemFailures, RangeResult, Signal, Succ
 from ...runs.journal.events import ItemRanges
 
 DONE, WORKERS, STATUS = "done/", "workers/", "status/"
-"""The subfolders of the results: finished attempts, workers that have started, what they do."""
+"""The subfolders of the results: finished attempts, workers that have started, their activity."""
 
 _DONE_NAME = re.compile(r"done/(\d+)\.(.+)\.(\d+)")
 
@@ -37,7 +37,7 @@ class Result:
     path
         Its file, in the folder of results.
     mini_batch, worker
-        What ran it.
+        Its number, and the process that ran it.
     duration_us
         Its microseconds.
     reply

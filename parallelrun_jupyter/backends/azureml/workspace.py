@@ -213,7 +213,7 @@ class Workspace:
     ids
         The ids of the workspace.
     scope
-        What tokens for the run history are asked for.
+        The scope of tokens for the run history.
     """
 
     def __init__(self, client: Any, credential: Any, ids: Mapping[str, str], scope: str) -> None:
@@ -276,7 +276,10 @@ class Workspace:
     def _step_of(self, name: str) -> str:
         """Return the name of the job of the step; empty until it exists."""
         if name not in self._steps:
-            children = self._ask(f"{self._run_url(name)}/children").get("value") or ()
+            try:
+                children = self._ask(f"{self._run_url(name)}/children").get("value") or ()
+            except JobNotFoundError:  # the history may have it later
+                return ""
             for run in children:
                 self._steps[name] = str(run["runId"])
         return self._steps.get(name, "")
@@ -306,7 +309,10 @@ class Workspace:
         )
 
     def _details(self, run: str) -> dict[str, Any]:
-        return self._ask(f"{self._run_url(run)}/details")
+        try:
+            return self._ask(f"{self._run_url(run)}/details")
+        except JobNotFoundError:
+            return {}
 
     def _ask(self, url: str) -> dict[str, Any]:
         """Return the JSON at an address of the workspace."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -156,6 +156,22 @@ def reference_of(spec: Mapping[str, Any]) -> Reference:
     if "keyring" in spec:
         return Keyring(*spec["keyring"])
     return Held(spec["memory"], bool(spec.get("json")))
+
+
+def take_credentials(names: Iterable[str], environ: MutableMapping[str, str]) -> None:
+    """Move credentials from the environment of this process to its memory: its children get neither.
+
+    Parameters
+    ----------
+    names
+        The variables of held credentials.
+    environ
+        The environment variables; those with these names are removed.
+    """
+    for name in names:
+        value = environ.pop(name, None)
+        if value is not None:
+            _held[name] = value
 
 
 def look_up(reference: Reference, title: str, environ: Mapping[str, str]) -> Any:

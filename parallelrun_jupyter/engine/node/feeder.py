@@ -12,8 +12,15 @@ from .worker_process import Assignment, WorkerProcess
 PREFETCH_S = 0.030
 """Workers prefetch this many seconds of work, so that they never wait for a message.
 
-It is twice `FLUSH_AFTER_S`: a worker then reports before it has finished all that it holds, and has the
-next mini-batches in time. Longer mini-batches are not prefetched.
+A worker reports when half of it is done, and has the next mini-batches in time. Longer mini-batches are
+not prefetched.
+"""
+
+_FEW = 8
+_FEW_S = 0.1
+"""A worker may hold so many shorter ones if they fit into this time, since each message costs a share of it.
+
+Others wait no longer for one of them that takes long than those of `PREFETCH_S` do.
 """
 
 MAX_PREFETCH = 2048
@@ -39,8 +46,10 @@ def prefetch_depth(depth: int, run_s: float, done: int) -> int:
     done
         Their number.
     """
-    fitting = min(MAX_PREFETCH, ceil(PREFETCH_S / run_s)) if run_s < PREFETCH_S else 1
-    return min(fitting, 2 * max(depth, done))
+    if run_s >= PREFETCH_S:
+        return 1
+    fitting = max(ceil(PREFETCH_S / run_s), min(_FEW, ceil(_FEW_S / run_s)))
+    return min(MAX_PREFETCH, fitting, 2 * max(depth, done))
 
 
 def latency_allowance(workers: int, run_s: float, latency_s: float) -> int:
@@ -125,9 +134,12 @@ class Feeder:
         enough = worker.prefetch // 2 if worker.concurrency == 1 else worker.prefetch - 1
         if not self._backlog or held > enough:
             return
-        # Near the end each worker gets an equal share, so that all finish together.
-        share = ceil(len(self._backlog) / max(1, len(self._ready_workers())))
-        count = min(worker.prefetch - held, share)
+        # Near the end all workers hold the same number, so that they finish together.
+        all_held = [len(each.assigned) for each in self._ready_workers()] or [held]
+        backlog = len(self._backlog)
+        fair = ceil((backlog + sum(all_held)) / len(all_held))
+        hungry = sum(each < fair for each in all_held)
+        count = min(worker.prefetch - held, fair - held, ceil(backlog / max(1, hungry)))
         if count > 0:
             worker.assign([self._backlog.popleft() for _ in range(count)])
 

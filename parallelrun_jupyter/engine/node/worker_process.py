@@ -237,7 +237,9 @@ class WorkerProcess:
         rows = b",".join(task.row(mini_batch) for mini_batch, task in bundle)
         self.assigned.update(bundle)
         self.assigned_at = time.monotonic()
-        self._outbox.send(b'["run",[%b]]\n' % rows)
+        # Half of what it may hold is reported together: the node sends as many, while it runs the others.
+        report_after = self.prefetch - self.prefetch // 2
+        self._outbox.send(b'["run",[%b],%d]\n' % (rows, report_after))
 
     # From the worker
 

@@ -109,10 +109,14 @@ class Committer:
             self._next_at = next_at
             self._commit = self._thread.submit(self._write, *self._pop_uncommitted())
 
-    def flush(self) -> int:
-        """Commit everything, wait for the disk, and return the size of the journal in bytes."""
+    def commit_all(self) -> None:
+        """Commit everything now: all rows are on the disk, and all events can be read."""
         self._wait()
         self._write(*self._pop_uncommitted())
+
+    def flush(self) -> int:
+        """Do as `commit_all`, wait until the events are on the disk, and return their size in bytes."""
+        self.commit_all()
         self._journal.sync()
         return self._journal.size_bytes()
 

@@ -322,6 +322,20 @@ def text_from(path: Path, offset: int, limit_bytes: int = 1 << 16) -> str:
         return ""
 
 
+def last_lines(path: Path, count: int) -> list[str]:
+    """Return the last lines of a script's output, of each the part that a terminal shows.
+
+    A progress bar writes its line again and again, after carriage returns.
+    """
+    try:
+        size = path.stat().st_size
+    except OSError:
+        return []
+    text = text_from(path, max(0, size - _LINE_LIMIT_BYTES))
+    lines = text.removesuffix("\n").split("\n") if text else []
+    return [line.rstrip("\r").rpartition("\r")[2] for line in lines[-count:]]
+
+
 def _end_of_lines(path: Path) -> int:
     """Return the byte after the last whole line of a log."""
     with open(path, "rb") as file:

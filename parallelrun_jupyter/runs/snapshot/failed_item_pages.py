@@ -15,6 +15,7 @@ from ...worker.plan_line import PlanLine
 from ..journal.events import AttemptFailed, Event, ItemRanges, ItemsFailed
 from ..journal.lines import decode
 from ..journal.state import FAILED, RunState
+from ..plan_reader import with_partition
 from ..run_folder import RunFolder
 from .lookup import journal_lines, plan_lines
 from .snapshot import is_shown_as
@@ -31,7 +32,9 @@ _SEARCHED_BYTES = 1 << 30
 class FailedItemRow(TypedDict):
     """An item that failed for good. ``name`` is its path, or that of the table that it is a row of.
 
-    For an item of a variable, ``name`` is an expression, such as ``texts[17]``. ``position`` is its place in the mini-batch, from 0.
+    In a run by keys, the partition of a row follows, as in ``PATH (store=1001, brand=tropicana)``. For an
+    item of a variable, ``name`` is an expression, such as ``texts[17]``. ``position`` is its place in
+    the mini-batch, from 0.
     """
 
     mini_batch: int
@@ -184,4 +187,5 @@ def _name(line: PlanLine, position: int) -> str:
     else:
         paths = line.paths[:_SHOWN_PATHS]
         paths += ["..."] if len(line.paths) > _SHOWN_PATHS else []
-    return visible(", ".join(paths))[-_SHOWN_CHARS:]
+    name = visible(", ".join(paths))[-_SHOWN_CHARS:]
+    return with_partition(name, line) if line.is_table else name

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Sequence
 from typing import TypedDict
 
@@ -189,8 +188,11 @@ def _trend(rates: list[float]) -> float:
 
 def _scatter(durations: list[float]) -> float:
     """Return the standard deviation of the durations as a share of their mean."""
-    mean = statistics.fmean(durations) if durations else 0.0
-    return statistics.pstdev(durations) / mean if mean > 0 else 0.0
+    # Not by the module statistics, whose import takes longer than the first snapshots.
+    count = max(1, len(durations))
+    mean = math.fsum(durations) / count
+    variance = math.fsum((each - mean) ** 2 for each in durations) / count
+    return math.sqrt(variance) / mean if mean > 0 else 0.0
 
 
 def _last_ones(durations: list[float]) -> float:

@@ -16,6 +16,7 @@ _SHOWN_NUMBERS = 6
 _SHOWN_FIELDS = 8
 _SCALARS = {str, int, float, bool, type(None)}
 _NUMBERS = {float, bool, type(None)}
+_LARGE = 1 << 64
 
 
 def texts_of(result: Any) -> Iterator[str]:
@@ -37,7 +38,7 @@ def text_of(value: Any) -> str:
     kind = type(value)
     if kind is str:
         return _cut(repr(value[:TEXT_CHARS]) + ("..." if len(value) > TEXT_CHARS else ""))
-    if kind in _NUMBERS:
+    if kind in _NUMBERS or (kind is int and -_LARGE < value < _LARGE):
         return repr(value)
     try:
         return _cut(_text_of_other(value))

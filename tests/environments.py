@@ -1,0 +1,23 @@
+"""Builds the environments of all tests at once: ``python -m tests.environments``.
+
+`make test` does this in the background from its start, since most of the time goes into downloads. A test
+that needs an environment waits for it; if it could not be built, the test tries again and reports why.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+from tests import azure_ai_ml, mlflow_environment, pandas_environments
+
+
+def main() -> None:
+    """Build what is missing."""
+    with ThreadPoolExecutor() as threads:
+        threads.submit(azure_ai_ml.python_with_azure_ai_ml)
+        threads.submit(mlflow_environment.python_with_mlflow)
+        pandas_environments.build(pandas_environments.environments())
+
+
+if __name__ == "__main__":
+    main()

@@ -342,9 +342,9 @@ class ForeignDriver:
 
     def close(self) -> None:
         """Release the run to other drivers."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
         self._committer.close()
         self._lock.release()
+        self._thread.shutdown(cancel_futures=True)  # a request may be under way if the disk is full
 
 
 def _numbers_in(path: Path) -> dict[str, int]:

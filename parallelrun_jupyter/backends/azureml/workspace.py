@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ _T = TypeVar("_T")
 _FOLDER = "parallelrun-jupyter"
 """The folder in the workspace's default datastore that the outputs of jobs are in, by job."""
 
+_CLOUD_VARIABLE = "AZUREML_CURRENT_CLOUD"
 _TIMEOUT_S = 60.0
 _SPARE_S = 120
 """A token that expires within so many seconds is not used."""
@@ -37,7 +39,12 @@ _REFUSED = 400
 
 
 def connect(spec: Mapping[str, Any], environ: Mapping[str, str]) -> JobService:
-    """Return the jobs of the workspace that a run's record names.
+    """Return the jobs of the workspace that a run's record names; see `connect_history`."""
+    return connect_history(spec, environ)
+
+
+def connect_history(spec: Mapping[str, Any], environ: Mapping[str, str]) -> Workspace:
+    """Return the workspace that a run's record names.
 
     Parameters
     ----------
@@ -57,6 +64,9 @@ def connect(spec: Mapping[str, Any], environ: Mapping[str, str]) -> JobService:
         msg = "the run's record names no workspace of Azure ML; start a new run"
         raise ServiceError(msg)
     credential = DriverCredential(json.loads(environ.get(TOKENS_VARIABLE, "{}")))
+    if "cloud" in compute.client_options:
+        # Azure's client sets it, and does not import where it names a cloud that is yet to be described.
+        os.environ.pop(_CLOUD_VARIABLE, None)
     with translated("connect"):
         client = importlib.import_module("azure.ai.ml").MLClient(
             credential,
@@ -337,6 +347,44 @@ class Workspace:
             content: bytes = response.content
         is_part = response.status_code == 206
         return content if is_part else content[offset:]
+
+    # Jobs of others
+
+    def read_run(self, run: str) -> dict[str, Any]:
+        """Return a run of the history: a job, or a step of one."""
+        return self._ask(self._run_url(run))
+
+    def read_children(self, run: str) -> list[dict[str, Any]]:
+        """Return the runs of the steps of a job."""
+        return list(self._ask(f"{self._run_url(run)}/children").get("value") or ())
+
+    def read_details(self, run: str) -> dict[str, Any]:
+        """Return the details of a run, with the addresses of its log files."""
+        return self._details(run)
+
+    def parallel_steps(self, job: str) -> dict[str, bool] | None:
+        """Return the steps of a job, and whether each is a parallel one; None if it is no pipeline."""
+        with translated("read the steps of the job"):
+            steps = getattr(self._client.jobs.get(job), "jobs", None)
+        if not isinstance(steps, Mapping):
+            return None
+        return {name: getattr(node, "type", "") == "parallel" for name, node in steps.items()}
+
+    def download_output(self, run: str, output: str, target: Path) -> None:
+        """Copy an output of a step that has ended into a folder."""
+        target.mkdir(parents=True, exist_ok=True)
+        with translated(f"download the output {output!r}"):
+            self._client.jobs.download(run, output_name=output, download_path=target)
+
+    def page_of(self, run: str) -> str:
+        """Return the page of a run in the studio; empty outside the public cloud."""
+        ids = self._ids
+        if not self._scope.startswith("https://management.azure.com/"):
+            return ""
+        return (
+            f"https://ml.azure.com/runs/{run}?wsid=/subscriptions/{ids['subscription_id']}"
+            f"/resourcegroups/{ids['resource_group']}/workspaces/{ids['workspace_name']}"
+        )
 
     # The store of the outputs
 

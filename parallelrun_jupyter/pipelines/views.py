@@ -16,6 +16,7 @@ from ..runs.logs.reader import LOG_PIECE_BYTES, bytes_from
 from ..runs.run_folder import find
 from ..runs.snapshot.follower import Follower
 from ..views.text import LinePrinter
+from ..worker.log_limit import KEPT_BYTES
 from .folder import PipelineFolder, PipelineRecord
 from .rendering import pipeline_bundle, status_word, step_placeholder
 
@@ -188,6 +189,8 @@ class _Console:
     def _print_log(self, key: str, name: str, *, is_end: bool) -> None:
         """Print the new whole lines of a plain script's output; at its end, also the rest."""
         path = self._folder.step(key) / "std_log.txt"
+        if path.exists() and path.stat().st_size < self._log_offsets.get(key, 0):
+            self._log_offsets[key] = KEPT_BYTES  # its middle was left out
         until = self._log_offsets.get(key, 0) + _PRINTED_BYTES
         while self._log_offsets.get(key, 0) < until:
             offset = self._log_offsets.get(key, 0)

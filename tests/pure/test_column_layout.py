@@ -139,8 +139,8 @@ def test_columns_can_be_left_out_and_the_path_added(sales: Path) -> None:
         frame = frames_of(arranged, cut)[0][0]
         assert list(frame.columns) == ["Path", "week", "b", "m"]
         assert frame["Path"][0] == str(sales / "Store=2/dominicks/1990/06.csv")
-    wrong = table.with_layout(ColumnLayout(drops=("wek",)))
-    with pytest.raises(InputError, match="the column 'wek' is to be dropped.*Did you mean 'week'"):
+    wrong = table.with_layout(ColumnLayout(keeps=("wek",)))
+    with pytest.raises(InputError, match="the column 'wek' is to be kept.*Did you mean 'week'"):
         wrong.to_pandas_dataframe()
 
 
@@ -226,6 +226,8 @@ def test_a_folder_with_an_mltable_is_the_table_that_the_file_describes(
         ([("keep_columns", ["a", "b"]), ("drop_columns", "a")], {"b": [2, 5]}),
         ([("drop_columns", "a"), ("keep_columns", ["a", "b"])], {"b": [2, 5]}),
         ([("keep_columns", ["a", "b"]), ("keep_columns", ["b", "c"])], {"b": [2, 5]}),
+        ([("drop_columns", ["zz", "b"])], {"a": [1, 4], "c": [3, 6]}),
+        ([("drop_columns", "zz")], {"a": [1, 4], "b": [2, 5], "c": [3, 6]}),
     ],
 )
 def test_columns_of_an_mltable_are_kept(

@@ -114,6 +114,18 @@ def read_mltable(source: str) -> MLTable:
     return table
 
 
+def refused_steps(steps: list[Any]) -> dict[int, str]:
+    """Return why transformations of an ``MLTable`` file are outside the subset, by their number."""
+    table = MLTable("", [])
+    refused = {}
+    for number, step in enumerate(steps):
+        try:
+            _apply(table, step)
+        except InputError as error:
+            refused[number] = str(error).removeprefix(_head(""))
+    return refused
+
+
 def open_mltable(source: str) -> FileDataset | TabularDataset:
     """Return the dataset that an ``MLTable`` file describes.
 
@@ -264,4 +276,8 @@ def _listed(names: Any) -> str:
 
 
 def _refusal(source: str, problem: str, remedy: str, hint: str = "") -> InputError:
-    return InputError(f"the MLTable file {source!r}: {problem}.{hint} {remedy}.")
+    return InputError(f"{_head(source)}{problem}.{hint} {remedy}.")
+
+
+def _head(source: str) -> str:
+    return f"the MLTable file {source!r}: "

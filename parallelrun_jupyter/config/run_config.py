@@ -58,8 +58,9 @@ class ParallelRunConfig(HasTraits):
         A value is out of range, or a name is not a field. It is a ``ValueError``.
     """
 
-    # Not a setting: what starts a run knows whether an item may give several rows.
+    # Not settings: what starts a run knows whether an item may give several rows, and the user's API.
     warns_of_extra_rows = True
+    api = ""
 
     entry_script = ScriptSetting(
         None,

@@ -187,8 +187,11 @@ def start_parallel(
     python: str,
     variables: dict[str, str],
     run_id: str,
+    api: str,
 ) -> ParallelStep:
     """Submit the run of a step over mini-batches, under an id that is in the pipeline's journal.
+
+    Its messages name the settings as ``api`` does.
 
     Raises
     ------
@@ -214,6 +217,7 @@ def start_parallel(
         compute_target=step.compute or None,
         **settings,
     )
+    config.api = api
     native_step = ParallelRunStep(
         step.name,
         config,

@@ -28,6 +28,7 @@ from parallelrun_jupyter.errors import RunFailedError
 from parallelrun_jupyter.pipelines.registered_datasets import add_dataset_version
 from parallelrun_jupyter.pipelines.steps import ScriptStep
 from parallelrun_jupyter.pipelines.workspaces import workspace_above
+from parallelrun_jupyter.runs.snapshot.follower import Follower
 from parallelrun_jupyter.worker.azureml.model_store import ModelStore
 
 PREPARE = """
@@ -472,6 +473,24 @@ def test_a_threshold_ends_the_job_with_the_scripts_own_error(
     with pytest.raises(RunFailedError, match=r"(?s)step score failed: .*ValueError: bad text"):
         job.wait_for_completion(show_output=False, timeout_s=120)
     assert job.status == "Failed"
+
+
+def test_messages_name_the_settings_as_the_file_does(folder: Path) -> None:
+    texts(folder)
+    (folder / "code" / "score.py").write_text(
+        "import time\ndef run(mini_batch):\n    time.sleep(60)\n"
+    )
+    limits = {"mini_batch_error_threshold": 0, "retry_settings": {"max_retries": 0, "timeout": 1}}
+    job = azureml_v2.run(write(folder, score_job(**limits)))
+    with pytest.raises(RunFailedError) as failed:
+        job.wait_for_completion(show_output=False, timeout_s=120)
+    run = Run.attach(job.steps[0].run_id)
+    [message] = set(run.failures()["message"])
+    assert message == "run() took longer than retry_settings.timeout = 1 s"
+    assert message in str(failed.value)
+    assert "mini-batch failed; mini_batch_error_threshold allows 0" in str(failed.value)
+    limit_names = [budget["limit"] for budget in Follower(run.folder).refresh()["budgets"]]
+    assert limit_names == ["mini_batch_error_threshold"]
 
 
 def test_thresholds_count_as_azure_counts(folder: Path) -> None:

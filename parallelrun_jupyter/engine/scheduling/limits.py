@@ -8,6 +8,7 @@ from ...formatting import plural
 from ...runs.journal.events import (
     AttemptFailed,
     AttemptSucceeded,
+    Event,
     ItemRanges,
     ItemsFailed,
     ItemsSucceeded,
@@ -15,6 +16,7 @@ from ...runs.journal.events import (
 from ...runs.journal.failure_groups import FailureGroup, costliest_first
 from ...runs.journal.state import RunState
 from ...runs.run_record import RunCalls, RunRecord
+from ...runs.setting_names import worded
 from ...worker.failures import SHORT_RESULT, short_result
 from ...worker.item_ranges import count_of
 from .signals import (
@@ -80,6 +82,12 @@ class Limits:
     calls: RunCalls = field(default_factory=RunCalls)
     #: whether more rows than items are worth a warning
     warns_of_extra_rows: bool = True
+    #: "v2" for a run of a job of SDK v2
+    api: str = ""
+
+    def worded(self, event: Event) -> Event:
+        """Return an event with the names of limits that the user gave them by."""
+        return worded(event, self.api)
 
     @classmethod
     def of(cls, record: RunRecord) -> Limits:
@@ -99,6 +107,7 @@ class Limits:
             no_retry_on=frozenset(record.limits.no_retry_on),
             calls=record.calls,
             warns_of_extra_rows=record.limits.warns_of_extra_rows,
+            api=record.limits.api,
         )
 
 

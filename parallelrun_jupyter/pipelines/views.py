@@ -250,7 +250,7 @@ def wait_until_ended(
     """
     console = _Console(folder, record, step) if show_output else None
     deadline = time.monotonic() + timeout_s
-    noun, variable = ("pipeline run", "pipeline_run") if record.api == "v1" else ("job", "job")
+    noun, variable = record.noun, record.noun.replace(" ", "_")
     try:
         while True:
             state = folder.read_state(record.created_at)

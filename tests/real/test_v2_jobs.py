@@ -856,7 +856,7 @@ def test_the_terminal_runs_a_job(folder: Path) -> None:
     assert f"{job} is a job with steps, not a run. 'parallelrun azureml watch {job}'" in told.stderr
 
 
-def test_the_magic_binds_the_job(folder: Path) -> None:
+def test_the_magic_binds_the_job(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from IPython.core.interactiveshell import InteractiveShell
 
     texts(folder)
@@ -868,4 +868,23 @@ def test_the_magic_binds_the_job(folder: Path) -> None:
     scored = shell.user_ns["scored"]
     assert scored.wait_for_completion(show_output=False, timeout_s=120) == "Completed"
     assert "score" in scored._repr_mimebundle_()["text/html"]
+
+    def said(line: str) -> str:
+        capsys.readouterr()
+        shell.run_cell(line)
+        return "".join(capsys.readouterr())
+
+    assert scored.run_id in said("%parallelrun azureml list")
+    assert f"Completed  [{scored.run_id}]" in said("%parallelrun azureml watch scored")
+    ended = f"job {scored.run_id} has ended: Completed\n"
+    assert said("%parallelrun azureml cancel scored") == ended
+    assert said(f"%parallelrun azureml cancel {scored.run_id}") == ended
+    refused = said("%parallelrun azureml resume scored")
+    assert f"job {scored.run_id} is Completed; only one that lost its driver can be" in refused
+    assert "Run its file again" in refused
+    assert "pipeline run" not in refused
+    assert "azureml watch | cancel | resume JOB" in said("%parallelrun azureml wach scored")
+    assert said("%parallelrun check pipeline.yml") == "no mistakes found\n"
+    (folder / "wrong.yml").write_text("type: pipelin\njobs: {}\n")
+    assert '"severity": "error"' in said("%parallelrun check wrong.yml --json")
     InteractiveShell.clear_instance()

@@ -250,6 +250,21 @@ def test_columns_of_an_mltable_are_kept(
     assert list(found.columns) == list(expected)
 
 
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_the_type_of_a_missing_column_of_an_mltable_is_ignored(tmp_path: Path, form: str) -> None:
+    lines = "a,b\n1,2\n" if form == "csv" else '{"a": "1", "b": 2}\n'
+    (tmp_path / f"x.{form}").write_text(lines)
+    reader = "read_delimited: {delimiter: ','}" if form == "csv" else "read_json_lines"
+    types = "convert_column_types: [{columns: [zz, a], column_type: string}]"
+    text = f"paths: [file: ./x.{form}]\ntransformations:\n- {reader}\n- {types}\n"
+    (tmp_path / "MLTable").write_text(text)
+    table = open_path(tmp_path)
+    assert isinstance(table, TabularDataset)
+    table.check()
+    found = TabularDataset.of_spec(table.spec()).to_pandas_dataframe()
+    assert {name: list(found[name]) for name in found} == {"a": ["1"], "b": [2]}  # as mltable 1.7.0
+
+
 def test_a_column_to_keep_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("week,price\n1,2\n")
     reader = "read_delimited: {delimiter: ',', header: all_files_same_headers}"

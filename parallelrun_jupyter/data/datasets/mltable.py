@@ -152,6 +152,8 @@ def open_mltable(source: str) -> FileDataset | TabularDataset:
     if content.form == "parquet" and file_columns:
         problem = f"convert_column_types names {file_columns[0]!r}, a column of Parquet files"
         raise _refusal(source, problem, "Parquet columns have types already; convert it in run()")
+    if file_columns:
+        table.options = {**table.options, "ignores_missing_columns": True}
     return table.with_layout(
         ColumnLayout(
             key_types={name: type_ for name, type_ in content.types.items() if name in keys},
